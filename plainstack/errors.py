@@ -1,0 +1,32 @@
+"""The few errors a person can meet; each message says what is so and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class PlainstackError(Exception):
+    """Base of every error that ends a command with a sentence instead of a traceback."""
+
+
+class InventoryError(PlainstackError):
+    """The inventory, a template or a given file is wrong; raised before any connection is opened."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class Refused(PlainstackError):
+    """The request is understood and not done, with the reason and what to type instead."""
+
+
+class HostFailed(PlainstackError):
+    """One host could not be reached or a step on it failed; other hosts keep their results."""
+
+    def __init__(self, host: str, step: str, reason: str, tail: Sequence[str] = (), code: int | None = None) -> None:
+        self.host, self.step, self.reason, self.tail, self.code = host, step, reason, tuple(tail), code
+        shown = f"{host}: {step}: {reason}" if step else f"{host}: {reason}"
+        if code is not None:
+            shown += f" (exit code {code})"
+        super().__init__("\n".join([shown, *(f"    {line}" for line in self.tail)]))

@@ -1,0 +1,129 @@
+"""Jinja templates -> File resources; an undefined name is an error that names template:line and the host."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from plainstack.errors import InventoryError
+from plainstack.resources import File
+from plainstack.secrets import Secret
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATES = ROOT / "templates"
+FILES = ROOT / "files"
+
+
+class _Finalizer:
+    """Reveals secrets while rendering, and remembers that it did: a file with a secret in it is a secret file."""
+
+    def __init__(self) -> None:
+        self.revealed = False
+
+    def __call__(self, value: Any) -> Any:
+        if isinstance(value, Secret):
+            self.revealed = True
+            return value.reveal()
+        if value is None:
+            raise jinja2.UndefinedError("a value is None where a text is printed")
+        return value
+
+
+def _cache() -> jinja2.BytecodeCache | None:
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plainstack" / "jinja"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:
+        return None
+    return jinja2.FileSystemBytecodeCache(str(folder))
+
+
+def environment(finalizer: _Finalizer, **options: Any) -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        finalize=finalizer,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # noqa: S701 - configuration files, not HTML
+        bytecode_cache=_cache(),
+        **options,
+    )
+
+
+_finalizer = _Finalizer()
+_plain = environment(_finalizer)
+# Prometheus' own templates use {{ }}; files that hold such are written with [[ ]] for ours.
+_square = environment(
+    _finalizer,
+    variable_start_string="[[",
+    variable_end_string="]]",
+    block_start_string="[%",
+    block_end_string="%]",
+    comment_start_string="[#",
+    comment_end_string="#]",
+)
+
+
+def template(
+    role: str,
+    path: str,
+    *,
+    source: str = "",
+    mode: int = 0o644,
+    owner: str = "root",
+    group: str = "root",
+    early: bool = False,
+    square: bool = False,
+    **values: Any,
+) -> File:
+    """The file at `path` on a host, rendered from templates/<role>/<path>.j2 (or `source` there, if the path varies).
+
+    `values` should hold `host` for error messages to name it. Raises InventoryError for a template that is missing,
+    broken, or uses a name that is not given, and for a secret in a file that everybody may read.
+    """
+    name = f"{role}/{(source or path).lstrip('/')}.j2"
+    shown = f"templates/{name}"
+    host = values.get("host")
+    where = f" (host {host.name})" if host is not None and hasattr(host, "name") else ""
+    _finalizer.revealed = False
+    try:
+        text = (_square if square else _plain).get_template(name).render(values)
+    except jinja2.TemplateNotFound as error:
+        raise InventoryError([f"templates/{error.name}: no such template"]) from None
+    except jinja2.TemplateSyntaxError as error:
+        raise InventoryError([f"{shown}:{error.lineno}: {error.message}"]) from None
+    except jinja2.UndefinedError as error:
+        raise InventoryError([f"{shown}:{_line_of(error, name)}: {error.message}{where}"]) from None
+    revealed = _finalizer.revealed
+    if revealed and mode & 0o007:
+        raise InventoryError([f"{shown}: holds a secret and would have mode {mode:04o}, readable by everybody"])
+    if "<secret " in text:
+        raise InventoryError([f"{shown}: a secret went through a filter and lost its value{where}"])
+    return File(path=path, content=text.encode(), mode=mode, owner=owner, group=group, secret=revealed, early=early)
+
+
+def verbatim(
+    role: str, path: str, *, mode: int = 0o644, owner: str = "root", group: str = "root", early: bool = False
+) -> File:
+    """The file at `path` on a host, taken as it is from files/<role>/<path>."""
+    source = FILES / role / path.lstrip("/")
+    try:
+        content = source.read_bytes()
+    except FileNotFoundError:
+        raise InventoryError([f"files/{role}{path}: no such file"]) from None
+    return File(path=path, content=content, mode=mode, owner=owner, group=group, early=early)
+
+
+def _line_of(error: BaseException, name: str) -> int:
+    line = 1
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename.endswith(name):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

@@ -1,0 +1,65 @@
+"""Roles: pure functions from (stack, host, vault) to resources, and the order between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from plainstack.resources import Resource
+from plainstack.secrets import Vault
+from plainstack.stack import Host, Stack
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A port that a role offers on a host: to these addresses, or to anybody when `sources` is None.
+
+    Protocol vrrp has no port (0).
+    """
+
+    port: int
+    protocol: Literal["tcp", "udp", "vrrp"]
+    sources: tuple[str, ...] | None
+    why: str
+
+
+Desired = Callable[[Stack, Host, Vault], Iterable[Resource]]
+Opens = Callable[[Stack, Host], Iterable[Opening]]
+
+
+def opens_nothing(_stack: Stack, _host: Host) -> Iterable[Opening]:
+    """For a role that offers no port."""
+    return ()
+
+
+@dataclass(frozen=True)
+class Role:
+    """One role: what it wants of a host, which ports it offers there, which roles' hosts must be done before.
+
+    A role that is `everywhere` is on every host without being named in the inventory. A `rolling` role is applied to
+    one host at a time, in the order of the inventory, and stops at the first host that fails; `settle` is how many
+    seconds peers need to see the changed host as well again before the next one may go. `passwords` are generated.
+    """
+
+    name: str
+    desired: Desired
+    opens: Opens = opens_nothing
+    after: tuple[str, ...] = ()
+    everywhere: bool = False
+    rolling: bool = False
+    settle: int = 0
+    passwords: tuple[str, ...] = ()
+
+
+def registry() -> dict[str, Role]:
+    """All roles by name, in an order that respects `after`."""
+    from plainstack.roles import app, backup, balancer, base, db, firewall, monitoring
+
+    modules = (base, firewall, db, backup, app, balancer, monitoring)
+    return {module.ROLE.name: module.ROLE for module in modules}
+
+
+def of_host(host: Host, roles: dict[str, Role]) -> list[Role]:
+    """The roles a host has, in the order they are applied."""
+    return [role for role in roles.values() if role.everywhere or role.name in host.roles]
