@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from plainstack.errors import InventoryError, Refused
-from plainstack.stack import ROLE_NAMES, Host, Stack
+from plainstack.stack import ROLE_NAMES, GivenCertificate, Host, Stack
 
 Loc = tuple[str | int, ...]
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -177,16 +177,45 @@ def _contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
     if stack.with_role("app") and not stack.services:
         yield (), "services: is missing; a host has the role app"
     ports: dict[int, str] = {}
+    paths: dict[str, str] = {}
     for name, service in stack.services.items():
         if not stack.file(service.source).is_dir():
             yield ("services", name, "source"), f"services.{name}.source: no such folder: {service.source}"
         if service.port in ports:
             yield ("services", name, "port"), f"services.{name}.port: {service.port} is taken by {ports[service.port]}"
         ports.setdefault(service.port, name)
+        if service.path in paths:
+            yield ("services", name), f"services.{name}.path: {service.path} is already served by {paths[service.path]}"
+        paths.setdefault(service.path, name)
+    yield from _entrance(stack)
     if virtual is not None:
         for host in stack.with_role("balancer"):
             if host.public is None:
                 yield ("hosts", host.name), f"hosts.{host.name}.public: is missing; balancer.virtual_address needs it"
+
+
+def _entrance(stack: Stack) -> Iterator[tuple[Loc, str]]:
+    """What the balancers need as files beside the inventory: given certificates, and the key of Angie's packages."""
+    balancer = stack.balancer
+    if balancer.engine == "angie":
+        if balancer.angie_key is None:
+            yield (
+                ("balancer", "engine"),
+                "balancer.angie_key: is missing; engine angie needs the key that signs its packages, as a file: "
+                "fetch https://angie.software/keys/angie-signing.gpg and compare its checksum with a source you trust",
+            )
+        elif not stack.file(balancer.angie_key).is_file():
+            yield ("balancer", "angie_key"), f"balancer.angie_key: no such file: {balancer.angie_key}"
+    if isinstance(balancer.tls, GivenCertificate):
+        from plainstack import pki
+
+        if not balancer.server_names:
+            yield (
+                ("balancer", "tls"),
+                "balancer.server_names: is missing; name what the given certificate is for, as users type it",
+            )
+        for key, problem in pki.given_problems(stack, balancer.tls):
+            yield ("balancer", "tls", key), f"balancer.tls.{key}: {problem}"
 
 
 def select(stack: Stack, roles: str = "", hosts: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:

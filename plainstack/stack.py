@@ -48,6 +48,7 @@ def _strict_bool(value: Any) -> Any:
 Name = Annotated[str, AfterValidator(_host_or_stack_name)]
 SqlName = Annotated[str, AfterValidator(_sql_name)]
 Line = Annotated[str, AfterValidator(_one_line)]
+ServerName = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)]
 Int = Annotated[int, BeforeValidator(_strict_int)]
 Bool = Annotated[bool, BeforeValidator(_strict_bool)]
 Port = Annotated[Int, Field(ge=1, le=65535)]
@@ -87,19 +88,23 @@ class GivenCertificate(Model):
 
 
 class Balancer(Model):
-    """The way in: TLS end point, HTTP routing, and the virtual address that moves between the balancers."""
+    """The way in: TLS end point, HTTP routing, and the virtual address that moves between the balancers.
+
+    Without `server_names` the site answers to any name. `angie_key` is the file of the key that signs Angie's packages.
+    """
 
     engine: Literal["nginx", "angie"] = "nginx"
     virtual_address: IPv4Address | None = None
     interface: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,15}$")] = "eth0"
     router_id: Annotated[Int, Field(ge=1, le=255)] = 51
-    server_names: tuple[Line, ...] = ()
+    server_names: tuple[ServerName, ...] = ()
+    angie_key: Path | None = None
     tls: Literal["self-signed"] | GivenCertificate = "self-signed"
     max_body: Annotated[str, Field(pattern=r"^[0-9]+[kmg]?$")] = "10m"
 
 
 class Service(Model):
-    """An application that the app hosts run and the balancers route to."""
+    """An application that the app hosts run; the balancers send it the requests below `path`, with their whole path."""
 
     kind: Literal["django"] = "django"
     source: Path
@@ -108,6 +113,7 @@ class Service(Model):
     workers: Annotated[Int, Field(ge=1, le=64)] = 2
     threads: Annotated[Int, Field(ge=1, le=64)] = 4
     health: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] = "/healthz"
+    path: Annotated[str, Field(pattern=r"^/([A-Za-z0-9_.-]+/)*$")] = "/"
 
 
 class Database(Model):
@@ -121,12 +127,13 @@ class Database(Model):
 
 
 class Backup(Model):
-    """Barman: how long backups are kept, and when they are taken (systemd calendar, UTC)."""
+    """Barman: how long backups are kept, when they are taken (systemd calendar, UTC), how old the last one may be."""
 
     retention: Annotated[str, Field(pattern=r"^(RECOVERY WINDOW OF [0-9]+ (DAYS|WEEKS|MONTHS)|REDUNDANCY [0-9]+)$")] = (
         "RECOVERY WINDOW OF 7 DAYS"
     )
     schedule: Line = "*-*-* 02:00"
+    max_age_hours: Annotated[Int, Field(ge=1)] = 26
 
 
 class Monitoring(Model):

@@ -26,11 +26,17 @@ class Opening:
 
 Desired = Callable[[Stack, Host, Vault], Iterable[Resource]]
 Opens = Callable[[Stack, Host], Iterable[Opening]]
+Facts = Callable[[Stack, Host], str]
 
 
 def opens_nothing(_stack: Stack, _host: Host) -> Iterable[Opening]:
     """For a role that offers no port."""
     return ()
+
+
+def no_facts(_stack: Stack, _host: Host) -> str:
+    """For a role whose host has no more state than its resources."""
+    return ""
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Role:
     A role that is `everywhere` is on every host without being named in the inventory. A `rolling` role is applied to
     one host at a time, in the order of the inventory, and stops at the first host that fails; `settle` is how many
     seconds peers need to see the changed host as well again before the next one may go. `passwords` are generated.
+    `facts` is a shell snippet for the probe that prints key=value lines about a host's state beyond its resources.
     """
 
     name: str
@@ -50,13 +57,17 @@ class Role:
     rolling: bool = False
     settle: int = 0
     passwords: tuple[str, ...] = ()
+    facts: Facts = no_facts
 
 
 def registry() -> dict[str, Role]:
     """All roles by name, in an order that respects `after`."""
-    from plainstack.roles import app, backup, balancer, base, db, firewall, monitoring
+    # TEMPORARY while roles are being written
+    import importlib
+    from importlib.util import find_spec
 
-    modules = (base, firewall, db, backup, app, balancer, monitoring)
+    names = ("base", "firewall", "db", "backup", "app", "balancer", "monitoring")
+    modules = [importlib.import_module(f"plainstack.roles.{n}") for n in names if find_spec(f"plainstack.roles.{n}")]
     return {module.ROLE.name: module.ROLE for module in modules}
 
 

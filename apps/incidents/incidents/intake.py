@@ -1,0 +1,125 @@
+"""A sample on its way in: read from JSON, stored once, judged by its threshold."""
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from incidents.models import Incident, Machine, Sample, Threshold
+
+CLOCK_SKEW = timedelta(minutes=5)
+
+
+class Invalid(Exception):
+    """A field of a posted sample cannot be used."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+
+
+@dataclass(frozen=True)
+class NewSample:
+    machine: str
+    metric: str
+    value: float
+    taken_at: datetime
+    key: str | None
+
+
+def parse(data: object) -> NewSample:
+    if not isinstance(data, dict):
+        raise Invalid("body", "must be a JSON object")
+    for field in data:
+        if field not in NewSample.__dataclass_fields__:
+            raise Invalid(field, "unknown field")
+    return NewSample(
+        machine=text(data, "machine"),
+        metric=text(data, "metric"),
+        value=number(data, "value"),
+        taken_at=timezone.now() if data.get("taken_at") is None else moment(data, "taken_at"),
+        key=None if data.get("key") is None else text(data, "key"),
+    )
+
+
+def text(data: dict[str, object], field: str) -> str:
+    value = data.get(field)
+    if (
+        not isinstance(value, str)
+        or not 1 <= len(value) <= 100
+        or not value.isprintable()
+        or value != value.strip()
+    ):
+        raise Invalid(field, "must be a text of 1 to 100 printable characters, no space around it")
+    return value
+
+
+def number(data: dict[str, object], field: str) -> float:
+    value = data.get(field)
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    except OverflowError:
+        pass
+    raise Invalid(field, "must be a finite number")
+
+
+def moment(data: dict[str, object], field: str) -> datetime:
+    try:
+        value = parse_datetime(text(data, field))
+        if value is None or value.tzinfo is None:
+            raise ValueError
+        value = value.astimezone(UTC)
+    except (Invalid, ValueError, OverflowError):
+        raise Invalid(
+            field, "must be an ISO 8601 time with an offset, such as 2026-01-31T12:00:00Z"
+        ) from None
+    if value > timezone.now() + CLOCK_SKEW:
+        raise Invalid(field, "lies in the future")
+    return value
+
+
+@transaction.atomic
+def store(new: NewSample) -> tuple[Sample, bool]:
+    """The stored sample, and whether it is new: a known key answers with the sample it first came with."""
+    if new.key and (known := Sample.objects.filter(key=new.key).first()):
+        return known, False
+    machine, _ = Machine.objects.get_or_create(name=new.machine)
+    values = {"machine": machine, "metric": new.metric, "value": new.value, "taken_at": new.taken_at}
+    if new.key is None:
+        sample, created = Sample.objects.create(**values), True
+    else:  # two requests with one key at the same time: the unique key decides
+        sample, created = Sample.objects.get_or_create(key=new.key, defaults=values)
+    if created:
+        judge(sample)
+    return sample, created
+
+
+def judge(sample: Sample) -> None:
+    """Open or close the incident of this machine and metric. A sample that arrives late decides nothing."""
+    machine = Machine.objects.select_for_update(no_key=True).get(
+        pk=sample.machine_id
+    )  # one sample after another
+    if Sample.objects.filter(machine=machine, metric=sample.metric, taken_at__gt=sample.taken_at).exists():
+        return
+    thresholds = Threshold.objects.filter(Q(machine=machine) | Q(machine=None), metric=sample.metric)
+    threshold = thresholds.order_by(F("machine").asc(nulls_last=True)).first()
+    if threshold and sample.value > threshold.limit:
+        Incident.objects.get_or_create(
+            machine=machine,
+            kind=sample.metric,
+            closed_at=None,
+            defaults={
+                "severity": threshold.severity,
+                "opened_at": sample.taken_at,
+                "summary": f"{sample.metric} is {sample.value:g}, over {threshold.limit:g}",
+            },
+        )
+    elif threshold:
+        Incident.objects.filter(machine=machine, kind=sample.metric, closed_at=None).update(
+            closed_at=sample.taken_at
+        )

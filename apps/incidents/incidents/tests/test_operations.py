@@ -1,0 +1,119 @@
+"""What those who operate the site rely on: health checks, settings, log lines."""
+
+import logging
+import os
+import runpy
+import sys
+from io import StringIO
+from typing import Any
+from unittest import mock
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.db import OperationalError
+from django.test import SimpleTestCase, TestCase, override_settings
+
+from incidents_site.edge import OneLine
+
+PRODUCTION = {
+    "DJANGO_SECRET_KEY": "k" * 50,
+    "DJANGO_ALLOWED_HOSTS": "shop.example, www.shop.example",
+    "API_TOKEN": "t0ken",
+    "RELEASE": "r42",
+    "STATIC_ROOT": "/srv/static",
+    "DB_HOSTS": "192.0.2.1, 192.0.2.2",
+    "DB_NAME": "shop",
+    "DB_USER": "shop",
+    "DB_PASSWORD": "pass",
+}
+
+
+def load(environment: dict[str, str], argv: tuple[str, ...] = ("gunicorn",)) -> dict[str, Any]:
+    with mock.patch.dict(os.environ, environment, clear=True), mock.patch.object(sys, "argv", list(argv)):
+        return runpy.run_path(str(settings.BASE_DIR / "incidents_site" / "settings.py"))
+
+
+class Settings(SimpleTestCase):
+    def test_a_missing_variable_is_named(self) -> None:
+        for name in PRODUCTION:
+            with self.subTest(name), self.assertRaisesMessage(ImproperlyConfigured, f"{name} is not set"):
+                load({key: value for key, value in PRODUCTION.items() if key != name})
+
+    def test_the_primary_is_found_among_all_hosts(self) -> None:
+        database = load(PRODUCTION)["DATABASES"]["default"]
+        self.assertEqual((database["HOST"], database["PORT"]), ("192.0.2.1,192.0.2.2", "5432,5432"))
+        self.assertEqual(database["OPTIONS"]["target_session_attrs"], "read-write")
+        self.assertEqual(database["OPTIONS"]["tcp_user_timeout"], 3000)
+        self.assertTrue(database["CONN_HEALTH_CHECKS"])
+        self.assertNotIn("sslmode", database["OPTIONS"])
+
+    def test_tls_and_a_password_file(self) -> None:
+        environment = {
+            **PRODUCTION,
+            "DB_PASSWORD": "",
+            "DB_PASSFILE": "/etc/pass",
+            "DB_SSLROOTCERT": "/etc/ca.crt",
+        }
+        database = load(environment)["DATABASES"]["default"]
+        self.assertEqual(database["PASSWORD"], "")
+        self.assertEqual(database["OPTIONS"]["passfile"], "/etc/pass")
+        self.assertEqual(database["OPTIONS"]["sslmode"], "verify-full")
+        self.assertEqual(database["OPTIONS"]["sslrootcert"], "/etc/ca.crt")
+
+    def test_production_is_strict_and_development_is_not(self) -> None:
+        strict, loose = load(PRODUCTION), load({"DJANGO_DEBUG": "1"})
+        self.assertEqual(strict["ALLOWED_HOSTS"], ["shop.example", "www.shop.example"])
+        self.assertTrue(
+            strict["SESSION_COOKIE_SECURE"] and strict["CSRF_COOKIE_SECURE"] and not strict["DEBUG"]
+        )
+        self.assertIn("sqlite3", loose["DATABASES"]["default"]["ENGINE"])
+        self.assertIn("sqlite3", load({}, ("manage.py", "test"))["DATABASES"]["default"]["ENGINE"])
+
+
+class Health(TestCase):
+    def test_both_checks_answer_whatever_the_host_header_says(self) -> None:
+        for url in ("/livez", "/healthz"):
+            for host in ("192.0.2.7:8000", "anything"):
+                answer = self.client.get(url, headers={"Host": host})
+                self.assertEqual((answer.status_code, answer["Cache-Control"]), (200, "no-store"))
+        with self.assertLogs("django.security.DisallowedHost"):
+            self.assertEqual(self.client.get("/", headers={"Host": "192.0.2.7"}).status_code, 400)
+
+    def test_livez_leaves_the_database_alone(self) -> None:
+        with self.assertNumQueries(0):
+            self.assertEqual(self.client.get("/livez").content, b"ok")
+
+    @override_settings(RELEASE="r42")
+    def test_healthz_asks_the_database(self) -> None:
+        with self.assertNumQueries(1):
+            self.assertEqual(self.client.get("/healthz").json(), {"database": "ok", "release": "r42"})
+
+    def test_healthz_tells_why_it_is_not_well(self) -> None:
+        with (
+            mock.patch("incidents_site.edge.connection") as connection,
+            self.assertLogs("incidents_site.edge") as log,
+        ):
+            connection.cursor.side_effect = OperationalError("no route to db1")
+            answer = self.client.get("/healthz")
+        self.assertEqual((answer.status_code, answer.json()["reason"]), (503, "no answer (OperationalError)"))
+        self.assertIn("no route to db1", log.output[0])
+        connection.close.assert_called_once()
+
+    def test_healthz_is_not_well_on_a_standby(self) -> None:
+        with mock.patch("incidents_site.edge.connection") as connection:
+            connection.vendor = "postgresql"
+            connection.cursor.return_value.__enter__.return_value.fetchone.return_value = (True,)
+            answer = self.client.get("/healthz")
+        self.assertEqual(answer.status_code, 503)
+        self.assertIn("standby", answer.json()["reason"])
+
+
+class Repository(TestCase):
+    def test_the_migrations_are_complete(self) -> None:
+        call_command("makemigrations", check=True, dry_run=True, stdout=StringIO())
+
+    def test_an_event_is_one_line_in_the_log(self) -> None:
+        line = OneLine("%(levelname)s %(message)s")
+        record = logging.LogRecord("x", logging.ERROR, "x.py", 1, "first\nsecond", None, None)
+        self.assertEqual(line.format(record), "ERROR first | second")

@@ -1,0 +1,165 @@
+"""Settings. All of them come from the environment, and this is the whole list:
+
+    DJANGO_SECRET_KEY            required; 50 characters or more
+    DJANGO_ALLOWED_HOSTS         required; names the site answers to, separated by commas
+    DJANGO_CSRF_TRUSTED_ORIGINS  origins such as https://shop.example:8443, separated by commas; default none
+    DJANGO_DEBUG                 1: development; everything below is optional then; default off
+    API_TOKEN                    required; the bearer token of /api/samples
+    RELEASE                      required; the id of this release, shown in every answer
+    STATIC_ROOT                  required; where collectstatic writes and from where static files are served
+    DB_HOSTS                     required; PostgreSQL hosts, separated by commas; the app finds the primary
+    DB_PORT                      their port; default 5432
+    DB_NAME, DB_USER             required
+    DB_PASSWORD or DB_PASSFILE   one is required; DB_PASSFILE is a libpq password file (mode 0600)
+    DB_SSLROOTCERT               CA certificate of the servers; turns sslmode=verify-full on
+
+In development (DJANGO_DEBUG=1) and under `manage.py test` the required ones have harmless defaults, and
+without DB_HOSTS the database is SQLite.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DEBUG = os.environ.get("DJANGO_DEBUG", "") == "1"
+TESTING = sys.argv[1:2] == ["test"]
+DEVELOPMENT = DEBUG or TESTING
+
+
+def required(name: str, in_development: str = "") -> str:
+    value = os.environ.get(name, "")
+    if not value and not DEVELOPMENT:
+        raise ImproperlyConfigured(f"{name} is not set; incidents_site/settings.py lists the variables")
+    return value or in_development
+
+
+def words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def postgresql() -> dict[str, Any]:
+    hosts = words(required("DB_HOSTS"))
+    options: dict[str, Any] = {
+        # Whichever host is the primary now. At random: a dead host must not slow down every new connection.
+        "target_session_attrs": "read-write",
+        "load_balance_hosts": "random",
+        # A host that vanishes without a word is given up after three seconds; it needs all of these.
+        "connect_timeout": 2,
+        "tcp_user_timeout": 3000,
+        "keepalives": 1,
+        "keepalives_idle": 2,
+        "keepalives_interval": 1,
+        "keepalives_count": 3,
+        "application_name": "incidents",
+    }
+    if passfile := os.environ.get("DB_PASSFILE"):
+        options["passfile"] = passfile
+    if authority := os.environ.get("DB_SSLROOTCERT"):
+        options |= {"sslmode": "verify-full", "sslrootcert": authority}
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": required("DB_NAME"),
+        "USER": required("DB_USER"),
+        "PASSWORD": "" if passfile else required("DB_PASSWORD"),
+        "HOST": ",".join(hosts),
+        "PORT": ",".join([os.environ.get("DB_PORT") or "5432"] * len(hosts)),
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": options,
+    }
+
+
+SECRET_KEY = required("DJANGO_SECRET_KEY", "only for development, never for a host that others can reach")
+ALLOWED_HOSTS = words(required("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1"))
+CSRF_TRUSTED_ORIGINS = words(os.environ.get("DJANGO_CSRF_TRUSTED_ORIGINS", ""))
+API_TOKEN = required("API_TOKEN", "development")
+RELEASE = required("RELEASE", "development")
+STATIC_ROOT = required("STATIC_ROOT") or None
+
+if DEVELOPMENT and not os.environ.get("DB_HOSTS"):
+    DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}}
+else:
+    DATABASES = {"default": postgresql()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "incidents",
+]
+
+MIDDLEWARE = [
+    "incidents_site.edge.Edge",  # first: health checks come with an IP address as their Host
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+ROOT_URLCONF = "incidents_site.urls"
+WSGI_APPLICATION = "incidents_site.wsgi.application"
+
+LANGUAGE_CODE = "en"
+USE_I18N = False
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "/static/"
+HASHED_STATIC = "whitenoise.storage.CompressedManifestStaticFilesStorage"
+PLAIN_STATIC = "django.contrib.staticfiles.storage.StaticFilesStorage"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": PLAIN_STATIC if DEVELOPMENT else HASHED_STATIC},
+}
+
+# TLS ends at the balancer, which sets X-Forwarded-Proto, redirects plain HTTP and sends HSTS.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SESSION_COOKIE_SECURE = not DEBUG
+CSRF_COOKIE_SECURE = not DEBUG
+SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008"]
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"()": "incidents_site.edge.OneLine", "format": "%(levelname)s %(name)s: %(message)s"},
+    },
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "level": "CRITICAL" if TESTING else "INFO",  # the tests provoke errors all the time
+        },
+    },
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.server": {"handlers": [], "level": "INFO", "propagate": True},
+    },
+}

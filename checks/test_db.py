@@ -1,0 +1,109 @@
+"""PostgreSQL: one primary, replicas that follow it, and nobody let in who should not be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from plainstack.database.topology import AS_POSTGRES, BIN, PROBE, Member, members, primaries
+from plainstack.stack import Host, Stack
+
+ROLE = "db"
+
+_PSQL = f"timeout 10 {AS_POSTGRES} {BIN}/psql -XAtqw"
+_VERIFIED = "sslmode=verify-full sslrootcert=/etc/plainstack/tls/ca.crt connect_timeout=3"
+
+
+def _observe(stack: Stack, peer: Callable[[str], Any]) -> list[Member]:
+    names = [host.name for host in stack.with_role("db")]
+    facts = {name: dict(line.split("=", 1) for line in peer(name).check_output(PROBE).splitlines()) for name in names}
+    return members(names, facts)
+
+
+def _await_streaming(host: Any) -> None:
+    query = "select 1 from pg_stat_wal_receiver where status = 'streaming'"
+    found = host.run(f"timeout 15 sh -c 'until {_PSQL}c \"$1\" | grep -q 1; do sleep 0.2; done' sh %s", query)
+    assert found.succeeded, f"it streams from nobody: {found.stderr}"
+
+
+@pytest.mark.once
+def test_exactly_one_host_is_primary_and_every_other_one_streams_from_it(
+    stack: Stack, peer: Callable[[str], Any]
+) -> None:
+    for member in _observe(stack, peer):
+        if member.state == "standby":
+            _await_streaming(peer(member.name))
+    everybody = _observe(stack, peer)
+    leading = primaries(everybody)
+    assert len(leading) == 1, everybody
+    for member in everybody:
+        assert member.system_identifier == leading[0].system_identifier, everybody
+        if member is not leading[0]:
+            assert (member.state, member.upstream) == ("standby", leading[0].name), everybody
+
+
+@pytest.mark.once
+def test_a_row_written_on_the_primary_is_on_every_replica(stack: Stack, peer: Callable[[str], Any]) -> None:
+    everybody = _observe(stack, peer)
+    (primary,) = primaries(everybody)
+    write = (
+        "insert into plainstack.heartbeat values ('verify', clock_timestamp())"
+        " on conflict (host) do update set at = excluded.at returning at"
+    )
+    written = peer(primary.name).check_output(f"{_PSQL}c %s", write)
+    for member in everybody:
+        query = f"select 1 from plainstack.heartbeat where host = 'verify' and at >= '{written}'"
+        wait = f"timeout 10 sh -c 'until {_PSQL}c \"$1\" | grep -q 1; do sleep 0.2; done' sh %s"
+        assert peer(member.name).run(wait, query).succeeded, f"not on {member.name} after 10 s"
+
+
+def test_data_is_checksummed(host: Any) -> None:
+    assert host.check_output(f"{_PSQL}c 'show data_checksums'") == "on"
+
+
+def test_no_secret_of_the_database_is_readable_by_others(host: Any) -> None:
+    """Passwords, verifiers, the server's key and the data itself."""
+    listed = host.check_output(
+        "stat -c '%%a %%n' /var/lib/postgresql/.pgpass /etc/postgresql/17/main/plainstack.sql"
+        " /etc/plainstack/tls/host.key /var/lib/postgresql/17/main%s",
+        "",
+    )
+    assert not [line for line in listed.splitlines() if line.split()[0][-1] != "0"], listed
+
+
+def test_a_peer_is_let_in_only_with_encryption_and_the_right_password(
+    here: Host, stack: Stack, peer: Callable[[str], Any]
+) -> None:
+    others = [other.name for other in stack.with_role("db") if other.name != here.name]
+    if not others:
+        pytest.skip("there is no other db host")
+    target = f"host={here.name} user=rewinder dbname=postgres"
+    attempt = f'{_PSQL}c "select 1" -d'
+    output = (
+        peer(others[0])
+        .run(
+            f'{attempt} "{target} {_VERIFIED}" 2>&1; echo ---;'
+            f' {attempt} "{target} sslmode=disable" 2>&1; echo ---;'
+            f' {attempt} "{target} password=wrong {_VERIFIED}" 2>&1'
+        )
+        .stdout
+    )
+    right, unencrypted, wrong = output.split("---\n")
+    assert right == "1\n"
+    assert "no encryption" in unencrypted
+    assert "password authentication failed" in wrong
+
+
+def test_the_exporter_sees_its_server(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
+    """From where Prometheus scrapes it, with the certificate that Prometheus shows."""
+    scraper = next((other.name for other in stack.with_role("monitoring")), here.name)
+    tls = "/etc/plainstack/tls"
+    fetch = (
+        rf"printf \"GET /metrics HTTP/1.0\r\n\r\n\" | openssl s_client -quiet -connect {here.name}:9187"
+        f" -cert {tls}/host.crt -key {tls}/host.key -CAfile {tls}/ca.crt -verify_return_error"
+        f" -verify_hostname {here.name} 2>&1"
+    )
+    found = peer(scraper).run(f"timeout 15 sh -c \"until {fetch} | grep -qx 'pg_up 1'; do sleep 0.5; done\"")
+    assert found.succeeded, "no 'pg_up 1' within 15 s"

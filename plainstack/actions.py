@@ -1,0 +1,187 @@
+"""What a plan is made of: actions in order, grouped into the transactions that will do them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from plainstack.observed import Entry
+from plainstack.resources import Command, Directory, File, Link, Preseed, Unit, User, Validation
+
+Cause = Literal["new", "changed", "drift", "owed", "undeclared", "interrupted"]
+UnitVerb = Literal["start", "restart", "reload", "stop", "enable", "disable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """Install packages, in the package transaction."""
+
+    packages: tuple[str, ...]
+    cause: Cause
+
+    def subject(self) -> str:
+        return f"install {' '.join(self.packages)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Make a file, directory or link what is wanted; `attributes` when only mode or owner differ."""
+
+    resource: File | Directory | Link
+    cause: Cause
+    detail: str
+    attributes: bool = False
+
+    def subject(self) -> str:
+        return f"{'set mode and owner of' if self.attributes else 'write'} {self.resource.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Remove a path that Plainstack wrote and nobody declares any more, or one that must be absent."""
+
+    path: str
+    kind: str
+    cause: Cause
+    detail: str
+
+    def subject(self) -> str:
+        return f"remove {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Drop a manifest entry without touching what it names, because that is no longer what Plainstack wrote."""
+
+    entry: Entry
+    detail: str
+    cause: Cause = "undeclared"
+
+    def subject(self) -> str:
+        return f"leave {self.entry.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class MakeUser:
+    """Create an account, or set its home, shell and groups."""
+
+    user: User
+    create: bool
+    cause: Cause
+    detail: str
+
+    def subject(self) -> str:
+        return f"{'create' if self.create else 'change'} user {self.user.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveUser:
+    """Remove an account that Plainstack created; its files stay."""
+
+    name: str
+    cause: Cause = "undeclared"
+    detail: str = "no longer declared"
+
+    def subject(self) -> str:
+        return f"remove user {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnitAction:
+    """One systemctl verb on a unit, and the stamp the host keeps when it succeeded ("" for none)."""
+
+    verb: UnitVerb
+    unit: Unit
+    cause: Cause
+    detail: str
+    stamp: str = ""
+
+    def subject(self) -> str:
+        return f"{self.verb} {self.unit.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonReload:
+    """Let systemd read changed unit files; remembered like a unit's own reload."""
+
+    stamp: str
+    cause: Cause
+    detail: str = "unit files changed"
+
+    def subject(self) -> str:
+        return "daemon-reload"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run a command whose guard was not satisfied."""
+
+    command: Command
+    cause: Cause = "new"
+    detail: str = ""
+
+    def subject(self) -> str:
+        return f"run {self.command.name}: {self.command.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Bring the manifest up to date where the host already is as wanted."""
+
+    cause: Cause = "interrupted"
+    detail: str = "the manifest does not say what is so"
+
+    def subject(self) -> str:
+        return "record the state"
+
+
+Action = Install | Put | Remove | Forget | MakeUser | RemoveUser | UnitAction | DaemonReload | Run | Record
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What one exec does for one role on one host, all or nothing.
+
+    `manifest` is the role's manifest after success, `transition` the union with the one before; `stale` are units whose
+    kept stamp is no longer true from the moment the files change.
+    """
+
+    role: str
+    actions: tuple[Action, ...]
+    validations: tuple[Validation, ...] = ()
+    manifest: tuple[Entry, ...] = ()
+    transition: tuple[Entry, ...] = ()
+    stale: tuple[str, ...] = ()
+    guarded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PackageTransaction:
+    """The one apt transaction of a host, with what must be there before it."""
+
+    install: tuple[str, ...]
+    purge: tuple[str, ...] = ()
+    early: tuple[File, ...] = ()
+    preseeds: tuple[Preseed, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """Everything one host lacks, in the order it will be done."""
+
+    host: str
+    packages: PackageTransaction | None
+    transactions: tuple[Transaction, ...]
+
+    @property
+    def empty(self) -> bool:
+        return self.packages is None and not self.transactions
+
+    def actions(self) -> Iterator[tuple[str, Action]]:
+        """All actions with their role; the package transaction comes first."""
+        if self.packages and self.packages.install:
+            yield "packages", Install(self.packages.install, "new")
+        for transaction in self.transactions:
+            for action in transaction.actions:
+                yield transaction.role, action

@@ -1,0 +1,118 @@
+"""One transaction on one host: send it, follow it, confirm it over a new connection when it could lock us out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from plainstack import probe, script
+from plainstack.actions import HostPlan, PackageTransaction, Transaction
+from plainstack.errors import HostFailed
+from plainstack.observed import Observed
+from plainstack.probe import GUARD_UNIT, STATE
+from plainstack.schedule import PACKAGES
+from plainstack.script import Answer, Members, Script
+from plainstack.ssh import Sessions
+
+# An apt transaction on a slow mirror may take this long; a dead connection is noticed much sooner.
+LONGEST = 3600
+
+
+@dataclass(frozen=True)
+class Applier:
+    """Sends transactions to hosts; `on_step` hears every step as (host, stage, step)."""
+
+    sessions: Sessions
+    on_step: Callable[[str, str, str], None]
+
+    def apply(self, host: str, stage: str, work: Script) -> Observed | None:
+        """Run a script to its end; returns what its final probe saw, if it had one. Raises HostFailed when it fails."""
+        session = self.sessions.to(host)
+        answer = Answer()
+
+        def on_line(line: str) -> None:
+            step = answer.read(line)
+            if step is not None:
+                self.on_step(host, stage, step)
+
+        output = session.run(
+            work.command,
+            stdin=work.stream,
+            hold_stdin=True,
+            on_line=on_line,
+            timeout=LONGEST,
+            step=stage,
+        )
+        if answer.failed:
+            what = {
+                "untouched": "nothing was changed",
+                "rolled-back": "what this transaction had changed was put back",
+            }[answer.outcome]
+            raise HostFailed(host, f"{stage}: {answer.failed}", f"failed; {what}", answer.tail, answer.code)
+        if not answer.done:
+            where = answer.step or "stage the files"
+            raise HostFailed(host, f"{stage}: {where}", "failed", output.err.splitlines()[-5:], output.code)
+        if answer.unconfirmed:
+            self._confirm(host, stage, answer.unconfirmed)
+        return probe.parse("\n".join(answer.probe)) if answer.probe else None
+
+    def _confirm(self, host: str, stage: str, run_id: str) -> None:
+        """Only a new connection proves that new connections are still let in; an open one passes any firewall."""
+        self.on_step(host, stage, "confirm over a new connection")
+        confirm = f"sh -c 'systemctl stop {GUARD_UNIT}-{run_id}.timer && rm -rf {STATE}/runs/{run_id}'"
+        try:
+            session = self.sessions.fresh(host)
+            try:
+                output = session.run(confirm, timeout=15, step="confirm")
+            finally:
+                session.close()
+        except HostFailed as error:
+            self._undo_now(host, run_id)
+            raise HostFailed(
+                host,
+                f"{stage}: confirm over a new connection",
+                "this change would have locked you out; the host put back what it had before",
+                [error.reason],
+            ) from None
+        if output.code != 0:
+            raise HostFailed(
+                host,
+                f"{stage}: confirm",
+                "came too late; the host has put back what it had before",
+                [output.err.strip()],
+            )
+
+    def _undo_now(self, host: str, run_id: str) -> None:
+        """The old connection may still pass; if not, the host's own timer does the same a little later."""
+        unit = f"{GUARD_UNIT}-{run_id}"
+        try:
+            self.sessions.to(host).run(f"systemctl start {unit}.service", timeout=30, step="undo")
+        except HostFailed:
+            self.sessions.forget(host)
+
+
+def build(
+    plan: HostPlan,
+    stage: str,
+    run_id: str,
+    audit: Mapping[str, object],
+    payloads: Mapping[str, Members],
+    probe_text: str,
+) -> Script:
+    """The script of one stage of a host's plan; the host's last stage ends with `probe_text`."""
+    work = work_of(plan, stage)
+    last = (plan.transactions[-1].role if plan.transactions else PACKAGES) == stage
+    final = probe_text if last else ""
+    if isinstance(work, PackageTransaction):
+        details = {**audit, "role": stage, "actions": [f"install {name}" for name in work.install]}
+        return script.packages(work, run_id, details, final)
+    details = {**audit, "role": stage, "actions": [action.subject() for action in work.actions]}
+    return script.transaction(work, run_id, details, payloads, final)
+
+
+def work_of(plan: HostPlan, stage: str) -> Transaction | PackageTransaction:
+    """What one stage of a plan does."""
+    if stage == PACKAGES:
+        assert plan.packages
+        return plan.packages
+    return next(transaction for transaction in plan.transactions if transaction.role == stage)

@@ -1,0 +1,190 @@
+"""The commands behind `inv`: each loads the inventory, does its work through run.py, prints, and sets the exit code.
+
+Exit codes: 0 done or nothing to do, 1 an error or a failed host, 2 (plan and drift) there is something to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json as json_module
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from invoke.exceptions import Exit
+
+from plainstack import inventory as inventories
+from plainstack.actions import HostPlan
+from plainstack.errors import HostFailed, PlainstackError
+from plainstack.report import Console
+from plainstack.stack import Stack
+
+CHANGES = 2
+
+
+@contextlib.contextmanager
+def told(console: Console, *, json: bool = False) -> Iterator[None]:
+    """End with a sentence and an exit code instead of a traceback, whatever expected thing goes wrong."""
+    try:
+        yield
+    except PlainstackError as error:
+        if json:
+            document({"error": str(error)})
+        else:
+            console.error(str(error))
+        raise Exit(code=1) from None
+    except KeyboardInterrupt:
+        console.error("interrupted; run the same command again to go on")
+        raise Exit(code=130) from None
+
+
+def document(data: object) -> None:
+    """The one JSON document of a --json run."""
+    json_module.dump(data, sys.stdout, indent=2, default=str)
+    sys.stdout.write("\n")
+
+
+def load(path: str) -> Stack:
+    """The inventory a command was given."""
+    return inventories.load(Path(path))
+
+
+def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
+    """inv plan"""
+    console = Console(json=json)
+    with told(console, json=json):
+        from plainstack.run import Runner
+
+        stack = load(inventory)
+        with Runner(stack, *inventories.select(stack, role, host)) as runner:
+            view = runner.observe(console.progress())
+            pending = view.pending
+            if json:
+                from plainstack.report import as_data
+
+                document(
+                    {"changes": as_data(pending), "failed": _failed(view.failed), "refused": runner.refusals(view)}
+                )
+            else:
+                _show_plan(runner, pending, console)
+                for text in runner.refusals(view):
+                    console.error(f"a deploy would be refused: {text}")
+                _tell_failed(console, view.failed)
+                if not pending and not view.failed:
+                    console.line(f"nothing to do on {len(view.plans)} hosts")
+    if view.failed:
+        raise Exit(code=1)
+    if pending:
+        raise Exit(code=CHANGES)
+
+
+def _failed(failed: Mapping[str, HostFailed]) -> dict[str, str]:
+    return {name: str(error) for name, error in failed.items()}
+
+
+def _tell_failed(console: Console, failed: Mapping[str, HostFailed]) -> None:
+    for error in failed.values():
+        console.error(str(error))
+
+
+def _show_plan(runner: Any, pending: Mapping[str, HostPlan], console: Console) -> None:
+    """Print the plan; only hosts with changed files are asked for the old content."""
+    from plainstack.report import changed_files, fetch_script, parse_fetched, plan_lines
+    from plainstack.ssh import fan_out
+
+    paths = {name: changed_files(plan) for name, plan in pending.items()}
+
+    def fetch(name: str) -> dict[str, bytes]:
+        return parse_fetched(runner.sessions.to(name).script(fetch_script(paths[name]), step="read for the diff").out)
+
+    fetched = fan_out([name for name in paths if paths[name]], fetch)
+    old = {name: content for name, content in fetched.items() if not isinstance(content, HostFailed)}
+    console.plan(plan_lines(pending, old))
+    if pending:
+        console.line()
+
+
+def deploy(inventory: str, role: str, host: str, *, json: bool) -> None:
+    """inv deploy"""
+    began = time.monotonic()
+    console = Console(json=json)
+    with told(console, json=json):
+        from plainstack.run import Runner
+
+        stack = load(inventory)
+        with Runner(stack, *inventories.select(stack, role, host)) as runner:
+            view = runner.observe(console.progress())
+            if not view.pending:
+                seconds = time.monotonic() - began
+                if json:
+                    document({"changed": {}, "failed": _failed(view.failed), "seconds": round(seconds, 2)})
+                else:
+                    _tell_failed(console, view.failed)
+                    console.line(f"nothing to do on {len(view.plans)} hosts ({seconds:.1f} s)")
+                failed = bool(view.failed)
+            else:
+                failed = _apply(runner, view, console, began, json=json)
+    if failed:
+        raise Exit(code=1)
+
+
+def _apply(runner: Any, view: Any, console: Console, began: float, *, json: bool) -> bool:
+    from plainstack import report
+
+    _show_plan(runner, view.pending, console)
+    command = shlex.join(["inv", *sys.argv[1:]])
+    with console.progress() as progress:
+        deployment = runner.deploy(view, progress, command, on_start=_finish_on_interrupt)
+    outcomes, plans = deployment.outcomes, deployment.plans
+    problems = report.failures(view.failed, outcomes)
+    seconds = time.monotonic() - began
+    if json:
+        document(
+            {
+                "changed": report.as_data(plans),
+                "stages": [
+                    {
+                        "host": outcome.node.host,
+                        "stage": outcome.node.stage,
+                        "begin": round(outcome.begin, 2),
+                        "end": round(outcome.end, 2),
+                        "error": str(outcome.error) if outcome.error else None,
+                        "skipped": outcome.skipped or None,
+                    }
+                    for outcome in outcomes
+                ],
+                "failed": _failed(view.failed),
+                "seconds": round(seconds, 2),
+            }
+        )
+        return bool(problems)
+    console.line()
+    for line in report.summary(plans, outcomes):
+        console.line(line)
+    console.line("\nwhere the time went:")
+    for line in report.timeline(outcomes, max((outcome.end for outcome in outcomes), default=0)):
+        console.line(line)
+    console.line()
+    for problem in problems:
+        console.error(problem)
+    hosts = len({outcome.node.host for outcome in outcomes})
+    bad = len({outcome.node.host for outcome in outcomes if outcome.error or outcome.skipped} | set(view.failed))
+    verdict = f"{bad} of {len(view.plans) + len(view.failed)} hosts failed" if problems else f"{hosts} hosts changed"
+    console.line(f"{verdict} in {seconds:.1f} s", "bold red" if problems else "bold green")
+    return bool(problems)
+
+
+def _finish_on_interrupt(deployment: Any) -> None:
+    """Ctrl-C lets every host end the transaction it is in and begins no new one; a second Ctrl-C ends at once."""
+
+    def first(_signal: int, _frame: FrameType | None) -> None:
+        deployment.listener.note("interrupted: hosts finish the step they are in (Ctrl-C again ends at once)")
+        deployment.cancelled.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, first)

@@ -1,0 +1,81 @@
+"""What must not be deployed onto: states of the db hosts in which going on could lose or fork data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from plainstack.database.topology import PROBE, Facts, Member, members, primaries
+from plainstack.stack import Host, Stack
+
+
+def probe_snippet(_stack: Stack, host: Host) -> str:
+    """The shell text that makes a host say what `refusals` must know, as key=value lines; empty for other hosts."""
+    return PROBE if "db" in host.roles else ""
+
+
+def refusals(stack: Stack, facts: Facts) -> list[str]:
+    """Why role db must not be deployed now, given the answers of all db hosts (None: could not be asked)."""
+    everybody = members([host.name for host in stack.with_role("db")], facts)
+    return [*_different_clusters(everybody), *_split(everybody), *_unsafe_start(everybody)]
+
+
+def _different_clusters(everybody: Sequence[Member]) -> Iterator[str]:
+    known = [member for member in everybody if member.system_identifier]
+    if len({member.system_identifier for member in known}) > 1:
+        yield (
+            f"the system identifiers of {_names(known)} differ: they are not copies of one cluster."
+            " Find out which has your data, and move the other's data directory away"
+        )
+
+
+def _split(everybody: Sequence[Member]) -> Iterator[str]:
+    leading = primaries(everybody)
+    if len(leading) > 1:
+        newest = max(leading, key=lambda member: member.timeline)
+        yield (
+            f"{len(leading)} primaries: {_names(leading)}; writes diverge."
+            f" {newest.name} has the newest timeline ({newest.timeline}); stop the other, and rejoin it as a standby"
+        )
+    if leading or _unknown(everybody):
+        return
+    holding = [member for member in everybody if member.state != "empty"]
+    sleeping = [member for member in holding if member.state == "stopped primary"]
+    if holding and not sleeping:
+        yield f"no primary: {_names(holding)} can only follow one. Promote a standby: fab failover promote"
+    if len(sleeping) > 1:
+        yield f"{_names(sleeping)} are stopped, and each would start as a primary. Start the right one by hand"
+
+
+def _unsafe_start(everybody: Sequence[Member]) -> Iterator[str]:
+    """What this deploy itself would start or make, though there is, or may be, a primary already."""
+    leading, unknown = primaries(everybody), _unknown(everybody)
+    sleeping = [member for member in everybody if member.state == "stopped primary"]
+    for member in sleeping:
+        if leading:
+            yield (
+                f"{member.name} is stopped and would start as a second primary beside {_names(leading)}."
+                " Rejoin it as a standby: fab failover rejoin"
+            )
+        elif unknown:
+            yield (
+                f"{member.name} is stopped and would start as a primary, and {_names(unknown)} cannot be asked:"
+                " cannot tell whether a primary exists"
+            )
+    if not everybody or everybody[0].state != "empty" or leading:
+        return
+    first = everybody[0].name
+    if unknown:
+        yield (
+            f"{first} has no data directory and {_names(unknown)} cannot be asked: cannot tell whether a primary exists"
+        )
+    elif sleeping:
+        yield f"{first} has no data directory, but {_names(sleeping)} has: start it, {first} will be its copy"
+
+
+def _unknown(everybody: Sequence[Member]) -> list[Member]:
+    return [member for member in everybody if member.state in ("unreachable", "silent")]
+
+
+def _names(of: Sequence[Member]) -> str:
+    names = [member.name for member in of]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,117 @@
+"""The cluster's roles, grants and slots: what they are, and one query that tells whether they are so."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from plainstack.secrets import Secret, Vault, scram_verifier
+from plainstack.stack import Stack
+
+OWNER = "app"
+BARMAN_SLOT = "barman"
+
+_REWIND = (
+    "pg_catalog.pg_ls_dir(text, boolean, boolean)",
+    "pg_catalog.pg_stat_file(text, boolean)",
+    "pg_catalog.pg_read_binary_file(text)",
+    "pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean)",
+)
+_BACKUP = (
+    "pg_catalog.pg_backup_start(text, boolean)",
+    "pg_catalog.pg_backup_stop(boolean)",
+    "pg_catalog.pg_switch_wal()",
+    "pg_catalog.pg_create_restore_point(text)",
+)
+
+
+@dataclass(frozen=True)
+class DatabaseRole:
+    """A role that may log in; without a `verifier` it can only do so by peer authentication."""
+
+    name: str
+    verifier: Secret | None
+    replication: bool = False
+    member_of: tuple[str, ...] = ()
+    execute: tuple[str, ...] = ()
+
+
+def password_name(role: str) -> str:
+    """The name under which a role's password is in the vault."""
+    return f"postgres/{role}"
+
+
+def roles(stack: Stack, vault: Vault) -> tuple[DatabaseRole, ...]:
+    """The roles that the stack's hosts log in as, each with no more than it needs."""
+
+    def verifier(name: str) -> Secret:
+        return scram_verifier(vault.password(password_name(name)))
+
+    wanted = [
+        DatabaseRole("replicator", verifier("replicator"), replication=True),
+        DatabaseRole("rewinder", verifier("rewinder"), execute=_REWIND),
+        DatabaseRole(OWNER, verifier(OWNER)),
+        DatabaseRole("postgres_exporter", None, member_of=("pg_monitor",)),
+    ]
+    if stack.with_role("backup"):
+        reads = ("pg_read_all_settings", "pg_read_all_stats", "pg_checkpoint")
+        wanted += [
+            DatabaseRole("barman", verifier("barman"), member_of=reads, execute=_BACKUP),
+            DatabaseRole("streaming_barman", verifier("streaming_barman"), replication=True),
+        ]
+    return tuple(wanted)
+
+
+def slot_name(host: str) -> str:
+    """The replication slot of a db host; slot names know no '-', host names no '_'."""
+    return host.replace("-", "_")
+
+
+def slots(stack: Stack, host: str) -> tuple[str, ...]:
+    """The slots a db host keeps ready: one for every other db host, and Barman's, should it be or become primary."""
+    names = [slot_name(peer.name) for peer in stack.with_role("db") if peer.name != host]
+    return (*names, BARMAN_SLOT) if stack.with_role("backup") else tuple(names)
+
+
+def synchronous_names(stack: Stack) -> str:
+    """The value of synchronous_standby_names: any one of the other db hosts confirms, or nobody has to."""
+    names = [host.name for host in stack.with_role("db")]
+    if len(names) < 2 or stack.database is None or not stack.database.synchronous:
+        return ""
+    return "ANY 1 ({})".format(", ".join(f'"{name}"' for name in names))
+
+
+def is_configured(database: str, wanted_roles: Iterable[DatabaseRole], wanted_slots: Iterable[str]) -> str:
+    """A query that answers t when slots and, on the primary, roles, grants and database are as wanted.
+
+    Verifiers are compared by their hash: the query is seen in a host's process list.
+    """
+    wanted_roles, wanted_slots = tuple(wanted_roles), tuple(wanted_slots)
+    rows = [f"('{role.name}', '{_hash(role.verifier)}', {role.replication})" for role in wanted_roles]
+    grants = [
+        *(f"pg_has_role('{role.name}', '{group}', 'usage')" for role in wanted_roles for group in role.member_of),
+        *(
+            f"has_function_privilege('{role.name}', '{function}', 'execute')"
+            for role in wanted_roles
+            for function in role.execute
+        ),
+    ]
+    slot_array = ", ".join(f"'{name}'" for name in wanted_slots)
+    return f"""\
+select (select count(*) from pg_replication_slots where slot_type = 'physical'
+ and wal_status is distinct from 'lost' and slot_name = any (array[{slot_array}]::text[])) = {len(wanted_slots)}
+and (pg_is_in_recovery() or (
+(select count(*) from pg_authid join (values {", ".join(rows)}) wanted (name, hash, replication)
+ on rolname = name and rolreplication = replication and rolcanlogin and rolinherit
+ and not (rolsuper or rolcreaterole or rolcreatedb or rolbypassrls)
+ and rolconnlimit = -1 and coalesce(rolvaliduntil, 'infinity') = 'infinity'
+ and encode(sha256(convert_to(coalesce(rolpassword, ''), 'UTF8')), 'hex') = hash) = {len(rows)}
+and exists (select from pg_database join pg_roles on pg_roles.oid = datdba
+ where datname = '{database}' and rolname = '{OWNER}')
+and to_regclass('plainstack.heartbeat') is not null
+and {" and ".join(grants)}))"""  # noqa: S608 - every name comes from the inventory's models or from this module
+
+
+def _hash(verifier: Secret | None) -> str:
+    return hashlib.sha256((verifier.reveal() if verifier else "").encode()).hexdigest()

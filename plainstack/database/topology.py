@@ -1,0 +1,94 @@
+"""Which db host is what, as the hosts themselves say: the one place that knows what makes a host the primary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+BIN = "/usr/lib/postgresql/17/bin"
+DATA = "/var/lib/postgresql/17/main"
+# Not runuser: PAM would write two lines into the journal for every probe. Not plain psql: that is a Perl wrapper.
+AS_POSTGRES = "setpriv --reuid=postgres --regid=postgres --init-groups --reset-env --"
+
+Facts = Mapping[str, Mapping[str, str] | None]
+"""What every db host answered to `PROBE`, by its name; None for a host that could not be asked."""
+
+PROBE = f"""\
+if [ -s {DATA}/PG_VERSION ]; then
+    echo data=yes
+    if [ -e {DATA}/standby.signal ]; then echo signal=yes; fi
+    pid=$(head -n 1 {DATA}/postmaster.pid 2>/dev/null || :)
+    if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ]; then
+        echo running=yes
+        {AS_POSTGRES} {BIN}/psql -XAtqc "
+select 'recovery=' || pg_is_in_recovery() from pg_control_system()
+union all select 'system_identifier=' || system_identifier from pg_control_system()
+union all select 'timeline=' || greatest(c.timeline_id, r.min_recovery_end_timeline,
+ case when not pg_is_in_recovery() then ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int end)
+ from pg_control_checkpoint() c, pg_control_recovery() r
+union all select 'lsn=' || case when pg_is_in_recovery()
+ then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) else pg_current_wal_lsn() end
+union all select 'upstream=' || sender_host from pg_stat_wal_receiver where status = 'streaming'" 2>/dev/null || :
+    else
+        echo running=no
+        LC_ALL=C {BIN}/pg_controldata {DATA} | sed -n \\
+            -e 's/^Database system identifier: */system_identifier=/p' \\
+            -e "s/^Latest checkpoint's TimeLineID: */timeline=/p" \\
+            -e 's/^Latest checkpoint location: */lsn=/p'
+    fi
+else
+    echo data=no
+fi
+"""  # noqa: S608 - holds constants only
+
+State = Literal["primary", "standby", "silent", "stopped primary", "stopped standby", "empty", "unreachable"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One db host: its state, and what its data says of itself (empty where unknown)."""
+
+    name: str
+    state: State
+    timeline: int = 0
+    lsn: str = ""
+    system_identifier: str = ""
+    upstream: str = ""
+
+
+def members(names: Iterable[str], facts: Facts) -> list[Member]:
+    """The db hosts in the given order, each as it was observed."""
+    return [_member(name, facts.get(name)) for name in names]
+
+
+def primaries(of: Iterable[Member]) -> list[Member]:
+    """The members that accept writes; more than one is a split cluster."""
+    return [member for member in of if member.state == "primary"]
+
+
+def _member(name: str, facts: Mapping[str, str] | None) -> Member:
+    if facts is None:
+        return Member(name, "unreachable")
+    if facts.get("data") != "yes":
+        return Member(name, "empty")
+    return Member(
+        name=name,
+        state=_state(facts),
+        timeline=int(facts.get("timeline", "0")),
+        lsn=facts.get("lsn", ""),
+        system_identifier=facts.get("system_identifier", ""),
+        upstream=facts.get("upstream", ""),
+    )
+
+
+def _state(facts: Mapping[str, str]) -> State:
+    standby = facts.get("signal") == "yes"
+    if facts.get("running") != "yes":
+        return "stopped standby" if standby else "stopped primary"
+    if facts.get("recovery") == "false":
+        return "primary"
+    if facts.get("recovery") == "true" or standby:
+        return "standby"
+    # It runs and does not answer: it starts, or recovers from a crash, or takes no more connections.
+    return "silent"

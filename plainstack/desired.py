@@ -1,0 +1,66 @@
+"""(stack, vault) -> what every host should be: the resources of its roles, checked for contradictions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+from plainstack import probe
+from plainstack.errors import InventoryError
+from plainstack.resources import Absent, Directory, File, Link, Resource
+from plainstack.roles import Role, of_host
+from plainstack.secrets import Vault
+from plainstack.stack import Host, Stack
+
+HostDesired = Mapping[str, Sequence[Resource]]
+
+
+def assemble(stack: Stack, vault: Vault, roles: Mapping[str, Role], hosts: Iterable[str]) -> dict[str, HostDesired]:
+    """The desired state of the named hosts, by host and role. Raises InventoryError for templates that do not render
+    and for two roles that want different things of one path."""
+    desired: dict[str, HostDesired] = {}
+    problems: list[str] = []
+    for name in hosts:
+        host = stack.hosts[name]
+        wanted: dict[str, Sequence[Resource]] = {}
+        for role in of_host(host, dict(roles)):
+            try:
+                wanted[role.name] = tuple(role.desired(stack, host, vault))
+            except InventoryError as error:
+                problems += error.problems
+        desired[name] = wanted
+        problems += _conflicts(host, wanted)
+    if problems:
+        raise InventoryError(list(dict.fromkeys(problems)))
+    return desired
+
+
+def _conflicts(host: Host, wanted: HostDesired) -> Iterable[str]:
+    seen: dict[str, tuple[str, Resource]] = {}
+    for role, resources in wanted.items():
+        for item in resources:
+            name = item.path if isinstance(item, File | Directory | Link | Absent) else item.key
+            if name in seen and seen[name][1] != item:
+                yield f"{host.name}: roles {seen[name][0]} and {role} want different things of {name}"
+            seen.setdefault(name, (role, item))
+
+
+def scope(roles: Mapping[str, Role], chosen: Iterable[str]) -> tuple[str, ...] | None:
+    """The roles that --role means: the chosen ones and those they need on the same host. None for all."""
+    wanted = set(chosen)
+    if not wanted:
+        return None
+    while needed := {name for role in wanted for name in roles[role].after} - wanted:
+        wanted |= needed
+    return tuple(role.name for role in roles.values() if role.everywhere or role.name in wanted)
+
+
+def probe_script(stack: Stack, host: Host, wanted: HostDesired, roles: Mapping[str, Role]) -> str:
+    """The one script that reads everything the plan of this host needs."""
+    facts = [snippet for role in of_host(host, dict(roles)) if (snippet := role.facts(stack, host))]
+    return probe.script((item for resources in wanted.values() for item in resources), facts)
+
+
+def digest(wanted: HostDesired) -> str:
+    """A short name for a desired state; it names secrets only by their hash."""
+    return hashlib.sha256(repr(sorted((role, list(items)) for role, items in wanted.items())).encode()).hexdigest()[:12]

@@ -1,0 +1,1 @@
+"""The lab: real Debian hosts with systemd on this machine."""

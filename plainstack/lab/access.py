@@ -1,0 +1,48 @@
+"""The operator's way in: the key, the pins of the hosts' keys, and an ssh_config for people."""
+
+from __future__ import annotations
+
+from plainstack.lab import disk
+from plainstack.lab.model import Lab
+
+
+def operator_key(lab: Lab) -> str:
+    """Read the operator's public key, generating the pair if it is missing."""
+    private = lab.state / "id_ed25519"
+    public = lab.state / "id_ed25519.pub"
+    if not (private.exists() and public.exists()):
+        lab.state.mkdir(parents=True, exist_ok=True)
+        private.unlink(missing_ok=True)
+        public.unlink(missing_ok=True)
+        disk.generate_key(private, f"operator of the lab {lab.name}")
+    return public.read_text().strip()
+
+
+def write(lab: Lab) -> None:
+    """Write known_hosts and ssh_config where they are not as they should be."""
+    keys = {host.address: disk.of(lab, host).host_key for host in lab.hosts}
+    for name, text in (("known_hosts", known_hosts(keys)), ("ssh_config", ssh_config(lab))):
+        path = lab.state / name
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+
+
+def known_hosts(keys: dict[str, str]) -> str:
+    """Word the pins, given each address's public key line."""
+    return "".join(f"{address} {' '.join(key.split()[:2])}\n" for address, key in keys.items())
+
+
+def ssh_config(lab: Lab) -> str:
+    """Word the ssh_config: every host by its name, through the namespace."""
+    state = lab.state.resolve()
+    hosts = "".join(f"Host {host.name}\n    HostName {host.address}\n" for host in lab.hosts)
+    return f"""\
+{hosts}Host *
+    User root
+    IdentityFile "{state}/id_ed25519"
+    IdentitiesOnly yes
+    UserKnownHostsFile "{state}/known_hosts"
+    GlobalKnownHostsFile none
+    StrictHostKeyChecking yes
+    ProxyCommand nsenter --net=/run/netns/{lab.namespace} socat - TCP:%h:%p,nodelay
+"""

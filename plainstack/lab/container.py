@@ -1,0 +1,155 @@
+"""A host's container: booted, awaited, and ended hard."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from plainstack.lab import cgroup, disk, machine, netns, network
+from plainstack.lab.model import Lab, LabHost
+from plainstack.lab.netns import LabDown, LabError
+
+_BOOT_SECONDS = 90
+_SSH_SECONDS = 20
+_SCRIPT = Path(__file__).with_name("host.sh")
+
+
+def group(lab: Lab, host: LabHost) -> Path:
+    """Name the control group of a host."""
+    return cgroup.tree() / lab.name / host.name
+
+
+def alive(lab: Lab, host: LabHost) -> bool:
+    """Tell whether the container runs."""
+    return cgroup.alive(group(lab, host))
+
+
+def power_off(lab: Lab, host: LabHost) -> None:
+    """End the container as a power cut would."""
+    cgroup.remove(group(lab, host))
+    if netns.is_up(lab.namespace):
+        network.unplug(lab, host)
+
+
+def boot(lab: Lab, host: LabHost) -> None:
+    """Boot a host and return when its systemd has started everything."""
+    lab.run.mkdir(parents=True, exist_ok=True)
+    place = _notify(lab, host)
+    place.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as messages:
+        messages.bind(str(place))
+        try:
+            _start(lab, host, place)
+            _await_ready(lab, host, messages)
+        finally:
+            place.unlink()
+
+
+def booting(lab: Lab, host: LabHost) -> bool:
+    """Tell whether somebody waits for the host to boot."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        try:
+            # The name may be left over from a lab.up that was killed; then nobody holds it.
+            sock.connect(str(_notify(lab, host)))
+        except OSError:
+            return False
+    return True
+
+
+def answers(lab: Lab, host: LabHost, timeout: float) -> bool:
+    """Tell whether the host's sshd answers."""
+    try:
+        with netns.connect(lab.namespace, host.address, 22, timeout) as sock:
+            sock.settimeout(timeout)
+            # Less than a greeting of our own, and sshd would log an error.
+            sock.sendall(b"SSH-2.0-lab\r\n")
+            return sock.recv(4096).startswith(b"SSH-")
+    except (OSError, LabDown):
+        return False
+
+
+def await_ssh(lab: Lab, host: LabHost) -> bool:
+    """Wait until the host's sshd answers; False if it does not in time."""
+    deadline = time.monotonic() + _SSH_SECONDS
+    while time.monotonic() < deadline and alive(lab, host):
+        if answers(lab, host, 1):
+            return True
+        # A refused connection returns at once, and there is no event to wait for on this side.
+        time.sleep(0.05)
+    return False
+
+
+def _start(lab: Lab, host: LabHost, notify: Path) -> None:
+    words = [
+        "--quiet",
+        "--boot",
+        "--register=no",
+        "--keep-unit",
+        "--notify-ready=yes",
+        "--console=pipe",
+        "--link-journal=no",
+        "--resolv-conf=off",
+        "--timezone=off",
+        # Machine names are the machine's, so two labs may both have a db1.
+        f"--machine={lab.name}.{host.name}",
+        f"--hostname={host.name}",
+        *(f"--network-interface={cable.name}" for cable in host.cables),
+    ]
+    folder = str(disk.of(lab, host).folder)
+    cables = [word for cable in host.cables for word in (cable.end, cable.bridge, cable.name, cable.hardware)]
+    start = ["unshare", "--mount", "--net", "sh", str(_SCRIPT)]
+    command = [*start, folder, lab.namespace, str(len(host.cables)), *cables, *words]
+    with _console(lab, host).open("wb") as console:
+        subprocess.run(
+            cgroup.detached(cgroup.make(lab.name, host.name, "starter"), command),
+            env={"PATH": machine.PATH, "NOTIFY_SOCKET": str(notify)},
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+            check=True,
+        )
+
+
+def _await_ready(lab: Lab, host: LabHost, messages: socket.socket) -> None:
+    with _watch(group(lab, host)) as events:
+        poll = select.poll()
+        poll.register(messages, select.POLLIN)
+        poll.register(events, select.POLLPRI)
+        deadline = time.monotonic() + _BOOT_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            ready = [fd for fd, _ in poll.poll(left * 1000)]
+            if messages.fileno() in ready:
+                if b"READY=1" in messages.recv(4096).split(b"\n"):
+                    return
+            elif ready and b"populated 0" in os.pread(events, 4096, 0):
+                raise LabError(f"{host.name}: the container ended while booting:{tail(lab, host)}")
+    raise LabError(f"{host.name}: not booted after {_BOOT_SECONDS} s:{tail(lab, host)}")
+
+
+@contextlib.contextmanager
+def _watch(group: Path) -> Iterator[int]:
+    fd = os.open(group / "cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def tail(lab: Lab, host: LabHost) -> str:
+    """Show the last lines of a host's console."""
+    lines = _console(lab, host).read_text(errors="replace").splitlines()[-6:]
+    return "".join(f"\n    {line.strip()}" for line in lines)
+
+
+def _notify(lab: Lab, host: LabHost) -> Path:
+    return lab.run / f"{host.name}.notify"
+
+
+def _console(lab: Lab, host: LabHost) -> Path:
+    return lab.run / f"{host.name}.console"

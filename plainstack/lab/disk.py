@@ -1,0 +1,149 @@
+"""A host's disk: an overlay on the image, with the few files that make it this host."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from plainstack.lab.model import APT_PORT, Lab, LabHost
+from plainstack.lab.netns import LabError
+
+Files = dict[str, tuple[int, str]]
+_SSHD = """\
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+HostKey /etc/ssh/ssh_host_ed25519_key
+# Everybody comes from the lab's one gateway: a burst of checks must not lock the operator out.
+PerSourcePenalties no
+MaxStartups 100
+"""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """The places of one host's disk."""
+
+    folder: Path
+
+    @property
+    def upper(self) -> Path:
+        """What the host wrote."""
+        return self.folder / "upper"
+
+    @property
+    def root(self) -> Path:
+        """Where the host's container mounts it all."""
+        return self.folder / "root"
+
+    @property
+    def host_key(self) -> str:
+        """The host's public SSH key."""
+        return (self.folder / "ssh_host_ed25519_key.pub").read_text().strip()
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether the disk was made to the end."""
+        return self.upper.is_dir()
+
+
+def of(lab: Lab, host: LabHost) -> Disk:
+    """Name the disk of a host."""
+    return Disk(lab.disks / host.name)
+
+
+def make(disk: Disk, image: Path) -> None:
+    """Make an empty disk on the image."""
+    shutil.rmtree(disk.folder, ignore_errors=True)
+    for folder in ("half", "work", "root"):
+        (disk.folder / folder).mkdir(parents=True)
+    disk.folder.chmod(0o700)
+    # A disk stays on the image it was made on, whatever becomes of the recipe.
+    (disk.folder / "image").symlink_to(image)
+    generate_key(disk.folder / "ssh_host_ed25519_key", "")
+    half = disk.folder / "half"
+    half.chmod(0o755)
+    _write(half, image, "etc/machine-id", 0o444, f"{uuid.uuid4().hex}\n")
+    half.rename(disk.upper)
+
+
+def files(lab: Lab, host: LabHost, operator_key: str) -> Files:
+    """List the files that the lab owns on a host, as path -> (mode, content)."""
+    found = {
+        "etc/hostname": (0o644, f"{host.name}\n"),
+        "etc/hosts": (0o644, f"127.0.0.1 localhost\n127.0.1.1 {host.name}\n::1 localhost\n"),
+        "etc/systemd/network/10-private.network": (0o644, _network("host0", host.address)),
+        "etc/ssh/sshd_config.d/10-lab.conf": (0o644, _SSHD),
+        "etc/apt/apt.conf.d/10-lab": (0o644, f'Acquire::http::Proxy "http://{lab.private.ip}:{APT_PORT}/";\n'),
+        "root/.ssh/authorized_keys": (0o600, "".join(f"{key}\n" for key in (operator_key, *lab.user_keys))),
+    }
+    if host.public:
+        found["etc/systemd/network/10-public.network"] = (0o644, _network("public0", host.public))
+    return found
+
+
+def current(disk: Disk, wanted: Files) -> bool:
+    """Tell whether the disk got these files before."""
+    stamp = disk.folder / "stamp"
+    return disk.exists and stamp.exists() and stamp.read_text() == _hash(wanted)
+
+
+def write(disk: Disk, wanted: Files) -> None:
+    """Write the lab's files to the disk of a host that is not running."""
+    image = disk.folder / "image"
+    if not image.is_dir():
+        raise LabError(f"{disk.folder}: its image {image.readlink()} is gone: run inv lab.down, then inv lab.up")
+    for name, (mode, content) in wanted.items():
+        _write(disk.upper, image, name, mode, content)
+    for name in ("ssh_host_ed25519_key", "ssh_host_ed25519_key.pub"):
+        mode = 0o600 if name.endswith("key") else 0o644
+        _write(disk.upper, image, f"etc/ssh/{name}", mode, (disk.folder / name).read_text())
+    (disk.folder / "stamp").write_text(_hash(wanted))
+
+
+def generate_key(path: Path, comment: str) -> None:
+    """Generate an SSH key pair without a passphrase."""
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise LabError(f"{path}: ssh-keygen: {done.stderr.strip() or done.stdout.strip()}")
+
+
+def _network(interface: str, address: str) -> str:
+    # A pulled cable takes no address away, so that a plugged one brings the host back at once.
+    return f"""\
+[Match]
+Name={interface}
+[Network]
+Address={address}/24
+LinkLocalAddressing=ipv6
+IPv6AcceptRA=no
+LLMNR=no
+ConfigureWithoutCarrier=yes
+IgnoreCarrierLoss=yes
+"""
+
+
+def _write(root: Path, image: Path, name: str, mode: int, content: str) -> None:
+    folder = root
+    for part in Path(name).parts[:-1]:
+        folder = folder / part
+        if not folder.exists():
+            # A folder of the overlay hides the mode of the image's folder of that name.
+            below = image / folder.relative_to(root)
+            folder.mkdir()
+            folder.chmod(below.stat().st_mode & 0o7777 if below.exists() else 0o700)
+    path = root / name
+    path.unlink(missing_ok=True)
+    path.touch(mode=mode)
+    path.chmod(mode)
+    path.write_text(content)
+
+
+def _hash(wanted: Files) -> str:
+    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()

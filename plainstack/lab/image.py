@@ -1,0 +1,73 @@
+"""The hosts' common root file system: built once by mmdebstrap, kept under the hash of its recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+from plainstack.lab import cgroup
+from plainstack.lab.mirror import SUITE, Mirrors
+from plainstack.lab.model import CACHE
+from plainstack.lab.netns import LabError
+
+_PACKAGES = (
+    "ca-certificates",
+    "dbus",
+    "iproute2",
+    "iptables",
+    "openssh-server",
+    "procps",
+    "sudo",
+    "systemd",
+    "systemd-sysv",
+)
+# Each runs on the machine with the new root as $1.
+_HOOKS = (
+    # Hosts get keys of their own, and no name server: they could not reach it.
+    'rm -f "$1"/etc/ssh/ssh_host_*; : >"$1/etc/resolv.conf"; chmod 644 "$1/etc/resolv.conf" "$1/etc/hostname"',
+    'chroot "$1" systemctl enable systemd-networkd.service',
+    'chroot "$1" systemctl disable apt-daily.timer apt-daily-upgrade.timer fstrim.timer',
+    # A host's first installation need not build apt's index of 65,000 packages.
+    'chroot "$1" apt-get clean && chroot "$1" apt-get check',
+)
+
+
+def path(mirrors: Mirrors) -> Path:
+    """Name the image of the current recipe."""
+    recipe = json.dumps(_command(mirrors, Path()))
+    return CACHE / f"{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+
+
+def build(mirrors: Mirrors) -> Path:
+    """Build the image of the current recipe."""
+    target = path(mirrors)
+    half = target.with_suffix(".half")
+    # The group ends a build that outlived its lab.up; the mount namespace keeps rmtree out of its /proc and /dev.
+    command = cgroup.joined(cgroup.make(".build"), ["unshare", "--mount", *_command(mirrors, half)])
+    shutil.rmtree(half, ignore_errors=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode != 0:
+        shutil.rmtree(half, ignore_errors=True)
+        tail = "\n".join(f"    {line}" for line in done.stdout.splitlines()[-8:])
+        raise LabError(f"mmdebstrap could not build the hosts' root file system:\n{tail}")
+    half.rename(target)
+    return target
+
+
+def _command(mirrors: Mirrors, target: Path) -> list[str]:
+    return [
+        "mmdebstrap",
+        "--mode=root",
+        "--format=directory",
+        "--variant=minbase",
+        "--skip=cleanup/apt/lists,cleanup/apt/cache",
+        '--aptopt=Acquire::Languages "none"',
+        f"--include={','.join(_PACKAGES)}",
+        *(f"--customize-hook={hook}" for hook in _HOOKS),
+        SUITE,
+        str(target),
+        *mirrors.sources,
+    ]

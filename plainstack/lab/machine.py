@@ -1,0 +1,101 @@
+"""The machine under the lab: root, the packages it needs, and one lab command at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from plainstack.lab.model import CACHE
+from plainstack.lab.netns import LabError
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+RELAY = Path("/usr/lib/systemd/systemd-socket-proxyd")
+_PROGRAMS = {
+    "ip": "iproute2",
+    "mmdebstrap": "mmdebstrap",
+    "nginx": "nginx",
+    "nsenter": "util-linux",
+    "setsid": "util-linux",
+    "socat": "socat",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "systemd-nspawn": "systemd-container",
+    str(RELAY): "systemd",
+}
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_POLICY = Path("/usr/sbin/policy-rc.d")
+
+
+def require_root(task: str) -> None:
+    """Refuse to go on without root."""
+    if os.geteuid() != 0:
+        raise LabError(f"inv {task} needs root: run it with sudo")
+
+
+def missing_packages() -> list[str]:
+    """List the packages that the lab needs and the machine has not."""
+    missing = {package for program, package in _PROGRAMS.items() if not shutil.which(program, path=PATH)}
+    if not _KEYRING.exists():
+        missing.add("debian-archive-keyring")
+    return sorted(missing)
+
+
+def install(packages: list[str]) -> None:
+    """Install packages on the machine, without starting any service."""
+    if not shutil.which("apt-get"):
+        raise LabError(f"the lab needs {', '.join(packages)}, and this machine has no apt-get to install them")
+    with _no_services():
+        done = _apt_get(["install", "--yes", "--no-install-recommends", *packages])
+        if done.returncode != 0:
+            _apt_get(["update"])
+            done = _apt_get(["install", "--yes", "--no-install-recommends", *packages])
+    if done.returncode != 0:
+        tail = "\n".join(f"    {line}" for line in done.stdout.splitlines()[-5:])
+        raise LabError(f"apt-get could not install {', '.join(packages)}:\n{tail}")
+    if "nginx" in packages and shutil.which("systemctl"):
+        # The lab starts an nginx of its own; the package's would take port 80 at the next boot.
+        subprocess.run(["systemctl", "disable", "nginx.service"], capture_output=True, check=False)
+
+
+@contextlib.contextmanager
+def locked(name: str) -> Iterator[bool]:
+    """Hold a lock of this machine; yields whether somebody else had to be waited for."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as file:
+        waited = False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waited = True
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield waited
+
+
+@contextlib.contextmanager
+def _no_services() -> Iterator[None]:
+    if _POLICY.exists():
+        yield
+        return
+    _POLICY.write_text("#!/bin/sh\nexit 101\n")
+    _POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        _POLICY.unlink()
+
+
+def _apt_get(words: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["apt-get", "-o", "DPkg::Lock::Timeout=300", *words],
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "PATH": PATH},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )

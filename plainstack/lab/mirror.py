@@ -1,0 +1,109 @@
+"""Where Debian comes from: the machine's own apt sources, read and reduced to two addresses."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from plainstack.lab.netns import LabError
+
+SUITE = "trixie"
+_RELEASES = {"bullseye", "bookworm", "trixie", "forky", "duke", "sid", "oldstable", "stable", "testing", "unstable"}
+_ONE_LINE = re.compile(r"deb\s+(?:\[[^\]]*\]\s*)?(\S+)\s+(\S+)\s+(.*)")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One address of one apt source."""
+
+    address: str
+    suites: tuple[str, ...]
+    components: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Mirrors:
+    """The addresses of Debian and of its security updates."""
+
+    main: str
+    security: str
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The hosts' apt sources; plain http, because the hosts' only way out is a proxy that caches."""
+        main, security = _as_http(self.main), _as_http(self.security)
+        return (
+            f"deb {main} {SUITE} main",
+            f"deb {main} {SUITE}-updates main",
+            f"deb {security} {SUITE}-security main",
+        )
+
+    @property
+    def upstreams(self) -> dict[str, str]:
+        """Per host name that a lab host may ask for, the server that the proxy asks."""
+        parts = [urlsplit(self.main), urlsplit(self.security)]
+        return {part.hostname or "": f"{part.scheme}://{part.netloc}" for part in parts}
+
+
+def find() -> Mirrors:
+    """Read the machine's mirrors; PLAINSTACK_MIRROR and PLAINSTACK_SECURITY_MIRROR overrule them."""
+    folder = Path("/etc/apt")
+    sources: list[Source] = []
+    for path in [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]:
+        if path.suffix in (".list", ".sources") and path.is_file():
+            sources += parse(path.suffix, path.read_text())
+    return choose(sources, os.environ.get("PLAINSTACK_MIRROR"), os.environ.get("PLAINSTACK_SECURITY_MIRROR"))
+
+
+def choose(sources: list[Source], main: str | None, security: str | None) -> Mirrors:
+    """Pick the first sources that look like Debian's own."""
+    main = main or _best([s for s in sources if "main" in s.components and _RELEASES.intersection(s.suites)], "debian")
+    if not main:
+        raise LabError("this machine's apt has no Debian mirror over http(s): set PLAINSTACK_MIRROR to one")
+    fits = [s for s in sources if any(suite.endswith(("-security", "/updates")) for suite in s.suites)]
+    security = security or _best(fits, "debian-security")
+    if not security:
+        raise LabError("this machine's apt has no Debian security mirror: set PLAINSTACK_SECURITY_MIRROR to one")
+    return Mirrors(main.rstrip("/"), security.rstrip("/"))
+
+
+def parse(suffix: str, text: str) -> list[Source]:
+    """Read a file of apt sources, one-line (.list) or deb822 (.sources)."""
+    found = _deb822(text) if suffix == ".sources" else _one_line(text)
+    return [source for source in found if source.address.startswith(("http://", "https://"))]
+
+
+def _best(sources: list[Source], folder: str) -> str:
+    # A vendor's repository may carry Debian's names for suites and components, but hardly its folder's.
+    named = [source for source in sources if source.address.rstrip("/").endswith(f"/{folder}")]
+    return next((source.address for source in [*named, *sources]), "")
+
+
+def _one_line(text: str) -> Iterator[Source]:
+    for line in text.splitlines():
+        if match := _ONE_LINE.match(line.partition("#")[0].strip()):
+            yield Source(match[1], (match[2],), tuple(match[3].split()))
+
+
+def _deb822(text: str) -> Iterator[Source]:
+    for paragraph in re.split(r"\n[ \t]*\n", text):
+        fields: dict[str, list[str]] = {}
+        name = ""
+        for line in paragraph.splitlines():
+            if line.startswith("#"):
+                continue
+            if not line.startswith((" ", "\t")):
+                name, _, line = line.partition(":")
+            fields.setdefault(name.strip().lower(), []).extend(line.split())
+        if "deb" in fields.get("types", []) and fields.get("enabled", ["yes"]) != ["no"]:
+            for address in fields.get("uris", []):
+                yield Source(address, tuple(fields.get("suites", [])), tuple(fields.get("components", [])))
+
+
+def _as_http(address: str) -> str:
+    parts = urlsplit(address)
+    return f"http://{parts.hostname}{parts.path}"

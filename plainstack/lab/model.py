@@ -1,0 +1,144 @@
+"""What a lab is: its hosts, their addresses, and the names and folders that follow from them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Interface, IPv4Network
+from pathlib import Path
+
+from plainstack.lab.netns import LabError
+
+PRIVATE_BRIDGE = "private"
+PUBLIC_BRIDGE = "public"
+APT_PORT = 3142
+DISKS = Path("/var/lib/plainstack-lab")
+RUN = Path("/run/plainstack-lab")
+CACHE = Path("/var/cache/plainstack-lab")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Cable:
+    """A cable: its end at a bridge, the bridge, and the interface that the host has of it."""
+
+    end: str
+    bridge: str
+    name: str
+    hardware: str
+
+
+@dataclass(frozen=True)
+class LabHost:
+    """One host: its name, its private address and, where it has one, its public address."""
+
+    name: str
+    address: str
+    public: str | None = None
+
+    @property
+    def cables(self) -> tuple[Cable, ...]:
+        """The host's cables."""
+        private = _cable(self.address, PRIVATE_BRIDGE, "host0")
+        return (private, _cable(self.public, PUBLIC_BRIDGE, "public0")) if self.public else (private,)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A set of hosts on this machine; `state` is the operator's folder of keys and SSH settings."""
+
+    name: str
+    hosts: tuple[LabHost, ...]
+    state: Path
+    user_keys: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        problems = [*_name_problems(self), *_address_problems(self)]
+        if problems:
+            raise LabError("\n".join(problems))
+
+    @property
+    def namespace(self) -> str:
+        """The network namespace that holds the lab's bridges."""
+        return f"plainstack-{self.name}"
+
+    @cached_property
+    def private(self) -> IPv4Interface:
+        """The namespace's own address on the private network."""
+        return _gateway(self.hosts[0].address)
+
+    @cached_property
+    def public(self) -> IPv4Interface | None:
+        """The namespace's own address on the public network, if a host has a public address."""
+        return next((_gateway(host.public) for host in self.hosts if host.public), None)
+
+    @property
+    def disks(self) -> Path:
+        """The folder of the hosts' disks."""
+        return DISKS / self.name
+
+    @property
+    def run(self) -> Path:
+        """The folder of what lives as long as the lab is up."""
+        return RUN / self.name
+
+    def host(self, name: str) -> LabHost:
+        """Find a host by its name."""
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        known = ", ".join(host.name for host in self.hosts)
+        raise LabError(f"the lab has no host {name}; it has {known}")
+
+
+def _cable(address: str, bridge: str, name: str) -> Cable:
+    octets = [int(octet) for octet in address.split(".")]
+    # The same address in every life of a host: its neighbours remember it.
+    hardware = ":".join(f"{octet:02x}" for octet in (0x02, 0, *octets))
+    return Cable(f"{bridge}-{octets[-1]}", bridge, name, hardware)
+
+
+def _gateway(address: str) -> IPv4Interface:
+    network = IPv4Network(f"{address}/24", strict=False)
+    return IPv4Interface(f"{network.network_address + 1}/24")
+
+
+def _name_problems(lab: Lab) -> list[str]:
+    names = Counter(host.name for host in lab.hosts)
+    bad = [f"{name!r} is not a name for a lab or its host" for name in (lab.name, *names) if not _NAME.fullmatch(name)]
+    return bad + [f"the lab has more than one host {name}" for name, count in names.items() if count > 1]
+
+
+def _address_problems(lab: Lab) -> list[str]:
+    if not lab.hosts:
+        return ["a lab needs at least one host"]
+    private = [(host.name, host.address) for host in lab.hosts]
+    public = [(host.name, host.public) for host in lab.hosts if host.public]
+    try:
+        problems = [*_network_problems("private", private), *_network_problems("public", public)]
+        if not problems and public and _gateway(public[0][1]) == _gateway(private[0][1]):
+            problems = [f"public and private addresses must be in different /24s, not both in {lab.private.network}"]
+    except ValueError as error:
+        return [f"the lab cannot use an address: {error}"]
+    return problems
+
+
+def _network_problems(kind: str, addresses: list[tuple[str, str]]) -> list[str]:
+    if not addresses:
+        return []
+    gateway = _gateway(addresses[0][1])
+    problems = []
+    seen: dict[str, str] = {}
+    for name, address in addresses:
+        if _gateway(address) != gateway:
+            problems.append(f"{name}: the {kind} address {address} is not in {gateway.network} as the others are")
+        elif IPv4Interface(address) == IPv4Interface(gateway.ip):
+            problems.append(f"{name}: the lab itself owns {address}; give the host another one")
+        elif address.endswith((".0", ".255")):
+            problems.append(f"{name}: {address} is not an address for a host")
+        elif address in seen:
+            problems.append(f"{name}: {seen[address]} has the address {address} too")
+        seen[address] = name
+    return problems

@@ -1,0 +1,116 @@
+"""The lab's network: a namespace with two bridges, planned from what is there and brought to what it should be."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from plainstack.lab import netns
+from plainstack.lab.model import PRIVATE_BRIDGE, PUBLIC_BRIDGE, Lab, LabHost
+from plainstack.lab.netns import LabError
+
+
+@dataclass(frozen=True)
+class Link:
+    """A network interface as the namespace has it."""
+
+    up: bool
+    master: str | None
+    addresses: tuple[str, ...] = ()
+
+
+def ensure(lab: Lab) -> None:
+    """Make the namespace and its bridges, or mend them."""
+    if not netns.is_up(lab.namespace):
+        # A name without a namespace is left over from before a reboot.
+        Path("/run/netns", lab.namespace).unlink(missing_ok=True)
+        _run(["ip", "netns", "add", lab.namespace])
+        netns.inside(lab.namespace, _forbid_forwarding)
+    change(lab, plan_bridges(lab, observe(lab)))
+
+
+def remove(lab: Lab) -> None:
+    """Remove the namespace with all in it."""
+    if netns.is_up(lab.namespace):
+        _run(["ip", "netns", "delete", lab.namespace])
+    Path("/run/netns", lab.namespace).unlink(missing_ok=True)
+
+
+def observe(lab: Lab) -> dict[str, Link]:
+    """Read the namespace's interfaces."""
+    return parse(_run(["ip", "-n", lab.namespace, "-json", "address", "show"]))
+
+
+def parse(text: str) -> dict[str, Link]:
+    """Read the JSON of `ip address show`."""
+    return {
+        link["ifname"]: Link(
+            up="UP" in link["flags"],
+            master=link.get("master"),
+            addresses=tuple(
+                f"{info['local']}/{info['prefixlen']}" for info in link["addr_info"] if info["family"] == "inet"
+            ),
+        )
+        for link in json.loads(text)
+        if "ifname" in link
+    }
+
+
+def plan_bridges(lab: Lab, links: dict[str, Link]) -> list[str]:
+    """Word the ip commands that the bridges still need."""
+    commands = [] if "lo" in links and links["lo"].up else ["link set lo up"]
+    for bridge, address in ((PRIVATE_BRIDGE, lab.private), (PUBLIC_BRIDGE, lab.public)):
+        if address is None:
+            continue
+        link = links.get(bridge, Link(up=False, master=None))
+        if bridge not in links:
+            commands.append(f"link add {bridge} type bridge forward_delay 0 mcast_snooping 0")
+        commands += [f"address delete {old} dev {bridge}" for old in link.addresses if old != str(address)]
+        if str(address) not in link.addresses:
+            commands.append(f"address add {address} dev {bridge}")
+        if not link.up:
+            commands.append(f"link set {bridge} up")
+    return commands
+
+
+def plan_cables(host: LabHost, links: dict[str, Link]) -> list[str]:
+    """Word the ip commands that plug a host's cables into their bridges."""
+    return [
+        f"link set {cable.end} master {cable.bridge} up"
+        for cable in host.cables
+        if cable.end in links and (links[cable.end].master != cable.bridge or not links[cable.end].up)
+    ]
+
+
+def switch(lab: Lab, host: LabHost, state: str) -> None:
+    """Set the cables of a host up or down."""
+    links = observe(lab)
+    change(lab, [f"link set {cable.end} {state}" for cable in host.cables if cable.end in links])
+
+
+def unplug(lab: Lab, host: LabHost) -> None:
+    """Remove what a dead host has left of its cables; the kernel would do it too, but in its own time."""
+    for cable in host.cables:
+        with contextlib.suppress(LabError):
+            _run(["ip", "-n", lab.namespace, "link", "delete", cable.end])
+
+
+def change(lab: Lab, commands: list[str]) -> None:
+    """Run ip commands in the namespace."""
+    if commands:
+        _run(["ip", "-n", lab.namespace, "-batch", "-"], "\n".join(commands) + "\n")
+
+
+def _forbid_forwarding() -> None:
+    # A new namespace inherits the machine's setting, and a machine with Docker forwards.
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
+
+
+def _run(command: list[str], text: str | None = None) -> str:
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise LabError(f"{' '.join(command)}: {done.stderr.strip() or text}")
+    return done.stdout

@@ -1,0 +1,163 @@
+"""What a person does with a lab: up, down, status, shell, and breaking its hosts on purpose."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NoReturn
+
+from plainstack.lab import access, cgroup, container, disk, image, machine, mirror, netns, network, proxy
+from plainstack.lab.model import Lab, LabHost
+from plainstack.lab.netns import LabDown, LabError
+
+Report = Callable[[str, str], None]
+
+
+def up(lab: Lab, report: Report) -> None:
+    """Make every host of the lab real, or repair what is broken; a healthy lab is left alone."""
+    machine.require_root("lab.up")
+    report = _one_at_a_time(report)
+    with machine.locked(lab.name) as waited:
+        if waited:
+            report("lab", "waited for another lab command")
+        mirrors = mirror.find()
+        with machine.locked("machine"):
+            base = _prepare_machine(mirrors, report)
+        if not netns.is_up(lab.namespace):
+            # What runs without the namespace is cut off for ever.
+            cgroup.remove(cgroup.tree() / lab.name)
+            report("lab", f"network {lab.private.network}" + (f" and {lab.public.network}" if lab.public else ""))
+        network.ensure(lab)
+        with machine.locked("machine"):
+            proxy.ensure(lab, mirrors)
+        files = {host: disk.files(lab, host, access.operator_key(lab)) for host in lab.hosts}
+        _all_hosts(lab, lambda host: _ensure_host(lab, host, base, files[host], report))
+        access.write(lab)
+
+
+def down(lab: Lab, report: Report) -> None:
+    """Remove everything the lab made, whatever state it is in."""
+    machine.require_root("lab.down")
+    with machine.locked(lab.name):
+        group = cgroup.tree() / lab.name
+        known = [group, lab.disks, lab.run, Path("/run/netns", lab.namespace)]
+        existed = any(place.exists() for place in known)
+        cgroup.remove(group)
+        network.remove(lab)
+        for folder in (lab.disks, lab.run):
+            if folder.exists():
+                shutil.rmtree(folder)
+        with machine.locked("machine"):
+            proxy.stop_unused()
+    report("lab", "down" if existed else "was not up")
+
+
+def status(lab: Lab) -> dict[str, str]:
+    """Tell the state of every host, in a few words."""
+    machine.require_root("lab.status")
+    if not netns.is_up(lab.namespace):
+        return {host.name: "down" for host in lab.hosts}
+    links = network.observe(lab)
+    with ThreadPoolExecutor(max_workers=len(lab.hosts)) as pool:
+        states = pool.map(lambda host: _state(lab, host, links), lab.hosts)
+    return {host.name: state for host, state in zip(lab.hosts, states, strict=True)}
+
+
+def shell(lab: Lab, host: str) -> NoReturn:
+    """Become an ssh to the host."""
+    machine.require_root("lab.shell")
+    lab.host(host)
+    if not netns.is_up(lab.namespace):
+        raise LabDown
+    os.execvp("ssh", ["ssh", "-F", str(lab.state / "ssh_config"), host])  # noqa: S606  there is nothing to quote
+
+
+def kill_host(lab: Lab, name: str) -> None:
+    """Power a host off the hard way; lab.up boots it again from its disk."""
+    machine.require_root("lab.kill")
+    container.power_off(lab, lab.host(name))
+
+
+def cut(lab: Lab, name: str) -> None:
+    """Pull the cables of a host."""
+    _switch(lab, name, "down")
+
+
+def mend(lab: Lab, name: str) -> None:
+    """Plug the cables of a host in again."""
+    _switch(lab, name, "up")
+
+
+def _switch(lab: Lab, name: str, state: str) -> None:
+    machine.require_root("lab.cut")
+    host = lab.host(name)
+    if not netns.is_up(lab.namespace):
+        raise LabDown
+    network.switch(lab, host, state)
+
+
+def _prepare_machine(mirrors: mirror.Mirrors, report: Report) -> Path:
+    if missing := machine.missing_packages():
+        report("lab", f"installing {', '.join(missing)} on this machine")
+        machine.install(missing)
+    base = image.path(mirrors)
+    if not base.exists():
+        report("lab", "building the hosts' root file system, once, in about half a minute")
+        image.build(mirrors)
+    return base
+
+
+def _ensure_host(lab: Lab, host: LabHost, base: Path, files: disk.Files, report: Report) -> None:
+    here = disk.of(lab, host)
+    if container.alive(lab, host) and disk.current(here, files):
+        network.change(lab, network.plan_cables(host, network.observe(lab)))
+        if container.await_ssh(lab, host):
+            return
+        report(host.name, "does not answer: power cycle")
+    elif container.alive(lab, host):
+        report(host.name, "has other settings now: power cycle")
+    container.power_off(lab, host)
+    if not here.exists:
+        disk.make(here, base)
+    if not disk.current(here, files):
+        disk.write(here, files)
+    report(host.name, "booting")
+    container.boot(lab, host)
+    if not container.await_ssh(lab, host):
+        raise LabError(f"{host.name}: booted, but its sshd does not answer:{container.tail(lab, host)}")
+    report(host.name, "up")
+
+
+def _state(lab: Lab, host: LabHost, links: dict[str, network.Link]) -> str:
+    if not container.alive(lab, host):
+        return "powered off" if disk.of(lab, host).exists else "down"
+    if any(cable.end in links and not links[cable.end].up for cable in host.cables):
+        return "cut"
+    if container.booting(lab, host):
+        return "booting"
+    return "up" if container.answers(lab, host, 2) else "sshd does not answer"
+
+
+def _all_hosts(lab: Lab, task: Callable[[LabHost], None]) -> None:
+    with ThreadPoolExecutor(max_workers=len(lab.hosts)) as pool:
+        futures = [pool.submit(task, host) for host in lab.hosts]
+    errors = [error for future in futures if (error := future.exception())]
+    for error in errors:
+        if not isinstance(error, LabError):
+            raise error
+    if errors:
+        raise LabError("\n".join(str(error) for error in errors))
+
+
+def _one_at_a_time(report: Report) -> Report:
+    lock = threading.Lock()
+
+    def locked(host: str, what: str) -> None:
+        with lock:
+            report(host, what)
+
+    return locked

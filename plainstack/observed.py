@@ -1,0 +1,77 @@
+"""What a host was seen to be: the parsed answer of one probe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class PathState:
+    """One path as lstat and sha256sum see it; `target` is a link's, `sha256` a regular file's."""
+
+    kind: str
+    mode: int
+    owner: str
+    group: str
+    sha256: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UserState:
+    """One line of passwd, with the account's supplementary groups."""
+
+    home: str
+    shell: str
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """A unit as systemd shows it."""
+
+    load: str = "not-found"
+    active: str = "inactive"
+    sub: str = "dead"
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a host's manifest: something Plainstack made, in the state it left it, when, who and from what.
+
+    While a transaction runs, a key may have two lines: the state before and the state wanted.
+    """
+
+    kind: str
+    name: str
+    state: str
+    when: str = ""
+    who: str = ""
+    commit: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind} {self.name}"
+
+    def line(self) -> str:
+        return "\t".join((self.kind, self.name, self.state, self.when, self.who, self.commit))
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The whole of what planning needs to know of a host; a key that is absent means that the thing is."""
+
+    paths: Mapping[str, PathState] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
+    users: Mapping[str, UserState] = field(default_factory=dict)
+    units: Mapping[str, UnitState] = field(default_factory=dict)
+    stamps: Mapping[str, str] = field(default_factory=dict)
+    guards: Mapping[str, bool] = field(default_factory=dict)
+    manifest: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    leftovers: tuple[str, ...] = ()
+    generation: str = ""
+    lock: str = ""
+    guard_pending: bool = False

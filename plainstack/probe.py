@@ -1,0 +1,198 @@
+"""Resources -> one POSIX sh script that reads all their state; its output -> Observed.
+
+The script writes nothing, starts no Python, and asks each tool once for everything: the number of processes is its cost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from plainstack.errors import PlainstackError
+from plainstack.observed import Entry, Observed, PathState, UnitState, UserState
+from plainstack.resources import Absent, Command, Directory, File, Link, Package, Resource, Unit, User
+
+STATE = "/var/lib/plainstack"
+LOCK = "/run/plainstack.lock"
+GUARD_UNIT = "plainstack-guard"
+
+_SAFE_PATH = re.compile(r"^/[A-Za-z0-9@%+=:,./_ -]*$")
+
+_PREAMBLE = f"""\
+export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+state=${{ROOT:-}}{STATE}
+echo 'probe 2'
+cd "$state/manifest" 2>/dev/null && for f in *; do [ -f "$f" ] && sed "s/^/manifest	$f	/" "$f"; done
+cd "$state/units" 2>/dev/null && for f in *; do [ -f "$f" ] && sed "s/^/stamp	$f	/" "$f"; done
+cd "$state/runs" 2>/dev/null && for f in *; do [ -d "$f" ] && echo "leftover	$f"; done
+cd /
+[ -f "$state/generation" ] && sed 's/^/generation	/' "$state/generation"
+if [ -f {LOCK} ] && ! flock -n {LOCK} true; then sed 's/^/lock	/' {LOCK}; fi
+case $(systemctl list-units --plain --no-legend --state=active '{GUARD_UNIT}-*.timer' 2>/dev/null) in
+?*) echo guard-pending ;;
+esac
+"""
+
+_PATHS = """\
+paths=$(
+{ cat <<'PATHS'
+%s
+PATHS
+[ -d "$state/manifest" ] && cat "$state/manifest"/* 2>/dev/null | grep -E '^(file|directory|link)	' | cut -f2
+} | sort -u)
+stats=$(printf '%%s\\n' "$paths" | sed "s|^|${ROOT:-}|" | \\
+    xargs -r -d '\\n' stat -c 'path	%%n	%%F	%%a	%%U	%%G	%%N' 2>/dev/null)
+printf '%%s\\n' "$stats"
+printf '%%s\\n' "$stats" | grep -E '	regular( empty)? file	' | cut -f2 | xargs -r -d '\\n' sha256sum 2>/dev/null | sed 's/^/hash	/'
+"""
+
+
+def script(resources: Iterable[Resource], facts: Sequence[str] = ()) -> str:
+    """The probe of a host; `facts` are shell snippets that print key=value lines.
+
+    Raises PlainstackError for a path or name that could not be quoted safely.
+    """
+    known = list(resources)
+    parts = [_PREAMBLE]
+    paths = sorted({item.path for item in known if isinstance(item, File | Directory | Link | Absent)})
+    for path in paths:
+        if not _SAFE_PATH.match(path):
+            raise PlainstackError(f"{path}: a managed path may hold only letters, digits, spaces and @%+=:,._-/")
+    parts.append(_PATHS % "\n".join(paths))
+    packages = [item.name for item in known if isinstance(item, Package)]
+    if packages:
+        shape = "package\\t${Package}\\t${db:Status-Status}\\t${Version}\\n"
+        parts.append(f"dpkg-query -W -f='{shape}' {' '.join(packages)} 2>/dev/null\n")
+    users = [item for item in known if isinstance(item, User)]
+    if users:
+        names = " ".join(user.name for user in users)
+        parts.append(f"getent passwd {names} | sed 's/^/user\t/'\n")
+        grouped = " ".join(user.name for user in users if user.groups)
+        if grouped:
+            parts.append(f'for u in {grouped}; do echo "groups\t$u\t$(id -nG "$u" 2>/dev/null)"; done\n')
+    units = [item for item in known if isinstance(item, Unit)]
+    parts.append(_units(units))
+    for item in known:
+        if isinstance(item, Command):
+            parts.append(_guard(item.name, item.unless))
+        elif isinstance(item, Unit) and item.intact:
+            parts.append(_guard(item.name, item.intact))
+    for snippet in facts:
+        parts.append("{\n%s\n} </dev/null 2>/dev/null | sed 's/^/fact\t/'\n" % snippet.rstrip("\n"))
+    parts.append("echo end\n")
+    return "".join(parts)
+
+
+def _units(units: Sequence[Unit]) -> str:
+    """Also the units of the manifest, so that what is no longer declared is seen running."""
+    names = " ".join(f"'{unit.name}'" for unit in units)
+    return (
+        f'units="{names.replace(chr(39), "")} $(cat "$state/manifest"/* 2>/dev/null | grep "^unit	" | cut -f2 | tr "\\n" " ")"\n'
+        "units=$(printf '%s\\n' $units | sort -u)\n"
+        '[ -n "$units" ] && for u in $units; do echo "unit\t$u"; done && '
+        "systemctl show -p LoadState -p ActiveState -p SubState -p UnitFileState -- $units | sed 's/^/show\t/'\n"
+    )
+
+
+def _guard(name: str, test: str) -> str:
+    # Not `( ... ) && echo`: in that position the shell ignores set -e within.
+    return f'( set -eu\n{test}\n) </dev/null >/dev/null 2>&1\necho "test\t$?\t{name}"\n'
+
+
+def parse(text: str, root: str = "") -> Observed:
+    """The Observed of a probe's output; raises PlainstackError when it is cut short or not a probe's."""
+    lines = text.splitlines()
+    if "probe 2" not in lines[:5] or not lines or lines[-1] != "end":
+        raise PlainstackError("the probe's answer is cut short: " + " / ".join(lines[-3:]))
+    paths: dict[str, PathState] = {}
+    hashes: dict[str, str] = {}
+    packages: dict[str, str] = {}
+    users: dict[str, UserState] = {}
+    groups: dict[str, tuple[str, ...]] = {}
+    names: list[str] = []
+    shown: list[dict[str, str]] = [{}]
+    stamps: dict[str, str] = {}
+    guards: dict[str, bool] = {}
+    manifest: dict[str, list[Entry]] = {}
+    facts: dict[str, str] = {}
+    leftovers: list[str] = []
+    generation = lock = ""
+    pending = False
+    for line in lines:
+        tag, _, rest = line.partition("\t")
+        words = rest.split("\t")
+        if tag == "path" and len(words) == 6:
+            path, kind, mode, owner, group, quoted = words
+            target = quoted.rpartition("' -> '")[2].rstrip("'") if kind == "symbolic link" else ""
+            paths[path.removeprefix(root)] = PathState(_kind(kind), int(mode, 8), owner, group, "", target)
+        elif tag == "hash":
+            digest, _, path = rest.partition("  ")
+            hashes[path.removeprefix(root)] = digest
+        elif tag == "package" and words[1] == "installed":
+            packages[words[0]] = words[2]
+        elif tag == "user":
+            fields = rest.split(":")
+            users[fields[0]] = UserState(home=fields[5], shell=fields[6])
+        elif tag == "groups":
+            groups[words[0]] = tuple(words[1].split())
+        elif tag == "unit":
+            names.append(rest)
+        elif tag == "show":
+            if not rest:
+                shown.append({})
+            else:
+                key, _, value = rest.partition("=")
+                shown[-1][key] = value
+        elif tag == "stamp":
+            stamps[words[0]] = words[1]
+        elif tag == "test":
+            guards[words[1]] = words[0] == "0"
+        elif tag == "manifest" and len(words) >= 4:
+            manifest.setdefault(words[0], []).append(Entry(*words[1:7]))
+        elif tag == "fact":
+            key, _, value = rest.partition("=")
+            facts[key] = value
+        elif tag == "leftover":
+            leftovers.append(rest)
+        elif tag == "generation":
+            generation = rest
+        elif tag == "lock":
+            lock = rest
+        elif tag == "guard-pending":
+            pending = True
+    for path, digest in hashes.items():
+        if path in paths:
+            state = paths[path]
+            paths[path] = PathState(state.kind, state.mode, state.owner, state.group, digest, state.target)
+    for name, member in groups.items():
+        if name in users:
+            users[name] = UserState(users[name].home, users[name].shell, member)
+    units = {
+        name: UnitState(
+            show.get("LoadState", "not-found"),
+            show.get("ActiveState", "inactive"),
+            show.get("SubState", "dead"),
+            show.get("UnitFileState", ""),
+        )
+        for name, show in zip(names, [block for block in shown if block], strict=False)
+    }
+    return Observed(
+        paths=paths,
+        packages=packages,
+        users=users,
+        units=units,
+        stamps=stamps,
+        guards=guards,
+        manifest={role: tuple(entries) for role, entries in manifest.items()},
+        facts=facts,
+        leftovers=tuple(leftovers),
+        generation=generation,
+        lock=lock,
+        guard_pending=pending,
+    )
+
+
+def _kind(described: str) -> str:
+    if described.startswith("regular"):
+        return "file"
+    return {"directory": "directory", "symbolic link": "link"}.get(described, "other")

@@ -1,0 +1,91 @@
+"""What of a service is released: the id that names its content, and the files that travel. Reads only the source."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from plainstack.errors import InventoryError
+from plainstack.resources import Payload
+from plainstack.stack import Service, Stack
+
+LOCK = "requirements.txt"
+# The Python of Debian 13, for which wheels are chosen.
+PYTHON = "3.13"
+# To be raised when the way a release or a virtual environment is built on a host changes.
+_PACKAGING = "1"
+# Hidden files stay at home: a developer's .env holds secrets, and .git is no part of a release.
+_LEFT_OUT = (".*", "__pycache__", "*.pyc", "*.sqlite3", "*.sqlite3-*", "node_modules", "venv")
+
+
+@dataclass(frozen=True)
+class Release:
+    """One service as its source folder is now: `id` names all of it, `venv` its requirements alone.
+
+    `source` travels when the release is new to a host, `wheels` only when its requirements are. `executables` are files
+    of the source, since a payload has no modes.
+    """
+
+    id: str
+    venv: str
+    source: Payload
+    executables: tuple[str, ...]
+    wheels: Payload
+
+
+def read(stack: Stack, name: str) -> Release:
+    """The release of a service; raises InventoryError when its source lacks what a release needs."""
+    service = stack.services[name]
+    folder = stack.file(service.source)
+    _check(folder, service, f"services.{name}.source")
+    content = hashlib.sha256(f"packaging {_PACKAGING} python {PYTHON}\n".encode())
+    files: list[tuple[str, str]] = []
+    executables: list[str] = []
+    for inside, path in sorted(_walk(folder, "")):
+        data = Path(path).read_bytes()
+        executable = bool(Path(path).stat().st_mode & 0o100)
+        if executable:
+            executables.append(inside)
+        files.append((f"source/{inside}", path))
+        content.update(f"{inside}\0{executable}\0{len(data)}\0".encode())
+        content.update(data)
+    lock = folder / LOCK
+    requirements = hashlib.sha256(f"packaging {_PACKAGING} python {PYTHON}\n".encode() + lock.read_bytes())
+    return Release(
+        id=content.hexdigest()[:12],
+        venv=requirements.hexdigest()[:12],
+        source=Payload(files=tuple(files)),
+        executables=tuple(executables),
+        wheels=Payload(files=((LOCK, str(lock)),), requirements=str(lock)),
+    )
+
+
+def _walk(folder: Path, inside: str) -> Iterator[tuple[str, str]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in _LEFT_OUT):
+                continue
+            here = f"{inside}{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(folder / entry.name, f"{here}/")
+            elif entry.is_file():
+                yield here, entry.path
+            else:
+                raise InventoryError([f"{entry.path}: a release can hold files and folders, and this is neither"])
+
+
+def _check(folder: Path, service: Service, key: str) -> None:
+    needed = {
+        LOCK: "the lock of its requirements, with hashes (uv pip compile --generate-hashes)",
+        "manage.py": "Django's command line",
+        f"{service.project}/wsgi.py": "its WSGI application, in the package that `project` names",
+    }
+    problems = [
+        f"{key}: {folder} has no {file}: {what}" for file, what in needed.items() if not (folder / file).is_file()
+    ]
+    if problems:
+        raise InventoryError(problems)

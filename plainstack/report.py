@@ -1,0 +1,267 @@
+"""What a person reads: plans with diffs, live progress, the summary and where the time went."""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from plainstack.actions import Action, HostPlan, Put, Run, UnitAction
+from plainstack.errors import HostFailed
+from plainstack.resources import File
+from plainstack.schedule import Outcome
+
+MARK = {
+    "new": "+",
+    "changed": "~",
+    "drift": "!",
+    "owed": "~",
+    "undeclared": "-",
+    "interrupted": "~",
+}
+SHOWN_DIFF_LINES = 60
+
+
+def fetch_script(paths: Iterable[str]) -> str:
+    """A script that prints the content of files, one `path<TAB>base64` a line, for diffs."""
+    return "".join(
+        f"printf '%s\\t' {shlex.quote(path)}; base64 -w0 {shlex.quote(path)} 2>/dev/null; echo\n" for path in paths
+    )
+
+
+def parse_fetched(text: str) -> dict[str, bytes]:
+    """The answer to `fetch_script`."""
+    contents = {}
+    for line in text.splitlines():
+        path, _, encoded = line.partition("\t")
+        contents[path] = base64.b64decode(encoded)
+    return contents
+
+
+def changed_files(plan: HostPlan) -> list[str]:
+    """The paths whose old content a diff of this plan needs; never those of secret files."""
+    return [
+        action.resource.path
+        for _, action in plan.actions()
+        if isinstance(action, Put)
+        and isinstance(action.resource, File)
+        and not action.attributes
+        and not action.resource.secret
+        and action.detail == "content differs"
+    ]
+
+
+def describe(action: Action) -> str:
+    """An action in one line, with why it is needed."""
+    cause = getattr(action, "cause", "new")
+    detail = getattr(action, "detail", "")
+    if cause == "drift":
+        detail = f"changed outside Plainstack: {detail}"
+    return f"{MARK[cause]} {action.subject()}" + (f"  ({detail})" if detail else "")
+
+
+def diff(action: Action, old: Mapping[str, bytes]) -> list[str]:
+    """The unified diff of a file that changes; a secret file's content is never shown."""
+    if not isinstance(action, Put) or not isinstance(action.resource, File) or action.attributes:
+        return []
+    item = action.resource
+    if item.secret:
+        return ["(the content is secret and not shown)"] if action.detail == "content differs" else []
+    if item.path not in old:
+        return []
+    before, after = (text.decode(errors="replace").splitlines() for text in (old[item.path], item.content))
+    lines = list(
+        difflib.unified_diff(before, after, f"{item.path} (on the host)", f"{item.path} (wanted)", lineterm="")
+    )
+    if len(lines) > SHOWN_DIFF_LINES:
+        lines = [*lines[:SHOWN_DIFF_LINES], f"... and {len(lines) - SHOWN_DIFF_LINES} more lines"]
+    return lines
+
+
+def plan_lines(plans: Mapping[str, HostPlan], old: Mapping[str, Mapping[str, bytes]]) -> list[str]:
+    """A whole plan as text, host by host."""
+    lines: list[str] = []
+    for name, plan in plans.items():
+        if plan.empty:
+            continue
+        lines += ["", f"{name}"]
+        if plan.packages:
+            verbs = [f"install {' '.join(plan.packages.install)}"] if plan.packages.install else []
+            verbs += [f"purge {' '.join(plan.packages.purge)}"] if plan.packages.purge else []
+            lines += [f"  packages: {'; '.join(verbs)}"]
+        for transaction in plan.transactions:
+            lines.append(
+                f"  {transaction.role}" + ("  (no longer a role of this host)" if not transaction.manifest else "")
+            )
+            for action in transaction.actions:
+                lines.append(f"    {describe(action)}")
+                lines += [f"        {line}" for line in diff(action, old.get(name, {}))]
+    return lines
+
+
+def as_data(plans: Mapping[str, HostPlan]) -> dict[str, Any]:
+    """A plan as JSON shows it: no content at all, so no secret either."""
+    return {
+        name: [
+            {
+                "role": role,
+                "action": type(action).__name__.lower() if not isinstance(action, UnitAction) else action.verb,
+                "subject": action.subject(),
+                "cause": getattr(action, "cause", "new"),
+                "detail": getattr(action, "detail", ""),
+            }
+            for role, action in plan.actions()
+        ]
+        for name, plan in plans.items()
+    }
+
+
+class Console:
+    """Prints to a person: colours and a live table on a terminal, one line an event elsewhere."""
+
+    def __init__(self, *, json: bool = False) -> None:
+        from rich.console import Console as RichConsole
+
+        # With --json, stdout is the one document; what a person may want to see meanwhile goes to stderr.
+        self._rich = RichConsole(stderr=json, highlight=False, soft_wrap=True)
+        self.live = self._rich.is_terminal
+        self._began = time.monotonic()
+        self._lock = threading.Lock()
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """One line of text."""
+        with self._lock:
+            self._rich.print(text, style=style or None, markup=False)
+
+    def plan(self, lines: Sequence[str]) -> None:
+        """A plan's lines, coloured by what they do."""
+        colours = {"+": "green", "-": "red", "!": "bold yellow", "~": "cyan", "@": "magenta"}
+        for text in lines:
+            stripped = text.lstrip()
+            self.line(text, colours.get(stripped[:1], "") if text.startswith(" ") else "bold")
+
+    def error(self, text: str) -> None:
+        """An error, on stderr."""
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+    def progress(self) -> Progress:
+        """A listener for a run."""
+        return LiveProgress(self) if self.live else Progress(self)
+
+
+class Progress:
+    """Tells a run's events as plain lines; every step in a line of its own would bury what matters, so stages only."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.began = time.monotonic()
+        self._started: set[tuple[str, str]] = set()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def _say(self, text: str) -> None:
+        self.console.line(f"[{time.monotonic() - self.began:6.1f}s] {text}")
+
+    def step(self, host: str, stage: str, step: str) -> None:
+        if (host, stage) not in self._started:
+            self._started.add((host, stage))
+            self._say(f"{host}: {stage} begins")
+        if step.startswith(("install ", "run ", "start ", "restart ", "reload ", "stop ", "undo", "let ", "build")):
+            self._say(f"{host}: {stage}: {step}")
+
+    def ended(self, host: str, stage: str, seconds: float, error: str) -> None:
+        self._say(f"{host}: {stage} {'FAILED: ' + error if error else 'done'} ({seconds:.1f} s)")
+
+    def note(self, text: str) -> None:
+        self._say(text)
+
+
+class LiveProgress(Progress):
+    """The same as a table that a terminal redraws: one row a host, with what it does and for how long."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        from rich.live import Live
+
+        self._rows: dict[str, tuple[str, str, float]] = {}
+        self._live = Live(get_renderable=self._table, console=console._rich, refresh_per_second=8, transient=True)
+
+    def __enter__(self) -> Progress:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        self._live.__exit__(*details)
+
+    def _table(self) -> Any:
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 2))
+        for host, (stage, step, since) in sorted(self._rows.items()):
+            table.add_row(host, stage, step, f"{time.monotonic() - since:.1f} s")
+        return table
+
+    def step(self, host: str, stage: str, step: str) -> None:
+        self._rows[host] = (stage, step, time.monotonic())
+
+    def ended(self, host: str, stage: str, seconds: float, error: str) -> None:
+        self._rows.pop(host, None)
+        super().ended(host, stage, seconds, error)
+
+
+def timeline(outcomes: Sequence[Outcome], total: float) -> list[str]:
+    """Where the time of a run went: a bar for every stage on one axis."""
+    width = 40
+    scale = width / max(total, 0.001)
+    lines = []
+    for outcome in outcomes:
+        if outcome.skipped:
+            continue
+        begin, end = int(outcome.begin * scale), max(int(outcome.end * scale), int(outcome.begin * scale) + 1)
+        bar = " " * begin + "█" * (end - begin)
+        took = outcome.end - outcome.begin
+        lines.append(f"  {outcome.node.host:<10} {outcome.node.stage:<11} {bar:<{width}} {took:6.1f} s")
+    return lines
+
+
+def failures(failed: Mapping[str, HostFailed], outcomes: Sequence[Outcome]) -> list[str]:
+    """What went wrong, every host by name."""
+    lines = [str(error) for error in failed.values()]
+    lines += [str(outcome.error) for outcome in outcomes if outcome.error]
+    lines += [
+        f"{outcome.node.host}: {outcome.node.stage}: not attempted: {outcome.skipped}"
+        for outcome in outcomes
+        if outcome.skipped
+    ]
+    return lines
+
+
+def summary(plans: Mapping[str, HostPlan], outcomes: Sequence[Outcome]) -> list[str]:
+    """What was changed on which host, in counts by kind."""
+    done = {
+        (outcome.node.host, outcome.node.stage) for outcome in outcomes if not outcome.error and not outcome.skipped
+    }
+    lines = []
+    for name, plan in plans.items():
+        actions = [action for role, action in plan.actions() if (name, role) in done]
+        if not actions:
+            continue
+        files = sum(isinstance(action, Put) for action in actions)
+        commands = sum(isinstance(action, Run) for action in actions)
+        units = [f"{action.verb}ed {action.unit.name}" for action in actions if isinstance(action, UnitAction)]
+        units = [text.replace("stoped", "stopped").replace("enableed", "enabled") for text in units]
+        units = [text.replace("disableed", "disabled") for text in units if not text.startswith("enable")]
+        packages = len(plan.packages.install) if plan.packages and (name, "packages") in done else 0
+        counts = ((packages, "packages"), (files, "files"), (commands, "commands"))
+        parts = [f"{count} {what if count != 1 else what[:-1]}" for count, what in counts if count]
+        lines.append(f"  {name:<10} {', '.join([*parts, *units])}")
+    return lines

@@ -1,0 +1,137 @@
+"""What every host gets: names, time, log-ins, security updates, a certificate, and an exporter of its vital signs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from plainstack.render import template, verbatim
+from plainstack.resources import Command, Directory, File, Link, Package, Resource, Unit, Validation
+from plainstack.roles import Opening, Role
+from plainstack.secrets import Vault
+from plainstack.stack import Host, Stack
+
+TLS = "/etc/plainstack/tls"
+NODE_EXPORTER_PORT = 9100
+
+_SSHD = "/etc/ssh/sshd_config.d/10-plainstack.conf"
+_JOURNALD = "/etc/systemd/journald.conf.d/10-plainstack.conf"
+_EXPORTER_ARGUMENTS = "/etc/default/prometheus-node-exporter"
+_UPDATES = "/etc/apt/apt.conf.d/52plainstack-unattended-upgrades"
+_SUDOERS = "/etc/sudoers.d/plainstack-operator"
+
+
+def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
+    """The resources of role base."""
+    yield from _names(stack, host)
+    yield from _time()
+    yield from _journal()
+    yield from _certificate(host, vault)
+    yield from _updates(stack)
+    yield from _log_ins(stack, host)
+    yield from _exporter(stack, host)
+
+
+def opens(stack: Stack, _host: Host) -> Iterator[Opening]:
+    """SSH for the operators, the node exporter for the monitoring hosts."""
+    yield Opening(stack.ssh.port, "tcp", tuple(str(network) for network in stack.ssh.allow_from), "ssh: operators")
+    scrapers = tuple(str(host.address) for host in stack.with_role("monitoring"))
+    yield Opening(NODE_EXPORTER_PORT, "tcp", scrapers, "node exporter: monitoring")
+
+
+def _names(stack: Stack, host: Host) -> Iterator[Resource]:
+    site_names: list[str] = []
+    if stack.balancer.virtual_address:
+        # A server name may also be a pattern (*.example.com), which a hosts file cannot hold.
+        site_names = [name for name in stack.balancer.server_names if re.fullmatch(r"[A-Za-z0-9.-]+", name)]
+    yield File(path="/etc/hostname", content=f"{host.name}\n".encode())
+    yield template("base", "/etc/hosts", stack=stack, host=host, site_names=site_names)
+    yield verbatim("base", "/etc/cloud/cloud.cfg.d/99-plainstack.cfg")
+    yield Command(
+        name="hostname",
+        why="make the kernel's host name that of /etc/hostname",
+        run="hostname -F /etc/hostname",
+        unless=f'read -r name </proc/sys/kernel/hostname; [ "$name" = {host.name} ]',
+    )
+
+
+def _time() -> Iterator[Resource]:
+    yield Package(name="tzdata")
+    yield Package(name="systemd-timesyncd")
+    yield Link(path="/etc/localtime", target="/usr/share/zoneinfo/Etc/UTC")
+    # Not a Unit: in a container the clock is the machine's and systemd rightly refuses to start this service.
+    yield Command(
+        name="time synchronisation",
+        why="keep the clock right",
+        run="systemctl enable --now systemd-timesyncd.service",
+        unless="""\
+            [ -e /run/systemd/container ] || {
+                [ -e /etc/systemd/system/sysinit.target.wants/systemd-timesyncd.service ]
+                systemctl is-active --quiet systemd-timesyncd.service
+            }""",
+    )
+
+
+def _journal() -> Iterator[Resource]:
+    yield verbatim("base", _JOURNALD)
+    yield Unit(name="systemd-journald.service", restart_on=(_JOURNALD,))
+
+
+def _certificate(host: Host, vault: Vault) -> Iterator[Resource]:
+    """The host's certificate, where all its daemons find it; those that may read the key are in group ssl-cert."""
+    certificate = vault.certificate(host.name)
+    yield Package(name="ssl-cert")
+    yield Directory(path="/etc/plainstack")
+    yield Directory(path=TLS)
+    yield File(path=f"{TLS}/ca.crt", content=vault.authority.encode())
+    yield File(path=f"{TLS}/host.crt", content=certificate.chain.encode())
+    yield template("base", f"{TLS}/host.key", mode=0o640, group="ssl-cert", host=host, certificate=certificate)
+
+
+def _updates(stack: Stack) -> Iterator[Resource]:
+    if stack.base.apt_proxy:
+        yield template("base", "/etc/apt/apt.conf.d/10plainstack-proxy", early=True, stack=stack)
+    yield Package(name="unattended-upgrades")
+    yield verbatim("base", _UPDATES)
+    yield Validation(name="apt-config", run="apt-config dump >/dev/null", reads=("/etc/apt/apt.conf.d/",))
+    yield Unit(name="apt-daily.timer")
+    yield Unit(name="apt-daily-upgrade.timer")
+
+
+def _log_ins(stack: Stack, host: Host) -> Iterator[Resource]:
+    yield Package(name="openssh-server")
+    yield template("base", _SSHD, stack=stack, host=host)
+    yield Validation(
+        name="sshd",
+        # The second half: on a host whose sshd_config does not include sshd_config.d, the file would do nothing.
+        run="""\
+            sshd -t
+            sshd -T | grep -qx 'passwordauthentication no' || {
+                echo 'sshd still lets passwords in: does sshd_config include sshd_config.d/*.conf?' >&2
+                exit 1
+            }""",
+        reads=(_SSHD,),
+    )
+    yield Unit(name="ssh.service", reload_on=(_SSHD,), guarded=True)
+    if stack.ssh.user != "root":
+        yield Package(name="sudo")
+        yield template("base", _SUDOERS, mode=0o440, stack=stack, host=host)
+        yield Validation(name="visudo", run="visudo -c", reads=("/etc/sudoers.d/",))
+
+
+def _exporter(stack: Stack, host: Host) -> Iterator[Resource]:
+    scrapers = [peer.name for peer in stack.with_role("monitoring")]
+    yield Package(name="iproute2")
+    yield Package(name="prometheus-node-exporter")
+    yield Directory(path="/etc/prometheus-node-exporter")
+    yield template("base", "/etc/prometheus-node-exporter/web.yml", host=host, scrapers=scrapers)
+    yield verbatim("base", _EXPORTER_ARGUMENTS)
+    yield verbatim("base", "/etc/systemd/system/prometheus-node-exporter.service.d/10-plainstack.conf")
+    yield Unit(
+        name="prometheus-node-exporter.service",
+        restart_on=(_EXPORTER_ARGUMENTS,),
+        health=f"ss -Hltn 'sport = :{NODE_EXPORTER_PORT}' | grep -q .",
+    )
+
+
+ROLE = Role(name="base", desired=desired, opens=opens, everywhere=True)

@@ -1,0 +1,145 @@
+"""PostgreSQL with streaming replication. Every db host gets the same files; who is primary is observed on the hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from shlex import quote
+from typing import Any
+
+from plainstack.database import sql
+from plainstack.database.topology import AS_POSTGRES, BIN, DATA
+from plainstack.render import template, verbatim
+from plainstack.resources import Command, Directory, Package, Resource, Unit, Validation
+from plainstack.roles import Opening, Role
+from plainstack.roles.base import TLS
+from plainstack.secrets import Vault
+from plainstack.stack import Host, Stack
+
+PORT = 5432
+EXPORTER_PORT = 9187
+UNIT = "postgresql@17-main.service"
+
+_ETC = "/etc/postgresql/17/main"
+_PASSWORDS = ("replicator", "rewinder", "barman", "streaming_barman", sql.OWNER)
+_BOOTSTRAP = "/usr/local/lib/plainstack/db-bootstrap"
+_SQL = f"{_ETC}/plainstack.sql"
+_PSQL = f"{AS_POSTGRES} {BIN}/psql -XAtq"
+_WHO_MAY_CONNECT = (f"{_ETC}/pg_hba.conf", f"{_ETC}/pg_ident.conf")
+_RELOADED = (*_WHO_MAY_CONNECT, f"{_ETC}/conf.d/20-reload.conf", f"{_ETC}/conf.d/30-replication.conf")
+_RESTARTED = (f"{_ETC}/postgresql.conf", f"{_ETC}/conf.d/10-restart.conf")
+
+# A reload with a broken file succeeds and changes nothing: only these views tell.
+_NO_ERRORS = """\
+select not exists (select from pg_hba_file_rules where error is not null)
+and not exists (select from pg_ident_file_mappings where error is not null)
+and not exists (select from pg_file_settings where error <> 'setting could not be applied')"""
+
+
+def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
+    """The resources of role db."""
+    yield from _packages()
+    yield from _files(stack, host, vault)
+    yield from _server(stack, host, vault)
+    yield from _exporter(stack, host)
+
+
+def opens(stack: Stack, host: Host) -> Iterator[Opening]:
+    """PostgreSQL for the hosts that work with the database, its exporter for the monitoring hosts."""
+    for role in ("db", "app", "backup", "monitoring"):
+        sources = tuple(str(peer.address) for peer in stack.with_role(role) if peer.name != host.name)
+        yield Opening(PORT, "tcp", sources, f"postgresql: {role}")
+    scrapers = tuple(str(peer.address) for peer in stack.with_role("monitoring"))
+    yield Opening(EXPORTER_PORT, "tcp", scrapers, "postgres exporter: monitoring")
+
+
+def _packages() -> Iterator[Resource]:
+    # Early: without it the package makes a cluster of its own.
+    yield verbatim("db", "/etc/postgresql-common/createcluster.d/plainstack.conf", early=True)
+    yield Package(name="postgresql-17")
+    yield Package(name="prometheus-postgres-exporter")
+
+
+def _files(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
+    db_hosts = stack.with_role("db")
+    values: dict[str, Any] = {
+        "host": host,
+        "database": stack.database,
+        "data": DATA,
+        "tls": TLS,
+        "app_role": sql.OWNER,
+        "db_hosts": db_hosts,
+        "app_hosts": stack.with_role("app"),
+        "backup_hosts": stack.with_role("backup"),
+        "peers": [peer.name for peer in db_hosts if peer.name != host.name],
+        "first": host.name == db_hosts[0].name,
+        "slot": sql.slot_name(host.name),
+        "slots": sql.slots(stack, host.name),
+        "synchronous_standby_names": sql.synchronous_names(stack),
+        "roles": sql.roles(stack, vault),
+        "passwords": {name: vault.password(sql.password_name(name)) for name in ("replicator", "rewinder")},
+    }
+    for folder in ("/etc/postgresql/17", _ETC, f"{_ETC}/conf.d", "/var/lib/postgresql/17"):
+        yield Directory(path=folder, owner="postgres", group="postgres")
+    for path in (*_RESTARTED, *_RELOADED):
+        mode = 0o640 if path in _WHO_MAY_CONNECT else 0o644
+        yield template("db", path, mode=mode, owner="postgres", group="postgres", **values)
+    for path in (_SQL, "/var/lib/postgresql/.pgpass"):
+        yield template("db", path, mode=0o600, owner="postgres", group="postgres", **values)
+    # postgresql-common reads it to start the cluster at boot.
+    yield verbatim("db", f"{_ETC}/start.conf", owner="postgres", group="postgres")
+    yield template("db", _BOOTSTRAP, mode=0o755, **values)
+
+
+def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
+    assert stack.database is not None
+    yield Validation(
+        name="postgres",
+        run=f"{AS_POSTGRES} {BIN}/postgres -C shared_buffers -c config_file={_ETC}/postgresql.conf >/dev/null",
+        reads=(f"{_ETC}/postgresql.conf", f"{_ETC}/conf.d/"),
+    )
+    yield Command(
+        name="data directory",
+        why="copy the primary's data, or make a new cluster if there is none",
+        run=f"{AS_POSTGRES} {_BOOTSTRAP}",
+        unless=f"test -s {DATA}/PG_VERSION",
+        # A copy takes as long as the database is big.
+        timeout=24 * 3600,
+    )
+    yield verbatim("db", f"/etc/systemd/system/{UNIT}.d/10-plainstack.conf")
+    yield Unit(
+        name=UNIT,
+        reload_on=(*_RELOADED, f"{TLS}/"),
+        restart_on=_RESTARTED,
+        health=f'test "$({_PSQL}c {quote(_NO_ERRORS)})" = t',
+        timeout=120,
+    )
+    wanted = sql.is_configured(stack.database.name, sql.roles(stack, vault), sql.slots(stack, host.name))
+    yield Command(
+        name="roles and slots",
+        why="replication slots, and on the primary the roles, their grants and the database",
+        run=f"{_PSQL} -v ON_ERROR_STOP=1 -f {_SQL}",
+        unless=f'test "$({_PSQL}c {quote(wanted)})" = t',
+    )
+
+
+def _exporter(stack: Stack, host: Host) -> Iterator[Resource]:
+    arguments = "/etc/default/prometheus-postgres-exporter"
+    scrapers = [peer.name for peer in stack.with_role("monitoring")]
+    yield Directory(path="/etc/prometheus-postgres-exporter")
+    yield template("db", "/etc/prometheus-postgres-exporter/web.yml", host=host, scrapers=scrapers, tls=TLS)
+    yield verbatim("db", arguments)
+    yield verbatim("db", "/etc/systemd/system/prometheus-postgres-exporter.service.d/10-plainstack.conf")
+    yield Unit(
+        name="prometheus-postgres-exporter.service",
+        restart_on=(arguments,),
+        health=f"ss -Hltn 'sport = :{EXPORTER_PORT}' | grep -q .",
+    )
+
+
+ROLE = Role(
+    name="db",
+    desired=desired,
+    opens=opens,
+    after=("firewall",),
+    passwords=tuple(sql.password_name(name) for name in _PASSWORDS),
+)

@@ -1,0 +1,90 @@
+"""The packet filter of every host: closed, but for what the host's roles offer, to those they offer it to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from plainstack.render import template, verbatim
+from plainstack.resources import Directory, File, Package, Resource, Unit, Validation
+from plainstack.roles import Opening, Role, of_host
+from plainstack.secrets import Vault
+from plainstack.stack import Host, Stack
+
+_PROGRAM = "/usr/local/sbin/plainstack-firewall"
+_UNIT = "plainstack-firewall.service"
+_RULES = {4: "/etc/iptables/plainstack.v4", 6: "/etc/iptables/plainstack.v6"}
+
+# Inline, not in the program: the first deploy takes the snapshot before the program is there.
+# An empty listing (a fresh host) would restore nothing: the explicit policies in front of it are what opens the host.
+_SNAPSHOT = """\
+for family in ip ip6; do
+    { printf '*filter\\n:INPUT ACCEPT\\n:FORWARD ACCEPT\\n:OUTPUT ACCEPT\\nCOMMIT\\n'
+      ${family}tables-save -t filter; } >"$KEEP/$family.rules" || [ ! -e /proc/net/if_inet6 ]
+done
+cp /run/plainstack/firewall.loaded "$KEEP/" 2>/dev/null || :"""
+_RESTORE = """\
+iptables-restore -w 5 <"$KEEP/ip.rules"
+[ ! -e /proc/net/if_inet6 ] || ip6tables-restore -w 5 <"$KEEP/ip6.rules"
+cp "$KEEP/firewall.loaded" /run/plainstack/ 2>/dev/null || :"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of the filter: who, to what, and why."""
+
+    source: str
+    match: str
+    why: str
+
+
+def desired(stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
+    """The resources of role firewall."""
+    openings = tuple(openings_of(stack, host))
+    yield Package(name="iptables")
+    yield Directory(path="/etc/iptables")
+    for version, path in _RULES.items():
+        yield _rules_file(path, version, host, openings)
+    yield verbatim("firewall", _PROGRAM, mode=0o755)
+    yield verbatim("firewall", f"/etc/systemd/system/{_UNIT}")
+    yield Validation(name="iptables", run=f"iptables-restore --test {_RULES[4]}", reads=(_RULES[4],))
+    yield Validation(
+        name="ip6tables",
+        run=f"[ ! -e /proc/net/if_inet6 ] || ip6tables-restore --test {_RULES[6]}",
+        reads=(_RULES[6],),
+    )
+    yield Unit(
+        name=_UNIT,
+        reload_on=(*_RULES.values(), _PROGRAM),
+        intact=f"{_PROGRAM} check",
+        guarded=True,
+        snapshot=_SNAPSHOT,
+        restore=_RESTORE,
+    )
+
+
+def openings_of(stack: Stack, host: Host) -> Iterator[Opening]:
+    """Everything that the roles of a host offer there."""
+    from plainstack.roles import registry
+
+    for role in of_host(host, registry()):
+        yield from role.opens(stack, host)
+
+
+def rules(openings: Iterable[Opening], version: int) -> Iterator[Rule]:
+    """The rules of one IP version: one a source, in the order of the roles."""
+    everybody = "0.0.0.0/0" if version == 4 else "::/0"
+    for opening in openings:
+        match = "-p 112" if opening.protocol == "vrrp" else f"-p {opening.protocol} --dport {opening.port}"
+        for source in (everybody,) if opening.sources is None else opening.sources:
+            if ip_network(source).version == version:
+                yield Rule(source, match, opening.why)
+
+
+def _rules_file(path: str, version: int, host: Host, openings: Iterable[Opening]) -> File:
+    lines = tuple(rules(openings, version))
+    return template("firewall", path, source="/etc/iptables/plainstack", version=version, rules=lines, host=host)
+
+
+ROLE = Role(name="firewall", desired=desired, everywhere=True, after=("base",))

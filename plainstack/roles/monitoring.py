@@ -1,0 +1,248 @@
+"""Prometheus, Alertmanager and the blackbox exporter: what is watched, by which rules, and whom an alert reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from plainstack.render import template, verbatim
+from plainstack.resources import Directory, File, Package, Preseed, Resource, Unit, Validation
+from plainstack.roles import Role, opens_nothing
+from plainstack.roles.balancer import METRICS_PORT as BALANCER_PORT
+from plainstack.roles.base import NODE_EXPORTER_PORT, TLS
+from plainstack.roles.db import EXPORTER_PORT as POSTGRES_EXPORTER_PORT
+from plainstack.roles.db import UNIT as POSTGRES_UNIT
+from plainstack.secrets import Vault
+from plainstack.stack import GivenCertificate, Host, Service, Stack
+
+_ETC = "/etc/prometheus"
+_PROMETHEUS = f"{_ETC}/prometheus.yml"
+_ALERTMANAGER = f"{_ETC}/alertmanager.yml"
+_BLACKBOX = f"{_ETC}/blackbox.yml"
+_SITE_CA = f"{_ETC}/site-ca.crt"
+_RELOAD = "/usr/local/lib/plainstack/prometheus-reload"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One thing that is asked for metrics, and the labels that its series carry."""
+
+    address: str
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Targets that are asked in the same way: directly, with the host's certificate, or through a blackbox module."""
+
+    name: str
+    targets: tuple[Target, ...]
+    tls: bool = False
+    probe: str = ""
+
+
+def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
+    """The resources of role monitoring."""
+    yield from _packages()
+    yield from _configuration(stack, host, vault)
+    yield from rules(stack, host)
+    yield from _validations()
+    yield from _daemons(stack, host)
+
+
+def jobs(stack: Stack, host: Host) -> list[Job]:
+    """What the monitoring host `host` watches; a job without targets is left out."""
+    balancers = stack.with_role("balancer")
+    everything = [
+        Job("prometheus", (Target("127.0.0.1:9090", _labels(host)),)),
+        Job("alertmanager", (Target("127.0.0.1:9093", _labels(host)),)),
+        Job("blackbox", (Target("127.0.0.1:9115", _labels(host)),)),
+        Job("node", _on_port(list(stack.hosts.values()), NODE_EXPORTER_PORT), tls=True),
+        Job("postgres", _on_port(stack.with_role("db"), POSTGRES_EXPORTER_PORT), tls=True),
+        Job(stack.balancer.engine, _on_port(balancers, BALANCER_PORT), tls=True),
+        Job("probe-ping", tuple(Target(str(peer.address), _labels(peer)) for peer in stack.hosts.values()), probe="ping"),
+        Job("probe-host", _on_port(list(stack.hosts.values()), NODE_EXPORTER_PORT), probe="host_tls"),
+        Job("probe-site", tuple(_site(stack, host)), probe="site_https"),
+        Job("probe-balancer", tuple(_healths(stack)), probe="site_https"),
+        Job("probe-port", tuple(_balancer_ports(stack)), probe="site_tls"),
+    ]
+    return [job for job in everything if job.targets]
+
+
+def rules(stack: Stack, host: Host) -> Iterator[File]:
+    """The rule files for what the stack has; a rule about a role that it lacks would fire for ever or never."""
+    interval = stack.monitoring.scrape_interval
+    yield _rule_template("host", host, interval=interval)
+    yield verbatim("monitoring", f"{_ETC}/rules/certificates.yml")
+    yield verbatim("monitoring", f"{_ETC}/rules/meta.yml")
+    if db_hosts := stack.with_role("db"):
+        several = len(db_hosts) > 1
+        yield _rule_template(
+            "db", host, interval=interval, unit=POSTGRES_UNIT, hosts=_names(db_hosts), replicas=several
+        )
+    if backup_hosts := stack.with_role("backup"):
+        yield _rule_template("backup", host, hosts=_names(backup_hosts), max_age=stack.backup.max_age_hours)
+    if balancers := stack.with_role("balancer"):
+        virtual_address = stack.balancer.virtual_address
+        direct = sees_virtual_address(stack, host)
+        yield _rule_template(
+            "balancer",
+            host,
+            interval=interval,
+            engine=stack.balancer.engine,
+            virtual_address=virtual_address,
+            balancers=_names(balancers),
+            apps=_names(stack.with_role("app")),
+            # From outside the public network, what users see is told by the balancers one by one.
+            site_job="probe-site" if direct else "probe-balancer",
+            where=f"https://{virtual_address}" if direct else f"https on {_names(balancers)}",
+        )
+
+
+def sees_virtual_address(stack: Stack, host: Host) -> bool:
+    """Whether `host` is in the public network, where the virtual address lives; it may have no way there otherwise."""
+    return stack.balancer.virtual_address is not None and host.public is not None
+
+
+def _names(hosts: list[Host]) -> str:
+    return ", ".join(host.name for host in hosts)
+
+
+def _labels(host: Host) -> dict[str, str]:
+    return {"instance": host.name, "role": "+".join(host.roles) or "none"}
+
+
+def _on_port(hosts: list[Host], port: int) -> tuple[Target, ...]:
+    return tuple(Target(f"{host.address}:{port}", _labels(host)) for host in hosts)
+
+
+def _site(stack: Stack, host: Host) -> Iterator[Target]:
+    """Each service as users reach it, at the virtual address."""
+    if not sees_virtual_address(stack, host):
+        return
+    address = str(stack.balancer.virtual_address)
+    name = next(iter(stack.balancer.server_names), address)
+    for service_name, service in stack.services.items():
+        labels = {"instance": address, "role": "balancer", "service": service_name, "__param_hostname": name}
+        yield Target(f"https://{address}{_health(service)}", labels)
+
+
+def _healths(stack: Stack) -> Iterator[Target]:
+    """Each service through each balancer, called by the name that users give it."""
+    for balancer in stack.with_role("balancer"):
+        for service_name, service in stack.services.items():
+            labels = {**_balancer_labels(stack, balancer), "service": service_name}
+            yield Target(f"https://{balancer.address}{_health(service)}", labels)
+
+
+def _balancer_ports(stack: Stack) -> Iterator[Target]:
+    for balancer in stack.with_role("balancer"):
+        yield Target(f"{balancer.address}:443", _balancer_labels(stack, balancer))
+
+
+def _balancer_labels(stack: Stack, balancer: Host) -> dict[str, str]:
+    # The site's certificate names what users reach, not a balancer's private address.
+    own = str(stack.balancer.virtual_address or balancer.public or balancer.address)
+    return {**_labels(balancer), "__param_hostname": next(iter(stack.balancer.server_names), own)}
+
+
+def _health(service: Service) -> str:
+    return service.path.rstrip("/") + service.health
+
+
+def _packages() -> Iterator[Resource]:
+    for name in ("prometheus", "prometheus-alertmanager", "prometheus-blackbox-exporter", "curl"):
+        yield Package(name=name)
+    # Asked at installation only: whether the program gets the file capability that it needs to ping.
+    yield Preseed(
+        package="prometheus-blackbox-exporter",
+        question="prometheus-blackbox-exporter/want_cap_net_raw",
+        kind="boolean",
+        value="true",
+    )
+
+
+def _configuration(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
+    wanted = jobs(stack, host)
+    values = {"stack": stack, "host": host, "tls": TLS}
+    for folder in ("rules", "targets"):
+        yield Directory(path=f"{_ETC}/{folder}")
+    yield template("monitoring", _PROMETHEUS, jobs=wanted, **values)
+    for job in wanted:
+        path = f"{_ETC}/targets/{job.name}.yml"
+        yield template("monitoring", path, source=f"{_ETC}/targets/job.yml", host=host, targets=job.targets)
+    # The webhook's address may hold a token.
+    yield template(
+        "monitoring", _ALERTMANAGER, mode=0o640, group="prometheus", host=host, webhook=stack.monitoring.webhook
+    )
+    yield template("monitoring", _BLACKBOX, site_ca=_SITE_CA if stack.with_role("balancer") else "", **values)
+    if stack.with_role("balancer"):
+        yield File(path=_SITE_CA, content=_site_authority(stack, vault).encode())
+
+
+def _site_authority(stack: Stack, vault: Vault) -> str:
+    """What the site's certificate is verified by; a given one by itself, for its issuer may be unknown to the host."""
+    tls = stack.balancer.tls
+    if isinstance(tls, GivenCertificate):
+        return stack.file(tls.certificate).read_text(encoding="ascii")
+    return vault.authority
+
+
+def _rule_template(name: str, host: Host, **values: object) -> File:
+    return template("monitoring", f"{_ETC}/rules/{name}.yml", square=True, host=host, **values)
+
+
+def _validations() -> Iterator[Resource]:
+    yield Validation(
+        name="prometheus configuration",
+        run=f"promtool check config --lint=all --lint-fatal {_PROMETHEUS} >&2",
+        reads=(_PROMETHEUS, f"{_ETC}/rules/", f"{_ETC}/targets/"),
+    )
+    yield Validation(
+        name="alertmanager configuration", run=f"amtool check-config {_ALERTMANAGER} >&2", reads=(_ALERTMANAGER,)
+    )
+    yield Validation(
+        name="blackbox configuration",
+        run=f"prometheus-blackbox-exporter --config.check --config.file={_BLACKBOX}",
+        reads=(_BLACKBOX,),
+    )
+
+
+def _daemons(stack: Stack, host: Host) -> Iterator[Resource]:
+    systemd = "/etc/systemd/system"
+    for name in ("prometheus-alertmanager", "prometheus-blackbox-exporter"):
+        yield verbatim("monitoring", f"/etc/default/{name}")
+        yield verbatim("monitoring", f"{systemd}/{name}.service.d/10-plainstack.conf")
+    yield template("monitoring", "/etc/default/prometheus", host=host, retention=stack.monitoring.retention)
+    yield verbatim("monitoring", f"{systemd}/prometheus.service.d/10-plainstack.conf")
+    yield verbatim("monitoring", _RELOAD, mode=0o755)
+    yield Unit(
+        name="prometheus-blackbox-exporter.service",
+        reload_on=(_BLACKBOX,),
+        restart_on=("/etc/default/prometheus-blackbox-exporter",),
+        health=_took_its_configuration(9115, "/-/healthy", "blackbox_exporter"),
+    )
+    yield Unit(
+        name="prometheus-alertmanager.service",
+        reload_on=(_ALERTMANAGER,),
+        restart_on=("/etc/default/prometheus-alertmanager",),
+        health=_took_its_configuration(9093, "/-/ready", "alertmanager"),
+    )
+    yield Unit(
+        name="prometheus.service",
+        reload_on=(_PROMETHEUS, f"{_ETC}/rules/"),
+        restart_on=("/etc/default/prometheus",),
+        health=_took_its_configuration(9090, "/-/ready", "prometheus"),
+        # It reads its whole write-ahead log before it is ready.
+        timeout=180,
+    )
+
+
+def _took_its_configuration(port: int, ready: str, prefix: str) -> str:
+    url = f"http://127.0.0.1:{port}"
+    return f"""\
+        curl -fs -m 2 {url}{ready} >/dev/null &&
+        curl -fs -m 2 {url}/metrics | grep -qx '{prefix}_config_last_reload_successful 1'"""
+
+
+ROLE = Role(name="monitoring", desired=desired, opens=opens_nothing, after=("firewall",))

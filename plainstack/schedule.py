@@ -1,0 +1,126 @@
+"""The order of a deploy: which host's transaction waits for which, as a graph; and its execution in threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from threading import Event
+
+from plainstack.actions import HostPlan
+from plainstack.errors import HostFailed
+from plainstack.roles import Role
+
+PACKAGES = "packages"
+
+
+@dataclass(frozen=True, order=True)
+class Node:
+    """One transaction of one host: a role's, or the package transaction."""
+
+    host: str
+    stage: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a node ended; times are seconds since the run began."""
+
+    node: Node
+    begin: float
+    end: float
+    error: HostFailed | None = None
+    skipped: str = ""
+
+
+def graph(plans: Mapping[str, HostPlan], roles: Mapping[str, Role]) -> dict[Node, set[Node]]:
+    """Every node with the nodes it waits for.
+
+    On one host: packages first, then its roles in their order. Between hosts: a role waits for the roles it comes after,
+    on all hosts, and for nothing else; a rolling role's hosts wait for one another.
+    """
+    nodes: dict[Node, set[Node]] = {}
+    for plan in plans.values():
+        before: Node | None = None
+        if plan.packages:
+            before = Node(plan.host, PACKAGES)
+            nodes[before] = set()
+        for transaction in plan.transactions:
+            node = Node(plan.host, transaction.role)
+            nodes[node] = {before} if before else set()
+            before = node
+    for node in nodes:
+        role = roles.get(node.stage)
+        for name in role.after if role else ():
+            if not roles[name].everywhere:
+                nodes[node] |= {other for other in nodes if other.stage == name and other != node}
+    for role in roles.values():
+        turns = [Node(host, role.name) for host in plans if Node(host, role.name) in nodes]
+        if role.rolling:
+            for previous, node in zip(turns, turns[1:], strict=False):
+                nodes[node].add(previous)
+    return nodes
+
+
+def execute(
+    nodes: Mapping[Node, set[Node]],
+    work: Callable[[Node], None],
+    settle: Callable[[Node], int],
+    cancelled: Event,
+    on_wait: Callable[[Node, str], None],
+) -> list[Outcome]:
+    """Do the work of every node as soon as what it waits for is done; what waits for a failed node is skipped.
+
+    `settle` is how many seconds a node lets pass after the same role's previous host before it begins.
+    """
+    began = time.monotonic()
+    outcomes: dict[Node, Outcome] = {}
+
+    def one(node: Node) -> Outcome:
+        blockers = [outcomes[other] for other in nodes[node] if outcomes[other].error or outcomes[other].skipped]
+        if blockers or cancelled.is_set():
+            reason = f"{blockers[0].node.stage} failed on {blockers[0].node.host}" if blockers else "interrupted"
+            now = time.monotonic() - began
+            return Outcome(node, now, now, skipped=reason)
+        previous = [outcomes[other].end for other in nodes[node] if other.stage == node.stage]
+        pause = (max(previous) + settle(node) - (time.monotonic() - began)) if previous else 0
+        if pause > 0:
+            on_wait(node, f"let the balancers see the previous host again ({pause:.0f} s)")
+            cancelled.wait(pause)
+        begin = time.monotonic() - began
+        try:
+            work(node)
+        except HostFailed as error:
+            return Outcome(node, begin, time.monotonic() - began, error=error)
+        return Outcome(node, begin, time.monotonic() - began)
+
+    sorter = TopologicalSorter(nodes)
+    sorter.prepare()
+    running: dict[Future[Outcome], Node] = {}
+    with ThreadPoolExecutor(max_workers=max(1, min(64, len(nodes)))) as pool:
+        while sorter.is_active():
+            for node in sorter.get_ready():
+                running[pool.submit(one, node)] = node
+            done = wait(running, timeout=1.0, return_when=FIRST_COMPLETED).done
+            for future in done:
+                node = running.pop(future)
+                outcomes[node] = future.result()
+                sorter.done(node)
+    return sorted(outcomes.values(), key=lambda outcome: (outcome.begin, outcome.node))
+
+
+def critical_path(outcomes: Sequence[Outcome], nodes: Mapping[Node, set[Node]]) -> list[Outcome]:
+    """The chain of nodes that decided how long the run took, first to last."""
+    by_node = {outcome.node: outcome for outcome in outcomes if not outcome.skipped}
+    chain: list[Outcome] = []
+    current = max(by_node.values(), key=lambda outcome: outcome.end, default=None)
+    while current:
+        chain.append(current)
+        current = max(
+            (by_node[node] for node in nodes[current.node] if node in by_node),
+            key=lambda outcome: outcome.end,
+            default=None,
+        )
+    return chain[::-1]

@@ -1,0 +1,65 @@
+"""Reload as state: the hash of the inputs that a unit is running with, kept on the host and compared like any other."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+from plainstack.resources import File, Link, Resource, Unit
+
+DAEMON_RELOAD = "daemon-reload"
+_UNIT_FOLDER = "/etc/systemd/system/"
+
+
+def is_unit_file(path: str) -> bool:
+    """Whether systemd itself must read this file."""
+    return path.startswith(_UNIT_FOLDER)
+
+
+def inputs(unit: Unit, managed: Sequence[Resource], *, reload: bool = True) -> frozenset[str]:
+    """The managed paths that a unit is loaded from; without `reload`, those that only a restart makes it read."""
+    named = [*unit.restart_on, *(unit.reload_on if reload else ())]
+    return frozenset(
+        item.path for item in managed if isinstance(item, File | Link) and _is_input(item.path, named, unit)
+    )
+
+
+def _is_input(path: str, named: Sequence[str], unit: Unit) -> bool:
+    if any(path == name or (name.endswith("/") and path.startswith(name)) for name in named):
+        return True
+    return any(path == own or path.startswith(own + ".d/") for own in _own_files(unit.name))
+
+
+def _own_files(name: str) -> tuple[str, ...]:
+    full = name if re.search(r"\.(service|timer|socket|path|mount|target)$", name) else f"{name}.service"
+    template = re.sub(r"@[^.]*\.", "@.", full)
+    return tuple(_UNIT_FOLDER + file for file in dict.fromkeys((full, template)))
+
+
+def unit_stamp(unit: Unit, managed: Sequence[Resource]) -> str:
+    """What the host should keep for a unit: the hash of its restart inputs, a space, the hash of its reload inputs.
+
+    Empty for a unit without inputs, which can never owe anything.
+    """
+    restart = _hash(unit.restart_on, inputs(unit, managed, reload=False), managed)
+    reload = _hash(unit.reload_on, inputs(unit, managed), managed)
+    return "" if not restart and not reload else f"{restart or '-'} {reload or '-'}"
+
+
+def reloads(managed: Sequence[Resource]) -> str:
+    """The hash of all unit files of a role: what systemd itself should have loaded."""
+    return _hash(
+        (), frozenset(item.path for item in managed if isinstance(item, File) and is_unit_file(item.path)), managed
+    )
+
+
+def _hash(named: Sequence[str], paths: frozenset[str], managed: Sequence[Resource]) -> str:
+    tokens = sorted(name for name in named if not name.startswith("/"))
+    lines = [f"token {token}" for token in tokens]
+    for item in sorted(managed, key=lambda item: item.key):
+        if isinstance(item, File) and item.path in paths:
+            lines.append(f"{item.path} {item.sha256} {item.mode:04o} {item.owner}:{item.group}")
+        elif isinstance(item, Link) and item.path in paths:
+            lines.append(f"{item.path} -> {item.target}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:24] if lines else ""

@@ -1,0 +1,388 @@
+# The part of a transaction that is the same on every host; plainstack/script.py appends the steps.
+# POSIX sh; run as root with RUN = the folder of this run. Nothing on the host changes before `begin`.
+export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
+umask 022
+STATE=${ROOT:-}/var/lib/plainstack
+# The answer may go to a connection that is gone; the transaction still ends in order.
+trap '' HUP PIPE INT
+
+tell() { printf '%s\n' "$*" 2>/dev/null || :; }
+
+# A step is announced before it is done, so that what hangs or fails has a name.
+step() {
+    STEP=$1
+    shift
+    tell "@step	$STEP"
+    "$@" 2>"$RUN/errors" || fail $?
+}
+
+fail() {
+    code=$1
+    trap - EXIT
+    exec 2>/dev/null
+    [ ! -s "$RUN/errors" ] || tail -n 5 "$RUN/errors" | sed 's/^/@tail	/'
+    [ -e "$RUN/begun" ] || { tell "@failed	untouched	$code	$STEP"; discard; exit 1; }
+    show_journal
+    rollback
+    tell "@failed	rolled-back	$code	$STEP"
+    audit rolled-back
+    discard
+    exit 1
+}
+
+show_journal() {
+    case $STEP in
+    start\ * | restart\ * | reload\ *)
+        unit=${STEP#* }
+        unit=${unit%% *}
+        systemctl status --no-pager --lines=0 "$unit" 2>&1 | sed -n 's/^ *Active: /@tail	/p'
+        journalctl --no-pager --quiet -o cat -n 12 -u "$unit" 2>/dev/null | sed 's/^/@tail	/'
+        ;;
+    esac
+}
+
+discard() {
+    disarm
+    rm -rf "$RUN"
+}
+
+# --- the lock of this host's transactions, and whether anybody still waits for the answer ---
+
+take_apply_lock() {
+    mkdir -p "$STATE/manifest" "$STATE/units" "$STATE/runs"
+    chmod 700 "$STATE"
+    exec 8>"${ROOT:-}/run/plainstack-apply.lock"
+    flock -w 90 8 || { STEP='wait for an earlier run that is still ending on this host'; return 75; }
+    while systemctl list-units --plain --no-legend --state=active 'plainstack-guard-*.timer' 2>/dev/null | grep -q .; do
+        sleep 0.5
+    done
+    for left in "$STATE"/runs/*; do
+        [ "$left" = "$RUN" ] || rm -rf "$left"
+    done
+    ! grep -q plainstack "${ROOT:-}/usr/sbin/policy-rc.d" 2>/dev/null || rm "${ROOT:-}/usr/sbin/policy-rc.d"
+}
+
+watch_controller() {
+    # The controller keeps our input open; its end, however it came, is the end of the input.
+    { cat; [ ! -d "$RUN" ] || : >"$RUN/orphaned"; } <&7 >/dev/null 2>&1 8>&- &
+    exec 7<&-
+}
+
+still_wanted() {
+    [ ! -e "$RUN/orphaned" ]
+}
+
+# --- undo: files first, then what systemd and units make of them ---
+
+undo_path() { printf '%s\n' "$1" >>"$RUN/undo.paths"; }
+undo_unit() { printf '%s\n' "$1" >>"$RUN/undo.units"; }
+
+rollback() {
+    tell "@step	undo"
+    if [ -f "$RUN/undo.commands" ]; then tac "$RUN/undo.commands" >"$RUN/undo.now"; . "$RUN/undo.now"; fi
+    if [ -f "$RUN/undo.paths" ]; then tac "$RUN/undo.paths" >"$RUN/undo.now"; . "$RUN/undo.now"; fi
+    [ ! -e "$RUN/reread" ] || systemctl daemon-reload
+    if [ -f "$RUN/undo.units" ]; then . "$RUN/undo.units"; fi
+    if [ -f "$RUN/undo.kernel" ]; then KEEP=$RUN/keep; export KEEP; . "$RUN/undo.kernel"; fi
+    return 0
+}
+
+back_to() { # back_to active|inactive enabled|... VERB UNIT: what a unit was before this transaction touched it
+    systemctl reset-failed "$4" 2>/dev/null || :
+    if [ "$1" = active ]; then
+        if [ "$3" = reload ]; then systemctl reload "$4" || systemctl restart "$4"; else systemctl restart "$4"; fi ||
+            tell "@tail	$4 does not come back with its previous configuration either"
+    else
+        systemctl stop "$4" 2>/dev/null || :
+    fi
+    case $2 in enabled) systemctl enable --quiet "$4" 2>/dev/null ;; disabled) systemctl disable --quiet "$4" 2>/dev/null ;; esac
+    return 0
+}
+
+# --- validate: the new files, seen at their real paths, in a mount namespace of their own ---
+
+shadow() { # shadow SCRIPT: run it where /etc already holds this transaction's files
+    shade=$RUN/etc
+    if [ ! -d "$shade" ]; then
+        cp -a "${ROOT:-}/etc" "$shade" || return 1
+        (ETC=$shade && . "$RUN/shade.sh") || return 1
+    fi
+    unshare --mount sh -c 'mount --bind "$1" /etc && exec sh -eu "$2"' - "$shade" "$1" >"$RUN/said" 2>&1 </dev/null
+    code=$?
+    [ $code = 0 ] || tail -n 12 "$RUN/said" | sed 's/^/@tail	/'
+    return $code
+}
+
+shade_put() { # shade_put N PATH MODE OWNER GROUP
+    case $2 in /etc/*) ;; *) return 0 ;; esac
+    mkdir -p "$(dirname "$ETC/${2#/etc/}")" && rm -rf "$ETC/${2#/etc/}" && cp "$RUN/new/$1" "$ETC/${2#/etc/}" &&
+        chmod "$3" "$ETC/${2#/etc/}" && { chown "$4:$5" "$ETC/${2#/etc/}" 2>/dev/null || :; }
+}
+
+shade_link() {
+    case $1 in /etc/*) mkdir -p "$(dirname "$ETC/${1#/etc/}")" && ln -sfn "$2" "$ETC/${1#/etc/}" ;; esac
+}
+
+shade_dir() {
+    case $1 in /etc/*) mkdir -p "$ETC/${1#/etc/}" && chmod "$2" "$ETC/${1#/etc/}" && { chown "$3:$4" "$ETC/${1#/etc/}" 2>/dev/null || :; } ;; esac
+}
+
+shade_remove() {
+    case $1 in /etc/*) rm -f "$ETC/${1#/etc/}" ;; esac
+}
+
+# --- activate ---
+
+begin() {
+    still_wanted || { STEP='begin: the operator is gone, nothing was touched'; return 70; }
+    mkdir -p "$RUN/old" "$RUN/keep"
+    : >"$RUN/begun"
+    new_generation
+}
+
+new_generation() {
+    od -An -N8 -tx8 /dev/urandom | tr -d ' ' >"$STATE/generation.new" && mv "$STATE/generation.new" "$STATE/generation"
+}
+
+write_manifest() { # write_manifest FILE ROLE: atomically, the old one kept for undo
+    target=$STATE/manifest/$2
+    if [ ! -e "$RUN/old/manifest" ] && [ ! -e "$RUN/old/no-manifest" ]; then
+        if [ -f "$target" ]; then
+            cp -p "$target" "$RUN/old/manifest"
+            undo_path "cp -p '$RUN/old/manifest' '$target'"
+        else
+            : >"$RUN/old/no-manifest"
+            undo_path "rm -f '$target'"
+        fi
+    fi
+    if [ -s "$1" ]; then cp "$1" "$target.new" && mv "$target.new" "$target"; else rm -f "$target"; fi
+}
+
+forget_stamp() {
+    [ -f "$STATE/units/$1" ] || return 0
+    mkdir -p "$RUN/old/units" && cp -p "$STATE/units/$1" "$RUN/old/units/$1"
+    undo_path "cp -p '$RUN/old/units/$1' '$STATE/units/$1'"
+    rm -f "$STATE/units/$1"
+}
+
+keep_stamp() { # keep_stamp UNIT STAMP
+    if [ ! -f "$RUN/old/units/$1" ]; then
+        if [ -f "$STATE/units/$1" ]; then forget_stamp "$1"; else undo_path "rm -f '$STATE/units/$1'"; fi
+    fi
+    if [ -n "$2" ]; then
+        printf '%s\n' "$2" >"$STATE/units/$1.new" && mv "$STATE/units/$1.new" "$STATE/units/$1"
+    else
+        rm -f "$STATE/units/$1"
+    fi
+}
+
+keep_old() { # keep_old N PATH: what is there now can be brought back
+    real=${ROOT:-}$2
+    if [ -L "$real" ] || [ -f "$real" ]; then
+        cp -a "$real" "$RUN/old/$1" && undo_path "cp -a '$RUN/old/$1' '$real.plainstack-old' && mv -T '$real.plainstack-old' '$real'"
+    elif [ -e "$real" ]; then
+        STEP="$STEP: a $(stat -c %F "$real") is in the way"
+        return 73
+    else
+        undo_path "rm -f '$real'"
+    fi
+}
+
+ensure_parent() {
+    local parent
+    parent=$(dirname "$1")
+    [ -d "$parent" ] && return 0
+    ensure_parent "$parent" && mkdir "$parent" && undo_path "rmdir '$parent' 2>/dev/null || :"
+}
+
+put() { # put N PATH MODE OWNER GROUP
+    real=${ROOT:-}$2
+    ensure_parent "$real" && keep_old "$1" "$2" || return
+    cp "$RUN/new/$1" "$real.plainstack-new" && chmod "$3" "$real.plainstack-new" && chown "$4:$5" "$real.plainstack-new" &&
+        mv -T "$real.plainstack-new" "$real" || { code=$?; rm -f "$real.plainstack-new"; return $code; }
+}
+
+set_attributes() { # set_attributes PATH MODE OWNER GROUP
+    real=${ROOT:-}$1
+    undo_path "chown $(stat -c '%U:%G' "$real") '$real' && chmod $(stat -c %a "$real") '$real'"
+    chown "$3:$4" "$real" && chmod "$2" "$real"
+}
+
+make_directory() { # make_directory PATH MODE OWNER GROUP
+    real=${ROOT:-}$1
+    [ ! -e "$real" ] || [ -d "$real" ] || { STEP="$STEP: a $(stat -c %F "$real") is in the way"; return 73; }
+    if [ -d "$real" ]; then set_attributes "$@"; return; fi
+    ensure_parent "$real" && mkdir "$real" && undo_path "rmdir '$real' 2>/dev/null || :" && chown "$3:$4" "$real" && chmod "$2" "$real"
+}
+
+make_link() { # make_link N PATH TARGET
+    real=${ROOT:-}$2
+    ensure_parent "$real" && keep_old "$1" "$2" && ln -sfn "$3" "$real.plainstack-new" && mv -T "$real.plainstack-new" "$real"
+}
+
+remove_path() { # remove_path N PATH
+    keep_old "$1" "$2" && rm -f "${ROOT:-}$2"
+}
+
+remove_directory() { # one that others still use stays
+    [ -d "${ROOT:-}$1" ] || return 0
+    undo_path "mkdir -p '${ROOT:-}$1'"
+    rmdir --ignore-fail-on-non-empty "${ROOT:-}$1"
+}
+
+create_user() { # create_user NAME HOME SHELL GROUPS
+    useradd --system --user-group --home-dir "$2" --no-create-home --shell "$3" ${4:+--groups "$4"} "$1" && undo_path "userdel '$1'"
+}
+
+change_user() {
+    usermod --home "$2" --shell "$3" ${4:+--append --groups "$4"} "$1"
+}
+
+remove_user() {
+    userdel "$1"
+}
+
+reread_units() { # reread_units KEY STAMP
+    : >"$RUN/reread"
+    systemctl daemon-reload && keep_stamp "$1" "$2"
+}
+
+switch_unit() { # switch_unit enable|disable|stop UNIT
+    remember_unit "$1" "$2"
+    systemctl --quiet "$1" "$2"
+}
+
+remember_unit() { # remember_unit VERB UNIT: once, before the first verb
+    grep -q " '$2'\$" "$RUN/undo.units" 2>/dev/null && return 0
+    state=$(systemctl is-active "$2" 2>/dev/null)
+    enabled=$(systemctl is-enabled "$2" 2>/dev/null | head -n 1)
+    [ "$state" = active ] || state=inactive
+    undo_unit "back_to '$state' '${enabled:-unknown}' '$1' '$2'"
+}
+
+load_unit() { # load_unit VERB UNIT STAMP TIMEOUT HEALTH
+    remember_unit "$1" "$2"
+    systemctl reset-failed "$2" 2>/dev/null || :
+    systemctl unmask --quiet "$2" 2>/dev/null || :
+    timeout "$4" systemctl "$1" "$2" >"$RUN/said" 2>&1 || { code=$?; sed 's/^/@tail	/' "$RUN/said"; return $code; }
+    healthy "$2" "$4" "$5" && keep_stamp "$2" "$3"
+}
+
+healthy() { # healthy UNIT TIMEOUT SCRIPT: up now, and answering before the time is over
+    deadline=$(($(date +%s) + $2))
+    while :; do
+        state=$(systemctl is-active "$1" 2>/dev/null)
+        case $state in
+        active)
+            if [ -n "$3" ]; then
+                timeout 10 sh -eu "$RUN/$3" >"$RUN/said" 2>&1 </dev/null && break
+            else
+                # A program that dies of its configuration does so after systemd has called it active.
+                sleep 0.3
+                [ "$(systemctl is-active "$1")" != active ] || break
+            fi
+            ;;
+        failed) STEP="$STEP (failed)"; return 1 ;;
+        esac
+        if [ "$(date +%s)" -ge "$deadline" ]; then
+            [ -z "$3" ] || tail -n 5 "$RUN/said" | sed 's/^/@tail	/'
+            tell "@tail	not healthy within $2 s (state: $state)"
+            return 1
+        fi
+        sleep 0.2
+    done
+}
+
+run_command() { # run_command N TIMEOUT: n.run, its guard n.unless, perhaps n.undo; payload in payload.n
+    PAYLOAD=$RUN/payload.$1
+    export PAYLOAD
+    if [ -f "$RUN/command.$1.undo" ]; then printf '%s\n' "sh -eu '$RUN/command.$1.undo' || :" >>"$RUN/undo.commands"; fi
+    (exec 8>&- && cd / && timeout "$2" sh -eu "$RUN/command.$1.run") >"$RUN/said" 2>&1 </dev/null
+    code=$?
+    if [ $code != 0 ]; then
+        tail -n 15 "$RUN/said" | sed 's/^/@tail	/'
+        [ $code != 124 ] || tell "@tail	did not end within $2 s"
+        return $code
+    fi
+    sh -eu "$RUN/command.$1.unless" >"$RUN/said" 2>&1 </dev/null || {
+        tail -n 5 "$RUN/said" | sed 's/^/@tail	/'
+        tell "@tail	it ran without an error, and its guard still says that it is not done"
+        return 1
+    }
+}
+
+# --- packages: one apt transaction, during which no daemon starts ---
+
+hold_daemons() {
+    [ -e "${ROOT:-}/usr/sbin/policy-rc.d" ] && return
+    undo_path "rm -f '${ROOT:-}/usr/sbin/policy-rc.d'"
+    printf '#!/bin/sh\n# plainstack: removed when the packages are in\nexit 101\n' >"${ROOT:-}/usr/sbin/policy-rc.d" &&
+        chmod 755 "${ROOT:-}/usr/sbin/policy-rc.d"
+}
+
+release_daemons() {
+    ! grep -q plainstack "${ROOT:-}/usr/sbin/policy-rc.d" || rm "${ROOT:-}/usr/sbin/policy-rc.d"
+}
+
+finish_dpkg() { # an earlier apt that was killed half way
+    [ -z "$(dpkg --audit)" ] || quietly dpkg --configure -a --force-confold --force-confdef
+}
+
+refresh_lists() { # refresh_lists now|: at most once a day, or when a wanted package is not known
+    [ "$1" = now ] || [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null | head -n 1)" ] || return 0
+    quietly apt-get update -q -o DPkg::Lock::Timeout=60
+}
+
+apt_install() { # all packages in one transaction
+    apt-get install --simulate "$@" >/dev/null 2>&1 || refresh_lists now || :
+    quietly apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=60 \
+        -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-confdef "$@"
+}
+
+apt_purge() {
+    quietly apt-get purge -q -y -o DPkg::Lock::Timeout=60 "$@"
+}
+
+quietly() {
+    "$@" >"$RUN/said" 2>&1 </dev/null 8>&- && return
+    code=$?
+    { grep -E '^(E:|Err:|dpkg: error|W: Failed)' "$RUN/said" || tail -n 8 "$RUN/said"; } | tail -n 8 | sed 's/^/@tail	/'
+    return $code
+}
+
+# --- the lock-out guard: silence means roll back ---
+
+arm() { # arm SECONDS
+    disarm
+    systemd-run --quiet --collect --unit="plainstack-guard-${RUN##*/}" --on-active="$1" --timer-property=AccuracySec=100ms \
+        /bin/sh -c "RUN=$RUN; . $RUN/library.sh; STEP=guard; rollback; audit rolled-back; rm -rf $RUN"
+}
+
+disarm() {
+    systemctl stop "plainstack-guard-${RUN##*/}.timer" 2>/dev/null || :
+}
+
+keep_kernel_state() { # keep_kernel_state SNAPSHOT RESTORE: script files
+    KEEP=$RUN/keep
+    export KEEP
+    sh -eu "$RUN/$1" && printf '%s\n' "sh -eu '$RUN/$2'" >>"$RUN/undo.kernel"
+}
+
+audit() { # audit RESULT
+    [ -f "$RUN/audit" ] || return 0
+    mkdir -p "${ROOT:-}/var/log/plainstack"
+    sed "s/\"result\": \"\"/\"result\": \"$1\"/; s/\"at\": \"\"/\"at\": \"$(date -u +%Y-%m-%dT%H:%M:%SZ)\"/" "$RUN/audit" \
+        >>"${ROOT:-}/var/log/plainstack/audit.jsonl"
+}
+
+end() {
+    audit done
+    trap - EXIT
+    if [ -n "${GUARDED:-}" ]; then
+        arm 30 || return
+        tell "@unconfirmed	${RUN##*/}"
+    else
+        rm -rf "$RUN"
+    fi
+    tell "@done"
+}

@@ -1,0 +1,127 @@
+"""Plainstack's Invoke tasks: they parse flags, call plainstack, and print. `inv --list` shows them all."""
+
+from __future__ import annotations
+
+from invoke import Collection, Context, task
+
+SELECT = {
+    "inventory": "the inventory file (default: hosts.yaml)",
+    "role": "only hosts with these roles, and what these roles need there: db[,app...]",
+    "host": "only these hosts: db1[,db2...]",
+}
+JSON = {"json": "print one JSON document on stdout instead of text"}
+
+
+@task(help={**SELECT, **JSON})
+def plan(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str = "", json: bool = False) -> None:
+    """Show what a deploy would change, as diffs; changes nothing.
+
+    Exit code: 0 nothing to do, 2 there are changes, 1 an error.
+    """
+    from plainstack import commands
+
+    commands.plan(inventory, role, host, json=json)
+
+
+@task(help={**SELECT, **JSON})
+def deploy(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str = "", json: bool = False) -> None:
+    """Make the hosts what the inventory says.
+
+    Shows the plan, then applies it: packages, then role by role in dependency order, each role's files as one
+    transaction that is validated first and rolled back if a unit does not come up. Safe to run at any time, and again.
+
+    Exit code: 0 all hosts are as wanted, 1 a host failed (the others keep their results).
+    """
+    from plainstack import commands
+
+    commands.deploy(inventory, role, host, json=json)
+
+
+@task(help={**SELECT, **JSON})
+def verify(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str = "", json: bool = False) -> None:
+    """Run the checks of every role against its hosts, all hosts at once; harmless on production.
+
+    Exit code: 0 every promise holds, 1 otherwise.
+    """
+    from plainstack import operate
+
+    operate.verify(inventory, role, host, json=json)
+
+
+@task(help={**SELECT, **JSON})
+def status(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str = "", json: bool = False) -> None:
+    """One screen: hosts, roles, units, primary and replicas with their lag, virtual address, last backup.
+
+    Exit code: 0 all is well, 1 something is not.
+    """
+    from plainstack import operate
+
+    operate.status(inventory, role, host, json=json)
+
+
+@task(name="backup-now", help={"inventory": SELECT["inventory"], **JSON})
+def backup_now(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> None:
+    """Take a base backup now and wait until it is usable; prints its id, size and duration."""
+    from plainstack import operate
+
+    operate.backup_now(inventory, json=json)
+
+
+@task(help={"inventory": SELECT["inventory"], "yes": "pin without asking (for scripts; you trust the network now)"})
+def trust(_c: Context, inventory: str = "hosts.yaml", yes: bool = False) -> None:
+    """Pin the hosts' SSH keys: shows every new or changed fingerprint, and asks.
+
+    Compare the fingerprints with what the hosts' consoles show: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub
+    """
+    from plainstack import operate
+
+    operate.trust(inventory, yes=yes)
+
+
+@task(help={"inventory": SELECT["inventory"]})
+def tunnel(_c: Context, inventory: str = "hosts.yaml") -> None:
+    """Open the site, Prometheus and Alertmanager on loopback ports of this machine, until Ctrl-C."""
+    from plainstack import operate
+
+    operate.tunnel(inventory)
+
+
+@task(help={"inventory": SELECT["inventory"]})
+def up(_c: Context, inventory: str = "hosts.yaml") -> None:
+    """Make the inventory's hosts real: Debian hosts with systemd on this machine (needs root)."""
+    from plainstack import lab_commands
+
+    lab_commands.up(inventory)
+
+
+@task(help={"inventory": SELECT["inventory"]})
+def down(_c: Context, inventory: str = "hosts.yaml") -> None:
+    """Remove the lab with its hosts and their disks."""
+    from plainstack import lab_commands
+
+    lab_commands.down(inventory)
+
+
+@task(name="status", help={"inventory": SELECT["inventory"]})
+def lab_status(_c: Context, inventory: str = "hosts.yaml") -> None:
+    """Show which lab hosts are up. Exit code: 0 all, 1 otherwise."""
+    from plainstack import lab_commands
+
+    lab_commands.status(inventory)
+
+
+@task(help={"inventory": SELECT["inventory"], "host": "the lab host to log in to"}, positional=["host"])
+def shell(_c: Context, host: str, inventory: str = "hosts.yaml") -> None:
+    """Log in to a lab host: inv lab.shell db1"""
+    from plainstack import lab_commands
+
+    lab_commands.shell(inventory, host)
+
+
+lab = Collection("lab")
+lab.add_task(up)
+lab.add_task(down)
+lab.add_task(lab_status, name="status")
+lab.add_task(shell)
+
+namespace = Collection(plan, deploy, verify, status, backup_now, trust, tunnel, lab)

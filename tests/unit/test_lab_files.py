@@ -1,0 +1,125 @@
+"""The texts that the lab writes: on its hosts, for its proxy, for the operator."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plainstack.lab import access, cgroup, disk, image, proxy
+from plainstack.lab.mirror import Mirrors
+from plainstack.lab.model import Lab, LabHost
+
+LB = LabHost("lb1", "192.168.57.16", "192.168.3.231")
+DB = LabHost("db1", "192.168.57.11")
+LAB = Lab("shop", (DB, LB), Path("state"), user_keys=("ssh-ed25519 BBBB me",))
+MIRRORS = Mirrors("https://mirror.test:8443/debian", "http://security.test/debian-security")
+FOLDER = Path(disk.__file__).parent
+
+
+def test_files_of_a_host() -> None:
+    files = disk.files(LAB, LB, "ssh-ed25519 AAAA operator")
+    assert files["etc/hostname"] == (0o644, "lb1\n")
+    assert files["root/.ssh/authorized_keys"] == (0o600, "ssh-ed25519 AAAA operator\nssh-ed25519 BBBB me\n")
+    assert "Name=host0\n[Network]\nAddress=192.168.57.16/24\n" in files["etc/systemd/network/10-private.network"][1]
+    assert "Name=public0\n[Network]\nAddress=192.168.3.231/24\n" in files["etc/systemd/network/10-public.network"][1]
+    assert '"http://192.168.57.1:3142/"' in files["etc/apt/apt.conf.d/10-lab"][1]
+
+
+def test_a_host_without_a_public_address_has_one_network() -> None:
+    assert "etc/systemd/network/10-public.network" not in disk.files(LAB, DB, "")
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> disk.Disk:
+    base = tmp_path / "image"
+    for folder, mode in {"etc/ssh": 0o755, "root": 0o700, "etc/apt/apt.conf.d": 0o750}.items():
+        (base / folder).mkdir(parents=True)
+        (base / folder).chmod(mode)
+    made = disk.Disk(tmp_path / "db1")
+    disk.make(made, base)
+    return made
+
+
+def test_a_disk_keeps_the_modes_of_its_image(fresh: disk.Disk) -> None:
+    disk.write(fresh, disk.files(LAB, DB, "ssh-ed25519 AAAA operator"))
+    modes = {path: (fresh.upper / path).stat().st_mode & 0o777 for path in ("etc", "root", "etc/apt/apt.conf.d")}
+    assert modes == {"etc": 0o755, "root": 0o700, "etc/apt/apt.conf.d": 0o750}
+    assert (fresh.upper / "root/.ssh").stat().st_mode & 0o777 == 0o700
+    assert (fresh.upper / "etc/ssh/ssh_host_ed25519_key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_disk_knows_what_was_written_to_it(fresh: disk.Disk) -> None:
+    files = disk.files(LAB, DB, "ssh-ed25519 AAAA operator")
+    assert not disk.current(fresh, files)
+    disk.write(fresh, files)
+    assert disk.current(fresh, files)
+    assert not disk.current(fresh, disk.files(LAB, DB, "ssh-ed25519 CCCC another"))
+
+
+def test_a_half_made_disk_does_not_count(tmp_path: Path) -> None:
+    (tmp_path / "half").mkdir()
+    assert not disk.Disk(tmp_path).exists
+
+
+def test_operator_key_is_made_once(tmp_path: Path) -> None:
+    lab = Lab("shop", (DB,), tmp_path / "lab")
+    key = access.operator_key(lab)
+    assert key.startswith("ssh-ed25519 ")
+    assert access.operator_key(lab) == key
+    (tmp_path / "lab" / "id_ed25519").unlink()
+    assert access.operator_key(lab) != key
+
+
+def test_pins() -> None:
+    assert access.known_hosts({"192.168.57.11": "ssh-ed25519 AAAA root@x"}) == "192.168.57.11 ssh-ed25519 AAAA\n"
+
+
+def test_ssh_config_as_ssh_reads_it(tmp_path: Path) -> None:
+    lab = Lab("shop", (DB, LB), tmp_path / "a b")
+    (tmp_path / "config").write_text(access.ssh_config(lab))
+    command = ["ssh", "-G", "-F", str(tmp_path / "config"), "lb1"]
+    seen = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert "hostname 192.168.57.16" in seen
+    assert "user root" in seen
+    assert "stricthostkeychecking true" in seen
+    assert f"identityfile {tmp_path}/a b/id_ed25519" in seen
+    assert "proxycommand nsenter --net=/run/netns/plainstack-shop socat - TCP:%h:%p,nodelay" in seen
+
+
+def test_the_proxy_leads_to_the_mirrors_only() -> None:
+    text = proxy.config(MIRRORS)
+    assert text.count("proxy_pass ") == 4
+    assert text.count("proxy_pass https://mirror.test:8443;") == 2
+    assert text.count("proxy_pass http://security.test;") == 2
+    assert text.count("listen ") == text.count("listen unix:/run/plainstack-lab/.apt/socket") == 3
+    assert "return 403" in text
+
+
+def test_the_image_is_named_after_its_recipe() -> None:
+    assert image.path(MIRRORS) == image.path(MIRRORS)
+    assert image.path(MIRRORS) != image.path(Mirrors("http://other.test/debian", MIRRORS.security))
+
+
+@pytest.mark.parametrize(
+    ("mounts", "place"),
+    [
+        ("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\ncgroup2 /var/lib/x/sys/fs/cgroup cgroup2 rw 0 0", "/sys/fs/cgroup"),
+        ("tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0", "/sys/fs/cgroup/unified"),
+        ("cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0", None),
+    ],
+)
+def test_where_control_groups_are(mounts: str, place: str | None) -> None:
+    assert cgroup.mount_point(mounts) == (Path(place) if place else None)
+
+
+def test_the_host_script_parses() -> None:
+    subprocess.run(["sh", "-n", str(FOLDER / "host.sh")], check=True)
+
+
+def test_the_hot_path_is_light() -> None:
+    code = "import sys, plainstack.lab.netns; print(*sys.modules)"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"ipaddress", "subprocess", "ctypes", "json", "pydantic", "plainstack.lab.model"}.intersection(seen)

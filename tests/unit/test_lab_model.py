@@ -1,0 +1,73 @@
+"""The lab's model: what it derives, and what it refuses before anything is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from plainstack.lab.model import Cable, Lab, LabHost
+from plainstack.lab.netns import LabError
+
+DB = LabHost("db1", "192.168.57.11")
+LB = LabHost("lb1", "192.168.57.16", "192.168.3.231")
+
+
+def lab(*hosts: LabHost, name: str = "shop") -> Lab:
+    return Lab(name, hosts, Path("state"))
+
+
+def test_what_follows_from_the_hosts() -> None:
+    shop = lab(DB, LB)
+    assert shop.namespace == "plainstack-shop"
+    assert str(shop.private) == "192.168.57.1/24"
+    assert str(shop.public) == "192.168.3.1/24"
+    assert LB.cables == (
+        Cable("private-16", "private", "host0", "02:00:c0:a8:39:10"),
+        Cable("public-231", "public", "public0", "02:00:c0:a8:03:e7"),
+    )
+
+
+def test_no_public_addresses_make_no_public_network() -> None:
+    assert lab(DB).public is None
+
+
+def test_host_by_name() -> None:
+    assert lab(DB, LB).host("lb1") is LB
+    with pytest.raises(LabError, match="no host db9; it has db1, lb1"):
+        lab(DB, LB).host("db9")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "problem"),
+    [
+        ((), "at least one host"),
+        ((DB, LabHost("db2", "192.168.57.1")), "db2: the lab itself owns 192.168.57.1"),
+        ((DB, LabHost("lb1", "192.168.57.16", "192.168.3.1")), "lb1: the lab itself owns 192.168.3.1"),
+        ((DB, LabHost("db2", "192.168.58.12")), "db2: the private address 192.168.58.12 is not in 192.168.57.0/24"),
+        ((LB, LabHost("lb2", "192.168.57.17", "192.168.4.2")), "lb2: the public address 192.168.4.2 is not in"),
+        ((DB, LabHost("db2", "192.168.57.11")), "db2: db1 has the address 192.168.57.11 too"),
+        ((DB, LabHost("db1", "192.168.57.12")), "more than one host db1"),
+        ((DB, LabHost("lb1", "192.168.57.16", "192.168.57.17")), "different /24s"),
+        ((LabHost("db1", "192.168.57.255"),), "not an address for a host"),
+        ((LabHost("db1", "db1.example"),), "cannot use an address"),
+        ((LabHost("../etc", "192.168.57.11"),), "'../etc' is not a name"),
+        ((LabHost("d" * 31, "192.168.57.11"),), "is not a name"),
+    ],
+)
+def test_refused(hosts: tuple[LabHost, ...], problem: str) -> None:
+    with pytest.raises(LabError) as refused:
+        lab(*hosts)
+    assert problem in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["", ".apt", "..", "a/b", "Shop", "shop-"])
+def test_refused_lab_names(name: str) -> None:
+    with pytest.raises(LabError, match="is not a name"):
+        lab(DB, name=name)
+
+
+def test_all_problems_at_once() -> None:
+    with pytest.raises(LabError) as refused:
+        lab(DB, LabHost("db2", "192.168.57.1"), LabHost("db3", "192.168.58.2"))
+    assert len(str(refused.value).splitlines()) == 2
