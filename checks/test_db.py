@@ -66,9 +66,8 @@ def test_data_is_checksummed(host: Any) -> None:
 def test_no_secret_of_the_database_is_readable_by_others(host: Any) -> None:
     """Passwords, verifiers, the server's key and the data itself."""
     listed = host.check_output(
-        "stat -c '%%a %%n' /var/lib/postgresql/.pgpass /etc/postgresql/17/main/plainstack.sql"
-        " /etc/plainstack/tls/host.key /var/lib/postgresql/17/main%s",
-        "",
+        "stat -c '%a %n' /var/lib/postgresql/.pgpass /etc/postgresql/17/main/plainstack.sql"
+        " /etc/plainstack/tls/host.key /var/lib/postgresql/17/main"
     )
     assert not [line for line in listed.splitlines() if line.split()[0][-1] != "0"], listed
 

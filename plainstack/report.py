@@ -149,6 +149,19 @@ class Console:
         """An error, on stderr."""
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
+    def ask(self, question: str) -> str:
+        """An answer from the terminal; empty when there is nobody to ask."""
+        if not sys.stdin.isatty():
+            return ""
+        return input(question).strip().lower()
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A plain table, as wide as its content."""
+        widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
+        for number, line in enumerate([header, *rows]):
+            text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            self.line(text, "bold" if number == 0 else "")
+
     def progress(self) -> Progress:
         """A listener for a run."""
         return LiveProgress(self) if self.live else Progress(self)

@@ -202,6 +202,21 @@ class Sessions:
         connection = self._connect(host)
         return Session(name, connection, sudo=self.stack.ssh.user != "root")
 
+    def host_key(self, name: str) -> paramiko.PKey:
+        """The key a host offers now, without logging in; for pinning it."""
+        host = self.stack.hosts[name]
+        try:
+            transport = paramiko.Transport(self._socket(host))
+            try:
+                # An ed25519 key is what Debian's sshd has and what the pins are for.
+                transport.get_security_options().key_types = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
+                transport.start_client(timeout=self.stack.ssh.connect_timeout)
+                return transport.get_remote_server_key()
+            finally:
+                transport.close()
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise HostFailed(name, "connect", explain(error, host, self.stack)) from None
+
     def forget(self, name: str) -> None:
         """Close the kept session of a host, so that the next use opens a new one."""
         with self._locks[name]:

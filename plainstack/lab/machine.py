@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from plainstack.lab.model import CACHE
@@ -28,6 +28,9 @@ _PROGRAMS = {
     str(RELAY): "systemd",
 }
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+# The systemd of every host takes five of root's inotify instances, and Linux gives root 128.
+_WATCHES = Path("/proc/sys/fs/inotify/max_user_instances")
+_ENOUGH_WATCHES = 1024
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -62,18 +65,24 @@ def install(packages: list[str]) -> None:
         subprocess.run(["systemctl", "disable", "nginx.service"], capture_output=True, check=False)
 
 
+def make_room() -> None:
+    """Raise the one limit that the hosts of a few labs together run into."""
+    with contextlib.suppress(OSError):
+        if int(_WATCHES.read_text()) < _ENOUGH_WATCHES:
+            _WATCHES.write_text(str(_ENOUGH_WATCHES))
+
+
 @contextlib.contextmanager
-def locked(name: str) -> Iterator[bool]:
-    """Hold a lock of this machine; yields whether somebody else had to be waited for."""
+def locked(name: str, report: Callable[[str, str], None]) -> Iterator[None]:
+    """Hold a lock of this machine, telling when somebody else has to be waited for."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / f"{name}.lock").open("w") as file:
-        waited = False
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            waited = True
+            report("lab", "waiting for another lab command to end")
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield waited
+        yield
 
 
 @contextlib.contextmanager

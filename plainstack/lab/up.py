@@ -21,18 +21,16 @@ def up(lab: Lab, report: Report) -> None:
     """Make every host of the lab real, or repair what is broken; a healthy lab is left alone."""
     machine.require_root("lab.up")
     report = _one_at_a_time(report)
-    with machine.locked(lab.name) as waited:
-        if waited:
-            report("lab", "waited for another lab command")
+    with machine.locked(lab.name, report):
         mirrors = mirror.find()
-        with machine.locked("machine"):
+        with machine.locked("machine", report):
             base = _prepare_machine(mirrors, report)
         if not netns.is_up(lab.namespace):
             # What runs without the namespace is cut off for ever.
             cgroup.remove(cgroup.tree() / lab.name)
             report("lab", f"network {lab.private.network}" + (f" and {lab.public.network}" if lab.public else ""))
         network.ensure(lab)
-        with machine.locked("machine"):
+        with machine.locked("machine", report):
             proxy.ensure(lab, mirrors)
         files = {host: disk.files(lab, host, access.operator_key(lab)) for host in lab.hosts}
         _all_hosts(lab, lambda host: _ensure_host(lab, host, base, files[host], report))
@@ -42,7 +40,7 @@ def up(lab: Lab, report: Report) -> None:
 def down(lab: Lab, report: Report) -> None:
     """Remove everything the lab made, whatever state it is in."""
     machine.require_root("lab.down")
-    with machine.locked(lab.name):
+    with machine.locked(lab.name, report):
         group = cgroup.tree() / lab.name
         known = [group, lab.disks, lab.run, Path("/run/netns", lab.namespace)]
         existed = any(place.exists() for place in known)
@@ -51,7 +49,7 @@ def down(lab: Lab, report: Report) -> None:
         for folder in (lab.disks, lab.run):
             if folder.exists():
                 shutil.rmtree(folder)
-        with machine.locked("machine"):
+        with machine.locked("machine", report):
             proxy.stop_unused()
     report("lab", "down" if existed else "was not up")
 
@@ -104,6 +102,7 @@ def _prepare_machine(mirrors: mirror.Mirrors, report: Report) -> Path:
     if missing := machine.missing_packages():
         report("lab", f"installing {', '.join(missing)} on this machine")
         machine.install(missing)
+    machine.make_room()
     base = image.path(mirrors)
     if not base.exists():
         report("lab", "building the hosts' root file system, once, in about half a minute")

@@ -17,6 +17,7 @@ SITE_CERTIFICATE = "/etc/plainstack/tls/site.crt"
 
 _SITE_KEY = "/etc/plainstack/tls/site.key"
 _SYSCTLS = "/etc/sysctl.d/60-plainstack-balancer.conf"
+_KERNEL = {"tcp_retries2": 3, "tcp_keepalive_time": 3, "tcp_keepalive_intvl": 1, "tcp_keepalive_probes": 4}
 _ERROR_PAGES = "/usr/local/share/plainstack"
 
 
@@ -64,7 +65,7 @@ ENGINES = {
 def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     """The resources of role balancer."""
     engine = ENGINES[stack.balancer.engine]
-    yield from _sysctls()
+    yield from _sysctls(host)
     yield from _proxy(stack, host, vault, engine)
     if engine.name == "angie":
         yield from _vendor_packages(stack, host)
@@ -89,13 +90,16 @@ def _peers(stack: Stack, host: Host) -> list[Host]:
     return [peer for peer in stack.with_role("balancer") if peer.name != host.name]
 
 
-def _sysctls() -> Iterator[Resource]:
-    yield verbatim("balancer", _SYSCTLS)
+def _sysctls(host: Host) -> Iterator[Resource]:
+    yield template("balancer", _SYSCTLS, host=host, settings=_KERNEL)
     yield Command(
         name="balancer sysctls",
         why="give up connections to vanished application hosts in seconds",
         run=f"/usr/lib/systemd/systemd-sysctl {_SYSCTLS}",
-        unless='read -r retries </proc/sys/net/ipv4/tcp_retries2; [ "$retries" = 3 ]',
+        unless="\n".join(
+            f'read -r live </proc/sys/net/ipv4/{name} && [ "$live" = {value} ] || exit 1'
+            for name, value in _KERNEL.items()
+        ),
     )
 
 

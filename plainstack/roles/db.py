@@ -7,6 +7,7 @@ from shlex import quote
 from typing import Any
 
 from plainstack.database import sql
+from plainstack.database.preflight import probe_snippet
 from plainstack.database.topology import AS_POSTGRES, BIN, DATA
 from plainstack.render import template, verbatim
 from plainstack.resources import Command, Directory, Package, Resource, Unit, Validation
@@ -140,6 +141,7 @@ ROLE = Role(
     name="db",
     desired=desired,
     opens=opens,
+    facts=probe_snippet,
     after=("firewall",),
     passwords=tuple(sql.password_name(name) for name in _PASSWORDS),
 )

@@ -195,11 +195,11 @@ def _rule_template(name: str, host: Host, **values: object) -> File:
 def _validations() -> Iterator[Resource]:
     yield Validation(
         name="prometheus configuration",
-        run=f"promtool check config --lint=all --lint-fatal {_PROMETHEUS} >&2",
+        run=f"promtool check config --lint=all --lint-fatal {_PROMETHEUS}",
         reads=(_PROMETHEUS, f"{_ETC}/rules/", f"{_ETC}/targets/"),
     )
     yield Validation(
-        name="alertmanager configuration", run=f"amtool check-config {_ALERTMANAGER} >&2", reads=(_ALERTMANAGER,)
+        name="alertmanager configuration", run=f"amtool check-config {_ALERTMANAGER}", reads=(_ALERTMANAGER,)
     )
     yield Validation(
         name="blackbox configuration",

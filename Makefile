@@ -1,0 +1,54 @@
+# Every target sets up what it needs, says what it does, and can be run again.
+VENV := .venv
+PYTHON ?= python3
+
+.PHONY: help demo test unit lab bench lint setup clean
+
+help: ## show this
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+setup: $(VENV)/.ready ## the virtual environment in .venv
+
+$(VENV)/.ready: pyproject.toml
+	@echo '== setting up the virtual environment in $(VENV)'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || ./bin/apt-install python3-venv
+	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: setup ## from a bare Debian machine to a deployed and verified stack in the lab (needs root)
+	@[ "$$(id -u)" = 0 ] || { echo 'make demo needs root, for the lab: run it with sudo'; exit 1; }
+	@echo '== 1/3 inv lab.up: eight Debian hosts on this machine'
+	@$(VENV)/bin/inv lab.up
+	@echo '== 2/3 inv deploy: bare hosts become the stack'
+	@$(VENV)/bin/inv deploy
+	@echo '== 3/3 inv verify: every promise is checked'
+	@$(VENV)/bin/inv verify
+	@echo
+	@echo 'The stack runs. Try: . .venv/bin/activate; inv status; inv deploy; inv tunnel; inv lab.shell db1; inv lab.down'
+
+lint: setup ## ruff and mypy --strict
+	@echo '== ruff and mypy'
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+unit: setup lint ## the tests that need no host, in seconds
+	@./bin/apt-install openssh-server prometheus prometheus-alertmanager
+	@echo '== unit tests'
+	@$(VENV)/bin/python -m pytest tests/unit
+	@echo '== the tests of apps/incidents'
+	@$(VENV)/bin/python apps/incidents/manage.py test incidents
+
+lab: setup ## the tests on real hosts, from bare to verified and broken on purpose (needs root)
+	@[ "$$(id -u)" = 0 ] || { echo 'the lab tests need root: run them with sudo'; exit 1; }
+	@echo '== lab tests'
+	@$(VENV)/bin/python -m pytest tests/lab
+
+test: unit lab ## every test
+
+bench: setup ## how long a run that changes nothing takes, over the floor (needs root and the demo's lab)
+	@$(VENV)/bin/python bench/noop.py
+
+clean: ## remove what make made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

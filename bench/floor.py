@@ -1,0 +1,53 @@
+"""The floor of a run that changes nothing: bare paramiko, one connection and one exec of the given probe a host.
+
+Usage: floor.py PLAN.json; the file holds the namespace, the key, the pins and every host's address and probe script.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from pathlib import Path
+
+import paramiko
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from plainstack.lab.netns import connect
+
+
+def one(job: dict[str, str], name: str, host: dict[str, str], answers: dict[str, int]) -> None:
+    """Connect, run the probe, read its answer."""
+    client = paramiko.SSHClient()
+    client.load_host_keys(job["known_hosts"])
+    sock = connect(job["namespace"], host["address"], 22, 10)
+    client.connect(
+        host["address"], username="root", key_filename=job["key"], look_for_keys=False, allow_agent=False, sock=sock
+    )
+    transport = client.get_transport()
+    assert transport is not None
+    channel = transport.open_session()
+    channel.exec_command("sh -c 'eval \"$(cat)\"'")
+    channel.sendall(host["probe"].encode())
+    channel.shutdown_write()
+    size = 0
+    while data := channel.recv(65536):
+        size += len(data)
+    answers[name] = size
+    client.close()
+
+
+def main() -> None:
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    answers: dict[str, int] = {}
+    threads = [threading.Thread(target=one, args=(job, name, host, answers)) for name, host in job["hosts"].items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if len(answers) != len(job["hosts"]):
+        raise SystemExit("a host did not answer")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The way in, from where users come: another host, by the site's name, with the certificate verified."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from plainstack.roles.balancer import SITE_CERTIFICATE
+from plainstack.stack import GivenCertificate, Host, Stack
+
+ROLE = "balancer"
+
+# After an outage of all app hosts a balancer asks none of them for up to five seconds (fail_timeout).
+_AWAIT = "timeout 15 sh -c %s"
+_METRICS = "/var/lib/prometheus/node-exporter/plainstack_vip.prom"
+
+
+def test_the_site_answers_over_http_1_2_and_3_with_its_certificate_verified(
+    here: Host, stack: Stack, host: Any
+) -> None:
+    """At the virtual address if there is one, asked by every balancer: one of them is not its holder."""
+    entrance = str(stack.balancer.virtual_address or _address(_neighbour(stack, here)))
+    path = _health_paths(stack)[0]
+    seen = [
+        host.run(_AWAIT, _until(f"{_curl(stack, entrance, path)} --{version} -w '%{{http_version}} %{{http_code}}'"))
+        for version in ("http1.1", "http2", "http3-only")
+    ]
+    assert [answer.stdout.split()[-2:] for answer in seen] == [["1.1", "200"], ["2", "200"], ["3", "200"]], [
+        answer.stderr for answer in seen
+    ]
+
+
+def test_every_balancer_reaches_every_service(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
+    """Also the one that does not hold the virtual address: it may have to, at any moment."""
+    for path in _health_paths(stack):
+        request = f"{_curl(stack, _address(here), path)} -w '%{{http_code}}'"
+        answer = peer(_neighbour(stack, here).name).run(_AWAIT, _until(request))
+        assert answer.stdout.endswith("200"), f"https://{_address(here)}{path}: {answer.stdout} {answer.stderr}"
+
+
+def test_plain_http_is_redirected_to_https(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
+    name = _name(stack, _address(here))
+    request = f"{_curl(stack, _address(here), '/any?page=2', 'http')} -w '%{{http_code}} %{{redirect_url}}'"
+    assert peer(_neighbour(stack, here).name).run(request).stdout == f"308 https://{name}/any?page=2"
+
+
+def test_a_name_that_is_not_the_sites_is_refused(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
+    if not stack.balancer.server_names:
+        pytest.skip("without balancer.server_names the site answers to any name")
+    address = _address(here)
+    answer = peer(_neighbour(stack, here).name).run(
+        f"curl -s -m 5 -o /dev/null -w '%{{http_code}} ' -H 'Host: stranger.invalid' http://{address}/;"
+        f" curl -sk -m 5 -o /dev/null --resolve stranger.invalid:443:{address} https://stranger.invalid/; echo $?"
+    )
+    failed_handshake = "35"
+    assert answer.stdout.split() == ["421", failed_handshake]
+
+
+def test_the_certificate_that_is_served_has_20_days_left(here: Host, stack: Stack, host: Any) -> None:
+    address = _address(here)
+    answer = host.run(
+        "openssl s_client -connect %s:443 -servername %s </dev/null 2>/dev/null"
+        f" | openssl x509 -noout -enddate -checkend {20 * 86400}",
+        address,
+        _name(stack, address),
+    )
+    assert answer.rc == 0, answer.stdout or answer.stderr
+
+
+def test_the_status_pages_answer_on_loopback_only(
+    here: Host, stack: Stack, host: Any, peer: Callable[[str], Any]
+) -> None:
+    assert host.run("curl -fsS -m 5 http://127.0.0.1:8081/stub_status").stdout.startswith("Active connections")
+    neighbour = _neighbour(stack, here)
+    if neighbour.name == here.name:
+        pytest.skip("the stack has no other host")
+    tries = " & ".join(
+        f"timeout 1 bash -c 'exec 3<>/dev/tcp/{address}/8081 && echo {address} answers'"
+        for address in dict.fromkeys((_address(here), str(here.address)))
+    )
+    assert peer(neighbour.name).run(f"{tries} & wait").stdout == ""
+
+
+@pytest.mark.once
+def test_exactly_one_balancer_holds_the_virtual_address_and_says_so(stack: Stack, peer: Callable[[str], Any]) -> None:
+    address = stack.balancer.virtual_address
+    if address is None:
+        pytest.skip("the stack has no virtual address")
+    balancers = [balancer.name for balancer in stack.with_role("balancer")]
+    # Two hosts are asked one after the other: the address may move in between, once.
+    for _ in range(20):
+        seen = {name: _holds(peer(name), str(address)) for name in balancers}
+        if sorted(seen.values()) == [*["0 0"] * (len(balancers) - 1), "1 1"]:
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"{address}: 'has it, says it has it' is {seen}")
+
+
+def _holds(host: Any, address: str) -> str:
+    script = f'echo "$(ip -o -4 address show to {address} | wc -l) $(tail -n 1 {_METRICS} | cut -d" " -f2)"'
+    return str(host.run(script).stdout.strip())
+
+
+def _curl(stack: Stack, address: str, path: str, scheme: str = "https") -> str:
+    """A request as a user's browser makes it, sent to one address."""
+    name = _name(stack, address)
+    given = isinstance(stack.balancer.tls, GivenCertificate)
+    trusted = SITE_CERTIFICATE if given else "/etc/plainstack/tls/ca.crt"
+    words = ["curl", "-sS", "-m", "5", "-o", "/dev/null", "--cacert", trusted]
+    if name != address:
+        words += ["--resolve", f"{name}:443:{address}", "--resolve", f"{name}:80:{address}"]
+    return shlex.join([*words, f"{scheme}://{name}{path}"])
+
+
+def _until(request: str) -> str:
+    return f'until answer=$({request}) && [ "${{answer##* }}" = 200 ]; do sleep 0.2; done; echo "$answer"'
+
+
+def _name(stack: Stack, address: str) -> str:
+    names = [name.replace("*", "www") for name in stack.balancer.server_names]
+    return names[0] if names else address
+
+
+def _address(balancer: Host) -> str:
+    return str(balancer.public or balancer.address)
+
+
+def _neighbour(stack: Stack, here: Host) -> Host:
+    """The next balancer: the one other host that surely reaches this one's public address and has curl."""
+    balancers = stack.with_role("balancer")
+    return balancers[(balancers.index(here) + 1) % len(balancers)]
+
+
+def _health_paths(stack: Stack) -> list[str]:
+    return [service.path.rstrip("/") + service.health for service in stack.services.values()]

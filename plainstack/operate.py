@@ -1,0 +1,129 @@
+"""The commands behind `inv verify`, `status`, `backup-now`, `trust` and `tunnel`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from invoke.exceptions import Exit
+
+from plainstack import inventory as inventories
+from plainstack.commands import document, load, told
+from plainstack.errors import HostFailed, Refused
+from plainstack.report import Console
+
+
+def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = False) -> None:
+    """inv verify"""
+    began = time.monotonic()
+    console = Console(json=json)
+    with told(console, json=json):
+        from plainstack.run import Runner
+        from plainstack.verify import CheckResult, Verifier, run
+
+        stack = load(inventory)
+        roles, hosts = inventories.select(stack, role, host)
+
+        def show(result: CheckResult) -> None:
+            mark, style = ("ok  ", "green") if result.passed else ("FAIL", "bold red")
+            console.line(f"{mark} {result.host:<8} {result.role}: {result.promise} ({result.seconds:.1f} s)", style)
+            if not result.passed:
+                for line in result.why.splitlines()[:12]:
+                    console.line(f"       {line}")
+
+        with Runner(stack, roles, hosts) as runner:
+            verifier = Verifier(stack, runner.vault, runner.sessions, runner.roles, roles, hosts, show, serial)
+            run(verifier)
+        failed = [result for result in verifier.results if not result.passed]
+        seconds = time.monotonic() - began
+        if json:
+            checks = [result.__dict__ for result in verifier.results]
+            document({"passed": not failed, "checks": checks, "seconds": round(seconds, 2)})
+        else:
+            count = len(verifier.results)
+            verdict = f"{len(failed)} of {count} checks failed" if failed else f"all {count} checks hold"
+            console.line(f"{verdict} on {len(hosts)} hosts in {seconds:.1f} s", "bold red" if failed else "bold green")
+        if not verifier.results:
+            raise Refused("no check matches this selection")
+    if failed:
+        raise Exit(code=1)
+
+
+def backup_now(inventory: str, *, json: bool) -> None:
+    """inv backup-now"""
+    console = Console(json=json)
+    with told(console, json=json):
+        from plainstack.database.barman import backup_script, parse_backup
+        from plainstack.ssh import Sessions
+
+        stack = load(inventory)
+        hosts = stack.with_role("backup")
+        if not hosts:
+            raise Refused("no host has the role backup, so there is nowhere to back up to")
+        name = hosts[0].name
+        console.line(f"{name}: taking a base backup")
+        with Sessions(stack) as sessions:
+            output = sessions.to(name).script(backup_script(stack), timeout=6 * 3600, step="backup")
+        if output.code != 0:
+            lines = (output.err or output.out).splitlines()[-8:]
+            raise HostFailed(name, "backup", "no usable backup was taken", lines, output.code)
+        backup = parse_backup(output.out)
+        if json:
+            document(backup.__dict__)
+        else:
+            size = f"{backup.size_bytes / 2**20:.1f} MiB"
+            console.line(f"backup {backup.id} is usable: {size} in {backup.seconds:.1f} s", "bold green")
+
+
+def trust(inventory: str, *, yes: bool) -> None:
+    """inv trust"""
+    console = Console()
+    with told(console):
+        from plainstack.trust import changes, pin
+
+        stack = load(inventory)
+        found = changes(stack)
+        for name, error in found.failed.items():
+            console.error(f"{name}: {error}")
+        for change in found.changes:
+            console.line(change.told(), "bold red" if change.old else "")
+        if found.changes and not yes and console.ask(f"pin these {len(found.changes)} keys? [y/N] ") != "y":
+            raise Refused("nothing was pinned")
+        pin(stack, found.changes)
+        console.line(f"{len(found.changes)} keys pinned, {found.unchanged} were already")
+    if found.failed:
+        raise Exit(code=1)
+
+
+def tunnel(inventory: str) -> None:
+    """inv tunnel"""
+    console = Console()
+    with told(console):
+        from plainstack.ssh import Sessions
+        from plainstack.tunnel import serve, targets
+
+        stack = load(inventory)
+        with Sessions(stack) as sessions:
+            serve(sessions, targets(stack), console.line)
+
+
+def status(inventory: str, role: str, host: str, *, json: bool) -> None:
+    """inv status"""
+    console = Console(json=json)
+    with told(console, json=json):
+        from plainstack.run import Runner
+        from plainstack.status import rows, table
+
+        stack = load(inventory)
+        with Runner(stack, *inventories.select(stack, role, host)) as runner:
+            view = runner.observe(console.progress())
+        found: list[Any] = rows(stack, view, time.time())
+        if json:
+            document([row.__dict__ for row in found])
+        else:
+            console.table(*table(found))
+            for row in found:
+                for problem in row.problems:
+                    console.error(f"{row.host}: {problem}")
+    if any(row.problems for row in found):
+        raise Exit(code=1)

@@ -1,0 +1,206 @@
+"""Runs checks/ against the hosts, all hosts at once over kept connections, and gives one verdict."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from testinfra.backend.base import BaseBackend, CommandResult
+from testinfra.host import Host as TestinfraHost
+
+from plainstack.errors import Refused
+from plainstack.render import ROOT
+from plainstack.roles import Role
+from plainstack.secrets import Vault
+from plainstack.ssh import Sessions
+from plainstack.stack import Stack
+
+CHECKS = ROOT / "checks"
+LONGEST = 120
+
+
+class _Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
+    """Testinfra's commands over the sessions that Plainstack has open, as root."""
+
+    NAME = "plainstack"
+
+    def __init__(self, sessions: Sessions, name: str) -> None:
+        super().__init__(name)
+        self._sessions = sessions
+        self._name = name
+
+    def run(self, command: str, *args: str, **_: Any) -> CommandResult:
+        line = self.get_command(command, *args)
+        output = self._sessions.to(self._name).script(line, timeout=LONGEST, step="check")
+        return self.result(output.code, self.encode(line), output.out.encode(), output.err.encode())
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """How one check ended on one host; `why` is what did not hold."""
+
+    host: str
+    role: str
+    name: str
+    passed: bool
+    seconds: float
+    why: str = ""
+
+    @property
+    def promise(self) -> str:
+        """The check's name as words."""
+        return self.name.partition("[")[0].removeprefix("test_").replace("_", " ")
+
+
+class Verifier:
+    """A pytest plugin: binds checks to hosts, runs them in one thread a host, and keeps the results."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        vault: Vault,
+        sessions: Sessions,
+        roles: dict[str, Role],
+        chosen: Sequence[str],
+        hosts: Sequence[str],
+        on_result: Callable[[CheckResult], None] = lambda _: None,
+        serial: bool = False,
+    ) -> None:
+        self.results: list[CheckResult] = []
+        self.errors: list[str] = []
+        self._stack, self._vault, self._sessions = stack, vault, sessions
+        self._roles, self._chosen, self._hosts = roles, chosen, hosts
+        self._on_result = on_result
+        self._serial = serial
+        self._testinfra = {name: TestinfraHost(_Backend(sessions, name)) for name in stack.hosts}
+        self._futures: dict[str, Future[float]] = {}
+        self._pools: list[ThreadPoolExecutor] = []
+
+    def hosts_of(self, role: str) -> list[str]:
+        """The hosts that a role's checks are run for."""
+        if self._chosen and role not in self._chosen:
+            return []
+        everywhere = self._roles[role].everywhere
+        return [name for name in self._hosts if everywhere or role in self._stack.hosts[name].roles]
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.addinivalue_line("markers", "once: run on the role's first host only")
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        names = self.hosts_of(metafunc.module.ROLE)
+        if metafunc.definition.get_closest_marker("once"):
+            names = names[:1]
+        metafunc.fixturenames.append("where")
+        metafunc.parametrize("where", names)
+
+    @pytest.fixture
+    def host(self, where: str) -> Any:
+        return self._testinfra[where]
+
+    @pytest.fixture
+    def here(self, where: str) -> Any:
+        return self._stack.hosts[where]
+
+    @pytest.fixture
+    def stack(self) -> Stack:
+        return self._stack
+
+    @pytest.fixture
+    def vault(self) -> Vault:
+        return self._vault
+
+    @pytest.fixture
+    def peer(self) -> Callable[[str], Any]:
+        return self._testinfra.__getitem__
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Start every check at once: what pytest does afterwards is to collect the answers in order."""
+        pools: dict[str, ThreadPoolExecutor] = {}
+        for item in session.items:
+            if not hasattr(item, "callspec"):
+                continue
+            where = item.callspec.params["where"]
+            key = "all" if self._serial else where
+            if key not in pools:
+                pools[key] = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"verify-{key}")
+            self._futures[item.nodeid] = pools[key].submit(self._call, item, where)
+        self._pools = list(pools.values())
+
+    def _call(self, item: Any, where: str) -> float:
+        known = {
+            "host": self._testinfra[where],
+            "here": self._stack.hosts[where],
+            "stack": self._stack,
+            "vault": self._vault,
+            "peer": self._testinfra.__getitem__,
+        }
+        began = time.monotonic()
+        wanted = inspect.signature(item.obj).parameters
+        try:
+            item.obj(**{name: known[name] for name in wanted})
+        finally:
+            item.user_properties.append(("seconds", time.monotonic() - began))
+        return time.monotonic() - began
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
+        self._futures[pyfuncitem.nodeid].result()
+        return True
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.errors.append(report.longreprtext)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(self, item: Any, call: pytest.CallInfo[None]) -> Any:
+        outcome = yield
+        report = outcome.get_result()
+        if call.when == "call" or report.failed:
+            seconds = dict(item.user_properties).get("seconds", 0.0)
+            why = "" if report.passed else _reason(call)
+            result = CheckResult(
+                item.callspec.params["where"], item.module.ROLE, item.originalname, report.passed, seconds, why
+            )
+            self.results.append(result)
+            self._on_result(result)
+
+    def pytest_unconfigure(self) -> None:
+        for pool in self._pools:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _reason(call: pytest.CallInfo[None]) -> str:
+    """What did not hold, without the code that noticed it."""
+    assert call.excinfo is not None
+    return str(call.excinfo.value).strip() or call.excinfo.typename
+
+
+def run(verifier: Verifier, keyword: str = "") -> None:
+    """Run the checks; results are in the verifier. Raises Refused when a check module itself is broken."""
+    arguments = [str(CHECKS), "-p", "no:terminal", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
+    arguments += [
+        "--rootdir",
+        str(ROOT),
+        "-o",
+        "addopts=",
+        "-p",
+        "no:testinfra",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:hypothesispytest",
+    ]
+    if keyword:
+        arguments += ["-k", keyword]
+    code = pytest.main(arguments, plugins=[verifier])
+    if verifier.errors or code not in (
+        pytest.ExitCode.OK,
+        pytest.ExitCode.TESTS_FAILED,
+        pytest.ExitCode.NO_TESTS_COLLECTED,
+    ):
+        raise Refused("the checks could not be run:\n" + "\n".join(verifier.errors or [f"pytest ended with {code}"]))

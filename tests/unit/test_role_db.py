@@ -1,0 +1,229 @@
+"""Role db: who may connect, what is replicated how, and what a deploy must refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from plainstack import inventory
+from plainstack.database import preflight, sql
+from plainstack.database.topology import members, primaries
+from plainstack.resources import Command, File, Resource, Unit
+from plainstack.roles import db
+from plainstack.secrets import Certificate, Secret, Vault
+from plainstack.stack import Stack
+
+ETC = "/etc/postgresql/17/main"
+
+TEXT = """
+stack: small
+hosts:
+  db1: {address: 10.0.0.1, roles: [db]}
+  db-2: {address: 10.0.0.2, roles: [db]}
+  db3: {address: 10.0.0.3, roles: [db]}
+  app1: {address: 10.0.0.4, roles: [app]}
+  bak1: {address: 10.0.0.5, roles: [backup]}
+  mon1: {address: 10.0.0.6, roles: [monitoring]}
+  other: {address: 10.0.0.7}
+services: {web: {source: ., project: p}}
+database: {name: shop, synchronous: true}
+"""
+
+
+@pytest.fixture
+def small() -> Stack:
+    return inventory.parse(TEXT, "test.yaml", Path())
+
+
+@pytest.fixture
+def fake_vault(small: Stack) -> Vault:
+    return Vault(
+        passwords={name: Secret(name, f"pw-of-{name}") for name in db.ROLE.passwords},
+        certificates={name: Certificate("chain", Secret(f"{name}.key", "key")) for name in small.hosts},
+        authority="authority",
+    )
+
+
+def _resources(stack: Stack, vault: Vault, host: str = "db1") -> list[Resource]:
+    return list(db.desired(stack, stack.hosts[host], vault))
+
+
+def _text(resources: list[Resource], path: str) -> str:
+    (found,) = [item for item in resources if isinstance(item, File) and item.path == path]
+    return found.content.decode()
+
+
+def _settings(resources: list[Resource]) -> dict[str, str]:
+    text = "".join(
+        _text(resources, f"{ETC}/conf.d/{name}.conf") for name in ("10-restart", "20-reload", "30-replication")
+    )
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return {name.strip(): value.strip().strip("'") for name, _, value in (line.partition("=") for line in lines)}
+
+
+def test_only_named_hosts_may_connect_and_only_encrypted_with_a_password(small: Stack, fake_vault: Vault) -> None:
+    lines = _text(_resources(small, fake_vault), f"{ETC}/pg_hba.conf").splitlines()
+    rules = [line.split()[:5] for line in lines if not line.startswith(("#", "local"))]
+    assert {(rule[0], rule[4]) for rule in rules} == {("hostssl", "scram-sha-256")}
+    assert sorted(tuple(rule[1:4]) for rule in rules if rule[2] not in ("rewinder", "replicator")) == [
+        ("postgres", "barman", "10.0.0.5/32"),
+        ("replication", "streaming_barman", "10.0.0.5/32"),
+        ("shop", "app", "10.0.0.4/32"),
+    ]
+    assert {rule[3] for rule in rules if rule[2] in ("rewinder", "replicator")} == {
+        "10.0.0.1/32",
+        "10.0.0.2/32",
+        "10.0.0.3/32",
+    }
+
+
+def test_the_port_is_open_to_those_that_use_it_and_the_exporter_to_monitoring(small: Stack) -> None:
+    openings = list(db.opens(small, small.hosts["db1"]))
+    sources = {port: {s for o in openings if o.port == port for s in o.sources or ()} for port in (5432, 9187)}
+    assert sources == {
+        5432: {"10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"},
+        9187: {"10.0.0.6"},
+    }
+
+
+def test_db_hosts_have_the_same_settings_but_for_their_own_name(small: Stack, fake_vault: Vault) -> None:
+    one, other = (_settings(_resources(small, fake_vault, name)) for name in ("db1", "db-2"))
+    differing = {name for name in one if one[name] != other[name]}
+    assert differing == {"cluster_name", "primary_conninfo", "primary_slot_name"}
+
+
+def test_a_standby_asks_all_other_hosts_which_one_accepts_writes(small: Stack, fake_vault: Vault) -> None:
+    settings = _settings(_resources(small, fake_vault, "db-2"))
+    words = dict(word.split("=") for word in settings["primary_conninfo"].split())
+    assert words["host"] == "db1,db3"
+    assert words["target_session_attrs"] == "read-write"
+    assert words["load_balance_hosts"] == "random"
+    assert words["sslmode"] == "verify-full"
+    assert words["application_name"] == "db-2"
+    assert settings["primary_slot_name"] == "db_2"
+
+
+def test_synchronous_means_that_any_one_replica_confirms(small: Stack, fake_vault: Vault) -> None:
+    name = "synchronous_standby_names"
+    assert _settings(_resources(small, fake_vault))[name] == 'ANY 1 ("db1", "db-2", "db3")'
+    asynchronous = inventory.parse(TEXT.replace("synchronous: true", "synchronous: false"), "test.yaml", Path())
+    assert _settings(_resources(asynchronous, fake_vault))[name] == ""
+
+
+def test_a_single_db_host_waits_for_nobody(small: Stack, fake_vault: Vault) -> None:
+    hosts = {name: host for name, host in small.hosts.items() if name not in ("db-2", "db3")}
+    alone = small.model_copy(update={"hosts": hosts})
+    settings = _settings(_resources(alone, fake_vault))
+    assert settings["synchronous_standby_names"] == ""
+    assert "primary_conninfo" not in settings
+    assert sql.slots(alone, "db1") == ("barman",)
+
+
+def test_every_db_host_keeps_slots_for_its_peers_and_for_barman(small: Stack) -> None:
+    assert sql.slots(small, "db1") == ("db_2", "db3", "barman")
+
+
+def test_only_the_first_db_host_may_make_a_new_cluster(small: Stack, fake_vault: Vault) -> None:
+    path = "/usr/local/lib/plainstack/db-bootstrap"
+    makes = {n: "    initialise\n" in _text(_resources(small, fake_vault, n), path) for n in ("db1", "db-2", "db3")}
+    assert makes == {"db1": True, "db-2": False, "db3": False}
+
+
+def test_a_setting_is_in_the_file_that_causes_no_more_than_it_needs(small: Stack, fake_vault: Vault) -> None:
+    resources = _resources(small, fake_vault)
+    (unit,) = [item for item in resources if isinstance(item, Unit) and item.name == db.UNIT]
+    assert {path.rsplit("/", 1)[1] for path in unit.restart_on} == {"postgresql.conf", "10-restart.conf"}
+    restarting = _text(resources, f"{ETC}/conf.d/10-restart.conf")
+    assert {"max_connections", "shared_buffers", "wal_level"} <= {
+        line.split(" ")[0] for line in restarting.splitlines()
+    }
+    assert set(unit.reload_on) >= {f"{ETC}/pg_hba.conf", f"{ETC}/conf.d/30-replication.conf", "/etc/plainstack/tls/"}
+
+
+def test_secrets_are_in_private_files_only(small: Stack, fake_vault: Vault) -> None:
+    resources = _resources(small, fake_vault)
+    private = {item.path for item in resources if isinstance(item, File) and item.secret}
+    assert private == {f"{ETC}/plainstack.sql", "/var/lib/postgresql/.pgpass"}
+    assert all(item.mode == 0o600 for item in resources if isinstance(item, File) and item.secret)
+    for item in resources:
+        if isinstance(item, Command):
+            assert "pw-of" not in item.run + item.unless
+            assert "SCRAM-SHA-256$" not in item.run + item.unless
+    assert "pw-of" not in _text(resources, f"{ETC}/plainstack.sql")
+
+
+def test_no_statement_is_ever_logged(small: Stack, fake_vault: Vault) -> None:
+    settings = _settings(_resources(small, fake_vault))
+    assert (settings["log_statement"], settings["log_min_error_statement"]) == ("none", "panic")
+    assert settings["log_min_duration_statement"] == "-1"
+
+
+def test_barman_has_no_role_without_a_backup_host(small: Stack, fake_vault: Vault) -> None:
+    with_backup = {role.name for role in sql.roles(small, fake_vault)}
+    hosts = {name: host for name, host in small.hosts.items() if name != "bak1"}
+    without = {role.name for role in sql.roles(small.model_copy(update={"hosts": hosts}), fake_vault)}
+    assert with_backup - without == {"barman", "streaming_barman"}
+
+
+EMPTY = {"data": "no"}
+PRIMARY = {"data": "yes", "running": "yes", "recovery": "false", "system_identifier": "7", "timeline": "1"}
+STANDBY = {**PRIMARY, "signal": "yes", "recovery": "true"}
+STOPPED = {"data": "yes", "running": "no", "system_identifier": "7", "timeline": "1"}
+STOPPED_STANDBY = {**STOPPED, "signal": "yes"}
+STARTING = {"data": "yes", "running": "yes"}
+PROMOTED = {**PRIMARY, "timeline": "2"}
+FOREIGN = {**STANDBY, "system_identifier": "8"}
+
+
+@pytest.mark.parametrize(
+    ("db1", "db2"),
+    [
+        (EMPTY, EMPTY),
+        (PRIMARY, EMPTY),
+        (PRIMARY, STANDBY),
+        (PRIMARY, None),
+        (EMPTY, PROMOTED),
+        (STANDBY, PROMOTED),
+        (STOPPED_STANDBY, PROMOTED),
+        (None, PROMOTED),
+        (STOPPED, STANDBY),
+        (STOPPED, STOPPED_STANDBY),
+        (STOPPED, EMPTY),
+        (STARTING, STANDBY),
+        (None, None),
+    ],
+)
+def test_a_deploy_goes_on(db1: dict[str, str] | None, db2: dict[str, str] | None) -> None:
+    assert preflight.refusals(_pair(), {"db1": db1, "db2": db2}) == []
+
+
+@pytest.mark.parametrize(
+    ("db1", "db2", "said"),
+    [
+        (PRIMARY, PROMOTED, "2 primaries: db1 and db2; writes diverge. db2 has the newest timeline (2)"),
+        (PRIMARY, FOREIGN, "the system identifiers of db1 and db2 differ"),
+        (EMPTY, None, "db1 has no data directory and db2 cannot be asked: cannot tell whether a primary exists"),
+        (EMPTY, STARTING, "db1 has no data directory and db2 cannot be asked: cannot tell whether a primary exists"),
+        (EMPTY, STOPPED, "db1 has no data directory, but db2 has: start it, db1 will be its copy"),
+        (EMPTY, STANDBY, "no primary: db2 can only follow one. Promote a standby"),
+        (STOPPED, PROMOTED, "db1 is stopped and would start as a second primary beside db2. Rejoin it as a standby"),
+        (STOPPED, None, "db1 is stopped and would start as a primary, and db2 cannot be asked"),
+        (STOPPED, STARTING, "db1 is stopped and would start as a primary, and db2 cannot be asked"),
+        (STOPPED, STOPPED, "db1 and db2 are stopped, and each would start as a primary"),
+        (STANDBY, STANDBY, "no primary: db1 and db2 can only follow one. Promote a standby"),
+    ],
+)
+def test_a_deploy_is_refused(db1: dict[str, str] | None, db2: dict[str, str] | None, said: str) -> None:
+    (refusal,) = preflight.refusals(_pair(), {"db1": db1, "db2": db2})
+    assert refusal.startswith(said)
+
+
+def test_who_is_primary_is_what_the_hosts_say_not_their_order() -> None:
+    everybody = members(["db1", "db2"], {"db1": STANDBY, "db2": PROMOTED})
+    assert [member.name for member in primaries(everybody)] == ["db2"]
+
+
+def _pair() -> Stack:
+    text = "stack: s\nhosts:\n  db1: {address: 10.0.0.1, roles: [db]}\n  db2: {address: 10.0.0.2, roles: [db]}\n"
+    return inventory.parse(text + "database: {name: shop}\n", "test.yaml", Path())
