@@ -20,7 +20,7 @@ _NOBODYS = 9
 # bash, because it is on every Debian host and can connect; 124 is timeout's word for silence.
 _CONNECT = """\
 for port in {ports}; do
-    {{ timeout 2 bash -c "exec 3<>/dev/tcp/{address}/$port" 2>/dev/null; echo "$port $?"; }} &
+    {{ timeout 1.5 bash -c "exec 3<>/dev/tcp/{address}/$port" 2>/dev/null; echo "$port $?"; }} &
 done
 wait"""
 

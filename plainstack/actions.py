@@ -88,6 +88,19 @@ class RemoveUser:
 
 
 @dataclass(frozen=True, slots=True)
+class SetSysctl:
+    """Give a kernel parameter its value."""
+
+    name: str
+    value: str
+    cause: Cause
+    detail: str
+
+    def subject(self) -> str:
+        return f"set {self.name} = {self.value}"
+
+
+@dataclass(frozen=True, slots=True)
 class UnitAction:
     """One systemctl verb on a unit, and the stamp the host keeps when it succeeded ("" for none)."""
 
@@ -136,7 +149,7 @@ class Record:
         return "record the state"
 
 
-Action = Install | Put | Remove | Forget | MakeUser | RemoveUser | UnitAction | DaemonReload | Run | Record
+Action = Install | Put | Remove | Forget | MakeUser | RemoveUser | SetSysctl | UnitAction | DaemonReload | Run | Record
 
 
 @dataclass(frozen=True, slots=True)

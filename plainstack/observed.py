@@ -67,6 +67,7 @@ class Observed:
     packages: Mapping[str, str] = field(default_factory=dict)
     users: Mapping[str, UserState] = field(default_factory=dict)
     units: Mapping[str, UnitState] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
     stamps: Mapping[str, str] = field(default_factory=dict)
     guards: Mapping[str, bool] = field(default_factory=dict)
     manifest: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)

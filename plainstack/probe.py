@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from plainstack.errors import PlainstackError
 from plainstack.observed import Entry, Observed, PathState, UnitState, UserState
-from plainstack.resources import Absent, Command, Directory, File, Link, Package, Resource, Unit, User
+from plainstack.resources import Absent, Command, Directory, File, Link, Package, Resource, Sysctl, Unit, User
 
 STATE = "/var/lib/plainstack"
 LOCK = "/run/plainstack.lock"
@@ -70,6 +70,7 @@ def script(resources: Iterable[Resource], facts: Sequence[str] = ()) -> str:
         grouped = " ".join(user.name for user in users if user.groups)
         if grouped:
             parts.append(f'for u in {grouped}; do echo "groups\t$u\t$(id -nG "$u" 2>/dev/null)"; done\n')
+    parts.append(_sysctls([item.name for item in known if isinstance(item, Sysctl)]))
     units = [item for item in known if isinstance(item, Unit)]
     parts.append(_units(units))
     for item in known:
@@ -81,6 +82,15 @@ def script(resources: Iterable[Resource], facts: Sequence[str] = ()) -> str:
         parts.append("{\n%s\n} </dev/null 2>/dev/null | sed 's/^/fact\t/'\n" % snippet.rstrip("\n"))
     parts.append("echo end\n")
     return "".join(parts)
+
+
+def _sysctls(names: Sequence[str]) -> str:
+    """Also those of the manifest, to be able to set them back."""
+    return (
+        f"for key in {' '.join(names)} "
+        "$(cat \"$state/manifest\"/* 2>/dev/null | grep '^sysctl\t' | cut -f2 | sort -u); do\n"
+        'read -r value <"/proc/sys/$(echo "$key" | tr . /)" && echo "sysctl\t$key\t$value"\ndone 2>/dev/null\n'
+    )
 
 
 def _units(units: Sequence[Unit]) -> str:
@@ -112,6 +122,7 @@ def parse(text: str, root: str = "") -> Observed:
     names: list[str] = []
     shown: list[dict[str, str]] = [{}]
     stamps: dict[str, str] = {}
+    sysctls: dict[str, str] = {}
     guards: dict[str, bool] = {}
     manifest: dict[str, list[Entry]] = {}
     facts: dict[str, str] = {}
@@ -143,6 +154,8 @@ def parse(text: str, root: str = "") -> Observed:
             else:
                 key, _, value = rest.partition("=")
                 shown[-1][key] = value
+        elif tag == "sysctl":
+            sysctls[words[0]] = words[1]
         elif tag == "stamp":
             stamps[words[0]] = words[1]
         elif tag == "test":
@@ -181,6 +194,7 @@ def parse(text: str, root: str = "") -> Observed:
         packages=packages,
         users=users,
         units=units,
+        sysctls=sysctls,
         stamps=stamps,
         guards=guards,
         manifest={role: tuple(entries) for role, entries in manifest.items()},

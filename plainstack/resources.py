@@ -113,6 +113,21 @@ class Absent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sysctl:
+    """A kernel parameter's live value, as /proc/sys shows it; a managed file in /etc/sysctl.d keeps it over a boot.
+
+    When it is no longer declared it goes back to the value that it had before.
+    """
+
+    name: str
+    value: str
+
+    @property
+    def key(self) -> str:
+        return f"sysctl {self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
     """A command run before anything changes, in a mount namespace where /etc already holds the wave's new files.
 
@@ -195,4 +210,4 @@ class Command:
         return f"command {self.name}"
 
 
-Resource = Package | Preseed | User | Directory | File | Link | Absent | Validation | Unit | Command
+Resource = Package | Preseed | User | Directory | File | Link | Absent | Sysctl | Validation | Unit | Command

@@ -20,6 +20,7 @@ from plainstack.actions import (
     Remove,
     RemoveUser,
     Run,
+    SetSysctl,
     Transaction,
     UnitAction,
 )
@@ -213,6 +214,8 @@ def _act(action: Action, number: str, bundle: Bundle, role: str, payloads: Mappi
         bundle.step(name, verb, user.name, user.home, user.shell, ",".join(user.groups))
     elif isinstance(action, RemoveUser):
         bundle.step(name, "remove_user", action.name)
+    elif isinstance(action, SetSysctl):
+        bundle.step(name, "set_sysctl", action.name, action.value)
     elif isinstance(action, DaemonReload):
         bundle.step(name, "reread_units", f"daemon-reload.{role}", action.stamp)
     elif isinstance(action, UnitAction):

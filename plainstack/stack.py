@@ -141,7 +141,7 @@ class Monitoring(Model):
 
     scrape_interval: Annotated[Int, Field(ge=1, le=300)] = 15
     retention: Annotated[str, Field(pattern=r"^[0-9]+[dwy]$")] = "30d"
-    webhook: str | None = None
+    webhook: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
 
 
 class Base(Model):

@@ -242,6 +242,11 @@ remove_user() {
     userdel "$1"
 }
 
+set_sysctl() { # set_sysctl NAME VALUE
+    knob=/proc/sys/$(echo "$1" | tr . /)
+    read -r before <"$knob" && undo_path "printf '%s\n' '$before' >'$knob'" && printf '%s\n' "$2" >"$knob"
+}
+
 reread_units() { # reread_units KEY STAMP
     : >"$RUN/reread"
     systemctl daemon-reload && keep_stamp "$1" "$2"
@@ -249,6 +254,7 @@ reread_units() { # reread_units KEY STAMP
 
 switch_unit() { # switch_unit enable|disable|stop UNIT
     remember_unit "$1" "$2"
+    [ "$1" != enable ] || systemctl unmask --quiet "$2" 2>/dev/null || :
     systemctl --quiet "$1" "$2"
 }
 

@@ -32,9 +32,10 @@ def alive(lab: Lab, host: LabHost) -> bool:
 
 def power_off(lab: Lab, host: LabHost) -> None:
     """End the container as a power cut would."""
-    cgroup.remove(group(lab, host))
+    # First the cables: the kernel says goodbye to the peers of a killed process, and a host without power does not.
     if netns.is_up(lab.namespace):
         network.unplug(lab, host)
+    cgroup.remove(group(lab, host))
 
 
 def boot(lab: Lab, host: LabHost) -> None:

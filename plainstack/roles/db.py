@@ -107,6 +107,7 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
         timeout=24 * 3600,
     )
     yield verbatim("db", f"/etc/systemd/system/{UNIT}.d/10-plainstack.conf")
+    yield _lower_limit(stack.database.max_connections)
     yield Unit(
         name=UNIT,
         reload_on=(*_RELOADED, f"{TLS}/"),
@@ -120,6 +121,27 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
         why="replication slots, and on the primary the roles, their grants and the database",
         run=f"{_PSQL} -v ON_ERROR_STOP=1 -f {_SQL}",
         unless=f'test "$({_PSQL}c {quote(wanted)})" = t',
+    )
+
+
+def _lower_limit(limit: int) -> Command:
+    """All db hosts restart at once, and a standby does not start with a lower limit than it saw its primary have."""
+    allowed = f"{BIN}/pg_controldata {DATA} | sed -n 's/^max_connections setting: *//p'"
+    no_more = f'test ! -e {DATA}/standby.signal || test "$({allowed})" -le {limit}'
+    return Command(
+        name="connection limit",
+        why="wait for the primary to restart with the lower max_connections",
+        run=f"""\
+tries=0
+until {no_more}; do
+    tries=$((tries + 1))
+    if [ $tries -gt 60 ]; then
+        echo "the primary still has a higher max_connections than {limit}: deploy it first" >&2
+        exit 1
+    fi
+    sleep 1
+done""",
+        unless=no_more,
     )
 
 

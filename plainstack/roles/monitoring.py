@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from plainstack.render import template, verbatim
 from plainstack.resources import Directory, File, Package, Preseed, Resource, Unit, Validation
@@ -12,7 +14,7 @@ from plainstack.roles.balancer import METRICS_PORT as BALANCER_PORT
 from plainstack.roles.base import NODE_EXPORTER_PORT, TLS
 from plainstack.roles.db import EXPORTER_PORT as POSTGRES_EXPORTER_PORT
 from plainstack.roles.db import UNIT as POSTGRES_UNIT
-from plainstack.secrets import Vault
+from plainstack.secrets import Secret, Vault
 from plainstack.stack import GivenCertificate, Host, Service, Stack
 
 _ETC = "/etc/prometheus"
@@ -52,16 +54,17 @@ def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
 
 def jobs(stack: Stack, host: Host) -> list[Job]:
     """What the monitoring host `host` watches; a job without targets is left out."""
+    hosts = list(stack.hosts.values())
     balancers = stack.with_role("balancer")
     everything = [
         Job("prometheus", (Target("127.0.0.1:9090", _labels(host)),)),
         Job("alertmanager", (Target("127.0.0.1:9093", _labels(host)),)),
         Job("blackbox", (Target("127.0.0.1:9115", _labels(host)),)),
-        Job("node", _on_port(list(stack.hosts.values()), NODE_EXPORTER_PORT), tls=True),
+        Job("node", _on_port(hosts, NODE_EXPORTER_PORT), tls=True),
         Job("postgres", _on_port(stack.with_role("db"), POSTGRES_EXPORTER_PORT), tls=True),
         Job(stack.balancer.engine, _on_port(balancers, BALANCER_PORT), tls=True),
-        Job("probe-ping", tuple(Target(str(peer.address), _labels(peer)) for peer in stack.hosts.values()), probe="ping"),
-        Job("probe-host", _on_port(list(stack.hosts.values()), NODE_EXPORTER_PORT), probe="host_tls"),
+        Job("probe-ping", tuple(Target(str(peer.address), _labels(peer)) for peer in hosts), probe="ping"),
+        Job("probe-host", _on_port(hosts, NODE_EXPORTER_PORT), probe="host_tls"),
         Job("probe-site", tuple(_site(stack, host)), probe="site_https"),
         Job("probe-balancer", tuple(_healths(stack)), probe="site_https"),
         Job("probe-port", tuple(_balancer_ports(stack)), probe="site_tls"),
@@ -164,17 +167,17 @@ def _packages() -> Iterator[Resource]:
 
 def _configuration(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     wanted = jobs(stack, host)
-    values = {"stack": stack, "host": host, "tls": TLS}
+    values: dict[str, Any] = {"stack": stack, "host": host, "tls": TLS}
     for folder in ("rules", "targets"):
         yield Directory(path=f"{_ETC}/{folder}")
     yield template("monitoring", _PROMETHEUS, jobs=wanted, **values)
     for job in wanted:
         path = f"{_ETC}/targets/{job.name}.yml"
         yield template("monitoring", path, source=f"{_ETC}/targets/job.yml", host=host, targets=job.targets)
-    # The webhook's address may hold a token.
-    yield template(
-        "monitoring", _ALERTMANAGER, mode=0o640, group="prometheus", host=host, webhook=stack.monitoring.webhook
-    )
+    webhook = stack.monitoring.webhook
+    # Such an address often is the right to post to it: no diff shall show it.
+    url = Secret("monitoring.webhook", json.dumps(webhook)) if webhook else None
+    yield template("monitoring", _ALERTMANAGER, mode=0o640, group="prometheus", host=host, webhook=url)
     yield template("monitoring", _BLACKBOX, site_ca=_SITE_CA if stack.with_role("balancer") else "", **values)
     if stack.with_role("balancer"):
         yield File(path=_SITE_CA, content=_site_authority(stack, vault).encode())
@@ -188,7 +191,7 @@ def _site_authority(stack: Stack, vault: Vault) -> str:
     return vault.authority
 
 
-def _rule_template(name: str, host: Host, **values: object) -> File:
+def _rule_template(name: str, host: Host, **values: Any) -> File:
     return template("monitoring", f"{_ETC}/rules/{name}.yml", square=True, host=host, **values)
 
 

@@ -1,4 +1,4 @@
-"""The alert rules, as Prometheus' own tools judge them: tests/rules/*.yml say when each alert must fire and when not."""
+"""The alert rules, as Prometheus' own tools judge them: tests/rules/ says when each must fire and when not."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def test_alerts_fire_when_they_should_and_not_otherwise(case: str, tmp_path: Pat
 
 @pytest.mark.parametrize("engine", ["nginx", "angie"])
 def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_not(engine: str, tmp_path: Path) -> None:
-    fires, silent = set(), {ALWAYS_FIRES}
+    fires: set[str] = set()
+    silent = {ALWAYS_FIRES}
     for case in CASES:
         for test in yaml.safe_load(case.read_text())["tests"]:
             for expected in test["alert_rule_test"]:

@@ -1,0 +1,97 @@
+"""Prometheus sees the whole stack, its rules mean something, and what they find reaches the Alertmanager."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from plainstack.roles import monitoring
+from plainstack.stack import Host, Stack
+
+ROLE = "monitoring"
+
+_API = "http://127.0.0.1:9090/api/v1"
+_PORTS = "9090 9093 9094 9115"
+# A new target is scraped, and a new rule evaluated, within one interval.
+_PATIENCE = 60
+
+# Written only when there is something to tell.
+_RARE = {"plainstack_synchronous_degraded"}
+_METRIC = re.compile(r"\bup\b|\b(?:alertmanager|angie|node|pg|plainstack|probe|prometheus)_\w+")
+
+
+def _ask(host: Any, path: str, settled: Callable[[Any], bool]) -> Any:
+    """What Prometheus answers: as soon as it is settled, else its last word."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        answer = json.loads(host.check_output("curl -fsS -m 10 %s", f"{_API}/{path}"))["data"]
+        if settled(answer) or time.monotonic() > end:
+            return answer
+        time.sleep(1)
+
+
+def _rules(stack: Stack, here: Host) -> dict[str, str]:
+    """The expression of every rule of this stack, by name."""
+    files = [yaml.safe_load(file.content) for file in monitoring.rules(stack, here)]
+    rules = [rule for file in files for group in file["groups"] for rule in group["rules"]]
+    return {rule.get("alert") or rule["record"]: rule["expr"] for rule in rules}
+
+
+def test_prometheus_sees_every_target_up(host: Any, here: Host, stack: Stack) -> None:
+    wanted = {(job.name, target.labels["instance"]) for job in monitoring.jobs(stack, here) for target in job.targets}
+
+    def down(answer: Any) -> dict[tuple[str, str], str]:
+        """The targets that are not up, and why."""
+        seen = {(target["labels"]["job"], target["labels"]["instance"]): target for target in answer["activeTargets"]}
+        bad = {key: target["lastError"] for key, target in seen.items() if target["health"] != "up"}
+        return bad | dict.fromkeys(wanted - seen.keys(), "unknown to Prometheus")
+
+    assert down(_ask(host, "targets?state=active", lambda answer: not down(answer))) == {}
+
+
+def test_every_rule_is_loaded_and_can_be_evaluated(host: Any, here: Host, stack: Stack) -> None:
+    wanted = _rules(stack, here)
+
+    def bad(answer: Any) -> dict[str, str]:
+        """The rules that do not work, and why."""
+        loaded = {rule["name"]: rule for group in answer["groups"] for rule in group["rules"]}
+        sick = {name: rule.get("lastError", "") for name, rule in loaded.items() if rule["health"] != "ok"}
+        return sick | dict.fromkeys(wanted.keys() ^ loaded.keys(), "on one side only")
+
+    assert bad(_ask(host, "rules", lambda answer: not bad(answer))) == {}
+
+
+def test_every_metric_that_a_rule_reads_is_there(host: Any, here: Host, stack: Stack) -> None:
+    """A rule about a metric that nobody writes would never fire, or always."""
+    expressions = " ".join(_rules(stack, here).values())
+    wanted = set(_METRIC.findall(re.sub(r'"[^"]*"', "", expressions))) - _RARE
+    known = _ask(host, "label/__name__/values", lambda answer: wanted <= set(answer))
+    assert wanted - set(known) == set()
+
+
+def test_alerts_reach_the_alertmanager(host: Any) -> None:
+    """The watchdog, which always fires, arrives there."""
+    query = "amtool alert query --alertmanager.url=http://127.0.0.1:9093 --output=simple alertname=Watchdog"
+    found = host.run(f"timeout {_PATIENCE} sh -c 'until {query} | grep -q Watchdog; do sleep 0.5; done'")
+    assert found.succeeded, f"no watchdog in {_PATIENCE} s: " + host.run(f"curl -sS {_API}/alertmanagers").stdout
+
+
+def test_nobody_else_reaches_prometheus_and_the_alertmanager(
+    host: Any, here: Host, stack: Stack, peer: Callable[[str], Any]
+) -> None:
+    """They know no passwords: the way to them is an SSH tunnel."""
+    listening = host.check_output(f"for port in {_PORTS}; do ss -Hltn sport = :$port; done | awk '{{print $4}}'")
+    assert {line.rpartition(":")[0] for line in listening.splitlines()} == {"127.0.0.1"}
+    others = [name for name in stack.hosts if name != here.name]
+    if not others:
+        pytest.skip("the stack has no other host")
+    knock = (
+        f'for port in {_PORTS}; do timeout 2 bash -c "</dev/tcp/{here.address}/$port" 2>/dev/null && echo $port & done'
+    )
+    assert peer(others[0]).check_output(f"{knock}; wait") == ""

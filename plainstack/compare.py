@@ -1,0 +1,174 @@
+"""One resource against what was observed: the actions it needs, and the manifest entry it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from plainstack.actions import Action, Cause, Forget, MakeUser, Put, Remove, RemoveUser, SetSysctl, UnitAction
+from plainstack.observed import Entry, Observed, PathState, UnitState
+from plainstack.resources import Directory, File, Link, Package, Resource, Sysctl, Unit, User
+
+FOUND = "(found)"
+"""The author of an entry for something that was on the host already, just as it is wanted."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Who deploys, when and from which commit: written into manifests and audit logs, never compared."""
+
+    when: str
+    who: str
+    commit: str
+
+
+def state_of(item: File | Directory | Link) -> str:
+    """A wanted path's state, in the form that the manifest keeps and `_seen` gives."""
+    if isinstance(item, File):
+        return f"{item.sha256} {item.mode:04o} {item.owner}:{item.group}"
+    if isinstance(item, Directory):
+        return f"directory {item.mode:04o} {item.owner}:{item.group}"
+    return f"-> {item.target}"
+
+
+def seen_state(path: PathState | None) -> str:
+    """An observed path's state in the same form; "absent" for none."""
+    if path is None:
+        return "absent"
+    if path.kind == "link":
+        return f"-> {path.target}"
+    what = path.sha256 if path.kind == "file" else path.kind
+    return f"{what} {path.mode:04o} {path.owner}:{path.group}"
+
+
+def cause_of(key: str, ours: Mapping[str, Sequence[Entry]], seen: str, wanted: str) -> Cause:
+    """Drift: what is there is not what we left. Otherwise what we left is not what is wanted now."""
+    states = {entry.state for entry in ours.get(key, ())}
+    if not states:
+        return "new" if seen == "absent" else "changed"
+    if seen not in states and seen != wanted:
+        return "drift"
+    return "interrupted" if len(states) > 1 else "changed"
+
+
+def path_actions(
+    item: File | Directory | Link, ours: Mapping[str, Sequence[Entry]], observed: Observed
+) -> list[Action]:
+    """Write a file, directory or link that is not as wanted."""
+    wanted, found = state_of(item), observed.paths.get(item.path)
+    seen = seen_state(found)
+    if seen == wanted:
+        return []
+    cause = cause_of(item.key, ours, seen, wanted)
+    same_content = (found is not None and (isinstance(item, Directory) and found.kind == "directory")) or (
+        isinstance(item, File) and found is not None and found.sha256 == item.sha256
+    )
+    if found is None:
+        detail = "missing"
+    elif same_content:
+        assert not isinstance(item, Link)
+        detail = f"{found.mode:04o} {found.owner}:{found.group} -> {item.mode:04o} {item.owner}:{item.group}"
+    elif isinstance(item, Link):
+        detail = f"{seen} becomes -> {item.target}"
+    else:
+        detail = "content differs" if found.kind == "file" else f"is a {found.kind}"
+    return [Put(item, cause, detail, attributes=same_content)]
+
+
+def user_actions(user: User, ours: Mapping[str, Sequence[Entry]], observed: Observed) -> list[Action]:
+    """Create or change an account that is not as wanted."""
+    seen = observed.users.get(user.name)
+    if seen is None:
+        return [MakeUser(user, create=True, cause="drift" if user.key in ours else "new", detail="missing")]
+    lacking = set(user.groups) - set(seen.groups)
+    differing = [
+        name
+        for name, differs in (
+            ("home", seen.home != user.home),
+            ("shell", seen.shell != user.shell),
+            ("groups", bool(lacking)),
+        )
+        if differs
+    ]
+    if not differing:
+        return []
+    cause: Cause = "drift" if user.key in ours else "changed"
+    return [MakeUser(user, create=False, cause=cause, detail=f"{', '.join(differing)} differ")]
+
+
+def sysctl_actions(item: Sysctl, ours: Mapping[str, Sequence[Entry]], observed: Observed) -> list[Action]:
+    """Set a kernel parameter whose live value differs."""
+    seen = observed.sysctls.get(item.name)
+    if seen == item.value:
+        return []
+    states = {entry.state.partition(" was ")[0] for entry in ours.get(item.key, ())}
+    cause: Cause = "drift" if item.value in states else ("changed" if states else "new")
+    return [SetSysctl(item.name, item.value, cause, f"is {seen}")]
+
+
+def removals(ours: Mapping[str, Sequence[Entry]], declared: set[str], observed: Observed) -> list[Action]:
+    """What to do about entries that nobody declares any more."""
+    actions: list[Action] = []
+    for key, entries in ours.items():
+        if key in declared:
+            continue
+        entry = entries[-1]
+        if entry.kind == "unit":
+            unit = Unit(name=entry.name, enabled=False, running=False)
+            seen = observed.units.get(entry.name, UnitState())
+            if seen.active not in ("inactive", "failed"):
+                actions.append(UnitAction("stop", unit, "undeclared", "no longer declared"))
+            if seen.file in ("enabled", "enabled-runtime"):
+                actions.append(UnitAction("disable", unit, "undeclared", "no longer declared"))
+        elif entry.kind == "sysctl":
+            before = entry.state.partition(" was ")[2]
+            if observed.sysctls.get(entry.name) != before:
+                actions.append(SetSysctl(entry.name, before, "undeclared", "no longer declared; back to what it was"))
+        elif entry.kind == "user":
+            if entry.state == "created" and entry.name in observed.users:
+                actions.append(RemoveUser(entry.name))
+        elif entry.kind in ("file", "link", "directory"):
+            found = observed.paths.get(entry.name)
+            if found is None:
+                continue
+            if entry.who != FOUND and (entry.kind == "directory" or seen_state(found) in {e.state for e in entries}):
+                actions.append(Remove(entry.name, entry.kind, "undeclared", "no longer declared"))
+            else:
+                actions.append(Forget(entry, "no longer declared, and not as Plainstack left it"))
+    # Units stop before the files they run from go; directories go last, deepest first.
+    order = {"UnitAction": 0, "Remove": 1, "Forget": 2, "SetSysctl": 2, "RemoveUser": 4}
+    return sorted(
+        actions,
+        key=lambda action: (
+            order[type(action).__name__] + (2 if isinstance(action, Remove) and action.kind == "directory" else 0),
+            -len(action.path) if isinstance(action, Remove) and action.kind == "directory" else 0,
+        ),
+    )
+
+
+def manifest_entries(
+    wanted: Sequence[Resource], ours: Mapping[str, Sequence[Entry]], observed: Observed, stamp: Stamp
+) -> Iterable[Entry]:
+    """The role's manifest after this plan; entries whose state does not change keep their history."""
+    for item in wanted:
+        if isinstance(item, File | Directory | Link):
+            state = state_of(item)
+        elif isinstance(item, Unit):
+            state = f"{'enabled' if item.enabled else 'disabled'},{'running' if item.running else 'stopped'}"
+        elif isinstance(item, User):
+            # An account that was there before us is used, and never removed.
+            before = [entry.state for entry in ours.get(item.key, ())]
+            state = before[0] if before else ("found" if item.name in observed.users else "created")
+        elif isinstance(item, Sysctl):
+            was = [entry.state.partition(" was ")[2] for entry in ours.get(item.key, ())]
+            state = f"{item.value} was {was[0] if was else observed.sysctls.get(item.name, '')}"
+        elif isinstance(item, Package):
+            state = "purge" if item.purge else "keep"
+        else:
+            continue
+        kept = [entry for entry in ours.get(item.key, ()) if entry.state == state]
+        kind, _, name = item.key.partition(" ")
+        # What was there before us, just as we want it, is not ours to remove later.
+        before_us = isinstance(item, File | Directory | Link) and item.key not in ours
+        found = before_us and seen_state(observed.paths.get(name)) == state
+        yield kept[0] if kept else Entry(kind, name, state, stamp.when, FOUND if found else stamp.who, stamp.commit)

@@ -1,0 +1,105 @@
+"""Barman on the backup host: its names and connection strings, and backups as `inv backup-now` and `inv status` see them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from plainstack.errors import PlainstackError
+from plainstack.roles.base import TLS
+from plainstack.stack import Stack
+
+HOME = "/var/lib/barman"
+UNIT = "plainstack-backup.service"
+# sysexits.h, EX_TEMPFAIL: the same request may succeed later.
+BUSY = 75
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One usable base backup; `seconds` is what copying it took."""
+
+    id: str
+    size_bytes: int
+    begin: datetime
+    end: datetime
+
+    @property
+    def seconds(self) -> float:
+        """How long the copy took."""
+        return (self.end - self.begin).total_seconds()
+
+
+def server(stack: Stack) -> str:
+    """What Barman calls the stack's cluster."""
+    return stack.stack
+
+
+def conninfo(stack: Stack) -> str:
+    """A libpq connection string, without a user, that leads to whichever db host is the primary."""
+    hosts = ",".join(host.name for host in stack.with_role("db"))
+    return (
+        f"host={hosts} port=5432 dbname=postgres target_session_attrs=read-write connect_timeout=3"
+        f" sslmode=verify-full sslrootcert={TLS}/ca.crt"
+    )
+
+
+def has_backup(stack: Stack) -> str:
+    """A shell test, cheap enough for a probe: is there a backup that can be restored?"""
+    return f"grep -qsx status=DONE {HOME}/{server(stack)}/meta/*-backup.info"
+
+
+def last_backup_snippet(stack: Stack) -> str:
+    """Shell text that prints the newest usable backup as one line of JSON, or nothing; run as root on the backup host.
+
+    It reads Barman's catalogue itself: starting Barman would take a second.
+    """
+    return f"""\
+info=$(grep -lsx status=DONE {HOME}/{server(stack)}/meta/*-backup.info | tail -n 1)
+[ -z "$info" ] || awk -v id="$(basename "$info" -backup.info)" '
+    BEGIN {{ printf "{{\\"id\\": \\"%s\\"", id }}
+    match($0, /^(begin_time|end_time|size)=/) {{
+        printf ", \\"%s\\": \\"%s\\"", substr($0, 1, RLENGTH - 1), substr($0, RLENGTH + 1)
+    }}
+    END {{ print "}}" }}' "$info"
+"""
+
+
+def backup_script(stack: Stack) -> str:
+    """Shell text for root on the backup host: take a backup, wait until it is usable, print it as one line of JSON.
+
+    It ends with code 75 when a backup is being taken already. systemd takes it, so that it goes on should the
+    operator's connection break.
+    """
+    return f"""\
+set -eu
+case $(systemctl show --property=ActiveState --value {UNIT}) in
+activating | active | deactivating | reloading)
+    echo "a backup is being taken already, since $(systemctl show --property=ExecMainStartTimestamp --value {UNIT})" >&2
+    exit {BUSY}
+    ;;
+esac
+systemctl reset-failed {UNIT} 2>/dev/null || :
+systemctl start {UNIT} || {{
+    journalctl --unit={UNIT} --invocation=0 --no-pager --quiet --output=cat --lines=12 >&2
+    exit 1
+}}
+{last_backup_snippet(stack)}"""
+
+
+def parse_backup(text: str) -> Backup:
+    """The backup that `backup_script` or `last_backup_snippet` printed, on the last line of `text`."""
+    lines = text.split("\n")
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    try:
+        data: dict[str, Any] = json.loads(last)
+        return Backup(
+            id=data["id"],
+            size_bytes=int(data["size"]),
+            begin=datetime.fromisoformat(data["begin_time"]),
+            end=datetime.fromisoformat(data["end_time"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise PlainstackError(f"not the description of a backup: {last[:200]!r}") from None

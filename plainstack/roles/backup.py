@@ -1,0 +1,108 @@
+"""The role backup: Barman streams from whichever db host is the primary, and takes base backups on schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from shlex import quote
+from typing import Any
+
+from plainstack.database import barman, sql
+from plainstack.render import template, verbatim
+from plainstack.resources import Absent, Command, Directory, Package, Resource, Unit, Validation
+from plainstack.roles import Role
+from plainstack.roles.base import TLS
+from plainstack.secrets import Vault
+from plainstack.stack import Host, Stack
+
+METRICS = "/var/lib/prometheus/node-exporter/plainstack_backup.prom"
+
+_CONFIG = "/etc/barman.d/main.conf"
+_PGPASS = f"{barman.HOME}/.pgpass"
+_SYSTEM = "/etc/systemd/system"
+_LIBRARY = "/usr/local/lib/plainstack"
+_RECEIVER = "plainstack-barman-receive-wal.service"
+_SERVICES = (_RECEIVER, "plainstack-barman-cron.service", barman.UNIT, "plainstack-backup-metrics.service")
+_TIMERS = ("plainstack-barman-cron.timer", "plainstack-backup.timer", "plainstack-backup-metrics.timer")
+# How long the deploy waits for the first backup; a longer one goes on without it.
+_PATIENCE = 900
+
+
+def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
+    """Barman, its configuration, services and timers, and a first base backup."""
+    assert stack.database is not None
+    known: dict[str, Any] = {
+        "stack": stack,
+        "host": host,
+        "server": barman.server(stack),
+        "folder": f"{barman.HOME}/{barman.server(stack)}",
+        "conninfo": barman.conninfo(stack),
+    }
+    yield Package(name="barman")
+    yield Package(name=f"postgresql-client-{stack.database.version}")
+    yield Package(name="logrotate")
+    yield Package(name="procps")
+    # The timer below does it, whether cron is installed or not.
+    yield Absent(path="/etc/cron.d/barman")
+    yield Directory(path=f"{barman.HOME}/staging", mode=0o700, owner="barman", group="barman")
+    yield template("backup", _CONFIG, slot=sql.BARMAN_SLOT, **known)
+    yield template("backup", _PGPASS, mode=0o600, owner="barman", group="barman", vault=vault, **known)
+    yield verbatim("backup", f"{_LIBRARY}/take-backup", mode=0o755)
+    yield verbatim("backup", f"{_LIBRARY}/backup-metrics", mode=0o755)
+    yield from _units(known)
+    yield from _validations(stack)
+    yield Unit(
+        name=_RECEIVER,
+        restart_on=(_CONFIG, _PGPASS, f"{TLS}/ca.crt"),
+        health="pgrep -u barman -x pg_receivewal",
+        timeout=60,
+    )
+    for timer in _TIMERS:
+        yield Unit(name=timer)
+    yield Command(
+        name="first backup",
+        why="take the first base backup, without which nothing can be restored",
+        run=_FIRST_BACKUP,
+        unless=barman.has_backup(stack),
+        timeout=_PATIENCE + 60,
+    )
+
+
+def _units(known: dict[str, Any]) -> Iterator[Resource]:
+    for service in _SERVICES:
+        yield template("backup", f"{_SYSTEM}/{service}", metrics=METRICS, **known)
+        yield template(
+            "backup",
+            f"{_SYSTEM}/{service}.d/10-hardening.conf",
+            source="etc/systemd/system/hardening.conf",
+            **known,
+        )
+    for timer in _TIMERS:
+        yield template("backup", f"{_SYSTEM}/{timer}", **known)
+
+
+def _validations(stack: Stack) -> Iterator[Resource]:
+    yield Validation(
+        name="barman",
+        run=f"runuser -u barman -- barman list-servers --minimal | grep -qx {barman.server(stack)}",
+        reads=(_CONFIG,),
+    )
+    yield Validation(
+        name="backup.schedule",
+        run=f"systemd-analyze calendar {quote(stack.backup.schedule)}",
+        reads=(f"{_SYSTEM}/plainstack-backup.timer",),
+    )
+
+
+_FIRST_BACKUP = f"""\
+code=0
+timeout {_PATIENCE} systemctl start {barman.UNIT} || code=$?
+[ $code != 0 ] || exit 0
+if [ $code = 124 ]; then
+    echo 'the first backup takes longer than {_PATIENCE // 60} minutes; it goes on: deploy again when it is done'
+else
+    journalctl --unit={barman.UNIT} --invocation=0 --no-pager --quiet --output=cat --lines=12
+fi
+exit 1
+"""
+
+ROLE = Role(name="backup", desired=desired, after=("db",))

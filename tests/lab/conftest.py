@@ -1,0 +1,115 @@
+"""One lab for all tests: the default inventory under another name and on other networks, so that a demo may run beside.
+
+PLAINSTACK_KEEP_LAB=1 leaves it up for a look, and the next run starts from it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+KEEP = bool(os.environ.get("PLAINSTACK_KEEP_LAB"))
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A person at the keyboard: types inv commands for one inventory, and looks at lab hosts as their root."""
+
+    inventory: Path
+    stack: str
+
+    def inv(self, *words: str, code: int | None = 0, timeout: float = 600) -> Done:
+        """Type `inv WORDS --inventory=...`; fails the test when it does not end with `code` (None: any)."""
+        line = [str(Path(sys.executable).with_name("inv")), *words, f"--inventory={self.inventory}"]
+        ran = subprocess.run(
+            line, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL
+        )
+        done = Done(ran.returncode, ran.stdout, ran.stderr)
+        assert "Traceback" not in done.text, done.text
+        if code is not None:
+            assert done.code == code, f"inv {' '.join(words)} ended with {done.code}, not {code}:\n{done.text[-6000:]}"
+        return done
+
+    def json(self, *words: str, code: int | None = 0) -> Any:
+        """The JSON document of a command."""
+        return json.loads(self.inv(*words, "--json", code=code).out)
+
+    def on(self, host: str, script: str, check: bool = True) -> str:
+        """What a script prints on a lab host."""
+        ssh = ["ssh", "-F", str(self.state / "lab/ssh_config"), host, "sh", "-s"]
+        ran = subprocess.run(ssh, input=script, capture_output=True, text=True, timeout=120, check=False)
+        if check:
+            assert ran.returncode == 0, f"{host}: {script}\nended with {ran.returncode}: {ran.stdout}{ran.stderr}"
+        return ran.stdout
+
+    @property
+    def state(self) -> Path:
+        return self.inventory.parent / ".plainstack" / self.stack
+
+    def subjects(self, *words: str, code: int | None = 2) -> dict[str, list[str]]:
+        """What `inv plan` would do, by host."""
+        plan = self.json("plan", *words, code=code)
+        return {host: [action["subject"] for action in actions] for host, actions in plan["changes"].items()}
+
+
+def write_inventory(folder: Path, stack: str, private: str, public: str) -> Path:
+    """The default inventory with another name and other networks."""
+    text = (ROOT / "hosts.yaml").read_text(encoding="utf-8")
+    text = text.replace("stack: shop", f"stack: {stack}", 1)
+    text = text.replace("192.168.57.", f"{private}.").replace("192.168.3.", f"{public}.")
+    text = text.replace("apps/incidents", str(ROOT / "apps/incidents"))
+    path = folder / "hosts.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """Eight bare hosts, and a visitor."""
+    assert os.geteuid() == 0, "the lab tests need root: run them with sudo"
+    folder = Path("/var/tmp/plainstack-test-lab") if KEEP else tmp_path_factory.mktemp("stack")
+    folder.mkdir(exist_ok=True)
+    operator = Operator(write_inventory(folder, "testlab", "192.168.59", "192.168.60"), "testlab")
+    if not KEEP:
+        operator.inv("lab.down")
+    operator.inv("lab.up", timeout=900)
+    yield operator
+    if not KEEP:
+        operator.inv("lab.down")
+
+
+@pytest.fixture(scope="session")
+def deployed(bare: Operator) -> Operator:
+    """The same hosts with the stack on them; the first deploy's output is printed when it fails."""
+    bare.inv("deploy", timeout=1200)
+    return bare
+
+
+@pytest.fixture
+def whole(deployed: Operator) -> Iterator[Operator]:
+    """A deployed stack that the test may break: it is deployed again afterwards, and must be whole then."""
+    yield deployed
+    deployed.inv("deploy")
+    assert deployed.json("plan")["changes"] == {}

@@ -1,0 +1,66 @@
+"""One changed variable changes one thing; what is broken by hand is told and healed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.conftest import Operator
+
+
+def test_a_changed_worker_count_restarts_that_service_on_one_host_after_the_other(whole: Operator) -> None:
+    text = whole.inventory.read_text(encoding="utf-8")
+    whole.inventory.write_text(text.replace("workers: 2", "workers: 3"), encoding="utf-8")
+    try:
+        plan = whole.inv("plan", code=2).out
+        changed = [line for line in plan.splitlines() if line.strip().startswith(("+workers", "-workers"))]
+        assert changed == ["        -workers = 2", "        +workers = 3"] * 2
+        subjects = whole.subjects()
+        assert set(subjects) == {"app1", "app2"}
+        for actions in subjects.values():
+            assert actions == ["write /etc/plainstack/app/web.gunicorn.py", "restart plainstack-web.service"]
+        before = {
+            host: whole.on(host, "systemctl show -p ActiveEnterTimestampMonotonic nginx") for host in ("lb1", "lb2")
+        }
+        stages = whole.json("deploy")["stages"]
+        assert [(stage["host"], stage["stage"]) for stage in stages] == [("app1", "app"), ("app2", "app")]
+        assert stages[0]["end"] <= stages[1]["begin"]
+        for host, entered in before.items():
+            assert whole.on(host, "systemctl show -p ActiveEnterTimestampMonotonic nginx") == entered
+        assert whole.on("app2", "pgrep -c -f incidents_site.wsgi").strip() == "4"
+    finally:
+        whole.inventory.write_text(text, encoding="utf-8")
+
+
+BREAKS = [
+    ("lb1", "echo '# by hand' >>/etc/nginx/nginx.conf", "write /etc/nginx/nginx.conf", "content differs"),
+    ("app1", "systemctl stop plainstack-web.service", "start plainstack-web.service", "is inactive"),
+    (
+        "mon1",
+        "dpkg --force-depends --purge prometheus-alertmanager >/dev/null 2>&1",
+        "install prometheus-alertmanager",
+        "",
+    ),
+    ("db1", "chmod 644 /etc/postgresql/17/main/pg_hba.conf", "set mode and owner of", "0644"),
+    ("bak1", "rm /etc/iptables/plainstack.v4", "write /etc/iptables/plainstack.v4", "missing"),
+    (
+        "db2",
+        "systemctl disable --quiet plainstack-firewall.service",
+        "enable plainstack-firewall.service",
+        "is disabled",
+    ),
+    ("app2", "iptables -F INPUT && iptables -P INPUT ACCEPT", "reload plainstack-firewall.service", "live state"),
+]
+
+
+@pytest.mark.parametrize(("host", "harm", "subject", "detail"), BREAKS, ids=[f"{b[0]}: {b[1][:40]}" for b in BREAKS])
+def test_what_is_broken_by_hand_is_told_and_healed(
+    whole: Operator, host: str, harm: str, subject: str, detail: str
+) -> None:
+    whole.on(host, harm)
+    changes = whole.json("plan", code=2)["changes"]
+    assert set(changes) == {host}
+    told = [action for action in changes[host] if action["subject"].startswith(subject)]
+    assert told, changes
+    assert detail in told[0]["detail"]
+    whole.inv("deploy")
+    assert whole.json("plan", code=0)["changes"] == {}

@@ -1,0 +1,73 @@
+"""What a user's machine outside the stack sees, and what it must not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from plainstack import inventory
+from plainstack.secrets import STORE
+from tests.lab.conftest import Operator
+
+SITE = "192.168.60.230"
+
+
+@pytest.fixture(scope="module")
+def visitor(deployed: Operator) -> Operator:
+    """A machine outside the stack that trusts the stack's authority and has curl."""
+    deployed.on(
+        "visitor", "command -v curl >/dev/null || apt-get install -qq -y --no-install-recommends curl >/dev/null 2>&1"
+    )
+    deployed.on("visitor", f"cat >/root/ca.crt <<'E'\n{deployed.on('lb1', 'cat /etc/plainstack/tls/ca.crt')}E\n")
+    return deployed
+
+
+@pytest.mark.parametrize(("option", "version"), [("--http1.1", "1.1"), ("--http2", "2"), ("--http3-only", "3")])
+def test_the_page_is_served_over_every_http_version(visitor: Operator, option: str, version: str) -> None:
+    line = f"curl -sS --max-time 10 --cacert /root/ca.crt {option} -w '\\n%{{http_version}} %{{http_code}}' https://{SITE}/"
+    page, _, verdict = visitor.on("visitor", line).rpartition("\n")
+    assert verdict == f"{version} 200"
+    assert "<html" in page
+
+
+def test_plain_http_leads_to_https(visitor: Operator) -> None:
+    answer = visitor.on("visitor", f"curl -sS --max-time 10 -o /dev/null -w '%{{redirect_url}}' http://{SITE}/page")
+    assert answer.startswith("https://")
+
+
+def test_a_posted_sample_is_on_the_replica(visitor: Operator) -> None:
+    store = visitor.state / STORE
+    import yaml
+
+    token = yaml.safe_load(store.read_text(encoding="utf-8"))["passwords"]["app/api_token"]
+    body = json.dumps({"machine": "press-1", "metric": "temperature", "value": 21.5})
+    answer = visitor.on(
+        "visitor",
+        f"curl -sS --max-time 10 --cacert /root/ca.crt -H 'Authorization: Bearer {token}' -d '{body}'"
+        f" -H 'Content-Type: application/json' https://{SITE}/api/samples",
+    )
+    number = json.loads(answer)["id"]
+    stack = inventory.load(visitor.inventory)
+    assert stack.database
+    rows = {row["host"]: row["database"] for row in visitor.json("status")}
+    replica = next(host for host, database in rows.items() if database.startswith("replica"))
+    query = f"select value from incidents_sample where id = {number}"
+    found = visitor.on(
+        replica,
+        f'timeout 10 sh -c \'until runuser -u postgres -- psql -XAtqc "{query}" {stack.database.name} | grep .;'
+        " do sleep 0.1; done'",
+    )
+    assert found.strip() == "21.5"
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [("db1", 5432), ("db2", 5432), ("app1", 8000), ("app2", 8000), ("db1", 9187)]
+    + [(host, 9100) for host in ("lb1", "lb2", "app1", "db1", "mon1", "bak1")]
+    + [("mon1", 9090), ("mon1", 9093), ("lb1", 9113), ("lb1", 8081)],
+)
+def test_what_is_not_for_users_refuses_them(visitor: Operator, host: str, port: int) -> None:
+    address = inventory.load(visitor.inventory).hosts[host].address
+    attempt = f"timeout 2 bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && echo open || echo closed"
+    assert visitor.on("visitor", attempt).strip() == "closed"

@@ -1,0 +1,340 @@
+"""What role balancer promises to users, read from what it renders; one set of templates for nginx and Angie."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from plainstack import inventory
+from plainstack.errors import InventoryError
+from plainstack.resources import Absent, Command, File, Package, Resource, Unit, Validation
+from plainstack.roles import balancer
+from plainstack.secrets import Vault
+from plainstack.stack import GivenCertificate, Host, Stack
+
+SITE = "/etc/nginx/conf.d/site.conf"
+STATUS = "/etc/nginx/conf.d/status.conf"
+VRRP = "/etc/keepalived/keepalived.conf"
+
+
+def changed(stack: Stack, **keys: object) -> Stack:
+    return stack.model_copy(update={"balancer": stack.balancer.model_copy(update=keys)})
+
+
+def angie(stack: Stack, folder: Path, key: bytes = b"\x99\x01binary") -> Stack:
+    (folder / "angie.key").write_bytes(key)
+    return changed(stack, engine="angie", angie_key=folder / "angie.key")
+
+
+def resources(stack: Stack, vault: Vault, host: str = "lb1") -> list[Resource]:
+    return list(balancer.desired(stack, stack.hosts[host], vault))
+
+
+def files(stack: Stack, vault: Vault, host: str = "lb1") -> dict[str, File]:
+    return {item.path: item for item in resources(stack, vault, host) if isinstance(item, File)}
+
+
+def text(stack: Stack, vault: Vault, path: str, host: str = "lb1") -> str:
+    return files(stack, vault, host)[path].content.decode()
+
+
+def unit(stack: Stack, vault: Vault, name: str) -> Unit:
+    return next(item for item in resources(stack, vault) if isinstance(item, Unit) and item.name == name)
+
+
+def upstreams(site: str) -> dict[str, list[str]]:
+    blocks = re.findall(r"^upstream (\S+) \{(.*?)^\}", site, re.M | re.S)
+    return {name: re.findall(r"server (\S+) max_fails=1 fail_timeout=5s;", body) for name, body in blocks}
+
+
+def servers(site: str) -> list[str]:
+    return re.findall(r"^server \{.*?^\}", site, re.M | re.S)
+
+
+def test_every_service_is_spread_over_every_app_host(stack: Stack, vault: Vault) -> None:
+    assert upstreams(text(stack, vault, SITE)) == {"web": ["192.168.57.14:8000", "192.168.57.15:8000"]}
+
+
+def test_a_request_is_tried_on_another_host_but_a_post_never_runs_twice(stack: Stack, vault: Vault) -> None:
+    site = text(stack, vault, SITE)
+    for setting in (
+        "proxy_connect_timeout 500ms;",
+        "proxy_read_timeout 30s;",
+        "proxy_next_upstream error timeout http_502 http_503 http_504;",
+        "proxy_next_upstream_tries 2;",
+        "proxy_next_upstream_timeout 10s;",
+        "proxy_socket_keepalive on;",
+        "proxy_http_version 1.1;",
+        "keepalive 32;",
+    ):
+        assert setting in site
+    assert "non_idempotent" not in site
+
+
+def test_dead_connections_are_noticed_within_the_time_for_another_try(stack: Stack, vault: Vault) -> None:
+    sysctls = text(stack, vault, "/etc/sysctl.d/60-plainstack-balancer.conf")
+    wanted = dict(re.findall(r"^net\.ipv4\.(\S+) = (\d+)$", sysctls, re.M))
+    assert wanted["tcp_retries2"] == "3"
+    probing = int(wanted["tcp_keepalive_intvl"]) * int(wanted["tcp_keepalive_probes"])
+    assert int(wanted["tcp_keepalive_time"]) + probing < 10
+    guard = next(item for item in resources(stack, vault) if isinstance(item, Command)).unless
+    for name, value in wanted.items():
+        assert f'</proc/sys/net/ipv4/{name} && [ "$live" = {value} ] || exit 1' in guard
+
+
+def test_services_below_their_paths_and_their_health_checks(stack: Stack, vault: Vault) -> None:
+    web = stack.services["web"]
+    api = web.model_copy(update={"path": "/api/", "port": 8001})
+    site = text(stack.model_copy(update={"services": {"web": web, "api": api}}), vault, SITE)
+    assert upstreams(site)["api"] == ["192.168.57.14:8001", "192.168.57.15:8001"]
+    places = dict(re.findall(r"location (= \S+|\S+) \{\s+proxy_pass (\S+);", site))
+    assert places == {"/": "http://web", "/api/": "http://api", "= /api/healthz": "http://api/healthz"}
+    only_api = text(stack.model_copy(update={"services": {"api": api}}), vault, SITE)
+    assert re.search(r"location / \{\s+return 404;", only_api)
+
+
+def test_what_a_client_claims_about_itself_is_replaced(stack: Stack, vault: Vault) -> None:
+    sent = dict(re.findall(r"proxy_set_header (\S+) (\S+);", text(stack, vault, SITE)))
+    assert sent == {
+        "Host": "$host$port_suffix",
+        "X-Forwarded-For": "$remote_addr",
+        "X-Forwarded-Host": "$host$port_suffix",
+        "X-Forwarded-Proto": "$scheme",
+        "X-Real-IP": "$remote_addr",
+        "X-Request-ID": "$request_id",
+        "Forwarded": '""',
+        "Upgrade": "$http_upgrade",
+        "Connection": "$connection_header",
+    }
+    assert "$proxy_add_x_forwarded_for" not in text(stack, vault, SITE)
+
+
+def test_tls_is_modern_and_http_3_is_announced(stack: Stack, vault: Vault) -> None:
+    site = text(stack, vault, SITE)
+    assert "ssl_protocols TLSv1.2 TLSv1.3;" in site
+    assert "ssl_session_tickets off;" in site
+    assert "http2 on;" in site
+    assert """add_header Alt-Svc 'h3=":443"; ma=86400' always;""" in site
+    # reuseport may be given once an address, or the configuration is refused.
+    assert site.count("listen 443 quic reuseport") == site.count("listen [::]:443 quic reuseport") == 1
+    assert "server_tokens off;" in text(stack, vault, "/etc/nginx/nginx.conf")
+
+
+def test_no_location_drops_the_hardening_headers(stack: Stack, vault: Vault) -> None:
+    site = text(stack, vault, SITE)
+    for header in ("X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "X-Request-ID"):
+        assert f"    add_header {header} $" in site
+    assert "        add_header" not in site
+
+
+def test_without_server_names_the_site_answers_to_any(stack: Stack, vault: Vault) -> None:
+    redirect, site = servers(text(stack, vault, SITE))
+    assert "listen 80 default_server;" in redirect
+    assert "return 308 https://$host$request_uri;" in redirect
+    assert "listen 443 ssl default_server;" in site
+
+
+def test_with_server_names_a_stranger_gets_no_certificate_and_no_answer(stack: Stack, vault: Vault) -> None:
+    strangers, redirect, site = servers(
+        text(changed(stack, server_names=("shop.example", "www.shop.example")), vault, SITE)
+    )
+    assert "ssl_reject_handshake on;" in strangers
+    assert "return 421;" in strangers
+    assert strangers.count("default_server;") == 6
+    for server in (redirect, site):
+        assert "server_name shop.example www.shop.example;" in server
+        assert "default_server" not in server
+
+
+def test_the_stacks_own_certificate_is_served_and_its_key_is_roots_alone(stack: Stack, vault: Vault) -> None:
+    placed = files(stack, vault)
+    assert placed["/etc/plainstack/tls/site.crt"].content.decode() == vault.certificate("site").chain
+    key = placed["/etc/plainstack/tls/site.key"]
+    assert key.content.decode() == vault.certificate("site").key.reveal()
+    assert (key.secret, key.mode, key.owner) == (True, 0o600, "root")
+
+
+def test_a_given_certificate_is_served_instead_and_brings_strict_transport(
+    stack: Stack, vault: Vault, tmp_path: Path
+) -> None:
+    (tmp_path / "site.pem").write_text("the chain\n")
+    (tmp_path / "site.key").write_text("the key\n")
+    given = changed(stack, tls=GivenCertificate(certificate=tmp_path / "site.pem", key=tmp_path / "site.key"))
+    placed = files(given, vault)
+    assert placed["/etc/plainstack/tls/site.crt"].content == b"the chain\n"
+    assert placed["/etc/plainstack/tls/site.key"].content == b"the key\n"
+    assert placed["/etc/plainstack/tls/site.key"].secret
+    assert "Strict-Transport-Security" in text(given, vault, SITE)
+    assert "Strict-Transport-Security" not in text(stack, vault, SITE)
+
+
+def test_an_expired_certificate_and_a_wrong_configuration_stop_the_deploy(stack: Stack, vault: Vault) -> None:
+    checks = {item.name: item for item in resources(stack, vault) if isinstance(item, Validation)}
+    assert "-checkend 0" in checks["site certificate"].run
+    assert checks["nginx configuration"].run == "nginx -t -q -c /etc/nginx/nginx.conf"
+    for path in (SITE, STATUS, "/etc/nginx/nginx.conf", "/etc/plainstack/tls/site.crt", "/etc/plainstack/tls/site.key"):
+        assert path.startswith(checks["nginx configuration"].reads)
+
+
+def test_a_change_reloads_and_never_restarts_and_is_seen_to_be_live(stack: Stack, vault: Vault) -> None:
+    before, after = (unit(each, vault, "nginx.service") for each in (stack, changed(stack, max_body="99m")))
+    assert before.restart_on == ()
+    assert {SITE, STATUS, "/etc/nginx/nginx.conf", "/etc/plainstack/tls/site.crt"} <= set(before.reload_on)
+    assert before.health != after.health
+    generation = re.search(r"= (\w+) \]$", after.health)
+    assert generation
+    assert f"return 200 {generation[1]}\\n;" in text(changed(stack, max_body="99m"), vault, STATUS)
+
+
+def test_status_is_on_loopback_and_metrics_need_a_certificate_of_a_monitoring_host(stack: Stack, vault: Vault) -> None:
+    assert re.findall(r"listen (\S+);", text(stack, vault, STATUS)) == ["127.0.0.1:8081"]
+    arguments = text(stack, vault, "/etc/default/prometheus-nginx-exporter")
+    assert "--nginx.scrape-uri=http://127.0.0.1:8081/stub_status" in arguments
+    assert "--web.listen-address=192.168.57.16:9113" in arguments
+    web = text(stack, vault, "/etc/prometheus-nginx-exporter/web.yml")
+    assert "client_auth_type: RequireAndVerifyClientCert" in web
+    assert "client_allowed_sans: [mon1]" in web
+
+
+def test_anybody_may_use_the_site_and_nobody_else_anything(stack: Stack) -> None:
+    offered = {(item.port, item.protocol): item.sources for item in balancer.opens(stack, stack.hosts["lb1"])}
+    assert offered == {
+        (80, "tcp"): None,
+        (443, "tcp"): None,
+        (443, "udp"): None,
+        (9113, "tcp"): ("192.168.57.13",),
+        (0, "vrrp"): ("192.168.3.232",),
+    }
+
+
+def test_the_virtual_address_moves_between_equals_and_does_not_move_back(stack: Stack, vault: Vault) -> None:
+    first, second = (text(stack, vault, VRRP, host) for host in ("lb1", "lb2"))
+    for configuration, own, other in ((first, "231", "232"), (second, "232", "231")):
+        for setting in ("vrrp_version 3", "state BACKUP", "nopreempt", "interface public0", "enable_script_security"):
+            assert f" {setting}\n" in configuration
+        assert f"unicast_src_ip 192.168.3.{own}\n" in configuration
+        assert re.search(rf"unicast_peer \{{\s+192\.168\.3\.{other}\s+\}}", configuration)
+        assert re.search(r"virtual_ipaddress \{\s+192\.168\.3\.230\s+\}", configuration)
+    priorities = [int(re.findall(r"priority (\d+)", configuration)[0]) for configuration in (first, second)]
+    assert priorities[0] > priorities[1]
+    assert "Restart=always" in text(stack, vault, "/etc/systemd/system/keepalived.service.d/10-plainstack.conf")
+
+
+def test_warnings_of_keepalived_do_not_stop_a_deploy(stack: Stack, vault: Vault) -> None:
+    check = next(item for item in resources(stack, vault) if item.key == "validation keepalived configuration")
+    assert isinstance(check, Validation)
+    assert check.run.endswith("|| [ $? = 5 ]")
+
+
+def test_without_a_virtual_address_there_is_no_keepalived(stack: Stack, vault: Vault) -> None:
+    plain = changed(stack, virtual_address=None)
+    assert not [item.key for item in resources(plain, vault) if "keepalived" in item.key]
+    assert "vrrp" not in {item.protocol for item in balancer.opens(plain, plain.hosts["lb1"])}
+
+
+def test_a_single_balancer_may_have_a_virtual_address(stack: Stack, vault: Vault) -> None:
+    alone = stack.model_copy(update={"hosts": {name: host for name, host in stack.hosts.items() if name != "lb2"}})
+    assert "unicast" not in text(alone, vault, VRRP)
+
+
+def test_no_site_of_the_package_is_left(stack: Stack, vault: Vault, tmp_path: Path) -> None:
+    for each in (stack, angie(stack, tmp_path)):
+        assert len([item for item in resources(each, vault) if isinstance(item, Absent)]) == 1
+        engine = each.balancer.engine
+        main = text(each, vault, f"/etc/{engine}/{engine}.conf")
+        assert not [path for path in re.findall(r"include (\S+);", main) if "*" in path]
+
+
+def test_angie_reads_the_same_site_from_its_own_places(stack: Stack, vault: Vault, tmp_path: Path) -> None:
+    vendor = angie(stack, tmp_path)
+    site = text(vendor, vault, "/etc/angie/http.d/site.conf")
+    assert site.replace("    status_zone site;\n", "") == text(stack, vault, SITE)
+    main = text(vendor, vault, "/etc/angie/angie.conf")
+    for line in ("user angie;", "pid /run/angie.pid;", "include /etc/angie/http.d/site.conf;", "    resolver off;"):
+        assert f"{line}\n" in main
+    everything = b"".join(item.content for path, item in files(vendor, vault).items() if path.startswith("/etc/angie/"))
+    assert b"nginx" not in everything
+    names = {item.name for item in resources(vendor, vault) if isinstance(item, Package)}
+    assert "angie" in names
+    assert not {name for name in names if "nginx" in name}
+    assert unit(vendor, vault, "angie.service").reload_on[0] == "/etc/angie/angie.conf"
+    drop_in = text(vendor, vault, "/etc/systemd/system/angie.service.d/10-plainstack.conf")
+    assert "/var/log/angie" in drop_in
+    assert "nginx" not in drop_in
+
+
+def test_angie_tells_its_status_on_loopback_and_its_metrics_to_monitoring_hosts(
+    stack: Stack, vault: Vault, tmp_path: Path
+) -> None:
+    vendor = angie(stack, tmp_path)
+    status = text(vendor, vault, "/etc/angie/http.d/status.conf")
+    loopback, metrics = servers(status)
+    assert "listen 127.0.0.1:8081;" in loopback
+    assert "api /status/;" in loopback
+    assert "listen 192.168.57.16:9113 ssl;" in metrics
+    assert "ssl_verify_client on;" in metrics
+    assert "prometheus all;" in metrics
+    assert "CN=mon1 1;" in status
+    assert "/etc/plainstack/tls/host.crt" in unit(vendor, vault, "angie.service").reload_on
+
+
+@pytest.mark.parametrize(
+    ("key", "keyring"),
+    [
+        (b"\x99\x01binary", "/etc/apt/keyrings/angie.gpg"),
+        (b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n", "/etc/apt/keyrings/angie.asc"),
+    ],
+)
+def test_angies_packages_come_from_its_vendor_signed_with_the_given_key(
+    stack: Stack, vault: Vault, tmp_path: Path, key: bytes, keyring: str
+) -> None:
+    placed = files(angie(stack, tmp_path, key), vault)
+    source = placed["/etc/apt/sources.list.d/angie.sources"]
+    assert f"Signed-By: {keyring}\n" in source.content.decode()
+    assert "/debian/13\n" in source.content.decode()
+    assert placed[keyring].content == key
+    assert source.early
+    assert placed[keyring].early
+
+
+def test_a_new_balancer_is_known_to_the_others(stack: Stack, vault: Vault) -> None:
+    third = Host(
+        name="lb3", address=ip_address("192.168.57.20"), public=ip_address("192.168.3.233"), roles=("balancer",)
+    )
+    bigger = stack.model_copy(update={"hosts": {**stack.hosts, "lb3": third}})
+    assert "192.168.3.233" in text(bigger, vault, VRRP)
+    vrrp = [item for item in balancer.opens(bigger, bigger.hosts["lb1"]) if item.protocol == "vrrp"]
+    assert vrrp[0].sources == ("192.168.3.232", "192.168.3.233")
+
+
+@pytest.mark.parametrize(
+    ("balancer_line", "problem"),
+    [
+        ("{engine: angie}", "balancer.angie_key: is missing"),
+        ("{engine: angie, angie_key: no.gpg}", "balancer.angie_key: no such file: no.gpg"),
+        ("{tls: {certificate: a.pem, key: a.key}}", "balancer.server_names: is missing"),
+        ("{tls: {certificate: a.pem, key: a.key}}", "balancer.tls.certificate: a.pem cannot be read"),
+        ("{tls: {certificate: a.pem, key: a.key}}", "balancer.tls.key: a.key cannot be read"),
+        ("{server_names: ['shop.example; evil']}", "balancer.server_names.0: "),
+    ],
+)
+def test_an_inventory_that_lacks_what_a_balancer_needs_is_refused(
+    tmp_path: Path, balancer_line: str, problem: str
+) -> None:
+    text = f"stack: shop\nhosts:\n  one: {{address: 192.0.2.1}}\nbalancer: {balancer_line}\n"
+    with pytest.raises(InventoryError) as caught:
+        inventory.parse(text, "hosts.yaml", tmp_path)
+    assert [line for line in str(caught.value).splitlines() if f"hosts.yaml:4: {problem}" in line]
+
+
+def test_two_services_on_one_path_are_refused(tmp_path: Path) -> None:
+    service = f"source: {tmp_path}, project: site"
+    text = (
+        "stack: shop\nhosts:\n  one: {address: 192.0.2.1}\nservices:\n"
+        f"  web: {{{service}, port: 8000}}\n  api: {{{service}, port: 8001}}\n"
+    )
+    with pytest.raises(InventoryError, match=r"hosts\.yaml:6: services\.api\.path: / is already served by web"):
+        inventory.parse(text, "hosts.yaml", tmp_path)
