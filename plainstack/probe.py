@@ -1,6 +1,6 @@
 """Resources -> one POSIX sh script that reads all their state; its output -> Observed.
 
-The script writes nothing, starts no Python, and asks each tool once for everything: the number of processes is its cost.
+The script writes nothing, starts no Python, and asks each tool once for everything: processes are what it costs.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ PATHS
 stats=$(printf '%%s\\n' "$paths" | sed "s|^|${ROOT:-}|" | \\
     xargs -r -d '\\n' stat -c 'path	%%n	%%F	%%a	%%U	%%G	%%N' 2>/dev/null)
 printf '%%s\\n' "$stats"
-printf '%%s\\n' "$stats" | grep -E '	regular( empty)? file	' | cut -f2 | xargs -r -d '\\n' sha256sum 2>/dev/null | sed 's/^/hash	/'
+printf '%%s\\n' "$stats" | grep -E '	regular( empty)? file	' | cut -f2 | \\
+    xargs -r -d '\\n' sha256sum 2>/dev/null | sed 's/^/hash	/'
 """
 
 
@@ -79,7 +80,7 @@ def script(resources: Iterable[Resource], facts: Sequence[str] = ()) -> str:
         elif isinstance(item, Unit) and item.intact:
             parts.append(_guard(item.name, item.intact))
     for snippet in facts:
-        parts.append("{\n%s\n} </dev/null 2>/dev/null | sed 's/^/fact\t/'\n" % snippet.rstrip("\n"))
+        parts.append(f"{{\n{snippet.rstrip()}\n}} </dev/null 2>/dev/null | sed 's/^/fact\t/'\n")
     parts.append("echo end\n")
     return "".join(parts)
 
@@ -95,10 +96,10 @@ def _sysctls(names: Sequence[str]) -> str:
 
 def _units(units: Sequence[Unit]) -> str:
     """Also the units of the manifest, so that what is no longer declared is seen running."""
-    names = " ".join(f"'{unit.name}'" for unit in units)
+    names = " ".join(unit.name for unit in units)
     return (
-        f'units="{names.replace(chr(39), "")} $(cat "$state/manifest"/* 2>/dev/null | grep "^unit	" | cut -f2 | tr "\\n" " ")"\n'
-        "units=$(printf '%s\\n' $units | sort -u)\n"
+        f"units=$({{ printf '%s\\n' {names}; "
+        "cat \"$state/manifest\"/* 2>/dev/null | grep '^unit\t' | cut -f2; } | grep . | sort -u)\n"
         '[ -n "$units" ] && for u in $units; do echo "unit\t$u"; done && '
         "systemctl show -p LoadState -p ActiveState -p SubState -p UnitFileState -- $units | sed 's/^/show\t/'\n"
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
+from itertools import pairwise
 from threading import Event
 
 from plainstack.actions import HostPlan
@@ -38,8 +39,8 @@ class Outcome:
 def graph(plans: Mapping[str, HostPlan], roles: Mapping[str, Role]) -> dict[Node, set[Node]]:
     """Every node with the nodes it waits for.
 
-    On one host: packages first, then its roles in their order. Between hosts: a role waits for the roles it comes after,
-    on all hosts, and for nothing else; a rolling role's hosts wait for one another.
+    On one host: packages first, then its roles in their order. Between hosts: a role waits for the roles it comes
+    after, on all hosts, and for nothing else; a rolling role's hosts wait for one another.
     """
     nodes: dict[Node, set[Node]] = {}
     for plan in plans.values():
@@ -59,7 +60,7 @@ def graph(plans: Mapping[str, HostPlan], roles: Mapping[str, Role]) -> dict[Node
     for role in roles.values():
         turns = [Node(host, role.name) for host in plans if Node(host, role.name) in nodes]
         if role.rolling:
-            for previous, node in zip(turns, turns[1:], strict=False):
+            for previous, node in pairwise(turns):
                 nodes[node].add(previous)
     return nodes
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import shlex
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -274,7 +273,7 @@ class Answer:
         if tag == "@tail":
             self.tail.append(rest)
         elif tag == "@failed":
-            self.outcome, code, self.failed = (re.split("\t", rest, maxsplit=2) + ["", ""])[:3]
+            self.outcome, code, self.failed = rest.split("\t", 2)
             self.code = int(code)
         elif tag == "@unconfirmed":
             self.unconfirmed = rest

@@ -70,7 +70,8 @@ class Session:
     ) -> Output:
         """Run a command as root; its input is `stdin`, kept open after that with `hold_stdin`.
 
-        `on_line` gets every line of output as it comes. Raises HostFailed when the connection dies or `timeout` seconds pass.
+        `on_line` gets every line of output as it comes. Raises HostFailed when the connection dies or after `timeout`
+        seconds.
         """
         try:
             channel = self._open(command)
@@ -139,7 +140,7 @@ class Session:
         return self.run("sh -c 'eval \"$(cat)\"'", stdin=text.encode(), timeout=timeout, step=step)
 
     def hold(self, command: str, *, stdin: bytes = b"") -> tuple[str, Callable[[], None]]:
-        """Start a command that lives as long as the returned `release` is not called; gives its first line of output."""
+        """Start a command that lives until the returned `release` is called; gives its first line of output."""
         try:
             channel = self._open(command)
             channel.sendall(stdin)
@@ -252,7 +253,7 @@ class Sessions:
         connection.transport.set_keepalive(KEEPALIVE)
         return connection
 
-    def _socket(self, host: Host) -> object:
+    def _socket(self, host: Host) -> socket.socket | paramiko.Channel:
         ssh = self.stack.ssh
         if self.stack.in_lab:
             from plainstack.lab.netns import connect
@@ -263,9 +264,9 @@ class Sessions:
         with self._gateway_lock:
             if self._gateway is None:
                 self._gateway = self._jump(ssh.gateway)
-        return self._gateway.transport.open_channel(
-            "direct-tcpip", (str(host.address), ssh.port), ("127.0.0.1", 0), timeout=ssh.connect_timeout
-        )
+        transport: paramiko.Transport = self._gateway.transport
+        there = (str(host.address), ssh.port)
+        return transport.open_channel("direct-tcpip", there, ("127.0.0.1", 0), timeout=ssh.connect_timeout)
 
     def _jump(self, gateway: str) -> Connection:
         key = operator_key(self.stack)
