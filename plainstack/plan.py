@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from plainstack.actions import Action, HostPlan, PackageTransaction, Put, Record, Remove, Run, Transaction, UnitAction
@@ -88,6 +88,16 @@ def _rewritten(desired: Desired, observed: Observed) -> frozenset[str]:
     )
 
 
+def _absent(item: Absent, wanted: Sequence[Resource], observed: Observed) -> Iterator[Action]:
+    there = observed.paths.get(item.path)
+    if there is not None:
+        if there.kind != "directory":
+            yield Remove(item.path, there.kind, "changed", "must be absent")
+    elif any(isinstance(other, Package) and other.name not in observed.packages for other in wanted):
+        # The plan is older than the packages that it installs, and it is a package that brings the file.
+        yield Remove(item.path, "file", "changed", "must be absent, should a package bring it")
+
+
 def _transaction(
     role: str,
     wanted: Sequence[Resource],
@@ -109,10 +119,8 @@ def _transaction(
             actions += path_actions(item, ours, observed)
         elif isinstance(item, Sysctl):
             actions += sysctl_actions(item, ours, observed)
-        elif isinstance(item, Absent) and item.path in observed.paths:
-            kind = observed.paths[item.path].kind
-            if kind != "directory":
-                actions.append(Remove(item.path, kind, "changed", "must be absent"))
+        elif isinstance(item, Absent):
+            actions += _absent(item, wanted, observed)
     touched = {action.resource.path for action in actions if isinstance(action, Put)}
     touched |= {action.path for action in actions if isinstance(action, Remove)}
     actions += daemon_reload(role, wanted, observed, touched)

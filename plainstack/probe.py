@@ -90,7 +90,8 @@ def _sysctls(names: Sequence[str]) -> str:
     return (
         f"for key in {' '.join(names)} "
         "$(cat \"$state/manifest\"/* 2>/dev/null | grep '^sysctl\t' | cut -f2 | sort -u); do\n"
-        'read -r value <"/proc/sys/$(echo "$key" | tr . /)" && echo "sysctl\t$key\t$value"\ndone 2>/dev/null\n'
+        # cat: the shell's own read takes a byte at a time, and a numeric parameter gives its first byte only.
+        'value=$(cat "/proc/sys/$(echo "$key" | tr . /)") && echo "sysctl\t$key\t$value"\ndone 2>/dev/null\n'
     )
 
 

@@ -244,7 +244,7 @@ remove_user() {
 
 set_sysctl() { # set_sysctl NAME VALUE
     knob=/proc/sys/$(echo "$1" | tr . /)
-    read -r before <"$knob" && undo_path "printf '%s\n' '$before' >'$knob'" && printf '%s\n' "$2" >"$knob"
+    before=$(cat "$knob") && undo_path "printf '%s\n' '$before' >'$knob'" && printf '%s\n' "$2" >"$knob"
 }
 
 reread_units() { # reread_units KEY STAMP

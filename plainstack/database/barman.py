@@ -1,4 +1,4 @@
-"""Barman on the backup host: its names and connection strings, and backups as `inv backup-now` and `inv status` see them."""
+"""Barman on the backup host: how it finds the primary, and backups as `inv backup-now` and `inv status` see them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,9 @@ class Backup:
 
     id: str
     size_bytes: int
+    seconds: float
     begin: datetime
     end: datetime
-
-    @property
-    def seconds(self) -> float:
-        """How long the copy took."""
-        return (self.end - self.begin).total_seconds()
 
 
 def server(stack: Stack) -> str:
@@ -51,13 +47,23 @@ def has_backup(stack: Stack) -> str:
     return f"grep -qsx status=DONE {HOME}/{server(stack)}/meta/*-backup.info"
 
 
-def last_backup_snippet(stack: Stack) -> str:
-    """Shell text that prints the newest usable backup as one line of JSON, or nothing; run as root on the backup host.
+def _newest(stack: Stack) -> str:
+    # Barman's own catalogue: starting Barman would take a second. Ids are dates, so that names sort by time.
+    return f"info=$(grep -lsx status=DONE {HOME}/{server(stack)}/meta/*-backup.info | tail -n 1)\n"
 
-    It reads Barman's catalogue itself: starting Barman would take a second.
-    """
+
+def facts(stack: Stack) -> str:
+    """What the probe tells of the backup host: backup_at, when the newest usable backup ended (seconds, epoch)."""
     return f"""\
-info=$(grep -lsx status=DONE {HOME}/{server(stack)}/meta/*-backup.info | tail -n 1)
+{_newest(stack)}\
+[ -z "$info" ] || echo "backup_at=$(date -d "$(sed -n 's/^end_time=//p' "$info")" +%s)"
+"""
+
+
+def last_backup_snippet(stack: Stack) -> str:
+    """Shell text for root on the backup host: prints the newest usable backup as one line of JSON, or nothing."""
+    return f"""\
+{_newest(stack)}\
 [ -z "$info" ] || awk -v id="$(basename "$info" -backup.info)" '
     BEGIN {{ printf "{{\\"id\\": \\"%s\\"", id }}
     match($0, /^(begin_time|end_time|size)=/) {{
@@ -95,11 +101,7 @@ def parse_backup(text: str) -> Backup:
     last = next((line for line in reversed(lines) if line.strip()), "")
     try:
         data: dict[str, Any] = json.loads(last)
-        return Backup(
-            id=data["id"],
-            size_bytes=int(data["size"]),
-            begin=datetime.fromisoformat(data["begin_time"]),
-            end=datetime.fromisoformat(data["end_time"]),
-        )
+        begin, end = (datetime.fromisoformat(data[key]) for key in ("begin_time", "end_time"))
+        return Backup(data["id"], int(data["size"]), (end - begin).total_seconds(), begin, end)
     except (KeyError, TypeError, ValueError):
         raise PlainstackError(f"not the description of a backup: {last[:200]!r}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from plainstack.secrets import Secret, Vault, scram_verifier
 from plainstack.stack import Stack
@@ -46,7 +47,7 @@ def roles(stack: Stack, vault: Vault) -> tuple[DatabaseRole, ...]:
     """The roles that the stack's hosts log in as, each with no more than it needs."""
 
     def verifier(name: str) -> Secret:
-        return scram_verifier(vault.password(password_name(name)))
+        return _verifier(vault.password(password_name(name)))
 
     wanted = [
         DatabaseRole("replicator", verifier("replicator"), replication=True),
@@ -111,6 +112,10 @@ and exists (select from pg_database join pg_roles on pg_roles.oid = datdba
  where datname = '{database}' and rolname = '{OWNER}')
 and to_regclass('plainstack.heartbeat') is not null
 and {" and ".join(grants)}))"""  # noqa: S608 - every name comes from the inventory's models or from this module
+
+
+# Slow on purpose, and wanted several times for every db host.
+_verifier = cache(scram_verifier)
 
 
 def _hash(verifier: Secret | None) -> str:

@@ -20,7 +20,8 @@ def operator_key(lab: Lab) -> str:
 
 def write(lab: Lab) -> None:
     """Write known_hosts and ssh_config where they are not as they should be."""
-    keys = {host.address: disk.of(lab, host).host_key for host in lab.hosts}
+    disks = {host.address: disk.of(lab, host) for host in lab.hosts}
+    keys = {address: place.host_key for address, place in disks.items() if place.exists}
     for name, text in (("known_hosts", known_hosts(keys)), ("ssh_config", ssh_config(lab))):
         path = lab.state / name
         if not path.exists() or path.read_text() != text:

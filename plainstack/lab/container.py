@@ -129,8 +129,8 @@ def _await_ready(lab: Lab, host: LabHost, messages: socket.socket) -> None:
                 if b"READY=1" in messages.recv(4096).split(b"\n"):
                     return
             elif ready and b"populated 0" in os.pread(events, 4096, 0):
-                raise LabError(f"{host.name}: the container ended while booting:{tail(lab, host)}")
-    raise LabError(f"{host.name}: not booted after {_BOOT_SECONDS} s:{tail(lab, host)}")
+                raise LabError(f"{host.name}: the container ended while booting:{_tail(lab, host)}")
+    raise LabError(f"{host.name}: not booted after {_BOOT_SECONDS} s:{_tail(lab, host)}")
 
 
 @contextlib.contextmanager
@@ -142,8 +142,7 @@ def _watch(group: Path) -> Iterator[int]:
         os.close(fd)
 
 
-def tail(lab: Lab, host: LabHost) -> str:
-    """Show the last lines of a host's console."""
+def _tail(lab: Lab, host: LabHost) -> str:
     lines = _console(lab, host).read_text(errors="replace").splitlines()[-6:]
     return "".join(f"\n    {line.strip()}" for line in lines)
 

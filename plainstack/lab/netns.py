@@ -20,7 +20,7 @@ class LabError(PlainstackError):
     """The lab cannot do what was asked; the message says why and what to do."""
 
 
-class LabDown(LabError):  # noqa: N818  a state, and the name its callers read best
+class LabDown(LabError):
     """The lab is not up."""
 
     def __init__(self) -> None:

@@ -32,9 +32,12 @@ def up(lab: Lab, report: Report) -> None:
         network.ensure(lab)
         with machine.locked("machine", report):
             proxy.ensure(lab, mirrors)
-        files = {host: disk.files(lab, host, access.operator_key(lab)) for host in lab.hosts}
-        _all_hosts(lab, lambda host: _ensure_host(lab, host, base, files[host], report))
-        access.write(lab)
+        key = access.operator_key(lab)
+        try:
+            _all_hosts(lab, lambda host: _ensure_host(lab, host, base, disk.files(lab, host, key), report))
+        finally:
+            # One broken host keeps nobody out of the others.
+            access.write(lab)
 
 
 def down(lab: Lab, report: Report) -> None:
@@ -67,17 +70,13 @@ def status(lab: Lab) -> dict[str, str]:
 
 def shell(lab: Lab, host: str) -> NoReturn:
     """Become an ssh to the host."""
-    machine.require_root("lab.shell")
-    lab.host(host)
-    if not netns.is_up(lab.namespace):
-        raise LabDown
+    _running(lab, host, "lab.shell")
     os.execvp("ssh", ["ssh", "-F", str(lab.state / "ssh_config"), host])  # noqa: S606  there is nothing to quote
 
 
 def kill_host(lab: Lab, name: str) -> None:
     """Power a host off the hard way; lab.up boots it again from its disk."""
-    machine.require_root("lab.kill")
-    container.power_off(lab, lab.host(name))
+    container.power_off(lab, _running(lab, name, "lab.kill"))
 
 
 def cut(lab: Lab, name: str) -> None:
@@ -91,11 +90,15 @@ def mend(lab: Lab, name: str) -> None:
 
 
 def _switch(lab: Lab, name: str, state: str) -> None:
-    machine.require_root("lab.cut")
+    network.switch(lab, _running(lab, name, "lab.cut" if state == "down" else "lab.mend"), state)
+
+
+def _running(lab: Lab, name: str, task: str) -> LabHost:
+    machine.require_root(task)
     host = lab.host(name)
     if not netns.is_up(lab.namespace):
         raise LabDown
-    network.switch(lab, host, state)
+    return host
 
 
 def _prepare_machine(mirrors: mirror.Mirrors, report: Report) -> Path:
@@ -127,7 +130,7 @@ def _ensure_host(lab: Lab, host: LabHost, base: Path, files: disk.Files, report:
     report(host.name, "booting")
     container.boot(lab, host)
     if not container.await_ssh(lab, host):
-        raise LabError(f"{host.name}: booted, but its sshd does not answer:{container.tail(lab, host)}")
+        raise LabError(f"{host.name}: booted, but its sshd does not answer; inv lab.down, then inv lab.up rebuilds it")
     report(host.name, "up")
 
 

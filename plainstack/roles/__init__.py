@@ -62,12 +62,9 @@ class Role:
 
 def registry() -> dict[str, Role]:
     """All roles by name, in an order that respects `after`."""
-    # TEMPORARY while roles are being written
-    import importlib
-    from importlib.util import find_spec
+    from plainstack.roles import app, backup, balancer, base, db, firewall, monitoring
 
-    names = ("base", "firewall", "db", "backup", "app", "balancer", "monitoring")
-    modules = [importlib.import_module(f"plainstack.roles.{n}") for n in names if find_spec(f"plainstack.roles.{n}")]
+    modules = (base, firewall, db, backup, app, balancer, monitoring)
     return {module.ROLE.name: module.ROLE for module in modules}
 
 

@@ -105,4 +105,10 @@ fi
 exit 1
 """
 
-ROLE = Role(name="backup", desired=desired, after=("db",))
+
+def probe_facts(stack: Stack, _host: Host) -> str:
+    """When the newest usable backup was taken, for `inv status`."""
+    return barman.facts(stack)
+
+
+ROLE = Role(name="backup", desired=desired, after=("db",), facts=probe_facts)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from plainstack.render import template, verbatim
-from plainstack.resources import Absent, Command, Directory, File, Package, Resource, Unit, Validation
+from plainstack.resources import Absent, Directory, File, Package, Resource, Sysctl, Unit, Validation
 from plainstack.roles import Opening, Role
 from plainstack.secrets import Certificate, Secret, Vault
 from plainstack.stack import GivenCertificate, Host, Stack
@@ -17,7 +17,12 @@ SITE_CERTIFICATE = "/etc/plainstack/tls/site.crt"
 
 _SITE_KEY = "/etc/plainstack/tls/site.key"
 _SYSCTLS = "/etc/sysctl.d/60-plainstack-balancer.conf"
-_KERNEL = {"tcp_retries2": 3, "tcp_keepalive_time": 3, "tcp_keepalive_intvl": 1, "tcp_keepalive_probes": 4}
+_KERNEL = {
+    "net.ipv4.tcp_retries2": "3",
+    "net.ipv4.tcp_keepalive_time": "3",
+    "net.ipv4.tcp_keepalive_intvl": "1",
+    "net.ipv4.tcp_keepalive_probes": "4",
+}
 _ERROR_PAGES = "/usr/local/share/plainstack"
 
 
@@ -86,21 +91,22 @@ def opens(stack: Stack, host: Host) -> Iterator[Opening]:
         yield Opening(0, "vrrp", tuple(str(peer.public) for peer in _peers(stack, host)), "vrrp: the other balancers")
 
 
+def probe_facts(stack: Stack, host: Host) -> str:
+    """The shell text that makes a balancer say whether it holds the virtual address, as vip=yes or vip=no."""
+    if "balancer" not in host.roles or stack.balancer.virtual_address is None:
+        return ""
+    holds = f"ip -o -4 address show | grep -q ' {stack.balancer.virtual_address}/'"
+    return f"if {holds}; then echo vip=yes; else echo vip=no; fi"
+
+
 def _peers(stack: Stack, host: Host) -> list[Host]:
     return [peer for peer in stack.with_role("balancer") if peer.name != host.name]
 
 
 def _sysctls(host: Host) -> Iterator[Resource]:
     yield template("balancer", _SYSCTLS, host=host, settings=_KERNEL)
-    yield Command(
-        name="balancer sysctls",
-        why="give up connections to vanished application hosts in seconds",
-        run=f"/usr/lib/systemd/systemd-sysctl {_SYSCTLS}",
-        unless="\n".join(
-            f'read -r live </proc/sys/net/ipv4/{name} && [ "$live" = {value} ] || exit 1'
-            for name, value in _KERNEL.items()
-        ),
-    )
+    for name, value in _KERNEL.items():
+        yield Sysctl(name=name, value=value)
 
 
 def _proxy(stack: Stack, host: Host, vault: Vault, engine: Engine) -> Iterator[Resource]:
@@ -255,4 +261,6 @@ def _virtual_address(stack: Stack, host: Host) -> Iterator[Resource]:
     yield Unit(name="keepalived.service", reload_on=(configuration,), restart_on=(arguments,))
 
 
-ROLE = Role(name="balancer", desired=desired, opens=opens, after=("firewall",), rolling=True, settle=2)
+ROLE = Role(
+    name="balancer", desired=desired, opens=opens, after=("firewall",), rolling=True, settle=2, facts=probe_facts
+)

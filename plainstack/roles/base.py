@@ -14,7 +14,7 @@ from plainstack.stack import Host, Stack
 TLS = "/etc/plainstack/tls"
 NODE_EXPORTER_PORT = 9100
 
-_SSHD = "/etc/ssh/sshd_config.d/10-plainstack.conf"
+_SSHD = "/etc/ssh/sshd_config.d/00-plainstack.conf"
 _JOURNALD = "/etc/systemd/journald.conf.d/10-plainstack.conf"
 _EXPORTER_ARGUMENTS = "/etc/default/prometheus-node-exporter"
 _UPDATES = "/etc/apt/apt.conf.d/52plainstack-unattended-upgrades"
@@ -116,7 +116,7 @@ def _log_ins(stack: Stack, host: Host) -> Iterator[Resource]:
     if stack.ssh.user != "root":
         yield Package(name="sudo")
         yield template("base", _SUDOERS, mode=0o440, stack=stack, host=host)
-        yield Validation(name="visudo", run="visudo -c", reads=("/etc/sudoers.d/",))
+        yield Validation(name="visudo", run=f"visudo -cf {_SUDOERS}", reads=(_SUDOERS,))
 
 
 def _exporter(stack: Stack, host: Host) -> Iterator[Resource]:

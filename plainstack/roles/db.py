@@ -35,6 +35,17 @@ select not exists (select from pg_hba_file_rules where error is not null)
 and not exists (select from pg_ident_file_mappings where error is not null)
 and not exists (select from pg_file_settings where error <> 'setting could not be applied')"""
 
+# What initdb does to find good values: start as far as taking the memory, here in a data directory made for it. All db
+# hosts restart at once, so settings that cannot start would stop the whole cluster.
+_TRY_SETTINGS = f"""\
+scratch=$({AS_POSTGRES} mktemp -d)
+trap 'rm -r "$scratch"' EXIT
+{AS_POSTGRES} mkdir "$scratch/global" "$scratch/pg_notify"
+{AS_POSTGRES} touch "$scratch/global/pg_control" "$scratch/postgresql.auto.conf"
+echo 17 >"$scratch/PG_VERSION"
+{AS_POSTGRES} {BIN}/postgres --check -D "$scratch" -c config_file={_ETC}/postgresql.conf -c data_directory="$scratch"
+"""
+
 
 def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     """The resources of role db."""
@@ -95,7 +106,7 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     assert stack.database is not None
     yield Validation(
         name="postgres",
-        run=f"{AS_POSTGRES} {BIN}/postgres -C shared_buffers -c config_file={_ETC}/postgresql.conf >/dev/null",
+        run=_TRY_SETTINGS,
         reads=(f"{_ETC}/postgresql.conf", f"{_ETC}/conf.d/"),
     )
     yield Command(

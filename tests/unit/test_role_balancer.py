@@ -10,7 +10,7 @@ import pytest
 
 from plainstack import inventory
 from plainstack.errors import InventoryError
-from plainstack.resources import Absent, Command, File, Package, Resource, Unit, Validation
+from plainstack.resources import Absent, File, Package, Resource, Sysctl, Unit, Validation
 from plainstack.roles import balancer
 from plainstack.secrets import Vault
 from plainstack.stack import GivenCertificate, Host, Stack
@@ -80,9 +80,8 @@ def test_dead_connections_are_noticed_within_the_time_for_another_try(stack: Sta
     assert wanted["tcp_retries2"] == "3"
     probing = int(wanted["tcp_keepalive_intvl"]) * int(wanted["tcp_keepalive_probes"])
     assert int(wanted["tcp_keepalive_time"]) + probing < 10
-    guard = next(item for item in resources(stack, vault) if isinstance(item, Command)).unless
-    for name, value in wanted.items():
-        assert f'</proc/sys/net/ipv4/{name} && [ "$live" = {value} ] || exit 1' in guard
+    live = {item.name: item.value for item in resources(stack, vault) if isinstance(item, Sysctl)}
+    assert live == {f"net.ipv4.{name}": value for name, value in wanted.items()}
 
 
 def test_services_below_their_paths_and_their_health_checks(stack: Stack, vault: Vault) -> None:

@@ -6,14 +6,31 @@ from ipaddress import ip_address
 
 import pytest
 
+from plainstack import inventory
+from plainstack.render import ROOT
 from plainstack.resources import Command, File, Link, Unit, Validation
 from plainstack.roles import base
-from plainstack.secrets import Vault
+from plainstack.secrets import Certificate, Secret, Vault
 from plainstack.stack import Stack
 
-SSHD = "/etc/ssh/sshd_config.d/10-plainstack.conf"
+SSHD = "/etc/ssh/sshd_config.d/00-plainstack.conf"
 SUDOERS = "/etc/sudoers.d/plainstack-operator"
 PROXY = "/etc/apt/apt.conf.d/10plainstack-proxy"
+
+
+@pytest.fixture
+def stack() -> Stack:
+    return inventory.load(ROOT / "hosts.yaml")
+
+
+@pytest.fixture
+def vault(stack: Stack) -> Vault:
+    names = [*stack.hosts, "site"]
+    return Vault(
+        passwords={},
+        certificates={name: Certificate(f"chain of {name}", Secret(f"{name}.key", f"key of {name}")) for name in names},
+        authority="authority",
+    )
 
 
 def files_of(stack: Stack, vault: Vault, host: str = "db1") -> dict[str, File]:
@@ -101,7 +118,7 @@ def test_an_operator_who_is_not_root_keeps_sudo_without_a_password(stack: Stack,
     sudoers = next(item for item in wanted if isinstance(item, File) and item.path == SUDOERS)
     assert sudoers.content.decode().splitlines()[-1] == "deploy ALL=(ALL:ALL) NOPASSWD: ALL"
     assert sudoers.mode == 0o440
-    assert any(isinstance(item, Validation) and "visudo -c" in item.run for item in wanted)
+    assert any(isinstance(item, Validation) and "visudo -c" in item.run and SUDOERS in item.reads for item in wanted)
     assert SUDOERS not in files_of(stack, vault)
 
 

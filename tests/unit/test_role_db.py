@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -67,9 +70,9 @@ def test_only_named_hosts_may_connect_and_only_encrypted_with_a_password(small: 
     rules = [line.split()[:5] for line in lines if not line.startswith(("#", "local"))]
     assert {(rule[0], rule[4]) for rule in rules} == {("hostssl", "scram-sha-256")}
     assert sorted(tuple(rule[1:4]) for rule in rules if rule[2] not in ("rewinder", "replicator")) == [
+        ('"shop"', "app", "10.0.0.4/32"),
         ("postgres", "barman", "10.0.0.5/32"),
         ("replication", "streaming_barman", "10.0.0.5/32"),
-        ("shop", "app", "10.0.0.4/32"),
     ]
     assert {rule[3] for rule in rules if rule[2] in ("rewinder", "replicator")} == {
         "10.0.0.1/32",
@@ -164,6 +167,100 @@ def test_barman_has_no_role_without_a_backup_host(small: Stack, fake_vault: Vaul
     hosts = {name: host for name, host in small.hosts.items() if name != "bak1"}
     without = {role.name for role in sql.roles(small.model_copy(update={"hosts": hosts}), fake_vault)}
     assert with_backup - without == {"barman", "streaming_barman"}
+
+
+@dataclass
+class Bootstrap:
+    """The bootstrap script of a host of the small stack, with programs that only pretend."""
+
+    text: str
+    folder: Path
+
+    def run(self, answers: dict[str, str], copy: str = "") -> subprocess.CompletedProcess[str]:
+        """Run it; `answers` is what psql says about each peer, `copy` what else pg_basebackup does."""
+        cases = "".join(f"{peer}) echo '{answer}' ;;\n" for peer, answer in answers.items())
+        made = 'while [ "$1" != -D ]; do shift; done; mkdir "$2"; echo 17 >"$2/PG_VERSION"; '
+        self._program("psql", f'while [ "$1" != -h ]; do shift; done; case $2 in\n{cases}esac')
+        self._program("initdb", made + 'touch "$2/postgresql.conf" "$2/pg_hba.conf" "$2/pg_ident.conf" "$2/new"')
+        self._program("pg_basebackup", made + f'touch "$2/copied"; {copy}')
+        return subprocess.run(["sh", "-c", self.text], capture_output=True, text=True, timeout=20)
+
+    @property
+    def made(self) -> set[str] | None:
+        """What is in the data directory."""
+        data = self.folder / "main"
+        return {item.name for item in data.iterdir()} if data.exists() else None
+
+    def _program(self, name: str, script: str) -> None:
+        path = self.folder / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+
+@pytest.fixture
+def bootstrap(small: Stack, fake_vault: Vault, tmp_path: Path) -> Callable[[str], Bootstrap]:
+    def of(host: str) -> Bootstrap:
+        text = _text(_resources(small, fake_vault, host), "/usr/local/lib/plainstack/db-bootstrap")
+        for was, becomes in (
+            ("bin=/usr/lib/postgresql/17/bin", f"bin={tmp_path}"),
+            ("data=/var/lib/postgresql/17/main", f"data={tmp_path}/main"),
+            ("patience=90", "patience=0"),
+        ):
+            assert was in text
+            text = text.replace(was, becomes)
+        return Bootstrap(text, tmp_path)
+
+    return of
+
+
+NOBODY = "connection to server failed: Connection refused"
+SILENCE = "connection to server failed: timeout expired"
+
+
+def test_day_0_the_first_host_makes_a_cluster(bootstrap: Callable[[str], Bootstrap]) -> None:
+    first = bootstrap("db1")
+    assert first.run({"db-2": NOBODY, "db3": NOBODY}).returncode == 0
+    assert first.made == {"PG_VERSION", "new"}
+
+
+def test_day_0_the_others_do_not(bootstrap: Callable[[str], Bootstrap]) -> None:
+    second = bootstrap("db-2")
+    done = second.run({"db1": NOBODY, "db3": NOBODY})
+    assert (done.returncode, second.made) == (1, None)
+    assert done.stderr == "no data directory, and no primary to copy one from: no db host has a server\n"
+
+
+@pytest.mark.parametrize("host", ["db1", "db3"])
+def test_a_host_without_data_copies_the_primary_wherever_it_is(
+    bootstrap: Callable[[str], Bootstrap], host: str
+) -> None:
+    there = bootstrap(host)
+    (there.folder / "main.new").mkdir()
+    assert there.run({"db1": "t", "db-2": "f", "db3": "t"}).returncode == 0
+    assert there.made == {"PG_VERSION", "copied", "standby.signal"}
+
+
+@pytest.mark.parametrize("answer", [SILENCE, "t", "FATAL: password authentication failed"])
+def test_the_first_host_makes_no_second_cluster(bootstrap: Callable[[str], Bootstrap], answer: str) -> None:
+    first = bootstrap("db1")
+    done = first.run({"db-2": NOBODY, "db3": answer})
+    assert (done.returncode, first.made) == (1, None)
+    assert done.stderr.startswith("no data directory, and it is not safe to make one: db3 ")
+
+
+def test_half_a_copy_is_no_data_directory(bootstrap: Callable[[str], Bootstrap]) -> None:
+    second = bootstrap("db-2")
+    done = second.run({"db1": "f"}, copy="echo 'lost the connection'; exit 1")
+    assert (done.returncode, second.made) == (1, None)
+    assert "lost the connection" in done.stderr
+
+
+def test_what_is_in_the_way_is_left_alone(bootstrap: Callable[[str], Bootstrap]) -> None:
+    first = bootstrap("db1")
+    (first.folder / "main").mkdir()
+    (first.folder / "main" / "precious").touch()
+    assert first.run({"db-2": NOBODY, "db3": NOBODY}).returncode == 1
+    assert first.made == {"precious"}
 
 
 EMPTY = {"data": "no"}

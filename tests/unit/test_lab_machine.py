@@ -1,0 +1,62 @@
+"""What the lab does to the machine itself: as little as possible, and nothing that stays by accident."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from plainstack.lab import machine
+from plainstack.lab.netns import LabError
+
+
+def test_without_root_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(LabError) as said:
+        machine.require_root("lab.up")
+    assert str(said.value) == "inv lab.up needs root: run it with sudo"
+
+
+def test_services_are_held_back_only_while_installing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tmp_path / "policy-rc.d"
+    monkeypatch.setattr(machine, "_POLICY", policy)
+    with machine._no_services():
+        assert "exit 101" in policy.read_text()
+        assert os.access(policy, os.X_OK)
+    assert not policy.exists()
+
+
+def test_a_policy_that_is_there_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tmp_path / "policy-rc.d"
+    policy.write_text("mine")
+    monkeypatch.setattr(machine, "_POLICY", policy)
+    with machine._no_services():
+        assert policy.read_text() == "mine"
+    assert policy.read_text() == "mine"
+
+
+def test_the_lock_says_when_it_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "CACHE", tmp_path)
+
+    class Waiting(Exception):
+        pass
+
+    def report(host: str, what: str) -> None:
+        raise Waiting(f"{host}: {what}")
+
+    with (
+        machine.locked("shop", report),
+        machine.locked("other", report),
+        pytest.raises(Waiting, match="lab: waiting for another lab command"),
+        machine.locked("shop", report),
+    ):
+        pytest.fail("two held the lock")
+    with machine.locked("shop", report):
+        pass
+
+
+def test_what_is_missing_is_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_KEYRING", Path("/"))
+    monkeypatch.setattr(machine, "_PROGRAMS", {"sh": "dash", "no-such-program": "iproute2", "nor-this": "iproute2"})
+    assert machine.missing_packages() == ["iproute2"]
