@@ -61,6 +61,27 @@ def status(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str
     operate.status(inventory, role, host, json=json)
 
 
+@task(help={**SELECT, **JSON})
+def drift(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str = "", json: bool = False) -> None:
+    """Show what somebody changed on the hosts outside Plainstack: files, modes, units, users, live settings.
+
+    A change that is merely not deployed yet is no drift: inv plan shows that. `inv deploy` puts drift back.
+
+    Exit code: 0 none, 2 there is drift, 1 an error.
+    """
+    from plainstack import operate
+
+    operate.drift(inventory, role, host, json=json)
+
+
+@task(help={"inventory": SELECT["inventory"], "host": SELECT["host"], "last": "how many events (default: 20)", **JSON})
+def log(_c: Context, inventory: str = "hosts.yaml", host: str = "", last: int = 20, json: bool = False) -> None:
+    """Show what was changed on the hosts, when, by whom and from which git commit."""
+    from plainstack import operate
+
+    operate.log(inventory, host, last, json=json)
+
+
 @task(name="backup-now", help={"inventory": SELECT["inventory"], **JSON})
 def backup_now(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> None:
     """Take a base backup now and wait until it is usable; prints its id, size and duration."""
@@ -126,4 +147,4 @@ lab.add_task(down)
 lab.add_task(lab_status, name="status")
 lab.add_task(shell)
 
-namespace = Collection(plan, deploy, verify, status, backup_now, trust, tunnel, lab)
+namespace = Collection(plan, deploy, verify, status, drift, log, backup_now, trust, tunnel, lab)

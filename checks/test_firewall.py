@@ -26,13 +26,13 @@ wait"""
 
 
 def test_the_filter_is_loaded_now_and_at_boot_and_drops_by_default(host: Any) -> None:
-    seen = host.check_output(
+    seen = host.run(
         "systemctl is-active plainstack-firewall; systemctl is-enabled plainstack-firewall;"
         " iptables -S | grep -- '^-P'; [ ! -e /proc/net/if_inet6 ] || ip6tables -S | grep -- '^-P';"
         " plainstack-firewall check && echo intact"
-    ).splitlines()
+    ).stdout.splitlines()
     policies = ["-P INPUT DROP", "-P FORWARD DROP", "-P OUTPUT ACCEPT"]
-    assert seen in (["active", "enabled", *policies * versions, "intact"] for versions in (1, 2))
+    assert seen in [["active", "enabled", *policies * versions, "intact"] for versions in (1, 2)]
 
 
 def test_exactly_what_is_offered_to_a_host_is_open_to_it(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:

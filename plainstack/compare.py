@@ -114,6 +114,8 @@ def removals(ours: Mapping[str, Sequence[Entry]], declared: set[str], observed: 
             continue
         entry = entries[-1]
         if entry.kind == "unit":
+            if entry.who == FOUND:
+                continue
             unit = Unit(name=entry.name, enabled=False, running=False)
             seen = observed.units.get(entry.name, UnitState())
             if seen.active not in ("inactive", "failed"):
@@ -168,7 +170,13 @@ def manifest_entries(
             continue
         kept = [entry for entry in ours.get(item.key, ()) if entry.state == state]
         kind, _, name = item.key.partition(" ")
-        # What was there before us, just as we want it, is not ours to remove later.
-        before_us = isinstance(item, File | Directory | Link) and item.key not in ours
-        found = before_us and seen_state(observed.paths.get(name)) == state
+        # What was there before us, just as we want it, is not ours to remove or to stop later.
+        found = item.key not in ours and (
+            (isinstance(item, File | Directory | Link) and seen_state(observed.paths.get(name)) == state)
+            or (isinstance(item, Unit) and _runs_already(observed.units.get(name)))
+        )
         yield kept[0] if kept else Entry(kind, name, state, stamp.when, FOUND if found else stamp.who, stamp.commit)
+
+
+def _runs_already(unit: UnitState | None) -> bool:
+    return unit is not None and unit.active == "active" and unit.file not in ("", "disabled", "masked")

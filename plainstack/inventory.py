@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +11,28 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from plainstack.contradictions import Loc, Machine, contradictions, dotted, shared_addresses
 from plainstack.errors import InventoryError, Refused
-from plainstack.stack import ROLE_NAMES, GivenCertificate, Host, Stack
+from plainstack.stack import ROLE_NAMES, Host, Stack
 
-Loc = tuple[str | int, ...]
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-# A role's hosts are of no use without these: (role, role it needs).
-NEEDS = (("backup", "db"), ("app", "db"), ("balancer", "app"))
+# What pydantic calls an error, and how "must be" goes on in an inventory's words.
+_EXPECTED = {
+    "string_type": "text",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "path_type": "a path",
+    "too_short": "a mapping with at least one name",
+    "string_too_long": "at most {max_length} characters long",
+    "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
+    "string_pattern_mismatch": "text of the form {pattern}",
+    "ip_v4_address": "an IPv4 address",
+    "ip_v4_network": "an IPv4 network",
+    "ip_v6_network": "an IPv6 network",
+}
 
 
 def load(path: Path) -> Stack:
@@ -33,33 +48,67 @@ def load(path: Path) -> Stack:
 
 def parse(text: str, name: str, folder: Path) -> Stack:
     """Check an inventory's text; `name` is what errors call the file, `folder` where its relative paths start."""
+    lines: dict[Loc, int] = {}
+    problems: list[tuple[int, str]] = []
     try:
         root = yaml.compose(text, Loader=_Loader)
+        if isinstance(root, yaml.MappingNode):
+            problems = list(_index(root, (), lines))
+        data = yaml.load(text, Loader=_Loader) if not problems else {}  # noqa: S506 - a safe loader, C or Python
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise InventoryError([f"{name}:{line}: not valid YAML: {error.problem or error.context}"]) from None
-    except yaml.YAMLError as error:
-        raise InventoryError([f"{name}:1: not valid YAML: {error}"]) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise InventoryError([f"{name}:1: not valid YAML: {str(error).splitlines()[0]}"]) from None
+    except RecursionError:
+        raise InventoryError([f"{name}:1: an alias stands for something that holds the alias itself"]) from None
     if not isinstance(root, yaml.MappingNode):
         raise InventoryError([f"{name}:1: an inventory is a mapping that begins with 'stack: NAME'"])
-    lines: dict[Loc, int] = {}
-    problems = [f"{name}:{line}: {what}" for line, what in _index(root, (), lines)]
-    if problems:
-        raise InventoryError(problems)
-    data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader, C or Python
-    if isinstance(data.get("hosts"), dict):
-        for host_name, host in data["hosts"].items():
-            if isinstance(host, dict) and "name" not in host:
-                host["name"] = host_name
-    try:
-        stack = Stack.model_validate({**data, "folder": folder})
-    except ValidationError as error:
-        raise InventoryError(_explain(error, name, lines)) from None
-    problems = [f"{name}:{_line(loc, lines)}: {what}" for loc, what in _contradictions(stack)]
-    if problems:
-        raise InventoryError(problems)
+    stack = None
+    if not problems:
+        problems = [(_line(loc, lines), f"{dotted(loc)}: {_unknown(loc)}") for loc in _internal(data)]
+        try:
+            stack = Stack.model_validate({**_named(data), "folder": folder})
+        except ValidationError as error:
+            problems += _explain(error, lines)
+        found = contradictions(stack) if stack else shared_addresses(_valid_hosts(data))
+        problems += [(_line(loc, lines), what) for loc, what in found]
+    if problems or stack is None:
+        ordered = dict.fromkeys(sorted(problems, key=lambda problem: problem[0]))
+        raise InventoryError([f"{name}:{line}: {what}" for line, what in ordered])
     return stack
+
+
+def _internal(data: dict[Any, Any]) -> Iterator[Loc]:
+    """Keys that only the models know: no person writes them."""
+    if "folder" in data:
+        yield ("folder",)
+    for name, host in _hosts(data).items():
+        if isinstance(host, dict) and "name" in host:
+            yield ("hosts", str(name), "name")
+
+
+def _hosts(data: dict[Any, Any]) -> dict[Any, Any]:
+    hosts = data.get("hosts")
+    return hosts if isinstance(hosts, dict) else {}
+
+
+def _named(data: dict[Any, Any]) -> dict[Any, Any]:
+    """The data with every host's name in it."""
+    if not _hosts(data):
+        return data
+    named = {
+        name: {**host, "name": str(name)} if isinstance(host, dict) else host for name, host in _hosts(data).items()
+    }
+    return {**data, "hosts": named}
+
+
+def _valid_hosts(data: dict[Any, Any]) -> Iterator[Machine]:
+    """The hosts that can be judged although another part of the inventory is wrong."""
+    for name, host in _hosts(_named(data)).items():
+        with contextlib.suppress(ValidationError):
+            yield ("hosts", str(name)), Host.model_validate(host)
 
 
 def _index(node: yaml.Node, loc: Loc, lines: dict[Loc, int]) -> Iterator[tuple[int, str]]:
@@ -70,11 +119,11 @@ def _index(node: yaml.Node, loc: Loc, lines: dict[Loc, int]) -> Iterator[tuple[i
         for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                yield line, f"{_dotted(loc) or 'top level'}: a key must be a plain word"
+                yield line, f"{dotted(loc) or 'top level'}: a key must be a plain word"
                 continue
             here = (*loc, key.value)
             if key.value in seen:
-                yield line, f"{_dotted(here)}: given twice, first on line {seen[key.value]}"
+                yield line, f"{dotted(here)}: given twice, first on line {seen[key.value]}"
             seen[key.value] = line
             lines[here] = line
             yield from _index(value, here, lines)
@@ -83,43 +132,64 @@ def _index(node: yaml.Node, loc: Loc, lines: dict[Loc, int]) -> Iterator[tuple[i
             yield from _index(value, (*loc, position), lines)
 
 
-def _dotted(loc: Loc) -> str:
-    return ".".join(str(part) for part in loc)
-
-
 def _line(loc: Loc, lines: dict[Loc, int]) -> int:
     while loc not in lines:
         loc = loc[:-1]
     return lines[loc]
 
 
-def _explain(error: ValidationError, name: str, lines: dict[Loc, int]) -> list[str]:
-    problems: dict[str, None] = {}
+def _explain(error: ValidationError, lines: dict[Loc, int]) -> Iterator[tuple[int, str]]:
+    """Every error of the models as (line, sentence); what a union's branches expected becomes one sentence."""
+    expected: dict[Loc, dict[str, None]] = {}
+    given: dict[Loc, Any] = {}
     for item in error.errors():
-        # A union's error location carries the branch's name, which is no key of the file.
-        raw: Loc = item["loc"]
-        loc = raw
-        while loc and loc not in lines and loc[:-1] not in lines:
-            loc = loc[:-1]
-        if item["type"] in ("missing", "extra_forbidden"):
-            loc = raw
-        what = _sentence(item["type"], item["msg"], item.get("input"), raw, item.get("ctx") or {})
-        problems[f"{name}:{_line(loc, lines)}: {_dotted(loc)}: {what}"] = None
-    return sorted(problems, key=lambda text: int(text.removeprefix(f"{name}:").split(":")[0]))
+        kind, context = item["type"], item.get("ctx") or {}
+        loc, branch = _place(item["loc"], kind, lines)
+        if kind == "extra_forbidden":
+            yield _line(loc, lines), f"{dotted(loc)}: {_unknown(loc)}"
+        elif kind == "missing":
+            yield _line(loc, lines), f"{dotted(loc)}: is missing"
+        elif kind == "literal_error" and "roles" in loc:
+            choices = _choices(context)
+            what = f"unknown role {item['input']!r}{_did_you_mean(str(item['input']), choices)}"
+            yield _line(loc, lines), f"{dotted(loc)}: {what}; known roles: {', '.join(choices)}"
+        elif not (branch and isinstance(item["input"], dict)):
+            expected.setdefault(loc, {})[_expectation(kind, item["msg"], context, loc)] = None
+            given[loc] = item["input"]
+    for loc, phrases in expected.items():
+        yield _line(loc, lines), f"{dotted(loc)}: must be {' or '.join(phrases)} (given: {given[loc]!r})"
 
 
-def _sentence(kind: str, message: str, given: Any, loc: Loc, context: dict[str, Any]) -> str:
-    if kind == "extra_forbidden":
-        known = _fields_at(loc[:-1])
-        return f"unknown key{_did_you_mean(str(loc[-1]), known)}; known here: {', '.join(known)}"
-    if kind == "missing":
-        return "is missing"
+def _place(raw: Loc, kind: str, lines: dict[Loc, int]) -> tuple[Loc, bool]:
+    """Where in the file an error is, and whether pydantic met it in a branch of a union, whose name is no key."""
+    loc: Loc = ()
+    branch = False
+    for number, part in enumerate(raw, 1):
+        key = next((key for key in (part, str(part)) if (*loc, key) in lines), None)
+        if key is not None or (number == len(raw) and kind in ("missing", "extra_forbidden")):
+            loc = (*loc, part if key is None else key)
+        elif part != "[key]":
+            branch = True
+    return loc, branch
+
+
+def _expectation(kind: str, message: str, context: dict[str, Any], loc: Loc) -> str:
     if kind == "literal_error":
-        choices = [choice.strip("' ") for choice in str(context.get("expected", "")).replace(" or ", ",").split(",")]
-        if "roles" in loc:
-            return f"unknown role {given!r}{_did_you_mean(str(given), choices)}; known roles: {', '.join(choices)}"
-        return f"{given!r} is not one of {', '.join(choices)}"
-    return f"{message.removeprefix('Value error, ')} (given: {given!r})"
+        return " or ".join(_choices(context))
+    if kind == "model_type" and (keys := _fields_at(loc)):
+        return f"a mapping with {', '.join(keys)}"
+    if kind in _EXPECTED:
+        return _EXPECTED[kind].format(**context)
+    return message.removeprefix("Value error, ").removeprefix("must be ")
+
+
+def _choices(context: dict[str, Any]) -> list[str]:
+    return [choice.strip("' ") for choice in str(context.get("expected", "")).replace(" or ", ",").split(",")]
+
+
+def _unknown(loc: Loc) -> str:
+    known = _fields_at(loc[:-1])
+    return f"unknown key{_did_you_mean(str(loc[-1]), known)}; known here: {', '.join(known)}"
 
 
 def _did_you_mean(word: str, known: list[str]) -> str:
@@ -141,81 +211,6 @@ def _fields_at(loc: Loc) -> list[str]:
                 model = option
     hidden = {"folder", "name"} if model in (Stack, Host) else set()
     return [field for field in model.model_fields if field not in hidden] if hasattr(model, "model_fields") else []
-
-
-def _contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
-    """What no single key can show: the same address twice, a role without the roles it needs, a missing section."""
-    seen: dict[object, str] = {}
-    machines: list[tuple[Loc, Any]] = [(("hosts", name), host) for name, host in stack.hosts.items()]
-    machines += [(("lab", "visitors", name), visitor) for name, visitor in stack.lab.visitors.items()]
-    for loc, machine in machines:
-        for key in ("address", "public"):
-            address = getattr(machine, key)
-            if address is None:
-                continue
-            if address in seen:
-                yield (*loc, key), f"{_dotted((*loc, key))}: {address} is already the address of {seen[address]}"
-            seen.setdefault(address, str(loc[-1]))
-    virtual = stack.balancer.virtual_address
-    if virtual in seen:
-        yield ("balancer", "virtual_address"), f"balancer.virtual_address: {virtual} is the address of {seen[virtual]}"
-    for name in stack.lab.visitors:
-        if name in stack.hosts:
-            yield ("lab", "visitors", name), f"lab.visitors.{name}: a host of the stack has this name"
-    for role, needed in NEEDS:
-        if stack.with_role(role) and not stack.with_role(needed):
-            first = stack.with_role(role)[0].name
-            yield (
-                ("hosts", first, "roles"),
-                f"hosts.{first}.roles: {role} needs a host with the role {needed}, and none has it",
-            )
-    for name, host in stack.hosts.items():
-        if len(set(host.roles)) != len(host.roles):
-            yield ("hosts", name, "roles"), f"hosts.{name}.roles: a role is given twice"
-    if stack.with_role("db") and stack.database is None:
-        yield (), "database: is missing; a host has the role db (write: database: {name: NAME})"
-    if stack.with_role("app") and not stack.services:
-        yield (), "services: is missing; a host has the role app"
-    ports: dict[int, str] = {}
-    paths: dict[str, str] = {}
-    for name, service in stack.services.items():
-        if not stack.file(service.source).is_dir():
-            yield ("services", name, "source"), f"services.{name}.source: no such folder: {service.source}"
-        if service.port in ports:
-            yield ("services", name, "port"), f"services.{name}.port: {service.port} is taken by {ports[service.port]}"
-        ports.setdefault(service.port, name)
-        if service.path in paths:
-            yield ("services", name), f"services.{name}.path: {service.path} is already served by {paths[service.path]}"
-        paths.setdefault(service.path, name)
-    yield from _entrance(stack)
-    if virtual is not None:
-        for host in stack.with_role("balancer"):
-            if host.public is None:
-                yield ("hosts", host.name), f"hosts.{host.name}.public: is missing; balancer.virtual_address needs it"
-
-
-def _entrance(stack: Stack) -> Iterator[tuple[Loc, str]]:
-    """What the balancers need as files beside the inventory: given certificates, and the key of Angie's packages."""
-    balancer = stack.balancer
-    if balancer.engine == "angie":
-        if balancer.angie_key is None:
-            yield (
-                ("balancer", "engine"),
-                "balancer.angie_key: is missing; engine angie needs the key that signs its packages, as a file: "
-                "fetch https://angie.software/keys/angie-signing.gpg and compare its checksum with a source you trust",
-            )
-        elif not stack.file(balancer.angie_key).is_file():
-            yield ("balancer", "angie_key"), f"balancer.angie_key: no such file: {balancer.angie_key}"
-    if isinstance(balancer.tls, GivenCertificate):
-        from plainstack import pki
-
-        if not balancer.server_names:
-            yield (
-                ("balancer", "tls"),
-                "balancer.server_names: is missing; name what the given certificate is for, as users type it",
-            )
-        for key, problem in pki.given_problems(stack, balancer.tls):
-            yield ("balancer", "tls", key), f"balancer.tls.{key}: {problem}"
 
 
 def select(stack: Stack, roles: str = "", hosts: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -8,7 +8,7 @@ from typing import Any
 from invoke.exceptions import Exit
 
 from plainstack import inventory as inventories
-from plainstack.commands import document, load, told
+from plainstack.commands import CHANGES, document, load, told
 from plainstack.errors import HostFailed, Refused
 from plainstack.report import Console
 
@@ -126,4 +126,69 @@ def status(inventory: str, role: str, host: str, *, json: bool) -> None:
                 for problem in row.problems:
                     console.error(f"{row.host}: {problem}")
     if any(row.problems for row in found):
+        raise Exit(code=1)
+
+
+def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
+    """inv drift"""
+    console = Console(json=json)
+    with told(console, json=json):
+        from plainstack.drift import circumstances_script, find, with_circumstances
+        from plainstack.run import Runner
+
+        stack = load(inventory)
+        roles, hosts = inventories.select(stack, role, host)
+        found = []
+        with Runner(stack, roles, hosts) as runner:
+            view = runner.observe(console.progress())
+            for name, seen in view.observed.items():
+                here = [one for one in find(name, runner.desired[name], seen) if not roles or one.role in roles]
+                if here:
+                    asked = runner.sessions.to(name).script(circumstances_script(here), step="ask when")
+                    found += with_circumstances(here, asked.out)
+        if json:
+            failed = {name: str(error) for name, error in view.failed.items()}
+            document({"drift": [one.__dict__ for one in found], "failed": failed})
+        else:
+            for name in hosts:
+                mine = [one for one in found if one.host == name]
+                if mine:
+                    console.line(name, "bold")
+                for one in mine:
+                    console.line(f"  {one.told()}", "yellow")
+            for error in view.failed.values():
+                console.error(str(error))
+            if not found and not view.failed:
+                console.line(f"{len(hosts)} hosts are as Plainstack left them")
+    if view.failed:
+        raise Exit(code=1)
+    if found:
+        raise Exit(code=CHANGES)
+
+
+def log(inventory: str, host: str, last: int, *, json: bool) -> None:
+    """inv log"""
+    console = Console(json=json)
+    with told(console, json=json):
+        from plainstack import audit
+        from plainstack.ssh import Sessions, fan_out
+
+        stack = load(inventory)
+        _, hosts = inventories.select(stack, "", host)
+        with Sessions(stack) as sessions:
+            answers = fan_out(
+                hosts, lambda name: audit.parse(name, sessions.to(name).script(audit.script(last), step="log").out)
+            )
+        failed = [answer for answer in answers.values() if isinstance(answer, HostFailed)]
+        events = [event for answer in answers.values() if not isinstance(answer, HostFailed) for event in answer]
+        events.sort(key=lambda event: event.at)
+        if json:
+            document([event.__dict__ for event in events])
+        else:
+            for event in events[-last:]:
+                for number, line in enumerate(event.told()):
+                    console.line(line, "bold" if number == 0 else "")
+        for error in failed:
+            console.error(str(error))
+    if failed:
         raise Exit(code=1)

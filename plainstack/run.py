@@ -126,7 +126,7 @@ class Runner:
         if self.scope is not None and "db" not in self.scope and not {"backup", "app"} & set(self.scope):
             return []
         names = [host.name for host in self.stack.with_role("db") if host.name in self.hosts]
-        if not any(name in view.pending for name in names):
+        if not names:
             return []
         others = [host.name for host in self.stack.with_role("db") if host.name not in self.hosts]
         facts: dict[str, Mapping[str, str] | None] = {

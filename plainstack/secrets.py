@@ -44,7 +44,7 @@ class Secret:
         return repr(self)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and hmac.compare_digest(self._value, other._value)
+        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
 
     def __hash__(self) -> int:
         return hash((Secret, self._value))
@@ -135,12 +135,26 @@ def _read(path: Path) -> dict[str, Any]:
             data = yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     except FileNotFoundError:
         return {}
-    except yaml.YAMLError:
+    except OSError as error:
+        raise Refused(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError):
         # The parser's own message would quote the damaged line, which may be a secret.
         raise Refused(f"{path}: is damaged (not YAML); bring it back from a backup") from None
-    if not isinstance(data, dict):
-        raise Refused(f"{path}: is damaged (empty or not a mapping); bring it back from a backup")
-    return data
+    if not _is_store(data):
+        raise Refused(f"{path}: is damaged (not a store of passwords and keys); bring it back from a backup")
+    return dict(data)
+
+
+def _is_store(data: Any) -> bool:
+    def texts(pairs: Any) -> bool:
+        return isinstance(pairs, dict) and all(isinstance(part, str) for pair in pairs.items() for part in pair)
+
+    return (
+        isinstance(data, dict)
+        and texts(data.get("passwords"))
+        and isinstance(data.get("pki"), dict)
+        and all(texts(pair) and pair.keys() >= {"chain", "key", "names", "expires"} for pair in data["pki"].values())
+    )
 
 
 def _write(path: Path, data: object) -> None:

@@ -180,6 +180,7 @@ class Sessions:
         self._gateway_lock = threading.Lock()
         self._gateway: Connection | None = None
         self._config = Config(overrides={"load_ssh_configs": not stack.in_lab})
+        self._config_lock = threading.Lock()
 
     def __enter__(self) -> Sessions:
         return self
@@ -234,11 +235,14 @@ class Sessions:
         pins = known_hosts(self.stack)
         try:
             options["sock"] = self._socket(host)
+            with self._config_lock:
+                # Fabric's configuration is not made for threads.
+                config = self._config.clone()
             connection = Connection(
                 str(host.address),
                 user=ssh.user,
                 port=ssh.port,
-                config=self._config,
+                config=config,
                 connect_kwargs=options,
                 connect_timeout=ssh.connect_timeout,
             )

@@ -12,17 +12,17 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 ROLE_NAMES = ("db", "backup", "app", "balancer", "monitoring")
 RoleName = Literal["db", "backup", "app", "balancer", "monitoring"]
 
-_NAME = re.compile(r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?")
 
 
 def _host_or_stack_name(value: str) -> str:
-    if not _NAME.match(value):
+    if not _NAME.fullmatch(value):
         raise ValueError("must be lower case letters, digits and '-', begin with a letter, at most 32 characters")
     return value
 
 
 def _sql_name(value: str) -> str:
-    if not re.match(r"^[a-z][a-z0-9_]{0,30}$", value):
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", value):
         raise ValueError("must be lower case letters, digits and '_', begin with a letter, at most 31 characters")
     return value
 
@@ -45,9 +45,17 @@ def _strict_bool(value: Any) -> Any:
     return value
 
 
+def _address(value: Any) -> Any:
+    # A number is an address to Python's ipaddress, and a typing mistake to everybody else.
+    if not isinstance(value, str | IPv4Address):
+        raise ValueError("must be an IPv4 address")
+    return value
+
+
 Name = Annotated[str, AfterValidator(_host_or_stack_name)]
 SqlName = Annotated[str, AfterValidator(_sql_name)]
 Line = Annotated[str, AfterValidator(_one_line)]
+Address = Annotated[IPv4Address, BeforeValidator(_address)]
 ServerName = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)]
 Int = Annotated[int, BeforeValidator(_strict_int)]
 Bool = Annotated[bool, BeforeValidator(_strict_bool)]
@@ -63,7 +71,7 @@ class Model(BaseModel):
 class Ssh(Model):
     """How the operator's machine reaches the hosts; `allow_from` is whom the firewall lets in on the SSH port."""
 
-    user: str = "root"
+    user: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$")] = "root"
     port: Port = 22
     key: Path | None = None
     gateway: str | None = None
@@ -75,8 +83,8 @@ class Host(Model):
     """One Debian machine: `address` is where peers and the operator reach it, `public` where users do."""
 
     name: str = ""
-    address: IPv4Address
-    public: IPv4Address | None = None
+    address: Address
+    public: Address | None = None
     roles: tuple[RoleName, ...] = ()
 
 
@@ -94,7 +102,7 @@ class Balancer(Model):
     """
 
     engine: Literal["nginx", "angie"] = "nginx"
-    virtual_address: IPv4Address | None = None
+    virtual_address: Address | None = None
     interface: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,15}$")] = "eth0"
     router_id: Annotated[Int, Field(ge=1, le=255)] = 51
     server_names: tuple[ServerName, ...] = ()
@@ -159,8 +167,8 @@ class SecretStore(Model):
 class Visitor(Model):
     """A lab host outside the stack, as a user's machine would be."""
 
-    address: IPv4Address
-    public: IPv4Address | None = None
+    address: Address
+    public: Address | None = None
 
 
 class LabSettings(Model):

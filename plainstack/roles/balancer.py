@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from plainstack.render import template, verbatim
 from plainstack.resources import Absent, Directory, File, Package, Resource, Sysctl, Unit, Validation
 from plainstack.roles import Opening, Role
-from plainstack.secrets import Certificate, Secret, Vault
+from plainstack.roles.base import TLS
+from plainstack.secrets import Secret, Vault
 from plainstack.stack import GivenCertificate, Host, Stack
 
 METRICS_PORT = 9113
-SITE_CERTIFICATE = "/etc/plainstack/tls/site.crt"
+SITE_CERTIFICATE = f"{TLS}/site.crt"
 
-_SITE_KEY = "/etc/plainstack/tls/site.key"
+_SITE_KEY = f"{TLS}/site.key"
 _SYSCTLS = "/etc/sysctl.d/60-plainstack-balancer.conf"
 _KERNEL = {
     "net.ipv4.tcp_retries2": "3",
@@ -116,23 +117,30 @@ def _proxy(stack: Stack, host: Host, vault: Vault, engine: Engine) -> Iterator[R
     yield Directory(path=_ERROR_PAGES)
     yield verbatim("balancer", f"{_ERROR_PAGES}/plainstack-unavailable.html")
 
-    certificate = _certificate(stack, vault)
-    chain = File(path=SITE_CERTIFICATE, content=certificate.chain.encode())
-    key = template("balancer", _SITE_KEY, mode=0o600, host=host, key=certificate.key)
+    unit = f"{engine.name}.service"
+    chain, key = _tls_files(stack, host, vault)
     configuration = _configuration(stack, host, engine)
     generation = _generation(*configuration, chain)
-    status = template(
+    files = (*configuration, _status(stack, host, engine, generation), chain, key)
+    yield from files
+    yield from _validations(engine)
+    yield template(
         "balancer",
-        f"{engine.sites}/status.conf",
-        source="/etc/nginx/conf.d/status.conf",
+        f"/etc/systemd/system/{unit}.d/10-plainstack.conf",
+        source="/etc/systemd/system/nginx.service.d/10-plainstack.conf",
         host=host,
         engine=engine,
-        scrapers=[peer.name for peer in stack.with_role("monitoring")],
-        metrics_port=METRICS_PORT,
-        generation=generation,
     )
-    files = (*configuration, status, chain, key)
-    yield from files
+    # Reloads only: Debian's `restart` cuts off transfers that take longer than five seconds.
+    host_certificate = (f"{TLS}/host.crt", f"{TLS}/ca.crt") if engine.name == "angie" else ()
+    yield Unit(
+        name=unit,
+        reload_on=(*(file.path for file in files), *host_certificate),
+        health=f'[ "$(curl -fs -m 2 http://127.0.0.1:8081/generation)" = {generation} ]',
+    )
+
+
+def _validations(engine: Engine) -> Iterator[Resource]:
     yield Validation(
         name="site certificate",
         run=f"""\
@@ -146,21 +154,6 @@ def _proxy(stack: Stack, host: Host, vault: Vault, engine: Engine) -> Iterator[R
         name=f"{engine.name} configuration",
         run=f"{engine.name} -t -q -c {engine.configuration}",
         reads=(f"{engine.folder}/", SITE_CERTIFICATE, _SITE_KEY),
-    )
-    unit = f"{engine.name}.service"
-    yield template(
-        "balancer",
-        f"/etc/systemd/system/{unit}.d/10-plainstack.conf",
-        source="/etc/systemd/system/nginx.service.d/10-plainstack.conf",
-        host=host,
-        engine=engine,
-    )
-    # Reloads only: Debian's `restart` cuts off transfers that take longer than five seconds.
-    host_certificate = ("/etc/plainstack/tls/host.crt", "/etc/plainstack/tls/ca.crt") if engine.name == "angie" else ()
-    yield Unit(
-        name=unit,
-        reload_on=(*(file.path for file in files), *host_certificate),
-        health=f'[ "$(curl -fs -m 2 http://127.0.0.1:8081/generation)" = {generation} ]',
     )
 
 
@@ -191,15 +184,32 @@ def _configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, File
     return main, site
 
 
-def _certificate(stack: Stack, vault: Vault) -> Certificate:
+def _status(stack: Stack, host: Host, engine: Engine, generation: str) -> File:
+    return template(
+        "balancer",
+        f"{engine.sites}/status.conf",
+        source="/etc/nginx/conf.d/status.conf",
+        host=host,
+        engine=engine,
+        scrapers=[peer.name for peer in stack.with_role("monitoring")],
+        metrics_port=METRICS_PORT,
+        generation=generation,
+    )
+
+
+def _tls_files(stack: Stack, host: Host, vault: Vault) -> tuple[File, File]:
     """The site's chain and key. Of the own authority's only the leaf: who trusts the authority has its certificate."""
     tls = stack.balancer.tls
     if isinstance(tls, GivenCertificate):
-        return Certificate(
-            chain=stack.file(tls.certificate).read_text(encoding="ascii"),
-            key=Secret("site.key", stack.file(tls.key).read_text(encoding="ascii")),
-        )
-    return vault.certificate("site")
+        chain = stack.file(tls.certificate).read_text(encoding="ascii")
+        key = Secret("site.key", stack.file(tls.key).read_text(encoding="ascii"))
+    else:
+        site = vault.certificate("site")
+        chain, key = site.chain, site.key
+    return (
+        File(path=SITE_CERTIFICATE, content=chain.encode()),
+        template("balancer", _SITE_KEY, mode=0o600, host=host, key=key),
+    )
 
 
 def _generation(*files: File) -> str:
@@ -234,7 +244,7 @@ def _exporter(stack: Stack, host: Host) -> Iterator[Resource]:
 
 def _virtual_address(stack: Stack, host: Host) -> Iterator[Resource]:
     names = [balancer.name for balancer in stack.with_role("balancer")]
-    virtual_address = stack.balancer.virtual_address
+    virtual_address, interface = stack.balancer.virtual_address, stack.balancer.interface
     configuration = "/etc/keepalived/keepalived.conf"
     arguments = "/etc/default/keepalived"
     yield Package(name="keepalived")
@@ -245,11 +255,20 @@ def _virtual_address(stack: Stack, host: Host) -> Iterator[Resource]:
         "balancer",
         configuration,
         host=host,
-        interface=stack.balancer.interface,
+        interface=interface,
         router_id=stack.balancer.router_id,
         priority=150 - names.index(host.name),
         peers=_peers(stack, host),
         virtual_address=virtual_address,
+    )
+    yield Validation(
+        name="balancer interface",
+        run=f"""\
+            [ -e /sys/class/net/{interface} ] || {{
+                echo "balancer.interface: this host has no {interface}; it has" $(ls /sys/class/net) >&2
+                exit 1
+            }}""",
+        reads=(configuration,),
     )
     yield Validation(
         name="keepalived configuration",

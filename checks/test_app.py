@@ -1,0 +1,75 @@
+"""The services on the application servers: the release that is wanted, ready for work, for the balancers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from plainstack import release
+from plainstack.roles import app
+from plainstack.stack import Host, Stack
+
+ROLE = "app"
+
+# Of systemd-analyze security, from 0 (locked up) to 100 (a root shell).
+_EXPOSURE = 30
+
+
+def test_every_service_is_ready_and_of_the_wanted_release(host: Any, here: Host, stack: Stack) -> None:
+    for name, service in stack.services.items():
+        wanted = release.read(stack, name).id
+        address = f"http://{here.address}:{service.port}{service.health}"
+        answer = host.run(f"readlink {app.home(name)}/current && curl -sS --max-time 5 --include %s", address)
+        current, _, head = answer.stdout.replace("\r", "").partition("\n")
+        assert current == f"releases/{wanted}", f"{name} is at {current}, and the source is {wanted}: inv deploy"
+        assert head.startswith("HTTP/1.1 200"), f"{name}: {head[-500:] or answer.stderr}"
+        # A service need not tell its release; one that does must not tell another one.
+        told = [line for line in head.lower().splitlines() if line.startswith("x-release:")]
+        assert told in ([], [f"x-release: {wanted}"]), f"{name} was not restarted: {told}"
+
+
+def test_every_service_says_that_it_lives_without_asking_the_database(host: Any, here: Host, stack: Stack) -> None:
+    for name, service in stack.services.items():
+        answer = host.run(
+            "curl -sS --max-time 5 -o /dev/null -w '%%{http_code}' %s", f"http://{here.address}:{service.port}/livez"
+        )
+        assert answer.stdout == "200", f"{name}: {answer.stdout} {answer.stderr}"
+
+
+def test_every_service_runs_and_is_not_being_restarted(host: Any, stack: Stack) -> None:
+    units = " ".join(app.unit(name) for name in stack.services)
+    show = f"systemctl show -p Id -p ActiveState -p SubState -p MainPID -p NRestarts {units}"
+    before, after = host.check_output(f"{show}; sleep 2; echo =; {show}").split("\n=\n")
+    assert before.count("SubState=running") == len(stack.services), before
+    assert after == before, f"restarted within two seconds: {after}"
+
+
+@pytest.mark.once
+def test_the_database_has_every_migration_of_the_release(host: Any, stack: Stack) -> None:
+    for name in stack.services:
+        done = host.run(
+            f"set -a; . {app.settings(name)}; . {app.home(name)}/current/release.env; set +a;"
+            f" cd {app.home(name)}/current/source;"
+            f" runuser -u {app.account(name)} -- ../venv/bin/python -B manage.py migrate --check"
+        )
+        assert done.succeeded, f"{name}: {(done.stdout + done.stderr)[-500:]}"
+
+
+def test_a_host_that_is_no_balancer_cannot_reach_any_service(
+    here: Host, stack: Stack, peer: Callable[[str], Any]
+) -> None:
+    others = [other for other in stack.hosts.values() if other != here and "balancer" not in other.roles]
+    if not others:
+        return
+    for name, service in stack.services.items():
+        tried = peer(others[0].name).run(f"timeout 2 bash -c '</dev/tcp/{here.address}/{service.port}'")
+        assert tried.failed, f"{others[0].name} reaches {name} on port {service.port}"
+
+
+@pytest.mark.once
+def test_every_service_is_locked_up_by_systemd(host: Any, stack: Stack) -> None:
+    for name in stack.services:
+        judged = host.run(f"systemd-analyze security --no-pager --threshold={_EXPOSURE} %s", app.unit(name))
+        assert judged.succeeded, judged.stdout[-300:]

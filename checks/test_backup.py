@@ -1,0 +1,70 @@
+"""Barman: backups that can be restored, young enough, and WAL that arrives as it is written."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from plainstack.database import barman, sql
+from plainstack.database.barman import parse_backup
+from plainstack.roles.backup import METRICS
+from plainstack.stack import Stack
+
+ROLE = "backup"
+
+_AS_BARMAN = "timeout 60 runuser -u barman --"
+# The metrics are written every five minutes.
+_OLD_METRICS = 15 * 60
+
+
+def test_every_check_of_barman_passes(host: Any, stack: Stack) -> None:
+    checked = host.run(f"{_AS_BARMAN} barman -f json check %s", barman.server(stack))
+    results = json.loads(checked.stdout)[barman.server(stack)]
+    assert {name: result["hint"] for name, result in results.items() if result["status"] != "OK"} == {}
+
+
+def test_the_newest_backup_can_be_restored_and_is_younger_than_the_schedule_demands(host: Any, stack: Stack) -> None:
+    printed = host.check_output(barman.last_backup_snippet(stack))
+    assert printed, "there is no usable backup; take one: inv backup-now"
+    backup = parse_backup(printed)
+    hours = (time.time() - backup.end.timestamp()) / 3600
+    assert hours < stack.backup.max_age_hours, f"backup {backup.id} is {hours:.0f} hours old"
+    assert backup.size_bytes > 0
+
+
+def test_the_primary_streams_its_wal_to_barman(host: Any, stack: Stack) -> None:
+    query = (
+        "select 1 from pg_replication_slots join pg_stat_replication on pid = active_pid"
+        f" where slot_name = '{sql.BARMAN_SLOT}' and state = 'streaming'"
+    )
+    conninfo = f"{barman.conninfo(stack)} user=barman"
+    # After a failover the receiver needs a second or two to find the new primary.
+    streams = host.run(
+        'timeout 15 runuser -u barman -- sh -c \'until psql -XAtqw -c "$2" "$1" | grep -q 1; do sleep 0.5; done\''
+        " sh %s %s",
+        conninfo,
+        query,
+    )
+    assert streams.succeeded, f"nobody receives the WAL: {streams.stderr}"
+
+
+def test_nothing_of_the_backups_has_failed(host: Any) -> None:
+    assert host.check_output("systemctl list-units --failed --plain --no-legend 'plainstack-ba*'") == ""
+    assert host.check_output("systemctl is-active plainstack-backup.timer plainstack-barman-cron.timer").split() == [
+        "active",
+        "active",
+    ]
+
+
+def test_prometheus_is_told_how_the_backups_are(host: Any) -> None:
+    age, *lines = host.check_output(f"echo $(($(date +%s) - $(stat -c %Y {METRICS}))); cat {METRICS}").splitlines()
+    assert int(age) < _OLD_METRICS, f"the metrics are {age} s old"
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    names = {name.partition("{")[0] for name in values}
+    assert names >= {
+        "plainstack_backup_last_success_timestamp_seconds",
+        "plainstack_backup_size_bytes",
+        "plainstack_barman_check_ok",
+        "plainstack_barman_last_wal_timestamp_seconds",
+    }

@@ -1,0 +1,52 @@
+"""The log that every host keeps of what Plainstack changed on it: when, by whom, from which commit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+PATH = "/var/log/plainstack/audit.jsonl"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One transaction of one host."""
+
+    host: str
+    at: str
+    who: str
+    commit: str
+    role: str
+    result: str
+    command: str
+    actions: tuple[str, ...]
+
+    def told(self) -> list[str]:
+        """The event as lines of text."""
+        head = (
+            f"{self.at}  {self.host:<10} {self.role}: {self.result}, by {self.who} from {self.commit}: {self.command}"
+        )
+        return [head, *(f"    {action}" for action in self.actions)]
+
+
+def script(last: int) -> str:
+    """A script that prints the last transactions of a host."""
+    return f"tail -n {last} {PATH} 2>/dev/null || :\n"
+
+
+def parse(host: str, text: str) -> list[Event]:
+    """The events of a host; a line that a full disk cut short is left out."""
+    events = []
+    for line in text.splitlines():
+        try:
+            data: Mapping[str, object] = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        at, who, commit, role, result, command = (
+            str(data.get(key, "-")) for key in ("at", "who", "commit", "role", "result", "command")
+        )
+        listed = data.get("actions")
+        actions = tuple(str(action) for action in listed) if isinstance(listed, list) else ()
+        events.append(Event(host, at, who, commit, role, result, command, actions))
+    return events

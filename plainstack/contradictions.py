@@ -1,0 +1,108 @@
+"""What no single key of an inventory shows: an address twice, a role without the roles it needs, a missing section."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from plainstack.stack import GivenCertificate, Host, Stack, Visitor
+
+Loc = tuple[str | int, ...]
+Machine = tuple[Loc, Host | Visitor]
+
+# A role's hosts are of no use without these: (role, role it needs).
+NEEDS = (("backup", "db"), ("app", "db"), ("balancer", "app"))
+
+# What certificates and /etc/hosts call other things.
+RESERVED = ("authority", "site", "localhost")
+
+
+def dotted(loc: Loc) -> str:
+    """A place of the inventory as errors name it."""
+    return ".".join(str(part) for part in loc)
+
+
+def _machines(stack: Stack) -> Iterator[Machine]:
+    yield from ((("hosts", name), host) for name, host in stack.hosts.items())
+    yield from ((("lab", "visitors", name), visitor) for name, visitor in stack.lab.visitors.items())
+
+
+def shared_addresses(machines: Iterable[Machine]) -> Iterator[tuple[Loc, str]]:
+    """Every address that a machine before already has."""
+    seen: dict[object, str | int] = {}
+    for loc, machine in machines:
+        for key in ("address", "public"):
+            address = getattr(machine, key)
+            if address is None:
+                continue
+            if address in seen:
+                yield (*loc, key), f"{dotted((*loc, key))}: {address} is already the address of {seen[address]}"
+            seen.setdefault(address, loc[-1])
+
+
+def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
+    """Where, and what is wrong: everything that a valid inventory can still get wrong."""
+    machines = [*_machines(stack)]
+    yield from shared_addresses(machines)
+    seen = {address: loc[-1] for loc, machine in machines for address in (machine.address, machine.public) if address}
+    virtual = stack.balancer.virtual_address
+    if virtual in seen:
+        yield ("balancer", "virtual_address"), f"balancer.virtual_address: {virtual} is the address of {seen[virtual]}"
+    for name in stack.lab.visitors:
+        if name in stack.hosts:
+            yield ("lab", "visitors", name), f"lab.visitors.{name}: a host of the stack has this name"
+    for role, needed in NEEDS:
+        if stack.with_role(role) and not stack.with_role(needed):
+            first = stack.with_role(role)[0].name
+            yield (
+                ("hosts", first, "roles"),
+                f"hosts.{first}.roles: {role} needs a host with the role {needed}, and none has it",
+            )
+    for name, host in stack.hosts.items():
+        if name in RESERVED:
+            yield ("hosts", name), f"hosts.{name}: a host cannot be called {name}; the name has another meaning"
+        if len(set(host.roles)) != len(host.roles):
+            yield ("hosts", name, "roles"), f"hosts.{name}.roles: a role is given twice"
+    if stack.with_role("db") and stack.database is None:
+        yield (), "database: is missing; a host has the role db (write: database: {name: NAME})"
+    if stack.with_role("app") and not stack.services:
+        yield (), "services: is missing; a host has the role app"
+    ports: dict[int, str] = {}
+    paths: dict[str, str] = {}
+    for name, service in stack.services.items():
+        if not stack.file(service.source).is_dir():
+            yield ("services", name, "source"), f"services.{name}.source: no such folder: {service.source}"
+        if service.port in ports:
+            yield ("services", name, "port"), f"services.{name}.port: {service.port} is taken by {ports[service.port]}"
+        ports.setdefault(service.port, name)
+        if service.path in paths:
+            yield ("services", name), f"services.{name}.path: {service.path} is already served by {paths[service.path]}"
+        paths.setdefault(service.path, name)
+    yield from _entrance(stack)
+    if virtual is not None:
+        for host in stack.with_role("balancer"):
+            if host.public is None:
+                yield ("hosts", host.name), f"hosts.{host.name}.public: is missing; balancer.virtual_address needs it"
+
+
+def _entrance(stack: Stack) -> Iterator[tuple[Loc, str]]:
+    """What the balancers need as files beside the inventory: given certificates, and the key of Angie's packages."""
+    balancer = stack.balancer
+    if balancer.engine == "angie":
+        if balancer.angie_key is None:
+            yield (
+                ("balancer", "engine"),
+                "balancer.angie_key: is missing; engine angie needs the key that signs its packages, as a file: "
+                "fetch https://angie.software/keys/angie-signing.gpg and compare its checksum with a source you trust",
+            )
+        elif not stack.file(balancer.angie_key).is_file():
+            yield ("balancer", "angie_key"), f"balancer.angie_key: no such file: {balancer.angie_key}"
+    if isinstance(balancer.tls, GivenCertificate):
+        from plainstack import pki
+
+        if not balancer.server_names:
+            yield (
+                ("balancer", "tls"),
+                "balancer.server_names: is missing; name what the given certificate is for, as users type it",
+            )
+        for key, problem in pki.given_problems(stack, balancer.tls):
+            yield ("balancer", "tls", key), f"balancer.tls.{key}: {problem}"

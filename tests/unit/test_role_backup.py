@@ -1,0 +1,241 @@
+"""Role backup: what Barman is told, when it works, and the host's two scripts with a fake Barman beside them."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from plainstack import inventory
+from plainstack.render import FILES
+from plainstack.resources import Absent, Command, File, Resource, Unit, Validation
+from plainstack.roles import backup
+from plainstack.secrets import Secret, Vault
+from plainstack.stack import Stack
+
+TEXT = """
+stack: shop
+hosts:
+  db1: {address: 10.0.0.1, roles: [db]}
+  db2: {address: 10.0.0.2, roles: [db]}
+  bak1: {address: 10.0.0.3, roles: [backup]}
+database: {name: shop}
+backup: {retention: REDUNDANCY 3, schedule: "Sun 04:30", max_age_hours: 170}
+"""
+LIBRARY = FILES / "backup" / "usr/local/lib/plainstack"
+
+
+@pytest.fixture
+def stack() -> Stack:
+    return inventory.parse(TEXT, "test.yaml", Path())
+
+
+@pytest.fixture
+def resources(stack: Stack) -> list[Resource]:
+    passwords = {name: Secret(name, f"pw-of-{name}") for name in ("postgres/barman", "postgres/streaming_barman")}
+    return list(backup.desired(stack, stack.hosts["bak1"], Vault(passwords, {}, "authority")))
+
+
+def _file(resources: list[Resource], path: str) -> File:
+    (found,) = [item for item in resources if isinstance(item, File) and item.path == path]
+    return found
+
+
+def _barman(resources: list[Resource]) -> dict[str, str]:
+    parser = configparser.RawConfigParser(delimiters=("=",))
+    parser.read_string(_file(resources, "/etc/barman.d/main.conf").content.decode())
+    return dict(parser["shop"])
+
+
+def test_barman_streams_from_whichever_host_is_primary(resources: list[Resource]) -> None:
+    settings = _barman(resources)
+    for key, user in (("conninfo", "barman"), ("streaming_conninfo", "streaming_barman")):
+        words = set(settings[key].split())
+        assert {"host=db1,db2", "target_session_attrs=read-write", "sslmode=verify-full", f"user={user}"} <= words
+    # What the replication slot is called is agreed with role db.
+    assert (settings["slot_name"], settings["streaming_archiver"]) == ("barman", "on")
+
+
+def test_a_dead_primary_is_noticed_by_the_stream(resources: list[Resource]) -> None:
+    assert "tcp_user_timeout=8000" in _barman(resources)["streaming_conninfo"]
+
+
+def test_retention_and_age_are_those_of_the_inventory(resources: list[Resource]) -> None:
+    settings = _barman(resources)
+    assert settings["retention_policy"] == "REDUNDANCY 3"
+    assert settings["last_backup_maximum_age"] == "170 HOURS"
+
+
+def test_passwords_are_in_one_file_that_only_barman_reads(resources: list[Resource]) -> None:
+    pgpass = _file(resources, "/var/lib/barman/.pgpass")
+    assert (pgpass.mode, pgpass.owner, pgpass.secret) == (0o600, "barman", True)
+    assert b"*:5432:*:barman:pw-of-postgres/barman\n" in pgpass.content
+    assert b"*:5432:*:streaming_barman:pw-of-postgres/streaming_barman\n" in pgpass.content
+    holding = [item.path for item in resources if isinstance(item, File) and b"pw-of-" in item.content]
+    assert holding == [pgpass.path]
+
+
+def test_backups_are_taken_on_schedule_and_a_bad_schedule_is_refused_before_anything_changes(
+    resources: list[Resource],
+) -> None:
+    timer = _file(resources, "/etc/systemd/system/plainstack-backup.timer").content.decode()
+    assert "\nOnCalendar=Sun 04:30\n" in timer
+    assert "\nPersistent=yes\n" in timer
+    assert [item.run for item in resources if isinstance(item, Validation) and item.name == "backup.schedule"] == [
+        "systemd-analyze calendar 'Sun 04:30'"
+    ]
+
+
+def test_maintenance_is_a_timer_and_not_a_second_time_cron(resources: list[Resource]) -> None:
+    assert Absent(path="/etc/cron.d/barman") in resources
+    assert {item.name for item in resources if isinstance(item, Unit)} == {
+        "plainstack-barman-receive-wal.service",
+        "plainstack-barman-cron.timer",
+        "plainstack-backup.timer",
+        "plainstack-backup-metrics.timer",
+    }
+
+
+def test_the_receiver_comes_back_within_a_second_or_two_and_for_ever(resources: list[Resource]) -> None:
+    unit = _file(resources, "/etc/systemd/system/plainstack-barman-receive-wal.service").content.decode()
+    assert {"Restart=always", "RestartSec=1", "StartLimitIntervalSec=0"} <= set(unit.splitlines())
+
+
+def test_all_services_run_as_barman_without_rights(resources: list[Resource]) -> None:
+    services = [item.path for item in resources if isinstance(item, File) and item.path.endswith(".service")]
+    assert len(services) == 4
+    for path in services:
+        hardening = _file(resources, f"{path}.d/10-hardening.conf").content.decode().splitlines()
+        wanted = {"User=barman", "NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet="}
+        assert wanted <= set(hardening)
+
+
+def test_the_first_backup_comes_last_and_its_guard_starts_no_barman(resources: list[Resource]) -> None:
+    steps = [item for item in resources if isinstance(item, Command | Unit)]
+    last = steps[-1]
+    assert isinstance(last, Command)
+    assert (last.name, last.unless) == (
+        "first backup",
+        "grep -qsx status=DONE /var/lib/barman/shop/meta/*-backup.info",
+    )
+
+
+# --- the scripts of the host ---
+
+_BARMAN = r"""#!/bin/sh
+# A Barman whose backup is usable after $NEEDS archivings.
+echo "$*" >>"$LOG"
+case $* in
+"backup shop")
+    [ -z "${BROKEN:-}" ] || { echo 'ERROR: Impossible to start the backup.' >&2; exit 1; }
+    echo "status=WAITING_FOR_WALS" >"$FOLDER/meta/20261122T010000-backup.info" ;;
+"check shop") printf 'WAL archive: OK\nPostgreSQL: FAILED\n'; exit 1 ;;
+"-q archive-wal shop")
+    echo x >>"$FOLDER/archived"; mkdir -p "$FOLDER/wals"; echo 1 >"$FOLDER/wals/shop-xlog.db" ;;
+"-q check-backup"*)
+    [ "$(wc -l <"$FOLDER/archived")" -lt "$NEEDS" ] || echo status=DONE >"$FOLDER/meta/$4-backup.info" ;;
+"-q delete"*) rm "$FOLDER/meta/$4-backup.info" ;;
+"-f json check shop") cat "$FOLDER/check.json" ;;
+esac
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    found = tmp_path / "shop"
+    (found / "meta").mkdir(parents=True)
+    for name, text in (("barman", _BARMAN), ("psql", '#!/bin/sh\necho "psql $*" >>"$LOG"\n'), ("sleep", "#!/bin/sh\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("FOLDER", str(found))
+    monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("NEEDS", "4")
+    return found
+
+
+def _take_backup(folder: Path) -> subprocess.CompletedProcess[str]:
+    words = ["sh", str(LIBRARY / "take-backup"), "shop", str(folder), "host=db1 user=barman"]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+def test_a_backup_ends_when_it_can_be_restored(folder: Path) -> None:
+    done = _take_backup(folder)
+    assert (done.returncode, done.stdout) == (0, "backup 20261122T010000 can be restored\n")
+    assert (folder / "meta" / "20261122T010000-backup.info").read_text() == "status=DONE\n"
+
+
+def test_the_first_backup_waits_for_wal_before_and_every_backup_after_it(folder: Path) -> None:
+    _take_backup(folder)
+    _take_backup(folder)
+    log = (folder.parent / "log").read_text().splitlines()
+    segments = [line.partition("pg_create_restore_point('")[2].split("'")[0] for line in log if "psql" in line]
+    assert segments == ["plainstack: first WAL", *["plainstack: end of backup 20261122T010000"] * 2]
+
+
+def test_wal_that_never_arrives_ends_the_backup_with_the_place_to_look(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEEDS", "1000")
+    done = _take_backup(folder)
+    assert done.returncode == 1
+    assert "WAL it needs has not arrived: is plainstack-barman-receive-wal.service well?" in done.stderr
+
+
+def test_a_backup_that_cannot_begin_tells_which_checks_fail(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKEN", "1")
+    done = _take_backup(folder)
+    assert done.returncode == 1
+    assert "PostgreSQL: FAILED" in done.stderr
+    assert "WAL archive" not in done.stderr
+
+
+def test_halves_of_earlier_backups_go_when_a_whole_one_is_there(folder: Path) -> None:
+    for name, status in (("20261120T000000", "DONE"), ("20261121T000000", "STARTED"), ("20261121T100000", "FAILED")):
+        (folder / "meta" / f"{name}-backup.info").write_text(f"status={status}\n")
+    _take_backup(folder)
+    left = sorted(path.name for path in (folder / "meta").iterdir())
+    assert left == ["20261120T000000-backup.info", "20261122T010000-backup.info"]
+
+
+INFO = "begin_time=2026-11-22 01:07:27+00:00\nend_time=2026-11-22 01:07:28+00:00\nsize=32160780\nstatus=DONE\n"
+
+
+def _metrics(folder: Path, check: str) -> dict[str, float]:
+    (folder / "check.json").write_text(check)
+    output = folder.parent / "out.prom"
+    subprocess.run(["python3", str(LIBRARY / "backup-metrics"), "shop", str(folder), str(output)], check=True)
+    lines = [line for line in output.read_text().splitlines() if not line.startswith("#")]
+    return {name.removesuffix('{server="shop"}'): float(value) for name, value in (line.split(" ") for line in lines)}
+
+
+def test_prometheus_is_told_age_size_health_and_the_last_wal(folder: Path) -> None:
+    (folder / "meta" / "20261122T010727-backup.info").write_text(INFO)
+    (folder / "meta" / "20261123T010727-backup.info").write_text(INFO.replace("DONE", "FAILED"))
+    for wal, age in (("wals/0000000100000000/1", 100), ("wals/0000000100000001/2", 50), ("streaming/3.partial", 70)):
+        (folder / wal).parent.mkdir(parents=True, exist_ok=True)
+        (folder / wal).touch()
+        os.utime(folder / wal, (1_000_000 - age, 1_000_000 - age))
+    assert _metrics(folder, '{"shop": {"a": {"status": "OK", "hint": ""}}}') == {
+        "plainstack_barman_check_ok": 1,
+        "plainstack_backup_last_success_timestamp_seconds": 1795309648,
+        "plainstack_backup_size_bytes": 32160780,
+        "plainstack_barman_last_wal_timestamp_seconds": 999_950,
+    }
+
+
+@pytest.mark.parametrize("check", ['{"shop": {"a": {"status": "FAILED", "hint": "x"}}}', "", "{}", '{"_ERROR": ["x"]}'])
+def test_a_check_that_fails_or_says_nothing_is_not_ok_and_the_rest_is_told_all_the_same(
+    folder: Path, check: str
+) -> None:
+    (folder / "meta" / "20261122T010727-backup.info").write_text(INFO)
+    found = _metrics(folder, check)
+    assert found["plainstack_barman_check_ok"] == 0
+    assert found["plainstack_backup_size_bytes"] == 32160780
+
+
+def test_without_any_backup_there_is_no_last_success(folder: Path) -> None:
+    assert _metrics(folder, "") == {"plainstack_barman_check_ok": 0}
