@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +44,39 @@ def _cache() -> jinja2.BytecodeCache | None:
     return jinja2.FileSystemBytecodeCache(str(folder))
 
 
+class _Environment(jinja2.Environment):
+    """One in which a secret can be printed as it is, and nothing else: whatever is made of one is not known as one."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if isinstance(obj, Secret):
+            raise jinja2.UndefinedError(f"a secret is printed as it is, without .{attribute}")
+        return super().getattr(obj, attribute)
+
+
+def _refusing_secrets(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def guarded(*args: Any, **options: Any) -> Any:
+        if any(isinstance(arg, Secret) for arg in args):
+            raise jinja2.UndefinedError(f"a secret cannot go through the filter {name!r}")
+        return function(*args, **options)
+
+    return guarded
+
+
 def environment(finalizer: _Finalizer, **options: Any) -> jinja2.Environment:
-    return jinja2.Environment(
+    made = _Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
         finalize=finalizer,
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,  # noqa: S701 - configuration files, not HTML
+        autoescape=False,  # configuration files, not HTML
         bytecode_cache=_cache(),
         **options,
     )
+    made.filters.update({name: _refusing_secrets(name, function) for name, function in made.filters.items()})
+    return made
 
 
 _finalizer = _Finalizer()
@@ -97,13 +121,13 @@ def template(
         raise InventoryError([f"templates/{error.name}: no such template"]) from None
     except jinja2.TemplateSyntaxError as error:
         raise InventoryError([f"{shown}:{error.lineno}: {error.message}"]) from None
-    except jinja2.UndefinedError as error:
-        raise InventoryError([f"{shown}:{_line_of(error, name)}: {error.message}{where}"]) from None
+    except (jinja2.TemplateRuntimeError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        raise InventoryError([f"{_place_of(error, shown)}: {error}{where}"]) from None
     revealed = _finalizer.revealed
     if revealed and mode & 0o007:
         raise InventoryError([f"{shown}: holds a secret and would have mode {mode:04o}, readable by everybody"])
     if "<secret " in text:
-        raise InventoryError([f"{shown}: a secret went through a filter and lost its value{where}"])
+        raise InventoryError([f"{shown}: a secret was made part of another text and lost its value{where}"])
     return File(path=path, content=text.encode(), mode=mode, owner=owner, group=group, secret=revealed, early=early)
 
 
@@ -119,11 +143,11 @@ def verbatim(
     return File(path=path, content=content, mode=mode, owner=owner, group=group, early=early)
 
 
-def _line_of(error: BaseException, name: str) -> int:
-    line = 1
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename.endswith(name):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
+def _place_of(error: BaseException, shown: str) -> str:
+    """The innermost template line that the error came through."""
+    place = f"{shown}:1"
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        path = Path(frame.f_code.co_filename)
+        if path.is_relative_to(TEMPLATES):
+            place = f"templates/{path.relative_to(TEMPLATES)}:{line}"
+    return place

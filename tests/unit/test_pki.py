@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -123,3 +124,40 @@ def test_an_encrypted_key_is_refused(given: Given) -> None:
     (problem,) = given.problems()
     assert problem[0] == "key"
     assert "is encrypted" in problem[1]
+
+
+@pytest.mark.parametrize("purpose", ["sslserver", "sslclient"])
+@pytest.mark.parametrize("name", ["db1", pki.SITE])
+def test_openssl_accepts_the_chain_by_its_strictest_rules(
+    pairs: dict[str, pki.Pair], tmp_path: Path, name: str, purpose: str
+) -> None:
+    authority, certificate = tmp_path / "ca.crt", tmp_path / "leaf.crt"
+    authority.write_text(pairs[pki.AUTHORITY]["chain"])
+    certificate.write_text(pairs[name]["chain"])
+    verify = ["openssl", "verify", "-x509_strict", "-purpose", purpose, "-attime", str(int(NOW.timestamp()))]
+    ran = subprocess.run(
+        [*verify, "-CAfile", str(authority), str(certificate)], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_a_hosts_certificate_is_for_its_name_and_its_addresses(pairs: dict[str, pki.Pair]) -> None:
+    names = leaf(pairs["lb1"]).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["lb1"]
+    addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+    assert addresses == ["192.168.57.16", "192.168.3.231"]
+
+
+def test_a_site_name_longer_than_a_common_name_may_be_is_an_alternative_name(stack: Stack) -> None:
+    long = f"{'a' * 63}.shop.example"
+    balancer = stack.balancer.model_copy(update={"server_names": (long,)})
+    site = leaf(pki.ensure(stack.model_copy(update={"balancer": balancer}), {}, NOW)[pki.SITE])
+    names = site.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert long in names.get_values_for_type(x509.DNSName)
+    assert site.subject.rfc4514_string() == "CN=lb1"
+
+
+def test_the_key_in_the_store_is_the_certificates(pairs: dict[str, pki.Pair]) -> None:
+    for pair in pairs.values():
+        key = serialization.load_pem_private_key(pair["key"].encode(), None)
+        assert key.public_key() == leaf(pair).public_key()

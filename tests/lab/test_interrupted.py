@@ -1,0 +1,151 @@
+"""A deploy that is killed after any step, on the host or at the operator's end, is healed by the next one.
+
+The steps are the script's own: a step that is added is interrupted too.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from plainstack import inventory
+from plainstack.actions import HostPlan, PackageTransaction
+from plainstack.apply import work_of
+from plainstack.compare import Stamp
+from plainstack.plan import plan
+from plainstack.run import Runner
+from plainstack.schedule import PACKAGES
+from plainstack.script import Script, packages, transaction
+from tests.lab.conftest import Operator
+
+NOBODY = Stamp("", "", "")
+
+# Files, inputs that units reload or restart for, a package, an account, a link, and settings of the database.
+APP = """
+systemctl stop plainstack-web.service
+userdel app-web
+dpkg --force-depends --purge prometheus-node-exporter >/dev/null 2>&1
+rm -rf /srv/web/current
+echo '# by hand' >>/etc/plainstack/app/web.gunicorn.py
+chmod 644 /etc/hosts && chown nobody /etc/hosts
+"""
+DB = """
+dpkg --force-depends --purge prometheus-postgres-exporter >/dev/null 2>&1
+echo 'log_checkpoints = off' >>/etc/postgresql/17/main/conf.d/20-reload.conf
+rm /etc/postgresql/17/main/conf.d/10-restart.conf
+systemctl disable --quiet plainstack-firewall.service
+"""
+STATE = """
+cd /var/lib/plainstack && cut -f1-3 manifest/* | sort && grep . units/* && ls runs
+cut -f2 manifest/* | grep ^/ | sort -u | xargs -d '\\n' stat -c '%n %F %a %U %G' 2>&1
+cut -f2 manifest/* | grep ^/ | sort -u | xargs -d '\\n' sha256sum 2>/dev/null
+for u in $(grep -h ^unit manifest/* | cut -f2); do echo $u $(systemctl is-active $u) $(systemctl is-enabled $u); done
+id app-web 2>/dev/null; readlink /srv/web/current; dpkg-query -W -f '${Package} ${db:Status-Status}\\n'
+flock -n /run/plainstack.lock echo free; flock -n /run/plainstack-apply.lock echo free
+"""
+
+
+@pytest.fixture(scope="module", params=[("app1", APP), ("db2", DB)], ids=["app1", "db2"])
+def broken(request: pytest.FixtureRequest, deployed: Operator) -> Iterator[tuple[Operator, str, str]]:
+    host, harm = request.param
+    yield deployed, host, harm
+    deployed.inv("deploy")
+
+
+def stages(found: HostPlan) -> list[str]:
+    """A host's stages in order."""
+    return [*([PACKAGES] if found.packages else []), *(work.role for work in found.transactions)]
+
+
+def script_of(found: HostPlan, stage: str, stop_after: int | None) -> Script:
+    """One stage's script, that kills itself after so many steps."""
+    work = work_of(found, stage)
+    run_id = f"interrupted-{os.urandom(4).hex()}"
+    if isinstance(work, PackageTransaction):
+        return packages(work, run_id, {}, stop_after=stop_after)
+    return transaction(work, run_id, {}, {}, stop_after=stop_after)
+
+
+def run_until(operator: Operator, host: str, stop_after: int) -> bool:
+    """Deploy to one host and kill its script after so many steps in all; False when it has no more steps."""
+    stack = inventory.load(operator.inventory)
+    done = 0
+    with Runner(stack, (), (host,)) as runner:
+        found = plan(host, runner.desired[host], runner.observe().observed[host], NOBODY)
+        for stage in stages(found):
+            steps = len(script_of(found, stage, None).steps)
+            last = stop_after - done if stop_after - done <= steps else None
+            work = script_of(found, stage, last)
+            output = runner.sessions.to(host).run(work.command, stdin=work.stream, hold_stdin=True, timeout=120)
+            if last is not None:
+                assert output.code != 0, output.out
+                return True
+            assert "@done" in output.out, output.out
+            if "@unconfirmed" in output.out:
+                runner.sessions.to(host).run(
+                    f"sh -c 'systemctl stop plainstack-guard-{work.run_id}.timer; rm -rf /var/lib/plainstack/runs/*'"
+                )
+            done += steps
+    return False
+
+
+def test_killed_on_the_host_after_every_step(broken: tuple[Operator, str, str]) -> None:
+    operator, host, harm = broken
+    whole = operator.on(host, STATE)
+    count = 1
+    operator.on(host, harm)
+    while run_until(operator, host, count):
+        operator.inv("deploy", f"--host={host}")
+        assert operator.on(host, STATE) == whole, f"after step {count}"
+        operator.on(host, harm)
+        count += 1
+    operator.inv("deploy", f"--host={host}")
+    assert count > 15, "the plan was not what this test is about"
+
+
+class _Killer:
+    """A listener that ends its own process, as a power cut at the operator's desk would, after so many steps."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def step(self, host: str, stage: str, step: str) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def ended(self, host: str, stage: str, seconds: float, error: str) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+
+def _deploy_until_killed(path: Path, host: str, after: int) -> None:
+    with Runner(inventory.load(path), (), (host,)) as runner:
+        killer = _Killer(after)
+        runner.deploy(runner.observe(killer), killer, "the interruption test")
+
+
+def test_killed_at_the_operators_end_after_every_step(broken: tuple[Operator, str, str]) -> None:
+    operator, host, harm = broken
+    whole = operator.on(host, STATE)
+    context = multiprocessing.get_context("spawn")
+    count = 0
+    killed = True
+    while killed:
+        count += 1
+        operator.on(host, harm)
+        controller = context.Process(target=_deploy_until_killed, args=(operator.inventory, host, count))
+        controller.start()
+        controller.join(180)
+        killed = controller.exitcode == -signal.SIGKILL
+        operator.on(host, "flock -w 90 /run/plainstack-apply.lock true && flock -w 10 /run/plainstack.lock true")
+        operator.inv("deploy", f"--host={host}")
+        assert operator.on(host, STATE) == whole, f"after step {count}"
+    assert count > 15, "the plan was not what this test is about"

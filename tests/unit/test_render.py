@@ -1,0 +1,141 @@
+"""Templates: what is missing in one is told by its line, and a secret in one makes its file a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+
+from plainstack import render
+from plainstack.errors import InventoryError
+from plainstack.resources import File
+from plainstack.secrets import Secret
+from plainstack.stack import Stack
+
+SECRET = Secret("db", "correct horse")
+Rendering = Callable[..., File]
+
+
+@pytest.fixture
+def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rendering:
+    """Renders a text as templates/app/etc/app.conf.j2."""
+    templates = tmp_path / "templates"
+    (templates / "app/etc").mkdir(parents=True)
+    monkeypatch.setattr(render, "TEMPLATES", templates)
+    for made in (render._plain, render._square):
+        monkeypatch.setattr(made, "loader", jinja2.FileSystemLoader(templates))
+
+    def render_text(text: str, **values: Any) -> File:
+        (templates / "app/etc/app.conf.j2").write_text(text, encoding="utf-8")
+        return render.template("app", "/etc/app.conf", **values)
+
+    return render_text
+
+
+def problem(rendered: Rendering, text: str, **values: Any) -> str:
+    with pytest.raises(InventoryError) as caught:
+        rendered(text, **values)
+    (told,) = caught.value.problems
+    return told
+
+
+def test_a_template_becomes_the_file_at_its_path(rendered: Rendering) -> None:
+    file = rendered(
+        "a = {{ a }}\n{% if a %}\nb\n{% endif %}\n\n", a=1, mode=0o640, owner="app", group="adm", early=True
+    )
+    assert file == File(
+        path="/etc/app.conf", content=b"a = 1\nb\n\n", mode=0o640, owner="app", group="adm", secret=False, early=True
+    )
+
+
+def test_square_brackets_leave_curly_ones_to_others(rendered: Rendering) -> None:
+    assert (
+        rendered("{{ $labels.x }} [[ a ]] [% if a %]yes[% endif %]", a=1, square=True).content
+        == b"{{ $labels.x }} 1 yes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("ok\n\nport = {{ prot }}\n", "templates/app/etc/app.conf.j2:3: 'prot' is undefined"),
+        ("ok\n{% if prot %}{% endif %}\n", "templates/app/etc/app.conf.j2:2: 'prot' is undefined"),
+        (
+            "{{ host.adress }}\n",
+            "templates/app/etc/app.conf.j2:1: 'plainstack.stack.Host object' has no attribute 'adress'",
+        ),
+        ("\n{{ host.public }}\n", "templates/app/etc/app.conf.j2:2: a value is None where a text is printed"),
+        ("\n{{ 1 + 'a' }}\n", "templates/app/etc/app.conf.j2:2: unsupported operand type(s) for +: 'int' and 'str'"),
+        ("\n{{ 1 // 0 }}\n", "templates/app/etc/app.conf.j2:2: integer division or modulo by zero"),
+        ("\n\n{% include 'app/etc/inner.j2' %}\n", "templates/app/etc/inner.j2:2: 'nothing' is undefined"),
+    ],
+)
+def test_what_cannot_be_printed_is_told_with_its_line_and_the_host(
+    rendered: Rendering, stack: Stack, text: str, told: str
+) -> None:
+    (render.TEMPLATES / "app/etc/inner.j2").write_text("\n{{ nothing }}\n", encoding="utf-8")
+    assert problem(rendered, text, host=stack.hosts["db1"]) == f"{told} (host db1)"
+
+
+def test_a_broken_template_is_told_with_its_line(rendered: Rendering) -> None:
+    told = problem(rendered, "a\n{% if a %}\n")
+    assert told.startswith("templates/app/etc/app.conf.j2:2: Unexpected end of template")
+
+
+def test_a_template_and_a_file_that_are_not_there_are_named() -> None:
+    with pytest.raises(InventoryError, match=r"^templates/app/etc/none.j2: no such template$"):
+        render.template("app", "/etc/none")
+    with pytest.raises(InventoryError, match=r"^files/app/etc/none: no such file$"):
+        render.verbatim("app", "/etc/none")
+
+
+def test_a_verbatim_file_is_taken_byte_for_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "FILES", tmp_path)
+    (tmp_path / "app/bin").mkdir(parents=True)
+    (tmp_path / "app/bin/tool").write_bytes(b"{{ not a template }}\xff\r\n")
+    assert render.verbatim("app", "/bin/tool", mode=0o755) == File(
+        path="/bin/tool", content=b"{{ not a template }}\xff\r\n", mode=0o755
+    )
+
+
+def test_a_secret_in_a_template_makes_the_file_a_secret(rendered: Rendering) -> None:
+    assert not rendered("{{ user }}", user="x", mode=0o600, secret=SECRET).secret
+    file = rendered("password = {{ secret }}", secret=SECRET, mode=0o600)
+    assert (file.content, file.secret) == (b"password = correct horse", True)
+    assert not rendered("{{ user }}", user="x").secret, "the next file is judged by itself"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o601, 0o666])
+def test_a_secret_that_everybody_could_read_is_refused(rendered: Rendering, mode: int) -> None:
+    assert problem(rendered, "{{ secret }}", secret=SECRET, mode=mode) == (
+        f"templates/app/etc/app.conf.j2: holds a secret and would have mode {mode:04o}, readable by everybody"
+    )
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "secret | upper",
+        "secret | urlencode",
+        "secret | e",
+        "secret | tojson",
+        "secret | length",
+        "secret | replace('<', '')",
+        "[secret] | map('upper') | join",
+        "[secret] | tojson",
+        "[secret] | join(',')",
+        "secret ~ '!'",
+        "'%s' % secret",
+        "secret + 'x'",
+        "[secret]",
+        "secret.reveal()",
+        "secret._value",
+    ],
+)
+def test_what_is_made_of_a_secret_is_refused_and_not_shown(rendered: Rendering, expression: str) -> None:
+    told = problem(rendered, f"\n{{{{ {expression} }}}}", secret=SECRET, mode=0o600)
+    assert told.startswith("templates/app/etc/app.conf.j2:")
+    assert "correct horse" not in told
