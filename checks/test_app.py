@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from plainstack import release
+from plainstack.release_steps import account, home, settings
 from plainstack.roles import app
 from plainstack.stack import Host, Stack
 
@@ -21,7 +22,7 @@ def test_every_service_is_ready_and_of_the_wanted_release(host: Any, here: Host,
     for name, service in stack.services.items():
         wanted = release.read(stack, name).id
         address = f"http://{here.address}:{service.port}{service.health}"
-        answer = host.run(f"readlink {app.home(name)}/current && curl -sS --max-time 5 --include %s", address)
+        answer = host.run(f"readlink {home(name)}/current && curl -sS --max-time 5 --include %s", address)
         current, _, head = answer.stdout.replace("\r", "").partition("\n")
         assert current == f"releases/{wanted}", f"{name} is at {current}, and the source is {wanted}: inv deploy"
         assert head.startswith("HTTP/1.1 200"), f"{name}: {head[-500:] or answer.stderr}"
@@ -50,9 +51,9 @@ def test_every_service_runs_and_is_not_being_restarted(host: Any, stack: Stack) 
 def test_the_database_has_every_migration_of_the_release(host: Any, stack: Stack) -> None:
     for name in stack.services:
         done = host.run(
-            f"set -a; . {app.settings(name)}; . {app.home(name)}/current/release.env; set +a;"
-            f" cd {app.home(name)}/current/source;"
-            f" runuser -u {app.account(name)} -- ../venv/bin/python -B manage.py migrate --check"
+            f"set -a; . {settings(name)}; . {home(name)}/current/release.env; set +a;"
+            f" cd {home(name)}/current/source;"
+            f" runuser -u {account(name)} -- ../venv/bin/python -B manage.py migrate --check"
         )
         assert done.succeeded, f"{name}: {(done.stdout + done.stderr)[-500:]}"
 

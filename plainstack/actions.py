@@ -19,9 +19,22 @@ class Install:
 
     packages: tuple[str, ...]
     cause: Cause
+    detail: str = ""
 
     def subject(self) -> str:
         return f"install {' '.join(self.packages)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """Remove packages that were declared to go when nobody declares them any more, in the package transaction."""
+
+    packages: tuple[str, ...]
+    cause: Cause = "undeclared"
+    detail: str = "no longer declared"
+
+    def subject(self) -> str:
+        return f"purge {' '.join(self.packages)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +162,28 @@ class Record:
         return "record the state"
 
 
-Action = Install | Put | Remove | Forget | MakeUser | RemoveUser | SetSysctl | UnitAction | DaemonReload | Run | Record
+Action = (
+    Install
+    | Purge
+    | Put
+    | Remove
+    | Forget
+    | MakeUser
+    | RemoveUser
+    | SetSysctl
+    | UnitAction
+    | DaemonReload
+    | Run
+    | Record
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
     """What one exec does for one role on one host, all or nothing.
 
-    `manifest` is the role's manifest after success, `transition` the union with the one before; `stale` are units whose
-    kept stamp is no longer true from the moment the files change.
+    `manifest` is the role's manifest after success, `transition` the union with the one before and with what was there
+    before us; `stale` are units whose kept stamp is not true from the moment the files change, with what is true then.
     """
 
     role: str
@@ -165,15 +191,19 @@ class Transaction:
     validations: tuple[Validation, ...] = ()
     manifest: tuple[Entry, ...] = ()
     transition: tuple[Entry, ...] = ()
-    stale: tuple[str, ...] = ()
+    stale: tuple[tuple[str, str], ...] = ()
     guarded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PackageTransaction:
-    """The one apt transaction of a host, with what must be there before it."""
+    """The one apt transaction of a host, with what must be there before it.
+
+    Those of `install` that somebody removed are in `removed` too.
+    """
 
     install: tuple[str, ...]
+    removed: tuple[str, ...] = ()
     purge: tuple[str, ...] = ()
     early: tuple[File, ...] = ()
     preseeds: tuple[Preseed, ...] = ()
@@ -193,8 +223,14 @@ class HostPlan:
 
     def actions(self) -> Iterator[tuple[str, Action]]:
         """All actions with their role; the package transaction comes first."""
-        if self.packages and self.packages.install:
-            yield "packages", Install(self.packages.install, "new")
+        if self.packages:
+            new = tuple(name for name in self.packages.install if name not in self.packages.removed)
+            if new:
+                yield "packages", Install(new, "new")
+            if self.packages.removed:
+                yield "packages", Install(self.packages.removed, "drift", "was removed")
+            if self.packages.purge:
+                yield "packages", Purge(self.packages.purge)
         for transaction in self.transactions:
             for action in transaction.actions:
                 yield transaction.role, action

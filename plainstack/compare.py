@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from plainstack.actions import Action, Cause, Forget, MakeUser, Put, Remove, RemoveUser, SetSysctl, UnitAction
 from plainstack.observed import Entry, Observed, PathState, UnitState
@@ -51,6 +51,16 @@ def cause_of(key: str, ours: Mapping[str, Sequence[Entry]], seen: str, wanted: s
     return "interrupted" if len(states) > 1 else "changed"
 
 
+def outside_cause(key: str, ours: Mapping[str, Sequence[Entry]], wanted: str) -> Cause:
+    """The cause of a difference in something whose manifest state says what was wanted of it."""
+    states = {entry.state for entry in ours.get(key, ())}
+    if not states:
+        return "new"
+    if len(states) > 1:
+        return "interrupted"
+    return "drift" if wanted in states else "changed"
+
+
 def path_actions(
     item: File | Directory | Link, ours: Mapping[str, Sequence[Entry]], observed: Observed
 ) -> list[Action]:
@@ -78,8 +88,9 @@ def path_actions(
 def user_actions(user: User, ours: Mapping[str, Sequence[Entry]], observed: Observed) -> list[Action]:
     """Create or change an account that is not as wanted."""
     seen = observed.users.get(user.name)
+    cause = outside_cause(user.key, ours, _user_state(user, ours, observed))
     if seen is None:
-        return [MakeUser(user, create=True, cause="drift" if user.key in ours else "new", detail="missing")]
+        return [MakeUser(user, create=True, cause=cause, detail="missing")]
     lacking = set(user.groups) - set(seen.groups)
     differing = [
         name
@@ -92,8 +103,20 @@ def user_actions(user: User, ours: Mapping[str, Sequence[Entry]], observed: Obse
     ]
     if not differing:
         return []
-    cause: Cause = "drift" if user.key in ours else "changed"
+    cause = "changed" if cause == "new" else cause
     return [MakeUser(user, create=False, cause=cause, detail=f"{', '.join(differing)} differ")]
+
+
+def _user_state(user: User, ours: Mapping[str, Sequence[Entry]], observed: Observed) -> str:
+    """An account that was there before us is used, and never removed."""
+    made = [entry.state.split(" ")[0] for entry in ours.get(user.key, ()) if entry.who != FOUND]
+    origin = made[0] if made else ("found" if user.name in observed.users else "created")
+    return f"{origin} {user.home} {user.shell} {','.join(user.groups)}"
+
+
+def unit_state(unit: Unit) -> str:
+    """A wanted unit's state, in the form that the manifest keeps."""
+    return f"{'enabled' if unit.enabled else 'disabled'},{'running' if unit.running else 'stopped'}"
 
 
 def sysctl_actions(item: Sysctl, ours: Mapping[str, Sequence[Entry]], observed: Observed) -> list[Action]:
@@ -101,8 +124,8 @@ def sysctl_actions(item: Sysctl, ours: Mapping[str, Sequence[Entry]], observed: 
     seen = observed.sysctls.get(item.name)
     if seen == item.value:
         return []
-    states = {entry.state.partition(" was ")[0] for entry in ours.get(item.key, ())}
-    cause: Cause = "drift" if item.value in states else ("changed" if states else "new")
+    same = [replace(entry, state=entry.state.partition(" was ")[0]) for entry in ours.get(item.key, ())]
+    cause = outside_cause(item.key, {item.key: same} if same else {}, item.value)
     return [SetSysctl(item.name, item.value, cause, f"is {seen}")]
 
 
@@ -127,13 +150,14 @@ def removals(ours: Mapping[str, Sequence[Entry]], declared: set[str], observed: 
             if observed.sysctls.get(entry.name) != before:
                 actions.append(SetSysctl(entry.name, before, "undeclared", "no longer declared; back to what it was"))
         elif entry.kind == "user":
-            if entry.state == "created" and entry.name in observed.users:
+            if entry.state.split(" ")[0] == "created" and entry.name in observed.users:
                 actions.append(RemoveUser(entry.name))
         elif entry.kind in ("file", "link", "directory"):
             found = observed.paths.get(entry.name)
             if found is None:
                 continue
-            if entry.who != FOUND and (entry.kind == "directory" or seen_state(found) in {e.state for e in entries}):
+            left = {one.state for one in entries if one.who != FOUND}
+            if left and (entry.kind == found.kind == "directory" or seen_state(found) in left):
                 actions.append(Remove(entry.name, entry.kind, "undeclared", "no longer declared"))
             else:
                 actions.append(Forget(entry, "no longer declared, and not as Plainstack left it"))
@@ -156,11 +180,9 @@ def manifest_entries(
         if isinstance(item, File | Directory | Link):
             state = state_of(item)
         elif isinstance(item, Unit):
-            state = f"{'enabled' if item.enabled else 'disabled'},{'running' if item.running else 'stopped'}"
+            state = unit_state(item)
         elif isinstance(item, User):
-            # An account that was there before us is used, and never removed.
-            before = [entry.state for entry in ours.get(item.key, ())]
-            state = before[0] if before else ("found" if item.name in observed.users else "created")
+            state = _user_state(item, ours, observed)
         elif isinstance(item, Sysctl):
             was = [entry.state.partition(" was ")[2] for entry in ours.get(item.key, ())]
             state = f"{item.value} was {was[0] if was else observed.sysctls.get(item.name, '')}"
@@ -180,3 +202,26 @@ def manifest_entries(
 
 def _runs_already(unit: UnitState | None) -> bool:
     return unit is not None and unit.active == "active" and unit.file not in ("", "disabled", "masked")
+
+
+def entries_before(
+    entries: Iterable[Entry], ours: Mapping[str, Sequence[Entry]], observed: Observed
+) -> Iterator[Entry]:
+    """What there was before us of the things that become ours: a run that is killed half way leaves some of it so."""
+    for entry in entries:
+        if entry.key in ours:
+            continue
+        if entry.kind in ("file", "directory", "link"):
+            state = seen_state(observed.paths.get(entry.name))
+        elif entry.kind == "user":
+            state = "found" if entry.name in observed.users else "absent"
+        elif entry.kind == "unit":
+            seen = observed.units.get(entry.name, UnitState())
+            state = unit_state(Unit(name=entry.name, enabled=seen.file == "enabled", running=seen.active == "active"))
+        elif entry.kind == "sysctl":
+            value = observed.sysctls.get(entry.name, "")
+            state = f"{value} was {value}"
+        else:
+            continue
+        if state != entry.state:
+            yield replace(entry, state=state, who=FOUND)

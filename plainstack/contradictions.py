@@ -39,6 +39,10 @@ def shared_addresses(machines: Iterable[Machine]) -> Iterator[tuple[Loc, str]]:
             seen.setdefault(address, loc[-1])
 
 
+# Its account is app-NAME, and account names have at most 32 characters (useradd).
+LONGEST_SERVICE = 28
+
+
 def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
     """Where, and what is wrong: everything that a valid inventory can still get wrong."""
     machines = [*_machines(stack)]
@@ -62,6 +66,9 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
             yield ("hosts", name), f"hosts.{name}: a host cannot be called {name}; the name has another meaning"
         if len(set(host.roles)) != len(host.roles):
             yield ("hosts", name, "roles"), f"hosts.{name}.roles: a role is given twice"
+    if len(stack.with_role("backup")) > 1:
+        second = stack.with_role("backup")[1].name
+        yield ("hosts", second, "roles"), f"hosts.{second}.roles: only one host can have the role backup"
     if stack.with_role("db") and stack.database is None:
         yield (), "database: is missing; a host has the role db (write: database: {name: NAME})"
     if stack.with_role("app") and not stack.services:
@@ -71,6 +78,8 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
     for name, service in stack.services.items():
         if not stack.file(service.source).is_dir():
             yield ("services", name, "source"), f"services.{name}.source: no such folder: {service.source}"
+        if len(name) > LONGEST_SERVICE:
+            yield ("services", name), f"services.{name}: a service's name has at most {LONGEST_SERVICE} characters"
         if service.port in ports:
             yield ("services", name, "port"), f"services.{name}.port: {service.port} is taken by {ports[service.port]}"
         ports.setdefault(service.port, name)
@@ -78,6 +87,7 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
             yield ("services", name), f"services.{name}.path: {service.path} is already served by {paths[service.path]}"
         paths.setdefault(service.path, name)
     yield from _entrance(stack)
+    yield from _recipients(stack)
     if virtual is not None:
         for host in stack.with_role("balancer"):
             if host.public is None:
@@ -106,3 +116,19 @@ def _entrance(stack: Stack) -> Iterator[tuple[Loc, str]]:
             )
         for key, problem in pki.given_problems(stack, balancer.tls):
             yield ("balancer", "tls", key), f"balancer.tls.{key}: {problem}"
+
+
+def _recipients(stack: Stack) -> Iterator[tuple[Loc, str]]:
+    """Keys that the secrets cannot be encrypted to; never quoted, one may be a private key."""
+    if not stack.secrets.recipients:
+        return
+    from plainstack import age
+
+    seen: dict[str, int] = {}
+    for number, recipient in enumerate(stack.secrets.recipients):
+        loc = ("secrets", "recipients", number)
+        if problem := age.problem_of(recipient):
+            yield loc, f"{dotted(loc)}: {problem}"
+        first = seen.setdefault(age.key_of(recipient), number)
+        if first != number:
+            yield loc, f"{dotted(loc)}: the same key as {dotted((*loc[:2], first))}"

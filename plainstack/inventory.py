@@ -157,7 +157,9 @@ def _explain(error: ValidationError, lines: dict[Loc, int]) -> Iterator[tuple[in
             expected.setdefault(loc, {})[_expectation(kind, item["msg"], context, loc)] = None
             given[loc] = item["input"]
     for loc, phrases in expected.items():
-        yield _line(loc, lines), f"{dotted(loc)}: must be {' or '.join(phrases)} (given: {given[loc]!r})"
+        # A private key may have been pasted among the recipients.
+        shown = "" if loc[0] == "secrets" else f" (given: {given[loc]!r})"
+        yield _line(loc, lines), f"{dotted(loc)}: must be {' or '.join(phrases)}{shown}"
 
 
 def _place(raw: Loc, kind: str, lines: dict[Loc, int]) -> tuple[Loc, bool]:

@@ -79,17 +79,18 @@ def trust(inventory: str, *, yes: bool) -> None:
     """inv trust"""
     console = Console()
     with told(console):
-        from plainstack.trust import changes, pin
+        from plainstack.trust import changes, gateway_changes, pin
 
         stack = load(inventory)
-        found = changes(stack)
-        for name, error in found.failed.items():
-            console.error(f"{name}: {error}")
-        for change in found.changes:
-            console.line(change.told(), "bold red" if change.old else "")
-        if found.changes and not yes and console.ask(f"pin these {len(found.changes)} keys? [y/N] ") != "y":
-            raise Refused("nothing was pinned")
-        pin(stack, found.changes)
+        for ask in (gateway_changes, changes):
+            found = ask(stack)
+            for name, error in found.failed.items():
+                console.error(f"{name}: {error}")
+            for change in found.changes:
+                console.line(change.told(), "bold red" if change.old else "")
+            if found.changes and not yes and console.ask(f"pin these {len(found.changes)} keys? [y/N] ") != "y":
+                raise Refused("not pinned; answer y, or use --yes in a script")
+            pin(stack, found.changes)
         console.line(f"{len(found.changes)} keys pinned, {found.unchanged} were already")
     if found.failed:
         raise Exit(code=1)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from plainstack.actions import Action, HostPlan, PackageTransaction, Put, Record, Remove, Run, Transaction, UnitAction
 from plainstack.compare import (
     Stamp,
+    entries_before,
     manifest_entries,
     path_actions,
     removals,
@@ -16,7 +17,7 @@ from plainstack.compare import (
     sysctl_actions,
     user_actions,
 )
-from plainstack.observed import Entry, Observed
+from plainstack.observed import Entry, Observed, PathState
 from plainstack.resources import (
     Absent,
     Command,
@@ -31,10 +32,14 @@ from plainstack.resources import (
     User,
     Validation,
 )
-from plainstack.stamps import inputs
+from plainstack.stamps import DAEMON_RELOAD, inputs, is_unit_file, stamp_without
 from plainstack.unit_plan import daemon_reload, unit_actions
 
 __all__ = ["Desired", "Stamp", "plan", "state_of"]
+
+_FOLDER = PathState("directory", 0o755, "root", "root")
+# Within one role: an account before what it owns, a folder before what lies in it.
+_ORDER = (User, Directory, File, Link, Absent, Sysctl)
 
 Desired = Mapping[str, Sequence[Resource]]
 """What every role of one host wants, in the order the roles are applied."""
@@ -55,23 +60,25 @@ def plan(host: str, desired: Desired, observed: Observed, stamp: Stamp, scope: I
     if observed.leftovers and not observed.guard_pending and not done and transactions:
         cleaning = Record(detail="an interrupted run left its staging behind")
         done = [replace(transactions[0], actions=(cleaning,))]
-    return HostPlan(host=host, packages=_packages(chosen, observed), transactions=tuple(done))
+    return HostPlan(host=host, packages=_packages(chosen, lost, observed), transactions=tuple(done))
 
 
-def _packages(desired: Desired, observed: Observed) -> PackageTransaction | None:
+def _packages(desired: Desired, lost: Sequence[str], observed: Observed) -> PackageTransaction | None:
     wanted = [item for resources in desired.values() for item in resources]
     names = dict.fromkeys(item.name for item in wanted if isinstance(item, Package))
     missing = tuple(name for name in names if name not in observed.packages)
-    purge = tuple(
-        entry.name
+    ours = [
+        entry
         for role, entries in observed.manifest.items()
         for entry in entries
-        if entry.kind == "package" and entry.state == "purge" and role in desired and entry.name not in names
-    )
+        if entry.kind == "package" and (role in desired or role in lost)
+    ]
+    purge = tuple(dict.fromkeys(entry.name for entry in ours if entry.state == "purge" and entry.name not in names))
     if not missing and not purge:
         return None
     return PackageTransaction(
         install=missing,
+        removed=tuple(name for name in missing if any(entry.name == name for entry in ours)),
         purge=purge,
         early=tuple(item for item in wanted if isinstance(item, File) and item.early),
         preseeds=tuple(item for item in wanted if isinstance(item, Preseed) and item.package in missing),
@@ -84,7 +91,8 @@ def _rewritten(desired: Desired, observed: Observed) -> frozenset[str]:
         item.path
         for resources in desired.values()
         for item in resources
-        if isinstance(item, File | Link) and state_of(item) != seen_state(observed.paths.get(item.path))
+        if (isinstance(item, File | Link) and state_of(item) != seen_state(observed.paths.get(item.path)))
+        or (isinstance(item, Absent) and observed.paths.get(item.path, _FOLDER).kind != "directory")
     )
 
 
@@ -112,7 +120,7 @@ def _transaction(
     everything = [item for resources in desired.values() for item in resources]
     actions: list[Action] = []
     actions += removals(ours, {item.key for item in everything}, observed)
-    for item in wanted:
+    for item in sorted(wanted, key=lambda item: _ORDER.index(type(item)) if isinstance(item, _ORDER) else len(_ORDER)):
         if isinstance(item, User):
             actions += user_actions(item, ours, observed)
         elif isinstance(item, File | Directory | Link):
@@ -132,13 +140,14 @@ def _transaction(
     entries = tuple(manifest_entries(wanted, ours, observed, stamp))
     if not actions and {(e.key, e.state) for e in entries} != {(e.key, e.state) for es in ours.values() for e in es}:
         actions.append(Record())
-    stale = tuple(
-        sorted(
-            unit.name
-            for unit in everything
-            if isinstance(unit, Unit) and unit.name in observed.stamps and inputs(unit, everything) & touched
-        )
-    )
+    before = entries_before(entries, ours, observed)
+    stale = {
+        unit.name: stamp_without(unit, everything, touched, observed.stamps[unit.name])
+        for unit in everything
+        if isinstance(unit, Unit) and unit.name in observed.stamps and inputs(unit, everything) & touched
+    }
+    if any(is_unit_file(path) for path in touched):
+        stale[f"{DAEMON_RELOAD}.{role}"] = "?"
     return Transaction(
         role=role,
         actions=tuple(actions),
@@ -148,8 +157,8 @@ def _transaction(
             if isinstance(item, Validation) and any(path.startswith(item.reads) for path in touched)
         ),
         manifest=entries,
-        transition=tuple(dict.fromkeys([*(e for es in ours.values() for e in es), *entries])),
-        stale=stale,
+        transition=tuple(dict.fromkeys([*before, *(entry for same in ours.values() for entry in same), *entries])),
+        stale=tuple(sorted(stale.items())),
         guarded=any(
             isinstance(action, UnitAction) and action.unit.guarded and action.verb in ("start", "restart", "reload")
             for action in actions

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import getpass
-import os
 import secrets
-import shlex
 import socket
 import subprocess
 import time
@@ -17,10 +15,10 @@ from threading import Event
 from typing import Protocol
 
 from plainstack.actions import HostPlan, Run, Transaction
-from plainstack.errors import HostFailed, Refused
+from plainstack.errors import HostFailed, PlainstackError, Refused
 from plainstack.observed import Observed
 from plainstack.plan import Stamp, plan
-from plainstack.probe import LOCK, STATE, parse
+from plainstack.probe import parse
 from plainstack.ssh import Session, Sessions
 from plainstack.stack import Stack
 
@@ -30,13 +28,13 @@ GUARD_WAIT = 60
 class Listener(Protocol):
     """What a run tells while it works."""
 
-    def step(self, host: str, stage: str, step: str) -> None:
+    def step(self, host: str, stage: str, step: str, /) -> None:
         """A step of a stage begins on a host."""
 
-    def ended(self, host: str, stage: str, seconds: float, error: str) -> None:
+    def ended(self, host: str, stage: str, seconds: float, error: str, /) -> None:
         """A stage ended on a host; `error` is empty when it went well."""
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, /) -> None:
         """Something a person should know that belongs to no step."""
 
 
@@ -67,15 +65,16 @@ class Runner:
         self._connecting: dict[str, Future[Session]] = {
             name: self._pool.submit(self.sessions.to, name) for name in hosts
         }
+        self.notes: list[str] = []
         self._load()
 
     def _load(self) -> None:
-        from plainstack import desired, secrets
+        from plainstack import desired, vault_store
         from plainstack.roles import registry
 
         self.roles = registry()
         names = [name for role in self.roles.values() for name in role.passwords]
-        self.vault = secrets.load(self.stack, names, datetime.now(UTC))
+        self.vault = vault_store.load(self.stack, names, datetime.now(UTC), self.notes.append)
         self.desired = desired.assemble(self.stack, self.vault, self.roles, self.hosts)
         self.scope = desired.scope(self.roles, self.chosen)
         self.probes = {
@@ -93,6 +92,8 @@ class Runner:
     def observe(self, listener: Listener | None = None) -> View:
         """Probe every host at once: one connection and one exec each."""
         view = View()
+        while listener and self.notes:
+            listener.note(self.notes.pop(0))
         futures = {name: self._pool.submit(self._probe, name, listener) for name in self.hosts}
         for name, future in futures.items():
             try:
@@ -205,27 +206,17 @@ class Deployment:
         return Stamp(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), who(), commit(self.runner.stack))
 
     def _lock(self, stamp: Stamp) -> list[Callable[[], None]]:
-        """Hold the lock of every host that will change, all or none; the channel that holds it dies with this run."""
-        from plainstack.ssh import fan_out
+        """Hold the lock of every host that will change, all or none."""
+        from plainstack import lock
 
-        holder = f"{stamp.who} (pid {os.getpid()}) since {stamp.when}: {self.command}"
-        # The subshell's input is the channel: when it ends, however it ends, so does the lock.
-        text = (
-            f'exec 9>>{LOCK}; if flock -n 9; then printf "%s\\n" "$1" >{LOCK};'
-            f' echo "locked $(cat {STATE}/generation 2>/dev/null)"; cat >/dev/null; : >{LOCK};'
-            f' else echo "held $(cat {LOCK})"; exit 75; fi'
-        )
-        line = f"sh -c {shlex.quote(text)} - {shlex.quote(holder)}"
-        held = fan_out(self.view.pending, lambda name: self.runner.sessions.to(name).hold(line))
-        releases = [answer[1] for answer in held.values() if not isinstance(answer, HostFailed)]
-        problems = []
-        for name, answer in held.items():
-            if isinstance(answer, HostFailed):
-                problems.append(str(answer))
-            elif answer[0].startswith("held "):
-                problems.append(f"{name}: another run is at work: {answer[0].removeprefix('held ')}")
-            elif answer[0].removeprefix("locked").strip() != self.view.observed[name].generation:
-                problems.append(f"{name}: another run changed this host since the plan was made; run again")
+        told = lock.holder(stamp.who, stamp.when, self.command)
+        held, problems = lock.hold(self.view.pending, self.runner.sessions.to, told)
+        problems += [
+            f"{name}: another run changed this host since the plan was made; run again"
+            for name, mine in held.items()
+            if mine.generation != self.view.observed[name].generation
+        ]
+        releases = [mine.release for mine in held.values()]
         if problems:
             for release in releases:
                 release()
@@ -268,11 +259,16 @@ class Deployment:
         def report(text: str) -> None:
             self.listener.step(host, stage, text)
 
-        return {
-            action.command.name: resolve(action.command.payload, cache, report)
-            for action in work.actions
-            if isinstance(action, Run) and action.command.payload
-        }
+        arch = self.view.observed[host].facts.get("arch") or "x86_64"
+        try:
+            return {
+                action.command.name: resolve(action.command.payload, cache, report, arch)
+                for action in work.actions
+                if isinstance(action, Run) and action.command.payload
+            }
+        except PlainstackError as error:
+            reason, *more = str(error).splitlines()
+            raise HostFailed(host, stage, reason, [line.strip() for line in more]) from None
 
 
 def who() -> str:

@@ -93,8 +93,8 @@ def transaction(
         bundle.lines.append("GUARDED=yes")
         bundle.step("arm the lock-out guard", "arm", str(GUARD_SECONDS))
     _kernel_state(work.actions, bundle)
-    for unit in work.stale:
-        bundle.step(f"mark {unit} as not loaded", "forget_stamp", unit)
+    for unit, stamp in work.stale:
+        bundle.step(f"mark {unit} as not loaded", "keep_stamp", unit, stamp)
     for action in work.actions:
         _act(action, numbers[id(action)], bundle, work.role, payloads)
     bundle.file("manifest.new", _manifest(work.manifest))

@@ -24,6 +24,9 @@ Result = TypeVar("Result")
 # Unacknowledged data for this long means that the host or the way to it is gone (ms, see tcp(7) TCP_USER_TIMEOUT).
 DEAD_AFTER = 15_000
 KEEPALIVE = 5
+# A silent exec is asked after this many seconds whether its host is still there, and has that many to answer.
+ASK_AFTER = 8
+PATIENCE = 10
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class Session:
         channel.settimeout(1.0)
         out = bytearray()
         told = 0
+        heard = time.monotonic()
         while True:
             try:
                 data = channel.recv(65536)
@@ -107,11 +111,16 @@ class Session:
                 transport = channel.get_transport()
                 if not transport.is_active():
                     raise OSError("no answer to keepalives") from None
+                if time.monotonic() - heard > ASK_AFTER:
+                    if not _answers(transport):
+                        raise OSError(f"no answer for {ASK_AFTER + PATIENCE} s") from None
+                    heard = time.monotonic()
                 if time.monotonic() > deadline:
                     raise HostFailed(self.host, step, "no end within the time-out", _tail(out)) from None
                 continue
             if not data:
                 break
+            heard = time.monotonic()
             out += data
             if on_line:
                 end = out.rfind(b"\n") + 1
@@ -166,6 +175,18 @@ class Session:
             self._connection.close()
 
 
+def _answers(transport: paramiko.Transport) -> bool:
+    """Whether the host's sshd still answers; behind a jump host our own TCP connection cannot tell."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        transport.global_request("alive@plainstack", wait=True)
+        answered.set()
+
+    threading.Thread(target=ask, daemon=True).start()
+    return answered.wait(PATIENCE) and transport.is_active()
+
+
 def _tail(data: bytes | bytearray) -> list[str]:
     return bytes(data).decode(errors="replace").splitlines()[-10:]
 
@@ -208,16 +229,28 @@ class Sessions:
         """The key a host offers now, without logging in; for pinning it."""
         host = self.stack.hosts[name]
         try:
-            transport = paramiko.Transport(self._socket(host))
-            try:
-                # An ed25519 key is what Debian's sshd has and what the pins are for.
-                transport.get_security_options().key_types = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
-                transport.start_client(timeout=self.stack.ssh.connect_timeout)
-                return transport.get_remote_server_key()
-            finally:
-                transport.close()
+            return self._offered_key(self._socket(host))
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise HostFailed(name, "connect", explain(error, host, self.stack)) from None
+
+    def gateway_key(self, gateway: str) -> tuple[str, int, paramiko.PKey]:
+        """The address, port and offered key of a jump host; for pinning it."""
+        connection = Connection(gateway, config=self._config)
+        try:
+            there = socket.create_connection((connection.host, connection.port), self.stack.ssh.connect_timeout)
+            return connection.host, connection.port, self._offered_key(there)
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise HostFailed(gateway, "connect", explain(error, None, self.stack)) from None
+
+    def _offered_key(self, sock: socket.socket | paramiko.Channel) -> paramiko.PKey:
+        transport = paramiko.Transport(sock)
+        try:
+            # An ed25519 key is what Debian's sshd has and what the pins are for.
+            transport.get_security_options().key_types = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
+            transport.start_client(timeout=self.stack.ssh.connect_timeout)
+            return transport.get_remote_server_key()
+        finally:
+            transport.close()
 
     def forget(self, name: str) -> None:
         """Close the kept session of a host, so that the next use opens a new one."""

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-from plainstack.resources import File, Link, Resource, Unit
+from plainstack.resources import Absent, File, Link, Resource, Unit
 
 DAEMON_RELOAD = "daemon-reload"
 _UNIT_FOLDER = "/etc/systemd/system/"
@@ -21,7 +21,7 @@ def inputs(unit: Unit, managed: Sequence[Resource], *, reload: bool = True) -> f
     """The managed paths that a unit is loaded from; without `reload`, those that only a restart makes it read."""
     named = [*unit.restart_on, *(unit.reload_on if reload else ())]
     return frozenset(
-        item.path for item in managed if isinstance(item, File | Link) and _is_input(item.path, named, unit)
+        item.path for item in managed if isinstance(item, File | Link | Absent) and _is_input(item.path, named, unit)
     )
 
 
@@ -47,6 +47,16 @@ def unit_stamp(unit: Unit, managed: Sequence[Resource]) -> str:
     return "" if not restart and not reload else f"{restart or '-'} {reload or '-'}"
 
 
+def stamp_without(unit: Unit, managed: Sequence[Resource], touched: set[str], kept: str) -> str:
+    """What is still true of a kept stamp when these paths have changed and the unit has not been told yet.
+
+    A unit that owes a reload only must not be restarted for it by the run after an interrupted one.
+    """
+    if inputs(unit, managed, reload=False) & touched:
+        return ""
+    return f"{kept.partition(' ')[0]} ?"
+
+
 def reloads(managed: Sequence[Resource]) -> str:
     """The hash of all unit files of a role: what systemd itself should have loaded."""
     return _hash(
@@ -62,4 +72,6 @@ def _hash(named: Sequence[str], paths: frozenset[str], managed: Sequence[Resourc
             lines.append(f"{item.path} {item.sha256} {item.mode:04o} {item.owner}:{item.group}")
         elif isinstance(item, Link) and item.path in paths:
             lines.append(f"{item.path} -> {item.target}")
+        elif isinstance(item, Absent) and item.path in paths:
+            lines.append(f"{item.path} absent")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:24] if lines else ""

@@ -10,7 +10,6 @@ from plainstack.observed import Observed
 from plainstack.run import View
 from plainstack.stack import Host, Stack
 
-OLD_BACKUP = 26 * 3600
 HEADER = ("host", "address", "roles", "units", "database", "virtual address", "last backup")
 
 
@@ -40,7 +39,7 @@ def rows(stack: Stack, view: View, now: float) -> list[Row]:
         else:
             seen = view.observed[name]
             _units(row, seen)
-            _backup(row, host, seen.facts, now)
+            _backup(row, host, seen.facts, now, stack.backup.max_age_hours * 3600)
             if "vip" in seen.facts:
                 row.virtual_address = "holds it" if seen.facts["vip"] == "yes" else "-"
             if seen.lock:
@@ -61,7 +60,7 @@ def _units(row: Row, seen: Observed) -> None:
     row.problems += [f"{name} is {seen.units[name].active if name in seen.units else 'missing'}" for name in down]
 
 
-def _backup(row: Row, host: Host, facts: Mapping[str, str], now: float) -> None:
+def _backup(row: Row, host: Host, facts: Mapping[str, str], now: float, oldest: int) -> None:
     if "backup" not in host.roles:
         return
     at = float(facts.get("backup_at") or 0)
@@ -70,7 +69,7 @@ def _backup(row: Row, host: Host, facts: Mapping[str, str], now: float) -> None:
         row.problems.append("there is no usable backup; take one: inv backup-now")
         return
     row.last_backup = f"{duration(now - at)} ago"
-    if now - at > OLD_BACKUP:
+    if now - at > oldest:
         row.problems.append(f"the last usable backup is {duration(now - at)} old")
 
 

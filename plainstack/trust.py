@@ -46,22 +46,36 @@ def entry_name(address: str, port: int) -> str:
 
 def changes(stack: Stack) -> Found:
     """Ask every host for its key, without logging in."""
-    pins = paramiko.HostKeys(str(known_hosts(stack))) if known_hosts(stack).exists() else paramiko.HostKeys()
+    found = Found()
     with Sessions(stack) as sessions:
         offered = fan_out(stack.hosts, sessions.host_key)
-    found = Found()
     for name, key in offered.items():
         if isinstance(key, HostFailed):
             found.failed[name] = key.reason
-            continue
-        entry = entry_name(str(stack.hosts[name].address), stack.ssh.port)
-        pinned = pins.lookup(entry)
-        old = next(iter(pinned.values())) if pinned else None
-        if old is not None and old.asbytes() == key.asbytes():
-            found.unchanged += 1
         else:
-            found.changes.append(Change(name, entry, key, old))
+            _compare(stack, found, name, entry_name(str(stack.hosts[name].address), stack.ssh.port), key)
     return found
+
+
+def gateway_changes(stack: Stack) -> Found:
+    """The same for the jump host, which must be pinned before the hosts behind it can be asked."""
+    found = Found()
+    if stack.ssh.gateway is None or stack.in_lab:
+        return found
+    with Sessions(stack) as sessions:
+        address, port, key = sessions.gateway_key(stack.ssh.gateway)
+    _compare(stack, found, stack.ssh.gateway, entry_name(address, port), key)
+    return found
+
+
+def _compare(stack: Stack, found: Found, name: str, entry: str, key: paramiko.PKey) -> None:
+    pins = paramiko.HostKeys(str(known_hosts(stack))) if known_hosts(stack).exists() else paramiko.HostKeys()
+    pinned = pins.lookup(entry)
+    old = next(iter(pinned.values())) if pinned else None
+    if old is not None and old.asbytes() == key.asbytes():
+        found.unchanged += 1
+    else:
+        found.changes.append(Change(name, entry, key, old))
 
 
 def pin(stack: Stack, wanted: list[Change]) -> None:

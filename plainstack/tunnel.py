@@ -25,6 +25,7 @@ class Target:
     address: str
     port: int
     path: str = "/"
+    preferred: int = 0
 
 
 def targets(stack: Stack) -> list[Target]:
@@ -33,10 +34,10 @@ def targets(stack: Stack) -> list[Target]:
     balancers = stack.with_role("balancer")
     if balancers:
         address = stack.balancer.virtual_address or balancers[0].address
-        found.append(Target("site", "https", balancers[0].name, str(address), 443))
+        found.append(Target("site", "https", balancers[0].name, str(address), 443, preferred=8443))
     for host in stack.with_role("monitoring")[:1]:
-        found.append(Target("Prometheus", "http", host.name, "127.0.0.1", 9090, "/classic/targets"))
-        found.append(Target("Alertmanager", "http", host.name, "127.0.0.1", 9093, "/api/v2/alerts"))
+        found.append(Target("Prometheus", "http", host.name, "127.0.0.1", 9090, "/classic/targets", 9090))
+        found.append(Target("Alertmanager", "http", host.name, "127.0.0.1", 9093, "/api/v2/alerts", 9093))
     if not found:
         raise Refused("this stack has no web page: no host has the role balancer or monitoring")
     return found
@@ -47,7 +48,7 @@ def serve(sessions: Sessions, wanted: list[Target], tell: Callable[[str], None])
     listeners = []
     for target in wanted:
         sessions.to(target.via)
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = _listen(target.preferred)
         listeners.append(listener)
         threading.Thread(target=_accept, args=(listener, sessions, target, tell), daemon=True).start()
         tell(f"{target.name:<13} {target.scheme}://127.0.0.1:{listener.getsockname()[1]}{target.path}")
@@ -59,6 +60,14 @@ def serve(sessions: Sessions, wanted: list[Target], tell: Callable[[str], None])
     finally:
         for listener in listeners:
             listener.close()
+
+
+def _listen(preferred: int) -> socket.socket:
+    """The page's usual port, which links in alerts name, or any free one."""
+    try:
+        return socket.create_server(("127.0.0.1", preferred))
+    except OSError:
+        return socket.create_server(("127.0.0.1", 0))
 
 
 def _accept(listener: socket.socket, sessions: Sessions, target: Target, tell: Callable[[str], None]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from plainstack.actions import Action, Cause, DaemonReload, UnitAction
+from plainstack.actions import Action, DaemonReload, UnitAction
+from plainstack.compare import outside_cause, unit_state
 from plainstack.observed import Entry, Observed, UnitState
 from plainstack.resources import Resource, Unit
 from plainstack.stamps import DAEMON_RELOAD, inputs, is_unit_file, reloads, unit_stamp
@@ -31,11 +32,10 @@ def unit_actions(
     seen = observed.units.get(unit.name, UnitState())
     wanted = unit_stamp(unit, everything)
     kept = observed.stamps.get(unit.name, "")
-    known = unit.key in ours
-    outside: Cause = "drift" if known else "new"
+    outside = outside_cause(unit.key, ours, unit_state(unit))
     actions: list[Action] = []
     enabled = seen.file not in ("disabled", "masked", "masked-runtime", "")
-    if unit.enabled and not enabled and seen.file != "generated":
+    if unit.enabled and not enabled:
         actions.append(UnitAction("enable", unit, outside, f"is {seen.file or 'unknown'}"))
     if not unit.enabled and seen.file in ("enabled", "enabled-runtime"):
         actions.append(UnitAction("disable", unit, outside, "is enabled"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,6 +11,9 @@ from plainstack.secrets import Secret, Vault, scram_verifier
 from plainstack.stack import Stack
 
 OWNER = "app"
+# The accounts that the applications log in as, in turn: PostgreSQL knows one password a role, and while it is replaced
+# the old one must go on to work until the last application has the new one. Both act as the owner.
+LOGINS = ("app_a", "app_b")
 BARMAN_SLOT = "barman"
 
 _REWIND = (
@@ -29,18 +32,37 @@ _BACKUP = (
 
 @dataclass(frozen=True)
 class DatabaseRole:
-    """A role that may log in; without a `verifier` it can only do so by peer authentication."""
+    """A role of the cluster; without a `verifier` it can log in by peer authentication at most.
+
+    A session of a role that `acts_as` another one has that one's rights, and what it makes is owned by that one.
+    """
 
     name: str
     verifier: Secret | None
     replication: bool = False
     member_of: tuple[str, ...] = ()
     execute: tuple[str, ...] = ()
+    login: bool = True
+    acts_as: str = ""
 
 
 def password_name(role: str) -> str:
     """The name under which a role's password is in the vault."""
     return f"postgres/{role}"
+
+
+def login(vault: Vault) -> str:
+    """The account whose turn it is: the one that the applications log in as from now on."""
+    return LOGINS[vault.turns.get(password_name(OWNER), 0) % len(LOGINS)]
+
+
+def _logins(vault: Vault) -> Iterator[DatabaseRole]:
+    """Both accounts; the other one keeps the password before only as long as somebody may still use it."""
+    before = vault.previous.get(password_name(OWNER))
+    for name in LOGINS:
+        password = vault.password(password_name(OWNER)) if name == login(vault) else before
+        verifier = _verifier(password) if password else None
+        yield DatabaseRole(name, verifier, member_of=(OWNER,), acts_as=OWNER)
 
 
 def roles(stack: Stack, vault: Vault) -> tuple[DatabaseRole, ...]:
@@ -52,7 +74,8 @@ def roles(stack: Stack, vault: Vault) -> tuple[DatabaseRole, ...]:
     wanted = [
         DatabaseRole("replicator", verifier("replicator"), replication=True),
         DatabaseRole("rewinder", verifier("rewinder"), execute=_REWIND),
-        DatabaseRole(OWNER, verifier(OWNER)),
+        DatabaseRole(OWNER, None, login=False),
+        *_logins(vault),
         DatabaseRole("postgres_exporter", None, member_of=("pg_monitor",)),
     ]
     if stack.with_role("backup"):
@@ -89,7 +112,10 @@ def is_configured(database: str, wanted_roles: Iterable[DatabaseRole], wanted_sl
     Verifiers are compared by their hash: the query is seen in a host's process list.
     """
     wanted_roles, wanted_slots = tuple(wanted_roles), tuple(wanted_slots)
-    rows = [f"('{role.name}', '{_hash(role.verifier)}', {role.replication})" for role in wanted_roles]
+    rows = [
+        f"('{role.name}', '{_hash(role.verifier)}', {role.replication}, {role.login}, '{role.acts_as}')"
+        for role in wanted_roles
+    ]
     grants = [
         *(f"pg_has_role('{role.name}', '{group}', 'usage')" for role in wanted_roles for group in role.member_of),
         *(
@@ -103,11 +129,14 @@ def is_configured(database: str, wanted_roles: Iterable[DatabaseRole], wanted_sl
 select (select count(*) from pg_replication_slots where slot_type = 'physical'
  and wal_status is distinct from 'lost' and slot_name = any (array[{slot_array}]::text[])) = {len(wanted_slots)}
 and (pg_is_in_recovery() or (
-(select count(*) from pg_authid join (values {", ".join(rows)}) wanted (name, hash, replication)
- on rolname = name and rolreplication = replication and rolcanlogin and rolinherit
+(select count(*) from pg_authid join (values {", ".join(rows)}) wanted (name, hash, replication, login, acts_as)
+ on rolname = name and rolreplication = replication and rolcanlogin = login and rolinherit
  and not (rolsuper or rolcreaterole or rolcreatedb or rolbypassrls)
  and rolconnlimit = -1 and coalesce(rolvaliduntil, 'infinity') = 'infinity'
- and encode(sha256(convert_to(coalesce(rolpassword, ''), 'UTF8')), 'hex') = hash) = {len(rows)}
+ and encode(sha256(convert_to(coalesce(rolpassword, ''), 'UTF8')), 'hex') = hash
+ and coalesce((select string_agg(setting, ' ') from pg_db_role_setting, unnest(setconfig) setting
+  where setrole = pg_authid.oid and setdatabase = 0 and setting like 'role=%'), 'role=') = 'role=' || acts_as)
+ = {len(rows)}
 and exists (select from pg_database join pg_roles on pg_roles.oid = datdba
  where datname = '{database}' and rolname = '{OWNER}')
 and to_regclass('plainstack.heartbeat') is not null

@@ -8,39 +8,54 @@ from typing import Literal
 
 BIN = "/usr/lib/postgresql/17/bin"
 DATA = "/var/lib/postgresql/17/main"
+# On a db host: why a failover shut it out. It keeps the server from starting as a primary.
+FENCED = "/var/lib/plainstack/fenced"
 # Not runuser: PAM would write two lines into the journal for every probe. Not plain psql: that is a Perl wrapper.
 AS_POSTGRES = "setpriv --reuid=postgres --regid=postgres --init-groups --reset-env --"
 
 Facts = Mapping[str, Mapping[str, str] | None]
 """What every db host answered to `PROBE`, by its name; None for a host that could not be asked."""
 
-PROBE = f"""\
+# A standby's control file knows its timeline late; the WAL file that it writes to now is named after it.
+_FACTS = """
+select 'recovery=' || pg_is_in_recovery() from pg_control_system()
+union all select 'system_identifier=' || system_identifier from pg_control_system()
+union all select 'timeline=' || greatest(c.timeline_id, r.min_recovery_end_timeline,
+ (select max(('x' || left(name, 8))::bit(32)::int) from pg_ls_waldir(), (select (greatest(pg_last_wal_receive_lsn(),
+ pg_last_wal_replay_lsn()) - '0/0' - 1)::bigint / 16777216 as number) segment where pg_is_in_recovery()
+ and substr(name, 9) = upper(lpad(to_hex(number / 256), 8, '0') || lpad(to_hex(number % 256), 8, '0'))),
+ case when not pg_is_in_recovery() then ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int end)
+ from pg_control_checkpoint() c, pg_control_recovery() r
+union all select 'lsn=' || case when pg_is_in_recovery()
+ then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) else pg_current_wal_lsn() end
+union all select 'upstream=' || sender_host from pg_stat_wal_receiver where status = 'streaming'"""
+
+
+def probe(more: str = "") -> str:
+    """The shell text that makes a db host tell its facts; `more` are selects that are joined to the query."""
+    return f"""\
 if [ -s {DATA}/PG_VERSION ]; then
     echo data=yes
     if [ -e {DATA}/standby.signal ]; then echo signal=yes; fi
     pid=$(head -n 1 {DATA}/postmaster.pid 2>/dev/null || :)
     if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ]; then
         echo running=yes
-        {AS_POSTGRES} {BIN}/psql -XAtqc "
-select 'recovery=' || pg_is_in_recovery() from pg_control_system()
-union all select 'system_identifier=' || system_identifier from pg_control_system()
-union all select 'timeline=' || greatest(c.timeline_id, r.min_recovery_end_timeline,
- case when not pg_is_in_recovery() then ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int end)
- from pg_control_checkpoint() c, pg_control_recovery() r
-union all select 'lsn=' || case when pg_is_in_recovery()
- then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) else pg_current_wal_lsn() end
-union all select 'upstream=' || sender_host from pg_stat_wal_receiver where status = 'streaming'" 2>/dev/null || :
+        timeout 3 {AS_POSTGRES} {BIN}/psql -XAtqc "{_FACTS}{more}" 2>/dev/null || :
     else
         echo running=no
         LC_ALL=C {BIN}/pg_controldata {DATA} | sed -n \\
             -e 's/^Database system identifier: */system_identifier=/p' \\
             -e "s/^Latest checkpoint's TimeLineID: */timeline=/p" \\
+            -e 's/^Database cluster state: */cluster=/p' \\
             -e 's/^Latest checkpoint location: */lsn=/p'
     fi
 else
     echo data=no
 fi
-"""  # noqa: S608 - holds constants only
+"""
+
+
+PROBE = probe()
 
 State = Literal["primary", "standby", "silent", "stopped primary", "stopped standby", "empty", "unreachable"]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from plainstack.resources import Resource
+from plainstack.rotation import Manners
 from plainstack.secrets import Vault
 from plainstack.stack import Host, Stack
 
@@ -45,7 +46,8 @@ class Role:
 
     A role that is `everywhere` is on every host without being named in the inventory. A `rolling` role is applied to
     one host at a time, in the order of the inventory, and stops at the first host that fails; `settle` is how many
-    seconds peers need to see the changed host as well again before the next one may go. `passwords` are generated.
+    seconds peers need to see the changed host as well again before the next one may go. `passwords` are generated;
+    `rotated` says how those are replaced that the site needs all the time.
     `facts` is a shell snippet for the probe that prints key=value lines about a host's state beyond its resources.
     """
 
@@ -57,6 +59,7 @@ class Role:
     rolling: bool = False
     settle: int = 0
     passwords: tuple[str, ...] = ()
+    rotated: Manners = field(default_factory=dict)
     facts: Facts = no_facts
 
 

@@ -2,119 +2,23 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from plainstack import release
+from plainstack.database import sql
 from plainstack.release import Release
+from plainstack.release_steps import account, home, prune, put_in_place, settings
 from plainstack.render import template
-from plainstack.resources import Command, Directory, Package, Resource, Unit, User
+from plainstack.resources import Directory, Package, Resource, Unit, User
 from plainstack.roles import Opening, Role
 from plainstack.secrets import Vault
 from plainstack.stack import Host, Service, Stack
-
-# How many releases a host keeps, the current and the previous one always among them.
-KEPT = 5
-
-# Debian's own pip, run from its wheel: a virtual environment with a pip inside takes 2.4 s longer to make.
-# The marker comes last: without it what is there is half of an environment, and made anew.
-_VENV = """\
-rm -rf "$venv"
-python3 -m venv --without-pip "$venv"
-pip=$(echo /usr/share/python-wheels/pip-*.whl)/pip
-"$venv/bin/python" "$pip" install --quiet --no-index --no-cache-dir --find-links "$PAYLOAD/wheels" \\
-    --require-hashes --requirement "$PAYLOAD/requirements.txt"
-sync -f "$venv"
-: >"$venv/complete"
-"""
-
-# Made aside and renamed when it is whole. Project code runs as the service's account, never as root.
-_RELEASE = """\
-new=$home/staging
-rm -rf "$new"
-mkdir "$new"
-cp -R --no-preserve=mode,ownership "$PAYLOAD/source" "$new/source"
-if [ $# -gt 0 ]; then (cd "$new/source" && chmod 755 "$@"); fi
-"$venv/bin/python" -m compileall -qq "$new/source" || :
-ln -s "../../venvs/${venv##*/}" "$new/venv"
-# /healthz does not touch the URLs: a broken view would go live without this.
-manage "$new" check
-install -d -o "$account" "$new/static"
-manage "$new" collectstatic --noinput --verbosity 0
-chown -R root:root "$new/static"
-printf 'RELEASE=%s\\nSTATIC_ROOT=%s\\n' "$id" "$home/releases/$id/static" >"$new/release.env"
-sync -f "$new"
-mv -T "$new" "$home/releases/$id"
-"""
-
-# A migration that waits for a lock makes everybody else wait behind it: better no deploy than no site.
-_MIGRATE = """\
-export PGOPTIONS='-c lock_timeout=20s'
-manage "$home/releases/$id" migrate --check --verbosity 0 || manage "$home/releases/$id" migrate --noinput
-: >"$home/releases/$id/migrated"
-"""
-
-_MANAGE = """\
-manage() (
-    folder=$1
-    shift
-    set -a
-    . "$settings"
-    RELEASE=$id STATIC_ROOT=$folder/static PYTHONDONTWRITEBYTECODE=1
-    cd "$folder/source"
-    exec runuser -u "$account" -- "$venv/bin/python" manage.py "$@"
-)
-"""
-
-_SWITCH = """\
-rm -f "$home/previous"
-if [ -L "$home/current" ]; then cp -P "$home/current" "$home/previous"; fi
-touch "$home/releases/$id"
-ln -sfn "releases/$id" "$home/current.new"
-mv -T "$home/current.new" "$home/current"
-"""
-
-_SWITCH_BACK = """\
-[ "$(readlink "$home/current")" = "releases/$id" ] || exit 0
-if [ -L "$home/previous" ]; then
-    cp -P "$home/previous" "$home/current.new"
-    mv -T "$home/current.new" "$home/current"
-else
-    rm "$home/current"
-fi
-"""
-
-_PRUNE = """\
-cd "$home/releases"
-keep=$({ readlink ../current; readlink ../previous || :; ls -t; } | sed 's|.*/||' | awk '!seen[$0]++' | head -n "$kept")
-for each in *; do
-    printf '%s\\n' "$keep" | grep -qxF "$each" || rm -rf "$each"
-done
-for each in ../venvs/*; do
-    readlink ./*/venv | sed 's|.*/||' | grep -qxF "${each##*/}" || rm -rf "$each"
-done
-"""
-
-
-def account(service: str) -> str:
-    """The system account that a service runs as."""
-    return f"app-{service}"
 
 
 def unit(service: str) -> str:
     """The systemd unit of a service."""
     return f"plainstack-{service}.service"
-
-
-def home(service: str) -> str:
-    """The folder of a service on a host: releases, their virtual environments, and the link `current`."""
-    return f"/srv/{service}"
-
-
-def settings(service: str) -> str:
-    """The file of a service's environment variables, secrets among them."""
-    return f"/etc/plainstack/app/{service}.env"
 
 
 def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
@@ -143,6 +47,7 @@ def _service(stack: Stack, host: Host, vault: Vault, name: str) -> Iterator[Reso
         mode=0o640,
         group=account(name),
         vault=vault,
+        database_user=sql.login(vault),
         allowed_hosts=_site_names(stack),
         **known,
     )
@@ -162,65 +67,14 @@ def _service(stack: Stack, host: Host, vault: Vault, name: str) -> Iterator[Reso
         capabilities="CAP_NET_BIND_SERVICE" if service.port < 1024 else "",
         **known,
     )
-    yield from _release(name, here)
+    yield from put_in_place(name, here)
     yield Unit(
         name=unit(name),
         restart_on=(settings(name), gunicorn, f"release:{here.id}"),
         health=_health(host, service, here),
         timeout=60,
     )
-    yield Command(
-        name=f"{name}: prune",
-        why=f"keep the last {KEPT} releases of {name}",
-        run=_script(_PRUNE, home=home(name), kept=str(KEPT)),
-        unless=f"set -- {home(name)}/releases/*; [ $# -le {KEPT} ]",
-    )
-
-
-def _release(name: str, here: Release) -> Iterator[Resource]:
-    known = {
-        "home": home(name),
-        "id": here.id,
-        "venv": f"{home(name)}/venvs/{here.venv}",
-        "account": account(name),
-        "settings": settings(name),
-    }
-    folder = f"{home(name)}/releases/{here.id}"
-    executables = "set -- " + " ".join(shlex.quote(file) for file in here.executables) + "\n"
-    yield Command(
-        name=f"{name}: requirements",
-        why=f"install what {name} needs, from wheels ({here.venv})",
-        run=_script(_VENV, venv=known["venv"]),
-        unless=f"[ -e {known['venv']}/complete ]",
-        payload=here.wheels,
-        timeout=300,
-    )
-    yield Command(
-        name=f"{name}: release",
-        why=f"put release {here.id} of {name} in place",
-        run=_script(executables + _MANAGE + _RELEASE, **known),
-        unless=f"[ -d {folder} ]",
-        payload=here.source,
-        timeout=300,
-    )
-    yield Command(
-        name=f"{name}: migrate",
-        why=f"bring the database to release {here.id} of {name}, unless another host just did",
-        run=_script(_MANAGE + _MIGRATE, **known),
-        unless=f"[ -e {folder}/migrated ]",
-        timeout=600,
-    )
-    yield Command(
-        name=f"{name}: switch",
-        why=f"make release {here.id} of {name} the current one",
-        run=_script(_SWITCH, home=home(name), id=here.id),
-        undo=_script(_SWITCH_BACK, home=home(name), id=here.id),
-        unless=f'[ "$(readlink {home(name)}/current)" = releases/{here.id} ]',
-    )
-
-
-def _script(body: str, **variables: str) -> str:
-    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items()) + body
+    yield prune(name)
 
 
 def _health(host: Host, service: Service, here: Release) -> str:
@@ -251,13 +105,20 @@ def opens(stack: Stack, _host: Host) -> Iterable[Opening]:
         yield Opening(port=service.port, protocol="tcp", sources=balancers, why=f"{name}, from the balancers")
 
 
+def probe_facts(_stack: Stack, _host: Host) -> str:
+    """The host's architecture, by which wheels are chosen."""
+    return 'echo "arch=$(uname -m)"'
+
+
 ROLE = Role(
     name="app",
     desired=desired,
     opens=opens,
+    facts=probe_facts,
     after=("firewall", "db"),
     rolling=True,
     # Balancers keep a failed peer out for 5 s (fail_timeout); the next host must not go before they use this one again.
     settle=6,
     passwords=("app/secret_key", "app/api_token"),
+    rotated={"app/secret_key": "overlap", "app/api_token": "grace"},
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from plainstack.database import sql
 from plainstack.database.preflight import probe_snippet
-from plainstack.database.topology import AS_POSTGRES, BIN, DATA
+from plainstack.database.topology import AS_POSTGRES, BIN, DATA, FENCED
 from plainstack.render import template, verbatim
 from plainstack.resources import Command, Directory, Package, Resource, Unit, Validation
 from plainstack.roles import Opening, Role
@@ -23,6 +23,7 @@ UNIT = "postgresql@17-main.service"
 _ETC = "/etc/postgresql/17/main"
 _PASSWORDS = ("replicator", "rewinder", "barman", "streaming_barman", sql.OWNER)
 _BOOTSTRAP = "/usr/local/lib/plainstack/db-bootstrap"
+_GUARD = "/usr/local/lib/plainstack/db-start-guard"
 _SQL = f"{_ETC}/plainstack.sql"
 _PSQL = f"{AS_POSTGRES} {BIN}/psql -XAtq"
 _WHO_MAY_CONNECT = (f"{_ETC}/pg_hba.conf", f"{_ETC}/pg_ident.conf")
@@ -77,8 +78,11 @@ def _files(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
         "host": host,
         "database": stack.database,
         "data": DATA,
+        "fenced": FENCED,
+        "as_postgres": AS_POSTGRES,
         "tls": TLS,
         "app_role": sql.OWNER,
+        "logins": sql.LOGINS,
         "db_hosts": db_hosts,
         "app_hosts": stack.with_role("app"),
         "backup_hosts": stack.with_role("backup"),
@@ -100,6 +104,7 @@ def _files(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     # postgresql-common reads it to start the cluster at boot.
     yield verbatim("db", f"{_ETC}/start.conf", owner="postgres", group="postgres")
     yield template("db", _BOOTSTRAP, mode=0o755, **values)
+    yield template("db", _GUARD, mode=0o755, **values)
 
 
 def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
@@ -177,4 +182,5 @@ ROLE = Role(
     facts=probe_snippet,
     after=("firewall",),
     passwords=tuple(sql.password_name(name) for name in _PASSWORDS),
+    rotated={sql.password_name(sql.OWNER): "handover"},
 )

@@ -12,8 +12,9 @@ from plainstack.roles import Opening, Role, of_host
 from plainstack.secrets import Vault
 from plainstack.stack import Host, Stack
 
-_PROGRAM = "/usr/local/sbin/plainstack-firewall"
+PROGRAM = "/usr/local/sbin/plainstack-firewall"
 _UNIT = "plainstack-firewall.service"
+FENCES = "/etc/iptables/fence.d"
 _RULES = {4: "/etc/iptables/plainstack.v4", 6: "/etc/iptables/plainstack.v6"}
 
 # Inline, not in the program: the first deploy takes the snapshot before the program is there.
@@ -44,9 +45,11 @@ def desired(stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
     openings = tuple(openings_of(stack, host))
     yield Package(name="iptables")
     yield Directory(path="/etc/iptables")
+    # What a failover fences off is written here on the host; see plainstack/database/steps.py.
+    yield Directory(path=FENCES)
     for version, path in _RULES.items():
         yield _rules_file(path, version, host, openings)
-    yield verbatim("firewall", _PROGRAM, mode=0o755)
+    yield verbatim("firewall", PROGRAM, mode=0o755)
     yield verbatim("firewall", f"/etc/systemd/system/{_UNIT}")
     yield Validation(name="iptables", run=f"iptables-restore --test {_RULES[4]}", reads=(_RULES[4],))
     yield Validation(
@@ -56,8 +59,8 @@ def desired(stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
     )
     yield Unit(
         name=_UNIT,
-        reload_on=(*_RULES.values(), _PROGRAM),
-        intact=f"{_PROGRAM} check",
+        reload_on=(*_RULES.values(), PROGRAM),
+        intact=f"{PROGRAM} check",
         guarded=True,
         snapshot=_SNAPSHOT,
         restore=_RESTORE,

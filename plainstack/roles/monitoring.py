@@ -9,7 +9,7 @@ from typing import Any
 
 from plainstack.render import template, verbatim
 from plainstack.resources import Directory, File, Package, Preseed, Resource, Unit, Validation
-from plainstack.roles import Role, opens_nothing
+from plainstack.roles import Role
 from plainstack.roles.balancer import METRICS_PORT as BALANCER_PORT
 from plainstack.roles.base import NODE_EXPORTER_PORT, TLS
 from plainstack.roles.db import EXPORTER_PORT as POSTGRES_EXPORTER_PORT
@@ -248,4 +248,4 @@ def _took_its_configuration(port: int, ready: str, prefix: str) -> str:
         curl -fs -m 2 {url}/metrics | grep -qx '{prefix}_config_last_reload_successful 1'"""
 
 
-ROLE = Role(name="monitoring", desired=desired, opens=opens_nothing, after=("firewall",))
+ROLE = Role(name="monitoring", desired=desired, after=("firewall",))

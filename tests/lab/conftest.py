@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,12 +40,19 @@ class Operator:
 
     inventory: Path
     stack: str
+    project: Path
 
     def inv(self, *words: str, code: int | None = 0, timeout: float = 600) -> Done:
         """Type `inv WORDS --inventory=...`; fails the test when it does not end with `code` (None: any)."""
         line = [str(Path(sys.executable).with_name("inv")), *words, f"--inventory={self.inventory}"]
         ran = subprocess.run(
-            line, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL
+            line,
+            cwd=self.project,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
         done = Done(ran.returncode, ran.stdout, ran.stderr)
         assert "Traceback" not in done.text, done.text
@@ -86,12 +94,21 @@ def write_inventory(folder: Path, stack: str, private: str, public: str) -> Path
 
 
 @pytest.fixture(scope="session")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project that tests may change: a broken template, a package that does not exist."""
+    copy = tmp_path_factory.mktemp("project") / "plainstack"
+    left_out = (".git", ".venv", ".plainstack", ".*_cache", ".hypothesis", "__pycache__", "reports", "tests")
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*left_out))
+    return copy
+
+
+@pytest.fixture(scope="session")
+def bare(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     """Eight bare hosts, and a visitor."""
     assert os.geteuid() == 0, "the lab tests need root: run them with sudo"
     folder = Path("/var/tmp/plainstack-test-lab") if KEEP else tmp_path_factory.mktemp("stack")
     folder.mkdir(exist_ok=True)
-    operator = Operator(write_inventory(folder, "testlab", "192.168.59", "192.168.60"), "testlab")
+    operator = Operator(write_inventory(folder, "testlab", "192.168.59", "192.168.60"), "testlab", project)
     if not KEEP:
         operator.inv("lab.down")
     operator.inv("lab.up", timeout=900)

@@ -26,7 +26,7 @@ def test_a_changed_worker_count_restarts_that_service_on_one_host_after_the_othe
         assert stages[0]["end"] <= stages[1]["begin"]
         for host, entered in before.items():
             assert whole.on(host, "systemctl show -p ActiveEnterTimestampMonotonic nginx") == entered
-        assert whole.on("app2", "pgrep -c -f incidents_site.wsgi").strip() == "4"
+        assert whole.on("app2", "pgrep -c -u app-web -f web.gunicorn.py").strip() == "4"
     finally:
         whole.inventory.write_text(text, encoding="utf-8")
 

@@ -114,16 +114,16 @@ class _Killer:
     def __init__(self, after: int) -> None:
         self.left = after
 
-    def step(self, host: str, stage: str, step: str) -> None:
+    def step(self, _host: str, _stage: str, _step: str) -> None:
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def ended(self, host: str, stage: str, seconds: float, error: str) -> None:
-        pass
+    def ended(self, _host: str, _stage: str, _seconds: float, _error: str) -> None:
+        return None
 
-    def note(self, text: str) -> None:
-        pass
+    def note(self, _text: str) -> None:
+        return None
 
 
 def _deploy_until_killed(path: Path, host: str, after: int) -> None:

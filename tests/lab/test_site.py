@@ -7,7 +7,6 @@ import json
 import pytest
 
 from plainstack import inventory
-from plainstack.secrets import STORE
 from tests.lab.conftest import Operator
 
 SITE = "192.168.60.230"
@@ -37,7 +36,7 @@ def test_plain_http_leads_to_https(visitor: Operator) -> None:
 
 
 def test_a_posted_sample_is_on_the_replica(visitor: Operator) -> None:
-    store = visitor.state / STORE
+    store = visitor.state / "secrets.yaml"
     import yaml
 
     token = yaml.safe_load(store.read_text(encoding="utf-8"))["passwords"]["app/api_token"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from plainstack import desired as desired_module
 from plainstack import inventory, roles
@@ -13,6 +15,11 @@ from plainstack.desired import HostDesired
 from plainstack.roles import Role
 from plainstack.secrets import Certificate, Secret, Vault
 from plainstack.stack import Stack
+
+# The same cases on every run; HYPOTHESIS_PROFILE=search looks for new ones.
+settings.register_profile("default", deadline=None, derandomize=True, database=None, max_examples=60)
+settings.register_profile("search", deadline=None, database=None, max_examples=3000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

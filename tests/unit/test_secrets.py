@@ -19,9 +19,9 @@ import pytest
 from rich.console import Console
 from rich.traceback import Traceback
 
-from plainstack import inventory, secrets
+from plainstack import inventory, secrets, vault_store
 from plainstack.errors import Refused
-from plainstack.secrets import STORE, Certificate, Secret, Vault
+from plainstack.secrets import Certificate, Secret, Vault
 from plainstack.stack import Stack
 
 VALUE = "correct horse battery"
@@ -35,7 +35,7 @@ def small(tmp_path: Path) -> Stack:
 
 
 def store(stack: Stack) -> Path:
-    return stack.state / STORE
+    return vault_store.plain_path(stack)
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_secrets_are_equal_by_value() -> None:
 
 
 def test_secrets_are_generated_once_and_then_kept(small: Stack) -> None:
-    first = secrets.load(small, ["db", "app"], NOW)
+    first = vault_store.load(small, ["db", "app"], NOW)
     before = store(small).read_bytes()
-    second = secrets.load(small, ["db", "app"], NOW)
+    second = vault_store.load(small, ["db", "app"], NOW)
     assert {name: secret.reveal() for name, secret in first.passwords.items()} == {
         name: secret.reveal() for name, secret in second.passwords.items()
     }
@@ -103,27 +103,27 @@ def test_secrets_are_generated_once_and_then_kept(small: Stack) -> None:
 
 
 def test_a_new_role_gets_its_password_and_the_others_keep_theirs(small: Stack) -> None:
-    before = secrets.load(small, ["db"], NOW).password("db")
-    after = secrets.load(small, ["db", "app"], NOW)
+    before = vault_store.load(small, ["db"], NOW).password("db")
+    after = vault_store.load(small, ["db", "app"], NOW)
     assert after.password("db") == before
     # A role that is not asked for now keeps its password for the day it comes back.
-    assert secrets.load(small, [], NOW).password("app") == after.password("app")
+    assert vault_store.load(small, [], NOW).password("app") == after.password("app")
 
 
 def test_the_store_is_for_its_owner_only_and_git_ignores_it(small: Stack) -> None:
-    secrets.load(small, ["db"], NOW)
+    vault_store.load(small, ["db"], NOW)
     assert store(small).stat().st_mode & 0o777 == 0o600
     assert store(small).parent.stat().st_mode & 0o777 == 0o700
     assert (small.folder / ".plainstack" / ".gitignore").read_text(encoding="utf-8") == "*\n"
-    assert [path.name for path in store(small).parent.iterdir()] == [STORE]
+    assert [path.name for path in store(small).parent.iterdir()] == [store(small).name]
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
 def test_a_store_that_others_may_read_is_refused(small: Stack, mode: int) -> None:
-    secrets.load(small, ["db"], NOW)
+    vault_store.load(small, ["db"], NOW)
     store(small).chmod(mode)
     with pytest.raises(Refused) as caught:
-        secrets.load(small, ["db"], NOW)
+        vault_store.load(small, ["db"], NOW)
     path = store(small)
     assert str(caught.value) == f"{path}: mode {mode:04o} lets others read the secrets; run: chmod 600 {path}"
 
@@ -143,10 +143,10 @@ def test_a_store_that_others_may_read_is_refused(small: Stack, mode: int) -> Non
     ],
 )
 def test_a_damaged_store_is_refused_kept_and_not_quoted(small: Stack, content: bytes) -> None:
-    secrets.load(small, ["db"], NOW)
+    vault_store.load(small, ["db"], NOW)
     store(small).write_bytes(content)
     with pytest.raises(Refused) as caught:
-        secrets.load(small, ["db"], NOW)
+        vault_store.load(small, ["db"], NOW)
     told = "".join(traceback.format_exception(caught.value))
     assert f"{store(small)}: is damaged (" in str(caught.value)
     assert "bring it back from a backup" in str(caught.value)

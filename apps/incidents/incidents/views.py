@@ -23,7 +23,9 @@ View = Callable[..., HttpResponse]
 def with_token(view: View) -> View:
     @wraps(view)
     def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if constant_time_compare(request.headers.get("Authorization", ""), f"Bearer {settings.API_TOKEN}"):
+        given = request.headers.get("Authorization", "")
+        tokens = [token for token in (settings.API_TOKEN, settings.API_TOKEN_PREVIOUS) if token]
+        if any(constant_time_compare(given, f"Bearer {token}") for token in tokens):
             return view(request, *args, **kwargs)
         headers = {"WWW-Authenticate": "Bearer"}
         return JsonResponse({"error": "a valid bearer token is required"}, status=401, headers=headers)

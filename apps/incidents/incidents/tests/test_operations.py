@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import OperationalError
@@ -61,6 +62,13 @@ class Settings(SimpleTestCase):
         self.assertEqual(database["OPTIONS"]["sslmode"], "verify-full")
         self.assertEqual(database["OPTIONS"]["sslrootcert"], "/etc/ca.crt")
 
+    def test_replaced_secrets_are_accepted_when_they_are_given(self) -> None:
+        self.assertEqual(load(PRODUCTION)["SECRET_KEY_FALLBACKS"], [])
+        self.assertEqual(load(PRODUCTION)["API_TOKEN_PREVIOUS"], "")
+        replaced = load({**PRODUCTION, "DJANGO_SECRET_KEY_FALLBACKS": "old,older", "API_TOKEN_PREVIOUS": "before"})
+        self.assertEqual(replaced["SECRET_KEY_FALLBACKS"], ["old", "older"])
+        self.assertEqual(replaced["API_TOKEN_PREVIOUS"], "before")
+
     def test_production_is_strict_and_development_is_not(self) -> None:
         strict, loose = load(PRODUCTION), load({"DJANGO_DEBUG": "1"})
         self.assertEqual(strict["ALLOWED_HOSTS"], ["shop.example", "www.shop.example"])
@@ -69,6 +77,20 @@ class Settings(SimpleTestCase):
         )
         self.assertIn("sqlite3", loose["DATABASES"]["default"]["ENGINE"])
         self.assertIn("sqlite3", load({}, ("manage.py", "test"))["DATABASES"]["default"]["ENGINE"])
+
+
+class Sessions(TestCase):
+    def test_who_is_logged_in_stays_so_when_the_secret_key_is_replaced(self) -> None:
+        person = get_user_model().objects.create_superuser("ann")
+        with override_settings(SECRET_KEY="before"):
+            self.client.force_login(person)
+        with override_settings(SECRET_KEY="after", SECRET_KEY_FALLBACKS=["before"]):
+            self.assertEqual(self.client.get("/admin/").status_code, 200)
+        # A host that is still to follow begins to use a key only when all accept it.
+        with override_settings(SECRET_KEY="before", SECRET_KEY_FALLBACKS=["after"]):
+            self.assertEqual(self.client.get("/admin/").status_code, 200)
+        with override_settings(SECRET_KEY="unrelated"):
+            self.assertEqual(self.client.get("/admin/").status_code, 302)
 
 
 class Health(TestCase):

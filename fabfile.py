@@ -1,0 +1,77 @@
+"""Plainstack's Fabric tasks: `fab failover ACTION`. They parse flags, call plainstack, and print."""
+
+from __future__ import annotations
+
+from fabric import task
+from invoke.collection import Collection
+from invoke.context import Context
+
+
+@task(
+    positional=["action"],
+    help={
+        "action": "status, switchover, promote, rejoin, degrade, resync, drill or drills",
+        "inventory": "the inventory file (default: hosts.yaml)",
+        "to": "switchover, promote: the db host that becomes the primary (default: the most advanced standby)",
+        "host": "rejoin: only this db host (default: all that need it)",
+        "discard": "rejoin: give up the old data first, where the disk has no room for two copies",
+        "yes": "do not ask (for scripts)",
+        "json": "print one JSON document on stdout instead of text",
+        "target": "drill: what to break: db, app, balancer or all",
+        "fault": "drill: how: kill, stop or cut",
+        "rate": "drill: requests a second",
+        "seconds": "drill: how long the load lasts",
+        "max-lost": "drill: how many acknowledged writes may be lost",
+        "max-gap": "drill: how many seconds may pass without a successful write",
+    },
+)
+def failover(
+    _c: Context,
+    action: str,
+    inventory: str = "hosts.yaml",
+    to: str = "",
+    host: str = "",
+    discard: bool = False,
+    yes: bool = False,
+    json: bool = False,
+    target: str = "db",
+    fault: str = "kill",
+    rate: str = "",
+    seconds: str = "",
+    max_lost: str = "",
+    max_gap: str = "",
+) -> None:
+    """Hand over, fail over and repair the PostgreSQL cluster, or practise it: fab failover ACTION
+
+    status      who is primary, who follows and how far behind, in words too; exit code 1 unless all is well
+    switchover  planned: another db host becomes the primary, nothing is lost
+    promote     the primary is gone: fence it off, and make the most advanced standby the primary
+    rejoin      make a host that was fenced off or has diverged a standby again
+    degrade     no standby is left: let writes be acknowledged without one; resync takes it back
+    resync      writes wait for a standby again
+    drill       break something under load on purpose, repair it, and judge what users lost
+    drills      past drills and their verdicts
+
+    Every action can be interrupted and typed again: it goes on from what it finds.
+    Exit code: 0 done, 1 refused or failed (the sentence says what is so and what to type next).
+    """
+    from plainstack import failover_commands
+
+    failover_commands.run(
+        action,
+        inventory,
+        to=to,
+        host=host,
+        discard=discard,
+        yes=yes,
+        json=json,
+        target=target,
+        fault=fault,
+        rate=rate,
+        seconds=seconds,
+        max_lost=max_lost,
+        max_gap=max_gap,
+    )
+
+
+namespace = Collection(failover)

@@ -1,0 +1,93 @@
+"""What is wrong with a database cluster, in sentences that say what to type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from plainstack.database.failover import NEAR, size
+from plainstack.database.observation import Node, Topology
+
+# A slot that keeps this much holds it for somebody who is away.
+RETAINED = 128 * 2**20
+
+
+def healthy(now: Topology) -> bool:
+    """Exactly one primary, and every other db host streams from it."""
+    if len(now.primaries) != 1:
+        return False
+    (leader,) = now.primaries
+    return all(node.name == leader.name or node.upstream == leader.name for node in now.nodes.values())
+
+
+def findings(now: Topology) -> list[str]:
+    """Everything that an operator should know; empty when all is well."""
+    return [*_leaders(now), *(text for node in now.nodes.values() for text in _node(now, node)), *_fences(now)]
+
+
+def _leaders(now: Topology) -> Iterator[str]:
+    if len(now.primaries) > 1:
+        names = " and ".join(f"{node.name} (timeline {node.timeline})" for node in now.primaries)
+        old = min(now.primaries, key=lambda node: node.timeline)
+        kept = " (peers and application shut it out)" if now.shut_out(old.name) else ""
+        yield f"two primaries: {names}; give one up{kept}: fab failover rejoin --host={old.name}"
+    elif not now.primaries:
+        if any(node.clean for node in now.nodes.values()) and now.standbys:
+            yield "no primary, and one stopped in order: fab failover switchover hands over without loss"
+        elif now.standbys:
+            yield "no primary: fab failover promote"
+        else:
+            yield "no primary, and no standby that runs"
+
+
+def _node(now: Topology, node: Node) -> Iterator[str]:
+    leader = now.primaries[0] if len(now.primaries) == 1 else None
+    if node.state == "unreachable":
+        yield f"{node.name} does not answer"
+    elif node.state == "empty":
+        yield f"{node.name} has no data: fab failover rejoin --host={node.name}"
+    elif node.state == "silent":
+        yield f"{node.name}: PostgreSQL runs and does not answer"
+    elif node.state in ("stopped primary", "stopped standby"):
+        what = " (it was shut out by a failover)" if node.fenced else ""
+        yield f"{node.name}: PostgreSQL is stopped{what}" + (
+            f": fab failover rejoin --host={node.name}" if leader else ""
+        )
+    elif node.state == "standby" and leader:
+        yield from _standby(leader, node)
+    if node.degraded and node.state == "primary":
+        back = "fab failover resync" if any(now.nodes.get(s.name) for s in node.senders) else "fab failover rejoin"
+        yield f"{node.name}: writes wait for no standby, degraded since {node.degraded}; back: {back}"
+    elif node.degraded:
+        yield f"{node.name} would not wait for a standby if it became the primary: fab failover rejoin --host={node.name}"
+    elif node.state == "primary" and node.synchronous and not _confirming(now, node):
+        yield f"{node.name}: every write waits, no standby confirms it: fab failover rejoin, or fab failover degrade"
+    for slot in node.slots:
+        if slot.wal_status == "lost":
+            yield f"{node.name}: slot {slot.name} is lost, its standby has to be copied anew"
+        elif slot.retained > RETAINED:
+            yield f"{node.name}: slot {slot.name} retains {size(slot.retained)}" + ("" if slot.active else ", unused")
+    for path in node.old_data:
+        yield f"{node.name} keeps an old data directory, {path}: fab failover rejoin --host={node.name} removes it"
+
+
+def _standby(leader: Node, node: Node) -> Iterator[str]:
+    if node.timeline != leader.timeline:
+        yield f"replica {node.name} is on timeline {node.timeline}, primary {leader.name} on {leader.timeline}"
+    sender = leader.sender(node.name)
+    if node.upstream != leader.name:
+        yield f"replica {node.name} does not stream from {leader.name}: fab failover rejoin --host={node.name}"
+    elif sender and sender.lag_bytes > NEAR:
+        yield f"replica {node.name} is {size(sender.lag_bytes)} behind"
+
+
+def _confirming(now: Topology, node: Node) -> bool:
+    return any(sender.state == "streaming" and sender.name in now.nodes for sender in node.senders)
+
+
+def _fences(now: Topology) -> Iterator[str]:
+    for name, node in now.nodes.items():
+        closed = now.fencing(name)
+        if closed and node.state != "primary":
+            yield f"{name} is shut out by {', '.join(closed)} until it has rejoined: fab failover rejoin --host={name}"
+        elif closed and len(now.primaries) == 1:
+            yield f"{name} is shut out by {', '.join(closed)}, and the only primary: fab failover promote"

@@ -1,0 +1,204 @@
+"""All that a failover decides by: every db host's state with its replication, and who is fenced off where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+
+from plainstack.database.topology import BIN, FENCED, Member, members, probe
+from plainstack.errors import Refused
+from plainstack.roles.firewall import FENCES
+
+DEGRADED = "/etc/postgresql/17/main/conf.d/90-degraded.conf"
+# On a db host, while pg_rewind is at work: should it be interrupted, the data directory can not be trusted.
+REWINDING = "/var/lib/plainstack/rewinding"
+
+_MORE = """
+union all select 'synchronous=' || current_setting('synchronous_standby_names')
+union all select 'seconds=' || extract(epoch from now() - last_msg_receipt_time)
+ from pg_stat_wal_receiver where status = 'streaming'
+union all select concat('sender.', application_name, '=', state, '|', sync_state, '|',
+ pg_wal_lsn_diff(pg_current_wal_lsn(), coalesce(replay_lsn, write_lsn)), '|', extract(epoch from replay_lag))
+ from pg_stat_replication where not pg_is_in_recovery() and state <> 'backup'
+union all select concat('slot.', slot_name, '=', active, '|', coalesce(wal_status, '-'), '|',
+ pg_wal_lsn_diff(case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_lsn() end,
+ restart_lsn)) from pg_replication_slots"""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A replication slot: who it is for, and how many bytes of WAL it keeps."""
+
+    name: str
+    active: bool
+    retained: int
+    wal_status: str
+
+
+@dataclass(frozen=True)
+class Sender:
+    """A receiver of the primary's WAL, as the primary sees it: how far behind it is."""
+
+    name: str
+    state: str
+    sync_state: str
+    lag_bytes: int
+    lag_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node(Member):
+    """A db host with everything that status shows.
+
+    `cluster` is what a stopped server's control file calls its state, `answering` are the peers whose PostgreSQL
+    accepts connections as seen from here, `fenced` and `degraded` tell when and why, `fences` whom this host shuts out.
+    """
+
+    cluster: str = ""
+    synchronous: str = ""
+    degraded: str = ""
+    fenced: str = ""
+    rewinding: str = ""
+    heard_seconds: float = 0
+    fences: frozenset[str] = frozenset()
+    answering: frozenset[str] = frozenset()
+    senders: tuple[Sender, ...] = ()
+    slots: tuple[Slot, ...] = ()
+    old_data: tuple[str, ...] = ()
+
+    @property
+    def reachable(self) -> bool:
+        return self.state != "unreachable"
+
+    @property
+    def clean(self) -> bool:
+        """Whether the server is stopped and wrote all it had: nothing is lost when a standby that has it all leads."""
+        return self.state in ("stopped primary", "stopped standby") and self.cluster == "shut down"
+
+    def sender(self, name: str) -> Sender | None:
+        """The receiver of that name, if it streams from here."""
+        return next((sender for sender in self.senders if sender.name == name and sender.state == "streaming"), None)
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The db hosts, and of the other hosts that use the database (clients) whom each shuts out; None: no answer.
+
+    `barman` is the name that Barman's receiver streams under, `site_from` the host from which the site is asked.
+    """
+
+    nodes: Mapping[str, Node]
+    clients: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    synchronous: bool = True
+    barman: str = ""
+    backup_hosts: tuple[str, ...] = ()
+    site_from: tuple[str, ...] = ()
+
+    def node(self, name: str) -> Node:
+        """A db host by its name; raises Refused for a name that is none."""
+        if name not in self.nodes:
+            raise Refused(f"{name} is not a db host; the db hosts are {', '.join(self.nodes)}")
+        return self.nodes[name]
+
+    @cached_property
+    def primaries(self) -> list[Node]:
+        return [node for node in self.nodes.values() if node.state == "primary"]
+
+    @cached_property
+    def standbys(self) -> list[Node]:
+        return [node for node in self.nodes.values() if node.state == "standby"]
+
+    def shut_out(self, name: str) -> bool:
+        """Whether every other reachable db host refuses to talk to this one's PostgreSQL."""
+        others = [node for node in self.nodes.values() if node.name != name and node.reachable]
+        return bool(others) and all(name in node.fences for node in others)
+
+    def fencing(self, name: str) -> list[str]:
+        """The hosts that shut a db host out."""
+        db = [node.name for node in self.nodes.values() if name in node.fences]
+        return db + [client for client, fences in self.clients.items() if fences and name in fences]
+
+
+def position(lsn: str) -> int:
+    """An LSN as a number of bytes (pg_lsn: two 32 bit halves in hexadecimal); nothing is 0."""
+    high, _, low = lsn.partition("/")
+    return int(high, 16) << 32 | int(low, 16) if low else 0
+
+
+def newest(nodes: Iterable[Node]) -> Node:
+    """Who has most of the cluster's history: the highest timeline, and on it the most WAL."""
+    return max(nodes, key=lambda node: (node.timeline, position(node.lsn)))
+
+
+def fences_script() -> str:
+    """The shell text that makes a host tell whom it shuts out."""
+    return f'for f in {FENCES}/*; do [ ! -f "$f" ] || echo "fence.${{f##*/}}=yes"; done\n'
+
+
+def script(peers: Sequence[str]) -> str:
+    """The shell text that makes a db host tell all that its Node holds."""
+    ask = "".join(
+        # As somebody who may connect, though it goes no further than that: else the peer logs a refusal every time.
+        f"(! {BIN}/pg_isready -q -t 1 -d 'host={peer} user=rewinder dbname=postgres sslmode=require' ||"
+        f' echo "answer.{peer}=yes") &\n'
+        for peer in peers
+    )
+    return f"""\
+export LC_ALL=C
+{ask}{probe(_MORE)}{fences_script()}\
+[ ! -e {FENCED} ] || echo "fenced=$(cat {FENCED})"
+[ ! -e {REWINDING} ] || echo "rewinding=$(cat {REWINDING})"
+[ ! -e {DEGRADED} ] || echo "degraded=$(sed -n 's/^# since //p' {DEGRADED})"
+for old in /var/lib/postgresql/17/main.old-*; do [ ! -d "$old" ] || echo "old.$old=yes"; done
+wait
+echo end=yes
+"""
+
+
+def parse(text: str) -> dict[str, str]:
+    """The facts that a host printed."""
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def observed(name: str, facts: Mapping[str, str] | None) -> Node:
+    """A db host from its facts; None when it could not be asked."""
+    (member,) = members([name], {name: facts})
+    known = {one.name: getattr(member, one.name) for one in fields(member)}
+    if facts is None:
+        return Node(**known)
+    return Node(
+        **known,
+        cluster=facts.get("cluster", ""),
+        synchronous=facts.get("synchronous", ""),
+        degraded=facts.get("degraded", ""),
+        fenced=facts.get("fenced", ""),
+        rewinding=facts.get("rewinding", ""),
+        heard_seconds=_number(facts.get("seconds", "")),
+        fences=named(facts, "fence."),
+        answering=named(facts, "answer."),
+        senders=tuple(
+            Sender(key, state, sync, int(_number(behind)), _number(seconds))
+            for key, (state, sync, behind, seconds) in _rows(facts, "sender.")
+        ),
+        slots=tuple(
+            Slot(key, active in ("t", "true"), int(_number(retained)), status)
+            for key, (active, status, retained) in _rows(facts, "slot.")
+        ),
+        old_data=tuple(sorted(named(facts, "old."))),
+    )
+
+
+def named(facts: Mapping[str, str], prefix: str) -> frozenset[str]:
+    """What follows the prefix in the facts' names."""
+    return frozenset(key.removeprefix(prefix) for key in facts if key.startswith(prefix))
+
+
+def _rows(facts: Mapping[str, str], prefix: str) -> Iterable[tuple[str, list[str]]]:
+    return (
+        (key.removeprefix(prefix), value.split("|")) for key, value in sorted(facts.items()) if key.startswith(prefix)
+    )
+
+
+def _number(text: str) -> float:
+    return float(text) if text else 0

@@ -1,0 +1,216 @@
+"""Failovers for real: observes the hosts over SSH and does the steps that plainstack.database.failover decides on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from plainstack import lock
+from plainstack.database import failover, observation, steps
+from plainstack.database.failover import Do, Plan, Stage, Step
+from plainstack.database.observation import Topology
+from plainstack.errors import HostFailed, Refused
+from plainstack.run import commit, who
+from plainstack.ssh import Sessions
+from plainstack.stack import Stack
+
+Consent = Callable[[Topology, Stage], None]
+"""Asked before anything is done, with the first stage; raises Refused to stop it."""
+
+# A host that is up answers a connection at once; clients wait as long as we do.
+CONNECT_WITHIN = 1
+# For a host that takes the connection and then says nothing.
+ANSWER_WITHIN = 6.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """A step that was done: when by the clock, and how it failed if it did."""
+
+    step: Step
+    begin: float
+    end: float
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a listener hears: a step begins (`done` is None) or ended; `at` in seconds since the cluster was opened."""
+
+    at: float
+    step: Step
+    done: Done | None = None
+
+
+class Cluster:
+    """The database cluster of a stack, to look at and to act on; close with `with`."""
+
+    def __init__(self, stack: Stack, command: str, tell: Callable[[Event], None] = lambda _: None) -> None:
+        self.stack = stack
+        self.command = command
+        self.log: list[Done] = []
+        self.began = time.monotonic()
+        self._tell = tell
+        ssh = stack.ssh.model_copy(update={"connect_timeout": min(CONNECT_WITHIN, stack.ssh.connect_timeout)})
+        self._sessions = Sessions(stack.model_copy(update={"ssh": ssh}))
+        self._databases = [host.name for host in stack.with_role("db")]
+        self._users = [host.name for host in stack.hosts.values() if {"app", "backup"} & set(host.roles)]
+        self._users = [name for name in self._users if name not in self._databases]
+        self._site = [host.name for host in stack.with_role("balancer")][:1] if steps.site(stack) else []
+        # Whoever did not answer is not asked again in the same command: every try would cost its time-out.
+        self._away: dict[str, str] = {}
+        self._fences: dict[str, frozenset[str] | None] = {}
+        self._seen = False
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sessions.__exit__()
+
+    def why(self, name: str) -> str:
+        """Why a host could not be reached."""
+        return self._away.get(name, "")
+
+    def observe(self) -> Topology:
+        """Ask every db host for its state, and every host that uses the database whom it shuts out; all at once."""
+        self._away.clear()
+        self._fences.clear()
+        self._seen = False
+        return self._look()
+
+    def switchover(self, target: str = "") -> Topology:
+        """See plainstack.database.failover; raises Refused or HostFailed. Gives the topology as it is then."""
+        return self._run(lambda now: failover.switchover(now, target))
+
+    def promote(self, target: str = "", consent: Consent | None = None) -> Topology:
+        return self._run(lambda now: failover.promote(now, target), consent)
+
+    def rejoin(self, host: str = "", *, discard: bool = False) -> Topology:
+        return self._run(lambda now: failover.rejoin(now, host, discard=discard))
+
+    def degrade(self, consent: Consent | None = None) -> Topology:
+        return self._run(failover.degrade, consent)
+
+    def resync(self) -> Topology:
+        return self._run(failover.resync)
+
+    def _run(self, decide: Callable[[Topology], Plan], consent: Consent | None = None) -> Topology:
+        now = self.observe()
+        if consent:
+            consent(now, next(decide(now), ()))
+        releases = self._lock()
+        try:
+            if consent:
+                now = self.observe()
+            plan = decide(now)
+            stage = next(plan, None)
+            while stage is not None:
+                self._do(stage)
+                now = self._look()
+                try:
+                    stage = plan.send(now)
+                except StopIteration:
+                    stage = None
+        finally:
+            for release in releases:
+                release()
+        return now
+
+    def _look(self) -> Topology:
+        # Whether peers answer each other takes a second when they do not, and matters for the first decision only.
+        peers = [] if self._seen else self._databases
+        self._seen = True
+        facts = self._ask(
+            {name: observation.script([peer for peer in peers if peer != name]) for name in self._databases}
+        )
+        unknown = [name for name in self._users if name not in self._fences]
+        told = self._ask({name: observation.fences_script() for name in unknown})
+        for name in unknown:
+            answer = told[name]
+            self._fences[name] = None if answer is None else observation.named(answer, "fence.")
+        database = self.stack.database
+        backup = [host.name for host in self.stack.with_role("backup")]
+        return Topology(
+            nodes={name: observation.observed(name, facts[name]) for name in self._databases},
+            clients=dict(self._fences),
+            synchronous=database is not None and database.synchronous and len(self._databases) > 1,
+            barman=steps.RECEIVER if backup else "",
+            backup_hosts=tuple(name for name in backup if name not in self._away),
+            site_from=tuple(self._site),
+        )
+
+    def _ask(self, scripts: Mapping[str, str]) -> dict[str, dict[str, str] | None]:
+        """What hosts say; threads of their own, so that a host that hangs holds up nobody, not even our end."""
+        answers: dict[str, dict[str, str] | None] = dict.fromkeys(scripts)
+
+        def one(name: str) -> None:
+            try:
+                output = self._sessions.to(name).script(scripts[name], timeout=ANSWER_WITHIN, step="observe")
+                answers[name] = observation.parse(output.out)
+            except HostFailed as error:
+                self._away[name] = error.reason
+                self._sessions.forget(name)
+
+        threads = {
+            name: threading.Thread(target=one, args=(name,), daemon=True) for name in scripts if name not in self._away
+        }
+        for thread in threads.values():
+            thread.start()
+        deadline = time.monotonic() + ANSWER_WITHIN
+        for name, thread in threads.items():
+            thread.join(max(0, deadline - time.monotonic()))
+            if thread.is_alive():
+                self._away[name] = f"no answer within {ANSWER_WITHIN:.0f} s"
+        return {name: None if name in self._away else answer for name, answer in answers.items()}
+
+    def _lock(self) -> list[lock.Release]:
+        names = [name for name in (*self._databases, *self._users) if name not in self._away]
+        told = lock.holder(who(), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), self.command)
+        held, problems = lock.hold(names, self._sessions.to, told)
+        releases = [mine.release for mine in held.values()]
+        if problems:
+            for release in releases:
+                release()
+            raise Refused("\n".join(problems))
+        return releases
+
+    def _do(self, stage: Stage) -> None:
+        with ThreadPoolExecutor(max_workers=len(stage)) as pool:
+            done = list(pool.map(self._step, stage))
+        self.log += done
+        for step in stage:
+            if step.do in (Do.FENCE, Do.UNFENCE):
+                self._fences.pop(step.host, None)
+        failed = [one for one in done if one.error and not one.step.optional]
+        if failed:
+            raise HostFailed(failed[0].step.host, failed[0].step.says, failed[0].error)
+
+    def _step(self, step: Step) -> Done:
+        self._tell(Event(time.monotonic() - self.began, step))
+        begin = time.time()
+        error = ""
+        text = steps.script(self.stack, step, who(), self._commit(), self.command)
+        try:
+            output = self._sessions.to(step.host).script(text, timeout=steps.seconds(step), step=step.says)
+            if output.code != 0:
+                error = "; ".join(_last(output.err.splitlines() or output.out.splitlines())) or f"exit {output.code}"
+        except HostFailed as failure:
+            error = failure.reason
+            self._sessions.forget(step.host)
+        done = Done(step, begin, time.time(), error)
+        self._tell(Event(time.monotonic() - self.began, step, done))
+        return done
+
+    def _commit(self) -> str:
+        if not hasattr(self, "_at_commit"):
+            self._at_commit = commit(self.stack)
+        return self._at_commit
+
+
+def _last(lines: Iterable[str]) -> list[str]:
+    return [line.strip() for line in lines if line.strip()][-6:]

@@ -1,0 +1,332 @@
+"""The shell text of every step of a failover, for root on the step's host; each may be run again at any time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from shlex import quote
+
+from plainstack.audit import PATH as AUDIT
+from plainstack.database.failover import Do, Step
+from plainstack.database.observation import DEGRADED, REWINDING
+from plainstack.database.sql import slot_name
+from plainstack.database.topology import AS_POSTGRES, BIN, DATA, FENCED
+from plainstack.probe import STATE
+from plainstack.roles.base import TLS
+from plainstack.roles.db import PORT, UNIT
+from plainstack.roles.firewall import PROGRAM
+from plainstack.stack import Stack
+
+METRIC = "/var/lib/prometheus/node-exporter/plainstack_degraded.prom"
+
+_PSQL = f"{AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtq"
+_WITH_PASSWORD = f"{AS_POSTGRES} env LC_ALL=C PGPASSFILE=/var/lib/postgresql/.pgpass"
+_TO_LEADER = f"port={PORT} sslmode=verify-full sslrootcert={TLS}/ca.crt connect_timeout=3"
+_ETC = "/etc/postgresql/17/main"
+# What pg_rewind and a copy need besides the data itself: the WAL that the primary keeps (wal_keep_size), and room.
+_MARGIN = 256 * 2**20
+
+_SIGNAL = f"{AS_POSTGRES} touch {DATA}/standby.signal && sync {DATA}/standby.signal {DATA}\n"
+_JOURNAL = f"journalctl --unit={UNIT} --no-pager --quiet --output=cat --lines=6 >&2"
+
+# One step at a time on a host, also when the operator's machine died and typed the command again.
+_FRAME = """\
+export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+umask 022
+exec 8>/run/plainstack-apply.lock
+flock -w 10 8 || {{ echo 'an earlier run still works on this host; wait for it' >&2; exit 75; }}
+( set -eu
+cd /
+{body}) 8>&-
+code=$?
+result=done
+[ $code = 0 ] || result=failed
+mkdir -p {folder}
+echo {audit} | sed "s/@AT@/$(date -u +%Y-%m-%dT%H:%M:%SZ)/; s/@RESULT@/$result/" >>{log}
+od -An -N8 -tx8 /dev/urandom | tr -d ' ' >{state}/generation.new && mv {state}/generation.new {state}/generation
+exit $code
+"""
+
+_CHECKPOINT = f"timeout 600 {_PSQL}c checkpoint\n"
+
+_STEP_DOWN = f"""\
+{_SIGNAL}\
+timeout 90 systemctl stop {UNIT}
+"""
+
+_STEP_BACK = f"""\
+rm -f {DATA}/standby.signal
+systemctl reset-failed {UNIT} 2>/dev/null || :
+timeout 120 systemctl start {UNIT}
+"""
+
+_PROMOTE = f"""\
+answer=$({_PSQL}c 'select not pg_is_in_recovery() or pg_promote(true, 30)')
+[ "$answer" = t ] || {{ echo 'pg_promote did not end within 30 s' >&2; {_JOURNAL}; exit 1; }}
+"""
+
+_DEGRADE = f"""\
+cat >{DEGRADED}.new <<END
+# written by fab failover, and left alone by inv deploy; fab failover resync takes it back
+# since $(date -u +%Y-%m-%dT%H:%M:%SZ)
+synchronous_standby_names = ''
+END
+[ -e {DEGRADED} ] || mv {DEGRADED}.new {DEGRADED}
+rm -f {DEGRADED}.new
+if [ -d {METRIC.rpartition("/")[0]} ]; then
+    cat >{METRIC}.new <<END
+# HELP plainstack_synchronous_degraded Whether writes are acknowledged although no standby has them.
+# TYPE plainstack_synchronous_degraded gauge
+plainstack_synchronous_degraded 1
+END
+    mv {METRIC}.new {METRIC}
+fi
+{_PSQL}c 'select pg_reload_conf()' >/dev/null
+tries=0
+until [ -z "$({_PSQL}c 'show synchronous_standby_names')" ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 100 ] || {{ echo 'the reload does not take effect' >&2; exit 1; }}
+    sleep 0.05
+done
+"""
+
+_NOT_DEGRADED = f"rm -f {DEGRADED} {METRIC}\n"
+
+# Until a standby has nearly all, every write would wait for it to catch up.
+_RESYNC = f"""\
+near() {{
+    [ "$({_PSQL}c "select pg_is_in_recovery() or exists (select from pg_stat_replication where state = 'streaming'
+        and application_name = any (string_to_array('@DB@', ',')))")" = t ]
+}}
+tries=0
+until near; do
+    tries=$((tries + 1))
+    [ $tries -lt 3000 ] || {{ echo 'no standby has caught up within ten minutes' >&2; exit 1; }}
+    sleep 0.2
+done
+{_NOT_DEGRADED}\
+{_PSQL}c 'select pg_reload_conf()' >/dev/null
+"""
+
+_KEEP_OUT = f"""\
+mkdir -p {STATE}
+[ -e {FENCED} ] || {{ date -u +%Y-%m-%dT%H:%M:%SZ >{FENCED}.new && mv {FENCED}.new {FENCED}; }}
+sync {FENCED}
+timeout 2 systemctl stop {UNIT} || systemctl kill --signal=KILL {UNIT} 2>/dev/null || :
+pid=$(head -n 1 {DATA}/postmaster.pid 2>/dev/null || :)
+if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ]; then
+    kill -KILL "$pid"
+fi
+tries=0
+while pgrep -u postgres -x postgres >/dev/null; do
+    tries=$((tries + 1))
+    [ $tries -lt 50 ] || {{ echo 'PostgreSQL is killed and does not end' >&2; exit 1; }}
+    sleep 0.1
+done
+"""
+
+_START = f"""\
+[ -s {DATA}/PG_VERSION ] || {{ echo 'there is no data directory' >&2; exit 1; }}
+{_SIGNAL}\
+rm -f {FENCED}
+{_NOT_DEGRADED}\
+systemctl reset-failed {UNIT} 2>/dev/null || :
+timeout 600 systemctl start {UNIT} && systemctl is-active --quiet {UNIT} || {{ {_JOURNAL}; exit 1; }}
+"""
+
+_FOLLOW = f"""\
+tries=0
+until [ "$({_PSQL}c "select sender_host from pg_stat_wal_receiver where status = 'streaming'" 2>/dev/null)" = @LEADER@ ]
+do
+    tries=$((tries + 1))
+    [ $tries -lt 150 ] || {{ echo 'it does not stream from @LEADER@' >&2; {_JOURNAL}; exit 1; }}
+    sleep 0.1
+done
+"""
+
+# A slot that was used keeps WAL for ever where nobody uses it any more.
+_TIDY = f"""\
+if [ "$({_PSQL}c 'select pg_is_in_recovery()')" = t ]; then
+    {_PSQL}c 'select pg_drop_replication_slot(slot_name) from pg_replication_slots
+        where not active and restart_lsn is not null' >/dev/null
+    if [ -e {DEGRADED} ]; then {_NOT_DEGRADED}{_PSQL}c 'select pg_reload_conf()' >/dev/null; fi
+else
+    timeout 600 {_PSQL}c checkpoint
+fi
+{_PSQL} -f {_ETC}/plainstack.sql
+"""
+
+_ROOM = """\
+room() { # room NEEDED WHAT-FOR
+    free=$(($(df --output=avail -B1 /var/lib/postgresql/17 | tail -n 1) + ${spare:-0}))
+    if [ "$free" -lt "$1" ]; then
+        echo "the disk is too full to $2: $((free >> 20)) MB are free, $(($1 >> 20)) MB are needed." \\
+            "Free some under /var/lib/postgresql@HINT@" >&2
+        exit 1
+    fi
+}
+"""
+
+_REWIND = f"""\
+{_ROOM}\
+room {_MARGIN} 'rewind'
+printf 'an earlier rewind was interrupted\\n' >{REWINDING}
+sync {REWINDING}
+if said=$({_WITH_PASSWORD} {BIN}/pg_rewind -D {DATA} --config-file={_ETC}/postgresql.conf \\
+    --source-server='host=@LEADER@ user=rewinder dbname=postgres {_TO_LEADER}' 2>&1)
+then
+    {_SIGNAL}\
+    rm {REWINDING}
+    echo "$said"
+    exit 0
+fi
+echo "$said" | grep -i error | tail -n 1 >{REWINDING}.new
+# Nothing was touched yet when the primary could not be asked.
+if grep -q 'connection to server' {REWINDING}.new; then
+    rm {REWINDING}
+    cat {REWINDING}.new >&2
+    exit 1
+fi
+mv {REWINDING}.new {REWINDING}
+echo "$said"
+"""
+
+_CLONE = f"""\
+{_ROOM}\
+new={DATA}.new
+rm -rf "$new"
+size=$({_WITH_PASSWORD} {BIN}/psql -XAtqw 'host=@LEADER@ user=rewinder dbname=postgres {_TO_LEADER}' \\
+    -c 'select sum(pg_database_size(oid)) from pg_database')
+@SPARE@
+room $((size + {_MARGIN})) 'copy the database beside the old data directory'
+@FIRST@
+{_WITH_PASSWORD} {BIN}/pg_basebackup -D "$new" -X stream -c fast -S @SLOT@ -w \\
+    -d 'host=@LEADER@ user=replicator application_name=@SELF@ {_TO_LEADER}'
+{AS_POSTGRES} touch "$new/standby.signal"
+sync "$new/standby.signal"
+if [ -d {DATA} ]; then mv {DATA} "{DATA}.old-$(date -u +%Y%m%dT%H%M%S)"; fi
+mv "$new" {DATA}
+sync /var/lib/postgresql/17
+rm -f {REWINDING}
+"""
+
+_KEEP_OLD = {
+    "@SPARE@": "",
+    "@FIRST@": "",
+    "@HINT@": ", or give up what the old one has: fab failover rejoin --host=@SELF@ --discard",
+}
+_GIVE_UP_OLD = {
+    "@SPARE@": f"spare=0\n[ ! -d {DATA} ] || spare=$(du -sB1 {DATA} | cut -f1)",
+    "@FIRST@": f"rm -rf {DATA}",
+    "@HINT@": "",
+}
+
+_BARMAN = """\
+systemctl restart plainstack-barman-receive-wal.service
+systemctl start --no-block plainstack-barman-cron.service
+"""
+
+_SITE = """\
+tries=0
+until answer=$(curl -sk -m 3 -o /dev/null -w '%{http_code}' @URL@); [ "$answer" = 200 ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 30 ] || { echo "@URL@ answers $answer" >&2; exit 1; }
+    sleep 0.3
+done
+"""
+
+_TEXTS: Mapping[Do, str] = {
+    Do.CHECKPOINT: _CHECKPOINT,
+    Do.STEP_DOWN: _STEP_DOWN,
+    Do.STEP_BACK: _STEP_BACK,
+    Do.PROMOTE: _PROMOTE,
+    Do.PROMOTE_ALONE: _DEGRADE + _PROMOTE,
+    Do.DEGRADE: _DEGRADE,
+    Do.RESYNC: _RESYNC,
+    Do.KEEP_OUT: _KEEP_OUT,
+    Do.START: _START,
+    Do.FOLLOW: _FOLLOW,
+    Do.TIDY: _TIDY,
+    Do.REWIND: _REWIND,
+    Do.CLONE: _CLONE,
+    Do.CLONE_OVER: _CLONE,
+    Do.DISCARD: f"rm -rf {DATA}.old-*\n",
+    Do.BARMAN: _BARMAN,
+    Do.SITE: _SITE,
+}
+_LONG = {Do.REWIND: 24 * 3600, Do.CLONE: 24 * 3600, Do.CLONE_OVER: 24 * 3600, Do.START: 660, Do.RESYNC: 660}
+
+
+def seconds(step: Step) -> float:
+    """How long a step may take: what copies data, as long as the database is big."""
+    return _LONG.get(step.do, 120)
+
+
+def script(stack: Stack, step: Step, who: str, commit: str, command: str) -> str:
+    """The step as shell text, with the line that it leaves in the host's log."""
+    event = {
+        "at": "@AT@",
+        "result": "@RESULT@",
+        "who": who,
+        "commit": commit,
+        "command": command,
+        "role": "failover",
+        "actions": [step.says],
+    }
+    return _FRAME.format(
+        body=body(stack, step),
+        audit=quote(json.dumps(event)),
+        log=AUDIT,
+        folder=AUDIT.rpartition("/")[0],
+        state=STATE,
+    )
+
+
+def body(stack: Stack, step: Step) -> str:
+    """What a step does, without the frame that every step has."""
+    if step.do is Do.FENCE:
+        lines = [f"{PROGRAM} fence {name} {stack.hosts[name].address} {PORT}" for name in step.about]
+        return "\n".join(lines) + "\n"
+    if step.do is Do.UNFENCE:
+        return f"{PROGRAM} unfence {' '.join(step.about)}\n"
+    if step.do is Do.AWAIT_WAL:
+        return _await_wal(step.about[0])
+    text = _TEXTS[step.do]
+    for key, value in (_GIVE_UP_OLD if step.do is Do.CLONE_OVER else _KEEP_OLD).items():
+        text = text.replace(key, value)
+    known = {
+        "@LEADER@": step.about[0] if step.about else "",
+        "@SELF@": step.host,
+        "@SLOT@": slot_name(step.host),
+        "@DB@": ",".join(host.name for host in stack.with_role("db")),
+        "@URL@": site(stack),
+    }
+    for key, value in known.items():
+        text = text.replace(key, value)
+    return text
+
+
+def site(stack: Stack) -> str:
+    """The address at which users' requests reach the first service's health page; empty when there is none."""
+    balancers, services = stack.with_role("balancer"), list(stack.services.values())
+    if not balancers or not services or not stack.with_role("app"):
+        return ""
+    name = stack.balancer.server_names[0].replace("*", "www") if stack.balancer.server_names else ""
+    address = str(stack.balancer.virtual_address or balancers[0].address)
+    path = services[0].path.rstrip("/") + services[0].health
+    return f"--resolve {name}:443:{address} https://{name}{path}" if name else f"https://{address}{path}"
+
+
+def _await_wal(lsn: str) -> str:
+    have = f"select greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) > '{lsn}'"
+    return f"""\
+tries=0
+until [ "$({_PSQL}c "{have}")" = t ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 100 ] || {{ echo 'it did not come' >&2; exit 1; }}
+    sleep 0.05
+done
+"""
+
+
+RECEIVER = "barman_receive_wal"

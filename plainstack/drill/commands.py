@@ -1,0 +1,190 @@
+"""The commands behind `fab failover drill` and `fab failover drills`."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from invoke.exceptions import Exit
+
+from plainstack import inventory as inventories
+from plainstack.commands import document, load, told
+from plainstack.drill.faults import FAULTS, TARGETS, Fault, budgets, find
+from plainstack.drill.verdict import Budgets
+from plainstack.errors import Refused
+from plainstack.report import Console
+from plainstack.stack import Stack
+
+SHORTEST, LONGEST, FASTEST = 15, 600, 1000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The budgets as typed: empty is the default of the target and fault, `any` is no limit."""
+
+    lost: str = ""
+    gap: str = ""
+    read_gap: str = ""
+    failed_gets: str = ""
+
+    def over(self, default: Budgets) -> Budgets:
+        """These limits where given, else the default; raises Refused for what is no number."""
+        return Budgets(
+            lost=_limit("--max-lost", self.lost, default.lost),
+            write_gap=_limit("--max-gap", self.gap, default.write_gap),
+            read_gap=_limit("--max-read-gap", self.read_gap, default.read_gap),
+            failed_gets=_limit("--max-failed-gets", self.failed_gets, default.failed_gets),
+        )
+
+
+def _limit(flag: str, text: str, default: Any) -> Any:
+    if text in ("", "any"):
+        return default if not text else None
+    try:
+        value = float(text) if flag.endswith("gap") else int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 1e6:
+        raise Refused(f"{flag}: {text!r} is neither a number nor 'any'")
+    return value
+
+
+def run(action: str, inventory: str, *, json: bool, yes: bool = False, **flags: str) -> None:
+    """fab failover drill and fab failover drills; `flags` as typed, empty where they were not."""
+    if action == "drills":
+        _past(inventory, json=json)
+    else:
+        _drill(inventory, {name: text for name, text in flags.items() if text}, yes=yes, json=json)
+
+
+def _drill(inventory: str, flags: Mapping[str, str], *, yes: bool, json: bool) -> None:
+    console = Console(json=json)
+    # Whoever ends the drill politely gets a stack that is put right again.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    done = []
+    with told(console, json=json):
+        stack = load(inventory)
+        faults = chosen(stack, flags.get("target", "db"), flags.get("fault", "kill"))
+        rate = _bounded("--rate", flags.get("rate", "40"), 4, FASTEST)
+        seconds = _bounded("--seconds", flags.get("seconds", "30"), SHORTEST, LONGEST)
+        limits = Limits(**{name.removeprefix("max_"): text for name, text in flags.items() if name.startswith("max_")})
+        limits.over(Budgets())
+        _consent(stack, faults, console, yes=yes)
+        for each in faults:
+            done.append(_one(stack, each, rate, seconds, limits, console))
+        if json:
+            document(done if len(done) > 1 else done[0])
+    if not all(data["passed"] for data in done):
+        raise Exit(code=1)
+
+
+def chosen(stack: Stack, target: str, fault: str) -> list[Fault]:
+    """The faults to make, one after the other; with `all` those that this stack can have."""
+    if fault == "all" and not stack.in_lab:
+        raise Refused("--fault=all includes cut, which is for the lab; name one: --fault=kill or --fault=stop")
+    targets = TARGETS if target == "all" else (target,)
+    return [find(stack, one, name) for one in targets for name in (FAULTS if fault == "all" else (fault,))]
+
+
+def _bounded(flag: str, value: str, least: int, most: int) -> int:
+    try:
+        number = int(value)
+    except ValueError:
+        number = -1
+    if not least <= number <= most:
+        raise Refused(f"{flag}={value}: must be a whole number from {least} to {most}")
+    return number
+
+
+def _consent(stack: Stack, faults: list[Fault], console: Console, *, yes: bool) -> None:
+    if stack.in_lab:
+        return
+    console.line(f"{stack.stack} is no lab. The drill will, for real:", "bold")
+    for fault in faults:
+        whom = {"db": "the primary", "app": "the first app host", "balancer": "the holder of the virtual address"}
+        names = ", ".join(host.name for host in stack.with_role(fault.target))
+        console.line(f"  {fault.says(f'{whom[fault.target]} (one of {names})')}, while it writes rows of its own")
+    if console.ask(f"type the stack's name ({stack.stack}) to go on: ") != stack.stack:
+        hint = "; --yes is not enough for this" if yes else ""
+        raise Refused(f"the stack's name was not typed at a terminal{hint}. Nothing was done")
+
+
+def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, console: Console) -> dict[str, Any]:
+    from plainstack.database.operations import Cluster
+    from plainstack.database.operations import Event as Heard
+    from plainstack.drill import preflight, store
+    from plainstack.drill.course import Course
+    from plainstack.drill.reaction import Reaction
+    from plainstack.drill.result import Settings
+    from plainstack.run import Runner
+
+    synchronous = stack.database is not None and stack.database.synchronous
+    begin = datetime.now(UTC)
+    settings = Settings(
+        drill=begin.strftime("%Y%m%dT%H%M%S"),
+        stack=stack.stack,
+        started=begin.strftime("%Y-%m-%d %H:%M:%S"),
+        target=fault.target,
+        fault=fault.name,
+        rate=rate,
+        seconds=seconds,
+        synchronous=synchronous,
+        budgets=limits.over(budgets(fault, synchronous=synchronous)),
+    )
+    console.line(f"drill of {stack.stack}: {fault.target} {fault.name}", "bold")
+    command = f"fab failover drill --target={fault.target} --fault={fault.name}"
+    roles, hosts = inventories.select(stack, "", "")
+    with Runner(stack, roles, hosts) as runner, preflight.alone(runner, command):
+        console.line("pre-flight: topology, backup, checks")
+        seen = preflight.look(runner, runner.sessions)
+        preflight.refuse_unless_ready(seen, stack)
+        bad = preflight.checks(runner, runner.sessions, preflight.QUICK, console.line)
+        if bad:
+            raise Refused("no drill: the stack does not keep its promises even now: " + "; ".join(bad))
+        victim = {"db": seen.primary, "balancer": seen.holder}.get(fault.target) or stack.with_role(fault.target)[
+            0
+        ].name
+        course: Course | None = None
+
+        def heard(event: Heard) -> None:
+            if course is not None:
+                course.heard(event)
+
+        with Cluster(stack, command=command, tell=heard) as cluster:
+            course = Course(runner, replace(settings, victim=victim), fault, Reaction(stack, cluster), console.line)
+            result, attempts = course.run(seen.primary)
+    report = store.save(stack, result, attempts)
+    for rule in result.verdict.rules:
+        mark, style = {True: ("ok  ", "green"), False: ("FAIL", "bold red"), None: ("?   ", "bold yellow")}[rule.held]
+        console.line(f"{mark} {rule.name}: {rule.seen} (wanted: {rule.wanted})", style)
+    console.line(f"{result.verdict.sentence}\n{report}", "bold green" if result.verdict.passed else "bold red")
+    return {**result.as_data(), "report": str(report)}
+
+
+def _past(inventory: str, *, json: bool) -> None:
+    console = Console(json=json)
+    with told(console, json=json):
+        from plainstack.drill import store
+
+        stack = load(inventory)
+        found = store.past(stack)
+        if json:
+            document(found)
+        elif not found:
+            console.line(f"no drill of {stack.stack} yet; begin with: fab failover drill")
+        else:
+            lines = [
+                (
+                    str(one.get("started", one["drill"])),
+                    str(one.get("target", "-")),
+                    str(one.get("fault", "-")),
+                    str(one.get("victim", "-")),
+                    str(one["sentence"]),
+                    str(one["report"]),
+                )
+                for one in found
+            ]
+            console.table(("when (UTC)", "target", "fault", "host", "verdict", "report"), lines)

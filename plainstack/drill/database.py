@@ -1,0 +1,72 @@
+"""The drill's own table, and the final read: what is stored of everything that was tried."""
+
+from __future__ import annotations
+
+import shlex
+from collections import defaultdict
+
+from plainstack.database.topology import AS_POSTGRES, BIN
+from plainstack.drill.history import Kind
+from plainstack.drill.load import MACHINES
+from plainstack.drill.verdict import Stored
+from plainstack.errors import HostFailed
+from plainstack.ssh import Session
+from plainstack.stack import Stack
+
+READY = f"{BIN}/pg_isready -q -t 1"
+
+_PREPARE = """
+set client_min_messages = warning;
+create schema if not exists drill;
+grant usage on schema drill to public;
+create table if not exists drill.write
+ (drill text not null, kind text not null, key bigint not null, at timestamptz not null default clock_timestamp());
+grant insert on drill.write to public;
+select count(*) from pg_tables where (schemaname, tablename) = ('public', 'incidents_sample');
+"""
+
+
+def prepare(stack: Stack, primary: Session) -> bool:
+    """Make the drill's table; tells whether the application takes samples, so that POSTs can be tried too."""
+    return _psql(stack, primary, _PREPARE, "make the drill's table").split()[-1:] == ["1"]
+
+
+def final_read(stack: Stack, primary: Session, drill: str, *, posts: bool) -> Stored:
+    """How often each key of this drill is stored."""
+    query = f"select kind, key, count(*) from drill.write where drill = '{drill}' group by 1, 2;\n"  # noqa: S608
+    if posts:
+        begin = f"drill-{drill}-"
+        query += (
+            f"select 'post', substr(key, {len(begin) + 1}), count(*) from incidents_sample"  # noqa: S608
+            f" where starts_with(key, '{begin}') group by 2;\n"
+        )
+    stored: dict[Kind, dict[int, int]] = defaultdict(dict)
+    for line in _psql(stack, primary, query, "final read").splitlines():
+        kind, key, count = line.split("|")
+        stored[kind][int(key)] = int(count)  # type: ignore[index]
+    return stored
+
+
+def clean_up(stack: Stack, primary: Session, *, posts: bool) -> None:
+    """Remove what drills left in the database: the rows of this one, and of one that was killed."""
+    statements = "set client_min_messages = warning;\ndrop schema if exists drill cascade;\n"
+    if posts:
+        names = ", ".join(f"'drill-{number}'" for number in range(MACHINES))
+        machines = f"select id from incidents_machine where name in ({names})"  # noqa: S608
+        statements += (
+            f"delete from incidents_sample where starts_with(key, 'drill-') and machine_id in ({machines});\n"  # noqa: S608
+            f"delete from incidents_machine m where name in ({names})"
+            " and not exists (select from incidents_sample s where s.machine_id = m.id)"
+            " and not exists (select from incidents_threshold t where t.machine_id = m.id)"
+            " and not exists (select from incidents_incident i where i.machine_id = m.id);\n"
+        )
+    _psql(stack, primary, statements, "remove the drill's rows")
+
+
+def _psql(stack: Stack, session: Session, statements: str, step: str) -> str:
+    assert stack.database is not None
+    psql = shlex.join([*AS_POSTGRES.split(), f"{BIN}/psql", "-XAtq", "-v", "ON_ERROR_STOP=1", stack.database.name])
+    output = session.run(f"timeout 30 {psql}", stdin=statements.encode(), timeout=40, step=step)
+    if output.code != 0:
+        raise HostFailed(session.host, step, "failed", output.err.splitlines()[-5:], output.code)
+    return output.out

@@ -1,0 +1,107 @@
+"""What a drill does to one host, what the host itself does about it, and how the drill puts it right again."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from plainstack.drill.verdict import Budgets
+from plainstack.errors import Refused
+from plainstack.roles.app import unit
+from plainstack.stack import Host, Stack
+
+TARGETS = ("db", "app", "balancer")
+FAULTS = ("kill", "stop", "cut")
+POSTGRESQL = "postgresql@17-main.service"
+KEEPALIVED = "keepalived.service"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault of one service: `units` are what is killed or stopped; a cut and a switchover have none."""
+
+    target: str
+    name: str
+    units: tuple[str, ...] = ()
+
+    @property
+    def cut(self) -> bool:
+        """Whether the host loses its network."""
+        return self.name == "cut"
+
+    @property
+    def planned(self) -> bool:
+        """Whether nothing breaks: the primary hands over in order."""
+        return self.name == "switchover"
+
+    def says(self, victim: str) -> str:
+        """What is done to whom."""
+        what = ", ".join(name.removesuffix(".service") for name in self.units)
+        if self.planned:
+            return f"switch over from {victim}"
+        if self.cut:
+            return f"pull the network cables of {victim}"
+        return f"kill -9 all of {what} on {victim}" if self.name.startswith("kill") else f"stop {what} on {victim}"
+
+    def script(self) -> str:
+        """The shell text that does it on the host; only what belongs to these units is touched."""
+        units = shlex.join(self.units)
+        if self.name == "stop":
+            return f"systemctl stop {units}"
+        return f"systemctl kill --kill-whom=all --signal=KILL {units}"
+
+    def heal_script(self) -> str:
+        """The shell text that starts again what the host did not start by itself."""
+        units = shlex.join(self.units)
+        return f"systemctl reset-failed {units} 2>/dev/null; systemctl start {units}" if units else ":"
+
+    def healthy_script(self, stack: Stack, host: Host) -> str:
+        """The shell text that succeeds when the host does its work."""
+        if self.target == "balancer":
+            return f"systemctl is-active {stack.balancer.engine}.service {KEEPALIVED}"
+        return " && ".join(
+            f"curl -fsS --max-time 3 http://{host.address}:{service.port}{service.health}"
+            for service in stack.services.values()
+        )
+
+
+def find(stack: Stack, target: str, name: str) -> Fault:
+    """A fault by its name; raises Refused for what this stack or this inventory does not allow."""
+    known = {"db": (*FAULTS, "switchover"), "app": FAULTS, "balancer": (*FAULTS, "kill-keepalived")}
+    if target not in known:
+        raise Refused(f"unknown target {target!r}; known: {', '.join(TARGETS)}, all")
+    if name not in known[target]:
+        raise Refused(f"unknown fault {name!r} of target {target}; known: {', '.join(known[target])}, all")
+    hosts = stack.with_role(target)
+    if len(hosts) < 2:
+        count = f"only {hosts[0].name}" if hosts else "no host"
+        raise Refused(f"{count} has the role {target}, so nobody could take over: there is nothing to drill")
+    if name == "cut" and not stack.in_lab:
+        raise Refused("cutting a host's network is for the lab: nobody could plug a real host in again from here")
+    if target == "balancer" and stack.balancer.virtual_address is None:
+        raise Refused("the stack has no balancer.virtual_address that could move; give it one first")
+    if name in ("cut", "switchover"):
+        return Fault(target, name)
+    return Fault(target, name, _units(stack, target, name))
+
+
+def _units(stack: Stack, target: str, name: str) -> tuple[str, ...]:
+    if target == "db":
+        return (POSTGRESQL,)
+    if target == "app":
+        return tuple(unit(service) for service in stack.services)
+    if name == "kill-keepalived":
+        return (KEEPALIVED,)
+    return (f"{stack.balancer.engine}.service",)
+
+
+def budgets(fault: Fault, *, synchronous: bool) -> Budgets:
+    """What a fault may cost when nobody says otherwise."""
+    lost = 0 if synchronous or fault.target != "db" or fault.planned else None
+    if fault.planned:
+        return Budgets(lost=0, write_gap=2, read_gap=2, failed_gets=0)
+    if fault.target == "db":
+        gap = 10 if fault.cut else 5
+        return Budgets(lost=lost, write_gap=gap, read_gap=gap)
+    # A balancer's clients lose the requests that were on their way; an app host's do not: they are sent to another.
+    return Budgets(lost=lost, write_gap=2, read_gap=2, failed_gets=0 if fault.target == "app" else None)

@@ -1,0 +1,180 @@
+"""The load on the site: GET and POST over HTTPS, open loop; a child process, started inside the lab's namespace.
+
+It reads its settings as one JSON line on stdin, tells every attempt on stdout, and ends when its time is over or when
+stdin ends, which it does when its parent dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+CONNECT_TIMEOUT = 3
+ANSWER_TIMEOUT = 12
+CLIENTS = 200
+IDLE = 8
+MACHINES = 8
+
+
+@dataclass
+class Site:
+    """The virtual address, as clients that keep their connections use it."""
+
+    address: str
+    name: str
+    context: ssl.SSLContext
+    token: str
+    drill: str
+    path: str
+    _idle: list[http.client.HTTPSConnection] = field(default_factory=list)
+
+    def get(self, _key: int) -> str:
+        """Ask for the page."""
+        return self._request("GET", self.path, None, {})
+
+    def post(self, key: int) -> str:
+        """Send a sample with a key of its own; several machines, for each is one lock in the application."""
+        machine = f"drill-{key % MACHINES}"
+        body = {"machine": machine, "metric": "drill", "value": 1, "key": f"drill-{self.drill}-{key}"}
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        return self._request("POST", "/api/samples", json.dumps(body), headers)
+
+    def _request(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> str:
+        connection = self._known() or http.client.HTTPSConnection(self.name, context=self.context)
+        try:
+            if connection.sock is None:
+                connection.sock = self._open()
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            answer.read()
+        except BaseException as error:
+            connection.close()
+            # What is open to an address that has just moved would fail one by one.
+            while self._idle:
+                with contextlib.suppress(IndexError):
+                    self._idle.pop().close()
+            if not isinstance(error, Exception):
+                raise
+            return explain(error)
+        if connection.sock is not None and len(self._idle) < IDLE:
+            self._idle.append(connection)
+        return "ok" if answer.status in (200, 201) else f"HTTP {answer.status}"
+
+    def _open(self) -> ssl.SSLSocket:
+        plain = socket.create_connection((self.address, 443), CONNECT_TIMEOUT)
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            secure = self.context.wrap_socket(plain, server_hostname=self.name)
+        except BaseException:
+            plain.close()
+            raise
+        secure.settimeout(ANSWER_TIMEOUT)
+        return secure
+
+    def _known(self) -> http.client.HTTPSConnection | None:
+        with contextlib.suppress(IndexError):
+            return self._idle.pop()
+        return None
+
+
+def explain(error: Exception) -> str:
+    """A failure's kind, in words that can be counted."""
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, ConnectionError | http.client.RemoteDisconnected | http.client.IncompleteRead):
+        return "connection reset"
+    if isinstance(error, ssl.SSLError):
+        return "TLS failed" if not isinstance(error, ssl.SSLEOFError) else "connection reset"
+    if isinstance(error, OSError):
+        return "unreachable"
+    return type(error).__name__
+
+
+class Teller:
+    """Writes messages, one a line, from many threads; each message's clock begins at the hello."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.tell("hello")
+        self._began = time.monotonic()
+
+    def now(self) -> float:
+        """Seconds since the hello."""
+        return time.monotonic() - self._began
+
+    def tell(self, *message: Any) -> None:
+        """Write one message; nobody listening ends the process."""
+        with self._lock:
+            try:
+                sys.stdout.write(json.dumps(message) + "\n")
+                sys.stdout.flush()
+            except OSError:
+                os._exit(1)
+
+
+def generate(teller: Teller, calls: list[tuple[str, Callable[[int], str]]], rate: float, seconds: float) -> None:
+    """Make `rate` calls a second, in turn, each at its time whether or not the ones before have ended."""
+    busy = threading.Semaphore(CLIENTS)
+
+    def one(kind: str, call: Callable[[int], str], key: int, due: float) -> None:
+        try:
+            teller.tell("begin", kind, key, due, teller.now())
+            outcome = call(key)
+            teller.tell("end", kind, key, teller.now(), outcome)
+        finally:
+            busy.release()
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        for number in range(int(rate * seconds)):
+            due = number / rate
+            time.sleep(max(0.0, due - teller.now()))
+            kind, call = calls[number % len(calls)]
+            if busy.acquire(blocking=False):
+                pool.submit(one, kind, call, number, due)
+            else:
+                teller.tell("skip", kind, number, due, "not sent: every client was waiting")
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+def main() -> None:
+    """Read the settings, generate the load, end."""
+    settings = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    context = ssl.create_default_context(cadata=settings["authority"])
+    # A certificate that was given may be all that is known of its authority.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    site = Site(
+        settings["address"],
+        settings["name"],
+        context,
+        settings["token"],
+        settings["drill"],
+        settings["path"],
+    )
+    calls: list[tuple[str, Callable[[int], str]]] = [("get", site.get), ("get", site.get), ("post", site.post)]
+    teller = Teller()
+    generate(teller, calls if settings["posts"] else calls[:1], settings["rate"], settings["seconds"])
+    teller.tell("bye")
+    # Whoever still waits for an answer is not waited for: it is told as one without.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""What must be so before a drill may hurt anything, and after it: the stack is whole, and nobody else is at it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from plainstack import lock
+from plainstack.database.topology import members, primaries
+from plainstack.errors import HostFailed, Refused
+from plainstack.observed import Observed
+from plainstack.probe import parse
+from plainstack.run import Runner, View, who
+from plainstack.ssh import Sessions, fan_out
+from plainstack.stack import Stack
+from plainstack.status import rows
+from plainstack.verify import CheckResult, Verifier
+from plainstack.verify import run as run_checks
+
+LOCK = "/run/plainstack-drill.lock"
+QUICK = ("db", "app", "balancer")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The stack as it was observed: what is not well, who is primary, who holds the virtual address."""
+
+    problems: Sequence[str]
+    primary: str = ""
+    holder: str = ""
+
+
+def look(runner: Runner, sessions: Sessions) -> Seen:
+    """Observe every host; what inv status calls a problem is one."""
+    view = View()
+
+    def probe(name: str) -> Observed:
+        return parse(sessions.to(name).script(runner.probes[name], step="probe").out)
+
+    for name, answer in fan_out(runner.hosts, probe).items():
+        if isinstance(answer, HostFailed):
+            view.failed[name] = answer
+        else:
+            view.observed[name] = answer
+    found = rows(runner.stack, view, time.time())
+    problems = [f"{row.host}: {problem}" for row in found for problem in row.problems]
+    return Seen(problems, _primary(runner.stack, view), _holder(runner.stack, view))
+
+
+def _primary(stack: Stack, view: View) -> str:
+    names = [host.name for host in stack.with_role("db")]
+    facts = {name: view.observed[name].facts if name in view.observed else None for name in names}
+    leading = primaries(members(names, facts))
+    return leading[0].name if len(leading) == 1 else ""
+
+
+def _holder(stack: Stack, view: View) -> str:
+    holders = [
+        host.name
+        for host in stack.with_role("balancer")
+        if host.name in view.observed and view.observed[host.name].facts.get("vip") == "yes"
+    ]
+    return holders[0] if len(holders) == 1 else ""
+
+
+def until_whole(runner: Runner, sessions: Sessions, seconds: float, tell: Callable[[str], None]) -> Seen:
+    """Look again and again until nothing is wrong, or the time is over; gives the last look."""
+    give_up = time.monotonic() + seconds
+    told = ""
+    while True:
+        seen = look(runner, sessions)
+        if not seen.problems or time.monotonic() > give_up:
+            return seen
+        if seen.problems[0] != told:
+            told = seen.problems[0]
+            tell(f"waiting: {told}")
+        time.sleep(0.5)
+
+
+def checks(runner: Runner, sessions: Sessions, chosen: Sequence[str], tell: Callable[[str], None]) -> list[str]:
+    """Run the checks of these roles (none: of all); gives those that do not hold, as sentences."""
+
+    def show(result: CheckResult) -> None:
+        if not result.passed:
+            tell(f"{result.host}: {result.role}: {result.promise}: {(result.why.splitlines() or [''])[0][:200]}")
+
+    chosen = [role for role in chosen if role in runner.roles]
+    verifier = Verifier(runner.stack, runner.vault, sessions, runner.roles, chosen, list(runner.hosts), on_result=show)
+    run_checks(verifier)
+    bad = [result for result in verifier.results if not result.passed]
+    tell(f"{len(verifier.results) - len(bad)} of {len(verifier.results)} checks hold")
+    return [f"{result.host}: {result.promise}" for result in bad]
+
+
+@contextmanager
+def alone(runner: Runner, what: str) -> Iterator[None]:
+    """Hold every host's lock for drills, as long as this process lives; raises Refused while another drill runs."""
+    when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    held, problems = lock.hold(runner.hosts, runner.sessions.to, lock.holder(who(), when, what), path=LOCK)
+    try:
+        if problems:
+            shown = "\n".join(problems)
+            raise Refused(f"no drill while another one runs; wait for its verdict, then try again:\n{shown}")
+        yield
+    finally:
+        for mine in held.values():
+            mine.release()
+
+
+def refuse_unless_ready(seen: Seen, stack: Stack) -> None:
+    """Raises Refused with everything that speaks against a drill now."""
+    problems = list(seen.problems)
+    if stack.with_role("db") and not seen.primary and not problems:
+        problems.append("there is not exactly one primary")
+    if problems:
+        shown = "\n".join(f"  {problem}" for problem in problems)
+        raise Refused(
+            f"no drill: the stack is not whole, so its verdict would mean nothing. First make it so:\n{shown}"
+        )

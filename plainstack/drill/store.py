@@ -1,0 +1,43 @@
+"""Where drills are kept: a folder for each, with its page, its numbers and every attempt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from plainstack.drill import history, page
+from plainstack.drill.history import Attempt
+from plainstack.drill.result import Result
+from plainstack.stack import Stack
+
+
+def folder(stack: Stack) -> Path:
+    """All drills of a stack, beside its inventory."""
+    return stack.folder / "reports" / stack.stack
+
+
+def save(stack: Stack, result: Result, attempts: Collection[Attempt]) -> Path:
+    """Write report.html, drill.json and history.jsonl; gives the page's path."""
+    settings = result.settings
+    place = folder(stack) / f"{settings.drill}-{settings.target}-{settings.fault}"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "history.jsonl").write_text(history.dump(attempts), encoding="utf-8")
+    (place / "drill.json").write_text(json.dumps(result.as_data(), indent=2) + "\n", encoding="utf-8")
+    report = place / "report.html"
+    report.write_text(page.html(result, attempts), encoding="utf-8")
+    return report
+
+
+def past(stack: Stack) -> list[dict[str, Any]]:
+    """The drills that were kept, the oldest first; one that cannot be read is told as such."""
+    found = []
+    for path in sorted(folder(stack).glob("*/drill.json")):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            line = {key: data[key] for key in ("drill", "started", "target", "fault", "victim", "passed", "sentence")}
+        except (OSError, ValueError, KeyError, TypeError):
+            line = {"drill": path.parent.name, "passed": False, "sentence": f"{path} cannot be read"}
+        found.append({**line, "report": str(path.with_name("report.html"))})
+    return found

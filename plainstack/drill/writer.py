@@ -1,0 +1,149 @@
+"""Writes rows straight to PostgreSQL; sent to an app host and run there by the application's own Python, alone.
+
+argv: drill id, kind, rate, seconds, hosts. The environment is that of the application. It imports nothing of
+Plainstack. It ends when its time is over or when stdin ends, which it does when the operator's connection dies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+
+CLIENTS = 16
+GRACE = 10
+
+
+def connect(hosts: str, strict: bool) -> Any:
+    """A connection to the host that takes writes; a dead host is given up in seconds, which takes all of these."""
+    return psycopg.connect(
+        host=hosts,
+        dbname=os.environ["DB_NAME"],
+        user=os.environ["DB_USER"],
+        password=os.environ["DB_PASSWORD"],
+        sslmode="verify-full",
+        sslrootcert=os.environ["DB_SSLROOTCERT"],
+        target_session_attrs="read-write" if strict else "any",
+        load_balance_hosts="random",
+        connect_timeout=2,
+        tcp_user_timeout=3000,
+        keepalives=1,
+        keepalives_idle=2,
+        keepalives_interval=1,
+        keepalives_count=3,
+        application_name="plainstack-drill",
+        autocommit=True,
+    )
+
+
+def explain(error: Exception) -> str:
+    """A failure's kind, in words that can be counted."""
+    text = str(error).lower()
+    kinds = (
+        ("read-only", "read-only"),
+        ("starting up", "starting up"),
+        ("shutting down", "shutting down"),
+        ("refused", "connection refused"),
+        ("timeout expired", "timed out"),
+        ("timed out", "timed out"),
+        ("no route", "unreachable"),
+        ("closed", "connection lost"),
+        ("eof", "connection lost"),
+        ("reset", "connection lost"),
+        ("terminating", "connection lost"),
+    )
+    return next((kind for word, kind in kinds if word in text), type(error).__name__)
+
+
+class Writer:
+    """Clients that keep their connections and take a new one when theirs breaks."""
+
+    def __init__(self, drill: str, kind: str, hosts: str) -> None:
+        self.drill, self.kind, self.hosts = drill, kind, hosts
+        self._idle: list[Any] = []
+        self._told = threading.Lock()
+        self.tell("hello")
+        self._began = time.monotonic()
+
+    def now(self) -> float:
+        """Seconds since the hello."""
+        return time.monotonic() - self._began
+
+    def tell(self, *message: Any) -> None:
+        """Write one message; nobody listening ends the process."""
+        with self._told:
+            try:
+                sys.stdout.write(json.dumps(message) + "\n")
+                sys.stdout.flush()
+            except OSError:
+                os._exit(1)
+
+    def write(self, key: int) -> str:
+        """Insert one row; 'ok' only when its commit was confirmed."""
+        connection = None
+        try:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = connect(self.hosts, self.kind == "sql")
+            statement = "insert into drill.write (drill, kind, key) values (%s, %s, %s)"
+            connection.execute(statement, (self.drill, self.kind, key))
+        except psycopg.Error as error:
+            if connection is not None:
+                connection.close()
+            self._idle.clear()
+            return explain(error)
+        self._idle.append(connection)
+        return "ok"
+
+
+def generate(writer: Writer, rate: float, seconds: float) -> None:
+    """Make `rate` writes a second, each at its time whether or not the ones before have ended."""
+    busy = threading.Semaphore(CLIENTS)
+
+    def one(key: int, due: float) -> None:
+        try:
+            writer.tell("begin", writer.kind, key, due, writer.now())
+            outcome = writer.write(key)
+            writer.tell("end", writer.kind, key, writer.now(), outcome)
+        finally:
+            busy.release()
+
+    pool = ThreadPoolExecutor(CLIENTS)
+    futures = []
+    for key in range(int(rate * seconds)):
+        due = key / rate
+        time.sleep(max(0.0, due - writer.now()))
+        if busy.acquire(blocking=False):
+            futures.append(pool.submit(one, key, due))
+        else:
+            writer.tell("skip", writer.kind, key, due, "not sent: every client was waiting")
+    give_up = time.monotonic() + GRACE
+    while time.monotonic() < give_up and not all(future.done() for future in futures):
+        time.sleep(0.05)
+
+
+def end_with_parent() -> None:
+    """Whoever started this is gone: nobody would read the answers."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+def main() -> None:
+    """Write until the time is over."""
+    drill, kind, rate, seconds, hosts = sys.argv[1:]
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    writer = Writer(drill, kind, hosts)
+    generate(writer, float(rate), float(seconds))
+    writer.tell("bye")
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

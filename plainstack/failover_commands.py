@@ -1,0 +1,192 @@
+"""The commands behind `fab failover`: each looks at the cluster, acts, says what was done, and sets the exit code."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from invoke.exceptions import Exit
+
+from plainstack.commands import document, load, told
+from plainstack.database.failover import Do, Stage, size
+from plainstack.database.findings import findings, healthy
+from plainstack.database.observation import Node, Topology
+from plainstack.database.operations import Cluster, Consent, Done, Event
+from plainstack.errors import Refused
+from plainstack.report import Console
+from plainstack.stack import Stack
+
+ACTIONS = ("status", "switchover", "promote", "rejoin", "degrade", "resync", "drill", "drills")
+
+HEADER = ("host", "state", "timeline", "LSN", "lag", "sync", "upstream", "slots (retained)")
+
+
+def run(action: str, inventory: str, *, to: str, host: str, yes: bool, discard: bool, json: bool, **drill: Any) -> None:
+    """fab failover ACTION"""
+    console = Console(json=json)
+    with told(console, json=json):
+        if action not in ACTIONS:
+            near = difflib.get_close_matches(action, ACTIONS, 1)
+            hint = f", did you mean {near[0]}?" if near else "?"
+            raise Refused(f"failover {action}: unknown action{hint} Known actions: {', '.join(ACTIONS)}")
+        if to and action not in ("switchover", "promote"):
+            raise Refused(f"--to says who becomes the primary; failover {action} has no use for it")
+        if (host or discard) and action != "rejoin":
+            raise Refused(f"--host and --discard are for failover rejoin; failover {action} has no use for them")
+    if action in ("drill", "drills"):
+        from plainstack.drill import commands as drills
+
+        drills.run(action, inventory, yes=yes, json=json, **drill)
+        return
+    with told(console, json=json):
+        stack = load(inventory)
+        if not stack.with_role("db"):
+            raise Refused("no host has the role db, so there is nothing to fail over")
+        command = shlex.join(["fab", *sys.argv[1:]])
+        with Cluster(stack, command, _teller(console)) as cluster:
+            if action == "status":
+                now = cluster.observe()
+            else:
+                consent = None if yes else _consent(console, stack)
+                now = _act(cluster, action, to, host, consent, discard=discard)
+            _show(console, cluster, action, now, json=json)
+    # A dead host can not be stopped: that is what the fence is for.
+    failed = [done for done in cluster.log if done.error and done.step.do is not Do.KEEP_OUT]
+    if not healthy(now) if action == "status" else failed:
+        raise Exit(code=1)
+
+
+def _act(cluster: Cluster, action: str, to: str, host: str, consent: Consent | None, *, discard: bool) -> Topology:
+    if action == "switchover":
+        return cluster.switchover(to)
+    if action == "promote":
+        return cluster.promote(to, consent)
+    if action == "rejoin":
+        return cluster.rejoin(host, discard=discard)
+    if action == "degrade":
+        return cluster.degrade(consent)
+    return cluster.resync()
+
+
+def _consent(console: Console, stack: Stack) -> Consent:
+    """Ask a person before what cannot be taken back; a script says --yes."""
+
+    def ask(now: Topology, stage: Stage) -> None:
+        for line in _lines(now):
+            console.line(line)
+        for step in stage:
+            console.line(f"will do on {step.host}: {step.says}")
+        if console.ask(f"go on with stack {stack.stack}? [y/N] ") != "y":
+            raise Refused("nothing was done; to do it without being asked: --yes")
+
+    return ask
+
+
+def _teller(console: Console) -> Callable[[Event], None]:
+    def tell(event: Event) -> None:
+        if event.done is None:
+            return
+        took = event.done.end - event.done.begin
+        if event.done.error:
+            grave = "did not succeed" if event.step.optional else "FAILED"
+            console.line(f"[{event.at:5.1f}s] {event.step.host}: {event.step.says}: {grave} ({took:.2f} s)", "bold red")
+            for line in event.done.error.split("; "):
+                console.line(f"         {line}")
+        else:
+            console.line(f"[{event.at:5.1f}s] {event.step.host}: {event.step.says} ({took:.2f} s)")
+
+    return tell
+
+
+def _show(console: Console, cluster: Cluster, action: str, now: Topology, *, json: bool) -> None:
+    sentences = findings(now)
+    if json:
+        document(
+            {
+                "healthy": healthy(now),
+                "primary": [node.name for node in now.primaries],
+                "hosts": [_as_data(now, node) for node in now.nodes.values()],
+                "findings": sentences,
+                "steps": [_step(done) for done in cluster.log],
+                "seconds": round(time.monotonic() - cluster.began, 2),
+            }
+        )
+        return
+    if action == "status":
+        console.table(HEADER, [_row(now, node) for node in now.nodes.values()])
+        if now.primaries and now.synchronous:
+            names = now.primaries[0].synchronous
+            console.line(f"writes wait for: {names or 'nobody'}")
+    for name in now.nodes:
+        if cluster.why(name):
+            console.line(f"{name}: {cluster.why(name)}", "yellow")
+    for text in sentences:
+        console.line(text, "yellow")
+    if action == "status":
+        return
+    if not cluster.log:
+        console.line("nothing to do: every db host is where it belongs", "bold green")
+        return
+    seconds = time.monotonic() - cluster.began
+    leader = now.primaries[0].name if len(now.primaries) == 1 else "nobody"
+    console.line(f"{action} ended in {seconds:.1f} s; the primary is {leader}", "bold green")
+
+
+def _lines(now: Topology) -> list[str]:
+    return [f"{node.name} is {node.state}" for node in now.nodes.values()] + findings(now)
+
+
+def _lag(now: Topology, node: Node) -> str:
+    if node.state != "standby" or len(now.primaries) != 1:
+        return "-"
+    sender = now.primaries[0].sender(node.name)
+    return f"{size(sender.lag_bytes)}, {sender.lag_seconds:.1f} s" if sender else "unknown"
+
+
+def _sync(now: Topology, node: Node) -> str:
+    sender = now.primaries[0].sender(node.name) if len(now.primaries) == 1 else None
+    if node.degraded:
+        return "degraded"
+    return sender.sync_state if sender else "-"
+
+
+def _row(now: Topology, node: Node) -> tuple[str, ...]:
+    slots = ", ".join(f"{slot.name} ({size(slot.retained)})" for slot in node.slots if slot.active or slot.retained)
+    state = "replica" if node.state == "standby" else node.state
+    shut = ", shut out" if now.fencing(node.name) else ""
+    return (
+        node.name,
+        state + shut,
+        str(node.timeline or "-"),
+        node.lsn or "-",
+        _lag(now, node),
+        _sync(now, node),
+        node.upstream or "-",
+        slots or "-",
+    )
+
+
+def _as_data(now: Topology, node: Node) -> dict[str, Any]:
+    return {
+        **asdict(node),
+        "fences": sorted(node.fences),
+        "answering": sorted(node.answering),
+        "reachable": node.reachable,
+        "shut_out_by": now.fencing(node.name),
+    }
+
+
+def _step(done: Done) -> dict[str, Any]:
+    return {
+        "host": done.step.host,
+        "do": done.step.do.value,
+        "says": done.step.says,
+        "begin": round(done.begin, 3),
+        "end": round(done.end, 3),
+        "error": done.error or None,
+    }

@@ -1,0 +1,95 @@
+"""The text of a secret store: YAML in, Store out, and back. It never quotes what it could not read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from plainstack.rotation import Entry
+from plainstack.secrets import Secret
+
+_HEAD = "# The secrets of this stack. Keep a copy in a safe place; never commit it unencrypted.\n"
+_HISTORY = {"made": str, "turn": int, "previous": str, "next": str}
+
+
+class NotAStore(Exception):
+    """The text is no store of secrets; the message says in what way, without quoting it."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """Everything a stack keeps secret; `recipients` is whom it was encrypted to."""
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    pki: Mapping[str, dict[str, str]] = field(default_factory=dict, repr=False)
+    recipients: tuple[str, ...] = ()
+
+
+def render(store: Store) -> bytes:
+    """The store as text."""
+    history = {name: _past(entry) for name, entry in store.entries.items()}
+    data: dict[str, object] = {
+        "passwords": {name: entry.value.reveal() for name, entry in store.entries.items()},
+        "history": {name: past for name, past in history.items() if past},
+        "pki": dict(store.pki),
+    }
+    if store.recipients:
+        data["recipients"] = list(store.recipients)
+    text: str = yaml.dump(data, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), default_flow_style=False)
+    return (_HEAD + text).encode()
+
+
+def parse(text: bytes) -> Store:
+    """The store that a text holds. Raises NotAStore."""
+    try:
+        data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - a safe one
+    except (yaml.YAMLError, ValueError):
+        # The parser's own message would quote the damaged line, which may be a secret.
+        raise NotAStore("not YAML") from None
+    if not _is_store(data):
+        raise NotAStore("not a store of passwords and keys")
+    history = data.get("history", {})
+    entries = {name: _entry(name, value, history.get(name, {})) for name, value in data["passwords"].items()}
+    return Store(entries, data["pki"], tuple(data.get("recipients", ())))
+
+
+def _past(entry: Entry) -> dict[str, object]:
+    hidden = {"previous": entry.previous, "next": entry.next}
+    past: dict[str, object] = {name: value.reveal() for name, value in hidden.items() if value is not None}
+    if entry.made:
+        past["made"] = entry.made
+    if entry.turn:
+        past["turn"] = entry.turn
+    return past
+
+
+def _entry(name: str, value: str, past: Mapping[str, Any]) -> Entry:
+    hidden = {key: Secret(name, past[key]) for key in ("previous", "next") if key in past}
+    return Entry(Secret(name, value), past.get("made", ""), past.get("turn", 0), **hidden)
+
+
+def _is_store(data: Any) -> bool:
+    def texts(pairs: Any) -> bool:
+        return isinstance(pairs, dict) and all(isinstance(part, str) for pair in pairs.items() for part in pair)
+
+    def pasts(history: Any, names: Any) -> bool:
+        return isinstance(history, dict) and all(
+            name in names
+            and isinstance(past, dict)
+            and all(key in _HISTORY and isinstance(value, _HISTORY[key]) for key, value in past.items())
+            for name, past in history.items()
+        )
+
+    recipients = data.get("recipients", []) if isinstance(data, dict) else None
+    return (
+        isinstance(data, dict)
+        and texts(data.get("passwords"))
+        and pasts(data.get("history", {}), data["passwords"])
+        and isinstance(recipients, list)
+        and all(isinstance(recipient, str) for recipient in recipients)
+        and isinstance(data.get("pki"), dict)
+        and all(texts(pair) and pair.keys() >= {"chain", "key", "names", "expires"} for pair in data["pki"].values())
+    )

@@ -1,0 +1,225 @@
+"""Where a stack's secrets lie: in a file of mode 0600 outside git, or encrypted to the team's keys in one inside it.
+
+Without recipients in the inventory it is .plainstack/<stack>/secrets.yaml. With them it is secrets.<stack>.age beside
+the inventory: commit it, so that everybody of the team deploys with the same secrets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from plainstack import age, pki, store_format
+from plainstack.errors import Refused
+from plainstack.rotation import Entry, generate, moment
+from plainstack.secrets import Certificate, Secret, Vault
+from plainstack.stack import Stack
+from plainstack.store_format import NotAStore, Store
+
+Tell = Callable[[str], None]
+
+
+def plain_path(stack: Stack) -> Path:
+    """The unencrypted store."""
+    return stack.state / "secrets.yaml"
+
+
+def sealed_path(stack: Stack) -> Path:
+    """The encrypted store."""
+    return stack.folder / f"secrets.{stack.stack}.age"
+
+
+def load(stack: Stack, names: Iterable[str], now: datetime, tell: Tell = lambda _: None) -> Vault:
+    """The stack's secrets; what is missing is generated and what expires within 30 days is renewed, then saved.
+
+    `tell` gets a sentence when the store itself changes its form. Raises Refused when the store is readable by others,
+    damaged, encrypted to others, or gone where the inventory no longer says.
+    """
+    names = tuple(names)
+
+    def complete(store: Store) -> Store:
+        fresh = {name: Entry(generate(name), made=moment(now)) for name in names if name not in store.entries}
+        return replace(store, entries={**store.entries, **fresh}, pki=pki.ensure(stack, dict(store.pki), now))
+
+    found = _find(stack, age.Operator(stack))
+    if found.as_wanted and complete(found.store) == found.store:
+        return vault(found.store)
+    return vault(change(stack, complete, tell))
+
+
+def read(stack: Stack) -> Store:
+    """The store as it is; an empty one when there is none yet."""
+    return _find(stack, age.Operator(stack)).store
+
+
+def change(stack: Stack, how: Callable[[Store], Store], tell: Tell = lambda _: None) -> Store:
+    """Change the store; nobody else on this machine does so meanwhile, and the new one appears whole or not at all."""
+    with _locked(stack):
+        operator = age.Operator(stack)
+        found = _find(stack, operator)
+        wanted = replace(how(found.store), recipients=_recipients(stack))
+        if not found.as_wanted or wanted != found.store:
+            _write(stack, wanted, operator)
+            for sentence in found.notes:
+                tell(sentence)
+        return wanted
+
+
+def vault(store: Store) -> Vault:
+    """The store as roles see it."""
+    entries = store.entries
+    return Vault(
+        passwords={name: entry.value for name, entry in entries.items()},
+        certificates={
+            name: Certificate(chain=pair["chain"], key=Secret(f"{name}.key", pair["key"]))
+            for name, pair in store.pki.items()
+            if name != pki.AUTHORITY
+        },
+        authority=store.pki[pki.AUTHORITY]["chain"],
+        previous={name: entry.previous for name, entry in entries.items() if entry.previous is not None},
+        next={name: entry.next for name, entry in entries.items() if entry.next is not None},
+        turns={name: entry.turn for name, entry in entries.items()},
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A store that was read; one that is not `as_wanted` is written again, and `notes` say why."""
+
+    store: Store
+    notes: tuple[str, ...] = ()
+
+    @property
+    def as_wanted(self) -> bool:
+        return not self.notes
+
+
+def _recipients(stack: Stack) -> tuple[str, ...]:
+    return tuple(sorted(age.key_of(recipient) for recipient in stack.secrets.recipients))
+
+
+def _find(stack: Stack, operator: age.Operator) -> _Found:
+    plain, sealed = plain_path(stack), sealed_path(stack)
+    wanted = _recipients(stack)
+    if not wanted:
+        if sealed.exists():
+            raise Refused(
+                f"{sealed} holds the secrets, but the inventory lists no secrets.recipients any more: put them back."
+                " To go on without encryption, decrypt it yourself first:"
+                f" (umask 077; age -d -i KEY -o {plain} {sealed}) && rm {sealed}"
+            )
+        return _Found(_read_plain(plain))
+    if not sealed.exists():
+        note = (
+            f"the secrets are now encrypted, in {sealed}: commit it"
+            if not plain.exists()
+            else (f"the secrets moved from {plain} to {sealed}, encrypted to {len(wanted)} recipients: commit it")
+        )
+        return _Found(_read_plain(plain), (note,))
+    store = _read_sealed(sealed, operator)
+    notes = []
+    if store.recipients != wanted:
+        gone = len(set(store.recipients) - set(wanted))
+        notes.append(
+            f"{sealed} is now encrypted to {len(wanted)} recipients: commit it"
+            + (f"; {gone} removed ones still know the old values: rotate what matters" if gone else "")
+        )
+    if plain.exists():
+        if replace(_read_plain(plain), recipients=store.recipients) != store:
+            raise Refused(f"{sealed} and {plain} both hold secrets, and they differ: move the wrong one away")
+        notes.append(f"{plain} is removed; {sealed} holds the same secrets, encrypted")
+    return _Found(store, tuple(notes))
+
+
+def _read_plain(path: Path) -> Store:
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777
+            if mode & 0o077:
+                raise Refused(f"{path}: mode {mode:04o} lets others read the secrets; run: chmod 600 {path}")
+            content = file.read()
+    except FileNotFoundError:
+        return Store()
+    except OSError as error:
+        raise Refused(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        return store_format.parse(content)
+    except NotAStore as error:
+        raise Refused(f"{path}: is damaged ({error}); bring it back from a backup") from None
+
+
+def _read_sealed(path: Path, operator: age.Operator) -> Store:
+    try:
+        return store_format.parse(operator.decrypt(path.read_bytes()))
+    except OSError as error:
+        raise Refused(f"{path}: cannot be read: {error.strerror}") from None
+    except age.NotForYou:
+        raise Refused(
+            f"{path}: is not encrypted to your key {operator.path}; name another one with {age.IDENTITY}=FILE,"
+            " or ask somebody of secrets.recipients to add yours there and to run: inv secrets.list"
+        ) from None
+    except age.Damaged:
+        raise Refused(f"{path}: is damaged (not a whole age file); bring it back from git or a backup") from None
+    except NotAStore as error:
+        raise Refused(f"{path}: is damaged ({error}); bring it back from git or a backup") from None
+
+
+def _write(stack: Stack, store: Store, operator: age.Operator) -> None:
+    text = store_format.render(store)
+    if not store.recipients:
+        _replace(plain_path(stack), text)
+        return
+    sealed = age.encrypt(text, store.recipients)
+    try:
+        # Also the proof that what replaces the store, or the plain file, can be opened again.
+        intact = operator.decrypt(sealed) == text
+    except age.NotForYou:
+        intact = False
+    if not intact:
+        raise Refused(
+            f"your key {operator.path} is not among the inventory's secrets.recipients, so you could not read the"
+            " secrets again: add its public key there. Nothing was changed"
+        )
+    _replace(sealed_path(stack), sealed)
+    plain_path(stack).unlink(missing_ok=True)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    # mkstemp makes the file 0600; the rename makes the new content appear whole or not at all.
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".secrets-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).rename(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def _locked(stack: Stack) -> Iterator[None]:
+    """Whoever else changes this store on this machine waits; the lock is the state folder's, and leaves no file."""
+    state = stack.state
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    ignore = state.parent / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n", encoding="utf-8")
+    folder = os.open(state, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

@@ -1,0 +1,260 @@
+"""What goes wrong outside Plainstack: each ends with one clear sentence, keeps the other hosts, and heals."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from plainstack import inventory, lab_commands
+from plainstack.lab.model import Lab
+from plainstack.lab.up import cut, kill_host, mend
+from plainstack.lab.up import up as lab_up
+from tests.lab.conftest import Operator
+
+
+@contextmanager
+def changed(operator: Operator, old: str, new: str) -> Iterator[None]:
+    """The inventory with one text in place of another, for a while."""
+    text = operator.inventory.read_text(encoding="utf-8")
+    assert old in text
+    operator.inventory.write_text(text.replace(old, new), encoding="utf-8")
+    try:
+        yield
+    finally:
+        operator.inventory.write_text(text, encoding="utf-8")
+
+
+def lab_of(operator: Operator) -> Lab:
+    return lab_commands.of(inventory.load(operator.inventory))
+
+
+def await_output(process: subprocess.Popen[str], text: str) -> str:
+    """The output up to the line that holds a text."""
+    assert process.stdout
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if text in line:
+            return seen
+    raise AssertionError(f"{text!r} never came:\n{seen}")
+
+
+def start(operator: Operator, *words: str) -> subprocess.Popen[str]:
+    """Type an inv command and go on without waiting for it."""
+    line = [str(Path(sys.executable).with_name("inv")), *words, f"--inventory={operator.inventory}"]
+    return subprocess.Popen(line, cwd=operator.project, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def test_an_unreachable_host_fails_alone_and_is_healed_when_it_is_back(whole: Operator) -> None:
+    kill_host(lab_of(whole), "app2")
+    try:
+        whole.on("app1", "echo x >>/etc/hosts")
+        done = whole.inv("deploy", code=1)
+        assert re.search(r"app2: connect: no answer within 10 s", done.err)
+        assert whole.subjects("--host=app1", code=0) == {}
+    finally:
+        lab_up(lab_of(whole), lambda _host, _what: None)
+
+
+def test_a_host_cut_off_in_the_middle_ends_within_30_seconds_and_the_others_go_on(whole: Operator) -> None:
+    for host in ("app1", "mon1"):
+        whole.on(host, "echo x >>/etc/default/prometheus-node-exporter")
+    # Its restart takes long enough to be cut off in.
+    whole.on("app1", "mkdir -p /run/systemd/system/prometheus-node-exporter.service.d")
+    drop_in = "/run/systemd/system/prometheus-node-exporter.service.d/slow.conf"
+    whole.on("app1", f"printf '[Service]\\nExecStartPre=/bin/sleep 60\\n' >{drop_in}; systemctl daemon-reload")
+    process = start(whole, "deploy")
+    try:
+        await_output(process, "app1: base: restart prometheus-node-exporter.service")
+        cut(lab_of(whole), "app1")
+        began = time.monotonic()
+        out, _ = process.communicate(timeout=60)
+        assert time.monotonic() - began < 30, out
+        assert "app1: base: the connection was lost" in out
+        assert process.returncode == 1
+        assert whole.subjects("--host=mon1", code=0) == {}
+    finally:
+        mend(lab_of(whole), "app1")
+        whole.on("app1", f"rm -f {drop_in}; systemctl daemon-reload; systemctl stop prometheus-node-exporter")
+
+
+def test_a_second_deploy_is_refused_at_once_and_told_by_whom_and_the_lock_dies_with_its_run(whole: Operator) -> None:
+    whole.on("app1", "echo x >>/etc/default/prometheus-node-exporter; echo 'x' >>/etc/hosts")
+    drop_in = "/run/systemd/system/prometheus-node-exporter.service.d/slow.conf"
+    whole.on("app1", "mkdir -p /run/systemd/system/prometheus-node-exporter.service.d")
+    whole.on("app1", f"printf '[Service]\\nExecStartPre=/bin/sleep 5\\n' >{drop_in}; systemctl daemon-reload")
+    process = start(whole, "deploy")
+    try:
+        await_output(process, "app1: base: restart prometheus-node-exporter.service")
+        began = time.monotonic()
+        second = whole.inv("deploy", code=1)
+        assert time.monotonic() - began < 10
+        assert re.search(r"app1: another run is at work: \w+@\S+ \(pid \d+\) since 20\S+Z: inv deploy", second.err)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        whole.on("app1", "timeout 5 flock -w 5 /run/plainstack.lock true")
+    finally:
+        process.kill()
+        whole.on("app1", f"rm -f {drop_in}; systemctl daemon-reload")
+
+
+def test_ctrl_c_ends_in_order_and_the_next_run_goes_on(whole: Operator) -> None:
+    for host in ("app1", "mon1"):
+        whole.on(host, "echo x >>/etc/default/prometheus-node-exporter; rm /etc/iptables/plainstack.v4")
+    process = start(whole, "deploy")
+    await_output(process, "base begins")
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert "interrupted: hosts finish the step they are in" in out
+    assert "Traceback" not in out
+    assert process.returncode != 0
+    for host in ("app1", "mon1"):
+        assert whole.on(host, "ls /var/lib/plainstack/runs").strip() == ""
+
+
+def test_a_firewall_that_would_lock_the_operator_out_is_undone_by_the_host(whole: Operator) -> None:
+    with changed(whole, "gateway: lab}", "gateway: lab, allow_from: [203.0.113.0/24]}"):
+        done = whole.inv("deploy", "--host=mon1", code=1)
+    assert "this change would have locked you out; the host put back what it had before" in done.err
+    assert whole.on("mon1", "echo in").strip() == "in"
+    assert whole.subjects("--host=mon1", code=0) == {}
+
+
+def test_a_lock_out_is_undone_also_when_the_controller_died_before_confirming(whole: Operator) -> None:
+    with changed(whole, "gateway: lab}", "gateway: lab, allow_from: [203.0.113.0/24]}"):
+        process = start(whole, "deploy", "--host=mon1")
+        await_output(process, "mon1: firewall: reload plainstack-firewall.service")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        done = whole.inv("plan", "--host=mon1", code=None)
+        if done.code == 0:
+            return
+    raise AssertionError(done.text)
+
+
+def test_an_sshd_that_refuses_the_operator_is_undone(whole: Operator) -> None:
+    template = whole.project / "templates/base/etc/ssh/sshd_config.d/00-plainstack.conf.j2"
+    text = template.read_text(encoding="utf-8")
+    template.write_text(text + "DenyUsers root\n", encoding="utf-8")
+    try:
+        done = whole.inv("deploy", "--host=mon1", code=1)
+    finally:
+        template.write_text(text, encoding="utf-8")
+    assert "would have locked you out" in done.err
+    assert whole.on("mon1", "echo in").strip() == "in"
+    assert whole.subjects("--host=mon1", code=0) == {}
+
+
+def test_an_invalid_configuration_changes_nothing(whole: Operator) -> None:
+    template = whole.project / "templates/balancer/etc/nginx/nginx.conf.j2"
+    text = template.read_text(encoding="utf-8")
+    template.write_text(text + "no_such_directive on;\n", encoding="utf-8")
+    tree = "find /etc -xdev -newermt '-1 minute' -type f | sort"
+    try:
+        before = whole.on("lb1", "sha256sum /etc/nginx/nginx.conf; systemctl show -p ActiveEnterTimestamp nginx")
+        done = whole.inv("deploy", "--host=lb1", code=1)
+        after = whole.on("lb1", "sha256sum /etc/nginx/nginx.conf; systemctl show -p ActiveEnterTimestamp nginx")
+    finally:
+        template.write_text(text, encoding="utf-8")
+    assert 'unknown directive "no_such_directive"' in done.err
+    assert "nothing was changed" in done.err
+    assert before == after
+    assert "/etc/nginx" not in whole.on("lb1", tree)
+
+
+def test_a_unit_that_does_not_come_up_gives_way_to_what_ran_before(whole: Operator) -> None:
+    template = whole.project / "templates/monitoring/etc/default/prometheus.j2"
+    text = template.read_text(encoding="utf-8")
+    template.write_text(text.replace('ARGS="', 'ARGS="--no.such.flag ', 1), encoding="utf-8")
+    try:
+        done = whole.inv("deploy", "--host=mon1", code=1)
+    finally:
+        template.write_text(text, encoding="utf-8")
+    assert "restart prometheus.service" in done.err
+    assert "no.such.flag" in done.err, "the unit's own words are missing"
+    assert whole.on("mon1", "systemctl is-active prometheus").strip() == "active"
+    assert whole.subjects("--host=mon1", code=0) == {}
+
+
+def test_a_full_disk_is_told_and_leaves_everything_as_it_was(whole: Operator) -> None:
+    whole.on("mon1", "echo x >>/etc/hosts; mount -t tmpfs -o size=64k tmpfs /var/lib/plainstack/runs")
+    try:
+        done = whole.inv("deploy", "--host=mon1", code=1)
+        assert "No space left on device" in done.err
+        assert whole.on("mon1", "tail -n 1 /etc/hosts").strip() == "x"
+    finally:
+        whole.on("mon1", "umount /var/lib/plainstack/runs")
+
+
+def test_a_package_that_does_not_exist_is_named(whole: Operator) -> None:
+    role = whole.project / "plainstack/roles/base.py"
+    text = role.read_text(encoding="utf-8")
+    role.write_text(text.replace('Package(name="tzdata")', 'Package(name="no-such-package")'), encoding="utf-8")
+    try:
+        done = whole.inv("deploy", "--host=mon1", code=1)
+    finally:
+        role.write_text(text, encoding="utf-8")
+    assert "Unable to locate package no-such-package" in done.err
+
+
+def test_a_changed_host_key_stops_before_anything_is_sent(whole: Operator) -> None:
+    pins = whole.state / "lab/known_hosts"
+    text = pins.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    address = "192.168.59.13"
+    (mon1,) = [line for line in lines if line.startswith(f"{address} ")]
+    other = next(line for line in lines if not line.startswith(f"{address} ")).split(" ", 1)[1]
+    try:
+        pins.write_text(text.replace(mon1, f"{address} {other}"), encoding="utf-8")
+        done = whole.inv("plan", "--host=mon1", code=1)
+        assert re.search(
+            r"the host key has CHANGED .*pinned ssh-ed25519 SHA256:\S+ offered ssh-ed25519 SHA256:", done.err
+        )
+        pins.write_text(text.replace(mon1 + "\n", ""), encoding="utf-8")
+        done = whole.inv("plan", "--host=mon1", code=1)
+        assert "the host key is not pinned (192.168.59.13:22): run inv trust" in done.err
+        trusted = whole.inv("trust", "--yes")
+        assert re.search(r"mon1 \(192.168.59.13\): new key ssh-ed25519 SHA256:", trusted.out)
+        whole.inv("plan", "--host=mon1")
+    finally:
+        pins.write_text(text, encoding="utf-8")
+
+
+def test_drift_is_told_apart_from_what_is_not_deployed_yet(whole: Operator) -> None:
+    with changed(whole, "workers: 2", "workers: 3"):
+        whole.inv("drift", code=0)
+        whole.on("db1", "chmod 600 /etc/hosts; systemctl stop prometheus-node-exporter; rm /etc/iptables/plainstack.v6")
+        told = {one["name"]: one["what"] for one in whole.json("drift", code=2)["drift"]}
+    assert told == {
+        "/etc/hosts": "mode 0644 became 0600",
+        "prometheus-node-exporter.service": "was running, is inactive",
+        "/etc/iptables/plainstack.v6": "was removed",
+    }
+
+
+def test_the_log_names_who_changed_what_from_which_commit(whole: Operator) -> None:
+    whole.on("db1", "chmod 600 /etc/hosts")
+    whole.inv("deploy", "--host=db1")
+    event = whole.json("log", "--host=db1", "--last=1")[-1]
+    assert event["actions"] == ["set mode and owner of /etc/hosts"]
+    assert event["result"] == "done"
+    assert "@" in event["who"]
+    assert event["command"].startswith("inv deploy")
+
+
+def test_a_host_that_loses_a_role_loses_its_units_and_files(whole: Operator) -> None:
+    bak1 = "roles: [backup]}"
+    with changed(whole, bak1, "roles: []}"):
+        whole.inv("deploy", "--host=bak1")
+        assert whole.on("bak1", "systemctl is-active plainstack-backup.timer", check=False).strip() == "inactive"
+        assert whole.on("bak1", "ls /etc/barman.d", check=False).strip() == ""
+        assert whole.on("bak1", "dpkg-query -W -f '${db:Status-Status}' barman").strip() == "installed"
+        assert whole.subjects("--host=bak1", code=0) == {}

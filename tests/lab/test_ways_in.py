@@ -1,0 +1,83 @@
+"""Other ways to log in: as a user with sudo, and through a jump host."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.conftest import Operator
+
+INVENTORY = """
+stack: waysin
+ssh: {{user: {user}, gateway: {gateway}{key}}}
+hosts:
+  inner: {{address: 192.168.62.11, roles: []}}
+  jump: {{address: 192.168.62.12, roles: []}}
+"""
+ACCOUNT = """
+set -e
+useradd --create-home --shell /bin/sh ops
+mkdir -p ~ops/.ssh && cp /root/.ssh/authorized_keys ~ops/.ssh/ && chown -R ops: ~ops/.ssh
+echo 'ops ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/ops
+"""
+
+
+@pytest.fixture(scope="module")
+def two(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """Two bare hosts that know an account named ops."""
+    path = tmp_path_factory.mktemp("waysin") / "hosts.yaml"
+    operator = Operator(path, "waysin", project)
+    path.write_text(INVENTORY.format(user="root", gateway="lab", key=""), encoding="utf-8")
+    operator.inv("lab.down")
+    operator.inv("lab.up")
+    for host in ("inner", "jump"):
+        operator.on(host, ACCOUNT)
+    path.write_text(INVENTORY.format(user="ops", gateway="lab", key=""), encoding="utf-8")
+    yield operator
+    path.write_text(INVENTORY.format(user="root", gateway="lab", key=""), encoding="utf-8")
+    operator.inv("lab.down")
+
+
+def test_a_user_with_sudo_can_do_everything(two: Operator) -> None:
+    two.inv("deploy")
+    assert "nothing to do on 2 hosts" in two.inv("deploy").out
+    assert two.json("verify")["passed"]
+    assert two.json("log", "--last=1")
+    two.inv("drift")
+
+
+def test_a_jump_host_leads_to_hosts_behind_it(two: Operator) -> None:
+    """Inside the lab's namespace, as a machine that reaches the jump host only would be."""
+    key = f", key: {two.state}/lab/id_ed25519"
+    text = two.inventory.read_text(encoding="utf-8")
+    two.inventory.write_text(INVENTORY.format(user="ops", gateway="ops@192.168.62.12", key=key), encoding="utf-8")
+
+    def inside(*words: str) -> subprocess.CompletedProcess[str]:
+        inv = str(Path(sys.executable).with_name("inv"))
+        line = ["nsenter", "--net=/run/netns/plainstack-waysin", inv, *words, f"--inventory={two.inventory}"]
+        return subprocess.run(line, cwd=two.project, capture_output=True, text=True, timeout=120, check=False)
+
+    try:
+        refused = inside("plan")
+        assert refused.returncode == 1
+        assert "gateway ops@192.168.62.12: the host key is not pinned: run inv trust" in refused.stderr
+        trusted = inside("trust", "--yes")
+        assert trusted.returncode == 0, trusted.stderr
+        assert "ops@192.168.62.12 (192.168.62.12): new key ssh-ed25519 SHA256:" in trusted.stdout
+        plan = inside("plan", "--json")
+        assert plan.returncode == 0, plan.stdout + plan.stderr
+    finally:
+        two.inventory.write_text(text, encoding="utf-8")
+
+
+def test_a_sudo_that_asks_for_a_password_is_told(two: Operator) -> None:
+    sudo = "sudo -n sh -c 'for f in /etc/sudoers.d/*; do sed -i s/NOPASSWD:// $f; done'"
+    ssh = ["ssh", "-F", str(two.state / "lab/ssh_config"), "-l", "ops", "inner", sudo]
+    subprocess.run(ssh, check=True, timeout=30)
+    done = two.inv("plan", code=1)
+    assert "inner: probe: sudo refused:" in done.err
+    assert "let ops use sudo without a password (NOPASSWD)" in done.err

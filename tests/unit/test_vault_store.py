@@ -1,0 +1,314 @@
+"""The encrypted store: who opens it, how it changes hands, and what never happens to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import os
+import subprocess
+import threading
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from plainstack import age, inventory, vault_store
+from plainstack.errors import InventoryError, Refused
+from plainstack.rotation import Entry
+from plainstack.secrets import Secret
+from plainstack.stack import SecretStore, Stack
+from plainstack.store_format import Store
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+TEXT = "stack: shop\nhosts:\n  db1: {address: 10.0.0.1, roles: [db]}\ndatabase: {name: shop}\n"
+
+
+def make_key(path: Path, *options: str) -> str:
+    words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"{path.name}@laptop", "-f", str(path), *options]
+    subprocess.run(words, check=True)
+    return path.with_name(f"{path.name}.pub").read_text(encoding="utf-8").strip()
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]]:
+    """The private key's path and the public key of three people."""
+    folder = tmp_path_factory.mktemp("keys")
+    return {name: (folder / name, make_key(folder / name)) for name in ("alice", "bob", "carol")}
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Stack:
+    """A stack without recipients."""
+    return inventory.parse(TEXT, "my.yaml", tmp_path)
+
+
+Team = Callable[..., Stack]
+
+
+@pytest.fixture
+def team(plain: Stack, keys: dict[str, tuple[Path, str]]) -> Team:
+    """The stack with these recipients, as the first of them (or `me`) sees it."""
+
+    def build(*names: str, me: str = "") -> Stack:
+        ssh = plain.ssh.model_copy(update={"key": keys[me or names[0]][0]})
+        recipients = tuple(keys[name][1] for name in names)
+        return plain.model_copy(update={"ssh": ssh, "secrets": SecretStore(recipients=recipients)})
+
+    return build
+
+
+def values(stack: Stack) -> dict[str, str]:
+    return {name: secret.reveal() for name, secret in vault_store.load(stack, ["db"], NOW).passwords.items()}
+
+
+def refusal(stack: Stack) -> str:
+    with pytest.raises(Refused) as caught:
+        vault_store.load(stack, ["db"], NOW)
+    return str(caught.value)
+
+
+def files(stack: Stack) -> set[str]:
+    return {str(path.relative_to(stack.folder)) for path in stack.folder.rglob("*") if path.is_file()}
+
+
+def test_with_recipients_the_store_is_one_armored_file_beside_the_inventory(team: Team) -> None:
+    stack = team("alice", "bob")
+    value = values(stack)["db"]
+    sealed = vault_store.sealed_path(stack)
+    assert sealed == stack.folder / "secrets.shop.age"
+    assert files(stack) == {"secrets.shop.age", ".plainstack/.gitignore"}
+    text = sealed.read_text(encoding="ascii")
+    assert text.startswith("-----BEGIN AGE ENCRYPTED FILE-----\n")
+    assert value not in text
+
+
+def test_every_recipient_opens_the_store_and_changes_nothing_by_it(team: Team) -> None:
+    stack = team("alice", "bob")
+    before, content = values(stack), vault_store.sealed_path(stack).read_bytes()
+    assert values(team("alice", "bob", me="bob")) == before
+    assert vault_store.sealed_path(stack).read_bytes() == content
+
+
+def test_an_age_key_is_a_recipient_too(plain: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    identity = pyrage.x25519.Identity.generate()
+    (tmp_path / "age.key").write_text(f"# created: today\n{identity}\n", encoding="utf-8")
+    monkeypatch.setenv(age.IDENTITY, str(tmp_path / "age.key"))
+    stack = plain.model_copy(update={"secrets": SecretStore(recipients=(str(identity.to_public()),))})
+    assert values(stack) == values(stack)
+
+
+def test_the_environment_names_the_key_before_the_inventory_does(
+    team: Team, keys: dict[str, tuple[Path, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = values(team("alice"))
+    monkeypatch.setenv(age.IDENTITY, str(keys["alice"][0]))
+    assert values(team("alice", me="carol")) == before
+
+
+def test_a_plain_store_moves_to_the_encrypted_one_when_recipients_appear(plain: Stack, team: Team) -> None:
+    before, told = values(plain), list[str]()
+    vault_store.load(team("alice"), ["db"], NOW, told.append)
+    assert values(team("alice")) == before
+    assert "secrets.shop.age" in files(plain)
+    assert not vault_store.plain_path(plain).exists()
+    assert "moved from" in told[0]
+    assert "commit it" in told[0]
+
+
+def test_a_migration_that_ended_before_the_plain_file_was_removed_is_ended(plain: Stack, team: Team) -> None:
+    before = values(plain)
+    content = vault_store.plain_path(plain).read_bytes()
+    values(team("alice"))
+    vault_store.plain_path(plain).write_bytes(content)
+    vault_store.plain_path(plain).chmod(0o600)
+    assert values(team("alice")) == before
+    assert not vault_store.plain_path(plain).exists()
+
+
+def test_the_plain_file_stays_when_the_encrypted_one_cannot_be_written(
+    plain: Stack, team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, content = values(plain), vault_store.plain_path(plain).read_bytes()
+
+    def full(_file: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            vault_store.load(team("alice"), ["db"], NOW)
+    assert vault_store.plain_path(plain).read_bytes() == content
+    assert files(plain) == {".plainstack/shop/secrets.yaml", ".plainstack/.gitignore"}
+    assert values(plain) == before
+
+
+def test_two_stores_that_differ_are_refused_and_both_kept(plain: Stack, team: Team) -> None:
+    values(plain)
+    content = vault_store.plain_path(plain).read_bytes()
+    values(team("alice"))
+    vault_store.change(team("alice"), lambda store: dataclasses.replace(store, entries={}))
+    vault_store.plain_path(plain).write_bytes(content)
+    vault_store.plain_path(plain).chmod(0o600)
+    assert "both hold secrets, and they differ" in refusal(team("alice"))
+    assert vault_store.plain_path(plain).read_bytes() == content
+
+
+def test_changed_recipients_encrypt_it_anew(team: Team) -> None:
+    before, told = values(team("alice", "bob")), list[str]()
+    vault_store.load(team("alice", "carol"), ["db"], NOW, told.append)
+    assert values(team("alice", "carol", me="carol")) == before
+    assert "1 removed ones still know the old values" in told[0]
+    assert "is not encrypted to your key" in refusal(team("alice", "carol", me="bob"))
+
+
+def test_another_comment_or_order_is_no_other_recipient(team: Team) -> None:
+    stack = team("alice", "bob")
+    values(stack)
+    content = vault_store.sealed_path(stack).read_bytes()
+    bob, alice = (f"{age.key_of(key)} other" for key in reversed(stack.secrets.recipients))
+    values(stack.model_copy(update={"secrets": SecretStore(recipients=(bob, alice))}))
+    assert vault_store.sealed_path(stack).read_bytes() == content
+
+
+def test_nobody_locks_himself_out(plain: Stack, team: Team) -> None:
+    before = values(plain)
+    told = refusal(team("bob", me="alice"))
+    assert "is not among the inventory's secrets.recipients" in told
+    assert "Nothing was changed" in told
+    assert values(plain) == before
+
+
+def test_an_operator_who_removes_himself_is_refused(team: Team) -> None:
+    stack = team("alice", "bob")
+    values(stack)
+    content = vault_store.sealed_path(stack).read_bytes()
+    assert "Nothing was changed" in refusal(team("bob", me="alice"))
+    assert vault_store.sealed_path(stack).read_bytes() == content
+
+
+def test_an_operator_without_any_key_is_told_so_before_anything_is_generated(plain: Stack, team: Team) -> None:
+    stack = team("alice")
+    stack = stack.model_copy(update={"ssh": stack.ssh.model_copy(update={"key": Path("nowhere")})})
+    assert "cannot be read (No such file or directory)" in refusal(stack)
+    assert files(plain) <= {".plainstack/.gitignore"}
+
+
+def test_recipients_that_vanish_from_the_inventory_generate_nothing(plain: Stack, team: Team) -> None:
+    values(team("alice"))
+    before = files(plain)
+    told = refusal(plain)
+    assert "lists no secrets.recipients any more: put them back" in told
+    assert "age -d -i KEY" in told
+    assert files(plain) == before
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda _: b"",
+        lambda _: b"hello\n",
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace(b"A", b"B"),
+        lambda text: b"<<<<<<< HEAD\n" + text + b"=======\n" + text + b">>>>>>> theirs\n",
+    ],
+)
+def test_a_damaged_store_is_refused_and_kept(team: Team, harm: Callable[[bytes], bytes]) -> None:
+    stack = team("alice")
+    values(stack)
+    sealed = vault_store.sealed_path(stack)
+    broken = harm(sealed.read_bytes())
+    sealed.write_bytes(broken)
+    assert "is damaged (not a whole age file); bring it back from git or a backup" in refusal(stack)
+    assert sealed.read_bytes() == broken
+
+
+def test_what_is_encrypted_but_no_store_is_refused_without_being_quoted(team: Team) -> None:
+    stack = team("alice")
+    values(stack)
+    sealed = age.encrypt(b"passwords: {db: hunter2-hunter2\n", stack.secrets.recipients)
+    vault_store.sealed_path(stack).write_bytes(sealed)
+    with pytest.raises(Refused) as caught:
+        vault_store.load(stack, ["db"], NOW)
+    told = "".join(traceback.format_exception(caught.value))
+    assert "is damaged (not YAML)" in told
+    assert "hunter2" not in told
+
+
+def test_a_key_with_a_passphrase_is_asked_for_or_refused_in_a_sentence(
+    plain: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public = make_key(tmp_path / "locked", "-N", "open sesame")
+    ssh = plain.ssh.model_copy(update={"key": tmp_path / "locked"})
+    stack = plain.model_copy(update={"ssh": ssh, "secrets": SecretStore(recipients=(public,))})
+    assert "is protected by a passphrase, and there is no terminal to ask for it" in refusal(stack)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("getpass.getpass", lambda _: "wrong")
+    assert "the passphrase is wrong" in refusal(stack)
+    monkeypatch.setattr("getpass.getpass", lambda _: "open sesame")
+    assert values(stack) == values(stack)
+
+
+@pytest.mark.parametrize(
+    ("recipient", "told"),
+    [
+        ("hello", "must be an SSH public key (ssh-ed25519 AAAA... comment) or an age recipient (age1...)"),
+        ("ssh-ed25519 AAAA short", "must be an SSH public key"),
+        ("age1xyz", "must be an SSH public key"),
+        ("ecdsa-sha2-nistp256 AAAA x", "age cannot encrypt to ecdsa-sha2-nistp256 keys; use an ssh-ed25519 key"),
+        ("AGE-SECRET-KEY-1HIDDEN", "is a PRIVATE key; take it out"),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\\nHIDDEN", "must be one line of text"),
+    ],
+)
+def test_a_bad_recipient_is_an_error_of_the_inventory_that_does_not_repeat_it(recipient: str, told: str) -> None:
+    text = f'{TEXT}secrets:\n  recipients:\n    - "{recipient}"\n'
+    with pytest.raises(InventoryError) as caught:
+        inventory.parse(text, "my.yaml", Path())
+    (problem,) = caught.value.problems
+    assert problem.startswith("my.yaml:7: secrets.recipients.0: ")
+    assert told in problem
+    assert "HIDDEN" not in problem
+
+
+def test_a_recipient_twice_is_an_error(keys: dict[str, tuple[Path, str]]) -> None:
+    text = f"{TEXT}secrets:\n  recipients:\n  - {keys['bob'][1]}\n  - {age.key_of(keys['bob'][1])} other\n"
+    with pytest.raises(InventoryError) as caught:
+        inventory.parse(text, "my.yaml", Path())
+    assert caught.value.problems == ("my.yaml:8: secrets.recipients.1: the same key as secrets.recipients.0",)
+
+
+def _add(stack: Stack, name: str) -> None:
+    def with_name(store: Store) -> Store:
+        entry = Entry(Secret(name, name))
+        return dataclasses.replace(store, entries={**store.entries, name: entry})
+
+    vault_store.change(stack, with_name)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_of_two_operators_at_once_none_loses_what_he_wrote(plain: Stack, team: Team, encrypted: bool) -> None:
+    stack = team("alice") if encrypted else plain
+    values(stack)
+    names = [f"name/{number}" for number in range(6)]
+    writers = [threading.Thread(target=_add, args=(stack, name)) for name in names]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert {*names, "db"} == set(vault_store.read(stack).entries)
+
+
+def test_a_change_waits_for_the_one_before_and_a_read_for_nobody(plain: Stack) -> None:
+    values(plain)
+    folder = os.open(plain.state, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    writer = threading.Thread(target=_add, args=(plain, "late"))
+    writer.start()
+    writer.join(0.3)
+    assert writer.is_alive()
+    assert set(values(plain)) == {"db"}
+    os.close(folder)
+    writer.join()
+    assert set(values(plain)) == {"db", "late"}
