@@ -49,6 +49,7 @@ test: unit lab ## every test
 
 bench: setup ## how long a run that changes nothing takes, over the floor (needs root and the demo's lab)
 	@$(VENV)/bin/python bench/noop.py
+	@$(VENV)/bin/python bench/scale.py
 
 clean: ## remove what make made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from fabric import task
 from invoke.collection import Collection
 from invoke.context import Context
+from invoke.tasks import task
 
 
 @task(
     positional=["action"],
+    auto_shortflags=False,
     help={
         "action": "status, switchover, promote, rejoin, degrade, resync, drill or drills",
         "inventory": "the inventory file (default: hosts.yaml)",
@@ -18,11 +19,13 @@ from invoke.context import Context
         "yes": "do not ask (for scripts)",
         "json": "print one JSON document on stdout instead of text",
         "target": "drill: what to break: db, app, balancer or all",
-        "fault": "drill: how: kill, stop or cut",
-        "rate": "drill: requests a second",
-        "seconds": "drill: how long the load lasts",
-        "max-lost": "drill: how many acknowledged writes may be lost",
-        "max-gap": "drill: how many seconds may pass without a successful write",
+        "fault": "drill: how: kill, stop, cut or all; also switchover (db) and kill-keepalived (balancer)",
+        "rate": "drill: requests a second in all, never more (default: 40)",
+        "seconds": "drill: how long the load lasts, never longer (default: 30)",
+        "max-lost": "drill: how many acknowledged writes may be lost (default: 0; any, if replication is asynchronous)",
+        "max-gap": "drill: how many seconds may pass without a successful write (default: by target and fault)",
+        "max-read-gap": "drill: how many seconds may pass without a successful read (default: by target and fault)",
+        "max-failed-gets": "drill: how many GETs may fail (default: 0 for app and switchover, else any)",
     },
 )
 def failover(
@@ -40,6 +43,8 @@ def failover(
     seconds: str = "",
     max_lost: str = "",
     max_gap: str = "",
+    max_read_gap: str = "",
+    max_failed_gets: str = "",
 ) -> None:
     """Hand over, fail over and repair the PostgreSQL cluster, or practise it: fab failover ACTION
 
@@ -71,6 +76,8 @@ def failover(
         seconds=seconds,
         max_lost=max_lost,
         max_gap=max_gap,
+        max_read_gap=max_read_gap,
+        max_failed_gets=max_failed_gets,
     )
 
 

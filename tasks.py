@@ -147,4 +147,46 @@ lab.add_task(down)
 lab.add_task(lab_status, name="status")
 lab.add_task(shell)
 
-namespace = Collection(plan, deploy, verify, status, drift, log, backup_now, trust, tunnel, lab)
+
+@task(name="list", help={"inventory": SELECT["inventory"], **JSON})
+def list_secrets(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> None:
+    """Show the names of all secrets, how old each is, and which roles use it; never a value."""
+    from plainstack import secret_commands
+
+    secret_commands.list_all(inventory, json=json)
+
+
+@task(name="edit", help={"inventory": SELECT["inventory"]})
+def edit_secrets(_c: Context, inventory: str = "hosts.yaml") -> None:
+    """Change secrets in your editor (VISUAL or EDITOR), decrypted in memory only; shows which names changed."""
+    from plainstack import secret_commands
+
+    secret_commands.edit(inventory)
+
+
+@task(
+    name="rotate",
+    positional=["name"],
+    help={
+        "inventory": SELECT["inventory"],
+        "name": "the secret, as inv secrets.list calls it",
+        "revoke": "accept the value before no longer, for one that leaked: clients and sessions that use it are out",
+    },
+)
+def rotate_secret(_c: Context, name: str, inventory: str = "hosts.yaml", revoke: bool = False) -> None:
+    """Replace a secret by a new value on every host, without an outage of the site: inv secrets.rotate postgres/app
+
+    Deploys what it takes, one step after the other; interrupted, the same command goes on where it was.
+    Exit code: 0 every host uses the new value, 1 not yet: run it again.
+    """
+    from plainstack import secret_commands
+
+    secret_commands.rotate(inventory, name, revoke=revoke)
+
+
+secrets = Collection("secrets")
+secrets.add_task(list_secrets, name="list")
+secrets.add_task(edit_secrets, name="edit")
+secrets.add_task(rotate_secret, name="rotate")
+
+namespace = Collection(plan, deploy, verify, status, drift, log, backup_now, trust, tunnel, lab, secrets)

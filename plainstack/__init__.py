@@ -1,3 +1,8 @@
 """Plainstack: a highly available web stack on plain Debian hosts, over plain SSH."""
 
+import os
+
 __version__ = "0.1.0"
+
+# Nobody's plugin has a say in the inventory, and looking for plugins is a good part of pydantic's start-up time.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

@@ -128,12 +128,13 @@ def deploy(inventory: str, role: str, host: str, *, json: bool) -> None:
                     console.line(f"nothing to do on {len(view.plans)} hosts ({seconds:.1f} s)")
                 failed = bool(view.failed)
             else:
-                failed = _apply(runner, view, console, began, json=json)
+                failed = apply(runner, view, console, began, json=json)
     if failed:
         raise Exit(code=1)
 
 
-def _apply(runner: Any, view: Any, console: Console, began: float, *, json: bool) -> bool:
+def apply(runner: Any, view: Any, console: Console, began: float, *, json: bool) -> bool:
+    """Show what is pending, do it, and tell how it went; True when anything failed."""
     from plainstack import report
 
     _show_plan(runner, view.pending, console)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from plainstack.actions import Action, Cause, Forget, MakeUser, Put, Remove, RemoveUser, SetSysctl, UnitAction
 from plainstack.observed import Entry, Observed, PathState, UnitState
-from plainstack.resources import Directory, File, Link, Package, Resource, Sysctl, Unit, User
+from plainstack.resources import Absent, Directory, File, Link, Package, Resource, Sysctl, Unit, User
 
+Path = File | Directory | Link | Absent
 FOUND = "(found)"
 """The author of an entry for something that was on the host already, just as it is wanted."""
 
@@ -46,9 +47,11 @@ def cause_of(key: str, ours: Mapping[str, Sequence[Entry]], seen: str, wanted: s
     states = {entry.state for entry in ours.get(key, ())}
     if not states:
         return "new" if seen == "absent" else "changed"
-    if seen not in states and seen != wanted:
+    between = len(states) > 1
+    # Between one kind of path and another there is a moment with neither.
+    if seen not in states and seen != wanted and not (between and seen == "absent"):
         return "drift"
-    return "interrupted" if len(states) > 1 else "changed"
+    return "interrupted" if between else "changed"
 
 
 def outside_cause(key: str, ours: Mapping[str, Sequence[Entry]], wanted: str) -> Cause:
@@ -129,13 +132,16 @@ def sysctl_actions(item: Sysctl, ours: Mapping[str, Sequence[Entry]], observed: 
     return [SetSysctl(item.name, item.value, cause, f"is {seen}")]
 
 
-def removals(ours: Mapping[str, Sequence[Entry]], declared: set[str], observed: Observed) -> list[Action]:
-    """What to do about entries that nobody declares any more."""
+def removals(
+    ours: Mapping[str, Sequence[Entry]], wanted: Sequence[Resource], everything: Sequence[Resource], observed: Observed
+) -> list[Action]:
+    """What to do about a role's entries that nobody declares any more; `everything` is what all roles want."""
     actions: list[Action] = []
+    declared = {item.key for item in everything}
     for key, entries in ours.items():
-        if key in declared:
-            continue
         entry = entries[-1]
+        if key in declared or _is_replaced(entry, wanted, everything):
+            continue
         if entry.kind == "unit":
             if entry.who == FOUND:
                 continue
@@ -172,6 +178,19 @@ def removals(ours: Mapping[str, Sequence[Entry]], declared: set[str], observed: 
     )
 
 
+def _is_replaced(entry: Entry, wanted: Sequence[Resource], everything: Sequence[Resource]) -> bool:
+    """Whether a path is declared as something else now, and removing it would remove what takes its place.
+
+    Where a directory comes or goes it must be removed first, which only the role that declares the new one can do.
+    """
+    if entry.kind not in ("file", "link", "directory"):
+        return False
+    new = next((item for item in everything if isinstance(item, Path) and item.path == entry.name), None)
+    if new is None:
+        return False
+    return new not in wanted or (entry.kind != "directory" and not isinstance(new, Directory))
+
+
 def manifest_entries(
     wanted: Sequence[Resource], ours: Mapping[str, Sequence[Entry]], observed: Observed, stamp: Stamp
 ) -> Iterable[Entry]:
@@ -204,24 +223,31 @@ def _runs_already(unit: UnitState | None) -> bool:
     return unit is not None and unit.active == "active" and unit.file not in ("", "disabled", "masked")
 
 
-def entries_before(
+def entries_between(
     entries: Iterable[Entry], ours: Mapping[str, Sequence[Entry]], observed: Observed
 ) -> Iterator[Entry]:
-    """What there was before us of the things that become ours: a run that is killed half way leaves some of it so."""
-    for entry in entries:
-        if entry.key in ours:
-            continue
-        if entry.kind in ("file", "directory", "link"):
-            state = seen_state(observed.paths.get(entry.name))
-        elif entry.kind == "user":
-            state = "found" if entry.name in observed.users else "absent"
-        elif entry.kind == "unit":
-            seen = observed.units.get(entry.name, UnitState())
-            state = unit_state(Unit(name=entry.name, enabled=seen.file == "enabled", running=seen.active == "active"))
-        elif entry.kind == "sysctl":
-            value = observed.sysctls.get(entry.name, "")
-            state = f"{value} was {value}"
-        else:
-            continue
+    """What a run that is killed half way may leave besides the old and the new: what was there before us of the things
+    that become ours, and nothing of the things that go."""
+    wanted = {entry.key: entry for entry in entries}
+    for entry in wanted.values():
+        state = _before(entry, observed) if entry.key not in ours else entry.state
         if state != entry.state:
             yield replace(entry, state=state, who=FOUND)
+    for key, same in ours.items():
+        if key not in wanted:
+            was = same[-1].state.partition(" was ")[2]
+            yield replace(same[-1], state=f"{was} was {was}" if same[-1].kind == "sysctl" else "absent", who=FOUND)
+
+
+def _before(entry: Entry, observed: Observed) -> str:
+    if entry.kind in ("file", "directory", "link"):
+        return seen_state(observed.paths.get(entry.name))
+    if entry.kind == "user":
+        return "found" if entry.name in observed.users else "absent"
+    if entry.kind == "unit":
+        seen = observed.units.get(entry.name, UnitState())
+        return unit_state(Unit(name=entry.name, enabled=seen.file == "enabled", running=seen.active == "active"))
+    if entry.kind == "sysctl":
+        value = observed.sysctls.get(entry.name, "")
+        return f"{value} was {value}"
+    return entry.state

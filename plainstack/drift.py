@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from plainstack.compare import FOUND, seen_state
+from plainstack.compare import FOUND, seen_state, state_of
 from plainstack.observed import Entry, Observed, UnitState
-from plainstack.resources import Resource, Unit
+from plainstack.resources import Directory, File, Link, Resource, Unit
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,31 @@ class Drift:
 
 
 def find(host: str, desired: Mapping[str, Sequence[Resource]], observed: Observed) -> list[Drift]:
-    """Compare what is with what was left, entry by entry; what is wanted now plays no part."""
+    """Compare what is with what was left, entry by entry; what is just as wanted now is never drift."""
     found = []
+    # Over all roles and kinds: what moves from a role to another, or becomes a link, has two entries for a while.
+    left: dict[str, list[Entry]] = {}
+    owner: dict[str, str] = {}
+    declared = {item.key for resources in desired.values() for item in resources}
     for role, entries in observed.manifest.items():
-        left: dict[str, list[Entry]] = {}
         for entry in entries:
-            left.setdefault(entry.key, []).append(entry)
-        for same in left.values():
-            what = _difference(same, observed)
-            if what:
-                found.append(Drift(host, role, same[0].kind, same[0].name, what))
+            if entry.kind == "package" and entry.key not in declared:
+                continue  # it may stay or go
+            key = entry.name if entry.kind in ("file", "directory", "link") else entry.key
+            left.setdefault(key, []).append(entry)
+            owner.setdefault(key, role)
+    wanted = {
+        item.path: state_of(item)
+        for resources in desired.values()
+        for item in resources
+        if isinstance(item, File | Directory | Link)
+    }
+    for key, same in left.items():
+        # A file that goes before the packages is written before it is noted down.
+        as_wanted = seen_state(observed.paths.get(key)) == wanted.get(key)
+        what = "" if as_wanted else _difference(same, observed)
+        if what:
+            found.append(Drift(host, owner[key], same[0].kind, same[0].name, what))
     for role, resources in desired.items():
         for item in resources:
             if isinstance(item, Unit) and item.intact and item.name in observed.stamps:

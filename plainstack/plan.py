@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from plainstack.actions import Action, HostPlan, PackageTransaction, Put, Record, Remove, Run, Transaction, UnitAction
 from plainstack.compare import (
     Stamp,
-    entries_before,
+    entries_between,
     manifest_entries,
     path_actions,
     removals,
@@ -73,7 +73,7 @@ def _packages(desired: Desired, lost: Sequence[str], observed: Observed) -> Pack
         for entry in entries
         if entry.kind == "package" and (role in desired or role in lost)
     ]
-    purge = tuple(dict.fromkeys(entry.name for entry in ours if entry.state == "purge" and entry.name not in names))
+    purge = tuple(dict.fromkeys(entry.name for entry in ours if _must_go(entry, names, observed)))
     if not missing and not purge:
         return None
     return PackageTransaction(
@@ -83,6 +83,10 @@ def _packages(desired: Desired, lost: Sequence[str], observed: Observed) -> Pack
         early=tuple(item for item in wanted if isinstance(item, File) and item.early),
         preseeds=tuple(item for item in wanted if isinstance(item, Preseed) and item.package in missing),
     )
+
+
+def _must_go(entry: Entry, declared: Container[str], observed: Observed) -> bool:
+    return entry.state == "purge" and entry.name not in declared and entry.name in observed.packages
 
 
 def _rewritten(desired: Desired, observed: Observed) -> frozenset[str]:
@@ -119,7 +123,7 @@ def _transaction(
         ours.setdefault(entry.key, []).append(entry)
     everything = [item for resources in desired.values() for item in resources]
     actions: list[Action] = []
-    actions += removals(ours, {item.key for item in everything}, observed)
+    actions += removals(ours, wanted, everything, observed)
     for item in sorted(wanted, key=lambda item: _ORDER.index(type(item)) if isinstance(item, _ORDER) else len(_ORDER)):
         if isinstance(item, User):
             actions += user_actions(item, ours, observed)
@@ -140,7 +144,7 @@ def _transaction(
     entries = tuple(manifest_entries(wanted, ours, observed, stamp))
     if not actions and {(e.key, e.state) for e in entries} != {(e.key, e.state) for es in ours.values() for e in es}:
         actions.append(Record())
-    before = entries_before(entries, ours, observed)
+    between = entries_between(entries, ours, observed)
     stale = {
         unit.name: stamp_without(unit, everything, touched, observed.stamps[unit.name])
         for unit in everything
@@ -157,7 +161,7 @@ def _transaction(
             if isinstance(item, Validation) and any(path.startswith(item.reads) for path in touched)
         ),
         manifest=entries,
-        transition=tuple(dict.fromkeys([*before, *(entry for same in ours.values() for entry in same), *entries])),
+        transition=tuple(dict.fromkeys([*between, *(entry for same in ours.values() for entry in same), *entries])),
         stale=tuple(sorted(stale.items())),
         guarded=any(
             isinstance(action, UnitAction) and action.unit.guarded and action.verb in ("start", "restart", "reload")

@@ -16,21 +16,24 @@ STATE = "/var/lib/plainstack"
 LOCK = "/run/plainstack.lock"
 GUARD_UNIT = "plainstack-guard"
 
-_SAFE_PATH = re.compile(r"^/[A-Za-z0-9@%+=:,./_ -]*$")
+_SAFE_PATH = re.compile(r"/[A-Za-z0-9@%+=:,./_ -]*")
 
 _PREAMBLE = f"""\
-export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
-state=${{ROOT:-}}{STATE}
+# ROOT is for tests: another tree, that may bring stand-ins for programs in its bin.
+export LC_ALL=C PATH=${{ROOT:+$ROOT/bin:}}/usr/sbin:/usr/bin:/sbin:/bin
+state=${{ROOT:-}}{STATE} lock=${{ROOT:-}}{LOCK}
 echo 'probe 2'
 cd "$state/manifest" 2>/dev/null && for f in *; do [ -f "$f" ] && sed "s/^/manifest	$f	/" "$f"; done
 cd "$state/units" 2>/dev/null && for f in *; do [ -f "$f" ] && sed "s/^/stamp	$f	/" "$f"; done
 cd "$state/runs" 2>/dev/null && for f in *; do [ -d "$f" ] && echo "leftover	$f"; done
 cd /
 [ -f "$state/generation" ] && sed 's/^/generation	/' "$state/generation"
-if [ -f {LOCK} ] && ! flock -n {LOCK} true; then sed 's/^/lock	/' {LOCK}; fi
-case $(systemctl list-units --plain --no-legend --state=active '{GUARD_UNIT}-*.timer' 2>/dev/null) in
+if [ -f "$lock" ] && ! flock -n "$lock" true; then sed 's/^/lock	/' "$lock"; fi
+case $(systemctl list-units --plain --no-legend --state=active,activating '{GUARD_UNIT}-*' 2>/dev/null) in
 ?*) echo guard-pending ;;
 esac
+known=$(cat "$state/manifest"/* 2>/dev/null | cut -f 1,2)
+known() {{ printf '%s\n' "$known" | sed -n "s/^$1	//p"; }}
 """
 
 _PATHS = """\
@@ -38,7 +41,7 @@ paths=$(
 { cat <<'PATHS'
 %s
 PATHS
-[ -d "$state/manifest" ] && cat "$state/manifest"/* 2>/dev/null | grep -E '^(file|directory|link)	' | cut -f2
+known '\\(file\\|directory\\|link\\)'
 } | sort -u)
 stats=$(printf '%%s\\n' "$paths" | sed "s|^|${ROOT:-}|" | \\
     xargs -r -d '\\n' stat -c 'path	%%n	%%F	%%a	%%U	%%G	%%N' 2>/dev/null)
@@ -51,29 +54,29 @@ printf '%%s\\n' "$stats" | grep -E '	regular( empty)? file	' | cut -f2 | \\
 def script(resources: Iterable[Resource], facts: Sequence[str] = ()) -> str:
     """The probe of a host; `facts` are shell snippets that print key=value lines.
 
+    What is no longer declared is read too, by the names in the host's manifest, so that it can be removed.
     Raises PlainstackError for a path or name that could not be quoted safely.
     """
     known = list(resources)
     parts = [_PREAMBLE]
     paths = sorted({item.path for item in known if isinstance(item, File | Directory | Link | Absent)})
     for path in paths:
-        if not _SAFE_PATH.match(path):
+        if not _SAFE_PATH.fullmatch(path):
             raise PlainstackError(f"{path}: a managed path may hold only letters, digits, spaces and @%+=:,._-/")
     parts.append(_PATHS % "\n".join(paths))
+    shape = "package\\t${Package}\\t${db:Status-Status}\\t${Version}\\n"
     packages = [item.name for item in known if isinstance(item, Package)]
-    if packages:
-        shape = "package\\t${Package}\\t${db:Status-Status}\\t${Version}\\n"
-        parts.append(f"dpkg-query -W -f='{shape}' {' '.join(packages)} 2>/dev/null\n")
+    parts.append(f"set -- {' '.join(packages)} $(known package)\n")
+    parts.append(f"[ $# = 0 ] || dpkg-query -W -f='{shape}' \"$@\" 2>/dev/null\n")
     users = [item for item in known if isinstance(item, User)]
+    parts.append(f"set -- {' '.join(user.name for user in users)} $(known user)\n")
+    parts.append("[ $# = 0 ] || getent passwd \"$@\" | sed 's/^/user\t/'\n")
     if users:
-        names = " ".join(user.name for user in users)
-        parts.append(f"getent passwd {names} | sed 's/^/user\t/'\n")
         grouped = " ".join(user.name for user in users if user.groups)
         if grouped:
             parts.append(f'for u in {grouped}; do echo "groups\t$u\t$(id -nG "$u" 2>/dev/null)"; done\n')
     parts.append(_sysctls([item.name for item in known if isinstance(item, Sysctl)]))
-    units = [item for item in known if isinstance(item, Unit)]
-    parts.append(_units(units))
+    parts.append(_units([item for item in known if isinstance(item, Unit)]))
     for item in known:
         if isinstance(item, Command):
             parts.append(_guard(item.name, item.unless))
@@ -86,23 +89,18 @@ def script(resources: Iterable[Resource], facts: Sequence[str] = ()) -> str:
 
 
 def _sysctls(names: Sequence[str]) -> str:
-    """Also those of the manifest, to be able to set them back."""
     return (
-        f"for key in {' '.join(names)} "
-        "$(cat \"$state/manifest\"/* 2>/dev/null | grep '^sysctl\t' | cut -f2 | sort -u); do\n"
+        f"for key in {' '.join(names)} $(known sysctl); do\n"
         # cat: the shell's own read takes a byte at a time, and a numeric parameter gives its first byte only.
-        'value=$(cat "/proc/sys/$(echo "$key" | tr . /)") && echo "sysctl\t$key\t$value"\ndone 2>/dev/null\n'
+        'value=$(cat "${ROOT:-}/proc/sys/$(echo "$key" | tr . /)") && echo "sysctl\t$key\t$value"\ndone 2>/dev/null\n'
     )
 
 
 def _units(units: Sequence[Unit]) -> str:
-    """Also the units of the manifest, so that what is no longer declared is seen running."""
-    names = " ".join(unit.name for unit in units)
     return (
-        f"units=$({{ printf '%s\\n' {names}; "
-        "cat \"$state/manifest\"/* 2>/dev/null | grep '^unit\t' | cut -f2; } | grep . | sort -u)\n"
-        '[ -n "$units" ] && for u in $units; do echo "unit\t$u"; done && '
-        "systemctl show -p LoadState -p ActiveState -p SubState -p UnitFileState -- $units | sed 's/^/show\t/'\n"
+        f"set -- $({{ printf '%s\\n' {' '.join(unit.name for unit in units)}; known unit; }} | grep . | sort -u)\n"
+        '[ $# = 0 ] || { for u in "$@"; do echo "unit\t$u"; done; '
+        "systemctl show -p LoadState -p ActiveState -p SubState -p UnitFileState -- \"$@\" | sed 's/^/show\t/'; }\n"
     )
 
 
@@ -182,6 +180,9 @@ def parse(text: str, root: str = "") -> Observed:
     for name, member in groups.items():
         if name in users:
             users[name] = UserState(users[name].home, users[name].shell, member)
+    blocks = [block for block in shown if block]
+    if len(blocks) != len(names):
+        raise PlainstackError(f"the probe's answer is cut short: systemd told of {len(blocks)} of {len(names)} units")
     units = {
         name: UnitState(
             show.get("LoadState", "not-found"),
@@ -189,7 +190,7 @@ def parse(text: str, root: str = "") -> Observed:
             show.get("SubState", "dead"),
             show.get("UnitFileState", ""),
         )
-        for name, show in zip(names, [block for block in shown if block], strict=False)
+        for name, show in zip(names, blocks, strict=True)
     }
     return Observed(
         paths=paths,

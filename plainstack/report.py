@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from plainstack.actions import Action, HostPlan, Put, Run, UnitAction
@@ -125,18 +126,25 @@ class Console:
     """Prints to a person: colours and a live table on a terminal, one line an event elsewhere."""
 
     def __init__(self, *, json: bool = False) -> None:
+        # With --json, stdout is the one document; what a person may want to see meanwhile goes to stderr.
+        self._stream = sys.stderr if json else sys.stdout
+        self.live = self._stream.isatty()
+        self._lock = threading.Lock()
+
+    @cached_property
+    def rich(self) -> Any:
+        """The terminal; imported late, because a run in a pipe has no use for it."""
         from rich.console import Console as RichConsole
 
-        # With --json, stdout is the one document; what a person may want to see meanwhile goes to stderr.
-        self._rich = RichConsole(stderr=json, highlight=False, soft_wrap=True)
-        self.live = self._rich.is_terminal
-        self._began = time.monotonic()
-        self._lock = threading.Lock()
+        return RichConsole(file=self._stream, highlight=False, soft_wrap=True)
 
     def line(self, text: str = "", style: str = "") -> None:
         """One line of text."""
         with self._lock:
-            self._rich.print(text, style=style or None, markup=False)
+            if self.live:
+                self.rich.print(text, style=style or None, markup=False)
+            else:
+                print(text, file=self._stream, flush=True)
 
     def plan(self, lines: Sequence[str]) -> None:
         """A plan's lines, coloured by what they do."""
@@ -147,7 +155,7 @@ class Console:
 
     def error(self, text: str) -> None:
         """An error, on stderr."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(text, file=sys.stderr, flush=True)
 
     def ask(self, question: str) -> str:
         """An answer from the terminal; empty when there is nobody to ask."""
@@ -206,7 +214,7 @@ class LiveProgress(Progress):
         from rich.live import Live
 
         self._rows: dict[str, tuple[str, str, float]] = {}
-        self._live = Live(get_renderable=self._table, console=console._rich, refresh_per_second=8, transient=True)
+        self._live = Live(get_renderable=self._table, console=console.rich, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> Progress:
         self._live.__enter__()

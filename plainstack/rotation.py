@@ -65,6 +65,11 @@ def unfinished(entry: Entry, manner: Manner) -> bool:
     return entry.next is not None or (manner == "handover" and entry.previous is not None)
 
 
+def is_staged(manner: Manner) -> bool:
+    """Whether a value that was changed by hand needs more than one deploy, and so a rotation, to come into use."""
+    return manner in ("overlap", "handover")
+
+
 def advance(entry: Entry, manner: Manner) -> Entry:
     """The next state of an unfinished rotation, once a deploy has made the present one true on every host."""
     if manner == "overlap" and entry.next is not None:

@@ -112,7 +112,10 @@ class Runner:
             output = session.script(self.probes[name], timeout=60, step="probe")
             if output.code != 0 and not output.out:
                 raise HostFailed(name, "probe", "failed", output.err.splitlines()[-5:], output.code)
-            seen = parse(output.out)
+            try:
+                seen = parse(output.out)
+            except PlainstackError as error:
+                raise HostFailed(name, "probe", str(error), output.err.splitlines()[-5:], output.code) from None
             if not seen.guard_pending or time.monotonic() > give_up:
                 return seen
             if listener:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from threading import Event
 
 from plainstack.actions import HostPlan
-from plainstack.errors import HostFailed
+from plainstack.errors import HostFailed, PlainstackError
 from plainstack.roles import Role
 
 PACKAGES = "packages"
@@ -80,21 +80,29 @@ def execute(
     outcomes: dict[Node, Outcome] = {}
 
     def one(node: Node) -> Outcome:
-        blockers = [outcomes[other] for other in nodes[node] if outcomes[other].error or outcomes[other].skipped]
-        if blockers or cancelled.is_set():
-            reason = f"{blockers[0].node.stage} failed on {blockers[0].node.host}" if blockers else "interrupted"
+        def skip(reason: str) -> Outcome:
             now = time.monotonic() - began
             return Outcome(node, now, now, skipped=reason)
+
+        before = [outcomes[other] for other in sorted(nodes[node])]
+        # What was skipped itself did not fail: its reason is handed on.
+        reasons = [f"{other.node.stage} failed on {other.node.host}" for other in before if other.error]
+        reasons += [other.skipped for other in before if other.skipped]
+        if reasons or cancelled.is_set():
+            return skip(reasons[0] if reasons else "interrupted")
         previous = [outcomes[other].end for other in nodes[node] if other.stage == node.stage]
         pause = (max(previous) + settle(node) - (time.monotonic() - began)) if previous else 0
         if pause > 0:
             on_wait(node, f"let the balancers see the previous host again ({pause:.0f} s)")
-            cancelled.wait(pause)
+            if cancelled.wait(pause):
+                return skip("interrupted")
         begin = time.monotonic() - began
         try:
             work(node)
-        except HostFailed as error:
-            return Outcome(node, begin, time.monotonic() - began, error=error)
+        except PlainstackError as error:
+            # Of whatever kind: the results of the other hosts must not be lost with it.
+            failed = error if isinstance(error, HostFailed) else HostFailed(node.host, node.stage, str(error))
+            return Outcome(node, begin, time.monotonic() - began, error=failed)
         return Outcome(node, begin, time.monotonic() - began)
 
     sorter = TopologicalSorter(nodes)

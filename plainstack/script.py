@@ -58,9 +58,9 @@ class Script:
     @property
     def command(self) -> str:
         """The command that receives the stream; it leaves nothing behind when the stream does not fit on the disk."""
-        run = f"{STATE}/runs/{self.run_id}"
+        run = f"${{ROOT:-}}{STATE}/runs/{self.run_id}"
         receive = (
-            f"umask 077; RUN={run}; export RUN; mkdir -p {STATE}/runs && mkdir $RUN"
+            f"umask 077; RUN={run}; export RUN; mkdir -p ${{RUN%/*}} && mkdir $RUN"
             f" && head -c {len(self.stream)} | tar -x -f - -C $RUN --no-same-owner"
             " && [ -f $RUN/apply.sh ] || { rm -rf $RUN; exit 74; }"
             "; exec 7<&0; exec sh $RUN/apply.sh"

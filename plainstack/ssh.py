@@ -133,9 +133,10 @@ class Session:
             if not data:
                 break
             err += data
-        if not channel.exit_status_ready() and not channel.get_transport().is_active():
-            raise OSError("no answer to keepalives")
         code = channel.recv_exit_status()
+        # Without an exit code either the connection died, or the program by a signal.
+        if code == -1 and not channel.get_transport().is_active():
+            raise OSError("no answer to keepalives")
         text = err.decode(errors="replace")
         if self._sudo and code != 0 and text.startswith("sudo:"):
             user = self._connection.user

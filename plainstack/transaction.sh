@@ -1,6 +1,7 @@
 # The part of a transaction that is the same on every host; plainstack/script.py appends the steps.
 # POSIX sh; run as root with RUN = the folder of this run. Nothing on the host changes before `begin`.
-export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
+# ROOT is for tests: another tree, that may bring stand-ins for programs in its bin.
+export LC_ALL=C PATH=${ROOT:+$ROOT/bin:}/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
 umask 022
 STATE=${ROOT:-}/var/lib/plainstack
 # The answer may go to a connection that is gone; the transaction still ends in order.
@@ -53,7 +54,7 @@ take_apply_lock() {
     chmod 700 "$STATE"
     exec 8>"${ROOT:-}/run/plainstack-apply.lock"
     flock -w 90 8 || { STEP='wait for an earlier run that is still ending on this host'; return 75; }
-    while systemctl list-units --plain --no-legend --state=active 'plainstack-guard-*.timer' 2>/dev/null | grep -q .; do
+    while systemctl list-units --plain --no-legend --state=active,activating 'plainstack-guard-*' 2>/dev/null | grep -q .; do
         sleep 0.5
     done
     for left in "$STATE"/runs/*; do
@@ -95,7 +96,11 @@ back_to() { # back_to active|inactive enabled|... VERB UNIT: what a unit was bef
     else
         systemctl stop "$4" 2>/dev/null || :
     fi
-    case $2 in enabled) systemctl enable --quiet "$4" 2>/dev/null ;; disabled) systemctl disable --quiet "$4" 2>/dev/null ;; esac
+    case $2 in
+    enabled) systemctl enable --quiet "$4" ;;
+    disabled | not-found | unknown) systemctl disable --quiet "$4" ;;
+    masked) systemctl mask --quiet "$4" ;;
+    esac 2>/dev/null
     return 0
 }
 
@@ -141,7 +146,7 @@ begin() {
 }
 
 new_generation() {
-    od -An -N8 -tx8 /dev/urandom | tr -d ' ' >"$STATE/generation.new" && mv "$STATE/generation.new" "$STATE/generation"
+    od -An -N8 -tx8 /dev/urandom | tr -d ' ' >"$RUN/generation" && mv "$RUN/generation" "$STATE/generation"
 }
 
 write_manifest() { # write_manifest FILE ROLE: atomically, the old one kept for undo
@@ -155,7 +160,7 @@ write_manifest() { # write_manifest FILE ROLE: atomically, the old one kept for 
             undo_path "rm -f '$target'"
         fi
     fi
-    if [ -s "$1" ]; then cp "$1" "$target.new" && mv "$target.new" "$target"; else rm -f "$target"; fi
+    if [ -s "$1" ]; then mv "$1" "$target"; else rm -f "$target"; fi
 }
 
 forget_stamp() {
@@ -170,7 +175,7 @@ keep_stamp() { # keep_stamp UNIT STAMP
         if [ -f "$STATE/units/$1" ]; then forget_stamp "$1"; else undo_path "rm -f '$STATE/units/$1'"; fi
     fi
     if [ -n "$2" ]; then
-        printf '%s\n' "$2" >"$STATE/units/$1.new" && mv "$STATE/units/$1.new" "$STATE/units/$1"
+        printf '%s\n' "$2" >"$RUN/stamp" && mv "$RUN/stamp" "$STATE/units/$1"
     else
         rm -f "$STATE/units/$1"
     fi
@@ -179,13 +184,19 @@ keep_stamp() { # keep_stamp UNIT STAMP
 keep_old() { # keep_old N PATH: what is there now can be brought back
     real=${ROOT:-}$2
     if [ -L "$real" ] || [ -f "$real" ]; then
-        cp -a "$real" "$RUN/old/$1" && undo_path "cp -a '$RUN/old/$1' '$real.plainstack-old' && mv -T '$real.plainstack-old' '$real'"
+        cp -a "$real" "$RUN/old/$1" && undo_path "bring_back '$RUN/old/$1' '$real'"
     elif [ -e "$real" ]; then
         STEP="$STEP: a $(stat -c %F "$real") is in the way"
         return 73
     else
         undo_path "rm -f '$real'"
     fi
+}
+
+bring_back() { # bring_back OLD PATH: whole or not at all; on a full disk as well as it goes
+    cp -a "$1" "$2.plainstack-old" && mv -T "$2.plainstack-old" "$2" && return
+    rm -f "$2.plainstack-old"
+    mv -T "$1" "$2"
 }
 
 ensure_parent() {
@@ -198,20 +209,24 @@ ensure_parent() {
 put() { # put N PATH MODE OWNER GROUP
     real=${ROOT:-}$2
     ensure_parent "$real" && keep_old "$1" "$2" || return
-    cp "$RUN/new/$1" "$real.plainstack-new" && chmod "$3" "$real.plainstack-new" && chown "$4:$5" "$real.plainstack-new" &&
+    cp --remove-destination "$RUN/new/$1" "$real.plainstack-new" && chmod "$3" "$real.plainstack-new" && chown "$4:$5" "$real.plainstack-new" &&
         mv -T "$real.plainstack-new" "$real" || { code=$?; rm -f "$real.plainstack-new"; return $code; }
+}
+
+rights_of() { # the command that gives a path the owner and mode that it has now
+    stat -c "chown %u:%g '$1' && chmod %a '$1'" "$1"
 }
 
 set_attributes() { # set_attributes PATH MODE OWNER GROUP
     real=${ROOT:-}$1
-    undo_path "chown $(stat -c '%U:%G' "$real") '$real' && chmod $(stat -c %a "$real") '$real'"
+    undo_path "$(rights_of "$real")"
     chown "$3:$4" "$real" && chmod "$2" "$real"
 }
 
 make_directory() { # make_directory PATH MODE OWNER GROUP
     real=${ROOT:-}$1
-    [ ! -e "$real" ] || [ -d "$real" ] || { STEP="$STEP: a $(stat -c %F "$real") is in the way"; return 73; }
-    if [ -d "$real" ]; then set_attributes "$@"; return; fi
+    if [ -d "$real" ] && [ ! -L "$real" ]; then set_attributes "$@"; return; fi
+    [ ! -e "$real" ] && [ ! -L "$real" ] || { STEP="$STEP: a $(stat -c %F "$real") is in the way"; return 73; }
     ensure_parent "$real" && mkdir "$real" && undo_path "rmdir '$real' 2>/dev/null || :" && chown "$3:$4" "$real" && chmod "$2" "$real"
 }
 
@@ -226,7 +241,7 @@ remove_path() { # remove_path N PATH
 
 remove_directory() { # one that others still use stays
     [ -d "${ROOT:-}$1" ] || return 0
-    undo_path "mkdir -p '${ROOT:-}$1'"
+    undo_path "mkdir -p '${ROOT:-}$1' && $(rights_of "${ROOT:-}$1")"
     rmdir --ignore-fail-on-non-empty "${ROOT:-}$1"
 }
 
@@ -235,15 +250,24 @@ create_user() { # create_user NAME HOME SHELL GROUPS
 }
 
 change_user() {
+    undo_path "usermod $(user_now "$1") '$1'"
     usermod --home "$2" --shell "$3" ${4:+--append --groups "$4"} "$1"
 }
 
-remove_user() {
+user_now() { # the options that make an account what it is now
+    getent passwd "$1" | { IFS=: read -r _ _ _ _ _ home shell && printf "%s" "--home '$home' --shell '$shell'"; }
+    printf " --groups '%s'" "$(id -nG "$1" | tr ' ' '\n' | grep -vx "$1" | paste -sd ,)"
+}
+
+remove_user() { # its files stay, so it must come back under its number
+    group=$(id -gn "$1")
+    undo_path "groupadd --system --gid $(id -g "$1") '$group'
+        useradd --system --no-create-home --uid $(id -u "$1") --gid '$group' $(user_now "$1") '$1'"
     userdel "$1"
 }
 
 set_sysctl() { # set_sysctl NAME VALUE
-    knob=/proc/sys/$(echo "$1" | tr . /)
+    knob=${ROOT:-}/proc/sys/$(echo "$1" | tr . /)
     before=$(cat "$knob") && undo_path "printf '%s\n' '$before' >'$knob'" && printf '%s\n' "$2" >"$knob"
 }
 
@@ -290,6 +314,12 @@ healthy() { # healthy UNIT TIMEOUT SCRIPT: up now, and answering before the time
             ;;
         failed) STEP="$STEP (failed)"; return 1 ;;
         esac
+        # systemd counts from the last start that was asked for.
+        restarts=$(systemctl show -p NRestarts --value "$1" 2>/dev/null)
+        if [ "${restarts:-0}" -ge 3 ]; then
+            tell "@tail	it died $restarts times since it was started"
+            return 1
+        fi
         if [ "$(date +%s)" -ge "$deadline" ]; then
             [ -z "$3" ] || tail -n 5 "$RUN/said" | sed 's/^/@tail	/'
             tell "@tail	not healthy within $2 s (state: $state)"
@@ -335,7 +365,7 @@ finish_dpkg() { # an earlier apt that was killed half way
 }
 
 refresh_lists() { # refresh_lists now|: at most once a day, or when a wanted package is not known
-    [ "$1" = now ] || [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null | head -n 1)" ] || return 0
+    [ "$1" = now ] || [ -z "$(find "${ROOT:-}/var/lib/apt/lists" -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null | head -n 1)" ] || return 0
     quietly apt-get update -q -o DPkg::Lock::Timeout=60
 }
 
@@ -382,10 +412,13 @@ audit() { # audit RESULT
 }
 
 end() {
+    if [ -n "${GUARDED:-}" ]; then
+        STEP='give the operator time to confirm'
+        arm 30 || fail $?
+    fi
     audit done
     trap - EXIT
     if [ -n "${GUARDED:-}" ]; then
-        arm 30 || return
         tell "@unconfirmed	${RUN##*/}"
     else
         rm -rf "$RUN"

@@ -76,6 +76,12 @@ def switchover(now: Topology, target: str = "") -> Plan:
         now = yield (Step(Do.CHECKPOINT, old.name, "write a checkpoint, so that stopping is quick"), *_resync(heir))
         now = yield (Step(Do.STEP_DOWN, old.name, "stop PostgreSQL; it will come up as a standby"),)
         old, heir = now.node(old.name), now.node(heir.name)
+    elif len(now.standbys) == len(now.nodes):
+        # Interrupted between the two steps of the hand-over. All answer, so the most advanced has all there is.
+        heir = _candidate(now, target)
+        now = yield (Step(Do.PROMOTE, heir.name, "become the primary"),)
+        yield from _settle(now, [node for node in now.standbys if node.name != heir.name], now.node(heir.name))
+        return
     else:
         old = _stopped_for_good_reason(now)
         heir = _most_advanced(now, target)
@@ -355,7 +361,7 @@ def _leader(now: Topology) -> Node:
     leading = [node for node in now.primaries if not now.shut_out(node.name)] or now.primaries
     if not leading:
         raise Refused("there is no primary to follow. Make one first: fab failover promote")
-    if len(now.nodes) > 1 and now.shut_out(leading[0].name) and now.standbys:
+    if now.shut_out(leading[0].name) and now.standbys:
         raise Refused(
             f"{leading[0].name} was fenced off by a promotion that did not end; finish it: fab failover promote"
         )
@@ -393,10 +399,10 @@ def _rejoin(now: Topology, name: str, leader: str, discard: bool) -> Generator[S
             now = yield (Step(Do.KEEP_OUT, name, "stop PostgreSQL: it can not follow as it is"),)
             node = now.node(name)
     if node.upstream != leader:
-        if node.state != "empty" and not node.rewinding:
+        if node.state != "empty" and not node.rewinding and not discard:
             now = yield (Step(Do.REWIND, name, f"take back what {leader} does not have", (leader,)),)
             node = now.node(name)
-        if node.state == "empty" or node.rewinding:
+        if node.state == "empty" or node.rewinding or discard:
             why = f"; pg_rewind could not: {node.rewinding}" if node.rewinding else ""
             verb = Do.CLONE_OVER if discard else Do.CLONE
             now = yield (Step(verb, name, f"copy the whole database from {leader}{why}", (leader,)),)

@@ -58,8 +58,8 @@ def _node(now: Topology, node: Node) -> Iterator[str]:
         back = "fab failover resync" if any(now.nodes.get(s.name) for s in node.senders) else "fab failover rejoin"
         yield f"{node.name}: writes wait for no standby, degraded since {node.degraded}; back: {back}"
     elif node.degraded:
-        yield f"{node.name} would not wait for a standby if it became the primary: fab failover rejoin --host={node.name}"
-    elif node.state == "primary" and node.synchronous and not _confirming(now, node):
+        yield f"{node.name}, as a primary, would wait for no standby: fab failover rejoin --host={node.name}"
+    elif node.state == "primary" and node.synchronous and not (_confirming(now, node) or now.shut_out(node.name)):
         yield f"{node.name}: every write waits, no standby confirms it: fab failover rejoin, or fab failover degrade"
     for slot in node.slots:
         if slot.wal_status == "lost":
@@ -87,7 +87,9 @@ def _confirming(now: Topology, node: Node) -> bool:
 def _fences(now: Topology) -> Iterator[str]:
     for name, node in now.nodes.items():
         closed = now.fencing(name)
-        if closed and node.state != "primary":
+        if closed and not now.primaries:
+            yield f"{name} is shut out by {', '.join(closed)}: a promotion was begun; finish it: fab failover promote"
+        elif closed and node.state != "primary":
             yield f"{name} is shut out by {', '.join(closed)} until it has rejoined: fab failover rejoin --host={name}"
         elif closed and len(now.primaries) == 1:
             yield f"{name} is shut out by {', '.join(closed)}, and the only primary: fab failover promote"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -176,15 +177,10 @@ def _past(inventory: str, *, json: bool) -> None:
         elif not found:
             console.line(f"no drill of {stack.stack} yet; begin with: fab failover drill")
         else:
-            lines = [
-                (
-                    str(one.get("started", one["drill"])),
-                    str(one.get("target", "-")),
-                    str(one.get("fault", "-")),
-                    str(one.get("victim", "-")),
-                    str(one["sentence"]),
-                    str(one["report"]),
-                )
-                for one in found
-            ]
-            console.table(("when (UTC)", "target", "fault", "host", "verdict", "report"), lines)
+            console.table(("when (UTC)", "target", "fault", "host", "report", "verdict"), [_line(one) for one in found])
+
+
+def _line(one: Mapping[str, Any]) -> tuple[str, ...]:
+    known = [str(one.get(key) or "-") for key in ("started", "target", "fault", "victim")]
+    sentence = str(one["sentence"])
+    return (*known, os.path.relpath(one["report"]), sentence if len(sentence) <= 90 else f"{sentence[:87]}...")

@@ -102,8 +102,7 @@ def alone(runner: Runner, what: str) -> Iterator[None]:
     held, problems = lock.hold(runner.hosts, runner.sessions.to, lock.holder(who(), when, what), path=LOCK)
     try:
         if problems:
-            shown = "\n".join(problems)
-            raise Refused(f"no drill while another one runs; wait for its verdict, then try again:\n{shown}")
+            raise Refused(f"no drill while another one runs: {problems[0]}; wait for its verdict, then try again")
         yield
     finally:
         for mine in held.values():

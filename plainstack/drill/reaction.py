@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from plainstack.database.observation import Topology
+from plainstack.database.operations import Cluster
+from plainstack.lab import up as lab
+from plainstack.lab_commands import of
 from plainstack.stack import Stack
-
-if TYPE_CHECKING:
-    from plainstack.database.observation import Topology
-    from plainstack.database.operations import Cluster
 
 
 class Reaction:
     """The operator's hands. A fresh cluster connects when it is used: a kept connection to a dead host says so late."""
 
     def __init__(self, stack: Stack, cluster: Cluster) -> None:
-        self._stack, self._cluster = stack, cluster
+        self._cluster = cluster
+        self._lab = of(stack) if stack.in_lab else None
 
     def cut(self, host: str) -> None:
         """Pull the cables of a lab host."""
-        from plainstack.lab import up
-        from plainstack.lab_commands import of
-
-        up.cut(of(self._stack), host)
+        assert self._lab is not None
+        lab.cut(self._lab, host)
 
     def mend(self, host: str) -> None:
         """Plug them in again."""
-        from plainstack.lab import up
-        from plainstack.lab_commands import of
-
-        up.mend(of(self._stack), host)
+        assert self._lab is not None
+        lab.mend(self._lab, host)
 
     def promote(self) -> str:
         """The primary is gone: give its name to the next one."""

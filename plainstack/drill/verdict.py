@@ -106,7 +106,7 @@ class Verdict:
         bad = [rule for rule in self.rules if not rule.held]
         if not bad:
             return "pass: every condition held"
-        first = f"{bad[0].name}: {bad[0].seen}"
+        first = f"{bad[0].name}: {(bad[0].seen.splitlines() or [''])[0][:200]}"
         return f"fail: {first}" + (f", and {len(bad) - 1} more" if len(bad) > 1 else "")
 
 
@@ -123,14 +123,14 @@ def judge(
     failed = {kind: Counter(_why(a) for a in attempts if a.kind == kind and not a.ok) for kind in kinds}
     strays = [a for a in attempts if a.kind == "stray"]
     stray_acks = sum(a.ok for a in strays)
-    failed_gets = sum(a.kind == "get" and not a.ok and a.due >= marks.fault for a in attempts)
+    gets = [a for a in attempts if a.kind == "get" and not a.ok and a.due >= marks.fault]
     early = sum(not a.ok and a.due < marks.fault - 1 for a in attempts)
     rules = [
         *(Rule("the drill itself", "runs to its end", text, False) for text in ending.trouble),
         *_set_rules(writes, stored, budgets),
         *_gap_rules("writes", [from_reaction[k] for k in WRITES if k in kinds], budgets.write_gap, marks),
         *_gap_rules("reads", [from_reaction["get"]] if "get" in kinds else [], budgets.read_gap, marks),
-        *_count_rule("failed GETs", failed_gets, budgets.failed_gets),
+        _gets_rule(gets, budgets.failed_gets),
         Rule("requests before the fault", "none fails", f"{early} failed" if early else "none failed", not early),
         *(
             [Rule("old primary", "takes no write", f"took {stray_acks} of {len(strays)}", not stray_acks)]
@@ -213,9 +213,13 @@ def _gap_rules(name: str, gaps: Sequence[Gap], limit: float | None, marks: Marks
     yield Rule(f"time without {name}", wanted, seen, held)
 
 
-def _count_rule(name: str, count: int, limit: int | None) -> Iterable[Rule]:
+def _gets_rule(failed: Sequence[Attempt], limit: int | None) -> Rule:
+    unsent = sum(a.sent is None for a in failed)
+    count = len(failed) - unsent
     wanted = "any number" if limit is None else f"at most {limit}"
-    yield Rule(name, wanted, str(count), limit is None or count <= limit)
+    seen = f"{count}, and {unsent} were not sent: the site was too slow for this --rate" if unsent else str(count)
+    held: bool | None = limit is None or count <= limit
+    return Rule("failed GETs", wanted, seen, None if held and unsent and limit is not None else held)
 
 
 def _state_rule(name: str, wanted: str, problems: Sequence[str] | None) -> Rule:

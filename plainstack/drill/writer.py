@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 
-CLIENTS = 16
+CLIENTS = 40
 GRACE = 10
 
 

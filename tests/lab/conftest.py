@@ -44,7 +44,14 @@ class Operator:
 
     def inv(self, *words: str, code: int | None = 0, timeout: float = 600) -> Done:
         """Type `inv WORDS --inventory=...`; fails the test when it does not end with `code` (None: any)."""
-        line = [str(Path(sys.executable).with_name("inv")), *words, f"--inventory={self.inventory}"]
+        return self._type("inv", *words, code=code, timeout=timeout)
+
+    def fab(self, *words: str, code: int | None = 0, timeout: float = 600) -> Done:
+        """Type `fab failover WORDS --inventory=...`; as `inv` does."""
+        return self._type("fab", "failover", *words, code=code, timeout=timeout)
+
+    def _type(self, program: str, *words: str, code: int | None, timeout: float) -> Done:
+        line = [str(Path(sys.executable).with_name(program)), *words, f"--inventory={self.inventory}"]
         ran = subprocess.run(
             line,
             cwd=self.project,
@@ -57,7 +64,8 @@ class Operator:
         done = Done(ran.returncode, ran.stdout, ran.stderr)
         assert "Traceback" not in done.text, done.text
         if code is not None:
-            assert done.code == code, f"inv {' '.join(words)} ended with {done.code}, not {code}:\n{done.text[-6000:]}"
+            typed = f"{program} {' '.join(words)}"
+            assert done.code == code, f"{typed} ended with {done.code}, not {code}:\n{done.text[-6000:]}"
         return done
 
     def json(self, *words: str, code: int | None = 0) -> Any:

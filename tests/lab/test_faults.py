@@ -185,7 +185,7 @@ def test_a_unit_that_does_not_come_up_gives_way_to_what_ran_before(whole: Operat
 
 
 def test_a_full_disk_is_told_and_leaves_everything_as_it_was(whole: Operator) -> None:
-    whole.on("mon1", "echo x >>/etc/hosts; mount -t tmpfs -o size=64k tmpfs /var/lib/plainstack/runs")
+    whole.on("mon1", "echo x >>/etc/hosts; mount -t tmpfs -o size=8k tmpfs /var/lib/plainstack/runs")
     try:
         done = whole.inv("deploy", "--host=mon1", code=1)
         assert "No space left on device" in done.err
@@ -255,6 +255,6 @@ def test_a_host_that_loses_a_role_loses_its_units_and_files(whole: Operator) -> 
     with changed(whole, bak1, "roles: []}"):
         whole.inv("deploy", "--host=bak1")
         assert whole.on("bak1", "systemctl is-active plainstack-backup.timer", check=False).strip() == "inactive"
-        assert whole.on("bak1", "ls /etc/barman.d", check=False).strip() == ""
+        assert whole.on("bak1", "ls /etc/barman.d/testlab.conf 2>/dev/null", check=False) == ""
         assert whole.on("bak1", "dpkg-query -W -f '${db:Status-Status}' barman").strip() == "installed"
         assert whole.subjects("--host=bak1", code=0) == {}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, Phase, settings
 
 from plainstack import desired as desired_module
 from plainstack import inventory, roles
@@ -19,6 +19,7 @@ from plainstack.stack import Stack
 # The same cases on every run; HYPOTHESIS_PROFILE=search looks for new ones.
 settings.register_profile("default", deadline=None, derandomize=True, database=None, max_examples=60)
 settings.register_profile("search", deadline=None, database=None, max_examples=3000)
+settings.register_profile("dev", deadline=None, database=None, max_examples=int(os.environ.get("EXAMPLES", "40")), phases=[Phase.explicit, Phase.generate])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -63,14 +63,14 @@ class Machine:
         now = (self.paths, self.packages, self.users, self.units, self.sysctls, self.stamps, guards, self.leftovers)
         return (*now, manifest)
 
-    def apply(self, plan: HostPlan, desired: Sequence[Resource], stop_after: int | None = None) -> bool:
-        """Do a plan, or its first steps; says whether it was done to its end."""
-        for number, step in enumerate(self._steps(plan, desired), 1):
+    def apply(self, plan: HostPlan, desired: Sequence[Resource], stop_after: int | None = None) -> int:
+        """Do a plan, or its first steps as if killed then; gives the number of steps done."""
+        number = 0
+        for number, _ in enumerate(self._steps(plan, desired), 1):
             if number == stop_after:
                 self.leftovers = ("run",)
-                return False
-            assert step
-        return True
+                break
+        return number
 
     def _steps(self, plan: HostPlan, desired: Sequence[Resource]) -> Iterator[str]:
         self.leftovers = ()

@@ -76,7 +76,7 @@ def test_the_settings_are_readable_for_the_service_alone(resources: list[Resourc
 def test_the_application_gets_everything_that_its_settings_demand(resources: list[Resource]) -> None:
     settings = _settings(resources)
     assert settings["DB_HOSTS"] == "db1,db2"
-    assert (settings["DB_NAME"], settings["DB_USER"]) == ("shop", "app")
+    assert (settings["DB_NAME"], settings["DB_USER"]) == ("shop", "app_a")
     assert settings["DB_PASSWORD"] == "pw-of-postgres/app"
     assert settings["DB_SSLROOTCERT"] == "/etc/plainstack/tls/ca.crt"
     assert settings["API_TOKEN"] == "pw-of-app/api_token"

@@ -70,7 +70,7 @@ def test_only_named_hosts_may_connect_and_only_encrypted_with_a_password(small: 
     rules = [line.split()[:5] for line in lines if not line.startswith(("#", "local"))]
     assert {(rule[0], rule[4]) for rule in rules} == {("hostssl", "scram-sha-256")}
     assert sorted(tuple(rule[1:4]) for rule in rules if rule[2] not in ("rewinder", "replicator")) == [
-        ('"shop"', "app", "10.0.0.4/32"),
+        ('"shop"', "app_a,app_b", "10.0.0.4/32"),
         ("postgres", "barman", "10.0.0.5/32"),
         ("replication", "streaming_barman", "10.0.0.5/32"),
     ]

@@ -91,19 +91,25 @@ def test_a_host_offers_exactly_its_ports_to_exactly_the_hosts_that_need_them(
 def test_what_no_rule_lets_in_is_dropped(stack: Stack, vault: Vault, version: int) -> None:
     for name in stack.hosts:
         lines = rules_of(stack, vault, name, version)
-        assert [line for line in lines if line.startswith(":")] == [
+        assert [line for line in lines if line.startswith(":")][:3] == [
             ":INPUT DROP [0:0]",
             ":FORWARD DROP [0:0]",
             ":OUTPUT ACCEPT [0:0]",
         ]
-        allowed = {shlex.split(line)[-1] for line in lines if line.startswith("-A INPUT")}
+        allowed = {shlex.split(line)[-1] for line in lines if line.startswith("-A INPUT")} - {"plainstack-fence"}
         assert allowed == {"ACCEPT", "DROP", "plainstack drop: "}
         assert lines[-1] == "COMMIT"
+
+
+def test_a_host_that_a_failover_fenced_off_is_shut_out_before_anything_is_let_in(stack: Stack, vault: Vault) -> None:
+    rules = [line for line in rules_of(stack, vault, "app1", 4) if line.startswith("-A")]
+    assert rules[:2] == ["-A INPUT -j plainstack-fence", "-A OUTPUT -j plainstack-fence"]
 
 
 def test_the_first_rules_are_loopback_invalid_and_established(stack: Stack, vault: Vault) -> None:
     for version in (4, 6):
         rules = [line for line in rules_of(stack, vault, "db1", version) if line.startswith("-A")]
+        rules = [line for line in rules if not line.endswith("plainstack-fence")]
         assert rules[:3] == [
             "-A INPUT -i lo -j ACCEPT",
             "-A INPUT -m conntrack --ctstate INVALID -j DROP",

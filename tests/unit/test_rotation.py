@@ -1,7 +1,8 @@
-"""Replacing a secret: in every state that it goes through, hosts that know the new value work with those that do not."""
+"""Replacing a secret: in every state on the way, hosts that know the new value work with those that do not."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -57,7 +58,7 @@ def test_two_hosts_that_are_one_deploy_apart_accept_what_the_other_one_uses() ->
     """Sessions signed by one app host are read by the other one, at any moment of two rotations."""
     first = states("overlap", Entry(Secret("x", "old")))
     history = first + states("overlap", first[-1], "newer")[1:]
-    for before, after in zip(history, history[1:], strict=False):
+    for before, after in itertools.pairwise(history):
         assert used(before) in accepted(after, "overlap")
         assert used(after) in accepted(before, "overlap")
 

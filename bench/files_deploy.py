@@ -1,0 +1,46 @@
+"""`inv deploy` with one made-up role of N files a host and nothing else: what the scale benchmark times.
+
+Usage: files_deploy.py N INVENTORY [probes]; with `probes` it prints the floor's job as JSON instead.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from plainstack import roles
+from plainstack.resources import Directory, File, Resource
+from plainstack.secrets import Vault
+from plainstack.stack import Host, Stack
+
+
+def files(count: int) -> roles.Role:
+    """A role that wants `count` files of 1 KiB."""
+
+    def desired(_stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
+        yield Directory(path="/srv/bench")
+        for number in range(count - 1):
+            line = f"{host.name} {number}\n".encode()
+            yield File(path=f"/srv/bench/{number:04d}.conf", content=line * (1024 // len(line)))
+
+    return roles.Role(name="files", desired=desired, everywhere=True)
+
+
+def main() -> None:
+    from plainstack import commands
+
+    role = files(int(sys.argv[1]))
+    roles.registry = lambda: {role.name: role}
+    if sys.argv[3:] == ["probes"]:
+        from bench.noop import job
+
+        print(json.dumps(job(sys.argv[2])))
+        return
+    commands.deploy(sys.argv[2], "", "", json=False)
+
+
+if __name__ == "__main__":
+    main()

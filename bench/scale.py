@@ -1,0 +1,67 @@
+"""A deploy that changes nothing at 1, 8 and 32 lab hosts with 40 and 400 files each, over the floor; needs root.
+
+Prints one table: wall seconds of whole processes in turns (medians), and their ratio.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HOSTS, FILES, RUNS = (1, 8, 32), (40, 400), 5
+
+
+def inventory(folder: Path, hosts: int) -> Path:
+    """An inventory of the first `hosts` hosts of the benchmark's lab."""
+    lines = ["stack: benchscale", "ssh: {user: root, gateway: lab}", "hosts:"]
+    lines += [f"  h{number:02d}: {{address: 192.168.64.{number + 10}}}" for number in range(1, hosts + 1)]
+    path = folder / f"hosts-{hosts}.yaml"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def seconds(*command: str) -> float:
+    """The wall time of one process; ends the benchmark if it fails."""
+    began = time.perf_counter()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    took = time.perf_counter() - began
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return took
+
+
+def row(folder: Path, hosts: int, files: int) -> str:
+    """One line of the table."""
+    deploy = (sys.executable, "bench/files_deploy.py", str(files), str(inventory(folder, hosts)))
+    job = folder / f"job-{hosts}-{files}.json"
+    floor = (sys.executable, "bench/floor.py", str(job))
+    seconds(*deploy)
+    made = subprocess.run((*deploy, "probes"), cwd=ROOT, capture_output=True, text=True, check=True)
+    job.write_text(made.stdout, encoding="utf-8")
+    pairs = [(seconds(*deploy), seconds(*floor)) for _ in range(RUNS)]
+    ours, bare = (statistics.median(values) for values in zip(*pairs, strict=True))
+    return f"{hosts:>5}  {files:>5}  {ours:>8.2f}  {bare:>8.2f}  {ours / bare:>6.2f}  {1000 * ours / hosts:>10.0f}"
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="plainstack-bench-") as name:
+        folder = Path(name)
+        inv = str(Path(sys.executable).with_name("inv"))
+        whole = inventory(folder, max(HOSTS))
+        seconds(inv, "lab.up", f"--inventory={whole}")
+        try:
+            print("hosts  files  deploy s   floor s   ratio  ms a host")
+            for hosts in HOSTS:
+                for files in FILES:
+                    print(row(folder, hosts, files), flush=True)
+        finally:
+            seconds(inv, "lab.down", f"--inventory={whole}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The clients of a drill: all load generators with their one recorder, from warm-up to the last answer."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterable
+
+from plainstack.database.topology import AS_POSTGRES, BIN
+from plainstack.drill import generators
+from plainstack.drill.generators import Generator
+from plainstack.drill.history import Attempt, Kind, Recorder
+from plainstack.drill.result import Settings
+from plainstack.errors import Refused
+from plainstack.run import Runner
+from plainstack.ssh import Session
+
+WARM_UP = 5.0
+# Of the rate: GETs and POSTs are two to one, the rest goes straight to the database.
+SITE_SHARE = 0.75
+
+Clock = Callable[[], float]
+
+
+class Clients:
+    """Everybody who uses the stack during the drill."""
+
+    def __init__(self, runner: Runner, settings: Settings, clock: Clock) -> None:
+        self.recorder = Recorder()
+        self._runner, self._settings, self._clock = runner, settings, clock
+        self._generators: list[Generator] = []
+        # The victim's neighbours go on to write; the last one, for the first is the victim of an app drill.
+        self._from = [host.name for host in runner.stack.with_role("app") if host.name != settings.victim][-1]
+
+    def start(self, began: Callable[[], None], *, posts: bool) -> str:
+        """Start the load; `began` is called when the first request is due. Gives what the load is, in words."""
+        settings, stack = self._settings, self._runner.stack
+        sql, site = self._new("sql"), self._new("site")
+        databases = ",".join(host.name for host in stack.with_role("db"))
+        self._write(sql, "sql", settings.rate * (1 - SITE_SHARE), settings.seconds, databases)
+        sql.await_hello(15)
+        began()
+        sql.began = 0.0
+        generators.site(
+            site,
+            stack,
+            self._runner.vault,
+            settings.drill,
+            rate=settings.rate * SITE_SHARE,
+            seconds=settings.seconds,
+            posts=posts,
+        )
+        site.await_hello(15)
+        what = "GET and POST at the site" if posts else "GET at the site (the application takes no samples)"
+        return f"{settings.rate:g} requests/s: {what}, inserts from {self._from}"
+
+    def _new(self, name: str) -> Generator:
+        generator = Generator(name, self.recorder, self._clock)
+        self._generators.append(generator)
+        return generator
+
+    def _write(self, generator: Generator, kind: Kind, rate: float, seconds: float, hosts: str) -> None:
+        generators.writer(
+            generator,
+            self._runner.sessions,
+            self._from,
+            next(iter(self._runner.stack.services)),
+            (self._settings.drill, kind),
+            rate=rate,
+            seconds=seconds,
+            hosts=hosts,
+        )
+
+    def warm_up(self, kinds: Iterable[Kind]) -> None:
+        """Let some time pass, and raise Refused unless requests of every kind get through."""
+        generators.wait(self._clock, WARM_UP, self.broken)
+        if self.broken():
+            raise Refused(f"{self.deaths()[0]}; nothing was hurt")
+        seen = self.recorder.history()
+        failed = [a for a in seen if a.outcome is not None and not a.ok]
+        silent = [kind for kind in kinds if not any(a.kind == kind and a.ok for a in seen)]
+        if silent or failed:
+            why = f"{failed[0].kind}: {failed[0].outcome}" if failed else f"no {silent[0]} was answered"
+            raise Refused(
+                f"the load does not get through even before the fault ({why}; {len(failed)} of {len(seen)} failed),"
+                " so nothing was hurt. Try a lower --rate, or look: inv verify"
+            )
+
+    def broken(self) -> bool:
+        """Whether a generator died."""
+        return any(generator.died for generator in self._generators)
+
+    def deaths(self) -> list[str]:
+        """Every generator that died, as a sentence."""
+        return [generator.died for generator in self._generators if generator.died]
+
+    def pass_until(self, moment: float) -> None:
+        """Let time pass while the load goes on."""
+        generators.wait(self._clock, moment, self.broken)
+
+    def last_write(self) -> float | None:
+        """When the last insert was acknowledged."""
+        return self.recorder.last_ok.get("sql")
+
+    def await_end(self) -> None:
+        """Wait for the last answers."""
+        for generator in self._generators:
+            generator.join(self._settings.seconds + generators.GRACE - self._clock())
+
+    def stop(self) -> None:
+        """End the load now."""
+        for generator in self._generators:
+            generator.stop()
+
+    def tempt(self, victim: str, session: Session) -> str:
+        """Try to write at an old primary: from an app host, as a client that knows only it, and on the host itself.
+
+        Gives what came of it, as a sentence.
+        """
+        stray = self._new("stray")
+        try:
+            self._write(stray, "stray", 5, 3, victim)
+            stray.await_hello(10)
+            # From the host itself no fence keeps anybody off; a commit there must wait for a standby that never comes.
+            if self._settings.synchronous:
+                self._write_there(session)
+            stray.join(20)
+        finally:
+            stray.stop()
+            self._generators.remove(stray)
+        tried: list[Attempt] = [a for a in self.recorder.history() if a.kind == "stray"]
+        took = sum(a.ok for a in tried)
+        answers = ", ".join(sorted({a.outcome or "no answer" for a in tried if not a.ok}))
+        return f"{len(tried)} writes tried at {victim} itself: it took {took} ({answers})"
+
+    def _write_there(self, session: Session) -> None:
+        database = self._runner.stack.database
+        assert database is not None
+        keys = (1000, 1001, 1002)  # far from those of the other clients
+        insert = f"insert into drill.write values ('{self._settings.drill}', 'stray', $1)"  # noqa: S608
+        psql = f'timeout 3 {AS_POSTGRES} {BIN}/psql -XAtqw {database.name} -c "{insert}"'
+        one = shlex.quote(f'{psql} >/dev/null 2>&1 && echo $1 ok || echo $1 "not confirmed within 3 s"')
+        for key in keys:
+            self.recorder.feed(json.dumps(["begin", "stray", key, self._clock(), self._clock()]), 0)
+        script = "".join(f"sh -c {one} sh {key} &\n" for key in keys) + "wait\n"
+        for line in session.script(script, timeout=20, step="write at the old primary").out.splitlines():
+            number, _, outcome = line.partition(" ")
+            self.recorder.feed(json.dumps(["end", "stray", int(number), self._clock(), outcome]), 0)

@@ -1,0 +1,260 @@
+"""The commands behind `inv secrets.*`: what is kept secret, changing it by hand, and replacing it without an outage."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from invoke.exceptions import Exit
+
+from plainstack import pki, rotation, vault_store
+from plainstack.commands import apply, document, load, told
+from plainstack.errors import Refused
+from plainstack.report import Console
+from plainstack.roles import Role, of_host, registry
+from plainstack.rotation import Manner
+from plainstack.secrets import Secret, Vault
+from plainstack.stack import Stack
+from plainstack.store_format import Store
+
+CERTIFICATE = "certificate/"
+Value = TypeVar("Value")
+
+
+def list_all(inventory: str, *, json: bool) -> None:
+    """inv secrets.list"""
+    console = Console(json=json)
+    with told(console, json=json):
+        stack = load(inventory)
+        roles = registry()
+        vault = _open(stack, roles, console)
+        rows = [*_rows(vault_store.read(stack), uses(stack, vault, roles), _manners(roles), datetime.now(UTC))]
+        if json:
+            document([row.__dict__ for row in rows])
+        else:
+            table = [(row.name, row.age, row.state, row.told_uses()) for row in rows]
+            console.table(("secret", "made", "state", "used by"), table)
+
+
+def edit(inventory: str) -> None:
+    """inv secrets.edit"""
+    console = Console()
+    with told(console):
+        from plainstack import secret_editor
+
+        stack = load(inventory)
+        roles = registry()
+        needed = set(_open(stack, roles, console).passwords) & set(_names(roles))
+        entries = vault_store.read(stack).entries
+        before = {name: entry.value.reveal() for name, entry in entries.items() if name in needed}
+
+        def again(problem: str) -> bool:
+            console.error(problem)
+            return console.ask("back to the editor? [y/N] ") == "y"
+
+        after = secret_editor.edit(stack.stack, before, again)
+        changed = sorted(name for name in after if after[name] != before[name])
+        if not changed:
+            console.line("nothing was changed")
+            return
+        _save_edited(stack, {name: (before[name], after[name]) for name in changed}, _manners(roles))
+        for name in changed:
+            console.line(f"changed: {name}")
+        staged = [name for name in changed if rotation.is_staged(_manner(roles, name))]
+        commands = [f"inv secrets.rotate {name}" for name in staged]
+        if len(staged) < len(changed):
+            commands.insert(0, "inv deploy")
+        console.line(f"the hosts do not know it yet: {', then '.join(commands)}", "bold")
+
+
+def _save_edited(stack: Stack, changed: Mapping[str, tuple[str, str]], manners: Mapping[str, Manner]) -> None:
+    def merge(store: Store) -> Store:
+        entries = dict(store.entries)
+        for name, (before, after) in changed.items():
+            manner = manners.get(name, "at once")
+            if entries[name].value.reveal() != before:
+                raise Refused(f"somebody else changed {name} meanwhile; nothing was saved, run it again")
+            if rotation.unfinished(entries[name], manner):
+                raise Refused(f"{name} is being rotated; end that first: inv secrets.rotate {name}. Nothing was saved")
+            entries[name] = rotation.begin(entries[name], manner, Secret(name, after), datetime.now(UTC))
+        return replace(store, entries=entries)
+
+    vault_store.change(stack, merge)
+
+
+def rotate(inventory: str, name: str, *, revoke: bool) -> None:
+    """inv secrets.rotate"""
+    console = Console()
+    with told(console):
+        stack = load(inventory)
+        roles = registry()
+        vault = _open(stack, roles, console)
+        if name == CERTIFICATE + pki.AUTHORITY:
+            raise Refused("every host trusts the authority: a new one is not to be had without an outage")
+        if name not in _known(vault):
+            raise Refused(f"no secret is called {name!r}; known: {', '.join(_known(vault))}")
+        manner = _manner(roles, name)
+        going_on = not name.startswith(CERTIFICATE) and rotation.unfinished(
+            vault_store.read(stack).entries[name], manner
+        )
+        if going_on:
+            console.line(f"a rotation of {name} was begun and did not end: going on with it", "bold")
+        else:
+            _must_be_deployed(stack, console)
+            _change(stack, name, manner)
+        _roll_out(stack, name, manner, console)
+        if revoke and not name.startswith(CERTIFICATE) and vault_store.read(stack).entries[name].previous:
+            console.line(f"{name}: the value before is accepted no longer", "bold")
+            vault_store.change(stack, lambda store: _with(store, name, rotation.revoke(store.entries[name])))
+            _deploy(stack, name, console)
+        console.line(f"{name}: has a new value, on every host", "bold green")
+
+
+def _roll_out(stack: Stack, name: str, manner: Manner, console: Console) -> None:
+    """Deploy, state by state, until the rotation is at its end."""
+    while True:
+        _deploy(stack, name, console)
+        if name.startswith(CERTIFICATE):
+            return
+        if not rotation.unfinished(vault_store.read(stack).entries[name], manner):
+            return
+        vault_store.change(stack, lambda store: _with(store, name, rotation.advance(store.entries[name], manner)))
+
+
+def _change(stack: Stack, name: str, manner: Manner) -> None:
+    if name.startswith(CERTIFICATE):
+        gone = name.removeprefix(CERTIFICATE)
+        vault_store.change(
+            stack, lambda store: replace(store, pki={key: pair for key, pair in store.pki.items() if key != gone})
+        )
+        return
+    now = datetime.now(UTC)
+    vault_store.change(
+        stack,
+        lambda store: _with(store, name, rotation.begin(store.entries[name], manner, rotation.generate(name), now)),
+    )
+
+
+def _with(store: Store, name: str, entry: rotation.Entry) -> Store:
+    return replace(store, entries={**store.entries, name: entry})
+
+
+def _must_be_deployed(stack: Stack, console: Console) -> None:
+    """A rotation deploys, and must deploy nothing but itself; and it ends only when every host took part."""
+    from plainstack.run import Runner
+
+    with Runner(stack, (), tuple(stack.hosts)) as runner:
+        view = runner.observe(console.progress())
+    if view.failed:
+        reasons = "\n".join(str(error) for error in view.failed.values())
+        raise Refused(f"{reasons}\na rotation needs every host; nothing was changed")
+    if view.pending:
+        hosts = ", ".join(view.pending)
+        raise Refused(f"there are other changes to deploy on {hosts}: run inv deploy first. Nothing was rotated")
+
+
+def _deploy(stack: Stack, name: str, console: Console) -> None:
+    from plainstack.run import Runner
+
+    began = time.monotonic()
+    with Runner(stack, (), tuple(stack.hosts)) as runner:
+        view = runner.observe(console.progress())
+        failed = bool(view.failed)
+        for error in view.failed.values():
+            console.error(str(error))
+        # With a host missing the state would not be true everywhere: better not begin to leave the one before.
+        if not failed and view.pending:
+            failed = apply(runner, view, console, began, json=False)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    if failed:
+        console.error(f"{name}: not every host has the new value; what is there works. Run the same command again")
+        raise Exit(code=1)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One secret, as a person sees it."""
+
+    name: str
+    made: str
+    age: str
+    state: str
+    uses: Mapping[str, list[str]]
+
+    def told_uses(self) -> str:
+        return "; ".join(f"{role} ({' '.join(hosts)})" for role, hosts in self.uses.items()) or "nobody now"
+
+
+def _rows(
+    store: Store, used: Mapping[str, Mapping[str, list[str]]], manners: Mapping[str, Manner], now: datetime
+) -> Iterator[Row]:
+    for name, entry in sorted(store.entries.items()):
+        state = ""
+        if rotation.unfinished(entry, manners.get(name, "at once")):
+            state = f"rotation not ended: inv secrets.rotate {name}"
+        elif entry.previous:
+            state = "the value before is still accepted"
+        made = f"{_ago(now, entry.made)} ago" if entry.made else "unknown"
+        yield Row(name, entry.made, made, state, used.get(name, {}))
+    for name, pair in sorted(store.pki.items()):
+        days = (datetime.fromisoformat(pair["expires"]) - now).days
+        state = f"expires in {days} days"
+        uses_of = used.get(CERTIFICATE + name, {}) if name != pki.AUTHORITY else {"signs the others": []}
+        yield Row(CERTIFICATE + name, "", "", state, uses_of)
+
+
+def _ago(now: datetime, made: str) -> str:
+    seconds = (now - datetime.fromisoformat(made)).total_seconds()
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+class _Seen(dict[str, Value]):
+    """A mapping that remembers what was read from it."""
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        super().__init__(values)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> Value:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+
+def uses(stack: Stack, vault: Vault, roles: Mapping[str, Role]) -> dict[str, dict[str, list[str]]]:
+    """Which role reads which secret for which host; found out by letting every role tell what it wants."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for host in stack.hosts.values():
+        for role in of_host(host, dict(roles)):
+            passwords, certificates = _Seen(vault.passwords), _Seen(vault.certificates)
+            for _ in role.desired(stack, host, replace(vault, passwords=passwords, certificates=certificates)):
+                pass
+            for name in passwords.names | {CERTIFICATE + name for name in certificates.names}:
+                found.setdefault(name, {}).setdefault(role.name, []).append(host.name)
+    return found
+
+
+def _open(stack: Stack, roles: Mapping[str, Role], console: Console) -> Vault:
+    return vault_store.load(stack, _names(roles), datetime.now(UTC), console.line)
+
+
+def _names(roles: Mapping[str, Role]) -> list[str]:
+    return [name for role in roles.values() for name in role.passwords]
+
+
+def _known(vault: Vault) -> list[str]:
+    return [*sorted(vault.passwords), *(CERTIFICATE + name for name in sorted(vault.certificates))]
+
+
+def _manners(roles: Mapping[str, Role]) -> dict[str, Manner]:
+    return {name: manner for role in roles.values() for name, manner in role.rotated.items()}
+
+
+def _manner(roles: Mapping[str, Role], name: str) -> Manner:
+    return _manners(roles).get(name, "at once")

@@ -1,0 +1,131 @@
+"""Secrets in the operator's editor: in memory only, gone when the editor is, and never repeated in a message."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+
+from plainstack.errors import Refused
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of mode 0700 is made in it
+_LINE = re.compile(r"([a-z0-9_]+(?:/[a-z0-9_-]+)*): *(\S*)")
+# What needs no quoting in a password file, an environment file, a header or a URL.
+_VALUE = re.compile(r"[A-Za-z0-9._~+/=-]{20,128}")
+_HEAD = """\
+# The secrets of the stack {stack}, NAME: VALUE. Save and leave the editor to go on; an empty file changes nothing.
+# A value has 20 to 128 characters of A-Z a-z 0-9 . _ ~ + / = -
+"""
+
+
+def edit(stack: str, values: Mapping[str, str], again: Callable[[str], bool]) -> dict[str, str]:
+    """What the operator's editor makes of the values; `again` is told what is wrong, and says whether to go back.
+
+    Raises Refused when the editor fails, or leaves what is no list of secrets.
+    """
+    text = _HEAD.format(stack=stack) + "".join(f"{name}: {value}\n" for name, value in sorted(values.items()))
+    with _workspace() as folder, _signals():
+        file = folder / f"{stack}.secrets"
+        file.touch(mode=0o600)
+        file.write_text(text, encoding="utf-8")
+        while True:
+            _open_editor(file)
+            try:
+                return parse(file.read_text(encoding="utf-8", errors="replace"), values)
+            except Refused as problem:
+                if not again(str(problem)):
+                    raise Refused(f"{problem}\nnothing was saved") from None
+
+
+def parse(text: str, known: Mapping[str, str]) -> dict[str, str]:
+    """The values in an edited text. Raises Refused with every problem, by line and name; an empty text is no change."""
+    found: dict[str, str] = {}
+    problems = []
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
+    for number, line in lines:
+        match = _LINE.fullmatch(line)
+        if not match:
+            problems.append(f"line {number}: is not of the form NAME: VALUE")
+        elif match[1] not in known:
+            problems.append(f"line {number}: no role uses a secret of this name; known: {', '.join(sorted(known))}")
+        elif match[1] in found:
+            problems.append(f"line {number}: {match[1]} is given twice")
+        elif match[2] != known[match[1]] and not _VALUE.fullmatch(match[2]):
+            problems.append(
+                f"line {number}: {match[1]} must have 20 to 128 characters of A-Z a-z 0-9 . _ ~ + / = - and no others"
+            )
+        if match:
+            found[match[1]] = match[2]
+    missing = sorted(set(known) - set(found))
+    if missing and lines:
+        problems.append(f"missing, and in use: {', '.join(missing)} (a new value is made by: inv secrets.rotate NAME)")
+    if problems:
+        raise Refused("\n".join(problems))
+    return found or dict(known)
+
+
+def _open_editor(file: Path) -> None:
+    words = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    try:
+        code = subprocess.run([*words, str(file)], check=False).returncode
+    except OSError as error:
+        raise Refused(f"{words[0]}: {error.strerror}; name an editor in EDITOR. Nothing was saved") from None
+    if code != 0:
+        raise Refused(f"the editor ended with exit code {code}; nothing was saved")
+
+
+@contextlib.contextmanager
+def _workspace() -> Iterator[Path]:
+    """A folder in memory for this operator alone, with room for an editor's own swap files; removed in the end."""
+    if not MEMORY.is_dir():
+        raise Refused(f"{MEMORY} is missing: there is no place in memory for the decrypted secrets")
+    begin = f"plainstack-secrets-{os.getuid()}-"
+    for left in MEMORY.glob(f"{begin}*"):
+        if not _alive(left.name.removeprefix(begin).partition("-")[0]):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{begin}{os.getpid()}-", dir=MEMORY))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Ctrl-C is for the editor; being ended by another signal removes the folder first."""
+
+    def ends(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    def for_the_editor(_number: int, _frame: FrameType | None) -> None:
+        return None
+
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, for_the_editor),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, ends),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, ends),
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

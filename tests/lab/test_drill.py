@@ -1,0 +1,118 @@
+"""Drills on real hosts: they pass, their reports are kept, and the stack is whole whatever happens to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.conftest import Operator
+
+# Small and short, and generous where a busy machine makes everybody slow: lost writes are what must never be.
+LOAD = ("--rate=16", "--seconds=20", "--max-gap=12", "--max-read-gap=12")
+
+
+def drill(operator: Operator, target: str, fault: str) -> dict[str, Any]:
+    """A drill that passes, as its own JSON tells it."""
+    done = operator.fab("drill", f"--target={target}", f"--fault={fault}", *LOAD, "--json", code=None)
+    data: dict[str, Any] = json.loads(done.out)
+    assert data.get("passed"), (data.get("sentence") or data, done.err[-4000:])
+    assert done.code == 0
+    return data
+
+
+@pytest.mark.parametrize(
+    ("target", "fault"),
+    [
+        ("app", "kill"),
+        ("app", "cut"),
+        ("balancer", "kill"),
+        ("balancer", "kill-keepalived"),
+        ("db", "kill"),
+        ("db", "cut"),
+    ],
+)
+def test_a_drill_passes_and_loses_nothing(whole: Operator, target: str, fault: str) -> None:
+    data = drill(whole, target, fault)
+    verdict = data["verdict"]
+    for writes in verdict["writes"].values():
+        assert writes["acknowledged"] > 30
+        assert (writes["lost"], writes["duplicates"], writes["never_attempted"]) == ([], [], [])
+    if target == "app":
+        assert verdict["failed"]["get"] == {}
+    if (target, fault) == ("db", "cut"):
+        assert verdict["stray_attempted"] > 5
+        assert verdict["stray_acknowledged"] == 0
+    report = Path(data["report"])
+    assert "PASS" in report.read_text(encoding="utf-8")
+    assert {path.name for path in report.parent.iterdir()} == {"report.html", "drill.json", "history.jsonl"}
+    last = json.loads(whole.fab("drills", "--json").out)[-1]
+    assert (last["target"], last["fault"], last["passed"]) == (target, fault, True)
+    # Nothing of the drill is left in the database.
+    primary = next(row["host"] for row in whole.json("status") if row["database"] == "primary")
+    query = "select count(*) from incidents_sample where key like 'drill-%' union all select count(*) from pg_namespace"
+    asked = f"runuser -u postgres -- psql -XAtqc \"{query} where nspname = 'drill'\" shop"
+    assert whole.on(primary, asked).split() == ["0", "0"]
+
+
+def test_a_second_drill_is_refused_and_an_interrupted_one_leaves_the_stack_whole(whole: Operator) -> None:
+    command = [str(Path(sys.executable).with_name("fab")), "failover", "drill", "--target=db", *LOAD]
+    first = subprocess.Popen(
+        [*command, f"--inventory={whole.inventory}"],
+        cwd=whole.project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert first.stdout is not None
+    said = []
+    refused = ""
+    for line in first.stdout:
+        said.append(line)
+        if "load begins" in line:
+            refused = whole.fab("drill", "--target=app", code=1).err
+        elif "does not say that it works" in line:
+            os.kill(first.pid, signal.SIGINT)
+    assert first.wait(60) == 1, "".join(said)
+    assert "no drill while another one runs" in refused
+    text = "".join(said)
+    assert "it was interrupted" in text
+    assert "ok   topology: whole" in text, text
+    assert "ok   acknowledged writes lost: 0" in text, text
+
+
+def test_a_load_generator_that_dies_makes_a_red_verdict_and_a_whole_stack(whole: Operator) -> None:
+    command = [str(Path(sys.executable).with_name("fab")), "failover", "drill", "--target=balancer", *LOAD]
+    drilling = subprocess.Popen(
+        [*command, f"--inventory={whole.inventory}"],
+        cwd=whole.project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert drilling.stdout is not None
+    said = []
+    for line in drilling.stdout:
+        said.append(line)
+        if "kill -9" in line:
+            time.sleep(0.5)
+            os.kill(_generator_of(drilling.pid), signal.SIGKILL)
+    text = "".join(said)
+    assert drilling.wait(60) == 1, text
+    assert "the load generator site died" in text
+    assert "ok   topology: whole" in text, text
+
+
+def _generator_of(pid: int) -> int:
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        if b"plainstack.drill.load" in Path(f"/proc/{child}/cmdline").read_bytes():
+            return int(child)
+    raise AssertionError("the drill has no load generator")

@@ -1,0 +1,326 @@
+"""No secret is shown anywhere, and replacing one is nothing that a user of the site notices."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from plainstack import inventory, vault_store
+from plainstack.secrets import scram_verifier
+from plainstack.stack import Stack
+from tests.lab.conftest import ROOT, Done, Operator
+
+# Where programs keep files that others than their owner might read.
+PLACES = "/etc /srv /opt /root /home /tmp /run /usr/local /var/lib /var/log /var/tmp /var/backups /var/spool /dev/shm"
+
+# The values are patterns on grep's input: on a command line they would be what this looks for.
+SEARCH = """
+cd /
+grep -rlaF --devices=skip -f - {places} 2>/dev/null <<'PATTERNS' | sort -u >/dev/shm/found
+{patterns}
+PATTERNS
+while read -r file; do
+    if setpriv --reuid=nobody --regid=nogroup --clear-groups test -r "$file"; then echo "readable $file"; fi
+    echo "found $(stat -c '%a %U:%G' "$file" 2>/dev/null) $file"
+done </dev/shm/found
+rm /dev/shm/found
+journalctl --no-pager --all --output=cat | grep -aF -f - <<'PATTERNS' | sed 's/^/journal /' || :
+{patterns}
+PATTERNS
+"""
+
+
+def stack_of(operator: Operator) -> Stack:
+    return inventory.load(operator.inventory)
+
+
+def secrets_of(operator: Operator) -> dict[str, str]:
+    """Everything that must not be seen, by name: values past and present, their verifiers, private keys."""
+    store = vault_store.read(stack_of(operator))
+    found = {}
+    for name, entry in store.entries.items():
+        for which, secret in (("", entry.value), (" before", entry.previous), (" next", entry.next)):
+            if secret is not None:
+                found[name + which] = secret.reveal()
+                found[f"{name}{which} verifier"] = scram_verifier(secret).reveal().split("$")[2]
+    for name, pair in store.pki.items():
+        found[f"key of {name}"] = pair["key"].splitlines()[1]
+    return found
+
+
+def leaks(text: str, secrets: dict[str, str]) -> list[str]:
+    """The names of the secrets that a text holds, as they are or in base64."""
+    names = [name for name, value in secrets.items() if value in text]
+    for name, value in secrets.items():
+        # The bytes at the ends depend on what stands beside; what is between does not, at one of three offsets.
+        for offset in range(3):
+            inner = base64.b64encode(value.encode()[offset:])[: len(value) // 3 * 4 - 4].decode()
+            if len(inner) > 16 and inner in text:
+                names.append(f"{name} in base64")
+    return sorted(set(names))
+
+
+class Watch:
+    """Samples the command line of every process: containers hide none of theirs from the machine that they run on."""
+
+    def __init__(self) -> None:
+        self.lines: set[str] = set()
+        self.samples = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        seen: Counter[str] = Counter()
+        while not self._stop.wait(0.03):
+            self.samples += 1
+            pids = [each.name for each in Path("/proc").iterdir() if each.name.isdigit()]
+            for pid in pids:
+                # A process is new until it was seen a few times (it may exec), and looked at now and then after that.
+                if seen[pid] < 4 or self.samples % 50 == 0:
+                    seen[pid] += 1
+                    with contextlib.suppress(OSError):
+                        self.lines.add(Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace"))
+            seen = Counter({pid: seen[pid] for pid in pids})
+
+
+def typed(operator: Operator, *words: str, debug: bool = False, editor: str = "") -> Done:
+    """The output of a command, whatever its exit code."""
+    inv = [str(Path(sys.executable).with_name("inv")), *(["--debug"] if debug else []), *words]
+    ran = subprocess.run(
+        [*inv, f"--inventory={operator.inventory}"],
+        cwd=operator.project,
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **({"INVOKE_DEBUG": "1"} if debug else {}), **({"EDITOR": editor} if editor else {})},
+    )
+    return Done(ran.returncode, ran.stdout, ran.stderr)
+
+
+def on_hosts(operator: Operator, secrets: dict[str, str]) -> dict[str, list[str]]:
+    """What each host has where a secret was found: files, those of them that anybody can read, journal lines."""
+    script = SEARCH.format(places=PLACES, patterns="\n".join(sorted(set(secrets.values()))))
+    return {name: operator.on(name, script).splitlines() for name in stack_of(operator).hosts}
+
+
+def test_no_secret_is_shown_by_any_command_nor_in_any_process_list(whole: Operator) -> None:
+    """While everything that holds a secret is written anew, with debug logging, as JSON, and when it fails."""
+    secrets = secrets_of(whole)
+    for host in stack_of(whole).hosts:
+        # A secret file that is damaged, so that plans have a diff of it to show.
+        whole.on(host, "echo >>/etc/plainstack/tls/host.key")
+    whole.on("app1", "echo '# by hand' >>/etc/plainstack/app/web.env")
+    whole.on("db1", "echo '-- by hand' >>/etc/postgresql/17/main/plainstack.sql; rm /var/lib/postgresql/.pgpass")
+    done = []
+    with Watch() as watch:
+        done += [typed(whole, "plan", debug=True), typed(whole, "plan", "--json"), typed(whole, "drift")]
+        done += [typed(whole, "deploy", "--json", debug=True)]
+        assert done[-1].code == 0, done[-1].err[-3000:]
+        done += [typed(whole, "secrets.rotate", "postgres/rewinder", debug=True)]
+        assert done[-1].code == 0, done[-1].text[-3000:]
+        secrets |= secrets_of(whole)
+        done += [typed(whole, "status", debug=True), typed(whole, "log", "--json"), typed(whole, "verify", "--json")]
+        done += [typed(whole, "secrets.list"), typed(whole, "secrets.list", "--json", debug=True)]
+        done += [typed(whole, "secrets.edit", debug=True, editor="true")]
+        done += [typed(whole, "secrets.edit", debug=True, editor="sed -i s/:/=/")]
+        done += _failing(whole)
+    assert watch.samples > 100
+    assert any("db-bootstrap" in line or "psql" in line for line in watch.lines), "the hosts' processes were not seen"
+    assert leaks("\n".join(watch.lines), secrets) == []
+    for one in done:
+        assert leaks(one.text, secrets) == []
+        assert "PRIVATE KEY" not in one.text
+
+
+def _failing(operator: Operator) -> list[Done]:
+    """Commands that end with errors: of the inventory, of a validation on a host, of a unit that does not start."""
+    text = operator.inventory.read_text(encoding="utf-8")
+    broken = [
+        text.replace("name: shop", "name: Shop"),
+        text.replace("synchronous: true", "shared_buffers: 900000GB"),
+    ]
+    done = []
+    try:
+        for each in broken:
+            assert each != text
+            operator.inventory.write_text(each, encoding="utf-8")
+            done.append(typed(operator, "deploy", debug=True))
+            assert done[-1].code == 1, done[-1].text[-3000:]
+    finally:
+        operator.inventory.write_text(text, encoding="utf-8")
+    # A password that the database does not take: the application says so in its log, and the deploy shows the log.
+    withdraw = "alter role app_a password null; alter role app_b password null"
+    for host in ("db1", "db2"):
+        operator.on(host, f"runuser -u postgres -- psql -XAtqc '{withdraw}'", check=False)
+    operator.on("app1", "systemctl stop plainstack-web")
+    done.append(typed(operator, "deploy", "--host=app1", debug=True))
+    assert done[-1].code == 1, done[-1].text[-3000:]
+    done.append(typed(operator, "deploy", "--json"))
+    assert done[-1].code == 0, done[-1].text[-3000:]
+    return done
+
+
+def test_no_secret_on_a_host_is_readable_by_others_or_in_a_log(deployed: Operator) -> None:
+    found = on_hosts(deployed, secrets_of(deployed))
+    for host, lines in found.items():
+        # The search itself works: every host has its own key somewhere.
+        assert any(line.endswith("/etc/plainstack/tls/host.key") for line in lines), host
+        assert [line for line in lines if not line.startswith("found ")] == [], host
+
+
+@contextlib.contextmanager
+def load(operator: Operator, rate: float) -> Iterator[list[str]]:
+    """GET and POST at the site from the lab's own network; gives what became of each request that was not answered."""
+    stack = stack_of(operator)
+    store = vault_store.read(stack)
+    address = str(stack.balancer.virtual_address)
+    asked = {
+        "address": address,
+        "name": address,
+        "authority": store.pki["authority"]["chain"],
+        "token": store.entries["app/api_token"].value.reveal(),
+        "drill": f"rotation-{time.time():.0f}",
+        "path": "/",
+        "rate": rate,
+        "seconds": 1200,
+        "posts": True,
+    }
+    process = subprocess.Popen(
+        ["nsenter", f"--net=/run/netns/plainstack-{stack.stack}", sys.executable, "-m", "plainstack.drill.load"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(json.dumps(asked) + "\n")
+    process.stdin.flush()
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()))
+    reader.start()
+    outcomes: list[str] = []
+    try:
+        time.sleep(5)
+        yield outcomes
+        time.sleep(5)
+    finally:
+        process.kill()
+        process.wait()
+        reader.join()
+    ended = [json.loads(line) for line in lines if line.startswith('["end"') and line.endswith("]\n")]
+    skipped = sum(line.startswith('["skip"') for line in lines)
+    outcomes += [f"{kind} {outcome}" for _, kind, _, _, outcome in ended] + ["skipped"] * skipped
+
+
+@pytest.mark.parametrize("name", ["postgres/app", "app/secret_key", "postgres/replicator", "postgres/streaming_barman"])
+def test_replacing_a_secret_is_not_noticed_by_any_request(whole: Operator, name: str) -> None:
+    before = vault_store.read(stack_of(whole)).entries[name]
+    with load(whole, rate=20) as outcomes:
+        whole.inv("secrets.rotate", name, timeout=1200)
+    after = vault_store.read(stack_of(whole)).entries[name]
+    counted = Counter(outcomes)
+    assert after.value != before.value
+    assert set(counted) == {"get ok", "post ok"}, counted
+    assert counted["post ok"] > 50
+    assert whole.json("plan")["changes"] == {}
+
+
+def test_after_a_rotation_the_database_takes_the_new_account_only(whole: Operator) -> None:
+    whole.inv("secrets.rotate", "postgres/app", timeout=1200)
+    turn = vault_store.read(stack_of(whole)).entries["postgres/app"].turn % 2
+    now, before = ("app_a", "app_b")[turn], ("app_b", "app_a")[turn]
+    rows = {row["host"]: row["database"] for row in whole.json("status")}
+    primary = next(host for host, database in rows.items() if database.startswith("primary"))
+    query = (
+        "select string_agg(distinct usename, ' ') from pg_stat_activity where datname = 'shop' and usename like 'app%';"
+        f"select rolpassword is null from pg_authid where rolname = '{before}';"
+        "select string_agg(distinct tableowner, ' ') from pg_tables where schemaname = 'public'"
+    )
+    whole.on("app1", "curl -sS --max-time 5 -o /dev/null http://$(hostname -I | cut -d' ' -f1):8000/healthz")
+    answer = whole.on(primary, f'runuser -u postgres -- psql -XAtq shop -c "{query}"').split()
+    assert answer == [now, "t", "app"]
+
+
+def test_a_token_is_accepted_for_the_time_of_grace_and_not_when_it_is_revoked(whole: Operator) -> None:
+    def post(token: str) -> str:
+        body = '{"machine": "press-1", "metric": "temperature", "value": 20}'
+        return whole.on(
+            "app1",
+            f"printf '%s' 'Authorization: Bearer {token}' >/dev/shm/header; curl -sS --max-time 10 -o /dev/null"
+            " -w '%{http_code}' -H @/dev/shm/header -H 'Content-Type: application/json'"
+            f" -d '{body}' http://$(getent hosts app1 | cut -d' ' -f1):8000/api/samples; rm /dev/shm/header",
+        )
+
+    old = vault_store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
+    whole.inv("secrets.rotate", "app/api_token", timeout=1200)
+    new = vault_store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
+    assert (post(old), post(new)) == ("201", "201")
+    whole.inv("secrets.rotate", "app/api_token", "--revoke", timeout=1200)
+    newest = vault_store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
+    assert (post(old), post(new), post(newest)) == ("401", "401", "201")
+
+
+def test_a_rotation_that_is_interrupted_goes_on(whole: Operator) -> None:
+    """The controller dies in the middle; what is there works, and the same command goes on from there."""
+    inv = str(Path(sys.executable).with_name("inv"))
+    line = [inv, "secrets.rotate", "postgres/app", f"--inventory={whole.inventory}"]
+    with load(whole, rate=10) as outcomes:
+        running = subprocess.Popen(line, cwd=whole.project, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
+        assert running.stdout
+        for text in running.stdout:
+            if "app1: app begins" in text:
+                break
+        running.kill()
+        running.wait()
+        begun = vault_store.read(stack_of(whole)).entries["postgres/app"]
+        assert begun.previous is not None
+        assert "going on with it" in whole.inv("secrets.rotate", "postgres/app", timeout=1200).out
+    ended = vault_store.read(stack_of(whole)).entries["postgres/app"]
+    assert (ended.value, ended.turn, ended.previous) == (begun.value, begun.turn, None)
+    assert set(outcomes) == {"get ok", "post ok"}, Counter(outcomes)
+
+
+def test_the_store_moves_to_the_teams_keys_and_nothing_changes_on_the_hosts(whole: Operator, tmp_path: Path) -> None:
+    text = whole.inventory.read_text(encoding="utf-8")
+    plain = vault_store.plain_path(stack_of(whole))
+    kept = plain.read_bytes()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "me")], check=True)
+    public = (tmp_path / "me.pub").read_text(encoding="utf-8").strip()
+    os.environ["PLAINSTACK_IDENTITY"] = str(tmp_path / "me")
+    sealed = vault_store.sealed_path(stack_of(whole))
+    try:
+        whole.inventory.write_text(f"{text}\nsecrets: {{recipients: [{public}]}}\n", encoding="utf-8")
+        assert "nothing to do" in whole.inv("deploy").out
+        assert sealed.exists()
+        assert not plain.exists()
+        whole.inventory.write_text(text, encoding="utf-8")
+        assert "lists no secrets.recipients any more" in whole.inv("deploy", code=1).err
+        assert not plain.exists()
+    finally:
+        del os.environ["PLAINSTACK_IDENTITY"]
+        whole.inventory.write_text(text, encoding="utf-8")
+        sealed.unlink(missing_ok=True)
+        plain.write_bytes(kept)
+        plain.chmod(0o600)

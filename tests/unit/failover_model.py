@@ -1,0 +1,243 @@
+"""A database cluster in memory: hosts with WAL, cables and fences, and clients that write wherever they can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from plainstack.database.failover import Do, Plan, Step
+from plainstack.database.observation import Node, Sender, Topology
+from plainstack.database.topology import State
+
+
+@dataclass
+class Server:
+    """A db host; its WAL is the writes it has, each with the timeline it was made on."""
+
+    name: str
+    wal: list[tuple[int, int]] = field(default_factory=list)
+    timeline: int = 1
+    running: bool = True
+    leads: bool = False
+    signal: bool = True
+    clean: bool = False
+    plugged: bool = True
+    fenced: bool = False
+    degraded: bool = False
+    rewinding: str = ""
+    data: bool = True
+    slots_kept: bool = False
+    old_data: bool = False
+    rewind_fails: bool = False
+
+    @property
+    def state(self) -> State:
+        if not self.plugged:
+            return "unreachable"
+        if not self.data:
+            return "empty"
+        if self.running:
+            return "primary" if self.leads else "standby"
+        return "stopped standby" if self.signal else "stopped primary"
+
+
+class Model:
+    """The cluster, its clients, and what must always hold."""
+
+    def __init__(self, names: tuple[str, ...] = ("db1", "db2"), *, synchronous: bool = True) -> None:
+        self.servers = {name: Server(name) for name in names}
+        first = self.servers[names[0]]
+        first.leads, first.signal = True, False
+        self.synchronous = synchronous
+        self.closed: dict[str, set[str]] = {name: set() for name in (*names, "app1")}
+        self.acknowledged: list[int] = []
+        self.writes = 0
+        self.steps: list[Step] = []
+        self.live()
+
+    def __getitem__(self, name: str) -> Server:
+        return self.servers[name]
+
+    def connected(self, one: str, other: str) -> bool:
+        ends = [self.servers[name].plugged for name in (one, other) if name in self.servers]
+        return all(ends) and other not in self.closed[one] and one not in self.closed[other]
+
+    def upstream(self, server: Server) -> str:
+        if not server.running or server.leads:
+            return ""
+        for other in self.servers.values():
+            follows = other.wal[: len(server.wal)] == server.wal and other.timeline >= server.timeline
+            if other.running and other.leads and follows and self.connected(server.name, other.name):
+                return other.name
+        return ""
+
+    def live(self) -> None:
+        """A moment passes: standbys receive, and a client writes to every primary that it reaches."""
+        reached = [
+            one for one in self.servers.values() if one.running and one.leads and self.connected("app1", one.name)
+        ]
+        assert len(reached) < 2, f"clients reach two primaries: {[one.name for one in reached]}"
+        for leader in self.servers.values():
+            if not leader.running or not leader.leads:
+                continue
+            if leader in reached:
+                self.writes += 1
+                leader.wal.append((leader.timeline, self.writes))
+            followers = [one for one in self.servers.values() if self.upstream(one) == leader.name]
+            for one in followers:
+                one.wal, one.timeline = list(leader.wal), leader.timeline
+            if leader in reached and (followers or leader.degraded or not self.synchronous):
+                self.acknowledged.append(self.writes)
+        for server in self.servers.values():
+            assert not (server.running and server.rewinding), f"{server.name} runs on half rewound data"
+
+    def topology(self) -> Topology:
+        return Topology(
+            nodes={name: self._node(server) for name, server in self.servers.items()},
+            clients={"app1": frozenset(self.closed["app1"])},
+            synchronous=self.synchronous and len(self.servers) > 1,
+        )
+
+    def _node(self, server: Server) -> Node:
+        if not server.plugged:
+            return Node(name=server.name, state="unreachable")
+        names = [one.name for one in self.servers.values() if self.upstream(one) == server.name]
+        return Node(
+            name=server.name,
+            state=server.state,
+            timeline=server.timeline,
+            lsn=f"0/{len(server.wal) + (0 if server.running else -1):X}",
+            upstream=self.upstream(server),
+            cluster="" if server.running else "shut down" if server.clean else "in production",
+            synchronous="" if server.degraded or not self.synchronous else "ANY 1",
+            degraded="then" if server.degraded else "",
+            fenced="then" if server.fenced else "",
+            rewinding=server.rewinding,
+            fences=frozenset(self.closed[server.name]),
+            answering=frozenset(
+                other.name
+                for other in self.servers.values()
+                if other.running and self.connected(server.name, other.name)
+            ),
+            senders=tuple(Sender(name, "streaming", "quorum", 0, 0) for name in names),
+            old_data=("old",) if server.old_data else (),
+        )
+
+    def run(self, decide: Callable[[Topology], Plan], most: int = 100, backwards: bool = False) -> bool:
+        """Do what is decided, but at most so many steps; tell whether it came to its end."""
+        plan = decide(self.topology())
+        try:
+            stage = next(plan)
+            while True:
+                for step in reversed(stage) if backwards else stage:
+                    if most == 0:
+                        return False
+                    most -= 1
+                    self.do(step)
+                stage = plan.send(self.topology())
+        except StopIteration:
+            return True
+
+    def do(self, step: Step) -> None:
+        """One step, and a moment of life after it."""
+        self.steps.append(step)
+        if step.do is Do.FENCE:
+            self.closed[step.host] |= set(step.about)
+        elif step.do is Do.UNFENCE:
+            self.closed[step.host] -= set(step.about)
+        elif step.host in self.servers:
+            server = self.servers[step.host]
+            if server.plugged:
+                self._on(server, step)
+            else:
+                assert step.optional, f"{step} on a host that is away"
+        self.live()
+
+    def _on(self, server: Server, step: Step) -> None:
+        match step.do:
+            case Do.STEP_DOWN:
+                assert server.leads
+                server.running, server.leads, server.signal, server.clean = False, False, True, True
+            case Do.STEP_BACK:
+                server.running, server.leads, server.signal = True, True, False
+            case Do.KEEP_OUT:
+                server.fenced, server.running, server.leads = True, False, False
+            case Do.START:
+                server.signal, server.fenced, server.degraded = True, False, False
+                server.running, server.leads = True, False
+            case Do.PROMOTE | Do.PROMOTE_ALONE:
+                assert server.running
+                assert not server.leads
+                server.degraded = step.do is Do.PROMOTE_ALONE
+                server.timeline = 1 + max(one.timeline for one in self.servers.values())
+                server.leads, server.signal = True, False
+            case Do.REWIND:
+                assert not server.running
+                server.rewinding = "no common ancestor" if server.rewind_fails else ""
+                if not server.rewind_fails:
+                    self._copy(server, step.about[0])
+            case Do.CLONE | Do.CLONE_OVER:
+                assert not server.running
+                server.old_data = step.do is Do.CLONE and server.data
+                server.data, server.rewinding = True, ""
+                self._copy(server, step.about[0])
+            case Do.DISCARD:
+                assert self.upstream(server), "the old data is given up before the new one streams"
+                server.old_data = False
+            case Do.DEGRADE:
+                server.degraded = True
+            case Do.RESYNC:
+                server.degraded = False
+            case Do.TIDY:
+                server.slots_kept = False
+                server.degraded = server.degraded and server.leads
+            case Do.FOLLOW:
+                if not step.optional:
+                    assert self.upstream(server) == step.about[0], f"{server.name} does not stream"
+
+    def _copy(self, server: Server, source: str) -> None:
+        assert self.connected(server.name, source), f"{server.name} can not reach {source}"
+        other = self.servers[source]
+        assert other.leads
+        server.wal, server.timeline, server.signal = list(other.wal), other.timeline, True
+
+    def kill(self, name: str) -> None:
+        """PostgreSQL dies; the host lives."""
+        self[name].running = self[name].leads = self[name].clean = False
+
+    def cut(self, name: str) -> None:
+        """The host's cable is pulled: it lives on alone."""
+        self[name].plugged = False
+
+    def mend(self, name: str) -> None:
+        self[name].plugged = True
+
+    def boot(self, name: str) -> None:
+        """The host is switched on again; the start guard decides whether its server starts as a primary."""
+        server = self[name]
+        peers = [one for one in self.servers.values() if one.name != name and self.connected(name, one.name)]
+        forbidden = server.fenced or any(one.running and (one.leads or one.timeline > server.timeline) for one in peers)
+        if server.signal or not forbidden:
+            server.running, server.leads = True, not server.signal
+        self.live()
+
+    @property
+    def leader(self) -> Server:
+        (leader,) = [one for one in self.servers.values() if one.running and one.leads and one.plugged]
+        return leader
+
+    def lost(self) -> set[int]:
+        """Writes that were acknowledged and that the primary does not have."""
+        return set(self.acknowledged) - {number for _, number in self.leader.wal}
+
+    def whole(self) -> bool:
+        followers = [one for one in self.servers.values() if one is not self.leader]
+        open_doors = not any(self.closed.values())
+        return open_doors and not self.leader.degraded and all(self.upstream(one) for one in followers)
+
+
+def interrupted(most: int = 30) -> Iterator[tuple[int, bool]]:
+    """Every place where a run may be interrupted: after so many steps, with a stage's steps done in either order."""
+    for backwards in (False, True):
+        for count in range(most):
+            yield count, backwards

@@ -1,0 +1,164 @@
+"""What a drill may do to whom, and what it refuses; and that its load keeps its bounds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from invoke.exceptions import Exit
+
+from plainstack.drill import commands, faults
+from plainstack.drill.history import Recorder
+from plainstack.drill.load import Teller, explain, generate
+from plainstack.drill.verdict import Budgets
+from plainstack.errors import Refused
+from plainstack.render import ROOT
+from plainstack.stack import Stack
+
+
+def no_lab(stack: Stack) -> Stack:
+    """The same stack on hosts that are not lab hosts."""
+    return stack.model_copy(update={"ssh": stack.ssh.model_copy(update={"gateway": None})})
+
+
+@pytest.mark.parametrize(
+    ("target", "fault", "says", "script"),
+    [
+        ("db", "kill", "kill -9 all of postgresql@17-main on h", "--signal=KILL postgresql@17-main.service"),
+        ("db", "stop", "stop postgresql@17-main on h", "systemctl stop postgresql@17-main.service"),
+        ("app", "kill", "kill -9 all of plainstack-web on h", "--signal=KILL plainstack-web.service"),
+        ("balancer", "kill", "kill -9 all of nginx on h", "--signal=KILL nginx.service"),
+        ("balancer", "kill-keepalived", "kill -9 all of keepalived on h", "--signal=KILL keepalived.service"),
+    ],
+)
+def test_a_fault_touches_the_units_of_its_service_only(
+    stack: Stack, target: str, fault: str, says: str, script: str
+) -> None:
+    found = faults.find(stack, target, fault)
+    assert found.says("h") == says
+    assert found.script().endswith(script)
+
+
+@pytest.mark.parametrize(
+    ("target", "fault", "why"),
+    [
+        ("dbs", "kill", "known: db, app, balancer, all"),
+        ("db", "burn", "known: kill, stop, cut, switchover, all"),
+        ("app", "switchover", "known: kill, stop, cut, all"),
+    ],
+)
+def test_what_nobody_knows_is_refused_with_what_is_known(stack: Stack, target: str, fault: str, why: str) -> None:
+    with pytest.raises(Refused, match=why):
+        commands.chosen(stack, target, fault)
+
+
+def test_a_role_with_one_host_is_not_drilled(stack: Stack) -> None:
+    alone = stack.model_copy(update={"hosts": {name: host for name, host in stack.hosts.items() if name != "db2"}})
+    with pytest.raises(Refused, match="only db1 has the role db"):
+        faults.find(alone, "db", "kill")
+
+
+def test_cables_are_cut_in_the_lab_only(stack: Stack) -> None:
+    assert faults.find(stack, "db", "cut").cut
+    for fault in ("cut", "all"):
+        with pytest.raises(Refused, match="for the lab"):
+            commands.chosen(no_lab(stack), "db", fault)
+
+
+def test_all_is_every_target_and_every_fault_one_after_the_other(stack: Stack) -> None:
+    found = [(fault.target, fault.name) for fault in commands.chosen(stack, "all", "all")]
+    assert found == [(target, name) for target in ("db", "app", "balancer") for name in ("kill", "stop", "cut")]
+
+
+def test_budgets_follow_from_what_is_promised(stack: Stack) -> None:
+    def of(target: str, fault: str, *, synchronous: bool = True) -> Budgets:
+        return faults.budgets(faults.find(stack, target, fault), synchronous=synchronous)
+
+    assert of("db", "kill") == Budgets(lost=0, write_gap=5, read_gap=5)
+    assert of("db", "cut") == Budgets(lost=0, write_gap=10, read_gap=10)
+    assert of("db", "kill", synchronous=False).lost is None
+    assert of("app", "cut", synchronous=False) == Budgets(lost=0, write_gap=2, read_gap=2, failed_gets=0)
+    assert of("db", "switchover") == Budgets(lost=0, write_gap=2, read_gap=2, failed_gets=0)
+    assert commands.Limits(lost="3", gap="any", failed_gets="0").over(of("db", "kill")) == Budgets(3, None, 5, 0)
+
+
+@pytest.mark.parametrize(
+    "flags", [{"rate": "0"}, {"rate": "x"}, {"seconds": "9999"}, {"max_lost": "-1"}, {"max_gap": "nan"}]
+)
+def test_a_bad_number_is_refused_before_anything_is_asked(
+    flags: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Exit):
+        commands.run("drill", str(ROOT / "hosts.yaml"), json=False, yes=False, **flags)
+    (flag, value) = next(iter(flags.items()))
+    said = capsys.readouterr().err
+    assert f"--{flag.replace('_', '-')}" in said
+    assert value in said
+
+
+def test_a_real_stack_wants_its_name_typed_and_says_what_will_be_done(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "load", lambda _path: no_lab(stack))
+    with pytest.raises(Exit):
+        commands.run("drill", "hosts.yaml", json=False, yes=True, target="db", fault="stop")
+    said = capsys.readouterr()
+    assert "stop postgresql@17-main on the primary (one of db1, db2)" in said.out
+    assert "--yes is not enough" in said.err
+
+
+def test_the_load_keeps_its_rate_and_count_when_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    hanging = threading.Event()
+
+    def call(_key: int) -> str:
+        hanging.wait(2)
+        return "timed out"
+
+    threading.Timer(1.2, hanging.set).start()
+    generate(Teller(), [("get", call), ("post", call)], rate=50, seconds=1)
+    recorder = Recorder()
+    for line in capsys.readouterr().out.splitlines()[1:]:
+        recorder.feed(line, 0)
+    attempts = recorder.history()
+    assert len(attempts) == 50
+    assert all(a.sent is not None and a.sent >= a.due for a in attempts)
+    assert [round(a.due, 2) for a in attempts] == [round(number / 50, 2) for number in range(50)]
+    # Open loop: nobody waited for the answers of those before.
+    assert max(a.sent or 0 for a in attempts) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (TimeoutError(), "timed out"),
+        (ConnectionRefusedError(), "connection refused"),
+        (ConnectionResetError(), "connection reset"),
+        (OSError(113, "no route"), "unreachable"),
+    ],
+)
+def test_failures_are_told_by_kind(error: Exception, kind: str) -> None:
+    assert explain(error) == kind
+
+
+def test_the_load_generator_ends_with_its_parent() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "plainstack.drill.load"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    settings = {"address": "127.0.0.1", "name": "127.0.0.1", "authority": "", "token": "t", "drill": "d", "path": "/"}
+    process.stdin.write(json.dumps({**settings, "rate": 5, "seconds": 60, "posts": True}) + "\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == '["hello"]\n'
+    began = time.monotonic()
+    process.stdin.close()
+    assert process.wait(10) == 1
+    assert time.monotonic() - began < 5

@@ -1,0 +1,192 @@
+"""Editing and listing secrets: nothing shows a value, and nothing is left behind, however it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from plainstack import inventory, secret_commands, secret_editor, vault_store
+from plainstack.errors import Refused
+from plainstack.rotation import Entry
+from plainstack.secrets import Secret
+from plainstack.stack import Stack
+
+ROOT = Path(__file__).resolve().parents[2]
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+TEXT = """\
+stack: editing
+hosts:
+  app1: {address: 10.0.0.2, roles: [app]}
+  db1: {address: 10.0.0.1, roles: [db]}
+services:
+  web: {source: SOURCE, project: incidents_site}
+database: {name: shop}
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Stack:
+    path = tmp_path / "hosts.yaml"
+    path.write_text(TEXT.replace("SOURCE", str(ROOT / "apps/incidents")), encoding="utf-8")
+    return inventory.load(path)
+
+
+def values(stack: Stack) -> dict[str, str]:
+    return {name: entry.value.reveal() for name, entry in vault_store.read(stack).entries.items()}
+
+
+def start(stack: Stack, command: str, editor: str = "", *words: str) -> subprocess.Popen[str]:
+    line = [str(Path(sys.executable).with_name("inv")), command, *words, f"--inventory={stack.folder / 'hosts.yaml'}"]
+    script = stack.folder / "editor"
+    script.write_text(f"#!/bin/sh\n{editor}\n", encoding="utf-8")
+    script.chmod(0o755)
+    return subprocess.Popen(
+        line,
+        cwd=ROOT,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "EDITOR": str(script), "VISUAL": ""},
+    )
+
+
+def edit(stack: Stack, editor: str, code: int = 0) -> str:
+    process = start(stack, "secrets.edit", editor)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == code, out
+    assert not left_behind(process.pid)
+    for value in values(stack).values():
+        assert value not in out
+    return out
+
+
+def left_behind(pid: int) -> list[Path]:
+    return list(secret_editor.MEMORY.glob(f"plainstack-secrets-{os.getuid()}-{pid}-*"))
+
+
+NEW = "a-value-of-the-operator"
+
+
+def test_a_changed_value_is_saved_and_told_by_name_only(small: Stack) -> None:
+    out = edit(small, f"sed -i 's|^app/api_token: .*|app/api_token: {NEW}|' \"$1\"")
+    assert values(small)["app/api_token"] == NEW
+    assert "changed: app/api_token\n" in out
+    assert "the hosts do not know it yet: inv deploy\n" in out
+    assert NEW not in out
+
+
+def test_a_changed_database_password_is_the_beginning_of_a_rotation(small: Stack) -> None:
+    out = edit(small, f"sed -i 's|^postgres/app: .*|postgres/app: {NEW}|' \"$1\"")
+    assert "the hosts do not know it yet: inv secrets.rotate postgres/app\n" in out
+    entry = vault_store.read(small).entries["postgres/app"]
+    assert (entry.value.reveal(), entry.turn) == (NEW, 1)
+    assert entry.previous is not None
+    again = edit(small, f"sed -i 's|^postgres/app: .*|postgres/app: other-{NEW}|' \"$1\"", code=1)
+    assert "postgres/app is being rotated; end that first: inv secrets.rotate postgres/app" in again
+
+
+def test_the_editor_works_in_memory_on_a_file_of_its_own(small: Stack, tmp_path: Path) -> None:
+    edit(small, f'stat -c "%a %n" "$1" "${{1%/*}}" >{tmp_path}/seen')
+    (mode, path), (folder_mode, folder) = (
+        line.split() for line in (tmp_path / "seen").read_text(encoding="utf-8").splitlines()
+    )
+    assert (mode, folder_mode) == ("600", "700")
+    assert path.startswith("/dev/shm/")
+    assert not Path(folder).exists()
+
+
+@pytest.mark.parametrize(
+    ("editor", "code", "told"),
+    [
+        ("exit 0", 0, "nothing was changed"),
+        (': >"$1"', 0, "nothing was changed"),
+        ("exit 3", 1, "the editor ended with exit code 3; nothing was saved"),
+        ("kill -KILL $$", 1, "the editor ended with exit code -9; nothing was saved"),
+        ("kill -INT $PPID; exit 1", 1, "the editor ended with exit code 1; nothing was saved"),
+        (f"echo 'app/api_tokn: {NEW}' >>\"$1\"", 1, "no role uses a secret of this name; known: app/api_token"),
+        (f'echo {NEW} >"$1"', 1, "line 1: is not of the form NAME: VALUE"),
+        ('sed -i /api_token/d "$1"', 1, "missing, and in use: app/api_token"),
+        ("sed -i 's|^app/api_token: .*|app/api_token: short|' \"$1\"", 1, "must have 20 to 128 characters"),
+        (f'sed -i \'s|^app/api_token: .*|app/api_token: "{NEW}"|\' "$1"', 1, "must have 20 to 128 characters"),
+    ],
+)
+def test_what_is_no_list_of_secrets_is_refused_and_changes_nothing(
+    small: Stack, editor: str, code: int, told: str
+) -> None:
+    edit(small, "exit 0")
+    before = values(small)
+    out = edit(small, editor, code)
+    assert told in out
+    assert NEW not in out
+    assert values(small) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_edit_that_is_killed_leaves_no_file(small: Stack, number: signal.Signals) -> None:
+    process = start(small, "secrets.edit", "exec sleep 60")
+    _await_file(process.pid)
+    process.send_signal(number)
+    process.communicate(timeout=10)
+    assert process.returncode != 0
+    assert not left_behind(process.pid)
+
+
+def test_what_a_sigkill_left_is_removed_by_the_next_edit(small: Stack) -> None:
+    process = start(small, "secrets.edit", "exec sleep 3")
+    _await_file(process.pid)
+    process.kill()
+    process.communicate(timeout=10)
+    assert left_behind(process.pid)
+    edit(small, "exit 0")
+    assert not left_behind(process.pid)
+
+
+def _await_file(pid: int) -> None:
+    deadline = time.monotonic() + 20
+    while not any(folder.glob("*.secrets") for folder in left_behind(pid)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    (folder,) = left_behind(pid)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_value_that_another_operator_changed_meanwhile_is_not_lost(small: Stack) -> None:
+    edit(small, "exit 0")
+    before = values(small)["app/api_token"]
+    vault_store.change(small, lambda store: secret_commands._with(store, "app/api_token", _other()))
+    with pytest.raises(Refused, match="somebody else changed app/api_token meanwhile"):
+        secret_commands._save_edited(small, {"app/api_token": (before, NEW)}, {})
+    assert values(small)["app/api_token"] == "theirs"
+
+
+def _other() -> Entry:
+    return Entry(Secret("app/api_token", "theirs"))
+
+
+def test_the_list_shows_names_and_uses_and_no_value(small: Stack) -> None:
+    process = start(small, "secrets.list", "", "--json")
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, out
+    for value in values(small).values():
+        assert value not in out
+    assert "PRIVATE KEY" not in out
+    assert re.search(r'"name": "postgres/app",\n    "made": "20', out)
+    lines = start(small, "secrets.list").communicate(timeout=60)[0].splitlines()
+    (line,) = [line for line in lines if line.startswith("postgres/app ")]
+    assert "app (app1)" in line
+    assert "db (db1)" in line
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones(small: Stack) -> None:
+    out = start(small, "secrets.rotate", "", "postgres/ap").communicate(timeout=60)[0]
+    assert "no secret is called 'postgres/ap'; known: app/api_token, app/secret_key, postgres/app" in out
