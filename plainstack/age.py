@@ -9,6 +9,7 @@ import getpass
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -94,26 +95,27 @@ class Operator:
         except IdentityError as error:
             if "decrypted first" not in str(error):
                 raise Refused(f"{self.path}: is no private key that opens age files (SSH ed25519); {how}") from None
-        return self._unlock(text)
+        return _unlock(self.path, text)
 
-    def _unlock(self, text: bytes) -> Any:
-        from cryptography.hazmat.primitives import serialization
-        from pyrage import ssh
 
-        if not sys.stdin.isatty():
-            raise Refused(
-                f"{self.path}: is protected by a passphrase, and there is no terminal to ask for it;"
-                f" run this in a terminal, or name a key without one: {IDENTITY}=FILE"
-            )
-        passphrase = getpass.getpass(f"Passphrase of {self.path} (opens the stack's secrets): ").encode()
-        try:
-            key = serialization.load_ssh_private_key(text, passphrase)
-        except ValueError:
-            raise Refused(f"{self.path}: the passphrase is wrong") from None
-        plain = serialization.PrivateFormat.OpenSSH
-        return ssh.Identity.from_buffer(
-            key.private_bytes(serialization.Encoding.PEM, plain, serialization.NoEncryption())
+# A command opens the store several times, and a person types a passphrase once.
+@cache
+def _unlock(path: Path, text: bytes) -> Any:
+    from cryptography.hazmat.primitives import serialization
+    from pyrage import ssh
+
+    if not sys.stdin.isatty():
+        raise Refused(
+            f"{path}: is protected by a passphrase, and there is no terminal to ask for it;"
+            f" run this in a terminal, or name a key without one: {IDENTITY}=FILE"
         )
+    passphrase = getpass.getpass(f"Passphrase of {path} (opens the stack's secrets): ").encode()
+    try:
+        key = serialization.load_ssh_private_key(text, passphrase)
+    except ValueError:
+        raise Refused(f"{path}: the passphrase is wrong") from None
+    plain = serialization.PrivateFormat.OpenSSH
+    return ssh.Identity.from_buffer(key.private_bytes(serialization.Encoding.PEM, plain, serialization.NoEncryption()))
 
 
 def _identity_path(stack: Stack) -> Path:

@@ -32,7 +32,7 @@ from plainstack.resources import (
     User,
     Validation,
 )
-from plainstack.stamps import DAEMON_RELOAD, inputs, is_unit_file, stamp_without
+from plainstack.stamps import DAEMON_RELOAD, inputs, is_unit_file, reloads, stamp_without
 from plainstack.unit_plan import daemon_reload, unit_actions
 
 __all__ = ["Desired", "Stamp", "plan", "state_of"]
@@ -150,8 +150,9 @@ def _transaction(
         for unit in everything
         if isinstance(unit, Unit) and unit.name in observed.stamps and inputs(unit, everything) & touched
     }
-    if any(is_unit_file(path) for path in touched):
-        stale[f"{DAEMON_RELOAD}.{role}"] = "?"
+    reread = f"{DAEMON_RELOAD}.{role}"
+    if any(is_unit_file(path) for path in touched) and (reread in observed.stamps or not reloads(wanted)):
+        stale[reread] = "?"
     return Transaction(
         role=role,
         actions=tuple(actions),

@@ -155,7 +155,7 @@ class Console:
 
     def error(self, text: str) -> None:
         """An error, on stderr."""
-        print(text, file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
 
     def ask(self, question: str) -> str:
         """An answer from the terminal; empty when there is nobody to ask."""

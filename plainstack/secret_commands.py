@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from invoke.exceptions import Exit
 
@@ -15,14 +14,12 @@ from plainstack import pki, rotation, vault_store
 from plainstack.commands import apply, document, load, told
 from plainstack.errors import Refused
 from plainstack.report import Console
-from plainstack.roles import Role, of_host, registry
+from plainstack.roles import Role, registry
 from plainstack.rotation import Manner
+from plainstack.secret_list import CERTIFICATE, rows, uses
 from plainstack.secrets import Secret, Vault
 from plainstack.stack import Stack
 from plainstack.store_format import Store
-
-CERTIFICATE = "certificate/"
-Value = TypeVar("Value")
 
 
 def list_all(inventory: str, *, json: bool) -> None:
@@ -32,11 +29,12 @@ def list_all(inventory: str, *, json: bool) -> None:
         stack = load(inventory)
         roles = registry()
         vault = _open(stack, roles, console)
-        rows = [*_rows(vault_store.read(stack), uses(stack, vault, roles), _manners(roles), datetime.now(UTC))]
+        store = vault_store.read(stack)
+        found = [*rows(store, uses(stack, vault, roles), _manners(roles), datetime.now(UTC))]
         if json:
-            document([row.__dict__ for row in rows])
+            document([row.__dict__ for row in found])
         else:
-            table = [(row.name, row.age, row.state, row.told_uses()) for row in rows]
+            table = [(row.name, row.age, row.state, row.told_uses()) for row in found]
             console.table(("secret", "made", "state", "used by"), table)
 
 
@@ -173,71 +171,6 @@ def _deploy(stack: Stack, name: str, console: Console) -> None:
     if failed:
         console.error(f"{name}: not every host has the new value; what is there works. Run the same command again")
         raise Exit(code=1)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One secret, as a person sees it."""
-
-    name: str
-    made: str
-    age: str
-    state: str
-    uses: Mapping[str, list[str]]
-
-    def told_uses(self) -> str:
-        return "; ".join(f"{role} ({' '.join(hosts)})" for role, hosts in self.uses.items()) or "nobody now"
-
-
-def _rows(
-    store: Store, used: Mapping[str, Mapping[str, list[str]]], manners: Mapping[str, Manner], now: datetime
-) -> Iterator[Row]:
-    for name, entry in sorted(store.entries.items()):
-        state = ""
-        if rotation.unfinished(entry, manners.get(name, "at once")):
-            state = f"rotation not ended: inv secrets.rotate {name}"
-        elif entry.previous:
-            state = "the value before is still accepted"
-        made = f"{_ago(now, entry.made)} ago" if entry.made else "unknown"
-        yield Row(name, entry.made, made, state, used.get(name, {}))
-    for name, pair in sorted(store.pki.items()):
-        days = (datetime.fromisoformat(pair["expires"]) - now).days
-        state = f"expires in {days} days"
-        uses_of = used.get(CERTIFICATE + name, {}) if name != pki.AUTHORITY else {"signs the others": []}
-        yield Row(CERTIFICATE + name, "", "", state, uses_of)
-
-
-def _ago(now: datetime, made: str) -> str:
-    seconds = (now - datetime.fromisoformat(made)).total_seconds()
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-class _Seen(dict[str, Value]):
-    """A mapping that remembers what was read from it."""
-
-    def __init__(self, values: Mapping[str, Value]) -> None:
-        super().__init__(values)
-        self.names: set[str] = set()
-
-    def __getitem__(self, name: str) -> Value:
-        self.names.add(name)
-        return super().__getitem__(name)
-
-
-def uses(stack: Stack, vault: Vault, roles: Mapping[str, Role]) -> dict[str, dict[str, list[str]]]:
-    """Which role reads which secret for which host; found out by letting every role tell what it wants."""
-    found: dict[str, dict[str, list[str]]] = {}
-    for host in stack.hosts.values():
-        for role in of_host(host, dict(roles)):
-            passwords, certificates = _Seen(vault.passwords), _Seen(vault.certificates)
-            for _ in role.desired(stack, host, replace(vault, passwords=passwords, certificates=certificates)):
-                pass
-            for name in passwords.names | {CERTIFICATE + name for name in certificates.names}:
-                found.setdefault(name, {}).setdefault(role.name, []).append(host.name)
-    return found
 
 
 def _open(stack: Stack, roles: Mapping[str, Role], console: Console) -> Vault:

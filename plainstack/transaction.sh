@@ -261,8 +261,8 @@ user_now() { # the options that make an account what it is now
 
 remove_user() { # its files stay, so it must come back under its number
     group=$(id -gn "$1")
-    undo_path "groupadd --system --gid $(id -g "$1") '$group'
-        useradd --system --no-create-home --uid $(id -u "$1") --gid '$group' $(user_now "$1") '$1'"
+    again="useradd --system --no-create-home --uid $(id -u "$1") --gid '$group' $(user_now "$1") '$1'"
+    undo_path "groupadd --system --gid $(id -g "$1") '$group'; $again"
     userdel "$1"
 }
 

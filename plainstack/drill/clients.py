@@ -16,6 +16,8 @@ from plainstack.run import Runner
 from plainstack.ssh import Session
 
 WARM_UP = 5.0
+# Slower than this before the fault, and the queues that a fault adds would be all that is measured.
+SLOW = 0.5
 # Of the rate: GETs and POSTs are two to one, the rest goes straight to the database.
 SITE_SHARE = 0.75
 
@@ -78,6 +80,12 @@ class Clients:
             raise Refused(f"{self.deaths()[0]}; nothing was hurt")
         seen = self.recorder.history()
         failed = [a for a in seen if a.outcome is not None and not a.ok]
+        slow = [a for a in seen if (a.latency or self._clock() - a.due) > SLOW]
+        if len(slow) > len(seen) / 3:
+            raise Refused(
+                f"the stack is too slow for --rate={self._settings.rate:g} even before the fault: {len(slow)} of"
+                f" {len(seen)} requests took more than {SLOW:g} s. Nothing was hurt; try a lower --rate"
+            )
         silent = [kind for kind in kinds if not any(a.kind == kind and a.ok for a in seen)]
         if silent or failed:
             why = f"{failed[0].kind}: {failed[0].outcome}" if failed else f"no {silent[0]} was answered"

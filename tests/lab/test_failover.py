@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from plainstack import inventory, lab_commands
+from plainstack.database.observation import REWINDING
 from plainstack.database.steps import METRIC
-from plainstack.database.topology import AS_POSTGRES, BIN, DATA, FENCED
+from plainstack.database.topology import AS_POSTGRES, BIN, FENCED
 from plainstack.lab.up import cut, mend
 from tests.lab.conftest import Operator
 
@@ -31,30 +32,28 @@ class Database:
     def status(self) -> Any:
         return json.loads(self.operator.fab("status", "--json", code=None).out)
 
-    @property
-    def leader(self) -> str:
-        (name,) = self.status()["primary"]
-        return str(name)
-
-    @property
-    def follower(self) -> str:
-        leader = self.leader
-        return next(str(host["name"]) for host in self.status()["hosts"] if host["name"] != leader)
+    def hosts(self) -> tuple[str, str]:
+        """The primary and its standby."""
+        seen = self.status()
+        (leader,) = seen["primary"]
+        (follower,) = [host["name"] for host in seen["hosts"] if host["name"] != leader]
+        return leader, follower
 
     def sql(self, host: str, text: str, check: bool = True) -> str:
         command = f"cd / && timeout 3 {AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtqd shop"
         return self.operator.on(host, f"{command} <<'END'\n{text}\nEND\n", check=check).strip()
 
-    def write(self, text: str) -> None:
-        self.sql(self.leader, f"insert into failover_test values ('{text}')")
+    def write(self, host: str, row: str) -> None:
+        self.sql(host, f"insert into failover_test values ('{row}')")
 
-    def rows(self) -> set[str]:
-        return set(self.sql(self.leader, "select * from failover_test").split())
+    def rows(self, host: str) -> set[str]:
+        return set(self.sql(host, "select * from failover_test").split())
 
-    def is_whole(self) -> bool:
+    def is_whole(self, leader: str) -> bool:
         """One primary, all replicas stream, nothing is left behind, and a deploy has nothing to do."""
         seen = self.status()
         assert seen["healthy"], seen
+        assert seen["primary"] == [leader]
         assert seen["findings"] == []
         assert self.operator.json("plan", code=None)["changes"] == {}
         return True
@@ -64,31 +63,32 @@ class Database:
 def database(whole: Operator) -> Iterator[Database]:
     """The cluster with a table, which is brought back to a whole one if a test fails half way."""
     here = Database(whole)
-    here.sql(here.leader, "create table if not exists failover_test (row text)")
+    here.sql(here.hosts()[0], "drop table if exists failover_test; create table failover_test (row text)")
     yield here
-    here.sql(here.leader, "drop table failover_test")
+    here.operator.fab("promote", "--yes", code=None)
+    here.operator.fab("rejoin", code=None)
 
 
 def test_a_switchover_hands_over_everything_and_leaves_nothing_to_deploy(database: Database) -> None:
-    old, new = database.leader, database.follower
-    database.write("before")
+    old, new = database.hosts()
+    database.write(old, "before")
     said = database.operator.fab("switchover").out
     assert f"the primary is {new}" in said
-    assert database.is_whole()
-    database.write("after")
-    assert database.rows() == {"before", "after"}
+    assert database.is_whole(new)
+    database.write(new, "after")
+    assert database.rows(new) == {"before", "after"}
     assert database.sql(new, "select active from pg_replication_slots where slot_name = 'barman'") == "t"
     assert database.sql(old, "select count(*) from pg_replication_slots where restart_lsn is not null") == "0"
 
 
 def test_a_killed_primary_is_replaced_kept_out_and_rejoins_by_rewind(database: Database) -> None:
-    old, new = database.leader, database.follower
-    database.write("before")
+    old, new = database.hosts()
+    database.write(old, "before")
     database.operator.on(old, "pkill -9 -u postgres -x postgres")
     database.operator.fab("status", code=1)
     assert "to do it without being asked: --yes" in database.operator.fab("promote", code=1).err
     database.operator.fab("promote", "--yes")
-    database.write("alone")
+    database.write(new, "alone")
     seen = database.operator.fab("status", code=1).out
     assert f"{new}: writes wait for no standby, degraded since" in seen
     assert "plainstack_synchronous_degraded 1" in database.operator.on(new, f"cat {METRIC}")
@@ -99,20 +99,20 @@ def test_a_killed_primary_is_replaced_kept_out_and_rejoins_by_rewind(database: D
     said = database.operator.fab("rejoin").out
     assert "take back what" in said
     assert "copy the whole database" not in said
-    assert database.is_whole()
-    assert database.rows() == {"before", "alone"}
+    assert database.is_whole(new)
+    assert database.rows(new) == {"before", "alone"}
     database.operator.on(new, f"! test -e {METRIC}")
 
 
 def test_an_isolated_primary_whose_cable_is_back_never_takes_a_write(database: Database) -> None:
-    old, new = database.leader, database.follower
-    database.write("before")
+    old, new = database.hosts()
+    database.write(old, "before")
     cut(database.lab, old)
     try:
         database.operator.fab("promote", "--yes")
     finally:
         mend(database.lab, old)
-    database.write("kept")
+    database.write(new, "kept")
     assert database.sql(old, "select pg_is_in_recovery()") == "f"
     assert "two primaries" in database.operator.fab("status", code=1).out
     database.sql(old, "insert into failover_test values ('lost')", check=False)
@@ -120,13 +120,12 @@ def test_an_isolated_primary_whose_cable_is_back_never_takes_a_write(database: D
         database.operator.on(app, f"! timeout 1 bash -c '</dev/tcp/{old}/5432' 2>/dev/null")
     assert f"2 primaries: {' and '.join(sorted((old, new)))}" in database.operator.inv("plan", code=None).text
     database.operator.fab("rejoin")
-    assert database.leader == new
-    assert database.is_whole()
-    assert database.rows() == {"before", "kept"}
+    assert database.is_whole(new)
+    assert database.rows(new) == {"before", "kept"}
 
 
 def test_a_promotion_that_died_after_the_fence_is_finished_by_typing_it_again(database: Database) -> None:
-    old, new = database.leader, database.follower
+    old, new = database.hosts()
     database.operator.on(old, "pkill -9 -u postgres -x postgres")
     line = [str(Path(sys.executable).with_name("fab")), "failover", "promote", "--yes"]
     run = subprocess.Popen(
@@ -142,24 +141,23 @@ def test_a_promotion_that_died_after_the_fence_is_finished_by_typing_it_again(da
     run.send_signal(signal.SIGKILL)
     run.wait()
     database.operator.fab("promote", "--yes", code=None)
-    assert database.leader == new
     assert "what is left to do: fab failover rejoin" in database.operator.fab("promote", "--yes", code=1).err
     database.operator.fab("rejoin")
-    assert database.is_whole()
+    assert database.is_whole(new)
 
 
-def test_what_can_not_be_rewound_is_copied_anew_and_the_old_data_kept_until_then(database: Database) -> None:
-    old = database.follower
-    database.operator.on(old, f"systemctl stop {UNIT}; rm {DATA}/standby.signal {DATA}/pg_wal/0*")
+def test_half_rewound_data_is_replaced_by_a_copy_and_kept_until_that_streams(database: Database) -> None:
+    new, old = database.hosts()
+    database.operator.on(old, f"systemctl stop {UNIT}; echo 'an earlier rewind was interrupted' >{REWINDING}")
     assert "is stopped" in database.operator.fab("status", code=1).out
     said = database.operator.fab("rejoin", f"--host={old}").out
-    assert "pg_rewind could not:" in said
+    assert "pg_rewind could not: an earlier rewind was interrupted" in said
     assert said.index(f"{old}: stream from") < said.index("remove the old data directory")
-    assert database.is_whole()
+    assert database.is_whole(new)
 
 
 def test_what_can_not_be_done_is_refused_with_what_to_type_instead(database: Database) -> None:
-    leader, follower = database.leader, database.follower
+    leader, follower = database.hosts()
     refusals = {
         ("promot",): "unknown action, did you mean promote? Known actions: status, switchover,",
         ("promote", "--yes"): "to hand over as planned: fab failover switchover",

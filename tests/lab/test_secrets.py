@@ -24,20 +24,20 @@ from tests.lab.conftest import ROOT, Done, Operator
 # Where programs keep files that others than their owner might read.
 PLACES = "/etc /srv /opt /root /home /tmp /run /usr/local /var/lib /var/log /var/tmp /var/backups /var/spool /dev/shm"
 
-# The values are patterns on grep's input: on a command line they would be what this looks for.
+# The values come in a file: on a command line they would be what this looks for.
 SEARCH = """
+umask 077
 cd /
-grep -rlaF --devices=skip -f - {places} 2>/dev/null <<'PATTERNS' | sort -u >/dev/shm/found
+seek=$(mktemp -d /root/seek.XXXXXX)
+trap 'rm -r "$seek"' EXIT
+cat >"$seek/patterns" <<'PATTERNS'
 {patterns}
 PATTERNS
-while read -r file; do
+grep -rlaF --devices=skip -f "$seek/patterns" {places} 2>/dev/null | grep -vF "$seek" | while read -r file; do
     if setpriv --reuid=nobody --regid=nogroup --clear-groups test -r "$file"; then echo "readable $file"; fi
-    echo "found $(stat -c '%a %U:%G' "$file" 2>/dev/null) $file"
-done </dev/shm/found
-rm /dev/shm/found
-journalctl --no-pager --all --output=cat | grep -aF -f - <<'PATTERNS' | sed 's/^/journal /' || :
-{patterns}
-PATTERNS
+    echo "found $file"
+done
+journalctl --no-pager --all --output=cat | grep -aF -f "$seek/patterns" | sed 's/^/journal /' || :
 """
 
 
@@ -121,7 +121,13 @@ def typed(operator: Operator, *words: str, debug: bool = False, editor: str = ""
 def on_hosts(operator: Operator, secrets: dict[str, str]) -> dict[str, list[str]]:
     """What each host has where a secret was found: files, those of them that anybody can read, journal lines."""
     script = SEARCH.format(places=PLACES, patterns="\n".join(sorted(set(secrets.values()))))
-    return {name: operator.on(name, script).splitlines() for name in stack_of(operator).hosts}
+    found = {}
+    for host in stack_of(operator).hosts:
+        text = operator.on(host, script)
+        for name, value in secrets.items():
+            text = text.replace(value, f"<{name}>")
+        found[host] = text.splitlines()
+    return found
 
 
 def test_no_secret_is_shown_by_any_command_nor_in_any_process_list(whole: Operator) -> None:
@@ -182,11 +188,22 @@ def _failing(operator: Operator) -> list[Done]:
 
 
 def test_no_secret_on_a_host_is_readable_by_others_or_in_a_log(deployed: Operator) -> None:
-    found = on_hosts(deployed, secrets_of(deployed))
-    for host, lines in found.items():
-        # The search itself works: every host has its own key somewhere.
-        assert any(line.endswith("/etc/plainstack/tls/host.key") for line in lines), host
+    for host, lines in on_hosts(deployed, secrets_of(deployed)).items():
+        assert "found /etc/plainstack/tls/host.key" in lines, host
         assert [line for line in lines if not line.startswith("found ")] == [], host
+
+
+def test_a_leak_on_a_host_would_be_found(deployed: Operator) -> None:
+    """What the test before looks for, with a harmless text in the place of a secret."""
+    bait = {"bait": f"not-a-secret-{time.time():.0f}"}
+    deployed.on("bak1", f"umask 022; echo {bait['bait']} | tee /var/tmp/bait | systemd-cat; journalctl --sync")
+    found = on_hosts(deployed, bait)
+    deployed.on("bak1", "rm /var/tmp/bait")
+    assert {"readable /var/tmp/bait", "found /var/tmp/bait", "journal <bait>"} <= set(found["bak1"])
+    assert {line for host in found if host != "bak1" for line in found[host]} == set()
+    with Watch() as watch:
+        deployed.on("bak1", f"sh -c 'sleep 1; :' {bait['bait']}")
+    assert leaks("\n".join(watch.lines), bait) == ["bait"]
 
 
 @contextlib.contextmanager
@@ -269,7 +286,7 @@ def test_a_token_is_accepted_for_the_time_of_grace_and_not_when_it_is_revoked(wh
         return whole.on(
             "app1",
             f"printf '%s' 'Authorization: Bearer {token}' >/dev/shm/header; curl -sS --max-time 10 -o /dev/null"
-            " -w '%{http_code}' -H @/dev/shm/header -H 'Content-Type: application/json'"
+            " -w '%{http_code}' -H @/dev/shm/header -H 'Host: localhost' -H 'Content-Type: application/json'"
             f" -d '{body}' http://$(getent hosts app1 | cut -d' ' -f1):8000/api/samples; rm /dev/shm/header",
         )
 

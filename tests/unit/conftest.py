@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import Phase, settings
 
 from plainstack import desired as desired_module
 from plainstack import inventory, roles
@@ -15,11 +15,12 @@ from plainstack.desired import HostDesired
 from plainstack.roles import Role
 from plainstack.secrets import Certificate, Secret, Vault
 from plainstack.stack import Stack
+from tests.unit.example_role import BEFORE, SECRET, UNIT_FILE
+from tests.unit.sandbox import Sandbox
 
 # The same cases on every run; HYPOTHESIS_PROFILE=search looks for new ones.
-settings.register_profile("default", deadline=None, derandomize=True, database=None, max_examples=60)
-settings.register_profile("search", deadline=None, database=None, max_examples=3000)
-settings.register_profile("dev", deadline=None, database=None, max_examples=int(os.environ.get("EXAMPLES", "40")), phases=[Phase.explicit, Phase.generate])
+settings.register_profile("default", deadline=None, derandomize=True, database=None, max_examples=40)
+settings.register_profile("search", deadline=None, database=None, max_examples=1000, phases=[Phase.generate])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -60,3 +61,29 @@ def vault(stack: Stack, registry: Mapping[str, Role]) -> Vault:
 def desired(stack: Stack, vault: Vault, registry: Mapping[str, Role]) -> Mapping[str, HostDesired]:
     """What every host of the default stack should be."""
     return desired_module.assemble(stack, vault, registry, stack.hosts)
+
+
+@pytest.fixture(scope="session")
+def bare_template(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
+    host = Sandbox.new(tmp_path_factory.mktemp("template") / "bare")
+    host.reads("app.service", "/etc/app/app.conf", SECRET.path, UNIT_FILE)
+    host.write("/etc/default-site", "shipped by a package\n")
+    return host
+
+
+@pytest.fixture(scope="session")
+def deployed_template(bare_template: Sandbox) -> Sandbox:
+    host = bare_template.copy(bare_template.root.with_name("deployed"))
+    assert [done.ok for done in host.deploy(BEFORE)] == [True]
+    host.calls()
+    return host
+
+
+@pytest.fixture
+def bare(bare_template: Sandbox, tmp_path: Path) -> Sandbox:
+    return bare_template.copy(tmp_path / "host")
+
+
+@pytest.fixture
+def deployed(deployed_template: Sandbox, tmp_path: Path) -> Sandbox:
+    return deployed_template.copy(tmp_path / "host")

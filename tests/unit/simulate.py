@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from plainstack.actions import (
     Action,
@@ -20,8 +21,10 @@ from plainstack.actions import (
 )
 from plainstack.compare import seen_state
 from plainstack.observed import Entry, Observed, PathState, UnitState, UserState
-from plainstack.resources import Command, Directory, File, Link, Resource, Unit
+from plainstack.resources import Absent, Command, Directory, File, Link, Resource, Unit
 from plainstack.stamps import DAEMON_RELOAD, inputs
+
+State = TypeVar("State")
 
 
 @dataclass
@@ -42,16 +45,22 @@ class Machine:
     unit_files: tuple[str, ...] = ()
     reread: dict[str, str] | None = None
 
-    def observed(self) -> Observed:
-        """What a probe of this host says."""
+    def observed(self, known: Sequence[Resource]) -> Observed:
+        """What a probe of this host says: of the things that are declared or in the manifest, and of no others."""
+        entries = [entry for same in self.manifest.values() for entry in same]
+        asked = {entry.name for entry in entries} | {getattr(item, "path", getattr(item, "name", "")) for item in known}
+
+        def seen(held: Mapping[str, State]) -> dict[str, State]:
+            return {name: state for name, state in held.items() if name in asked}
+
         return Observed(
-            paths=dict(self.paths),
-            packages=dict(self.packages),
-            users=dict(self.users),
-            units=dict(self.units),
-            sysctls=dict(self.sysctls),
+            paths=seen(self.paths),
+            packages=seen(self.packages),
+            users=seen(self.users),
+            units=seen(self.units),
+            sysctls=seen(self.sysctls),
             stamps=dict(self.stamps),
-            guards=dict(self.guards),
+            guards=seen(self.guards),
             manifest=dict(self.manifest),
             leftovers=self.leftovers,
         )
@@ -191,6 +200,12 @@ class Machine:
             return (unit.file == "enabled", unit.active == "active") == (item.enabled, item.running)
         if isinstance(item, Command):
             return self.guards.get(item.name, False)
+        if isinstance(item, Absent):
+            return item.path not in self.paths
         kind, _, name = item.key.partition(" ")
-        held = {"package": self.packages, "user": self.users, "sysctl": self.sysctls}.get(kind, {name: ""})
-        return name in held if kind != "absent" else name not in self.paths
+        held: Mapping[str, Mapping[str, object]] = {
+            "package": self.packages,
+            "user": self.users,
+            "sysctl": self.sysctls,
+        }
+        return name in held.get(kind, {name: ""})

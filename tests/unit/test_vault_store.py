@@ -247,7 +247,9 @@ def test_a_key_with_a_passphrase_is_asked_for_or_refused_in_a_sentence(
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("getpass.getpass", lambda _: "wrong")
     assert "the passphrase is wrong" in refusal(stack)
-    monkeypatch.setattr("getpass.getpass", lambda _: "open sesame")
+    answers = ["open sesame"]
+    monkeypatch.setattr("getpass.getpass", lambda _: answers.pop())
+    # A rotation opens the store a dozen times, and the passphrase is asked for once.
     assert values(stack) == values(stack)
 
 

@@ -48,12 +48,7 @@ def parse(data: object) -> NewSample:
 
 def text(data: dict[str, object], field: str) -> str:
     value = data.get(field)
-    if (
-        not isinstance(value, str)
-        or not 1 <= len(value) <= 100
-        or not value.isprintable()
-        or value != value.strip()
-    ):
+    if not isinstance(value, str) or not 1 <= len(value) <= 100 or not value.isprintable() or value != value.strip():
         raise Invalid(field, "must be a text of 1 to 100 printable characters, no space around it")
     return value
 
@@ -75,9 +70,7 @@ def moment(data: dict[str, object], field: str) -> datetime:
             raise ValueError
         value = value.astimezone(UTC)
     except (Invalid, ValueError, OverflowError):
-        raise Invalid(
-            field, "must be an ISO 8601 time with an offset, such as 2026-01-31T12:00:00Z"
-        ) from None
+        raise Invalid(field, "must be an ISO 8601 time with an offset, such as 2026-01-31T12:00:00Z") from None
     if value > timezone.now() + CLOCK_SKEW:
         raise Invalid(field, "lies in the future")
     return value
@@ -101,9 +94,7 @@ def store(new: NewSample) -> tuple[Sample, bool]:
 
 def judge(sample: Sample) -> None:
     """Open or close the incident of this machine and metric. A sample that arrives late decides nothing."""
-    machine = Machine.objects.select_for_update(no_key=True).get(
-        pk=sample.machine_id
-    )  # one sample after another
+    machine = Machine.objects.select_for_update(no_key=True).get(pk=sample.machine_id)  # one sample after another
     if Sample.objects.filter(machine=machine, metric=sample.metric, taken_at__gt=sample.taken_at).exists():
         return
     thresholds = Threshold.objects.filter(Q(machine=machine) | Q(machine=None), metric=sample.metric)
@@ -120,6 +111,4 @@ def judge(sample: Sample) -> None:
             },
         )
     elif threshold:
-        Incident.objects.filter(machine=machine, kind=sample.metric, closed_at=None).update(
-            closed_at=sample.taken_at
-        )
+        Incident.objects.filter(machine=machine, kind=sample.metric, closed_at=None).update(closed_at=sample.taken_at)

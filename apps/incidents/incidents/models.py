@@ -24,9 +24,7 @@ class Machine(models.Model):
 class Threshold(models.Model):
     """The highest value of a metric that is still fine, on one machine or (no machine) on all others."""
 
-    machine = models.ForeignKey(
-        Machine, models.CASCADE, null=True, blank=True, help_text="Empty: every machine."
-    )
+    machine = models.ForeignKey(Machine, models.CASCADE, null=True, blank=True, help_text="Empty: every machine.")
     metric = models.CharField(max_length=100)
     limit = models.FloatField()
     severity = models.CharField(max_length=10, choices=Severity, default=Severity.WARNING)
@@ -35,9 +33,7 @@ class Threshold(models.Model):
         ordering = ("metric", "machine")
         constraints = (
             models.UniqueConstraint(fields=["machine", "metric"], name="one_threshold_a_machine"),
-            models.UniqueConstraint(
-                fields=["metric"], condition=Q(machine=None), name="one_threshold_for_all"
-            ),
+            models.UniqueConstraint(fields=["metric"], condition=Q(machine=None), name="one_threshold_for_all"),
         )
 
     def __str__(self) -> str:
@@ -50,9 +46,7 @@ class Sample(models.Model):
     value = models.FloatField()
     taken_at = models.DateTimeField(default=timezone.now)
     received_at = models.DateTimeField(auto_now_add=True)
-    key = models.CharField(
-        max_length=100, null=True, blank=True, unique=True, help_text="Makes a retry harmless."
-    )
+    key = models.CharField(max_length=100, null=True, blank=True, unique=True, help_text="Makes a retry harmless.")
 
     class Meta:
         ordering = ("-taken_at", "-id")

@@ -1,6 +1,7 @@
 """Where the site meets those who operate it: health checks, the release header, log lines."""
 
 import logging
+import time
 from collections.abc import Callable
 
 from django.conf import settings
@@ -8,6 +9,10 @@ from django.db import Error, InterfaceError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 log = logging.getLogger(__name__)
+
+# Seconds that a reader waits for a database that changes hands: a planned switchover takes one or two.
+PATIENCE = 5.0
+PAUSE = 0.1
 
 
 class Edge:
@@ -19,20 +24,31 @@ class Edge:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         check = {"/livez": livez, "/healthz": healthz}.get(request.path_info)
-        response = check() if check else self.get_response(request)
+        response = check() if check else self.answer(request)
         if check:
             response["Cache-Control"] = "no-store"
             response["Content-Length"] = str(len(response.content))
         response["X-Release"] = settings.RELEASE
         return response
 
+    def answer(self, request: HttpRequest) -> HttpResponse:
+        """What only reads is tried again while the database is away; what writes is the sender's to repeat."""
+        give_up = time.monotonic() + PATIENCE
+        while True:
+            response = self.get_response(request)
+            away = getattr(response, "database_is_away", False)
+            if not away or request.method not in ("GET", "HEAD") or time.monotonic() > give_up:
+                return response
+            connection.close()  # the next try looks for the primary anew
+            time.sleep(PAUSE)
+
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not isinstance(error, OperationalError | InterfaceError):
             return None
         log.error("%s %s: database unavailable: %s", request.method, request.path, error)
-        return JsonResponse(
-            {"error": "the database is unavailable"}, status=503, headers={"Retry-After": "1"}
-        )
+        response = JsonResponse({"error": "the database is unavailable"}, status=503, headers={"Retry-After": "1"})
+        response.database_is_away = True
+        return response
 
 
 def livez() -> HttpResponse:

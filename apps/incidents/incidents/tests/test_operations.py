@@ -72,9 +72,7 @@ class Settings(SimpleTestCase):
     def test_production_is_strict_and_development_is_not(self) -> None:
         strict, loose = load(PRODUCTION), load({"DJANGO_DEBUG": "1"})
         self.assertEqual(strict["ALLOWED_HOSTS"], ["shop.example", "www.shop.example"])
-        self.assertTrue(
-            strict["SESSION_COOKIE_SECURE"] and strict["CSRF_COOKIE_SECURE"] and not strict["DEBUG"]
-        )
+        self.assertTrue(strict["SESSION_COOKIE_SECURE"] and strict["CSRF_COOKIE_SECURE"] and not strict["DEBUG"])
         self.assertIn("sqlite3", loose["DATABASES"]["default"]["ENGINE"])
         self.assertIn("sqlite3", load({}, ("manage.py", "test"))["DATABASES"]["default"]["ENGINE"])
 

@@ -20,14 +20,10 @@ class Pages(TestCase):
         now = timezone.now()
         opened = now - timedelta(days=30)
         Incident.objects.bulk_create(
-            Incident(
-                machine=machine, kind="t", severity="warning", summary="old", opened_at=opened, closed_at=now
-            )
+            Incident(machine=machine, kind="t", severity="warning", summary="old", opened_at=opened, closed_at=now)
             for _ in range(closed)
         )
-        Incident.objects.create(
-            machine=machine, kind="t", severity="critical", summary="hot", opened_at=opened
-        )
+        Incident.objects.create(machine=machine, kind="t", severity="critical", summary="hot", opened_at=opened)
 
     def test_an_empty_list_says_so(self) -> None:
         page = self.client.get("/")
@@ -68,9 +64,7 @@ class Pages(TestCase):
         self.assertEqual((answer["page"], answer["pages"], answer["total"]), (2, 2, 30))
         self.assertEqual(len(answer["incidents"]), 5)
         first = self.client.get("/api/incidents").json()["incidents"][0]
-        self.assertEqual(
-            (first["machine"], first["severity"], first["closed_at"]), ("<press>", "critical", None)
-        )
+        self.assertEqual((first["machine"], first["severity"], first["closed_at"]), ("<press>", "critical", None))
 
     def test_the_admin_shows_every_model(self) -> None:
         self.incidents(closed=1)

@@ -25,9 +25,7 @@ class Accepting(ApiTest):
         self.assertEqual(answer.status_code, 201)
         url = f"/api/samples/{answer.json()['id']}"
         sample = self.client.get(url, headers={"Authorization": "Bearer t0ken"}).json()
-        self.assertEqual(
-            (sample["machine"], sample["metric"], sample["value"]), ("press-1", "temperature", 21.5)
-        )
+        self.assertEqual((sample["machine"], sample["metric"], sample["value"]), ("press-1", "temperature", 21.5))
         self.assertEqual((sample["taken_at"], sample["key"]), ("2026-01-31T10:00:00Z", "k1"))
 
     def test_the_time_defaults_to_now(self) -> None:
@@ -117,9 +115,7 @@ class Judging(ApiTest):
         self.at(1, 80.1)
         self.at(2, 95)
         incident = Incident.objects.get()
-        self.assertEqual(
-            (incident.kind, incident.severity, incident.closed_at), ("temperature", "critical", None)
-        )
+        self.assertEqual((incident.kind, incident.severity, incident.closed_at), ("temperature", "critical", None))
         self.assertEqual(incident.summary, "temperature is 80.1, over 80")
         self.at(3, 80)
         incident.refresh_from_db()
@@ -151,9 +147,7 @@ class Judging(ApiTest):
         self.at(1, 20, machine="press-2")
         self.at(1, 20, metric="disk_used_percent")
         self.at(1, 9999, metric="a metric without a threshold")
-        self.assertEqual(
-            [incident.kind for incident in Incident.objects.filter(closed_at=None)], ["temperature"]
-        )
+        self.assertEqual([incident.kind for incident in Incident.objects.filter(closed_at=None)], ["temperature"])
 
     def test_the_database_itself_allows_one_open_incident_a_kind(self) -> None:
         self.at(0, 99)

@@ -1,0 +1,110 @@
+"""The primary is gone, as decisions: fence it off, promote the best standby. A pure generator of stages."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+
+from plainstack.database.observation import Node, Topology
+from plainstack.database.stages import (
+    Do,
+    Plan,
+    Stage,
+    Step,
+    candidate,
+    follow,
+    one_history,
+    receive_from_new_primary,
+    somebody_answers,
+)
+from plainstack.errors import Refused
+
+
+def promote(now: Topology, target: str = "") -> Plan:
+    """The primary is gone: fence it off, and make the most advanced standby the primary."""
+    if target:
+        now.node(target)
+    somebody_answers(now)
+    leading = [node for node in now.primaries if not now.shut_out(node.name)]
+    if leading:
+        yield from _finish_promotion(now, leading, target)
+        return
+    _nobody_lives_unseen(now)
+    candidate(now, target)
+    now = yield from _fence(now)
+    # Chosen after the fence: until then a standby may still receive.
+    heir = candidate(now, target)
+    alone = now.synchronous and len(now.standbys) == 1
+    says = "become the primary; nobody else answers, so writes wait for no standby" if alone else "become the primary"
+    now = yield (Step(Do.PROMOTE_ALONE if alone else Do.PROMOTE, heir.name, says),)
+    yield from _after_promotion(now, now.node(heir.name))
+
+
+def _finish_promotion(now: Topology, leading: Sequence[Node], target: str) -> Plan:
+    one_history(now)
+    (leader,) = leading
+    begun = [node for node in _gone(now) if now.fencing(node.name)]
+    if not begun or (target and target != leader.name):
+        raise Refused(
+            f"{leader.name} is the primary already"
+            if target in ("", leader.name) and begun
+            else f"{leader.name} is the primary and answers; to hand over as planned: fab failover switchover"
+        )
+    if not list(_fence_steps(now)) and all(node.upstream == leader.name for node in now.standbys):
+        waiting = ", ".join(f"fab failover rejoin --host={node.name}" for node in begun)
+        raise Refused(f"{leader.name} is the primary already; what is left to do: {waiting}")
+    now = yield from _fence(now)
+    yield from _after_promotion(now, now.node(leader.name))
+
+
+def _nobody_lives_unseen(now: Topology) -> None:
+    for node in now.nodes.values():
+        witnesses = [peer.name for peer in now.standbys if node.name in peer.answering]
+        if node.state == "unreachable" and witnesses:
+            raise Refused(
+                f"{node.name} does not answer here, but its PostgreSQL answers {witnesses[0]}: it may well be a primary"
+                f" that works. Make {node.name} reachable over SSH and look again: fab failover status."
+                " If it has to go, power it off first"
+            )
+
+
+def _gone(now: Topology) -> list[Node]:
+    """Hosts that are, were or may be a primary besides the one to come."""
+    leading = [node for node in now.primaries if not now.shut_out(node.name)]
+    return [
+        node
+        for node in now.nodes.values()
+        if node not in leading and node.state in ("unreachable", "silent", "stopped primary", "primary")
+    ]
+
+
+def _fence(now: Topology) -> Generator[Stage, Topology, Topology]:
+    steps = tuple(_fence_steps(now))
+    if steps:
+        now = yield steps
+    return now
+
+
+def _fence_steps(now: Topology) -> Iterator[Step]:
+    gone = _gone(now)
+    for node in gone:
+        if node.reachable and not (node.fenced and node.state == "stopped primary"):
+            yield Step(Do.KEEP_OUT, node.name, "stop PostgreSQL, and keep it from starting as a primary")
+    names = [node.name for node in gone]
+    for node in now.nodes.values():
+        missing = tuple(name for name in names if name not in node.fences and name != node.name)
+        if missing and node.reachable and node not in gone:
+            yield Step(Do.FENCE, node.name, f"shut out {', '.join(missing)}", missing)
+    for client, fences in now.clients.items():
+        missing = tuple(name for name in names if fences is not None and name not in fences)
+        if missing:
+            yield Step(Do.FENCE, client, f"shut out {', '.join(missing)}", missing, optional=True)
+
+
+def _after_promotion(now: Topology, leader: Node) -> Plan:
+    stubborn = [node for node in _gone(now) if not node.reachable]
+    yield (
+        *follow(now, leader),
+        *receive_from_new_primary(now),
+        *(Step(Do.KEEP_OUT, node.name, "try once more to stop PostgreSQL there", optional=True) for node in stubborn),
+        *(Step(Do.SITE, host, "ask the site through the balancer", optional=True) for host in now.site_from),
+    )

@@ -1,0 +1,133 @@
+"""Hosts that come back, and running without a standby, as decisions: pure generators of stages."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from plainstack.database.observation import Node, Topology, newest
+from plainstack.database.stages import (
+    Do,
+    Plan,
+    Stage,
+    Step,
+    names_of,
+    not_degraded,
+    one_history,
+    somebody_answers,
+)
+from plainstack.errors import Refused
+
+
+def rejoin(now: Topology, host: str = "", *, discard: bool = False) -> Plan:
+    """Make hosts that were fenced off, stopped or have diverged standbys of the primary again."""
+    leader = _leader(now)
+    if host:
+        node = now.node(host)
+        if host == leader.name:
+            raise Refused(f"{host} is the primary; there is nothing to rejoin")
+        if not node.reachable:
+            raise Refused(f"{host} does not answer; bring it back (power, network, SSH) and type this again")
+    strayed = [node.name for node in now.nodes.values() if _strayed(now, leader, node) and host in ("", node.name)]
+    away = [name for name in strayed if not now.node(name).reachable]
+    if away and len(away) == len(strayed):
+        raise Refused(f"{', '.join(away)} does not answer; bring it back (power, network, SSH) and type this again")
+    for name in strayed:
+        if name not in away:
+            now = yield from _rejoin(now, name, leader.name, discard)
+    leader = now.node(leader.name)
+    if leader.degraded and any(node.upstream == leader.name for node in now.standbys):
+        yield (Step(Do.RESYNC, leader.name, "wait for a standby again before a write is acknowledged"),)
+
+
+def _leader(now: Topology) -> Node:
+    somebody_answers(now)
+    leading = [node for node in now.primaries if not now.shut_out(node.name)] or now.primaries
+    if not leading:
+        raise Refused("there is no primary to follow. Make one first: fab failover promote")
+    if now.shut_out(leading[0].name) and now.standbys:
+        raise Refused(
+            f"{leading[0].name} was fenced off by a promotion that did not end; finish it: fab failover promote"
+        )
+    best = newest(leading)
+    rivals = [node for node in leading if node.timeline == best.timeline]
+    if len(rivals) > 1:
+        raise Refused(
+            f"two primaries on one timeline: {names_of(rivals)}; only a person can tell whose writes to keep."
+            " Stop the other one there: systemctl stop postgresql@17-main, and type this again"
+        )
+    return best
+
+
+def _strayed(now: Topology, leader: Node, node: Node) -> bool:
+    if node.name == leader.name:
+        return False
+    whole = node.state == "standby" and node.upstream == leader.name and not node.fenced
+    return not whole or bool(now.fencing(node.name) or node.degraded or node.old_data)
+
+
+def _rejoin(now: Topology, name: str, leader: str, discard: bool) -> Generator[Stage, Topology, Topology]:
+    node = now.node(name)
+    if node.state in ("primary", "silent") or (node.state == "stopped primary" and not node.fenced):
+        now = yield (Step(Do.KEEP_OUT, name, "stop PostgreSQL, and keep it from starting as a primary"),)
+    open_again = [Step(Do.UNFENCE, other, f"let {name} in again", (name,)) for other in now.fencing(name)]
+    # The primary may have dropped or never made the slot; the standby's own file could make it a lone primary later.
+    now = yield (*open_again, Step(Do.TIDY, leader, f"have a slot ready for {name}"), *not_degraded(node))
+    node = now.node(name)
+    if node.state in ("standby", "stopped standby") and not node.rewinding and node.upstream != leader:
+        if node.state == "stopped standby":
+            now = yield (Step(Do.START, name, f"start as a standby of {leader}"),)
+        now = yield (Step(Do.FOLLOW, name, f"stream from {leader}", (leader,), optional=True),)
+        node = now.node(name)
+        if node.upstream != leader:
+            now = yield (Step(Do.KEEP_OUT, name, "stop PostgreSQL: it can not follow as it is"),)
+            node = now.node(name)
+    if node.upstream != leader:
+        if node.state != "empty" and not node.rewinding and not discard:
+            now = yield (Step(Do.REWIND, name, f"take back what {leader} does not have", (leader,)),)
+            node = now.node(name)
+        if node.state == "empty" or node.rewinding or discard:
+            why = f"; pg_rewind could not: {node.rewinding}" if node.rewinding else ""
+            verb = Do.CLONE_OVER if discard else Do.CLONE
+            now = yield (Step(verb, name, f"copy the whole database from {leader}{why}", (leader,)),)
+        now = yield (Step(Do.START, name, f"start as a standby of {leader}"),)
+        now = yield (Step(Do.FOLLOW, name, f"stream from {leader}", (leader,)),)
+    tidy = [Step(Do.TIDY, name, "have slots ready, should it become the primary")]
+    if now.node(name).old_data:
+        tidy.append(Step(Do.DISCARD, name, "remove the old data directory: the new one streams"))
+    now = yield tuple(tidy)
+    return now
+
+
+def degrade(now: Topology) -> Plan:
+    """Let the primary acknowledge writes without a standby, because none is left."""
+    leader = _only_leader(now)
+    if not now.synchronous:
+        raise Refused("database.synchronous is false in the inventory: writes wait for no standby anyway")
+    if leader.degraded:
+        raise Refused(f"{leader.name} is degraded already, since {leader.degraded}; back: fab failover resync")
+    confirming = [sender.name for sender in leader.senders if sender.sync_state in ("sync", "quorum")]
+    if confirming:
+        raise Refused(
+            f"{', '.join(confirming)} confirms the writes of {leader.name}: nothing waits, nothing to degrade"
+        )
+    yield (Step(Do.DEGRADE, leader.name, "acknowledge writes without a standby: until resync a lost host loses data"),)
+
+
+def resync(now: Topology) -> Plan:
+    """Make writes wait for a standby again."""
+    leader = _only_leader(now)
+    if not leader.degraded:
+        raise Refused(f"{leader.name} is not degraded")
+    if not [node for node in now.standbys if node.upstream == leader.name and leader.sender(node.name)]:
+        raise Refused(
+            f"no standby streams from {leader.name}: every write would wait. Bring one back: fab failover rejoin"
+        )
+    yield (Step(Do.RESYNC, leader.name, "wait for a standby again before a write is acknowledged"),)
+
+
+def _only_leader(now: Topology) -> Node:
+    somebody_answers(now)
+    one_history(now)
+    if not now.primaries:
+        raise Refused("there is no primary; make one first: fab failover promote")
+    return now.primaries[0]

@@ -1,0 +1,148 @@
+"""What a failover is made of: steps, stages of steps, and what all its plans ask of a topology."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from plainstack.database.observation import Node, Topology, newest, position
+from plainstack.errors import Refused
+
+# More than this is not caught up with while clients wait: one WAL segment.
+NEAR = 16 * 2**20
+
+
+class Do(StrEnum):
+    """What a step does; plainstack/database/steps.py has the script of each."""
+
+    CHECKPOINT = "checkpoint"
+    STEP_DOWN = "step down"
+    STEP_BACK = "step back"
+    AWAIT_WAL = "await wal"
+    KEEP_OUT = "keep out"
+    FENCE = "fence"
+    UNFENCE = "unfence"
+    PROMOTE = "promote"
+    PROMOTE_ALONE = "promote alone"
+    START = "start"
+    FOLLOW = "follow"
+    TIDY = "tidy"
+    REWIND = "rewind"
+    CLONE = "clone"
+    CLONE_OVER = "clone over"
+    DISCARD = "discard"
+    DEGRADE = "degrade"
+    RESYNC = "resync"
+    BARMAN = "barman"
+    SITE = "site"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do on one host; `says` is the sentence for people, `about` names other hosts or an LSN.
+
+    A failed step ends the run, but for an `optional` one: the next topology shows what came of it.
+    """
+
+    do: Do
+    host: str
+    says: str
+    about: tuple[str, ...] = ()
+    optional: bool = False
+
+
+Stage = tuple[Step, ...]
+"""Steps that are done at the same time."""
+
+
+Plan = Generator[Stage, Topology, None]
+
+
+def one_history(now: Topology) -> None:
+    """Raises Refused when two hosts lead."""
+    if len(now.primaries) > 1:
+        old = min(now.primaries, key=lambda node: node.timeline)
+        raise Refused(
+            f"two primaries: {names_of(now.primaries, timeline=True)}; their writes diverge."
+            f" Make one of them a standby: fab failover rejoin --host={old.name}"
+        )
+
+
+def somebody_answers(now: Topology) -> None:
+    """Raises Refused when no db host answers."""
+    if not any(node.reachable for node in now.nodes.values()):
+        raise Refused(
+            f"no db host answers ({', '.join(now.nodes)}): there is nobody to ask and nobody to promote."
+            " Look at the network first; if all are lost, restore from the backup"
+        )
+
+
+def most_advanced(now: Topology, target: str) -> Node:
+    """The standby to promote: the given one, or who has most; raises Refused when there is none."""
+    if target:
+        heir = now.node(target)
+        if heir.state != "standby":
+            raise Refused(f"{target} can not become the primary: it is no running standby but {heir.state}")
+        return heir
+    if not now.standbys:
+        others = ", ".join(f"{node.name} is {node.state}" for node in now.nodes.values())
+        raise Refused(f"no standby runs that could become the primary: {others}. {_revive(now)}")
+    return newest(now.standbys)
+
+
+def _revive(now: Topology) -> str:
+    stopped = [node for node in now.nodes.values() if node.state in ("stopped primary", "stopped standby")]
+    if not stopped:
+        return "Make a db host reachable, or restore from the backup"
+    best = newest(stopped)
+    return (
+        f"{best.name} has the newest data (timeline {best.timeline}); start it there:"
+        f" systemctl start postgresql@17-main"
+    )
+
+
+def candidate(now: Topology, target: str) -> Node:
+    """As most_advanced, and nobody has more than a given one."""
+    heir = most_advanced(now, target)
+    best = newest(now.standbys)
+    if (heir.timeline, position(heir.lsn)) < (best.timeline, position(best.lsn)):
+        raise Refused(
+            f"{heir.name} (timeline {heir.timeline}, {heir.lsn}) does not have all that {best.name} has (timeline"
+            f" {best.timeline}, {best.lsn}): writes would be lost. Take that one: fab failover promote --to={best.name}"
+        )
+    return heir
+
+
+def follow(now: Topology, leader: Node) -> Iterator[Step]:
+    """Every standby but the leader streams from it."""
+    for node in now.standbys:
+        if node.name != leader.name:
+            yield Step(Do.FOLLOW, node.name, f"stream from {leader.name}", (leader.name,), optional=True)
+
+
+def receive_from_new_primary(now: Topology) -> Iterator[Step]:
+    """Barman turns to the new primary at once, not when it next looks."""
+    if now.barman:
+        for host in now.backup_hosts:
+            yield Step(Do.BARMAN, host, "receive WAL from the new primary", optional=True)
+
+
+def not_degraded(node: Node) -> Iterator[Step]:
+    """A host that once ran without synchronous replication forgets it."""
+    if node.degraded:
+        yield Step(Do.RESYNC, node.name, "forget that it once ran without synchronous replication")
+
+
+def names_of(nodes: Sequence[Node], *, timeline: bool = False) -> str:
+    """Hosts in a sentence."""
+    return " and ".join(f"{node.name} (timeline {node.timeline})" if timeline else node.name for node in nodes)
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GB"

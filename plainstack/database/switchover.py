@@ -1,0 +1,146 @@
+"""A planned switchover, as decisions: a pure generator of stages."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+from plainstack.database.observation import Node, Topology, newest, position
+from plainstack.database.stages import (
+    NEAR,
+    Do,
+    Plan,
+    Stage,
+    Step,
+    candidate,
+    follow,
+    most_advanced,
+    not_degraded,
+    one_history,
+    receive_from_new_primary,
+    size,
+    somebody_answers,
+)
+from plainstack.errors import Refused
+
+
+def switchover(now: Topology, target: str = "") -> Plan:
+    """Make a standby the primary while the old one hands over: nothing is lost, nothing has to be rewound."""
+    if target:
+        now.node(target)
+    one_history(now)
+    if now.primaries:
+        old = now.primaries[0]
+        if target in ("", old.name) and (idle := _handed_over(now)):
+            yield from _settle(now, idle, old)
+            return
+        heir = _heir(now, old, target)
+        now = yield (
+            Step(Do.CHECKPOINT, old.name, "write a checkpoint, so that stopping is quick"),
+            *not_degraded(heir),
+        )
+        now = yield (Step(Do.STEP_DOWN, old.name, "stop PostgreSQL; it will come up as a standby"),)
+        old, heir = now.node(old.name), now.node(heir.name)
+    elif len(now.standbys) == len(now.nodes):
+        # Interrupted between the two steps of the hand-over. All answer, so the most advanced has all there is.
+        heir = candidate(now, target)
+        now = yield (Step(Do.PROMOTE, heir.name, "become the primary"),)
+        yield from _settle(now, [node for node in now.standbys if node.name != heir.name], now.node(heir.name))
+        return
+    else:
+        old = _stopped_for_good_reason(now)
+        heir = most_advanced(now, target)
+    now = yield from _hand_over(now, old, heir)
+    yield from _settle(now, [now.node(old.name)], now.node(heir.name))
+
+
+def _handed_over(now: Topology) -> list[Node]:
+    """What an interrupted switchover left: standbys that were stopped in order and not started again."""
+    return [node for node in now.nodes.values() if node.state == "stopped standby" and node.clean]
+
+
+def _heir(now: Topology, old: Node, target: str) -> Node:
+    if target == old.name:
+        raise Refused(f"{target} is the primary already")
+    heir = now.node(target) if target else most_advanced(now, "")
+    if now.shut_out(old.name):
+        raise Refused(f"{old.name} was fenced off by a promotion that did not end; finish it: fab failover promote")
+    if heir.state != "standby":
+        raise Refused(f"{heir.name} is no running standby but {heir.state}; {_help(heir)}")
+    if heir.timeline != old.timeline:
+        raise Refused(
+            f"{heir.name} is on timeline {heir.timeline}, the primary {old.name} on {old.timeline};"
+            f" bring it back first: fab failover rejoin --host={heir.name}"
+        )
+    sender = old.sender(heir.name)
+    if heir.upstream != old.name or sender is None:
+        raise Refused(
+            f"{heir.name} does not stream from {old.name}; bring it back first: fab failover rejoin --host={heir.name}"
+        )
+    if sender.lag_bytes > NEAR:
+        raise Refused(
+            f"{heir.name} is {size(sender.lag_bytes)} behind {old.name}; writes would wait until it has caught up."
+            " Look again in a while: fab failover status"
+        )
+    if now.barman:
+        barman = old.sender(now.barman)
+        if barman is None or barman.lag_bytes > NEAR:
+            state = "does not stream WAL" if barman is None else f"is {size(barman.lag_bytes)} behind"
+            raise Refused(
+                f"Barman {state} from {old.name}: a switchover now would leave a gap in the backups."
+                " See what its receiver says (inv status), or look again in a while: fab failover status"
+            )
+    return heir
+
+
+def _stopped_for_good_reason(now: Topology) -> Node:
+    """The old primary of a switchover that was interrupted, or of one that somebody stopped in order."""
+    stopped = [node for node in now.nodes.values() if node.clean]
+    if not stopped:
+        somebody_answers(now)
+        raise Refused("there is no primary to switch over from; if it is gone: fab failover promote")
+    return newest(stopped)
+
+
+def _hand_over(now: Topology, old: Node, heir: Node) -> Generator[Stage, Topology, Topology]:
+    if not old.clean:
+        raise Refused(
+            f"{old.name} did not stop in order ({old.cluster or old.state}), so it may have writes that {heir.name}"
+            " has not. Start it again, or if it is gone: fab failover promote"
+        )
+    if position(heir.lsn) <= position(old.lsn):
+        now = yield (Step(Do.AWAIT_WAL, heir.name, f"receive the last WAL of {old.name}", (old.lsn,), optional=True),)
+        heir = now.node(heir.name)
+        if position(heir.lsn) <= position(old.lsn):
+            yield (Step(Do.STEP_BACK, old.name, "start again as the primary"),)
+            raise Refused(
+                f"{heir.name} did not receive the last WAL of {old.name}, so {old.name} is the primary again."
+                " Nothing is lost; see why: fab failover status"
+            )
+    # Both at once: with synchronous replication writes wait for the old primary to follow.
+    now = yield (
+        Step(Do.PROMOTE, heir.name, "become the primary"),
+        Step(Do.START, old.name, f"start as a standby of {heir.name}"),
+    )
+    return now
+
+
+def _settle(now: Topology, idle: Sequence[Node], leader: Node) -> Plan:
+    """After a planned hand-over: everybody follows, and nobody keeps WAL for those that left."""
+    starts = tuple(
+        Step(Do.START, node.name, f"start as a standby of {leader.name}")
+        for node in idle
+        if node.state == "stopped standby"
+    )
+    if starts:
+        now = yield starts
+    yield (
+        *follow(now, leader),
+        *(Step(Do.TIDY, node.name, "drop what it kept as the primary") for node in idle),
+        *receive_from_new_primary(now),
+    )
+
+
+def _help(node: Node) -> str:
+    if node.state == "unreachable":
+        return "make it reachable first"
+    return f"bring it back first: fab failover rejoin --host={node.name}"

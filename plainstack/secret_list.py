@@ -1,0 +1,84 @@
+"""What is kept secret: names, ages, and which role needs it where; never a value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeVar
+
+from plainstack import pki, rotation
+from plainstack.roles import Role, of_host
+from plainstack.rotation import Manner
+from plainstack.secrets import Vault
+from plainstack.stack import Stack
+from plainstack.store_format import Store
+
+CERTIFICATE = "certificate/"
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One secret, as a person sees it."""
+
+    name: str
+    made: str
+    age: str
+    state: str
+    uses: Mapping[str, list[str]]
+
+    def told_uses(self) -> str:
+        told = [f"{role} ({' '.join(hosts)})" for role, hosts in self.uses.items()]
+        return "; ".join(told) or ("all hosts" if self.name == CERTIFICATE + pki.AUTHORITY else "nobody now")
+
+
+def rows(
+    store: Store, used: Mapping[str, Mapping[str, list[str]]], manners: Mapping[str, Manner], now: datetime
+) -> Iterator[Row]:
+    """Every secret of the store, by name; never a value."""
+    for name, entry in sorted(store.entries.items()):
+        state = ""
+        if rotation.unfinished(entry, manners.get(name, "at once")):
+            state = f"rotation not ended: inv secrets.rotate {name}"
+        elif entry.previous:
+            state = "the value before is still accepted"
+        made = f"{_ago(now, entry.made)} ago" if entry.made else "unknown"
+        yield Row(name, entry.made, made, state, used.get(name, {}))
+    for name, pair in sorted(store.pki.items()):
+        days = (datetime.fromisoformat(pair["expires"]) - now).days
+        state = f"expires in {days} days"
+        yield Row(CERTIFICATE + name, "", "", state, used.get(CERTIFICATE + name, {}))
+
+
+def _ago(now: datetime, made: str) -> str:
+    seconds = (now - datetime.fromisoformat(made)).total_seconds()
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+class _Seen(dict[str, Value]):
+    """A mapping that remembers what was read from it."""
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        super().__init__(values)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> Value:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+
+def uses(stack: Stack, vault: Vault, roles: Mapping[str, Role]) -> dict[str, dict[str, list[str]]]:
+    """Which role reads which secret for which host; found out by letting every role tell what it wants."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for host in stack.hosts.values():
+        for role in of_host(host, dict(roles)):
+            passwords, certificates = _Seen(vault.passwords), _Seen(vault.certificates)
+            for _ in role.desired(stack, host, replace(vault, passwords=passwords, certificates=certificates)):
+                pass
+            for name in passwords.names | {CERTIFICATE + name for name in certificates.names}:
+                found.setdefault(name, {}).setdefault(role.name, []).append(host.name)
+    return found

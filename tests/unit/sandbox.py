@@ -1,0 +1,273 @@
+"""A host without a machine: a folder as its root, the real /bin/sh and coreutils, and stand-ins for what needs systemd.
+
+The scripts are the engine's own, byte for byte, run with ROOT=<folder>. Stand-ins lie in <folder>/bin: systemctl keeps
+its state in files, notes every call, and a unit "loads" a copy of the files it reads; getent, id and the useradd family
+work on <folder>/etc/passwd; dpkg-query and apt-get on a list of names.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from plainstack import probe, script
+from plainstack.actions import HostPlan, PackageTransaction
+from plainstack.compare import Stamp
+from plainstack.observed import Observed
+from plainstack.plan import plan
+from plainstack.resources import Resource
+from plainstack.script import Answer, Members, Script
+
+STAMP = Stamp("2026-01-01T00:00:00Z", "me@here", "abc")
+
+SYSTEMCTL = r"""#!/bin/sh
+# Which files a unit reads is in reads/UNIT; it does not start while one of them holds the word "broken".
+sys=$ROOT/systemd
+while [ "${1#-}" != "$1" ]; do shift; done
+verb=$1
+shift
+properties=
+while [ "${1#-}" != "$1" ]; do [ "$1" != -p ] || { shift; properties="$properties $1"; }; shift; done
+unit=$1
+case $verb-$1 in
+*-plainstack-guard*) exit ;;
+is-* | show-* | list-units-* | reset-failed-* | status-* | unmask-*) ;;
+*) echo "$verb${1:+ $1}" >>"$sys/log" ;;
+esac
+enabled() {
+    [ ! -e "$sys/masked/$1" ] || { echo masked; return; }
+    [ ! -e "$sys/enabled/$1" ] || { echo enabled; return; }
+    if [ -e "$ROOT/etc/systemd/system/$1" ] || [ -e "$sys/packaged/$1" ]; then echo disabled; else echo "$2"; fi
+}
+active() {
+    for state in active failed; do [ ! -e "$sys/$state/$1" ] || { echo $state; return; }; done
+    echo inactive
+}
+load() {
+    rm -f "$sys/failed/$unit" "$sys/active/$unit"
+    for file in $(cat "$sys/reads/$unit" 2>/dev/null); do
+        [ ! -e "$ROOT$file" ] || cat "$ROOT$file"
+    done >"$sys/loaded/$unit"
+    ! grep -q broken "$sys/loaded/$unit" || { : >"$sys/failed/$unit"; return 1; }
+    : >"$sys/active/$unit"
+}
+case $verb in
+list-units | daemon-reload | status | reset-failed) ;;
+show)
+    [ "$properties" != " NRestarts" ] || { echo 0; exit; }
+    for unit in "$@"; do
+        printf 'ActiveState=%s\nLoadState=loaded\nSubState=x\n' "$(active "$unit")"
+        printf 'UnitFileState=%s\n\n' "$(enabled "$unit")"
+    done ;;
+is-active) active "$unit" ;;
+is-enabled) enabled "$unit" not-found ;;
+enable) [ ! -e "$sys/masked/$unit" ] && : >"$sys/enabled/$unit" ;;
+disable) rm -f "$sys/enabled/$unit" ;;
+mask) : >"$sys/masked/$unit" ;;
+unmask) rm -f "$sys/masked/$unit" ;;
+stop) rm -f "$sys/active/$unit" "$sys/failed/$unit" ;;
+start | restart) load ;;
+reload) [ -e "$sys/active/$unit" ] && load ;;
+*) echo "unknown verb $verb" >&2; exit 64 ;;
+esac
+"""
+ACCOUNTS = """#!/bin/sh
+echo "${0##*/} $*" >>"$ROOT/systemd/log"
+exec "/usr/sbin/${0##*/}" --prefix "$ROOT" "$@" 2>/dev/null
+"""
+STANDINS = {
+    "systemctl": SYSTEMCTL,
+    "journalctl": "#!/bin/sh\necho 'last words of the unit'\n",
+    "sleep": "#!/bin/sh\n",
+    "getent": '#!/bin/sh\nshift\nfor n in "$@"; do grep "^$n:" "$ROOT/etc/passwd"; done\n',
+    "id": r"""#!/bin/sh
+line=$(grep "^$2:" "$ROOT/etc/passwd") || exit 1
+number=$(echo "$line" | cut -d: -f4)
+case $1 in
+-u) echo "$line" | cut -d: -f3 ;;
+-g) echo "$number" ;;
+-gn) grep ":$number:" "$ROOT/etc/group" | cut -d: -f1 ;;
+-nG) echo "$2 $(awk -F: -v u="$2" '$4 ~ "(^|,)" u "(,|$)" { print $1 }' "$ROOT/etc/group")" ;;
+esac
+""",
+    **dict.fromkeys(("useradd", "usermod", "userdel", "groupadd"), ACCOUNTS),
+    "dpkg": "#!/bin/sh\n",
+    "dpkg-query": """#!/bin/sh
+shift 2
+for n in "$@"; do ! grep -qx "$n" "$ROOT/packages" || printf 'package\\t%s\\tinstalled\\t1.0\\n' "$n"; done
+""",
+    "apt-get": """#!/bin/sh
+[ "$2" != --simulate ] || exit 0
+echo "apt-get $1" >>"$ROOT/systemd/log"
+verb=$1
+for n in "$@"; do
+    case $n in
+    -* | install | purge | update | [A-Z]*) continue ;;
+    missing-*) echo "E: Unable to locate package $n"; exit 100 ;;
+    esac
+    sed -i "/^$n$/d" "$ROOT/packages"
+    [ "$verb" = install ] || continue
+    echo "$n" >>"$ROOT/packages"
+    cat "$ROOT/usr/sbin/policy-rc.d" >"$ROOT/systemd/policy"
+done
+""",
+}
+FOLDERS = ("active", "failed", "enabled", "masked", "packaged", "loaded", "reads")
+
+
+@dataclass
+class Done:
+    """How a script ended on a sandbox."""
+
+    answer: Answer
+    code: int
+    text: str
+
+    @property
+    def ok(self) -> bool:
+        return self.answer.done and not self.answer.failed
+
+
+@dataclass
+class Sandbox:
+    """A host's root folder."""
+
+    root: Path
+
+    @classmethod
+    def new(cls, root: Path) -> Sandbox:
+        """An empty host."""
+        for folder in ("bin", "run", "etc", "usr/sbin", "var/lib/apt/lists", *(f"systemd/{name}" for name in FOLDERS)):
+            (root / folder).mkdir(parents=True)
+        for name, text in STANDINS.items():
+            (root / "bin" / name).write_text(text, encoding="utf-8")
+            (root / "bin" / name).chmod(0o755)
+        (root / "packages").touch()
+        (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n", encoding="utf-8")
+        (root / "etc/group").write_text("root:x:0:\nadm:x:4:\n", encoding="utf-8")
+        (root / "etc/login.defs").write_text("USERGROUPS_ENAB yes\n", encoding="utf-8")
+        (root / "etc/shadow").write_text("root:*:1::::::\n", encoding="utf-8")
+        return cls(root)
+
+    def copy(self, root: Path) -> Sandbox:
+        """The same host again."""
+        subprocess.run(["cp", "-a", str(self.root), str(root)], check=True)
+        return Sandbox(root)
+
+    def sh(self, command: str, stdin: bytes = b"", *, hold: bool = False, leave_at: bytes = b"") -> tuple[int, str]:
+        """Run a command as a connection would; with `hold` its input stays open until it ends, or until its output
+        says `leave_at`: then the connection is gone."""
+        with subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={"ROOT": str(self.root), "PATH": os.defpath},
+        ) as running:
+            assert running.stdin
+            assert running.stdout
+            running.stdin.write(stdin)
+            running.stdin.flush()
+            if not hold:
+                running.stdin.close()
+            output = b""
+            while line := running.stdout.readline():
+                output += line
+                if leave_at and leave_at in line:
+                    running.stdin.close()
+                    running.stdout.close()
+                    break
+            code = running.wait()
+        return code, output.decode()
+
+    def observe(self, resources: Sequence[Resource]) -> Observed:
+        """Probe this host for real."""
+        _, text = self.sh(probe.script(resources))
+        return probe.parse(text, str(self.root))
+
+    def plan(self, desired: Mapping[str, Sequence[Resource]]) -> HostPlan:
+        """Probe and plan."""
+        everything = [item for resources in desired.values() for item in resources]
+        return plan("sandbox", desired, self.observe(everything), STAMP)
+
+    def run(self, work: Script, *, hold: bool = True, leave_at: bytes = b"") -> Done:
+        """Send a script to this host, as the engine does."""
+        code, text = self.sh(work.command, work.stream, hold=hold, leave_at=leave_at)
+        answer = Answer()
+        for line in text.splitlines():
+            answer.read(line)
+        return Done(answer, code, text)
+
+    def deploy(self, desired: Mapping[str, Sequence[Resource]], *, stop_after: int | None = None) -> list[Done]:
+        """Plan and apply all stages until one fails; `stop_after` kills the first stage after so many steps."""
+        found = self.plan(desired)
+        ended: list[Done] = []
+        for work in (*filter(None, [found.packages]), *found.transactions):
+            ended.append(self.run(build(work, stop_after=stop_after)))
+            if not ended[-1].ok:
+                break
+        return ended
+
+    def tree(self, *without: str) -> dict[str, tuple[object, ...]]:
+        """Everything there is under the root, but for stand-ins, logs and what is different in every run."""
+        ignored = ("bin", "run", "systemd/log", "var/log", "var/lib/plainstack/generation", "etc/.pwd.lock", *without)
+        seen: dict[str, tuple[object, ...]] = {}
+        for folder, folders, files in os.walk(self.root):
+            for name in [*folders, *files]:
+                path = Path(folder, name)
+                shown = str(path.relative_to(self.root))
+                if any(shown == one or shown.startswith(f"{one}/") for one in ignored) or shown.endswith("-"):
+                    continue
+                info = path.lstat()
+                content: object = None
+                if stat.S_ISLNK(info.st_mode):
+                    content = path.readlink()
+                elif stat.S_ISREG(info.st_mode):
+                    content = path.read_bytes()
+                seen[shown] = (stat.filemode(info.st_mode), info.st_uid, info.st_gid, content)
+        return seen
+
+    def states(self) -> dict[str, bytes]:
+        """Manifests and stamps."""
+        kept = self.root / "var/lib/plainstack"
+        return {str(path): path.read_bytes() for path in (*kept.glob("manifest/*"), *kept.glob("units/*"))}
+
+    def calls(self) -> list[str]:
+        """What systemctl and the others were asked to change, since the last time of asking."""
+        log = self.root / "systemd/log"
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return lines
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """What somebody else puts on the host."""
+        there = self.root / path.lstrip("/")
+        there.parent.mkdir(parents=True, exist_ok=True)
+        there.write_text(text, encoding="utf-8")
+        there.chmod(mode)
+
+    def read(self, path: str) -> str:
+        """The content of a file."""
+        return (self.root / path.lstrip("/")).read_text(encoding="utf-8")
+
+    def reads(self, unit: str, *paths: str) -> None:
+        """Tell the stand-in which files a unit reads."""
+        self.write(f"systemd/reads/{unit}", "\n".join(paths) + "\n")
+
+    def remove(self) -> None:
+        """Remove the host."""
+        shutil.rmtree(self.root)
+
+
+def build(work: object, payloads: Mapping[str, Members] | None = None, stop_after: int | None = None) -> Script:
+    """The script of a stage."""
+    run_id = f"run-{stop_after or 'whole'}"
+    audit = {"who": "me", "commit": "abc", "command": "inv deploy"}
+    if isinstance(work, PackageTransaction):
+        return script.packages(work, run_id, audit, stop_after=stop_after)
+    return script.transaction(work, run_id, audit, payloads or {}, stop_after=stop_after)  # type: ignore[arg-type]

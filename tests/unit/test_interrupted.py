@@ -1,0 +1,77 @@
+"""A transaction that is killed, or whose operator goes, at any moment: the next run ends where a whole one does."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from plainstack.resources import Command, Validation
+from tests.unit.example_role import AFTER, BEFORE, app
+from tests.unit.sandbox import Sandbox, build
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
+
+
+def test_killed_after_any_step_the_next_run_ends_where_a_whole_one_does(deployed: Sandbox, tmp_path: Path) -> None:
+    """The steps are the script's own, so that a new kind of step is killed too."""
+    whole = deployed.copy(tmp_path / "whole")
+    (work,) = whole.plan(AFTER).transactions
+    steps = build(work).steps
+    assert whole.deploy(AFTER)[-1].ok
+    loaded = whole.calls().count("restart app.service")
+    assert loaded == 1
+
+    def kill(number: int) -> tuple[Sandbox, list[str]]:
+        host = deployed.copy(tmp_path / f"killed-{number}")
+        (killed,) = host.deploy(AFTER, stop_after=number)
+        assert killed.code == 137, killed.text
+        assert [line.split("\t")[1] for line in killed.text.splitlines() if line.startswith("@step")] == [
+            *steps[:number]
+        ]
+        again = host.deploy(AFTER)
+        assert all(done.ok for done in again), again[-1].text
+        return host, host.calls()
+
+    with ThreadPoolExecutor(4) as pool:
+        results = dict(zip(steps, pool.map(kill, range(1, len(steps) + 1)), strict=True))
+    for step, (host, calls) in results.items():
+        assert host.tree() == whole.tree(), step
+        assert host.plan(AFTER).empty, step
+        # Once: before the kill or after it, never twice, never not at all.
+        assert calls.count("restart app.service") == loaded, step
+        assert list((host.root / "var/lib/plainstack/runs").iterdir()) == [], step
+
+
+def test_a_reload_that_is_owed_after_a_kill_is_a_reload_and_not_a_restart(deployed: Sandbox) -> None:
+    new = app("port = 2\n", *BEFORE["app"][-2:])
+    written = build(deployed.plan(new).transactions[0]).steps.index("write /etc/app/app.conf") + 1
+    deployed.deploy(new, stop_after=written)
+    assert deployed.calls() == []
+    assert deployed.deploy(new)[-1].ok
+    assert deployed.calls() == ["reload app.service"]
+    assert "port = 2" in deployed.read("systemd/loaded/app.service")
+
+
+def test_an_operator_who_is_gone_before_it_begins_changes_nothing(deployed: Sandbox) -> None:
+    before = deployed.tree()
+    slow = Validation(name="slow", run="until [ -e $RUN/orphaned ]; do :; done", reads=("/",))
+    new = app("port = 2\n", slow)
+    done = deployed.run(build(deployed.plan(new).transactions[0]), hold=False)
+    assert done.answer.outcome == "untouched"
+    assert done.answer.failed == "begin: the operator is gone, nothing was touched"
+    assert deployed.tree() == before
+
+
+def test_what_has_begun_is_done_to_its_end_when_the_operator_goes(deployed: Sandbox) -> None:
+    """Half of it would be worse, and nobody is there to see its output."""
+    waits = Command(
+        name="go", why="w", run="until [ -e $RUN/orphaned ]; do :; done; touch $ROOT/went", unless="[ -e $ROOT/went ]"
+    )
+    new = app("port = 2\n", waits)
+    done = deployed.run(build(deployed.plan(new).transactions[0]), leave_at=b"@step\trun go")
+    assert done.code == 0
+    assert deployed.plan(new).empty
+    assert list((deployed.root / "var/lib/plainstack/runs").iterdir()) == []

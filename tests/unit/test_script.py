@@ -1,0 +1,138 @@
+"""Transactions, executed by the real shell on a sandbox: all of one is done, or nothing of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from plainstack.resources import Command, File, Validation
+from tests.unit.example_role import AFTER, BEFORE, UNIT_FILE, app
+from tests.unit.sandbox import Sandbox
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
+
+
+def test_a_bare_host_becomes_what_is_wanted_and_stays_so(bare: Sandbox) -> None:
+    (done,) = bare.deploy(AFTER)
+    assert done.ok, done.text
+    assert bare.plan(AFTER).empty
+    assert bare.read("/etc/app/app.conf") == "port = 2\n"
+    assert (bare.root / "etc/app/key").stat().st_mode & 0o7777 == 0o600
+    assert (bare.root / "etc/app/key").owner() == "daemon"
+    assert (bare.root / "srv/app/current").readlink() == Path("/srv/app/releases/1")
+    assert not (bare.root / "etc/default-site").exists()
+    assert bare.calls() == [
+        "useradd --system --user-group --home-dir /srv/app --no-create-home --shell /usr/sbin/nologin --groups adm app",
+        "daemon-reload",
+        "enable app.service",
+        "start app.service",
+    ]
+    assert list((bare.root / "var/lib/plainstack/runs").iterdir()) == []
+
+
+def test_a_change_reloads_or_restarts_and_removes_what_is_no_longer_wanted(deployed: Sandbox) -> None:
+    only_conf = app("port = 2\n", *BEFORE["app"][-2:])
+    (done,) = deployed.deploy(only_conf)
+    assert done.ok, done.text
+    assert deployed.calls() == ["reload app.service"]
+    (done,) = deployed.deploy(AFTER)
+    assert done.ok, done.text
+    assert deployed.calls()[1:] == ["daemon-reload", "restart app.service"]
+    assert not (deployed.root / "etc/app/old.conf").exists()
+    assert not (deployed.root / "srv/old").exists()
+    assert deployed.plan(AFTER).empty
+
+
+def test_what_was_changed_by_hand_is_put_right(deployed: Sandbox) -> None:
+    whole = deployed.tree()
+    deployed.write("/etc/app/app.conf", "by hand\n")
+    (deployed.root / "etc/app/key").chmod(0o644)
+    (deployed.root / "etc/app").chmod(0o777)
+    (deployed.root / "srv/app/current").unlink()
+    (deployed.root / "srv/app/current").symlink_to("/elsewhere")
+    (deployed.root / "systemd/active/app.service").unlink()
+    (deployed.root / "systemd/enabled/app.service").unlink()
+    (deployed.root / "systemd/masked/app.service").touch()
+    (done,) = deployed.deploy(BEFORE)
+    assert done.ok, done.text
+    assert deployed.tree() == whole
+    assert deployed.calls() == ["enable app.service", "start app.service"]
+
+
+def test_a_failing_validation_touches_nothing_and_says_what_the_tool_said(deployed: Sandbox) -> None:
+    before = deployed.tree()
+    generation = deployed.read("/var/lib/plainstack/generation")
+    (done,) = deployed.deploy(
+        app("port = x\n", Validation(name="loud", run="echo no such port >&2; false", reads=("/",)))
+    )
+    assert (done.answer.outcome, done.answer.failed) == ("untouched", "validate app -t")
+    assert deployed.tree() == before
+    assert deployed.read("/var/lib/plainstack/generation") == generation
+    assert deployed.calls() == []
+    (done,) = deployed.deploy(app("port = 3\n", Validation(name="loud", run="echo no port; false", reads=("/etc/",))))
+    assert (done.answer.failed, done.answer.tail) == ("validate loud", ["no port"])
+    assert deployed.tree() == before
+
+
+def test_a_validation_sees_the_new_files_at_their_real_paths_with_their_rights(deployed: Sandbox) -> None:
+    look = "test ! -e /etc/app/old.conf && test ! -e /etc/default-site && test -f /etc/app/deep/er/new.conf\n"
+    # By number: a validation sees the sandbox's own passwd, too.
+    look += "test \"$(stat -c '%a %u' /etc/app/key)\" = '600 1'\n"
+    (done,) = deployed.deploy({"app": (*AFTER["app"], Validation(name="look", run=look, reads=("/etc/app/",)))})
+    assert done.ok, done.text
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first deploy", "later deploy"])
+def test_a_unit_that_does_not_come_up_brings_everything_back(bare: Sandbox, first: bool) -> None:
+    if not first:
+        assert bare.deploy(BEFORE)[-1].ok
+    before = bare.tree("var/lib/plainstack")
+    states = bare.states()
+    (done,) = bare.deploy({"app": (*AFTER["app"][:3], File(path=UNIT_FILE, content=b"broken\n"), *AFTER["app"][4:])})
+    assert done.answer.outcome == "rolled-back"
+    assert done.answer.failed == ("start app.service" if first else "restart app.service")
+    assert "last words of the unit" in done.answer.tail
+    assert bare.tree("var/lib/plainstack") == before
+    assert bare.states() == states
+    assert ("restart app.service" in bare.calls()[-3:]) is not first
+
+
+def test_a_unit_that_is_up_and_not_healthy_brings_everything_back(deployed: Sandbox) -> None:
+    before = deployed.tree()
+    (done,) = deployed.deploy(app("port = 2\n", health="echo 503; false"))
+    assert (done.answer.outcome, done.answer.failed) == ("rolled-back", "reload app.service")
+    assert done.answer.tail[:2] == ["503", "not healthy within 1 s (state: active)"]
+    assert deployed.tree() == before
+    assert deployed.calls() == ["reload app.service", "reload app.service", "enable app.service"]
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (Command(name="m", why="w", run="touch $ROOT/m; echo oops; exit 3", unless="false", undo="rm $ROOT/m"), "oops"),
+        (Command(name="m", why="w", run="touch $ROOT/m", unless="false", undo="rm $ROOT/m"), "its guard still says"),
+        (
+            Command(
+                name="m",
+                why="w",
+                run="touch $ROOT/m; exec tail -f /dev/null",
+                unless="false",
+                undo="rm $ROOT/m",
+                timeout=1,
+            ),
+            "did not end within 1 s",
+        ),
+    ],
+    ids=["fails", "has no effect", "hangs"],
+)
+def test_a_command_that_fails_is_undone_with_everything_before_it(
+    deployed: Sandbox, command: Command, told: str
+) -> None:
+    before = deployed.tree()
+    (done,) = deployed.deploy(app("port = 2\n", command))
+    assert (done.answer.outcome, done.answer.failed) == ("rolled-back", "run m: w")
+    assert told in "\n".join(done.answer.tail)
+    assert deployed.tree() == before
+    assert deployed.plan(BEFORE).empty
