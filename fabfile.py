@@ -19,7 +19,7 @@ from invoke.tasks import task
         "yes": "do not ask (for scripts)",
         "json": "print one JSON document on stdout instead of text",
         "target": "drill: what to break: db, app, balancer or all",
-        "fault": "drill: how: kill, stop, cut or all; also switchover (db) and kill-keepalived (balancer)",
+        "fault": "drill: how: kill, stop, cut or all; also switchover, kill-behind (db), kill-keepalived (balancer)",
         "rate": "drill: requests a second in all, never more (default: 40)",
         "seconds": "drill: how long the load lasts, never longer (default: 30)",
         "max-lost": "drill: how many acknowledged writes may be lost (default: 0; any, if replication is asynchronous)",

@@ -25,8 +25,15 @@ def plan(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str =
     commands.plan(inventory, role, host, json=json)
 
 
-@task(help={**SELECT, **JSON})
-def deploy(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str = "", json: bool = False) -> None:
+@task(help={**SELECT, **JSON, "new-secrets": "replace the secrets of hosts that were deployed with another store"})
+def deploy(
+    _c: Context,
+    inventory: str = "hosts.yaml",
+    role: str = "",
+    host: str = "",
+    json: bool = False,
+    new_secrets: bool = False,
+) -> None:
     """Make the hosts what the inventory says.
 
     Shows the plan, then applies it: packages, then role by role in dependency order, each role's files as one
@@ -36,7 +43,7 @@ def deploy(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str
     """
     from plainstack import commands
 
-    commands.deploy(inventory, role, host, json=json)
+    commands.deploy(inventory, role, host, json=json, new_secrets=new_secrets)
 
 
 @task(help={**SELECT, **JSON})

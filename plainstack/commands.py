@@ -20,7 +20,7 @@ from invoke.exceptions import Exit
 
 from plainstack import inventory as inventories
 from plainstack.actions import HostPlan
-from plainstack.errors import HostFailed, PlainstackError
+from plainstack.errors import HostFailed, PlainstackError, Refused
 from plainstack.report import Console
 from plainstack.stack import Stack
 
@@ -109,7 +109,7 @@ def _show_plan(runner: Any, pending: Mapping[str, HostPlan], console: Console) -
         console.line()
 
 
-def deploy(inventory: str, role: str, host: str, *, json: bool) -> None:
+def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: bool = False) -> None:
     """inv deploy"""
     began = time.monotonic()
     console = Console(json=json)
@@ -118,8 +118,12 @@ def deploy(inventory: str, role: str, host: str, *, json: bool) -> None:
 
         stack = load(inventory)
         with Runner(stack, *inventories.select(stack, role, host)) as runner:
+            runner.new_secrets = new_secrets
             view = runner.observe(console.progress())
             if not view.pending:
+                refused = runner.refusals(view)
+                if refused:
+                    raise Refused("\n".join(refused))
                 seconds = time.monotonic() - began
                 if json:
                     document({"changed": {}, "failed": _failed(view.failed), "seconds": round(seconds, 2)})

@@ -32,8 +32,7 @@ from plainstack.resources import (
     User,
     Validation,
 )
-from plainstack.stamps import DAEMON_RELOAD, inputs, is_unit_file, reloads, stamp_without
-from plainstack.unit_plan import daemon_reload, unit_actions
+from plainstack.unit_plan import daemon_reload, stale_stamps, unit_actions
 
 __all__ = ["Desired", "Stamp", "plan", "state_of"]
 
@@ -145,14 +144,6 @@ def _transaction(
     if not actions and {(e.key, e.state) for e in entries} != {(e.key, e.state) for es in ours.values() for e in es}:
         actions.append(Record())
     between = entries_between(entries, ours, observed)
-    stale = {
-        unit.name: stamp_without(unit, everything, touched, observed.stamps[unit.name])
-        for unit in everything
-        if isinstance(unit, Unit) and unit.name in observed.stamps and inputs(unit, everything) & touched
-    }
-    reread = f"{DAEMON_RELOAD}.{role}"
-    if any(is_unit_file(path) for path in touched) and (reread in observed.stamps or not reloads(wanted)):
-        stale[reread] = "?"
     return Transaction(
         role=role,
         actions=tuple(actions),
@@ -163,7 +154,7 @@ def _transaction(
         ),
         manifest=entries,
         transition=tuple(dict.fromkeys([*between, *(entry for same in ours.values() for entry in same), *entries])),
-        stale=tuple(sorted(stale.items())),
+        stale=tuple(sorted(stale_stamps(role, wanted, ours, everything, observed, touched).items())),
         guarded=any(
             isinstance(action, UnitAction) and action.unit.guarded and action.verb in ("start", "restart", "reload")
             for action in actions

@@ -43,7 +43,7 @@ paths=$(
 PATHS
 known '\\(file\\|directory\\|link\\)'
 } | sort -u)
-stats=$(printf '%%s\\n' "$paths" | sed "s|^|${ROOT:-}|" | \\
+stats=$(printf '%%s\\n' "$paths" | sed "/./!d; s|^|${ROOT:-}|" | \\
     xargs -r -d '\\n' stat -c 'path	%%n	%%F	%%a	%%U	%%G	%%N' 2>/dev/null)
 printf '%%s\\n' "$stats"
 printf '%%s\\n' "$stats" | grep -E '	regular( empty)? file	' | cut -f2 | \\
@@ -212,4 +212,4 @@ def parse(text: str, root: str = "") -> Observed:
 def _kind(described: str) -> str:
     if described.startswith("regular"):
         return "file"
-    return {"directory": "directory", "symbolic link": "link"}.get(described, "other")
+    return {"directory": "directory", "symbolic link": "link"}.get(described, "special file")

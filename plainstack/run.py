@@ -59,6 +59,7 @@ class Runner:
         self.stack = stack
         self.hosts = hosts
         self.chosen = roles
+        self.new_secrets = False
         self.sessions = Sessions(stack)
         self._pool = ThreadPoolExecutor(max_workers=max(8, len(hosts)))
         # Connecting takes most of the time of a run that changes nothing; it goes on while we render.
@@ -125,6 +126,12 @@ class Runner:
 
     def refusals(self, view: View) -> list[str]:
         """What must not be deployed because of what several hosts together look like."""
+        from plainstack import foreign
+
+        others = [] if self.new_secrets else foreign.refusals(self.desired, view.observed)
+        return [*others, *self._database_refusals(view)]
+
+    def _database_refusals(self, view: View) -> list[str]:
         from plainstack.database.preflight import refusals
 
         if self.scope is not None and "db" not in self.scope and not {"backup", "app"} & set(self.scope):

@@ -8,7 +8,7 @@ from plainstack.actions import Action, DaemonReload, UnitAction
 from plainstack.compare import outside_cause, unit_state
 from plainstack.observed import Entry, Observed, UnitState
 from plainstack.resources import Resource, Unit
-from plainstack.stamps import DAEMON_RELOAD, inputs, is_unit_file, reloads, unit_stamp
+from plainstack.stamps import DAEMON_RELOAD, inputs, is_unit_file, reloads, stamp_without, unit_stamp
 
 
 def daemon_reload(role: str, wanted: Sequence[Resource], observed: Observed, touched: set[str]) -> list[Action]:
@@ -67,3 +67,24 @@ def _first(paths: frozenset[str], otherwise: str) -> str:
     if not ordered:
         return otherwise
     return f"{ordered[0]} changes" + (f" (and {len(ordered) - 1} more)" if len(ordered) > 1 else "")
+
+
+def stale_stamps(
+    role: str,
+    wanted: Sequence[Resource],
+    ours: Mapping[str, Sequence[Entry]],
+    everything: Sequence[Resource],
+    observed: Observed,
+    touched: set[str],
+) -> dict[str, str]:
+    """The kept stamps that are not true any more once a transaction has begun, with what is true until its end."""
+    units = {item.name: item for item in everything if isinstance(item, Unit)}
+    gone = {entry.name for same in ours.values() for entry in same if entry.kind == "unit"} - units.keys()
+    stale = {name: "" for name in gone if name in observed.stamps}
+    for name, unit in units.items():
+        if name in observed.stamps and inputs(unit, everything) & touched:
+            stale[name] = stamp_without(unit, everything, touched, observed.stamps[name])
+    reread = f"{DAEMON_RELOAD}.{role}"
+    if any(is_unit_file(path) for path in touched) and (reread in observed.stamps or not reloads(wanted)):
+        stale[reread] = "?"
+    return stale

@@ -13,7 +13,7 @@ from plainstack.database.failover import Do
 from plainstack.database.operations import Event as Heard
 from plainstack.drill import database, detection, preflight
 from plainstack.drill.clients import Clients
-from plainstack.drill.faults import Fault
+from plainstack.drill.faults import BEHIND, Fault
 from plainstack.drill.history import Attempt, Kind
 from plainstack.drill.reaction import Reaction
 from plainstack.drill.result import Event, Result, Settings
@@ -117,9 +117,26 @@ class Course:
         if self.fault.cut:
             self.reaction.cut(victim)
             return
+        if self.fault.behind:
+            self._cut_standbys()
         output = self.runner.sessions.to(victim).script(self.fault.script(), timeout=60, step="fault")
+        self._mend_standbys()
         if output.code != 0:
             raise HostFailed(victim, "fault", "could not be made", output.err.splitlines()[-3:], output.code)
+
+    def _standbys(self) -> list[str]:
+        others = self.stack.with_role("db") if self.fault.behind else []
+        return [host.name for host in others if host.name != self.settings.victim]
+
+    def _cut_standbys(self) -> None:
+        for name in self._standbys():
+            self.reaction.cut(name)
+        self.clients.pass_until(self.now() + BEHIND)
+
+    def _mend_standbys(self) -> None:
+        for name in self._standbys():
+            self.reaction.mend(name)
+            self.runner.sessions.forget(name)
 
     def _react(self) -> None:
         assert self._fault_at is not None
@@ -139,6 +156,7 @@ class Course:
             return
         victim = self.settings.victim
         try:
+            self._mend_standbys()
             if self.fault.cut:
                 self.reaction.mend(victim)
                 self.note(f"the cables of {victim} are plugged in again", f"{victim} is back")

@@ -14,6 +14,7 @@ TARGETS = ("db", "app", "balancer")
 FAULTS = ("kill", "stop", "cut")
 POSTGRESQL = "postgresql@17-main.service"
 KEEPALIVED = "keepalived.service"
+BEHIND = 2.0
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Fault:
         return self.name == "cut"
 
     @property
+    def behind(self) -> bool:
+        """Whether the standbys lose their network first, so that the primary dies with writes that only it has."""
+        return self.name == "kill-behind"
+
+    @property
     def planned(self) -> bool:
         """Whether nothing breaks: the primary hands over in order."""
         return self.name == "switchover"
@@ -41,6 +47,8 @@ class Fault:
             return f"switch over from {victim}"
         if self.cut:
             return f"pull the network cables of {victim}"
+        if self.behind:
+            return f"cut the standbys off for {BEHIND:g} s, then kill -9 all of {what} on {victim}"
         return f"kill -9 all of {what} on {victim}" if self.name.startswith("kill") else f"stop {what} on {victim}"
 
     def script(self) -> str:
@@ -67,7 +75,7 @@ class Fault:
 
 def find(stack: Stack, target: str, name: str) -> Fault:
     """A fault by its name; raises Refused for what this stack or this inventory does not allow."""
-    known = {"db": (*FAULTS, "switchover"), "app": FAULTS, "balancer": (*FAULTS, "kill-keepalived")}
+    known = {"db": (*FAULTS, "switchover", "kill-behind"), "app": FAULTS, "balancer": (*FAULTS, "kill-keepalived")}
     if target not in known:
         raise Refused(f"unknown target {target!r}; known: {', '.join(TARGETS)}, all")
     if name not in known[target]:
@@ -76,7 +84,7 @@ def find(stack: Stack, target: str, name: str) -> Fault:
     if len(hosts) < 2:
         count = f"only {hosts[0].name}" if hosts else "no host"
         raise Refused(f"{count} has the role {target}, so nobody could take over: there is nothing to drill")
-    if name == "cut" and not stack.in_lab:
+    if name in ("cut", "kill-behind") and not stack.in_lab:
         raise Refused("cutting a host's network is for the lab: nobody could plug a real host in again from here")
     if target == "balancer" and stack.balancer.virtual_address is None:
         raise Refused("the stack has no balancer.virtual_address that could move; give it one first")

@@ -74,7 +74,10 @@ def cards(verdict: Verdict) -> list[Card]:
             "acknowledged writes lost",
             "?" if unread else str(lost),
             f"of {acknowledged}",
-            "unknown" if unread else tone(held.get("acknowledged writes lost")),
+            # Allowed or not, a lost write is nothing to be painted green.
+            "unknown"
+            if unread or (lost and held["acknowledged writes lost"])
+            else tone(held["acknowledged writes lost"]),
         )
     ]
     groups: tuple[tuple[str, tuple[Kind, ...]], ...] = (("writes", WRITES), ("reads", ("get",)))

@@ -19,8 +19,8 @@ from tests.unit.example_role import BEFORE, SECRET, UNIT_FILE
 from tests.unit.sandbox import Sandbox
 
 # The same cases on every run; HYPOTHESIS_PROFILE=search looks for new ones.
-settings.register_profile("default", deadline=None, derandomize=True, database=None, max_examples=40)
-settings.register_profile("search", deadline=None, database=None, max_examples=1000, phases=[Phase.generate])
+settings.register_profile("default", deadline=None, derandomize=True, database=None, max_examples=150)
+settings.register_profile("search", deadline=None, database=None, max_examples=5000, phases=[Phase.generate])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -36,7 +36,7 @@ _CONTENTS = (b"", b"one\n", b"two\n")
 def _files(path: str) -> list[Resource]:
     rights = [("root", 0o644), ("root", 0o600), ("app", 0o600)]
     usual = [File(path=path, content=text, mode=mode, owner=owner) for text in _CONTENTS for owner, mode in rights]
-    return [*usual, *(File(path=path, content=text, early=path != TURNS) for text in _CONTENTS)]
+    return [*usual, *(File(path=path, content=text, early=path not in (TURNS, *UNIT_FILES)) for text in _CONTENTS)]
 
 
 def _folders(path: str) -> list[Resource]:
@@ -102,9 +102,16 @@ def _desired(raw: Mapping[str, Any]) -> Desired:
         role = "app" if unit["app"] or any(name in path for path in _paths(roles["app"])) else "base"
         # A unit reads what its own role writes, or one before it.
         near = {"token", *_paths(roles["base"]), *_paths(roles[role])}
-        named = {key: tuple(sorted(unit[key] & near)) for key in ("reload_on", "restart_on")}
-        chosen = {key: unit[key] for key in ("enabled", "running", "intact")}
-        roles[role].append(Unit(name=name, **named, **chosen))
+        roles[role].append(
+            Unit(
+                name=name,
+                enabled=unit["enabled"],
+                running=unit["running"],
+                intact=unit["intact"],
+                reload_on=tuple(sorted(unit["reload_on"] & near)),
+                restart_on=tuple(sorted(unit["restart_on"] & near)),
+            )
+        )
     for item, role in zip(EXTRAS, raw["extras"], strict=True):
         if role:
             roles[role].append(item)
@@ -114,7 +121,9 @@ def _desired(raw: Mapping[str, Any]) -> Desired:
 
 
 def _paths(resources: Sequence[Resource]) -> list[str]:
-    return [item.path for item in resources if isinstance(item, File | Link | Absent)]
+    """What a unit may name; not what goes before the packages and so before any unit."""
+    known = [item for item in resources if isinstance(item, File | Link | Absent)]
+    return [item.path for item in known if not (isinstance(item, File) and item.early)]
 
 
 desired_states = _RAW.map(_desired)

@@ -47,7 +47,7 @@ def test_a_fault_touches_the_units_of_its_service_only(
     ("target", "fault", "why"),
     [
         ("dbs", "kill", "known: db, app, balancer, all"),
-        ("db", "burn", "known: kill, stop, cut, switchover, all"),
+        ("db", "burn", "known: kill, stop, cut, switchover, kill-behind, all"),
         ("app", "switchover", "known: kill, stop, cut, all"),
     ],
 )

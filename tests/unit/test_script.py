@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from plainstack.resources import Command, File, Validation
+from plainstack import probe
+from plainstack.resources import Command, File, User, Validation
+from plainstack.script import transaction
 from tests.unit.example_role import AFTER, BEFORE, UNIT_FILE, app
-from tests.unit.sandbox import Sandbox
+from tests.unit.sandbox import Sandbox, build
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
 
@@ -88,13 +91,13 @@ def test_a_validation_sees_the_new_files_at_their_real_paths_with_their_rights(d
 def test_a_unit_that_does_not_come_up_brings_everything_back(bare: Sandbox, first: bool) -> None:
     if not first:
         assert bare.deploy(BEFORE)[-1].ok
-    before = bare.tree("var/lib/plainstack")
+    before = bare.tree("var/lib/plainstack", "systemd")
     states = bare.states()
     (done,) = bare.deploy({"app": (*AFTER["app"][:3], File(path=UNIT_FILE, content=b"broken\n"), *AFTER["app"][4:])})
     assert done.answer.outcome == "rolled-back"
     assert done.answer.failed == ("start app.service" if first else "restart app.service")
     assert "last words of the unit" in done.answer.tail
-    assert bare.tree("var/lib/plainstack") == before
+    assert bare.tree("var/lib/plainstack", "systemd") == before
     assert bare.states() == states
     assert ("restart app.service" in bare.calls()[-3:]) is not first
 
@@ -136,3 +139,98 @@ def test_a_command_that_fails_is_undone_with_everything_before_it(
     assert told in "\n".join(done.answer.tail)
     assert deployed.tree() == before
     assert deployed.plan(BEFORE).empty
+
+
+def test_a_new_unit_that_does_not_come_up_is_left_absent(bare: Sandbox) -> None:
+    bare.deploy({"app": [item for item in app("broken\n")["app"] if not isinstance(item, Validation)]})
+    state = {name: list((bare.root / "systemd" / name).iterdir()) for name in ("active", "enabled", "failed")}
+    assert state == {"active": [], "enabled": [], "failed": []}
+    assert not (bare.root / UNIT_FILE.lstrip("/")).exists()
+
+
+def test_a_role_that_a_host_has_no_more_goes_with_its_units_files_and_accounts(deployed: Sandbox) -> None:
+    assert deployed.deploy(AFTER)[-1].ok
+    deployed.write("/etc/app/by-hand.conf", "somebody else's\n")
+    deployed.calls()
+    assert deployed.deploy({"base": ()})[-1].ok
+    assert deployed.calls() == ["stop app.service", "disable app.service", "userdel app", "daemon-reload"]
+    assert deployed.states() == {}
+    assert "app:" not in deployed.read("/etc/passwd")
+    # Folders that nobody declared, as those on the way to a file, stay as any that are not empty do.
+    left = [path for path in deployed.tree("systemd") if path.startswith(("etc/app", "srv"))]
+    assert sorted(left) == ["etc/app", "etc/app/by-hand.conf", "etc/app/deep", "etc/app/deep/er", "srv", "srv/app"]
+    assert deployed.plan({"base": ()}).empty
+
+
+def test_an_account_that_was_changed_or_removed_comes_back_as_it_was(deployed: Sandbox) -> None:
+    """With its number, because the files that it owns stay."""
+    assert deployed.deploy(AFTER)[-1].ok
+    fails = Command(name="fails", why="w", run="exit 1", unless="false")
+    user = User(name="app", home="/elsewhere", shell="/bin/sh")
+    others = [item for item in AFTER["app"] if not isinstance(item, User)]
+    for wanted in ([*others, user, fails], [*others, fails]):
+        before, groups = deployed.tree("etc/shadow", "etc/group"), deployed.read("/etc/group")
+        (done,) = deployed.deploy({"app": wanted})
+        assert done.answer.outcome == "rolled-back"
+        assert deployed.tree("etc/shadow", "etc/group") == before
+        # Both mean that the group has no password.
+        assert deployed.read("/etc/group").replace(":x:", ":!:") == groups.replace(":x:", ":!:")
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        ("rm app.conf; mkdir app.conf", "write /etc/app/app.conf: a directory is in the way"),
+        ("rm ../../srv/app/current; mkdir ../../srv/app/current", "write /srv/app/current: a directory is in the way"),
+        ("mv ../app ../moved; ln -s moved ../app", "write /etc/app: a symbolic link is in the way"),
+    ],
+)
+def test_what_is_in_the_way_is_told_and_left(deployed: Sandbox, harm: str, told: str) -> None:
+    deployed.sh(f"cd $ROOT/etc/app; {harm}")
+    before = deployed.tree()
+    (done,) = deployed.deploy(app("port = 2\n"))
+    assert (done.answer.outcome, done.answer.failed) == ("rolled-back", told)
+    assert deployed.tree() == before
+
+
+def test_a_link_planted_where_a_file_is_staged_is_not_followed(deployed: Sandbox) -> None:
+    deployed.write("/etc/precious", "untouched\n")
+    (deployed.root / "etc/app/app.conf.plainstack-new").symlink_to(deployed.root / "etc/precious")
+    assert deployed.deploy(app("port = 2\n"))[-1].ok
+    assert deployed.read("/etc/precious") == "untouched\n"
+    assert not (deployed.root / "etc/app/app.conf").is_symlink()
+
+
+def test_a_command_finds_its_payload_and_leaves_none_of_it(deployed: Sandbox) -> None:
+    run = "cp $PAYLOAD/wheels/a.whl $ROOT/got && [ ! -r /dev/fd/8 ]"
+    command = Command(name="install", why="w", run=run, unless="[ -e $ROOT/got ]")
+    (work,) = deployed.plan(app("port = 1\n", command)).transactions
+    done = deployed.run(build(work, {"install": [("wheels/a.whl", b"\x00wheel")]}))
+    assert done.ok, done.text
+    assert (deployed.root / "got").read_bytes() == b"\x00wheel"
+
+
+def test_the_answer_ends_with_what_the_host_is_now(deployed: Sandbox) -> None:
+    new = app("port = 2\n")
+    (work,) = deployed.plan(new).transactions
+    done = deployed.run(transaction(work, "run-1", {}, {}, probe.script(new["app"])))
+    seen = probe.parse("\n".join(done.answer.probe), str(deployed.root))
+    assert seen.paths == deployed.observe(new["app"]).paths
+    assert seen.leftovers == ()
+
+
+def test_every_transaction_is_in_the_audit_log_done_or_not(deployed: Sandbox) -> None:
+    deployed.deploy(app("port = 2\n"))
+    deployed.deploy(app("port = x\n"))
+    deployed.deploy(app("port = 3\n", Command(name="fails", why="w", run="false", unless="false")))
+    lines = [json.loads(line) for line in deployed.read("/var/log/plainstack/audit.jsonl").splitlines()]
+    assert [line["result"] for line in lines] == ["done", "done", "rolled-back"]
+    assert all(line["who"] == "me" and line["at"].endswith("Z") for line in lines)
+
+
+def test_a_stream_that_does_not_fit_on_the_disk_leaves_nothing(deployed: Sandbox) -> None:
+    before = deployed.tree()
+    work = build(deployed.plan(app("port = 2\n")).transactions[0])
+    code, said = deployed.sh(f"ulimit -f 20; {work.command}", work.stream)
+    assert (code, "@" in said) == (74, False), said
+    assert deployed.tree() == before

@@ -136,7 +136,7 @@ def test_an_edit_that_is_killed_leaves_no_file(small: Stack, number: signal.Sign
     process = start(small, "secrets.edit", "exec sleep 60")
     _await_file(process.pid)
     process.send_signal(number)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert process.returncode != 0
     assert not left_behind(process.pid)
 
@@ -145,7 +145,7 @@ def test_what_a_sigkill_left_is_removed_by_the_next_edit(small: Stack) -> None:
     process = start(small, "secrets.edit", "exec sleep 3")
     _await_file(process.pid)
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert left_behind(process.pid)
     edit(small, "exit 0")
     assert not left_behind(process.pid)

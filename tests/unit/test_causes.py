@@ -1,0 +1,252 @@
+"""Why a plan does what it does: new, changed by us, changed by others, owed, no longer declared, interrupted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import pytest
+
+from plainstack.actions import Forget, HostPlan, Purge, Put, Remove, UnitAction
+from plainstack.observed import PathState, UnitState, UserState
+from plainstack.plan import plan
+from plainstack.resources import Absent, Directory, File, Link, Package, Resource, Sysctl, Unit, User, Validation
+from tests.unit.hosts import NOW, sha
+from tests.unit.simulate import Machine
+
+CONF = File(path="/etc/app.conf", content=b"port = 1\n")
+NEW = dataclasses.replace(CONF, content=b"port = 2\n")
+KEY = File(path="/etc/app.key", content=b"key\n", mode=0o600)
+UNIT = Unit(name="app.service", reload_on=(CONF.path,), restart_on=(KEY.path,))
+Wanted = Sequence[Resource]
+
+
+def deployed(*wanted: Resource) -> Machine:
+    machine = Machine(sysctls={"net.x": "0"})
+    machine.apply(look(machine, wanted), wanted)
+    return machine
+
+
+def look(machine: Machine, wanted: Wanted, role: str = "app") -> HostPlan:
+    return plan("db1", {role: wanted}, machine.observed(wanted), NOW)
+
+
+def told(machine: Machine, *wanted: Resource) -> list[tuple[str, str]]:
+    """What is to be done and why."""
+    return [(action.subject(), getattr(action, "cause", "new")) for _, action in look(machine, wanted).actions()]
+
+
+def test_what_was_never_there_is_new_and_what_is_there_without_us_is_changed() -> None:
+    assert told(Machine(), CONF) == [("write /etc/app.conf", "new")]
+    there = Machine(paths={CONF.path: PathState("file", 0o644, "root", "root", sha(b"theirs"))})
+    assert told(there, CONF) == [("write /etc/app.conf", "changed")]
+
+
+def test_a_changed_template_is_pending_and_a_changed_file_is_drift() -> None:
+    assert told(deployed(CONF), NEW) == [("write /etc/app.conf", "changed")]
+    edited = deployed(CONF)
+    edited.paths[CONF.path] = PathState("file", 0o644, "root", "root", sha(b"by hand"))
+    assert told(edited, CONF) == [("write /etc/app.conf", "drift")]
+    assert told(edited, NEW) == [("write /etc/app.conf", "drift")]
+    # Somebody did by hand what is wanted now: there is nothing to write, and nobody to accuse.
+    edited.paths[CONF.path] = PathState("file", 0o644, "root", "root", NEW.sha256)
+    assert told(edited, NEW) == [("record the state", "interrupted")]
+
+
+@pytest.mark.parametrize(
+    ("seen", "subject", "detail"),
+    [
+        (None, "write /etc/app.conf", "missing"),
+        (
+            PathState("file", 0o666, "nobody", "adm", CONF.sha256),
+            "set mode and owner of /etc/app.conf",
+            "0666 nobody:adm -> 0644 root:root",
+        ),
+        (PathState("file", 0o644, "root", "root", "0"), "write /etc/app.conf", "content differs"),
+        (PathState("link", 0o777, "root", "root", target="/x"), "write /etc/app.conf", "is a link"),
+        (PathState("directory", 0o755, "root", "root"), "write /etc/app.conf", "is a directory"),
+        (PathState("special file", 0o644, "root", "root"), "write /etc/app.conf", "is a special file"),
+    ],
+)
+def test_drift_of_a_file_says_what_is_different(seen: PathState | None, subject: str, detail: str) -> None:
+    machine = deployed(CONF)
+    machine.paths = {CONF.path: seen} if seen else {}
+    ((_, action),) = look(machine, [CONF]).actions()
+    assert isinstance(action, Put)
+    assert (action.subject(), action.cause, action.detail) == (subject, "drift", detail)
+
+
+def test_a_unit_that_somebody_stopped_is_drift_and_one_that_we_declare_otherwise_is_not() -> None:
+    machine = deployed(UNIT)
+    machine.units["app.service"] = UnitState("loaded", "failed", "", "masked")
+    assert told(machine, UNIT) == [("enable app.service", "drift"), ("start app.service", "drift")]
+    machine = deployed(UNIT)
+    off = dataclasses.replace(UNIT, enabled=False, running=False)
+    assert told(machine, off) == [("disable app.service", "changed"), ("stop app.service", "changed")]
+
+
+def test_accounts_packages_and_kernel_parameters_are_told_apart_as_well() -> None:
+    user, package, knob = User(name="app"), Package(name="nginx"), Sysctl(name="net.x", value="1")
+    machine = deployed(user, package, knob)
+    shell = dataclasses.replace(user, shell="/bin/sh")
+    assert told(machine, shell, package, Sysctl(name="net.x", value="2")) == [
+        ("change user app", "changed"),
+        ("set net.x = 2", "changed"),
+    ]
+    machine.users["app"] = UserState("/", "/bin/bash")
+    machine.sysctls["net.x"] = "9"
+    machine.packages.clear()
+    assert told(machine, user, package, Package(name="curl"), knob) == [
+        ("install curl", "new"),
+        ("install nginx", "drift"),
+        ("change user app", "drift"),
+        ("set net.x = 1", "drift"),
+    ]
+    machine.users.clear()
+    assert ("create user app", "drift") in told(machine, user, package, knob)
+
+
+def test_a_unit_is_reloaded_or_restarted_for_the_input_that_changes() -> None:
+    machine = deployed(CONF, KEY, UNIT)
+    assert told(machine, NEW, KEY, UNIT)[1:] == [("reload app.service", "changed")]
+    rotated = dataclasses.replace(KEY, content=b"other\n")
+    assert told(machine, NEW, rotated, UNIT)[2:] == [("restart app.service", "changed")]
+
+
+def test_a_file_that_others_changed_is_put_back_and_the_unit_reads_it_again() -> None:
+    """Nobody knows whether the unit was reloaded with the other content."""
+    machine = deployed(CONF, KEY, UNIT)
+    machine.paths[CONF.path] = PathState("file", 0o644, "root", "root", sha(b"by hand"))
+    assert told(machine, CONF, KEY, UNIT) == [("write /etc/app.conf", "drift"), ("reload app.service", "changed")]
+
+
+def test_a_unit_whose_stamp_is_not_what_is_wanted_owes_it() -> None:
+    machine = deployed(CONF, KEY, UNIT)
+    restart, _, _ = machine.stamps["app.service"].partition(" ")
+    machine.stamps["app.service"] = f"{restart} ?"
+    assert told(machine, CONF, KEY, UNIT) == [("reload app.service", "owed")]
+    machine.stamps["app.service"] = "? ?"
+    assert told(machine, CONF, KEY, UNIT) == [("restart app.service", "owed")]
+
+
+def test_a_unit_that_ran_before_us_is_only_reloaded_for_what_a_reload_is_enough() -> None:
+    sshd = Unit(name="ssh.service", reload_on=(CONF.path,))
+    machine = Machine(units={"ssh.service": UnitState("loaded", "active", "", "enabled")})
+    assert told(machine, CONF, sshd) == [("write /etc/app.conf", "new"), ("reload ssh.service", "changed")]
+
+
+def test_a_unit_whose_live_state_was_changed_is_reloaded() -> None:
+    unit = Unit(name="firewall.service", intact="check")
+    machine = deployed(unit)
+    machine.guards["firewall.service"] = False
+    assert told(machine, unit) == [("reload firewall.service", "drift")]
+
+
+def test_a_packaged_file_that_comes_back_goes_again_and_is_not_served_on() -> None:
+    unwanted = Absent(path="/etc/app.d/default")
+    unit = Unit(name="app.service", reload_on=("/etc/app.d/",))
+    machine = deployed(unwanted, unit)
+    machine.paths[unwanted.path] = PathState("link", 0o777, "root", "root", target="/x")
+    assert told(machine, unwanted, unit) == [
+        ("remove /etc/app.d/default", "changed"),
+        ("reload app.service", "changed"),
+    ]
+
+
+def test_what_is_no_longer_declared_goes_units_first_and_folders_last() -> None:
+    machine = deployed(
+        User(name="app"),
+        Directory(path="/srv/a"),
+        Directory(path="/srv/a/b"),
+        File(path="/srv/a/b/c", content=b""),
+        Link(path="/srv/l", target="/x"),
+        UNIT,
+        Sysctl(name="net.x", value="1"),
+        Package(name="nginx"),
+    )
+    assert [subject for subject, cause in told(machine) if cause == "undeclared"] == [
+        "stop app.service",
+        "disable app.service",
+        "remove /srv/a/b/c",
+        "remove /srv/l",
+        "set net.x = 0",
+        "remove /srv/a/b",
+        "remove /srv/a",
+        "remove user app",
+    ]
+
+
+def test_what_somebody_else_made_of_our_file_is_left_and_forgotten() -> None:
+    machine = deployed(CONF)
+    machine.paths[CONF.path] = PathState("file", 0o644, "root", "root", sha(b"by hand"))
+    ((_, action),) = look(machine, []).actions()
+    assert isinstance(action, Forget)
+    machine.apply(look(machine, []), [])
+    assert CONF.path in machine.paths
+    assert look(machine, []).empty
+
+
+def test_a_folder_of_ours_that_is_a_link_now_is_left() -> None:
+    machine = deployed(Directory(path="/srv/a"))
+    machine.paths["/srv/a"] = PathState("link", 0o777, "root", "root", target="/elsewhere")
+    assert told(machine) == [("leave /srv/a", "undeclared")]
+
+
+def test_a_role_that_a_host_has_no_more_loses_everything_unless_the_run_is_limited() -> None:
+    machine = deployed(CONF, UNIT, Package(name="nginx"), Package(name="rare", purge=True))
+    base: dict[str, Wanted] = {"base": []}
+    found = plan("db1", base, machine.observed([]), NOW)
+    assert [type(action) for _, action in found.actions()] == [Purge, UnitAction, UnitAction, Remove]
+    assert found.packages
+    assert found.packages.purge == ("rare",)
+    assert plan("db1", base, machine.observed([]), NOW, scope=["base"]).empty
+
+
+def test_a_purged_package_is_not_purged_twice() -> None:
+    machine = deployed(Package(name="rare", purge=True))
+    machine.packages.clear()
+    assert told(machine) == [("record the state", "interrupted")]
+
+
+def test_a_file_that_moves_to_another_role_or_becomes_a_link_is_not_removed_behind_it() -> None:
+    machine = deployed(CONF)
+    link = Link(path=CONF.path, target="/x")
+    for item in (CONF, link):
+        found = plan("db1", {"base": [item], "app": []}, machine.observed([item]), NOW)
+        assert not [action for _, action in found.actions() if isinstance(action, Remove)]
+
+
+def test_a_role_may_name_its_resources_in_any_order() -> None:
+    user = User(name="app")
+    folder, file = Directory(path="/srv/a", owner="app"), File(path="/srv/a/f", content=b"", owner="app")
+    assert [subject for subject, _ in told(Machine(), UNIT, Absent(path="/x"), file, folder, user)] == [
+        "create user app",
+        "write /srv/a",
+        "write /srv/a/f",
+        "enable app.service",
+        "start app.service",
+    ]
+
+
+def test_a_validation_runs_only_when_something_that_it_reads_changes() -> None:
+    check = Validation(name="app -t", run="true", reads=("/etc/app",))
+    other = Validation(name="other -t", run="true", reads=("/etc/other",))
+    (transaction,) = look(Machine(), [CONF, check, other]).transactions
+    assert transaction.validations == (check,)
+
+
+def test_rubbish_of_a_killed_run_is_a_reason_to_run_and_an_unconfirmed_change_is_not() -> None:
+    machine = deployed(CONF)
+    seen = dataclasses.replace(machine.observed([CONF]), leftovers=("run-1",))
+    (transaction,) = plan("db1", {"app": [CONF]}, seen, NOW).transactions
+    assert [action.subject() for action in transaction.actions] == ["record the state"]
+    assert transaction.manifest == machine.manifest["app"]
+    assert plan("db1", {"app": [CONF]}, dataclasses.replace(seen, guard_pending=True), NOW).empty
+
+
+def test_history_is_kept_for_what_does_not_change() -> None:
+    machine = deployed(CONF, KEY)
+    later = dataclasses.replace(NOW, when="later", who="you")
+    found = plan("db1", {"app": [NEW, KEY]}, machine.observed([NEW, KEY]), later)
+    entries = {entry.name: entry.who for entry in found.transactions[0].manifest}
+    assert entries == {CONF.path: "you", KEY.path: "me@here"}
