@@ -13,7 +13,7 @@ $(VENV)/.ready: pyproject.toml
 	@echo '== setting up the virtual environment in $(VENV)'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || ./bin/apt-install python3-venv
 	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet --editable '.[dev]'
+	@$(VENV)/bin/pip install --quiet '.[dev]'
 	@touch $@
 
 demo: setup ## from a bare Debian machine to a deployed and verified stack in the lab (needs root)
@@ -34,9 +34,9 @@ lint: setup ## ruff and mypy --strict
 	@$(VENV)/bin/mypy
 
 unit: setup lint ## the tests that need no host, in seconds
-	@./bin/apt-install openssh-server prometheus prometheus-alertmanager
+	@./bin/apt-install openssh-server prometheus prometheus-alertmanager chromium
 	@echo '== unit tests'
-	@$(VENV)/bin/python -m pytest tests/unit
+	@$(VENV)/bin/python -m pytest -n 2 tests/unit
 	@echo '== the tests of apps/incidents'
 	@$(VENV)/bin/python apps/incidents/manage.py test incidents
 

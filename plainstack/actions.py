@@ -199,7 +199,8 @@ class Transaction:
 class PackageTransaction:
     """The one apt transaction of a host, with what must be there before it.
 
-    Those of `install` that somebody removed are in `removed` too.
+    Those of `install` that somebody removed are in `removed` too. `transition` are the manifests, by role, of the roles
+    whose early files are written here.
     """
 
     install: tuple[str, ...]
@@ -207,6 +208,7 @@ class PackageTransaction:
     purge: tuple[str, ...] = ()
     early: tuple[File, ...] = ()
     preseeds: tuple[Preseed, ...] = ()
+    transition: tuple[tuple[str, tuple[Entry, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

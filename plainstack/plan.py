@@ -59,7 +59,12 @@ def plan(host: str, desired: Desired, observed: Observed, stamp: Stamp, scope: I
     if observed.leftovers and not observed.guard_pending and not done and transactions:
         cleaning = Record(detail="an interrupted run left its staging behind")
         done = [replace(transactions[0], actions=(cleaning,))]
-    return HostPlan(host=host, packages=_packages(chosen, lost, observed), transactions=tuple(done))
+    packages = _packages(chosen, lost, observed)
+    if packages and packages.early:
+        writers = {role for role, wanted in chosen.items() if any(item in packages.early for item in wanted)}
+        notes = tuple((transaction.role, transaction.transition) for transaction in done if transaction.role in writers)
+        packages = replace(packages, transition=notes)
+    return HostPlan(host=host, packages=packages, transactions=tuple(done))
 
 
 def _packages(desired: Desired, lost: Sequence[str], observed: Observed) -> PackageTransaction | None:

@@ -114,6 +114,9 @@ def packages(
     bundle.step("wait for the host's lock", "take_apply_lock")
     bundle.lines.append("watch_controller")
     bundle.step("begin", "begin")
+    for role, entries in work.transition:
+        bundle.file(f"manifest.{role}", _manifest(entries))
+        bundle.lines.append(f'step "note what is about to change" write_manifest "$RUN/manifest.{role}" {role}')
     for number, item in enumerate(work.early, 1):
         name = bundle.file(f"new/{number}", item.content).removeprefix("new/")
         bundle.step(f"write {item.path}", "put", name, item.path, f"{item.mode:04o}", item.owner, item.group)

@@ -151,12 +151,12 @@ new_generation() {
 
 write_manifest() { # write_manifest FILE ROLE: atomically, the old one kept for undo
     target=$STATE/manifest/$2
-    if [ ! -e "$RUN/old/manifest" ] && [ ! -e "$RUN/old/no-manifest" ]; then
+    if [ ! -e "$RUN/old/manifest.$2" ] && [ ! -e "$RUN/old/no-manifest.$2" ]; then
         if [ -f "$target" ]; then
-            cp -p "$target" "$RUN/old/manifest"
-            undo_path "cp -p '$RUN/old/manifest' '$target'"
+            cp -p "$target" "$RUN/old/manifest.$2"
+            undo_path "cp -p '$RUN/old/manifest.$2' '$target'"
         else
-            : >"$RUN/old/no-manifest"
+            : >"$RUN/old/no-manifest.$2"
             undo_path "rm -f '$target'"
         fi
     fi

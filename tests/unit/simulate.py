@@ -84,6 +84,9 @@ class Machine:
     def _steps(self, plan: HostPlan, desired: Sequence[Resource]) -> Iterator[str]:
         self.leftovers = ()
         if plan.packages:
+            for role, entries in plan.packages.transition:
+                self._record(role, entries)
+                yield "note what is about to change"
             for file in plan.packages.early:
                 self._put(Put(file, "new", ""))
                 yield f"early {file.path}"

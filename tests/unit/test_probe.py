@@ -54,12 +54,8 @@ def test_a_kind_of_path_is_told_not_what_was_declared(host: Sandbox) -> None:
     (host.root / "etc/app.conf").mkdir()
     host.write("/etc/app", "a file\n")
     host.write("/etc/link", "a file\n")
-    wanted = [
-        file("/etc/app.conf"),
-        Directory(path="/etc/app"),
-        Link(path="/etc/link", target="/x"),
-        Absent(path="/no"),
-    ]
+    folder, link, absent = Directory(path="/etc/app"), Link(path="/etc/link", target="/x"), Absent(path="/etc/no")
+    wanted: list[Resource] = [file("/etc/app.conf"), folder, link, absent]
     seen = host.observe(wanted).paths
     assert {path: state.kind for path, state in seen.items()} == {
         "/etc/app.conf": "directory",

@@ -58,6 +58,9 @@ def postgresql() -> dict[str, Any]:
         "keepalives_count": 3,
         "application_name": "incidents",
     }
+    if sys.argv[1:2] != ["migrate"]:
+        # A host that vanishes in the middle of a transaction must not hold its row locks for all others.
+        options["options"] = "-c idle_in_transaction_session_timeout=3s -c lock_timeout=3s"
     if passfile := os.environ.get("DB_PASSFILE"):
         options["passfile"] = passfile
     if authority := os.environ.get("DB_SSLROOTCERT"):

@@ -49,6 +49,13 @@ class Settings(SimpleTestCase):
         self.assertTrue(database["CONN_HEALTH_CHECKS"])
         self.assertNotIn("sslmode", database["OPTIONS"])
 
+    def test_a_vanished_host_does_not_hold_its_locks(self) -> None:
+        serving = load(PRODUCTION)["DATABASES"]["default"]["OPTIONS"]
+        self.assertIn("idle_in_transaction_session_timeout=3s", serving["options"])
+        self.assertIn("lock_timeout=3s", serving["options"])
+        migrating = load(PRODUCTION, ("manage.py", "migrate"))["DATABASES"]["default"]["OPTIONS"]
+        self.assertNotIn("options", migrating)
+
     def test_tls_and_a_password_file(self) -> None:
         environment = {
             **PRODUCTION,

@@ -1,0 +1,96 @@
+"""The apt transaction of a host, executed by the real shell on a sandbox with a stand-in for apt."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from plainstack.resources import Absent, File, Package, Preseed, Resource
+from tests.unit.sandbox import Sandbox, build
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners: needs root")
+
+SOURCE = File(path="/etc/apt/sources.list.d/angie.sources", content=b"URIs: x\n", early=True)
+DEFAULT = Absent(path="/etc/nginx/default")
+WANTED: Mapping[str, Sequence[Resource]] = {"balancer": (Package(name="nginx"), Package(name="keepalived"), SOURCE)}
+POLICY = "usr/sbin/policy-rc.d"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Sandbox:
+    return Sandbox.new(tmp_path / "host")
+
+
+def test_packages_come_in_one_transaction_before_everything_and_start_no_daemon(host: Sandbox) -> None:
+    first, second = host.deploy(WANTED)
+    assert first.ok, first.text
+    assert second.ok, second.text
+    assert host.calls() == ["apt-get update", "apt-get install"]
+    assert host.read("packages").split() == ["nginx", "keepalived"]
+    assert "exit 101" in host.read("systemd/policy"), "while apt works, policy-rc.d forbids to start daemons"
+    assert not (host.root / POLICY).exists()
+    assert host.plan(WANTED).empty
+
+
+def test_what_must_be_there_before_a_package_is(host: Sandbox) -> None:
+    """A package source, or apt would not find what comes from it."""
+    steps = build(host.plan(WANTED).packages).steps
+    assert steps.index("write /etc/apt/sources.list.d/angie.sources") < steps.index("refresh package lists")
+    assert steps.index("hold daemons back") < steps.index("install 2 packages") < steps.index("release daemons")
+
+
+def test_an_answer_to_debconf_is_given_before_its_package(host: Sandbox) -> None:
+    answer = Preseed(package="nginx", question="nginx/x", kind="boolean", value="true")
+    host.write("bin/debconf-set-selections", '#!/bin/sh\ncat "$1" >"$ROOT/answers"\n', 0o755)
+    host.deploy({"balancer": (Package(name="nginx"), answer)})
+    assert host.read("answers") == "nginx nginx/x boolean true\n"
+
+
+def test_a_package_that_does_not_exist_leaves_the_host_as_it_was_and_is_named(host: Sandbox) -> None:
+    host.write(SOURCE.path, "before\n")
+    # What apt had already unpacked stays: undoing that is apt's business, and the next run's.
+    before = host.tree("var/lib/plainstack", "systemd", "packages")
+    (done,) = host.deploy({"balancer": (*WANTED["balancer"], Package(name="missing-tool"))})
+    assert (done.answer.outcome, done.answer.failed) == ("rolled-back", "install 3 packages")
+    assert done.answer.tail == ["E: Unable to locate package missing-tool"]
+    assert host.tree("var/lib/plainstack", "systemd", "packages") == before
+    assert host.states() == {}
+
+
+def test_killed_after_any_step_the_next_run_ends_where_a_whole_one_does(host: Sandbox, tmp_path: Path) -> None:
+    steps = build(host.plan(WANTED).packages).steps
+    whole = host.copy(tmp_path / "whole")
+    assert all(done.ok for done in whole.deploy(WANTED))
+    for number, step in enumerate(steps, 1):
+        killed = host.copy(tmp_path / f"killed-{number}")
+        assert killed.deploy(WANTED, stop_after=number)[0].code == 137
+        assert all(done.ok for done in killed.deploy(WANTED)), step
+        assert killed.tree("systemd") == whole.tree("systemd"), step
+        assert killed.plan(WANTED).empty
+
+
+def test_a_file_that_a_package_would_bring_goes_in_the_same_run(host: Sandbox) -> None:
+    apt = f'#!/bin/sh\necho nginx >"$ROOT/packages"; mkdir -p "$ROOT/etc/nginx"; : >"$ROOT{DEFAULT.path}"\n'
+    host.write("bin/apt-get", apt, 0o755)
+    wanted = {"balancer": (Package(name="nginx"), DEFAULT)}
+    assert all(done.ok for done in host.deploy(wanted))
+    assert not (host.root / DEFAULT.path.lstrip("/")).exists()
+    assert host.plan(wanted).empty
+
+
+def test_a_package_that_is_no_longer_declared_stays_unless_it_was_marked(host: Sandbox) -> None:
+    host.deploy({"balancer": (Package(name="nginx"), Package(name="rare", purge=True))})
+    host.calls()
+    assert all(done.ok for done in host.deploy({"balancer": ()}))
+    assert host.calls() == ["apt-get purge"]
+    assert host.read("packages").split() == ["nginx"]
+    assert host.plan({"balancer": ()}).empty
+
+
+def test_a_policy_that_is_not_ours_is_kept(host: Sandbox) -> None:
+    host.write(POLICY, "#!/bin/sh\nexit 0\n", 0o755)
+    assert host.deploy(WANTED)[0].ok
+    assert host.read(POLICY) == "#!/bin/sh\nexit 0\n"
