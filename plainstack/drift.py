@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from plainstack.compare import FOUND, seen_state, state_of
 from plainstack.observed import Entry, Observed, UnitState
-from plainstack.resources import Directory, File, Link, Resource, Unit
+from plainstack.resources import Absent, Directory, File, Link, Resource, Unit
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ def find(host: str, desired: Mapping[str, Sequence[Resource]], observed: Observe
             left.setdefault(key, []).append(entry)
             owner.setdefault(key, role)
     wanted = {
-        item.path: state_of(item)
+        item.path: "absent" if isinstance(item, Absent) else state_of(item)
         for resources in desired.values()
         for item in resources
-        if isinstance(item, File | Directory | Link)
+        if isinstance(item, File | Directory | Link | Absent)
     }
     for key, same in left.items():
         # A file that goes before the packages is written before it is noted down.

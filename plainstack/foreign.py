@@ -18,7 +18,7 @@ def refusals(desired: Mapping[str, Mapping[str, Sequence[Resource]]], observed: 
         return []
     return [
         f"{', '.join(foreign)}: deployed with other secrets than the ones here: another certificate authority signed"
-        " there. Get the stack's secrets (.plainstack/STACK/secrets.yaml or secrets.STACK.age) from whoever deployed it."
+        " there. Get the store (.plainstack/STACK/secrets.yaml or secrets.STACK.age) from whoever deployed the stack."
         " To replace every password and certificate on purpose: inv deploy --new-secrets"
     ]
 
