@@ -2,7 +2,7 @@
 VENV := .venv
 PYTHON ?= python3
 
-.PHONY: help demo test unit lab bench lint setup clean
+.PHONY: help demo test unit commands lab bench lint setup clean
 
 help: ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -34,18 +34,23 @@ lint: setup ## ruff and mypy --strict
 	@$(VENV)/bin/mypy
 
 unit: setup lint ## the tests that need no host, in seconds
-	@./bin/apt-install openssh-server prometheus prometheus-alertmanager chromium
+	@./bin/apt-install openssh-server prometheus prometheus-alertmanager
 	@echo '== unit tests'
 	@$(VENV)/bin/python -m pytest -n 2 tests/unit
 	@echo '== the tests of apps/incidents'
 	@$(VENV)/bin/python apps/incidents/manage.py test incidents
+
+commands: setup ## whole commands and pages on this machine, no host
+	@./bin/apt-install chromium
+	@echo '== tests of whole commands'
+	@$(VENV)/bin/python -m pytest -n 2 tests/commands
 
 lab: setup ## the tests on real hosts, from bare to verified and broken on purpose (needs root)
 	@[ "$$(id -u)" = 0 ] || { echo 'the lab tests need root: run them with sudo'; exit 1; }
 	@echo '== lab tests'
 	@$(VENV)/bin/python -m pytest tests/lab
 
-test: unit lab ## every test
+test: unit commands lab ## every test
 
 bench: setup ## how long a run that changes nothing takes, over the floor (needs root and the demo's lab)
 	@$(VENV)/bin/python bench/noop.py

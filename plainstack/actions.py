@@ -184,6 +184,7 @@ class Transaction:
 
     `manifest` is the role's manifest after success, `transition` the union with the one before and with what was there
     before us; `stale` are units whose kept stamp is not true from the moment the files change, with what is true then.
+    A `lost` role is one that the host has no more.
     """
 
     role: str
@@ -193,6 +194,7 @@ class Transaction:
     transition: tuple[Entry, ...] = ()
     stale: tuple[tuple[str, str], ...] = ()
     guarded: bool = False
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

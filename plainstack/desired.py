@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from plainstack import probe
 from plainstack.errors import InventoryError
-from plainstack.resources import Absent, Directory, File, Link, Resource
+from plainstack.resources import Absent, Command, Directory, File, Link, Resource, Unit
 from plainstack.roles import Role, of_host
 from plainstack.secrets import Vault
 from plainstack.stack import Host, Stack
@@ -37,8 +36,13 @@ def assemble(stack: Stack, vault: Vault, roles: Mapping[str, Role], hosts: Itera
 
 def _conflicts(host: Host, wanted: HostDesired) -> Iterable[str]:
     seen: dict[str, tuple[str, Resource]] = {}
+    guards: dict[str, str] = {}
     for role, resources in wanted.items():
         for item in resources:
+            guarded = isinstance(item, Command) or (isinstance(item, Unit) and item.intact)
+            if guarded and guards.setdefault(item.key.partition(" ")[2], item.key) != item.key:
+                name = item.key.partition(" ")[2]
+                yield f"{host.name}: {guards[name]} and {item.key} both have a guard named {name}"
             name = item.path if isinstance(item, File | Directory | Link | Absent) else item.key
             if name in seen and seen[name][1] != item:
                 yield f"{host.name}: roles {seen[name][0]} and {role} want different things of {name}"
@@ -59,8 +63,3 @@ def probe_script(stack: Stack, host: Host, wanted: HostDesired, roles: Mapping[s
     """The one script that reads everything the plan of this host needs."""
     facts = [snippet for role in of_host(host, dict(roles)) if (snippet := role.facts(stack, host))]
     return probe.script((item for resources in wanted.values() for item in resources), facts)
-
-
-def digest(wanted: HostDesired) -> str:
-    """A short name for a desired state; it names secrets only by their hash."""
-    return hashlib.sha256(repr(sorted((role, list(items)) for role, items in wanted.items())).encode()).hexdigest()[:12]

@@ -160,6 +160,7 @@ def _transaction(
         manifest=entries,
         transition=tuple(dict.fromkeys([*between, *(entry for same in ours.values() for entry in same), *entries])),
         stale=tuple(sorted(stale_stamps(role, wanted, ours, everything, observed, touched).items())),
+        lost=role not in desired,
         guarded=any(
             isinstance(action, UnitAction) and action.unit.guarded and action.verb in ("start", "restart", "reload")
             for action in actions

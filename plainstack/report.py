@@ -96,9 +96,7 @@ def plan_lines(plans: Mapping[str, HostPlan], old: Mapping[str, Mapping[str, byt
             verbs += [f"purge {' '.join(plan.packages.purge)}"] if plan.packages.purge else []
             lines += [f"  packages: {'; '.join(verbs)}"]
         for transaction in plan.transactions:
-            lines.append(
-                f"  {transaction.role}" + ("  (no longer a role of this host)" if not transaction.manifest else "")
-            )
+            lines.append(f"  {transaction.role}" + ("  (no longer a role of this host)" if transaction.lost else ""))
             for action in transaction.actions:
                 lines.append(f"    {describe(action)}")
                 lines += [f"        {line}" for line in diff(action, old.get(name, {}))]

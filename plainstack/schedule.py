@@ -43,6 +43,7 @@ def graph(plans: Mapping[str, HostPlan], roles: Mapping[str, Role]) -> dict[Node
     after, on all hosts, and for nothing else; a rolling role's hosts wait for one another.
     """
     nodes: dict[Node, set[Node]] = {}
+    lost: set[Node] = set()
     for plan in plans.values():
         before: Node | None = None
         if plan.packages:
@@ -52,13 +53,16 @@ def graph(plans: Mapping[str, HostPlan], roles: Mapping[str, Role]) -> dict[Node
             node = Node(plan.host, transaction.role)
             nodes[node] = {before} if before else set()
             before = node
-    for node in nodes:
+            if transaction.lost:
+                lost.add(node)
+    # A role that goes comes first on its host; if it waited for others it could wait for itself.
+    for node in nodes.keys() - lost:
         role = roles.get(node.stage)
         for name in role.after if role else ():
             if not roles[name].everywhere:
                 nodes[node] |= {other for other in nodes if other.stage == name and other != node}
     for role in roles.values():
-        turns = [Node(host, role.name) for host in plans if Node(host, role.name) in nodes]
+        turns = [Node(host, role.name) for host in plans if Node(host, role.name) in nodes.keys() - lost]
         if role.rolling:
             for previous, node in pairwise(turns):
                 nodes[node].add(previous)

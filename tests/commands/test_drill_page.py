@@ -107,8 +107,6 @@ def test_a_drill_is_kept_with_its_numbers_and_listed(stack: Stack, tmp_path: Pat
 
 def test_chromium_shows_it_on_a_phone_and_on_a_desk_without_a_horizontal_scroll_bar(kept: Path) -> None:
     """In frames of exactly these widths: a headless window is never narrower than 500 pixels."""
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
     widths = (390, 1160)
     frames = "".join(f"<iframe src='{kept.name}' style='width:{width}px;height:4000px'></iframe>" for width in widths)
     # Measured from outside, by a page of the test's own: the report itself holds no script.
@@ -135,8 +133,6 @@ def test_chromium_shows_it_on_a_phone_and_on_a_desk_without_a_horizontal_scroll_
 
 
 def test_chromium_paints_it(tmp_path: Path) -> None:
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
     result, attempts = drill(lose=False)
     report, picture = tmp_path / "report.html", tmp_path / "report.png"
     report.write_text(page.html(result, attempts), encoding="utf-8")
@@ -149,11 +145,12 @@ def test_chromium_paints_it(tmp_path: Path) -> None:
 
 
 def _chromium(*words: str) -> str:
+    assert CHROMIUM, "chromium is missing: run make commands, which installs it"
     with tempfile.TemporaryDirectory() as profile:
         quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
         quiet += ["--disable-component-update", "--disable-sync", f"--user-data-dir={profile}"]
         done = subprocess.run(
-            [str(CHROMIUM), "--headless", "--no-sandbox", *quiet, *words],
+            [CHROMIUM, "--headless", "--no-sandbox", *quiet, *words],
             capture_output=True,
             text=True,
             timeout=120,

@@ -1,0 +1,174 @@
+"""The order of a deploy: who waits for whom on the default stack, and what a failure or Ctrl-C leaves undone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+import pytest
+
+from plainstack.actions import HostPlan, PackageTransaction, Run, Transaction
+from plainstack.errors import HostFailed, Refused
+from plainstack.resources import Command
+from plainstack.roles import Role, of_host
+from plainstack.schedule import PACKAGES, Node, Outcome, critical_path, execute, graph
+from plainstack.stack import Stack
+
+WORK = (Run(Command(name="x", why="w", run="r", unless="u")),)
+Nodes = dict[Node, set[Node]]
+
+
+def plan_of(host: str, *stages: str, lost: tuple[str, ...] = ()) -> HostPlan:
+    packages = PackageTransaction(install=("x",)) if PACKAGES in stages else None
+    roles = [*lost, *(stage for stage in stages if stage != PACKAGES)]
+    return HostPlan(host, packages, tuple(Transaction(role, WORK, lost=role in lost) for role in roles))
+
+
+@pytest.fixture
+def cold(stack: Stack, registry: Mapping[str, Role]) -> Nodes:
+    """Everything on every host of the default stack, as on the first deploy."""
+    plans = {
+        name: plan_of(name, PACKAGES, *(role.name for role in of_host(host, dict(registry))))
+        for name, host in stack.hosts.items()
+    }
+    return graph(plans, registry)
+
+
+def before(nodes: Nodes, node: Node) -> set[Node]:
+    """Everything that must be done before a node."""
+    found: set[Node] = set()
+    left = [node]
+    while left:
+        new = nodes[left.pop()] - found
+        found |= new
+        left += new
+    return found
+
+
+def run(nodes: Nodes, *bad: Node, cancel_at: Node | None = None) -> tuple[list[Outcome], list[Node]]:
+    """Execute a graph; gives the outcomes and the nodes in the order in which they ended."""
+    cancelled, ended, lock = threading.Event(), list[Node](), threading.Lock()
+
+    def work(node: Node) -> None:
+        with lock:
+            assert nodes[node] <= set(ended), "begun before what it waits for had ended"
+        if node == cancel_at:
+            cancelled.set()
+        if node in bad:
+            raise HostFailed(node.host, node.stage, "broken")
+        with lock:
+            ended.append(node)
+
+    return execute(nodes, work, lambda _: 0, cancelled, lambda *_: None), ended
+
+
+def test_all_hosts_begin_at_once_with_their_packages(cold: Nodes, stack: Stack) -> None:
+    assert {node for node, waits in cold.items() if not waits} == {Node(name, PACKAGES) for name in stack.hosts}
+
+
+def test_on_one_host_packages_come_first_then_roles_in_their_order(cold: Nodes) -> None:
+    assert cold[Node("db1", "base")] == {Node("db1", PACKAGES)}
+    assert cold[Node("db1", "firewall")] == {Node("db1", "base")}
+    assert cold[Node("db1", "db")] == {Node("db1", "firewall")}
+
+
+def test_a_role_waits_for_the_roles_it_comes_after_on_all_hosts_and_for_no_others(cold: Nodes) -> None:
+    assert {node for node in before(cold, Node("bak1", "backup")) if node.stage == "db"} == {
+        Node("db1", "db"),
+        Node("db2", "db"),
+    }
+    for node in (Node("mon1", "monitoring"), Node("lb1", "balancer")):
+        assert {other.host for other in before(cold, node)} == {node.host}, "it needs no other host"
+
+
+def test_rolling_roles_take_one_host_after_the_other_in_the_order_of_the_inventory(cold: Nodes) -> None:
+    assert Node("app1", "app") in cold[Node("app2", "app")]
+    assert Node("lb1", "balancer") in cold[Node("lb2", "balancer")]
+    assert Node("db1", "db") not in before(cold, Node("db2", "db"))
+
+
+def test_everything_is_done_once_and_nothing_before_its_time(cold: Nodes) -> None:
+    outcomes, ended = run(cold)
+    assert sorted(ended) == sorted(cold)
+    assert [outcome for outcome in outcomes if outcome.error or outcome.skipped] == []
+
+
+def test_a_failure_stops_what_needs_it_and_nothing_else(cold: Nodes) -> None:
+    bad = Node("db2", "db")
+    outcomes, ended = run(cold, bad)
+    not_done = {outcome.node: outcome.skipped for outcome in outcomes if outcome.node not in ended}
+    assert not_done == {
+        bad: "",
+        Node("bak1", "backup"): "db failed on db2",
+        Node("app1", "app"): "db failed on db2",
+        Node("app2", "app"): "db failed on db2",
+    }
+    assert next(outcome.error for outcome in outcomes if outcome.node == bad)
+
+
+def test_a_rolling_role_stops_at_its_first_bad_host(cold: Nodes) -> None:
+    outcomes, ended = run(cold, Node("app1", "app"))
+    assert {o.node: o.skipped for o in outcomes if o.skipped} == {Node("app2", "app"): "app failed on app1"}
+    assert Node("lb2", "balancer") in ended
+
+
+def test_what_was_skipped_is_not_said_to_have_failed(cold: Nodes) -> None:
+    outcomes, _ = run(cold, Node("db1", "base"))
+    assert {o.skipped for o in outcomes if o.skipped} == {"base failed on db1"}
+
+
+def test_an_error_of_another_kind_fails_its_host_and_keeps_the_others_results() -> None:
+    nodes: Nodes = {Node("a", "base"): set(), Node("b", "base"): set()}
+
+    def work(node: Node) -> None:
+        if node.host == "a":
+            raise Refused("the answer is cut short")
+
+    bad, good = execute(nodes, work, lambda _: 0, threading.Event(), lambda *_: None)
+    bad, good = sorted((bad, good), key=lambda outcome: outcome.node)
+    assert str(bad.error) == "a: base: the answer is cut short"
+    assert good.error is None
+
+
+def test_after_ctrl_c_no_new_stage_begins_and_running_ones_end(cold: Nodes) -> None:
+    at = Node("db1", "base")
+    outcomes, ended = run(cold, cancel_at=at)
+    assert at in ended
+    skipped = {outcome.node: outcome.skipped for outcome in outcomes if outcome.skipped}
+    assert {Node("db1", "firewall"), Node("app1", "app"), Node("bak1", "backup")} <= set(skipped)
+    assert set(skipped.values()) == {"interrupted"}
+    assert {outcome.node for outcome in outcomes} == set(cold)
+
+
+def test_peers_get_time_to_see_the_previous_host_and_ctrl_c_ends_the_waiting() -> None:
+    first, second = Node("a", "app"), Node("b", "app")
+    nodes: Nodes = {first: set(), second: {first}}
+    cancelled, waits = threading.Event(), list[Node]()
+
+    def on_wait(node: Node, _why: str) -> None:
+        waits.append(node)
+        cancelled.set()
+
+    outcomes = execute(nodes, lambda _: None, lambda _: 60, cancelled, on_wait)
+    assert waits == [second]
+    assert [outcome.skipped for outcome in outcomes] == ["", "interrupted"]
+
+
+def test_a_role_that_leaves_a_host_does_not_wait_for_itself(registry: Mapping[str, Role]) -> None:
+    """A host that had everything and keeps only the database: its app must go before its db can be waited for."""
+    plans = {
+        "one": plan_of("one", "base", "firewall", "db", lost=("app", "balancer")),
+        "two": plan_of("two", "base", "firewall", "app", "balancer"),
+    }
+    for order in (plans, dict(reversed(plans.items()))):
+        outcomes, _ = run(graph(order, registry))
+        assert len(outcomes) == 9
+
+
+def test_the_critical_path_is_the_chain_that_decided() -> None:
+    a, b, c, d = (Node(name, "base") for name in "abcd")
+    nodes: Nodes = {a: set(), b: set(), c: {a, b}, d: set()}
+    times = {a: (0.0, 1.0), b: (0.0, 3.0), c: (3.0, 4.0), d: (0.0, 2.0)}
+    outcomes = [Outcome(node, *span) for node, span in times.items()]
+    assert [outcome.node for outcome in critical_path(outcomes, nodes)] == [b, c]
+    assert critical_path([], {}) == []
