@@ -54,6 +54,7 @@ test: unit commands lab ## every test
 
 bench: setup ## how long a run that changes nothing takes, over the floor (needs root and the demo's lab)
 	@$(VENV)/bin/python bench/noop.py
+	@$(VENV)/bin/python bench/verify.py
 	@$(VENV)/bin/python bench/scale.py
 
 clean: ## remove what make made

@@ -79,9 +79,8 @@ class Session:
         try:
             channel = self._open(command)
             try:
-                channel.sendall(stdin)
-                if not hold_stdin:
-                    channel.shutdown_write()
+                # Beside the reading: what answers before it has read everything would wait for us, and we for it.
+                threading.Thread(target=_send, args=(channel, stdin, hold_stdin), daemon=True).start()
                 return self._read(channel, on_line, time.monotonic() + timeout, step)
             finally:
                 channel.close()
@@ -101,22 +100,16 @@ class Session:
         self, channel: paramiko.Channel, on_line: Callable[[str], None] | None, deadline: float, step: str
     ) -> Output:
         channel.settimeout(1.0)
-        out = bytearray()
+        out, err = bytearray(), bytearray()
         told = 0
         heard = time.monotonic()
-        while True:
+        while time.monotonic() < deadline:
+            while channel.recv_stderr_ready():
+                err += channel.recv_stderr(65536)
             try:
                 data = channel.recv(65536)
             except TimeoutError:
-                transport = channel.get_transport()
-                if not transport.is_active():
-                    raise OSError("no answer to keepalives") from None
-                if time.monotonic() - heard > ASK_AFTER:
-                    if not _answers(transport):
-                        raise OSError(f"no answer for {ASK_AFTER + PATIENCE} s") from None
-                    heard = time.monotonic()
-                if time.monotonic() > deadline:
-                    raise HostFailed(self.host, step, "no end within the time-out", _tail(out)) from None
+                heard = _still_there(channel.get_transport(), heard)
                 continue
             if not data:
                 break
@@ -127,16 +120,18 @@ class Session:
                 for line in out[told:end].decode(errors="replace").splitlines():
                     on_line(line)
                 told = max(told, end)
-        err = bytearray()
-        while True:
-            data = channel.recv_stderr(65536)
-            if not data:
-                break
+        while not channel.status_event.wait(1.0) and time.monotonic() < deadline:
+            heard = _still_there(channel.get_transport(), heard)
+        if not channel.exit_status_ready():
+            raise HostFailed(self.host, step, "no end within the time-out", _tail(out))
+        while data := channel.recv_stderr(65536):
             err += data
         code = channel.recv_exit_status()
-        # Without an exit code either the connection died, or the program by a signal.
-        if code == -1 and not channel.get_transport().is_active():
-            raise OSError("no answer to keepalives")
+        # Without an exit code either the connection died, which takes its thread a moment, or the program by a signal.
+        if code == -1:
+            channel.get_transport().join(1)
+            if not channel.get_transport().is_active():
+                raise OSError("it was closed from the other end")
         text = err.decode(errors="replace")
         if self._sudo and code != 0 and text.startswith("sudo:"):
             user = self._connection.user
@@ -174,6 +169,33 @@ class Session:
         """Close the connection; what still runs on the host sees the end of its input."""
         with contextlib.suppress(OSError, paramiko.SSHException):
             self._connection.close()
+
+
+def _send(channel: paramiko.Channel, data: bytes, hold: bool) -> None:
+    """Give a program its input; one that ends without reading all of it says why itself."""
+    begin = 0
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        while begin < len(data):
+            try:
+                sent = channel.send(data[begin : begin + 65536])
+            except TimeoutError:
+                continue
+            if sent == 0:
+                return
+            begin += sent
+        if not hold:
+            channel.shutdown_write()
+
+
+def _still_there(transport: paramiko.Transport, heard: float) -> float:
+    """When the host was last heard of; raises OSError when it does not answer any more."""
+    if not transport.is_active():
+        raise OSError("no answer to keepalives")
+    if time.monotonic() - heard <= ASK_AFTER:
+        return heard
+    if not _answers(transport):
+        raise OSError(f"no answer for {ASK_AFTER + PATIENCE} s")
+    return time.monotonic()
 
 
 def _answers(transport: paramiko.Transport) -> bool:
@@ -339,6 +361,8 @@ def explain(error: BaseException, host: Host | None, stack: Stack) -> str:
             f"the host key has CHANGED{inventory}: pinned {fingerprint(error.expected_key)},"
             f" offered {fingerprint(error.key)}; nothing was sent. If the host was reinstalled: inv trust"
         )
+    if isinstance(error, paramiko.PasswordRequiredException):
+        return f"{operator_key(stack)} has a passphrase: ssh-add it and remove ssh.key from the inventory{inventory}"
     if isinstance(error, paramiko.AuthenticationException):
         key = operator_key(stack)
         return f"log-in as {stack.ssh.user} was refused with {key or 'the keys of the agent and ~/.ssh'}{inventory}"
