@@ -170,5 +170,9 @@ def test_what_can_not_be_done_is_refused_with_what_to_type_instead(database: Dat
     for words, sentence in refusals.items():
         assert sentence in database.operator.fab(*words, code=1).err
     assert "nothing to do" in database.operator.fab("rejoin").out
-    database.operator.on("bak1", "systemctl stop plainstack-barman-receive-wal plainstack-barman-cron.timer; sleep 1")
+    database.operator.on(
+        "bak1",
+        "systemctl stop plainstack-barman-cron.timer plainstack-barman-cron.service &&"
+        " systemctl stop plainstack-barman-receive-wal && sleep 1",
+    )
     assert "Barman does not stream WAL" in database.operator.fab("switchover", code=1).err

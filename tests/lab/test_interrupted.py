@@ -49,7 +49,7 @@ flock -n /run/plainstack.lock echo free; flock -n /run/plainstack-apply.lock ech
 """
 
 
-@pytest.fixture(scope="module", params=[("mon1", PACKAGE), ("app1", APP), ("db2", DB)], ids=["package", "app", "db"])
+@pytest.fixture
 def broken(request: pytest.FixtureRequest, deployed: Operator) -> Iterator[tuple[Operator, str, str]]:
     host, harm = request.param
     yield deployed, host, harm
@@ -93,6 +93,7 @@ def run_until(operator: Operator, host: str, stop_after: int) -> bool:
     return False
 
 
+@pytest.mark.parametrize("broken", [("mon1", PACKAGE), ("app1", APP), ("db2", DB)], indirect=True, ids=lambda of: of[0])
 def test_killed_on_the_host_after_every_step(broken: tuple[Operator, str, str]) -> None:
     operator, host, harm = broken
     whole = operator.on(host, STATE)
@@ -131,6 +132,7 @@ def _deploy_until_killed(path: Path, host: str, after: int) -> None:
         runner.deploy(runner.observe(killer), killer, "the interruption test")
 
 
+@pytest.mark.parametrize("broken", [("app1", APP)], indirect=True, ids=lambda of: of[0])
 def test_killed_at_the_operators_end_after_every_step(broken: tuple[Operator, str, str]) -> None:
     operator, host, harm = broken
     whole = operator.on(host, STATE)
