@@ -104,7 +104,7 @@ def _show_plan(runner: Any, pending: Mapping[str, HostPlan], console: Console) -
 
     fetched = fan_out([name for name in paths if paths[name]], fetch)
     old = {name: content for name, content in fetched.items() if not isinstance(content, HostFailed)}
-    console.plan(plan_lines(pending, old))
+    console.plan(plan_lines(pending, old, runner.vault.everything()))
     if pending:
         console.line()
 

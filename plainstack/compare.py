@@ -244,6 +244,8 @@ def _before(entry: Entry, observed: Observed) -> str:
         return seen_state(observed.paths.get(entry.name))
     if entry.kind == "user":
         return "found" if entry.name in observed.users else "absent"
+    if entry.kind == "package":
+        return entry.state if entry.name in observed.packages else "absent"
     if entry.kind == "unit":
         seen = observed.units.get(entry.name, UnitState())
         return unit_state(Unit(name=entry.name, enabled=seen.file == "enabled", running=seen.active == "active"))

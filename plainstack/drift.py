@@ -71,7 +71,7 @@ def _difference(left: Sequence[Entry], observed: Observed) -> str:
     if entry.kind in ("file", "directory", "link"):
         seen = seen_state(observed.paths.get(entry.name))
         return "" if seen in states else _path_difference(entry.state, seen)
-    if entry.kind in ("unit", "user") and len(states) > 1:
+    if entry.kind in ("unit", "user", "package") and len(states) > 1:
         return ""  # a run was interrupted here, and either may be so
     if entry.kind == "unit":
         return _unit_difference(entry.state, observed.units.get(entry.name, UnitState()))

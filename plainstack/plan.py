@@ -82,7 +82,7 @@ def _packages(desired: Desired, lost: Sequence[str], observed: Observed) -> Pack
         return None
     return PackageTransaction(
         install=missing,
-        removed=tuple(name for name in missing if any(entry.name == name for entry in ours)),
+        removed=tuple(name for name in missing if len({entry.state for entry in ours if entry.name == name}) == 1),
         purge=purge,
         early=tuple(item for item in wanted if isinstance(item, File) and item.early),
         preseeds=tuple(item for item in wanted if isinstance(item, Preseed) and item.package in missing),

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from plainstack.actions import Action, HostPlan, Put, Run, UnitAction
+from plainstack.actions import Action, HostPlan, Install, MakeUser, Purge, Put, Remove, RemoveUser, Run, UnitAction
 from plainstack.errors import HostFailed
 from plainstack.resources import File
-from plainstack.schedule import Outcome
+from plainstack.schedule import PACKAGES, Outcome
+from plainstack.secrets import Secret
 
 MARK = {
     "new": "+",
@@ -25,7 +26,10 @@ MARK = {
     "undeclared": "-",
     "interrupted": "~",
 }
+DONE = {"start": "started", "restart": "restarted", "reload": "reloaded", "stop": "stopped", "disable": "disabled"}
 SHOWN_DIFF_LINES = 60
+# Shorter lines of a secret, as the last of a key, would mask half of everything.
+MASKED_LENGTH = 8
 
 
 def fetch_script(paths: Iterable[str]) -> str:
@@ -84,23 +88,30 @@ def diff(action: Action, old: Mapping[str, bytes]) -> list[str]:
     return lines
 
 
-def plan_lines(plans: Mapping[str, HostPlan], old: Mapping[str, Mapping[str, bytes]]) -> list[str]:
-    """A whole plan as text, host by host."""
+def plan_lines(
+    plans: Mapping[str, HostPlan], old: Mapping[str, Mapping[str, bytes]], secrets: Iterable[Secret] = ()
+) -> list[str]:
+    """A whole plan as text, host by host; `secrets` are masked in diffs: a file may have held one before."""
+    hidden = {part: secret for secret in secrets for part in secret.reveal().splitlines() if len(part) >= MASKED_LENGTH}
     lines: list[str] = []
     for name, plan in plans.items():
         if plan.empty:
             continue
         lines += ["", f"{name}"]
-        if plan.packages:
-            verbs = [f"install {' '.join(plan.packages.install)}"] if plan.packages.install else []
-            verbs += [f"purge {' '.join(plan.packages.purge)}"] if plan.packages.purge else []
-            lines += [f"  packages: {'; '.join(verbs)}"]
+        packages = [action for role, action in plan.actions() if role == PACKAGES]
+        lines += ["  packages", *(f"    {describe(action)}" for action in packages)] if packages else []
         for transaction in plan.transactions:
             lines.append(f"  {transaction.role}" + ("  (no longer a role of this host)" if transaction.lost else ""))
             for action in transaction.actions:
                 lines.append(f"    {describe(action)}")
-                lines += [f"        {line}" for line in diff(action, old.get(name, {}))]
+                lines += [f"        {_masked(line, hidden)}" for line in diff(action, old.get(name, {}))]
     return lines
+
+
+def _masked(line: str, hidden: Mapping[str, Secret]) -> str:
+    for part, secret in hidden.items():
+        line = line.replace(part, str(secret))
+    return line
 
 
 def as_data(plans: Mapping[str, HostPlan]) -> dict[str, Any]:
@@ -274,13 +285,18 @@ def summary(plans: Mapping[str, HostPlan], outcomes: Sequence[Outcome]) -> list[
         actions = [action for role, action in plan.actions() if (name, role) in done]
         if not actions:
             continue
-        files = sum(isinstance(action, Put) for action in actions)
-        commands = sum(isinstance(action, Run) for action in actions)
-        units = [f"{action.verb}ed {action.unit.name}" for action in actions if isinstance(action, UnitAction)]
-        units = [text.replace("stoped", "stopped").replace("enableed", "enabled") for text in units]
-        units = [text.replace("disableed", "disabled") for text in units if not text.startswith("enable")]
-        packages = len(plan.packages.install) if plan.packages and (name, "packages") in done else 0
-        counts = ((packages, "packages"), (files, "files"), (commands, "commands"))
-        parts = [f"{count} {what if count != 1 else what[:-1]}" for count, what in counts if count]
-        lines.append(f"  {name:<10} {', '.join([*parts, *units])}")
+        kinds = {
+            "package": sum(len(action.packages) for action in actions if isinstance(action, Install)),
+            "file": sum(isinstance(action, Put) for action in actions),
+            "removal": sum(isinstance(action, Remove | RemoveUser | Purge) for action in actions),
+            "account": sum(isinstance(action, MakeUser) for action in actions),
+            "command": sum(isinstance(action, Run) for action in actions),
+        }
+        parts = [f"{count} {kind}{'s' if count != 1 else ''}" for kind, count in kinds.items() if count]
+        parts += [
+            f"{DONE[action.verb]} {action.unit.name}"
+            for action in actions
+            if isinstance(action, UnitAction) and action.verb != "enable"
+        ]
+        lines.append(f"  {name:<10} {', '.join(parts) or 'the record of its state'}")
     return lines

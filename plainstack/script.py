@@ -129,7 +129,8 @@ def packages(
     if work.install:
         stale = "now" if any(item.path.startswith("/etc/apt/") for item in work.early) else "daily"
         bundle.step("refresh package lists", "refresh_lists", stale)
-        bundle.step(f"install {len(work.install)} packages", "apt_install", *work.install)
+        count = f"{len(work.install)} package{'s' if len(work.install) != 1 else ''}"
+        bundle.step(f"install {count}", "apt_install", *work.install)
     if work.purge:
         bundle.step(f"purge {' '.join(work.purge)}", "apt_purge", *work.purge)
     bundle.step("release daemons", "release_daemons")

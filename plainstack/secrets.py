@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 
@@ -70,6 +70,11 @@ class Vault:
     def also_accepted(self, name: str) -> tuple[Secret, ...]:
         """The values of a secret that count beside the current one: the one before it, the one that comes."""
         return tuple(values[name] for values in (self.previous, self.next) if name in values)
+
+    def everything(self) -> Iterator[Secret]:
+        """Every secret there is, to be able to mask it."""
+        yield from (*self.passwords.values(), *self.previous.values(), *self.next.values())
+        yield from (certificate.key for certificate in self.certificates.values())
 
     def certificate(self, name: str) -> Certificate:
         """The certificate of a host (server and client use), or of the site."""

@@ -99,7 +99,7 @@ class Session:
     def _read(
         self, channel: paramiko.Channel, on_line: Callable[[str], None] | None, deadline: float, step: str
     ) -> Output:
-        channel.settimeout(1.0)
+        channel.settimeout(min(1.0, max(0.1, deadline - time.monotonic())))
         out, err = bytearray(), bytearray()
         told = 0
         heard = time.monotonic()
@@ -120,7 +120,7 @@ class Session:
                 for line in out[told:end].decode(errors="replace").splitlines():
                     on_line(line)
                 told = max(told, end)
-        while not channel.status_event.wait(1.0) and time.monotonic() < deadline:
+        while not channel.status_event.wait(channel.gettimeout()) and time.monotonic() < deadline:
             heard = _still_there(channel.get_transport(), heard)
         if not channel.exit_status_ready():
             raise HostFailed(self.host, step, "no end within the time-out", _tail(out))

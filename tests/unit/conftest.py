@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,9 +17,10 @@ from plainstack.secrets import Certificate, Secret, Vault
 from plainstack.stack import Stack
 from tests.unit.example_role import BEFORE, SECRET, UNIT_FILE
 from tests.unit.sandbox import Sandbox
+from tests.unit.sshd import Server, serving
 
 # The same cases on every run; HYPOTHESIS_PROFILE=search looks for new ones.
-settings.register_profile("default", deadline=None, derandomize=True, database=None, max_examples=150)
+settings.register_profile("default", deadline=None, derandomize=True, database=None, max_examples=60)
 settings.register_profile("search", deadline=None, database=None, max_examples=5000, phases=[Phase.generate])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
@@ -87,3 +88,9 @@ def bare(bare_template: Sandbox, tmp_path: Path) -> Sandbox:
 @pytest.fixture
 def deployed(deployed_template: Sandbox, tmp_path: Path) -> Sandbox:
     return deployed_template.copy(tmp_path / "host")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("sshd")) as started:
+        yield started

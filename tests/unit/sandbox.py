@@ -1,8 +1,8 @@
 """A host without a machine: a folder as its root, the real /bin/sh and coreutils, and stand-ins for what needs systemd.
 
-The scripts are the engine's own, byte for byte, run with ROOT=<folder>. Stand-ins lie in <folder>/bin: systemctl keeps
-its state in files, notes every call, and a unit "loads" a copy of the files it reads; getent, id and the useradd family
-work on <folder>/etc/passwd; dpkg-query and apt-get on a list of names.
+The scripts are the engine's own, byte for byte, run with ROOT=<folder>. Stand-ins, from standins/, lie in <folder>/bin:
+systemctl keeps its state in files, notes every call; a unit "loads" a copy of the files it reads; getent, id and the
+useradd family work on <folder>/etc/passwd; dpkg-query and apt-get on a list of names.
 """
 
 from __future__ import annotations
@@ -25,98 +25,7 @@ from plainstack.script import Answer, Members, Script
 
 STAMP = Stamp("2026-01-01T00:00:00Z", "me@here", "abc")
 
-SYSTEMCTL = r"""#!/bin/sh
-# Which files a unit reads is in reads/UNIT; it does not start while one of them holds the word "broken".
-sys=$ROOT/systemd
-while [ "${1#-}" != "$1" ]; do shift; done
-verb=$1
-shift
-properties=
-while [ "${1#-}" != "$1" ]; do [ "$1" != -p ] || { shift; properties="$properties $1"; }; shift; done
-unit=$1
-case $verb-$1 in
-*-plainstack-guard*) exit ;;
-is-* | show-* | list-units-* | reset-failed-* | status-* | unmask-*) ;;
-*) echo "$verb${1:+ $1}" >>"$sys/log" ;;
-esac
-enabled() {
-    [ ! -e "$sys/masked/$1" ] || { echo masked; return; }
-    [ ! -e "$sys/enabled/$1" ] || { echo enabled; return; }
-    if [ -e "$ROOT/etc/systemd/system/$1" ] || [ -e "$sys/packaged/$1" ]; then echo disabled; else echo "$2"; fi
-}
-active() {
-    for state in active failed; do [ ! -e "$sys/$state/$1" ] || { echo $state; return; }; done
-    echo inactive
-}
-load() {
-    rm -f "$sys/failed/$unit" "$sys/active/$unit"
-    for file in $(cat "$sys/reads/$unit" 2>/dev/null); do
-        [ ! -e "$ROOT$file" ] || cat "$ROOT$file"
-    done >"$sys/loaded/$unit"
-    ! grep -q broken "$sys/loaded/$unit" || { : >"$sys/failed/$unit"; return 1; }
-    : >"$sys/active/$unit"
-}
-case $verb in
-list-units | daemon-reload | status | reset-failed) ;;
-show)
-    [ "$properties" != " NRestarts" ] || { echo 0; exit; }
-    for unit in "$@"; do
-        printf 'ActiveState=%s\nLoadState=loaded\nSubState=x\n' "$(active "$unit")"
-        printf 'UnitFileState=%s\n\n' "$(enabled "$unit")"
-    done ;;
-is-active) active "$unit" ;;
-is-enabled) enabled "$unit" not-found ;;
-enable) [ ! -e "$sys/masked/$unit" ] && : >"$sys/enabled/$unit" ;;
-disable) rm -f "$sys/enabled/$unit" ;;
-mask) : >"$sys/masked/$unit" ;;
-unmask) rm -f "$sys/masked/$unit" ;;
-stop) rm -f "$sys/active/$unit" "$sys/failed/$unit" ;;
-start | restart) load ;;
-reload) [ -e "$sys/active/$unit" ] && load ;;
-*) echo "unknown verb $verb" >&2; exit 64 ;;
-esac
-"""
-ACCOUNTS = """#!/bin/sh
-echo "${0##*/} $*" >>"$ROOT/systemd/log"
-exec "/usr/sbin/${0##*/}" --prefix "$ROOT" "$@" 2>/dev/null
-"""
-STANDINS = {
-    "systemctl": SYSTEMCTL,
-    "journalctl": "#!/bin/sh\necho 'last words of the unit'\n",
-    "sleep": "#!/bin/sh\n",
-    "getent": '#!/bin/sh\nshift\nfor n in "$@"; do grep "^$n:" "$ROOT/etc/passwd"; done\n',
-    "id": r"""#!/bin/sh
-line=$(grep "^$2:" "$ROOT/etc/passwd") || exit 1
-number=$(echo "$line" | cut -d: -f4)
-case $1 in
--u) echo "$line" | cut -d: -f3 ;;
--g) echo "$number" ;;
--gn) grep ":$number:" "$ROOT/etc/group" | cut -d: -f1 ;;
--nG) echo "$2 $(awk -F: -v u="$2" '$4 ~ "(^|,)" u "(,|$)" { print $1 }' "$ROOT/etc/group")" ;;
-esac
-""",
-    **dict.fromkeys(("useradd", "usermod", "userdel", "groupadd"), ACCOUNTS),
-    "dpkg": "#!/bin/sh\n",
-    "dpkg-query": """#!/bin/sh
-shift 2
-for n in "$@"; do ! grep -qx "$n" "$ROOT/packages" || printf 'package\\t%s\\tinstalled\\t1.0\\n' "$n"; done
-""",
-    "apt-get": """#!/bin/sh
-[ "$2" != --simulate ] || exit 0
-echo "apt-get $1" >>"$ROOT/systemd/log"
-verb=$1
-for n in "$@"; do
-    case $n in
-    -* | install | purge | update | [A-Z]*) continue ;;
-    missing-*) echo "E: Unable to locate package $n"; exit 100 ;;
-    esac
-    sed -i "/^$n$/d" "$ROOT/packages"
-    [ "$verb" = install ] || continue
-    echo "$n" >>"$ROOT/packages"
-    cat "$ROOT/usr/sbin/policy-rc.d" >"$ROOT/systemd/policy"
-done
-""",
-}
+STANDINS = Path(__file__).parent / "standins"
 FOLDERS = ("active", "failed", "enabled", "masked", "packaged", "loaded", "reads")
 
 
@@ -144,9 +53,8 @@ class Sandbox:
         """An empty host."""
         for folder in ("bin", "run", "etc", "usr/sbin", "var/lib/apt/lists", *(f"systemd/{name}" for name in FOLDERS)):
             (root / folder).mkdir(parents=True)
-        for name, text in STANDINS.items():
-            (root / "bin" / name).write_text(text, encoding="utf-8")
-            (root / "bin" / name).chmod(0o755)
+        for standin in STANDINS.iterdir():
+            shutil.copy(standin, root / "bin")
         (root / "packages").touch()
         (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n", encoding="utf-8")
         (root / "etc/group").write_text("root:x:0:\nadm:x:4:\n", encoding="utf-8")

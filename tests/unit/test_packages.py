@@ -61,15 +61,16 @@ def test_a_package_that_does_not_exist_leaves_the_host_as_it_was_and_is_named(ho
 
 
 def test_killed_after_any_step_the_next_run_ends_where_a_whole_one_does(host: Sandbox, tmp_path: Path) -> None:
-    steps = build(host.plan(WANTED).packages).steps
+    work = host.plan(WANTED).packages
+    steps = build(work).steps
     whole = host.copy(tmp_path / "whole")
     assert all(done.ok for done in whole.deploy(WANTED))
+    assert whole.plan(WANTED).empty
     for number, step in enumerate(steps, 1):
         killed = host.copy(tmp_path / f"killed-{number}")
-        assert killed.deploy(WANTED, stop_after=number)[0].code == 137
+        assert killed.run(build(work, stop_after=number)).code == 137
         assert all(done.ok for done in killed.deploy(WANTED)), step
         assert killed.tree("systemd") == whole.tree("systemd"), step
-        assert killed.plan(WANTED).empty
 
 
 def test_a_file_that_a_package_would_bring_goes_in_the_same_run(host: Sandbox) -> None:

@@ -1,0 +1,91 @@
+"""A real sshd on loopback, on a free port, with a host key and an operator's key of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from plainstack import inventory, ssh
+from plainstack.stack import Stack
+
+SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin")
+needed = pytest.mark.skipif(SSHD is None, reason="needs openssh-server: make unit installs it")
+
+
+@dataclass
+class Server:
+    """An sshd of this test, with a host key, and a folder for the operator's files."""
+
+    folder: Path
+    port: int
+
+    @property
+    def pin(self) -> str:
+        """The line of a known_hosts file that is true."""
+        kind, key = (self.folder / "host.pub").read_text(encoding="utf-8").split()[:2]
+        return f"[127.0.0.1]:{self.port} {kind} {key}\n"
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text(encoding="utf-8")
+
+    def stack(self, folder: Path, *, port: int | None = None, key: str = "operator", pin: str | None = None) -> Stack:
+        """A stack whose only host is this server."""
+        login = f"user: {getpass.getuser()}, port: {port or self.port}, key: {self.folder / key}, connect_timeout: 1"
+        text = f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 127.0.0.1}}\n"
+        stack = inventory.parse(text, "test.yaml", folder)
+        stack.state.mkdir(parents=True, exist_ok=True)
+        ssh.known_hosts(stack).write_text(self.pin if pin is None else pin, encoding="utf-8")
+        return stack
+
+
+def make_key(path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[Server]:
+    """Start it, and end it."""
+    for name in ("host", "operator", "stranger"):
+        make_key(folder / name)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (folder / "bin").mkdir()
+    (folder / "bin/sudo").write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n", encoding="utf-8")
+    (folder / "bin/sudo").chmod(0o755)
+    (folder / "conf").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/operator.pub\n"
+        f"PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nPermitRootLogin yes\nMaxStartups 100\n"
+        f"LogLevel DEBUG1\nSetEnv PATH={folder}/bin:/usr/bin:/bin\n",
+        encoding="utf-8",
+    )
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    assert SSHD
+    running = subprocess.Popen([SSHD, "-D", "-f", str(folder / "conf"), "-E", str(folder / "log")])
+    try:
+        _await(port)
+        yield Server(folder, port)
+    finally:
+        running.terminate()
+        running.wait()
+
+
+def _await(port: int) -> None:
+    give_up = time.monotonic() + 10
+    while time.monotonic() < give_up:
+        with socket.socket() as attempt:
+            if attempt.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise AssertionError("sshd did not start")

@@ -1,0 +1,117 @@
+"""Connecting, against a real sshd on loopback: what is refused before anything is sent, and how it is told."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from plainstack import ssh
+from plainstack.errors import HostFailed, InventoryError
+from plainstack.ssh import Sessions
+from plainstack.stack import Stack
+from tests.unit import sshd
+from tests.unit.sshd import Server
+
+pytestmark = sshd.needed
+
+
+def failure(stack: Stack) -> str:
+    with Sessions(stack) as sessions, pytest.raises(HostFailed) as caught:
+        sessions.to("db1")
+    return str(caught.value)
+
+
+def fingerprint(public: Path) -> str:
+    told = subprocess.run(["ssh-keygen", "-lf", str(public)], capture_output=True, text=True, check=True).stdout
+    return f"ssh-ed25519 {told.split()[1]}"
+
+
+def test_an_unknown_host_key_is_refused_before_anything_is_sent(server: Server, tmp_path: Path) -> None:
+    before = len(server.log())
+    told = failure(server.stack(tmp_path, pin=""))
+    assert told == (
+        f"db1: connect: the host key is not pinned (127.0.0.1:{server.port}):"
+        " run inv trust, compare the fingerprint, and try again"
+    )
+    assert "userauth-request" not in server.log()[before:]
+
+
+def test_a_changed_host_key_is_told_with_both_fingerprints_and_nothing_is_sent(server: Server, tmp_path: Path) -> None:
+    before = len(server.log())
+    stranger = (server.folder / "stranger.pub").read_text(encoding="utf-8").split()[1]
+    told = failure(server.stack(tmp_path, pin=f"[127.0.0.1]:{server.port} ssh-ed25519 {stranger}\n"))
+    assert told == (
+        f"db1: connect: the host key has CHANGED (127.0.0.1:{server.port}):"
+        f" pinned {fingerprint(server.folder / 'stranger.pub')}, offered {fingerprint(server.folder / 'host.pub')};"
+        " nothing was sent. If the host was reinstalled: inv trust"
+    )
+    assert "userauth-request" not in server.log()[before:]
+
+
+def test_the_key_to_pin_is_the_one_the_host_offers(server: Server, tmp_path: Path) -> None:
+    with Sessions(server.stack(tmp_path, pin="")) as sessions:
+        assert ssh.fingerprint(sessions.host_key("db1")) == fingerprint(server.folder / "host.pub")
+
+
+def test_a_key_that_the_host_does_not_know_is_told(server: Server, tmp_path: Path) -> None:
+    told = failure(server.stack(tmp_path, key="stranger"))
+    who, key = getpass.getuser(), server.folder / "stranger"
+    assert told == f"db1: connect: log-in as {who} was refused with {key} (127.0.0.1:{server.port})"
+
+
+def test_a_key_with_a_passphrase_is_told(server: Server, tmp_path: Path) -> None:
+    locked = server.folder / "locked"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "passphrase", "-f", str(locked)], check=True)
+    assert failure(server.stack(tmp_path, key="locked")) == (
+        f"db1: connect: {locked} has a passphrase: ssh-add it and remove ssh.key from the inventory"
+        f" (127.0.0.1:{server.port})"
+    )
+
+
+def test_a_missing_key_is_an_error_of_the_inventory(server: Server, tmp_path: Path) -> None:
+    stack = server.stack(tmp_path, key="nowhere")
+    with Sessions(stack) as sessions, pytest.raises(InventoryError, match="no operator key at"):
+        sessions.to("db1")
+
+
+def test_a_port_where_nobody_listens_is_told(server: Server, tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        told = failure(server.stack(tmp_path, port=port))
+    assert told == f"db1: connect: the connection was refused (127.0.0.1:{port}); is sshd running?"
+
+
+def test_a_host_that_does_not_answer_is_given_up_after_the_inventorys_time(server: Server, tmp_path: Path) -> None:
+    """A full backlog: the kernel drops what else wants to connect, as a firewall would."""
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        for waiting in (first, second):
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        told = failure(server.stack(tmp_path, port=port))
+    assert told == f"db1: connect: no answer within 1 s (127.0.0.1:{port})"
+
+
+def test_something_else_than_an_sshd_is_told(server: Server, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        answering = threading.Thread(target=_answer_like_a_web_server, args=(other,))
+        answering.start()
+        told = failure(server.stack(tmp_path, port=other.getsockname()[1]))
+        answering.join()
+    assert "banner" in told
+
+
+def _answer_like_a_web_server(listening: socket.socket) -> None:
+    accepted, _ = listening.accept()
+    with accepted:
+        accepted.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")

@@ -1,0 +1,84 @@
+"""Every rendered file of the default stack, as text under golden/<host>/<path on the host>, to be read in a review.
+
+After a change that is meant, write them anew and look at what git diff says:
+
+    UPDATE_GOLDEN=1 .venv/bin/python -m pytest tests/unit/test_golden.py
+
+golden/<host>/CONTENTS lists the rest of what a host should be. Files that are taken verbatim from files/ are only in
+that list. Secrets are the fake ones of conftest.py.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from plainstack import render
+from plainstack.desired import HostDesired
+from plainstack.inventory import load
+from plainstack.resources import Command, Directory, File, Link, Package, Unit, User
+
+GOLDEN = Path(__file__).parent / "golden"
+UPDATE = bool(os.environ.get("UPDATE_GOLDEN"))
+HOSTS = list(load(Path(__file__).parent.parent.parent / "hosts.yaml").hosts)
+CONTENTS = "CONTENTS"
+VERBATIM = {path.read_bytes() for path in render.FILES.rglob("*") if path.is_file()}
+
+
+def contents(wanted: HostDesired) -> str:
+    """What else a host should be, one line each, by role: rights, links, accounts, packages, units and commands."""
+    lines = []
+    for role, resources in wanted.items():
+        lines.append(f"# {role}")
+        for item in resources:
+            if isinstance(item, File):
+                secret = " (secret)" if item.secret else ""
+                lines.append(f"{item.key} {item.mode:04o} {item.owner}:{item.group}{secret}")
+            elif isinstance(item, Directory):
+                lines.append(f"{item.key} {item.mode:04o} {item.owner}:{item.group}")
+            elif isinstance(item, Link):
+                lines.append(f"{item.key} -> {item.target}")
+            elif isinstance(item, Unit):
+                state = f"{'enabled' if item.enabled else 'disabled'}, {'running' if item.running else 'stopped'}"
+                lines.append(f"{item.key} {state}{', guarded' if item.guarded else ''}")
+            elif isinstance(item, Command):
+                # The names of releases change with the application's code, which is not what is looked at here.
+                lines.append(f"{item.key}: {re.sub(r'[0-9a-f]{12}', 'ID', item.why)}")
+            elif isinstance(item, Package | User):
+                lines.append(item.key)
+    return "\n".join(lines) + "\n"
+
+
+def rendered(wanted: HostDesired) -> dict[str, bytes]:
+    """The rendered files of a host by path, and the list of what it should be."""
+    files = {item.path: item.content for resources in wanted.values() for item in resources if isinstance(item, File)}
+    made = {path: content for path, content in files.items() if content not in VERBATIM}
+    return {**made, f"/{CONTENTS}": contents(wanted).encode()}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_rendered_files_are_the_golden_ones(host: str, desired: Mapping[str, HostDesired]) -> None:
+    files = rendered(desired[host])
+    tree = GOLDEN / host
+    if UPDATE:
+        shutil.rmtree(tree, ignore_errors=True)
+        for path, content in files.items():
+            golden = tree / path.lstrip("/")
+            golden.parent.mkdir(parents=True, exist_ok=True)
+            golden.write_bytes(content)
+    kept = {f"/{path.relative_to(tree)}": path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+    lines: list[str] = []
+    for path in sorted({*files, *kept}):
+        before, after = (each.get(path, b"").decode(errors="replace").splitlines() for each in (kept, files))
+        lines += difflib.unified_diff(before, after, f"golden {path}", f"rendered {path}", lineterm="")
+    assert kept == files, "\n".join(lines)
+
+
+def test_no_golden_tree_is_of_a_host_that_is_not_there() -> None:
+    assert sorted(path.name for path in GOLDEN.iterdir()) == sorted(HOSTS)

@@ -1,0 +1,106 @@
+"""The lock-out guard, as the scripts do it: what is not confirmed is put back by the host itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from plainstack.resources import Command, File, Resource, Unit
+from tests.unit.sandbox import Done, Sandbox, build
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
+
+RULES = "/etc/iptables/rules"
+SNAPSHOT, RESTORE = "cp $ROOT/kernel $KEEP/rules", "cp $KEEP/rules $ROOT/kernel"
+
+
+def firewall(rules: str, *extra: Resource) -> Mapping[str, Sequence[Resource]]:
+    unit = Unit(
+        name="firewall.service",
+        reload_on=(RULES,),
+        guarded=True,
+        snapshot=SNAPSHOT,
+        restore=RESTORE,
+        health="cp $ROOT/etc/iptables/rules $ROOT/kernel",
+    )
+    return {"firewall": (File(path=RULES, content=rules.encode()), unit, *extra)}
+
+
+@pytest.fixture
+def host(bare: Sandbox) -> Sandbox:
+    """A host whose firewall was deployed and confirmed."""
+    bare.reads("firewall.service", RULES)
+    (bare.root / "systemd/packaged/firewall.service").touch()
+    bare.write("/kernel", "")
+    assert bare.deploy(firewall("accept\n"))[-1].ok
+    (bare.root / "systemd/guard").unlink()
+    (run,) = (bare.root / "var/lib/plainstack/runs").iterdir()
+    bare.sh(f"rm -r {run}")
+    bare.calls()
+    return bare
+
+
+def changed(host: Sandbox, *extra: Resource, stop_after: int | None = None) -> Done:
+    (work,) = host.plan(firewall("drop\n", *extra)).transactions
+    assert work.guarded
+    return host.run(build(work, stop_after=stop_after))
+
+
+def let_the_timer_fire(host: Sandbox) -> None:
+    code, text = host.sh(host.read("systemd/guard"))
+    assert code == 0, text
+
+
+def test_a_guarded_change_waits_for_the_operator_and_keeps_what_it_needs_to_go_back(host: Sandbox) -> None:
+    done = changed(host)
+    assert done.answer.unconfirmed == "run-whole"
+    assert host.read("kernel") == "drop\n"
+    assert (host.root / "var/lib/plainstack/runs/run-whole/old").is_dir()
+
+
+def test_what_nobody_confirms_is_put_back_files_live_state_and_memory(host: Sandbox) -> None:
+    before, states = host.tree("var/lib/plainstack/runs"), host.states()
+    changed(host)
+    let_the_timer_fire(host)
+    assert host.read("kernel") == "accept\n"
+    assert host.tree("var/lib/plainstack/runs", "systemd/guard") == before
+    assert host.states() == states
+    assert host.calls() == ["reload firewall.service", "reload firewall.service", "enable firewall.service"]
+    assert list((host.root / "var/lib/plainstack/runs").iterdir()) == []
+    assert '"rolled-back"' in host.read("/var/log/plainstack/audit.jsonl").splitlines()[-1]
+
+
+def test_the_guard_is_armed_before_anything_changes_and_outlives_a_kill(host: Sandbox) -> None:
+    (work,) = host.plan(firewall("drop\n")).transactions
+    steps = build(work).steps
+    armed = steps.index("arm the lock-out guard") + 1
+    assert armed < steps.index(f"write {RULES}")
+    before = host.tree("var/lib/plainstack/runs")
+    for number in range(armed, len(steps) + 1):
+        killed = host.copy(host.root.with_name(f"killed-{number}"))
+        assert killed.run(build(work, stop_after=number)).code == 137
+        let_the_timer_fire(killed)
+        assert killed.tree("var/lib/plainstack/runs", "systemd/guard") == before, steps[number - 1]
+
+
+def test_a_failure_after_the_change_puts_the_live_state_back_at_once(host: Sandbox) -> None:
+    done = changed(host, Command(name="fails", why="w", run="false", unless="false"))
+    assert done.answer.outcome == "rolled-back"
+    assert host.read("kernel") == "accept\n"
+
+
+def test_a_full_disk_in_the_middle_leaves_the_host_as_it_was(deployed: Sandbox) -> None:
+    """The folder of one file is a disk of its own, in a mount namespace of this test, and too small."""
+    large = File(path="/etc/small/data", content=b"x" * 200_000)
+    new = {"app": (File(path="/etc/app/app.conf", content=b"port = 2\n"), large)}
+    (deployed.root / "etc/small").mkdir()
+    before = deployed.tree()
+    (work,) = deployed.plan(new).transactions
+    script = build(work)
+    deployed.write("command", f'mount -t tmpfs -o size=64k none "$ROOT/etc/small"\n{script.command}\n')
+    _, text = deployed.sh('exec unshare --mount sh "$ROOT/command"', script.stream, hold=True)
+    assert "@failed\trolled-back\t1\twrite /etc/small/data" in text
+    assert "No space left on device" in text
+    assert deployed.tree("command") == before
