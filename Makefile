@@ -2,7 +2,7 @@
 VENV := .venv
 PYTHON ?= python3
 
-.PHONY: help demo test unit commands lab bench lint setup clean
+.PHONY: help demo test unit commands lab lab-long bench lint setup clean
 
 help: ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -48,9 +48,13 @@ commands: setup ## whole commands and pages on this machine, no host
 lab: setup ## the tests on real hosts, from bare to verified and broken on purpose (needs root)
 	@[ "$$(id -u)" = 0 ] || { echo 'the lab tests need root: run them with sudo'; exit 1; }
 	@echo '== lab tests'
-	@$(VENV)/bin/python -m pytest tests/lab
+	@$(VENV)/bin/python -m pytest tests/lab --ignore=tests/lab/test_interrupted.py --ignore=tests/lab/test_secrets.py
 
-test: unit commands lab ## every test
+lab-long: setup ## the lab tests that take longest: interruption after every step, secrets (needs root)
+	@[ "$$(id -u)" = 0 ] || { echo 'the lab tests need root: run them with sudo'; exit 1; }
+	@$(VENV)/bin/python -m pytest tests/lab/test_interrupted.py tests/lab/test_secrets.py
+
+test: unit commands lab ## every test but those of lab-long
 
 bench: setup ## how long a run that changes nothing takes, over the floor (needs root and the demo's lab)
 	@$(VENV)/bin/python bench/noop.py
