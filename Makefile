@@ -2,10 +2,10 @@
 VENV := .venv
 PYTHON ?= python3
 
-.PHONY: help demo test unit commands lab lab-long bench lint setup clean
+.PHONY: help root demo test unit commands lab lab-long bench lint setup clean
 
 help: ## show this
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 setup: $(VENV)/.ready ## the virtual environment in .venv
 
@@ -16,8 +16,10 @@ $(VENV)/.ready: pyproject.toml
 	@$(VENV)/bin/pip install --quiet '.[dev]'
 	@touch $@
 
-demo: setup ## from a bare Debian machine to a deployed and verified stack in the lab (needs root)
-	@[ "$$(id -u)" = 0 ] || { echo 'make demo needs root, for the lab: run it with sudo'; exit 1; }
+root:
+	@[ "$$(id -u)" = 0 ] || { echo 'make $(MAKECMDGOALS) needs root, for the lab: run it with sudo'; exit 1; }
+
+demo: root setup ## from a bare Debian machine to a deployed and verified stack in the lab (needs root)
 	@echo '== 1/3 inv lab.up: eight Debian hosts on this machine'
 	@$(VENV)/bin/inv lab.up
 	@echo '== 2/3 inv deploy: bare hosts become the stack'
@@ -45,18 +47,16 @@ commands: setup ## whole commands and pages on this machine, no host
 	@echo '== tests of whole commands'
 	@$(VENV)/bin/python -m pytest -n 2 tests/commands
 
-lab: setup ## the tests on real hosts, from bare to verified and broken on purpose (needs root)
-	@[ "$$(id -u)" = 0 ] || { echo 'the lab tests need root: run them with sudo'; exit 1; }
+lab: root setup ## the tests on real hosts, from bare to verified and broken on purpose (needs root)
 	@echo '== lab tests'
 	@$(VENV)/bin/python -m pytest tests/lab --ignore=tests/lab/test_interrupted.py --ignore=tests/lab/test_secrets.py
 
-lab-long: setup ## the lab tests that take longest: interruption after every step, secrets (needs root)
-	@[ "$$(id -u)" = 0 ] || { echo 'the lab tests need root: run them with sudo'; exit 1; }
+lab-long: root setup ## the lab tests that take longest: interruption after every step, secrets (needs root)
 	@$(VENV)/bin/python -m pytest tests/lab/test_interrupted.py tests/lab/test_secrets.py
 
 test: unit commands lab ## every test but those of lab-long
 
-bench: setup ## how long a run that changes nothing takes, over the floor (needs root and the demo's lab)
+bench: root setup ## how long a run that changes nothing takes, over the floor (needs root and the demo's lab)
 	@$(VENV)/bin/python bench/noop.py
 	@$(VENV)/bin/python bench/verify.py
 	@$(VENV)/bin/python bench/scale.py
