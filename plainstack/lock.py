@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from plainstack.errors import HostFailed
 from plainstack.probe import LOCK, STATE
-from plainstack.ssh import Session, fan_out
+from plainstack.session import Session
+from plainstack.ssh import fan_out
 
 Release = Callable[[], None]
 

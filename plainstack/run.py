@@ -19,7 +19,8 @@ from plainstack.errors import HostFailed, PlainstackError, Refused
 from plainstack.observed import Observed
 from plainstack.plan import Stamp, plan
 from plainstack.probe import parse
-from plainstack.ssh import Session, Sessions
+from plainstack.session import Session
+from plainstack.ssh import Sessions
 from plainstack.stack import Stack
 
 GUARD_WAIT = 60

@@ -1,15 +1,12 @@
-"""The one module that talks to hosts: host keys, gateways, sudo, exec with input, and fan-out over Fabric."""
+"""Opening connections to hosts: pinned host keys, gateways, errors in words, and all hosts at once."""
 
 from __future__ import annotations
 
-import contextlib
-import shlex
+import errno
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +14,7 @@ import paramiko
 from fabric import Config, Connection
 
 from plainstack.errors import HostFailed, InventoryError, PlainstackError, Refused
+from plainstack.session import Session
 from plainstack.stack import Host, Stack
 
 Result = TypeVar("Result")
@@ -24,18 +22,6 @@ Result = TypeVar("Result")
 # Unacknowledged data for this long means that the host or the way to it is gone (ms, see tcp(7) TCP_USER_TIMEOUT).
 DEAD_AFTER = 15_000
 KEEPALIVE = 5
-# A silent exec is asked after this many seconds whether its host is still there, and has that many to answer.
-ASK_AFTER = 8
-PATIENCE = 10
-
-
-@dataclass(frozen=True)
-class Output:
-    """What one exec gave: its exit code and its two streams."""
-
-    code: int
-    out: str
-    err: str
 
 
 def known_hosts(stack: Stack) -> Path:
@@ -51,167 +37,6 @@ def operator_key(stack: Stack) -> Path | None:
             raise InventoryError([f"ssh.key: no operator key at {path}; make one: ssh-keygen -t ed25519 -f {path}"])
         return path
     return stack.state / "lab" / "id_ed25519" if stack.in_lab else None
-
-
-class Session:
-    """One open connection to one host; several execs may run in it at once."""
-
-    def __init__(self, host: str, connection: Connection, sudo: bool) -> None:
-        self.host = host
-        self._connection = connection
-        self._sudo = sudo
-
-    def run(
-        self,
-        command: str,
-        *,
-        stdin: bytes = b"",
-        hold_stdin: bool = False,
-        on_line: Callable[[str], None] | None = None,
-        timeout: float = 60,
-        step: str = "",
-    ) -> Output:
-        """Run a command as root; its input is `stdin`, kept open after that with `hold_stdin`.
-
-        `on_line` gets every line of output as it comes. Raises HostFailed when the connection dies or after `timeout`
-        seconds.
-        """
-        try:
-            channel = self._open(command)
-            try:
-                # Beside the reading: what answers before it has read everything would wait for us, and we for it.
-                threading.Thread(target=_send, args=(channel, stdin, hold_stdin), daemon=True).start()
-                return self._read(channel, on_line, time.monotonic() + timeout, step)
-            finally:
-                channel.close()
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            reason = "the connection was lost" if not str(error) else f"the connection was lost: {error}"
-            raise HostFailed(self.host, step, reason) from None
-
-    def _open(self, command: str) -> paramiko.Channel:
-        transport = self._connection.transport
-        if transport is None or not transport.is_active():
-            raise OSError("it was closed")
-        channel: paramiko.Channel = transport.open_session(timeout=20)
-        channel.exec_command(f"sudo -n -- {command}" if self._sudo else command)
-        return channel
-
-    def _read(
-        self, channel: paramiko.Channel, on_line: Callable[[str], None] | None, deadline: float, step: str
-    ) -> Output:
-        channel.settimeout(min(1.0, max(0.1, deadline - time.monotonic())))
-        out, err = bytearray(), bytearray()
-        told = 0
-        heard = time.monotonic()
-        while time.monotonic() < deadline:
-            while channel.recv_stderr_ready():
-                err += channel.recv_stderr(65536)
-            try:
-                data = channel.recv(65536)
-            except TimeoutError:
-                heard = _still_there(channel.get_transport(), heard)
-                continue
-            if not data:
-                break
-            heard = time.monotonic()
-            out += data
-            if on_line:
-                end = out.rfind(b"\n") + 1
-                for line in out[told:end].decode(errors="replace").splitlines():
-                    on_line(line)
-                told = max(told, end)
-        while not channel.status_event.wait(channel.gettimeout()) and time.monotonic() < deadline:
-            heard = _still_there(channel.get_transport(), heard)
-        if not channel.exit_status_ready():
-            raise HostFailed(self.host, step, "no end within the time-out", _tail(out))
-        while data := channel.recv_stderr(65536):
-            err += data
-        code = channel.recv_exit_status()
-        # Without an exit code either the connection died, which takes its thread a moment, or the program by a signal.
-        if code == -1:
-            channel.get_transport().join(1)
-            if not channel.get_transport().is_active():
-                raise OSError("it was closed from the other end")
-        text = err.decode(errors="replace")
-        if self._sudo and code != 0 and text.startswith("sudo:"):
-            user = self._connection.user
-            raise HostFailed(
-                self.host, step, f"sudo refused: {text.strip()}; let {user} use sudo without a password (NOPASSWD)"
-            )
-        return Output(code, out.decode(errors="replace"), text)
-
-    def script(self, text: str, *, timeout: float = 60, step: str = "") -> Output:
-        """Run a sh script that travels on stdin, so that neither its length nor its words show on a command line."""
-        return self.run("sh -c 'eval \"$(cat)\"'", stdin=text.encode(), timeout=timeout, step=step)
-
-    def hold(self, command: str, *, stdin: bytes = b"") -> tuple[str, Callable[[], None]]:
-        """Start a command that lives until the returned `release` is called; gives its first line of output."""
-        try:
-            channel = self._open(command)
-            channel.sendall(stdin)
-            channel.settimeout(30)
-            line = bytearray()
-            while not line.endswith(b"\n"):
-                data = channel.recv(1)
-                if not data:
-                    break
-                line += data
-        except (OSError, paramiko.SSHException) as error:
-            raise HostFailed(self.host, "take the lock", str(error)) from None
-        return line.decode(errors="replace").strip(), channel.close
-
-    def forward(self, address: str, port: int) -> paramiko.Channel:
-        """A TCP stream from the host to an address it can reach."""
-        transport: paramiko.Transport = self._connection.transport
-        return transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=10)
-
-    def close(self) -> None:
-        """Close the connection; what still runs on the host sees the end of its input."""
-        with contextlib.suppress(OSError, paramiko.SSHException):
-            self._connection.close()
-
-
-def _send(channel: paramiko.Channel, data: bytes, hold: bool) -> None:
-    """Give a program its input; one that ends without reading all of it says why itself."""
-    begin = 0
-    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-        while begin < len(data):
-            try:
-                sent = channel.send(data[begin : begin + 65536])
-            except TimeoutError:
-                continue
-            if sent == 0:
-                return
-            begin += sent
-        if not hold:
-            channel.shutdown_write()
-
-
-def _still_there(transport: paramiko.Transport, heard: float) -> float:
-    """When the host was last heard of; raises OSError when it does not answer any more."""
-    if not transport.is_active():
-        raise OSError("no answer to keepalives")
-    if time.monotonic() - heard <= ASK_AFTER:
-        return heard
-    if not _answers(transport):
-        raise OSError(f"no answer for {ASK_AFTER + PATIENCE} s")
-    return time.monotonic()
-
-
-def _answers(transport: paramiko.Transport) -> bool:
-    """Whether the host's sshd still answers; behind a jump host our own TCP connection cannot tell."""
-    answered = threading.Event()
-
-    def ask() -> None:
-        transport.global_request("alive@plainstack", wait=True)
-        answered.set()
-
-    threading.Thread(target=ask, daemon=True).start()
-    return answered.wait(PATIENCE) and transport.is_active()
-
-
-def _tail(data: bytes | bytearray) -> list[str]:
-    return bytes(data).decode(errors="replace").splitlines()[-10:]
 
 
 class Sessions:
@@ -370,6 +195,8 @@ def explain(error: BaseException, host: Host | None, stack: Stack) -> str:
         return f"the host key is not pinned{inventory}: run inv trust, compare the fingerprint, and try again"
     if isinstance(error, TimeoutError):
         return f"no answer within {stack.ssh.connect_timeout} s{inventory}"
+    if isinstance(error, OSError) and error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+        return f"no way to the host{inventory}: is it up, and on this network?"
     if isinstance(error, ConnectionRefusedError):
         return f"the connection was refused{inventory}; is sshd running?"
     return f"{error or type(error).__name__}{inventory}"
@@ -392,8 +219,3 @@ def fan_out(names: Iterable[str], work: Callable[[str], Result]) -> Mapping[str,
     ordered = list(names)
     with ThreadPoolExecutor(max_workers=max(1, min(64, len(ordered)))) as pool:
         return dict(zip(ordered, pool.map(one, ordered), strict=True))
-
-
-def quote(*words: str) -> str:
-    """Words as one shell command."""
-    return shlex.join(words)

@@ -18,7 +18,8 @@ from plainstack.errors import HostFailed, Refused
 from plainstack.release_steps import account, home, settings
 from plainstack.render import ROOT
 from plainstack.secrets import Vault
-from plainstack.ssh import Session, Sessions
+from plainstack.session import Session
+from plainstack.ssh import Sessions
 from plainstack.stack import GivenCertificate, Stack
 
 # After the last request was due: how long its answer may take.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import socket
 import subprocess
@@ -98,6 +99,13 @@ def test_a_host_that_does_not_answer_is_given_up_after_the_inventorys_time(serve
             waiting.connect_ex(("127.0.0.1", port))
         told = failure(server.stack(tmp_path, port=port))
     assert told == f"db1: connect: no answer within 1 s (127.0.0.1:{port})"
+
+
+def test_a_host_that_is_off_is_told_when_the_network_says_so(server: Server, tmp_path: Path) -> None:
+    """As the kernel says it on one network segment, when nobody answers for the address."""
+    stack = server.stack(tmp_path)
+    told = ssh.explain(OSError(errno.EHOSTUNREACH, "No route to host"), stack.hosts["db1"], stack)
+    assert told == f"no way to the host (127.0.0.1:{server.port}): is it up, and on this network?"
 
 
 def test_something_else_than_an_sshd_is_told(server: Server, tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from plainstack import session as session_module
 from plainstack import ssh
 from plainstack.errors import HostFailed
-from plainstack.ssh import Session, Sessions
+from plainstack.session import Session
+from plainstack.ssh import Sessions
 from tests.unit import sshd
 from tests.unit.sshd import Server
 
@@ -117,8 +119,8 @@ def test_a_connection_that_is_killed_in_the_middle_is_a_failure_of_its_host(own_
 
 
 def test_a_host_that_falls_silent_is_given_up(own_session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ssh, "ASK_AFTER", 0.2)
-    monkeypatch.setattr(ssh, "PATIENCE", 0.2)
+    monkeypatch.setattr(session_module, "ASK_AFTER", 0.2)
+    monkeypatch.setattr(session_module, "PATIENCE", 0.2)
     stopped: list[int] = []
 
     def stop(line: str) -> None:
@@ -130,6 +132,27 @@ def test_a_host_that_falls_silent_is_given_up(own_session: Session, monkeypatch:
             own_session.run("echo $PPID; exec sleep 60", on_line=stop)
     finally:
         os.kill(stopped[0], signal.SIGKILL)
+
+
+def test_a_host_that_falls_silent_before_a_command_has_begun_is_given_up(
+    own_session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "ANSWER_WITHIN", 0.5)
+    server_process = int(own_session.run("echo $PPID").out)
+    transport = own_session._connection.transport
+    open_session = transport.open_session
+
+    def open_then_stop(**options: float) -> object:
+        channel = open_session(**options)
+        os.kill(server_process, signal.SIGSTOP)
+        return channel
+
+    monkeypatch.setattr(transport, "open_session", open_then_stop)
+    try:
+        with pytest.raises(HostFailed, match="the connection was lost"):
+            own_session.run("true")
+    finally:
+        os.kill(server_process, signal.SIGKILL)
 
 
 def test_a_program_that_dies_by_a_signal_is_not_a_lost_connection(session: Session) -> None:

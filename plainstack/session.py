@@ -1,0 +1,195 @@
+"""One open connection to one host: exec with input, commands held open, streams, and when a host counts as gone."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import paramiko
+from fabric import Connection
+
+from plainstack.errors import HostFailed
+
+# A silent exec is asked after this many seconds whether its host is still there, and has that many to answer.
+ASK_AFTER = 8
+PATIENCE = 10
+ANSWER_WITHIN = 20
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one exec gave: its exit code and its two streams."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Session:
+    """One open connection to one host; several execs may run in it at once."""
+
+    def __init__(self, host: str, connection: Connection, sudo: bool) -> None:
+        self.host = host
+        self._connection = connection
+        self._sudo = sudo
+
+    def run(
+        self,
+        command: str,
+        *,
+        stdin: bytes = b"",
+        hold_stdin: bool = False,
+        on_line: Callable[[str], None] | None = None,
+        timeout: float = 60,
+        step: str = "",
+    ) -> Output:
+        """Run a command as root; its input is `stdin`, kept open after that with `hold_stdin`.
+
+        `on_line` gets every line of output as it comes. Raises HostFailed when the connection dies or after `timeout`
+        seconds.
+        """
+        try:
+            channel = self._open(command)
+            try:
+                # Beside the reading: what answers before it has read everything would wait for us, and we for it.
+                threading.Thread(target=_send, args=(channel, stdin, hold_stdin), daemon=True).start()
+                return self._read(channel, on_line, time.monotonic() + timeout, step)
+            finally:
+                channel.close()
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            reason = "the connection was lost" if not str(error) else f"the connection was lost: {error}"
+            raise HostFailed(self.host, step, reason) from None
+
+    def _open(self, command: str) -> paramiko.Channel:
+        transport = self._connection.transport
+        if transport is None or not transport.is_active():
+            raise OSError("it was closed")
+        channel: paramiko.Channel = transport.open_session(timeout=ANSWER_WITHIN)
+        # Paramiko waits for the answer to an exec without end; behind a jump host nothing else would end that.
+        limit = threading.Timer(ANSWER_WITHIN, channel.close)
+        limit.start()
+        try:
+            channel.exec_command(f"sudo -n -- {command}" if self._sudo else command)
+        finally:
+            limit.cancel()
+        return channel
+
+    def _read(
+        self, channel: paramiko.Channel, on_line: Callable[[str], None] | None, deadline: float, step: str
+    ) -> Output:
+        channel.settimeout(min(1.0, max(0.1, deadline - time.monotonic())))
+        out, err = bytearray(), bytearray()
+        told = 0
+        heard = time.monotonic()
+        while time.monotonic() < deadline:
+            while channel.recv_stderr_ready():
+                err += channel.recv_stderr(65536)
+            try:
+                data = channel.recv(65536)
+            except TimeoutError:
+                heard = _still_there(channel.get_transport(), heard)
+                continue
+            if not data:
+                break
+            heard = time.monotonic()
+            out += data
+            if on_line:
+                end = out.rfind(b"\n") + 1
+                for line in out[told:end].decode(errors="replace").splitlines():
+                    on_line(line)
+                told = max(told, end)
+        while not channel.status_event.wait(channel.gettimeout()) and time.monotonic() < deadline:
+            heard = _still_there(channel.get_transport(), heard)
+        if not channel.exit_status_ready():
+            raise HostFailed(self.host, step, "no end within the time-out", _tail(out))
+        while data := channel.recv_stderr(65536):
+            err += data
+        code = channel.recv_exit_status()
+        # Without an exit code either the connection died, which takes its thread a moment, or the program by a signal.
+        if code == -1:
+            channel.get_transport().join(1)
+            if not channel.get_transport().is_active():
+                raise OSError("it was closed from the other end")
+        text = err.decode(errors="replace")
+        if self._sudo and code != 0 and text.startswith("sudo:"):
+            user = self._connection.user
+            raise HostFailed(
+                self.host, step, f"sudo refused: {text.strip()}; let {user} use sudo without a password (NOPASSWD)"
+            )
+        return Output(code, out.decode(errors="replace"), text)
+
+    def script(self, text: str, *, timeout: float = 60, step: str = "") -> Output:
+        """Run a sh script that travels on stdin, so that neither its length nor its words show on a command line."""
+        return self.run("sh -c 'eval \"$(cat)\"'", stdin=text.encode(), timeout=timeout, step=step)
+
+    def hold(self, command: str, *, stdin: bytes = b"") -> tuple[str, Callable[[], None]]:
+        """Start a command that lives until the returned `release` is called; gives its first line of output."""
+        try:
+            channel = self._open(command)
+            channel.sendall(stdin)
+            channel.settimeout(30)
+            line = bytearray()
+            while not line.endswith(b"\n"):
+                data = channel.recv(1)
+                if not data:
+                    break
+                line += data
+        except (OSError, paramiko.SSHException) as error:
+            raise HostFailed(self.host, "take the lock", str(error)) from None
+        return line.decode(errors="replace").strip(), channel.close
+
+    def forward(self, address: str, port: int) -> paramiko.Channel:
+        """A TCP stream from the host to an address it can reach."""
+        transport: paramiko.Transport = self._connection.transport
+        return transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=10)
+
+    def close(self) -> None:
+        """Close the connection; what still runs on the host sees the end of its input."""
+        with contextlib.suppress(OSError, paramiko.SSHException):
+            self._connection.close()
+
+
+def _send(channel: paramiko.Channel, data: bytes, hold: bool) -> None:
+    """Give a program its input; one that ends without reading all of it says why itself."""
+    begin = 0
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        while begin < len(data):
+            try:
+                sent = channel.send(data[begin : begin + 65536])
+            except TimeoutError:
+                continue
+            if sent == 0:
+                return
+            begin += sent
+        if not hold:
+            channel.shutdown_write()
+
+
+def _still_there(transport: paramiko.Transport, heard: float) -> float:
+    """When the host was last heard of; raises OSError when it does not answer any more."""
+    if not transport.is_active():
+        raise OSError("no answer to keepalives")
+    if time.monotonic() - heard <= ASK_AFTER:
+        return heard
+    if not _answers(transport):
+        raise OSError(f"no answer for {ASK_AFTER + PATIENCE} s")
+    return time.monotonic()
+
+
+def _answers(transport: paramiko.Transport) -> bool:
+    """Whether the host's sshd still answers; behind a jump host our own TCP connection cannot tell."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        transport.global_request("alive@plainstack", wait=True)
+        answered.set()
+
+    threading.Thread(target=ask, daemon=True).start()
+    return answered.wait(PATIENCE) and transport.is_active()
+
+
+def _tail(data: bytes | bytearray) -> list[str]:
+    return bytes(data).decode(errors="replace").splitlines()[-10:]
