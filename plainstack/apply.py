@@ -59,7 +59,8 @@ class Applier:
     def _confirm(self, host: str, stage: str, run_id: str) -> None:
         """Only a new connection proves that new connections are still let in; an open one passes any firewall."""
         self.on_step(host, stage, "confirm over a new connection")
-        confirm = f"sh -c 'systemctl stop {GUARD_UNIT}-{run_id}.timer && rm -rf {STATE}/runs/{run_id}'"
+        run = f"{STATE}/runs/{run_id}"
+        confirm = f"sh -c '[ -d {run} ] || exit 1; RUN={run}; . {run}/library.sh; confirm'"
         try:
             session = self.sessions.fresh(host)
             try:

@@ -84,13 +84,15 @@ rollback() {
     if [ -f "$RUN/undo.paths" ]; then tac "$RUN/undo.paths" >"$RUN/undo.now"; . "$RUN/undo.now"; fi
     [ ! -e "$RUN/reread" ] || systemctl daemon-reload
     if [ -f "$RUN/undo.units" ]; then . "$RUN/undo.units"; fi
-    if [ -f "$RUN/undo.kernel" ]; then KEEP=$RUN/keep; export KEEP; . "$RUN/undo.kernel"; fi
+    if [ -f "$RUN/undo.kernel" ] && [ -z "${BOOTING:-}" ]; then KEEP=$RUN/keep; export KEEP; . "$RUN/undo.kernel"; fi
     return 0
 }
 
 back_to() { # back_to active|inactive enabled|... VERB UNIT: what a unit was before this transaction touched it
     systemctl reset-failed "$4" 2>/dev/null || :
-    if [ "$1" = active ]; then
+    if [ -n "${BOOTING:-}" ]; then
+        : # it starts, or does not, in its turn
+    elif [ "$1" = active ]; then
         if [ "$3" = reload ]; then systemctl reload "$4" || systemctl restart "$4"; else systemctl restart "$4"; fi ||
             tell "@tail	$4 does not come back with its previous configuration either"
     else
@@ -386,16 +388,60 @@ quietly() {
     return $code
 }
 
-# --- the lock-out guard: silence means roll back ---
+# --- the lock-out guard: silence means roll back, and so does a boot ---
+
+BOOT_GUARD=${ROOT:-}/etc/systemd/system/plainstack-undo.service
 
 arm() { # arm SECONDS
-    disarm
+    systemctl stop "plainstack-guard-${RUN##*/}.timer" 2>/dev/null || :
+    guard_boot && sync -f "$STATE" || return
     systemd-run --quiet --collect --unit="plainstack-guard-${RUN##*/}" --on-active="$1" --timer-property=AccuracySec=100ms \
-        /bin/sh -c "RUN=$RUN; . $RUN/library.sh; STEP=guard; rollback; audit rolled-back; rm -rf $RUN"
+        /bin/sh -c "[ ! -d $RUN ] || { RUN=$RUN; . $RUN/library.sh; unconfirmed; }"
+}
+
+guard_boot() {
+    wants=${BOOT_GUARD%/*}/sysinit.target.wants
+    [ ! -e "$BOOT_GUARD" ] || return 0
+    mkdir -p "$wants" && cat >"$BOOT_GUARD" <<UNIT && ln -sf "$BOOT_GUARD" "$wants/"
+# plainstack: removed when the change is confirmed
+[Unit]
+Description=Undo a change that nobody confirmed before this boot (plainstack)
+DefaultDependencies=no
+After=local-fs.target
+Before=sysinit.target plainstack-firewall.service
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c "if [ -d $RUN ]; then RUN=$RUN; BOOTING=yes; . $RUN/library.sh; unconfirmed; fi; rm -f $BOOT_GUARD $wants/${BOOT_GUARD##*/}"
+UNIT
 }
 
 disarm() {
     systemctl stop "plainstack-guard-${RUN##*/}.timer" 2>/dev/null || :
+    unguard_boot
+}
+
+unguard_boot() {
+    rm -f "$BOOT_GUARD" "${BOOT_GUARD%/*}/sysinit.target.wants/${BOOT_GUARD##*/}"
+}
+
+decide() { # whoever is first decides, the operator or the guard
+    mkdir "$RUN/decided" 2>/dev/null
+}
+
+confirm() {
+    decide || { echo 'the host was already undoing it' >&2; return 1; }
+    mv "$RUN" "$RUN.confirmed"
+    disarm
+    rm -rf "$RUN.confirmed"
+}
+
+unconfirmed() {
+    [ -n "${BOOTING:-}" ] || decide || return 0
+    STEP=guard
+    rollback
+    audit rolled-back
+    rm -rf "$RUN"
+    unguard_boot
 }
 
 keep_kernel_state() { # keep_kernel_state SNAPSHOT RESTORE: script files

@@ -140,6 +140,18 @@ def test_a_lock_out_is_undone_also_when_the_controller_died_before_confirming(wh
     raise AssertionError(done.text)
 
 
+def test_a_lock_out_is_undone_also_when_the_host_boots_before_its_guard_acts(whole: Operator) -> None:
+    with changed(whole, "gateway: lab}", "gateway: lab, allow_from: [203.0.113.0/24]}"):
+        process = start(whole, "deploy", "--host=mon1")
+        await_output(process, "mon1: firewall: confirm over a new connection")
+        kill_host(lab_of(whole), "mon1")
+        process.communicate(timeout=60)
+    lab_up(lab_of(whole), lambda _host, _what: None)
+    assert whole.subjects("--host=mon1", code=0) == {}
+    assert whole.on("mon1", "ls /var/lib/plainstack/runs /etc/systemd/system/plainstack-undo*; :").strip() == ""
+    assert whole.json("log", "--host=mon1", "--last=1")[-1]["result"] == "rolled-back"
+
+
 def test_an_sshd_that_refuses_the_operator_is_undone(whole: Operator) -> None:
     template = whole.project / "templates/base/etc/ssh/sshd_config.d/00-plainstack.conf.j2"
     text = template.read_text(encoding="utf-8")

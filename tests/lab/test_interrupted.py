@@ -86,9 +86,8 @@ def run_until(operator: Operator, host: str, stop_after: int) -> bool:
                 return True
             assert "@done" in output.out, output.out
             if "@unconfirmed" in output.out:
-                runner.sessions.to(host).run(
-                    f"sh -c 'systemctl stop plainstack-guard-{work.run_id}.timer; rm -rf /var/lib/plainstack/runs/*'"
-                )
+                run = f"/var/lib/plainstack/runs/{work.run_id}"
+                runner.sessions.to(host).run(f"sh -c 'RUN={run}; . {run}/library.sh; confirm'")
             done += steps
     return False
 

@@ -36,8 +36,7 @@ def host(bare: Sandbox) -> Sandbox:
     bare.write("/kernel", "")
     assert bare.deploy(firewall("accept\n"))[-1].ok
     (bare.root / "systemd/guard").unlink()
-    (run,) = (bare.root / "var/lib/plainstack/runs").iterdir()
-    bare.sh(f"rm -r {run}")
+    assert confirm(bare) == (0, "")
     bare.calls()
     return bare
 
@@ -46,6 +45,20 @@ def changed(host: Sandbox, *extra: Resource, stop_after: int | None = None) -> D
     (work,) = host.plan(firewall("drop\n", *extra)).transactions
     assert work.guarded
     return host.run(build(work, stop_after=stop_after))
+
+
+def confirm(host: Sandbox) -> tuple[int, str]:
+    (run,) = (host.root / "var/lib/plainstack/runs").iterdir()
+    return host.sh(f"RUN={run}; . {run}/library.sh; confirm")
+
+
+def boot(host: Sandbox) -> None:
+    """The timer is gone with the memory; what is enabled to run early runs."""
+    (host.root / "systemd/guard").unlink()
+    for unit in (host.root / "etc/systemd/system/sysinit.target.wants").iterdir():
+        (start,) = (line for line in unit.read_text(encoding="utf-8").splitlines() if line.startswith("ExecStart="))
+        code, text = host.sh(start.removeprefix("ExecStart="))
+        assert code == 0, text
 
 
 def let_the_timer_fire(host: Sandbox) -> None:
@@ -83,6 +96,34 @@ def test_the_guard_is_armed_before_anything_changes_and_outlives_a_kill(host: Sa
         assert killed.run(build(work, stop_after=number)).code == 137
         let_the_timer_fire(killed)
         assert killed.tree("var/lib/plainstack/runs", "systemd/guard") == before, steps[number - 1]
+
+
+def test_a_boot_before_the_operator_has_confirmed_boots_with_what_was_there_before(host: Sandbox) -> None:
+    (work,) = host.plan(firewall("drop\n")).transactions
+    steps = build(work).steps
+    before = host.tree("var/lib/plainstack/runs", "systemd/guard", "systemd/loaded", "kernel")
+    for number in range(steps.index("arm the lock-out guard") + 1, len(steps) + 1):
+        killed = host.copy(host.root.with_name(f"killed-{number}"))
+        assert killed.run(build(work, stop_after=number)).code == 137
+        killed.calls()
+        boot(killed)
+        assert killed.tree("var/lib/plainstack/runs", "systemd/loaded", "kernel") == before, steps[number - 1]
+        assert not [call for call in killed.calls() if "start" in call or "load" in call], "no unit runs so early"
+
+
+def test_what_was_confirmed_is_kept_by_the_guard_and_by_a_boot(host: Sandbox) -> None:
+    changed(host)
+    assert confirm(host) == (0, "")
+    let_the_timer_fire(host)
+    boot(host)
+    assert host.read(RULES) == "drop\n"
+    assert not (host.root / "etc/systemd/system/plainstack-undo.service").exists()
+
+
+def test_a_confirmation_that_comes_while_the_host_undoes_is_refused(host: Sandbox) -> None:
+    changed(host)
+    (host.root / "var/lib/plainstack/runs/run-whole/decided").mkdir()
+    assert confirm(host) == (1, "the host was already undoing it\n")
 
 
 def test_a_failure_after_the_change_puts_the_live_state_back_at_once(host: Sandbox) -> None:
