@@ -221,18 +221,8 @@ class Deployment:
         from plainstack import lock
 
         told = lock.holder(stamp.who, stamp.when, self.command)
-        held, problems = lock.hold(self.view.pending, self.runner.sessions.to, told)
-        problems += [
-            f"{name}: another run changed this host since the plan was made; run again"
-            for name, mine in held.items()
-            if mine.generation != self.view.observed[name].generation
-        ]
-        releases = [mine.release for mine in held.values()]
-        if problems:
-            for release in releases:
-                release()
-            raise Refused("\n".join(problems))
-        return releases
+        generations = {name: self.view.observed[name].generation for name in self.view.pending}
+        return lock.hold(self.view.pending, self.runner.sessions.to, told, generations=generations)
 
     def _one(self, host: str, stage: str, stamp: Stamp) -> None:
         from plainstack.apply import Applier, build

@@ -13,7 +13,7 @@ from plainstack import lock
 from plainstack.database import failover, observation, steps
 from plainstack.database.failover import Do, Plan, Stage, Step
 from plainstack.database.observation import Topology
-from plainstack.errors import HostFailed, Refused
+from plainstack.errors import HostFailed
 from plainstack.run import commit, who
 from plainstack.ssh import Sessions
 from plainstack.stack import Stack
@@ -49,12 +49,15 @@ class Event:
 class Cluster:
     """The database cluster of a stack, to look at and to act on; close with `with`."""
 
-    def __init__(self, stack: Stack, command: str, tell: Callable[[Event], None] = lambda _: None) -> None:
+    def __init__(
+        self, stack: Stack, command: str, tell: Callable[[Event], None] = lambda _: None, *, in_drill: bool = False
+    ) -> None:
         self.stack = stack
         self.command = command
         self.log: list[Done] = []
         self.began = time.monotonic()
         self._tell = tell
+        self._in_drill = in_drill
         ssh = stack.ssh.model_copy(update={"connect_timeout": min(CONNECT_WITHIN, stack.ssh.connect_timeout)})
         self._sessions = Sessions(stack.model_copy(update={"ssh": ssh}))
         self._databases = [host.name for host in stack.with_role("db")]
@@ -171,13 +174,7 @@ class Cluster:
     def _lock(self) -> list[lock.Release]:
         names = [name for name in (*self._databases, *self._users) if name not in self._away]
         told = lock.holder(who(), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), self.command)
-        held, problems = lock.hold(names, self._sessions.to, told)
-        releases = [mine.release for mine in held.values()]
-        if problems:
-            for release in releases:
-                release()
-            raise Refused("\n".join(problems))
-        return releases
+        return lock.hold(names, self._sessions.to, told, lock.IN_DRILL if self._in_drill else lock.RUN)
 
     def _do(self, stage: Stage) -> None:
         with ThreadPoolExecutor(max_workers=len(stage)) as pool:

@@ -154,7 +154,7 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
             if course is not None:
                 course.heard(event)
 
-        with Cluster(stack, command=command, tell=heard) as cluster:
+        with Cluster(stack, command=command, tell=heard, in_drill=True) as cluster:
             course = Course(runner, replace(settings, victim=victim), fault, Reaction(stack, cluster), console.line)
             result, attempts = course.run(seen.primary)
     report = store.save(stack, result, attempts)

@@ -20,7 +20,6 @@ from plainstack.status import rows
 from plainstack.verify import CheckResult, Verifier
 from plainstack.verify import run as run_checks
 
-LOCK = "/run/plainstack-drill.lock"
 QUICK = ("db", "app", "balancer")
 
 
@@ -97,16 +96,18 @@ def checks(runner: Runner, sessions: Sessions, chosen: Sequence[str], tell: Call
 
 @contextmanager
 def alone(runner: Runner, what: str) -> Iterator[None]:
-    """Hold every host's lock for drills, as long as this process lives; raises Refused while another drill runs."""
+    """Keep every other run out of all hosts, as long as this process lives; raises Refused while one is at work."""
     when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    held, problems = lock.hold(runner.hosts, runner.sessions.to, lock.holder(who(), when, what), path=LOCK)
+    told = lock.holder(who(), when, what)
     try:
-        if problems:
-            raise Refused(f"no drill while another one runs: {problems[0]}; wait for its verdict, then try again")
+        releases = lock.hold(runner.hosts, runner.sessions.to, told, lock.WHOLE_DRILL)
+    except Refused as refused:
+        raise Refused(f"no drill beside another run; wait for its end, then try again\n{refused}") from None
+    try:
         yield
     finally:
-        for mine in held.values():
-            mine.release()
+        for release in releases:
+            release()
 
 
 def refuse_unless_ready(seen: Seen, stack: Stack) -> None:

@@ -69,10 +69,12 @@ def test_a_second_drill_is_refused_and_an_interrupted_one_leaves_the_stack_whole
         said.append(line)
         if "load begins" in line:
             refused = whole.fab("drill", "--target=app", code=1).err
+            refused += whole.fab("switchover", code=1).err
         elif "does not say that it works" in line:
             os.kill(first.pid, signal.SIGINT)
     assert first.wait(60) == 1, "".join(said)
-    assert "no drill while another one runs" in refused
+    assert "no drill beside another run" in refused
+    assert refused.count("db1: another run is at work: ") == 2, refused
     text = "".join(said)
     assert "it was interrupted" in text
     assert "ok   topology: whole" in text, text

@@ -6,31 +6,14 @@ from ipaddress import ip_address
 
 import pytest
 
-from plainstack import inventory
-from plainstack.render import ROOT
 from plainstack.resources import Command, File, Link, Unit, Validation
 from plainstack.roles import base
-from plainstack.secrets import Certificate, Secret, Vault
+from plainstack.secrets import Vault
 from plainstack.stack import Stack
 
 SSHD = "/etc/ssh/sshd_config.d/00-plainstack.conf"
 SUDOERS = "/etc/sudoers.d/plainstack-operator"
 PROXY = "/etc/apt/apt.conf.d/10plainstack-proxy"
-
-
-@pytest.fixture
-def stack() -> Stack:
-    return inventory.load(ROOT / "hosts.yaml")
-
-
-@pytest.fixture
-def vault(stack: Stack) -> Vault:
-    names = [*stack.hosts, "site"]
-    return Vault(
-        passwords={},
-        certificates={name: Certificate(f"chain of {name}", Secret(f"{name}.key", f"key of {name}")) for name in names},
-        authority="authority",
-    )
 
 
 def files_of(stack: Stack, vault: Vault, host: str = "db1") -> dict[str, File]:

@@ -9,11 +9,9 @@ from ipaddress import ip_network
 
 import pytest
 
-from plainstack import inventory
-from plainstack.render import ROOT
 from plainstack.resources import File, Unit
 from plainstack.roles import Opening, firewall
-from plainstack.secrets import Certificate, Secret, Vault
+from plainstack.secrets import Vault
 from plainstack.stack import Stack
 
 ANYBODY = frozenset({"anybody"})
@@ -40,21 +38,6 @@ BETWEEN_PEERS: Mapping[str, Offers] = {
     "db1": {"tcp 5432": frozenset({"db2"})},
     "db2": {"tcp 5432": frozenset({"db1"})},
 }
-
-
-@pytest.fixture
-def stack() -> Stack:
-    return inventory.load(ROOT / "hosts.yaml")
-
-
-@pytest.fixture
-def vault(stack: Stack) -> Vault:
-    names = [*stack.hosts, "site"]
-    return Vault(
-        passwords={},
-        certificates={name: Certificate(f"chain of {name}", Secret(f"{name}.key", f"key of {name}")) for name in names},
-        authority="authority",
-    )
 
 
 def rules_of(stack: Stack, vault: Vault, host: str, version: int = 4) -> list[str]:
