@@ -20,8 +20,8 @@ from invoke.exceptions import Exit
 
 from plainstack import inventory as inventories
 from plainstack.actions import HostPlan
+from plainstack.console import Console
 from plainstack.errors import HostFailed, PlainstackError, Refused
-from plainstack.report import Console
 from plainstack.stack import Stack
 
 CHANGES = 2

@@ -13,12 +13,12 @@ from typing import Any
 from invoke.exceptions import Exit
 
 from plainstack.commands import document, load, told
+from plainstack.console import Console
 from plainstack.database.failover import Do, Stage, size
 from plainstack.database.findings import findings, healthy
 from plainstack.database.observation import Node, Topology
 from plainstack.database.operations import Cluster, Consent, Done, Event
 from plainstack.errors import Refused
-from plainstack.report import Console
 from plainstack.stack import Stack
 
 ACTIONS = ("status", "switchover", "promote", "rejoin", "degrade", "resync", "drill", "drills")

@@ -7,9 +7,9 @@ from typing import NoReturn
 from invoke.exceptions import Exit
 
 from plainstack.commands import load, told
+from plainstack.console import Console
 from plainstack.errors import Refused
 from plainstack.lab.model import Lab, LabHost
-from plainstack.report import Console
 from plainstack.stack import Host, Stack, Visitor
 
 

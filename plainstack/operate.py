@@ -9,8 +9,8 @@ from invoke.exceptions import Exit
 
 from plainstack import inventory as inventories
 from plainstack.commands import CHANGES, document, load, told
+from plainstack.console import Console
 from plainstack.errors import HostFailed, Refused
-from plainstack.report import Console
 
 
 def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = False) -> None:

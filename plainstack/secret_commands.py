@@ -12,8 +12,8 @@ from invoke.exceptions import Exit
 
 from plainstack import pki, rotation, vault_store
 from plainstack.commands import apply, document, load, told
+from plainstack.console import Console
 from plainstack.errors import Refused
-from plainstack.report import Console
 from plainstack.roles import Role, registry
 from plainstack.rotation import Manner
 from plainstack.secret_list import CERTIFICATE, rows, uses

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from shlex import quote
 
 from plainstack.audit import PATH as AUDIT
+from plainstack.database import rebuild
 from plainstack.database.failover import Do, Step
-from plainstack.database.observation import DEGRADED, REWINDING
+from plainstack.database.observation import DEGRADED
+from plainstack.database.rebuild import ETC, STANDBY_SIGNAL
 from plainstack.database.sql import slot_name
 from plainstack.database.topology import AS_POSTGRES, BIN, DATA, FENCED
 from plainstack.probe import STATE
-from plainstack.roles.base import TLS
 from plainstack.roles.db import PORT, UNIT
 from plainstack.roles.firewall import PROGRAM
 from plainstack.stack import Stack
@@ -20,13 +21,6 @@ from plainstack.stack import Stack
 METRIC = "/var/lib/prometheus/node-exporter/plainstack_degraded.prom"
 
 _PSQL = f"{AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtq"
-_WITH_PASSWORD = f"{AS_POSTGRES} env LC_ALL=C PGPASSFILE=/var/lib/postgresql/.pgpass"
-_TO_LEADER = f"port={PORT} sslmode=verify-full sslrootcert={TLS}/ca.crt connect_timeout=3"
-_ETC = "/etc/postgresql/17/main"
-# What pg_rewind and a copy need besides the data itself: the WAL that the primary keeps (wal_keep_size), and room.
-_MARGIN = 256 * 2**20
-
-_SIGNAL = f"{AS_POSTGRES} touch {DATA}/standby.signal && sync {DATA}/standby.signal {DATA}\n"
 _JOURNAL = f"journalctl --unit={UNIT} --no-pager --quiet --output=cat --lines=6 >&2"
 
 # One step at a time on a host, also when the operator's machine died and typed the command again.
@@ -51,7 +45,7 @@ _CHECKPOINT = f"timeout 600 {_PSQL}c checkpoint\n"
 
 # Clients wait from here on: the signal that a fast stop is, without the Perl that systemd would start to send it.
 _STEP_DOWN = f"""\
-{_SIGNAL}\
+{STANDBY_SIGNAL}\
 pid=$(head -n 1 {DATA}/postmaster.pid)
 kill -INT "$pid"
 tries=0
@@ -136,7 +130,7 @@ done
 
 _START = f"""\
 [ -s {DATA}/PG_VERSION ] || {{ echo 'there is no data directory' >&2; exit 1; }}
-{_SIGNAL}\
+{STANDBY_SIGNAL}\
 rm -f {FENCED}
 {_NOT_DEGRADED}\
 systemctl reset-failed {UNIT} 2>/dev/null || :
@@ -162,73 +156,8 @@ if [ "$({_PSQL}c 'select pg_is_in_recovery()')" = t ]; then
 else
     timeout 600 {_PSQL}c checkpoint
 fi
-{_PSQL} -f {_ETC}/plainstack.sql
+{_PSQL} -f {ETC}/plainstack.sql
 """  # noqa: S608 - holds constants only
-
-_ROOM = """\
-room() { # room NEEDED WHAT-FOR
-    free=$(($(df --output=avail -B1 /var/lib/postgresql/17 | tail -n 1) + ${spare:-0}))
-    if [ "$free" -lt "$1" ]; then
-        echo "the disk is too full to $2: $((free >> 20)) MB are free, $(($1 >> 20)) MB are needed." \\
-            "Free some under /var/lib/postgresql@HINT@" >&2
-        exit 1
-    fi
-}
-"""
-
-_REWIND = f"""\
-{_ROOM}\
-room {_MARGIN} 'rewind'
-printf 'an earlier rewind was interrupted\\n' >{REWINDING}
-sync {REWINDING}
-if said=$({_WITH_PASSWORD} {BIN}/pg_rewind -D {DATA} --config-file={_ETC}/postgresql.conf \\
-    --source-server='host=@LEADER@ user=rewinder dbname=postgres {_TO_LEADER}' 2>&1)
-then
-    {_SIGNAL}\
-    rm {REWINDING}
-    echo "$said"
-    exit 0
-fi
-echo "$said" | grep -i error | tail -n 1 >{REWINDING}.new
-# Nothing was touched yet when the primary could not be asked.
-if grep -q 'connection to server' {REWINDING}.new; then
-    rm {REWINDING}
-    cat {REWINDING}.new >&2
-    exit 1
-fi
-mv {REWINDING}.new {REWINDING}
-echo "$said"
-"""
-
-_CLONE = f"""\
-{_ROOM}\
-new={DATA}.new
-rm -rf "$new"
-size=$({_WITH_PASSWORD} {BIN}/psql -XAtqw 'host=@LEADER@ user=rewinder dbname=postgres {_TO_LEADER}' \\
-    -c 'select sum(pg_database_size(oid)) from pg_database')
-@SPARE@
-room $((size + {_MARGIN})) 'copy the database beside the old data directory'
-@FIRST@
-{_WITH_PASSWORD} {BIN}/pg_basebackup -D "$new" -X stream -c fast -S @SLOT@ -w \\
-    -d 'host=@LEADER@ user=replicator application_name=@SELF@ {_TO_LEADER}'
-{AS_POSTGRES} touch "$new/standby.signal"
-sync "$new/standby.signal"
-if [ -d {DATA} ]; then mv {DATA} "{DATA}.old-$(date -u +%Y%m%dT%H%M%S)"; fi
-mv "$new" {DATA}
-sync /var/lib/postgresql/17
-rm -f {REWINDING}
-"""  # noqa: S608 - holds constants only
-
-_KEEP_OLD = {
-    "@SPARE@": "",
-    "@FIRST@": "",
-    "@HINT@": ", or give up what the old one has: fab failover rejoin --host=@SELF@ --discard",
-}
-_GIVE_UP_OLD = {
-    "@SPARE@": f"spare=0\n[ ! -d {DATA} ] || spare=$(du -sB1 {DATA} | cut -f1)",
-    "@FIRST@": f"rm -rf {DATA}",
-    "@HINT@": "",
-}
 
 _BARMAN = """\
 systemctl restart plainstack-barman-receive-wal.service
@@ -256,9 +185,9 @@ _TEXTS: Mapping[Do, str] = {
     Do.START: _START,
     Do.FOLLOW: _FOLLOW,
     Do.TIDY: _TIDY,
-    Do.REWIND: _REWIND,
-    Do.CLONE: _CLONE,
-    Do.CLONE_OVER: _CLONE,
+    Do.REWIND: rebuild.REWIND,
+    Do.CLONE: rebuild.CLONE,
+    Do.CLONE_OVER: rebuild.CLONE,
     Do.DISCARD: f"rm -rf {DATA}.old-*\n",
     Do.BARMAN: _BARMAN,
     Do.SITE: _SITE,
@@ -301,7 +230,7 @@ def body(stack: Stack, step: Step) -> str:
     if step.do is Do.AWAIT_WAL:
         return _await_wal(step.about[0])
     text = _TEXTS[step.do]
-    for key, value in (_GIVE_UP_OLD if step.do is Do.CLONE_OVER else _KEEP_OLD).items():
+    for key, value in (rebuild.GIVE_UP_OLD if step.do is Do.CLONE_OVER else rebuild.KEEP_OLD).items():
         text = text.replace(key, value)
     known = {
         "@LEADER@": step.about[0] if step.about else "",

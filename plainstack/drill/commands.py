@@ -13,10 +13,10 @@ from invoke.exceptions import Exit
 
 from plainstack import inventory as inventories
 from plainstack.commands import document, load, told
+from plainstack.console import Console
 from plainstack.drill.faults import FAULTS, TARGETS, Fault, budgets, find
 from plainstack.drill.verdict import Budgets
 from plainstack.errors import Refused
-from plainstack.report import Console
 from plainstack.stack import Stack
 
 SHORTEST, LONGEST, FASTEST = 15, 600, 1000

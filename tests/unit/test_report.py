@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
-
 from plainstack import report
 from plainstack.actions import (
     Action,
@@ -192,26 +190,3 @@ def test_the_summary_counts_what_was_done_and_only_that() -> None:
         " restarted app.service, started app.service, stopped app.service",
         "  lb1        the record of its state",
     ]
-
-
-def test_events_are_told_as_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = report.Progress(report.Console())
-    for step in ("wait for the host's lock", "write /etc/app.conf", "restart app.service"):
-        progress.step("app1", "app", step)
-    progress.ended("app1", "app", 1.25, "")
-    progress.ended("db1", "db", 2, "failed; nothing was changed")
-    told = [line.partition("] ")[2] for line in capsys.readouterr().out.splitlines()]
-    assert told == [
-        "app1: app begins",
-        "app1: app: restart app.service",
-        "app1: app done (1.2 s)",
-        "db1: db FAILED: failed; nothing was changed (2.0 s)",
-    ]
-
-
-def test_with_json_standard_output_is_left_to_the_document(capsys: pytest.CaptureFixture[str]) -> None:
-    console = report.Console(json=True)
-    console.line("for a person")
-    console.error("an error")
-    told = capsys.readouterr()
-    assert (told.out, told.err) == ("", "for a person\nan error\n")

@@ -1,0 +1,127 @@
+"""The terminal: text, tables, questions, and the progress of a run: live where it can be, else a line an event."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+
+class Console:
+    """Prints to a person: colours and a live table on a terminal, one line an event elsewhere."""
+
+    def __init__(self, *, json: bool = False) -> None:
+        # With --json, stdout is the one document; what a person may want to see meanwhile goes to stderr.
+        self._stream = sys.stderr if json else sys.stdout
+        self.live = self._stream.isatty()
+        self._lock = threading.Lock()
+
+    @cached_property
+    def rich(self) -> Any:
+        """The terminal; imported late, because a run in a pipe has no use for it."""
+        from rich.console import Console as RichConsole
+
+        return RichConsole(file=self._stream, highlight=False, soft_wrap=True)
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """One line of text."""
+        with self._lock:
+            if self.live:
+                self.rich.print(text, style=style or None, markup=False)
+            else:
+                print(text, file=self._stream, flush=True)
+
+    def plan(self, lines: Sequence[str]) -> None:
+        """A plan's lines, coloured by what they do."""
+        colours = {"+": "green", "-": "red", "!": "bold yellow", "~": "cyan", "@": "magenta"}
+        for text in lines:
+            stripped = text.lstrip()
+            self.line(text, colours.get(stripped[:1], "") if text.startswith(" ") else "bold")
+
+    def error(self, text: str) -> None:
+        """An error, on stderr."""
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+    def ask(self, question: str) -> str:
+        """An answer from the terminal; empty when there is nobody to ask."""
+        if not sys.stdin.isatty():
+            return ""
+        return input(question).strip().lower()
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A plain table, as wide as its content."""
+        widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
+        for number, line in enumerate([header, *rows]):
+            text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            self.line(text, "bold" if number == 0 else "")
+
+    def progress(self) -> Progress:
+        """A listener for a run."""
+        return LiveProgress(self) if self.live else Progress(self)
+
+
+class Progress:
+    """Tells a run's events as plain lines; every step in a line of its own would bury what matters, so stages only."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.began = time.monotonic()
+        self._started: set[tuple[str, str]] = set()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def _say(self, text: str) -> None:
+        self.console.line(f"[{time.monotonic() - self.began:6.1f}s] {text}")
+
+    def step(self, host: str, stage: str, step: str) -> None:
+        if (host, stage) not in self._started:
+            self._started.add((host, stage))
+            self._say(f"{host}: {stage} begins")
+        if step.startswith(("install ", "run ", "start ", "restart ", "reload ", "stop ", "undo", "let ", "build")):
+            self._say(f"{host}: {stage}: {step}")
+
+    def ended(self, host: str, stage: str, seconds: float, error: str) -> None:
+        self._say(f"{host}: {stage} {'FAILED: ' + error if error else 'done'} ({seconds:.1f} s)")
+
+    def note(self, text: str) -> None:
+        self._say(text)
+
+
+class LiveProgress(Progress):
+    """The same as a table that a terminal redraws: one row a host, with what it does and for how long."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        from rich.live import Live
+
+        self._rows: dict[str, tuple[str, str, float]] = {}
+        self._live = Live(get_renderable=self._table, console=console.rich, refresh_per_second=8, transient=True)
+
+    def __enter__(self) -> Progress:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        self._live.__exit__(*details)
+
+    def _table(self) -> Any:
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 2))
+        for host, (stage, step, since) in sorted(self._rows.items()):
+            table.add_row(host, stage, step, f"{time.monotonic() - since:.1f} s")
+        return table
+
+    def step(self, host: str, stage: str, step: str) -> None:
+        self._rows[host] = (stage, step, time.monotonic())
+
+    def ended(self, host: str, stage: str, seconds: float, error: str) -> None:
+        self._rows.pop(host, None)
+        super().ended(host, stage, seconds, error)

@@ -1,0 +1,81 @@
+"""The shell text that makes a standby's data of what an old primary has: rewound, or replaced by a copy."""
+
+from __future__ import annotations
+
+from plainstack.database.observation import REWINDING
+from plainstack.database.topology import AS_POSTGRES, BIN, DATA
+from plainstack.roles.base import TLS
+from plainstack.roles.db import PORT
+
+ETC = "/etc/postgresql/17/main"
+STANDBY_SIGNAL = f"{AS_POSTGRES} touch {DATA}/standby.signal && sync {DATA}/standby.signal {DATA}\n"
+
+_WITH_PASSWORD = f"{AS_POSTGRES} env LC_ALL=C PGPASSFILE=/var/lib/postgresql/.pgpass"
+_TO_LEADER = f"port={PORT} sslmode=verify-full sslrootcert={TLS}/ca.crt connect_timeout=3"
+# What pg_rewind and a copy need besides the data itself: the WAL that the primary keeps (wal_keep_size), and room.
+_MARGIN = 256 * 2**20
+
+_ROOM = """\
+room() { # room NEEDED WHAT-FOR
+    free=$(($(df --output=avail -B1 /var/lib/postgresql/17 | tail -n 1) + ${spare:-0}))
+    if [ "$free" -lt "$1" ]; then
+        echo "the disk is too full to $2: $((free >> 20)) MB are free, $(($1 >> 20)) MB are needed." \\
+            "Free some under /var/lib/postgresql@HINT@" >&2
+        exit 1
+    fi
+}
+"""
+
+REWIND = f"""\
+{_ROOM}\
+room {_MARGIN} 'rewind'
+printf 'an earlier rewind was interrupted\\n' >{REWINDING}
+sync {REWINDING}
+if said=$({_WITH_PASSWORD} {BIN}/pg_rewind -D {DATA} --config-file={ETC}/postgresql.conf \\
+    --source-server='host=@LEADER@ user=rewinder dbname=postgres {_TO_LEADER}' 2>&1)
+then
+    {STANDBY_SIGNAL}\
+    rm {REWINDING}
+    echo "$said"
+    exit 0
+fi
+echo "$said" | grep -i error | tail -n 1 >{REWINDING}.new
+# Nothing was touched yet when the primary could not be asked.
+if grep -q 'connection to server' {REWINDING}.new; then
+    rm {REWINDING}
+    cat {REWINDING}.new >&2
+    exit 1
+fi
+mv {REWINDING}.new {REWINDING}
+echo "$said"
+"""
+
+CLONE = f"""\
+{_ROOM}\
+new={DATA}.new
+rm -rf "$new"
+size=$({_WITH_PASSWORD} {BIN}/psql -XAtqw 'host=@LEADER@ user=rewinder dbname=postgres {_TO_LEADER}' \\
+    -c 'select sum(pg_database_size(oid)) from pg_database')
+@SPARE@
+room $((size + {_MARGIN})) 'copy the database beside the old data directory'
+@FIRST@
+{_WITH_PASSWORD} {BIN}/pg_basebackup -D "$new" -X stream -c fast -S @SLOT@ -w \\
+    -d 'host=@LEADER@ user=replicator application_name=@SELF@ {_TO_LEADER}'
+{AS_POSTGRES} touch "$new/standby.signal"
+sync "$new/standby.signal"
+if [ -d {DATA} ]; then mv {DATA} "{DATA}.old-$(date -u +%Y%m%dT%H%M%S)"; fi
+mv "$new" {DATA}
+sync /var/lib/postgresql/17
+rm -f {REWINDING}
+"""  # noqa: S608 - holds constants only
+
+KEEP_OLD = {
+    "@SPARE@": "",
+    "@FIRST@": "",
+    "@HINT@": ", or give up what the old one has: fab failover rejoin --host=@SELF@ --discard",
+}
+GIVE_UP_OLD = {
+    "@SPARE@": f"spare=0\n[ ! -d {DATA} ] || spare=$(du -sB1 {DATA} | cut -f1)",
+    "@FIRST@": f"rm -rf {DATA}",
+    "@HINT@": "",
+}
