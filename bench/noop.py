@@ -27,6 +27,7 @@ def job(inventory: str) -> dict[str, object]:
 
     stack = inventories.load(Path(inventory))
     with Runner(stack, *inventories.select(stack)) as runner:
+        runner.render()
         hosts = {
             name: {"address": str(stack.hosts[name].address), "probe": runner.probes[name]} for name in runner.probes
         }

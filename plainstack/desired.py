@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from plainstack import probe
 from plainstack.errors import InventoryError
@@ -15,9 +15,18 @@ HostDesired = Mapping[str, Sequence[Resource]]
 
 
 def assemble(stack: Stack, vault: Vault, roles: Mapping[str, Role], hosts: Iterable[str]) -> dict[str, HostDesired]:
-    """The desired state of the named hosts, by host and role. Raises InventoryError for templates that do not render
-    and for two roles that want different things of one path."""
-    desired: dict[str, HostDesired] = {}
+    """The desired state of the named hosts, by host and role. Raises InventoryError; see one_by_one."""
+    return dict(one_by_one(stack, vault, roles, hosts))
+
+
+def one_by_one(
+    stack: Stack, vault: Vault, roles: Mapping[str, Role], hosts: Iterable[str]
+) -> Iterator[tuple[str, HostDesired]]:
+    """Every host's desired state as soon as it is known.
+
+    Raises InventoryError at the end, with the problems of all hosts: for templates that do not render and for two roles
+    that want different things of one path.
+    """
     problems: list[str] = []
     for name in hosts:
         host = stack.hosts[name]
@@ -27,11 +36,11 @@ def assemble(stack: Stack, vault: Vault, roles: Mapping[str, Role], hosts: Itera
                 wanted[role.name] = tuple(role.desired(stack, host, vault))
             except InventoryError as error:
                 problems += error.problems
-        desired[name] = wanted
         problems += _conflicts(host, wanted)
+        if not problems:
+            yield name, wanted
     if problems:
         raise InventoryError(list(dict.fromkeys(problems)))
-    return desired
 
 
 def _conflicts(host: Host, wanted: HostDesired) -> Iterable[str]:

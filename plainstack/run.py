@@ -15,6 +15,7 @@ from threading import Event
 from typing import Protocol
 
 from plainstack.actions import HostPlan, Run, Transaction
+from plainstack.desired import HostDesired
 from plainstack.errors import HostFailed, PlainstackError, Refused
 from plainstack.observed import Observed
 from plainstack.plan import Stamp, plan
@@ -68,6 +69,8 @@ class Runner:
             name: self._pool.submit(self.sessions.to, name) for name in hosts
         }
         self.notes: list[str] = []
+        self.desired: dict[str, HostDesired] = {}
+        self.probes: dict[str, str] = {}
         self._load()
 
     def _load(self) -> None:
@@ -77,12 +80,16 @@ class Runner:
         self.roles = registry()
         names = [name for role in self.roles.values() for name in role.passwords]
         self.vault = vault_store.load(self.stack, names, datetime.now(UTC), self.notes.append)
-        self.desired = desired.assemble(self.stack, self.vault, self.roles, self.hosts)
         self.scope = desired.scope(self.roles, self.chosen)
-        self.probes = {
-            name: desired.probe_script(self.stack, self.stack.hosts[name], wanted, self.roles)
-            for name, wanted in self.desired.items()
-        }
+
+    def render(self, ready: Callable[[str], None] = lambda _: None) -> None:
+        """Fill `desired` and `probes`; `ready` hears of every host as soon as it is done. Raises InventoryError."""
+        from plainstack import desired
+
+        for name, wanted in desired.one_by_one(self.stack, self.vault, self.roles, self.hosts):
+            self.desired[name] = wanted
+            self.probes[name] = desired.probe_script(self.stack, self.stack.hosts[name], wanted, self.roles)
+            ready(name)
 
     def __enter__(self) -> Runner:
         return self
@@ -96,16 +103,27 @@ class Runner:
         view = View()
         while listener and self.notes:
             listener.note(self.notes.pop(0))
-        futures = {name: self._pool.submit(self._probe, name, listener) for name in self.hosts}
+        futures: dict[str, Future[tuple[Observed, HostPlan]]] = {}
+
+        def look(name: str) -> None:
+            futures[name] = self._pool.submit(self._look, name, listener)
+
+        if self.desired:
+            for name in self.hosts:
+                look(name)
+        else:
+            # The first hosts are probed while the others' templates are rendered.
+            self.render(look)
         for name, future in futures.items():
             try:
-                view.observed[name] = future.result()
+                view.observed[name], view.plans[name] = future.result()
             except HostFailed as error:
                 view.failed[name] = error
-        stamp = Stamp("", "", "")
-        for name, seen in view.observed.items():
-            view.plans[name] = plan(name, self.desired[name], seen, stamp, self.scope)
         return view
+
+    def _look(self, name: str, listener: Listener | None) -> tuple[Observed, HostPlan]:
+        seen = self._probe(name, listener)
+        return seen, plan(name, self.desired[name], seen, Stamp("", "", ""), self.scope)
 
     def _probe(self, name: str, listener: Listener | None) -> Observed:
         session = self._connecting[name].result()

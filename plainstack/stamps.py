@@ -10,6 +10,7 @@ from plainstack.resources import Absent, File, Link, Resource, Unit
 
 DAEMON_RELOAD = "daemon-reload"
 _UNIT_FOLDER = "/etc/systemd/system/"
+_INPUTS = (File, Link, Absent)
 
 
 def is_unit_file(path: str) -> bool:
@@ -19,16 +20,13 @@ def is_unit_file(path: str) -> bool:
 
 def inputs(unit: Unit, managed: Sequence[Resource], *, reload: bool = True) -> frozenset[str]:
     """The managed paths that a unit is loaded from; without `reload`, those that only a restart makes it read."""
-    named = [*unit.restart_on, *(unit.reload_on if reload else ())]
+    named = {*unit.restart_on, *(unit.reload_on if reload else ()), *_own_files(unit.name)}
+    folders = tuple([name for name in named if name.endswith("/")] + [f"{own}.d/" for own in _own_files(unit.name)])
     return frozenset(
-        item.path for item in managed if isinstance(item, File | Link | Absent) and _is_input(item.path, named, unit)
+        item.path
+        for item in managed
+        if isinstance(item, _INPUTS) and (item.path in named or item.path.startswith(folders))
     )
-
-
-def _is_input(path: str, named: Sequence[str], unit: Unit) -> bool:
-    if any(path == name or (name.endswith("/") and path.startswith(name)) for name in named):
-        return True
-    return any(path == own or path.startswith(own + ".d/") for own in _own_files(unit.name))
 
 
 def _own_files(name: str) -> tuple[str, ...]:
@@ -67,11 +65,12 @@ def reloads(managed: Sequence[Resource]) -> str:
 def _hash(named: Sequence[str], paths: frozenset[str], managed: Sequence[Resource]) -> str:
     tokens = sorted(name for name in named if not name.startswith("/"))
     lines = [f"token {token}" for token in tokens]
-    for item in sorted(managed, key=lambda item: item.key):
-        if isinstance(item, File) and item.path in paths:
+    found = [item for item in managed if isinstance(item, _INPUTS) and item.path in paths] if paths else []
+    for item in sorted(found, key=lambda item: item.key):
+        if isinstance(item, File):
             lines.append(f"{item.path} {item.sha256} {item.mode:04o} {item.owner}:{item.group}")
-        elif isinstance(item, Link) and item.path in paths:
+        elif isinstance(item, Link):
             lines.append(f"{item.path} -> {item.target}")
-        elif isinstance(item, Absent) and item.path in paths:
+        else:
             lines.append(f"{item.path} absent")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:24] if lines else ""

@@ -78,11 +78,13 @@ def stale_stamps(
     touched: set[str],
 ) -> dict[str, str]:
     """The kept stamps that are not true any more once a transaction has begun, with what is true until its end."""
+    if not touched and not ours:
+        return {}
     units = {item.name: item for item in everything if isinstance(item, Unit)}
     gone = {entry.name for same in ours.values() for entry in same if entry.kind == "unit"} - units.keys()
     stale = {name: "" for name in gone if name in observed.stamps}
     for name, unit in units.items():
-        if name in observed.stamps and inputs(unit, everything) & touched:
+        if touched and name in observed.stamps and inputs(unit, everything) & touched:
             stale[name] = stamp_without(unit, everything, touched, observed.stamps[name])
     reread = f"{DAEMON_RELOAD}.{role}"
     if any(is_unit_file(path) for path in touched) and (reread in observed.stamps or not reloads(wanted)):

@@ -140,6 +140,7 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
     roles, hosts = inventories.select(stack, "", "")
     with Runner(stack, roles, hosts) as runner, preflight.alone(runner, command):
         console.line("pre-flight: topology, backup, checks")
+        runner.render()
         seen = preflight.look(runner, runner.sessions)
         preflight.refuse_unless_ready(seen, stack)
         bad = preflight.checks(runner, runner.sessions, preflight.QUICK, console.line)

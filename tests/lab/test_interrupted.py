@@ -17,7 +17,6 @@ from plainstack import inventory
 from plainstack.actions import HostPlan, PackageTransaction
 from plainstack.apply import work_of
 from plainstack.compare import Stamp
-from plainstack.plan import plan
 from plainstack.run import Runner
 from plainstack.schedule import PACKAGES
 from plainstack.script import Script, packages, transaction
@@ -75,7 +74,7 @@ def run_until(operator: Operator, host: str, stop_after: int) -> bool:
     stack = inventory.load(operator.inventory)
     done = 0
     with Runner(stack, (), (host,)) as runner:
-        found = plan(host, runner.desired[host], runner.observe().observed[host], NOBODY)
+        found = runner.observe().plans[host]
         for stage in stages(found):
             steps = len(script_of(found, stage, None).steps)
             last = stop_after - done if stop_after - done <= steps else None

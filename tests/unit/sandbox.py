@@ -7,6 +7,7 @@ useradd family work on <folder>/etc/passwd; dpkg-query and apt-get on a list of 
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import stat
@@ -26,6 +27,8 @@ from plainstack.script import Answer, Members, Script
 STAMP = Stamp("2026-01-01T00:00:00Z", "me@here", "abc")
 
 STANDINS = Path(__file__).parent / "standins"
+# As in the engine no two runs have one name: what ends with a run ends by its folder.
+RUNS = itertools.count(1)
 FOLDERS = ("active", "failed", "enabled", "masked", "packaged", "loaded", "reads")
 
 
@@ -174,7 +177,7 @@ class Sandbox:
 
 def build(work: object, payloads: Mapping[str, Members] | None = None, stop_after: int | None = None) -> Script:
     """The script of a stage."""
-    run_id = f"run-{stop_after or 'whole'}"
+    run_id = f"run-{next(RUNS)}"
     audit = {"who": "me", "commit": "abc", "command": "inv deploy"}
     if isinstance(work, PackageTransaction):
         return script.packages(work, run_id, audit, stop_after=stop_after)
