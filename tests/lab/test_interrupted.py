@@ -8,21 +8,20 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import pytest
+from threading import Lock
 
 from plainstack import inventory
 from plainstack.actions import HostPlan, PackageTransaction
 from plainstack.apply import work_of
-from plainstack.compare import Stamp
 from plainstack.run import Runner
 from plainstack.schedule import PACKAGES
 from plainstack.script import Script, packages, transaction
 from tests.lab.conftest import Operator
 
-NOBODY = Stamp("", "", "")
+# Templates are rendered for one host after the other.
+RENDERING = Lock()
 
 # A package; files, an account, a link and inputs that units restart for; settings of the database.
 PACKAGE = "dpkg --force-depends --purge prometheus-node-exporter >/dev/null 2>&1"
@@ -48,13 +47,6 @@ flock -n /run/plainstack.lock echo free; flock -n /run/plainstack-apply.lock ech
 """
 
 
-@pytest.fixture
-def broken(request: pytest.FixtureRequest, deployed: Operator) -> Iterator[tuple[Operator, str, str]]:
-    host, harm = request.param
-    yield deployed, host, harm
-    deployed.inv("deploy")
-
-
 def stages(found: HostPlan) -> list[str]:
     """A host's stages in order."""
     return [*([PACKAGES] if found.packages else []), *(work.role for work in found.transactions)]
@@ -74,7 +66,8 @@ def run_until(operator: Operator, host: str, stop_after: int) -> bool:
     stack = inventory.load(operator.inventory)
     done = 0
     with Runner(stack, (), (host,)) as runner:
-        found = runner.observe().plans[host]
+        with RENDERING:
+            found = runner.observe().plans[host]
         for stage in stages(found):
             steps = len(script_of(found, stage, None).steps)
             last = stop_after - done if stop_after - done <= steps else None
@@ -91,19 +84,18 @@ def run_until(operator: Operator, host: str, stop_after: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("broken", [("mon1", PACKAGE), ("app1", APP), ("db2", DB)], indirect=True, ids=lambda of: of[0])
-def test_killed_on_the_host_after_every_step(broken: tuple[Operator, str, str]) -> None:
-    operator, host, harm = broken
+def killed_on_the_host(operator: Operator, host: str, harm: str) -> int:
+    """Harm it, deploy until a step, kill that, heal it; and so on with the next step. Gives how many there were."""
     whole = operator.on(host, STATE)
     count = 1
     operator.on(host, harm)
     while run_until(operator, host, count):
         operator.inv("deploy", f"--host={host}")
-        assert operator.on(host, STATE) == whole, f"after step {count}"
+        assert operator.on(host, STATE) == whole, f"{host}: after step {count}"
         operator.on(host, harm)
         count += 1
     operator.inv("deploy", f"--host={host}")
-    assert count > 8, "the plan was not what this test is about"
+    return count
 
 
 class _Killer:
@@ -130,9 +122,8 @@ def _deploy_until_killed(path: Path, host: str, after: int) -> None:
         runner.deploy(runner.observe(killer), killer, "the interruption test")
 
 
-@pytest.mark.parametrize("broken", [("app1", APP)], indirect=True, ids=lambda of: of[0])
-def test_killed_at_the_operators_end_after_every_step(broken: tuple[Operator, str, str]) -> None:
-    operator, host, harm = broken
+def killed_at_the_operators_end(operator: Operator, host: str, harm: str) -> int:
+    """The same, but it is the operator's process that is killed while a step is done."""
     whole = operator.on(host, STATE)
     context = multiprocessing.get_context("spawn")
     count = 0
@@ -146,5 +137,19 @@ def test_killed_at_the_operators_end_after_every_step(broken: tuple[Operator, st
         killed = controller.exitcode == -signal.SIGKILL
         operator.on(host, "flock -w 90 /run/plainstack-apply.lock true && flock -w 10 /run/plainstack.lock true")
         operator.inv("deploy", f"--host={host}")
-        assert operator.on(host, STATE) == whole, f"after step {count}"
-    assert count > 8, "the plan was not what this test is about"
+        assert operator.on(host, STATE) == whole, f"{host}: after step {count}"
+    return count
+
+
+def test_killed_after_every_step(whole: Operator) -> None:
+    """Four hosts at once, each with a plan of another kind; on one of them the operator's end is killed."""
+    standby = next(row["host"] for row in whole.json("status") if row["database"].startswith("replica"))
+    with ThreadPoolExecutor() as pool:
+        steps = {
+            "mon1": pool.submit(killed_on_the_host, whole, "mon1", PACKAGE),
+            "app1": pool.submit(killed_on_the_host, whole, "app1", APP),
+            standby: pool.submit(killed_on_the_host, whole, standby, DB),
+            "app2": pool.submit(killed_at_the_operators_end, whole, "app2", APP),
+        }
+        counts = {host: done.result() for host, done in steps.items()}
+    assert min(counts.values()) > 8, f"a plan was not what this test is about: {counts}"
