@@ -43,7 +43,7 @@ class Console:
 
     def error(self, text: str) -> None:
         """An error, on stderr."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is where errors go
 
     def ask(self, question: str) -> str:
         """An answer from the terminal; empty when there is nobody to ask."""

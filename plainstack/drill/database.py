@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import defaultdict
+from typing import cast
 
 from plainstack.database.topology import AS_POSTGRES, BIN
 from plainstack.drill.history import Kind
@@ -33,17 +34,17 @@ def prepare(stack: Stack, primary: Session) -> bool:
 
 def final_read(stack: Stack, primary: Session, drill: str, *, posts: bool) -> Stored:
     """How often each key of this drill is stored."""
-    query = f"select kind, key, count(*) from drill.write where drill = '{drill}' group by 1, 2;\n"  # noqa: S608
+    query = f"select kind, key, count(*) from drill.write where drill = '{drill}' group by 1, 2;\n"  # noqa: S608 - our own time stamp
     if posts:
         begin = f"drill-{drill}-"
         query += (
-            f"select 'post', substr(key, {len(begin) + 1}), count(*) from incidents_sample"  # noqa: S608
+            f"select 'post', substr(key, {len(begin) + 1}), count(*) from incidents_sample"  # noqa: S608 - the same
             f" where starts_with(key, '{begin}') group by 2;\n"
         )
     stored: dict[Kind, dict[int, int]] = defaultdict(dict)
     for line in _psql(stack, primary, query, "final read").splitlines():
         kind, key, count = line.split("|")
-        stored[kind][int(key)] = int(count)  # type: ignore[index]
+        stored[cast(Kind, kind)][int(key)] = int(count)
     return stored
 
 
@@ -52,9 +53,9 @@ def clean_up(stack: Stack, primary: Session, *, posts: bool) -> None:
     statements = "set client_min_messages = warning;\ndrop schema if exists drill cascade;\n"
     if posts:
         names = ", ".join(f"'drill-{number}'" for number in range(MACHINES))
-        machines = f"select id from incidents_machine where name in ({names})"  # noqa: S608
+        machines = f"select id from incidents_machine where name in ({names})"  # noqa: S608 - our own names
         statements += (
-            f"delete from incidents_sample where starts_with(key, 'drill-') and machine_id in ({machines});\n"  # noqa: S608
+            f"delete from incidents_sample where starts_with(key, 'drill-') and machine_id in ({machines});\n"  # noqa: S608 - the same
             f"delete from incidents_machine m where name in ({names})"
             " and not exists (select from incidents_sample s where s.machine_id = m.id)"
             " and not exists (select from incidents_threshold t where t.machine_id = m.id)"

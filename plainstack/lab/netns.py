@@ -31,7 +31,7 @@ def is_up(namespace: str) -> bool:
     """Tell whether the namespace exists."""
     try:
         # The name outlives a reboot where /run is on a disk; a live name is on nsfs, as our own namespace is.
-        return os.stat(f"{_FOLDER}/{namespace}").st_dev == os.stat("/proc/self/ns/net").st_dev  # noqa: PTH116
+        return os.stat(f"{_FOLDER}/{namespace}").st_dev == os.stat("/proc/self/ns/net").st_dev  # noqa: PTH116 - a special file
     except FileNotFoundError:
         return False
 

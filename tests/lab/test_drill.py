@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +94,6 @@ def test_a_load_generator_that_dies_makes_a_red_verdict_and_a_whole_stack(whole:
     for line in drilling.stdout:
         said.append(line)
         if "kill -9" in line:
-            time.sleep(0.5)
             os.kill(_generator_of(drilling.pid), signal.SIGKILL)
     text = "".join(said)
     assert drilling.wait(60) == 1, text

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,24 @@ class Database:
 
     def rows(self, host: str) -> set[str]:
         return set(self.sql(host, "select * from failover_test").split())
+
+    def await_alert(self, name: str, host: str) -> None:
+        """Wait until Prometheus has an alert fire for a host."""
+        ask = "curl -sS --data-urlencode 'query=ALERTS{alertstate=\"firing\"}' http://127.0.0.1:9090/api/v1/query"
+        give_up = time.monotonic() + 90
+        while True:
+            fires = json.loads(self.operator.on("mon1", ask))["data"]["result"]
+            if any(one["metric"]["alertname"] == name and host in one["metric"]["instance"] for one in fires):
+                return
+            assert time.monotonic() < give_up, fires
+            time.sleep(1)
+
+    def await_replica(self) -> None:
+        """Wait until every replica streams again."""
+        give_up = time.monotonic() + 60
+        while not (seen := self.status())["healthy"]:
+            assert time.monotonic() < give_up, seen
+            time.sleep(0.5)
 
     def is_whole(self, leader: str) -> bool:
         """One primary, all replicas stream, nothing is left behind, and a deploy has nothing to do."""
@@ -154,6 +173,49 @@ def test_half_rewound_data_is_replaced_by_a_copy_and_kept_until_that_streams(dat
     assert "pg_rewind could not: an earlier rewind was interrupted" in said
     assert said.index(f"{old}: stream from") < said.index("remove the old data directory")
     assert database.is_whole(new)
+
+
+FULL = """
+mkdir -p /mnt/data && mount --bind /var/lib/postgresql/17/main /mnt/data
+mount -t tmpfs -o size=8m tmpfs /var/lib/postgresql/17
+mkdir /var/lib/postgresql/17/main && mount --bind /mnt/data /var/lib/postgresql/17/main
+"""
+NOT_FULL = "umount /var/lib/postgresql/17/main /var/lib/postgresql/17 /mnt/data"
+
+
+def test_a_rejoin_without_room_on_the_disk_touches_nothing_and_says_how_much_is_needed(database: Database) -> None:
+    new, old = database.hosts()
+    database.operator.on(old, f"systemctl stop {UNIT}; echo 'an earlier rewind was interrupted' >{REWINDING}; {FULL}")
+    try:
+        refused = database.operator.fab("rejoin", code=1).text
+    finally:
+        database.operator.on(old, NOT_FULL)
+    assert "the disk is too full to copy the database beside the old data directory: 8 MB are free" in refused
+    assert f"give up what the old one has: fab failover rejoin --host={old} --discard" in refused
+    said = database.operator.fab("rejoin", "--discard").out
+    assert "copy" in said
+    assert "remove the old data directory" not in said
+    assert database.is_whole(new)
+
+
+def test_writes_wait_for_a_lost_replica_until_somebody_degrades_and_wait_again_after_resync(database: Database) -> None:
+    leader, follower = database.hosts()
+    insert = "insert into failover_test values ('nobody confirms this')"
+    cut(database.lab, follower)
+    try:
+        database.sql(leader, f"set statement_timeout = '2s'; {insert}", check=False)
+        assert f"{leader}: every write waits, no standby confirms it" in database.operator.fab("status", code=1).out
+        database.operator.fab("degrade", "--yes")
+        database.write(leader, "alone")
+        assert f"{leader}: writes wait for no standby, degraded since" in database.operator.fab("status", code=1).out
+        assert database.operator.json("plan", f"--host={leader}")["changes"] == {}
+        database.await_alert("SynchronousDegraded", leader)
+    finally:
+        mend(database.lab, follower)
+    database.await_replica()
+    database.operator.fab("resync")
+    assert database.is_whole(leader)
+    assert "alone" in database.rows(leader)
 
 
 def test_what_can_not_be_done_is_refused_with_what_to_type_instead(database: Database) -> None:
