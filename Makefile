@@ -56,7 +56,11 @@ lab-long: root setup ## the lab tests that take longest: interruption after ever
 
 test: unit commands lab ## every test but those of lab-long
 
-bench: root setup ## how long a run that changes nothing takes, over the floor (needs root and the demo's lab)
+bench: root setup ## how long a run that changes nothing takes, over the floor; with a lab and a stack to measure (needs root)
+	@echo '== a deployed stack to measure'
+	@$(VENV)/bin/inv lab.up
+	@$(VENV)/bin/inv deploy
+	@echo '== benchmarks'
 	@$(VENV)/bin/python bench/noop.py
 	@$(VENV)/bin/python bench/verify.py
 	@$(VENV)/bin/python bench/scale.py

@@ -145,7 +145,7 @@ def test_a_lock_out_is_undone_also_when_the_controller_died_before_confirming(wh
 def test_a_lock_out_is_undone_also_when_the_host_boots_before_its_guard_acts(whole: Operator) -> None:
     with changed(whole, "gateway: lab}", "gateway: lab, allow_from: [203.0.113.0/24]}"):
         process = start(whole, "deploy", "--host=mon1")
-        await_output(process, "mon1: firewall: confirm over a new connection")
+        await_output(process, "mon1: firewall: reload plainstack-firewall.service")
         kill_host(lab_of(whole), "mon1")
         process.communicate(timeout=60)
     lab_up(lab_of(whole), lambda _host, _what: None)
