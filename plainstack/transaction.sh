@@ -441,7 +441,7 @@ unconfirmed() {
     rollback
     audit rolled-back
     rm -rf "$RUN"
-    unguard_boot
+    disarm
 }
 
 keep_kernel_state() { # keep_kernel_state SNAPSHOT RESTORE: script files
