@@ -45,6 +45,7 @@ class Sessions:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self._open: dict[str, Session] = {}
+        self._closed = False
         self._locks = {name: threading.Lock() for name in stack.hosts}
         self._gateway_lock = threading.Lock()
         self._gateway: Connection | None = None
@@ -55,7 +56,9 @@ class Sessions:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for session in self._open.values():
+        self._closed = True
+        # Others may still be opening theirs: what they add from now on they close.
+        for session in list(self._open.values()):
             session.close()
         if self._gateway is not None:
             self._gateway.close()
@@ -65,6 +68,8 @@ class Sessions:
         with self._locks[name]:
             if name not in self._open:
                 self._open[name] = self.fresh(name)
+                if self._closed:
+                    self._open[name].close()
             return self._open[name]
 
     def fresh(self, name: str) -> Session:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -153,6 +155,27 @@ def test_a_host_that_falls_silent_before_a_command_has_begun_is_given_up(
             own_session.run("true")
     finally:
         os.kill(server_process, signal.SIGKILL)
+
+
+def test_a_connection_that_is_still_being_opened_when_the_run_ends_is_closed_too(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+    fresh = Sessions.fresh
+
+    def slow(self: Sessions, name: str) -> Session:
+        begun.set()
+        ended.wait(10)
+        return fresh(self, name)
+
+    monkeypatch.setattr(Sessions, "fresh", slow)
+    with Sessions(server.stack(tmp_path)) as sessions, ThreadPoolExecutor() as pool:
+        opening = pool.submit(sessions.to, "db1")
+        begun.wait(10)
+        sessions.__exit__()
+        ended.set()
+        with pytest.raises(HostFailed, match="it was closed"):
+            opening.result().run("true")
 
 
 def test_a_program_that_dies_by_a_signal_is_not_a_lost_connection(session: Session) -> None:
