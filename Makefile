@@ -2,7 +2,7 @@
 VENV := .venv
 PYTHON ?= python3
 
-.PHONY: help root demo test unit commands lab lab-long bench lint setup clean
+.PHONY: help root demo test unit commands lab bench lint setup clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -49,12 +49,9 @@ commands: setup ## whole commands and pages on this machine, no host
 
 lab: root setup ## the tests on real hosts, from bare to verified and broken on purpose (needs root)
 	@echo '== lab tests'
-	@$(VENV)/bin/python -m pytest tests/lab --ignore=tests/lab/test_interrupted.py --ignore=tests/lab/test_secrets.py
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --durations=15 tests/lab
 
-lab-long: root setup ## the lab tests that take longest: interruption after every step, secrets (needs root)
-	@$(VENV)/bin/python -m pytest tests/lab/test_interrupted.py tests/lab/test_secrets.py
-
-test: unit commands lab ## every test but those of lab-long
+test: unit commands lab ## every test
 
 bench: root setup ## how long a run that changes nothing takes, over the floor; with a lab and a stack to measure (needs root)
 	@echo '== a deployed stack to measure'

@@ -17,6 +17,9 @@ from typing import Any
 
 import pytest
 
+# Tests of other labs than the one that most share run beside them: pytest -n 2 --dist loadgroup.
+SHARED = "bare"
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEEP = bool(os.environ.get("PLAINSTACK_KEEP_LAB"))
 
@@ -99,6 +102,12 @@ def write_inventory(folder: Path, stack: str, private: str, public: str) -> Path
     path = folder / "hosts.yaml"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        shared = SHARED in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("the stack" if shared else "other labs"))
 
 
 @pytest.fixture(scope="session")
