@@ -140,11 +140,12 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
 def apply(runner: Any, view: Any, console: Console, began: float, *, json: bool) -> bool:
     """Show what is pending, do it, and tell how it went; True when anything failed."""
     from plainstack import report
+    from plainstack.deployment import deploy
 
     _show_plan(runner, view.pending, console)
     command = shlex.join(["inv", *sys.argv[1:]])
     with console.progress() as progress:
-        deployment = runner.deploy(view, progress, command, on_start=_finish_on_interrupt)
+        deployment = deploy(runner, view, progress, command, on_start=_finish_on_interrupt)
     outcomes, plans = deployment.outcomes, deployment.plans
     problems = report.failures(view.failed, outcomes)
     seconds = time.monotonic() - began

@@ -1,11 +1,7 @@
-"""The loop: observe, plan, lock, apply in waves, and see that nothing is left to do."""
+"""Observing: connect, render, probe and plan, all hosts at once; plainstack.deployment does what is found to do."""
 
 from __future__ import annotations
 
-import getpass
-import secrets
-import socket
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,9 +10,9 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import Protocol
 
-from plainstack.actions import HostPlan, Run, Transaction
+from plainstack.actions import HostPlan
 from plainstack.desired import HostDesired
-from plainstack.errors import HostFailed, PlainstackError, Refused
+from plainstack.errors import HostFailed, PlainstackError
 from plainstack.observed import Observed
 from plainstack.plan import Stamp, plan
 from plainstack.probe import parse
@@ -174,137 +170,3 @@ class Runner:
             return parse(self.sessions.to(name).script(script((), [facts]), step="probe").out).facts
 
         return {name: None if isinstance(seen, HostFailed) else seen for name, seen in fan_out(names, ask).items()}
-
-    def deploy(
-        self, view: View, listener: Listener, command: str, on_start: Callable[[Deployment], None] = lambda _: None
-    ) -> Deployment:
-        """Apply every pending plan; raises Refused before anything is changed when somebody else is at it.
-
-        `on_start` gets the deployment before its first step, to be able to cancel it.
-        """
-        refusals = self.refusals(view)
-        if refusals:
-            raise Refused("\n".join(refusals))
-        deployment = Deployment(self, view, listener, command)
-        on_start(deployment)
-        return deployment.run()
-
-
-@dataclass
-class Deployment:
-    """One deploy from lock to last probe; `outcomes` tells how every stage ended."""
-
-    runner: Runner
-    view: View
-    listener: Listener
-    command: str
-    cancelled: Event = field(default_factory=Event)
-    not_empty: dict[str, HostFailed] = field(default_factory=dict)
-
-    def run(self) -> Deployment:
-        """Lock, apply, unlock."""
-        from plainstack.schedule import Node, execute, graph
-
-        stamp = self._stamp()
-        releases = self._lock(stamp)
-        try:
-            runner = self.runner
-            self.plans = {
-                name: plan(name, runner.desired[name], self.view.observed[name], stamp, runner.scope)
-                for name in self.view.pending
-            }
-            self.nodes = graph(self.plans, runner.roles)
-
-            def work(node: Node) -> None:
-                self._one(node.host, node.stage, stamp)
-
-            def settle(node: Node) -> int:
-                role = runner.roles.get(node.stage)
-                return role.settle if role else 0
-
-            def waiting(node: Node, why: str) -> None:
-                self.listener.step(node.host, node.stage, why)
-
-            self.outcomes = execute(self.nodes, work, settle, self.cancelled, waiting)
-        finally:
-            for release in releases:
-                release()
-        return self
-
-    def _stamp(self) -> Stamp:
-        return Stamp(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), who(), commit(self.runner.stack))
-
-    def _lock(self, stamp: Stamp) -> list[Callable[[], None]]:
-        """Hold the lock of every host that will change, all or none."""
-        from plainstack import lock
-
-        told = lock.holder(stamp.who, stamp.when, self.command)
-        generations = {name: self.view.observed[name].generation for name in self.view.pending}
-        return lock.hold(self.view.pending, self.runner.sessions.to, told, generations=generations)
-
-    def _one(self, host: str, stage: str, stamp: Stamp) -> None:
-        from plainstack.apply import Applier, build
-
-        begin = time.monotonic()
-        error = ""
-        try:
-            payloads = self._payloads(host, stage)
-            run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-            audit = {"who": stamp.who, "commit": stamp.commit, "command": self.command}
-            work = build(self.plans[host], stage, run_id, audit, payloads, self.runner.probes[host])
-            seen = Applier(self.runner.sessions, self.listener.step).apply(host, stage, work)
-            if seen is not None:
-                self._must_be_empty(host, stage, seen)
-        except HostFailed as failure:
-            error = failure.reason
-            raise
-        finally:
-            self.listener.ended(host, stage, time.monotonic() - begin, error)
-
-    def _must_be_empty(self, host: str, stage: str, seen: Observed) -> None:
-        left = plan(host, self.runner.desired[host], seen, Stamp("", "", ""), self.runner.scope)
-        if not left.empty:
-            lines = [f"{role}: {action.subject()} ({getattr(action, 'detail', '')})" for role, action in left.actions()]
-            raise HostFailed(host, stage, "was applied, and the probe still sees things to do", lines[:10])
-
-    def _payloads(self, host: str, stage: str) -> dict[str, list[tuple[str, bytes]]]:
-        from plainstack.wheels import resolve
-
-        work = next((item for item in self.plans[host].transactions if item.role == stage), None)
-        if not isinstance(work, Transaction):
-            return {}
-        cache = self.runner.stack.state / "wheels"
-
-        def report(text: str) -> None:
-            self.listener.step(host, stage, text)
-
-        arch = self.view.observed[host].facts.get("arch") or "x86_64"
-        try:
-            return {
-                action.command.name: resolve(action.command.payload, cache, report, arch)
-                for action in work.actions
-                if isinstance(action, Run) and action.command.payload
-            }
-        except PlainstackError as error:
-            reason, *more = str(error).splitlines()
-            raise HostFailed(host, stage, reason, [line.strip() for line in more]) from None
-
-
-def who() -> str:
-    """The operator, as others see them in locks and logs."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
-
-
-def commit(stack: Stack) -> str:
-    """The git commit that the inventory's folder is at, marked -dirty when the tree differs; "-" outside git."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(stack.folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return "-"
-    return done.stdout.strip() or "-"

@@ -14,7 +14,7 @@ from plainstack.database import failover, observation, steps
 from plainstack.database.failover import Do, Plan, Stage, Step
 from plainstack.database.observation import Topology
 from plainstack.errors import HostFailed
-from plainstack.run import commit, who
+from plainstack.identity import commit, who
 from plainstack.ssh import Sessions
 from plainstack.stack import Stack
 

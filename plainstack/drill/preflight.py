@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from plainstack import lock
 from plainstack.database.topology import members, primaries
 from plainstack.errors import HostFailed, Refused
+from plainstack.identity import who
 from plainstack.observed import Observed
 from plainstack.probe import parse
-from plainstack.run import Runner, View, who
+from plainstack.run import Runner, View
 from plainstack.ssh import Sessions, fan_out
 from plainstack.stack import Stack
 from plainstack.status import rows

@@ -104,10 +104,12 @@ def write_inventory(folder: Path, stack: str, private: str, public: str) -> Path
     return path
 
 
+# First: xdist itself reads the marks in the same hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         shared = SHARED in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("the stack" if shared else "other labs"))
+        item.add_marker(pytest.mark.xdist_group("stack" if shared else "others"))
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from threading import Lock
 from plainstack import inventory
 from plainstack.actions import HostPlan, PackageTransaction
 from plainstack.apply import work_of
+from plainstack.deployment import deploy
 from plainstack.run import Runner
 from plainstack.schedule import PACKAGES
 from plainstack.script import Script, packages, transaction
@@ -119,7 +120,7 @@ class _Killer:
 def _deploy_until_killed(path: Path, host: str, after: int) -> None:
     with Runner(inventory.load(path), (), (host,)) as runner:
         killer = _Killer(after)
-        runner.deploy(runner.observe(killer), killer, "the interruption test")
+        deploy(runner, runner.observe(killer), killer, "the interruption test")
 
 
 def killed_at_the_operators_end(operator: Operator, host: str, harm: str) -> int:
