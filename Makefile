@@ -2,7 +2,7 @@
 VENV := .venv
 PYTHON ?= python3
 
-.PHONY: help root demo test unit commands lab bench lint setup clean
+.PHONY: help root demo test unit commands lab lab-of-eight labs-of-their-own bench lint setup clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -49,7 +49,14 @@ commands: setup ## whole commands and pages on this machine, no host
 
 lab: root setup ## the tests on real hosts, from bare to verified and broken on purpose (needs root)
 	@echo '== lab tests'
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --durations=15 tests/lab
+	@$(MAKE) --no-print-directory -j2 lab-of-eight labs-of-their-own
+
+# The labs have networks of their own, so these two may run beside each other.
+OWN := tests/lab/test_three_databases.py tests/lab/test_ways_in.py
+lab-of-eight: root setup
+	@$(VENV)/bin/python -m pytest --durations=15 tests/lab $(OWN:%=--ignore=%)
+labs-of-their-own: root setup
+	@$(VENV)/bin/python -m pytest $(OWN)
 
 test: unit commands lab ## every test
 

@@ -17,9 +17,6 @@ from typing import Any
 
 import pytest
 
-# Tests of other labs than the one that most share run beside them: pytest -n 2 --dist loadgroup.
-SHARED = "bare"
-
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEEP = bool(os.environ.get("PLAINSTACK_KEEP_LAB"))
 
@@ -102,14 +99,6 @@ def write_inventory(folder: Path, stack: str, private: str, public: str) -> Path
     path = folder / "hosts.yaml"
     path.write_text(text, encoding="utf-8")
     return path
-
-
-# First: xdist itself reads the marks in the same hook.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        shared = SHARED in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("stack" if shared else "others"))
 
 
 @pytest.fixture(scope="session")
