@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from plainstack import probe, script
 from plainstack.actions import HostPlan, PackageTransaction, Transaction
+from plainstack.answer import Answer
 from plainstack.errors import HostFailed
 from plainstack.observed import Observed
 from plainstack.probe import GUARD_UNIT, STATE
 from plainstack.schedule import PACKAGES
-from plainstack.script import Answer, Members, Script
+from plainstack.script import Members, Script
 from plainstack.ssh import Sessions
 
 # An apt transaction on a slow mirror may take this long; a dead connection is noticed much sooner.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from plainstack.actions import Action, Cause, Forget, MakeUser, Put, Remove, RemoveUser, SetSysctl, UnitAction
 from plainstack.observed import Entry, Observed, PathState, UnitState
-from plainstack.resources import Absent, Directory, File, Link, Package, Resource, Sysctl, Unit, User
+from plainstack.resources import Absent, Directory, File, Link, Resource, Sysctl, Unit, User
 
 Path = File | Directory | Link | Absent
 FOUND = "(found)"
@@ -91,7 +91,7 @@ def path_actions(
 def user_actions(user: User, ours: Mapping[str, Sequence[Entry]], observed: Observed) -> list[Action]:
     """Create or change an account that is not as wanted."""
     seen = observed.users.get(user.name)
-    cause = outside_cause(user.key, ours, _user_state(user, ours, observed))
+    cause = outside_cause(user.key, ours, user_state(user, ours, observed))
     if seen is None:
         return [MakeUser(user, create=True, cause=cause, detail="missing")]
     lacking = set(user.groups) - set(seen.groups)
@@ -110,8 +110,8 @@ def user_actions(user: User, ours: Mapping[str, Sequence[Entry]], observed: Obse
     return [MakeUser(user, create=False, cause=cause, detail=f"{', '.join(differing)} differ")]
 
 
-def _user_state(user: User, ours: Mapping[str, Sequence[Entry]], observed: Observed) -> str:
-    """An account that was there before us is used, and never removed."""
+def user_state(user: User, ours: Mapping[str, Sequence[Entry]], observed: Observed) -> str:
+    """A wanted account's state, in the form that the manifest keeps; one that was there before us is never removed."""
     made = [entry.state.split(" ")[0] for entry in ours.get(user.key, ()) if entry.who != FOUND]
     origin = made[0] if made else ("found" if user.name in observed.users else "created")
     return f"{origin} {user.home} {user.shell} {','.join(user.groups)}"
@@ -189,67 +189,3 @@ def _is_replaced(entry: Entry, wanted: Sequence[Resource], everything: Sequence[
     if new is None:
         return False
     return new not in wanted or (entry.kind != "directory" and not isinstance(new, Directory))
-
-
-def manifest_entries(
-    wanted: Sequence[Resource], ours: Mapping[str, Sequence[Entry]], observed: Observed, stamp: Stamp
-) -> Iterable[Entry]:
-    """The role's manifest after this plan; entries whose state does not change keep their history."""
-    for item in wanted:
-        if isinstance(item, File | Directory | Link):
-            state = state_of(item)
-        elif isinstance(item, Unit):
-            state = unit_state(item)
-        elif isinstance(item, User):
-            state = _user_state(item, ours, observed)
-        elif isinstance(item, Sysctl):
-            was = [entry.state.partition(" was ")[2] for entry in ours.get(item.key, ())]
-            state = f"{item.value} was {was[0] if was else observed.sysctls.get(item.name, '')}"
-        elif isinstance(item, Package):
-            state = "purge" if item.purge else "keep"
-        else:
-            continue
-        kept = [entry for entry in ours.get(item.key, ()) if entry.state == state]
-        kind, _, name = item.key.partition(" ")
-        # What was there before us, just as we want it, is not ours to remove or to stop later.
-        found = item.key not in ours and (
-            (isinstance(item, File | Directory | Link) and seen_state(observed.paths.get(name)) == state)
-            or (isinstance(item, Unit) and _runs_already(observed.units.get(name)))
-        )
-        yield kept[0] if kept else Entry(kind, name, state, stamp.when, FOUND if found else stamp.who, stamp.commit)
-
-
-def _runs_already(unit: UnitState | None) -> bool:
-    return unit is not None and unit.active == "active" and unit.file not in ("", "disabled", "masked")
-
-
-def entries_between(
-    entries: Iterable[Entry], ours: Mapping[str, Sequence[Entry]], observed: Observed
-) -> Iterator[Entry]:
-    """What a run that is killed half way may leave besides the old and the new: what was there before us of the things
-    that become ours, and nothing of the things that go."""
-    wanted = {entry.key: entry for entry in entries}
-    for entry in wanted.values():
-        state = _before(entry, observed) if entry.key not in ours else entry.state
-        if state != entry.state:
-            yield replace(entry, state=state, who=FOUND)
-    for key, same in ours.items():
-        if key not in wanted:
-            was = same[-1].state.partition(" was ")[2]
-            yield replace(same[-1], state=f"{was} was {was}" if same[-1].kind == "sysctl" else "absent", who=FOUND)
-
-
-def _before(entry: Entry, observed: Observed) -> str:
-    if entry.kind in ("file", "directory", "link"):
-        return seen_state(observed.paths.get(entry.name))
-    if entry.kind == "user":
-        return "found" if entry.name in observed.users else "absent"
-    if entry.kind == "package":
-        return entry.state if entry.name in observed.packages else "absent"
-    if entry.kind == "unit":
-        seen = observed.units.get(entry.name, UnitState())
-        return unit_state(Unit(name=entry.name, enabled=seen.file == "enabled", running=seen.active == "active"))
-    if entry.kind == "sysctl":
-        value = observed.sysctls.get(entry.name, "")
-        return f"{value} was {value}"
-    return entry.state

@@ -8,8 +8,6 @@ from dataclasses import replace
 from plainstack.actions import Action, HostPlan, PackageTransaction, Put, Record, Remove, Run, Transaction, UnitAction
 from plainstack.compare import (
     Stamp,
-    entries_between,
-    manifest_entries,
     path_actions,
     removals,
     seen_state,
@@ -17,6 +15,7 @@ from plainstack.compare import (
     sysctl_actions,
     user_actions,
 )
+from plainstack.manifest import entries_between, manifest_entries
 from plainstack.observed import Entry, Observed, PathState
 from plainstack.resources import (
     Absent,

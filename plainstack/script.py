@@ -253,36 +253,3 @@ def _put(action: Put, number: str, bundle: Bundle) -> None:
             bundle.step(action.subject(), "set_attributes", *rights)
         else:
             bundle.step(action.subject(), "put", number, *rights)
-
-
-@dataclass
-class Answer:
-    """What a transaction's output said so far."""
-
-    step: str = ""
-    tail: list[str] = field(default_factory=list)
-    failed: str = ""
-    code: int = 0
-    outcome: str = ""
-    unconfirmed: str = ""
-    done: bool = False
-    probe: list[str] = field(default_factory=list)
-
-    def read(self, line: str) -> str | None:
-        """Take one line of output; returns a step's name when one begins."""
-        tag, _, rest = line.partition("\t")
-        if tag == "@step":
-            self.step = rest
-            return rest
-        if tag == "@tail":
-            self.tail.append(rest)
-        elif tag == "@failed":
-            self.outcome, code, self.failed = rest.split("\t", 2)
-            self.code = int(code)
-        elif tag == "@unconfirmed":
-            self.unconfirmed = rest
-        elif tag == "@done":
-            self.done = True
-        elif self.done:
-            self.probe.append(line)
-        return None
