@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from plainstack.database.failover import NEAR, size
 from plainstack.database.observation import Node, Topology
+from plainstack.database.sql import BARMAN_SLOT, slot_name
 
 # A slot that keeps this much holds it for somebody who is away.
 RETAINED = 128 * 2**20
@@ -61,8 +62,12 @@ def _node(now: Topology, node: Node) -> Iterator[str]:
         yield f"{node.name}, as a primary, would wait for no standby: fab failover rejoin --host={node.name}"
     elif node.state == "primary" and node.synchronous and not (_confirming(now, node) or now.shut_out(node.name)):
         yield f"{node.name}: every write waits, no standby confirms it: fab failover rejoin, or fab failover degrade"
+    known = {BARMAN_SLOT, *map(slot_name, now.nodes)}
     for slot in node.slots:
-        if slot.wal_status == "lost":
+        if slot.name not in known and not slot.active and slot.retained:
+            drop = f"select pg_drop_replication_slot('{slot.name}')"
+            yield f"{node.name}: slot {slot.name} is for no host of this inventory; if nobody needs it: {drop}"
+        elif slot.wal_status == "lost":
             yield f"{node.name}: slot {slot.name} is lost, its standby has to be copied anew"
         elif slot.retained > RETAINED:
             yield f"{node.name}: slot {slot.name} retains {size(slot.retained)}" + ("" if slot.active else ", unused")

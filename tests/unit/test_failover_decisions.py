@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from plainstack.database.failover import Do, Plan, degrade, promote, rejoin, resync, switchover
 from plainstack.database.findings import findings, healthy
-from plainstack.database.observation import Topology
+from plainstack.database.observation import Slot, Topology
 from plainstack.errors import Refused
 from tests.unit.failover_model import Model, interrupted
 
@@ -282,3 +283,13 @@ def test_two_primaries_on_one_timeline_are_for_a_person_to_judge() -> None:
     model.closed["app1"].add("db2")
     with pytest.raises(Refused, match="only a person can tell"):
         next(rejoin(model.topology()))
+
+
+def test_a_slot_of_a_host_that_left_the_inventory_is_told_with_how_to_drop_it() -> None:
+    now = Model().topology()
+    gone, used = Slot("db9", active=False, retained=4096, wal_status="reserved"), Slot("etl", True, 4096, "reserved")
+    ready = Slot("db2", active=False, retained=0, wal_status="-")
+    leader = replace(now.nodes["db1"], slots=(gone, used, ready))
+    assert findings(replace(now, nodes={**now.nodes, "db1": leader})) == [
+        "db1: slot db9 is for no host of this inventory; if nobody needs it: select pg_drop_replication_slot('db9')"
+    ]
