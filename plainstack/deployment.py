@@ -17,7 +17,7 @@ from plainstack.identity import commit, who
 from plainstack.observed import Observed
 from plainstack.plan import Stamp, plan
 from plainstack.run import Listener, Runner, View
-from plainstack.schedule import Node, execute, graph
+from plainstack.schedule import Node, execute, graph, settle
 from plainstack.wheels import resolve
 
 
@@ -65,18 +65,32 @@ class Deployment:
             def work(node: Node) -> None:
                 self._one(node.host, node.stage, stamp)
 
-            def settle(node: Node) -> int:
-                role = runner.roles.get(node.stage)
-                return role.settle if role else 0
+            def pause(before: Node, node: Node) -> int:
+                return settle(self.plans, runner.roles, before, node)
 
             def waiting(node: Node, why: str) -> None:
                 self.listener.step(node.host, node.stage, why)
 
-            self.outcomes = execute(self.nodes, work, settle, self.cancelled, waiting)
+            began = time.monotonic()
+            self.outcomes = execute(self.nodes, work, pause, self.cancelled, waiting)
+            self._let_peers_see(began)
         finally:
             for release in releases:
                 release()
         return self
+
+    def _let_peers_see(self, began: float) -> None:
+        """Whoever deploys next may begin with another host, and its peers must not find both of them away."""
+        last = {
+            outcome.node: outcome.end + settle(self.plans, self.runner.roles, outcome.node)
+            for outcome in self.outcomes
+            if not outcome.skipped and len(self.runner.stack.with_role(outcome.node.stage)) > 1
+        }
+        node = max(last, key=last.__getitem__, default=None)
+        left = last[node] - (time.monotonic() - began) if node else 0
+        if node and left > 0:
+            self.listener.note(f"{node.host}: let the others see it again ({left:.0f} s)")
+            self.cancelled.wait(left)
 
     def _stamp(self) -> Stamp:
         return Stamp(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), who(), commit(self.runner.stack))

@@ -10,7 +10,7 @@ from graphlib import TopologicalSorter
 from itertools import pairwise
 from threading import Event
 
-from plainstack.actions import HostPlan
+from plainstack.actions import HostPlan, UnitAction
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.roles import Role
 
@@ -72,13 +72,13 @@ def graph(plans: Mapping[str, HostPlan], roles: Mapping[str, Role]) -> dict[Node
 def execute(
     nodes: Mapping[Node, set[Node]],
     work: Callable[[Node], None],
-    settle: Callable[[Node], int],
+    settle: Callable[[Node, Node], int],
     cancelled: Event,
     on_wait: Callable[[Node, str], None],
 ) -> list[Outcome]:
     """Do the work of every node as soon as what it waits for is done; what waits for a failed node is skipped.
 
-    `settle` is how many seconds a node lets pass after the same role's previous host before it begins.
+    `settle` is how many seconds must pass between the end of a host and the begin of the same role's next one.
     """
     began = time.monotonic()
     outcomes: dict[Node, Outcome] = {}
@@ -94,8 +94,8 @@ def execute(
         reasons += [other.skipped for other in before if other.skipped]
         if reasons or cancelled.is_set():
             return skip(reasons[0] if reasons else "interrupted")
-        previous = [outcomes[other].end for other in nodes[node] if other.stage == node.stage]
-        pause = (max(previous) + settle(node) - (time.monotonic() - began)) if previous else 0
+        ready = [outcomes[other].end + settle(other, node) for other in nodes[node] if other.stage == node.stage]
+        pause = max(ready, default=0) - (time.monotonic() - began)
         if pause > 0:
             on_wait(node, f"let the balancers see the previous host again ({pause:.0f} s)")
             if cancelled.wait(pause):
@@ -122,6 +122,19 @@ def execute(
                 outcomes[node] = future.result()
                 sorter.done(node)
     return sorted(outcomes.values(), key=lambda outcome: (outcome.begin, outcome.node))
+
+
+def settle(plans: Mapping[str, HostPlan], roles: Mapping[str, Role], before: Node, node: Node | None = None) -> int:
+    """Seconds that peers need to use `before` again until `node` may go down; without one, until any may."""
+    role = roles.get(before.stage)
+    came_up = _does(plans, before, "start", "restart")
+    goes_down = node is None or _does(plans, node, "restart", "stop")
+    return role.settle if role and came_up and goes_down else 0
+
+
+def _does(plans: Mapping[str, HostPlan], node: Node, *verbs: str) -> bool:
+    work = [each for each in plans[node.host].transactions if each.role == node.stage]
+    return any(isinstance(action, UnitAction) and action.verb in verbs for each in work for action in each.actions)
 
 
 def critical_path(outcomes: Sequence[Outcome], nodes: Mapping[Node, set[Node]]) -> list[Outcome]:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from plainstack.actions import HostPlan, PackageTransaction, Run, Transaction
+from plainstack.actions import HostPlan, PackageTransaction, Run, Transaction, UnitAction, UnitVerb
 from plainstack.errors import HostFailed, Refused
-from plainstack.resources import Command
+from plainstack.resources import Command, Unit
 from plainstack.roles import Role, of_host
-from plainstack.schedule import PACKAGES, Node, Outcome, critical_path, execute, graph
+from plainstack.schedule import PACKAGES, Node, Outcome, critical_path, execute, graph, settle
 from plainstack.stack import Stack
 
 WORK = (Run(Command(name="x", why="w", run="r", unless="u")),)
@@ -59,7 +59,7 @@ def run(nodes: Nodes, *bad: Node, cancel_at: Node | None = None) -> tuple[list[O
         with lock:
             ended.append(node)
 
-    return execute(nodes, work, lambda _: 0, cancelled, lambda *_: None), ended
+    return execute(nodes, work, lambda *_: 0, cancelled, lambda *_: None), ended
 
 
 def test_all_hosts_begin_at_once_with_their_packages(cold: Nodes, stack: Stack) -> None:
@@ -124,7 +124,7 @@ def test_an_error_of_another_kind_fails_its_host_and_keeps_the_others_results() 
         if node.host == "a":
             raise Refused("the answer is cut short")
 
-    bad, good = execute(nodes, work, lambda _: 0, threading.Event(), lambda *_: None)
+    bad, good = execute(nodes, work, lambda *_: 0, threading.Event(), lambda *_: None)
     bad, good = sorted((bad, good), key=lambda outcome: outcome.node)
     assert str(bad.error) == "a: base: the answer is cut short"
     assert good.error is None
@@ -149,9 +149,34 @@ def test_peers_get_time_to_see_the_previous_host_and_ctrl_c_ends_the_waiting() -
         waits.append(node)
         cancelled.set()
 
-    outcomes = execute(nodes, lambda _: None, lambda _: 60, cancelled, on_wait)
+    outcomes = execute(nodes, lambda _: None, lambda *_: 60, cancelled, on_wait)
     assert waits == [second]
     assert [outcome.skipped for outcome in outcomes] == ["", "interrupted"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "seconds"),
+    [
+        ("restart", "restart", 6),
+        ("start", "restart", 6),
+        ("restart", "start", 0),
+        ("start", "start", 0),
+        ("restart", "reload", 0),
+        ("reload", "restart", 0),
+        ("restart", None, 6),
+        ("reload", None, 0),
+    ],
+)
+def test_a_host_goes_down_only_when_the_one_that_came_up_before_is_used_again(
+    registry: Mapping[str, Role], first: UnitVerb, second: UnitVerb | None, seconds: int
+) -> None:
+    assert registry["app"].settle == 6
+    plans = {
+        host: HostPlan(host, None, (Transaction("app", (UnitAction(verb, Unit(name="web"), "changed", ""),)),))
+        for host, verb in (("a", first), ("b", second or "restart"))
+    }
+    node = Node("b", "app") if second else None
+    assert settle(plans, registry, Node("a", "app"), node) == seconds
 
 
 def test_a_role_that_leaves_a_host_does_not_wait_for_itself(registry: Mapping[str, Role]) -> None:
