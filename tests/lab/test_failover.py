@@ -64,8 +64,8 @@ class Database:
     def await_finding(self, text: str) -> None:
         """Wait until the cluster itself has noticed something."""
         give_up = time.monotonic() + 60
-        while not any(text in found for found in (seen := self.status())["findings"]):
-            assert time.monotonic() < give_up, seen
+        while not any(text in found for found in self.status()["findings"]):
+            assert time.monotonic() < give_up, self.status()
             time.sleep(0.5)
 
     def await_replica(self) -> None:
