@@ -93,6 +93,7 @@ def database(whole: Operator) -> Iterator[Database]:
     yield here
     here.operator.fab("promote", "--yes", code=None)
     here.operator.fab("rejoin", code=None)
+    here.sql(here.hosts()[0], "drop table failover_test")
 
 
 def test_a_switchover_hands_over_everything_and_leaves_nothing_to_deploy(database: Database) -> None:
