@@ -33,6 +33,10 @@ rm -rf /srv/web/current
 echo '# by hand' >>/etc/plainstack/app/web.gunicorn.py
 chmod 644 /etc/hosts && chown nobody /etc/hosts
 """
+SETTING = """
+echo 'log_checkpoints = off' >>/etc/postgresql/17/main/conf.d/20-reload.conf
+chmod 644 /etc/hosts && chown nobody /etc/hosts
+"""
 DB = """
 echo 'log_checkpoints = off' >>/etc/postgresql/17/main/conf.d/20-reload.conf
 rm /etc/postgresql/17/main/conf.d/10-restart.conf
@@ -143,14 +147,16 @@ def killed_at_the_operators_end(operator: Operator, host: str, harm: str) -> int
 
 
 def test_killed_after_every_step(whole: Operator) -> None:
-    """Four hosts at once, each with a plan of another kind; on one of them the operator's end is killed."""
-    standby = next(row["host"] for row in whole.json("status") if row["database"].startswith("replica"))
+    """Five hosts at once, each with a plan of another kind; on two of them it is the operator's end that is killed."""
+    databases = {row["database"].partition(" ")[0]: row["host"] for row in whole.json("status")}
+    primary, standby = databases["primary"], databases["replica"]
     with ThreadPoolExecutor() as pool:
         steps = {
             "mon1": pool.submit(killed_on_the_host, whole, "mon1", PACKAGE),
             "app1": pool.submit(killed_on_the_host, whole, "app1", APP),
             standby: pool.submit(killed_on_the_host, whole, standby, DB),
-            "app2": pool.submit(killed_at_the_operators_end, whole, "app2", APP),
+            "app2": pool.submit(killed_at_the_operators_end, whole, "app2", APP + PACKAGE),
+            primary: pool.submit(killed_at_the_operators_end, whole, primary, SETTING),
         }
         counts = {host: done.result() for host, done in steps.items()}
     assert min(counts.values()) > 8, f"a plan was not what this test is about: {counts}"
