@@ -1,0 +1,76 @@
+"""A drill of a real stack begins only when a person at a terminal typed the stack's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke.exceptions import Exit
+
+from plainstack.console import Console
+from plainstack.drill import commands
+
+INVENTORY = """\
+stack: shop
+hosts:
+  db1: {address: 192.0.2.11, roles: [db]}
+  db2: {address: 192.0.2.12, roles: [db]}
+database: {name: shop}
+"""
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> str:
+    path = tmp_path / "hosts.yaml"
+    path.write_text(INVENTORY, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The drills that would have begun."""
+    names: list[str] = []
+
+    def begin(_stack: Any, fault: Any, *_: Any) -> dict[str, Any]:
+        names.append(fault.name)
+        return {"passed": True}
+
+    monkeypatch.setattr(commands, "_one", begin)
+    return names
+
+
+@pytest.mark.parametrize("yes", [False, True])
+def test_without_a_terminal_nothing_begins_and_it_is_told_what_would_be_done_to_whom(
+    real: str, begun: list[str], capsys: pytest.CaptureFixture[str], yes: bool
+) -> None:
+    with pytest.raises(Exit) as ended:
+        commands.run("drill", real, json=False, yes=yes)
+    told = capsys.readouterr()
+    assert ended.value.code == 1
+    assert "shop is no lab. The drill will, for real:" in told.out
+    assert "kill -9 all of postgresql@17-main on the primary (one of db1, db2)" in told.out
+    assert "the stack's name was not typed at a terminal" in told.err
+    assert begun == []
+
+
+@pytest.mark.parametrize(("typed", "drills"), [("shop", ["kill"]), ("shop2", []), ("y", []), ("", [])])
+def test_only_the_stacks_own_name_begins_it(
+    real: str, begun: list[str], monkeypatch: pytest.MonkeyPatch, typed: str, drills: list[str]
+) -> None:
+    monkeypatch.setattr(Console, "ask", lambda _self, _question: typed)
+    if drills:
+        commands.run("drill", real, json=False)
+    else:
+        with pytest.raises(Exit):
+            commands.run("drill", real, json=False)
+    assert begun == drills
+
+
+def test_the_network_of_a_real_host_is_never_cut(
+    real: str, begun: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Exit):
+        commands.run("drill", real, json=False, fault="cut")
+    assert "cutting a host's network is for the lab" in capsys.readouterr().err
+    assert begun == []
