@@ -15,7 +15,7 @@ import pytest
 from tests.lab.conftest import Operator
 
 # Small and short, and generous where a busy machine makes everybody slow: lost writes are what must never be.
-LOAD = ("--rate=16", "--seconds=20", "--max-gap=12", "--max-read-gap=12")
+LOAD = ("--rate=16", "--seconds=15", "--max-gap=12", "--max-read-gap=12")
 
 
 def drill(operator: Operator, target: str, fault: str) -> dict[str, Any]:
