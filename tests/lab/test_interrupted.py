@@ -147,7 +147,7 @@ def killed_at_the_operators_end(operator: Operator, host: str, harm: str) -> int
 
 
 def test_killed_after_every_step(whole: Operator) -> None:
-    """Five hosts at once, each with a plan of another kind; on two of them it is the operator's end that is killed."""
+    """Six hosts at once, each with a plan of another kind; on three of them it is the operator's end that is killed."""
     databases = {row["database"].partition(" ")[0]: row["host"] for row in whole.json("status")}
     primary, standby = databases["primary"], databases["replica"]
     with ThreadPoolExecutor() as pool:
@@ -155,7 +155,8 @@ def test_killed_after_every_step(whole: Operator) -> None:
             "mon1": pool.submit(killed_on_the_host, whole, "mon1", PACKAGE),
             "app1": pool.submit(killed_on_the_host, whole, "app1", APP),
             standby: pool.submit(killed_on_the_host, whole, standby, DB),
-            "app2": pool.submit(killed_at_the_operators_end, whole, "app2", APP + PACKAGE),
+            "app2": pool.submit(killed_at_the_operators_end, whole, "app2", APP),
+            "bak1": pool.submit(killed_at_the_operators_end, whole, "bak1", PACKAGE),
             primary: pool.submit(killed_at_the_operators_end, whole, primary, SETTING),
         }
         counts = {host: done.result() for host, done in steps.items()}
