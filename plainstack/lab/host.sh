@@ -25,7 +25,7 @@ mkdir -p /run/systemd/nspawn
 mount -t tmpfs tmpfs /run/systemd/nspawn
 # `volatile` leaves out fsync: a host that is killed loses nothing by it, and the machine's disk is spared. The kernel
 # marks such a disk as used, for the case that the machine itself crashed; a lab's disk is worth that risk.
-rm -rf "$disk/work/work/incompat"
+(cd "$disk/work" && rm -rf work/incompat)
 mount -t overlay -o "volatile,lowerdir=$disk/image,upperdir=$disk/upper,workdir=$disk/work" lab "$disk/root"
 
 # We are in the host's group `starter`; each boot gets a new group beside it, as a used one may refuse processes.

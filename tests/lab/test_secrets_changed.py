@@ -1,0 +1,167 @@
+"""Replacing a secret, or who can read the store, is nothing that a user of the site notices."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from plainstack import vault_store
+from tests.lab.conftest import ROOT, Operator
+from tests.lab.test_secrets import stack_of
+
+
+def await_posts(lines: list[str], more: int) -> None:
+    """Wait until so many more POSTs were answered."""
+    answered = sum(line.startswith('["end", "post"') for line in lines)
+    give_up = time.monotonic() + 60
+    while sum(line.startswith('["end", "post"') for line in lines) < answered + more:
+        assert time.monotonic() < give_up, lines[-5:]
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def load(operator: Operator, rate: float) -> Iterator[list[str]]:
+    """GET and POST at the site from the lab's own network; gives what became of each request that was not answered."""
+    stack = stack_of(operator)
+    store = vault_store.read(stack)
+    address = str(stack.balancer.virtual_address)
+    asked = {
+        "address": address,
+        "name": address,
+        "authority": store.pki["authority"]["chain"],
+        "token": store.entries["app/api_token"].value.reveal(),
+        "drill": f"rotation-{time.time():.0f}",
+        "path": "/",
+        "rate": rate,
+        "seconds": 1200,
+        "posts": True,
+    }
+    process = subprocess.Popen(
+        ["nsenter", f"--net=/run/netns/plainstack-{stack.stack}", sys.executable, "-m", "plainstack.drill.load"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(json.dumps(asked) + "\n")
+    process.stdin.flush()
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()))
+    reader.start()
+    outcomes: list[str] = []
+    try:
+        await_posts(lines, 20)
+        yield outcomes
+        await_posts(lines, 40)
+    finally:
+        process.kill()
+        process.wait()
+        reader.join()
+    ended = [json.loads(line) for line in lines if line.startswith('["end"') and line.endswith("]\n")]
+    skipped = sum(line.startswith('["skip"') for line in lines)
+    outcomes += [f"{kind} {outcome}" for _, kind, _, _, outcome in ended] + ["skipped"] * skipped
+
+
+ROTATED = ("app/secret_key", "postgres/replicator", "postgres/streaming_barman", "postgres/app")
+
+
+def test_replacing_secrets_is_not_noticed_by_any_request(whole: Operator) -> None:
+    before = {name: vault_store.read(stack_of(whole)).entries[name].value for name in ROTATED}
+    with load(whole, rate=20) as outcomes:
+        for name in ROTATED:
+            whole.inv("secrets.rotate", name, timeout=1200)
+    after = vault_store.read(stack_of(whole)).entries
+    counted = Counter(outcomes)
+    assert [name for name in ROTATED if after[name].value == before[name]] == []
+    assert set(counted) == {"get ok", "post ok"}, counted
+    assert counted["post ok"] > 200
+    assert whole.json("plan")["changes"] == {}
+    _takes_the_new_account_only(whole)
+
+
+def _takes_the_new_account_only(whole: Operator) -> None:
+    turn = vault_store.read(stack_of(whole)).entries["postgres/app"].turn % 2
+    now, before = ("app_a", "app_b")[turn], ("app_b", "app_a")[turn]
+    rows = {row["host"]: row["database"] for row in whole.json("status")}
+    primary = next(host for host, database in rows.items() if database.startswith("primary"))
+    query = (
+        "select string_agg(distinct usename, ' ') from pg_stat_activity where datname = 'shop' and usename like 'app%';"
+        f"select rolpassword is null from pg_authid where rolname = '{before}';"
+        "select string_agg(distinct tableowner, ' ') from pg_tables where schemaname = 'public'"
+    )
+    whole.on("app1", "curl -sS --max-time 5 -o /dev/null http://$(hostname -I | cut -d' ' -f1):8000/healthz")
+    answer = whole.on(primary, f'runuser -u postgres -- psql -XAtq shop -c "{query}"').split()
+    assert answer == [now, "t", "app"]
+
+
+def test_a_token_is_accepted_for_the_time_of_grace_and_not_when_it_is_revoked(whole: Operator) -> None:
+    def post(token: str) -> str:
+        body = '{"machine": "press-1", "metric": "temperature", "value": 20}'
+        return whole.on(
+            "app1",
+            f"printf '%s' 'Authorization: Bearer {token}' >/dev/shm/header; curl -sS --max-time 10 -o /dev/null"
+            " -w '%{http_code}' -H @/dev/shm/header -H 'Host: localhost' -H 'Content-Type: application/json'"
+            f" -d '{body}' http://$(getent hosts app1 | cut -d' ' -f1):8000/api/samples; rm /dev/shm/header",
+        )
+
+    old = vault_store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
+    whole.inv("secrets.rotate", "app/api_token", timeout=1200)
+    new = vault_store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
+    assert (post(old), post(new)) == ("201", "201")
+    whole.inv("secrets.rotate", "app/api_token", "--revoke", timeout=1200)
+    newest = vault_store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
+    assert (post(old), post(new), post(newest)) == ("401", "401", "201")
+
+
+def test_a_rotation_that_is_interrupted_goes_on(whole: Operator) -> None:
+    """The controller dies in the middle; what is there works, and the same command goes on from there."""
+    inv = str(Path(sys.executable).with_name("inv"))
+    line = [inv, "secrets.rotate", "postgres/app", f"--inventory={whole.inventory}"]
+    with load(whole, rate=10) as outcomes:
+        running = subprocess.Popen(line, cwd=whole.project, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
+        assert running.stdout
+        for text in running.stdout:
+            if "app1: app begins" in text:
+                break
+        running.kill()
+        running.wait()
+        begun = vault_store.read(stack_of(whole)).entries["postgres/app"]
+        assert begun.previous is not None
+        assert "going on with it" in whole.inv("secrets.rotate", "postgres/app", timeout=1200).out
+    ended = vault_store.read(stack_of(whole)).entries["postgres/app"]
+    assert (ended.value, ended.turn, ended.previous) == (begun.value, begun.turn, None)
+    assert set(outcomes) == {"get ok", "post ok"}, Counter(outcomes)
+
+
+def test_the_store_moves_to_the_teams_keys_and_nothing_changes_on_the_hosts(whole: Operator, tmp_path: Path) -> None:
+    text = whole.inventory.read_text(encoding="utf-8")
+    plain = vault_store.plain_path(stack_of(whole))
+    kept = plain.read_bytes()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "me")], check=True)
+    public = (tmp_path / "me.pub").read_text(encoding="utf-8").strip()
+    os.environ["PLAINSTACK_IDENTITY"] = str(tmp_path / "me")
+    sealed = vault_store.sealed_path(stack_of(whole))
+    try:
+        whole.inventory.write_text(f"{text}\nsecrets: {{recipients: [{public}]}}\n", encoding="utf-8")
+        assert "nothing to do" in whole.inv("deploy").out
+        assert sealed.exists()
+        assert not plain.exists()
+        whole.inventory.write_text(text, encoding="utf-8")
+        assert "lists no secrets.recipients any more" in whole.inv("deploy", code=1).err
+        assert not plain.exists()
+    finally:
+        del os.environ["PLAINSTACK_IDENTITY"]
+        whole.inventory.write_text(text, encoding="utf-8")
+        sealed.unlink(missing_ok=True)
+        plain.write_bytes(kept)
+        plain.chmod(0o600)
