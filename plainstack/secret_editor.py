@@ -32,12 +32,12 @@ def edit(stack: str, values: Mapping[str, str], again: Callable[[str], bool]) ->
     Raises Refused when the editor fails, or leaves what is no list of secrets.
     """
     text = _HEAD.format(stack=stack) + "".join(f"{name}: {value}\n" for name, value in sorted(values.items()))
-    with _workspace() as folder, _signals():
+    with _workspace() as folder, _signals() as end:
         file = folder / f"{stack}.secrets"
         file.touch(mode=0o600)
         file.write_text(text, encoding="utf-8")
         while True:
-            _open_editor(file)
+            _open_editor(file, end)
             try:
                 return parse(file.read_text(encoding="utf-8", errors="replace"), values)
             except Refused as problem:
@@ -73,12 +73,44 @@ def parse(text: str, known: Mapping[str, str]) -> dict[str, str]:
     return found or dict(known)
 
 
-def _open_editor(file: Path) -> None:
+class _End:
+    """Being ended by a signal: at once, or, while a program is being started, when it can be ended too."""
+
+    def __init__(self) -> None:
+        self._waits = False
+        self._number = 0
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        self._number = number
+        if not self._waits:
+            raise SystemExit(128 + number)
+
+    def hold(self) -> None:
+        self._waits = True
+
+    def release(self) -> None:
+        self._waits = False
+        if self._number:
+            raise SystemExit(128 + self._number)
+
+
+def _open_editor(file: Path, end: _End) -> None:
     words = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    editor = None
     try:
-        code = subprocess.run([*words, str(file)], check=False).returncode
+        end.hold()
+        editor = subprocess.Popen([*words, str(file)])
+        end.release()
+        code = editor.wait()
     except OSError as error:
         raise Refused(f"{words[0]}: {error.strerror}; name an editor in EDITOR. Nothing was saved") from None
+    except SystemExit:
+        if editor:
+            editor.kill()
+            editor.wait()
+        raise
+    finally:
+        end.release()
     if code != 0:
         raise Refused(f"the editor ended with exit code {code}; nothing was saved")
 
@@ -110,22 +142,20 @@ def _alive(pid: str) -> bool:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[None]:
+def _signals() -> Iterator[_End]:
     """Ctrl-C is for the editor; being ended by another signal removes the folder first."""
-
-    def ends(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+    end = _End()
 
     def for_the_editor(_number: int, _frame: FrameType | None) -> None:
         return None
 
     before = {
         signal.SIGINT: signal.signal(signal.SIGINT, for_the_editor),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, ends),
-        signal.SIGHUP: signal.signal(signal.SIGHUP, ends),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, end),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, end),
     }
     try:
-        yield
+        yield end
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,0 +1,45 @@
+"""An editor that is open when the operator's end is told to go: it goes too."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plainstack import secret_editor
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_the_editor_is_being_started_ends_the_editor_too(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[Any]] = []
+
+    class Popen(subprocess.Popen[Any]):
+        """Is sent the signal when the program runs and its starter does not know it yet."""
+
+        def __init__(self, *words: Any, **options: Any) -> None:
+            super().__init__(*words, **options)
+            started.append(self)
+            os.kill(os.getpid(), number)
+
+    script = tmp_path / "editor"
+    script.write_text("#!/bin/sh\nexec sleep 30\n", encoding="utf-8")
+    script.chmod(0o755)
+    monkeypatch.setenv("VISUAL", str(script))
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    before = set(secret_editor.MEMORY.iterdir())
+    with pytest.raises(SystemExit) as ended:
+        secret_editor.edit("shop", {"app/api_token": "a-value-of-the-operator"}, lambda _: False)
+    (editor,) = started
+    try:
+        assert editor.poll() is not None
+    finally:
+        editor.kill()
+        editor.wait()
+    assert ended.value.code == 128 + number
+    assert {path for path in secret_editor.MEMORY.iterdir() if path.name.startswith("plainstack-secrets")} <= before
