@@ -22,7 +22,7 @@ def of(stack: Stack) -> Lab:
         LabHost(name, str(machine.address), str(machine.public) if machine.public else None)
         for name, machine in machines
     )
-    return Lab(stack.stack, hosts, stack.state / "lab")
+    return Lab(stack.stack, hosts, stack.state / "lab", stack.ssh.user)
 
 
 def up(inventory: str) -> None:

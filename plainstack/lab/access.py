@@ -39,7 +39,7 @@ def ssh_config(lab: Lab) -> str:
     hosts = "".join(f"Host {host.name}\n    HostName {host.address}\n" for host in lab.hosts)
     return f"""\
 {hosts}Host *
-    User root
+    User {lab.user}
     IdentityFile "{state}/id_ed25519"
     IdentitiesOnly yes
     UserKnownHostsFile "{state}/known_hosts"

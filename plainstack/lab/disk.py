@@ -23,6 +23,13 @@ HostKey /etc/ssh/ssh_host_ed25519_key
 PerSourcePenalties no
 MaxStartups 100
 """
+# The account is not among the files: a host's /etc/passwd changes as packages are installed.
+_ACCOUNT = """\
+[Service]
+ExecStartPre=/bin/sh -c 'id {user} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {user}'
+ExecStartPre=/bin/sh -c 'install -d -o {user} -g {user} -m 700 ~{user}/.ssh'
+ExecStartPre=/bin/sh -c 'install -o {user} -g {user} -m 600 /root/.ssh/authorized_keys ~{user}/.ssh/'
+"""
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,9 @@ def files(lab: Lab, host: LabHost, operator_key: str) -> Files:
         "etc/apt/apt.conf.d/10-lab": (0o644, f'Acquire::http::Proxy "http://{lab.private.ip}:{APT_PORT}/";\n'),
         "root/.ssh/authorized_keys": (0o600, "".join(f"{key}\n" for key in (operator_key, *lab.user_keys))),
     }
+    if lab.user != "root":
+        found[f"etc/sudoers.d/lab-{lab.user}"] = (0o440, f"{lab.user} ALL=(ALL:ALL) NOPASSWD: ALL\n")
+        found["etc/systemd/system/ssh.service.d/10-lab.conf"] = (0o644, _ACCOUNT.format(user=lab.user))
     if host.public:
         found["etc/systemd/network/10-public.network"] = (0o644, _network("public0", host.public))
     return found

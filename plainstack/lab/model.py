@@ -47,11 +47,15 @@ class LabHost:
 
 @dataclass(frozen=True)
 class Lab:
-    """A set of hosts on this machine; `state` is the operator's folder of keys and SSH settings."""
+    """A set of hosts on this machine; `state` is the operator's folder of keys and SSH settings.
+
+    `user` is who logs in: root, or an account that may do everything with sudo, as a cloud's images have one.
+    """
 
     name: str
     hosts: tuple[LabHost, ...]
     state: Path
+    user: str = "root"
     user_keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -74,7 +74,7 @@ class Operator:
 
     def on(self, host: str, script: str, check: bool = True) -> str:
         """What a script prints on a lab host."""
-        ssh = ["ssh", "-F", str(self.state / "lab/ssh_config"), host, "sh", "-s"]
+        ssh = ["ssh", "-F", str(self.state / "lab/ssh_config"), host, "sudo", "-n", "sh", "-s"]
         ran = subprocess.run(ssh, input=script, capture_output=True, text=True, timeout=120, check=False)
         if check:
             assert ran.returncode == 0, f"{host}: {script}\nended with {ran.returncode}: {ran.stdout}{ran.stderr}"
@@ -91,9 +91,13 @@ class Operator:
 
 
 def write_inventory(folder: Path, stack: str, private: str, public: str) -> Path:
-    """The default inventory with another name and other networks."""
+    """The default inventory with another name, other networks, and a user with sudo: the harder way to do everything.
+
+    Root logs in at the three databases, and in a demo.
+    """
     text = (ROOT / "hosts.yaml").read_text(encoding="utf-8")
     text = text.replace("stack: shop", f"stack: {stack}", 1)
+    text = text.replace("user: root", "user: ops", 1)
     text = text.replace("192.168.57.", f"{private}.").replace("192.168.3.", f"{public}.")
     text = text.replace("apps/incidents", str(ROOT / "apps/incidents"))
     path = folder / "hosts.yaml"

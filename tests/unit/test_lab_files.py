@@ -32,6 +32,12 @@ def test_a_host_without_a_public_address_has_one_network() -> None:
     assert "etc/systemd/network/10-public.network" not in disk.files(LAB, DB, "")
 
 
+def test_a_user_who_is_not_root_has_an_account_and_may_do_everything_on_every_host() -> None:
+    files = disk.files(Lab("shop", (DB,), Path("state"), user="ops"), DB, "ssh-ed25519 AAAA operator")
+    assert files["etc/sudoers.d/lab-ops"] == (0o440, "ops ALL=(ALL:ALL) NOPASSWD: ALL\n")
+    assert "useradd --create-home --shell /bin/bash ops" in files["etc/systemd/system/ssh.service.d/10-lab.conf"][1]
+
+
 @pytest.fixture
 def fresh(tmp_path: Path) -> disk.Disk:
     base = tmp_path / "image"
@@ -78,12 +84,12 @@ def test_pins() -> None:
 
 
 def test_ssh_config_as_ssh_reads_it(tmp_path: Path) -> None:
-    lab = Lab("shop", (DB, LB), tmp_path / "a b")
+    lab = Lab("shop", (DB, LB), tmp_path / "a b", user="ops")
     (tmp_path / "config").write_text(access.ssh_config(lab))
     command = ["ssh", "-G", "-F", str(tmp_path / "config"), "lb1"]
     seen = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert "hostname 192.168.57.16" in seen
-    assert "user root" in seen
+    assert "user ops" in seen
     assert "stricthostkeychecking true" in seen
     assert f"identityfile {tmp_path}/a b/id_ed25519" in seen
     assert "proxycommand nsenter --net=/run/netns/plainstack-shop socat - TCP:%h:%p,nodelay" in seen
