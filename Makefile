@@ -2,7 +2,7 @@
 VENV := .venv
 PYTHON ?= python3
 
-.PHONY: help root demo test unit commands lab lab-of-eight labs-of-their-own bench lint setup clean
+.PHONY: help root demo test unit commands lab lab-of-the-site labs-of-faults bench lint setup clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -49,14 +49,15 @@ commands: setup ## whole commands and pages on this machine, no host
 
 lab: root setup ## the tests on real hosts, from bare to verified and broken on purpose (needs root)
 	@echo '== lab tests'
-	@$(MAKE) --no-print-directory -j2 lab-of-eight labs-of-their-own
+	@$(MAKE) --no-print-directory -j2 lab-of-the-site labs-of-faults
 
-# The labs have networks of their own, so these two may run beside each other.
-OWN := tests/lab/test_three_databases.py tests/lab/test_ways_in.py
-lab-of-eight: root setup
-	@$(VENV)/bin/python -m pytest --durations=15 tests/lab $(OWN:%=--ignore=%)
-labs-of-their-own: root setup
-	@$(VENV)/bin/python -m pytest $(OWN)
+# The labs have networks of their own, so these two may run beside each other; each takes about as long as the other.
+FAULTS := tests/lab/test_faults.py tests/lab/test_interrupted.py
+OTHERS := tests/lab/test_three_databases.py tests/lab/test_ways_in.py
+lab-of-the-site: root setup
+	@$(VENV)/bin/python -m pytest --durations=10 tests/lab $(patsubst %,--ignore=%,$(FAULTS) $(OTHERS))
+labs-of-faults: root setup
+	@PLAINSTACK_TEST_LAB=faults $(VENV)/bin/python -m pytest --durations=10 $(FAULTS) $(OTHERS)
 
 test: unit commands lab ## every test
 

@@ -1,5 +1,6 @@
 """One lab for all tests: the default inventory under another name and on other networks, so that a demo may run beside.
 
+PLAINSTACK_TEST_LAB=faults takes another lab, so that two runs of other tests may go on beside each other.
 PLAINSTACK_KEEP_LAB=1 leaves it up for a look, and the next run starts from it.
 """
 
@@ -19,6 +20,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEEP = bool(os.environ.get("PLAINSTACK_KEEP_LAB"))
+# Which private and public network belongs to which lab.
+LABS = {"testlab": ("192.168.59", "192.168.60"), "faults": ("192.168.63", "192.168.64")}
+LAB = os.environ.get("PLAINSTACK_TEST_LAB", "testlab")
 
 
 @dataclass(frozen=True)
@@ -118,9 +122,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bare(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     """Eight bare hosts, and a visitor."""
     assert os.geteuid() == 0, "the lab tests need root: run them with sudo"
-    folder = Path("/var/tmp/plainstack-test-lab") if KEEP else tmp_path_factory.mktemp("stack")
+    folder = Path(f"/var/tmp/plainstack-{LAB}") if KEEP else tmp_path_factory.mktemp("stack")
     folder.mkdir(exist_ok=True)
-    operator = Operator(write_inventory(folder, "testlab", "192.168.59", "192.168.60"), "testlab", project)
+    operator = Operator(write_inventory(folder, LAB, *LABS[LAB]), LAB, project)
     if not KEEP:
         operator.inv("lab.down")
     operator.inv("lab.up", timeout=900)

@@ -37,7 +37,7 @@ def test_status_names_primary_replica_virtual_address_and_backup(deployed: Opera
 
 def test_backup_now_gives_a_backup_that_barman_calls_done(deployed: Operator) -> None:
     backup = deployed.json("backup-now")
-    listed = deployed.on("bak1", f"runuser -u barman -- barman -f json show-backup testlab {backup['id']}")
+    listed = deployed.on("bak1", f"runuser -u barman -- barman -f json show-backup {deployed.stack} {backup['id']}")
     assert '"status": "DONE"' in listed
 
 

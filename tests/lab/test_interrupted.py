@@ -130,7 +130,8 @@ def _deploy_until_killed(path: Path, host: str, after: int) -> None:
 def killed_at_the_operators_end(operator: Operator, host: str, harm: str) -> int:
     """The same, but it is the operator's process that is killed while a step is done."""
     whole = operator.on(host, STATE)
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["plainstack.deployment", "plainstack.inventory", "fabric", "jinja2"])
     count = 0
     killed = True
     while killed:

@@ -9,7 +9,12 @@ import pytest
 from plainstack import inventory
 from tests.lab.conftest import Operator
 
-SITE = "192.168.60.230"
+
+def site(operator: Operator) -> str:
+    """The virtual address."""
+    stack = inventory.load(operator.inventory)
+    assert stack.balancer
+    return str(stack.balancer.virtual_address)
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +29,16 @@ def visitor(deployed: Operator) -> Operator:
 
 @pytest.mark.parametrize(("option", "version"), [("--http1.1", "1.1"), ("--http2", "2"), ("--http3-only", "3")])
 def test_the_page_is_served_over_every_http_version(visitor: Operator, option: str, version: str) -> None:
-    line = f"curl -sS --max-time 10 --cacert /root/ca.crt {option} -w '\\n%{{http_version}} %{{http_code}}' https://{SITE}/"
+    line = f"curl -sS --max-time 10 --cacert /root/ca.crt {option} -w '\\n%{{http_version}} %{{http_code}}' https://{site(visitor)}/"
     page, _, verdict = visitor.on("visitor", line).rpartition("\n")
     assert verdict == f"{version} 200"
     assert "<html" in page
 
 
 def test_plain_http_leads_to_https(visitor: Operator) -> None:
-    answer = visitor.on("visitor", f"curl -sS --max-time 10 -o /dev/null -w '%{{redirect_url}}' http://{SITE}/page")
+    answer = visitor.on(
+        "visitor", f"curl -sS --max-time 10 -o /dev/null -w '%{{redirect_url}}' http://{site(visitor)}/page"
+    )
     assert answer.startswith("https://")
 
 
@@ -44,7 +51,7 @@ def test_a_posted_sample_is_on_the_replica(visitor: Operator) -> None:
     answer = visitor.on(
         "visitor",
         f"curl -sS --max-time 10 --cacert /root/ca.crt -H 'Authorization: Bearer {token}' -d '{body}'"
-        f" -H 'Content-Type: application/json' https://{SITE}/api/samples",
+        f" -H 'Content-Type: application/json' https://{site(visitor)}/api/samples",
     )
     number = json.loads(answer)["id"]
     stack = inventory.load(visitor.inventory)
@@ -73,5 +80,5 @@ def test_what_is_not_for_users_refuses_them(visitor: Operator) -> None:
     hosts = inventory.load(visitor.inventory).hosts
     attempts = [TRY.format(address=hosts[host].address, host=host, port=port) for host, port in PORTS]
     # What is for users, to see that an open port would be told.
-    attempts.append(TRY.format(address=SITE, host="site", port=443))
+    attempts.append(TRY.format(address=site(visitor), host="site", port=443))
     assert visitor.on("visitor", "".join(attempts) + "wait\n").split() == ["site:443"]
