@@ -76,6 +76,8 @@ def _drill(inventory: str, flags: Mapping[str, str], *, yes: bool, json: bool) -
         _consent(stack, faults, console, yes=yes)
         for each in faults:
             done.append(_one(stack, each, rate, seconds, limits, console))
+            if done[-1]["interrupted"]:
+                break
         if json:
             document(done if len(done) > 1 else done[0])
     if not all(data["passed"] for data in done):

@@ -6,7 +6,7 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 
 from plainstack.database.failover import Do
@@ -37,6 +37,7 @@ class Course:
         self.stack = runner.stack
         self.events: list[Event] = []
         self.trouble: list[str] = []
+        self.interrupted = False
         self.clients = Clients(runner, settings, self.now)
         self._tell = tell
         self._began = time.monotonic()
@@ -91,20 +92,29 @@ class Course:
             self._inject()
             self._react()
         except KeyboardInterrupt:
-            self._troubled("it was interrupted")
+            self._interrupt()
         except PlainstackError as error:
             self._troubled(str(error))
         finally:
-            with unbroken(self.note):
+            with unbroken(self.note) as told:
                 self._recover()
-        with suppress(KeyboardInterrupt):
+        if told:
+            self._interrupt()
+        try:
             self.clients.await_end()
+        except KeyboardInterrupt:
+            self._interrupt()
         self.trouble += [death for death in self.clients.deaths() if death not in self.trouble]
         self.note("load ends")
 
     def _troubled(self, text: str) -> None:
         self.note(text)
         self.trouble.append(text)
+
+    def _interrupt(self) -> None:
+        if not self.interrupted:
+            self.interrupted = True
+            self._troubled("it was interrupted")
 
     def _inject(self) -> None:
         victim = self.settings.victim
@@ -212,7 +222,7 @@ class Course:
         )
         attempts = self.clients.recorder.history()
         verdict = judge(attempts, stored, marks, ending, self.settings.budgets)
-        return Result(self.settings, marks, tuple(self.events), verdict), attempts
+        return Result(self.settings, marks, tuple(self.events), verdict, self.interrupted), attempts
 
     def _last_look(self) -> tuple[Ending, Stored | None]:
         topology: list[str] | None = None
@@ -228,6 +238,7 @@ class Course:
                 stored = database.final_read(self.stack, primary, self.settings.drill, posts=self._posts)
                 checks = preflight.checks(self.runner, sessions, (), self.note)
         except KeyboardInterrupt:
+            self._interrupt()
             self._troubled("the last look was interrupted")
         except PlainstackError as error:
             self._troubled(f"the last look: {error}")
@@ -241,16 +252,18 @@ class Course:
 
 
 @contextmanager
-def unbroken(note: Callable[[str], None]) -> Iterator[None]:
-    """One Ctrl-C does not end a recovery; it tells that the second one would."""
+def unbroken(note: Callable[[str], None]) -> Iterator[list[int]]:
+    """One Ctrl-C does not end a recovery, it is kept in the list; it tells that the second one would."""
+    kept: list[int] = []
 
     def told(number: int, _frame: FrameType | None) -> None:
+        kept.append(number)
         note("the stack is being put right again; Ctrl-C once more leaves it as it is now")
         signal.signal(number, signal.default_int_handler)
 
     before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield kept
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

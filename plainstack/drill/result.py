@@ -43,12 +43,14 @@ class Result:
     marks: Marks
     events: Sequence[Event]
     verdict: Verdict
+    interrupted: bool = False
 
     def as_data(self) -> dict[str, Any]:
         """Everything but the attempts, as JSON knows it."""
         return {
             "passed": self.verdict.passed,
             "sentence": self.verdict.sentence,
+            "interrupted": self.interrupted,
             **_plain(self.settings),
             "marks": _plain(self.marks),
             "verdict": _plain(self.verdict),

@@ -34,7 +34,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def begin(_stack: Any, fault: Any, *_: Any) -> dict[str, Any]:
         names.append(fault.name)
-        return {"passed": True}
+        return {"passed": True, "interrupted": False}
 
     monkeypatch.setattr(commands, "_one", begin)
     return names
