@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from plainstack.roles.balancer import SITE_CERTIFICATE
+from plainstack.proxy import SITE_CERTIFICATE
 from plainstack.stack import GivenCertificate, Host, Stack
 
 ROLE = "balancer"

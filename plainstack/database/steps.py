@@ -1,27 +1,21 @@
-"""The shell text of every step of a failover, for root on the step's host; each may be run again at any time."""
+"""The script of every step of a failover, for root on the step's host; each may be run again at any time."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from shlex import quote
 
 from plainstack.audit import PATH as AUDIT
 from plainstack.database import rebuild
 from plainstack.database.failover import Do, Step
-from plainstack.database.observation import DEGRADED
-from plainstack.database.rebuild import ETC, STANDBY_SIGNAL
 from plainstack.database.sql import slot_name
-from plainstack.database.topology import AS_POSTGRES, BIN, DATA, FENCED
+from plainstack.database.texts import TEXTS
 from plainstack.probe import STATE
-from plainstack.roles.db import PORT, UNIT
+from plainstack.roles.db import PORT
 from plainstack.roles.firewall import PROGRAM
 from plainstack.stack import Stack
 
-METRIC = "/var/lib/prometheus/node-exporter/plainstack_degraded.prom"
-
-_PSQL = f"{AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtq"
-_JOURNAL = f"journalctl --unit={UNIT} --no-pager --quiet --output=cat --lines=6 >&2"
+RECEIVER = "barman_receive_wal"
 
 # One step at a time on a host, also when the operator's machine died and typed the command again.
 _FRAME = """\
@@ -41,157 +35,6 @@ od -An -N8 -tx8 /dev/urandom | tr -d ' ' >{state}/generation.new && mv {state}/g
 exit $code
 """
 
-_CHECKPOINT = f"timeout 600 {_PSQL}c checkpoint\n"
-
-# Clients wait from here on: the signal that a fast stop is, without the Perl that systemd would start to send it.
-_STEP_DOWN = f"""\
-{STANDBY_SIGNAL}\
-pid=$(head -n 1 {DATA}/postmaster.pid)
-kill -INT "$pid"
-tries=0
-while [ -e "/proc/$pid" ]; do
-    tries=$((tries + 1))
-    [ $tries -lt 1800 ] || {{ echo 'PostgreSQL does not end within 90 s' >&2; exit 1; }}
-    sleep 0.05
-done
-systemctl stop --no-block {UNIT}
-"""
-
-_STEP_BACK = f"""\
-rm -f {DATA}/standby.signal
-systemctl reset-failed {UNIT} 2>/dev/null || :
-timeout 120 systemctl start {UNIT}
-"""
-
-_PROMOTE = f"""\
-answer=$({_PSQL}c 'select not pg_is_in_recovery() or pg_promote(true, 30)')
-[ "$answer" = t ] || {{ echo 'pg_promote did not end within 30 s' >&2; {_JOURNAL}; exit 1; }}
-"""
-
-_DEGRADE = f"""\
-cat >{DEGRADED}.new <<END
-# written by fab failover, and left alone by inv deploy; fab failover resync takes it back
-# since $(date -u +%Y-%m-%dT%H:%M:%SZ)
-synchronous_standby_names = ''
-END
-[ -e {DEGRADED} ] || mv {DEGRADED}.new {DEGRADED}
-rm -f {DEGRADED}.new
-if [ -d {METRIC.rpartition("/")[0]} ]; then
-    cat >{METRIC}.new <<END
-# HELP plainstack_synchronous_degraded Whether writes are acknowledged although no standby has them.
-# TYPE plainstack_synchronous_degraded gauge
-plainstack_synchronous_degraded 1
-END
-    mv {METRIC}.new {METRIC}
-fi
-{_PSQL}c 'select pg_reload_conf()' >/dev/null
-tries=0
-until [ -z "$({_PSQL}c 'show synchronous_standby_names')" ]; do
-    tries=$((tries + 1))
-    [ $tries -lt 100 ] || {{ echo 'the reload does not take effect' >&2; exit 1; }}
-    sleep 0.05
-done
-"""
-
-_NOT_DEGRADED = f"rm -f {DEGRADED} {METRIC}\n"
-
-# Until a standby has nearly all, every write would wait for it to catch up.
-_RESYNC = f"""\
-near() {{
-    [ "$({_PSQL}c "select pg_is_in_recovery() or exists (select from pg_stat_replication where state = 'streaming'
-        and application_name = any (string_to_array('@DB@', ',')))")" = t ]
-}}
-tries=0
-until near; do
-    tries=$((tries + 1))
-    [ $tries -lt 3000 ] || {{ echo 'no standby has caught up within ten minutes' >&2; exit 1; }}
-    sleep 0.2
-done
-{_NOT_DEGRADED}\
-{_PSQL}c 'select pg_reload_conf()' >/dev/null
-"""  # noqa: S608 - holds constants only
-
-_KEEP_OUT = f"""\
-mkdir -p {STATE}
-[ -e {FENCED} ] || {{ date -u +%Y-%m-%dT%H:%M:%SZ >{FENCED}.new && mv {FENCED}.new {FENCED}; }}
-sync {FENCED}
-timeout 2 systemctl stop {UNIT} || systemctl kill --signal=KILL {UNIT} 2>/dev/null || :
-pid=$(head -n 1 {DATA}/postmaster.pid 2>/dev/null || :)
-if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ]; then
-    kill -KILL "$pid"
-fi
-tries=0
-while pgrep -u postgres -x postgres >/dev/null; do
-    tries=$((tries + 1))
-    [ $tries -lt 50 ] || {{ echo 'PostgreSQL is killed and does not end' >&2; exit 1; }}
-    sleep 0.1
-done
-"""
-
-_START = f"""\
-[ -s {DATA}/PG_VERSION ] || {{ echo 'there is no data directory' >&2; exit 1; }}
-{STANDBY_SIGNAL}\
-rm -f {FENCED}
-{_NOT_DEGRADED}\
-systemctl reset-failed {UNIT} 2>/dev/null || :
-timeout 600 systemctl start {UNIT} && systemctl is-active --quiet {UNIT} || {{ {_JOURNAL}; exit 1; }}
-"""
-
-_FOLLOW = f"""\
-tries=0
-until [ "$({_PSQL}c "select sender_host from pg_stat_wal_receiver where status = 'streaming'" 2>/dev/null)" = @LEADER@ ]
-do
-    tries=$((tries + 1))
-    [ $tries -lt 150 ] || {{ echo 'it does not stream from @LEADER@' >&2; {_JOURNAL}; exit 1; }}
-    sleep 0.1
-done
-"""  # noqa: S608 - holds constants only
-
-# A slot that was used keeps WAL for ever where nobody uses it any more.
-_TIDY = f"""\
-if [ "$({_PSQL}c 'select pg_is_in_recovery()')" = t ]; then
-    {_PSQL}c 'select pg_drop_replication_slot(slot_name) from pg_replication_slots
-        where not active and restart_lsn is not null' >/dev/null
-    if [ -e {DEGRADED} ]; then {_NOT_DEGRADED}{_PSQL}c 'select pg_reload_conf()' >/dev/null; fi
-else
-    timeout 600 {_PSQL}c checkpoint
-fi
-{_PSQL} -f {ETC}/plainstack.sql
-"""  # noqa: S608 - holds constants only
-
-_BARMAN = """\
-systemctl restart plainstack-barman-receive-wal.service
-systemctl start --no-block plainstack-barman-cron.service
-"""
-
-_SITE = """\
-tries=0
-until answer=$(curl -sk -m 3 -o /dev/null -w '%{http_code}' @URL@); [ "$answer" = 200 ]; do
-    tries=$((tries + 1))
-    [ $tries -lt 30 ] || { echo "@URL@ answers $answer" >&2; exit 1; }
-    sleep 0.3
-done
-"""
-
-_TEXTS: Mapping[Do, str] = {
-    Do.CHECKPOINT: _CHECKPOINT,
-    Do.STEP_DOWN: _STEP_DOWN,
-    Do.STEP_BACK: _STEP_BACK,
-    Do.PROMOTE: _PROMOTE,
-    Do.PROMOTE_ALONE: _DEGRADE + _PROMOTE,
-    Do.DEGRADE: _DEGRADE,
-    Do.RESYNC: _RESYNC,
-    Do.KEEP_OUT: _KEEP_OUT,
-    Do.START: _START,
-    Do.FOLLOW: _FOLLOW,
-    Do.TIDY: _TIDY,
-    Do.REWIND: rebuild.REWIND,
-    Do.CLONE: rebuild.CLONE,
-    Do.CLONE_OVER: rebuild.CLONE,
-    Do.DISCARD: f"rm -rf {DATA}.old-*\n",
-    Do.BARMAN: _BARMAN,
-    Do.SITE: _SITE,
-}
 _LONG = {Do.REWIND: 24 * 3600, Do.CLONE: 24 * 3600, Do.CLONE_OVER: 24 * 3600, Do.START: 660, Do.RESYNC: 660}
 
 
@@ -227,13 +70,12 @@ def body(stack: Stack, step: Step) -> str:
         return "\n".join(lines) + "\n"
     if step.do is Do.UNFENCE:
         return f"{PROGRAM} unfence {' '.join(step.about)}\n"
-    if step.do is Do.AWAIT_WAL:
-        return _await_wal(step.about[0])
-    text = _TEXTS[step.do]
+    text = TEXTS[step.do]
     for key, value in (rebuild.GIVE_UP_OLD if step.do is Do.CLONE_OVER else rebuild.KEEP_OLD).items():
         text = text.replace(key, value)
     known = {
         "@LEADER@": step.about[0] if step.about else "",
+        "@LSN@": step.about[0] if step.about else "",
         "@SELF@": step.host,
         "@SLOT@": slot_name(step.host),
         "@DB@": ",".join(host.name for host in stack.with_role("db")),
@@ -253,18 +95,3 @@ def site(stack: Stack) -> str:
     address = str(stack.balancer.virtual_address or balancers[0].address)
     path = services[0].path.rstrip("/") + services[0].health
     return f"--resolve {name}:443:{address} https://{name}{path}" if name else f"https://{address}{path}"
-
-
-def _await_wal(lsn: str) -> str:
-    have = f"select greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) > '{lsn}'"
-    return f"""\
-tries=0
-until [ "$({_PSQL}c "{have}")" = t ]; do
-    tries=$((tries + 1))
-    [ $tries -lt 100 ] || {{ echo 'it did not come' >&2; exit 1; }}
-    sleep 0.05
-done
-"""
-
-
-RECEIVER = "barman_receive_wal"

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 
 from plainstack.database.failover import Do
 from plainstack.database.operations import Event as Heard
-from plainstack.drill import database, detection, preflight
+from plainstack.drill import database, detection, preflight, recovery
 from plainstack.drill.clients import Clients
 from plainstack.drill.faults import BEHIND, Fault
 from plainstack.drill.history import Attempt, Kind
@@ -96,7 +92,7 @@ class Course:
         except PlainstackError as error:
             self._troubled(str(error))
         finally:
-            with unbroken(self.note) as told:
+            with recovery.unbroken(self.note) as told:
                 self._recover()
         if told:
             self._interrupt()
@@ -174,8 +170,8 @@ class Course:
             if self.fault.target == "db":
                 self._recover_database(victim)
             else:
-                self._heal(victim)
-                self._await_service(victim)
+                recovery.heal(self.runner.sessions.fresh(victim), self.fault)
+                recovery.await_service(self.runner.sessions.fresh(victim), self.fault, self.stack)
             self._recovered_at = self.now()
             self.note(f"{victim} does its work again", f"{victim} recovered")
         except PlainstackError as error:
@@ -193,23 +189,11 @@ class Course:
             leader = self.reaction.switchover() if self.fault.planned else self.reaction.promote()
         elif not leader:
             self.note(f"nobody took over, so {victim} is started again")
-            self._heal(victim)
+            recovery.heal(self.runner.sessions.fresh(victim), self.fault)
             leader = victim
         self._primary = leader
         if leader != victim:
             self.reaction.rejoin(victim)
-
-    def _heal(self, host: str) -> None:
-        output = self.runner.sessions.fresh(host).script(self.fault.heal_script(), timeout=90, step="start again")
-        if output.code != 0:
-            raise HostFailed(host, "start again", "failed", output.err.splitlines()[-5:], output.code)
-
-    def _await_service(self, victim: str) -> None:
-        healthy = shlex.quote(self.fault.healthy_script(self.stack, self.stack.hosts[victim]))
-        wait = f"timeout 60 sh -c 'until sh -c \"$1\" >/dev/null 2>&1; do sleep 0.1; done' sh {healthy}"
-        output = self.runner.sessions.fresh(victim).script(wait, timeout=70, step="wait for the service")
-        if output.code != 0:
-            raise HostFailed(victim, "wait for the service", "it was not back within 60 s")
 
     def _conclude(self) -> tuple[Result, tuple[Attempt, ...]]:
         ending, stored = self._last_look()
@@ -249,21 +233,3 @@ class Course:
             database.clean_up(self.stack, self.runner.sessions.fresh(self._primary), posts=self._posts)
         except PlainstackError as error:
             self.note(f"the drill's rows could not be removed; the next drill will: {error}")
-
-
-@contextmanager
-def unbroken(note: Callable[[str], None]) -> Iterator[list[int]]:
-    """One Ctrl-C does not end a recovery, it is kept in the list; it tells that the second one would."""
-    kept: list[int] = []
-
-    def told(number: int, _frame: FrameType | None) -> None:
-        kept.append(number)
-        note("the stack is being put right again; Ctrl-C once more leaves it as it is now")
-        signal.signal(number, signal.default_int_handler)
-
-    before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield kept
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from plainstack.proxy import METRICS_PORT as BALANCER_PORT
 from plainstack.render import template, verbatim
 from plainstack.resources import Directory, File, Package, Preseed, Resource, Unit, Validation
 from plainstack.roles import Role
-from plainstack.roles.balancer import METRICS_PORT as BALANCER_PORT
 from plainstack.roles.base import NODE_EXPORTER_PORT, TLS
 from plainstack.roles.db import EXPORTER_PORT as POSTGRES_EXPORTER_PORT
 from plainstack.roles.db import UNIT as POSTGRES_UNIT

@@ -11,7 +11,7 @@ import pytest
 from invoke.exceptions import Exit
 
 from plainstack.drill import commands
-from plainstack.drill.course import unbroken
+from plainstack.drill.recovery import unbroken
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,0 +1,48 @@
+"""Putting a victim right again, and not being stopped half way."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from plainstack.drill.faults import Fault
+from plainstack.errors import HostFailed
+from plainstack.session import Session
+from plainstack.stack import Stack
+
+
+def heal(victim: Session, fault: Fault) -> None:
+    """Start again what the host did not start by itself. Raises HostFailed when it does not start."""
+    output = victim.script(fault.heal_script(), timeout=90, step="start again")
+    if output.code != 0:
+        raise HostFailed(victim.host, "start again", "failed", output.err.splitlines()[-5:], output.code)
+
+
+def await_service(victim: Session, fault: Fault, stack: Stack) -> None:
+    """Wait until the host does its work. Raises HostFailed after 60 seconds."""
+    healthy = shlex.quote(fault.healthy_script(stack, stack.hosts[victim.host]))
+    wait = f"timeout 60 sh -c 'until sh -c \"$1\" >/dev/null 2>&1; do sleep 0.1; done' sh {healthy}"
+    output = victim.script(wait, timeout=70, step="wait for the service")
+    if output.code != 0:
+        raise HostFailed(victim.host, "wait for the service", "it was not back within 60 s")
+
+
+@contextmanager
+def unbroken(note: Callable[[str], None]) -> Iterator[list[int]]:
+    """One Ctrl-C does not end a recovery, it is kept in the list; it tells that the second one would."""
+    kept: list[int] = []
+
+    def told(number: int, _frame: FrameType | None) -> None:
+        kept.append(number)
+        note("the stack is being put right again; Ctrl-C once more leaves it as it is now")
+        signal.signal(number, signal.default_int_handler)
+
+    before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield kept
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

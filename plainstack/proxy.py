@@ -1,0 +1,202 @@
+"""What ends TLS on a balancer and spreads requests over the app hosts: nginx or Angie, from one set of templates."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from plainstack.render import template, verbatim
+from plainstack.resources import Absent, Directory, File, Package, Resource, Unit, Validation
+from plainstack.roles.base import TLS
+from plainstack.secrets import Secret, Vault
+from plainstack.stack import GivenCertificate, Host, Stack
+
+METRICS_PORT = 9113
+SITE_CERTIFICATE = f"{TLS}/site.crt"
+
+_SITE_KEY = f"{TLS}/site.key"
+_ERROR_PAGES = "/usr/local/share/plainstack"
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Where the two engines differ on disk; their configuration language is the same."""
+
+    name: str
+    user: str
+    sites: str
+    default_site: str
+    state: str
+
+    @property
+    def folder(self) -> str:
+        return f"/etc/{self.name}"
+
+    @property
+    def configuration(self) -> str:
+        return f"/etc/{self.name}/{self.name}.conf"
+
+    @property
+    def logs(self) -> str:
+        return f"/var/log/{self.name}"
+
+
+ENGINES = {
+    "nginx": Engine(
+        name="nginx",
+        user="www-data",
+        sites="/etc/nginx/conf.d",
+        default_site="/etc/nginx/sites-enabled/default",
+        state="/var/lib/nginx",
+    ),
+    "angie": Engine(
+        name="angie",
+        user="angie",
+        sites="/etc/angie/http.d",
+        default_site="/etc/angie/http.d/default.conf",
+        state="/var/cache/angie",
+    ),
+}
+
+
+def proxy(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
+    """The engine of a balancer with its configuration, certificate and metrics."""
+    engine = ENGINES[stack.balancer.engine]
+    yield from _server(stack, host, vault, engine)
+    if engine.name == "angie":
+        yield from _vendor_packages(stack, host)
+    else:
+        yield from _exporter(stack, host)
+
+
+def _server(stack: Stack, host: Host, vault: Vault, engine: Engine) -> Iterator[Resource]:
+    for name in (engine.name, "curl", "logrotate", "openssl"):
+        yield Package(name=name)
+    yield Absent(path=engine.default_site)
+    yield Directory(path=_ERROR_PAGES)
+    yield verbatim("balancer", f"{_ERROR_PAGES}/plainstack-unavailable.html")
+
+    unit = f"{engine.name}.service"
+    chain, key = _tls_files(stack, host, vault)
+    configuration = _configuration(stack, host, engine)
+    generation = _generation(*configuration, chain)
+    files = (*configuration, _status(stack, host, engine, generation), chain, key)
+    yield from files
+    yield from _validations(engine)
+    yield template(
+        "balancer",
+        f"/etc/systemd/system/{unit}.d/10-plainstack.conf",
+        source="/etc/systemd/system/nginx.service.d/10-plainstack.conf",
+        host=host,
+        engine=engine,
+    )
+    # Reloads only: Debian's `restart` cuts off transfers that take longer than five seconds.
+    host_certificate = (f"{TLS}/host.crt", f"{TLS}/ca.crt") if engine.name == "angie" else ()
+    yield Unit(
+        name=unit,
+        reload_on=(*(file.path for file in files), *host_certificate),
+        health=f'[ "$(curl -fs -m 2 http://127.0.0.1:8081/generation)" = {generation} ]',
+    )
+
+
+def _validations(engine: Engine) -> Iterator[Resource]:
+    yield Validation(
+        name="site certificate",
+        run=f"""\
+            openssl x509 -noout -checkend 0 -in {SITE_CERTIFICATE} >/dev/null || {{
+                echo 'balancer.tls.certificate: has expired' >&2
+                exit 1
+            }}""",
+        reads=(SITE_CERTIFICATE,),
+    )
+    yield Validation(
+        name=f"{engine.name} configuration",
+        run=f"{engine.name} -t -q -c {engine.configuration}",
+        reads=(f"{engine.folder}/", SITE_CERTIFICATE, _SITE_KEY),
+    )
+
+
+def _configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, File]:
+    balancer = stack.balancer
+    main = template(
+        "balancer",
+        engine.configuration,
+        source="/etc/nginx/nginx.conf",
+        host=host,
+        engine=engine,
+        max_body=balancer.max_body,
+    )
+    site = template(
+        "balancer",
+        f"{engine.sites}/site.conf",
+        source="/etc/nginx/conf.d/site.conf",
+        host=host,
+        engine=engine,
+        services=stack.services,
+        apps=stack.with_role("app"),
+        server_names=balancer.server_names,
+        default_server="" if balancer.server_names else " default_server",
+        # A browser that was told so refuses, for a year and with no way around, the plain warning page that a
+        # self-signed certificate needs.
+        strict_transport=isinstance(balancer.tls, GivenCertificate),
+    )
+    return main, site
+
+
+def _status(stack: Stack, host: Host, engine: Engine, generation: str) -> File:
+    return template(
+        "balancer",
+        f"{engine.sites}/status.conf",
+        source="/etc/nginx/conf.d/status.conf",
+        host=host,
+        engine=engine,
+        scrapers=[peer.name for peer in stack.with_role("monitoring")],
+        metrics_port=METRICS_PORT,
+        generation=generation,
+    )
+
+
+def _tls_files(stack: Stack, host: Host, vault: Vault) -> tuple[File, File]:
+    """The site's chain and key. Of the own authority's only the leaf: who trusts the authority has its certificate."""
+    tls = stack.balancer.tls
+    if isinstance(tls, GivenCertificate):
+        chain = stack.file(tls.certificate).read_text(encoding="ascii")
+        key = Secret("site.key", stack.file(tls.key).read_text(encoding="ascii"))
+    else:
+        site = vault.certificate("site")
+        chain, key = site.chain, site.key
+    return (
+        File(path=SITE_CERTIFICATE, content=chain.encode()),
+        template("balancer", _SITE_KEY, mode=0o600, host=host, key=key),
+    )
+
+
+def _generation(*files: File) -> str:
+    """What tells the configuration that the workers run from the one before."""
+    return hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()[:16]
+
+
+def _vendor_packages(stack: Stack, host: Host) -> Iterator[Resource]:
+    assert stack.balancer.angie_key is not None, "the inventory refuses engine angie without it"
+    key = stack.file(stack.balancer.angie_key).read_bytes()
+    # apt tells the two forms of a key apart by the name alone.
+    keyring = "/etc/apt/keyrings/angie." + ("asc" if key.startswith(b"-----BEGIN") else "gpg")
+    yield File(path=keyring, content=key, early=True)
+    yield template("balancer", "/etc/apt/sources.list.d/angie.sources", early=True, host=host, keyring=keyring)
+
+
+def _exporter(stack: Stack, host: Host) -> Iterator[Resource]:
+    arguments = "/etc/default/prometheus-nginx-exporter"
+    web = "/etc/prometheus-nginx-exporter/web.yml"
+    scrapers = [peer.name for peer in stack.with_role("monitoring")]
+    yield Package(name="prometheus-nginx-exporter")
+    yield Directory(path="/etc/prometheus-nginx-exporter")
+    yield template("base", web, source="/etc/prometheus-node-exporter/web.yml", host=host, scrapers=scrapers)
+    yield template("balancer", arguments, host=host, web=web, metrics_port=METRICS_PORT)
+    yield verbatim("balancer", "/etc/systemd/system/prometheus-nginx-exporter.service.d/10-plainstack.conf")
+    yield Unit(
+        name="prometheus-nginx-exporter.service",
+        restart_on=(arguments,),
+        health=f"ss -Hltn 'sport = :{METRICS_PORT}' | grep -q .",
+    )
