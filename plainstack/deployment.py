@@ -60,7 +60,7 @@ class Deployment:
                 name: plan(name, runner.desired[name], self.view.observed[name], stamp, runner.scope)
                 for name in self.view.pending
             }
-            self.nodes = graph(self.plans, runner.roles)
+            self.nodes = graph(self.plans, runner.roles, self.view.observed)
 
             def work(node: Node) -> None:
                 self._one(node.host, node.stage, stamp)

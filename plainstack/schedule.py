@@ -12,6 +12,7 @@ from threading import Event
 
 from plainstack.actions import HostPlan, UnitAction
 from plainstack.errors import HostFailed, PlainstackError
+from plainstack.observed import Observed
 from plainstack.roles import Role
 
 PACKAGES = "packages"
@@ -36,11 +37,13 @@ class Outcome:
     skipped: str = ""
 
 
-def graph(plans: Mapping[str, HostPlan], roles: Mapping[str, Role]) -> dict[Node, set[Node]]:
+def graph(
+    plans: Mapping[str, HostPlan], roles: Mapping[str, Role], observed: Mapping[str, Observed]
+) -> dict[Node, set[Node]]:
     """Every node with the nodes it waits for.
 
     On one host: packages first, then its roles in their order. Between hosts: a role waits for the roles it comes
-    after, on all hosts, and for nothing else; a rolling role's hosts wait for one another.
+    after, on all hosts, and for nothing else; the hosts that a role lets take turns wait for one another.
     """
     nodes: dict[Node, set[Node]] = {}
     lost: set[Node] = set()
@@ -62,10 +65,9 @@ def graph(plans: Mapping[str, HostPlan], roles: Mapping[str, Role]) -> dict[Node
             if not roles[name].everywhere:
                 nodes[node] |= {other for other in nodes if other.stage == name and other != node}
     for role in roles.values():
-        turns = [Node(host, role.name) for host in plans if Node(host, role.name) in nodes.keys() - lost]
-        if role.rolling:
-            for previous, node in pairwise(turns):
-                nodes[node].add(previous)
+        mine = {host: plan for host, plan in plans.items() if Node(host, role.name) in nodes.keys() - lost}
+        for previous, host in pairwise(role.turns(mine, observed)):
+            nodes[Node(host, role.name)].add(Node(previous, role.name))
     return nodes
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from plainstack.actions import HostPlan
+from plainstack.observed import Observed
 from plainstack.resources import Resource
 from plainstack.rotation import Manners
 from plainstack.secrets import Vault
@@ -28,6 +30,7 @@ class Opening:
 Desired = Callable[[Stack, Host, Vault], Iterable[Resource]]
 Opens = Callable[[Stack, Host], Iterable[Opening]]
 Facts = Callable[[Stack, Host], str]
+Turns = Callable[[Mapping[str, HostPlan], Mapping[str, Observed]], Sequence[str]]
 
 
 def opens_nothing(_stack: Stack, _host: Host) -> Iterable[Opening]:
@@ -40,14 +43,24 @@ def no_facts(_stack: Stack, _host: Host) -> str:
     return ""
 
 
+def all_at_once(_plans: Mapping[str, HostPlan], _observed: Mapping[str, Observed]) -> Sequence[str]:
+    """For a role whose hosts do not mind one another."""
+    return ()
+
+
+def one_by_one(plans: Mapping[str, HostPlan], _observed: Mapping[str, Observed]) -> Sequence[str]:
+    """For a role that is applied to one host at a time, in the order of the inventory."""
+    return list(plans)
+
+
 @dataclass(frozen=True)
 class Role:
     """One role: what it wants of a host, which ports it offers there, which roles' hosts must be done before.
 
-    A role that is `everywhere` is on every host without being named in the inventory. A `rolling` role is applied to
-    one host at a time, in the order of the inventory, and stops at the first host that fails; `settle` is how many
-    seconds peers need to see the changed host as well again before the next one may go. `passwords` are generated;
-    `rotated` says how those are replaced that the site needs all the time.
+    A role that is `everywhere` is on every host without being named in the inventory. `turns` names
+    the hosts that go one after another, of those with work for the role, in their order; the first that fails is the
+    last that is tried. `settle` is how many seconds peers need to see the changed host as well again before the next
+    one may go. `passwords` are generated; `rotated` says how those are replaced that the site needs all the time.
     `facts` is a shell snippet for the probe that prints key=value lines about a host's state beyond its resources.
     """
 
@@ -56,7 +69,7 @@ class Role:
     opens: Opens = opens_nothing
     after: tuple[str, ...] = ()
     everywhere: bool = False
-    rolling: bool = False
+    turns: Turns = all_at_once
     settle: int = 0
     passwords: tuple[str, ...] = ()
     rotated: Manners = field(default_factory=dict)

@@ -11,7 +11,7 @@ from plainstack.release import Release
 from plainstack.release_steps import account, home, prune, put_in_place, settings
 from plainstack.render import template
 from plainstack.resources import Directory, Package, Resource, Unit, User
-from plainstack.roles import Opening, Role
+from plainstack.roles import Opening, Role, one_by_one
 from plainstack.secrets import Vault
 from plainstack.stack import Host, Service, Stack
 
@@ -116,7 +116,7 @@ ROLE = Role(
     opens=opens,
     facts=probe_facts,
     after=("firewall", "db"),
-    rolling=True,
+    turns=one_by_one,
     # Balancers keep a failed peer out for 5 s (fail_timeout); the next host must not go before they use this one again.
     settle=6,
     passwords=("app/secret_key", "app/api_token"),

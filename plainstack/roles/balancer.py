@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from plainstack.proxy import METRICS_PORT, proxy
 from plainstack.render import template, verbatim
 from plainstack.resources import Package, Resource, Sysctl, Unit, Validation
-from plainstack.roles import Opening, Role
+from plainstack.roles import Opening, Role, one_by_one
 from plainstack.secrets import Vault
 from plainstack.stack import Host, Stack
 
@@ -96,5 +96,5 @@ def _virtual_address(stack: Stack, host: Host) -> Iterator[Resource]:
 
 
 ROLE = Role(
-    name="balancer", desired=desired, opens=opens, after=("firewall",), rolling=True, settle=2, facts=probe_facts
+    name="balancer", desired=desired, opens=opens, after=("firewall",), turns=one_by_one, settle=2, facts=probe_facts
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from shlex import quote
 from typing import Any
 
+from plainstack.actions import Action, HostPlan, Run, UnitAction
 from plainstack.database import sql
 from plainstack.database.preflight import probe_snippet
-from plainstack.database.topology import AS_POSTGRES, BIN, DATA, FENCED
+from plainstack.database.topology import AS_POSTGRES, BIN, DATA, FENCED, members, primaries
+from plainstack.observed import Observed
 from plainstack.render import template, verbatim
 from plainstack.resources import Command, Directory, Package, Resource, Unit, Validation
 from plainstack.roles import Opening, Role
@@ -26,6 +28,7 @@ _BOOTSTRAP = "/usr/local/lib/plainstack/db-bootstrap"
 _GUARD = "/usr/local/lib/plainstack/db-start-guard"
 _SQL = f"{_ETC}/plainstack.sql"
 _PSQL = f"{AS_POSTGRES} {BIN}/psql -XAtq"
+_LIMIT = "connection limit"
 _WHO_MAY_CONNECT = (f"{_ETC}/pg_hba.conf", f"{_ETC}/pg_ident.conf")
 _RELOADED = (*_WHO_MAY_CONNECT, f"{_ETC}/conf.d/20-reload.conf", f"{_ETC}/conf.d/30-replication.conf")
 _RESTARTED = (f"{_ETC}/postgresql.conf", f"{_ETC}/conf.d/10-restart.conf")
@@ -36,8 +39,7 @@ select not exists (select from pg_hba_file_rules where error is not null)
 and not exists (select from pg_ident_file_mappings where error is not null)
 and not exists (select from pg_file_settings where error <> 'setting could not be applied')"""
 
-# What initdb does to find good values: start as far as taking the memory, here in a data directory made for it. All db
-# hosts restart at once, so settings that cannot start would stop the whole cluster.
+# What initdb does to find good values: start as far as taking the memory, here in a data directory made for it.
 _TRY_SETTINGS = f"""\
 scratch=$({AS_POSTGRES} mktemp -d)
 trap 'rm -r "$scratch"' EXIT
@@ -63,6 +65,24 @@ def opens(stack: Stack, host: Host) -> Iterator[Opening]:
         yield Opening(PORT, "tcp", sources, f"postgresql: {role}")
     scrapers = tuple(str(peer.address) for peer in stack.with_role("monitoring"))
     yield Opening(EXPORTER_PORT, "tcp", scrapers, "postgres exporter: monitoring")
+
+
+def turns(plans: Mapping[str, HostPlan], observed: Mapping[str, Observed]) -> list[str]:
+    """Whose PostgreSQL restarts, one after another: standbys first, so that settings that do not start stop there.
+
+    With a lower connection limit the primary goes first, because no standby starts with less than its primary had.
+    """
+    actions = {host: [action for _, action in plan.actions()] for host, plan in plans.items()}
+    restarting = [host for host in plans if any(_restarts(action) for action in actions[host])]
+    leading = {member.name for member in primaries(members(plans, {host: observed[host].facts for host in plans}))}
+    lowered = any(
+        isinstance(action, Run) and action.command.name == _LIMIT for host in plans for action in actions[host]
+    )
+    return sorted(restarting, key=lambda host: (host in leading) != lowered)
+
+
+def _restarts(action: Action) -> bool:
+    return isinstance(action, UnitAction) and (action.verb, action.unit.name) == ("restart", UNIT)
 
 
 def _packages() -> Iterator[Resource]:
@@ -141,11 +161,11 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
 
 
 def _lower_limit(limit: int) -> Command:
-    """All db hosts restart at once, and a standby does not start with a lower limit than it saw its primary have."""
+    """A standby does not start with a lower limit than it saw its primary have."""
     allowed = f"{BIN}/pg_controldata {DATA} | sed -n 's/^max_connections setting: *//p'"
     no_more = f'test ! -e {DATA}/standby.signal || test "$({allowed})" -le {limit}'
     return Command(
-        name="connection limit",
+        name=_LIMIT,
         why="wait for the primary to restart with the lower max_connections",
         run=f"""\
 tries=0
@@ -181,6 +201,7 @@ ROLE = Role(
     opens=opens,
     facts=probe_snippet,
     after=("firewall",),
+    turns=turns,
     passwords=tuple(sql.password_name(name) for name in _PASSWORDS),
     rotated={sql.password_name(sql.OWNER): "handover"},
 )

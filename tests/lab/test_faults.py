@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 from plainstack import inventory, lab_commands
@@ -196,6 +197,35 @@ def test_a_unit_that_does_not_come_up_gives_way_to_what_ran_before(whole: Operat
     assert "no.such.flag" in done.err, "the unit's own words are missing"
     assert whole.on("mon1", "systemctl is-active prometheus").strip() == "active"
     assert whole.subjects("--host=mon1", code=0) == {}
+
+
+def test_a_database_setting_that_does_not_start_stops_at_the_standby_and_the_primary_goes_on(whole: Operator) -> None:
+    databases = {row["database"].partition(" ")[0]: row["host"] for row in whole.json("status")}
+    primary, standby = databases["primary"], databases["replica"]
+    started = "runuser -u postgres -- psql -XAtqc 'select pg_postmaster_start_time()'"
+    since = whole.on(primary, started)
+    template = whole.project / "templates/db/etc/postgresql/17/main/conf.d/10-restart.conf.j2"
+    text = template.read_text(encoding="utf-8")
+    template.write_text(text + "shared_preload_libraries = 'no_such_library'\n", encoding="utf-8")
+    try:
+        done = whole.inv("deploy", "--role=db", code=1)
+    finally:
+        template.write_text(text, encoding="utf-8")
+    assert 'could not access file "no_such_library"' in done.text
+    assert f"db failed on {standby}" in done.text
+    assert whole.on(primary, started) == since
+    # A higher limit must reach the standby first, a lower one the primary.
+    with changed(whole, "synchronous: true", "synchronous: true, max_connections: 120"):
+        assert order(whole) == [standby, primary]
+    assert order(whole) == [primary, standby]
+    assert whole.json("status")
+
+
+def order(operator: Operator) -> list[str]:
+    """Who was deployed, one after another."""
+    stages = operator.json("deploy", "--role=db")["stages"]
+    assert all(one["end"] <= other["begin"] for one, other in pairwise(stages)), stages
+    return [stage["host"] for stage in stages]
 
 
 def test_a_full_disk_is_told_and_leaves_everything_as_it_was(whole: Operator) -> None:

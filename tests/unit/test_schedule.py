@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from itertools import pairwise
 
 import pytest
 
-from plainstack.actions import HostPlan, PackageTransaction, Run, Transaction, UnitAction, UnitVerb
+from plainstack.actions import Action, HostPlan, PackageTransaction, Run, Transaction, UnitAction, UnitVerb
 from plainstack.errors import HostFailed, Refused
+from plainstack.observed import Observed
 from plainstack.resources import Command, Unit
-from plainstack.roles import Role, of_host
+from plainstack.roles import Role, db, of_host
 from plainstack.schedule import PACKAGES, Node, Outcome, critical_path, execute, graph, settle
 from plainstack.stack import Stack
 
@@ -31,7 +33,7 @@ def cold(stack: Stack, registry: Mapping[str, Role]) -> Nodes:
         name: plan_of(name, PACKAGES, *(role.name for role in of_host(host, dict(registry))))
         for name, host in stack.hosts.items()
     }
-    return graph(plans, registry)
+    return graph(plans, registry, dict.fromkeys(plans, Observed()))
 
 
 def before(nodes: Nodes, node: Node) -> set[Node]:
@@ -85,6 +87,35 @@ def test_rolling_roles_take_one_host_after_the_other_in_the_order_of_the_invento
     assert Node("app1", "app") in cold[Node("app2", "app")]
     assert Node("lb1", "balancer") in cold[Node("lb2", "balancer")]
     assert Node("db1", "db") not in before(cold, Node("db2", "db"))
+
+
+PRIMARY = {"data": "yes", "running": "yes", "recovery": "false"}
+STANDBY = {"data": "yes", "running": "yes", "recovery": "true", "signal": "yes"}
+RESTART = UnitAction("restart", Unit(name=db.UNIT), "changed", "")
+START = UnitAction("start", Unit(name=db.UNIT), "new", "")
+WAIT = Run(Command(name="connection limit", why="w", run="r", unless="u"))
+
+
+@pytest.mark.parametrize(
+    ("work", "turns"),
+    [
+        ({"a": [RESTART], "b": [RESTART], "c": [RESTART]}, ["b", "c", "a"]),
+        ({"a": [RESTART], "b": [WAIT, RESTART], "c": [WAIT, RESTART]}, ["a", "b", "c"]),
+        ({"a": [RESTART], "b": [*WORK], "c": [RESTART]}, ["c", "a"]),
+        # A standby that is new needs the primary's slots and rules, so it must not hold the primary up.
+        ({"a": [RESTART], "b": [START]}, ["a"]),
+        ({"a": [*WORK], "b": [*WORK]}, []),
+    ],
+)
+def test_databases_restart_one_by_one_and_the_primary_last_unless_its_limit_goes_down(
+    registry: Mapping[str, Role], work: dict[str, list[Action]], turns: list[str]
+) -> None:
+    plans = {host: HostPlan(host, None, (Transaction("db", tuple(actions)),)) for host, actions in work.items()}
+    observed = {host: Observed(facts=PRIMARY if host == "a" else STANDBY) for host in plans}
+    nodes = graph(plans, registry, observed)
+    expected = {Node(host, "db"): set[Node]() for host in plans}
+    expected |= {Node(host, "db"): {Node(previous, "db")} for previous, host in pairwise(turns)}
+    assert nodes == expected
 
 
 def test_everything_is_done_once_and_nothing_before_its_time(cold: Nodes) -> None:
@@ -186,7 +217,7 @@ def test_a_role_that_leaves_a_host_does_not_wait_for_itself(registry: Mapping[st
         "two": plan_of("two", "base", "firewall", "app", "balancer"),
     }
     for order in (plans, dict(reversed(plans.items()))):
-        outcomes, _ = run(graph(order, registry))
+        outcomes, _ = run(graph(order, registry, dict.fromkeys(plans, Observed())))
         assert len(outcomes) == 9
 
 
