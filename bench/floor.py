@@ -1,6 +1,6 @@
 """The floor of a run that changes nothing: bare paramiko, one connection and one exec of the given probe a host.
 
-Usage: floor.py PLAN.json; the file holds the namespace, the key, the pins and every host's address and probe script.
+Usage: floor.py PLAN.json; the file holds the namespace, the user, the key, the pins and each host's address and probe.
 """
 
 from __future__ import annotations
@@ -22,12 +22,17 @@ def one(job: dict[str, str], name: str, host: dict[str, str], answers: dict[str,
     client.load_host_keys(job["known_hosts"])
     sock = connect(job["namespace"], host["address"], 22, 10)
     client.connect(
-        host["address"], username="root", key_filename=job["key"], look_for_keys=False, allow_agent=False, sock=sock
+        host["address"],
+        username=job["user"],
+        key_filename=job["key"],
+        look_for_keys=False,
+        allow_agent=False,
+        sock=sock,
     )
     transport = client.get_transport()
     assert transport is not None
     channel = transport.open_session()
-    channel.exec_command("sh -c 'eval \"$(cat)\"'")
+    channel.exec_command(("" if job["user"] == "root" else "sudo -n -- ") + "sh -c 'eval \"$(cat)\"'")
     channel.sendall(host["probe"].encode())
     channel.shutdown_write()
     size = 0

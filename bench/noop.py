@@ -33,6 +33,7 @@ def job(inventory: str) -> dict[str, object]:
         }
     return {
         "namespace": f"plainstack-{stack.stack}",
+        "user": stack.ssh.user,
         "key": str(operator_key(stack)),
         "known_hosts": str(known_hosts(stack)),
         "hosts": hosts,
