@@ -52,7 +52,7 @@ lab: root setup ## the tests on real hosts, from bare to verified and broken on 
 	@$(MAKE) --no-print-directory -j2 lab-of-the-site labs-of-faults
 
 # The labs have networks of their own, so these two may run beside each other; each takes about as long as the other.
-FAULTS := tests/lab/test_faults.py tests/lab/test_interrupted.py
+FAULTS := tests/lab/test_faults.py tests/lab/test_secrets.py tests/lab/test_interrupted.py
 OTHERS := tests/lab/test_three_databases.py tests/lab/test_ways_in.py
 lab-of-the-site: root setup
 	@$(VENV)/bin/python -m pytest --durations=10 tests/lab $(patsubst %,--ignore=%,$(FAULTS) $(OTHERS))

@@ -46,7 +46,7 @@ STATE = """
 cd /var/lib/plainstack && cut -f1-3 manifest/* | sort && grep . units/* && ls runs
 cut -f2 manifest/* | grep ^/ | sort -u | xargs -d '\\n' stat -c '%n %F %a %U %G' 2>&1
 cut -f2 manifest/* | grep ^/ | sort -u | xargs -d '\\n' sha256sum 2>/dev/null
-for u in $(grep -h ^unit manifest/* | cut -f2); do echo $u $(systemctl is-active $u) $(systemctl is-enabled $u); done
+systemctl show --property=Id,ActiveState,UnitFileState $(grep -h ^unit manifest/* | cut -f2)
 id app-web 2>/dev/null; readlink /srv/web/current; dpkg-query -W -f '${Package} ${db:Status-Status}\\n'
 flock -n /run/plainstack.lock echo free; flock -n /run/plainstack-apply.lock echo free
 """
