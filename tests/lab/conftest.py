@@ -1,4 +1,4 @@
-"""One lab for all tests: the default inventory under another name and on other networks, so that a demo may run beside.
+"""One lab for all tests of a run: the default inventory on networks of its own, so that a demo may run beside.
 
 PLAINSTACK_TEST_LAB=faults takes another lab, so that two runs of other tests may go on beside each other.
 PLAINSTACK_KEEP_LAB=1 leaves it up for a look, and the next run starts from it.

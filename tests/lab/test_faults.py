@@ -24,11 +24,28 @@ def changed(operator: Operator, old: str, new: str) -> Iterator[None]:
     """The inventory with one text in place of another, for a while."""
     text = operator.inventory.read_text(encoding="utf-8")
     assert old in text
-    operator.inventory.write_text(text.replace(old, new), encoding="utf-8")
+    with holding(operator.inventory, text.replace(old, new)):
+        yield
+
+
+@contextmanager
+def holding(path: Path, text: str) -> Iterator[None]:
+    """A file of the operator's end with another text, for a while."""
+    before = path.read_text(encoding="utf-8")
+    assert text != before
+    path.write_text(text, encoding="utf-8")
     try:
         yield
     finally:
-        operator.inventory.write_text(text, encoding="utf-8")
+        path.write_text(before, encoding="utf-8")
+
+
+@contextmanager
+def ending(operator: Operator, template: str, line: str) -> Iterator[None]:
+    """A template with one more line, for a while."""
+    path = operator.project / "templates" / template
+    with holding(path, f"{path.read_text(encoding='utf-8')}{line}\n"):
+        yield
 
 
 def lab_of(operator: Operator) -> Lab:
@@ -156,29 +173,19 @@ def test_a_lock_out_is_undone_also_when_the_host_boots_before_its_guard_acts(who
 
 
 def test_an_sshd_that_refuses_the_operator_is_undone(whole: Operator) -> None:
-    template = whole.project / "templates/base/etc/ssh/sshd_config.d/00-plainstack.conf.j2"
-    text = template.read_text(encoding="utf-8")
-    template.write_text(text + "DenyUsers ops\n", encoding="utf-8")
-    try:
+    with ending(whole, "base/etc/ssh/sshd_config.d/00-plainstack.conf.j2", "DenyUsers ops"):
         done = whole.inv("deploy", "--host=mon1", code=1)
-    finally:
-        template.write_text(text, encoding="utf-8")
     assert "would have locked you out" in done.err
     assert whole.on("mon1", "echo in").strip() == "in"
     assert whole.subjects("--host=mon1", code=0) == {}
 
 
 def test_an_invalid_configuration_changes_nothing(whole: Operator) -> None:
-    template = whole.project / "templates/balancer/etc/nginx/nginx.conf.j2"
-    text = template.read_text(encoding="utf-8")
-    template.write_text(text + "no_such_directive on;\n", encoding="utf-8")
     tree = "find /etc -xdev -newermt '-1 minute' -type f | sort"
-    try:
+    with ending(whole, "balancer/etc/nginx/nginx.conf.j2", "no_such_directive on;"):
         before = whole.on("lb1", "sha256sum /etc/nginx/nginx.conf; systemctl show -p ActiveEnterTimestamp nginx")
         done = whole.inv("deploy", "--host=lb1", code=1)
         after = whole.on("lb1", "sha256sum /etc/nginx/nginx.conf; systemctl show -p ActiveEnterTimestamp nginx")
-    finally:
-        template.write_text(text, encoding="utf-8")
     assert 'unknown directive "no_such_directive"' in done.err
     assert "nothing was changed" in done.err
     assert before == after
@@ -188,11 +195,8 @@ def test_an_invalid_configuration_changes_nothing(whole: Operator) -> None:
 def test_a_unit_that_does_not_come_up_gives_way_to_what_ran_before(whole: Operator) -> None:
     template = whole.project / "templates/monitoring/etc/default/prometheus.j2"
     text = template.read_text(encoding="utf-8")
-    template.write_text(text.replace('ARGS="', 'ARGS="--no.such.flag ', 1), encoding="utf-8")
-    try:
+    with holding(template, text.replace('ARGS="', 'ARGS="--no.such.flag ', 1)):
         done = whole.inv("deploy", "--host=mon1", code=1)
-    finally:
-        template.write_text(text, encoding="utf-8")
     assert "restart prometheus.service" in done.err
     assert "no.such.flag" in done.err, "the unit's own words are missing"
     assert whole.on("mon1", "systemctl is-active prometheus").strip() == "active"
@@ -204,13 +208,9 @@ def test_a_database_setting_that_does_not_start_stops_at_the_standby_and_the_pri
     primary, standby = databases["primary"], databases["replica"]
     started = "runuser -u postgres -- psql -XAtqc 'select pg_postmaster_start_time()'"
     since = whole.on(primary, started)
-    template = whole.project / "templates/db/etc/postgresql/17/main/conf.d/10-restart.conf.j2"
-    text = template.read_text(encoding="utf-8")
-    template.write_text(text + "shared_preload_libraries = 'no_such_library'\n", encoding="utf-8")
-    try:
+    setting = "shared_preload_libraries = 'no_such_library'"
+    with ending(whole, "db/etc/postgresql/17/main/conf.d/10-restart.conf.j2", setting):
         done = whole.inv("deploy", "--role=db", code=1)
-    finally:
-        template.write_text(text, encoding="utf-8")
     assert 'could not access file "no_such_library"' in done.text
     assert f"db failed on {standby}" in done.text
     assert whole.on(primary, started) == since
@@ -218,7 +218,7 @@ def test_a_database_setting_that_does_not_start_stops_at_the_standby_and_the_pri
     with changed(whole, "synchronous: true", "synchronous: true, max_connections: 120"):
         assert order(whole) == [standby, primary]
     assert order(whole) == [primary, standby]
-    assert whole.json("status")
+    whole.inv("status")
 
 
 def order(operator: Operator) -> list[str]:
@@ -241,11 +241,8 @@ def test_a_full_disk_is_told_and_leaves_everything_as_it_was(whole: Operator) ->
 def test_a_package_that_does_not_exist_is_named(whole: Operator) -> None:
     role = whole.project / "plainstack/roles/base.py"
     text = role.read_text(encoding="utf-8")
-    role.write_text(text.replace('Package(name="tzdata")', 'Package(name="no-such-package")'), encoding="utf-8")
-    try:
+    with holding(role, text.replace('Package(name="tzdata")', 'Package(name="no-such-package")')):
         done = whole.inv("deploy", "--host=mon1", code=1)
-    finally:
-        role.write_text(text, encoding="utf-8")
     assert "Unable to locate package no-such-package" in done.err
 
 
