@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import json
 import os
+import select
 import socket
 import ssl
 import sys
@@ -37,6 +38,7 @@ class Site:
     token: str
     drill: str
     path: str
+    port: int = 443
     _idle: list[http.client.HTTPSConnection] = field(default_factory=list)
 
     def get(self, _key: int) -> str:
@@ -72,7 +74,7 @@ class Site:
         return "ok" if answer.status in (200, 201) else f"HTTP {answer.status}"
 
     def _open(self) -> ssl.SSLSocket:
-        plain = socket.create_connection((self.address, 443), CONNECT_TIMEOUT)
+        plain = socket.create_connection((self.address, self.port), CONNECT_TIMEOUT)
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             secure = self.context.wrap_socket(plain, server_hostname=self.name)
@@ -84,8 +86,19 @@ class Site:
 
     def _known(self) -> http.client.HTTPSConnection | None:
         with contextlib.suppress(IndexError):
-            return self._idle.pop()
+            while True:
+                connection = self._idle.pop()
+                if not _is_closed(connection.sock):
+                    return connection
+                connection.close()
         return None
+
+
+def _is_closed(idle: socket.socket) -> bool:
+    # A site closes what was idle for long, and what is idle at a reload; clients see that before they ask again.
+    poll = select.poll()
+    poll.register(idle, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def explain(error: Exception) -> str:

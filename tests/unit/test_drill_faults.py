@@ -1,19 +1,11 @@
-"""What a drill may do to whom, and what it refuses; and that its load keeps its bounds."""
+"""What a drill may do to whom, and what it refuses."""
 
 from __future__ import annotations
-
-import json
-import subprocess
-import sys
-import threading
-import time
 
 import pytest
 from invoke.exceptions import Exit
 
 from plainstack.drill import commands, faults
-from plainstack.drill.history import Recorder
-from plainstack.drill.load import Teller, explain, generate
 from plainstack.drill.verdict import Budgets
 from plainstack.errors import Refused
 from plainstack.render import ROOT
@@ -109,56 +101,3 @@ def test_a_real_stack_wants_its_name_typed_and_says_what_will_be_done(
     said = capsys.readouterr()
     assert "stop postgresql@17-main on the primary (one of db1, db2)" in said.out
     assert "--yes is not enough" in said.err
-
-
-def test_the_load_keeps_its_rate_and_count_when_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
-    hanging = threading.Event()
-
-    def call(_key: int) -> str:
-        hanging.wait(2)
-        return "timed out"
-
-    threading.Timer(1.2, hanging.set).start()
-    generate(Teller(), [("get", call), ("post", call)], rate=50, seconds=1)
-    recorder = Recorder()
-    for line in capsys.readouterr().out.splitlines()[1:]:
-        recorder.feed(line, 0)
-    attempts = recorder.history()
-    assert len(attempts) == 50
-    assert all(a.sent is not None and a.sent >= a.due for a in attempts)
-    assert [round(a.due, 2) for a in attempts] == [round(number / 50, 2) for number in range(50)]
-    # Open loop: nobody waited for the answers of those before.
-    assert max(a.sent or 0 for a in attempts) < 1.5
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (TimeoutError(), "timed out"),
-        (ConnectionRefusedError(), "connection refused"),
-        (ConnectionResetError(), "connection reset"),
-        (OSError(113, "no route"), "unreachable"),
-    ],
-)
-def test_failures_are_told_by_kind(error: Exception, kind: str) -> None:
-    assert explain(error) == kind
-
-
-def test_the_load_generator_ends_with_its_parent() -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "plainstack.drill.load"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    settings = {"address": "127.0.0.1", "name": "127.0.0.1", "authority": "", "token": "t", "drill": "d", "path": "/"}
-    process.stdin.write(json.dumps({**settings, "rate": 5, "seconds": 60, "posts": True}) + "\n")
-    process.stdin.flush()
-    assert process.stdout.readline() == '["hello"]\n'
-    began = time.monotonic()
-    process.stdin.close()
-    assert process.wait(10) == 1
-    assert time.monotonic() - began < 5

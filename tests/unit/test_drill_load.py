@@ -1,0 +1,116 @@
+"""The load of a drill: keeps its rate, counts no failure that is its own, ends with its parent."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from plainstack import pki
+from plainstack.drill.history import Recorder
+from plainstack.drill.load import Site, Teller, explain, generate
+from plainstack.render import ROOT
+from plainstack.stack import Stack
+
+
+def test_the_load_keeps_its_rate_and_count_when_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    hanging = threading.Event()
+
+    def call(_key: int) -> str:
+        hanging.wait(2)
+        return "timed out"
+
+    threading.Timer(1.2, hanging.set).start()
+    generate(Teller(), [("get", call), ("post", call)], rate=50, seconds=1)
+    recorder = Recorder()
+    for line in capsys.readouterr().out.splitlines()[1:]:
+        recorder.feed(line, 0)
+    attempts = recorder.history()
+    assert len(attempts) == 50
+    assert all(a.sent is not None and a.sent >= a.due for a in attempts)
+    assert [round(a.due, 2) for a in attempts] == [round(number / 50, 2) for number in range(50)]
+    # Open loop: nobody waited for the answers of those before.
+    assert max(a.sent or 0 for a in attempts) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (TimeoutError(), "timed out"),
+        (ConnectionRefusedError(), "connection refused"),
+        (ConnectionResetError(), "connection reset"),
+        (OSError(113, "no route"), "unreachable"),
+    ],
+)
+def test_failures_are_told_by_kind(error: Exception, kind: str) -> None:
+    assert explain(error) == kind
+
+
+def test_the_load_generator_ends_with_its_parent() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "plainstack.drill.load"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    settings = {"address": "127.0.0.1", "name": "127.0.0.1", "authority": "", "token": "t", "drill": "d", "path": "/"}
+    process.stdin.write(json.dumps({**settings, "rate": 5, "seconds": 60, "posts": True}) + "\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == '["hello"]\n'
+    began = time.monotonic()
+    process.stdin.close()
+    assert process.wait(10) == 1
+    assert time.monotonic() - began < 5
+
+
+@pytest.fixture
+def site(stack: Stack, tmp_path: Path) -> Iterator[tuple[Site, queue.Queue[str]]]:
+    """A site that closes a connection after its answer without having said so; told when it has."""
+    pairs = pki.ensure(stack, {}, datetime.now(UTC))
+    (tmp_path / "chain").write_text(pairs[pki.SITE]["chain"], encoding="ascii")
+    (tmp_path / "key").write_text(pairs[pki.SITE]["key"], encoding="ascii")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "chain", tmp_path / "key")
+    closed: queue.Queue[str] = queue.Queue()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                plain, _ = listener.accept()
+                with server.wrap_socket(plain, server_side=True) as secure:
+                    secure.recv(65536)
+                    secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                closed.put("closed")
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    name = str(stack.balancer.virtual_address)
+    client = ssl.create_default_context(cadata=pairs[pki.AUTHORITY]["chain"])
+    yield Site("127.0.0.1", name, client, "token", "drill", "/", port=listener.getsockname()[1]), closed
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join(10)
+
+
+def test_a_connection_that_the_site_closed_meanwhile_is_not_used_again(
+    site: tuple[Site, queue.Queue[str]],
+) -> None:
+    client, closed = site
+    for number in range(3):
+        assert client.get(number) == "ok"
+        closed.get(timeout=10)
