@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from plainstack import scrape
 from plainstack.roles import monitoring
 from plainstack.stack import Host, Stack
 
@@ -44,7 +45,7 @@ def _rules(stack: Stack, here: Host) -> dict[str, str]:
 
 
 def test_prometheus_sees_every_target_up(host: Any, here: Host, stack: Stack) -> None:
-    wanted = {(job.name, target.labels["instance"]) for job in monitoring.jobs(stack, here) for target in job.targets}
+    wanted = {(job.name, target.labels["instance"]) for job in scrape.jobs(stack, here) for target in job.targets}
 
     def down(answer: Any) -> dict[tuple[str, str], str]:
         """The targets that are not up, and why."""

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from plainstack.exporter import exporter, web_file
 from plainstack.render import template, verbatim
 from plainstack.resources import Absent, Directory, File, Package, Resource, Unit, Validation
 from plainstack.roles.base import TLS
@@ -187,16 +188,8 @@ def _vendor_packages(stack: Stack, host: Host) -> Iterator[Resource]:
 
 
 def _exporter(stack: Stack, host: Host) -> Iterator[Resource]:
-    arguments = "/etc/default/prometheus-nginx-exporter"
-    web = "/etc/prometheus-nginx-exporter/web.yml"
-    scrapers = [peer.name for peer in stack.with_role("monitoring")]
-    yield Package(name="prometheus-nginx-exporter")
-    yield Directory(path="/etc/prometheus-nginx-exporter")
-    yield template("base", web, source="/etc/prometheus-node-exporter/web.yml", host=host, scrapers=scrapers)
-    yield template("balancer", arguments, host=host, web=web, metrics_port=METRICS_PORT)
-    yield verbatim("balancer", "/etc/systemd/system/prometheus-nginx-exporter.service.d/10-plainstack.conf")
-    yield Unit(
-        name="prometheus-nginx-exporter.service",
-        restart_on=(arguments,),
-        health=f"ss -Hltn 'sport = :{METRICS_PORT}' | grep -q .",
+    program = "prometheus-nginx-exporter"
+    arguments = template(
+        "balancer", f"/etc/default/{program}", host=host, web=web_file(program), metrics_port=METRICS_PORT
     )
+    yield from exporter(stack, host, "balancer", arguments, METRICS_PORT)

@@ -11,6 +11,7 @@ from plainstack.database.rebuild import ETC, STANDBY_SIGNAL
 from plainstack.database.topology import AS_POSTGRES, BIN, DATA, FENCED
 from plainstack.probe import STATE
 from plainstack.roles.db import UNIT
+from plainstack.shell import await_condition
 
 METRIC = "/var/lib/prometheus/node-exporter/plainstack_degraded.prom"
 
@@ -24,12 +25,7 @@ _STEP_DOWN = f"""\
 {STANDBY_SIGNAL}\
 pid=$(head -n 1 {DATA}/postmaster.pid)
 kill -INT "$pid"
-tries=0
-while [ -e "/proc/$pid" ]; do
-    tries=$((tries + 1))
-    [ $tries -lt 1800 ] || {{ echo 'PostgreSQL does not end within 90 s' >&2; exit 1; }}
-    sleep 0.05
-done
+{await_condition('[ ! -e "/proc/$pid" ]', "PostgreSQL does not end within 90 s", tries=1800, pause=0.05)}\
 systemctl stop --no-block {UNIT}
 """
 
@@ -44,6 +40,7 @@ answer=$({_PSQL}c 'select not pg_is_in_recovery() or pg_promote(true, 30)')
 [ "$answer" = t ] || {{ echo 'pg_promote did not end within 30 s' >&2; {_JOURNAL}; exit 1; }}
 """
 
+_NOBODY_WAITS = f"""[ -z "$({_PSQL}c 'show synchronous_standby_names')" ]"""
 _DEGRADE = f"""\
 cat >{DEGRADED}.new <<END
 # written by fab failover, and left alone by inv deploy; fab failover resync takes it back
@@ -61,12 +58,7 @@ END
     mv {METRIC}.new {METRIC}
 fi
 {_PSQL}c 'select pg_reload_conf()' >/dev/null
-tries=0
-until [ -z "$({_PSQL}c 'show synchronous_standby_names')" ]; do
-    tries=$((tries + 1))
-    [ $tries -lt 100 ] || {{ echo 'the reload does not take effect' >&2; exit 1; }}
-    sleep 0.05
-done
+{await_condition(_NOBODY_WAITS, "the reload does not take effect", tries=100, pause=0.05)}\
 """
 
 _NOT_DEGRADED = f"rm -f {DEGRADED} {METRIC}\n"
@@ -77,16 +69,12 @@ near() {{
     [ "$({_PSQL}c "select pg_is_in_recovery() or exists (select from pg_stat_replication where state = 'streaming'
         and application_name = any (string_to_array('@DB@', ',')))")" = t ]
 }}
-tries=0
-until near; do
-    tries=$((tries + 1))
-    [ $tries -lt 3000 ] || {{ echo 'no standby has caught up within ten minutes' >&2; exit 1; }}
-    sleep 0.2
-done
+{await_condition("near", "no standby has caught up within ten minutes", tries=3000, pause=0.2)}\
 {_NOT_DEGRADED}\
 {_PSQL}c 'select pg_reload_conf()' >/dev/null
 """  # noqa: S608 - holds constants only
 
+_NONE_RUNS = "! pgrep -u postgres -x postgres >/dev/null"
 _KEEP_OUT = f"""\
 mkdir -p {STATE}
 [ -e {FENCED} ] || {{ date -u +%Y-%m-%dT%H:%M:%SZ >{FENCED}.new && mv {FENCED}.new {FENCED}; }}
@@ -96,12 +84,7 @@ pid=$(head -n 1 {DATA}/postmaster.pid 2>/dev/null || :)
 if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ]; then
     kill -KILL "$pid"
 fi
-tries=0
-while pgrep -u postgres -x postgres >/dev/null; do
-    tries=$((tries + 1))
-    [ $tries -lt 50 ] || {{ echo 'PostgreSQL is killed and does not end' >&2; exit 1; }}
-    sleep 0.1
-done
+{await_condition(_NONE_RUNS, "PostgreSQL is killed and does not end", tries=50, pause=0.1)}\
 """
 
 _START = f"""\
@@ -113,15 +96,10 @@ systemctl reset-failed {UNIT} 2>/dev/null || :
 timeout 600 systemctl start {UNIT} && systemctl is-active --quiet {UNIT} || {{ {_JOURNAL}; exit 1; }}
 """
 
-_FOLLOW = f"""\
-tries=0
-until [ "$({_PSQL}c "select sender_host from pg_stat_wal_receiver where status = 'streaming'" 2>/dev/null)" = @LEADER@ ]
-do
-    tries=$((tries + 1))
-    [ $tries -lt 150 ] || {{ echo 'it does not stream from @LEADER@' >&2; {_JOURNAL}; exit 1; }}
-    sleep 0.1
-done
+_STREAMS = f"""\
+[ "$({_PSQL}c "select sender_host from pg_stat_wal_receiver where status = 'streaming'" 2>/dev/null)" = @LEADER@ ]\
 """  # noqa: S608 - holds constants only
+_FOLLOW = await_condition(_STREAMS, "it does not stream from @LEADER@", tries=150, pause=0.1, otherwise=_JOURNAL)
 
 # A slot that was used keeps WAL for ever where nobody uses it any more.
 _TIDY = f"""\
@@ -140,23 +118,13 @@ systemctl restart plainstack-barman-receive-wal.service
 systemctl start --no-block plainstack-barman-cron.service
 """
 
-_SITE = """\
-tries=0
-until answer=$(curl -sk -m 3 -o /dev/null -w '%{http_code}' @URL@); [ "$answer" = 200 ]; do
-    tries=$((tries + 1))
-    [ $tries -lt 30 ] || { echo "@URL@ answers $answer" >&2; exit 1; }
-    sleep 0.3
-done
-"""
+_ANSWERS = """answer=$(curl -sk -m 3 -o /dev/null -w '%{http_code}' @URL@); [ "$answer" = 200 ]"""
+_SITE = await_condition(_ANSWERS, "@URL@ answers $answer", tries=30, pause=0.3)
 
-_AWAIT_WAL = f"""\
-tries=0
-until [ "$({_PSQL}c "select greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) > '@LSN@'")" = t ]; do
-    tries=$((tries + 1))
-    [ $tries -lt 100 ] || {{ echo 'it did not come' >&2; exit 1; }}
-    sleep 0.05
-done
+_CAME = f"""\
+[ "$({_PSQL}c "select greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) > '@LSN@'")" = t ]\
 """
+_AWAIT_WAL = await_condition(_CAME, "it did not come", tries=100, pause=0.05)
 
 TEXTS: Mapping[Do, str] = {
     Do.CHECKPOINT: _CHECKPOINT,

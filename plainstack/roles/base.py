@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from plainstack.exporter import exporter
 from plainstack.render import template, verbatim
 from plainstack.resources import Command, Directory, File, Link, Package, Resource, Unit, Validation
 from plainstack.roles import Opening, Role
@@ -16,7 +17,6 @@ NODE_EXPORTER_PORT = 9100
 
 _SSHD = "/etc/ssh/sshd_config.d/00-plainstack.conf"
 _JOURNALD = "/etc/systemd/journald.conf.d/10-plainstack.conf"
-_EXPORTER_ARGUMENTS = "/etc/default/prometheus-node-exporter"
 _UPDATES = "/etc/apt/apt.conf.d/52plainstack-unattended-upgrades"
 _SUDOERS = "/etc/sudoers.d/plainstack-operator"
 
@@ -29,7 +29,8 @@ def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     yield from _certificate(host, vault)
     yield from _updates(stack)
     yield from _log_ins(stack, host)
-    yield from _exporter(stack, host)
+    arguments = verbatim("base", "/etc/default/prometheus-node-exporter")
+    yield from exporter(stack, host, "base", arguments, NODE_EXPORTER_PORT)
 
 
 def opens(stack: Stack, _host: Host) -> Iterator[Opening]:
@@ -117,21 +118,6 @@ def _log_ins(stack: Stack, host: Host) -> Iterator[Resource]:
         yield Package(name="sudo")
         yield template("base", _SUDOERS, mode=0o440, stack=stack, host=host)
         yield Validation(name="visudo", run=f"visudo -cf {_SUDOERS}", reads=(_SUDOERS,))
-
-
-def _exporter(stack: Stack, host: Host) -> Iterator[Resource]:
-    scrapers = [peer.name for peer in stack.with_role("monitoring")]
-    yield Package(name="iproute2")
-    yield Package(name="prometheus-node-exporter")
-    yield Directory(path="/etc/prometheus-node-exporter")
-    yield template("base", "/etc/prometheus-node-exporter/web.yml", host=host, scrapers=scrapers)
-    yield verbatim("base", _EXPORTER_ARGUMENTS)
-    yield verbatim("base", "/etc/systemd/system/prometheus-node-exporter.service.d/10-plainstack.conf")
-    yield Unit(
-        name="prometheus-node-exporter.service",
-        restart_on=(_EXPORTER_ARGUMENTS,),
-        health=f"ss -Hltn 'sport = :{NODE_EXPORTER_PORT}' | grep -q .",
-    )
 
 
 ROLE = Role(name="base", desired=desired, opens=opens, everywhere=True)

@@ -10,12 +10,14 @@ from plainstack.actions import Action, HostPlan, Run, UnitAction
 from plainstack.database import sql
 from plainstack.database.preflight import probe_snippet
 from plainstack.database.topology import AS_POSTGRES, BIN, DATA, FENCED, members, primaries
+from plainstack.exporter import exporter
 from plainstack.observed import Observed
 from plainstack.render import template, verbatim
 from plainstack.resources import Command, Directory, Package, Resource, Unit, Validation
 from plainstack.roles import Opening, Role
 from plainstack.roles.base import TLS
 from plainstack.secrets import Vault
+from plainstack.shell import await_condition
 from plainstack.stack import Host, Stack
 
 PORT = 5432
@@ -55,7 +57,8 @@ def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     yield from _packages()
     yield from _files(stack, host, vault)
     yield from _server(stack, host, vault)
-    yield from _exporter(stack, host)
+    arguments = verbatim("db", "/etc/default/prometheus-postgres-exporter")
+    yield from exporter(stack, host, "db", arguments, EXPORTER_PORT)
 
 
 def opens(stack: Stack, host: Host) -> Iterator[Opening]:
@@ -89,7 +92,6 @@ def _packages() -> Iterator[Resource]:
     # Early: without it the package makes a cluster of its own.
     yield verbatim("db", "/etc/postgresql-common/createcluster.d/plainstack.conf", early=True)
     yield Package(name="postgresql-17")
-    yield Package(name="prometheus-postgres-exporter")
 
 
 def _files(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
@@ -164,34 +166,12 @@ def _lower_limit(limit: int) -> Command:
     """A standby does not start with a lower limit than it saw its primary have."""
     allowed = f"{BIN}/pg_controldata {DATA} | sed -n 's/^max_connections setting: *//p'"
     no_more = f'test ! -e {DATA}/standby.signal || test "$({allowed})" -le {limit}'
+    complaint = f"the primary still has a higher max_connections than {limit}: deploy it first"
     return Command(
         name=_LIMIT,
         why="wait for the primary to restart with the lower max_connections",
-        run=f"""\
-tries=0
-until {no_more}; do
-    tries=$((tries + 1))
-    if [ $tries -gt 60 ]; then
-        echo "the primary still has a higher max_connections than {limit}: deploy it first" >&2
-        exit 1
-    fi
-    sleep 1
-done""",
+        run=await_condition(no_more, complaint, tries=60, pause=1),
         unless=no_more,
-    )
-
-
-def _exporter(stack: Stack, host: Host) -> Iterator[Resource]:
-    arguments = "/etc/default/prometheus-postgres-exporter"
-    scrapers = [peer.name for peer in stack.with_role("monitoring")]
-    yield Directory(path="/etc/prometheus-postgres-exporter")
-    yield template("db", "/etc/prometheus-postgres-exporter/web.yml", host=host, scrapers=scrapers, tls=TLS)
-    yield verbatim("db", arguments)
-    yield verbatim("db", "/etc/systemd/system/prometheus-postgres-exporter.service.d/10-plainstack.conf")
-    yield Unit(
-        name="prometheus-postgres-exporter.service",
-        restart_on=(arguments,),
-        health=f"ss -Hltn 'sport = :{EXPORTER_PORT}' | grep -q .",
     )
 
 

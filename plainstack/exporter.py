@@ -1,0 +1,33 @@
+"""The Prometheus exporter of a role: it speaks TLS, with the monitoring hosts and nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from plainstack.render import template, verbatim
+from plainstack.resources import Directory, File, Package, Resource, Unit
+from plainstack.stack import Host, Stack
+
+
+def web_file(program: str) -> str:
+    """Where the exporter `program` reads whom it answers."""
+    return f"/etc/{program}/web.yml"
+
+
+def exporter(stack: Stack, host: Host, role: str, arguments: File, port: int) -> Iterator[Resource]:
+    """The exporter whose /etc/default file is `arguments`, with its drop-in from files/<role>."""
+    program = arguments.path.rpartition("/")[2]
+    web = web_file(program)
+    scrapers = [peer.name for peer in stack.with_role("monitoring")]
+    yield Package(name=program)
+    # ss, which tells whether it listens
+    yield Package(name="iproute2")
+    yield Directory(path=web.rpartition("/")[0])
+    yield template("base", web, source=web_file("prometheus-node-exporter"), host=host, scrapers=scrapers)
+    yield arguments
+    yield verbatim(role, f"/etc/systemd/system/{program}.service.d/10-plainstack.conf")
+    yield Unit(
+        name=f"{program}.service",
+        restart_on=(arguments.path,),
+        health=f"ss -Hltn 'sport = :{port}' | grep -q .",
+    )
