@@ -64,10 +64,9 @@ class Session:
             raise HostFailed(self.host, step, reason) from None
 
     def _open(self, command: str) -> paramiko.Channel:
-        transport = self._connection.transport
-        if transport is None or not transport.is_active():
+        if not self.alive:
             raise OSError("it was closed")
-        channel: paramiko.Channel = transport.open_session(timeout=ANSWER_WITHIN)
+        channel: paramiko.Channel = self._connection.transport.open_session(timeout=ANSWER_WITHIN)
         # Paramiko waits for the answer to an exec without end; behind a jump host nothing else would end that.
         limit = threading.Timer(ANSWER_WITHIN, channel.close)
         limit.start()
@@ -141,10 +140,28 @@ class Session:
             raise HostFailed(self.host, "take the lock", str(error)) from None
         return line.decode(errors="replace").strip(), channel.close
 
+    @property
+    def alive(self) -> bool:
+        """Whether nothing has ended the connection yet."""
+        transport = self._connection.transport
+        return transport is not None and transport.is_active()
+
     def forward(self, address: str, port: int) -> paramiko.Channel:
-        """A TCP stream from the host to an address it can reach."""
-        transport: paramiko.Transport = self._connection.transport
-        return transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=10)
+        """A TCP stream from the host to an address it can reach.
+
+        Raises HostFailed; after a failure of the connection, and not of what it leads to, the session is closed.
+        """
+        there = (address, port)
+        try:
+            if not self.alive:
+                raise OSError("it was closed")
+            transport: paramiko.Transport = self._connection.transport
+            return transport.open_channel("direct-tcpip", there, ("127.0.0.1", 0), timeout=10)
+        except paramiko.ChannelException:
+            raise HostFailed(self.host, "", f"nobody answers it at {address}:{port}") from None
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            self.close()
+            raise HostFailed(self.host, "", f"the connection was lost: {error}") from None
 
     def close(self) -> None:
         """Close the connection; what still runs on the host sees the end of its input."""

@@ -72,6 +72,14 @@ class Sessions:
                     self._open[name].close()
             return self._open[name]
 
+    def living(self, name: str) -> Session:
+        """As `to`, for work of hours: a session that has ended meanwhile is replaced, which in a run would hide it."""
+        with self._locks[name]:
+            kept = self._open.get(name)
+            if kept is not None and not kept.alive:
+                del self._open[name]
+        return self.to(name)
+
     def fresh(self, name: str) -> Session:
         """A new connection beside the kept one, for proving that new connections still work."""
         host = self.stack.hosts[name]

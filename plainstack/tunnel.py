@@ -17,11 +17,11 @@ from plainstack.stack import Stack
 
 @dataclass(frozen=True)
 class Target:
-    """A page: `via` is the host whose SSH connection carries it, `address` and `port` where it is seen from there."""
+    """A page: `via` are the hosts whose SSH connection may carry it; they see it at `address` and `port`."""
 
     name: str
     scheme: str
-    via: str
+    via: tuple[str, ...]
     address: str
     port: int
     path: str = "/"
@@ -33,33 +33,68 @@ def targets(stack: Stack) -> list[Target]:
     found = []
     balancers = stack.with_role("balancer")
     if balancers:
-        address = stack.balancer.virtual_address or balancers[0].address
-        found.append(Target("site", "https", balancers[0].name, str(address), 443, preferred=8443))
+        address = stack.balancer.virtual_address
+        # Without an address that moves, what one balancer serves is seen from that one.
+        carriers = balancers if address else balancers[:1]
+        names = tuple(host.name for host in carriers)
+        found.append(Target("site", "https", names, str(address or carriers[0].address), 443, preferred=8443))
     for host in stack.with_role("monitoring")[:1]:
-        found.append(Target("Prometheus", "http", host.name, "127.0.0.1", 9090, "/classic/targets", 9090))
-        found.append(Target("Alertmanager", "http", host.name, "127.0.0.1", 9093, "/api/v2/alerts", 9093))
+        found.append(Target("Prometheus", "http", (host.name,), "127.0.0.1", 9090, "/classic/targets", 9090))
+        found.append(Target("Alertmanager", "http", (host.name,), "127.0.0.1", 9093, "/api/v2/alerts", 9093))
     if not found:
         raise Refused("this stack has no web page: no host has the role balancer or monitoring")
     return found
 
 
+class Way:
+    """How a page is reached: through the first of its hosts that works, and that one is asked first from then on."""
+
+    def __init__(self, sessions: Sessions, target: Target) -> None:
+        self.target = target
+        self._sessions = sessions
+        self._hosts = target.via
+
+    def open(self) -> paramiko.Channel:
+        """A stream to the page. Raises Refused with what stands in the way on each host."""
+        failures = []
+        for host in self._hosts:
+            try:
+                channel = self._sessions.living(host).forward(self.target.address, self.target.port)
+            except HostFailed as error:
+                failures.append(str(error))
+                continue
+            self._hosts = (host, *(name for name in self.target.via if name != host))
+            return channel
+        raise Refused("; ".join(failures))
+
+
 def serve(sessions: Sessions, wanted: list[Target], tell: Callable[[str], None]) -> None:
-    """Listen for every target and carry connections until interrupted."""
-    listeners = []
-    for target in wanted:
-        sessions.to(target.via)
-        listener = _listen(target.preferred)
-        listeners.append(listener)
-        threading.Thread(target=_accept, args=(listener, sessions, target, tell), daemon=True).start()
-        tell(f"{target.name:<13} {target.scheme}://127.0.0.1:{listener.getsockname()[1]}{target.path}")
-    tell("Ctrl-C ends the tunnels")
+    """Listen for every target and carry connections until interrupted; raises Refused when no target is reached."""
+    ways = [Way(sessions, target) for target in wanted]
+    problems = [_problem(way) for way in ways]
+    if all(problems):
+        raise Refused("; ".join(sorted(set(problems))))
+    with contextlib.ExitStack() as listeners:
+        for way, problem in zip(ways, problems, strict=True):
+            target = way.target
+            listener = listeners.enter_context(_listen(target.preferred))
+            threading.Thread(target=_accept, args=(listener, way, tell), daemon=True).start()
+            url = f"{target.scheme}://127.0.0.1:{listener.getsockname()[1]}{target.path}"
+            tell(f"{target.name:<13} {url}" + (f"  (not now: {problem})" if problem else ""))
+        tell("Ctrl-C ends the tunnels")
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            tell("tunnels closed")
+
+
+def _problem(way: Way) -> str:
+    """Why a page is not reached now; nothing if it is."""
     try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        tell("tunnels closed")
-    finally:
-        for listener in listeners:
-            listener.close()
+        way.open().close()
+    except Refused as error:
+        return str(error)
+    return ""
 
 
 def _listen(preferred: int) -> socket.socket:
@@ -70,20 +105,25 @@ def _listen(preferred: int) -> socket.socket:
         return socket.create_server(("127.0.0.1", 0))
 
 
-def _accept(listener: socket.socket, sessions: Sessions, target: Target, tell: Callable[[str], None]) -> None:
-    while True:
-        try:
+def _accept(listener: socket.socket, way: Way, tell: Callable[[str], None]) -> None:
+    with contextlib.suppress(OSError):
+        while True:
             client, _ = listener.accept()
-        except OSError:
-            return
-        try:
-            channel = sessions.to(target.via).forward(target.address, target.port)
-        except (HostFailed, OSError, paramiko.SSHException) as error:
-            tell(f"{target.name}: {error}")
-            client.close()
-            continue
-        for source, sink in ((client, channel), (channel, client)):
-            threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+            threading.Thread(target=_carry, args=(client, way, tell), daemon=True).start()
+
+
+def _carry(client: socket.socket, way: Way, tell: Callable[[str], None]) -> None:
+    try:
+        channel = way.open()
+    except Refused as error:
+        tell(f"{way.target.name}: {error}")
+        client.close()
+        return
+    with client, channel:
+        back = threading.Thread(target=_pump, args=(channel, client), daemon=True)
+        back.start()
+        _pump(client, channel)
+        back.join()
 
 
 def _pump(source: socket.socket | paramiko.Channel, sink: socket.socket | paramiko.Channel) -> None:

@@ -1,0 +1,100 @@
+"""Tunnels through a real sshd on loopback: they outlive a connection, and take another host when one is down."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from plainstack import inventory, ssh
+from plainstack.errors import Refused
+from plainstack.ssh import Sessions
+from plainstack.stack import Stack
+from plainstack.tunnel import Target, Way, targets
+from tests.unit import sshd
+
+pytestmark = sshd.needed
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
+    with sshd.serving(tmp_path_factory.mktemp("sshd")) as running:
+        yield running
+
+
+@pytest.fixture
+def page() -> Iterator[int]:
+    """The port of a page that greets whoever connects."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def greet() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            client.sendall(b"hello")
+            client.close()
+
+    thread = threading.Thread(target=greet)
+    thread.start()
+    yield listener.getsockname()[1]
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join(10)
+
+
+@pytest.fixture
+def sessions(server: sshd.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessions]:
+    """Of a stack whose lb2 answers; nobody listens at lb1's address."""
+    folder = tmp_path_factory.mktemp("stack")
+    one = server.stack(folder)
+    hosts = "".join(f"  lb{n}: {{address: 127.0.0.{3 - n}}}\n" for n in (1, 2))
+    login = f"user: {one.ssh.user}, port: {one.ssh.port}, key: {one.ssh.key}, connect_timeout: 1"
+    stack = inventory.parse(f"stack: test\nssh: {{{login}}}\nhosts:\n{hosts}", "test.yaml", folder)
+    ssh.known_hosts(stack).write_text(server.pin, encoding="utf-8")
+    with Sessions(stack) as opened:
+        yield opened
+
+
+def read(way: Way) -> bytes:
+    channel = way.open()
+    channel.settimeout(10)
+    return channel.recv(100)
+
+
+def to(port: int, *via: str) -> Target:
+    return Target("site", "http", via, "127.0.0.1", port)
+
+
+def test_a_host_that_is_down_is_passed_over(sessions: Sessions, page: int) -> None:
+    assert read(Way(sessions, to(page, "lb1", "lb2"))) == b"hello"
+
+
+def test_a_connection_that_ended_is_opened_again(sessions: Sessions, page: int) -> None:
+    way = Way(sessions, to(page, "lb2"))
+    assert read(way) == b"hello"
+    sessions.to("lb2").close()
+    assert read(way) == b"hello"
+
+
+def test_a_page_that_is_not_there_is_told_and_leaves_the_connection_open(sessions: Sessions) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(Refused, match=f"lb2: nobody answers it at 127.0.0.1:{port}"):
+        Way(sessions, to(port, "lb2")).open()
+    assert sessions.to("lb2").alive
+
+
+def test_when_no_host_is_up_every_one_is_named_with_its_reason(sessions: Sessions, page: int) -> None:
+    with pytest.raises(Refused, match="lb1: connect: the connection was refused"):
+        Way(sessions, to(page, "lb1")).open()
+
+
+def test_the_site_is_reached_through_any_balancer_and_without_a_moving_address_through_one(stack: Stack) -> None:
+    assert (targets(stack)[0].name, targets(stack)[0].via) == ("site", ("lb1", "lb2"))
+    fixed = stack.model_copy(update={"balancer": stack.balancer.model_copy(update={"virtual_address": None})})
+    site = targets(fixed)[0]
+    assert (site.via, site.address) == (("lb1",), str(stack.hosts["lb1"].address))
