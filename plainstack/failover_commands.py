@@ -6,7 +6,7 @@ import difflib
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -55,10 +55,18 @@ def run(action: str, inventory: str, *, to: str, host: str, yes: bool, discard: 
                 consent = None if yes else _consent(console, stack)
                 now = _act(cluster, action, to, host, consent, discard=discard)
             _show(console, cluster, action, now, json=json)
-    # A dead host can not be stopped: that is what the fence is for.
-    failed = [done for done in cluster.log if done.error and done.step.do is not Do.KEEP_OUT]
-    if not healthy(now) if action == "status" else failed:
+    if not healthy(now) if action == "status" else failed_steps(cluster.log):
         raise Exit(code=1)
+
+
+def failed_steps(log: Sequence[Done]) -> list[Done]:
+    """The steps that did not succeed in the end, of those that are not mere attempts.
+
+    A dead host cannot be stopped, which is what the fence is for; and the last WAL that did not come is judged by what
+    came of it.
+    """
+    last = {(done.step.do, done.step.host): done for done in log}
+    return [done for done in last.values() if done.error and done.step.do not in (Do.KEEP_OUT, Do.AWAIT_WAL)]
 
 
 def _act(cluster: Cluster, action: str, to: str, host: str, consent: Consent | None, *, discard: bool) -> Topology:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from plainstack.database.failover import NEAR, size
 from plainstack.database.observation import Node, Topology
 from plainstack.database.sql import BARMAN_SLOT, slot_name
+from plainstack.database.stages import NEAR, size, stopped_in_order
 
 # A slot that keeps this much holds it for somebody who is away.
 RETAINED = 128 * 2**20
 
 
 def healthy(now: Topology) -> bool:
-    """Exactly one primary, and every other db host streams from it."""
+    """Exactly one primary, every other db host streams from it, and nobody shuts any of them out."""
     if len(now.primaries) != 1:
         return False
     (leader,) = now.primaries
-    return all(node.name == leader.name or node.upstream == leader.name for node in now.nodes.values())
+    follow = all(node.name == leader.name or node.upstream == leader.name for node in now.nodes.values())
+    return follow and not any(now.fencing(name) for name in now.nodes)
 
 
 def findings(now: Topology) -> list[str]:
@@ -32,7 +33,7 @@ def _leaders(now: Topology) -> Iterator[str]:
         kept = " (peers and application shut it out)" if now.shut_out(old.name) else ""
         yield f"two primaries: {names}; give one up{kept}: fab failover rejoin --host={old.name}"
     elif not now.primaries:
-        if any(node.clean for node in now.nodes.values()) and now.standbys:
+        if stopped_in_order(now) and now.standbys:
             yield "no primary, and one stopped in order: fab failover switchover hands over without loss"
         elif now.standbys:
             yield "no primary: fab failover promote"
@@ -50,6 +51,7 @@ def _node(now: Topology, node: Node) -> Iterator[str]:
         yield f"{node.name}: PostgreSQL runs and does not answer"
     elif node.state in ("stopped primary", "stopped standby"):
         what = " (it was shut out by a failover)" if node.fenced else ""
+        what = " (its data are half rewound)" if node.rewinding else what
         yield f"{node.name}: PostgreSQL is stopped{what}" + (
             f": fab failover rejoin --host={node.name}" if leader else ""
         )
@@ -60,7 +62,7 @@ def _node(now: Topology, node: Node) -> Iterator[str]:
         yield f"{node.name}: writes wait for no standby, degraded since {node.degraded}; back: {back}"
     elif node.degraded:
         yield f"{node.name}, as a primary, would wait for no standby: fab failover rejoin --host={node.name}"
-    elif node.state == "primary" and node.synchronous and not (_confirming(now, node) or now.shut_out(node.name)):
+    elif node.state == "primary" and node.synchronous and not (_confirming(now, node) or now.fencing(node.name)):
         yield f"{node.name}: every write waits, no standby confirms it: fab failover rejoin, or fab failover degrade"
     known = {BARMAN_SLOT, *map(slot_name, now.nodes)}
     for slot in node.slots:
@@ -97,4 +99,9 @@ def _fences(now: Topology) -> Iterator[str]:
         elif closed and node.state != "primary":
             yield f"{name} is shut out by {', '.join(closed)} until it has rejoined: fab failover rejoin --host={name}"
         elif closed and len(now.primaries) == 1:
-            yield f"{name} is shut out by {', '.join(closed)}, and the only primary: fab failover promote"
+            unseen = [other.name for other in now.nodes.values() if other.state in ("unreachable", "silent")]
+            yield f"{name} is shut out by {', '.join(closed)}, and the only primary that is seen: " + (
+                f"{' or '.join(unseen)} may be another; make it answer first"
+                if unseen
+                else "fab failover rejoin lets it in again"
+            )

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
-from plainstack.database.topology import BIN, FENCED, Member, members, probe
+from plainstack.database.topology import BIN, FENCED, REWINDING, Member, members, probe
 from plainstack.errors import Refused
 from plainstack.roles.firewall import FENCES
 
 DEGRADED = "/etc/postgresql/17/main/conf.d/90-degraded.conf"
-# On a db host, while pg_rewind is at work: should it be interrupted, the data directory can not be trusted.
-REWINDING = "/var/lib/plainstack/rewinding"
 
 _MORE = """
 union all select 'synchronous=' || current_setting('synchronous_standby_names')
@@ -148,7 +146,7 @@ def script(peers: Sequence[str]) -> str:
 export LC_ALL=C
 {ask}{probe(_MORE)}{fences_script()}\
 [ ! -e {FENCED} ] || echo "fenced=$(cat {FENCED})"
-[ ! -e {REWINDING} ] || echo "rewinding=$(cat {REWINDING})"
+[ ! -e {REWINDING} ] || echo "rewinding=$(grep . {REWINDING} || echo it was interrupted)"
 [ ! -e {DEGRADED} ] || echo "degraded=$(sed -n 's/^# since //p' {DEGRADED})"
 for old in /var/lib/postgresql/17/main.old-*; do [ ! -d "$old" ] || echo "old.$old=yes"; done
 wait

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from plainstack import lock
@@ -108,8 +108,8 @@ class Cluster:
             consent(now, next(decide(now), ()))
         releases = self._lock()
         try:
-            if consent:
-                now = self.observe()
+            # What was seen before the lock was another's work, perhaps.
+            now = self.observe() if consent else self._look_again(now)
             plan = decide(now)
             stage = next(plan, None)
             while stage is not None:
@@ -146,6 +146,13 @@ class Cluster:
             backup_hosts=tuple(name for name in backup if name not in self._away),
             site_from=tuple(self._site),
         )
+
+    def _look_again(self, before: Topology) -> Topology:
+        """The same, of those that answered; who answers whom is as before."""
+        self._fences.clear()
+        now = self._look()
+        nodes = {name: replace(node, answering=before.nodes[name].answering) for name, node in now.nodes.items()}
+        return replace(now, nodes=nodes)
 
     def _ask(self, scripts: Mapping[str, str]) -> dict[str, dict[str, str] | None]:
         """What hosts say; threads of their own, so that a host that hangs holds up nobody, not even our end."""

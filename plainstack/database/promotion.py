@@ -11,7 +11,9 @@ from plainstack.database.stages import (
     Stage,
     Step,
     candidate,
+    fenced_off,
     follow,
+    let_in,
     one_history,
     receive_from_new_primary,
     somebody_answers,
@@ -29,13 +31,15 @@ def promote(now: Topology, target: str = "") -> Plan:
         yield from _finish_promotion(now, leading, target)
         return
     _nobody_lives_unseen(now)
-    candidate(now, target)
+    heir = _heir(now, target)
+    if not target:
+        _nobody_has_more_unseen(now, heir)
     now = yield from _fence(now)
     # Chosen after the fence: until then a standby may still receive.
-    heir = candidate(now, target)
+    heir = _heir(now, target)
     alone = now.synchronous and len(now.standbys) == 1
     says = "become the primary; nobody else answers, so writes wait for no standby" if alone else "become the primary"
-    now = yield (Step(Do.PROMOTE_ALONE if alone else Do.PROMOTE, heir.name, says),)
+    now = yield (Step(Do.PROMOTE_ALONE if alone else Do.PROMOTE, heir.name, says), *let_in(now, heir.name))
     yield from _after_promotion(now, now.node(heir.name))
 
 
@@ -67,6 +71,33 @@ def _nobody_lives_unseen(now: Topology) -> None:
             )
 
 
+def _heir(now: Topology, target: str) -> Node:
+    """Who is to lead: one that no promotion went past, unless that one is asked for by name."""
+    heir = candidate(now, target)
+    if not target and fenced_off(now, heir):
+        raise Refused(
+            f"{heir.name} is shut out since an earlier promotion, so it lacks what was written after that. Bring a host"
+            " back that has it; to lose those writes and go on: fab failover promote --to=" + heir.name
+        )
+    return heir
+
+
+def _nobody_has_more_unseen(now: Topology, heir: Node) -> None:
+    """Besides the primary that is gone, every host that may have confirmed writes is there to be compared."""
+    missing = [node for node in now.nodes.values() if node.state not in ("standby", "empty")]
+    missing = [node for node in missing if not fenced_off(now, node)]
+    stopped = [node for node in missing if node.state == "stopped standby"]
+    if not stopped and (len(missing) < 2 or not now.synchronous):
+        return
+    unsure = stopped or missing
+    what = " and ".join(f"{node.name} is {node.state}" for node in unsure)
+    bring = "start it there (systemctl start postgresql@17-main)" if stopped else "make it answer"
+    raise Refused(
+        f"{what}, and may have writes that {heir.name} has not: {bring}, and type this again."
+        f" To go on without: fab failover promote --to={heir.name}"
+    )
+
+
 def _gone(now: Topology) -> list[Node]:
     """Hosts that are, were or may be a primary besides the one to come."""
     leading = [node for node in now.primaries if not now.shut_out(node.name)]
@@ -88,7 +119,9 @@ def _fence_steps(now: Topology) -> Iterator[Step]:
     gone = _gone(now)
     for node in gone:
         if node.reachable and not (node.fenced and node.state == "stopped primary"):
-            yield Step(Do.KEEP_OUT, node.name, "stop PostgreSQL, and keep it from starting as a primary")
+            # Optional: a host that can not be stopped is shut out by all others, as one that can not be reached.
+            says = "stop PostgreSQL, and keep it from starting as a primary"
+            yield Step(Do.KEEP_OUT, node.name, says, optional=True)
     names = [node.name for node in gone]
     for node in now.nodes.values():
         missing = tuple(name for name in names if name not in node.fences and name != node.name)

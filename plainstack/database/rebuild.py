@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from plainstack.database.observation import REWINDING
-from plainstack.database.topology import AS_POSTGRES, BIN, DATA
+from plainstack.database.topology import AS_POSTGRES, BIN, DATA, REWINDING
 from plainstack.roles.base import TLS
 from plainstack.roles.db import PORT
 
@@ -40,6 +39,7 @@ then
     exit 0
 fi
 echo "$said" | grep -i error | tail -n 1 >{REWINDING}.new
+[ -s {REWINDING}.new ] || printf 'it ended without a word\n' >{REWINDING}.new
 # Nothing was touched yet when the primary could not be asked.
 if grep -q 'connection to server' {REWINDING}.new; then
     rm {REWINDING}
@@ -50,6 +50,7 @@ mv {REWINDING}.new {REWINDING}
 echo "$said"
 """
 
+# Under a name that no write waits for: what a copy has received is worth nothing before it is whole.
 CLONE = f"""\
 {_ROOM}\
 new={DATA}.new
@@ -60,13 +61,13 @@ size=$({_WITH_PASSWORD} {BIN}/psql -XAtqw 'host=@LEADER@ user=rewinder dbname=po
 room $((size + {_MARGIN})) 'copy the database beside the old data directory'
 @FIRST@
 {_WITH_PASSWORD} {BIN}/pg_basebackup -D "$new" -X stream -c fast -S @SLOT@ -w \\
-    -d 'host=@LEADER@ user=replicator application_name=@SELF@ {_TO_LEADER}'
+    -d 'host=@LEADER@ user=replicator application_name=@SELF@_copy {_TO_LEADER}'
 {AS_POSTGRES} touch "$new/standby.signal"
 sync "$new/standby.signal"
 if [ -d {DATA} ]; then mv {DATA} "{DATA}.old-$(date -u +%Y%m%dT%H%M%S)"; fi
+rm -f {REWINDING}
 mv "$new" {DATA}
 sync /var/lib/postgresql/17
-rm -f {REWINDING}
 """  # noqa: S608 - holds constants only
 
 KEEP_OLD = {

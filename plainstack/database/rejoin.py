@@ -10,6 +10,7 @@ from plainstack.database.stages import (
     Plan,
     Stage,
     Step,
+    let_in,
     names_of,
     not_degraded,
     one_history,
@@ -31,6 +32,8 @@ def rejoin(now: Topology, host: str = "", *, discard: bool = False) -> Plan:
     away = [name for name in strayed if not now.node(name).reachable]
     if away and len(away) == len(strayed):
         raise Refused(f"{', '.join(away)} does not answer; bring it back (power, network, SSH) and type this again")
+    if now.fencing(leader.name) and not _may_be_another(now, leader):
+        now = yield tuple(let_in(now, leader.name))
     for name in strayed:
         if name not in away:
             now = yield from _rejoin(now, name, leader.name, discard)
@@ -65,13 +68,18 @@ def _strayed(now: Topology, leader: Node, node: Node) -> bool:
     return not whole or bool(now.fencing(node.name) or node.degraded or node.old_data)
 
 
+def _may_be_another(now: Topology, leader: Node) -> list[str]:
+    """Hosts that nobody sees: a primary that is shut out may have been succeeded by one of them."""
+    others = [node for node in now.nodes.values() if node.name != leader.name]
+    return [node.name for node in others if node.state in ("unreachable", "silent", "primary")]
+
+
 def _rejoin(now: Topology, name: str, leader: str, discard: bool) -> Generator[Stage, Topology, Topology]:
     node = now.node(name)
     if node.state in ("primary", "silent") or (node.state == "stopped primary" and not node.fenced):
         now = yield (Step(Do.KEEP_OUT, name, "stop PostgreSQL, and keep it from starting as a primary"),)
-    open_again = [Step(Do.UNFENCE, other, f"let {name} in again", (name,)) for other in now.fencing(name)]
     # The primary may have dropped or never made the slot; the standby's own file could make it a lone primary later.
-    now = yield (*open_again, Step(Do.TIDY, leader, f"have a slot ready for {name}"), *not_degraded(node))
+    now = yield (*let_in(now, name), Step(Do.TIDY, leader, f"have a slot ready for {name}"), *not_degraded(node))
     node = now.node(name)
     if node.state in ("standby", "stopped standby") and not node.rewinding and node.upstream != leader:
         if node.state == "stopped standby":
@@ -105,6 +113,11 @@ def degrade(now: Topology) -> Plan:
         raise Refused("database.synchronous is false in the inventory: writes wait for no standby anyway")
     if leader.degraded:
         raise Refused(f"{leader.name} is degraded already, since {leader.degraded}; back: fab failover resync")
+    if closed := now.fencing(leader.name):
+        raise Refused(
+            f"{leader.name} is shut out by {', '.join(closed)}: a promotion went past it, and what it acknowledged now"
+            " would be lost. Make every db host reachable and look again: fab failover status"
+        )
     confirming = [sender.name for sender in leader.senders if sender.sync_state in ("sync", "quorum")]
     if confirming:
         raise Refused(

@@ -114,6 +114,30 @@ def candidate(now: Topology, target: str) -> Node:
     return heir
 
 
+def fenced_off(now: Topology, node: Node) -> bool:
+    """Whether a promotion went past this host and it did not rejoin since: it lacks what was written after that."""
+    return bool(node.fenced or now.fencing(node.name))
+
+
+def let_in(now: Topology, name: str) -> list[Step]:
+    """Nobody shuts the host out any more."""
+    return [Step(Do.UNFENCE, other, f"let {name} in again", (name,)) for other in now.fencing(name)]
+
+
+def stopped_in_order(now: Topology) -> Node | None:
+    """A primary that was stopped in order and that nobody succeeded: a standby may take over, and nothing is lost.
+
+    None as long as any db host may be a primary, or was one after it.
+    """
+    whole = [node for node in now.nodes.values() if node.clean and not fenced_off(now, node)]
+    if len(whole) != 1:
+        return None
+    (old,) = whole
+    others = [node for node in now.nodes.values() if node.name != old.name]
+    settled = all(node.state in ("standby", "stopped standby", "empty") for node in others)
+    return old if settled and all(node.timeline <= old.timeline for node in others) else None
+
+
 def follow(now: Topology, leader: Node) -> Iterator[Step]:
     """Every standby but the leader streams from it."""
     for node in now.standbys:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from plainstack.database.observation import Node, Topology, newest, position
+from plainstack.database.observation import Node, Topology, position
 from plainstack.database.stages import (
     NEAR,
     Do,
@@ -13,12 +13,14 @@ from plainstack.database.stages import (
     Step,
     candidate,
     follow,
+    let_in,
     most_advanced,
     not_degraded,
     one_history,
     receive_from_new_primary,
     size,
     somebody_answers,
+    stopped_in_order,
 )
 from plainstack.errors import Refused
 
@@ -37,6 +39,7 @@ def switchover(now: Topology, target: str = "") -> Plan:
         now = yield (
             Step(Do.CHECKPOINT, old.name, "write a checkpoint, so that stopping is quick"),
             *not_degraded(heir),
+            *let_in(now, heir.name),
         )
         now = yield (Step(Do.STEP_DOWN, old.name, "stop PostgreSQL; it will come up as a standby"),)
         old, heir = now.node(old.name), now.node(heir.name)
@@ -47,7 +50,7 @@ def switchover(now: Topology, target: str = "") -> Plan:
         yield from _settle(now, [node for node in now.standbys if node.name != heir.name], now.node(heir.name))
         return
     else:
-        old = _stopped_for_good_reason(now)
+        old = _handing_over(now)
         heir = most_advanced(now, target)
     now = yield from _hand_over(now, old, heir)
     yield from _settle(now, [now.node(old.name)], now.node(heir.name))
@@ -92,13 +95,17 @@ def _heir(now: Topology, old: Node, target: str) -> Node:
     return heir
 
 
-def _stopped_for_good_reason(now: Topology) -> Node:
+def _handing_over(now: Topology) -> Node:
     """The old primary of a switchover that was interrupted, or of one that somebody stopped in order."""
-    stopped = [node for node in now.nodes.values() if node.clean]
-    if not stopped:
-        somebody_answers(now)
-        raise Refused("there is no primary to switch over from; if it is gone: fab failover promote")
-    return newest(stopped)
+    somebody_answers(now)
+    old = stopped_in_order(now)
+    if old is None:
+        others = ", ".join(f"{node.name} is {node.state}" for node in now.nodes.values() if node.state != "standby")
+        raise Refused(
+            f"there is no primary to switch over from: {others}. If one of them starts or stops just now, type this"
+            " again in a moment; if the primary is gone: fab failover promote"
+        )
+    return old
 
 
 def _hand_over(now: Topology, old: Node, heir: Node) -> Generator[Stage, Topology, Topology]:

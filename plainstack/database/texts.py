@@ -75,10 +75,15 @@ near() {{
 """  # noqa: S608 - holds constants only
 
 _NONE_RUNS = "! pgrep -u postgres -x postgres >/dev/null"
+# A full or read-only disk takes no mark; then it is one that lasts until the host boots.
+_MASK = f"/run/systemd/system/{UNIT}"
 _KEEP_OUT = f"""\
-mkdir -p {STATE}
-[ -e {FENCED} ] || {{ date -u +%Y-%m-%dT%H:%M:%SZ >{FENCED}.new && mv {FENCED}.new {FENCED}; }}
-sync {FENCED}
+mark() {{
+    mkdir -p {STATE}
+    [ -e {FENCED} ] || {{ date -u +%Y-%m-%dT%H:%M:%SZ >{FENCED}.new && mv {FENCED}.new {FENCED}; }} &&
+        timeout 5 sync {FENCED}
+}}
+mark || systemctl mask --runtime {UNIT}
 timeout 2 systemctl stop {UNIT} || systemctl kill --signal=KILL {UNIT} 2>/dev/null || :
 pid=$(head -n 1 {DATA}/postmaster.pid 2>/dev/null || :)
 if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ]; then
@@ -89,6 +94,7 @@ fi
 
 _START = f"""\
 [ -s {DATA}/PG_VERSION ] || {{ echo 'there is no data directory' >&2; exit 1; }}
+[ ! -e {_MASK} ] && [ ! -L {_MASK} ] || systemctl unmask --runtime {UNIT}
 {STANDBY_SIGNAL}\
 rm -f {FENCED}
 {_NOT_DEGRADED}\

@@ -10,6 +10,8 @@ BIN = "/usr/lib/postgresql/17/bin"
 DATA = "/var/lib/postgresql/17/main"
 # On a db host: why a failover shut it out. It keeps the server from starting as a primary.
 FENCED = "/var/lib/plainstack/fenced"
+# The same, while pg_rewind is at work: should it be interrupted, the data directory can not be trusted.
+REWINDING = "/var/lib/plainstack/rewinding"
 # Not runuser: PAM would write two lines into the journal for every probe. Not plain psql: that is a Perl wrapper.
 AS_POSTGRES = "setpriv --reuid=postgres --regid=postgres --init-groups --reset-env --"
 
@@ -103,7 +105,8 @@ def _state(facts: Mapping[str, str]) -> State:
         return "stopped standby" if standby else "stopped primary"
     if facts.get("recovery") == "false":
         return "primary"
-    if facts.get("recovery") == "true" or standby:
+    if facts.get("recovery") == "true":
         return "standby"
-    # It runs and does not answer: it starts, or recovers from a crash, or takes no more connections.
+    # It runs and does not answer: it starts or stops, recovers from a crash, or takes no more connections. With a
+    # standby's signal it may still be the primary that is stopping for a switchover.
     return "silent"

@@ -145,7 +145,7 @@ class Clients:
         database = self._runner.stack.database
         assert database is not None
         keys = (1000, 1001, 1002)  # far from those of the other clients
-        insert = f"insert into drill.write values ('{self._settings.drill}', 'stray', $1)"  # noqa: S608 - our own time stamp
+        insert = f"insert into plainstack_drill.write values ('{self._settings.drill}', 'stray', $1)"  # noqa: S608 - our own time stamp
         psql = f'timeout 3 {AS_POSTGRES} {BIN}/psql -XAtqw {database.name} -c "{insert}"'
         one = shlex.quote(f'{psql} >/dev/null 2>&1 && echo $1 ok || echo $1 "not confirmed within 3 s"')
         for key in keys:

@@ -18,12 +18,18 @@ READY = f"{BIN}/pg_isready -q -t 1"
 
 _PREPARE = """
 set client_min_messages = warning;
-create schema if not exists drill;
-grant usage on schema drill to public;
-create table if not exists drill.write
+create schema if not exists plainstack_drill;
+grant usage on schema plainstack_drill to public;
+create table if not exists plainstack_drill.write
  (drill text not null, kind text not null, key bigint not null, at timestamptz not null default clock_timestamp());
-grant insert on drill.write to public;
+grant insert on plainstack_drill.write to public;
 select count(*) from pg_tables where (schemaname, tablename) = ('public', 'incidents_sample');
+"""
+
+_FORGET = """
+set client_min_messages = warning;
+drop table if exists plainstack_drill.write;
+drop schema if exists plainstack_drill;
 """
 
 
@@ -34,7 +40,7 @@ def prepare(stack: Stack, primary: Session) -> bool:
 
 def final_read(stack: Stack, primary: Session, drill: str, *, posts: bool) -> Stored:
     """How often each key of this drill is stored."""
-    query = f"select kind, key, count(*) from drill.write where drill = '{drill}' group by 1, 2;\n"  # noqa: S608 - our own time stamp
+    query = f"select kind, key, count(*) from plainstack_drill.write where drill = '{drill}' group by 1, 2;\n"  # noqa: S608 - our own time stamp
     if posts:
         begin = f"drill-{drill}-"
         query += (
@@ -50,7 +56,7 @@ def final_read(stack: Stack, primary: Session, drill: str, *, posts: bool) -> St
 
 def clean_up(stack: Stack, primary: Session, *, posts: bool) -> None:
     """Remove what drills left in the database: the rows of this one, and of one that was killed."""
-    statements = "set client_min_messages = warning;\ndrop schema if exists drill cascade;\n"
+    statements = _FORGET
     if posts:
         names = ", ".join(f"'drill-{number}'" for number in range(MACHINES))
         machines = f"select id from incidents_machine where name in ({names})"  # noqa: S608 - our own names

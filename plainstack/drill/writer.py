@@ -92,7 +92,7 @@ class Writer:
                 connection = self._idle.pop()
             except IndexError:
                 connection = connect(self.hosts, self.kind == "sql")
-            statement = "insert into drill.write (drill, kind, key) values (%s, %s, %s)"
+            statement = "insert into plainstack_drill.write (drill, kind, key) values (%s, %s, %s)"
             connection.execute(statement, (self.drill, self.kind, key))
         except psycopg.Error as error:
             if connection is not None:

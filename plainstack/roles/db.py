@@ -9,7 +9,7 @@ from typing import Any
 from plainstack.actions import Action, HostPlan, Run, UnitAction
 from plainstack.database import sql
 from plainstack.database.preflight import probe_snippet
-from plainstack.database.topology import AS_POSTGRES, BIN, DATA, FENCED, members, primaries
+from plainstack.database.topology import AS_POSTGRES, BIN, DATA, FENCED, REWINDING, members, primaries
 from plainstack.exporter import exporter
 from plainstack.observed import Observed
 from plainstack.render import template, verbatim
@@ -101,6 +101,7 @@ def _files(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
         "database": stack.database,
         "data": DATA,
         "fenced": FENCED,
+        "rewinding": REWINDING,
         "as_postgres": AS_POSTGRES,
         "tls": TLS,
         "app_role": sql.OWNER,

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from plainstack import inventory, lab_commands
-from plainstack.database.observation import REWINDING
 from plainstack.database.texts import METRIC
-from plainstack.database.topology import AS_POSTGRES, BIN, FENCED
+from plainstack.database.topology import AS_POSTGRES, BIN, FENCED, REWINDING
 from plainstack.lab.up import cut, mend
 from tests.lab.conftest import Operator
 

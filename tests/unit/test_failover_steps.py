@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from plainstack.database.failover import Do, Step
 from plainstack.database.observation import observed, parse, script
+from plainstack.database.operations import Done
 from plainstack.database.steps import body
 from plainstack.database.steps import script as step_script
+from plainstack.database.topology import AS_POSTGRES, BIN
+from plainstack.failover_commands import failed_steps
+from plainstack.resources import File
+from plainstack.roles.db import ROLE
+from plainstack.secrets import Vault
 from plainstack.stack import Stack
 
 
@@ -63,3 +71,95 @@ degraded=2026-11-22T01:50:22Z
     assert observed("db2", None).state == "unreachable"
     assert "pg_isready" in script(["db2"])
     assert "pg_isready" not in script([])
+
+
+def on_a_host(text: str, root: Path, **programs: str) -> subprocess.CompletedProcess[str]:
+    """Run a step's text with /var/lib and PostgreSQL's programs under `root`; `programs` are stand-ins, as sh texts."""
+    folder = root / "bin"
+    folder.mkdir()
+    for name, lines in programs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{lines}\n", encoding="utf-8")
+        (folder / name).chmod(0o755)
+    for there, here in ((AS_POSTGRES, ""), (BIN, str(folder)), ("/var/lib", str(root))):
+        text = text.replace(there, here)
+    path = {"PATH": f"{folder}:{os.defpath}"}
+    return subprocess.run(["sh", "-eu"], input=text, env=path, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_primary_is_stopped_also_when_its_disk_takes_no_mark(stack: Stack, tmp_path: Path, writable: bool) -> None:
+    text = body(stack, Step(Do.KEEP_OUT, "db1", ""))
+    if writable:
+        (tmp_path / "plainstack").mkdir()
+    else:
+        # As on a read-only disk: what should become a folder cannot.
+        (tmp_path / "plainstack").touch()
+    ran = on_a_host(text, tmp_path, systemctl=f"echo $* >>{tmp_path}/called", pgrep="exit 1")
+    called = (tmp_path / "called").read_text(encoding="utf-8").splitlines()
+    unit = "postgresql@17-main.service"
+    assert ran.returncode == 0, ran.stderr
+    assert called == ([f"stop {unit}"] if writable else [f"mask --runtime {unit}", f"stop {unit}"])
+    assert (tmp_path / "plainstack/fenced").exists() == writable
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "kept"),
+    [
+        ("echo done", 0, None),
+        ("echo 'pg_rewind: servers diverged'; kill -KILL $$", 0, "it ended without a word"),
+        ("echo 'pg_rewind: error: no common ancestor'; exit 1", 0, "pg_rewind: error: no common ancestor"),
+        ("echo 'error: connection to server at db2 failed'; exit 1", 1, None),
+    ],
+)
+def test_a_rewind_that_did_not_end_well_leaves_its_mark(
+    stack: Stack, tmp_path: Path, ends: str, code: int, kept: str | None
+) -> None:
+    (tmp_path / "plainstack").mkdir()
+    (tmp_path / "postgresql/17/main").mkdir(parents=True)
+    text = body(stack, Step(Do.REWIND, "db1", "", ("db2",)))
+    ran = on_a_host(text, tmp_path, pg_rewind=ends)
+    assert ran.returncode == code, ran.stderr
+    mark = tmp_path / "plainstack/rewinding"
+    assert (mark.read_text(encoding="utf-8").strip() if mark.exists() else None) == kept
+
+
+def test_a_mark_without_a_word_is_seen_too(tmp_path: Path) -> None:
+    (tmp_path / "plainstack").mkdir()
+    (tmp_path / "plainstack/rewinding").touch()
+    ran = on_a_host(script([]), tmp_path)
+    assert observed("db1", parse(ran.stdout)).rewinding == "it was interrupted"
+
+
+def test_half_rewound_data_do_not_start_even_as_a_standby(stack: Stack, vault: Vault, tmp_path: Path) -> None:
+    (guard,) = [
+        item
+        for item in ROLE.desired(stack, stack.hosts["db1"], vault)
+        if isinstance(item, File) and item.path.endswith("/db-start-guard")
+    ]
+    data = tmp_path / "postgresql/17/main"
+    data.mkdir(parents=True)
+    (tmp_path / "plainstack").mkdir()
+    (data / "PG_VERSION").write_text("17\n", encoding="ascii")
+    (data / "standby.signal").touch()
+    assert on_a_host(guard.content.decode(), tmp_path).returncode == 0
+    (tmp_path / "bin").rmdir()
+    (tmp_path / "plainstack/rewinding").write_text("an earlier rewind was interrupted\n", encoding="utf-8")
+    ran = on_a_host(guard.content.decode(), tmp_path)
+    assert ran.returncode == 1
+    assert "half rewound (an earlier rewind was interrupted). Make this host a standby: fab failover" in ran.stderr
+
+
+def test_a_copy_is_received_under_a_name_that_no_write_waits_for(stack: Stack) -> None:
+    text = body(stack, Step(Do.CLONE, "db2", "", ("db1",)))
+    assert "application_name=db2_copy " in text
+
+
+def test_an_attempt_that_failed_first_and_succeeded_in_the_end_is_no_failure() -> None:
+    def done(do: Do, error: str = "") -> Done:
+        return Done(Step(do, "db2", "", optional=True), 0, 1, error)
+
+    assert not failed_steps([done(Do.FOLLOW, "does not stream"), done(Do.REWIND), done(Do.FOLLOW)])
+    assert not failed_steps([done(Do.KEEP_OUT, "unreachable"), done(Do.AWAIT_WAL, "it did not come")])
+    assert [one.step.do for one in failed_steps([done(Do.FOLLOW), done(Do.FOLLOW, "gone"), done(Do.SITE)])] == [
+        Do.FOLLOW
+    ]

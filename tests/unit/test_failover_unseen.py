@@ -1,0 +1,177 @@
+"""Failover decisions when not all is seen: a primary out of sight, standbys that may have more, fences left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from plainstack.database.failover import Do, Plan, degrade, promote, rejoin, switchover
+from plainstack.database.findings import findings, healthy
+from plainstack.database.observation import Node, Topology, observed
+from plainstack.errors import Refused
+from tests.unit.failover_model import Model
+
+TWO, THREE = ("db1", "db2"), ("db1", "db2", "db3")
+
+
+def unseen(now: Topology, name: str) -> Topology:
+    """The same cluster, with one host that lives and does not answer the operator."""
+    return replace(now, nodes={**now.nodes, name: Node(name=name, state="unreachable")})
+
+
+def refused(now: Topology, decide: Callable[[Topology], Plan]) -> str:
+    with pytest.raises(Refused) as caught:
+        next(decide(now))
+    return str(caught.value)
+
+
+def done(model: Model) -> list[tuple[Do, str]]:
+    return [(step.do, step.host) for step in model.steps]
+
+
+def test_a_primary_that_was_succeeded_is_not_handed_over_from_though_it_stopped_in_order() -> None:
+    model = Model(THREE)
+    model.kill("db1")
+    model["db1"].clean = True
+    model.run(lambda now: promote(now, "db2"))
+    model.live()
+    now = unseen(model.topology(), "db2")
+    assert "there is no primary to switch over from" in refused(now, switchover)
+    assert not any("hands over" in text for text in findings(now))
+    assert "db2 does not answer here, but its PostgreSQL answers db3" in refused(now, promote)
+
+
+@pytest.mark.parametrize("names", [TWO, THREE])
+def test_a_primary_that_somebody_stopped_in_order_hands_over_without_loss(names: tuple[str, ...]) -> None:
+    model = Model(names)
+    model.kill("db1")
+    model["db1"].clean = True
+    assert any("fab failover switchover hands over without loss" in text for text in findings(model.topology()))
+    model.run(switchover)
+    assert model.whole()
+    assert not model.lost()
+
+
+@pytest.mark.parametrize("synchronous", [True, False])
+def test_a_primary_that_is_still_stopping_is_no_standby(synchronous: bool) -> None:
+    """A switchover was interrupted while it waited for the old primary to write what it has."""
+    stopping = observed("db1", {"data": "yes", "signal": "yes", "running": "yes"})
+    told = {"data": "yes", "signal": "yes", "running": "yes", "recovery": "true", "timeline": "1", "lsn": "0/3000000"}
+    now = Topology({"db1": stopping, "db2": observed("db2", told)}, synchronous=synchronous)
+    assert stopping.state == "silent"
+    assert "db1 is silent. If one of them starts or stops just now, type this again" in refused(now, switchover)
+
+
+def lagging_heir() -> Model:
+    """The primary and the standby that confirmed its last writes are gone; the other standby is behind."""
+    model = Model(THREE)
+    model.closed["db3"].add("db1")
+    for _ in range(5):
+        model.live()
+    model.closed["db3"].clear()
+    model.kill("db1")
+    return model
+
+
+def test_a_stopped_standby_may_have_confirmed_writes_and_is_started_first() -> None:
+    model = lagging_heir()
+    model["db2"].running = False
+    assert "db2 is stopped standby, and may have writes that db3 has not: start it" in refused(
+        model.topology(), promote
+    )
+    model["db2"].running = True
+    model.run(promote)
+    assert model.leader.name == "db2"
+    assert not model.lost()
+
+
+def test_going_on_without_a_host_that_may_have_confirmed_writes_is_asked_for_by_name() -> None:
+    model = lagging_heir()
+    model.cut("db2")
+    told = refused(model.topology(), promote)
+    assert "db2 is unreachable, and may have writes that db3 has not: make it answer" in told
+    assert told.endswith("fab failover promote --to=db3")
+    model.run(lambda now: promote(now, "db3"))
+    assert model.leader.name == "db3"
+
+
+def test_without_synchronous_replication_an_unreachable_standby_is_not_waited_for() -> None:
+    model = Model(THREE, synchronous=False)
+    model.kill("db1")
+    model.cut("db2")
+    model.run(promote)
+    assert model.leader.name == "db3"
+
+
+def with_a_fence_left_behind() -> Model:
+    """db1 has rejoined, and app1, which was away, still shuts it out."""
+    model = Model()
+    model.kill("db1")
+    model.run(promote)
+    left = set(model.closed["app1"])
+    model.run(rejoin)
+    model.closed["app1"] = left
+    return model
+
+
+def test_a_fence_left_behind_is_no_healthy_cluster_and_a_rejoin_takes_it_away() -> None:
+    model = with_a_fence_left_behind()
+    assert not healthy(model.topology())
+    assert any("db1 is shut out by app1 until it has rejoined" in text for text in findings(model.topology()))
+    model.run(rejoin)
+    assert healthy(model.topology())
+    assert not findings(model.topology())
+
+
+def test_a_switchover_opens_every_door_to_the_new_primary_first() -> None:
+    model = with_a_fence_left_behind()
+    model.run(switchover)
+    kinds = done(model)
+    assert kinds.index((Do.UNFENCE, "app1")) < kinds.index((Do.STEP_DOWN, "db2"))
+    before = len(model.acknowledged)
+    model.live()
+    assert model.leader.name == "db1"
+    assert len(model.acknowledged) == before + 1
+
+
+def test_a_fence_around_the_only_primary_is_taken_away_when_no_other_can_exist() -> None:
+    model = Model()
+    model.closed["app1"].add("db1")
+    assert any(
+        "db1 is shut out by app1" in text and "fab failover rejoin" in text for text in findings(model.topology())
+    )
+    model.run(rejoin)
+    assert healthy(model.topology())
+
+
+def test_a_standby_that_missed_a_promotion_is_promoted_only_by_name_and_then_let_in() -> None:
+    model = Model(THREE)
+    model.cut("db3")
+    model.kill("db1")
+    model.run(lambda now: promote(now, "db2"))
+    for _ in range(5):
+        model.live()
+    model.mend("db3")
+    model.cut("db2")
+    told = refused(model.topology(), promote)
+    assert "db3 is shut out since an earlier promotion" in told
+    assert told.endswith("fab failover promote --to=db3")
+    model.run(lambda now: promote(now, "db3"))
+    before = len(model.acknowledged)
+    model.live()
+    assert model.leader.name == "db3"
+    assert len(model.acknowledged) == before + 1
+
+
+def test_an_old_primary_that_is_shut_out_is_not_degraded_nor_let_in_while_its_successor_is_unseen() -> None:
+    model = Model()
+    model.cut("db1")
+    model.run(promote)
+    model.mend("db1")
+    now = unseen(model.topology(), "db2")
+    assert "db1 is shut out by app1: a promotion went past it" in refused(now, degrade)
+    assert not any("degrade" in text for text in findings(now))
+    assert any("db2 may be another; make it answer first" in text for text in findings(now))
+    assert "db2 does not answer" in refused(now, rejoin)
