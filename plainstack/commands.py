@@ -1,6 +1,7 @@
 """The commands behind `inv`: each loads the inventory, does its work through run.py, prints, and sets the exit code.
 
-Exit codes: 0 done or nothing to do, 1 an error or a failed host, 2 (plan and drift) there is something to do.
+Exit codes: 0 done or nothing to do, 1 an error or a failed host, 2 (plan and drift) there is something to do, 130 ended
+by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from plainstack.errors import HostFailed, PlainstackError, Refused
 from plainstack.stack import Stack
 
 CHANGES = 2
+INTERRUPTED = 130
 
 
 @contextlib.contextmanager
@@ -40,7 +42,7 @@ def told(console: Console, *, json: bool = False) -> Iterator[None]:
         raise Exit(code=1) from None
     except KeyboardInterrupt:
         console.error("interrupted; run the same command again to go on")
-        raise Exit(code=130) from None
+        raise Exit(code=INTERRUPTED) from None
 
 
 def document(data: object) -> None:
@@ -63,21 +65,19 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
         stack = load(inventory)
         with Runner(stack, *inventories.select(stack, role, host)) as runner:
             view = runner.observe(console.progress())
-            pending = view.pending
+            pending, refused = view.pending, runner.refusals(view)
             if json:
                 from plainstack.report import as_data
 
-                document(
-                    {"changes": as_data(pending), "failed": _failed(view.failed), "refused": runner.refusals(view)}
-                )
+                document({"changes": as_data(pending), "failed": _failed(view.failed), "refused": refused})
             else:
                 _show_plan(runner, pending, console)
-                for text in runner.refusals(view):
+                for text in refused:
                     console.error(f"a deploy would be refused: {text}")
                 _tell_failed(console, view.failed)
                 if not pending and not view.failed:
                     console.line(f"nothing to do on {len(view.plans)} hosts")
-    if view.failed:
+    if view.failed or refused:
         raise Exit(code=1)
     if pending:
         raise Exit(code=CHANGES)
@@ -130,15 +130,15 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
                 else:
                     _tell_failed(console, view.failed)
                     console.line(f"nothing to do on {len(view.plans)} hosts ({seconds:.1f} s)")
-                failed = bool(view.failed)
+                code = int(bool(view.failed))
             else:
-                failed = apply(runner, view, console, began, json=json)
-    if failed:
-        raise Exit(code=1)
+                code = apply(runner, view, console, began, json=json)
+    if code:
+        raise Exit(code=code)
 
 
-def apply(runner: Any, view: Any, console: Console, began: float, *, json: bool) -> bool:
-    """Show what is pending, do it, and tell how it went; True when anything failed."""
+def apply(runner: Any, view: Any, console: Console, began: float, *, json: bool) -> int:
+    """Show what is pending, do it, and tell how it went; gives the exit code."""
     from plainstack import report
     from plainstack.deployment import deploy
 
@@ -148,6 +148,8 @@ def apply(runner: Any, view: Any, console: Console, began: float, *, json: bool)
         deployment = deploy(runner, view, progress, command, on_start=_finish_on_interrupt)
     outcomes, plans = deployment.outcomes, deployment.plans
     problems = report.failures(view.failed, outcomes)
+    interrupted = deployment.cancelled.is_set()
+    code = INTERRUPTED if interrupted else int(bool(problems))
     seconds = time.monotonic() - began
     if json:
         document(
@@ -165,10 +167,11 @@ def apply(runner: Any, view: Any, console: Console, began: float, *, json: bool)
                     for outcome in outcomes
                 ],
                 "failed": _failed(view.failed),
+                "interrupted": interrupted,
                 "seconds": round(seconds, 2),
             }
         )
-        return bool(problems)
+        return code
     console.line()
     for line in report.summary(plans, outcomes):
         console.line(line)
@@ -182,7 +185,9 @@ def apply(runner: Any, view: Any, console: Console, began: float, *, json: bool)
     bad = len({outcome.node.host for outcome in outcomes if outcome.error or outcome.skipped} | set(view.failed))
     verdict = f"{bad} of {len(view.plans) + len(view.failed)} hosts failed" if problems else f"{hosts} hosts changed"
     console.line(f"{verdict} in {seconds:.1f} s", "bold red" if problems else "bold green")
-    return bool(problems)
+    if interrupted:
+        console.error("interrupted; run the same command again to go on")
+    return code
 
 
 def _finish_on_interrupt(deployment: Any) -> None:

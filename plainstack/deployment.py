@@ -90,7 +90,7 @@ class Deployment:
         left = last[node] - (time.monotonic() - began) if node else 0
         if node and left > 0:
             self.listener.note(f"{node.host}: let the others see it again ({left:.0f} s)")
-            self.cancelled.wait(left)
+            time.sleep(left)
 
     def _stamp(self) -> Stamp:
         return Stamp(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), who(), commit(self.runner.stack))

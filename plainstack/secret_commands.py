@@ -161,16 +161,16 @@ def _deploy(stack: Stack, name: str, console: Console) -> None:
     began = time.monotonic()
     with Runner(stack, (), tuple(stack.hosts)) as runner:
         view = runner.observe(console.progress())
-        failed = bool(view.failed)
+        code = int(bool(view.failed))
         for error in view.failed.values():
             console.error(str(error))
         # With a host missing the state would not be true everywhere: better not begin to leave the one before.
-        if not failed and view.pending:
-            failed = apply(runner, view, console, began, json=False)
+        if not code and view.pending:
+            code = apply(runner, view, console, began, json=False)
             signal.signal(signal.SIGINT, signal.default_int_handler)
-    if failed:
+    if code:
         console.error(f"{name}: not every host has the new value; what is there works. Run the same command again")
-        raise Exit(code=1)
+        raise Exit(code=code)
 
 
 def _open(stack: Stack, roles: Mapping[str, Role], console: Console) -> Vault:

@@ -133,7 +133,7 @@ def test_ctrl_c_ends_in_order_and_the_next_run_goes_on(whole: Operator) -> None:
     out, _ = process.communicate(timeout=60)
     assert "interrupted: hosts finish the step they are in" in out
     assert "Traceback" not in out
-    assert process.returncode != 0
+    assert process.returncode == 130
     for host in ("app1", "mon1"):
         assert whole.on(host, "ls /var/lib/plainstack/runs").strip() == ""
 
