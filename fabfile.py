@@ -13,7 +13,8 @@ from invoke.tasks import task
     help={
         "action": "status, switchover, promote, rejoin, degrade, resync, drill or drills",
         "inventory": "the inventory file (default: hosts.yaml)",
-        "to": "switchover, promote: the db host that becomes the primary (default: the most advanced standby)",
+        "to": "switchover, promote: the db host that becomes the primary (default: the most advanced standby);"
+        " promote --to also goes on without hosts that may have more writes and do not answer",
         "host": "rejoin: only this db host (default: all that need it)",
         "discard": "rejoin: give up the old data first, where the disk has no room for two copies",
         "yes": "do not ask (for scripts)",
