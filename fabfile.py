@@ -6,6 +6,8 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
+from plainstack.usage import help_if_asked
+
 
 @task(
     positional=["action"],
@@ -61,8 +63,11 @@ def failover(
     Every action can be interrupted and typed again: it goes on from what it finds.
     Exit code: 0 done, 1 refused or failed (the sentence says what is so and what to type next).
     """
+    from fabric.main import program
+
     from plainstack import failover_commands
 
+    help_if_asked(action, program, "failover")
     failover_commands.run(
         action,
         inventory,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 from invoke.context import Context
+from invoke.main import program
 from invoke.tasks import task
+
+from plainstack.usage import help_if_asked
 
 SELECT = {
     "inventory": "the inventory file (default: hosts.yaml)",
@@ -18,7 +21,7 @@ JSON = {"json": "print one JSON document on stdout instead of text"}
 def plan(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str = "", json: bool = False) -> None:
     """Show what a deploy would change, as diffs; changes nothing.
 
-    Exit code: 0 nothing to do, 2 there are changes, 1 an error.
+    Exit code: 0 nothing to do, 2 there are changes, 1 an error, or a deploy would be refused.
     """
     from plainstack import commands
 
@@ -145,6 +148,7 @@ def shell(_c: Context, host: str, inventory: str = "hosts.yaml") -> None:
     """Log in to a lab host: inv lab.shell db1"""
     from plainstack import lab_commands
 
+    help_if_asked(host, program, "lab.shell")
     lab_commands.shell(inventory, host)
 
 
@@ -188,6 +192,7 @@ def rotate_secret(_c: Context, name: str, inventory: str = "hosts.yaml", revoke:
     """
     from plainstack import secret_commands
 
+    help_if_asked(name, program, "secrets.rotate")
     secret_commands.rotate(inventory, name, revoke=revoke)
 
 

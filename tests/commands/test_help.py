@@ -1,0 +1,25 @@
+"""Every command teaches how to use it, where people look for that: behind the command itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plainstack.render import ROOT
+from tasks import namespace
+
+
+@pytest.mark.parametrize("words", ["fab failover", *(f"inv {name}" for name in namespace.task_names)])
+def test_help_says_what_a_command_does_and_explains_every_option(words: str) -> None:
+    program, *task = words.split()
+    line = [str(Path(sys.executable).with_name(program)), *task, "--help"]
+    ran = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    said, _, options = ran.stdout.partition("Options:")
+    assert len(said.partition("Docstring:")[2].split()) > 4
+    explained = [line for line in options.splitlines() if line.lstrip().startswith("-")]
+    assert explained
+    assert [line for line in explained if len(line.split()) < 4] == []
