@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ LOCK = "requirements.txt"
 PYTHON = "3.13"
 # To be raised when the way a release or a virtual environment is built on a host changes.
 _PACKAGING = "1"
+_MADE_FOR = f"packaging {_PACKAGING} python {PYTHON}\n".encode()
+_SOURCE = "source/"
 # Hidden files stay at home: a developer's .env holds secrets, and .git is no part of a release.
 _LEFT_OUT = (".*", "__pycache__", "*.pyc", "*.sqlite3", "*.sqlite3-*", "node_modules", "venv")
 
@@ -26,14 +28,12 @@ _LEFT_OUT = (".*", "__pycache__", "*.pyc", "*.sqlite3", "*.sqlite3-*", "node_mod
 class Release:
     """One service as its source folder is now: `id` names all of it, `venv` its requirements alone.
 
-    `source` travels when the release is new to a host, `wheels` only when its requirements are. `executables` are files
-    of the source, since a payload has no modes.
+    `source` travels when the release is new to a host, `wheels` only when its requirements are.
     """
 
     id: str
     venv: str
     source: Payload
-    executables: tuple[str, ...]
     wheels: Payload
 
 
@@ -42,26 +42,31 @@ def read(stack: Stack, name: str) -> Release:
     service = stack.services[name]
     folder = stack.file(service.source)
     _check(folder, service, f"services.{name}.source")
-    content = hashlib.sha256(f"packaging {_PACKAGING} python {PYTHON}\n".encode())
-    files: list[tuple[str, str]] = []
-    executables: list[str] = []
-    for inside, path in sorted(_walk(folder, "")):
-        data = Path(path).read_bytes()
-        executable = bool(Path(path).stat().st_mode & 0o100)
-        if executable:
-            executables.append(inside)
-        files.append((f"source/{inside}", path))
-        content.update(f"{inside}\0{executable}\0{len(data)}\0".encode())
-        content.update(data)
+    files = sorted(_walk(folder, ""))
+    executables = tuple(inside for inside, path in files if Path(path).stat().st_mode & 0o100)
+    content = digest(((inside, Path(path).read_bytes()) for inside, path in files), executables)
     lock = folder / LOCK
-    requirements = hashlib.sha256(f"packaging {_PACKAGING} python {PYTHON}\n".encode() + lock.read_bytes())
+    requirements = lock.read_bytes()
     return Release(
-        id=content.hexdigest()[:12],
-        venv=requirements.hexdigest()[:12],
-        source=Payload(files=tuple(files)),
-        executables=tuple(executables),
-        wheels=Payload(files=((LOCK, str(lock)),), requirements=str(lock)),
+        id=content[:12],
+        venv=hashlib.sha256(_MADE_FOR + requirements).hexdigest()[:12],
+        source=Payload(
+            files=tuple((f"{_SOURCE}{inside}", path) for inside, path in files),
+            executables=executables,
+            digest=content,
+        ),
+        wheels=Payload(files=((LOCK, str(lock)),), requirements=LOCK, digest=digest([(LOCK, requirements)])),
     )
+
+
+def digest(files: Iterable[tuple[str, bytes]], executables: Container[str] = ()) -> str:
+    """What names the content of files, as they lie in a source or travel in a payload."""
+    content = hashlib.sha256(_MADE_FOR)
+    for name, data in files:
+        inside = name.removeprefix(_SOURCE)
+        content.update(f"{inside}\0{inside in executables}\0{len(data)}\0".encode())
+        content.update(data)
+    return content.hexdigest()
 
 
 def _walk(folder: Path, inside: str) -> Iterator[tuple[str, str]]:

@@ -116,7 +116,7 @@ def put_in_place(name: str, here: Release) -> Iterator[Command]:
         "settings": settings(name),
     }
     folder = f"{home(name)}/releases/{here.id}"
-    executables = "set -- " + " ".join(shlex.quote(file) for file in here.executables) + "\n"
+    executables = "set -- " + " ".join(shlex.quote(file) for file in here.source.executables) + "\n"
     yield Command(
         name=f"{name}: requirements",
         why=f"install what {name} needs, from wheels ({here.venv})",

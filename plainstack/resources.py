@@ -180,12 +180,18 @@ class Unit:
 class Payload:
     """Local files that travel with a command if, and only if, it runs: `files` as (name, local path).
 
-    When `requirements` names a locked requirements file, its wheels are built on the operator's machine and travel as
-    wheels/*.whl. The command finds everything under $PAYLOAD.
+    When `requirements` names one of the files, a locked requirements file, its wheels are fetched on the operator's
+    machine and travel as wheels/*.whl. The command finds everything under $PAYLOAD. Modes do not travel: `executables`
+    are the paths below source/ that the command makes executable.
+
+    Between plan and command somebody may save a file: with a `digest` (of plainstack.release) only what was hashed for
+    the plan travels.
     """
 
     files: tuple[tuple[str, str], ...] = ()
+    executables: tuple[str, ...] = ()
     requirements: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

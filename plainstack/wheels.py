@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from plainstack.errors import PlainstackError
-from plainstack.release import PYTHON
+from plainstack.release import PYTHON, digest
 from plainstack.resources import Payload
 
 Report = Callable[[str], None]
@@ -22,30 +23,36 @@ _GLIBC_MINORS = range(5, 42)
 def resolve(payload: Payload, cache: Path, report: Report, arch: str = "x86_64") -> list[tuple[str, bytes]]:
     """The names and bytes that travel to a host of architecture `arch` (as `uname -m` says it).
 
-    Raises PlainstackError when a file or a wheel cannot be had.
+    Raises PlainstackError when a file or a wheel cannot be had, or a file is not what it was when the plan was made.
     """
     try:
         found = [(name, Path(path).read_bytes()) for name, path in payload.files]
     except OSError as error:
         raise PlainstackError(f"{error.filename}: cannot be read any more: {error.strerror}; deploy again") from None
+    if payload.digest and digest(found, payload.executables) != payload.digest:
+        changed = os.path.commonpath([path for _, path in payload.files])
+        raise PlainstackError(f"{changed}: was changed since the plan was made; deploy again")
     if payload.requirements:
-        wheels = wheelhouse(Path(payload.requirements), cache, report, arch=arch)
+        lock, path = dict(found)[payload.requirements], dict(payload.files)[payload.requirements]
+        wheels = wheelhouse(lock, path, cache, report, arch=arch)
         found += [(f"wheels/{wheel.name}", wheel.read_bytes()) for wheel in wheels]
     return found
 
 
 def wheelhouse(
-    requirements: Path, cache: Path, report: Report, python_version: str = PYTHON, arch: str = "x86_64"
+    lock: bytes, path: str, cache: Path, report: Report, python_version: str = PYTHON, arch: str = "x86_64"
 ) -> list[Path]:
     """The wheels of a locked requirements file, from the cache or from the package index this machine's pip uses."""
-    lock = requirements.read_text(encoding="utf-8")
-    wanted = for_target(lock, python_version, arch)
+    try:
+        wanted = for_target(lock.decode().replace("\r\n", "\n"), python_version, arch)
+    except UnicodeDecodeError:
+        raise PlainstackError(f"{path}: is not text in UTF-8; make the lock again and deploy") from None
     folder = cache / sha256(f"{python_version} {arch}\n{wanted}".encode()).hexdigest()[:16]
     if not folder.is_dir():
-        report(f"fetching the wheels of {requirements}")
+        report(f"fetching the wheels of {path}")
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".fetching-") as scratch:
-            _download(wanted, Path(scratch), requirements, python_version, arch)
+            _download(wanted, Path(scratch), path, python_version, arch)
             try:
                 Path(scratch, "wheels").rename(folder)
             except OSError:
@@ -90,7 +97,7 @@ def _logical_lines(lock: str) -> Iterator[str]:
             yield re.sub(r"\s+", " ", text)
 
 
-def _download(wanted: str, scratch: Path, requirements: Path, python_version: str, arch: str) -> None:
+def _download(wanted: str, scratch: Path, requirements: str, python_version: str, arch: str) -> None:
     lock = scratch / "requirements.txt"
     lock.write_text(wanted, encoding="utf-8")
     # What the lock names is all there is; pip would look for more by this machine's markers.

@@ -87,7 +87,7 @@ def test_secrets_and_left_overs_of_a_developer_stay_at_home(source: Path) -> Non
 
 def test_executable_files_are_named_because_a_payload_has_no_modes(source: Path) -> None:
     (source / "manage.py").chmod(0o755)
-    assert release.read(_stack(source), "web").executables == ("manage.py",)
+    assert release.read(_stack(source), "web").source.executables == ("manage.py",)
 
 
 @pytest.mark.parametrize("file", ["requirements.txt", "manage.py", "site_/wsgi.py"])
@@ -168,10 +168,34 @@ def test_a_failed_fetch_says_what_pip_said_and_leaves_nothing_behind(
 ) -> None:
     monkeypatch.setattr(subprocess, "run", _Pip(code=1))
     with pytest.raises(PlainstackError, match=r"(?s)requirements.txt: pip cannot fetch.*no matching distribution"):
-        wheels.wheelhouse(source / "requirements.txt", tmp_path / "cache", lambda _: None)
+        wheels.resolve(release.read(_stack(source), "web").wheels, tmp_path / "cache", lambda _: None)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_file_that_vanished_since_the_plan_is_named(tmp_path: Path) -> None:
     with pytest.raises(PlainstackError, match="gone: cannot be read"):
         wheels.resolve(Payload(files=(("x", str(tmp_path / "gone")),)), tmp_path, lambda _: None)
+
+
+@pytest.mark.parametrize("change", ["content", "requirements"])
+def test_a_source_that_changed_since_the_plan_does_not_travel_under_the_old_name(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    monkeypatch.setattr(subprocess, "run", _Pip())
+    here = release.read(_stack(source), "web")
+    if change == "content":
+        (source / "manage.py").write_text("new!\n")
+    else:
+        (source / "requirements.txt").write_text("django==5.2 --hash=sha256:11\n")
+    payload = here.wheels if change == "requirements" else here.source
+    with pytest.raises(PlainstackError, match=r"src.*: was changed since the plan was made; deploy again"):
+        wheels.resolve(payload, tmp_path / "cache", lambda _: None)
+
+
+def test_a_source_that_was_only_saved_again_travels(source: Path, tmp_path: Path) -> None:
+    here = release.read(_stack(source), "web")
+    (source / "manage.py").write_text("pass\n")
+    (source / "new.py").write_text("written after the plan\n")
+    found = dict(wheels.resolve(here.source, tmp_path, lambda _: None))
+    assert found["source/manage.py"] == b"pass\n"
+    assert set(found) == {"source/manage.py", "source/requirements.txt", "source/site_/wsgi.py"}
