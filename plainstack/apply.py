@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from plainstack import probe, script
-from plainstack.actions import HostPlan, PackageTransaction, Transaction
+from plainstack.actions import HostPlan, PackageTransaction, Run, Transaction, UnitAction
 from plainstack.answer import Answer
 from plainstack.errors import HostFailed
 from plainstack.observed import Observed
@@ -15,8 +15,9 @@ from plainstack.schedule import PACKAGES
 from plainstack.script import Members, Script
 from plainstack.ssh import Sessions
 
-# An apt transaction on a slow mirror may take this long; a dead connection is noticed much sooner.
-LONGEST = 3600
+# For what has no limit of its own on the host: the way there, apt on a slow mirror, an undo. A dead connection is
+# noticed much sooner.
+UNLIMITED = 3600
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,11 @@ class Applier:
     sessions: Sessions
     on_step: Callable[[str, str, str], None]
 
-    def apply(self, host: str, stage: str, work: Script) -> Observed | None:
-        """Run a script to its end; returns what its final probe saw, if it had one. Raises HostFailed when it fails."""
+    def apply(self, host: str, stage: str, work: Script, limit: int) -> Observed | None:
+        """Run a script to its end; returns what its final probe saw, if it had one.
+
+        Raises HostFailed when it fails, or has no end within `limit` seconds.
+        """
         session = self.sessions.to(host)
         answer = Answer()
 
@@ -41,7 +45,7 @@ class Applier:
             stdin=work.stream,
             hold_stdin=True,
             on_line=on_line,
-            timeout=LONGEST,
+            timeout=limit,
             step=stage,
         )
         if answer.failed:
@@ -118,3 +122,13 @@ def work_of(plan: HostPlan, stage: str) -> Transaction | PackageTransaction:
         assert plan.packages
         return plan.packages
     return next(transaction for transaction in plan.transactions if transaction.role == stage)
+
+
+def longest(work: Transaction | PackageTransaction) -> int:
+    """Seconds that a host may take for a stage: to give up before it does would leave it at work with nobody told."""
+    if isinstance(work, PackageTransaction):
+        return UNLIMITED
+    commands = sum(action.command.timeout for action in work.actions if isinstance(action, Run))
+    # A unit has its time to start, and then as much to become healthy.
+    units = sum(2 * action.unit.timeout for action in work.actions if isinstance(action, UnitAction))
+    return UNLIMITED + commands + units

@@ -11,7 +11,7 @@ from threading import Event
 
 from plainstack import lock
 from plainstack.actions import Run, Transaction
-from plainstack.apply import Applier, build
+from plainstack.apply import Applier, build, longest, work_of
 from plainstack.errors import HostFailed, PlainstackError, Refused
 from plainstack.identity import commit, who
 from plainstack.observed import Observed
@@ -109,7 +109,8 @@ class Deployment:
             run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
             audit = {"who": stamp.who, "commit": stamp.commit, "command": self.command}
             work = build(self.plans[host], stage, run_id, audit, payloads, self.runner.probes[host])
-            seen = Applier(self.runner.sessions, self.listener.step).apply(host, stage, work)
+            limit = longest(work_of(self.plans[host], stage))
+            seen = Applier(self.runner.sessions, self.listener.step).apply(host, stage, work, limit)
             if seen is not None:
                 self._must_be_empty(host, stage, seen)
         except HostFailed as failure:

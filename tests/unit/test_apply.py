@@ -1,0 +1,24 @@
+"""How long the operator's end waits for a host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from plainstack.apply import longest, work_of
+from plainstack.desired import HostDesired
+from plainstack.observed import Observed
+from plainstack.plan import Stamp, plan
+from plainstack.resources import Command, Unit
+from plainstack.schedule import PACKAGES
+
+NOW = Stamp("2026-01-01T00:00:00Z", "me@here", "abc")
+
+
+def test_nobody_gives_up_on_a_host_that_may_still_be_at_work(desired: Mapping[str, HostDesired]) -> None:
+    """A copy of a big database may take a day; who gave up after an hour would leave it copying, and deploy again."""
+    for host, wanted in desired.items():
+        bare = plan(host, wanted, Observed(), NOW)
+        assert longest(work_of(bare, PACKAGES)) >= 3600, "a slow mirror"
+        for role, resources in wanted.items():
+            on_the_host = sum(item.timeout for item in resources if isinstance(item, Command | Unit))
+            assert longest(work_of(bare, role)) >= on_the_host, f"{role} on {host}"
