@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -12,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from plainstack.errors import InventoryError
 from plainstack.stack import GivenCertificate, Stack
 
 AUTHORITY = "authority"
@@ -22,6 +25,7 @@ LEAF_VALIDITY = timedelta(days=397)
 AUTHORITY_VALIDITY = timedelta(days=3650)
 
 Pair = dict[str, str]
+_BLOCK = re.compile(rb"-----BEGIN (?P<label>[A-Z0-9 ]+)-----.*?-----END (?P=label)-----", re.S)
 
 
 def subjects(stack: Stack) -> dict[str, tuple[str, ...]]:
@@ -83,6 +87,19 @@ def given_problems(stack: Stack, given: GivenCertificate) -> Iterator[tuple[str,
     for name in stack.balancer.server_names:
         if not any(_covers(pattern, name) for pattern in covered):
             yield "certificate", f"{given.certificate} is not for {name}, but for {', '.join(covered) or 'no name'}"
+
+
+def blocks(path: Path, label: str) -> str:
+    """The PEM blocks of a file whose label ends with `label`, without the words, of any encoding, between them.
+
+    A key that lies in one file with its certificates stays out of what everybody may read.
+    """
+    try:
+        content = path.read_bytes().replace(b"\r\n", b"\n")
+    except OSError as error:
+        raise InventoryError([f"{path}: cannot be read any more: {error.strerror}"]) from None
+    found = [block for block in _BLOCK.finditer(content) if block["label"].decode().endswith(label)]
+    return "".join(f"{block[0].decode(errors='replace')}\n" for block in found)
 
 
 def _names(certificate: x509.Certificate) -> list[str]:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from plainstack import pki
 from plainstack.exporter import exporter, web_file
 from plainstack.render import template, verbatim
 from plainstack.resources import Absent, Directory, File, Package, Resource, Unit, Validation
@@ -162,8 +163,8 @@ def _tls_files(stack: Stack, host: Host, vault: Vault) -> tuple[File, File]:
     """The site's chain and key. Of the own authority's only the leaf: who trusts the authority has its certificate."""
     tls = stack.balancer.tls
     if isinstance(tls, GivenCertificate):
-        chain = stack.file(tls.certificate).read_text(encoding="ascii")
-        key = Secret("site.key", stack.file(tls.key).read_text(encoding="ascii"))
+        chain = pki.blocks(stack.file(tls.certificate), "CERTIFICATE")
+        key = Secret("site.key", pki.blocks(stack.file(tls.key), "PRIVATE KEY"))
     else:
         site = vault.certificate("site")
         chain, key = site.chain, site.key

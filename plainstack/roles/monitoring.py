@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from plainstack import pki
 from plainstack.render import template, verbatim
 from plainstack.resources import Directory, File, Package, Preseed, Resource, Unit, Validation
 from plainstack.roles import Role
@@ -100,7 +101,7 @@ def _site_authority(stack: Stack, vault: Vault) -> str:
     """What the site's certificate is verified by; a given one by itself, for its issuer may be unknown to the host."""
     tls = stack.balancer.tls
     if isinstance(tls, GivenCertificate):
-        return stack.file(tls.certificate).read_text(encoding="ascii")
+        return pki.blocks(stack.file(tls.certificate), "CERTIFICATE")
     return vault.authority
 
 

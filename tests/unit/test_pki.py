@@ -117,6 +117,22 @@ def test_files_that_are_missing_or_hold_something_else_are_all_named(given: Give
     assert given.problems()[0] == ("certificate", f"{given.certificate} holds no certificate in PEM form")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_of_files_from_another_tool_the_certificates_and_the_key_are_taken_and_no_words(
+    given: Given, encoding: str
+) -> None:
+    """As openssl pkcs12 and Windows write them: with attributes in any encoding, and all in one file."""
+    chain, key = given.certificate.read_text(), given.key.read_text()
+    text = f"Bag Attributes\n    friendlyName: Z\u00fcrich\n{key}subject=O = Z\u00fcrich\n{chain}\n".replace(
+        "\n", "\r\n"
+    )
+    for path in (given.certificate, given.key):
+        path.write_bytes(text.encode(encoding))
+    assert given.problems() == []
+    assert pki.blocks(given.certificate, "CERTIFICATE") == chain
+    assert pki.blocks(given.key, "PRIVATE KEY") == key
+
+
 def test_an_encrypted_key_is_refused(given: Given) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     encryption = serialization.BestAvailableEncryption(b"passphrase")

@@ -159,12 +159,14 @@ def test_the_stacks_own_certificate_is_served_and_its_key_is_roots_alone(stack: 
 def test_a_given_certificate_is_served_instead_and_brings_strict_transport(
     stack: Stack, vault: Vault, tmp_path: Path
 ) -> None:
-    (tmp_path / "site.pem").write_text("the chain\n")
-    (tmp_path / "site.key").write_text("the key\n")
+    chain = "".join(f"-----BEGIN CERTIFICATE-----\n{one}\n-----END CERTIFICATE-----\n" for one in ("leaf", "issuer"))
+    key = "-----BEGIN EC PRIVATE KEY-----\nkey\n-----END EC PRIVATE KEY-----\n"
+    (tmp_path / "site.pem").write_text(chain)
+    (tmp_path / "site.key").write_text(key)
     given = changed(stack, tls=GivenCertificate(certificate=tmp_path / "site.pem", key=tmp_path / "site.key"))
     placed = files(given, vault)
-    assert placed["/etc/plainstack/tls/site.crt"].content == b"the chain\n"
-    assert placed["/etc/plainstack/tls/site.key"].content == b"the key\n"
+    assert placed["/etc/plainstack/tls/site.crt"].content.decode() == chain
+    assert placed["/etc/plainstack/tls/site.key"].content.decode() == key
     assert placed["/etc/plainstack/tls/site.key"].secret
     assert "Strict-Transport-Security" in text(given, vault, SITE)
     assert "Strict-Transport-Security" not in text(stack, vault, SITE)

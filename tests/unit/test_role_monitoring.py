@@ -171,10 +171,11 @@ def test_a_given_certificate_is_what_the_probes_expect(tmp_path: Path) -> None:
     """Its issuer may be known to no host; that the balancers serve exactly it is what counts."""
     stack = parse(INVENTORY, tmp_path)
     assert files(stack)["/etc/prometheus/site-ca.crt"].content == b"AUTHORITY\n"
-    (tmp_path / "site.crt").write_text("GIVEN\n")
+    chain = "-----BEGIN CERTIFICATE-----\nGIVEN\n-----END CERTIFICATE-----\n"
+    (tmp_path / "site.crt").write_text(f"friendlyName: Z\u00fcrich\n{chain}", encoding="utf-8")
     given = stack.balancer.model_copy(update={"tls": GivenCertificate(certificate=Path("site.crt"), key=Path("k"))})
     stack = stack.model_copy(update={"balancer": given})
-    assert files(stack)["/etc/prometheus/site-ca.crt"].content == b"GIVEN\n"
+    assert files(stack)["/etc/prometheus/site-ca.crt"].content.decode() == chain
 
 
 def test_the_blackbox_exporter_is_allowed_to_ping(tmp_path: Path) -> None:
