@@ -91,16 +91,22 @@ def _path_difference(left: str, seen: str) -> str:
         return "was removed"
     if left.startswith("->") or seen.startswith("->"):
         return f"was {left}, is {seen}"
-    content, mode, owner = left.split(" ")
-    now_content, now_mode, now_owner = seen.split(" ")
+    content, mode, owner = left.rsplit(" ", 2)
+    now_content, now_mode, now_owner = seen.rsplit(" ", 2)
     changes = []
-    if content != now_content:
+    if _kind(content) != _kind(now_content):
+        changes.append(f"is a {_kind(now_content)} now")
+    elif content != now_content:
         changes.append("content changed")
     if mode != now_mode:
         changes.append(f"mode {mode} became {now_mode}")
     if owner != now_owner:
         changes.append(f"owner {owner} became {now_owner}")
     return ", ".join(changes)
+
+
+def _kind(content: str) -> str:
+    return content if content in ("directory", "special file") else "file"
 
 
 def _unit_difference(left: str, seen: UnitState) -> str:
