@@ -113,8 +113,8 @@ class Deployment:
             seen = Applier(self.runner.sessions, self.listener.step).apply(host, stage, work, limit)
             if seen is not None:
                 self._must_be_empty(host, stage, seen)
-        except HostFailed as failure:
-            error = failure.reason
+        except (PlainstackError, OSError) as failure:
+            error = failure.reason if isinstance(failure, HostFailed) else str(failure)
             raise
         finally:
             self.listener.ended(host, stage, time.monotonic() - begin, error)

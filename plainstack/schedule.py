@@ -105,10 +105,9 @@ def execute(
         begin = time.monotonic() - began
         try:
             work(node)
-        except PlainstackError as error:
+        except (PlainstackError, OSError) as error:
             # Of whatever kind: the results of the other hosts must not be lost with it.
-            failed = error if isinstance(error, HostFailed) else HostFailed(node.host, node.stage, str(error))
-            return Outcome(node, begin, time.monotonic() - began, error=failed)
+            return Outcome(node, begin, time.monotonic() - began, error=_failure(node, error))
         return Outcome(node, begin, time.monotonic() - began)
 
     sorter = TopologicalSorter(nodes)
@@ -124,6 +123,13 @@ def execute(
                 outcomes[node] = future.result()
                 sorter.done(node)
     return sorted(outcomes.values(), key=lambda outcome: (outcome.begin, outcome.node))
+
+
+def _failure(node: Node, error: PlainstackError | OSError) -> HostFailed:
+    if isinstance(error, HostFailed):
+        return error
+    where = "on this machine: " if isinstance(error, OSError) else ""
+    return HostFailed(node.host, node.stage, f"{where}{error}")
 
 
 def settle(plans: Mapping[str, HostPlan], roles: Mapping[str, Role], before: Node, node: Node | None = None) -> int:

@@ -34,8 +34,14 @@ def resolve(payload: Payload, cache: Path, report: Report, arch: str = "x86_64")
         raise PlainstackError(f"{changed}: was changed since the plan was made; deploy again")
     if payload.requirements:
         lock, path = dict(found)[payload.requirements], dict(payload.files)[payload.requirements]
-        wheels = wheelhouse(lock, path, cache, report, arch=arch)
-        found += [(f"wheels/{wheel.name}", wheel.read_bytes()) for wheel in wheels]
+        try:
+            wheels = wheelhouse(lock, path, cache, report, arch=arch)
+            found += [(f"wheels/{wheel.name}", wheel.read_bytes()) for wheel in wheels]
+        except OSError as error:
+            raise PlainstackError(
+                f"the wheels of {path} cannot be kept in {cache} on this machine: {error.strerror}"
+                f" ({error.filename or cache}); make room or make it writable, and deploy again"
+            ) from None
     return found
 
 

@@ -172,6 +172,12 @@ def test_a_failed_fetch_says_what_pip_said_and_leaves_nothing_behind(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_a_cache_that_cannot_be_written_is_named_with_what_to_do(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("no folder")
+    with pytest.raises(PlainstackError, match=r"requirements.txt cannot be kept in .*cache on this machine: .*room"):
+        wheels.resolve(release.read(_stack(source), "web").wheels, tmp_path / "cache", lambda _: None)
+
+
 def test_a_file_that_vanished_since_the_plan_is_named(tmp_path: Path) -> None:
     with pytest.raises(PlainstackError, match="gone: cannot be read"):
         wheels.resolve(Payload(files=(("x", str(tmp_path / "gone")),)), tmp_path, lambda _: None)

@@ -148,16 +148,23 @@ def test_what_was_skipped_is_not_said_to_have_failed(cold: Nodes) -> None:
     assert {o.skipped for o in outcomes if o.skipped} == {"base failed on db1"}
 
 
-def test_an_error_of_another_kind_fails_its_host_and_keeps_the_others_results() -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Refused("the answer is cut short"), "the answer is cut short"),
+        (OSError(28, "No space left on device", "/x"), "on this machine: [Errno 28] No space left on device: '/x'"),
+    ],
+)
+def test_an_error_of_another_kind_fails_its_host_and_keeps_the_others_results(error: Exception, told: str) -> None:
     nodes: Nodes = {Node("a", "base"): set(), Node("b", "base"): set()}
 
     def work(node: Node) -> None:
         if node.host == "a":
-            raise Refused("the answer is cut short")
+            raise error
 
     bad, good = execute(nodes, work, lambda *_: 0, threading.Event(), lambda *_: None)
     bad, good = sorted((bad, good), key=lambda outcome: outcome.node)
-    assert str(bad.error) == "a: base: the answer is cut short"
+    assert str(bad.error) == f"a: base: {told}"
     assert good.error is None
 
 
