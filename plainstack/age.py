@@ -123,4 +123,5 @@ def _identity_path(stack: Stack) -> Path:
         return Path(named).expanduser()
     if stack.ssh.key is not None:
         return stack.file(stack.ssh.key.expanduser())
-    return Path.home() / ".ssh" / "id_ed25519"
+    # Without a home it stays as it is written here, and whoever needs it is told that it cannot be read.
+    return Path(os.path.expanduser("~/.ssh/id_ed25519"))  # noqa: PTH111

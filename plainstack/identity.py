@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 import subprocess
 
@@ -11,7 +12,11 @@ from plainstack.stack import Stack
 
 def who() -> str:
     """The operator, as others see them in locks and logs."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # in a container the number often has no name; which of the two is Python's version
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
 
 
 def commit(stack: Stack) -> str:

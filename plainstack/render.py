@@ -36,10 +36,10 @@ class _Finalizer:
 
 
 def _cache() -> jinja2.BytecodeCache | None:
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plainstack" / "jinja"
     try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plainstack" / "jinja"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError:
+    except (OSError, RuntimeError):  # the latter: an operator without a home
         return None
     return jinja2.FileSystemBytecodeCache(str(folder))
 
