@@ -41,12 +41,15 @@ def read(stack: Stack, name: str) -> Release:
     """The release of a service; raises InventoryError when its source lacks what a release needs."""
     service = stack.services[name]
     folder = stack.file(service.source)
-    _check(folder, service, f"services.{name}.source")
-    files = sorted(_walk(folder, ""))
-    executables = tuple(inside for inside, path in files if Path(path).stat().st_mode & 0o100)
-    content = digest(((inside, Path(path).read_bytes()) for inside, path in files), executables)
+    try:
+        _check(folder, service, f"services.{name}.source")
+        files = sorted(_walk(folder, ""))
+        executables = tuple(inside for inside, path in files if Path(path).stat().st_mode & 0o100)
+    except OSError as error:
+        raise _unreadable(error.filename, error) from None
+    content = digest(((inside, _content(path)) for inside, path in files), executables)
     lock = folder / LOCK
-    requirements = lock.read_bytes()
+    requirements = _content(str(lock))
     return Release(
         id=content[:12],
         venv=hashlib.sha256(_MADE_FOR + requirements).hexdigest()[:12],
@@ -69,12 +72,28 @@ def digest(files: Iterable[tuple[str, bytes]], executables: Container[str] = ())
     return content.hexdigest()
 
 
+def _content(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str, error: OSError) -> InventoryError:
+    return InventoryError([f"{path}: cannot be read: {error.strerror}; a release holds all of its source folder"])
+
+
 def _walk(folder: Path, inside: str) -> Iterator[tuple[str, str]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in _LEFT_OUT):
                 continue
             here = f"{inside}{entry.name}"
+            try:
+                entry.name.encode()
+            except UnicodeEncodeError:
+                shown = os.fsencode(entry.path).decode(errors="backslashreplace")
+                raise InventoryError([f"{shown}: the name is not UTF-8; rename it"]) from None
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(folder / entry.name, f"{here}/")
             elif entry.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -100,6 +101,19 @@ def test_a_source_without_what_a_release_needs_is_refused(source: Path, file: st
 def test_what_is_neither_file_nor_folder_is_refused_and_not_left_out_in_silence(source: Path) -> None:
     (source / "gone").symlink_to("nowhere")
     with pytest.raises(InventoryError, match="gone: a release can hold files and folders"):
+        release.read(_stack(source), "web")
+
+
+def test_a_name_that_is_not_utf_8_is_told(source: Path) -> None:
+    Path(os.fsdecode(os.fsencode(source) + b"/caf\xe9.txt")).touch()
+    with pytest.raises(InventoryError, match=r"src/caf\\xe9.txt: the name is not UTF-8; rename it"):
+        release.read(_stack(source), "web")
+
+
+def test_a_file_that_cannot_be_read_is_named(source: Path) -> None:
+    # Modes do not bind root, but nobody can read this one from its beginning.
+    (source / "data").symlink_to("/proc/self/mem")
+    with pytest.raises(InventoryError, match=f"^{source}/data: cannot be read: Input/output error"):
         release.read(_stack(source), "web")
 
 
