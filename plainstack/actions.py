@@ -202,12 +202,13 @@ class PackageTransaction:
     """The one apt transaction of a host, with what must be there before it.
 
     Those of `install` that somebody removed are in `removed` too. `transition` are the manifests, by role, of the roles
-    whose early files are written here.
+    whose early files are written here, or whose files in apt's way are `cleared` here.
     """
 
     install: tuple[str, ...]
     removed: tuple[str, ...] = ()
     purge: tuple[str, ...] = ()
+    cleared: tuple[str, ...] = ()
     early: tuple[File, ...] = ()
     preseeds: tuple[Preseed, ...] = ()
     transition: tuple[tuple[str, tuple[Entry, ...]], ...] = ()

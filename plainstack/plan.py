@@ -59,10 +59,14 @@ def plan(host: str, desired: Desired, observed: Observed, stamp: Stamp, scope: I
         cleaning = Record(detail="an interrupted run left its staging behind")
         done = [replace(transactions[0], actions=(cleaning,))]
     packages = _packages(chosen, lost, observed)
-    if packages and packages.early:
+    if packages:
         writers = {role for role, wanted in chosen.items() if any(item in packages.early for item in wanted)}
-        notes = tuple((transaction.role, transaction.transition) for transaction in done if transaction.role in writers)
-        packages = replace(packages, transition=notes)
+        before_apt = [work for work in done if work.role in writers or _in_apts_way(work)]
+        packages = replace(
+            packages,
+            cleared=tuple(path for work in before_apt for path in _in_apts_way(work)),
+            transition=tuple((work.role, work.transition) for work in before_apt),
+        )
     return HostPlan(host=host, packages=packages, transactions=tuple(done))
 
 
@@ -86,6 +90,17 @@ def _packages(desired: Desired, lost: Sequence[str], observed: Observed) -> Pack
         early=tuple(item for item in wanted if isinstance(item, File) and item.early),
         preseeds=tuple(item for item in wanted if isinstance(item, Preseed) and item.package in missing),
     )
+
+
+def _in_apts_way(work: Transaction) -> list[str]:
+    """What apt must not read any more: a proxy that is dead, or a source that is gone, would fail every run."""
+    return [
+        action.path
+        for action in work.actions
+        if isinstance(action, Remove)
+        and (action.cause, action.kind) in (("undeclared", "file"), ("undeclared", "link"))
+        and action.path.startswith("/etc/apt/")
+    ]
 
 
 def _must_go(entry: Entry, declared: Container[str], observed: Observed) -> bool:

@@ -120,6 +120,8 @@ def packages(
     for number, item in enumerate(work.early, 1):
         name = bundle.file(f"new/{number}", item.content).removeprefix("new/")
         bundle.step(f"write {item.path}", "put", name, item.path, f"{item.mode:04o}", item.owner, item.group)
+    for number, path in enumerate(work.cleared, len(work.early) + 1):
+        bundle.step(f"remove {path}", "remove_path", str(number), path)
     if work.preseeds:
         answers = "".join(f"{item.package} {item.question} {item.kind} {item.value}\n" for item in work.preseeds)
         bundle.file("answers", answers)

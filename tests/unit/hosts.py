@@ -50,11 +50,11 @@ def _links(path: str) -> list[Resource]:
 _VARIANTS: Mapping[str, Sequence[Resource]] = {
     "/etc/d": _folders("/etc/d"),
     "/etc/d/b": [*_files("/etc/d/b"), *_links("/etc/d/b"), Absent(path="/etc/d/b")],
-    "/etc/a": [*_files("/etc/a"), *_links("/etc/a"), Absent(path="/etc/a")],
+    "/etc/apt/a": [*_files("/etc/apt/a"), *_links("/etc/apt/a"), Absent(path="/etc/apt/a")],
     TURNS: [*_files(TURNS), *_links(TURNS), *_folders(TURNS)],
     **{path: _files(path) for path in UNIT_FILES},
 }
-_INPUTS = ("/etc/d/b", "/etc/a", TURNS, "token")
+_INPUTS = ("/etc/d/b", "/etc/apt/a", TURNS, "token")
 _USERS = (
     User(name="app"),
     User(name="app", shell="/bin/sh"),
@@ -140,7 +140,7 @@ def sha(content: bytes) -> str:
 
 
 _FOUND = st.dictionaries(
-    st.sampled_from(["/etc/a", *UNIT_FILES]),
+    st.sampled_from(["/etc/apt/a", *UNIT_FILES]),
     st.sampled_from([PathState("file", 0o644, "root", "root", sha(text)) for text in _CONTENTS]),
 )
 _FOUND_UNITS = st.dictionaries(

@@ -90,6 +90,9 @@ class Machine:
             for file in plan.packages.early:
                 self._put(Put(file, "new", ""))
                 yield f"early {file.path}"
+            for path in plan.packages.cleared:
+                del self.paths[path]
+                yield f"early {path}"
             for name in plan.packages.install:
                 self.packages[name] = "1"
             yield "install"

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from plainstack.plan import plan
 from plainstack.resources import Absent, File, Package, Preseed, Resource
-from tests.unit.sandbox import Sandbox, build
+from tests.unit.sandbox import STAMP, Sandbox, build
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners: needs root")
 
 SOURCE = File(path="/etc/apt/sources.list.d/angie.sources", content=b"URIs: x\n", early=True)
+PROXY = File(path="/etc/apt/apt.conf.d/10plainstack-proxy", content=b"Acquire::http::Proxy x;\n", early=True)
 DEFAULT = Absent(path="/etc/nginx/default")
 WANTED: Mapping[str, Sequence[Resource]] = {"balancer": (Package(name="nginx"), Package(name="keepalived"), SOURCE)}
 POLICY = "usr/sbin/policy-rc.d"
@@ -95,3 +97,40 @@ def test_a_policy_that_is_not_ours_is_kept(host: Sandbox) -> None:
     host.write(POLICY, "#!/bin/sh\nexit 0\n", 0o755)
     assert host.deploy(WANTED)[0].ok
     assert host.read(POLICY) == "#!/bin/sh\nexit 0\n"
+
+
+def test_a_proxy_or_source_that_is_no_longer_declared_goes_before_apt_is_asked(host: Sandbox) -> None:
+    """It may be the reason why it goes: through a dead proxy nothing could be installed any more."""
+    assert all(done.ok for done in host.deploy({**WANTED, "base": (PROXY,)}))
+    host.calls()
+    dead = f'#!/bin/sh\n[ ! -e "$ROOT{PROXY.path}" ] || exit 100\n[ ! -e "$ROOT{SOURCE.path}" ] || exit 100\n'
+    host.write("bin/apt-get", dead + host.read("bin/apt-get"), 0o755)
+    wanted: Mapping[str, Sequence[Resource]] = {"base": (Package(name="tzdata"),)}
+    ended = host.deploy(wanted)
+    assert all(done.ok for done in ended), ended[-1].text
+    assert not (host.root / PROXY.path.lstrip("/")).exists()
+    assert host.plan(wanted).empty
+
+
+def test_a_proxy_that_goes_comes_back_when_the_packages_cannot_be_installed(host: Sandbox) -> None:
+    assert all(done.ok for done in host.deploy({"base": (PROXY,)}))
+    before = host.tree("var/lib/plainstack/generation", "systemd", "packages")
+    (done,) = host.deploy({"base": (Package(name="missing-tool"),)})
+    assert done.answer.outcome == "rolled-back"
+    assert host.tree("var/lib/plainstack/generation", "systemd", "packages") == before
+
+
+def test_a_proxy_of_somebody_else_stays(host: Sandbox) -> None:
+    assert all(done.ok for done in host.deploy({"base": (PROXY,)}))
+    host.write(PROXY.path, "by hand\n")
+    assert all(done.ok for done in host.deploy({"base": (Package(name="tzdata"),)}))
+    assert host.read(PROXY.path) == "by hand\n"
+
+
+def test_of_a_role_that_is_left_out_no_source_goes(host: Sandbox) -> None:
+    assert all(done.ok for done in host.deploy({**WANTED, "base": ()}))
+    tool = (Package(name="tzdata"),)
+    limited = plan("sandbox", {"base": tool, "balancer": ()}, host.observe(tool), STAMP, scope=["base"])
+    assert limited.packages
+    assert host.run(build(limited.packages)).ok
+    assert host.read(SOURCE.path) == "URIs: x\n"
