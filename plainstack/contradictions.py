@@ -15,6 +15,18 @@ NEEDS = (("backup", "db"), ("app", "db"), ("balancer", "app"))
 # What certificates and /etc/hosts call other things.
 RESERVED = ("authority", "site", "localhost")
 
+# A service's unit is plainstack-NAME, and so are these of Plainstack's own; the guard's have a run's number behind it.
+OWN_UNITS = (
+    "backup",
+    "backup-metrics",
+    "barman-cron",
+    "barman-receive-wal",
+    "firewall",
+    "guard",
+    "undo",
+)
+OWN_UNIT_FAMILIES = ("guard-",)
+
 
 def dotted(loc: Loc) -> str:
     """A place of the inventory as errors name it."""
@@ -80,6 +92,12 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
             yield ("services", name, "source"), f"services.{name}.source: no such folder: {service.source}"
         if len(name) > LONGEST_SERVICE:
             yield ("services", name), f"services.{name}: a service's name has at most {LONGEST_SERVICE} characters"
+        if name in OWN_UNITS or name.startswith(OWN_UNIT_FAMILIES):
+            yield (
+                ("services", name),
+                f"services.{name}: a service cannot be called {name}: plainstack-{name} is a unit of Plainstack's own;"
+                " choose another name",
+            )
         if service.port in ports:
             yield ("services", name, "port"), f"services.{name}.port: {service.port} is taken by {ports[service.port]}"
         ports.setdefault(service.port, name)

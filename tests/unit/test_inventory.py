@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+import plainstack
 from plainstack import inventory
+from plainstack.desired import HostDesired
 from plainstack.errors import InventoryError, Refused
+from plainstack.resources import File
 from plainstack.stack import Stack
 
 GOOD = """\
@@ -37,6 +42,26 @@ def test_the_default_inventory_has_the_eight_hosts_of_the_demo(stack: Stack) -> 
     assert list(stack.hosts) == ["lb1", "lb2", "app1", "app2", "db1", "db2", "mon1", "bak1"]
     assert [host.name for host in stack.with_role("db")] == ["db1", "db2"]
     assert stack.in_lab
+
+
+def test_a_service_cannot_have_the_name_of_a_unit_of_plainstacks_own(desired: Mapping[str, HostDesired]) -> None:
+    """With the name of the lock-out guard's, every deploy would wait for the service to end."""
+    files = [
+        item.path
+        for roles in desired.values()
+        for role, resources in roles.items()
+        for item in resources
+        if isinstance(item, File) and role != "app"
+    ]
+    library = (Path(plainstack.__file__).parent / "transaction.sh").read_text()
+    own = re.findall(r"/systemd/system/plainstack-([a-z-]+)\.", "\n".join([*files, library]))
+    assert {"firewall", "backup", "barman-cron", "undo"} <= set(own)
+    for name in {*own, "guard", "guard-api"}:
+        assert problems(GOOD.replace("  web:", f"  {name}:")) == [
+            f"my.yaml:7: services.{name}: a service cannot be called {name}: plainstack-{name} is a unit of"
+            " Plainstack's own; choose another name"
+        ]
+    assert inventory.parse(GOOD.replace("  web:", "  guardian:"), "my.yaml", Path()).services
 
 
 def test_the_good_inventory_of_this_table_is_good() -> None:
