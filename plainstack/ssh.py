@@ -49,6 +49,7 @@ class Sessions:
         self._locks = {name: threading.Lock() for name in stack.hosts}
         self._gateway_lock = threading.Lock()
         self._gateway: Connection | None = None
+        self._gateway_refused = ""
         self._config = Config(overrides={"load_ssh_configs": not stack.in_lab})
         self._config_lock = threading.Lock()
 
@@ -160,6 +161,9 @@ class Sessions:
         if ssh.gateway is None:
             return _tuned(socket.create_connection((str(host.address), ssh.port), timeout=ssh.connect_timeout))
         with self._gateway_lock:
+            if self._gateway_refused:
+                # Or every host would wait for the same time-out, one after another.
+                raise Refused(self._gateway_refused)
             if self._gateway is None:
                 self._gateway = self._jump(ssh.gateway)
         transport: paramiko.Transport = self._gateway.transport
@@ -179,7 +183,8 @@ class Sessions:
             connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
             connection.open()
         except (OSError, EOFError, paramiko.SSHException) as error:
-            raise Refused(f"gateway {gateway}: {explain(error, None, self.stack)}") from None
+            self._gateway_refused = f"gateway {gateway}: {explain(error, None, self.stack)}"
+            raise Refused(self._gateway_refused) from None
         connection.transport.set_keepalive(KEEPALIVE)
         return connection
 

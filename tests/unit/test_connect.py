@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import getpass
 import socket
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from plainstack import ssh
+from plainstack import inventory, ssh
 from plainstack.errors import HostFailed, InventoryError
 from plainstack.ssh import Sessions
 from plainstack.stack import Stack
@@ -117,6 +119,34 @@ def test_something_else_than_an_sshd_is_told(server: Server, tmp_path: Path) -> 
         told = failure(server.stack(tmp_path, port=other.getsockname()[1]))
         answering.join()
     assert "banner" in told
+
+
+def test_a_jump_host_that_is_dead_is_tried_once_and_told_to_all(server: Server, tmp_path: Path) -> None:
+    tried = 0
+    with socket.socket() as dead:
+        dead.bind(("127.0.0.1", 0))
+        dead.listen()
+        gateway = f"ops@127.0.0.1:{dead.getsockname()[1]}"
+        hosts = "".join(f"  db{number}: {{address: 10.0.0.{number}}}\n" for number in range(1, 9))
+        login = f"{{key: {server.folder / 'operator'}, gateway: '{gateway}'}}"
+        stack = inventory.parse(f"stack: test\nssh: {login}\nhosts:\n{hosts}", "test.yaml", tmp_path)
+
+        def hang_up() -> None:
+            nonlocal tried
+            with contextlib.suppress(OSError):
+                while True:
+                    dead.accept()[0].close()
+                    tried += 1
+
+        hanging_up = threading.Thread(target=hang_up)
+        hanging_up.start()
+        with Sessions(stack) as sessions, ThreadPoolExecutor() as pool:
+            told = {str(opening.exception()) for opening in [pool.submit(sessions.to, name) for name in stack.hosts]}
+        dead.shutdown(socket.SHUT_RDWR)
+        hanging_up.join()
+    assert tried == 1
+    (sentence,) = told
+    assert sentence.startswith(f"gateway {gateway}: ")
 
 
 def _answer_like_a_web_server(listening: socket.socket) -> None:
