@@ -28,7 +28,13 @@ def plan(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str =
     commands.plan(inventory, role, host, json=json)
 
 
-@task(help={**SELECT, **JSON, "new-secrets": "replace the secrets of hosts that were deployed with another store"})
+@task(
+    help={
+        **SELECT,
+        **JSON,
+        "new-secrets": "replace the secrets of hosts that were deployed with another store, or a newer state of this one",
+    }
+)
 def deploy(
     _c: Context,
     inventory: str = "hosts.yaml",

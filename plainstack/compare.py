@@ -16,11 +16,12 @@ FOUND = "(found)"
 
 @dataclass(frozen=True)
 class Stamp:
-    """Who deploys, when and from which commit: written into manifests and audit logs, never compared."""
+    """Who deploys, when, from which commit and which version of the secrets: written into manifests, never compared."""
 
     when: str
     who: str
     commit: str
+    store: str = ""
 
 
 def state_of(item: File | Directory | Link) -> str:

@@ -93,7 +93,8 @@ class Deployment:
             time.sleep(left)
 
     def _stamp(self) -> Stamp:
-        return Stamp(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), who(), commit(self.runner.stack))
+        when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return Stamp(when, who(), commit(self.runner.stack), self.runner.vault.version)
 
     def _lock(self, stamp: Stamp) -> list[Callable[[], None]]:
         """Hold the lock of every host that will change, all or none."""

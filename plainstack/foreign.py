@@ -1,34 +1,64 @@
-"""Whether a host was deployed with other secrets than ours: a colleague's store that we do not have."""
+"""Whether a host was deployed with other secrets than ours: a colleague's store, or a newer state of the same one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from plainstack.compare import state_of
-from plainstack.observed import Observed
+from plainstack.compare import FOUND, state_of
+from plainstack.observed import Entry, Observed
 from plainstack.resources import File, Resource
 
 AUTHORITY = "/etc/plainstack/tls/ca.crt"
+_STORE = "the store (.plainstack/STACK/secrets.yaml or secrets.STACK.age)"
 
 
-def refusals(desired: Mapping[str, Mapping[str, Sequence[Resource]]], observed: Mapping[str, Observed]) -> list[str]:
-    """Why secrets that were just generated must not replace those that the hosts have; one sentence for all of them."""
-    foreign = [name for name, seen in observed.items() if _is_foreign(desired[name], seen)]
-    if not foreign:
-        return []
-    return [
-        f"{', '.join(foreign)}: deployed with other secrets than the ones here: another certificate authority signed"
-        " there. Get the store (.plainstack/STACK/secrets.yaml or secrets.STACK.age) from whoever deployed the stack."
-        " To replace every password and certificate on purpose: inv deploy --new-secrets"
-    ]
+def refusals(
+    desired: Mapping[str, Mapping[str, Sequence[Resource]]],
+    observed: Mapping[str, Observed],
+    versions: Collection[str] = (),
+) -> list[str]:
+    """Why our secrets must not replace those that the hosts have; a sentence for all hosts with the same reason.
+
+    `versions` are those that our store has been in: of another one we do not know what it changed.
+    """
+    files = {name: _files(wanted) for name, wanted in desired.items()}
+    foreign = [name for name, seen in observed.items() if _is_foreign(files[name], seen)]
+    newer = [name for name, seen in observed.items() if name not in foreign and _is_newer(files[name], seen, versions)]
+    told = []
+    if foreign:
+        told.append(
+            f"{', '.join(foreign)}: deployed with other secrets than the ones here: another certificate authority"
+            f" signed there. Get {_STORE} from whoever deployed the stack."
+            " To replace every password and certificate on purpose: inv deploy --new-secrets"
+        )
+    if newer:
+        told.append(
+            f"{', '.join(newer)}: deployed with newer secrets than the ones here: a colleague replaced some, and this"
+            f" deploy would bring the old values back. Get the newest state of {_STORE}: git pull, or ask"
+            f" {_authors(newer, observed, versions)}. To bring the old values back on purpose: inv deploy --new-secrets"
+        )
+    return told
 
 
-def _is_foreign(wanted: Mapping[str, Sequence[Resource]], seen: Observed) -> bool:
-    ours = {
-        state_of(item)
-        for resources in wanted.values()
-        for item in resources
-        if isinstance(item, File) and item.path == AUTHORITY
-    }
+def _files(wanted: Mapping[str, Sequence[Resource]]) -> dict[str, File]:
+    return {item.path: item for resources in wanted.values() for item in resources if isinstance(item, File)}
+
+
+def _is_foreign(files: Mapping[str, File], seen: Observed) -> bool:
     left = {entry.state for entries in seen.manifest.values() for entry in entries if entry.name == AUTHORITY}
-    return bool(ours and left and not ours & left)
+    return bool(AUTHORITY in files and left and state_of(files[AUTHORITY]) not in left)
+
+
+def _is_newer(files: Mapping[str, File], seen: Observed, versions: Collection[str]) -> bool:
+    """Whether a file would be overwritten whose secrets are from a version of the store that we have not seen."""
+    return any(entry.name in files and state_of(files[entry.name]) != entry.state for entry in _unknown(seen, versions))
+
+
+def _unknown(seen: Observed, versions: Collection[str]) -> list[Entry]:
+    entries = [entry for same in seen.manifest.values() for entry in same]
+    return [entry for entry in entries if entry.store and entry.store not in versions]
+
+
+def _authors(hosts: Sequence[str], observed: Mapping[str, Observed], versions: Collection[str]) -> str:
+    names = {entry.who for name in hosts for entry in _unknown(observed[name], versions)} - {FOUND}
+    return ", ".join(sorted(names)) or "whoever deployed last"

@@ -35,7 +35,9 @@ def manifest_entries(
             (isinstance(item, File | Directory | Link) and seen_state(observed.paths.get(name)) == state)
             or (isinstance(item, Unit) and _runs_already(observed.units.get(name)))
         )
-        yield kept[0] if kept else Entry(kind, name, state, stamp.when, FOUND if found else stamp.who, stamp.commit)
+        store = stamp.store if isinstance(item, File) and item.secret else ""
+        by = FOUND if found else stamp.who
+        yield kept[0] if kept else Entry(kind, name, state, stamp.when, by, stamp.commit, store)
 
 
 def _runs_already(unit: UnitState | None) -> bool:
@@ -51,7 +53,7 @@ def entries_between(
     for entry in wanted.values():
         state = _before(entry, observed) if entry.key not in ours else entry.state
         if state != entry.state:
-            yield replace(entry, state=state, who=FOUND)
+            yield replace(entry, state=state, who=FOUND, store="")
     for key, same in ours.items():
         if key not in wanted:
             was = same[-1].state.partition(" was ")[2]

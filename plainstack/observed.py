@@ -41,7 +41,8 @@ class UnitState:
 class Entry:
     """One line of a host's manifest: something Plainstack made, in the state it left it, when, who and from what.
 
-    While a transaction runs, a key may have two lines: the state before and the state wanted.
+    While a transaction runs, a key may have two lines: the state before and the state wanted. `store` is the version of
+    the secret store that a file with secrets was made from.
     """
 
     kind: str
@@ -50,13 +51,15 @@ class Entry:
     when: str = ""
     who: str = ""
     commit: str = ""
+    store: str = ""
 
     @property
     def key(self) -> str:
         return f"{self.kind} {self.name}"
 
     def line(self) -> str:
-        return "\t".join((self.kind, self.name, self.state, self.when, self.who, self.commit))
+        known = (self.kind, self.name, self.state, self.when, self.who, self.commit)
+        return "\t".join((*known, self.store) if self.store else known)
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,7 @@ def parse(text: str, root: str = "") -> Observed:
         elif tag == "test":
             guards[words[1]] = words[0] == "0"
         elif tag == "manifest" and len(words) >= 4:
-            manifest.setdefault(words[0], []).append(Entry(*words[1:7]))
+            manifest.setdefault(words[0], []).append(Entry(*words[1:8]))
         elif tag == "fact":
             key, _, value = rest.partition("=")
             facts[key] = value

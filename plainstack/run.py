@@ -143,7 +143,11 @@ class Runner:
         """What must not be deployed because of what several hosts together look like."""
         from plainstack import foreign
 
-        others = [] if self.new_secrets else foreign.refusals(self.desired, view.observed)
+        applied = {
+            name: {role: items for role, items in wanted.items() if self.scope is None or role in self.scope}
+            for name, wanted in self.desired.items()
+        }
+        others = [] if self.new_secrets else foreign.refusals(applied, view.observed, self.vault.versions)
         return [*others, *self._database_refusals(view)]
 
     def _database_refusals(self, view: View) -> list[str]:

@@ -53,7 +53,8 @@ class Vault:
     """The secrets of one stack, as roles read them: `passwords` by name, `certificates` by host name or "site".
 
     `previous` and `next` hold values that count beside the current ones while, or after, a secret is replaced; `turns`
-    says how often a secret was handed over from one account to another.
+    says how often a secret was handed over from one account to another. `versions` are the names of all states that the
+    store has been in, the present one last.
     """
 
     passwords: Mapping[str, Secret]
@@ -62,6 +63,12 @@ class Vault:
     previous: Mapping[str, Secret] = field(default_factory=dict)
     next: Mapping[str, Secret] = field(default_factory=dict)
     turns: Mapping[str, int] = field(default_factory=dict)
+    versions: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """The name of the store's present state; "" when no secret has been changed since it was made."""
+        return self.versions[-1] if self.versions else ""
 
     def password(self, name: str) -> Secret:
         """A generated password that a role declared in `Role.passwords`."""

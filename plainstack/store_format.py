@@ -21,11 +21,16 @@ class NotAStore(Exception):
 
 @dataclass(frozen=True)
 class Store:
-    """Everything a stack keeps secret; `recipients` is whom it was encrypted to."""
+    """Everything a stack keeps secret; `recipients` is whom it was encrypted to.
+
+    `versions` has a name for every change of a secret, the last one at the end. They are no numbers: two stores that
+    were changed apart from each other must not look the same.
+    """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
     pki: Mapping[str, dict[str, str]] = field(default_factory=dict, repr=False)
     recipients: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
 
 
 def render(store: Store) -> bytes:
@@ -38,6 +43,8 @@ def render(store: Store) -> bytes:
     }
     if store.recipients:
         data["recipients"] = list(store.recipients)
+    if store.versions:
+        data["versions"] = list(store.versions)
     text: str = yaml.dump(data, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), default_flow_style=False)
     return (_HEAD + text).encode()
 
@@ -53,7 +60,7 @@ def parse(text: bytes) -> Store:
         raise NotAStore("not a store of passwords and keys")
     history = data.get("history", {})
     entries = {name: _entry(name, value, history.get(name, {})) for name, value in data["passwords"].items()}
-    return Store(entries, data["pki"], tuple(data.get("recipients", ())))
+    return Store(entries, data["pki"], tuple(data.get("recipients", ())), tuple(data.get("versions", ())))
 
 
 def _past(entry: Entry) -> dict[str, object]:
@@ -83,13 +90,15 @@ def _is_store(data: Any) -> bool:
             for name, past in history.items()
         )
 
-    recipients = data.get("recipients", []) if isinstance(data, dict) else None
+    def lines(value: Any) -> bool:
+        return isinstance(value, list) and all(isinstance(line, str) for line in value)
+
     return (
         isinstance(data, dict)
         and texts(data.get("passwords"))
         and pasts(data.get("history", {}), data["passwords"])
-        and isinstance(recipients, list)
-        and all(isinstance(recipient, str) for recipient in recipients)
+        and lines(data.get("recipients", []))
+        and lines(data.get("versions", []))
         and isinstance(data.get("pki"), dict)
         and all(texts(pair) and pair.keys() >= {"chain", "key", "names", "expires"} for pair in data["pki"].values())
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets as random_source
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -50,7 +51,7 @@ def load(stack: Stack, names: Iterable[str], now: datetime, tell: Tell = lambda 
     found = _find(stack, age.Operator(stack))
     if found.as_wanted and complete(found.store) == found.store:
         return vault(found.store)
-    return vault(change(stack, complete, tell))
+    return vault(_save(stack, complete, tell))
 
 
 def read(stack: Stack) -> Store:
@@ -59,7 +60,19 @@ def read(stack: Stack) -> Store:
 
 
 def change(stack: Stack, how: Callable[[Store], Store], tell: Tell = lambda _: None) -> Store:
-    """Change the store; nobody else on this machine does so meanwhile, and the new one appears whole or not at all."""
+    """Change secrets, which makes a new version of the store; one that is not changed stays as it is."""
+
+    def versioned(store: Store) -> Store:
+        changed = how(store)
+        if changed == store:
+            return store
+        return replace(changed, versions=(*store.versions, random_source.token_hex(4)))
+
+    return _save(stack, versioned, tell)
+
+
+def _save(stack: Stack, how: Callable[[Store], Store], tell: Tell) -> Store:
+    """Nobody else on this machine changes the store meanwhile, and the new one appears whole or not at all."""
     with _locked(stack):
         operator = age.Operator(stack)
         found = _find(stack, operator)
@@ -85,6 +98,7 @@ def vault(store: Store) -> Vault:
         previous={name: entry.previous for name, entry in entries.items() if entry.previous is not None},
         next={name: entry.next for name, entry in entries.items() if entry.next is not None},
         turns={name: entry.turn for name, entry in entries.items()},
+        versions=store.versions,
     )
 
 

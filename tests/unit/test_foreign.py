@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
 from plainstack import foreign
 from plainstack.compare import state_of
 from plainstack.observed import Entry, Observed
+from plainstack.plan import plan
 from plainstack.resources import File
+from tests.unit.hosts import NOW
+from tests.unit.simulate import Machine
 
 OURS = File(path=foreign.AUTHORITY, content=b"ours")
 THEIRS = File(path=foreign.AUTHORITY, content=b"theirs")
@@ -25,3 +33,60 @@ def test_a_host_with_another_authority_is_refused_by_name() -> None:
 def test_our_own_hosts_and_bare_ones_are_not() -> None:
     desired = {"db1": {"base": [OURS]}, "db2": {"base": [OURS]}}
     assert foreign.refusals(desired, {"db1": host_with(OURS), "db2": Observed()}) == []
+
+
+CONF = File(path="/etc/app.conf", content=b"port = 1\n")
+OLD = File(path="/etc/app.env", content=b"TOKEN=old\n", mode=0o600, secret=True)
+NEW = replace(OLD, content=b"TOKEN=new\n")
+BASE = ("v1",)
+"""The versions of the store that Alice and Bob both have."""
+
+
+def deploy(machine: Machine, versions: Sequence[str], *wanted: File, stop_after: int | None = None) -> None:
+    """Alice deploys."""
+    stamp = replace(NOW, who="alice@laptop", store=versions[-1])
+    machine.apply(plan("app1", {"app": wanted}, machine.observed(wanted), stamp), wanted, stop_after)
+
+
+def refused(machine: Machine, versions: Sequence[str], *wanted: File) -> list[str]:
+    """Why Bob's deploy is."""
+    return foreign.refusals({"app1": {"app": wanted}}, {"app1": machine.observed(wanted)}, versions)
+
+
+@pytest.fixture
+def machine() -> Machine:
+    """A host that was deployed with the store that both have."""
+    made = Machine()
+    deploy(made, BASE, CONF, OLD)
+    return made
+
+
+def test_an_older_state_of_the_store_does_not_bring_replaced_secrets_back(machine: Machine) -> None:
+    deploy(machine, [*BASE, "alices"], CONF, NEW)
+    for bobs in ((), BASE, (*BASE, "bobs")):
+        (told,) = refused(machine, bobs, CONF, OLD)
+        assert told.startswith("app1: deployed with newer secrets than the ones here: ")
+        assert "git pull, or ask alice@laptop." in told
+        assert "--new-secrets" in told
+    assert refused(machine, [*BASE, "alices"], CONF, OLD) == []
+    assert refused(machine, [*BASE, "alices", "bobs"], CONF, replace(NEW, content=b"TOKEN=newer\n")) == []
+
+
+def test_a_deploy_that_overwrites_no_newer_secret_is_not_refused(machine: Machine) -> None:
+    """Whoever has not pulled yet can still put something else right."""
+    deploy(machine, [*BASE, "alices"], replace(CONF, content=b"port = 2\n"), OLD)
+    assert refused(machine, BASE, CONF, OLD) == []
+    deploy(machine, [*BASE, "alices"], CONF, NEW)
+    assert refused(machine, BASE, CONF) == []
+
+
+def test_also_a_rotation_that_was_killed_half_way_is_not_undone(machine: Machine) -> None:
+    deploy(machine, [*BASE, "alices"], CONF, NEW, stop_after=1)
+    assert refused(machine, BASE, CONF, OLD) != []
+    assert refused(machine, [*BASE, "alices"], CONF, NEW) == []
+
+
+def test_a_host_of_before_there_were_versions_is_not_refused() -> None:
+    machine = Machine()
+    deploy(machine, [""], CONF, OLD)
+    assert refused(machine, BASE, CONF, NEW) == []

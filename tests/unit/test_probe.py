@@ -119,6 +119,12 @@ def test_what_is_in_the_manifest_is_seen_when_nobody_declares_it(host: Sandbox) 
     assert seen.manifest["app"][0] == Entry("file", "/etc/old file", "state")
 
 
+def test_the_version_of_the_secrets_that_a_file_was_made_from_is_seen(host: Sandbox) -> None:
+    entries = (Entry("file", "/k", "s", "t", "me@here", "abc", "0a1b"), Entry("file", "/l", "s", "t", "me@here", "abc"))
+    host.write("/var/lib/plainstack/manifest/app", "".join(f"{entry.line()}\n" for entry in entries))
+    assert host.observe([]).manifest["app"] == entries
+
+
 def test_what_plainstack_keeps_on_a_host_is_seen(host: Sandbox) -> None:
     kept = "/var/lib/plainstack"
     host.write(f"{kept}/units/app.service", "abc def\n")

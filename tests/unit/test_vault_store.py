@@ -290,6 +290,24 @@ def _add(stack: Stack, name: str) -> None:
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
+def test_every_change_of_a_secret_makes_a_version_and_a_completion_makes_none(
+    plain: Stack, team: Team, encrypted: bool
+) -> None:
+    """What is generated because it is missing replaces nothing that a host could have."""
+    stack = team("alice") if encrypted else plain
+    assert vault_store.load(stack, ["db"], NOW).version == ""
+    _add(stack, "one")
+    first = vault_store.load(stack, ["db"], NOW).versions
+    _add(stack, "one")
+    vault_store.load(stack, ["db", "app"], NOW)
+    assert vault_store.load(stack, ["db"], NOW).versions == first
+    _add(stack, "two")
+    versions = vault_store.load(stack, ["db"], NOW).versions
+    assert versions[:1] == first
+    assert len(set(versions)) == 2
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
 def test_of_two_operators_at_once_none_loses_what_he_wrote(plain: Stack, team: Team, encrypted: bool) -> None:
     stack = team("alice") if encrypted else plain
     values(stack)
