@@ -32,7 +32,7 @@ def plan(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str =
     help={
         **SELECT,
         **JSON,
-        "new-secrets": "replace the secrets of hosts that were deployed with another store, or a newer state of this one",
+        "new-secrets": "replace the secrets of hosts that were deployed with another store or a newer state of it",
     }
 )
 def deploy(
