@@ -104,7 +104,9 @@ def _takes_the_new_account_only(whole: Operator) -> None:
     assert answer == [now, "t", "app"]
 
 
-def test_a_token_is_accepted_for_the_time_of_grace_and_not_when_it_is_revoked(whole: Operator) -> None:
+def test_a_token_is_accepted_for_the_time_of_grace_and_no_old_store_brings_it_back(
+    whole: Operator,
+) -> None:
     def post(token: str) -> str:
         body = '{"machine": "press-1", "metric": "temperature", "value": 20}'
         return whole.on(
@@ -114,6 +116,8 @@ def test_a_token_is_accepted_for_the_time_of_grace_and_not_when_it_is_revoked(wh
             f" -d '{body}' http://$(getent hosts app1 | cut -d' ' -f1):8000/api/samples; rm /dev/shm/header",
         )
 
+    path = vault_store.plain_path(stack_of(whole))
+    colleagues = path.read_bytes()
     old = vault_store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
     whole.inv("secrets.rotate", "app/api_token", timeout=1200)
     new = vault_store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
@@ -121,6 +125,14 @@ def test_a_token_is_accepted_for_the_time_of_grace_and_not_when_it_is_revoked(wh
     whole.inv("secrets.rotate", "app/api_token", "--revoke", timeout=1200)
     newest = vault_store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
     assert (post(old), post(new), post(newest)) == ("401", "401", "201")
+    ours = path.read_bytes()
+    try:
+        path.write_bytes(colleagues)
+        for command in ("plan", "deploy"):
+            assert "this deploy would bring the old values back" in whole.inv(command, code=1).err
+    finally:
+        path.write_bytes(ours)
+    assert post(newest) == "201"
 
 
 def test_a_rotation_that_is_interrupted_goes_on(whole: Operator) -> None:
