@@ -292,11 +292,25 @@ remember_unit() { # remember_unit VERB UNIT: once, before the first verb
     undo_unit "back_to '$state' '${enabled:-unknown}' '$1' '$2'"
 }
 
+start_now() { # start_now UNIT STAMP: what `start` has become, for a unit that systemd brought up since the probe
+    state=$(systemctl is-active "$1" 2>/dev/null)
+    loaded=$(cat "$STATE/units/$1" 2>/dev/null)
+    if [ "$loaded" = "$2" ]; then echo start; return; fi
+    # A reload where it is enough: to restart the firewall opens it for a moment.
+    case "$state ${loaded:-- }" in
+    "active ${2%% *} "* | "reloading ${2%% *} "*) echo reload ;;
+    active\ * | reloading\ * | activating\ *) echo restart ;;
+    *) echo start ;;
+    esac
+}
+
 load_unit() { # load_unit VERB UNIT STAMP TIMEOUT HEALTH
-    remember_unit "$1" "$2"
+    verb=$1
+    [ "$verb" != start ] || verb=$(start_now "$2" "$3")
+    remember_unit "$verb" "$2"
     systemctl reset-failed "$2" 2>/dev/null || :
     systemctl unmask --quiet "$2" 2>/dev/null || :
-    timeout "$4" systemctl "$1" "$2" >"$RUN/said" 2>&1 || { code=$?; sed 's/^/@tail	/' "$RUN/said"; return $code; }
+    timeout "$4" systemctl "$verb" "$2" >"$RUN/said" 2>&1 || { code=$?; sed 's/^/@tail	/' "$RUN/said"; return $code; }
     healthy "$2" "$4" "$5" && keep_stamp "$2" "$3"
 }
 

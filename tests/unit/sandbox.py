@@ -30,7 +30,7 @@ STAMP = Stamp("2026-01-01T00:00:00Z", "me@here", "abc")
 STANDINS = Path(__file__).parent / "standins"
 # As in the engine no two runs have one name: what ends with a run ends by its folder.
 RUNS = itertools.count(1)
-FOLDERS = ("active", "failed", "enabled", "masked", "packaged", "loaded", "reads")
+FOLDERS = ("active", "activating", "failed", "enabled", "masked", "packaged", "loaded", "reads")
 
 
 @dataclass

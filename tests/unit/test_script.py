@@ -11,7 +11,7 @@ import pytest
 from plainstack import probe
 from plainstack.resources import Command, File, User, Validation
 from plainstack.script import transaction
-from tests.unit.example_role import AFTER, BEFORE, UNIT_FILE, app
+from tests.unit.example_role import AFTER, BEFORE, UNIT_FILE, Desired, app
 from tests.unit.sandbox import Sandbox, build
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
@@ -62,6 +62,30 @@ def test_what_was_changed_by_hand_is_put_right(deployed: Sandbox) -> None:
     assert done.ok, done.text
     assert deployed.tree() == whole
     assert deployed.calls() == ["enable app.service", "start app.service"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "calls"),
+    [
+        (BEFORE, ["start app.service"]),
+        (app("port = 2\n", *BEFORE["app"][-2:]), ["reload app.service"]),
+        (app("port = 2\n", *BEFORE["app"][-2:], unit_file="[Unit]\n"), ["daemon-reload", "restart app.service"]),
+    ],
+    ids=["nothing", "what a reload reads", "what a restart reads"],
+)
+def test_a_unit_that_came_up_again_since_the_probe_reads_what_changed(
+    deployed: Sandbox, wanted: Desired, calls: list[str]
+) -> None:
+    """A start would do nothing then, and what it was loaded with would be told wrong from there on."""
+    active, pausing = deployed.root / "systemd/active/app.service", deployed.root / "systemd/activating/app.service"
+    active.rename(pausing)
+    (work,) = deployed.plan(wanted).transactions
+    pausing.rename(active)
+    assert deployed.run(build(work)).ok
+    assert deployed.calls() == calls
+    loaded = [deployed.read(path) for path in ("/etc/app/app.conf", "/etc/app/key", UNIT_FILE)]
+    assert deployed.read("systemd/loaded/app.service") == "".join(loaded)
+    assert deployed.plan(wanted).empty
 
 
 def test_a_failing_validation_touches_nothing_and_says_what_the_tool_said(deployed: Sandbox) -> None:
