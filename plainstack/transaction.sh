@@ -88,13 +88,15 @@ rollback() {
     return 0
 }
 
-back_to() { # back_to active|inactive enabled|... VERB UNIT: what a unit was before this transaction touched it
+back_to() { # back_to active|activating|inactive enabled|... VERB UNIT: what a unit was before this transaction touched it
     systemctl reset-failed "$4" 2>/dev/null || :
     if [ -n "${BOOTING:-}" ]; then
         : # it starts, or does not, in its turn
     elif [ "$1" = active ]; then
         if [ "$3" = reload ]; then systemctl reload "$4" || systemctl restart "$4"; else systemctl restart "$4"; fi ||
             tell "@tail	$4 does not come back with its previous configuration either"
+    elif [ "$1" = activating ]; then
+        systemctl --no-block restart "$4" # as it was: on its way up, which it may never be
     else
         systemctl stop "$4" 2>/dev/null || :
     fi
@@ -288,7 +290,11 @@ remember_unit() { # remember_unit VERB UNIT: once, before the first verb
     grep -q " '$2'\$" "$RUN/undo.units" 2>/dev/null && return 0
     state=$(systemctl is-active "$2" 2>/dev/null)
     enabled=$(systemctl is-enabled "$2" 2>/dev/null | head -n 1)
-    [ "$state" = active ] || state=inactive
+    case $state in
+    active | activating) ;;
+    reloading) state=active ;;
+    *) state=inactive ;;
+    esac
     undo_unit "back_to '$state' '${enabled:-unknown}' '$1' '$2'"
 }
 

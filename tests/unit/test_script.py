@@ -225,6 +225,16 @@ def test_a_link_planted_where_a_file_is_staged_is_not_followed(deployed: Sandbox
     assert not (deployed.root / "etc/app/app.conf").is_symlink()
 
 
+def test_a_rollback_leaves_a_unit_that_was_on_its_way_up_on_its_way_up(deployed: Sandbox) -> None:
+    """systemd starts a program that died again, after a pause; a stop would end that for good."""
+    active, pausing = deployed.root / "systemd/active/app.service", deployed.root / "systemd/activating/app.service"
+    active.rename(pausing)
+    (done,) = deployed.deploy(app("port = 2\n", Command(name="fails", why="w", run="false", unless="false")))
+    assert done.answer.outcome == "rolled-back"
+    assert deployed.calls() == ["restart app.service", "restart app.service", "enable app.service"]
+    assert "port = 1" in deployed.read("systemd/loaded/app.service")
+
+
 def test_a_command_finds_its_payload_and_leaves_none_of_it(deployed: Sandbox) -> None:
     run = "cp $PAYLOAD/wheels/a.whl $ROOT/got && [ ! -r /dev/fd/8 ]"
     command = Command(name="install", why="w", run=run, unless="[ -e $ROOT/got ]")
