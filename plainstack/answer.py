@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+AFTERWARDS = {
+    "untouched": "nothing was changed",
+    "rolled-back": "what this transaction had changed was put back",
+    "half-undone": "not all that it had changed could be put back: mend what is said below, then deploy again",
+}
+"""What a host is after a transaction that failed, by the word that the transaction has for it."""
+
 
 @dataclass
 class Answer:

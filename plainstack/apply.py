@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from plainstack import probe, script
 from plainstack.actions import HostPlan, PackageTransaction, Run, Transaction, UnitAction
-from plainstack.answer import Answer
+from plainstack.answer import AFTERWARDS, Answer
 from plainstack.errors import HostFailed
 from plainstack.observed import Observed
 from plainstack.probe import GUARD_UNIT, STATE
@@ -49,11 +49,8 @@ class Applier:
             step=stage,
         )
         if answer.failed:
-            what = {
-                "untouched": "nothing was changed",
-                "rolled-back": "what this transaction had changed was put back",
-            }[answer.outcome]
-            raise HostFailed(host, f"{stage}: {answer.failed}", f"failed; {what}", answer.tail, answer.code)
+            reason = f"failed; {AFTERWARDS[answer.outcome]}"
+            raise HostFailed(host, f"{stage}: {answer.failed}", reason, answer.tail, answer.code)
         if not answer.done:
             where = answer.step or "stage the files"
             raise HostFailed(host, f"{stage}: {where}", "failed", output.err.splitlines()[-5:], output.code)

@@ -24,9 +24,10 @@ fail() {
     [ ! -s "$RUN/errors" ] || tail -n 5 "$RUN/errors" | sed 's/^/@tail	/'
     [ -e "$RUN/begun" ] || { tell "@failed	untouched	$code	$STEP"; discard; exit 1; }
     show_journal
-    rollback
-    tell "@failed	rolled-back	$code	$STEP"
-    audit rolled-back
+    outcome=rolled-back
+    rollback || outcome=half-undone
+    tell "@failed	$outcome	$code	$STEP"
+    audit "$outcome"
     discard
     exit 1
 }
@@ -75,17 +76,40 @@ still_wanted() {
 
 # --- undo: files first, then what systemd and units make of them ---
 
+# What is noted here is noted before it is done: what a full disk keeps from being noted is not done.
 undo_path() { printf '%s\n' "$1" >>"$RUN/undo.paths"; }
 undo_unit() { printf '%s\n' "$1" >>"$RUN/undo.units"; }
+undo_command() { printf '%s\n' "$1" >>"$RUN/undo.commands"; }
+undo_account() { printf '%s\n' "$1" >>"$RUN/undo.accounts"; }
 
-rollback() {
+rollback() { # 0 when all of it was put back
     tell "@step	undo"
-    if [ -f "$RUN/undo.commands" ]; then tac "$RUN/undo.commands" >"$RUN/undo.now"; . "$RUN/undo.now"; fi
-    if [ -f "$RUN/undo.paths" ]; then tac "$RUN/undo.paths" >"$RUN/undo.now"; . "$RUN/undo.now"; fi
+    ALL_BACK=yes
+    undo "$(noted commands | last_first)"
+    undo "$(noted paths | last_first)"
     [ ! -e "$RUN/reread" ] || systemctl daemon-reload
-    if [ -f "$RUN/undo.units" ]; then . "$RUN/undo.units"; fi
-    if [ -f "$RUN/undo.kernel" ] && [ -z "${BOOTING:-}" ]; then KEEP=$RUN/keep; export KEEP; . "$RUN/undo.kernel"; fi
-    return 0
+    undo "$(noted units)"
+    # An account goes when no unit runs as it any more.
+    undo "$(noted accounts | last_first)"
+    if [ -z "${BOOTING:-}" ]; then KEEP=$RUN/keep; export KEEP; undo "$(noted kernel)"; fi
+    [ $ALL_BACK = yes ]
+}
+
+noted() { # without a last line that a full disk cut short
+    [ ! -f "$RUN/undo.$1" ] || while IFS= read -r line; do printf '%s\n' "$line"; done <"$RUN/undo.$1"
+}
+
+last_first() { sed '1!G;h;$!d'; } # tac would want a temporary file, and the disk may be full
+
+undo() { # undo LINES: one that fails is told, and keeps no other from being done
+    while IFS= read -r line; do
+        said=$(eval "$line" 2>&1 </dev/null) || {
+            ALL_BACK=no
+            tell "$said" | sed 's/^/@tail	/'
+        }
+    done <<LINES
+$1
+LINES
 }
 
 back_to() { # back_to active|activating|inactive enabled|... VERB UNIT: what a unit was before this transaction touched it
@@ -93,8 +117,10 @@ back_to() { # back_to active|activating|inactive enabled|... VERB UNIT: what a u
     if [ -n "${BOOTING:-}" ]; then
         : # it starts, or does not, in its turn
     elif [ "$1" = active ]; then
-        if [ "$3" = reload ]; then systemctl reload "$4" || systemctl restart "$4"; else systemctl restart "$4"; fi ||
-            tell "@tail	$4 does not come back with its previous configuration either"
+        if [ "$3" = reload ]; then systemctl reload "$4" || systemctl restart "$4"; else systemctl restart "$4"; fi || {
+            echo "$4 does not come back with its previous configuration either"
+            return 1
+        }
     elif [ "$1" = activating ]; then
         systemctl --no-block restart "$4" # as it was: on its way up, which it may never be
     else
@@ -157,26 +183,23 @@ write_manifest() { # write_manifest FILE ROLE: atomically, the old one kept for 
     target=$STATE/manifest/$2
     if [ ! -e "$RUN/old/manifest.$2" ] && [ ! -e "$RUN/old/no-manifest.$2" ]; then
         if [ -f "$target" ]; then
-            cp -p "$target" "$RUN/old/manifest.$2"
-            undo_path "cp -p '$RUN/old/manifest.$2' '$target'"
+            cp -p "$target" "$RUN/old/manifest.$2" && undo_path "bring_state_back '$RUN/old/manifest.$2' '$target'"
         else
-            : >"$RUN/old/no-manifest.$2"
-            undo_path "rm -f '$target'"
-        fi
+            : >"$RUN/old/no-manifest.$2" && undo_path "rm -f '$target'"
+        fi || return
     fi
     if [ -s "$1" ]; then mv "$1" "$target"; else rm -f "$target"; fi
 }
 
 forget_stamp() {
     [ -f "$STATE/units/$1" ] || return 0
-    mkdir -p "$RUN/old/units" && cp -p "$STATE/units/$1" "$RUN/old/units/$1"
-    undo_path "cp -p '$RUN/old/units/$1' '$STATE/units/$1'"
-    rm -f "$STATE/units/$1"
+    mkdir -p "$RUN/old/units" && cp -p "$STATE/units/$1" "$RUN/old/units/$1" &&
+        undo_path "bring_state_back '$RUN/old/units/$1' '$STATE/units/$1'" && rm -f "$STATE/units/$1"
 }
 
 keep_stamp() { # keep_stamp UNIT STAMP
     if [ ! -f "$RUN/old/units/$1" ]; then
-        if [ -f "$STATE/units/$1" ]; then forget_stamp "$1"; else undo_path "rm -f '$STATE/units/$1'"; fi
+        if [ -f "$STATE/units/$1" ]; then forget_stamp "$1"; else undo_path "rm -f '$STATE/units/$1'"; fi || return
     fi
     if [ -n "$2" ]; then
         printf '%s\n' "$2" >"$RUN/stamp" && mv "$RUN/stamp" "$STATE/units/$1"
@@ -203,11 +226,15 @@ bring_back() { # bring_back OLD PATH: whole or not at all; on a full disk as wel
     mv -T "$1" "$2"
 }
 
+bring_state_back() { # not bring_back: a probe that comes between must find no other names there
+    cp -p "$1" "$2" || mv -T "$1" "$2"
+}
+
 ensure_parent() {
     local parent
     parent=$(dirname "$1")
     [ -d "$parent" ] && return 0
-    ensure_parent "$parent" && mkdir "$parent" && undo_path "rmdir '$parent' 2>/dev/null || :"
+    ensure_parent "$parent" && undo_path "rmdir '$parent' 2>/dev/null || :" && mkdir "$parent"
 }
 
 put() { # put N PATH MODE OWNER GROUP
@@ -223,15 +250,15 @@ rights_of() { # the command that gives a path the owner and mode that it has now
 
 set_attributes() { # set_attributes PATH MODE OWNER GROUP
     real=${ROOT:-}$1
-    undo_path "$(rights_of "$real")"
-    chown "$3:$4" "$real" && chmod "$2" "$real"
+    undo_path "$(rights_of "$real")" && chown "$3:$4" "$real" && chmod "$2" "$real"
 }
 
 make_directory() { # make_directory PATH MODE OWNER GROUP
     real=${ROOT:-}$1
     if [ -d "$real" ] && [ ! -L "$real" ]; then set_attributes "$@"; return; fi
     [ ! -e "$real" ] && [ ! -L "$real" ] || { STEP="$STEP: a $(stat -c %F "$real") is in the way"; return 73; }
-    ensure_parent "$real" && mkdir "$real" && undo_path "rmdir '$real' 2>/dev/null || :" && chown "$3:$4" "$real" && chmod "$2" "$real"
+    ensure_parent "$real" && undo_path "rmdir '$real' 2>/dev/null || :" && mkdir "$real" && chown "$3:$4" "$real" &&
+        chmod "$2" "$real"
 }
 
 make_link() { # make_link N PATH TARGET
@@ -245,17 +272,17 @@ remove_path() { # remove_path N PATH
 
 remove_directory() { # one that others still use stays
     [ -d "${ROOT:-}$1" ] || return 0
-    undo_path "mkdir -p '${ROOT:-}$1' && $(rights_of "${ROOT:-}$1")"
-    rmdir --ignore-fail-on-non-empty "${ROOT:-}$1"
+    undo_path "mkdir -p '${ROOT:-}$1' && $(rights_of "${ROOT:-}$1")" &&
+        rmdir --ignore-fail-on-non-empty "${ROOT:-}$1"
 }
 
 create_user() { # create_user NAME HOME SHELL GROUPS
-    useradd --system --user-group --home-dir "$2" --no-create-home --shell "$3" ${4:+--groups "$4"} "$1" && undo_path "userdel '$1'"
+    undo_account "[ -z \"\$(getent passwd '$1')\" ] || userdel '$1'" &&
+        useradd --system --user-group --home-dir "$2" --no-create-home --shell "$3" ${4:+--groups "$4"} "$1"
 }
 
 change_user() {
-    undo_path "usermod $(user_now "$1") '$1'"
-    usermod --home "$2" --shell "$3" ${4:+--append --groups "$4"} "$1"
+    undo_path "usermod $(user_now "$1") '$1'" && usermod --home "$2" --shell "$3" ${4:+--append --groups "$4"} "$1"
 }
 
 user_now() { # the options that make an account what it is now
@@ -266,8 +293,7 @@ user_now() { # the options that make an account what it is now
 remove_user() { # its files stay, so it must come back under its number
     group=$(id -gn "$1")
     again="useradd --system --no-create-home --uid $(id -u "$1") --gid '$group' $(user_now "$1") '$1'"
-    undo_path "groupadd --system --gid $(id -g "$1") '$group'; $again"
-    userdel "$1"
+    undo_path "groupadd --system --gid $(id -g "$1") '$group'; $again" && userdel "$1"
 }
 
 set_sysctl() { # set_sysctl NAME VALUE
@@ -281,7 +307,7 @@ reread_units() { # reread_units KEY STAMP
 }
 
 switch_unit() { # switch_unit enable|disable|stop UNIT
-    remember_unit "$1" "$2"
+    remember_unit "$1" "$2" || return
     [ "$1" != enable ] || systemctl unmask --quiet "$2" 2>/dev/null || :
     systemctl --quiet "$1" "$2"
 }
@@ -313,7 +339,7 @@ start_now() { # start_now UNIT STAMP: what `start` has become, for a unit that s
 load_unit() { # load_unit VERB UNIT STAMP TIMEOUT HEALTH
     verb=$1
     [ "$verb" != start ] || verb=$(start_now "$2" "$3")
-    remember_unit "$verb" "$2"
+    remember_unit "$verb" "$2" || return
     systemctl reset-failed "$2" 2>/dev/null || :
     systemctl unmask --quiet "$2" 2>/dev/null || :
     timeout "$4" systemctl "$verb" "$2" >"$RUN/said" 2>&1 || { code=$?; sed 's/^/@tail	/' "$RUN/said"; return $code; }
@@ -354,7 +380,7 @@ healthy() { # healthy UNIT TIMEOUT SCRIPT: up now, and answering before the time
 run_command() { # run_command N TIMEOUT: n.run, its guard n.unless, perhaps n.undo; payload in payload.n
     PAYLOAD=$RUN/payload.$1
     export PAYLOAD
-    if [ -f "$RUN/command.$1.undo" ]; then printf '%s\n' "sh -eu '$RUN/command.$1.undo' || :" >>"$RUN/undo.commands"; fi
+    if [ -f "$RUN/command.$1.undo" ]; then undo_command "sh -eu '$RUN/command.$1.undo' || :" || return; fi
     (exec 8>&- && cd / && timeout "$2" sh -eu "$RUN/command.$1.run") >"$RUN/said" 2>&1 </dev/null
     code=$?
     if [ $code != 0 ]; then
@@ -373,8 +399,8 @@ run_command() { # run_command N TIMEOUT: n.run, its guard n.unless, perhaps n.un
 
 hold_daemons() {
     [ -e "${ROOT:-}/usr/sbin/policy-rc.d" ] && return
-    undo_path "rm -f '${ROOT:-}/usr/sbin/policy-rc.d'"
-    printf '#!/bin/sh\n# plainstack: removed when the packages are in\nexit 101\n' >"${ROOT:-}/usr/sbin/policy-rc.d" &&
+    undo_path "rm -f '${ROOT:-}/usr/sbin/policy-rc.d'" &&
+        printf '#!/bin/sh\n# plainstack: removed when the packages are in\nexit 101\n' >"${ROOT:-}/usr/sbin/policy-rc.d" &&
         chmod 755 "${ROOT:-}/usr/sbin/policy-rc.d"
 }
 
@@ -458,8 +484,7 @@ confirm() {
 unconfirmed() {
     [ -n "${BOOTING:-}" ] || decide || return 0
     STEP=guard
-    rollback
-    audit rolled-back
+    if rollback; then audit rolled-back; else audit half-undone; fi
     rm -rf "$RUN"
     disarm
 }

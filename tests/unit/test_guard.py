@@ -129,18 +129,3 @@ def test_a_failure_after_the_change_puts_the_live_state_back_at_once(host: Sandb
     done = changed(host, Command(name="fails", why="w", run="false", unless="false"))
     assert done.answer.outcome == "rolled-back"
     assert host.read("kernel") == "accept\n"
-
-
-def test_a_full_disk_in_the_middle_leaves_the_host_as_it_was(deployed: Sandbox) -> None:
-    """The folder of one file is a disk of its own, in a mount namespace of this test, and too small."""
-    large = File(path="/etc/small/data", content=b"x" * 200_000)
-    new = {"app": (File(path="/etc/app/app.conf", content=b"port = 2\n"), large)}
-    (deployed.root / "etc/small").mkdir()
-    before = deployed.tree()
-    (work,) = deployed.plan(new).transactions
-    script = build(work)
-    deployed.write("command", f'mount -t tmpfs -o size=64k none "$ROOT/etc/small"\n{script.command}\n')
-    _, text = deployed.sh('exec unshare --mount sh "$ROOT/command"', script.stream, hold=True)
-    assert "@failed\trolled-back\t1\twrite /etc/small/data" in text
-    assert "No space left on device" in text
-    assert deployed.tree("command") == before
