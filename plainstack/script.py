@@ -7,44 +7,15 @@ import json
 import shlex
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from plainstack.actions import (
-    Action,
-    DaemonReload,
-    MakeUser,
-    PackageTransaction,
-    Put,
-    Remove,
-    RemoveUser,
-    Run,
-    SetSysctl,
-    Transaction,
-    UnitAction,
-)
+from plainstack.action_steps import Bundle, Members, act, kernel_state, shade
+from plainstack.actions import PackageTransaction, Transaction
 from plainstack.observed import Entry
 from plainstack.probe import STATE
-from plainstack.resources import Directory, File, Link
 
-Members = Sequence[tuple[str, bytes]]
 GUARD_SECONDS = 180
-
-
-@dataclass
-class Bundle:
-    """Files that travel, and the lines of the script that uses them."""
-
-    files: dict[str, bytes] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
-
-    def step(self, name: str, *words: str) -> None:
-        """One named step; a step is where a run may be interrupted."""
-        self.lines.append(" ".join(["step", shlex.quote(name), *(shlex.quote(word) for word in words)]))
-
-    def file(self, name: str, content: str | bytes) -> str:
-        self.files[name] = content if isinstance(content, bytes) else content.encode()
-        return name
 
 
 @dataclass(frozen=True)
@@ -82,7 +53,7 @@ def transaction(
     numbers = {id(action): str(number) for number, action in enumerate(work.actions, 1)}
     bundle.step("wait for the host's lock", "take_apply_lock")
     bundle.lines.append("watch_controller")
-    bundle.file("shade.sh", "\n".join(_shade(action, numbers[id(action)]) for action in work.actions) + "\n")
+    bundle.file("shade.sh", "\n".join(shade(action, numbers[id(action)]) for action in work.actions) + "\n")
     for number, validation in enumerate(work.validations, 1):
         name = bundle.file(f"validate.{number}", validation.run + "\n")
         bundle.lines.append(f'step {shlex.quote("validate " + validation.name)} shadow "$RUN/{name}"')
@@ -92,11 +63,11 @@ def transaction(
     if work.guarded:
         bundle.lines.append("GUARDED=yes")
         bundle.step("arm the lock-out guard", "arm", str(GUARD_SECONDS))
-    _kernel_state(work.actions, bundle)
+    kernel_state(work.actions, bundle)
     for unit, stamp in work.stale:
         bundle.step(f"mark {unit} as not loaded", "keep_stamp", unit, stamp)
     for action in work.actions:
-        _act(action, numbers[id(action)], bundle, work.role, payloads)
+        act(action, numbers[id(action)], bundle, work.role, payloads)
     bundle.file("manifest.new", _manifest(work.manifest))
     bundle.lines.append(f'step "record what was done" write_manifest "$RUN/manifest.new" {work.role}')
     return _finish(bundle, run_id, audit, probe, stop_after)
@@ -180,78 +151,3 @@ def _tar(files: Mapping[str, bytes]) -> bytes:
 
 def _manifest(entries: Sequence[Entry]) -> str:
     return "".join(entry.line() + "\n" for entry in entries)
-
-
-def _shade(action: Action, number: str) -> str:
-    """The step of a validation's preview of /etc."""
-    if isinstance(action, Put):
-        item = action.resource
-        if isinstance(item, File):
-            return shlex.join(["shade_put", number, item.path, f"{item.mode:04o}", item.owner, item.group])
-        if isinstance(item, Link):
-            return shlex.join(["shade_link", item.path, item.target])
-        return shlex.join(["shade_dir", item.path, f"{item.mode:04o}", item.owner, item.group])
-    if isinstance(action, Remove) and action.kind != "directory":
-        return shlex.join(["shade_remove", action.path])
-    return ":"
-
-
-def _kernel_state(actions: Sequence[Action], bundle: Bundle) -> None:
-    units = [action.unit for action in actions if isinstance(action, UnitAction) and action.unit.snapshot]
-    for number, unit in enumerate(dict.fromkeys(units), 1):
-        snapshot = bundle.file(f"snapshot.{number}", unit.snapshot + "\n")
-        restore = bundle.file(f"restore.{number}", unit.restore + "\n")
-        bundle.step(f"keep the live state of {unit.name}", "keep_kernel_state", snapshot, restore)
-
-
-def _act(action: Action, number: str, bundle: Bundle, role: str, payloads: Mapping[str, Members]) -> None:
-    name = action.subject()
-    if isinstance(action, Put):
-        _put(action, number, bundle)
-    elif isinstance(action, Remove):
-        if action.kind == "directory":
-            bundle.step(name, "remove_directory", action.path)
-        else:
-            bundle.step(name, "remove_path", number, action.path)
-    elif isinstance(action, MakeUser):
-        user = action.user
-        verb = "create_user" if action.create else "change_user"
-        bundle.step(name, verb, user.name, user.home, user.shell, ",".join(user.groups))
-    elif isinstance(action, RemoveUser):
-        bundle.step(name, "remove_user", action.name)
-    elif isinstance(action, SetSysctl):
-        bundle.step(name, "set_sysctl", action.name, action.value)
-    elif isinstance(action, DaemonReload):
-        bundle.step(name, "reread_units", f"daemon-reload.{role}", action.stamp)
-    elif isinstance(action, UnitAction):
-        unit = action.unit
-        if action.verb in ("start", "restart", "reload"):
-            health = bundle.file(f"health.{number}", unit.health + "\n") if unit.health else ""
-            bundle.step(name, "load_unit", action.verb, unit.name, action.stamp, str(unit.timeout), health)
-        else:
-            bundle.step(name, "switch_unit", action.verb, unit.name)
-    elif isinstance(action, Run):
-        command = action.command
-        bundle.file(f"command.{number}.run", command.run + "\n")
-        bundle.file(f"command.{number}.unless", command.unless + "\n")
-        if command.undo:
-            bundle.file(f"command.{number}.undo", command.undo + "\n")
-        for member, content in payloads.get(command.name, ()):
-            bundle.file(f"payload.{number}/{member}", content)
-        bundle.step(name, "run_command", number, str(command.timeout))
-
-
-def _put(action: Put, number: str, bundle: Bundle) -> None:
-    item = action.resource
-    if isinstance(item, Link):
-        bundle.step(action.subject(), "make_link", number, item.path, item.target)
-        return
-    rights = (item.path, f"{item.mode:04o}", item.owner, item.group)
-    if isinstance(item, Directory):
-        bundle.step(action.subject(), "make_directory", *rights)
-    else:
-        bundle.file(f"new/{number}", item.content)
-        if action.attributes:
-            bundle.step(action.subject(), "set_attributes", *rights)
-        else:
-            bundle.step(action.subject(), "put", number, *rights)

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plainstack import probe, script
+from plainstack.action_steps import Members
 from plainstack.actions import HostPlan, PackageTransaction
 from plainstack.answer import Answer
 from plainstack.compare import Stamp
 from plainstack.observed import Observed
 from plainstack.plan import plan
 from plainstack.resources import Resource
-from plainstack.script import Members, Script
+from plainstack.script import Script
 
 STAMP = Stamp("2026-01-01T00:00:00Z", "me@here", "abc")
 
