@@ -201,6 +201,13 @@ def test_an_account_that_was_changed_or_removed_comes_back_as_it_was(deployed: S
         assert deployed.read("/etc/group").replace(":x:", ":!:") == groups.replace(":x:", ":!:")
 
 
+def test_a_new_account_goes_again_after_the_unit_that_runs_as_it(bare: Sandbox) -> None:
+    """userdel refuses while a process of the account lives."""
+    (done,) = bare.deploy({"app": (*AFTER["app"], Command(name="fails", why="w", run="false", unless="false"))})
+    assert done.answer.outcome == "rolled-back"
+    assert bare.calls()[-3:] == ["stop app.service", "disable app.service", "userdel app"]
+
+
 @pytest.mark.parametrize(
     ("harm", "told"),
     [
