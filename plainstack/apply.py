@@ -102,16 +102,20 @@ def build(
     audit: Mapping[str, object],
     payloads: Mapping[str, Members],
     probe_text: str,
+    planned_at: str,
 ) -> Script:
-    """The script of one stage of a host's plan; the host's last stage ends with `probe_text`."""
+    """The script of one stage of a host's plan; the host's last stage ends with `probe_text`.
+
+    `planned_at` is the host's generation at the probe, or after the stage of this run that came before.
+    """
     work = work_of(plan, stage)
     last = (plan.transactions[-1].role if plan.transactions else PACKAGES) == stage
     final = probe_text if last else ""
     if isinstance(work, PackageTransaction):
         details = {**audit, "role": stage, "actions": [f"install {name}" for name in work.install]}
-        return script.packages(work, run_id, details, final)
+        return script.packages(work, run_id, details, final, planned_at=planned_at)
     details = {**audit, "role": stage, "actions": [action.subject() for action in work.actions]}
-    return script.transaction(work, run_id, details, payloads, final)
+    return script.transaction(work, run_id, details, payloads, final, planned_at=planned_at)
 
 
 def work_of(plan: HostPlan, stage: str) -> Transaction | PackageTransaction:

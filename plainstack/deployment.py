@@ -53,6 +53,7 @@ class Deployment:
     def run(self) -> Deployment:
         """Lock, apply, unlock."""
         stamp = self._stamp()
+        self.generations = {name: self.view.observed[name].generation for name in self.view.pending}
         releases = self._lock(stamp)
         try:
             runner = self.runner
@@ -99,8 +100,7 @@ class Deployment:
     def _lock(self, stamp: Stamp) -> list[Callable[[], None]]:
         """Hold the lock of every host that will change, all or none."""
         told = lock.holder(stamp.who, stamp.when, self.command)
-        generations = {name: self.view.observed[name].generation for name in self.view.pending}
-        return lock.hold(self.view.pending, self.runner.sessions.to, told, generations=generations)
+        return lock.hold(self.view.pending, self.runner.sessions.to, told, generations=self.generations)
 
     def _one(self, host: str, stage: str, stamp: Stamp) -> None:
         begin = time.monotonic()
@@ -109,9 +109,11 @@ class Deployment:
             payloads = self._payloads(host, stage)
             run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
             audit = {"who": stamp.who, "commit": stamp.commit, "command": self.command}
-            work = build(self.plans[host], stage, run_id, audit, payloads, self.runner.probes[host])
+            probe = self.runner.probes[host]
+            work = build(self.plans[host], stage, run_id, audit, payloads, probe, self.generations[host])
             limit = longest(work_of(self.plans[host], stage))
             seen = Applier(self.runner.sessions, self.listener.step).apply(host, stage, work, limit)
+            self.generations[host] = work.generation
             if seen is not None:
                 self._must_be_empty(host, stage, seen)
         except (PlainstackError, OSError) as failure:

@@ -23,11 +23,12 @@ _PREAMBLE = f"""\
 export LC_ALL=C PATH=${{ROOT:+$ROOT/bin:}}/usr/sbin:/usr/bin:/sbin:/bin
 state=${{ROOT:-}}{STATE} lock=${{ROOT:-}}{LOCK}
 echo 'probe 2'
+# First: what changes while the rest is read belongs to another generation.
+[ -f "$state/generation" ] && sed 's/^/generation	/' "$state/generation"
 cd "$state/manifest" 2>/dev/null && for f in *; do [ -f "$f" ] && sed "s/^/manifest	$f	/" "$f"; done
 cd "$state/units" 2>/dev/null && for f in *; do [ -f "$f" ] && sed "s/^/stamp	$f	/" "$f"; done
 cd "$state/runs" 2>/dev/null && for f in *; do [ -d "$f" ] && echo "leftover	$f"; done
 cd /
-[ -f "$state/generation" ] && sed 's/^/generation	/' "$state/generation"
 if [ -f "$lock" ] && ! flock -n "$lock" true; then sed 's/^/lock	/' "$lock"; fi
 case $(systemctl list-units --plain --no-legend --state=active,activating '{GUARD_UNIT}-*' 2>/dev/null) in
 ?*) echo guard-pending ;;

@@ -27,6 +27,11 @@ class Script:
     steps: tuple[str, ...]
 
     @property
+    def generation(self) -> str:
+        """The host's generation when this is done, and nobody else was there since."""
+        return f"{self.run_id}.done"
+
+    @property
     def command(self) -> str:
         """The command that receives the stream; it leaves nothing behind when the stream does not fit on the disk."""
         run = f"${{ROOT:-}}{STATE}/runs/{self.run_id}"
@@ -46,13 +51,15 @@ def transaction(
     payloads: Mapping[str, Members],
     probe: str = "",
     stop_after: int | None = None,
+    planned_at: str | None = None,
 ) -> Script:
-    """The script of a role's transaction; `payloads` by command name. `stop_after` ends it by SIGKILL after that many
-    steps, for the tests that interrupt it everywhere."""
-    bundle = Bundle()
+    """The script of a role's transaction; `payloads` by command name.
+
+    `planned_at` is the host's generation at the probe that this was planned from: a host that has another one by now is
+    not touched. `stop_after` ends it by SIGKILL after that many steps, for the tests that interrupt it everywhere.
+    """
+    bundle = _alone_on_the_host(planned_at)
     numbers = {id(action): str(number) for number, action in enumerate(work.actions, 1)}
-    bundle.step("wait for the host's lock", "take_apply_lock")
-    bundle.lines.append("watch_controller")
     bundle.file("shade.sh", "\n".join(shade(action, numbers[id(action)]) for action in work.actions) + "\n")
     for number, validation in enumerate(work.validations, 1):
         name = bundle.file(f"validate.{number}", validation.run + "\n")
@@ -79,11 +86,10 @@ def packages(
     audit: Mapping[str, object],
     probe: str = "",
     stop_after: int | None = None,
+    planned_at: str | None = None,
 ) -> Script:
-    """The script of a host's apt transaction."""
-    bundle = Bundle()
-    bundle.step("wait for the host's lock", "take_apply_lock")
-    bundle.lines.append("watch_controller")
+    """The script of a host's apt transaction; `planned_at` as above."""
+    bundle = _alone_on_the_host(planned_at)
     bundle.step("begin", "begin")
     for role, entries in work.transition:
         bundle.file(f"manifest.{role}", _manifest(entries))
@@ -110,8 +116,19 @@ def packages(
     return _finish(bundle, run_id, audit, probe, stop_after)
 
 
+def _alone_on_the_host(planned_at: str | None) -> Bundle:
+    bundle = Bundle()
+    bundle.step("wait for the host's lock", "take_apply_lock")
+    if planned_at is not None:
+        bundle.step("see whether the host is still what the plan was made for", "unchanged_since", planned_at)
+    bundle.lines.append("watch_controller")
+    return bundle
+
+
 def _finish(bundle: Bundle, run_id: str, audit: Mapping[str, object], probe: str, stop_after: int | None) -> Script:
     bundle.file("audit", json.dumps({"at": "", "result": "", **audit}) + "\n")
+    for state in ("begun", "done", "undone"):
+        bundle.file(f"generation.{state}", f"{run_id}.{state}\n")
     bundle.file("library.sh", Path(__file__).with_name("transaction.sh").read_bytes())
     head = ['. "$RUN/library.sh"', "trap 'STEP=\"$STEP (ended unexpectedly)\"; fail 99' EXIT", "STEP=start"]
     lines = [*head, *bundle.lines]

@@ -64,6 +64,12 @@ take_apply_lock() {
     ! grep -q plainstack "${ROOT:-}/usr/sbin/policy-rc.d" 2>/dev/null || rm "${ROOT:-}/usr/sbin/policy-rc.d"
 }
 
+unchanged_since() { # unchanged_since GENERATION: the one that the probe told
+    [ "$(cat "$STATE/generation" 2>/dev/null)" = "$1" ] && return
+    tell "@tail	an earlier run was still at work here while this one looked: type it again"
+    return 75
+}
+
 watch_controller() {
     # The controller keeps our input open; its end, however it came, is the end of the input.
     { cat; [ ! -d "$RUN" ] || : >"$RUN/orphaned"; } <&7 >/dev/null 2>&1 8>&- &
@@ -92,6 +98,7 @@ rollback() { # 0 when all of it was put back
     # An account goes when no unit runs as it any more.
     undo "$(noted accounts | last_first)"
     if [ -z "${BOOTING:-}" ]; then KEEP=$RUN/keep; export KEEP; undo "$(noted kernel)"; fi
+    next_generation undone
     [ $ALL_BACK = yes ]
 }
 
@@ -170,13 +177,11 @@ shade_remove() {
 
 begin() {
     still_wanted || { STEP='begin: the operator is gone, nothing was touched'; return 70; }
-    mkdir -p "$RUN/old" "$RUN/keep"
-    : >"$RUN/begun"
-    new_generation
+    mkdir -p "$RUN/old" "$RUN/keep" && : >"$RUN/begun" && next_generation begun
 }
 
-new_generation() {
-    od -An -N8 -tx8 /dev/urandom | tr -d ' ' >"$RUN/generation" && mv "$RUN/generation" "$STATE/generation"
+next_generation() { # next_generation begun|done|undone: a plan made from a probe before it is not applied after it
+    mv "$RUN/generation.$1" "$STATE/generation"
 }
 
 write_manifest() { # write_manifest FILE ROLE: atomically, the old one kept for undo
@@ -503,6 +508,7 @@ audit() { # audit RESULT
 }
 
 end() {
+    next_generation done
     if [ -n "${GUARDED:-}" ]; then
         STEP='give the operator time to confirm'
         arm 30 || fail $?

@@ -118,10 +118,14 @@ class Sandbox:
 
     def deploy(self, desired: Mapping[str, Sequence[Resource]], *, stop_after: int | None = None) -> list[Done]:
         """Plan and apply all stages until one fails; `stop_after` kills the first stage after so many steps."""
-        found = self.plan(desired)
+        observed = self.observe([item for resources in desired.values() for item in resources])
+        found = plan("sandbox", desired, observed, STAMP)
+        generation = observed.generation
         ended: list[Done] = []
         for work in (*filter(None, [found.packages]), *found.transactions):
-            ended.append(self.run(build(work, stop_after=stop_after)))
+            sent = build(work, stop_after=stop_after, planned_at=generation)
+            ended.append(self.run(sent))
+            generation = sent.generation
             if not ended[-1].ok:
                 break
         return ended
@@ -144,6 +148,10 @@ class Sandbox:
                     content = path.read_bytes()
                 seen[shown] = (stat.filemode(info.st_mode), info.st_uid, info.st_gid, content)
         return seen
+
+    def generation(self) -> str:
+        """What a probe of now would name as the last change."""
+        return self.observe([]).generation
 
     def states(self) -> dict[str, bytes]:
         """Manifests and stamps."""
@@ -177,10 +185,15 @@ class Sandbox:
         shutil.rmtree(self.root)
 
 
-def build(work: object, payloads: Mapping[str, Members] | None = None, stop_after: int | None = None) -> Script:
+def build(
+    work: object,
+    payloads: Mapping[str, Members] | None = None,
+    stop_after: int | None = None,
+    planned_at: str | None = None,
+) -> Script:
     """The script of a stage."""
     run_id = f"run-{next(RUNS)}"
     audit = {"who": "me", "commit": "abc", "command": "inv deploy"}
     if isinstance(work, PackageTransaction):
-        return script.packages(work, run_id, audit, stop_after=stop_after)
-    return script.transaction(work, run_id, audit, payloads or {}, stop_after=stop_after)  # type: ignore[arg-type]
+        return script.packages(work, run_id, audit, stop_after=stop_after, planned_at=planned_at)
+    return script.transaction(work, run_id, audit, payloads or {}, stop_after=stop_after, planned_at=planned_at)  # type: ignore[arg-type]

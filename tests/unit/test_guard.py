@@ -97,6 +97,19 @@ def test_the_guard_is_armed_before_anything_changes_and_outlives_a_kill(host: Sa
         assert killed.tree("var/lib/plainstack/runs", "systemd/guard") == before, steps[number - 1]
 
 
+def test_a_plan_made_before_the_guard_acted_is_not_applied_after_it(host: Sandbox) -> None:
+    wanted = firewall("drop\n")
+    (work,) = host.plan(wanted).transactions
+    host.run(build(work, stop_after=build(work).steps.index(f"write {RULES}") + 1))
+    generation, (stale,) = host.generation(), host.plan(wanted).transactions
+    let_the_timer_fire(host)
+    done = host.run(build(stale, planned_at=generation))
+    assert (done.answer.outcome, done.ok) == ("untouched", False)
+    assert (host.read(RULES), host.read("kernel")) == ("accept\n", "accept\n")
+    assert host.deploy(wanted)[-1].ok
+    assert (host.read(RULES), host.read("kernel")) == ("drop\n", "drop\n")
+
+
 def test_a_boot_before_the_operator_has_confirmed_boots_with_what_was_there_before(host: Sandbox) -> None:
     (work,) = host.plan(firewall("drop\n")).transactions
     steps = build(work).steps

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.resources import Command, Validation
+from plainstack.resources import Command, File, Package, Validation
 from tests.unit.example_role import AFTER, BEFORE, app
 from tests.unit.sandbox import Sandbox, build
 
@@ -53,6 +53,41 @@ def test_a_reload_that_is_owed_after_a_kill_is_a_reload_and_not_a_restart(deploy
     assert deployed.deploy(new)[-1].ok
     assert deployed.calls() == ["reload app.service"]
     assert "port = 2" in deployed.read("systemd/loaded/app.service")
+
+
+@pytest.mark.parametrize("outcome", ["done", "rolled-back"])
+def test_a_plan_made_while_an_earlier_run_was_still_at_work_is_not_applied(deployed: Sandbox, outcome: str) -> None:
+    """Ctrl-C twice, and the same again at once: the probe saw a host that was half done."""
+    for pipe in ("at", "go"):
+        os.mkfifo(deployed.root / pipe)
+    slow = Command(
+        name="slow",
+        why="w",
+        run="echo ran >>$ROOT/var/log/ran; echo >$ROOT/at; read -r end <$ROOT/go; [ $end = done ]; touch $ROOT/went",
+        unless="[ -e $ROOT/went ]",
+    )
+    new = app("port = 2\n", slow)
+    (work,) = deployed.plan(new).transactions
+    with ThreadPoolExecutor() as pool:
+        earlier = pool.submit(deployed.run, build(work))
+        (deployed.root / "at").read_text()
+        generation, (stale,) = deployed.generation(), deployed.plan(new).transactions
+        (deployed.root / "go").write_text(f"{outcome}\n")
+        assert earlier.result().ok is (outcome == "done")
+    before = deployed.tree()
+    done = deployed.run(build(stale, planned_at=generation))
+    assert done.code != 0
+    assert done.answer.outcome == "untouched"
+    assert done.answer.tail == ["an earlier run was still at work here while this one looked: type it again"]
+    assert deployed.tree() == before
+    assert deployed.read("/var/log/ran") == "ran\n"
+
+
+def test_the_second_role_of_a_run_is_not_taken_for_one_that_was_overtaken(bare: Sandbox) -> None:
+    """Each of its transactions changes the host, and the next one was planned before that."""
+    wanted = {"base": (Package(name="nginx"), File(path="/etc/one", content=b"1\n")), **AFTER}
+    assert [done.ok for done in bare.deploy(wanted)] == [True, True, True]
+    assert bare.plan(wanted).empty
 
 
 def test_an_operator_who_is_gone_before_it_begins_changes_nothing(deployed: Sandbox) -> None:
