@@ -196,7 +196,7 @@ class Payload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """An imperative step: `run` is done by sh when `unless` (evaluated by the probe) does not exit 0.
+    """An imperative step: `run` is done by sh when `unless` (evaluated by the probe, and again then) does not exit 0.
 
     `unless` must exit 0 after `run` succeeded. Both may be multi-line scripts, run with `set -eu`; neither may hold a
     secret: what is secret is read from a managed file on the host. `undo` is run when the transaction is rolled back.

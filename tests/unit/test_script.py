@@ -232,6 +232,17 @@ def test_a_link_planted_where_a_file_is_staged_is_not_followed(deployed: Sandbox
     assert not (deployed.root / "etc/app/app.conf").is_symlink()
 
 
+def test_a_command_that_is_done_by_now_is_neither_run_nor_undone(deployed: Sandbox) -> None:
+    done = Command(name="a", why="w", run="touch $ROOT/a $ROOT/both", unless="[ -e $ROOT/a ]")
+    both = Command(name="both", why="w", run="exit 1", unless="[ -e $ROOT/both ]", undo="rm $ROOT/both")
+    assert deployed.deploy(app("port = 1\n", *BEFORE["app"][-2:], done, both))[-1].ok
+    fails = Command(name="fails", why="w", run="exit 1", unless="false")
+    (deployed.root / "a").unlink()
+    (deployed.root / "both").unlink()
+    deployed.deploy(app("port = 1\n", *BEFORE["app"][-2:], done, both, fails))
+    assert (deployed.root / "both").exists()
+
+
 def test_a_rollback_leaves_a_unit_that_was_on_its_way_up_on_its_way_up(deployed: Sandbox) -> None:
     """systemd starts a program that died again, after a pause; a stop would end that for good."""
     active, pausing = deployed.root / "systemd/active/app.service", deployed.root / "systemd/activating/app.service"
