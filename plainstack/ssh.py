@@ -75,6 +75,10 @@ class Sessions:
 
     def living(self, name: str) -> Session:
         """As `to`, for work of hours: a session that has ended meanwhile is replaced, which in a run would hide it."""
+        with self._gateway_lock:
+            self._gateway_refused = ""
+            if self._gateway is not None and not self._gateway.transport.is_active():
+                self._gateway = None
         with self._locks[name]:
             kept = self._open.get(name)
             if kept is not None and not kept.alive:

@@ -454,7 +454,7 @@ arm() { # arm SECONDS
 
 guard_boot() {
     wants=${BOOT_GUARD%/*}/sysinit.target.wants
-    [ ! -e "$BOOT_GUARD" ] || return 0
+    ! is_boot_guard_ours || return 0
     mkdir -p "$wants" && cat >"$BOOT_GUARD" <<UNIT && ln -sf "$BOOT_GUARD" "$wants/"
 # plainstack: removed when the change is confirmed
 [Unit]
@@ -473,8 +473,10 @@ disarm() {
     unguard_boot
 }
 
+is_boot_guard_ours() { grep -qsF "RUN=$RUN;" "$BOOT_GUARD"; }
+
 unguard_boot() {
-    rm -f "$BOOT_GUARD" "${BOOT_GUARD%/*}/sysinit.target.wants/${BOOT_GUARD##*/}"
+    ! is_boot_guard_ours || rm -f "$BOOT_GUARD" "${BOOT_GUARD%/*}/sysinit.target.wants/${BOOT_GUARD##*/}"
 }
 
 decide() { # whoever is first decides, the operator or the guard

@@ -13,6 +13,8 @@ from tests.unit.sandbox import Done, Sandbox, build
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
 
 RULES = "/etc/iptables/rules"
+# Units and the kernel take up later in a boot what is on the disk.
+UNSEEN_AT_BOOT = ("var/lib/plainstack/runs", "systemd/loaded", "kernel")
 SNAPSHOT, RESTORE = "cp $ROOT/kernel $KEEP/rules", "cp $KEEP/rules $ROOT/kernel"
 
 
@@ -97,6 +99,16 @@ def test_the_guard_is_armed_before_anything_changes_and_outlives_a_kill(host: Sa
         assert killed.tree("var/lib/plainstack/runs", "systemd/guard") == before, steps[number - 1]
 
 
+def test_a_later_run_that_gives_up_leaves_the_boot_guard_of_the_one_before(host: Sandbox) -> None:
+    before = host.tree(*UNSEEN_AT_BOOT)
+    done = changed(host)
+    runs = host.root / "var/lib/plainstack/runs"
+    code, text = host.sh(f"RUN={runs}/later; . {runs}/{done.answer.unconfirmed}/library.sh; discard")
+    assert (code, text) == (0, "")
+    boot(host)
+    assert host.tree(*UNSEEN_AT_BOOT) == before
+
+
 def test_a_plan_made_before_the_guard_acted_is_not_applied_after_it(host: Sandbox) -> None:
     wanted = firewall("drop\n")
     (work,) = host.plan(wanted).transactions
@@ -113,13 +125,13 @@ def test_a_plan_made_before_the_guard_acted_is_not_applied_after_it(host: Sandbo
 def test_a_boot_before_the_operator_has_confirmed_boots_with_what_was_there_before(host: Sandbox) -> None:
     (work,) = host.plan(firewall("drop\n")).transactions
     steps = build(work).steps
-    before = host.tree("var/lib/plainstack/runs", "systemd/guard", "systemd/loaded", "kernel")
+    before = host.tree("systemd/guard", *UNSEEN_AT_BOOT)
     for number in range(steps.index("arm the lock-out guard") + 1, len(steps) + 1):
         killed = host.copy(host.root.with_name(f"killed-{number}"))
         assert killed.run(build(work, stop_after=number)).code == 137
         killed.calls()
         boot(killed)
-        assert killed.tree("var/lib/plainstack/runs", "systemd/loaded", "kernel") == before, steps[number - 1]
+        assert killed.tree(*UNSEEN_AT_BOOT) == before, steps[number - 1]
         assert not [call for call in killed.calls() if "start" in call or "load" in call], "no unit runs so early"
 
 
