@@ -64,7 +64,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The whole of what planning needs to know of a host; a key that is absent means that the thing is."""
+    """The whole of what planning needs to know of a host; a key that is absent means that the thing is.
+
+    `lock` says who is at work there; `ending` tells of the work of a run whose operator is gone, `guard_pending` of a
+    change that waits for its operator, or to be undone.
+    """
 
     paths: Mapping[str, PathState] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
@@ -79,3 +83,4 @@ class Observed:
     generation: str = ""
     lock: str = ""
     guard_pending: bool = False
+    ending: bool = False

@@ -14,14 +14,17 @@ from plainstack.resources import Absent, Command, Directory, File, Link, Package
 
 STATE = "/var/lib/plainstack"
 LOCK = "/run/plainstack.lock"
+APPLY_LOCK = "/run/plainstack-apply.lock"
 GUARD_UNIT = "plainstack-guard"
+# How long a host waits for the operator's word on a change that could lock him out.
+GUARD_SECONDS = 180
 
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9@%+=:,./_ -]*")
 
 _PREAMBLE = f"""\
 # ROOT is for tests: another tree, that may bring stand-ins for programs in its bin.
 export LC_ALL=C PATH=${{ROOT:+$ROOT/bin:}}/usr/sbin:/usr/bin:/sbin:/bin
-state=${{ROOT:-}}{STATE} lock=${{ROOT:-}}{LOCK}
+state=${{ROOT:-}}{STATE} lock=${{ROOT:-}}{LOCK} applying=${{ROOT:-}}{APPLY_LOCK}
 echo 'probe 2'
 # First: what changes while the rest is read belongs to another generation.
 [ -f "$state/generation" ] && sed 's/^/generation	/' "$state/generation"
@@ -29,7 +32,11 @@ cd "$state/manifest" 2>/dev/null && for f in *; do [ -f "$f" ] && sed "s/^/manif
 cd "$state/units" 2>/dev/null && for f in *; do [ -f "$f" ] && sed "s/^/stamp	$f	/" "$f"; done
 cd "$state/runs" 2>/dev/null && for f in *; do [ -d "$f" ] && echo "leftover	$f"; done
 cd /
-if [ -f "$lock" ] && ! flock -n "$lock" true; then sed 's/^/lock	/' "$lock"; fi
+if [ -f "$lock" ] && ! flock -n "$lock" true; then
+    sed 's/^/lock	/' "$lock"
+elif [ -f "$applying" ] && ! flock -n -s "$applying" true; then
+    echo ending
+fi
 case $(systemctl list-units --plain --no-legend --state=active,activating '{GUARD_UNIT}-*' 2>/dev/null) in
 ?*) echo guard-pending ;;
 esac
@@ -129,7 +136,7 @@ def parse(text: str, root: str = "") -> Observed:
     facts: dict[str, str] = {}
     leftovers: list[str] = []
     generation = lock = ""
-    pending = False
+    pending = ending = False
     for line in lines:
         tag, _, rest = line.partition("\t")
         words = rest.split("\t")
@@ -174,6 +181,8 @@ def parse(text: str, root: str = "") -> Observed:
             lock = rest
         elif tag == "guard-pending":
             pending = True
+        elif tag == "ending":
+            ending = True
     for path, digest in hashes.items():
         if path in paths:
             state = paths[path]
@@ -207,6 +216,7 @@ def parse(text: str, root: str = "") -> Observed:
         generation=generation,
         lock=lock,
         guard_pending=pending,
+        ending=ending,
     )
 
 

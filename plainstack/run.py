@@ -15,12 +15,13 @@ from plainstack.desired import HostDesired
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.observed import Observed
 from plainstack.plan import Stamp, plan
-from plainstack.probe import parse
+from plainstack.probe import GUARD_SECONDS, parse
 from plainstack.session import Session
 from plainstack.ssh import Sessions
 from plainstack.stack import Stack
 
-GUARD_WAIT = 60
+# A little more than a host waits for the operator before it undoes what nobody confirmed.
+SETTLED_WITHIN = GUARD_SECONDS + 30
 
 
 class Listener(Protocol):
@@ -123,7 +124,8 @@ class Runner:
 
     def _probe(self, name: str, listener: Listener | None) -> Observed:
         session = self._connecting[name].result()
-        give_up = time.monotonic() + GUARD_WAIT
+        give_up = time.monotonic() + SETTLED_WITHIN
+        told = ""
         while True:
             output = session.script(self.probes[name], timeout=60, step="probe")
             if output.code != 0 and not output.out:
@@ -132,11 +134,13 @@ class Runner:
                 seen = parse(output.out)
             except PlainstackError as error:
                 raise HostFailed(name, "probe", str(error), output.err.splitlines()[-5:], output.code) from None
-            if not seen.guard_pending or time.monotonic() > give_up:
+            unsettled = _unsettled(seen)
+            if not unsettled or time.monotonic() > give_up:
                 return seen
-            if listener:
-                listener.note(f"{name}: waiting for the host to undo an unconfirmed change")
-            # The host's own timer decides; asking once a second is how it is awaited.
+            if listener and unsettled != told:
+                listener.note(f"{name}: waiting for the host to {unsettled}")
+                told = unsettled
+            # The host decides when; asking once a second is how it is awaited.
             Event().wait(1)
 
     def refusals(self, view: View) -> list[str]:
@@ -174,3 +178,10 @@ class Runner:
             return parse(self.sessions.to(name).script(script((), [facts]), step="probe").out).facts
 
         return {name: None if isinstance(seen, HostFailed) else seen for name, seen in fan_out(names, ask).items()}
+
+
+def _unsettled(seen: Observed) -> str:
+    """What a host still does by itself; a plan that is made before would not be applied after."""
+    if seen.guard_pending:
+        return "undo an unconfirmed change"
+    return "end what an earlier run began there" if seen.ending else ""

@@ -13,9 +13,7 @@ from pathlib import Path
 from plainstack.action_steps import Bundle, Members, act, kernel_state, shade
 from plainstack.actions import PackageTransaction, Transaction
 from plainstack.observed import Entry
-from plainstack.probe import STATE
-
-GUARD_SECONDS = 180
+from plainstack.probe import GUARD_SECONDS, STATE
 
 
 @dataclass(frozen=True)

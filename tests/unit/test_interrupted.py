@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -110,3 +111,20 @@ def test_what_has_begun_is_done_to_its_end_when_the_operator_goes(deployed: Sand
     assert done.code == 0
     assert deployed.plan(new).empty
     assert list((deployed.root / "var/lib/plainstack/runs").iterdir()) == []
+
+
+def test_a_host_where_an_operator_left_something_to_end_says_so_and_one_with_its_operator_names_him(
+    deployed: Sandbox,
+) -> None:
+    applying, held = (deployed.root / "run" / name for name in ("plainstack-apply.lock", "plainstack.lock"))
+    assert not deployed.observe([]).ending
+    with applying.open("a") as work:
+        fcntl.flock(work, fcntl.LOCK_EX)
+        assert deployed.observe([]).ending
+        with held.open("w") as run:
+            fcntl.flock(run, fcntl.LOCK_EX)
+            run.write("me@here since noon: inv deploy\n")
+            run.flush()
+            seen = deployed.observe([])
+        assert (seen.lock, seen.ending) == ("me@here since noon: inv deploy", False)
+    assert not deployed.observe([]).ending
