@@ -26,12 +26,8 @@ _PREAMBLE = f"""\
 export LC_ALL=C PATH=${{ROOT:+$ROOT/bin:}}/usr/sbin:/usr/bin:/sbin:/bin
 state=${{ROOT:-}}{STATE} lock=${{ROOT:-}}{LOCK} applying=${{ROOT:-}}{APPLY_LOCK}
 echo 'probe 2'
-# First: what changes while the rest is read belongs to another generation.
-[ -f "$state/generation" ] && sed 's/^/generation	/' "$state/generation"
-cd "$state/manifest" 2>/dev/null && for f in *; do [ -f "$f" ] && sed "s/^/manifest	$f	/" "$f"; done
-cd "$state/units" 2>/dev/null && for f in *; do [ -f "$f" ] && sed "s/^/stamp	$f	/" "$f"; done
-cd "$state/runs" 2>/dev/null && for f in *; do [ -d "$f" ] && echo "leftover	$f"; done
-cd /
+# In this order: whether something goes on, what it has come to by now, and then the rest. What changes later makes
+# another generation.
 if [ -f "$lock" ] && ! flock -n "$lock" true; then
     sed 's/^/lock	/' "$lock"
 elif [ -f "$applying" ] && ! flock -n -s "$applying" true; then
@@ -40,6 +36,11 @@ fi
 case $(systemctl list-units --plain --no-legend --state=active,activating '{GUARD_UNIT}-*' 2>/dev/null) in
 ?*) echo guard-pending ;;
 esac
+[ -f "$state/generation" ] && sed 's/^/generation	/' "$state/generation"
+cd "$state/manifest" 2>/dev/null && for f in *; do [ -f "$f" ] && sed "s/^/manifest	$f	/" "$f"; done
+cd "$state/units" 2>/dev/null && for f in *; do [ -f "$f" ] && sed "s/^/stamp	$f	/" "$f"; done
+cd "$state/runs" 2>/dev/null && for f in *; do [ -d "$f" ] && echo "leftover	$f"; done
+cd /
 known=$(cat "$state/manifest"/* 2>/dev/null | cut -f 1,2)
 known() {{ printf '%s\n' "$known" | sed -n "s/^$1	//p"; }}
 """
