@@ -15,6 +15,14 @@ from plainstack.actions import PackageTransaction, Transaction
 from plainstack.observed import Entry
 from plainstack.probe import GUARD_SECONDS, STATE
 
+_LIBRARY = ("frame", "undo", "preview", "files", "units", "packages", "guard")
+
+
+def library() -> str:
+    """The shell functions that steps are made of."""
+    folder = Path(__file__).with_name("transaction")
+    return "\n".join((folder / f"{part}.sh").read_text(encoding="utf-8") for part in _LIBRARY)
+
 
 @dataclass(frozen=True)
 class Script:
@@ -127,7 +135,7 @@ def _finish(bundle: Bundle, run_id: str, audit: Mapping[str, object], probe: str
     bundle.file("audit", json.dumps({"at": "", "result": "", **audit}) + "\n")
     for state in ("begun", "done", "undone"):
         bundle.file(f"generation.{state}", f"{run_id}.{state}\n")
-    bundle.file("library.sh", Path(__file__).with_name("transaction.sh").read_bytes())
+    bundle.file("library.sh", library())
     head = ['. "$RUN/library.sh"', "trap 'STEP=\"$STEP (ended unexpectedly)\"; fail 99' EXIT", "STEP=start"]
     lines = [*head, *bundle.lines]
     if stop_after is not None:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import plainstack
-from plainstack import inventory
+from plainstack import inventory, script
 from plainstack.desired import HostDesired
 from plainstack.errors import InventoryError, Refused
 from plainstack.resources import File
@@ -53,8 +52,7 @@ def test_a_service_cannot_have_the_name_of_a_unit_of_plainstacks_own(desired: Ma
         for item in resources
         if isinstance(item, File) and role != "app"
     ]
-    library = (Path(plainstack.__file__).parent / "transaction.sh").read_text()
-    own = re.findall(r"/systemd/system/plainstack-([a-z-]+)\.", "\n".join([*files, library]))
+    own = re.findall(r"/systemd/system/plainstack-([a-z-]+)\.", "\n".join([*files, script.library()]))
     assert {"firewall", "backup", "barman-cron", "undo"} <= set(own)
     for name in {*own, "guard", "guard-api"}:
         assert problems(GOOD.replace("  web:", f"  {name}:")) == [

@@ -1,0 +1,127 @@
+# Files, accounts, and what the host remembers of them: each step notes its undo before it is done.
+
+begin() {
+    still_wanted || { STEP='begin: the operator is gone, nothing was touched'; return 70; }
+    mkdir -p "$RUN/old" "$RUN/keep" && : >"$RUN/begun" && next_generation begun
+}
+
+next_generation() { # next_generation begun|done|undone: a plan made from a probe before it is not applied after it
+    mv "$RUN/generation.$1" "$STATE/generation"
+}
+
+write_manifest() { # write_manifest FILE ROLE: atomically, the old one kept for undo
+    target=$STATE/manifest/$2
+    if [ ! -e "$RUN/old/manifest.$2" ] && [ ! -e "$RUN/old/no-manifest.$2" ]; then
+        if [ -f "$target" ]; then
+            cp -p "$target" "$RUN/old/manifest.$2" && undo_path "bring_state_back '$RUN/old/manifest.$2' '$target'"
+        else
+            : >"$RUN/old/no-manifest.$2" && undo_path "rm -f '$target'"
+        fi || return
+    fi
+    if [ -s "$1" ]; then mv "$1" "$target"; else rm -f "$target"; fi
+}
+
+forget_stamp() {
+    [ -f "$STATE/units/$1" ] || return 0
+    mkdir -p "$RUN/old/units" && cp -p "$STATE/units/$1" "$RUN/old/units/$1" &&
+        undo_path "bring_state_back '$RUN/old/units/$1' '$STATE/units/$1'" && rm -f "$STATE/units/$1"
+}
+
+keep_stamp() { # keep_stamp UNIT STAMP
+    if [ ! -f "$RUN/old/units/$1" ]; then
+        if [ -f "$STATE/units/$1" ]; then forget_stamp "$1"; else undo_path "rm -f '$STATE/units/$1'"; fi || return
+    fi
+    if [ -n "$2" ]; then
+        printf '%s\n' "$2" >"$RUN/stamp" && mv "$RUN/stamp" "$STATE/units/$1"
+    else
+        rm -f "$STATE/units/$1"
+    fi
+}
+
+keep_old() { # keep_old N PATH: what is there now can be brought back
+    real=${ROOT:-}$2
+    if [ -L "$real" ] || [ -f "$real" ]; then
+        cp -a "$real" "$RUN/old/$1" && undo_path "bring_back '$RUN/old/$1' '$real'"
+    elif [ -e "$real" ]; then
+        STEP="$STEP: a $(stat -c %F "$real") is in the way"
+        return 73
+    else
+        undo_path "rm -f '$real'"
+    fi
+}
+
+bring_back() { # bring_back OLD PATH: whole or not at all; on a full disk as well as it goes
+    cp -a "$1" "$2.plainstack-old" && mv -T "$2.plainstack-old" "$2" && return
+    rm -f "$2.plainstack-old"
+    mv -T "$1" "$2"
+}
+
+bring_state_back() { # not bring_back: a probe that comes between must find no other names there
+    cp -p "$1" "$2" || mv -T "$1" "$2"
+}
+
+ensure_parent() {
+    local parent
+    parent=$(dirname "$1")
+    [ -d "$parent" ] && return 0
+    ensure_parent "$parent" && undo_path "rmdir '$parent' 2>/dev/null || :" && mkdir "$parent"
+}
+
+put() { # put N PATH MODE OWNER GROUP
+    real=${ROOT:-}$2
+    ensure_parent "$real" && keep_old "$1" "$2" || return
+    cp --remove-destination "$RUN/new/$1" "$real.plainstack-new" && chmod "$3" "$real.plainstack-new" && chown "$4:$5" "$real.plainstack-new" &&
+        mv -T "$real.plainstack-new" "$real" || { code=$?; rm -f "$real.plainstack-new"; return $code; }
+}
+
+rights_of() { # the command that gives a path the owner and mode that it has now
+    stat -c "chown %u:%g '$1' && chmod %a '$1'" "$1"
+}
+
+set_attributes() { # set_attributes PATH MODE OWNER GROUP
+    real=${ROOT:-}$1
+    undo_path "$(rights_of "$real")" && chown "$3:$4" "$real" && chmod "$2" "$real"
+}
+
+make_directory() { # make_directory PATH MODE OWNER GROUP
+    real=${ROOT:-}$1
+    if [ -d "$real" ] && [ ! -L "$real" ]; then set_attributes "$@"; return; fi
+    [ ! -e "$real" ] && [ ! -L "$real" ] || { STEP="$STEP: a $(stat -c %F "$real") is in the way"; return 73; }
+    ensure_parent "$real" && undo_path "rmdir '$real' 2>/dev/null || :" && mkdir "$real" && chown "$3:$4" "$real" &&
+        chmod "$2" "$real"
+}
+
+make_link() { # make_link N PATH TARGET
+    real=${ROOT:-}$2
+    ensure_parent "$real" && keep_old "$1" "$2" && ln -sfn "$3" "$real.plainstack-new" && mv -T "$real.plainstack-new" "$real"
+}
+
+remove_path() { # remove_path N PATH
+    keep_old "$1" "$2" && rm -f "${ROOT:-}$2"
+}
+
+remove_directory() { # one that others still use stays
+    [ -d "${ROOT:-}$1" ] || return 0
+    undo_path "mkdir -p '${ROOT:-}$1' && $(rights_of "${ROOT:-}$1")" &&
+        rmdir --ignore-fail-on-non-empty "${ROOT:-}$1"
+}
+
+create_user() { # create_user NAME HOME SHELL GROUPS
+    undo_account "[ -z \"\$(getent passwd '$1')\" ] || userdel '$1'" &&
+        useradd --system --user-group --home-dir "$2" --no-create-home --shell "$3" ${4:+--groups "$4"} "$1"
+}
+
+change_user() {
+    undo_path "usermod $(user_now "$1") '$1'" && usermod --home "$2" --shell "$3" ${4:+--append --groups "$4"} "$1"
+}
+
+user_now() { # the options that make an account what it is now
+    getent passwd "$1" | { IFS=: read -r _ _ _ _ _ home shell && printf "%s" "--home '$home' --shell '$shell'"; }
+    printf " --groups '%s'" "$(id -nG "$1" | tr ' ' '\n' | grep -vx "$1" | paste -sd ,)"
+}
+
+remove_user() { # its files stay, so it must come back under its number
+    group=$(id -gn "$1")
+    again="useradd --system --no-create-home --uid $(id -u "$1") --gid '$group' $(user_now "$1") '$1'"
+    undo_path "groupadd --system --gid $(id -g "$1") '$group'; $again" && userdel "$1"
+}

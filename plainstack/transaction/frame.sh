@@ -1,0 +1,107 @@
+# The part of a transaction that is the same on every host: this file, and then the others of this folder;
+# plainstack/script.py puts them together and appends the steps.
+# POSIX sh; run as root with RUN = the folder of this run. Nothing on the host changes before `begin`.
+# ROOT is for tests: another tree, that may bring stand-ins for programs in its bin.
+export LC_ALL=C PATH=${ROOT:+$ROOT/bin:}/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
+umask 022
+STATE=${ROOT:-}/var/lib/plainstack
+# The answer may go to a connection that is gone; the transaction still ends in order.
+trap '' HUP PIPE INT
+
+tell() { printf '%s\n' "$*" 2>/dev/null || :; }
+
+# A step is announced before it is done, so that what hangs or fails has a name.
+step() {
+    STEP=$1
+    shift
+    tell "@step	$STEP"
+    "$@" 2>"$RUN/errors" || fail $?
+}
+
+fail() {
+    code=$1
+    trap - EXIT
+    exec 2>/dev/null
+    [ ! -s "$RUN/errors" ] || tail -n 5 "$RUN/errors" | sed 's/^/@tail	/'
+    [ -e "$RUN/begun" ] || { tell "@failed	untouched	$code	$STEP"; discard; exit 1; }
+    show_journal
+    outcome=rolled-back
+    rollback || outcome=half-undone
+    tell "@failed	$outcome	$code	$STEP"
+    audit "$outcome"
+    discard
+    exit 1
+}
+
+show_journal() {
+    case $STEP in
+    start\ * | restart\ * | reload\ *)
+        unit=${STEP#* }
+        unit=${unit%% *}
+        systemctl status --no-pager --lines=0 "$unit" 2>&1 | sed -n 's/^ *Active: /@tail	/p'
+        journalctl --no-pager --quiet -o cat -n 12 -u "$unit" 2>/dev/null | sed 's/^/@tail	/'
+        ;;
+    esac
+}
+
+discard() {
+    disarm
+    rm -rf "$RUN"
+}
+
+# --- the lock of this host's transactions, and whether anybody still waits for the answer ---
+
+take_apply_lock() {
+    mkdir -p "$STATE/manifest" "$STATE/units" "$STATE/runs"
+    chmod 700 "$STATE"
+    exec 8>"${ROOT:-}/run/plainstack-apply.lock"
+    flock -w 90 8 || { STEP='wait for an earlier run that is still ending on this host'; return 75; }
+    while systemctl list-units --plain --no-legend --state=active,activating 'plainstack-guard-*' 2>/dev/null | grep -q .; do
+        sleep 0.5
+    done
+    for left in "$STATE"/runs/*; do
+        [ "$left" = "$RUN" ] || rm -rf "$left"
+    done
+    ! grep -q plainstack "${ROOT:-}/usr/sbin/policy-rc.d" 2>/dev/null || rm "${ROOT:-}/usr/sbin/policy-rc.d"
+}
+
+unchanged_since() { # unchanged_since GENERATION: the one that the probe told
+    [ "$(cat "$STATE/generation" 2>/dev/null)" = "$1" ] && return
+    tell "@tail	an earlier run was still at work here while this one looked: type it again"
+    return 75
+}
+
+watch_controller() {
+    # The controller keeps our input open; its end, however it came, is the end of the input.
+    { cat; [ ! -d "$RUN" ] || : >"$RUN/orphaned"; } <&7 >/dev/null 2>&1 8>&- &
+    exec 7<&-
+}
+
+still_wanted() {
+    [ ! -e "$RUN/orphaned" ]
+}
+
+# --- the end ---
+
+audit() { # audit RESULT
+    [ -f "$RUN/audit" ] || return 0
+    mkdir -p "${ROOT:-}/var/log/plainstack"
+    sed "s/\"result\": \"\"/\"result\": \"$1\"/; s/\"at\": \"\"/\"at\": \"$(date -u +%Y-%m-%dT%H:%M:%SZ)\"/" "$RUN/audit" \
+        >>"${ROOT:-}/var/log/plainstack/audit.jsonl"
+}
+
+end() {
+    next_generation done
+    if [ -n "${GUARDED:-}" ]; then
+        STEP='give the operator time to confirm'
+        arm 30 || fail $?
+    fi
+    audit done
+    trap - EXIT
+    if [ -n "${GUARDED:-}" ]; then
+        tell "@unconfirmed	${RUN##*/}"
+    else
+        rm -rf "$RUN"
+    fi
+    tell "@done"
+}

@@ -1,0 +1,38 @@
+# Packages: one apt transaction, during which no daemon starts.
+
+hold_daemons() {
+    [ -e "${ROOT:-}/usr/sbin/policy-rc.d" ] && return
+    undo_path "rm -f '${ROOT:-}/usr/sbin/policy-rc.d'" &&
+        printf '#!/bin/sh\n# plainstack: removed when the packages are in\nexit 101\n' >"${ROOT:-}/usr/sbin/policy-rc.d" &&
+        chmod 755 "${ROOT:-}/usr/sbin/policy-rc.d"
+}
+
+release_daemons() {
+    ! grep -q plainstack "${ROOT:-}/usr/sbin/policy-rc.d" || rm "${ROOT:-}/usr/sbin/policy-rc.d"
+}
+
+finish_dpkg() { # an earlier apt that was killed half way
+    [ -z "$(dpkg --audit)" ] || quietly dpkg --configure -a --force-confold --force-confdef
+}
+
+refresh_lists() { # refresh_lists now|: at most once a day, or when a wanted package is not known
+    [ "$1" = now ] || [ -z "$(find "${ROOT:-}/var/lib/apt/lists" -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null | head -n 1)" ] || return 0
+    quietly apt-get update -q -o DPkg::Lock::Timeout=60
+}
+
+apt_install() { # all packages in one transaction
+    apt-get install --simulate "$@" >/dev/null 2>&1 || refresh_lists now || :
+    quietly apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=60 \
+        -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-confdef "$@"
+}
+
+apt_purge() {
+    quietly apt-get purge -q -y -o DPkg::Lock::Timeout=60 "$@"
+}
+
+quietly() {
+    "$@" >"$RUN/said" 2>&1 </dev/null 8>&- && return
+    code=$?
+    { grep -E '^(E:|Err:|dpkg: error|W: Failed)' "$RUN/said" || tail -n 8 "$RUN/said"; } | tail -n 8 | sed 's/^/@tail	/'
+    return $code
+}

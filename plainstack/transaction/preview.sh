@@ -1,0 +1,31 @@
+# The new files, seen at their real paths in a mount namespace of their own, for validations.
+
+shadow() { # shadow SCRIPT: run it where /etc already holds this transaction's files
+    shade=$RUN/etc
+    if [ ! -d "$shade" ]; then
+        cp -a "${ROOT:-}/etc" "$shade" || return 1
+        (ETC=$shade && . "$RUN/shade.sh") || return 1
+    fi
+    unshare --mount sh -c 'mount --bind "$1" /etc && exec sh -eu "$2"' - "$shade" "$1" >"$RUN/said" 2>&1 </dev/null
+    code=$?
+    [ $code = 0 ] || tail -n 12 "$RUN/said" | sed 's/^/@tail	/'
+    return $code
+}
+
+shade_put() { # shade_put N PATH MODE OWNER GROUP
+    case $2 in /etc/*) ;; *) return 0 ;; esac
+    mkdir -p "$(dirname "$ETC/${2#/etc/}")" && rm -rf "$ETC/${2#/etc/}" && cp "$RUN/new/$1" "$ETC/${2#/etc/}" &&
+        chmod "$3" "$ETC/${2#/etc/}" && { chown "$4:$5" "$ETC/${2#/etc/}" 2>/dev/null || :; }
+}
+
+shade_link() {
+    case $1 in /etc/*) mkdir -p "$(dirname "$ETC/${1#/etc/}")" && ln -sfn "$2" "$ETC/${1#/etc/}" ;; esac
+}
+
+shade_dir() {
+    case $1 in /etc/*) mkdir -p "$ETC/${1#/etc/}" && chmod "$2" "$ETC/${1#/etc/}" && { chown "$3:$4" "$ETC/${1#/etc/}" 2>/dev/null || :; } ;; esac
+}
+
+shade_remove() {
+    case $1 in /etc/*) rm -f "$ETC/${1#/etc/}" ;; esac
+}
