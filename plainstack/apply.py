@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from threading import Event
 
 from plainstack import probe, script
 from plainstack.action_steps import Members
@@ -93,6 +96,14 @@ class Applier:
             self.sessions.to(host).run(f"systemctl start {unit}.service", timeout=30, step="undo")
         except HostFailed:
             self.sessions.forget(host)
+            return
+        # An sshd that reads its old configuration again is away for a moment.
+        give_up = time.monotonic() + 5
+        while time.monotonic() < give_up:
+            with contextlib.suppress(HostFailed):
+                self.sessions.fresh(host).close()
+                return
+            Event().wait(0.1)
 
 
 def build(

@@ -87,7 +87,8 @@ mark || systemctl mask --runtime {UNIT}
 timeout 2 systemctl stop {UNIT} || systemctl kill --signal=KILL {UNIT} 2>/dev/null || :
 pid=$(head -n 1 {DATA}/postmaster.pid 2>/dev/null || :)
 if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ]; then
-    kill -KILL "$pid"
+    # It may end by itself at this moment.
+    kill -KILL "$pid" 2>/dev/null || :
 fi
 {await_condition(_NONE_RUNS, "PostgreSQL is killed and does not end", tries=50, pause=0.1)}\
 """
