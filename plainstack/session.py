@@ -68,7 +68,7 @@ class Session:
             raise OSError("it was closed")
         channel: paramiko.Channel = self._connection.transport.open_session(timeout=ANSWER_WITHIN)
         # Paramiko waits for the answer to an exec without end; behind a jump host nothing else would end that.
-        limit = threading.Timer(ANSWER_WITHIN, channel.close)
+        limit = threading.Timer(ANSWER_WITHIN, abandon, [channel])
         limit.start()
         try:
             channel.exec_command(f"sudo -n -- {command}" if self._sudo else command)
@@ -167,6 +167,12 @@ class Session:
         """Close the connection; what still runs on the host sees the end of its input."""
         with contextlib.suppress(OSError, paramiko.SSHException):
             self._connection.close()
+
+
+def abandon(channel: paramiko.Channel) -> None:
+    """Close a channel from which nothing is expected any more, whether or not its connection lives."""
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        channel.close()
 
 
 def _send(channel: paramiko.Channel, data: bytes, hold: bool) -> None:

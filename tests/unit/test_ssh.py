@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from plainstack import session as session_module
 from plainstack import ssh
 from plainstack.errors import HostFailed
-from plainstack.session import Session
+from plainstack.session import Session, abandon
 from plainstack.ssh import Sessions
 from tests.unit import sshd
 from tests.unit.sshd import Server
@@ -197,3 +198,13 @@ def test_one_hosts_failure_is_its_own_result() -> None:
 
     answers = ssh.fan_out(["a", "b", "c"], work)
     assert [str(answer) for answer in answers.values()] == ["A", "b: probe: broken", "C"]
+
+
+def test_a_channel_is_given_up_without_a_word_when_its_connection_is_dead() -> None:
+    """A stand-in: paramiko raises this only when the connection dies at the same moment."""
+
+    class Dying(paramiko.Channel):
+        def close(self) -> None:
+            raise EOFError
+
+    abandon(Dying(1))
