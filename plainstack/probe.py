@@ -28,7 +28,7 @@ state=${{ROOT:-}}{STATE} lock=${{ROOT:-}}{LOCK} applying=${{ROOT:-}}{APPLY_LOCK}
 echo 'probe 2'
 # In this order: whether something goes on, what it has come to by now, and then the rest. What changes later makes
 # another generation.
-if [ -f "$lock" ] && ! flock -n "$lock" true; then
+if [ -f "$lock" ] && ! flock -n -s "$lock" true; then
     sed 's/^/lock	/' "$lock"
 elif [ -f "$applying" ] && ! flock -n -s "$applying" true; then
     echo ending

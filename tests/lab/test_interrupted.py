@@ -48,7 +48,7 @@ cut -f2 manifest/* | grep ^/ | sort -u | xargs -d '\\n' stat -c '%n %F %a %U %G'
 cut -f2 manifest/* | grep ^/ | sort -u | xargs -d '\\n' sha256sum 2>/dev/null
 systemctl show --property=Id,ActiveState,UnitFileState $(grep -h ^unit manifest/* | cut -f2)
 id app-web 2>/dev/null; readlink /srv/web/current; dpkg-query -W -f '${Package} ${db:Status-Status}\\n'
-flock -n /run/plainstack.lock echo free; flock -n /run/plainstack-apply.lock echo free
+flock -w 5 /run/plainstack.lock echo free; flock -w 5 /run/plainstack-apply.lock echo free
 """
 
 

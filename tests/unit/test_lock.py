@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -73,6 +75,18 @@ def test_a_run_keeps_drills_out_and_is_named(take: Take) -> None:
     with pytest.raises(Refused, match="another run is at work: deploy"):
         take("drill", drill=True)
     held[0]()
+
+
+def test_who_only_looks_keeps_no_run_out(take: Take, tmp_path: Path) -> None:
+    """A probe asks for the lock for a moment, to see whether somebody has it."""
+    path = tmp_path / "work lock"
+    path.write_text("")
+    with path.open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        done = Timer(0.2, fcntl.flock, (looking, fcntl.LOCK_UN))
+        done.start()
+        assert len(take("ann")) == 1
+        done.join()
 
 
 def test_a_host_that_was_changed_since_the_plan_is_told(session: Session, tmp_path: Path) -> None:

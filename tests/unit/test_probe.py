@@ -136,6 +136,8 @@ def test_what_plainstack_keeps_on_a_host_is_seen(host: Sandbox) -> None:
     assert (seen.generation, seen.leftovers, seen.lock) == ("0123", ("run-1",), "")
     _, text = host.sh(f"exec 9<$ROOT/run/plainstack.lock; flock 9; {probe.script([])}")
     assert probe.parse(text).lock == "me@here since now"
+    _, text = host.sh(f"exec 9<$ROOT/run/plainstack.lock; flock -s 9; {probe.script([])}")
+    assert probe.parse(text).lock == "", "somebody who looks at the same time is no run"
 
 
 def test_guards_are_judged_by_their_exit_code_and_print_nothing(host: Sandbox) -> None:
