@@ -108,7 +108,7 @@ def test_a_second_deploy_is_refused_at_once_and_told_by_whom_and_the_lock_dies_w
     whole.on("app1", "echo x >>/etc/default/prometheus-node-exporter; echo 'x' >>/etc/hosts")
     drop_in = "/run/systemd/system/prometheus-node-exporter.service.d/slow.conf"
     whole.on("app1", "mkdir -p /run/systemd/system/prometheus-node-exporter.service.d")
-    whole.on("app1", f"printf '[Service]\\nExecStartPre=/bin/sleep 5\\n' >{drop_in}; systemctl daemon-reload")
+    whole.on("app1", f"printf '[Service]\\nExecStartPre=/bin/sleep 60\\n' >{drop_in}; systemctl daemon-reload")
     process = start(whole, "deploy")
     try:
         await_output(process, "app1: base: restart prometheus-node-exporter.service")
@@ -121,7 +121,7 @@ def test_a_second_deploy_is_refused_at_once_and_told_by_whom_and_the_lock_dies_w
         whole.on("app1", "timeout 5 flock -w 5 /run/plainstack.lock true")
     finally:
         process.kill()
-        whole.on("app1", f"rm -f {drop_in}; systemctl daemon-reload")
+        whole.on("app1", f"rm -f {drop_in}; systemctl daemon-reload; systemctl stop prometheus-node-exporter")
 
 
 def test_ctrl_c_ends_in_order_and_the_next_run_goes_on(whole: Operator) -> None:
