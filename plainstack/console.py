@@ -17,7 +17,8 @@ class Console:
         # With --json, stdout is the one document; what a person may want to see meanwhile goes to stderr.
         self._stream = sys.stderr if json else sys.stdout
         self.live = self._stream.isatty()
-        self._lock = threading.Lock()
+        # A signal's handler may print while the line before it is being printed.
+        self._lock = threading.RLock()
 
     @cached_property
     def rich(self) -> Any:

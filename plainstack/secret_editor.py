@@ -32,7 +32,7 @@ def edit(stack: str, values: Mapping[str, str], again: Callable[[str], bool]) ->
     Raises Refused when the editor fails, or leaves what is no list of secrets.
     """
     text = _HEAD.format(stack=stack) + "".join(f"{name}: {value}\n" for name, value in sorted(values.items()))
-    with _workspace() as folder, _signals() as end:
+    with _signals() as end, _workspace() as folder:
         file = folder / f"{stack}.secrets"
         file.touch(mode=0o600)
         file.write_text(text, encoding="utf-8")

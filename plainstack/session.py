@@ -207,8 +207,10 @@ def _answers(transport: paramiko.Transport) -> bool:
     answered = threading.Event()
 
     def ask() -> None:
-        transport.global_request("alive@plainstack", wait=True)
-        answered.set()
+        # It may die while it is asked; whether it did is what we ask.
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            transport.global_request("alive@plainstack", wait=True)
+            answered.set()
 
     threading.Thread(target=ask, daemon=True).start()
     return answered.wait(PATIENCE) and transport.is_active()

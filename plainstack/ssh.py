@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +23,11 @@ Result = TypeVar("Result")
 # Unacknowledged data for this long means that the host or the way to it is gone (ms, see tcp(7) TCP_USER_TIMEOUT).
 DEAD_AFTER = 15_000
 KEEPALIVE = 5
+# Banner, key exchange and log-in of a host that took the connection: many at once on a busy machine take a while.
+HANDSHAKE_WITHIN = 15
+
+# Paramiko logs every broken handshake with a traceback, which goes to stderr if nobody listens; we say it in words.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 def known_hosts(stack: Stack) -> Path:
@@ -113,7 +119,7 @@ class Sessions:
         try:
             # An ed25519 key is what Debian's sshd has and what the pins are for.
             transport.get_security_options().key_types = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
-            transport.start_client(timeout=self.stack.ssh.connect_timeout)
+            transport.start_client(timeout=HANDSHAKE_WITHIN)
             return transport.get_remote_server_key()
         finally:
             transport.close()
@@ -128,7 +134,11 @@ class Sessions:
     def _connect(self, host: Host) -> Connection:
         ssh = self.stack.ssh
         key = operator_key(self.stack)
-        options: dict[str, object] = {"banner_timeout": 15, "auth_timeout": 15, "channel_timeout": 20}
+        options: dict[str, object] = {
+            "banner_timeout": HANDSHAKE_WITHIN,
+            "auth_timeout": HANDSHAKE_WITHIN,
+            "channel_timeout": 20,
+        }
         if key is not None:
             options |= {"key_filename": str(key), "look_for_keys": False, "allow_agent": False}
         pins = known_hosts(self.stack)
@@ -143,7 +153,8 @@ class Sessions:
                 port=ssh.port,
                 config=config,
                 connect_kwargs=options,
-                connect_timeout=ssh.connect_timeout,
+                # The socket is connected already; paramiko takes this for the key exchange.
+                connect_timeout=HANDSHAKE_WITHIN,
             )
             if pins.exists():
                 connection.client.load_host_keys(str(pins))
@@ -215,6 +226,8 @@ def explain(error: BaseException, host: Host | None, stack: Stack) -> str:
         return f"log-in as {stack.ssh.user} was refused with {key or 'the keys of the agent and ~/.ssh'}{inventory}"
     if "not found in known_hosts" in str(error):
         return f"the host key is not pinned{inventory}: run inv trust, compare the fingerprint, and try again"
+    if str(error) == "No existing session":
+        return f"no SSH handshake within {HANDSHAKE_WITHIN} s{inventory}: is it an sshd, and is it overloaded?"
     if isinstance(error, TimeoutError):
         return f"no answer within {stack.ssh.connect_timeout} s{inventory}"
     if isinstance(error, OSError) and error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):

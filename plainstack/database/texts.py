@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from plainstack.database import rebuild
+from plainstack.database import barman, rebuild
 from plainstack.database.failover import Do
 from plainstack.database.observation import DEGRADED
 from plainstack.database.rebuild import ETC, STANDBY_SIGNAL
@@ -120,8 +120,10 @@ fi
 {_PSQL} -f {ETC}/plainstack.sql
 """  # noqa: S608 - holds constants only
 
-_BARMAN = """\
-systemctl restart plainstack-barman-receive-wal.service
+# Only then cron, which would start a receiver of its own if it found none.
+_BARMAN = f"""\
+systemctl restart {barman.RECEIVER}
+{await_condition(barman.RECEIVES, "Barman does not receive WAL after 20 s", tries=100, pause=0.2)}\
 systemctl start --no-block plainstack-barman-cron.service
 """
 

@@ -75,7 +75,8 @@ class Clients:
 
     def warm_up(self, kinds: Iterable[Kind]) -> None:
         """Let some time pass, and raise Refused unless requests of every kind get through."""
-        generators.wait(self._clock, WARM_UP, self.broken)
+        begun = max(generator.began or 0.0 for generator in self._generators)
+        generators.wait(self._clock, begun + WARM_UP, self.broken)
         if self.broken():
             raise Refused(f"{self.deaths()[0]}; nothing was hurt")
         seen = self.recorder.history()

@@ -25,6 +25,8 @@ CONNECT_TIMEOUT = 3
 ANSWER_TIMEOUT = 12
 CLIENTS = 600
 IDLE = 8
+# A proxy closes what is idle for a minute or so, and a request that is on its way then is lost.
+FRESH = 20
 MACHINES = 8
 
 
@@ -39,7 +41,7 @@ class Site:
     drill: str
     path: str
     port: int = 443
-    _idle: list[http.client.HTTPSConnection] = field(default_factory=list)
+    _idle: list[tuple[float, http.client.HTTPSConnection]] = field(default_factory=list)
 
     def get(self, _key: int) -> str:
         """Ask for the page."""
@@ -65,12 +67,12 @@ class Site:
             # What is open to an address that has just moved would fail one by one.
             while self._idle:
                 with contextlib.suppress(IndexError):
-                    self._idle.pop().close()
+                    self._idle.pop()[1].close()
             if not isinstance(error, Exception):
                 raise
             return explain(error)
         if connection.sock is not None and len(self._idle) < IDLE:
-            self._idle.append(connection)
+            self._idle.append((time.monotonic(), connection))
         return "ok" if answer.status in (200, 201) else f"HTTP {answer.status}"
 
     def _open(self) -> ssl.SSLSocket:
@@ -87,8 +89,8 @@ class Site:
     def _known(self) -> http.client.HTTPSConnection | None:
         with contextlib.suppress(IndexError):
             while True:
-                connection = self._idle.pop()
-                if not _is_closed(connection.sock):
+                since, connection = self._idle.pop()
+                if time.monotonic() - since < FRESH and not _is_closed(connection.sock):
                     return connection
                 connection.close()
         return None

@@ -146,7 +146,8 @@ def test_chromium_paints_it(tmp_path: Path) -> None:
 
 def _chromium(*words: str) -> str:
     assert CHROMIUM, "chromium is missing: run make commands, which installs it"
-    with tempfile.TemporaryDirectory() as profile:
+    # Chromium's helpers still write to it when the browser has ended.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
         quiet += ["--disable-component-update", "--disable-sync", f"--user-data-dir={profile}"]
         done = subprocess.run(

@@ -153,7 +153,7 @@ def test_what_a_sigkill_left_is_removed_by_the_next_edit(small: Stack) -> None:
 
 def _await_file(pid: int) -> None:
     deadline = time.monotonic() + 20
-    while not any(folder.glob("*.secrets") for folder in left_behind(pid)):
+    while not any(list(folder.glob("*.secrets")) for folder in left_behind(pid)):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     (folder,) = left_behind(pid)

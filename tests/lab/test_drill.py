@@ -15,12 +15,16 @@ import pytest
 from tests.lab.conftest import Operator
 
 # Small and short, and generous where a busy machine makes everybody slow: lost writes are what must never be.
-LOAD = ("--rate=16", "--seconds=15", "--max-gap=12", "--max-read-gap=12")
+LOAD = ("--rate=16", "--max-gap=12", "--max-read-gap=12")
+SHORT = (*LOAD, "--seconds=15")
+# The fault comes after five seconds, and the load must outlast the longest gap that is allowed.
+LONG = (*LOAD, "--seconds=25")
 
 
 def drill(operator: Operator, target: str, fault: str) -> dict[str, Any]:
     """A drill that passes, as its own JSON tells it."""
-    done = operator.fab("drill", f"--target={target}", f"--fault={fault}", *LOAD, "--json", code=None)
+    load = LONG if target == "db" else SHORT
+    done = operator.fab("drill", f"--target={target}", f"--fault={fault}", *load, "--json", code=None)
     data: dict[str, Any] = json.loads(done.out)
     assert data.get("passed"), (data.get("sentence") or data, done.err[-4000:])
     assert done.code == 0
@@ -52,7 +56,7 @@ def test_a_drill_passes_and_loses_nothing(whole: Operator, target: str, fault: s
 
 
 def test_a_second_drill_is_refused_and_an_interrupted_one_leaves_the_stack_whole(whole: Operator) -> None:
-    command = [str(Path(sys.executable).with_name("fab")), "failover", "drill", "--target=db", *LOAD]
+    command = [str(Path(sys.executable).with_name("fab")), "failover", "drill", "--target=db", *SHORT]
     first = subprocess.Popen(
         [*command, f"--inventory={whole.inventory}"],
         cwd=whole.project,
@@ -81,7 +85,7 @@ def test_a_second_drill_is_refused_and_an_interrupted_one_leaves_the_stack_whole
 
 
 def test_a_load_generator_that_dies_makes_a_red_verdict_and_a_whole_stack(whole: Operator) -> None:
-    command = [str(Path(sys.executable).with_name("fab")), "failover", "drill", "--target=balancer", *LOAD]
+    command = [str(Path(sys.executable).with_name("fab")), "failover", "drill", "--target=balancer", *SHORT]
     drilling = subprocess.Popen(
         [*command, f"--inventory={whole.inventory}"],
         cwd=whole.project,

@@ -39,8 +39,8 @@ class Database:
         (follower,) = [host["name"] for host in seen["hosts"] if host["name"] != leader]
         return leader, follower
 
-    def sql(self, host: str, text: str, check: bool = True) -> str:
-        command = f"cd / && timeout 3 {AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtqd shop"
+    def sql(self, host: str, text: str, check: bool = True, seconds: int = 30) -> str:
+        command = f"cd / && timeout {seconds} {AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtqd shop"
         return self.operator.on(host, f"{command} <<'END'\n{text}\nEND\n", check=check).strip()
 
     def write(self, host: str, row: str) -> None:
@@ -67,10 +67,11 @@ class Database:
             assert time.monotonic() < give_up, self.status()
             time.sleep(0.5)
 
-    def await_replica(self) -> None:
-        """Wait until every replica streams again."""
+    def await_replica(self, leader: str) -> None:
+        """Wait until every replica streams again, as both sides see it."""
         give_up = time.monotonic() + 60
-        while not (seen := self.status())["healthy"]:
+        senders = "select state from pg_stat_replication where application_name ~ '^db'"
+        while not (seen := self.status())["healthy"] or self.sql(leader, senders) != "streaming":
             assert time.monotonic() < give_up, seen
             time.sleep(0.5)
 
@@ -121,7 +122,8 @@ def test_a_killed_primary_is_replaced_kept_out_and_rejoins_by_rewind(database: D
     # Neither the marker on the host nor its peers let it come up as a second primary.
     for forget in ("", f"rm {FENCED};"):
         database.operator.on(old, f"{forget} ! systemctl start {UNIT} 2>/dev/null")
-    assert f"{new} has shut this host out" in database.operator.on(old, f"journalctl -u {UNIT} -o cat -n 8")
+    journal = database.operator.on(old, f"journalctl --sync; journalctl -u {UNIT} -o cat -n 8")
+    assert f"{new} has shut this host out" in journal
     said = database.operator.fab("rejoin").out
     assert "take back what" in said
     assert "copy the whole database" not in said
@@ -141,7 +143,7 @@ def test_an_isolated_primary_whose_cable_is_back_never_takes_a_write(database: D
     database.write(new, "kept")
     assert database.sql(old, "select pg_is_in_recovery()") == "f"
     assert "two primaries" in database.operator.fab("status", code=1).out
-    database.sql(old, "insert into failover_test values ('lost')", check=False)
+    database.sql(old, "insert into failover_test values ('lost')", check=False, seconds=3)
     for app in [host.name for host in inventory.load(database.operator.inventory).with_role("app")]:
         database.operator.on(app, f"! timeout 1 bash -c '</dev/tcp/{old}/5432' 2>/dev/null")
     assert f"2 primaries: {' and '.join(sorted((old, new)))}" in database.operator.inv("plan", code=None).text
@@ -219,7 +221,7 @@ def test_writes_wait_for_a_lost_replica_until_somebody_degrades_and_wait_again_a
         database.await_alert("SynchronousDegraded", leader)
     finally:
         database.operator.on(follower, f"systemctl start {UNIT}")
-    database.await_replica()
+    database.await_replica(leader)
     database.operator.fab("resync")
     assert database.is_whole(leader)
     assert "alone" in database.rows(leader)
@@ -242,6 +244,11 @@ def test_what_can_not_be_done_is_refused_with_what_to_type_instead(database: Dat
     database.operator.on(
         "bak1",
         "systemctl stop plainstack-barman-cron.timer plainstack-barman-cron.service &&"
-        " systemctl stop plainstack-barman-receive-wal && sleep 1",
+        " systemctl stop plainstack-barman-receive-wal",
     )
+    streams = "select count(*) from pg_stat_replication where application_name = 'barman_receive_wal'"
+    give_up = time.monotonic() + 30
+    while database.sql(leader, streams) != "0":
+        assert time.monotonic() < give_up
+        time.sleep(0.2)
     assert "Barman does not stream WAL" in database.operator.fab("switchover", code=1).err

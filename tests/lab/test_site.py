@@ -20,9 +20,8 @@ def site(operator: Operator) -> str:
 @pytest.fixture(scope="module")
 def visitor(deployed: Operator) -> Operator:
     """A machine outside the stack that trusts the stack's authority and has curl."""
-    deployed.on(
-        "visitor", "command -v curl >/dev/null || apt-get install -qq -y --no-install-recommends curl >/dev/null 2>&1"
-    )
+    install = "apt-get update -qq && apt-get install -qq -y --no-install-recommends curl"
+    deployed.on("visitor", f"command -v curl >/dev/null || {{ {install}; }} >&2")
     deployed.on("visitor", f"cat >/root/ca.crt <<'E'\n{deployed.on('lb1', 'cat /etc/plainstack/tls/ca.crt')}E\n")
     return deployed
 
@@ -73,12 +72,12 @@ PORTS = [
     *((host, 9100) for host in ("lb1", "lb2", "app1", "db1", "mon1", "bak1")),
     *(("db1", 9187), ("mon1", 9090), ("mon1", 9093), ("lb1", 9113), ("lb1", 8081)),
 ]
-TRY = "(timeout 2 bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && echo {host}:{port}) &\n"
+TRY = "(timeout {seconds} bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && echo {host}:{port}) &\n"
 
 
 def test_what_is_not_for_users_refuses_them(visitor: Operator) -> None:
     hosts = inventory.load(visitor.inventory).hosts
-    attempts = [TRY.format(address=hosts[host].address, host=host, port=port) for host, port in PORTS]
+    attempts = [TRY.format(address=hosts[host].address, host=host, port=port, seconds=2) for host, port in PORTS]
     # What is for users, to see that an open port would be told.
-    attempts.append(TRY.format(address=site(visitor), host="site", port=443))
+    attempts.append(TRY.format(address=site(visitor), host="site", port=443, seconds=10))
     assert visitor.on("visitor", "".join(attempts) + "wait\n").split() == ["site:443"]

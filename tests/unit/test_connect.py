@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import getpass
+import logging
 import socket
 import subprocess
 import threading
@@ -119,6 +120,55 @@ def test_something_else_than_an_sshd_is_told(server: Server, tmp_path: Path) -> 
         told = failure(server.stack(tmp_path, port=other.getsockname()[1]))
         answering.join()
     assert "banner" in told
+
+
+def test_a_host_that_hangs_up_is_told_in_words_and_with_no_traceback(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that boots does, and an sshd that has too many log-ins at once."""
+    # pytest listens to all loggers; a command has nobody who does.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        hanging_up = threading.Thread(target=lambda: other.accept()[0].close())
+        hanging_up.start()
+        told = failure(server.stack(tmp_path, port=other.getsockname()[1]))
+        hanging_up.join()
+    assert told.startswith("db1: connect: ")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_host_that_is_slow_at_its_handshake_has_longer_for_it_than_to_answer_at_all(
+    server: Server, tmp_path: Path
+) -> None:
+    with socket.socket() as slow, socket.socket() as there:
+        slow.bind(("127.0.0.1", 0))
+        slow.listen()
+        there.connect(("127.0.0.1", server.port))
+
+        def relay() -> None:
+            here, _ = slow.accept()
+            threading.Event().wait(1.2)
+            threading.Thread(target=_copy, args=(here, there), daemon=True).start()
+            _copy(there, here)
+
+        relaying = threading.Thread(target=relay, daemon=True)
+        relaying.start()
+        port = slow.getsockname()[1]
+        pin = server.pin.replace(f":{server.port} ", f":{port} ")
+        with Sessions(server.stack(tmp_path, port=port, pin=pin)) as sessions:
+            assert sessions.to("db1").run("echo there").out == "there\n"
+        there.shutdown(socket.SHUT_RDWR)
+        relaying.join(10)
+        assert not relaying.is_alive()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
 
 
 def test_a_jump_host_that_is_dead_is_tried_once_and_told_to_all(server: Server, tmp_path: Path) -> None:

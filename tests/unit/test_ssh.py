@@ -44,11 +44,9 @@ def test_an_exec_gives_its_exit_code_and_both_streams(session: Session) -> None:
 
 
 def test_input_arrives_whole_and_ends(session: Session) -> None:
-    began = time.monotonic()
     assert session.run("wc -c", stdin=MEGABYTES_5).out.strip() == str(len(MEGABYTES_5))
     assert session.run("cat", stdin=MEGABYTES_5).out.encode() == MEGABYTES_5
     assert session.run("cat", stdin=b"\xff\x00 last line without end").out == "\ufffd\x00 last line without end"
-    assert time.monotonic() - began < 10
 
 
 def test_a_program_that_ends_before_it_has_read_its_input_gives_its_own_reason(session: Session) -> None:
@@ -62,15 +60,17 @@ def test_much_output_on_both_streams_is_read(session: Session) -> None:
     assert (output.code, len(output.out), len(output.err)) == (0, 3000005, 3000000)
 
 
-def test_lines_are_told_as_they_come(session: Session) -> None:
-    told: list[tuple[str, float]] = []
+def test_lines_are_told_as_they_come(session: Session, tmp_path: Path) -> None:
+    told: list[str] = []
 
     def on_line(line: str) -> None:
-        told.append((line, time.monotonic()))
+        told.append(line)
+        (tmp_path / line).touch()
 
-    session.run("echo one; sleep 0.3; printf 'tw'; sleep 0.1; echo o; printf rest", on_line=on_line)
-    assert [line for line, _ in told] == ["one", "two"]
-    assert told[1][1] - told[0][1] > 0.2
+    # The other side goes on when we have heard the line before.
+    heard = f"until [ -e {tmp_path}/one ]; do sleep 0.02; done"
+    output = session.run(f"echo one; {heard}; printf 'tw'; sleep 0.1; echo o; printf rest", on_line=on_line, timeout=20)
+    assert (told, output.out) == (["one", "two"], "one\ntwo\nrest")
 
 
 def test_input_stays_open_for_what_watches_it(session: Session) -> None:
@@ -140,8 +140,8 @@ def test_a_host_that_falls_silent_is_given_up(own_session: Session, monkeypatch:
 def test_a_host_that_falls_silent_before_a_command_has_begun_is_given_up(
     own_session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "ANSWER_WITHIN", 0.5)
     server_process = int(own_session.run("echo $PPID").out)
+    monkeypatch.setattr(session_module, "ANSWER_WITHIN", 0.5)
     transport = own_session._connection.transport
     open_session = transport.open_session
 
