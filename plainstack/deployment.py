@@ -17,7 +17,7 @@ from plainstack.identity import commit, who
 from plainstack.observed import Observed
 from plainstack.plan import Stamp, plan
 from plainstack.run import Listener, Runner, View
-from plainstack.schedule import Node, execute, graph, settle
+from plainstack.schedule import Node, execute, graph, settle, unseen
 from plainstack.wheels import resolve
 
 
@@ -73,7 +73,8 @@ class Deployment:
                 self.listener.step(node.host, node.stage, why)
 
             began = time.monotonic()
-            self.outcomes = execute(self.nodes, work, pause, self.cancelled, waiting)
+            earliest = unseen(self.plans, runner.roles, runner.desired, self.view.observed)
+            self.outcomes = execute(self.nodes, work, pause, self.cancelled, waiting, earliest)
             self._let_peers_see(began)
         finally:
             for release in releases:

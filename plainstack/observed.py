@@ -67,13 +67,14 @@ class Observed:
     """The whole of what planning needs to know of a host; a key that is absent means that the thing is.
 
     `lock` says who is at work there; `ending` tells of the work of a run whose operator is gone, `guard_pending` of a
-    change that waits for its operator, or to be undone.
+    change that waits for its operator, or to be undone. `up_for` is since when a unit that runs does, in seconds.
     """
 
     paths: Mapping[str, PathState] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
     users: Mapping[str, UserState] = field(default_factory=dict)
     units: Mapping[str, UnitState] = field(default_factory=dict)
+    up_for: Mapping[str, float] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
     stamps: Mapping[str, str] = field(default_factory=dict)
     guards: Mapping[str, bool] = field(default_factory=dict)

@@ -109,7 +109,9 @@ def _units(units: Sequence[Unit]) -> str:
     return (
         f"set -- $({{ printf '%s\\n' {' '.join(unit.name for unit in units)}; known unit; }} | grep . | sort -u)\n"
         '[ $# = 0 ] || { for u in "$@"; do echo "unit\t$u"; done; '
-        "systemctl show -p LoadState -p ActiveState -p SubState -p UnitFileState -- \"$@\" | sed 's/^/show\t/'; }\n"
+        '{ read -r up _ <"${ROOT:-}/proc/uptime"; } 2>/dev/null && echo "uptime\t$up"; '
+        "systemctl show -p LoadState -p ActiveState -p SubState -p UnitFileState -p ActiveEnterTimestampMonotonic -- "
+        "\"$@\" | sed 's/^/show\t/'; }\n"
     )
 
 
@@ -137,6 +139,7 @@ def parse(text: str, root: str = "") -> Observed:
     facts: dict[str, str] = {}
     leftovers: list[str] = []
     generation = lock = ""
+    uptime = 0.0
     pending = ending = False
     for line in lines:
         tag, _, rest = line.partition("\t")
@@ -176,6 +179,8 @@ def parse(text: str, root: str = "") -> Observed:
             facts[key] = value
         elif tag == "leftover":
             leftovers.append(rest)
+        elif tag == "uptime":
+            uptime = float(rest)
         elif tag == "generation":
             generation = rest
         elif tag == "lock":
@@ -203,7 +208,15 @@ def parse(text: str, root: str = "") -> Observed:
         )
         for name, show in zip(names, blocks, strict=True)
     }
+    entered = {
+        name: int(show.get("ActiveEnterTimestampMonotonic") or 0) for name, show in zip(names, blocks, strict=True)
+    }
     return Observed(
+        up_for={
+            name: max(0.0, uptime - entered[name] / 1e6)
+            for name, unit in units.items()
+            if unit.active == "active" and uptime
+        },
         paths=paths,
         packages=packages,
         users=users,

@@ -136,22 +136,12 @@ class Runner:
                 raise HostFailed(name, "probe", str(error), output.err.splitlines()[-5:], output.code) from None
             unsettled = _unsettled(seen)
             if not unsettled or time.monotonic() > give_up:
-                if told == _ENDING:
-                    self._let_peers_see(name, listener)
                 return seen
             if listener and unsettled != told:
                 listener.note(f"{name}: waiting for the host to {unsettled}")
             told = unsettled
             # The host decides when; asking once a second is how it is awaited.
             Event().wait(1)
-
-    def _let_peers_see(self, name: str, listener: Listener | None) -> None:
-        """What was restarted there just now, its peers may not use yet; a deploy may begin with another host."""
-        shared = [role for role in self.stack.hosts[name].roles if len(self.stack.with_role(role)) > 1]
-        left = max((self.roles[role].settle for role in shared), default=0)
-        if left and listener:
-            listener.note(f"{name}: let the others see it again ({left} s)")
-        Event().wait(left)
 
     def refusals(self, view: View) -> list[str]:
         """What must not be deployed because of what several hosts together look like."""
@@ -190,11 +180,8 @@ class Runner:
         return {name: None if isinstance(seen, HostFailed) else seen for name, seen in fan_out(names, ask).items()}
 
 
-_ENDING = "end what an earlier run began there"
-
-
 def _unsettled(seen: Observed) -> str:
     """What a host still does by itself; a plan that is made before would not be applied after."""
     if seen.guard_pending:
         return "undo an unconfirmed change"
-    return _ENDING if seen.ending else ""
+    return "end what an earlier run began there" if seen.ending else ""

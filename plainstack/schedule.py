@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -11,8 +12,10 @@ from itertools import pairwise
 from threading import Event
 
 from plainstack.actions import HostPlan, UnitAction
+from plainstack.desired import HostDesired
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.observed import Observed
+from plainstack.resources import Resource, Unit
 from plainstack.roles import Role
 
 PACKAGES = "packages"
@@ -77,10 +80,12 @@ def execute(
     settle: Callable[[Node, Node], int],
     cancelled: Event,
     on_wait: Callable[[Node, str], None],
+    earliest: Mapping[Node, float] | None = None,
 ) -> list[Outcome]:
     """Do the work of every node as soon as what it waits for is done; what waits for a failed node is skipped.
 
-    `settle` is how many seconds must pass between the end of a host and the begin of the same role's next one.
+    `settle` is how many seconds must pass between the end of a host and the begin of the same role's next one;
+    `earliest`, how many from now on before a node may begin.
     """
     began = time.monotonic()
     outcomes: dict[Node, Outcome] = {}
@@ -97,7 +102,7 @@ def execute(
         if reasons or cancelled.is_set():
             return skip(reasons[0] if reasons else "interrupted")
         ready = [outcomes[other].end + settle(other, node) for other in nodes[node] if other.stage == node.stage]
-        pause = max(ready, default=0) - (time.monotonic() - began)
+        pause = max([*ready, (earliest or {}).get(node, 0)]) - (time.monotonic() - began)
         if pause > 0:
             on_wait(node, f"let the balancers see the previous host again ({pause:.0f} s)")
             if cancelled.wait(pause):
@@ -138,6 +143,33 @@ def settle(plans: Mapping[str, HostPlan], roles: Mapping[str, Role], before: Nod
     came_up = _does(plans, before, "start", "restart")
     goes_down = node is None or _does(plans, node, "restart", "stop")
     return role.settle if role and came_up and goes_down else 0
+
+
+def unseen(
+    plans: Mapping[str, HostPlan],
+    roles: Mapping[str, Role],
+    desired: Mapping[str, HostDesired],
+    observed: Mapping[str, Observed],
+) -> dict[Node, float]:
+    """Seconds until a node may take something down, where another host of its role came up just before this run.
+
+    A run that was killed does not pause after its restarts, and whoever goes on from there must.
+    """
+    waits: dict[Node, float] = {}
+    for name in plans:
+        for stage, role in roles.items():
+            node = Node(name, stage)
+            others = [other for other in observed if other != name and stage in desired[other]]
+            if role.settle and others and _does(plans, node, "restart", "stop"):
+                waits[node] = max(role.settle - _up_for(desired[other][stage], observed[other]) for other in others)
+    return {node: left for node, left in waits.items() if left > 0}
+
+
+def _up_for(wanted: Iterable[Resource], seen: Observed) -> float:
+    return min(
+        (seen.up_for[item.name] for item in wanted if isinstance(item, Unit) and item.name in seen.up_for),
+        default=math.inf,
+    )
 
 
 def _does(plans: Mapping[str, HostPlan], node: Node, *verbs: str) -> bool:

@@ -144,7 +144,7 @@ def script(peers: Sequence[str]) -> str:
     )
     return f"""\
 export LC_ALL=C
-{ask}{probe(_MORE)}{fences_script()}\
+{ask}{probe(_MORE, patience=3)}{fences_script()}\
 [ ! -e {FENCED} ] || echo "fenced=$(cat {FENCED})"
 [ ! -e {REWINDING} ] || echo "rewinding=$(grep . {REWINDING} || echo it was interrupted)"
 [ ! -e {DEGRADED} ] || echo "degraded=$(sed -n 's/^# since //p' {DEGRADED})"

@@ -33,8 +33,11 @@ union all select 'lsn=' || case when pg_is_in_recovery()
 union all select 'upstream=' || sender_host from pg_stat_wal_receiver where status = 'streaming'"""
 
 
-def probe(more: str = "") -> str:
-    """The shell text that makes a db host tell its facts; `more` are selects that are joined to the query."""
+def probe(more: str = "", patience: int = 10) -> str:
+    """The shell text that makes a db host tell its facts; `more` are selects that are joined to the query.
+
+    A server that does not answer within `patience` seconds is silent.
+    """
     return f"""\
 if [ -s {DATA}/PG_VERSION ]; then
     echo data=yes
@@ -42,7 +45,7 @@ if [ -s {DATA}/PG_VERSION ]; then
     pid=$(head -n 1 {DATA}/postmaster.pid 2>/dev/null || :)
     if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ]; then
         echo running=yes
-        timeout 3 {AS_POSTGRES} {BIN}/psql -XAtqc "{_FACTS}{more}" 2>/dev/null || :
+        timeout {patience} {AS_POSTGRES} {BIN}/psql -XAtqc "{_FACTS}{more}" 2>/dev/null || :
     else
         echo running=no
         LC_ALL=C {BIN}/pg_controldata {DATA} | sed -n \\

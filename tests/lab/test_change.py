@@ -29,6 +29,17 @@ def test_a_changed_worker_count_restarts_that_service_on_one_host_after_the_othe
         whole.inventory.write_text(text, encoding="utf-8")
 
 
+def test_a_balancer_whose_keepalived_was_stopped_does_not_say_that_it_holds_the_address(whole: Operator) -> None:
+    """What keepalived calls when it stops, systemd may kill before it is done."""
+    told = "tail -n 1 /var/lib/prometheus/node-exporter/plainstack_vip.prom"
+    # Each has it in its turn: whoever comes back leaves it to the other.
+    for _ in range(2):
+        for balancer in ("lb1", "lb2"):
+            whole.on(balancer, f"systemctl stop keepalived; {told} | grep ' 0$' && systemctl start keepalived")
+            other = "lb2" if balancer == "lb1" else "lb1"
+            whole.on(other, f"timeout 30 sh -c \"until {told} | grep -q ' 1$'; do sleep 0.1; done\"")
+
+
 BREAKS = [
     ("lb1", "echo '# by hand' >>/etc/nginx/nginx.conf", "write /etc/nginx/nginx.conf", "content differs"),
     ("app1", "systemctl stop plainstack-web.service", "start plainstack-web.service", "is inactive"),

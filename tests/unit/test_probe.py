@@ -188,6 +188,7 @@ def test_recorded_text_is_parsed() -> None:
         "postgresql@17-main.service": UnitState("loaded", "active", "running", "enabled-runtime"),
         "nothing.service": UnitState("not-found", "inactive", "dead", ""),
     }
+    assert seen.up_for == {"postgresql@17-main.service": pytest.approx(4.2)}
     assert seen.manifest["db"] == (
         Entry("file", hba, "6a 0640 postgres:postgres", "2026-01-01T00:00:00Z", "me@here", "abc-dirty"),
         Entry("unit", "postgresql@17-main.service", "enabled,running"),

@@ -13,7 +13,7 @@ from plainstack.errors import HostFailed, Refused
 from plainstack.observed import Observed
 from plainstack.resources import Command, Unit
 from plainstack.roles import Role, db, of_host
-from plainstack.schedule import PACKAGES, Node, Outcome, critical_path, execute, graph, settle
+from plainstack.schedule import PACKAGES, Node, Outcome, critical_path, execute, graph, settle, unseen
 from plainstack.stack import Stack
 
 WORK = (Run(Command(name="x", why="w", run="r", unless="u")),)
@@ -215,6 +215,38 @@ def test_a_host_goes_down_only_when_the_one_that_came_up_before_is_used_again(
     }
     node = Node("b", "app") if second else None
     assert settle(plans, registry, Node("a", "app"), node) == seconds
+
+
+@pytest.mark.parametrize(
+    ("up_for", "verb", "wait"),
+    [
+        ({"web": 1.5}, "restart", {Node("b", "app"): 4.5}),
+        ({"web": 600.0}, "restart", {}),
+        ({"other": 1.5}, "restart", {}),
+        ({"web": 1.5}, "start", {}),
+        ({}, "restart", {}),
+    ],
+)
+def test_what_came_up_just_before_a_run_is_seen_again_before_its_peer_goes_down(
+    registry: Mapping[str, Role], up_for: Mapping[str, float], verb: UnitVerb, wait: Mapping[Node, float]
+) -> None:
+    plans = {"b": HostPlan("b", None, (Transaction("app", (UnitAction(verb, Unit(name="web"), "changed", ""),)),))}
+    desired = {host: {"app": [Unit(name="web")], "base": [Unit(name="other")]} for host in "ab"}
+    observed = {"a": Observed(up_for=up_for), "b": Observed(up_for={"web": 0.5})}
+    assert unseen(plans, registry, desired, observed) == wait
+
+
+def test_a_node_begins_no_sooner_than_it_may() -> None:
+    node, waits = Node("b", "app"), list[str]()
+    cancelled = threading.Event()
+
+    def on_wait(_node: Node, why: str) -> None:
+        waits.append(why)
+        cancelled.set()
+
+    (outcome,) = execute({node: set()}, lambda _: None, lambda *_: 0, cancelled, on_wait, {node: 60.0})
+    assert waits == ["let the balancers see the previous host again (60 s)"]
+    assert outcome.skipped == "interrupted"
 
 
 def test_a_role_that_leaves_a_host_does_not_wait_for_itself(registry: Mapping[str, Role]) -> None:
