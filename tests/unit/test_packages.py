@@ -37,6 +37,15 @@ def test_packages_come_in_one_transaction_before_everything_and_start_no_daemon(
     assert host.plan(WANTED).empty
 
 
+def test_somebody_elses_apt_is_waited_for(host: Sandbox) -> None:
+    """As apt-daily.service's, that a host starts when it was just booted."""
+    host.write("busy", "")
+    first, second = host.deploy(WANTED)
+    assert first.ok, first.text
+    assert second.ok, second.text
+    assert host.calls() == ["apt-get update", "apt-get update", "apt-get install"]
+
+
 def test_what_must_be_there_before_a_package_is(host: Sandbox) -> None:
     """A package source, or apt would not find what comes from it."""
     steps = build(host.plan(WANTED).packages).steps
