@@ -36,7 +36,7 @@ path=$1 told=$2 shared=$3 sharer=$4
 busy() { echo "held $(cat "$path" "$shared" "$sharer" 2>/dev/null | head -n 1)"; exit 75; }
 if [ -n "$shared" ]; then exec 8>>"$shared"; flock -n -s 8 || busy; fi
 # Not at once: a probe that looks whether it is held has it for a moment itself.
-exec 9>>"$path"; flock -w 1 9 || busy
+exec 9>>"$path"; flock -w 0.5 9 || busy
 printf "%s\\n" "$told" >"$path"
 echo "locked $(cat {state}/generation 2>/dev/null)"
 cat >/dev/null
