@@ -92,7 +92,7 @@ class Deployment:
         left = last[node] - (time.monotonic() - began) if node else 0
         if node and left > 0:
             self.listener.note(f"{node.host}: let the others see it again ({left:.0f} s)")
-            # After Ctrl-C too: the next run would take down another host. Nothing tells when peers see this one again.
+            # After Ctrl-C too: a next run with --host would not see that this one came up just now.
             time.sleep(left)
 
     def _stamp(self) -> Stamp:

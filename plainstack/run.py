@@ -139,7 +139,7 @@ class Runner:
                 return seen
             if listener and unsettled != told:
                 listener.note(f"{name}: waiting for the host to {unsettled}")
-            told = unsettled
+                told = unsettled
             # The host decides when; asking once a second is how it is awaited.
             Event().wait(1)
 

@@ -13,9 +13,9 @@ from plainstack.stack import Stack
 
 HOME = "/var/lib/barman"
 UNIT = "plainstack-backup.service"
-RECEIVER = "plainstack-barman-receive-wal.service"
+RECEIVER_UNIT = "plainstack-barman-receive-wal.service"
 # The unit's own: Barman's cron starts a receiver too when it finds none, and then the unit cannot.
-RECEIVES = f'pgrep -P "$(systemctl show --property=MainPID --value {RECEIVER})" -x pg_receivewal >/dev/null'
+RECEIVES = f'pgrep -P "$(systemctl show --property=MainPID --value {RECEIVER_UNIT})" -x pg_receivewal >/dev/null'
 # sysexits.h, EX_TEMPFAIL: the same request may succeed later.
 BUSY = 75
 

@@ -122,7 +122,7 @@ fi
 
 # Only then cron, which would start a receiver of its own if it found none.
 _BARMAN = f"""\
-systemctl restart {barman.RECEIVER}
+systemctl restart {barman.RECEIVER_UNIT}
 {await_condition(barman.RECEIVES, "Barman does not receive WAL after 20 s", tries=100, pause=0.2)}\
 systemctl start --no-block plainstack-barman-cron.service
 """

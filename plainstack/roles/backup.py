@@ -20,7 +20,7 @@ _CONFIG = "/etc/barman.d/main.conf"
 _PGPASS = f"{barman.HOME}/.pgpass"
 _SYSTEM = "/etc/systemd/system"
 _LIBRARY = "/usr/local/lib/plainstack"
-_SERVICES = (barman.RECEIVER, "plainstack-barman-cron.service", barman.UNIT, "plainstack-backup-metrics.service")
+_SERVICES = (barman.RECEIVER_UNIT, "plainstack-barman-cron.service", barman.UNIT, "plainstack-backup-metrics.service")
 _TIMERS = ("plainstack-barman-cron.timer", "plainstack-backup.timer", "plainstack-backup-metrics.timer")
 # How long the deploy waits for the first backup; a longer one goes on without it.
 _PATIENCE = 900
@@ -50,7 +50,7 @@ def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     yield from _units(known)
     yield from _validations(stack)
     yield Unit(
-        name=barman.RECEIVER,
+        name=barman.RECEIVER_UNIT,
         restart_on=(_CONFIG, _PGPASS, f"{TLS}/ca.crt"),
         health=barman.RECEIVES,
         timeout=60,

@@ -31,12 +31,12 @@ apt_purge() {
 }
 
 quietly() {
-    until=$(($(date +%s) + 60))
+    deadline=$(($(date +%s) + 60))
     while :; do
         "$@" >"$RUN/said" 2>&1 </dev/null 8>&- && return
         code=$?
         # apt waits for dpkg's lock, not for those of its lists and archives; apt-daily.service has them at times.
-        grep -q '^E: Could not get lock' "$RUN/said" && [ "$(date +%s)" -lt "$until" ] || break
+        grep -q '^E: Could not get lock' "$RUN/said" && [ "$(date +%s)" -lt "$deadline" ] || break
         sleep 1
     done
     { grep -E '^(E:|Err:|dpkg: error|W: Failed)' "$RUN/said" || tail -n 8 "$RUN/said"; } | tail -n 8 | sed 's/^/@tail	/'

@@ -52,7 +52,7 @@ def test_a_service_cannot_have_the_name_of_a_unit_of_plainstacks_own(desired: Ma
         for item in resources
         if isinstance(item, File) and role != "app"
     ]
-    own = re.findall(r"/plainstack-([a-z-]+)\.(?:service|timer)\b", "\n".join([*files, script.library()]))
+    own = re.findall(r"\bplainstack-([a-z-]+)\.(?:service|timer)\b", "\n".join([*files, script.library()]))
     assert {"firewall", "backup", "barman-cron", "undo"} <= set(own)
     for name in {*own, "guard", "guard-api"}:
         assert problems(GOOD.replace("  web:", f"  {name}:")) == [
