@@ -1,6 +1,6 @@
 """One lab for all tests of a run: the default inventory on networks of its own, so that a demo may run beside.
 
-PLAINSTACK_TEST_LAB=faults takes another lab, so that two runs of other tests may go on beside each other.
+PLAINSTACK_TEST_LAB=NAME names the lab, so that two runs may go on beside each other.
 PLAINSTACK_KEEP_LAB=1 leaves it up for a look, and the next run starts from it.
 """
 
@@ -20,9 +20,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEEP = bool(os.environ.get("PLAINSTACK_KEEP_LAB"))
-# Which private and public network belongs to which lab.
-LABS = {"testlab": ("192.168.59", "192.168.60"), "faults": ("192.168.63", "192.168.64")}
 LAB = os.environ.get("PLAINSTACK_TEST_LAB", "testlab")
+# Every lab has a network namespace of its own, so all of them may use the same addresses.
+NETWORKS = ("192.168.59", "192.168.60")
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def bare(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Op
     assert os.geteuid() == 0, "the lab tests need root: run them with sudo"
     folder = Path(f"/var/tmp/plainstack-{LAB}") if KEEP else tmp_path_factory.mktemp("stack")
     folder.mkdir(exist_ok=True)
-    operator = Operator(write_inventory(folder, LAB, *LABS[LAB]), LAB, project)
+    operator = Operator(write_inventory(folder, LAB, *NETWORKS), LAB, project)
     if not KEEP:
         operator.inv("lab.down")
     operator.inv("lab.up", timeout=900)
