@@ -119,7 +119,7 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
         stack = load(inventory)
         with Runner(stack, *inventories.select(stack, role, host)) as runner:
             runner.new_secrets = new_secrets
-            view = runner.observe(console.progress())
+            view = runner.observe(console.progress(), to_apply=True)
             if not view.pending:
                 refused = runner.refusals(view)
                 if refused:

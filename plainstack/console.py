@@ -85,7 +85,20 @@ class Progress:
         if (host, stage) not in self._started:
             self._started.add((host, stage))
             self._say(f"{host}: {stage} begins")
-        if step.startswith(("install ", "run ", "start ", "restart ", "reload ", "stop ", "undo", "let ", "build")):
+        if step.startswith(
+            (
+                "install ",
+                "run ",
+                "start ",
+                "restart ",
+                "reload ",
+                "stop ",
+                "undo",
+                "let ",
+                "build",
+                "wait for an earlier",
+            )
+        ):
             self._say(f"{host}: {stage}: {step}")
 
     def ended(self, host: str, stage: str, seconds: float, error: str) -> None:

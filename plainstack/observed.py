@@ -67,7 +67,8 @@ class Observed:
     """The whole of what planning needs to know of a host; a key that is absent means that the thing is.
 
     `lock` says who is at work there; `ending` tells of the work of a run whose operator is gone, `guard_pending` of a
-    change that waits for its operator, or to be undone. `up_for` is since when a unit that runs does, in seconds.
+    change that waits for its operator, or to be undone in `guard_left` seconds (None: not known). `up_for` is since
+    when a unit that runs does, in seconds.
     """
 
     paths: Mapping[str, PathState] = field(default_factory=dict)
@@ -84,4 +85,5 @@ class Observed:
     generation: str = ""
     lock: str = ""
     guard_pending: bool = False
+    guard_left: int | None = None
     ending: bool = False

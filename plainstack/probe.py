@@ -34,7 +34,10 @@ elif [ -f "$applying" ] && ! flock -n -s "$applying" true; then
     echo ending
 fi
 case $(systemctl list-units --plain --no-legend --state=active,activating '{GUARD_UNIT}-*' 2>/dev/null) in
-?*) echo guard-pending ;;
+?*)
+    until=$(cat "$state"/runs/*/until 2>/dev/null | tail -n 1)
+    echo "guard-pending${{until:+	$((until - $(date +%s)))}}"
+    ;;
 esac
 [ -f "$state/generation" ] && sed 's/^/generation	/' "$state/generation"
 cd "$state/manifest" 2>/dev/null && for f in *; do [ -f "$f" ] && sed "s/^/manifest	$f	/" "$f"; done
@@ -141,6 +144,7 @@ def parse(text: str, root: str = "") -> Observed:
     generation = lock = ""
     uptime = 0.0
     pending = ending = False
+    left: int | None = None
     for line in lines:
         tag, _, rest = line.partition("\t")
         words = rest.split("\t")
@@ -187,6 +191,7 @@ def parse(text: str, root: str = "") -> Observed:
             lock = rest
         elif tag == "guard-pending":
             pending = True
+            left = int(rest) if rest else None
         elif tag == "ending":
             ending = True
     for path, digest in hashes.items():
@@ -230,6 +235,7 @@ def parse(text: str, root: str = "") -> Observed:
         generation=generation,
         lock=lock,
         guard_pending=pending,
+        guard_left=left,
         ending=ending,
     )
 

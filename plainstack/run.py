@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from threading import Event
 from typing import Protocol
 
 from plainstack.actions import HostPlan
@@ -15,13 +13,11 @@ from plainstack.desired import HostDesired
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.observed import Observed
 from plainstack.plan import Stamp, plan
-from plainstack.probe import GUARD_SECONDS, parse
+from plainstack.probe import parse
 from plainstack.session import Session
+from plainstack.settled import UNDO_NOW, settled
 from plainstack.ssh import Sessions
 from plainstack.stack import Stack
-
-# A little more than a host waits for the operator before it undoes what nobody confirmed.
-SETTLED_WITHIN = GUARD_SECONDS + 30
 
 
 class Listener(Protocol):
@@ -95,15 +91,18 @@ class Runner:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.sessions.__exit__()
 
-    def observe(self, listener: Listener | None = None) -> View:
-        """Probe every host at once: one connection and one exec each."""
+    def observe(self, listener: Listener | None = None, *, to_apply: bool = False) -> View:
+        """Probe every host at once: one connection and one exec each.
+
+        With `to_apply` a host undoes at once what a run that is gone has left unconfirmed, and not when its timer ends.
+        """
         view = View()
         while listener and self.notes:
             listener.note(self.notes.pop(0))
         futures: dict[str, Future[tuple[Observed, HostPlan]]] = {}
 
         def look(name: str) -> None:
-            futures[name] = self._pool.submit(self._look, name, listener)
+            futures[name] = self._pool.submit(self._look, name, listener, to_apply)
 
         if self.desired:
             for name in self.hosts:
@@ -118,30 +117,26 @@ class Runner:
                 view.failed[name] = error
         return view
 
-    def _look(self, name: str, listener: Listener | None) -> tuple[Observed, HostPlan]:
-        seen = self._probe(name, listener)
+    def _look(self, name: str, listener: Listener | None, to_apply: bool) -> tuple[Observed, HostPlan]:
+        seen = self._probe(name, listener, to_apply)
         return seen, plan(name, self.desired[name], seen, Stamp("", "", ""), self.scope)
 
-    def _probe(self, name: str, listener: Listener | None) -> Observed:
+    def _probe(self, name: str, listener: Listener | None, to_apply: bool) -> Observed:
         session = self._connecting[name].result()
-        give_up = time.monotonic() + SETTLED_WITHIN
-        told = ""
-        while True:
+
+        def look() -> Observed:
             output = session.script(self.probes[name], timeout=60, step="probe")
             if output.code != 0 and not output.out:
                 raise HostFailed(name, "probe", "failed", output.err.splitlines()[-5:], output.code)
             try:
-                seen = parse(output.out)
+                return parse(output.out)
             except PlainstackError as error:
                 raise HostFailed(name, "probe", str(error), output.err.splitlines()[-5:], output.code) from None
-            unsettled = _unsettled(seen)
-            if not unsettled or time.monotonic() > give_up:
-                return seen
-            if listener and unsettled != told:
-                listener.note(f"{name}: waiting for the host to {unsettled}")
-                told = unsettled
-            # The host decides when; asking once a second is how it is awaited.
-            Event().wait(1)
+
+        def undo() -> None:
+            session.script(UNDO_NOW, step="undo what nobody confirmed")
+
+        return settled(name, look, listener.note if listener else lambda _: None, undo if to_apply else None)
 
     def refusals(self, view: View) -> list[str]:
         """What must not be deployed because of what several hosts together look like."""
@@ -178,10 +173,3 @@ class Runner:
             return parse(self.sessions.to(name).script(script((), [facts]), step="probe").out).facts
 
         return {name: None if isinstance(seen, HostFailed) else seen for name, seen in fan_out(names, ask).items()}
-
-
-def _unsettled(seen: Observed) -> str:
-    """What a host still does by itself; a plan that is made before would not be applied after."""
-    if seen.guard_pending:
-        return "undo an unconfirmed change"
-    return "end what an earlier run began there" if seen.ending else ""

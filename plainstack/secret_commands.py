@@ -160,7 +160,7 @@ def _deploy(stack: Stack, name: str, console: Console) -> None:
 
     began = time.monotonic()
     with Runner(stack, (), tuple(stack.hosts)) as runner:
-        view = runner.observe(console.progress())
+        view = runner.observe(console.progress(), to_apply=True)
         code = int(bool(view.failed))
         for error in view.failed.values():
             console.error(str(error))

@@ -55,14 +55,20 @@ take_apply_lock() {
     mkdir -p "$STATE/manifest" "$STATE/units" "$STATE/runs"
     chmod 700 "$STATE"
     exec 8>"${ROOT:-}/run/plainstack-apply.lock"
-    flock -w 90 8 || { STEP='wait for an earlier run that is still ending on this host'; return 75; }
-    while systemctl list-units --plain --no-legend --state=active,activating 'plainstack-guard-*' 2>/dev/null | grep -q .; do
-        sleep 0.5
-    done
+    flock -n 8 || {
+        tell "@step	wait for an earlier run that is still ending on this host (90 s at most)"
+        flock -w 90 8 || { STEP='wait for an earlier run that is still ending on this host'; return 75; }
+    }
+    if guarded; then tell "@step	wait for an earlier run's change to be undone (180 s at most)"; fi
+    while guarded; do sleep 0.5; done
     for left in "$STATE"/runs/*; do
         [ "$left" = "$RUN" ] || rm -rf "$left"
     done
     ! grep -q plainstack "${ROOT:-}/usr/sbin/policy-rc.d" 2>/dev/null || rm "${ROOT:-}/usr/sbin/policy-rc.d"
+}
+
+guarded() {
+    systemctl list-units --plain --no-legend --state=active,activating 'plainstack-guard-*' 2>/dev/null | grep -q .
 }
 
 unchanged_since() { # unchanged_since GENERATION: the one that the probe told

@@ -5,6 +5,8 @@ BOOT_GUARD=${ROOT:-}/etc/systemd/system/plainstack-undo.service
 arm() { # arm SECONDS
     systemctl stop "plainstack-guard-${RUN##*/}.timer" 2>/dev/null || :
     guard_boot && sync -f "$STATE" || return
+    # For people who wait: a disk that is full may go without.
+    echo $(($(date +%s) + $1)) >"$RUN/until" || :
     systemd-run --quiet --collect --unit="plainstack-guard-${RUN##*/}" --on-active="$1" --timer-property=AccuracySec=100ms \
         /bin/sh -c "[ ! -d $RUN ] || { RUN=$RUN; . $RUN/library.sh; unconfirmed; }"
 }

@@ -77,7 +77,7 @@ def test_a_second_drill_is_refused_and_an_interrupted_one_leaves_the_stack_whole
             refused += whole.fab("switchover", code=1).err
     assert first.wait(60) == 1, "".join(said)
     assert "no drill beside another run" in refused
-    assert refused.count("db1: another run is at work: ") == 2, refused
+    assert refused.count("1: another run is at work: ") == 2, refused
     text = "".join(said)
     assert "it was interrupted" in text
     assert "ok   topology: whole" in text, text

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Mapping, Sequence
 
 import pytest
 
+from plainstack.probe import GUARD_SECONDS
 from plainstack.resources import Command, File, Resource, Unit
+from plainstack.settled import UNDO_NOW
 from tests.unit.sandbox import Done, Sandbox, build
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
@@ -84,6 +87,27 @@ def test_what_nobody_confirms_is_put_back_files_live_state_and_memory(host: Sand
     assert host.calls() == ["reload firewall.service", "reload firewall.service", "enable firewall.service"]
     assert list((host.root / "var/lib/plainstack/runs").iterdir()) == []
     assert '"rolled-back"' in host.read("/var/log/plainstack/audit.jsonl").splitlines()[-1]
+
+
+def test_a_change_that_no_run_is_left_to_confirm_is_undone_as_soon_as_the_next_run_looks(host: Sandbox) -> None:
+    before = host.tree("var/lib/plainstack/runs", "systemd/guard")
+    (work,) = host.plan(firewall("drop\n")).transactions
+    host.run(build(work, stop_after=build(work).steps.index(f"write {RULES}") + 1))
+    assert host.tree("var/lib/plainstack/runs", "systemd/guard") != before
+    (host.root / "systemd/guard-is-seen").touch()
+    seen = host.observe([])
+    assert (seen.guard_pending, seen.lock, seen.ending) == (True, "", False)
+    assert seen.guard_left is not None
+    assert GUARD_SECONDS - 60 < seen.guard_left <= GUARD_SECONDS
+    for lock in ("plainstack.lock", "plainstack-apply.lock"):
+        with (host.root / "run" / lock).open("a") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            assert host.sh(UNDO_NOW) == (0, "")
+            assert host.observe([]).guard_pending, f"{lock} is held: somebody may still confirm"
+    assert host.sh(UNDO_NOW)[0] == 0
+    assert not host.observe([]).guard_pending
+    (host.root / "systemd/guard-is-seen").unlink()
+    assert host.tree("var/lib/plainstack/runs", "systemd/guard") == before
 
 
 def test_the_guard_is_armed_before_anything_changes_and_outlives_a_kill(host: Sandbox) -> None:

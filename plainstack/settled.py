@@ -1,0 +1,73 @@
+"""Waiting for a host that still ends, or undoes, what an earlier run began there: a plan made before would be stale."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Event
+
+from plainstack.observed import Observed
+from plainstack.probe import APPLY_LOCK, GUARD_SECONDS, GUARD_UNIT, LOCK
+
+# Putting back what a guarded transaction changed takes seconds; the rest is for a slow host.
+UNDO_WITHIN = 30
+# After that the plan is made from what is there; a transaction that meets the earlier run waits once more on the host.
+SETTLED_WITHIN = GUARD_SECONDS + UNDO_WITHIN
+
+# Only while nobody holds a lock: then the run that could confirm the change has ended, and so has its script.
+UNDO_NOW = f"""\
+state=${{ROOT:-}}
+export PATH=${{ROOT:+$ROOT/bin:}}/usr/sbin:/usr/bin:/sbin:/bin
+for lock in {LOCK} {APPLY_LOCK}; do
+    [ ! -f "$state$lock" ] || flock -n -s "$state$lock" true || exit 0
+done
+for timer in $(systemctl list-units --plain --no-legend --state=active '{GUARD_UNIT}-*.timer' | cut -d ' ' -f 1); do
+    systemctl start "${{timer%.timer}}.service"
+done
+"""
+
+
+def settled(
+    host: str,
+    look: Callable[[], Observed],
+    note: Callable[[str], None],
+    undo: Callable[[], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], object] = lambda seconds: Event().wait(seconds),
+) -> Observed:
+    """What `look` sees once the host is at rest, or after SETTLED_WITHIN seconds.
+
+    `note` gets a sentence for every reason to wait: the host, what it still does, and how long that takes at most.
+    `undo` makes the host undo at once a change that no run is left to confirm; without it the host's own timer does.
+    """
+    give_up = clock() + SETTLED_WITHIN
+    told = ""
+    asked = False
+    while True:
+        seen = look()
+        reason = _unsettled(seen)
+        if not reason or clock() > give_up:
+            return seen
+        if undo and not asked and seen.guard_pending and not (seen.lock or seen.ending):
+            undo()
+            asked = True
+            note(f"{host}: an earlier run ended before it confirmed its change: the host undoes it (takes seconds)")
+            told = reason
+        elif reason != told:
+            most = min(_longest(seen), give_up - clock())
+            note(f"{host}: waiting for the host to {reason} ({most:.0f} s at most)")
+            told = reason
+        # The host decides when; asking once a second is how it is awaited.
+        pause(1)
+
+
+def _unsettled(seen: Observed) -> str:
+    if seen.guard_pending:
+        return "undo a change that an earlier run has not confirmed"
+    return "end what an earlier run began there" if seen.ending else ""
+
+
+def _longest(seen: Observed) -> float:
+    if not seen.guard_pending:
+        return SETTLED_WITHIN
+    return (GUARD_SECONDS if seen.guard_left is None else max(0, seen.guard_left)) + UNDO_WITHIN

@@ -1,0 +1,78 @@
+"""A run that meets what an earlier one left says what it waits for, and for how long at most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from plainstack.observed import Observed
+from plainstack.probe import GUARD_SECONDS
+from plainstack.settled import SETTLED_WITHIN, UNDO_WITHIN, settled
+
+REST = Observed()
+
+
+class Host:
+    """A host that answers one thing after another, a second apart; the last for ever."""
+
+    def __init__(self, answers: Iterable[Observed]) -> None:
+        self.answers = list(answers)
+        self.now = 0.0
+        self.notes: list[str] = []
+        self.undone = 0
+
+    def look(self) -> Observed:
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    def undo(self) -> None:
+        self.undone += 1
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    def settle(self, *, to_apply: bool) -> Observed:
+        return settled(
+            "db1", self.look, self.notes.append, self.undo if to_apply else None, lambda: self.now, self.wait
+        )
+
+
+def test_a_host_at_rest_is_looked_at_once_and_nothing_is_said() -> None:
+    host = Host([REST, Observed(ending=True)])
+    assert host.settle(to_apply=True) is REST
+    assert (host.notes, host.undone, host.now) == ([], 0, 0)
+
+
+def test_every_wait_is_told_once_with_its_host_its_reason_and_the_longest_it_can_take() -> None:
+    host = Host([Observed(ending=True)] * 3 + [Observed(guard_pending=True, guard_left=25)] * 3 + [REST])
+    host.settle(to_apply=False)
+    ends, undoes = "end what an earlier run began there", "undo a change that an earlier run has not confirmed"
+    assert host.notes == [
+        f"db1: waiting for the host to {ends} ({SETTLED_WITHIN} s at most)",
+        f"db1: waiting for the host to {undoes} ({25 + UNDO_WITHIN} s at most)",
+    ]
+    unknown = Host([Observed(guard_pending=True), REST])
+    unknown.settle(to_apply=False)
+    assert f"({GUARD_SECONDS + UNDO_WITHIN} s at most)" in unknown.notes[0]
+
+
+def test_a_change_that_no_run_is_left_to_confirm_is_not_waited_for_by_a_run_that_applies() -> None:
+    left = [Observed(guard_pending=True, guard_left=170)] * 2 + [REST]
+    looks, applies = Host(left), Host(left)
+    looks.settle(to_apply=False)
+    applies.settle(to_apply=True)
+    assert (looks.undone, applies.undone) == (0, 1)
+    assert "db1: an earlier run ended before it confirmed its change: the host undoes it" in applies.notes[0]
+
+
+def test_a_change_that_a_run_may_still_confirm_is_left_to_that_run() -> None:
+    held = Host(
+        [Observed(guard_pending=True, guard_left=9, lock="ann"), Observed(guard_pending=True, ending=True), REST]
+    )
+    held.settle(to_apply=True)
+    assert held.undone == 0
+    assert len(held.notes) == 1
+
+
+def test_a_host_that_never_comes_to_rest_is_not_waited_for_without_end() -> None:
+    host = Host([Observed(guard_pending=True)])
+    assert host.settle(to_apply=True).guard_pending
+    assert host.now <= SETTLED_WITHIN + 1
