@@ -125,12 +125,57 @@ def tunnel(_c: Context, inventory: str = "hosts.yaml") -> None:
     operate.tunnel(inventory)
 
 
-@task(help={"inventory": SELECT["inventory"]})
-def up(_c: Context, inventory: str = "hosts.yaml") -> None:
+@task(
+    help={
+        "inventory": SELECT["inventory"],
+        "from": "start from this snapshot (inv lab.snapshots) instead of bare hosts",
+        "host": "start only these: db1[,db2...]",
+    }
+)
+def up(_c: Context, inventory: str = "hosts.yaml", from_: str = "", host: str = "") -> None:
     """Make the inventory's hosts real: Debian hosts with systemd on this machine (needs root)."""
     from plainstack import lab_commands
 
-    lab_commands.up(inventory)
+    lab_commands.up(inventory, from_, host)
+
+
+@task(
+    positional=["name"],
+    help={
+        "inventory": SELECT["inventory"],
+        "name": "the snapshot's name",
+        "down": "remove the lab afterwards instead of starting it again",
+    },
+)
+def save(_c: Context, name: str, inventory: str = "hosts.yaml", down: bool = False) -> None:
+    """Keep the lab as it is, hosts, secrets and all: inv lab.save deployed; inv lab.up --from=deployed
+
+    The hosts are stopped in order, so that databases are clean. Nothing is copied.
+    """
+    from plainstack import lab_commands
+
+    help_if_asked(name, program, "lab.save")
+    lab_commands.save(inventory, name, down=down)
+
+
+@task(help=JSON)
+def snapshots(_c: Context, json: bool = False) -> None:
+    """Show the snapshots of this machine: name, age, size, stack, image, commit, inventory."""
+    from plainstack import lab_commands
+
+    lab_commands.snapshots(json=json)
+
+
+@task(positional=["name"], help={"name": "the snapshot's name"})
+def forget(_c: Context, name: str) -> None:
+    """Remove a snapshot: inv lab.forget deployed
+
+    Labs that were started from it go on.
+    """
+    from plainstack import lab_commands
+
+    help_if_asked(name, program, "lab.forget")
+    lab_commands.forget(name)
 
 
 @task(help={"inventory": SELECT["inventory"]})
@@ -163,6 +208,9 @@ lab.add_task(up)
 lab.add_task(down)
 lab.add_task(lab_status, name="status")
 lab.add_task(shell)
+lab.add_task(save)
+lab.add_task(snapshots)
+lab.add_task(forget)
 
 
 @task(name="list", help={"inventory": SELECT["inventory"], **JSON})

@@ -32,7 +32,7 @@ def job(inventory: str) -> dict[str, object]:
             name: {"address": str(stack.hosts[name].address), "probe": runner.probes[name]} for name in runner.probes
         }
     return {
-        "namespace": f"plainstack-{stack.stack}",
+        "namespace": f"plainstack-{stack.lab_name}",
         "user": stack.ssh.user,
         "key": str(operator_key(stack)),
         "known_hosts": str(known_hosts(stack)),

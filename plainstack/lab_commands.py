@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import NoReturn
 
 from invoke.exceptions import Exit
 
-from plainstack.commands import load, told
+from plainstack.commands import document, load, told
 from plainstack.console import Console
 from plainstack.errors import Refused
 from plainstack.lab.model import Lab, LabHost
@@ -22,16 +28,98 @@ def of(stack: Stack) -> Lab:
         LabHost(name, str(machine.address), str(machine.public) if machine.public else None)
         for name, machine in machines
     )
-    return Lab(stack.stack, hosts, stack.state / "lab", stack.ssh.user)
+    return Lab(stack.lab_name, hosts, stack.state / "lab", stack.ssh.user)
 
 
-def up(inventory: str) -> None:
+def up(inventory: str, from_snapshot: str = "", host: str = "") -> None:
     """inv lab.up"""
     console = Console()
     with told(console):
         from plainstack.lab.up import up as lab_up
 
-        lab_up(of(load(inventory)), lambda host, what: console.line(f"{host}: {what}"))
+        stack = load(inventory)
+        only = _machines(stack, host)
+        if from_snapshot:
+            _start_from(stack, from_snapshot, only, console)
+        else:
+            lab_up(of(stack), _report(console), only)
+
+
+def _start_from(stack: Stack, name: str, only: tuple[str, ...], console: Console) -> None:
+    from plainstack.lab import keep
+    from plainstack.lab_ready import await_ready
+
+    began = time.monotonic()
+    found = keep.start_from(of(stack), name, stack.stack, _kept_files(stack), only, _report(console))
+    console.line(f"lab: from the snapshot {name} of {found.created}, commit {found.origin.commit}")
+    if found.origin.digest != _digest(stack):
+        console.line("lab: the inventory has changed since: inv plan shows what a deploy would do")
+    await_ready(stack, only, console.line, began)
+
+
+def save(inventory: str, name: str, *, down: bool) -> None:
+    """inv lab.save"""
+    console = Console()
+    with told(console):
+        from plainstack.identity import commit
+        from plainstack.lab import keep
+        from plainstack.lab.snapshot import Origin
+        from plainstack.lab_ready import await_ready, stop_order
+
+        began = time.monotonic()
+        stack = load(inventory)
+        origin = Origin(stack.stack, str(Path(inventory).resolve()), _digest(stack), commit(stack))
+        order = stop_order(stack)
+        made = keep.save(of(stack), name, origin, _kept_files(stack), order, _report(console), remove=down)
+        console.line(f"snapshot {name}: {made.size >> 20} MiB, after {time.monotonic() - began:.1f} s")
+        if not down:
+            await_ready(stack, (), console.line, began)
+        console.line(f"start from it: inv lab.up --from={name}")
+
+
+def snapshots(*, json: bool) -> None:
+    """inv lab.snapshots"""
+    console = Console(json=json)
+    with told(console, json=json):
+        from plainstack.lab.machine import require_root
+        from plainstack.lab.snapshot import every
+        from plainstack.status import duration
+
+        require_root("lab.snapshots")
+        now = datetime.now(UTC)
+        found = every()
+        if json:
+            document([asdict(one) for one in found])
+        elif found:
+            header = ("name", "age", "size", "stack", "hosts", "image", "commit", "inventory")
+            console.table(
+                header,
+                [
+                    (
+                        one.name,
+                        duration(one.age(now)),
+                        f"{one.size >> 20} MiB",
+                        one.origin.stack,
+                        str(len(one.hosts)),
+                        one.image,
+                        one.origin.commit,
+                        one.origin.inventory,
+                    )
+                    for one in found
+                ],
+            )
+        else:
+            console.line("no snapshots; inv lab.save NAME makes one")
+
+
+def forget(name: str) -> None:
+    """inv lab.forget"""
+    console = Console()
+    with told(console):
+        from plainstack.lab.keep import forget as lab_forget
+
+        lab_forget(name, _report(console))
+        console.line(f"forgot {name}")
 
 
 def down(inventory: str) -> None:
@@ -40,7 +128,7 @@ def down(inventory: str) -> None:
     with told(console):
         from plainstack.lab.up import down as lab_down
 
-        lab_down(of(load(inventory)), lambda host, what: console.line(f"{host}: {what}"))
+        lab_down(of(load(inventory)), _report(console))
 
 
 def status(inventory: str) -> None:
@@ -64,3 +152,29 @@ def shell(inventory: str, host: str) -> NoReturn:
 
         lab_shell(of(load(inventory)), host)
     raise Exit(code=1)
+
+
+def _report(console: Console) -> Callable[[str, str], None]:
+    return lambda host, what: console.line(f"{host}: {what}")
+
+
+def _machines(stack: Stack, names: str) -> tuple[str, ...]:
+    """The hosts and visitors that --host names; empty means all. Raises Refused on an unknown name."""
+    known = [*stack.hosts, *stack.lab.visitors]
+    chosen = tuple(name.strip() for name in names.split(",") if name.strip())
+    if unknown := [name for name in chosen if name not in known]:
+        raise Refused(f"the lab has no host {', '.join(unknown)}; it has {', '.join(known)}")
+    return chosen
+
+
+def _kept_files(stack: Stack) -> dict[str, Path]:
+    """What belongs to a lab's hosts and lies on the operator's machine, by the name it has in a snapshot."""
+    from plainstack import vault_store
+
+    return {"secrets.yaml": vault_store.plain_path(stack), "secrets.age": vault_store.sealed_path(stack)}
+
+
+def _digest(stack: Stack) -> str:
+    """Tell inventories apart, whatever folder they lie in and whatever the lab is called."""
+    text = stack.model_dump_json(exclude={"folder": True, "lab": {"name"}})
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

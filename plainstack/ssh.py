@@ -172,7 +172,9 @@ class Sessions:
         if self.stack.in_lab:
             from plainstack.lab.netns import connect
 
-            return _tuned(connect(f"plainstack-{self.stack.stack}", str(host.address), ssh.port, ssh.connect_timeout))
+            return _tuned(
+                connect(f"plainstack-{self.stack.lab_name}", str(host.address), ssh.port, ssh.connect_timeout)
+            )
         if ssh.gateway is None:
             return _tuned(socket.create_connection((str(host.address), ssh.port), timeout=ssh.connect_timeout))
         with self._gateway_lock:

@@ -21,6 +21,12 @@ def _host_or_stack_name(value: str) -> str:
     return value
 
 
+def _lab_name(value: str) -> str:
+    if not _NAME.fullmatch(value) or len(value) > 30:
+        raise ValueError("must be lower case letters, digits and '-', begin with a letter, at most 30 characters")
+    return value
+
+
 def _sql_name(value: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", value):
         raise ValueError("must be lower case letters, digits and '_', begin with a letter, at most 31 characters")
@@ -53,6 +59,7 @@ def _address(value: Any) -> Any:
 
 
 Name = Annotated[str, AfterValidator(_host_or_stack_name)]
+LabName = Annotated[str, AfterValidator(_lab_name)]
 SqlName = Annotated[str, AfterValidator(_sql_name)]
 Line = Annotated[str, AfterValidator(_one_line)]
 Address = Annotated[IPv4Address, BeforeValidator(_address)]
@@ -172,8 +179,12 @@ class Visitor(Model):
 
 
 class LabSettings(Model):
-    """What `inv lab.up` adds to the stack's hosts."""
+    """What `inv lab.up` adds to the stack's hosts, and the lab's name if it is not the stack's.
 
+    Labs of different names never meet, so two of one stack can run side by side on one machine.
+    """
+
+    name: LabName | None = None
     visitors: dict[Name, Visitor] = {}
 
 
@@ -204,7 +215,12 @@ class Stack(Model):
     @property
     def state(self) -> Path:
         """The folder of what Plainstack keeps on the operator's machine for this stack (git-ignored)."""
-        return self.folder / ".plainstack" / self.stack
+        return self.folder / ".plainstack" / (self.lab_name if self.in_lab else self.stack)
+
+    @property
+    def lab_name(self) -> str:
+        """The name of the lab that realises the stack."""
+        return self.lab.name or self.stack
 
     @property
     def in_lab(self) -> bool:

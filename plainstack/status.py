@@ -53,11 +53,17 @@ def rows(stack: Stack, view: View, now: float) -> list[Row]:
 
 
 def _units(row: Row, seen: Observed) -> None:
+    wanted, down = units_down(seen)
+    row.units = f"{len(wanted) - len(down)}/{len(wanted)} up" if wanted else "not deployed"
+    row.problems += down
+
+
+def units_down(seen: Observed) -> tuple[list[str], list[str]]:
+    """The units of ours that should run on a host, and a sentence for each that does not."""
     ours = {entry.name: entry for entries in seen.manifest.values() for entry in entries if entry.kind == "unit"}
     wanted = [name for name, entry in ours.items() if entry.state.endswith("running")]
     down = [name for name in wanted if seen.units.get(name) is None or seen.units[name].active != "active"]
-    row.units = f"{len(wanted) - len(down)}/{len(wanted)} up" if wanted else "not deployed"
-    row.problems += [f"{name} is {seen.units[name].active if name in seen.units else 'missing'}" for name in down]
+    return wanted, [f"{name} is {seen.units[name].active if name in seen.units else 'missing'}" for name in down]
 
 
 def _backup(row: Row, host: Host, facts: Mapping[str, str], now: float, oldest: int) -> None:

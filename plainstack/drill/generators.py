@@ -114,7 +114,7 @@ def site(
     there = entrance(stack, vault)
     command = [sys.executable, "-m", "plainstack.drill.load"]
     if stack.in_lab:
-        command = ["nsenter", f"--net=/run/netns/plainstack-{stack.stack}", *command]
+        command = ["nsenter", f"--net=/run/netns/plainstack-{stack.lab_name}", *command]
     process = subprocess.Popen(
         command,
         cwd=ROOT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import socket
 import subprocess
 import time
@@ -17,6 +18,7 @@ from plainstack.lab.netns import LabDown, LabError
 
 _BOOT_SECONDS = 90
 _SSH_SECONDS = 20
+_STOP_SECONDS = 120
 _SCRIPT = Path(__file__).with_name("host.sh")
 
 
@@ -36,6 +38,26 @@ def power_off(lab: Lab, host: LabHost) -> None:
     if netns.is_up(lab.namespace):
         network.unplug(lab, host)
     cgroup.remove(group(lab, host))
+
+
+def shut_down(lab: Lab, host: LabHost) -> None:
+    """Let the host stop its units in order and end. Raises LabError when it does not within two minutes."""
+    here = group(lab, host)
+    with _watch(here) as events:
+        poll = select.poll()
+        poll.register(events, select.POLLPRI)
+        for supervisor in here.glob("boot-*/supervisor/cgroup.procs"):
+            for pid in supervisor.read_text().split():
+                # To nspawn this means: ask the host's systemd to shut down, and wait for it.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while b"populated 1" in os.pread(events, 4096, 0):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise LabError(f"{host.name}: has not shut down after {_STOP_SECONDS} s:{_tail(lab, host)}")
+            poll.poll(left * 1000)
+    power_off(lab, host)
 
 
 def boot(lab: Lab, host: LabHost) -> None:
@@ -102,10 +124,11 @@ def _start(lab: Lab, host: LabHost, notify: Path) -> None:
         f"--hostname={host.name}",
         *(f"--network-interface={cable.name}" for cable in host.cables),
     ]
-    folder = str(disk.of(lab, host).folder)
+    here = disk.of(lab, host)
     cables = [word for cable in host.cables for word in (cable.end, cable.bridge, cable.name, cable.hardware)]
     start = ["unshare", "--mount", "--net", "sh", str(_SCRIPT)]
-    command = [*start, folder, lab.namespace, str(len(host.cables)), *cables, *words]
+    lowers = ":".join(str(lower) for lower in here.lowers)
+    command = [*start, str(here.folder), lowers, lab.namespace, str(len(host.cables)), *cables, *words]
     with _console(lab, host).open("wb") as console:
         subprocess.run(
             cgroup.detached(cgroup.make(lab.name, host.name, "starter"), command),

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,20 @@ class Disk:
         return self.folder / "upper"
 
     @property
+    def image(self) -> Path:
+        """The image that the disk was made on; it stays on it, whatever becomes of the recipe."""
+        return (self.folder / "image").readlink()
+
+    @property
+    def lowers(self) -> list[Path]:
+        """What the host reads below `upper`, topmost first: the layers of snapshots, then the image."""
+        below = self.folder / "layer"
+        if not below.is_symlink():
+            return [self.image]
+        layer = Disk(below.readlink())
+        return [layer.upper, *layer.lowers]
+
+    @property
     def root(self) -> Path:
         """Where the host's container mounts it all."""
         return self.folder / "root"
@@ -70,12 +85,11 @@ def make(disk: Disk, image: Path) -> None:
     for folder in ("half", "work", "root"):
         (disk.folder / folder).mkdir(parents=True)
     disk.folder.chmod(0o700)
-    # A disk stays on the image it was made on, whatever becomes of the recipe.
     (disk.folder / "image").symlink_to(image)
     generate_key(disk.folder / "ssh_host_ed25519_key", "")
     half = disk.folder / "half"
     half.chmod(0o755)
-    _write(half, image, "etc/machine-id", 0o444, f"{uuid.uuid4().hex}\n")
+    _write(half, [image], "etc/machine-id", 0o444, f"{uuid.uuid4().hex}\n")
     half.rename(disk.upper)
 
 
@@ -105,14 +119,14 @@ def current(disk: Disk, wanted: Files) -> bool:
 
 def write(disk: Disk, wanted: Files) -> None:
     """Write the lab's files to the disk of a host that is not running."""
-    image = disk.folder / "image"
-    if not image.is_dir():
-        raise LabError(f"{disk.folder}: its image {image.readlink()} is gone: run inv lab.down, then inv lab.up")
+    lowers = disk.lowers
+    if gone := [str(lower) for lower in lowers if not lower.is_dir()]:
+        raise LabError(f"{disk.folder}: what it lies on is gone ({', '.join(gone)}): run inv lab.down, then inv lab.up")
     for name, (mode, content) in wanted.items():
-        _write(disk.upper, image, name, mode, content)
+        _write(disk.upper, lowers, name, mode, content)
     for name in ("ssh_host_ed25519_key", "ssh_host_ed25519_key.pub"):
         mode = 0o600 if name.endswith("key") else 0o644
-        _write(disk.upper, image, f"etc/ssh/{name}", mode, (disk.folder / name).read_text())
+        _write(disk.upper, lowers, f"etc/ssh/{name}", mode, (disk.folder / name).read_text())
     (disk.folder / "stamp").write_text(_hash(wanted))
 
 
@@ -139,15 +153,15 @@ IgnoreCarrierLoss=yes
 """
 
 
-def _write(root: Path, image: Path, name: str, mode: int, content: str) -> None:
+def _write(root: Path, lowers: Sequence[Path], name: str, mode: int, content: str) -> None:
     folder = root
     for part in Path(name).parts[:-1]:
         folder = folder / part
         if not folder.exists():
-            # A folder of the overlay hides the mode of the image's folder of that name.
-            below = image / folder.relative_to(root)
+            # A folder of the overlay hides the mode of the folder of that name below it.
+            below = [lower / folder.relative_to(root) for lower in lowers]
             folder.mkdir()
-            folder.chmod(below.stat().st_mode & 0o7777 if below.exists() else 0o700)
+            folder.chmod(next((one.stat().st_mode & 0o7777 for one in below if one.is_dir()), 0o700))
     path = root / name
     path.unlink(missing_ok=True)
     path.touch(mode=mode)

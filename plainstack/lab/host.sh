@@ -1,9 +1,9 @@
 #!/bin/sh
 # Runs a host's container until it is switched off; every mount and cable made here goes when this goes.
-# Arguments: disk, namespace, number of cables, for each (end, bridge, interface, hardware address), words for nspawn.
+# Arguments: disk, its lower layers, namespace, number of cables, for each (end, bridge, interface, hardware address), words for nspawn.
 set -eu
-disk=$1 namespace=$2 cables=$3
-shift 3
+disk=$1 lowers=$2 namespace=$3 cables=$4
+shift 4
 
 mount --make-rprivate /
 while [ "$cables" -gt 0 ]; do
@@ -26,7 +26,7 @@ mount -t tmpfs tmpfs /run/systemd/nspawn
 # `volatile` leaves out fsync: a host that is killed loses nothing by it, and the machine's disk is spared. The kernel
 # marks such a disk as used, for the case that the machine itself crashed; a lab's disk is worth that risk.
 (cd "$disk/work" && rm -rf work/incompat)
-mount -t overlay -o "volatile,lowerdir=$disk/image,upperdir=$disk/upper,workdir=$disk/work" lab "$disk/root"
+mount -t overlay -o "volatile,lowerdir=$lowers,upperdir=$disk/upper,workdir=$disk/work" lab "$disk/root"
 
 # We are in the host's group `starter`; each boot gets a new group beside it, as a used one may refuse processes.
 group=$(sed -n 's|^0::\(.*\)/starter$|/sys/fs/cgroup\1|p' /proc/self/cgroup)

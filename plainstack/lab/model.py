@@ -15,6 +15,8 @@ PRIVATE_BRIDGE = "private"
 PUBLIC_BRIDGE = "public"
 APT_PORT = 3142
 DISKS = Path("/var/lib/plainstack-lab")
+LAYERS = DISKS / ".layers"
+SNAPSHOTS = DISKS / ".snapshots"
 RUN = Path("/run/plainstack-lab")
 CACHE = Path("/var/cache/plainstack-lab")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?")
@@ -95,6 +97,12 @@ class Lab:
                 return host
         known = ", ".join(host.name for host in self.hosts)
         raise LabError(f"the lab has no host {name}; it has {known}")
+
+
+def check_name(name: str, kind: str) -> None:
+    """Raise LabError unless the name can be that of a lab, a host or a snapshot."""
+    if not _NAME.fullmatch(name):
+        raise LabError(f"{name!r} is not a name for {kind}: lower case letters, digits and '-', at most 30 characters")
 
 
 def _cable(address: str, bridge: str, name: str) -> Cable:

@@ -5,55 +5,69 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
-from plainstack.lab import access, cgroup, container, disk, image, machine, mirror, netns, network, proxy
+from plainstack.lab import access, cgroup, container, disk, image, layers, machine, mirror, netns, network, proxy
 from plainstack.lab.model import Lab, LabHost
 from plainstack.lab.netns import LabDown, LabError
 
 Report = Callable[[str, str], None]
 
 
-def up(lab: Lab, report: Report) -> None:
-    """Make every host of the lab real, or repair what is broken; a healthy lab is left alone."""
+def up(lab: Lab, report: Report, only: Collection[str] = ()) -> None:
+    """Make every host of the lab real, or repair what is broken; a healthy host is left alone.
+
+    `only` names the hosts to start, if not all.
+    """
     machine.require_root("lab.up")
-    report = _one_at_a_time(report)
+    report = one_at_a_time(report)
     with machine.locked(lab.name, report):
-        mirrors = mirror.find()
-        with machine.locked("machine", report):
-            base = _prepare_machine(mirrors, report)
-        if not netns.is_up(lab.namespace):
-            # What runs without the namespace is cut off for ever.
-            cgroup.remove(cgroup.tree() / lab.name)
-            report("lab", f"network {lab.private.network}" + (f" and {lab.public.network}" if lab.public else ""))
-        network.ensure(lab)
-        with machine.locked("machine", report):
-            proxy.ensure(lab, mirrors)
-        key = access.operator_key(lab)
-        try:
-            _all_hosts(lab, lambda host: _ensure_host(lab, host, base, disk.files(lab, host, key), report))
-        finally:
-            # One broken host keeps nobody out of the others.
-            access.write(lab)
+        start(lab, [host for host in lab.hosts if not only or host.name in only], report)
+
+
+def start(lab: Lab, hosts: Sequence[LabHost], report: Report) -> None:
+    """Start hosts of the lab; the caller holds the lab's lock."""
+    mirrors = mirror.find()
+    with machine.locked("machine", report):
+        base = _prepare_machine(mirrors, report)
+    if not netns.is_up(lab.namespace):
+        # What runs without the namespace is cut off for ever.
+        cgroup.remove(cgroup.tree() / lab.name)
+        report("lab", f"network {lab.private.network}" + (f" and {lab.public.network}" if lab.public else ""))
+    network.ensure(lab)
+    with machine.locked("machine", report):
+        proxy.ensure(lab, mirrors)
+    key = access.operator_key(lab)
+    try:
+        all_hosts(hosts, lambda host: _ensure_host(lab, host, base, disk.files(lab, host, key), report))
+    finally:
+        # One broken host keeps nobody out of the others.
+        access.write(lab)
 
 
 def down(lab: Lab, report: Report) -> None:
     """Remove everything the lab made, whatever state it is in."""
     machine.require_root("lab.down")
     with machine.locked(lab.name, report):
-        group = cgroup.tree() / lab.name
-        known = [group, lab.disks, lab.run, Path("/run/netns", lab.namespace)]
-        existed = any(place.exists() for place in known)
-        cgroup.remove(group)
-        network.remove(lab)
-        for folder in (lab.disks, lab.run):
-            if folder.exists():
-                shutil.rmtree(folder)
-        with machine.locked("machine", report):
-            proxy.stop_unused()
+        remove(lab, report)
+
+
+def remove(lab: Lab, report: Report) -> None:
+    """Remove the lab; the caller holds its lock."""
+    group = cgroup.tree() / lab.name
+    known = [group, lab.disks, lab.run, Path("/run/netns", lab.namespace)]
+    existed = any(place.exists() for place in known)
+    cgroup.remove(group)
+    network.remove(lab)
+    for folder in (lab.disks, lab.run):
+        if folder.exists():
+            shutil.rmtree(folder)
+    with machine.locked("machine", report):
+        layers.sweep()
+        proxy.stop_unused()
     report("lab", "down" if existed else "was not up")
 
 
@@ -115,6 +129,7 @@ def _prepare_machine(mirrors: mirror.Mirrors, report: Report) -> Path:
 
 def _ensure_host(lab: Lab, host: LabHost, base: Path, files: disk.Files, report: Report) -> None:
     here = disk.of(lab, host)
+    layers.recover(here)
     if container.alive(lab, host) and disk.current(here, files):
         network.change(lab, network.plan_cables(host, network.observe(lab)))
         if container.await_ssh(lab, host):
@@ -144,9 +159,10 @@ def _state(lab: Lab, host: LabHost, links: dict[str, network.Link]) -> str:
     return "up" if container.answers(lab, host, 2) else "sshd does not answer"
 
 
-def _all_hosts(lab: Lab, task: Callable[[LabHost], None]) -> None:
-    with ThreadPoolExecutor(max_workers=len(lab.hosts)) as pool:
-        futures = [pool.submit(task, host) for host in lab.hosts]
+def all_hosts(hosts: Sequence[LabHost], task: Callable[[LabHost], None]) -> None:
+    """Do a task for all hosts at once; errors are told together."""
+    with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
+        futures = [pool.submit(task, host) for host in hosts]
     errors = [error for future in futures if (error := future.exception())]
     for error in errors:
         if not isinstance(error, LabError):
@@ -155,7 +171,8 @@ def _all_hosts(lab: Lab, task: Callable[[LabHost], None]) -> None:
         raise LabError("\n".join(str(error) for error in errors))
 
 
-def _one_at_a_time(report: Report) -> Report:
+def one_at_a_time(report: Report) -> Report:
+    """Let threads report without mixing their lines."""
     lock = threading.Lock()
 
     def locked(host: str, what: str) -> None:

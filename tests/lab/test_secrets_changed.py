@@ -45,7 +45,7 @@ def load(operator: Operator, rate: float) -> Iterator[list[str]]:
         "posts": True,
     }
     process = subprocess.Popen(
-        ["nsenter", f"--net=/run/netns/plainstack-{stack.stack}", sys.executable, "-m", "plainstack.drill.load"],
+        ["nsenter", f"--net=/run/netns/plainstack-{stack.lab_name}", sys.executable, "-m", "plainstack.drill.load"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

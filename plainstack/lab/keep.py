@@ -1,0 +1,80 @@
+"""Keeping a lab as a snapshot, and starting one from it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from plainstack.lab import container, disk, image, layers, machine, mirror, model, netns, snapshot, up
+from plainstack.lab.model import Lab, check_name
+from plainstack.lab.netns import LabDown, LabError
+from plainstack.lab.snapshot import Origin, Snapshot
+
+
+def save(
+    lab: Lab,
+    name: str,
+    origin: Origin,
+    files: Mapping[str, Path],
+    order: Sequence[Collection[str]],
+    report: up.Report,
+    *,
+    remove: bool = False,
+) -> Snapshot:
+    """Stop the hosts, group after group, keep their disks as a snapshot, and start them again from it.
+
+    `files` (of the operator's machine) are kept with it; with `remove` the lab is taken down instead of started.
+    """
+    machine.require_root("lab.save")
+    check_name(name, "a snapshot")
+    report = up.one_at_a_time(report)
+    with machine.locked(lab.name, report):
+        if (model.SNAPSHOTS / name).exists():
+            raise LabError(f"there is a snapshot {name} already: choose another name, or inv lab.forget {name}")
+        if not netns.is_up(lab.namespace):
+            raise LabDown
+        if dead := [host.name for host in lab.hosts if not container.alive(lab, host)]:
+            raise LabError(f"not running: {', '.join(dead)}; start them first: inv lab.up")
+        for names in order:
+            report("lab", f"stopping {', '.join(names)}")
+            up.all_hosts([lab.host(one) for one in names], lambda host: container.shut_down(lab, host))
+        with machine.locked("machine", report):
+            for host in lab.hosts:
+                layers.recover(disk.of(lab, host))
+            made = snapshot.write(lab, name, origin, files)
+        if remove:
+            up.remove(lab, report)
+        else:
+            up.start(lab, lab.hosts, report)
+    return made
+
+
+def start_from(
+    lab: Lab, name: str, stack: str, files: Mapping[str, Path], only: Collection[str], report: up.Report
+) -> Snapshot:
+    """Make a lab from a snapshot and start its hosts, or only some of them. Raises LabError when it is stale."""
+    machine.require_root("lab.up")
+    report = up.one_at_a_time(report)
+    with machine.locked(lab.name, report):
+        if lab.disks.exists():
+            raise LabError(
+                f"the lab {lab.name} exists: start it as it is with inv lab.up, or remove it with inv lab.down"
+            )
+        with machine.locked("machine", report):
+            found = snapshot.read(name)
+            if problems := snapshot.stale(found, lab, stack, image.path(mirror.find())):
+                raise LabError(
+                    f"the snapshot {name} does not fit: {'; '.join(problems)}."
+                    f" Make a new one: inv lab.up, inv deploy, inv lab.forget {name}, inv lab.save {name}"
+                )
+            for path in snapshot.place(found, lab, files):
+                report("lab", f"what was in the snapshot's place is kept in {path}")
+        up.start(lab, [host for host in lab.hosts if not only or host.name in only], report)
+    return found
+
+
+def forget(name: str, report: up.Report) -> None:
+    """Remove a snapshot."""
+    machine.require_root("lab.forget")
+    with machine.locked("machine", report):
+        snapshot.forget(name)

@@ -1,0 +1,167 @@
+"""Snapshots: the layers of a lab's hosts, the secrets and keys that belong to them, and what they were made from."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from plainstack.lab import disk, layers, model
+from plainstack.lab.disk import Disk
+from plainstack.lab.model import Lab
+from plainstack.lab.netns import LabError
+
+_ABOUT = "snapshot.json"
+_KEYS = ("id_ed25519", "id_ed25519.pub")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a snapshot is of: the stack, its inventory's path and digest, and the commit that deployed it."""
+
+    stack: str
+    inventory: str
+    digest: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A kept lab. `hosts` are [private, public] addresses by name; `size` is in bytes, without the image."""
+
+    name: str
+    created: str
+    image: str
+    user: str
+    hosts: dict[str, list[str | None]]
+    size: int
+    origin: Origin
+
+    @property
+    def folder(self) -> Path:
+        """Where the snapshot lies."""
+        return model.SNAPSHOTS / self.name
+
+    def age(self, now: datetime) -> float:
+        """Seconds since it was made."""
+        return (now - datetime.fromisoformat(self.created)).total_seconds()
+
+
+def read(name: str) -> Snapshot:
+    """Find a snapshot by its name. Raises LabError when there is none."""
+    model.check_name(name, "a snapshot")
+    try:
+        data = json.loads((model.SNAPSHOTS / name / _ABOUT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(one.name for one in every())
+        raise LabError(
+            f"there is no snapshot {name}; " + (f"there are {known}" if known else "inv lab.save NAME makes one")
+        ) from None
+    return Snapshot(**{**data, "origin": Origin(**data["origin"])})
+
+
+def every() -> list[Snapshot]:
+    """All snapshots of this machine, the oldest first."""
+    found = [read(path.parent.name) for path in model.SNAPSHOTS.glob(f"*/{_ABOUT}") if path.parent.name[0] != "."]
+    return sorted(found, key=lambda snapshot: snapshot.created)
+
+
+def write(lab: Lab, name: str, origin: Origin, files: Mapping[str, Path]) -> Snapshot:
+    """Keep the disks of a lab whose hosts are not running, with the files that exist; the disks go on from it."""
+    half = model.SNAPSHOTS / f".{name}.half"
+    shutil.rmtree(half, ignore_errors=True)
+    (half / "layers").mkdir(parents=True)
+    (half / "state").mkdir()
+    half.chmod(0o700)
+    for key, path in {**files, **{key: lab.state / key for key in _KEYS}}.items():
+        if path.exists():
+            shutil.copy2(path, half / "state" / key)
+    size = 0
+    for host in lab.hosts:
+        place = disk.of(lab, host)
+        image = place.image
+        layer = layers.freeze(place)
+        (half / "layers" / host.name).symlink_to(layer)
+        size += _size(layer / "upper") + sum(_size(below) for below in Disk(layer).lowers[:-1])
+    # The hosts' disks are not synced while they run.
+    subprocess.run(["sync", "--file-system", str(model.LAYERS)], check=True)
+    hosts: dict[str, list[str | None]] = {host.name: [host.address, host.public] for host in lab.hosts}
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    made = Snapshot(name, created, image.name, lab.user, hosts, size, origin)
+    (half / _ABOUT).write_text(json.dumps(asdict(made), indent=2) + "\n", encoding="utf-8")
+    half.rename(made.folder)
+    return made
+
+
+def place(snapshot: Snapshot, lab: Lab, files: Mapping[str, Path]) -> list[Path]:
+    """Make the disks of a lab that has none from a snapshot, and put its files where they belong.
+
+    A file that says something else is kept beside with a new name; gives these new names.
+    """
+    kept = []
+    for key, path in files.items():
+        mine = snapshot.folder / "state" / key
+        if path.exists() and not (mine.exists() and path.read_bytes() == mine.read_bytes()):
+            aside = path.with_name(f"{path.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+            path.rename(aside)
+            kept.append(aside)
+    lab.state.mkdir(parents=True, exist_ok=True)
+    for key, path in {**files, **{key: lab.state / key for key in _KEYS}}.items():
+        mine = snapshot.folder / "state" / key
+        if mine.exists():
+            shutil.copy2(mine, half := path.with_name(f".{path.name}.half"))
+            half.rename(path)
+    disks = model.DISKS / f".{lab.name}.half"
+    shutil.rmtree(disks, ignore_errors=True)
+    for host in lab.hosts:
+        layer = (snapshot.folder / "layers" / host.name).readlink()
+        layers.make_on(Disk(disks / host.name), layer, layer)
+    # All at once: a lab with half of its disks would be completed with empty ones.
+    disks.rename(lab.disks)
+    return kept
+
+
+def forget(name: str) -> Snapshot:
+    """Remove a snapshot; its layers stay as long as a lab runs on them."""
+    known = read(name)
+    gone = known.folder.with_name(f".{name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    known.folder.rename(gone)
+    shutil.rmtree(gone)
+    layers.sweep()
+    return known
+
+
+def stale(snapshot: Snapshot, lab: Lab, stack: str, image: Path) -> list[str]:
+    """Say why the lab of an inventory cannot start from a snapshot; empty when it can."""
+    problems = []
+    if snapshot.image != image.name:
+        problems.append(f"its hosts lie on the image {snapshot.image}, and the recipe of today makes {image.name}")
+    elif not image.is_dir():
+        problems.append(f"the image {image} that its hosts lie on is gone")
+    if snapshot.origin.stack != stack:
+        problems.append(f"it is of the stack {snapshot.origin.stack}, not {stack}")
+    if snapshot.user != lab.user:
+        problems.append(f"its hosts let {snapshot.user} log in, and the inventory says ssh.user: {lab.user}")
+    wanted: dict[str, list[str | None]] = {host.name: [host.address, host.public] for host in lab.hosts}
+    for name in sorted(wanted.keys() | snapshot.hosts.keys()):
+        if name not in snapshot.hosts:
+            problems.append(f"it has no host {name}")
+        elif name not in wanted:
+            problems.append(f"its host {name} is not in the inventory")
+        elif snapshot.hosts[name] != wanted[name]:
+            before, now = (" and ".join(filter(None, each[name])) for each in (snapshot.hosts, wanted))
+            problems.append(f"its {name} has {before}, and the inventory says {now}")
+    return problems
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for where, _, names in os.walk(folder):
+        total += sum(os.lstat(f"{where}/{name}").st_blocks for name in names) * 512
+    return total

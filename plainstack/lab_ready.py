@@ -1,0 +1,93 @@
+"""When a started lab is ready: every unit active, every replica streaming, the virtual address held."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from threading import Event
+
+from plainstack.database.topology import members, primaries
+from plainstack.errors import Refused
+from plainstack.run import Runner, View
+from plainstack.stack import Stack
+from plainstack.status import units_down
+
+_SECONDS = 120
+UNITS, REPLICATION, ADDRESS = "every unit active", "replication streaming", "virtual address held"
+
+
+def stop_order(stack: Stack) -> list[list[str]]:
+    """Machines of the lab in groups, in the order to stop them: a role's hosts before those of roles it comes after."""
+    from plainstack.roles import registry
+
+    roles = registry()
+    levels: dict[str, int] = {}
+    for name, role in roles.items():
+        levels[name] = max((levels[other] + 1 for other in role.after), default=0)
+    level = {name: max((levels[role] for role in host.roles), default=0) for name, host in stack.hosts.items()}
+    groups = [[name for name in stack.hosts if level[name] == one] for one in sorted(set(level.values()), reverse=True)]
+    groups[0] += stack.lab.visitors
+    return groups
+
+
+def await_ready(stack: Stack, only: tuple[str, ...], tell: Callable[[str], None], began: float) -> None:
+    """Wait until what was deployed on the started hosts works again, telling what came when, in seconds since `began`.
+
+    Raises Refused when it does not within two minutes.
+    """
+    hosts = tuple(name for name in stack.hosts if not only or name in only)
+    if not hosts:
+        return
+    told: set[str] = set()
+    with Runner(stack, (), hosts) as runner:
+        deadline = time.monotonic() + _SECONDS
+        while True:
+            missing = unready(stack, runner.observe())
+            for what, sentences in missing.items():
+                if not sentences and what not in told:
+                    told.add(what)
+                    tell(f"lab: {what} after {time.monotonic() - began:.1f} s")
+            if not any(missing.values()):
+                return
+            if time.monotonic() > deadline:
+                left = "; ".join(sentence for sentences in missing.values() for sentence in sentences)
+                raise Refused(f"the hosts are up, but not all is well after {_SECONDS} s: {left}. See inv status")
+            # Nothing on this side tells; a probe costs the hosts less than they need to start.
+            Event().wait(0.3)
+
+
+def unready(stack: Stack, view: View) -> Mapping[str, list[str]]:
+    """What a started lab still lacks, as sentences by what is awaited.
+
+    Only what can come is awaited: on hosts with nothing deployed nothing is, and neither is what needs hosts that were
+    not started.
+    """
+    missing: dict[str, list[str]] = {UNITS: [f"{name}: {error.reason}" for name, error in view.failed.items()]}
+    deployed = set(view.failed)
+    for name, seen in view.observed.items():
+        wanted, down = units_down(seen)
+        missing[UNITS] += [f"{name}: {sentence}" for sentence in down]
+        if wanted:
+            deployed.add(name)
+    if not deployed:
+        return {}
+    databases = [host.name for host in stack.with_role("db")]
+    if databases and deployed.issuperset(databases):
+        missing[REPLICATION] = _unreplicated(databases, view)
+    balancers = [host.name for host in stack.with_role("balancer")]
+    if balancers and stack.balancer.virtual_address and deployed.issuperset(balancers):
+        holders = [
+            name for name in balancers if name in view.observed and view.observed[name].facts.get("vip") == "yes"
+        ]
+        missing[ADDRESS] = [] if len(holders) == 1 else [f"{len(holders)} hosts hold the virtual address"]
+    return missing
+
+
+def _unreplicated(databases: list[str], view: View) -> list[str]:
+    everybody = members(databases, {name: view.observed[name].facts for name in databases if name in view.observed})
+    leading = len(primaries(everybody))
+    problems = (
+        [] if leading == 1 else [f"the database has {leading or 'no'} {'primary' if leading < 2 else 'primaries'}"]
+    )
+    others = [member for member in everybody if member.state != "primary" and not member.upstream]
+    return problems + [f"{member.name} is a {member.state} that does not stream" for member in others]

@@ -1,0 +1,109 @@
+"""When a lab is ready, in which order it stops, and what it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from plainstack import inventory, lab_commands
+from plainstack.errors import HostFailed, InventoryError
+from plainstack.lab_ready import ADDRESS, REPLICATION, UNITS, stop_order, unready
+from plainstack.observed import Entry, Observed, UnitState
+from plainstack.run import View
+from plainstack.stack import Stack
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def stack() -> Stack:
+    return inventory.load(ROOT / "hosts.yaml")
+
+
+def host(active: str = "active", **facts: str) -> Observed:
+    """A host with one unit deployed on it."""
+    entry = Entry("unit", "x.service", "enabled running")
+    return Observed(manifest={"base": (entry,)}, units={"x.service": UnitState(active=active)}, facts=facts)
+
+
+def whole(stack: Stack) -> dict[str, Observed]:
+    roles = {
+        "db1": host(data="yes", running="yes", recovery="false"),
+        "db2": host(data="yes", running="yes", signal="yes", recovery="true", upstream="db1"),
+        "lb1": host(vip="yes"),
+        "lb2": host(vip="no"),
+    }
+    return {name: roles.get(name, host()) for name in stack.hosts}
+
+
+def test_what_a_database_serves_is_stopped_before_it(stack: Stack) -> None:
+    groups = stop_order(stack)
+    place = {name: number for number, group in enumerate(groups) for name in group}
+    assert set(place) == {*stack.hosts, "visitor"}
+    assert place["visitor"] == 0
+    assert max(place["app1"], place["app2"], place["bak1"]) < min(place["db1"], place["db2"])
+
+
+def test_a_whole_stack_lacks_nothing(stack: Stack) -> None:
+    assert unready(stack, View(observed=whole(stack))) == {UNITS: [], REPLICATION: [], ADDRESS: []}
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "what", "sentence"),
+    [
+        ("app1", host("activating"), UNITS, "app1: x.service is activating"),
+        ("lb1", host(vip="no"), ADDRESS, "0 hosts hold the virtual address"),
+        ("lb2", host(vip="yes"), ADDRESS, "2 hosts hold the virtual address"),
+        ("db2", host(data="yes", running="yes", signal="yes"), REPLICATION, "db2 is a silent that does not stream"),
+        (
+            "db2",
+            host(data="yes", running="yes", signal="yes", recovery="true"),
+            REPLICATION,
+            "db2 is a standby that does not stream",
+        ),
+    ],
+)
+def test_what_is_lacking_is_told(stack: Stack, name: str, seen: Observed, what: str, sentence: str) -> None:
+    missing = unready(stack, View(observed={**whole(stack), name: seen}))
+    assert missing[what] == [sentence]
+
+
+def test_a_host_that_does_not_answer_is_lacking(stack: Stack) -> None:
+    observed = whole(stack)
+    del observed["mon1"]
+    missing = unready(stack, View(observed=observed, failed={"mon1": HostFailed("mon1", "connect", "no answer")}))
+    assert missing[UNITS] == ["mon1: no answer"]
+
+
+def test_of_hosts_that_were_not_started_nothing_is_awaited(stack: Stack) -> None:
+    some = {name: seen for name, seen in whole(stack).items() if name in ("db1", "lb1", "app1")}
+    assert unready(stack, View(observed=some)) == {UNITS: []}
+
+
+def test_of_bare_hosts_nothing_is_awaited(stack: Stack) -> None:
+    assert unready(stack, View(observed={name: Observed() for name in stack.hosts})) == {}
+
+
+def named(folder: Path, lab: str) -> Stack:
+    folder.mkdir(exist_ok=True)
+    text = f"""\
+        stack: shop
+        ssh: {{gateway: lab}}
+        hosts:
+          a: {{address: 192.168.57.11}}
+        {lab}
+        """
+    (folder / "hosts.yaml").write_text(dedent(text), encoding="utf-8")
+    return inventory.load(folder / "hosts.yaml")
+
+
+def test_a_lab_may_have_a_name_of_its_own(tmp_path: Path) -> None:
+    first, second = named(tmp_path / "a", ""), named(tmp_path / "b", "lab: {name: second}")
+    assert lab_commands.of(first).namespace == "plainstack-shop"
+    assert lab_commands.of(second).namespace == "plainstack-second"
+    assert second.state == tmp_path / "b/.plainstack/second"
+    assert lab_commands._digest(first) == lab_commands._digest(second)
+    with pytest.raises(InventoryError, match=r"lab\.name: must be lower case"):
+        named(tmp_path / "c", "lab: {name: a/b}")

@@ -1,0 +1,179 @@
+"""Snapshots: no data is copied or lost whenever they are interrupted, and what does not fit is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from plainstack.lab import disk, layers, model, snapshot
+from plainstack.lab.model import Lab, LabHost
+from plainstack.lab.netns import LabError
+from plainstack.lab.snapshot import Origin, Snapshot
+
+DB = LabHost("db1", "192.168.57.11")
+LB = LabHost("lb1", "192.168.57.16", "192.168.3.231")
+ORIGIN = Origin("shop", "/home/me/hosts.yaml", "abc", "0123456")
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "DISKS", tmp_path / "disks")
+    monkeypatch.setattr(model, "LAYERS", tmp_path / "disks/.layers")
+    monkeypatch.setattr(model, "SNAPSHOTS", tmp_path / "disks/.snapshots")
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    """A lab with two disks, on each of them a file that its host wrote."""
+    (tmp_path / "image/etc").mkdir(parents=True)
+    made = Lab("shop", (DB, LB), tmp_path / "state/lab")
+    made.state.mkdir(parents=True)
+    (made.state / "id_ed25519").write_text("the operator's key")
+    for host in made.hosts:
+        disk.make(disk.of(made, host), tmp_path / "image")
+        (disk.of(made, host).folder / "stamp").write_text("stamp")
+        (disk.of(made, host).upper / "data").write_text(f"data of {host.name}")
+    return made
+
+
+def second(tmp_path: Path) -> Lab:
+    return Lab("second", (DB, LB), tmp_path / "second/lab")
+
+
+def seen(here: disk.Disk, name: str) -> str:
+    """A file as the host would see it."""
+    return next((layer / name).read_text() for layer in (here.upper, *here.lowers) if (layer / name).exists())
+
+
+def test_a_saved_lab_goes_on_from_its_snapshot_and_so_does_another(lab: Lab, tmp_path: Path) -> None:
+    inode = (disk.of(lab, DB).upper / "data").stat().st_ino
+    key = disk.of(lab, DB).host_key
+    snapshot.write(lab, "deployed", ORIGIN, {})
+    here = disk.of(lab, DB)
+    assert list(here.upper.iterdir()) == []
+    assert seen(here, "data") == "data of db1"
+    assert (here.lowers[0] / "data").stat().st_ino == inode, "it was copied"
+    assert here.lowers[-1] == tmp_path / "image"
+    other = second(tmp_path)
+    snapshot.place(snapshot.read("deployed"), other, {})
+    assert seen(disk.of(other, LB), "data") == "data of lb1"
+    assert disk.of(other, DB).host_key == key
+    assert (other.state / "id_ed25519").read_text() == "the operator's key"
+    (disk.of(other, DB).upper / "data").write_text("changed")
+    assert seen(disk.of(lab, DB), "data") == "data of db1"
+
+
+def test_a_layer_stays_as_long_as_a_snapshot_or_a_lab_lies_on_it(lab: Lab, tmp_path: Path) -> None:
+    snapshot.write(lab, "one", ORIGIN, {})
+    snapshot.write(lab, "two", ORIGIN, {})
+    assert len(list(model.LAYERS.iterdir())) == 4
+    snapshot.forget("one")
+    assert len(list(model.LAYERS.iterdir())) == 4
+    other = second(tmp_path)
+    snapshot.place(snapshot.read("two"), other, {})
+    snapshot.forget("two")
+    assert seen(disk.of(other, DB), "data") == "data of db1"
+    for gone in (lab, other):
+        for host in gone.hosts:
+            disk.of(gone, host).folder.rename(tmp_path / f"{gone.name}-{host.name}")
+    layers.sweep()
+    assert list(model.LAYERS.iterdir()) == []
+
+
+def test_a_freeze_that_is_killed_is_ended_or_forgotten(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = disk.of(lab, DB)
+    rename = Path.rename
+    for allowed in (0, 1):
+        left = [allowed]
+
+        def until(path: Path, target: Path, left: list[int] = left) -> Path:
+            if path.parent == lab.disks:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise KeyboardInterrupt
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "rename", until)
+        with pytest.raises(KeyboardInterrupt):
+            layers.freeze(here)
+        monkeypatch.setattr(Path, "rename", rename)
+        layers.sweep()
+        layers.recover(here)
+        assert here.exists
+        assert seen(here, "data") == "data of db1"
+        assert [path.name for path in lab.disks.iterdir() if path.name.startswith(".")] == []
+    layers.sweep()
+    assert seen(here, "data") == "data of db1"
+
+
+def test_secrets_travel_with_a_snapshot_and_what_they_replace_is_kept(lab: Lab, tmp_path: Path) -> None:
+    store = tmp_path / "state/secrets.yaml"
+    store.write_text("old")
+    store.chmod(0o600)
+    snapshot.write(lab, "deployed", ORIGIN, {"secrets": store, "sealed": tmp_path / "no-such-file"})
+    store.write_text("rotated since")
+    other = second(tmp_path)
+    (kept,) = snapshot.place(snapshot.read("deployed"), other, {"secrets": store, "sealed": tmp_path / "no-such-file"})
+    assert store.read_text() == "old"
+    assert store.stat().st_mode & 0o777 == 0o600
+    assert kept.read_text() == "rotated since"
+    assert kept.name.startswith("secrets.yaml.before-")
+    (tmp_path / "disks/second").rename(tmp_path / "gone")
+    assert snapshot.place(snapshot.read("deployed"), other, {"secrets": store}) == []
+    assert model.SNAPSHOTS.joinpath("deployed").stat().st_mode & 0o077 == 0
+
+
+def test_what_is_not_there_is_told_with_what_is(lab: Lab) -> None:
+    with pytest.raises(LabError, match=r"there is no snapshot nope; inv lab.save NAME makes one"):
+        snapshot.read("nope")
+    snapshot.write(lab, "deployed", ORIGIN, {})
+    with pytest.raises(LabError, match="there is no snapshot nope; there are deployed"):
+        snapshot.forget("nope")
+    with pytest.raises(LabError, match=r"'\.\./x' is not a name for a snapshot"):
+        snapshot.read("../x")
+    (listed,) = snapshot.every()
+    assert listed == snapshot.read("deployed")
+    assert listed.size > 0
+    assert 0 <= listed.age(datetime.now(UTC)) < 60
+
+
+def test_a_half_written_snapshot_is_none(lab: Lab) -> None:
+    snapshot.write(lab, "deployed", ORIGIN, {})
+    (model.SNAPSHOTS / "deployed").rename(model.SNAPSHOTS / ".deployed.half")
+    assert snapshot.every() == []
+
+
+HOSTS: dict[str, list[str | None]] = {"db1": [DB.address, None], "lb1": [LB.address, LB.public]}
+KEPT = Snapshot("deployed", "2026-01-01T00:00:00+00:00", "trixie-1", "ops", HOSTS, 1, ORIGIN)
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (KEPT, []),
+        (
+            replace(KEPT, image="trixie-0"),
+            ["its hosts lie on the image trixie-0, and the recipe of today makes trixie-1"],
+        ),
+        (replace(KEPT, user="root"), ["its hosts let root log in, and the inventory says ssh.user: ops"]),
+        (replace(KEPT, origin=replace(ORIGIN, stack="blog")), ["it is of the stack blog, not shop"]),
+        (replace(KEPT, hosts={"lb1": HOSTS["lb1"]}), ["it has no host db1"]),
+        (replace(KEPT, hosts={**HOSTS, "db2": ["192.168.57.12", None]}), ["its host db2 is not in the inventory"]),
+        (
+            replace(KEPT, hosts={**HOSTS, "lb1": [LB.address, None]}),
+            ["its lb1 has 192.168.57.16, and the inventory says 192.168.57.16 and 192.168.3.231"],
+        ),
+    ],
+)
+def test_a_snapshot_that_does_not_fit_is_refused(kept: Snapshot, said: list[str], tmp_path: Path) -> None:
+    (tmp_path / "trixie-1").mkdir()
+    lab = Lab("shop", (DB, LB), tmp_path, user="ops")
+    assert snapshot.stale(kept, lab, "shop", tmp_path / "trixie-1") == said
+
+
+def test_a_snapshot_whose_image_was_removed_is_refused(tmp_path: Path) -> None:
+    (said,) = snapshot.stale(KEPT, Lab("shop", (DB, LB), tmp_path, user="ops"), "shop", tmp_path / "trixie-1")
+    assert "is gone" in said
