@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from plainstack import release
+from plainstack import release, site
 from plainstack.release_steps import account, home, settings
 from plainstack.roles import app
 from plainstack.stack import Host, Stack
@@ -21,22 +22,24 @@ _EXPOSURE = 30
 def test_every_service_is_ready_and_of_the_wanted_release(host: Any, here: Host, stack: Stack) -> None:
     for name, service in stack.services.items():
         wanted = release.read(stack, name).id
-        address = f"http://{here.address}:{service.port}{service.health}"
-        answer = host.run(f"readlink {home(name)}/current && curl -sS --max-time 5 --include %s", address)
+        request = shlex.join(site.of_service(stack, here, service, service.health).curl())
+        answer = host.run(f"readlink {home(name)}/current && curl -sS --max-time 5 --include {request}")
         current, _, head = answer.stdout.replace("\r", "").partition("\n")
         assert current == f"releases/{wanted}", f"{name} is at {current}, and the source is {wanted}: inv deploy"
-        assert head.startswith("HTTP/1.1 200"), f"{name}: {head[-500:] or answer.stderr}"
+        assert head.startswith("HTTP/1.1 2"), f"{name}: {head[-500:] or answer.stderr}"
         # A service need not tell its release; one that does must not tell another one.
         told = [line for line in head.lower().splitlines() if line.startswith("x-release:")]
         assert told in ([], [f"x-release: {wanted}"]), f"{name} was not restarted: {told}"
 
 
 def test_every_service_says_that_it_lives_without_asking_the_database(host: Any, here: Host, stack: Stack) -> None:
+    """Of the services that have a page for it (services.NAME.live)."""
     for name, service in stack.services.items():
-        answer = host.run(
-            "curl -sS --max-time 5 -o /dev/null -w '%%{http_code}' %s", f"http://{here.address}:{service.port}/livez"
-        )
-        assert answer.stdout == "200", f"{name}: {answer.stdout} {answer.stderr}"
+        if service.live is None:
+            continue
+        request = shlex.join(site.of_service(stack, here, service, service.live).curl())
+        answer = host.run(f"curl -sS --max-time 5 -o /dev/null -w '%{{http_code}}' {request}")
+        assert answer.stdout.startswith("2"), f"{name}: {service.live} answers {answer.stdout} {answer.stderr}"
 
 
 def test_every_service_runs_and_is_not_being_restarted(host: Any, stack: Stack) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import shlex
 import time
 from collections.abc import Callable
@@ -9,15 +10,16 @@ from typing import Any
 
 import pytest
 
+from plainstack import site
 from plainstack.proxy import SITE_CERTIFICATE
 from plainstack.stack import GivenCertificate, Host, Stack
 
 ROLE = "balancer"
 
 # After an outage of all app hosts a balancer asks none of them for up to five seconds (fail_timeout).
-_AWAIT_200 = """\
+_AWAIT_ANSWER = """\
 try=0
-until answer=$({request}); [ "${{answer##* }}" = 200 ] || [ $try = 30 ]; do
+until answer=$({request}); case ${{answer##* }} in {healthy}) ;; *) [ $try = 30 ] ;; esac; do
     try=$((try + 1))
     sleep 0.3
 done 2>/dev/null
@@ -33,26 +35,25 @@ def test_the_site_answers_over_http_1_2_and_3_with_its_certificate_verified(
     entrance = str(stack.balancer.virtual_address or _address(_neighbour(stack, here)))
     request = _curl(stack, entrance, _health_paths(stack)[0])
     script = "".join(
-        _AWAIT_200.format(request=f"{request} --{version} -w '%{{http_version}} %{{http_code}}'")
+        _await(f"{request} --{version} -w '%{{http_version}} %{{http_code}}'")
         for version in ("http1.1", "http2", "http3-only")
     )
     seen = host.run("timeout 60 sh -c %s", script).stdout.splitlines()
-    assert seen == ["1.1 200", "2 200", "3 200"]
+    assert [line.partition(" ")[0] for line in seen if _healthy(line)] == ["1.1", "2", "3"], seen
 
 
 def test_every_balancer_reaches_every_service(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
     """Also the one that does not hold the virtual address: it may have to, at any moment."""
     requests = [_curl(stack, _address(here), path) + " -w '%{url} %{http_code}'" for path in _health_paths(stack)]
-    script = "".join(_AWAIT_200.format(request=request) for request in requests)
+    script = "".join(_await(request) for request in requests)
     answers = peer(_neighbour(stack, here).name).run("timeout 60 sh -c %s", script).stdout.splitlines()
     assert len(answers) == len(requests)
-    assert all(answer.endswith(" 200") for answer in answers), answers
+    assert all(_healthy(answer) for answer in answers), answers
 
 
 def test_plain_http_is_redirected_to_https(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
-    name = _name(stack, _address(here))
     request = f"{_curl(stack, _address(here), '/any?page=2', 'http')} -w '%{{http_code}} %{{redirect_url}}'"
-    assert peer(_neighbour(stack, here).name).run(request).stdout == f"308 https://{name}/any?page=2"
+    assert peer(_neighbour(stack, here).name).run(request).stdout == f"308 https://{site.name(stack)}/any?page=2"
 
 
 def test_a_name_that_is_not_the_sites_is_refused(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
@@ -73,7 +74,7 @@ def test_the_certificate_that_is_served_has_20_days_left(here: Host, stack: Stac
         "openssl s_client -connect %s:443 -servername %s </dev/null 2>/dev/null"
         f" | openssl x509 -noout -enddate -checkend {20 * 86400}",
         address,
-        _name(stack, address),
+        site.name(stack),
     )
     assert answer.rc == 0, answer.stdout or answer.stderr
 
@@ -113,19 +114,19 @@ def _holds(host: Any, address: str) -> str:
 
 
 def _curl(stack: Stack, address: str, path: str, scheme: str = "https") -> str:
-    """A request as a user's browser makes it, sent to one address."""
-    name = _name(stack, address)
+    """A request as a visitor's browser makes it, sent to one address."""
     given = isinstance(stack.balancer.tls, GivenCertificate)
     trusted = SITE_CERTIFICATE if given else "/etc/plainstack/tls/ca.crt"
     words = ["curl", "-sS", "-m", "5", "-o", "/dev/null", "--cacert", trusted]
-    if name != address:
-        words += ["--resolve", f"{name}:443:{address}", "--resolve", f"{name}:80:{address}"]
-    return shlex.join([*words, f"{scheme}://{name}{path}"])
+    return shlex.join([*words, *site.of_visitor(stack, path, address, scheme).curl()])
 
 
-def _name(stack: Stack, address: str) -> str:
-    names = [name.replace("*", "www") for name in stack.balancer.server_names]
-    return names[0] if names else address
+def _await(request: str) -> str:
+    return _AWAIT_ANSWER.format(request=request, healthy=site.HEALTHY)
+
+
+def _healthy(answer: str) -> bool:
+    return fnmatch.fnmatchcase(answer.rpartition(" ")[2], site.HEALTHY)
 
 
 def _address(balancer: Host) -> str:
@@ -139,4 +140,4 @@ def _neighbour(stack: Stack, here: Host) -> Host:
 
 
 def _health_paths(stack: Stack) -> list[str]:
-    return [service.path.rstrip("/") + service.health for service in stack.services.values()]
+    return [site.health_page(service) for service in stack.services.values()]

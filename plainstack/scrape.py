@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from plainstack import site
 from plainstack.proxy import METRICS_PORT as BALANCER_PORT
 from plainstack.roles.base import NODE_EXPORTER_PORT
 from plainstack.roles.db import EXPORTER_PORT as POSTGRES_EXPORTER_PORT
-from plainstack.stack import Host, Service, Stack
+from plainstack.stack import Host, Stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,14 @@ def _site(stack: Stack, host: Host) -> Iterator[Target]:
     if not sees_virtual_address(stack, host):
         return
     address = str(stack.balancer.virtual_address)
-    name = next(iter(stack.balancer.server_names), address)
     for service_name, service in stack.services.items():
-        labels = {"instance": address, "role": "balancer", "service": service_name, "__param_hostname": name}
-        yield Target(f"https://{address}{_health(service)}", labels)
+        labels = {
+            "instance": address,
+            "role": "balancer",
+            "service": service_name,
+            "__param_hostname": site.name(stack),
+        }
+        yield Target(f"https://{address}{site.health_page(service)}", labels)
 
 
 def _healths(stack: Stack) -> Iterator[Target]:
@@ -78,7 +83,7 @@ def _healths(stack: Stack) -> Iterator[Target]:
     for balancer in stack.with_role("balancer"):
         for service_name, service in stack.services.items():
             labels = {**_balancer_labels(stack, balancer), "service": service_name}
-            yield Target(f"https://{balancer.address}{_health(service)}", labels)
+            yield Target(f"https://{balancer.address}{site.health_page(service)}", labels)
 
 
 def _balancer_ports(stack: Stack) -> Iterator[Target]:
@@ -88,9 +93,4 @@ def _balancer_ports(stack: Stack) -> Iterator[Target]:
 
 def _balancer_labels(stack: Stack, balancer: Host) -> dict[str, str]:
     # The site's certificate names what users reach, not a balancer's private address.
-    own = str(stack.balancer.virtual_address or balancer.public or balancer.address)
-    return {**_labels(balancer), "__param_hostname": next(iter(stack.balancer.server_names), own)}
-
-
-def _health(service: Service) -> str:
-    return service.path.rstrip("/") + service.health
+    return {**_labels(balancer), "__param_hostname": site.name(stack)}

@@ -119,7 +119,11 @@ class Balancer(Model):
 
 
 class Service(Model):
-    """An application that the app hosts run; the balancers send it the requests below `path`, with their whole path."""
+    """An application that the app hosts run; the balancers send it the requests below `path`, with their whole path.
+
+    `health` is the page that answers 2xx when the service can do its work, `live` one that does as long as its process
+    answers, with no database; a service need not have the latter.
+    """
 
     kind: Literal["django"] = "django"
     source: Path
@@ -128,6 +132,7 @@ class Service(Model):
     workers: Annotated[Int, Field(ge=1, le=64)] = 2
     threads: Annotated[Int, Field(ge=1, le=64)] = 4
     health: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] = "/healthz"
+    live: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] | None = None
     path: Annotated[str, Field(pattern=r"^/([A-Za-z0-9_.-]+/)*$")] = "/"
 
 

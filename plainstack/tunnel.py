@@ -10,14 +10,20 @@ from dataclasses import dataclass
 
 import paramiko
 
+from plainstack import site
 from plainstack.errors import HostFailed, Refused
 from plainstack.ssh import Sessions
 from plainstack.stack import Stack
 
+LOOPBACK = "127.0.0.1"
+
 
 @dataclass(frozen=True)
 class Target:
-    """A page: `via` are the hosts whose SSH connection may carry it; they see it at `address` and `port`."""
+    """A page: `via` are the hosts whose SSH connection may carry it; they see it at `address` and `port`.
+
+    `known_as` is the name that it must be asked by; without one it answers to any.
+    """
 
     name: str
     scheme: str
@@ -26,6 +32,16 @@ class Target:
     port: int
     path: str = "/"
     preferred: int = 0
+    known_as: str = ""
+
+    def told(self, port: int) -> list[str]:
+        """How a person reaches the page at `port` of this machine."""
+        lines = [f"{self.name:<13} {self.scheme}://{self.known_as or LOOPBACK}:{port}{self.path}"]
+        if self.known_as:
+            ask = f"curl --connect-to ::{LOOPBACK}: {self.scheme}://{self.known_as}:{port}{self.path}"
+            lines.append(f"{'':<13} {self.known_as} must lead here: write '{LOOPBACK} {self.known_as}' in /etc/hosts")
+            lines.append(f"{'':<13} while you look, or type: {ask}")
+        return lines
 
 
 def targets(stack: Stack) -> list[Target]:
@@ -37,10 +53,12 @@ def targets(stack: Stack) -> list[Target]:
         # Without an address that moves, what one balancer serves is seen from that one.
         carriers = balancers if address else balancers[:1]
         names = tuple(host.name for host in carriers)
-        found.append(Target("site", "https", names, str(address or carriers[0].address), 443, preferred=8443))
+        known_as = site.name(stack) if stack.balancer.server_names else ""
+        there = str(address or carriers[0].address)
+        found.append(Target("site", "https", names, there, 443, preferred=8443, known_as=known_as))
     for host in stack.with_role("monitoring")[:1]:
-        found.append(Target("Prometheus", "http", (host.name,), "127.0.0.1", 9090, "/classic/targets", 9090))
-        found.append(Target("Alertmanager", "http", (host.name,), "127.0.0.1", 9093, "/api/v2/alerts", 9093))
+        found.append(Target("Prometheus", "http", (host.name,), LOOPBACK, 9090, "/classic/targets", 9090))
+        found.append(Target("Alertmanager", "http", (host.name,), LOOPBACK, 9093, "/api/v2/alerts", 9093))
     if not found:
         raise Refused("this stack has no web page: no host has the role balancer or monitoring")
     return found
@@ -79,8 +97,9 @@ def serve(sessions: Sessions, wanted: list[Target], tell: Callable[[str], None])
             target = way.target
             listener = listeners.enter_context(_listen(target.preferred))
             threading.Thread(target=_accept, args=(listener, way, tell), daemon=True).start()
-            url = f"{target.scheme}://127.0.0.1:{listener.getsockname()[1]}{target.path}"
-            tell(f"{target.name:<13} {url}" + (f"  (not now: {problem})" if problem else ""))
+            first, *more = target.told(listener.getsockname()[1])
+            for line in (first + (f"  (not now: {problem})" if problem else ""), *more):
+                tell(line)
         tell("Ctrl-C ends the tunnels")
         try:
             threading.Event().wait()
@@ -100,9 +119,9 @@ def _problem(way: Way) -> str:
 def _listen(preferred: int) -> socket.socket:
     """The page's usual port, which links in alerts name, or any free one."""
     try:
-        return socket.create_server(("127.0.0.1", preferred))
+        return socket.create_server((LOOPBACK, preferred))
     except OSError:
-        return socket.create_server(("127.0.0.1", 0))
+        return socket.create_server((LOOPBACK, 0))
 
 
 def _accept(listener: socket.socket, way: Way, tell: Callable[[str], None]) -> None:

@@ -63,7 +63,7 @@ class Cluster:
         self._databases = [host.name for host in stack.with_role("db")]
         self._users = [host.name for host in stack.hosts.values() if {"app", "backup"} & set(host.roles)]
         self._users = [name for name in self._users if name not in self._databases]
-        self._site = [host.name for host in stack.with_role("balancer")][:1] if steps.site(stack) else []
+        self._site = [host.name for host in stack.with_role("balancer")][:1] if steps.asks_site(stack) else []
         # Whoever did not answer is not asked again in the same command: every try would cost its time-out.
         self._away: dict[str, str] = {}
         self._fences: dict[str, frozenset[str] | None] = {}

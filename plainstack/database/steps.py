@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from shlex import quote
+from shlex import join, quote
 
+from plainstack import site
 from plainstack.audit import PATH as AUDIT
 from plainstack.database import rebuild
 from plainstack.database.failover import Do, Step
@@ -79,19 +80,20 @@ def body(stack: Stack, step: Step) -> str:
         "@SELF@": step.host,
         "@SLOT@": slot_name(step.host),
         "@DB@": ",".join(host.name for host in stack.with_role("db")),
-        "@URL@": site(stack),
+        "@ASK@": join(asks_site(stack)),
+        "@SHOWN@": " ".join(asks_site(stack)),
+        "@HEALTHY@": site.HEALTHY,
     }
     for key, value in known.items():
         text = text.replace(key, value)
     return text
 
 
-def site(stack: Stack) -> str:
-    """The address at which users' requests reach the first service's health page; empty when there is none."""
+def asks_site(stack: Stack) -> list[str]:
+    """The words that make curl ask for the first service's health page as visitors do; none when there is no site."""
     balancers, services = stack.with_role("balancer"), list(stack.services.values())
     if not balancers or not services or not stack.with_role("app"):
-        return ""
-    name = stack.balancer.server_names[0].replace("*", "www") if stack.balancer.server_names else ""
-    address = str(stack.balancer.virtual_address or balancers[0].address)
-    path = services[0].path.rstrip("/") + services[0].health
-    return f"--resolve {name}:443:{address} https://{name}{path}" if name else f"https://{address}{path}"
+        return []
+    # Balancers need no way to the public network to reach each other; the virtual address is on one of them.
+    address = stack.balancer.virtual_address or balancers[0].address
+    return site.of_visitor(stack, site.health_page(services[0]), str(address)).curl()

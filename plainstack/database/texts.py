@@ -127,8 +127,10 @@ systemctl restart {barman.RECEIVER_UNIT}
 systemctl start --no-block plainstack-barman-cron.service
 """
 
-_ANSWERS = """answer=$(curl -sk -m 3 -o /dev/null -w '%{http_code}' @URL@); [ "$answer" = 200 ]"""
-_SITE = await_condition(_ANSWERS, "@URL@ answers $answer", tries=30, pause=0.3)
+_ANSWERS = (
+    """answer=$(curl -sk -m 3 -o /dev/null -w '%{http_code}' @ASK@); case $answer in @HEALTHY@) ;; *) false ;; esac"""
+)
+_SITE = await_condition(_ANSWERS, "the site answers $answer to curl @SHOWN@", tries=30, pause=0.3)
 
 _CAME = f"""\
 [ "$({_PSQL}c "select greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) > '@LSN@'")" = t ]\

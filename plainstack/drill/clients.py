@@ -43,7 +43,7 @@ class Clients:
         sql.await_hello(15)
         began()
         sql.began = 0.0
-        generators.site(
+        generators.ask_site(
             site,
             stack,
             self._runner.vault,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
+from plainstack import site
 from plainstack.drill.verdict import Budgets
 from plainstack.errors import Refused
 from plainstack.roles.app import unit
@@ -67,10 +68,8 @@ class Fault:
         """The shell text that succeeds when the host does its work."""
         if self.target == "balancer":
             return f"systemctl is-active {stack.balancer.engine}.service {KEEPALIVED}"
-        return " && ".join(
-            f"curl -fsS --max-time 3 http://{host.address}:{service.port}{service.health}"
-            for service in stack.services.values()
-        )
+        requests = (site.of_service(stack, host, one, one.health) for one in stack.services.values())
+        return " && ".join(shlex.join(["curl", "-fsS", "--max-time", "3", *request.curl()]) for request in requests)
 
 
 def find(stack: Stack, target: str, name: str) -> Fault:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from plainstack import pki, site
 from plainstack.drill.history import Damaged, Recorder
 from plainstack.errors import HostFailed, Refused
 from plainstack.release_steps import account, home, settings
@@ -97,17 +98,14 @@ class Entrance:
 
 
 def entrance(stack: Stack, vault: Vault) -> Entrance:
-    """The virtual address, or the first balancer when there is none."""
-    first = stack.with_role("balancer")[0]
-    address = str(stack.balancer.virtual_address or first.public or first.address)
-    names = [name.replace("*", "www") for name in stack.balancer.server_names]
+    """How visitors come in; `authority` is all that may have signed the site's certificate, as PEM."""
     authority = vault.authority
     if isinstance(stack.balancer.tls, GivenCertificate):
-        authority += stack.file(stack.balancer.tls.certificate).read_text(encoding="utf-8")
-    return Entrance(address, names[0] if names else address, authority)
+        authority += pki.blocks(stack.file(stack.balancer.tls.certificate), "CERTIFICATE")
+    return Entrance(site.entrance(stack), site.name(stack), authority)
 
 
-def site(
+def ask_site(
     generator: Generator, stack: Stack, vault: Vault, drill: str, *, rate: float, seconds: float, posts: bool
 ) -> None:
     """Start the requests at the site: a child process, in the lab one inside the lab's network."""

@@ -28,11 +28,13 @@ IDLE = 8
 # A proxy closes what is idle for a minute or so, and a request that is on its way then is lost.
 FRESH = 20
 MACHINES = 8
+# What an application may answer at its first page to a visitor it does not know.
+REFUSALS = frozenset({401, 403, 404, 405, 410})
 
 
 @dataclass
 class Site:
-    """The virtual address, as clients that keep their connections use it."""
+    """The site, as clients that keep their connections use it; `usual` is what it answered to the first GET."""
 
     address: str
     name: str
@@ -41,20 +43,28 @@ class Site:
     drill: str
     path: str
     port: int = 443
+    usual: int = 0
     _idle: list[tuple[float, http.client.HTTPSConnection]] = field(default_factory=list)
 
     def get(self, _key: int) -> str:
-        """Ask for the page."""
-        return self._request("GET", self.path, None, {})
+        """Ask for the page: a redirect is an answer, and so is a refusal that was the first answer."""
+        outcome = self._request("GET", self.path, None, {})
+        if not isinstance(outcome, int):
+            return outcome
+        self.usual = self.usual or outcome
+        answered = 200 <= outcome < 400 or (outcome == self.usual and outcome in REFUSALS)
+        return "ok" if answered else f"HTTP {outcome}"
 
     def post(self, key: int) -> str:
         """Send a sample with a key of its own; several machines, for each is one lock in the application."""
         machine = f"drill-{key % MACHINES}"
         body = {"machine": machine, "metric": "drill", "value": 1, "key": f"drill-{self.drill}-{key}"}
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        return self._request("POST", "/api/samples", json.dumps(body), headers)
+        outcome = self._request("POST", "/api/samples", json.dumps(body), headers)
+        return outcome if isinstance(outcome, str) else "ok" if outcome in (200, 201) else f"HTTP {outcome}"
 
-    def _request(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> str:
+    def _request(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> int | str:
+        """The status of the answer, or why there was none."""
         connection = self._known() or http.client.HTTPSConnection(self.name, context=self.context)
         try:
             if connection.sock is None:
@@ -73,7 +83,7 @@ class Site:
             return explain(error)
         if connection.sock is not None and len(self._idle) < IDLE:
             self._idle.append((time.monotonic(), connection))
-        return "ok" if answer.status in (200, 201) else f"HTTP {answer.status}"
+        return answer.status
 
     def _open(self) -> ssl.SSLSocket:
         plain = socket.create_connection((self.address, self.port), CONNECT_TIMEOUT)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from plainstack import release
+from plainstack import health, release, site
 from plainstack.database import sql
-from plainstack.release import Release
 from plainstack.release_steps import account, home, prune, put_in_place, settings
 from plainstack.render import template
 from plainstack.resources import Directory, Package, Resource, Unit, User
 from plainstack.roles import Opening, Role, one_by_one
 from plainstack.secrets import Vault
-from plainstack.stack import Host, Service, Stack
+from plainstack.stack import Host, Stack
 
 
 def unit(service: str) -> str:
@@ -48,14 +47,14 @@ def _service(stack: Stack, host: Host, vault: Vault, name: str) -> Iterator[Reso
         group=account(name),
         vault=vault,
         database_user=sql.login(vault),
-        allowed_hosts=_site_names(stack),
+        allowed_hosts=site.accepted(stack),
         **known,
     )
     yield template(
         "app",
         gunicorn,
         source="etc/plainstack/app/service.gunicorn.py",
-        balancers=[str(balancer.address) for balancer in stack.with_role("balancer")],
+        trusted=site.trusted_senders(stack, host),
         **known,
     )
     yield template(
@@ -71,31 +70,10 @@ def _service(stack: Stack, host: Host, vault: Vault, name: str) -> Iterator[Reso
     yield Unit(
         name=unit(name),
         restart_on=(settings(name), gunicorn, f"release:{here.id}"),
-        health=_health(host, service, here),
+        health=health.script(stack, host, name, here.id),
         timeout=60,
     )
     yield prune(name)
-
-
-def _health(host: Host, service: Service, here: Release) -> str:
-    """Answers, and, where the service tells its release (X-Release), as the one that was just put in place."""
-    return f"""\
-answer=$(curl -sS --max-time 3 --include http://{host.address}:{service.port}{service.health} | tr -d '\\r')
-printf '%s\\n' "$answer"
-printf '%s\\n' "$answer" | grep -q '^HTTP/[0-9.]* 200'
-case $answer in *[Xx]-[Rr]elease:*) printf '%s\\n' "$answer" | grep -qi '^x-release: {here.id}$' ;; esac
-"""
-
-
-def _site_names(stack: Stack) -> list[str]:
-    """The names a request may ask for: those of the site, and loopback for whoever comes through a tunnel."""
-    balancers = stack.with_role("balancer")
-    addresses = [stack.balancer.virtual_address, *(balancer.public or balancer.address for balancer in balancers)]
-    # Django writes a wildcard without its star.
-    names = [name.removeprefix("*") for name in stack.balancer.server_names]
-    names += [balancer.name for balancer in balancers]
-    names += [str(address) for address in addresses if address]
-    return list(dict.fromkeys([*names, "localhost", "127.0.0.1"]))
 
 
 def opens(stack: Stack, _host: Host) -> Iterable[Opening]:

@@ -51,7 +51,8 @@ load_unit() { # load_unit VERB UNIT STAMP TIMEOUT HEALTH
 }
 
 healthy() { # healthy UNIT TIMEOUT SCRIPT: up now, and answering before the time is over
-    deadline=$(($(date +%s) + $2))
+    waiting_since=$(date +%s)
+    deadline=$((waiting_since + $2))
     while :; do
         state=$(systemctl is-active "$1" 2>/dev/null)
         case $state in
@@ -72,6 +73,7 @@ healthy() { # healthy UNIT TIMEOUT SCRIPT: up now, and answering before the time
             tell "@tail	it died $restarts times since it was started"
             return 1
         fi
+        [ ! -s "$RUN/said" ] || [ -z "$3" ] || say_what_is_awaited
         if [ "$(date +%s)" -ge "$deadline" ]; then
             [ -z "$3" ] || tail -n 5 "$RUN/said" | sed 's/^/@tail	/'
             tell "@tail	not healthy within $2 s (state: $state)"
@@ -79,6 +81,13 @@ healthy() { # healthy UNIT TIMEOUT SCRIPT: up now, and answering before the time
         fi
         sleep 0.2
     done
+}
+
+say_what_is_awaited() { # the last line of the health command, at first after three seconds, then every five
+    now=$(date +%s)
+    [ "$now" -ge $((waiting_since + 3)) ] || return 0
+    tell "@step	$STEP: $(tail -n 1 "$RUN/said" | cut -c 1-300)"
+    waiting_since=$((now + 2))
 }
 
 run_command() { # run_command N TIMEOUT: n.run, its guard n.unless, perhaps n.undo; payload in payload.n

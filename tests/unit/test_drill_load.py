@@ -113,3 +113,27 @@ def test_a_connection_that_the_site_closed_meanwhile_is_not_used_again(
     for number in range(3):
         assert client.get(number) == "ok"
         closed.get(timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("answers", "outcomes"),
+    [
+        ([200, 302, 200], ["ok", "ok", "ok"]),
+        # A page that wants a login, and an application that has no first page.
+        ([302, 302], ["ok", "ok"]),
+        ([401, 401, 200], ["ok", "ok", "ok"]),
+        ([404, 404, 502], ["ok", "ok", "HTTP 502"]),
+        # What it did not answer before the fault is a failure.
+        ([200, 404], ["ok", "HTTP 404"]),
+        ([302, 403], ["ok", "HTTP 403"]),
+        ([400, 400], ["HTTP 400", "HTTP 400"]),
+        ([503, 404], ["HTTP 503", "HTTP 404"]),
+    ],
+)
+def test_a_get_counts_as_answered_by_what_the_site_answers_without_a_fault(
+    monkeypatch: pytest.MonkeyPatch, answers: list[int], outcomes: list[str]
+) -> None:
+    client = Site("127.0.0.1", "shop.example", ssl.create_default_context(), "token", "drill", "/")
+    given = iter(answers)
+    monkeypatch.setattr(Site, "_request", lambda *_: next(given))
+    assert [client.get(number) for number in range(len(answers))] == outcomes

@@ -98,3 +98,18 @@ def test_the_site_is_reached_through_any_balancer_and_without_a_moving_address_t
     fixed = stack.model_copy(update={"balancer": stack.balancer.model_copy(update={"virtual_address": None})})
     site = targets(fixed)[0]
     assert (site.via, site.address) == (("lb1",), str(stack.hosts["lb1"].address))
+
+
+@pytest.mark.parametrize("names", [("shop.example",), ("*.shop.example",)])
+def test_a_site_with_names_is_shown_with_one_that_leads_here(stack: Stack, names: tuple[str, ...]) -> None:
+    """Its balancers refuse whoever asks for 127.0.0.1."""
+    named = stack.model_copy(update={"balancer": stack.balancer.model_copy(update={"server_names": names})})
+    name = names[0].replace("*", "www")
+    told = targets(named)[0].told(8443)
+    assert told[0].split() == ["site", f"https://{name}:8443/"]
+    assert f"'127.0.0.1 {name}' in /etc/hosts" in told[1]
+    assert told[2].endswith(f"curl --connect-to ::127.0.0.1: https://{name}:8443/")
+
+
+def test_a_site_without_names_is_shown_at_loopback(stack: Stack) -> None:
+    assert [line.split() for line in targets(stack)[0].told(8443)] == [["site", "https://127.0.0.1:8443/"]]

@@ -1,7 +1,7 @@
 # managed by plainstack: how Gunicorn runs the service web
 wsgi_app = "incidents_site.wsgi:application"
 bind = ["192.168.57.15:8000"]
-forwarded_allow_ips = "192.168.57.16,192.168.57.17"
+forwarded_allow_ips = "192.168.57.16,192.168.57.17,192.168.57.15"
 
 worker_class = "gthread"
 workers = 2

@@ -1,0 +1,58 @@
+"""The health gate of a service: a script that succeeds when its health page does, and else says what that answered."""
+
+from __future__ import annotations
+
+import shlex
+
+from plainstack import site
+from plainstack.stack import Host, Stack
+
+# The last line is what the answer was; what a person can do about it stands above it.
+_SCRIPT = """\
+answer=$(@CURL@ 2>&1 | head -c 65536 | tr -d '\\000\\r')
+status=$(printf '%s\\n' "$answer" | sed -n '1s|^HTTP/[0-9.]* \\([0-9]*\\).*|\\1|p')
+if [ -z "$status" ]; then
+    printf '%s\\n' "$answer" | tail -n 1
+    exit 1
+fi
+head=$(printf '%s\\n' "$answer" | sed '/^$/q')
+header() { printf '%s\\n' "$head" | sed -n "s/^$1: *//Ip" | head -n 1; }
+key=@KEY@ name=@NAME@
+said=$(printf '%s\\n' "$answer" | sed '1,/^$/d' | sed 's|<style.*</style>||; s|<script.*</script>||' |
+    sed '/<style/,/<.style>/d; /<script/,/<.script>/d; s/<[^>]*>/ /g' |
+    tr -s '[:space:]' ' ' | sed 's/^ //; s/ $//' | cut -c 1-200)
+case $status in
+@HEALTHY@)
+    release=$(header x-release)
+    [ "${release:-@RELEASE@}" != @RELEASE@ ] || exit 0
+    said="as release $release, and @RELEASE@ was put in place"
+    ;;
+3??)
+    echo "$key: must name a page that answers without a redirect"
+    said="redirect to $(header location)"
+    ;;
+400) echo "ALLOWED_HOSTS of the application must hold $name; DJANGO_ALLOWED_HOSTS in its environment holds all names" ;;
+401 | 403) echo "$key: must name a page that needs no login" ;;
+404) echo "$key: the application has no such page; name one that answers 200" ;;
+esac
+echo "GET @PAGE@ with Host: $name answered $status: $said"
+exit 1
+"""
+
+
+def script(stack: Stack, host: Host, service: str, release: str) -> str:
+    """The shell text that succeeds when `service` answers on `host`, and as `release` if it names one (X-Release)."""
+    settings = stack.services[service]
+    request = site.of_service(stack, host, settings, settings.health)
+    known = {
+        "@CURL@": shlex.join(["curl", "-sS", "--max-time", "5", "--include", *request.curl()]),
+        "@KEY@": f"services.{service}.health",
+        "@NAME@": shlex.quote(site.name(stack)),
+        "@HEALTHY@": site.HEALTHY,
+        "@RELEASE@": release,
+        "@PAGE@": settings.health,
+    }
+    text = _SCRIPT
+    for key, value in known.items():
+        text = text.replace(key, value)
+    return text
