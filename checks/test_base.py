@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -66,11 +68,15 @@ def test_the_node_exporter_answers_the_monitoring_hosts_and_nobody_without_a_cer
 
 
 def test_security_updates_come_by_themselves(host: Any) -> None:
-    """And from nowhere else, as apt reads all its configuration."""
+    """From Debian and from each source that Plainstack added, and from nowhere else, as apt reads its configuration."""
     assert host.check_output("systemctl is-active apt-daily.timer apt-daily-upgrade.timer") == "active\nactive"
     settings = host.check_output("apt-config dump")
     assert 'APT::Periodic::Unattended-Upgrade "1";' in settings
     assert 'Unattended-Upgrade::Automatic-Reboot "false";' in settings
-    origins = [line for line in settings.splitlines() if line.startswith("Unattended-Upgrade::Origins-Pattern:: ")]
-    assert len(origins) == 1
-    assert "label=Debian-Security" in origins[0]
+    added = host.check_output(
+        "cd /etc/apt/sources.list.d && grep -sl '^# managed by plainstack' -- * | xargs -r sed -n 's/^URIs: *//p'"
+    )
+    wanted = [f"site={urlsplit(uri).hostname}" for uri in added.split()]
+    debian, *others = re.findall(r'^Unattended-Upgrade::Origins-Pattern:: "(.*)";$', settings, re.MULTILINE)
+    assert "label=Debian-Security" in debian
+    assert sorted(others) == sorted(wanted)

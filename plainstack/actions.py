@@ -202,7 +202,8 @@ class PackageTransaction:
     """The one apt transaction of a host, with what must be there before it.
 
     Those of `install` that somebody removed are in `removed` too. `transition` are the manifests, by role, of the roles
-    whose early files are written here, or whose files in apt's way are `cleared` here.
+    whose early files are written here, or whose files in apt's way are `cleared` here. `checks` are the validations
+    that read early files; they run before apt is asked for anything.
     """
 
     install: tuple[str, ...]
@@ -210,6 +211,7 @@ class PackageTransaction:
     purge: tuple[str, ...] = ()
     cleared: tuple[str, ...] = ()
     early: tuple[File, ...] = ()
+    checks: tuple[Validation, ...] = ()
     preseeds: tuple[Preseed, ...] = ()
     transition: tuple[tuple[str, tuple[Entry, ...]], ...] = ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from plainstack.stack import GivenCertificate, Host, Stack, Visitor
 
@@ -124,6 +125,8 @@ def _entrance(stack: Stack) -> Iterator[tuple[Loc, str]]:
             )
         elif not stack.file(balancer.angie_key).is_file():
             yield ("balancer", "angie_key"), f"balancer.angie_key: no such file: {balancer.angie_key}"
+        elif problem := _problem_of_key(stack.file(balancer.angie_key)):
+            yield ("balancer", "angie_key"), f"balancer.angie_key: {balancer.angie_key} {problem}"
     if isinstance(balancer.tls, GivenCertificate):
         from plainstack import pki
 
@@ -134,6 +137,15 @@ def _entrance(stack: Stack) -> Iterator[tuple[Loc, str]]:
             )
         for key, problem in pki.given_problems(stack, balancer.tls):
             yield ("balancer", "tls", key), f"balancer.tls.{key}: {problem}"
+
+
+def _problem_of_key(path: Path) -> str:
+    from plainstack import openpgp
+
+    try:
+        return openpgp.problem_of(path.read_bytes())
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
 
 
 def _recipients(stack: Stack) -> Iterator[tuple[Loc, str]]:

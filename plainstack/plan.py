@@ -83,11 +83,17 @@ def _packages(desired: Desired, lost: Sequence[str], observed: Observed) -> Pack
     purge = tuple(dict.fromkeys(entry.name for entry in ours if _must_go(entry, names, observed)))
     if not missing and not purge:
         return None
+    early = tuple(item for item in wanted if isinstance(item, File) and item.early)
     return PackageTransaction(
         install=missing,
         removed=tuple(name for name in missing if len({entry.state for entry in ours if entry.name == name}) == 1),
         purge=purge,
-        early=tuple(item for item in wanted if isinstance(item, File) and item.early),
+        early=early,
+        checks=tuple(
+            item
+            for item in wanted
+            if isinstance(item, Validation) and any(file.path.startswith(item.reads) for file in early)
+        ),
         preseeds=tuple(item for item in wanted if isinstance(item, Preseed) and item.package in missing),
     )
 

@@ -13,6 +13,7 @@ from plainstack.resources import Absent, Directory, File, Package, Resource, Uni
 from plainstack.roles.base import TLS
 from plainstack.secrets import Secret, Vault
 from plainstack.stack import GivenCertificate, Host, Stack
+from plainstack.vendor import vendor_source
 
 METRICS_PORT = 9113
 SITE_CERTIFICATE = f"{TLS}/site.crt"
@@ -67,7 +68,7 @@ def proxy(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     engine = ENGINES[stack.balancer.engine]
     yield from _server(stack, host, vault, engine)
     if engine.name == "angie":
-        yield from _vendor_packages(stack, host)
+        yield from _vendor_packages(stack)
     else:
         yield from _exporter(stack, host)
 
@@ -179,13 +180,12 @@ def _generation(*files: File) -> str:
     return hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()[:16]
 
 
-def _vendor_packages(stack: Stack, host: Host) -> Iterator[Resource]:
+def _vendor_packages(stack: Stack) -> Iterator[Resource]:
     assert stack.balancer.angie_key is not None, "the inventory refuses engine angie without it"
-    key = stack.file(stack.balancer.angie_key).read_bytes()
-    # apt tells the two forms of a key apart by the name alone.
-    keyring = "/etc/apt/keyrings/angie." + ("asc" if key.startswith(b"-----BEGIN") else "gpg")
-    yield File(path=keyring, content=key, early=True)
-    yield template("balancer", "/etc/apt/sources.list.d/angie.sources", early=True, host=host, keyring=keyring)
+    key = stack.file(stack.balancer.angie_key)
+    yield from vendor_source(
+        "angie", "https://download.angie.software/angie/debian/13", "trixie", key, "balancer.angie_key"
+    )
 
 
 def _exporter(stack: Stack, host: Host) -> Iterator[Resource]:

@@ -6,7 +6,7 @@ import io
 import json
 import shlex
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,10 @@ from plainstack.action_steps import Bundle, Members, act, kernel_state, shade
 from plainstack.actions import PackageTransaction, Transaction
 from plainstack.observed import Entry
 from plainstack.probe import GUARD_SECONDS, STATE
+from plainstack.resources import File
+
+# apt cannot read a source over https without it.
+_APTS_OWN = ("ca-certificates",)
 
 _LIBRARY = ("frame", "undo", "preview", "files", "units", "packages", "guard")
 
@@ -100,17 +104,25 @@ def packages(
     for role, entries in work.transition:
         bundle.file(f"manifest.{role}", _manifest(entries))
         bundle.lines.append(f'step "note what is about to change" write_manifest "$RUN/manifest.{role}" {role}')
-    for number, item in enumerate(work.early, 1):
-        name = bundle.file(f"new/{number}", item.content).removeprefix("new/")
-        bundle.step(f"write {item.path}", "put", name, item.path, f"{item.mode:04o}", item.owner, item.group)
     for number, path in enumerate(work.cleared, len(work.early) + 1):
         bundle.step(f"remove {path}", "remove_path", str(number), path)
+    bundle.step("finish an interrupted dpkg", "finish_dpkg")
+    bundle.step("hold daemons back", "hold_daemons")
+    numbered = [*enumerate(work.early, 1)]
+    sources = [each for each in numbered if each[1].path.startswith("/etc/apt/sources.list.d/")]
+    own = [name for name in work.install if name in _APTS_OWN and sources]
+    _early(bundle, [each for each in numbered if each not in sources])
+    if own:
+        bundle.step("refresh package lists for apt's own needs", "refresh_lists", "now")
+        bundle.step(f"install {' '.join(own)}", "apt_install", *own)
+    _early(bundle, sources)
+    for number, check in enumerate(work.checks, 1):
+        name = bundle.file(f"validate.{number}", check.run + "\n")
+        bundle.lines.append(f'step {shlex.quote("validate " + check.name)} check "$RUN/{name}"')
     if work.preseeds:
         answers = "".join(f"{item.package} {item.question} {item.kind} {item.value}\n" for item in work.preseeds)
         bundle.file("answers", answers)
         bundle.lines.append('step "answer debconf\'s questions" debconf-set-selections "$RUN/answers"')
-    bundle.step("finish an interrupted dpkg", "finish_dpkg")
-    bundle.step("hold daemons back", "hold_daemons")
     if work.install:
         stale = "now" if any(item.path.startswith("/etc/apt/") for item in work.early) else "daily"
         bundle.step("refresh package lists", "refresh_lists", stale)
@@ -120,6 +132,12 @@ def packages(
         bundle.step(f"purge {' '.join(work.purge)}", "apt_purge", *work.purge)
     bundle.step("release daemons", "release_daemons")
     return _finish(bundle, run_id, audit, probe, stop_after)
+
+
+def _early(bundle: Bundle, files: Iterable[tuple[int, File]]) -> None:
+    for number, item in files:
+        name = bundle.file(f"new/{number}", item.content).removeprefix("new/")
+        bundle.step(f"write {item.path}", "put", name, item.path, f"{item.mode:04o}", item.owner, item.group)
 
 
 def _alone_on_the_host(planned_at: str | None) -> Bundle:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from plainstack.plan import plan
-from plainstack.resources import Absent, File, Package, Preseed, Resource
+from plainstack.resources import Absent, File, Package, Preseed, Resource, Validation
 from tests.unit.sandbox import STAMP, Sandbox, build
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners: needs root")
@@ -69,6 +70,57 @@ def test_a_package_that_does_not_exist_leaves_the_host_as_it_was_and_is_named(ho
     assert done.answer.tail == ["E: Unable to locate package missing-tool"]
     assert host.tree("var/lib/plainstack", "systemd", "packages") == before
     assert host.states() == {}
+
+
+def test_the_reason_why_a_package_is_not_found_is_shown_with_it(host: Sandbox) -> None:
+    """apt-get update returns 0 when a source cannot be reached; the reason stands, indented, below its line."""
+    host.write("unreachable", "https://packages.example.com/debian")
+    (done,) = host.deploy({"balancer": (*WANTED["balancer"], Package(name="missing-tool"))})
+    assert done.answer.tail == [
+        "E: Unable to locate package missing-tool",
+        "Err:2 https://packages.example.com/debian trixie InRelease",
+        "  Could not resolve the name",
+        "W: Some index files failed to download.",
+    ]
+
+
+def test_a_source_of_somebody_else_that_cannot_be_reached_stops_nothing(host: Sandbox) -> None:
+    host.write("unreachable", "https://packages.example.com/debian")
+    assert all(done.ok for done in host.deploy(WANTED))
+
+
+def test_a_source_is_validated_before_anything_is_installed_from_it(host: Sandbox) -> None:
+    verify = Validation(name="source", run="echo 'the key is wrong'; exit 1", reads=(SOURCE.path,))
+    before = host.tree("var/lib/plainstack", "systemd", "packages")
+    (done,) = host.deploy({"balancer": (*WANTED["balancer"], verify)})
+    assert (done.answer.outcome, done.answer.failed) == ("rolled-back", "validate source")
+    assert done.answer.tail == ["the key is wrong"]
+    assert host.calls() == []
+    assert host.tree("var/lib/plainstack", "systemd", "packages") == before
+
+
+def test_a_changed_source_is_validated_when_nothing_is_to_be_installed(host: Sandbox) -> None:
+    verify = Validation(name="source", run="! grep -q bad /etc/apt/sources.list.d/*", reads=(SOURCE.path,))
+    assert all(done.ok for done in host.deploy({"balancer": (*WANTED["balancer"], verify)}))
+    changed = {"balancer": (*WANTED["balancer"][:2], replace(SOURCE, content=b"URIs: bad\n"), verify)}
+    (done,) = host.deploy(changed)
+    assert (done.answer.outcome, done.answer.failed) == ("untouched", "validate source")
+    assert host.read(SOURCE.path) == "URIs: x\n"
+
+
+def test_what_apt_needs_for_a_source_over_https_is_there_before_the_source(host: Sandbox) -> None:
+    wanted = {"balancer": (*WANTED["balancer"], Package(name="ca-certificates"), PROXY)}
+    steps = build(host.plan(wanted).packages).steps
+    order = [
+        f"write {PROXY.path}",
+        "install ca-certificates",
+        f"write {SOURCE.path}",
+        "refresh package lists",
+        "install 3 packages",
+    ]
+    assert sorted(order, key=steps.index) == order
+    assert all(done.ok for done in host.deploy(wanted))
+    assert host.plan(wanted).empty
 
 
 def test_killed_after_any_step_the_next_run_ends_where_a_whole_one_does(host: Sandbox, tmp_path: Path) -> None:

@@ -24,7 +24,10 @@ def changed(stack: Stack, **keys: object) -> Stack:
     return stack.model_copy(update={"balancer": stack.balancer.model_copy(update=keys)})
 
 
-def angie(stack: Stack, folder: Path, key: bytes = b"\x99\x01binary") -> Stack:
+KEY = (Path(__file__).parent / "recorded/apt/signer.gpg").read_bytes()
+
+
+def angie(stack: Stack, folder: Path, key: bytes = KEY) -> Stack:
     (folder / "angie.key").write_bytes(key)
     return changed(stack, engine="angie", angie_key=folder / "angie.key")
 
@@ -282,23 +285,20 @@ def test_angie_tells_its_status_on_loopback_and_its_metrics_to_monitoring_hosts(
     assert "/etc/plainstack/tls/host.crt" in unit(vendor, vault, "angie.service").reload_on
 
 
-@pytest.mark.parametrize(
-    ("key", "keyring"),
-    [
-        (b"\x99\x01binary", "/etc/apt/keyrings/angie.gpg"),
-        (b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n", "/etc/apt/keyrings/angie.asc"),
-    ],
-)
-def test_angies_packages_come_from_its_vendor_signed_with_the_given_key(
-    stack: Stack, vault: Vault, tmp_path: Path, key: bytes, keyring: str
+def test_angies_packages_and_their_updates_come_from_its_vendor_signed_with_the_given_key(
+    stack: Stack, vault: Vault, tmp_path: Path
 ) -> None:
-    placed = files(angie(stack, tmp_path, key), vault)
-    source = placed["/etc/apt/sources.list.d/angie.sources"]
-    assert f"Signed-By: {keyring}\n" in source.content.decode()
-    assert "/debian/13\n" in source.content.decode()
-    assert placed[keyring].content == key
-    assert source.early
-    assert placed[keyring].early
+    vendor = angie(stack, tmp_path)
+    placed = files(vendor, vault)
+    source = placed["/etc/apt/sources.list.d/angie.sources"].content.decode()
+    assert "URIs: https://download.angie.software/angie/debian/13\nSuites: trixie\n" in source
+    assert "Signed-By: /etc/apt/keyrings/angie.gpg\n" in source
+    assert placed["/etc/apt/keyrings/angie.gpg"].content == KEY
+    assert '"site=download.angie.software";' in placed["/etc/apt/apt.conf.d/53plainstack-angie"].content.decode()
+    verify = next(item for item in resources(vendor, vault) if item.key == "validation package source angie")
+    assert isinstance(verify, Validation)
+    assert verify.reads == ("/etc/apt/keyrings/angie.gpg", "/etc/apt/sources.list.d/angie.sources")
+    assert "balancer.angie_key" in verify.run
 
 
 def test_a_new_balancer_is_known_to_the_others(stack: Stack, vault: Vault) -> None:
@@ -316,6 +316,8 @@ def test_a_new_balancer_is_known_to_the_others(stack: Stack, vault: Vault) -> No
     [
         ("{engine: angie}", "balancer.angie_key: is missing"),
         ("{engine: angie, angie_key: no.gpg}", "balancer.angie_key: no such file: no.gpg"),
+        ("{engine: angie, angie_key: page.gpg}", "balancer.angie_key: page.gpg is a web page"),
+        ("{engine: angie, angie_key: folder}", "balancer.angie_key: no such file: folder"),
         ("{tls: {certificate: a.pem, key: a.key}}", "balancer.server_names: is missing"),
         ("{tls: {certificate: a.pem, key: a.key}}", "balancer.tls.certificate: a.pem cannot be read"),
         ("{tls: {certificate: a.pem, key: a.key}}", "balancer.tls.key: a.key cannot be read"),
@@ -325,6 +327,8 @@ def test_a_new_balancer_is_known_to_the_others(stack: Stack, vault: Vault) -> No
 def test_an_inventory_that_lacks_what_a_balancer_needs_is_refused(
     tmp_path: Path, balancer_line: str, problem: str
 ) -> None:
+    (tmp_path / "page.gpg").write_text("<html><title>404 Not Found</title></html>\n")
+    (tmp_path / "folder").mkdir()
     text = f"stack: shop\nhosts:\n  one: {{address: 192.0.2.1}}\nbalancer: {balancer_line}\n"
     with pytest.raises(InventoryError) as caught:
         inventory.parse(text, "hosts.yaml", tmp_path)

@@ -77,7 +77,7 @@ def test_exporters_are_asked_where_their_roles_are(tmp_path: Path) -> None:
 
 
 def keyed(folder: Path) -> Path:
-    (folder / "key").write_text("")
+    (folder / "key").write_bytes((Path(__file__).parent / "recorded/apt/signer.gpg").read_bytes())
     return folder
 
 
