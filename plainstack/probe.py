@@ -126,7 +126,7 @@ def _guard(name: str, test: str) -> str:
 def parse(text: str, root: str = "") -> Observed:
     """The Observed of a probe's output; raises PlainstackError when it is cut short or not a probe's."""
     lines = text.splitlines()
-    if "probe 2" not in lines[:5] or not lines or lines[-1] != "end":
+    if lines[:1] != ["probe 2"] or lines[-1] != "end":
         raise PlainstackError("the probe's answer is cut short: " + " / ".join(lines[-3:]))
     paths: dict[str, PathState] = {}
     hashes: dict[str, str] = {}

@@ -12,6 +12,7 @@ import paramiko
 from fabric import Connection
 
 from plainstack.errors import HostFailed
+from plainstack.exec_frame import Frame, Stream
 
 # A silent exec is asked after this many seconds whether its host is still there, and has that many to answer.
 ASK_AFTER = 8
@@ -34,7 +35,7 @@ class Session:
     def __init__(self, host: str, connection: Connection, sudo: bool) -> None:
         self.host = host
         self._connection = connection
-        self._sudo = sudo
+        self._frame = Frame(connection.user, sudo)
 
     def run(
         self,
@@ -71,7 +72,7 @@ class Session:
         limit = threading.Timer(ANSWER_WITHIN, abandon, [channel])
         limit.start()
         try:
-            channel.exec_command(f"sudo -n -- {command}" if self._sudo else command)
+            channel.exec_command(self._frame.wrap(command))
         finally:
             limit.cancel()
         return channel
@@ -80,12 +81,13 @@ class Session:
         self, channel: paramiko.Channel, on_line: Callable[[str], None] | None, deadline: float, step: str
     ) -> Output:
         channel.settimeout(min(1.0, max(0.1, deadline - time.monotonic())))
-        out, err = bytearray(), bytearray()
+        out, err = self._frame.stream(), self._frame.stream()
         told = 0
         heard = time.monotonic()
         while time.monotonic() < deadline:
             while channel.recv_stderr_ready():
-                err += channel.recv_stderr(65536)
+                err.feed(channel.recv_stderr(65536))
+            self._unless_impeded(out, err, step)
             try:
                 data = channel.recv(65536)
             except TimeoutError:
@@ -94,31 +96,37 @@ class Session:
             if not data:
                 break
             heard = time.monotonic()
-            out += data
+            out.feed(data)
             if on_line:
-                end = out.rfind(b"\n") + 1
-                for line in out[told:end].decode(errors="replace").splitlines():
+                end = out.data.rfind(b"\n") + 1
+                for line in out.data[told:end].decode(errors="replace").splitlines():
                     on_line(line)
                 told = max(told, end)
         while not channel.status_event.wait(channel.gettimeout()) and time.monotonic() < deadline:
             heard = _still_there(channel.get_transport(), heard)
         if not channel.exit_status_ready():
-            raise HostFailed(self.host, step, "no end within the time-out", _tail(out))
+            if out.begun:
+                raise HostFailed(self.host, step, "no end within the time-out", out.text.splitlines()[-10:])
+            waits = (
+                "the login shell did not begin the command within the time-out; do its startup files wait for input?"
+            )
+            raise HostFailed(self.host, step, waits, out.noise.splitlines()[-10:])
         while data := channel.recv_stderr(65536):
-            err += data
+            err.feed(data)
         code = channel.recv_exit_status()
         # Without an exit code either the connection died, which takes its thread a moment, or the program by a signal.
         if code == -1:
             channel.get_transport().join(1)
             if not channel.get_transport().is_active():
                 raise OSError("it was closed from the other end")
-        text = err.decode(errors="replace")
-        if self._sudo and code != 0 and text.startswith("sudo:"):
-            user = self._connection.user
-            raise HostFailed(
-                self.host, step, f"sudo refused: {text.strip()}; let {user} use sudo without a password (NOPASSWD)"
-            )
-        return Output(code, out.decode(errors="replace"), text)
+        if not out.begun:
+            raise HostFailed(self.host, step, *self._frame.refusal(out, err, code))
+        return Output(code, out.text, err.text)
+
+    def _unless_impeded(self, out: Stream, err: Stream, step: str) -> None:
+        """Raise HostFailed as soon as it is clear that the command will not begin: some hosts say so and then wait."""
+        if reason := self._frame.impediment(out, err):
+            raise HostFailed(self.host, step, reason)
 
     def script(self, text: str, *, timeout: float = 60, step: str = "") -> Output:
         """Run a sh script that travels on stdin, so that neither its length nor its words show on a command line."""
@@ -126,19 +134,22 @@ class Session:
 
     def hold(self, command: str, *, stdin: bytes = b"") -> tuple[str, Callable[[], None]]:
         """Start a command that lives until the returned `release` is called; gives its first line of output."""
+        step = "take the lock"
         try:
             channel = self._open(command)
             channel.sendall(stdin)
             channel.settimeout(30)
-            line = bytearray()
-            while not line.endswith(b"\n"):
-                data = channel.recv(1)
-                if not data:
-                    break
-                line += data
+            out, err = self._frame.stream(), self._frame.stream()
+            while b"\n" not in out.data and (data := channel.recv(65536)):
+                out.feed(data)
+                self._unless_impeded(out, err, step)
+            if not out.begun:
+                while data := channel.recv_stderr(65536):
+                    err.feed(data)
+                raise HostFailed(self.host, step, *self._frame.refusal(out, err, channel.recv_exit_status()))
         except (OSError, paramiko.SSHException) as error:
-            raise HostFailed(self.host, "take the lock", str(error)) from None
-        return line.decode(errors="replace").strip(), channel.close
+            raise HostFailed(self.host, step, str(error)) from None
+        return out.text.partition("\n")[0].strip(), channel.close
 
     @property
     def alive(self) -> bool:
@@ -214,7 +225,3 @@ def _answers(transport: paramiko.Transport) -> bool:
 
     threading.Thread(target=ask, daemon=True).start()
     return answered.wait(PATIENCE) and transport.is_active()
-
-
-def _tail(data: bytes | bytearray) -> list[str]:
-    return bytes(data).decode(errors="replace").splitlines()[-10:]

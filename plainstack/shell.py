@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Of every command on a host: a login shell's own may lack what only root uses.
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
 
 def await_condition(condition: str, complaint: str, *, tries: int, pause: float, otherwise: str = "") -> str:
     """Lines that wait until `condition` holds, and after so many tries, `pause` seconds apart, end with `complaint`.

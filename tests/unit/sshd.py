@@ -53,8 +53,8 @@ def make_key(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[Server]:
-    """Start it, and end it."""
+def serving(folder: Path, *settings: str) -> Iterator[Server]:
+    """Start it, and end it; `settings` are more lines of its configuration."""
     for name in ("host", "operator", "stranger"):
         make_key(folder / name)
     with socket.socket() as probe:
@@ -66,7 +66,7 @@ def serving(folder: Path) -> Iterator[Server]:
     (folder / "conf").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/operator.pub\n"
         f"PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nPermitRootLogin yes\nMaxStartups 100\n"
-        f"LogLevel DEBUG1\nSetEnv PATH={folder}/bin:/usr/bin:/bin\n",
+        f"LogLevel DEBUG1\nSetEnv PATH={folder}/bin:/usr/bin:/bin\n" + "".join(f"{line}\n" for line in settings),
         encoding="utf-8",
     )
     if os.geteuid() == 0:

@@ -1,0 +1,124 @@
+"""The frame around every exec: where the command's own output begins, and what it means when the command never began.
+
+Startup files of the login shell, sshrc and PAM print to the same two streams as the command. So both streams carry a
+marker, as a line of its own, that the last shell prints just before the command begins. What comes before the marker
+is not part of the answer.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shlex
+from dataclasses import dataclass, field
+
+from plainstack.shell import PATH
+
+# Noise without end must not fill the operator's memory.
+_KEPT = 65536
+
+_OTHER_USER = re.compile(r'lease log ?in as the user "([^"\n]+)" rather than')
+_EXPIRED = re.compile(
+    r"password has expired|password change required|change your password|account or password is expired", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Wraps the commands of one connection; with `sudo`, they run as root by `sudo -n`."""
+
+    user: str
+    sudo: bool
+    token: str = field(default_factory=lambda: f"@plainstack-{secrets.token_hex(8)}")
+
+    def wrap(self, command: str) -> str:
+        """The command line for the login shell, whichever shell that is."""
+        # The host's own PATH may lack /usr/sbin, and sudo may pass on the user's.
+        begin = f'PATH={PATH}; export PATH; {_tell(self.token)}; eval "$0"'
+        if self.sudo:
+            inner = f'/bin/sh -c {shlex.quote(begin)} "$0"'
+            begin = f"PATH=$PATH:{PATH}; export PATH; {_tell(self._reached)}; exec sudo -n -- {inner}"
+        return f"exec /bin/sh -c {shlex.quote(begin)} {shlex.quote(command)}"
+
+    def stream(self) -> Stream:
+        """An empty stream of an exec."""
+        return Stream(_line(self.token))
+
+    def impediment(self, out: Stream, err: Stream) -> str:
+        """What can be said before the exec has ended: it is known that its command will not begin; else empty."""
+        if out.begun:
+            return ""
+        match = _OTHER_USER.search(out.noise + err.noise)
+        if not match:
+            return ""
+        return (
+            f"the host lets {match[1]} log in and not {self.user}, as cloud-init sets it up:"
+            f" write `user: {match[1]}` under ssh in the inventory"
+        )
+
+    def refusal(self, out: Stream, err: Stream, code: int) -> tuple[str, list[str]]:
+        """Why the command never began, and what the host printed instead."""
+        reason = self.impediment(out, err)
+        reached = _line(self._reached).decode()
+        by_sudo = self.sudo and reached in out.noise
+        said = (err.noise.rpartition(reached)[2] if by_sudo else out.noise + err.noise).strip()
+        lines = [line.strip() for line in said.splitlines() if line.strip()][-10:]
+        if reason:
+            return reason, []
+        if _EXPIRED.search(said):
+            login = f"log in with ssh as {self.user} and set a new one, or run there as root: passwd -x -1 {self.user}"
+            return (
+                f"the password of {self.user} has expired, and the host runs no command until it is changed: {login}",
+                lines,
+            )
+        if by_sudo:
+            if code == 127:
+                return "sudo is not installed on the host: install it, or log in as root (ssh.user)", lines
+            own = "; ".join(line for line in lines if "unable to resolve host" not in line) or f"exit code {code}"
+            return f"sudo refused: {own}; let {self.user} use sudo without a password (NOPASSWD)", []
+        return f"the host did not run the command; check what happens on: ssh {self.user}@HOST true", lines
+
+    @property
+    def _reached(self) -> str:
+        return f"{self.token}-sudo"
+
+
+class Stream:
+    """One stream of an exec: `data` is the command's own, what came before the marker is noise."""
+
+    def __init__(self, marker: bytes) -> None:
+        self._marker = marker
+        self._before = bytearray()
+        self.data = bytearray()
+        self.begun = False
+
+    def feed(self, data: bytes) -> None:
+        """Take what came next."""
+        if self.begun:
+            self.data += data
+            return
+        self._before += data
+        head, found, rest = self._before.partition(self._marker)
+        if found:
+            self.begun = True
+            self.data += rest
+        self._before = head[-_KEPT:]
+
+    @property
+    def noise(self) -> str:
+        """What came before the marker."""
+        return self._before.decode(errors="replace")
+
+    @property
+    def text(self) -> str:
+        """What the command printed."""
+        return self.data.decode(errors="replace")
+
+
+def _line(token: str) -> bytes:
+    return f"\n{token}\n".encode()
+
+
+def _tell(token: str) -> str:
+    # A line of its own, also after noise without a newline; a shell that traces (set -x) prints it within a line.
+    return f'printf "\\n%s\\n" {token}; printf "\\n%s\\n" {token} >&2'
