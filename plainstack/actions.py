@@ -141,13 +141,20 @@ class DaemonReload:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Run a command whose guard was not satisfied."""
+    """Run a command whose guard was not satisfied.
+
+    With `recheck` the guard was satisfied at the probe, and something before the command may have changed that: the
+    host asks again and in most cases does nothing, so a plan does not list it.
+    """
 
     command: Command
     cause: Cause = "new"
     detail: str = ""
+    recheck: bool = False
 
     def subject(self) -> str:
+        if self.recheck:
+            return f"check {self.command.name} again"
         return f"run {self.command.name}: {self.command.why}"
 
 
@@ -184,7 +191,8 @@ class Transaction:
 
     `manifest` is the role's manifest after success, `transition` the union with the one before and with what was there
     before us; `stale` are units whose kept stamp is not true from the moment the files change, with what is true then.
-    A `lost` role is one that the host has no more.
+    A `lost` role is one that the host has no more. One that is `ahead` holds only what is done on all hosts of the role
+    before the first of them takes its turn; it leaves the role's manifest as an interrupted run would.
     """
 
     role: str
@@ -195,6 +203,22 @@ class Transaction:
     stale: tuple[tuple[str, str], ...] = ()
     guarded: bool = False
     lost: bool = False
+    ahead: bool = False
+
+    @property
+    def stage(self) -> str:
+        """What names this transaction among those of its host."""
+        return ahead_of(self.role) if self.ahead else self.role
+
+    @property
+    def visible(self) -> tuple[Action, ...]:
+        """The actions that a person is shown."""
+        return tuple(action for action in self.actions if not (isinstance(action, Run) and action.recheck))
+
+
+def ahead_of(role: str) -> str:
+    """The stage of what a role does ahead of its turns."""
+    return f"{role}.ahead"
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,5 +263,5 @@ class HostPlan:
             if self.packages.purge:
                 yield "packages", Purge(self.packages.purge)
         for transaction in self.transactions:
-            for action in transaction.actions:
+            for action in transaction.visible:
                 yield transaction.role, action

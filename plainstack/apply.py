@@ -120,12 +120,12 @@ def build(
     `planned_at` is the host's generation at the probe, or after the stage of this run that came before.
     """
     work = work_of(plan, stage)
-    last = (plan.transactions[-1].role if plan.transactions else PACKAGES) == stage
+    last = (plan.transactions[-1].stage if plan.transactions else PACKAGES) == stage
     final = probe_text if last else ""
     if isinstance(work, PackageTransaction):
         details = {**audit, "role": stage, "actions": [f"install {name}" for name in work.install]}
         return script.packages(work, run_id, details, final, planned_at=planned_at)
-    details = {**audit, "role": stage, "actions": [action.subject() for action in work.actions]}
+    details = {**audit, "role": stage, "actions": [action.subject() for action in work.visible]}
     return script.transaction(work, run_id, details, payloads, final, planned_at=planned_at)
 
 
@@ -134,7 +134,7 @@ def work_of(plan: HostPlan, stage: str) -> Transaction | PackageTransaction:
     if stage == PACKAGES:
         assert plan.packages
         return plan.packages
-    return next(transaction for transaction in plan.transactions if transaction.role == stage)
+    return next(transaction for transaction in plan.transactions if transaction.stage == stage)
 
 
 def longest(work: Transaction | PackageTransaction) -> int:

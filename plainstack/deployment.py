@@ -131,7 +131,7 @@ class Deployment:
             raise HostFailed(host, stage, "was applied, and the probe still sees things to do", lines[:10])
 
     def _payloads(self, host: str, stage: str) -> dict[str, list[tuple[str, bytes]]]:
-        work = next((item for item in self.plans[host].transactions if item.role == stage), None)
+        work = work_of(self.plans[host], stage)
         if not isinstance(work, Transaction):
             return {}
         cache = self.runner.stack.state / "wheels"

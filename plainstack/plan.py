@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from plainstack.actions import Action, HostPlan, PackageTransaction, Put, Record, Remove, Run, Transaction, UnitAction
+from plainstack.actions import (
+    Action,
+    HostPlan,
+    PackageTransaction,
+    Put,
+    Record,
+    Remove,
+    Run,
+    Transaction,
+    UnitAction,
+)
+from plainstack.ahead import split
 from plainstack.compare import (
     Stamp,
     path_actions,
@@ -52,7 +63,9 @@ def plan(host: str, desired: Desired, observed: Observed, stamp: Stamp, scope: I
     rewritten = _rewritten(chosen, observed)
     lost = [] if scope is not None else sorted(role for role in observed.manifest if role not in desired)
     transactions = [
-        _transaction(role, chosen.get(role, ()), desired, observed, stamp, rewritten) for role in (*lost, *chosen)
+        transaction
+        for role in (*lost, *chosen)
+        for transaction in _transactions(role, chosen.get(role, ()), desired, observed, stamp, rewritten)
     ]
     done = [transaction for transaction in transactions if transaction.actions]
     if observed.leftovers and not observed.guard_pending and not done and transactions:
@@ -134,14 +147,15 @@ def _absent(item: Absent, wanted: Sequence[Resource], observed: Observed) -> Ite
         yield Remove(item.path, "file", "changed", "must be absent, should a package bring it")
 
 
-def _transaction(
+def _transactions(
     role: str,
     wanted: Sequence[Resource],
     desired: Desired,
     observed: Observed,
     stamp: Stamp,
     rewritten: frozenset[str],
-) -> Transaction:
+) -> list[Transaction]:
+    """What is done for a role: in one transaction, or in two where some of it is done ahead."""
     ours: dict[str, list[Entry]] = {}
     for entry in observed.manifest.get(role, ()):
         ours.setdefault(entry.key, []).append(entry)
@@ -157,32 +171,51 @@ def _transaction(
             actions += sysctl_actions(item, ours, observed)
         elif isinstance(item, Absent):
             actions += _absent(item, wanted, observed)
-    touched = {action.resource.path for action in actions if isinstance(action, Put)}
-    touched |= {action.path for action in actions if isinstance(action, Remove)}
-    actions += daemon_reload(role, wanted, observed, touched)
+    actions += daemon_reload(role, wanted, observed, _touched(actions))
     for item in wanted:
         if isinstance(item, Unit):
             actions += unit_actions(item, ours, everything, observed, rewritten)
-        elif isinstance(item, Command) and not observed.guards.get(item.name, False):
-            actions.append(Run(item))
+        elif isinstance(item, Command):
+            actions += _commands(item, observed, recheck=bool(actions))
     entries = tuple(manifest_entries(wanted, ours, observed, stamp))
     if not actions and {(e.key, e.state) for e in entries} != {(e.key, e.state) for es in ours.values() for e in es}:
         actions.append(Record())
     between = entries_between(entries, ours, observed)
-    return Transaction(
-        role=role,
-        actions=tuple(actions),
-        validations=tuple(
-            item
-            for item in wanted
-            if isinstance(item, Validation) and any(path.startswith(item.reads) for path in touched)
-        ),
-        manifest=entries,
-        transition=tuple(dict.fromkeys([*between, *(entry for same in ours.values() for entry in same), *entries])),
-        stale=tuple(sorted(stale_stamps(role, wanted, ours, everything, observed, touched).items())),
-        lost=role not in desired,
-        guarded=any(
-            isinstance(action, UnitAction) and action.unit.guarded and action.verb in ("start", "restart", "reload")
-            for action in actions
-        ),
-    )
+    transition = tuple(dict.fromkeys([*between, *(entry for same in ours.values() for entry in same), *entries]))
+
+    def part(actions: Sequence[Action], manifest: tuple[Entry, ...], *, ahead: bool = False) -> Transaction:
+        touched = _touched(actions)
+        return Transaction(
+            role=role,
+            actions=tuple(actions),
+            validations=tuple(
+                item
+                for item in wanted
+                if isinstance(item, Validation) and any(path.startswith(item.reads) for path in touched)
+            ),
+            manifest=manifest,
+            transition=transition,
+            stale=tuple(sorted(stale_stamps(role, wanted, ours, everything, observed, touched).items())),
+            lost=role not in desired,
+            guarded=any(
+                isinstance(action, UnitAction) and action.unit.guarded and action.verb in ("start", "restart", "reload")
+                for action in actions
+            ),
+            ahead=ahead,
+        )
+
+    first, rest = split(actions)
+    return [*([part(first, transition, ahead=True)] if first else []), part(rest, entries)]
+
+
+def _touched(actions: Iterable[Action]) -> set[str]:
+    written = {action.resource.path for action in actions if isinstance(action, Put)}
+    return written | {action.path for action in actions if isinstance(action, Remove)}
+
+
+def _commands(item: Command, observed: Observed, *, recheck: bool) -> Iterator[Run]:
+    if not observed.guards.get(item.name, False):
+        yield Run(item)
+    elif recheck and item.payload is None:
+        # Judged before this plan's own changes: a guard such as "at most five releases" may not hold after them.
+        yield Run(item, recheck=True)

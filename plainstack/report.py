@@ -97,8 +97,9 @@ def plan_lines(
         packages = [action for role, action in plan.actions() if role == PACKAGES]
         lines += ["  packages", *(f"    {describe(action)}" for action in packages)] if packages else []
         for transaction in plan.transactions:
-            lines.append(f"  {transaction.role}" + ("  (no longer a role of this host)" if transaction.lost else ""))
-            for action in transaction.actions:
+            lost = "  (no longer a role of this host)" if transaction.lost else ""
+            lines.append(f"  {transaction.role}{'  (on all hosts first)' if transaction.ahead else ''}{lost}")
+            for action in transaction.visible:
                 lines.append(f"    {describe(action)}")
                 lines += [f"        {_masked(line, hidden)}" for line in diff(action, old.get(name, {}))]
     return lines

@@ -69,7 +69,7 @@ class Directory:
 class File:
     """A file with its whole content; `early` files are placed before packages are installed.
 
-    A `secret` file is never shown in a diff.
+    A `secret` file is never shown in a diff. A file that is `ahead` is there for the commands that are; see Command.
     """
 
     path: str
@@ -79,6 +79,7 @@ class File:
     group: str = "root"
     secret: bool = False
     early: bool = False
+    ahead: bool = False
 
     @property
     def key(self) -> str:
@@ -201,6 +202,10 @@ class Command:
     `unless` must exit 0 after `run` succeeded. Both may be multi-line scripts, run with `set -eu`; neither may hold a
     secret: what is secret is read from a managed file on the host. `undo` is run when the transaction is rolled back.
     `why` is the sentence that plan and progress show.
+
+    A command that is `ahead` runs on all hosts of its role before the role changes anything else on any of them, in a
+    transaction of its own with the accounts, directories and files (`ahead`) that it needs. It must leave what is
+    running alone.
     """
 
     name: str
@@ -210,6 +215,7 @@ class Command:
     undo: str = ""
     payload: Payload | None = None
     timeout: int = 120
+    ahead: bool = False
 
     @property
     def key(self) -> str:

@@ -11,7 +11,7 @@ from graphlib import TopologicalSorter
 from itertools import pairwise
 from threading import Event
 
-from plainstack.actions import HostPlan, UnitAction
+from plainstack.actions import HostPlan, UnitAction, ahead_of
 from plainstack.desired import HostDesired
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.observed import Observed
@@ -46,7 +46,8 @@ def graph(
     """Every node with the nodes it waits for.
 
     On one host: packages first, then its roles in their order. Between hosts: a role waits for the roles it comes
-    after, on all hosts, and for nothing else; the hosts that a role lets take turns wait for one another.
+    after, on all hosts, and for nothing else; the hosts that a role lets take turns wait for one another, and the first
+    of them for what all do ahead.
     """
     nodes: dict[Node, set[Node]] = {}
     lost: set[Node] = set()
@@ -56,7 +57,7 @@ def graph(
             before = Node(plan.host, PACKAGES)
             nodes[before] = set()
         for transaction in plan.transactions:
-            node = Node(plan.host, transaction.role)
+            node = Node(plan.host, transaction.stage)
             nodes[node] = {before} if before else set()
             before = node
             if transaction.lost:
@@ -68,6 +69,10 @@ def graph(
             if not roles[name].everywhere:
                 nodes[node] |= {other for other in nodes if other.stage == name and other != node}
     for role in roles.values():
+        early = {node for node in nodes if node.stage == ahead_of(role.name)}
+        for node in nodes.keys() - lost:
+            if node.stage == role.name:
+                nodes[node] |= early
         mine = {host: plan for host, plan in plans.items() if Node(host, role.name) in nodes.keys() - lost}
         for previous, host in pairwise(role.turns(mine, observed)):
             nodes[Node(host, role.name)].add(Node(previous, role.name))
@@ -173,7 +178,7 @@ def _up_for(wanted: Iterable[Resource], seen: Observed) -> float:
 
 
 def _does(plans: Mapping[str, HostPlan], node: Node, *verbs: str) -> bool:
-    work = [each for each in plans[node.host].transactions if each.role == node.stage]
+    work = [each for each in plans[node.host].transactions if each.stage == node.stage]
     return any(isinstance(action, UnitAction) and action.verb in verbs for each in work for action in each.actions)
 
 

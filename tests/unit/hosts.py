@@ -25,6 +25,7 @@ UNITS = ("web.service", "db.service")
 TURNS = "/etc/file-or-folder"
 EXTRAS: tuple[Resource, ...] = (
     Command(name="migrate", why="w", run="r", unless="u"),
+    Command(name="build", why="w", run="r", unless="u", ahead=True),
     Package(name="nginx"),
     Package(name="tmp", purge=True),
     Sysctl(name="net.x", value="1"),
