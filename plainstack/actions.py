@@ -253,7 +253,13 @@ class HostPlan:
         return self.packages is None and not self.transactions
 
     def actions(self) -> Iterator[tuple[str, Action]]:
-        """All actions with their role; the package transaction comes first."""
+        """All actions that a person is shown, with their role; the package transaction comes first."""
+        roles = {transaction.stage: transaction.role for transaction in self.transactions}
+        for stage, action in self.by_stage():
+            yield roles.get(stage, stage), action
+
+    def by_stage(self) -> Iterator[tuple[str, Action]]:
+        """The same, with their stage."""
         if self.packages:
             new = tuple(name for name in self.packages.install if name not in self.packages.removed)
             if new:
@@ -264,4 +270,4 @@ class HostPlan:
                 yield "packages", Purge(self.packages.purge)
         for transaction in self.transactions:
             for action in transaction.visible:
-                yield transaction.role, action
+                yield transaction.stage, action

@@ -71,7 +71,7 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
 
                 document({"changes": as_data(pending), "failed": _failed(view.failed), "refused": refused})
             else:
-                _show_plan(runner, pending, console)
+                _show_plan(runner, view, console)
                 for text in refused:
                     console.error(f"a deploy would be refused: {text}")
                 _tell_failed(console, view.failed)
@@ -92,11 +92,13 @@ def _tell_failed(console: Console, failed: Mapping[str, HostFailed]) -> None:
         console.error(str(error))
 
 
-def _show_plan(runner: Any, pending: Mapping[str, HostPlan], console: Console) -> None:
+def _show_plan(runner: Any, view: Any, console: Console) -> None:
     """Print the plan; only hosts with changed files are asked for the old content."""
     from plainstack.report import changed_files, fetch_script, parse_fetched, plan_lines
     from plainstack.ssh import fan_out
+    from plainstack.transition import notes
 
+    pending: Mapping[str, HostPlan] = view.pending
     paths = {name: changed_files(plan) for name, plan in pending.items()}
 
     def fetch(name: str) -> dict[str, bytes]:
@@ -105,6 +107,8 @@ def _show_plan(runner: Any, pending: Mapping[str, HostPlan], console: Console) -
     fetched = fan_out([name for name in paths if paths[name]], fetch)
     old = {name: content for name, content in fetched.items() if not isinstance(content, HostFailed)}
     console.plan(plan_lines(pending, old, runner.vault.everything()))
+    for note in notes(view.stack):
+        console.line(note)
     if pending:
         console.line()
 
@@ -138,23 +142,36 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
 
 
 def apply(runner: Any, view: Any, console: Console, began: float, *, json: bool) -> int:
-    """Show what is pending, do it, and tell how it went; gives the exit code."""
+    """Show what is pending, do it, and report how it went; gives the exit code.
+
+    A value that hosts must change together takes a second pass; see plainstack.transition.
+    """
     from plainstack import report
     from plainstack.deployment import deploy
 
-    _show_plan(runner, view.pending, console)
     command = shlex.join(["inv", *sys.argv[1:]])
-    with console.progress() as progress:
-        deployment = deploy(runner, view, progress, command, on_start=_finish_on_interrupt)
-    outcomes, plans = deployment.outcomes, deployment.plans
-    problems = report.failures(view.failed, outcomes)
-    interrupted = deployment.cancelled.is_set()
+    passes: list[Any] = []
+    outcomes: list[Any] = []
+    failed: dict[str, HostFailed] = {}
+    while not passes or view.pending:
+        _show_plan(runner, view, console)
+        offset = time.monotonic() - began if passes else 0.0
+        with console.progress() as progress:
+            passes.append(deploy(runner, view, progress, command, on_start=_finish_on_interrupt))
+        outcomes += [outcome.later(offset) for outcome in passes[-1].outcomes]
+        failed |= view.failed
+        if passes[-1].cancelled.is_set() or report.failures(failed, outcomes) or view.stack == runner.stack:
+            break
+        view = runner.observe(console.progress())
+    problems = report.failures(failed, outcomes)
+    interrupted = passes[-1].cancelled.is_set()
     code = INTERRUPTED if interrupted else int(bool(problems))
     seconds = time.monotonic() - began
+    changed = report.merged(report.as_data(one.plans) for one in passes)
     if json:
         document(
             {
-                "changed": report.as_data(plans),
+                "changed": changed,
                 "stages": [
                     {
                         "host": outcome.node.host,
@@ -166,15 +183,16 @@ def apply(runner: Any, view: Any, console: Console, began: float, *, json: bool)
                     }
                     for outcome in outcomes
                 ],
-                "failed": _failed(view.failed),
+                "failed": _failed(failed),
                 "interrupted": interrupted,
                 "seconds": round(seconds, 2),
             }
         )
         return code
     console.line()
-    for line in report.summary(plans, outcomes):
-        console.line(line)
+    for one in passes:
+        for line in report.summary(one.plans, one.outcomes):
+            console.line(line)
     console.line("\nwhere the time went:")
     for line in report.timeline(outcomes, max((outcome.end for outcome in outcomes), default=0)):
         console.line(line)
@@ -182,7 +200,7 @@ def apply(runner: Any, view: Any, console: Console, began: float, *, json: bool)
     for problem in problems:
         console.error(problem)
     hosts = len({outcome.node.host for outcome in outcomes})
-    bad = len({outcome.node.host for outcome in outcomes if outcome.error or outcome.skipped} | set(view.failed))
+    bad = len({outcome.node.host for outcome in outcomes if outcome.error or outcome.skipped} | set(failed))
     verdict = f"{bad} of {len(view.plans) + len(view.failed)} hosts failed" if problems else f"{hosts} hosts changed"
     console.line(f"{verdict} in {seconds:.1f} s", "bold red" if problems else "bold green")
     if interrupted:

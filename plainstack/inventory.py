@@ -18,6 +18,8 @@ from plainstack.stack import ROLE_NAMES, Host, Stack
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # What pydantic calls an error, and how "must be" goes on in an inventory's words.
+# Fields of a stack that no person writes.
+_HIDDEN = {"folder", "still"}
 _EXPECTED = {
     "string_type": "text",
     "tuple_type": "a list",
@@ -82,8 +84,8 @@ def parse(text: str, name: str, folder: Path) -> Stack:
 
 def _internal(data: dict[Any, Any]) -> Iterator[Loc]:
     """Keys that only the models know: no person writes them."""
-    if "folder" in data:
-        yield ("folder",)
+    for key in _HIDDEN & data.keys():
+        yield (key,)
     for name, host in _hosts(data).items():
         if isinstance(host, dict) and "name" in host:
             yield ("hosts", str(name), "name")
@@ -211,7 +213,7 @@ def _fields_at(loc: Loc) -> list[str]:
         for option in (model, *get_args(model)):
             if isinstance(option, type) and issubclass(option, BaseModel):
                 model = option
-    hidden = {"folder", "name"} if model in (Stack, Host) else set()
+    hidden = {*_HIDDEN, "name"} if model in (Stack, Host) else set()
     return [field for field in model.model_fields if field not in hidden] if hasattr(model, "model_fields") else []
 
 

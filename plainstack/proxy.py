@@ -87,6 +87,7 @@ def _server(stack: Stack, host: Host, vault: Vault, engine: Engine) -> Iterator[
     files = (*configuration, _status(stack, host, engine, generation), chain, key)
     yield from files
     yield from _validations(engine)
+    yield from _reachable(stack, engine)
     yield template(
         "balancer",
         f"/etc/systemd/system/{unit}.d/10-plainstack.conf",
@@ -118,6 +119,28 @@ def _validations(engine: Engine) -> Iterator[Resource]:
         run=f"{engine.name} -t -q -c {engine.configuration}",
         reads=(f"{engine.folder}/", SITE_CERTIFICATE, _SITE_KEY),
     )
+
+
+def _reachable(stack: Stack, engine: Engine) -> Iterator[Validation]:
+    """A running balancer moves to another port of a service only when an application host answers there."""
+    site = f"{engine.sites}/site.conf"
+    for name, service in stack.services.items():
+        addresses = " ".join(str(app.address) for app in stack.with_role("app"))
+        yield Validation(
+            name=f"port of {name}",
+            run=f"""\
+                systemctl --quiet is-active {engine.name}.service || exit 0
+                # The preview hides the present file from this shell, and not from process 1.
+                ! grep -q 'server .*:{service.port} ' /proc/1/root{site} 2>/dev/null || exit 0
+                for address in {addresses}; do
+                    code=0
+                    curl --silent --output /dev/null --max-time 2 http://$address:{service.port}/ || code=$?
+                    case $code in 7 | 28) ;; *) exit 0 ;; esac
+                done
+                echo 'services.{name}.port: no app host answers at port {service.port}: inv deploy --role=app' >&2
+                exit 1""",
+            reads=(site,),
+        )
 
 
 def _configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, File]:

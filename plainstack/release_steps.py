@@ -37,6 +37,9 @@ manage "$new" check
 install -d -o "$account" "$new/static"
 manage "$new" collectstatic --noinput --verbosity 0
 chown -R root:root "$new/static"
+(cd "$new/static" && find . -type f -print0) >"$new/static.files"
+# Whether it can be loaded is known before anything that cannot be undone, such as a migration.
+in_release "$new" gunicorn --check-config --worker-tmp-dir /dev/shm "$wsgi"
 printf 'RELEASE=%s\\nSTATIC_ROOT=%s\\n' "$id" "$home/releases/$id/static" >"$new/release.env"
 sync -f "$new"
 mv -T "$new" "$home/releases/$id"
@@ -50,18 +53,32 @@ manage "$home/releases/$id" migrate --check --verbosity 0 || manage "$home/relea
 """
 
 _MANAGE = """\
-manage() (
-    folder=$1
-    shift
+in_release() (
+    folder=$1 program=$venv/bin/$2
+    shift 2
     set -a
     . "$settings"
     RELEASE=$id STATIC_ROOT=$folder/static PYTHONDONTWRITEBYTECODE=1
     cd "$folder/source"
-    exec runuser -u "$account" -- "$venv/bin/python" manage.py "$@"
+    exec runuser -u "$account" -- "$program" "$@"
 )
+manage() {
+    folder=$1
+    shift
+    in_release "$folder" python manage.py "$@"
+}
 """
 
 _SWITCH = """\
+static=$home/releases/$id/static
+# Pages of the release before ask for its files until they are closed. Those that the new one has too are its own.
+before=$(readlink -f "$home/current" || :)
+if [ -d "$before/static" ] && [ "$before/static" != "$static" ]; then
+    cd "$before/static"
+    if [ -e ../static.files ]; then cat ../static.files; else find . -type f -print0; fi |
+        xargs -0 -r sh -c 'for file; do [ -e "$0/$file" ] || printf "%s\\0" "$file"; done' "$static" |
+        xargs -0 -r cp --link --parents --target-directory="$static"
+fi
 rm -f "$home/previous"
 if [ -L "$home/current" ]; then cp -P "$home/current" "$home/previous"; fi
 touch "$home/releases/$id"
@@ -106,37 +123,44 @@ def settings(service: str) -> str:
     return f"/etc/plainstack/app/{service}.env"
 
 
-def put_in_place(name: str, here: Release) -> Iterator[Command]:
-    """What comes before the service is restarted."""
+def settings_ahead(name: str) -> str:
+    """The same for a release that is being built, while the one before still runs with its own."""
+    return f"/etc/plainstack/app/{name}.next.env"
+
+
+def put_in_place(name: str, here: Release, wsgi: str) -> Iterator[Command]:
+    """What comes before the service is restarted; the release is built on every host before any host switches to it."""
     known = {
         "home": home(name),
         "id": here.id,
         "venv": f"{home(name)}/venvs/{here.venv}",
         "account": account(name),
-        "settings": settings(name),
     }
-    folder = f"{home(name)}/releases/{here.id}"
+    ahead = {**known, "settings": settings_ahead(name), "wsgi": wsgi}
+    folder = _word(f"{home(name)}/releases/{here.id}")
     executables = "set -- " + " ".join(shlex.quote(file) for file in here.source.executables) + "\n"
     yield Command(
         name=f"{name}: requirements",
         why=f"install what {name} needs, from wheels ({here.venv})",
         run=_script(_VENV, venv=known["venv"]),
-        unless=f"[ -e {known['venv']}/complete ]",
+        unless=f"[ -e {_word(known['venv'])}/complete ]",
         payload=here.wheels,
         timeout=300,
+        ahead=True,
     )
     yield Command(
         name=f"{name}: release",
         why=f"put release {here.id} of {name} in place",
-        run=_script(executables + _MANAGE + _RELEASE, **known),
+        run=_script(executables + _MANAGE + _RELEASE, **ahead),
         unless=f"[ -d {folder} ]",
         payload=here.source,
         timeout=300,
+        ahead=True,
     )
     yield Command(
         name=f"{name}: migrate",
         why=f"bring the database to release {here.id} of {name}, unless another host just did",
-        run=_script(_MANAGE + _MIGRATE, **known),
+        run=_script(_MANAGE + _MIGRATE, settings=settings(name), **known),
         unless=f"[ -e {folder}/migrated ]",
         timeout=600,
     )
@@ -145,7 +169,7 @@ def put_in_place(name: str, here: Release) -> Iterator[Command]:
         why=f"make release {here.id} of {name} the current one",
         run=_script(_SWITCH, home=home(name), id=here.id),
         undo=_script(_SWITCH_BACK, home=home(name), id=here.id),
-        unless=f'[ "$(readlink {home(name)}/current)" = releases/{here.id} ]',
+        unless=f'[ "$(readlink {_word(home(name))}/current)" = releases/{here.id} ]',
     )
 
 
@@ -155,9 +179,14 @@ def prune(name: str) -> Command:
         name=f"{name}: prune",
         why=f"keep the last {KEPT} releases of {name}",
         run=_script(_PRUNE, home=home(name), kept=str(KEPT)),
-        unless=f"set -- {home(name)}/releases/*; [ $# -le {KEPT} ]",
+        unless=f"set -- {_word(home(name))}/releases/*; [ $# -le {KEPT} ]",
     )
 
 
 def _script(body: str, **variables: str) -> str:
-    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items()) + body
+    return "".join(f"{name}={_word(value)}\n" for name, value in variables.items()) + body
+
+
+def _word(value: str) -> str:
+    """A value as a word of sh; a path lies below $ROOT, which is empty but in tests."""
+    return f"${{ROOT:-}}{shlex.quote(value)}" if value.startswith("/") else shlex.quote(value)

@@ -128,6 +128,15 @@ def as_data(plans: Mapping[str, HostPlan]) -> dict[str, Any]:
     }
 
 
+def merged(passes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The plans of several passes, as JSON shows them, in one."""
+    hosts: dict[str, Any] = {}
+    for plans in passes:
+        for name, actions in plans.items():
+            hosts[name] = [*hosts.get(name, []), *actions]
+    return hosts
+
+
 def timeline(outcomes: Sequence[Outcome], total: float) -> list[str]:
     """Where the time of a run went: a bar for every stage on one axis."""
     width = 40
@@ -162,7 +171,7 @@ def summary(plans: Mapping[str, HostPlan], outcomes: Sequence[Outcome]) -> list[
     }
     lines = []
     for name, plan in plans.items():
-        actions = [action for role, action in plan.actions() if (name, role) in done]
+        actions = [action for stage, action in plan.by_stage() if (name, stage) in done]
         if not actions:
             continue
         kinds = {

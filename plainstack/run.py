@@ -35,8 +35,12 @@ class Listener(Protocol):
 
 @dataclass
 class View:
-    """What is known after observing: every host's plan, or why it could not be made."""
+    """What is known after observing: every host's plan, or why it could not be made.
 
+    `stack` is what the plans lead to: the inventory's, or one on the way there (plainstack.transition).
+    """
+
+    stack: Stack
     plans: dict[str, HostPlan] = field(default_factory=dict)
     observed: dict[str, Observed] = field(default_factory=dict)
     failed: dict[str, HostFailed] = field(default_factory=dict)
@@ -96,7 +100,7 @@ class Runner:
 
         With `to_apply` a host undoes at once what a run that is gone has left unconfirmed, and not when its timer ends.
         """
-        view = View()
+        view = View(self.stack)
         while listener and self.notes:
             listener.note(self.notes.pop(0))
         futures: dict[str, Future[tuple[Observed, HostPlan]]] = {}
@@ -104,22 +108,36 @@ class Runner:
         def look(name: str) -> None:
             futures[name] = self._pool.submit(self._look, name, listener, to_apply)
 
-        if self.desired:
-            for name in self.hosts:
-                look(name)
-        else:
-            # The first hosts are probed while the others' templates are rendered.
-            self.render(look)
+        # The first hosts are probed while the others' templates are rendered.
+        self.render(look)
         for name, future in futures.items():
             try:
                 view.observed[name], view.plans[name] = future.result()
             except HostFailed as error:
                 view.failed[name] = error
+        self._expand(view)
         return view
+
+    def _expand(self, view: View) -> None:
+        """Plan for values that must be served beside the new ones for a while, where there are any."""
+        from plainstack import desired, transition
+
+        # Cheap, and almost always all there is to it.
+        if all(role.transition(self.stack, view.observed) == self.stack for role in self.roles.values()):
+            return
+        whole = {name: self._plan(name, seen, None) for name, seen in view.observed.items()}
+        view.stack = transition.expanded(self.stack, self.roles, view.observed, whole)
+        if view.stack == self.stack:
+            return
+        self.desired = desired.assemble(view.stack, self.vault, self.roles, self.hosts)
+        view.plans = {name: self._plan(name, seen, self.scope) for name, seen in view.observed.items()}
 
     def _look(self, name: str, listener: Listener | None, to_apply: bool) -> tuple[Observed, HostPlan]:
         seen = self._probe(name, listener, to_apply)
-        return seen, plan(name, self.desired[name], seen, Stamp("", "", ""), self.scope)
+        return seen, self._plan(name, seen, self.scope)
+
+    def _plan(self, name: str, seen: Observed, scope: tuple[str, ...] | None) -> HostPlan:
+        return plan(name, self.desired[name], seen, Stamp("", "", ""), scope)
 
     def _probe(self, name: str, listener: Listener | None, to_apply: bool) -> Observed:
         session = self._connecting[name].result()

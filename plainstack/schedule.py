@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from itertools import pairwise
 from threading import Event
@@ -39,6 +39,10 @@ class Outcome:
     error: HostFailed | None = None
     skipped: str = ""
 
+    def later(self, seconds: float) -> Outcome:
+        """The same on the clock of a run that began so much earlier."""
+        return replace(self, begin=self.begin + seconds, end=self.end + seconds)
+
 
 def graph(
     plans: Mapping[str, HostPlan], roles: Mapping[str, Role], observed: Mapping[str, Observed]
@@ -65,7 +69,7 @@ def graph(
     # A role that goes comes first on its host; if it waited for others it could wait for itself.
     for node in nodes.keys() - lost:
         role = roles.get(node.stage)
-        for name in role.after if role else ():
+        for name in (*role.after, *role.follows) if role else ():
             if not roles[name].everywhere:
                 nodes[node] |= {other for other in nodes if other.stage == name and other != node}
     for role in roles.values():

@@ -123,6 +123,7 @@ class Service(Model):
 
     `health` is the page that answers 2xx when the service can do its work, `live` one that does as long as its process
     answers, with no database; a service need not have the latter.
+    `static_url` is Django's STATIC_URL; static/ below `path` when it is not given.
     """
 
     kind: Literal["django"] = "django"
@@ -134,6 +135,12 @@ class Service(Model):
     health: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] = "/healthz"
     live: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] | None = None
     path: Annotated[str, Field(pattern=r"^/([A-Za-z0-9_.-]+/)*$")] = "/"
+    static_url: Annotated[str, Field(pattern=r"^/([A-Za-z0-9_.-]+/)+$")] | None = None
+
+    @property
+    def static(self) -> str:
+        """The path below which the service's static files are asked for."""
+        return self.static_url or f"{self.path}static/"
 
 
 class Database(Model):
@@ -193,10 +200,19 @@ class LabSettings(Model):
     visitors: dict[Name, Visitor] = {}
 
 
+class StillServed(Model):
+    """What hosts go on serving beside what the inventory says, until their peers have moved: ports by service, and
+    names of databases. Observed, never written by a person; see plainstack.transition."""
+
+    ports: dict[str, tuple[int, ...]] = {}
+    databases: tuple[str, ...] = ()
+
+
 class Stack(Model):
     """A whole inventory. `folder` is where the inventory file lies; relative paths in it start there."""
 
     folder: Path = Path()
+    still: StillServed = StillServed()
     stack: Name
     ssh: Ssh = Ssh()
     hosts: dict[Name, Host] = Field(min_length=1)
@@ -212,6 +228,10 @@ class Stack(Model):
     def with_role(self, role: str) -> list[Host]:
         """The hosts of a role, in the order of the inventory."""
         return [host for host in self.hosts.values() if role in host.roles]
+
+    def ports(self, service: str) -> tuple[int, ...]:
+        """The ports at which the app hosts serve a service: the one that is wanted first."""
+        return (self.services[service].port, *self.still.ports.get(service, ()))
 
     def file(self, path: Path) -> Path:
         """A path of the inventory, resolved against the folder the inventory lies in."""

@@ -92,6 +92,12 @@ def slot_name(host: str) -> str:
     return host.replace("-", "_")
 
 
+def databases(stack: Stack) -> tuple[str, ...]:
+    """The databases that application hosts may connect to, the wanted one first."""
+    assert stack.database is not None
+    return (stack.database.name, *stack.still.databases)
+
+
 def slots(stack: Stack, host: str) -> tuple[str, ...]:
     """The slots a db host keeps ready: one for every other db host, and Barman's, should it be or become primary."""
     names = [slot_name(peer.name) for peer in stack.with_role("db") if peer.name != host]

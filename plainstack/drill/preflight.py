@@ -35,7 +35,7 @@ class Seen:
 
 def look(runner: Runner, sessions: Sessions) -> Seen:
     """Observe every host; what inv status calls a problem is one."""
-    view = View()
+    view = View(runner.stack)
 
     def probe(name: str) -> Observed:
         return parse(sessions.to(name).script(runner.probes[name], step="probe").out)

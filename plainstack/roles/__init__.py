@@ -30,6 +30,7 @@ class Opening:
 Desired = Callable[[Stack, Host, Vault], Iterable[Resource]]
 Opens = Callable[[Stack, Host], Iterable[Opening]]
 Facts = Callable[[Stack, Host], str]
+Transition = Callable[[Stack, Mapping[str, Observed]], Stack]
 Turns = Callable[[Mapping[str, HostPlan], Mapping[str, Observed]], Sequence[str]]
 
 
@@ -41,6 +42,11 @@ def opens_nothing(_stack: Stack, _host: Host) -> Iterable[Opening]:
 def no_facts(_stack: Stack, _host: Host) -> str:
     """For a role whose host has no more state than its resources."""
     return ""
+
+
+def no_transition(stack: Stack, _observed: Mapping[str, Observed]) -> Stack:
+    """For a role with no value that peers must learn at the same moment."""
+    return stack
 
 
 def all_at_once(_plans: Mapping[str, HostPlan], _observed: Mapping[str, Observed]) -> Sequence[str]:
@@ -57,23 +63,29 @@ def one_by_one(plans: Mapping[str, HostPlan], _observed: Mapping[str, Observed])
 class Role:
     """One role: what it wants of a host, which ports it offers there, which roles' hosts must be done before.
 
+    It also waits for the roles that it `follows`, but does not need them: --role leaves those out.
     A role that is `everywhere` is on every host without being named in the inventory. `turns` names
     the hosts that go one after another, of those with work for the role, in their order; the first that fails is the
     last that is tried. `settle` is how many seconds peers need to see the changed host as well again before the next
     one may go. `passwords` are generated; `rotated` says how those are replaced that the site needs all the time.
     `facts` is a shell snippet for the probe that prints key=value lines about a host's state beyond its resources.
+    `transition` gives the stack with the values that this role's hosts must go on serving, beside the new ones, until
+    all hosts of the roles in `used_by` have moved; see plainstack.transition.
     """
 
     name: str
     desired: Desired
     opens: Opens = opens_nothing
     after: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
     everywhere: bool = False
     turns: Turns = all_at_once
     settle: int = 0
     passwords: tuple[str, ...] = ()
     rotated: Manners = field(default_factory=dict)
     facts: Facts = no_facts
+    transition: Transition = no_transition
+    used_by: tuple[str, ...] = ()
 
 
 def registry() -> dict[str, Role]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from plainstack import health, release, site
 from plainstack.database import sql
-from plainstack.release_steps import account, home, prune, put_in_place, settings
+from plainstack.observed import Observed
+from plainstack.release_steps import account, home, prune, put_in_place, settings, settings_ahead
 from plainstack.render import template
 from plainstack.resources import Directory, Package, Resource, Unit, User
 from plainstack.roles import Opening, Role, one_by_one
@@ -33,13 +36,14 @@ def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
 def _service(stack: Stack, host: Host, vault: Vault, name: str) -> Iterator[Resource]:
     service = stack.services[name]
     here = release.read(stack, name)
-    gunicorn = f"/etc/plainstack/app/{name}.gunicorn.py"
-    known: dict[str, Any] = {"stack": stack, "host": host, "name": name, "service": service}
+    gunicorn = _gunicorn(name)
+    ports = stack.ports(name)
+    known: dict[str, Any] = {"stack": stack, "host": host, "name": name, "service": service, "ports": ports}
     yield User(name=account(name))
     yield Directory(path=home(name), mode=0o750, group=account(name))
     yield Directory(path=f"{home(name)}/releases")
     yield Directory(path=f"{home(name)}/venvs")
-    yield template(
+    environment = template(
         "app",
         settings(name),
         source="etc/plainstack/app/service.env",
@@ -50,6 +54,8 @@ def _service(stack: Stack, host: Host, vault: Vault, name: str) -> Iterator[Reso
         allowed_hosts=site.accepted(stack),
         **known,
     )
+    yield environment
+    yield replace(environment, path=settings_ahead(name), ahead=True)
     yield template(
         "app",
         gunicorn,
@@ -63,10 +69,10 @@ def _service(stack: Stack, host: Host, vault: Vault, name: str) -> Iterator[Reso
         source="etc/systemd/system/plainstack-service.service",
         account=account(name),
         home=home(name),
-        capabilities="CAP_NET_BIND_SERVICE" if service.port < 1024 else "",
+        capabilities="CAP_NET_BIND_SERVICE" if min(ports) < 1024 else "",
         **known,
     )
-    yield from put_in_place(name, here)
+    yield from put_in_place(name, here, f"{service.project}.wsgi:application")
     yield Unit(
         name=unit(name),
         restart_on=(settings(name), gunicorn, f"release:{here.id}"),
@@ -76,16 +82,39 @@ def _service(stack: Stack, host: Host, vault: Vault, name: str) -> Iterator[Reso
     yield prune(name)
 
 
+def _gunicorn(service: str) -> str:
+    return f"/etc/plainstack/app/{service}.gunicorn.py"
+
+
 def opens(stack: Stack, _host: Host) -> Iterable[Opening]:
     """Each service's port, to the balancers and nobody else."""
     balancers = tuple(str(balancer.address) for balancer in stack.with_role("balancer"))
-    for name, service in stack.services.items():
-        yield Opening(port=service.port, protocol="tcp", sources=balancers, why=f"{name}, from the balancers")
+    for name in stack.services:
+        for port in stack.ports(name):
+            yield Opening(port=port, protocol="tcp", sources=balancers, why=f"{name}, from the balancers")
 
 
-def probe_facts(_stack: Stack, _host: Host) -> str:
-    """The host's architecture, by which wheels are chosen."""
-    return 'echo "arch=$(uname -m)"'
+def probe_facts(stack: Stack, _host: Host) -> str:
+    """The host's architecture, by which wheels are chosen, and the addresses that each service binds."""
+    lines = ['echo "arch=$(uname -m)"']
+    lines += [f"sed -n 's/^bind = /bind.{name}=/p' {_gunicorn(name)} 2>/dev/null" for name in stack.services]
+    return "\n".join(lines)
+
+
+def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
+    """Every service also answers at the ports that its hosts serve now."""
+    wanted = {service.port for service in stack.services.values()}
+    served = {
+        name: {
+            int(port)
+            for host in stack.with_role("app")
+            if host.name in observed
+            for port in re.findall(r':([0-9]+)"', observed[host.name].facts.get(f"bind.{name}", ""))
+        }
+        for name in stack.services
+    }
+    ports = {name: tuple(sorted(found - wanted)) for name, found in served.items() if found - wanted}
+    return stack.model_copy(update={"still": stack.still.model_copy(update={"ports": ports})}) if ports else stack
 
 
 ROLE = Role(
@@ -93,6 +122,8 @@ ROLE = Role(
     desired=desired,
     opens=opens,
     facts=probe_facts,
+    transition=transition,
+    used_by=("balancer",),
     after=("firewall", "db"),
     turns=one_by_one,
     # Balancers keep a failed peer out for 5 s (fail_timeout); the next host must not go before they use this one again.

@@ -96,5 +96,12 @@ def _virtual_address(stack: Stack, host: Host) -> Iterator[Resource]:
 
 
 ROLE = Role(
-    name="balancer", desired=desired, opens=opens, after=("firewall",), turns=one_by_one, settle=2, facts=probe_facts
+    name="balancer",
+    desired=desired,
+    opens=opens,
+    after=("firewall",),
+    follows=("app",),
+    turns=one_by_one,
+    settle=2,
+    facts=probe_facts,
 )

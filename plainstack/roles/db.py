@@ -70,6 +70,27 @@ def opens(stack: Stack, host: Host) -> Iterator[Opening]:
     yield Opening(EXPORTER_PORT, "tcp", scrapers, "postgres exporter: monitoring")
 
 
+def facts(stack: Stack, host: Host) -> str:
+    """What a failover asks too, and the databases that the application hosts may connect to."""
+    names = (
+        f"sed -n 's/^hostssl \"\\([a-z0-9_]*\\)\".*/\\1/p' {_WHO_MAY_CONNECT[0]} 2>/dev/null | sort -u | paste -sd ,"
+    )
+    return f'{probe_snippet(stack, host)}\necho "databases=$({names})"'
+
+
+def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
+    """The application hosts may also go on with the databases that they use now."""
+    assert stack.database is not None
+    allowed = {
+        name
+        for host in stack.with_role("db")
+        if host.name in observed
+        for name in observed[host.name].facts.get("databases", "").split(",")
+    }
+    names = tuple(sorted(allowed - {"", stack.database.name}))
+    return stack.model_copy(update={"still": stack.still.model_copy(update={"databases": names})}) if names else stack
+
+
 def turns(plans: Mapping[str, HostPlan], observed: Mapping[str, Observed]) -> list[str]:
     """Whose PostgreSQL restarts, one after another: standbys first, so that settings that do not start stop there.
 
@@ -99,6 +120,7 @@ def _files(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     values: dict[str, Any] = {
         "host": host,
         "database": stack.database,
+        "databases": sql.databases(stack),
         "data": DATA,
         "fenced": FENCED,
         "rewinding": REWINDING,
@@ -180,7 +202,9 @@ ROLE = Role(
     name="db",
     desired=desired,
     opens=opens,
-    facts=probe_snippet,
+    facts=facts,
+    transition=transition,
+    used_by=("app",),
     after=("firewall",),
     turns=turns,
     passwords=tuple(sql.password_name(name) for name in _PASSWORDS),

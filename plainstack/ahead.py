@@ -1,0 +1,36 @@
+"""Which of a role's actions on a host are done ahead: on all hosts of the role, before the first takes its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from plainstack.actions import Action, MakeUser, Put, Remove, Run
+from plainstack.resources import Directory, File
+
+
+def split(actions: Sequence[Action]) -> tuple[list[Action], list[Action]]:
+    """A role's actions on a host, in order -> those done ahead of the role's turns, and the rest.
+
+    Nothing is ahead where that would leave nothing else to do.
+    """
+    if not any(_is_ahead(action) and isinstance(action, Run) for action in actions):
+        return [], list(actions)
+    folders = {action.resource.path for action in actions if isinstance(action, Put) and _is_ahead(action)}
+    first = [
+        action for action in actions if _is_ahead(action) or (isinstance(action, Remove) and action.path in folders)
+    ]
+    taken = {id(action) for action in first}
+    rest = [action for action in actions if id(action) not in taken]
+    if all(isinstance(action, Run) and action.recheck for action in rest):
+        return [], list(actions)
+    return first, rest
+
+
+def _is_ahead(action: Action) -> bool:
+    if isinstance(action, MakeUser):
+        return True
+    if isinstance(action, Run):
+        return action.command.ahead
+    if isinstance(action, Put):
+        return isinstance(action.resource, Directory) or (isinstance(action.resource, File) and action.resource.ahead)
+    return False

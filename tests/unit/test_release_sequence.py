@@ -1,0 +1,128 @@
+"""Releases one after another on one host, by the real scripts: what is in place, what is kept, what is left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plainstack.actions import Run, Transaction
+from plainstack.release import Release
+from plainstack.release_steps import KEPT, prune, put_in_place
+from plainstack.resources import Directory, File, Payload, Resource, Unit
+from tests.unit.sandbox import Done, Sandbox, build
+
+HOME = "/srv/web"
+STATIC = f"{HOME}/current/static/css"
+
+
+def wanted(asset: str) -> Mapping[str, Sequence[Resource]]:
+    """A host of a service whose release is `asset`."""
+    here = Release(id=asset, venv="lock", source=Payload(), wheels=Payload())
+    settings = [
+        File(path=f"/etc/plainstack/app/web{name}.env", content=b"A=1\n", ahead=name == ".next")
+        for name in ("", ".next")
+    ]
+    folders = [Directory(path=path) for path in (HOME, f"{HOME}/releases", f"{HOME}/venvs")]
+    unit = Unit(name="plainstack-web.service", restart_on=(f"release:{asset}",))
+    return {"app": [*folders, *settings, *put_in_place("web", here, "site.wsgi"), unit, prune("web")]}
+
+
+def deploy(host: Sandbox, asset: str) -> list[Done]:
+    """Plan and apply; the source of the release is one file."""
+    found = host.plan(wanted(asset))
+    ended: list[Done] = []
+    for work in found.transactions:
+        payloads = {"web: release": [("source/asset", asset.encode())]}
+        sent = payloads if any(isinstance(action, Run) for action in work.actions) else {}
+        ended.append(host.run(build(work, sent)))
+        if not ended[-1].ok:
+            break
+    return ended
+
+
+def releases(host: Sandbox) -> set[str]:
+    return {path.name for path in (host.root / "srv/web/releases").iterdir()}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Sandbox:
+    there = Sandbox.new(tmp_path / "host")
+    there.write("/systemd/packaged/plainstack-web.service", "")
+    return there
+
+
+@settings(max_examples=8)
+@given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=12))
+def test_after_any_sequence_of_releases_nothing_is_left_to_do(
+    tmp_path_factory: pytest.TempPathFactory, sequence: list[str]
+) -> None:
+    host = Sandbox.new(tmp_path_factory.mktemp("host") / "root")
+    host.write("/systemd/packaged/plainstack-web.service", "")
+    for asset in sequence:
+        ended = deploy(host, asset)
+        assert all(done.ok for done in ended), ended[-1].text
+        assert host.plan(wanted(asset)).empty
+        assert (host.root / "srv/web/current").readlink() == Path(f"releases/{asset}")
+        assert len(releases(host)) <= KEPT
+    host.remove()
+
+
+def test_every_release_from_the_first_to_the_ninth_is_a_green_deploy(host: Sandbox) -> None:
+    for number in range(9):
+        ended = deploy(host, f"r{number}")
+        assert [done.ok for done in ended] == [True] * len(ended), ended[-1].text
+        assert host.plan(wanted(f"r{number}")).empty
+    assert releases(host) == {f"r{number}" for number in range(4, 9)}
+
+
+def test_the_release_before_keeps_its_static_files_servable(host: Sandbox) -> None:
+    for asset in ("one", "two"):
+        deploy(host, asset)
+    assert host.read(f"{STATIC}/style.css") == "two\n"
+    assert {path.name for path in (host.root / STATIC.lstrip("/")).iterdir()} == {
+        "style.css",
+        "style.one.css",
+        "style.two.css",
+    }
+    # Only the release before: what it had kept of others goes with it.
+    deploy(host, "three")
+    assert not (host.root / STATIC.lstrip("/") / "style.one.css").exists()
+    # A release that is taken back finds the files of the one that it replaces.
+    deploy(host, "two")
+    assert host.read(f"{STATIC}/style.three.css") == "three\n"
+
+
+def test_a_release_is_built_ahead_and_changes_nothing_that_runs(host: Sandbox) -> None:
+    deploy(host, "one")
+    ahead, rest = host.plan(wanted("two")).transactions
+    assert (ahead.ahead, ahead.stage, rest.stage) == (True, "app.ahead", "app")
+    host.calls()
+    assert host.run(build(ahead, {"web: release": [("source/asset", b"two")]})).ok
+    assert releases(host) == {"one", "two"}
+    assert (host.root / "srv/web/current").readlink() == Path("releases/one")
+    assert host.calls() == []
+
+
+def test_a_release_that_cannot_be_loaded_fails_before_the_migration(host: Sandbox) -> None:
+    deploy(host, "one")
+    host.calls()
+    (failed,) = deploy(host, "broken")
+    assert "No module named 'broken'" in failed.text
+    assert not [call for call in host.calls() if call.startswith("migrate")]
+    assert releases(host) == {"one"}
+
+
+def test_a_plan_lists_no_command_that_is_only_asked_again(host: Sandbox) -> None:
+    deploy(host, "one")
+    subjects = [action.subject() for _, action in host.plan(wanted("two")).actions()]
+    assert not [subject for subject in subjects if "prune" in subject]
+    asked = [step for work in host.plan(wanted("two")).transactions for step in _steps(work)]
+    assert "check web: prune again" in asked
+
+
+def _steps(work: Transaction) -> Sequence[str]:
+    return build(work).steps
