@@ -162,7 +162,7 @@ def apply(runner: Any, view: Any, console: Console, began: float, *, json: bool)
         failed |= view.failed
         if passes[-1].cancelled.is_set() or report.failures(failed, outcomes) or view.stack == runner.stack:
             break
-        view = runner.observe(console.progress())
+        view = runner.observe(console.progress(), to_apply=True)
     problems = report.failures(failed, outcomes)
     interrupted = passes[-1].cancelled.is_set()
     code = INTERRUPTED if interrupted else int(bool(problems))

@@ -102,9 +102,10 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
         if service.port in ports:
             yield ("services", name, "port"), f"services.{name}.port: {service.port} is taken by {ports[service.port]}"
         ports.setdefault(service.port, name)
-        if service.path in paths:
-            yield ("services", name), f"services.{name}.path: {service.path} is already served by {paths[service.path]}"
-        paths.setdefault(service.path, name)
+        for key, path in (("path", service.path), ("static_url", service.static)):
+            if path in paths:
+                yield ("services", name), f"services.{name}.{key}: {path} is already served by {paths[path]}"
+            paths.setdefault(path, name)
     yield from _entrance(stack)
     yield from _recipients(stack)
     if virtual is not None:

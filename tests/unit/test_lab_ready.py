@@ -47,7 +47,7 @@ def test_what_a_database_serves_is_stopped_before_it(stack: Stack) -> None:
 
 
 def test_a_whole_stack_lacks_nothing(stack: Stack) -> None:
-    assert unready(stack, View(observed=whole(stack))) == {UNITS: [], REPLICATION: [], ADDRESS: []}
+    assert unready(stack, View(stack, observed=whole(stack))) == {UNITS: [], REPLICATION: [], ADDRESS: []}
 
 
 @pytest.mark.parametrize(
@@ -66,24 +66,26 @@ def test_a_whole_stack_lacks_nothing(stack: Stack) -> None:
     ],
 )
 def test_what_is_lacking_is_told(stack: Stack, name: str, seen: Observed, what: str, sentence: str) -> None:
-    missing = unready(stack, View(observed={**whole(stack), name: seen}))
+    missing = unready(stack, View(stack, observed={**whole(stack), name: seen}))
     assert missing[what] == [sentence]
 
 
 def test_a_host_that_does_not_answer_is_lacking(stack: Stack) -> None:
     observed = whole(stack)
     del observed["mon1"]
-    missing = unready(stack, View(observed=observed, failed={"mon1": HostFailed("mon1", "connect", "no answer")}))
+    missing = unready(
+        stack, View(stack, observed=observed, failed={"mon1": HostFailed("mon1", "connect", "no answer")})
+    )
     assert missing[UNITS] == ["mon1: no answer"]
 
 
 def test_of_hosts_that_were_not_started_nothing_is_awaited(stack: Stack) -> None:
     some = {name: seen for name, seen in whole(stack).items() if name in ("db1", "lb1", "app1")}
-    assert unready(stack, View(observed=some)) == {UNITS: []}
+    assert unready(stack, View(stack, observed=some)) == {UNITS: []}
 
 
 def test_of_bare_hosts_nothing_is_awaited(stack: Stack) -> None:
-    assert unready(stack, View(observed={name: Observed() for name in stack.hosts})) == {}
+    assert unready(stack, View(stack, observed={name: Observed() for name in stack.hosts})) == {}
 
 
 def named(folder: Path, lab: str) -> Stack:

@@ -93,7 +93,13 @@ def test_services_below_their_paths_and_their_health_checks(stack: Stack, vault:
     site = text(stack.model_copy(update={"services": {"web": web, "api": api}}), vault, SITE)
     assert upstreams(site)["api"] == ["192.168.57.14:8001", "192.168.57.15:8001"]
     places = dict(re.findall(r"location (= \S+|\S+) \{\s+proxy_pass (\S+);", site))
-    assert places == {"/": "http://web", "/api/": "http://api", "= /api/healthz": "http://api/healthz"}
+    assert places == {
+        "/": "http://web",
+        "/static/": "http://web",
+        "/api/": "http://api",
+        "/api/static/": "http://api",
+        "= /api/healthz": "http://api/healthz",
+    }
     only_api = text(stack.model_copy(update={"services": {"api": api}}), vault, SITE)
     assert re.search(r"location / \{\s+return 404;", only_api)
 

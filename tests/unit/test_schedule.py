@@ -79,8 +79,26 @@ def test_a_role_waits_for_the_roles_it_comes_after_on_all_hosts_and_for_no_other
         Node("db1", "db"),
         Node("db2", "db"),
     }
-    for node in (Node("mon1", "monitoring"), Node("lb1", "balancer")):
-        assert {other.host for other in before(cold, node)} == {node.host}, "it needs no other host"
+    assert {other.host for other in before(cold, Node("mon1", "monitoring"))} == {"mon1"}, "it needs no other host"
+
+
+def test_a_balancer_moves_only_when_all_app_hosts_have(cold: Nodes) -> None:
+    assert {Node("app1", "app"), Node("app2", "app")} <= cold[Node("lb1", "balancer")]
+
+
+def test_what_is_done_ahead_is_done_on_all_hosts_before_the_first_takes_its_turn(registry: Mapping[str, Role]) -> None:
+    plans = {
+        host: HostPlan(host, None, (Transaction("app", WORK, ahead=True), Transaction("app", WORK)))
+        for host in ("a", "b")
+    }
+    nodes = graph(plans, registry, dict.fromkeys(plans, Observed()))
+    built = {Node(host, "app.ahead") for host in plans}
+    assert {node for node, waits in nodes.items() if not waits} == built
+    assert nodes[Node("a", "app")] == built
+    outcomes, _ = run(nodes, Node("b", "app.ahead"))
+    assert {o.node: o.skipped for o in outcomes if o.skipped} == {
+        Node(host, "app"): "app.ahead failed on b" for host in plans
+    }
 
 
 def test_rolling_roles_take_one_host_after_the_other_in_the_order_of_the_inventory(cold: Nodes) -> None:
@@ -133,14 +151,18 @@ def test_a_failure_stops_what_needs_it_and_nothing_else(cold: Nodes) -> None:
         Node("bak1", "backup"): "db failed on db2",
         Node("app1", "app"): "db failed on db2",
         Node("app2", "app"): "db failed on db2",
+        Node("lb1", "balancer"): "db failed on db2",
+        Node("lb2", "balancer"): "db failed on db2",
     }
     assert next(outcome.error for outcome in outcomes if outcome.node == bad)
 
 
 def test_a_rolling_role_stops_at_its_first_bad_host(cold: Nodes) -> None:
     outcomes, ended = run(cold, Node("app1", "app"))
-    assert {o.node: o.skipped for o in outcomes if o.skipped} == {Node("app2", "app"): "app failed on app1"}
-    assert Node("lb2", "balancer") in ended
+    not_attempted = (Node("app2", "app"), Node("lb1", "balancer"), Node("lb2", "balancer"))
+    skipped = {outcome.node: outcome.skipped for outcome in outcomes if outcome.skipped}
+    assert skipped == dict.fromkeys(not_attempted, "app failed on app1")
+    assert Node("mon1", "monitoring") in ended
 
 
 def test_what_was_skipped_is_not_said_to_have_failed(cold: Nodes) -> None:

@@ -1,0 +1,194 @@
+"""A value that hosts must change together: at no moment does anybody use what is not served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plainstack import inventory, transition
+from plainstack.actions import HostPlan
+from plainstack.desired import HostDesired, assemble
+from plainstack.errors import InventoryError
+from plainstack.observed import Observed, UserState
+from plainstack.plan import plan
+from plainstack.resources import File
+from plainstack.roles import Role
+from plainstack.schedule import Node, graph
+from plainstack.secrets import Vault
+from plainstack.stack import Host, Stack
+from tests.unit.hosts import NOW
+from tests.unit.simulate import Machine
+
+HOSTS = ("lb1", "lb2", "app1", "app2", "db1", "db2")
+
+
+@dataclass
+class Served:
+    """What the hosts serve and use at one moment; `None` before they were ever deployed."""
+
+    bound: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    opened: dict[str, set[int]] = field(default_factory=dict)
+    used: dict[str, int] = field(default_factory=dict)
+    databases: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    connected: dict[str, str] = field(default_factory=dict)
+
+    def check(self) -> None:
+        for balancer, port in self.used.items():
+            for app, ports in self.bound.items():
+                assert port in ports, f"{balancer} sends requests to port {port}, and {app} serves {ports}"
+                assert port in self.opened[app], f"{balancer} sends requests to port {port}, closed on {app}"
+        for app, name in self.connected.items():
+            for host, names in self.databases.items():
+                assert name in names, f"{app} uses database {name}, and {host} allows {names}"
+
+
+def _bare() -> Machine:
+    """A host with the accounts that Debian's packages bring."""
+    return Machine(users={name: UserState("/", "/bin/sh") for name in ("postgres", "prometheus", "www-data")})
+
+
+@dataclass
+class World:
+    """Hosts in memory, deployed transaction by transaction in the order of the graph."""
+
+    registry: Mapping[str, Role]
+    vault: Vault
+    machines: dict[str, Machine] = field(default_factory=lambda: {name: _bare() for name in HOSTS})
+    served: Served = field(default_factory=Served)
+
+    def observe(self, desired: Mapping[str, HostDesired]) -> dict[str, Observed]:
+        return {
+            name: replace(
+                machine.observed([item for wanted in desired[name].values() for item in wanted]),
+                facts=self._facts(name),
+            )
+            for name, machine in self.machines.items()
+        }
+
+    def _facts(self, name: str) -> dict[str, str]:
+        if name in self.served.bound:
+            return {"bind.web": "[" + ", ".join(f'"10.0.0.1:{port}"' for port in self.served.bound[name]) + "]"}
+        return {"databases": ",".join(self.served.databases.get(name, ()))}
+
+    def deploy(self, stack: Stack, stop_after: int | None = None) -> int:
+        """Deploy with as many passes as it takes, checking after every transaction; gives the number of those."""
+        done = 0
+        while True:
+            now, desired, plans = self.plan(stack)
+            if all(one.empty for one in plans.values()):
+                assert now == stack, "nothing is left to do, and the old values are still served"
+                return done
+            for node in self._order(plans, desired):
+                if done == stop_after:
+                    return done
+                self._apply(now, node, plans[node.host], desired[node.host])
+                self.served.check()
+                done += 1
+
+    def plan(self, stack: Stack) -> tuple[Stack, Mapping[str, HostDesired], dict[str, HostPlan]]:
+        desired = assemble(stack, self.vault, self.registry, HOSTS)
+        observed = self.observe(desired)
+        plans = {name: plan(name, desired[name], seen, NOW) for name, seen in observed.items()}
+        now = transition.expanded(stack, self.registry, observed, plans)
+        if now == stack:
+            return stack, desired, plans
+        desired = assemble(now, self.vault, self.registry, HOSTS)
+        return now, desired, {name: plan(name, desired[name], seen, NOW) for name, seen in observed.items()}
+
+    def _order(self, plans: Mapping[str, HostPlan], desired: Mapping[str, HostDesired]) -> Iterator[Node]:
+        yield from TopologicalSorter(graph(plans, self.registry, self.observe(desired))).static_order()
+
+    def _apply(self, stack: Stack, node: Node, found: HostPlan, desired: HostDesired) -> None:
+        packages = found.packages if node.stage == "packages" else None
+        work = tuple(one for one in found.transactions if one.stage == node.stage)
+        everything = [item for wanted in desired.values() for item in wanted]
+        self.machines[node.host].apply(HostPlan(node.host, packages, work), everything)
+        host = stack.hosts[node.host]
+        if node.stage == "firewall":
+            self.served.opened[node.host] = self._openings(stack, host)
+        elif node.stage == "app":
+            self.served.bound[node.host] = stack.ports("web")
+            assert stack.database is not None
+            self.served.connected[node.host] = stack.database.name
+        elif node.stage == "balancer":
+            self.served.used[node.host] = stack.services["web"].port
+        elif node.stage == "db":
+            self.served.databases[node.host] = _databases(desired)
+
+    def _openings(self, stack: Stack, host: Host) -> set[int]:
+        return {opening.port for role in host.roles for opening in self.registry[role].opens(stack, host)}
+
+
+def _databases(desired: HostDesired) -> tuple[str, ...]:
+    (rules,) = [item for item in desired["db"] if isinstance(item, File) and item.path.endswith("pg_hba.conf")]
+    quoted = [line.split('"')[1] for line in rules.content.decode().splitlines() if line.startswith('hostssl "')]
+    return tuple(dict.fromkeys(quoted))
+
+
+def changed(stack: Stack, port: int, name: str) -> Stack:
+    assert stack.database is not None
+    web = stack.services["web"].model_copy(update={"port": port})
+    database = stack.database.model_copy(update={"name": name})
+    hosts = {host: stack.hosts[host] for host in HOSTS}
+    return stack.model_copy(update={"services": {"web": web}, "database": database, "hosts": hosts})
+
+
+VALUES = st.tuples(st.sampled_from([8000, 8001, 8002]), st.sampled_from(["shop", "store"]))
+
+
+@settings(max_examples=12)
+@given(st.lists(st.tuples(VALUES, st.none() | st.integers(0, 20)), min_size=1, max_size=4))
+def test_at_every_moment_of_any_sequence_of_deploys_what_is_used_is_served(
+    stack: Stack, vault: Vault, registry: Mapping[str, Role], steps: list[tuple[tuple[int, str], int | None]]
+) -> None:
+    world = World(registry, vault)
+    world.deploy(changed(stack, 8000, "shop"))
+    for (port, name), stop_after in steps:
+        world.deploy(changed(stack, port, name), stop_after)
+    port, name = steps[-1][0]
+    world.deploy(changed(stack, port, name))
+    assert set(world.served.bound.values()) == {(port,)}
+    assert set(world.served.databases.values()) == {(name,)}
+
+
+def test_an_unchanged_stack_needs_no_second_pass(stack: Stack, vault: Vault, registry: Mapping[str, Role]) -> None:
+    world = World(registry, vault)
+    world.deploy(changed(stack, 8000, "shop"))
+    assert world.deploy(changed(stack, 8000, "shop")) == 0
+
+
+def test_a_plan_says_what_is_still_served_and_why(stack: Stack, vault: Vault, registry: Mapping[str, Role]) -> None:
+    world = World(registry, vault)
+    world.deploy(changed(stack, 8000, "shop"))
+    now, _, _ = world.plan(changed(stack, 8002, "store"))
+    assert list(transition.notes(now)) == [
+        "web also answers at port 8000 until every balancer uses 8002; a second pass closes it",
+        "app hosts may connect to database shop until all of them have moved; a second pass takes it back",
+    ]
+
+
+def test_a_balancer_that_is_not_asked_may_still_use_the_old_port(
+    stack: Stack, vault: Vault, registry: Mapping[str, Role]
+) -> None:
+    world = World(registry, vault)
+    before, after = changed(stack, 8000, "shop"), changed(stack, 8002, "shop")
+    world.deploy(before)
+    desired = assemble(after, vault, registry, HOSTS)
+    observed = world.observe(desired)
+    plans = {name: plan(name, desired[name], seen, NOW) for name, seen in observed.items()}
+    del plans["lb2"]
+    world.deploy(after)
+    plans["lb1"] = replace(plans["lb1"], transactions=())
+    assert transition.expanded(after, registry, observed, plans).ports("web") == (8002, 8000)
+
+
+@pytest.mark.parametrize("key", ["still", "folder"])
+def test_what_only_the_models_know_is_no_key_of_an_inventory(key: str) -> None:
+    with pytest.raises(InventoryError, match=f":1: {key}: unknown key"):
+        inventory.parse(f"{key}: {{}}\nstack: x\nhosts: {{a: {{address: 10.0.0.1}}}}\n", "t.yaml", Path())
