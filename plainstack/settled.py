@@ -62,12 +62,12 @@ def settled(
 
 
 def _unsettled(seen: Observed) -> str:
-    if seen.guard_pending:
-        return "undo a change that an earlier run has not confirmed"
-    return "end what an earlier run began there" if seen.ending else ""
+    if seen.ending:
+        return "end what an earlier run began there"
+    return "undo a change that an earlier run has not confirmed" if seen.guard_pending else ""
 
 
 def _longest(seen: Observed) -> float:
-    if not seen.guard_pending:
+    if seen.ending or not seen.guard_pending:
         return SETTLED_WITHIN
     return (GUARD_SECONDS if seen.guard_left is None else max(0, seen.guard_left)) + UNDO_WITHIN

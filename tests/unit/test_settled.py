@@ -69,7 +69,7 @@ def test_a_change_that_a_run_may_still_confirm_is_left_to_that_run() -> None:
     )
     held.settle(to_apply=True)
     assert held.undone == 0
-    assert len(held.notes) == 1
+    assert len(held.notes) == 2
 
 
 def test_a_host_that_never_comes_to_rest_is_not_waited_for_without_end() -> None:
