@@ -21,6 +21,10 @@ class Refused(PlainstackError):
     """The request is understood and not done, with the reason and what to type instead."""
 
 
+class AlreadySo(Refused):
+    """What was asked for holds already: nothing was done, and nothing failed."""
+
+
 class HostFailed(PlainstackError):
     """One host could not be reached or a step on it failed; other hosts keep their results."""
 

@@ -18,7 +18,7 @@ from plainstack.database.failover import Do, Stage, size
 from plainstack.database.findings import findings, healthy
 from plainstack.database.observation import Node, Topology
 from plainstack.database.operations import Cluster, Consent, Done, Event
-from plainstack.errors import Refused
+from plainstack.errors import AlreadySo, Refused
 from plainstack.stack import Stack
 
 ACTIONS = ("status", "switchover", "promote", "rejoin", "degrade", "resync", "drill", "drills")
@@ -49,12 +49,17 @@ def run(action: str, inventory: str, *, to: str, host: str, yes: bool, discard: 
             raise Refused("no host has the role db, so there is nothing to fail over")
         command = shlex.join(["fab", *sys.argv[1:]])
         with Cluster(stack, command, _teller(console)) as cluster:
+            already = ""
             if action == "status":
                 now = cluster.observe()
             else:
                 consent = None if yes else _consent(console, stack)
-                now = _act(cluster, action, to, host, consent, discard=discard)
-            _show(console, cluster, action, now, json=json)
+                try:
+                    now = _act(cluster, action, to, host, consent, discard=discard)
+                except AlreadySo as so:
+                    already = str(so)
+                    now = cluster.observe()
+            _show(console, cluster, action, now, already, json=json)
     if not healthy(now) if action == "status" else failed_steps(cluster.log):
         raise Exit(code=1)
 
@@ -111,7 +116,7 @@ def _teller(console: Console) -> Callable[[Event], None]:
     return tell
 
 
-def _show(console: Console, cluster: Cluster, action: str, now: Topology, *, json: bool) -> None:
+def _show(console: Console, cluster: Cluster, action: str, now: Topology, already: str, *, json: bool) -> None:
     sentences = findings(now)
     if json:
         document(
@@ -121,6 +126,7 @@ def _show(console: Console, cluster: Cluster, action: str, now: Topology, *, jso
                 "hosts": [_as_data(now, node) for node in now.nodes.values()],
                 "findings": sentences,
                 "steps": [_step(done) for done in cluster.log],
+                "already": already or None,
                 "seconds": round(time.monotonic() - cluster.began, 2),
             }
         )
@@ -138,7 +144,7 @@ def _show(console: Console, cluster: Cluster, action: str, now: Topology, *, jso
     if action == "status":
         return
     if not cluster.log:
-        console.line("nothing to do: every db host is where it belongs", "bold green")
+        console.line(f"nothing to do: {already or 'every db host is where it belongs'}", "bold green")
         return
     seconds = time.monotonic() - cluster.began
     leader = now.primaries[0].name if len(now.primaries) == 1 else "nobody"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from plainstack.database.observation import Node, Topology
 from plainstack.database.sql import BARMAN_SLOT, slot_name
-from plainstack.database.stages import NEAR, size, stopped_in_order
+from plainstack.database.stages import NEAR, size, stopped_in_order, successor
 
 # A slot that keeps this much holds it for somebody who is away.
 RETAINED = 128 * 2**20
@@ -32,24 +32,33 @@ def _leaders(now: Topology) -> Iterator[str]:
         old = min(now.primaries, key=lambda node: node.timeline)
         kept = " (peers and application shut it out)" if now.shut_out(old.name) else ""
         yield f"two primaries: {names}; give one up{kept}: fab failover rejoin --host={old.name}"
+    elif now.primaries and (after := successor(now, now.primaries[0])):
+        yield (
+            f"the only primary, {now.primaries[0].name}, is shut out, and {after.name} has a newer history (timeline"
+            f" {after.timeline}): fab failover promote"
+        )
     elif not now.primaries:
         if stopped_in_order(now) and now.standbys:
             yield "no primary, and one stopped in order: fab failover switchover hands over without loss"
         elif now.standbys:
             yield "no primary: fab failover promote"
+        elif any(node.stopped for node in now.nodes.values()):
+            yield "no primary, and no standby that runs: fab failover promote starts the db host with the newest data"
         else:
-            yield "no primary, and no standby that runs"
+            yield "no primary, and no db host with data answers: make one answer, or restore from the backup"
 
 
 def _node(now: Topology, node: Node) -> Iterator[str]:
     leader = now.primaries[0] if len(now.primaries) == 1 else None
+    if leader and successor(now, leader):
+        leader = None
     if node.state == "unreachable":
         yield f"{node.name} does not answer"
     elif node.state == "empty":
-        yield f"{node.name} has no data: fab failover rejoin --host={node.name}"
+        yield f"{node.name} has no data" + (f": fab failover rejoin --host={node.name}" if leader else "")
     elif node.state == "silent":
         yield f"{node.name}: PostgreSQL runs and does not answer"
-    elif node.state in ("stopped primary", "stopped standby"):
+    elif node.stopped:
         what = " (it was shut out by a failover)" if node.fenced else ""
         what = " (its data are half rewound)" if node.rewinding else what
         yield f"{node.name}: PostgreSQL is stopped{what}" + (
@@ -62,8 +71,8 @@ def _node(now: Topology, node: Node) -> Iterator[str]:
         yield f"{node.name}: writes wait for no standby, degraded since {node.degraded}; back: {back}"
     elif node.degraded:
         yield f"{node.name}, as a primary, would wait for no standby: fab failover rejoin --host={node.name}"
-    elif node.state == "primary" and node.synchronous and not (_confirming(now, node) or now.fencing(node.name)):
-        yield f"{node.name}: every write waits, no standby confirms it: fab failover rejoin, or fab failover degrade"
+    elif node.state == "primary" and node.synchronous and not (now.confirming(node) or now.fencing(node.name)):
+        yield f"{node.name}: every write waits, no standby confirms it: {_no_wait(now, node)}fab failover degrade"
     known = {BARMAN_SLOT, *map(slot_name, now.nodes)}
     for slot in node.slots:
         if slot.name not in known and not slot.active and slot.retained:
@@ -87,8 +96,9 @@ def _standby(leader: Node, node: Node) -> Iterator[str]:
         yield f"replica {node.name} is {size(sender.lag_bytes)} behind"
 
 
-def _confirming(now: Topology, node: Node) -> bool:
-    return any(sender.state == "streaming" and sender.name in now.nodes for sender in node.senders)
+def _no_wait(now: Topology, leader: Node) -> str:
+    others = [node for node in now.nodes.values() if node.name != leader.name]
+    return "fab failover rejoin, or " if any(node.reachable for node in others) else ""
 
 
 def _fences(now: Topology) -> Iterator[str]:
@@ -98,7 +108,7 @@ def _fences(now: Topology) -> Iterator[str]:
             yield f"{name} is shut out by {', '.join(closed)}: a promotion was begun; finish it: fab failover promote"
         elif closed and node.state != "primary":
             yield f"{name} is shut out by {', '.join(closed)} until it has rejoined: fab failover rejoin --host={name}"
-        elif closed and len(now.primaries) == 1:
+        elif closed and len(now.primaries) == 1 and not successor(now, node):
             unseen = [other.name for other in now.nodes.values() if other.state in ("unreachable", "silent")]
             yield f"{name} is shut out by {', '.join(closed)}, and the only primary that is seen: " + (
                 f"{' or '.join(unseen)} may be another; make it answer first"

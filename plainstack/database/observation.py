@@ -70,9 +70,18 @@ class Node(Member):
         return self.state != "unreachable"
 
     @property
+    def heard(self) -> bool:
+        """Whether its PostgreSQL, or the host for it, said what it does."""
+        return self.state not in ("unreachable", "silent")
+
+    @property
+    def stopped(self) -> bool:
+        return self.state in ("stopped primary", "stopped standby")
+
+    @property
     def clean(self) -> bool:
         """Whether the server is stopped and wrote all it had: nothing is lost when a standby that has it all leads."""
-        return self.state in ("stopped primary", "stopped standby") and self.cluster == "shut down"
+        return self.stopped and self.cluster == "shut down"
 
     def sender(self, name: str) -> Sender | None:
         """The receiver of that name, if it streams from here."""
@@ -111,6 +120,20 @@ class Topology:
         """Whether every other reachable db host refuses to talk to this one's PostgreSQL."""
         others = [node for node in self.nodes.values() if node.name != name and node.reachable]
         return bool(others) and all(name in node.fences for node in others)
+
+    def confirming(self, leader: Node) -> list[str]:
+        """The standbys that confirm a primary's writes.
+
+        The primary lists one that died until it has waited for it (wal_sender_timeout), so the standby itself has to
+        say that it streams; where only the operator cannot reach it, the primary must still reach its PostgreSQL.
+        """
+        return [
+            sender.name
+            for sender in leader.senders
+            if sender.state == "streaming"
+            and (node := self.nodes.get(sender.name))
+            and (node.upstream == leader.name or (not node.heard and node.name in leader.answering))
+        ]
 
     def fencing(self, name: str) -> list[str]:
         """The hosts that shut a db host out."""

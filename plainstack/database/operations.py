@@ -67,6 +67,7 @@ class Cluster:
         # Whoever did not answer is not asked again in the same command: every try would cost its time-out.
         self._away: dict[str, str] = {}
         self._fences: dict[str, frozenset[str] | None] = {}
+        self._answering: dict[str, frozenset[str]] = {name: frozenset() for name in self._databases}
         self._seen = False
 
     def __enter__(self) -> Cluster:
@@ -109,7 +110,11 @@ class Cluster:
         releases = self._lock()
         try:
             # What was seen before the lock was another's work, perhaps.
-            now = self.observe() if consent else self._look_again(now)
+            if consent:
+                now = self.observe()
+            else:
+                self._fences.clear()
+                now = self._look()
             plan = decide(now)
             stage = next(plan, None)
             while stage is not None:
@@ -131,6 +136,9 @@ class Cluster:
         facts = self._ask(
             {name: observation.script([peer for peer in peers if peer != name]) for name in self._databases}
         )
+        nodes = {name: observation.observed(name, facts[name]) for name in self._databases}
+        if peers:
+            self._answering = {name: node.answering for name, node in nodes.items()}
         unknown = [name for name in self._users if name not in self._fences]
         told = self._ask({name: observation.fences_script() for name in unknown})
         for name in unknown:
@@ -139,20 +147,13 @@ class Cluster:
         database = self.stack.database
         backup = [host.name for host in self.stack.with_role("backup")]
         return Topology(
-            nodes={name: observation.observed(name, facts[name]) for name in self._databases},
+            nodes={name: replace(node, answering=self._answering[name]) for name, node in nodes.items()},
             clients=dict(self._fences),
             synchronous=database is not None and database.synchronous and len(self._databases) > 1,
             barman=steps.RECEIVER if backup else "",
             backup_hosts=tuple(name for name in backup if name not in self._away),
             site_from=tuple(self._site),
         )
-
-    def _look_again(self, before: Topology) -> Topology:
-        """The same, of those that answered; who answers whom is as before."""
-        self._fences.clear()
-        now = self._look()
-        nodes = {name: replace(node, answering=before.nodes[name].answering) for name, node in now.nodes.items()}
-        return replace(now, nodes=nodes)
 
     def _ask(self, scripts: Mapping[str, str]) -> dict[str, dict[str, str] | None]:
         """What hosts say; threads of their own, so that a host that hangs holds up nobody, not even our end."""

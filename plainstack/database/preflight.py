@@ -15,7 +15,11 @@ def probe_snippet(_stack: Stack, host: Host) -> str:
 
 def refusals(stack: Stack, facts: Facts) -> list[str]:
     """Why role db must not be deployed now, given the answers of all db hosts (None: could not be asked)."""
-    everybody = members([host.name for host in stack.with_role("db")], facts)
+    return refusals_of(members([host.name for host in stack.with_role("db")], facts))
+
+
+def refusals_of(everybody: Sequence[Member]) -> list[str]:
+    """The same, of the members as they were observed."""
     return [*_different_clusters(everybody), *_split(everybody), *_unsafe_start(everybody)]
 
 
@@ -24,7 +28,7 @@ def _different_clusters(everybody: Sequence[Member]) -> Iterator[str]:
     if len({member.system_identifier for member in known}) > 1:
         yield (
             f"the system identifiers of {_names(known)} differ: they are not copies of one cluster."
-            " Find out which has your data, and move the other's data directory away"
+            " Find out which has your data; fab failover rejoin --host=OTHER makes the other a copy of it"
         )
 
 
@@ -32,9 +36,11 @@ def _split(everybody: Sequence[Member]) -> Iterator[str]:
     leading = primaries(everybody)
     if len(leading) > 1:
         newest = max(leading, key=lambda member: member.timeline)
+        oldest = min(leading, key=lambda member: member.timeline)
         yield (
             f"{len(leading)} primaries: {_names(leading)}; writes diverge."
-            f" {newest.name} has the newest timeline ({newest.timeline}); stop the other, and rejoin it as a standby"
+            f" {newest.name} has the newest timeline ({newest.timeline}); make the other a standby:"
+            f" fab failover rejoin --host={oldest.name}"
         )
     if leading or _unknown(everybody):
         return
@@ -43,7 +49,7 @@ def _split(everybody: Sequence[Member]) -> Iterator[str]:
     if holding and not sleeping:
         yield f"no primary: {_names(holding)} can only follow one. Promote a standby: fab failover promote"
     if len(sleeping) > 1:
-        yield f"{_names(sleeping)} are stopped, and each would start as a primary. Start the right one by hand"
+        yield f"{_names(sleeping)} are stopped, and each would start as a primary. Choose one: fab failover promote"
 
 
 def _unsafe_start(everybody: Sequence[Member]) -> Iterator[str]:
@@ -59,17 +65,21 @@ def _unsafe_start(everybody: Sequence[Member]) -> Iterator[str]:
         elif unknown:
             yield (
                 f"{member.name} is stopped and would start as a primary, and {_names(unknown)} cannot be asked:"
-                " cannot tell whether a primary exists"
+                " cannot tell whether a primary exists. Make it answer, or choose one: fab failover promote"
             )
     if not everybody or everybody[0].state != "empty" or leading:
         return
     first = everybody[0].name
     if unknown:
         yield (
-            f"{first} has no data directory and {_names(unknown)} cannot be asked: cannot tell whether a primary exists"
+            f"{first} has no data directory and {_names(unknown)} cannot be asked: cannot tell whether a primary"
+            " exists. Make it answer, and deploy again"
         )
     elif sleeping:
-        yield f"{first} has no data directory, but {_names(sleeping)} has: start it, {first} will be its copy"
+        yield (
+            f"{first} has no data directory, but {_names(sleeping)} has, and is stopped. Start it as the primary, and"
+            f" deploy again: fab failover promote"
+        )
 
 
 def _unknown(everybody: Sequence[Member]) -> list[Member]:

@@ -18,7 +18,7 @@ from plainstack.database.stages import (
     receive_from_new_primary,
     somebody_answers,
 )
-from plainstack.errors import Refused
+from plainstack.errors import AlreadySo, Refused
 
 
 def promote(now: Topology, target: str = "") -> Plan:
@@ -31,6 +31,9 @@ def promote(now: Topology, target: str = "") -> Plan:
         yield from _finish_promotion(now, leading, target)
         return
     _nobody_lives_unseen(now)
+    now = yield from _wake(now, target)
+    if any(not now.shut_out(node.name) for node in now.primaries):
+        return
     heir = _heir(now, target)
     if not target:
         _nobody_has_more_unseen(now, heir)
@@ -48,16 +51,52 @@ def _finish_promotion(now: Topology, leading: Sequence[Node], target: str) -> Pl
     (leader,) = leading
     begun = [node for node in _gone(now) if now.fencing(node.name)]
     if not begun or (target and target != leader.name):
-        raise Refused(
-            f"{leader.name} is the primary already"
-            if target in ("", leader.name) and begun
-            else f"{leader.name} is the primary and answers; to hand over as planned: fab failover switchover"
-        )
+        if target == leader.name:
+            raise AlreadySo(f"{leader.name} is the primary already")
+        raise Refused(f"{leader.name} is the primary and answers; to hand over as planned: fab failover switchover")
     if not list(_fence_steps(now)) and all(node.upstream == leader.name for node in now.standbys):
-        waiting = ", ".join(f"fab failover rejoin --host={node.name}" for node in begun)
-        raise Refused(f"{leader.name} is the primary already; what is left to do: {waiting}")
+        left = [f"{'' if node.reachable else f'when {node.name} answers, '}{_rejoin(node)}" for node in begun]
+        raise AlreadySo(f"{leader.name} is the primary already; what is left to do: {', '.join(left)}")
     now = yield from _fence(now)
     yield from _after_promotion(now, now.node(leader.name))
+
+
+def _rejoin(node: Node) -> str:
+    return f"fab failover rejoin --host={node.name}"
+
+
+def _wake(now: Topology, target: str) -> Generator[Stage, Topology, Topology]:
+    """Start what does not run and may have the newest data; the next topology shows what of it runs."""
+    asleep = [node for node in now.nodes.values() if node.stopped and not node.rewinding]
+    if not target and (old := _stopped_leader(now, asleep)) and (old.degraded or not now.standbys):
+        says = "stop PostgreSQL, and keep it from starting as a primary"
+        if past := tuple(Step(Do.KEEP_OUT, node.name, says) for node in now.primaries):
+            now = yield past
+        why = "it acknowledged writes that no standby has" if old.degraded else "no standby runs"
+        now = yield (Step(Do.STEP_BACK, old.name, f"{why}: start it again as the primary", optional=True),)
+    asleep = [node for node in now.nodes.values() if node.stopped and not node.rewinding]
+    if target:
+        asleep = [node for node in asleep if node.name == target]
+    else:
+        asleep = [node for node in asleep if node.state == "stopped standby" and not fenced_off(now, node)]
+    if asleep:
+        says = "start as a standby, to see what data it has"
+        now = yield tuple(Step(Do.WAKE, node.name, says, optional=True) for node in asleep)
+    return now
+
+
+def _stopped_leader(now: Topology, asleep: Sequence[Node]) -> Node | None:
+    """The stopped primary that nobody can have succeeded, because every other db host answers and is older.
+
+    One that still leads was shut out: its promotion went past it.
+    """
+    leaders = [node for node in asleep if node.state == "stopped primary" and not fenced_off(now, node)]
+    if len(leaders) != 1:
+        return None
+    others = [node for node in now.nodes.values() if node.name != leaders[0].name]
+    known = all(node.heard and node.timeline <= leaders[0].timeline for node in others)
+    known = known and all(node.timeline < leaders[0].timeline for node in now.primaries)
+    return leaders[0] if known else None
 
 
 def _nobody_lives_unseen(now: Topology) -> None:
@@ -86,12 +125,12 @@ def _nobody_has_more_unseen(now: Topology, heir: Node) -> None:
     """Besides the primary that is gone, every host that may have confirmed writes is there to be compared."""
     missing = [node for node in now.nodes.values() if node.state not in ("standby", "empty")]
     missing = [node for node in missing if not fenced_off(now, node)]
-    stopped = [node for node in missing if node.state == "stopped standby"]
+    stopped = [node for node in missing if node.state == "stopped standby" or node.degraded]
     if not stopped and (len(missing) < 2 or not now.synchronous):
         return
     unsure = stopped or missing
     what = " and ".join(f"{node.name} is {node.state}" for node in unsure)
-    bring = "start it there (systemctl start postgresql@17-main)" if stopped else "make it answer"
+    bring = "see why it does not start (its journal is above)" if stopped else "make it answer"
     raise Refused(
         f"{what}, and may have writes that {heir.name} has not: {bring}, and type this again."
         f" To go on without: fab failover promote --to={heir.name}"

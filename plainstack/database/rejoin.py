@@ -15,13 +15,14 @@ from plainstack.database.stages import (
     not_degraded,
     one_history,
     somebody_answers,
+    successor,
 )
-from plainstack.errors import Refused
+from plainstack.errors import AlreadySo, Refused
 
 
 def rejoin(now: Topology, host: str = "", *, discard: bool = False) -> Plan:
     """Make hosts that were fenced off, stopped or have diverged standbys of the primary again."""
-    leader = _leader(now)
+    leader = _leader(now, host)
     if host:
         node = now.node(host)
         if host == leader.name:
@@ -32,6 +33,13 @@ def rejoin(now: Topology, host: str = "", *, discard: bool = False) -> Plan:
     away = [name for name in strayed if not now.node(name).reachable]
     if away and len(away) == len(strayed):
         raise Refused(f"{', '.join(away)} does not answer; bring it back (power, network, SSH) and type this again")
+    strangers = [name for name in strayed if name != host and _other_cluster(leader, now.node(name))]
+    if strangers:
+        copies = ", ".join(f"fab failover rejoin --host={name}" for name in strangers)
+        raise Refused(
+            f"the data of {' and '.join(strangers)} are another cluster's, not an older state of {leader.name}'s. To"
+            f" replace them by a copy: {copies}"
+        )
     if now.fencing(leader.name) and not _may_be_another(now, leader):
         now = yield tuple(let_in(now, leader.name))
     for name in strayed:
@@ -42,7 +50,8 @@ def rejoin(now: Topology, host: str = "", *, discard: bool = False) -> Plan:
         yield (Step(Do.RESYNC, leader.name, "wait for a standby again before a write is acknowledged"),)
 
 
-def _leader(now: Topology) -> Node:
+def _leader(now: Topology, given_up: str) -> Node:
+    """The primary that the others are to follow; of two that cannot be compared the one that was not given up."""
     somebody_answers(now)
     leading = [node for node in now.primaries if not now.shut_out(node.name)] or now.primaries
     if not leading:
@@ -52,13 +61,28 @@ def _leader(now: Topology) -> Node:
             f"{leading[0].name} was fenced off by a promotion that did not end; finish it: fab failover promote"
         )
     best = newest(leading)
-    rivals = [node for node in leading if node.timeline == best.timeline]
-    if len(rivals) > 1:
+    if after := successor(now, best):
         raise Refused(
-            f"two primaries on one timeline: {names_of(rivals)}; only a person can tell whose writes to keep."
-            " Stop the other one there: systemctl stop postgresql@17-main, and type this again"
+            f"{after.name} has a newer history (timeline {after.timeline}) than the primary {best.name} (timeline"
+            f" {best.timeline}), which is shut out; make {after.name} the primary again first: fab failover promote"
+        )
+    rivals = [node for node in leading if node.timeline == best.timeline or _other_cluster(best, node)]
+    if len(rivals) > 1:
+        kept = [node for node in rivals if node.name != given_up]
+        if len(kept) == 1:
+            return kept[0]
+        choices = ", or ".join(f"fab failover rejoin --host={node.name}" for node in rivals)
+        raise Refused(
+            f"two primaries that cannot be compared: {names_of(rivals, timeline=True)}; only a person can tell whose"
+            f" writes to keep. The one that you name is stopped and becomes a copy of the other: {choices}"
         )
     return best
+
+
+def _other_cluster(one: Node, other: Node) -> bool:
+    """Whether both have data, and no history in common."""
+    known = one.system_identifier and other.system_identifier
+    return bool(known) and one.system_identifier != other.system_identifier
 
 
 def _strayed(now: Topology, leader: Node, node: Node) -> bool:
@@ -76,6 +100,7 @@ def _may_be_another(now: Topology, leader: Node) -> list[str]:
 
 def _rejoin(now: Topology, name: str, leader: str, discard: bool) -> Generator[Stage, Topology, Topology]:
     node = now.node(name)
+    was_primary = node.state in ("primary", "stopped primary")
     if node.state in ("primary", "silent") or (node.state == "stopped primary" and not node.fenced):
         now = yield (Step(Do.KEEP_OUT, name, "stop PostgreSQL, and keep it from starting as a primary"),)
     # The primary may have dropped or never made the slot; the standby's own file could make it a lone primary later.
@@ -90,10 +115,12 @@ def _rejoin(now: Topology, name: str, leader: str, discard: bool) -> Generator[S
             now = yield (Step(Do.KEEP_OUT, name, "stop PostgreSQL: it can not follow as it is"),)
             node = now.node(name)
     if node.upstream != leader:
-        if node.state != "empty" and not node.rewinding and not discard:
+        # pg_rewind takes two servers on one timeline for the same, whatever each has written since.
+        split = was_primary and node.timeline == now.node(leader).timeline
+        if node.state != "empty" and not node.rewinding and not discard and not split:
             now = yield (Step(Do.REWIND, name, f"take back what {leader} does not have", (leader,)),)
             node = now.node(name)
-        if node.state == "empty" or node.rewinding or discard:
+        if node.state == "empty" or node.rewinding or discard or split:
             why = f"; pg_rewind could not: {node.rewinding}" if node.rewinding else ""
             verb = Do.CLONE_OVER if discard else Do.CLONE
             now = yield (Step(verb, name, f"copy the whole database from {leader}{why}", (leader,)),)
@@ -112,16 +139,16 @@ def degrade(now: Topology) -> Plan:
     if not now.synchronous:
         raise Refused("database.synchronous is false in the inventory: writes wait for no standby anyway")
     if leader.degraded:
-        raise Refused(f"{leader.name} is degraded already, since {leader.degraded}; back: fab failover resync")
+        raise AlreadySo(f"{leader.name} is degraded already, since {leader.degraded}; back: fab failover resync")
     if closed := now.fencing(leader.name):
         raise Refused(
             f"{leader.name} is shut out by {', '.join(closed)}: a promotion went past it, and what it acknowledged now"
             " would be lost. Make every db host reachable and look again: fab failover status"
         )
-    confirming = [sender.name for sender in leader.senders if sender.sync_state in ("sync", "quorum")]
-    if confirming:
+    if confirming := now.confirming(leader):
         raise Refused(
-            f"{', '.join(confirming)} confirms the writes of {leader.name}: nothing waits, nothing to degrade"
+            f"{', '.join(confirming)} confirms the writes of {leader.name}: nothing waits, nothing to degrade."
+            " If it was cut off this moment, type this again in ten seconds"
         )
     yield (Step(Do.DEGRADE, leader.name, "acknowledge writes without a standby: until resync a lost host loses data"),)
 
@@ -130,7 +157,7 @@ def resync(now: Topology) -> Plan:
     """Make writes wait for a standby again."""
     leader = _only_leader(now)
     if not leader.degraded:
-        raise Refused(f"{leader.name} is not degraded")
+        raise AlreadySo(f"{leader.name} is not degraded: writes wait for a standby as they should")
     if not [node for node in now.standbys if node.upstream == leader.name and leader.sender(node.name)]:
         raise Refused(
             f"no standby streams from {leader.name}: every write would wait. Bring one back: fab failover rejoin"

@@ -17,6 +17,7 @@ class Do(StrEnum):
     """What a step does; plainstack/database/steps.py has the script of each."""
 
     CHECKPOINT = "checkpoint"
+    WAKE = "wake"
     STEP_DOWN = "step down"
     STEP_BACK = "step back"
     AWAIT_WAL = "await wal"
@@ -92,13 +93,29 @@ def most_advanced(now: Topology, target: str) -> Node:
 
 
 def _revive(now: Topology) -> str:
-    stopped = [node for node in now.nodes.values() if node.state in ("stopped primary", "stopped standby")]
-    if not stopped:
-        return "Make a db host reachable, or restore from the backup"
-    best = newest(stopped)
+    """What to do where no standby runs."""
+    if not now.primaries:
+        return _choose(now)
+    leader = now.primaries[0]
+    waits = leader.synchronous and not now.confirming(leader)
+    bring = f"Every write to {leader.name} waits until one is back" if waits else "Bring one back"
+    away = [node for node in now.nodes.values() if node.name != leader.name and node.state == "unreachable"]
+    if len(away) == len(now.nodes) - 1:
+        return f"{bring}: make {names_of(away)} answer, then fab failover rejoin"
+    return f"{bring}: fab failover rejoin"
+
+
+def _choose(now: Topology) -> str:
+    """What to do where no server runs, and which one is to lead is for a person to say."""
+    asleep = [node for node in now.nodes.values() if node.stopped and not node.rewinding]
+    if not asleep:
+        return "Make a db host answer that has whole data, or restore from the backup"
+    best = newest(asleep)
+    away = [node for node in now.nodes.values() if not node.heard]
+    bring = f"Make {names_of(away)} answer, and type this again. " if away else ""
     return (
-        f"{best.name} has the newest data (timeline {best.timeline}); start it there:"
-        f" systemctl start postgresql@17-main"
+        f"{bring}To go on with what {best.name} has (timeline {best.timeline}), and without what only others may have:"
+        f" fab failover promote --to={best.name}"
     )
 
 
@@ -117,6 +134,14 @@ def candidate(now: Topology, target: str) -> Node:
 def fenced_off(now: Topology, node: Node) -> bool:
     """Whether a promotion went past this host and it did not rejoin since: it lacks what was written after that."""
     return bool(node.fenced or now.fencing(node.name))
+
+
+def successor(now: Topology, leader: Node) -> Node | None:
+    """The host that went past a primary that is shut out, though it does not run now: its data are the newer ones."""
+    if not now.fencing(leader.name):
+        return None
+    ahead = [node for node in now.nodes.values() if node.timeline > leader.timeline and not fenced_off(now, node)]
+    return newest(ahead) if ahead else None
 
 
 def let_in(now: Topology, name: str) -> list[Step]:

@@ -22,7 +22,7 @@ from plainstack.database.stages import (
     somebody_answers,
     stopped_in_order,
 )
-from plainstack.errors import Refused
+from plainstack.errors import AlreadySo, Refused
 
 
 def switchover(now: Topology, target: str = "") -> Plan:
@@ -51,6 +51,8 @@ def switchover(now: Topology, target: str = "") -> Plan:
         return
     else:
         old = _handing_over(now)
+        if not now.standbys:
+            raise Refused(f"no standby runs, and {old.name} is stopped; start it as the primary: fab failover promote")
         heir = most_advanced(now, target)
     now = yield from _hand_over(now, old, heir)
     yield from _settle(now, [now.node(old.name)], now.node(heir.name))
@@ -63,10 +65,10 @@ def _handed_over(now: Topology) -> list[Node]:
 
 def _heir(now: Topology, old: Node, target: str) -> Node:
     if target == old.name:
-        raise Refused(f"{target} is the primary already")
-    heir = now.node(target) if target else most_advanced(now, "")
+        raise AlreadySo(f"{target} is the primary already")
     if now.shut_out(old.name):
         raise Refused(f"{old.name} was fenced off by a promotion that did not end; finish it: fab failover promote")
+    heir = now.node(target) if target else most_advanced(now, "")
     if heir.state != "standby":
         raise Refused(f"{heir.name} is no running standby but {heir.state}; {_help(heir)}")
     if heir.timeline != old.timeline:
@@ -112,7 +114,7 @@ def _hand_over(now: Topology, old: Node, heir: Node) -> Generator[Stage, Topolog
     if not old.clean:
         raise Refused(
             f"{old.name} did not stop in order ({old.cluster or old.state}), so it may have writes that {heir.name}"
-            " has not. Start it again, or if it is gone: fab failover promote"
+            " has not. The one that has most is made the primary by: fab failover promote"
         )
     if position(heir.lsn) <= position(old.lsn):
         now = yield (Step(Do.AWAIT_WAL, heir.name, f"receive the last WAL of {old.name}", (old.lsn,), optional=True),)
@@ -123,6 +125,9 @@ def _hand_over(now: Topology, old: Node, heir: Node) -> Generator[Stage, Topolog
                 f"{heir.name} did not receive the last WAL of {old.name}, so {old.name} is the primary again."
                 " Nothing is lost; see why: fab failover status"
             )
+    if old.state == "stopped primary":
+        # Somebody stopped it: until it is a standby, its next start would make it a primary beside the new one.
+        now = yield (Step(Do.START, old.name, "start as a standby"),)
     # Both at once: with synchronous replication writes wait for the old primary to follow.
     now = yield (
         Step(Do.PROMOTE, heir.name, "become the primary"),

@@ -103,6 +103,9 @@ systemctl reset-failed {UNIT} 2>/dev/null || :
 timeout 600 systemctl start {UNIT} && systemctl is-active --quiet {UNIT} || {{ {_JOURNAL}; exit 1; }}
 """
 
+# A promotion waits for it: one that takes longer is gone on without, or named.
+_WAKE = _START.replace("timeout 600", "timeout 60")
+
 _STREAMS = f"""\
 [ "$({_PSQL}c "select sender_host from pg_stat_wal_receiver where status = 'streaming'" 2>/dev/null)" = @LEADER@ ]\
 """  # noqa: S608 - holds constants only
@@ -147,6 +150,7 @@ TEXTS: Mapping[Do, str] = {
     Do.RESYNC: _RESYNC,
     Do.KEEP_OUT: _KEEP_OUT,
     Do.START: _START,
+    Do.WAKE: _WAKE,
     Do.FOLLOW: _FOLLOW,
     Do.TIDY: _TIDY,
     Do.REWIND: rebuild.REWIND,

@@ -169,7 +169,7 @@ def test_a_promotion_that_died_after_the_fence_is_finished_by_typing_it_again(da
     run.send_signal(signal.SIGKILL)
     run.wait()
     database.operator.fab("promote", "--yes", code=None)
-    assert "what is left to do: fab failover rejoin" in database.operator.fab("promote", "--yes", code=1).err
+    assert "what is left to do: fab failover rejoin" in database.operator.fab("promote", "--yes").out
     database.operator.fab("rejoin")
     assert database.is_whole(new)
 
@@ -233,14 +233,16 @@ def test_what_can_not_be_done_is_refused_with_what_to_type_instead(database: Dat
         ("promot",): "unknown action, did you mean promote? Known actions: status, switchover,",
         ("promote", "--yes"): "to hand over as planned: fab failover switchover",
         ("switchover", "--to=db9"): "db9 is not a db host; the db hosts are db1, db2",
-        ("switchover", f"--to={leader}"): f"{leader} is the primary already",
         ("rejoin", f"--host={leader}"): "there is nothing to rejoin",
         ("degrade", "--yes"): f"{follower} confirms the writes",
-        ("resync",): "is not degraded",
     }
     for words, sentence in refusals.items():
         assert sentence in database.operator.fab(*words, code=1).err
     assert "nothing to do" in database.operator.fab("rejoin").out
+    assert (
+        f"nothing to do: {leader} is the primary already" in database.operator.fab("switchover", f"--to={leader}").out
+    )
+    assert f"nothing to do: {leader} is not degraded" in database.operator.fab("resync").out
     database.operator.on(
         "bak1",
         "systemctl stop plainstack-barman-cron.timer plainstack-barman-cron.service &&"

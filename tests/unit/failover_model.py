@@ -162,7 +162,9 @@ class Model:
                 server.running, server.leads, server.signal = True, True, False
             case Do.KEEP_OUT:
                 server.fenced, server.running, server.leads = True, False, False
-            case Do.START:
+            case Do.START | Do.WAKE:
+                assert server.data
+                assert not server.rewinding
                 server.signal, server.fenced, server.degraded = True, False, False
                 server.running, server.leads = True, False
             case Do.PROMOTE | Do.PROMOTE_ALONE:

@@ -10,7 +10,8 @@ import pytest
 from plainstack.database.failover import Do, Plan, degrade, promote, rejoin, switchover
 from plainstack.database.findings import findings, healthy
 from plainstack.database.observation import Node, Topology, observed
-from plainstack.errors import Refused
+from plainstack.database.topology import State
+from plainstack.errors import AlreadySo, Refused
 from tests.unit.failover_model import Model
 
 TWO, THREE = ("db1", "db2"), ("db1", "db2", "db3")
@@ -78,12 +79,106 @@ def lagging_heir() -> Model:
 def test_a_stopped_standby_may_have_confirmed_writes_and_is_started_first() -> None:
     model = lagging_heir()
     model["db2"].running = False
-    assert "db2 is stopped standby, and may have writes that db3 has not: start it" in refused(
-        model.topology(), promote
-    )
-    model["db2"].running = True
     model.run(promote)
     assert model.leader.name == "db2"
+    assert not model.lost()
+
+
+def test_a_stopped_standby_that_does_not_start_is_gone_on_without_by_name_only() -> None:
+    now = (model := lagging_heir()).topology()
+    now = replace(now, nodes={**now.nodes, "db2": replace(now.nodes["db2"], state="stopped standby")})
+    plan = promote(now)
+    assert [(step.do, step.host, step.optional) for step in next(plan)] == [(Do.WAKE, "db2", True)]
+    with pytest.raises(Refused, match=r"db2 is stopped standby, .* fab failover promote --to=db3$"):
+        plan.send(now)
+    assert not model.steps
+
+
+def test_a_primary_that_acknowledged_writes_alone_is_started_and_not_succeeded() -> None:
+    model = Model()
+    model.kill("db2")
+    model.run(degrade)
+    model.live()
+    model.kill("db1")
+    model.boot("db2")
+    model.run(promote)
+    assert model.leader.name == "db1"
+    assert not model.lost()
+    now = model.topology()
+    nodes = {**now.nodes, "db1": replace(now.nodes["db1"], state="stopped primary")}
+    plan = promote(replace(now, nodes=nodes))
+    assert [step.do for step in next(plan)] == [Do.STEP_BACK]
+    with pytest.raises(Refused, match=r"db1 is stopped primary, and may have writes .* promote --to=db2$"):
+        plan.send(replace(now, nodes=nodes))
+
+
+def test_an_old_primary_that_came_back_is_not_followed_while_the_one_that_succeeded_it_is_stopped() -> None:
+    model = Model()
+    model.cut("db1")
+    model.run(promote)
+    model.mend("db1")
+    model.kill("db2")
+    told = refused(model.topology(), lambda now: rejoin(now, "db2"))
+    assert told.endswith("make db2 the primary again first: fab failover promote")
+    model.run(promote)
+    assert model.leader.name == "db2"
+    assert not model.lost()
+    assert not model["db1"].running
+
+
+def test_a_primary_that_somebody_stopped_is_a_standby_before_another_is_promoted() -> None:
+    model = Model()
+    model.kill("db1")
+    model["db1"].clean = True
+    model.run(switchover)
+    assert done(model).index((Do.START, "db1")) < done(model).index((Do.PROMOTE, "db2"))
+
+
+def test_a_stopped_standby_is_brought_back_by_rejoin_and_writes_are_said_to_wait() -> None:
+    model = Model()
+    model.run(switchover)
+    model.kill("db1")
+    assert refused(model.topology(), switchover) == (
+        "no standby runs that could become the primary: db1 is stopped standby, db2 is primary."
+        " Every write to db2 waits until one is back: fab failover rejoin"
+    )
+
+
+@pytest.mark.parametrize("away", ["unreachable", "stopped standby", "silent"])
+def test_a_standby_that_died_does_not_confirm_although_the_primary_still_lists_it(away: State) -> None:
+    now = Model().topology()
+    gone = Node(name="db2", state=away)
+    leader = replace(now.nodes["db1"], answering=frozenset())
+    now = replace(now, nodes={"db1": leader, "db2": gone})
+    assert leader.sender("db2")
+    assert [step.do for step in next(degrade(now))] == [Do.DEGRADE]
+    assert any("every write waits" in text for text in findings(now))
+
+
+def test_a_standby_that_only_the_operator_cannot_reach_confirms() -> None:
+    now = unseen(Model().topology(), "db2")
+    assert "db2 confirms the writes of db1" in refused(now, degrade)
+
+
+@pytest.mark.parametrize("names", [TWO, THREE])
+def test_what_is_so_already_is_no_failure(names: tuple[str, ...]) -> None:
+    model = Model(names)
+    model.cut("db1")
+    model.run(promote)
+    leader = model.leader.name
+    for again in (promote, lambda now: promote(now, leader), lambda now: switchover(now, leader)):
+        with pytest.raises(AlreadySo, match=f"{leader} is the primary already"):
+            next(again(model.topology()))
+
+
+@pytest.mark.parametrize("names", [TWO, THREE])
+def test_promote_starts_a_cluster_of_which_nothing_runs(names: tuple[str, ...]) -> None:
+    model = Model(names)
+    for name in names:
+        model.kill(name)
+    model.run(promote)
+    assert (model.leader.name, model.leader.timeline) == ("db1", 1)
+    assert model.whole()
     assert not model.lost()
 
 

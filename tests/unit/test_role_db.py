@@ -302,7 +302,7 @@ def test_a_deploy_goes_on(db1: dict[str, str] | None, db2: dict[str, str] | None
         (PRIMARY, FOREIGN, "the system identifiers of db1 and db2 differ"),
         (EMPTY, None, "db1 has no data directory and db2 cannot be asked: cannot tell whether a primary exists"),
         (EMPTY, STARTING, "db1 has no data directory and db2 cannot be asked: cannot tell whether a primary exists"),
-        (EMPTY, STOPPED, "db1 has no data directory, but db2 has: start it, db1 will be its copy"),
+        (EMPTY, STOPPED, "db1 has no data directory, but db2 has, and is stopped. Start it as the primary"),
         (EMPTY, STANDBY, "no primary: db2 can only follow one. Promote a standby"),
         (STOPPED, PROMOTED, "db1 is stopped and would start as a second primary beside db2. Rejoin it as a standby"),
         (STOPPED, None, "db1 is stopped and would start as a primary, and db2 cannot be asked"),
