@@ -16,7 +16,7 @@ from plainstack.stack import GivenCertificate, Host, Stack
 
 ROLE = "balancer"
 
-# After an outage of all app hosts a balancer asks none of them for up to five seconds (fail_timeout).
+# A host that was just replaced or restarted is put back after a few seconds.
 _AWAIT_ANSWER = """\
 try=0
 until answer=$({request}); case ${{answer##* }} in {healthy}) ;; *) [ $try = 30 ] ;; esac; do
@@ -49,6 +49,22 @@ def test_every_balancer_reaches_every_service(here: Host, stack: Stack, peer: Ca
     answers = peer(_neighbour(stack, here).name).run("timeout 60 sh -c %s", script).stdout.splitlines()
     assert len(answers) == len(requests)
     assert all(_healthy(answer) for answer in answers), answers
+
+
+def test_it_sends_requests_to_every_application_host(stack: Stack, host: Any) -> None:
+    """Within ten seconds: a host that was restarted is asked twice before it is used again."""
+    wanted = sorted(
+        f"{name} {app.name} {app.address}:{service.port} up"
+        for name, service in stack.services.items()
+        for app in stack.with_role("app")
+    )
+    seen: list[str] = []
+    for _ in range(20):
+        seen = sorted(host.check_output("/etc/plainstack/balancer/upstreams status").splitlines())
+        if seen == wanted:
+            return
+        time.sleep(0.5)
+    raise AssertionError(seen)
 
 
 def test_plain_http_is_redirected_to_https(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:

@@ -25,6 +25,7 @@ OWN_UNITS = (
     "firewall",
     "guard",
     "undo",
+    "upstreams",
 )
 OWN_UNIT_FAMILIES = ("guard-",)
 
@@ -108,6 +109,12 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
             paths.setdefault(path, name)
     yield from _entrance(stack)
     yield from _recipients(stack)
+    for name, host in stack.hosts.items():
+        if host.interface is not None and (virtual is None or "balancer" not in host.roles):
+            yield (
+                ("hosts", name, "interface"),
+                f"hosts.{name}.interface: only a balancer of a stack with balancer.virtual_address uses it; remove it",
+            )
     if virtual is not None:
         for host in stack.with_role("balancer"):
             if host.public is None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from plainstack import pki
+from plainstack.engines import ENGINES, Engine
 from plainstack.exporter import exporter, web_file
 from plainstack.render import template, verbatim
 from plainstack.resources import Absent, Directory, File, Package, Resource, Unit, Validation
 from plainstack.roles.base import TLS
 from plainstack.secrets import Secret, Vault
 from plainstack.stack import GivenCertificate, Host, Stack
+from plainstack.upstreams import PROGRAM, TARGETS, reachable, upstreams
 from plainstack.vendor import vendor_source
 
 METRICS_PORT = 9113
@@ -20,47 +21,6 @@ SITE_CERTIFICATE = f"{TLS}/site.crt"
 
 _SITE_KEY = f"{TLS}/site.key"
 _ERROR_PAGES = "/usr/local/share/plainstack"
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """Where the two engines differ on disk; their configuration language is the same."""
-
-    name: str
-    user: str
-    sites: str
-    default_site: str
-    state: str
-
-    @property
-    def folder(self) -> str:
-        return f"/etc/{self.name}"
-
-    @property
-    def configuration(self) -> str:
-        return f"/etc/{self.name}/{self.name}.conf"
-
-    @property
-    def logs(self) -> str:
-        return f"/var/log/{self.name}"
-
-
-ENGINES = {
-    "nginx": Engine(
-        name="nginx",
-        user="www-data",
-        sites="/etc/nginx/conf.d",
-        default_site="/etc/nginx/sites-enabled/default",
-        state="/var/lib/nginx",
-    ),
-    "angie": Engine(
-        name="angie",
-        user="angie",
-        sites="/etc/angie/http.d",
-        default_site="/etc/angie/http.d/default.conf",
-        state="/var/cache/angie",
-    ),
-}
 
 
 def proxy(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
@@ -81,13 +41,14 @@ def _server(stack: Stack, host: Host, vault: Vault, engine: Engine) -> Iterator[
     yield verbatim("balancer", f"{_ERROR_PAGES}/plainstack-unavailable.html")
 
     unit = f"{engine.name}.service"
+    yield from upstreams(stack, host, engine)
     chain, key = _tls_files(stack, host, vault)
-    configuration = _configuration(stack, host, engine)
+    configuration = (*_configuration(stack, host, engine), *_ipv6_listeners(stack, host, engine))
     generation = _generation(*configuration, chain)
     files = (*configuration, _status(stack, host, engine, generation), chain, key)
     yield from files
     yield from _validations(engine)
-    yield from _reachable(stack, engine)
+    yield from reachable(stack, engine)
     yield template(
         "balancer",
         f"/etc/systemd/system/{unit}.d/10-plainstack.conf",
@@ -116,31 +77,9 @@ def _validations(engine: Engine) -> Iterator[Resource]:
     )
     yield Validation(
         name=f"{engine.name} configuration",
-        run=f"{engine.name} -t -q -c {engine.configuration}",
-        reads=(f"{engine.folder}/", SITE_CERTIFICATE, _SITE_KEY),
+        run=f"{PROGRAM} prepare\n{engine.name} -t -q -c {engine.configuration}",
+        reads=(f"{engine.folder}/", SITE_CERTIFICATE, _SITE_KEY, TARGETS),
     )
-
-
-def _reachable(stack: Stack, engine: Engine) -> Iterator[Validation]:
-    """A running balancer moves to another port of a service only when an application host answers there."""
-    site = f"{engine.sites}/site.conf"
-    for name, service in stack.services.items():
-        addresses = " ".join(str(app.address) for app in stack.with_role("app"))
-        yield Validation(
-            name=f"port of {name}",
-            run=f"""\
-                systemctl --quiet is-active {engine.name}.service || exit 0
-                # The preview hides the present file from this shell, and not from process 1.
-                ! grep -q 'server .*:{service.port} ' /proc/1/root{site} 2>/dev/null || exit 0
-                for address in {addresses}; do
-                    code=0
-                    curl --silent --output /dev/null --max-time 2 http://$address:{service.port}/ || code=$?
-                    case $code in 7 | 28) ;; *) exit 0 ;; esac
-                done
-                echo 'services.{name}.port: no app host answers at port {service.port}: inv deploy --role=app' >&2
-                exit 1""",
-            reads=(site,),
-        )
 
 
 def _configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, File]:
@@ -162,12 +101,30 @@ def _configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, File
         services=stack.services,
         apps=stack.with_role("app"),
         server_names=balancer.server_names,
-        default_server="" if balancer.server_names else " default_server",
+        default_server=_default_server(stack),
+        # A host that is lost is found out after seconds only; one try more than there are hosts would be of no use.
+        tries=max(2, min(3, len(stack.with_role("app")))),
         # A browser that was told so refuses, for a year and with no way around, the plain warning page that a
         # self-signed certificate needs.
         strict_transport=isinstance(balancer.tls, GivenCertificate),
     )
     return main, site
+
+
+def _default_server(stack: Stack) -> str:
+    return "" if stack.balancer.server_names else " default_server"
+
+
+def _ipv6_listeners(stack: Stack, host: Host, engine: Engine) -> Iterator[File]:
+    """What listens on IPv6 addresses, in files that are included where the kernel has IPv6."""
+    for name in ("redirect", "site", *(("stranger",) if stack.balancer.server_names else ())):
+        yield template(
+            "balancer",
+            f"{engine.folder}/ipv6/{name}.conf",
+            source=f"/etc/nginx/ipv6/{name}.conf",
+            host=host,
+            default_server=_default_server(stack),
+        )
 
 
 def _status(stack: Stack, host: Host, engine: Engine, generation: str) -> File:

@@ -63,6 +63,7 @@ LabName = Annotated[str, AfterValidator(_lab_name)]
 SqlName = Annotated[str, AfterValidator(_sql_name)]
 Line = Annotated[str, AfterValidator(_one_line)]
 Address = Annotated[IPv4Address, BeforeValidator(_address)]
+Interface = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,15}$")]
 ServerName = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)]
 Int = Annotated[int, BeforeValidator(_strict_int)]
 Bool = Annotated[bool, BeforeValidator(_strict_bool)]
@@ -87,11 +88,15 @@ class Ssh(Model):
 
 
 class Host(Model):
-    """One Debian machine: `address` is where peers and the operator reach it, `public` where users do."""
+    """One Debian machine: `address` is where peers and the operator reach it, `public` where users do.
+
+    `interface` is the one of its `public` address, when it has another name than `balancer.interface`.
+    """
 
     name: str = ""
     address: Address
     public: Address | None = None
+    interface: Interface | None = None
     roles: tuple[RoleName, ...] = ()
 
 
@@ -110,7 +115,7 @@ class Balancer(Model):
 
     engine: Literal["nginx", "angie"] = "nginx"
     virtual_address: Address | None = None
-    interface: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,15}$")] = "eth0"
+    interface: Interface = "eth0"
     router_id: Annotated[Int, Field(ge=1, le=255)] = 51
     server_names: tuple[ServerName, ...] = ()
     angie_key: Path | None = None
@@ -133,6 +138,7 @@ class Service(Model):
     workers: Annotated[Int, Field(ge=1, le=64)] = 2
     threads: Annotated[Int, Field(ge=1, le=64)] = 4
     health: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] = "/healthz"
+    timeout: Annotated[Int, Field(ge=1, le=3600)] = 60
     live: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] | None = None
     path: Annotated[str, Field(pattern=r"^/([A-Za-z0-9_.-]+/)*$")] = "/"
     static_url: Annotated[str, Field(pattern=r"^/([A-Za-z0-9_.-]+/)+$")] | None = None

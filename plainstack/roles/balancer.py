@@ -59,7 +59,9 @@ def _sysctls(host: Host) -> Iterator[Resource]:
 
 def _virtual_address(stack: Stack, host: Host) -> Iterator[Resource]:
     names = [balancer.name for balancer in stack.with_role("balancer")]
-    virtual_address, interface = stack.balancer.virtual_address, stack.balancer.interface
+    virtual_address = stack.balancer.virtual_address
+    interface = host.interface or stack.balancer.interface
+    interface_key = f"hosts.{host.name}.interface" if host.interface else "balancer.interface"
     configuration = "/etc/keepalived/keepalived.conf"
     arguments = "/etc/default/keepalived"
     yield Package(name="keepalived")
@@ -80,7 +82,7 @@ def _virtual_address(stack: Stack, host: Host) -> Iterator[Resource]:
         name="balancer interface",
         run=f"""\
             [ -e /sys/class/net/{interface} ] || {{
-                echo "balancer.interface: this host has no {interface}; it has" $(ls /sys/class/net) >&2
+                echo "{interface_key}: {host.name} has no {interface}; it has" $(ls /sys/class/net) >&2
                 exit 1
             }}""",
         reads=(configuration,),

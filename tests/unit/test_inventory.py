@@ -24,7 +24,7 @@ services:
   web: {source: ., project: site}
 database: {name: shop}
 """
-HOST_KEYS = "known here: address, public, roles"
+HOST_KEYS = "known here: address, public, interface, roles"
 ALL_KEYS = "known here: stack, ssh, hosts, base, balancer, services, database, backup, monitoring, secrets, lab"
 NAME_RULE = "must be lower case letters, digits and '-', begin with a letter, at most 32 characters"
 BEFORE_DB, DB, DATABASE = "services:\n", "db1: {address: 10.0.0.3, roles: [db]}", "database: {name: shop}\n"
@@ -89,7 +89,11 @@ def test_the_good_inventory_of_this_table_is_good() -> None:
         ("stack: shop", 'stack: "shop\\n"', [f"1: stack: {NAME_RULE} (given: 'shop\\n')"]),
         (DB, "DB1: {address: 10.0.0.3}", [f"5: hosts.DB1: {NAME_RULE} (given: 'DB1')"]),
         (DB, "1: {address: 10.0.0.3}", ["5: hosts.1: must be text (given: 1)"]),
-        (DB, "db1: 10.0.0.3", ["5: hosts.db1: must be a mapping with address, public, roles (given: '10.0.0.3')"]),
+        (
+            DB,
+            "db1: 10.0.0.3",
+            ["5: hosts.db1: must be a mapping with address, public, interface, roles (given: '10.0.0.3')"],
+        ),
         ("10.0.0.3,", "10.0.0.300,", ["5: hosts.db1.address: must be an IPv4 address (given: '10.0.0.300')"]),
         ("10.0.0.3,", "12,", ["5: hosts.db1.address: must be an IPv4 address (given: 12)"]),
         ("[db]", "db", ["5: hosts.db1.roles: must be a list (given: 'db')"]),

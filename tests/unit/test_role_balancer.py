@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from plainstack.stack import GivenCertificate, Host, Stack
 
 SITE = "/etc/nginx/conf.d/site.conf"
 STATUS = "/etc/nginx/conf.d/status.conf"
+IPV6 = "/etc/nginx/ipv6/"
+UPSTREAMS = "/etc/plainstack/balancer/upstreams"
 VRRP = "/etc/keepalived/keepalived.conf"
 
 
@@ -50,11 +53,20 @@ def unit(stack: Stack, vault: Vault, name: str) -> Unit:
 
 def upstreams(site: str) -> dict[str, list[str]]:
     blocks = re.findall(r"^upstream (\S+) \{(.*?)^\}", site, re.M | re.S)
-    return {name: re.findall(r"server (\S+) max_fails=1 fail_timeout=5s;", body) for name, body in blocks}
+    return {name: re.findall(r"include /run/plainstack/upstreams/(\S+)\.conf;", body) for name, body in blocks}
 
 
 def servers(site: str) -> list[str]:
     return re.findall(r"^server \{.*?^\}", site, re.M | re.S)
+
+
+def locations(site: str) -> dict[str, str]:
+    return dict(re.findall(r"^    location (= \S+|\S+) \{\n(.*?)^    \}", site, re.M | re.S))
+
+
+def passed(site: str) -> dict[str, str]:
+    found = {name: re.findall(r"proxy_pass (\S+);", body) for name, body in locations(site).items()}
+    return {name: targets[0] for name, targets in found.items() if targets}
 
 
 def test_every_service_is_spread_over_every_app_host(stack: Stack, vault: Vault) -> None:
@@ -65,7 +77,6 @@ def test_a_request_is_tried_on_another_host_but_a_post_never_runs_twice(stack: S
     site = text(stack, vault, SITE)
     for setting in (
         "proxy_connect_timeout 500ms;",
-        "proxy_read_timeout 30s;",
         "proxy_next_upstream error timeout http_502 http_504;",
         "proxy_next_upstream_tries 2;",
         "proxy_next_upstream_timeout 10s;",
@@ -75,6 +86,100 @@ def test_a_request_is_tried_on_another_host_but_a_post_never_runs_twice(stack: S
     ):
         assert setting in site
     assert "non_idempotent" not in site
+
+
+def test_a_failed_request_takes_no_host_out(stack: Stack, vault: Vault) -> None:
+    """One program writes the files that hold the server lines, with max_fails=0; nothing else names a server."""
+    site = text(stack, vault, SITE)
+    assert "max_fails" not in site
+    assert not re.findall(r"^    server ", site, re.M)
+    assert " max_fails=0;" in text(stack, vault, UPSTREAMS)
+
+
+def test_the_program_knows_every_host_of_every_service(stack: Stack, vault: Vault) -> None:
+    web = stack.services["web"]
+    api = web.model_copy(update={"path": "/api/", "port": 8001, "health": "/up"})
+    both = stack.model_copy(update={"services": {"web": web, "api": api}})
+    told = told_by_sh(text(both, vault, f"{UPSTREAMS}.conf"))
+    assert told["TARGETS"].splitlines() == [
+        "web app1 192.168.57.14:8000 /healthz",
+        "web app2 192.168.57.15:8000 /healthz",
+        "api app1 192.168.57.14:8001 /up",
+        "api app2 192.168.57.15:8001 /up",
+    ]
+    assert (told["ENGINE"], told["FOLDER"], told["SITE"]) == ("nginx", "/etc/nginx", "192.168.3.230")
+    named = changed(stack, server_names=("*.shop.example",))
+    assert told_by_sh(text(named, vault, f"{UPSTREAMS}.conf"))["SITE"] == "www.shop.example"
+    addresses = [line.split()[2] for line in told["TARGETS"].splitlines()]
+    assert [each for pool in upstreams(text(both, vault, SITE)).values() for each in pool] == addresses
+
+
+def told_by_sh(settings: str) -> dict[str, str]:
+    names = ("ENGINE", "FOLDER", "SITE", "TARGETS")
+    show = "".join(f"printf '%s\\0' \"${name}\"\n" for name in names)
+    ran = subprocess.run(["sh", "-eu", "-c", settings + show], capture_output=True, text=True, check=True)
+    return dict(zip(names, ran.stdout.split("\0"), strict=False))
+
+
+def test_the_program_runs_before_the_engine_whose_files_it_makes(stack: Stack, vault: Vault) -> None:
+    units = [item.name for item in resources(stack, vault) if isinstance(item, Unit)]
+    assert units.index("plainstack-upstreams.service") < units.index("nginx.service")
+    unit_file = text(stack, vault, "/etc/systemd/system/plainstack-upstreams.service")
+    assert "Before=nginx.service angie.service\n" in unit_file
+    program = unit(stack, vault, "plainstack-upstreams.service")
+    assert {UPSTREAMS, f"{UPSTREAMS}.conf"} <= set(program.restart_on)
+
+
+@pytest.mark.parametrize(("hosts", "tries"), [(1, 2), (2, 2), (3, 3), (5, 3)])
+def test_two_hosts_lost_at_once_are_one_too_few_only_for_two(
+    stack: Stack, vault: Vault, hosts: int, tries: int
+) -> None:
+    apps = {
+        f"app{number}": Host(name=f"app{number}", address=ip_address(f"192.0.2.{number}"), roles=("app",))
+        for number in range(1, hosts + 1)
+    }
+    others = {name: host for name, host in stack.hosts.items() if "app" not in host.roles}
+    many = stack.model_copy(update={"hosts": {**others, **apps}})
+    assert f"proxy_next_upstream_tries {tries};" in text(many, vault, SITE)
+
+
+def test_an_applications_time_and_headers_are_its_own(stack: Stack, vault: Vault) -> None:
+    assert "proxy_read_timeout 60s;" in locations(text(stack, vault, SITE))["/"]
+    slow = stack.services["web"].model_copy(update={"timeout": 300})
+    site = text(stack.model_copy(update={"services": {"web": slow}}), vault, SITE)
+    assert "proxy_read_timeout 300s;" in locations(site)["/"]
+    assert "proxy_buffer_size 32k;" in site
+    assert "large_client_header_buffers 4 32k;" in text(stack, vault, "/etc/nginx/nginx.conf")
+
+
+def test_event_streams_and_web_sockets_are_passed_on_as_they_come(stack: Stack, vault: Vault) -> None:
+    site = text(stack, vault, SITE)
+    block = re.search(r'map "\$http_upgrade\|\$http_accept" \$stays_open \{(.*?)\}', site, re.S)
+    assert block
+    assert [line.split() for line in block[1].strip().splitlines()] == [
+        ['"~*^websocket\\|"', "1;"],
+        ["~*text/event-stream", "1;"],
+        ["default", "0;"],
+    ]
+    ordinary, open_ended = (locations(site)[name] for name in ("/", "@web-stays-open"))
+    assert "error_page 418 = @web-stays-open;" in ordinary
+    assert "proxy_buffering off;" in open_ended
+    assert "proxy_read_timeout 1h;" in open_ended
+
+
+def test_ipv6_listeners_are_in_files_of_their_own(stack: Stack, vault: Vault) -> None:
+    """They are included only where the kernel has IPv6, and are the same as those for IPv4."""
+    for each in (stack, changed(stack, server_names=("shop.example",))):
+        placed = files(each, vault)
+        everything = "".join(item.content.decode() for path, item in placed.items() if not path.startswith(IPV6))
+        assert "[::]" not in everything
+        site = text(each, vault, SITE)
+        for name in re.findall(r"include /run/plainstack/ipv6/(\w+)\*\.conf;", site):
+            server = next(block for block in servers(site) if f"/ipv6/{name}*.conf;" in block)
+            ours = re.findall(r"^    listen (.*);$", server, re.M)
+            theirs = re.findall(r"^listen \[::\]:(.*);$", text(each, vault, f"{IPV6}{name}.conf"), re.M)
+            assert ours == theirs
+        assert len(servers(site)) == len([path for path in placed if path.startswith(IPV6)])
 
 
 def test_dead_connections_are_noticed_within_the_time_for_another_try(stack: Stack, vault: Vault) -> None:
@@ -92,11 +197,12 @@ def test_services_below_their_paths_and_their_health_checks(stack: Stack, vault:
     api = web.model_copy(update={"path": "/api/", "port": 8001})
     site = text(stack.model_copy(update={"services": {"web": web, "api": api}}), vault, SITE)
     assert upstreams(site)["api"] == ["192.168.57.14:8001", "192.168.57.15:8001"]
-    places = dict(re.findall(r"location (= \S+|\S+) \{\s+proxy_pass (\S+);", site))
-    assert places == {
+    assert passed(site) == {
         "/": "http://web",
+        "@web-stays-open": "http://web",
         "/static/": "http://web",
         "/api/": "http://api",
+        "@api-stays-open": "http://api",
         "/api/static/": "http://api",
         "= /api/healthz": "http://api/healthz",
     }
@@ -127,7 +233,8 @@ def test_tls_is_modern_and_http_3_is_announced(stack: Stack, vault: Vault) -> No
     assert "http2 on;" in site
     assert """add_header Alt-Svc 'h3=":443"; ma=86400' always;""" in site
     # reuseport may be given once an address, or the configuration is refused.
-    assert site.count("listen 443 quic reuseport") == site.count("listen [::]:443 quic reuseport") == 1
+    assert site.count("listen 443 quic reuseport") == 1
+    assert text(stack, vault, f"{IPV6}site.conf").count("listen [::]:443 quic reuseport") == 1
     assert "server_tokens off;" in text(stack, vault, "/etc/nginx/nginx.conf")
 
 
@@ -151,7 +258,7 @@ def test_with_server_names_a_stranger_gets_no_certificate_and_no_answer(stack: S
     )
     assert "ssl_reject_handshake on;" in strangers
     assert "return 421;" in strangers
-    assert strangers.count("default_server;") == 6
+    assert strangers.count("default_server;") == 3
     for server in (redirect, site):
         assert "server_name shop.example www.shop.example;" in server
         assert "default_server" not in server
@@ -184,7 +291,7 @@ def test_a_given_certificate_is_served_instead_and_brings_strict_transport(
 def test_an_expired_certificate_and_a_wrong_configuration_stop_the_deploy(stack: Stack, vault: Vault) -> None:
     checks = {item.name: item for item in resources(stack, vault) if isinstance(item, Validation)}
     assert "-checkend 0" in checks["site certificate"].run
-    assert checks["nginx configuration"].run == "nginx -t -q -c /etc/nginx/nginx.conf"
+    assert checks["nginx configuration"].run == f"{UPSTREAMS} prepare\nnginx -t -q -c /etc/nginx/nginx.conf"
     for path in (SITE, STATUS, "/etc/nginx/nginx.conf", "/etc/plainstack/tls/site.crt", "/etc/plainstack/tls/site.key"):
         assert path.startswith(checks["nginx configuration"].reads)
 
@@ -231,6 +338,17 @@ def test_the_virtual_address_moves_between_equals_and_does_not_move_back(stack: 
     priorities = [int(re.findall(r"priority (\d+)", configuration)[0]) for configuration in (first, second)]
     assert priorities[0] > priorities[1]
     assert "Restart=always" in text(stack, vault, "/etc/systemd/system/keepalived.service.d/10-plainstack.conf")
+
+
+def test_a_balancer_may_call_its_interface_something_else(stack: Stack, vault: Vault) -> None:
+    other = stack.hosts["lb2"].model_copy(update={"interface": "ens5"})
+    mixed = stack.model_copy(update={"hosts": {**stack.hosts, "lb2": other}})
+    assert "    interface public0\n" in text(mixed, vault, VRRP, "lb1")
+    assert "    interface ens5\n" in text(mixed, vault, VRRP, "lb2")
+    for name, key in (("lb1", "balancer.interface"), ("lb2", "hosts.lb2.interface")):
+        check = next(item for item in resources(mixed, vault, name) if item.key == "validation balancer interface")
+        assert isinstance(check, Validation)
+        assert f'"{key}: {name} has no ' in check.run
 
 
 def test_warnings_of_keepalived_do_not_stop_a_deploy(stack: Stack, vault: Vault) -> None:
@@ -339,6 +457,21 @@ def test_an_inventory_that_lacks_what_a_balancer_needs_is_refused(
     with pytest.raises(InventoryError) as caught:
         inventory.parse(text, "hosts.yaml", tmp_path)
     assert [line for line in str(caught.value).splitlines() if f"hosts.yaml:4: {problem}" in line]
+
+
+@pytest.mark.parametrize(
+    ("balancer", "roles", "fine"),
+    [
+        ("{virtual_address: 192.0.2.9}", "[balancer]", True),
+        ("{}", "[balancer]", False),
+        ("{virtual_address: 192.0.2.9}", "[db]", False),
+    ],
+)
+def test_an_interface_that_nothing_would_use_is_refused(tmp_path: Path, balancer: str, roles: str, fine: bool) -> None:
+    text = f"stack: shop\nhosts:\n  one: {{address: 192.0.2.1, public: 192.0.2.2, interface: ens5, roles: {roles}}}\n"
+    with pytest.raises(InventoryError) as caught:
+        inventory.parse(f"{text}balancer: {balancer}\n", "hosts.yaml", tmp_path)
+    assert ("hosts.yaml:3: hosts.one.interface: only a balancer" in str(caught.value)) is not fine
 
 
 def test_two_services_on_one_path_are_refused(tmp_path: Path) -> None:

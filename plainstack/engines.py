@@ -1,0 +1,46 @@
+"""The two engines of a balancer, nginx and Angie: where they differ on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Where the two engines differ on disk; their configuration language is the same."""
+
+    name: str
+    user: str
+    sites: str
+    default_site: str
+    state: str
+
+    @property
+    def folder(self) -> str:
+        return f"/etc/{self.name}"
+
+    @property
+    def configuration(self) -> str:
+        return f"/etc/{self.name}/{self.name}.conf"
+
+    @property
+    def logs(self) -> str:
+        return f"/var/log/{self.name}"
+
+
+ENGINES = {
+    "nginx": Engine(
+        name="nginx",
+        user="www-data",
+        sites="/etc/nginx/conf.d",
+        default_site="/etc/nginx/sites-enabled/default",
+        state="/var/lib/nginx",
+    ),
+    "angie": Engine(
+        name="angie",
+        user="angie",
+        sites="/etc/angie/http.d",
+        default_site="/etc/angie/http.d/default.conf",
+        state="/var/cache/angie",
+    ),
+}

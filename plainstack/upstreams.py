@@ -1,0 +1,55 @@
+"""What decides which application hosts a balancer uses, and when it may move to another port of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from plainstack import site
+from plainstack.engines import Engine
+from plainstack.render import template, verbatim
+from plainstack.resources import Directory, Resource, Unit, Validation
+from plainstack.stack import Host, Stack
+
+PROGRAM = "/etc/plainstack/balancer/upstreams"
+TARGETS = f"{PROGRAM}.conf"
+
+
+def upstreams(stack: Stack, host: Host, engine: Engine) -> Iterator[Resource]:
+    """What decides which application hosts are in use: it comes before the engine, whose configuration needs it."""
+    unit = "plainstack-upstreams.service"
+    yield Directory(path="/etc/plainstack/balancer")
+    yield verbatim("balancer", PROGRAM, mode=0o755)
+    yield template(
+        "balancer",
+        TARGETS,
+        host=host,
+        engine=engine,
+        site=site.name(stack),
+        services=stack.services,
+        apps=stack.with_role("app"),
+    )
+    yield verbatim("balancer", f"/etc/systemd/system/{unit}")
+    yield Unit(name=unit, restart_on=(PROGRAM, TARGETS))
+
+
+def reachable(stack: Stack, engine: Engine) -> Iterator[Validation]:
+    """A running balancer moves to another port of a service only when an application host answers there."""
+    path = f"{engine.sites}/site.conf"
+    for name, service in stack.services.items():
+        used = f"'(server |upstreams/)[0-9.]+:{service.port}( |[.]conf;)'"
+        addresses = " ".join(str(app.address) for app in stack.with_role("app"))
+        yield Validation(
+            name=f"port of {name}",
+            run=f"""\
+                systemctl --quiet is-active {engine.name}.service || exit 0
+                # The preview hides the present file from this shell, and not from process 1.
+                ! grep -qE {used} /proc/1/root{path} 2>/dev/null || exit 0
+                for address in {addresses}; do
+                    code=0
+                    curl --silent --output /dev/null --max-time 2 http://$address:{service.port}/ || code=$?
+                    case $code in 7 | 28) ;; *) exit 0 ;; esac
+                done
+                echo 'services.{name}.port: no app host answers at port {service.port}: inv deploy --role=app' >&2
+                exit 1""",
+            reads=(path,),
+        )

@@ -1,0 +1,291 @@
+"""Which application hosts a balancer uses: the program that decides it, run by the real sh with stand-ins around it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from plainstack import render
+
+PROGRAM = render.FILES / "balancer/etc/plainstack/balancer/upstreams"
+SERVICES = {"web": ("app1", "app2", "app3"), "api": ("app1", "app2")}
+ADDRESSES = {"app1": "192.0.2.1", "app2": "192.0.2.2", "app3": "192.0.2.3"}
+PORTS = {"web": 8000, "api": 8001}
+TARGETS = [(service, host, f"{ADDRESSES[host]}:{PORTS[service]}") for service in SERVICES for host in SERVICES[service]]
+
+# Health pages answer what $ROOT/health/ADDRESS says (a status, or curl's exit code with a minus), the engine tells the
+# serial that it was last loaded with.
+CURL = """#!/bin/sh
+for url; do :; done
+case $url in
+*/upstreams) cat "$ROOT/loaded" 2>/dev/null; exit ;;
+esac
+printf '%s\\n' "$*" >"$ROOT/asked"
+address=${url#http://}
+answer=$(cat "$ROOT/health/${address%%/*}")
+case $answer in
+-*) printf 000; exit "${answer#-}" ;;
+*) printf %s "$answer" ;;
+esac
+"""
+SYSTEMCTL = """#!/bin/sh
+case $1 in
+is-active) [ ! -e "$ROOT/stopped" ] ;;
+reload)
+    echo "$2" >>"$ROOT/reloads"
+    if [ -e "$ROOT/broken" ]; then rm "$ROOT/broken"; exit 1; fi
+    sed -n 's/^return 200 "\\(.*\\)\\\\n";$/\\1/p' "$ROOT/run/plainstack/upstreams/serial.conf" >"$ROOT/loaded"
+    ;;
+esac
+"""
+SLEEP = "#!/bin/sh\nexec /bin/sleep 0.01\n"
+SS = '#!/bin/sh\ncat "$ROOT/connections" 2>/dev/null\n: >"$ROOT/connections"\n'
+
+
+@dataclass
+class Balancer:
+    """A balancer's root folder."""
+
+    root: Path
+
+    @classmethod
+    def new(cls, root: Path) -> Balancer:
+        """A balancer on which nothing has run yet, whose hosts are all well."""
+        for folder in ("bin", "etc/plainstack/balancer", "health", "proc/net"):
+            (root / folder).mkdir(parents=True)
+        for name, text in (("curl", CURL), ("systemctl", SYSTEMCTL), ("sleep", SLEEP), ("ss", SS)):
+            (root / "bin" / name).write_text(text)
+            (root / "bin" / name).chmod(0o755)
+        targets = "\n".join(f"{service} {host} {address} /healthz" for service, host, address in TARGETS)
+        settings_file = f"ENGINE=nginx\nFOLDER=/etc/nginx\nSITE='www.example.com'\nTARGETS='{targets}'\n"
+        (root / "etc/plainstack/balancer/upstreams.conf").write_text(settings_file)
+        made = cls(root)
+        for host in ADDRESSES:
+            made.health(host, "200")
+        return made
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"ROOT": str(self.root), "PATH": f"{self.root}/bin:{os.defpath}", "LC_ALL": "C"}
+
+    @property
+    def state(self) -> Path:
+        return self.root / "run/plainstack/upstreams"
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """One command of the program."""
+        return subprocess.run(
+            ["sh", str(PROGRAM), *words],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    def health(self, host: str, answer: str) -> None:
+        """What a host's health pages answer from now on."""
+        for service in SERVICES:
+            page = self.root / "health" / f"{ADDRESSES[host]}:{PORTS[service]}"
+            page.with_name("new").write_text(answer)
+            page.with_name("new").rename(page)
+
+    def used(self) -> dict[str, set[str]]:
+        """The hosts of each service that the engine's files name as in use."""
+        up: dict[str, set[str]] = {service: set() for service in SERVICES}
+        for service, host, address in TARGETS:
+            line = (self.state / f"{address}.conf").read_text()
+            assert line in (f"server {address} max_fails=0;\n", f"server {address} max_fails=0 down;\n")
+            if "down" not in line:
+                up[service].add(host)
+        return up
+
+    def reloads(self) -> int:
+        """How often the engine was reloaded."""
+        log = self.root / "reloads"
+        return len(log.read_text().splitlines()) if log.exists() else 0
+
+
+def everything() -> dict[str, set[str]]:
+    return {service: set(hosts) for service, hosts in SERVICES.items()}
+
+
+def without(*gone: str) -> dict[str, set[str]]:
+    return {service: set(hosts) - set(gone) for service, hosts in SERVICES.items()}
+
+
+@pytest.fixture
+def balancer(tmp_path: Path) -> Balancer:
+    return Balancer.new(tmp_path / "balancer")
+
+
+@pytest.fixture
+def watching(balancer: Balancer) -> Iterator[Balancer]:
+    """A balancer whose program is at work."""
+    with subprocess.Popen(
+        ["sh", str(PROGRAM), "watch"], env=balancer.environment, stdout=subprocess.DEVNULL, start_new_session=True
+    ) as running:
+        try:
+            until(lambda: (balancer.state / "serial.conf").exists() and len(list(balancer.state.glob("*:*.conf"))) == 5)
+            yield balancer
+        finally:
+            os.killpg(running.pid, signal.SIGKILL)
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_configuration_has_its_files_before_anything_was_asked(balancer: Balancer) -> None:
+    assert balancer.run("prepare").returncode == 0
+    assert balancer.used() == everything()
+    assert (balancer.state / "serial.conf").read_text() == 'return 200 "0\\n";\n'
+    assert balancer.reloads() == 0
+
+
+def test_preparing_again_puts_no_host_back(balancer: Balancer) -> None:
+    balancer.run("prepare")
+    assert balancer.run("drain", "app1").returncode == 0
+    balancer.run("prepare")
+    assert balancer.used() == without("app1")
+
+
+@pytest.mark.parametrize("has_ipv6", [True, False])
+def test_ipv6_is_listened_on_where_the_kernel_has_it(balancer: Balancer, has_ipv6: bool) -> None:
+    link = balancer.root / "run/plainstack/ipv6"
+    link.parent.mkdir(parents=True)
+    link.symlink_to("/somewhere")
+    if has_ipv6:
+        (balancer.root / "proc/net/if_inet6").touch()
+    assert balancer.run("prepare").returncode == 0
+    assert (str(link.readlink()) if link.is_symlink() else None) == ("/etc/nginx/ipv6" if has_ipv6 else None)
+
+
+@given(
+    out=st.sets(st.sampled_from([target[2] for target in TARGETS])),
+    drained=st.sets(st.sampled_from(sorted(ADDRESSES))),
+)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_service_keeps_a_host_whatever_is_out(
+    tmp_path_factory: pytest.TempPathFactory, out: set[str], drained: set[str]
+) -> None:
+    """Those that are well and not drained; else the ill ones, which tell users so; the drained ones come last."""
+    balancer = Balancer.new(tmp_path_factory.mktemp("balancer") / "root")
+    balancer.run("prepare")
+    for address in out:
+        (balancer.state / "out" / address).touch()
+    for host in drained:
+        (balancer.state / "drain" / host).write_text(f"{int(time.time()) + 600}\n")
+    # A command for a host that is not drained changes nothing but makes the files what they should be.
+    (balancer.state / "pending").touch()
+    bystander = next((host for host in ADDRESSES if host not in drained), "app1")
+    assert balancer.run("restore", bystander).returncode == 0
+    left = drained - {bystander}
+    for service, used in balancer.used().items():
+        hosts = set(SERVICES[service])
+        well = {host for kind, host, address in TARGETS if kind == service and address not in out} - left
+        assert used == (well or hosts - left or hosts)
+
+
+def test_a_drained_host_is_out_when_the_command_returns_and_back_after_restore(balancer: Balancer) -> None:
+    (balancer.root / "connections").write_text("ESTAB 0 0 192.0.2.9:40000 192.0.2.1:8000\n")
+    balancer.run("prepare")
+    assert balancer.run("drain", "app1").returncode == 0
+    assert balancer.used() == without("app1")
+    assert (balancer.root / "connections").read_text() == "", "its connections were awaited"
+    assert balancer.run("status").stdout.splitlines() == [
+        f"{service} {host} {address} {'down' if host == 'app1' else 'up'}" for service, host, address in TARGETS
+    ]
+    assert balancer.run("restore", "app1").returncode == 0
+    assert balancer.used() == everything()
+    assert balancer.reloads() == 2
+
+
+def test_the_last_host_of_a_service_is_not_drained(balancer: Balancer) -> None:
+    balancer.run("prepare")
+    assert balancer.run("drain", "app1").returncode == 0
+    refused = balancer.run("drain", "app2")
+    assert refused.returncode == 3
+    assert "app2 stays in use" in refused.stderr
+    assert balancer.used() == without("app1")
+    assert balancer.reloads() == 1
+
+
+def test_an_unknown_host_or_command_is_refused(balancer: Balancer) -> None:
+    balancer.run("prepare")
+    assert balancer.run("drain", "app9").returncode == 2
+    assert balancer.run("restore", "app").returncode == 2
+    assert balancer.run("dance").returncode == 2
+
+
+def test_a_drain_ends_by_itself(watching: Balancer) -> None:
+    """A deploy that was killed in between does not leave a host out."""
+    assert watching.run("drain", "app1", "1").returncode == 0
+    until(lambda: watching.used() == everything())
+
+
+def test_a_change_that_the_engine_does_not_take_up_is_told_and_tried_again(balancer: Balancer) -> None:
+    (balancer.root / "broken").touch()
+    balancer.run("prepare")
+    assert balancer.run("drain", "app1").returncode == 0
+    assert balancer.reloads() == 2
+    (balancer.root / "bin/systemctl").write_text("#!/bin/sh\n")
+    failed = balancer.run("restore", "app1")
+    assert failed.returncode != 0
+    assert "nginx did not take the change up" in failed.stderr
+    (balancer.root / "bin/systemctl").write_text(SYSTEMCTL)
+    # The files are right already; the engine does not know them yet.
+    assert balancer.run("restore", "app1").returncode == 0
+    assert balancer.reloads() == 3
+
+
+def test_an_engine_that_does_not_run_reads_the_files_when_it_starts(balancer: Balancer) -> None:
+    (balancer.root / "stopped").touch()
+    balancer.run("prepare")
+    assert balancer.run("drain", "app1").returncode == 0
+    assert balancer.used() == without("app1")
+    assert balancer.reloads() == 0
+
+
+@pytest.mark.parametrize("answer", ["500", "503", "-7", "-28", "-52", "-56"])
+def test_a_host_that_is_ill_or_cannot_be_reached_goes_and_comes_back(watching: Balancer, answer: str) -> None:
+    watching.health("app2", answer)
+    until(lambda: watching.used() == without("app2"))
+    watching.health("app2", "200")
+    until(lambda: watching.used() == everything())
+
+
+@pytest.mark.parametrize("answer", ["204", "301", "400", "404"])
+def test_a_host_that_answers_anything_but_an_error_of_its_own_stays(watching: Balancer, answer: str) -> None:
+    """A new name or path of the health page is not known yet to the release that runs."""
+    for host in ("app1", "app3"):
+        watching.health(host, answer)
+    watching.health("app2", "500")
+    until(lambda: watching.used() == without("app2"))
+
+
+def test_when_all_are_ill_all_are_used(watching: Balancer) -> None:
+    watching.health("app1", "503")
+    until(lambda: watching.used() == without("app1"))
+    for host in ("app2", "app3"):
+        watching.health(host, "503")
+    until(lambda: len(list((watching.state / "out").iterdir())) == len(TARGETS) and watching.used() == everything())
+
+
+def test_the_health_page_is_asked_as_the_site_is(watching: Balancer) -> None:
+    until(lambda: (watching.root / "asked").exists() and (watching.root / "asked").read_text() != "")
+    asked = (watching.root / "asked").read_text()
+    assert "-H Host: www.example.com -H X-Forwarded-Proto: https" in asked
+    assert "/healthz" in asked
