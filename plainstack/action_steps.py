@@ -17,6 +17,7 @@ from plainstack.actions import (
     SetSysctl,
     UnitAction,
 )
+from plainstack.ports import hexadecimal
 from plainstack.resources import Directory, File, Link
 
 Members = Sequence[tuple[str, bytes]]
@@ -85,7 +86,10 @@ def act(action: Action, number: str, bundle: Bundle, role: str, payloads: Mappin
         unit = action.unit
         if action.verb in ("start", "restart", "reload"):
             health = bundle.file(f"health.{number}", unit.health + "\n") if unit.health else ""
-            bundle.step(name, "load_unit", action.verb, unit.name, action.stamp, str(unit.timeout), health)
+            # A port that other daemons of the host may hold for it, as a socket unit does, proves nothing.
+            listens = hexadecimal(listen for listen in unit.listens if not listen.adopted)
+            words = (action.verb, unit.name, action.stamp, str(unit.timeout), health, *listens)
+            bundle.step(name, "load_unit", *words)
         else:
             bundle.step(name, "switch_unit", action.verb, unit.name)
     elif isinstance(action, Run):

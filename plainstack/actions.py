@@ -38,6 +38,18 @@ class Purge:
 
 
 @dataclass(frozen=True, slots=True)
+class Replace:
+    """Let apt remove packages that are in the way of what is installed, in the package transaction."""
+
+    packages: tuple[str, ...]
+    cause: Cause = "undeclared"
+    detail: str = "in the way of what is installed"
+
+    def subject(self) -> str:
+        return f"remove {' '.join(self.packages)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Put:
     """Make a file, directory or link what is wanted; `attributes` when only mode or owner differ."""
 
@@ -172,6 +184,7 @@ class Record:
 Action = (
     Install
     | Purge
+    | Replace
     | Put
     | Remove
     | Forget
@@ -225,7 +238,8 @@ def ahead_of(role: str) -> str:
 class PackageTransaction:
     """The one apt transaction of a host, with what must be there before it.
 
-    Those of `install` that somebody removed are in `removed` too. `transition` are the manifests, by role, of the roles
+    Those of `install` that somebody removed are in `removed` too. `replaced` are the packages that apt is known to
+    remove for it; it may remove none that is not `consented`. `transition` are the manifests, by role, of the roles
     whose early files are written here, or whose files in apt's way are `cleared` here. `checks` are the validations
     that read early files; they run before apt is asked for anything.
     """
@@ -233,6 +247,8 @@ class PackageTransaction:
     install: tuple[str, ...]
     removed: tuple[str, ...] = ()
     purge: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    consented: tuple[str, ...] = ()
     cleared: tuple[str, ...] = ()
     early: tuple[File, ...] = ()
     checks: tuple[Validation, ...] = ()
@@ -266,6 +282,8 @@ class HostPlan:
                 yield "packages", Install(new, "new")
             if self.packages.removed:
                 yield "packages", Install(self.packages.removed, "drift", "was removed")
+            if self.packages.replaced:
+                yield "packages", Replace(self.packages.replaced)
             if self.packages.purge:
                 yield "packages", Purge(self.packages.purge)
         for transaction in self.transactions:

@@ -69,7 +69,8 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
             if json:
                 from plainstack.report import as_data
 
-                document({"changes": as_data(pending), "failed": _failed(view.failed), "refused": refused})
+                data = {"changes": as_data(pending), "failed": _failed(view.failed), "refused": refused}
+                document({**data, "notes": runner.findings(view)})
             else:
                 _show_plan(runner, view, console)
                 for text in refused:
@@ -111,6 +112,8 @@ def _show_plan(runner: Any, view: Any, console: Console) -> None:
         console.line(note)
     if pending:
         console.line()
+    for text in runner.findings(view):
+        console.line(f"note: {text}")
 
 
 def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: bool = False) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from plainstack.actions import Action, Cause, Forget, MakeUser, Put, Remove, RemoveUser, SetSysctl, UnitAction
 from plainstack.observed import Entry, Observed, PathState, UnitState
-from plainstack.resources import Absent, Directory, File, Link, Resource, Sysctl, Unit, User
+from plainstack.resources import Absent, Directory, File, Link, Package, Resource, Sysctl, Unit, User
 
 Path = File | Directory | Link | Absent
 FOUND = "(found)"
@@ -22,6 +22,11 @@ class Stamp:
     who: str
     commit: str
     store: str = ""
+
+
+def is_served(package: Package, observed: Observed) -> bool:
+    """Whether a package is installed, or another that does as well."""
+    return any(name in observed.packages for name in (package.name, *package.instead))
 
 
 def state_of(item: File | Directory | Link) -> str:

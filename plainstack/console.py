@@ -97,6 +97,7 @@ class Progress:
                 "let ",
                 "build",
                 "wait for an earlier",
+                "waiting for ",
             )
         ):
             self._say(f"{host}: {stage}: {step}")

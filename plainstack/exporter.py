@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from plainstack.render import template, verbatim
-from plainstack.resources import Directory, File, Package, Resource, Unit
+from plainstack.resources import Directory, File, Listen, Package, Resource, Unit
 from plainstack.stack import Host, Stack
 
 
@@ -14,8 +14,11 @@ def web_file(program: str) -> str:
     return f"/etc/{program}/web.yml"
 
 
-def exporter(stack: Stack, host: Host, role: str, arguments: File, port: int) -> Iterator[Resource]:
-    """The exporter whose /etc/default file is `arguments`, with its drop-in from files/<role>."""
+def exporter(stack: Stack, host: Host, role: str, arguments: File, port: int, address: str = "") -> Iterator[Resource]:
+    """The exporter whose /etc/default file is `arguments`, with its drop-in from files/<role>.
+
+    It listens on `port` of `address`, of all addresses when that is empty.
+    """
     program = arguments.path.rpartition("/")[2]
     web = web_file(program)
     scrapers = [peer.name for peer in stack.with_role("monitoring")]
@@ -26,8 +29,4 @@ def exporter(stack: Stack, host: Host, role: str, arguments: File, port: int) ->
     yield template("base", web, source=web_file("prometheus-node-exporter"), host=host, scrapers=scrapers)
     yield arguments
     yield verbatim(role, f"/etc/systemd/system/{program}.service.d/10-plainstack.conf")
-    yield Unit(
-        name=f"{program}.service",
-        restart_on=(arguments.path,),
-        health=f"ss -Hltn 'sport = :{port}' | grep -q .",
-    )
+    yield Unit(name=f"{program}.service", restart_on=(arguments.path,), listens=(Listen(port, address=address),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from plainstack.compare import FOUND, Stamp, seen_state, state_of, unit_state, user_state
+from plainstack.compare import FOUND, Stamp, is_served, seen_state, state_of, unit_state, user_state
 from plainstack.observed import Entry, Observed, UnitState
 from plainstack.resources import Directory, File, Link, Package, Resource, Sysctl, Unit, User
 
@@ -25,6 +25,8 @@ def manifest_entries(
             was = [entry.state.partition(" was ")[2] for entry in ours.get(item.key, ())]
             state = f"{item.value} was {was[0] if was else observed.sysctls.get(item.name, '')}"
         elif isinstance(item, Package):
+            if item.name not in observed.packages and is_served(item, observed):
+                continue
             state = "purge" if item.purge else "keep"
         else:
             continue

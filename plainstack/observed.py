@@ -63,12 +63,25 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Listener:
+    """A process that waits on a port; `address` is empty for all addresses, `unit` when no unit started it."""
+
+    protocol: str
+    address: str
+    port: int
+    process: str = ""
+    pid: str = ""
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """The whole of what planning needs to know of a host; a key that is absent means that the thing is.
 
     `lock` says who is at work there; `ending` tells of the work of a run whose operator is gone, `guard_pending` of a
     change that waits for its operator, or to be undone in `guard_left` seconds (None: not known). `up_for` is since
-    when a unit that runs does, in seconds.
+    when a unit that runs does, in seconds. `listeners` hold the ports that the host's units want; `removes` are the
+    packages that apt would remove to install the missing ones, as far as the host's package lists tell.
     """
 
     paths: Mapping[str, PathState] = field(default_factory=dict)
@@ -81,6 +94,8 @@ class Observed:
     guards: Mapping[str, bool] = field(default_factory=dict)
     manifest: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
+    listeners: tuple[Listener, ...] = ()
+    removes: tuple[str, ...] = ()
     leftovers: tuple[str, ...] = ()
     generation: str = ""
     lock: str = ""

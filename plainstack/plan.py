@@ -19,6 +19,7 @@ from plainstack.actions import (
 from plainstack.ahead import split
 from plainstack.compare import (
     Stamp,
+    is_served,
     path_actions,
     removals,
     seen_state,
@@ -44,7 +45,7 @@ from plainstack.resources import (
 )
 from plainstack.unit_plan import daemon_reload, stale_stamps, unit_actions
 
-__all__ = ["Desired", "Stamp", "plan", "state_of"]
+__all__ = ["Desired", "Stamp", "consented", "plan", "state_of"]
 
 _FOLDER = PathState("directory", 0o755, "root", "root")
 # Within one role: an account before what it owns, a folder before what lies in it.
@@ -85,15 +86,15 @@ def plan(host: str, desired: Desired, observed: Observed, stamp: Stamp, scope: I
 
 def _packages(desired: Desired, lost: Sequence[str], observed: Observed) -> PackageTransaction | None:
     wanted = [item for resources in desired.values() for item in resources]
-    names = dict.fromkeys(item.name for item in wanted if isinstance(item, Package))
-    missing = tuple(name for name in names if name not in observed.packages)
+    packages = {item.name: item for item in wanted if isinstance(item, Package)}
+    missing = tuple(name for name, item in packages.items() if not is_served(item, observed))
     ours = [
         entry
         for role, entries in observed.manifest.items()
         for entry in entries
         if entry.kind == "package" and (role in desired or role in lost)
     ]
-    purge = tuple(dict.fromkeys(entry.name for entry in ours if _must_go(entry, names, observed)))
+    purge = tuple(dict.fromkeys(entry.name for entry in ours if _must_go(entry, packages, observed)))
     if not missing and not purge:
         return None
     early = tuple(item for item in wanted if isinstance(item, File) and item.early)
@@ -101,6 +102,8 @@ def _packages(desired: Desired, lost: Sequence[str], observed: Observed) -> Pack
         install=missing,
         removed=tuple(name for name in missing if len({entry.state for entry in ours if entry.name == name}) == 1),
         purge=purge,
+        replaced=tuple(name for name in observed.removes if missing),
+        consented=tuple(sorted(consented(desired))) if missing else (),
         early=early,
         checks=tuple(
             item
@@ -109,6 +112,12 @@ def _packages(desired: Desired, lost: Sequence[str], observed: Observed) -> Pack
         ),
         preseeds=tuple(item for item in wanted if isinstance(item, Preseed) and item.package in missing),
     )
+
+
+def consented(desired: Desired) -> frozenset[str]:
+    """The packages that a declared one may push out."""
+    everything = (item for wanted in desired.values() for item in wanted)
+    return frozenset(name for item in everything if isinstance(item, Package) for name in item.replaces)
 
 
 def _in_apts_way(work: Transaction) -> list[str]:
@@ -142,7 +151,7 @@ def _absent(item: Absent, wanted: Sequence[Resource], observed: Observed) -> Ite
     if there is not None:
         if there.kind != "directory":
             yield Remove(item.path, there.kind, "changed", "must be absent")
-    elif any(isinstance(other, Package) and other.name not in observed.packages for other in wanted):
+    elif any(isinstance(other, Package) and not is_served(other, observed) for other in wanted):
         # The plan is older than the packages that it installs, and it is a package that brings the file.
         yield Remove(item.path, "file", "changed", "must be absent, should a package bring it")
 

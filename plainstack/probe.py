@@ -1,6 +1,7 @@
 """Resources -> one POSIX sh script that reads all their state; its output -> Observed.
 
-The script writes nothing, starts no Python, and asks each tool once for everything: processes are what it costs.
+The script writes nothing but apt's own cache, starts no Python, and asks each tool once for everything: processes are
+what it costs.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from plainstack import ports, probe_packages
 from plainstack.errors import PlainstackError
-from plainstack.observed import Entry, Observed, PathState, UnitState, UserState
+from plainstack.observed import Entry, Listener, Observed, PathState, UnitState, UserState
 from plainstack.resources import Absent, Command, Directory, File, Link, Package, Resource, Sysctl, Unit, User
 
 STATE = "/var/lib/plainstack"
@@ -76,10 +78,7 @@ def script(resources: Iterable[Resource], facts: Sequence[str] = ()) -> str:
         if not _SAFE_PATH.fullmatch(path):
             raise PlainstackError(f"{path}: a managed path may hold only letters, digits, spaces and @%+=:,._-/")
     parts.append(_PATHS % "\n".join(paths))
-    shape = "package\\t${Package}\\t${db:Status-Status}\\t${Version}\\n"
-    packages = [item.name for item in known if isinstance(item, Package)]
-    parts.append(f"set -- {' '.join(packages)} $(known package)\n")
-    parts.append(f"[ $# = 0 ] || dpkg-query -W -f='{shape}' \"$@\" 2>/dev/null\n")
+    parts.append(probe_packages.script([item for item in known if isinstance(item, Package)]))
     users = [item for item in known if isinstance(item, User)]
     parts.append(f"set -- {' '.join(user.name for user in users)} $(known user)\n")
     parts.append("[ $# = 0 ] || getent passwd \"$@\" | sed 's/^/user\t/'\n")
@@ -88,14 +87,17 @@ def script(resources: Iterable[Resource], facts: Sequence[str] = ()) -> str:
         if grouped:
             parts.append(f'for u in {grouped}; do echo "groups\t$u\t$(id -nG "$u" 2>/dev/null)"; done\n')
     parts.append(_sysctls([item.name for item in known if isinstance(item, Sysctl)]))
-    parts.append(_units([item for item in known if isinstance(item, Unit)]))
+    units = [item for item in known if isinstance(item, Unit)]
+    parts.append(_units(units))
+    parts.append(ports.probe(units))
     for item in known:
         if isinstance(item, Command):
             parts.append(_guard(item.name, item.unless))
         elif isinstance(item, Unit) and item.intact:
             parts.append(_guard(item.name, item.intact))
-    for snippet in facts:
-        parts.append(f"{{\n{snippet.rstrip()}\n}} </dev/null 2>/dev/null | sed 's/^/fact\t/'\n")
+    if facts:
+        told = "\n".join(snippet.rstrip() for snippet in facts)
+        parts.append(f"{{\n{told}\n}} </dev/null 2>/dev/null | sed 's/^/fact\t/'\n")
     parts.append("echo end\n")
     return "".join(parts)
 
@@ -140,6 +142,8 @@ def parse(text: str, root: str = "") -> Observed:
     guards: dict[str, bool] = {}
     manifest: dict[str, list[Entry]] = {}
     facts: dict[str, str] = {}
+    listeners: list[Listener] = []
+    removes: list[str] = []
     leftovers: list[str] = []
     generation = lock = ""
     uptime = 0.0
@@ -157,6 +161,10 @@ def parse(text: str, root: str = "") -> Observed:
             hashes[path.removeprefix(root)] = digest
         elif tag == "package" and words[1] == "installed":
             packages[words[0]] = words[2]
+        elif tag == "removes":
+            removes.append(rest)
+        elif tag == "listen":
+            listeners.append(ports.parse(words))
         elif tag == "user":
             fields = rest.split(":")
             users[fields[0]] = UserState(home=fields[5], shell=fields[6])
@@ -231,6 +239,8 @@ def parse(text: str, root: str = "") -> Observed:
         guards=guards,
         manifest={role: tuple(entries) for role, entries in manifest.items()},
         facts=facts,
+        listeners=tuple(listeners),
+        removes=tuple(removes),
         leftovers=tuple(leftovers),
         generation=generation,
         lock=lock,

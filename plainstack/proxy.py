@@ -9,7 +9,7 @@ from plainstack import pki
 from plainstack.engines import ENGINES, Engine
 from plainstack.exporter import exporter, web_file
 from plainstack.render import template, verbatim
-from plainstack.resources import Absent, Directory, File, Package, Resource, Unit, Validation
+from plainstack.resources import Absent, Directory, File, Listen, Package, Resource, Unit, Validation
 from plainstack.roles.base import TLS
 from plainstack.secrets import Secret, Vault
 from plainstack.stack import GivenCertificate, Host, Stack
@@ -58,8 +58,10 @@ def _server(stack: Stack, host: Host, vault: Vault, engine: Engine) -> Iterator[
     )
     # Reloads only: Debian's `restart` cuts off transfers that take longer than five seconds.
     host_certificate = (f"{TLS}/host.crt", f"{TLS}/ca.crt") if engine.name == "angie" else ()
+    metrics = (Listen(METRICS_PORT, address=str(host.address)),) if engine.name == "angie" else ()
     yield Unit(
         name=unit,
+        listens=(Listen(80), Listen(443), Listen(443, "udp"), Listen(8081, address="127.0.0.1"), *metrics),
         reload_on=(*(file.path for file in files), *host_certificate),
         health=f'[ "$(curl -fs -m 2 http://127.0.0.1:8081/generation)" = {generation} ]',
     )
@@ -173,4 +175,4 @@ def _exporter(stack: Stack, host: Host) -> Iterator[Resource]:
     arguments = template(
         "balancer", f"/etc/default/{program}", host=host, web=web_file(program), metrics_port=METRICS_PORT
     )
-    yield from exporter(stack, host, "balancer", arguments, METRICS_PORT)
+    yield from exporter(stack, host, "balancer", arguments, METRICS_PORT, str(host.address))

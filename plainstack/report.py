@@ -8,7 +8,19 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from plainstack.actions import Action, HostPlan, Install, MakeUser, Purge, Put, Remove, RemoveUser, Run, UnitAction
+from plainstack.actions import (
+    Action,
+    HostPlan,
+    Install,
+    MakeUser,
+    Purge,
+    Put,
+    Remove,
+    RemoveUser,
+    Replace,
+    Run,
+    UnitAction,
+)
 from plainstack.errors import HostFailed
 from plainstack.resources import File
 from plainstack.schedule import PACKAGES, Outcome
@@ -177,7 +189,7 @@ def summary(plans: Mapping[str, HostPlan], outcomes: Sequence[Outcome]) -> list[
         kinds = {
             "package": sum(len(action.packages) for action in actions if isinstance(action, Install)),
             "file": sum(isinstance(action, Put) for action in actions),
-            "removal": sum(isinstance(action, Remove | RemoveUser | Purge) for action in actions),
+            "removal": sum(isinstance(action, Remove | RemoveUser | Purge | Replace) for action in actions),
             "account": sum(isinstance(action, MakeUser) for action in actions),
             "command": sum(isinstance(action, Run) for action in actions),
         }

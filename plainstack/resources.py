@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
-    """A Debian package that must be installed; never removed unless `purge` is set and it is no longer declared."""
+    """A Debian package that must be installed; never removed unless `purge` is set and it is no longer declared.
+
+    One of the packages in `instead` does as well: where it is installed already, this one is not. `replaces` names the
+    packages that apt may remove to install this one; any other removal is refused.
+    """
 
     name: str
     purge: bool = False
+    instead: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -144,6 +151,19 @@ class Validation:
         return f"validation {self.name}"
 
 
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """A port that a unit binds, on one IPv4 address or, when `address` is empty, on all.
+
+    An `adopted` one belongs to a daemon that every host runs before the first deploy.
+    """
+
+    port: int
+    protocol: Literal["tcp", "udp"] = "tcp"
+    address: str = ""
+    adopted: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
     """A systemd unit with its wanted state and the inputs it must have been loaded with.
@@ -154,10 +174,11 @@ class Unit:
     file and drop-ins under /etc/systemd/system count as `restart_on` without being named.
 
     `health` is a shell command awaited after every start, reload or restart, at most `timeout` seconds; when it
-    does not come true the whole transaction is rolled back. `intact` is a shell command evaluated by every probe; when
-    it fails a reload is owed. `guarded` arms the lock-out guard: the host itself rolls the transaction back unless a
-    new connection confirms; `snapshot` and `restore` are shell commands that save and bring back kernel state that
-    no file holds, with a directory in $KEEP.
+    does not come true the whole transaction is rolled back. The ports in `listens` must then be held by the unit's
+    own processes; a port that another program holds is refused before anything changes. `intact` is a shell command
+    evaluated by every probe; when it fails a reload is owed. `guarded` arms the lock-out guard: the host itself
+    rolls the transaction back unless a new connection confirms; `snapshot` and `restore` are shell commands that
+    save and bring back kernel state that no file holds, with a directory in $KEEP.
     """
 
     name: str
@@ -166,6 +187,7 @@ class Unit:
     reload_on: tuple[str, ...] = ()
     restart_on: tuple[str, ...] = ()
     health: str = ""
+    listens: tuple[Listen, ...] = ()
     intact: str = ""
     timeout: int = 30
     guarded: bool = False

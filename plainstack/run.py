@@ -157,15 +157,24 @@ class Runner:
         return settled(name, look, listener.note if listener else lambda _: None, undo if to_apply else None)
 
     def refusals(self, view: View) -> list[str]:
-        """What must not be deployed because of what several hosts together look like."""
-        from plainstack import foreign
+        """What must not be deployed because of what a host, or several together, look like."""
+        from plainstack import foreign, preflight
 
-        applied = {
+        found = preflight.refusals(self.stack, self.roles, self._applied(), view.observed)
+        others = [] if self.new_secrets else foreign.refusals(self._applied(), view.observed, self.vault.versions)
+        return [*found, *others, *self._database_refusals(view)]
+
+    def findings(self, view: View) -> list[str]:
+        """What a person should know of the hosts that would change."""
+        from plainstack import preflight
+
+        return preflight.notes(self.stack, self.roles, self._applied(), view.observed, view.pending)
+
+    def _applied(self) -> dict[str, HostDesired]:
+        return {
             name: {role: items for role, items in wanted.items() if self.scope is None or role in self.scope}
             for name, wanted in self.desired.items()
         }
-        others = [] if self.new_secrets else foreign.refusals(applied, view.observed, self.vault.versions)
-        return [*others, *self._database_refusals(view)]
 
     def _database_refusals(self, view: View) -> list[str]:
         from plainstack.database.preflight import refusals

@@ -19,7 +19,7 @@ from plainstack.resources import File
 # apt cannot read a source over https without it.
 _APTS_OWN = ("ca-certificates",)
 
-_LIBRARY = ("frame", "undo", "preview", "files", "units", "packages", "guard")
+_LIBRARY = ("frame", "undo", "preview", "files", "sockets", "units", "packages", "guard")
 
 
 def library() -> str:
@@ -114,7 +114,7 @@ def packages(
     _early(bundle, [each for each in numbered if each not in sources])
     if own:
         bundle.step("refresh package lists for apt's own needs", "refresh_lists", "now")
-        bundle.step(f"install {' '.join(own)}", "apt_install", *own)
+        bundle.step(f"install {' '.join(own)}", "apt_install", " ".join(work.consented), *own)
     _early(bundle, sources)
     for number, check in enumerate(work.checks, 1):
         name = bundle.file(f"validate.{number}", check.run + "\n")
@@ -122,12 +122,12 @@ def packages(
     if work.preseeds:
         answers = "".join(f"{item.package} {item.question} {item.kind} {item.value}\n" for item in work.preseeds)
         bundle.file("answers", answers)
-        bundle.lines.append('step "answer debconf\'s questions" debconf-set-selections "$RUN/answers"')
+        bundle.lines.append('step "answer debconf\'s questions" quietly debconf-set-selections "$RUN/answers"')
     if work.install:
         stale = "now" if any(item.path.startswith("/etc/apt/") for item in work.early) else "daily"
         bundle.step("refresh package lists", "refresh_lists", stale)
         count = f"{len(work.install)} package{'s' if len(work.install) != 1 else ''}"
-        bundle.step(f"install {count}", "apt_install", *work.install)
+        bundle.step(f"install {count}", "apt_install", " ".join(work.consented), *work.install)
     if work.purge:
         bundle.step(f"purge {' '.join(work.purge)}", "apt_purge", *work.purge)
     bundle.step("release daemons", "release_daemons")

@@ -27,10 +27,19 @@ class Opening:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something on a host that a role must not run over (`refused`), or that a person should know."""
+
+    text: str
+    refused: bool = True
+
+
 Desired = Callable[[Stack, Host, Vault], Iterable[Resource]]
 Opens = Callable[[Stack, Host], Iterable[Opening]]
 Facts = Callable[[Stack, Host], str]
 Transition = Callable[[Stack, Mapping[str, Observed]], Stack]
+Findings = Callable[[Stack, Host, Observed], Iterable[Finding]]
 Turns = Callable[[Mapping[str, HostPlan], Mapping[str, Observed]], Sequence[str]]
 
 
@@ -47,6 +56,11 @@ def no_facts(_stack: Stack, _host: Host) -> str:
 def no_transition(stack: Stack, _observed: Mapping[str, Observed]) -> Stack:
     """For a role with no value that peers must learn at the same moment."""
     return stack
+
+
+def finds_nothing(_stack: Stack, _host: Host, _observed: Observed) -> Iterable[Finding]:
+    """For a role that can be deployed onto whatever a host has."""
+    return ()
 
 
 def all_at_once(_plans: Mapping[str, HostPlan], _observed: Mapping[str, Observed]) -> Sequence[str]:
@@ -68,7 +82,8 @@ class Role:
     the hosts that go one after another, of those with work for the role, in their order; the first that fails is the
     last that is tried. `settle` is how many seconds peers need to see the changed host as well again before the next
     one may go. `passwords` are generated; `rotated` says how those are replaced that the site needs all the time.
-    `facts` is a shell snippet for the probe that prints key=value lines about a host's state beyond its resources.
+    `facts` is a shell snippet for the probe that prints key=value lines about a host's state beyond its resources, and
+    `findings` are what they mean: reasons not to deploy onto that host, and what a person should know.
     `transition` gives the stack with the values that this role's hosts must go on serving, beside the new ones, until
     all hosts of the roles in `used_by` have moved; see plainstack.transition.
     """
@@ -86,6 +101,7 @@ class Role:
     facts: Facts = no_facts
     transition: Transition = no_transition
     used_by: tuple[str, ...] = ()
+    findings: Findings = finds_nothing
 
 
 def registry() -> dict[str, Role]:

@@ -12,7 +12,7 @@ from plainstack.database import sql
 from plainstack.observed import Observed
 from plainstack.release_steps import account, home, prune, put_in_place, settings, settings_ahead
 from plainstack.render import template
-from plainstack.resources import Directory, Package, Resource, Unit, User
+from plainstack.resources import Directory, Listen, Package, Resource, Unit, User
 from plainstack.roles import Opening, Role, one_by_one
 from plainstack.secrets import Vault
 from plainstack.stack import Host, Stack
@@ -76,6 +76,7 @@ def _service(stack: Stack, host: Host, vault: Vault, name: str) -> Iterator[Reso
     yield Unit(
         name=unit(name),
         restart_on=(settings(name), gunicorn, f"release:{here.id}"),
+        listens=(Listen(service.port, address=str(host.address)),),
         health=health.script(stack, host, name, here.id),
         timeout=60,
     )

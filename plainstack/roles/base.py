@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 
 from plainstack.exporter import exporter
+from plainstack.observed import Observed
 from plainstack.render import template, verbatim
-from plainstack.resources import Command, Directory, File, Link, Package, Resource, Unit, Validation
-from plainstack.roles import Opening, Role
+from plainstack.resources import Command, Directory, File, Link, Listen, Package, Resource, Unit, Validation
+from plainstack.roles import Finding, Opening, Role
 from plainstack.secrets import Vault
 from plainstack.stack import Host, Stack
 
@@ -19,6 +20,13 @@ _SSHD = "/etc/ssh/sshd_config.d/00-plainstack.conf"
 _JOURNALD = "/etc/systemd/journald.conf.d/10-plainstack.conf"
 _UPDATES = "/etc/apt/apt.conf.d/52plainstack-unattended-upgrades"
 _SUDOERS = "/etc/sudoers.d/plainstack-operator"
+
+# Debian's other time daemons, (package, unit): they exclude systemd-timesyncd and each other, and one is enough.
+_CLOCKS = (("chrony", "chrony.service"), ("ntpsec", "ntpsec.service"), ("openntpd", "openntpd.service"))
+
+# What Plainstack's packages, paths and wheels are made for: Debian's version, and machines as `uname -m` says it.
+_DEBIAN = "13"
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
@@ -40,6 +48,31 @@ def opens(stack: Stack, _host: Host) -> Iterator[Opening]:
     yield Opening(NODE_EXPORTER_PORT, "tcp", scrapers, "node exporter: monitoring")
 
 
+def facts(_stack: Stack, _host: Host) -> str:
+    """What system the host runs."""
+    return """\
+. "${ROOT:-}/etc/os-release"
+echo "os=$ID"
+echo "os_version=${VERSION_ID:-$VERSION_CODENAME}"
+echo "os_name=$PRETTY_NAME"
+echo "machine=$(uname -m)"
+[ ! -d /run/systemd/system ] || echo systemd=yes"""
+
+
+def findings(_stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:
+    """Systems that the roles are not made for."""
+    seen = observed.facts
+    if (seen.get("os"), seen.get("os_version")) != ("debian", _DEBIAN):
+        yield Finding(
+            f"runs {seen.get('os_name', 'an unknown system')}: Plainstack supports Debian {_DEBIAN} (trixie) and no"
+            " other distribution or version; install that, or take the host out of the inventory"
+        )
+    elif seen.get("systemd") != "yes":
+        yield Finding("does not run systemd, which Plainstack needs: install systemd-sysv and reboot")
+    if (machine := seen.get("machine", "unknown")) not in _MACHINES:
+        yield Finding(f"is a machine of type {machine}: Plainstack supports {' and '.join(_MACHINES.values())}")
+
+
 def _names(stack: Stack, host: Host) -> Iterator[Resource]:
     site_names: list[str] = []
     if stack.balancer.virtual_address:
@@ -58,18 +91,24 @@ def _names(stack: Stack, host: Host) -> Iterator[Resource]:
 
 def _time() -> Iterator[Resource]:
     yield Package(name="tzdata")
-    yield Package(name="systemd-timesyncd")
+    yield Package(name="systemd-timesyncd", instead=tuple(name for name, _ in _CLOCKS))
+    clocks = " ".join([*(unit for _, unit in _CLOCKS), "systemd-timesyncd.service"])
     yield Link(path="/etc/localtime", target="/usr/share/zoneinfo/Etc/UTC")
     # Not a Unit: in a container the clock is the machine's and systemd rightly refuses to start this service.
     yield Command(
         name="time synchronisation",
         why="keep the clock right",
-        run="systemctl enable --now systemd-timesyncd.service",
-        unless="""\
-            [ -e /run/systemd/container ] || {
-                [ -e /etc/systemd/system/sysinit.target.wants/systemd-timesyncd.service ]
-                systemctl is-active --quiet systemd-timesyncd.service
-            }""",
+        run=f"""\
+            for unit in {clocks}; do
+                ! systemctl cat "$unit" >/dev/null 2>&1 || exec systemctl enable --now "$unit"
+            done
+            echo 'no time service is installed' >&2
+            exit 1""",
+        unless=f"""\
+            [ -e /run/systemd/container ] || {{
+                systemctl is-active --quiet {clocks}
+                systemctl is-enabled --quiet {clocks}
+            }}""",
     )
 
 
@@ -113,11 +152,11 @@ def _log_ins(stack: Stack, host: Host) -> Iterator[Resource]:
             }""",
         reads=(_SSHD,),
     )
-    yield Unit(name="ssh.service", reload_on=(_SSHD,), guarded=True)
+    yield Unit(name="ssh.service", reload_on=(_SSHD,), guarded=True, listens=(Listen(stack.ssh.port, adopted=True),))
     if stack.ssh.user != "root":
         yield Package(name="sudo")
         yield template("base", _SUDOERS, mode=0o440, stack=stack, host=host)
         yield Validation(name="visudo", run=f"visudo -cf {_SUDOERS}", reads=(_SUDOERS,))
 
 
-ROLE = Role(name="base", desired=desired, opens=opens, everywhere=True)
+ROLE = Role(name="base", desired=desired, opens=opens, everywhere=True, facts=facts, findings=findings)

@@ -12,9 +12,10 @@ from plainstack.database.preflight import probe_snippet
 from plainstack.database.topology import AS_POSTGRES, BIN, DATA, FENCED, REWINDING, members, primaries
 from plainstack.exporter import exporter
 from plainstack.observed import Observed
+from plainstack.probe import STATE
 from plainstack.render import template, verbatim
-from plainstack.resources import Command, Directory, Package, Resource, Unit, Validation
-from plainstack.roles import Opening, Role
+from plainstack.resources import Command, Directory, Listen, Package, Resource, Unit, Validation
+from plainstack.roles import Finding, Opening, Role
 from plainstack.roles.base import TLS
 from plainstack.secrets import Vault
 from plainstack.shell import await_condition
@@ -51,6 +52,15 @@ echo 17 >"$scratch/PG_VERSION"
 {AS_POSTGRES} {BIN}/postgres --check -D "$scratch" -c config_file={_ETC}/postgresql.conf -c data_directory="$scratch"
 """
 
+# Of a host that never had this role: the clusters that somebody made there.
+CLUSTERS = f"""\
+[ -e "${{ROOT:-}}{STATE}/manifest/db" ] || grep -qs '"role": "db"' "${{ROOT:-}}/var/log/plainstack/audit.jsonl" ||
+    for version in "${{ROOT:-}}"/var/lib/postgresql/*/*/PG_VERSION; do
+        cluster=${{version%/PG_VERSION}}
+        [ ! -s "$version" ] || echo "cluster.${{cluster#"${{ROOT:-}}/var/lib/postgresql/"}}=yes"
+    done
+"""
+
 
 def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     """The resources of role db."""
@@ -71,11 +81,11 @@ def opens(stack: Stack, host: Host) -> Iterator[Opening]:
 
 
 def facts(stack: Stack, host: Host) -> str:
-    """What a failover asks too, and the databases that the application hosts may connect to."""
+    """What a failover asks too, the databases that the application hosts may connect to, and clusters of others."""
     names = (
         f"sed -n 's/^hostssl \"\\([a-z0-9_]*\\)\".*/\\1/p' {_WHO_MAY_CONNECT[0]} 2>/dev/null | sort -u | paste -sd ,"
     )
-    return f'{probe_snippet(stack, host)}\necho "databases=$({names})"'
+    return f'{probe_snippet(stack, host)}\necho "databases=$({names})"\n{CLUSTERS}'
 
 
 def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
@@ -173,6 +183,7 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
         name=UNIT,
         reload_on=(*_RELOADED, f"{TLS}/"),
         restart_on=_RESTARTED,
+        listens=(Listen(PORT),),
         health=f'test "$({_PSQL}c {quote(_NO_ERRORS)})" = t',
         timeout=120,
     )
@@ -183,6 +194,17 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
         run=f"{_PSQL} -v ON_ERROR_STOP=1 -f {_SQL}",
         unless=f'test "$({_PSQL}c {quote(wanted)})" = t',
     )
+
+
+def findings(_stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:
+    """Clusters that somebody else made."""
+    for name in sorted(key.removeprefix("cluster.") for key in observed.facts if key.startswith("cluster.")):
+        version, _, cluster = name.partition("/")
+        yield Finding(
+            f"db: /var/lib/postgresql/{name} holds a PostgreSQL cluster that Plainstack did not make, and it is left"
+            " alone. Use another host, or move its data (pg_dumpall) and remove it"
+            f" (pg_dropcluster --stop {version} {cluster})"
+        )
 
 
 def _lower_limit(limit: int) -> Command:
@@ -205,6 +227,7 @@ ROLE = Role(
     facts=facts,
     transition=transition,
     used_by=("app",),
+    findings=findings,
     after=("firewall",),
     turns=turns,
     passwords=tuple(sql.password_name(name) for name in _PASSWORDS),

@@ -8,7 +8,7 @@ from typing import Any
 
 from plainstack import pki
 from plainstack.render import template, verbatim
-from plainstack.resources import Directory, File, Package, Preseed, Resource, Unit, Validation
+from plainstack.resources import Directory, File, Listen, Package, Preseed, Resource, Unit, Validation
 from plainstack.roles import Role
 from plainstack.roles.base import TLS
 from plainstack.roles.db import UNIT as POSTGRES_UNIT
@@ -137,18 +137,21 @@ def _daemons(stack: Stack, host: Host) -> Iterator[Resource]:
         name="prometheus-blackbox-exporter.service",
         reload_on=(_BLACKBOX,),
         restart_on=("/etc/default/prometheus-blackbox-exporter",),
+        listens=(Listen(9115, address="127.0.0.1"),),
         health=_took_its_configuration(9115, "/-/healthy", "blackbox_exporter"),
     )
     yield Unit(
         name="prometheus-alertmanager.service",
         reload_on=(_ALERTMANAGER,),
         restart_on=("/etc/default/prometheus-alertmanager",),
+        listens=(Listen(9093, address="127.0.0.1"),),
         health=_took_its_configuration(9093, "/-/ready", "alertmanager"),
     )
     yield Unit(
         name="prometheus.service",
         reload_on=(_PROMETHEUS, f"{_ETC}/rules/"),
         restart_on=("/etc/default/prometheus",),
+        listens=(Listen(9090, address="127.0.0.1"),),
         health=_took_its_configuration(9090, "/-/ready", "prometheus"),
         # It reads its whole write-ahead log before it is ready.
         timeout=180,

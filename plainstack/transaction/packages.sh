@@ -17,7 +17,7 @@ finish_dpkg() { # an earlier apt that was killed half way
 
 refresh_lists() { # refresh_lists now|: at most once a day, or when a wanted package is not known
     [ "$1" = now ] || [ -z "$(find "${ROOT:-}/var/lib/apt/lists" -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null | head -n 1)" ] || return 0
-    quietly apt-get update -q -o DPkg::Lock::Timeout=60
+    quietly apt-get update -q -o DPkg::Lock::Timeout=0
     code=$?
     # apt says 0 when a source could not be reached: what it said is the reason of a package that is not found later.
     complaints "$RUN/said" >"$RUN/unread"
@@ -31,9 +31,14 @@ check() { # check SCRIPT: a validation of what apt is going to read
     return $code
 }
 
-apt_install() { # all packages in one transaction
-    apt-get install --simulate "$@" >/dev/null 2>&1 || refresh_lists now || :
-    quietly apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=60 \
+apt_install() { # apt_install CONSENTED PACKAGE...: all in one transaction; apt may remove what is in CONSENTED
+    consented=$1
+    shift
+    simulate_apt install "$@" || { refresh_lists now && simulate_apt install "$@"; } || :
+    removes_only "$consented" || return
+    # Also when another apt, that is waited for, changes what this one would remove.
+    [ -n "$consented" ] || set -- --no-remove "$@"
+    quietly apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=0 \
         -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-confdef "$@" && return
     code=$?
     [ ! -s "$RUN/unread" ] || sed 's/^/@tail	/' "$RUN/unread"
@@ -41,17 +46,43 @@ apt_install() { # all packages in one transaction
 }
 
 apt_purge() {
-    quietly apt-get purge -q -y -o DPkg::Lock::Timeout=60 "$@"
+    simulate_apt purge "$@" || :
+    removes_only "$*" || return
+    quietly apt-get purge -q -y -o DPkg::Lock::Timeout=0 "$@"
 }
 
-quietly() {
-    deadline=$(($(date +%s) + 60))
+simulate_apt() { # simulate_apt install|purge PACKAGE...
+    verb=$1
+    shift
+    apt-get "$verb" --simulate --no-install-recommends -q "$@" >"$RUN/simulated" 2>/dev/null </dev/null
+}
+
+removes_only() { # removes_only PACKAGES: whether the simulated apt removes nothing else
+    refused=
+    for package in $(sed -n 's/^\(Remv\|Purg\) \([^ ]*\).*/\2/p' "$RUN/simulated"); do
+        case " $1 " in *" $package "*) ;; *) refused="$refused $package" ;; esac
+    done
+    [ -n "$refused" ] || return 0
+    tell "@tail	apt would remove$refused: remove it yourself if you agree (apt-get remove$refused), and deploy again"
+    return 76
+}
+
+quietly() { # its output is told only when it fails; another program that works on packages is waited for
+    began=$(date +%s) next=0
     while :; do
         "$@" >"$RUN/said" 2>&1 </dev/null 8>&- && return
         code=$?
-        # apt waits for dpkg's lock, not for those of its lists and archives; apt-daily.service has them at times.
-        grep -q '^E: Could not get lock' "$RUN/said" && [ "$(date +%s)" -lt "$deadline" ] || break
-        sleep 1
+        holder=$(lock_holder) || break
+        waited=$(($(date +%s) - began))
+        if [ "$waited" -ge "$APT_PATIENCE" ]; then
+            tell "@tail	gave up after $waited s: $holder is still at work on packages"
+            break
+        fi
+        if [ "$waited" -ge "$next" ]; then
+            tell "@step	waiting for $holder, which is at work on packages ($waited s of at most $APT_PATIENCE s)"
+            next=$((waited + 15))
+        fi
+        sleep 2
     done
     complaints "$RUN/said" >"$RUN/complaints"
     { grep . "$RUN/complaints" || tail -n 8 "$RUN/said"; } | sed 's/^/@tail	/'
@@ -65,4 +96,16 @@ complaints() { # complaints FILE: errors and warnings of apt and dpkg; the reaso
         { reason = 0 }
         /^(E:|W:|N: Skipping|dpkg: error)/ { print }
     ' "$1" | tail -n 12
+}
+
+# unattended-upgrades of a host's first boot takes minutes.
+APT_PATIENCE=600
+
+lock_holder() { # who has the lock that apt, dpkg or debconf asked for; fails when they failed for another reason
+    held='^E: Could not get lock .*(held by process|\(11: )|locked by another process'
+    grep -qE "$held" "$RUN/said" || return
+    pid=$(sed -nE 's/.*(held by process|another process with pid) ([0-9]+).*/\2/p' "$RUN/said" | head -n 1)
+    name=$(cat "${ROOT:-}/proc/${pid:-none}/comm" 2>/dev/null) ||
+        name=$(sed -nE 's/.*held by process [0-9]+ \((.*)\).*/\1/p' "$RUN/said" | head -n 1)
+    echo "${name:-another program}${pid:+ (process $pid)}"
 }

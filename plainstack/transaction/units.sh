@@ -40,42 +40,40 @@ start_now() { # start_now UNIT STAMP: what `start` has become, for a unit that s
     esac
 }
 
-load_unit() { # load_unit VERB UNIT STAMP TIMEOUT HEALTH
+load_unit() { # load_unit VERB UNIT STAMP TIMEOUT HEALTH [PORT...]
     verb=$1
     [ "$verb" != start ] || verb=$(start_now "$2" "$3")
     remember_unit "$verb" "$2" || return
     systemctl reset-failed "$2" 2>/dev/null || :
     systemctl unmask --quiet "$2" 2>/dev/null || :
     timeout "$4" systemctl "$verb" "$2" >"$RUN/said" 2>&1 || { code=$?; sed 's/^/@tail	/' "$RUN/said"; return $code; }
-    healthy "$2" "$4" "$5" && keep_stamp "$2" "$3"
+    unit=$2 stamp=$3 limit=$4 health=$5
+    shift 5
+    healthy "$unit" "$limit" "$health" "$@" && keep_stamp "$unit" "$stamp"
 }
 
-healthy() { # healthy UNIT TIMEOUT SCRIPT: up now, and answering before the time is over
+healthy() { # healthy UNIT TIMEOUT SCRIPT [PORT...]: up now, answering and on its ports before the time is over
     waiting_since=$(date +%s)
     deadline=$((waiting_since + $2))
+    : >"$RUN/said"
     while :; do
         state=$(systemctl is-active "$1" 2>/dev/null)
         case $state in
         active)
-            if [ -n "$3" ]; then
-                timeout 10 sh -eu "$RUN/$3" >"$RUN/said" 2>&1 </dev/null && break
-            else
-                # A program that dies of its configuration does so after systemd has called it active.
-                sleep 0.3
-                [ "$(systemctl is-active "$1")" != active ] || break
-            fi
+            if answers "$@"; then return; fi
             ;;
         failed) STEP="$STEP (failed)"; return 1 ;;
         esac
         # systemd counts from the last start that was asked for.
         restarts=$(systemctl show -p NRestarts --value "$1" 2>/dev/null)
         if [ "${restarts:-0}" -ge 3 ]; then
+            tail -n 5 "$RUN/said" | sed 's/^/@tail	/'
             tell "@tail	it died $restarts times since it was started"
             return 1
         fi
-        [ ! -s "$RUN/said" ] || [ -z "$3" ] || say_what_is_awaited
+        [ ! -s "$RUN/said" ] || say_what_is_awaited
         if [ "$(date +%s)" -ge "$deadline" ]; then
-            [ -z "$3" ] || tail -n 5 "$RUN/said" | sed 's/^/@tail	/'
+            tail -n 5 "$RUN/said" | sed 's/^/@tail	/'
             tell "@tail	not healthy within $2 s (state: $state)"
             return 1
         fi
@@ -88,6 +86,21 @@ say_what_is_awaited() { # the last line of the health command, at first after th
     [ "$now" -ge $((waiting_since + 3)) ] || return 0
     tell "@step	$STEP: $(tail -n 1 "$RUN/said" | cut -c 1-300)"
     waiting_since=$((now + 2))
+}
+
+answers() { # answers UNIT TIMEOUT SCRIPT [PORT...]: now
+    if [ -n "$3" ]; then
+        timeout 10 sh -eu "$RUN/$3" >"$RUN/said" 2>&1 </dev/null || return
+    elif [ $# = 3 ]; then
+        # A program that dies of its configuration does so after systemd has called it active.
+        sleep 0.3
+        [ "$(systemctl is-active "$1")" = active ] || return
+    fi
+    [ $# != 3 ] || return 0
+    unit=$1
+    shift 3
+    # Another program on the port would answer as well.
+    owns "$unit" "$@" >"$RUN/said" 2>&1
 }
 
 run_command() { # run_command N TIMEOUT: n.run, its guard n.unless, perhaps n.undo; payload in payload.n

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from plainstack.drift import find
 from plainstack.plan import plan
 from plainstack.resources import Absent, File, Package, Preseed, Resource, Validation
 from tests.unit.sandbox import STAMP, Sandbox, build
@@ -38,13 +39,100 @@ def test_packages_come_in_one_transaction_before_everything_and_start_no_daemon(
     assert host.plan(WANTED).empty
 
 
-def test_somebody_elses_apt_is_waited_for(host: Sandbox) -> None:
-    """As apt-daily.service's, that a host starts when it was just booted."""
-    host.write("busy", "")
+@pytest.mark.parametrize(
+    ("said", "holder"),
+    [
+        (
+            "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 4321 (unattended-upgr)",
+            "unattended-upgr (process 4321)",
+        ),
+        ("E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7 (apt-get)", "apt-get (process 7)"),
+        (
+            "E: Could not get lock /var/cache/apt/archives/lock - open (11: Resource temporarily unavailable)",
+            "another program",
+        ),
+        (
+            "dpkg: error: dpkg frontend lock was locked by another process with pid 9\nNote: removing the lock file",
+            "aptitude (process 9)",
+        ),
+        ('debconf: DbDriver "config": /var/cache/debconf/config.dat is locked by another process', "another program"),
+    ],
+)
+def test_another_program_at_work_on_packages_is_waited_for_and_named(host: Sandbox, said: str, holder: str) -> None:
+    """As unattended-upgrades, that a host starts on its first boot."""
+    host.write("proc/9/comm", "aptitude\n")
+    host.write("busy", f"{said}\n")
     first, second = host.deploy(WANTED)
     assert first.ok, first.text
     assert second.ok, second.text
     assert host.calls() == ["apt-get update", "apt-get update", "apt-get install"]
+    (line,) = [line for line in first.text.splitlines() if "waiting" in line]
+    assert line == f"@step\twaiting for {holder}, which is at work on packages (0 s of at most 600 s)"
+
+
+def test_debconf_and_dpkg_wait_for_another_program_too(host: Sandbox) -> None:
+    locked = "dpkg: error: dpkg frontend lock was locked by another process with pid 9"
+    once = f'[ -e "$ROOT/$0.told" ] || {{ mkdir -p "$ROOT/$0.told"; echo "{locked}"; exit 2; }}\n'
+    host.write("bin/debconf-set-selections", f"#!/bin/sh\n{once}", 0o755)
+    host.write("bin/dpkg", f'#!/bin/sh\n[ "$1" != --audit ] || {{ echo half; exit; }}\n{once}', 0o755)
+    answer = Preseed(package="nginx", question="nginx/x", kind="boolean", value="true")
+    first, second = host.deploy({"balancer": (Package(name="nginx"), answer)})
+    assert first.ok, first.text
+    assert second.ok, second.text
+    assert first.text.count("waiting for another program (process 9)") == 2
+
+
+def test_a_program_that_never_lets_go_is_named_when_the_patience_ends(host: Sandbox) -> None:
+    host.write("busy", "E: Could not get lock /var/lib/dpkg/lock. It is held by process 4321 (unattended-upgr)\n")
+    host.write("busy-for-long", "")
+    # A clock that goes 100 seconds at each look.
+    clock = 'at=$(cat "$ROOT/clock" 2>/dev/null || echo 0); echo $((at + 100)) >"$ROOT/clock"; echo $at'
+    host.write("bin/date", f"#!/bin/sh\n{clock}\n", 0o755)
+    (done,) = host.deploy(WANTED)
+    assert done.answer.failed == "refresh package lists"
+    assert any("gave up after 600 s: unattended-upgr (process 4321)" in line for line in done.answer.tail)
+    assert [line.split("(")[-1] for line in done.text.splitlines() if "waiting for" in line] == [
+        f"{waited} s of at most 600 s)" for waited in range(100, 600, 100)
+    ]
+
+
+def test_what_apt_would_remove_is_planned_only_with_a_declared_packages_consent(host: Sandbox) -> None:
+    host.write("packages", "exim4\n")
+    host.write("conflicts", "exim4\n")
+    wanted = {"mail": (Package(name="postfix", replaces=("exim4",)),)}
+    planned = host.plan(wanted)
+    assert [action.subject() for _, action in planned.actions()][:2] == ["install postfix", "remove exim4"]
+    assert all(done.ok for done in host.deploy(wanted))
+
+
+@pytest.mark.parametrize("verb", ["install", "purge"])
+def test_apt_removes_nothing_that_the_plan_did_not_show(host: Sandbox, verb: str) -> None:
+    """The plan was made from stale lists; they were refreshed since."""
+    work = host.plan(WANTED).packages
+    if verb == "purge":
+        assert all(done.ok for done in host.deploy({"balancer": (Package(name="nginx", purge=True),)}))
+        work = host.plan({"balancer": ()}).packages
+    host.calls()
+    before = host.read("packages")
+    host.write("conflicts", "nginx\nchrony\n" if verb == "purge" else "chrony\nntpsec\n")
+    done = host.run(build(work))
+    assert done.answer.outcome == "rolled-back"
+    assert "chrony" in done.answer.tail[0]
+    assert "nginx" not in done.answer.tail[0]
+    assert host.read("packages") == before
+    assert f"apt-get {verb}" not in host.calls()
+
+
+def test_a_package_that_does_as_well_is_enough(host: Sandbox) -> None:
+    clock = {"base": (Package(name="systemd-timesyncd", instead=("chrony", "ntpsec")),)}
+    host.write("packages", "ntpsec\n")
+    assert all(done.ok for done in host.deploy(clock))
+    assert host.read("packages").split() == ["ntpsec"]
+    assert host.plan(clock).empty
+    assert find("sandbox", clock, host.observe(clock["base"])) == []
+    host.write("packages", "")
+    assert all(done.ok for done in host.deploy(clock))
+    assert host.read("packages").split() == ["systemd-timesyncd"]
 
 
 def test_what_must_be_there_before_a_package_is(host: Sandbox) -> None:

@@ -1,0 +1,101 @@
+"""The ports that a host's units bind, and what holds them already."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+
+from plainstack.observed import Listener, Observed
+from plainstack.resources import Listen, Resource, Unit
+
+_SOCKETS = Path(__file__).with_name("transaction") / "sockets.sh"
+_UNIT = re.compile(r"([^/]+\.(?:service|scope|socket))(?:/|$)")
+
+
+def hexadecimal(ports: Iterable[Listen]) -> list[str]:
+    """The ports as /proc/net/tcp writes them."""
+    return sorted({f"{listen.port:04X}" for listen in ports})
+
+
+def probe(units: Iterable[Unit]) -> str:
+    """The part of a probe that tells which processes hold the ports of these units."""
+    ports = hexadecimal(listen for unit in units for listen in unit.listens)
+    if not ports:
+        return ""
+    return f"{_SOCKETS.read_text(encoding='utf-8')}\nholders {' '.join(ports)} 2>/dev/null | sed 's/^/listen\t/'\n"
+
+
+def parse(words: Sequence[str]) -> Listener:
+    """One line of the probe's answer."""
+    protocol, where, pid, process, cgroup = words
+    address, _, port = where.partition(":")
+    found = _UNIT.findall(cgroup)
+    return Listener(
+        protocol=protocol.removesuffix("6"),
+        address=_address(address),
+        port=int(port, 16),
+        process=process,
+        pid="" if pid == "-" else pid,
+        unit=found[-1] if found else "",
+    )
+
+
+def _address(text: str) -> str:
+    """An address of /proc/net: 32-bit words in the byte order of the machine, little-endian where Plainstack runs."""
+    words = [bytes.fromhex(text[start : start + 8])[::-1] for start in range(0, len(text), 8)]
+    address = ip_address(b"".join(words))
+    return "" if address.is_unspecified else str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def taken(desired: Mapping[str, Sequence[Resource]], observed: Observed) -> Iterator[str]:
+    """A sentence for each port that a unit of this host binds and something else holds.
+
+    A unit in the host's manifest is Plainstack's, whatever it still listens on; so are all declared units on a host
+    where a run was interrupted, because what apt had installed may have started at a boot.
+    """
+    units = [item for wanted in desired.values() for item in wanted if isinstance(item, Unit)]
+    ours = {entry.name for entries in observed.manifest.values() for entry in entries if entry.kind == "unit"}
+    if observed.generation.endswith(".begun"):
+        ours |= {unit.name for unit in units}
+    seen: set[tuple[str, str, int]] = set()
+    for unit in units:
+        for listen in unit.listens:
+            for holder in observed.listeners:
+                where = (holder.protocol, holder.process, holder.port)
+                if where in seen or not _collides(listen, holder) or holder.unit in ours:
+                    continue
+                if listen.adopted and (holder.unit == unit.name or holder.pid == "1"):
+                    continue
+                seen.add(where)
+                yield _sentence(unit, listen, holder)
+
+
+def _collides(listen: Listen, holder: Listener) -> bool:
+    if (listen.protocol, listen.port) != (holder.protocol, holder.port):
+        return False
+    return "" in (listen.address, holder.address) or listen.address == holder.address
+
+
+def _sentence(unit: Unit, listen: Listen, holder: Listener) -> str:
+    where = f"{holder.address or '*'}:{holder.port}"
+    if not holder.pid:
+        who, cure = "a socket without a process", "find out what uses it, and stop that"
+    else:
+        who = f"{holder.process} (process {holder.pid}{f', {holder.unit}' if holder.unit else ''})"
+        cure = f"stop it for good (kill {holder.pid}, and whatever starts it at boot)"
+        if holder.unit.endswith(".service"):
+            cure = f"stop it for good (systemctl disable --now {holder.unit})"
+        elif holder.pid == "1":
+            cure = "stop its socket unit for good (systemctl list-sockets names it)"
+    if holder.unit == unit.name:
+        return (
+            f"{listen.protocol} port {listen.port} is taken: {holder.process} (process {holder.pid}) listens on {where}"
+            f" as {holder.unit}, which Plainstack did not set up and would configure anew; if nobody needs what it does"
+            f" now, stop it (systemctl disable --now {holder.unit}), and deploy again"
+        )
+    return (
+        f"{listen.protocol} port {listen.port} is taken: {who} listens on {where}, and {unit.name} needs the port;"
+        f" {cure}, or move it to another port"
+    )

@@ -1,0 +1,66 @@
+"""What a host has already, that a deploy must not run over: found by the probe, told before anything changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from plainstack import ports
+from plainstack.actions import HostPlan
+from plainstack.observed import Observed
+from plainstack.plan import consented
+from plainstack.resources import Resource
+from plainstack.roles import Finding, Role, of_host
+from plainstack.stack import Stack
+
+
+def refusals(
+    stack: Stack,
+    roles: Mapping[str, Role],
+    desired: Mapping[str, Mapping[str, Sequence[Resource]]],
+    observed: Mapping[str, Observed],
+) -> list[str]:
+    """Why nothing must be deployed now, host by host; `desired` holds the roles in scope."""
+    found = []
+    for name, seen in observed.items():
+        wanted = desired[name]
+        findings = _findings(stack, roles, name, wanted, seen)
+        sentences = [finding.text for finding in findings if finding.refused]
+        sentences += [*ports.taken(wanted, seen), *_removals(wanted, seen)]
+        found += [f"{name}: {sentence}" for sentence in sentences]
+    return found
+
+
+def notes(
+    stack: Stack,
+    roles: Mapping[str, Role],
+    desired: Mapping[str, Mapping[str, Sequence[Resource]]],
+    observed: Mapping[str, Observed],
+    pending: Mapping[str, HostPlan],
+) -> list[str]:
+    """What a person should know of the hosts that change, and that keeps nothing from being deployed."""
+    return [
+        f"{name}: {finding.text}"
+        for name in pending
+        for finding in _findings(stack, roles, name, desired[name], observed[name])
+        if not finding.refused
+    ]
+
+
+def _findings(
+    stack: Stack, roles: Mapping[str, Role], name: str, wanted: Mapping[str, object], seen: Observed
+) -> Iterator[Finding]:
+    host = stack.hosts[name]
+    for role in of_host(host, dict(roles)):
+        if role.name in wanted:
+            yield from role.findings(stack, host, seen)
+
+
+def _removals(wanted: Mapping[str, Sequence[Resource]], seen: Observed) -> Iterator[str]:
+    allowed = consented(wanted)
+    refused = [package for package in seen.removes if package not in allowed]
+    if refused:
+        yield (
+            f"to install what is missing, apt would remove {', '.join(refused)}; remove"
+            f" {'it' if len(refused) == 1 else 'them'} yourself if you agree (apt-get remove {' '.join(refused)}),"
+            " and deploy again"
+        )
