@@ -178,12 +178,12 @@ def forget(_c: Context, name: str) -> None:
     lab_commands.forget(name)
 
 
-@task(help={"inventory": SELECT["inventory"]})
-def down(_c: Context, inventory: str = "hosts.yaml") -> None:
+@task(help={"inventory": SELECT["inventory"], "all": "every lab of this machine, whoever made it; lists them first"})
+def down(_c: Context, inventory: str = "hosts.yaml", all: bool = False) -> None:
     """Remove the lab with its hosts and their disks."""
     from plainstack import lab_commands
 
-    lab_commands.down(inventory)
+    lab_commands.down(inventory, every=all)
 
 
 @task(name="status", help={"inventory": SELECT["inventory"]})

@@ -122,13 +122,16 @@ def forget(name: str) -> None:
         console.line(f"forgot {name}")
 
 
-def down(inventory: str) -> None:
+def down(inventory: str, *, every: bool = False) -> None:
     """inv lab.down"""
     console = Console()
     with told(console):
-        from plainstack.lab.up import down as lab_down
+        from plainstack.lab import up
 
-        lab_down(of(load(inventory)), _report(console))
+        if every:
+            up.down_all(_report(console))
+        else:
+            up.down(of(load(inventory)), _report(console))
 
 
 def status(inventory: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from plainstack.lab import container, disk, image, layers, machine, mirror, model, netns, snapshot, up
+from plainstack.lab import container, disk, image, layers, machine, mirror, model, netns, owner, snapshot, up
 from plainstack.lab.model import Lab, check_name
 from plainstack.lab.netns import LabDown, LabError
 from plainstack.lab.snapshot import Origin, Snapshot
@@ -33,6 +33,7 @@ def save(
             raise LabError(f"there is a snapshot {name} already: choose another name, or inv lab.forget {name}")
         if not netns.is_up(lab.namespace):
             raise LabDown
+        owner.check(lab)
         if dead := [host.name for host in lab.hosts if not container.alive(lab, host)]:
             raise LabError(f"not running: {', '.join(dead)}; start them first: inv lab.up")
         for names in order:
@@ -43,7 +44,7 @@ def save(
                 layers.recover(disk.of(lab, host))
             made = snapshot.write(lab, name, origin, files)
         if remove:
-            up.remove(lab, report)
+            up.remove(lab.name, report)
         else:
             up.start(lab, lab.hosts, report)
     return made
@@ -56,6 +57,7 @@ def start_from(
     machine.require_root("lab.up")
     report = up.one_at_a_time(report)
     with machine.locked(lab.name, report):
+        owner.check(lab)
         if lab.disks.exists():
             raise LabError(
                 f"the lab {lab.name} exists: start it as it is with inv lab.up, or remove it with inv lab.down"

@@ -52,7 +52,12 @@ def recover(disk: Disk) -> None:
 
 
 def sweep() -> None:
-    """Remove the layers that neither a disk nor a snapshot needs any more; the caller holds the machine's lock."""
+    """Remove what was half made, and the layers that neither a disk nor a snapshot needs any more.
+
+    The caller holds the machine's lock, so nobody else is making anything.
+    """
+    for half in (*model.DISKS.glob(".*.half"), *model.SNAPSHOTS.glob(".*")):
+        shutil.rmtree(half)
     if not model.LAYERS.is_dir():
         return
     used = {link.readlink() for link in model.DISKS.glob("*/*/layer") if link.parent.parent != model.LAYERS}

@@ -19,6 +19,7 @@ LAYERS = DISKS / ".layers"
 SNAPSHOTS = DISKS / ".snapshots"
 RUN = Path("/run/plainstack-lab")
 CACHE = Path("/var/cache/plainstack-lab")
+_PREFIX = "plainstack-"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?")
 
 
@@ -68,7 +69,7 @@ class Lab:
     @property
     def namespace(self) -> str:
         """The network namespace that holds the lab's bridges."""
-        return f"plainstack-{self.name}"
+        return namespace(self.name)
 
     @cached_property
     def private(self) -> IPv4Interface:
@@ -83,12 +84,12 @@ class Lab:
     @property
     def disks(self) -> Path:
         """The folder of the hosts' disks."""
-        return DISKS / self.name
+        return disks(self.name)
 
     @property
     def run(self) -> Path:
         """The folder of what lives as long as the lab is up."""
-        return RUN / self.name
+        return run(self.name)
 
     def host(self, name: str) -> LabHost:
         """Find a host by its name."""
@@ -103,6 +104,28 @@ def check_name(name: str, kind: str) -> None:
     """Raise LabError unless the name can be that of a lab, a host or a snapshot."""
     if not _NAME.fullmatch(name):
         raise LabError(f"{name!r} is not a name for {kind}: lower case letters, digits and '-', at most 30 characters")
+
+
+def namespace(lab: str) -> str:
+    """Name the network namespace of a lab."""
+    return f"{_PREFIX}{lab}"
+
+
+def disks(lab: str) -> Path:
+    """Name the folder of a lab's disks."""
+    return DISKS / lab
+
+
+def run(lab: str) -> Path:
+    """Name the folder of what a lab has only while it is up."""
+    return RUN / lab
+
+
+def labs(groups: Path, netns: Path = Path("/run/netns")) -> list[str]:
+    """List the labs of this machine by what any of them has: disks, control groups, a namespace, a folder in /run."""
+    folders = [path for place in (DISKS, RUN, groups) if place.is_dir() for path in place.iterdir() if path.is_dir()]
+    names = {path.name for path in folders} | {path.name.removeprefix(_PREFIX) for path in netns.glob(f"{_PREFIX}*")}
+    return sorted(name for name in names if _NAME.fullmatch(name))
 
 
 def _cable(address: str, bridge: str, name: str) -> Cable:

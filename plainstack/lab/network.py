@@ -32,11 +32,11 @@ def ensure(lab: Lab) -> None:
     change(lab, plan_bridges(lab, observe(lab)))
 
 
-def remove(lab: Lab) -> None:
+def remove(namespace: str) -> None:
     """Remove the namespace with all in it."""
-    if netns.is_up(lab.namespace):
-        _run(["ip", "netns", "delete", lab.namespace])
-    Path("/run/netns", lab.namespace).unlink(missing_ok=True)
+    if netns.is_up(namespace):
+        _run(["ip", "netns", "delete", namespace])
+    Path("/run/netns", namespace).unlink(missing_ok=True)
 
 
 def observe(lab: Lab) -> dict[str, Link]:

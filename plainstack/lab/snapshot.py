@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from plainstack.lab import disk, layers, model
+from plainstack.lab import disk, layers, model, owner
 from plainstack.lab.disk import Disk
 from plainstack.lab.model import Lab
 from plainstack.lab.netns import LabError
@@ -121,6 +121,7 @@ def place(snapshot: Snapshot, lab: Lab, files: Mapping[str, Path]) -> list[Path]
     for host in lab.hosts:
         layer = (snapshot.folder / "layers" / host.name).readlink()
         layers.make_on(Disk(disks / host.name), layer, layer)
+    owner.write(lab, disks)
     # All at once: a lab with half of its disks would be completed with empty ones.
     disks.rename(lab.disks)
     return kept

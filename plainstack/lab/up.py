@@ -10,7 +10,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
-from plainstack.lab import access, cgroup, container, disk, image, layers, machine, mirror, netns, network, proxy
+from plainstack.lab import (
+    access,
+    cgroup,
+    container,
+    disk,
+    image,
+    layers,
+    machine,
+    mirror,
+    model,
+    netns,
+    network,
+    owner,
+    proxy,
+)
 from plainstack.lab.model import Lab, LabHost
 from plainstack.lab.netns import LabDown, LabError
 
@@ -30,6 +44,7 @@ def up(lab: Lab, report: Report, only: Collection[str] = ()) -> None:
 
 def start(lab: Lab, hosts: Sequence[LabHost], report: Report) -> None:
     """Start hosts of the lab; the caller holds the lab's lock."""
+    owner.check(lab)
     mirrors = mirror.find()
     with machine.locked("machine", report):
         base = _prepare_machine(mirrors, report)
@@ -38,6 +53,7 @@ def start(lab: Lab, hosts: Sequence[LabHost], report: Report) -> None:
         cgroup.remove(cgroup.tree() / lab.name)
         report("lab", f"network {lab.private.network}" + (f" and {lab.public.network}" if lab.public else ""))
     network.ensure(lab)
+    owner.write(lab, lab.disks)
     with machine.locked("machine", report):
         proxy.ensure(lab, mirrors)
     key = access.operator_key(lab)
@@ -52,23 +68,38 @@ def down(lab: Lab, report: Report) -> None:
     """Remove everything the lab made, whatever state it is in."""
     machine.require_root("lab.down")
     with machine.locked(lab.name, report):
-        remove(lab, report)
+        owner.check(lab)
+        remove(lab.name, report)
 
 
-def remove(lab: Lab, report: Report) -> None:
-    """Remove the lab; the caller holds its lock."""
-    group = cgroup.tree() / lab.name
-    known = [group, lab.disks, lab.run, Path("/run/netns", lab.namespace)]
-    existed = any(place.exists() for place in known)
+def down_all(report: Report) -> None:
+    """List every lab of this machine, whoever made it, and remove them all."""
+    machine.require_root("lab.down")
+    names = model.labs(cgroup.tree())
+    for name in names:
+        running = [path.name for path in (cgroup.tree() / name).glob("[!.]*") if cgroup.alive(path)]
+        report(name, f"of {owner.of(name) or 'nobody known'}, {len(running)} hosts running")
+    for name in names:
+        with machine.locked(name, report):
+            remove(name, report)
+    if not names:
+        report("lab", "there is none on this machine")
+
+
+def remove(name: str, report: Report) -> None:
+    """Remove a lab by its name; the caller holds its lock."""
+    group, disks, run = cgroup.tree() / name, model.disks(name), model.run(name)
+    namespace = model.namespace(name)
+    existed = any(place.exists() for place in (group, disks, run, Path("/run/netns", namespace)))
     cgroup.remove(group)
-    network.remove(lab)
-    for folder in (lab.disks, lab.run):
+    network.remove(namespace)
+    for folder in (disks, run):
         if folder.exists():
             shutil.rmtree(folder)
     with machine.locked("machine", report):
         layers.sweep()
         proxy.stop_unused()
-    report("lab", "down" if existed else "was not up")
+    report(name, "down" if existed else "was not up")
 
 
 def status(lab: Lab) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.lab import disk, layers, model, snapshot
+from plainstack.lab import disk, layers, model, owner, snapshot
 from plainstack.lab.model import Lab, LabHost
 from plainstack.lab.netns import LabError
 from plainstack.lab.snapshot import Origin, Snapshot
@@ -144,6 +144,42 @@ def test_a_half_written_snapshot_is_none(lab: Lab) -> None:
     snapshot.write(lab, "deployed", ORIGIN, {})
     (model.SNAPSHOTS / "deployed").rename(model.SNAPSHOTS / ".deployed.half")
     assert snapshot.every() == []
+    layers.sweep()
+    assert list(model.SNAPSHOTS.iterdir()) == []
+    assert list(model.LAYERS.iterdir()) != [], "the disks lie on them"
+
+
+def test_a_lab_that_was_half_made_from_a_snapshot_is_swept(lab: Lab, tmp_path: Path) -> None:
+    snapshot.write(lab, "deployed", ORIGIN, {})
+    snapshot.place(snapshot.read("deployed"), second(tmp_path), {})
+    (model.DISKS / "second").rename(model.DISKS / ".second.half")
+    layers.sweep()
+    assert sorted(path.name for path in model.DISKS.iterdir()) == [".layers", ".snapshots", "shop"]
+
+
+def test_two_inventories_do_not_take_each_others_lab(lab: Lab, tmp_path: Path) -> None:
+    clone = Lab("shop", (DB,), tmp_path / "clone/lab")
+    owner.check(clone)
+    owner.write(lab, lab.disks)
+    owner.check(lab)
+    with pytest.raises(
+        LabError, match=r"(?s)a lab shop of \S+/state/lab on this machine.*lab: \{name: shop-2\}"
+    ):
+        owner.check(clone)
+    lab.state.rename(tmp_path / "removed")
+    owner.check(clone)
+
+
+def test_every_lab_of_the_machine_is_listed_by_whatever_is_left_of_it(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "RUN", tmp_path / "run")
+    for folder in ("run/one", "run/.apt", "groups/two", "groups/.relay", "netns"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("plainstack-three", "another"):
+        (tmp_path / "netns" / name).touch()
+    snapshot.write(lab, "deployed", ORIGIN, {})
+    assert model.labs(tmp_path / "groups", tmp_path / "netns") == ["one", "shop", "three", "two"]
 
 
 HOSTS: dict[str, list[str | None]] = {"db1": [DB.address, None], "lb1": [LB.address, LB.public]}

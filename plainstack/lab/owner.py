@@ -1,0 +1,36 @@
+"""Whose a lab is: names are the machine's, so two copies of an inventory must not take each other's lab for theirs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from plainstack.lab import model
+from plainstack.lab.model import Lab
+from plainstack.lab.netns import LabError
+
+_FILE = "owner"
+
+
+def write(lab: Lab, disks: Path) -> None:
+    """Note in the folder of the disks which state folder the lab belongs to."""
+    disks.mkdir(parents=True, exist_ok=True)
+    (disks / _FILE).write_text(f"{lab.state.resolve()}\n", encoding="utf-8")
+
+
+def of(name: str) -> Path | None:
+    """Tell the state folder that a lab belongs to; None when it is not known or is gone."""
+    try:
+        folder = Path((model.disks(name) / _FILE).read_text(encoding="utf-8").strip())
+    except FileNotFoundError:
+        return None
+    return folder if folder.is_dir() else None
+
+
+def check(lab: Lab) -> None:
+    """Raise LabError when the lab belongs to another inventory."""
+    mine, theirs = lab.state.resolve(), of(lab.name)
+    if theirs not in (None, mine):
+        raise LabError(
+            f"there is a lab {lab.name} of {theirs} on this machine. Remove it there with inv lab.down, or give the lab"
+            f" of this inventory a name of its own:\n    lab: {{name: {lab.name}-2}}"
+        )
