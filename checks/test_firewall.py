@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from plainstack.roles import Opening, registry
-from plainstack.roles.firewall import openings_of
+from plainstack.roles.firewall import PROGRAM, openings_of
 from plainstack.stack import Host, Stack
 
 ROLE = "firewall"
@@ -29,7 +29,7 @@ def test_the_filter_is_loaded_now_and_at_boot_and_drops_by_default(host: Any) ->
     seen = host.run(
         "systemctl is-active plainstack-firewall; systemctl is-enabled plainstack-firewall;"
         " iptables -S | grep -- '^-P'; [ ! -e /proc/net/if_inet6 ] || ip6tables -S | grep -- '^-P';"
-        " plainstack-firewall check && echo intact"
+        f" {PROGRAM} check && echo intact"
     ).stdout.splitlines()
     policies = ["-P INPUT DROP", "-P FORWARD DROP", "-P OUTPUT ACCEPT"]
     assert seen in [["active", "enabled", *policies * versions, "intact"] for versions in (1, 2)]
