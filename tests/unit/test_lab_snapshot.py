@@ -162,9 +162,7 @@ def test_two_inventories_do_not_take_each_others_lab(lab: Lab, tmp_path: Path) -
     owner.check(clone)
     owner.write(lab, lab.disks)
     owner.check(lab)
-    with pytest.raises(
-        LabError, match=r"(?s)a lab shop of \S+/state/lab on this machine.*lab: \{name: shop-2\}"
-    ):
+    with pytest.raises(LabError, match=r"(?s)a lab shop of \S+/state/lab on this machine.*lab: \{name: shop-2\}"):
         owner.check(clone)
     lab.state.rename(tmp_path / "removed")
     owner.check(clone)

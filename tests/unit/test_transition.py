@@ -18,7 +18,7 @@ from plainstack.errors import InventoryError
 from plainstack.observed import Observed, UserState
 from plainstack.plan import plan
 from plainstack.resources import File
-from plainstack.roles import Role
+from plainstack.roles import Role, registry
 from plainstack.schedule import Node, graph
 from plainstack.secrets import Vault
 from plainstack.stack import Host, Stack
@@ -192,3 +192,9 @@ def test_a_balancer_that_is_not_asked_may_still_use_the_old_port(
 def test_what_only_the_models_know_is_no_key_of_an_inventory(key: str) -> None:
     with pytest.raises(InventoryError, match=f":1: {key}: unknown key"):
         inventory.parse(f"{key}: {{}}\nstack: x\nhosts: {{a: {{address: 10.0.0.1}}}}\n", "t.yaml", Path())
+
+
+def test_a_stack_without_database_and_services_has_nothing_to_move(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yaml").write_text("stack: bare\nhosts:\n  a: {address: 192.0.2.1}\n", encoding="utf-8")
+    stack = inventory.load(tmp_path / "hosts.yaml")
+    assert all(role.transition(stack, {"a": Observed()}) == stack for role in registry().values())
