@@ -48,7 +48,7 @@ def shade(action: Action, number: str) -> str:
         if isinstance(item, Link):
             return shlex.join(["shade_link", item.path, item.target])
         return shlex.join(["shade_dir", item.path, f"{item.mode:04o}", item.owner, item.group])
-    if isinstance(action, Remove) and action.kind != "directory":
+    if isinstance(action, Remove) and not action.folder:
         return shlex.join(["shade_remove", action.path])
     return ":"
 
@@ -68,8 +68,8 @@ def act(action: Action, number: str, bundle: Bundle, role: str, payloads: Mappin
     if isinstance(action, Put):
         _put(action, number, bundle)
     elif isinstance(action, Remove):
-        if action.kind == "directory":
-            bundle.step(name, "remove_directory", action.path)
+        if action.folder:
+            bundle.step(name, f"remove_{action.kind}", action.path)
         else:
             bundle.step(name, "remove_path", number, action.path)
     elif isinstance(action, MakeUser):

@@ -64,12 +64,20 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Remove a path that Plainstack wrote and nobody declares any more, or one that must be absent."""
+    """Remove a path that Plainstack wrote and that is no longer declared, or one that must be absent.
+
+    `kind` is file, link, directory (only if it is empty) or tree (a directory with all that is in it).
+    """
 
     path: str
     kind: str
     cause: Cause
     detail: str
+
+    @property
+    def folder(self) -> bool:
+        """Whether it is a directory that goes."""
+        return self.kind in ("directory", "tree")
 
     def subject(self) -> str:
         return f"remove {self.path}"

@@ -18,6 +18,7 @@ class Answer:
 
     step: str = ""
     tail: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     failed: str = ""
     code: int = 0
     outcome: str = ""
@@ -33,6 +34,8 @@ class Answer:
             return rest
         if tag == "@tail":
             self.tail.append(rest)
+        elif tag == "@note":
+            self.notes.append(rest)
         elif tag == "@failed":
             self.outcome, code, self.failed = rest.split("\t", 2)
             self.code = int(code)

@@ -26,10 +26,11 @@ UNLIMITED = 3600
 
 @dataclass(frozen=True)
 class Applier:
-    """Sends transactions to hosts; `on_step` hears every step as (host, stage, step)."""
+    """Sends transactions to hosts; `on_step` gets (host, stage, step), `on_note` what else they report."""
 
     sessions: Sessions
     on_step: Callable[[str, str, str], None]
+    on_note: Callable[[str], None]
 
     def apply(self, host: str, stage: str, work: Script, limit: int) -> Observed | None:
         """Run a script to its end; returns what its final probe saw, if it had one.
@@ -43,6 +44,8 @@ class Applier:
             step = answer.read(line)
             if step is not None:
                 self.on_step(host, stage, step)
+            while answer.notes:
+                self.on_note(f"{host}: {answer.notes.pop(0)}")
 
         output = session.run(
             work.command,

@@ -50,7 +50,7 @@ def seen_state(path: PathState | None) -> str:
 
 def cause_of(key: str, ours: Mapping[str, Sequence[Entry]], seen: str, wanted: str) -> Cause:
     """Drift: what is there is not what we left. Otherwise what we left is not what is wanted now."""
-    states = {entry.state for entry in ours.get(key, ())}
+    states = {entry.path_state for entry in ours.get(key, ())}
     if not states:
         return "new" if seen == "absent" else "changed"
     between = len(states) > 1
@@ -168,8 +168,10 @@ def removals(
             found = observed.paths.get(entry.name)
             if found is None:
                 continue
-            left = {one.state for one in entries if one.who != FOUND}
-            if left and (entry.kind == found.kind == "directory" or seen_state(found) in left):
+            left = {one.path_state for one in entries if one.who != FOUND}
+            if found.kind == "directory" and any(one.purge for one in entries) and not _holds(entry.name, everything):
+                actions.append(Remove(entry.name, "tree", "undeclared", "no longer declared, with all that is in it"))
+            elif left and (entry.kind == found.kind == "directory" or seen_state(found) in left):
                 actions.append(Remove(entry.name, entry.kind, "undeclared", "no longer declared"))
             else:
                 actions.append(Forget(entry, "no longer declared, and not as Plainstack left it"))
@@ -178,10 +180,15 @@ def removals(
     return sorted(
         actions,
         key=lambda action: (
-            order[type(action).__name__] + (2 if isinstance(action, Remove) and action.kind == "directory" else 0),
-            -len(action.path) if isinstance(action, Remove) and action.kind == "directory" else 0,
+            order[type(action).__name__] + (2 if isinstance(action, Remove) and action.folder else 0),
+            -len(action.path) if isinstance(action, Remove) and action.folder else 0,
         ),
     )
+
+
+def _holds(folder: str, everything: Sequence[Resource]) -> bool:
+    """Whether anything that is declared lies in a folder."""
+    return any(isinstance(item, Path) and item.path.startswith(f"{folder}/") for item in everything)
 
 
 def _is_replaced(entry: Entry, wanted: Sequence[Resource], everything: Sequence[Resource]) -> bool:

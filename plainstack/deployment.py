@@ -114,7 +114,7 @@ class Deployment:
             probe = self.runner.probes[host]
             work = build(self.plans[host], stage, run_id, audit, payloads, probe, self.generations[host])
             limit = longest(work_of(self.plans[host], stage))
-            seen = Applier(self.runner.sessions, self.listener.step).apply(host, stage, work, limit)
+            seen = Applier(self.runner.sessions, self.listener.step, self.listener.note).apply(host, stage, work, limit)
             self.generations[host] = work.generation
             if seen is not None:
                 self._must_be_empty(host, stage, seen)

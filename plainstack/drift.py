@@ -67,10 +67,10 @@ def find(host: str, desired: Mapping[str, Sequence[Resource]], observed: Observe
 
 def _difference(left: Sequence[Entry], observed: Observed) -> str:
     entry = left[-1]
-    states = {one.state for one in left}
+    states = {one.path_state for one in left}
     if entry.kind in ("file", "directory", "link"):
         seen = seen_state(observed.paths.get(entry.name))
-        return "" if seen in states else _path_difference(entry.state, seen)
+        return "" if seen in states else _path_difference(entry.path_state, seen)
     if entry.kind in ("unit", "user", "package") and len(states) > 1:
         return ""  # a run was interrupted here, and either may be so
     if entry.kind == "unit":

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from plainstack.compare import FOUND, Stamp, is_served, seen_state, state_of, unit_state, user_state
-from plainstack.observed import Entry, Observed, UnitState
+from plainstack.observed import PURGE, Entry, Observed, UnitState
 from plainstack.resources import Directory, File, Link, Package, Resource, Sysctl, Unit, User
 
 
@@ -15,7 +15,9 @@ def manifest_entries(
 ) -> Iterable[Entry]:
     """The role's manifest after this plan; entries whose state does not change keep their history."""
     for item in wanted:
-        if isinstance(item, File | Directory | Link):
+        if isinstance(item, Directory):
+            state = _directory_state(item, ours, observed)
+        elif isinstance(item, File | Link):
             state = state_of(item)
         elif isinstance(item, Unit):
             state = unit_state(item)
@@ -34,12 +36,19 @@ def manifest_entries(
         kind, _, name = item.key.partition(" ")
         # What was there before us, just as we want it, is not ours to remove or to stop later.
         found = item.key not in ours and (
-            (isinstance(item, File | Directory | Link) and seen_state(observed.paths.get(name)) == state)
+            (isinstance(item, File | Directory | Link) and seen_state(observed.paths.get(name)) == state_of(item))
             or (isinstance(item, Unit) and _runs_already(observed.units.get(name)))
         )
         store = stamp.store if isinstance(item, File) and item.secret else ""
         by = FOUND if found else stamp.who
         yield kept[0] if kept else Entry(kind, name, state, stamp.when, by, stamp.commit, store)
+
+
+def _directory_state(item: Directory, ours: Mapping[str, Sequence[Entry]], observed: Observed) -> str:
+    """With what becomes of it on removal: what lay in it before Plainstack came is not Plainstack's to remove."""
+    before = ours.get(item.key)
+    made = any(entry.purge for entry in before) if before else item.path not in observed.paths
+    return state_of(item) + (PURGE if item.purge and made else "")
 
 
 def _runs_already(unit: UnitState | None) -> bool:
@@ -53,8 +62,8 @@ def entries_between(
     that become ours, and nothing of the things that go."""
     wanted = {entry.key: entry for entry in entries}
     for entry in wanted.values():
-        state = _before(entry, observed) if entry.key not in ours else entry.state
-        if state != entry.state:
+        state = _before(entry, observed) if entry.key not in ours else entry.path_state
+        if state != entry.path_state:
             yield replace(entry, state=state, who=FOUND, store="")
     for key, same in ours.items():
         if key not in wanted:

@@ -37,6 +37,9 @@ class UnitState:
     file: str = ""
 
 
+PURGE = " purge"
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One line of a host's manifest: something Plainstack made, in the state it left it, when, who and from what.
@@ -56,6 +59,16 @@ class Entry:
     @property
     def key(self) -> str:
         return f"{self.kind} {self.name}"
+
+    @property
+    def path_state(self) -> str:
+        """A path's state as a probe sees it, without what becomes of the path on removal."""
+        return self.state.removesuffix(PURGE)
+
+    @property
+    def purge(self) -> bool:
+        """Whether a directory is removed with all that is in it."""
+        return self.kind == "directory" and self.state.endswith(PURGE)
 
     def line(self) -> str:
         known = (self.kind, self.name, self.state, self.when, self.who, self.commit)

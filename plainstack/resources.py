@@ -60,12 +60,16 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directory:
-    """A directory with its mode and owner; on removal it goes only when empty."""
+    """A directory with its mode and owner; on removal it goes only when empty.
+
+    With `purge` it goes with all that is in it, if it was Plainstack that made it.
+    """
 
     path: str
     mode: int = 0o755
     owner: str = "root"
     group: str = "root"
+    purge: bool = False
 
     @property
     def key(self) -> str:

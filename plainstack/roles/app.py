@@ -40,7 +40,7 @@ def _service(stack: Stack, host: Host, vault: Vault, name: str) -> Iterator[Reso
     ports = stack.ports(name)
     known: dict[str, Any] = {"stack": stack, "host": host, "name": name, "service": service, "ports": ports}
     yield User(name=account(name))
-    yield Directory(path=home(name), mode=0o750, group=account(name))
+    yield Directory(path=home(name), mode=0o750, group=account(name), purge=True)
     yield Directory(path=f"{home(name)}/releases")
     yield Directory(path=f"{home(name)}/venvs")
     environment = template(

@@ -106,6 +106,20 @@ remove_directory() { # one that others still use stays
         rmdir --ignore-fail-on-non-empty "${ROOT:-}$1"
 }
 
+# A tree is moved aside, so that it can be brought back, and deleted when the run has ended well.
+ASIDE=.plainstack-removed
+
+remove_tree() { # remove_tree PATH
+    real=${ROOT:-}$1
+    [ -d "$real" ] || return 0
+    rm -rf "$real$ASIDE" && undo_path "mv -T '$real$ASIDE' '$real'" && printf '%s\n' "$real$ASIDE" >>"$RUN/trash" &&
+        mv -T "$real" "$real$ASIDE"
+}
+
+empty_trash() { # empty_trash RUN
+    [ ! -f "$1/trash" ] || while IFS= read -r aside; do rm -rf "$aside"; done <"$1/trash"
+}
+
 create_user() { # create_user NAME HOME SHELL GROUPS
     undo_account "[ -z \"\$(getent passwd '$1')\" ] || userdel '$1'" &&
         useradd --system --user-group --home-dir "$2" --no-create-home --shell "$3" ${4:+--groups "$4"} "$1"
@@ -120,8 +134,23 @@ user_now() { # the options that make an account what it is now
     printf " --groups '%s'" "$(id -nG "$1" | tr ' ' '\n' | grep -vx "$1" | paste -sd ,)"
 }
 
-remove_user() { # its files stay, so it must come back under its number
+remove_user() { # its undo brings it back under its number, which files may have
+    uid=$(id -u "$1")
     group=$(id -gn "$1")
-    again="useradd --system --no-create-home --uid $(id -u "$1") --gid '$group' $(user_now "$1") '$1'"
-    undo_path "groupadd --system --gid $(id -g "$1") '$group'; $again" && userdel "$1"
+    gid=$(id -g "$1")
+    kept=$(file_of "$uid" "$gid")
+    if [ -n "$kept" ]; then
+        # The next account would get the number, and with it these files.
+        tell "@note	the account $1 stays, without a way to log in: it owns files that Plainstack did not write, such as $kept"
+        undo_path "usermod $(user_now "$1") '$1'" && usermod --shell /usr/sbin/nologin "$1"
+        return
+    fi
+    again="useradd --system --no-create-home --uid $uid --gid '$group' $(user_now "$1") '$1'"
+    undo_path "groupadd --system --gid $gid '$group'; $again" && userdel "$1"
+}
+
+file_of() { # file_of UID GID: one file on a local disk that belongs to either, but for what this run removes
+    if [ -n "${ROOT:-}" ]; then echo "$ROOT"; else df --local --portability | awk 'NR > 1 { print $6 }'; fi | while read -r disk; do
+        find "$disk" -xdev -name "*$ASIDE" -prune -o \( -uid "$1" -o -gid "$2" \) -print -quit 2>/dev/null
+    done | head -n 1
 }

@@ -62,7 +62,7 @@ take_apply_lock() {
     if guarded; then tell "@step	wait for an earlier run's change to be undone (180 s at most)"; fi
     while guarded; do sleep 0.5; done
     for left in "$STATE"/runs/*; do
-        [ "$left" = "$RUN" ] || rm -rf "$left"
+        [ "$left" = "$RUN" ] || { empty_trash "$left"; rm -rf "$left"; }
     done
     ! grep -q plainstack "${ROOT:-}/usr/sbin/policy-rc.d" 2>/dev/null || rm "${ROOT:-}/usr/sbin/policy-rc.d"
 }
@@ -107,6 +107,7 @@ end() {
     if [ -n "${GUARDED:-}" ]; then
         tell "@unconfirmed	${RUN##*/}"
     else
+        empty_trash "$RUN"
         rm -rf "$RUN"
     fi
     tell "@done"

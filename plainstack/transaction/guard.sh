@@ -46,6 +46,7 @@ confirm() {
     decide || { echo 'the host was already undoing it' >&2; return 1; }
     mv "$RUN" "$RUN.confirmed"
     disarm
+    empty_trash "$RUN.confirmed"
     rm -rf "$RUN.confirmed"
 }
 

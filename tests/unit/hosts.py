@@ -41,7 +41,8 @@ def _files(path: str) -> list[Resource]:
 
 
 def _folders(path: str) -> list[Resource]:
-    return [Directory(path=path), Directory(path=path, mode=0o700), Directory(path=path, owner="app")]
+    usual = [Directory(path=path), Directory(path=path, mode=0o700), Directory(path=path, owner="app")]
+    return [*usual, Directory(path=path, purge=True)]
 
 
 def _links(path: str) -> list[Resource]:

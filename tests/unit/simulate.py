@@ -163,7 +163,10 @@ class Machine:
 
     def _remove(self, action: Remove) -> None:
         there = self.paths.get(action.path)
-        if action.kind == "directory":
+        if action.kind == "tree":
+            for path in [path for path in self.paths if path.startswith(f"{action.path}/")]:
+                del self.paths[path]
+        elif action.kind == "directory":
             assert there is None or there.kind == "directory", "rmdir: not a directory"
             if any(path.startswith(f"{action.path}/") for path in self.paths):
                 return

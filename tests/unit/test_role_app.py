@@ -70,7 +70,7 @@ def test_the_settings_are_readable_for_the_service_alone(resources: list[Resourc
     settings = _file(resources, "/etc/plainstack/app/web.env")
     assert (settings.secret, settings.mode, settings.owner, settings.group) == (True, 0o640, "root", "app-web")
     assert User(name="app-web") in resources
-    assert Directory(path="/srv/web", mode=0o750, group="app-web") in resources
+    assert Directory(path="/srv/web", mode=0o750, group="app-web", purge=True) in resources
 
 
 def test_the_application_gets_everything_that_its_settings_demand(resources: list[Resource]) -> None:

@@ -1,0 +1,88 @@
+"""What goes with a service that is no longer declared: its folder with all that is in it, and its account."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from plainstack.resources import Command, Directory, Resource, Unit, User
+from tests.unit.sandbox import Sandbox
+
+HOME = "/srv/web"
+SERVICE: tuple[Resource, ...] = (User(name="app-web"), Directory(path=HOME, mode=0o750, purge=True))
+FAILS = Command(name="fails", why="w", run="false", unless="false")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Sandbox:
+    """A host with a service that has written into its folder."""
+    there = Sandbox.new(tmp_path / "host")
+    assert there.deploy({"app": SERVICE})[-1].ok
+    there.write(f"{HOME}/releases/1/source/manage.py", "pass\n")
+    return there
+
+
+def files(host: Sandbox) -> list[str]:
+    return sorted(path.name for path in (host.root / "srv").iterdir())
+
+
+def test_a_service_that_goes_takes_its_folder_and_its_account_with_it(host: Sandbox) -> None:
+    assert host.deploy({"app": ()})[-1].ok
+    assert files(host) == []
+    assert "app-web" not in host.read("/etc/passwd")
+    assert host.plan({"app": ()}).empty
+
+
+def test_a_removal_that_fails_further_on_brings_everything_back(host: Sandbox) -> None:
+    before = host.tree("etc/shadow", "etc/group")
+    (done,) = host.deploy({"app": (FAILS,)})
+    assert done.answer.outcome == "rolled-back"
+    assert host.tree("etc/shadow", "etc/group") == before
+
+
+def test_after_a_removal_that_was_killed_anywhere_the_next_run_leaves_nothing(host: Sandbox, tmp_path: Path) -> None:
+    steps = len(host.copy(tmp_path / "counted").plan({"app": ()}).transactions[0].actions) + 3
+    for stop_after in range(1, steps + 1):
+        killed = host.copy(tmp_path / f"killed-{stop_after}")
+        killed.deploy({"app": ()}, stop_after=stop_after)
+        ended = killed.deploy({"app": ()})
+        assert [done.ok for done in ended] == [True] * len(ended)
+        assert files(killed) == []
+        assert killed.plan({"app": ()}).empty
+
+
+def test_a_folder_that_was_there_before_is_left_with_what_is_in_it(tmp_path: Path) -> None:
+    host = Sandbox.new(tmp_path / "host")
+    host.write(f"{HOME}/photos/1.jpg", "somebody's\n")
+    assert host.deploy({"app": SERVICE})[-1].ok
+    assert host.deploy({"app": SERVICE[:1]})[-1].ok
+    assert host.read(f"{HOME}/photos/1.jpg") == "somebody's\n"
+
+
+def test_a_folder_in_which_something_else_is_declared_is_left(host: Sandbox) -> None:
+    inside = Directory(path=f"{HOME}/shared")
+    assert host.deploy({"app": (*SERVICE, inside)})[-1].ok
+    assert host.deploy({"app": (), "other": (inside,)})[-1].ok
+    assert (host.root / "srv/web/shared").is_dir()
+
+
+def test_the_number_of_an_account_is_not_given_away_while_files_of_it_are_left(host: Sandbox) -> None:
+    _, _, uid, gid, *_ = next(line for line in host.read("/etc/passwd").splitlines() if "app-web" in line).split(":")
+    host.write("/var/spool/upload", "a customer's\n")
+    os.chown(host.root / "var/spool/upload", int(uid), int(gid))
+    (done,) = host.deploy({"app": ()})
+    assert done.ok
+    assert "app-web" in host.read("/etc/passwd")
+    (note,) = done.answer.notes
+    assert note.startswith("the account app-web stays")
+    assert "/var/spool/upload" in note
+    assert host.plan({"app": ()}).empty
+    # The files of the service itself are no reason: they go.
+    assert files(host) == []
+
+
+def test_a_plan_says_that_a_folder_goes_with_all_that_is_in_it(host: Sandbox) -> None:
+    details = [getattr(action, "detail", "") for _, action in host.plan({"app": (Unit(name="x"),)}).actions()]
+    assert "no longer declared, with all that is in it" in details
