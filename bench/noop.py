@@ -23,7 +23,8 @@ def job(inventory: str) -> dict[str, object]:
     """What the floor needs to do the same work."""
     from plainstack import inventory as inventories
     from plainstack.run import Runner
-    from plainstack.ssh import known_hosts, operator_key
+    from plainstack.ssh import known_hosts
+    from plainstack.ways import operator_key
 
     stack = inventories.load(Path(inventory))
     with Runner(stack, *inventories.select(stack)) as runner:

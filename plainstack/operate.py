@@ -79,11 +79,13 @@ def trust(inventory: str, *, yes: bool) -> None:
     """inv trust"""
     console = Console()
     with told(console):
-        from plainstack.trust import changes, gateway_changes, pin
+        from plainstack.trust import pin, rounds
 
         stack = load(inventory)
-        for ask in (gateway_changes, changes):
-            found = ask(stack)
+        pinned = unchanged = 0
+        failed = False
+        for found in rounds(stack, console.line):
+            failed = failed or bool(found.failed)
             for name, error in found.failed.items():
                 console.error(f"{name}: {error}")
             for change in found.changes:
@@ -91,8 +93,9 @@ def trust(inventory: str, *, yes: bool) -> None:
             if found.changes and not yes and console.ask(f"pin these {len(found.changes)} keys? [y/N] ") != "y":
                 raise Refused("not pinned; answer y, or use --yes in a script")
             pin(stack, found.changes)
-        console.line(f"{len(found.changes)} keys pinned, {found.unchanged} were already")
-    if found.failed:
+            pinned, unchanged = pinned + len(found.changes), unchanged + found.unchanged
+        console.line(f"{pinned} keys pinned, {unchanged} were already")
+    if failed:
         raise Exit(code=1)
 
 

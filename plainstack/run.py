@@ -115,6 +115,8 @@ class Runner:
                 view.observed[name], view.plans[name] = future.result()
             except HostFailed as error:
                 view.failed[name] = error
+        while listener and self.sessions.notes:
+            listener.note(self.sessions.notes.pop(0))
         self._expand(view)
         return view
 

@@ -1,10 +1,10 @@
-"""Opening connections to hosts: pinned host keys, gateways, errors in words, and all hosts at once."""
+"""Opening connections to hosts: pinned host keys, jump hosts, and all hosts at once."""
 
 from __future__ import annotations
 
-import errno
 import logging
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,17 +14,20 @@ from typing import TypeVar
 import paramiko
 from fabric import Config, Connection
 
-from plainstack.errors import HostFailed, InventoryError, PlainstackError, Refused
+from plainstack.connect_errors import BROKEN, HANDSHAKE_WITHIN, explain
+from plainstack.errors import HostFailed
+from plainstack.jumps import Jumps, through_command
+from plainstack.known_hosts import Pins, entry_name
+from plainstack.login_keys import Keyring
 from plainstack.session import Session
-from plainstack.stack import Host, Stack
+from plainstack.stack import Stack
+from plainstack.ways import Way, Ways
 
 Result = TypeVar("Result")
 
 # Unacknowledged data for this long means that the host or the way to it is gone (ms, see tcp(7) TCP_USER_TIMEOUT).
 DEAD_AFTER = 15_000
 KEEPALIVE = 5
-# Banner, key exchange and log-in of a host that took the connection: many at once on a busy machine take a while.
-HANDSHAKE_WITHIN = 15
 
 # Paramiko logs every broken handshake with a traceback, which goes to stderr if nobody listens; we say it in words.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -35,29 +38,20 @@ def known_hosts(stack: Stack) -> Path:
     return stack.state / ("lab/known_hosts" if stack.in_lab else "known_hosts")
 
 
-def operator_key(stack: Stack) -> Path | None:
-    """The private key to log in with; None means what the agent and ~/.ssh offer. Raises InventoryError if missing."""
-    if stack.ssh.key is not None:
-        path = stack.file(stack.ssh.key.expanduser())
-        if not path.is_file():
-            raise InventoryError([f"ssh.key: no operator key at {path}; make one: ssh-keygen -t ed25519 -f {path}"])
-        return path
-    return stack.state / "lab" / "id_ed25519" if stack.in_lab else None
-
-
 class Sessions:
     """Connections to the hosts of a stack, opened on first use and kept; close with `with`."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
+        # What the operator should know about his SSH configuration; others add to it while hosts are connected.
+        self.notes: list[str] = []
+        self.ways = Ways(stack, self.notes.append)
+        self._keyring = Keyring(lambda: self._closed)
         self._open: dict[str, Session] = {}
         self._closed = False
         self._locks = {name: threading.Lock() for name in stack.hosts}
-        self._gateway_lock = threading.Lock()
-        self._gateway: Connection | None = None
-        self._gateway_refused = ""
-        self._config = Config(overrides={"load_ssh_configs": not stack.in_lab})
-        self._config_lock = threading.Lock()
+        self._jumps = Jumps(self._connect, stack)
+        self._commands: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Sessions:
         return self
@@ -67,8 +61,9 @@ class Sessions:
         # Others may still be opening theirs: what they add from now on they close.
         for session in list(self._open.values()):
             session.close()
-        if self._gateway is not None:
-            self._gateway.close()
+        self._jumps.close()
+        for command in self._commands:
+            command.terminate()
 
     def to(self, name: str) -> Session:
         """The session of a host, opened now if it is not. Raises HostFailed with what to do about it."""
@@ -81,10 +76,7 @@ class Sessions:
 
     def living(self, name: str) -> Session:
         """As `to`, for work of hours: a session that has ended meanwhile is replaced, which in a run would hide it."""
-        with self._gateway_lock:
-            self._gateway_refused = ""
-            if self._gateway is not None and not self._gateway.transport.is_active():
-                self._gateway = None
+        self._jumps.renew()
         with self._locks[name]:
             kept = self._open.get(name)
             if kept is not None and not kept.alive:
@@ -93,36 +85,34 @@ class Sessions:
 
     def fresh(self, name: str) -> Session:
         """A new connection beside the kept one, for proving that new connections still work."""
-        host = self.stack.hosts[name]
-        connection = self._connect(host)
+        way = self.ways.to(self.stack.hosts[name])
+        try:
+            connection = self._connect(way)
+        except BROKEN as error:
+            raise HostFailed(name, "connect", explain(error, way, self.stack)) from None
         return Session(name, connection, sudo=self.stack.ssh.user != "root")
 
     def host_key(self, name: str) -> paramiko.PKey:
-        """The key a host offers now, without logging in; for pinning it."""
-        host = self.stack.hosts[name]
-        try:
-            return self._offered_key(self._socket(host))
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            raise HostFailed(name, "connect", explain(error, host, self.stack)) from None
+        """The key that a host offers now. Raises HostFailed."""
+        return self.offered_key(self.ways.to(self.stack.hosts[name]))
 
-    def gateway_key(self, gateway: str) -> tuple[str, int, paramiko.PKey]:
-        """The address, port and offered key of a jump host; for pinning it."""
-        connection = Connection(gateway, config=self._config)
+    def offered_key(self, way: Way) -> paramiko.PKey:
+        """The key that a machine offers now, without logging in to it; for pinning it. Raises HostFailed."""
+        pinned = Pins.read(known_hosts(self.stack)).keys(entry_name(way.address, way.port))
         try:
-            there = socket.create_connection((connection.host, connection.port), self.stack.ssh.connect_timeout)
-            return connection.host, connection.port, self._offered_key(there)
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            raise HostFailed(gateway, "connect", explain(error, None, self.stack)) from None
-
-    def _offered_key(self, sock: socket.socket | paramiko.Channel) -> paramiko.PKey:
-        transport = paramiko.Transport(sock)
-        try:
-            # An ed25519 key is what Debian's sshd has and what the pins are for.
-            transport.get_security_options().key_types = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
-            transport.start_client(timeout=HANDSHAKE_WITHIN)
-            return transport.get_remote_server_key()
-        finally:
-            transport.close()
+            transport = paramiko.Transport(self._socket(way))
+            try:
+                options = transport.get_security_options()
+                # What a connection would ask for: the type that is pinned, else ed25519, which Debian's sshd has.
+                first = ["rsa-sha2-512" if kind == "ssh-rsa" else kind for kind in pinned][:1]
+                usual = ["ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512"]
+                options.key_types = tuple(dict.fromkeys([*first, *usual]))
+                transport.start_client(timeout=HANDSHAKE_WITHIN)
+                return transport.get_remote_server_key()
+            finally:
+                transport.close()
+        except BROKEN as error:
+            raise HostFailed(way.name, "connect", explain(error, way, self.stack)) from None
 
     def forget(self, name: str) -> None:
         """Close the kept session of a host, so that the next use opens a new one."""
@@ -131,79 +121,61 @@ class Sessions:
         if session:
             session.close()
 
-    def _connect(self, host: Host) -> Connection:
-        ssh = self.stack.ssh
-        key = operator_key(self.stack)
+    def _connect(self, way: Way) -> Connection:
+        """Log in to a machine whose key is pinned."""
         options: dict[str, object] = {
+            "sock": self._socket(way),
+            "auth_strategy": _LogIn(self._keyring, way),
             "banner_timeout": HANDSHAKE_WITHIN,
             "auth_timeout": HANDSHAKE_WITHIN,
             "channel_timeout": 20,
         }
-        if key is not None:
-            options |= {"key_filename": str(key), "look_for_keys": False, "allow_agent": False}
-        pins = known_hosts(self.stack)
-        try:
-            options["sock"] = self._socket(host)
-            with self._config_lock:
-                # Fabric's configuration is not made for threads.
-                config = self._config.clone()
-            connection = Connection(
-                str(host.address),
-                user=ssh.user,
-                port=ssh.port,
-                config=config,
-                connect_kwargs=options,
-                # The socket is connected already; paramiko takes this for the key exchange.
-                connect_timeout=HANDSHAKE_WITHIN,
-            )
-            if pins.exists():
-                connection.client.load_host_keys(str(pins))
-            connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
-            connection.open()
-        except PlainstackError:
-            raise
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            raise HostFailed(host.name, "connect", explain(error, host, self.stack)) from None
+        # Fabric reads files of its own and ~/.ssh/config, and may put a gateway of its own before the socket, which
+        # accepts any key. So it gets an empty configuration, and no gateway: whatever is not our socket is not used.
+        connection = Connection(
+            way.address,
+            user=way.user,
+            port=way.port,
+            config=Config(lazy=True, ssh_config=paramiko.SSHConfig()),
+            gateway=False,
+            forward_agent=False,
+            connect_kwargs=options,
+            # The socket is connected already; paramiko takes this for the key exchange.
+            connect_timeout=HANDSHAKE_WITHIN,
+        )
+        entry = entry_name(way.address, way.port)
+        pins = connection.client.get_host_keys()
+        for kind, key in Pins.read(known_hosts(self.stack)).keys(entry).items():
+            pins.add(way.address if way.port == 22 else f"[{way.address}]:{way.port}", kind, key)
+        connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        connection.open()
         connection.transport.set_keepalive(KEEPALIVE)
         return connection
 
-    def _socket(self, host: Host) -> socket.socket | paramiko.Channel:
-        ssh = self.stack.ssh
+    def _socket(self, way: Way) -> socket.socket | paramiko.Channel:
+        there, patience = (way.address, way.port), self.stack.ssh.connect_timeout
         if self.stack.in_lab:
             from plainstack.lab.netns import connect
 
-            return _tuned(
-                connect(f"plainstack-{self.stack.lab_name}", str(host.address), ssh.port, ssh.connect_timeout)
-            )
-        if ssh.gateway is None:
-            return _tuned(socket.create_connection((str(host.address), ssh.port), timeout=ssh.connect_timeout))
-        with self._gateway_lock:
-            if self._gateway_refused:
-                # Or every host would wait for the same time-out, one after another.
-                raise Refused(self._gateway_refused)
-            if self._gateway is None:
-                self._gateway = self._jump(ssh.gateway)
-        transport: paramiko.Transport = self._gateway.transport
-        there = (str(host.address), ssh.port)
-        return transport.open_channel("direct-tcpip", there, ("127.0.0.1", 0), timeout=ssh.connect_timeout)
+            return _tuned(connect(f"plainstack-{self.stack.stack}", *there, patience))
+        if way.jump is not None:
+            transport = self._jumps.to(way.jump)
+            return transport.open_channel("direct-tcpip", there, ("127.0.0.1", 0), timeout=patience)
+        if way.command:
+            ours, process = through_command(way.command)
+            self._commands.append(process)
+            return ours
+        return _tuned(socket.create_connection(there, patience, (way.bind, 0) if way.bind else None))
 
-    def _jump(self, gateway: str) -> Connection:
-        key = operator_key(self.stack)
-        options: dict[str, object] = {"key_filename": str(key)} if key else {}
-        connection = Connection(gateway, config=self._config, connect_kwargs=options)
-        try:
-            options["sock"] = _tuned(
-                socket.create_connection((connection.host, connection.port), timeout=self.stack.ssh.connect_timeout)
-            )
-            if known_hosts(self.stack).exists():
-                connection.client.load_host_keys(str(known_hosts(self.stack)))
-            connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
-            connection.open()
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            self._gateway_refused = f"gateway {gateway}: {explain(error, None, self.stack)}"
-            raise Refused(self._gateway_refused) from None
-        connection.transport.set_keepalive(KEEPALIVE)
-        return connection
+
+class _LogIn:
+    """Paramiko's client hands an authenticated key exchange to this, after it has checked the host's key."""
+
+    def __init__(self, keyring: Keyring, way: Way) -> None:
+        self._keyring, self._way = keyring, way
+
+    def authenticate(self, transport: paramiko.Transport) -> None:
+        self._keyring.log_in(transport, self._way.user, self._way.identities)
 
 
 def _tuned(sock: socket.socket) -> socket.socket:
@@ -211,37 +183,6 @@ def _tuned(sock: socket.socket) -> socket.socket:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER)
     return sock
-
-
-def explain(error: BaseException, host: Host | None, stack: Stack) -> str:
-    """A connection error in words: what is so, and what to do."""
-    inventory = "" if host is None else f" ({host.address}:{stack.ssh.port})"
-    if isinstance(error, paramiko.BadHostKeyException):
-        return (
-            f"the host key has CHANGED{inventory}: pinned {fingerprint(error.expected_key)},"
-            f" offered {fingerprint(error.key)}; nothing was sent. If the host was reinstalled: inv trust"
-        )
-    if isinstance(error, paramiko.PasswordRequiredException):
-        return f"{operator_key(stack)} has a passphrase: ssh-add it and remove ssh.key from the inventory{inventory}"
-    if isinstance(error, paramiko.AuthenticationException):
-        key = operator_key(stack)
-        return f"log-in as {stack.ssh.user} was refused with {key or 'the keys of the agent and ~/.ssh'}{inventory}"
-    if "not found in known_hosts" in str(error):
-        return f"the host key is not pinned{inventory}: run inv trust, compare the fingerprint, and try again"
-    if str(error) == "No existing session":
-        return f"no SSH handshake within {HANDSHAKE_WITHIN} s{inventory}: is it an sshd, and is it overloaded?"
-    if isinstance(error, TimeoutError):
-        return f"no answer within {stack.ssh.connect_timeout} s{inventory}"
-    if isinstance(error, OSError) and error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
-        return f"no way to the host{inventory}: is it up, and on this network?"
-    if isinstance(error, ConnectionRefusedError):
-        return f"the connection was refused{inventory}; is sshd running?"
-    return f"{error or type(error).__name__}{inventory}"
-
-
-def fingerprint(key: paramiko.PKey) -> str:
-    """A key's fingerprint as OpenSSH prints it."""
-    return f"{key.get_name()} {key.fingerprint}"
 
 
 def fan_out(names: Iterable[str], work: Callable[[str], Result]) -> Mapping[str, Result | HostFailed]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import paramiko
 
+from plainstack.connect_errors import fingerprint
 from plainstack.errors import HostFailed
-from plainstack.ssh import Sessions, fan_out, fingerprint, known_hosts
+from plainstack.known_hosts import Pins, entry_name
+from plainstack.ssh import Sessions, fan_out, known_hosts
 from plainstack.stack import Stack
+from plainstack.ways import Way
 
 
 @dataclass(frozen=True)
@@ -39,43 +43,37 @@ class Found:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def entry_name(address: str, port: int) -> str:
-    """How known_hosts files name a host."""
-    return address if port == 22 else f"[{address}]:{port}"
+def rounds(stack: Stack, note: Callable[[str], None]) -> Iterator[Found]:
+    """Ask every machine for its key, without logging in to it: first the jump hosts, from near to far, then the hosts.
 
-
-def changes(stack: Stack) -> Found:
-    """Ask every host for its key, without logging in."""
-    found = Found()
+    What one round finds has to be pinned before the next: its way leads through the machines of this one.
+    """
     with Sessions(stack) as sessions:
-        offered = fan_out(stack.hosts, sessions.host_key)
+        ways = {name: sessions.ways.to(host) for name, host in stack.hosts.items()}
+        for text in sessions.notes:
+            note(text)
+    passed = [way.jumps for way in ways.values()]
+    for depth in range(max(map(len, passed))):
+        yield _ask(stack, {jumps[depth].name: jumps[depth] for jumps in passed if len(jumps) > depth})
+    yield _ask(stack, ways)
+
+
+def _ask(stack: Stack, ways: Mapping[str, Way]) -> Found:
+    found = Found()
+    pins = Pins.read(known_hosts(stack))
+    with Sessions(stack) as sessions:
+        offered = fan_out(ways, lambda name: sessions.offered_key(ways[name]))
     for name, key in offered.items():
         if isinstance(key, HostFailed):
             found.failed[name] = key.reason
+            continue
+        entry = entry_name(ways[name].address, ways[name].port)
+        old = pins.expected(entry, key)
+        if old is not None and old.asbytes() == key.asbytes():
+            found.unchanged += 1
         else:
-            _compare(stack, found, name, entry_name(str(stack.hosts[name].address), stack.ssh.port), key)
+            found.changes.append(Change(name, entry, key, old))
     return found
-
-
-def gateway_changes(stack: Stack) -> Found:
-    """The same for the jump host, which must be pinned before the hosts behind it can be asked."""
-    found = Found()
-    if stack.ssh.gateway is None or stack.in_lab:
-        return found
-    with Sessions(stack) as sessions:
-        address, port, key = sessions.gateway_key(stack.ssh.gateway)
-    _compare(stack, found, stack.ssh.gateway, entry_name(address, port), key)
-    return found
-
-
-def _compare(stack: Stack, found: Found, name: str, entry: str, key: paramiko.PKey) -> None:
-    pins = paramiko.HostKeys(str(known_hosts(stack))) if known_hosts(stack).exists() else paramiko.HostKeys()
-    pinned = pins.lookup(entry)
-    old = next(iter(pinned.values())) if pinned else None
-    if old is not None and old.asbytes() == key.asbytes():
-        found.unchanged += 1
-    else:
-        found.changes.append(Change(name, entry, key, old))
 
 
 def pin(stack: Stack, wanted: list[Change]) -> None:
@@ -83,12 +81,9 @@ def pin(stack: Stack, wanted: list[Change]) -> None:
     if not wanted:
         return
     path = known_hosts(stack)
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    replaced = {change.entry for change in wanted}
-    kept = [line for line in lines if line.split(" ", 1)[0] not in replaced]
-    new = [f"{change.entry} {change.new.get_name()} {change.new.get_base64()}" for change in wanted]
+    text = Pins.read(path).replaced({change.entry: change.new for change in wanted})
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".known_hosts-")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write("\n".join([*kept, *new]) + "\n")
+        file.write(text)
     Path(temporary).rename(path)

@@ -63,10 +63,11 @@ def serving(folder: Path, *settings: str) -> Iterator[Server]:
     (folder / "bin").mkdir()
     (folder / "bin/sudo").write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n", encoding="utf-8")
     (folder / "bin/sudo").chmod(0o755)
+    more = "".join(f"{line}\n" for line in settings)
     (folder / "conf").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/operator.pub\n"
         f"PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nPermitRootLogin yes\nMaxStartups 100\n"
-        f"LogLevel DEBUG1\nSetEnv PATH={folder}/bin:/usr/bin:/bin\n" + "".join(f"{line}\n" for line in settings),
+        f"LogLevel DEBUG1\nSetEnv PATH={folder}/bin:/usr/bin:/bin HOME={folder}\n{more}",
         encoding="utf-8",
     )
     if os.geteuid() == 0:

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory, ssh
+from plainstack import connect_errors, inventory
 from plainstack.errors import HostFailed, InventoryError
 from plainstack.ssh import Sessions
 from plainstack.stack import Stack
+from plainstack.ways import Ways
 from tests.unit import sshd
 from tests.unit.sshd import Server
 
@@ -59,7 +60,7 @@ def test_a_changed_host_key_is_told_with_both_fingerprints_and_nothing_is_sent(s
 
 def test_the_key_to_pin_is_the_one_the_host_offers(server: Server, tmp_path: Path) -> None:
     with Sessions(server.stack(tmp_path, pin="")) as sessions:
-        assert ssh.fingerprint(sessions.host_key("db1")) == fingerprint(server.folder / "host.pub")
+        assert connect_errors.fingerprint(sessions.host_key("db1")) == fingerprint(server.folder / "host.pub")
 
 
 def test_a_key_that_the_host_does_not_know_is_told(server: Server, tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_a_key_with_a_passphrase_is_told(server: Server, tmp_path: Path) -> None
     locked = server.folder / "locked"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "passphrase", "-f", str(locked)], check=True)
     assert failure(server.stack(tmp_path, key="locked")) == (
-        f"db1: connect: {locked} has a passphrase: ssh-add it and remove ssh.key from the inventory"
+        f"db1: connect: {locked} has a passphrase, and there is no terminal to ask for it: ssh-add {locked}"
         f" (127.0.0.1:{server.port})"
     )
 
@@ -107,7 +108,8 @@ def test_a_host_that_does_not_answer_is_given_up_after_the_inventorys_time(serve
 def test_a_host_that_is_off_is_told_when_the_network_says_so(server: Server, tmp_path: Path) -> None:
     """As the kernel says it on one network segment, when nobody answers for the address."""
     stack = server.stack(tmp_path)
-    told = ssh.explain(OSError(errno.EHOSTUNREACH, "No route to host"), stack.hosts["db1"], stack)
+    way = Ways(stack).to(stack.hosts["db1"])
+    told = connect_errors.explain(OSError(errno.EHOSTUNREACH, "No route to host"), way, stack)
     assert told == f"no way to the host (127.0.0.1:{server.port}): is it up, and on this network?"
 
 

@@ -1,0 +1,81 @@
+"""What stands between the operator's machine and a host: jump hosts, logged in to once each, and proxy commands."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import paramiko
+from fabric import Connection
+
+from plainstack.connect_errors import BROKEN, JumpFailed, explain
+from plainstack.errors import Refused
+from plainstack.stack import Stack
+from plainstack.ways import GATEWAY, Way
+
+
+@dataclass
+class _Jump:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    connection: Connection | None = None
+    refused: str = ""
+
+
+class Jumps:
+    """The connections to jump hosts, opened on first use by `connect` and shared by all hosts behind them."""
+
+    def __init__(self, connect: Callable[[Way], Connection], stack: Stack) -> None:
+        self._connect, self._stack = connect, stack
+        self._lock = threading.Lock()
+        self._kept: dict[Way, _Jump] = {}
+
+    def to(self, way: Way) -> paramiko.Transport:
+        """The connection to a jump host. Raises Refused for the inventory's gateway, JumpFailed for another."""
+        with self._lock:
+            jump = self._kept.setdefault(way, _Jump())
+        with jump.lock:
+            if jump.refused:
+                # Or every host would wait for the same time-out, one after another.
+                raise _failure(way, jump.refused)
+            if jump.connection is None:
+                try:
+                    jump.connection = self._connect(way)
+                except JumpFailed:
+                    raise
+                except BROKEN as error:
+                    jump.refused = f"{way.called}: {explain(error, way, self._stack)}"
+                    raise _failure(way, jump.refused) from None
+            transport: paramiko.Transport = jump.connection.transport
+            return transport
+
+    def renew(self) -> None:
+        """Forget what was refused, and what has ended."""
+        with self._lock:
+            for way, jump in list(self._kept.items()):
+                if jump.connection is None or not jump.connection.transport.is_active():
+                    del self._kept[way]
+
+    def close(self) -> None:
+        """Close all of them."""
+        for jump in list(self._kept.values()):
+            if jump.connection is not None:
+                jump.connection.close()
+
+
+def _failure(way: Way, reason: str) -> Exception:
+    return Refused(reason) if way.source == GATEWAY else JumpFailed(reason)
+
+
+def through_command(command: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """Start a proxy command as ssh does; what is written to the socket is its input, what it prints can be read."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        shell = os.environ.get("SHELL") or "/bin/sh"
+        # A group of its own: Ctrl-C lets the hosts end their transactions, over this.
+        end = theirs.fileno()
+        process = subprocess.Popen([shell, "-c", f"exec {command}"], stdin=end, stdout=end, process_group=0)
+    return ours, process

@@ -1,0 +1,97 @@
+"""The file of pinned host keys, in the format of OpenSSH's known_hosts: reading it and replacing keys in it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+from paramiko.pkey import UnknownKeyType
+
+from plainstack.errors import Refused
+
+
+def entry_name(address: str, port: int) -> str:
+    """How known_hosts files name a host."""
+    return address.lower() if port == 22 else f"[{address.lower()}]:{port}"
+
+
+@dataclass(frozen=True)
+class Pins:
+    """The lines of a file of pins; `path` is for messages."""
+
+    path: Path
+    lines: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path) -> Pins:
+        """The pins of a file, none if it does not exist. Raises Refused when it cannot be read."""
+        try:
+            return cls(path, tuple(path.read_text(encoding="utf-8").splitlines()))
+        except FileNotFoundError:
+            return cls(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise Refused(f"{path}: the pinned host keys cannot be read: {error}") from None
+
+    def keys(self, entry: str) -> dict[str, paramiko.PKey]:
+        """The keys that are pinned for a host, by type; of two of one type the first counts.
+
+        Raises Refused, with the line, for a key that is none.
+        """
+        found: dict[str, paramiko.PKey] = {}
+        for number, line in enumerate(self.lines, 1):
+            names, fields = _parse(line)
+            if not any(_matches(name, entry) for name in names):
+                continue
+            try:
+                key = paramiko.PKey.from_type_string(fields[0], base64.b64decode(fields[1], validate=True))
+            except UnknownKeyType:
+                continue
+            except (paramiko.SSHException, binascii.Error, ValueError, IndexError) as error:
+                raise Refused(
+                    f"{self.path}:{number}: not a host key ({error}); remove the line, then: inv trust"
+                ) from None
+            found.setdefault(key.get_name(), key)
+        return found
+
+    def expected(self, entry: str, offered: paramiko.PKey) -> paramiko.PKey | None:
+        """The pinned key that an offered one is compared with; None if the host is not pinned."""
+        keys = self.keys(entry)
+        return keys.get(offered.get_name()) or next(iter(keys.values()), None)
+
+    def replaced(self, new: Mapping[str, paramiko.PKey]) -> str:
+        """The file's text with these keys as the only ones of their entries; all other lines stay as they are."""
+        kept = []
+        for line in self.lines:
+            names, fields = _parse(line)
+            others = [name for name in names if not any(_matches(name, entry) for entry in new)]
+            if len(others) == len(names):
+                kept.append(line)
+            elif others:
+                kept.append(" ".join([",".join(others), *fields]))
+        lines = [*kept, *(f"{entry} {key.get_name()} {key.get_base64()}" for entry, key in new.items())]
+        return "".join(f"{line}\n" for line in lines)
+
+
+def _parse(line: str) -> tuple[list[str], list[str]]:
+    """The names of a line, and its other fields; no names for a comment, a marker (@revoked), or no pin at all."""
+    fields = line.split()
+    if len(fields) < 3 or fields[0].startswith(("#", "@")):
+        return [], fields
+    return fields[0].split(","), fields[1:]
+
+
+def _matches(name: str, entry: str) -> bool:
+    if not name.startswith("|"):
+        return name.lower() == entry
+    # As HashKnownHosts writes it: |1|salt|HMAC-SHA1 of the name, see sshd(8).
+    parts = name.split("|")
+    try:
+        salt, digest = base64.b64decode(parts[2]), base64.b64decode(parts[3])
+    except (IndexError, binascii.Error, ValueError):
+        return False
+    return parts[1] == "1" and hmac.compare_digest(hmac.digest(salt, entry.encode(), "sha1"), digest)

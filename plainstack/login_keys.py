@@ -1,0 +1,236 @@
+"""Logging in by key, in ssh's order: the agent's keys, then files; a passphrase is asked for last."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+from paramiko.agent import AgentSSH
+
+from plainstack.passphrase import ask
+
+_KINDS = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
+_AGENT_WITHIN = 5
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Identities:
+    """What one machine is shown: key files, certificates for them, and the keys of the agent at the socket `agent`.
+
+    With `only`, no key of the agent but those of `files`.
+    """
+
+    files: tuple[Path, ...] = ()
+    certificates: tuple[Path, ...] = ()
+    only: bool = False
+    agent: str = ""
+
+
+class LoginRefused(paramiko.AuthenticationException):
+    """No key was accepted; the message says which were tried, and what would help."""
+
+
+class Keyring:
+    """The operator's keys, read once for all hosts; `ended` says when nobody needs an answer any more."""
+
+    def __init__(self, ended: Callable[[], bool]) -> None:
+        self._ended = ended
+        self._lock = threading.Lock()
+        self._keys: dict[Path, paramiko.PKey | str] = {}
+
+    def log_in(self, transport: paramiko.Transport, user: str, identities: Identities) -> None:
+        """Try one key after the other. Raises LoginRefused."""
+        tried: list[str] = []
+        remarks: list[str] = []
+        with contextlib.closing(_Agent(identities.agent)) as agent:
+            for name, key in self._candidates(agent, identities, remarks):
+                try:
+                    further = transport.auth_publickey(user, key)
+                except paramiko.BadAuthenticationType as error:
+                    ways = ", ".join(error.allowed_types)
+                    raise LoginRefused(f"the host takes no key for {user}, only: {ways}") from None
+                except paramiko.AuthenticationException:
+                    tried.append(name)
+                    if not transport.is_active():
+                        few = "name the right one: ssh.key in the inventory"
+                        raise LoginRefused(f"the host hung up after {len(tried)} keys for {user}; {few}") from None
+                    continue
+                if further:
+                    raise LoginRefused(f"the host asks {user} for more than a key: {', '.join(further)}")
+                return
+        if tried:
+            remarks.insert(0, f"log-in as {user} was refused with {_listed(tried)}")
+        raise LoginRefused(
+            "; ".join(remarks) or f"there is no key to log in with as {user}: ssh-add one, or name ssh.key"
+        )
+
+    def _candidates(
+        self, agent: _Agent, identities: Identities, remarks: list[str]
+    ) -> Iterator[tuple[str, paramiko.PKey]]:
+        files = [path for path in dict.fromkeys(identities.files) if path.is_file()]
+        wanted = {blob: path for path in reversed(files) if (blob := public_blob(path))}
+        held = {key.asbytes(): key for key in agent.keys}
+        for blob, path in reversed(wanted.items()):
+            if blob in held:
+                yield from self._certified(str(path), held[blob], identities)
+        if not identities.only:
+            for blob, key in held.items():
+                if blob not in wanted:
+                    yield f"{key.comment or key.get_name()} of the agent", key
+        locked: list[Path] = []
+        for path in (path for path in files if public_blob(path) not in held):
+            read = self._read(path)
+            if read is None:
+                locked.append(path)
+            elif isinstance(read, str):
+                remarks.append(read)
+            else:
+                yield from self._certified(str(path), read, identities)
+        for path in locked:
+            unlocked = self._unlock(path)
+            if isinstance(unlocked, str):
+                remarks.append(unlocked)
+            else:
+                yield from self._certified(str(path), unlocked, identities)
+
+    def _certified(self, name: str, key: paramiko.PKey, identities: Identities) -> Iterator[tuple[str, paramiko.PKey]]:
+        """A key with each of its certificates, and then alone."""
+        for path in (Path(f"{name}-cert.pub"), *identities.certificates):
+            with contextlib.suppress(OSError, ValueError, IndexError, paramiko.SSHException):
+                certificate = paramiko.pkey.PublicBlob.from_file(str(path))
+                if _certified_key(certificate) == key.asbytes():
+                    yield f"{name} with {path.name}", _WithCertificate(key, certificate)
+        yield name, key
+
+    def _read(self, path: Path) -> paramiko.PKey | str | None:
+        """The key of a file, or why it is of no use; None when it has a passphrase that is not known yet."""
+        with self._lock:
+            if path not in self._keys:
+                key = _load(path, None)
+                if key is None:
+                    return None
+                self._keys[path] = key
+            return self._keys[path]
+
+    def _unlock(self, path: Path) -> paramiko.PKey | str:
+        """As `_read`, for a file with a passphrase: asked once for all hosts."""
+        with self._lock:
+            if path not in self._keys:
+                self._keys[path] = self._asked(path)
+            return self._keys[path]
+
+    def _asked(self, path: Path) -> paramiko.PKey | str:
+        for _ in range(_TRIES):
+            answer = ask(f"Passphrase of {path}: ", self._ended)
+            if answer is None:
+                return f"{path} has a passphrase, and there is no terminal to ask for it: ssh-add {path}"
+            key = _load(path, answer)
+            if isinstance(key, paramiko.PKey):
+                return key
+        return f"{path} has another passphrase"
+
+
+class _WithCertificate(paramiko.PKey):
+    """A key that is shown with a certificate; it signs as the key does."""
+
+    def __init__(self, key: paramiko.PKey, certificate: paramiko.pkey.PublicBlob) -> None:
+        self._key = key
+        self.public_blob = certificate
+
+    def asbytes(self) -> bytes:
+        return bytes(self._key.asbytes())
+
+    def get_name(self) -> str:
+        return str(self._key.get_name())
+
+    def sign_ssh_data(self, data: bytes, algorithm: str | None = None) -> paramiko.Message:
+        return self._key.sign_ssh_data(data, algorithm)
+
+
+class _Agent(AgentSSH):
+    """The agent at a socket; without keys when nothing answers there, as for ssh."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        if not path:
+            return
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(_AGENT_WITHIN)
+        try:
+            connection.connect(path)
+            self._connect(connection)  # type: ignore[attr-defined]  # left out of the stubs
+            # To sign, it may ask a person first.
+            connection.settimeout(None)
+        except (OSError, paramiko.SSHException):
+            connection.close()
+
+    @property
+    def keys(self) -> tuple[paramiko.AgentKey, ...]:
+        return tuple(self.get_keys())
+
+    def close(self) -> None:
+        self._close()  # type: ignore[attr-defined]  # left out of the stubs
+
+
+def public_blob(path: Path) -> bytes:
+    """The public half of a key file, also of one with a passphrase; empty when it is not to be had."""
+    for candidate in (Path(f"{path}.pub"), path):
+        with contextlib.suppress(OSError, UnicodeDecodeError, binascii.Error, ValueError, IndexError):
+            text = candidate.read_text(encoding="ascii")
+            if text.startswith(("ssh-", "ecdsa-", "sk-")):
+                return base64.b64decode(text.split()[1], validate=True)
+            if text.startswith("-----BEGIN OPENSSH PRIVATE KEY-----"):
+                # PROTOCOL.key of OpenSSH: magic, cipher, KDF, its options, the number of keys, the public key.
+                body = base64.b64decode("".join(text.strip().splitlines()[1:-1]))
+                message = paramiko.Message(body.removeprefix(b"openssh-key-v1\0"))
+                for _ in range(3):
+                    message.get_binary()
+                message.get_int()
+                return bytes(message.get_binary())
+    return b""
+
+
+def _load(path: Path, passphrase: str | None) -> paramiko.PKey | str | None:
+    """A private key, or why it cannot be used; None when it needs a passphrase, or another one."""
+    blob = public_blob(path)
+    kind = paramiko.Message(blob).get_text() if blob else ""
+    if kind.startswith("sk-"):
+        return f"{path} is a security key: ssh-add {path}"
+    for key_class in _KINDS:
+        if kind and kind not in key_class.identifiers():
+            continue
+        try:
+            return key_class.from_private_key_file(str(path), passphrase)
+        except paramiko.PasswordRequiredException:
+            return None
+        except OSError as error:
+            return f"{path}: {error.strerror or error}"
+        except (paramiko.SSHException, ValueError, TypeError, IndexError):
+            continue
+    if passphrase is not None:
+        return None
+    return f"{path} is no private key that can be read here"
+
+
+def _certified_key(certificate: paramiko.pkey.PublicBlob) -> bytes:
+    """The public key that a certificate is for, as a plain key's blob."""
+    message = paramiko.Message(certificate.key_blob)
+    kind = message.get_text().removesuffix("-cert-v01@openssh.com")
+    message.get_binary()
+    plain = paramiko.Message()
+    plain.add_string(kind)
+    for _ in range({"ssh-rsa": 2, "ssh-ed25519": 1}.get(kind, 2)):
+        plain.add_string(message.get_binary())
+    return bytes(plain.asbytes())
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,213 @@
+"""What the operator's SSH configuration says about one destination, as ssh itself reads it.
+
+`ssh -G` resolves the files (Include, Match, tokens, first value wins) and contacts nobody; it takes a few milliseconds.
+A parser of our own would differ from the operator's ssh, and here a difference is a log-in at the wrong machine.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import pwd
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from plainstack.errors import Refused
+
+SYSTEM = Path("/etc/ssh/ssh_config")
+_STDIN = Path("/dev/stdin")
+# It may look up names (CanonicalizeHostname) and run commands (Match exec).
+_WITHIN = 20
+
+_DEBUG = re.compile(r"(debug\d:|OpenSSH_)")
+_READ = re.compile(r"debug1: Reading configuration data (.+)")
+_APPLIED = re.compile(r"debug1: (.+) line (\d+): Applying options for ")
+_INCLUDED = re.compile(r"debug3: (.+) line (\d+): Including file (.+) depth \d+")
+_MATCHED = re.compile(r"debug3: (.+) line (\d+): (not )?matched '")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The values for one destination: `ssh -G` prints a keyword in lower case, and a line for each of its values."""
+
+    values: Mapping[str, list[str]]
+    trace: str = ""
+
+    def get(self, keyword: str) -> str:
+        """A keyword's value; empty when it has none."""
+        value = self.values.get(keyword, [""])[0]
+        return "" if value.lower() == "none" else value
+
+    def yes(self, keyword: str) -> bool:
+        """Whether a switch is on; ssh prints some as yes and others as true."""
+        return self.get(keyword) not in ("", "no", "false")
+
+    def paths(self, keyword: str) -> tuple[Path, ...]:
+        """Files by their expanded names, in ssh's order. Raises Refused for what cannot be expanded."""
+        found = [text for text in self.values.get(keyword, []) if text.lower() != "none"]
+        return tuple(Path(self.expanded(text, keyword)).expanduser() for text in found)
+
+    def expanded(self, text: str, keyword: str) -> str:
+        """A value with its tokens and environment variables replaced. Raises Refused for one that is not known."""
+        known = self._tokens
+
+        def token(match: re.Match[str]) -> str:
+            if match[1] not in known:
+                raise Refused(f"{self.where(keyword)}: {keyword}: %{match[1]} is not supported here; write it out")
+            return known[match[1]]
+
+        def variable(match: re.Match[str]) -> str:
+            if match[1] not in os.environ:
+                raise Refused(f"{self.where(keyword)}: {keyword}: the environment has no {match[1]}")
+            return os.environ[match[1]]
+
+        # ssh runs a command by a shell, which knows variables itself.
+        plain = text if keyword == "proxycommand" else re.sub(r"\$\{(\w+)\}", variable, text)
+        return re.sub(r"%(.)", token, plain)
+
+    @cached_property
+    def _tokens(self) -> Mapping[str, str]:
+        local = socket.gethostname()
+        return {
+            "%": "%",
+            "d": str(Path.home()),
+            "h": self.get("hostname"),
+            "i": str(os.getuid()),
+            "k": self.get("hostkeyalias") or self.get("host"),
+            "L": local.partition(".")[0],
+            "l": local,
+            "n": self.get("host"),
+            "p": self.get("port"),
+            "r": self.get("user"),
+            "u": getpass.getuser(),
+        }
+
+    def where(self, keyword: str) -> str:
+        """The file and line that a value comes from, as far as ssh's trace shows it."""
+        included = {name for names in self._included.values() for name in names}
+        roots = [match[1] for match in _READ.finditer(self.trace) if match[1] not in included]
+        found = (place for root in roots for place in self._places(root, keyword))
+        return next(found, _short(str(_own())))
+
+    def _places(self, name: str, keyword: str) -> Iterator[str]:
+        """Where a keyword stands in a file, and in those it includes, outside the blocks that do not apply."""
+        active = True
+        for number, line in enumerate(_lines(name), 1):
+            word, _, rest = line.strip().replace("=", " ", 1).partition(" ")
+            if word.lower() in ("host", "match"):
+                every = word.lower() == "match" and rest.strip().lower().endswith("all")
+                active = every or (name, number) in self._applied
+            elif active and word.lower() == "include":
+                for more in self._included.get((name, number), []):
+                    yield from self._places(more, keyword)
+            elif active and word.lower() == keyword:
+                yield f"{_short(name)}:{number}"
+
+    @cached_property
+    def _applied(self) -> set[tuple[str, int]]:
+        """The Host and Match lines that apply."""
+        matched = [((match[1], int(match[2])), match[3]) for match in _MATCHED.finditer(self.trace)]
+        differing = {place for place, negated in matched if negated}
+        hosts = {(match[1], int(match[2])) for match in _APPLIED.finditer(self.trace)}
+        return hosts | {place for place, _ in matched} - differing
+
+    @cached_property
+    def _included(self) -> Mapping[tuple[str, int], list[str]]:
+        """The files that each Include line reads."""
+        found: dict[tuple[str, int], list[str]] = {}
+        for match in _INCLUDED.finditer(self.trace):
+            found.setdefault((match[1], int(match[2])), []).append(match[3])
+        return found
+
+
+def resolve(host: str, user: str = "", port: int = 0) -> Resolved:
+    """What `ssh -l user -p port host` would go by. Raises Refused, in ssh's own words, for a file that it refuses."""
+    program = shutil.which("ssh")
+    if program is None:
+        if _own().exists():
+            raise Refused(
+                f"{_own()} can only be read by OpenSSH's ssh, which is not installed: apt install openssh-client"
+            )
+        return _without_configuration(host, user, port)
+    command = [program, "-vvv", "-T", "-G"]
+    includes = ""
+    if Path.home() != Path(pwd.getpwuid(os.getuid()).pw_dir):
+        # ssh asks the account for its home and not the environment; all else here goes by HOME.
+        command += ["-F", str(_STDIN)]
+        includes = _includes()
+    command += [*(["-l", user] if user else []), *(["-p", str(port)] if port else []), "--", host]
+    try:
+        ran = subprocess.run(command, input=includes, capture_output=True, text=True, timeout=_WITHIN, check=False)
+    except subprocess.TimeoutExpired:
+        raise Refused(f"ssh -G {host} had not read the SSH configuration after {_WITHIN} s") from None
+    if ran.returncode != 0:
+        said = [line.strip() for line in ran.stderr.splitlines() if line.strip() and not _DEBUG.match(line)]
+        raise Refused(f"ssh refuses its configuration for {host}: {'; '.join(map(_short, said)) or ran.returncode}")
+    values: dict[str, list[str]] = {}
+    for line in ran.stdout.splitlines():
+        keyword, _, value = line.partition(" ")
+        values.setdefault(keyword.lower(), []).append(value)
+    values.setdefault("host", [host])
+    return Resolved(values, ran.stderr)
+
+
+def _without_configuration(host: str, user: str, port: int) -> Resolved:
+    names = ("id_rsa", "id_ecdsa", "id_ed25519")
+    return Resolved(
+        {
+            "host": [host],
+            "hostname": [host],
+            "user": [user or getpass.getuser()],
+            "port": [str(port or 22)],
+            "identityfile": [f"~/.ssh/{name}" for name in names],
+        }
+    )
+
+
+def _own() -> Path:
+    return Path.home() / ".ssh/config"
+
+
+def _includes() -> str:
+    return f'Include "{_own()}"\nInclude "{SYSTEM}"\n'
+
+
+def _lines(name: str) -> list[str]:
+    if name == str(_STDIN):
+        return _includes().splitlines()
+    try:
+        return Path(name).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _short(text: str) -> str:
+    return text.replace(f"{Path.home()}/", "~/")
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A machine as people name it: [user@]host[:port], with brackets around an IPv6 address, or ssh://..."""
+
+    host: str
+    user: str = ""
+    port: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Destination:
+        """Raises Refused when it is none."""
+        match = _DESTINATION.fullmatch(text.strip())
+        if not match or int(match["port"] or 1) not in range(1, 65536):
+            raise Refused(f"{text!r} is no jump host: write [user@]host[:port]")
+        return cls(match["ip"] or match["host"], match["user"] or "", int(match["port"] or 0))
+
+
+_DESTINATION = re.compile(
+    r"(ssh://)?((?P<user>[^\s,]+)@)?(\[(?P<ip>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^-@:\[\]/\s,][^@:\[\]/\s,]*))(:(?P<port>\d{1,5}))?/?"
+)

@@ -1,0 +1,198 @@
+"""The way to every host: through which jump hosts, and with which keys. Decided before anything is sent.
+
+The inventory is the truth for a host's address, user and port, and for the gateway if it names one. The operator's SSH
+configuration (~/.ssh/config) adds what the inventory leaves open: identity files and agent, jump hosts, a proxy command
+and the local address. Every machine on a way is checked against the stack's own pins; files of known hosts, and how
+strict ssh is about them, do not count. So:
+
+- ProxyJump is honoured, and each jump host is pinned by `inv trust` like a host.
+- ProxyCommand is honoured where it only carries bytes (nc, a cloud's tunnel): the host behind it is checked against its
+  pin, end to end. One that runs ssh itself would log in at a machine that is pinned nowhere here, so it is refused.
+- No agent is ever forwarded.
+- What would change the connection and cannot be done here is refused with its line; what only has no effect is noted.
+
+In the lab the configuration is not read at all.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from plainstack.errors import InventoryError, Refused
+from plainstack.login_keys import Identities
+from plainstack.ssh_config import Destination, Resolved, resolve
+from plainstack.stack import Host, Stack
+
+GATEWAY = "ssh.gateway"
+_MOST_JUMPS = 8
+_CLIENTS = {"ssh", "slogin", "autossh", "sshpass", "plink", "dbclient", "mosh"}
+_BEFORE_A_COMMAND = {"exec", "env", "command", "nohup", "setsid", "sudo", "time", "timeout"}
+
+
+@dataclass(frozen=True)
+class Way:
+    """How one machine is reached and logged in to: `name` is the host's, or the jump host as people wrote it.
+
+    `source` says where a jump host comes from. `command` is a proxy command, ready for a shell.
+    """
+
+    name: str
+    address: str
+    port: int
+    user: str
+    identities: Identities
+    jump: Way | None = None
+    command: str = ""
+    bind: str = ""
+    source: str = ""
+
+    @property
+    def called(self) -> str:
+        """A jump host in a message."""
+        return f"gateway {self.name}" if self.source == GATEWAY else f"jump host {self.name} of {self.source}"
+
+    @property
+    def jumps(self) -> tuple[Way, ...]:
+        """The jump hosts, in the order in which they are passed."""
+        return () if self.jump is None else (*self.jump.jumps, self.jump)
+
+
+def operator_key(stack: Stack) -> Path | None:
+    """The private key to log in with; None means what the agent and ~/.ssh offer. Raises InventoryError if missing."""
+    if stack.ssh.key is not None:
+        path = stack.file(stack.ssh.key.expanduser())
+        if not path.is_file():
+            raise InventoryError([f"ssh.key: no operator key at {path}; make one: ssh-keygen -t ed25519 -f {path}"])
+        return path
+    return stack.state / "lab" / "id_ed25519" if stack.in_lab else None
+
+
+class Ways:
+    """The ways to the hosts of a stack; `note` hears, once, of settings that have no effect."""
+
+    def __init__(self, stack: Stack, note: Callable[[str], None] = lambda _: None) -> None:
+        self._stack = stack
+        self._note = note
+        self._noted: set[str] = set()
+        self._lock = threading.RLock()
+        self._known: dict[str, Way] = {}
+        self._chains: dict[str, Way | Refused] = {}
+
+    def to(self, host: Host) -> Way:
+        """The way to a host. Raises Refused when it cannot be gone as the configuration says."""
+        if host.name not in self._known:
+            self._known[host.name] = self._decide(host)
+        return self._known[host.name]
+
+    def _decide(self, host: Host) -> Way:
+        ssh, address = self._stack.ssh, str(host.address)
+        key = operator_key(self._stack)
+        if self._stack.in_lab:
+            return Way(host.name, address, ssh.port, ssh.user, Identities((key,) if key else (), only=True))
+        config = resolve(address, ssh.user, ssh.port)
+        identities = _identities(config)
+        if key is not None:
+            identities = Identities((key,), identities.certificates, only=True, agent=identities.agent)
+        if config.get("hostname") not in ("", address):
+            self._once(f"{config.where('hostname')}: HostName has no effect: the inventory has the host's address")
+        self._remark(config)
+        if ssh.gateway == "none":
+            return Way(host.name, address, ssh.port, ssh.user, identities, bind=config.get("bindaddress"))
+        if ssh.gateway:
+            return Way(host.name, address, ssh.port, ssh.user, identities, self._chain(ssh.gateway, GATEWAY))
+        jump, command = self._before(config)
+        return Way(host.name, address, ssh.port, ssh.user, identities, jump, command, config.get("bindaddress"))
+
+    def _chain(self, text: str, source: str, depth: int = 0) -> Way:
+        """The last of a list of jump hosts, which is reached through those before it. Raises Refused."""
+        with self._lock:
+            if text not in self._chains:
+                try:
+                    self._chains[text] = self._jump(text, source, depth)
+                except Refused as error:
+                    self._chains[text] = error
+            known = self._chains[text]
+        if isinstance(known, Refused):
+            raise Refused(str(known))
+        return known
+
+    def _jump(self, text: str, source: str, depth: int) -> Way:
+        if depth >= _MOST_JUMPS:
+            raise Refused(f"{source}: more than {_MOST_JUMPS} jump hosts, one behind the other; is it a loop?")
+        before, _, last = text.rpartition(",")
+        try:
+            there = Destination.parse(last)
+            config = resolve(there.host, there.user, there.port)
+        except Refused as error:
+            raise Refused(f"{source}: {error}") from None
+        self._remark(config)
+        address = config.get("hostname") or there.host
+        port = int(config.get("port") or 22)
+        identities = _identities(config)
+        key = operator_key(self._stack)
+        if key is not None:
+            identities = Identities(
+                (key, *identities.files), identities.certificates, identities.only, identities.agent
+            )
+        nearer = (self._chain(before, source, depth + 1), "") if before else self._before(config, depth + 1)
+        name = last.strip() if address in last else f"{last.strip()} ({address}:{port})"
+        return Way(name, address, port, config.get("user"), identities, *nearer, config.get("bindaddress"), source)
+
+    def _before(self, config: Resolved, depth: int = 0) -> tuple[Way | None, str]:
+        """What the configuration puts before a machine: a jump host, or a command. Raises Refused."""
+        if jumps := config.get("proxyjump"):
+            return self._chain(jumps, config.where("proxyjump"), depth), ""
+        for keyword in ("proxyusefdpass", "bindinterface"):
+            if config.yes(keyword):
+                raise Refused(f"{config.where(keyword)}: {keyword} is not supported here; name a way in ssh.gateway")
+        command = config.get("proxycommand")
+        if command and _runs_ssh(command):
+            raise Refused(
+                f"{config.where('proxycommand')}: ProxyCommand runs ssh, which would log in to a jump host"
+                " that this stack has not pinned; write it as ProxyJump, or name the jump host in ssh.gateway"
+            )
+        return None, config.expanded(command, "proxycommand")
+
+    def _remark(self, config: Resolved) -> None:
+        if config.yes("forwardagent"):
+            self._once(f"{config.where('forwardagent')}: ForwardAgent has no effect: no host gets your agent")
+        if provider := config.get("pkcs11provider"):
+            self._once(f"{config.where('pkcs11provider')}: PKCS11Provider has no effect: ssh-add -s {provider}")
+
+    def _once(self, text: str) -> None:
+        with self._lock:
+            if text in self._noted:
+                return
+            self._noted.add(text)
+        self._note(text)
+
+
+def _identities(config: Resolved) -> Identities:
+    if not config.yes("pubkeyauthentication") and config.get("pubkeyauthentication"):
+        where = config.where("pubkeyauthentication")
+        raise Refused(f"{where}: PubkeyAuthentication is off for {config.get('host')}; there is no log-in but by key")
+    agent = config.get("identityagent") if "identityagent" in config.values else "SSH_AUTH_SOCK"
+    if agent == "SSH_AUTH_SOCK":
+        agent = os.environ.get("SSH_AUTH_SOCK", "")
+    elif agent.startswith("$"):
+        agent = os.environ.get(agent[1:].strip("{}"), "")
+    elif agent:
+        agent = str(Path(config.expanded(agent, "identityagent")).expanduser())
+    files, certificates = config.paths("identityfile"), config.paths("certificatefile")
+    return Identities(files, certificates, config.yes("identitiesonly"), agent)
+
+
+def _runs_ssh(command: str) -> bool:
+    """Whether a command line runs an SSH client, and does not only have a word like it among its arguments."""
+    for part in re.split(r"[;|&()'\"`\n]+", command):
+        words = part.split()
+        while words and (words[0] in _BEFORE_A_COMMAND or re.fullmatch(r"\w+=.*|-\S+|\d+[smh]?", words[0])):
+            words.pop(0)
+        if words and words[0].rpartition("/")[2] in _CLIENTS:
+            return True
+    return False
