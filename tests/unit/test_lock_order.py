@@ -140,7 +140,7 @@ def test_of_two_operators_one_wins_and_the_other_is_told_who(server: Server, tmp
     ]
     for operator in operators:
         operator.start()
-    answers = [said.get(timeout=60) for _ in range(2 * ROUNDS)]
+    answers = [said.get(timeout=300) for _ in range(2 * ROUNDS)]
     for operator in operators:
         operator.join(30)
         assert operator.exitcode == 0
