@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from plainstack.misuse import misuse
 from plainstack.stack import GivenCertificate, Host, Stack, Visitor
+from plainstack.wording import Loc, dotted, shortened
 
-Loc = tuple[str | int, ...]
 Machine = tuple[Loc, Host | Visitor]
 
 # A role's hosts are of no use without these: (role, role it needs).
 NEEDS = (("backup", "db"), ("app", "db"), ("balancer", "app"))
-
-# What certificates and /etc/hosts call other things.
-RESERVED = ("authority", "site", "localhost")
-
-# A service's unit is plainstack-NAME, and so are these of Plainstack's own; the guard's have a run's number behind it.
-OWN_UNITS = (
-    "backup",
-    "backup-metrics",
-    "barman-cron",
-    "barman-receive-wal",
-    "firewall",
-    "guard",
-    "undo",
-    "upstreams",
-)
-OWN_UNIT_FAMILIES = ("guard-",)
-
-
-def dotted(loc: Loc) -> str:
-    """A place of the inventory as errors name it."""
-    return ".".join(str(part) for part in loc)
 
 
 def _machines(stack: Stack) -> Iterator[Machine]:
@@ -51,10 +32,6 @@ def shared_addresses(machines: Iterable[Machine]) -> Iterator[tuple[Loc, str]]:
             if address in seen:
                 yield (*loc, key), f"{dotted((*loc, key))}: {address} is already the address of {seen[address]}"
             seen.setdefault(address, loc[-1])
-
-
-# Its account is app-NAME, and account names have at most 32 characters (useradd).
-LONGEST_SERVICE = 28
 
 
 def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
@@ -76,8 +53,6 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
                 f"hosts.{first}.roles: {role} needs a host with the role {needed}, and none has it",
             )
     for name, host in stack.hosts.items():
-        if name in RESERVED:
-            yield ("hosts", name), f"hosts.{name}: a host cannot be called {name}; the name has another meaning"
         if len(set(host.roles)) != len(host.roles):
             yield ("hosts", name, "roles"), f"hosts.{name}.roles: a role is given twice"
     if len(stack.with_role("backup")) > 1:
@@ -87,26 +62,15 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
         yield (), "database: is missing; a host has the role db (write: database: {name: NAME})"
     if stack.with_role("app") and not stack.services:
         yield (), "services: is missing; a host has the role app"
-    ports: dict[int, str] = {}
     paths: dict[str, str] = {}
     for name, service in stack.services.items():
-        if not stack.file(service.source).is_dir():
-            yield ("services", name, "source"), f"services.{name}.source: no such folder: {service.source}"
-        if len(name) > LONGEST_SERVICE:
-            yield ("services", name), f"services.{name}: a service's name has at most {LONGEST_SERVICE} characters"
-        if name in OWN_UNITS or name.startswith(OWN_UNIT_FAMILIES):
-            yield (
-                ("services", name),
-                f"services.{name}: a service cannot be called {name}: plainstack-{name} is a unit of Plainstack's own;"
-                " choose another name",
-            )
-        if service.port in ports:
-            yield ("services", name, "port"), f"services.{name}.port: {service.port} is taken by {ports[service.port]}"
-        ports.setdefault(service.port, name)
+        if problem := _problem_of(stack, service.source, folder=True):
+            yield ("services", name, "source"), f"services.{name}.source: {problem}"
         for key, path in (("path", service.path), ("static_url", service.static)):
             if path in paths:
                 yield ("services", name), f"services.{name}.{key}: {path} is already served by {paths[path]}"
             paths.setdefault(path, name)
+    yield from misuse(stack)
     yield from _entrance(stack)
     yield from _recipients(stack)
     for name, host in stack.hosts.items():
@@ -121,6 +85,20 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
                 yield ("hosts", host.name), f"hosts.{host.name}.public: is missing; balancer.virtual_address needs it"
 
 
+def _problem_of(stack: Stack, path: Path, *, folder: bool = False) -> str:
+    """Why a path of the inventory is not the folder, or the file, that it should be; empty when it is."""
+    shown = shortened(str(path))
+    try:
+        mode = stack.file(path).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return f"no such {'folder' if folder else 'file'}: {shown}"
+    except OSError as error:
+        return f"cannot be read: {shown}: {error.strerror}"
+    if folder and not stat.S_ISDIR(mode):
+        return f"no such folder: {shown} is a file"
+    return "" if folder or stat.S_ISREG(mode) else f"no such file: {shown} is something else"
+
+
 def _entrance(stack: Stack) -> Iterator[tuple[Loc, str]]:
     """What the balancers need as files beside the inventory: given certificates, and the key of Angie's packages."""
     balancer = stack.balancer
@@ -131,8 +109,8 @@ def _entrance(stack: Stack) -> Iterator[tuple[Loc, str]]:
                 "balancer.angie_key: is missing; engine angie needs the key that signs its packages, as a file: "
                 "fetch https://angie.software/keys/angie-signing.gpg and compare its checksum with a source you trust",
             )
-        elif not stack.file(balancer.angie_key).is_file():
-            yield ("balancer", "angie_key"), f"balancer.angie_key: no such file: {balancer.angie_key}"
+        elif problem := _problem_of(stack, balancer.angie_key):
+            yield ("balancer", "angie_key"), f"balancer.angie_key: {problem}"
         elif problem := _problem_of_key(stack.file(balancer.angie_key)):
             yield ("balancer", "angie_key"), f"balancer.angie_key: {balancer.angie_key} {problem}"
     if isinstance(balancer.tls, GivenCertificate):

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from plainstack.contradictions import Loc, Machine, contradictions, dotted, shared_addresses
+from plainstack import yaml_reader
+from plainstack.contradictions import Machine, contradictions, shared_addresses
 from plainstack.errors import InventoryError, Refused
 from plainstack.stack import ROLE_NAMES, Host, Stack
+from plainstack.wording import Loc, dotted, quoted, shortened
+from plainstack.yaml_reader import Text
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# A file that is wrong everywhere says so often enough.
+MOST_PROBLEMS = 40
 
 # What pydantic calls an error, and how "must be" goes on in an inventory's words.
 # Fields of a stack that no person writes.
@@ -40,45 +44,53 @@ _EXPECTED = {
 def load(path: Path) -> Stack:
     """Read and check an inventory; raises InventoryError with every problem found."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return parse(_text(path), str(path), path.resolve().parent)
     except FileNotFoundError:
         raise InventoryError([f"{path}: no such inventory; name one with --inventory=FILE"]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InventoryError([f"{path}: cannot be read: {error}"]) from None
-    return parse(text, str(path), path.resolve().parent)
+    except OSError as error:
+        raise InventoryError([f"{shortened(str(path))}: cannot be read: {error.strerror}"]) from None
+
+
+def _text(path: Path) -> str:
+    kind = path.stat().st_mode
+    if not stat.S_ISREG(kind):
+        what = "a folder" if stat.S_ISDIR(kind) else "no regular file"
+        raise InventoryError([f"{path}: is {what}; name an inventory file with --inventory=FILE"])
+    with path.open("rb") as file:
+        # UTF-8 takes up to four bytes a character.
+        content = file.read(4 * yaml_reader.MAX_BYTES + 1)
+    if len(content) > 4 * yaml_reader.MAX_BYTES:
+        raise InventoryError([f"{path}:1: has more than {yaml_reader.MAX_BYTES:,} characters, the limit"])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InventoryError([f"{path}:{line}: is not UTF-8 text; save it in UTF-8"]) from None
 
 
 def parse(text: str, name: str, folder: Path) -> Stack:
     """Check an inventory's text; `name` is what errors call the file, `folder` where its relative paths start."""
-    lines: dict[Loc, int] = {}
-    problems: list[tuple[int, str]] = []
-    try:
-        root = yaml.compose(text, Loader=_Loader)
-        if isinstance(root, yaml.MappingNode):
-            problems = list(_index(root, (), lines))
-        data = yaml.load(text, Loader=_Loader) if not problems else {}  # noqa: S506 - a safe loader, C or Python
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        raise InventoryError([f"{name}:{line}: not valid YAML: {error.problem or error.context}"]) from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise InventoryError([f"{name}:1: not valid YAML: {str(error).splitlines()[0]}"]) from None
-    except RecursionError:
-        raise InventoryError([f"{name}:1: an alias stands for something that holds the alias itself"]) from None
-    if not isinstance(root, yaml.MappingNode):
+    found = yaml_reader.read(text, name)
+    if found.data is None:
         raise InventoryError([f"{name}:1: an inventory is a mapping that begins with 'stack: NAME'"])
+    problems, data = found.problems, found.data
     stack = None
     if not problems:
-        problems = [(_line(loc, lines), f"{dotted(loc)}: {_unknown(loc)}") for loc in _internal(data)]
+        problems = [(found.line(loc), f"{dotted(loc)}: {_unknown(loc)}") for loc in _internal(data)]
         try:
             stack = Stack.model_validate({**_named(data), "folder": folder})
         except ValidationError as error:
-            problems += _explain(error, lines)
-        found = contradictions(stack) if stack else shared_addresses(_valid_hosts(data))
-        problems += [(_line(loc, lines), what) for loc, what in found]
+            problems += _explain(error, found)
+        wrong = contradictions(stack) if stack else shared_addresses(_valid_hosts(data))
+        problems += [(found.line(loc), what) for loc, what in wrong]
     if problems or stack is None:
-        ordered = dict.fromkeys(sorted(problems, key=lambda problem: problem[0]))
-        raise InventoryError([f"{name}:{line}: {what}" for line, what in ordered])
+        ordered = list(dict.fromkeys(sorted(problems, key=lambda problem: problem[0])))
+        shown = [f"{name}:{line}: {what}" for line, what in ordered[:MOST_PROBLEMS]]
+        if len(ordered) > MOST_PROBLEMS:
+            shown.append(
+                f"{name}:{ordered[MOST_PROBLEMS][0]}: and {len(ordered) - MOST_PROBLEMS} more problems from here"
+            )
+        raise InventoryError(shown)
     return stack
 
 
@@ -113,63 +125,48 @@ def _valid_hosts(data: dict[Any, Any]) -> Iterator[Machine]:
             yield ("hosts", str(name)), Host.model_validate(host)
 
 
-def _index(node: yaml.Node, loc: Loc, lines: dict[Loc, int]) -> Iterator[tuple[int, str]]:
-    """Note the line of every key; yield duplicate keys, which YAML would let win silently."""
-    lines.setdefault(loc, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
-                yield line, f"{dotted(loc) or 'top level'}: a key must be a plain word"
-                continue
-            here = (*loc, key.value)
-            if key.value in seen:
-                yield line, f"{dotted(here)}: given twice, first on line {seen[key.value]}"
-            seen[key.value] = line
-            lines[here] = line
-            yield from _index(value, here, lines)
-    elif isinstance(node, yaml.SequenceNode):
-        for position, value in enumerate(node.value):
-            yield from _index(value, (*loc, position), lines)
-
-
-def _line(loc: Loc, lines: dict[Loc, int]) -> int:
-    while loc not in lines:
-        loc = loc[:-1]
-    return lines[loc]
-
-
-def _explain(error: ValidationError, lines: dict[Loc, int]) -> Iterator[tuple[int, str]]:
+def _explain(error: ValidationError, found: Text) -> Iterator[tuple[int, str]]:
     """Every error of the models as (line, sentence); what a union's branches expected becomes one sentence."""
     expected: dict[Loc, dict[str, None]] = {}
     given: dict[Loc, Any] = {}
     for item in error.errors():
         kind, context = item["type"], item.get("ctx") or {}
-        loc, branch = _place(item["loc"], kind, lines)
+        loc, branch = _place(item["loc"], kind, found)
         if kind == "extra_forbidden":
-            yield _line(loc, lines), f"{dotted(loc)}: {_unknown(loc)}"
+            yield found.line(loc), f"{dotted(loc)}: {_unknown(loc)}"
         elif kind == "missing":
-            yield _line(loc, lines), f"{dotted(loc)}: is missing"
+            yield found.line(loc), f"{dotted(loc)}: is missing"
         elif kind == "literal_error" and "roles" in loc:
             choices = _choices(context)
-            what = f"unknown role {item['input']!r}{_did_you_mean(str(item['input']), choices)}"
-            yield _line(loc, lines), f"{dotted(loc)}: {what}; known roles: {', '.join(choices)}"
+            what = f"unknown role {quoted(item['input'])}{_did_you_mean(str(item['input']), choices)}"
+            yield found.line(loc), f"{dotted(loc)}: {what}; known roles: {', '.join(choices)}"
         elif not (branch and isinstance(item["input"], dict)):
             expected.setdefault(loc, {})[_expectation(kind, item["msg"], context, loc)] = None
             given[loc] = item["input"]
     for loc, phrases in expected.items():
         # A private key may have been pasted among the recipients.
-        shown = "" if loc[0] == "secrets" else f" (given: {given[loc]!r})"
-        yield _line(loc, lines), f"{dotted(loc)}: must be {' or '.join(phrases)}{shown}"
+        shown = "" if loc[0] == "secrets" else f" (given: {_given(given[loc], loc, found)})"
+        yield found.line(loc), f"{dotted(loc)}: must be {' or '.join(phrases)}{shown}"
 
 
-def _place(raw: Loc, kind: str, lines: dict[Loc, int]) -> tuple[Loc, bool]:
+def _given(value: Any, loc: Loc, found: Text) -> str:
+    """A value as it was written, and what YAML made of it where that is not to be seen."""
+    if isinstance(value, str) or loc not in found.written:
+        return quoted(value)
+    written = found.written[loc]
+    if value is None:
+        return f"{written}, which is YAML's word for nothing" if written else "nothing"
+    if isinstance(value, bool):
+        return f"{written}, which YAML reads as {str(value).lower()}; in quotes it is text"
+    return shortened(written)
+
+
+def _place(raw: Loc, kind: str, found: Text) -> tuple[Loc, bool]:
     """Where in the file an error is, and whether pydantic met it in a branch of a union, whose name is no key."""
     loc: Loc = ()
     branch = False
     for number, part in enumerate(raw, 1):
-        key = next((key for key in (part, str(part)) if (*loc, key) in lines), None)
+        key = next((key for key in (part, str(part)) if (*loc, key) in found.lines), None)
         if key is not None or (number == len(raw) and kind in ("missing", "extra_forbidden")):
             loc = (*loc, part if key is None else key)
         elif part != "[key]":

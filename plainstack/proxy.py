@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from plainstack import pki
+from plainstack import port_numbers as ports
 from plainstack.engines import ENGINES, Engine
 from plainstack.exporter import exporter, web_file
 from plainstack.render import template, verbatim
@@ -16,7 +17,7 @@ from plainstack.stack import GivenCertificate, Host, Stack
 from plainstack.upstreams import PROGRAM, TARGETS, reachable, upstreams
 from plainstack.vendor import vendor_source
 
-METRICS_PORT = 9113
+METRICS_PORT = ports.BALANCER_METRICS
 SITE_CERTIFICATE = f"{TLS}/site.crt"
 
 _SITE_KEY = f"{TLS}/site.key"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from plainstack import port_numbers as ports
 from plainstack import site
 from plainstack.proxy import METRICS_PORT as BALANCER_PORT
 from plainstack.roles.base import NODE_EXPORTER_PORT
@@ -35,9 +36,9 @@ def jobs(stack: Stack, host: Host) -> list[Job]:
     hosts = list(stack.hosts.values())
     balancers = stack.with_role("balancer")
     everything = [
-        Job("prometheus", (Target("127.0.0.1:9090", _labels(host)),)),
-        Job("alertmanager", (Target("127.0.0.1:9093", _labels(host)),)),
-        Job("blackbox", (Target("127.0.0.1:9115", _labels(host)),)),
+        Job("prometheus", (Target(f"127.0.0.1:{ports.PROMETHEUS}", _labels(host)),)),
+        Job("alertmanager", (Target(f"127.0.0.1:{ports.ALERTMANAGER}", _labels(host)),)),
+        Job("blackbox", (Target(f"127.0.0.1:{ports.BLACKBOX}", _labels(host)),)),
         Job("node", _on_port(hosts, NODE_EXPORTER_PORT), tls=True),
         Job("postgres", _on_port(stack.with_role("db"), POSTGRES_EXPORTER_PORT), tls=True),
         Job(stack.balancer.engine, _on_port(balancers, BALANCER_PORT), tls=True),

@@ -2,72 +2,35 @@
 
 from __future__ import annotations
 
-import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+from plainstack.values import (
+    Address,
+    Bool,
+    FilePath,
+    Int,
+    Interface,
+    LabName,
+    Line,
+    Memory,
+    Name,
+    Network,
+    Network4,
+    Port,
+    Retention,
+    ServerName,
+    SqlName,
+    TimeSpan,
+    Url,
+    Word,
+)
 
 ROLE_NAMES = ("db", "backup", "app", "balancer", "monitoring")
 RoleName = Literal["db", "backup", "app", "balancer", "monitoring"]
-
-_NAME = re.compile(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?")
-
-
-def _host_or_stack_name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise ValueError("must be lower case letters, digits and '-', begin with a letter, at most 32 characters")
-    return value
-
-
-def _lab_name(value: str) -> str:
-    if not _NAME.fullmatch(value) or len(value) > 30:
-        raise ValueError("must be lower case letters, digits and '-', begin with a letter, at most 30 characters")
-    return value
-
-
-def _sql_name(value: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", value):
-        raise ValueError("must be lower case letters, digits and '_', begin with a letter, at most 31 characters")
-    return value
-
-
-def _one_line(value: str) -> str:
-    if "\n" in value or not value.strip():
-        raise ValueError("must be one line of text")
-    return value
-
-
-def _strict_int(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError("must be a whole number")
-    return value
-
-
-def _strict_bool(value: Any) -> Any:
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false")
-    return value
-
-
-def _address(value: Any) -> Any:
-    # A number is an address to Python's ipaddress, and a typing mistake to everybody else.
-    if not isinstance(value, str | IPv4Address):
-        raise ValueError("must be an IPv4 address")
-    return value
-
-
-Name = Annotated[str, AfterValidator(_host_or_stack_name)]
-LabName = Annotated[str, AfterValidator(_lab_name)]
-SqlName = Annotated[str, AfterValidator(_sql_name)]
-Line = Annotated[str, AfterValidator(_one_line)]
-Address = Annotated[IPv4Address, BeforeValidator(_address)]
-Interface = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,15}$")]
-ServerName = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)]
-Int = Annotated[int, BeforeValidator(_strict_int)]
-Bool = Annotated[bool, BeforeValidator(_strict_bool)]
-Port = Annotated[Int, Field(ge=1, le=65535)]
 
 
 class Model(BaseModel):
@@ -81,9 +44,9 @@ class Ssh(Model):
 
     user: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$")] = "root"
     port: Port = 22
-    key: Path | None = None
-    gateway: str | None = None
-    allow_from: tuple[IPv4Network | IPv6Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+    key: FilePath | None = None
+    gateway: Word | None = None
+    allow_from: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
     connect_timeout: Annotated[Int, Field(ge=1, le=120)] = 10
 
 
@@ -103,22 +66,24 @@ class Host(Model):
 class GivenCertificate(Model):
     """A certificate chain and its key, as PEM files beside the inventory."""
 
-    certificate: Path
-    key: Path
+    certificate: FilePath
+    key: FilePath
 
 
 class Balancer(Model):
     """The way in: TLS end point, HTTP routing, and the virtual address that moves between the balancers.
 
+    `network` is the one that holds the virtual address, where that is not the /24 of the balancers' public addresses.
     Without `server_names` the site answers to any name. `angie_key` is the file of the key that signs Angie's packages.
     """
 
     engine: Literal["nginx", "angie"] = "nginx"
     virtual_address: Address | None = None
+    network: Network4 | None = None
     interface: Interface = "eth0"
     router_id: Annotated[Int, Field(ge=1, le=255)] = 51
     server_names: tuple[ServerName, ...] = ()
-    angie_key: Path | None = None
+    angie_key: FilePath | None = None
     tls: Literal["self-signed"] | GivenCertificate = "self-signed"
     max_body: Annotated[str, Field(pattern=r"^[0-9]+[kmg]?$")] = "10m"
 
@@ -132,7 +97,7 @@ class Service(Model):
     """
 
     kind: Literal["django"] = "django"
-    source: Path
+    source: FilePath
     project: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
     port: Port = 8000
     workers: Annotated[Int, Field(ge=1, le=64)] = 2
@@ -156,31 +121,29 @@ class Database(Model):
     version: Literal[17] = 17
     synchronous: Bool = True
     max_connections: Annotated[Int, Field(ge=20, le=2000)] = 100
-    shared_buffers: Annotated[str, Field(pattern=r"^[0-9]+(kB|MB|GB)$")] = "128MB"
+    shared_buffers: Memory = "128MB"
 
 
 class Backup(Model):
     """Barman: how long backups are kept, when they are taken (systemd calendar, UTC), how old the last one may be."""
 
-    retention: Annotated[str, Field(pattern=r"^(RECOVERY WINDOW OF [0-9]+ (DAYS|WEEKS|MONTHS)|REDUNDANCY [0-9]+)$")] = (
-        "RECOVERY WINDOW OF 7 DAYS"
-    )
+    retention: Retention = "RECOVERY WINDOW OF 7 DAYS"
     schedule: Line = "*-*-* 02:00"
-    max_age_hours: Annotated[Int, Field(ge=1)] = 26
+    max_age_hours: Annotated[Int, Field(ge=1, le=9999)] = 26
 
 
 class Monitoring(Model):
     """Prometheus and Alertmanager; `webhook` receives the alerts, beside the Alertmanager's own list."""
 
     scrape_interval: Annotated[Int, Field(ge=1, le=300)] = 15
-    retention: Annotated[str, Field(pattern=r"^[0-9]+[dwy]$")] = "30d"
-    webhook: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    retention: TimeSpan = "30d"
+    webhook: Url | None = None
 
 
 class Base(Model):
     """What every host gets besides its roles."""
 
-    apt_proxy: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    apt_proxy: Url | None = None
 
 
 class SecretStore(Model):

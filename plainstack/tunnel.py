@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import paramiko
 
+from plainstack import port_numbers as ports
 from plainstack import site
 from plainstack.errors import HostFailed, Refused
 from plainstack.ssh import Sessions
@@ -57,8 +58,11 @@ def targets(stack: Stack) -> list[Target]:
         there = str(address or carriers[0].address)
         found.append(Target("site", "https", names, there, 443, preferred=8443, known_as=known_as))
     for host in stack.with_role("monitoring")[:1]:
-        found.append(Target("Prometheus", "http", (host.name,), LOOPBACK, 9090, "/classic/targets", 9090))
-        found.append(Target("Alertmanager", "http", (host.name,), LOOPBACK, 9093, "/api/v2/alerts", 9093))
+        for name, port, path in (
+            ("Prometheus", ports.PROMETHEUS, "/classic/targets"),
+            ("Alertmanager", ports.ALERTMANAGER, "/api/v2/alerts"),
+        ):
+            found.append(Target(name, "http", (host.name,), LOOPBACK, port, path, port))
     if not found:
         raise Refused("this stack has no web page: no host has the role balancer or monitoring")
     return found

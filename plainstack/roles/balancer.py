@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from plainstack import port_numbers as ports
 from plainstack.proxy import METRICS_PORT, proxy
 from plainstack.render import template, verbatim
 from plainstack.resources import Package, Resource, Sysctl, Unit, Validation
@@ -30,9 +31,9 @@ def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
 
 def opens(stack: Stack, host: Host) -> Iterator[Opening]:
     """HTTP, HTTPS and HTTP/3 for anybody, metrics for the monitoring hosts, VRRP between the balancers."""
-    yield Opening(80, "tcp", None, "http: redirect to https")
-    yield Opening(443, "tcp", None, "https")
-    yield Opening(443, "udp", None, "http/3")
+    yield Opening(ports.HTTP, "tcp", None, "http: redirect to https")
+    yield Opening(ports.HTTPS, "tcp", None, "https")
+    yield Opening(ports.HTTPS, "udp", None, "http/3")
     scrapers = tuple(str(peer.address) for peer in stack.with_role("monitoring"))
     yield Opening(METRICS_PORT, "tcp", scrapers, "balancer metrics: monitoring")
     if stack.balancer.virtual_address:

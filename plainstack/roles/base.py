@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from plainstack import port_numbers as ports
 from plainstack.exporter import exporter
 from plainstack.observed import Observed
 from plainstack.render import template, verbatim
@@ -14,7 +15,7 @@ from plainstack.secrets import Vault
 from plainstack.stack import Host, Stack
 
 TLS = "/etc/plainstack/tls"
-NODE_EXPORTER_PORT = 9100
+NODE_EXPORTER_PORT = ports.NODE_EXPORTER
 
 _SSHD = "/etc/ssh/sshd_config.d/00-plainstack.conf"
 _JOURNALD = "/etc/systemd/journald.conf.d/10-plainstack.conf"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from shlex import quote
 from typing import Any
 
+from plainstack import port_numbers as ports
 from plainstack.actions import Action, HostPlan, Run, UnitAction
 from plainstack.database import sql
 from plainstack.database.preflight import probe_snippet
@@ -21,8 +22,8 @@ from plainstack.secrets import Vault
 from plainstack.shell import await_condition
 from plainstack.stack import Host, Stack
 
-PORT = 5432
-EXPORTER_PORT = 9187
+PORT = ports.POSTGRESQL
+EXPORTER_PORT = ports.POSTGRES_EXPORTER
 UNIT = "postgresql@17-main.service"
 
 _ETC = "/etc/postgresql/17/main"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from plainstack import pki
+from plainstack import port_numbers as ports
 from plainstack.render import template, verbatim
 from plainstack.resources import Directory, File, Listen, Package, Preseed, Resource, Unit, Validation
 from plainstack.roles import Role
@@ -137,22 +138,22 @@ def _daemons(stack: Stack, host: Host) -> Iterator[Resource]:
         name="prometheus-blackbox-exporter.service",
         reload_on=(_BLACKBOX,),
         restart_on=("/etc/default/prometheus-blackbox-exporter",),
-        listens=(Listen(9115, address="127.0.0.1"),),
-        health=_took_its_configuration(9115, "/-/healthy", "blackbox_exporter"),
+        listens=(Listen(ports.BLACKBOX, address="127.0.0.1"),),
+        health=_took_its_configuration(ports.BLACKBOX, "/-/healthy", "blackbox_exporter"),
     )
     yield Unit(
         name="prometheus-alertmanager.service",
         reload_on=(_ALERTMANAGER,),
         restart_on=("/etc/default/prometheus-alertmanager",),
-        listens=(Listen(9093, address="127.0.0.1"),),
-        health=_took_its_configuration(9093, "/-/ready", "alertmanager"),
+        listens=(Listen(ports.ALERTMANAGER, address="127.0.0.1"),),
+        health=_took_its_configuration(ports.ALERTMANAGER, "/-/ready", "alertmanager"),
     )
     yield Unit(
         name="prometheus.service",
         reload_on=(_PROMETHEUS, f"{_ETC}/rules/"),
         restart_on=("/etc/default/prometheus",),
-        listens=(Listen(9090, address="127.0.0.1"),),
-        health=_took_its_configuration(9090, "/-/ready", "prometheus"),
+        listens=(Listen(ports.PROMETHEUS, address="127.0.0.1"),),
+        health=_took_its_configuration(ports.PROMETHEUS, "/-/ready", "prometheus"),
         # It reads its whole write-ahead log before it is ready.
         timeout=180,
     )

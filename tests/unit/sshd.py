@@ -9,8 +9,9 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -41,11 +42,18 @@ class Server:
     def stack(self, folder: Path, *, port: int | None = None, key: str = "operator", pin: str | None = None) -> Stack:
         """A stack whose only host is this server."""
         login = f"user: {getpass.getuser()}, port: {port or self.port}, key: {self.folder / key}, connect_timeout: 1"
-        text = f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 127.0.0.1}}\n"
+        text = f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n"
         stack = inventory.parse(text, "test.yaml", folder)
+        stack = at(stack, {"db1": IPv4Address("127.0.0.1")})
         stack.state.mkdir(parents=True, exist_ok=True)
         ssh.known_hosts(stack).write_text(self.pin if pin is None else pin, encoding="utf-8")
         return stack
+
+
+def at(stack: Stack, addresses: Mapping[str, IPv4Address]) -> Stack:
+    """The stack with its hosts at these addresses; an inventory would refuse those of loopback."""
+    hosts = {name: stack.hosts[name].model_copy(update={"address": address}) for name, address in addresses.items()}
+    return stack.model_copy(update={"hosts": hosts})
 
 
 def make_key(path: Path) -> None:

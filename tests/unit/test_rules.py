@@ -21,14 +21,14 @@ ALWAYS_FIRES = "Watchdog"
 INVENTORY = """\
 stack: rules
 hosts:
-  lb1: {address: 192.0.2.16, public: 198.51.100.16, roles: [balancer]}
-  lb2: {address: 192.0.2.17, public: 198.51.100.17, roles: [balancer]}
-  app1: {address: 192.0.2.14, roles: [app]}
-  db1: {address: 192.0.2.11, roles: [db]}
-  db2: {address: 192.0.2.12, roles: [db]}
-  db3: {address: 192.0.2.19, roles: [db]}
-  mon1: {address: 192.0.2.13, public: 198.51.100.13, roles: [monitoring]}
-  bak1: {address: 192.0.2.18, roles: [backup]}
+  lb1: {address: 203.0.113.16, public: 192.0.2.16, roles: [balancer]}
+  lb2: {address: 203.0.113.17, public: 192.0.2.17, roles: [balancer]}
+  app1: {address: 203.0.113.14, roles: [app]}
+  db1: {address: 203.0.113.11, roles: [db]}
+  db2: {address: 203.0.113.12, roles: [db]}
+  db3: {address: 203.0.113.19, roles: [db]}
+  mon1: {address: 203.0.113.13, public: 192.0.2.13, roles: [monitoring]}
+  bak1: {address: 203.0.113.18, roles: [backup]}
 balancer: {engine: ENGINE, angie_key: key, virtual_address: 192.0.2.230, tls: self-signed}
 services: {web: {source: ".", project: site}}
 database: {name: shop}

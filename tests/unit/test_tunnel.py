@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 import pytest
 
-from plainstack import inventory, ssh
+from plainstack import ssh
 from plainstack.errors import Refused
 from plainstack.ssh import Sessions
-from plainstack.stack import Stack
+from plainstack.stack import Host, Stack
 from plainstack.tunnel import Target, Way, targets
 from tests.unit import sshd
 
@@ -51,9 +52,9 @@ def sessions(server: sshd.Server, tmp_path_factory: pytest.TempPathFactory) -> I
     """Of a stack whose lb2 answers; nobody listens at lb1's address."""
     folder = tmp_path_factory.mktemp("stack")
     one = server.stack(folder)
-    hosts = "".join(f"  lb{n}: {{address: 127.0.0.{3 - n}}}\n" for n in (1, 2))
-    login = f"user: {one.ssh.user}, port: {one.ssh.port}, key: {one.ssh.key}, connect_timeout: 1"
-    stack = inventory.parse(f"stack: test\nssh: {{{login}}}\nhosts:\n{hosts}", "test.yaml", folder)
+    addresses = {f"lb{number}": IPv4Address(f"127.0.0.{3 - number}") for number in (1, 2)}
+    hosts = {name: Host(name=name, address=IPv4Address("10.0.0.1")) for name in addresses}
+    stack = sshd.at(one.model_copy(update={"hosts": hosts}), addresses)
     ssh.known_hosts(stack).write_text(server.pin, encoding="utf-8")
     with Sessions(stack) as opened:
         yield opened

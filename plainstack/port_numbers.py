@@ -1,0 +1,32 @@
+"""The ports that Plainstack's own programs take on hosts: the one list that roles bind and open from."""
+
+from __future__ import annotations
+
+HTTP = 80
+HTTPS = 443
+POSTGRESQL = 5432
+PROXY_STATUS = 8081
+PROMETHEUS = 9090
+ALERTMANAGER = 9093
+NODE_EXPORTER = 9100
+BALANCER_METRICS = 9113
+BLACKBOX = 9115
+POSTGRES_EXPORTER = 9187
+
+SSH = 22
+"""sshd's own; an inventory may name another one, and then Debian's sshd still may listen here."""
+
+TAKEN = {
+    SSH: "sshd",
+    HTTP: "the balancers (HTTP)",
+    HTTPS: "the balancers (HTTPS)",
+    POSTGRESQL: "PostgreSQL",
+    PROXY_STATUS: "the balancers (status page)",
+    PROMETHEUS: "Prometheus",
+    ALERTMANAGER: "Alertmanager",
+    NODE_EXPORTER: "the node exporter",
+    BALANCER_METRICS: "the balancers' metrics",
+    BLACKBOX: "the blackbox exporter",
+    POSTGRES_EXPORTER: "the PostgreSQL exporter",
+}
+"""What has each port, as messages name it."""

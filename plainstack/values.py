@@ -1,0 +1,174 @@
+"""The kinds of values that an inventory holds: how each is written, and in what words a wrong one is refused.
+
+A validator's message goes on after "must be".
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?")
+# Linux: NAME_MAX is 255 bytes, PATH_MAX 4096 with the folder of the inventory in front.
+_LONGEST_PART, _LONGEST_PATH = 255, 2048
+_RETENTION = re.compile(r"(?:RECOVERY WINDOW OF ([0-9]{1,4}) (?:DAYS|WEEKS|MONTHS)|REDUNDANCY ([0-9]{1,4}))")
+
+
+def _host_or_stack_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError("must be lower case letters, digits and '-', begin with a letter, at most 32 characters")
+    return value
+
+
+def _lab_name(value: str) -> str:
+    if not _NAME.fullmatch(value) or len(value) > 30:
+        raise ValueError("must be lower case letters, digits and '-', begin with a letter, at most 30 characters")
+    return value
+
+
+def _sql_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", value):
+        raise ValueError("must be lower case letters, digits and '_', begin with a letter, at most 31 characters")
+    return value
+
+
+def _one_line(value: str) -> str:
+    if "\n" in value or not value.strip():
+        raise ValueError("must be one line of text")
+    return value
+
+
+def _one_word(value: str) -> str:
+    if not re.fullmatch(r"\S{1,300}", value):
+        raise ValueError("one word of at most 300 characters")
+    return value
+
+
+def _strict_int(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("must be a whole number")
+    return value
+
+
+def _strict_bool(value: Any) -> Any:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def _address(value: Any) -> Any:
+    # A number is an address to Python's ipaddress, and a typing mistake to everybody else.
+    if not isinstance(value, str | IPv4Address):
+        raise ValueError("an IPv4 address")
+    if isinstance(value, str) and ":" in value:
+        raise ValueError("an IPv4 address; IPv6 addresses of hosts are not supported")
+    if isinstance(value, str) and "/" in value:
+        raise ValueError(f"an IPv4 address without a prefix length: {value.partition('/')[0][:20]}")
+    try:
+        address = IPv4Address(value)
+    except AddressValueError:
+        raise ValueError("an IPv4 address") from None
+    if why := _no_machine(address):
+        raise ValueError(f"the address of one machine: {address} is {why}")
+    return address
+
+
+def _no_machine(address: IPv4Address) -> str:
+    """Why an address cannot be a machine's own (RFC 6890)."""
+    if address in IPv4Network("0.0.0.0/8"):
+        return "in 0.0.0.0/8, which means 'this network' and 'any address'"
+    if address.is_loopback:
+        return "a loopback address, at which every machine reaches only itself"
+    if address.is_link_local:
+        return "a link-local address, which machines give themselves and no router passes on"
+    if address.is_multicast:
+        return "a multicast address, which stands for a group of machines"
+    if address == IPv4Address("255.255.255.255"):
+        return "the broadcast address"
+    if address in IPv4Network("240.0.0.0/4"):
+        return "in 240.0.0.0/4, which is reserved"
+    return ""
+
+
+def _network(value: Any) -> Any:
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("an IPv4 network or an IPv6 network")
+    try:
+        return ip_network(value)
+    except ValueError:
+        pass
+    try:
+        network = ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError("an IPv4 network or an IPv6 network") from None
+    address = value.partition("/")[0]
+    raise ValueError(
+        f"a network's first address: {address} is a machine in {network};"
+        f" write {network} for all of it, {address} for that machine"
+    )
+
+
+def _path(value: Any) -> Any:
+    if not isinstance(value, str | Path):
+        raise ValueError("a path")
+    if not str(value) or "\n" in str(value) or "\0" in str(value):
+        raise ValueError("a path")
+    parts = Path(value).parts
+    if len(str(value).encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_PART for part in parts):
+        raise ValueError(f"a path: at most {_LONGEST_PATH} bytes long, and {_LONGEST_PART} between two slashes")
+    return value
+
+
+def _retention(value: str) -> str:
+    match = _RETENTION.fullmatch(value)
+    if not match:
+        raise ValueError("'RECOVERY WINDOW OF n DAYS' (or WEEKS, MONTHS) or 'REDUNDANCY n', n below 10000")
+    if int(match[1] or match[2]) == 0:
+        raise ValueError("at least 1: with 0 no backup is kept")
+    return value
+
+
+def _time_span(value: str) -> str:
+    match = re.fullmatch(r"([0-9]{1,4})[dwy]", value)
+    if not match:
+        raise ValueError("a number below 10000 with d (days), w (weeks) or y (years), such as 30d")
+    if int(match[1]) == 0:
+        raise ValueError("at least 1d: with 0 no measurement is kept")
+    return value
+
+
+def _memory(value: str) -> str:
+    match = re.fullmatch(r"([0-9]{1,6})(kB|MB|GB)", value)
+    if not match:
+        raise ValueError("a whole number with kB, MB or GB, such as 128MB")
+    # PostgreSQL: at least 16 blocks of 8 kB, and a number of blocks that a signed 32-bit number over two can hold.
+    size = int(match[1]) * {"kB": 1, "MB": 1024, "GB": 1024**2}[match[2]]
+    if not 128 <= size <= 8 * (2**30 - 1):
+        raise ValueError("between 128kB and 8191GB, as PostgreSQL takes it")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_host_or_stack_name)]
+LabName = Annotated[str, AfterValidator(_lab_name)]
+SqlName = Annotated[str, AfterValidator(_sql_name)]
+Line = Annotated[str, AfterValidator(_one_line)]
+Word = Annotated[str, AfterValidator(_one_word)]
+Address = Annotated[IPv4Address, BeforeValidator(_address)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+Network4 = Annotated[IPv4Network, BeforeValidator(_network)]
+FilePath = Annotated[Path, BeforeValidator(_path)]
+Interface = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,15}$")]
+ServerName = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)]
+Int = Annotated[int, BeforeValidator(_strict_int)]
+Bool = Annotated[bool, BeforeValidator(_strict_bool)]
+Port = Annotated[Int, Field(ge=1, le=65535)]
+Retention = Annotated[str, AfterValidator(_retention)]
+TimeSpan = Annotated[str, AfterValidator(_time_span)]
+Memory = Annotated[str, AfterValidator(_memory)]
+Url = Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2000)]

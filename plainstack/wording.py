@@ -1,0 +1,33 @@
+"""How messages name places of an inventory and quote values: short, on one line, whatever was written there."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+Loc = tuple[str | int, ...]
+
+LONGEST = 80
+_PLAIN = re.compile(r"[^\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff'\".:]+")
+
+
+def dotted(loc: Loc) -> str:
+    """A place of the inventory as errors name it; a key that is no plain word is quoted."""
+    return ".".join(_word(str(part)) for part in loc)
+
+
+def _word(part: str) -> str:
+    return shortened(part if _PLAIN.fullmatch(part) else repr(part))
+
+
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """A text that is too long to be shown, as its begin and its length."""
+    return text if len(text) <= longest else f"{text[:longest]}... ({len(text):,} characters)"
+
+
+def quoted(value: Any) -> str:
+    """A value as a message quotes it."""
+    # A short slice first: the whole text of a long value would be built only to be thrown away.
+    if isinstance(value, str) and len(value) > LONGEST:
+        return f"{value[:LONGEST]!r}... ({len(value):,} characters)"
+    return shortened(repr(value))

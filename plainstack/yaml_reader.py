@@ -1,0 +1,245 @@
+"""YAML text -> plain data with the line of every key, within limits, and without YAML's readings that surprise people.
+
+A key is always the text that was written. Values follow YAML 1.1, as PyYAML reads it, but for these: a date is text, a
+number that does not read as it is written (0644, 22:22) is an error, and so is a tag that names anything but YAML's
+basic types.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from plainstack.errors import InventoryError
+from plainstack.wording import Loc, dotted, shortened
+
+MAX_BYTES = 1_000_000
+MAX_NODES = 50_000
+MAX_DEPTH = 20
+MAX_DIGITS = 18
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TAG = "tag:yaml.org,2002:"
+_MERGE = _TAG + "merge"
+_TEXT = (_TAG + "str", _TAG + "timestamp", _TAG + "value")
+_BOOLEANS = {**dict.fromkeys(("yes", "true", "on"), True), **dict.fromkeys(("no", "false", "off"), False)}
+# What YAML itself allows in a text; tabs are judged by the parser.
+_CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# YAML 1.1 reads 0644 as octal and 22:22 as minutes and seconds.
+_MISREAD = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
+
+
+@dataclass
+class Text:
+    """What a YAML text says: its data, the line of every place, the scalars as they were written, and what is wrong.
+
+    `data` is None when the text is no mapping. `problems` are (line, sentence).
+    """
+
+    data: dict[str, Any] | None = None
+    lines: dict[Loc, int] = field(default_factory=dict)
+    written: dict[Loc, str] = field(default_factory=dict)
+    problems: list[tuple[int, str]] = field(default_factory=list)
+
+    def line(self, loc: Loc) -> int:
+        """The line of a place, or of the nearest place above it that is in the text."""
+        while loc not in self.lines and loc:
+            loc = loc[:-1]
+        return self.lines.get(loc, 1)
+
+
+def read(text: str, name: str) -> Text:
+    """Read a text; raises InventoryError, with `name` and the line, when it is not YAML or is beyond the limits."""
+    try:
+        _check_limits(text)
+        root = yaml.compose(text, Loader=_Loader)
+        found = Text()
+        if isinstance(root, yaml.MappingNode):
+            _check_expanded(root)
+            found.data = _Reader(found).value(root, ())
+        return found
+    except _Unreadable as error:
+        raise InventoryError([f"{name}:{error.line}: {error}"]) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = shortened(str(error.problem or error.context))
+        raise InventoryError([f"{name}:{mark.line + 1 if mark else 1}: not valid YAML: {what}"]) from None
+    except yaml.YAMLError as error:
+        what = shortened(str(error).partition("\n")[0])
+        raise InventoryError([f"{name}:1: not valid YAML: {what}"]) from None
+
+
+class _Unreadable(Exception):
+    """The text as a whole cannot be read."""
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(what)
+        self.line = line
+
+
+def _check_limits(text: str) -> None:
+    """What would cost too much, or crash the parser, is refused before a tree is built of it."""
+    if len(text) > MAX_BYTES:
+        raise _Unreadable(1, f"has more than {MAX_BYTES:,} characters, the limit for an inventory")
+    if bad := _CONTROL.search(text):
+        line = text.count("\n", 0, bad.start()) + 1
+        raise _Unreadable(line, f"not valid YAML: holds the control character U+{ord(bad.group()):04X}")
+    depth = documents = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        elif isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+        if depth > MAX_DEPTH:
+            raise _Unreadable(line, f"nested deeper than {MAX_DEPTH} levels")
+        if documents > 1:
+            raise _Unreadable(line, "a second YAML document begins here; an inventory is one document")
+
+
+def _check_expanded(root: yaml.Node) -> None:
+    """Count the nodes as if every alias were written out, without doing so."""
+    sizes: dict[int, int] = {}
+    open_nodes: set[int] = set()
+
+    def size(node: yaml.Node, above: int) -> int:
+        line = node.start_mark.line + 1
+        if id(node) in open_nodes:
+            raise _Unreadable(line, "an alias stands for something that holds the alias itself")
+        if above > MAX_DEPTH:
+            raise _Unreadable(line, f"nested deeper than {MAX_DEPTH} levels")
+        if id(node) not in sizes:
+            open_nodes.add(id(node))
+            total = 1 + sum(size(child, above + 1) for child in _children(node))
+            open_nodes.discard(id(node))
+            if total > MAX_NODES:
+                raise _Unreadable(
+                    line, f"has more than {MAX_NODES:,} keys and values with its aliases written out, the limit"
+                )
+            sizes[id(node)] = total
+        return sizes[id(node)]
+
+    size(root, 1)
+
+
+def _children(node: yaml.Node) -> Iterator[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield key
+            yield value
+    elif isinstance(node, yaml.SequenceNode):
+        yield from node.value
+
+
+class _Reader:
+    """Makes data of nodes, and notes lines and problems."""
+
+    def __init__(self, found: Text) -> None:
+        self._found = found
+
+    def value(self, node: yaml.Node, loc: Loc) -> Any:
+        self._found.lines.setdefault(loc, node.start_mark.line + 1)
+        if isinstance(node, yaml.ScalarNode):
+            self._found.written[loc] = node.value
+            return self._scalar(node, loc)
+        if node.tag != _TAG + ("map" if isinstance(node, yaml.MappingNode) else "seq"):
+            self._tag(node, loc)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, loc)
+        return [self.value(item, (*loc, position)) for position, item in enumerate(node.value)]
+
+    def _problem(self, node: yaml.Node, loc: Loc, what: str) -> None:
+        self._found.problems.append((node.start_mark.line + 1, f"{dotted(loc) or 'top level'}: {what}"))
+
+    def _tag(self, node: yaml.Node, loc: Loc) -> None:
+        tag = node.tag.replace(_TAG, "!!", 1) if node.tag.startswith(_TAG) else node.tag
+        self._problem(node, loc, f"the tag {shortened(tag)} has no meaning in an inventory; remove it")
+
+    def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        first: dict[str, int] = {}
+        merged: list[yaml.Node] = []
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                self._problem(key, loc, "a key must be a plain word")
+            elif key.tag == _MERGE:
+                merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
+            else:
+                line = key.start_mark.line + 1
+                here = (*loc, key.value)
+                if key.value in first:
+                    self._problem(key, here, f"given twice, first on line {first[key.value]}")
+                    continue
+                first[key.value] = line
+                self._found.lines[here] = line
+                data[key.value] = self.value(value, here)
+        for source in merged:
+            self._merge(source, loc, data)
+        return data
+
+    def _merge(self, source: yaml.Node, loc: Loc, data: dict[str, Any]) -> None:
+        """The keys of a merged mapping (<<) that are not given beside it; of several mappings the first counts."""
+        if not isinstance(source, yaml.MappingNode):
+            self._problem(source, loc, "'<<' takes a mapping, or a list of mappings")
+            return
+        # The merged mapping is read for its own place first; what is given here stands.
+        there = Text()
+        extra = _Reader(there)._mapping(source, loc)
+        self._found.problems += [item for item in there.problems if item not in self._found.problems]
+        for key in extra.keys() - data.keys():
+            data[key] = extra[key]
+            here = (*loc, key)
+            self._found.lines.update({at: line for at, line in there.lines.items() if at[: len(here)] == here})
+            self._found.written.update({at: text for at, text in there.written.items() if at[: len(here)] == here})
+
+    def _scalar(self, node: yaml.ScalarNode, loc: Loc) -> Any:
+        text, tag = node.value, node.tag
+        shown = shortened(text)
+        if _CONTROL.search(text):
+            self._problem(node, loc, "holds a control character")
+        elif tag in _TEXT:
+            return text
+        elif tag == _TAG + "null":
+            return None
+        elif tag == _TAG + "bool" and text.lower() in _BOOLEANS:
+            return _BOOLEANS[text.lower()]
+        elif tag in (_TAG + "int", _TAG + "float"):
+            return self._number(node, loc)
+        else:
+            self._tag(node, loc)
+        return shown
+
+    def _number(self, node: yaml.ScalarNode, loc: Loc) -> int | float | str:
+        text = node.value.replace("_", "")
+        digits = sum(character.isdigit() for character in text)
+        if digits > MAX_DIGITS:
+            self._problem(node, loc, f"is a number of {digits} digits; put it in quotes if it is text")
+        elif _MISREAD.fullmatch(node.value):
+            read = f"{_misread(text):g}" if "." in text else str(int(_misread(text)))
+            self._problem(
+                node, loc, f"YAML reads {text} as the number {read}; write {read}, or '{text}' in quotes if it is text"
+            )
+        else:
+            try:
+                return float(text) if node.tag == _TAG + "float" else int(text, 0)
+            except ValueError:
+                self._problem(node, loc, f"is not a number that can be used here: {shortened(text)}")
+        return 0
+
+
+def _misread(text: str) -> float:
+    """What YAML 1.1 makes of 0644 and 22:22."""
+    sign = -1 if text.startswith("-") else 1
+    text = text.lstrip("+-")
+    if ":" not in text:
+        return sign * int(text, 8)
+    total = 0.0
+    for part in text.split(":"):
+        total = total * 60 + float(part)
+    return sign * total
