@@ -6,7 +6,10 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
+from plainstack.streams import guard
 from plainstack.usage import help_if_asked
+
+guard()
 
 
 @task(

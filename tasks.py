@@ -7,7 +7,10 @@ from invoke.context import Context
 from invoke.main import program
 from invoke.tasks import task
 
+from plainstack.streams import guard
 from plainstack.usage import help_if_asked
+
+guard()
 
 SELECT = {
     "inventory": "the inventory file (default: hosts.yaml)",

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from invoke.exceptions import Exit
 
@@ -24,25 +24,40 @@ from plainstack.actions import HostPlan
 from plainstack.console import Console
 from plainstack.errors import HostFailed, PlainstackError, Refused
 from plainstack.stack import Stack
+from plainstack.streams import output_lost
 
 CHANGES = 2
 INTERRUPTED = 130
 
 
 @contextlib.contextmanager
-def told(console: Console, *, json: bool = False) -> Iterator[None]:
-    """End with a sentence and an exit code instead of a traceback, whatever expected thing goes wrong."""
+def told(console: Console, *, json: bool = False, shows: bool = False) -> Iterator[None]:
+    """End with a sentence and an exit code instead of a traceback, whatever expected thing goes wrong.
+
+    A command that only `shows` something has failed when its output could not be written. What was done on hosts is
+    done either way.
+    """
     try:
         yield
     except PlainstackError as error:
-        if json:
-            document({"error": str(error)})
-        else:
-            console.error(str(error))
-        raise Exit(code=1) from None
+        _told_error(console, str(error), json=json)
+    except OSError as error:
+        # On this machine: a disk that is full, a folder that may not be written.
+        where = f"{error.filename}: " if error.filename else ""
+        _told_error(console, f"{where}{error.strerror or error}", json=json)
     except KeyboardInterrupt:
         console.error("interrupted; run the same command again to go on")
         raise Exit(code=INTERRUPTED) from None
+    if shows and output_lost():
+        raise Exit(code=1)
+
+
+def _told_error(console: Console, text: str, *, json: bool) -> NoReturn:
+    if json:
+        document({"error": text})
+    else:
+        console.error(text)
+    raise Exit(code=1) from None
 
 
 def document(data: object) -> None:
@@ -59,7 +74,7 @@ def load(path: str) -> Stack:
 def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
     """inv plan"""
     console = Console(json=json)
-    with told(console, json=json):
+    with told(console, json=json, shows=True):
         from plainstack.run import Runner
 
         stack = load(inventory)
@@ -78,6 +93,8 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
                 _tell_failed(console, view.failed)
                 if not pending and not view.failed:
                     console.line(f"nothing to do on {len(view.plans)} hosts")
+                for sentence in runner.secrets.unsaved:
+                    console.line(f"a deploy would {sentence}")
     if view.failed or refused:
         raise Exit(code=1)
     if pending:
@@ -131,6 +148,8 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
                 refused = runner.refusals(view)
                 if refused:
                     raise Refused("\n".join(refused))
+                if view.plans:
+                    runner.secrets.keep(console.line)
                 seconds = time.monotonic() - began
                 if json:
                     document({"changed": {}, "failed": _failed(view.failed), "seconds": round(seconds, 2)})

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from plainstack.streams import guard
+
 
 class Console:
     """Prints to a person: colours and a live table on a terminal, one line an event elsewhere."""
 
     def __init__(self, *, json: bool = False) -> None:
+        guard()
         # With --json, stdout is the one document; what a person may want to see meanwhile goes to stderr.
         self._stream = sys.stderr if json else sys.stdout
         self.live = self._stream.isatty()

@@ -35,6 +35,7 @@ def deploy(
     refusals = runner.refusals(view)
     if refusals:
         raise Refused("\n".join(refusals))
+    runner.secrets.keep(listener.note)
     deployment = Deployment(runner, view, listener, command)
     on_start(deployment)
     return deployment.run()

@@ -10,6 +10,7 @@ from plainstack.resources import Absent, Command, Directory, File, Link, Resourc
 from plainstack.roles import Role, of_host
 from plainstack.secrets import Vault
 from plainstack.stack import Host, Stack
+from plainstack.stamps import inputs
 
 HostDesired = Mapping[str, Sequence[Resource]]
 
@@ -36,7 +37,7 @@ def one_by_one(
                 wanted[role.name] = tuple(role.desired(stack, host, vault))
             except InventoryError as error:
                 problems += error.problems
-        problems += _conflicts(host, wanted)
+        problems += [*_conflicts(host, wanted), *_written_later(host, wanted)]
         if not problems:
             yield name, wanted
     if problems:
@@ -56,6 +57,18 @@ def _conflicts(host: Host, wanted: HostDesired) -> Iterable[str]:
             if name in seen and seen[name][1] != item:
                 yield f"{host.name}: roles {seen[name][0]} and {role} want different things of {name}"
             seen.setdefault(name, (role, item))
+
+
+def _written_later(host: Host, wanted: HostDesired) -> Iterator[str]:
+    """Units that are loaded before a file that they read is written: a deploy would end with a reload that is owed."""
+    everything = [item for resources in wanted.values() for item in resources]
+    written: set[str] = set()
+    for role, resources in wanted.items():
+        written |= {item.path for item in resources if isinstance(item, File | Link | Absent)}
+        for unit in resources:
+            if isinstance(unit, Unit):
+                for path in sorted(inputs(unit, everything) - written):
+                    yield f"{host.name}: role {role}: {unit.name} reads {path}, which a role writes that comes later"
 
 
 def scope(roles: Mapping[str, Role], chosen: Iterable[str]) -> tuple[str, ...] | None:

@@ -43,7 +43,7 @@ def run(action: str, inventory: str, *, to: str, host: str, yes: bool, discard: 
 
         drills.run(action, inventory, yes=yes, json=json, **drill)
         return
-    with told(console, json=json):
+    with told(console, json=json, shows=action == "status"):
         stack = load(inventory)
         if not stack.with_role("db"):
             raise Refused("no host has the role db, so there is nothing to fail over")

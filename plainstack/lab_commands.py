@@ -137,7 +137,7 @@ def down(inventory: str, *, every: bool = False) -> None:
 def status(inventory: str) -> None:
     """inv lab.status"""
     console = Console()
-    with told(console):
+    with told(console, shows=True):
         from plainstack.lab.up import status as lab_status
 
         states = lab_status(of(load(inventory)))

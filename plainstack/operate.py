@@ -17,7 +17,7 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
     """inv verify"""
     began = time.monotonic()
     console = Console(json=json)
-    with told(console, json=json):
+    with told(console, json=json, shows=True):
         from plainstack.run import Runner
         from plainstack.verify import CheckResult, Verifier, run
 
@@ -114,7 +114,7 @@ def tunnel(inventory: str) -> None:
 def status(inventory: str, role: str, host: str, *, json: bool) -> None:
     """inv status"""
     console = Console(json=json)
-    with told(console, json=json):
+    with told(console, json=json, shows=True):
         from plainstack.run import Runner
         from plainstack.status import rows, table
 
@@ -136,7 +136,7 @@ def status(inventory: str, role: str, host: str, *, json: bool) -> None:
 def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
     """inv drift"""
     console = Console(json=json)
-    with told(console, json=json):
+    with told(console, json=json, shows=True):
         from plainstack.drift import circumstances_script, find, with_circumstances
         from plainstack.run import Runner
 
@@ -173,7 +173,7 @@ def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
 def log(inventory: str, host: str, last: int, *, json: bool) -> None:
     """inv log"""
     console = Console(json=json)
-    with told(console, json=json):
+    with told(console, json=json, shows=True):
         from plainstack import audit
         from plainstack.ssh import Sessions, fan_out
 

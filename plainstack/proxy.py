@@ -62,7 +62,13 @@ def _server(stack: Stack, host: Host, vault: Vault, engine: Engine) -> Iterator[
     metrics = (Listen(METRICS_PORT, address=str(host.address)),) if engine.name == "angie" else ()
     yield Unit(
         name=unit,
-        listens=(Listen(80), Listen(443), Listen(443, "udp"), Listen(8081, address="127.0.0.1"), *metrics),
+        listens=(
+            Listen(ports.HTTP),
+            Listen(ports.HTTPS),
+            Listen(ports.HTTPS, "udp"),
+            Listen(ports.PROXY_STATUS, address="127.0.0.1"),
+            *metrics,
+        ),
         reload_on=(*(file.path for file in files), *host_certificate),
         health=f'[ "$(curl -fs -m 2 http://127.0.0.1:8081/generation)" = {generation} ]',
     )

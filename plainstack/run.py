@@ -60,24 +60,28 @@ class Runner:
         self.chosen = roles
         self.new_secrets = False
         self.sessions = Sessions(stack)
-        self._pool = ThreadPoolExecutor(max_workers=max(8, len(hosts)))
-        # Connecting takes most of the time of a run that changes nothing; it goes on while we render.
-        self._connecting: dict[str, Future[Session]] = {
-            name: self._pool.submit(self.sessions.to, name) for name in hosts
-        }
-        self.notes: list[str] = []
         self.desired: dict[str, HostDesired] = {}
         self.probes: dict[str, str] = {}
-        self._load()
 
-    def _load(self) -> None:
+    def __enter__(self) -> Runner:
         from plainstack import desired, vault_store
         from plainstack.roles import registry
 
-        self.roles = registry()
-        names = [name for role in self.roles.values() for name in role.passwords]
-        self.vault = vault_store.load(self.stack, names, datetime.now(UTC), self.notes.append)
-        self.scope = desired.scope(self.roles, self.chosen)
+        self._pool = ThreadPoolExecutor(max_workers=max(8, len(self.hosts)))
+        # Connecting takes most of the time of a run that changes nothing; it goes on while we render.
+        self._connecting: dict[str, Future[Session]] = {
+            name: self._pool.submit(self.sessions.to, name) for name in self.hosts
+        }
+        try:
+            self.roles = registry()
+            names = [name for role in self.roles.values() for name in role.passwords]
+            self.secrets = vault_store.look(self.stack, names, datetime.now(UTC))
+            self.vault = self.secrets.vault
+            self.scope = desired.scope(self.roles, self.chosen)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
 
     def render(self, ready: Callable[[str], None] = lambda _: None) -> None:
         """Fill `desired` and `probes`; `ready` hears of every host as soon as it is done. Raises InventoryError."""
@@ -87,9 +91,6 @@ class Runner:
             self.desired[name] = wanted
             self.probes[name] = desired.probe_script(self.stack, self.stack.hosts[name], wanted, self.roles)
             ready(name)
-
-    def __enter__(self) -> Runner:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -101,8 +102,6 @@ class Runner:
         With `to_apply` a host undoes at once what a run that is gone has left unconfirmed, and not when its timer ends.
         """
         view = View(self.stack)
-        while listener and self.notes:
-            listener.note(self.notes.pop(0))
         futures: dict[str, Future[tuple[Observed, HostPlan]]] = {}
 
         def look(name: str) -> None:

@@ -25,17 +25,19 @@ from plainstack.store_format import Store
 def list_all(inventory: str, *, json: bool) -> None:
     """inv secrets.list"""
     console = Console(json=json)
-    with told(console, json=json):
+    with told(console, json=json, shows=True):
         stack = load(inventory)
         roles = registry()
-        vault = _open(stack, roles, console)
+        opened = vault_store.look(stack, _names(roles), datetime.now(UTC))
         store = vault_store.read(stack)
-        found = [*rows(store, uses(stack, vault, roles), _manners(roles), datetime.now(UTC))]
+        found = [*rows(store, uses(stack, opened.vault, roles), _manners(roles), datetime.now(UTC))]
         if json:
             document([row.__dict__ for row in found])
         else:
             table = [(row.name, row.age, row.state, row.told_uses()) for row in found]
             console.table(("secret", "made", "state", "used by"), table)
+            for sentence in opened.unsaved:
+                console.line(f"a deploy would {sentence}")
 
 
 def edit(inventory: str) -> None:
@@ -90,11 +92,12 @@ def rotate(inventory: str, name: str, *, revoke: bool) -> None:
     with told(console):
         stack = load(inventory)
         roles = registry()
-        vault = _open(stack, roles, console)
+        vault = vault_store.look(stack, _names(roles), datetime.now(UTC)).vault
         if name == CERTIFICATE + pki.AUTHORITY:
             raise Refused("every host trusts the authority: a new one is not to be had without an outage")
         if name not in _known(vault):
             raise Refused(f"no secret is called {name!r}; known: {', '.join(_known(vault))}")
+        _open(stack, roles, console)
         manner = _manner(roles, name)
         going_on = not name.startswith(CERTIFICATE) and rotation.unfinished(
             vault_store.read(stack).entries[name], manner

@@ -42,7 +42,7 @@ def edit(stack: str, values: Mapping[str, str], again: Callable[[str], bool]) ->
                 return parse(file.read_text(encoding="utf-8", errors="replace"), values)
             except Refused as problem:
                 if not again(str(problem)):
-                    raise Refused(f"{problem}\nnothing was saved") from None
+                    raise Refused("nothing was saved") from None
 
 
 def parse(text: str, known: Mapping[str, str]) -> dict[str, str]:

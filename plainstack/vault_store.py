@@ -43,15 +43,21 @@ def load(stack: Stack, names: Iterable[str], now: datetime, tell: Tell = lambda 
     damaged, encrypted to others, or gone where the inventory no longer says.
     """
     names = tuple(names)
+    opened = look(stack, names, now)
+    if not opened.unsaved:
+        return opened.vault
+    return vault(_save(stack, lambda store: _complete(stack, store, names, now), tell))
 
-    def complete(store: Store) -> Store:
-        fresh = {name: Entry(generate(name), made=moment(now)) for name in names if name not in store.entries}
-        return replace(store, entries={**store.entries, **fresh}, pki=pki.ensure(stack, dict(store.pki), now))
 
+def look(stack: Stack, names: Iterable[str], now: datetime) -> Opened:
+    """The same without writing anything: what is missing is there, and is saved by `keep` if it comes to that."""
     found = _find(stack, age.Operator(stack))
-    if found.as_wanted and complete(found.store) == found.store:
-        return vault(found.store)
-    return vault(_save(stack, complete, tell))
+    return Opened(stack, found, _complete(stack, found.store, names, now))
+
+
+def _complete(stack: Stack, store: Store, names: Iterable[str], now: datetime) -> Store:
+    fresh = {name: Entry(generate(name), made=moment(now)) for name in names if name not in store.entries}
+    return replace(store, entries={**store.entries, **fresh}, pki=pki.ensure(stack, dict(store.pki), now))
 
 
 def read(stack: Stack) -> Store:
@@ -112,6 +118,45 @@ class _Found:
     @property
     def as_wanted(self) -> bool:
         return not self.notes
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A store as it was found, and as a deploy needs it; nothing is written before `keep`."""
+
+    stack: Stack
+    found: _Found
+    wanted: Store
+
+    @property
+    def vault(self) -> Vault:
+        """The secrets as a deploy uses them."""
+        return vault(self.wanted)
+
+    @property
+    def unsaved(self) -> tuple[str, ...]:
+        """What `keep` would do, in words that go on after "would"; empty when it has nothing to do."""
+        place = sealed_path(self.stack) if self.stack.secrets.recipients else plain_path(self.stack)
+        old, new = self.found.store, self.wanted
+        made = sum(old.entries.get(name) != entry for name, entry in new.entries.items())
+        signed = sum(old.pki.get(name) != pair for name, pair in new.pki.items())
+        count = [f"{made} secrets"] * bool(made) + [f"{signed} certificates"] * bool(signed)
+        sentences = [f"generate {' and '.join(count)}, kept in {place}"] if count else []
+        if self.found.notes:
+            sentences.append(f"write {place} for the inventory's secrets.recipients")
+        return tuple(sentences)
+
+    def keep(self, tell: Tell) -> None:
+        """Save it. Raises Refused when the store is no longer what was found."""
+        if not self.unsaved:
+            return
+
+        def unchanged(store: Store) -> Store:
+            if store != self.found.store:
+                raise Refused("the secrets were changed by another run meanwhile; run the same command again")
+            return self.wanted
+
+        _save(self.stack, unchanged, tell)
 
 
 def _recipients(stack: Stack) -> tuple[str, ...]:
@@ -176,7 +221,7 @@ def _read_sealed(path: Path, operator: age.Operator) -> Store:
     except age.NotForYou:
         raise Refused(
             f"{path}: is not encrypted to your key {operator.path}; name another one with {age.IDENTITY}=FILE,"
-            " or ask somebody of secrets.recipients to add yours there and to run: inv secrets.list"
+            " or ask somebody of secrets.recipients to add yours there and to run: inv deploy"
         ) from None
     except age.Damaged:
         raise Refused(f"{path}: is damaged (not a whole age file); bring it back from git or a backup") from None

@@ -13,7 +13,7 @@ from plainstack import lock
 from plainstack.database import failover, observation, steps
 from plainstack.database.failover import Do, Plan, Stage, Step
 from plainstack.database.observation import Topology
-from plainstack.errors import HostFailed
+from plainstack.errors import HostFailed, PlainstackError
 from plainstack.identity import commit, who
 from plainstack.ssh import Sessions
 from plainstack.stack import Stack
@@ -163,8 +163,9 @@ class Cluster:
             try:
                 output = self._sessions.to(name).script(scripts[name], timeout=ANSWER_WITHIN, step="observe")
                 answers[name] = observation.parse(output.out)
-            except HostFailed as error:
-                self._away[name] = error.reason
+            except PlainstackError as error:
+                # Also when no host can be reached: the gateway refuses, or the lab is down.
+                self._away[name] = error.reason if isinstance(error, HostFailed) else str(error)
                 self._sessions.forget(name)
 
         threads = {

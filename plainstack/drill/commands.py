@@ -170,7 +170,7 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
 
 def _past(inventory: str, *, json: bool) -> None:
     console = Console(json=json)
-    with told(console, json=json):
+    with told(console, json=json, shows=True):
         from plainstack.drill import store
 
         stack = load(inventory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from plainstack import port_numbers as ports
 from plainstack.exporter import exporter
@@ -21,6 +22,15 @@ _SSHD = "/etc/ssh/sshd_config.d/00-plainstack.conf"
 _JOURNALD = "/etc/systemd/journald.conf.d/10-plainstack.conf"
 _UPDATES = "/etc/apt/apt.conf.d/52plainstack-unattended-upgrades"
 _SUDOERS = "/etc/sudoers.d/plainstack-operator"
+
+# sudo removes SSH_CONNECTION; the processes above it still have it.
+_OPERATOR = """\
+from=${SSH_CONNECTION:-} pid=$PPID
+while [ -z "$from" ] && [ "${pid:-1}" -gt 1 ]; do
+    from=$(sed -zn 's/^SSH_CONNECTION=//p' "/proc/$pid/environ" 2>/dev/null | tr -d '\\0')
+    pid=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status" 2>/dev/null || :)
+done
+echo "operator=${from%% *}\""""
 
 # Debian's other time daemons, (package, unit): they exclude systemd-timesyncd and each other, and one is enough.
 _CLOCKS = (("chrony", "chrony.service"), ("ntpsec", "ntpsec.service"), ("openntpd", "openntpd.service"))
@@ -50,17 +60,21 @@ def opens(stack: Stack, _host: Host) -> Iterator[Opening]:
 
 
 def facts(_stack: Stack, _host: Host) -> str:
-    """What system the host runs."""
-    return """\
+    """What system the host runs, and the address that the operator comes from."""
+    return (
+        """\
 . "${ROOT:-}/etc/os-release"
 echo "os=$ID"
 echo "os_version=${VERSION_ID:-$VERSION_CODENAME}"
 echo "os_name=$PRETTY_NAME"
 echo "machine=$(uname -m)"
-[ ! -d /run/systemd/system ] || echo systemd=yes"""
+[ ! -d /run/systemd/system ] || echo systemd=yes
+"""
+        + _OPERATOR
+    )
 
 
-def findings(_stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:
+def findings(stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:
     """Systems that the roles are not made for."""
     seen = observed.facts
     if (seen.get("os"), seen.get("os_version")) != ("debian", _DEBIAN):
@@ -72,6 +86,21 @@ def findings(_stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding
         yield Finding("does not run systemd, which Plainstack needs: install systemd-sysv and reboot")
     if (machine := seen.get("machine", "unknown")) not in _MACHINES:
         yield Finding(f"is a machine of type {machine}: Plainstack supports {' and '.join(_MACHINES.values())}")
+    yield from _locked_out(stack, seen.get("operator", ""))
+
+
+def _locked_out(stack: Stack, seen: str) -> Iterator[Finding]:
+    """The address that this very connection comes from, where the firewall would shut it out."""
+    try:
+        address: IPv4Address | IPv6Address = ip_address(seen)
+    except ValueError:
+        return
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    if not any(address in network for network in stack.ssh.allow_from):
+        yield Finding(
+            f"sees you at {address}, which ssh.allow_from leaves out: the firewall would lock you out; add {address}"
+        )
 
 
 def _names(stack: Stack, host: Host) -> Iterator[Resource]:

@@ -183,7 +183,8 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     yield _lower_limit(stack.database.max_connections)
     yield Unit(
         name=UNIT,
-        reload_on=(*_RELOADED, f"{TLS}/"),
+        # By name: what else is in that folder is another role's, which may write it after this server was reloaded.
+        reload_on=(*_RELOADED, *(f"{TLS}/{name}" for name in ("ca.crt", "host.crt", "host.key"))),
         restart_on=_RESTARTED,
         listens=(Listen(PORT),),
         health=f'test "$({_PSQL}c {quote(_NO_ERRORS)})" = t',

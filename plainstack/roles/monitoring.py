@@ -8,6 +8,7 @@ from typing import Any
 
 from plainstack import pki
 from plainstack import port_numbers as ports
+from plainstack.database import sql
 from plainstack.render import template, verbatim
 from plainstack.resources import Directory, File, Listen, Package, Preseed, Resource, Unit, Validation
 from plainstack.roles import Role
@@ -41,9 +42,14 @@ def rules(stack: Stack, host: Host) -> Iterator[File]:
     yield verbatim("monitoring", f"{_ETC}/rules/certificates.yml")
     yield verbatim("monitoring", f"{_ETC}/rules/meta.yml")
     if db_hosts := stack.with_role("db"):
-        several = len(db_hosts) > 1
         yield _rule_template(
-            "db", host, interval=interval, unit=POSTGRES_UNIT, hosts=_names(db_hosts), replicas=several
+            "db",
+            host,
+            interval=interval,
+            unit=POSTGRES_UNIT,
+            hosts=_names(db_hosts),
+            replicas=len(db_hosts) > 1,
+            slots=any(sql.slots(stack, db_host.name) for db_host in db_hosts),
         )
     if backup_hosts := stack.with_role("backup"):
         yield _rule_template("backup", host, hosts=_names(backup_hosts), max_age=stack.backup.max_age_hours)

@@ -128,6 +128,7 @@ def test_what_is_no_list_of_secrets_is_refused_and_changes_nothing(
     out = edit(small, editor, code)
     assert told in out
     assert NEW not in out
+    assert out.count(told) == 1
     assert values(small) == before
 
 
@@ -174,6 +175,7 @@ def _other() -> Entry:
 
 
 def test_the_list_shows_names_and_uses_and_no_value(small: Stack) -> None:
+    edit(small, "exit 0")
     process = start(small, "secrets.list", "", "--json")
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0, out

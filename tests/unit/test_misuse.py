@@ -13,7 +13,7 @@ from plainstack import port_numbers as ports
 from plainstack.database import sql
 from plainstack.desired import HostDesired
 from plainstack.misuse import misuse
-from plainstack.resources import File, User
+from plainstack.resources import Unit, User
 from plainstack.roles import Role
 from plainstack.secrets import Vault
 from plainstack.stack import Stack
@@ -168,15 +168,14 @@ def test_every_port_that_a_role_opens_or_binds_is_in_the_list(
         if opening.protocol != "vrrp"
     }
     assert opened <= own
-    text = "\n".join(
-        item.content.decode(errors="replace")
+    bound = {
+        listen.port
         for roles in desired.values()
-        for role, items in roles.items()
+        for items in roles.values()
         for item in items
-        if isinstance(item, File) and role != "firewall"
-    )
-    listening = r"(?m)(?:^\s*listen (?:[0-9.]+:|\[::\]:)?|listen-address=[0-9.]*:|^port = )([0-9]+)"
-    bound = {int(port) for port in re.findall(listening, text)}
+        if isinstance(item, Unit)
+        for listen in item.listens
+    }
     assert {80, 443, 5432, 8081, 9090} < bound
     assert bound <= own
 

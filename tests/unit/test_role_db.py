@@ -141,7 +141,11 @@ def test_a_setting_is_in_the_file_that_causes_no_more_than_it_needs(small: Stack
     assert {"max_connections", "shared_buffers", "wal_level"} <= {
         line.split(" ")[0] for line in restarting.splitlines()
     }
-    assert set(unit.reload_on) >= {f"{ETC}/pg_hba.conf", f"{ETC}/conf.d/30-replication.conf", "/etc/plainstack/tls/"}
+    assert set(unit.reload_on) >= {
+        f"{ETC}/pg_hba.conf",
+        f"{ETC}/conf.d/30-replication.conf",
+        "/etc/plainstack/tls/host.crt",
+    }
 
 
 def test_secrets_are_in_private_files_only(small: Stack, fake_vault: Vault) -> None:

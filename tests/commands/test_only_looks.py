@@ -1,0 +1,108 @@
+"""Commands that only look write nothing to the operator's disk, and a plan says what a deploy would write."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from plainstack import commands, inventory, vault_store
+from plainstack.errors import Refused
+from plainstack.roles import registry
+from plainstack.run import Runner, View
+from tests.commands.test_streams import ROOT, TEXT
+
+LOOKS = [
+    ("inv", "plan"),
+    ("inv", "plan", "--json"),
+    ("inv", "status"),
+    ("inv", "verify"),
+    ("inv", "drift"),
+    ("inv", "log"),
+    ("inv", "secrets.list"),
+    ("inv", "secrets.rotate", "nothing"),
+    ("fab", "failover", "status"),
+    ("fab", "failover", "drills"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    text = TEXT.replace("SOURCE", str(ROOT / "apps/incidents"))
+    (tmp_path / "hosts.yaml").write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def typed(folder: Path, words: tuple[str, ...]) -> str:
+    line = [str(Path(sys.executable).with_name(words[0])), *words[1:], f"--inventory={folder / 'hosts.yaml'}"]
+    ran = subprocess.run(
+        line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "Traceback" not in ran.stderr
+    return ran.stdout + ran.stderr
+
+
+def content(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    return {path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"") for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("words", LOOKS, ids=" ".join)
+def test_in_a_new_folder_nothing_is_written(folder: Path, words: tuple[str, ...]) -> None:
+    before = content(folder)
+    typed(folder, words)
+    assert content(folder) == before
+
+
+@pytest.fixture
+def no_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every host looks as it should."""
+    monkeypatch.setattr(Runner, "observe", lambda self, *_, **__: View(self.stack))
+    monkeypatch.setattr(Runner, "refusals", lambda *_: [])
+
+
+@pytest.mark.usefixtures("no_host")
+def test_a_plan_says_which_secrets_a_deploy_would_make(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "hosts.yaml"
+    before = content(folder)
+    commands.plan(str(path), "", "", json=False)
+    place = vault_store.plain_path(inventory.load(path))
+    wanted = r"a deploy would generate [0-9]+ secrets and 3 certificates, kept in " + re.escape(str(place))
+    assert re.search(wanted, capsys.readouterr().out)
+    assert content(folder) == before
+
+
+@pytest.mark.usefixtures("no_host")
+def test_a_plan_with_new_recipients_leaves_the_store_where_it_is(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "hosts.yaml"
+    stack = inventory.load(path)
+    vault_store.load(stack, [name for role in registry().values() for name in role.passwords], datetime.now(UTC))
+    assert vault_store.plain_path(stack).exists()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
+    public = " ".join((folder / "key.pub").read_text(encoding="utf-8").split()[:2])
+    text = path.read_text(encoding="utf-8").replace("gateway: lab", f"gateway: lab, key: {folder / 'key'}")
+    path.write_text(f"{text}secrets: {{recipients: [{public}]}}\n", encoding="utf-8")
+    before = content(folder)
+    commands.plan(str(path), "", "", json=False)
+    sealed = vault_store.sealed_path(stack)
+    assert f"a deploy would write {sealed} for the inventory's secrets.recipients\n" in capsys.readouterr().out
+    assert content(folder) == before
+    with Runner(inventory.load(path), (), ()) as runner:
+        runner.secrets.keep(lambda _: None)
+    assert sealed.exists()
+    assert not vault_store.plain_path(stack).exists()
+
+
+def test_secrets_that_another_run_changed_meanwhile_are_not_overwritten(folder: Path) -> None:
+    stack = inventory.load(folder / "hosts.yaml")
+    names = ["app/api_token"]
+    mine = vault_store.look(stack, names, datetime.now(UTC))
+    theirs = vault_store.load(stack, names, datetime.now(UTC))
+    with pytest.raises(Refused, match="changed by another run meanwhile; run the same command again"):
+        mine.keep(lambda _: None)
+    assert vault_store.load(stack, names, datetime.now(UTC)) == theirs

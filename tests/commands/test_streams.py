@@ -1,0 +1,157 @@
+"""Output that nobody reads or that has no room: no traceback, the same exit code, and all work is done to its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks import namespace
+
+ROOT = Path(__file__).resolve().parents[2]
+# No such lab is up, so that every connection fails at once, and no packet leaves the machine.
+TEXT = """\
+stack: streams
+ssh: {user: root, gateway: lab}
+hosts:
+  app1: {address: 10.0.0.2, roles: [app]}
+  db1: {address: 10.0.0.1, roles: [db]}
+services:
+  web: {source: SOURCE, project: incidents_site}
+database: {name: shop}
+"""
+# What hands the terminal to another program, or makes hosts of this machine.
+LEFT_OUT = {"lab.up", "lab.down", "lab.shell", "lab.save", "lab.saved", "lab.forget"}
+WORDS = {"secrets.rotate": ["postgres/ap"]}
+INV = [["inv", name, *WORDS.get(name, [])] for name in namespace.task_names if name not in LEFT_OUT]
+FAB = [["fab", "failover", action] for action in ("status", "promote", "drill", "drills", "statsu")]
+JSON = [["inv", name, "--json"] for name in ("plan", "status", "drift", "log", "secrets.list")]
+SHOWS = {"plan", "status", "drift", "log", "verify", "secrets.list", "lab.status", "drills"}
+READS_NOTHING = {"tunnel"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    text = TEXT.replace("SOURCE", str(ROOT / "apps/incidents"))
+    (tmp_path / "hosts.yaml").write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def shell(folder: Path, words: list[str], redirections: str) -> subprocess.Popen[str]:
+    program = str(Path(sys.executable).with_name(words[0]))
+    line = [program, *words[1:], f"--inventory={folder / 'hosts.yaml'}"]
+    env = {**os.environ, "EDITOR": "true", "VISUAL": ""}
+    return subprocess.Popen(
+        ["sh", "-c", f'exec "$@" {redirections}', "sh", *line],
+        cwd=ROOT,
+        env=env,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.mark.parametrize("words", [*INV, *FAB, *JSON], ids=" ".join)
+def test_a_command_ends_as_always_whatever_becomes_of_its_output(folder: Path, words: list[str]) -> None:
+    asked = shell(folder, words, "")
+    out, err = asked.communicate(timeout=120)
+    assert "Traceback" not in err + out
+    full = shell(folder, words, ">/dev/full")
+    closed = shell(folder, words, "<&- >&- 2>&-")
+    no_errors = shell(folder, words, "2>/dev/full")
+    gone = shell(folder, words, "")
+    assert gone.stdout
+    gone.stdout.close()
+    for process, code in ((closed, asked.returncode), (no_errors, asked.returncode), (gone, asked.returncode)):
+        said = process.stderr.read() if process.stderr else ""
+        assert (process.wait(120), "Traceback" in said, "Exception" in said) == (code, False, False), said
+    said = full.communicate(timeout=120)[1]
+    lost = bool(out) and not SHOWS.isdisjoint(words)
+    assert (full.returncode, "Exception" in said) == (1 if lost else asked.returncode, False), said
+    if out:
+        assert "standard output cannot be written: No space left on device\n" in said
+
+
+DEPLOY = """
+import json, sys
+from pathlib import Path
+from types import SimpleNamespace as Made
+from plainstack import commands, deployment, run
+from plainstack.actions import HostPlan, Transaction
+from plainstack.errors import HostFailed
+from plainstack.schedule import Node, Outcome
+
+class Runner:
+    def __init__(self, stack, *_): self.vault, self.stack = Made(everything=lambda: []), stack
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+    def observe(self, listener, **_):
+        listener.note("looking")
+        return run.View(self.stack, plans={"db1": HostPlan("db1", None, (Transaction("db", ()),))})
+
+def deploy(runner, view, listener, command, **_):
+    for number in range(3000):
+        listener.note(f"line {number}")
+    Path(sys.argv[1]).write_text("audit")
+    error = HostFailed("db1", "db", "failed") if sys.argv[2] == "red" else None
+    outcomes = [Outcome(Node("db1", "db"), 0, 1, error)]
+    return Made(outcomes=outcomes, plans=view.plans, cancelled=Made(is_set=lambda: False))
+
+run.Runner, deployment.deploy = Runner, deploy
+from invoke.exceptions import Exit
+try:
+    commands.deploy(sys.argv[3], "", "", json=sys.argv[4] == "json")
+except Exit as end:
+    sys.exit(end.code)
+"""
+
+
+@pytest.mark.parametrize("verdict", ["green", "red"])
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("where", [">/dev/full", ">&-", "2>&- >&-", "| head -n 1"])
+def test_a_deploy_goes_to_its_end_and_its_exit_code_tells_its_verdict(
+    folder: Path, verdict: str, form: str, where: str
+) -> None:
+    script, done = folder / "deploy.py", folder / "done"
+    script.write_text(DEPLOY, encoding="utf-8")
+    line = f'"$@" {where.partition("|")[0]}; echo $? >"{folder}/code"'
+    reader = where.partition("|")[2]
+    words = [sys.executable, str(script), str(done), verdict, str(folder / "hosts.yaml"), form]
+    ran = subprocess.run(
+        ["sh", "-c", f"{{ {line}; }} | {reader}" if reader else line, "sh", *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "Traceback" not in ran.stderr
+    assert "Exception" not in ran.stderr
+    assert done.read_text(encoding="utf-8") == "audit"
+    assert (folder / "code").read_text(encoding="utf-8").strip() == {"green": "0", "red": "1"}[verdict]
+    if verdict == "red" and form == "text" and "2>&-" not in where:
+        assert "db1: db: failed" in ran.stderr
+
+
+def test_letters_that_a_terminal_does_not_know_are_no_end() -> None:
+    script = "from plainstack.console import Console; Console().line('█ done')"
+    env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "? done\n", "")
+
+
+def test_a_folder_that_takes_no_file_is_named(folder: Path) -> None:
+    """As on a full disk, or one that is mounted read-only."""
+    (folder / ".plainstack").write_text("in the way", encoding="utf-8")
+    ran = shell(folder, ["inv", "deploy"], "")
+    out, err = ran.communicate(timeout=120)
+    assert (ran.returncode, "Traceback" in err) == (1, False)
+    assert f"{folder}/.plainstack" in out + err
+    ran = shell(folder, ["inv", "deploy", "--json"], "")
+    assert f"{folder}/.plainstack" in json.loads(ran.communicate(timeout=120)[0])["error"]

@@ -1,0 +1,111 @@
+"""Several roles on one host: whatever they are, one deploy is enough, and its plan afterwards is empty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, combinations
+
+import pytest
+import yaml
+
+from plainstack import inventory
+from plainstack.database import sql
+from plainstack.desired import assemble
+from plainstack.errors import InventoryError
+from plainstack.observed import UserState
+from plainstack.plan import plan
+from plainstack.render import ROOT
+from plainstack.resources import File, Resource, Unit
+from plainstack.roles import Role, monitoring
+from plainstack.secrets import Vault
+from plainstack.stack import ROLE_NAMES, Host, Stack
+from tests.unit.conftest import fake_vault
+from tests.unit.hosts import NOW
+from tests.unit.simulate import Machine
+
+# Accounts that packages make.
+ACCOUNTS = ("postgres", "barman", "prometheus", "www-data")
+
+
+def stack_of(*roles: str) -> Stack | None:
+    """A stack of one host with these roles; None when the inventory refuses them."""
+    address = f"address: 10.0.0.1, public: 10.1.0.1, roles: [{', '.join(roles)}]"
+    text = f"stack: small\nhosts:\n  one: {{{address}}}\ndatabase: {{name: shop}}\n"
+    text += "services:\n  web: {source: apps/incidents, project: incidents_site}\n"
+    try:
+        return inventory.parse(text, "small.yaml", ROOT)
+    except InventoryError:
+        return None
+
+
+SETS = [*chain.from_iterable(combinations(ROLE_NAMES, count) for count in range(len(ROLE_NAMES) + 1))]
+STACKS = {"+".join(roles) or "none": stack for roles in SETS if (stack := stack_of(*roles)) is not None}
+
+
+@pytest.mark.parametrize("roles", STACKS)
+def test_a_deploy_of_any_roles_on_one_host_leaves_nothing_to_do(roles: str, registry: Mapping[str, Role]) -> None:
+    stack = STACKS[roles]
+    before = fake_vault(stack, [name for role in registry.values() for name in role.passwords])
+    renewed = {name: replace(pair, chain=f"new {pair.chain}") for name, pair in before.certificates.items()}
+    machine = Machine(users={name: UserState("/", "/bin/false") for name in ACCOUNTS})
+    for vault in (before, replace(before, certificates=renewed), before):
+        wanted = assemble(stack, vault, registry, stack.hosts)["one"]
+        everything = [item for resources in wanted.values() for item in resources]
+        files = [item.path for item in everything if isinstance(item, File)]
+        machine.unit_files = tuple(path for path in files if "/systemd/" in path)
+        machine.apply(plan("one", wanted, machine.observed(everything), NOW), everything)
+        left = plan("one", wanted, machine.observed(everything), NOW)
+        assert [action.subject() for _, action in left.actions()] == []
+
+
+def test_all_five_roles_fit_on_one_host() -> None:
+    assert "+".join(ROLE_NAMES) in STACKS
+    assert len(STACKS) > 10
+
+
+def test_a_unit_that_reads_what_a_later_role_writes_is_refused_by_name(stack: Stack) -> None:
+    def role(name: str, *resources: Resource) -> Role:
+        def wanted(_stack: Stack, _host: Host, _vault: Vault) -> Sequence[Resource]:
+            return resources
+
+        return Role(name=name, desired=wanted, everywhere=True)
+
+    reads = role("a", File(path="/etc/x/own", content=b""), Unit(name="a.service", reload_on=("/etc/x/",)))
+    writes = role("b", File(path="/etc/x/other", content=b""))
+    with pytest.raises(InventoryError) as caught:
+        assemble(stack, Vault({}, {}, ""), {"a": reads, "b": writes}, ["db1"])
+    assert caught.value.problems == ("db1: role a: a.service reads /etc/x/other, which a role writes that comes later",)
+    assemble(stack, Vault({}, {}, ""), {"b": writes, "a": reads}, ["db1"])
+
+
+# Which metrics there are only in a stack that has what they tell of.
+_ONLY_WITH: Mapping[str, Callable[[Stack], object]] = {
+    "pg_replication_slot": lambda stack: any(sql.slots(stack, host.name) for host in stack.with_role("db")),
+    "pg_stat_replication": lambda stack: len(stack.with_role("db")) > 1 or stack.with_role("backup"),
+    "pg_": lambda stack: stack.with_role("db"),
+    "plainstack_vip": lambda stack: stack.balancer.virtual_address,
+    "plainstack_ba": lambda stack: stack.with_role("backup"),
+    "plainstack_synchronous": lambda stack: len(stack.with_role("db")) > 1,
+    "angie_": lambda stack: stack.balancer.engine == "angie",
+    'job="probe-balancer"': lambda stack: stack.with_role("balancer"),
+    'job="probe-port"': lambda stack: stack.with_role("balancer"),
+    'job="probe-site"': lambda stack: stack.balancer.virtual_address,
+    'job="postgres"': lambda stack: stack.with_role("db"),
+}
+
+
+@pytest.mark.parametrize("roles", STACKS)
+def test_no_rule_reads_a_metric_that_the_stack_cannot_have(roles: str) -> None:
+    """Such a rule never fires, or always; and the check that all metrics are there stays red."""
+    stack = STACKS[roles]
+    expressions = "\n".join(
+        rule["expr"]
+        for file in monitoring.rules(stack, stack.hosts["one"])
+        for group in yaml.safe_load(file.content)["groups"]
+        for rule in group["rules"]
+    )
+    assert [metric for metric, there in _ONLY_WITH.items() if metric in expressions and not there(stack)] == []
+    # A rule for each part that the stack does have.
+    parts = {"db": "pg_up", "backup": "plainstack_backup_last", "balancer": 'job="probe-port"'}
+    assert [role for role, metric in parts.items() if role in roles.split("+") and metric not in expressions] == []
