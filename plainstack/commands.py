@@ -12,7 +12,8 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -76,11 +77,15 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
     console = Console(json=json)
     with told(console, json=json, shows=True):
         from plainstack.run import Runner
+        from plainstack.wheels import unfetched
 
         stack = load(inventory)
-        with Runner(stack, *inventories.select(stack, role, host)) as runner:
+        roles, hosts = inventories.select(stack, role, host)
+        _check(stack, roles, hosts)
+        with Runner(stack, roles, hosts) as runner:
             view = runner.observe(console.progress())
-            pending, refused = view.pending, runner.refusals(view)
+            pending = view.pending
+            refused = [*runner.refusals(view), *unfetched(view, stack.state / "wheels", console.progress().note)]
             if json:
                 from plainstack.report import as_data
 
@@ -99,6 +104,13 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
         raise Exit(code=1)
     if pending:
         raise Exit(code=CHANGES)
+
+
+def _check(stack: Stack, roles: Iterable[str], hosts: Iterable[str]) -> None:
+    from plainstack.desired import check
+    from plainstack.roles import registry
+
+    check(stack, registry(), roles, hosts, datetime.now(UTC))
 
 
 def _failed(failed: Mapping[str, HostFailed]) -> dict[str, str]:
@@ -141,7 +153,9 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
         from plainstack.run import Runner
 
         stack = load(inventory)
-        with Runner(stack, *inventories.select(stack, role, host)) as runner:
+        roles, hosts = inventories.select(stack, role, host)
+        _check(stack, roles, hosts)
+        with Runner(stack, roles, hosts) as runner:
             runner.new_secrets = new_secrets
             view = runner.observe(console.progress(), to_apply=True)
             if not view.pending:

@@ -18,7 +18,7 @@ from plainstack.observed import Observed
 from plainstack.plan import Stamp, plan
 from plainstack.run import Listener, Runner, View
 from plainstack.schedule import Node, execute, graph, settle, unseen
-from plainstack.wheels import resolve
+from plainstack.wheels import architecture, resolve, unfetched
 
 
 def deploy(
@@ -28,11 +28,11 @@ def deploy(
     command: str,
     on_start: Callable[[Deployment], None] = lambda _: None,
 ) -> Deployment:
-    """Apply every pending plan; raises Refused before anything is changed when somebody else is at it.
+    """Apply every pending plan; raises Refused before anything is changed when it must not, or cannot, be done.
 
     `on_start` gets the deployment before its first step, to be able to cancel it.
     """
-    refusals = runner.refusals(view)
+    refusals = [*runner.refusals(view), *unfetched(view, runner.stack.state / "wheels", listener.note)]
     if refusals:
         raise Refused("\n".join(refusals))
     runner.secrets.keep(listener.note)
@@ -140,7 +140,7 @@ class Deployment:
         def report(text: str) -> None:
             self.listener.step(host, stage, text)
 
-        arch = self.view.observed[host].facts.get("arch") or "x86_64"
+        arch = architecture(self.view.observed[host])
         try:
             return {
                 action.command.name: resolve(action.command.payload, cache, report, arch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 
 from plainstack import probe
 from plainstack.errors import InventoryError
@@ -42,6 +43,15 @@ def one_by_one(
             yield name, wanted
     if problems:
         raise InventoryError(list(dict.fromkeys(problems)))
+
+
+def check(stack: Stack, roles: Mapping[str, Role], chosen: Iterable[str], hosts: Iterable[str], now: datetime) -> None:
+    """Raises InventoryError with what the stack gives these hosts' roles and no host could take."""
+    wanted = scope(roles, chosen)
+    here = {role.name for name in hosts for role in of_host(stack.hosts[name], dict(roles))}
+    asked = [role for role in roles.values() if role.name in here and (wanted is None or role.name in wanted)]
+    if problems := [problem for role in asked for problem in role.problems(stack, now)]:
+        raise InventoryError(problems)
 
 
 def _conflicts(host: Host, wanted: HostDesired) -> Iterable[str]:

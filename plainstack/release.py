@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import os
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from plainstack import source
 from plainstack.errors import InventoryError
+from plainstack.requirements import compile_command
 from plainstack.resources import Payload
 from plainstack.stack import Service, Stack
 
@@ -20,8 +21,6 @@ PYTHON = "3.13"
 _PACKAGING = "1"
 _MADE_FOR = f"packaging {_PACKAGING} python {PYTHON}\n".encode()
 _SOURCE = "source/"
-# Hidden files stay at home: a developer's .env holds secrets, and .git is no part of a release.
-_LEFT_OUT = (".*", "__pycache__", "*.pyc", "*.sqlite3", "*.sqlite3-*", "node_modules", "venv")
 
 
 @dataclass(frozen=True)
@@ -42,21 +41,23 @@ def read(stack: Stack, name: str) -> Release:
     service = stack.services[name]
     folder = stack.file(service.source)
     try:
-        _check(folder, service, f"services.{name}.source")
-        files = sorted(_walk(folder, ""))
+        tree = source.walk(folder)
+        files = tree.files
         executables = tuple(inside for inside, path in files if Path(path).stat().st_mode & 0o100)
     except OSError as error:
         raise _unreadable(error.filename, error) from None
-    content = digest(((inside, _content(path)) for inside, path in files), executables)
+    _check(folder, service, f"services.{name}", [inside for inside, _ in files])
+    whole = digest(((inside, content(path)) for inside, path in files), executables)
     lock = folder / LOCK
-    requirements = _content(str(lock))
+    requirements = content(str(lock))
     return Release(
-        id=content[:12],
+        id=whole[:12],
         venv=hashlib.sha256(_MADE_FOR + requirements).hexdigest()[:12],
         source=Payload(
             files=tuple((f"{_SOURCE}{inside}", path) for inside, path in files),
             executables=executables,
-            digest=content,
+            digest=whole,
+            stays=tree.stays,
         ),
         wheels=Payload(files=((LOCK, str(lock)),), requirements=LOCK, digest=digest([(LOCK, requirements)])),
     )
@@ -64,15 +65,16 @@ def read(stack: Stack, name: str) -> Release:
 
 def digest(files: Iterable[tuple[str, bytes]], executables: Container[str] = ()) -> str:
     """What names the content of files, as they lie in a source or travel in a payload."""
-    content = hashlib.sha256(_MADE_FOR)
+    hashed = hashlib.sha256(_MADE_FOR)
     for name, data in files:
         inside = name.removeprefix(_SOURCE)
-        content.update(f"{inside}\0{inside in executables}\0{len(data)}\0".encode())
-        content.update(data)
-    return content.hexdigest()
+        hashed.update(f"{inside}\0{inside in executables}\0{len(data)}\0".encode())
+        hashed.update(data)
+    return hashed.hexdigest()
 
 
-def _content(path: str) -> bytes:
+def content(path: str) -> bytes:
+    """A file of a source; raises InventoryError when it cannot be read."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -83,33 +85,15 @@ def _unreadable(path: str, error: OSError) -> InventoryError:
     return InventoryError([f"{path}: cannot be read: {error.strerror}; a release holds all of its source folder"])
 
 
-def _walk(folder: Path, inside: str) -> Iterator[tuple[str, str]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in _LEFT_OUT):
-                continue
-            here = f"{inside}{entry.name}"
-            try:
-                entry.name.encode()
-            except UnicodeEncodeError:
-                shown = os.fsencode(entry.path).decode(errors="backslashreplace")
-                raise InventoryError([f"{shown}: the name is not UTF-8; rename it"]) from None
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(folder / entry.name, f"{here}/")
-            elif entry.is_file():
-                yield here, entry.path
-            else:
-                raise InventoryError([f"{entry.path}: a release can hold files and folders, and this is neither"])
-
-
-def _check(folder: Path, service: Service, key: str) -> None:
+def _check(folder: Path, service: Service, key: str, files: Sequence[str]) -> None:
+    wsgi = f"{service.project}/wsgi.py"
     needed = {
-        LOCK: "the lock of its requirements, with hashes (uv pip compile --generate-hashes)",
+        LOCK: f"the lock of its requirements, with hashes; make it there: {compile_command(PYTHON)}",
         "manage.py": "Django's command line",
-        f"{service.project}/wsgi.py": "its WSGI application, in the package that `project` names",
+        wsgi: "its WSGI application, in the package that `project` names",
     }
-    problems = [
-        f"{key}: {folder} has no {file}: {what}" for file, what in needed.items() if not (folder / file).is_file()
-    ]
+    if found := [file.removesuffix("/wsgi.py") for file in files if fnmatch.fnmatchcase(file, "*/wsgi.py")]:
+        needed[wsgi] = f"its WSGI application; {key}.project names the package, here {' or '.join(found)}"
+    problems = [f"{key}.source: {folder} has no {file}: {what}" for file, what in needed.items() if file not in files]
     if problems:
         raise InventoryError(problems)

@@ -102,6 +102,7 @@ def plan_lines(
     """A whole plan as text, host by host; `secrets` are masked in diffs: a file may have held one before."""
     hidden = {part: secret for secret in secrets for part in secret.reveal().splitlines() if len(part) >= MASKED_LENGTH}
     lines: list[str] = []
+    told: set[tuple[str, ...]] = set()
     for name, plan in plans.items():
         if plan.empty:
             continue
@@ -114,7 +115,16 @@ def plan_lines(
             for action in transaction.visible:
                 lines.append(f"    {describe(action)}")
                 lines += [f"        {_masked(line, hidden)}" for line in diff(action, old.get(name, {}))]
+                stays = _stays(action)
+                # Of one source, for every host the same.
+                lines += [f"        not part of it: {', '.join(stays)}"] if stays and stays not in told else []
+                told.add(stays)
     return lines
+
+
+def _stays(action: Action) -> tuple[str, ...]:
+    payload = action.command.payload if isinstance(action, Run) else None
+    return payload.stays if payload else ()
 
 
 def _masked(line: str, hidden: Mapping[str, Secret]) -> str:
@@ -133,6 +143,7 @@ def as_data(plans: Mapping[str, HostPlan]) -> dict[str, Any]:
                 "subject": action.subject(),
                 "cause": getattr(action, "cause", "new"),
                 "detail": getattr(action, "detail", ""),
+                **({"stays": stays} if (stays := _stays(action)) else {}),
             }
             for role, action in plan.actions()
         ]

@@ -212,13 +212,14 @@ class Payload:
     are the paths below source/ that the command makes executable.
 
     Between plan and command somebody may save a file: with a `digest` (of plainstack.release) only what was hashed for
-    the plan travels.
+    the plan travels. `stays` names what of the same folder does not travel, for people to read.
     """
 
     files: tuple[tuple[str, str], ...] = ()
     executables: tuple[str, ...] = ()
     requirements: str = ""
     digest: str = ""
+    stays: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

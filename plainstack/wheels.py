@@ -7,17 +7,49 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from plainstack import requirements, wheel_metadata
+from plainstack.actions import Run
 from plainstack.errors import PlainstackError
+from plainstack.observed import Observed
 from plainstack.release import PYTHON, digest
+from plainstack.requirements import Requirement
 from plainstack.resources import Payload
+
+if TYPE_CHECKING:
+    from plainstack.run import View
 
 Report = Callable[[str], None]
 # Debian 13 has glibc 2.41: it runs wheels made for any glibc up to that. pip does not infer the older tags.
 _GLIBC_MINORS = range(5, 42)
+# pip stops at the first requirement without a wheel; so many of them are named at once.
+_MISSING_NAMED = 10
+_UNREACHED = re.compile(r"connection broken|Could not fetch URL|name resolution|timed out", re.I)
+
+
+def unfetched(view: View, cache: Path, report: Report) -> list[str]:
+    """Fetch the wheels that pending plans need, each lock once; gives why some cannot be had, as sentences."""
+    wanted: dict[tuple[Payload, str], None] = {}
+    for name, plan in view.pending.items():
+        for _, action in plan.actions():
+            if isinstance(action, Run) and action.command.payload and action.command.payload.requirements:
+                wanted[action.command.payload, architecture(view.observed[name])] = None
+    problems: dict[str, None] = {}
+    for payload, arch in wanted:
+        try:
+            resolve(payload, cache, report, arch)
+        except PlainstackError as error:
+            problems[str(error)] = None
+    return list(problems)
+
+
+def architecture(seen: Observed) -> str:
+    """What a host's machine is called (uname -m), by which its wheels are chosen."""
+    return seen.facts.get("arch") or "x86_64"
 
 
 def resolve(payload: Payload, cache: Path, report: Report, arch: str = "x86_64") -> list[tuple[str, bytes]]:
@@ -42,6 +74,9 @@ def resolve(payload: Payload, cache: Path, report: Report, arch: str = "x86_64")
                 f"the wheels of {path} cannot be kept in {cache} on this machine: {error.strerror}"
                 f" ({error.filename or cache}); make room or make it writable, and deploy again"
             ) from None
+        # Without the options for pip: they say where this machine finds packages, and a host would go there too.
+        here = for_target(lock, path, PYTHON, arch)
+        found = [(name, here.encode() if name == payload.requirements else content) for name, content in found]
     return found
 
 
@@ -49,63 +84,73 @@ def wheelhouse(
     lock: bytes, path: str, cache: Path, report: Report, python_version: str = PYTHON, arch: str = "x86_64"
 ) -> list[Path]:
     """The wheels of a locked requirements file, from the cache or from the package index this machine's pip uses."""
-    try:
-        wanted = for_target(lock.decode().replace("\r\n", "\n"), python_version, arch)
-    except UnicodeDecodeError:
-        raise PlainstackError(f"{path}: is not text in UTF-8; make the lock again and deploy") from None
+    wanted = for_target(lock, path, python_version, arch)
     folder = cache / sha256(f"{python_version} {arch}\n{wanted}".encode()).hexdigest()[:16]
     if not folder.is_dir():
         report(f"fetching the wheels of {path}")
         cache.mkdir(parents=True, exist_ok=True)
+        here = requirements.for_target(lock, path, python_version, arch)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".fetching-") as scratch:
-            _download(wanted, Path(scratch), path, python_version, arch)
+            fetched = Path(scratch, "wheels")
+            _download(here, requirements.options(lock, path), fetched, path, python_version, arch)
+            environment = requirements.target(python_version, arch)
+            if problems := wheel_metadata.incomplete(here, sorted(fetched.glob("*.whl")), path, environment):
+                raise PlainstackError("\n".join(problems))
             try:
-                Path(scratch, "wheels").rename(folder)
+                fetched.rename(folder)
             except OSError:
                 if not folder.is_dir():  # else another run was faster, and what it fetched has the same hashes
                     raise
     return sorted(folder.glob("*.whl"))
 
 
-def for_target(lock: str, python_version: str, arch: str) -> str:
-    """The lock as the hosts see it: pip would judge markers such as sys_platform by this machine."""
-    from packaging.markers import InvalidMarker, Marker
-
-    host = {
-        "implementation_name": "cpython",
-        "implementation_version": f"{python_version}.0",
-        "os_name": "posix",
-        "platform_machine": arch,
-        "platform_python_implementation": "CPython",
-        "platform_system": "Linux",
-        "python_full_version": f"{python_version}.0",
-        "python_version": python_version,
-        "sys_platform": "linux",
-        "extra": "",
-    }
-    kept = []
-    for line in _logical_lines(lock):
-        requirement, _, options = line.partition(" --hash")
-        name, separator, marker = requirement.partition(";")
-        try:
-            if separator and not Marker(marker).evaluate(host):
-                continue
-        except InvalidMarker:
-            raise PlainstackError(f"{line[:80]}: the marker after ';' is not valid") from None
-        kept.append(f"{name.strip()} --hash{options}" if options else name.strip())
-    return "".join(f"{line}\n" for line in kept)
+def for_target(lock: bytes, path: str, python_version: str, arch: str) -> str:
+    """The lock as the hosts see it: only what they install, without markers."""
+    return "".join(f"{each.locked}\n" for each in requirements.for_target(lock, path, python_version, arch))
 
 
-def _logical_lines(lock: str) -> Iterator[str]:
-    for line in re.sub(r"\\\n", " ", lock).splitlines():
-        text = re.sub(r"(^|\s)#.*$", "", line).strip()
-        if text:
-            yield re.sub(r"\s+", " ", text)
+def _download(
+    wanted: Sequence[Requirement], options: Sequence[str], dest: Path, path: str, python_version: str, arch: str
+) -> None:
+    """Fill `dest`; raises PlainstackError that names what has no wheel."""
+    dest.mkdir()
+    missing: dict[str, str] = {}
+    while len(missing) < _MISSING_NAMED:
+        left = [each for each in wanted if each.locked not in missing]
+        done = _pip(left, options, dest, python_version, arch)
+        if done.returncode == 0:
+            break
+        said = done.stdout + done.stderr
+        # The index that was not reached has no versions either.
+        without = None if _UNREACHED.search(said) else _without_wheel(left, said)
+        if without is None:
+            unreached = ": the package index was not reached" if _UNREACHED.search(said) else ""
+            last = [line for line in said.splitlines() if line.strip()][-6:]
+            raise PlainstackError(
+                "\n".join(
+                    [f"{path}: pip cannot fetch its wheels for Python {python_version} on {arch}{unreached}"]
+                    + [f"    {line}" for line in last]
+                )
+            )
+        missing[without.locked] = (
+            f"{path}:{without.line}: {without.name}=={without.version} has no wheel for Python {python_version} on"
+            f" {arch}{_others(said)}"
+        )
+    if missing:
+        name = next(each for each in wanted if each.locked in missing)
+        pinned = f"{name.name}=={name.version}"
+        how = (
+            f"hosts install wheels only: take a version that has one, or build it here: pip wheel --no-deps {pinned}"
+            f" -w DIR; add what pip hash DIR/*.whl shows to the lock, and deploy with PIP_FIND_LINKS=DIR"
+        )
+        raise PlainstackError("\n".join([*missing.values(), how]))
 
 
-def _download(wanted: str, scratch: Path, requirements: str, python_version: str, arch: str) -> None:
-    lock = scratch / "requirements.txt"
-    lock.write_text(wanted, encoding="utf-8")
+def _pip(
+    wanted: Sequence[Requirement], options: Sequence[str], dest: Path, python_version: str, arch: str
+) -> subprocess.CompletedProcess[str]:
+    lock = dest.parent / "requirements.txt"
+    lock.write_text("".join(f"{line}\n" for line in (*options, *(each.locked for each in wanted))), encoding="utf-8")
     # What the lock names is all there is; pip would look for more by this machine's markers.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
     command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--implementation=cp"]
@@ -113,12 +158,19 @@ def _download(wanted: str, scratch: Path, requirements: str, python_version: str
     command += [f"--platform=manylinux_2_{minor}_{arch}" for minor in reversed(_GLIBC_MINORS)]
     if arch == "x86_64":
         command += [f"--platform=manylinux{year}_x86_64" for year in ("2014", "2010", "1")]
-    command += [f"--dest={scratch / 'wheels'}", f"--requirement={lock}"]
-    (scratch / "wheels").mkdir()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()][-6:]
-        told = "\n".join(f"    {line}" for line in said)
-        raise PlainstackError(
-            f"{requirements}: pip cannot fetch its wheels for Python {python_version} on {arch}\n{told}"
-        )
+    command += [f"--dest={dest}", f"--requirement={lock}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _without_wheel(wanted: Sequence[Requirement], said: str) -> Requirement | None:
+    found = re.search(r"No matching distribution found for ([A-Za-z0-9._-]+)", said)
+    name = requirements.canonical(found[1]) if found else ""
+    return next((each for each in wanted if each.name == name), None)
+
+
+def _others(said: str) -> str:
+    """The newest versions that have a wheel, as pip tells them."""
+    found = re.search(r"\(from versions: ([^)]+)\)", said)
+    if found is None or found[1] == "none":
+        return ", and no other version has one"
+    return f"; those that have: {', '.join(found[1].split(', ')[-4:])}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from plainstack.actions import HostPlan
@@ -40,6 +41,7 @@ Opens = Callable[[Stack, Host], Iterable[Opening]]
 Facts = Callable[[Stack, Host], str]
 Transition = Callable[[Stack, Mapping[str, Observed]], Stack]
 Findings = Callable[[Stack, Host, Observed], Iterable[Finding]]
+Problems = Callable[[Stack, datetime], Iterable[str]]
 Turns = Callable[[Mapping[str, HostPlan], Mapping[str, Observed]], Sequence[str]]
 
 
@@ -60,6 +62,11 @@ def no_transition(stack: Stack, _observed: Mapping[str, Observed]) -> Stack:
 
 def finds_nothing(_stack: Stack, _host: Host, _observed: Observed) -> Iterable[Finding]:
     """For a role that can be deployed onto whatever a host has."""
+    return ()
+
+
+def no_problems(_stack: Stack, _now: datetime) -> Iterable[str]:
+    """For a role that takes nothing from the operator's machine."""
     return ()
 
 
@@ -86,6 +93,8 @@ class Role:
     `findings` are what they mean: reasons not to deploy onto that host, and what a person should know.
     `transition` gives the stack with the values that this role's hosts must go on serving, beside the new ones, until
     all hosts of the roles in `used_by` have moved; see plainstack.transition.
+    `problems` are sentences about what the stack gives the role (sources, certificates) that no host could take; plan
+    and deploy ask for them before anything else, and no other command does.
     """
 
     name: str
@@ -102,6 +111,7 @@ class Role:
     transition: Transition = no_transition
     used_by: tuple[str, ...] = ()
     findings: Findings = finds_nothing
+    problems: Problems = no_problems
 
 
 def registry() -> dict[str, Role]:

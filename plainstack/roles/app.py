@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from plainstack import health, release, site
+from plainstack import health, release, release_check, site
 from plainstack.database import sql
 from plainstack.observed import Observed
 from plainstack.release_steps import account, home, prune, put_in_place, settings, settings_ahead
@@ -118,6 +119,11 @@ def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
     return stack.model_copy(update={"still": stack.still.model_copy(update={"ports": ports})}) if ports else stack
 
 
+def problems(stack: Stack, _now: datetime) -> Iterable[str]:
+    """What keeps the services' sources from being installed and started on a host."""
+    return release_check.problems(stack)
+
+
 ROLE = Role(
     name="app",
     desired=desired,
@@ -125,6 +131,7 @@ ROLE = Role(
     facts=probe_facts,
     transition=transition,
     used_by=("balancer",),
+    problems=problems,
     after=("firewall", "db"),
     turns=one_by_one,
     # Balancers keep a failed peer out for 5 s (fail_timeout); the next host must not go before they use this one again.

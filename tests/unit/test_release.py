@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from plainstack import inventory, release, wheels
+from plainstack.actions import HostPlan, Run, Transaction
 from plainstack.errors import InventoryError, PlainstackError
-from plainstack.resources import Payload
+from plainstack.report import as_data, plan_lines
+from plainstack.resources import Command, Payload
 from plainstack.stack import Stack
 
 TEXT = """
@@ -77,13 +82,127 @@ def test_only_changed_requirements_need_another_virtual_environment(source: Path
     assert release.read(_stack(source), "web").venv != before
 
 
-def test_secrets_and_left_overs_of_a_developer_stay_at_home(source: Path) -> None:
+def test_secrets_and_left_overs_of_a_developer_stay_at_home_and_are_named(source: Path) -> None:
     wanted, before = _sent(source), _id(source)
-    for name in (".env", ".git/config", "site_/__pycache__/wsgi.cpython-313.pyc", "db.sqlite3", "a.pyc", "venv/x"):
+    left = (".env", ".git/config", "site_/__pycache__/wsgi.cpython-313.pyc", "db.sqlite3", "a.pyc", "venv/x")
+    for name in (*left, ".gitkeep", "site_/.gitkeep", "node_modules/x"):
         (source / name).parent.mkdir(exist_ok=True)
         (source / name).write_text("SECRET")
     assert _sent(source) == wanted == {"manage.py", "requirements.txt", "site_/wsgi.py"}
     assert _id(source) == before
+    stays = release.read(_stack(source), "web").source.stays
+    assert stays == (".env", ".git/", ".gitkeep (2)", "db.sqlite3", "node_modules/", "venv/")
+
+
+def test_a_plan_shows_once_what_is_not_part_of_the_release(source: Path) -> None:
+    (source / ".env").touch()
+    here = release.read(_stack(source), "web").source
+    run = Run(Command(name="web: release", why="put it in place", run="true", unless="false", payload=here))
+    one = HostPlan("app1", None, (Transaction("app", (run,)),))
+    plans = {"app1": one, "app2": replace(one, host="app2")}
+    assert [line.strip() for line in plan_lines(plans, {})].count("not part of it: .env") == 1
+    assert as_data(plans)["app2"][0]["stays"] == (".env",)
+
+
+def test_the_folder_that_is_public_by_its_definition_travels(source: Path) -> None:
+    (source / ".well-known").mkdir()
+    (source / ".well-known" / "security.txt").touch()
+    assert ".well-known/security.txt" in _sent(source)
+
+
+@pytest.mark.parametrize("name", ["env", "venv3.13", ".direnv", "site_/python", "linked"])
+@pytest.mark.parametrize("mark", ["pyvenv.cfg", "conda-meta/history"])
+def test_an_environment_stays_at_home_whatever_it_is_called(source: Path, name: str, mark: str) -> None:
+    wanted = _sent(source)
+    folder = source / name
+    if name == "linked":
+        folder = source / "env"
+        (source / name).symlink_to("env")
+    (folder / mark).parent.mkdir(parents=True)
+    (folder / mark).touch()
+    (folder / "lib").mkdir()
+    (folder / "lib" / "django.py").touch()
+    assert _sent(source) == wanted
+    assert any(stay.startswith(Path(name).name) for stay in release.read(_stack(source), "web").source.stays)
+
+
+def test_a_source_that_is_an_environment_itself_is_refused(source: Path) -> None:
+    (source / "pyvenv.cfg").touch()
+    with pytest.raises(InventoryError, match="src: is a Python environment itself; make the environment in a folder"):
+        release.read(_stack(source), "web")
+
+
+def test_links_inside_the_source_travel_as_what_they_lead_to(source: Path) -> None:
+    (source / "shared").mkdir()
+    (source / "shared" / "style.css").write_text("a {}")
+    (source / "site_" / "static").symlink_to("../shared")
+    (source / "style.css").symlink_to("shared/style.css")
+    (source / "absolute").symlink_to(source / "shared")
+    new = {"shared/style.css", "site_/static/style.css", "style.css", "absolute/style.css"}
+    assert _sent(source) == new | {"manage.py", "requirements.txt", "site_/wsgi.py"}
+    before = _id(source)
+    (source / "shared" / "style.css").write_text("b {}")
+    assert _id(source) != before
+
+
+def test_a_source_behind_a_link_is_read_like_any_other(source: Path) -> None:
+    (source / "shared").mkdir()
+    (source / "shared" / "a").touch()
+    (source / "link").symlink_to("shared")
+    before = _id(source)
+    source.rename(source.parent / "elsewhere")
+    source.symlink_to("elsewhere")
+    assert _id(source) == before
+
+
+@pytest.mark.parametrize(
+    ("links", "told"),
+    [
+        ({"gone": "nowhere"}, "gone: a link that leads nowhere"),
+        ({"itself": "itself"}, "itself: a link that leads nowhere"),
+        ({"here": "."}, "here: a link to .*src, in which it lies itself"),
+        ({"site_/up": ".."}, "site_/up: a link to .*src, in which it lies itself"),
+        ({"site_/b/to_c": "../c", "site_/c/to_b": "../b"}, "site_/b, in which it lies itself"),
+        ({"out": "../outside"}, "out: a link that leads out of the source, to .*outside; put a copy in its place"),
+        ({"out": "../outside/file"}, "out: a link that leads out of the source"),
+        ({"near": "../src-2"}, "near: a link that leads out of the source"),
+        ({"hop": "site_/hop", "site_/hop": "../../outside"}, "hop: a link that leads out of the source"),
+        ({"system": "/etc/hostname"}, "system: a link that leads out of the source, to /etc/hostname"),
+    ],
+)
+def test_a_link_that_leads_out_or_nowhere_or_around_is_refused_by_name(
+    source: Path, links: dict[str, str], told: str
+) -> None:
+    for folder in ("outside", "src-2", "src/site_/b", "src/site_/c"):
+        (source.parent / folder).mkdir(exist_ok=True)
+    (source.parent / "outside" / "file").touch()
+    for name, target in links.items():
+        (source / name).symlink_to(target)
+    with pytest.raises(InventoryError, match=told):
+        release.read(_stack(source), "web")
+
+
+def test_links_that_multiply_end_at_a_bound(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plainstack.source.MOST_FILES", 500)
+    for number in range(12):
+        (source / f"d{number}").mkdir()
+        for name in "ab":
+            (source / f"d{number}" / name).symlink_to(f"../d{number + 1}")
+    (source / "d12").mkdir()
+    (source / "d12" / "file").touch()
+    with pytest.raises(InventoryError, match=r"holds more than 500 files, the last one seen is .*file"):
+        release.read(_stack(source), "web")
+
+
+def test_sockets_and_pipes_stay_at_home_and_are_named(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = _sent(source)
+    # The name of a socket has at most 107 characters.
+    monkeypatch.chdir(source)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("run.sock")
+        os.mkfifo(source / "pipe")
+        assert _sent(source) == wanted
+        assert release.read(_stack(source), "web").source.stays == ("pipe (a pipe)", "run.sock (a socket)")
 
 
 def test_executable_files_are_named_because_a_payload_has_no_modes(source: Path) -> None:
@@ -98,22 +217,29 @@ def test_a_source_without_what_a_release_needs_is_refused(source: Path, file: st
         release.read(_stack(source), "web")
 
 
-def test_what_is_neither_file_nor_folder_is_refused_and_not_left_out_in_silence(source: Path) -> None:
-    (source / "gone").symlink_to("nowhere")
-    with pytest.raises(InventoryError, match="gone: a release can hold files and folders"):
-        release.read(_stack(source), "web")
-
-
 def test_a_name_that_is_not_utf_8_is_told(source: Path) -> None:
     Path(os.fsdecode(os.fsencode(source) + b"/caf\xe9.txt")).touch()
     with pytest.raises(InventoryError, match=r"src/caf\\xe9.txt: the name is not UTF-8; rename it"):
         release.read(_stack(source), "web")
 
 
-def test_a_file_that_cannot_be_read_is_named(source: Path) -> None:
-    # Modes do not bind root, but nobody can read this one from its beginning.
-    (source / "data").symlink_to("/proc/self/mem")
+def test_a_file_that_cannot_be_read_is_named(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (source / "data").touch()
+    read = Path.read_bytes
+
+    def fails(path: Path) -> bytes:
+        if path.name == "data":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", fails)
     with pytest.raises(InventoryError, match=f"^{source}/data: cannot be read: Input/output error"):
+        release.read(_stack(source), "web")
+
+
+def test_a_wrong_project_is_told_with_the_packages_that_have_an_application(source: Path) -> None:
+    (source / "site_").rename(source / "shop")
+    with pytest.raises(InventoryError, match=r"no site_/wsgi.py: .*services.web.project names the package, here shop"):
         release.read(_stack(source), "web")
 
 
@@ -141,11 +267,11 @@ uvloop==0.2 ; sys_platform != 'win32' and platform_machine == 'x86_64' --hash=sh
 
 
 def test_the_lock_is_read_as_the_hosts_see_it_and_not_as_this_machine_does() -> None:
-    assert wheels.for_target(LOCK, "3.13", "x86_64") == (
+    assert wheels.for_target(LOCK.encode(), "r.txt", "3.13", "x86_64") == (
         "django==5.2.1 --hash=sha256:aa --hash=sha256:bb\nuvloop==0.2 --hash=sha256:ee\n"
     )
-    assert "uvloop" not in wheels.for_target(LOCK, "3.13", "aarch64")
-    assert "typing-extensions==4.1 --hash" in wheels.for_target(LOCK, "3.11", "x86_64")
+    assert "uvloop" not in wheels.for_target(LOCK.encode(), "r.txt", "3.13", "aarch64")
+    assert "typing-extensions==4.1 --hash" in wheels.for_target(LOCK.encode(), "r.txt", "3.11", "x86_64")
 
 
 class _Pip:
@@ -173,7 +299,7 @@ def test_wheels_are_fetched_once_and_travel_beside_the_files(
     for _ in range(2):
         found = dict(wheels.resolve(payload, tmp_path / "cache", told.append))
         assert found["wheels/a-1-py3-none-any.whl"] == b"wheel"
-        assert found["requirements.txt"] == (source / "requirements.txt").read_bytes()
+        assert found["requirements.txt"] == b"django==5.2 --hash=sha256:00\n"
     assert len(pip.commands) == len(told) == 1
     assert pip.commands[0][:4] == [sys.executable, "-m", "pip", "download"]
     assert {"--require-hashes", "--only-binary=:all:", "--python-version=3.13"} <= set(pip.commands[0])

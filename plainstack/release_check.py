@@ -1,0 +1,26 @@
+"""Whether the services' sources can be installed and started on a host, as far as this machine can tell by reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from plainstack import django_look, release, requirements
+from plainstack.errors import InventoryError
+from plainstack.stack import Stack
+
+# What runs a service on a host, and what its project is made for.
+_NEEDED = {"gunicorn": "which runs the service", "django": "which manage.py runs"}
+
+
+def problems(stack: Stack) -> Iterator[str]:
+    """What would stop every deploy on a host, of all services, as sentences with file and line."""
+    for name, service in stack.services.items():
+        try:
+            here = release.read(stack, name)
+        except InventoryError as error:
+            yield from error.problems
+            continue
+        files = {inside.removeprefix("source/"): path for inside, path in here.source.files}
+        lock = files[release.LOCK]
+        yield from requirements.problems(release.content(lock), lock, _NEEDED, release.PYTHON)
+        yield from django_look.problems(files, service.project)

@@ -1,0 +1,206 @@
+"""A locked requirements file: what it pins, as the hosts see it, and what in it no host could install."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from plainstack.errors import PlainstackError
+
+# A lock without any hashes is one mistake, not hundreds.
+SHOWN = 8
+
+_NAMED = re.compile(
+    r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[(?P<extras>[^]]*)\])?\s*(?P<rest>[^;]*?)\s*(?:;(?P<marker>.*))?"
+)
+_PINNED = re.compile(r"={2,3}\s*(?P<version>[A-Za-z0-9.!+_-]+)")
+_HASH = re.compile(r"--hash[= ](?:sha256|sha384|sha512):[0-9a-fA-F]+")
+_ELSEWHERE = ("-r", "--requirement", "-c", "--constraint")
+_BUILDS = ("-e", "--editable", "--no-binary", "--global-option", "--config-settings")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One requirement of a lock, or an option of pip, which has no name; `text` is without comments and hashes."""
+
+    line: int
+    text: str
+    name: str = ""
+    extras: tuple[str, ...] = ()
+    version: str = ""
+    marker: str = ""
+    hashes: tuple[str, ...] = ()
+
+    @property
+    def locked(self) -> str:
+        """The requirement as a host installs it: without its marker, which was judged."""
+        return " ".join([self.text.partition(";")[0].strip(), *self.hashes])
+
+
+def parse(lock: bytes, path: str) -> list[Requirement]:
+    """Every requirement and option of a lock; raises PlainstackError when it is no text."""
+    try:
+        text = lock.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise PlainstackError(f"{path}: is not text in UTF-8; make the lock again") from None
+    return [_requirement(number, line) for number, line in _logical_lines(text)]
+
+
+def _requirement(number: int, line: str) -> Requirement:
+    hashes = tuple(_HASH.findall(line))
+    text = line.partition(" --hash")[0].strip()
+    found = _NAMED.fullmatch(text)
+    if found is None or (found["rest"] and found["rest"][0] not in "=<>!~("):
+        return Requirement(number, text, hashes=hashes)
+    pinned = _PINNED.fullmatch(found["rest"].strip())
+    return Requirement(
+        line=number,
+        text=text,
+        name=canonical(found["name"]),
+        extras=tuple(sorted(canonical(extra) for extra in (found["extras"] or "").split(",") if extra.strip())),
+        version=pinned["version"] if pinned else "",
+        marker=(found["marker"] or "").strip(),
+        hashes=hashes,
+    )
+
+
+def canonical(name: str) -> str:
+    """A package's name as indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that are no comment, those that a backslash continues as one, each with the number of its first."""
+    joined, first = "", 0
+    for number, raw in enumerate(text.splitlines(), 1):
+        first = first if joined else number
+        # As pip does it: a line that is all comment ends what a backslash continued.
+        continued = raw.endswith("\\") and not re.match(r"\s*#", raw)
+        joined += f" {raw.removesuffix(chr(92)) if continued else raw}"
+        if not continued:
+            if line := _without_comment(joined):
+                yield first, line
+            joined = ""
+    if line := _without_comment(joined):
+        yield first, line
+
+
+def _without_comment(text: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"(^|\s)#.*$", "", text)).strip()
+
+
+def target(python_version: str, arch: str) -> dict[str, str]:
+    """What markers are judged by on a host; pip would judge them by this machine."""
+    return {
+        "implementation_name": "cpython",
+        "implementation_version": f"{python_version}.0",
+        "os_name": "posix",
+        "platform_machine": arch,
+        "platform_python_implementation": "CPython",
+        "platform_release": "",
+        "platform_system": "Linux",
+        "platform_version": "",
+        "python_full_version": f"{python_version}.0",
+        "python_version": python_version,
+        "sys_platform": "linux",
+        "extra": "",
+    }
+
+
+def applies(marker: str, environment: Mapping[str, str]) -> bool:
+    """Whether a marker holds; raises ValueError when it is none."""
+    return not marker or _evaluated(marker, tuple(environment.items()))
+
+
+@cache
+def _evaluated(marker: str, environment: tuple[tuple[str, str], ...]) -> bool:
+    from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
+
+    try:
+        return Marker(marker).evaluate(dict(environment))
+    except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName) as error:
+        raise ValueError(str(error).splitlines()[0]) from None
+
+
+def for_target(lock: bytes, path: str, python_version: str, arch: str) -> list[Requirement]:
+    """What of a lock a host installs; raises PlainstackError for a marker that is none."""
+    environment = target(python_version, arch)
+    found = []
+    for each in parse(lock, path):
+        try:
+            if each.name and applies(each.marker, environment):
+                found.append(each)
+        except ValueError:
+            raise PlainstackError(f"{path}:{each.line}: {each.text[:80]}: the marker after ';' is not valid") from None
+    return found
+
+
+def options(lock: bytes, path: str) -> list[str]:
+    """The options for pip that stand in a lock: where its packages come from; folders are those beside the lock."""
+    found = [re.split(r"[ =]", each.text, maxsplit=1) for each in parse(lock, path) if each.text.startswith("-")]
+    return [
+        f"--find-links={Path(path).absolute().parent / value}"
+        if option in ("-f", "--find-links") and "://" not in value
+        else f"{option} {value}"
+        for option, value in ((one[0], "".join(one[1:])) for one in found)
+    ]
+
+
+def compile_command(python_version: str) -> str:
+    """What a person types to make a lock."""
+    return f"uv pip compile --generate-hashes --python-version {python_version} requirements.in -o requirements.txt"
+
+
+def problems(
+    lock: bytes, path: str, needed: Mapping[str, str], python_version: str, arch: str = "x86_64"
+) -> Iterator[str]:
+    """What keeps hosts from installing a lock, as sentences with file and line; `needed` says what which package does.
+
+    That a wheel exists is only known to the package index: see plainstack.wheels.
+    """
+    try:
+        everything = parse(lock, path)
+        here = for_target(lock, path, python_version, arch)
+    except PlainstackError as error:
+        yield str(error)
+        return
+    wrong = [each for each in everything if not each.name]
+    yield from (f"{path}:{each.line}: {each.text[:80]}: {why}" for each in wrong if (why := _unfit(each.text)))
+    unpinned = [each for each in here if not each.version]
+    yield from _capped([f"{path}:{each.line}: {each.text[:80]} is not pinned to one version" for each in unpinned])
+    unhashed = [each for each in here if each.version and not each.hashes]
+    if unhashed and len(unhashed) == len(here):
+        yield f"{path}: none of its {len(here)} requirements has a --hash, by which hosts know what they install"
+    else:
+        yield from _capped([f"{path}:{each.line}: {each.text[:80]} has no --hash" for each in unhashed])
+    seen: dict[str, Requirement] = {}
+    for each in here:
+        first = seen.setdefault(each.name, each)
+        if first.version != each.version:
+            both = f"{each.version}, and on line {first.line} to {first.version}"
+            yield f"{path}:{each.line}: {each.name} is pinned to {both}"
+    missing = {name: what for name, what in needed.items() if name not in seen}
+    for name, what in missing.items():
+        yield f"{path}: has no {name}, {what}; add {name} to requirements.in"
+    if unpinned or unhashed or missing:
+        yield f"{path}: make the lock again: {compile_command(python_version)}"
+
+
+def _unfit(text: str) -> str:
+    option = re.split(r"[ =]", text, maxsplit=1)[0]
+    if option in _ELSEWHERE or re.match(r"-[rc]\S", text):
+        return "another file does not travel; put all requirements into one lock"
+    if option in _BUILDS:
+        return "would have to be built on the host; hosts install wheels only"
+    if text.startswith("-"):
+        return ""
+    return "is no package of an index; hosts install wheels, by name and version, only"
+
+
+def _capped(lines: Sequence[str]) -> Iterator[str]:
+    yield from lines[:SHOWN]
+    if len(lines) > SHOWN:
+        yield f"{lines[SHOWN - 1].partition(':')[0]}: {len(lines) - SHOWN} more of this kind"

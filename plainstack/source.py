@@ -1,0 +1,128 @@
+"""Which files of a service's source folder travel, and which stay at home. Reads names only, no content."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from plainstack.errors import InventoryError
+
+# Hidden files stay at home: a developer's .env holds secrets, and .git is no part of a release.
+_LEFT_OUT = (".*", "*.sqlite3", "*.sqlite3-*", "node_modules", "venv")
+# Public by its definition (RFC 8615).
+_TRAVELS = (".well-known",)
+# Written anew by every Python that runs the source; nobody misses them, so nobody is told.
+_BYTECODE = ("__pycache__", "*.pyc")
+# What venv and virtualenv write, and what conda does: an environment for this machine and for no other.
+_ENVIRONMENT = ("pyvenv.cfg", "conda-meta")
+# A source with more is a mistake, or links that multiply; each file is read for every plan.
+MOST_FILES = 100_000
+_NAMED = 12
+
+
+@dataclass(frozen=True)
+class Tree:
+    """`files` as (path inside, local path), sorted; `stays` is what does not travel, each name with its count."""
+
+    files: tuple[tuple[str, str], ...]
+    stays: tuple[str, ...]
+
+
+@dataclass
+class _Walk:
+    """One walk; links are followed inside of `root`."""
+
+    root: str
+    stays: Counter[str] = field(default_factory=Counter)
+    count: int = 0
+
+    def files(self, folder: str, inside: str, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+        """The files that travel; `above` are the real paths of the folders on the way here."""
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if _matches(entry.name, _BYTECODE):
+                    continue
+                if _matches(entry.name, _LEFT_OUT) and entry.name not in _TRAVELS:
+                    self.stays[_shown(entry.name) + ("/" if entry.is_dir() else "")] += 1
+                    continue
+                self._must_be_utf8(entry)
+                real = self._real(entry, above) if entry.is_symlink() else f"{above[-1]}{os.sep}{entry.name}"
+                here = f"{inside}{entry.name}"
+                mode = Path(real).stat().st_mode
+                if stat.S_ISDIR(mode):
+                    if is_environment(real):
+                        self.stays[f"{entry.name}/ (an environment)"] += 1
+                    else:
+                        yield from self.files(entry.path, f"{here}/", (*above, real))
+                elif stat.S_ISREG(mode):
+                    self._count(entry)
+                    yield here, entry.path
+                else:
+                    self.stays[f"{entry.name} ({_kind(mode)})"] += 1
+
+    def _real(self, entry: os.DirEntry[str], above: tuple[str, ...]) -> str:
+        try:
+            real = os.path.realpath(entry.path, strict=True)
+        except OSError:
+            raise InventoryError([f"{entry.path}: a link that leads nowhere; mend or remove it"]) from None
+        if real in above:
+            raise InventoryError([f"{entry.path}: a link to {real}, in which it lies itself; remove it"])
+        if not real.startswith(f"{self.root}{os.sep}"):
+            raise InventoryError(
+                [f"{entry.path}: a link that leads out of the source, to {real}; put a copy in its place"]
+            )
+        return real
+
+    def _must_be_utf8(self, entry: os.DirEntry[str]) -> None:
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError:
+            raise InventoryError([f"{_shown(entry.path)}: the name is not UTF-8; rename it"]) from None
+
+    def _count(self, entry: os.DirEntry[str]) -> None:
+        self.count += 1
+        if self.count > MOST_FILES:
+            raise InventoryError(
+                [
+                    f"{self.root}: holds more than {MOST_FILES} files, the last one seen is {entry.path};"
+                    " a release has no more"
+                ]
+            )
+
+
+def walk(folder: Path) -> Tree:
+    """What of a source folder travels. Raises InventoryError for what cannot, and OSError."""
+    root = os.path.realpath(folder)
+    if is_environment(root):
+        raise InventoryError(
+            [f"{folder}: is a Python environment itself; make the environment in a folder of its own, as env/"]
+        )
+    walked = _Walk(root)
+    files = sorted(walked.files(str(folder), "", (root,)))
+    stays = sorted(name if count == 1 else f"{name} ({count})" for name, count in walked.stays.items())
+    if len(stays) > _NAMED:
+        stays = [*stays[:_NAMED], f"{len(stays) - _NAMED} other names"]
+    return Tree(tuple(files), tuple(stays))
+
+
+def is_environment(folder: str) -> bool:
+    """Whether a folder holds a Python environment."""
+    return any(os.path.lexists(f"{folder}{os.sep}{mark}") for mark in _ENVIRONMENT)
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _shown(name: str) -> str:
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFSOCK: "a socket", stat.S_IFIFO: "a pipe"}
+    return kinds.get(stat.S_IFMT(mode), "a device")

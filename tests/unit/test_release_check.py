@@ -1,0 +1,102 @@
+"""What no host could install or start is told by plan and deploy, before any host is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from invoke.exceptions import Exit
+
+from plainstack import commands, desired, inventory, ssh, wheels
+from plainstack.actions import HostPlan, Run, Transaction
+from plainstack.errors import InventoryError, PlainstackError
+from plainstack.observed import Observed
+from plainstack.resources import Command, Payload
+from plainstack.roles import registry
+from plainstack.run import View
+from plainstack.stack import Stack
+
+INVENTORY = """
+stack: small
+ssh: {connect_timeout: 1}
+hosts: {h: {address: 10.0.0.1, roles: [app, db]}, b: {address: 10.0.0.2, roles: [balancer]}}
+services:
+  web: {source: web, project: shop}
+  api: {source: api, project: shop, port: 8001, path: /api/}
+database: {name: shop}
+"""
+
+
+@pytest.fixture
+def hosts_yaml(tmp_path: Path) -> Path:
+    for name in ("web", "api"):
+        (tmp_path / name / "shop").mkdir(parents=True)
+        (tmp_path / name / "shop" / "wsgi.py").write_text("application = None\n")
+        (tmp_path / name / "manage.py").write_text("import shop.wsgi\n")
+        (tmp_path / name / "requirements.txt").write_text("django==5.2\n")
+    (tmp_path / "api" / "shop" / "wsgi.py").write_text("app = None\n")
+    path = tmp_path / "hosts.yaml"
+    path.write_text(INVENTORY)
+    return path
+
+
+@pytest.mark.parametrize("command", [commands.plan, commands.deploy])
+def test_all_that_is_wrong_with_all_services_is_told_before_anybody_is_asked(
+    hosts_yaml: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: Callable[..., None],
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(ssh.Sessions, "to", lambda _, name: asked.append(name))
+    with pytest.raises(Exit) as ended:
+        command(str(hosts_yaml), "", "", json=False)
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    for name in ("web", "api"):
+        assert f"{name}/requirements.txt: none of its 1 requirements has a --hash" in said
+        assert f"{name}/requirements.txt: has no gunicorn" in said
+    assert "api/shop/wsgi.py: binds no name 'application'" in said
+    assert asked == []
+    assert not (hosts_yaml.parent / ".plainstack").exists()
+
+
+@pytest.mark.parametrize(
+    ("roles", "hosts", "told"),
+    [((), ("h", "b"), True), (("app",), ("h",), True), ((), ("b",), False), (("db",), ("h",), False)],
+)
+def test_only_what_is_to_be_deployed_is_judged(
+    hosts_yaml: Path, roles: tuple[str, ...], hosts: tuple[str, ...], told: bool
+) -> None:
+    stack = inventory.load(hosts_yaml)
+    try:
+        desired.check(stack, registry(), roles, hosts, datetime.now(UTC))
+    except InventoryError:
+        assert told
+    else:
+        assert not told
+
+
+def _view(stack: Stack, *hosts: str) -> View:
+    payload = Payload(files=(("requirements.txt", "r.txt"),), requirements="requirements.txt")
+    run = Run(Command(name="requirements", why="w", run="true", unless="false", payload=payload))
+    plans = {name: HostPlan(name, None, (Transaction("app", (run,)),)) for name in hosts}
+    return View(stack, plans=plans, observed={name: Observed(facts={"arch": f"arch-of-{name}"}) for name in hosts})
+
+
+def test_a_lock_is_fetched_once_for_every_architecture_of_its_hosts(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+
+    def resolve(_payload: Payload, _cache: Path, _report: object, arch: str) -> list[tuple[str, bytes]]:
+        fetched.append(arch)
+        raise PlainstackError("no wheel")
+
+    monkeypatch.setattr(wheels, "resolve", resolve)
+    view = _view(stack, "a", "b")
+    view.observed["c"], view.plans["c"] = view.observed["a"], view.plans["a"]
+    assert wheels.unfetched(view, tmp_path, lambda _: None) == ["no wheel"]
+    assert fetched == ["arch-of-a", "arch-of-b"]

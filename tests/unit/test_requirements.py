@@ -1,0 +1,197 @@
+"""What of a lock no host could install is found on the operator's machine, with its line and what to type."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plainstack import requirements, wheels
+from plainstack.errors import PlainstackError
+
+HASH = f"--hash=sha256:{'0' * 64}"
+NEEDED = {"gunicorn": "which runs the service"}
+
+
+def problems(lock: str | bytes) -> list[str]:
+    content = lock if isinstance(lock, bytes) else lock.encode()
+    return list(requirements.problems(content, "r.txt", NEEDED, "3.13"))
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        f"gunicorn==27.0.1 {HASH}\n",
+        f"gunicorn==27.0.1 {HASH}",
+        f"Gunicorn==27.0.1 \\\n    {HASH} \\\n    {HASH}\n    # via -r requirements.in\n",
+        f"gunicorn[gthread]==27.0.1 ; sys_platform == 'linux' {HASH}\r\n",
+        f"\ufeffgunicorn == 27.0.1 {HASH}\n",
+        f"gunicorn===27.0.1 --hash sha512:{'0' * 128}\n",
+        f"--index-url https://pypi.example/simple\n--trusted-host pypi.example\ngunicorn==1!2.post1+local {HASH}\n",
+        # What another machine would install need not be installable here.
+        f"gunicorn==27.0.1 {HASH}\npywin32 ; sys_platform == 'win32'\n",
+        f"gunicorn==1 ; python_version < '3.13' {HASH}\ngunicorn==2 ; python_version >= '3.13' {HASH}\n",
+    ],
+)
+def test_what_pip_compile_and_uv_write_is_fine(lock: str) -> None:
+    assert problems(lock) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (f"django>=5.2 {HASH}", "r.txt:2: django>=5.2 is not pinned to one version"),
+        (f"django {HASH}", "r.txt:2: django is not pinned"),
+        (f"django==5.* {HASH}", "r.txt:2: django==5.* is not pinned"),
+        (f"django==5.2,<6 {HASH}", "is not pinned"),
+        (f"django~=5.2 {HASH}", "is not pinned"),
+        ("django==5.2", "r.txt:2: django==5.2 has no --hash"),
+        ("django==5.2 --hash=md5:00", "r.txt:2: django==5.2 has no --hash"),
+        ("-r base.txt", "r.txt:2: -r base.txt: another file does not travel; put all requirements into one lock"),
+        ("-rbase.txt", "another file does not travel"),
+        ("--constraint=c.txt", "another file does not travel"),
+        ("-e .", "r.txt:2: -e .: would have to be built on the host"),
+        ("--no-binary :all:", "would have to be built on the host"),
+        (f"shop @ https://example.org/shop.whl {HASH}", "is no package of an index; hosts install wheels"),
+        (f"git+https://example.org/shop.git@1 {HASH}", "is no package of an index"),
+        ("./shop", "r.txt:2: ./shop: is no package of an index"),
+        ("https://example.org/shop.whl", "is no package of an index"),
+        (f"gunicorn==26 {HASH}", "r.txt:2: gunicorn is pinned to 26, and on line 1 to 27.0.1"),
+        (f"django==5 ; python_versio < '3' {HASH}", "r.txt:2: django==5 ; python_versio < '3': the marker after ';'"),
+    ],
+)
+def test_a_requirement_that_no_host_can_install_is_told_with_its_line(line: str, told: str) -> None:
+    found = problems(f"gunicorn==27.0.1 {HASH}\n{line}\n")
+    assert told in "\n".join(found)
+    assert all(one.startswith("r.txt:") for one in found)
+
+
+def test_what_the_service_is_run_with_must_be_in_the_lock_with_what_to_type() -> None:
+    found = problems(f"django==5.2 {HASH}\n")
+    assert found == [
+        "r.txt: has no gunicorn, which runs the service; add gunicorn to requirements.in",
+        "r.txt: make the lock again: uv pip compile --generate-hashes --python-version 3.13 requirements.in"
+        " -o requirements.txt",
+    ]
+    assert problems(f"gunicorn==1 ; sys_platform == 'win32' {HASH}\n")[0].startswith("r.txt: has no gunicorn")
+    assert problems("")[0].startswith("r.txt: has no gunicorn")
+
+
+def test_a_lock_without_any_hash_is_one_mistake() -> None:
+    found = problems("gunicorn==1\n" + "".join(f"p{number}==1\n" for number in range(200)))
+    assert found[0] == "r.txt: none of its 201 requirements has a --hash, by which hosts know what they install"
+    assert len(found) == 2
+
+
+def test_many_mistakes_of_a_kind_are_counted_and_not_all_shown() -> None:
+    found = problems(f"gunicorn==1 {HASH}\n" + "".join(f"p{number}\n" for number in range(200)))
+    assert len(found) < 12
+    assert "r.txt: 192 more of this kind" in found
+
+
+def test_a_file_that_is_no_text_is_told() -> None:
+    """As a shell of another system writes it."""
+    assert problems("gunicorn==1\n".encode("utf-16")) == ["r.txt: is not text in UTF-8; make the lock again"]
+
+
+@given(st.text() | st.text(alphabet="ab=<>-; \\#\n'@[]./:0").map(lambda text: f"gunicorn{text}"))
+def test_any_text_at_all_gives_sentences(text: str) -> None:
+    assert all(one.startswith("r.txt:") for one in problems(text.encode("utf-8", "replace")))
+
+
+# --- by the real pip, with a folder as its index ---
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "index"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    return folder
+
+
+def wheel(folder: Path, name: str, version: str, *needs: str, tag: str = "py3-none-any") -> str:
+    """Make a wheel; gives its line of a lock."""
+    path = folder / f"{name}-{version}-{tag}.whl"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    metadata += "".join(f"Requires-Dist: {one}\n" for one in needs)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{name}.py", "")
+        archive.writestr(f"{name}-{version}.dist-info/METADATA", metadata)
+        archive.writestr(f"{name}-{version}.dist-info/WHEEL", f"Wheel-Version: 1.0\nTag: {tag}\n")
+        archive.writestr(f"{name}-{version}.dist-info/RECORD", "")
+    return f"{name}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+
+
+def fetch(lock: str, folder: Path) -> list[str]:
+    path = folder / "requirements.txt"
+    path.write_text(lock)
+    found = wheels.wheelhouse(lock.encode(), str(path), folder / "cache", lambda _: None)
+    return [one.name for one in found]
+
+
+def test_every_requirement_without_a_wheel_is_named_at_once(index: Path, tmp_path: Path) -> None:
+    good = wheel(index, "good", "1")
+    wheel(index, "shop", "2")
+    other = wheel(index, "other", "1", tag="cp313-cp313-win_amd64")
+    (index / "gone-1.tar.gz").write_bytes(b"a source only")
+    lock = f"gone==1 {HASH}\n{good}shop==1 {HASH}\n{other}"
+    with pytest.raises(PlainstackError) as told:
+        fetch(lock, tmp_path)
+    path = tmp_path / "requirements.txt"
+    assert str(told.value).splitlines()[:3] == [
+        f"{path}:1: gone==1 has no wheel for Python 3.13 on x86_64, and no other version has one",
+        f"{path}:3: shop==1 has no wheel for Python 3.13 on x86_64; those that have: 2",
+        f"{path}:4: other==1 has no wheel for Python 3.13 on x86_64, and no other version has one",
+    ]
+    assert "pip wheel --no-deps gone==1 -w DIR" in str(told.value)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_wheel_that_a_person_built_is_found_in_a_folder_beside_the_lock(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = wheel(index, "built", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    assert fetch(f"--find-links index\n{line}", tmp_path) == ["built-1-py3-none-any.whl"]
+
+
+def test_what_packages_need_and_the_lock_lacks_is_named(index: Path, tmp_path: Path) -> None:
+    lock = wheel(
+        index,
+        "shop",
+        "1",
+        "missing>=2",
+        "db[fast]>=1",
+        "windows; sys_platform == 'win32'",
+        "tests; extra == 'dev'",
+        "old>=3",
+    )
+    lock += wheel(index, "db", "1", "fast-driver; extra == 'fast'") + wheel(index, "old", "2")
+    with pytest.raises(PlainstackError) as told:
+        fetch(lock, tmp_path)
+    path = tmp_path / "requirements.txt"
+    assert str(told.value).splitlines()[:3] == [
+        f"{path}:1: shop==1 needs missing>=2, which the lock does not hold",
+        f"{path}:1: shop==1 needs old>=3; the lock pins 2",
+        f"{path}:2: db==1 needs fast-driver, which the lock does not hold",
+    ]
+    assert "uv pip compile" in str(told.value)
+
+
+def test_an_index_that_is_not_reached_is_not_called_a_missing_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    with pytest.raises(PlainstackError) as told:
+        fetch(f"django==5.2 {HASH}\n", tmp_path)
+    assert "the package index was not reached" in str(told.value)
+    assert "has no wheel" not in str(told.value)
