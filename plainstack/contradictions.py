@@ -114,14 +114,14 @@ def _entrance(stack: Stack) -> Iterator[tuple[Loc, str]]:
         elif problem := _problem_of_key(stack.file(balancer.angie_key)):
             yield ("balancer", "angie_key"), f"balancer.angie_key: {balancer.angie_key} {problem}"
     if isinstance(balancer.tls, GivenCertificate):
-        from plainstack import pki
+        from plainstack import given_certificate
 
         if not balancer.server_names:
             yield (
                 ("balancer", "tls"),
                 "balancer.server_names: is missing; name what the given certificate is for, as users type it",
             )
-        for key, problem in pki.given_problems(stack, balancer.tls):
+        for key, problem in given_certificate.problems(stack, balancer.tls):
             yield ("balancer", "tls", key), f"balancer.tls.{key}: {problem}"
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from plainstack import pem
 from plainstack.errors import InventoryError
-from plainstack.stack import GivenCertificate, Stack
+from plainstack.stack import Stack
 
 AUTHORITY = "authority"
 SITE = "site"
@@ -25,7 +23,6 @@ LEAF_VALIDITY = timedelta(days=397)
 AUTHORITY_VALIDITY = timedelta(days=3650)
 
 Pair = dict[str, str]
-_BLOCK = re.compile(rb"-----BEGIN (?P<label>[A-Z0-9 ]+)-----.*?-----END (?P=label)-----", re.S)
 
 
 def subjects(stack: Stack) -> dict[str, tuple[str, ...]]:
@@ -56,63 +53,16 @@ def ensure(stack: Stack, pairs: dict[str, Pair], now: datetime) -> dict[str, Pai
     return pairs
 
 
-def given_problems(stack: Stack, given: GivenCertificate) -> Iterator[tuple[str, str]]:
-    """What makes a given certificate useless for the site, as (the key of the inventory, what is wrong).
-
-    That it has expired is told by the deploy, not here: time alone must not stop a command such as a failover.
-    """
-    certificate: x509.Certificate | None = None
-    try:
-        certificate = x509.load_pem_x509_certificates(stack.file(given.certificate).read_bytes())[0]
-    except OSError as error:
-        yield "certificate", f"{given.certificate} cannot be read: {error.strerror}"
-    except ValueError:
-        yield "certificate", f"{given.certificate} holds no certificate in PEM form"
-    try:
-        key = serialization.load_pem_private_key(stack.file(given.key).read_bytes(), None)
-    except OSError as error:
-        yield "key", f"{given.key} cannot be read: {error.strerror}"
-        return
-    except TypeError:
-        yield "key", f"{given.key} is encrypted; a balancer that starts by itself cannot ask for a passphrase"
-        return
-    except (ValueError, UnsupportedAlgorithm):
-        yield "key", f"{given.key} holds no private key in PEM form"
-        return
-    if certificate is None:
-        return
-    if key.public_key() != certificate.public_key():
-        yield "key", f"{given.key} is not the key of the first certificate in {given.certificate}"
-    covered = _names(certificate)
-    for name in stack.balancer.server_names:
-        if not any(_covers(pattern, name) for pattern in covered):
-            yield "certificate", f"{given.certificate} is not for {name}, but for {', '.join(covered) or 'no name'}"
-
-
 def blocks(path: Path, label: str) -> str:
     """The PEM blocks of a file whose label ends with `label`, without the words, of any encoding, between them.
 
     A key that lies in one file with its certificates stays out of what everybody may read.
     """
     try:
-        content = path.read_bytes().replace(b"\r\n", b"\n")
+        content = path.read_bytes()
     except OSError as error:
         raise InventoryError([f"{path}: cannot be read any more: {error.strerror}"]) from None
-    found = [block for block in _BLOCK.finditer(content) if block["label"].decode().endswith(label)]
-    return "".join(f"{block[0].decode(errors='replace')}\n" for block in found)
-
-
-def _names(certificate: x509.Certificate) -> list[str]:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    return names.get_values_for_type(x509.DNSName)
-
-
-def _covers(pattern: str, name: str) -> bool:
-    pattern = pattern.lower()
-    return name == pattern or (pattern.startswith("*.") and name.partition(".")[2] == pattern[2:])
+    return "".join(f"{block.decode(errors='replace')}\n" for block in pem.blocks(content, label))
 
 
 def _expires(pair: Pair) -> datetime:

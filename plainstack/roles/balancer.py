@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 from plainstack import port_numbers as ports
 from plainstack.proxy import METRICS_PORT, proxy
@@ -98,6 +99,15 @@ def _virtual_address(stack: Stack, host: Host) -> Iterator[Resource]:
     yield Unit(name="keepalived.service", reload_on=(configuration,), restart_on=(arguments,))
 
 
+def problems(stack: Stack, now: datetime) -> Iterable[str]:
+    """A given certificate that is not valid now; whatever else is wrong with it no command accepts."""
+    if stack.balancer.tls == "self-signed":
+        return ()
+    from plainstack import given_certificate
+
+    return given_certificate.expired(stack, now)
+
+
 ROLE = Role(
     name="balancer",
     desired=desired,
@@ -107,4 +117,5 @@ ROLE = Role(
     turns=one_by_one,
     settle=2,
     facts=probe_facts,
+    problems=problems,
 )

@@ -1,4 +1,4 @@
-"""Certificates: who gets which, when they are renewed, and what is wrong with one that a person gives."""
+"""Certificates: who gets which, and when they are renewed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from plainstack import pki
-from plainstack.stack import GivenCertificate, Stack
+from plainstack.stack import Stack
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 END = NOW - timedelta(hours=1) + pki.LEAF_VALIDITY
@@ -66,80 +65,6 @@ def test_a_new_authority_signs_everything_anew(stack: Stack, pairs: dict[str, pk
     again = pki.ensure(stack, pairs, late)
     assert not {name for name in pairs if again[name] == pairs[name]}
     leaf(again[pki.SITE]).verify_directly_issued_by(leaf(again[pki.AUTHORITY]))
-
-
-class Given:
-    """A certificate for *.shop.example and its key as a person's files, and what is said about them."""
-
-    def __init__(self, stack: Stack, folder: Path) -> None:
-        balancer = stack.balancer.model_copy(update={"server_names": ("*.shop.example",)})
-        pair = pki.ensure(stack.model_copy(update={"balancer": balancer}), {}, NOW)[pki.SITE]
-        self.certificate, self.key = folder / "site.pem", folder / "site.key"
-        self.certificate.write_text(pair["chain"])
-        self.key.write_text(pair["key"])
-        self._stack, self._balancer = stack, balancer
-
-    def problems(self, *names: str) -> list[tuple[str, str]]:
-        balancer = self._balancer.model_copy(update={"server_names": names})
-        given = GivenCertificate(certificate=self.certificate, key=self.key)
-        return list(pki.given_problems(self._stack.model_copy(update={"balancer": balancer}), given))
-
-
-@pytest.fixture
-def given(stack: Stack, tmp_path: Path) -> Given:
-    return Given(stack, tmp_path)
-
-
-def test_a_given_certificate_that_fits_is_accepted(given: Given) -> None:
-    assert given.problems("www.shop.example", "*.shop.example") == []
-
-
-def test_a_given_certificate_for_another_name_is_refused(given: Given) -> None:
-    for name in ("shop.example", "a.b.shop.example", "www.other.example"):
-        assert given.problems(name) == [
-            ("certificate", f"{given.certificate} is not for {name}, but for *.shop.example, lb1, lb2")
-        ]
-
-
-def test_a_key_of_another_certificate_is_refused(given: Given, pairs: dict[str, pki.Pair]) -> None:
-    given.key.write_text(pairs["db1"]["key"])
-    assert given.problems() == [("key", f"{given.key} is not the key of the first certificate in {given.certificate}")]
-
-
-def test_files_that_are_missing_or_hold_something_else_are_all_named(given: Given) -> None:
-    given.certificate.unlink()
-    given.key.write_text("not a key\n")
-    assert given.problems() == [
-        ("certificate", f"{given.certificate} cannot be read: No such file or directory"),
-        ("key", f"{given.key} holds no private key in PEM form"),
-    ]
-    given.certificate.write_text("not a certificate\n")
-    assert given.problems()[0] == ("certificate", f"{given.certificate} holds no certificate in PEM form")
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
-def test_of_files_from_another_tool_the_certificates_and_the_key_are_taken_and_no_words(
-    given: Given, encoding: str
-) -> None:
-    """As openssl pkcs12 and Windows write them: with attributes in any encoding, and all in one file."""
-    chain, key = given.certificate.read_text(), given.key.read_text()
-    text = f"Bag Attributes\n    friendlyName: Z\u00fcrich\n{key}subject=O = Z\u00fcrich\n{chain}\n".replace(
-        "\n", "\r\n"
-    )
-    for path in (given.certificate, given.key):
-        path.write_bytes(text.encode(encoding))
-    assert given.problems() == []
-    assert pki.blocks(given.certificate, "CERTIFICATE") == chain
-    assert pki.blocks(given.key, "PRIVATE KEY") == key
-
-
-def test_an_encrypted_key_is_refused(given: Given) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    encryption = serialization.BestAvailableEncryption(b"passphrase")
-    given.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
-    (problem,) = given.problems()
-    assert problem[0] == "key"
-    assert "is encrypted" in problem[1]
 
 
 @pytest.mark.parametrize("purpose", ["sslserver", "sslclient"])

@@ -1,0 +1,247 @@
+"""A certificate that a person gives for the site: whether clients, which know nothing but roots, will accept it."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from functools import cache
+from ipaddress import ip_address
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
+
+from plainstack import pem
+from plainstack.pem import Unfit
+from plainstack.stack import GivenCertificate, Stack
+
+Chain = Sequence[x509.Certificate]
+Roots = Callable[[], Chain]
+T = TypeVar("T", bound=x509.ExtensionType)
+
+# What OpenSSL accepts at its security level 2, which is Debian's, and what the CA/Browser Forum demands.
+_LEAST_RSA = 2048
+_BROKEN = (hashes.MD5, hashes.SHA1)
+# Where systems keep their roots in one file; the first is Debian's.
+_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
+
+def problems(stack: Stack, given: GivenCertificate) -> Iterator[tuple[str, str]]:
+    """What makes a given certificate useless for the site, as (the key of the inventory, what is wrong).
+
+    Nothing of it depends on the time, which alone must not stop a command such as a failover: see `expired`.
+    """
+    chain: Chain = ()
+    key: PrivateKeyTypes | None = None
+    try:
+        chain = pem.certificates(stack.file(given.certificate), given.certificate)
+    except Unfit as error:
+        yield "certificate", str(error)
+    try:
+        key = pem.private_key(stack.file(given.key), given.key)
+    except Unfit as error:
+        yield "key", str(error)
+    if chain and key:
+        owner = next((number for number, one in enumerate(chain, 1) if one.public_key() == key.public_key()), 0)
+        if owner > 1:
+            yield "certificate", f"{given.certificate}: {_numbered(chain, owner)} is the key's; put it first"
+        elif not owner:
+            yield "key", f"{given.key} is not the key of the first certificate in {given.certificate}"
+    if chain:
+        for problem in (*_leaf_problems(chain, stack.balancer.server_names), *chain_problems(chain, roots)):
+            yield "certificate", f"{given.certificate}: {problem}"
+
+
+def expired(stack: Stack, now: datetime) -> Iterator[str]:
+    """What of a given certificate is not valid now, of those that clients need."""
+    given = stack.balancer.tls
+    if not isinstance(given, GivenCertificate):
+        return
+    chain = pem.certificates(stack.file(given.certificate), given.certificate)
+    for number, one in enumerate(chain[: _complete_at(chain, roots()) or len(chain)], 1):
+        called = f"balancer.tls.certificate: {given.certificate}: {_numbered(chain, number)}"
+        if one.not_valid_after_utc <= now:
+            yield f"{called} expired on {one.not_valid_after_utc:%Y-%m-%d}; give one that is valid"
+        elif one.not_valid_before_utc > now:
+            yield f"{called} is not valid before {one.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+
+
+def chain_problems(chain: Chain, trusted: Roots) -> Iterator[str]:
+    """Why a client that knows the roots alone could not follow a chain, as sentences; at most one for its order."""
+    # A signature that is not verified has no issuer either.
+    if weak := [number for number, one in enumerate(chain, 1) if _weakly_signed(one) and not _self_signed(one)]:
+        yield f"{_numbered(chain, weak[0])} is signed with MD5 or SHA-1, which clients refuse"
+        return
+    if problem := _order(chain):
+        yield problem
+        return
+    for number, one in enumerate(chain[1:], 2):
+        constraints = _basic(one)
+        if (constraints is None and not _self_signed(one)) or (constraints and not constraints.ca):
+            yield f"{_numbered(chain, number)} is no authority's, and cannot have signed the one before it"
+        elif constraints and constraints.path_length is not None and number - 2 > constraints.path_length:
+            yield f"{_numbered(chain, number)} may have {constraints.path_length} authorities below it, and has more"
+    if not _complete_at(chain, trusted()):
+        yield _incomplete(chain)
+
+
+def _leaf_problems(chain: Chain, names: Sequence[str]) -> Iterator[str]:
+    leaf = chain[0]
+    constraints = _basic(leaf)
+    if constraints and constraints.ca and not _self_signed(leaf):
+        yield f"{_numbered(chain, 1)} is an authority's; the site's own comes first, then the one that signed it"
+        return
+    usage = _extension(leaf, x509.ExtendedKeyUsage)
+    if usage and not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(usage):
+        yield f"{_numbered(chain, 1)} is not for servers (extended key usage)"
+    key = leaf.public_key()
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < _LEAST_RSA:
+        yield f"its RSA key has {key.key_size} bits; less than {_LEAST_RSA} is refused by clients and by the balancer"
+    covered = _names(leaf)
+    for name in names:
+        if not any(_covers(pattern, name) for pattern in covered):
+            yield f"is not for {name}, but for {', '.join(covered) or 'no name'}"
+
+
+def _order(chain: Chain) -> str:
+    """What is wrong with the order; each certificate must be followed by the one that signed it."""
+    for number, one in enumerate(chain, 1):
+        if one in chain[: number - 1]:
+            return f"{_numbered(chain, number)} is there twice"
+    if all(_signed_by(below, above) for below, above in pairwise(chain)):
+        return ""
+    order = [0]
+    left = list(range(1, len(chain)))
+    while found := next((number for number in left if _signed_by(chain[order[-1]], chain[number])), 0):
+        order.append(found)
+        left.remove(found)
+    if not left:
+        wanted = ", ".join(str(number + 1) for number in order)
+        return f"its certificates are out of order: write them in the order {wanted}"
+    top = chain[order[-1]]
+    return (
+        f"{_numbered(chain, left[0] + 1)} does not belong there: {_called(top)} was signed by"
+        f" {_called_name(top.issuer)}; remove it, or put what lies between them before it"
+    )
+
+
+def _incomplete(chain: Chain) -> str:
+    top = chain[-1]
+    issuer = _called_name(top.issuer)
+    access = _extension(top, x509.AuthorityInformationAccess) or ()
+    places = [
+        one.access_location.value for one in access if one.access_method == AuthorityInformationAccessOID.CA_ISSUERS
+    ]
+    where = f" (in DER form at {places[0]})" if places else ""
+    return (
+        f"is incomplete: it ends with {_called(top)}, signed by {issuer}, which is no root that this machine knows;"
+        f" append the certificate of {issuer}{where}, and so on up to a known root. Your authority calls such a file"
+        " fullchain; for an authority of your own append its root too"
+    )
+
+
+def _complete_at(chain: Chain, trusted: Chain) -> int:
+    """How many certificates of a chain a client needs that knows the roots; 0 when there are too few."""
+    by_name: dict[x509.Name, list[x509.Certificate]] = {}
+    for root in trusted:
+        by_name.setdefault(root.subject, []).append(root)
+    for number, one in enumerate(chain, 1):
+        if _self_signed(one) or any(_signed_by(one, root) for root in by_name.get(one.issuer, ())):
+            return number
+    # A machine without roots cannot tell; that the site's own alone is too little is sure all the same.
+    return len(chain) if not trusted and len(chain) > 1 else 0
+
+
+def _signed_by(one: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        one.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _self_signed(one: x509.Certificate) -> bool:
+    return one.issuer == one.subject and (_weakly_signed(one) or _signed_by(one, one))
+
+
+def _weakly_signed(one: x509.Certificate) -> bool:
+    """Signed in a way that nobody verifies any more; a root's own signature need not be."""
+    return isinstance(one.signature_hash_algorithm, _BROKEN)
+
+
+def _basic(one: x509.Certificate) -> x509.BasicConstraints | None:
+    return _extension(one, x509.BasicConstraints)
+
+
+def _extension(one: x509.Certificate, kind: type[T]) -> T | None:
+    try:
+        return one.extensions.get_extension_for_class(kind).value
+    except (x509.ExtensionNotFound, ValueError):
+        return None
+
+
+def _numbered(chain: Chain, number: int) -> str:
+    return f"certificate {number} ({_called(chain[number - 1])})"
+
+
+def _called(one: x509.Certificate) -> str:
+    return _called_name(one.subject) or ", ".join(_names(one)[:1]) or f"serial {one.serial_number:x}"
+
+
+def _called_name(name: x509.Name) -> str:
+    common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(common[0].value) if common else name.rfc4514_string()
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    names = _extension(certificate, x509.SubjectAlternativeName)
+    if names is None:
+        return []
+    return [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+
+
+def _covers(pattern: str, name: str) -> bool:
+    pattern = pattern.lower()
+    if name == pattern:
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return pattern.startswith("*.") and name.partition(".")[2] == pattern[2:]
+    return False
+
+
+@cache
+def roots() -> Chain:
+    """The roots that programs on this machine trust; none where they are not in one file."""
+    places = [os.environ.get("SSL_CERT_FILE"), ssl.get_default_verify_paths().cafile, *_BUNDLES]
+    for place in places:
+        try:
+            content = Path(place or "").read_bytes()
+        except OSError:
+            continue
+        found = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for block in pem.blocks(content, "CERTIFICATE"):
+                try:
+                    found.append(x509.load_pem_x509_certificate(block))
+                except ValueError:
+                    continue  # one that this library does not read is one that we do not know
+        if found:
+            return found
+    return []

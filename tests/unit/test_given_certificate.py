@@ -1,0 +1,425 @@
+"""A given certificate is accepted when a client that knows the roots alone accepts it, and else told why."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
+
+from plainstack import given_certificate, pki
+from plainstack.errors import InventoryError
+from plainstack.inventory import parse
+from plainstack.roles import balancer
+from plainstack.stack import GivenCertificate, Stack
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+PEM = serialization.Encoding.PEM
+DER = serialization.Encoding.DER
+PLAIN = serialization.NoEncryption()
+PKCS8 = serialization.PrivateFormat.PKCS8
+
+
+@dataclass
+class Signed:
+    """A certificate, its key, and who signed it (None: itself)."""
+
+    name: str
+    issuer: Signed | None = None
+    ca: bool = True
+    path_length: int | None = None
+    names: tuple[str, ...] = ()
+    begin: datetime = NOW - timedelta(days=1)
+    end: datetime = NOW + timedelta(days=90)
+    key: Key = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+    usage: x509.ObjectIdentifier | None = None
+    offered_at: str = ""
+
+    def __post_init__(self) -> None:
+        signer = self.issuer or self
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(_name(self.name))
+            .issuer_name(_name(signer.name))
+            .public_key(self.key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(self.begin)
+            .not_valid_after(self.end)
+            .add_extension(x509.BasicConstraints(ca=self.ca, path_length=self.path_length), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key()), critical=False)
+        )
+        if self.names:
+            builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(n) for n in self.names]), False)
+        if self.usage:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([self.usage]), critical=False)
+        if self.offered_at:
+            place = x509.UniformResourceIdentifier(self.offered_at)
+            access = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, place)
+            builder = builder.add_extension(x509.AuthorityInformationAccess([access]), critical=False)
+        self.certificate = builder.sign(signer.key, hashes.SHA256())
+
+    @property
+    def pem(self) -> str:
+        return self.certificate.public_bytes(PEM).decode()
+
+    @property
+    def key_pem(self) -> str:
+        return self.key.private_bytes(PEM, PKCS8, PLAIN).decode()
+
+
+def _name(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+ROOT = Signed("Root")
+UPPER = Signed("Upper", ROOT)
+LOWER = Signed("Lower", UPPER, path_length=0, offered_at="http://ca.example/upper.der")
+SITE = Signed("shop.example", LOWER, ca=False, names=("shop.example", "*.shop.example", "192.0.2.7"))
+OTHER = Signed("Other root")
+ALIEN = Signed("Alien", OTHER)
+
+
+@dataclass
+class Given:
+    """The files that a person gives, and what is said about them."""
+
+    stack: Stack
+    folder: Path
+    certificate: Path = Path("site.pem")
+    key: Path = Path("site.key")
+
+    def write(self, *chain: Signed, key: Signed | None = None) -> None:
+        (self.folder / self.certificate).write_text("".join(one.pem for one in chain))
+        (self.folder / self.key).write_text((key or chain[0]).key_pem)
+
+    def with_names(self, *names: str) -> Stack:
+        tls = GivenCertificate(certificate=self.certificate, key=self.key)
+        changed = self.stack.balancer.model_copy(update={"server_names": names, "tls": tls})
+        return self.stack.model_copy(update={"balancer": changed, "folder": self.folder})
+
+    def problems(self, *names: str) -> list[str]:
+        stack = self.with_names(*names)
+        assert isinstance(stack.balancer.tls, GivenCertificate)
+        return [f"{key}: {what}" for key, what in given_certificate.problems(stack, stack.balancer.tls)]
+
+
+@pytest.fixture
+def given(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Given]:
+    """On a machine that knows one root."""
+    bundle = tmp_path / "roots.pem"
+    bundle.write_text(f"# Root\n{ROOT.pem}")
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    forget = given_certificate.roots.cache_clear
+    forget()
+    yield Given(stack, tmp_path)
+    forget()
+
+
+def test_what_an_authority_calls_fullchain_is_accepted_with_its_root_and_without(given: Given) -> None:
+    for chain in ([SITE, LOWER, UPPER], [SITE, LOWER, UPPER, ROOT]):
+        given.write(*chain)
+        assert given.problems("shop.example", "www.shop.example", "*.shop.example", "192.0.2.7") == []
+
+
+def _openssl(folder: Path, chain: Sequence[Signed], roots: Sequence[Signed]) -> bool:
+    """What a client does: the roots that it knows, and whatever else the site sends."""
+    for name, certificates in (("leaf", chain[:1]), ("sent", chain), ("roots", roots)):
+        (folder / name).write_text("".join(one.pem for one in certificates))
+    command = ["openssl", "verify", "-CAfile", "roots", "-untrusted", "sent", "-purpose", "sslserver", "leaf"]
+    return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
+
+
+def test_no_order_and_no_choice_of_certificates_is_accepted_that_openssl_would_not_verify(
+    given: Given, tmp_path: Path
+) -> None:
+    accepted = []
+    for length in range(1, 5):
+        for chain in itertools.permutations((SITE, LOWER, UPPER, ROOT, ALIEN), length):
+            given.write(*chain, key=SITE)
+            if not given.problems():
+                accepted.append([one.name for one in chain])
+                assert _openssl(tmp_path, chain, [ROOT])
+    assert accepted == [["shop.example", "Lower", "Upper"], ["shop.example", "Lower", "Upper", "Root"]]
+
+
+@pytest.mark.parametrize(
+    ("chain", "told"),
+    [
+        ([SITE], "is incomplete: it ends with shop.example, signed by Lower, which is no root that this machine knows"),
+        ([SITE, LOWER], "append the certificate of Upper (in DER form at http://ca.example/upper.der)"),
+        ([SITE, UPPER, LOWER], "its certificates are out of order: write them in the order 1, 3, 2"),
+        ([SITE, ROOT, UPPER, LOWER], "write them in the order 1, 4, 3, 2"),
+        (
+            [SITE, UPPER],
+            "certificate 2 (Upper) does not belong there: shop.example was signed by Lower; remove it, or put",
+        ),
+        ([SITE, LOWER, UPPER, ALIEN], "certificate 4 (Alien) does not belong there: Upper was signed by Root"),
+        ([SITE, LOWER, UPPER, LOWER], "certificate 4 (Lower) is there twice"),
+        ([LOWER, SITE, UPPER], "certificate 2 (shop.example) is the key's; put it first"),
+        ([LOWER, UPPER], "certificate 1 (Lower) is an authority's; the site's own comes first"),
+    ],
+)
+def test_a_chain_that_clients_cannot_follow_is_told_with_what_to_do(
+    given: Given, chain: list[Signed], told: str
+) -> None:
+    given.write(*chain, key=SITE)
+    assert told in "\n".join(given.problems())
+    assert all(one.startswith(("certificate: site.pem", "key: site.key")) for one in given.problems())
+
+
+def test_an_authority_of_ones_own_is_given_with_its_root(given: Given) -> None:
+    inside = Signed("Inside", OTHER)
+    site = Signed("shop.example", inside, ca=False, names=("shop.example",))
+    given.write(site, inside)
+    (told,) = given.problems("shop.example")
+    assert "for an authority of your own append its root too" in told
+    given.write(site, inside, OTHER)
+    assert given.problems("shop.example") == []
+
+
+@pytest.mark.parametrize("ca", [True, False])
+def test_a_certificate_that_signs_itself_is_complete(given: Given, ca: bool) -> None:
+    given.write(Signed("shop.example", ca=ca, names=("shop.example",)))
+    assert given.problems("shop.example") == []
+
+
+def test_a_root_that_another_one_signed_too_ends_a_chain(given: Given) -> None:
+    """As authorities do for old clients: the second signature leads to a root that is gone."""
+    crossed = Signed("Root", OTHER, key=ROOT.key)
+    given.write(SITE, LOWER, UPPER, crossed)
+    assert given.problems() == []
+
+
+def test_without_known_roots_only_what_is_sure_is_refused(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(given_certificate, "roots", lambda: [])
+    given.write(SITE, LOWER, UPPER)
+    assert given.problems() == []
+    given.write(SITE)
+    assert "is incomplete" in given.problems()[0]
+
+
+def test_only_an_authority_can_have_signed(given: Given) -> None:
+    host = Signed("Host", ROOT, ca=False)
+    given.write(Signed("shop.example", host, ca=False), host)
+    assert "certificate 2 (Host) is no authority's" in given.problems()[0]
+    low = Signed("Low", ROOT, path_length=0)
+    lower = Signed("Lower still", low)
+    given.write(Signed("shop.example", lower, ca=False), lower, low)
+    assert "certificate 3 (Low) may have 0 authorities below it, and has more" in given.problems()[0]
+
+
+def test_a_key_or_a_signature_that_clients_refuse_is_told(given: Given) -> None:
+    short = rsa.generate_private_key(65537, 1024)
+    given.write(Signed("shop.example", ROOT, ca=False, key=short))
+    assert given.problems() == [
+        "certificate: site.pem: its RSA key has 1024 bits; less than 2048 is refused by clients and by the balancer"
+    ]
+    given.write(Signed("shop.example", ROOT, ca=False, usage=ExtendedKeyUsageOID.CLIENT_AUTH))
+    assert "is not for servers" in given.problems()[0]
+
+
+def test_a_signature_that_clients_refuse_is_told(given: Given) -> None:
+    given.write(SITE, ROOT, key=SITE)
+    (given.folder / "root.pem").write_text(ROOT.pem + ROOT.key_pem)
+    request = "openssl req -new -key site.key -subj /CN=shop.example"
+    sign = "openssl x509 -req -sha1 -days 9 -CA root.pem -set_serial 7 -out site.pem"
+    subprocess.run(f"{request} | {sign}", shell=True, cwd=given.folder, check=True, capture_output=True)
+    assert given.problems() == [
+        "certificate: site.pem: certificate 1 (shop.example) is signed with MD5 or SHA-1, which clients refuse"
+    ]
+
+
+def test_how_a_root_signed_itself_is_nobodys_business(given: Given) -> None:
+    given.write(SITE, LOWER, UPPER)
+    (given.folder / "other.pem").write_text(OTHER.key_pem)
+    command = "openssl req -x509 -sha1 -new -key other.pem -subj '/CN=Other root' -days 9 -addext keyUsage=keyCertSign"
+    root = subprocess.run(command, shell=True, cwd=given.folder, check=True, capture_output=True, text=True).stdout
+    site = Signed("shop.example", OTHER, ca=False, names=("shop.example",))
+    given.write(site)
+    (given.folder / given.certificate).write_text(site.pem + root)
+    assert given.problems("shop.example") == []
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        (("shop.example",), "www.shop.example"),
+        (("*.shop.example",), "shop.example"),
+        (("*.shop.example",), "a.b.shop.example"),
+        (("192.0.2.7",), "192.0.2.8"),
+        ((), "shop.example"),
+    ],
+)
+def test_a_certificate_for_another_name_is_refused(given: Given, names: tuple[str, ...], wanted: str) -> None:
+    given.write(Signed("shop.example", ROOT, ca=False, names=names))
+    told = f"certificate: site.pem: is not for {wanted}, but for {', '.join(names) or 'no name'}"
+    assert given.problems(wanted) == [told]
+
+
+def test_a_key_of_another_certificate_is_refused(given: Given) -> None:
+    given.write(SITE, LOWER, UPPER, key=ALIEN)
+    assert given.problems() == ["key: site.key is not the key of the first certificate in site.pem"]
+
+
+def _der(one: Signed) -> bytes:
+    return one.certificate.public_bytes(DER)
+
+
+def _pkcs12(password: bytes) -> bytes:
+    lock = serialization.BestAvailableEncryption(password) if password else PLAIN
+    return pkcs12.serialize_key_and_certificates(b"site", SITE.key, SITE.certificate, [LOWER.certificate], lock)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (lambda: b"", "site.pem holds no certificate in PEM form"),
+        (lambda: b"not a certificate\n", "site.pem holds no certificate in PEM form"),
+        (lambda: _der(SITE), "DER form; convert it: openssl x509 -inform der -in site.pem -out site-converted.pem"),
+        (lambda: _pkcs12(b""), "but PKCS#12; convert it: openssl pkcs12 -nodes -in site.pem -out site-converted.pem"),
+        (lambda: _pkcs12(b"secret"), "but PKCS#12; convert it"),
+        (lambda: SITE.pem.encode("utf-16"), "but text in UTF-16; save it as UTF-8"),
+        (lambda: SITE.key_pem.encode(), "but PRIVATE KEY"),
+        (
+            lambda: pkcs7.serialize_certificates([SITE.certificate], PEM),
+            "but PKCS#7; convert it: openssl pkcs7 -print_certs",
+        ),
+        (lambda: SITE.pem.replace("M", "N", 1).encode(), "site.pem: certificate 1 is damaged"),
+        (lambda: SITE.pem.replace("CERTIFICATE", "CERTIFICATE REQUEST").encode(), "but CERTIFICATE REQUEST"),
+    ],
+)
+def test_a_certificate_in_another_form_is_told_with_how_to_convert_it(
+    given: Given, content: Callable[[], bytes], told: str
+) -> None:
+    given.write(SITE, LOWER, UPPER)
+    (given.folder / given.certificate).write_bytes(content())
+    (problem,) = given.problems("shop.example")
+    assert told in problem
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (lambda: b"not a key\n", "site.key holds no private key in PEM form"),
+        (lambda: SITE.pem.encode(), "site.key holds no private key in PEM form, but CERTIFICATE"),
+        (
+            lambda: SITE.key.private_bytes(DER, PKCS8, PLAIN),
+            "but a private key in DER form; convert it: openssl pkey -inform der -in site.key -out site.pem",
+        ),
+        (lambda: (SITE.key_pem + LOWER.key_pem).encode(), "site.key holds 2 private keys; keep the certificate's own"),
+        (
+            lambda: SITE.key.private_bytes(PEM, serialization.PrivateFormat.OpenSSH, PLAIN),
+            "is a key in OpenSSH's own form; convert it: ssh-keygen -p -m PKCS8 -f site.key",
+        ),
+        (
+            lambda: SITE.key.private_bytes(PEM, PKCS8, serialization.BestAvailableEncryption(b"secret")),
+            "is encrypted; a balancer that starts by itself cannot ask for a passphrase. Decrypt it: openssl pkey -in",
+        ),
+        (
+            lambda: SITE.key.private_bytes(
+                PEM,
+                serialization.PrivateFormat.TraditionalOpenSSL,
+                serialization.BestAvailableEncryption(b"secret"),
+            ),
+            "is encrypted",
+        ),
+        (lambda: SITE.key_pem.replace("M", "N", 1).encode(), "site.key holds no private key in PEM form"),
+    ],
+)
+def test_a_key_in_another_form_is_told_with_how_to_convert_it(
+    given: Given, content: Callable[[], bytes], told: str
+) -> None:
+    given.write(SITE, LOWER, UPPER)
+    (given.folder / given.key).write_bytes(content())
+    (problem,) = given.problems("shop.example")
+    assert told in problem
+    assert "secret" not in problem
+
+
+def test_files_that_are_missing_are_both_named(given: Given) -> None:
+    assert given.problems() == [
+        "certificate: site.pem cannot be read: No such file or directory",
+        "key: site.key cannot be read: No such file or directory",
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_of_files_from_another_tool_the_certificates_and_the_key_are_taken_and_no_words(
+    given: Given, encoding: str
+) -> None:
+    """As openssl pkcs12 and Windows write them: with attributes in any encoding, and all in one file."""
+    chain = SITE.pem + LOWER.pem + UPPER.pem
+    text = f"Bag Attributes\n    friendlyName: Z\u00fcrich\n{SITE.key_pem}subject=O = Z\u00fcrich\n{chain}\n"
+    for path in (given.folder / given.certificate, given.folder / given.key):
+        path.write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    assert given.problems("shop.example") == []
+    assert pki.blocks(given.folder / given.certificate, "CERTIFICATE") == chain
+    assert pki.blocks(given.folder / given.key, "PRIVATE KEY") == SITE.key_pem
+
+
+# --- the time, which stops a deploy and nothing else ---
+
+
+def _expired(given: Given, now: datetime = NOW) -> list[str]:
+    return list(balancer.ROLE.problems(given.with_names("shop.example"), now))
+
+
+def test_what_is_not_valid_now_stops_plan_and_deploy_and_no_other_command(given: Given) -> None:
+    given.write(SITE, LOWER, UPPER)
+    assert _expired(given) == []
+    assert _expired(given, NOW + timedelta(days=91))[0].startswith(
+        f"balancer.tls.certificate: site.pem: certificate 1 (shop.example) expired on {SITE.end:%Y-%m-%d}"
+    )
+    assert "is not valid before" in _expired(given, NOW - timedelta(days=2))[0]
+    old = Signed("Lower", UPPER, end=NOW - timedelta(hours=1))
+    given.write(Signed("shop.example", old, ca=False, names=("shop.example",)), old, UPPER)
+    assert given.problems("shop.example") == []
+    assert "certificate 2 (Lower) expired on" in _expired(given)[0]
+
+
+def test_an_expired_certificate_that_no_client_needs_stops_nothing(given: Given) -> None:
+    """As the second signature of a root whose first one every client knows."""
+    crossed = Signed("Root", OTHER, key=ROOT.key, end=NOW - timedelta(days=1) + timedelta(hours=1))
+    given.write(SITE, LOWER, UPPER, crossed)
+    assert _expired(given) == []
+
+
+def test_a_certificate_of_the_stacks_own_is_renewed_and_never_expired(stack: Stack) -> None:
+    assert list(balancer.ROLE.problems(stack, NOW + timedelta(days=9999))) == []
+
+
+def test_an_inventory_names_the_line_of_the_certificate(given: Given) -> None:
+    given.write(SITE)
+    text = """
+stack: small
+hosts:
+  lb1: {address: 10.0.0.1, roles: [balancer, app, db]}
+balancer:
+  server_names: [shop.example]
+  tls:
+    certificate: site.pem
+    key: site.key
+services: {web: {source: ., project: shop}}
+database: {name: shop}
+"""
+    with pytest.raises(InventoryError, match=r"test.yaml:8: balancer.tls.certificate: site.pem: is incomplete"):
+        parse(text, "test.yaml", given.folder)
