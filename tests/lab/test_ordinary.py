@@ -1,0 +1,92 @@
+"""An ordinary Django site: its own ALLOWED_HOSTS, a redirect to https, a first page that wants a login, no /livez."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.conftest import LAB, ROOT, Operator
+
+STACK = f"{LAB}-ordinary"
+INVENTORY = f"""\
+stack: {STACK}
+ssh: {{user: root, gateway: lab}}
+hosts:
+  lb1: {{address: 192.168.62.16, public: 192.168.63.16, roles: [balancer]}}
+  app1: {{address: 192.168.62.14, roles: [app, db]}}
+balancer: {{server_names: [shop.example, www.shop.example]}}
+services:
+  web: {{source: site, project: shop, health: /status/}}
+database: {{name: shop}}
+"""
+
+
+@pytest.fixture(scope="module")
+def ordinary(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """A balancer, and a host with the site and its database; the site lies there as its developer has it."""
+    folder = tmp_path_factory.mktemp("ordinary")
+    site = folder / "site"
+    shutil.copytree(ROOT / "tests/lab/ordinary", site)
+    shutil.copy(ROOT / "apps/incidents/requirements.txt", site)
+    (site / "env").mkdir()
+    (site / "env/pyvenv.cfg").touch()
+    (site / "shared").mkdir()
+    (site / "assets/shared").symlink_to("../shared")
+    (site / "shared/logo.svg").write_text("<svg/>")
+    path = folder / "hosts.yaml"
+    path.write_text(INVENTORY, encoding="utf-8")
+    operator = Operator(path, STACK, project)
+    operator.inv("lab.down")
+    operator.inv("lab.up", timeout=900)
+    said = operator.inv("deploy", timeout=1200)
+    assert "not part of it: env/ (an environment)" in said.text
+    yield operator
+    operator.inv("lab.down")
+
+
+def test_it_keeps_every_promise_that_it_makes(ordinary: Operator) -> None:
+    ordinary.inv("verify")
+    request = (
+        "curl -sk -o /dev/null -w '%{http_code} %{redirect_url}' --connect-to ::192.168.63.16: https://shop.example"
+    )
+    assert ordinary.on("lb1", f"{request}/") == "302 https://shop.example/accounts/login/?next=/"
+    assert ordinary.on("lb1", f"{request}/accounts/login/").startswith("200")
+    assert ordinary.on("app1", "cat /srv/web/current/static/shared/logo.svg") == "<svg/>"
+
+
+def test_the_site_is_seen_through_a_tunnel_by_its_name(ordinary: Operator) -> None:
+    line = [str(Path(sys.executable).with_name("inv")), "tunnel", f"--inventory={ordinary.inventory}"]
+    with subprocess.Popen(line, cwd=ordinary.project, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stdout
+            told = next(text for text in running.stdout if "curl" in text)
+            words = told[told.index("curl") :].split()
+            seen = subprocess.run(
+                [*words, "-sk", "-w", "%{http_code}"], capture_output=True, text=True, timeout=30, check=True
+            )
+            assert seen.stdout == "302"
+            running.send_signal(signal.SIGINT)
+            assert running.wait(20) == 0
+        finally:
+            running.kill()
+
+
+def test_a_release_that_refuses_the_sites_name_says_what_it_answered_and_gives_way(ordinary: Operator) -> None:
+    settings = ordinary.inventory.parent / "site/shop/settings.py"
+    right = settings.read_text(encoding="utf-8")
+    settings.write_text(right.replace('["shop.example"]', '["elsewhere.example"]'), encoding="utf-8")
+    try:
+        said = ordinary.inv("deploy", code=1).text
+        assert "GET /status/ with Host: shop.example answered 400: Bad Request (400)" in said
+        assert "ALLOWED_HOSTS of the application must hold shop.example" in said
+        ask = "curl -sk -o /dev/null -w '%{http_code}' --connect-to ::192.168.63.16: https://shop.example/status/"
+        assert ordinary.on("lb1", f"for try in 1 2 3 4 5 6 7 8 9; do {ask} | grep 200 && break; sleep 1; done")
+    finally:
+        settings.write_text(right, encoding="utf-8")
+    ordinary.inv("deploy")
