@@ -11,6 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+# What a person writes into the settings.
+STATIC_ROOT = (
+    "Plainstack gives each release a folder for static files, as the environment variable STATIC_ROOT:"
+    ' STATIC_ROOT = os.environ.get("STATIC_ROOT", BASE_DIR / "staticfiles")'
+)
 _ENVIRONMENT = "DJANGO_SETTINGS_MODULE"
 # Names and modules by which settings come into being that no assignment shows.
 _UNSURE = frozenset(
@@ -147,17 +152,15 @@ def _wsgi(files: Files, project: str) -> Iterator[str]:
 
 
 def _static_root(settings: Settings, path: str) -> Iterator[str]:
-    advice = 'STATIC_ROOT = os.environ.get("STATIC_ROOT", BASE_DIR / "staticfiles")'
-    why = f"Plainstack gives each release a folder for static files, as the environment variable STATIC_ROOT: {advice}"
     known = settings.bound.get("STATIC_ROOT", [])
     if not known:
         near = [one for one in settings.bound.get("STATIC_URL", []) if one.path == path]
-        yield f"{path}:{near[-1].line if near else 1}: STATIC_ROOT is not set. {why}"
+        yield f"{path}:{near[-1].line if near else 1}: STATIC_ROOT is not set. {STATIC_ROOT}"
     elif all(settings.fixed(one.value) for one in known):
         last = known[-1]
         unset = isinstance(last.value, ast.Constant) and not last.value.value
         what = "is not set" if unset else "is a folder that the service cannot write on a host"
-        yield f"{last.path}:{last.line}: STATIC_ROOT {what}. {why}"
+        yield f"{last.path}:{last.line}: STATIC_ROOT {what}. {STATIC_ROOT}"
 
 
 def _staticfiles(settings: Settings) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from plainstack.django_look import STATIC_ROOT
 from plainstack.release import Release
 from plainstack.resources import Command
 
@@ -35,7 +36,15 @@ ln -s "../../venvs/${venv##*/}" "$new/venv"
 # /healthz does not touch the URLs: a broken view would go live without this.
 manage "$new" check
 install -d -o "$account" "$new/static"
-manage "$new" collectstatic --noinput --verbosity 0
+said=$(manage "$new" collectstatic --noinput 2>&1) || { printf '%s\n' "$said" | tail -n 8; echo "$advice"; exit 1; }
+case $said in
+*"/staging/static'"*) ;;
+*" copied to '"*)
+    printf '%s\n' "$said" | tail -n 1
+    echo "$advice"
+    exit 1
+    ;;
+esac
 chown -R root:root "$new/static"
 (cd "$new/static" && find . -type f -print0) >"$new/static.files"
 # Whether it can be loaded is known before anything that cannot be undone, such as a migration.
@@ -136,7 +145,7 @@ def put_in_place(name: str, here: Release, wsgi: str) -> Iterator[Command]:
         "venv": f"{home(name)}/venvs/{here.venv}",
         "account": account(name),
     }
-    ahead = {**known, "settings": settings_ahead(name), "wsgi": wsgi}
+    ahead = {**known, "settings": settings_ahead(name), "wsgi": wsgi, "advice": STATIC_ROOT}
     folder = _word(f"{home(name)}/releases/{here.id}")
     executables = "set -- " + " ".join(shlex.quote(file) for file in here.source.executables) + "\n"
     yield Command(

@@ -116,6 +116,23 @@ def test_a_release_that_cannot_be_loaded_fails_before_the_migration(host: Sandbo
     assert releases(host) == {"one"}
 
 
+@pytest.mark.parametrize(
+    ("asset", "told"), [("unset", "ImproperlyConfigured"), ("elsewhere", "copied to '/somewhere/else'")]
+)
+def test_static_files_that_are_not_put_into_the_release_fail_it_with_the_setting_to_write(
+    host: Sandbox, asset: str, told: str
+) -> None:
+    deploy(host, "one")
+    (failed,) = deploy(host, asset)
+    assert told in failed.text
+    assert 'STATIC_ROOT = os.environ.get("STATIC_ROOT"' in failed.text
+    assert releases(host) == {"one"}
+
+
+def test_static_files_that_go_to_a_storage_of_the_projects_own_are_its_business(host: Sandbox) -> None:
+    assert all(done.ok for done in deploy(host, "cloud"))
+
+
 def test_a_plan_lists_no_command_that_is_only_asked_again(host: Sandbox) -> None:
     deploy(host, "one")
     subjects = [action.subject() for _, action in host.plan(wanted("two")).actions()]
