@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import cache
 from ipaddress import ip_address
@@ -25,7 +25,6 @@ from plainstack.pem import Unfit
 from plainstack.stack import GivenCertificate, Stack
 
 Chain = Sequence[x509.Certificate]
-Roots = Callable[[], Chain]
 T = TypeVar("T", bound=x509.ExtensionType)
 
 # What OpenSSL accepts at its security level 2, which is Debian's, and what the CA/Browser Forum demands.
@@ -43,7 +42,8 @@ _BUNDLES = (
 def problems(stack: Stack, given: GivenCertificate) -> Iterator[tuple[str, str]]:
     """What makes a given certificate useless for the site, as (the key of the inventory, what is wrong).
 
-    Nothing of it depends on the time, which alone must not stop a command such as a failover: see `expired`.
+    Nothing of it depends on the time or on this machine, which must not stop a command such as a failover: see
+    `not_now`.
     """
     chain: Chain = ()
     key: PrivateKeyTypes | None = None
@@ -62,17 +62,20 @@ def problems(stack: Stack, given: GivenCertificate) -> Iterator[tuple[str, str]]
         elif not owner:
             yield "key", f"{given.key} is not the key of the first certificate in {given.certificate}"
     if chain:
-        for problem in (*_leaf_problems(chain, stack.balancer.server_names), *chain_problems(chain, roots)):
+        for problem in (*_leaf_problems(chain, stack.balancer.server_names), *chain_problems(chain)):
             yield "certificate", f"{given.certificate}: {problem}"
 
 
-def expired(stack: Stack, now: datetime) -> Iterator[str]:
-    """What of a given certificate is not valid now, of those that clients need."""
+def not_now(stack: Stack, now: datetime) -> Iterator[str]:
+    """Why a given certificate is not to be deployed now: expired, or signed by no root that this machine knows."""
     given = stack.balancer.tls
     if not isinstance(given, GivenCertificate):
         return
     chain = pem.certificates(stack.file(given.certificate), given.certificate)
-    for number, one in enumerate(chain[: _complete_at(chain, roots()) or len(chain)], 1):
+    needed = _complete_at(chain, roots())
+    if not needed:
+        yield f"balancer.tls.certificate: {given.certificate}: {_incomplete(chain)}"
+    for number, one in enumerate(chain[: needed or len(chain)], 1):
         called = f"balancer.tls.certificate: {given.certificate}: {_numbered(chain, number)}"
         if one.not_valid_after_utc <= now:
             yield f"{called} expired on {one.not_valid_after_utc:%Y-%m-%d}; give one that is valid"
@@ -80,8 +83,8 @@ def expired(stack: Stack, now: datetime) -> Iterator[str]:
             yield f"{called} is not valid before {one.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
 
 
-def chain_problems(chain: Chain, trusted: Roots) -> Iterator[str]:
-    """Why a client that knows the roots alone could not follow a chain, as sentences; at most one for its order."""
+def chain_problems(chain: Chain) -> Iterator[str]:
+    """Why a client could not follow a chain, whichever roots it knows, as sentences; at most one for its order."""
     # A signature that is not verified has no issuer either.
     if weak := [number for number, one in enumerate(chain, 1) if _weakly_signed(one) and not _self_signed(one)]:
         yield f"{_numbered(chain, weak[0])} is signed with MD5 or SHA-1, which clients refuse"
@@ -95,8 +98,6 @@ def chain_problems(chain: Chain, trusted: Roots) -> Iterator[str]:
             yield f"{_numbered(chain, number)} is no authority's, and cannot have signed the one before it"
         elif constraints and constraints.path_length is not None and number - 2 > constraints.path_length:
             yield f"{_numbered(chain, number)} may have {constraints.path_length} authorities below it, and has more"
-    if not _complete_at(chain, trusted()):
-        yield _incomplete(chain)
 
 
 def _leaf_problems(chain: Chain, names: Sequence[str]) -> Iterator[str]:

@@ -28,8 +28,12 @@ case $status in
     said="as release $release, and @RELEASE@ was put in place"
     ;;
 3??)
-    echo "$key: must name a page that answers without a redirect"
-    said="redirect to $(header location)"
+    location=$(header location)
+    case $location in
+    "https://$name@PAGE@") echo 'the application must believe X-Forwarded-Proto: https (SECURE_PROXY_SSL_HEADER)' ;;
+    *) echo "$key: must name a page that answers without a redirect" ;;
+    esac
+    said="redirect to $location"
     ;;
 400) echo "ALLOWED_HOSTS of the application must hold $name; DJANGO_ALLOWED_HOSTS in its environment holds all names" ;;
 401 | 403) echo "$key: must name a page that needs no login" ;;

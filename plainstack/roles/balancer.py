@@ -100,12 +100,12 @@ def _virtual_address(stack: Stack, host: Host) -> Iterator[Resource]:
 
 
 def problems(stack: Stack, now: datetime) -> Iterable[str]:
-    """A given certificate that is not valid now; whatever else is wrong with it no command accepts."""
+    """A given certificate that is incomplete or not valid now; whatever else is wrong with it no command accepts."""
     if stack.balancer.tls == "self-signed":
         return ()
     from plainstack import given_certificate
 
-    return given_certificate.expired(stack, now)
+    return given_certificate.not_now(stack, now)
 
 
 ROLE = Role(

@@ -146,6 +146,7 @@ DEBUG_PAGE = b"""<!DOCTYPE html><html><head><title>DisallowedHost at /status/</t
         (400, {}, b"<h1>Bad Request (400)</h1>", ["ALLOWED_HOSTS", "shop.example answered 400: Bad Request (400)"]),
         (400, {}, DEBUG_PAGE, ["answered 400: DisallowedHost at /status/ DisallowedHost Invalid HTTP_HOST header"]),
         (301, {"Location": "https://x/"}, b"", ["services.web.health", "answered 301: redirect to https://x/"]),
+        (301, {"Location": "https://shop.example/status/"}, b"", ["SECURE_PROXY_SSL_HEADER", "answered 301"]),
         (302, {"location": "/login"}, b"", ["services.web.health", "answered 302: redirect to /login"]),
         (401, {}, b"", ["services.web.health: must name a page that needs no login", "answered 401"]),
         (404, {}, b"Not Found", ["services.web.health: the application has no such page", "answered 404: Not Found"]),
