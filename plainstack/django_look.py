@@ -1,15 +1,15 @@
 """What a Django project says of itself without being run: its WSGI module and the settings that a release depends on.
 
-A static look is never a proof. Whatever could set a setting in a way that is not read here makes the look unsure, and
-an unsure look finds nothing: the host finds out before anything that cannot be undone.
+A static look is never a proof. Whatever could set a setting in a way that is not read makes the look unsure, and an
+unsure look finds nothing: the host finds out before anything that cannot be undone.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
+
+from plainstack.settings_module import Binding, Files, Settings, file_of, parsed
 
 # What a person writes into the settings.
 STATIC_ROOT = (
@@ -17,108 +17,7 @@ STATIC_ROOT = (
     ' STATIC_ROOT = os.environ.get("STATIC_ROOT", BASE_DIR / "staticfiles")'
 )
 _ENVIRONMENT = "DJANGO_SETTINGS_MODULE"
-# Names and modules by which settings come into being that no assignment shows.
-_UNSURE = frozenset(
-    {"globals", "locals", "vars", "exec", "eval", "setattr", "import_module", "modules", "__getattr__", "__dict__"}
-)
-_UNSURE_MODULES = frozenset({"configurations", "dynaconf", "split_settings", "django_heroku", "pydantic_settings"})
-# What makes a path of paths, and looks at nothing else.
-_PATHS = frozenset({"join", "dirname", "abspath", "realpath", "normpath", "Path", "PurePath", "str", "fspath"})
-_METHODS = frozenset({"resolve", "absolute", "joinpath", "as_posix", "with_name"})
 _STATICFILES = "django.contrib.staticfiles"
-_DEPTH = 20
-
-Files = Mapping[str, str]
-"""Local paths by their path inside the source: what travels."""
-
-
-@dataclass(frozen=True)
-class Binding:
-    """Where a name gets a value; without `value` nobody knows which."""
-
-    path: str
-    line: int
-    value: ast.expr | None
-
-
-@dataclass
-class Settings:
-    """All that settings modules bind, in order; not `sure` when they may bind more."""
-
-    files: Files
-    bound: dict[str, list[Binding]] = field(default_factory=dict)
-    sure: bool = True
-    _read: list[str] = field(default_factory=list)
-
-    def read(self, module: str) -> None:
-        """Take up a module of the source and what it imports with a star."""
-        inside = _file_of(module, self.files)
-        if inside is None or inside in self._read:
-            return
-        self._read.append(inside)
-        tree = _parsed(self.files[inside])
-        if tree is None or len(self._read) > _DEPTH:
-            self.sure = False
-            return
-        package = module if inside.endswith("/__init__.py") else module.rpartition(".")[0]
-        for node in ast.walk(tree):
-            self.sure = self.sure and not _hides_bindings(node)
-        self._block(tree.body, self.files[inside], package)
-
-    def _block(self, body: list[ast.stmt], path: str, package: str) -> None:
-        for node in body:
-            if isinstance(node, ast.ImportFrom):
-                self._import(node, path, package)
-                continue
-            for name, value in _bindings(node):
-                self.bound.setdefault(name, []).append(Binding(path, node.lineno, value))
-            for block in ("body", "orelse", "finalbody"):
-                if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                    self._block(getattr(node, block, []), path, package)
-            for handler in getattr(node, "handlers", []):
-                self._block(handler.body, path, package)
-
-    def _import(self, node: ast.ImportFrom, path: str, package: str) -> None:
-        parents = package.split(".") if package else []
-        above = parents[: len(parents) - node.level + 1] if node.level else []
-        module = ".".join([*above, *([node.module] if node.module else [])])
-        if node.names[0].name != "*":
-            for alias in node.names:
-                self.bound.setdefault(alias.asname or alias.name, []).append(Binding(path, node.lineno, None))
-        elif any(inside.startswith(f"{module.split('.')[0]}/") for inside in self.files):
-            # What is of the source and does not travel is not there on a host either.
-            self.read(module)
-        elif module != "django.conf.global_settings":
-            self.sure = False
-
-    def fixed(self, node: ast.expr | None, depth: int = 0) -> bool:
-        """Whether an expression is made of constants and the file's own place alone."""
-        if depth > _DEPTH:
-            return False
-        deeper = depth + 1
-        match node:
-            case ast.Constant():
-                return True
-            case ast.Name(id=name):
-                known = self.bound.get(name, [])
-                return name == "__file__" or (bool(known) and all(self.fixed(one.value, deeper) for one in known))
-            case ast.Attribute(value=value) | ast.FormattedValue(value=value):
-                return self.fixed(value, deeper)
-            case ast.Subscript(value=value, slice=index):
-                return self.fixed(value, deeper) and self.fixed(index, deeper)
-            case ast.BinOp(left=left, right=right):
-                return self.fixed(left, deeper) and self.fixed(right, deeper)
-            case ast.JoinedStr(values=parts) | ast.Tuple(elts=parts) | ast.List(elts=parts):
-                return all(self.fixed(part, deeper) for part in parts)
-            case ast.Call(func=func, args=args, keywords=[]):
-                return self._makes_a_path(func, deeper) and all(self.fixed(argument, deeper) for argument in args)
-        return False
-
-    def _makes_a_path(self, func: ast.expr, depth: int) -> bool:
-        name = func.id if isinstance(func, ast.Name) else func.attr if isinstance(func, ast.Attribute) else ""
-        if name in _PATHS:
-            return True
-        return name in _METHODS and isinstance(func, ast.Attribute) and self.fixed(func.value, depth)
 
 
 def problems(files: Files, project: str) -> Iterator[str]:
@@ -128,7 +27,7 @@ def problems(files: Files, project: str) -> Iterator[str]:
     if found is None:
         return
     module, line = found
-    if _file_of(module, files) is None:
+    if file_of(module, files) is None:
         if any(inside.startswith(f"{module.split('.')[0]}/") for inside in files):
             wanted = module.replace(".", "/")
             yield f"{files['manage.py']}:{line}: {_ENVIRONMENT} is {module}, and the release has no {wanted}.py"
@@ -136,19 +35,42 @@ def problems(files: Files, project: str) -> Iterator[str]:
     settings = Settings(files)
     settings.read(module)
     if settings.sure:
-        yield from _static_root(settings, files[_file_of(module, files) or ""])
+        if _collects_into_a_folder(settings):
+            yield from _static_root(settings, files[file_of(module, files) or ""])
         yield from _staticfiles(settings)
 
 
 def _wsgi(files: Files, project: str) -> Iterator[str]:
     path = files[f"{project}/wsgi.py"]
-    tree = _parsed(path)
+    tree = parsed(path)
     if tree is None:
         return
     seen = Settings({"wsgi/__init__.py": path})
     seen.read("wsgi")
     if seen.sure and "application" not in seen.bound:
         yield f"{path}: binds no name 'application', and Gunicorn runs {project}.wsgi:application"
+
+
+def _collects_into_a_folder(settings: Settings) -> bool:
+    """Whether static files are kept by a storage that needs STATIC_ROOT; one in a cloud does not."""
+    kept = [one.value for one in settings.bound.get("STATICFILES_STORAGE", [])]
+    for one in settings.bound.get("STORAGES", []):
+        if not isinstance(one.value, ast.Dict):
+            return False
+        for key, value in zip(one.value.keys, one.value.values, strict=True):
+            if not isinstance(key, ast.Constant):
+                return False
+            kept += [value] if key.value == "staticfiles" else []
+    return all(value is not None and _is_local(value) for value in kept)
+
+
+def _is_local(storage: ast.expr) -> bool:
+    plain = (ast.Dict, ast.Constant, ast.Load)
+    nodes = list(ast.walk(storage))
+    paths = [node.value for node in nodes if isinstance(node, ast.Constant) and "." in str(node.value)]
+    return all(isinstance(node, plain) for node in nodes) and all(
+        str(path).startswith(("django.", "whitenoise.")) for path in paths
+    )
 
 
 def _static_root(settings: Settings, path: str) -> Iterator[str]:
@@ -173,7 +95,7 @@ def _staticfiles(settings: Settings) -> Iterator[str]:
 
 def _settings_module(files: Files) -> tuple[str, int] | None:
     """The settings that manage.py takes when nobody says otherwise, and the line that names them."""
-    tree = _parsed(files["manage.py"])
+    tree = parsed(files["manage.py"])
     if tree is None:
         return None
     found = []
@@ -192,59 +114,3 @@ def _settings_module(files: Files) -> tuple[str, int] | None:
     names = {name for name, _ in found}
     (name, line) = found[0] if len(names) == 1 else (None, 0)
     return (name, line) if isinstance(name, str) else None
-
-
-def _parsed(path: str) -> ast.Module | None:
-    """None for what this Python cannot read: the hosts' may be newer."""
-    try:
-        return ast.parse(Path(path).read_bytes())
-    except (SyntaxError, ValueError, RecursionError, OSError):
-        return None
-
-
-def _file_of(module: str, files: Files) -> str | None:
-    stem = module.replace(".", "/")
-    return next((file for file in (f"{stem}/__init__.py", f"{stem}.py") if file in files), None)
-
-
-def _hides_bindings(node: ast.AST) -> bool:
-    if isinstance(node, ast.Match | ast.Global):
-        return True
-    if isinstance(node, ast.Import):
-        return any(alias.name.split(".")[0] in _UNSURE_MODULES for alias in node.names)
-    if isinstance(node, ast.ImportFrom):
-        return (node.module or "").split(".")[0] in _UNSURE_MODULES
-    names = (getattr(node, "id", ""), getattr(node, "attr", ""), getattr(node, "name", ""))
-    return any(isinstance(name, str) and name in _UNSURE for name in names)
-
-
-def _bindings(node: ast.stmt) -> Iterator[tuple[str, ast.expr | None]]:
-    """Every name that a statement by itself binds, or changes, with the value where it is plain."""
-    match node:
-        case ast.Assign(targets=targets, value=value):
-            for target in targets:
-                if isinstance(target, ast.Name):
-                    yield target.id, value
-                else:
-                    yield from ((name, None) for name in _names(target))
-        case ast.AnnAssign(target=ast.Name(id=name), value=value) if value is not None:
-            yield name, value
-        case ast.AugAssign(target=ast.Name(id=name)):
-            yield name, None
-        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-            yield name, None
-        case ast.Import(names=aliases):
-            yield from ((alias.asname or alias.name.split(".")[0], None) for alias in aliases)
-        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name)))):
-            yield name, None  # as INSTALLED_APPS.append(...)
-        case ast.For(target=target):
-            yield from ((name, None) for name in _names(target))
-        case ast.With(items=items):
-            yield from ((name, None) for item in items if item.optional_vars for name in _names(item.optional_vars))
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.NamedExpr):
-            yield inner.target.id, None
-
-
-def _names(target: ast.expr) -> Iterator[str]:
-    return (inner.id for inner in ast.walk(target) if isinstance(inner, ast.Name))

@@ -118,6 +118,24 @@ def test_what_may_read_the_environment_or_is_not_understood_is_left_to_the_host(
     assert problems(tmp_path, {"shop/settings.py": f"{SETTINGS}{line}\n"}) == []
 
 
+@pytest.mark.parametrize(
+    ("storage", "told"),
+    [
+        ("STATICFILES_STORAGE = 'whitenoise.storage.CompressedManifestStaticFilesStorage'", True),
+        ("STATICFILES_STORAGE = 'storages.backends.s3.S3ManifestStaticStorage'", False),
+        ("STATICFILES_STORAGE = choose()", False),
+        ("STORAGES = {'default': {'BACKEND': 'storages.backends.s3.S3Storage'}}", True),
+        ("STORAGES = {'staticfiles': {'BACKEND': 'django.contrib.staticfiles.storage.StaticFilesStorage'}}", True),
+        ("STORAGES = {'default': CLOUD, 'staticfiles': {'BACKEND': 'storages.backends.s3.S3Storage'}}", False),
+        ("STORAGES = {'staticfiles': CLOUD}", False),
+        ("STORAGES = {**MORE}", False),
+        ("STORAGES = {}\nSTORAGES['staticfiles'] = {'BACKEND': 'storages.backends.s3.S3Storage'}", False),
+    ],
+)
+def test_static_files_in_a_cloud_need_no_folder(tmp_path: Path, storage: str, told: bool) -> None:
+    assert bool(problems(tmp_path, {"shop/settings.py": f"{SETTINGS}{storage}\n"})) is told
+
+
 def test_settings_are_read_through_the_modules_that_they_are_made_of(tmp_path: Path) -> None:
     base, production = "shop/settings/base.py", "shop/settings/production.py"
     files: dict[str, str | None] = {
