@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from plainstack.compare import FOUND, state_of
 from plainstack.observed import Entry, Observed
 from plainstack.resources import File, Resource
 
 AUTHORITY = "/etc/plainstack/tls/ca.crt"
+_END = b"-----END CERTIFICATE-----\n"
 _STORE = "the store (.plainstack/STACK/secrets.yaml or secrets.STACK.age)"
 
 
@@ -46,7 +48,14 @@ def _files(wanted: Mapping[str, Sequence[Resource]]) -> dict[str, File]:
 
 def _is_foreign(files: Mapping[str, File], seen: Observed) -> bool:
     left = {entry.state for entries in seen.manifest.values() for entry in entries if entry.name == AUTHORITY}
-    return bool(AUTHORITY in files and left and state_of(files[AUTHORITY]) not in left)
+    return bool(AUTHORITY in files and left and not left & _states_of(files[AUTHORITY]))
+
+
+def _states_of(authority: File) -> set[str]:
+    """The states that our authorities' file may have on a host: a deploy ago it may have held fewer of them."""
+    blocks = authority.content.split(_END)[:-1]
+    parts = [_END.join(blocks[begin : end + 1]) + _END for end in range(len(blocks)) for begin in range(end + 1)]
+    return {state_of(replace(authority, content=content)) for content in (authority.content, *parts)}
 
 
 def _is_newer(files: Mapping[str, File], seen: Observed, versions: Collection[str]) -> bool:

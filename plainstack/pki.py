@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,6 +18,11 @@ from plainstack.stack import Stack
 
 AUTHORITY = "authority"
 SITE = "site"
+# A successor of the authority is trusted on every host that is deployed in the 60 days before it begins to sign.
+NEXT = "authority.next"
+BEFORE = "authority.before"
+AUTHORITIES = (AUTHORITY, NEXT, BEFORE)
+ANNOUNCE_BEFORE = timedelta(days=90)
 RENEW_BEFORE = timedelta(days=30)
 # Browsers refuse server certificates that are valid longer than 398 days (CA/Browser Forum, ballot SC-31).
 LEAF_VALIDITY = timedelta(days=397)
@@ -40,12 +46,19 @@ def subjects(stack: Stack) -> dict[str, tuple[str, ...]]:
 
 
 def ensure(stack: Stack, pairs: dict[str, Pair], now: datetime) -> dict[str, Pair]:
-    """The given pairs, completed: what is missing, for other names, or within 30 days of its end is signed anew."""
+    """The given pairs, completed: what is missing, for other names, or within 30 days of its end is signed anew.
+
+    The authority has a successor 90 days before its end, which takes over 30 days before it; the one before stays.
+    """
     pairs = dict(pairs)
-    authority = pairs.get(AUTHORITY)
-    if authority is None or _expires(authority) - now < RENEW_BEFORE:
-        authority = pairs[AUTHORITY] = _authority(stack.stack, now)
-        pairs = {AUTHORITY: authority}
+    if AUTHORITY not in pairs:
+        pairs = {AUTHORITY: _authority(stack.stack, now)}
+    left = _expires(pairs[AUTHORITY]) - now
+    if left < ANNOUNCE_BEFORE and NEXT not in pairs:
+        pairs[NEXT] = _authority(stack.stack, now)
+    if left < RENEW_BEFORE:
+        pairs = {AUTHORITY: pairs[NEXT], BEFORE: pairs[AUTHORITY]}
+    authority = pairs[AUTHORITY]
     for name, names in subjects(stack).items():
         pair = pairs.get(name)
         if pair is None or pair["names"] != " ".join(names) or _expires(pair) - now < RENEW_BEFORE:
@@ -63,6 +76,15 @@ def blocks(path: Path, label: str) -> str:
     except OSError as error:
         raise InventoryError([f"{path}: cannot be read any more: {error.strerror}"]) from None
     return "".join(f"{block.decode(errors='replace')}\n" for block in pem.blocks(content, label))
+
+
+def trusted(pairs: Mapping[str, Pair]) -> str:
+    """The certificates of all authorities that peers accept, as PEM, the oldest first.
+
+    The order does not change when a successor takes over, so that this changes nothing on a host but its own
+    certificate.
+    """
+    return "".join(pair["chain"] for pair in sorted((pairs[n] for n in AUTHORITIES if n in pairs), key=_expires))
 
 
 def _expires(pair: Pair) -> datetime:

@@ -93,8 +93,10 @@ def rotate(inventory: str, name: str, *, revoke: bool) -> None:
         stack = load(inventory)
         roles = registry()
         vault = vault_store.look(stack, _names(roles), datetime.now(UTC)).vault
-        if name == CERTIFICATE + pki.AUTHORITY:
-            raise Refused("every host trusts the authority: a new one is not to be had without an outage")
+        if name.startswith(CERTIFICATE) and name.removeprefix(CERTIFICATE) in pki.AUTHORITIES:
+            raise Refused(
+                "every host trusts the authority; deploys replace it by themselves, in the 90 days before its end"
+            )
         if name not in _known(vault):
             raise Refused(f"no secret is called {name!r}; known: {', '.join(_known(vault))}")
         _open(stack, roles, console)

@@ -30,7 +30,9 @@ class Row:
 
     def told_uses(self) -> str:
         told = [f"{role} ({' '.join(hosts)})" for role, hosts in self.uses.items()]
-        return "; ".join(told) or ("all hosts" if self.name == CERTIFICATE + pki.AUTHORITY else "nobody now")
+        return "; ".join(told) or (
+            "all hosts" if self.name.removeprefix(CERTIFICATE) in pki.AUTHORITIES else "nobody now"
+        )
 
 
 def rows(

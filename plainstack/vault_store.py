@@ -98,9 +98,9 @@ def vault(store: Store) -> Vault:
         certificates={
             name: Certificate(chain=pair["chain"], key=Secret(f"{name}.key", pair["key"]))
             for name, pair in store.pki.items()
-            if name != pki.AUTHORITY
+            if name not in pki.AUTHORITIES
         },
-        authority=store.pki[pki.AUTHORITY]["chain"],
+        authority=pki.trusted(store.pki),
         previous={name: entry.previous for name, entry in entries.items() if entry.previous is not None},
         next={name: entry.next for name, entry in entries.items() if entry.next is not None},
         turns={name: entry.turn for name, entry in entries.items()},

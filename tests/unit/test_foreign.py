@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from plainstack import foreign
+from plainstack import foreign, pki
 from plainstack.compare import state_of
 from plainstack.observed import Entry, Observed
 from plainstack.plan import plan
 from plainstack.resources import File
+from plainstack.stack import Stack
 from tests.unit.hosts import NOW
 from tests.unit.simulate import Machine
 
@@ -33,6 +35,19 @@ def test_a_host_with_another_authority_is_refused_by_name() -> None:
 def test_our_own_hosts_and_bare_ones_are_not() -> None:
     desired = {"db1": {"base": [OURS]}, "db2": {"base": [OURS]}}
     assert foreign.refusals(desired, {"db1": host_with(OURS), "db2": Observed()}) == []
+
+
+def test_a_successor_of_our_authority_is_ours_however_far_the_hosts_have_come(stack: Stack) -> None:
+    """Through all the deploys around the end of an authority, on hosts that missed any number of them."""
+    bundles: list[File] = []
+    pairs: dict[str, pki.Pair] = {}
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    for days in (0, 3600, 3630, 3700):
+        pairs = pki.ensure(stack, pairs, start + timedelta(days=days))
+        bundles.append(File(path=foreign.AUTHORITY, content=pki.trusted(pairs).encode()))
+        for before in bundles:
+            assert foreign.refusals({"db1": {"base": [bundles[-1]]}}, {"db1": host_with(before)}) == []
+    assert foreign.refusals({"db1": {"base": [bundles[-1]]}}, {"db1": host_with(THEIRS)})
 
 
 CONF = File(path="/etc/app.conf", content=b"port = 1\n")

@@ -67,6 +67,28 @@ def test_a_new_authority_signs_everything_anew(stack: Stack, pairs: dict[str, pk
     leaf(again[pki.SITE]).verify_directly_issued_by(leaf(again[pki.AUTHORITY]))
 
 
+def test_hosts_that_are_deployed_one_after_another_trust_each_other_at_every_moment(stack: Stack) -> None:
+    """A deploy every 30 days, and within it host by host: the certificate of each is one that the others accept."""
+    on_hosts: dict[str, dict[str, pki.Pair]] = {}
+    pairs: dict[str, pki.Pair] = {}
+    for day in range(0, 7400, 30):
+        pairs = pki.ensure(stack, pairs, NOW + timedelta(days=day))
+        for host in ("db1", "db2", "app1"):
+            on_hosts[host] = pairs
+            for one, of_one in on_hosts.items():
+                for of_other in on_hosts.values():
+                    issuers = x509.load_pem_x509_certificates(pki.trusted(of_other).encode())
+                    assert leaf(of_one[one]).issuer in [issuer.subject for issuer in issuers]
+
+
+def test_a_successor_that_takes_over_changes_nothing_that_is_trusted(stack: Stack) -> None:
+    end = NOW + pki.AUTHORITY_VALIDITY
+    announced = pki.ensure(stack, pki.ensure(stack, {}, NOW), end - timedelta(days=80))
+    in_office = pki.ensure(stack, announced, end - timedelta(days=20))
+    assert announced[pki.AUTHORITY] != in_office[pki.AUTHORITY]
+    assert pki.trusted(announced) == pki.trusted(in_office)
+
+
 @pytest.mark.parametrize("purpose", ["sslserver", "sslclient"])
 @pytest.mark.parametrize("name", ["db1", pki.SITE])
 def test_openssl_accepts_the_chain_by_its_strictest_rules(
