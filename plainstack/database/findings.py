@@ -70,7 +70,8 @@ def _node(now: Topology, node: Node) -> Iterator[str]:
         back = "fab failover resync" if any(now.nodes.get(s.name) for s in node.senders) else "fab failover rejoin"
         yield f"{node.name}: writes wait for no standby, degraded since {node.degraded}; back: {back}"
     elif node.degraded:
-        yield f"{node.name}, as a primary, would wait for no standby: fab failover rejoin --host={node.name}"
+        back = f": fab failover rejoin --host={node.name}" if leader else ""
+        yield f"{node.name}, as a primary, would wait for no standby{back}"
     elif node.state == "primary" and node.synchronous and not (now.confirming(node) or now.fencing(node.name)):
         yield f"{node.name}: every write waits, no standby confirms it: {_no_wait(now, node)}fab failover degrade"
     known = {BARMAN_SLOT, *map(slot_name, now.nodes)}

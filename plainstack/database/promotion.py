@@ -174,9 +174,11 @@ def _fence_steps(now: Topology) -> Iterator[Step]:
 
 def _after_promotion(now: Topology, leader: Node) -> Plan:
     stubborn = [node for node in _gone(now) if not node.reachable]
-    yield (
+    steps = (
         *follow(now, leader),
         *receive_from_new_primary(now),
         *(Step(Do.KEEP_OUT, node.name, "try once more to stop PostgreSQL there", optional=True) for node in stubborn),
         *(Step(Do.SITE, host, "ask the site through the balancer", optional=True) for host in now.site_from),
     )
+    if steps:
+        yield steps

@@ -145,11 +145,13 @@ def _settle(now: Topology, idle: Sequence[Node], leader: Node) -> Plan:
     )
     if starts:
         now = yield starts
-    yield (
+    steps = (
         *follow(now, leader),
         *(Step(Do.TIDY, node.name, "drop what it kept as the primary") for node in idle),
         *receive_from_new_primary(now),
     )
+    if steps:
+        yield steps
 
 
 def _help(node: Node) -> str:

@@ -129,6 +129,7 @@ class Model:
         try:
             stage = next(plan)
             while True:
+                assert stage, "a stage without steps"
                 for step in reversed(stage) if backwards else stage:
                     if most == 0:
                         return False
