@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Event
@@ -12,6 +12,7 @@ from threading import Event
 from plainstack import lock
 from plainstack.actions import Run, Transaction
 from plainstack.apply import Applier, build, longest, work_of
+from plainstack.database.readmission import readmission
 from plainstack.errors import HostFailed, PlainstackError, Refused
 from plainstack.identity import commit, who
 from plainstack.observed import Observed
@@ -55,8 +56,12 @@ class Deployment:
         """Lock, apply, unlock."""
         stamp = self._stamp()
         self.generations = {name: self.view.observed[name].generation for name in self.view.pending}
-        releases = self._lock(stamp)
+        readmitted = readmission(self.runner, self.view)
+        releases = self._lock(stamp, readmitted.hosts)
         try:
+            for step in readmitted.steps:
+                self.listener.note(f"{step.host}: {step.says}")
+            self.generations |= readmitted.do(stamp.who, stamp.commit, self.command)
             runner = self.runner
             self.plans = {
                 name: plan(name, runner.desired[name], self.view.observed[name], stamp, runner.scope)
@@ -100,10 +105,10 @@ class Deployment:
         when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return Stamp(when, who(), commit(self.runner.stack), self.runner.vault.version)
 
-    def _lock(self, stamp: Stamp) -> list[Callable[[], None]]:
+    def _lock(self, stamp: Stamp, more: Sequence[str]) -> list[Callable[[], None]]:
         """Hold the lock of every host that will change, all or none."""
         told = lock.holder(stamp.who, stamp.when, self.command)
-        return lock.hold(self.view.pending, self.runner.sessions.to, told, generations=self.generations)
+        return lock.hold({*self.view.pending, *more}, self.runner.sessions.to, told, generations=self.generations)
 
     def _one(self, host: str, stage: str, stamp: Stamp) -> None:
         begin = time.monotonic()

@@ -25,6 +25,15 @@ class AlreadySo(Refused):
     """What was asked for holds already: nothing was done, and nothing failed."""
 
 
+class NotDeployed(Refused):
+    """Hosts lack what a deploy puts there, and have to be deployed first."""
+
+    def __init__(self, hosts: Sequence[str]) -> None:
+        self.hosts = tuple(hosts)
+        what = "has not been deployed, or was reinstalled since" if len(hosts) == 1 else "have not been deployed"
+        super().__init__(f"{' and '.join(hosts)} {what}: inv deploy --host={','.join(hosts)}")
+
+
 class HostFailed(PlainstackError):
     """One host could not be reached or a step on it failed; other hosts keep their results."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,13 +13,13 @@ from typing import Any
 
 from invoke.exceptions import Exit
 
-from plainstack.commands import document, load, told
+from plainstack.commands import apply, document, load, told
 from plainstack.console import Console
 from plainstack.database.failover import Do, Stage, size
 from plainstack.database.findings import findings, healthy
 from plainstack.database.observation import Node, Topology
 from plainstack.database.operations import Cluster, Consent, Done, Event
-from plainstack.errors import AlreadySo, Refused
+from plainstack.errors import AlreadySo, NotDeployed, Refused
 from plainstack.stack import Stack
 
 ACTIONS = ("status", "switchover", "promote", "rejoin", "degrade", "resync", "drill", "drills")
@@ -55,7 +56,7 @@ def run(action: str, inventory: str, *, to: str, host: str, yes: bool, discard: 
             else:
                 consent = None if yes else _consent(console, stack)
                 try:
-                    now = _act(cluster, action, to, host, consent, discard=discard)
+                    now = _act(console, cluster, action, to, host, consent, discard=discard)
                 except AlreadySo as so:
                     already = str(so)
                     now = cluster.observe()
@@ -74,16 +75,40 @@ def failed_steps(log: Sequence[Done]) -> list[Done]:
     return [done for done in last.values() if done.error and done.step.do not in (Do.KEEP_OUT, Do.AWAIT_WAL)]
 
 
-def _act(cluster: Cluster, action: str, to: str, host: str, consent: Consent | None, *, discard: bool) -> Topology:
+def _act(
+    console: Console, cluster: Cluster, action: str, to: str, host: str, consent: Consent | None, *, discard: bool
+) -> Topology:
     if action == "switchover":
         return cluster.switchover(to)
     if action == "promote":
         return cluster.promote(to, consent)
     if action == "rejoin":
-        return cluster.rejoin(host, discard=discard)
+        try:
+            return cluster.rejoin(host, discard=discard)
+        except NotDeployed as bare:
+            _deploy(console, cluster.stack, bare.hosts)
+            return cluster.rejoin(host, discard=discard)
     if action == "degrade":
         return cluster.degrade(consent)
     return cluster.resync()
+
+
+def _deploy(console: Console, stack: Stack, hosts: Sequence[str]) -> None:
+    """Deploy hosts that were reinstalled: that copies the primary's data too, and lets them in again."""
+    from plainstack.run import Runner
+
+    console.line(
+        f"{' and '.join(hosts)}: reinstalled, or never deployed; this does inv deploy --host={','.join(hosts)}"
+    )
+    began = time.monotonic()
+    with Runner(stack, (), tuple(hosts)) as runner:
+        view = runner.observe(console.progress(), to_apply=True)
+        for error in view.failed.values():
+            raise error
+        code = apply(runner, view, console, began, json=False)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if code:
+            raise Refused(f"{' and '.join(hosts)} could not be deployed; mend what is said above, and type this again")
 
 
 def _consent(console: Console, stack: Stack) -> Consent:

@@ -73,7 +73,7 @@ def hold(
 ) -> list[Release]:
     """Take the lock of every host, or of none; gives what releases them.
 
-    `generations` names the last change of each host that the caller knows of. Raises Refused with the host where
+    `generations` names the last change of those hosts that a plan was made for. Raises Refused with the host where
     another run is or was at work, and whose run it is. The channel that holds a lock is the holder's own: it ends with
     the run, however that ends, and so does the lock.
 
@@ -87,7 +87,7 @@ def hold(
         for name in sorted(names):
             said, release = session(name).hold(line)
             releases.append(release)
-            _refuse(name, said, None if generations is None else generations[name])
+            _refuse(name, said, (generations or {}).get(name))
     except (HostFailed, Refused) as error:
         for release in releases:
             release()

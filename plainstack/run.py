@@ -182,14 +182,16 @@ class Runner:
 
         if self.scope is not None and "db" not in self.scope and not {"backup", "app"} & set(self.scope):
             return []
-        names = [host.name for host in self.stack.with_role("db") if host.name in self.hosts]
-        if not names:
+        if not any(host.name in self.hosts for host in self.stack.with_role("db")):
             return []
-        others = [host.name for host in self.stack.with_role("db") if host.name not in self.hosts]
-        facts: dict[str, Mapping[str, str] | None] = {
-            name: view.observed[name].facts if name in view.observed else None for name in names
-        }
-        return list(refusals(self.stack, {**facts, **self._facts_of(others)}))
+        return list(refusals(self.stack, self.database_facts(view)))
+
+    def database_facts(self, view: View) -> dict[str, Mapping[str, str] | None]:
+        """What every db host says of its database (None: no answer); those that --host left out are asked now."""
+        names = [host.name for host in self.stack.with_role("db")]
+        others = [name for name in names if name not in self.hosts]
+        facts = {name: view.observed[name].facts if name in view.observed else None for name in names}
+        return {**facts, **self._facts_of(others)}
 
     def _facts_of(self, names: list[str]) -> dict[str, Mapping[str, str] | None]:
         """The database facts of hosts that --host left out: who is primary is a question to all."""

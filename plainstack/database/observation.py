@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
-from plainstack.database.topology import BIN, FENCED, REWINDING, Member, members, probe
+from plainstack.database.topology import BIN, FENCED, PASSFILE, REWINDING, START_GUARD, Member, members, probe
 from plainstack.errors import Refused
 from plainstack.roles.firewall import FENCES
 
@@ -50,7 +50,8 @@ class Node(Member):
     """A db host with everything that status shows.
 
     `cluster` is what a stopped server's control file calls its state, `answering` are the peers whose PostgreSQL
-    accepts connections as seen from here, `fenced` and `degraded` tell when and why, `fences` whom this host shuts out.
+    accepts connections as seen from here, `configured` tells whether a deploy put there what a standby needs, `fenced`
+    and `degraded` tell when and why, `fences` whom this host shuts out.
     """
 
     cluster: str = ""
@@ -58,6 +59,7 @@ class Node(Member):
     degraded: str = ""
     fenced: str = ""
     rewinding: str = ""
+    configured: bool = True
     heard_seconds: float = 0
     fences: frozenset[str] = frozenset()
     answering: frozenset[str] = frozenset()
@@ -168,6 +170,7 @@ def script(peers: Sequence[str]) -> str:
     return f"""\
 export LC_ALL=C
 {ask}{probe(_MORE, patience=3)}{fences_script()}\
+[ -x {BIN}/pg_basebackup ] && [ -s {PASSFILE} ] && [ -x {START_GUARD} ] || echo configured=no
 [ ! -e {FENCED} ] || echo "fenced=$(cat {FENCED})"
 [ ! -e {REWINDING} ] || echo "rewinding=$(grep . {REWINDING} || echo it was interrupted)"
 [ ! -e {DEGRADED} ] || echo "degraded=$(sed -n 's/^# since //p' {DEGRADED})"
@@ -195,6 +198,7 @@ def observed(name: str, facts: Mapping[str, str] | None) -> Node:
         degraded=facts.get("degraded", ""),
         fenced=facts.get("fenced", ""),
         rewinding=facts.get("rewinding", ""),
+        configured=facts.get("configured") != "no",
         heard_seconds=_number(facts.get("seconds", "")),
         fences=named(facts, "fence."),
         answering=named(facts, "answer."),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from plainstack.database.topology import AS_POSTGRES, BIN, DATA, REWINDING
+from plainstack.database.topology import AS_POSTGRES, BIN, DATA, PASSFILE, REWINDING
 from plainstack.roles.base import TLS
 from plainstack.roles.db import PORT
 
 ETC = "/etc/postgresql/17/main"
 STANDBY_SIGNAL = f"{AS_POSTGRES} touch {DATA}/standby.signal && sync {DATA}/standby.signal {DATA}\n"
 
-_WITH_PASSWORD = f"{AS_POSTGRES} env LC_ALL=C PGPASSFILE=/var/lib/postgresql/.pgpass"
+_WITH_PASSWORD = f"{AS_POSTGRES} env LC_ALL=C PGPASSFILE={PASSFILE}"
 _TO_LEADER = f"port={PORT} sslmode=verify-full sslrootcert={TLS}/ca.crt connect_timeout=3"
 # What pg_rewind and a copy need besides the data itself: the WAL that the primary keeps (wal_keep_size), and room.
 _MARGIN = 256 * 2**20

@@ -17,7 +17,7 @@ from plainstack.database.stages import (
     somebody_answers,
     successor,
 )
-from plainstack.errors import AlreadySo, Refused
+from plainstack.errors import AlreadySo, NotDeployed, Refused
 
 
 def rejoin(now: Topology, host: str = "", *, discard: bool = False) -> Plan:
@@ -33,6 +33,9 @@ def rejoin(now: Topology, host: str = "", *, discard: bool = False) -> Plan:
     away = [name for name in strayed if not now.node(name).reachable]
     if away and len(away) == len(strayed):
         raise Refused(f"{', '.join(away)} does not answer; bring it back (power, network, SSH) and type this again")
+    bare = [name for name in strayed if now.node(name).state == "empty" and not now.node(name).configured]
+    if bare:
+        raise NotDeployed(bare)
     strangers = [name for name in strayed if name != host and _other_cluster(leader, now.node(name))]
     if strangers:
         copies = ", ".join(f"fab failover rejoin --host={name}" for name in strangers)

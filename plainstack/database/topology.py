@@ -8,6 +8,8 @@ from typing import Literal
 
 BIN = "/usr/lib/postgresql/17/bin"
 DATA = "/var/lib/postgresql/17/main"
+PASSFILE = "/var/lib/postgresql/.pgpass"
+START_GUARD = "/usr/local/lib/plainstack/db-start-guard"
 # On a db host: why a failover shut it out. It keeps the server from starting as a primary.
 FENCED = "/var/lib/plainstack/fenced"
 # The same, while pg_rewind is at work: should it be interrupted, the data directory can not be trusted.

@@ -10,7 +10,17 @@ from plainstack import port_numbers as ports
 from plainstack.actions import Action, HostPlan, Run, UnitAction
 from plainstack.database import sql
 from plainstack.database.preflight import probe_snippet
-from plainstack.database.topology import AS_POSTGRES, BIN, DATA, FENCED, REWINDING, members, primaries
+from plainstack.database.topology import (
+    AS_POSTGRES,
+    BIN,
+    DATA,
+    FENCED,
+    PASSFILE,
+    REWINDING,
+    START_GUARD,
+    members,
+    primaries,
+)
 from plainstack.exporter import exporter
 from plainstack.observed import Observed
 from plainstack.probe import STATE
@@ -29,7 +39,6 @@ UNIT = "postgresql@17-main.service"
 _ETC = "/etc/postgresql/17/main"
 _PASSWORDS = ("replicator", "rewinder", "barman", "streaming_barman", sql.OWNER)
 _BOOTSTRAP = "/usr/local/lib/plainstack/db-bootstrap"
-_GUARD = "/usr/local/lib/plainstack/db-start-guard"
 _SQL = f"{_ETC}/plainstack.sql"
 _PSQL = f"{AS_POSTGRES} {BIN}/psql -XAtq"
 _LIMIT = "connection limit"
@@ -156,12 +165,12 @@ def _files(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     for path in (*_RESTARTED, *_RELOADED):
         mode = 0o640 if path in _WHO_MAY_CONNECT else 0o644
         yield template("db", path, mode=mode, owner="postgres", group="postgres", **values)
-    for path in (_SQL, "/var/lib/postgresql/.pgpass"):
+    for path in (_SQL, PASSFILE):
         yield template("db", path, mode=0o600, owner="postgres", group="postgres", **values)
     # postgresql-common reads it to start the cluster at boot.
     yield verbatim("db", f"{_ETC}/start.conf", owner="postgres", group="postgres")
     yield template("db", _BOOTSTRAP, mode=0o755, **values)
-    yield template("db", _GUARD, mode=0o755, **values)
+    yield template("db", START_GUARD, mode=0o755, **values)
 
 
 def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:

@@ -11,7 +11,7 @@ from plainstack.database.failover import Do, Plan, degrade, promote, rejoin, swi
 from plainstack.database.findings import findings, healthy
 from plainstack.database.observation import Node, Topology, observed
 from plainstack.database.topology import State
-from plainstack.errors import AlreadySo, Refused
+from plainstack.errors import AlreadySo, NotDeployed, Refused
 from tests.unit.failover_model import Model
 
 TWO, THREE = ("db1", "db2"), ("db1", "db2", "db3")
@@ -158,6 +158,20 @@ def test_a_standby_that_died_does_not_confirm_although_the_primary_still_lists_i
 def test_a_standby_that_only_the_operator_cannot_reach_confirms() -> None:
     now = unseen(Model().topology(), "db2")
     assert "db2 confirms the writes of db1" in refused(now, degrade)
+
+
+def test_a_reinstalled_host_has_to_be_deployed_before_it_can_rejoin() -> None:
+    model = Model(THREE)
+    model.kill("db1")
+    model.run(promote)
+    model["db1"].data = model["db1"].fenced = False
+    now = model.topology()
+    bare = replace(now, nodes={**now.nodes, "db1": replace(now.nodes["db1"], configured=False)})
+    for host in ("", "db1"):
+        with pytest.raises(NotDeployed, match=r"inv deploy --host=db1$") as caught:
+            next(rejoin(bare, host))
+        assert caught.value.hosts == ("db1",)
+    assert not observed("db1", {"data": "no", "configured": "no"}).configured
 
 
 @pytest.mark.parametrize("names", [TWO, THREE])

@@ -231,7 +231,10 @@ def test_day_0_the_others_do_not(bootstrap: Callable[[str], Bootstrap]) -> None:
     second = bootstrap("db-2")
     done = second.run({"db1": NOBODY, "db3": NOBODY})
     assert (done.returncode, second.made) == (1, None)
-    assert done.stderr == "no data directory, and no primary to copy one from: no db host has a server\n"
+    assert done.stderr == (
+        "no data directory, and no primary to copy one from: no db host has a server."
+        " See what the db hosts are: fab failover status\n"
+    )
 
 
 @pytest.mark.parametrize("host", ["db1", "db3"])
@@ -259,12 +262,42 @@ def test_half_a_copy_is_no_data_directory(bootstrap: Callable[[str], Bootstrap])
     assert "lost the connection" in done.stderr
 
 
-def test_what_is_in_the_way_is_left_alone(bootstrap: Callable[[str], Bootstrap]) -> None:
+def test_no_cluster_is_made_beside_what_may_be_somebodys_data(bootstrap: Callable[[str], Bootstrap]) -> None:
     first = bootstrap("db1")
     (first.folder / "main").mkdir()
     (first.folder / "main" / "precious").touch()
     assert first.run({"db-2": NOBODY, "db3": NOBODY}).returncode == 1
     assert first.made == {"precious"}
+
+
+@pytest.mark.parametrize("host", ["db1", "db-2"])
+def test_half_a_data_directory_is_kept_beside_the_copy(bootstrap: Callable[[str], Bootstrap], host: str) -> None:
+    there = bootstrap(host)
+    (there.folder / "main").mkdir()
+    (there.folder / "main" / "half").touch()
+    assert there.run({"db1": "t", "db-2": "t", "db3": "f"}).returncode == 0
+    assert there.made == {"PG_VERSION", "copied", "standby.signal"}
+    (kept,) = there.folder.glob("main.old-*")
+    assert [item.name for item in kept.iterdir()] == ["half"]
+
+
+def test_an_empty_folder_is_no_half_of_anything(bootstrap: Callable[[str], Bootstrap]) -> None:
+    first = bootstrap("db1")
+    (first.folder / "main").mkdir()
+    assert first.run({"db-2": NOBODY, "db3": NOBODY}).returncode == 0
+    assert first.made == {"PG_VERSION", "new"}
+
+
+def test_a_host_that_its_peers_shut_out_does_not_wait_but_says_what_lets_it_in(
+    bootstrap: Callable[[str], Bootstrap],
+) -> None:
+    first = bootstrap("db1")
+    first.text = first.text.replace("patience=0", "patience=90")
+    done = first.run({"db-2": "could not connect: Protocol not available", "db3": NOBODY})
+    assert (done.returncode, first.made) == (1, None)
+    assert done.stderr == (
+        "db-2 has shut this host out since a failover. Make it a replica: fab failover rejoin --host=db1\n"
+    )
 
 
 EMPTY = {"data": "no"}

@@ -1,0 +1,102 @@
+"""A deploy lets a reinstalled database host in again, and no other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from plainstack import inventory
+from plainstack.database.readmission import readmission
+from plainstack.errors import HostFailed
+from plainstack.session import Output
+from plainstack.stack import Stack
+
+TEXT = """
+stack: small
+hosts:
+  db1: {address: 10.0.0.1, roles: [db]}
+  db2: {address: 10.0.0.2, roles: [db]}
+  db3: {address: 10.0.0.3, roles: [db]}
+  app1: {address: 10.0.0.4, roles: [app]}
+  app2: {address: 10.0.0.5, roles: [app]}
+  lb1: {address: 10.0.0.6, public: 10.1.0.6, roles: [balancer]}
+services: {web: {source: ., project: p}}
+database: {name: shop, synchronous: true}
+"""
+EMPTY = {"data": "no"}
+PRIMARY = {"data": "yes", "running": "yes", "recovery": "false", "timeline": "2"}
+STANDBY = {**PRIMARY, "recovery": "true", "signal": "yes"}
+STOPPED = {"data": "yes", "running": "no", "timeline": "1"}
+
+
+@dataclass
+class Hosts:
+    """Hosts that say whom they shut out, and note what they are told to do."""
+
+    fences: Mapping[str, str]
+    away: tuple[str, ...] = ()
+    scripts: list[tuple[str, str]] = field(default_factory=list)
+
+    def to(self, name: str) -> Any:
+        if name in self.away:
+            raise HostFailed(name, "connect", "no answer")
+
+        def script(text: str, **_: object) -> Output:
+            self.scripts.append((name, text))
+            return Output(0, f"fence.{self.fences[name]}=yes\n" if name in self.fences else "", "")
+
+        return SimpleNamespace(script=script, run=lambda *_, **__: Output(0, f"generation of {name}\n", ""))
+
+
+@pytest.fixture
+def stack() -> Stack:
+    return inventory.parse(TEXT, "test.yaml", Path())
+
+
+def found(stack: Stack, hosts: Hosts, facts: Mapping[str, Any], scope: tuple[str, ...] | None = None) -> Any:
+    seen = {name: SimpleNamespace(facts=said) for name, said in facts.items() if said is not None}
+    view = SimpleNamespace(pending=dict.fromkeys(seen), observed=seen)
+    runner = SimpleNamespace(stack=stack, sessions=hosts, scope=scope, database_facts=lambda _: facts)
+    return readmission(runner, view)  # type: ignore[arg-type]  # stand-ins with what it reads
+
+
+def test_a_reinstalled_host_is_let_in_wherever_it_is_shut_out_and_gets_a_slot(stack: Stack) -> None:
+    hosts = Hosts({"db2": "db1", "db3": "db1", "app1": "db1", "app2": "db3"}, away=("lb1",))
+    readmitted = found(stack, hosts, {"db1": EMPTY, "db2": PRIMARY, "db3": STANDBY})
+    assert [(step.host, step.says) for step in readmitted.steps] == [
+        ("app1", "let db1 in again"),
+        ("db2", "let db1 in again"),
+        ("db3", "let db1 in again"),
+        ("db2", "have slots ready for db1"),
+    ]
+    assert readmitted.hosts == ["app1", "db2", "db3"]
+    hosts.scripts.clear()
+    assert readmitted.do("me", "-", "inv deploy") == {name: f"generation of {name}" for name in readmitted.hosts}
+    assert sorted(name for name, text in hosts.scripts if "plainstack-firewall unfence db1" in text) == readmitted.hosts
+
+
+def test_a_host_that_does_not_answer_keeps_its_fence_and_stops_nothing(stack: Stack) -> None:
+    hosts = Hosts({"db2": "db1"}, away=("app1", "app2"))
+    readmitted = found(stack, hosts, {"db1": EMPTY, "db2": PRIMARY, "db3": None})
+    assert readmitted.hosts == ["db2"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "scope"),
+    [
+        ({"db1": STOPPED, "db2": PRIMARY, "db3": STANDBY}, None),
+        ({"db1": EMPTY, "db2": EMPTY, "db3": EMPTY}, None),
+        ({"db1": EMPTY, "db2": STANDBY, "db3": None}, None),
+        ({"db1": EMPTY, "db2": PRIMARY, "db3": STANDBY}, ("base",)),
+    ],
+    ids=["it has data", "nobody has data", "nobody leads", "role db is left out"],
+)
+def test_otherwise_nothing_is_done_and_nobody_is_asked(stack: Stack, facts: Mapping[str, Any], scope: Any) -> None:
+    hosts = Hosts({"db2": "db1"})
+    readmitted = found(stack, hosts, facts, scope)
+    assert (readmitted.steps, readmitted.hosts, readmitted.do("me", "-", "c"), hosts.scripts) == ((), [], {}, [])
