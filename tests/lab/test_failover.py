@@ -184,6 +184,20 @@ def test_half_rewound_data_is_replaced_by_a_copy_and_kept_until_that_streams(dat
     assert database.is_whole(new)
 
 
+def test_a_reinstalled_host_that_is_still_shut_out_rejoins_by_one_command(database: Database) -> None:
+    old, new = database.hosts()
+    database.operator.on(old, "pkill -9 -u postgres -x postgres")
+    database.operator.fab("promote", "--yes")
+    database.operator.on(
+        old,
+        "rm -rf /var/lib/postgresql/17 /var/lib/postgresql/.pgpass /etc/postgresql /usr/local/lib/plainstack"
+        f" {FENCED} /var/lib/plainstack/manifest/db",
+    )
+    said = database.operator.fab("rejoin").out
+    assert f"{new}: let {old} in again" in said
+    assert database.is_whole(new)
+
+
 FULL = """
 mkdir -p /mnt/data && mount --bind /var/lib/postgresql/17/main /mnt/data
 mount -t tmpfs -o size=8m tmpfs /var/lib/postgresql/17
