@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from plainstack.database.observation import Node, Topology
 from plainstack.database.sql import BARMAN_SLOT, slot_name
 from plainstack.database.stages import NEAR, size, stopped_in_order, successor
+from plainstack.database.topology import waiting
 
 # A slot that keeps this much holds it for somebody who is away.
 RETAINED = 128 * 2**20
@@ -74,6 +75,8 @@ def _node(now: Topology, node: Node) -> Iterator[str]:
         yield f"{node.name}, as a primary, would wait for no standby{back}"
     elif node.state == "primary" and node.synchronous and not (now.confirming(node) or now.fencing(node.name)):
         yield f"{node.name}: every write waits, no standby confirms it: {_no_wait(now, node)}fab failover degrade"
+    if node.restart:
+        yield f"{node.name}: {waiting(node.restart)}"
     known = {BARMAN_SLOT, *map(slot_name, now.nodes)}
     for slot in node.slots:
         if slot.name not in known and not slot.active and slot.retained:

@@ -32,6 +32,8 @@ union all select 'timeline=' || greatest(c.timeline_id, r.min_recovery_end_timel
  from pg_control_checkpoint() c, pg_control_recovery() r
 union all select 'lsn=' || case when pg_is_in_recovery()
  then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) else pg_current_wal_lsn() end
+union all select 'restart=' || string_agg(name, ', ' order by name) from pg_settings where pending_restart having
+ count(*) > 0
 union all select 'upstream=' || sender_host from pg_stat_wal_receiver where status = 'streaming'"""
 
 
@@ -77,6 +79,16 @@ class Member:
     lsn: str = ""
     system_identifier: str = ""
     upstream: str = ""
+    # Settings that wait for a restart.
+    restart: str = ""
+
+
+def waiting(settings: str) -> str:
+    """The sentence about settings that PostgreSQL takes up at its start only, and has not yet."""
+    return (
+        f"{settings}: changed, and in effect only after PostgreSQL's next restart. A deploy restarts it for what is in"
+        " its own files, not for ALTER SYSTEM or other files in conf.d"
+    )
 
 
 def members(names: Iterable[str], facts: Facts) -> list[Member]:
@@ -101,6 +113,7 @@ def _member(name: str, facts: Mapping[str, str] | None) -> Member:
         lsn=facts.get("lsn", ""),
         system_identifier=facts.get("system_identifier", ""),
         upstream=facts.get("upstream", ""),
+        restart=facts.get("restart", ""),
     )
 
 

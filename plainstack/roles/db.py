@@ -20,6 +20,7 @@ from plainstack.database.topology import (
     START_GUARD,
     members,
     primaries,
+    waiting,
 )
 from plainstack.exporter import exporter
 from plainstack.observed import Observed
@@ -46,11 +47,14 @@ _WHO_MAY_CONNECT = (f"{_ETC}/pg_hba.conf", f"{_ETC}/pg_ident.conf")
 _RELOADED = (*_WHO_MAY_CONNECT, f"{_ETC}/conf.d/20-reload.conf", f"{_ETC}/conf.d/30-replication.conf")
 _RESTARTED = (f"{_ETC}/postgresql.conf", f"{_ETC}/conf.d/10-restart.conf")
 
-# A reload with a broken file succeeds and changes nothing: only these views tell.
-_NO_ERRORS = """\
-select not exists (select from pg_hba_file_rules where error is not null)
-and not exists (select from pg_ident_file_mappings where error is not null)
-and not exists (select from pg_file_settings where error <> 'setting could not be applied')"""
+# A reload with a broken file succeeds and changes nothing: only these views tell. A setting that waits for a restart is
+# no error of a file, whatever changed it (ALTER SYSTEM, a file beside ours): `findings` names it.
+_ERRORS = """\
+select concat('pg_hba.conf:', line_number, ': ', error) from pg_hba_file_rules where error is not null
+union all select concat('pg_ident.conf:', line_number, ': ', error) from pg_ident_file_mappings where error is not null
+union all select concat(sourcefile, ':', sourceline, ': ', name, ': ', error) from pg_file_settings as line
+ where error is not null and error not like '%cannot be changed without restarting the server'
+ and not exists (select from pg_settings where pg_settings.name = line.name and pending_restart)"""
 
 # What initdb does to find good values: start as far as taking the memory, here in a data directory made for it.
 _TRY_SETTINGS = f"""\
@@ -196,7 +200,7 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
         reload_on=(*_RELOADED, *(f"{TLS}/{name}" for name in ("ca.crt", "host.crt", "host.key"))),
         restart_on=_RESTARTED,
         listens=(Listen(PORT),),
-        health=f'test "$({_PSQL}c {quote(_NO_ERRORS)})" = t',
+        health=f'errors=$({_PSQL}c {quote(_ERRORS)}) && [ -z "$errors" ] || {{ echo "$errors"; exit 1; }}',
         timeout=120,
     )
     wanted = sql.is_configured(stack.database.name, sql.roles(stack, vault), sql.slots(stack, host.name))
@@ -209,7 +213,9 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
 
 
 def findings(_stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:
-    """Clusters that somebody else made."""
+    """Clusters that somebody else made, and settings that wait for a restart."""
+    if settings := observed.facts.get("restart"):
+        yield Finding(waiting(settings), refused=False)
     for name in sorted(key.removeprefix("cluster.") for key in observed.facts if key.startswith("cluster.")):
         version, _, cluster = name.partition("/")
         yield Finding(

@@ -198,6 +198,23 @@ def test_a_reinstalled_host_that_is_still_shut_out_rejoins_by_one_command(databa
     assert database.is_whole(new)
 
 
+def test_a_setting_that_only_a_restart_takes_back_is_named_and_reloads_go_on(database: Database) -> None:
+    leader, follower = database.hosts()
+    database.sql(follower, "alter system set max_worker_processes = 12")
+    try:
+        database.operator.on(follower, f"systemctl restart {UNIT}")
+        database.sql(follower, "alter system reset max_worker_processes")
+        database.operator.on(follower, "echo '# by hand' >>/etc/postgresql/17/main/pg_hba.conf")
+        said = database.operator.inv("deploy", f"--host={follower}").out
+        assert f"{follower}: max_worker_processes: changed, and in effect only after PostgreSQL's next restart" in said
+        assert any("max_worker_processes" in text for text in database.status()["findings"])
+    finally:
+        database.sql(follower, "alter system reset max_worker_processes")
+        database.operator.on(follower, f"systemctl restart {UNIT}")
+    database.await_replica(leader)
+    assert database.is_whole(leader)
+
+
 FULL = """
 mkdir -p /mnt/data && mount --bind /var/lib/postgresql/17/main /mnt/data
 mount -t tmpfs -o size=8m tmpfs /var/lib/postgresql/17

@@ -11,7 +11,8 @@ import pytest
 
 from plainstack import inventory
 from plainstack.database import preflight, sql
-from plainstack.database.topology import members, primaries
+from plainstack.database.topology import AS_POSTGRES, BIN, members, primaries
+from plainstack.observed import Observed
 from plainstack.resources import Command, File, Resource, Unit
 from plainstack.roles import db
 from plainstack.secrets import Certificate, Secret, Vault
@@ -361,3 +362,27 @@ def test_who_is_primary_is_what_the_hosts_say_not_their_order() -> None:
 def _pair() -> Stack:
     text = "stack: s\nhosts:\n  db1: {address: 10.0.0.1, roles: [db]}\n  db2: {address: 10.0.0.2, roles: [db]}\n"
     return inventory.parse(text + "database: {name: shop}\n", "test.yaml", Path())
+
+
+@pytest.mark.parametrize(
+    ("answers", "code"), [("exit 0", 0), ("echo '/etc/x.conf:1: work_mem: bad'", 1), ("echo refused >&2; exit 2", 1)]
+)
+def test_a_reload_that_finds_errors_in_files_says_where(
+    small: Stack, fake_vault: Vault, tmp_path: Path, answers: str, code: int
+) -> None:
+    (unit,) = [item for item in _resources(small, fake_vault) if isinstance(item, Unit) and item.name == db.UNIT]
+    (tmp_path / "psql").write_text(f"#!/bin/sh\n{answers}\n")
+    (tmp_path / "psql").chmod(0o755)
+    text = unit.health.replace(AS_POSTGRES, "").replace(BIN, str(tmp_path))
+    done = subprocess.run(["sh", "-eu", "-c", text], capture_output=True, text=True)
+    assert done.returncode == code
+    assert done.stdout == ("/etc/x.conf:1: work_mem: bad\n" if answers.startswith("echo '") else "\n" * code)
+
+
+def test_a_setting_that_waits_for_a_restart_is_named_and_keeps_nothing_from_being_deployed(small: Stack) -> None:
+    (finding,) = db.ROLE.findings(small, small.hosts["db1"], Observed(facts={"restart": "max_connections, wal_level"}))
+    assert finding.text.startswith("max_connections, wal_level: changed, and in effect only after PostgreSQL's next")
+    assert not finding.refused
+    assert not list(db.ROLE.findings(small, small.hosts["db1"], Observed(facts=STANDBY)))
+    (member,) = members(["db1"], {"db1": {**PRIMARY, "restart": "wal_level"}})
+    assert member.restart == "wal_level"
