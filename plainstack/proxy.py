@@ -110,6 +110,7 @@ def _configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, File
         services=stack.services,
         apps=stack.with_role("app"),
         server_names=balancer.server_names,
+        http3=balancer.http3,
         default_server=_default_server(stack),
         # A host that is lost is found out after seconds only; one try more than there are hosts would be of no use.
         tries=max(2, min(3, len(stack.with_role("app")))),
@@ -132,6 +133,7 @@ def _ipv6_listeners(stack: Stack, host: Host, engine: Engine) -> Iterator[File]:
             f"{engine.folder}/ipv6/{name}.conf",
             source=f"/etc/nginx/ipv6/{name}.conf",
             host=host,
+            http3=stack.balancer.http3,
             default_server=_default_server(stack),
         )
 

@@ -75,6 +75,7 @@ class Balancer(Model):
 
     `network` is the one that holds the virtual address, where that is not the /24 of the balancers' public addresses.
     Without `server_names` the site answers to any name. `angie_key` is the file of the key that signs Angie's packages.
+    With `http3: false` browsers are told to use HTTP/2 only.
     """
 
     engine: Literal["nginx", "angie"] = "nginx"
@@ -85,6 +86,7 @@ class Balancer(Model):
     server_names: tuple[ServerName, ...] = ()
     angie_key: FilePath | None = None
     tls: Literal["self-signed"] | GivenCertificate = "self-signed"
+    http3: Bool = True
     max_body: Annotated[str, Field(pattern=r"^[0-9]+[kmg]?$")] = "10m"
 
 

@@ -34,7 +34,8 @@ def opens(stack: Stack, host: Host) -> Iterator[Opening]:
     """HTTP, HTTPS and HTTP/3 for anybody, metrics for the monitoring hosts, VRRP between the balancers."""
     yield Opening(ports.HTTP, "tcp", None, "http: redirect to https")
     yield Opening(ports.HTTPS, "tcp", None, "https")
-    yield Opening(ports.HTTPS, "udp", None, "http/3")
+    if stack.balancer.http3:
+        yield Opening(ports.HTTPS, "udp", None, "http/3")
     scrapers = tuple(str(peer.address) for peer in stack.with_role("monitoring"))
     yield Opening(METRICS_PORT, "tcp", scrapers, "balancer metrics: monitoring")
     if stack.balancer.virtual_address:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +83,71 @@ def test_what_is_not_for_users_refuses_them(visitor: Operator) -> None:
     # What is for users, to see that an open port would be told.
     attempts.append(TRY.format(address=site(visitor), host="site", port=443, seconds=10))
     assert visitor.on("visitor", "".join(attempts) + "wait\n").split() == ["site:443"]
+
+
+@pytest.fixture(scope="module")
+def misbehaving(visitor: Operator) -> Iterator[Operator]:
+    """The site with an application in the service's place that misbehaves when it is asked to."""
+    program = (Path(__file__).parent / "standin_app.py").read_text()
+    stack = inventory.load(visitor.inventory)
+    apps = stack.with_role("app")
+    port = stack.services["web"].port
+    for app in apps:
+        visitor.on(app.name, f"cat >/run/standin.py <<'PY'\n{program}PY\nsystemctl stop plainstack-web")
+        visitor.on(app.name, f"systemd-run -q --unit=standin python3 /run/standin.py {app.address} {port}")
+    in_use(visitor)
+    yield visitor
+    for app in apps:
+        visitor.on(app.name, "systemctl stop standin; systemctl start plainstack-web")
+    in_use(visitor)
+
+
+def in_use(operator: Operator) -> None:
+    """Wait until both balancers use every application host, and the site answers."""
+    for balancer in ("lb1", "lb2"):
+        status = "/etc/plainstack/balancer/upstreams status"
+        operator.on(balancer, f"timeout 30 sh -c 'while {status} | grep -q down; do sleep 0.2; done'")
+    page = f"curl -s --max-time 5 -o /dev/null --cacert /root/ca.crt -w '%{{http_code}}' https://{site(operator)}/"
+    operator.on("visitor", f"timeout 30 sh -c 'until {page} | grep -q 200; do sleep 0.2; done'")
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [("cookies-5", "200"), ("cookies-30", "200"), ("cookies-90", "502"), ("broken", "502"), ("nonsense", "502")],
+)
+def test_one_bad_url_takes_nothing_else_down(misbehaving: Operator, path: str, answer: str) -> None:
+    """Asked more often than there are application hosts; five seconds is how long a host was out before."""
+    curl = "curl -s --max-time 10 -o /dev/null --cacert /root/ca.crt -w '%{http_code}\\n'"
+    address = site(misbehaving)
+    seen = misbehaving.on(
+        "visitor",
+        f"for n in 1 2 3 4; do {curl} https://{address}/{path}; done | sort | uniq -c\n"
+        f"for n in $(seq 40); do {curl} https://{address}/; done | sort | uniq -c\n",
+    ).split()
+    assert seen == ["4", answer, "40", "200"]
+    status = misbehaving.on("lb1", "/etc/plainstack/balancer/upstreams status")
+    assert "down" not in status
+
+
+@pytest.mark.parametrize("what", ["events", "socket"])
+def test_what_stays_open_is_passed_on_as_it_comes(misbehaving: Operator, what: str) -> None:
+    program = (Path(__file__).parent / "standin_client.py").read_text()
+    said = misbehaving.on(
+        "visitor",
+        f"cat >/run/client.py <<'PY'\n{program}PY\npython3 /run/client.py {site(misbehaving)} /root/ca.crt {what}",
+    )
+    assert said == "well\n"
+
+
+def test_without_ipv6_in_the_kernel_the_configuration_is_still_valid(visitor: Operator) -> None:
+    """In place of such a kernel: a process that is refused every IPv6 socket, as its kernel would refuse it.
+
+    What the host's own program does where /proc says that there is no IPv6 is shown by a unit test.
+    """
+    refused = "systemd-run -q --wait --pipe -p RestrictAddressFamilies='AF_INET AF_NETLINK AF_UNIX' nginx -t -q"
+    said = visitor.on(
+        "lb2",
+        f"link=$(readlink /run/plainstack/ipv6); {refused} && echo 'the stand-in lets IPv6 through'\n"
+        f'rm /run/plainstack/ipv6; {refused} && echo valid; ln -s "$link" /run/plainstack/ipv6',
+    )
+    assert said == "valid\n"

@@ -126,6 +126,8 @@ def test_the_program_runs_before_the_engine_whose_files_it_makes(stack: Stack, v
     assert units.index("plainstack-upstreams.service") < units.index("nginx.service")
     unit_file = text(stack, vault, "/etc/systemd/system/plainstack-upstreams.service")
     assert "Before=nginx.service angie.service\n" in unit_file
+    # Whoever starts the engine starts the program first.
+    assert "WantedBy=multi-user.target nginx.service angie.service\n" in unit_file
     program = unit(stack, vault, "plainstack-upstreams.service")
     assert {UPSTREAMS, f"{UPSTREAMS}.conf"} <= set(program.restart_on)
 
@@ -236,6 +238,15 @@ def test_tls_is_modern_and_http_3_is_announced(stack: Stack, vault: Vault) -> No
     assert site.count("listen 443 quic reuseport") == 1
     assert text(stack, vault, f"{IPV6}site.conf").count("listen [::]:443 quic reuseport") == 1
     assert "server_tokens off;" in text(stack, vault, "/etc/nginx/nginx.conf")
+
+
+def test_http_3_can_be_left_out_and_browsers_forget_it(stack: Stack, vault: Vault) -> None:
+    for names in ((), ("shop.example",)):
+        without = changed(stack, http3=False, server_names=names)
+        everything = b"".join(item.content for item in files(without, vault).values())
+        assert b"quic" not in everything
+        assert "add_header Alt-Svc clear always;" in text(without, vault, SITE)
+        assert (443, "udp") not in {(item.port, item.protocol) for item in balancer.opens(without, stack.hosts["lb1"])}
 
 
 def test_no_location_drops_the_hardening_headers(stack: Stack, vault: Vault) -> None:

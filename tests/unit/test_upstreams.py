@@ -48,6 +48,7 @@ reload)
 esac
 """
 SLEEP = "#!/bin/sh\nexec /bin/sleep 0.01\n"
+METRICS = "var/lib/prometheus/node-exporter/plainstack_upstreams.prom"
 SS = '#!/bin/sh\ncat "$ROOT/connections" 2>/dev/null\n: >"$ROOT/connections"\n'
 
 
@@ -60,7 +61,7 @@ class Balancer:
     @classmethod
     def new(cls, root: Path) -> Balancer:
         """A balancer on which nothing has run yet, whose hosts are all well."""
-        for folder in ("bin", "etc/plainstack/balancer", "health", "proc/net"):
+        for folder in ("bin", "etc/plainstack/balancer", "health", "proc/net", str(Path(METRICS).parent)):
             (root / folder).mkdir(parents=True)
         for name, text in (("curl", CURL), ("systemctl", SYSTEMCTL), ("sleep", SLEEP), ("ss", SS)):
             (root / "bin" / name).write_text(text)
@@ -177,7 +178,7 @@ def test_ipv6_is_listened_on_where_the_kernel_has_it(balancer: Balancer, has_ipv
     out=st.sets(st.sampled_from([target[2] for target in TARGETS])),
     drained=st.sets(st.sampled_from(sorted(ADDRESSES))),
 )
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_service_keeps_a_host_whatever_is_out(
     tmp_path_factory: pytest.TempPathFactory, out: set[str], drained: set[str]
 ) -> None:
@@ -282,6 +283,24 @@ def test_when_all_are_ill_all_are_used(watching: Balancer) -> None:
     for host in ("app2", "app3"):
         watching.health(host, "503")
     until(lambda: len(list((watching.state / "out").iterdir())) == len(TARGETS) and watching.used() == everything())
+
+
+def test_what_is_used_is_told_to_prometheus_from_the_beginning(watching: Balancer) -> None:
+    told = watching.root / METRICS
+
+    def values() -> dict[str, str]:
+        lines = told.read_text().splitlines() if told.exists() else []
+        return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+
+    def wanted(down: str) -> dict[str, str]:
+        return {
+            f'plainstack_upstream_up{{service="{service}",target="{host}"}}': "0" if host == down else "1"
+            for service, host, _ in TARGETS
+        }
+
+    until(lambda: values() == wanted(""))
+    watching.health("app2", "500")
+    until(lambda: values() == wanted("app2"))
 
 
 def test_the_health_page_is_asked_as_the_site_is(watching: Balancer) -> None:

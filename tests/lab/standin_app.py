@@ -1,0 +1,81 @@
+"""An application that misbehaves on purpose, in place of a service: python3 standin_app.py ADDRESS PORT."""
+
+import base64
+import hashlib
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+GO = threading.Event()
+WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """HTTP/1.0: an answer without a length ends with its connection, which is the hardest to pass on as it comes."""
+
+    def do_GET(self) -> None:
+        name, _, number = self.path.strip("/").partition("-")
+        getattr(self, f"page_{name}", self.page_)(int(number or 0))
+
+    def page_(self, _number: int) -> None:
+        body = b"fine\n"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def page_cookies(self, number: int) -> None:
+        self.send_response(200)
+        for each in range(number):
+            self.send_header("Set-Cookie", f"c{each}={'x' * 1000}")
+        self.end_headers()
+
+    def page_broken(self, _number: int) -> None:
+        """No answer at all."""
+        self.close_connection = True
+
+    def page_nonsense(self, _number: int) -> None:
+        self.wfile.write(b"HTTP/1.0 200 OK\r\nX-Nonsense: \x00\r\n\r\n")
+        self.close_connection = True
+
+    def page_events(self, _number: int) -> None:
+        """The second event follows when somebody has asked for /go."""
+        GO.clear()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.wfile.write(b"data: first\n\n")
+        self.wfile.flush()
+        GO.wait(20)
+        self.wfile.write(b"data: second\n\n")
+
+    def page_go(self, _number: int) -> None:
+        GO.set()
+        self.page_(0)
+
+    def page_socket(self, _number: int) -> None:
+        key = self.headers["Sec-WebSocket-Key"].encode() + WEBSOCKET
+        accept = base64.b64encode(hashlib.sha1(key).digest()).decode()
+        self.protocol_version = "HTTP/1.1"
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", accept)
+        self.end_headers()
+        while said := self.rfile.read1(100):
+            self.wfile.write(b"heard " + said)
+            self.wfile.flush()
+        self.close_connection = True
+
+    def log_message(self, *_words: object) -> None:
+        """Say nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    """One that takes as many connections at once as Gunicorn does."""
+
+    request_queue_size = 256
+
+
+if __name__ == "__main__":
+    Server((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
