@@ -23,8 +23,6 @@ def exporter(stack: Stack, host: Host, role: str, arguments: File, port: int, ad
     web = web_file(program)
     scrapers = [peer.name for peer in stack.with_role("monitoring")]
     yield Package(name=program)
-    # ss, which tells whether it listens
-    yield Package(name="iproute2")
     yield Directory(path=web.rpartition("/")[0])
     yield template("base", web, source=web_file("prometheus-node-exporter"), host=host, scrapers=scrapers)
     yield arguments

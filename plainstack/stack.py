@@ -148,6 +148,16 @@ class Base(Model):
     apt_proxy: Url | None = None
 
 
+class Firewall(Model):
+    """What becomes of packet filter rules that Plainstack finds on a host and did not make.
+
+    `refuse` deploys nothing where they would undo what it opens or closes, and leaves the chains of Docker, fail2ban
+    and the like alone; `keep` leaves everything alone; `replace` removes everything.
+    """
+
+    foreign: Literal["refuse", "keep", "replace"] = "refuse"
+
+
 class SecretStore(Model):
     """Where generated passwords live: age-encrypted to these SSH public keys, or in a file with mode 0600 when none."""
 
@@ -188,6 +198,7 @@ class Stack(Model):
     ssh: Ssh = Ssh()
     hosts: dict[Name, Host] = Field(min_length=1)
     base: Base = Base()
+    firewall: Firewall = Firewall()
     balancer: Balancer = Balancer()
     services: dict[Name, Service] = {}
     database: Database | None = None

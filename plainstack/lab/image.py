@@ -13,13 +13,10 @@ from plainstack.lab.mirror import SUITE, Mirrors
 from plainstack.lab.model import CACHE
 from plainstack.lab.netns import LabError
 
+# What a host needs to boot and to let the operator in; roles must install whatever else they use.
 _PACKAGES = (
-    "ca-certificates",
     "dbus",
-    "iproute2",
-    "iptables",
     "openssh-server",
-    "procps",
     "sudo",
     "systemd",
     "systemd-sysv",

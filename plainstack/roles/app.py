@@ -29,6 +29,8 @@ def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     yield Package(name="python3")
     yield Package(name="python3-pip-whl")
     yield Package(name="curl")
+    # for what an application asks over https
+    yield Package(name="ca-certificates")
     yield Directory(path="/etc/plainstack/app")
     for name in stack.services:
         yield from _service(stack, host, vault, name)

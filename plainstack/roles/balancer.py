@@ -24,6 +24,8 @@ _KERNEL = {
 
 def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     """The resources of role balancer."""
+    # ip, which tells whether this host holds the virtual address
+    yield Package(name="iproute2")
     yield from _sysctls(host)
     yield from proxy(stack, host, vault)
     if stack.balancer.virtual_address:

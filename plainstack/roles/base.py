@@ -48,6 +48,8 @@ def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     yield from _certificate(host, vault)
     yield from _updates(stack)
     yield from _log_ins(stack, host)
+    # ip and ss: without them nobody at its console can tell what a host is connected to
+    yield Package(name="iproute2")
     arguments = verbatim("base", "/etc/default/prometheus-node-exporter")
     yield from exporter(stack, host, "base", arguments, NODE_EXPORTER_PORT)
 

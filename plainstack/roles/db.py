@@ -138,6 +138,8 @@ def _packages() -> Iterator[Resource]:
     # Early: without it the package makes a cluster of its own.
     yield verbatim("db", "/etc/postgresql-common/createcluster.d/plainstack.conf", early=True)
     yield Package(name="postgresql-17")
+    # pgrep, which a failover asks whether a server runs
+    yield Package(name="procps")
 
 
 def _files(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:

@@ -6,15 +6,24 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 
+from plainstack import rulesets
+from plainstack.observed import Observed
 from plainstack.render import template, verbatim
 from plainstack.resources import Directory, File, Package, Resource, Unit, Validation
-from plainstack.roles import Opening, Role, of_host
+from plainstack.roles import Finding, Opening, Role, of_host
 from plainstack.secrets import Vault
 from plainstack.stack import Host, Stack
 
 PROGRAM = "/usr/local/sbin/plainstack-firewall"
 _UNIT = "plainstack-firewall.service"
 FENCES = "/etc/iptables/fence.d"
+# The tables of nftables that are not those of iptables.
+_TABLES = (
+    "! command -v nft >/dev/null || nft list tables | sed -nE"
+    " '/^table ip6? (filter|nat|mangle|raw|security)$/!s/^table //p'"
+)
+# What puts such rules back at the next boot, or sooner.
+_LOADERS = ("nftables.service", "netfilter-persistent.service", "ufw.service", "firewalld.service")
 _RULES = {4: "/etc/iptables/plainstack.v4", 6: "/etc/iptables/plainstack.v6"}
 
 # Inline, not in the program: the first deploy takes the snapshot before the program is there.
@@ -25,6 +34,15 @@ for family in ip ip6; do
       ${family}tables-save -t filter; } >"$KEEP/$family.rules" || [ ! -e /proc/net/if_inet6 ]
 done
 cp /run/plainstack/firewall.loaded "$KEEP/" 2>/dev/null || :"""
+_SNAPSHOT_TABLES = f"""
+{{ {_TABLES}; }} | while read -r table; do
+    printf 'table %s\\ndelete table %s\\n' "$table {{ }}" "$table"
+    nft list table $table
+done >"$KEEP/nft.rules"
+"""
+_RESTORE_TABLES = """
+[ ! -s "$KEEP/nft.rules" ] || nft -f "$KEEP/nft.rules"
+"""
 _RESTORE = """\
 iptables-restore -w 5 <"$KEEP/ip.rules"
 [ ! -e /proc/net/if_inet6 ] || ip6tables-restore -w 5 <"$KEEP/ip6.rules"
@@ -43,13 +61,18 @@ class Rule:
 def desired(stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
     """The resources of role firewall."""
     openings = tuple(openings_of(stack, host))
+    foreign = stack.firewall.foreign
     yield Package(name="iptables")
+    # ss, which ends the connections of a host that a failover shuts out
+    yield Package(name="iproute2")
     yield Directory(path="/etc/iptables")
     # What a failover fences off is written here on the host; see plainstack/database/steps.py.
     yield Directory(path=FENCES)
     for version, path in _RULES.items():
-        yield _rules_file(path, version, host, openings)
-    yield verbatim("firewall", PROGRAM, mode=0o755)
+        yield _rules_file(path, version, host, openings, foreign)
+    yield template(
+        "firewall", PROGRAM, mode=0o755, foreign=foreign, programs=r"\|".join(rulesets.PROGRAMS), foreign_tables=_TABLES
+    )
     yield verbatim("firewall", f"/etc/systemd/system/{_UNIT}")
     yield Validation(name="iptables", run=f"iptables-restore --test {_RULES[4]}", reads=(_RULES[4],))
     yield Validation(
@@ -57,14 +80,42 @@ def desired(stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
         run=f"[ ! -e /proc/net/if_inet6 ] || ip6tables-restore --test {_RULES[6]}",
         reads=(_RULES[6],),
     )
+    if foreign == "replace":
+        for loader in _LOADERS:
+            yield Unit(name=loader, enabled=False, running=False)
+    tables = foreign == "replace"
     yield Unit(
         name=_UNIT,
         reload_on=(*_RULES.values(), PROGRAM),
         intact=f"{PROGRAM} check",
         guarded=True,
-        snapshot=_SNAPSHOT,
-        restore=_RESTORE,
+        snapshot=_SNAPSHOT + (_SNAPSHOT_TABLES if tables else ""),
+        restore=_RESTORE + (_RESTORE_TABLES if tables else ""),
     )
+
+
+def facts(_stack: Stack, _host: Host) -> str:
+    """The packet filter rules that somebody else made."""
+    return rulesets.PROBE % {"program": PROGRAM}
+
+
+def findings(stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:
+    """What becomes of them, by the inventory's firewall.foreign."""
+    foreign = stack.firewall.foreign
+    for ruleset in rulesets.found(observed.facts):
+        if ruleset.problem and (foreign == "refuse" or (foreign == "replace" and not ruleset.replaceable)):
+            choice = "firewall: {foreign: keep} to leave them alone"
+            choice += ", {foreign: replace} to have them removed" if ruleset.replaceable else ""
+            yield Finding(
+                f"firewall: {ruleset.name} {ruleset.problem}. Remove them ({ruleset.cure}), or write into the inventory"
+                f" {choice}"
+            )
+        elif foreign == "replace":
+            yield Finding(f"firewall: {ruleset.name}: removed by firewall.foreign: replace", refused=False)
+        elif ruleset.problem:
+            yield Finding(f"firewall: {ruleset.name} {ruleset.problem}; kept by firewall.foreign: keep", refused=False)
+        else:
+            yield Finding(f"firewall: {ruleset.name}: left alone", refused=False)
 
 
 def openings_of(stack: Stack, host: Host) -> Iterator[Opening]:
@@ -85,9 +136,16 @@ def rules(openings: Iterable[Opening], version: int) -> Iterator[Rule]:
                 yield Rule(source, match, opening.why)
 
 
-def _rules_file(path: str, version: int, host: Host, openings: Iterable[Opening]) -> File:
-    lines = tuple(rules(openings, version))
-    return template("firewall", path, source="/etc/iptables/plainstack", version=version, rules=lines, host=host)
+def _rules_file(path: str, version: int, host: Host, openings: Iterable[Opening], foreign: str) -> File:
+    return template(
+        "firewall",
+        path,
+        source="/etc/iptables/plainstack",
+        version=version,
+        rules=tuple(rules(openings, version)),
+        host=host,
+        foreign=foreign,
+    )
 
 
-ROLE = Role(name="firewall", desired=desired, everywhere=True, after=("base",))
+ROLE = Role(name="firewall", desired=desired, everywhere=True, after=("base",), facts=facts, findings=findings)

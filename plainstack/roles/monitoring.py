@@ -29,6 +29,8 @@ _RELOAD = "/usr/local/lib/plainstack/prometheus-reload"
 def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     """The resources of role monitoring."""
     yield from _packages()
+    if (stack.monitoring.webhook or "").startswith("https:"):
+        yield Package(name="ca-certificates")
     yield from _configuration(stack, host, vault)
     yield from rules(stack, host)
     yield from _validations()

@@ -50,7 +50,9 @@ def offers(stack: Stack, lines: list[str]) -> Offers:
     names = {str(address): host.name for host in stack.hosts.values() for address in (host.address, host.public)}
     found: dict[str, frozenset[str]] = {}
     for line in lines:
-        rule = re.fullmatch(r"-A INPUT -s (\S+) -p (\w+)(?: --dport (\d+))? -m comment --comment .* -j ACCEPT", line)
+        rule = re.fullmatch(
+            r"-A plainstack-input -s (\S+) -p (\w+)(?: --dport (\d+))? -m comment --comment .* -j ACCEPT", line
+        )
         if rule:
             source, protocol, port = rule.groups()
             who = "anybody" if source in ("0.0.0.0/0", "::/0") else names[source]
@@ -79,33 +81,38 @@ def test_what_no_rule_lets_in_is_dropped(stack: Stack, vault: Vault, version: in
             ":FORWARD DROP [0:0]",
             ":OUTPUT ACCEPT [0:0]",
         ]
-        allowed = {shlex.split(line)[-1] for line in lines if line.startswith("-A INPUT")} - {"plainstack-fence"}
+        allowed = {shlex.split(line)[-1] for line in lines if line.startswith("-A plainstack-input")}
         assert allowed == {"ACCEPT", "DROP", "plainstack drop: "}
+        # After the rules of others: what they ban stays banned.
+        assert [line for line in lines if line.startswith("-A INPUT")] == ["-A INPUT -j plainstack-input"]
         assert lines[-1] == "COMMIT"
 
 
 def test_a_host_that_a_failover_fenced_off_is_shut_out_before_anything_is_let_in(stack: Stack, vault: Vault) -> None:
-    rules = [line for line in rules_of(stack, vault, "app1", 4) if line.startswith("-A")]
-    assert rules[:2] == ["-A INPUT -j plainstack-fence", "-A OUTPUT -j plainstack-fence"]
+    rules = [line for line in rules_of(stack, vault, "app1", 4) if line.startswith("-")]
+    assert rules[:3] == [
+        "-I INPUT -j plainstack-fence",
+        "-I OUTPUT -j plainstack-fence",
+        "-A INPUT -j plainstack-input",
+    ]
 
 
 def test_the_first_rules_are_loopback_invalid_and_established(stack: Stack, vault: Vault) -> None:
     for version in (4, 6):
-        rules = [line for line in rules_of(stack, vault, "db1", version) if line.startswith("-A")]
-        rules = [line for line in rules if not line.endswith("plainstack-fence")]
+        rules = [line for line in rules_of(stack, vault, "db1", version) if line.startswith("-A plainstack-input")]
         assert rules[:3] == [
-            "-A INPUT -i lo -j ACCEPT",
-            "-A INPUT -m conntrack --ctstate INVALID -j DROP",
-            "-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+            "-A plainstack-input -i lo -j ACCEPT",
+            "-A plainstack-input -m conntrack --ctstate INVALID -j DROP",
+            "-A plainstack-input -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
         ]
 
 
 def test_icmp_that_must_stay_open_does(stack: Stack, vault: Vault) -> None:
     v4 = rules_of(stack, vault, "db1", 4)
     assert [line for line in v4 if "icmp" in line] == [
-        f"-A INPUT -p icmp --icmp-type {kind} -j ACCEPT" for kind in (3, 8, 11)
+        f"-A plainstack-input -p icmp --icmp-type {kind} -j ACCEPT" for kind in (3, 8, 11)
     ]
-    assert "-A INPUT -p ipv6-icmp -j ACCEPT" in rules_of(stack, vault, "db1", 6)
+    assert "-A plainstack-input -p ipv6-icmp -j ACCEPT" in rules_of(stack, vault, "db1", 6)
 
 
 def test_a_source_appears_only_in_the_rules_of_its_ip_version() -> None:

@@ -1,0 +1,253 @@
+"""Packet filter rules of others: what is refused, what is kept, how it is named; from texts that real tools print."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from plainstack import preflight
+from plainstack.observed import Observed
+from plainstack.roles import firewall, registry
+from plainstack.rulesets import found
+from plainstack.stack import Firewall, Stack
+
+OWN = """\
+table inet filter {
+	chain input {
+		type filter hook input priority filter; policy drop;
+		ct state established,related accept
+		iif "lo" accept
+		tcp dport 22 accept
+	}
+	chain forward {
+		type filter hook forward priority filter; policy drop;
+	}
+}
+"""
+ENDS_WITH_REJECT = """\
+table inet mine {
+	set admins { type ipv4_addr; elements = { 192.0.2.1 } }
+	chain in {
+		type filter hook input priority filter; policy accept;
+		tcp dport 22 accept
+		counter packets 3 bytes 180 log prefix "no: " reject with icmpx admin-prohibited
+	}
+}
+"""
+JUMPS = """\
+table inet mine {
+	chain rest {
+		ip saddr 192.0.2.0/24 accept
+		drop
+	}
+	chain in {
+		type filter hook input priority filter; policy accept;
+		tcp dport 22 accept
+		jump rest
+	}
+}
+"""
+FIREWALLD = """\
+table inet firewalld {
+	chain mangle_PREROUTING {
+		type filter hook prerouting priority mangle + 10; policy accept;
+		jump mangle_PREROUTING_ZONES
+	}
+	chain filter_INPUT {
+		type filter hook input priority filter + 10; policy accept;
+		ct state { established, related } accept
+		jump filter_INPUT_ZONES
+		ct state invalid drop
+		reject with icmpx admin-prohibited
+	}
+}
+"""
+FAIL2BAN = """\
+table inet f2b-table {
+	set addr-set-sshd { type ipv4_addr; elements = { 192.0.2.7 } }
+	chain f2b-chain {
+		type filter hook input priority filter - 1; policy accept;
+		tcp dport 22 ip saddr @addr-set-sshd reject with icmp port-unreachable
+	}
+}
+"""
+INVALID_ONLY = """\
+table inet mine {
+	chain in {
+		type filter hook input priority filter; policy accept;
+		ct state invalid drop
+		ip saddr 192.0.2.0/24 drop
+	}
+	chain back {
+		type nat hook postrouting priority srcnat; policy accept;
+		masquerade
+	}
+}
+"""
+OUTGOING = """\
+table inet mine {
+	chain out {
+		type filter hook output priority filter; policy drop;
+		accept
+	}
+}
+"""
+# As nft shows what iptables-nft made: Docker's, and Plainstack's own.
+OF_IPTABLES = """\
+# Warning: table ip filter is managed by iptables-nft, do not touch!
+table ip filter {
+	chain INPUT {
+		type filter hook input priority filter; policy drop;
+		counter packets 0 bytes 0 jump plainstack-fence
+		counter packets 0 bytes 0 jump plainstack-input
+	}
+	chain FORWARD {
+		type filter hook forward priority filter; policy drop;
+		counter packets 0 bytes 0 jump DOCKER-USER
+	}
+	chain plainstack-input {
+		counter packets 0 bytes 0 drop
+	}
+	chain DOCKER-USER {
+	}
+}
+table ip nat {
+	chain PREROUTING {
+		type nat hook prerouting priority dstnat; policy accept;
+	}
+}
+"""
+
+
+def facts_of(prefix: str, text: str) -> dict[str, str]:
+    return {f"{prefix}.{number}": line for number, line in enumerate(text.splitlines(), 1)}
+
+
+def problems(facts: Mapping[str, str]) -> dict[str, bool]:
+    """Every rule set by name, and whether it is in the way."""
+    return {ruleset.name: bool(ruleset.problem) for ruleset in found(facts)}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (OWN, "nftables table 'inet filter'"),
+        (ENDS_WITH_REJECT, "nftables table 'inet mine'"),
+        (JUMPS, "nftables table 'inet mine'"),
+        (FIREWALLD, "nftables table 'inet firewalld'"),
+        (OWN.replace("inet filter", "ip filter"), "nftables table 'ip filter'"),
+        (OWN.replace("hook input priority filter", "hook prerouting priority raw"), "nftables table 'inet filter'"),
+    ],
+)
+def test_a_table_that_drops_what_it_does_not_know_is_in_the_way(text: str, name: str) -> None:
+    assert problems(facts_of("nft", text)) == {name: True}
+
+
+@pytest.mark.parametrize("text", [FAIL2BAN, INVALID_ONLY, OUTGOING])
+def test_a_table_that_drops_only_what_it_names_is_not(text: str) -> None:
+    assert list(problems(facts_of("nft", text)).values()) == [False]
+
+
+def test_what_nft_shows_of_iptables_is_no_table_of_somebody() -> None:
+    assert problems(facts_of("nft", OF_IPTABLES)) == {}
+    assert problems(facts_of("nft", OF_IPTABLES + OWN)) == {"nftables table 'inet filter'": True}
+
+
+BARE = "ip :INPUT ACCEPT [0:0]\nip :FORWARD ACCEPT [0:0]\nip6 :INPUT ACCEPT [0:0]\n"
+
+
+@pytest.mark.parametrize(
+    ("rule", "shown"),
+    [
+        ("-A INPUT -p tcp -m tcp --dport 3306 -j ACCEPT", "--dport 3306"),
+        ("-A INPUT -j DROP", "-A INPUT -j DROP"),
+        ("-A INPUT -j my-rules", "my-rules"),
+        ("-A INPUT -s 192.0.2.1/32", "192.0.2.1"),
+    ],
+)
+def test_a_rule_of_input_that_nobody_known_keeps_is_in_the_way(rule: str, shown: str) -> None:
+    ((name, problem),) = problems(facts_of("filter", f"{BARE}ip {rule}\n")).items()
+    assert problem
+    assert shown in name
+
+
+def test_chains_of_known_programs_stay() -> None:
+    listing = f"""{BARE}ip :DOCKER - [0:0]
+ip :DOCKER-USER - [0:0]
+ip :f2b-sshd - [0:0]
+ip :LIBVIRT_INP - [0:0]
+ip -A INPUT -p tcp -m multiport --dports 22 -j f2b-sshd
+ip -A INPUT -j LIBVIRT_INP
+"""
+    assert problems(facts_of("filter", listing)) == {
+        "the chains of Docker": False,
+        "the chains of fail2ban": False,
+        "the chains of libvirt": False,
+    }
+    assert problems(facts_of("filter", BARE)) == {}
+
+
+def test_ufw_and_rules_of_the_other_iptables_are_in_the_way() -> None:
+    assert problems({"ufw": "yes", **facts_of("filter", f"{BARE}ip -A INPUT -j ufw-before-input")}) == {
+        "the rules of ufw": True
+    }
+    assert problems(facts_of("legacy", BARE.replace("INPUT ACCEPT", "INPUT DROP"))) == {
+        "the rules of iptables-legacy": True
+    }
+    assert problems(facts_of("legacy", BARE)) == {"the rules of iptables-legacy": False}
+
+
+def told(stack: Stack, foreign: str, text: str = OWN, legacy: str = "") -> tuple[list[str], list[str]]:
+    chosen = stack.model_copy(update={"firewall": Firewall.model_validate({"foreign": foreign})})
+    roles = {"firewall": registry()["firewall"]}
+    seen = {"db1": Observed(facts={**facts_of("nft", text), **facts_of("legacy", legacy)})}
+    wanted: dict[str, dict[str, list[object]]] = {"db1": {"firewall": []}}
+    refused = preflight.refusals(chosen, roles, wanted, seen)  # type: ignore[arg-type]
+    notes = preflight.notes(chosen, roles, wanted, seen, {"db1": None})  # type: ignore[arg-type,dict-item]
+    return refused, notes
+
+
+def test_the_inventory_decides_what_becomes_of_them(stack: Stack) -> None:
+    (refused,), notes = told(stack, "refuse")
+    assert refused.startswith("db1: firewall: nftables table 'inet filter' drops what it does not accept (chain input)")
+    assert "nft delete table inet filter" in refused
+    assert "{foreign: keep} to leave them alone, {foreign: replace} to have them removed" in refused
+    assert notes == []
+    assert told(stack, "refuse", FAIL2BAN) == ([], ["db1: firewall: nftables table 'inet f2b-table': left alone"])
+    for foreign in ("keep", "replace"):
+        refusals, (note,) = told(stack, foreign)
+        assert refusals == []
+        assert f"firewall.foreign: {foreign}" in note
+    assert told(stack, "replace", "", "ip :INPUT DROP [0:0]")[0]
+
+
+def probed(tmp_path: Path, **tools: str) -> dict[str, str]:
+    """What the probe's text prints where only these tools are, by what they print."""
+    for name, text in tools.items():
+        tool = tmp_path / name.replace("_", "-")
+        tool.write_text(f"#!/bin/sh\ncat <<'TEXT'\n{text}TEXT\n")
+        tool.chmod(0o755)
+    script = firewall.facts(None, None).replace(firewall.PROGRAM, str(tmp_path / "program"))  # type: ignore[arg-type]
+    environment = {"PATH": f"{tmp_path}:{os.defpath}"}
+    ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, env=environment)
+    return dict(line.partition("=")[::2] for line in ran.stdout.splitlines())
+
+
+def test_the_probe_reads_nftables_and_iptables(tmp_path: Path) -> None:
+    saved = "# Generated\n*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j DROP\n-A FORWARD -j DROP\nCOMMIT\n"
+    facts = probed(tmp_path, nft=OWN, iptables_save=saved)
+    assert [ruleset.name for ruleset in found(facts)] == [
+        "nftables table 'inet filter'",
+        "iptables chain INPUT (-A INPUT -j DROP)",
+    ]
+
+
+def test_where_plainstack_filters_already_only_tables_of_others_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "program").touch(mode=0o755)
+    facts = probed(tmp_path, nft=OF_IPTABLES, iptables_save=":INPUT DROP [0:0]\n-A INPUT -j plainstack-input\n")
+    assert list(found(facts)) == []
+    assert not [key for key in facts if key.startswith("filter")]
