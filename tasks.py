@@ -161,16 +161,16 @@ def save(_c: Context, name: str, inventory: str = "hosts.yaml", down: bool = Fal
     lab_commands.save(inventory, name, down=down)
 
 
-@task(help=JSON)
-def snapshots(_c: Context, json: bool = False) -> None:
+@task(help={"inventory": "not used: snapshots are the machine's", **JSON})
+def snapshots(_c: Context, inventory: str = "", json: bool = False) -> None:  # noqa: ARG001 - every command takes it
     """Show the snapshots of this machine: name, age, size, stack, image, commit, inventory."""
     from plainstack import lab_commands
 
     lab_commands.snapshots(json=json)
 
 
-@task(positional=["name"], help={"name": "the snapshot's name"})
-def forget(_c: Context, name: str) -> None:
+@task(positional=["name"], help={"inventory": "not used: snapshots are the machine's", "name": "the snapshot's name"})
+def forget(_c: Context, name: str, inventory: str = "") -> None:  # noqa: ARG001 - every command takes it
     """Remove a snapshot: inv lab.forget deployed
 
     Labs that were started from it go on.
@@ -206,11 +206,50 @@ def shell(_c: Context, host: str, inventory: str = "hosts.yaml") -> None:
     lab_commands.shell(inventory, host)
 
 
+@task(
+    name="break",
+    positional=["host"],
+    help={
+        "inventory": SELECT["inventory"],
+        "host": "the lab host",
+        "cut": "pull its network cables",
+        "freeze": "stop it where it is: connections stay open, nothing answers",
+        "fill-disk": "leave no room on its disk, which must be of limited size (lab.disks in the inventory)",
+        "reboot": "cut its power and boot it again",
+    },
+)
+def break_host(
+    _c: Context,
+    host: str,
+    inventory: str = "hosts.yaml",
+    cut: bool = False,
+    freeze: bool = False,
+    fill_disk: bool = False,
+    reboot: bool = False,
+) -> None:
+    """Break a lab host on purpose: inv lab.break db1 --cut; inv lab.mend db1"""
+    from plainstack import lab_commands
+
+    help_if_asked(host, program, "lab.break")
+    lab_commands.break_host(inventory, host, cut=cut, freeze=freeze, fill_disk=fill_disk, reboot=reboot)
+
+
+@task(positional=["host"], help={"inventory": SELECT["inventory"], "host": "the lab host"})
+def mend(_c: Context, host: str, inventory: str = "hosts.yaml") -> None:
+    """Undo what inv lab.break did to a host; a host that is powered off is booted."""
+    from plainstack import lab_commands
+
+    help_if_asked(host, program, "lab.mend")
+    lab_commands.mend(inventory, host)
+
+
 lab = Collection("lab")
 lab.add_task(up)
 lab.add_task(down)
 lab.add_task(lab_status, name="status")
 lab.add_task(shell)
+lab.add_task(break_host, name="break")
+lab.add_task(mend)
 lab.add_task(save)
 lab.add_task(snapshots)
 lab.add_task(forget)

@@ -45,6 +45,9 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
     for name in stack.lab.visitors:
         if name in stack.hosts:
             yield ("lab", "visitors", name), f"lab.visitors.{name}: a host of the stack has this name"
+    for name in stack.lab.disks:
+        if name not in stack.hosts and name not in stack.lab.visitors:
+            yield ("lab", "disks", name), f"lab.disks.{name}: there is no host {name}"
     for role, needed in NEEDS:
         if stack.with_role(role) and not stack.with_role(needed):
             first = stack.with_role(role)[0].name

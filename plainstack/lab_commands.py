@@ -25,10 +25,19 @@ def of(stack: Stack) -> Lab:
         raise Refused("ssh.gateway is not 'lab' in this inventory, so its hosts are not lab hosts")
     machines: list[tuple[str, Host | Visitor]] = [*stack.hosts.items(), *stack.lab.visitors.items()]
     hosts = tuple(
-        LabHost(name, str(machine.address), str(machine.public) if machine.public else None)
+        LabHost(
+            name,
+            str(machine.address),
+            str(machine.public) if machine.public else None,
+            _room(stack.lab.disks[name]) if name in stack.lab.disks else None,
+        )
         for name, machine in machines
     )
     return Lab(stack.lab_name, hosts, stack.state / "lab", stack.ssh.user)
+
+
+def _room(text: str) -> int:
+    return int(text[:-1]) << (30 if text.endswith("G") else 20)
 
 
 def up(inventory: str, from_snapshot: str = "", host: str = "") -> None:
@@ -52,7 +61,7 @@ def _start_from(stack: Stack, name: str, only: tuple[str, ...], console: Console
     began = time.monotonic()
     found = keep.start_from(of(stack), name, stack.stack, _kept_files(stack), only, _report(console))
     console.line(f"lab: from the snapshot {name} of {found.created}, commit {found.origin.commit}")
-    if found.origin.digest != _digest(stack):
+    if found.origin.digest != digest(stack):
         console.line("lab: the inventory has changed since: inv plan shows what a deploy would do")
     await_ready(stack, only, console.line, began)
 
@@ -68,7 +77,7 @@ def save(inventory: str, name: str, *, down: bool) -> None:
 
         began = time.monotonic()
         stack = load(inventory)
-        origin = Origin(stack.stack, str(Path(inventory).resolve()), _digest(stack), commit(stack))
+        origin = Origin(stack.stack, str(Path(inventory).resolve()), digest(stack), commit(stack))
         order = stop_order(stack)
         made = keep.save(of(stack), name, origin, _kept_files(stack), order, _report(console), remove=down)
         console.line(f"snapshot {name}: {made.size >> 20} MiB, after {time.monotonic() - began:.1f} s")
@@ -147,6 +156,40 @@ def status(inventory: str) -> None:
         raise Exit(code=1)
 
 
+def break_host(inventory: str, host: str, *, cut: bool, freeze: bool, fill_disk: bool, reboot: bool) -> None:
+    """inv lab.break"""
+    console = Console()
+    with told(console):
+        from plainstack.lab import breaks
+
+        lab = of(load(inventory))
+        if not (cut or freeze or fill_disk or reboot):
+            raise Refused("say how: --cut, --freeze, --fill-disk or --reboot")
+        if reboot:
+            breaks.reboot(lab, host, _report(console))
+        if fill_disk:
+            breaks.fill_disk(lab, host)
+            console.line(f"{host}: its disk is full")
+        if cut:
+            breaks.cut(lab, host)
+            console.line(f"{host}: its cables are pulled")
+        if freeze:
+            breaks.freeze(lab, host)
+            console.line(f"{host}: frozen")
+        if cut or freeze or fill_disk:
+            console.line(f"to undo it: inv lab.mend {host}")
+
+
+def mend(inventory: str, host: str) -> None:
+    """inv lab.mend"""
+    console = Console()
+    with told(console):
+        from plainstack.lab import breaks
+
+        breaks.mend(of(load(inventory)), host, _report(console))
+        console.line(f"{host}: mended")
+
+
 def shell(inventory: str, host: str) -> NoReturn:
     """inv lab.shell"""
     console = Console()
@@ -177,7 +220,7 @@ def _kept_files(stack: Stack) -> dict[str, Path]:
     return {"secrets.yaml": vault_store.plain_path(stack), "secrets.age": vault_store.sealed_path(stack)}
 
 
-def _digest(stack: Stack) -> str:
+def digest(stack: Stack) -> str:
     """Tell inventories apart, whatever folder they lie in and whatever the lab is called."""
-    text = stack.model_dump_json(exclude={"folder": True, "lab": {"name"}})
+    text = stack.model_dump_json(exclude={"folder": True, "lab": {"name", "disks"}})
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -157,7 +157,7 @@ class Sessions:
         if self.stack.in_lab:
             from plainstack.lab.netns import connect
 
-            return _tuned(connect(f"plainstack-{self.stack.stack}", *there, patience))
+            return _tuned(connect(f"plainstack-{self.stack.lab_name}", *there, patience))
         if way.jump is not None:
             transport = self._jumps.to(way.jump)
             return transport.open_channel("direct-tcpip", there, ("127.0.0.1", 0), timeout=patience)

@@ -22,6 +22,7 @@ from plainstack.values import (
     Network4,
     Port,
     Retention,
+    Room,
     ServerName,
     SqlName,
     TimeSpan,
@@ -174,10 +175,12 @@ class Visitor(Model):
 class LabSettings(Model):
     """What `inv lab.up` adds to the stack's hosts, and the lab's name if it is not the stack's.
 
-    Labs of different names never meet, so two of one stack can run side by side on one machine.
+    Labs of different names never meet, so two of one stack can run side by side on one machine. `disks` limits how much
+    a host can write: db1: 500M. Delay and loss of links are no options: Debian's cloud kernels lack netem.
     """
 
     name: LabName | None = None
+    disks: dict[Name, Room] = {}
     visitors: dict[Name, Visitor] = {}
 
 
@@ -222,7 +225,7 @@ class Stack(Model):
     @property
     def state(self) -> Path:
         """The folder of what Plainstack keeps on the operator's machine for this stack (git-ignored)."""
-        return self.folder / ".plainstack" / (self.lab_name if self.in_lab else self.stack)
+        return self.folder / ".plainstack" / self.lab_name
 
     @property
     def lab_name(self) -> str:

@@ -155,6 +155,7 @@ def _memory(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_host_or_stack_name)]
+Room = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}[MG]$")]
 LabName = Annotated[str, AfterValidator(_lab_name)]
 SqlName = Annotated[str, AfterValidator(_sql_name)]
 Line = Annotated[str, AfterValidator(_one_line)]

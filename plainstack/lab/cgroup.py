@@ -74,6 +74,29 @@ def alive(group: Path) -> bool:
         return False
 
 
+def frozen(group: Path) -> bool:
+    """Tell whether the processes of the group are stopped."""
+    try:
+        return "frozen 1" in (group / "cgroup.events").read_text()
+    except OSError:
+        return False
+
+
+def set_frozen(group: Path, *, freeze: bool, seconds: float = 10) -> None:
+    """Stop the processes of the group, or let them go on, and wait until they do."""
+    with (group / "cgroup.events").open(encoding="utf-8") as events:
+        (group / "cgroup.freeze").write_text("1" if freeze else "0")
+        poll = select.poll()
+        poll.register(events, select.POLLPRI)
+        deadline = time.monotonic() + seconds
+        while frozen(group) != freeze:
+            if time.monotonic() > deadline:
+                raise LabError(f"processes in {group} do not {'stop' if freeze else 'go on'}")
+            poll.poll(1000)
+            events.seek(0)
+            events.read()
+
+
 def kill(group: Path, seconds: float = 10) -> None:
     """End every process of the group and of those below it, and wait until they are gone."""
     try:

@@ -40,6 +40,35 @@ def power_off(lab: Lab, host: LabHost) -> None:
     cgroup.remove(group(lab, host))
 
 
+def frozen(lab: Lab, host: LabHost) -> bool:
+    """Tell whether the host hangs."""
+    return cgroup.frozen(group(lab, host))
+
+
+def set_frozen(lab: Lab, host: LabHost, *, freeze: bool) -> None:
+    """Stop every process of the host where it is, or let them go on; its connections stay open, and nothing answers."""
+    cgroup.set_frozen(group(lab, host), freeze=freeze)
+
+
+def run(lab: Lab, host: LabHost, script: str) -> None:
+    """Run a script as root inside the host, whatever its network and its sshd do. Raises LabError when it fails."""
+    first = next(group(lab, host).glob("boot-*/payload/init.scope/cgroup.procs"), None)
+    pids = first.read_text().split() if first else []
+    if not pids:
+        raise LabError(f"{host.name} is not running")
+    enter = ["nsenter", f"--target={pids[0]}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]
+    done = subprocess.run(
+        [*enter, "sh", "-c", script],
+        env={"PATH": machine.PATH},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise LabError(f"{host.name}: {done.stderr.strip() or done.stdout.strip()}")
+
+
 def shut_down(lab: Lab, host: LabHost) -> None:
     """Let the host stop its units in order and end. Raises LabError when it does not within two minutes."""
     here = group(lab, host)

@@ -25,8 +25,17 @@ mkdir -p /run/systemd/nspawn
 mount -t tmpfs tmpfs /run/systemd/nspawn
 # `volatile` leaves out fsync: a host that is killed loses nothing by it, and the machine's disk is spared. The kernel
 # marks such a disk as used, for the case that the machine itself crashed; a lab's disk is worth that risk.
-(cd "$disk/work" && rm -rf work/incompat)
-mount -t overlay -o "volatile,lowerdir=$lowers,upperdir=$disk/upper,workdir=$disk/work" lab "$disk/root"
+space=$disk
+if [ -e "$disk/limited.ext4" ]; then
+    # A disk of its own size: what was written before it had one is below.
+    space=$disk/space lowers=$disk/upper:$lowers
+    mkdir -p "$space"
+    mount -o loop "$disk/limited.ext4" "$space"
+    mkdir -p "$space/upper" "$space/work"
+fi
+(cd "$space/work" && rm -rf work/incompat)
+# Without redirect_dir a folder of a lower layer cannot be renamed.
+mount -t overlay -o "volatile,redirect_dir=on,lowerdir=$lowers,upperdir=$space/upper,workdir=$space/work" lab "$disk/root"
 
 # We are in the host's group `starter`; each boot gets a new group beside it, as a used one may refuse processes.
 group=$(sed -n 's|^0::\(.*\)/starter$|/sys/fs/cgroup\1|p' /proc/self/cgroup)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from plainstack.lab import container, disk, image, layers, machine, mirror, model, netns, owner, snapshot, up
+from plainstack.lab import container, disk, image, layers, limits, machine, mirror, model, netns, owner, snapshot, up
 from plainstack.lab.model import Lab, check_name
 from plainstack.lab.netns import LabDown, LabError
 from plainstack.lab.snapshot import Origin, Snapshot
@@ -36,6 +36,8 @@ def save(
         owner.check(lab)
         if dead := [host.name for host in lab.hosts if not container.alive(lab, host)]:
             raise LabError(f"not running: {', '.join(dead)}; start them first: inv lab.up")
+        if limited := [host.name for host in lab.hosts if limits.limited(disk.of(lab, host))]:
+            raise LabError(f"a snapshot cannot keep disks of limited size (lab.disks): {', '.join(limited)}")
         for names in order:
             report("lab", f"stopping {', '.join(names)}")
             up.all_hosts([lab.host(one) for one in names], lambda host: container.shut_down(lab, host))

@@ -17,6 +17,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RELAY = Path("/usr/lib/systemd/systemd-socket-proxyd")
 _PROGRAMS = {
     "ip": "iproute2",
+    "mkfs.ext4": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "nginx": "nginx",
     "nsenter": "util-linux",

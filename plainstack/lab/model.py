@@ -35,11 +35,15 @@ class Cable:
 
 @dataclass(frozen=True)
 class LabHost:
-    """One host: its name, its private address and, where it has one, its public address."""
+    """One host: its name, its private address and, where it has one, its public address.
+
+    `room` is how many bytes it can write, when its disk is of limited size.
+    """
 
     name: str
     address: str
     public: str | None = None
+    room: int | None = None
 
     @property
     def cables(self) -> tuple[Cable, ...]:

@@ -17,6 +17,7 @@ from plainstack.lab import (
     disk,
     image,
     layers,
+    limits,
     machine,
     mirror,
     model,
@@ -115,13 +116,13 @@ def status(lab: Lab) -> dict[str, str]:
 
 def shell(lab: Lab, host: str) -> NoReturn:
     """Become an ssh to the host."""
-    _running(lab, host, "lab.shell")
+    running(lab, host, "lab.shell")
     os.execvp("ssh", ["ssh", "-F", str(lab.state / "ssh_config"), host])  # noqa: S606  there is nothing to quote
 
 
 def kill_host(lab: Lab, name: str) -> None:
     """Power a host off the hard way; lab.up boots it again from its disk."""
-    container.power_off(lab, _running(lab, name, "lab.kill"))
+    container.power_off(lab, running(lab, name, "lab.kill"))
 
 
 def cut(lab: Lab, name: str) -> None:
@@ -135,10 +136,11 @@ def mend(lab: Lab, name: str) -> None:
 
 
 def _switch(lab: Lab, name: str, state: str) -> None:
-    network.switch(lab, _running(lab, name, "lab.cut" if state == "down" else "lab.mend"), state)
+    network.switch(lab, running(lab, name, "lab.cut" if state == "down" else "lab.mend"), state)
 
 
-def _running(lab: Lab, name: str, task: str) -> LabHost:
+def running(lab: Lab, name: str, task: str) -> LabHost:
+    """Find a host of a lab that is up; `task` is who asks. Raises LabError."""
     machine.require_root(task)
     host = lab.host(name)
     if not netns.is_up(lab.namespace):
@@ -161,7 +163,11 @@ def _prepare_machine(mirrors: mirror.Mirrors, report: Report) -> Path:
 def _ensure_host(lab: Lab, host: LabHost, base: Path, files: disk.Files, report: Report) -> None:
     here = disk.of(lab, host)
     layers.recover(here)
-    if container.alive(lab, host) and disk.current(here, files):
+    limits.check(here, host)
+    same = disk.current(here, files) and not limits.missing(here, host)
+    if container.alive(lab, host) and same:
+        if container.frozen(lab, host):
+            container.set_frozen(lab, host, freeze=False)
         network.change(lab, network.plan_cables(host, network.observe(lab)))
         if container.await_ssh(lab, host):
             return
@@ -172,7 +178,10 @@ def _ensure_host(lab: Lab, host: LabHost, base: Path, files: disk.Files, report:
     if not here.exists:
         disk.make(here, base)
     if not disk.current(here, files):
+        limits.refuse_rewrite(here, host)
         disk.write(here, files)
+    if limits.missing(here, host):
+        limits.make(here, host)
     report(host.name, "booting")
     container.boot(lab, host)
     if not container.await_ssh(lab, host):
@@ -185,6 +194,8 @@ def _state(lab: Lab, host: LabHost, links: dict[str, network.Link]) -> str:
         return "powered off" if disk.of(lab, host).exists else "down"
     if any(cable.end in links and not links[cable.end].up for cable in host.cables):
         return "cut"
+    if container.frozen(lab, host):
+        return "frozen"
     if container.booting(lab, host):
         return "booting"
     return "up" if container.answers(lab, host, 2) else "sshd does not answer"

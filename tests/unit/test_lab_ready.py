@@ -9,9 +9,11 @@ import pytest
 
 from plainstack import inventory, lab_commands
 from plainstack.errors import HostFailed, InventoryError
+from plainstack.lab import netns
 from plainstack.lab_ready import ADDRESS, REPLICATION, UNITS, stop_order, unready
 from plainstack.observed import Entry, Observed, UnitState
 from plainstack.run import View
+from plainstack.ssh import Sessions
 from plainstack.stack import Stack
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -101,11 +103,35 @@ def named(folder: Path, lab: str) -> Stack:
     return inventory.load(folder / "hosts.yaml")
 
 
-def test_a_lab_may_have_a_name_of_its_own(tmp_path: Path) -> None:
+def namespaces_tried(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Where connections to the stack's hosts are opened."""
+    tried: list[str] = []
+
+    def connect(namespace: str, *_: object) -> None:
+        tried.append(namespace)
+        raise OSError
+
+    monkeypatch.setattr(netns, "connect", connect)
+    with Sessions(stack) as sessions, pytest.raises(HostFailed):
+        sessions.to("a")
+    return sorted(set(tried))
+
+
+def test_a_lab_may_have_a_name_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = named(tmp_path / "a", ""), named(tmp_path / "b", "lab: {name: second}")
     assert lab_commands.of(first).namespace == "plainstack-shop"
     assert lab_commands.of(second).namespace == "plainstack-second"
+    assert namespaces_tried(second, monkeypatch) == ["plainstack-second"]
     assert second.state == tmp_path / "b/.plainstack/second"
-    assert lab_commands._digest(first) == lab_commands._digest(second)
+    assert lab_commands.digest(first) == lab_commands.digest(second)
     with pytest.raises(InventoryError, match=r"lab\.name: must be lower case"):
         named(tmp_path / "c", "lab: {name: a/b}")
+
+
+def test_a_host_may_have_a_disk_of_limited_size(tmp_path: Path) -> None:
+    limited = named(tmp_path / "a", "lab: {disks: {a: 500M}}")
+    assert [host.room for host in lab_commands.of(limited).hosts] == [500 * 2**20]
+    assert lab_commands.digest(limited) == lab_commands.digest(named(tmp_path / "b", ""))
+    for wrong, said in (("{b: 1G}", r"lab\.disks\.b: there is no host b"), ("{a: 5}", r"lab\.disks\.a")):
+        with pytest.raises(InventoryError, match=said):
+            named(tmp_path / "c", f"lab: {{disks: {wrong}}}")

@@ -1,0 +1,61 @@
+"""Breaking a lab's host on purpose, and mending it; for tests, drills and people alike."""
+
+from __future__ import annotations
+
+from plainstack.lab import container, disk, limits, machine, network, up
+from plainstack.lab.model import Lab, LabHost
+from plainstack.lab.netns import LabError
+
+_FULL = "/plainstack-lab-full"
+_FILL = f"""
+fallocate -l "$(df --output=avail --block-size=1 / | tail -n 1)" {_FULL} || :
+cat /dev/zero >>{_FULL} 2>/dev/null || :
+"""
+
+
+def cut(lab: Lab, name: str) -> None:
+    """Pull a host's network cables."""
+    network.switch(lab, _alive(lab, name), "down")
+
+
+def freeze(lab: Lab, name: str) -> None:
+    """Make a host hang: its connections stay open, and nothing answers."""
+    container.set_frozen(lab, _alive(lab, name), freeze=True)
+
+
+def fill_disk(lab: Lab, name: str) -> None:
+    """Leave no room on a host's disk. Raises LabError when its disk is not of limited size."""
+    host = _alive(lab, name)
+    if not limits.limited(disk.of(lab, host)):
+        raise LabError(
+            f"{name}: its disk has no limit but this machine's; give it one in the inventory, then inv lab.up:\n"
+            f"    lab: {{disks: {{{name}: 1G}}}}"
+        )
+    container.run(lab, host, _FILL)
+
+
+def reboot(lab: Lab, name: str, report: up.Report) -> None:
+    """Cut a host's power and boot it again."""
+    host = up.running(lab, name, "lab.break")
+    with machine.locked(lab.name, report):
+        container.power_off(lab, host)
+        up.start(lab, [host], report)
+
+
+def mend(lab: Lab, name: str, report: up.Report) -> None:
+    """Undo whatever was done to a host: boot it, let it go on, plug its cables in, make room on its disk."""
+    host = up.running(lab, name, "lab.mend")
+    with machine.locked(lab.name, report):
+        if container.frozen(lab, host):
+            container.set_frozen(lab, host, freeze=False)
+        if container.alive(lab, host):
+            network.switch(lab, host, "up")
+        up.start(lab, [host], report)
+        container.run(lab, host, f"rm -f {_FULL}")
+
+
+def _alive(lab: Lab, name: str) -> LabHost:
+    host = up.running(lab, name, "lab.break")
+    if not container.alive(lab, host):
+        raise LabError(f"{name} is powered off: inv lab.mend {name} boots it")
+    return host

@@ -1,0 +1,56 @@
+"""Disks of limited size: a file system in a file on top of the host's disk, so that a full disk is a real one."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from plainstack.lab.disk import Disk
+from plainstack.lab.model import LabHost
+from plainstack.lab.netns import LabError
+
+_FILE = "limited.ext4"
+
+
+def limited(disk: Disk) -> bool:
+    """Tell whether the disk is of limited size."""
+    return _file(disk).exists()
+
+
+def missing(disk: Disk, host: LabHost) -> bool:
+    """Tell whether the disk should be of limited size and is not yet."""
+    return host.room is not None and not limited(disk)
+
+
+def make(disk: Disk, host: LabHost) -> None:
+    """Limit the disk of a host that is not running; what it has stays and does not count."""
+    half = disk.folder / "limited.half"
+    with half.open("wb") as file:
+        file.truncate(host.room or 0)
+    command = ["mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", str(half)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise LabError(f"{host.name}: mkfs.ext4: {done.stderr.strip()}")
+    half.rename(_file(disk))
+
+
+def check(disk: Disk, host: LabHost) -> None:
+    """Raise LabError when the disk was made with another size."""
+    if limited(disk) and _file(disk).stat().st_size != host.room:
+        raise LabError(
+            f"{host.name}: its disk was made with {_file(disk).stat().st_size >> 20} MiB, and lab.disks says otherwise;"
+            " a disk keeps its size: inv lab.down, then inv lab.up"
+        )
+
+
+def refuse_rewrite(disk: Disk, host: LabHost) -> None:
+    """Raise LabError when the lab's own files on the disk cannot be changed."""
+    if limited(disk):
+        raise LabError(
+            f"{host.name}: has other settings now, and a disk of limited size cannot take them:"
+            " inv lab.down, then inv lab.up"
+        )
+
+
+def _file(disk: Disk) -> Path:
+    return disk.folder / _FILE
