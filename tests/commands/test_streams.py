@@ -86,10 +86,8 @@ from plainstack.actions import HostPlan, Transaction
 from plainstack.errors import HostFailed
 from plainstack.schedule import Node, Outcome
 
-class Runner:
-    def __init__(self, stack, *_): self.vault, self.stack = Made(everything=lambda: []), stack
-    def __enter__(self): return self
-    def __exit__(self, *_): pass
+class Runner(run.Runner):
+    def findings(self, view): return []
     def observe(self, listener, **_):
         listener.note("looking")
         return run.View(self.stack, plans={"db1": HostPlan("db1", None, (Transaction("db", ()),))})
