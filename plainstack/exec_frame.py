@@ -66,7 +66,7 @@ class Frame:
         if reason:
             return reason, []
         if _EXPIRED.search(said):
-            login = f"log in with ssh as {self.user} and set a new one, or run there as root: passwd -x -1 {self.user}"
+            login = f"log in with ssh as {self.user} and set a new one, or run there as root: chage -d -1 {self.user}"
             return (
                 f"the password of {self.user} has expired, and the host runs no command until it is changed: {login}",
                 lines,

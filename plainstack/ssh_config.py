@@ -199,6 +199,10 @@ class Destination:
     user: str = ""
     port: int = 0
 
+    def __str__(self) -> str:
+        user, port = self.user and f"{self.user}@", f":{self.port}" if self.port else ""
+        return f"{user}[{self.host}]{port}" if ":" in self.host else f"{user}{self.host}{port}"
+
     @classmethod
     def parse(cls, text: str) -> Destination:
         """Raises Refused when it is none."""

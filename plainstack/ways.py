@@ -140,7 +140,7 @@ class Ways:
                 (key, *identities.files), identities.certificates, identities.only, identities.agent
             )
         nearer = (self._chain(before, source, depth + 1), "") if before else self._before(config, depth + 1)
-        name = last.strip() if address in last else f"{last.strip()} ({address}:{port})"
+        name = str(there) if there.host == address else f"{there} ({address}:{port})"
         return Way(name, address, port, config.get("user"), identities, *nearer, config.get("bindaddress"), source)
 
     def _before(self, config: Resolved, depth: int = 0) -> tuple[Way | None, str]:

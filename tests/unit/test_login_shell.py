@@ -123,7 +123,7 @@ def test_a_password_that_has_expired_is_told(login: Login) -> None:
     failed = refusal(login.session)
     assert failed.reason == (
         f"the password of {ME} has expired, and the host runs no command until it is changed:"
-        f" log in with ssh as {ME} and set a new one, or run there as root: passwd -x -1 {ME}"
+        f" log in with ssh as {ME} and set a new one, or run there as root: chage -d -1 {ME}"
     )
 
 
@@ -169,7 +169,7 @@ def test_a_command_that_fails_under_sudo_is_not_called_a_refusal_of_sudo(login: 
         (
             "echo 'sudo: Account or password is expired, reset your password and try again' >&2; exit 1",
             f"the password of {ME} has expired, and the host runs no command until it is changed:"
-            f" log in with ssh as {ME} and set a new one, or run there as root: passwd -x -1 {ME}",
+            f" log in with ssh as {ME} and set a new one, or run there as root: chage -d -1 {ME}",
         ),
         ("exit 127", "sudo is not installed on the host: install it, or log in as root (ssh.user)"),
     ],

@@ -390,6 +390,7 @@ def test_without_openssh_a_configuration_is_refused_and_none_is_not_missed(
 )
 def test_a_jump_host_is_written_as_for_ssh(text: str, parsed: Destination) -> None:
     assert Destination.parse(text) == parsed
+    assert Destination.parse(str(parsed)) == parsed
 
 
 @pytest.mark.parametrize("text", ["", "-oProxyCommand=x", "me@-x", "a b", "x:0", "x:99999", "x:y", "me@", "a,b"])
