@@ -28,6 +28,7 @@ class Frame:
     """Wraps the commands of one connection; with `sudo`, they run as root by `sudo -n`."""
 
     user: str
+    address: str
     sudo: bool
     token: str = field(default_factory=lambda: f"@plainstack-{secrets.token_hex(8)}")
 
@@ -76,7 +77,7 @@ class Frame:
                 return "sudo is not installed on the host: install it, or log in as root (ssh.user)", lines
             own = "; ".join(line for line in lines if "unable to resolve host" not in line) or f"exit code {code}"
             return f"sudo refused: {own}; let {self.user} use sudo without a password (NOPASSWD)", []
-        return f"the host did not run the command; check what happens on: ssh {self.user}@HOST true", lines
+        return f"the host did not run the command; see what this says: ssh {self.user}@{self.address} true", lines
 
     @property
     def _reached(self) -> str:

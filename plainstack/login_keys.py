@@ -7,7 +7,7 @@ import binascii
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,10 @@ class Identities:
     only: bool = False
     agent: str = ""
 
+    def alone(self, key: Path) -> Identities:
+        """The same with this key and no other."""
+        return Identities((key,), self.certificates, only=True, agent=self.agent)
+
 
 class LoginRefused(paramiko.AuthenticationException):
     """No key was accepted; the message says which were tried, and what would help."""
@@ -46,12 +50,17 @@ class Keyring:
         self._lock = threading.Lock()
         self._keys: dict[Path, paramiko.PKey | str] = {}
 
-    def log_in(self, transport: paramiko.Transport, user: str, identities: Identities) -> None:
-        """Try one key after the other. Raises LoginRefused."""
+    def log_in(self, transport: paramiko.Transport, user: str, identities: Sequence[Identities]) -> None:
+        """Try one key after the other, of one set after the other. Raises LoginRefused."""
         tried: list[str] = []
+        seen: set[tuple[bytes, bytes]] = set()
         remarks: list[str] = []
-        with contextlib.closing(_Agent(identities.agent)) as agent:
-            for name, key in self._candidates(agent, identities, remarks):
+        with contextlib.ExitStack() as agents:
+            for name, key in self._all(agents, identities, remarks):
+                certificate = getattr(key.public_blob, "key_blob", b"")
+                if (shown := (key.asbytes(), certificate)) in seen:
+                    continue
+                seen.add(shown)
                 try:
                     further = transport.auth_publickey(user, key)
                 except paramiko.BadAuthenticationType as error:
@@ -71,6 +80,12 @@ class Keyring:
         raise LoginRefused(
             "; ".join(remarks) or f"there is no key to log in with as {user}: ssh-add one, or name ssh.key"
         )
+
+    def _all(
+        self, agents: contextlib.ExitStack, identities: Sequence[Identities], remarks: list[str]
+    ) -> Iterator[tuple[str, paramiko.PKey]]:
+        for one in identities:
+            yield from self._candidates(agents.enter_context(contextlib.closing(_Agent(one.agent))), one, remarks)
 
     def _candidates(
         self, agent: _Agent, identities: Identities, remarks: list[str]

@@ -35,7 +35,7 @@ class Session:
     def __init__(self, host: str, connection: Connection, sudo: bool) -> None:
         self.host = host
         self._connection = connection
-        self._frame = Frame(connection.user, sudo)
+        self._frame = Frame(connection.user, connection.host, sudo)
 
     def run(
         self,

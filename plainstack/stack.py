@@ -14,6 +14,7 @@ from plainstack.values import (
     FilePath,
     Int,
     Interface,
+    JumpHosts,
     LabName,
     Line,
     Memory,
@@ -27,7 +28,6 @@ from plainstack.values import (
     SqlName,
     TimeSpan,
     Url,
-    Word,
 )
 
 ROLE_NAMES = ("db", "backup", "app", "balancer", "monitoring")
@@ -41,12 +41,16 @@ class Model(BaseModel):
 
 
 class Ssh(Model):
-    """How the operator's machine reaches the hosts; `allow_from` is whom the firewall lets in on the SSH port."""
+    """How the operator's machine reaches the hosts; `allow_from` is whom the firewall lets in on the SSH port.
+
+    `gateway` is a jump host, or several with commas between them, as for `ssh -J`; `none` overrides ~/.ssh/config, and
+    `lab` means the lab of this machine.
+    """
 
     user: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$")] = "root"
     port: Port = 22
     key: FilePath | None = None
-    gateway: Word | None = None
+    gateway: JumpHosts | None = None
     allow_from: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
     connect_timeout: Annotated[Int, Field(ge=1, le=120)] = 10
 

@@ -12,6 +12,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from plainstack.errors import Refused
+from plainstack.ssh_config import Destination
+
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?")
 # Linux: NAME_MAX is 255 bytes, PATH_MAX 4096 with the folder of the inventory in front.
 _LONGEST_PART, _LONGEST_PATH = 255, 2048
@@ -42,9 +45,12 @@ def _one_line(value: str) -> str:
     return value
 
 
-def _one_word(value: str) -> str:
-    if not re.fullmatch(r"\S{1,300}", value):
-        raise ValueError("one word of at most 300 characters")
+def _jump_hosts(value: str) -> str:
+    for text in value.split(","):
+        try:
+            Destination.parse(text)
+        except Refused:
+            raise ValueError("must be [user@]host[:port], or several with ',' between them") from None
     return value
 
 
@@ -159,7 +165,7 @@ Room = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}[MG]$")]
 LabName = Annotated[str, AfterValidator(_lab_name)]
 SqlName = Annotated[str, AfterValidator(_sql_name)]
 Line = Annotated[str, AfterValidator(_one_line)]
-Word = Annotated[str, AfterValidator(_one_word)]
+JumpHosts = Annotated[str, AfterValidator(_jump_hosts)]
 Address = Annotated[IPv4Address, BeforeValidator(_address)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Network4 = Annotated[IPv4Network, BeforeValidator(_network)]

@@ -45,7 +45,7 @@ class Way:
     address: str
     port: int
     user: str
-    identities: Identities
+    identities: tuple[Identities, ...]
     jump: Way | None = None
     command: str = ""
     bind: str = ""
@@ -93,11 +93,10 @@ class Ways:
         ssh, address = self._stack.ssh, str(host.address)
         key = operator_key(self._stack)
         if self._stack.in_lab:
-            return Way(host.name, address, ssh.port, ssh.user, Identities((key,) if key else (), only=True))
+            return Way(host.name, address, ssh.port, ssh.user, (Identities((key,) if key else (), only=True),))
         config = resolve(address, ssh.user, ssh.port)
-        identities = _identities(config)
-        if key is not None:
-            identities = Identities((key,), identities.certificates, only=True, agent=identities.agent)
+        own = _identities(config)
+        identities = (own.alone(key),) if key else (own,)
         if config.get("hostname") not in ("", address):
             self._once(f"{config.where('hostname')}: HostName has no effect: the inventory has the host's address")
         self._remark(config)
@@ -133,12 +132,8 @@ class Ways:
         self._remark(config)
         address = config.get("hostname") or there.host
         port = int(config.get("port") or 22)
-        identities = _identities(config)
-        key = operator_key(self._stack)
-        if key is not None:
-            identities = Identities(
-                (key, *identities.files), identities.certificates, identities.only, identities.agent
-            )
+        own, key = _identities(config), operator_key(self._stack)
+        identities = (own.alone(key), own) if key else (own,)
         nearer = (self._chain(before, source, depth + 1), "") if before else self._before(config, depth + 1)
         name = str(there) if there.host == address else f"{there} ({address}:{port})"
         return Way(name, address, port, config.get("user"), identities, *nearer, config.get("bindaddress"), source)

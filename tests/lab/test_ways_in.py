@@ -57,10 +57,25 @@ def test_a_jump_host_leads_to_hosts_behind_it(two: Operator) -> None:
         two.inventory.write_text(text, encoding="utf-8")
 
 
+def test_what_startup_files_print_and_a_short_path_disturb_no_command(two: Operator) -> None:
+    noise = "echo NOISE; for n in 1 2 3 4 5; do echo $n; done; echo NOISE >&2; PATH=/usr/bin:/bin"
+    on_inner(two, f"cp .bashrc .bashrc.kept; echo '{noise}' | cat - .bashrc.kept >.bashrc")
+    try:
+        two.inv("deploy")
+        two.inv("verify")
+    finally:
+        on_inner(two, "mv .bashrc.kept .bashrc")
+
+
+def on_inner(two: Operator, script: str) -> None:
+    """Run a script on the host as the user that logs in."""
+    subprocess.run(
+        ["ssh", "-F", str(two.state / "lab/ssh_config"), "-l", "ops", "inner", script], check=True, timeout=30
+    )
+
+
 def test_a_sudo_that_asks_for_a_password_is_told(two: Operator) -> None:
-    sudo = "sudo -n sh -c 'for f in /etc/sudoers.d/*; do sed -i s/NOPASSWD:// $f; done'"
-    ssh = ["ssh", "-F", str(two.state / "lab/ssh_config"), "-l", "ops", "inner", sudo]
-    subprocess.run(ssh, check=True, timeout=30)
+    on_inner(two, "sudo -n sh -c 'for f in /etc/sudoers.d/*; do sed -i s/NOPASSWD:// $f; done'")
     done = two.inv("plan", code=1)
     assert "inner: probe: sudo refused:" in done.err
     assert "let ops use sudo without a password (NOPASSWD)" in done.err

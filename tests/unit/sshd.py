@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -61,6 +61,24 @@ def make_key(path: Path) -> None:
 
 
 @contextlib.contextmanager
+def agent(socket_path: Path) -> Iterator[Path]:
+    """A real ssh-agent without keys, at this socket."""
+    running = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket_path)], stdout=subprocess.DEVNULL)
+    try:
+        _await(lambda: socket_path.exists(), "ssh-agent")
+        yield socket_path
+    finally:
+        running.terminate()
+        running.wait()
+
+
+def add_to_agent(*keys: Path) -> None:
+    """Add keys to the agent that the environment names."""
+    for key in keys:
+        subprocess.run(["ssh-add", "-q", str(key)], check=True, stdin=subprocess.DEVNULL)
+
+
+@contextlib.contextmanager
 def serving(folder: Path, *settings: str) -> Iterator[Server]:
     """Start it, and end it; `settings` are more lines of its configuration."""
     for name in ("host", "operator", "stranger"):
@@ -83,18 +101,22 @@ def serving(folder: Path, *settings: str) -> Iterator[Server]:
     assert SSHD
     running = subprocess.Popen([SSHD, "-D", "-f", str(folder / "conf"), "-E", str(folder / "log")])
     try:
-        _await(port)
+        _await(lambda: _listens(port), "sshd")
         yield Server(folder, port)
     finally:
         running.terminate()
         running.wait()
 
 
-def _await(port: int) -> None:
+def _listens(port: int) -> bool:
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _await(condition: Callable[[], bool], what: str) -> None:
     give_up = time.monotonic() + 10
     while time.monotonic() < give_up:
-        with socket.socket() as attempt:
-            if attempt.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        if condition():
+            return
         time.sleep(0.02)
-    raise AssertionError("sshd did not start")
+    raise AssertionError(f"{what} did not start")

@@ -8,7 +8,6 @@ import pty
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from plainstack.login_keys import public_blob
 from plainstack.ssh import Sessions
 from plainstack.stack import Stack
 from tests.unit import sshd
-from tests.unit.sshd import Server, make_key
+from tests.unit.sshd import Server, add_to_agent, make_key
 
 pytestmark = sshd.needed
 ME = getpass.getuser()
@@ -39,19 +38,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def agent(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An agent without keys."""
-    socket = home / "agent"
-    running = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL)
-    while not socket.exists():
-        threading.Event().wait(0.01)
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
-    yield
-    running.terminate()
-    running.wait()
-
-
-def add(*keys: Path) -> None:
-    for key in keys:
-        subprocess.run(["ssh-add", "-q", str(key)], check=True, stdin=subprocess.DEVNULL)
+    with sshd.agent(home / "agent") as socket:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        yield
 
 
 def locked(server: Server, path: Path) -> Path:
@@ -135,7 +124,7 @@ def test_no_passphrase_is_asked_for_while_another_key_will_do(
 @pytest.mark.usefixtures("agent")
 def test_an_agent_that_has_the_key_makes_the_passphrase_needless(server: Server, home: Path, given: bool) -> None:
     path = locked(server, home / ".ssh/id_ed25519")
-    add(server.folder / "operator")
+    add_to_agent(server.folder / "operator")
     assert logs_in(stack_of(server, home, path if given else None))
 
 
@@ -143,7 +132,7 @@ def test_an_agent_that_has_the_key_makes_the_passphrase_needless(server: Server,
 def test_the_key_of_the_inventory_is_shown_alone_however_many_the_agent_has(server: Server, home: Path) -> None:
     for number in range(8):
         make_key(home / f"key{number}")
-        add(home / f"key{number}")
+        add_to_agent(home / f"key{number}")
     told = failure(stack_of(server, home))
     assert told.startswith(f"the host hung up after 6 keys for {ME}; name the right one: ssh.key in the inventory")
     assert logs_in(stack_of(server, home, server.folder / "operator"))
@@ -155,8 +144,8 @@ def test_of_many_keys_in_the_agent_the_one_that_belongs_to_an_identity_file_goes
 ) -> None:
     for number in range(8):
         make_key(home / f"key{number}")
-        add(home / f"key{number}")
-    add(server.folder / "operator")
+        add_to_agent(home / f"key{number}")
+    add_to_agent(server.folder / "operator")
     # Its private half is in the agent only.
     shutil.copy(server.folder / "operator.pub", home / ".ssh/id_ed25519.pub")
     (home / ".ssh/config").write_text("IdentityFile ~/.ssh/id_ed25519.pub\n", encoding="utf-8")
@@ -165,7 +154,7 @@ def test_of_many_keys_in_the_agent_the_one_that_belongs_to_an_identity_file_goes
 
 def test_every_key_that_was_refused_is_named_and_every_one_that_could_not_be_used(server: Server, home: Path) -> None:
     for name in ("id_rsa", "id_ecdsa"):
-        shutil.copy(server.folder / "stranger", home / ".ssh" / name)
+        make_key(home / ".ssh" / name)
     (home / ".ssh/id_ed25519").write_text("no key\n", encoding="utf-8")
     folder = home / ".ssh"
     assert failure(stack_of(server, home)) == (

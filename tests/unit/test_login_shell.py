@@ -130,7 +130,7 @@ def test_a_password_that_has_expired_is_told(login: Login) -> None:
 def test_a_login_shell_that_runs_nothing_is_told_with_its_words(login: Login) -> None:
     login.shell("echo This account is currently not available.; exit 1")
     failed = refusal(login.session)
-    assert failed.reason == f"the host did not run the command; check what happens on: ssh {ME}@HOST true"
+    assert failed.reason == f"the host did not run the command; see what this says: ssh {ME}@127.0.0.1 true"
     assert failed.tail == ("This account is currently not available.",)
 
 

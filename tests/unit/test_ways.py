@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from plainstack import inventory, ssh, trust
-from plainstack.errors import PlainstackError, Refused
+from plainstack.errors import InventoryError, PlainstackError, Refused
 from plainstack.ssh import Sessions
 from plainstack.ssh_config import Destination, resolve
 from plainstack.stack import Stack
@@ -217,8 +217,8 @@ def test_in_the_lab_the_configuration_is_not_even_read(operator: Operator) -> No
     operator.config("ProxyJump other\nProxyCommand nonsense\nNo option\n")
     stack = operator.stack(", gateway: lab")
     way = Ways(stack).to(stack.hosts["db1"])
-    assert (way.jump, way.command, way.identities.agent) == (None, "", "")
-    assert way.identities.files == (stack.state / "lab/id_ed25519",)
+    assert (way.jump, way.command, way.identities[0].agent) == (None, "", "")
+    assert way.identities[0].files == (stack.state / "lab/id_ed25519",)
 
 
 # --- proxy commands -------------------------------------------------------------------------------------------------
@@ -399,6 +399,23 @@ def test_what_is_no_jump_host_is_refused(text: str) -> None:
         Destination.parse(text)
 
 
-def test_a_gateway_that_is_none_is_refused_by_its_key(operator: Operator) -> None:
-    with Sessions(operator.stack(", gateway: 'me@-oX'")) as sessions, pytest.raises(Refused, match=r"^ssh.gateway: "):
-        sessions.to("db1")
+def test_a_gateway_that_cannot_be_one_is_refused_with_its_line(operator: Operator) -> None:
+    with pytest.raises(InventoryError, match=r"hosts\.yaml:2: ssh\.gateway: must be \[user@\]host\[:port\]"):
+        operator.stack(", gateway: 'me@-oX'")
+
+
+@pytest.mark.parametrize("gateway", ["other", "other,far"])
+def test_the_key_of_the_inventory_goes_first_at_a_jump_host_and_the_agents_may_follow(
+    operator: Operator, gateway: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many keys are in the agent: a server hangs up after six."""
+    operator.config("")
+    key = operator.home / ".ssh/id_ed25519"
+    key.rename(operator.home / "key")
+    with sshd.agent(operator.home / "agent") as socket:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        for number in range(8):
+            sshd.make_key(operator.home / f"key{number}")
+            sshd.add_to_agent(operator.home / f"key{number}")
+        pins = "".join(server.pin for server in (operator.host, operator.other, operator.far))
+        assert operator.says(operator.stack(f", gateway: '{gateway}', key: {operator.home}/key", pins)) == "hello"
