@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,8 @@ def locked(server: Server, path: Path) -> Path:
 
 def stack_of(server: Server, home: Path, key: Path | None = None, hosts: int = 1) -> Stack:
     login = f"user: {ME}, port: {server.port}" + (f", key: {key}" if key else "")
-    stack = inventory.parse(f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 127.0.0.1}}\n", "h.yaml", home)
-    one = stack.hosts["db1"]
+    stack = inventory.parse(f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n", "h.yaml", home)
+    one = sshd.at(stack, {"db1": IPv4Address("127.0.0.1")}).hosts["db1"]
     # All of them are this server.
     several = {f"db{number}": one.model_copy(update={"name": f"db{number}"}) for number in range(1, hosts + 1)}
     stack = stack.model_copy(update={"hosts": several})

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,8 @@ class Operator:
     def stack(self, ssh_lines: str = "", pins: str | None = None) -> Stack:
         """The inventory names no key and, but for `ssh_lines`, no gateway."""
         login = f"user: {ME}, port: {self.host.port}, connect_timeout: 2{ssh_lines}"
-        text = f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 127.0.0.1}}\n"
-        stack = inventory.parse(text, "hosts.yaml", self.home)
+        text = f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n"
+        stack = sshd.at(inventory.parse(text, "hosts.yaml", self.home), {"db1": IPv4Address("127.0.0.1")})
         ssh.known_hosts(stack).parent.mkdir(parents=True, exist_ok=True)
         ssh.known_hosts(stack).write_text(self.host.pin if pins is None else pins, encoding="utf-8")
         return stack
