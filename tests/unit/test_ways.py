@@ -88,7 +88,8 @@ class Watched:
 
     @property
     def connected(self) -> bool:
-        return "Connection from" in self._server.log()[self._begin :]
+        """By a client that spoke SSH: somebody else asks the port whether it is open, and that may be logged late."""
+        return "Remote protocol version" in self._server.log()[self._begin :]
 
     @property
     def asked_to_log_in(self) -> bool:
