@@ -23,8 +23,8 @@ holders() { # holders PORT...: one `protocol<TAB>address:port<TAB>pid<TAB>proces
         $2 in held {
             pid = substr($1, length(proc) + 1)
             sub(/\/fd$/, "", pid)
-            if (!seen[$2, pid]++) print held[$2] "\t" pid
-            known[$2] = 1
+            # A server and its workers share a socket: the first that is found stands for all.
+            if (!known[$2]++) print held[$2] "\t" pid
         }
         END { for (socket in held) if (!(socket in known)) print held[socket] "\t-" }' |
         while read -r protocol address pid; do
