@@ -21,9 +21,10 @@ def site(operator: Operator) -> str:
 
 @pytest.fixture(scope="module")
 def visitor(deployed: Operator) -> Operator:
-    """A machine outside the stack that trusts the stack's authority and has curl."""
-    install = "apt-get update -qq && apt-get install -qq -y --no-install-recommends curl"
-    deployed.on("visitor", f"command -v curl >/dev/null || {{ {install}; }} >&2")
+    """A machine outside the stack that trusts the stack's authority and has curl and Python."""
+    install = "apt-get update -qq && apt-get install -qq -y --no-install-recommends curl python3"
+    present = "command -v curl && command -v python3"
+    deployed.on("visitor", f"{{ {present}; }} >/dev/null || {{ {install}; }} >&2")
     deployed.on("visitor", f"cat >/root/ca.crt <<'E'\n{deployed.on('lb1', 'cat /etc/plainstack/tls/ca.crt')}E\n")
     return deployed
 
