@@ -2,7 +2,7 @@
 VENV := .venv
 PYTHON ?= python3
 
-.PHONY: help root demo test unit commands lab lab-of-the-site labs-of-faults bench lint setup clean
+.PHONY: help root demo test unit commands lab stress bench lint setup clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -38,26 +38,29 @@ lint: setup ## ruff and mypy --strict
 unit: setup lint ## the tests that need no host, in seconds
 	@./bin/apt-install openssh-server prometheus prometheus-alertmanager
 	@echo '== unit tests'
-	@$(VENV)/bin/python -m pytest -n 4 tests/unit
+	@$(VENV)/bin/python -m pytest -n 4 --durations=10 tests/unit
 	@echo '== the tests of apps/incidents'
 	@$(VENV)/bin/python apps/incidents/manage.py test incidents
 
 commands: setup ## whole commands and pages on this machine, no host
 	@./bin/apt-install chromium
 	@echo '== tests of whole commands'
-	@$(VENV)/bin/python -m pytest -n 2 tests/commands
+	@$(VENV)/bin/python -m pytest -n 2 --durations=10 tests/commands
 
-lab: root setup ## the tests on real hosts, from bare to verified and broken on purpose (needs root)
+# Every lab has a network of its own, so modules run beside each other.
+J ?= 2
+lab: root setup ## the tests on real hosts, two modules at a time (J=2); T=tests/lab/test_change.py: this module only (needs root)
 	@echo '== lab tests'
-	@$(MAKE) --no-print-directory -j2 lab-of-the-site labs-of-faults
+ifdef T
+	@$(VENV)/bin/python -m pytest --durations=10 $(T)
+else
+	@PLAINSTACK_SNAPSHOT=new $(VENV)/bin/python -m pytest -n $(J) --dist loadfile --no-loadscope-reorder --durations=10 tests/lab
+endif
 
-# The labs have networks of their own, so these two may run beside each other; each takes about as long as the other.
-FAULTS := tests/lab/test_faults.py tests/lab/test_secrets.py tests/lab/test_interrupted.py
-OTHERS := tests/lab/test_three_databases.py tests/lab/test_ways_in.py
-lab-of-the-site: root setup
-	@$(VENV)/bin/python -m pytest --durations=10 tests/lab $(patsubst %,--ignore=%,$(FAULTS) $(OTHERS))
-labs-of-faults: root setup
-	@PLAINSTACK_TEST_LAB=faults $(VENV)/bin/python -m pytest --durations=10 $(FAULTS) $(OTHERS)
+N ?= 20
+stress: root setup ## a test module N times (N=20) on a busy machine: make stress T=tests/lab/test_change.py
+	@[ -n "$(T)" ] || { echo 'name what to run: make stress T=tests/lab/test_change.py N=20'; exit 1; }
+	@$(VENV)/bin/python -m tests.stress --times=$(N) $(T)
 
 test: unit commands lab ## every test
 

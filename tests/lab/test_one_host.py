@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.conftest import ROOT, Operator
+from tests.lab.labs import lab
+from tests.lab.operator import ROOT, Operator
 
-INVENTORY = """\
+SOME = "db, app, balancer, monitoring"
+INVENTORY = f"""\
 stack: testone
 ssh: {{user: root, gateway: lab}}
 hosts:
-  one: {{address: 192.168.63.11, public: 192.168.64.11, roles: [{roles}]}}
+  one: {{address: 192.168.63.11, public: 192.168.64.11, roles: [{SOME}, backup]}}
 services:
-  web: {{source: {source}, project: incidents_site}}
+  web: {{source: {ROOT / "apps/incidents"}, project: incidents_site}}
 database: {{name: shop}}
 """
-SOME = "db, app, balancer, monitoring"
 
 
 @pytest.fixture(scope="module")
-def one(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+def one(project: Path) -> Iterator[Operator]:
     """A bare host."""
-    operator = Operator(tmp_path_factory.mktemp("one") / "hosts.yaml", "testone", project)
-    write(operator, f"{SOME}, backup")
-    operator.inv("lab.down")
-    operator.inv("lab.up", timeout=900)
-    yield operator
-    operator.inv("lab.down")
-
-
-def write(operator: Operator, roles: str) -> None:
-    operator.inventory.write_text(INVENTORY.format(roles=roles, source=ROOT / "apps/incidents"), encoding="utf-8")
+    with lab("one-host", INVENTORY, project) as operator:
+        operator.inv("lab.up", timeout=900)
+        yield operator
 
 
 @pytest.mark.parametrize("roles", [f"{SOME}, backup", SOME], ids=["all roles", "without a backup"])
 def test_one_deploy_is_enough_and_every_promise_holds(one: Operator, roles: str) -> None:
-    write(one, roles)
+    text = re.sub(r"roles: \[.*\]", f"roles: [{roles}]", one.inventory.read_text(encoding="utf-8"))
+    one.inventory.write_text(text, encoding="utf-8")
     one.inv("deploy", timeout=1200)
     assert one.json("plan")["changes"] == {}
     verified = one.json("verify", code=None)

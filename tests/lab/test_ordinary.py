@@ -11,19 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.conftest import LAB, ROOT, Operator
+from plainstack import inventory
+from tests.lab.labs import lab
+from tests.lab.operator import ROOT, Operator
 
-STACK = f"{LAB}-ordinary"
-INVENTORY = f"""\
-stack: {STACK}
-ssh: {{user: root, gateway: lab}}
+INVENTORY = """\
+stack: ordinary
+ssh: {user: root, gateway: lab}
 hosts:
-  lb1: {{address: 192.168.62.16, public: 192.168.63.16, roles: [balancer]}}
-  app1: {{address: 192.168.62.14, roles: [app, db]}}
-balancer: {{server_names: [shop.example, www.shop.example]}}
+  lb1: {address: 192.168.62.16, public: 192.168.63.16, roles: [balancer]}
+  app1: {address: 192.168.62.14, roles: [app, db]}
+balancer: {server_names: [shop.example, www.shop.example]}
 services:
-  web: {{source: site, project: shop, health: /status/}}
-database: {{name: shop}}
+  web: {source: SITE, project: shop, health: /status/}
+database: {name: shop}
 """
 
 
@@ -39,15 +40,11 @@ def ordinary(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     (site / "shared").mkdir()
     (site / "assets/shared").symlink_to("../shared")
     (site / "shared/logo.svg").write_text("<svg/>")
-    path = folder / "hosts.yaml"
-    path.write_text(INVENTORY, encoding="utf-8")
-    operator = Operator(path, STACK, project)
-    operator.inv("lab.down")
-    operator.inv("lab.up", timeout=900)
-    said = operator.inv("deploy", timeout=1200)
-    assert "not part of it: env/ (an environment)" in said.text
-    yield operator
-    operator.inv("lab.down")
+    with lab("ordinary", INVENTORY.replace("SITE", str(site)), project) as operator:
+        operator.inv("lab.up", timeout=900)
+        said = operator.inv("deploy", timeout=1200)
+        assert "not part of it: env/ (an environment)" in said.text
+        yield operator
 
 
 def test_it_keeps_every_promise_that_it_makes(ordinary: Operator) -> None:
@@ -78,7 +75,7 @@ def test_the_site_is_seen_through_a_tunnel_by_its_name(ordinary: Operator) -> No
 
 
 def test_a_release_that_refuses_the_sites_name_says_what_it_answered_and_gives_way(ordinary: Operator) -> None:
-    settings = ordinary.inventory.parent / "site/shop/settings.py"
+    settings = inventory.load(ordinary.inventory).services["web"].source / "shop/settings.py"
     right = settings.read_text(encoding="utf-8")
     settings.write_text(right.replace('["shop.example"]', '["elsewhere.example"]'), encoding="utf-8")
     try:

@@ -68,9 +68,13 @@ def leaks(text: str, secrets: dict[str, str]) -> list[str]:
 
 
 class Watch:
-    """Samples the command line of every process: containers hide none of theirs from the machine that they run on."""
+    """Samples the command line of every process: containers hide none of theirs from the machine that they run on.
 
-    def __init__(self) -> None:
+    Those of other labs are left out: they may have the same secrets, from the same snapshot.
+    """
+
+    def __init__(self, lab: str) -> None:
+        self.lab = lab
         self.lines: set[str] = set()
         self.samples = 0
         self._stop = threading.Event()
@@ -94,7 +98,9 @@ class Watch:
                 if seen[pid] < 4 or self.samples % 50 == 0:
                     seen[pid] += 1
                     with contextlib.suppress(OSError):
-                        self.lines.add(Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace"))
+                        groups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
+                        if "/plainstack-lab/" not in groups or f"/plainstack-lab/{self.lab}/" in groups:
+                            self.lines.add(Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace"))
             seen = Counter({pid: seen[pid] for pid in pids})
 
 
@@ -135,7 +141,7 @@ def test_no_secret_is_shown_by_any_command_nor_in_any_process_list(whole: Operat
     whole.on("app1", "echo '# by hand' >>/etc/plainstack/app/web.env")
     whole.on("db1", "echo '-- by hand' >>/etc/postgresql/17/main/plainstack.sql; rm /var/lib/postgresql/.pgpass")
     done = []
-    with Watch() as watch:
+    with Watch(whole.lab) as watch:
         done += [typed(whole, "plan", debug=True), typed(whole, "plan", "--json"), typed(whole, "drift")]
         done += [typed(whole, "deploy", "--json", debug=True)]
         assert done[-1].code == 0, done[-1].err[-3000:]
@@ -197,6 +203,6 @@ def test_a_leak_on_a_host_would_be_found(deployed: Operator) -> None:
     deployed.on("bak1", "rm /var/tmp/bait")
     assert {"readable /var/tmp/bait", "found /var/tmp/bait", "journal <bait>"} <= set(found["bak1"])
     assert {line for host in found if host != "bak1" for line in found[host]} == set()
-    with Watch() as watch:
+    with Watch(deployed.lab) as watch:
         deployed.on("bak1", f"sh -c 'sleep 1; :' {bait['bait']}")
     assert leaks("\n".join(watch.lines), bait) == ["bait"]

@@ -52,7 +52,9 @@ def test_a_posted_sample_is_on_the_replica(visitor: Operator) -> None:
     body = json.dumps({"machine": "press-1", "metric": "temperature", "value": 21.5})
     answer = visitor.on(
         "visitor",
-        f"curl -sS --max-time 10 --cacert /root/ca.crt -H 'Authorization: Bearer {token}' -d '{body}'"
+        # In no process list: another test looks there for secrets.
+        f"umask 077; printf '%s' 'Authorization: Bearer {token}' >/root/header;"
+        f" curl -sS --max-time 10 --cacert /root/ca.crt -H @/root/header -d '{body}'"
         f" -H 'Content-Type: application/json' https://{site(visitor)}/api/samples",
     )
     number = json.loads(answer)["id"]

@@ -10,7 +10,8 @@ import pytest
 
 from plainstack import inventory, lab_commands
 from plainstack.lab.up import cut, mend
-from tests.lab.conftest import Operator
+from tests.lab.labs import lab
+from tests.lab.operator import Operator
 
 INVENTORY = """\
 stack: testthree
@@ -24,16 +25,12 @@ database: {name: shop, version: 17, synchronous: true}
 
 
 @pytest.fixture(scope="module")
-def three(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+def three(project: Path) -> Iterator[Operator]:
     """Three db hosts and nothing else."""
-    path = tmp_path_factory.mktemp("three") / "hosts.yaml"
-    path.write_text(INVENTORY, encoding="utf-8")
-    operator = Operator(path, "testthree", project)
-    operator.inv("lab.down")
-    operator.inv("lab.up", timeout=900)
-    operator.inv("deploy", timeout=1200)
-    yield operator
-    operator.inv("lab.down")
+    with lab("three-databases", INVENTORY, project) as operator:
+        operator.inv("lab.up", timeout=900)
+        operator.inv("deploy", timeout=1200)
+        yield operator
 
 
 def test_a_switchover_goes_to_whom_it_is_told_and_everybody_follows(three: Operator) -> None:
@@ -47,18 +44,18 @@ def test_a_switchover_goes_to_whom_it_is_told_and_everybody_follows(three: Opera
 
 def test_after_a_cut_the_other_standby_confirms_writes_and_nothing_is_degraded(three: Operator) -> None:
     (old,) = json.loads(three.fab("status", "--json").out)["primary"]
-    lab = lab_commands.of(inventory.load(three.inventory))
-    cut(lab, old)
+    hosts = lab_commands.of(inventory.load(three.inventory))
+    cut(hosts, old)
     try:
         three.fab("promote", "--yes")
         seen = json.loads(three.fab("status", "--json", code=1).out)
         (new,) = seen["primary"]
-        hosts = {host["name"]: host for host in seen["hosts"]}
-        other = next(name for name in hosts if name not in (old, new))
-        assert hosts[other]["upstream"] == new
-        assert not hosts[new]["degraded"]
+        members = {host["name"]: host for host in seen["hosts"]}
+        other = next(name for name in members if name not in (old, new))
+        assert members[other]["upstream"] == new
+        assert not members[new]["degraded"]
     finally:
-        mend(lab, old)
+        mend(hosts, old)
     three.fab("rejoin")
     seen = json.loads(three.fab("status", "--json").out)
     assert seen["primary"] == [new]

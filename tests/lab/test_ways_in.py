@@ -9,39 +9,36 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.conftest import Operator
+from tests.lab.labs import lab
+from tests.lab.operator import Operator
 
 INVENTORY = """
 stack: waysin
-ssh: {{user: ops, gateway: {gateway}{key}}}
+ssh: {user: ops, gateway: lab}
 hosts:
-  inner: {{address: 192.168.62.11, roles: []}}
-  jump: {{address: 192.168.62.12, roles: []}}
+  inner: {address: 192.168.62.11, roles: []}
+  jump: {address: 192.168.62.12, roles: []}
 """
 
 
 @pytest.fixture(scope="module")
-def two(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+def two(project: Path) -> Iterator[Operator]:
     """Two hosts with nothing but what every host has."""
-    path = tmp_path_factory.mktemp("waysin") / "hosts.yaml"
-    operator = Operator(path, "waysin", project)
-    path.write_text(INVENTORY.format(gateway="lab", key=""), encoding="utf-8")
-    operator.inv("lab.down")
-    operator.inv("lab.up")
-    operator.inv("deploy")
-    yield operator
-    operator.inv("lab.down")
+    with lab("ways-in", INVENTORY, project) as operator:
+        operator.inv("lab.up", timeout=900)
+        operator.inv("deploy", timeout=1200)
+        yield operator
 
 
 def test_a_jump_host_leads_to_hosts_behind_it(two: Operator) -> None:
     """Inside the lab's namespace, as a machine that reaches the jump host only would be."""
     key = f", key: {two.state}/lab/id_ed25519"
     text = two.inventory.read_text(encoding="utf-8")
-    two.inventory.write_text(INVENTORY.format(gateway="ops@192.168.62.12", key=key), encoding="utf-8")
+    two.inventory.write_text(text.replace("gateway: lab", f"gateway: ops@192.168.62.12{key}"), encoding="utf-8")
 
     def inside(*words: str) -> subprocess.CompletedProcess[str]:
         inv = str(Path(sys.executable).with_name("inv"))
-        line = ["nsenter", "--net=/run/netns/plainstack-waysin", inv, *words, f"--inventory={two.inventory}"]
+        line = ["nsenter", f"--net=/run/netns/plainstack-{two.lab}", inv, *words, f"--inventory={two.inventory}"]
         return subprocess.run(line, cwd=two.project, capture_output=True, text=True, timeout=120, check=False)
 
     try:

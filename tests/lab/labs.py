@@ -1,0 +1,180 @@
+"""The labs of the tests: what they are called, where their inventories lie, and the snapshot that they start from.
+
+PLAINSTACK_TEST_LAB=NAME begins the names of labs and snapshot; without it the path of this clone does, so that the
+tests of two clones never meet. PLAINSTACK_KEEP_LAB=1 leaves a module's lab up for a look.
+PLAINSTACK_SNAPSHOT=new deploys bare hosts once a run, also when there is a snapshot of an earlier run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from plainstack import inventory, lab_commands
+from plainstack.lab import cgroup, image, machine, mirror, model, up
+from plainstack.lab import snapshot as snapshots
+from plainstack.lab.netns import LabError
+from plainstack.status import duration
+from tests.lab.operator import ROOT, Operator
+
+KEEP = bool(os.environ.get("PLAINSTACK_KEEP_LAB"))
+NEW = os.environ.get("PLAINSTACK_SNAPSHOT") == "new"
+NAME = os.environ.get("PLAINSTACK_TEST_LAB") or f"t{hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]}"
+FOLDER = Path(f"/var/tmp/plainstack-{NAME}")
+STACK = "testlab"
+# Every lab has a network namespace of its own, so all of them have the same addresses.
+NETWORKS = ("192.168.59", "192.168.60")
+# One run of pytest, with all its workers.
+RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()} {time.time()}"
+
+
+def default_inventory() -> str:
+    """The default inventory with another name, other networks, and a user with sudo: the harder way to do everything.
+
+    Root logs in at the three databases, and in a demo.
+    """
+    text = (ROOT / "hosts.yaml").read_text(encoding="utf-8")
+    text = text.replace("stack: shop", f"stack: {STACK}", 1).replace("user: root", "user: ops", 1)
+    text = text.replace("192.168.57.", f"{NETWORKS[0]}.").replace("192.168.3.", f"{NETWORKS[1]}.")
+    return text.replace("apps/incidents", str(ROOT / "apps/incidents"))
+
+
+@contextmanager
+def lab(what: str, text: str, project: Path, hosts: tuple[str, ...] = ()) -> Iterator[Operator]:
+    """A lab that no other test has, not up yet, with this inventory; it is removed afterwards."""
+    name = f"{NAME}-{what}"[:30].rstrip("-")
+    stack = text.partition("stack:")[2].split(None, 1)[0]
+    text = (
+        text.replace("\nlab:\n", f"\nlab:\n  name: {name}\n")
+        if "\nlab:\n" in text
+        else f"{text}lab: {{name: {name}}}\n"
+    )
+    folder = FOLDER / name
+    operator = Operator(folder / "hosts.yaml", stack, project, name, hosts)
+
+    def begin() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        operator.inventory.write_text(text, encoding="utf-8")
+
+    FOLDER.mkdir(exist_ok=True)
+    with _lock(name) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        begin()
+        # A run that was killed may have left it up.
+        operator.inv("lab.down")
+        begin()
+        try:
+            yield operator
+        finally:
+            if not KEEP:
+                # The tests may have left any inventory behind.
+                operator.inventory.write_text(text, encoding="utf-8")
+                operator.inv("lab.down")
+                shutil.rmtree(folder)
+
+
+def remove_leftovers() -> None:
+    """Remove the labs that killed runs of this clone's tests left up; those of a run at work are locked."""
+    for name in model.labs(cgroup.tree()):
+        if name.startswith(f"{NAME}-") and (FOLDER / f"{name}.lock").exists():
+            with _lock(name) as file, suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with machine.locked(name, _silent):
+                    up.remove(name, _silent)
+
+
+def make_snapshot(project: Path) -> None:
+    """Deploy bare hosts and keep them, unless this run or an earlier one has and its snapshot is good enough."""
+    FOLDER.mkdir(exist_ok=True)
+    with _lock("snapshot") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        made = made_before()
+        if made.get("run") == RUN:
+            assert not made.get("failed"), "the deploy of bare hosts failed in another process of this run"
+            return
+        remove_leftovers()
+        if made and not NEW and usable():
+            return
+        with suppress(LabError):
+            snapshots.forget(NAME)
+        _write_made(run=RUN, failed=True)
+        with lab("deploy", default_inventory(), project) as operator:
+            began = time.monotonic()
+            operator.inv("lab.up", timeout=900)
+            up_at = time.monotonic()
+            stages = operator.json("deploy", timeout=1800)["stages"]
+            deployed_at = time.monotonic()
+            operator.inv("lab.save", NAME, "--down")
+        packages = [stage for stage in stages if stage["stage"] == "packages"]
+        _write_made(
+            run=RUN,
+            commit=_commit(),
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+            lab_up=round(up_at - began),
+            deploy=round(deployed_at - up_at),
+            apt=round(max((stage["end"] for stage in packages), default=0)),
+            save=round(time.monotonic() - deployed_at),
+        )
+
+
+def made_before() -> dict[str, Any]:
+    """What was noted about the snapshot that was made last."""
+    try:
+        data: dict[str, Any] = json.loads((FOLDER / "made.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return data
+
+
+def usable() -> bool:
+    """Whether the snapshot is there and of the default inventory and image of today."""
+    path = FOLDER / "usable.yaml"
+    path.write_text(default_inventory(), encoding="utf-8")
+    stack = inventory.load(path)
+    try:
+        found = snapshots.read(NAME)
+        problems = snapshots.stale(found, lab_commands.of(stack), STACK, image.path(mirror.find()))
+    except LabError:
+        return False
+    return not problems and found.origin.digest == lab_commands.digest(stack)
+
+
+def told() -> str:
+    """One line: what the lab tests of this run start from."""
+    made = made_before()
+    if NEW or "commit" not in made or not usable():
+        return f"bare hosts are deployed once and kept as the snapshot {NAME}; every module starts from it"
+    age = duration((datetime.now(UTC) - datetime.fromisoformat(made["at"])).total_seconds())
+    return f"every module starts from the snapshot {NAME}, deployed from commit {made['commit']} {age} ago"
+
+
+def _write_made(**data: object) -> None:
+    half = FOLDER / "made.half"
+    half.write_text(json.dumps(data) + "\n", encoding="utf-8")
+    half.rename(FOLDER / "made.json")
+
+
+@contextmanager
+def _lock(name: str) -> Iterator[Any]:
+    with (FOLDER / f"{name}.lock").open("w") as file:
+        yield file
+
+
+def _commit() -> str:
+    words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip() or "-"
+
+
+def _silent(_host: str, _what: str) -> None:
+    return None

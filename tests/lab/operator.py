@@ -1,0 +1,90 @@
+"""A person at the keyboard, as the lab tests have one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+# Commands that look at all hosts unless they are told which.
+SELECTING = ("plan", "deploy", "verify", "status", "drift")
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A person at the keyboard: types inv commands for one inventory, and looks at lab hosts as their root.
+
+    `lab` is the lab's name if not the stack's. Where only some `hosts` were started, commands are typed for these.
+    """
+
+    inventory: Path
+    stack: str
+    project: Path
+    lab: str = ""
+    hosts: tuple[str, ...] = ()
+
+    def inv(self, *words: str, code: int | None = 0, timeout: float = 600) -> Done:
+        """Type `inv WORDS --inventory=...`; fails the test when it does not end with `code` (None: any)."""
+        if self.hosts and words[0] in SELECTING and not any(word.startswith(("--host=", "--role=")) for word in words):
+            words = (*words, f"--host={','.join(self.hosts)}")
+        return self._type("inv", *words, code=code, timeout=timeout)
+
+    def fab(self, *words: str, code: int | None = 0, timeout: float = 600) -> Done:
+        """Type `fab failover WORDS --inventory=...`; as `inv` does."""
+        return self._type("fab", "failover", *words, code=code, timeout=timeout)
+
+    def _type(self, program: str, *words: str, code: int | None, timeout: float) -> Done:
+        line = [str(Path(sys.executable).with_name(program)), *words, f"--inventory={self.inventory}"]
+        ran = subprocess.run(
+            line,
+            cwd=self.project,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        done = Done(ran.returncode, ran.stdout, ran.stderr)
+        assert "Traceback" not in done.text, done.text
+        if code is not None:
+            typed = f"{program} {' '.join(words)}"
+            assert done.code == code, f"{typed} ended with {done.code}, not {code}:\n{done.text[-6000:]}"
+        return done
+
+    def json(self, *words: str, code: int | None = 0, timeout: float = 600) -> Any:
+        """The JSON document of a command."""
+        return json.loads(self.inv(*words, "--json", code=code, timeout=timeout).out)
+
+    def on(self, host: str, script: str, check: bool = True) -> str:
+        """What a script prints on a lab host."""
+        ssh = ["ssh", "-F", str(self.state / "lab/ssh_config"), host, "sudo", "-n", "sh", "-s"]
+        ran = subprocess.run(ssh, input=script, capture_output=True, text=True, timeout=120, check=False)
+        if check:
+            assert ran.returncode == 0, f"{host}: {script}\nended with {ran.returncode}: {ran.stdout}{ran.stderr}"
+        return ran.stdout
+
+    @property
+    def state(self) -> Path:
+        return self.inventory.parent / ".plainstack" / (self.lab or self.stack)
+
+    def subjects(self, *words: str, code: int | None = 2) -> dict[str, list[str]]:
+        """What `inv plan` would do, by host."""
+        plan = self.json("plan", *words, code=code)
+        return {host: [action["subject"] for action in actions] for host, actions in plan["changes"].items()}

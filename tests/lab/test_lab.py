@@ -1,0 +1,100 @@
+"""The lab itself: snapshots that survive a kill at any moment, and hosts that are broken and mended."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import labs
+from tests.lab.operator import Operator
+
+INVENTORY = """\
+stack: labtest
+ssh: {user: root, gateway: lab}
+hosts:
+  a: {address: 192.168.63.11, roles: []}
+  b: {address: 192.168.63.12, roles: []}
+"""
+KEPT = f"{labs.NAME}-lab"
+
+
+@pytest.fixture
+def two(project: Path) -> Iterator[Operator]:
+    """Two bare hosts."""
+    with labs.lab("lab", INVENTORY, project) as operator:
+        operator.inv("lab.forget", KEPT, code=None)
+        operator.inv("lab.up", timeout=900)
+        yield operator
+    operator.inv("lab.forget", KEPT, code=None)
+
+
+def kill_at(operator: Operator, text: str, *words: str) -> None:
+    """Type an inv command, and kill it as soon as it says something."""
+    line = [str(Path(sys.executable).with_name("inv")), *words, f"--inventory={operator.inventory}"]
+    with subprocess.Popen(line, cwd=operator.project, text=True, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        said = next((each for each in process.stdout if text in each), "")
+        process.send_signal(signal.SIGKILL)
+    assert said, f"{text!r} never came"
+
+
+def test_a_killed_save_loses_nothing_and_a_killed_start_is_finished_by_the_next(two: Operator, project: Path) -> None:
+    for host in ("a", "b"):
+        two.on(host, f"echo {host} >/root/mark; mkdir /root/folder; touch /root/folder/file")
+    for moment in ("stopping", "booting"):
+        kill_at(two, moment, "lab.save", KEPT)
+        two.inv("lab.up")
+        assert [two.on(host, "cat /root/mark").strip() for host in ("a", "b")] == ["a", "b"]
+        two.inv("lab.forget", KEPT, code=None)
+    two.on("a", "echo since >>/root/mark")
+    two.inv("lab.save", KEPT)
+    assert two.on("a", "cat /root/mark") == "a\nsince\n"
+    two.on("a", "rm /root/mark")
+    with labs.lab("lab-second", INVENTORY, project) as second:
+        kill_at(second, "booting", "lab.up", f"--from={KEPT}")
+        second.inv("lab.up")
+        assert second.on("a", "cat /root/mark") == "a\nsince\n"
+        assert "lab-second exists" in second.inv("lab.up", f"--from={KEPT}", code=1).err
+        two.inv("lab.forget", KEPT)
+        assert second.on("b", "cat /root/mark; hostname") == "b\nb\n"
+        # What lies in a snapshot can be changed like everything else.
+        second.on(
+            "b", "mv /root/folder /root/other && ! test -e /root/folder && test -e /root/other/file && rm /root/mark"
+        )
+    assert two.on("b", "cat /root/mark") == "b\n"
+
+
+def test_a_host_is_broken_and_mended(two: Operator) -> None:
+    text = two.inventory.read_text(encoding="utf-8")
+    two.inventory.write_text(text.replace("lab: {", "lab: {disks: {a: 100M}, "), encoding="utf-8")
+    two.inv("lab.up")
+    assert "lab: {disks: {b: 1G}}" in two.inv("lab.break", "b", "--fill-disk", code=1).err
+    two.inv("lab.break", "a", "--fill-disk")
+    assert "full" in two.on("a", "echo x 2>/dev/null >/root/x || echo full")
+    two.inv("lab.mend", "a")
+    two.on("a", "echo x >/root/x")
+    assert "disks of limited size (lab.disks): a" in two.inv("lab.save", KEPT, code=1).err
+    for how, state in (("--cut", "cut"), ("--freeze", "frozen")):
+        two.inv("lab.break", "a", how)
+        states = dict(line.split(None, 1) for line in two.inv("lab.status", code=1).out.splitlines())
+        assert states == {"a": state, "b": "up"}
+        two.inv("lab.mend", "a")
+        two.inv("lab.status")
+    booted = two.on("a", "cat /proc/sys/kernel/random/boot_id; systemctl show -P UserspaceTimestampMonotonic")
+    two.inv("lab.break", "a", "--reboot")
+    assert two.on("a", "cat /root/x") == "x\n"
+    assert booted != two.on("a", "cat /proc/sys/kernel/random/boot_id; systemctl show -P UserspaceTimestampMonotonic")
+
+
+def test_a_lab_of_another_folder_is_not_taken_for_ones_own(two: Operator, tmp_path: Path) -> None:
+    clone = Operator(tmp_path / "hosts.yaml", two.stack, two.project, two.lab)
+    clone.inventory.write_text(two.inventory.read_text(encoding="utf-8"), encoding="utf-8")
+    for words in (("lab.up",), ("lab.down",), ("lab.save", KEPT)):
+        refused = clone.inv(*words, code=1).err
+        assert f"there is a lab {two.lab} of {two.state}/lab on this machine" in refused
+    two.inv("lab.status")
