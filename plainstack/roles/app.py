@@ -136,7 +136,8 @@ ROLE = Role(
     problems=problems,
     after=("firewall", "db"),
     turns=one_by_one,
-    # Balancers keep a failed peer out for 5 s (fail_timeout); the next host must not go before they use this one again.
+    # A host that was away for ten seconds or more was taken out by the balancers. They ask it twice a second, and it is
+    # used again when they have reloaded.
     settle=6,
     passwords=("app/secret_key", "app/api_token"),
     rotated={"app/secret_key": "overlap", "app/api_token": "grace"},
