@@ -180,7 +180,7 @@ class LabSettings(Model):
     """What `inv lab.up` adds to the stack's hosts, and the lab's name if it is not the stack's.
 
     Labs of different names never meet, so two of one stack can run side by side on one machine. `disks` limits how much
-    a host can write: db1: 500M. Delay and loss of links are no options: Debian's cloud kernels lack netem.
+    a host can write: db1: 500M. Links have no delay and no loss: not every kernel has netem.
     """
 
     name: LabName | None = None
