@@ -190,7 +190,8 @@ def test_a_reinstalled_host_that_is_still_shut_out_rejoins_by_one_command(databa
     database.operator.fab("promote", "--yes")
     database.operator.on(
         old,
-        "rm -rf /var/lib/postgresql/17 /var/lib/postgresql/.pgpass /etc/postgresql /usr/local/lib/plainstack"
+        "systemctl disable --quiet --now prometheus-postgres-exporter;"
+        " rm -rf /var/lib/postgresql/17 /var/lib/postgresql/.pgpass /etc/postgresql /usr/local/lib/plainstack"
         f" {FENCED} /var/lib/plainstack/manifest/db",
     )
     said = database.operator.fab("rejoin").out
