@@ -205,7 +205,11 @@ def test_a_setting_that_only_a_restart_takes_back_is_named_and_reloads_go_on(dat
     try:
         database.operator.on(follower, f"systemctl restart {UNIT}")
         database.sql(follower, "alter system reset max_worker_processes")
-        database.operator.on(follower, "echo '# by hand' >>/etc/postgresql/17/main/pg_hba.conf")
+        by_hand = "echo '# by hand' >>/etc/postgresql/17/main/pg_hba.conf"
+        database.operator.on(follower, by_hand)
+        # From this reload on, PostgreSQL knows that the setting waits.
+        database.operator.inv("deploy", f"--host={follower}")
+        database.operator.on(follower, by_hand)
         said = database.operator.inv("deploy", f"--host={follower}").out
         assert f"{follower}: max_worker_processes: changed, and in effect only after PostgreSQL's next restart" in said
         assert any("max_worker_processes" in text for text in database.status()["findings"])
