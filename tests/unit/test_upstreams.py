@@ -233,7 +233,10 @@ def test_an_unknown_host_or_command_is_refused(balancer: Balancer) -> None:
 
 def test_a_drain_ends_by_itself(watching: Balancer) -> None:
     """A deploy that was killed in between does not leave a host out."""
-    assert watching.run("drain", "app1", "1").returncode == 0
+    assert watching.run("drain", "app1", "60").returncode == 0
+    assert watching.used() == without("app1")
+    # The moment at which it ends, long past.
+    (watching.root / "run/plainstack/upstreams/drain/app1").write_text("1\n", encoding="utf-8")
     until(lambda: watching.used() == everything())
 
 
