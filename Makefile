@@ -64,14 +64,16 @@ stress: root setup ## a test module N times (N=20) on a busy machine: make stres
 
 test: unit commands lab ## every test
 
-bench: root setup ## how long a run that changes nothing takes, over the floor; with a lab and a stack to measure (needs root)
-	@echo '== a deployed stack to measure'
+bench: root setup ## how long runs take over their floors; with labs to measure in (needs root)
+	@echo '== the reference work'
+	@$(VENV)/bin/python bench/reference.py
+	@echo '== many files'
+	@$(VENV)/bin/python bench/scale.py
+	@echo '== the default stack'
 	@$(VENV)/bin/inv lab.up
 	@$(VENV)/bin/inv deploy
-	@echo '== benchmarks'
 	@$(VENV)/bin/python bench/noop.py
 	@$(VENV)/bin/python bench/verify.py
-	@$(VENV)/bin/python bench/scale.py
 
 clean: ## remove what make made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,6 +1,6 @@
-"""The floor of a run that changes nothing: bare paramiko, one connection and one exec of the given probe a host.
+"""The floor of a run: bare paramiko, one connection a host and one exec for each of the given scripts, hosts at once.
 
-Usage: floor.py PLAN.json; the file holds the namespace, the user, the key, the pins and each host's address and probe.
+Usage: floor.py JOB.json; the file holds the namespace, the user, the key, the pins, each host's address and scripts.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import paramiko
 
@@ -16,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from plainstack.lab.netns import connect
 
 
-def one(job: dict[str, str], name: str, host: dict[str, str], answers: dict[str, int]) -> None:
-    """Connect, run the probe, read its answer."""
+def one(job: dict[str, Any], name: str, host: dict[str, Any], answers: dict[str, int]) -> None:
+    """Connect, run the scripts one after the other, read their answers."""
     client = paramiko.SSHClient()
     client.load_host_keys(job["known_hosts"])
     sock = connect(job["namespace"], host["address"], 22, 10)
@@ -31,13 +32,16 @@ def one(job: dict[str, str], name: str, host: dict[str, str], answers: dict[str,
     )
     transport = client.get_transport()
     assert transport is not None
-    channel = transport.open_session()
-    channel.exec_command(("" if job["user"] == "root" else "sudo -n -- ") + "sh -c 'eval \"$(cat)\"'")
-    channel.sendall(host["probe"].encode())
-    channel.shutdown_write()
     size = 0
-    while data := channel.recv(65536):
-        size += len(data)
+    for script in host["scripts"]:
+        channel = transport.open_session()
+        channel.exec_command(("" if job["user"] == "root" else "sudo -n -- ") + "sh -c 'eval \"$(cat)\"'")
+        channel.sendall(script.encode())
+        channel.shutdown_write()
+        while data := channel.recv(65536):
+            size += len(data)
+        if channel.recv_exit_status() != 0:
+            raise SystemExit(f"{name}: a script failed")
     answers[name] = size
     client.close()
 

@@ -30,7 +30,8 @@ def job(inventory: str) -> dict[str, object]:
     with Runner(stack, *inventories.select(stack)) as runner:
         runner.render()
         hosts = {
-            name: {"address": str(stack.hosts[name].address), "probe": runner.probes[name]} for name in runner.probes
+            name: {"address": str(stack.hosts[name].address), "scripts": [probe]}
+            for name, probe in runner.probes.items()
         }
     return {
         "namespace": f"plainstack-{stack.lab_name}",

@@ -63,11 +63,25 @@ def _refusing_secrets(name: str, function: Callable[..., Any]) -> Callable[..., 
     return guarded
 
 
-def environment(finalizer: _Finalizer, **options: Any) -> jinja2.Environment:
+# Prometheus' own templates use {{ }}; files that hold such are written with [[ ]] for ours.
+_SQUARE = {
+    "variable_start_string": "[[",
+    "variable_end_string": "]]",
+    "block_start_string": "[%",
+    "block_end_string": "%]",
+    "comment_start_string": "[#",
+    "comment_end_string": "#]",
+}
+_finalizer = _Finalizer()
+
+
+@functools.cache
+def _environment(folder: Path, square: bool) -> jinja2.Environment:
+    options: dict[str, Any] = dict(_SQUARE) if square else {}
     made = _Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
-        finalize=finalizer,
+        finalize=_finalizer,
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -77,20 +91,6 @@ def environment(finalizer: _Finalizer, **options: Any) -> jinja2.Environment:
     )
     made.filters.update({name: _refusing_secrets(name, function) for name, function in made.filters.items()})
     return made
-
-
-_finalizer = _Finalizer()
-_plain = environment(_finalizer)
-# Prometheus' own templates use {{ }}; files that hold such are written with [[ ]] for ours.
-_square = environment(
-    _finalizer,
-    variable_start_string="[[",
-    variable_end_string="]]",
-    block_start_string="[%",
-    block_end_string="%]",
-    comment_start_string="[#",
-    comment_end_string="#]",
-)
 
 
 def template(
@@ -116,7 +116,7 @@ def template(
     where = f" (host {host.name})" if host is not None and hasattr(host, "name") else ""
     _finalizer.revealed = False
     try:
-        text = (_square if square else _plain).get_template(name).render(values)
+        text = _environment(TEMPLATES, square).get_template(name).render(values)
     except jinja2.TemplateNotFound as error:
         raise InventoryError([f"templates/{error.name}: no such template"]) from None
     except jinja2.TemplateSyntaxError as error:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pytest
 
 from plainstack import render
@@ -25,8 +24,6 @@ def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rendering:
     templates = tmp_path / "templates"
     (templates / "app/etc").mkdir(parents=True)
     monkeypatch.setattr(render, "TEMPLATES", templates)
-    for made in (render._plain, render._square):
-        monkeypatch.setattr(made, "loader", jinja2.FileSystemLoader(templates))
 
     def render_text(text: str, **values: Any) -> File:
         (templates / "app/etc/app.conf.j2").write_text(text, encoding="utf-8")

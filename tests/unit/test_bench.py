@@ -1,0 +1,63 @@
+"""The benchmarks' reference work: what is timed is what is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from bench import reference, reference_host, reference_role
+from plainstack import inventory, render
+from plainstack.resources import File, Resource, Unit
+from plainstack.secrets import Vault
+
+Wanted = Mapping[int, Mapping[int, list[Resource]]]
+
+
+@pytest.fixture(autouse=True)
+def of_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "TEMPLATES", reference_role.HOME / "templates")
+    monkeypatch.setattr(render, "FILES", reference_role.HOME / "files")
+
+
+@pytest.fixture
+def wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wanted:
+    """The role's resources by tuning and number of the host."""
+    stack = inventory.load(reference.inventory(tmp_path, 3))
+    vault = Vault(passwords={}, certificates={}, authority="")
+    found: dict[int, dict[int, list[Resource]]] = {}
+    for tuning in (10, 20):
+        monkeypatch.setenv(reference_role.TUNING, str(tuning))
+        hosts = enumerate(stack.hosts.values(), 1)
+        found[tuning] = {number: list(reference_role.desired(stack, host, vault)) for number, host in hosts}
+    return found
+
+
+def files(resources: list[Resource]) -> dict[str, bytes]:
+    return {item.path: item.content for item in resources if isinstance(item, File)}
+
+
+def test_the_check_expects_what_the_role_wants(wanted: Wanted) -> None:
+    for tuning, hosts in wanted.items():
+        for number, resources in hosts.items():
+            assert files(resources) == reference_host.contents(number, tuning)
+            state = reference_host.state(number, tuning).splitlines()
+            for item in resources:
+                if isinstance(item, File):
+                    assert f"{item.path} {item.mode:o} {item.owner} {item.group}" in state
+                    assert f"{item.sha256}  {item.path}" in state
+
+
+def test_the_small_change_is_five_files_and_one_restart(wanted: Wanted) -> None:
+    before, after = files(wanted[10][2]), files(wanted[20][2])
+    changed = {path for path in before if before[path] != after[path]}
+    assert changed == set(reference_role.CHANGING)
+    units = [item for item in wanted[10][2] if isinstance(item, Unit)]
+    assert [unit.name for unit in units if changed & set(unit.restart_on)] == ["bench-svc1.service"]
+
+
+def test_a_touched_file_and_a_started_unit_are_seen() -> None:
+    before = "/etc/a 1 1.0 1.0\n/etc/b 2 1.0 1.0\nx.service 77\n"
+    after = "/etc/a 3 2.0 2.0\n/etc/b 2 1.0 1.0\nx.service 78\n/etc/new 4 2.0 2.0\n"
+    assert reference_host.touched(before, after) == {"/etc/a", "/etc/new", "x.service"}
