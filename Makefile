@@ -1,6 +1,8 @@
 # Every target sets up what it needs, says what it does, and can be run again.
 VENV := .venv
 PYTHON ?= python3
+# The tests start hundreds of interpreters: compiling every module in each is half of their start.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help root demo test unit commands lab stress bench lint setup clean
 

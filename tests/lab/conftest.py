@@ -45,7 +45,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project that tests may change: a broken template, a package that does not exist."""
     assert os.geteuid() == 0, "the lab tests need root: run them with sudo"
     copy = tmp_path_factory.mktemp("project") / "plainstack"
-    left_out = (".git", ".venv", ".plainstack", ".*_cache", ".hypothesis", "__pycache__", "reports", "tests")
+    left_out = (".git", ".venv", ".plainstack", ".*_cache", ".hypothesis", "reports", "tests")
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*left_out))
     return copy
 

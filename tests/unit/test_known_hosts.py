@@ -24,7 +24,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with two host keys, one of them RSA; beside them lies an RSA key of a stranger."""
     folder = tmp_path_factory.mktemp("sshd")
     for name in ("host_rsa", "stranger_rsa"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", folder / name], check=True)
+        subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-b", "1024", "-N", "", "-f", folder / name], check=True)
     with sshd.serving(folder, f"HostKey {folder}/host_rsa") as server:
         yield server
 

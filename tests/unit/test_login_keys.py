@@ -24,7 +24,7 @@ from tests.unit.sshd import Server, add_to_agent, make_key
 
 pytestmark = sshd.needed
 ME = getpass.getuser()
-KINDS = [("ed25519",), ("ecdsa",), ("rsa", "-b", "2048")]
+KINDS = [("ed25519",), ("ecdsa",), ("rsa", "-b", "1024")]
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def agent(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def locked(server: Server, path: Path) -> Path:
     """The operator's key with the passphrase `secret`, without its public half beside it."""
     shutil.copy(server.folder / "operator", path)
-    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", str(path)], check=True)
+    subprocess.run(["ssh-keygen", "-q", "-a", "1", "-p", "-P", "", "-N", "secret", "-f", str(path)], check=True)
     return path
 
 
@@ -172,7 +172,7 @@ def test_keys_of_every_kind_and_form_can_be_read_with_and_without_a_passphrase(
     path = tmp_path / "key"
     for passphrase in ("", "secret"):
         path.unlink(missing_ok=True)
-        line = ["ssh-keygen", "-q", "-t", *kind, "-m", form, "-N", passphrase, "-f", str(path)]
+        line = ["ssh-keygen", "-q", "-a", "1", "-t", *kind, "-m", form, "-N", passphrase, "-f", str(path)]
         subprocess.run(line, check=True)
         public = path.with_suffix(".pub")
         blob = public_blob(path)
