@@ -74,12 +74,10 @@ def plan(host: str, desired: Desired, observed: Observed, stamp: Stamp, scope: I
         done = [replace(transactions[0], actions=(cleaning,))]
     packages = _packages(chosen, lost, observed)
     if packages:
-        writers = {role for role, wanted in chosen.items() if any(item in packages.early for item in wanted)}
-        before_apt = [work for work in done if work.role in writers or _in_apts_way(work)]
         packages = replace(
             packages,
-            cleared=tuple(path for work in before_apt for path in _in_apts_way(work)),
-            transition=tuple((work.role, work.transition) for work in before_apt),
+            cleared=tuple(path for work in done for path in _in_apts_way(work)),
+            transition=tuple(_before_apt(done, chosen, packages, observed).items()),
         )
     return HostPlan(host=host, packages=packages, transactions=tuple(done))
 
@@ -118,6 +116,27 @@ def consented(desired: Desired) -> frozenset[str]:
     """The packages that a declared one may push out."""
     everything = (item for wanted in desired.values() for item in wanted)
     return frozenset(name for item in everything if isinstance(item, Package) for name in item.replaces)
+
+
+def _before_apt(
+    done: Iterable[Transaction], chosen: Desired, packages: PackageTransaction, observed: Observed
+) -> dict[str, tuple[Entry, ...]]:
+    """What the manifests must hold while apt works, by role.
+
+    A role whose files are placed or removed then notes all that it is going to change. One whose packages come notes
+    those and its units: a package enables its daemon, and a host that boots before the role's turn starts it.
+    """
+    noted = {}
+    for work in done:
+        wanted = chosen.get(work.role, ())
+        known = observed.manifest.get(work.role, ())
+        if any(item in packages.early for item in wanted) or _in_apts_way(work):
+            noted[work.role] = work.transition
+        elif any(isinstance(item, Package) and item.name in packages.install for item in wanted):
+            noted[work.role] = tuple(
+                entry for entry in work.transition if entry.kind in ("package", "unit") or entry in known
+            )
+    return noted
 
 
 def _in_apts_way(work: Transaction) -> list[str]:

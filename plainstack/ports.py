@@ -52,13 +52,10 @@ def _address(text: str) -> str:
 def taken(desired: Mapping[str, Sequence[Resource]], observed: Observed) -> Iterator[str]:
     """A sentence for each port that a unit of this host binds and something else holds.
 
-    A unit in the host's manifest is Plainstack's, whatever it still listens on; so are all declared units on a host
-    where a run was interrupted, because what apt had installed may have started at a boot.
+    A unit in the host's manifest is Plainstack's, whatever it still listens on; it is there before apt installs it.
     """
     units = [item for wanted in desired.values() for item in wanted if isinstance(item, Unit)]
     ours = {entry.name for entries in observed.manifest.values() for entry in entries if entry.kind == "unit"}
-    if observed.generation.endswith(".begun"):
-        ours |= {unit.name for unit in units}
     seen: set[tuple[str, str, int]] = set()
     for unit in units:
         for listen in unit.listens:

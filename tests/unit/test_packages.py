@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from plainstack import ports
 from plainstack.drift import find
+from plainstack.observed import Listener
 from plainstack.plan import plan
-from plainstack.resources import Absent, File, Package, Preseed, Resource, Validation
+from plainstack.resources import Absent, File, Listen, Package, Preseed, Resource, Unit, Validation
 from tests.unit.sandbox import STAMP, Sandbox, build
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners: needs root")
@@ -225,6 +227,23 @@ def test_killed_after_any_step_the_next_run_ends_where_a_whole_one_does(host: Sa
         assert killed.run(build(work, stop_after=number)).code == 137
         assert all(done.ok for done in killed.deploy(WANTED)), step
         assert killed.tree("systemd") == whole.tree("systemd"), step
+
+
+def test_a_daemon_that_a_boot_starts_between_apt_and_its_role_is_plainstacks(host: Sandbox) -> None:
+    daemon = Unit(name="exporter.service", listens=(Listen(9100),))
+    file = File(path="/etc/exporter", content=b"x\n")
+    wanted = {"base": (Package(name="exporter"), file, daemon), "db": (Package(name="postgresql"),)}
+    assert host.run(build(host.plan(wanted).packages)).ok
+    for state in ("packaged", "enabled", "active"):
+        host.write(f"systemd/{state}/exporter.service", "")
+    seen = host.observe([item for resources in wanted.values() for item in resources])
+    listener = Listener("tcp", "", 9100, "exporter", "41", "exporter.service")
+    assert list(ports.taken(wanted, replace(seen, listeners=(listener,)))) == []
+    assert find("sandbox", wanted, seen) == []
+    assert [work.actions[0].cause for work in host.plan(wanted).transactions[:1]] == ["new"]
+    assert all(done.ok for done in host.deploy(wanted))
+    assert all(done.ok for done in host.deploy({"base": (), "db": ()}))
+    assert not (host.root / "systemd/active/exporter.service").exists()
 
 
 def test_a_file_that_a_package_would_bring_goes_in_the_same_run(host: Sandbox) -> None:

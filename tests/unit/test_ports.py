@@ -92,9 +92,9 @@ def test_a_real_socket_of_this_machine_is_seen() -> None:
     assert (seen.protocol, seen.address, seen.port, seen.pid) == ("tcp", "127.0.0.1", port, str(os.getpid()))
 
 
-def taken(*listeners: Listener, unit: Unit = EXPORTER, manifest: Sequence[str] = (), generation: str = "") -> list[str]:
+def taken(*listeners: Listener, unit: Unit = EXPORTER, manifest: Sequence[str] = ()) -> list[str]:
     entries = {"base": tuple(Entry("unit", name, "enabled,running") for name in manifest)}
-    return list(ports.taken({"base": [unit]}, Observed(listeners=listeners, manifest=entries, generation=generation)))
+    return list(ports.taken({"base": [unit]}, Observed(listeners=listeners, manifest=entries)))
 
 
 def test_a_strangers_port_is_reported_with_the_process_and_what_to_do() -> None:
@@ -141,8 +141,6 @@ def test_a_running_daemon_of_that_name_that_plainstack_did_not_set_up_is_not_tak
     own = Listener("tcp", "", 9100, "exporter", "41", "exporter.service")
     (sentence,) = taken(own)
     assert "as exporter.service, which Plainstack did not set up" in sentence
-    # A run that was killed after apt, and a boot that started what apt had installed.
-    assert taken(own, generation="20260101T000000-abc.begun") == []
 
 
 def test_sshd_has_its_port_on_every_host() -> None:
