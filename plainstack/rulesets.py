@@ -37,13 +37,21 @@ _NO_MATCH = re.compile(
     r'counter( packets \d+ bytes \d+)?|log( (prefix "[^"]*"|level \w+|flags \w+|group \d+))*|comment "[^"]*"'
 )
 
-# Many rules of many sets would be a long answer: only what shapes a table is read.
+# Many rules of many sets would be a long answer: only what shapes a table is read. Where Plainstack filters, rules of
+# others in INPUT are drift, or kept; they are listed again when the inventory decides anew what becomes of them.
 PROBE = """\
 if command -v nft >/dev/null; then
     nft -s list ruleset | grep -E '^table |^\tchain |^\t}| hook |drop|reject|jump |goto ' | head -n 4000 |
         grep -n . | sed 's/^\\([0-9]*\\):/nft.\\1=/'
 fi
-if [ ! -x %(program)s ]; then
+decided=
+if [ -x %(program)s ]; then
+    { read -r _ && read -r _ && read -r _ _ decided; } <%(program)s || :
+    # one of before this line was in it
+    case $decided in refuse | keep | replace) ;; *) decided=%(foreign)s ;; esac
+fi
+if [ "$decided" != %(foreign)s ]; then
+    [ -z "$decided" ] || echo decided_anew=yes
     for family in ip ip6; do
         ! command -v ${family}tables-save >/dev/null ||
             ${family}tables-save -t filter | grep -E '^(:|-A INPUT )' | sed "s/^/$family /"
@@ -82,7 +90,7 @@ def found(facts: Mapping[str, str]) -> Iterator[Ruleset]:
     if facts.get("ufw") == "yes":
         yield Ruleset("the rules of ufw", "are active and decide on the same ports", "ufw disable")
     yield from _nftables(_lines(facts, "nft."))
-    yield from _iptables(_lines(facts, "filter."))
+    yield from _iptables(_lines(facts, "filter."), among_ours=facts.get("decided_anew") == "yes")
     yield from _legacy(_lines(facts, "legacy."))
 
 
@@ -154,15 +162,18 @@ def _target(rule: str) -> str:
     return match[1] if match else ""
 
 
-def _iptables(lines: list[str]) -> Iterator[Ruleset]:
+def _iptables(lines: list[str], *, among_ours: bool) -> Iterator[Ruleset]:
     known = (*PROGRAMS, "plainstack-")
     unknown = [line.partition(" ")[2] for line in lines if " -A INPUT " in line and not _target(line).startswith(known)]
     if unknown:
         shown = "; ".join(unknown[:3]) + (f"; and {len(unknown) - 3} more" if len(unknown) > 3 else "")
+        cure = "iptables -P INPUT ACCEPT; iptables -F INPUT (and ip6tables)"
+        if among_ours:
+            cure = "each by iptables or ip6tables -D INPUT and the rest of its line"
         yield Ruleset(
             f"iptables chain INPUT ({shown})",
             "has rules that Plainstack did not make, and they would let in or keep out what it decides on",
-            "iptables -P INPUT ACCEPT; iptables -F INPUT (and ip6tables), and take them out of what loads them at boot",
+            f"{cure}, and take them out of what loads them at boot",
         )
     programs = dict.fromkeys(_program(line.partition(":")[2].split(" ")[0]) for line in lines if " :" in line)
     for program in programs:

@@ -94,9 +94,9 @@ def desired(stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
     )
 
 
-def facts(_stack: Stack, _host: Host) -> str:
+def facts(stack: Stack, _host: Host) -> str:
     """The packet filter rules that somebody else made."""
-    return rulesets.PROBE % {"program": PROGRAM}
+    return rulesets.PROBE % {"program": PROGRAM, "foreign": stack.firewall.foreign}
 
 
 def findings(stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:

@@ -76,6 +76,29 @@ def test_a_table_that_closes_what_plainstack_opens_is_refused_by_name(whole: Ope
         whole.on(HOST, "nft delete table inet filter; apt-get purge -qy nftables >/dev/null 2>&1")
 
 
+def test_what_the_inventory_says_to_keep_outlives_deploys(others: Operator) -> None:
+    text = others.inventory.read_text(encoding="utf-8")
+    mine = "-A INPUT -p tcp -m tcp --dport 8081 -j ACCEPT"
+    only = f"--host={HOST}"
+    others.inventory.write_text(f"{text}firewall: {{foreign: keep}}\n", encoding="utf-8")
+    others.inv("deploy", only)
+    others.on(HOST, f"iptables {mine}")
+    try:
+        assert others.json("plan", only, code=0)["changes"] == {}
+        others.on(HOST, "iptables -I plainstack-input -p tcp --dport 8082 -j ACCEPT")
+        others.inv("deploy", only)
+        assert rules(others) >= {*THEIRS, mine}
+        assert not [line for line in rules(others) if "8082" in line]
+        others.inv("verify", only, "--role=firewall")
+        others.inventory.write_text(text, encoding="utf-8")
+        (refused,) = others.json("plan", only, code=1)["refused"]
+        assert refused.startswith(f"{HOST}: firewall: iptables chain INPUT ({mine})")
+        assert rules(others) >= {*THEIRS, mine}
+    finally:
+        others.inventory.write_text(text, encoding="utf-8")
+        others.on(HOST, f"iptables {mine.replace('-A', '-D')}")
+
+
 def test_a_stranger_on_a_port_is_named_before_anything_changes(whole: Operator) -> None:
     serve = "systemd-run -q --unit=legacy python3 -m http.server 9100"
     listens = "until ss -Hltn 'sport = :9100' | grep -q .; do sleep 0.1; done"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import pytest
 
 from plainstack import preflight
 from plainstack.observed import Observed
+from plainstack.resources import File
 from plainstack.roles import firewall, registry
 from plainstack.rulesets import found
 from plainstack.stack import Firewall, Stack
@@ -225,29 +227,56 @@ def test_the_inventory_decides_what_becomes_of_them(stack: Stack) -> None:
     assert told(stack, "replace", "", "ip :INPUT DROP [0:0]")[0]
 
 
-def probed(tmp_path: Path, **tools: str) -> dict[str, str]:
+def probed(tmp_path: Path, stack: Stack, foreign: str = "refuse", **tools: str) -> dict[str, str]:
     """What the probe's text prints where only these tools are, by what they print."""
+    stack = stack.model_copy(update={"firewall": stack.firewall.model_copy(update={"foreign": foreign})})
     for name, text in tools.items():
         tool = tmp_path / name.replace("_", "-")
         tool.write_text(f"#!/bin/sh\ncat <<'TEXT'\n{text}TEXT\n")
         tool.chmod(0o755)
-    script = firewall.facts(None, None).replace(firewall.PROGRAM, str(tmp_path / "program"))  # type: ignore[arg-type]
+    script = firewall.facts(stack, stack.hosts["app1"]).replace(firewall.PROGRAM, str(tmp_path / "program"))
     environment = {"PATH": f"{tmp_path}:{os.defpath}"}
     ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, env=environment)
     return dict(line.partition("=")[::2] for line in ran.stdout.splitlines())
 
 
-def test_the_probe_reads_nftables_and_iptables(tmp_path: Path) -> None:
+def test_the_probe_reads_nftables_and_iptables(tmp_path: Path, stack: Stack) -> None:
     saved = "# Generated\n*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j DROP\n-A FORWARD -j DROP\nCOMMIT\n"
-    facts = probed(tmp_path, nft=OWN, iptables_save=saved)
+    facts = probed(tmp_path, stack, nft=OWN, iptables_save=saved)
     assert [ruleset.name for ruleset in found(facts)] == [
         "nftables table 'inet filter'",
         "iptables chain INPUT (-A INPUT -j DROP)",
     ]
 
 
-def test_where_plainstack_filters_already_only_tables_of_others_are_asked_for(tmp_path: Path) -> None:
-    (tmp_path / "program").touch(mode=0o755)
-    facts = probed(tmp_path, nft=OF_IPTABLES, iptables_save=":INPUT DROP [0:0]\n-A INPUT -j plainstack-input\n")
+def program(tmp_path: Path, stack: Stack, foreign: str) -> None:
+    """What a deploy left on the host; empty: one of before the program said what it was made for."""
+    stack = stack.model_copy(update={"firewall": stack.firewall.model_copy(update={"foreign": foreign or "refuse"})})
+    wanted = firewall.desired(stack, stack.hosts["app1"], None)  # type: ignore[arg-type]
+    text = next(item for item in wanted if isinstance(item, File) and item.path == firewall.PROGRAM).content.decode()
+    lines = [line for line in text.splitlines(keepends=True) if foreign or "firewall.foreign" not in line]
+    (tmp_path / "program").write_text("".join(lines))
+    (tmp_path / "program").chmod(0o755)
+
+
+OURS_AND_ONE_MORE = ":INPUT DROP [0:0]\n-A INPUT -p tcp --dport 81 -j ACCEPT\n-A INPUT -j plainstack-input\n"
+
+
+@pytest.mark.parametrize("foreign", ["", "refuse"])
+def test_where_plainstack_filters_already_only_tables_of_others_are_asked_for(
+    tmp_path: Path, stack: Stack, foreign: str
+) -> None:
+    program(tmp_path, stack, foreign)
+    facts = probed(tmp_path, stack, nft=OF_IPTABLES, iptables_save=OURS_AND_ONE_MORE)
     assert list(found(facts)) == []
     assert not [key for key in facts if key.startswith("filter")]
+
+
+@pytest.mark.parametrize(("before", "now"), [*itertools.permutations(["refuse", "keep", "replace"], 2)])
+def test_rules_among_plainstacks_own_are_reported_when_something_else_is_to_become_of_them(
+    tmp_path: Path, stack: Stack, before: str, now: str
+) -> None:
+    program(tmp_path, stack, before)
+    (ruleset,) = found(probed(tmp_path, stack, now, iptables_save=OURS_AND_ONE_MORE))
+    assert ruleset.name == "iptables chain INPUT (-A INPUT -p tcp --dport 81 -j ACCEPT)"
+    assert "ACCEPT; iptables -F" not in ruleset.cure, "that would open the host"
