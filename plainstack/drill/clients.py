@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from plainstack.database.topology import AS_POSTGRES, BIN
 from plainstack.drill import generators
+from plainstack.drill.faults import Fault, writing_hosts
 from plainstack.drill.generators import Generator
 from plainstack.drill.history import Attempt, Kind, Recorder
 from plainstack.drill.result import Settings
@@ -27,12 +28,12 @@ Clock = Callable[[], float]
 class Clients:
     """Everybody who uses the stack during the drill."""
 
-    def __init__(self, runner: Runner, settings: Settings, clock: Clock) -> None:
+    def __init__(self, runner: Runner, settings: Settings, fault: Fault, clock: Clock) -> None:
         self.recorder = Recorder()
         self._runner, self._settings, self._clock = runner, settings, clock
         self._generators: list[Generator] = []
-        # The victim's neighbours go on to write; the last one, for the first is the victim of an app drill.
-        self._from = [host.name for host in runner.stack.with_role("app") if host.name != settings.victim][-1]
+        # The victim's neighbours go on to write.
+        self._from = writing_hosts(runner.stack, fault, settings.victim)[0]
 
     def start(self, began: Callable[[], None], *, posts: bool) -> str:
         """Start the load; `began` is called when the first request is due. Gives what the load is, in words."""

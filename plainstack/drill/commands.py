@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,7 @@ from invoke.exceptions import Exit
 from plainstack import inventory as inventories
 from plainstack.commands import document, load, told
 from plainstack.console import Console
-from plainstack.drill.faults import FAULTS, TARGETS, Fault, budgets, find
+from plainstack.drill.faults import FAULTS, TARGETS, Fault, budgets, find, refuse_where_clients_would_die
 from plainstack.drill.verdict import Budgets
 from plainstack.errors import Refused
 from plainstack.stack import Stack
@@ -68,7 +68,7 @@ def _drill(inventory: str, flags: Mapping[str, str], *, yes: bool, json: bool) -
     done = []
     with told(console, json=json):
         stack = load(inventory)
-        faults = chosen(stack, flags.get("target", "db"), flags.get("fault", "kill"))
+        faults = chosen(stack, flags.get("target", "db"), flags.get("fault", "kill"), console.line)
         rate = _bounded("--rate", flags.get("rate", "40"), 4, FASTEST)
         seconds = _bounded("--seconds", flags.get("seconds", "30"), SHORTEST, LONGEST)
         limits = Limits(**{name.removeprefix("max_"): text for name, text in flags.items() if name.startswith("max_")})
@@ -84,12 +84,26 @@ def _drill(inventory: str, flags: Mapping[str, str], *, yes: bool, json: bool) -
         raise Exit(code=1)
 
 
-def chosen(stack: Stack, target: str, fault: str) -> list[Fault]:
-    """The faults to make, one after the other; with `all` those that this stack can have."""
+def chosen(stack: Stack, target: str, fault: str, tell: Callable[[str], None] = lambda _: None) -> list[Fault]:
+    """The faults to make, one after the other; with target `all` those that this stack can have.
+
+    `tell` hears why others are left out. Raises Refused when none is left.
+    """
     if fault == "all" and not stack.in_lab:
         raise Refused("--fault=all includes cut, which is for the lab; name one: --fault=kill or --fault=stop")
-    targets = TARGETS if target == "all" else (target,)
-    return [find(stack, one, name) for one in targets for name in (FAULTS if fault == "all" else (fault,))]
+    found: list[Fault] = []
+    refused: dict[str, None] = {}
+    for one in TARGETS if target == "all" else (target,):
+        for name in FAULTS if fault == "all" else (fault,):
+            try:
+                found.append(find(stack, one, name))
+            except Refused as why:
+                refused[str(why)] = None
+    if refused and (not found or target != "all"):
+        raise Refused("\n".join(refused))
+    for text in refused:
+        tell(f"left out: {text}")
+    return found
 
 
 def _bounded(flag: str, value: str, least: int, most: int) -> int:
@@ -151,6 +165,7 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
         victim = {"db": seen.primary, "balancer": seen.holder}.get(fault.target) or stack.with_role(fault.target)[
             0
         ].name
+        refuse_where_clients_would_die(stack, fault, victim)
         course: Course | None = None
 
         def heard(event: Heard) -> None:

@@ -34,7 +34,7 @@ class Course:
         self.events: list[Event] = []
         self.trouble: list[str] = []
         self.interrupted = False
-        self.clients = Clients(runner, settings, self.now)
+        self.clients = Clients(runner, settings, fault, self.now)
         self._tell = tell
         self._began = time.monotonic()
         self._posts = False

@@ -79,6 +79,11 @@ def find(stack: Stack, target: str, name: str) -> Fault:
         raise Refused(f"unknown target {target!r}; known: {', '.join(TARGETS)}, all")
     if name not in known[target]:
         raise Refused(f"unknown fault {name!r} of target {target}; known: {', '.join(known[target])}, all")
+    if not stack.with_role("balancer"):
+        raise Refused(
+            "no host has the role balancer, and a drill measures what visitors of the site get: there is nothing to"
+            " drill; to practise without: fab failover switchover"
+        )
     hosts = stack.with_role(target)
     if len(hosts) < 2:
         count = f"only {hosts[0].name}" if hosts else "no host"
@@ -90,6 +95,22 @@ def find(stack: Stack, target: str, name: str) -> Fault:
     if name in ("cut", "switchover"):
         return Fault(target, name)
     return Fault(target, name, _units(stack, target, name))
+
+
+def writing_hosts(stack: Stack, fault: Fault, victim: str) -> list[str]:
+    """The app hosts that a drill's clients can write from while the fault lasts, those that lose nothing first."""
+    names = [host.name for host in stack.with_role("app")]
+    # Where only a service dies the host itself works on.
+    return [*(name for name in names if name != victim), *(name for name in names if name == victim and not fault.cut)]
+
+
+def refuse_where_clients_would_die(stack: Stack, fault: Fault, victim: str) -> None:
+    """Raises Refused when a fault takes the last app host, which the drill's clients write from."""
+    if not writing_hosts(stack, fault, victim):
+        raise Refused(
+            f"{victim} is the only app host: with its cables pulled the site is gone, whatever takes over; there is"
+            " nothing to drill. Name another fault (--fault=kill), or give another host the role app"
+        )
 
 
 def _units(stack: Stack, target: str, name: str) -> tuple[str, ...]:

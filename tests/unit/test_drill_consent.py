@@ -16,6 +16,9 @@ stack: shop
 hosts:
   db1: {address: 192.0.2.11, roles: [db]}
   db2: {address: 192.0.2.12, roles: [db]}
+  app1: {address: 192.0.2.13, roles: [app]}
+  lb1: {address: 192.0.2.14, roles: [balancer]}
+services: {web: {source: ., project: shop}}
 database: {name: shop}
 """
 

@@ -66,6 +66,40 @@ def test_all_is_every_target_and_every_fault_one_after_the_other(stack: Stack) -
     assert found == [(target, name) for target in ("db", "app", "balancer") for name in ("kill", "stop", "cut")]
 
 
+def without(stack: Stack, *names: str) -> Stack:
+    """The same stack without these hosts."""
+    return stack.model_copy(update={"hosts": {name: host for name, host in stack.hosts.items() if name not in names}})
+
+
+def test_all_leaves_out_what_the_stack_cannot_have_and_says_why(stack: Stack) -> None:
+    told: list[str] = []
+    found = commands.chosen(without(stack, "app2", "mon1", "bak1"), "all", "kill", told.append)
+    assert [fault.target for fault in found] == ["db", "balancer"]
+    assert told == [
+        "left out: only app1 has the role app, so nobody could take over: there is nothing to drill",
+    ]
+    with pytest.raises(Refused, match=r"only app1 .*\n.*only db2 .*|only db2 .*\n.*only app1 .*"):
+        commands.chosen(without(stack, "app2", "db1", "lb1"), "all", "kill")
+
+
+@pytest.mark.parametrize("target", ["db", "app", "balancer", "all"])
+def test_a_stack_without_a_site_has_nothing_to_drill(stack: Stack, target: str) -> None:
+    for gone in (("lb1", "lb2"), ("lb1", "lb2", "app1", "app2")):
+        with pytest.raises(Refused, match="no host has the role balancer"):
+            commands.chosen(without(stack, *gone), target, "kill")
+
+
+def test_clients_write_from_an_app_host_that_works_on(stack: Stack) -> None:
+    alone = without(stack, "app2")
+    kill, cut = faults.find(stack, "db", "kill"), faults.find(stack, "db", "cut")
+    assert faults.writing_hosts(stack, kill, "app1") == ["app2", "app1"]
+    assert faults.writing_hosts(stack, cut, "app1") == ["app2"]
+    assert faults.writing_hosts(alone, kill, "app1") == ["app1"]
+    faults.refuse_where_clients_would_die(alone, kill, "app1")
+    with pytest.raises(Refused, match="app1 is the only app host"):
+        faults.refuse_where_clients_would_die(alone, cut, "app1")
+
+
 def test_budgets_follow_from_what_is_promised(stack: Stack) -> None:
     def of(target: str, fault: str, *, synchronous: bool = True) -> Budgets:
         return faults.budgets(faults.find(stack, target, fault), synchronous=synchronous)
