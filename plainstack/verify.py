@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 from typing import Any
 
 import pytest
@@ -22,6 +23,10 @@ from plainstack.stack import Stack
 
 CHECKS = ROOT / "checks"
 LONGEST = 120
+# Checks of one host that run at once: most of the time they wait, for a unit to stay up or for a port to stay silent.
+AT_ONCE = 6
+# Commands that a host runs at once, its own checks' and those that look at others from it; sshd takes 30 (MaxSessions).
+COMMANDS = 20
 
 
 class _Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
@@ -33,10 +38,12 @@ class _Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
         super().__init__(name)
         self._sessions = sessions
         self._name = name
+        self._turn = BoundedSemaphore(COMMANDS)
 
     def run(self, command: str, *args: str, **_: Any) -> CommandResult:
         line = self.get_command(command, *args)
-        output = self._sessions.to(self._name).script(line, timeout=LONGEST, step="check")
+        with self._turn:
+            output = self._sessions.to(self._name).script(line, timeout=LONGEST, step="check")
         return self.result(output.code, self.encode(line), output.out.encode(), output.err.encode())
 
 
@@ -58,7 +65,7 @@ class CheckResult:
 
 
 class Verifier:
-    """A pytest plugin: binds checks to hosts, runs them in one thread a host, and keeps the results."""
+    """A pytest plugin: binds checks to hosts, runs them in threads, and keeps the results."""
 
     def __init__(
         self,
@@ -127,7 +134,8 @@ class Verifier:
             where = item.callspec.params["where"]
             key = "all" if self._serial else where
             if key not in pools:
-                pools[key] = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"verify-{key}")
+                workers = 1 if self._serial else AT_ONCE
+                pools[key] = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=f"verify-{key}")
             self._futures[item.nodeid] = pools[key].submit(self._call, item, where)
         self._pools = list(pools.values())
 

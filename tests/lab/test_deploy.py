@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from plainstack import inventory
 from tests.lab.conftest import Operator
 
 
@@ -19,6 +20,34 @@ def test_every_check_holds(deployed: Operator) -> None:
     failed = [check for check in verdict["checks"] if not check["passed"]]
     assert verdict["passed"], failed
     assert {check["role"] for check in verdict["checks"]} >= {"base", "firewall", "db", "backup", "app", "balancer"}
+
+
+def test_verify_names_each_promise_that_is_broken_and_no_other(deployed: Operator) -> None:
+    """A port open to all that is a service's, one that is nobody's, one closed to a host that needs it, a dead unit."""
+    mon1 = inventory.load(deployed.inventory).hosts["mon1"].address
+    rules = {
+        "app2": ("INPUT -p tcp --dport 8000 -j ACCEPT", "INPUT -p tcp --dport 9 -j ACCEPT"),
+        "db1": (f"INPUT -s {mon1} -p tcp --dport 5432 -j DROP",),
+    }
+    for host, lines in rules.items():
+        deployed.on(host, "".join(f"iptables -I {line}\n" for line in lines))
+    deployed.on("app2", "systemctl stop prometheus-node-exporter")
+    try:
+        checks = deployed.json("verify", "--host=app2,db1", code=1)["checks"]
+    finally:
+        deployed.on("app2", "systemctl start prometheus-node-exporter")
+        for host, lines in rules.items():
+            deployed.on(host, "".join(f"iptables -D {line}\n" for line in lines))
+    offered = "test_exactly_what_is_offered_to_a_host_is_open_to_it"
+    intact = "test_the_filter_is_loaded_now_and_at_boot_and_drops_by_default"
+    assert {(check["host"], check["name"].partition("[")[0]) for check in checks if not check["passed"]} == {
+        ("app2", offered),
+        ("app2", intact),
+        ("app2", "test_a_host_that_is_no_balancer_cannot_reach_any_service"),
+        ("app2", "test_the_node_exporter_answers_the_monitoring_hosts_and_nobody_without_a_certificate"),
+        ("db1", offered),
+        ("db1", intact),
+    }
 
 
 def test_verify_of_one_role_runs_its_checks_only(deployed: Operator) -> None:
