@@ -8,9 +8,10 @@ from invoke.main import program
 from invoke.tasks import task
 
 from plainstack.streams import guard
-from plainstack.usage import help_if_asked
+from plainstack.usage import help_if_asked, name_word
 
 guard()
+name_word(program, "tunnel", "to")
 
 SELECT = {
     "inventory": "the inventory file (default: hosts.yaml)",
@@ -93,12 +94,27 @@ def drift(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str 
     operate.drift(inventory, role, host, json=json)
 
 
-@task(help={"inventory": SELECT["inventory"], "host": SELECT["host"], "last": "how many events (default: 20)", **JSON})
-def log(_c: Context, inventory: str = "hosts.yaml", host: str = "", last: int = 20, json: bool = False) -> None:
-    """Show what was changed on the hosts, when, by whom and from which git commit."""
+@task(
+    help={
+        "inventory": SELECT["inventory"],
+        "host": SELECT["host"],
+        "last": "how many events (default: 20)",
+        "verbose": "show each event's git commit, command and actions too",
+        **JSON,
+    }
+)
+def log(
+    _c: Context,
+    inventory: str = "hosts.yaml",
+    host: str = "",
+    last: int = 20,
+    verbose: bool = False,
+    json: bool = False,
+) -> None:
+    """Show what was changed on the hosts, one event a line: when, by whom, on which host, and how it ended."""
     from plainstack import operate
 
-    operate.log(inventory, host, last, json=json)
+    operate.log(inventory, host, last, json=json, verbose=verbose)
 
 
 @task(name="backup-now", help={"inventory": SELECT["inventory"], **JSON})
@@ -120,12 +136,26 @@ def trust(_c: Context, inventory: str = "hosts.yaml", yes: bool = False) -> None
     operate.trust(inventory, yes=yes)
 
 
-@task(help={"inventory": SELECT["inventory"]})
-def tunnel(_c: Context, inventory: str = "hosts.yaml") -> None:
-    """Open the site, Prometheus and Alertmanager on loopback ports of this machine, until Ctrl-C."""
+@task(
+    help={
+        "inventory": SELECT["inventory"],
+        "to": "this port of a host instead, HOST:PORT; the word alone means the same: inv tunnel db1:5432",
+        "host": "the same in two options: this host's",
+        "port": "port",
+        "open": "show the pages in this machine's browser",
+    }
+)
+def tunnel(
+    _c: Context, inventory: str = "hosts.yaml", to: str = "", host: str = "", port: str = "", open: bool = False
+) -> None:
+    """Open the site and Prometheus on loopback ports of this machine, or any port of a host, until Ctrl-C.
+
+    inv tunnel            the pages, with a sentence for each
+    inv tunnel db1:5432   PostgreSQL of db1, on the same port here if it is free
+    """
     from plainstack import operate
 
-    operate.tunnel(inventory)
+    operate.tunnel(inventory, to, host, port, show=open)
 
 
 @task(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 PATH = "/var/log/plainstack/audit.jsonl"
+HEADER = ("at", "who", "host", "role", "actions", "result")
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,13 @@ class Event:
     command: str
     actions: tuple[str, ...]
 
-    def told(self) -> list[str]:
-        """The event as lines of text."""
-        head = (
-            f"{self.at}  {self.host:<10} {self.role}: {self.result}, by {self.who} from {self.commit}: {self.command}"
-        )
-        return [head, *(f"    {action}" for action in self.actions)]
+    def row(self) -> tuple[str, ...]:
+        """The event as a row of a table; see HEADER."""
+        return self.at, self.who, self.host, self.role, str(len(self.actions)), self.result
+
+    def details(self) -> list[str]:
+        """What the row leaves out, a line each."""
+        return [f"    from {self.commit}: {self.command}", *(f"    {action}" for action in self.actions)]
 
 
 def script(last: int) -> str:

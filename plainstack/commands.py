@@ -122,21 +122,25 @@ def _tell_failed(console: Console, failed: Mapping[str, HostFailed]) -> None:
         console.error(str(error))
 
 
-def _show_plan(runner: Any, view: Any, console: Console) -> None:
-    """Print the plan; only hosts with changed files are asked for the old content."""
+def _show_plan(runner: Any, view: Any, console: Console, *, shorten: bool = False) -> None:
+    """Print the plan; only hosts with changed files are asked for the old content.
+
+    With `shorten`, the first deploy of a host is shown in counts.
+    """
     from plainstack.report import changed_files, fetch_script, parse_fetched, plan_lines
     from plainstack.ssh import fan_out
     from plainstack.transition import notes
 
     pending: Mapping[str, HostPlan] = view.pending
-    paths = {name: changed_files(plan) for name, plan in pending.items()}
+    new = frozenset(name for name in pending if shorten and not view.observed[name].manifest)
+    paths = {name: changed_files(plan) for name, plan in pending.items() if name not in new}
 
     def fetch(name: str) -> dict[str, bytes]:
         return parse_fetched(runner.sessions.to(name).script(fetch_script(paths[name]), step="read for the diff").out)
 
     fetched = fan_out([name for name in paths if paths[name]], fetch)
     old = {name: content for name, content in fetched.items() if not isinstance(content, HostFailed)}
-    console.plan(plan_lines(pending, old, runner.vault.everything()))
+    console.plan(plan_lines(pending, old, runner.vault.everything(), new))
     for note in notes(view.stack):
         console.line(note)
     if pending:
@@ -190,7 +194,7 @@ def apply(runner: Any, view: Any, console: Console, began: float, *, json: bool)
     outcomes: list[Any] = []
     failed: dict[str, HostFailed] = {}
     while not passes or view.pending:
-        _show_plan(runner, view, console)
+        _show_plan(runner, view, console, shorten=console.live)
         offset = time.monotonic() - began if passes else 0.0
         with console.progress() as progress:
             passes.append(deploy(runner, view, progress, command, on_start=_finish_on_interrupt))

@@ -55,12 +55,17 @@ class Console:
             return ""
         return input(question).strip().lower()
 
-    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A plain table, as wide as its content."""
+    def table(
+        self, header: Sequence[str], rows: Sequence[Sequence[str]], details: Sequence[Sequence[str]] = ()
+    ) -> None:
+        """A plain table, as wide as its content; `details` are lines to print below each row."""
         widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
-        for number, line in enumerate([header, *rows]):
+        below = details or [()] * len(rows)
+        for number, (line, more) in enumerate(zip([header, *rows], [(), *below], strict=True)):
             text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
             self.line(text, "bold" if number == 0 else "")
+            for detail in more:
+                self.line(detail)
 
     def progress(self) -> Progress:
         """A listener for a run."""

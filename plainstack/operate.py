@@ -99,16 +99,21 @@ def trust(inventory: str, *, yes: bool) -> None:
         raise Exit(code=1)
 
 
-def tunnel(inventory: str) -> None:
+def tunnel(inventory: str, to: str, host: str, port: str, *, show: bool) -> None:
     """inv tunnel"""
     console = Console()
     with told(console):
+        import webbrowser
+
+        from plainstack import tunnel
         from plainstack.ssh import Sessions
-        from plainstack.tunnel import serve, targets
 
         stack = load(inventory)
+        named = tunnel.parse(stack, to, host, port)
+        wanted = [named] if named else tunnel.targets(stack)
+        closing = "" if named else tunnel.others(stack)
         with Sessions(stack) as sessions:
-            serve(sessions, targets(stack), console.line)
+            tunnel.serve(sessions, wanted, console.line, closing, webbrowser.open if show else None)
 
 
 def status(inventory: str, role: str, host: str, *, json: bool) -> None:
@@ -170,7 +175,7 @@ def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
         raise Exit(code=CHANGES)
 
 
-def log(inventory: str, host: str, last: int, *, json: bool) -> None:
+def log(inventory: str, host: str, last: int, *, json: bool, verbose: bool = False) -> None:
     """inv log"""
     console = Console(json=json)
     with told(console, json=json, shows=True):
@@ -188,10 +193,15 @@ def log(inventory: str, host: str, last: int, *, json: bool) -> None:
         events.sort(key=lambda event: event.at)
         if json:
             document([event.__dict__ for event in events])
-        else:
-            for event in events[-last:]:
-                for number, line in enumerate(event.told()):
-                    console.line(line, "bold" if number == 0 else "")
+        elif events:
+            shown = events[-last:]
+            console.table(
+                audit.HEADER,
+                [event.row() for event in shown],
+                [event.details() if verbose else () for event in shown],
+            )
+        elif not failed:
+            console.line("no deploy has changed these hosts yet")
         for error in failed:
             console.error(str(error))
     if failed:

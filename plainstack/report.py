@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import difflib
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from plainstack.actions import (
@@ -97,9 +97,15 @@ def diff(action: Action, old: Mapping[str, bytes]) -> list[str]:
 
 
 def plan_lines(
-    plans: Mapping[str, HostPlan], old: Mapping[str, Mapping[str, bytes]], secrets: Iterable[Secret] = ()
+    plans: Mapping[str, HostPlan],
+    old: Mapping[str, Mapping[str, bytes]],
+    secrets: Iterable[Secret] = (),
+    shortened: Collection[str] = (),
 ) -> list[str]:
-    """A whole plan as text, host by host; `secrets` are masked in diffs: a file may have held one before."""
+    """A plan as text, host by host; of the hosts in `shortened`, only how much of each kind there is to do.
+
+    `secrets` are masked in diffs: a file may have held one before.
+    """
     hidden = {part: secret for secret in secrets for part in secret.reveal().splitlines() if len(part) >= MASKED_LENGTH}
     lines: list[str] = []
     told: set[tuple[str, ...]] = set()
@@ -107,6 +113,9 @@ def plan_lines(
         if plan.empty:
             continue
         lines += ["", f"{name}"]
+        if name in shortened:
+            lines += _shortened([action for _, action in plan.actions()])
+            continue
         packages = [action for role, action in plan.actions() if role == PACKAGES]
         lines += ["  packages", *(f"    {describe(action)}" for action in packages)] if packages else []
         for transaction in plan.transactions:
@@ -119,6 +128,15 @@ def plan_lines(
                 # Of one source, for every host the same.
                 lines += [f"        not part of it: {', '.join(stays)}"] if stays and stays not in told else []
                 told.add(stays)
+    if any(not plans[name].empty for name in shortened):
+        lines += ["", "every line of a first deploy: inv plan"]
+    return lines
+
+
+def _shortened(actions: Sequence[Action]) -> list[str]:
+    """The first deploy of a host in counts, and by name what it replaces there."""
+    lines = [f"  first deploy: {', '.join(_counts(actions))}"]
+    lines += [f"    {describe(action)}" for action in actions if getattr(action, "cause", "new") != "new"]
     return lines
 
 
@@ -197,14 +215,7 @@ def summary(plans: Mapping[str, HostPlan], outcomes: Sequence[Outcome]) -> list[
         actions = [action for stage, action in plan.by_stage() if (name, stage) in done]
         if not actions:
             continue
-        kinds = {
-            "package": sum(len(action.packages) for action in actions if isinstance(action, Install)),
-            "file": sum(isinstance(action, Put) for action in actions),
-            "removal": sum(isinstance(action, Remove | RemoveUser | Purge | Replace) for action in actions),
-            "account": sum(isinstance(action, MakeUser) for action in actions),
-            "command": sum(isinstance(action, Run) for action in actions),
-        }
-        parts = [f"{count} {kind}{'s' if count != 1 else ''}" for kind, count in kinds.items() if count]
+        parts = _counts(actions)
         parts += [
             f"{DONE[action.verb]} {action.unit.name}"
             for action in actions
@@ -212,3 +223,14 @@ def summary(plans: Mapping[str, HostPlan], outcomes: Sequence[Outcome]) -> list[
         ]
         lines.append(f"  {name:<10} {', '.join(parts) or 'the record of its state'}")
     return lines
+
+
+def _counts(actions: Sequence[Action]) -> list[str]:
+    kinds = {
+        "package": sum(len(action.packages) for action in actions if isinstance(action, Install)),
+        "file": sum(isinstance(action, Put) for action in actions),
+        "removal": sum(isinstance(action, Remove | RemoveUser | Purge | Replace) for action in actions),
+        "account": sum(isinstance(action, MakeUser) for action in actions),
+        "command": sum(isinstance(action, Run) for action in actions),
+    }
+    return [f"{count} {kind}{'s' if count != 1 else ''}" for kind, count in kinds.items() if count]

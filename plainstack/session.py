@@ -169,7 +169,7 @@ class Session:
             transport: paramiko.Transport = self._connection.transport
             return transport.open_channel("direct-tcpip", there, ("127.0.0.1", 0), timeout=10)
         except paramiko.ChannelException:
-            raise HostFailed(self.host, "", f"nobody answers it at {address}:{port}") from None
+            raise HostFailed(self.host, "", f"nothing answers at {address}:{port}") from None
         except (OSError, EOFError, paramiko.SSHException) as error:
             self.close()
             raise HostFailed(self.host, "", f"the connection was lost: {error}") from None

@@ -190,3 +190,12 @@ def test_the_summary_counts_what_was_done_and_only_that() -> None:
         " restarted app.service, started app.service, stopped app.service",
         "  lb1        the record of its state",
     ]
+
+
+def test_the_first_deploy_of_a_host_is_shortened_but_for_what_it_replaces() -> None:
+    packages = PackageTransaction(install=("nginx", "curl"), removed=(), purge=())
+    lines = report.plan_lines(plans(*EVERY_ACTION, packages=packages), {}, shortened={"app1"})
+    assert lines[:3] == ["", "app1", "  first deploy: 2 packages, 4 files, 1 removal, 1 account, 1 command"]
+    assert "    ~ write /etc/app.conf  (content differs)" in lines
+    assert not any("nginx" in line for line in lines)
+    assert lines[-1] == "every line of a first deploy: inv plan"

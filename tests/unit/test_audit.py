@@ -1,0 +1,35 @@
+"""`inv log`: an event a line, and its details below where they are asked for."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from plainstack import audit
+from plainstack.console import Console
+
+EVENT = {
+    "at": "2026-01-01T00:00:00Z",
+    "who": "me@laptop",
+    "commit": "abc",
+    "role": "db",
+    "result": "done",
+    "command": "inv deploy",
+    "actions": ["write /etc/a", "restart a.service"],
+}
+
+
+def test_every_event_is_a_row_with_how_much_it_did_and_how_it_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    events = audit.parse("db1", f'{json.dumps(EVENT)}\n{{"cut short\n')
+    Console().table(audit.HEADER, [event.row() for event in events])
+    _, row = capsys.readouterr().out.splitlines()
+    assert row.split() == ["2026-01-01T00:00:00Z", "me@laptop", "db1", "db", "2", "done"]
+
+
+def test_details_stand_below_their_event(capsys: pytest.CaptureFixture[str]) -> None:
+    events = audit.parse("db1", f"{json.dumps(EVENT)}\n" * 2)
+    Console().table(audit.HEADER, [event.row() for event in events], [event.details() for event in events])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2:5] == ["    from abc: inv deploy", "    write /etc/a", "    restart a.service"]
+    assert lines[1::4] == [lines[1], lines[1]]
