@@ -1,29 +1,28 @@
-"""hosts.yaml -> Stack; every error names file:line and the key's path, and all of them are told at once."""
+"""hosts.yaml -> Stack; every error names file:line and the path of its key, and all are reported at once."""
 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from plainstack import yaml_reader
+from plainstack import extends
 from plainstack.contradictions import Machine, contradictions, shared_addresses
 from plainstack.errors import InventoryError, Refused
+from plainstack.keys import HIDDEN, did_you_mean, fields_at, is_path, unknown
 from plainstack.stack import ROLE_NAMES, Host, Stack
 from plainstack.wording import Loc, dotted, quoted, shortened
-from plainstack.yaml_reader import Text
+from plainstack.yaml_limits import MAX_BYTES
+from plainstack.yaml_reader import Line, Text
 
 # A file that is wrong everywhere says so often enough.
 MOST_PROBLEMS = 40
 
 # What pydantic calls an error, and how "must be" goes on in an inventory's words.
-# Fields of a stack that no person writes.
-_HIDDEN = {"folder", "still"}
 _EXPECTED = {
     "string_type": "text",
     "tuple_type": "a list",
@@ -44,39 +43,49 @@ _EXPECTED = {
 def load(path: Path) -> Stack:
     """Read and check an inventory; raises InventoryError with every problem found."""
     try:
-        return parse(_text(path), str(path), path.resolve().parent)
+        return parse(_text(path, str(path)), str(path), path.resolve().parent)
     except FileNotFoundError:
         raise InventoryError([f"{path}: no such inventory; name one with --inventory=FILE"]) from None
     except OSError as error:
         raise InventoryError([f"{shortened(str(path))}: cannot be read: {error.strerror}"]) from None
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, name: str) -> str:
     kind = path.stat().st_mode
     if not stat.S_ISREG(kind):
         what = "a folder" if stat.S_ISDIR(kind) else "no regular file"
-        raise InventoryError([f"{path}: is {what}; name an inventory file with --inventory=FILE"])
+        raise InventoryError([f"{name}: is {what}; name an inventory file with --inventory=FILE"])
     with path.open("rb") as file:
         # UTF-8 takes up to four bytes a character.
-        content = file.read(4 * yaml_reader.MAX_BYTES + 1)
-    if len(content) > 4 * yaml_reader.MAX_BYTES:
-        raise InventoryError([f"{path}:1: has more than {yaml_reader.MAX_BYTES:,} characters, the limit"])
+        content = file.read(4 * MAX_BYTES + 1)
+    if len(content) > 4 * MAX_BYTES:
+        raise InventoryError([f"{name}:1: has more than {MAX_BYTES:,} characters, the limit"])
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise InventoryError([f"{path}:{line}: is not UTF-8 text; save it in UTF-8"]) from None
+        raise InventoryError([f"{name}:{line}: is not UTF-8 text; save it in UTF-8"]) from None
 
 
 def parse(text: str, name: str, folder: Path) -> Stack:
     """Check an inventory's text; `name` is what errors call the file, `folder` where its relative paths start."""
-    found = yaml_reader.read(text, name)
+    return checked(read(text, name, folder), folder)
+
+
+def read(text: str, name: str, folder: Path) -> Text:
+    """An inventory's text with all that it extends, not checked yet. Raises InventoryError."""
+    found = extends.read(text, name, folder, _text, is_path)
     if found.data is None:
         raise InventoryError([f"{name}:1: an inventory is a mapping that begins with 'stack: NAME'"])
-    problems, data = found.problems, found.data
+    return found
+
+
+def checked(found: Text, folder: Path) -> Stack:
+    """The stack that a text describes; raises InventoryError with every problem found."""
+    problems, data = found.problems, found.data or {}
     stack = None
     if not problems:
-        problems = [(found.line(loc), f"{dotted(loc)}: {_unknown(loc)}") for loc in _internal(data)]
+        problems = [(found.line(loc), f"{dotted(loc)}: {unknown(loc)}") for loc in _internal(data)]
         try:
             stack = Stack.model_validate({**_named(data), "folder": folder})
         except ValidationError as error:
@@ -85,10 +94,10 @@ def parse(text: str, name: str, folder: Path) -> Stack:
         problems += [(found.line(loc), what) for loc, what in wrong]
     if problems or stack is None:
         ordered = list(dict.fromkeys(sorted(problems, key=lambda problem: problem[0])))
-        shown = [f"{name}:{line}: {what}" for line, what in ordered[:MOST_PROBLEMS]]
+        shown = [f"{found.shown(line)}: {what}" for line, what in ordered[:MOST_PROBLEMS]]
         if len(ordered) > MOST_PROBLEMS:
             shown.append(
-                f"{name}:{ordered[MOST_PROBLEMS][0]}: and {len(ordered) - MOST_PROBLEMS} more problems from here"
+                f"{found.shown(ordered[MOST_PROBLEMS][0])}: and {len(ordered) - MOST_PROBLEMS} more problems from here"
             )
         raise InventoryError(shown)
     return stack
@@ -96,7 +105,7 @@ def parse(text: str, name: str, folder: Path) -> Stack:
 
 def _internal(data: dict[Any, Any]) -> Iterator[Loc]:
     """Keys that only the models know: no person writes them."""
-    for key in _HIDDEN & data.keys():
+    for key in HIDDEN & data.keys():
         yield (key,)
     for name, host in _hosts(data).items():
         if isinstance(host, dict) and "name" in host:
@@ -125,7 +134,7 @@ def _valid_hosts(data: dict[Any, Any]) -> Iterator[Machine]:
             yield ("hosts", str(name)), Host.model_validate(host)
 
 
-def _explain(error: ValidationError, found: Text) -> Iterator[tuple[int, str]]:
+def _explain(error: ValidationError, found: Text) -> Iterator[tuple[Line, str]]:
     """Every error of the models as (line, sentence); what a union's branches expected becomes one sentence."""
     expected: dict[Loc, dict[str, None]] = {}
     given: dict[Loc, Any] = {}
@@ -133,12 +142,12 @@ def _explain(error: ValidationError, found: Text) -> Iterator[tuple[int, str]]:
         kind, context = item["type"], item.get("ctx") or {}
         loc, branch = _place(item["loc"], kind, found)
         if kind == "extra_forbidden":
-            yield found.line(loc), f"{dotted(loc)}: {_unknown(loc)}"
+            yield found.line(loc), f"{dotted(loc)}: {unknown(loc)}"
         elif kind == "missing":
             yield found.line(loc), f"{dotted(loc)}: is missing"
         elif kind == "literal_error" and "roles" in loc:
             choices = _choices(context)
-            what = f"unknown role {quoted(item['input'])}{_did_you_mean(str(item['input']), choices)}"
+            what = f"unknown role {quoted(item['input'])}{did_you_mean(str(item['input']), choices)}"
             yield found.line(loc), f"{dotted(loc)}: {what}; known roles: {', '.join(choices)}"
         elif not (branch and isinstance(item["input"], dict)):
             expected.setdefault(loc, {})[_expectation(kind, item["msg"], context, loc)] = None
@@ -177,7 +186,7 @@ def _place(raw: Loc, kind: str, found: Text) -> tuple[Loc, bool]:
 def _expectation(kind: str, message: str, context: dict[str, Any], loc: Loc) -> str:
     if kind == "literal_error":
         return " or ".join(_choices(context))
-    if kind == "model_type" and (keys := _fields_at(loc)):
+    if kind == "model_type" and (keys := fields_at(loc)):
         return f"a mapping with {', '.join(keys)}"
     if kind in _EXPECTED:
         return _EXPECTED[kind].format(**context)
@@ -186,32 +195,6 @@ def _expectation(kind: str, message: str, context: dict[str, Any], loc: Loc) -> 
 
 def _choices(context: dict[str, Any]) -> list[str]:
     return [choice.strip("' ") for choice in str(context.get("expected", "")).replace(" or ", ",").split(",")]
-
-
-def _unknown(loc: Loc) -> str:
-    known = _fields_at(loc[:-1])
-    return f"unknown key{_did_you_mean(str(loc[-1]), known)}; known here: {', '.join(known)}"
-
-
-def _did_you_mean(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f", did you mean {near[0]!r}?" if near else ""
-
-
-def _fields_at(loc: Loc) -> list[str]:
-    """The keys a person may write at a place of the inventory, from the models themselves."""
-    model: Any = Stack
-    for part in loc:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            field = model.model_fields.get(str(part))
-            if field is None:
-                continue
-            model = field.annotation
-        for option in (model, *get_args(model)):
-            if isinstance(option, type) and issubclass(option, BaseModel):
-                model = option
-    hidden = {*_HIDDEN, "name"} if model in (Stack, Host) else set()
-    return [field for field in model.model_fields if field not in hidden] if hasattr(model, "model_fields") else []
 
 
 def select(stack: Stack, roles: str = "", hosts: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -233,5 +216,5 @@ def _names(text: str, known: list[str], kind: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in known:
-            raise Refused(f"unknown {kind} {name!r}{_did_you_mean(name, known)}; known: {', '.join(known)}")
+            raise Refused(f"unknown {kind} {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
     return names

@@ -202,6 +202,7 @@ class Stack(Model):
     folder: Path = Path()
     still: StillServed = StillServed()
     stack: Name
+    extends: FilePath | None = None
     ssh: Ssh = Ssh()
     hosts: dict[Name, Host] = Field(min_length=1)
     base: Base = Base()

@@ -8,7 +8,6 @@ basic types.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,53 +15,61 @@ import yaml
 
 from plainstack.errors import InventoryError
 from plainstack.wording import Loc, dotted, shortened
+from plainstack.yaml_limits import CONTROL, LOADER, Unreadable, check_text, check_tree
 
-MAX_BYTES = 1_000_000
-MAX_NODES = 50_000
-MAX_DEPTH = 20
 MAX_DIGITS = 18
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 _MERGE = _TAG + "merge"
 _TEXT = (_TAG + "str", _TAG + "timestamp", _TAG + "value")
 _BOOLEANS = {**dict.fromkeys(("yes", "true", "on"), True), **dict.fromkeys(("no", "false", "off"), False)}
-# What YAML itself allows in a text; tabs are judged by the parser.
-_CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # YAML 1.1 reads 0644 as octal and 22:22 as minutes and seconds.
 _MISREAD = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 
 
+Line = tuple[int, int]
+"""Which of a text's files, and the line in it."""
+
+
 @dataclass
 class Text:
-    """What a YAML text says: its data, the line of every place, the scalars as they were written, and what is wrong.
+    """What YAML texts say: their data, the line of every place, the scalars as they were written, and what is wrong.
 
-    `data` is None when the text is no mapping. `problems` are (line, sentence).
+    `data` is None when a text is no mapping. `names` are what errors call the files.
     """
 
     data: dict[str, Any] | None = None
-    lines: dict[Loc, int] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    lines: dict[Loc, Line] = field(default_factory=dict)
     written: dict[Loc, str] = field(default_factory=dict)
-    problems: list[tuple[int, str]] = field(default_factory=list)
+    problems: list[tuple[Line, str]] = field(default_factory=list)
 
-    def line(self, loc: Loc) -> int:
+    def line(self, loc: Loc) -> Line:
         """The line of a place, or of the nearest place above it that is in the text."""
         while loc not in self.lines and loc:
             loc = loc[:-1]
-        return self.lines.get(loc, 1)
+        return self.lines.get(loc, (0, 1))
+
+    def place(self, loc: Loc) -> str:
+        """The same as file:line."""
+        return self.shown(self.line(loc))
+
+    def shown(self, line: Line) -> str:
+        """A line as file:line."""
+        return f"{self.names[line[0]]}:{line[1]}"
 
 
 def read(text: str, name: str) -> Text:
     """Read a text; raises InventoryError, with `name` and the line, when it is not YAML or is beyond the limits."""
     try:
-        _check_limits(text)
-        root = yaml.compose(text, Loader=_Loader)
-        found = Text()
+        check_text(text)
+        root = yaml.compose(text, Loader=LOADER)
+        found = Text(names=[name])
         if isinstance(root, yaml.MappingNode):
-            _check_expanded(root)
+            check_tree(root)
             found.data = _Reader(found).value(root, ())
         return found
-    except _Unreadable as error:
+    except Unreadable as error:
         raise InventoryError([f"{name}:{error.line}: {error}"]) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -73,70 +80,6 @@ def read(text: str, name: str) -> Text:
         raise InventoryError([f"{name}:1: not valid YAML: {what}"]) from None
 
 
-class _Unreadable(Exception):
-    """The text as a whole cannot be read."""
-
-    def __init__(self, line: int, what: str) -> None:
-        super().__init__(what)
-        self.line = line
-
-
-def _check_limits(text: str) -> None:
-    """What would cost too much, or crash the parser, is refused before a tree is built of it."""
-    if len(text) > MAX_BYTES:
-        raise _Unreadable(1, f"has more than {MAX_BYTES:,} characters, the limit for an inventory")
-    if bad := _CONTROL.search(text):
-        line = text.count("\n", 0, bad.start()) + 1
-        raise _Unreadable(line, f"not valid YAML: holds the control character U+{ord(bad.group()):04X}")
-    depth = documents = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        line = event.start_mark.line + 1 if event.start_mark else 1
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        elif isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-        if depth > MAX_DEPTH:
-            raise _Unreadable(line, f"nested deeper than {MAX_DEPTH} levels")
-        if documents > 1:
-            raise _Unreadable(line, "a second YAML document begins here; an inventory is one document")
-
-
-def _check_expanded(root: yaml.Node) -> None:
-    """Count the nodes as if every alias were written out, without doing so."""
-    sizes: dict[int, int] = {}
-    open_nodes: set[int] = set()
-
-    def size(node: yaml.Node, above: int) -> int:
-        line = node.start_mark.line + 1
-        if id(node) in open_nodes:
-            raise _Unreadable(line, "an alias stands for something that holds the alias itself")
-        if above > MAX_DEPTH:
-            raise _Unreadable(line, f"nested deeper than {MAX_DEPTH} levels")
-        if id(node) not in sizes:
-            open_nodes.add(id(node))
-            total = 1 + sum(size(child, above + 1) for child in _children(node))
-            open_nodes.discard(id(node))
-            if total > MAX_NODES:
-                raise _Unreadable(
-                    line, f"has more than {MAX_NODES:,} keys and values with its aliases written out, the limit"
-                )
-            sizes[id(node)] = total
-        return sizes[id(node)]
-
-    size(root, 1)
-
-
-def _children(node: yaml.Node) -> Iterator[yaml.Node]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield key
-            yield value
-    elif isinstance(node, yaml.SequenceNode):
-        yield from node.value
-
-
 class _Reader:
     """Makes data of nodes, and notes lines and problems."""
 
@@ -144,7 +87,7 @@ class _Reader:
         self._found = found
 
     def value(self, node: yaml.Node, loc: Loc) -> Any:
-        self._found.lines.setdefault(loc, node.start_mark.line + 1)
+        self._found.lines.setdefault(loc, (0, node.start_mark.line + 1))
         if isinstance(node, yaml.ScalarNode):
             self._found.written[loc] = node.value
             return self._scalar(node, loc)
@@ -155,7 +98,7 @@ class _Reader:
         return [self.value(item, (*loc, position)) for position, item in enumerate(node.value)]
 
     def _problem(self, node: yaml.Node, loc: Loc, what: str) -> None:
-        self._found.problems.append((node.start_mark.line + 1, f"{dotted(loc) or 'top level'}: {what}"))
+        self._found.problems.append(((0, node.start_mark.line + 1), f"{dotted(loc) or 'top level'}: {what}"))
 
     def _tag(self, node: yaml.Node, loc: Loc) -> None:
         tag = node.tag.replace(_TAG, "!!", 1) if node.tag.startswith(_TAG) else node.tag
@@ -177,7 +120,7 @@ class _Reader:
                     self._problem(key, here, f"given twice, first on line {first[key.value]}")
                     continue
                 first[key.value] = line
-                self._found.lines[here] = line
+                self._found.lines[here] = (0, line)
                 data[key.value] = self.value(value, here)
         for source in merged:
             self._merge(source, loc, data)
@@ -201,7 +144,7 @@ class _Reader:
     def _scalar(self, node: yaml.ScalarNode, loc: Loc) -> Any:
         text, tag = node.value, node.tag
         shown = shortened(text)
-        if _CONTROL.search(text):
+        if CONTROL.search(text):
             self._problem(node, loc, "holds a control character")
         elif tag in _TEXT:
             return text

@@ -26,7 +26,8 @@ database: {name: shop}
 """
 HOST_KEYS = "known here: address, public, interface, roles"
 ALL_KEYS = (
-    "known here: stack, ssh, hosts, base, firewall, balancer, services, database, backup, monitoring, secrets, lab"
+    "known here: stack, extends, ssh, hosts, base, firewall, balancer, services, database, backup, monitoring, secrets,"
+    " lab"
 )
 NAME_RULE = "must be lower case letters, digits and '-', begin with a letter, at most 32 characters"
 BEFORE_DB, DB, DATABASE = "services:\n", "db1: {address: 10.0.0.3, roles: [db]}", "database: {name: shop}\n"

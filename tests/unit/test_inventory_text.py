@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plainstack import inventory, yaml_reader
+from plainstack import inventory, yaml_limits
 from plainstack.errors import InventoryError
 from plainstack.render import ROOT
 from tests.unit.test_inventory import GOOD, NAME_RULE, problems
@@ -179,7 +179,7 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
     fifo, loop, secret = tmp_path / "fifo", tmp_path / "loop", tmp_path / "secret"
     os.mkfifo(fifo)
     loop.symlink_to(loop)
-    secret.write_bytes(b"x" * (4 * yaml_reader.MAX_BYTES + 1))
+    secret.write_bytes(b"x" * (4 * yaml_limits.MAX_BYTES + 1))
     for path, said in [
         (fifo, "fifo: is no regular file; name an inventory file with --inventory=FILE"),
         (Path("/dev/zero"), "/dev/zero: is no regular file; name an inventory file with --inventory=FILE"),

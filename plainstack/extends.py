@@ -1,0 +1,105 @@
+"""`extends: base.yaml` in an inventory: mappings merge, lists and values replace, null removes.
+
+Relative paths start in the folder of the file that they are written in.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from plainstack import yaml_reader
+from plainstack.errors import InventoryError
+from plainstack.wording import Loc, quoted, shortened
+from plainstack.yaml_reader import Text
+
+KEY = "extends"
+MAX_FILES = 8
+
+ReadFile = Callable[[Path, str], str]
+
+
+def read(text: str, name: str, folder: Path, read_file: ReadFile, is_path: Callable[[Loc], bool]) -> Text:
+    """A text with all that it extends; `read_file` gives the text of a path, which errors call by a name.
+
+    `is_path` says whether a path is expected at a place. Raises InventoryError.
+    """
+    found = yaml_reader.read(text, name)
+    chain = [(folder / Path(name).name).resolve()]
+    shown = name
+    while found.data is not None and KEY in found.data:
+        there = found.place((KEY,))
+        wanted = found.data.pop(KEY)
+        if not isinstance(wanted, str) or not wanted.strip() or "\0" in wanted:
+            given = "nothing" if wanted is None else quoted(wanted)
+            raise InventoryError([f"{there}: extends: must be the path of another inventory (given: {given})"])
+        path = (chain[-1].parent / wanted).resolve()
+        shown = os.path.normpath(Path(shown).parent / wanted)
+        if path in chain:
+            raise InventoryError([f"{there}: extends: {shortened(shown)} extends this file in turn"])
+        if len(chain) == MAX_FILES:
+            raise InventoryError([f"{there}: extends: more than {MAX_FILES} files extend one another"])
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise InventoryError([f"{there}: extends: {shortened(shown)} is not a regular file"])
+            content = read_file(path, shown)
+        except FileNotFoundError:
+            raise InventoryError([f"{there}: extends: there is no file {shortened(shown)}"]) from None
+        except OSError as error:
+            raise InventoryError([f"{there}: extends: {shortened(shown)}: {error.strerror}"]) from None
+        base = yaml_reader.read(content, shown)
+        if base.data is None:
+            raise InventoryError([f"{shown}:1: an inventory is a mapping; {there} extends it"])
+        if path.parent != folder.resolve():
+            _from_folder(base, base.data, (), path.parent, folder.resolve(), is_path)
+        found = _merged(found, base)
+        chain.append(path)
+    return found
+
+
+def _from_folder(base: Text, data: Any, loc: Loc, there: Path, here: Path, is_path: Callable[[Loc], bool]) -> None:
+    """Make the paths of a file in another folder paths from `here`."""
+    entries = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in entries:
+        at = (*loc, key)
+        if isinstance(value, str) and is_path(at) and value and "\0" not in value:
+            data[key] = os.path.relpath(there / value, here) if not Path(value).is_absolute() else value
+        else:
+            _from_folder(base, value, at, there, here, is_path)
+
+
+def _merged(over: Text, base: Text) -> Text:
+    """What `over` says, and what `base` says beside it."""
+    merged = Text(names=[*over.names, *base.names], problems=list(over.problems))
+    shift = len(over.names)
+    merged.problems += [((file + shift, line), what) for (file, line), what in base.problems]
+    _take(merged, over, (), 0)
+    merged.data = _combine(over.data or {}, base.data or {}, (), merged, base, shift)
+    return merged
+
+
+def _combine(over: dict[str, Any], base: dict[str, Any], loc: Loc, merged: Text, source: Text, shift: int) -> Any:
+    data = dict(base)
+    for key in base.keys() - over.keys():
+        _take(merged, source, (*loc, key), shift)
+    for key, value in over.items():
+        if value is None and key in base:
+            del data[key]
+            merged.lines.pop((*loc, key), None)
+        elif isinstance(value, dict) and isinstance(base.get(key), dict):
+            data[key] = _combine(value, base[key], (*loc, key), merged, source, shift)
+        else:
+            data[key] = value
+    return data
+
+
+def _take(merged: Text, source: Text, below: Loc, shift: int) -> None:
+    """Note for every place below `below` where it is written."""
+    for loc, (file, line) in source.lines.items():
+        if loc[: len(below)] == below:
+            merged.lines[loc] = (file + shift, line)
+            if loc in source.written:
+                merged.written[loc] = source.written[loc]

@@ -1,0 +1,58 @@
+"""The keys that a person may write at each place of an inventory, from the models themselves."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from plainstack.stack import Host, Stack
+from plainstack.wording import Loc
+
+# Fields that no person writes.
+HIDDEN = {"folder", "still"}
+
+
+def unknown(loc: Loc) -> str:
+    known = fields_at(loc[:-1])
+    return f"unknown key{did_you_mean(str(loc[-1]), known)}; known here: {', '.join(known)}"
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def fields_at(loc: Loc) -> list[str]:
+    """The keys a person may write at a place of the inventory, from the models themselves."""
+    model = _model_at(loc)
+    hidden = {*HIDDEN, "name"} if model in (Stack, Host) else set()
+    return [field for field in model.model_fields if field not in hidden] if hasattr(model, "model_fields") else []
+
+
+def _model_at(loc: Loc) -> Any:
+    model: Any = Stack
+    for part in loc:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = model.model_fields.get(str(part))
+            if field is None:
+                continue
+            model = field.annotation
+        for option in (model, *get_args(model)):
+            if isinstance(option, type) and issubclass(option, BaseModel):
+                model = option
+    return model
+
+
+def is_path(loc: Loc) -> bool:
+    """Whether the models want a path at a place."""
+    fields: dict[str, FieldInfo] = getattr(_model_at(loc[:-1]), "model_fields", {})
+    field = fields.get(str(loc[-1]))
+    return field is not None and _holds_path(field.annotation)
+
+
+def _holds_path(annotation: Any) -> bool:
+    return annotation is Path or any(_holds_path(option) for option in get_args(annotation))
