@@ -39,10 +39,14 @@ def await_ready(stack: Stack, only: tuple[str, ...], tell: Callable[[str], None]
     if not hosts:
         return
     told: set[str] = set()
+    seen = View(stack)
     with Runner(stack, (), hosts) as runner:
         deadline = time.monotonic() + _SECONDS
         while True:
-            missing = unready(stack, runner.observe())
+            now = runner.observe()
+            seen.observed |= now.observed
+            seen.failed = {name: error for name, error in seen.failed.items() if name not in now.observed} | now.failed
+            missing = unready(stack, seen)
             for what, sentences in missing.items():
                 if not sentences and what not in told:
                     told.add(what)
@@ -52,8 +56,19 @@ def await_ready(stack: Stack, only: tuple[str, ...], tell: Callable[[str], None]
             if time.monotonic() > deadline:
                 left = "; ".join(sentence for sentences in missing.values() for sentence in sentences)
                 raise Refused(f"the hosts are up, but not all is well after {_SECONDS} s: {left}. See inv status")
-            # Nothing on this side tells; a probe costs the hosts less than they need to start.
+            # A probe takes what the hosts need to start: only those that something is awaited from are asked again.
+            runner.hosts = tuple(name for name in hosts if name in awaited(stack, seen, missing))
+            # Nothing on this side tells.
             Event().wait(0.3)
+
+
+def awaited(stack: Stack, seen: View, missing: Mapping[str, list[str]]) -> set[str]:
+    """The hosts of which something is missing."""
+    names = set(seen.failed) | {name for name, host in seen.observed.items() if units_down(host)[1]}
+    for what, role in ((REPLICATION, "db"), (ADDRESS, "balancer")):
+        if missing.get(what):
+            names |= {host.name for host in stack.with_role(role)}
+    return names
 
 
 def unready(stack: Stack, view: View) -> Mapping[str, list[str]]:
@@ -89,5 +104,6 @@ def _unreplicated(databases: list[str], view: View) -> list[str]:
     problems = (
         [] if leading == 1 else [f"the database has {leading or 'no'} {'primary' if leading < 2 else 'primaries'}"]
     )
-    others = [member for member in everybody if member.state != "primary" and not member.upstream]
+    # What has no data yet gets it by a deploy.
+    others = [member for member in everybody if member.state not in ("primary", "empty") and not member.upstream]
     return problems + [f"{member.name} is a {member.state} that does not stream" for member in others]

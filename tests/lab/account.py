@@ -5,24 +5,40 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.lab import labs
 
+SLOWEST = 10
+WORD = 40
+
 
 class Account:
-    """Adds up what every module's fixtures and tests took."""
+    """Adds up what every module's fixtures and tests took, and which commands of an operator were the slowest."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.cpu = _cpu()
         self.seconds: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        # Seconds, CPU seconds of the lab meanwhile, the words, and the test.
+        self.commands: list[tuple[float, float, str, str]] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count a phase of a test."""
-        self.seconds[Path(report.nodeid.partition("::")[0]).name][report.when or ""] += report.duration
+        module, _, test = report.nodeid.partition("::")
+        self.seconds[Path(module).name][report.when or ""] += report.duration
+        if report.when != "teardown":
+            return
+        # Of all three phases.
+        for key, value in report.user_properties:
+            if key == "cpu" and isinstance(value, float):
+                self.seconds[Path(module).name][key] += value
+            if key == "command" and isinstance(value, list | tuple):
+                words, seconds, cpu = value
+                self.commands.append((seconds, cpu, words, f"{Path(module).stem}::{test}"))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the account."""
@@ -30,14 +46,19 @@ class Account:
             return
         line = terminalreporter.write_line
         terminalreporter.section("where the time went, in seconds")
-        line(f"{'module':<32}{'setup':>8}{'tests':>8}{'teardown':>10}")
-        for module, phases in sorted(self.seconds.items(), key=lambda item: -sum(item[1].values())):
-            line(f"{module:<32}{phases['setup']:>8.0f}{phases['call']:>8.0f}{phases['teardown']:>10.0f}")
+        line(f"{'module':<32}{'setup':>8}{'tests':>8}{'teardown':>10}{'CPU':>8}")
+        for module, phases in sorted(self.seconds.items(), key=lambda item: -_whole(item[1])):
+            parts = f"{phases['setup']:>8.0f}{phases['call']:>8.0f}{phases['teardown']:>10.0f}{phases['cpu']:>8.0f}"
+            line(f"{module:<32}{parts}")
+        line(f"{'the slowest commands':<{WORD}}{'took':>8}{'CPU':>8}  in (CPU: of the lab's hosts meanwhile)")
+        for seconds, cpu, words, test in sorted(self.commands, reverse=True)[:SLOWEST]:
+            line(f"{words[:WORD]:<{WORD}}{seconds:>8.1f}{cpu:>8.1f}  {test}")
         wall = time.monotonic() - self.began
         busy, all_of_it = (now - before for now, before in zip(_cpu(), self.cpu, strict=True))
-        total = sum(sum(phases.values()) for phases in self.seconds.values())
+        total = sum(_whole(phases) for phases in self.seconds.values())
         line(
-            f"{wall:.0f} s of wall time for {total:.0f} s of work;"
+            f"{wall:.0f} s of wall time for {total:.0f} s of work,"
+            f" {sum(phases['cpu'] for phases in self.seconds.values()):.0f} s of it CPU of hosts and commands;"
             f" the {os.cpu_count()} cores were {100 * busy / max(all_of_it, 0.01):.0f} % busy, with whatever else ran"
         )
         made = labs.made_before()
@@ -47,6 +68,10 @@ class Account:
                 f"the snapshot, made {when}: bare hosts up {made['lab_up']} s, deploy {made['deploy']} s"
                 f" (the last apt ended after {made['apt']} s), save {made['save']} s"
             )
+
+
+def _whole(phases: Mapping[str, float]) -> float:
+    return phases["setup"] + phases["call"] + phases["teardown"]
 
 
 def _cpu() -> tuple[float, float]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +15,36 @@ import pytest
 from tests.lab import labs
 from tests.lab.account import Account
 from tests.lab.operator import ROOT, Done, Operator
+from tests.lab.spent import SPENT
 
 __all__ = ["LAB", "ROOT", "Done", "Operator"]
 
 LAB = labs.NAME
 
-# Long ones first, so that two workers end at about the same time; those without the snapshot while it is made.
-ORDER = ("test_interrupted", "test_three_databases", "test_faults", "test_ways_in", "test_failover", "test_drill")
+# Long ones first, so that all workers end at about the same time; those without the snapshot while it is made.
+ORDER = (
+    "test_interrupted",
+    "test_one_host",
+    "test_failover",
+    "test_ordinary",
+    "test_drill",
+    "test_faults",
+    "test_secrets_changed",
+    "test_secrets",
+    "test_three_databases",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Account())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let what was spent travel with the report, from whichever process, for the account."""
+    item.user_properties += SPENT.taken()
+    return (yield)
 
 
 def pytest_report_header() -> str:
@@ -61,11 +79,10 @@ def bare(request: pytest.FixtureRequest, project: Path) -> Iterator[Operator]:
 @pytest.fixture(scope="module")
 def deployed(request: pytest.FixtureRequest, project: Path) -> Iterator[Operator]:
     """The hosts with the stack on them, as the code of today deploys it."""
-    labs.make_snapshot(project)
     hosts: tuple[str, ...] = getattr(request.module, "HOSTS", ())
-    with labs.lab(_module(request), labs.default_inventory(), project, hosts) as operator:
-        operator.inv("lab.up", f"--from={labs.NAME}", *([f"--host={','.join(hosts)}"] if hosts else []))
-        operator.inv("deploy", timeout=1200)
+    with labs.from_snapshot(_module(request), labs.default_inventory(), project, hosts) as operator:
+        if not labs.of_this_run():
+            operator.inv("deploy", timeout=1200)
         if not hosts or "bak1" in hosts:
             # A timer writes them every five minutes: until then they are as old as the snapshot.
             operator.on("bak1", "systemctl start plainstack-backup-metrics.service")

@@ -26,6 +26,8 @@ from plainstack.lab import snapshot as snapshots
 from plainstack.lab.netns import LabError
 from plainstack.status import duration
 from tests.lab.operator import ROOT, Operator
+from tests.lab.spent import SPENT
+from tests.lab.spent import hosts as hosts_cpu
 
 KEEP = bool(os.environ.get("PLAINSTACK_KEEP_LAB"))
 NEW = os.environ.get("PLAINSTACK_SNAPSHOT") == "new"
@@ -71,17 +73,28 @@ def lab(what: str, text: str, project: Path, hosts: tuple[str, ...] = ()) -> Ite
     with _lock(name) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         begin()
-        # A run that was killed may have left it up.
-        operator.inv("lab.down")
-        begin()
+        if name in model.labs(cgroup.tree()):
+            # A run that was killed has left it up.
+            operator.inv("lab.down")
+            begin()
         try:
             yield operator
         finally:
+            SPENT.labs += hosts_cpu(name)
             if not KEEP:
                 # The tests may have left any inventory behind.
                 operator.inventory.write_text(text, encoding="utf-8")
                 operator.inv("lab.down")
                 shutil.rmtree(folder)
+
+
+@contextmanager
+def from_snapshot(what: str, text: str, project: Path, hosts: tuple[str, ...] = ()) -> Iterator[Operator]:
+    """A lab with this inventory, started from the snapshot of the deployed stack: these hosts of it, or all."""
+    make_snapshot(project)
+    with lab(what, text, project, hosts) as operator:
+        operator.inv("lab.up", f"--from={NAME}", *([f"--host={','.join(hosts)}"] if hosts else []))
+        yield operator
 
 
 def remove_leftovers() -> None:
@@ -126,6 +139,11 @@ def make_snapshot(project: Path) -> None:
             apt=round(max((stage["end"] for stage in packages), default=0)),
             save=round(time.monotonic() - deployed_at),
         )
+
+
+def of_this_run() -> bool:
+    """Whether the snapshot was deployed in this run, by the code that is tested."""
+    return bool(made_before().get("run") == RUN)
 
 
 def made_before() -> dict[str, Any]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.lab.spent import SPENT
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Commands that look at all hosts unless they are told which.
 SELECTING = ("plan", "deploy", "verify", "status", "drift")
@@ -52,15 +54,16 @@ class Operator:
 
     def _type(self, program: str, *words: str, code: int | None, timeout: float) -> Done:
         line = [str(Path(sys.executable).with_name(program)), *words, f"--inventory={self.inventory}"]
-        ran = subprocess.run(
-            line,
-            cwd=self.project,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        with SPENT.command(self.lab, f"{program} {' '.join(words)}"):
+            ran = subprocess.run(
+                line,
+                cwd=self.project,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
         done = Done(ran.returncode, ran.stdout, ran.stderr)
         assert "Traceback" not in done.text, done.text
         if code is not None:
@@ -75,7 +78,8 @@ class Operator:
     def on(self, host: str, script: str, check: bool = True) -> str:
         """What a script prints on a lab host."""
         ssh = ["ssh", "-F", str(self.state / "lab/ssh_config"), host, "sudo", "-n", "sh", "-s"]
-        ran = subprocess.run(ssh, input=script, capture_output=True, text=True, timeout=120, check=False)
+        with SPENT.command(self.lab, f"{host}: {script.strip().partition(chr(10))[0]}"):
+            ran = subprocess.run(ssh, input=script, capture_output=True, text=True, timeout=120, check=False)
         if check:
             assert ran.returncode == 0, f"{host}: {script}\nended with {ran.returncode}: {ran.stdout}{ran.stderr}"
         return ran.stdout

@@ -8,9 +8,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from threading import Lock
 
 from plainstack import inventory
 from plainstack.actions import HostPlan, PackageTransaction
@@ -21,11 +22,20 @@ from plainstack.schedule import PACKAGES
 from plainstack.script import Script, packages, transaction
 from tests.lab.conftest import Operator
 
-# Templates are rendered for one host after the other.
-RENDERING = Lock()
+HOSTS = ("app1", "app2", "db1", "db2", "mon1", "bak1")
+# What every deploy imports is imported once.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["plainstack.deployment", "plainstack.inventory", "fabric", "jinja2"])
 
 # A package; files, an account, a link and inputs that units restart for; settings of the database.
 PACKAGE = "dpkg --force-depends --purge prometheus-node-exporter >/dev/null 2>&1"
+# What apt leaves of it: interruptions that come later need no apt before each.
+UNPACKED = """
+systemctl disable --quiet --now prometheus-node-exporter.service
+echo 'ARGS=""' >/etc/default/prometheus-node-exporter
+"""
+Harm = tuple[str, str]
+INSTALLED: list[Harm] = [(PACKAGE, PACKAGES), (UNPACKED, "")]
 APP = """
 systemctl stop plainstack-web.service
 userdel app-web
@@ -66,14 +76,15 @@ def script_of(found: HostPlan, stage: str, stop_after: int | None) -> Script:
     return transaction(work, run_id, {}, {}, stop_after=stop_after)
 
 
-def run_until(operator: Operator, host: str, stop_after: int) -> bool:
-    """Deploy to one host and kill its script after so many steps in all; False when it has no more steps."""
-    stack = inventory.load(operator.inventory)
+def run_until(operator: Operator, host: str, stop_after: int, only: str) -> bool:
+    """Deploy to one host and kill its script after so many steps in all; False when it has no more steps.
+
+    `only` names the stage to do, if not all.
+    """
     done = 0
-    with Runner(stack, (), (host,)) as runner:
-        with RENDERING:
-            found = runner.observe().plans[host]
-        for stage in stages(found):
+    with Runner(inventory.load(operator.inventory), (), (host,)) as runner:
+        found = runner.observe().plans[host]
+        for stage in [stage for stage in stages(found) if only in ("", stage)]:
             steps = len(script_of(found, stage, None).steps)
             last = stop_after - done if stop_after - done <= steps else None
             work = script_of(found, stage, last)
@@ -89,28 +100,15 @@ def run_until(operator: Operator, host: str, stop_after: int) -> bool:
     return False
 
 
-def killed_on_the_host(operator: Operator, host: str, harm: str) -> int:
-    """Harm it, deploy until a step, kill that, heal it; and so on with the next step. Gives how many there were."""
-    whole = operator.on(host, STATE)
-    count = 1
-    operator.on(host, harm)
-    while run_until(operator, host, count):
-        operator.inv("deploy", f"--host={host}")
-        assert operator.on(host, STATE) == whole, f"{host}: after step {count}"
-        operator.on(host, harm)
-        count += 1
-    operator.inv("deploy", f"--host={host}")
-    return count
-
-
 class _Killer:
     """A listener that ends its own process, as a power cut at the operator's desk would, after so many steps."""
 
-    def __init__(self, after: int) -> None:
-        self.left = after
+    def __init__(self, after: int, only: str) -> None:
+        self.left, self.only = after, only
 
-    def step(self, _host: str, _stage: str, _step: str) -> None:
-        self.left -= 1
+    def step(self, _host: str, stage: str, _step: str) -> None:
+        if self.only in ("", stage):
+            self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -121,44 +119,91 @@ class _Killer:
         return None
 
 
-def _deploy_until_killed(path: Path, host: str, after: int) -> None:
+def deployed_until_killed(path: Path, host: str, after: int = 0, only: str = "") -> None:
+    """Deploy to one host as `inv deploy` does; killed after so many steps, if any, or so many of one stage."""
     with Runner(inventory.load(path), (), (host,)) as runner:
-        killer = _Killer(after)
-        deploy(runner, runner.observe(killer), killer, "the interruption test")
+        killer = _Killer(after, only)
+        view = runner.observe(killer, to_apply=True)
+        assert not view.failed, view.failed
+        if view.pending:
+            failed = [
+                outcome for outcome in deploy(runner, view, killer, "the interruption test").outcomes if outcome.error
+            ]
+            assert not failed, failed
 
 
-def killed_at_the_operators_end(operator: Operator, host: str, harm: str) -> int:
+def killed_on_the_host(pool: Executor, operator: Operator, host: str, harm: str, only: str) -> Iterator[str]:
+    """Harm it, deploy until a step, kill that; and so on with the next step. The caller heals it in between."""
+    count = 1
+    operator.on(host, harm)
+    while pool.submit(run_until, operator, host, count, only).result():
+        yield f"killed after step {count}"
+        operator.on(host, harm)
+        count += 1
+    yield "not killed"
+
+
+def killed_at_the_operators_end(_pool: Executor, operator: Operator, host: str, harm: str, only: str) -> Iterator[str]:
     """The same, but it is the operator's process that is killed while a step is done."""
-    whole = operator.on(host, STATE)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["plainstack.deployment", "plainstack.inventory", "fabric", "jinja2"])
     count = 0
     killed = True
     while killed:
         count += 1
         operator.on(host, harm)
-        controller = context.Process(target=_deploy_until_killed, args=(operator.inventory, host, count))
+        controller = FORKS.Process(target=deployed_until_killed, args=(operator.inventory, host, count, only))
         controller.start()
         controller.join(180)
         killed = controller.exitcode == -signal.SIGKILL
+        assert killed or controller.exitcode == 0
         operator.on(host, "flock -w 90 /run/plainstack-apply.lock true && flock -w 10 /run/plainstack.lock true")
-        operator.inv("deploy", f"--host={host}")
-        assert operator.on(host, STATE) == whole, f"{host}: after step {count}"
+        yield f"the operator killed at step {count}"
+
+
+Kill = Callable[[Executor, Operator, str, str, str], Iterator[str]]
+
+
+def healed_each_time(pool: Executor, operator: Operator, host: str, kill: Kill, harms: Sequence[Harm]) -> int:
+    """Interrupt and heal until nothing is left to interrupt; gives how many times it was."""
+    pool.submit(deployed_until_killed, operator.inventory, host).result()
+    whole = operator.on(host, STATE)
+    count = 0
+    for harm, only in harms:
+        for interrupted in kill(pool, operator, host, harm, only):
+            pool.submit(deployed_until_killed, operator.inventory, host).result()
+            now = operator.on(host, STATE)
+            assert now == whole, f"{host}, {interrupted}: {sorted(set(now.splitlines()) ^ set(whole.splitlines()))}"
+            count += 1
     return count
+
+
+def alone(operator: Operator, host: str) -> Operator:
+    """The operator of a stack in which no other host has the role app, so that a deploy lets none see it again."""
+    other = "app2" if host == "app1" else "app1"
+    lines = operator.inventory.read_text(encoding="utf-8").splitlines(keepends=True)
+    path = operator.inventory.with_name(f"{host}.yaml")
+    path.write_text(
+        "".join(line.replace("[app]", "[]") if line.strip().startswith(f"{other}:") else line for line in lines),
+        encoding="utf-8",
+    )
+    return replace(operator, inventory=path)
 
 
 def test_killed_after_every_step(whole: Operator) -> None:
     """Six hosts at once, each with a plan of another kind; on three of them it is the operator's end that is killed."""
     databases = {row["database"].partition(" ")[0]: row["host"] for row in whole.json("status")}
     primary, standby = databases["primary"], databases["replica"]
-    with ThreadPoolExecutor() as pool:
-        steps = {
-            "mon1": pool.submit(killed_on_the_host, whole, "mon1", PACKAGE),
-            "app1": pool.submit(killed_on_the_host, whole, "app1", APP),
-            standby: pool.submit(killed_on_the_host, whole, standby, DB),
-            "app2": pool.submit(killed_at_the_operators_end, whole, "app2", APP),
-            "bak1": pool.submit(killed_at_the_operators_end, whole, "bak1", PACKAGE),
-            primary: pool.submit(killed_at_the_operators_end, whole, primary, SETTING),
+    plans = {
+        "mon1": (whole, killed_on_the_host, INSTALLED),
+        "app1": (alone(whole, "app1"), killed_on_the_host, [(APP, "")]),
+        standby: (whole, killed_on_the_host, [(DB, "")]),
+        "app2": (alone(whole, "app2"), killed_at_the_operators_end, [(APP, "")]),
+        "bak1": (whole, killed_at_the_operators_end, INSTALLED),
+        primary: (whole, killed_at_the_operators_end, [(SETTING, "")]),
+    }
+    with ProcessPoolExecutor(len(HOSTS), FORKS) as pool, ThreadPoolExecutor(len(HOSTS)) as threads:
+        counts = {
+            host: threads.submit(healed_each_time, pool, operator, host, kill, harms)
+            for host, (operator, kill, harms) in plans.items()
         }
-        counts = {host: done.result() for host, done in steps.items()}
-    assert min(counts.values()) > 8, f"a plan was not what this test is about: {counts}"
+        for host, count in counts.items():
+            assert count.result() > 8, f"{host}: its plan was not what this test is about"

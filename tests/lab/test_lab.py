@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from plainstack.lab import cgroup, model
 from tests.lab import labs
 from tests.lab.operator import Operator
 
@@ -41,6 +45,40 @@ def kill_at(operator: Operator, text: str, *words: str) -> None:
         said = next((each for each in process.stdout if text in each), "")
         process.send_signal(signal.SIGKILL)
     assert said, f"{text!r} never came"
+
+
+def answering(operator: Operator) -> list[str]:
+    return [operator.on(host, "hostname").strip() for host in ("a", "b")]
+
+
+def test_a_killed_start_of_bare_hosts_is_finished_by_the_next(project: Path) -> None:
+    with labs.lab("lab", INVENTORY, project) as operator:
+        for moment in ("network", "booting", "up"):
+            kill_at(operator, moment, "lab.up")
+            operator.inv("lab.up")
+            assert answering(operator) == ["a", "b"]
+            operator.inv("lab.down")
+
+
+def test_a_killed_run_of_these_tests_is_no_hindrance_to_the_next(tmp_path: Path) -> None:
+    """The lab.up that it had typed goes on without it; the next run waits for that, and throws its lab away."""
+    name = f"{labs.NAME}-killed"
+    test = f"{Path(__file__)}::{test_a_lab_of_another_folder_is_not_taken_for_ones_own.__name__}"
+    line = [sys.executable, "-m", "pytest", "-q", f"--basetemp={tmp_path / 'run'}", test]
+    environment = {**os.environ, "PLAINSTACK_TEST_LAB": name}
+    try:
+        with subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL) as run:
+            give_up = time.monotonic() + 120
+            while not list((cgroup.tree() / f"{name}-lab").glob("*/boot-*")):
+                assert run.poll() is None
+                assert time.monotonic() < give_up
+                time.sleep(0.05)
+            run.send_signal(signal.SIGKILL)
+        again = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=300)
+        assert again.returncode == 0, again.stdout
+        assert f"{name}-lab" not in model.labs(cgroup.tree())
+    finally:
+        shutil.rmtree(f"/var/tmp/plainstack-{name}", ignore_errors=True)
 
 
 def test_a_killed_save_loses_nothing_and_a_killed_start_is_finished_by_the_next(two: Operator, project: Path) -> None:

@@ -18,6 +18,8 @@ from plainstack.stack import Stack
 from tests.lab.conftest import Operator
 from tests.lab.test_secrets import stack_of
 
+HOSTS = ("lb1", "lb2", "app1", "db1", "db2", "mon1")
+
 
 def site(stack: Stack, url: str) -> str:
     """What becomes of a request that goes to `url` and means the virtual address, its certificate verified."""

@@ -9,6 +9,7 @@ import pytest
 from tests.lab.conftest import Operator
 
 HOST = "mon1"
+HOSTS = (HOST,)
 OTHERS = """\
 iptables -N f2b-sshd
 iptables -A f2b-sshd -s 192.0.2.1 -j DROP

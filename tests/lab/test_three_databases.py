@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,34 +11,34 @@ import pytest
 
 from plainstack import inventory, lab_commands
 from plainstack.lab.up import cut, mend
-from tests.lab.labs import lab
+from tests.lab import labs
 from tests.lab.operator import Operator
 
-INVENTORY = """\
-stack: testthree
-ssh: {user: root, gateway: lab}
-hosts:
-  db1: {address: 192.168.61.11, roles: [db]}
-  db2: {address: 192.168.61.12, roles: [db]}
-  db3: {address: 192.168.61.13, roles: [db]}
-database: {name: shop, version: 17, synchronous: true}
-"""
+HOSTS = ("db1", "db2", "bak1")
+# In the place of the backup host. The others keep what they have, and stay off.
+THIRD = "bak1"
+
+
+def inventory_of_three() -> str:
+    """The default inventory's database with a third host, and nothing else."""
+    text = re.sub(r"roles: \[(?:balancer|app|monitoring)\]", "roles: []", labs.default_inventory())
+    text = text.replace("roles: [backup]", "roles: [db]")
+    return re.sub(r"^(?:balancer|services|backup):.*\n(?: .*\n)*", "", text, flags=re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def three(project: Path) -> Iterator[Operator]:
-    """Three db hosts and nothing else."""
-    with lab("three-databases", INVENTORY, project) as operator:
-        operator.inv("lab.up", timeout=900)
+    """A cluster of two that one deploy has made one of three."""
+    with labs.from_snapshot("three-databases", inventory_of_three(), project, HOSTS) as operator:
         operator.inv("deploy", timeout=1200)
         yield operator
 
 
 def test_a_switchover_goes_to_whom_it_is_told_and_everybody_follows(three: Operator) -> None:
-    said = three.fab("switchover", "--to=db3").out
-    assert "the primary is db3" in said
+    said = three.fab("switchover", f"--to={THIRD}").out
+    assert f"the primary is {THIRD}" in said
     seen = json.loads(three.fab("status", "--json").out)
-    assert {host["upstream"] for host in seen["hosts"]} == {"", "db3"}
+    assert {host["upstream"] for host in seen["hosts"]} == {"", THIRD}
     assert seen["findings"] == []
     assert three.json("plan")["changes"] == {}
 

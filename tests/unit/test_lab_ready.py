@@ -10,7 +10,7 @@ import pytest
 from plainstack import inventory, lab_commands
 from plainstack.errors import HostFailed, InventoryError
 from plainstack.lab import netns
-from plainstack.lab_ready import ADDRESS, REPLICATION, UNITS, stop_order, unready
+from plainstack.lab_ready import ADDRESS, REPLICATION, UNITS, awaited, stop_order, unready
 from plainstack.observed import Entry, Observed, UnitState
 from plainstack.run import View
 from plainstack.ssh import Sessions
@@ -53,6 +53,24 @@ def test_a_whole_stack_lacks_nothing(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "seen", "asked"),
+    [
+        ("app1", host("activating"), {"app1"}),
+        ("lb1", host(vip="no"), {"lb1", "lb2"}),
+        ("db2", host(data="yes", running="yes", signal="yes", recovery="true"), {"db1", "db2"}),
+    ],
+)
+def test_only_hosts_that_something_is_awaited_from_are_asked_again(
+    stack: Stack, name: str, seen: Observed, asked: set[str]
+) -> None:
+    view = View(stack, observed={**whole(stack), name: seen})
+    assert awaited(stack, view, unready(stack, view)) == asked
+    del view.observed["bak1"]
+    view.failed["bak1"] = HostFailed("bak1", "connect", "no answer")
+    assert awaited(stack, view, unready(stack, view)) == {*asked, "bak1"}
+
+
+@pytest.mark.parametrize(
     ("name", "seen", "what", "sentence"),
     [
         ("app1", host("activating"), UNITS, "app1: x.service is activating"),
@@ -84,6 +102,11 @@ def test_a_host_that_does_not_answer_is_lacking(stack: Stack) -> None:
 def test_of_hosts_that_were_not_started_nothing_is_awaited(stack: Stack) -> None:
     some = {name: seen for name, seen in whole(stack).items() if name in ("db1", "lb1", "app1")}
     assert unready(stack, View(stack, observed=some)) == {UNITS: []}
+
+
+def test_of_a_host_that_is_to_become_a_database_nothing_is_awaited(stack: Stack) -> None:
+    observed = {**whole(stack), "db2": host(data="no")}
+    assert unready(stack, View(stack, observed=observed))[REPLICATION] == []
 
 
 def test_of_bare_hosts_nothing_is_awaited(stack: Stack) -> None:

@@ -1,0 +1,54 @@
+"""What a process has spent on tests since the account took it away last: commands, and CPU time."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from plainstack.lab import cgroup
+
+
+@dataclass
+class Spent:
+    """Commands as (words, seconds, CPU seconds of the lab's hosts meanwhile), and the CPU seconds of whole labs."""
+
+    commands: list[tuple[str, float, float]] = field(default_factory=list)
+    labs: float = 0.0
+    before: float = 0.0
+
+    @contextmanager
+    def command(self, lab: str, words: str) -> Iterator[None]:
+        """Count what is done meanwhile as a command."""
+        began, used = time.monotonic(), hosts(lab)
+        try:
+            yield
+        finally:
+            self.commands.append((words, time.monotonic() - began, max(hosts(lab) - used, 0.0)))
+
+    def taken(self) -> list[tuple[str, object]]:
+        """Give what was spent since the last time, as pairs that travel with a test's report."""
+        here = _here()
+        found: list[tuple[str, object]] = [("command", each) for each in self.commands]
+        found.append(("cpu", self.labs + here - self.before))
+        self.commands, self.labs, self.before = [], 0.0, here
+        return found
+
+
+def hosts(lab: str) -> float:
+    """CPU seconds of a lab's hosts since it was started."""
+    try:
+        text = (cgroup.tree() / lab / "cpu.stat").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return 0.0
+    return int(text.split()[1]) / 1e6
+
+
+def _here() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+SPENT = Spent()
