@@ -47,7 +47,11 @@ def manifest_entries(
 def _directory_state(item: Directory, ours: Mapping[str, Sequence[Entry]], observed: Observed) -> str:
     """With what becomes of it on removal: what lay in it before Plainstack came is not Plainstack's to remove."""
     before = ours.get(item.key)
-    made = any(entry.purge for entry in before) if before else item.path not in observed.paths
+    if not before:
+        made = item.path not in observed.paths
+    else:
+        noted = any(entry.purge for entry in before)
+        made = noted or (observed.guards.get(item.key, False) and all(entry.who != FOUND for entry in before))
     return state_of(item) + (PURGE if item.purge and made else "")
 
 

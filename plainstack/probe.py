@@ -95,6 +95,8 @@ def script(resources: Iterable[Resource], facts: Sequence[str] = ()) -> str:
             parts.append(_guard(item.name, item.unless))
         elif isinstance(item, Unit) and item.intact:
             parts.append(_guard(item.name, item.intact))
+        elif isinstance(item, Directory) and item.layout:
+            parts.append(_guard(item.key, _holds_only(item)))
     if facts:
         told = "\n".join(snippet.rstrip() for snippet in facts)
         parts.append(f"{{\n{told}\n}} </dev/null 2>/dev/null | sed 's/^/fact\t/'\n")
@@ -118,6 +120,11 @@ def _units(units: Sequence[Unit]) -> str:
         "systemctl show -p LoadState -p ActiveState -p SubState -p UnitFileState -p ActiveEnterTimestampMonotonic -- "
         "\"$@\" | sed 's/^/show\t/'; }\n"
     )
+
+
+def _holds_only(item: Directory) -> str:
+    names = " ".join(f"! -name {name}" for name in item.layout)
+    return f'[ -z "$(find "${{ROOT:-}}{item.path}" -mindepth 1 -maxdepth 1 {names} -print -quit)" ]'
 
 
 def _guard(name: str, test: str) -> str:

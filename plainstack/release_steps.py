@@ -9,6 +9,8 @@ from plainstack.django_look import STATIC_ROOT
 from plainstack.release import Release
 from plainstack.resources import Command
 
+# All that is in a service's folder.
+LAYOUT = ("releases", "venvs", "current", "current.new", "previous")
 # How many releases a host keeps, the current and the previous one always among them.
 KEPT = 5
 

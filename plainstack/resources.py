@@ -62,7 +62,8 @@ class User:
 class Directory:
     """A directory with its mode and owner; on removal it goes only when empty.
 
-    With `purge` it goes with all that is in it, if it was Plainstack that made it.
+    With `purge` it goes with all that is in it, if it was Plainstack that made it. Version 0.1.0 did not note that: a
+    directory of its time counts as made by Plainstack when it holds nothing but names of `layout`.
     """
 
     path: str
@@ -70,6 +71,7 @@ class Directory:
     owner: str = "root"
     group: str = "root"
     purge: bool = False
+    layout: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

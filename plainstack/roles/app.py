@@ -11,7 +11,7 @@ from typing import Any
 from plainstack import health, release, release_check, site
 from plainstack.database import sql
 from plainstack.observed import Observed
-from plainstack.release_steps import account, home, prune, put_in_place, settings, settings_ahead
+from plainstack.release_steps import LAYOUT, account, home, prune, put_in_place, settings, settings_ahead
 from plainstack.render import template
 from plainstack.resources import Directory, Listen, Package, Resource, Unit, User
 from plainstack.roles import Opening, Role, one_by_one
@@ -43,7 +43,7 @@ def _service(stack: Stack, host: Host, vault: Vault, name: str) -> Iterator[Reso
     ports = stack.ports(name)
     known: dict[str, Any] = {"stack": stack, "host": host, "name": name, "service": service, "ports": ports}
     yield User(name=account(name))
-    yield Directory(path=home(name), mode=0o750, group=account(name), purge=True)
+    yield Directory(path=home(name), mode=0o750, group=account(name), purge=True, layout=LAYOUT)
     yield Directory(path=f"{home(name)}/releases")
     yield Directory(path=f"{home(name)}/venvs")
     environment = template(

@@ -61,6 +61,31 @@ def test_a_folder_that_was_there_before_is_left_with_what_is_in_it(tmp_path: Pat
     assert host.read(f"{HOME}/photos/1.jpg") == "somebody's\n"
 
 
+LIKE_0_1_0: tuple[Resource, ...] = (SERVICE[0], Directory(path=HOME, mode=0o750))
+WITH_LAYOUT: tuple[Resource, ...] = (SERVICE[0], Directory(path=HOME, mode=0o750, purge=True, layout=("releases",)))
+
+
+def test_a_folder_that_an_older_version_made_goes_too_once_this_one_deployed(tmp_path: Path) -> None:
+    host = Sandbox.new(tmp_path / "host")
+    assert host.deploy({"app": LIKE_0_1_0})[-1].ok
+    host.write(f"{HOME}/releases/1/source/manage.py", "pass\n")
+    assert host.deploy({"app": WITH_LAYOUT})[-1].ok
+    assert host.plan({"app": WITH_LAYOUT}).empty
+    host.write(f"{HOME}/releases/core", "x")
+    assert host.deploy({"app": ()})[-1].ok
+    assert files(host) == []
+
+
+@pytest.mark.parametrize("theirs", ["photos/1.jpg", ".htaccess", "*", "releases old"])
+def test_a_folder_of_an_older_version_with_anything_else_in_it_is_left(tmp_path: Path, theirs: str) -> None:
+    host = Sandbox.new(tmp_path / "host")
+    host.write(f"{HOME}/{theirs}", "somebody's\n")
+    assert host.deploy({"app": LIKE_0_1_0})[-1].ok
+    assert host.plan({"app": WITH_LAYOUT}).empty
+    assert host.deploy({"app": LIKE_0_1_0[:1]})[-1].ok
+    assert host.read(f"{HOME}/{theirs}") == "somebody's\n"
+
+
 def test_a_folder_in_which_something_else_is_declared_is_left(host: Sandbox) -> None:
     inside = Directory(path=f"{HOME}/shared")
     assert host.deploy({"app": (*SERVICE, inside)})[-1].ok

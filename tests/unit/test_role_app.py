@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from plainstack import inventory, release
+from plainstack.release_steps import LAYOUT
 from plainstack.resources import Command, Directory, File, Resource, Unit, User
 from plainstack.roles import app
 from plainstack.secrets import Secret, Vault
@@ -70,7 +71,7 @@ def test_the_settings_are_readable_for_the_service_alone(resources: list[Resourc
     settings = _file(resources, "/etc/plainstack/app/web.env")
     assert (settings.secret, settings.mode, settings.owner, settings.group) == (True, 0o640, "root", "app-web")
     assert User(name="app-web") in resources
-    assert Directory(path="/srv/web", mode=0o750, group="app-web", purge=True) in resources
+    assert Directory(path="/srv/web", mode=0o750, group="app-web", purge=True, layout=LAYOUT) in resources
 
 
 def test_the_application_gets_everything_that_its_settings_demand(resources: list[Resource]) -> None:
