@@ -7,7 +7,8 @@ strict ssh is about them, do not count. So:
 
 - ProxyJump is honoured, and each jump host is pinned by `inv trust` like a host.
 - ProxyCommand is honoured where it only carries bytes (nc, a cloud's tunnel): the host behind it is checked against its
-  pin, end to end. One that runs ssh itself would log in at a machine that is pinned nowhere here, so it is refused.
+  pin, end to end. One that runs ssh, by itself or in a script, would log in at a machine that is pinned nowhere here,
+  so it is refused.
 - No agent is ever forwarded.
 - What would change the connection and cannot be done here is refused with its line; what only has no effect is noted.
 
@@ -17,7 +18,6 @@ In the lab the configuration is not read at all.
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,13 +25,12 @@ from pathlib import Path
 
 from plainstack.errors import InventoryError, Refused
 from plainstack.login_keys import Identities
+from plainstack.proxy_command import runs_ssh
 from plainstack.ssh_config import Destination, Resolved, resolve
 from plainstack.stack import Host, Stack
 
 GATEWAY = "ssh.gateway"
 _MOST_JUMPS = 8
-_CLIENTS = {"ssh", "slogin", "autossh", "sshpass", "plink", "dbclient", "mosh"}
-_BEFORE_A_COMMAND = {"exec", "env", "command", "nohup", "setsid", "sudo", "time", "timeout"}
 
 
 @dataclass(frozen=True)
@@ -145,13 +144,14 @@ class Ways:
         for keyword in ("proxyusefdpass", "bindinterface"):
             if config.yes(keyword):
                 raise Refused(f"{config.where(keyword)}: {keyword} is not supported here; name a way in ssh.gateway")
-        command = config.get("proxycommand")
-        if command and _runs_ssh(command):
+        command = config.expanded(config.get("proxycommand"), "proxycommand")
+        if place := runs_ssh(command):
+            inside = "" if place == "here" else f" (at {place})"
             raise Refused(
-                f"{config.where('proxycommand')}: ProxyCommand runs ssh, which would log in to a jump host"
+                f"{config.where('proxycommand')}: ProxyCommand runs ssh{inside}, which would log in to a jump host"
                 " that this stack has not pinned; write it as ProxyJump, or name the jump host in ssh.gateway"
             )
-        return None, config.expanded(command, "proxycommand")
+        return None, command
 
     def _remark(self, config: Resolved) -> None:
         if config.yes("forwardagent"):
@@ -180,14 +180,3 @@ def _identities(config: Resolved) -> Identities:
         agent = str(Path(config.expanded(agent, "identityagent")).expanduser())
     files, certificates = config.paths("identityfile"), config.paths("certificatefile")
     return Identities(files, certificates, config.yes("identitiesonly"), agent)
-
-
-def _runs_ssh(command: str) -> bool:
-    """Whether a command line runs an SSH client, and does not only have a word like it among its arguments."""
-    for part in re.split(r"[;|&()'\"`\n]+", command):
-        words = part.split()
-        while words and (words[0] in _BEFORE_A_COMMAND or re.fullmatch(r"\w+=.*|-\S+|\d+[smh]?", words[0])):
-            words.pop(0)
-        if words and words[0].rpartition("/")[2] in _CLIENTS:
-            return True
-    return False

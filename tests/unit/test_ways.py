@@ -240,7 +240,8 @@ while data := there.recv(65536):
 
 
 def test_a_proxy_command_carries_the_connection_and_the_host_behind_it_is_checked(operator: Operator) -> None:
-    (operator.home / "relay.py").write_text(RELAY, encoding="utf-8")
+    said = "# not by ssh\nprint('ssh', file=sys.stderr)\n"
+    (operator.home / "relay.py").write_text(f"import sys\n{said}{RELAY}", encoding="utf-8")
     operator.config(f"ProxyCommand {sys.executable} {operator.home}/relay.py %h %p\n")
     assert operator.says(operator.stack()) == "hello"
     host = Watched(operator.host)
@@ -271,6 +272,38 @@ def test_a_proxy_command_that_logs_in_elsewhere_is_refused_with_its_line(operato
     other = Watched(operator.other)
     told = operator.failure(operator.stack())
     assert told.startswith("~/.ssh/config:4: ProxyCommand runs ssh, which would log in to a jump host")
+    assert not other.connected
+
+
+@pytest.mark.parametrize(
+    ("script", "command", "line"),
+    [
+        ("#!/bin/sh\n# to the bastion\nexec ssh -W $1:$2 other\n", "~/bin/way %h %p", 3),
+        ("#!/bin/sh\nexec ssh -W $1:$2 other\n", "%d/bin/way %h %p", 2),
+        ("#!/bin/sh\nexec ssh -W $1:$2 other\n", "exec sh -e ~/bin/way %h %p", 2),
+        ("SSH=/usr/bin/ssh\n$SSH -W $1:$2 other\n", "bash ${HOME}/bin/way %h %p", 1),
+        ("import subprocess\nsubprocess.run(['ssh', '-W', 'x', 'other'])\n", "python3 ~/bin/way %h %p", 2),
+        ('#!/bin/sh\nif true; then\n    nc $1 $2 || "$HOME/bin/way2"\nfi\n', "~/bin/way %h %p", 2),
+        (None, "~/bin/way -W %h:%p other", 0),
+    ],
+)
+def test_a_script_that_logs_in_elsewhere_is_refused_with_its_line(
+    operator: Operator, script: str | None, command: str, line: int
+) -> None:
+    way, second = operator.home / "bin/way", operator.home / "bin/way2"
+    way.parent.mkdir()
+    second.write_text("#!/bin/sh\nssh other nc $1 $2\n", encoding="utf-8")
+    if script is None:
+        way.symlink_to(shutil.which("ssh") or "")
+    else:
+        way.write_text(script, encoding="utf-8")
+        way.chmod(0o755)
+    operator.config(f"Host 127.0.0.1\n  ProxyCommand {command}\n")
+    other = Watched(operator.other)
+    told = operator.failure(operator.stack())
+    file = second if script and "way2" in script else way
+    place = f" (at {file}:{line})" if script else ""
+    assert told.startswith(f"~/.ssh/config:2: ProxyCommand runs ssh{place}, which would log in to a jump host")
     assert not other.connected
 
 
