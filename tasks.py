@@ -166,7 +166,23 @@ def tunnel(
     }
 )
 def up(_c: Context, inventory: str = "hosts.yaml", from_: str = "", host: str = "") -> None:
-    """Make the inventory's hosts real: Debian hosts with systemd on this machine (needs root)."""
+    """Make the inventory's hosts real: Debian hosts with systemd on this machine (needs root).
+
+    The inventory's `lab:` block says what they are like:
+
+      name: shop-2                  the lab's name, if it is not the stack's
+      visitors: {pc: {address: 192.168.57.50, public: 192.168.3.50}}
+                                    hosts outside the stack; they know balancer.server_names
+      disks: {db1: 500M}            how much a host can write
+      sites: {west: [db2, lb2]}     hosts behind one link
+      links: {west: {rate: 10M}, db1: {delay: 20ms, loss: 1%}}
+                                    the link of a site or a host, each way; delay and loss need a kernel with netem
+      debian: {app2: 12}            the release of a host that does not get 13
+      no_ipv6: [db1]                hosts without IPv6
+
+    Changed links take effect at once, other settings of a running host with a power cycle. All hosts share this
+    machine's clock.
+    """
     from plainstack import lab_commands
 
     lab_commands.up(inventory, from_, host)
@@ -246,6 +262,7 @@ def shell(_c: Context, host: str, inventory: str = "hosts.yaml") -> None:
         "freeze": "stop it where it is: connections stay open, nothing answers",
         "fill-disk": "leave no room on its disk, which must be of limited size (lab.disks in the inventory)",
         "reboot": "cut its power and boot it again",
+        "power-off": "cut its power",
     },
 )
 def break_host(
@@ -256,12 +273,15 @@ def break_host(
     freeze: bool = False,
     fill_disk: bool = False,
     reboot: bool = False,
+    power_off: bool = False,
 ) -> None:
     """Break a lab host on purpose: inv lab.break db1 --cut; inv lab.mend db1"""
     from plainstack import lab_commands
 
     help_if_asked(host, program, "lab.break")
-    lab_commands.break_host(inventory, host, cut=cut, freeze=freeze, fill_disk=fill_disk, reboot=reboot)
+    lab_commands.break_host(
+        inventory, host, cut=cut, freeze=freeze, fill_disk=fill_disk, reboot=reboot, power_off=power_off
+    )
 
 
 @task(positional=["host"], help={"inventory": SELECT["inventory"], "host": "the lab host"})

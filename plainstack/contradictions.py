@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from plainstack import lab_misuse
 from plainstack.misuse import misuse
 from plainstack.stack import GivenCertificate, Host, Stack, Visitor
 from plainstack.wording import Loc, dotted, shortened
@@ -42,12 +43,7 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
     virtual = stack.balancer.virtual_address
     if virtual in seen:
         yield ("balancer", "virtual_address"), f"balancer.virtual_address: {virtual} is the address of {seen[virtual]}"
-    for name in stack.lab.visitors:
-        if name in stack.hosts:
-            yield ("lab", "visitors", name), f"lab.visitors.{name}: a host of the stack has this name"
-    for name in stack.lab.disks:
-        if name not in stack.hosts and name not in stack.lab.visitors:
-            yield ("lab", "disks", name), f"lab.disks.{name}: there is no host {name}"
+    yield from lab_misuse.misuse(stack)
     for role, needed in NEEDS:
         if stack.with_role(role) and not stack.with_role(needed):
             first = stack.with_role(role)[0].name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,11 +12,15 @@ from typing import NoReturn
 
 from invoke.exceptions import Exit
 
+from plainstack import site
 from plainstack.commands import document, load, told
 from plainstack.console import Console
 from plainstack.errors import Refused
-from plainstack.lab.model import Lab, LabHost
+from plainstack.lab.model import Branch, Lab, LabHost
 from plainstack.stack import Host, Stack, Visitor
+
+# Settings of the lab that change nothing about what is deployed on its hosts.
+_NOT_DEPLOYED = {"name", "disks", "sites", "links", "debian", "no_ipv6"}
 
 
 def of(stack: Stack) -> Lab:
@@ -24,16 +28,40 @@ def of(stack: Stack) -> Lab:
     if not stack.in_lab:
         raise Refused("ssh.gateway is not 'lab' in this inventory, so its hosts are not lab hosts")
     machines: list[tuple[str, Host | Visitor]] = [*stack.hosts.items(), *stack.lab.visitors.items()]
+    branches = tuple(_branches(stack))
+    innermost = _innermost(stack, branches)
     hosts = tuple(
         LabHost(
             name,
             str(machine.address),
             str(machine.public) if machine.public else None,
             _room(stack.lab.disks[name]) if name in stack.lab.disks else None,
+            release=stack.lab.debian.get(name, LabHost.release),
+            ipv6=name not in stack.lab.no_ipv6,
+            branch=innermost.get(name, ""),
+            names=site.addresses(stack) if name in stack.lab.visitors else (),
         )
         for name, machine in machines
     )
-    return Lab(stack.lab_name, hosts, stack.state / "lab", stack.ssh.user)
+    return Lab(stack.lab_name, hosts, stack.state / "lab", stack.ssh.user, branches=branches)
+
+
+def _branches(stack: Stack) -> Iterator[Branch]:
+    """The sites and the hosts with a link of their own, each after the site that it is in."""
+    lab = stack.lab
+    keys = {name: f"s{number}" for number, name in enumerate(lab.sites, 1) if name in lab.links}
+    parents = {name: keys[one] for one, members in lab.sites.items() if one in keys for name in members}
+    keys |= {name: f"h{number}" for number, name in enumerate((*stack.hosts, *lab.visitors), 1) if name in lab.links}
+    for name, key in keys.items():
+        link = lab.links[name]
+        yield Branch(key, name, link.rate, link.delay, link.loss, parents.get(name, ""))
+
+
+def _innermost(stack: Stack, branches: tuple[Branch, ...]) -> dict[str, str]:
+    """The key of the branch that each machine is in, of those that are in one."""
+    keys = {branch.name: branch.key for branch in branches}
+    within = {name: keys[one] for one, members in stack.lab.sites.items() if one in keys for name in members}
+    return {**within, **{name: key for name, key in keys.items() if name not in stack.lab.sites}}
 
 
 def _room(text: str) -> int:
@@ -156,15 +184,17 @@ def status(inventory: str) -> None:
         raise Exit(code=1)
 
 
-def break_host(inventory: str, host: str, *, cut: bool, freeze: bool, fill_disk: bool, reboot: bool) -> None:
+def break_host(
+    inventory: str, host: str, *, cut: bool, freeze: bool, fill_disk: bool, reboot: bool, power_off: bool
+) -> None:
     """inv lab.break"""
     console = Console()
     with told(console):
         from plainstack.lab import breaks
 
         lab = of(load(inventory))
-        if not (cut or freeze or fill_disk or reboot):
-            raise Refused("say how: --cut, --freeze, --fill-disk or --reboot")
+        if not (cut or freeze or fill_disk or reboot or power_off):
+            raise Refused("say how: --cut, --freeze, --fill-disk, --reboot or --power-off")
         if reboot:
             breaks.reboot(lab, host, _report(console))
         if fill_disk:
@@ -176,7 +206,10 @@ def break_host(inventory: str, host: str, *, cut: bool, freeze: bool, fill_disk:
         if freeze:
             breaks.freeze(lab, host)
             console.line(f"{host}: frozen")
-        if cut or freeze or fill_disk:
+        if power_off:
+            breaks.power_off(lab, host)
+            console.line(f"{host}: its power is cut")
+        if cut or freeze or fill_disk or power_off:
             console.line(f"to undo it: inv lab.mend {host}")
 
 
@@ -222,5 +255,5 @@ def _kept_files(stack: Stack) -> dict[str, Path]:
 
 def digest(stack: Stack) -> str:
     """Tell inventories apart, whatever folder they lie in and whatever the lab is called."""
-    text = stack.model_dump_json(exclude={"folder": True, "lab": {"name", "disks"}})
+    text = stack.model_dump_json(exclude={"folder": True, "lab": _NOT_DEPLOYED})
     return hashlib.sha256(text.encode()).hexdigest()[:12]

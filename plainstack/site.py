@@ -44,6 +44,15 @@ def entrance(stack: Stack) -> str:
     return str(stack.balancer.virtual_address or balancers[0].public or balancers[0].address)
 
 
+def addresses(stack: Stack) -> tuple[tuple[str, str], ...]:
+    """The site's names as the name servers of the internet would have them: (name, address) pairs."""
+    balancers = stack.with_role("balancer")
+    found = [stack.balancer.virtual_address] if stack.balancer.virtual_address else []
+    found = found or [balancer.public or balancer.address for balancer in balancers]
+    names = dict.fromkeys(one.replace("*", "www", 1) for one in stack.balancer.server_names)
+    return tuple((one, str(address)) for one in names for address in found) if balancers else ()
+
+
 def accepted(stack: Stack) -> list[str]:
     """The names that an application is asked by, in Django's notation (ALLOWED_HOSTS): the site's, and loopback."""
     balancers = stack.with_role("balancer")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from plainstack.values import (
     Address,
+    BitRate,
     Bool,
     FilePath,
     Int,
@@ -17,7 +18,9 @@ from plainstack.values import (
     JumpHosts,
     LabName,
     Line,
+    Loss,
     Memory,
+    Milliseconds,
     Name,
     Network,
     Network4,
@@ -176,15 +179,39 @@ class Visitor(Model):
     public: Address | None = None
 
 
+class LabLink(Model):
+    """What the link of a host or a site is like, in each direction: at most `rate` bits a second, a `delay`, a `loss`.
+
+    A round trip takes the delay twice. Delay and loss need a kernel with netem; inv lab.up refuses them without it.
+    """
+
+    rate: BitRate | None = None
+    delay: Milliseconds | None = None
+    loss: Loss | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.rate is None and self.delay is None and self.loss is None:
+            raise ValueError("a mapping with rate, delay or loss, such as {rate: 10M}")
+        return self
+
+
 class LabSettings(Model):
     """What `inv lab.up` adds to the stack's hosts, and the lab's name if it is not the stack's.
 
     Labs of different names never meet, so two of one stack can run side by side on one machine. `disks` limits how much
-    a host can write: db1: 500M. Links have no delay and no loss: not every kernel has netem.
+    a host can write: db1: 500M. `sites` groups hosts behind one link: west: [db2, lb2]. `links` says what the link of a
+    host or a site is like: west: {rate: 10M}. `debian` is the release of a host that does not get 13: app2: 12.
+    `no_ipv6` lists hosts without IPv6. All of them name visitors too. A visitor finds the site's names in its
+    /etc/hosts. All hosts have this machine's clock: Linux has no other one for a container.
     """
 
     name: LabName | None = None
     disks: dict[Name, Room] = {}
+    sites: dict[Name, tuple[Name, ...]] = {}
+    links: dict[Name, LabLink] = {}
+    debian: dict[Name, Literal[12, 13]] = {}
+    no_ipv6: tuple[Name, ...] = ()
     visitors: dict[Name, Visitor] = {}
 
 

@@ -149,6 +149,27 @@ def _time_span(value: str) -> str:
     return value
 
 
+def _bit_rate(value: Any) -> Any:
+    match = re.fullmatch(r"([1-9][0-9]{0,3})([kMG])", value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError("a number below 10000 with k, M or G (bits a second), such as 10M")
+    return int(match[1]) * {"k": 10**3, "M": 10**6, "G": 10**9}[match[2]]
+
+
+def _milliseconds(value: Any) -> Any:
+    match = re.fullmatch(r"([1-9][0-9]{0,3})ms", value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError("a number below 10000 with ms, such as 20ms")
+    return int(match[1])
+
+
+def _loss(value: Any) -> Any:
+    match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,2})?)%", value) if isinstance(value, str) else None
+    if not match or not 0 < float(match[1]) <= 100:
+        raise ValueError("a percentage above 0% and up to 100%, such as 1% or 0.5%")
+    return float(match[1])
+
+
 def _memory(value: str) -> str:
     match = re.fullmatch(r"([0-9]{1,6})(kB|MB|GB)", value)
     if not match:
@@ -162,6 +183,9 @@ def _memory(value: str) -> str:
 
 Name = Annotated[str, AfterValidator(_host_or_stack_name)]
 Room = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}[MG]$")]
+BitRate = Annotated[int, BeforeValidator(_bit_rate)]
+Milliseconds = Annotated[int, BeforeValidator(_milliseconds)]
+Loss = Annotated[float, BeforeValidator(_loss)]
 LabName = Annotated[str, AfterValidator(_lab_name)]
 SqlName = Annotated[str, AfterValidator(_sql_name)]
 Line = Annotated[str, AfterValidator(_one_line)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from plainstack.database.observation import Topology
 from plainstack.database.operations import Cluster
-from plainstack.lab import up as lab
+from plainstack.lab import breaks
 from plainstack.lab_commands import of
 from plainstack.stack import Stack
 
@@ -19,12 +19,12 @@ class Reaction:
     def cut(self, host: str) -> None:
         """Pull the cables of a lab host."""
         assert self._lab is not None
-        lab.cut(self._lab, host)
+        breaks.cut(self._lab, host)
 
     def mend(self, host: str) -> None:
         """Plug them in again."""
         assert self._lab is not None
-        lab.mend(self._lab, host)
+        breaks.mend(self._lab, host)
 
     def promote(self) -> str:
         """The primary is gone: give its name to the next one."""

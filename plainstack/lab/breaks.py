@@ -34,6 +34,11 @@ def fill_disk(lab: Lab, name: str) -> None:
     container.run(lab, host, _FILL)
 
 
+def power_off(lab: Lab, name: str) -> None:
+    """Cut a host's power."""
+    container.power_off(lab, _alive(lab, name))
+
+
 def reboot(lab: Lab, name: str, report: up.Report) -> None:
     """Cut a host's power and boot it again."""
     host = up.running(lab, name, "lab.break")
@@ -42,16 +47,21 @@ def reboot(lab: Lab, name: str, report: up.Report) -> None:
         up.start(lab, [host], report)
 
 
-def mend(lab: Lab, name: str, report: up.Report) -> None:
-    """Undo whatever was done to a host: boot it, let it go on, plug its cables in, make room on its disk."""
+def mend(lab: Lab, name: str, report: up.Report = lambda _host, _what: None) -> None:
+    """Undo whatever was done to a host: boot it, let it go on, plug its cables in, make room on its disk.
+
+    Raises LabError when its sshd does not answer then.
+    """
     host = up.running(lab, name, "lab.mend")
     with machine.locked(lab.name, report):
-        if container.frozen(lab, host):
+        if not container.alive(lab, host):
+            up.start(lab, [host], report)
+        elif container.frozen(lab, host):
             container.set_frozen(lab, host, freeze=False)
-        if container.alive(lab, host):
-            network.switch(lab, host, "up")
-        up.start(lab, [host], report)
+        network.switch(lab, host, "up")
         container.run(lab, host, f"rm -f {_FULL}")
+        if not container.await_ssh(lab, host):
+            raise LabError(f"{name}: is mended, but its sshd does not answer; inv lab.up boots it again")
 
 
 def _alive(lab: Lab, name: str) -> LabHost:

@@ -20,9 +20,17 @@ PermitRootLogin prohibit-password
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 HostKey /etc/ssh/ssh_host_ed25519_key
+{penalties}MaxStartups 100
+"""
+# The sshd of Debian 12 has no penalties, and takes the word for a mistake.
+_NO_PENALTIES = """\
 # Everybody comes from the lab's one gateway: a burst of checks must not lock the operator out.
 PerSourcePenalties no
-MaxStartups 100
+"""
+_IPV6 = "etc/sysctl.d/99-lab.conf"
+_WITHOUT_IPV6 = """\
+net.ipv6.conf.all.disable_ipv6 = 1
+net.ipv6.conf.default.disable_ipv6 = 1
 """
 # The account is not among the files: a host's /etc/passwd changes as packages are installed.
 _ACCOUNT = """\
@@ -97,9 +105,12 @@ def files(lab: Lab, host: LabHost, operator_key: str) -> Files:
     """List the files that the lab owns on a host, as path -> (mode, content)."""
     found = {
         "etc/hostname": (0o644, f"{host.name}\n"),
-        "etc/hosts": (0o644, f"127.0.0.1 localhost\n127.0.1.1 {host.name}\n::1 localhost\n"),
-        "etc/systemd/network/10-private.network": (0o644, _network("host0", host.address)),
-        "etc/ssh/sshd_config.d/10-lab.conf": (0o644, _SSHD),
+        "etc/hosts": (0o644, _names(host)),
+        "etc/systemd/network/10-private.network": (0o644, _network("host0", host.address, host)),
+        "etc/ssh/sshd_config.d/10-lab.conf": (
+            0o644,
+            _SSHD.format(penalties=_NO_PENALTIES if host.release > 12 else ""),
+        ),
         "etc/apt/apt.conf.d/10-lab": (0o644, f'Acquire::http::Proxy "http://{lab.private.ip}:{APT_PORT}/";\n'),
         "root/.ssh/authorized_keys": (0o600, "".join(f"{key}\n" for key in (operator_key, *lab.user_keys))),
     }
@@ -107,7 +118,9 @@ def files(lab: Lab, host: LabHost, operator_key: str) -> Files:
         found[f"etc/sudoers.d/lab-{lab.user}"] = (0o440, f"{lab.user} ALL=(ALL:ALL) NOPASSWD: ALL\n")
         found["etc/systemd/system/ssh.service.d/10-lab.conf"] = (0o644, _ACCOUNT.format(user=lab.user))
     if host.public:
-        found["etc/systemd/network/10-public.network"] = (0o644, _network("public0", host.public))
+        found["etc/systemd/network/10-public.network"] = (0o644, _network("public0", host.public, host))
+    if not host.ipv6:
+        found[_IPV6] = (0o644, _WITHOUT_IPV6)
     return found
 
 
@@ -124,6 +137,9 @@ def write(disk: Disk, wanted: Files) -> None:
         raise LabError(f"{disk.folder}: what it lies on is gone ({', '.join(gone)}): run inv lab.down, then inv lab.up")
     for name, (mode, content) in wanted.items():
         _write(disk.upper, lowers, name, mode, content)
+    if _IPV6 not in wanted and any((place / _IPV6).exists() for place in (disk.upper, *lowers)):
+        # It was without IPv6 before; an empty file hides one of a layer.
+        _write(disk.upper, lowers, _IPV6, 0o644, "")
     for name in ("ssh_host_ed25519_key", "ssh_host_ed25519_key.pub"):
         mode = 0o600 if name.endswith("key") else 0o644
         _write(disk.upper, lowers, f"etc/ssh/{name}", mode, (disk.folder / name).read_text())
@@ -138,14 +154,19 @@ def generate_key(path: Path, comment: str) -> None:
         raise LabError(f"{path}: ssh-keygen: {done.stderr.strip() or done.stdout.strip()}")
 
 
-def _network(interface: str, address: str) -> str:
+def _names(host: LabHost) -> str:
+    lines = ["127.0.0.1 localhost", f"127.0.1.1 {host.name}", *(["::1 localhost"] if host.ipv6 else [])]
+    return "".join(f"{line}\n" for line in [*lines, *(f"{address} {name}" for name, address in host.names)])
+
+
+def _network(interface: str, address: str, host: LabHost) -> str:
     # A pulled cable takes no address away, so that a plugged one brings the host back at once.
     return f"""\
 [Match]
 Name={interface}
 [Network]
 Address={address}/24
-LinkLocalAddressing=ipv6
+LinkLocalAddressing={"ipv6" if host.ipv6 else "no"}
 IPv6AcceptRA=no
 LLMNR=no
 ConfigureWithoutCarrier=yes

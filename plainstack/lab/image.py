@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from plainstack.lab import cgroup
-from plainstack.lab.mirror import SUITE, Mirrors
+from plainstack.lab.mirror import SUITES, Mirrors
 from plainstack.lab.model import CACHE
 from plainstack.lab.netns import LabError
 
@@ -32,18 +32,23 @@ _HOOKS = (
 )
 
 
-def path(mirrors: Mirrors) -> Path:
-    """Name the image of the current recipe."""
-    recipe = json.dumps(_command(mirrors, Path()))
-    return CACHE / f"{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+def path(mirrors: Mirrors, release: int = 13) -> Path:
+    """Name the image of a release of Debian by the current recipe."""
+    recipe = json.dumps(_command(mirrors, Path(), release))
+    return CACHE / f"{SUITES[release]}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
-def build(mirrors: Mirrors) -> Path:
-    """Build the image of the current recipe."""
-    target = path(mirrors)
+def release_of(image: Path) -> int:
+    """Tell the release of Debian of an image."""
+    return next(release for release, suite in SUITES.items() if image.name.startswith(f"{suite}-"))
+
+
+def build(mirrors: Mirrors, release: int) -> Path:
+    """Build the image of a release of Debian by the current recipe."""
+    target = path(mirrors, release)
     half = target.with_suffix(".half")
     # The group ends a build that outlived its lab.up; the mount namespace keeps rmtree out of its /proc and /dev.
-    command = cgroup.joined(cgroup.make(".build"), ["unshare", "--mount", *_command(mirrors, half)])
+    command = cgroup.joined(cgroup.make(".build"), ["unshare", "--mount", *_command(mirrors, half, release)])
     shutil.rmtree(half, ignore_errors=True)
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode != 0:
@@ -54,7 +59,7 @@ def build(mirrors: Mirrors) -> Path:
     return target
 
 
-def _command(mirrors: Mirrors, target: Path) -> list[str]:
+def _command(mirrors: Mirrors, target: Path, release: int) -> list[str]:
     return [
         "mmdebstrap",
         "--mode=root",
@@ -64,7 +69,7 @@ def _command(mirrors: Mirrors, target: Path) -> list[str]:
         '--aptopt=Acquire::Languages "none"',
         f"--include={','.join(_PACKAGES)}",
         *(f"--customize-hook={hook}" for hook in _HOOKS),
-        SUITE,
+        SUITES[release],
         str(target),
-        *mirrors.sources,
+        *mirrors.sources(release),
     ]

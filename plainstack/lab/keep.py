@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from plainstack.lab import container, disk, image, layers, limits, machine, mirror, model, netns, owner, snapshot, up
-from plainstack.lab.model import Lab, check_name
+from plainstack.lab.model import Lab, LabHost, check_name
 from plainstack.lab.netns import LabDown, LabError
 from plainstack.lab.snapshot import Origin, Snapshot
 
@@ -38,6 +38,7 @@ def save(
             raise LabError(f"not running: {', '.join(dead)}; start them first: inv lab.up")
         if limited := [host.name for host in lab.hosts if limits.limited(disk.of(lab, host))]:
             raise LabError(f"a snapshot cannot keep disks of limited size (lab.disks): {', '.join(limited)}")
+        _refuse_releases(lab)
         for names in order:
             report("lab", f"stopping {', '.join(names)}")
             up.all_hosts([lab.host(one) for one in names], lambda host: container.shut_down(lab, host))
@@ -60,6 +61,7 @@ def start_from(
     report = up.one_at_a_time(report)
     with machine.locked(lab.name, report):
         owner.check(lab)
+        _refuse_releases(lab)
         if lab.disks.exists():
             raise LabError(
                 f"the lab {lab.name} exists: start it as it is with inv lab.up, or remove it with inv lab.down"
@@ -75,6 +77,11 @@ def start_from(
                 report("lab", f"what was in the snapshot's place is kept in {path}")
         up.start(lab, [host for host in lab.hosts if not only or host.name in only], report)
     return found
+
+
+def _refuse_releases(lab: Lab) -> None:
+    if others := [host.name for host in lab.hosts if host.release != LabHost.release]:
+        raise LabError(f"a snapshot is of one release of Debian, {LabHost.release} (lab.debian): {', '.join(others)}")
 
 
 def forget(name: str, report: up.Report) -> None:

@@ -25,6 +25,7 @@ _PROGRAMS = {
     "socat": "socat",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
+    "tc": "iproute2",
     "systemd-nspawn": "systemd-container",
     str(RELAY): "systemd",
 }

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from plainstack.lab.netns import LabError
 
-SUITE = "trixie"
+SUITES = {12: "bookworm", 13: "trixie"}
 _RELEASES = {"bullseye", "bookworm", "trixie", "forky", "duke", "sid", "oldstable", "stable", "testing", "unstable"}
 _ONE_LINE = re.compile(r"deb\s+(?:\[[^\]]*\]\s*)?(\S+)\s+(\S+)\s+(.*)")
 
@@ -32,14 +32,17 @@ class Mirrors:
     main: str
     security: str
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The hosts' apt sources; plain http, because the hosts' only way out is a proxy that caches."""
+    def sources(self, release: int) -> tuple[str, ...]:
+        """The apt sources of hosts with a release of Debian.
+
+        Plain http, because the hosts' only way out is a proxy that caches.
+        """
+        suite = SUITES[release]
         main, security = _as_http(self.main), _as_http(self.security)
         return (
-            f"deb {main} {SUITE} main",
-            f"deb {main} {SUITE}-updates main",
-            f"deb {security} {SUITE}-security main",
+            f"deb {main} {suite} main",
+            f"deb {main} {suite}-updates main",
+            f"deb {security} {suite}-security main",
         )
 
     @property

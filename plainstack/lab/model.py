@@ -34,29 +34,60 @@ class Cable:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """A part of the network behind a link of its own: a site, or one host. `parent` is the key of the site it is in.
+
+    `rate` is in bits a second, `delay` one way in milliseconds, `loss` in percent.
+    """
+
+    key: str
+    name: str
+    rate: int | None = None
+    delay: int | None = None
+    loss: float | None = None
+    parent: str = ""
+
+    def bridge(self, network: str) -> str:
+        """Name its bridge on a network."""
+        return branched(network, self.key)
+
+    def trunk(self, network: str) -> tuple[str, str]:
+        """Name the ends of its link: the one at its own bridge, and the one at the bridge that it leads to."""
+        return f"{self.bridge(network)}-in", f"{self.bridge(network)}-up"
+
+
+@dataclass(frozen=True)
 class LabHost:
     """One host: its name, its private address and, where it has one, its public address.
 
-    `room` is how many bytes it can write, when its disk is of limited size.
+    `room` is how many bytes it can write, when its disk is of limited size; `release` is Debian's. `branch` is the key
+    of the innermost one that it is in. `names` are (name, address) pairs that it finds in its /etc/hosts.
     """
 
     name: str
     address: str
     public: str | None = None
     room: int | None = None
+    release: int = 13
+    ipv6: bool = True
+    branch: str = ""
+    names: tuple[tuple[str, str], ...] = ()
 
     @property
     def cables(self) -> tuple[Cable, ...]:
         """The host's cables."""
-        private = _cable(self.address, PRIVATE_BRIDGE, "host0")
-        return (private, _cable(self.public, PUBLIC_BRIDGE, "public0")) if self.public else (private,)
+        private = _cable(self.address, PRIVATE_BRIDGE, "host0", self.branch)
+        if not self.public:
+            return (private,)
+        return private, _cable(self.public, PUBLIC_BRIDGE, "public0", self.branch)
 
 
 @dataclass(frozen=True)
 class Lab:
     """A set of hosts on this machine; `state` is the operator's folder of keys and SSH settings.
 
-    `user` is who logs in: root, or an account that may do everything with sudo, as a cloud's images have one.
+    `branches` are in an order in which each comes after its parent. `user` is who logs in: root, or an account that
+    may do everything with sudo, as a cloud's images have one.
     """
 
     name: str
@@ -64,6 +95,7 @@ class Lab:
     state: Path
     user: str = "root"
     user_keys: tuple[str, ...] = ()
+    branches: tuple[Branch, ...] = ()
 
     def __post_init__(self) -> None:
         problems = [*_name_problems(self), *_address_problems(self)]
@@ -84,6 +116,11 @@ class Lab:
     def public(self) -> IPv4Interface | None:
         """The namespace's own address on the public network, if a host has a public address."""
         return next((_gateway(host.public) for host in self.hosts if host.public), None)
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The names of its networks' bridges."""
+        return (PRIVATE_BRIDGE, PUBLIC_BRIDGE) if self.public else (PRIVATE_BRIDGE,)
 
     @property
     def disks(self) -> Path:
@@ -132,11 +169,16 @@ def labs(groups: Path, netns: Path = Path("/run/netns")) -> list[str]:
     return sorted(name for name in names if _NAME.fullmatch(name))
 
 
-def _cable(address: str, bridge: str, name: str) -> Cable:
+def branched(network: str, branch: str) -> str:
+    """Name the bridge of a branch on a network; the network's own without a branch."""
+    return f"{network}-{branch}" if branch else network
+
+
+def _cable(address: str, network: str, name: str, branch: str) -> Cable:
     octets = [int(octet) for octet in address.split(".")]
     # The same address in every life of a host: its neighbours remember it.
     hardware = ":".join(f"{octet:02x}" for octet in (0x02, 0, *octets))
-    return Cable(f"{bridge}-{octets[-1]}", bridge, name, hardware)
+    return Cable(f"{network}-{octets[-1]}", branched(network, branch), name, hardware)
 
 
 def _gateway(address: str) -> IPv4Interface:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from plainstack.lab import links as quality
 from plainstack.lab import netns
-from plainstack.lab.model import PRIVATE_BRIDGE, PUBLIC_BRIDGE, Lab, LabHost
+from plainstack.lab.model import PRIVATE_BRIDGE, PUBLIC_BRIDGE, Lab, LabHost, branched
 from plainstack.lab.netns import LabError
+
+_NEW_BRIDGE = "type bridge forward_delay 0 mcast_snooping 0"
+# Bridges of branches, and one end of each of their links: the other end goes with it.
+_OF_BRANCH = re.compile(rf"({PRIVATE_BRIDGE}|{PUBLIC_BRIDGE})-[hs][0-9]+(-in)?")
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,10 @@ def ensure(lab: Lab) -> None:
         Path("/run/netns", lab.namespace).unlink(missing_ok=True)
         _run(["ip", "netns", "add", lab.namespace])
         netns.inside(lab.namespace, _forbid_forwarding)
-    change(lab, plan_bridges(lab, observe(lab)))
+    links = observe(lab)
+    change(lab, [*plan_bridges(lab, links), *plan_branches(lab, links)])
+    if lab.branches:
+        _run(["tc", "-n", lab.namespace, "-batch", "-"], "\n".join(quality.plan(lab)) + "\n")
 
 
 def remove(namespace: str) -> None:
@@ -67,13 +77,42 @@ def plan_bridges(lab: Lab, links: dict[str, Link]) -> list[str]:
             continue
         link = links.get(bridge, Link(up=False, master=None))
         if bridge not in links:
-            commands.append(f"link add {bridge} type bridge forward_delay 0 mcast_snooping 0")
+            commands.append(f"link add {bridge} {_NEW_BRIDGE}")
         commands += [f"address delete {old} dev {bridge}" for old in link.addresses if old != str(address)]
         if str(address) not in link.addresses:
             commands.append(f"address add {address} dev {bridge}")
         if not link.up:
             commands.append(f"link set {bridge} up")
     return commands
+
+
+def plan_branches(lab: Lab, links: Mapping[str, Link]) -> list[str]:
+    """Word the ip commands that give every branch its bridges and links, and remove those that no branch has."""
+    nowhere = Link(up=False, master=None)
+    wanted: set[str] = set()
+    commands = []
+    for branch in lab.branches:
+        for network in lab.networks:
+            bridge, trunk = branch.bridge(network), branch.trunk(network)
+            wanted |= {bridge, *trunk}
+            if bridge not in links:
+                commands.append(f"link add {bridge} {_NEW_BRIDGE}")
+            if not links.get(bridge, nowhere).up:
+                commands.append(f"link set {bridge} up")
+            if trunk[0] not in links:
+                commands.append(f"link add {trunk[0]} type veth peer name {trunk[1]}")
+            for end, master in zip(trunk, (bridge, branched(network, branch.parent)), strict=True):
+                seen = links.get(end, nowhere)
+                if seen.master != master or not seen.up:
+                    commands.append(f"link set {end} master {master} up")
+    # A cable that is pulled stays pulled, at another bridge.
+    commands += [
+        f"link set {cable.end} master {cable.bridge}"
+        for host in lab.hosts
+        for cable in host.cables
+        if cable.end in links and links[cable.end].master != cable.bridge
+    ]
+    return commands + [f"link delete {name}" for name in links if _OF_BRANCH.fullmatch(name) and name not in wanted]
 
 
 def plan_cables(host: LabHost, links: dict[str, Link]) -> list[str]:

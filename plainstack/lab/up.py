@@ -1,4 +1,4 @@
-"""What a person does with a lab: up, down, status, shell, and breaking its hosts on purpose."""
+"""What a person does with a lab: up, down, status, shell."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from plainstack.lab import (
     image,
     layers,
     limits,
+    links,
     machine,
     mirror,
     model,
@@ -48,7 +49,7 @@ def start(lab: Lab, hosts: Sequence[LabHost], report: Report) -> None:
     owner.check(lab)
     mirrors = mirror.find()
     with machine.locked("machine", report):
-        base = _prepare_machine(mirrors, report)
+        images = _prepare_machine(lab, mirrors, {host.release for host in hosts}, report)
     if not netns.is_up(lab.namespace):
         # What runs without the namespace is cut off for ever.
         cgroup.remove(cgroup.tree() / lab.name)
@@ -59,7 +60,7 @@ def start(lab: Lab, hosts: Sequence[LabHost], report: Report) -> None:
         proxy.ensure(lab, mirrors)
     key = access.operator_key(lab)
     try:
-        all_hosts(hosts, lambda host: _ensure_host(lab, host, base, disk.files(lab, host, key), report))
+        all_hosts(hosts, lambda host: _ensure_host(lab, host, images[host.release], disk.files(lab, host, key), report))
     finally:
         # One broken host keeps nobody out of the others.
         access.write(lab)
@@ -120,25 +121,6 @@ def shell(lab: Lab, host: str) -> NoReturn:
     os.execvp("ssh", ["ssh", "-F", str(lab.state / "ssh_config"), host])  # noqa: S606  there is nothing to quote
 
 
-def kill_host(lab: Lab, name: str) -> None:
-    """Power a host off the hard way; lab.up boots it again from its disk."""
-    container.power_off(lab, running(lab, name, "lab.kill"))
-
-
-def cut(lab: Lab, name: str) -> None:
-    """Pull the cables of a host."""
-    _switch(lab, name, "down")
-
-
-def mend(lab: Lab, name: str) -> None:
-    """Plug the cables of a host in again."""
-    _switch(lab, name, "up")
-
-
-def _switch(lab: Lab, name: str, state: str) -> None:
-    network.switch(lab, running(lab, name, "lab.cut" if state == "down" else "lab.mend"), state)
-
-
 def running(lab: Lab, name: str, task: str) -> LabHost:
     """Find a host of a lab that is up; `task` is who asks. Raises LabError."""
     machine.require_root(task)
@@ -148,22 +130,29 @@ def running(lab: Lab, name: str, task: str) -> LabHost:
     return host
 
 
-def _prepare_machine(mirrors: mirror.Mirrors, report: Report) -> Path:
+def _prepare_machine(lab: Lab, mirrors: mirror.Mirrors, releases: set[int], report: Report) -> dict[int, Path]:
     if missing := machine.missing_packages():
         report("lab", f"installing {', '.join(missing)} on this machine")
         machine.install(missing)
+    links.check(lab)
     machine.make_room()
-    base = image.path(mirrors)
-    if not base.exists():
-        report("lab", "building the hosts' root file system, once, in about half a minute")
-        image.build(mirrors)
-    return base
+    images = {release: image.path(mirrors, release) for release in sorted(releases)}
+    for release, path in images.items():
+        if not path.exists():
+            report("lab", f"building the root file system of Debian {release}, once, in about half a minute")
+            image.build(mirrors, release)
+    return images
 
 
 def _ensure_host(lab: Lab, host: LabHost, base: Path, files: disk.Files, report: Report) -> None:
     here = disk.of(lab, host)
     layers.recover(here)
     limits.check(here, host)
+    if here.exists and image.release_of(here.image) != host.release:
+        raise LabError(
+            f"{host.name}: its disk was made with Debian {image.release_of(here.image)}, and lab.debian says"
+            f" {host.release}; a disk keeps its release: inv lab.down, then inv lab.up"
+        )
     same = disk.current(here, files) and not limits.missing(here, host)
     if container.alive(lab, host) and same:
         if container.frozen(lab, host):

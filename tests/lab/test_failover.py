@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from plainstack import inventory, lab_commands
+from plainstack import inventory
 from plainstack.database.texts import METRIC
 from plainstack.database.topology import AS_POSTGRES, BIN, FENCED, REWINDING
-from plainstack.lab.up import cut, mend
 from tests.lab.conftest import Operator
 
 # All that a failover asks; one balancer is enough to ask the site.
@@ -29,7 +28,6 @@ class Database:
 
     def __init__(self, operator: Operator) -> None:
         self.operator = operator
-        self.lab = lab_commands.of(inventory.load(operator.inventory))
 
     def status(self) -> Any:
         return json.loads(self.operator.fab("status", "--json", code=None).out)
@@ -147,11 +145,11 @@ def test_a_killed_primary_is_replaced_kept_out_and_rejoins_by_rewind(database: D
 def test_an_isolated_primary_whose_cable_is_back_never_takes_a_write(database: Database) -> None:
     old, new = database.hosts()
     database.write(old, "before")
-    cut(database.lab, old)
+    database.operator.inv("lab.break", old, "--cut")
     try:
         database.operator.fab("promote", "--yes")
     finally:
-        mend(database.lab, old)
+        database.operator.inv("lab.mend", old)
     database.write(new, "kept")
     assert database.sql(old, "select pg_is_in_recovery()") == "f"
     assert "two primaries" in database.operator.fab("status", code=1).out

@@ -12,10 +12,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from plainstack import inventory, lab_commands
-from plainstack.lab.model import Lab
-from plainstack.lab.up import cut, kill_host, mend
-from plainstack.lab.up import up as lab_up
+from plainstack import inventory
 from tests.lab.conftest import Operator
 
 
@@ -58,10 +55,6 @@ def locking_out(operator: Operator) -> Iterator[None]:
         yield
 
 
-def lab_of(operator: Operator) -> Lab:
-    return lab_commands.of(inventory.load(operator.inventory))
-
-
 def await_output(process: subprocess.Popen[str], text: str) -> str:
     """The output up to the line that holds a text."""
     assert process.stdout
@@ -80,14 +73,14 @@ def start(operator: Operator, *words: str) -> subprocess.Popen[str]:
 
 
 def test_an_unreachable_host_fails_alone_and_is_healed_when_it_is_back(whole: Operator) -> None:
-    kill_host(lab_of(whole), "app2")
+    whole.inv("lab.break", "app2", "--power-off")
     try:
         whole.on("app1", "echo x >>/etc/hosts")
         done = whole.inv("deploy", code=1)
         assert re.search(r"app2: connect: (no answer within 10 s|no way to the host)", done.err)
         assert whole.subjects("--host=app1", code=0) == {}
     finally:
-        lab_up(lab_of(whole), lambda _host, _what: None)
+        whole.inv("lab.mend", "app2")
 
 
 def test_a_host_cut_off_in_the_middle_ends_within_30_seconds_and_the_others_go_on(whole: Operator) -> None:
@@ -100,7 +93,7 @@ def test_a_host_cut_off_in_the_middle_ends_within_30_seconds_and_the_others_go_o
     process = start(whole, "deploy")
     try:
         await_output(process, "app1: base: restart prometheus-node-exporter.service")
-        cut(lab_of(whole), "app1")
+        whole.inv("lab.break", "app1", "--cut")
         began = time.monotonic()
         out, _ = process.communicate(timeout=60)
         assert time.monotonic() - began < 30, out
@@ -108,7 +101,7 @@ def test_a_host_cut_off_in_the_middle_ends_within_30_seconds_and_the_others_go_o
         assert process.returncode == 1
         assert whole.subjects("--host=mon1", code=0) == {}
     finally:
-        mend(lab_of(whole), "app1")
+        whole.inv("lab.mend", "app1")
         whole.on("app1", f"rm -f {drop_in}; systemctl daemon-reload; systemctl stop prometheus-node-exporter")
     # The host, too, has given up the connection that held the lock.
     whole.on("app1", "timeout 8 flock -w 5 /run/plainstack.lock true")
@@ -173,9 +166,9 @@ def test_a_lock_out_is_undone_also_when_the_host_boots_before_its_guard_acts(who
     with locking_out(whole):
         process = start(whole, "deploy", "--host=mon1")
         await_output(process, "mon1: firewall: reload plainstack-firewall.service")
-        kill_host(lab_of(whole), "mon1")
+        whole.inv("lab.break", "mon1", "--power-off")
         process.communicate(timeout=60)
-    lab_up(lab_of(whole), lambda _host, _what: None)
+    whole.inv("lab.mend", "mon1")
     assert whole.subjects("--host=mon1", code=0) == {}
     assert whole.on("mon1", "ls /var/lib/plainstack/runs; ls /etc/systemd/system | grep undo; :").strip() == ""
     assert whole.json("log", "--host=mon1", "--last=1")[-1]["result"] == "rolled-back"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -10,12 +11,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from plainstack.lab import cgroup, model
 from tests.lab import labs
-from tests.lab.operator import Operator
+from tests.lab.operator import ROOT, Operator
 
 INVENTORY = """\
 stack: labtest
@@ -23,6 +25,23 @@ ssh: {user: root, gateway: lab}
 hosts:
   a: {address: 192.168.63.11, roles: []}
   b: {address: 192.168.63.12, roles: []}
+"""
+# All that a host, a link and a visitor can be.
+WORLD = """\
+stack: labworld
+ssh: {user: root, gateway: lab}
+hosts:
+  lb: {address: 192.168.63.11, public: 192.168.64.11, roles: [app, balancer]}
+  old: {address: 192.168.63.12, roles: [db]}
+balancer: {server_names: [shop.test]}
+services: {web: {source: SOURCE, project: incidents_site}}
+database: {name: shop}
+lab:
+  sites: {west: [lb]}
+  links: {west: {rate: 10M}}
+  debian: {old: 12}
+  no_ipv6: [lb]
+  visitors: {user: {address: 192.168.63.50, public: 192.168.64.50}}
 """
 KEPT = f"{labs.NAME}-lab"
 
@@ -123,10 +142,50 @@ def test_a_host_is_broken_and_mended(two: Operator) -> None:
         assert states == {"a": state, "b": "up"}
         two.inv("lab.mend", "a")
         two.inv("lab.status")
+    two.inv("lab.break", "b", "--power-off")
+    assert "powered off" in two.inv("lab.status", code=1).out
+    assert "lab.mend b boots it" in two.inv("lab.break", "b", "--cut", code=1).err
+    two.inv("lab.mend", "b")
+    two.inv("lab.status")
     booted = two.on("a", "cat /proc/sys/kernel/random/boot_id; systemctl show -P UserspaceTimestampMonotonic")
     two.inv("lab.break", "a", "--reboot")
     assert two.on("a", "cat /root/x") == "x\n"
     assert booted != two.on("a", "cat /proc/sys/kernel/random/boot_id; systemctl show -P UserspaceTimestampMonotonic")
+
+
+def shaped(operator: Operator) -> dict[str, dict[str, Any]]:
+    """What limits the links of a lab: by interface, as tc has it."""
+    line = ["tc", "-n", f"plainstack-{operator.lab}", "-json", "-statistics", "qdisc", "show"]
+    seen = json.loads(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
+    return {one["dev"]: one for one in seen if one["kind"] != "noqueue"}
+
+
+def test_a_lab_is_like_the_world(project: Path) -> None:
+    text = WORLD.replace("SOURCE", str(ROOT / "apps/incidents"))
+    with labs.lab("lab-world", text, project) as world:
+        world.inv("lab.up", timeout=900)
+        assert world.on("user", "getent hosts shop.test").split() == ["192.168.64.11", "shop.test"]
+        assert world.on("lb", "cat /proc/net/if_inet6") == ""
+        assert world.on("old", "cat /proc/net/if_inet6") != ""
+        assert "old: runs Debian GNU/Linux 12 (bookworm)" in world.inv("plan", "--host=old", code=1).err
+        assert "one release of Debian" in world.inv("lab.save", KEPT, code=1).err
+        links = shaped(world)
+        assert links.keys() == {f"{network}-s1-{end}" for network in ("private", "public") for end in ("in", "up")}
+        assert {(link["kind"], link["options"]["rate"]) for link in links.values()} == {("tbf", 10_000_000 // 8)}
+        assert links["private-s1-in"]["bytes"] > 0
+        assert links["private-s1-up"]["bytes"] > 0
+        text = world.inventory.read_text(encoding="utf-8")
+        world.inventory.write_text(text.replace("{rate: 10M}", "{delay: 20ms}"), encoding="utf-8")
+        done = world.inv("lab.up", code=None)
+        if done.code:
+            assert "lab.links.west: delay and loss need netem" in done.err
+            assert shaped(world).keys() == links.keys()
+        else:
+            assert {link["kind"] for link in shaped(world).values()} == {"netem"}
+        world.inventory.write_text(text.replace("links: {west: {rate: 10M}}", "links: {}"), encoding="utf-8")
+        world.inv("lab.up")
+        assert shaped(world) == {}
+        assert world.on("lb", "hostname") == "lb\n"
 
 
 def test_a_lab_of_another_folder_is_not_taken_for_ones_own(two: Operator, tmp_path: Path) -> None:

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory, lab_commands
-from plainstack.lab.up import cut, mend
 from tests.lab import labs
 from tests.lab.operator import Operator
 
@@ -45,8 +43,7 @@ def test_a_switchover_goes_to_whom_it_is_told_and_everybody_follows(three: Opera
 
 def test_after_a_cut_the_other_standby_confirms_writes_and_nothing_is_degraded(three: Operator) -> None:
     (old,) = json.loads(three.fab("status", "--json").out)["primary"]
-    hosts = lab_commands.of(inventory.load(three.inventory))
-    cut(hosts, old)
+    three.inv("lab.break", old, "--cut")
     try:
         three.fab("promote", "--yes")
         seen = json.loads(three.fab("status", "--json", code=1).out)
@@ -56,7 +53,7 @@ def test_after_a_cut_the_other_standby_confirms_writes_and_nothing_is_degraded(t
         assert members[other]["upstream"] == new
         assert not members[new]["degraded"]
     finally:
-        mend(hosts, old)
+        three.inv("lab.mend", old)
     three.fab("rejoin")
     seen = json.loads(three.fab("status", "--json").out)
     assert seen["primary"] == [new]

@@ -38,6 +38,36 @@ def test_a_user_who_is_not_root_has_an_account_and_may_do_everything_on_every_ho
     assert "useradd --create-home --shell /bin/bash ops" in files["etc/systemd/system/ssh.service.d/10-lab.conf"][1]
 
 
+def test_a_host_without_ipv6_has_none_on_any_interface() -> None:
+    without = LabHost("lb1", LB.address, LB.public, ipv6=False)
+    files = disk.files(LAB, without, "")
+    assert "net.ipv6.conf.all.disable_ipv6 = 1" in files["etc/sysctl.d/99-lab.conf"][1]
+    assert "::1" not in files["etc/hosts"][1]
+    networks = [content for name, (_, content) in files.items() if name.endswith(".network")]
+    assert [("LinkLocalAddressing=no" in one, "LinkLocalAddressing=ipv6" in one) for one in networks] == [
+        (True, False),
+        (True, False),
+    ]
+    assert "etc/sysctl.d/99-lab.conf" not in disk.files(LAB, LB, "")
+
+
+def test_a_host_finds_the_names_that_it_is_given() -> None:
+    visitor = LabHost("pc", "192.168.57.50", names=(("shop.test", "192.168.3.230"), ("shop.test", "192.168.3.231")))
+    lines = disk.files(LAB, visitor, "")["etc/hosts"][1].splitlines()
+    assert lines[-2:] == ["192.168.3.230 shop.test", "192.168.3.231 shop.test"]
+
+
+def test_an_older_sshd_is_not_asked_for_what_it_does_not_know() -> None:
+    def settings(release: int) -> str:
+        return disk.files(LAB, LabHost("db1", "192.168.57.11", release=release), "")[
+            "etc/ssh/sshd_config.d/10-lab.conf"
+        ][1]
+
+    assert "PerSourcePenalties" in settings(13)
+    assert "PerSourcePenalties" not in settings(12)
+    assert "MaxStartups 100" in settings(12)
+
+
 @pytest.fixture
 def fresh(tmp_path: Path) -> disk.Disk:
     base = tmp_path / "image"
@@ -63,6 +93,14 @@ def test_a_disk_knows_what_was_written_to_it(fresh: disk.Disk) -> None:
     disk.write(fresh, files)
     assert disk.current(fresh, files)
     assert not disk.current(fresh, disk.files(LAB, DB, "ssh-ed25519 CCCC another"))
+
+
+def test_a_host_that_had_no_ipv6_gets_it_back(fresh: disk.Disk) -> None:
+    without = LabHost("db1", DB.address, ipv6=False)
+    disk.write(fresh, disk.files(LAB, without, ""))
+    assert (fresh.upper / "etc/sysctl.d/99-lab.conf").read_text() != ""
+    disk.write(fresh, disk.files(LAB, DB, ""))
+    assert (fresh.upper / "etc/sysctl.d/99-lab.conf").read_text() == ""
 
 
 def test_a_half_made_disk_does_not_count(tmp_path: Path) -> None:
@@ -107,6 +145,13 @@ def test_the_proxy_leads_to_the_mirrors_only() -> None:
 def test_the_image_is_named_after_its_recipe() -> None:
     assert image.path(MIRRORS) == image.path(MIRRORS)
     assert image.path(MIRRORS) != image.path(Mirrors("http://other.test/debian", MIRRORS.security))
+    assert image.path(MIRRORS) == image.path(MIRRORS, 13)
+
+
+@pytest.mark.parametrize(("release", "suite"), [(12, "bookworm"), (13, "trixie")])
+def test_an_image_tells_its_release(release: int, suite: str) -> None:
+    assert image.path(MIRRORS, release).name.startswith(f"{suite}-")
+    assert image.release_of(image.path(MIRRORS, release)) == release
 
 
 @pytest.mark.parametrize(

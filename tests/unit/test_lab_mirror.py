@@ -76,9 +76,13 @@ def test_nothing_found_names_the_way_out(main: str | None, name: str) -> None:
 
 def test_hosts_speak_http_and_the_proxy_what_the_mirror_speaks() -> None:
     mirrors = Mirrors("https://mirror.test:8443/debian", SECURITY.replace("mirror", "security"))
-    assert mirrors.sources == (
+    assert mirrors.sources(13) == (
         "deb http://mirror.test/debian trixie main",
         "deb http://mirror.test/debian trixie-updates main",
         "deb http://security.test/debian-security trixie-security main",
+    )
+    assert mirrors.sources(12)[1:] == (
+        "deb http://mirror.test/debian bookworm-updates main",
+        "deb http://security.test/debian-security bookworm-security main",
     )
     assert mirrors.upstreams == {"mirror.test": "https://mirror.test:8443", "security.test": "http://security.test"}

@@ -155,6 +155,8 @@ def test_a_host_may_have_a_disk_of_limited_size(tmp_path: Path) -> None:
     limited = named(tmp_path / "a", "lab: {disks: {a: 500M}}")
     assert [host.room for host in lab_commands.of(limited).hosts] == [500 * 2**20]
     assert lab_commands.digest(limited) == lab_commands.digest(named(tmp_path / "b", ""))
+    slow = named(tmp_path / "d", "lab: {links: {a: {rate: 10M}}, no_ipv6: [a]}")
+    assert lab_commands.digest(slow) == lab_commands.digest(limited)
     for wrong, said in (("{b: 1G}", r"lab\.disks\.b: there is no host b"), ("{a: 5}", r"lab\.disks\.a")):
         with pytest.raises(InventoryError, match=said):
             named(tmp_path / "c", f"lab: {{disks: {wrong}}}")

@@ -66,6 +66,25 @@ def test_everybody_asks_by_the_name_that_visitors_type_and_every_application_acc
     assert any(name == one or (one.startswith(".") and name.endswith(one)) for one in site.accepted(stack))
 
 
+@pytest.mark.parametrize(
+    ("balancer", "known"),
+    [
+        ("server_names: ['*.shop.example', shop.example]", "192.0.2.1 www.shop.example 192.0.2.1 shop.example"),
+        ("server_names: [a.example], virtual_address: 192.0.2.9, interface: eth1", "192.0.2.9 a.example"),
+        ("", ""),
+    ],
+)
+def test_visitors_find_the_name_where_name_servers_would_lead_them(balancer: str, known: str) -> None:
+    assert " ".join(f"{address} {name}" for name, address in site.addresses(stack_with(balancer))) == known
+
+
+def test_without_a_virtual_address_visitors_find_every_balancer() -> None:
+    text = TEXT.replace("BALANCER", "server_names: [a.example]").replace("PUBLIC", "public: 192.0.2.1,")
+    text = text.replace("hosts:\n", "hosts:\n  lb2: {address: 10.0.0.2, public: 192.0.2.2, roles: [balancer]}\n")
+    stack = inventory.parse(text, "test.yaml", Path(__file__).parents[2])
+    assert site.addresses(stack) == (("a.example", "192.0.2.2"), ("a.example", "192.0.2.1"))
+
+
 def test_without_a_balancer_a_service_is_asked_as_localhost() -> None:
     text = TEXT.replace("BALANCER", "").replace("PUBLIC", "").replace("balancer, monitoring", "monitoring")
     stack = inventory.parse(text, "test.yaml", Path(__file__).parents[2])

@@ -1,0 +1,42 @@
+"""What an inventory's `lab:` block can get wrong although each of its values is valid."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from plainstack.stack import Stack
+from plainstack.wording import Loc, dotted
+
+
+def misuse(stack: Stack) -> Iterator[tuple[Loc, str]]:
+    """Where, and what is wrong."""
+    lab = stack.lab
+    machines = {**stack.hosts, **lab.visitors}
+    for name in lab.visitors:
+        if name in stack.hosts:
+            yield ("lab", "visitors", name), f"lab.visitors.{name}: a host of the stack has this name"
+    for key, names in (("disks", lab.disks), ("debian", lab.debian)):
+        for name in names:
+            if name not in machines:
+                yield ("lab", key, name), f"lab.{key}.{name}: there is no host {name}"
+    for name in lab.links:
+        if name not in machines and name not in lab.sites:
+            yield ("lab", "links", name), f"lab.links.{name}: there is no host and no site {name}"
+    yield from _list(("lab", "no_ipv6"), lab.no_ipv6, machines)
+    place: dict[str, str] = {}
+    for site, members in lab.sites.items():
+        if site in machines:
+            yield ("lab", "sites", site), f"lab.sites.{site}: a host has this name"
+        yield from _list(("lab", "sites", site), members, machines)
+        for number, name in enumerate(members):
+            if place.setdefault(name, site) != site:
+                loc = ("lab", "sites", site, number)
+                yield loc, f"{dotted(loc)}: {name} is in the site {place[name]} already"
+
+
+def _list(loc: Loc, names: tuple[str, ...], known: Collection[str]) -> Iterator[tuple[Loc, str]]:
+    for number, name in enumerate(names):
+        if name not in known:
+            yield (*loc, number), f"{dotted((*loc, number))}: there is no host {name}"
+        elif name in names[:number]:
+            yield (*loc, number), f"{dotted((*loc, number))}: {name} is given twice"
