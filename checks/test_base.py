@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,16 +26,28 @@ echo ---
 scrape"""
 
 
-def test_hosts_find_each_other_by_name(host: Any, stack: Stack) -> None:
+def facts(stack: Stack, _here: Host) -> dict[str, str]:
+    """What these checks ask a host in one exec with those of other roles."""
+    return {
+        "addresses": f"getent ahostsv4 {' '.join(stack.hosts)} | awk '$2 == \"STREAM\" {{print $3, $1}}'",
+        "name": "hostname",
+        "sshd": "sshd -T",
+        "timers": "systemctl is-active apt-daily.timer apt-daily-upgrade.timer",
+        "apt": "apt-config dump",
+        "sources": "cd /etc/apt/sources.list.d && grep -sl '^# managed by plainstack' -- *"
+        " | xargs -r sed -n 's/^URIs: *//p'",
+    }
+
+
+def test_hosts_find_each_other_by_name(facts: Mapping[str, str], stack: Stack) -> None:
     """Every name of the inventory resolves to the address that the inventory says."""
-    answer = host.check_output(f"getent ahostsv4 {' '.join(stack.hosts)} | awk '$2 == \"STREAM\" {{print $3, $1}}'")
-    assert dict(line.split() for line in answer.splitlines()) == {
+    assert dict(line.split() for line in facts["addresses"].splitlines()) == {
         name: str(peer.address) for name, peer in stack.hosts.items()
     }
 
 
-def test_the_host_goes_by_its_name(host: Any, here: Host) -> None:
-    assert host.check_output("hostname") == here.name
+def test_the_host_goes_by_its_name(facts: Mapping[str, str], here: Host) -> None:
+    assert facts["name"] == here.name
 
 
 def test_its_clock_is_right_and_in_utc(host: Any) -> None:
@@ -47,13 +59,16 @@ def test_its_clock_is_right_and_in_utc(host: Any) -> None:
     assert zone == "UTC"
 
 
-def test_sshd_takes_no_passwords(host: Any, stack: Stack) -> None:
+def test_sshd_takes_no_passwords(facts: Mapping[str, str], stack: Stack) -> None:
     """As sshd itself reads its configuration, whatever else lies in sshd_config.d."""
-    settings = dict(line.split(maxsplit=1) for line in host.check_output("sshd -T").splitlines() if " " in line)
-    assert settings["passwordauthentication"] == "no"
-    assert settings["kbdinteractiveauthentication"] == "no"
-    assert settings["permitrootlogin"] == ("without-password" if stack.ssh.user == "root" else "no")
-    assert settings["clientaliveinterval"] == "5"
+    wanted = {
+        "passwordauthentication": "no",
+        "kbdinteractiveauthentication": "no",
+        "permitrootlogin": "without-password" if stack.ssh.user == "root" else "no",
+        "clientaliveinterval": "5",
+    }
+    settings = dict(line.split(maxsplit=1) for line in facts["sshd"].splitlines() if " " in line)
+    assert {key: settings.get(key) for key in wanted} == wanted
 
 
 def test_the_node_exporter_answers_the_monitoring_hosts_and_nobody_without_a_certificate(
@@ -70,16 +85,13 @@ def test_the_node_exporter_answers_the_monitoring_hosts_and_nobody_without_a_cer
     assert "certificate required" in refused
 
 
-def test_security_updates_come_by_themselves(host: Any) -> None:
+def test_security_updates_come_by_themselves(facts: Mapping[str, str]) -> None:
     """From Debian and from each source that Plainstack added, and from nowhere else, as apt reads its configuration."""
-    assert host.check_output("systemctl is-active apt-daily.timer apt-daily-upgrade.timer") == "active\nactive"
-    settings = host.check_output("apt-config dump")
+    assert facts["timers"] == "active\nactive"
+    settings = facts["apt"]
     assert 'APT::Periodic::Unattended-Upgrade "1";' in settings
     assert 'Unattended-Upgrade::Automatic-Reboot "false";' in settings
-    added = host.check_output(
-        "cd /etc/apt/sources.list.d && grep -sl '^# managed by plainstack' -- * | xargs -r sed -n 's/^URIs: *//p'"
-    )
-    wanted = [f"site={urlsplit(uri).hostname}" for uri in added.split()]
-    debian, *others = re.findall(r'^Unattended-Upgrade::Origins-Pattern:: "(.*)";$', settings, re.MULTILINE)
-    assert "label=Debian-Security" in debian
-    assert sorted(others) == sorted(wanted)
+    wanted = [f"site={urlsplit(uri).hostname}" for uri in facts["sources"].split()]
+    patterns = re.findall(r'^Unattended-Upgrade::Origins-Pattern:: "(.*)";$', settings, re.MULTILINE)
+    assert "label=Debian-Security" in "".join(patterns[:1])
+    assert sorted(patterns[1:]) == sorted(wanted)

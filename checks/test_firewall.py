@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -31,12 +31,17 @@ sleep 1.5
 kill $(jobs -pr) 2>/dev/null"""
 
 
-def test_the_filter_is_loaded_now_and_at_boot_and_drops_by_default(host: Any, stack: Stack) -> None:
-    seen = host.run(
-        "systemctl is-active plainstack-firewall; systemctl is-enabled plainstack-firewall;"
+def facts(_stack: Stack, _here: Host) -> dict[str, str]:
+    """What these checks ask a host in one exec with those of other roles."""
+    return {
+        "filter": "systemctl is-active plainstack-firewall; systemctl is-enabled plainstack-firewall;"
         " iptables -S | grep -- '^-P'; [ ! -e /proc/net/if_inet6 ] || ip6tables -S | grep -- '^-P';"
         f" {PROGRAM} check && echo intact"
-    ).stdout.splitlines()
+    }
+
+
+def test_the_filter_is_loaded_now_and_at_boot_and_drops_by_default(facts: Mapping[str, str], stack: Stack) -> None:
+    seen = facts["filter"].splitlines()
     policies = ["-P INPUT DROP", "-P FORWARD DROP", "-P OUTPUT ACCEPT"]
     if stack.firewall.foreign == "keep":
         seen = [line for line in seen if not line.startswith(("-P FORWARD", "-P OUTPUT"))]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import BoundedSemaphore
+from types import ModuleType
 from typing import Any
 
 import pytest
 from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host as TestinfraHost
 
+from plainstack.check_facts import Facts, gather
 from plainstack.errors import Refused
 from plainstack.render import ROOT
 from plainstack.roles import Role
@@ -86,6 +88,7 @@ class Verifier:
         self._serial = serial
         self._testinfra = {name: TestinfraHost(_Backend(sessions, name)) for name in stack.hosts}
         self._futures: dict[str, Future[float]] = {}
+        self._facts: dict[str, Future[Facts]] = {}
         self._pools: list[ThreadPoolExecutor] = []
 
     def hosts_of(self, role: str) -> list[str]:
@@ -114,6 +117,11 @@ class Verifier:
         return self._stack.hosts[where]
 
     @pytest.fixture
+    def facts(self, where: str, request: pytest.FixtureRequest) -> Mapping[str, str]:
+        """What the host answers to `facts` of the check's module, asked once for all checks."""
+        return self._facts[where].result()[request.module.__name__]
+
+    @pytest.fixture
     def stack(self) -> Stack:
         return self._stack
 
@@ -128,19 +136,26 @@ class Verifier:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Start every check at once: what pytest does afterwards is to collect the answers in order."""
         pools: dict[str, ThreadPoolExecutor] = {}
-        for item in session.items:
-            if not hasattr(item, "callspec"):
-                continue
-            where = item.callspec.params["where"]
+        # A check that no host has to keep is there once, bound to none; pytest skips it.
+        items = [item for item in session.items if isinstance(item, pytest.Function) and _where(item) in self._hosts]
+        modules: dict[str, dict[ModuleType, None]] = {}
+        for item in items:
+            if "facts" in item.fixturenames:
+                modules.setdefault(_where(item), {})[item.module] = None
+        for item in items:
+            where = _where(item)
             key = "all" if self._serial else where
             if key not in pools:
                 workers = 1 if self._serial else AT_ONCE
                 pools[key] = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=f"verify-{key}")
+            if where in modules and where not in self._facts:
+                asked = (self._stack, self._stack.hosts[where], modules[where], self._testinfra[where])
+                self._facts[where] = pools[key].submit(gather, *asked)
             self._futures[item.nodeid] = pools[key].submit(self._call, item, where)
         self._pools = list(pools.values())
 
     def _call(self, item: Any, where: str) -> float:
-        known = {
+        known: dict[str, Any] = {
             "host": self._testinfra[where],
             "here": self._stack.hosts[where],
             "stack": self._stack,
@@ -149,6 +164,8 @@ class Verifier:
         }
         began = time.monotonic()
         wanted = inspect.signature(item.obj).parameters
+        if "facts" in wanted:
+            known["facts"] = self._facts[where].result()[item.module.__name__]
         try:
             item.obj(**{name: known[name] for name in wanted})
         finally:
@@ -181,6 +198,11 @@ class Verifier:
     def pytest_unconfigure(self) -> None:
         for pool in self._pools:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _where(item: pytest.Function) -> str:
+    """The host that a check is bound to."""
+    return str(item.callspec.params["where"]) if hasattr(item, "callspec") else ""
 
 
 def _reason(call: pytest.CallInfo[None]) -> str:

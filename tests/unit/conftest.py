@@ -27,6 +27,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # Modules of checks/ are imported like any other; inv verify gives the marker its meaning.
+    config.addinivalue_line("markers", "once: run on the role's first host only")
+
+
 def fake_vault(stack: Stack, names: list[str]) -> Vault:
     """Secrets that say what they are, so that a golden file or a leak is readable."""
     certified = [*stack.hosts, "site"]

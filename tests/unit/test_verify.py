@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from plainstack import verify
+from plainstack import inventory, verify
+from plainstack.errors import HostFailed
+from plainstack.render import ROOT
 from plainstack.roles import registry
 from plainstack.secrets import Vault
 from plainstack.session import Output
@@ -157,3 +160,159 @@ def test_an_exporter_that_is_silent_or_answers_a_stranger_is_found(
     else:
         with pytest.raises(AssertionError):
             check(stack.hosts["db1"], stack, lambda _name: Scraper())
+
+
+ASKING = """
+ROLE = "base"
+
+def facts(stack, here):
+    return {"lines": "echo 1; echo 2", "exits": f"echo {here.name}; exit 3", "reads": "cat; echo read"}
+
+def test_one(facts):
+    assert facts == {"lines": "1\\n2", "exits": "db1", "reads": "read"}, str(facts)
+
+def test_another(facts):
+    assert facts["exits"] == "db1", facts["exits"]
+"""
+
+
+def test_facts_are_asked_once_a_host_for_all_checks_and_do_not_mix(checks: Path, stack: Stack, vault: Vault) -> None:
+    for number in (1, 2):
+        (checks / f"test_asking_{number}.py").write_text(ASKING)
+    asked: list[str] = []
+
+    def ask(name: str, text: str) -> str:
+        asked.append(name)
+        return subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False).stdout
+
+    results = checked(stack, vault, ask, ["db1", "db2"])
+    assert sorted(asked) == ["db1", "db2"]
+    assert {(one.host, one.passed) for one in results} == {("db1", True), ("db2", False)}
+    assert len(results) == 8
+    assert {one.why.partition("\n")[0] for one in results if one.name == "test_another" and one.why} == {"db2"}
+
+
+def test_a_check_of_a_role_that_no_chosen_host_has_is_not_run(checks: Path, stack: Stack, vault: Vault) -> None:
+    (checks / "test_present.py").write_text(ASKING)
+    (checks / "test_absent.py").write_text(ASKING.replace('"base"', '"monitoring"'))
+
+    def ask(_name: str, text: str) -> str:
+        return subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False).stdout
+
+    results = checked(stack, vault, ask, ["db1"])
+    assert [(one.role, one.passed) for one in results] == [("base", True), ("base", True)]
+
+
+def test_a_host_that_cannot_be_asked_fails_each_of_its_checks_with_the_reason(
+    checks: Path, stack: Stack, vault: Vault
+) -> None:
+    (checks / "test_unreachable.py").write_text(ASKING)
+
+    def ask(name: str, _text: str) -> str:
+        raise HostFailed(name, "connect", "no answer within 10 s")
+
+    results = checked(stack, vault, ask, ["db1"])
+    assert [(one.name, one.passed) for one in results] == [("test_one", False), ("test_another", False)]
+    assert all("no answer within 10 s" in one.why for one in results)
+
+
+ADDRESSES = {name: str(host.address) for name, host in inventory.load(ROOT / "hosts.yaml").hosts.items()}
+
+
+def test_a_question_that_is_no_shell_is_no_answer(checks: Path, stack: Stack, vault: Vault) -> None:
+    (checks / "test_unclosed.py").write_text(ASKING.replace("exit 3", "if true"))
+
+    def ask(_name: str, text: str) -> str:
+        return subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False).stdout
+
+    results = checked(stack, vault, ask, ["db1"])
+    assert [one.passed for one in results] == [False, False]
+    assert "answers 2 of 3 questions" in results[0].why
+
+
+RIGHT = {
+    "base": {
+        "addresses": "".join(f"{name} {address}\n" for name, address in ADDRESSES.items()),
+        "name": "db1",
+        "sshd": "port 22\npasswordauthentication no\nkbdinteractiveauthentication no\n"
+        "permitrootlogin without-password\nclientaliveinterval 5",
+        "timers": "active\nactive",
+        "apt": 'APT::Periodic::Unattended-Upgrade "1";\nUnattended-Upgrade::Automatic-Reboot "false";\n'
+        'Unattended-Upgrade::Origins-Pattern:: "label=Debian-Security";\n'
+        'Unattended-Upgrade::Origins-Pattern:: "site=packages.test";',
+        "sources": "https://packages.test/debian",
+    },
+    "firewall": {
+        "filter": "active\nenabled\n-P INPUT DROP\n-P FORWARD DROP\n-P OUTPUT ACCEPT\nintact",
+    },
+    "db": {
+        "checksums": "on",
+        "secrets": "600 /var/lib/postgresql/.pgpass\n640 /etc/postgresql/17/main/plainstack.sql\n"
+        "640 /etc/plainstack/tls/host.key\n700 /var/lib/postgresql/17/main",
+    },
+    "backup": {
+        "failed": "asked",
+        "timers": "active\nactive",
+        "metrics": "20\nplainstack_backup_last_success_timestamp_seconds 1\nplainstack_backup_size_bytes 1\n"
+        "plainstack_barman_check_ok 1\nplainstack_barman_last_wal_timestamp_seconds 1",
+    },
+}
+WRONG = [
+    ("base", "addresses", "192.168.57.11", "192.168.57.99"),
+    ("base", "addresses", "db2", "db9"),
+    ("base", "name", "db1", "db2"),
+    ("base", "sshd", "passwordauthentication no", "passwordauthentication yes"),
+    ("base", "sshd", "kbdinteractiveauthentication no", "kbdinteractiveauthentication yes"),
+    ("base", "sshd", "without-password", "yes"),
+    ("base", "sshd", "clientaliveinterval 5", "clientaliveinterval 0"),
+    ("base", "timers", "active\nactive", "active\ninactive"),
+    ("base", "apt", '"1"', '"0"'),
+    ("base", "apt", '"false"', '"true"'),
+    ("base", "apt", "label=Debian-Security", "label=Debian"),
+    ("base", "apt", "site=packages.test", "site=other.test"),
+    ("base", "sources", "packages.test", "other.test"),
+    ("firewall", "filter", "active", "inactive"),
+    ("firewall", "filter", "enabled", "disabled"),
+    ("firewall", "filter", "INPUT DROP", "INPUT ACCEPT"),
+    ("firewall", "filter", "\nintact", ""),
+    ("db", "checksums", "on", "off"),
+    ("db", "secrets", "640 /etc/plainstack", "644 /etc/plainstack"),
+    ("db", "secrets", "700 /var", "755 /var"),
+    ("db", "secrets", "600 /var/lib/postgresql/.pgpass\n", ""),
+    ("backup", "failed", "asked", "plainstack-backup.service loaded failed failed\nasked"),
+    ("backup", "timers", "active\nactive", "active\nfailed"),
+    ("backup", "metrics", "20\n", "1000\n"),
+    ("backup", "metrics", "plainstack_barman_check_ok 1\n", ""),
+]
+
+
+def held(stack: Stack, role: str, facts: Mapping[str, str]) -> list[str]:
+    """The checks of a role that go by facts alone and hold."""
+    module = import_module(f"checks.test_{role}")
+    known: dict[str, Any] = {"facts": facts, "stack": stack, "here": stack.hosts["db1"]}
+    holds = []
+    for name, check in inspect.getmembers(module, inspect.isfunction):
+        wanted = inspect.signature(check).parameters
+        if name.startswith("test_") and "facts" in wanted and wanted.keys() <= known.keys():
+            with suppress(AssertionError):
+                check(**{key: known[key] for key in wanted})
+                holds.append(name)
+    return holds
+
+
+@pytest.mark.parametrize("role", RIGHT)
+def test_checks_hold_on_a_host_as_it_should_be_and_not_on_one_that_says_nothing(stack: Stack, role: str) -> None:
+    facts = RIGHT[role]
+    assert import_module(f"checks.test_{role}").facts(stack, stack.hosts["db1"]).keys() == facts.keys()
+    assert held(stack, role, facts)
+    assert held(stack, role, dict.fromkeys(facts, "")) == []
+
+
+@pytest.mark.parametrize(("role", "fact", "old", "new"), WRONG)
+def test_each_check_that_goes_by_facts_fails_when_one_is_wrong(
+    stack: Stack, role: str, fact: str, old: str, new: str
+) -> None:
+    right = RIGHT[role]
+    assert old in right[fact]
+    wrong = {**right, fact: right[fact].replace(old, new)}
+    assert len(held(stack, role, wrong)) == len(held(stack, role, right)) - 1
