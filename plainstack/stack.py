@@ -203,7 +203,7 @@ class LabSettings(Model):
     a host can write: db1: 500M. `sites` groups hosts behind one link: west: [db2, lb2]. `links` says what the link of a
     host or a site is like: west: {rate: 10M}. `debian` is the release of a host that does not get 13: app2: 12.
     `no_ipv6` lists hosts without IPv6. All of them name visitors too. A visitor finds the site's names in its
-    /etc/hosts. All hosts have this machine's clock: Linux has no other one for a container.
+    /etc/hosts. All hosts share this machine's clock: time namespaces of Linux leave out CLOCK_REALTIME.
     """
 
     name: LabName | None = None
