@@ -74,7 +74,10 @@ def _node(now: Topology, node: Node) -> Iterator[str]:
         back = f": fab failover rejoin --host={node.name}" if leader else ""
         yield f"{node.name}, as a primary, would wait for no standby{back}"
     elif node.state == "primary" and node.synchronous and not (now.confirming(node) or now.fencing(node.name)):
-        yield f"{node.name}: every write waits, no standby confirms it: {_no_wait(now, node)}fab failover degrade"
+        if now.synchronous:
+            yield f"{node.name}: every write waits, no standby confirms it: {_no_wait(now, node)}fab failover degrade"
+        else:
+            yield f"{node.name}: every write waits, for a standby that the inventory has no more: inv deploy"
     if node.restart:
         yield f"{node.name}: {waiting(node.restart)}"
     known = {BARMAN_SLOT, *map(slot_name, now.nodes)}

@@ -139,6 +139,8 @@ def _rejoin(now: Topology, name: str, leader: str, discard: bool) -> Generator[S
 def degrade(now: Topology) -> Plan:
     """Let the primary acknowledge writes without a standby, because none is left."""
     leader = _only_leader(now)
+    if not now.synchronous and leader.synchronous:
+        raise Refused(f"the inventory does not ask {leader.name} to wait for a standby any more: inv deploy")
     if not now.synchronous:
         raise Refused("database.synchronous is false in the inventory: writes wait for no standby anyway")
     if leader.degraded:

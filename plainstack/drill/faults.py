@@ -80,9 +80,10 @@ def find(stack: Stack, target: str, name: str) -> Fault:
     if name not in known[target]:
         raise Refused(f"unknown fault {name!r} of target {target}; known: {', '.join(known[target])}, all")
     if not stack.with_role("balancer"):
+        instead = "; to practise without: fab failover switchover" if len(stack.with_role("db")) > 1 else ""
         raise Refused(
             "no host has the role balancer, and a drill measures what visitors of the site get: there is nothing to"
-            " drill; to practise without: fab failover switchover"
+            f" drill{instead}"
         )
     hosts = stack.with_role(target)
     if len(hosts) < 2:

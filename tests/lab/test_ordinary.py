@@ -28,9 +28,15 @@ database: {name: shop}
 """
 
 
+CHRONY = "apt-get update -q && apt-get install -qy --no-install-recommends chrony"
+
+
 @pytest.fixture(scope="module")
 def ordinary(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    """A balancer, and a host with the site and its database; the site lies there as its developer has it."""
+    """A balancer, and a host with the site and its database; the site lies there as its developer has it.
+
+    The host has another time service than Plainstack's own choice.
+    """
     folder = tmp_path_factory.mktemp("ordinary")
     site = folder / "site"
     shutil.copytree(ROOT / "tests/lab/ordinary", site)
@@ -42,6 +48,7 @@ def ordinary(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     (site / "shared/logo.svg").write_text("<svg/>")
     with lab("ordinary", INVENTORY.replace("SITE", str(site)), project) as operator:
         operator.inv("lab.up", timeout=900)
+        operator.on("app1", f"{{ {CHRONY}; }} >/dev/null 2>&1")
         said = operator.inv("deploy", timeout=1200)
         assert "not part of it: env/ (an environment)" in said.text
         yield operator
@@ -55,6 +62,16 @@ def test_it_keeps_every_promise_that_it_makes(ordinary: Operator) -> None:
     assert ordinary.on("lb1", f"{request}/") == "302 https://shop.example/accounts/login/?next=/"
     assert ordinary.on("lb1", f"{request}/accounts/login/").startswith("200")
     assert ordinary.on("app1", "cat /srv/web/current/static/shared/logo.svg") == "<svg/>"
+
+
+def test_a_time_service_that_was_there_before_the_first_deploy_stays(ordinary: Operator) -> None:
+    installed = ordinary.on(
+        "app1", "dpkg-query -W -f '${Package} ${Status}\\n' | sed -n 's/ install ok installed$//p'"
+    ).split()
+    assert "chrony" in installed
+    assert "systemd-timesyncd" not in installed
+    assert ordinary.on("app1", "systemctl is-enabled chrony") == "enabled\n"
+    assert ordinary.json("plan", code=0)["changes"] == {}
 
 
 def test_the_site_is_seen_through_a_tunnel_by_its_name(ordinary: Operator) -> None:

@@ -155,6 +155,14 @@ def test_a_standby_that_died_does_not_confirm_although_the_primary_still_lists_i
     assert any("every write waits" in text for text in findings(now))
 
 
+def test_a_primary_that_waits_for_a_host_that_the_inventory_lost_is_deployed_and_not_degraded() -> None:
+    now = Model().topology()
+    alone = replace(now, nodes={"db1": replace(now.nodes["db1"], answering=frozenset(), senders=())}, synchronous=False)
+    (told,) = (text for text in findings(alone) if "every write waits" in text)
+    assert told.endswith("has no more: inv deploy")
+    assert refused(alone, degrade).endswith("any more: inv deploy")
+
+
 def test_a_standby_that_only_the_operator_cannot_reach_confirms() -> None:
     now = unseen(Model().topology(), "db2")
     assert "db2 confirms the writes of db1" in refused(now, degrade)
