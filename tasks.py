@@ -293,6 +293,29 @@ def mend(_c: Context, host: str, inventory: str = "hosts.yaml") -> None:
     lab_commands.mend(inventory, host)
 
 
+@task(help={"inventory": SELECT["inventory"], **JSON})
+def show_inventory(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> None:
+    """Show every value that is in effect, with the file and line that it comes from.
+
+    With `extends`, that is the merged result. User, path and query of URLs are masked.
+    """
+    from plainstack import inventory_commands
+
+    inventory_commands.show(inventory, json=json)
+
+
+@task(help={"inventory": "not used: the schema is the same for all"})
+def schema(_c: Context, inventory: str = "") -> None:  # noqa: ARG001 - every command takes it
+    """Print the JSON Schema of inventories, with which an editor completes and checks them.
+
+    inv inventory.schema > inventory.schema.json, and in the first line of hosts.yaml:
+    # yaml-language-server: $schema=inventory.schema.json
+    """
+    from plainstack import inventory_commands
+
+    inventory_commands.schema()
+
+
 lab = Collection("lab")
 lab.add_task(up)
 lab.add_task(down)
@@ -347,4 +370,8 @@ secrets.add_task(list_secrets, name="list")
 secrets.add_task(edit_secrets, name="edit")
 secrets.add_task(rotate_secret, name="rotate")
 
-namespace = Collection(plan, deploy, verify, status, drift, log, backup_now, trust, tunnel, lab, secrets)
+inventories = Collection("inventory")
+inventories.add_task(show_inventory, name="show")
+inventories.add_task(schema)
+
+namespace = Collection(plan, deploy, verify, status, drift, log, backup_now, trust, tunnel, inventories, lab, secrets)

@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from plainstack import roles
 from plainstack.resources import Directory, File, Resource
 from plainstack.secrets import Vault
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 
 def files(count: int) -> roles.Role:

@@ -14,7 +14,8 @@ from typing import Any
 from plainstack.resources import Directory, File, Package, Resource, Sysctl, Unit, User
 from plainstack.roles import Role
 from plainstack.secrets import Vault
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 HOME = Path(__file__).resolve().parent / "reference_work"
 PACKAGES = ("curl", "jq", "rsync", "tmux", "less", "vim-tiny", "strace", "lsof", "htop", "tree")

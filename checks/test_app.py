@@ -11,7 +11,8 @@ import pytest
 from plainstack import release, site
 from plainstack.release_steps import account, home, settings
 from plainstack.roles import app
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 ROLE = "app"
 

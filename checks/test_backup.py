@@ -10,7 +10,8 @@ from typing import Any
 from plainstack.database import barman, sql
 from plainstack.database.barman import parse_backup
 from plainstack.roles.backup import METRICS
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 ROLE = "backup"
 

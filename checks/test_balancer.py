@@ -12,7 +12,8 @@ import pytest
 
 from plainstack import site
 from plainstack.proxy import SITE_CERTIFICATE
-from plainstack.stack import GivenCertificate, Host, Stack
+from plainstack.sections import GivenCertificate, Host
+from plainstack.stack import Stack
 
 ROLE = "balancer"
 

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from plainstack.roles.base import NODE_EXPORTER_PORT, TLS
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 ROLE = "base"
 

@@ -11,7 +11,8 @@ import pytest
 
 from plainstack.roles import Opening, registry
 from plainstack.roles.firewall import PROGRAM, openings_of
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 ROLE = "firewall"
 

@@ -13,7 +13,8 @@ import yaml
 
 from plainstack import scrape
 from plainstack.roles import monitoring
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 ROLE = "monitoring"
 

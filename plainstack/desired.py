@@ -10,7 +10,8 @@ from plainstack.errors import InventoryError
 from plainstack.resources import Absent, Command, Directory, File, Link, Resource, Unit
 from plainstack.roles import Role, of_host
 from plainstack.secrets import Vault
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 from plainstack.stamps import inputs
 
 HostDesired = Mapping[str, Sequence[Resource]]

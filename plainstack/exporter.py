@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from plainstack.render import template, verbatim
 from plainstack.resources import Directory, File, Listen, Package, Resource, Unit
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 
 def web_file(program: str) -> str:

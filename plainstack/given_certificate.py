@@ -22,7 +22,8 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 
 from plainstack import pem
 from plainstack.pem import Unfit
-from plainstack.stack import GivenCertificate, Stack
+from plainstack.sections import GivenCertificate
+from plainstack.stack import Stack
 
 Chain = Sequence[x509.Certificate]
 T = TypeVar("T", bound=x509.ExtensionType)

@@ -14,7 +14,8 @@ from plainstack import extends
 from plainstack.contradictions import Machine, contradictions, shared_addresses
 from plainstack.errors import InventoryError, Refused
 from plainstack.keys import HIDDEN, did_you_mean, fields_at, is_path, unknown
-from plainstack.stack import ROLE_NAMES, Host, Stack
+from plainstack.sections import ROLE_NAMES, Host
+from plainstack.stack import Stack
 from plainstack.wording import Loc, dotted, quoted, shortened
 from plainstack.yaml_limits import MAX_BYTES
 from plainstack.yaml_reader import Line, Text
@@ -42,8 +43,13 @@ _EXPECTED = {
 
 def load(path: Path) -> Stack:
     """Read and check an inventory; raises InventoryError with every problem found."""
+    return checked(read_file(path), path.resolve().parent)
+
+
+def read_file(path: Path) -> Text:
+    """An inventory file with all that it extends, not checked yet. Raises InventoryError."""
     try:
-        return parse(_text(path, str(path)), str(path), path.resolve().parent)
+        return read(_text(path, str(path)), str(path), path.resolve().parent)
     except FileNotFoundError:
         raise InventoryError([f"{path}: no such inventory; name one with --inventory=FILE"]) from None
     except OSError as error:

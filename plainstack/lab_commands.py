@@ -17,7 +17,9 @@ from plainstack.commands import document, load, told
 from plainstack.console import Console
 from plainstack.errors import Refused
 from plainstack.lab.model import Branch, Lab, LabHost
-from plainstack.stack import Host, Stack, Visitor
+from plainstack.lab_settings import Visitor
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 # Settings of the lab that change nothing about what is deployed on its hosts.
 _NOT_DEPLOYED = {"name", "disks", "sites", "links", "debian", "no_ipv6"}

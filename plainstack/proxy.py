@@ -13,7 +13,8 @@ from plainstack.render import template, verbatim
 from plainstack.resources import Absent, Directory, File, Listen, Package, Resource, Unit, Validation
 from plainstack.roles.base import TLS
 from plainstack.secrets import Secret, Vault
-from plainstack.stack import GivenCertificate, Host, Stack
+from plainstack.sections import GivenCertificate, Host
+from plainstack.stack import Stack
 from plainstack.upstreams import PROGRAM, TARGETS, reachable, upstreams
 from plainstack.vendor import vendor_source
 

@@ -12,7 +12,8 @@ from plainstack import source
 from plainstack.errors import InventoryError
 from plainstack.requirements import compile_command
 from plainstack.resources import Payload
-from plainstack.stack import Service, Stack
+from plainstack.sections import Service
+from plainstack.stack import Stack
 
 LOCK = "requirements.txt"
 # The Python of Debian 13, for which wheels are chosen.

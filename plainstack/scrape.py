@@ -10,7 +10,8 @@ from plainstack import site
 from plainstack.proxy import METRICS_PORT as BALANCER_PORT
 from plainstack.roles.base import NODE_EXPORTER_PORT
 from plainstack.roles.db import EXPORTER_PORT as POSTGRES_EXPORTER_PORT
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from plainstack.database.topology import Member, members, primaries
 from plainstack.observed import Observed
 from plainstack.run import View
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 HEADER = ("host", "address", "roles", "units", "database", "virtual address", "last backup")
 

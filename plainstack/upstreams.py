@@ -8,7 +8,8 @@ from plainstack import site
 from plainstack.engines import Engine
 from plainstack.render import template, verbatim
 from plainstack.resources import Directory, Resource, Unit, Validation
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 PROGRAM = "/etc/plainstack/balancer/upstreams"
 TARGETS = f"{PROGRAM}.conf"

@@ -26,8 +26,9 @@ from pathlib import Path
 from plainstack.errors import InventoryError, Refused
 from plainstack.login_keys import Identities
 from plainstack.proxy_command import runs_ssh
+from plainstack.sections import Host
 from plainstack.ssh_config import Destination, Resolved, resolve
-from plainstack.stack import Host, Stack
+from plainstack.stack import Stack
 
 GATEWAY = "ssh.gateway"
 _MOST_JUMPS = 8

@@ -9,7 +9,8 @@ from plainstack import site
 from plainstack.drill.verdict import Budgets
 from plainstack.errors import Refused
 from plainstack.roles.app import unit
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 TARGETS = ("db", "app", "balancer")
 FAULTS = ("kill", "stop", "cut")

@@ -19,9 +19,10 @@ from plainstack.errors import HostFailed, Refused
 from plainstack.release_steps import account, home, settings
 from plainstack.render import ROOT
 from plainstack.secrets import Vault
+from plainstack.sections import GivenCertificate
 from plainstack.session import Session
 from plainstack.ssh import Sessions
-from plainstack.stack import GivenCertificate, Stack
+from plainstack.stack import Stack
 
 # After the last request was due: how long its answer may take.
 GRACE = 30

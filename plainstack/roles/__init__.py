@@ -12,7 +12,8 @@ from plainstack.observed import Observed
 from plainstack.resources import Resource
 from plainstack.rotation import Manners
 from plainstack.secrets import Vault
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from plainstack.render import template
 from plainstack.resources import Directory, Listen, Package, Resource, Unit, User
 from plainstack.roles import Opening, Role, one_by_one
 from plainstack.secrets import Vault
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 
 def unit(service: str) -> str:

@@ -12,7 +12,8 @@ from plainstack.resources import Absent, Command, Directory, Package, Resource, 
 from plainstack.roles import Role
 from plainstack.roles.base import TLS
 from plainstack.secrets import Vault
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 METRICS = "/var/lib/prometheus/node-exporter/plainstack_backup.prom"
 

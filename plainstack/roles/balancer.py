@@ -11,7 +11,8 @@ from plainstack.render import template, verbatim
 from plainstack.resources import Package, Resource, Sysctl, Unit, Validation
 from plainstack.roles import Opening, Role, one_by_one
 from plainstack.secrets import Vault
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 _SYSCTLS = "/etc/sysctl.d/60-plainstack-balancer.conf"
 _KERNEL = {

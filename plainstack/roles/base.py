@@ -13,7 +13,8 @@ from plainstack.render import template, verbatim
 from plainstack.resources import Command, Directory, File, Link, Listen, Package, Resource, Unit, Validation
 from plainstack.roles import Finding, Opening, Role
 from plainstack.secrets import Vault
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 TLS = "/etc/plainstack/tls"
 NODE_EXPORTER_PORT = ports.NODE_EXPORTER

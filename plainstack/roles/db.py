@@ -30,8 +30,9 @@ from plainstack.resources import Command, Directory, Listen, Package, Resource, 
 from plainstack.roles import Finding, Opening, Role
 from plainstack.roles.base import TLS
 from plainstack.secrets import Vault
+from plainstack.sections import Host
 from plainstack.shell import await_condition
-from plainstack.stack import Host, Stack
+from plainstack.stack import Stack
 
 PORT = ports.POSTGRESQL
 EXPORTER_PORT = ports.POSTGRES_EXPORTER

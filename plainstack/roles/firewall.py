@@ -12,7 +12,8 @@ from plainstack.render import template, verbatim
 from plainstack.resources import Directory, File, Package, Resource, Unit, Validation
 from plainstack.roles import Finding, Opening, Role, of_host
 from plainstack.secrets import Vault
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 PROGRAM = "/usr/local/sbin/plainstack-firewall"
 _UNIT = "plainstack-firewall.service"

@@ -16,7 +16,8 @@ from plainstack.roles.base import TLS
 from plainstack.roles.db import UNIT as POSTGRES_UNIT
 from plainstack.scrape import jobs, sees_virtual_address
 from plainstack.secrets import Secret, Vault
-from plainstack.stack import GivenCertificate, Host, Stack
+from plainstack.sections import GivenCertificate, Host
+from plainstack.stack import Stack
 
 _ETC = "/etc/prometheus"
 _PROMETHEUS = f"{_ETC}/prometheus.yml"

@@ -29,8 +29,19 @@ LEFT_OUT = {"lab.up", "lab.down", "lab.shell", "lab.save", "lab.saved", "lab.for
 WORDS = {"secrets.rotate": ["postgres/ap"]}
 INV = [["inv", name, *WORDS.get(name, [])] for name in namespace.task_names if name not in LEFT_OUT]
 FAB = [["fab", "failover", action] for action in ("status", "promote", "drill", "drills", "statsu")]
-JSON = [["inv", name, "--json"] for name in ("plan", "status", "drift", "log", "secrets.list")]
-SHOWS = {"plan", "status", "drift", "log", "verify", "secrets.list", "lab.status", "drills"}
+JSON = [["inv", name, "--json"] for name in ("plan", "status", "drift", "log", "secrets.list", "inventory.show")]
+SHOWS = {
+    "plan",
+    "status",
+    "drift",
+    "log",
+    "verify",
+    "secrets.list",
+    "inventory.show",
+    "inventory.schema",
+    "lab.status",
+    "drills",
+}
 READS_NOTHING = {"tunnel"}
 
 

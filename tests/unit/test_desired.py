@@ -15,7 +15,8 @@ from plainstack.errors import InventoryError
 from plainstack.resources import Absent, Command, Directory, File, Link, Package, Resource, Unit
 from plainstack.roles import Role
 from plainstack.secrets import Vault
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 
 EMPTY = Vault({}, {}, "")
 

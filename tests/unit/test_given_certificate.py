@@ -21,7 +21,8 @@ from plainstack import given_certificate, pki
 from plainstack.errors import InventoryError
 from plainstack.inventory import parse
 from plainstack.roles import balancer
-from plainstack.stack import GivenCertificate, Stack
+from plainstack.sections import GivenCertificate
+from plainstack.stack import Stack
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey

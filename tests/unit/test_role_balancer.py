@@ -14,7 +14,8 @@ from plainstack.errors import InventoryError
 from plainstack.resources import Absent, File, Package, Resource, Sysctl, Unit, Validation
 from plainstack.roles import balancer
 from plainstack.secrets import Vault
-from plainstack.stack import GivenCertificate, Host, Stack
+from plainstack.sections import GivenCertificate, Host
+from plainstack.stack import Stack
 
 SITE = "/etc/nginx/conf.d/site.conf"
 STATUS = "/etc/nginx/conf.d/status.conf"

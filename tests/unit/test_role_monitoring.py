@@ -15,7 +15,8 @@ from plainstack.errors import InventoryError
 from plainstack.resources import File, Package, Preseed, Unit
 from plainstack.roles import monitoring
 from plainstack.secrets import Certificate, Secret, Vault
-from plainstack.stack import GivenCertificate, Stack
+from plainstack.sections import GivenCertificate
+from plainstack.stack import Stack
 
 INVENTORY = """\
 stack: shop

@@ -15,7 +15,8 @@ from plainstack.observed import Observed
 from plainstack.resources import File
 from plainstack.roles import firewall, registry
 from plainstack.rulesets import found
-from plainstack.stack import Firewall, Stack
+from plainstack.sections import Firewall
+from plainstack.stack import Stack
 
 OWN = """\
 table inet filter {

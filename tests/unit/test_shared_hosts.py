@@ -19,7 +19,8 @@ from plainstack.render import ROOT
 from plainstack.resources import File, Resource, Unit
 from plainstack.roles import Role, monitoring
 from plainstack.secrets import Vault
-from plainstack.stack import ROLE_NAMES, Host, Stack
+from plainstack.sections import ROLE_NAMES, Host
+from plainstack.stack import Stack
 from tests.unit.conftest import fake_vault
 from tests.unit.hosts import NOW
 from tests.unit.simulate import Machine

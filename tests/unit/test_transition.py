@@ -21,7 +21,8 @@ from plainstack.resources import File
 from plainstack.roles import Role, registry
 from plainstack.schedule import Node, graph
 from plainstack.secrets import Vault
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 from tests.unit.hosts import NOW
 from tests.unit.simulate import Machine
 

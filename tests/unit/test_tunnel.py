@@ -14,8 +14,9 @@ from invoke.program import Program
 
 from plainstack import ssh
 from plainstack.errors import Refused
+from plainstack.sections import Host
 from plainstack.ssh import Sessions
-from plainstack.stack import Host, Stack
+from plainstack.stack import Stack
 from plainstack.tunnel import Target, Way, parse, targets
 from plainstack.usage import name_word
 from tests.unit import sshd

@@ -19,7 +19,8 @@ from plainstack import age, inventory, vault_store
 from plainstack.errors import InventoryError, Refused
 from plainstack.rotation import Entry
 from plainstack.secrets import Secret
-from plainstack.stack import SecretStore, Stack
+from plainstack.sections import SecretStore
+from plainstack.stack import Stack
 from plainstack.store_format import Store
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

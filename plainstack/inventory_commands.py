@@ -1,0 +1,35 @@
+"""The commands behind `inv inventory.*`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from plainstack import inventory as inventories
+from plainstack.commands import document, told
+from plainstack.console import Console
+
+
+def show(inventory: str, *, json: bool) -> None:
+    """inv inventory.show"""
+    console = Console(json=json)
+    with told(console, json=json, shows=True):
+        from plainstack.inventory_view import as_yaml, values
+        from plainstack.wording import dotted
+
+        path = Path(inventory)
+        found = inventories.read_file(path)
+        shown = [*values(inventories.checked(found, path.resolve().parent), found)]
+        if json:
+            document([{"key": dotted(item.loc), "value": item.value, "from": item.origin} for item in shown])
+        else:
+            for line in as_yaml(shown):
+                console.line(line)
+
+
+def schema() -> None:
+    """inv inventory.schema"""
+    console = Console()
+    with told(console, shows=True):
+        from plainstack.reference import schema as made
+
+        document(made())

@@ -1,0 +1,140 @@
+"""The inventory reference for people (docs/inventory.md) and for editors (a JSON Schema), made from the models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from plainstack.keys import HIDDEN
+from plainstack.stack import Stack
+
+Schema = dict[str, Any]
+
+_LIMITS = {"ge": "minimum", "le": "maximum"}
+_DROPPED = {"title", *_LIMITS}
+# Keys of models that the inventory writes in another way.
+_NOT_WRITTEN = {"Stack": HIDDEN, "Host": {"name"}}
+_FORMATS = {"ipv4": "IPv4 address", "ipv4network": "IPv4 network", "ipv6network": "IPv6 network", "path": "path"}
+
+_HEAD = """\
+# The inventory
+
+Every key of hosts.yaml. Unknown keys are refused, with the line and the key that was meant. Relative paths start in the
+folder of the file that they are written in.
+
+An editor completes and checks an inventory with the JSON Schema that `inv inventory.schema` prints. Save it beside the
+inventory and name it in the first line, for editors that use yaml-language-server:
+
+    # yaml-language-server: $schema=inventory.schema.json
+
+`extends: base.yaml` takes all of another inventory. Mappings merge, lists and values replace, `null` removes.
+`inv inventory.show` prints the result, with the file and line that each value comes from:
+
+    # base.yaml                                 # production.yaml
+    ssh: {user: deploy}                         stack: production
+    services:                                   extends: base.yaml
+      web: {source: shop, project: shop}        services: {web: {workers: 8}}
+    database: {name: shop}                      hosts:
+                                                  app1: {address: 10.0.0.11, roles: [app]}
+"""
+
+
+def schema() -> Schema:
+    """The inventory as JSON Schema (draft 2020-12)."""
+    made = Stack.model_json_schema()
+    for name, model in (("Stack", made), *made["$defs"].items()):
+        for key in _NOT_WRITTEN.get(name, ()):
+            model.get("properties", {}).pop(key, None)
+    made["$defs"].pop("StillServed", None)
+    cleaned: Schema = _clean(made)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Plainstack inventory", **cleaned}
+
+
+def _clean(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_clean(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    cleaned = {key: _clean(value) for key, value in node.items() if key not in _DROPPED or isinstance(value, dict)}
+    cleaned |= {_LIMITS[key]: value for key, value in node.items() if key in _LIMITS}
+    if cleaned.get("format", "").endswith(("network", "path")):
+        # Formats of pydantic's own mean nothing to an editor.
+        del cleaned["format"]
+    if cleaned.get("default", ...) is None or isinstance(cleaned.get("default"), dict):
+        del cleaned["default"]
+    return cleaned
+
+
+def page() -> str:
+    """docs/inventory.md; write it again with `python -m plainstack.reference >docs/inventory.md`."""
+    made = Stack.model_json_schema()
+    return "\n".join([_HEAD, *_section("", made, made["$defs"])])
+
+
+def _section(place: str, model: Schema, models: Schema) -> Iterator[str]:
+    """A model's table, and those of the models in it."""
+    title = f"## {place or 'The keys'}"
+    name = model.get("title", "")
+    rows = ["| Key | Value | Default | Meaning |", "|---|---|---|---|"]
+    nested: list[tuple[str, Schema]] = []
+    for key, field in model["properties"].items():
+        if key in _NOT_WRITTEN.get(name, ()):
+            continue
+        rows.append(
+            f"| `{key}` | {_value(field, models)} | {_default(key, field, model)} | {_meaning(field, models)} |"
+        )
+        at = f"{place}.{key}".lstrip(".")
+        nested += [(f"{at}{below}", models[found]) for below, found in _models(field)]
+    about = [model["description"].partition("\n")[0], ""] if place else []
+    yield "\n".join([title, "", *about, *rows, ""])
+    for at, found in nested:
+        yield from _section(at, found, models)
+
+
+def _models(field: Schema) -> Iterator[tuple[str, str]]:
+    """The models that a field holds, as (what follows the key, name of the model)."""
+    if "$ref" in field:
+        yield "", field["$ref"].rpartition("/")[2]
+    for option in field.get("anyOf", ()):
+        yield from _models(option)
+    if isinstance(field.get("additionalProperties"), dict):
+        yield from ((f".NAME{below}", name) for below, name in _models(field["additionalProperties"]))
+
+
+def _value(field: Schema, models: Schema) -> str:
+    if "anyOf" in field:
+        options = [_value(option, models) for option in field["anyOf"] if option.get("type") != "null"]
+        return " or ".join(dict.fromkeys(options))
+    if "enum" in field or "const" in field:
+        return " or ".join(f"`{choice}`" for choice in field.get("enum", [field.get("const")]))
+    if "$ref" in field or isinstance(field.get("additionalProperties"), dict):
+        return "mapping"
+    if field.get("type") == "array":
+        return f"list of {_value(field['items'], models)}"
+    if field.get("type") == "integer":
+        return f"{field['ge']} to {field['le']}" if "ge" in field and "le" in field else "whole number"
+    if field.get("type") == "boolean":
+        return "`true` or `false`"
+    return _FORMATS.get(field.get("format", ""), "text")
+
+
+def _meaning(field: Schema, models: Schema) -> str:
+    # A section that is described as its model is has no description of its own.
+    described = field if "description" in field else models[field["$ref"].rpartition("/")[2]]
+    return str(described["description"]).replace("|", "\\|")
+
+
+def _default(key: str, field: Schema, model: Schema) -> str:
+    if key in model.get("required", ()):
+        return "required"
+    default = field.get("default")
+    if default is None or isinstance(default, dict) or default == []:
+        return ""
+    if isinstance(default, list):
+        return ", ".join(f"`{item}`" for item in default)
+    return f"`{default if isinstance(default, str) else json.dumps(default)}`"
+
+
+if __name__ == "__main__":
+    print(page(), end="")  # noqa: T201 - this is what the module is run for
