@@ -90,7 +90,7 @@ def test_what_the_inventory_says_to_keep_outlives_deploys(others: Operator) -> N
         others.inv("deploy", only)
         assert rules(others) >= {*THEIRS, mine}
         assert not [line for line in rules(others) if "8082" in line]
-        others.inv("verify", only, "--role=firewall")
+        others.inv("verify", only)
         others.inventory.write_text(text, encoding="utf-8")
         (refused,) = others.json("plan", only, code=1)["refused"]
         assert refused.startswith(f"{HOST}: firewall: iptables chain INPUT ({mine})")
