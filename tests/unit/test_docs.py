@@ -1,0 +1,47 @@
+"""The pages for users name commands, files and tests that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tasks import namespace
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+IDS = [page.name for page in PAGES]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).is_file(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_every_command_is_one(page: Path) -> None:
+    known = {*namespace.task_names}
+    for name in re.findall(r"\binv ([a-z][a-z.-]+)\b", page.read_text(encoding="utf-8")):
+        assert name.rstrip(".") in known, f"inv {name}"
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [page.name for page in PAGES[1:] if f"(docs/{page.name})" not in text] == []
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    rows = [line for line in (ROOT / "docs/guarantees.md").read_text(encoding="utf-8").splitlines() if "`test" in line]
+    assert len(rows) > 15
+    for row in rows:
+        module: list[Path] = []
+        for name in re.findall(r"`([^`]+)`", row.rpartition(" | ")[2]):
+            file, _, test = name.partition("::") if ".py" in name else ("", "", name)
+            if file:
+                module = [path for path in ROOT.glob("tests/**/*.py") if path.match(file)]
+                assert module, file
+            if test.startswith("test_"):
+                text = "".join(path.read_text(encoding="utf-8") for path in module)
+                assert f"def {test.removesuffix('…')}" in text, name
