@@ -1,6 +1,7 @@
 """Every module has a lab of its own, started from a snapshot of the deployed stack and thrown away afterwards.
 
-A module that needs only some of the hosts names them: HOSTS = ("db1", "db2").
+A module that needs only some of the hosts names them: HOSTS = ("db1", "db2"). One that fills a disk says how much
+the host can write: DISKS = "app2: 500M".
 """
 
 from __future__ import annotations
@@ -80,7 +81,10 @@ def bare(request: pytest.FixtureRequest, project: Path) -> Iterator[Operator]:
 def deployed(request: pytest.FixtureRequest, project: Path) -> Iterator[Operator]:
     """The hosts with the stack on them, as the code of today deploys it."""
     hosts: tuple[str, ...] = getattr(request.module, "HOSTS", ())
-    with labs.from_snapshot(_module(request), labs.default_inventory(), project, hosts) as operator:
+    text = labs.default_inventory()
+    if disks := getattr(request.module, "DISKS", ""):
+        text = text.replace("\nlab:\n", f"\nlab:\n  disks: {{{disks}}}\n")
+    with labs.from_snapshot(_module(request), text, project, hosts) as operator:
         if not labs.of_this_run():
             operator.inv("deploy", timeout=1200)
         if not hosts or "bak1" in hosts:

@@ -15,6 +15,8 @@ from pathlib import Path
 from plainstack import inventory
 from tests.lab.conftest import Operator
 
+DISKS = "app2: 500M"
+
 
 @contextmanager
 def changed(operator: Operator, old: str, new: str) -> Iterator[None]:
@@ -237,13 +239,14 @@ def order(operator: Operator) -> list[str]:
 
 
 def test_a_full_disk_is_told_and_leaves_everything_as_it_was(whole: Operator) -> None:
-    whole.on("mon1", "echo x >>/etc/hosts; mount -t tmpfs -o size=8k tmpfs /var/lib/plainstack/runs")
+    whole.on("app2", "echo x >>/etc/hosts")
+    whole.inv("lab.break", "app2", "--fill-disk")
     try:
-        done = whole.inv("deploy", "--host=mon1", code=1)
+        done = whole.inv("deploy", "--host=app2", code=1)
         assert "No space left on device" in done.err
-        assert whole.on("mon1", "tail -n 1 /etc/hosts").strip() == "x"
+        assert whole.on("app2", "tail -n 1 /etc/hosts").strip() == "x"
     finally:
-        whole.on("mon1", "umount /var/lib/plainstack/runs")
+        whole.inv("lab.mend", "app2")
 
 
 def test_a_package_that_does_not_exist_is_named(whole: Operator) -> None:
