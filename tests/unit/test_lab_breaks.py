@@ -1,0 +1,57 @@
+"""What mending does to a host: no more than it takes."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from plainstack.lab import breaks, container, machine, network, up
+from plainstack.lab.model import Lab, LabHost
+from plainstack.lab.netns import LabError
+
+HOST = LabHost("db1", "192.168.57.11")
+LAB = Lab("shop", (HOST,), Path("state"))
+
+
+class Machine:
+    """A host as the lab sees it, and what was done to it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, alive: bool, frozen: bool, answers: bool = True) -> None:
+        self.done: list[str] = []
+        monkeypatch.setattr(up, "running", lambda *_: HOST)
+        monkeypatch.setattr(machine, "locked", lambda *_: nullcontext())
+        monkeypatch.setattr(container, "alive", lambda *_: alive)
+        monkeypatch.setattr(container, "frozen", lambda *_: frozen)
+        monkeypatch.setattr(container, "set_frozen", lambda *_, freeze: self.done.append(f"freeze {freeze}"))
+        monkeypatch.setattr(container, "run", lambda *_: self.done.append("make room"))
+        monkeypatch.setattr(container, "await_ssh", lambda *_: answers)
+        monkeypatch.setattr(network, "switch", lambda _lab, _host, state: self.done.append(f"cables {state}"))
+        monkeypatch.setattr(up, "start", lambda *_: self.done.append("boot"))
+
+
+@pytest.mark.parametrize(
+    ("alive", "frozen", "first"),
+    [(True, False, []), (True, True, ["freeze False"]), (False, False, ["boot"])],
+)
+def test_a_host_that_runs_is_not_booted(
+    monkeypatch: pytest.MonkeyPatch, alive: bool, frozen: bool, first: list[str]
+) -> None:
+    seen = Machine(monkeypatch, alive=alive, frozen=frozen)
+    breaks.mend(LAB, "db1")
+    assert seen.done == [*first, "cables up", "make room"]
+
+
+def test_a_host_that_does_not_answer_afterwards_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    Machine(monkeypatch, alive=True, frozen=False, answers=False)
+    with pytest.raises(LabError, match="db1: is mended, but its sshd does not answer"):
+        breaks.mend(LAB, "db1")
+
+
+def test_a_host_without_power_cannot_be_broken_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Machine(monkeypatch, alive=False, frozen=False)
+    for how in (breaks.cut, breaks.freeze, breaks.fill_disk, breaks.power_off):
+        with pytest.raises(LabError, match="db1 is powered off"):
+            how(LAB, "db1")
+    assert seen.done == []
