@@ -17,8 +17,8 @@ from plainstack.actions import (
     SetSysctl,
     UnitAction,
 )
-from plainstack.ports import hexadecimal
 from plainstack.resources import Directory, File, Link
+from plainstack.unit_steps import Load, Part, Switch, awaited_ports
 
 Members = Sequence[tuple[str, bytes]]
 
@@ -62,10 +62,14 @@ def kernel_state(actions: Sequence[Action], bundle: Bundle) -> None:
         bundle.step(f"keep the live state of {unit.name}", "keep_kernel_state", snapshot, restore)
 
 
-def act(action: Action, number: str, bundle: Bundle, role: str, payloads: Mapping[str, Members]) -> None:
-    """The step of an action; `number` tells its files from those of others."""
+def act(action: Part, number: str, bundle: Bundle, role: str, payloads: Mapping[str, Members]) -> None:
+    """The step of an action or of several; `number` tells its files from those of others."""
     name = action.subject()
-    if isinstance(action, Put):
+    if isinstance(action, Switch):
+        bundle.step(name, "switch_units", action.verb, "later" if action.reread_later else "now", *action.units)
+    elif isinstance(action, Load):
+        _load(action, number, bundle)
+    elif isinstance(action, Put):
         _put(action, number, bundle)
     elif isinstance(action, Remove):
         if action.folder:
@@ -83,15 +87,7 @@ def act(action: Action, number: str, bundle: Bundle, role: str, payloads: Mappin
     elif isinstance(action, DaemonReload):
         bundle.step(name, "reread_units", f"daemon-reload.{role}", action.stamp)
     elif isinstance(action, UnitAction):
-        unit = action.unit
-        if action.verb in ("start", "restart", "reload"):
-            health = bundle.file(f"health.{number}", unit.health + "\n") if unit.health else ""
-            # A port that other daemons of the host may hold for it, as a socket unit does, proves nothing.
-            listens = hexadecimal(listen for listen in unit.listens if not listen.adopted)
-            words = (action.verb, unit.name, action.stamp, str(unit.timeout), health, *listens)
-            bundle.step(name, "load_unit", *words)
-        else:
-            bundle.step(name, "switch_unit", action.verb, unit.name)
+        bundle.step(name, "stop_unit", action.unit.name)
     elif isinstance(action, Run):
         command = action.command
         bundle.file(f"command.{number}.run", command.run + "\n")
@@ -101,6 +97,21 @@ def act(action: Action, number: str, bundle: Bundle, role: str, payloads: Mappin
         for member, content in payloads.get(command.name, ()):
             bundle.file(f"payload.{number}/{member}", content)
         bundle.step(name, "run_command", number, str(command.timeout))
+
+
+def _load(load: Load, number: str, bundle: Bundle) -> None:
+    words = [
+        word
+        for action in load.actions
+        for word in (action.verb, action.unit.name, action.stamp, str(action.unit.timeout))
+    ]
+    unit = load.actions[0].unit
+    ports = awaited_ports(load.actions[0])
+    if unit.health or ports:
+        health = bundle.file(f"health.{number}", unit.health + "\n") if unit.health else ""
+        bundle.step(load.subject(), "load_unit", *words, health, *ports)
+    else:
+        bundle.step(load.subject(), "load_units", *words)
 
 
 def _put(action: Put, number: str, bundle: Bundle) -> None:

@@ -10,7 +10,7 @@ from plainstack.observed import Entry
 from plainstack.resources import Command, Directory, File, Link, Preseed, Unit, User, Validation
 
 Cause = Literal["new", "changed", "drift", "owed", "undeclared", "interrupted"]
-UnitVerb = Literal["start", "restart", "reload", "stop", "enable", "disable"]
+UnitVerb = Literal["start", "restart", "reload", "stop", "enable", "disable", "unmask"]
 
 
 @dataclass(frozen=True, slots=True)

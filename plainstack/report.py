@@ -219,7 +219,7 @@ def summary(plans: Mapping[str, HostPlan], outcomes: Sequence[Outcome]) -> list[
         parts += [
             f"{DONE[action.verb]} {action.unit.name}"
             for action in actions
-            if isinstance(action, UnitAction) and action.verb != "enable"
+            if isinstance(action, UnitAction) and action.verb not in ("enable", "unmask")
         ]
         lines.append(f"  {name:<10} {', '.join(parts) or 'the record of its state'}")
     return lines

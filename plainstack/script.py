@@ -15,6 +15,7 @@ from plainstack.actions import PackageTransaction, Transaction
 from plainstack.observed import Entry
 from plainstack.probe import GUARD_SECONDS, STATE
 from plainstack.resources import File
+from plainstack.unit_steps import arrange
 
 # apt cannot read a source over https without it.
 _APTS_OWN = ("ca-certificates",)
@@ -83,8 +84,8 @@ def transaction(
     kernel_state(work.actions, bundle)
     for unit, stamp in work.stale:
         bundle.step(f"mark {unit} as not loaded", "keep_stamp", unit, stamp)
-    for action in work.actions:
-        act(action, numbers[id(action)], bundle, work.role, payloads)
+    for number, part in enumerate(arrange(work.actions), 1):
+        act(part, numbers.get(id(part), f"part{number}"), bundle, work.role, payloads)
     bundle.file("manifest.new", _manifest(work.manifest))
     bundle.lines.append(f'step "record what was done" write_manifest "$RUN/manifest.new" {work.role}')
     return _finish(bundle, run_id, audit, probe, stop_after)

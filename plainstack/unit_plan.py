@@ -37,6 +37,8 @@ def unit_actions(
     enabled = seen.file not in ("disabled", "masked", "masked-runtime", "")
     if unit.enabled and not enabled:
         actions.append(UnitAction("enable", unit, outside, f"is {seen.file or 'unknown'}"))
+    if not unit.enabled and unit.running and seen.file == "masked":
+        actions.append(UnitAction("unmask", unit, outside, "is masked"))
     if not unit.enabled and seen.file in ("enabled", "enabled-runtime"):
         actions.append(UnitAction("disable", unit, outside, "is enabled"))
     if not unit.running:

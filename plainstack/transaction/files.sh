@@ -33,7 +33,7 @@ keep_stamp() { # keep_stamp UNIT STAMP
     fi
     if [ -n "$2" ]; then
         printf '%s\n' "$2" >"$RUN/stamp" && mv "$RUN/stamp" "$STATE/units/$1"
-    else
+    elif [ -e "$STATE/units/$1" ]; then
         rm -f "$STATE/units/$1"
     fi
 }
@@ -62,16 +62,16 @@ bring_state_back() { # not bring_back: a probe that comes between must find no o
 
 ensure_parent() {
     local parent
-    parent=$(dirname "$1")
-    [ -d "$parent" ] && return 0
+    parent=${1%/*}
+    [ -d "$parent/" ] && return 0
     ensure_parent "$parent" && undo_path "rmdir '$parent' 2>/dev/null || :" && mkdir "$parent"
 }
 
 put() { # put N PATH MODE OWNER GROUP
     real=${ROOT:-}$2
     ensure_parent "$real" && keep_old "$1" "$2" || return
-    cp --remove-destination "$RUN/new/$1" "$real.plainstack-new" && chmod "$3" "$real.plainstack-new" && chown "$4:$5" "$real.plainstack-new" &&
-        mv -T "$real.plainstack-new" "$real" || { code=$?; rm -f "$real.plainstack-new"; return $code; }
+    install -T -m "$3" -o "$4" -g "$5" "$RUN/new/$1" "$real.plainstack-new" && mv -T "$real.plainstack-new" "$real" ||
+        { code=$?; rm -f "$real.plainstack-new"; return $code; }
 }
 
 rights_of() { # the command that gives a path the owner and mode that it has now

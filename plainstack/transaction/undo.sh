@@ -37,24 +37,18 @@ $1
 LINES
 }
 
-back_to() { # back_to active|activating|inactive enabled|... VERB UNIT: what a unit was before this transaction touched it
-    systemctl reset-failed "$4" 2>/dev/null || :
+back_to() { # back_to active|activating|inactive VERB UNIT: what a unit was before this transaction touched it
+    systemctl reset-failed "$3" 2>/dev/null || :
     if [ -n "${BOOTING:-}" ]; then
         : # it starts, or does not, in its turn
     elif [ "$1" = active ]; then
-        if [ "$3" = reload ]; then systemctl reload "$4" || systemctl restart "$4"; else systemctl restart "$4"; fi || {
-            echo "$4 does not come back with its previous configuration either"
+        if [ "$2" = reload ]; then systemctl reload "$3" || systemctl restart "$3"; else systemctl restart "$3"; fi || {
+            echo "$3 does not come back with its previous configuration either"
             return 1
         }
     elif [ "$1" = activating ]; then
-        systemctl --no-block restart "$4" # as it was: on its way up, which it may never be
+        systemctl --no-block restart "$3" # as it was: on its way up, which it may never be
     else
-        systemctl stop "$4" 2>/dev/null || :
+        systemctl stop "$3" 2>/dev/null || :
     fi
-    case $2 in
-    enabled) systemctl enable --quiet "$4" ;;
-    disabled | not-found | unknown) systemctl disable --quiet "$4" ;;
-    masked) systemctl mask --quiet "$4" ;;
-    esac 2>/dev/null
-    return 0
 }

@@ -10,46 +10,124 @@ reread_units() { # reread_units KEY STAMP
     systemctl daemon-reload && keep_stamp "$1" "$2"
 }
 
-switch_unit() { # switch_unit enable|disable|stop UNIT
-    remember_unit "$1" "$2" || return
-    [ "$1" != enable ] || systemctl unmask --quiet "$2" 2>/dev/null || :
-    systemctl --quiet "$1" "$2"
-}
+NEWLINE='
+'
 
-remember_unit() { # remember_unit VERB UNIT: once, before the first verb
-    grep -q " '$2'\$" "$RUN/undo.units" 2>/dev/null && return 0
-    state=$(systemctl is-active "$2" 2>/dev/null)
-    enabled=$(systemctl is-enabled "$2" 2>/dev/null | head -n 1)
-    case $state in
-    active | activating) ;;
-    reloading) state=active ;;
-    *) state=inactive ;;
+# --- whether units start at boot ---
+
+switch_units() { # switch_units enable|disable|unmask now|later UNIT...; later: this transaction rereads unit files after it
+    verb=$1 reload=
+    [ "$2" = now ] || reload=--no-reload
+    shift 2
+    : >"$RUN/reread" && note_boot_states "$@" || return
+    case $NEWLINE$BOOT_STATES$NEWLINE in
+    *"${NEWLINE}masked$NEWLINE"*)
+        # What is masked until the next boot stays so: somebody keeps it down. Below a mask a unit may be enabled or not.
+        systemctl --quiet --no-reload unmask "$@" && note_boot_states "$@" || return
+        ;;
     esac
-    undo_unit "back_to '$state' '${enabled:-unknown}' '$1' '$2'"
+    if [ "$verb" != unmask ]; then
+        systemctl --quiet $reload "$verb" "$@"
+    elif [ -z "$reload" ]; then
+        systemctl daemon-reload
+    fi
 }
 
-start_now() { # start_now UNIT STAMP: what `start` has become, for a unit that systemd brought up since the probe
-    state=$(systemctl is-active "$1" 2>/dev/null)
-    loaded=$(cat "$STATE/units/$1" 2>/dev/null)
-    if [ "$loaded" = "$2" ]; then echo start; return; fi
+note_boot_states() { # note_boot_states UNIT...
+    BOOT_STATES=$(systemctl is-enabled "$@" 2>/dev/null)
+    printf '%s\n' "$BOOT_STATES" | {
+        while IFS= read -r state && [ $# != 0 ]; do
+            undo_path "boot_state_back '$state' '$1'" || return
+            shift
+        done
+        [ $# = 0 ] || { echo "systemd does not say whether $1 is enabled" >&2; return 1; }
+    }
+}
+
+boot_state_back() { # boot_state_back STATE UNIT: unit files are read again after all of this
+    case $1 in
+    enabled) systemctl --quiet --no-reload enable "$2" ;;
+    enabled-runtime) systemctl --quiet --no-reload --runtime enable "$2" ;;
+    masked) systemctl --quiet --no-reload mask "$2" ;;
+    disabled | not-found | '') systemctl --quiet --no-reload disable "$2" ;;
+    esac 2>/dev/null || :
+}
+
+# --- whether units run, with what they have read ---
+
+stop_unit() {
+    note_unit "$(systemctl is-active "$1" 2>/dev/null)" stop "$1" && systemctl --quiet stop "$1"
+}
+
+note_unit() { # note_unit STATE VERB UNIT: once, before its first verb
+    case " $NOTED " in *" $3 "*) return ;; esac
+    NOTED="$NOTED $3"
+    case $1 in
+    active | activating) undo_unit "back_to $1 $2 '$3'" ;;
+    reloading) undo_unit "back_to active $2 '$3'" ;;
+    *) undo_unit "back_to inactive $2 '$3'" ;;
+    esac
+}
+NOTED=
+
+start_now() { # start_now STATE UNIT STAMP: what `start` has become, for a unit that systemd brought up since the probe
+    loaded=$(cat "$STATE/units/$2" 2>/dev/null)
+    if [ "$loaded" = "$3" ]; then echo start; return; fi
     # A reload where it is enough: to restart the firewall opens it for a moment.
-    case "$state ${loaded:-- }" in
-    "active ${2%% *} "* | "reloading ${2%% *} "*) echo reload ;;
+    case "$1 ${loaded:-- }" in
+    "active ${3%% *} "* | "reloading ${3%% *} "*) echo reload ;;
     active\ * | reloading\ * | activating\ *) echo restart ;;
     *) echo start ;;
     esac
 }
 
 load_unit() { # load_unit VERB UNIT STAMP TIMEOUT HEALTH [PORT...]
-    verb=$1
-    [ "$verb" != start ] || verb=$(start_now "$2" "$3")
-    remember_unit "$verb" "$2" || return
-    systemctl reset-failed "$2" 2>/dev/null || :
-    systemctl unmask --quiet "$2" 2>/dev/null || :
-    timeout "$4" systemctl "$verb" "$2" >"$RUN/said" 2>&1 || { code=$?; sed 's/^/@tail	/' "$RUN/said"; return $code; }
+    bring_up "$1" "$2" "$3" "$4" || return
     unit=$2 stamp=$3 limit=$4 health=$5
     shift 5
     healthy "$unit" "$limit" "$health" "$@" && keep_stamp "$unit" "$stamp"
+}
+
+load_units() { # load_units (VERB UNIT STAMP TIMEOUT)...: units that are well when they stay up
+    bring_up "$@" && stay_up "$@"
+}
+
+bring_up() { # bring_up (VERB UNIT STAMP TIMEOUT)...: one after another
+    units=$(units_of "$@")
+    states=$(systemctl is-active $units 2>/dev/null)
+    systemctl reset-failed $units 2>/dev/null || :
+    while [ $# != 0 ]; do
+        state=${states%%"$NEWLINE"*} states=${states#*"$NEWLINE"} verb=$1
+        [ "$verb" != start ] || verb=$(start_now "$state" "$2" "$3")
+        announce "$units" "$1 $2"
+        note_unit "$state" "$verb" "$2" || return
+        timeout "$4" systemctl "$verb" "$2" >"$RUN/said" 2>&1 || { code=$?; sed 's/^/@tail	/' "$RUN/said"; return $code; }
+        shift 4
+    done
+}
+
+stay_up() { # stay_up (VERB UNIT STAMP TIMEOUT)...
+    units=$(units_of "$@")
+    # A program that dies of its configuration does so after systemd has called it active.
+    for unit in $units; do
+        case $unit in *.timer | *.socket | *.path | *.mount | *.target) ;; *) sleep 0.3; break ;; esac
+    done
+    states=$(systemctl is-active $units 2>/dev/null)
+    while [ $# != 0 ]; do
+        state=${states%%"$NEWLINE"*} states=${states#*"$NEWLINE"} STEP="$1 $2"
+        [ "$state" = active ] || healthy "$2" "$4" '' || return
+        keep_stamp "$2" "$3" || return
+        shift 4
+    done
+}
+
+units_of() { # units_of (VERB UNIT STAMP TIMEOUT)...
+    while [ $# != 0 ]; do printf '%s ' "$2"; shift 4; done
+}
+
+announce() { # announce UNITS STEP: which of several it is
+    STEP=$2
+    [ "$1" = "${2#* } " ] || tell "@step	$STEP"
 }
 
 healthy() { # healthy UNIT TIMEOUT SCRIPT [PORT...]: up now, answering and on its ports before the time is over

@@ -176,7 +176,7 @@ class Machine:
         unit = action.unit
         seen = self.units.get(unit.name, UnitState("loaded", "inactive", "dead", "disabled"))
         active = {"start": "active", "stop": "inactive"}.get(action.verb, seen.active)
-        file = {"enable": "enabled", "disable": "disabled"}.get(action.verb, seen.file)
+        file = {"enable": "enabled", "disable": "disabled", "unmask": "disabled"}.get(action.verb, seen.file)
         self.units[unit.name] = UnitState("loaded", active, seen.sub, file)
         if action.verb in ("start", "restart", "reload"):
             assert active == "active", f"{action.verb} of a unit that is not running"

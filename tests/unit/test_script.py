@@ -28,8 +28,8 @@ def test_a_bare_host_becomes_what_is_wanted_and_stays_so(bare: Sandbox) -> None:
     assert not (bare.root / "etc/default-site").exists()
     assert bare.calls() == [
         "useradd --system --user-group --home-dir /srv/app --no-create-home --shell /usr/sbin/nologin --groups adm app",
+        "enable --no-reload app.service",
         "daemon-reload",
-        "enable app.service",
         "start app.service",
     ]
     assert list((bare.root / "var/lib/plainstack/runs").iterdir()) == []
@@ -61,7 +61,7 @@ def test_what_was_changed_by_hand_is_put_right(deployed: Sandbox) -> None:
     (done,) = deployed.deploy(BEFORE)
     assert done.ok, done.text
     assert deployed.tree() == whole
-    assert deployed.calls() == ["enable app.service", "start app.service"]
+    assert deployed.calls() == ["unmask --no-reload app.service", "enable app.service", "start app.service"]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_unit_that_is_up_and_not_healthy_brings_everything_back(deployed: Sand
     assert (done.answer.outcome, done.answer.failed) == ("rolled-back", "reload app.service")
     assert done.answer.tail[:2] == ["503", "not healthy within 1 s (state: active)"]
     assert deployed.tree() == before
-    assert deployed.calls() == ["reload app.service", "reload app.service", "enable app.service"]
+    assert deployed.calls() == ["reload app.service", "reload app.service"]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,12 @@ def test_a_role_that_a_host_has_no_more_goes_with_its_units_files_and_accounts(d
     deployed.write("/etc/app/by-hand.conf", "somebody else's\n")
     deployed.calls()
     assert deployed.deploy({"base": ()})[-1].ok
-    assert deployed.calls() == ["stop app.service", "disable app.service", "userdel app", "daemon-reload"]
+    assert deployed.calls() == [
+        "stop app.service",
+        "disable --no-reload app.service",
+        "userdel app",
+        "daemon-reload",
+    ]
     assert deployed.states() == {}
     assert "app:" not in deployed.read("/etc/passwd")
     # Folders that nobody declared, as those on the way to a file, stay as any that are not empty do.
@@ -205,7 +210,7 @@ def test_a_new_account_goes_again_after_the_unit_that_runs_as_it(bare: Sandbox) 
     """userdel refuses while a process of the account lives."""
     (done,) = bare.deploy({"app": (*AFTER["app"], Command(name="fails", why="w", run="false", unless="false"))})
     assert done.answer.outcome == "rolled-back"
-    assert bare.calls()[-3:] == ["stop app.service", "disable app.service", "userdel app"]
+    assert bare.calls()[-2:] == ["stop app.service", "userdel app"]
 
 
 @pytest.mark.parametrize(
@@ -249,7 +254,7 @@ def test_a_rollback_leaves_a_unit_that_was_on_its_way_up_on_its_way_up(deployed:
     active.rename(pausing)
     (done,) = deployed.deploy(app("port = 2\n", Command(name="fails", why="w", run="false", unless="false")))
     assert done.answer.outcome == "rolled-back"
-    assert deployed.calls() == ["restart app.service", "restart app.service", "enable app.service"]
+    assert deployed.calls() == ["restart app.service", "restart app.service"]
     assert "port = 1" in deployed.read("systemd/loaded/app.service")
 
 

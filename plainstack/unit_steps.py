@@ -1,0 +1,103 @@
+"""A transaction's unit actions -> its steps: one enable and one pause for all that stand together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+from plainstack.actions import Action, DaemonReload, UnitAction
+from plainstack.ports import hexadecimal
+
+_LOADS = ("start", "restart", "reload")
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Whether units start at boot, for several in one call.
+
+    With `reread_later` the transaction lets systemd read its unit files after it, and this step need not.
+    """
+
+    verb: Literal["enable", "disable", "unmask"]
+    units: tuple[str, ...]
+    reread_later: bool
+
+    def subject(self) -> str:
+        return f"{self.verb} {', '.join(self.units)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Start, restart or reload units in this order.
+
+    Several are always such that only staying up shows whether they are well: one pause is long enough for all.
+    """
+
+    actions: tuple[UnitAction, ...]
+
+    def subject(self) -> str:
+        verbs = groupby(self.actions, key=lambda action: action.verb)
+        return "; ".join(f"{verb} {', '.join(action.unit.name for action in same)}" for verb, same in verbs)
+
+
+Part = Action | Switch | Load
+
+
+def arrange(actions: Sequence[Action]) -> list[Part]:
+    """The same actions in the same order, but for what concerns the boot only.
+
+    Units are enabled before the first of those that stand together is started, and disabled after the last is stopped;
+    both before systemd reads its unit files where it does so anyway, because each costs it another reading.
+    """
+    rereads = [number for number, action in enumerate(actions) if isinstance(action, DaemonReload)]
+    parts: list[Part] = []
+    for number, run in _runs(actions):
+        if not isinstance(run[0], UnitAction):
+            parts += run
+            continue
+        units = [action for action in run if isinstance(action, UnitAction)]
+        reread = parts.pop() if parts and isinstance(parts[-1], DaemonReload) else None
+        later = reread is not None or any(other > number for other in rereads)
+        switched = {verb: _switch(verb, units, later) for verb in ("unmask", "enable", "disable")}
+        before = [*switched["unmask"], *switched["enable"]]
+        parts += [*before, *switched["disable"], reread] if reread else before
+        parts += _loads(action for action in units if action.verb in ("stop", *_LOADS))
+        if not reread:
+            parts += switched["disable"]
+    return parts
+
+
+def _runs(actions: Sequence[Action]) -> Iterator[tuple[int, list[Action]]]:
+    number = 0
+    for _, same in groupby(actions, key=lambda action: isinstance(action, UnitAction)):
+        run = list(same)
+        yield number, run
+        number += len(run)
+
+
+def _switch(verb: Literal["enable", "disable", "unmask"], units: Sequence[UnitAction], later: bool) -> list[Part]:
+    names = tuple(action.unit.name for action in units if action.verb == verb)
+    return [Switch(verb, names, later)] if names else []
+
+
+def _loads(actions: Iterable[UnitAction]) -> Iterator[Part]:
+    for together, same in groupby(actions, key=_only_stays_up):
+        if together:
+            yield Load(tuple(same))
+        else:
+            for action in same:
+                yield action if action.verb == "stop" else Load((action,))
+
+
+def _only_stays_up(action: UnitAction) -> bool:
+    return action.verb in _LOADS and not action.unit.health and not awaited_ports(action)
+
+
+def awaited_ports(action: UnitAction) -> list[str]:
+    """The ports that must be the unit's own before it counts as well, as the host's script takes them.
+
+    A port that other daemons of the host may hold for it, as a socket unit does, proves nothing.
+    """
+    return hexadecimal(listen for listen in action.unit.listens if not listen.adopted)

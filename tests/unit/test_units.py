@@ -1,0 +1,180 @@
+"""Units that stand together in a role: what they share, what they do not, and what is left of each after an undo."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import pytest
+
+from plainstack.resources import Command, File, Resource, Unit
+from tests.unit.sandbox import Sandbox, build
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners: needs root")
+
+NAMES = tuple(f"{letter}.service" for letter in "abcdef")
+FAILS = Command(name="fails", why="w", run="false", unless="false")
+
+
+def with_files(units: Iterable[Unit], content: bytes = b"[Service]\n") -> list[Resource]:
+    """Units whose files this role writes."""
+    return [part for unit in units for part in (File(path=f"/etc/systemd/system/{unit.name}", content=content), unit)]
+
+
+SIX = with_files(Unit(name=name) for name in NAMES)
+
+
+def packaged(host: Sandbox, *names: str) -> None:
+    """Units that a package brought."""
+    for name in names:
+        host.write(f"systemd/packaged/{name}", "")
+
+
+def pauses(host: Sandbox) -> list[str]:
+    """The pauses since the last time of asking."""
+    log = host.root / "run/pauses"
+    lines = log.read_text(encoding="utf-8").split() if log.exists() else []
+    log.unlink(missing_ok=True)
+    return lines
+
+
+def units(host: Sandbox) -> dict[str, list[str]]:
+    """What systemd holds: which units run, and which start at boot."""
+    folders = ("active", "activating", "failed", "enabled", "masked")
+    return {name: sorted(path.name for path in (host.root / "systemd" / name).iterdir()) for name in folders}
+
+
+def test_new_units_are_enabled_at_once_and_one_pause_shows_whether_they_stay_up(bare: Sandbox) -> None:
+    (done,) = bare.deploy({"role": SIX})
+    assert done.ok, done.text
+    enabled = f"enable --no-reload {' '.join(NAMES)}"
+    assert bare.calls() == [enabled, "daemon-reload", *(f"start {name}" for name in NAMES)]
+    assert pauses(bare) == ["0.3"]
+    assert bare.plan({"role": SIX}).empty
+
+
+def test_systemd_reads_its_unit_files_once_whether_they_are_written_or_a_packages(bare: Sandbox) -> None:
+    packaged(bare, *NAMES)
+    assert bare.deploy({"role": [Unit(name=name) for name in NAMES]})[-1].ok
+    assert bare.calls() == [f"enable {' '.join(NAMES)}", *(f"start {name}" for name in NAMES)]
+
+
+def test_units_that_are_no_longer_declared_are_stopped_in_turn_and_disabled_at_once(bare: Sandbox) -> None:
+    assert bare.deploy({"role": SIX})[-1].ok
+    bare.calls()
+    assert bare.deploy({"role": ()})[-1].ok
+    stops = [f"stop {name}" for name in NAMES]
+    assert bare.calls() == [*stops, f"disable --no-reload {' '.join(NAMES)}", "daemon-reload"]
+    assert not any(units(bare).values())
+
+
+def test_changed_units_share_a_pause_and_each_keeps_what_it_was_loaded_with(bare: Sandbox) -> None:
+    conf = File(path="/etc/conf", content=b"1\n")
+    wanted = [conf, *with_files(Unit(name=name, reload_on=(conf.path,)) for name in NAMES[:3]), *SIX[6:]]
+    assert bare.deploy({"role": wanted})[-1].ok
+    bare.calls()
+    pauses(bare)
+    wanted = [File(path="/etc/conf", content=b"2\n"), *wanted[1:-2], *with_files([Unit(name=NAMES[5])], b"[Unit]\n")]
+    assert bare.deploy({"role": wanted})[-1].ok
+    reloads = [f"reload {name}" for name in NAMES[:3]]
+    assert bare.calls() == ["daemon-reload", *reloads, f"restart {NAMES[5]}"]
+    assert pauses(bare) == ["0.3"]
+    assert bare.plan({"role": wanted}).empty
+
+
+def test_a_timer_needs_no_pause(bare: Sandbox) -> None:
+    packaged(bare, "a.timer", "b.timer")
+    assert bare.deploy({"role": [Unit(name="a.timer"), Unit(name="b.timer")]})[-1].ok
+    assert pauses(bare) == []
+
+
+def test_a_unit_with_a_health_command_and_a_command_keep_their_places(bare: Sandbox) -> None:
+    """What comes before has stayed up by then, and what comes after has not been touched."""
+    note = "ls $ROOT/systemd/active | xargs >>$ROOT/run/seen; wc -l <$ROOT/run/pauses >>$ROOT/run/seen"
+    a, b, c, d, e, _ = NAMES
+    packaged(bare, *NAMES)
+    wanted: list[Resource] = [
+        Unit(name=a),
+        Unit(name=b),
+        Unit(name=c, health=note),
+        Unit(name=d),
+        Command(name="look", why="w", run=f"{note}; touch $ROOT/done", unless="[ -e $ROOT/done ]"),
+        Unit(name=e),
+    ]
+    assert bare.deploy({"role": wanted})[-1].ok
+    assert bare.read("run/seen").splitlines() == [f"{a} {b} {c}", "1", f"{a} {b} {c} {d}", "2"]
+    starts = [f"start {name}" for name in (a, b, c, d)]
+    assert bare.calls() == [f"enable {a} {b} {c} {d}", *starts, f"enable {e}", f"start {e}"]
+
+
+def test_a_unit_that_dies_in_the_pause_is_named_and_everything_is_undone(bare: Sandbox) -> None:
+    before = bare.tree("var/lib/plainstack")
+    bare.write("run/in-a-pause", "mv $ROOT/systemd/active/c.service $ROOT/systemd/failed\n")
+    (done,) = bare.deploy({"role": SIX})
+    assert (done.answer.outcome, done.answer.failed) == ("rolled-back", "start c.service (failed)")
+    assert "last words of the unit" in done.answer.tail
+    after = bare.tree("var/lib/plainstack", "systemd/loaded")
+    assert after == {path: state for path, state in before.items() if path in after}
+    assert not any(units(bare).values())
+    assert bare.states() == {}
+
+
+def test_a_unit_that_is_on_its_way_up_after_the_pause_is_awaited(bare: Sandbox) -> None:
+    died = "if mkdir $ROOT/run/died 2>&-; then mv $ROOT/systemd/active/c.service $ROOT/systemd/activating"
+    bare.write("run/in-a-pause", f"{died}; else mv $ROOT/systemd/activating/c.service $ROOT/systemd/active 2>&-; fi\n")
+    (done,) = bare.deploy({"role": SIX})
+    assert done.ok, done.text
+    assert len(pauses(bare)) > 1
+
+
+def test_a_unit_that_does_not_start_is_named_and_those_after_it_are_not_touched(bare: Sandbox) -> None:
+    bare.reads("c.service", "/etc/broken")
+    bare.write("/etc/broken", "broken\n")
+    (done,) = bare.deploy({"role": SIX})
+    assert (done.answer.outcome, done.answer.failed) == ("rolled-back", "start c.service")
+    calls = bare.calls()
+    assert f"start {NAMES[3]}" not in calls
+    assert f"stop {NAMES[3]}" not in calls
+    assert not any(units(bare).values())
+
+
+def test_an_undo_gives_every_unit_the_state_that_it_had(bare: Sandbox) -> None:
+    """Below a mask a unit may be enabled: both come back."""
+    runs, starts, down, masked, hidden, dying = NAMES
+    packaged(bare, *NAMES)
+    for state, names in {"active": (runs,), "enabled": (runs, starts, hidden), "masked": (masked, hidden)}.items():
+        for name in names:
+            bare.write(f"systemd/{state}/{name}", "")
+    bare.write(f"systemd/activating/{dying}", "")
+    before = units(bare)
+    wanted: list[Resource] = [*(Unit(name=name) for name in NAMES), FAILS]
+    (done,) = bare.deploy({"role": wanted})
+    assert done.answer.outcome == "rolled-back", done.text
+    assert units(bare) == {**before, "active": [runs, dying], "activating": []}
+    assert down not in before["enabled"]
+    assert bare.deploy({"role": wanted[:-1]})[-1].ok
+    assert units(bare) == {"active": [*NAMES], "activating": [], "failed": [], "enabled": [*NAMES], "masked": []}
+
+
+def test_a_masked_unit_that_need_not_start_at_boot_is_unmasked_and_started(bare: Sandbox) -> None:
+    packaged(bare, "a.service")
+    bare.write("systemd/masked/a.service", "")
+    assert bare.deploy({"role": [Unit(name="a.service", enabled=False)]})[-1].ok
+    assert bare.calls() == ["unmask --no-reload a.service", "daemon-reload", "start a.service"]
+    assert units(bare)["enabled"] == []
+
+
+def test_killed_after_any_step_or_in_the_pause_the_next_run_ends_where_a_whole_one_does(bare: Sandbox) -> None:
+    whole = bare.copy(bare.root.with_name("whole"))
+    assert whole.deploy({"role": SIX})[-1].ok
+    steps = len(build(bare.plan({"role": SIX}).transactions[0]).steps)
+    for number in range(steps + 1):
+        host = bare.copy(bare.root.with_name(f"killed-{number}"))
+        if number == 0:
+            host.write("run/in-a-pause", "kill -KILL $PPID\n")
+        (killed,) = host.deploy({"role": SIX}, stop_after=number or None)
+        assert killed.code == 137, killed.text
+        (host.root / "run/in-a-pause").unlink(missing_ok=True)
+        assert all(done.ok for done in host.deploy({"role": SIX}))
+        assert host.tree() == whole.tree(), number
+        assert host.plan({"role": SIX}).empty
