@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from plainstack.actions import (
@@ -28,14 +28,16 @@ class Bundle:
     """Files that travel, and the lines of the script that uses them."""
 
     files: dict[str, bytes] = field(default_factory=dict)
+    modes: dict[str, int] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
 
     def step(self, name: str, *words: str) -> None:
         """One named step; a step is where a run may be interrupted."""
         self.lines.append(" ".join(["step", shlex.quote(name), *(shlex.quote(word) for word in words)]))
 
-    def file(self, name: str, content: str | bytes) -> str:
+    def file(self, name: str, content: str | bytes, mode: int = 0o600) -> str:
         self.files[name] = content if isinstance(content, bytes) else content.encode()
+        self.modes[name] = mode
         return name
 
 
@@ -60,6 +62,18 @@ def kernel_state(actions: Sequence[Action], bundle: Bundle) -> None:
         snapshot = bundle.file(f"snapshot.{number}", unit.snapshot + "\n")
         restore = bundle.file(f"restore.{number}", unit.restore + "\n")
         bundle.step(f"keep the live state of {unit.name}", "keep_kernel_state", snapshot, restore)
+
+
+def stage(files: Iterable[tuple[str, File]], bundle: Bundle) -> None:
+    """Let files travel with their modes, and give them to their owners, all of one owner at once."""
+    owned: dict[str, list[str]] = {}
+    for number, item in files:
+        bundle.file(f"new/{number}", item.content, item.mode)
+        if (item.owner, item.group) != ("root", "root"):
+            owned.setdefault(f"{item.owner}:{item.group}", []).append(number)
+    for owner, numbers in owned.items():
+        count = f"{len(numbers)} file{'s' if len(numbers) != 1 else ''}"
+        bundle.step(f"give {count} to {owner}", "give", owner, *numbers)
 
 
 def act(action: Part, number: str, bundle: Bundle, role: str, payloads: Mapping[str, Members]) -> None:
@@ -122,9 +136,9 @@ def _put(action: Put, number: str, bundle: Bundle) -> None:
     rights = (item.path, f"{item.mode:04o}", item.owner, item.group)
     if isinstance(item, Directory):
         bundle.step(action.subject(), "make_directory", *rights)
-    else:
+    elif action.attributes:
+        # For a validation's preview.
         bundle.file(f"new/{number}", item.content)
-        if action.attributes:
-            bundle.step(action.subject(), "set_attributes", *rights)
-        else:
-            bundle.step(action.subject(), "put", number, *rights)
+        bundle.step(action.subject(), "set_attributes", *rights)
+    else:
+        bundle.step(action.subject(), "put", number, *rights)

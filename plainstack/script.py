@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plainstack.action_steps import Bundle, Members, act, kernel_state, shade
-from plainstack.actions import PackageTransaction, Transaction
+from plainstack.action_steps import Bundle, Members, act, kernel_state, shade, stage
+from plainstack.actions import PackageTransaction, Put, Transaction
 from plainstack.observed import Entry
 from plainstack.probe import GUARD_SECONDS, STATE
 from plainstack.resources import File
@@ -48,7 +48,7 @@ class Script:
         run = f"${{ROOT:-}}{STATE}/runs/{self.run_id}"
         receive = (
             f"umask 077; RUN={run}; export RUN; mkdir -p ${{RUN%/*}} && mkdir $RUN"
-            f" && head -c {len(self.stream)} | tar -x -f - -C $RUN --no-same-owner"
+            f" && head -c {len(self.stream)} | tar -x -m -p -f - -C $RUN --no-same-owner"
             " && [ -f $RUN/apply.sh ] || { rm -rf $RUN; exit 74; }"
             "; exec 7<&0; exec sh $RUN/apply.sh"
         )
@@ -84,7 +84,16 @@ def transaction(
     kernel_state(work.actions, bundle)
     for unit, stamp in work.stale:
         bundle.step(f"mark {unit} as not loaded", "keep_stamp", unit, stamp)
-    for number, part in enumerate(arrange(work.actions), 1):
+    parts = arrange(work.actions)
+    new = {
+        id(part): (numbers[id(part)], part.resource)
+        for part in parts
+        if isinstance(part, Put) and isinstance(part.resource, File) and not part.attributes
+    }
+    for number, part in enumerate(parts, 1):
+        if id(part) in new:
+            stage(new.values(), bundle)
+            new = {}
         act(part, numbers.get(id(part), f"part{number}"), bundle, work.role, payloads)
     bundle.file("manifest.new", _manifest(work.manifest))
     bundle.lines.append(f'step "record what was done" write_manifest "$RUN/manifest.new" {work.role}')
@@ -136,9 +145,10 @@ def packages(
 
 
 def _early(bundle: Bundle, files: Iterable[tuple[int, File]]) -> None:
-    for number, item in files:
-        name = bundle.file(f"new/{number}", item.content).removeprefix("new/")
-        bundle.step(f"write {item.path}", "put", name, item.path, f"{item.mode:04o}", item.owner, item.group)
+    numbered = [(str(number), item) for number, item in files]
+    stage(numbered, bundle)
+    for number, item in numbered:
+        bundle.step(f"write {item.path}", "put", number, item.path, f"{item.mode:04o}", item.owner, item.group)
 
 
 def _alone_on_the_host(planned_at: str | None) -> Bundle:
@@ -166,7 +176,7 @@ def _finish(bundle: Bundle, run_id: str, audit: Mapping[str, object], probe: str
         tail.append('eval "$probe"')
     bundle.file("apply.sh", "\n".join([*lines, *tail]) + "\n")
     steps = tuple(shlex.split(line)[1] for line in bundle.lines if line.startswith("step "))
-    return Script(run_id, _tar(bundle.files), steps)
+    return Script(run_id, _tar(bundle), steps)
 
 
 def _interrupt(lines: Sequence[str], stop_after: int) -> list[str]:
@@ -181,12 +191,12 @@ def _interrupt(lines: Sequence[str], stop_after: int) -> list[str]:
     return done
 
 
-def _tar(files: Mapping[str, bytes]) -> bytes:
+def _tar(bundle: Bundle) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        for name, content in files.items():
+        for name, content in bundle.files.items():
             member = tarfile.TarInfo(name)
-            member.size, member.mode = len(content), 0o600
+            member.size, member.mode = len(content), bundle.modes.get(name, 0o600)
             archive.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
 

@@ -38,8 +38,11 @@ class Load:
     actions: tuple[UnitAction, ...]
 
     def subject(self) -> str:
+        if len(self.actions) == 1:
+            return self.actions[0].subject()
+        # Each is announced in its turn.
         verbs = groupby(self.actions, key=lambda action: action.verb)
-        return "; ".join(f"{verb} {', '.join(action.unit.name for action in same)}" for verb, same in verbs)
+        return "units: " + "; ".join(f"{verb} {', '.join(action.unit.name for action in same)}" for verb, same in verbs)
 
 
 Part = Action | Switch | Load

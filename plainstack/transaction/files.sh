@@ -27,10 +27,13 @@ forget_stamp() {
         undo_path "bring_state_back '$RUN/old/units/$1' '$STATE/units/$1'" && rm -f "$STATE/units/$1"
 }
 
+note_stamp() { # note_stamp UNIT: what it was can be brought back
+    [ ! -f "$RUN/old/units/$1" ] || return 0
+    if [ -f "$STATE/units/$1" ]; then forget_stamp "$1"; else undo_path "rm -f '$STATE/units/$1'"; fi
+}
+
 keep_stamp() { # keep_stamp UNIT STAMP
-    if [ ! -f "$RUN/old/units/$1" ]; then
-        if [ -f "$STATE/units/$1" ]; then forget_stamp "$1"; else undo_path "rm -f '$STATE/units/$1'"; fi || return
-    fi
+    note_stamp "$1" || return
     if [ -n "$2" ]; then
         printf '%s\n' "$2" >"$RUN/stamp" && mv "$RUN/stamp" "$STATE/units/$1"
     elif [ -e "$STATE/units/$1" ]; then
@@ -67,9 +70,17 @@ ensure_parent() {
     ensure_parent "$parent" && undo_path "rmdir '$parent' 2>/dev/null || :" && mkdir "$parent"
 }
 
+give() { # give OWNER:GROUP N...: new files, before they are put in their places
+    owner=$1
+    shift
+    (cd "$RUN/new" && chown "$owner" "$@")
+}
+
 put() { # put N PATH MODE OWNER GROUP
     real=${ROOT:-}$2
     ensure_parent "$real" && keep_old "$1" "$2" || return
+    mv --no-copy -T "$RUN/new/$1" "$real" 2>/dev/null && return
+    # On another file system than this run's folder.
     install -T -m "$3" -o "$4" -g "$5" "$RUN/new/$1" "$real.plainstack-new" && mv -T "$real.plainstack-new" "$real" ||
         { code=$?; rm -f "$real.plainstack-new"; return $code; }
 }
@@ -87,8 +98,8 @@ make_directory() { # make_directory PATH MODE OWNER GROUP
     real=${ROOT:-}$1
     if [ -d "$real" ] && [ ! -L "$real" ]; then set_attributes "$@"; return; fi
     [ ! -e "$real" ] && [ ! -L "$real" ] || { STEP="$STEP: a $(stat -c %F "$real") is in the way"; return 73; }
-    ensure_parent "$real" && undo_path "rmdir '$real' 2>/dev/null || :" && mkdir "$real" && chown "$3:$4" "$real" &&
-        chmod "$2" "$real"
+    ensure_parent "$real" && undo_path "rmdir '$real' 2>/dev/null || :" && mkdir -m "$2" "$real" || return
+    [ "$3:$4" = root:root ] || chown "$3:$4" "$real"
 }
 
 make_link() { # make_link N PATH TARGET

@@ -71,7 +71,8 @@ note_unit() { # note_unit STATE VERB UNIT: once, before its first verb
 NOTED=
 
 start_now() { # start_now STATE UNIT STAMP: what `start` has become, for a unit that systemd brought up since the probe
-    loaded=$(cat "$STATE/units/$2" 2>/dev/null)
+    loaded=
+    [ ! -f "$STATE/units/$2" ] || read -r loaded <"$STATE/units/$2"
     if [ "$loaded" = "$3" ]; then echo start; return; fi
     # A reload where it is enough: to restart the firewall opens it for a moment.
     case "$1 ${loaded:-- }" in
@@ -113,12 +114,21 @@ stay_up() { # stay_up (VERB UNIT STAMP TIMEOUT)...
         case $unit in *.timer | *.socket | *.path | *.mount | *.target) ;; *) sleep 0.3; break ;; esac
     done
     states=$(systemctl is-active $units 2>/dev/null)
+    mkdir -p "$RUN/stamps" || return
+    stamped=
     while [ $# != 0 ]; do
         state=${states%%"$NEWLINE"*} states=${states#*"$NEWLINE"} STEP="$1 $2"
         [ "$state" = active ] || healthy "$2" "$4" '' || return
-        keep_stamp "$2" "$3" || return
+        note_stamp "$2" || return
+        if [ -n "$3" ]; then
+            printf '%s\n' "$3" >"$RUN/stamps/$2" || return
+            stamped=yes
+        elif [ -e "$STATE/units/$2" ]; then
+            rm -f "$STATE/units/$2"
+        fi
         shift 4
     done
+    [ -z "$stamped" ] || mv -t "$STATE/units" "$RUN"/stamps/*
 }
 
 units_of() { # units_of (VERB UNIT STAMP TIMEOUT)...

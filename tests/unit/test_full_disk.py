@@ -46,6 +46,7 @@ def read(text: str) -> Answer:
 
 def test_however_full_the_disk_is_the_host_is_what_it_was_or_what_is_wanted(deployed: Sandbox) -> None:
     """Also when it is the undo for which nothing is left."""
+    assert deployed.deploy({"app": [*BEFORE["app"], File(path="/etc/app/large", content=b"y" * 60_000)]})[-1].ok
     wanted = {"app": [item for item in AFTER["app"] if not isinstance(item, User)]}
     wanted["app"].append(File(path="/etc/app/large", content=b"x" * 60_000))
     (work,) = deployed.plan(wanted).transactions
