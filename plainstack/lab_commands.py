@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,8 @@ from plainstack import site
 from plainstack.commands import document, load, told
 from plainstack.console import Console
 from plainstack.errors import Refused
-from plainstack.lab.model import Branch, Lab, LabHost
+from plainstack.lab.model import Lab, LabHost
+from plainstack.lab_branches import branches_of, innermost
 from plainstack.lab_settings import Visitor
 from plainstack.sections import Host
 from plainstack.stack import Stack
@@ -30,8 +31,8 @@ def of(stack: Stack) -> Lab:
     if not stack.in_lab:
         raise Refused("ssh.gateway is not 'lab' in this inventory, so its hosts are not lab hosts")
     machines: list[tuple[str, Host | Visitor]] = [*stack.hosts.items(), *stack.lab.visitors.items()]
-    branches = tuple(_branches(stack))
-    innermost = _innermost(stack, branches)
+    branches = tuple(branches_of(stack))
+    places = innermost(stack, branches)
     hosts = tuple(
         LabHost(
             name,
@@ -40,30 +41,12 @@ def of(stack: Stack) -> Lab:
             _room(stack.lab.disks[name]) if name in stack.lab.disks else None,
             release=stack.lab.debian.get(name, LabHost.release),
             ipv6=name not in stack.lab.no_ipv6,
-            branch=innermost.get(name, ""),
+            branch=places.get(name, ""),
             names=site.addresses(stack) if name in stack.lab.visitors else (),
         )
         for name, machine in machines
     )
     return Lab(stack.lab_name, hosts, stack.state / "lab", stack.ssh.user, branches=branches)
-
-
-def _branches(stack: Stack) -> Iterator[Branch]:
-    """The sites and the hosts with a link of their own, each after the site that it is in."""
-    lab = stack.lab
-    keys = {name: f"s{number}" for number, name in enumerate(lab.sites, 1) if name in lab.links}
-    parents = {name: keys[one] for one, members in lab.sites.items() if one in keys for name in members}
-    keys |= {name: f"h{number}" for number, name in enumerate((*stack.hosts, *lab.visitors), 1) if name in lab.links}
-    for name, key in keys.items():
-        link = lab.links[name]
-        yield Branch(key, name, link.rate, link.delay, link.loss, parents.get(name, ""))
-
-
-def _innermost(stack: Stack, branches: tuple[Branch, ...]) -> dict[str, str]:
-    """The key of the branch that each machine is in, of those that are in one."""
-    keys = {branch.name: branch.key for branch in branches}
-    within = {name: keys[one] for one, members in stack.lab.sites.items() if one in keys for name in members}
-    return {**within, **{name: key for name, key in keys.items() if name not in stack.lab.sites}}
 
 
 def _room(text: str) -> int:

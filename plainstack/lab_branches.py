@@ -1,0 +1,26 @@
+"""The parts of a lab's network that are behind links of their own, as the inventory has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from plainstack.lab.model import Branch
+from plainstack.stack import Stack
+
+
+def branches_of(stack: Stack) -> Iterator[Branch]:
+    """The sites and the hosts with a link of their own, each after the site that it is in."""
+    lab = stack.lab
+    keys = {name: f"s{number}" for number, name in enumerate(lab.sites, 1) if name in lab.links}
+    parents = {name: keys[one] for one, members in lab.sites.items() if one in keys for name in members}
+    keys |= {name: f"h{number}" for number, name in enumerate((*stack.hosts, *lab.visitors), 1) if name in lab.links}
+    for name, key in keys.items():
+        link = lab.links[name]
+        yield Branch(key, name, link.rate, link.delay, link.loss, parents.get(name, ""))
+
+
+def innermost(stack: Stack, branches: tuple[Branch, ...]) -> dict[str, str]:
+    """The key of the branch that each machine is in, of those that are in one."""
+    keys = {branch.name: branch.key for branch in branches}
+    within = {name: keys[one] for one, members in stack.lab.sites.items() if one in keys for name in members}
+    return {**within, **{name: key for name, key in keys.items() if name not in stack.lab.sites}}
