@@ -7,9 +7,11 @@ from invoke.context import Context
 from invoke.main import program
 from invoke.tasks import task
 
+from plainstack.collector import relax
 from plainstack.streams import guard
 from plainstack.usage import help_if_asked, name_word
 
+relax()
 guard()
 name_word(program, "tunnel", "to")
 

@@ -16,16 +16,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from invoke.exceptions import Exit
 
-from plainstack import inventory as inventories
-from plainstack.actions import HostPlan
 from plainstack.console import Console
 from plainstack.errors import HostFailed, PlainstackError, Refused
-from plainstack.stack import Stack
+from plainstack.head_start import HeadStart
 from plainstack.streams import output_lost
+
+if TYPE_CHECKING:
+    from plainstack.actions import HostPlan
+    from plainstack.stack import Stack
 
 CHANGES = 2
 INTERRUPTED = 130
@@ -69,20 +71,24 @@ def document(data: object) -> None:
 
 def load(path: str) -> Stack:
     """The inventory a command was given."""
+    from plainstack import inventory as inventories
+
     return inventories.load(Path(path))
 
 
 def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
     """inv plan"""
     console = Console(json=json)
-    with told(console, json=json, shows=True):
+    with told(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
+        stack = load(inventory)
+
+        from plainstack import inventory as inventories
         from plainstack.run import Runner
         from plainstack.wheels import unfetched
 
-        stack = load(inventory)
         roles, hosts = inventories.select(stack, role, host)
         _check(stack, roles, hosts)
-        with Runner(stack, roles, hosts) as runner:
+        with Runner(stack, roles, hosts, head_start) as runner:
             view = runner.observe(console.progress())
             pending = view.pending
             refused = [*runner.refusals(view), *unfetched(view, stack.state / "wheels", console.progress().note)]
@@ -153,13 +159,16 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
     """inv deploy"""
     began = time.monotonic()
     console = Console(json=json)
-    with told(console, json=json):
+    with told(console, json=json), HeadStart.of(Path(inventory), role, host) as head_start:
+        stack = load(inventory)
+
+        # Only now: an inventory that is wrong is reported without waiting for what connects and plans.
+        from plainstack import inventory as inventories
         from plainstack.run import Runner
 
-        stack = load(inventory)
         roles, hosts = inventories.select(stack, role, host)
         _check(stack, roles, hosts)
-        with Runner(stack, roles, hosts) as runner:
+        with Runner(stack, roles, hosts, head_start) as runner:
             runner.new_secrets = new_secrets
             view = runner.observe(console.progress(), to_apply=True)
             if not view.pending:

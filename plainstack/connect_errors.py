@@ -8,7 +8,7 @@ import socket
 import paramiko
 
 from plainstack.login_keys import LoginRefused
-from plainstack.stack import Stack
+from plainstack.reach import Reach
 from plainstack.ways import Way
 
 # Banner, key exchange and log-in of a host that took the connection: many at once on a busy machine take a while.
@@ -24,7 +24,7 @@ class JumpFailed(OSError):
     """A jump host on the way to a host could not be used; the message is whole."""
 
 
-def explain(error: BaseException, way: Way, stack: Stack) -> str:
+def explain(error: BaseException, way: Way, stack: Reach) -> str:
     """A connection error in words."""
     if isinstance(error, JumpFailed):
         return str(error)

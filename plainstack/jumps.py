@@ -14,7 +14,7 @@ from fabric import Connection
 
 from plainstack.connect_errors import BROKEN, JumpFailed, explain
 from plainstack.errors import Refused
-from plainstack.stack import Stack
+from plainstack.reach import Reach
 from plainstack.ways import GATEWAY, Way
 
 
@@ -28,7 +28,7 @@ class _Jump:
 class Jumps:
     """The connections to jump hosts, opened on first use by `connect` and shared by all hosts behind them."""
 
-    def __init__(self, connect: Callable[[Way], Connection], stack: Stack) -> None:
+    def __init__(self, connect: Callable[[Way], Connection], stack: Reach) -> None:
         self._connect, self._stack = connect, stack
         self._lock = threading.Lock()
         self._kept: dict[Way, _Jump] = {}

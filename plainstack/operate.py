@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from invoke.exceptions import Exit
 
-from plainstack import inventory as inventories
 from plainstack.commands import CHANGES, document, load, told
 from plainstack.console import Console
 from plainstack.errors import HostFailed, Refused
+from plainstack.head_start import HeadStart
 
 
 def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = False) -> None:
@@ -18,6 +19,7 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
     began = time.monotonic()
     console = Console(json=json)
     with told(console, json=json, shows=True):
+        from plainstack import inventory as inventories
         from plainstack.run import Runner
         from plainstack.verify import CheckResult, Verifier, run
 
@@ -120,6 +122,7 @@ def status(inventory: str, role: str, host: str, *, json: bool) -> None:
     """inv status"""
     console = Console(json=json)
     with told(console, json=json, shows=True):
+        from plainstack import inventory as inventories
         from plainstack.run import Runner
         from plainstack.status import rows, table
 
@@ -141,14 +144,16 @@ def status(inventory: str, role: str, host: str, *, json: bool) -> None:
 def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
     """inv drift"""
     console = Console(json=json)
-    with told(console, json=json, shows=True):
+    with told(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
+        stack = load(inventory)
+
+        from plainstack import inventory as inventories
         from plainstack.drift import circumstances_script, find, with_circumstances
         from plainstack.run import Runner
 
-        stack = load(inventory)
         roles, hosts = inventories.select(stack, role, host)
         found = []
-        with Runner(stack, roles, hosts) as runner:
+        with Runner(stack, roles, hosts, head_start) as runner:
             view = runner.observe(console.progress())
             for name, seen in view.observed.items():
                 here = [one for one in find(name, runner.desired[name], seen) if not roles or one.role in roles]
@@ -180,6 +185,7 @@ def log(inventory: str, host: str, last: int, *, json: bool, verbose: bool = Fal
     console = Console(json=json)
     with told(console, json=json, shows=True):
         from plainstack import audit
+        from plainstack import inventory as inventories
         from plainstack.ssh import Sessions, fan_out
 
         stack = load(inventory)

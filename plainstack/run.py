@@ -11,10 +11,10 @@ from typing import Protocol
 from plainstack.actions import HostPlan
 from plainstack.desired import HostDesired
 from plainstack.errors import HostFailed, PlainstackError
+from plainstack.head_start import HeadStart
 from plainstack.observed import Observed
 from plainstack.plan import Stamp, plan
 from plainstack.probe import parse
-from plainstack.session import Session
 from plainstack.settled import UNDO_NOW, settled
 from plainstack.ssh import Sessions
 from plainstack.stack import Stack
@@ -52,14 +52,21 @@ class View:
 
 
 class Runner:
-    """One command's view of a stack; opens connections when it is entered and closes them when left."""
+    """One command's view of a stack; opens connections when it is entered and closes them when left.
 
-    def __init__(self, stack: Stack, roles: tuple[str, ...], hosts: tuple[str, ...]) -> None:
+    It takes over what a `head_start` has begun.
+    """
+
+    def __init__(
+        self, stack: Stack, roles: tuple[str, ...], hosts: tuple[str, ...], head_start: HeadStart | None = None
+    ) -> None:
         self.stack = stack
         self.hosts = hosts
         self.chosen = roles
         self.new_secrets = False
-        self.sessions = Sessions(stack)
+        self._head_start = head_start or HeadStart()
+        taken = self._head_start.take(stack, hosts)
+        self.sessions, self._connecting = taken or (Sessions(stack), {})
         self.desired: dict[str, HostDesired] = {}
         self.probes: dict[str, str] = {}
 
@@ -69,9 +76,9 @@ class Runner:
 
         self._pool = ThreadPoolExecutor(max_workers=max(8, len(self.hosts)))
         # Connecting takes most of the time of a run that changes nothing; it goes on while we render.
-        self._connecting: dict[str, Future[Session]] = {
-            name: self._pool.submit(self.sessions.to, name) for name in self.hosts
-        }
+        for name in self.hosts:
+            if name not in self._connecting:
+                self._connecting[name] = self._pool.submit(self.sessions.to, name)
         try:
             self.roles = registry()
             names = [name for role in self.roles.values() for name in role.passwords]
@@ -117,6 +124,7 @@ class Runner:
         while listener and self.sessions.notes:
             listener.note(self.sessions.notes.pop(0))
         self._expand(view)
+        self._head_start.keep(self.stack, self.probes)
         return view
 
     def _expand(self, view: View) -> None:
@@ -144,7 +152,9 @@ class Runner:
         session = self._connecting[name].result()
 
         def look() -> Observed:
-            output = session.script(self.probes[name], timeout=60, step="probe")
+            output = self._head_start.answer(name, self.probes[name])
+            if output is None:
+                output = session.script(self.probes[name], timeout=60, step="probe")
             if output.code != 0 and not output.out:
                 raise HostFailed(name, "probe", "failed", output.err.splitlines()[-5:], output.code)
             try:

@@ -19,8 +19,8 @@ from plainstack.errors import HostFailed
 from plainstack.jumps import Jumps, through_command
 from plainstack.known_hosts import Pins, entry_name
 from plainstack.login_keys import Keyring
+from plainstack.reach import Reach
 from plainstack.session import Session
-from plainstack.stack import Stack
 from plainstack.ways import Way, Ways
 
 Result = TypeVar("Result")
@@ -33,7 +33,7 @@ KEEPALIVE = 5
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
-def known_hosts(stack: Stack) -> Path:
+def known_hosts(stack: Reach) -> Path:
     """The file of pinned host keys; the lab pins its own."""
     return stack.state / ("lab/known_hosts" if stack.in_lab else "known_hosts")
 
@@ -41,7 +41,7 @@ def known_hosts(stack: Stack) -> Path:
 class Sessions:
     """Connections to the hosts of a stack, opened on first use and kept; close with `with`."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Reach) -> None:
         self.stack = stack
         # What the operator should know about his SSH configuration; others add to it while hosts are connected.
         self.notes: list[str] = []

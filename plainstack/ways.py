@@ -26,9 +26,8 @@ from pathlib import Path
 from plainstack.errors import InventoryError, Refused
 from plainstack.login_keys import Identities
 from plainstack.proxy_command import runs_ssh
-from plainstack.sections import Host
+from plainstack.reach import Machine, Reach
 from plainstack.ssh_config import Destination, Resolved, resolve
-from plainstack.stack import Stack
 
 GATEWAY = "ssh.gateway"
 _MOST_JUMPS = 8
@@ -62,10 +61,10 @@ class Way:
         return () if self.jump is None else (*self.jump.jumps, self.jump)
 
 
-def operator_key(stack: Stack) -> Path | None:
+def operator_key(stack: Reach) -> Path | None:
     """The private key to log in with; None means what the agent and ~/.ssh offer. Raises InventoryError if missing."""
     if stack.ssh.key is not None:
-        path = stack.file(stack.ssh.key.expanduser())
+        path = stack.folder / stack.ssh.key.expanduser()
         if not path.is_file():
             raise InventoryError([f"ssh.key: no operator key at {path}; make one: ssh-keygen -t ed25519 -f {path}"])
         return path
@@ -75,7 +74,7 @@ def operator_key(stack: Stack) -> Path | None:
 class Ways:
     """The ways to the hosts of a stack; `note` hears, once, of settings that have no effect."""
 
-    def __init__(self, stack: Stack, note: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, stack: Reach, note: Callable[[str], None] = lambda _: None) -> None:
         self._stack = stack
         self._note = note
         self._noted: set[str] = set()
@@ -83,13 +82,13 @@ class Ways:
         self._known: dict[str, Way] = {}
         self._chains: dict[str, Way | Refused] = {}
 
-    def to(self, host: Host) -> Way:
+    def to(self, host: Machine) -> Way:
         """The way to a host. Raises Refused when it cannot be gone as the configuration says."""
         if host.name not in self._known:
             self._known[host.name] = self._decide(host)
         return self._known[host.name]
 
-    def _decide(self, host: Host) -> Way:
+    def _decide(self, host: Machine) -> Way:
         ssh, address = self._stack.ssh, str(host.address)
         key = operator_key(self._stack)
         if self._stack.in_lab:

@@ -10,11 +10,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from plainstack import pki
+from plainstack import pki, signing
 from plainstack.stack import Stack
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-END = NOW - timedelta(hours=1) + pki.LEAF_VALIDITY
+END = NOW - timedelta(hours=1) + signing.LEAF_VALIDITY
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_only_the_certificate_whose_names_changed_is_signed_anew(stack: Stack, p
 
 
 def test_a_new_authority_signs_everything_anew(stack: Stack, pairs: dict[str, pki.Pair]) -> None:
-    late = NOW + pki.AUTHORITY_VALIDITY - timedelta(days=20)
+    late = NOW + signing.AUTHORITY_VALIDITY - timedelta(days=20)
     again = pki.ensure(stack, pairs, late)
     assert not {name for name in pairs if again[name] == pairs[name]}
     leaf(again[pki.SITE]).verify_directly_issued_by(leaf(again[pki.AUTHORITY]))
@@ -82,7 +82,7 @@ def test_hosts_that_are_deployed_one_after_another_trust_each_other_at_every_mom
 
 
 def test_a_successor_that_takes_over_changes_nothing_that_is_trusted(stack: Stack) -> None:
-    end = NOW + pki.AUTHORITY_VALIDITY
+    end = NOW + signing.AUTHORITY_VALIDITY
     announced = pki.ensure(stack, pki.ensure(stack, {}, NOW), end - timedelta(days=80))
     in_office = pki.ensure(stack, announced, end - timedelta(days=20))
     assert announced[pki.AUTHORITY] != in_office[pki.AUTHORITY]
