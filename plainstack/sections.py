@@ -33,7 +33,8 @@ RoleName = Literal["db", "backup", "app", "balancer", "monitoring"]
 class Model(BaseModel):
     """Closed and immutable: an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Deferred: one validator, the stack's, instead of one for each of its parts.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Ssh(Model):
