@@ -69,8 +69,6 @@ test: unit commands lab ## every test
 bench: root setup ## how long runs take over their floors; with labs to measure in (needs root)
 	@echo '== the reference work'
 	@$(VENV)/bin/python bench/reference.py
-	@echo '== many files'
-	@$(VENV)/bin/python bench/scale.py
 	@echo '== the default stack'
 	@$(VENV)/bin/inv lab.up
 	@$(VENV)/bin/inv deploy

@@ -1,6 +1,7 @@
 """A deploy that changes nothing at 1, 8 and 32 lab hosts with 400 files each, over the floor; needs root.
 
-Prints one table: wall seconds of whole processes in turns (medians), and their ratio.
+Not part of make bench, which has the reference work. Prints one table: wall seconds of whole processes in turns
+(medians), and their ratio.
 """
 
 from __future__ import annotations

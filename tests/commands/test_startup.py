@@ -1,0 +1,55 @@
+"""What answers at once imports little: no command waits for the libraries of another."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plainstack.render import ROOT
+
+CONNECTS = {"paramiko", "fabric", "cryptography", "nacl"}
+READS = {"pydantic", "plainstack.stack"}
+DRAWS = {"jinja2", "rich"}
+
+
+def imported(*words: str) -> set[str]:
+    """The modules that a command imports, and the packages they are in."""
+    line = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
+    ran = subprocess.run(
+        line,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    lines = [text for text in ran.stderr.splitlines() if text.startswith("import time:")]
+    names = {text.rpartition("|")[2].strip() for text in lines}
+    assert "invoke.program" in names
+    return names | {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("inv", "--list"), ("inv", "--help"), ("inv", "--help", "deploy"), ("inv", "deploy", "--hots=db1")],
+    ids=" ".join,
+)
+def test_help_and_a_misspelled_flag_read_no_inventory(words: tuple[str, ...]) -> None:
+    assert not imported(*words) & (CONNECTS | READS | DRAWS)
+
+
+def test_the_list_of_fab_needs_fabric_and_no_more() -> None:
+    assert not imported("fab", "--list") & (READS | DRAWS)
+
+
+@pytest.mark.parametrize("command", ["plan", "deploy", "drift"])
+def test_a_misspelled_key_is_found_before_anything_connects_or_renders(tmp_path: Path, command: str) -> None:
+    (tmp_path / "hosts.yaml").write_text("stak: shop\n", encoding="utf-8")
+    names = imported("inv", command, f"--inventory={tmp_path}/hosts.yaml")
+    assert names >= READS
+    assert not names & (CONNECTS | DRAWS)
