@@ -77,6 +77,9 @@ class HeadStart:
             return
         from plainstack.ssh import Sessions
 
+        # Seconds. A connection takes some fifteen turns between threads, each of which waits this long for the main
+        # thread while that imports; Python's own value is five times as much.
+        sys.setswitchinterval(0.001)
         self._sessions = Sessions(self._kept.reach)
         for name, probe in self._kept.probes.items():
             self._opened[name], self._answers[name] = Future(), Future()
