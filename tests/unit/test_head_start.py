@@ -20,7 +20,8 @@ from plainstack.resources import Directory, Resource
 from plainstack.roles import Role
 from plainstack.run import Runner
 from plainstack.secrets import Vault
-from plainstack.stack import Host, Stack
+from plainstack.sections import Host
+from plainstack.stack import Stack
 from tests.unit import sshd
 from tests.unit.sshd import Server
 
