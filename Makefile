@@ -15,7 +15,7 @@ $(VENV)/.ready: pyproject.toml
 	@echo '== setting up the virtual environment in $(VENV)'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || ./bin/apt-install python3-venv
 	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet '.[dev]'
+	@$(VENV)/bin/pip install --quiet --editable '.[dev]'
 	@touch $@
 
 root:

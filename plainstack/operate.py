@@ -20,11 +20,15 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
     console = Console(json=json)
     with told(console, json=json, shows=True):
         from plainstack import inventory as inventories
+        from plainstack.lab.netns import LabDown, is_up
         from plainstack.run import Runner
         from plainstack.verify import CheckResult, Verifier, run
 
         stack = load(inventory)
         roles, hosts = inventories.select(stack, role, host)
+        if stack.in_lab and not is_up(f"plainstack-{stack.lab_name}"):
+            # One sentence, instead of one from every check.
+            raise LabDown
 
         def show(result: CheckResult) -> None:
             mark, style = ("ok  ", "green") if result.passed else ("FAIL", "bold red")

@@ -11,13 +11,13 @@ from typing import Any
 
 import jinja2
 
+from plainstack import shipped
 from plainstack.errors import InventoryError
 from plainstack.resources import File
 from plainstack.secrets import Secret
 
-ROOT = Path(__file__).resolve().parent.parent
-TEMPLATES = ROOT / "templates"
-FILES = ROOT / "files"
+TEMPLATES = shipped.TEMPLATES
+FILES = shipped.FILES
 
 
 class _Finalizer:

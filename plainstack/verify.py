@@ -17,13 +17,12 @@ from testinfra.host import Host as TestinfraHost
 
 from plainstack.check_facts import Facts, gather
 from plainstack.errors import Refused
-from plainstack.render import ROOT
 from plainstack.roles import Role
 from plainstack.secrets import Vault
+from plainstack.shipped import CHECKS
 from plainstack.ssh import Sessions
 from plainstack.stack import Stack
 
-CHECKS = ROOT / "checks"
 LONGEST = 120
 # Checks of one host that run at once: most of the time they wait, for a unit to stay up or for a port to stay silent.
 AT_ONCE = 6
@@ -213,12 +212,10 @@ def _reason(call: pytest.CallInfo[None]) -> str:
 
 def run(verifier: Verifier, keyword: str = "") -> None:
     """Run the checks; results are in the verifier. Raises Refused when a check module itself is broken."""
-    arguments = [str(CHECKS), "-p", "no:terminal", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
+    arguments = [str(CHECKS), "-p", "no:terminal", "-p", "no:cacheprovider", "-c", str(CHECKS / "pytest.ini")]
     arguments += [
         "--rootdir",
-        str(ROOT),
-        "-o",
-        "addopts=",
+        str(CHECKS),
         "-p",
         "no:testinfra",
         "-p",

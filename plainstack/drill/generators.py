@@ -17,10 +17,10 @@ from plainstack import pki, site
 from plainstack.drill.history import Damaged, Recorder
 from plainstack.errors import HostFailed, Refused
 from plainstack.release_steps import account, home, settings
-from plainstack.render import ROOT
 from plainstack.secrets import Vault
 from plainstack.sections import GivenCertificate
 from plainstack.session import Session
+from plainstack.shipped import PACKAGE
 from plainstack.ssh import Sessions
 from plainstack.stack import Stack
 
@@ -116,7 +116,7 @@ def ask_site(
         command = ["nsenter", f"--net=/run/netns/plainstack-{stack.lab_name}", *command]
     process = subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=PACKAGE.parent,
         env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONDONTWRITEBYTECODE": "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

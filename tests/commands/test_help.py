@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.render import ROOT
+from plainstack.shipped import ROOT
 from tasks import namespace
 
 

@@ -8,7 +8,7 @@ from invoke.exceptions import Exit
 from plainstack.drill import commands, faults
 from plainstack.drill.verdict import Budgets
 from plainstack.errors import Refused
-from plainstack.render import ROOT
+from plainstack.shipped import ROOT
 from plainstack.stack import Stack
 
 

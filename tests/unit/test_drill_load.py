@@ -20,7 +20,7 @@ import pytest
 from plainstack import pki
 from plainstack.drill.history import Recorder
 from plainstack.drill.load import Site, Teller, explain, generate
-from plainstack.render import ROOT
+from plainstack.shipped import ROOT
 from plainstack.stack import Stack
 
 

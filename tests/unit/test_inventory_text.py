@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from plainstack import inventory, yaml_limits
 from plainstack.errors import InventoryError
-from plainstack.render import ROOT
+from plainstack.shipped import ROOT
 from tests.unit.test_inventory import GOOD, NAME_RULE, problems
 
 DEFAULT = (ROOT / "hosts.yaml").read_text(encoding="utf-8")

@@ -15,11 +15,11 @@ from plainstack.desired import assemble
 from plainstack.errors import InventoryError
 from plainstack.observed import UserState
 from plainstack.plan import plan
-from plainstack.render import ROOT
 from plainstack.resources import File, Resource, Unit
 from plainstack.roles import Role, monitoring
 from plainstack.secrets import Vault
 from plainstack.sections import ROLE_NAMES, Host
+from plainstack.shipped import ROOT
 from plainstack.stack import Stack
 from tests.unit.conftest import fake_vault
 from tests.unit.hosts import NOW

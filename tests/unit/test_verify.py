@@ -16,10 +16,10 @@ import pytest
 
 from plainstack import inventory, verify
 from plainstack.errors import HostFailed
-from plainstack.render import ROOT
 from plainstack.roles import registry
 from plainstack.secrets import Vault
 from plainstack.session import Output
+from plainstack.shipped import ROOT
 from plainstack.stack import Stack
 from plainstack.verify import CheckResult, Verifier
 

@@ -1,0 +1,1 @@
+"""What a person types: the tasks of `inv` and `fab`, and the command `plainstack`."""

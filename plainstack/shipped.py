@@ -1,0 +1,15 @@
+"""Where the templates, files, checks and example applications lie that come with Plainstack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+_INSTALLED = PACKAGE / "_shipped"
+
+ROOT = _INSTALLED if _INSTALLED.is_dir() else PACKAGE.parent
+TEMPLATES = ROOT / "templates"
+FILES = ROOT / "files"
+CHECKS = ROOT / "checks"
+APPS = ROOT / "apps"
+INVENTORY = ROOT / "hosts.yaml"

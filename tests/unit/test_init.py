@@ -1,0 +1,91 @@
+"""`plainstack init`: a folder of a stack's own, and nothing of anyone else's is touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from plainstack import inventory
+from plainstack.cli import main as command
+from plainstack.cli.init import init
+from plainstack.errors import Refused
+from plainstack.shipped import ROOT
+
+
+def test_a_new_stack_is_the_example_under_its_own_name(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    init(folder)
+    for name in ("hosts.yaml", "tasks.py", "fabfile.py"):
+        assert (folder / name).read_text(encoding="utf-8") == (ROOT / name).read_text(encoding="utf-8")
+    stack = inventory.load(folder / "hosts.yaml")
+    assert stack.stack == "shop"
+    assert stack.file(stack.services["web"].source).is_dir()
+
+
+def test_the_stack_may_have_another_name_than_its_folder(tmp_path: Path) -> None:
+    init(tmp_path / "My Stack", "my-shop")
+    stack = inventory.load(tmp_path / "My Stack/hosts.yaml")
+    assert stack.database
+    assert (stack.stack, stack.database.name) == ("my-shop", "my_shop")
+
+
+def test_a_folder_with_other_files_keeps_them(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine", encoding="utf-8")
+    init(tmp_path, "shop")
+    assert (tmp_path / "notes").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize("name", ["hosts.yaml", "tasks.py", "fabfile.py", ".gitignore", "README.md", "apps/incidents"])
+def test_nothing_is_written_over_what_is_there(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).symlink_to("nowhere")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(Refused, match=f"{name} exists already; nothing was written"):
+        init(tmp_path, "shop")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Shop", "stack: must be lower case letters"),
+        ("shop.example", "stack: must be lower case letters"),
+        ("null", "stack: must be text"),
+        ("5", "stack: must be text"),
+        ("a" * 33, "stack: must be lower case letters"),
+        ("x, y: z", ""),
+        ("x\nhosts: {}", ""),
+    ],
+)
+def test_a_name_that_no_stack_can_have_is_refused_before_anything_is_written(
+    tmp_path: Path, name: str, reason: str
+) -> None:
+    folder = tmp_path / "new"
+    with pytest.raises(Refused, match=f"^{reason}(.|\n)*--name=NAME$"):
+        init(folder, name)
+    assert not folder.exists()
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "shop").touch()
+    with pytest.raises(Refused, match="shop is not a folder"):
+        init(tmp_path / "shop")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [([], "COMMAND"), (["init"], "DIR"), (["inti", "x"], "inti"), (["-x"], "COMMAND")]
+)
+def test_a_usage_error_says_what_is_missing_and_exits_with_1(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(words)
+    assert ended.value.code == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="file"):
+        command.main(["init", str(tmp_path / "file/shop")])
