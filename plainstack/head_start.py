@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import stat
 import sys
 import threading
@@ -33,6 +34,9 @@ _FORMAT = 1
 _MOST = 16 << 20
 # Inventories and selections of hosts that are remembered; what was not used for the longest time is forgotten.
 _PLACES = 64
+# How `extends` is written nearly always. What is written otherwise has no head start.
+_EXTENDS = re.compile(rb"^extends:[ \t]+([^\s'\"#&*!|>{\[][^\s#]*)[ \t]*$", re.MULTILINE)
+_CHAIN = 8
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,13 @@ class HeadStart:
     def of(cls, inventory: Path, roles: str = "", hosts: str = "") -> HeadStart:
         """Begin with what an earlier run kept of this inventory and selection of hosts, if it did."""
         try:
-            content = inventory.read_bytes()
+            contents = _contents(inventory)
             place = _folder() / f"{_digest(str(inventory.resolve()), roles, hosts)[:32]}.json"
         except (OSError, RuntimeError):  # the latter: an operator without a home
             return cls()
-        started = cls(place, _digest(str(_FORMAT), sys.version, str(inventory.resolve()), roles, hosts, content))
+        if contents is None:
+            return cls()
+        started = cls(place, _digest(str(_FORMAT), sys.version, str(inventory.resolve()), roles, hosts, *contents))
         started._begin()
         return started
 
@@ -124,6 +130,20 @@ class HeadStart:
             # A cache that cannot be written costs some time, and no result.
             with contextlib.suppress(OSError):
                 _write(self._place, self._key, kept)
+
+
+def _contents(inventory: Path) -> list[bytes] | None:
+    """The bytes of an inventory and of all that it extends; None where that cannot be seen without reading YAML."""
+    found = [inventory.read_bytes()]
+    folder = inventory.resolve().parent
+    while b"extends" in found[-1]:
+        named = _EXTENDS.findall(found[-1])
+        if len(named) != 1 or len(found) == _CHAIN:
+            return None
+        path = (folder / os.fsdecode(named[0])).resolve()
+        found.append(path.read_bytes())
+        folder = path.parent
+    return found
 
 
 def _folder() -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.render import ROOT
+from plainstack.shipped import ROOT
 
 CONNECTS = {"paramiko", "fabric", "cryptography", "nacl"}
 READS = {"pydantic", "plainstack.stack"}

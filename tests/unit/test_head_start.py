@@ -168,6 +168,22 @@ def test_a_changed_inventory_file_has_no_head_start(
 
 
 @sshd.needed
+@pytest.mark.parametrize("written", ["extends: base.yaml", "extends:  ./base.yaml  ", "{stack: s, extends: base.yaml}"])
+def test_what_an_inventory_extends_is_an_input_too(tmp_path: Path, written: str) -> None:
+    (tmp_path / "hosts.yaml").write_text(f"{written}\n", encoding="utf-8")
+    keys = []
+    for base in ("ssh: {port: 1}\n", "ssh: {port: 2}\n"):
+        (tmp_path / "base.yaml").write_text(base, encoding="utf-8")
+        keys.append(HeadStart.of(tmp_path / "hosts.yaml")._key)
+    assert keys[0] != keys[1] or keys == ["", ""]
+
+
+def test_an_inventory_that_extends_nothing_that_can_be_read_has_no_head_start(tmp_path: Path) -> None:
+    for text in ("extends: none.yaml\n", "extends: hosts.yaml\n", "extends: .\n", "extends:\n  base.yaml\n"):
+        (tmp_path / "hosts.yaml").write_text(text, encoding="utf-8")
+        assert HeadStart.of(tmp_path / "hosts.yaml")._key == ""
+
+
 def test_connections_that_this_run_would_make_differently_are_not_used(
     server: Server, tmp_path: Path, deploy: Deploy, inventory_file: Path
 ) -> None:
