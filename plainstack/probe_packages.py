@@ -9,7 +9,12 @@ from plainstack.resources import Package
 _SHAPE = r"package\t${Package}\t${db:Status-Status}\t${Version}\n"
 
 _REMOVALS = """\
-has() { printf '%%s\\n' "$installed" | grep -q "^package\t$1\tinstalled\t"; }
+# No process for each: there may be a hundred.
+has() {
+    case "
+$installed" in *"
+package\t$1\tinstalled\t"*) ;; *) return 1 ;; esac
+}
 missing=$(while read -r name others; do
     for one in $name $others; do ! has "$one" || continue 2; done
     echo "$name"

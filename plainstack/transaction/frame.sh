@@ -52,27 +52,33 @@ discard() {
 # --- the lock of this host's transactions, and whether anybody still waits for the answer ---
 
 take_apply_lock() {
-    mkdir -p "$STATE/manifest" "$STATE/units" "$STATE/runs"
+    [ -d "$STATE/manifest" ] && [ -d "$STATE/units" ] || mkdir -p "$STATE/manifest" "$STATE/units"
     chmod 700 "$STATE"
     exec 8>"${ROOT:-}/run/plainstack-apply.lock"
     flock -n 8 || {
         tell "@step	wait for an earlier run that is still ending on this host (90 s at most)"
         flock -w 90 8 || { STEP='wait for an earlier run that is still ending on this host'; return 75; }
     }
-    if guarded; then tell "@step	wait for an earlier run's change to be undone (180 s at most)"; fi
-    while guarded; do sleep 0.5; done
+    told=
+    while guarded; do
+        [ -n "$told" ] || tell "@step	wait for an earlier run's change to be undone (180 s at most)"
+        told=yes
+        sleep 0.5
+    done
     for left in "$STATE"/runs/*; do
         [ "$left" = "$RUN" ] || { empty_trash "$left"; rm -rf "$left"; }
     done
-    ! grep -q plainstack "${ROOT:-}/usr/sbin/policy-rc.d" 2>/dev/null || rm "${ROOT:-}/usr/sbin/policy-rc.d"
+    [ ! -e "${ROOT:-}/usr/sbin/policy-rc.d" ] || release_daemons
 }
 
 guarded() {
-    systemctl list-units --plain --no-legend --state=active,activating 'plainstack-guard-*' 2>/dev/null | grep -q .
+    [ -n "$(systemctl list-units --plain --no-legend --state=active,activating 'plainstack-guard-*' 2>/dev/null)" ]
 }
 
 unchanged_since() { # unchanged_since GENERATION: the one that the probe told
-    [ "$(cat "$STATE/generation" 2>/dev/null)" = "$1" ] && return
+    generation=
+    [ ! -f "$STATE/generation" ] || read -r generation <"$STATE/generation"
+    [ "$generation" = "$1" ] && return
     tell "@tail	an earlier run was still at work here while this one looked: type it again"
     return 75
 }
@@ -91,7 +97,7 @@ still_wanted() {
 
 audit() { # audit RESULT
     [ -f "$RUN/audit" ] || return 0
-    mkdir -p "${ROOT:-}/var/log/plainstack"
+    [ -d "${ROOT:-}/var/log/plainstack" ] || mkdir -p "${ROOT:-}/var/log/plainstack"
     sed "s/\"result\": \"\"/\"result\": \"$1\"/; s/\"at\": \"\"/\"at\": \"$(date -u +%Y-%m-%dT%H:%M:%SZ)\"/" "$RUN/audit" \
         >>"${ROOT:-}/var/log/plainstack/audit.jsonl"
 }

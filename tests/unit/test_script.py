@@ -237,6 +237,16 @@ def test_a_link_planted_where_a_file_is_staged_is_not_followed(deployed: Sandbox
     assert not (deployed.root / "etc/app/app.conf").is_symlink()
 
 
+def test_files_on_another_file_system_than_the_runs_are_put_in_place_whole_as_well(
+    bare: Sandbox, tmp_path: Path
+) -> None:
+    same = bare.copy(tmp_path / "same")
+    assert same.deploy(AFTER)[-1].ok
+    bare.write("bin/mv", '#!/bin/sh\n[ "$1" != --no-copy ] || exit 1\nexec /bin/mv "$@"\n', 0o755)
+    assert bare.deploy(AFTER)[-1].ok
+    assert bare.tree() == same.tree()
+
+
 def test_a_command_that_is_done_by_now_is_neither_run_nor_undone(deployed: Sandbox) -> None:
     done = Command(name="a", why="w", run="touch $ROOT/a $ROOT/both", unless="[ -e $ROOT/a ]")
     both = Command(name="both", why="w", run="exit 1", unless="[ -e $ROOT/both ]", undo="rm $ROOT/both")
