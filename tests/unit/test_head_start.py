@@ -167,7 +167,6 @@ def test_a_changed_inventory_file_has_no_head_start(
     assert counted(server, lambda: HeadStart.of(inventory_file).__exit__()) == (0, 0)
 
 
-@sshd.needed
 @pytest.mark.parametrize("written", ["extends: base.yaml", "extends:  ./base.yaml  ", "{stack: s, extends: base.yaml}"])
 def test_what_an_inventory_extends_is_an_input_too(tmp_path: Path, written: str) -> None:
     (tmp_path / "hosts.yaml").write_text(f"{written}\n", encoding="utf-8")
@@ -184,6 +183,7 @@ def test_an_inventory_that_extends_nothing_that_can_be_read_has_no_head_start(tm
         assert HeadStart.of(tmp_path / "hosts.yaml")._key == ""
 
 
+@sshd.needed
 def test_connections_that_this_run_would_make_differently_are_not_used(
     server: Server, tmp_path: Path, deploy: Deploy, inventory_file: Path
 ) -> None:
