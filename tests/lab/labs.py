@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from plainstack import inventory, lab_commands
-from plainstack.lab import cgroup, image, machine, mirror, model, up
+from plainstack.lab import cgroup, image, keep, machine, mirror, model, up
 from plainstack.lab import snapshot as snapshots
 from plainstack.lab.netns import LabError
 from plainstack.status import duration
@@ -120,7 +120,7 @@ def make_snapshot(project: Path) -> None:
         if made and not NEW and usable():
             return
         with suppress(LabError):
-            snapshots.forget(NAME)
+            keep.forget(NAME, _silent)
         _write_made(run=RUN, failed=True)
         with lab("deploy", default_inventory(), project) as operator:
             began = time.monotonic()
