@@ -22,17 +22,23 @@ __all__ = ["LAB", "ROOT", "Done", "Operator"]
 
 LAB = labs.NAME
 
-# Long ones first, so that all workers end at about the same time; those without the snapshot while it is made.
+# Those without the snapshot while it is made, then long ones first, so that all workers end at about the same time. A
+# worker has the module after its own already when its own has one or two tests only: a short one, then.
 ORDER = (
     "test_interrupted",
     "test_one_host",
-    "test_failover",
     "test_ordinary",
+    "test_neighbours",
+    "test_ways_in",
+    "test_failover",
     "test_drill",
     "test_faults",
     "test_secrets_changed",
+    "test_site",
     "test_secrets",
     "test_three_databases",
+    "test_lab",
+    "test_release",
 )
 
 
