@@ -15,7 +15,8 @@ $(VENV)/.ready: pyproject.toml
 	@echo '== setting up the virtual environment in $(VENV)'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || ./bin/apt-install python3-venv
 	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet --editable '.[dev]'
+	@# "compat": this folder on Python's path, without a finder that every start would pay for.
+	@$(VENV)/bin/pip install --quiet --config-settings editable_mode=compat --editable '.[dev]'
 	@touch $@
 
 root:

@@ -23,6 +23,7 @@ from plainstack.shipped import CHECKS
 from plainstack.ssh import Sessions
 from plainstack.stack import Stack
 
+_SETTINGS = CHECKS / "pytest.ini"
 LONGEST = 120
 # Checks of one host that run at once: most of the time they wait, for a unit to stay up or for a port to stay silent.
 AT_ONCE = 6
@@ -212,7 +213,7 @@ def _reason(call: pytest.CallInfo[None]) -> str:
 
 def run(verifier: Verifier, keyword: str = "") -> None:
     """Run the checks; results are in the verifier. Raises Refused when a check module itself is broken."""
-    arguments = [str(CHECKS), "-p", "no:terminal", "-p", "no:cacheprovider", "-c", str(CHECKS / "pytest.ini")]
+    arguments = [str(CHECKS), "-p", "no:terminal", "-p", "no:cacheprovider", "-c", str(_SETTINGS)]
     arguments += [
         "--rootdir",
         str(CHECKS),
