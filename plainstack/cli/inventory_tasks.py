@@ -1,0 +1,37 @@
+"""`inv inventory.*`: what an inventory comes to, and what it may say."""
+
+from __future__ import annotations
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.tasks import task
+
+from plainstack.cli.options import JSON, SELECT
+
+
+@task(help={"inventory": SELECT["inventory"], **JSON})
+def show_inventory(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> None:
+    """Show every value that is in effect, with the file and line that it comes from.
+
+    With `extends`, that is the merged result. User, path and query of URLs are masked.
+    """
+    from plainstack import inventory_commands
+
+    inventory_commands.show(inventory, json=json)
+
+
+@task(help={"inventory": "not used: the schema is the same for all"})
+def schema(_c: Context, inventory: str = "") -> None:  # noqa: ARG001 - every command takes it
+    """Print the JSON Schema of inventories, with which an editor completes and checks them.
+
+    inv inventory.schema > inventory.schema.json, and in the first line of hosts.yaml:
+    # yaml-language-server: $schema=inventory.schema.json
+    """
+    from plainstack import inventory_commands
+
+    inventory_commands.schema()
+
+
+inventories = Collection("inventory")
+inventories.add_task(show_inventory, name="show")
+inventories.add_task(schema)
