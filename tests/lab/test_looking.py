@@ -6,6 +6,8 @@ import signal
 import ssl
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,22 +33,39 @@ def site(stack: Stack, url: str) -> str:
     return Site(there.hostname, name, context, token="", drill="", path=there.path, port=there.port).get(0)
 
 
-def test_the_pages_are_on_loopback_until_ctrl_c(deployed: Operator) -> None:
-    line = [str(Path(sys.executable).with_name("inv")), "tunnel", f"--inventory={deployed.inventory}"]
+@contextmanager
+def tunnel(deployed: Operator, *words: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """`inv tunnel`, and the lines that it prints before it waits."""
+    line = [str(Path(sys.executable).with_name("inv")), "tunnel", *words, f"--inventory={deployed.inventory}"]
     with subprocess.Popen(line, cwd=deployed.project, stdout=subprocess.PIPE, text=True) as running:
         try:
             assert running.stdout
-            told = takewhile(lambda text: not text.startswith("Ctrl-C"), running.stdout)
-            urls = dict(text.split() for text in told)
-            assert site(stack_of(deployed), urls.pop("site")) == "ok"
-            pages = {name: requests.get(url, timeout=30) for name, url in urls.items()}
-            assert {name: page.status_code for name, page in pages.items()} == {"Prometheus": 200, "Alertmanager": 200}
-            assert "Prometheus" in pages["Prometheus"].text
-            running.send_signal(signal.SIGINT)
-            assert running.wait(20) == 0
-            assert running.stdout.read() == "tunnels closed\n"
+            yield running, list(takewhile(lambda text: not text.startswith("Ctrl-C"), running.stdout))
         finally:
             running.kill()
+
+
+def test_the_pages_are_on_loopback_until_ctrl_c(deployed: Operator) -> None:
+    with tunnel(deployed) as (running, lines):
+        front, *pages = [word for line in lines for word in line.split() if "://127.0.0.1:" in word]
+        assert site(stack_of(deployed), front) == "ok"
+        assert len(pages) == 3
+        for url in pages:
+            page = requests.get(url, timeout=30)
+            assert page.status_code == 200, url
+            assert "<title>Prometheus" in page.text, url
+        assert "inv tunnel HOST:PORT" in lines[-1]
+        running.send_signal(signal.SIGINT)
+        assert running.wait(20) == 0
+        assert running.stdout
+        assert running.stdout.read() == "tunnels closed\n"
+
+
+def test_any_port_of_a_host_is_reached_by_the_hosts_name(deployed: Operator) -> None:
+    with tunnel(deployed, "mon1:9093") as (_, lines):
+        name, address = lines[0].split()
+        assert name == "mon1:9093"
+        assert requests.get(f"http://{address}/api/v2/alerts", timeout=30).status_code == 200
 
 
 def test_a_shell_on_a_host_is_one_of_its_account(deployed: Operator) -> None:
