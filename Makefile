@@ -11,18 +11,25 @@ help: ## show this
 
 setup: $(VENV)/.ready ## the virtual environment in .venv
 
-$(VENV)/.ready: pyproject.toml
+# "compat": this folder on Python's path, without a finder that every start would pay for.
+INSTALL := $(VENV)/bin/pip install --quiet --config-settings editable_mode=compat --editable
+
+$(VENV)/.installed: pyproject.toml
 	@echo '== setting up the virtual environment in $(VENV)'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || ./bin/apt-install python3-venv
 	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
-	@# "compat": this folder on Python's path, without a finder that every start would pay for.
-	@$(VENV)/bin/pip install --quiet --config-settings editable_mode=compat --editable '.[dev]'
+	@$(INSTALL) .
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.installed
+	@echo '== what the tests need, too'
+	@$(INSTALL) '.[dev]'
 	@touch $@
 
 root:
 	@[ "$$(id -u)" = 0 ] || { echo 'make $(MAKECMDGOALS) needs root, for the lab: run it with sudo'; exit 1; }
 
-demo: root setup ## from a bare Debian machine to a deployed and verified stack in the lab (needs root)
+demo: root $(VENV)/.installed ## from a bare Debian machine to a deployed and verified stack in the lab (needs root)
 	@echo '== 1/3 inv lab.up: eight Debian hosts on this machine'
 	@$(VENV)/bin/inv lab.up
 	@echo '== 2/3 inv deploy: bare hosts become the stack'
