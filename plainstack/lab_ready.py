@@ -58,7 +58,7 @@ def await_ready(stack: Stack, only: tuple[str, ...], tell: Callable[[str], None]
                 raise Refused(f"the hosts are up, but not all is well after {_SECONDS} s: {left}. See inv status")
             # A probe takes what the hosts need to start: only those that something is awaited from are asked again.
             runner.hosts = tuple(name for name in hosts if name in awaited(stack, seen, missing))
-            # Nothing on this side tells.
+            # No event on this side announces it, so it is asked again.
             Event().wait(0.3)
 
 

@@ -80,7 +80,9 @@ def forget(_c: Context, name: str, inventory: str = "") -> None:  # noqa: ARG001
     lab_commands.forget(name)
 
 
-@task(help={"inventory": SELECT["inventory"], "all": "every lab of this machine, whoever made it; lists them first"})
+@task(
+    help={"inventory": SELECT["inventory"], "all": "every lab of this machine, also those of others; lists them first"}
+)
 def down(_c: Context, inventory: str = "hosts.yaml", all: bool = False) -> None:
     """Remove the lab with its hosts and their disks."""
     from plainstack import lab_commands

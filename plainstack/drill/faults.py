@@ -89,7 +89,7 @@ def find(stack: Stack, target: str, name: str) -> Fault:
     hosts = stack.with_role(target)
     if len(hosts) < 2:
         count = f"only {hosts[0].name}" if hosts else "no host"
-        raise Refused(f"{count} has the role {target}, so nobody could take over: there is nothing to drill")
+        raise Refused(f"{count} has the role {target}, so no other host could take over: there is nothing to drill")
     if name in ("cut", "kill-behind") and not stack.in_lab:
         raise Refused("cutting a host's network is for the lab: nobody could plug a real host in again from here")
     if target == "balancer" and stack.balancer.virtual_address is None:

@@ -43,7 +43,7 @@ RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()} {time.time()}
 def default_inventory() -> str:
     """The default inventory with another name, other networks, and a user with sudo: the harder way to do everything.
 
-    Root logs in at the three databases, and in a demo.
+    Root logs in where a module has an inventory of its own, and in a demo.
     """
     text = (ROOT / "hosts.yaml").read_text(encoding="utf-8")
     text = text.replace("stack: shop", f"stack: {STACK}", 1).replace("user: root", "user: ops", 1)

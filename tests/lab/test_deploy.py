@@ -23,7 +23,7 @@ def test_every_check_holds(deployed: Operator) -> None:
 
 
 def test_verify_names_each_promise_that_is_broken_and_no_other(deployed: Operator) -> None:
-    """A port open to all that is a service's, one that is nobody's, one closed to a host that needs it, a dead unit."""
+    """A port open to all that is a service's, one that no service has, one that a peer cannot reach, a dead unit."""
     mon1 = inventory.load(deployed.inventory).hosts["mon1"].address
     rules = {
         "app2": ("INPUT -p tcp --dport 8000 -j ACCEPT", "INPUT -p tcp --dport 9 -j ACCEPT"),

@@ -76,7 +76,7 @@ def test_all_leaves_out_what_the_stack_cannot_have_and_says_why(stack: Stack) ->
     found = commands.chosen(without(stack, "app2", "mon1", "bak1"), "all", "kill", told.append)
     assert [fault.target for fault in found] == ["db", "balancer"]
     assert told == [
-        "left out: only app1 has the role app, so nobody could take over: there is nothing to drill",
+        "left out: only app1 has the role app, so no other host could take over: there is nothing to drill",
     ]
     with pytest.raises(Refused, match=r"only app1 .*\n.*only db2 .*|only db2 .*\n.*only app1 .*"):
         commands.chosen(without(stack, "app2", "db1", "lb1"), "all", "kill")
