@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
-from plainstack.secrets import Secret
+from plainstack.secret_values import Secret
 
 Manner = Literal["at once", "grace", "overlap", "handover"]
 """How a secret is replaced.

@@ -17,7 +17,7 @@ from plainstack import pki, site
 from plainstack.drill.history import Damaged, Recorder
 from plainstack.errors import HostFailed, Refused
 from plainstack.release_steps import account, home, settings
-from plainstack.secrets import Vault
+from plainstack.secret_values import Vault
 from plainstack.sections import GivenCertificate
 from plainstack.session import Session
 from plainstack.shipped import PACKAGE

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from plainstack import inventory, vault_store
-from plainstack.secrets import scram_verifier
+from plainstack.secret_values import scram_verifier
 from plainstack.stack import Stack
 from tests.lab.conftest import Done, Operator
 

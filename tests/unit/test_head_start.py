@@ -19,7 +19,7 @@ from plainstack.reach import KeptLogIn, KeptMachine, KeptReach
 from plainstack.resources import Directory, Resource
 from plainstack.roles import Role
 from plainstack.run import Runner
-from plainstack.secrets import Vault
+from plainstack.secret_values import Vault
 from plainstack.sections import Host
 from plainstack.stack import Stack
 from tests.unit import sshd

@@ -13,7 +13,7 @@ from plainstack import inventory
 from plainstack.render import FILES
 from plainstack.resources import Absent, Command, File, Resource, Unit, Validation
 from plainstack.roles import backup
-from plainstack.secrets import Secret, Vault
+from plainstack.secret_values import Secret, Vault
 from plainstack.stack import Stack
 
 TEXT = """

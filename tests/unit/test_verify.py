@@ -17,7 +17,7 @@ import pytest
 from plainstack import inventory, verify
 from plainstack.errors import HostFailed
 from plainstack.roles import registry
-from plainstack.secrets import Vault
+from plainstack.secret_values import Vault
 from plainstack.session import Output
 from plainstack.shipped import ROOT
 from plainstack.stack import Stack
