@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from plainstack import pki, site
+from plainstack.connections import Sessions
 from plainstack.drill.history import Damaged, Recorder
 from plainstack.errors import HostFailed, Refused
 from plainstack.release_steps import account, home, settings
@@ -21,7 +22,6 @@ from plainstack.secret_values import Vault
 from plainstack.sections import GivenCertificate
 from plainstack.session import Session
 from plainstack.shipped import PACKAGE
-from plainstack.ssh import Sessions
 from plainstack.stack import Stack
 
 # After the last request was due: how long its answer may take.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory, ssh
+from plainstack import connections, inventory
 from plainstack.stack import Stack
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin")
@@ -46,7 +46,7 @@ class Server:
         stack = inventory.parse(text, "test.yaml", folder)
         stack = at(stack, {"db1": IPv4Address("127.0.0.1")})
         stack.state.mkdir(parents=True, exist_ok=True)
-        ssh.known_hosts(stack).write_text(self.pin if pin is None else pin, encoding="utf-8")
+        connections.known_hosts(stack).write_text(self.pin if pin is None else pin, encoding="utf-8")
         return stack
 
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plainstack import ssh, trust
+from plainstack import connections, trust
+from plainstack.connections import Sessions
 from plainstack.errors import HostFailed, Refused
 from plainstack.known_hosts import Pins, entry_name
-from plainstack.ssh import Sessions
 from plainstack.stack import Stack
 from tests.unit import sshd
 from tests.unit.sshd import Server
@@ -93,7 +93,7 @@ def test_after_trust_a_host_can_be_reached_and_trust_has_nothing_more_to_say(
     # Trust and a connection are of one mind, before and after.
     assert connects(stack)
     assert trusted(stack) == []
-    text = ssh.known_hosts(stack).read_text(encoding="utf-8")
+    text = connections.known_hosts(stack).read_text(encoding="utf-8")
     assert bystander in text
     assert ("other" in pins) == any(line.startswith("other") and stranger in line for line in text.splitlines())
     assert all("CHANGED from" in line or "new key" in line for line in told)
@@ -107,7 +107,7 @@ def test_a_pin_that_is_true_is_left_alone_whatever_its_type(both: Server, tmp_pa
         stack = both.stack(tmp_path, pin=text)
         assert trusted(stack) == []
         assert connects(stack)
-        assert ssh.known_hosts(stack).read_text(encoding="utf-8") == text
+        assert connections.known_hosts(stack).read_text(encoding="utf-8") == text
 
 
 def test_a_line_that_is_no_key_is_named(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory, login_keys, ssh
+from plainstack import connections, inventory, login_keys
+from plainstack.connections import Sessions
 from plainstack.errors import HostFailed
 from plainstack.login_keys import public_blob
-from plainstack.ssh import Sessions
 from plainstack.stack import Stack
 from tests.unit import sshd
 from tests.unit.sshd import Server, add_to_agent, make_key
@@ -59,7 +59,7 @@ def stack_of(server: Server, home: Path, key: Path | None = None, hosts: int = 1
     several = {f"db{number}": one.model_copy(update={"name": f"db{number}"}) for number in range(1, hosts + 1)}
     stack = stack.model_copy(update={"hosts": several})
     stack.state.mkdir(parents=True, exist_ok=True)
-    ssh.known_hosts(stack).write_text(server.pin, encoding="utf-8")
+    connections.known_hosts(stack).write_text(server.pin, encoding="utf-8")
     return stack
 
 
@@ -107,7 +107,7 @@ def test_a_passphrase_is_asked_for_once_for_all_hosts(
     monkeypatch.setattr(login_keys, "ask", ask)
     stack = stack_of(server, home, path if given else None, hosts=4)
     with Sessions(stack) as sessions:
-        done = ssh.fan_out(stack.hosts, lambda name: sessions.to(name).run("echo in").out)
+        done = connections.fan_out(stack.hosts, lambda name: sessions.to(name).run("echo in").out)
     assert set(done.values()) == {"in\n"}
     assert asked == [f"Passphrase of {path}: "] * 2
 

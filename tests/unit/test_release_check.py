@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from invoke.exceptions import Exit
 
-from plainstack import commands, desired, inventory, ssh, wheels
+from plainstack import commands, connections, desired, inventory, wheels
 from plainstack.actions import HostPlan, Run, Transaction
 from plainstack.errors import InventoryError, PlainstackError
 from plainstack.observed import Observed
@@ -50,7 +50,7 @@ def test_all_that_is_wrong_with_all_services_is_told_before_anybody_is_asked(
     command: Callable[..., None],
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(ssh.Sessions, "to", lambda _, name: asked.append(name))
+    monkeypatch.setattr(connections.Sessions, "to", lambda _, name: asked.append(name))
     with pytest.raises(Exit) as ended:
         command(str(hosts_yaml), "", "", json=False)
     assert ended.value.code == 1

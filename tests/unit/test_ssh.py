@@ -13,11 +13,11 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from plainstack import connections
 from plainstack import session as session_module
-from plainstack import ssh
+from plainstack.connections import Sessions
 from plainstack.errors import HostFailed
 from plainstack.session import Session, abandon
-from plainstack.ssh import Sessions
 from tests.unit import sshd
 from tests.unit.sshd import Server
 
@@ -80,7 +80,7 @@ def test_input_stays_open_for_what_watches_it(session: Session) -> None:
 
 def test_several_execs_share_one_connection(server: Server, session: Session) -> None:
     before = server.log().count("Accepted publickey")
-    answers = ssh.fan_out("abcd", lambda name: session.run(f"sleep 0.1; echo {name}").out)
+    answers = connections.fan_out("abcd", lambda name: session.run(f"sleep 0.1; echo {name}").out)
     assert answers == {name: f"{name}\n" for name in "abcd"}
     assert server.log().count("Accepted publickey") == before
 
@@ -196,7 +196,7 @@ def test_one_hosts_failure_is_its_own_result() -> None:
             raise HostFailed("b", "probe", "broken")
         return name.upper()
 
-    answers = ssh.fan_out(["a", "b", "c"], work)
+    answers = connections.fan_out(["a", "b", "c"], work)
     assert [str(answer) for answer in answers.values()] == ["A", "b: probe: broken", "C"]
 
 

@@ -12,10 +12,10 @@ from typing import ClassVar
 import pytest
 from invoke.program import Program
 
-from plainstack import ssh
+from plainstack import connections
+from plainstack.connections import Sessions
 from plainstack.errors import Refused
 from plainstack.sections import Host
-from plainstack.ssh import Sessions
 from plainstack.stack import Stack
 from plainstack.tunnel import Target, Way, parse, targets
 from plainstack.usage import name_word
@@ -60,7 +60,7 @@ def sessions(server: sshd.Server, tmp_path_factory: pytest.TempPathFactory) -> I
     addresses = {f"lb{number}": IPv4Address(f"127.0.0.{3 - number}") for number in (1, 2)}
     hosts = {name: Host(name=name, address=IPv4Address("10.0.0.1")) for name in addresses}
     stack = sshd.at(one.model_copy(update={"hosts": hosts}), addresses)
-    ssh.known_hosts(stack).write_text(server.pin, encoding="utf-8")
+    connections.known_hosts(stack).write_text(server.pin, encoding="utf-8")
     with Sessions(stack) as opened:
         yield opened
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory, ssh, trust
+from plainstack import connections, inventory, trust
+from plainstack.connections import Sessions
 from plainstack.errors import InventoryError, PlainstackError, Refused
-from plainstack.ssh import Sessions
 from plainstack.ssh_config import Destination, resolve
 from plainstack.stack import Stack
 from plainstack.ways import Ways
@@ -46,8 +46,8 @@ class Operator:
         login = f"user: {ME}, port: {self.host.port}, connect_timeout: 2{ssh_lines}"
         text = f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n"
         stack = sshd.at(inventory.parse(text, "hosts.yaml", self.home), {"db1": IPv4Address("127.0.0.1")})
-        ssh.known_hosts(stack).parent.mkdir(parents=True, exist_ok=True)
-        ssh.known_hosts(stack).write_text(self.host.pin if pins is None else pins, encoding="utf-8")
+        connections.known_hosts(stack).parent.mkdir(parents=True, exist_ok=True)
+        connections.known_hosts(stack).write_text(self.host.pin if pins is None else pins, encoding="utf-8")
         return stack
 
     def says(self, stack: Stack) -> str:
