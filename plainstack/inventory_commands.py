@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plainstack import inventory as inventories
+from plainstack import inventory_file as inventories
 from plainstack.commands import document, told
 from plainstack.console import Console
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from plainstack import inventory, shipped
+from plainstack import inventory_file, shipped
 from plainstack.errors import InventoryError, Refused
 
 _FILES = Path(__file__).with_name("new_stack")
@@ -24,7 +24,7 @@ def init(folder: Path, name: str = "") -> list[Path]:
     name = name or folder.resolve().name
     texts = {file.name: _text(file, name) for file in sorted(_FILES.iterdir()) if file.is_file()}
     try:
-        inventory.parse(texts["hosts.yaml"], "hosts.yaml", shipped.ROOT)
+        inventory_file.parse(texts["hosts.yaml"], "hosts.yaml", shipped.ROOT)
     except InventoryError as error:
         reason = error.problems[0].partition(": ")[2]
         raise Refused(f"{reason}\nname the stack otherwise: plainstack init {folder} --name=NAME") from None

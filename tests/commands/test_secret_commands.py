@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory, secret_commands, secret_editor, vault_store
+from plainstack import inventory_file, secret_commands, secret_editor, vault_store
 from plainstack.errors import Refused
 from plainstack.rotation import Entry
 from plainstack.secret_values import Secret
@@ -37,7 +37,7 @@ database: {name: shop}
 def small(tmp_path: Path) -> Stack:
     path = tmp_path / "hosts.yaml"
     path.write_text(TEXT.replace("SOURCE", str(ROOT / "apps/incidents")), encoding="utf-8")
-    return inventory.load(path)
+    return inventory_file.load(path)
 
 
 def values(stack: Stack) -> dict[str, str]:

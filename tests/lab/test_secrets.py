@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from plainstack import inventory, vault_store
+from plainstack import inventory_file, vault_store
 from plainstack.secret_values import scram_verifier
 from plainstack.stack import Stack
 from tests.lab.conftest import Done, Operator
@@ -39,7 +39,7 @@ journalctl --no-pager --all --output=cat | grep -aF -f "$seek/patterns" | sed 's
 
 
 def stack_of(operator: Operator) -> Stack:
-    return inventory.load(operator.inventory)
+    return inventory_file.load(operator.inventory)
 
 
 def secrets_of(operator: Operator) -> dict[str, str]:

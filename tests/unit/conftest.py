@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase, settings
 
 from plainstack import desired as desired_module
-from plainstack import inventory, roles
+from plainstack import inventory_file, roles
 from plainstack.desired import HostDesired
 from plainstack.roles import Role
 from plainstack.secret_values import Certificate, Secret, Vault
@@ -48,7 +48,7 @@ def fake_vault(stack: Stack, names: list[str]) -> Vault:
 @pytest.fixture(scope="session")
 def stack() -> Stack:
     """The default inventory."""
-    return inventory.load(ROOT / "hosts.yaml")
+    return inventory_file.load(ROOT / "hosts.yaml")
 
 
 @pytest.fixture(scope="session")

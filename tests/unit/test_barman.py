@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory
+from plainstack import inventory_file
 from plainstack.database import barman
 from plainstack.errors import PlainstackError
 from plainstack.stack import Stack
@@ -40,7 +40,7 @@ xlog_segment_size=16777216
 
 @pytest.fixture
 def stack() -> Stack:
-    return inventory.parse(TEXT, "test.yaml", Path())
+    return inventory_file.parse(TEXT, "test.yaml", Path())
 
 
 @pytest.fixture

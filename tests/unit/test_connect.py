@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import connect_errors, inventory
+from plainstack import connect_errors, inventory_file
 from plainstack.connections import Sessions
 from plainstack.errors import HostFailed, InventoryError
 from plainstack.stack import Stack
@@ -181,7 +181,7 @@ def test_a_jump_host_that_is_dead_is_tried_once_and_told_to_all(server: Server, 
         gateway = f"ops@127.0.0.1:{dead.getsockname()[1]}"
         hosts = "".join(f"  db{number}: {{address: 10.0.0.{number}}}\n" for number in range(1, 9))
         login = f"{{key: {server.folder / 'operator'}, gateway: '{gateway}'}}"
-        stack = inventory.parse(f"stack: test\nssh: {login}\nhosts:\n{hosts}", "test.yaml", tmp_path)
+        stack = inventory_file.parse(f"stack: test\nssh: {login}\nhosts:\n{hosts}", "test.yaml", tmp_path)
 
         def hang_up() -> None:
             nonlocal tried

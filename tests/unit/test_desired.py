@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from plainstack import desired as desired_module
-from plainstack import inventory, render
+from plainstack import inventory_file, render
 from plainstack.desired import HostDesired, assemble, probe_script, scope
 from plainstack.errors import InventoryError
 from plainstack.resources import Absent, Command, Directory, File, Link, Package, Resource, Unit
@@ -155,5 +155,5 @@ def test_rendering_the_same_stack_twice_gives_the_same(
     stack: Stack, vault: Vault, desired: Mapping[str, HostDesired], registry: Mapping[str, Role]
 ) -> None:
     """No clock and no chance in it, or every deploy would find something to do."""
-    again = inventory.load(Path(desired_module.__file__).parent.parent / "hosts.yaml")
+    again = inventory_file.load(Path(desired_module.__file__).parent.parent / "hosts.yaml")
     assert assemble(again, vault, registry, stack.hosts) == desired

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory, lab_commands
+from plainstack import inventory_file, lab_commands
 from plainstack.errors import InventoryError
 from plainstack.lab import links
 from plainstack.lab.model import Branch, Lab, LabHost
@@ -32,7 +32,7 @@ WEST = Branch("s1", "west", delay=20, loss=0.5)
 
 @pytest.fixture
 def lab() -> Lab:
-    return lab_commands.of(inventory.parse(TEXT, "hosts.yaml", Path()))
+    return lab_commands.of(inventory_file.parse(TEXT, "hosts.yaml", Path()))
 
 
 def test_what_an_inventory_says_of_sites_and_hosts(lab: Lab) -> None:
@@ -163,5 +163,5 @@ BAD = [
 def test_a_mistake_is_told_with_its_line(block: str, said: str) -> None:
     text = f"{TEXT.partition(LAB.rstrip())[0]}lab:\n  {block[1:-1]}\n"
     with pytest.raises(InventoryError) as caught:
-        inventory.parse(text, "hosts.yaml", Path())
+        inventory_file.parse(text, "hosts.yaml", Path())
     assert str(caught.value) == f"hosts.yaml:8: {said}"

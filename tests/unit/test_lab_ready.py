@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from plainstack import inventory, lab_commands
+from plainstack import inventory_file, lab_commands
 from plainstack.connections import Sessions
 from plainstack.errors import HostFailed, InventoryError
 from plainstack.lab import netns
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @pytest.fixture
 def stack() -> Stack:
-    return inventory.load(ROOT / "hosts.yaml")
+    return inventory_file.load(ROOT / "hosts.yaml")
 
 
 def host(active: str = "active", **facts: str) -> Observed:
@@ -123,7 +123,7 @@ def named(folder: Path, lab: str) -> Stack:
         {lab}
         """
     (folder / "hosts.yaml").write_text(dedent(text), encoding="utf-8")
-    return inventory.load(folder / "hosts.yaml")
+    return inventory_file.load(folder / "hosts.yaml")
 
 
 def namespaces_tried(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:

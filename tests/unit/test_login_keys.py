@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import connections, inventory, login_keys
+from plainstack import connections, inventory_file, login_keys
 from plainstack.connections import Sessions
 from plainstack.errors import HostFailed
 from plainstack.login_keys import public_blob
@@ -53,7 +53,9 @@ def locked(server: Server, path: Path) -> Path:
 
 def stack_of(server: Server, home: Path, key: Path | None = None, hosts: int = 1) -> Stack:
     login = f"user: {ME}, port: {server.port}" + (f", key: {key}" if key else "")
-    stack = inventory.parse(f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n", "h.yaml", home)
+    stack = inventory_file.parse(
+        f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n", "h.yaml", home
+    )
     one = sshd.at(stack, {"db1": IPv4Address("127.0.0.1")}).hosts["db1"]
     # All of them are this server.
     several = {f"db{number}": one.model_copy(update={"name": f"db{number}"}) for number in range(1, hosts + 1)}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from plainstack import inventory
+from plainstack import inventory_file
 from plainstack.database.readmission import readmission
 from plainstack.errors import HostFailed
 from plainstack.session import Output
@@ -55,7 +55,7 @@ class Hosts:
 
 @pytest.fixture
 def stack() -> Stack:
-    return inventory.parse(TEXT, "test.yaml", Path())
+    return inventory_file.parse(TEXT, "test.yaml", Path())
 
 
 def found(stack: Stack, hosts: Hosts, facts: Mapping[str, Any], scope: tuple[str, ...] | None = None) -> Any:

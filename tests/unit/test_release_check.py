@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from invoke.exceptions import Exit
 
-from plainstack import commands, connections, desired, inventory, wheels
+from plainstack import commands, connections, desired, inventory_file, wheels
 from plainstack.actions import HostPlan, Run, Transaction
 from plainstack.errors import InventoryError, PlainstackError
 from plainstack.observed import Observed
@@ -70,7 +70,7 @@ def test_all_that_is_wrong_with_all_services_is_told_before_anybody_is_asked(
 def test_only_what_is_to_be_deployed_is_judged(
     hosts_yaml: Path, roles: tuple[str, ...], hosts: tuple[str, ...], told: bool
 ) -> None:
-    stack = inventory.load(hosts_yaml)
+    stack = inventory_file.load(hosts_yaml)
     try:
         desired.check(stack, registry(), roles, hosts, datetime.now(UTC))
     except InventoryError:

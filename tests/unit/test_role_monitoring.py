@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from plainstack import inventory
+from plainstack import inventory_file
 from plainstack.errors import InventoryError
 from plainstack.resources import File, Package, Preseed, Unit
 from plainstack.roles import monitoring
@@ -36,7 +36,7 @@ ALONE = "stack: shop\nhosts: {mon1: {address: 192.0.2.13, roles: [monitoring]}, 
 
 
 def parse(text: str, folder: Path) -> Stack:
-    return inventory.parse(text, "hosts.yaml", folder)
+    return inventory_file.parse(text, "hosts.yaml", folder)
 
 
 def files(stack: Stack) -> dict[str, File]:

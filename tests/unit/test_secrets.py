@@ -19,7 +19,7 @@ import pytest
 from rich.console import Console
 from rich.traceback import Traceback
 
-from plainstack import inventory, secret_values, vault_store
+from plainstack import inventory_file, secret_values, vault_store
 from plainstack.errors import Refused
 from plainstack.secret_values import Certificate, Secret, Vault
 from plainstack.stack import Stack
@@ -31,7 +31,7 @@ TEXT = "stack: shop\nhosts:\n  db1: {address: 10.0.0.1, roles: [db]}\ndatabase: 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Stack:
-    return inventory.parse(TEXT, "my.yaml", tmp_path)
+    return inventory_file.parse(TEXT, "my.yaml", tmp_path)
 
 
 def store(stack: Stack) -> Path:

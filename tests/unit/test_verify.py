@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from plainstack import inventory, verify
+from plainstack import inventory_file, verify
 from plainstack.errors import HostFailed
 from plainstack.roles import registry
 from plainstack.secret_values import Vault
@@ -216,7 +216,7 @@ def test_a_host_that_cannot_be_asked_fails_each_of_its_checks_with_the_reason(
     assert all("no answer within 10 s" in one.why for one in results)
 
 
-ADDRESSES = {name: str(host.address) for name, host in inventory.load(ROOT / "hosts.yaml").hosts.items()}
+ADDRESSES = {name: str(host.address) for name, host in inventory_file.load(ROOT / "hosts.yaml").hosts.items()}
 
 
 def test_a_question_that_is_no_shell_is_no_answer(checks: Path, stack: Stack, vault: Vault) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import connections, inventory, trust
+from plainstack import connections, inventory_file, trust
 from plainstack.connections import Sessions
 from plainstack.errors import InventoryError, PlainstackError, Refused
 from plainstack.ssh_config import Destination, resolve
@@ -45,7 +45,7 @@ class Operator:
         """The inventory names no key and, but for `ssh_lines`, no gateway."""
         login = f"user: {ME}, port: {self.host.port}, connect_timeout: 2{ssh_lines}"
         text = f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n"
-        stack = sshd.at(inventory.parse(text, "hosts.yaml", self.home), {"db1": IPv4Address("127.0.0.1")})
+        stack = sshd.at(inventory_file.parse(text, "hosts.yaml", self.home), {"db1": IPv4Address("127.0.0.1")})
         connections.known_hosts(stack).parent.mkdir(parents=True, exist_ok=True)
         connections.known_hosts(stack).write_text(self.host.pin if pins is None else pins, encoding="utf-8")
         return stack
