@@ -1,0 +1,1 @@
+"""A plan as the one POSIX sh script that does it, all or nothing."""

@@ -1,0 +1,1 @@
+"""Failovers: decisions as pure generators of steps, and the scripts of the steps."""

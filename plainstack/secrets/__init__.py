@@ -1,0 +1,1 @@
+"""Secrets: their values, where they are kept, and how they are replaced."""

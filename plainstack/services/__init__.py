@@ -1,0 +1,1 @@
+"""Services: what is released, and how a release takes the place of the one before."""

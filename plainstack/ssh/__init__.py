@@ -1,0 +1,1 @@
+"""Connections to hosts. The only package that knows Fabric and Paramiko."""
