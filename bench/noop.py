@@ -22,8 +22,8 @@ sys.path.insert(0, str(ROOT))
 def job(inventory: str) -> dict[str, object]:
     """What the floor needs to do the same work."""
     from plainstack import inventory_file as inventories
-    from plainstack.connections import known_hosts
     from plainstack.run import Runner
+    from plainstack.ssh.connections import known_hosts
     from plainstack.ways import operator_key
 
     stack = inventories.load(Path(inventory))

@@ -27,7 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench import noop, reference_host, reference_role
 from plainstack import inventory_file as inventories
-from plainstack.connections import Sessions, fan_out
+from plainstack.ssh.connections import Sessions, fan_out
 
 ROOT = Path(__file__).resolve().parent.parent
 # By the number of hosts; a round is one run of either side, or two where the change is taken back.

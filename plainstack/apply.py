@@ -12,12 +12,12 @@ from plainstack import probe, script
 from plainstack.action_steps import Members
 from plainstack.actions import HostPlan, PackageTransaction, Run, Transaction, UnitAction
 from plainstack.answer import AFTERWARDS, Answer
-from plainstack.connections import Sessions
 from plainstack.errors import HostFailed
 from plainstack.observed import Observed
 from plainstack.probe import GUARD_UNIT, STATE
 from plainstack.schedule import PACKAGES
 from plainstack.script import Script
+from plainstack.ssh.connections import Sessions
 
 # For what has no limit of its own on the host: the way there, apt on a slow mirror, an undo. A dead connection is
 # noticed much sooner.

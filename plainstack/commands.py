@@ -133,8 +133,8 @@ def _show_plan(runner: Any, view: Any, console: Console, *, shorten: bool = Fals
 
     With `shorten`, the first deploy of a host is shown in counts.
     """
-    from plainstack.connections import fan_out
     from plainstack.report import changed_files, fetch_script, parse_fetched, plan_lines
+    from plainstack.ssh.connections import fan_out
     from plainstack.transition import notes
 
     pending: Mapping[str, HostPlan] = view.pending

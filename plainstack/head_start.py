@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING
 from plainstack.reach import KeptReach
 
 if TYPE_CHECKING:
-    from plainstack.connections import Sessions
     from plainstack.reach import Reach
     from plainstack.session import Output, Session
+    from plainstack.ssh.connections import Sessions
 
 _FORMAT = 1
 # An inventory of some hundred hosts keeps this much.
@@ -81,7 +81,7 @@ class HeadStart:
     def _begin(self) -> None:
         if self._kept is None:
             return
-        from plainstack.connections import Sessions
+        from plainstack.ssh.connections import Sessions
 
         # Seconds. A connection takes some fifteen turns between threads, each of which waits this long for the main
         # thread while that imports; Python's own value is five times as much.

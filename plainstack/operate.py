@@ -59,8 +59,8 @@ def backup_now(inventory: str, *, json: bool) -> None:
     """inv backup-now"""
     console = Console(json=json)
     with told(console, json=json):
-        from plainstack.connections import Sessions
         from plainstack.database.barman import backup_script, parse_backup
+        from plainstack.ssh.connections import Sessions
 
         stack = load(inventory)
         hosts = stack.with_role("backup")
@@ -112,7 +112,7 @@ def tunnel(inventory: str, to: str, host: str, port: str, *, show: bool) -> None
         import webbrowser
 
         from plainstack import tunnel
-        from plainstack.connections import Sessions
+        from plainstack.ssh.connections import Sessions
 
         stack = load(inventory)
         named = tunnel.parse(stack, to, host, port)
@@ -190,7 +190,7 @@ def log(inventory: str, host: str, last: int, *, json: bool, verbose: bool = Fal
     with told(console, json=json, shows=True):
         from plainstack import audit
         from plainstack import inventory_file as inventories
-        from plainstack.connections import Sessions, fan_out
+        from plainstack.ssh.connections import Sessions, fan_out
 
         stack = load(inventory)
         _, hosts = inventories.select(stack, "", host)

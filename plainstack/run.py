@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from plainstack.actions import HostPlan
-from plainstack.connections import Sessions
 from plainstack.desired import HostDesired
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.head_start import HeadStart
@@ -17,6 +16,7 @@ from plainstack.observed import Observed
 from plainstack.plan import Stamp, plan
 from plainstack.probe import parse
 from plainstack.settled import UNDO_NOW, settled
+from plainstack.ssh.connections import Sessions
 from plainstack.stack import Stack
 
 
@@ -205,8 +205,8 @@ class Runner:
 
     def _facts_of(self, names: list[str]) -> dict[str, Mapping[str, str] | None]:
         """The database facts of hosts that --host left out: who is primary is a question to all."""
-        from plainstack.connections import fan_out
         from plainstack.probe import script
+        from plainstack.ssh.connections import fan_out
 
         def ask(name: str) -> Mapping[str, str]:
             facts = self.roles["db"].facts(self.stack, self.stack.hosts[name])

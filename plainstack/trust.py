@@ -11,9 +11,9 @@ from pathlib import Path
 import paramiko
 
 from plainstack.connect_errors import fingerprint
-from plainstack.connections import Sessions, fan_out, known_hosts
 from plainstack.errors import HostFailed
 from plainstack.known_hosts import Pins, entry_name
+from plainstack.ssh.connections import Sessions, fan_out, known_hosts
 from plainstack.stack import Stack
 from plainstack.ways import Way
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from plainstack import lock
-from plainstack.connections import Sessions
 from plainstack.database import failover, observation, steps
 from plainstack.database.failover import Do, Plan, Stage, Step
 from plainstack.database.observation import Topology
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.identity import commit, who
+from plainstack.ssh.connections import Sessions
 from plainstack.stack import Stack
 
 Consent = Callable[[Topology, Stage], None]

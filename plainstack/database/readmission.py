@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from plainstack.connections import fan_out
 from plainstack.database import observation, steps
 from plainstack.database.stages import Do, Step
 from plainstack.database.topology import members, primaries
 from plainstack.errors import HostFailed
 from plainstack.probe import STATE
+from plainstack.ssh.connections import fan_out
 
 if TYPE_CHECKING:
     from plainstack.run import Runner, View

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from plainstack import pki, site
-from plainstack.connections import Sessions
 from plainstack.drill.history import Damaged, Recorder
 from plainstack.errors import HostFailed, Refused
 from plainstack.release_steps import account, home, settings
@@ -22,6 +21,7 @@ from plainstack.secret_values import Vault
 from plainstack.sections import GivenCertificate
 from plainstack.session import Session
 from plainstack.shipped import PACKAGE
+from plainstack.ssh.connections import Sessions
 from plainstack.stack import Stack
 
 # After the last request was due: how long its answer may take.

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from plainstack import lock
-from plainstack.connections import Sessions, fan_out
 from plainstack.database.topology import members, primaries
 from plainstack.errors import HostFailed, Refused
 from plainstack.identity import who
 from plainstack.observed import Observed
 from plainstack.probe import parse
 from plainstack.run import Runner, View
+from plainstack.ssh.connections import Sessions, fan_out
 from plainstack.stack import Stack
 from plainstack.status import rows
 from plainstack.verify import CheckResult, Verifier

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import connections, inventory_file
+from plainstack import inventory_file
+from plainstack.ssh import connections
 from plainstack.stack import Stack
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin")

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from plainstack import connect_errors, inventory_file
-from plainstack.connections import Sessions
 from plainstack.errors import HostFailed, InventoryError
+from plainstack.ssh.connections import Sessions
 from plainstack.stack import Stack
 from plainstack.ways import Ways
 from tests.unit import sshd

@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path[:0] = {[str(Path(__file__).parents[2]), *filter(None, sys.path)]!r}
 from plainstack import age, inventory, render
 from plainstack.identity import who
-from plainstack.connections import Sessions
+from plainstack.ssh.connections import Sessions
 stack = inventory.load(Path({str(Path(__file__).parents[2] / "hosts.yaml")!r}))
 os.setgroups([])
 os.setresuid({NAMELESS}, {NAMELESS}, {NAMELESS})

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plainstack import connections, trust
-from plainstack.connections import Sessions
+from plainstack import trust
 from plainstack.errors import HostFailed, Refused
 from plainstack.known_hosts import Pins, entry_name
+from plainstack.ssh import connections
+from plainstack.ssh.connections import Sessions
 from plainstack.stack import Stack
 from tests.unit import sshd
 from tests.unit.sshd import Server

@@ -10,10 +10,10 @@ from threading import Timer
 import pytest
 
 from plainstack import lock
-from plainstack.connections import Sessions
 from plainstack.errors import Refused
 from plainstack.lock import Locks
 from plainstack.session import Session
+from plainstack.ssh.connections import Sessions
 from tests.unit import sshd
 from tests.unit.sshd import Server
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plainstack import lock
-from plainstack.connections import Sessions
 from plainstack.errors import Refused
 from plainstack.lock import Locks
 from plainstack.session import Session
+from plainstack.ssh.connections import Sessions
 from tests.unit import sshd
 from tests.unit.sshd import Server
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import connections, inventory_file, login_keys
-from plainstack.connections import Sessions
+from plainstack import inventory_file, login_keys
 from plainstack.errors import HostFailed
 from plainstack.login_keys import public_blob
+from plainstack.ssh import connections
+from plainstack.ssh.connections import Sessions
 from plainstack.stack import Stack
 from tests.unit import sshd
 from tests.unit.sshd import Server, add_to_agent, make_key

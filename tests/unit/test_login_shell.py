@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.connections import Sessions
 from plainstack.errors import HostFailed
 from plainstack.session import Session
+from plainstack.ssh.connections import Sessions
 from tests.unit import sshd
 
 pytestmark = sshd.needed

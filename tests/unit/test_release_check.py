@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from invoke.exceptions import Exit
 
-from plainstack import commands, connections, desired, inventory_file, wheels
+from plainstack import commands, desired, inventory_file, wheels
 from plainstack.actions import HostPlan, Run, Transaction
 from plainstack.errors import InventoryError, PlainstackError
 from plainstack.observed import Observed
 from plainstack.resources import Command, Payload
 from plainstack.roles import registry
 from plainstack.run import View
+from plainstack.ssh import connections
 from plainstack.stack import Stack
 
 INVENTORY = """

@@ -13,11 +13,11 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from plainstack import connections
 from plainstack import session as session_module
-from plainstack.connections import Sessions
 from plainstack.errors import HostFailed
 from plainstack.session import Session, abandon
+from plainstack.ssh import connections
+from plainstack.ssh.connections import Sessions
 from tests.unit import sshd
 from tests.unit.sshd import Server
 

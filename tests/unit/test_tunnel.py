@@ -12,10 +12,10 @@ from typing import ClassVar
 import pytest
 from invoke.program import Program
 
-from plainstack import connections
-from plainstack.connections import Sessions
 from plainstack.errors import Refused
 from plainstack.sections import Host
+from plainstack.ssh import connections
+from plainstack.ssh.connections import Sessions
 from plainstack.stack import Stack
 from plainstack.tunnel import Target, Way, parse, targets
 from plainstack.usage import name_word

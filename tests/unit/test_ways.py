@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import connections, inventory_file, trust
-from plainstack.connections import Sessions
+from plainstack import inventory_file, trust
 from plainstack.errors import InventoryError, PlainstackError, Refused
+from plainstack.ssh import connections
+from plainstack.ssh.connections import Sessions
 from plainstack.ssh_config import Destination, resolve
 from plainstack.stack import Stack
 from plainstack.ways import Ways
