@@ -26,8 +26,8 @@ from plainstack.reach import KeptReach
 
 if TYPE_CHECKING:
     from plainstack.reach import Reach
-    from plainstack.session import Output, Session
     from plainstack.ssh.connections import Sessions
+    from plainstack.ssh.session import Output, Session
 
 _FORMAT = 1
 # An inventory of some hundred hosts keeps this much.

@@ -17,7 +17,7 @@ DRILL = "/run/plainstack-drill.lock"
 
 
 class Lockable(Protocol):
-    """What a lock is taken over: plainstack.session.Session."""
+    """What a lock is taken over: plainstack.ssh.session.Session."""
 
     def hold(self, command: str, /) -> tuple[str, Release]:
         """Start a command that lives until it is released; gives its first line of output, and what releases it."""

@@ -14,7 +14,7 @@ from plainstack.drill.history import Attempt, Kind, Recorder
 from plainstack.drill.result import Settings
 from plainstack.errors import Refused
 from plainstack.run import Runner
-from plainstack.session import Session
+from plainstack.ssh.session import Session
 
 WARM_UP = 5.0
 # Slower than this before the fault, and the queues that a fault adds would be all that is measured.

@@ -11,7 +11,7 @@ from queue import Empty, Queue
 from plainstack.drill.clients import Clients
 from plainstack.drill.database import READY
 from plainstack.errors import HostFailed, Refused
-from plainstack.session import Session
+from plainstack.ssh.session import Session
 
 # How long clients go without a write before anybody suspects the primary, and how long it has to deny it.
 SUSPICION, DENIAL = 1.0, 1.0

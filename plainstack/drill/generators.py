@@ -19,9 +19,9 @@ from plainstack.errors import HostFailed, Refused
 from plainstack.release_steps import account, home, settings
 from plainstack.secret_values import Vault
 from plainstack.sections import GivenCertificate
-from plainstack.session import Session
 from plainstack.shipped import PACKAGE
 from plainstack.ssh.connections import Sessions
+from plainstack.ssh.session import Session
 from plainstack.stack import Stack
 
 # After the last request was due: how long its answer may take.

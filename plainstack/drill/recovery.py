@@ -10,7 +10,7 @@ from types import FrameType
 
 from plainstack.drill.faults import Fault
 from plainstack.errors import HostFailed
-from plainstack.session import Session
+from plainstack.ssh.session import Session
 from plainstack.stack import Stack
 
 

@@ -20,7 +20,7 @@ from plainstack.jumps import Jumps, through_command
 from plainstack.known_hosts import Pins, entry_name
 from plainstack.login_keys import Keyring
 from plainstack.reach import Reach
-from plainstack.session import Session
+from plainstack.ssh.session import Session
 from plainstack.ways import Way, Ways
 
 Result = TypeVar("Result")

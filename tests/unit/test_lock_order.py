@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from plainstack import lock
 from plainstack.errors import Refused
 from plainstack.lock import Locks
-from plainstack.session import Session
 from plainstack.ssh.connections import Sessions
+from plainstack.ssh.session import Session
 from tests.unit import sshd
 from tests.unit.sshd import Server
 

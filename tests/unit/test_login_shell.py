@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from plainstack.errors import HostFailed
-from plainstack.session import Session
 from plainstack.ssh.connections import Sessions
+from plainstack.ssh.session import Session
 from tests.unit import sshd
 
 pytestmark = sshd.needed

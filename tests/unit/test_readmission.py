@@ -13,7 +13,7 @@ import pytest
 from plainstack import inventory_file
 from plainstack.database.readmission import readmission
 from plainstack.errors import HostFailed
-from plainstack.session import Output
+from plainstack.ssh.session import Output
 from plainstack.stack import Stack
 
 TEXT = """

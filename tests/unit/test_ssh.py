@@ -13,11 +13,11 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from plainstack import session as session_module
 from plainstack.errors import HostFailed
-from plainstack.session import Session, abandon
 from plainstack.ssh import connections
+from plainstack.ssh import session as session_module
 from plainstack.ssh.connections import Sessions
+from plainstack.ssh.session import Session, abandon
 from tests.unit import sshd
 from tests.unit.sshd import Server
 

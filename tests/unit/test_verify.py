@@ -18,8 +18,8 @@ from plainstack import inventory_file, verify
 from plainstack.errors import HostFailed
 from plainstack.roles import registry
 from plainstack.secret_values import Vault
-from plainstack.session import Output
 from plainstack.shipped import ROOT
+from plainstack.ssh.session import Output
 from plainstack.stack import Stack
 from plainstack.verify import CheckResult, Verifier
 
