@@ -27,7 +27,7 @@ from plainstack.errors import InventoryError, Refused
 from plainstack.login_keys import Identities
 from plainstack.proxy_command import runs_ssh
 from plainstack.reach import Machine, Reach
-from plainstack.ssh_config import Destination, Resolved, resolve
+from plainstack.ssh.config import Destination, Resolved, resolve
 
 GATEWAY = "ssh.gateway"
 _MOST_JUMPS = 8

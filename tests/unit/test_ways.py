@@ -16,8 +16,8 @@ import pytest
 from plainstack import inventory_file, trust
 from plainstack.errors import InventoryError, PlainstackError, Refused
 from plainstack.ssh import connections
+from plainstack.ssh.config import Destination, resolve
 from plainstack.ssh.connections import Sessions
-from plainstack.ssh_config import Destination, resolve
 from plainstack.stack import Stack
 from plainstack.ways import Ways
 from tests.unit import sshd
