@@ -12,8 +12,8 @@ import paramiko
 
 from plainstack.connect_errors import fingerprint
 from plainstack.errors import HostFailed
-from plainstack.known_hosts import Pins, entry_name
 from plainstack.ssh.connections import Sessions, fan_out, known_hosts
+from plainstack.ssh.known_hosts import Pins, entry_name
 from plainstack.stack import Stack
 from plainstack.ways import Way
 

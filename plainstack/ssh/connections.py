@@ -17,9 +17,9 @@ from fabric import Config, Connection
 from plainstack.connect_errors import BROKEN, HANDSHAKE_WITHIN, explain
 from plainstack.errors import HostFailed
 from plainstack.jumps import Jumps, through_command
-from plainstack.known_hosts import Pins, entry_name
 from plainstack.login_keys import Keyring
 from plainstack.reach import Reach
+from plainstack.ssh.known_hosts import Pins, entry_name
 from plainstack.ssh.session import Session
 from plainstack.ways import Way, Ways
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from plainstack import trust
 from plainstack.errors import HostFailed, Refused
-from plainstack.known_hosts import Pins, entry_name
 from plainstack.ssh import connections
 from plainstack.ssh.connections import Sessions
+from plainstack.ssh.known_hosts import Pins, entry_name
 from plainstack.stack import Stack
 from tests.unit import sshd
 from tests.unit.sshd import Server
