@@ -85,7 +85,7 @@ def trust(inventory: str, *, yes: bool) -> None:
     """inv trust"""
     console = Console()
     with told(console):
-        from plainstack.trust import pin, rounds
+        from plainstack.ssh.pinning import pin, rounds
 
         stack = load(inventory)
         pinned = unchanged = 0

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plainstack import trust
 from plainstack.errors import HostFailed, Refused
-from plainstack.ssh import connections
+from plainstack.ssh import connections, pinning
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.known_hosts import Pins, entry_name
 from plainstack.stack import Stack
@@ -44,8 +43,8 @@ def hashed(text: str, folder: Path) -> str:
 
 def trusted(stack: Stack) -> list[str]:
     """Pin everything; what changed, in words."""
-    changes = [change for found in trust.rounds(stack, lambda _: None) for change in found.changes]
-    trust.pin(stack, changes)
+    changes = [change for found in pinning.rounds(stack, lambda _: None) for change in found.changes]
+    pinning.pin(stack, changes)
     return [change.told() for change in changes]
 
 

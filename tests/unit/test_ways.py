@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory_file, trust
+from plainstack import inventory_file
 from plainstack.errors import InventoryError, PlainstackError, Refused
-from plainstack.ssh import connections
+from plainstack.ssh import connections, pinning
 from plainstack.ssh.config import Destination, resolve
 from plainstack.ssh.connections import Sessions
 from plainstack.stack import Stack
@@ -131,12 +131,12 @@ def test_trust_pins_jump_hosts_from_near_to_far_and_then_the_hosts_behind_them(o
     stack = operator.stack(pins="")
     watched = [Watched(server) for server in (operator.other, operator.far, operator.host)]
     found = []
-    for one in trust.rounds(stack, lambda _: None):
+    for one in pinning.rounds(stack, lambda _: None):
         found += [(change.host, change.entry) for change in one.changes]
         assert not one.failed
         assert [server.connected for server in watched] == [place < len(found) for place in range(3)]
         assert not watched[len(found) - 1].asked_to_log_in
-        trust.pin(stack, one.changes)
+        pinning.pin(stack, one.changes)
     ports = [server.port for server in (operator.other, operator.far, operator.host)]
     names = [f"other (127.0.0.1:{ports[0]})", f"far (127.0.0.1:{ports[1]})", "db1"]
     assert found == [(name, f"[127.0.0.1]:{port}") for name, port in zip(names, ports, strict=True)]
