@@ -111,7 +111,7 @@ def tunnel(inventory: str, to: str, host: str, port: str, *, show: bool) -> None
     with told(console):
         import webbrowser
 
-        from plainstack import tunnel
+        from plainstack.ssh import tunnel
         from plainstack.ssh.connections import Sessions
 
         stack = load(inventory)

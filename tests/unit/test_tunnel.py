@@ -16,8 +16,8 @@ from plainstack.errors import Refused
 from plainstack.sections import Host
 from plainstack.ssh import connections
 from plainstack.ssh.connections import Sessions
+from plainstack.ssh.tunnel import Target, Way, parse, targets
 from plainstack.stack import Stack
-from plainstack.tunnel import Target, Way, parse, targets
 from plainstack.usage import name_word
 from tests.unit import sshd
 
