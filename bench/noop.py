@@ -24,7 +24,7 @@ def job(inventory: str) -> dict[str, object]:
     from plainstack import inventory_file as inventories
     from plainstack.run import Runner
     from plainstack.ssh.connections import known_hosts
-    from plainstack.ways import operator_key
+    from plainstack.ssh.ways import operator_key
 
     stack = inventories.load(Path(inventory))
     with Runner(stack, *inventories.select(stack)) as runner:

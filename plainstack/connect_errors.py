@@ -9,7 +9,7 @@ import paramiko
 
 from plainstack.login_keys import LoginRefused
 from plainstack.reach import Reach
-from plainstack.ways import Way
+from plainstack.ssh.ways import Way
 
 # Banner, key exchange and log-in of a host that took the connection: many at once on a busy machine take a while.
 HANDSHAKE_WITHIN = 15

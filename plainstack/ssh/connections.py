@@ -21,7 +21,7 @@ from plainstack.login_keys import Keyring
 from plainstack.reach import Reach
 from plainstack.ssh.known_hosts import Pins, entry_name
 from plainstack.ssh.session import Session
-from plainstack.ways import Way, Ways
+from plainstack.ssh.ways import Way, Ways
 
 Result = TypeVar("Result")
 

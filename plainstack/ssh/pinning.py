@@ -14,8 +14,8 @@ from plainstack.connect_errors import fingerprint
 from plainstack.errors import HostFailed
 from plainstack.ssh.connections import Sessions, fan_out, known_hosts
 from plainstack.ssh.known_hosts import Pins, entry_name
+from plainstack.ssh.ways import Way
 from plainstack.stack import Stack
-from plainstack.ways import Way
 
 
 @dataclass(frozen=True)

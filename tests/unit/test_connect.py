@@ -17,8 +17,8 @@ import pytest
 from plainstack import connect_errors, inventory_file
 from plainstack.errors import HostFailed, InventoryError
 from plainstack.ssh.connections import Sessions
+from plainstack.ssh.ways import Ways
 from plainstack.stack import Stack
-from plainstack.ways import Ways
 from tests.unit import sshd
 from tests.unit.sshd import Server
 

@@ -18,8 +18,8 @@ from plainstack.errors import InventoryError, PlainstackError, Refused
 from plainstack.ssh import connections, pinning
 from plainstack.ssh.config import Destination, resolve
 from plainstack.ssh.connections import Sessions
+from plainstack.ssh.ways import Ways
 from plainstack.stack import Stack
-from plainstack.ways import Ways
 from tests.unit import sshd
 from tests.unit.sshd import Server
 
