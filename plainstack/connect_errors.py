@@ -8,7 +8,7 @@ import socket
 import paramiko
 
 from plainstack.login_keys import LoginRefused
-from plainstack.reach import Reach
+from plainstack.ssh.reach import Reach
 from plainstack.ssh.ways import Way
 
 # Banner, key exchange and log-in of a host that took the connection: many at once on a busy machine take a while.

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plainstack.reach import KeptReach
+from plainstack.ssh.reach import KeptReach
 
 if TYPE_CHECKING:
-    from plainstack.reach import Reach
     from plainstack.ssh.connections import Sessions
+    from plainstack.ssh.reach import Reach
     from plainstack.ssh.session import Output, Session
 
 _FORMAT = 1

@@ -14,7 +14,7 @@ from fabric import Connection
 
 from plainstack.connect_errors import BROKEN, JumpFailed, explain
 from plainstack.errors import Refused
-from plainstack.reach import Reach
+from plainstack.ssh.reach import Reach
 from plainstack.ssh.ways import GATEWAY, Way
 
 

@@ -26,8 +26,8 @@ from pathlib import Path
 from plainstack.errors import InventoryError, Refused
 from plainstack.login_keys import Identities
 from plainstack.proxy_command import runs_ssh
-from plainstack.reach import Machine, Reach
 from plainstack.ssh.config import Destination, Resolved, resolve
+from plainstack.ssh.reach import Machine, Reach
 
 GATEWAY = "ssh.gateway"
 _MOST_JUMPS = 8
