@@ -25,8 +25,8 @@ from pathlib import Path
 
 from plainstack.errors import InventoryError, Refused
 from plainstack.login_keys import Identities
-from plainstack.proxy_command import runs_ssh
 from plainstack.ssh.config import Destination, Resolved, resolve
+from plainstack.ssh.proxy_command import runs_ssh
 from plainstack.ssh.reach import Machine, Reach
 
 GATEWAY = "ssh.gateway"
