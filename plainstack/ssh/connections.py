@@ -14,9 +14,9 @@ from typing import TypeVar
 import paramiko
 from fabric import Config, Connection
 
-from plainstack.connect_errors import BROKEN, HANDSHAKE_WITHIN, explain
 from plainstack.errors import HostFailed
 from plainstack.login_keys import Keyring
+from plainstack.ssh.connect_errors import BROKEN, HANDSHAKE_WITHIN, explain
 from plainstack.ssh.jumps import Jumps, through_command
 from plainstack.ssh.known_hosts import Pins, entry_name
 from plainstack.ssh.reach import Reach

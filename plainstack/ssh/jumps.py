@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import paramiko
 from fabric import Connection
 
-from plainstack.connect_errors import BROKEN, JumpFailed, explain
 from plainstack.errors import Refused
+from plainstack.ssh.connect_errors import BROKEN, JumpFailed, explain
 from plainstack.ssh.reach import Reach
 from plainstack.ssh.ways import GATEWAY, Way
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import paramiko
 
-from plainstack.connect_errors import fingerprint
 from plainstack.errors import HostFailed
+from plainstack.ssh.connect_errors import fingerprint
 from plainstack.ssh.connections import Sessions, fan_out, known_hosts
 from plainstack.ssh.known_hosts import Pins, entry_name
 from plainstack.ssh.ways import Way

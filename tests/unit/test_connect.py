@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import connect_errors, inventory_file
+from plainstack import inventory_file
 from plainstack.errors import HostFailed, InventoryError
+from plainstack.ssh import connect_errors
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.ways import Ways
 from plainstack.stack import Stack
