@@ -7,7 +7,7 @@ import socket
 
 import paramiko
 
-from plainstack.login_keys import LoginRefused
+from plainstack.ssh.login_keys import LoginRefused
 from plainstack.ssh.reach import Reach
 from plainstack.ssh.ways import Way
 

@@ -15,10 +15,10 @@ import paramiko
 from fabric import Config, Connection
 
 from plainstack.errors import HostFailed
-from plainstack.login_keys import Keyring
 from plainstack.ssh.connect_errors import BROKEN, HANDSHAKE_WITHIN, explain
 from plainstack.ssh.jumps import Jumps, through_command
 from plainstack.ssh.known_hosts import Pins, entry_name
+from plainstack.ssh.login_keys import Keyring
 from plainstack.ssh.reach import Reach
 from plainstack.ssh.session import Session
 from plainstack.ssh.ways import Way, Ways

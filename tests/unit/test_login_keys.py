@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory_file, login_keys
+from plainstack import inventory_file
 from plainstack.errors import HostFailed
-from plainstack.login_keys import public_blob
-from plainstack.ssh import connections
+from plainstack.ssh import connections, login_keys
 from plainstack.ssh.connections import Sessions
+from plainstack.ssh.login_keys import public_blob
 from plainstack.stack import Stack
 from tests.unit import sshd
 from tests.unit.sshd import Server, add_to_agent, make_key
