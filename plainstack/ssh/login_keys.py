@@ -14,7 +14,7 @@ from pathlib import Path
 import paramiko
 from paramiko.agent import AgentSSH
 
-from plainstack.passphrase import ask
+from plainstack.ssh.passphrase import ask
 
 _KINDS = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
 _AGENT_WITHIN = 5

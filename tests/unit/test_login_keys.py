@@ -207,7 +207,7 @@ def test_a_certificate_is_shown_with_its_key(
 
 def test_a_passphrase_is_read_from_the_terminal_without_echo() -> None:
     """In a process of its own, with a terminal of its own."""
-    program = "from plainstack.passphrase import ask; print(repr(ask('Passphrase? ', lambda: False)))"
+    program = "from plainstack.ssh.passphrase import ask; print(repr(ask('Passphrase? ', lambda: False)))"
     child, terminal = pty.fork()
     if child == 0:
         os.execv(sys.executable, [sys.executable, "-c", program])
@@ -223,7 +223,7 @@ def test_a_passphrase_is_read_from_the_terminal_without_echo() -> None:
 
 
 def test_a_question_that_nobody_needs_any_more_ends() -> None:
-    program = "import plainstack.passphrase as p; print(p.ask('Passphrase? ', lambda: True))"
+    program = "import plainstack.ssh.passphrase as p; print(p.ask('Passphrase? ', lambda: True))"
     child, terminal = pty.fork()
     if child == 0:
         os.execv(sys.executable, [sys.executable, "-c", program])
