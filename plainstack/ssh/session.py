@@ -12,7 +12,7 @@ import paramiko
 from fabric import Connection
 
 from plainstack.errors import HostFailed
-from plainstack.exec_frame import Frame, Stream
+from plainstack.ssh.exec_frame import Frame, Stream
 
 # A silent exec is asked after this many seconds whether its host is still there, and has that many to answer.
 ASK_AFTER = 8
