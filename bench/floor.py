@@ -14,7 +14,7 @@ from typing import Any
 import paramiko
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from plainstack.lab.netns import connect
+from plainstack.ssh.netns import connect
 
 
 def one(job: dict[str, Any], name: str, host: dict[str, Any], answers: dict[str, int]) -> None:

@@ -20,8 +20,8 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
     console = Console(json=json)
     with told(console, json=json, shows=True):
         from plainstack import inventory_file as inventories
-        from plainstack.lab.netns import LabDown, is_up
         from plainstack.run import Runner
+        from plainstack.ssh.netns import LabDown, is_up
         from plainstack.verify import CheckResult, Verifier, run
 
         stack = load(inventory)

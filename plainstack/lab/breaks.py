@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from plainstack.lab import container, disk, limits, machine, network, up
 from plainstack.lab.model import Lab, LabHost
-from plainstack.lab.netns import LabError
+from plainstack.ssh.netns import LabError
 
 _FULL = "/plainstack-lab-full"
 _FILL = f"""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from plainstack.lab.model import RUN
-from plainstack.lab.netns import LabError
+from plainstack.ssh.netns import LabError
 
 _TREE = "plainstack-lab"
 _MOUNT = RUN / ".cgroup"

@@ -12,9 +12,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from plainstack.lab import cgroup, disk, machine, netns, network
+from plainstack.lab import cgroup, disk, machine, network
 from plainstack.lab.model import Lab, LabHost
-from plainstack.lab.netns import LabDown, LabError
+from plainstack.ssh import netns
+from plainstack.ssh.netns import LabDown, LabError
 
 _BOOT_SECONDS = 90
 _SSH_SECONDS = 20

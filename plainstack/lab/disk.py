@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plainstack.lab.model import APT_PORT, Lab, LabHost
-from plainstack.lab.netns import LabError
+from plainstack.ssh.netns import LabError
 
 Files = dict[str, tuple[int, str]]
 _SSHD = """\

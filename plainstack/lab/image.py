@@ -11,7 +11,7 @@ from pathlib import Path
 from plainstack.lab import cgroup
 from plainstack.lab.mirror import SUITES, Mirrors
 from plainstack.lab.model import CACHE
-from plainstack.lab.netns import LabError
+from plainstack.ssh.netns import LabError
 
 # What a host needs to boot and to let the operator in; roles must install whatever else they use.
 _PACKAGES = (

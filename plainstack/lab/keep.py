@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from plainstack.lab import container, disk, image, layers, limits, machine, mirror, model, netns, owner, snapshot, up
+from plainstack.lab import container, disk, image, layers, limits, machine, mirror, model, owner, snapshot, up
 from plainstack.lab.model import Lab, LabHost, check_name
-from plainstack.lab.netns import LabDown, LabError
 from plainstack.lab.snapshot import Origin, Snapshot
+from plainstack.ssh import netns
+from plainstack.ssh.netns import LabDown, LabError
 
 
 def save(

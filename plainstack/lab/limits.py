@@ -7,7 +7,7 @@ from pathlib import Path
 
 from plainstack.lab.disk import Disk
 from plainstack.lab.model import LabHost
-from plainstack.lab.netns import LabError
+from plainstack.ssh.netns import LabError
 
 _FILE = "limited.ext4"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from plainstack.lab.model import Branch, Lab
-from plainstack.lab.netns import LabError
+from plainstack.ssh.netns import LabError
 
 # Until a packet has waited so long for its turn it is kept: tc-tbf(8), "latency".
 _QUEUE_MS = 400

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from plainstack.lab.model import CACHE
-from plainstack.lab.netns import LabError
+from plainstack.ssh.netns import LabError
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RELAY = Path("/usr/lib/systemd/systemd-socket-proxyd")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from plainstack.lab.netns import LabError
+from plainstack.ssh.netns import LabError
 
 SUITES = {12: "bookworm", 13: "trixie"}
 _RELEASES = {"bullseye", "bookworm", "trixie", "forky", "duke", "sid", "oldstable", "stable", "testing", "unstable"}

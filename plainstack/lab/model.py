@@ -9,7 +9,7 @@ from functools import cached_property
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
-from plainstack.lab.netns import LabError
+from plainstack.ssh.netns import LabError
 
 PRIVATE_BRIDGE = "private"
 PUBLIC_BRIDGE = "public"

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plainstack.lab import links as quality
-from plainstack.lab import netns
 from plainstack.lab.model import PRIVATE_BRIDGE, PUBLIC_BRIDGE, Lab, LabHost, branched
-from plainstack.lab.netns import LabError
+from plainstack.ssh import netns
+from plainstack.ssh.netns import LabError
 
 _NEW_BRIDGE = "type bridge forward_delay 0 mcast_snooping 0"
 # Bridges of branches, and one end of each of their links: the other end goes with it.

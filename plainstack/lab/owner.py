@@ -6,7 +6,7 @@ from pathlib import Path
 
 from plainstack.lab import model
 from plainstack.lab.model import Lab
-from plainstack.lab.netns import LabError
+from plainstack.ssh.netns import LabError
 
 _FILE = "owner"
 

@@ -6,10 +6,11 @@ import contextlib
 import socket
 import subprocess
 
-from plainstack.lab import cgroup, machine, netns
+from plainstack.lab import cgroup, machine
 from plainstack.lab.mirror import Mirrors
 from plainstack.lab.model import APT_PORT, CACHE, RUN, Lab
-from plainstack.lab.netns import LabError
+from plainstack.ssh import netns
+from plainstack.ssh.netns import LabError
 
 _FOLDER = RUN / ".apt"
 # A socket in a folder cannot clash with any port of the machine, and nothing but the relays can reach it.

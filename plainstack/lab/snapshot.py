@@ -14,7 +14,7 @@ from pathlib import Path
 from plainstack.lab import disk, layers, model, owner
 from plainstack.lab.disk import Disk
 from plainstack.lab.model import Lab
-from plainstack.lab.netns import LabError
+from plainstack.ssh.netns import LabError
 
 _ABOUT = "snapshot.json"
 _KEYS = ("id_ed25519", "id_ed25519.pub")

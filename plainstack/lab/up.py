@@ -22,13 +22,13 @@ from plainstack.lab import (
     machine,
     mirror,
     model,
-    netns,
     network,
     owner,
     proxy,
 )
 from plainstack.lab.model import Lab, LabHost
-from plainstack.lab.netns import LabDown, LabError
+from plainstack.ssh import netns
+from plainstack.ssh.netns import LabDown, LabError
 
 Report = Callable[[str, str], None]
 

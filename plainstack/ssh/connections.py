@@ -155,7 +155,7 @@ class Sessions:
     def _socket(self, way: Way) -> socket.socket | paramiko.Channel:
         there, patience = (way.address, way.port), self.stack.ssh.connect_timeout
         if self.stack.in_lab:
-            from plainstack.lab.netns import connect
+            from plainstack.ssh.netns import connect
 
             return _tuned(connect(f"plainstack-{self.stack.lab_name}", *there, patience))
         if way.jump is not None:

@@ -23,7 +23,7 @@ from typing import Any
 from plainstack import inventory_file, lab_commands
 from plainstack.lab import cgroup, image, keep, machine, mirror, model, up
 from plainstack.lab import snapshot as snapshots
-from plainstack.lab.netns import LabError
+from plainstack.ssh.netns import LabError
 from plainstack.status import duration
 from tests.lab.operator import ROOT, Operator
 from tests.lab.spent import SPENT

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from plainstack import inventory_file
-from plainstack.lab import netns
+from plainstack.ssh import netns
 from tests.lab.conftest import ROOT, Operator
 
 HOSTS = ("lb1", "lb2", "app1", "app2", "db1", "db2")

@@ -9,7 +9,7 @@ import pytest
 
 from plainstack.lab import breaks, container, machine, network, up
 from plainstack.lab.model import Lab, LabHost
-from plainstack.lab.netns import LabError
+from plainstack.ssh.netns import LabError
 
 HOST = LabHost("db1", "192.168.57.11")
 LAB = Lab("shop", (HOST,), Path("state"))

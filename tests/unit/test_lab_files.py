@@ -171,6 +171,6 @@ def test_the_host_script_parses() -> None:
 
 
 def test_the_hot_path_is_light() -> None:
-    code = "import sys, plainstack.lab.netns; print(*sys.modules)"
+    code = "import sys, plainstack.ssh.netns; print(*sys.modules)"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"ipaddress", "subprocess", "ctypes", "json", "pydantic", "plainstack.lab.model"}.intersection(seen)

@@ -10,8 +10,8 @@ from plainstack import inventory_file, lab_commands
 from plainstack.errors import InventoryError
 from plainstack.lab import links
 from plainstack.lab.model import Branch, Lab, LabHost
-from plainstack.lab.netns import LabError
 from plainstack.lab.network import Link, plan_branches
+from plainstack.ssh.netns import LabError
 
 TEXT = """\
 stack: shop

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from plainstack.lab import machine
-from plainstack.lab.netns import LabError
+from plainstack.ssh.netns import LabError
 
 
 def test_without_root_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

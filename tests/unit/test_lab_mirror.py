@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from plainstack.lab.mirror import Mirrors, Source, choose, parse
-from plainstack.lab.netns import LabError
+from plainstack.ssh.netns import LabError
 
 MAIN = "http://mirror.test/debian"
 SECURITY = "http://mirror.test/debian-security"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from plainstack.lab.model import Cable, Lab, LabHost
-from plainstack.lab.netns import LabError
+from plainstack.ssh.netns import LabError
 
 DB = LabHost("db1", "192.168.57.11")
 LB = LabHost("lb1", "192.168.57.16", "192.168.3.231")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.lab import netns
 from plainstack.lab.model import Lab, LabHost
-from plainstack.lab.netns import LabDown
 from plainstack.lab.network import Link, parse, plan_bridges, plan_cables
+from plainstack.ssh import netns
+from plainstack.ssh.netns import LabDown
 
 HOST = LabHost("lb1", "192.168.57.16", "192.168.3.231")
 LAB = Lab("shop", (HOST,), Path("state"))

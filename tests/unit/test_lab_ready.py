@@ -9,10 +9,10 @@ import pytest
 
 from plainstack import inventory_file, lab_commands
 from plainstack.errors import HostFailed, InventoryError
-from plainstack.lab import netns
 from plainstack.lab_ready import ADDRESS, REPLICATION, UNITS, awaited, stop_order, unready
 from plainstack.observed import Entry, Observed, UnitState
 from plainstack.run import View
+from plainstack.ssh import netns
 from plainstack.ssh.connections import Sessions
 from plainstack.stack import Stack
 

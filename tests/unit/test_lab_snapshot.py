@@ -10,8 +10,8 @@ import pytest
 
 from plainstack.lab import disk, layers, model, owner, snapshot
 from plainstack.lab.model import Lab, LabHost
-from plainstack.lab.netns import LabError
 from plainstack.lab.snapshot import Origin, Snapshot
+from plainstack.ssh.netns import LabError
 
 DB = LabHost("db1", "192.168.57.11")
 LB = LabHost("lb1", "192.168.57.16", "192.168.3.231")
