@@ -6,8 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from plainstack.sections import Model
-from plainstack.values import (
+from plainstack.inventory.values import (
     Address,
     BitRate,
     LabName,
@@ -16,6 +15,7 @@ from plainstack.values import (
     Name,
     Room,
 )
+from plainstack.sections import Model
 
 
 class Visitor(Model):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from plainstack.values import (
+from plainstack.inventory.values import (
     Address,
     Bool,
     FilePath,

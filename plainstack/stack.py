@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from plainstack.inventory.values import FilePath, Name
 from plainstack.lab_settings import LabSettings
 from plainstack.sections import (
     Backup,
@@ -20,7 +21,6 @@ from plainstack.sections import (
     Service,
     Ssh,
 )
-from plainstack.values import FilePath, Name
 
 
 class StillServed(Model):
