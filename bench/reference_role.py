@@ -13,7 +13,7 @@ from typing import Any
 
 from plainstack.resources import Directory, File, Package, Resource, Sysctl, Unit, User
 from plainstack.roles import Role
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.sections import Host
 from plainstack.stack import Stack
 

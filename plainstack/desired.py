@@ -9,7 +9,7 @@ from plainstack import probe
 from plainstack.errors import InventoryError
 from plainstack.resources import Absent, Command, Directory, File, Link, Resource, Unit
 from plainstack.roles import Role, of_host
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.sections import Host
 from plainstack.stack import Stack
 from plainstack.stamps import inputs

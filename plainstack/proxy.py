@@ -12,7 +12,7 @@ from plainstack.exporter import exporter, web_file
 from plainstack.render import template, verbatim
 from plainstack.resources import Absent, Directory, File, Listen, Package, Resource, Unit, Validation
 from plainstack.roles.base import TLS
-from plainstack.secret_values import Secret, Vault
+from plainstack.secrets.values import Secret, Vault
 from plainstack.sections import GivenCertificate, Host
 from plainstack.stack import Stack
 from plainstack.upstreams import PROGRAM, TARGETS, reachable, upstreams

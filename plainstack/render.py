@@ -14,7 +14,7 @@ import jinja2
 from plainstack import shipped
 from plainstack.errors import InventoryError
 from plainstack.resources import File
-from plainstack.secret_values import Secret
+from plainstack.secrets.values import Secret
 
 TEMPLATES = shipped.TEMPLATES
 FILES = shipped.FILES

@@ -24,7 +24,7 @@ from plainstack.actions import (
 from plainstack.errors import HostFailed
 from plainstack.resources import File
 from plainstack.schedule import PACKAGES, Outcome
-from plainstack.secret_values import Secret
+from plainstack.secrets.values import Secret
 
 MARK = {
     "new": "+",

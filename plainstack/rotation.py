@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
-from plainstack.secret_values import Secret
+from plainstack.secrets.values import Secret
 
 Manner = Literal["at once", "grace", "overlap", "handover"]
 """How a secret is replaced.

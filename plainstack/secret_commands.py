@@ -17,7 +17,7 @@ from plainstack.errors import Refused
 from plainstack.roles import Role, registry
 from plainstack.rotation import Manner
 from plainstack.secret_list import CERTIFICATE, rows, uses
-from plainstack.secret_values import Secret, Vault
+from plainstack.secrets.values import Secret, Vault
 from plainstack.stack import Stack
 from plainstack.store_format import Store
 

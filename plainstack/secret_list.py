@@ -10,7 +10,7 @@ from typing import TypeVar
 from plainstack import pki, rotation
 from plainstack.roles import Role, of_host
 from plainstack.rotation import Manner
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.stack import Stack
 from plainstack.store_format import Store
 

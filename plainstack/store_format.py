@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from plainstack.rotation import Entry
-from plainstack.secret_values import Secret
+from plainstack.secrets.values import Secret
 
 _HEAD = "# The secrets of this stack. Keep a copy in a safe place; never commit it unencrypted.\n"
 _HISTORY = {"made": str, "turn": int, "previous": str, "next": str}

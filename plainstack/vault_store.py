@@ -19,7 +19,7 @@ from pathlib import Path
 from plainstack import age, pki, store_format
 from plainstack.errors import Refused
 from plainstack.rotation import Entry, generate, moment
-from plainstack.secret_values import Certificate, Secret, Vault
+from plainstack.secrets.values import Certificate, Secret, Vault
 from plainstack.stack import Stack
 from plainstack.store_format import NotAStore, Store
 

@@ -18,7 +18,7 @@ from testinfra.host import Host as TestinfraHost
 from plainstack.check_facts import Facts, gather
 from plainstack.errors import Refused
 from plainstack.roles import Role
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.shipped import CHECKS
 from plainstack.ssh.connections import Sessions
 from plainstack.stack import Stack

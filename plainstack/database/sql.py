@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from plainstack.secret_values import Secret, Vault, scram_verifier
+from plainstack.secrets.values import Secret, Vault, scram_verifier
 from plainstack.stack import Stack
 
 OWNER = "app"

@@ -17,7 +17,7 @@ from plainstack import pki, site
 from plainstack.drill.history import Damaged, Recorder
 from plainstack.errors import HostFailed, Refused
 from plainstack.release_steps import account, home, settings
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.sections import GivenCertificate
 from plainstack.shipped import PACKAGE
 from plainstack.ssh.connections import Sessions

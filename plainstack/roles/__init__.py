@@ -11,7 +11,7 @@ from plainstack.actions import HostPlan
 from plainstack.observed import Observed
 from plainstack.resources import Resource
 from plainstack.rotation import Manners
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.sections import Host
 from plainstack.stack import Stack
 

@@ -15,7 +15,7 @@ from plainstack.release_steps import LAYOUT, account, home, prune, put_in_place,
 from plainstack.render import template
 from plainstack.resources import Directory, Listen, Package, Resource, Unit, User
 from plainstack.roles import Opening, Role, one_by_one
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.sections import Host
 from plainstack.stack import Stack
 

@@ -11,7 +11,7 @@ from plainstack.render import template, verbatim
 from plainstack.resources import Absent, Command, Directory, Package, Resource, Unit, Validation
 from plainstack.roles import Role
 from plainstack.roles.base import TLS
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.sections import Host
 from plainstack.stack import Stack
 

@@ -10,7 +10,7 @@ from plainstack.proxy import METRICS_PORT, proxy
 from plainstack.render import template, verbatim
 from plainstack.resources import Package, Resource, Sysctl, Unit, Validation
 from plainstack.roles import Opening, Role, one_by_one
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.sections import Host
 from plainstack.stack import Stack
 

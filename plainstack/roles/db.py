@@ -29,7 +29,7 @@ from plainstack.render import template, verbatim
 from plainstack.resources import Command, Directory, Listen, Package, Resource, Unit, Validation
 from plainstack.roles import Finding, Opening, Role
 from plainstack.roles.base import TLS
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.sections import Host
 from plainstack.shell import await_condition
 from plainstack.stack import Stack

@@ -11,7 +11,7 @@ from plainstack.observed import Observed
 from plainstack.render import template, verbatim
 from plainstack.resources import Directory, File, Package, Resource, Unit, Validation
 from plainstack.roles import Finding, Opening, Role, of_host
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.sections import Host
 from plainstack.stack import Stack
 

@@ -15,7 +15,7 @@ from plainstack.roles import Role
 from plainstack.roles.base import TLS
 from plainstack.roles.db import UNIT as POSTGRES_UNIT
 from plainstack.scrape import jobs, sees_virtual_address
-from plainstack.secret_values import Secret, Vault
+from plainstack.secrets.values import Secret, Vault
 from plainstack.sections import GivenCertificate, Host
 from plainstack.stack import Stack
 

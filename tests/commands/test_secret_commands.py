@@ -17,7 +17,7 @@ import pytest
 from plainstack import inventory_file, secret_commands, secret_editor, vault_store
 from plainstack.errors import Refused
 from plainstack.rotation import Entry
-from plainstack.secret_values import Secret
+from plainstack.secrets.values import Secret
 from plainstack.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from plainstack import inventory_file, vault_store
-from plainstack.secret_values import scram_verifier
+from plainstack.secrets.values import scram_verifier
 from plainstack.stack import Stack
 from tests.lab.conftest import Done, Operator
 

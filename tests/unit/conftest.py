@@ -13,7 +13,7 @@ from plainstack import desired as desired_module
 from plainstack import inventory_file, roles
 from plainstack.desired import HostDesired
 from plainstack.roles import Role
-from plainstack.secret_values import Certificate, Secret, Vault
+from plainstack.secrets.values import Certificate, Secret, Vault
 from plainstack.stack import Stack
 from tests.unit.example_role import BEFORE, SECRET, UNIT_FILE
 from tests.unit.sandbox import Sandbox

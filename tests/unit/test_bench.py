@@ -10,7 +10,7 @@ import pytest
 from bench import reference, reference_host, reference_role
 from plainstack import inventory_file, render
 from plainstack.resources import File, Resource, Unit
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 
 Wanted = Mapping[int, Mapping[int, list[Resource]]]
 

@@ -14,7 +14,7 @@ from plainstack.desired import HostDesired, assemble, probe_script, scope
 from plainstack.errors import InventoryError
 from plainstack.resources import Absent, Command, Directory, File, Link, Package, Resource, Unit
 from plainstack.roles import Role
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.sections import Host
 from plainstack.stack import Stack
 

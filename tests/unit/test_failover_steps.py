@@ -17,7 +17,7 @@ from plainstack.database.topology import AS_POSTGRES, BIN
 from plainstack.failover_commands import failed_steps
 from plainstack.resources import File
 from plainstack.roles.db import ROLE
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.stack import Stack
 
 

@@ -18,7 +18,7 @@ from plainstack.head_start import HeadStart, Kept, _digest, _read, _write
 from plainstack.resources import Directory, Resource
 from plainstack.roles import Role
 from plainstack.run import Runner
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.sections import Host
 from plainstack.ssh.reach import KeptLogIn, KeptMachine, KeptReach
 from plainstack.stack import Stack

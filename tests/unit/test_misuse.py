@@ -15,7 +15,7 @@ from plainstack.desired import HostDesired
 from plainstack.misuse import misuse
 from plainstack.resources import Unit, User
 from plainstack.roles import Role
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.stack import Stack
 from tests.unit.test_inventory import GOOD, problems
 

@@ -16,7 +16,7 @@ from plainstack.desired import assemble
 from plainstack.observed import Entry, Listener, Observed
 from plainstack.resources import File, Listen, Unit
 from plainstack.roles import Role
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.stack import Stack
 from tests.unit.sandbox import Sandbox
 

@@ -11,7 +11,7 @@ import pytest
 from plainstack import render
 from plainstack.errors import InventoryError
 from plainstack.resources import File
-from plainstack.secret_values import Secret
+from plainstack.secrets.values import Secret
 from plainstack.stack import Stack
 
 SECRET = Secret("db", "correct horse")

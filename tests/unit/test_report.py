@@ -25,7 +25,7 @@ from plainstack.errors import HostFailed
 from plainstack.observed import Entry
 from plainstack.resources import Command, File, Link, Unit, User
 from plainstack.schedule import Node, Outcome
-from plainstack.secret_values import Secret
+from plainstack.secrets.values import Secret
 
 PASSWORD = Secret("db", "correct horse battery")
 CONF = File(path="/etc/app.conf", content=b"workers = 4\nport = 1\n")

@@ -13,7 +13,7 @@ from plainstack import inventory_file, release
 from plainstack.release_steps import LAYOUT
 from plainstack.resources import Command, Directory, File, Resource, Unit, User
 from plainstack.roles import app
-from plainstack.secret_values import Secret, Vault
+from plainstack.secrets.values import Secret, Vault
 from plainstack.stack import Stack
 
 TEXT = """

@@ -13,7 +13,7 @@ from plainstack import inventory_file
 from plainstack.render import FILES
 from plainstack.resources import Absent, Command, File, Resource, Unit, Validation
 from plainstack.roles import backup
-from plainstack.secret_values import Secret, Vault
+from plainstack.secrets.values import Secret, Vault
 from plainstack.stack import Stack
 
 TEXT = """

@@ -13,7 +13,7 @@ from plainstack import inventory_file
 from plainstack.errors import InventoryError
 from plainstack.resources import Absent, File, Package, Resource, Sysctl, Unit, Validation
 from plainstack.roles import balancer
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.sections import GivenCertificate, Host
 from plainstack.stack import Stack
 

@@ -8,7 +8,7 @@ import pytest
 
 from plainstack.resources import Command, File, Link, Unit, Validation
 from plainstack.roles import base
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.stack import Stack
 
 SSHD = "/etc/ssh/sshd_config.d/00-plainstack.conf"

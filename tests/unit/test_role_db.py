@@ -15,7 +15,7 @@ from plainstack.database.topology import AS_POSTGRES, BIN, members, primaries
 from plainstack.observed import Observed
 from plainstack.resources import Command, File, Resource, Unit
 from plainstack.roles import db
-from plainstack.secret_values import Certificate, Secret, Vault
+from plainstack.secrets.values import Certificate, Secret, Vault
 from plainstack.stack import Stack
 
 ETC = "/etc/postgresql/17/main"

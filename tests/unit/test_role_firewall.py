@@ -11,7 +11,7 @@ import pytest
 
 from plainstack.resources import File, Unit
 from plainstack.roles import Opening, firewall
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.stack import Stack
 
 ANYBODY = frozenset({"anybody"})

@@ -14,7 +14,7 @@ from plainstack import inventory_file
 from plainstack.errors import InventoryError
 from plainstack.resources import File, Package, Preseed, Unit
 from plainstack.roles import monitoring
-from plainstack.secret_values import Certificate, Secret, Vault
+from plainstack.secrets.values import Certificate, Secret, Vault
 from plainstack.sections import GivenCertificate
 from plainstack.stack import Stack
 

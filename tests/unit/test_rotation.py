@@ -15,7 +15,7 @@ from plainstack.database import sql
 from plainstack.resources import Command, File
 from plainstack.roles import Role, app, db
 from plainstack.rotation import Entry, Manner
-from plainstack.secret_values import Secret, Vault
+from plainstack.secrets.values import Secret, Vault
 from plainstack.stack import Stack
 
 from .conftest import fake_vault

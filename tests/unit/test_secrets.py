@@ -19,9 +19,10 @@ import pytest
 from rich.console import Console
 from rich.traceback import Traceback
 
-from plainstack import inventory_file, secret_values, vault_store
+from plainstack import inventory_file, vault_store
 from plainstack.errors import Refused
-from plainstack.secret_values import Certificate, Secret, Vault
+from plainstack.secrets import values
+from plainstack.secrets.values import Certificate, Secret, Vault
 from plainstack.stack import Stack
 
 VALUE = "correct horse battery"
@@ -158,7 +159,7 @@ def test_a_damaged_store_is_refused_kept_and_not_quoted(small: Stack, content: b
 def test_the_verifier_lets_in_whoever_knows_the_password_and_nobody_else() -> None:
     """The exchange of RFC 5802 as the server checks it: the proof must hash back to StoredKey."""
     password = Secret("db", VALUE)
-    scheme, iterations_salt, keys = secret_values.scram_verifier(password).reveal().split("$")
+    scheme, iterations_salt, keys = values.scram_verifier(password).reveal().split("$")
     iterations, salt = iterations_salt.split(":")
     stored_key, server_key = (base64.b64decode(part) for part in keys.split(":"))
     assert (scheme, iterations) == ("SCRAM-SHA-256", "4096")
@@ -185,8 +186,8 @@ def test_the_verifier_lets_in_whoever_knows_the_password_and_nobody_else() -> No
 
 
 def test_the_verifier_of_a_password_is_always_the_same_and_of_another_one_not() -> None:
-    verifier = secret_values.scram_verifier(Secret("db", VALUE))
-    assert verifier == secret_values.scram_verifier(Secret("other", VALUE))
-    assert verifier != secret_values.scram_verifier(Secret("db", "another"))
+    verifier = values.scram_verifier(Secret("db", VALUE))
+    assert verifier == values.scram_verifier(Secret("other", VALUE))
+    assert verifier != values.scram_verifier(Secret("db", "another"))
     assert repr(verifier) == "<secret db.scram>"
     assert VALUE not in verifier.reveal()

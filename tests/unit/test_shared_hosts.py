@@ -17,7 +17,7 @@ from plainstack.observed import UserState
 from plainstack.plan import plan
 from plainstack.resources import File, Resource, Unit
 from plainstack.roles import Role, monitoring
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.sections import ROLE_NAMES, Host
 from plainstack.shipped import ROOT
 from plainstack.stack import Stack

@@ -19,7 +19,7 @@ from plainstack.database import steps
 from plainstack.drill import faults, generators
 from plainstack.roles import app
 from plainstack.scrape import jobs
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.stack import Stack
 
 TEXT = """

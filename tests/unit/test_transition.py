@@ -20,7 +20,7 @@ from plainstack.plan import plan
 from plainstack.resources import File
 from plainstack.roles import Role, registry
 from plainstack.schedule import Node, graph
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.sections import Host
 from plainstack.stack import Stack
 from tests.unit.hosts import NOW

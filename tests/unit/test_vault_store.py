@@ -18,7 +18,7 @@ import pytest
 from plainstack import age, inventory_file, vault_store
 from plainstack.errors import InventoryError, Refused
 from plainstack.rotation import Entry
-from plainstack.secret_values import Secret
+from plainstack.secrets.values import Secret
 from plainstack.sections import SecretStore
 from plainstack.stack import Stack
 from plainstack.store_format import Store

@@ -17,7 +17,7 @@ import pytest
 from plainstack import inventory_file, verify
 from plainstack.errors import HostFailed
 from plainstack.roles import registry
-from plainstack.secret_values import Vault
+from plainstack.secrets.values import Vault
 from plainstack.shipped import ROOT
 from plainstack.ssh.session import Output
 from plainstack.stack import Stack
