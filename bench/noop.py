@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 def job(inventory: str) -> dict[str, object]:
     """What the floor needs to do the same work."""
-    from plainstack import inventory_file as inventories
+    from plainstack.inventory import load as inventories
     from plainstack.run import Runner
     from plainstack.ssh.connections import known_hosts
     from plainstack.ssh.ways import operator_key

@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench import noop, reference_host, reference_role
-from plainstack import inventory_file as inventories
+from plainstack.inventory import load as inventories
 from plainstack.ssh.connections import Sessions, fan_out
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -71,7 +71,7 @@ def document(data: object) -> None:
 
 def load(path: str) -> Stack:
     """The inventory a command was given."""
-    from plainstack import inventory_file as inventories
+    from plainstack.inventory import load as inventories
 
     return inventories.load(Path(path))
 
@@ -82,7 +82,7 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
     with told(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
         stack = load(inventory)
 
-        from plainstack import inventory_file as inventories
+        from plainstack.inventory import load as inventories
         from plainstack.run import Runner
         from plainstack.wheels import unfetched
 
@@ -163,7 +163,7 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
         stack = load(inventory)
 
         # Only now: an inventory that is wrong is reported without waiting for what connects and plans.
-        from plainstack import inventory_file as inventories
+        from plainstack.inventory import load as inventories
         from plainstack.run import Runner
 
         roles, hosts = inventories.select(stack, role, host)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plainstack import inventory_file as inventories
 from plainstack.commands import document, told
 from plainstack.console import Console
+from plainstack.inventory import load as inventories
 
 
 def show(inventory: str, *, json: bool) -> None:

@@ -19,7 +19,7 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
     began = time.monotonic()
     console = Console(json=json)
     with told(console, json=json, shows=True):
-        from plainstack import inventory_file as inventories
+        from plainstack.inventory import load as inventories
         from plainstack.run import Runner
         from plainstack.ssh.netns import LabDown, is_up
         from plainstack.verify import CheckResult, Verifier, run
@@ -126,7 +126,7 @@ def status(inventory: str, role: str, host: str, *, json: bool) -> None:
     """inv status"""
     console = Console(json=json)
     with told(console, json=json, shows=True):
-        from plainstack import inventory_file as inventories
+        from plainstack.inventory import load as inventories
         from plainstack.run import Runner
         from plainstack.status import rows, table
 
@@ -151,8 +151,8 @@ def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
     with told(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
         stack = load(inventory)
 
-        from plainstack import inventory_file as inventories
         from plainstack.drift import circumstances_script, find, with_circumstances
+        from plainstack.inventory import load as inventories
         from plainstack.run import Runner
 
         roles, hosts = inventories.select(stack, role, host)
@@ -189,7 +189,7 @@ def log(inventory: str, host: str, last: int, *, json: bool, verbose: bool = Fal
     console = Console(json=json)
     with told(console, json=json, shows=True):
         from plainstack import audit
-        from plainstack import inventory_file as inventories
+        from plainstack.inventory import load as inventories
         from plainstack.ssh.connections import Sessions, fan_out
 
         stack = load(inventory)

@@ -1,4 +1,4 @@
-"""The models of an inventory: what a stack is made of. Loaded from YAML by plainstack.inventory_file."""
+"""The models of an inventory: what a stack is made of. Loaded from YAML by plainstack.inventory.load."""
 
 from __future__ import annotations
 

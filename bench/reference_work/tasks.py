@@ -17,10 +17,10 @@ sys.path.insert(0, str(ROOT))
 def load(path: str) -> Stack:
     """As the tool loads an inventory, and as late: what the roles import is part of what is timed."""
     from bench import reference_role
-    from plainstack import inventory_file
+    from plainstack.inventory import load
 
     reference_role.install()
-    return inventory_file.load(Path(path))
+    return load.load(Path(path))
 
 
 # Under another name: this file is `tasks` itself.

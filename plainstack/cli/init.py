@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from plainstack import inventory_file, shipped
+from plainstack import shipped
 from plainstack.errors import InventoryError, Refused
+from plainstack.inventory import load
 
 _FILES = Path(__file__).with_name("new_stack")
 # A package's data cannot begin with a dot everywhere.
@@ -24,7 +25,7 @@ def init(folder: Path, name: str = "") -> list[Path]:
     name = name or folder.resolve().name
     texts = {file.name: _text(file, name) for file in sorted(_FILES.iterdir()) if file.is_file()}
     try:
-        inventory_file.parse(texts["hosts.yaml"], "hosts.yaml", shipped.ROOT)
+        load.parse(texts["hosts.yaml"], "hosts.yaml", shipped.ROOT)
     except InventoryError as error:
         reason = error.problems[0].partition(": ")[2]
         raise Refused(f"{reason}\nname the stack otherwise: plainstack init {folder} --name=NAME") from None

@@ -11,12 +11,12 @@ from typing import Any
 
 from invoke.exceptions import Exit
 
-from plainstack import inventory_file as inventories
 from plainstack.commands import document, load, told
 from plainstack.console import Console
 from plainstack.drill.faults import FAULTS, TARGETS, Fault, budgets, find, refuse_where_clients_would_die
 from plainstack.drill.verdict import Budgets
 from plainstack.errors import Refused
+from plainstack.inventory import load as inventories
 from plainstack.stack import Stack
 
 SHORTEST, LONGEST, FASTEST = 15, 600, 1000

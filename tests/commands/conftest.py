@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory_file
+from plainstack.inventory import load
 from plainstack.stack import Stack
 
 
 @pytest.fixture(scope="session")
 def stack() -> Stack:
     """The default inventory."""
-    return inventory_file.load(Path(__file__).resolve().parents[2] / "hosts.yaml")
+    return load.load(Path(__file__).resolve().parents[2] / "hosts.yaml")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import commands, inventory_file, vault_store
+from plainstack import commands, vault_store
 from plainstack.errors import Refused
+from plainstack.inventory import load
 from plainstack.roles import registry
 from plainstack.run import Runner, View
 from tests.commands.test_streams import ROOT, TEXT
@@ -69,7 +70,7 @@ def test_a_plan_says_which_secrets_a_deploy_would_make(folder: Path, capsys: pyt
     path = folder / "hosts.yaml"
     before = content(folder)
     commands.plan(str(path), "", "", json=False)
-    place = vault_store.plain_path(inventory_file.load(path))
+    place = vault_store.plain_path(load.load(path))
     wanted = r"a deploy would generate [0-9]+ secrets and 3 certificates, kept in " + re.escape(str(place))
     assert re.search(wanted, capsys.readouterr().out)
     assert content(folder) == before
@@ -80,7 +81,7 @@ def test_a_plan_with_new_recipients_leaves_the_store_where_it_is(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = folder / "hosts.yaml"
-    stack = inventory_file.load(path)
+    stack = load.load(path)
     vault_store.load(stack, [name for role in registry().values() for name in role.passwords], datetime.now(UTC))
     assert vault_store.plain_path(stack).exists()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
@@ -92,14 +93,14 @@ def test_a_plan_with_new_recipients_leaves_the_store_where_it_is(
     sealed = vault_store.sealed_path(stack)
     assert f"a deploy would write {sealed} for the inventory's secrets.recipients\n" in capsys.readouterr().out
     assert content(folder) == before
-    with Runner(inventory_file.load(path), (), ()) as runner:
+    with Runner(load.load(path), (), ()) as runner:
         runner.secrets.keep(lambda _: None)
     assert sealed.exists()
     assert not vault_store.plain_path(stack).exists()
 
 
 def test_secrets_that_another_run_changed_meanwhile_are_not_overwritten(folder: Path) -> None:
-    stack = inventory_file.load(folder / "hosts.yaml")
+    stack = load.load(folder / "hosts.yaml")
     names = ["app/api_token"]
     mine = vault_store.look(stack, names, datetime.now(UTC))
     theirs = vault_store.load(stack, names, datetime.now(UTC))

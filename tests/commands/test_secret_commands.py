@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory_file, secret_commands, secret_editor, vault_store
+from plainstack import secret_commands, secret_editor, vault_store
 from plainstack.errors import Refused
+from plainstack.inventory import load
 from plainstack.rotation import Entry
 from plainstack.secrets.values import Secret
 from plainstack.stack import Stack
@@ -37,7 +38,7 @@ database: {name: shop}
 def small(tmp_path: Path) -> Stack:
     path = tmp_path / "hosts.yaml"
     path.write_text(TEXT.replace("SOURCE", str(ROOT / "apps/incidents")), encoding="utf-8")
-    return inventory_file.load(path)
+    return load.load(path)
 
 
 def values(stack: Stack) -> dict[str, str]:

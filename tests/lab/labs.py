@@ -20,7 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from plainstack import inventory_file, lab_commands
+from plainstack import lab_commands
+from plainstack.inventory import load
 from plainstack.lab import cgroup, image, keep, machine, mirror, model, up
 from plainstack.lab import snapshot as snapshots
 from plainstack.ssh.netns import LabError
@@ -159,7 +160,7 @@ def usable() -> bool:
     """Whether the snapshot is there and of the default inventory and image of today."""
     path = FOLDER / "usable.yaml"
     path.write_text(default_inventory(), encoding="utf-8")
-    stack = inventory_file.load(path)
+    stack = load.load(path)
     try:
         found = snapshots.read(NAME)
         problems = snapshots.stale(found, lab_commands.of(stack), STACK, image.path(mirror.find()))

@@ -13,10 +13,10 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from plainstack import inventory_file
 from plainstack.actions import HostPlan, PackageTransaction
 from plainstack.apply import work_of
 from plainstack.deployment import deploy
+from plainstack.inventory import load
 from plainstack.run import Runner
 from plainstack.schedule import PACKAGES
 from plainstack.script import Script, packages, transaction
@@ -25,7 +25,7 @@ from tests.lab.conftest import Operator
 HOSTS = ("app1", "app2", "db1", "db2", "mon1", "bak1")
 # What every deploy imports is imported once.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["plainstack.deployment", "plainstack.inventory_file", "fabric", "jinja2"])
+FORKS.set_forkserver_preload(["plainstack.deployment", "plainstack.inventory.load", "fabric", "jinja2"])
 
 # A package; files, an account, a link and inputs that units restart for; settings of the database.
 PACKAGE = "dpkg --force-depends --purge prometheus-node-exporter >/dev/null 2>&1"
@@ -82,7 +82,7 @@ def run_until(operator: Operator, host: str, stop_after: int, only: str) -> bool
     `only` names the stage to do, if not all.
     """
     done = 0
-    with Runner(inventory_file.load(operator.inventory), (), (host,)) as runner:
+    with Runner(load.load(operator.inventory), (), (host,)) as runner:
         found = runner.observe().plans[host]
         for stage in [stage for stage in stages(found) if only in ("", stage)]:
             steps = len(script_of(found, stage, None).steps)
@@ -121,7 +121,7 @@ class _Killer:
 
 def deployed_until_killed(path: Path, host: str, after: int = 0, only: str = "") -> None:
     """Deploy to one host as `inv deploy` does; killed after so many steps, if any, or so many of one stage."""
-    with Runner(inventory_file.load(path), (), (host,)) as runner:
+    with Runner(load.load(path), (), (host,)) as runner:
         killer = _Killer(after, only)
         view = runner.observe(killer, to_apply=True)
         assert not view.failed, view.failed

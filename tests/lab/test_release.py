@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory_file
+from plainstack.inventory import load
 from plainstack.ssh import netns
 from tests.lab.conftest import ROOT, Operator
 
@@ -44,7 +44,7 @@ def ask(namespace: str, address: str, path: str) -> tuple[str, str]:
 @contextlib.contextmanager
 def visitors(operator: Operator) -> Iterator[Counter[str]]:
     """Somebody who opens the page with its style sheet, again and again; counts what became of it."""
-    stack = inventory_file.load(operator.inventory)
+    stack = load.load(operator.inventory)
     address, namespace = str(stack.balancer.virtual_address), f"plainstack-{stack.lab_name}"
     seen: Counter[str] = Counter()
     enough, over = threading.Event(), threading.Event()

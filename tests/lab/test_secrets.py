@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from plainstack import inventory_file, vault_store
+from plainstack import vault_store
+from plainstack.inventory import load
 from plainstack.secrets.values import scram_verifier
 from plainstack.stack import Stack
 from tests.lab.conftest import Done, Operator
@@ -39,7 +40,7 @@ journalctl --no-pager --all --output=cat | grep -aF -f "$seek/patterns" | sed 's
 
 
 def stack_of(operator: Operator) -> Stack:
-    return inventory_file.load(operator.inventory)
+    return load.load(operator.inventory)
 
 
 def secrets_of(operator: Operator) -> dict[str, str]:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory_file
+from plainstack.inventory import load
 from tests.lab.conftest import Operator
 
 
 def site(operator: Operator) -> str:
     """The virtual address."""
-    stack = inventory_file.load(operator.inventory)
+    stack = load.load(operator.inventory)
     assert stack.balancer
     return str(stack.balancer.virtual_address)
 
@@ -58,7 +58,7 @@ def test_a_posted_sample_is_on_the_replica(visitor: Operator) -> None:
         f" -H 'Content-Type: application/json' https://{site(visitor)}/api/samples",
     )
     number = json.loads(answer)["id"]
-    stack = inventory_file.load(visitor.inventory)
+    stack = load.load(visitor.inventory)
     assert stack.database
     rows = {row["host"]: row["database"] for row in visitor.json("status")}
     replica = next(host for host, database in rows.items() if database.startswith("replica"))
@@ -81,7 +81,7 @@ TRY = "(timeout {seconds} bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && ec
 
 
 def test_what_is_not_for_users_refuses_them(visitor: Operator) -> None:
-    hosts = inventory_file.load(visitor.inventory).hosts
+    hosts = load.load(visitor.inventory).hosts
     attempts = [TRY.format(address=hosts[host].address, host=host, port=port, seconds=2) for host, port in PORTS]
     # What is for users, to see that an open port would be told.
     attempts.append(TRY.format(address=site(visitor), host="site", port=443, seconds=10))
@@ -92,7 +92,7 @@ def test_what_is_not_for_users_refuses_them(visitor: Operator) -> None:
 def misbehaving(visitor: Operator) -> Iterator[Operator]:
     """The site with an application in the service's place that misbehaves when it is asked to."""
     program = (Path(__file__).parent / "standin_app.py").read_text()
-    stack = inventory_file.load(visitor.inventory)
+    stack = load.load(visitor.inventory)
     apps = stack.with_role("app")
     port = stack.services["web"].port
     for app in apps:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import Phase, settings
 
 from plainstack import desired as desired_module
-from plainstack import inventory_file, roles
+from plainstack import roles
 from plainstack.desired import HostDesired
+from plainstack.inventory import load
 from plainstack.roles import Role
 from plainstack.secrets.values import Certificate, Secret, Vault
 from plainstack.stack import Stack
@@ -48,7 +49,7 @@ def fake_vault(stack: Stack, names: list[str]) -> Vault:
 @pytest.fixture(scope="session")
 def stack() -> Stack:
     """The default inventory."""
-    return inventory_file.load(ROOT / "hosts.yaml")
+    return load.load(ROOT / "hosts.yaml")
 
 
 @pytest.fixture(scope="session")

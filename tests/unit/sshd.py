@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory_file
+from plainstack.inventory import load
 from plainstack.ssh import connections
 from plainstack.stack import Stack
 
@@ -44,7 +44,7 @@ class Server:
         """A stack whose only host is this server."""
         login = f"user: {getpass.getuser()}, port: {port or self.port}, key: {self.folder / key}, connect_timeout: 1"
         text = f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n"
-        stack = inventory_file.parse(text, "test.yaml", folder)
+        stack = load.parse(text, "test.yaml", folder)
         stack = at(stack, {"db1": IPv4Address("127.0.0.1")})
         stack.state.mkdir(parents=True, exist_ok=True)
         connections.known_hosts(stack).write_text(self.pin if pin is None else pin, encoding="utf-8")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory_file
 from plainstack.database import barman
 from plainstack.errors import PlainstackError
+from plainstack.inventory import load
 from plainstack.stack import Stack
 
 TEXT = """
@@ -40,7 +40,7 @@ xlog_segment_size=16777216
 
 @pytest.fixture
 def stack() -> Stack:
-    return inventory_file.parse(TEXT, "test.yaml", Path())
+    return load.parse(TEXT, "test.yaml", Path())
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench import reference, reference_host, reference_role
-from plainstack import inventory_file, render
+from plainstack import render
+from plainstack.inventory import load
 from plainstack.resources import File, Resource, Unit
 from plainstack.secrets.values import Vault
 
@@ -24,7 +25,7 @@ def of_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wanted:
     """The role's resources by tuning and number of the host."""
-    stack = inventory_file.load(reference.inventory(tmp_path, 3))
+    stack = load.load(reference.inventory(tmp_path, 3))
     vault = Vault(passwords={}, certificates={}, authority="")
     found: dict[int, dict[int, list[Resource]]] = {}
     for tuning in (10, 20):

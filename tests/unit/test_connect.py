@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory_file
 from plainstack.errors import HostFailed, InventoryError
+from plainstack.inventory import load
 from plainstack.ssh import connect_errors
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.ways import Ways
@@ -182,7 +182,7 @@ def test_a_jump_host_that_is_dead_is_tried_once_and_told_to_all(server: Server, 
         gateway = f"ops@127.0.0.1:{dead.getsockname()[1]}"
         hosts = "".join(f"  db{number}: {{address: 10.0.0.{number}}}\n" for number in range(1, 9))
         login = f"{{key: {server.folder / 'operator'}, gateway: '{gateway}'}}"
-        stack = inventory_file.parse(f"stack: test\nssh: {login}\nhosts:\n{hosts}", "test.yaml", tmp_path)
+        stack = load.parse(f"stack: test\nssh: {login}\nhosts:\n{hosts}", "test.yaml", tmp_path)
 
         def hang_up() -> None:
             nonlocal tried

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from plainstack import desired as desired_module
-from plainstack import inventory_file, render
+from plainstack import render
 from plainstack.desired import HostDesired, assemble, probe_script, scope
 from plainstack.errors import InventoryError
+from plainstack.inventory import load
 from plainstack.resources import Absent, Command, Directory, File, Link, Package, Resource, Unit
 from plainstack.roles import Role
 from plainstack.secrets.values import Vault
@@ -155,5 +156,5 @@ def test_rendering_the_same_stack_twice_gives_the_same(
     stack: Stack, vault: Vault, desired: Mapping[str, HostDesired], registry: Mapping[str, Role]
 ) -> None:
     """No clock and no chance in it, or every deploy would find something to do."""
-    again = inventory_file.load(Path(desired_module.__file__).parent.parent / "hosts.yaml")
+    again = load.load(Path(desired_module.__file__).parent.parent / "hosts.yaml")
     assert assemble(again, vault, registry, stack.hosts) == desired

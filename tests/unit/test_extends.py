@@ -10,9 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plainstack import inventory_file
 from plainstack.errors import InventoryError
 from plainstack.extends import MAX_FILES
+from plainstack.inventory import load
 from plainstack.stack import Stack
 
 BASE = """\
@@ -37,7 +37,7 @@ def load(folder: Path, text: str = PRODUCTION, **files: str) -> Stack:
         path = folder / f"{name}.yaml"
         path.parent.mkdir(exist_ok=True)
         path.write_text(content, encoding="utf-8")
-    return inventory_file.parse(text, "my.yaml", folder)
+    return load.parse(text, "my.yaml", folder)
 
 
 def problems(folder: Path, text: str = PRODUCTION, **files: str) -> list[str]:
@@ -172,7 +172,7 @@ def test_any_two_files_merge_by_the_rule_and_every_place_is_known(
 ) -> None:
     folder = tmp_path_factory.mktemp("stack")
     (folder / "base.yaml").write_text(yaml.safe_dump(base), encoding="utf-8")
-    found = inventory_file.read(yaml.safe_dump(over | {"extends": "base.yaml"}), "my.yaml", folder)
+    found = load.read(yaml.safe_dump(over | {"extends": "base.yaml"}), "my.yaml", folder)
     assert found.data == merge(over, base)
 
     def every(data: Any, own: Any, loc: tuple[str | int, ...]) -> None:

@@ -19,7 +19,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 
 from plainstack import given_certificate, pki
 from plainstack.errors import InventoryError
-from plainstack.inventory_file import parse
+from plainstack.inventory.load import parse
 from plainstack.roles import balancer
 from plainstack.sections import GivenCertificate
 from plainstack.stack import Stack

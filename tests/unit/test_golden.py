@@ -21,7 +21,7 @@ import pytest
 
 from plainstack import render
 from plainstack.desired import HostDesired
-from plainstack.inventory_file import load
+from plainstack.inventory.load import load
 from plainstack.resources import Command, Directory, File, Link, Package, Unit, User
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory_file, script
+from plainstack import script
 from plainstack.desired import HostDesired
 from plainstack.errors import InventoryError, Refused
+from plainstack.inventory import load
 from plainstack.resources import File
 from plainstack.stack import Stack
 
@@ -36,7 +37,7 @@ WEB = "  web: {source: ., project: site}\n"
 
 def problems(text: str, folder: Path = Path()) -> list[str]:
     with pytest.raises(InventoryError) as caught:
-        inventory_file.parse(text, "my.yaml", folder)
+        load.parse(text, "my.yaml", folder)
     return list(caught.value.problems)
 
 
@@ -62,11 +63,11 @@ def test_a_service_cannot_have_the_name_of_a_unit_of_plainstacks_own(desired: Ma
             f"my.yaml:7: services.{name}: a service cannot be called {name}: plainstack-{name} is a unit of"
             " Plainstack's own; choose another name"
         ]
-    assert inventory_file.parse(GOOD.replace("  web:", "  guardian:"), "my.yaml", Path()).services
+    assert load.parse(GOOD.replace("  web:", "  guardian:"), "my.yaml", Path()).services
 
 
 def test_the_good_inventory_of_this_table_is_good() -> None:
-    assert inventory_file.parse(GOOD, "my.yaml", Path()).hosts["db1"].name == "db1"
+    assert load.parse(GOOD, "my.yaml", Path()).hosts["db1"].name == "db1"
 
 
 @pytest.mark.parametrize(
@@ -204,14 +205,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         (binary, f"{binary}:1: is not UTF-8 text; save it in UTF-8"),
     ]:
         with pytest.raises(InventoryError) as caught:
-            inventory_file.load(path)
+            load.load(path)
         assert str(caught.value).startswith(said)
 
 
 def test_paths_of_an_inventory_start_at_its_folder_not_at_the_callers(tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "my.yaml").write_text(GOOD.replace("source: .", "source: code"), encoding="utf-8")
-    stack = inventory_file.load(tmp_path / "my.yaml")
+    stack = load.load(tmp_path / "my.yaml")
     assert stack.file(stack.services["web"].source) == tmp_path / "code"
     assert stack.state == tmp_path / ".plainstack" / "shop"
 
@@ -227,7 +228,7 @@ def test_paths_of_an_inventory_start_at_its_folder_not_at_the_callers(tmp_path: 
     ],
 )
 def test_role_and_host_limit_a_run(stack: Stack, roles: str, hosts: str, expected: list[str]) -> None:
-    assert list(inventory_file.select(stack, roles, hosts)[1]) == expected
+    assert list(load.select(stack, roles, hosts)[1]) == expected
 
 
 @pytest.mark.parametrize(
@@ -240,5 +241,5 @@ def test_role_and_host_limit_a_run(stack: Stack, roles: str, hosts: str, expecte
 )
 def test_a_selection_that_means_nothing_is_refused(stack: Stack, roles: str, hosts: str, said: str) -> None:
     with pytest.raises(Refused) as caught:
-        inventory_file.select(stack, roles, hosts)
+        load.select(stack, roles, hosts)
     assert str(caught.value) == said

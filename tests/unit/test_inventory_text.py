@@ -14,8 +14,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plainstack import inventory_file, yaml_limits
+from plainstack import yaml_limits
 from plainstack.errors import InventoryError
+from plainstack.inventory import load
 from plainstack.shipped import ROOT
 from tests.unit.test_inventory import GOOD, NAME_RULE, problems
 
@@ -157,7 +158,7 @@ def test_what_yaml_makes_of_a_value_is_said_where_it_is_written(old: str, new: s
     text = GOOD.replace(old, new, 1)
     assert text != GOOD
     if not said:
-        assert inventory_file.parse(text, "my.yaml", Path()).hosts
+        assert load.parse(text, "my.yaml", Path()).hosts
         return
     assert problems(text)[0].startswith(f"my.yaml:{said}")
 
@@ -166,12 +167,12 @@ def test_what_yaml_makes_of_a_value_is_said_where_it_is_written(old: str, new: s
 def test_marks_and_line_ends_of_other_systems_make_no_difference(text: str, tmp_path: Path) -> None:
     path = tmp_path / "hosts.yaml"
     path.write_bytes(text.encode())
-    assert inventory_file.load(path).hosts == inventory_file.parse(GOOD, "hosts.yaml", tmp_path).hosts
+    assert load.load(path).hosts == load.parse(GOOD, "hosts.yaml", tmp_path).hosts
 
 
 def test_a_file_that_is_wrong_everywhere_says_so_in_a_few_lines() -> None:
     found = problems(GOOD + "".join(f"x{number}: 1\n" for number in range(5000)))
-    assert len(found) == inventory_file.MOST_PROBLEMS + 1
+    assert len(found) == load.MOST_PROBLEMS + 1
     assert found[-1] == "my.yaml:49: and 4960 more problems from here"
 
 
@@ -189,7 +190,7 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
         (secret, "secret:1: has more than 1,000,000 characters, the limit"),
     ]:
         with pytest.raises(InventoryError) as caught:
-            inventory_file.load(path)
+            load.load(path)
         assert str(caught.value).endswith(said)
         assert len(str(caught.value)) < 500
 
@@ -237,7 +238,7 @@ def test_a_value_of_any_shape_at_any_place_is_taken_or_refused_in_words(data: st
 
 def check_said(text: str) -> None:
     try:
-        inventory_file.parse(text, "my.yaml", ROOT)
+        load.parse(text, "my.yaml", ROOT)
     except InventoryError as error:
         said = str(error)
         assert len(said) < 12_000

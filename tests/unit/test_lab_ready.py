@@ -7,8 +7,9 @@ from textwrap import dedent
 
 import pytest
 
-from plainstack import inventory_file, lab_commands
+from plainstack import lab_commands
 from plainstack.errors import HostFailed, InventoryError
+from plainstack.inventory import load
 from plainstack.lab_ready import ADDRESS, REPLICATION, UNITS, awaited, stop_order, unready
 from plainstack.observed import Entry, Observed, UnitState
 from plainstack.run import View
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @pytest.fixture
 def stack() -> Stack:
-    return inventory_file.load(ROOT / "hosts.yaml")
+    return load.load(ROOT / "hosts.yaml")
 
 
 def host(active: str = "active", **facts: str) -> Observed:
@@ -123,7 +124,7 @@ def named(folder: Path, lab: str) -> Stack:
         {lab}
         """
     (folder / "hosts.yaml").write_text(dedent(text), encoding="utf-8")
-    return inventory_file.load(folder / "hosts.yaml")
+    return load.load(folder / "hosts.yaml")
 
 
 def namespaces_tried(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:

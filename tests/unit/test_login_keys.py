@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory_file
 from plainstack.errors import HostFailed
+from plainstack.inventory import load
 from plainstack.ssh import connections, login_keys
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.login_keys import public_blob
@@ -54,9 +54,7 @@ def locked(server: Server, path: Path) -> Path:
 
 def stack_of(server: Server, home: Path, key: Path | None = None, hosts: int = 1) -> Stack:
     login = f"user: {ME}, port: {server.port}" + (f", key: {key}" if key else "")
-    stack = inventory_file.parse(
-        f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n", "h.yaml", home
-    )
+    stack = load.parse(f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n", "h.yaml", home)
     one = sshd.at(stack, {"db1": IPv4Address("127.0.0.1")}).hosts["db1"]
     # All of them are this server.
     several = {f"db{number}": one.model_copy(update={"name": f"db{number}"}) for number in range(1, hosts + 1)}

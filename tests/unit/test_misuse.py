@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory_file, reserved
 from plainstack import port_numbers as ports
+from plainstack import reserved
 from plainstack.database import sql
 from plainstack.desired import HostDesired
+from plainstack.inventory import load
 from plainstack.misuse import misuse
 from plainstack.resources import Unit, User
 from plainstack.roles import Role
@@ -109,7 +110,7 @@ def test_a_value_that_cannot_be_meant_is_refused_with_the_reason(section: str, s
     ],
 )
 def test_what_can_be_meant_is_taken(section: str) -> None:
-    assert inventory_file.parse(with_section(section), "my.yaml", Path())
+    assert load.parse(with_section(section), "my.yaml", Path())
 
 
 @pytest.mark.parametrize("name", ["root", "nginx", "www-data", "postgres", "barman", "list", "backup"])

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from plainstack import inventory_file
 from plainstack.database.readmission import readmission
 from plainstack.errors import HostFailed
+from plainstack.inventory import load
 from plainstack.ssh.session import Output
 from plainstack.stack import Stack
 
@@ -55,7 +55,7 @@ class Hosts:
 
 @pytest.fixture
 def stack() -> Stack:
-    return inventory_file.parse(TEXT, "test.yaml", Path())
+    return load.parse(TEXT, "test.yaml", Path())
 
 
 def found(stack: Stack, hosts: Hosts, facts: Mapping[str, Any], scope: tuple[str, ...] | None = None) -> Any:

@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
-from plainstack import inventory_file, inventory_view, reference
+from plainstack import inventory_view, reference
+from plainstack.inventory import load
 from plainstack.stack import Stack
 from plainstack.yaml_reader import Text
 
@@ -73,8 +74,8 @@ OWN = "stack: shop\nextends: base.yaml\nhosts:\n  db1: {address: 10.0.0.1, roles
 
 def shown(folder: Path, text: str = OWN, base: str = SHARED) -> list[str]:
     (folder / "base.yaml").write_text(base, encoding="utf-8")
-    found = inventory_file.read(text, "hosts.yaml", folder)
-    return [*inventory_view.as_yaml([*inventory_view.values(inventory_file.checked(found, folder), found)])]
+    found = load.read(text, "hosts.yaml", folder)
+    return [*inventory_view.as_yaml([*inventory_view.values(load.checked(found, folder), found)])]
 
 
 def test_every_value_in_effect_is_shown_with_where_it_comes_from(tmp_path: Path) -> None:
@@ -92,6 +93,6 @@ def test_what_a_url_may_let_in_is_masked(tmp_path: Path) -> None:
 
 
 def test_what_is_shown_is_an_inventory_of_the_same_stack(stack: Stack) -> None:
-    found: Text = inventory_file.read_file(ROOT / "hosts.yaml")
+    found: Text = load.read_file(ROOT / "hosts.yaml")
     text = "\n".join(inventory_view.as_yaml([*inventory_view.values(stack, found)]))
-    assert inventory_file.parse(text, "shown.yaml", stack.folder) == stack
+    assert load.parse(text, "shown.yaml", stack.folder) == stack

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory_file, release, wheels
+from plainstack import release, wheels
 from plainstack.actions import HostPlan, Run, Transaction
 from plainstack.errors import InventoryError, PlainstackError
+from plainstack.inventory import load
 from plainstack.report import as_data, plan_lines
 from plainstack.resources import Command, Payload
 from plainstack.stack import Stack
@@ -39,7 +40,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def _stack(source: Path) -> Stack:
-    return inventory_file.parse(TEXT, "test.yaml", source.parent)
+    return load.parse(TEXT, "test.yaml", source.parent)
 
 
 def _id(source: Path) -> str:
@@ -244,7 +245,7 @@ def test_a_wrong_project_is_told_with_the_packages_that_have_an_application(sour
 
 
 def test_the_default_application_is_read_in_a_moment() -> None:
-    stack = inventory_file.load(Path(__file__).parents[2] / "hosts.yaml")
+    stack = load.load(Path(__file__).parents[2] / "hosts.yaml")
     release.read(stack, "web")
     spent = []
     for _ in range(5):

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from invoke.exceptions import Exit
 
-from plainstack import commands, desired, inventory_file, wheels
+from plainstack import commands, desired, wheels
 from plainstack.actions import HostPlan, Run, Transaction
 from plainstack.errors import InventoryError, PlainstackError
+from plainstack.inventory import load
 from plainstack.observed import Observed
 from plainstack.resources import Command, Payload
 from plainstack.roles import registry
@@ -71,7 +72,7 @@ def test_all_that_is_wrong_with_all_services_is_told_before_anybody_is_asked(
 def test_only_what_is_to_be_deployed_is_judged(
     hosts_yaml: Path, roles: tuple[str, ...], hosts: tuple[str, ...], told: bool
 ) -> None:
-    stack = inventory_file.load(hosts_yaml)
+    stack = load.load(hosts_yaml)
     try:
         desired.check(stack, registry(), roles, hosts, datetime.now(UTC))
     except InventoryError:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory_file, release
+from plainstack import release
+from plainstack.inventory import load
 from plainstack.release_steps import LAYOUT
 from plainstack.resources import Command, Directory, File, Resource, Unit, User
 from plainstack.roles import app
@@ -34,7 +35,7 @@ database: {name: shop}
 @pytest.fixture
 def small() -> Stack:
     text = TEXT.replace("lb2: {address: 10.0.0.2,", "lb2: {address: 10.0.0.2, public: 192.0.2.2,")
-    return inventory_file.parse(text, "test.yaml", Path(__file__).parents[2])
+    return load.parse(text, "test.yaml", Path(__file__).parents[2])
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory_file
+from plainstack.inventory import load
 from plainstack.render import FILES
 from plainstack.resources import Absent, Command, File, Resource, Unit, Validation
 from plainstack.roles import backup
@@ -30,7 +30,7 @@ LIBRARY = FILES / "backup" / "usr/local/lib/plainstack"
 
 @pytest.fixture
 def stack() -> Stack:
-    return inventory_file.parse(TEXT, "test.yaml", Path())
+    return load.parse(TEXT, "test.yaml", Path())
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory_file
 from plainstack.database import preflight, sql
 from plainstack.database.topology import AS_POSTGRES, BIN, members, primaries
+from plainstack.inventory import load
 from plainstack.observed import Observed
 from plainstack.resources import Command, File, Resource, Unit
 from plainstack.roles import db
@@ -37,7 +37,7 @@ database: {name: shop, synchronous: true}
 
 @pytest.fixture
 def small() -> Stack:
-    return inventory_file.parse(TEXT, "test.yaml", Path())
+    return load.parse(TEXT, "test.yaml", Path())
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_a_standby_asks_all_other_hosts_which_one_accepts_writes(small: Stack, f
 def test_synchronous_means_that_any_one_replica_confirms(small: Stack, fake_vault: Vault) -> None:
     name = "synchronous_standby_names"
     assert _settings(_resources(small, fake_vault))[name] == 'ANY 1 ("db1", "db-2", "db3")'
-    asynchronous = inventory_file.parse(TEXT.replace("synchronous: true", "synchronous: false"), "test.yaml", Path())
+    asynchronous = load.parse(TEXT.replace("synchronous: true", "synchronous: false"), "test.yaml", Path())
     assert _settings(_resources(asynchronous, fake_vault))[name] == ""
 
 
@@ -361,7 +361,7 @@ def test_who_is_primary_is_what_the_hosts_say_not_their_order() -> None:
 
 def _pair() -> Stack:
     text = "stack: s\nhosts:\n  db1: {address: 10.0.0.1, roles: [db]}\n  db2: {address: 10.0.0.2, roles: [db]}\n"
-    return inventory_file.parse(text + "database: {name: shop}\n", "test.yaml", Path())
+    return load.parse(text + "database: {name: shop}\n", "test.yaml", Path())
 
 
 @pytest.mark.parametrize(

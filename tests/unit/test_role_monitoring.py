@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from plainstack import inventory_file
 from plainstack.errors import InventoryError
+from plainstack.inventory import load
 from plainstack.resources import File, Package, Preseed, Unit
 from plainstack.roles import monitoring
 from plainstack.secrets.values import Certificate, Secret, Vault
@@ -36,7 +36,7 @@ ALONE = "stack: shop\nhosts: {mon1: {address: 192.0.2.13, roles: [monitoring]}, 
 
 
 def parse(text: str, folder: Path) -> Stack:
-    return inventory_file.parse(text, "hosts.yaml", folder)
+    return load.parse(text, "hosts.yaml", folder)
 
 
 def files(stack: Stack) -> dict[str, File]:

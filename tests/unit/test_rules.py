@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from plainstack import inventory_file
+from plainstack.inventory import load
 from plainstack.roles import monitoring
 from plainstack.stack import Stack
 
@@ -45,7 +45,7 @@ def tool(*words: str, cwd: Path) -> None:
 
 def stack_with(engine: str, folder: Path) -> Stack:
     (folder / "key").write_bytes((Path(__file__).parent / "recorded/apt/signer.gpg").read_bytes())
-    return inventory_file.parse(INVENTORY.replace("ENGINE", engine), "hosts.yaml", folder)
+    return load.parse(INVENTORY.replace("ENGINE", engine), "hosts.yaml", folder)
 
 
 def rule_files(stack: Stack) -> dict[str, dict[str, Any]]:

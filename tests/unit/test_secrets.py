@@ -19,8 +19,9 @@ import pytest
 from rich.console import Console
 from rich.traceback import Traceback
 
-from plainstack import inventory_file, vault_store
+from plainstack import vault_store
 from plainstack.errors import Refused
+from plainstack.inventory import load
 from plainstack.secrets import values
 from plainstack.secrets.values import Certificate, Secret, Vault
 from plainstack.stack import Stack
@@ -32,7 +33,7 @@ TEXT = "stack: shop\nhosts:\n  db1: {address: 10.0.0.1, roles: [db]}\ndatabase: 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Stack:
-    return inventory_file.parse(TEXT, "my.yaml", tmp_path)
+    return load.parse(TEXT, "my.yaml", tmp_path)
 
 
 def store(stack: Stack) -> Path:

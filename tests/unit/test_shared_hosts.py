@@ -9,10 +9,10 @@ from itertools import chain, combinations
 import pytest
 import yaml
 
-from plainstack import inventory_file
 from plainstack.database import sql
 from plainstack.desired import assemble
 from plainstack.errors import InventoryError
+from plainstack.inventory import load
 from plainstack.observed import UserState
 from plainstack.plan import plan
 from plainstack.resources import File, Resource, Unit
@@ -35,7 +35,7 @@ def stack_of(*roles: str) -> Stack | None:
     text = f"stack: small\nhosts:\n  one: {{{address}}}\ndatabase: {{name: shop}}\n"
     text += "services:\n  web: {source: apps/incidents, project: incidents_site}\n"
     try:
-        return inventory_file.parse(text, "small.yaml", ROOT)
+        return load.parse(text, "small.yaml", ROOT)
     except InventoryError:
         return None
 

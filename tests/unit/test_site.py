@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import health, inventory_file, site
+from plainstack import health, site
 from plainstack.database import steps
 from plainstack.drill import faults, generators
+from plainstack.inventory import load
 from plainstack.roles import app
 from plainstack.scrape import jobs
 from plainstack.secrets.values import Vault
@@ -36,7 +37,7 @@ database: {name: shop}
 
 def stack_with(balancer: str, public: str = "public: 192.0.2.1,") -> Stack:
     text = TEXT.replace("BALANCER", balancer).replace("PUBLIC", public)
-    return inventory_file.parse(text, "test.yaml", Path(__file__).parents[2])
+    return load.parse(text, "test.yaml", Path(__file__).parents[2])
 
 
 @pytest.mark.parametrize(
@@ -81,13 +82,13 @@ def test_visitors_find_the_name_where_name_servers_would_lead_them(balancer: str
 def test_without_a_virtual_address_visitors_find_every_balancer() -> None:
     text = TEXT.replace("BALANCER", "server_names: [a.example]").replace("PUBLIC", "public: 192.0.2.1,")
     text = text.replace("hosts:\n", "hosts:\n  lb2: {address: 10.0.0.2, public: 192.0.2.2, roles: [balancer]}\n")
-    stack = inventory_file.parse(text, "test.yaml", Path(__file__).parents[2])
+    stack = load.parse(text, "test.yaml", Path(__file__).parents[2])
     assert site.addresses(stack) == (("a.example", "192.0.2.2"), ("a.example", "192.0.2.1"))
 
 
 def test_without_a_balancer_a_service_is_asked_as_localhost() -> None:
     text = TEXT.replace("BALANCER", "").replace("PUBLIC", "").replace("balancer, monitoring", "monitoring")
-    stack = inventory_file.parse(text, "test.yaml", Path(__file__).parents[2])
+    stack = load.parse(text, "test.yaml", Path(__file__).parents[2])
     assert site.name(stack) in site.accepted(stack)
     assert steps.asks_site(stack) == []
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plainstack import inventory_file, transition
+from plainstack import transition
 from plainstack.actions import HostPlan
 from plainstack.desired import HostDesired, assemble
 from plainstack.errors import InventoryError
+from plainstack.inventory import load
 from plainstack.observed import Observed, UserState
 from plainstack.plan import plan
 from plainstack.resources import File
@@ -192,10 +193,10 @@ def test_a_balancer_that_is_not_asked_may_still_use_the_old_port(
 @pytest.mark.parametrize("key", ["still", "folder"])
 def test_what_only_the_models_know_is_no_key_of_an_inventory(key: str) -> None:
     with pytest.raises(InventoryError, match=f":1: {key}: unknown key"):
-        inventory_file.parse(f"{key}: {{}}\nstack: x\nhosts: {{a: {{address: 10.0.0.1}}}}\n", "t.yaml", Path())
+        load.parse(f"{key}: {{}}\nstack: x\nhosts: {{a: {{address: 10.0.0.1}}}}\n", "t.yaml", Path())
 
 
 def test_a_stack_without_database_and_services_has_nothing_to_move(tmp_path: Path) -> None:
     (tmp_path / "hosts.yaml").write_text("stack: bare\nhosts:\n  a: {address: 192.0.2.1}\n", encoding="utf-8")
-    stack = inventory_file.load(tmp_path / "hosts.yaml")
+    stack = load.load(tmp_path / "hosts.yaml")
     assert all(role.transition(stack, {"a": Observed()}) == stack for role in registry().values())

@@ -15,8 +15,9 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from plainstack import age, inventory_file, vault_store
+from plainstack import age, vault_store
 from plainstack.errors import InventoryError, Refused
+from plainstack.inventory import load
 from plainstack.rotation import Entry
 from plainstack.secrets.values import Secret
 from plainstack.sections import SecretStore
@@ -43,7 +44,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]
 @pytest.fixture
 def plain(tmp_path: Path) -> Stack:
     """A stack without recipients."""
-    return inventory_file.parse(TEXT, "my.yaml", tmp_path)
+    return load.parse(TEXT, "my.yaml", tmp_path)
 
 
 Team = Callable[..., Stack]
@@ -268,7 +269,7 @@ def test_a_key_with_a_passphrase_is_asked_for_or_refused_in_a_sentence(
 def test_a_bad_recipient_is_an_error_of_the_inventory_that_does_not_repeat_it(recipient: str, told: str) -> None:
     text = f'{TEXT}secrets:\n  recipients:\n    - "{recipient}"\n'
     with pytest.raises(InventoryError) as caught:
-        inventory_file.parse(text, "my.yaml", Path())
+        load.parse(text, "my.yaml", Path())
     (problem,) = caught.value.problems
     assert problem.startswith("my.yaml:7: secrets.recipients.0: ")
     assert told in problem
@@ -278,7 +279,7 @@ def test_a_bad_recipient_is_an_error_of_the_inventory_that_does_not_repeat_it(re
 def test_a_recipient_twice_is_an_error(keys: dict[str, tuple[Path, str]]) -> None:
     text = f"{TEXT}secrets:\n  recipients:\n  - {keys['bob'][1]}\n  - {age.key_of(keys['bob'][1])} other\n"
     with pytest.raises(InventoryError) as caught:
-        inventory_file.parse(text, "my.yaml", Path())
+        load.parse(text, "my.yaml", Path())
     assert caught.value.problems == ("my.yaml:8: secrets.recipients.1: the same key as secrets.recipients.0",)
 
 

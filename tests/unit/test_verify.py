@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from plainstack import inventory_file, verify
+from plainstack import verify
 from plainstack.errors import HostFailed
+from plainstack.inventory import load
 from plainstack.roles import registry
 from plainstack.secrets.values import Vault
 from plainstack.shipped import ROOT
@@ -216,7 +217,7 @@ def test_a_host_that_cannot_be_asked_fails_each_of_its_checks_with_the_reason(
     assert all("no answer within 10 s" in one.why for one in results)
 
 
-ADDRESSES = {name: str(host.address) for name, host in inventory_file.load(ROOT / "hosts.yaml").hosts.items()}
+ADDRESSES = {name: str(host.address) for name, host in load.load(ROOT / "hosts.yaml").hosts.items()}
 
 
 def test_a_question_that_is_no_shell_is_no_answer(checks: Path, stack: Stack, vault: Vault) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import inventory_file
 from plainstack.errors import InventoryError, PlainstackError, Refused
+from plainstack.inventory import load
 from plainstack.ssh import connections, pinning
 from plainstack.ssh.config import Destination, resolve
 from plainstack.ssh.connections import Sessions
@@ -46,7 +46,7 @@ class Operator:
         """The inventory names no key and, but for `ssh_lines`, no gateway."""
         login = f"user: {ME}, port: {self.host.port}, connect_timeout: 2{ssh_lines}"
         text = f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n"
-        stack = sshd.at(inventory_file.parse(text, "hosts.yaml", self.home), {"db1": IPv4Address("127.0.0.1")})
+        stack = sshd.at(load.parse(text, "hosts.yaml", self.home), {"db1": IPv4Address("127.0.0.1")})
         connections.known_hosts(stack).parent.mkdir(parents=True, exist_ok=True)
         connections.known_hosts(stack).write_text(self.host.pin if pins is None else pins, encoding="utf-8")
         return stack
