@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from plainstack import scrape
+from plainstack.inventory.stack import Stack
 from plainstack.roles import monitoring
 from plainstack.sections import Host
-from plainstack.stack import Stack
 
 ROLE = "monitoring"
 

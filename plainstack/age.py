@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from plainstack.errors import Refused
-from plainstack.stack import Stack
+from plainstack.inventory.stack import Stack
 
 IDENTITY = "PLAINSTACK_IDENTITY"
 

@@ -27,7 +27,7 @@ from plainstack.streams import output_lost
 
 if TYPE_CHECKING:
     from plainstack.actions import HostPlan
-    from plainstack.stack import Stack
+    from plainstack.inventory.stack import Stack
 
 CHANGES = 2
 INTERRUPTED = 130

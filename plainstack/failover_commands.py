@@ -20,7 +20,7 @@ from plainstack.database.findings import findings, healthy
 from plainstack.database.observation import Node, Topology
 from plainstack.database.operations import Cluster, Consent, Done, Event
 from plainstack.errors import AlreadySo, NotDeployed, Refused
-from plainstack.stack import Stack
+from plainstack.inventory.stack import Stack
 
 ACTIONS = ("status", "switchover", "promote", "rejoin", "degrade", "resync", "drill", "drills")
 

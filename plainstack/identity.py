@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 
-from plainstack.stack import Stack
+from plainstack.inventory.stack import Stack
 
 
 def who() -> str:

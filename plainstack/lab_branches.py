@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from plainstack.inventory.stack import Stack
 from plainstack.lab.model import Branch
-from plainstack.stack import Stack
 
 
 def branches_of(stack: Stack) -> Iterator[Branch]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from plainstack.stack import Stack
+from plainstack.inventory.stack import Stack
 from plainstack.wording import Loc, dotted
 
 

@@ -8,8 +8,8 @@ from threading import Event
 
 from plainstack.database.topology import members, primaries
 from plainstack.errors import Refused
+from plainstack.inventory.stack import Stack
 from plainstack.run import Runner, View
-from plainstack.stack import Stack
 from plainstack.status import units_down
 
 _SECONDS = 120

@@ -7,7 +7,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
 from plainstack import port_numbers as ports
 from plainstack import reserved
-from plainstack.stack import Stack
+from plainstack.inventory.stack import Stack
 from plainstack.wording import Loc, dotted
 
 Problem = tuple[Loc, str]

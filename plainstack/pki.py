@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from plainstack.errors import InventoryError
-from plainstack.stack import Stack
+from plainstack.inventory.stack import Stack
 
 AUTHORITY = "authority"
 SITE = "site"

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from plainstack import ports
 from plainstack.actions import HostPlan
+from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed
 from plainstack.plan import consented
 from plainstack.resources import Resource
 from plainstack.roles import Finding, Role, of_host
-from plainstack.stack import Stack
 
 
 def refusals(

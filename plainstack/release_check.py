@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from plainstack import django_look, release, requirements
 from plainstack.errors import InventoryError
-from plainstack.stack import Stack
+from plainstack.inventory.stack import Stack
 
 # What runs a service on a host, and what its project is made for.
 _NEEDED = {"gunicorn": "which runs the service", "django": "which manage.py runs"}

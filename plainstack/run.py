@@ -12,12 +12,12 @@ from plainstack.actions import HostPlan
 from plainstack.desired import HostDesired
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.head_start import HeadStart
+from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed
 from plainstack.plan import Stamp, plan
 from plainstack.probe import parse
 from plainstack.settled import UNDO_NOW, settled
 from plainstack.ssh.connections import Sessions
-from plainstack.stack import Stack
 
 
 class Listener(Protocol):

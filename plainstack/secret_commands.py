@@ -14,11 +14,11 @@ from plainstack import pki, rotation, vault_store
 from plainstack.commands import apply, document, load, told
 from plainstack.console import Console
 from plainstack.errors import Refused
+from plainstack.inventory.stack import Stack
 from plainstack.roles import Role, registry
 from plainstack.rotation import Manner
 from plainstack.secret_list import CERTIFICATE, rows, uses
 from plainstack.secrets.values import Secret, Vault
-from plainstack.stack import Stack
 from plainstack.store_format import Store
 
 

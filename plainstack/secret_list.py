@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import TypeVar
 
 from plainstack import pki, rotation
+from plainstack.inventory.stack import Stack
 from plainstack.roles import Role, of_host
 from plainstack.rotation import Manner
 from plainstack.secrets.values import Vault
-from plainstack.stack import Stack
 from plainstack.store_format import Store
 
 CERTIFICATE = "certificate/"

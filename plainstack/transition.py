@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from plainstack.actions import HostPlan
+from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed
 from plainstack.roles import Role
-from plainstack.stack import Stack
 
 
 def expanded(

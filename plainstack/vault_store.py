@@ -18,9 +18,9 @@ from pathlib import Path
 
 from plainstack import age, pki, store_format
 from plainstack.errors import Refused
+from plainstack.inventory.stack import Stack
 from plainstack.rotation import Entry, generate, moment
 from plainstack.secrets.values import Certificate, Secret, Vault
-from plainstack.stack import Stack
 from plainstack.store_format import NotAStore, Store
 
 Tell = Callable[[str], None]

@@ -17,11 +17,11 @@ from testinfra.host import Host as TestinfraHost
 
 from plainstack.check_facts import Facts, gather
 from plainstack.errors import Refused
+from plainstack.inventory.stack import Stack
 from plainstack.roles import Role
 from plainstack.secrets.values import Vault
 from plainstack.shipped import CHECKS
 from plainstack.ssh.connections import Sessions
-from plainstack.stack import Stack
 
 _SETTINGS = CHECKS / "pytest.ini"
 LONGEST = 120

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from plainstack.errors import PlainstackError
+from plainstack.inventory.stack import Stack
 from plainstack.roles.base import TLS
-from plainstack.stack import Stack
 
 HOME = "/var/lib/barman"
 UNIT = "plainstack-backup.service"

@@ -15,8 +15,8 @@ from plainstack.database.failover import Do, Plan, Stage, Step
 from plainstack.database.observation import Topology
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.identity import commit, who
+from plainstack.inventory.stack import Stack
 from plainstack.ssh.connections import Sessions
-from plainstack.stack import Stack
 
 Consent = Callable[[Topology, Stage], None]
 """Asked before anything is done, with the first stage; raises Refused to stop it."""

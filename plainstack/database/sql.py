@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Secret, Vault, scram_verifier
-from plainstack.stack import Stack
 
 OWNER = "app"
 # The accounts that the applications log in as, in turn: PostgreSQL knows one password a role, and while it is replaced

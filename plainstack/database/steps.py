@@ -11,10 +11,10 @@ from plainstack.database import rebuild
 from plainstack.database.failover import Do, Step
 from plainstack.database.sql import slot_name
 from plainstack.database.texts import TEXTS
+from plainstack.inventory.stack import Stack
 from plainstack.probe import STATE
 from plainstack.roles.db import PORT
 from plainstack.roles.firewall import PROGRAM
-from plainstack.stack import Stack
 
 RECEIVER = "barman_receive_wal"
 

@@ -17,7 +17,7 @@ from plainstack.drill.faults import FAULTS, TARGETS, Fault, budgets, find, refus
 from plainstack.drill.verdict import Budgets
 from plainstack.errors import Refused
 from plainstack.inventory import load as inventories
-from plainstack.stack import Stack
+from plainstack.inventory.stack import Stack
 
 SHORTEST, LONGEST, FASTEST = 15, 600, 1000
 

@@ -11,8 +11,8 @@ from plainstack.drill.history import Kind
 from plainstack.drill.load import MACHINES
 from plainstack.drill.verdict import Stored
 from plainstack.errors import HostFailed
+from plainstack.inventory.stack import Stack
 from plainstack.ssh.session import Session
-from plainstack.stack import Stack
 
 READY = f"{BIN}/pg_isready -q -t 1"
 

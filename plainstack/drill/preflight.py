@@ -12,11 +12,11 @@ from plainstack import lock
 from plainstack.database.topology import members, primaries
 from plainstack.errors import HostFailed, Refused
 from plainstack.identity import who
+from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed
 from plainstack.probe import parse
 from plainstack.run import Runner, View
 from plainstack.ssh.connections import Sessions, fan_out
-from plainstack.stack import Stack
 from plainstack.status import rows
 from plainstack.verify import CheckResult, Verifier
 from plainstack.verify import run as run_checks

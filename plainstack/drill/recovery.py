@@ -10,8 +10,8 @@ from types import FrameType
 
 from plainstack.drill.faults import Fault
 from plainstack.errors import HostFailed
+from plainstack.inventory.stack import Stack
 from plainstack.ssh.session import Session
-from plainstack.stack import Stack
 
 
 def heal(victim: Session, fault: Fault) -> None:

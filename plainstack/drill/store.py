@@ -10,7 +10,7 @@ from typing import Any
 from plainstack.drill import history, page
 from plainstack.drill.history import Attempt
 from plainstack.drill.result import Result
-from plainstack.stack import Stack
+from plainstack.inventory.stack import Stack
 
 
 def folder(stack: Stack) -> Path:

@@ -23,6 +23,7 @@ from plainstack.database.topology import (
     waiting,
 )
 from plainstack.exporter import exporter
+from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed
 from plainstack.probe import STATE
 from plainstack.render import template, verbatim
@@ -32,7 +33,6 @@ from plainstack.roles.base import TLS
 from plainstack.secrets.values import Vault
 from plainstack.sections import Host
 from plainstack.shell import await_condition
-from plainstack.stack import Stack
 
 PORT = ports.POSTGRESQL
 EXPORTER_PORT = ports.POSTGRES_EXPORTER

@@ -11,11 +11,11 @@ from pathlib import Path
 import paramiko
 
 from plainstack.errors import HostFailed
+from plainstack.inventory.stack import Stack
 from plainstack.ssh.connect_errors import fingerprint
 from plainstack.ssh.connections import Sessions, fan_out, known_hosts
 from plainstack.ssh.known_hosts import Pins, entry_name
 from plainstack.ssh.ways import Way
-from plainstack.stack import Stack
 
 
 @dataclass(frozen=True)

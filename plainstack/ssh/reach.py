@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 
 class LogIn(Protocol):
-    """How the operator logs in; see plainstack.stack.Ssh."""
+    """How the operator logs in; see plainstack.inventory.stack.Ssh."""
 
     @property
     def user(self) -> str: ...

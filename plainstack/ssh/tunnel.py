@@ -14,8 +14,8 @@ import paramiko
 from plainstack import port_numbers as ports
 from plainstack import site
 from plainstack.errors import HostFailed, Refused
+from plainstack.inventory.stack import Stack
 from plainstack.ssh.connections import Sessions
-from plainstack.stack import Stack
 
 LOOPBACK = "127.0.0.1"
 

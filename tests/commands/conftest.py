@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from plainstack.inventory import load
-from plainstack.stack import Stack
+from plainstack.inventory.stack import Stack
 
 
 @pytest.fixture(scope="session")

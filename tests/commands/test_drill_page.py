@@ -16,7 +16,7 @@ from plainstack.drill import page, store
 from plainstack.drill.history import Attempt, Kind
 from plainstack.drill.result import Event, Result, Settings
 from plainstack.drill.verdict import Budgets, Ending, Marks, Stored, judge
-from plainstack.stack import Stack
+from plainstack.inventory.stack import Stack
 
 CHROMIUM = shutil.which("chromium")
 LONG = "a" * 180

@@ -17,9 +17,9 @@ import pytest
 from plainstack import secret_commands, secret_editor, vault_store
 from plainstack.errors import Refused
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.rotation import Entry
 from plainstack.secrets.values import Secret
-from plainstack.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -12,7 +12,7 @@ import pytest
 from plainstack.shipped import ROOT
 
 CONNECTS = {"paramiko", "fabric", "cryptography", "nacl"}
-READS = {"pydantic", "plainstack.stack"}
+READS = {"pydantic", "plainstack.inventory.stack"}
 DRAWS = {"jinja2", "rich"}
 
 

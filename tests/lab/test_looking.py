@@ -16,7 +16,7 @@ import requests
 
 from plainstack import vault_store
 from plainstack.drill.load import Site
-from plainstack.stack import Stack
+from plainstack.inventory.stack import Stack
 from tests.lab.conftest import Operator
 from tests.lab.test_secrets import stack_of
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from plainstack import vault_store
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import scram_verifier
-from plainstack.stack import Stack
 from tests.lab.conftest import Done, Operator
 
 # Where programs keep files that others than their owner might read.

@@ -13,9 +13,9 @@ from plainstack import desired as desired_module
 from plainstack import roles
 from plainstack.desired import HostDesired
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.roles import Role
 from plainstack.secrets.values import Certificate, Secret, Vault
-from plainstack.stack import Stack
 from tests.unit.example_role import BEFORE, SECRET, UNIT_FILE
 from tests.unit.sandbox import Sandbox
 from tests.unit.sshd import Server, serving

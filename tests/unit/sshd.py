@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.ssh import connections
-from plainstack.stack import Stack
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin")
 needed = pytest.mark.skipif(SSHD is None, reason="needs openssh-server: make unit installs it")

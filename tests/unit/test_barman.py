@@ -12,7 +12,7 @@ import pytest
 from plainstack.database import barman
 from plainstack.errors import PlainstackError
 from plainstack.inventory import load
-from plainstack.stack import Stack
+from plainstack.inventory.stack import Stack
 
 TEXT = """
 stack: shop

@@ -16,10 +16,10 @@ import pytest
 
 from plainstack.errors import HostFailed, InventoryError
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.ssh import connect_errors
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.ways import Ways
-from plainstack.stack import Stack
 from tests.unit import sshd
 from tests.unit.sshd import Server
 

@@ -8,8 +8,8 @@ from invoke.exceptions import Exit
 from plainstack.drill import commands, faults
 from plainstack.drill.verdict import Budgets
 from plainstack.errors import Refused
+from plainstack.inventory.stack import Stack
 from plainstack.shipped import ROOT
-from plainstack.stack import Stack
 
 
 def no_lab(stack: Stack) -> Stack:

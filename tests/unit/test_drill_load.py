@@ -20,8 +20,8 @@ import pytest
 from plainstack import pki
 from plainstack.drill.history import Recorder
 from plainstack.drill.load import Site, Teller, explain, generate
+from plainstack.inventory.stack import Stack
 from plainstack.shipped import ROOT
-from plainstack.stack import Stack
 
 
 def test_the_load_keeps_its_rate_and_count_when_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from plainstack.errors import InventoryError
 from plainstack.extends import MAX_FILES
 from plainstack.inventory import load
-from plainstack.stack import Stack
+from plainstack.inventory.stack import Stack
 
 BASE = """\
 ssh: {user: deploy, allow_from: [10.0.0.0/8, 192.0.2.0/24]}

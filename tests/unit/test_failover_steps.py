@@ -15,10 +15,10 @@ from plainstack.database.steps import body
 from plainstack.database.steps import script as step_script
 from plainstack.database.topology import AS_POSTGRES, BIN
 from plainstack.failover_commands import failed_steps
+from plainstack.inventory.stack import Stack
 from plainstack.resources import File
 from plainstack.roles.db import ROLE
 from plainstack.secrets.values import Vault
-from plainstack.stack import Stack
 
 
 @pytest.mark.parametrize("do", list(Do))

@@ -10,10 +10,10 @@ import pytest
 
 from plainstack import foreign, pki
 from plainstack.compare import state_of
+from plainstack.inventory.stack import Stack
 from plainstack.observed import Entry, Observed
 from plainstack.plan import plan
 from plainstack.resources import File
-from plainstack.stack import Stack
 from tests.unit.hosts import NOW
 from tests.unit.simulate import Machine
 

@@ -12,8 +12,8 @@ from plainstack import script
 from plainstack.desired import HostDesired
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.resources import File
-from plainstack.stack import Stack
 
 GOOD = """\
 stack: shop

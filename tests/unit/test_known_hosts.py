@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plainstack.errors import HostFailed, Refused
+from plainstack.inventory.stack import Stack
 from plainstack.ssh import connections, pinning
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.known_hosts import Pins, entry_name
-from plainstack.stack import Stack
 from tests.unit import sshd
 from tests.unit.sshd import Server
 

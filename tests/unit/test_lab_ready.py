@@ -10,12 +10,12 @@ import pytest
 from plainstack import lab_commands
 from plainstack.errors import HostFailed, InventoryError
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.lab_ready import ADDRESS, REPLICATION, UNITS, awaited, stop_order, unready
 from plainstack.observed import Entry, Observed, UnitState
 from plainstack.run import View
 from plainstack.ssh import netns
 from plainstack.ssh.connections import Sessions
-from plainstack.stack import Stack
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

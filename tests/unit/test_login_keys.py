@@ -16,10 +16,10 @@ import pytest
 
 from plainstack.errors import HostFailed
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.ssh import connections, login_keys
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.login_keys import public_blob
-from plainstack.stack import Stack
 from tests.unit import sshd
 from tests.unit.sshd import Server, add_to_agent, make_key
 

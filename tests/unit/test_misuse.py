@@ -13,11 +13,11 @@ from plainstack import reserved
 from plainstack.database import sql
 from plainstack.desired import HostDesired
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.misuse import misuse
 from plainstack.resources import Unit, User
 from plainstack.roles import Role
 from plainstack.secrets.values import Vault
-from plainstack.stack import Stack
 from tests.unit.test_inventory import GOOD, problems
 
 SSH, BALANCER, BACKUP, MONITORING = "ssh: {", "balancer: {", "backup: {", "monitoring: {"

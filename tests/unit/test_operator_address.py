@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed
 from plainstack.roles import base
-from plainstack.stack import Stack
 
 
 def told(stack: Stack, seen: str, *allowed: str) -> list[str]:

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from plainstack import pki, signing
-from plainstack.stack import Stack
+from plainstack.inventory.stack import Stack
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 END = NOW - timedelta(hours=1) + signing.LEAF_VALIDITY

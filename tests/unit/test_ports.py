@@ -13,11 +13,11 @@ import pytest
 
 from plainstack import ports
 from plainstack.desired import assemble
+from plainstack.inventory.stack import Stack
 from plainstack.observed import Entry, Listener, Observed
 from plainstack.resources import File, Listen, Unit
 from plainstack.roles import Role
 from plainstack.secrets.values import Vault
-from plainstack.stack import Stack
 from tests.unit.sandbox import Sandbox
 
 ANY = "00000000"

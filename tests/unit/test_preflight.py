@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from plainstack import preflight
+from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed
 from plainstack.resources import Package, Resource
 from plainstack.roles import Finding, Role, base, db
-from plainstack.stack import Stack
 
 DEBIAN = {"os": "debian", "os_version": "13", "os_name": "Debian GNU/Linux 13 (trixie)"}
 GOOD = {**DEBIAN, "machine": "x86_64", "systemd": "yes"}

@@ -13,8 +13,8 @@ import pytest
 from plainstack.database.readmission import readmission
 from plainstack.errors import HostFailed
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.ssh.session import Output
-from plainstack.stack import Stack
 
 TEXT = """
 stack: small

@@ -12,7 +12,7 @@ import yaml
 
 from plainstack import inventory_view, reference
 from plainstack.inventory import load
-from plainstack.stack import Stack
+from plainstack.inventory.stack import Stack
 from plainstack.yaml_reader import Text
 
 ROOT = Path(__file__).resolve().parents[2]

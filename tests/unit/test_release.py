@@ -17,9 +17,9 @@ from plainstack import release, wheels
 from plainstack.actions import HostPlan, Run, Transaction
 from plainstack.errors import InventoryError, PlainstackError
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.report import as_data, plan_lines
 from plainstack.resources import Command, Payload
-from plainstack.stack import Stack
 
 TEXT = """
 stack: small

@@ -13,12 +13,12 @@ from plainstack import commands, desired, wheels
 from plainstack.actions import HostPlan, Run, Transaction
 from plainstack.errors import InventoryError, PlainstackError
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed
 from plainstack.resources import Command, Payload
 from plainstack.roles import registry
 from plainstack.run import View
 from plainstack.ssh import connections
-from plainstack.stack import Stack
 
 INVENTORY = """
 stack: small

@@ -10,9 +10,9 @@ import pytest
 
 from plainstack import render
 from plainstack.errors import InventoryError
+from plainstack.inventory.stack import Stack
 from plainstack.resources import File
 from plainstack.secrets.values import Secret
-from plainstack.stack import Stack
 
 SECRET = Secret("db", "correct horse")
 Rendering = Callable[..., File]

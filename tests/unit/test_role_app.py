@@ -11,11 +11,11 @@ import pytest
 
 from plainstack import release
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.release_steps import LAYOUT
 from plainstack.resources import Command, Directory, File, Resource, Unit, User
 from plainstack.roles import app
 from plainstack.secrets.values import Secret, Vault
-from plainstack.stack import Stack
 
 TEXT = """
 stack: small

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.render import FILES
 from plainstack.resources import Absent, Command, File, Resource, Unit, Validation
 from plainstack.roles import backup
 from plainstack.secrets.values import Secret, Vault
-from plainstack.stack import Stack
 
 TEXT = """
 stack: shop

@@ -6,10 +6,10 @@ from ipaddress import ip_address
 
 import pytest
 
+from plainstack.inventory.stack import Stack
 from plainstack.resources import Command, File, Link, Unit, Validation
 from plainstack.roles import base
 from plainstack.secrets.values import Vault
-from plainstack.stack import Stack
 
 SSHD = "/etc/ssh/sshd_config.d/00-plainstack.conf"
 SUDOERS = "/etc/sudoers.d/plainstack-operator"

@@ -9,10 +9,10 @@ from ipaddress import ip_network
 
 import pytest
 
+from plainstack.inventory.stack import Stack
 from plainstack.resources import File, Unit
 from plainstack.roles import Opening, firewall
 from plainstack.secrets.values import Vault
-from plainstack.stack import Stack
 
 ANYBODY = frozenset({"anybody"})
 BALANCERS = frozenset({"lb1", "lb2"})

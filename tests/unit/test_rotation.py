@@ -13,11 +13,11 @@ import pytest
 from plainstack import rotation, vault_store
 from plainstack.database import sql
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.resources import Command, File
 from plainstack.roles import Role, app, db
 from plainstack.rotation import Entry, Manner
 from plainstack.secrets.values import Secret, Vault
-from plainstack.stack import Stack
 
 from .conftest import fake_vault
 

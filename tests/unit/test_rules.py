@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.roles import monitoring
-from plainstack.stack import Stack
 
 TESTS = Path(__file__).parent.parent / "rules"
 CASES = sorted(TESTS.glob("*.yml"))

@@ -10,11 +10,11 @@ import pytest
 
 from plainstack.actions import Action, HostPlan, PackageTransaction, Run, Transaction, UnitAction, UnitVerb
 from plainstack.errors import HostFailed, Refused
+from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed
 from plainstack.resources import Command, Unit
 from plainstack.roles import Role, db, of_host
 from plainstack.schedule import PACKAGES, Node, Outcome, critical_path, execute, graph, settle, unseen
-from plainstack.stack import Stack
 
 WORK = (Run(Command(name="x", why="w", run="r", unless="u")),)
 Nodes = dict[Node, set[Node]]

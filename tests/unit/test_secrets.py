@@ -22,9 +22,9 @@ from rich.traceback import Traceback
 from plainstack import vault_store
 from plainstack.errors import Refused
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.secrets import values
 from plainstack.secrets.values import Certificate, Secret, Vault
-from plainstack.stack import Stack
 
 VALUE = "correct horse battery"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -18,10 +18,10 @@ from plainstack import health, site
 from plainstack.database import steps
 from plainstack.drill import faults, generators
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.roles import app
 from plainstack.scrape import jobs
 from plainstack.secrets.values import Vault
-from plainstack.stack import Stack
 
 TEXT = """
 stack: small

@@ -13,11 +13,11 @@ import pytest
 from invoke.program import Program
 
 from plainstack.errors import Refused
+from plainstack.inventory.stack import Stack
 from plainstack.sections import Host
 from plainstack.ssh import connections
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.tunnel import Target, Way, parse, targets
-from plainstack.stack import Stack
 from plainstack.usage import name_word
 from tests.unit import sshd
 

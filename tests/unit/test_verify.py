@@ -17,11 +17,11 @@ import pytest
 from plainstack import verify
 from plainstack.errors import HostFailed
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.roles import registry
 from plainstack.secrets.values import Vault
 from plainstack.shipped import ROOT
 from plainstack.ssh.session import Output
-from plainstack.stack import Stack
 from plainstack.verify import CheckResult, Verifier
 
 base, firewall = import_module("checks.test_base"), import_module("checks.test_firewall")

@@ -15,11 +15,11 @@ import pytest
 
 from plainstack.errors import InventoryError, PlainstackError, Refused
 from plainstack.inventory import load
+from plainstack.inventory.stack import Stack
 from plainstack.ssh import connections, pinning
 from plainstack.ssh.config import Destination, resolve
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.ways import Ways
-from plainstack.stack import Stack
 from tests.unit import sshd
 from tests.unit.sshd import Server
 
