@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.resources import Directory, File, Package, Resource, Sysctl, Unit, User
 from plainstack.roles import Role
 from plainstack.secrets.values import Vault
-from plainstack.sections import Host
 
 HOME = Path(__file__).resolve().parent / "reference_work"
 PACKAGES = ("curl", "jq", "rsync", "tmux", "less", "vim-tiny", "strace", "lsof", "htop", "tree")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from plainstack import release, site
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.release_steps import account, home, settings
 from plainstack.roles import app
-from plainstack.sections import Host
 
 ROLE = "app"
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from plainstack.database import barman, sql
 from plainstack.database.barman import parse_backup
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.backup import METRICS
-from plainstack.sections import Host
 
 ROLE = "backup"
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from plainstack import site
+from plainstack.inventory.sections import GivenCertificate, Host
 from plainstack.inventory.stack import Stack
 from plainstack.proxy import SITE_CERTIFICATE
-from plainstack.sections import GivenCertificate, Host
 
 ROLE = "balancer"
 

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.base import NODE_EXPORTER_PORT, TLS
-from plainstack.sections import Host
 
 ROLE = "base"
 

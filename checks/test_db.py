@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from plainstack.database.topology import AS_POSTGRES, BIN, PROBE, Member, members, primaries
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.sections import Host
 
 ROLE = "db"
 

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from plainstack import scrape
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles import monitoring
-from plainstack.sections import Host
 
 ROLE = "monitoring"
 

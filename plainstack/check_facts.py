@@ -8,8 +8,8 @@ from types import ModuleType
 from typing import Any
 
 from plainstack.errors import HostFailed
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.sections import Host
 
 # What a host answered, by check module and by what the module calls it.
 Facts = Mapping[str, Mapping[str, str]]

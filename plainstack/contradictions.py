@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from plainstack import lab_misuse
+from plainstack.inventory.sections import GivenCertificate, Host
 from plainstack.inventory.stack import Stack
 from plainstack.lab_settings import Visitor
 from plainstack.misuse import misuse
-from plainstack.sections import GivenCertificate, Host
 from plainstack.wording import Loc, dotted, shortened
 
 Machine = tuple[Loc, Host | Visitor]

@@ -7,11 +7,11 @@ from datetime import datetime
 
 from plainstack import probe
 from plainstack.errors import InventoryError
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.resources import Absent, Command, Directory, File, Link, Resource, Unit
 from plainstack.roles import Role, of_host
 from plainstack.secrets.values import Vault
-from plainstack.sections import Host
 from plainstack.stamps import inputs
 
 HostDesired = Mapping[str, Sequence[Resource]]

@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 from plainstack import pem
+from plainstack.inventory.sections import GivenCertificate
 from plainstack.inventory.stack import Stack
 from plainstack.pem import Unfit
-from plainstack.sections import GivenCertificate
 
 Chain = Sequence[x509.Certificate]
 T = TypeVar("T", bound=x509.ExtensionType)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 
 from plainstack import site
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.sections import Host
 
 # The last line is what the answer was; what a person can do about it stands above it.
 _SCRIPT = """\

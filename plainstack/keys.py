@@ -9,8 +9,8 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.sections import Host
 from plainstack.wording import Loc
 
 # Fields that no person writes.

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from plainstack.inventory.sections import Model
 from plainstack.inventory.values import (
     Address,
     BitRate,
@@ -15,7 +16,6 @@ from plainstack.inventory.values import (
     Name,
     Room,
 )
-from plainstack.sections import Model
 
 
 class Visitor(Model):

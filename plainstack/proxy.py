@@ -9,12 +9,12 @@ from plainstack import pki
 from plainstack import port_numbers as ports
 from plainstack.engines import ENGINES, Engine
 from plainstack.exporter import exporter, web_file
+from plainstack.inventory.sections import GivenCertificate, Host
 from plainstack.inventory.stack import Stack
 from plainstack.render import template, verbatim
 from plainstack.resources import Absent, Directory, File, Listen, Package, Resource, Unit, Validation
 from plainstack.roles.base import TLS
 from plainstack.secrets.values import Secret, Vault
-from plainstack.sections import GivenCertificate, Host
 from plainstack.upstreams import PROGRAM, TARGETS, reachable, upstreams
 from plainstack.vendor import vendor_source
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from plainstack import source
 from plainstack.errors import InventoryError
+from plainstack.inventory.sections import Service
 from plainstack.inventory.stack import Stack
 from plainstack.requirements import compile_command
 from plainstack.resources import Payload
-from plainstack.sections import Service
 
 LOCK = "requirements.txt"
 # The Python of Debian 13, for which wheels are chosen.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from plainstack.inventory.sections import Host, Service
 from plainstack.inventory.stack import Stack
-from plainstack.sections import Host, Service
 
 # An answer that counts as healthy, as a pattern of sh; the blackbox exporter's own default is the same.
 HEALTHY = "2??"

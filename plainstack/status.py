@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from plainstack.database.topology import Member, members, primaries
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed
 from plainstack.run import View
-from plainstack.sections import Host
 
 HEADER = ("host", "address", "roles", "units", "database", "virtual address", "last backup")
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from plainstack import site
 from plainstack.engines import Engine
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.render import template, verbatim
 from plainstack.resources import Directory, Resource, Unit, Validation
-from plainstack.sections import Host
 
 PROGRAM = "/etc/plainstack/balancer/upstreams"
 TARGETS = f"{PROGRAM}.conf"

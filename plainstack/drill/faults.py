@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from plainstack import site
 from plainstack.drill.verdict import Budgets
 from plainstack.errors import Refused
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.app import unit
-from plainstack.sections import Host
 
 TARGETS = ("db", "app", "balancer")
 FAULTS = ("kill", "stop", "cut")

@@ -16,10 +16,10 @@ from pathlib import Path
 from plainstack import pki, site
 from plainstack.drill.history import Damaged, Recorder
 from plainstack.errors import HostFailed, Refused
+from plainstack.inventory.sections import GivenCertificate
 from plainstack.inventory.stack import Stack
 from plainstack.release_steps import account, home, settings
 from plainstack.secrets.values import Vault
-from plainstack.sections import GivenCertificate
 from plainstack.shipped import PACKAGE
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.session import Session

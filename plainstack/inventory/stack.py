@@ -6,9 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from plainstack.inventory.values import FilePath, Name
-from plainstack.lab_settings import LabSettings
-from plainstack.sections import (
+from plainstack.inventory.sections import (
     Backup,
     Balancer,
     Base,
@@ -21,6 +19,8 @@ from plainstack.sections import (
     Service,
     Ssh,
 )
+from plainstack.inventory.values import FilePath, Name
+from plainstack.lab_settings import LabSettings
 
 
 class StillServed(Model):

@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Literal
 
 from plainstack.actions import HostPlan
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed
 from plainstack.resources import Resource
 from plainstack.rotation import Manners
 from plainstack.secrets.values import Vault
-from plainstack.sections import Host
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from plainstack import port_numbers as ports
 from plainstack.exporter import exporter
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed
 from plainstack.render import template, verbatim
 from plainstack.resources import Command, Directory, File, Link, Listen, Package, Resource, Unit, Validation
 from plainstack.roles import Finding, Opening, Role
 from plainstack.secrets.values import Vault
-from plainstack.sections import Host
 
 TLS = "/etc/plainstack/tls"
 NODE_EXPORTER_PORT = ports.NODE_EXPORTER

@@ -23,6 +23,7 @@ from plainstack.database.topology import (
     waiting,
 )
 from plainstack.exporter import exporter
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed
 from plainstack.probe import STATE
@@ -31,7 +32,6 @@ from plainstack.resources import Command, Directory, Listen, Package, Resource, 
 from plainstack.roles import Finding, Opening, Role
 from plainstack.roles.base import TLS
 from plainstack.secrets.values import Vault
-from plainstack.sections import Host
 from plainstack.shell import await_condition
 
 PORT = ports.POSTGRESQL

@@ -9,6 +9,7 @@ from typing import Any
 from plainstack import pki
 from plainstack import port_numbers as ports
 from plainstack.database import sql
+from plainstack.inventory.sections import GivenCertificate, Host
 from plainstack.inventory.stack import Stack
 from plainstack.render import template, verbatim
 from plainstack.resources import Directory, File, Listen, Package, Preseed, Resource, Unit, Validation
@@ -17,7 +18,6 @@ from plainstack.roles.base import TLS
 from plainstack.roles.db import UNIT as POSTGRES_UNIT
 from plainstack.scrape import jobs, sees_virtual_address
 from plainstack.secrets.values import Secret, Vault
-from plainstack.sections import GivenCertificate, Host
 
 _ETC = "/etc/prometheus"
 _PROMETHEUS = f"{_ETC}/prometheus.yml"

@@ -13,11 +13,11 @@ from plainstack import render
 from plainstack.desired import HostDesired, assemble, probe_script, scope
 from plainstack.errors import InventoryError
 from plainstack.inventory import load
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.resources import Absent, Command, Directory, File, Link, Package, Resource, Unit
 from plainstack.roles import Role
 from plainstack.secrets.values import Vault
-from plainstack.sections import Host
 
 EMPTY = Vault({}, {}, "")
 

@@ -20,9 +20,9 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 from plainstack import given_certificate, pki
 from plainstack.errors import InventoryError
 from plainstack.inventory.load import parse
+from plainstack.inventory.sections import GivenCertificate
 from plainstack.inventory.stack import Stack
 from plainstack.roles import balancer
-from plainstack.sections import GivenCertificate
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey

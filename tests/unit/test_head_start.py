@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from plainstack import commands, desired, roles
 from plainstack.head_start import HeadStart, Kept, _digest, _read, _write
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.resources import Directory, Resource
 from plainstack.roles import Role
 from plainstack.run import Runner
 from plainstack.secrets.values import Vault
-from plainstack.sections import Host
 from plainstack.ssh.reach import KeptLogIn, KeptMachine, KeptReach
 from tests.unit import sshd
 from tests.unit.sshd import Server

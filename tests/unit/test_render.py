@@ -62,7 +62,7 @@ def test_square_brackets_leave_curly_ones_to_others(rendered: Rendering) -> None
         ("ok\n{% if prot %}{% endif %}\n", "templates/app/etc/app.conf.j2:2: 'prot' is undefined"),
         (
             "{{ host.adress }}\n",
-            "templates/app/etc/app.conf.j2:1: 'plainstack.sections.Host object' has no attribute 'adress'",
+            "templates/app/etc/app.conf.j2:1: 'plainstack.inventory.sections.Host object' has no attribute 'adress'",
         ),
         ("\n{{ host.public }}\n", "templates/app/etc/app.conf.j2:2: a value is None where a text is printed"),
         ("\n{{ 1 + 'a' }}\n", "templates/app/etc/app.conf.j2:2: unsupported operand type(s) for +: 'int' and 'str'"),

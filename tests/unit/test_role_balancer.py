@@ -11,11 +11,11 @@ import pytest
 
 from plainstack.errors import InventoryError
 from plainstack.inventory import load
+from plainstack.inventory.sections import GivenCertificate, Host
 from plainstack.inventory.stack import Stack
 from plainstack.resources import Absent, File, Package, Resource, Sysctl, Unit, Validation
 from plainstack.roles import balancer
 from plainstack.secrets.values import Vault
-from plainstack.sections import GivenCertificate, Host
 
 SITE = "/etc/nginx/conf.d/site.conf"
 STATUS = "/etc/nginx/conf.d/status.conf"

@@ -12,11 +12,11 @@ import yaml
 
 from plainstack.errors import InventoryError
 from plainstack.inventory import load
+from plainstack.inventory.sections import GivenCertificate
 from plainstack.inventory.stack import Stack
 from plainstack.resources import File, Package, Preseed, Unit
 from plainstack.roles import monitoring
 from plainstack.secrets.values import Certificate, Secret, Vault
-from plainstack.sections import GivenCertificate
 
 INVENTORY = """\
 stack: shop

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from plainstack import preflight
+from plainstack.inventory.sections import Firewall
 from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed
 from plainstack.resources import File
 from plainstack.roles import firewall, registry
 from plainstack.rulesets import found
-from plainstack.sections import Firewall
 
 OWN = """\
 table inet filter {

@@ -16,6 +16,7 @@ from plainstack.actions import HostPlan
 from plainstack.desired import HostDesired, assemble
 from plainstack.errors import InventoryError
 from plainstack.inventory import load
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed, UserState
 from plainstack.plan import plan
@@ -23,7 +24,6 @@ from plainstack.resources import File
 from plainstack.roles import Role, registry
 from plainstack.schedule import Node, graph
 from plainstack.secrets.values import Vault
-from plainstack.sections import Host
 from tests.unit.hosts import NOW
 from tests.unit.simulate import Machine
 

@@ -13,8 +13,8 @@ import pytest
 from invoke.program import Program
 
 from plainstack.errors import Refused
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.sections import Host
 from plainstack.ssh import connections
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.tunnel import Target, Way, parse, targets

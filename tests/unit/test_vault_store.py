@@ -18,10 +18,10 @@ import pytest
 from plainstack import age, vault_store
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory import load
+from plainstack.inventory.sections import SecretStore
 from plainstack.inventory.stack import Stack
 from plainstack.rotation import Entry
 from plainstack.secrets.values import Secret
-from plainstack.sections import SecretStore
 from plainstack.store_format import Store
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
