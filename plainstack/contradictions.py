@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from plainstack import lab_misuse
+from plainstack.inventory.lab_settings import Visitor
 from plainstack.inventory.sections import GivenCertificate, Host
 from plainstack.inventory.stack import Stack
-from plainstack.lab_settings import Visitor
 from plainstack.misuse import misuse
 from plainstack.wording import Loc, dotted, shortened
 

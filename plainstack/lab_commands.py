@@ -16,11 +16,11 @@ from plainstack import site
 from plainstack.commands import document, load, told
 from plainstack.console import Console
 from plainstack.errors import Refused
+from plainstack.inventory.lab_settings import Visitor
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.lab.model import Lab, LabHost
 from plainstack.lab_branches import branches_of, innermost
-from plainstack.lab_settings import Visitor
 
 # Settings of the lab that change nothing about what is deployed on its hosts.
 _NOT_DEPLOYED = {"name", "disks", "sites", "links", "debian", "no_ipv6"}

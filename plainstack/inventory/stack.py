@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from plainstack.inventory.lab_settings import LabSettings
 from plainstack.inventory.sections import (
     Backup,
     Balancer,
@@ -20,7 +21,6 @@ from plainstack.inventory.sections import (
     Ssh,
 )
 from plainstack.inventory.values import FilePath, Name
-from plainstack.lab_settings import LabSettings
 
 
 class StillServed(Model):
