@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from plainstack import lab_misuse
+from plainstack.inventory import lab_misuse
 from plainstack.inventory.lab_settings import Visitor
 from plainstack.inventory.sections import GivenCertificate, Host
 from plainstack.inventory.stack import Stack
