@@ -8,9 +8,9 @@ from pathlib import Path
 
 from plainstack.inventory import lab_misuse
 from plainstack.inventory.lab_settings import Visitor
+from plainstack.inventory.misuse import misuse
 from plainstack.inventory.sections import GivenCertificate, Host
 from plainstack.inventory.stack import Stack
-from plainstack.misuse import misuse
 from plainstack.wording import Loc, dotted, shortened
 
 Machine = tuple[Loc, Host | Visitor]

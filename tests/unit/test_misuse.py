@@ -13,8 +13,8 @@ from plainstack import reserved
 from plainstack.database import sql
 from plainstack.desired import HostDesired
 from plainstack.inventory import load
+from plainstack.inventory.misuse import misuse
 from plainstack.inventory.stack import Stack
-from plainstack.misuse import misuse
 from plainstack.resources import Unit, User
 from plainstack.roles import Role
 from plainstack.secrets.values import Vault
