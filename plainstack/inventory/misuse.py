@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
 from plainstack import port_numbers as ports
-from plainstack import reserved
+from plainstack.inventory import reserved
 from plainstack.inventory.stack import Stack
 from plainstack.wording import Loc, dotted
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from plainstack import port_numbers as ports
-from plainstack import reserved
 from plainstack.database import sql
 from plainstack.desired import HostDesired
-from plainstack.inventory import load
+from plainstack.inventory import load, reserved
 from plainstack.inventory.misuse import misuse
 from plainstack.inventory.stack import Stack
 from plainstack.resources import Unit, User
