@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from plainstack import extends
-from plainstack.contradictions import Machine, contradictions, shared_addresses
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory.sections import ROLE_NAMES, Host
 from plainstack.inventory.stack import Stack
+from plainstack.inventory.validation import Machine, contradictions, shared_addresses
 from plainstack.keys import HIDDEN, did_you_mean, fields_at, is_path, unknown
 from plainstack.wording import Loc, dotted, quoted, shortened
 from plainstack.yaml_limits import MAX_BYTES
