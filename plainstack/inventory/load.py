@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from plainstack import extends
 from plainstack.errors import InventoryError, Refused
+from plainstack.inventory import extends
 from plainstack.inventory.sections import ROLE_NAMES, Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import Machine, contradictions, shared_addresses

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plainstack.errors import InventoryError
-from plainstack.extends import MAX_FILES
 from plainstack.inventory import load
+from plainstack.inventory.extends import MAX_FILES
 from plainstack.inventory.stack import Stack
 
 BASE = """\
