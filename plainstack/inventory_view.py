@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from plainstack.inventory.keys import HIDDEN
 from plainstack.inventory.stack import Stack
-from plainstack.keys import HIDDEN
 from plainstack.wording import Loc
 from plainstack.yaml_reader import Text
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from plainstack.inventory.keys import HIDDEN
 from plainstack.inventory.stack import Stack
-from plainstack.keys import HIDDEN
 
 Schema = dict[str, Any]
 

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory import extends
+from plainstack.inventory.keys import HIDDEN, did_you_mean, fields_at, is_path, unknown
 from plainstack.inventory.sections import ROLE_NAMES, Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import Machine, contradictions, shared_addresses
-from plainstack.keys import HIDDEN, did_you_mean, fields_at, is_path, unknown
 from plainstack.wording import Loc, dotted, quoted, shortened
 from plainstack.yaml_limits import MAX_BYTES
 from plainstack.yaml_reader import Line, Text
