@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from plainstack.errors import InventoryError
+from plainstack.inventory.yaml_limits import CONTROL, LOADER, Unreadable, check_text, check_tree
 from plainstack.wording import Loc, dotted, shortened
-from plainstack.yaml_limits import CONTROL, LOADER, Unreadable, check_text, check_tree
 
 MAX_DIGITS = 18
 

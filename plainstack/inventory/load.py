@@ -16,8 +16,8 @@ from plainstack.inventory.keys import HIDDEN, did_you_mean, fields_at, is_path, 
 from plainstack.inventory.sections import ROLE_NAMES, Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import Machine, contradictions, shared_addresses
+from plainstack.inventory.yaml_limits import MAX_BYTES
 from plainstack.wording import Loc, dotted, quoted, shortened
-from plainstack.yaml_limits import MAX_BYTES
 from plainstack.yaml_reader import Line, Text
 
 # A file that is wrong everywhere says so often enough.

@@ -14,9 +14,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plainstack import yaml_limits
 from plainstack.errors import InventoryError
-from plainstack.inventory import load
+from plainstack.inventory import load, yaml_limits
 from plainstack.shipped import ROOT
 from tests.unit.test_inventory import GOOD, NAME_RULE, problems
 
