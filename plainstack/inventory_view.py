@@ -11,8 +11,8 @@ import yaml
 
 from plainstack.inventory.keys import HIDDEN
 from plainstack.inventory.stack import Stack
+from plainstack.inventory.yaml_reader import Text
 from plainstack.wording import Loc
-from plainstack.yaml_reader import Text
 
 DEFAULT = "default"
 

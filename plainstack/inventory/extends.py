@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from plainstack import yaml_reader
 from plainstack.errors import InventoryError
+from plainstack.inventory import yaml_reader
+from plainstack.inventory.yaml_reader import Text
 from plainstack.wording import Loc, quoted, shortened
-from plainstack.yaml_reader import Text
 
 KEY = "extends"
 MAX_FILES = 8

@@ -17,8 +17,8 @@ from plainstack.inventory.sections import ROLE_NAMES, Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import Machine, contradictions, shared_addresses
 from plainstack.inventory.yaml_limits import MAX_BYTES
+from plainstack.inventory.yaml_reader import Line, Text
 from plainstack.wording import Loc, dotted, quoted, shortened
-from plainstack.yaml_reader import Line, Text
 
 # A file that is wrong everywhere says so often enough.
 MOST_PROBLEMS = 40

@@ -13,7 +13,7 @@ import yaml
 from plainstack import inventory_view, reference
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
-from plainstack.yaml_reader import Text
+from plainstack.inventory.yaml_reader import Text
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA: dict[str, Any] = yaml.safe_load((ROOT / "hosts.yaml").read_text(encoding="utf-8"))
