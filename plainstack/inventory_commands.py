@@ -30,6 +30,6 @@ def schema() -> None:
     """inv inventory.schema"""
     console = Console()
     with told(console, shows=True):
-        from plainstack.reference import schema as made
+        from plainstack.inventory.reference import schema as made
 
         document(made())

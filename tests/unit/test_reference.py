@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
-from plainstack import inventory_view, reference
-from plainstack.inventory import load
+from plainstack import inventory_view
+from plainstack.inventory import load, reference
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.yaml_reader import Text
 
@@ -25,7 +25,7 @@ def models() -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_the_page_is_that_of_the_models() -> None:
-    """Write it again: python -m plainstack.reference >docs/inventory.md"""
+    """Write it again: python -m plainstack.inventory.reference >docs/inventory.md"""
     assert (ROOT / "docs/inventory.md").read_text(encoding="utf-8") == reference.page()
 
 
