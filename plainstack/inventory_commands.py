@@ -13,7 +13,7 @@ def show(inventory: str, *, json: bool) -> None:
     """inv inventory.show"""
     console = Console(json=json)
     with told(console, json=json, shows=True):
-        from plainstack.inventory_view import as_yaml, values
+        from plainstack.inventory.view import as_yaml, values
         from plainstack.wording import dotted
 
         path = Path(inventory)

@@ -10,8 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from plainstack import inventory_view
-from plainstack.inventory import load, reference
+from plainstack.inventory import load, reference, view
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.yaml_reader import Text
 
@@ -75,7 +74,7 @@ OWN = "stack: shop\nextends: base.yaml\nhosts:\n  db1: {address: 10.0.0.1, roles
 def shown(folder: Path, text: str = OWN, base: str = SHARED) -> list[str]:
     (folder / "base.yaml").write_text(base, encoding="utf-8")
     found = load.read(text, "hosts.yaml", folder)
-    return [*inventory_view.as_yaml([*inventory_view.values(load.checked(found, folder), found)])]
+    return [*view.as_yaml([*view.values(load.checked(found, folder), found)])]
 
 
 def test_every_value_in_effect_is_shown_with_where_it_comes_from(tmp_path: Path) -> None:
@@ -94,5 +93,5 @@ def test_what_a_url_may_let_in_is_masked(tmp_path: Path) -> None:
 
 def test_what_is_shown_is_an_inventory_of_the_same_stack(stack: Stack) -> None:
     found: Text = load.read_file(ROOT / "hosts.yaml")
-    text = "\n".join(inventory_view.as_yaml([*inventory_view.values(stack, found)]))
+    text = "\n".join(view.as_yaml([*view.values(stack, found)]))
     assert load.parse(text, "shown.yaml", stack.folder) == stack
