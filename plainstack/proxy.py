@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterator
 
 from plainstack import pki
-from plainstack import port_numbers as ports
 from plainstack.engines import ENGINES, Engine
 from plainstack.exporter import exporter, web_file
+from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import GivenCertificate, Host
 from plainstack.inventory.stack import Stack
 from plainstack.render import template, verbatim

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
-from plainstack import port_numbers as ports
+from plainstack.inventory import port_numbers as ports
 from plainstack.inventory import reserved
 from plainstack.inventory.stack import Stack
 from plainstack.wording import Loc, dotted

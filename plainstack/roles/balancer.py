@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from plainstack import port_numbers as ports
+from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.proxy import METRICS_PORT, proxy

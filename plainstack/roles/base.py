@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from plainstack import port_numbers as ports
 from plainstack.exporter import exporter
+from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from shlex import quote
 from typing import Any
 
-from plainstack import port_numbers as ports
 from plainstack.actions import Action, HostPlan, Run, UnitAction
 from plainstack.database import sql
 from plainstack.database.preflight import probe_snippet
@@ -23,6 +22,7 @@ from plainstack.database.topology import (
     waiting,
 )
 from plainstack.exporter import exporter
+from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed

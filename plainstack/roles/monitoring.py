@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from plainstack import pki
-from plainstack import port_numbers as ports
 from plainstack.database import sql
+from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import GivenCertificate, Host
 from plainstack.inventory.stack import Stack
 from plainstack.render import template, verbatim

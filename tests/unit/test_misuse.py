@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import port_numbers as ports
 from plainstack.database import sql
 from plainstack.desired import HostDesired
 from plainstack.inventory import load, reserved
+from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.misuse import misuse
 from plainstack.inventory.stack import Stack
 from plainstack.resources import Unit, User
