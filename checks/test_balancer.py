@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from plainstack import site
+from plainstack.inventory import site
 from plainstack.inventory.sections import GivenCertificate, Host
 from plainstack.inventory.stack import Stack
 from plainstack.proxy import SITE_CERTIFICATE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from plainstack import site
+from plainstack.inventory import site
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 

@@ -12,10 +12,10 @@ from typing import NoReturn
 
 from invoke.exceptions import Exit
 
-from plainstack import site
 from plainstack.commands import document, load, told
 from plainstack.console import Console
 from plainstack.errors import Refused
+from plainstack.inventory import site
 from plainstack.inventory.lab_settings import Visitor
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from plainstack import site
 from plainstack.inventory import port_numbers as ports
+from plainstack.inventory import site
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.proxy import METRICS_PORT as BALANCER_PORT

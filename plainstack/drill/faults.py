@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from plainstack import site
 from plainstack.drill.verdict import Budgets
 from plainstack.errors import Refused
+from plainstack.inventory import site
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.app import unit

@@ -8,8 +8,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from plainstack import health, release, release_check, site
+from plainstack import health, release, release_check
 from plainstack.database import sql
+from plainstack.inventory import site
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed

@@ -11,9 +11,9 @@ from itertools import product
 
 import paramiko
 
-from plainstack import site
 from plainstack.errors import HostFailed, Refused
 from plainstack.inventory import port_numbers as ports
+from plainstack.inventory import site
 from plainstack.inventory.stack import Stack
 from plainstack.ssh.connections import Sessions
 
