@@ -233,9 +233,9 @@ def _machines(stack: Stack, names: str) -> tuple[str, ...]:
 
 def _kept_files(stack: Stack) -> dict[str, Path]:
     """What belongs to a lab's hosts and lies on the operator's machine, by the name it has in a snapshot."""
-    from plainstack import vault_store
+    from plainstack.secrets import store
 
-    return {"secrets.yaml": vault_store.plain_path(stack), "secrets.age": vault_store.sealed_path(stack)}
+    return {"secrets.yaml": store.plain_path(stack), "secrets.age": store.sealed_path(stack)}
 
 
 def digest(stack: Stack) -> str:

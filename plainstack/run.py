@@ -71,8 +71,9 @@ class Runner:
         self.probes: dict[str, str] = {}
 
     def __enter__(self) -> Runner:
-        from plainstack import desired, vault_store
+        from plainstack import desired
         from plainstack.roles import registry
+        from plainstack.secrets import store
 
         self._pool = ThreadPoolExecutor(max_workers=max(8, len(self.hosts)))
         # Connecting takes most of the time of a run that changes nothing; it goes on while we render.
@@ -82,7 +83,7 @@ class Runner:
         try:
             self.roles = registry()
             names = [name for role in self.roles.values() for name in role.passwords]
-            self.secrets = vault_store.look(self.stack, names, datetime.now(UTC))
+            self.secrets = store.look(self.stack, names, datetime.now(UTC))
             self.vault = self.secrets.vault
             self.scope = desired.scope(self.roles, self.chosen)
         except BaseException:

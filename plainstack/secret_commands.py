@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from invoke.exceptions import Exit
 
-from plainstack import pki, rotation, vault_store
+from plainstack import pki, rotation
 from plainstack.commands import apply, document, load, told
 from plainstack.console import Console
 from plainstack.errors import Refused
@@ -18,6 +18,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.roles import Role, registry
 from plainstack.rotation import Manner
 from plainstack.secret_list import CERTIFICATE, rows, uses
+from plainstack.secrets import store
 from plainstack.secrets.values import Secret, Vault
 from plainstack.store_format import Store
 
@@ -28,8 +29,8 @@ def list_all(inventory: str, *, json: bool) -> None:
     with told(console, json=json, shows=True):
         stack = load(inventory)
         roles = registry()
-        opened = vault_store.look(stack, _names(roles), datetime.now(UTC))
-        store = vault_store.read(stack)
+        opened = store.look(stack, _names(roles), datetime.now(UTC))
+        store = store.read(stack)
         found = [*rows(store, uses(stack, opened.vault, roles), _manners(roles), datetime.now(UTC))]
         if json:
             document([row.__dict__ for row in found])
@@ -49,7 +50,7 @@ def edit(inventory: str) -> None:
         stack = load(inventory)
         roles = registry()
         needed = set(_open(stack, roles, console).passwords) & set(_names(roles))
-        entries = vault_store.read(stack).entries
+        entries = store.read(stack).entries
         before = {name: entry.value.reveal() for name, entry in entries.items() if name in needed}
 
         def again(problem: str) -> bool:
@@ -83,7 +84,7 @@ def _save_edited(stack: Stack, changed: Mapping[str, tuple[str, str]], manners: 
             entries[name] = rotation.begin(entries[name], manner, Secret(name, after), datetime.now(UTC))
         return replace(store, entries=entries)
 
-    vault_store.change(stack, merge)
+    store.change(stack, merge)
 
 
 def rotate(inventory: str, name: str, *, revoke: bool) -> None:
@@ -92,7 +93,7 @@ def rotate(inventory: str, name: str, *, revoke: bool) -> None:
     with told(console):
         stack = load(inventory)
         roles = registry()
-        vault = vault_store.look(stack, _names(roles), datetime.now(UTC)).vault
+        vault = store.look(stack, _names(roles), datetime.now(UTC)).vault
         if name.startswith(CERTIFICATE) and name.removeprefix(CERTIFICATE) in pki.AUTHORITIES:
             raise Refused(
                 "every host trusts the authority; deploys replace it by themselves, in the 90 days before its end"
@@ -101,18 +102,16 @@ def rotate(inventory: str, name: str, *, revoke: bool) -> None:
             raise Refused(f"no secret is called {name!r}; known: {', '.join(_known(vault))}")
         _open(stack, roles, console)
         manner = _manner(roles, name)
-        going_on = not name.startswith(CERTIFICATE) and rotation.unfinished(
-            vault_store.read(stack).entries[name], manner
-        )
+        going_on = not name.startswith(CERTIFICATE) and rotation.unfinished(store.read(stack).entries[name], manner)
         if going_on:
             console.line(f"a rotation of {name} was begun and did not end: going on with it", "bold")
         else:
             _must_be_deployed(stack, console)
             _change(stack, name, manner)
         _roll_out(stack, name, manner, console)
-        if revoke and not name.startswith(CERTIFICATE) and vault_store.read(stack).entries[name].previous:
+        if revoke and not name.startswith(CERTIFICATE) and store.read(stack).entries[name].previous:
             console.line(f"{name}: the value before is accepted no longer", "bold")
-            vault_store.change(stack, lambda store: _with(store, name, rotation.revoke(store.entries[name])))
+            store.change(stack, lambda store: _with(store, name, rotation.revoke(store.entries[name])))
             _deploy(stack, name, console)
         console.line(f"{name}: has a new value, on every host", "bold green")
 
@@ -123,20 +122,20 @@ def _roll_out(stack: Stack, name: str, manner: Manner, console: Console) -> None
         _deploy(stack, name, console)
         if name.startswith(CERTIFICATE):
             return
-        if not rotation.unfinished(vault_store.read(stack).entries[name], manner):
+        if not rotation.unfinished(store.read(stack).entries[name], manner):
             return
-        vault_store.change(stack, lambda store: _with(store, name, rotation.advance(store.entries[name], manner)))
+        store.change(stack, lambda store: _with(store, name, rotation.advance(store.entries[name], manner)))
 
 
 def _change(stack: Stack, name: str, manner: Manner) -> None:
     if name.startswith(CERTIFICATE):
         gone = name.removeprefix(CERTIFICATE)
-        vault_store.change(
+        store.change(
             stack, lambda store: replace(store, pki={key: pair for key, pair in store.pki.items() if key != gone})
         )
         return
     now = datetime.now(UTC)
-    vault_store.change(
+    store.change(
         stack,
         lambda store: _with(store, name, rotation.begin(store.entries[name], manner, rotation.generate(name), now)),
     )
@@ -179,7 +178,7 @@ def _deploy(stack: Stack, name: str, console: Console) -> None:
 
 
 def _open(stack: Stack, roles: Mapping[str, Role], console: Console) -> Vault:
-    return vault_store.load(stack, _names(roles), datetime.now(UTC), console.line)
+    return store.load(stack, _names(roles), datetime.now(UTC), console.line)
 
 
 def _names(roles: Mapping[str, Role]) -> list[str]:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import commands, vault_store
+from plainstack import commands
 from plainstack.errors import Refused
 from plainstack.inventory import load
 from plainstack.roles import registry
 from plainstack.run import Runner, View
+from plainstack.secrets import store
 from tests.commands.test_streams import ROOT, TEXT
 
 LOOKS = [
@@ -70,7 +71,7 @@ def test_a_plan_says_which_secrets_a_deploy_would_make(folder: Path, capsys: pyt
     path = folder / "hosts.yaml"
     before = content(folder)
     commands.plan(str(path), "", "", json=False)
-    place = vault_store.plain_path(load.load(path))
+    place = store.plain_path(load.load(path))
     wanted = r"a deploy would generate [0-9]+ secrets and 3 certificates, kept in " + re.escape(str(place))
     assert re.search(wanted, capsys.readouterr().out)
     assert content(folder) == before
@@ -82,28 +83,28 @@ def test_a_plan_with_new_recipients_leaves_the_store_where_it_is(
 ) -> None:
     path = folder / "hosts.yaml"
     stack = load.load(path)
-    vault_store.load(stack, [name for role in registry().values() for name in role.passwords], datetime.now(UTC))
-    assert vault_store.plain_path(stack).exists()
+    store.load(stack, [name for role in registry().values() for name in role.passwords], datetime.now(UTC))
+    assert store.plain_path(stack).exists()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
     public = " ".join((folder / "key.pub").read_text(encoding="utf-8").split()[:2])
     text = path.read_text(encoding="utf-8").replace("gateway: lab", f"gateway: lab, key: {folder / 'key'}")
     path.write_text(f"{text}secrets: {{recipients: [{public}]}}\n", encoding="utf-8")
     before = content(folder)
     commands.plan(str(path), "", "", json=False)
-    sealed = vault_store.sealed_path(stack)
+    sealed = store.sealed_path(stack)
     assert f"a deploy would write {sealed} for the inventory's secrets.recipients\n" in capsys.readouterr().out
     assert content(folder) == before
     with Runner(load.load(path), (), ()) as runner:
         runner.secrets.keep(lambda _: None)
     assert sealed.exists()
-    assert not vault_store.plain_path(stack).exists()
+    assert not store.plain_path(stack).exists()
 
 
 def test_secrets_that_another_run_changed_meanwhile_are_not_overwritten(folder: Path) -> None:
     stack = load.load(folder / "hosts.yaml")
     names = ["app/api_token"]
-    mine = vault_store.look(stack, names, datetime.now(UTC))
-    theirs = vault_store.load(stack, names, datetime.now(UTC))
+    mine = store.look(stack, names, datetime.now(UTC))
+    theirs = store.load(stack, names, datetime.now(UTC))
     with pytest.raises(Refused, match="changed by another run meanwhile; run the same command again"):
         mine.keep(lambda _: None)
-    assert vault_store.load(stack, names, datetime.now(UTC)) == theirs
+    assert store.load(stack, names, datetime.now(UTC)) == theirs

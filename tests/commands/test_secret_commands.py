@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import secret_commands, secret_editor, vault_store
+from plainstack import secret_commands, secret_editor
 from plainstack.errors import Refused
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.rotation import Entry
+from plainstack.secrets import store
 from plainstack.secrets.values import Secret
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +43,7 @@ def small(tmp_path: Path) -> Stack:
 
 
 def values(stack: Stack) -> dict[str, str]:
-    return {name: entry.value.reveal() for name, entry in vault_store.read(stack).entries.items()}
+    return {name: entry.value.reveal() for name, entry in store.read(stack).entries.items()}
 
 
 def start(stack: Stack, command: str, editor: str = "", *words: str) -> subprocess.Popen[str]:
@@ -89,7 +90,7 @@ def test_a_changed_value_is_saved_and_told_by_name_only(small: Stack) -> None:
 def test_a_changed_database_password_is_the_beginning_of_a_rotation(small: Stack) -> None:
     out = edit(small, f"sed -i 's|^postgres/app: .*|postgres/app: {NEW}|' \"$1\"")
     assert "the hosts do not know it yet: inv secrets.rotate postgres/app\n" in out
-    entry = vault_store.read(small).entries["postgres/app"]
+    entry = store.read(small).entries["postgres/app"]
     assert (entry.value.reveal(), entry.turn) == (NEW, 1)
     assert entry.previous is not None
     again = edit(small, f"sed -i 's|^postgres/app: .*|postgres/app: other-{NEW}|' \"$1\"", code=1)
@@ -165,7 +166,7 @@ def _await_file(pid: int) -> None:
 def test_a_value_that_another_operator_changed_meanwhile_is_not_lost(small: Stack) -> None:
     edit(small, "exit 0")
     before = values(small)["app/api_token"]
-    vault_store.change(small, lambda store: secret_commands._with(store, "app/api_token", _other()))
+    store.change(small, lambda store: secret_commands._with(store, "app/api_token", _other()))
     with pytest.raises(Refused, match="somebody else changed app/api_token meanwhile"):
         secret_commands._save_edited(small, {"app/api_token": (before, NEW)}, {})
     assert values(small)["app/api_token"] == "theirs"

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import requests
 
-from plainstack import vault_store
 from plainstack.drill.load import Site
 from plainstack.inventory.stack import Stack
+from plainstack.secrets import store
 from tests.lab.conftest import Operator
 from tests.lab.test_secrets import stack_of
 
@@ -25,7 +25,7 @@ HOSTS = ("lb1", "lb2", "app1", "db1", "db2", "mon1")
 
 def site(stack: Stack, url: str) -> str:
     """What becomes of a request that goes to `url` and means the virtual address, its certificate verified."""
-    context = ssl.create_default_context(cadata=vault_store.read(stack).pki["authority"]["chain"])
+    context = ssl.create_default_context(cadata=store.read(stack).pki["authority"]["chain"])
     there = urlsplit(url)
     assert there.hostname
     assert there.port

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from plainstack import vault_store
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
+from plainstack.secrets import store
 from plainstack.secrets.values import scram_verifier
 from tests.lab.conftest import Done, Operator
 
@@ -45,7 +45,7 @@ def stack_of(operator: Operator) -> Stack:
 
 def secrets_of(operator: Operator) -> dict[str, str]:
     """Everything that must not be seen, by name: values past and present, their verifiers, private keys."""
-    store = vault_store.read(stack_of(operator))
+    store = store.read(stack_of(operator))
     found = {}
     for name, entry in store.entries.items():
         for which, secret in (("", entry.value), (" before", entry.previous), (" next", entry.next)):

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from plainstack import vault_store
+from plainstack.secrets import store
 from tests.lab.conftest import ROOT, Operator
 from tests.lab.test_secrets import stack_of
 
@@ -31,7 +31,7 @@ def await_posts(lines: list[str], more: int) -> None:
 def load(operator: Operator, rate: float) -> Iterator[list[str]]:
     """GET and POST at the site from the lab's own network; gives what became of each request that was not answered."""
     stack = stack_of(operator)
-    store = vault_store.read(stack)
+    store = store.read(stack)
     address = str(stack.balancer.virtual_address)
     asked = {
         "address": address,
@@ -76,11 +76,11 @@ ROTATED = ("app/secret_key", "postgres/replicator", "postgres/streaming_barman",
 
 
 def test_replacing_secrets_is_not_noticed_by_any_request(whole: Operator) -> None:
-    before = {name: vault_store.read(stack_of(whole)).entries[name].value for name in ROTATED}
+    before = {name: store.read(stack_of(whole)).entries[name].value for name in ROTATED}
     with load(whole, rate=20) as outcomes:
         for name in ROTATED:
             whole.inv("secrets.rotate", name, timeout=1200)
-    after = vault_store.read(stack_of(whole)).entries
+    after = store.read(stack_of(whole)).entries
     counted = Counter(outcomes)
     assert [name for name in ROTATED if after[name].value == before[name]] == []
     assert set(counted) == {"get ok", "post ok"}, counted
@@ -90,7 +90,7 @@ def test_replacing_secrets_is_not_noticed_by_any_request(whole: Operator) -> Non
 
 
 def _takes_the_new_account_only(whole: Operator) -> None:
-    turn = vault_store.read(stack_of(whole)).entries["postgres/app"].turn % 2
+    turn = store.read(stack_of(whole)).entries["postgres/app"].turn % 2
     now, before = ("app_a", "app_b")[turn], ("app_b", "app_a")[turn]
     rows = {row["host"]: row["database"] for row in whole.json("status")}
     primary = next(host for host, database in rows.items() if database.startswith("primary"))
@@ -116,14 +116,14 @@ def test_a_token_is_accepted_for_the_time_of_grace_and_no_old_store_brings_it_ba
             f" -d '{body}' http://$(getent hosts app1 | cut -d' ' -f1):8000/api/samples; rm /dev/shm/header",
         )
 
-    path = vault_store.plain_path(stack_of(whole))
+    path = store.plain_path(stack_of(whole))
     colleagues = path.read_bytes()
-    old = vault_store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
+    old = store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
     whole.inv("secrets.rotate", "app/api_token", timeout=1200)
-    new = vault_store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
+    new = store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
     assert (post(old), post(new)) == ("201", "201")
     whole.inv("secrets.rotate", "app/api_token", "--revoke", timeout=1200)
-    newest = vault_store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
+    newest = store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
     assert (post(old), post(new), post(newest)) == ("401", "401", "201")
     ours = path.read_bytes()
     try:
@@ -147,22 +147,22 @@ def test_a_rotation_that_is_interrupted_goes_on(whole: Operator) -> None:
                 break
         running.kill()
         running.wait()
-        begun = vault_store.read(stack_of(whole)).entries["postgres/app"]
+        begun = store.read(stack_of(whole)).entries["postgres/app"]
         assert begun.previous is not None
         assert "going on with it" in whole.inv("secrets.rotate", "postgres/app", timeout=1200).out
-    ended = vault_store.read(stack_of(whole)).entries["postgres/app"]
+    ended = store.read(stack_of(whole)).entries["postgres/app"]
     assert (ended.value, ended.turn, ended.previous) == (begun.value, begun.turn, None)
     assert set(outcomes) == {"get ok", "post ok"}, Counter(outcomes)
 
 
 def test_the_store_moves_to_the_teams_keys_and_nothing_changes_on_the_hosts(whole: Operator, tmp_path: Path) -> None:
     text = whole.inventory.read_text(encoding="utf-8")
-    plain = vault_store.plain_path(stack_of(whole))
+    plain = store.plain_path(stack_of(whole))
     kept = plain.read_bytes()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "me")], check=True)
     public = (tmp_path / "me.pub").read_text(encoding="utf-8").strip()
     os.environ["PLAINSTACK_IDENTITY"] = str(tmp_path / "me")
-    sealed = vault_store.sealed_path(stack_of(whole))
+    sealed = store.sealed_path(stack_of(whole))
     try:
         whole.inventory.write_text(f"{text}\nsecrets: {{recipients: [{public}]}}\n", encoding="utf-8")
         assert "nothing to do" in whole.inv("deploy").out

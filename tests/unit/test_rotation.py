@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import rotation, vault_store
+from plainstack import rotation
 from plainstack.database import sql
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.resources import Command, File
 from plainstack.roles import Role, app, db
 from plainstack.rotation import Entry, Manner
+from plainstack.secrets import store
 from plainstack.secrets.values import Secret, Vault
 
 from .conftest import fake_vault
@@ -85,11 +86,11 @@ def test_a_client_with_the_token_before_is_accepted_until_the_next_rotation_or_a
 def test_every_state_is_kept_by_the_store(tmp_path: Path) -> None:
     text = "stack: shop\nhosts:\n  db1: {address: 10.0.0.1, roles: [db]}\ndatabase: {name: shop}\n"
     stack = load.parse(text, "my.yaml", tmp_path)
-    vault_store.load(stack, ["x"], NOW)
+    store.load(stack, ["x"], NOW)
     for manner in ("at once", "grace", "overlap", "handover"):
         for entry in states(manner, Entry(Secret("x", "old"), made="2026-01-01T00:00:00Z", turn=3)):
-            vault_store.change(stack, lambda store, entry=entry: replace(store, entries={"x": entry}))  # type: ignore[misc]
-            assert vault_store.read(stack).entries["x"] == entry
+            store.change(stack, lambda store, entry=entry: replace(store, entries={"x": entry}))  # type: ignore[misc]
+            assert store.read(stack).entries["x"] == entry
 
 
 def _vault(stack: Stack, registry: Mapping[str, Role], entry: Entry, name: str) -> Vault:

@@ -19,11 +19,10 @@ import pytest
 from rich.console import Console
 from rich.traceback import Traceback
 
-from plainstack import vault_store
 from plainstack.errors import Refused
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
-from plainstack.secrets import values
+from plainstack.secrets import store, values
 from plainstack.secrets.values import Certificate, Secret, Vault
 
 VALUE = "correct horse battery"
@@ -37,7 +36,7 @@ def small(tmp_path: Path) -> Stack:
 
 
 def store(stack: Stack) -> Path:
-    return vault_store.plain_path(stack)
+    return store.plain_path(stack)
 
 
 @pytest.mark.parametrize(
@@ -92,9 +91,9 @@ def test_secrets_are_equal_by_value() -> None:
 
 
 def test_secrets_are_generated_once_and_then_kept(small: Stack) -> None:
-    first = vault_store.load(small, ["db", "app"], NOW)
+    first = store.load(small, ["db", "app"], NOW)
     before = store(small).read_bytes()
-    second = vault_store.load(small, ["db", "app"], NOW)
+    second = store.load(small, ["db", "app"], NOW)
     assert {name: secret.reveal() for name, secret in first.passwords.items()} == {
         name: secret.reveal() for name, secret in second.passwords.items()
     }
@@ -105,15 +104,15 @@ def test_secrets_are_generated_once_and_then_kept(small: Stack) -> None:
 
 
 def test_a_new_role_gets_its_password_and_the_others_keep_theirs(small: Stack) -> None:
-    before = vault_store.load(small, ["db"], NOW).password("db")
-    after = vault_store.load(small, ["db", "app"], NOW)
+    before = store.load(small, ["db"], NOW).password("db")
+    after = store.load(small, ["db", "app"], NOW)
     assert after.password("db") == before
     # A role that is not asked for now keeps its password for the day it comes back.
-    assert vault_store.load(small, [], NOW).password("app") == after.password("app")
+    assert store.load(small, [], NOW).password("app") == after.password("app")
 
 
 def test_the_store_is_for_its_owner_only_and_git_ignores_it(small: Stack) -> None:
-    vault_store.load(small, ["db"], NOW)
+    store.load(small, ["db"], NOW)
     assert store(small).stat().st_mode & 0o777 == 0o600
     assert store(small).parent.stat().st_mode & 0o777 == 0o700
     assert (small.folder / ".plainstack" / ".gitignore").read_text(encoding="utf-8") == "*\n"
@@ -122,10 +121,10 @@ def test_the_store_is_for_its_owner_only_and_git_ignores_it(small: Stack) -> Non
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
 def test_a_store_that_others_may_read_is_refused(small: Stack, mode: int) -> None:
-    vault_store.load(small, ["db"], NOW)
+    store.load(small, ["db"], NOW)
     store(small).chmod(mode)
     with pytest.raises(Refused) as caught:
-        vault_store.load(small, ["db"], NOW)
+        store.load(small, ["db"], NOW)
     path = store(small)
     assert str(caught.value) == f"{path}: mode {mode:04o} lets others read the secrets; run: chmod 600 {path}"
 
@@ -145,10 +144,10 @@ def test_a_store_that_others_may_read_is_refused(small: Stack, mode: int) -> Non
     ],
 )
 def test_a_damaged_store_is_refused_kept_and_not_quoted(small: Stack, content: bytes) -> None:
-    vault_store.load(small, ["db"], NOW)
+    store.load(small, ["db"], NOW)
     store(small).write_bytes(content)
     with pytest.raises(Refused) as caught:
-        vault_store.load(small, ["db"], NOW)
+        store.load(small, ["db"], NOW)
     told = "".join(traceback.format_exception(caught.value))
     assert f"{store(small)}: is damaged (" in str(caught.value)
     assert "bring it back from a backup" in str(caught.value)

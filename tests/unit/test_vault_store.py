@@ -15,12 +15,13 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from plainstack import age, vault_store
+from plainstack import age
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory import load
 from plainstack.inventory.sections import SecretStore
 from plainstack.inventory.stack import Stack
 from plainstack.rotation import Entry
+from plainstack.secrets import store
 from plainstack.secrets.values import Secret
 from plainstack.store_format import Store
 
@@ -63,12 +64,12 @@ def team(plain: Stack, keys: dict[str, tuple[Path, str]]) -> Team:
 
 
 def values(stack: Stack) -> dict[str, str]:
-    return {name: secret.reveal() for name, secret in vault_store.load(stack, ["db"], NOW).passwords.items()}
+    return {name: secret.reveal() for name, secret in store.load(stack, ["db"], NOW).passwords.items()}
 
 
 def refusal(stack: Stack) -> str:
     with pytest.raises(Refused) as caught:
-        vault_store.load(stack, ["db"], NOW)
+        store.load(stack, ["db"], NOW)
     return str(caught.value)
 
 
@@ -79,7 +80,7 @@ def files(stack: Stack) -> set[str]:
 def test_with_recipients_the_store_is_one_armored_file_beside_the_inventory(team: Team) -> None:
     stack = team("alice", "bob")
     value = values(stack)["db"]
-    sealed = vault_store.sealed_path(stack)
+    sealed = store.sealed_path(stack)
     assert sealed == stack.folder / "secrets.shop.age"
     assert files(stack) == {"secrets.shop.age", ".plainstack/.gitignore"}
     text = sealed.read_text(encoding="ascii")
@@ -89,9 +90,9 @@ def test_with_recipients_the_store_is_one_armored_file_beside_the_inventory(team
 
 def test_every_recipient_opens_the_store_and_changes_nothing_by_it(team: Team) -> None:
     stack = team("alice", "bob")
-    before, content = values(stack), vault_store.sealed_path(stack).read_bytes()
+    before, content = values(stack), store.sealed_path(stack).read_bytes()
     assert values(team("alice", "bob", me="bob")) == before
-    assert vault_store.sealed_path(stack).read_bytes() == content
+    assert store.sealed_path(stack).read_bytes() == content
 
 
 def test_an_age_key_is_a_recipient_too(plain: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,28 +113,28 @@ def test_the_environment_names_the_key_before_the_inventory_does(
 
 def test_a_plain_store_moves_to_the_encrypted_one_when_recipients_appear(plain: Stack, team: Team) -> None:
     before, told = values(plain), list[str]()
-    vault_store.load(team("alice"), ["db"], NOW, told.append)
+    store.load(team("alice"), ["db"], NOW, told.append)
     assert values(team("alice")) == before
     assert "secrets.shop.age" in files(plain)
-    assert not vault_store.plain_path(plain).exists()
+    assert not store.plain_path(plain).exists()
     assert "moved from" in told[0]
     assert "commit it" in told[0]
 
 
 def test_a_migration_that_ended_before_the_plain_file_was_removed_is_ended(plain: Stack, team: Team) -> None:
     before = values(plain)
-    content = vault_store.plain_path(plain).read_bytes()
+    content = store.plain_path(plain).read_bytes()
     values(team("alice"))
-    vault_store.plain_path(plain).write_bytes(content)
-    vault_store.plain_path(plain).chmod(0o600)
+    store.plain_path(plain).write_bytes(content)
+    store.plain_path(plain).chmod(0o600)
     assert values(team("alice")) == before
-    assert not vault_store.plain_path(plain).exists()
+    assert not store.plain_path(plain).exists()
 
 
 def test_the_plain_file_stays_when_the_encrypted_one_cannot_be_written(
     plain: Stack, team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, content = values(plain), vault_store.plain_path(plain).read_bytes()
+    before, content = values(plain), store.plain_path(plain).read_bytes()
 
     def full(_file: int) -> None:
         raise OSError(28, "No space left on device")
@@ -141,26 +142,26 @@ def test_the_plain_file_stays_when_the_encrypted_one_cannot_be_written(
     with monkeypatch.context() as broken:
         broken.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
-            vault_store.load(team("alice"), ["db"], NOW)
-    assert vault_store.plain_path(plain).read_bytes() == content
+            store.load(team("alice"), ["db"], NOW)
+    assert store.plain_path(plain).read_bytes() == content
     assert files(plain) == {".plainstack/shop/secrets.yaml", ".plainstack/.gitignore"}
     assert values(plain) == before
 
 
 def test_two_stores_that_differ_are_refused_and_both_kept(plain: Stack, team: Team) -> None:
     values(plain)
-    content = vault_store.plain_path(plain).read_bytes()
+    content = store.plain_path(plain).read_bytes()
     values(team("alice"))
-    vault_store.change(team("alice"), lambda store: dataclasses.replace(store, entries={}))
-    vault_store.plain_path(plain).write_bytes(content)
-    vault_store.plain_path(plain).chmod(0o600)
+    store.change(team("alice"), lambda store: dataclasses.replace(store, entries={}))
+    store.plain_path(plain).write_bytes(content)
+    store.plain_path(plain).chmod(0o600)
     assert "both hold secrets, and they differ" in refusal(team("alice"))
-    assert vault_store.plain_path(plain).read_bytes() == content
+    assert store.plain_path(plain).read_bytes() == content
 
 
 def test_changed_recipients_encrypt_it_anew(team: Team) -> None:
     before, told = values(team("alice", "bob")), list[str]()
-    vault_store.load(team("alice", "carol"), ["db"], NOW, told.append)
+    store.load(team("alice", "carol"), ["db"], NOW, told.append)
     assert values(team("alice", "carol", me="carol")) == before
     assert "1 removed ones still know the old values" in told[0]
     assert "is not encrypted to your key" in refusal(team("alice", "carol", me="bob"))
@@ -169,10 +170,10 @@ def test_changed_recipients_encrypt_it_anew(team: Team) -> None:
 def test_another_comment_or_order_is_no_other_recipient(team: Team) -> None:
     stack = team("alice", "bob")
     values(stack)
-    content = vault_store.sealed_path(stack).read_bytes()
+    content = store.sealed_path(stack).read_bytes()
     bob, alice = (f"{age.key_of(key)} other" for key in reversed(stack.secrets.recipients))
     values(stack.model_copy(update={"secrets": SecretStore(recipients=(bob, alice))}))
-    assert vault_store.sealed_path(stack).read_bytes() == content
+    assert store.sealed_path(stack).read_bytes() == content
 
 
 def test_nobody_locks_himself_out(plain: Stack, team: Team) -> None:
@@ -186,9 +187,9 @@ def test_nobody_locks_himself_out(plain: Stack, team: Team) -> None:
 def test_an_operator_who_removes_himself_is_refused(team: Team) -> None:
     stack = team("alice", "bob")
     values(stack)
-    content = vault_store.sealed_path(stack).read_bytes()
+    content = store.sealed_path(stack).read_bytes()
     assert "Nothing was changed" in refusal(team("bob", me="alice"))
-    assert vault_store.sealed_path(stack).read_bytes() == content
+    assert store.sealed_path(stack).read_bytes() == content
 
 
 def test_an_operator_without_any_key_is_told_so_before_anything_is_generated(plain: Stack, team: Team) -> None:
@@ -220,7 +221,7 @@ def test_recipients_that_vanish_from_the_inventory_generate_nothing(plain: Stack
 def test_a_damaged_store_is_refused_and_kept(team: Team, harm: Callable[[bytes], bytes]) -> None:
     stack = team("alice")
     values(stack)
-    sealed = vault_store.sealed_path(stack)
+    sealed = store.sealed_path(stack)
     broken = harm(sealed.read_bytes())
     sealed.write_bytes(broken)
     assert "is damaged (not a whole age file); bring it back from git or a backup" in refusal(stack)
@@ -231,9 +232,9 @@ def test_what_is_encrypted_but_no_store_is_refused_without_being_quoted(team: Te
     stack = team("alice")
     values(stack)
     sealed = age.encrypt(b"passwords: {db: hunter2-hunter2\n", stack.secrets.recipients)
-    vault_store.sealed_path(stack).write_bytes(sealed)
+    store.sealed_path(stack).write_bytes(sealed)
     with pytest.raises(Refused) as caught:
-        vault_store.load(stack, ["db"], NOW)
+        store.load(stack, ["db"], NOW)
     told = "".join(traceback.format_exception(caught.value))
     assert "is damaged (not YAML)" in told
     assert "hunter2" not in told
@@ -288,7 +289,7 @@ def _add(stack: Stack, name: str) -> None:
         entry = Entry(Secret(name, name))
         return dataclasses.replace(store, entries={**store.entries, name: entry})
 
-    vault_store.change(stack, with_name)
+    store.change(stack, with_name)
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
@@ -297,14 +298,14 @@ def test_every_change_of_a_secret_makes_a_version_and_a_completion_makes_none(
 ) -> None:
     """What is generated because it is missing replaces nothing that a host could have."""
     stack = team("alice") if encrypted else plain
-    assert vault_store.load(stack, ["db"], NOW).version == ""
+    assert store.load(stack, ["db"], NOW).version == ""
     _add(stack, "one")
-    first = vault_store.load(stack, ["db"], NOW).versions
+    first = store.load(stack, ["db"], NOW).versions
     _add(stack, "one")
-    vault_store.load(stack, ["db", "app"], NOW)
-    assert vault_store.load(stack, ["db"], NOW).versions == first
+    store.load(stack, ["db", "app"], NOW)
+    assert store.load(stack, ["db"], NOW).versions == first
     _add(stack, "two")
-    versions = vault_store.load(stack, ["db"], NOW).versions
+    versions = store.load(stack, ["db"], NOW).versions
     assert versions[:1] == first
     assert len(set(versions)) == 2
 
@@ -319,7 +320,7 @@ def test_of_two_operators_at_once_none_loses_what_he_wrote(plain: Stack, team: T
         writer.start()
     for writer in writers:
         writer.join()
-    assert {*names, "db"} == set(vault_store.read(stack).entries)
+    assert {*names, "db"} == set(store.read(stack).entries)
 
 
 def test_a_change_waits_for_the_one_before_and_a_read_for_nobody(plain: Stack) -> None:
