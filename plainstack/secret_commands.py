@@ -19,8 +19,8 @@ from plainstack.roles import Role, registry
 from plainstack.rotation import Manner
 from plainstack.secret_list import CERTIFICATE, rows, uses
 from plainstack.secrets import store
+from plainstack.secrets.format import Store
 from plainstack.secrets.values import Secret, Vault
-from plainstack.store_format import Store
 
 
 def list_all(inventory: str, *, json: bool) -> None:

@@ -11,8 +11,8 @@ from plainstack import pki, rotation
 from plainstack.inventory.stack import Stack
 from plainstack.roles import Role, of_host
 from plainstack.rotation import Manner
+from plainstack.secrets.format import Store
 from plainstack.secrets.values import Vault
-from plainstack.store_format import Store
 
 CERTIFICATE = "certificate/"
 Value = TypeVar("Value")

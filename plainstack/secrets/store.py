@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from plainstack import age, pki, store_format
+from plainstack import age, pki
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.rotation import Entry, generate, moment
+from plainstack.secrets import format
+from plainstack.secrets.format import NotAStore, Store
 from plainstack.secrets.values import Certificate, Secret, Vault
-from plainstack.store_format import NotAStore, Store
 
 Tell = Callable[[str], None]
 
@@ -208,14 +209,14 @@ def _read_plain(path: Path) -> Store:
     except OSError as error:
         raise Refused(f"{path}: cannot be read: {error.strerror}") from None
     try:
-        return store_format.parse(content)
+        return format.parse(content)
     except NotAStore as error:
         raise Refused(f"{path}: is damaged ({error}); bring it back from a backup") from None
 
 
 def _read_sealed(path: Path, operator: age.Operator) -> Store:
     try:
-        return store_format.parse(operator.decrypt(path.read_bytes()))
+        return format.parse(operator.decrypt(path.read_bytes()))
     except OSError as error:
         raise Refused(f"{path}: cannot be read: {error.strerror}") from None
     except age.NotForYou:
@@ -230,7 +231,7 @@ def _read_sealed(path: Path, operator: age.Operator) -> Store:
 
 
 def _write(stack: Stack, store: Store, operator: age.Operator) -> None:
-    text = store_format.render(store)
+    text = format.render(store)
     if not store.recipients:
         _replace(plain_path(stack), text)
         return

@@ -22,8 +22,8 @@ from plainstack.inventory.sections import SecretStore
 from plainstack.inventory.stack import Stack
 from plainstack.rotation import Entry
 from plainstack.secrets import store
+from plainstack.secrets.format import Store
 from plainstack.secrets.values import Secret
-from plainstack.store_format import Store
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 TEXT = "stack: shop\nhosts:\n  db1: {address: 10.0.0.1, roles: [db]}\ndatabase: {name: shop}\n"
