@@ -12,7 +12,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed
 from plainstack.resources import Resource
-from plainstack.rotation import Manners
+from plainstack.secrets.rotation import Manners
 from plainstack.secrets.values import Vault
 
 

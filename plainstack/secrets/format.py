@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from plainstack.rotation import Entry
+from plainstack.secrets.rotation import Entry
 from plainstack.secrets.values import Secret
 
 _HEAD = "# The secrets of this stack. Keep a copy in a safe place; never commit it unencrypted.\n"

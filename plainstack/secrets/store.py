@@ -19,9 +19,9 @@ from pathlib import Path
 from plainstack import age, pki
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
-from plainstack.rotation import Entry, generate, moment
 from plainstack.secrets import format
 from plainstack.secrets.format import NotAStore, Store
+from plainstack.secrets.rotation import Entry, generate, moment
 from plainstack.secrets.values import Certificate, Secret, Vault
 
 Tell = Callable[[str], None]

@@ -18,8 +18,8 @@ from plainstack import secret_commands, secret_editor
 from plainstack.errors import Refused
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
-from plainstack.rotation import Entry
 from plainstack.secrets import store
+from plainstack.secrets.rotation import Entry
 from plainstack.secrets.values import Secret
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import rotation
 from plainstack.database import sql
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.resources import Command, File
 from plainstack.roles import Role, app, db
-from plainstack.rotation import Entry, Manner
-from plainstack.secrets import store
+from plainstack.secrets import rotation, store
+from plainstack.secrets.rotation import Entry, Manner
 from plainstack.secrets.values import Secret, Vault
 
 from .conftest import fake_vault

@@ -20,9 +20,9 @@ from plainstack.errors import InventoryError, Refused
 from plainstack.inventory import load
 from plainstack.inventory.sections import SecretStore
 from plainstack.inventory.stack import Stack
-from plainstack.rotation import Entry
 from plainstack.secrets import store
 from plainstack.secrets.format import Store
+from plainstack.secrets.rotation import Entry
 from plainstack.secrets.values import Secret
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
