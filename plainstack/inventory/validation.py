@@ -139,7 +139,7 @@ def _recipients(stack: Stack) -> Iterator[tuple[Loc, str]]:
     """Keys that the secrets cannot be encrypted to; never quoted, one may be a private key."""
     if not stack.secrets.recipients:
         return
-    from plainstack import age
+    from plainstack.secrets import age
 
     seen: dict[str, int] = {}
     for number, recipient in enumerate(stack.secrets.recipients):

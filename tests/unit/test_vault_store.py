@@ -15,12 +15,11 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from plainstack import age
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory import load
 from plainstack.inventory.sections import SecretStore
 from plainstack.inventory.stack import Stack
-from plainstack.secrets import store
+from plainstack.secrets import age, store
 from plainstack.secrets.format import Store
 from plainstack.secrets.rotation import Entry
 from plainstack.secrets.values import Secret
