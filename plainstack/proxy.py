@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from plainstack import pki
 from plainstack.engines import ENGINES, Engine
 from plainstack.exporter import exporter, web_file
 from plainstack.inventory import port_numbers as ports
@@ -14,6 +13,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.render import template, verbatim
 from plainstack.resources import Absent, Directory, File, Listen, Package, Resource, Unit, Validation
 from plainstack.roles.base import TLS
+from plainstack.secrets import pki
 from plainstack.secrets.values import Secret, Vault
 from plainstack.upstreams import PROGRAM, TARGETS, reachable, upstreams
 from plainstack.vendor import vendor_source

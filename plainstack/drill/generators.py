@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from plainstack import pki
 from plainstack.drill.history import Damaged, Recorder
 from plainstack.errors import HostFailed, Refused
 from plainstack.inventory import site
 from plainstack.inventory.sections import GivenCertificate
 from plainstack.inventory.stack import Stack
 from plainstack.release_steps import account, home, settings
+from plainstack.secrets import pki
 from plainstack.secrets.values import Vault
 from plainstack.shipped import PACKAGE
 from plainstack.ssh.connections import Sessions

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from plainstack import pki
 from plainstack.database import sql
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import GivenCertificate, Host
@@ -17,6 +16,7 @@ from plainstack.roles import Role
 from plainstack.roles.base import TLS
 from plainstack.roles.db import UNIT as POSTGRES_UNIT
 from plainstack.scrape import jobs, sees_virtual_address
+from plainstack.secrets import pki
 from plainstack.secrets.values import Secret, Vault
 
 _ETC = "/etc/prometheus"

@@ -16,10 +16,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from plainstack import pki
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
-from plainstack.secrets import age, format
+from plainstack.secrets import age, format, pki
 from plainstack.secrets.format import NotAStore, Store
 from plainstack.secrets.rotation import Entry, generate, moment
 from plainstack.secrets.values import Certificate, Secret, Vault

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import pki
 from plainstack.drill.history import Recorder
 from plainstack.drill.load import Site, Teller, explain, generate
 from plainstack.inventory.stack import Stack
+from plainstack.secrets import pki
 from plainstack.shipped import ROOT
 
 
