@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
-from plainstack import pem
 from plainstack.inventory.sections import GivenCertificate
 from plainstack.inventory.stack import Stack
-from plainstack.pem import Unfit
+from plainstack.secrets import pem
+from plainstack.secrets.pem import Unfit
 
 Chain = Sequence[x509.Certificate]
 T = TypeVar("T", bound=x509.ExtensionType)

@@ -63,7 +63,7 @@ def blocks(path: Path, label: str) -> str:
 
     A key that lies in one file with its certificates stays out of what everybody may read.
     """
-    from plainstack import pem
+    from plainstack.secrets import pem
 
     try:
         content = path.read_bytes()
