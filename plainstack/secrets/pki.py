@@ -52,7 +52,7 @@ def ensure(stack: Stack, pairs: dict[str, Pair], now: datetime) -> dict[str, Pai
     for name, names in subjects(stack).items():
         pair = pairs.get(name)
         if pair is None or pair["names"] != " ".join(names) or _expires(pair) - now < RENEW_BEFORE:
-            from plainstack import signing
+            from plainstack.secrets import signing
 
             pairs[name] = signing.leaf(authority, names, now)
     return pairs
@@ -83,7 +83,7 @@ def trusted(pairs: Mapping[str, Pair]) -> str:
 
 def _authority(stack: Stack, now: datetime) -> Pair:
     # Imported only to sign: it takes longer than all the rest that a run without a change does here.
-    from plainstack import signing
+    from plainstack.secrets import signing
 
     return signing.authority(stack.stack, now)
 

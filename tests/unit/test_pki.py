@@ -10,9 +10,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from plainstack import signing
 from plainstack.inventory.stack import Stack
-from plainstack.secrets import pki
+from plainstack.secrets import pki, signing
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 END = NOW - timedelta(hours=1) + signing.LEAF_VALIDITY
