@@ -44,7 +44,7 @@ def edit(inventory: str) -> None:
     """inv secrets.edit"""
     console = Console()
     with told(console):
-        from plainstack import secret_editor
+        from plainstack.secrets import editor
 
         stack = load(inventory)
         roles = registry()
@@ -56,7 +56,7 @@ def edit(inventory: str) -> None:
             console.error(problem)
             return console.ask("back to the editor? [y/N] ") == "y"
 
-        after = secret_editor.edit(stack.stack, before, again)
+        after = editor.edit(stack.stack, before, again)
         changed = sorted(name for name in after if after[name] != before[name])
         if not changed:
             console.line("nothing was changed")

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import secret_commands, secret_editor
+from plainstack import secret_commands
 from plainstack.errors import Refused
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
-from plainstack.secrets import store
+from plainstack.secrets import editor, store
 from plainstack.secrets.rotation import Entry
 from plainstack.secrets.values import Secret
 
@@ -73,7 +73,7 @@ def edit(stack: Stack, editor: str, code: int = 0) -> str:
 
 
 def left_behind(pid: int) -> list[Path]:
-    return list(secret_editor.MEMORY.glob(f"plainstack-secrets-{os.getuid()}-{pid}-*"))
+    return list(editor.MEMORY.glob(f"plainstack-secrets-{os.getuid()}-{pid}-*"))
 
 
 NEW = "a-value-of-the-operator"

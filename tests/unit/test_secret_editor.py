@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from plainstack import secret_editor
+from plainstack.secrets import editor
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -33,7 +33,7 @@ def test_a_signal_while_the_editor_is_being_started_ends_the_editor_too(
     monkeypatch.setenv("VISUAL", str(script))
     monkeypatch.setattr(subprocess, "Popen", Popen)
     with pytest.raises(SystemExit) as ended:
-        secret_editor.edit("shop", {"app/api_token": "a-value-of-the-operator"}, lambda _: False)
+        editor.edit("shop", {"app/api_token": "a-value-of-the-operator"}, lambda _: False)
     (editor,) = started
     try:
         assert editor.poll() is not None
@@ -41,4 +41,4 @@ def test_a_signal_while_the_editor_is_being_started_ends_the_editor_too(
         editor.kill()
         editor.wait()
     assert ended.value.code == 128 + number
-    assert list(secret_editor.MEMORY.glob(f"plainstack-secrets-{os.getuid()}-{os.getpid()}-*")) == []
+    assert list(editor.MEMORY.glob(f"plainstack-secrets-{os.getuid()}-{os.getpid()}-*")) == []
