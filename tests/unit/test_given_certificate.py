@@ -17,13 +17,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
-from plainstack import given_certificate
 from plainstack.errors import InventoryError
 from plainstack.inventory.load import parse
 from plainstack.inventory.sections import GivenCertificate
 from plainstack.inventory.stack import Stack
 from plainstack.roles import balancer
-from plainstack.secrets import pki
+from plainstack.secrets import given_certificate, pki
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
