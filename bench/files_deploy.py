@@ -12,9 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from plainstack import roles
+from plainstack.engine.resources import Directory, File, Resource
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.resources import Directory, File, Resource
 from plainstack.secrets.values import Vault
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from plainstack.engine.resources import Directory, File, Package, Resource, Sysctl, Unit, User
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.resources import Directory, File, Package, Resource, Sysctl, Unit, User
 from plainstack.roles import Role
 from plainstack.secrets.values import Vault
 

@@ -17,7 +17,7 @@ from plainstack.actions import (
     SetSysctl,
     UnitAction,
 )
-from plainstack.resources import Directory, File, Link
+from plainstack.engine.resources import Directory, File, Link
 from plainstack.unit_steps import Load, Part, Switch, awaited_ports
 
 Members = Sequence[tuple[str, bytes]]

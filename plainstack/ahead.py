@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from plainstack.actions import Action, MakeUser, Put, Remove, Run
-from plainstack.resources import Directory, File
+from plainstack.engine.resources import Directory, File
 
 
 def split(actions: Sequence[Action]) -> tuple[list[Action], list[Action]]:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from plainstack import probe
+from plainstack.engine.resources import Absent, Command, Directory, File, Link, Resource, Unit
 from plainstack.errors import InventoryError
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.resources import Absent, Command, Directory, File, Link, Resource, Unit
 from plainstack.roles import Role, of_host
 from plainstack.secrets.values import Vault
 from plainstack.stamps import inputs

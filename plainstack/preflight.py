@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from plainstack import ports
 from plainstack.actions import HostPlan
+from plainstack.engine.resources import Resource
 from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed
 from plainstack.plan import consented
-from plainstack.resources import Resource
 from plainstack.roles import Finding, Role, of_host
 
 

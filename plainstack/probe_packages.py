@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from plainstack.resources import Package
+from plainstack.engine.resources import Package
 
 _SHAPE = r"package\t${Package}\t${db:Status-Status}\t${Version}\n"
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plainstack import source
+from plainstack.engine.resources import Payload
 from plainstack.errors import InventoryError
 from plainstack.inventory.sections import Service
 from plainstack.inventory.stack import Stack
 from plainstack.requirements import compile_command
-from plainstack.resources import Payload
 
 LOCK = "requirements.txt"
 # The Python of Debian 13, for which wheels are chosen.

@@ -12,8 +12,8 @@ from typing import Any
 import jinja2
 
 from plainstack import shipped
+from plainstack.engine.resources import File
 from plainstack.errors import InventoryError
-from plainstack.resources import File
 from plainstack.secrets.values import Secret
 
 TEMPLATES = shipped.TEMPLATES

@@ -21,8 +21,8 @@ from plainstack.actions import (
     Run,
     UnitAction,
 )
+from plainstack.engine.resources import File
 from plainstack.errors import HostFailed
-from plainstack.resources import File
 from plainstack.schedule import PACKAGES, Outcome
 from plainstack.secrets.values import Secret
 

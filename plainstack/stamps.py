@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-from plainstack.resources import Absent, File, Link, Resource, Unit
+from plainstack.engine.resources import Absent, File, Link, Resource, Unit
 
 DAEMON_RELOAD = "daemon-reload"
 _UNIT_FOLDER = "/etc/systemd/system/"

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from plainstack import requirements, wheel_metadata
 from plainstack.actions import Run
+from plainstack.engine.resources import Payload
 from plainstack.errors import PlainstackError
 from plainstack.observed import Observed
 from plainstack.release import PYTHON, digest
 from plainstack.requirements import Requirement
-from plainstack.resources import Payload
 
 if TYPE_CHECKING:
     from plainstack.run import View

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from plainstack.resources import Absent, Command, Directory, File, Link, Resource, Unit, User, Validation
+from plainstack.engine.resources import Absent, Command, Directory, File, Link, Resource, Unit, User, Validation
 
 Desired = Mapping[str, Sequence[Resource]]
 UNIT_FILE = "/etc/systemd/system/app.service"

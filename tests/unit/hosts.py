@@ -12,9 +12,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from plainstack.compare import Stamp
+from plainstack.engine.resources import Absent, Command, Directory, File, Link, Package, Resource, Sysctl, Unit, User
 from plainstack.observed import PathState, UnitState, UserState
 from plainstack.plan import plan
-from plainstack.resources import Absent, Command, Directory, File, Link, Package, Resource, Sysctl, Unit, User
 from tests.unit.simulate import Machine
 
 Desired = Mapping[str, Sequence[Resource]]

@@ -21,9 +21,9 @@ from plainstack.action_steps import Members
 from plainstack.actions import HostPlan, PackageTransaction
 from plainstack.answer import Answer
 from plainstack.compare import Stamp
+from plainstack.engine.resources import Resource
 from plainstack.observed import Observed
 from plainstack.plan import plan
-from plainstack.resources import Resource
 from plainstack.script import Script
 
 STAMP = Stamp("2026-01-01T00:00:00Z", "me@here", "abc")

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from plainstack.apply import longest, work_of
 from plainstack.desired import HostDesired
+from plainstack.engine.resources import Command, Unit
 from plainstack.observed import Observed
 from plainstack.plan import Stamp, plan
-from plainstack.resources import Command, Unit
 from plainstack.schedule import PACKAGES
 
 NOW = Stamp("2026-01-01T00:00:00Z", "me@here", "abc")

@@ -9,8 +9,8 @@ import pytest
 
 from bench import reference, reference_host, reference_role
 from plainstack import render
+from plainstack.engine.resources import File, Resource, Unit
 from plainstack.inventory import load
-from plainstack.resources import File, Resource, Unit
 from plainstack.secrets.values import Vault
 
 Wanted = Mapping[int, Mapping[int, list[Resource]]]

@@ -11,11 +11,11 @@ import pytest
 from plainstack import desired as desired_module
 from plainstack import render
 from plainstack.desired import HostDesired, assemble, probe_script, scope
+from plainstack.engine.resources import Absent, Command, Directory, File, Link, Package, Resource, Unit
 from plainstack.errors import InventoryError
 from plainstack.inventory import load
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.resources import Absent, Command, Directory, File, Link, Package, Resource, Unit
 from plainstack.roles import Role
 from plainstack.secrets.values import Vault
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from plainstack.answer import AFTERWARDS, Answer
-from plainstack.resources import Command, File, User
+from plainstack.engine.resources import Command, File, User
 from tests.unit.example_role import AFTER, BEFORE, app
 from tests.unit.sandbox import Sandbox, build
 

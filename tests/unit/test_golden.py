@@ -21,8 +21,8 @@ import pytest
 
 from plainstack import render
 from plainstack.desired import HostDesired
+from plainstack.engine.resources import Command, Directory, File, Link, Package, Unit, User
 from plainstack.inventory.load import load
-from plainstack.resources import Command, Directory, File, Link, Package, Unit, User
 
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE = bool(os.environ.get("UPDATE_GOLDEN"))

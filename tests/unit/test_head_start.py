@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plainstack import commands, desired, roles
+from plainstack.engine.resources import Directory, Resource
 from plainstack.head_start import HeadStart, Kept, _digest, _read, _write
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.resources import Directory, Resource
 from plainstack.roles import Role
 from plainstack.run import Runner
 from plainstack.secrets.values import Vault

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.resources import Command, File, Package, Validation
+from plainstack.engine.resources import Command, File, Package, Validation
 from tests.unit.example_role import AFTER, BEFORE, app
 from tests.unit.sandbox import Sandbox, build
 

@@ -10,10 +10,10 @@ import pytest
 
 from plainstack import script
 from plainstack.desired import HostDesired
+from plainstack.engine.resources import File
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
-from plainstack.resources import File
 
 GOOD = """\
 stack: shop

@@ -10,11 +10,11 @@ import pytest
 
 from plainstack.database import sql
 from plainstack.desired import HostDesired
+from plainstack.engine.resources import Unit, User
 from plainstack.inventory import load, reserved
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.misuse import misuse
 from plainstack.inventory.stack import Stack
-from plainstack.resources import Unit, User
 from plainstack.roles import Role
 from plainstack.secrets.values import Vault
 from tests.unit.test_inventory import GOOD, problems

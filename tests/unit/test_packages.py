@@ -12,9 +12,9 @@ import pytest
 
 from plainstack import ports
 from plainstack.drift import find
+from plainstack.engine.resources import Absent, File, Listen, Package, Preseed, Resource, Unit, Validation
 from plainstack.observed import Listener
 from plainstack.plan import plan
-from plainstack.resources import Absent, File, Listen, Package, Preseed, Resource, Unit, Validation
 from tests.unit.sandbox import STAMP, Sandbox, build
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners: needs root")

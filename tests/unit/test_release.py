@@ -15,11 +15,11 @@ import pytest
 
 from plainstack import release, wheels
 from plainstack.actions import HostPlan, Run, Transaction
+from plainstack.engine.resources import Command, Payload
 from plainstack.errors import InventoryError, PlainstackError
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.report import as_data, plan_lines
-from plainstack.resources import Command, Payload
 
 TEXT = """
 stack: small

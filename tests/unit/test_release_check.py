@@ -11,11 +11,11 @@ from invoke.exceptions import Exit
 
 from plainstack import commands, desired, wheels
 from plainstack.actions import HostPlan, Run, Transaction
+from plainstack.engine.resources import Command, Payload
 from plainstack.errors import InventoryError, PlainstackError
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.observed import Observed
-from plainstack.resources import Command, Payload
 from plainstack.roles import registry
 from plainstack.run import View
 from plainstack.ssh import connections

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plainstack.actions import Run, Transaction
+from plainstack.engine.resources import Directory, File, Payload, Resource, Unit
 from plainstack.release import Release
 from plainstack.release_steps import KEPT, prune, put_in_place
-from plainstack.resources import Directory, File, Payload, Resource, Unit
 from tests.unit.sandbox import Done, Sandbox, build
 
 HOME = "/srv/web"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.resources import Command, Directory, Resource, Unit, User
+from plainstack.engine.resources import Command, Directory, Resource, Unit, User
 from tests.unit.sandbox import Sandbox
 
 HOME = "/srv/web"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from plainstack import render
+from plainstack.engine.resources import File
 from plainstack.errors import InventoryError
 from plainstack.inventory.stack import Stack
-from plainstack.resources import File
 from plainstack.secrets.values import Secret
 
 SECRET = Secret("db", "correct horse")

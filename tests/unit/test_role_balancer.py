@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from plainstack.engine.resources import Absent, File, Package, Resource, Sysctl, Unit, Validation
 from plainstack.errors import InventoryError
 from plainstack.inventory import load
 from plainstack.inventory.sections import GivenCertificate, Host
 from plainstack.inventory.stack import Stack
-from plainstack.resources import Absent, File, Package, Resource, Sysctl, Unit, Validation
 from plainstack.roles import balancer
 from plainstack.secrets.values import Vault
 

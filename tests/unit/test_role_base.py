@@ -6,8 +6,8 @@ from ipaddress import ip_address
 
 import pytest
 
+from plainstack.engine.resources import Command, File, Link, Unit, Validation
 from plainstack.inventory.stack import Stack
-from plainstack.resources import Command, File, Link, Unit, Validation
 from plainstack.roles import base
 from plainstack.secrets.values import Vault
 

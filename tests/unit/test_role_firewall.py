@@ -9,8 +9,8 @@ from ipaddress import ip_network
 
 import pytest
 
+from plainstack.engine.resources import File, Unit
 from plainstack.inventory.stack import Stack
-from plainstack.resources import File, Unit
 from plainstack.roles import Opening, firewall
 from plainstack.secrets.values import Vault
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from plainstack.engine.resources import File, Package, Preseed, Unit
 from plainstack.errors import InventoryError
 from plainstack.inventory import load
 from plainstack.inventory.sections import GivenCertificate
 from plainstack.inventory.stack import Stack
-from plainstack.resources import File, Package, Preseed, Unit
 from plainstack.roles import monitoring
 from plainstack.secrets.values import Certificate, Secret, Vault
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from plainstack import probe
-from plainstack.resources import Command, File, User, Validation
+from plainstack.engine.resources import Command, File, User, Validation
 from plainstack.script import transaction
 from tests.unit.example_role import AFTER, BEFORE, UNIT_FILE, Desired, app
 from tests.unit.sandbox import Sandbox, build

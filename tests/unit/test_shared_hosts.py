@@ -11,13 +11,13 @@ import yaml
 
 from plainstack.database import sql
 from plainstack.desired import assemble
+from plainstack.engine.resources import File, Resource, Unit
 from plainstack.errors import InventoryError
 from plainstack.inventory import load
 from plainstack.inventory.sections import ROLE_NAMES, Host
 from plainstack.inventory.stack import Stack
 from plainstack.observed import UserState
 from plainstack.plan import plan
-from plainstack.resources import File, Resource, Unit
 from plainstack.roles import Role, monitoring
 from plainstack.secrets.values import Vault
 from plainstack.shipped import ROOT

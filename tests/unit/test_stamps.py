@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from plainstack.resources import Absent, File, Link, Resource, Unit
+from plainstack.engine.resources import Absent, File, Link, Resource, Unit
 from plainstack.stamps import inputs, reloads, stamp_without, unit_stamp
 
 CONF = File(path="/etc/app/app.conf", content=b"a")

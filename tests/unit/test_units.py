@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from plainstack.resources import Command, File, Resource, Unit
+from plainstack.engine.resources import Command, File, Resource, Unit
 from tests.unit.sandbox import Sandbox, build
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners: needs root")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from plainstack import openpgp
-from plainstack.resources import File, Package, Validation
+from plainstack.engine.resources import File, Package, Validation
 from plainstack.vendor import vendor_source
 
 RECORDED = Path(__file__).parent / "recorded/apt"
