@@ -65,7 +65,7 @@ def variables(number: int, tuning: int) -> dict[str, Any]:
 
 def desired(_stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
     """The resources of one host."""
-    from plainstack.render import template, verbatim
+    from plainstack.engine.render import template, verbatim
 
     values = variables(int(host.name[1:]), int(os.environ.get(TUNING, "10")))
     for package in PACKAGES:
@@ -87,7 +87,8 @@ def desired(_stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
 
 def install() -> None:
     """Make the reference work all that the tool knows in this process."""
-    from plainstack import render, roles
+    from plainstack import roles
+    from plainstack.engine import render
 
     render.TEMPLATES = HOME / "templates"
     render.FILES = HOME / "files"

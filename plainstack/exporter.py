@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, File, Listen, Package, Resource, Unit
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.render import template, verbatim
 
 
 def web_file(program: str) -> str:

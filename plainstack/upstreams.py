@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, Resource, Unit, Validation
 from plainstack.engines import Engine
 from plainstack.inventory import site
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.render import template, verbatim
 
 PROGRAM = "/etc/plainstack/balancer/upstreams"
 TARGETS = f"{PROGRAM}.conf"

@@ -7,10 +7,10 @@ from shlex import quote
 from typing import Any
 
 from plainstack.database import barman, sql
+from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Absent, Command, Directory, Package, Resource, Unit, Validation
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.render import template, verbatim
 from plainstack.roles import Role
 from plainstack.roles.base import TLS
 from plainstack.secrets.values import Vault

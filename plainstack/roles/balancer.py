@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
+from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Package, Resource, Sysctl, Unit, Validation
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.proxy import METRICS_PORT, proxy
-from plainstack.render import template, verbatim
 from plainstack.roles import Opening, Role, one_by_one
 from plainstack.secrets.values import Vault
 

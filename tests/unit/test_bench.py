@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import reference, reference_host, reference_role
-from plainstack import render
+from plainstack.engine import render
 from plainstack.engine.resources import File, Resource, Unit
 from plainstack.inventory import load
 from plainstack.secrets.values import Vault

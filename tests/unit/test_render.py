@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from plainstack import render
+from plainstack.engine import render
 from plainstack.engine.resources import File
 from plainstack.errors import InventoryError
 from plainstack.inventory.stack import Stack

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from plainstack.engine.render import FILES
 from plainstack.engine.resources import Absent, Command, File, Resource, Unit, Validation
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
-from plainstack.render import FILES
 from plainstack.roles import backup
 from plainstack.secrets.values import Secret, Vault
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plainstack import render
+from plainstack.engine import render
 
 PROGRAM = render.FILES / "balancer/etc/plainstack/balancer/upstreams"
 SERVICES = {"web": ("app1", "app2", "app3"), "api": ("app1", "app2")}
