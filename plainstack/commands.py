@@ -113,7 +113,7 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
 
 
 def _check(stack: Stack, roles: Iterable[str], hosts: Iterable[str]) -> None:
-    from plainstack.desired import check
+    from plainstack.engine.desired import check
     from plainstack.roles import registry
 
     check(stack, registry(), roles, hosts, datetime.now(UTC))

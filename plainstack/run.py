@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from plainstack.actions import HostPlan
-from plainstack.desired import HostDesired
+from plainstack.engine.desired import HostDesired
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.head_start import HeadStart
 from plainstack.inventory.stack import Stack
@@ -71,7 +71,7 @@ class Runner:
         self.probes: dict[str, str] = {}
 
     def __enter__(self) -> Runner:
-        from plainstack import desired
+        from plainstack.engine import desired
         from plainstack.roles import registry
         from plainstack.secrets import store
 
@@ -93,7 +93,7 @@ class Runner:
 
     def render(self, ready: Callable[[str], None] = lambda _: None) -> None:
         """Fill `desired` and `probes`; `ready` hears of every host as soon as it is done. Raises InventoryError."""
-        from plainstack import desired
+        from plainstack.engine import desired
 
         for name, wanted in desired.one_by_one(self.stack, self.vault, self.roles, self.hosts):
             self.desired[name] = wanted
@@ -130,7 +130,8 @@ class Runner:
 
     def _expand(self, view: View) -> None:
         """Plan for values that must be served beside the new ones for a while, where there are any."""
-        from plainstack import desired, transition
+        from plainstack import transition
+        from plainstack.engine import desired
 
         # Cheap, and almost always all there is to it.
         if all(role.transition(self.stack, view.observed) == self.stack for role in self.roles.values()):

@@ -12,7 +12,7 @@ from itertools import pairwise
 from threading import Event
 
 from plainstack.actions import HostPlan, UnitAction, ahead_of
-from plainstack.desired import HostDesired
+from plainstack.engine.desired import HostDesired
 from plainstack.engine.resources import Resource, Unit
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.observed import Observed

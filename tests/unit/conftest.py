@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 
-from plainstack import desired as desired_module
 from plainstack import roles
-from plainstack.desired import HostDesired
+from plainstack.engine import desired as desired_module
+from plainstack.engine.desired import HostDesired
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.roles import Role

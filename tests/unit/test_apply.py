@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from plainstack.apply import longest, work_of
-from plainstack.desired import HostDesired
+from plainstack.engine.desired import HostDesired
 from plainstack.engine.resources import Command, Unit
 from plainstack.observed import Observed
 from plainstack.plan import Stamp, plan

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import desired as desired_module
-from plainstack.desired import HostDesired, assemble, probe_script, scope
+from plainstack.engine import desired as desired_module
 from plainstack.engine import render
+from plainstack.engine.desired import HostDesired, assemble, probe_script, scope
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Package, Resource, Unit
 from plainstack.errors import InventoryError
 from plainstack.inventory import load

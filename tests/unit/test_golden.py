@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.desired import HostDesired
 from plainstack.engine import render
+from plainstack.engine.desired import HostDesired
 from plainstack.engine.resources import Command, Directory, File, Link, Package, Unit, User
 from plainstack.inventory.load import load
 

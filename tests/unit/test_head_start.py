@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plainstack import commands, desired, roles
+from plainstack import commands, roles
+from plainstack.engine import desired
 from plainstack.engine.resources import Directory, Resource
 from plainstack.head_start import HeadStart, Kept, _digest, _read, _write
 from plainstack.inventory.sections import Host
@@ -104,7 +105,7 @@ def test_a_file_that_others_may_read_is_not_used(place: Path) -> None:
 def test_what_is_kept_of_the_default_stack_holds_no_secret(
     stack: Stack, vault: Vault, desired: Mapping[str, desired.HostDesired], registry: Mapping[str, Role]
 ) -> None:
-    from plainstack.desired import probe_script
+    from plainstack.engine.desired import probe_script
 
     probes = {name: probe_script(stack, stack.hosts[name], desired[name], registry) for name in stack.hosts}
     text = json.dumps([KeptReach.of(stack).as_data(), probes])

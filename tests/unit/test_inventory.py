@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from plainstack import script
-from plainstack.desired import HostDesired
+from plainstack.engine.desired import HostDesired
 from plainstack.engine.resources import File
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory import load

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from plainstack.database import sql
-from plainstack.desired import HostDesired
+from plainstack.engine.desired import HostDesired
 from plainstack.engine.resources import Unit, User
 from plainstack.inventory import load, reserved
 from plainstack.inventory import port_numbers as ports

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from plainstack import ports
-from plainstack.desired import assemble
+from plainstack.engine.desired import assemble
 from plainstack.engine.resources import File, Listen, Unit
 from plainstack.inventory.stack import Stack
 from plainstack.observed import Entry, Listener, Observed

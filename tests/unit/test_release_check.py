@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from invoke.exceptions import Exit
 
-from plainstack import commands, desired, wheels
+from plainstack import commands, wheels
 from plainstack.actions import HostPlan, Run, Transaction
+from plainstack.engine import desired
 from plainstack.engine.resources import Command, Payload
 from plainstack.errors import InventoryError, PlainstackError
 from plainstack.inventory import load

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from plainstack.database import sql
-from plainstack.desired import assemble
+from plainstack.engine.desired import assemble
 from plainstack.engine.resources import File, Resource, Unit
 from plainstack.errors import InventoryError
 from plainstack.inventory import load

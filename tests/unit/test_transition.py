@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from plainstack import transition
 from plainstack.actions import HostPlan
-from plainstack.desired import HostDesired, assemble
+from plainstack.engine.desired import HostDesired, assemble
 from plainstack.engine.resources import File
 from plainstack.errors import InventoryError
 from plainstack.inventory import load
