@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from plainstack.engine.observed import Entry
 from plainstack.engine.resources import Command, Directory, File, Link, Preseed, Unit, User, Validation
-from plainstack.observed import Entry
 
 Cause = Literal["new", "changed", "drift", "owed", "undeclared", "interrupted"]
 UnitVerb = Literal["start", "restart", "reload", "stop", "enable", "disable", "unmask"]

@@ -12,8 +12,8 @@ from plainstack import probe, script
 from plainstack.action_steps import Members
 from plainstack.actions import HostPlan, PackageTransaction, Run, Transaction, UnitAction
 from plainstack.answer import AFTERWARDS, Answer
+from plainstack.engine.observed import Observed
 from plainstack.errors import HostFailed
-from plainstack.observed import Observed
 from plainstack.probe import GUARD_UNIT, STATE
 from plainstack.schedule import PACKAGES
 from plainstack.script import Script

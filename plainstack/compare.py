@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from plainstack.actions import Action, Cause, Forget, MakeUser, Put, Remove, RemoveUser, SetSysctl, UnitAction
+from plainstack.engine.observed import Entry, Observed, PathState, UnitState
 from plainstack.engine.resources import Absent, Directory, File, Link, Package, Resource, Sysctl, Unit, User
-from plainstack.observed import Entry, Observed, PathState, UnitState
 
 Path = File | Directory | Link | Absent
 FOUND = "(found)"

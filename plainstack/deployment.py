@@ -13,9 +13,9 @@ from plainstack import lock
 from plainstack.actions import Run, Transaction
 from plainstack.apply import Applier, build, longest, work_of
 from plainstack.database.readmission import readmission
+from plainstack.engine.observed import Observed
 from plainstack.errors import HostFailed, PlainstackError, Refused
 from plainstack.identity import commit, who
-from plainstack.observed import Observed
 from plainstack.plan import Stamp, plan
 from plainstack.run import Listener, Runner, View
 from plainstack.schedule import Node, execute, graph, settle, unseen

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from plainstack.compare import FOUND, seen_state, state_of
+from plainstack.engine.observed import Entry, Observed, UnitState
 from plainstack.engine.resources import Absent, Directory, File, Link, Resource, Unit
-from plainstack.observed import Entry, Observed, UnitState
 
 
 @dataclass(frozen=True)

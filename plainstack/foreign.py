@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from plainstack.compare import FOUND, state_of
+from plainstack.engine.observed import Entry, Observed
 from plainstack.engine.resources import File, Resource
-from plainstack.observed import Entry, Observed
 
 AUTHORITY = "/etc/plainstack/tls/ca.crt"
 _END = b"-----END CERTIFICATE-----\n"

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from plainstack.compare import FOUND, Stamp, is_served, seen_state, state_of, unit_state, user_state
+from plainstack.engine.observed import PURGE, Entry, Observed, UnitState
 from plainstack.engine.resources import Directory, File, Link, Package, Resource, Sysctl, Unit, User
-from plainstack.observed import PURGE, Entry, Observed, UnitState
 
 
 def manifest_entries(

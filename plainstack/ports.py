@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
+from plainstack.engine.observed import Listener, Observed
 from plainstack.engine.resources import Listen, Resource, Unit
-from plainstack.observed import Listener, Observed
 
 _SOCKETS = Path(__file__).with_name("transaction") / "sockets.sh"
 _UNIT = re.compile(r"([^/]+\.(?:service|scope|socket))(?:/|$)")

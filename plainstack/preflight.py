@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from plainstack import ports
 from plainstack.actions import HostPlan
+from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Resource
 from plainstack.inventory.stack import Stack
-from plainstack.observed import Observed
 from plainstack.plan import consented
 from plainstack.roles import Finding, Role, of_host
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from plainstack import ports, probe_packages
+from plainstack.engine.observed import Entry, Listener, Observed, PathState, UnitState, UserState
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Package, Resource, Sysctl, Unit, User
 from plainstack.errors import PlainstackError
-from plainstack.observed import Entry, Listener, Observed, PathState, UnitState, UserState
 
 STATE = "/var/lib/plainstack"
 LOCK = "/run/plainstack.lock"

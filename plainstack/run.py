@@ -10,10 +10,10 @@ from typing import Protocol
 
 from plainstack.actions import HostPlan
 from plainstack.engine.desired import HostDesired
+from plainstack.engine.observed import Observed
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.head_start import HeadStart
 from plainstack.inventory.stack import Stack
-from plainstack.observed import Observed
 from plainstack.plan import Stamp, plan
 from plainstack.probe import parse
 from plainstack.settled import UNDO_NOW, settled

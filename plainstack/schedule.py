@@ -13,9 +13,9 @@ from threading import Event
 
 from plainstack.actions import HostPlan, UnitAction, ahead_of
 from plainstack.engine.desired import HostDesired
+from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Resource, Unit
 from plainstack.errors import HostFailed, PlainstackError
-from plainstack.observed import Observed
 from plainstack.roles import Role
 
 PACKAGES = "packages"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from plainstack.action_steps import Bundle, Members, act, kernel_state, shade, stage
 from plainstack.actions import PackageTransaction, Put, Transaction
+from plainstack.engine.observed import Entry
 from plainstack.engine.resources import File
-from plainstack.observed import Entry
 from plainstack.probe import GUARD_SECONDS, STATE
 from plainstack.unit_steps import arrange
 

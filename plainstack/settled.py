@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from threading import Event
 
-from plainstack.observed import Observed
+from plainstack.engine.observed import Observed
 from plainstack.probe import APPLY_LOCK, GUARD_SECONDS, GUARD_UNIT, LOCK
 
 # Putting back what a guarded transaction changed takes seconds; the rest is for a slow host.

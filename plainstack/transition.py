@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from plainstack.actions import HostPlan
+from plainstack.engine.observed import Observed
 from plainstack.inventory.stack import Stack
-from plainstack.observed import Observed
 from plainstack.roles import Role
 
 

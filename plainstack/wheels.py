@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from plainstack import requirements, wheel_metadata
 from plainstack.actions import Run
+from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Payload
 from plainstack.errors import PlainstackError
-from plainstack.observed import Observed
 from plainstack.release import PYTHON, digest
 from plainstack.requirements import Requirement
 

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Literal
 
 from plainstack.actions import HostPlan
+from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Resource
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.observed import Observed
 from plainstack.secrets.rotation import Manners
 from plainstack.secrets.values import Vault
 

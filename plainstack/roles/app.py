@@ -10,12 +10,12 @@ from typing import Any
 
 from plainstack import health, release, release_check
 from plainstack.database import sql
+from plainstack.engine.observed import Observed
 from plainstack.engine.render import template
 from plainstack.engine.resources import Directory, Listen, Package, Resource, Unit, User
 from plainstack.inventory import site
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.observed import Observed
 from plainstack.release_steps import LAYOUT, account, home, prune, put_in_place, settings, settings_ahead
 from plainstack.roles import Opening, Role, one_by_one
 from plainstack.secrets.values import Vault

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from plainstack import rulesets
+from plainstack.engine.observed import Observed
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, File, Package, Resource, Unit, Validation
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.observed import Observed
 from plainstack.roles import Finding, Opening, Role, of_host
 from plainstack.secrets.values import Vault
 

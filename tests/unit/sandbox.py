@@ -21,8 +21,8 @@ from plainstack.action_steps import Members
 from plainstack.actions import HostPlan, PackageTransaction
 from plainstack.answer import Answer
 from plainstack.compare import Stamp
+from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Resource
-from plainstack.observed import Observed
 from plainstack.plan import plan
 from plainstack.script import Script
 

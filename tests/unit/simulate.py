@@ -20,8 +20,8 @@ from plainstack.actions import (
     UnitAction,
 )
 from plainstack.compare import seen_state
+from plainstack.engine.observed import Entry, Observed, PathState, UnitState, UserState
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Resource, Unit
-from plainstack.observed import Entry, Observed, PathState, UnitState, UserState
 from plainstack.stamps import DAEMON_RELOAD, inputs
 
 State = TypeVar("State")

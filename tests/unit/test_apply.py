@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from plainstack.apply import longest, work_of
 from plainstack.engine.desired import HostDesired
+from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Command, Unit
-from plainstack.observed import Observed
 from plainstack.plan import Stamp, plan
 from plainstack.schedule import PACKAGES
 

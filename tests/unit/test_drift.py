@@ -6,8 +6,8 @@ import pytest
 
 from plainstack import drift
 from plainstack.compare import state_of
+from plainstack.engine.observed import Entry, Observed, PathState
 from plainstack.engine.resources import Directory, File
-from plainstack.observed import Entry, Observed, PathState
 from tests.unit.hosts import sha
 
 CONF = File(path="/etc/app.conf", content=b"port = 1\n")

@@ -10,9 +10,9 @@ import pytest
 
 from plainstack import foreign
 from plainstack.compare import state_of
+from plainstack.engine.observed import Entry, Observed
 from plainstack.engine.resources import File
 from plainstack.inventory.stack import Stack
-from plainstack.observed import Entry, Observed
 from plainstack.plan import plan
 from plainstack.secrets import pki
 from tests.unit.hosts import NOW

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from plainstack.engine.observed import Observed
 from plainstack.inventory.stack import Stack
-from plainstack.observed import Observed
 from plainstack.roles import base
 
 

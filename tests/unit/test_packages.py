@@ -12,8 +12,8 @@ import pytest
 
 from plainstack import ports
 from plainstack.drift import find
+from plainstack.engine.observed import Listener
 from plainstack.engine.resources import Absent, File, Listen, Package, Preseed, Resource, Unit, Validation
-from plainstack.observed import Listener
 from plainstack.plan import plan
 from tests.unit.sandbox import STAMP, Sandbox, build
 

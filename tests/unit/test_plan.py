@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from plainstack.actions import HostPlan, Record, Remove, RemoveUser, UnitAction
 from plainstack.compare import seen_state
 from plainstack.drift import find
+from plainstack.engine.observed import PathState
 from plainstack.engine.resources import Absent, Directory, File, Link, Unit
-from plainstack.observed import PathState
 from plainstack.plan import plan
 from tests.unit.hosts import NOW, UNIT_FILES, Desired, desired_states, everything, machines, undisturbed
 from tests.unit.simulate import Machine

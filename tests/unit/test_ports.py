@@ -13,9 +13,9 @@ import pytest
 
 from plainstack import ports
 from plainstack.engine.desired import assemble
+from plainstack.engine.observed import Entry, Listener, Observed
 from plainstack.engine.resources import File, Listen, Unit
 from plainstack.inventory.stack import Stack
-from plainstack.observed import Entry, Listener, Observed
 from plainstack.roles import Role
 from plainstack.secrets.values import Vault
 from tests.unit.sandbox import Sandbox

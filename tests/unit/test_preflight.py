@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from plainstack import preflight
+from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Package, Resource
 from plainstack.inventory.stack import Stack
-from plainstack.observed import Observed
 from plainstack.roles import Finding, Role, base, db
 
 DEBIAN = {"os": "debian", "os_version": "13", "os_name": "Debian GNU/Linux 13 (trixie)"}

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from plainstack import probe
+from plainstack.engine.observed import Entry, Observed, PathState, UnitState, UserState
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Package, Resource, Sysctl, Unit, User
 from plainstack.errors import PlainstackError
-from plainstack.observed import Entry, Observed, PathState, UnitState, UserState
 from tests.unit.sandbox import Sandbox
 
 OWNER = "root" if os.geteuid() == 0 else Path.home().owner()

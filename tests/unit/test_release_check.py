@@ -12,11 +12,11 @@ from invoke.exceptions import Exit
 from plainstack import commands, wheels
 from plainstack.actions import HostPlan, Run, Transaction
 from plainstack.engine import desired
+from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Command, Payload
 from plainstack.errors import InventoryError, PlainstackError
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
-from plainstack.observed import Observed
 from plainstack.roles import registry
 from plainstack.run import View
 from plainstack.ssh import connections

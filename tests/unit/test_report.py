@@ -21,9 +21,9 @@ from plainstack.actions import (
     Transaction,
     UnitAction,
 )
+from plainstack.engine.observed import Entry
 from plainstack.engine.resources import Command, File, Link, Unit, User
 from plainstack.errors import HostFailed
-from plainstack.observed import Entry
 from plainstack.schedule import Node, Outcome
 from plainstack.secrets.values import Secret
 

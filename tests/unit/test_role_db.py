@@ -11,10 +11,10 @@ import pytest
 
 from plainstack.database import preflight, sql
 from plainstack.database.topology import AS_POSTGRES, BIN, members, primaries
+from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Command, File, Resource, Unit
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
-from plainstack.observed import Observed
 from plainstack.roles import db
 from plainstack.secrets.values import Certificate, Secret, Vault
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from plainstack import preflight
+from plainstack.engine.observed import Observed
 from plainstack.engine.resources import File
 from plainstack.inventory.sections import Firewall
 from plainstack.inventory.stack import Stack
-from plainstack.observed import Observed
 from plainstack.roles import firewall, registry
 from plainstack.rulesets import found
 

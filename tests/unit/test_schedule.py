@@ -9,10 +9,10 @@ from itertools import pairwise
 import pytest
 
 from plainstack.actions import Action, HostPlan, PackageTransaction, Run, Transaction, UnitAction, UnitVerb
+from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Command, Unit
 from plainstack.errors import HostFailed, Refused
 from plainstack.inventory.stack import Stack
-from plainstack.observed import Observed
 from plainstack.roles import Role, db, of_host
 from plainstack.schedule import PACKAGES, Node, Outcome, critical_path, execute, graph, settle, unseen
 

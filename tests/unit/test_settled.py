@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from plainstack.observed import Observed
+from plainstack.engine.observed import Observed
 from plainstack.probe import GUARD_SECONDS
 from plainstack.settled import SETTLED_WITHIN, UNDO_WITHIN, settled
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from plainstack import transition
 from plainstack.actions import HostPlan
 from plainstack.engine.desired import HostDesired, assemble
+from plainstack.engine.observed import Observed, UserState
 from plainstack.engine.resources import File
 from plainstack.errors import InventoryError
 from plainstack.inventory import load
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.observed import Observed, UserState
 from plainstack.plan import plan
 from plainstack.roles import Role, registry
 from plainstack.schedule import Node, graph
