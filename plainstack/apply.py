@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Event
 
-from plainstack import probe, script
+from plainstack import script
 from plainstack.action_steps import Members
 from plainstack.actions import HostPlan, PackageTransaction, Run, Transaction, UnitAction
 from plainstack.answer import AFTERWARDS, Answer
+from plainstack.engine import probe
 from plainstack.engine.observed import Observed
+from plainstack.engine.probe import GUARD_UNIT, STATE
 from plainstack.errors import HostFailed
-from plainstack.probe import GUARD_UNIT, STATE
 from plainstack.schedule import PACKAGES
 from plainstack.script import Script
 from plainstack.ssh.connections import Sessions

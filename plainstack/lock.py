@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from plainstack.engine.probe import LOCK, STATE
 from plainstack.errors import HostFailed, Refused
-from plainstack.probe import LOCK, STATE
 
 Release = Callable[[], None]
 

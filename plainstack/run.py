@@ -11,11 +11,11 @@ from typing import Protocol
 from plainstack.actions import HostPlan
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.observed import Observed
+from plainstack.engine.probe import parse
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.head_start import HeadStart
 from plainstack.inventory.stack import Stack
 from plainstack.plan import Stamp, plan
-from plainstack.probe import parse
 from plainstack.settled import UNDO_NOW, settled
 from plainstack.ssh.connections import Sessions
 
@@ -207,7 +207,7 @@ class Runner:
 
     def _facts_of(self, names: list[str]) -> dict[str, Mapping[str, str] | None]:
         """The database facts of hosts that --host left out: who is primary is a question to all."""
-        from plainstack.probe import script
+        from plainstack.engine.probe import script
         from plainstack.ssh.connections import fan_out
 
         def ask(name: str) -> Mapping[str, str]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from plainstack.action_steps import Bundle, Members, act, kernel_state, shade, stage
 from plainstack.actions import PackageTransaction, Put, Transaction
 from plainstack.engine.observed import Entry
+from plainstack.engine.probe import GUARD_SECONDS, STATE
 from plainstack.engine.resources import File
-from plainstack.probe import GUARD_SECONDS, STATE
 from plainstack.unit_steps import arrange
 
 # apt cannot read a source over https without it.

@@ -10,9 +10,9 @@ from plainstack.database import rebuild
 from plainstack.database.failover import Do, Step
 from plainstack.database.sql import slot_name
 from plainstack.database.texts import TEXTS
+from plainstack.engine.probe import STATE
 from plainstack.inventory import site
 from plainstack.inventory.stack import Stack
-from plainstack.probe import STATE
 from plainstack.roles.db import PORT
 from plainstack.roles.firewall import PROGRAM
 

@@ -9,7 +9,7 @@ from plainstack.database.failover import Do
 from plainstack.database.observation import DEGRADED
 from plainstack.database.rebuild import ETC, STANDBY_SIGNAL
 from plainstack.database.topology import AS_POSTGRES, BIN, DATA, FENCED
-from plainstack.probe import STATE
+from plainstack.engine.probe import STATE
 from plainstack.roles.db import UNIT
 from plainstack.shell import await_condition
 

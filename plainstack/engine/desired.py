@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from plainstack import probe
+from plainstack.engine import probe
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Resource, Unit
 from plainstack.errors import InventoryError
 from plainstack.inventory.sections import Host

@@ -22,13 +22,13 @@ from plainstack.database.topology import (
     waiting,
 )
 from plainstack.engine.observed import Observed
+from plainstack.engine.probe import STATE
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Command, Directory, Listen, Package, Resource, Unit, Validation
 from plainstack.exporter import exporter
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.probe import STATE
 from plainstack.roles import Finding, Opening, Role
 from plainstack.roles.base import TLS
 from plainstack.secrets.values import Vault

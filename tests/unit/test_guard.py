@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from plainstack.engine.probe import GUARD_SECONDS
 from plainstack.engine.resources import Command, File, Resource, Unit
-from plainstack.probe import GUARD_SECONDS
 from plainstack.settled import UNDO_NOW
 from tests.unit.sandbox import Done, Sandbox, build
 

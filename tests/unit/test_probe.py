@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import probe
+from plainstack.engine import probe
 from plainstack.engine.observed import Entry, Observed, PathState, UnitState, UserState
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Package, Resource, Sysctl, Unit, User
 from plainstack.errors import PlainstackError

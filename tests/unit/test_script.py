@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import probe
+from plainstack.engine import probe
 from plainstack.engine.resources import Command, File, User, Validation
 from plainstack.script import transaction
 from tests.unit.example_role import AFTER, BEFORE, UNIT_FILE, Desired, app
