@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Literal
 
 from plainstack.actions import Action, DaemonReload, UnitAction
-from plainstack.ports import hexadecimal
+from plainstack.engine.ports import hexadecimal
 
 _LOADS = ("start", "restart", "reload")
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from plainstack import ports
-from plainstack.engine import probe_packages
+from plainstack.engine import ports, probe_packages
 from plainstack.engine.observed import Entry, Listener, Observed, PathState, UnitState, UserState
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Package, Resource, Sysctl, Unit, User
 from plainstack.errors import PlainstackError

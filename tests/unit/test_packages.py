@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import ports
 from plainstack.drift import find
+from plainstack.engine import ports
 from plainstack.engine.observed import Listener
 from plainstack.engine.resources import Absent, File, Listen, Package, Preseed, Resource, Unit, Validation
 from plainstack.plan import plan

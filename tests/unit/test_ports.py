@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import ports
+from plainstack.engine import ports
 from plainstack.engine.desired import assemble
 from plainstack.engine.observed import Entry, Listener, Observed
 from plainstack.engine.resources import File, Listen, Unit
