@@ -8,7 +8,7 @@ from plainstack.actions import Action, DaemonReload, UnitAction
 from plainstack.compare import outside_cause, unit_state
 from plainstack.engine.observed import Entry, Observed, UnitState
 from plainstack.engine.resources import Resource, Unit
-from plainstack.stamps import DAEMON_RELOAD, inputs, is_unit_file, reloads, stamp_without, unit_stamp
+from plainstack.engine.stamps import DAEMON_RELOAD, inputs, is_unit_file, reloads, stamp_without, unit_stamp
 
 
 def daemon_reload(role: str, wanted: Sequence[Resource], observed: Observed, touched: set[str]) -> list[Action]:

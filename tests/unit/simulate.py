@@ -22,7 +22,7 @@ from plainstack.actions import (
 from plainstack.compare import seen_state
 from plainstack.engine.observed import Entry, Observed, PathState, UnitState, UserState
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Resource, Unit
-from plainstack.stamps import DAEMON_RELOAD, inputs
+from plainstack.engine.stamps import DAEMON_RELOAD, inputs
 
 State = TypeVar("State")
 

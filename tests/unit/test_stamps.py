@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from plainstack.engine.resources import Absent, File, Link, Resource, Unit
-from plainstack.stamps import inputs, reloads, stamp_without, unit_stamp
+from plainstack.engine.stamps import inputs, reloads, stamp_without, unit_stamp
 
 CONF = File(path="/etc/app/app.conf", content=b"a")
 KEY = File(path="/etc/app/key", content=b"k", mode=0o600)
