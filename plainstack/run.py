@@ -12,11 +12,11 @@ from plainstack.actions import HostPlan
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.observed import Observed
 from plainstack.engine.probe import parse
+from plainstack.engine.settled import UNDO_NOW, settled
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.head_start import HeadStart
 from plainstack.inventory.stack import Stack
 from plainstack.plan import Stamp, plan
-from plainstack.settled import UNDO_NOW, settled
 from plainstack.ssh.connections import Sessions
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from plainstack.engine.probe import GUARD_SECONDS
 from plainstack.engine.resources import Command, File, Resource, Unit
-from plainstack.settled import UNDO_NOW
+from plainstack.engine.settled import UNDO_NOW
 from tests.unit.sandbox import Done, Sandbox, build
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from plainstack.engine.observed import Observed
 from plainstack.engine.probe import GUARD_SECONDS
-from plainstack.settled import SETTLED_WITHIN, UNDO_WITHIN, settled
+from plainstack.engine.settled import SETTLED_WITHIN, UNDO_WITHIN, settled
 
 REST = Observed()
 
