@@ -133,9 +133,9 @@ def _show_plan(runner: Any, view: Any, console: Console, *, shorten: bool = Fals
 
     With `shorten`, the first deploy of a host is shown in counts.
     """
+    from plainstack.engine.transition import notes
     from plainstack.report import changed_files, fetch_script, parse_fetched, plan_lines
     from plainstack.ssh.connections import fan_out
-    from plainstack.transition import notes
 
     pending: Mapping[str, HostPlan] = view.pending
     new = frozenset(name for name in pending if shorten and not view.observed[name].manifest)
@@ -193,7 +193,7 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
 def apply(runner: Any, view: Any, console: Console, began: float, *, json: bool) -> int:
     """Show what is pending, do it, and report how it went; gives the exit code.
 
-    A value that hosts must change together takes a second pass; see plainstack.transition.
+    A value that hosts must change together takes a second pass; see plainstack.engine.transition.
     """
     from plainstack import report
     from plainstack.deployment import deploy

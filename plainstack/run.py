@@ -37,7 +37,7 @@ class Listener(Protocol):
 class View:
     """What is known after observing: every host's plan, or why it could not be made.
 
-    `stack` is what the plans lead to: the inventory's, or one on the way there (plainstack.transition).
+    `stack` is what the plans lead to: the inventory's, or one on the way there (plainstack.engine.transition).
     """
 
     stack: Stack
@@ -130,8 +130,7 @@ class Runner:
 
     def _expand(self, view: View) -> None:
         """Plan for values that must be served beside the new ones for a while, where there are any."""
-        from plainstack import transition
-        from plainstack.engine import desired
+        from plainstack.engine import desired, transition
 
         # Cheap, and almost always all there is to it.
         if all(role.transition(self.stack, view.observed) == self.stack for role in self.roles.values()):

@@ -25,7 +25,7 @@ from plainstack.inventory.values import FilePath, Name
 
 class StillServed(Model):
     """What hosts go on serving beside what the inventory says, until their peers have moved: ports by service, and
-    names of databases. Observed, never written by a person; see plainstack.transition."""
+    names of databases. Observed, never written by a person; see plainstack.engine.transition."""
 
     ports: dict[str, tuple[int, ...]] = Field({})
     databases: tuple[str, ...] = ()

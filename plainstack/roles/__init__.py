@@ -93,7 +93,7 @@ class Role:
     `facts` is a shell snippet for the probe that prints key=value lines about a host's state beyond its resources, and
     `findings` are what they mean: reasons not to deploy onto that host, and what a person should know.
     `transition` gives the stack with the values that this role's hosts must go on serving, beside the new ones, until
-    all hosts of the roles in `used_by` have moved; see plainstack.transition.
+    all hosts of the roles in `used_by` have moved; see plainstack.engine.transition.
     `problems` are sentences about what the stack gives the role (sources, certificates) that no host could take; plan
     and deploy ask for them before anything else, and no other command does.
     """

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plainstack import transition
 from plainstack.actions import HostPlan
+from plainstack.engine import transition
 from plainstack.engine.desired import HostDesired, assemble
 from plainstack.engine.observed import Observed, UserState
 from plainstack.engine.resources import File
