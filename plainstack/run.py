@@ -170,7 +170,8 @@ class Runner:
 
     def refusals(self, view: View) -> list[str]:
         """What must not be deployed because of what a host, or several together, look like."""
-        from plainstack import foreign, preflight
+        from plainstack import foreign
+        from plainstack.engine import preflight
 
         found = preflight.refusals(self.stack, self.roles, self._applied(), view.observed)
         others = [] if self.new_secrets else foreign.refusals(self._applied(), view.observed, self.vault.versions)
@@ -178,7 +179,7 @@ class Runner:
 
     def findings(self, view: View) -> list[str]:
         """What a person should know of the hosts that would change."""
-        from plainstack import preflight
+        from plainstack.engine import preflight
 
         return preflight.notes(self.stack, self.roles, self._applied(), view.observed, view.pending)
 

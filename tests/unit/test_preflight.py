@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import preflight
+from plainstack.engine import preflight
 from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Package, Resource
 from plainstack.inventory.stack import Stack

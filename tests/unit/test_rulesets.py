@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import preflight
+from plainstack.engine import preflight
 from plainstack.engine.observed import Observed
 from plainstack.engine.resources import File
 from plainstack.inventory.sections import Firewall
