@@ -170,11 +170,10 @@ class Runner:
 
     def refusals(self, view: View) -> list[str]:
         """What must not be deployed because of what a host, or several together, look like."""
-        from plainstack import foreign
-        from plainstack.engine import preflight
+        from plainstack.engine import ownership, preflight
 
         found = preflight.refusals(self.stack, self.roles, self._applied(), view.observed)
-        others = [] if self.new_secrets else foreign.refusals(self._applied(), view.observed, self.vault.versions)
+        others = [] if self.new_secrets else ownership.refusals(self._applied(), view.observed, self.vault.versions)
         return [*found, *others, *self._database_refusals(view)]
 
     def findings(self, view: View) -> list[str]:

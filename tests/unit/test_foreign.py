@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from plainstack import foreign
 from plainstack.compare import state_of
+from plainstack.engine import ownership
 from plainstack.engine.observed import Entry, Observed
 from plainstack.engine.resources import File
 from plainstack.inventory.stack import Stack
@@ -18,16 +18,16 @@ from plainstack.secrets import pki
 from tests.unit.hosts import NOW
 from tests.unit.simulate import Machine
 
-OURS = File(path=foreign.AUTHORITY, content=b"ours")
-THEIRS = File(path=foreign.AUTHORITY, content=b"theirs")
+OURS = File(path=ownership.AUTHORITY, content=b"ours")
+THEIRS = File(path=ownership.AUTHORITY, content=b"theirs")
 
 
 def host_with(authority: File) -> Observed:
-    return Observed(manifest={"base": (Entry("file", foreign.AUTHORITY, state_of(authority)),)})
+    return Observed(manifest={"base": (Entry("file", ownership.AUTHORITY, state_of(authority)),)})
 
 
 def test_a_host_with_another_authority_is_refused_by_name() -> None:
-    found = foreign.refusals({"db1": {"base": [OURS]}}, {"db1": host_with(THEIRS)})
+    found = ownership.refusals({"db1": {"base": [OURS]}}, {"db1": host_with(THEIRS)})
     assert len(found) == 1
     assert found[0].startswith("db1: deployed with other secrets")
     assert "--new-secrets" in found[0]
@@ -35,7 +35,7 @@ def test_a_host_with_another_authority_is_refused_by_name() -> None:
 
 def test_our_own_hosts_and_bare_ones_are_not() -> None:
     desired = {"db1": {"base": [OURS]}, "db2": {"base": [OURS]}}
-    assert foreign.refusals(desired, {"db1": host_with(OURS), "db2": Observed()}) == []
+    assert ownership.refusals(desired, {"db1": host_with(OURS), "db2": Observed()}) == []
 
 
 def test_a_successor_of_our_authority_is_ours_however_far_the_hosts_have_come(stack: Stack) -> None:
@@ -45,10 +45,10 @@ def test_a_successor_of_our_authority_is_ours_however_far_the_hosts_have_come(st
     start = datetime(2026, 1, 1, tzinfo=UTC)
     for days in (0, 3600, 3630, 3700):
         pairs = pki.ensure(stack, pairs, start + timedelta(days=days))
-        bundles.append(File(path=foreign.AUTHORITY, content=pki.trusted(pairs).encode()))
+        bundles.append(File(path=ownership.AUTHORITY, content=pki.trusted(pairs).encode()))
         for before in bundles:
-            assert foreign.refusals({"db1": {"base": [bundles[-1]]}}, {"db1": host_with(before)}) == []
-    assert foreign.refusals({"db1": {"base": [bundles[-1]]}}, {"db1": host_with(THEIRS)})
+            assert ownership.refusals({"db1": {"base": [bundles[-1]]}}, {"db1": host_with(before)}) == []
+    assert ownership.refusals({"db1": {"base": [bundles[-1]]}}, {"db1": host_with(THEIRS)})
 
 
 CONF = File(path="/etc/app.conf", content=b"port = 1\n")
@@ -66,7 +66,7 @@ def deploy(machine: Machine, versions: Sequence[str], *wanted: File, stop_after:
 
 def refused(machine: Machine, versions: Sequence[str], *wanted: File) -> list[str]:
     """Why Bob's deploy is."""
-    return foreign.refusals({"app1": {"app": wanted}}, {"app1": machine.observed(wanted)}, versions)
+    return ownership.refusals({"app1": {"app": wanted}}, {"app1": machine.observed(wanted)}, versions)
 
 
 @pytest.fixture
