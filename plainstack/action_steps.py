@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from plainstack.actions import (
+from plainstack.engine.plan.actions import (
     Action,
     DaemonReload,
     MakeUser,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from plainstack.actions import Action, MakeUser, Put, Remove, Run
+from plainstack.engine.plan.actions import Action, MakeUser, Put, Remove, Run
 from plainstack.engine.resources import Directory, File
 
 

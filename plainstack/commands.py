@@ -26,7 +26,7 @@ from plainstack.head_start import HeadStart
 from plainstack.streams import output_lost
 
 if TYPE_CHECKING:
-    from plainstack.actions import HostPlan
+    from plainstack.engine.plan.actions import HostPlan
     from plainstack.inventory.stack import Stack
 
 CHANGES = 2

@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from plainstack.actions import Action, Cause, Forget, MakeUser, Put, Remove, RemoveUser, SetSysctl, UnitAction
 from plainstack.engine.observed import Entry, Observed, PathState, UnitState
+from plainstack.engine.plan.actions import (
+    Action,
+    Cause,
+    Forget,
+    MakeUser,
+    Put,
+    Remove,
+    RemoveUser,
+    SetSysctl,
+    UnitAction,
+)
 from plainstack.engine.resources import Absent, Directory, File, Link, Package, Resource, Sysctl, Unit, User
 
 Path = File | Directory | Link | Absent

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from threading import Event
 
 from plainstack import lock
-from plainstack.actions import Run, Transaction
 from plainstack.apply import Applier, build, longest, work_of
 from plainstack.database.readmission import readmission
 from plainstack.engine.observed import Observed
+from plainstack.engine.plan.actions import Run, Transaction
 from plainstack.errors import HostFailed, PlainstackError, Refused
 from plainstack.identity import commit, who
 from plainstack.plan import Stamp, plan

@@ -5,17 +5,6 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from plainstack.actions import (
-    Action,
-    HostPlan,
-    PackageTransaction,
-    Put,
-    Record,
-    Remove,
-    Run,
-    Transaction,
-    UnitAction,
-)
 from plainstack.ahead import split
 from plainstack.compare import (
     Stamp,
@@ -28,6 +17,17 @@ from plainstack.compare import (
     user_actions,
 )
 from plainstack.engine.observed import Entry, Observed, PathState
+from plainstack.engine.plan.actions import (
+    Action,
+    HostPlan,
+    PackageTransaction,
+    Put,
+    Record,
+    Remove,
+    Run,
+    Transaction,
+    UnitAction,
+)
 from plainstack.engine.resources import (
     Absent,
     Command,

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from plainstack.actions import (
+from plainstack.engine.plan.actions import (
     Action,
     HostPlan,
     Install,

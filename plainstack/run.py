@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from plainstack.actions import HostPlan
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.observed import Observed
+from plainstack.engine.plan.actions import HostPlan
 from plainstack.engine.probe import parse
 from plainstack.engine.settled import UNDO_NOW, settled
 from plainstack.errors import HostFailed, PlainstackError

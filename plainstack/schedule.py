@@ -11,9 +11,9 @@ from graphlib import TopologicalSorter
 from itertools import pairwise
 from threading import Event
 
-from plainstack.actions import HostPlan, UnitAction, ahead_of
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.observed import Observed
+from plainstack.engine.plan.actions import HostPlan, UnitAction, ahead_of
 from plainstack.engine.resources import Resource, Unit
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.roles import Role

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from plainstack.actions import Action, DaemonReload, UnitAction
+from plainstack.engine.plan.actions import Action, DaemonReload, UnitAction
 from plainstack.engine.ports import hexadecimal
 
 _LOADS = ("start", "restart", "reload")

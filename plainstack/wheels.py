@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plainstack import requirements, wheel_metadata
-from plainstack.actions import Run
 from plainstack.engine.observed import Observed
+from plainstack.engine.plan.actions import Run
 from plainstack.engine.resources import Payload
 from plainstack.errors import PlainstackError
 from plainstack.release import PYTHON, digest

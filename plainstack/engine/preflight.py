@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from plainstack.actions import HostPlan
 from plainstack.engine import ports
 from plainstack.engine.observed import Observed
+from plainstack.engine.plan.actions import HostPlan
 from plainstack.engine.resources import Resource
 from plainstack.inventory.stack import Stack
 from plainstack.plan import consented

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from plainstack.actions import HostPlan
 from plainstack.engine.observed import Observed
+from plainstack.engine.plan.actions import HostPlan
 from plainstack.inventory.stack import Stack
 from plainstack.roles import Role
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from plainstack.actions import HostPlan
 from plainstack.engine.observed import Observed
+from plainstack.engine.plan.actions import HostPlan
 from plainstack.engine.resources import Resource
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from shlex import quote
 from typing import Any
 
-from plainstack.actions import Action, HostPlan, Run, UnitAction
 from plainstack.database import sql
 from plainstack.database.preflight import probe_snippet
 from plainstack.database.topology import (
@@ -22,6 +21,7 @@ from plainstack.database.topology import (
     waiting,
 )
 from plainstack.engine.observed import Observed
+from plainstack.engine.plan.actions import Action, HostPlan, Run, UnitAction
 from plainstack.engine.probe import STATE
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Command, Directory, Listen, Package, Resource, Unit, Validation

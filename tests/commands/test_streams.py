@@ -93,7 +93,7 @@ import json, sys
 from pathlib import Path
 from types import SimpleNamespace as Made
 from plainstack import commands, deployment, run
-from plainstack.actions import HostPlan, Transaction
+from plainstack.engine.plan.actions import HostPlan, Transaction
 from plainstack.errors import HostFailed
 from plainstack.schedule import Node, Outcome
 

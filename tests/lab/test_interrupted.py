@@ -13,9 +13,9 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from plainstack.actions import HostPlan, PackageTransaction
 from plainstack.apply import work_of
 from plainstack.deployment import deploy
+from plainstack.engine.plan.actions import HostPlan, PackageTransaction
 from plainstack.inventory import load
 from plainstack.run import Runner
 from plainstack.schedule import PACKAGES

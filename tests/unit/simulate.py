@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from plainstack.actions import (
+from plainstack.compare import seen_state
+from plainstack.engine.observed import Entry, Observed, PathState, UnitState, UserState
+from plainstack.engine.plan.actions import (
     Action,
     DaemonReload,
     HostPlan,
@@ -19,8 +21,6 @@ from plainstack.actions import (
     Transaction,
     UnitAction,
 )
-from plainstack.compare import seen_state
-from plainstack.engine.observed import Entry, Observed, PathState, UnitState, UserState
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Resource, Unit
 from plainstack.engine.stamps import DAEMON_RELOAD, inputs
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from plainstack.actions import Forget, HostPlan, Purge, Put, Remove, UnitAction
 from plainstack.engine.observed import PathState, UnitState, UserState
+from plainstack.engine.plan.actions import Forget, HostPlan, Purge, Put, Remove, UnitAction
 from plainstack.engine.resources import Absent, Directory, File, Link, Package, Resource, Sysctl, Unit, User, Validation
 from plainstack.plan import plan
 from tests.unit.hosts import NOW, sha

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from plainstack import release, wheels
-from plainstack.actions import HostPlan, Run, Transaction
+from plainstack.engine.plan.actions import HostPlan, Run, Transaction
 from plainstack.engine.resources import Command, Payload
 from plainstack.errors import InventoryError, PlainstackError
 from plainstack.inventory import load

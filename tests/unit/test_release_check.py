@@ -10,9 +10,9 @@ import pytest
 from invoke.exceptions import Exit
 
 from plainstack import commands, wheels
-from plainstack.actions import HostPlan, Run, Transaction
 from plainstack.engine import desired
 from plainstack.engine.observed import Observed
+from plainstack.engine.plan.actions import HostPlan, Run, Transaction
 from plainstack.engine.resources import Command, Payload
 from plainstack.errors import InventoryError, PlainstackError
 from plainstack.inventory import load

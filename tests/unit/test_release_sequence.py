@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plainstack.actions import Run, Transaction
+from plainstack.engine.plan.actions import Run, Transaction
 from plainstack.engine.resources import Directory, File, Payload, Resource, Unit
 from plainstack.release import Release
 from plainstack.release_steps import KEPT, prune, put_in_place

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from plainstack import report
-from plainstack.actions import (
+from plainstack.engine.observed import Entry
+from plainstack.engine.plan.actions import (
     Action,
     DaemonReload,
     Forget,
@@ -21,7 +22,6 @@ from plainstack.actions import (
     Transaction,
     UnitAction,
 )
-from plainstack.engine.observed import Entry
 from plainstack.engine.resources import Command, File, Link, Unit, User
 from plainstack.errors import HostFailed
 from plainstack.schedule import Node, Outcome

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from plainstack.actions import Action, HostPlan, PackageTransaction, Run, Transaction, UnitAction, UnitVerb
 from plainstack.engine.observed import Observed
+from plainstack.engine.plan.actions import Action, HostPlan, PackageTransaction, Run, Transaction, UnitAction, UnitVerb
 from plainstack.engine.resources import Command, Unit
 from plainstack.errors import HostFailed, Refused
 from plainstack.inventory.stack import Stack

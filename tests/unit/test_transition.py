@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plainstack.actions import HostPlan
 from plainstack.engine import transition
 from plainstack.engine.desired import HostDesired, assemble
 from plainstack.engine.observed import Observed, UserState
+from plainstack.engine.plan.actions import HostPlan
 from plainstack.engine.resources import File
 from plainstack.errors import InventoryError
 from plainstack.inventory import load
