@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from plainstack.ahead import split
 from plainstack.compare import (
     Stamp,
     is_served,
@@ -28,6 +27,7 @@ from plainstack.engine.plan.actions import (
     Transaction,
     UnitAction,
 )
+from plainstack.engine.plan.ahead import split
 from plainstack.engine.resources import (
     Absent,
     Command,
