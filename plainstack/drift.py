@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from plainstack.compare import FOUND, seen_state, state_of
 from plainstack.engine.observed import Entry, Observed, UnitState
+from plainstack.engine.plan.compare import FOUND, seen_state, state_of
 from plainstack.engine.resources import Absent, Directory, File, Link, Resource, Unit
 
 

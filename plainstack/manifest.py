@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from plainstack.compare import FOUND, Stamp, is_served, seen_state, state_of, unit_state, user_state
 from plainstack.engine.observed import PURGE, Entry, Observed, UnitState
+from plainstack.engine.plan.compare import FOUND, Stamp, is_served, seen_state, state_of, unit_state, user_state
 from plainstack.engine.resources import Directory, File, Link, Package, Resource, Sysctl, Unit, User
 
 

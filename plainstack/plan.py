@@ -5,16 +5,6 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from plainstack.compare import (
-    Stamp,
-    is_served,
-    path_actions,
-    removals,
-    seen_state,
-    state_of,
-    sysctl_actions,
-    user_actions,
-)
 from plainstack.engine.observed import Entry, Observed, PathState
 from plainstack.engine.plan.actions import (
     Action,
@@ -28,6 +18,16 @@ from plainstack.engine.plan.actions import (
     UnitAction,
 )
 from plainstack.engine.plan.ahead import split
+from plainstack.engine.plan.compare import (
+    Stamp,
+    is_served,
+    path_actions,
+    removals,
+    seen_state,
+    state_of,
+    sysctl_actions,
+    user_actions,
+)
 from plainstack.engine.resources import (
     Absent,
     Command,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from plainstack.compare import outside_cause, unit_state
 from plainstack.engine.observed import Entry, Observed, UnitState
 from plainstack.engine.plan.actions import Action, DaemonReload, UnitAction
+from plainstack.engine.plan.compare import outside_cause, unit_state
 from plainstack.engine.resources import Resource, Unit
 from plainstack.engine.stamps import DAEMON_RELOAD, inputs, is_unit_file, reloads, stamp_without, unit_stamp
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from plainstack.compare import FOUND, state_of
 from plainstack.engine.observed import Entry, Observed
+from plainstack.engine.plan.compare import FOUND, state_of
 from plainstack.engine.resources import File, Resource
 
 AUTHORITY = "/etc/plainstack/tls/ca.crt"

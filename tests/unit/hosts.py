@@ -11,8 +11,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from plainstack.compare import Stamp
 from plainstack.engine.observed import PathState, UnitState, UserState
+from plainstack.engine.plan.compare import Stamp
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Package, Resource, Sysctl, Unit, User
 from plainstack.plan import plan
 from tests.unit.simulate import Machine

@@ -19,10 +19,10 @@ from pathlib import Path
 from plainstack import script
 from plainstack.action_steps import Members
 from plainstack.answer import Answer
-from plainstack.compare import Stamp
 from plainstack.engine import probe
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan, PackageTransaction
+from plainstack.engine.plan.compare import Stamp
 from plainstack.engine.resources import Resource
 from plainstack.plan import plan
 from plainstack.script import Script

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from plainstack.compare import seen_state
 from plainstack.engine.observed import Entry, Observed, PathState, UnitState, UserState
 from plainstack.engine.plan.actions import (
     Action,
@@ -21,6 +20,7 @@ from plainstack.engine.plan.actions import (
     Transaction,
     UnitAction,
 )
+from plainstack.engine.plan.compare import seen_state
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Resource, Unit
 from plainstack.engine.stamps import DAEMON_RELOAD, inputs
 
