@@ -28,6 +28,7 @@ from plainstack.engine.plan.compare import (
     sysctl_actions,
     user_actions,
 )
+from plainstack.engine.plan.manifest import entries_between, manifest_entries
 from plainstack.engine.resources import (
     Absent,
     Command,
@@ -42,7 +43,6 @@ from plainstack.engine.resources import (
     User,
     Validation,
 )
-from plainstack.manifest import entries_between, manifest_entries
 from plainstack.unit_plan import daemon_reload, stale_stamps, unit_actions
 
 __all__ = ["Desired", "Stamp", "consented", "plan", "state_of"]
