@@ -151,7 +151,7 @@ def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
     with told(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
         stack = load(inventory)
 
-        from plainstack.drift import circumstances_script, find, with_circumstances
+        from plainstack.engine.plan.drift import circumstances_script, find, with_circumstances
         from plainstack.inventory import load as inventories
         from plainstack.run import Runner
 

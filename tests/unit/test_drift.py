@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from plainstack import drift
 from plainstack.engine.observed import Entry, Observed, PathState
+from plainstack.engine.plan import drift
 from plainstack.engine.plan.compare import state_of
 from plainstack.engine.resources import Directory, File
 from tests.unit.hosts import sha

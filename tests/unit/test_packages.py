@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.drift import find
 from plainstack.engine import ports
 from plainstack.engine.observed import Listener
+from plainstack.engine.plan.drift import find
 from plainstack.engine.resources import Absent, File, Listen, Package, Preseed, Resource, Unit, Validation
 from plainstack.plan import plan
 from tests.unit.sandbox import STAMP, Sandbox, build

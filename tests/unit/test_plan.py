@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from plainstack.drift import find
 from plainstack.engine.observed import PathState
 from plainstack.engine.plan.actions import HostPlan, Record, Remove, RemoveUser, UnitAction
 from plainstack.engine.plan.compare import seen_state
+from plainstack.engine.plan.drift import find
 from plainstack.engine.resources import Absent, Directory, File, Link, Unit
 from plainstack.plan import plan
 from tests.unit.hosts import NOW, UNIT_FILES, Desired, desired_states, everything, machines, undisturbed
