@@ -29,6 +29,7 @@ from plainstack.engine.plan.compare import (
     user_actions,
 )
 from plainstack.engine.plan.manifest import entries_between, manifest_entries
+from plainstack.engine.plan.units import daemon_reload, stale_stamps, unit_actions
 from plainstack.engine.resources import (
     Absent,
     Command,
@@ -43,7 +44,6 @@ from plainstack.engine.resources import (
     User,
     Validation,
 )
-from plainstack.unit_plan import daemon_reload, stale_stamps, unit_actions
 
 __all__ = ["Desired", "Stamp", "consented", "plan", "state_of"]
 
