@@ -11,12 +11,12 @@ from typing import Protocol
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan
+from plainstack.engine.plan.planner import Stamp, plan
 from plainstack.engine.probe import parse
 from plainstack.engine.settled import UNDO_NOW, settled
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.head_start import HeadStart
 from plainstack.inventory.stack import Stack
-from plainstack.plan import Stamp, plan
 from plainstack.ssh.connections import Sessions
 
 

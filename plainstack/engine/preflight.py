@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from plainstack.engine import ports
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan
+from plainstack.engine.plan.planner import consented
 from plainstack.engine.resources import Resource
 from plainstack.inventory.stack import Stack
-from plainstack.plan import consented
 from plainstack.roles import Finding, Role, of_host
 
 

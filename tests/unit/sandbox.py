@@ -23,8 +23,8 @@ from plainstack.engine import probe
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan, PackageTransaction
 from plainstack.engine.plan.compare import Stamp
+from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import Resource
-from plainstack.plan import plan
 from plainstack.script import Script
 
 STAMP = Stamp("2026-01-01T00:00:00Z", "me@here", "abc")

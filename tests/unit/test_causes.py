@@ -9,8 +9,8 @@ import pytest
 
 from plainstack.engine.observed import PathState, UnitState, UserState
 from plainstack.engine.plan.actions import Forget, HostPlan, Purge, Put, Remove, UnitAction
+from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import Absent, Directory, File, Link, Package, Resource, Sysctl, Unit, User, Validation
-from plainstack.plan import plan
 from tests.unit.hosts import NOW, sha
 from tests.unit.simulate import Machine
 

@@ -11,9 +11,9 @@ import pytest
 from plainstack.engine import ownership
 from plainstack.engine.observed import Entry, Observed
 from plainstack.engine.plan.compare import state_of
+from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import File
 from plainstack.inventory.stack import Stack
-from plainstack.plan import plan
 from plainstack.secrets import pki
 from tests.unit.hosts import NOW
 from tests.unit.simulate import Machine

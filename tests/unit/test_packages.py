@@ -13,8 +13,8 @@ import pytest
 from plainstack.engine import ports
 from plainstack.engine.observed import Listener
 from plainstack.engine.plan.drift import find
+from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import Absent, File, Listen, Package, Preseed, Resource, Unit, Validation
-from plainstack.plan import plan
 from tests.unit.sandbox import STAMP, Sandbox, build
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners: needs root")

@@ -12,8 +12,8 @@ from plainstack.engine.observed import PathState
 from plainstack.engine.plan.actions import HostPlan, Record, Remove, RemoveUser, UnitAction
 from plainstack.engine.plan.compare import seen_state
 from plainstack.engine.plan.drift import find
+from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import Absent, Directory, File, Link, Unit
-from plainstack.plan import plan
 from tests.unit.hosts import NOW, UNIT_FILES, Desired, desired_states, everything, machines, undisturbed
 from tests.unit.simulate import Machine
 

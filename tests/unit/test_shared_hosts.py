@@ -12,12 +12,12 @@ import yaml
 from plainstack.database import sql
 from plainstack.engine.desired import assemble
 from plainstack.engine.observed import UserState
+from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import File, Resource, Unit
 from plainstack.errors import InventoryError
 from plainstack.inventory import load
 from plainstack.inventory.sections import ROLE_NAMES, Host
 from plainstack.inventory.stack import Stack
-from plainstack.plan import plan
 from plainstack.roles import Role, monitoring
 from plainstack.secrets.values import Vault
 from plainstack.shipped import ROOT

@@ -15,12 +15,12 @@ from plainstack.engine import transition
 from plainstack.engine.desired import HostDesired, assemble
 from plainstack.engine.observed import Observed, UserState
 from plainstack.engine.plan.actions import HostPlan
+from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import File
 from plainstack.errors import InventoryError
 from plainstack.inventory import load
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.plan import plan
 from plainstack.roles import Role, registry
 from plainstack.schedule import Node, graph
 from plainstack.secrets.values import Vault
