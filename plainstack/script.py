@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plainstack.action_steps import Bundle, Members, act, kernel_state, shade, stage
 from plainstack.engine.observed import Entry
 from plainstack.engine.plan.actions import PackageTransaction, Put, Transaction
 from plainstack.engine.probe import GUARD_SECONDS, STATE
 from plainstack.engine.resources import File
+from plainstack.engine.transaction.steps import Bundle, Members, act, kernel_state, shade, stage
 from plainstack.unit_steps import arrange
 
 # apt cannot read a source over https without it.

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plainstack import script
-from plainstack.action_steps import Members
 from plainstack.answer import Answer
 from plainstack.engine import probe
 from plainstack.engine.observed import Observed
@@ -25,6 +24,7 @@ from plainstack.engine.plan.actions import HostPlan, PackageTransaction
 from plainstack.engine.plan.compare import Stamp
 from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import Resource
+from plainstack.engine.transaction.steps import Members
 from plainstack.script import Script
 
 STAMP = Stamp("2026-01-01T00:00:00Z", "me@here", "abc")
