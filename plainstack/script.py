@@ -15,7 +15,7 @@ from plainstack.engine.plan.actions import PackageTransaction, Put, Transaction
 from plainstack.engine.probe import GUARD_SECONDS, STATE
 from plainstack.engine.resources import File
 from plainstack.engine.transaction.steps import Bundle, Members, act, kernel_state, shade, stage
-from plainstack.unit_steps import arrange
+from plainstack.engine.transaction.unit_steps import arrange
 
 # apt cannot read a source over https without it.
 _APTS_OWN = ("ca-certificates",)

@@ -18,7 +18,7 @@ from plainstack.engine.plan.actions import (
     UnitAction,
 )
 from plainstack.engine.resources import Directory, File, Link
-from plainstack.unit_steps import Load, Part, Switch, awaited_ports
+from plainstack.engine.transaction.unit_steps import Load, Part, Switch, awaited_ports
 
 Members = Sequence[tuple[str, bytes]]
 
