@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from threading import Event
 
 from plainstack import script
-from plainstack.answer import AFTERWARDS, Answer
 from plainstack.engine import probe
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan, PackageTransaction, Run, Transaction, UnitAction
 from plainstack.engine.probe import GUARD_UNIT, STATE
+from plainstack.engine.transaction.result import AFTERWARDS, Answer
 from plainstack.engine.transaction.steps import Members
 from plainstack.errors import HostFailed
 from plainstack.schedule import PACKAGES

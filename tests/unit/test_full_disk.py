@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from plainstack.answer import AFTERWARDS, Answer
 from plainstack.engine.resources import Command, File, User
+from plainstack.engine.transaction.result import AFTERWARDS, Answer
 from tests.unit.example_role import AFTER, BEFORE, app
 from tests.unit.sandbox import Sandbox, build
 
