@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import script
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.resources import File
+from plainstack.engine.transaction import script
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack

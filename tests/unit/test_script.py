@@ -10,7 +10,7 @@ import pytest
 
 from plainstack.engine import probe
 from plainstack.engine.resources import Command, File, User, Validation
-from plainstack.script import transaction
+from plainstack.engine.transaction.script import transaction
 from tests.unit.example_role import AFTER, BEFORE, UNIT_FILE, Desired, app
 from tests.unit.sandbox import Sandbox, build
 
