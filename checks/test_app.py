@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from plainstack import release
 from plainstack.inventory import site
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.release_steps import account, home, settings
 from plainstack.roles import app
+from plainstack.services import release
 
 ROLE = "app"
 

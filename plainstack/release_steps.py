@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from plainstack.django_look import STATIC_ROOT
 from plainstack.engine.resources import Command
-from plainstack.release import Release
+from plainstack.services.release import Release
 
 # All that is in a service's folder.
 LAYOUT = ("releases", "venvs", "current", "current.new", "previous")

@@ -17,8 +17,8 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import Run
 from plainstack.engine.resources import Payload
 from plainstack.errors import PlainstackError
-from plainstack.release import PYTHON, digest
 from plainstack.requirements import Requirement
+from plainstack.services.release import PYTHON, digest
 
 if TYPE_CHECKING:
     from plainstack.run import View

@@ -213,7 +213,7 @@ class Payload:
     machine and travel as wheels/*.whl. The command finds everything under $PAYLOAD. Modes do not travel: `executables`
     are the paths below source/ that the command makes executable.
 
-    Between plan and command somebody may save a file: with a `digest` (of plainstack.release) only what was hashed for
+    Between plan and command somebody may save a file: with a `digest` (of plainstack.services.release) only what was hashed for
     the plan travels. `stays` names what of the same folder does not travel, for people to read.
     """
 

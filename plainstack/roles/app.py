@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from plainstack import health, release, release_check
+from plainstack import health, release_check
 from plainstack.database import sql
 from plainstack.engine.observed import Observed
 from plainstack.engine.render import template
@@ -19,6 +19,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.release_steps import LAYOUT, account, home, prune, put_in_place, settings, settings_ahead
 from plainstack.roles import Opening, Role, one_by_one
 from plainstack.secrets.values import Vault
+from plainstack.services import release
 
 
 def unit(service: str) -> str:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import release
 from plainstack.engine.resources import Command, Directory, File, Resource, Unit, User
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.release_steps import LAYOUT
 from plainstack.roles import app
 from plainstack.secrets.values import Secret, Vault
+from plainstack.services import release
 
 TEXT = """
 stack: small
