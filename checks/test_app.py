@@ -11,9 +11,9 @@ import pytest
 from plainstack.inventory import site
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.release_steps import account, home, settings
 from plainstack.roles import app
 from plainstack.services import release
+from plainstack.services.release_steps import account, home, settings
 
 ROLE = "app"
 

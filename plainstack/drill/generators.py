@@ -18,9 +18,9 @@ from plainstack.errors import HostFailed, Refused
 from plainstack.inventory import site
 from plainstack.inventory.sections import GivenCertificate
 from plainstack.inventory.stack import Stack
-from plainstack.release_steps import account, home, settings
 from plainstack.secrets import pki
 from plainstack.secrets.values import Vault
+from plainstack.services.release_steps import account, home, settings
 from plainstack.shipped import PACKAGE
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.session import Session

@@ -16,10 +16,10 @@ from plainstack.engine.resources import Directory, Listen, Package, Resource, Un
 from plainstack.inventory import site
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.release_steps import LAYOUT, account, home, prune, put_in_place, settings, settings_ahead
 from plainstack.roles import Opening, Role, one_by_one
 from plainstack.secrets.values import Vault
 from plainstack.services import release
+from plainstack.services.release_steps import LAYOUT, account, home, prune, put_in_place, settings, settings_ahead
 
 
 def unit(service: str) -> str:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from plainstack.engine.plan.actions import Run, Transaction
 from plainstack.engine.resources import Directory, File, Payload, Resource, Unit
-from plainstack.release_steps import KEPT, prune, put_in_place
 from plainstack.services.release import Release
+from plainstack.services.release_steps import KEPT, prune, put_in_place
 from tests.unit.sandbox import Done, Sandbox, build
 
 HOME = "/srv/web"

@@ -12,10 +12,10 @@ import pytest
 from plainstack.engine.resources import Command, Directory, File, Resource, Unit, User
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
-from plainstack.release_steps import LAYOUT
 from plainstack.roles import app
 from plainstack.secrets.values import Secret, Vault
 from plainstack.services import release
+from plainstack.services.release_steps import LAYOUT
 
 TEXT = """
 stack: small
