@@ -8,12 +8,12 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plainstack import source
 from plainstack.engine.resources import Payload
 from plainstack.errors import InventoryError
 from plainstack.inventory.sections import Service
 from plainstack.inventory.stack import Stack
 from plainstack.requirements import compile_command
+from plainstack.services import source
 
 LOCK = "requirements.txt"
 # The Python of Debian 13, for which wheels are chosen.

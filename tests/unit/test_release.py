@@ -185,7 +185,7 @@ def test_a_link_that_leads_out_or_nowhere_or_around_is_refused_by_name(
 
 
 def test_links_that_multiply_end_at_a_bound(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plainstack.source.MOST_FILES", 500)
+    monkeypatch.setattr("plainstack.services.source.MOST_FILES", 500)
     for number in range(12):
         (source / f"d{number}").mkdir()
         for name in "ab":
