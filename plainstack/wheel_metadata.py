@@ -8,7 +8,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plainstack.requirements import Requirement, canonical, compile_command
+from plainstack.services.requirements import Requirement, canonical, compile_command
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement as Dependency

@@ -12,8 +12,8 @@ from plainstack.engine.resources import Payload
 from plainstack.errors import InventoryError
 from plainstack.inventory.sections import Service
 from plainstack.inventory.stack import Stack
-from plainstack.requirements import compile_command
 from plainstack.services import source
+from plainstack.services.requirements import compile_command
 
 LOCK = "requirements.txt"
 # The Python of Debian 13, for which wheels are chosen.

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plainstack import requirements, wheels
+from plainstack import wheels
 from plainstack.errors import PlainstackError
+from plainstack.services import requirements
 
 HASH = f"--hash=sha256:{'0' * 64}"
 NEEDED = {"gunicorn": "which runs the service"}
