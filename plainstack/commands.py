@@ -84,7 +84,7 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
 
         from plainstack.inventory import load as inventories
         from plainstack.run import Runner
-        from plainstack.wheels import unfetched
+        from plainstack.services.wheels import unfetched
 
         roles, hosts = inventories.select(stack, role, host)
         _check(stack, roles, hosts)

@@ -19,7 +19,7 @@ from plainstack.errors import HostFailed, PlainstackError, Refused
 from plainstack.identity import commit, who
 from plainstack.run import Listener, Runner, View
 from plainstack.schedule import Node, execute, graph, settle, unseen
-from plainstack.wheels import architecture, resolve, unfetched
+from plainstack.services.wheels import architecture, resolve, unfetched
 
 
 def deploy(

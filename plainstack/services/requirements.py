@@ -159,7 +159,7 @@ def problems(
 ) -> Iterator[str]:
     """What keeps hosts from installing a lock, as sentences with file and line; `needed` says what which package does.
 
-    That a wheel exists is only known to the package index: see plainstack.wheels.
+    That a wheel exists is only known to the package index: see plainstack.services.wheels.
     """
     try:
         everything = parse(lock, path)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from invoke.exceptions import Exit
 
-from plainstack import commands, wheels
+from plainstack import commands
 from plainstack.engine import desired
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan, Run, Transaction
@@ -19,6 +19,7 @@ from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.roles import registry
 from plainstack.run import View
+from plainstack.services import wheels
 from plainstack.ssh import connections
 
 INVENTORY = """

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plainstack import wheels
 from plainstack.errors import PlainstackError
-from plainstack.services import requirements
+from plainstack.services import requirements, wheels
 
 HASH = f"--hash=sha256:{'0' * 64}"
 NEEDED = {"gunicorn": "which runs the service"}
