@@ -12,12 +12,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plainstack import wheel_metadata
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import Run
 from plainstack.engine.resources import Payload
 from plainstack.errors import PlainstackError
-from plainstack.services import requirements
+from plainstack.services import requirements, wheel_metadata
 from plainstack.services.release import PYTHON, digest
 from plainstack.services.requirements import Requirement
 
