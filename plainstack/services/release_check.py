@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from plainstack import django_look
 from plainstack.errors import InventoryError
 from plainstack.inventory.stack import Stack
-from plainstack.services import release, requirements
+from plainstack.services import django_look, release, requirements
 
 # What runs a service on a host, and what its project is made for.
 _NEEDED = {"gunicorn": "which runs the service", "django": "which manage.py runs"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from plainstack.django_look import STATIC_ROOT
 from plainstack.engine.resources import Command
+from plainstack.services.django_look import STATIC_ROOT
 from plainstack.services.release import Release
 
 # All that is in a service's folder.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import django_look
+from plainstack.services import django_look
 
 # As `django-admin startproject shop` writes them, shortened.
 MANAGE = """\
