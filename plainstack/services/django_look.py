@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from plainstack.settings_module import Binding, Files, Settings, file_of, parsed
+from plainstack.services.settings_module import Binding, Files, Settings, file_of, parsed
 
 # What a person writes into the settings.
 STATIC_ROOT = (
