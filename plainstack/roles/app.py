@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from plainstack import health
 from plainstack.database import sql
 from plainstack.engine.observed import Observed
 from plainstack.engine.render import template
@@ -18,7 +17,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles import Opening, Role, one_by_one
 from plainstack.secrets.values import Vault
-from plainstack.services import release, release_check
+from plainstack.services import health, release, release_check
 from plainstack.services.release_steps import LAYOUT, account, home, prune, put_in_place, settings, settings_ahead
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import health
 from plainstack.database import steps
 from plainstack.drill import faults, generators
 from plainstack.inventory import load, site
@@ -22,6 +21,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.roles import app
 from plainstack.scrape import jobs
 from plainstack.secrets.values import Vault
+from plainstack.services import health
 
 TEXT = """
 stack: small
