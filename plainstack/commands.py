@@ -82,8 +82,8 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
     with told(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
         stack = load(inventory)
 
+        from plainstack.deploy.observe import Runner
         from plainstack.inventory import load as inventories
-        from plainstack.run import Runner
         from plainstack.services.wheels import unfetched
 
         roles, hosts = inventories.select(stack, role, host)
@@ -163,8 +163,8 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
         stack = load(inventory)
 
         # Only now: an inventory that is wrong is reported without waiting for what connects and plans.
+        from plainstack.deploy.observe import Runner
         from plainstack.inventory import load as inventories
-        from plainstack.run import Runner
 
         roles, hosts = inventories.select(stack, role, host)
         _check(stack, roles, hosts)

@@ -95,7 +95,7 @@ def _act(
 
 def _deploy(console: Console, stack: Stack, hosts: Sequence[str]) -> None:
     """Deploy hosts that were reinstalled: that copies the primary's data too, and lets them in again."""
-    from plainstack.run import Runner
+    from plainstack.deploy.observe import Runner
 
     console.line(
         f"{' and '.join(hosts)}: reinstalled, or never deployed; this does inv deploy --host={','.join(hosts)}"

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from threading import Event
 
 from plainstack.database.topology import members, primaries
+from plainstack.deploy.observe import Runner, View
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
-from plainstack.run import Runner, View
 from plainstack.status import units_down
 
 _SECONDS = 120

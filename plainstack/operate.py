@@ -19,8 +19,8 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
     began = time.monotonic()
     console = Console(json=json)
     with told(console, json=json, shows=True):
+        from plainstack.deploy.observe import Runner
         from plainstack.inventory import load as inventories
-        from plainstack.run import Runner
         from plainstack.ssh.netns import LabDown, is_up
         from plainstack.verify import CheckResult, Verifier, run
 
@@ -126,8 +126,8 @@ def status(inventory: str, role: str, host: str, *, json: bool) -> None:
     """inv status"""
     console = Console(json=json)
     with told(console, json=json, shows=True):
+        from plainstack.deploy.observe import Runner
         from plainstack.inventory import load as inventories
-        from plainstack.run import Runner
         from plainstack.status import rows, table
 
         stack = load(inventory)
@@ -151,9 +151,9 @@ def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
     with told(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
         stack = load(inventory)
 
+        from plainstack.deploy.observe import Runner
         from plainstack.engine.plan.drift import circumstances_script, find, with_circumstances
         from plainstack.inventory import load as inventories
-        from plainstack.run import Runner
 
         roles, hosts = inventories.select(stack, role, host)
         found = []

@@ -146,7 +146,7 @@ def _with(store: Store, name: str, entry: rotation.Entry) -> Store:
 
 def _must_be_deployed(stack: Stack, console: Console) -> None:
     """A rotation deploys, and must deploy nothing but itself; and it ends only when every host took part."""
-    from plainstack.run import Runner
+    from plainstack.deploy.observe import Runner
 
     with Runner(stack, (), tuple(stack.hosts)) as runner:
         view = runner.observe(console.progress())
@@ -159,7 +159,7 @@ def _must_be_deployed(stack: Stack, console: Console) -> None:
 
 
 def _deploy(stack: Stack, name: str, console: Console) -> None:
-    from plainstack.run import Runner
+    from plainstack.deploy.observe import Runner
 
     began = time.monotonic()
     with Runner(stack, (), tuple(stack.hosts)) as runner:

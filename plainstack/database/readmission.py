@@ -17,7 +17,7 @@ from plainstack.errors import HostFailed
 from plainstack.ssh.connections import fan_out
 
 if TYPE_CHECKING:
-    from plainstack.run import Runner, View
+    from plainstack.deploy.observe import Runner, View
 
 
 @dataclass(frozen=True)

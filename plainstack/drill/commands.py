@@ -132,11 +132,11 @@ def _consent(stack: Stack, faults: list[Fault], console: Console, *, yes: bool) 
 def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, console: Console) -> dict[str, Any]:
     from plainstack.database.operations import Cluster
     from plainstack.database.operations import Event as Heard
+    from plainstack.deploy.observe import Runner
     from plainstack.drill import preflight, store
     from plainstack.drill.course import Course
     from plainstack.drill.reaction import Reaction
     from plainstack.drill.result import Settings
-    from plainstack.run import Runner
 
     synchronous = stack.database is not None and stack.database.synchronous
     begin = datetime.now(UTC)

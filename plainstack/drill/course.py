@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from plainstack.database.failover import Do
 from plainstack.database.operations import Event as Heard
+from plainstack.deploy.observe import Runner
 from plainstack.drill import database, detection, preflight, recovery
 from plainstack.drill.clients import Clients
 from plainstack.drill.faults import BEHIND, Fault
@@ -15,7 +16,6 @@ from plainstack.drill.reaction import Reaction
 from plainstack.drill.result import Event, Result, Settings
 from plainstack.drill.verdict import Ending, Marks, Stored, judge
 from plainstack.errors import HostFailed, PlainstackError
-from plainstack.run import Runner
 from plainstack.ssh.connections import Sessions
 
 # How long a fault that nobody has to react to lasts; a killed service comes back on its own.

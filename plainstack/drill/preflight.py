@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 
 from plainstack import lock
 from plainstack.database.topology import members, primaries
+from plainstack.deploy.observe import Runner, View
 from plainstack.engine.observed import Observed
 from plainstack.engine.probe import parse
 from plainstack.errors import HostFailed, Refused
 from plainstack.identity import who
 from plainstack.inventory.stack import Stack
-from plainstack.run import Runner, View
 from plainstack.ssh.connections import Sessions, fan_out
 from plainstack.status import rows
 from plainstack.verify import CheckResult, Verifier

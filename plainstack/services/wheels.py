@@ -21,7 +21,7 @@ from plainstack.services.release import PYTHON, digest
 from plainstack.services.requirements import Requirement
 
 if TYPE_CHECKING:
-    from plainstack.run import View
+    from plainstack.deploy.observe import View
 
 Report = Callable[[str], None]
 # Debian 13 has glibc 2.41: it runs wheels made for any glibc up to that. pip does not infer the older tags.

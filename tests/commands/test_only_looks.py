@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from plainstack import commands
+from plainstack.deploy.observe import Runner, View
 from plainstack.errors import Refused
 from plainstack.inventory import load
 from plainstack.roles import registry
-from plainstack.run import Runner, View
 from plainstack.secrets import store
 from tests.commands.test_streams import ROOT, TEXT
 

@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from plainstack.apply import work_of
+from plainstack.deploy.observe import Runner
 from plainstack.deployment import deploy
 from plainstack.engine.plan.actions import HostPlan, PackageTransaction
 from plainstack.engine.transaction.script import Script, packages, transaction
 from plainstack.inventory import load
-from plainstack.run import Runner
 from plainstack.schedule import PACKAGES
 from tests.lab.conftest import Operator
 

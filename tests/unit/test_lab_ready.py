@@ -8,12 +8,12 @@ from textwrap import dedent
 import pytest
 
 from plainstack import lab_commands
+from plainstack.deploy.observe import View
 from plainstack.engine.observed import Entry, Observed, UnitState
 from plainstack.errors import HostFailed, InventoryError
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.lab_ready import ADDRESS, REPLICATION, UNITS, awaited, stop_order, unready
-from plainstack.run import View
 from plainstack.ssh import netns
 from plainstack.ssh.connections import Sessions
 

@@ -10,6 +10,7 @@ import pytest
 from invoke.exceptions import Exit
 
 from plainstack import commands
+from plainstack.deploy.observe import View
 from plainstack.engine import desired
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan, Run, Transaction
@@ -18,7 +19,6 @@ from plainstack.errors import InventoryError, PlainstackError
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.roles import registry
-from plainstack.run import View
 from plainstack.services import wheels
 from plainstack.ssh import connections
 
