@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Event
 
+from plainstack.deploy.schedule import PACKAGES
 from plainstack.engine import probe
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan, PackageTransaction, Run, Transaction, UnitAction
@@ -17,7 +18,6 @@ from plainstack.engine.transaction.result import AFTERWARDS, Answer
 from plainstack.engine.transaction.script import Script
 from plainstack.engine.transaction.steps import Members
 from plainstack.errors import HostFailed
-from plainstack.schedule import PACKAGES
 from plainstack.ssh.connections import Sessions
 
 # For what has no limit of its own on the host: the way there, apt on a slow mirror, an undo. A dead connection is

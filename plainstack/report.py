@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from plainstack.deploy.schedule import PACKAGES, Outcome
 from plainstack.engine.plan.actions import (
     Action,
     HostPlan,
@@ -23,7 +24,6 @@ from plainstack.engine.plan.actions import (
 )
 from plainstack.engine.resources import File
 from plainstack.errors import HostFailed
-from plainstack.schedule import PACKAGES, Outcome
 from plainstack.secrets.values import Secret
 
 MARK = {

@@ -95,7 +95,7 @@ from types import SimpleNamespace as Made
 from plainstack import commands, deployment, run
 from plainstack.engine.plan.actions import HostPlan, Transaction
 from plainstack.errors import HostFailed
-from plainstack.schedule import Node, Outcome
+from plainstack.deploy.schedule import Node, Outcome
 
 class Runner(run.Runner):
     def findings(self, view): return []

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from plainstack.apply import work_of
 from plainstack.deploy.observe import Runner
+from plainstack.deploy.schedule import PACKAGES
 from plainstack.deployment import deploy
 from plainstack.engine.plan.actions import HostPlan, PackageTransaction
 from plainstack.engine.transaction.script import Script, packages, transaction
 from plainstack.inventory import load
-from plainstack.schedule import PACKAGES
 from tests.lab.conftest import Operator
 
 HOSTS = ("app1", "app2", "db1", "db2", "mon1", "bak1")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from plainstack.apply import longest, work_of
+from plainstack.deploy.schedule import PACKAGES
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.planner import Stamp, plan
 from plainstack.engine.resources import Command, Unit
-from plainstack.schedule import PACKAGES
 
 NOW = Stamp("2026-01-01T00:00:00Z", "me@here", "abc")
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plainstack import report
+from plainstack.deploy.schedule import Node, Outcome
 from plainstack.engine.observed import Entry
 from plainstack.engine.plan.actions import (
     Action,
@@ -24,7 +25,6 @@ from plainstack.engine.plan.actions import (
 )
 from plainstack.engine.resources import Command, File, Link, Unit, User
 from plainstack.errors import HostFailed
-from plainstack.schedule import Node, Outcome
 from plainstack.secrets.values import Secret
 
 PASSWORD = Secret("db", "correct horse battery")

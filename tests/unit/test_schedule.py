@@ -8,13 +8,13 @@ from itertools import pairwise
 
 import pytest
 
+from plainstack.deploy.schedule import PACKAGES, Node, Outcome, critical_path, execute, graph, settle, unseen
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import Action, HostPlan, PackageTransaction, Run, Transaction, UnitAction, UnitVerb
 from plainstack.engine.resources import Command, Unit
 from plainstack.errors import HostFailed, Refused
 from plainstack.inventory.stack import Stack
 from plainstack.roles import Role, db, of_host
-from plainstack.schedule import PACKAGES, Node, Outcome, critical_path, execute, graph, settle, unseen
 
 WORK = (Run(Command(name="x", why="w", run="r", unless="u")),)
 Nodes = dict[Node, set[Node]]

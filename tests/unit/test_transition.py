@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plainstack.deploy.schedule import Node, graph
 from plainstack.engine import transition
 from plainstack.engine.desired import HostDesired, assemble
 from plainstack.engine.observed import Observed, UserState
@@ -22,7 +23,6 @@ from plainstack.inventory import load
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles import Role, registry
-from plainstack.schedule import Node, graph
 from plainstack.secrets.values import Vault
 from tests.unit.hosts import NOW
 from tests.unit.simulate import Machine
