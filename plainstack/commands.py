@@ -196,7 +196,7 @@ def apply(runner: Any, view: Any, console: Console, began: float, *, json: bool)
     A value that hosts must change together takes a second pass; see plainstack.engine.transition.
     """
     from plainstack import report
-    from plainstack.deployment import deploy
+    from plainstack.deploy.deployment import deploy
 
     command = shlex.join(["inv", *sys.argv[1:]])
     passes: list[Any] = []

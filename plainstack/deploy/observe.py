@@ -1,4 +1,4 @@
-"""Observing: connect, render, probe and plan, all hosts at once; plainstack.deployment does what is found to do."""
+"""Observing: connect, render, probe and plan, all hosts at once; plainstack.deploy.deployment does what is found to do."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from plainstack.apply import work_of
+from plainstack.deploy.deployment import deploy
 from plainstack.deploy.observe import Runner
 from plainstack.deploy.schedule import PACKAGES
-from plainstack.deployment import deploy
 from plainstack.engine.plan.actions import HostPlan, PackageTransaction
 from plainstack.engine.transaction.script import Script, packages, transaction
 from plainstack.inventory import load
@@ -25,7 +25,7 @@ from tests.lab.conftest import Operator
 HOSTS = ("app1", "app2", "db1", "db2", "mon1", "bak1")
 # What every deploy imports is imported once.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["plainstack.deployment", "plainstack.inventory.load", "fabric", "jinja2"])
+FORKS.set_forkserver_preload(["plainstack.deploy.deployment", "plainstack.inventory.load", "fabric", "jinja2"])
 
 # A package; files, an account, a link and inputs that units restart for; settings of the database.
 PACKAGE = "dpkg --force-depends --purge prometheus-node-exporter >/dev/null 2>&1"
