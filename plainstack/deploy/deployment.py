@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from threading import Event
 
 from plainstack import lock
-from plainstack.apply import Applier, build, longest, work_of
 from plainstack.database.readmission import readmission
+from plainstack.deploy.apply import Applier, build, longest, work_of
 from plainstack.deploy.observe import Listener, Runner, View
 from plainstack.deploy.schedule import Node, execute, graph, settle, unseen
 from plainstack.engine.observed import Observed

@@ -13,7 +13,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from plainstack.apply import work_of
+from plainstack.deploy.apply import work_of
 from plainstack.deploy.deployment import deploy
 from plainstack.deploy.observe import Runner
 from plainstack.deploy.schedule import PACKAGES

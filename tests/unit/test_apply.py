@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from plainstack.apply import longest, work_of
+from plainstack.deploy.apply import longest, work_of
 from plainstack.deploy.schedule import PACKAGES
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.observed import Observed
