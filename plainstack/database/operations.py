@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from plainstack import lock
 from plainstack.database import failover, observation, steps
 from plainstack.database.failover import Do, Plan, Stage, Step
 from plainstack.database.observation import Topology
+from plainstack.deploy import lock
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.identity import commit, who
 from plainstack.inventory.stack import Stack

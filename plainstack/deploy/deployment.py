@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Event
 
-from plainstack import lock
 from plainstack.database.readmission import readmission
+from plainstack.deploy import lock
 from plainstack.deploy.apply import Applier, build, longest, work_of
 from plainstack.deploy.observe import Listener, Runner, View
 from plainstack.deploy.schedule import Node, execute, graph, settle, unseen

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from plainstack import lock
 from plainstack.database.topology import members, primaries
+from plainstack.deploy import lock
 from plainstack.deploy.observe import Runner, View
 from plainstack.engine.observed import Observed
 from plainstack.engine.probe import parse

@@ -9,9 +9,9 @@ from threading import Timer
 
 import pytest
 
-from plainstack import lock
+from plainstack.deploy import lock
+from plainstack.deploy.lock import Locks
 from plainstack.errors import Refused
-from plainstack.lock import Locks
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.session import Session
 from tests.unit import sshd

@@ -12,9 +12,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plainstack import lock
+from plainstack.deploy import lock
+from plainstack.deploy.lock import Locks
 from plainstack.errors import Refused
-from plainstack.lock import Locks
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.session import Session
 from tests.unit import sshd
