@@ -83,7 +83,7 @@ def save(inventory: str, name: str, *, down: bool) -> None:
     """inv lab.save"""
     console = Console()
     with told(console):
-        from plainstack.identity import commit
+        from plainstack.deploy.operator import commit
         from plainstack.lab import keep
         from plainstack.lab.snapshot import Origin
         from plainstack.lab_ready import await_ready, stop_order

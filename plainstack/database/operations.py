@@ -13,8 +13,8 @@ from plainstack.database import failover, observation, steps
 from plainstack.database.failover import Do, Plan, Stage, Step
 from plainstack.database.observation import Topology
 from plainstack.deploy import lock
+from plainstack.deploy.operator import commit, who
 from plainstack.errors import HostFailed, PlainstackError
-from plainstack.identity import commit, who
 from plainstack.inventory.stack import Stack
 from plainstack.ssh.connections import Sessions
 

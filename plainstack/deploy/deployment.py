@@ -13,12 +13,12 @@ from plainstack.database.readmission import readmission
 from plainstack.deploy import lock
 from plainstack.deploy.apply import Applier, build, longest, work_of
 from plainstack.deploy.observe import Listener, Runner, View
+from plainstack.deploy.operator import commit, who
 from plainstack.deploy.schedule import Node, execute, graph, settle, unseen
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import Run, Transaction
 from plainstack.engine.plan.planner import Stamp, plan
 from plainstack.errors import HostFailed, PlainstackError, Refused
-from plainstack.identity import commit, who
 from plainstack.services.wheels import architecture, resolve, unfetched
 
 

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from plainstack.database.topology import members, primaries
 from plainstack.deploy import lock
 from plainstack.deploy.observe import Runner, View
+from plainstack.deploy.operator import who
 from plainstack.engine.observed import Observed
 from plainstack.engine.probe import parse
 from plainstack.errors import HostFailed, Refused
-from plainstack.identity import who
 from plainstack.inventory.stack import Stack
 from plainstack.ssh.connections import Sessions, fan_out
 from plainstack.status import rows

@@ -21,7 +21,7 @@ import os, sys
 from pathlib import Path
 sys.path[:0] = {[str(Path(__file__).parents[2]), *filter(None, sys.path)]!r}
 from plainstack import age, inventory, render
-from plainstack.identity import who
+from plainstack.deploy.operator import who
 from plainstack.ssh.connections import Sessions
 stack = inventory.load(Path({str(Path(__file__).parents[2] / "hosts.yaml")!r}))
 os.setgroups([])
