@@ -188,7 +188,7 @@ def log(inventory: str, host: str, last: int, *, json: bool, verbose: bool = Fal
     """inv log"""
     console = Console(json=json)
     with told(console, json=json, shows=True):
-        from plainstack import audit
+        from plainstack.deploy import audit
         from plainstack.inventory import load as inventories
         from plainstack.ssh.connections import Sessions, fan_out
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from shlex import join, quote
 
-from plainstack.audit import PATH as AUDIT
 from plainstack.database import rebuild
 from plainstack.database.failover import Do, Step
 from plainstack.database.sql import slot_name
 from plainstack.database.texts import TEXTS
+from plainstack.deploy.audit import PATH as AUDIT
 from plainstack.engine.probe import STATE
 from plainstack.inventory import site
 from plainstack.inventory.stack import Stack

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from plainstack import audit
 from plainstack.console import Console
+from plainstack.deploy import audit
 
 EVENT = {
     "at": "2026-01-01T00:00:00Z",
