@@ -10,8 +10,8 @@ from invoke.exceptions import Exit
 
 from plainstack.commands import CHANGES, document, load, told
 from plainstack.console import Console
+from plainstack.deploy.head_start import HeadStart
 from plainstack.errors import HostFailed, Refused
-from plainstack.head_start import HeadStart
 
 
 def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = False) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
+from plainstack.deploy.head_start import HeadStart
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan
@@ -15,7 +16,6 @@ from plainstack.engine.plan.planner import Stamp, plan
 from plainstack.engine.probe import parse
 from plainstack.engine.settled import UNDO_NOW, settled
 from plainstack.errors import HostFailed, PlainstackError
-from plainstack.head_start import HeadStart
 from plainstack.inventory.stack import Stack
 from plainstack.ssh.connections import Sessions
 

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plainstack import commands, roles
+from plainstack.deploy.head_start import HeadStart, Kept, _digest, _read, _write
 from plainstack.deploy.observe import Runner
 from plainstack.engine import desired
 from plainstack.engine.resources import Directory, Resource
-from plainstack.head_start import HeadStart, Kept, _digest, _read, _write
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles import Role
