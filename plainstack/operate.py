@@ -20,9 +20,9 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
     console = Console(json=json)
     with told(console, json=json, shows=True):
         from plainstack.deploy.observe import Runner
+        from plainstack.deploy.verify import CheckResult, Verifier, run
         from plainstack.inventory import load as inventories
         from plainstack.ssh.netns import LabDown, is_up
-        from plainstack.verify import CheckResult, Verifier, run
 
         stack = load(inventory)
         roles, hosts = inventories.select(stack, role, host)

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from plainstack import verify
+from plainstack.deploy import verify
+from plainstack.deploy.verify import CheckResult, Verifier
 from plainstack.errors import HostFailed
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
@@ -22,7 +23,6 @@ from plainstack.roles import registry
 from plainstack.secrets.values import Vault
 from plainstack.shipped import ROOT
 from plainstack.ssh.session import Output
-from plainstack.verify import CheckResult, Verifier
 
 base, firewall = import_module("checks.test_base"), import_module("checks.test_firewall")
 CHECKS = """
