@@ -15,7 +15,7 @@ import pytest
 from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host as TestinfraHost
 
-from plainstack.check_facts import Facts, gather
+from plainstack.deploy.check_facts import Facts, gather
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.roles import Role
