@@ -127,8 +127,8 @@ def status(inventory: str, role: str, host: str, *, json: bool) -> None:
     console = Console(json=json)
     with told(console, json=json, shows=True):
         from plainstack.deploy.observe import Runner
+        from plainstack.deploy.status import rows, table
         from plainstack.inventory import load as inventories
-        from plainstack.status import rows, table
 
         stack = load(inventory)
         with Runner(stack, *inventories.select(stack, role, host)) as runner:

@@ -12,6 +12,7 @@ from plainstack.database.topology import members, primaries
 from plainstack.deploy import lock
 from plainstack.deploy.observe import Runner, View
 from plainstack.deploy.operator import who
+from plainstack.deploy.status import rows
 from plainstack.deploy.verify import CheckResult, Verifier
 from plainstack.deploy.verify import run as run_checks
 from plainstack.engine.observed import Observed
@@ -19,7 +20,6 @@ from plainstack.engine.probe import parse
 from plainstack.errors import HostFailed, Refused
 from plainstack.inventory.stack import Stack
 from plainstack.ssh.connections import Sessions, fan_out
-from plainstack.status import rows
 
 QUICK = ("db", "app", "balancer")
 

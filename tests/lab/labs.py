@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from plainstack import lab_commands
+from plainstack.deploy.status import duration
 from plainstack.inventory import load
 from plainstack.lab import cgroup, image, keep, machine, mirror, model, up
 from plainstack.lab import snapshot as snapshots
 from plainstack.ssh.netns import LabError
-from plainstack.status import duration
 from tests.lab.operator import ROOT, Operator
 from tests.lab.spent import SPENT
 from tests.lab.spent import hosts as hosts_cpu
