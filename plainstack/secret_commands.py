@@ -15,9 +15,9 @@ from plainstack.console import Console
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.roles import Role, registry
-from plainstack.secret_list import CERTIFICATE, rows, uses
 from plainstack.secrets import pki, rotation, store
 from plainstack.secrets.format import Store
+from plainstack.secrets.listing import CERTIFICATE, rows, uses
 from plainstack.secrets.rotation import Manner
 from plainstack.secrets.values import Secret, Vault
 
