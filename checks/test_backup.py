@@ -7,10 +7,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from plainstack.database import barman, sql
+from plainstack.database import barman
 from plainstack.database.barman import parse_backup
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql import sql
 from plainstack.roles.backup import METRICS
 
 ROLE = "backup"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from plainstack.database.observation import Node, Topology
-from plainstack.database.sql import BARMAN_SLOT, slot_name
 from plainstack.database.stages import NEAR, size, stopped_in_order, successor
 from plainstack.database.topology import waiting
+from plainstack.postgresql.sql import BARMAN_SLOT, slot_name
 
 # A slot that keeps this much holds it for somebody who is away.
 RETAINED = 128 * 2**20

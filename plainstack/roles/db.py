@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from shlex import quote
 from typing import Any
 
-from plainstack.database import sql
 from plainstack.database.preflight import probe_snippet
 from plainstack.database.topology import (
     AS_POSTGRES,
@@ -29,6 +28,7 @@ from plainstack.exporter import exporter
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql import sql
 from plainstack.roles import Finding, Opening, Role
 from plainstack.roles.base import TLS
 from plainstack.secrets.values import Vault

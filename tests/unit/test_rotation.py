@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.database import sql
 from plainstack.engine.resources import Command, File
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql import sql
 from plainstack.roles import Role, app, db
 from plainstack.secrets import rotation, store
 from plainstack.secrets.rotation import Entry, Manner

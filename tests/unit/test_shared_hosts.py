@@ -9,7 +9,6 @@ from itertools import chain, combinations
 import pytest
 import yaml
 
-from plainstack.database import sql
 from plainstack.engine.desired import assemble
 from plainstack.engine.observed import UserState
 from plainstack.engine.plan.planner import plan
@@ -18,6 +17,7 @@ from plainstack.errors import InventoryError
 from plainstack.inventory import load
 from plainstack.inventory.sections import ROLE_NAMES, Host
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql import sql
 from plainstack.roles import Role, monitoring
 from plainstack.secrets.values import Vault
 from plainstack.shipped import ROOT
