@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from plainstack.database.topology import AS_POSTGRES, BIN, PROBE, Member, members, primaries
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.topology import AS_POSTGRES, BIN, PROBE, Member, members, primaries
 
 ROLE = "db"
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Mapping
 from threading import Event
 
-from plainstack.database.topology import members, primaries
 from plainstack.deploy.observe import Runner, View
 from plainstack.deploy.status import units_down
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.topology import members, primaries
 
 _SECONDS = 120
 UNITS, REPLICATION, ADDRESS = "every unit active", "replication streaming", "virtual address held"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from plainstack.database.observation import Node, Topology
 from plainstack.database.stages import NEAR, size, stopped_in_order, successor
-from plainstack.database.topology import waiting
 from plainstack.postgresql.sql import BARMAN_SLOT, slot_name
+from plainstack.postgresql.topology import waiting
 
 # A slot that keeps this much holds it for somebody who is away.
 RETAINED = 128 * 2**20

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
-from plainstack.database.topology import BIN, FENCED, PASSFILE, REWINDING, START_GUARD, Member, members, probe
 from plainstack.errors import Refused
+from plainstack.postgresql.topology import BIN, FENCED, PASSFILE, REWINDING, START_GUARD, Member, members, probe
 from plainstack.roles.firewall import FENCES
 
 DEGRADED = "/etc/postgresql/17/main/conf.d/90-degraded.conf"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from plainstack.database.topology import PROBE, Facts, Member, members, primaries
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.topology import PROBE, Facts, Member, members, primaries
 
 
 def probe_snippet(_stack: Stack, host: Host) -> str:

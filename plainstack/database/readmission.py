@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from plainstack.database import observation, steps
 from plainstack.database.stages import Do, Step
-from plainstack.database.topology import members, primaries
 from plainstack.engine.probe import STATE
 from plainstack.errors import HostFailed
+from plainstack.postgresql.topology import members, primaries
 from plainstack.ssh.connections import fan_out
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plainstack.database.topology import AS_POSTGRES, BIN, DATA, PASSFILE, REWINDING
+from plainstack.postgresql.topology import AS_POSTGRES, BIN, DATA, PASSFILE, REWINDING
 from plainstack.roles.base import TLS
 from plainstack.roles.db import PORT
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from plainstack.database.topology import Member, members, primaries
 from plainstack.deploy.observe import View
 from plainstack.engine.observed import Observed
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.topology import Member, members, primaries
 
 HEADER = ("host", "address", "roles", "units", "database", "virtual address", "last backup")
 

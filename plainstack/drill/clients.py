@@ -6,7 +6,6 @@ import json
 import shlex
 from collections.abc import Callable, Iterable
 
-from plainstack.database.topology import AS_POSTGRES, BIN
 from plainstack.deploy.observe import Runner
 from plainstack.drill import generators
 from plainstack.drill.faults import Fault, writing_hosts
@@ -14,6 +13,7 @@ from plainstack.drill.generators import Generator
 from plainstack.drill.history import Attempt, Kind, Recorder
 from plainstack.drill.result import Settings
 from plainstack.errors import Refused
+from plainstack.postgresql.topology import AS_POSTGRES, BIN
 from plainstack.ssh.session import Session
 
 WARM_UP = 5.0

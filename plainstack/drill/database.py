@@ -6,12 +6,12 @@ import shlex
 from collections import defaultdict
 from typing import cast
 
-from plainstack.database.topology import AS_POSTGRES, BIN
 from plainstack.drill.history import Kind
 from plainstack.drill.load import MACHINES
 from plainstack.drill.verdict import Stored
 from plainstack.errors import HostFailed
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.topology import AS_POSTGRES, BIN
 from plainstack.ssh.session import Session
 
 READY = f"{BIN}/pg_isready -q -t 1"

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from plainstack.database.topology import members, primaries
 from plainstack.deploy import lock
 from plainstack.deploy.observe import Runner, View
 from plainstack.deploy.operator import who
@@ -19,6 +18,7 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.probe import parse
 from plainstack.errors import HostFailed, Refused
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.topology import members, primaries
 from plainstack.ssh.connections import Sessions, fan_out
 
 QUICK = ("db", "app", "balancer")

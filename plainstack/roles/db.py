@@ -7,7 +7,17 @@ from shlex import quote
 from typing import Any
 
 from plainstack.database.preflight import probe_snippet
-from plainstack.database.topology import (
+from plainstack.engine.observed import Observed
+from plainstack.engine.plan.actions import Action, HostPlan, Run, UnitAction
+from plainstack.engine.probe import STATE
+from plainstack.engine.render import template, verbatim
+from plainstack.engine.resources import Command, Directory, Listen, Package, Resource, Unit, Validation
+from plainstack.exporter import exporter
+from plainstack.inventory import port_numbers as ports
+from plainstack.inventory.sections import Host
+from plainstack.inventory.stack import Stack
+from plainstack.postgresql import sql
+from plainstack.postgresql.topology import (
     AS_POSTGRES,
     BIN,
     DATA,
@@ -19,16 +29,6 @@ from plainstack.database.topology import (
     primaries,
     waiting,
 )
-from plainstack.engine.observed import Observed
-from plainstack.engine.plan.actions import Action, HostPlan, Run, UnitAction
-from plainstack.engine.probe import STATE
-from plainstack.engine.render import template, verbatim
-from plainstack.engine.resources import Command, Directory, Listen, Package, Resource, Unit, Validation
-from plainstack.exporter import exporter
-from plainstack.inventory import port_numbers as ports
-from plainstack.inventory.sections import Host
-from plainstack.inventory.stack import Stack
-from plainstack.postgresql import sql
 from plainstack.roles import Finding, Opening, Role
 from plainstack.roles.base import TLS
 from plainstack.secrets.values import Vault

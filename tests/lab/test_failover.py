@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from plainstack.database.texts import METRIC
-from plainstack.database.topology import AS_POSTGRES, BIN, FENCED, REWINDING
 from plainstack.inventory import load
+from plainstack.postgresql.topology import AS_POSTGRES, BIN, FENCED, REWINDING
 from tests.lab.conftest import Operator
 
 # All that a failover asks; one balancer is enough to ask the site.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from plainstack.database.failover import Do, Plan, Step
 from plainstack.database.observation import Node, Sender, Topology
-from plainstack.database.topology import State
+from plainstack.postgresql.topology import State
 
 
 @dataclass

@@ -13,10 +13,10 @@ from plainstack.database.observation import observed, parse, script
 from plainstack.database.operations import Done
 from plainstack.database.steps import body
 from plainstack.database.steps import script as step_script
-from plainstack.database.topology import AS_POSTGRES, BIN
 from plainstack.engine.resources import File
 from plainstack.failover_commands import failed_steps
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.topology import AS_POSTGRES, BIN
 from plainstack.roles.db import ROLE
 from plainstack.secrets.values import Vault
 

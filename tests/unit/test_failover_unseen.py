@@ -10,8 +10,8 @@ import pytest
 from plainstack.database.failover import Do, Plan, degrade, promote, rejoin, switchover
 from plainstack.database.findings import findings, healthy
 from plainstack.database.observation import Node, Topology, observed
-from plainstack.database.topology import State
 from plainstack.errors import AlreadySo, NotDeployed, Refused
+from plainstack.postgresql.topology import State
 from tests.unit.failover_model import Model
 
 TWO, THREE = ("db1", "db2"), ("db1", "db2", "db3")
