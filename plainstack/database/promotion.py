@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 
-from plainstack.database.observation import Node, Topology
 from plainstack.database.stages import (
     Do,
     Plan,
@@ -19,6 +18,7 @@ from plainstack.database.stages import (
     somebody_answers,
 )
 from plainstack.errors import AlreadySo, Refused
+from plainstack.postgresql.observation import Node, Topology
 
 
 def promote(now: Topology, target: str = "") -> Plan:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from plainstack.database.observation import Node, Topology, newest
 from plainstack.database.stages import (
     Do,
     Plan,
@@ -18,6 +17,7 @@ from plainstack.database.stages import (
     successor,
 )
 from plainstack.errors import AlreadySo, NotDeployed, Refused
+from plainstack.postgresql.observation import Node, Topology, newest
 
 
 def rejoin(now: Topology, host: str = "", *, discard: bool = False) -> Plan:

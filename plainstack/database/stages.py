@@ -6,8 +6,8 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from plainstack.database.observation import Node, Topology, newest, position
 from plainstack.errors import Refused
+from plainstack.postgresql.observation import Node, Topology, newest, position
 
 # More than this is not caught up with while clients wait: one WAL segment.
 NEAR = 16 * 2**20

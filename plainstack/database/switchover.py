@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from plainstack.database.observation import Node, Topology, position
 from plainstack.database.stages import (
     NEAR,
     Do,
@@ -23,6 +22,7 @@ from plainstack.database.stages import (
     stopped_in_order,
 )
 from plainstack.errors import AlreadySo, Refused
+from plainstack.postgresql.observation import Node, Topology, position
 
 
 def switchover(now: Topology, target: str = "") -> Plan:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from plainstack.database import barman, rebuild
 from plainstack.database.failover import Do
-from plainstack.database.observation import DEGRADED
 from plainstack.database.rebuild import ETC, STANDBY_SIGNAL
 from plainstack.engine.probe import STATE
+from plainstack.postgresql.observation import DEGRADED
 from plainstack.postgresql.topology import AS_POSTGRES, BIN, DATA, FENCED
 from plainstack.roles.db import UNIT
 from plainstack.shell import await_condition

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from plainstack.database.observation import Topology
 from plainstack.database.operations import Cluster
 from plainstack.inventory.stack import Stack
 from plainstack.lab import breaks
 from plainstack.lab_commands import of
+from plainstack.postgresql.observation import Topology
 
 
 class Reaction:

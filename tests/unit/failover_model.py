@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from plainstack.database.failover import Do, Plan, Step
-from plainstack.database.observation import Node, Sender, Topology
+from plainstack.postgresql.observation import Node, Sender, Topology
 from plainstack.postgresql.topology import State
 
 

@@ -15,9 +15,9 @@ import pytest
 
 from plainstack.database.failover import Plan, degrade, promote, rejoin, resync, switchover
 from plainstack.database.findings import findings
-from plainstack.database.observation import Topology
 from plainstack.database.preflight import refusals_of
 from plainstack.errors import AlreadySo, Refused
+from plainstack.postgresql.observation import Topology
 from tests.unit.failover_model import Model
 
 TWO, THREE = ("db1", "db2"), ("db1", "db2", "db3")

@@ -9,8 +9,8 @@ import pytest
 
 from plainstack.database.failover import Do, Plan, degrade, promote, rejoin, resync, switchover
 from plainstack.database.findings import findings, healthy
-from plainstack.database.observation import Slot, Topology
 from plainstack.errors import Refused
+from plainstack.postgresql.observation import Slot, Topology
 from tests.unit.failover_model import Model, interrupted
 
 TWO, THREE = ("db1", "db2"), ("db1", "db2", "db3")

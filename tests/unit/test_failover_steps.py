@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from plainstack.database.failover import Do, Step
-from plainstack.database.observation import observed, parse, script
 from plainstack.database.operations import Done
 from plainstack.database.steps import body
 from plainstack.database.steps import script as step_script
 from plainstack.engine.resources import File
 from plainstack.failover_commands import failed_steps
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.observation import observed, parse, script
 from plainstack.postgresql.topology import AS_POSTGRES, BIN
 from plainstack.roles.db import ROLE
 from plainstack.secrets.values import Vault
