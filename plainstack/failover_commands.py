@@ -16,10 +16,10 @@ from invoke.exceptions import Exit
 from plainstack.commands import apply, document, load, told
 from plainstack.console import Console
 from plainstack.database.failover import Do, Stage, size
-from plainstack.database.findings import findings, healthy
 from plainstack.database.operations import Cluster, Consent, Done, Event
 from plainstack.errors import AlreadySo, NotDeployed, Refused
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.findings import findings, healthy
 from plainstack.postgresql.observation import Node, Topology
 
 ACTIONS = ("status", "switchover", "promote", "rejoin", "degrade", "resync", "drill", "drills")

@@ -14,9 +14,9 @@ from functools import partial
 import pytest
 
 from plainstack.database.failover import Plan, degrade, promote, rejoin, resync, switchover
-from plainstack.database.findings import findings
 from plainstack.database.preflight import refusals_of
 from plainstack.errors import AlreadySo, Refused
+from plainstack.postgresql.findings import findings
 from plainstack.postgresql.observation import Topology
 from tests.unit.failover_model import Model
 
