@@ -189,7 +189,7 @@ class Runner:
         }
 
     def _database_refusals(self, view: View) -> list[str]:
-        from plainstack.database.preflight import refusals
+        from plainstack.postgresql.preflight import refusals
 
         if self.scope is not None and "db" not in self.scope and not {"backup", "app"} & set(self.scope):
             return []

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from shlex import quote
 from typing import Any
 
-from plainstack.database.preflight import probe_snippet
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import Action, HostPlan, Run, UnitAction
 from plainstack.engine.probe import STATE
@@ -17,6 +16,7 @@ from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
+from plainstack.postgresql.preflight import probe_snippet
 from plainstack.postgresql.topology import (
     AS_POSTGRES,
     BIN,

@@ -14,10 +14,10 @@ from functools import partial
 import pytest
 
 from plainstack.database.failover import Plan, degrade, promote, rejoin, resync, switchover
-from plainstack.database.preflight import refusals_of
 from plainstack.errors import AlreadySo, Refused
 from plainstack.postgresql.findings import findings
 from plainstack.postgresql.observation import Topology
+from plainstack.postgresql.preflight import refusals_of
 from tests.unit.failover_model import Model
 
 TWO, THREE = ("db1", "db2"), ("db1", "db2", "db3")

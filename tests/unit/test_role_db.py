@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.database import preflight
 from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Command, File, Resource, Unit
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql import sql
+from plainstack.postgresql import preflight, sql
 from plainstack.postgresql.topology import AS_POSTGRES, BIN, members, primaries
 from plainstack.roles import db
 from plainstack.secrets.values import Certificate, Secret, Vault
