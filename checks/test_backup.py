@@ -7,11 +7,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from plainstack.database import barman
-from plainstack.database.barman import parse_backup
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql import sql
+from plainstack.postgresql import barman, sql
+from plainstack.postgresql.barman import parse_backup
 from plainstack.roles.backup import METRICS
 
 ROLE = "backup"

@@ -59,7 +59,7 @@ def backup_now(inventory: str, *, json: bool) -> None:
     """inv backup-now"""
     console = Console(json=json)
     with told(console, json=json):
-        from plainstack.database.barman import backup_script, parse_backup
+        from plainstack.postgresql.barman import backup_script, parse_backup
         from plainstack.ssh.connections import Sessions
 
         stack = load(inventory)

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import Any
 
-from plainstack.database import barman
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Absent, Command, Directory, Package, Resource, Unit, Validation
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql import sql
+from plainstack.postgresql import barman, sql
 from plainstack.roles import Role
 from plainstack.roles.base import TLS
 from plainstack.secrets.values import Vault

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.database import barman
 from plainstack.errors import PlainstackError
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql import barman
 
 TEXT = """
 stack: shop
