@@ -4,9 +4,9 @@ Nothing is remembered between runs: every decision is made from what is observed
 is therefore finished by typing the same command again.
 """
 
-from plainstack.database.stages import NEAR, Do, Plan, Stage, Step, size
 from plainstack.postgresql.failover.promotion import promote
 from plainstack.postgresql.failover.rejoin import degrade, rejoin, resync
+from plainstack.postgresql.failover.stages import NEAR, Do, Plan, Stage, Step, size
 from plainstack.postgresql.failover.switchover import switchover
 
 __all__ = ["NEAR", "Do", "Plan", "Stage", "Step", "degrade", "promote", "rejoin", "resync", "size", "switchover"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from plainstack.database.stages import NEAR, size, stopped_in_order, successor
+from plainstack.postgresql.failover.stages import NEAR, size, stopped_in_order, successor
 from plainstack.postgresql.observation import Node, Topology
 from plainstack.postgresql.sql import BARMAN_SLOT, slot_name
 from plainstack.postgresql.topology import waiting

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 
-from plainstack.database.stages import (
+from plainstack.errors import AlreadySo, Refused
+from plainstack.postgresql.failover.stages import (
     Do,
     Plan,
     Stage,
@@ -17,7 +18,6 @@ from plainstack.database.stages import (
     receive_from_new_primary,
     somebody_answers,
 )
-from plainstack.errors import AlreadySo, Refused
 from plainstack.postgresql.observation import Node, Topology
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from plainstack.database.stages import (
+from plainstack.errors import AlreadySo, NotDeployed, Refused
+from plainstack.postgresql.failover.stages import (
     Do,
     Plan,
     Stage,
@@ -16,7 +17,6 @@ from plainstack.database.stages import (
     somebody_answers,
     successor,
 )
-from plainstack.errors import AlreadySo, NotDeployed, Refused
 from plainstack.postgresql.observation import Node, Topology, newest
 
 

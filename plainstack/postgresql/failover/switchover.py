@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from plainstack.database.stages import (
+from plainstack.errors import AlreadySo, Refused
+from plainstack.postgresql.failover.stages import (
     NEAR,
     Do,
     Plan,
@@ -21,7 +22,6 @@ from plainstack.database.stages import (
     somebody_answers,
     stopped_in_order,
 )
-from plainstack.errors import AlreadySo, Refused
 from plainstack.postgresql.observation import Node, Topology, position
 
 
