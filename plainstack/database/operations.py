@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from plainstack.database import failover, steps
+from plainstack.database import failover
 from plainstack.database.failover import Do, Plan, Stage, Step
 from plainstack.deploy import lock
 from plainstack.deploy.operator import commit, who
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import observation
+from plainstack.postgresql.failover import steps
 from plainstack.postgresql.observation import Topology
 from plainstack.ssh.connections import Sessions
 

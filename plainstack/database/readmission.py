@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from plainstack.database import steps
 from plainstack.engine.probe import STATE
 from plainstack.errors import HostFailed
 from plainstack.postgresql import observation
+from plainstack.postgresql.failover import steps
 from plainstack.postgresql.failover.stages import Do, Step
 from plainstack.postgresql.topology import members, primaries
 from plainstack.ssh.connections import fan_out

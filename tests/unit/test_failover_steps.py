@@ -10,11 +10,11 @@ import pytest
 
 from plainstack.database.failover import Do, Step
 from plainstack.database.operations import Done
-from plainstack.database.steps import body
-from plainstack.database.steps import script as step_script
 from plainstack.engine.resources import File
 from plainstack.failover_commands import failed_steps
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.failover.steps import body
+from plainstack.postgresql.failover.steps import script as step_script
 from plainstack.postgresql.observation import observed, parse, script
 from plainstack.postgresql.topology import AS_POSTGRES, BIN
 from plainstack.roles.db import ROLE

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.database import steps
 from plainstack.drill import faults, generators
 from plainstack.inventory import load, site
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.failover import steps
 from plainstack.roles import app
 from plainstack.scrape import jobs
 from plainstack.secrets.values import Vault
