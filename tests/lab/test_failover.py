@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from plainstack.database.texts import METRIC
 from plainstack.inventory import load
+from plainstack.postgresql.failover.step_scripts import METRIC
 from plainstack.postgresql.topology import AS_POSTGRES, BIN, FENCED, REWINDING
 from tests.lab.conftest import Operator
 

@@ -7,11 +7,11 @@ from shlex import join, quote
 
 from plainstack.database import rebuild
 from plainstack.database.failover import Do, Step
-from plainstack.database.texts import TEXTS
 from plainstack.deploy.audit import PATH as AUDIT
 from plainstack.engine.probe import STATE
 from plainstack.inventory import site
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.failover.step_scripts import TEXTS
 from plainstack.postgresql.sql import slot_name
 from plainstack.roles.db import PORT
 from plainstack.roles.firewall import PROGRAM
