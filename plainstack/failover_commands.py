@@ -15,10 +15,10 @@ from invoke.exceptions import Exit
 
 from plainstack.commands import apply, document, load, told
 from plainstack.console import Console
-from plainstack.database.failover import Do, Stage, size
 from plainstack.database.operations import Cluster, Consent, Done, Event
 from plainstack.errors import AlreadySo, NotDeployed, Refused
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.failover.decisions import Do, Stage, size
 from plainstack.postgresql.findings import findings, healthy
 from plainstack.postgresql.observation import Node, Topology
 

@@ -1,4 +1,4 @@
-"""Failovers for real: observes the hosts over SSH and does the steps that plainstack.database.failover decides on."""
+"""Failovers for real: observes the hosts over SSH and does the steps that plainstack.postgresql.failover.decisions decides on."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from plainstack.database import failover
-from plainstack.database.failover import Do, Plan, Stage, Step
 from plainstack.deploy import lock
 from plainstack.deploy.operator import commit, who
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import observation
-from plainstack.postgresql.failover import steps
+from plainstack.postgresql.failover import decisions, steps
+from plainstack.postgresql.failover.decisions import Do, Plan, Stage, Step
 from plainstack.postgresql.observation import Topology
 from plainstack.ssh.connections import Sessions
 
@@ -90,20 +89,20 @@ class Cluster:
         return self._look()
 
     def switchover(self, target: str = "") -> Topology:
-        """See plainstack.database.failover; raises Refused or HostFailed. Gives the topology as it is then."""
-        return self._run(lambda now: failover.switchover(now, target))
+        """See plainstack.postgresql.failover.decisions; raises Refused or HostFailed. Gives the topology as it is then."""
+        return self._run(lambda now: decisions.switchover(now, target))
 
     def promote(self, target: str = "", consent: Consent | None = None) -> Topology:
-        return self._run(lambda now: failover.promote(now, target), consent)
+        return self._run(lambda now: decisions.promote(now, target), consent)
 
     def rejoin(self, host: str = "", *, discard: bool = False) -> Topology:
-        return self._run(lambda now: failover.rejoin(now, host, discard=discard))
+        return self._run(lambda now: decisions.rejoin(now, host, discard=discard))
 
     def degrade(self, consent: Consent | None = None) -> Topology:
-        return self._run(failover.degrade, consent)
+        return self._run(decisions.degrade, consent)
 
     def resync(self) -> Topology:
-        return self._run(failover.resync)
+        return self._run(decisions.resync)
 
     def _run(self, decide: Callable[[Topology], Plan], consent: Consent | None = None) -> Topology:
         now = self.observe()

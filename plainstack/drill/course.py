@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from plainstack.database.failover import Do
 from plainstack.database.operations import Event as Heard
 from plainstack.deploy.observe import Runner
 from plainstack.drill import database, detection, preflight, recovery
@@ -16,6 +15,7 @@ from plainstack.drill.reaction import Reaction
 from plainstack.drill.result import Event, Result, Settings
 from plainstack.drill.verdict import Ending, Marks, Stored, judge
 from plainstack.errors import HostFailed, PlainstackError
+from plainstack.postgresql.failover.decisions import Do
 from plainstack.ssh.connections import Sessions
 
 # How long a fault that nobody has to react to lasts; a killed service comes back on its own.

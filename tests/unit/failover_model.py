@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from plainstack.database.failover import Do, Plan, Step
+from plainstack.postgresql.failover.decisions import Do, Plan, Step
 from plainstack.postgresql.observation import Node, Sender, Topology
 from plainstack.postgresql.topology import State
 

@@ -13,8 +13,8 @@ from functools import partial
 
 import pytest
 
-from plainstack.database.failover import Plan, degrade, promote, rejoin, resync, switchover
 from plainstack.errors import AlreadySo, Refused
+from plainstack.postgresql.failover.decisions import Plan, degrade, promote, rejoin, resync, switchover
 from plainstack.postgresql.findings import findings
 from plainstack.postgresql.observation import Topology
 from plainstack.postgresql.preflight import refusals_of

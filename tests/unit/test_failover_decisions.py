@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from plainstack.database.failover import Do, Plan, degrade, promote, rejoin, resync, switchover
 from plainstack.errors import Refused
+from plainstack.postgresql.failover.decisions import Do, Plan, degrade, promote, rejoin, resync, switchover
 from plainstack.postgresql.findings import findings, healthy
 from plainstack.postgresql.observation import Slot, Topology
 from tests.unit.failover_model import Model, interrupted

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.database.failover import Do, Step
 from plainstack.database.operations import Done
 from plainstack.engine.resources import File
 from plainstack.failover_commands import failed_steps
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.failover.decisions import Do, Step
 from plainstack.postgresql.failover.steps import body
 from plainstack.postgresql.failover.steps import script as step_script
 from plainstack.postgresql.observation import observed, parse, script

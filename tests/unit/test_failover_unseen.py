@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from plainstack.database.failover import Do, Plan, degrade, promote, rejoin, switchover
 from plainstack.errors import AlreadySo, NotDeployed, Refused
+from plainstack.postgresql.failover.decisions import Do, Plan, degrade, promote, rejoin, switchover
 from plainstack.postgresql.findings import findings, healthy
 from plainstack.postgresql.observation import Node, Topology, observed
 from plainstack.postgresql.topology import State

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from plainstack.database.failover import Do
 from plainstack.engine.probe import STATE
 from plainstack.postgresql import barman
 from plainstack.postgresql.failover import rebuild
+from plainstack.postgresql.failover.decisions import Do
 from plainstack.postgresql.failover.rebuild import ETC, STANDBY_SIGNAL
 from plainstack.postgresql.observation import DEGRADED
 from plainstack.postgresql.topology import AS_POSTGRES, BIN, DATA, FENCED

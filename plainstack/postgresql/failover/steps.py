@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from shlex import join, quote
 
-from plainstack.database.failover import Do, Step
 from plainstack.deploy.audit import PATH as AUDIT
 from plainstack.engine.probe import STATE
 from plainstack.inventory import site
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.failover import rebuild
+from plainstack.postgresql.failover.decisions import Do, Step
 from plainstack.postgresql.failover.step_scripts import TEXTS
 from plainstack.postgresql.sql import slot_name
 from plainstack.roles.db import PORT
