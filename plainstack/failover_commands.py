@@ -15,7 +15,7 @@ from invoke.exceptions import Exit
 
 from plainstack.commands import apply, document, load, told
 from plainstack.console import Console
-from plainstack.database.operations import Cluster, Consent, Done, Event
+from plainstack.deploy.failover import Cluster, Consent, Done, Event
 from plainstack.errors import AlreadySo, NotDeployed, Refused
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.failover.decisions import Do, Stage, size

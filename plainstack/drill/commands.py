@@ -130,8 +130,8 @@ def _consent(stack: Stack, faults: list[Fault], console: Console, *, yes: bool) 
 
 
 def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, console: Console) -> dict[str, Any]:
-    from plainstack.database.operations import Cluster
-    from plainstack.database.operations import Event as Heard
+    from plainstack.deploy.failover import Cluster
+    from plainstack.deploy.failover import Event as Heard
     from plainstack.deploy.observe import Runner
     from plainstack.drill import preflight, store
     from plainstack.drill.course import Course

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from plainstack.database.operations import Event as Heard
+from plainstack.deploy.failover import Event as Heard
 from plainstack.deploy.observe import Runner
 from plainstack.drill import database, detection, preflight, recovery
 from plainstack.drill.clients import Clients

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plainstack.database.operations import Cluster
+from plainstack.deploy.failover import Cluster
 from plainstack.inventory.stack import Stack
 from plainstack.lab import breaks
 from plainstack.lab_commands import of

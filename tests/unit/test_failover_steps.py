@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.database.operations import Done
+from plainstack.deploy.failover import Done
 from plainstack.engine.resources import File
 from plainstack.failover_commands import failed_steps
 from plainstack.inventory.stack import Stack
