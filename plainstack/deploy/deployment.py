@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Event
 
-from plainstack.database.readmission import readmission
 from plainstack.deploy import lock
 from plainstack.deploy.apply import Applier, build, longest, work_of
 from plainstack.deploy.observe import Listener, Runner, View
 from plainstack.deploy.operator import commit, who
+from plainstack.deploy.readmission import readmission
 from plainstack.deploy.schedule import Node, execute, graph, settle, unseen
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import Run, Transaction

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from plainstack.database.readmission import readmission
+from plainstack.deploy.readmission import readmission
 from plainstack.errors import HostFailed
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
