@@ -31,7 +31,7 @@ def files(count: int) -> roles.Role:
 
 
 def main() -> None:
-    from plainstack import commands
+    from plainstack.cli import deploy_commands
 
     role = files(int(sys.argv[1]))
     roles.registry = lambda: {role.name: role}
@@ -40,7 +40,7 @@ def main() -> None:
 
         print(json.dumps(job(sys.argv[2])))
         return
-    commands.deploy(sys.argv[2], "", "", json=False)
+    deploy_commands.deploy(sys.argv[2], "", "", json=False)
 
 
 if __name__ == "__main__":

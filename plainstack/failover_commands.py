@@ -13,7 +13,7 @@ from typing import Any
 
 from invoke.exceptions import Exit
 
-from plainstack.commands import apply, document, load, told
+from plainstack.cli.deploy_commands import apply, document, load, told
 from plainstack.console import Console
 from plainstack.deploy.failover import Cluster, Consent, Done, Event
 from plainstack.errors import AlreadySo, NotDeployed, Refused

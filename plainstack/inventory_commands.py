@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plainstack.commands import document, told
+from plainstack.cli.deploy_commands import document, told
 from plainstack.console import Console
 from plainstack.inventory import load as inventories
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from invoke.exceptions import Exit
 
-from plainstack.commands import document, load, told
+from plainstack.cli.deploy_commands import document, load, told
 from plainstack.console import Console
 from plainstack.errors import Refused
 from plainstack.inventory import site

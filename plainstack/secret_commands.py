@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from invoke.exceptions import Exit
 
-from plainstack.commands import apply, document, load, told
+from plainstack.cli.deploy_commands import apply, document, load, told
 from plainstack.console import Console
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack

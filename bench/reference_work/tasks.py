@@ -31,6 +31,6 @@ shipped = module_from_spec(spec)
 spec.loader.exec_module(shipped)
 namespace = shipped.namespace
 
-from plainstack import commands  # noqa: E402 - after ROOT is where modules come from
+from plainstack.cli import deploy_commands  # noqa: E402 - after ROOT is where modules come from
 
-commands.load = load
+deploy_commands.load = load

@@ -24,9 +24,9 @@ def plan(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str =
 
     Exit code: 0 nothing to do, 2 there are changes, 1 an error, or a deploy would be refused.
     """
-    from plainstack import commands
+    from plainstack.cli import deploy_commands
 
-    commands.plan(inventory, role, host, json=json)
+    deploy_commands.plan(inventory, role, host, json=json)
 
 
 @task(
@@ -51,9 +51,9 @@ def deploy(
 
     Exit code: 0 all hosts are as wanted, 1 a host failed (the others keep their results).
     """
-    from plainstack import commands
+    from plainstack.cli import deploy_commands
 
-    commands.deploy(inventory, role, host, json=json, new_secrets=new_secrets)
+    deploy_commands.deploy(inventory, role, host, json=json, new_secrets=new_secrets)
 
 
 @task(help={**SELECT, **JSON})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import commands
+from plainstack.cli import deploy_commands
 from plainstack.deploy.observe import Runner, View
 from plainstack.errors import Refused
 from plainstack.inventory import load
@@ -70,7 +70,7 @@ def no_host(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_plan_says_which_secrets_a_deploy_would_make(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder / "hosts.yaml"
     before = content(folder)
-    commands.plan(str(path), "", "", json=False)
+    deploy_commands.plan(str(path), "", "", json=False)
     place = store.plain_path(load.load(path))
     wanted = r"a deploy would generate [0-9]+ secrets and 3 certificates, kept in " + re.escape(str(place))
     assert re.search(wanted, capsys.readouterr().out)
@@ -90,7 +90,7 @@ def test_a_plan_with_new_recipients_leaves_the_store_where_it_is(
     text = path.read_text(encoding="utf-8").replace("gateway: lab", f"gateway: lab, key: {folder / 'key'}")
     path.write_text(f"{text}secrets: {{recipients: [{public}]}}\n", encoding="utf-8")
     before = content(folder)
-    commands.plan(str(path), "", "", json=False)
+    deploy_commands.plan(str(path), "", "", json=False)
     sealed = store.sealed_path(stack)
     assert f"a deploy would write {sealed} for the inventory's secrets.recipients\n" in capsys.readouterr().out
     assert content(folder) == before

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plainstack import commands, roles
+from plainstack import roles
+from plainstack.cli import deploy_commands
 from plainstack.deploy.head_start import HeadStart, Kept, _digest, _read, _write
 from plainstack.deploy.observe import Runner
 from plainstack.engine import desired
@@ -132,8 +133,8 @@ def deploy(inventory_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(roles, "registry", lambda: {"nothing": nothing})
 
     def run(stack: Stack) -> str:
-        monkeypatch.setattr(commands, "load", lambda _: stack)
-        commands.deploy(str(inventory_file), "", "", json=False)
+        monkeypatch.setattr(deploy_commands, "load", lambda _: stack)
+        deploy_commands.deploy(str(inventory_file), "", "", json=False)
         return capsys.readouterr().out
 
     return run

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from invoke.exceptions import Exit
 
-from plainstack import commands
+from plainstack.cli import deploy_commands
 from plainstack.deploy.observe import View
 from plainstack.engine import desired
 from plainstack.engine.observed import Observed
@@ -46,7 +46,7 @@ def hosts_yaml(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", [commands.plan, commands.deploy])
+@pytest.mark.parametrize("command", [deploy_commands.plan, deploy_commands.deploy])
 def test_all_that_is_wrong_with_all_services_is_told_before_anybody_is_asked(
     hosts_yaml: Path,
     monkeypatch: pytest.MonkeyPatch,
