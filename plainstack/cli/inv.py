@@ -62,9 +62,9 @@ def verify(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str
 
     Exit code: 0 every promise holds, 1 otherwise.
     """
-    from plainstack import operate
+    from plainstack.cli import operate_commands
 
-    operate.verify(inventory, role, host, json=json)
+    operate_commands.verify(inventory, role, host, json=json)
 
 
 @task(help={**SELECT, **JSON})
@@ -73,9 +73,9 @@ def status(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str
 
     Exit code: 0 all is well, 1 something is not.
     """
-    from plainstack import operate
+    from plainstack.cli import operate_commands
 
-    operate.status(inventory, role, host, json=json)
+    operate_commands.status(inventory, role, host, json=json)
 
 
 @task(help={**SELECT, **JSON})
@@ -86,9 +86,9 @@ def drift(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str 
 
     Exit code: 0 none, 2 there is drift, 1 an error.
     """
-    from plainstack import operate
+    from plainstack.cli import operate_commands
 
-    operate.drift(inventory, role, host, json=json)
+    operate_commands.drift(inventory, role, host, json=json)
 
 
 @task(
@@ -109,17 +109,17 @@ def log(
     json: bool = False,
 ) -> None:
     """Show what was changed on the hosts, one event a line: when, by whom, on which host, and how it ended."""
-    from plainstack import operate
+    from plainstack.cli import operate_commands
 
-    operate.log(inventory, host, last, json=json, verbose=verbose)
+    operate_commands.log(inventory, host, last, json=json, verbose=verbose)
 
 
 @task(name="backup-now", help={"inventory": SELECT["inventory"], **JSON})
 def backup_now(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> None:
     """Take a base backup now and wait until it is usable; prints its id, size and duration."""
-    from plainstack import operate
+    from plainstack.cli import operate_commands
 
-    operate.backup_now(inventory, json=json)
+    operate_commands.backup_now(inventory, json=json)
 
 
 @task(help={"inventory": SELECT["inventory"], "yes": "pin without asking (for scripts; you trust the network now)"})
@@ -128,9 +128,9 @@ def trust(_c: Context, inventory: str = "hosts.yaml", yes: bool = False) -> None
 
     Compare the fingerprints with what the hosts' consoles show: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub
     """
-    from plainstack import operate
+    from plainstack.cli import operate_commands
 
-    operate.trust(inventory, yes=yes)
+    operate_commands.trust(inventory, yes=yes)
 
 
 @task(
@@ -150,9 +150,9 @@ def tunnel(
     inv tunnel            the pages, with a sentence for each
     inv tunnel db1:5432   PostgreSQL of db1, on the same port here if it is free
     """
-    from plainstack import operate
+    from plainstack.cli import operate_commands
 
-    operate.tunnel(inventory, to, host, port, show=open)
+    operate_commands.tunnel(inventory, to, host, port, show=open)
 
 
 namespace = Collection(
