@@ -36,7 +36,7 @@ def up(_c: Context, inventory: str = "hosts.yaml", from_: str = "", host: str = 
     Changed links take effect at once, other settings of a running host with a power cycle. All hosts share this
     machine's clock.
     """
-    from plainstack import lab_commands
+    from plainstack.cli import lab_commands
 
     lab_commands.up(inventory, from_, host)
 
@@ -54,7 +54,7 @@ def save(_c: Context, name: str, inventory: str = "hosts.yaml", down: bool = Fal
 
     The hosts are stopped in order, so that databases are clean. Nothing is copied.
     """
-    from plainstack import lab_commands
+    from plainstack.cli import lab_commands
 
     help_if_asked(name, program, "lab.save")
     lab_commands.save(inventory, name, down=down)
@@ -63,7 +63,7 @@ def save(_c: Context, name: str, inventory: str = "hosts.yaml", down: bool = Fal
 @task(help={"inventory": "not used: snapshots are the machine's", **JSON})
 def snapshots(_c: Context, inventory: str = "", json: bool = False) -> None:  # noqa: ARG001 - every command takes it
     """Show the snapshots of this machine: name, age, size, stack, image, commit, inventory."""
-    from plainstack import lab_commands
+    from plainstack.cli import lab_commands
 
     lab_commands.snapshots(json=json)
 
@@ -74,7 +74,7 @@ def forget(_c: Context, name: str, inventory: str = "") -> None:  # noqa: ARG001
 
     Labs that were started from it go on.
     """
-    from plainstack import lab_commands
+    from plainstack.cli import lab_commands
 
     help_if_asked(name, program, "lab.forget")
     lab_commands.forget(name)
@@ -85,7 +85,7 @@ def forget(_c: Context, name: str, inventory: str = "") -> None:  # noqa: ARG001
 )
 def down(_c: Context, inventory: str = "hosts.yaml", all: bool = False) -> None:
     """Remove the lab with its hosts and their disks."""
-    from plainstack import lab_commands
+    from plainstack.cli import lab_commands
 
     lab_commands.down(inventory, every=all)
 
@@ -93,7 +93,7 @@ def down(_c: Context, inventory: str = "hosts.yaml", all: bool = False) -> None:
 @task(name="status", help={"inventory": SELECT["inventory"]})
 def lab_status(_c: Context, inventory: str = "hosts.yaml") -> None:
     """Show which lab hosts are up. Exit code: 0 all, 1 otherwise."""
-    from plainstack import lab_commands
+    from plainstack.cli import lab_commands
 
     lab_commands.status(inventory)
 
@@ -101,7 +101,7 @@ def lab_status(_c: Context, inventory: str = "hosts.yaml") -> None:
 @task(help={"inventory": SELECT["inventory"], "host": "the lab host to log in to"}, positional=["host"])
 def shell(_c: Context, host: str, inventory: str = "hosts.yaml") -> None:
     """Log in to a lab host: inv lab.shell db1"""
-    from plainstack import lab_commands
+    from plainstack.cli import lab_commands
 
     help_if_asked(host, program, "lab.shell")
     lab_commands.shell(inventory, host)
@@ -131,7 +131,7 @@ def break_host(
     power_off: bool = False,
 ) -> None:
     """Break a lab host on purpose: inv lab.break db1 --cut; inv lab.mend db1"""
-    from plainstack import lab_commands
+    from plainstack.cli import lab_commands
 
     help_if_asked(host, program, "lab.break")
     lab_commands.break_host(
@@ -142,7 +142,7 @@ def break_host(
 @task(positional=["host"], help={"inventory": SELECT["inventory"], "host": "the lab host"})
 def mend(_c: Context, host: str, inventory: str = "hosts.yaml") -> None:
     """Undo what inv lab.break did to a host; a host that is powered off is booted."""
-    from plainstack import lab_commands
+    from plainstack.cli import lab_commands
 
     help_if_asked(host, program, "lab.mend")
     lab_commands.mend(inventory, host)

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from plainstack import lab_commands
+from plainstack.cli import lab_commands
 from plainstack.deploy.status import duration
 from plainstack.inventory import load
 from plainstack.lab import cgroup, image, keep, machine, mirror, model, up

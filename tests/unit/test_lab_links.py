@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import lab_commands
+from plainstack.cli import lab_commands
 from plainstack.errors import InventoryError
 from plainstack.inventory import load
 from plainstack.lab import links

@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from plainstack import lab_commands
+from plainstack.cli import lab_commands
 from plainstack.deploy.observe import View
 from plainstack.engine.observed import Entry, Observed, UnitState
 from plainstack.errors import HostFailed, InventoryError
