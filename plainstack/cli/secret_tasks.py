@@ -14,7 +14,7 @@ from plainstack.usage import help_if_asked
 @task(name="list", help={"inventory": SELECT["inventory"], **JSON})
 def list_secrets(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> None:
     """Show the names of all secrets, how old each is, and which roles use it; never a value."""
-    from plainstack import secret_commands
+    from plainstack.cli import secret_commands
 
     secret_commands.list_all(inventory, json=json)
 
@@ -22,7 +22,7 @@ def list_secrets(_c: Context, inventory: str = "hosts.yaml", json: bool = False)
 @task(name="edit", help={"inventory": SELECT["inventory"]})
 def edit_secrets(_c: Context, inventory: str = "hosts.yaml") -> None:
     """Change secrets in your editor (VISUAL or EDITOR), decrypted in memory only; shows which names changed."""
-    from plainstack import secret_commands
+    from plainstack.cli import secret_commands
 
     secret_commands.edit(inventory)
 
@@ -42,7 +42,7 @@ def rotate_secret(_c: Context, name: str, inventory: str = "hosts.yaml", revoke:
     Deploys what it takes, one step after the other; interrupted, the same command goes on where it was.
     Exit code: 0 every host uses the new value, 1 not yet: run it again.
     """
-    from plainstack import secret_commands
+    from plainstack.cli import secret_commands
 
     help_if_asked(name, program, "secrets.rotate")
     secret_commands.rotate(inventory, name, revoke=revoke)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import secret_commands
+from plainstack.cli import secret_commands
 from plainstack.errors import Refused
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
