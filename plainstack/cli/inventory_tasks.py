@@ -15,7 +15,7 @@ def show_inventory(_c: Context, inventory: str = "hosts.yaml", json: bool = Fals
 
     With `extends`, that is the merged result. User, path and query of URLs are masked.
     """
-    from plainstack import inventory_commands
+    from plainstack.cli import inventory_commands
 
     inventory_commands.show(inventory, json=json)
 
@@ -27,7 +27,7 @@ def schema(_c: Context, inventory: str = "") -> None:  # noqa: ARG001 - every co
     inv inventory.schema > inventory.schema.json, and in the first line of hosts.yaml:
     # yaml-language-server: $schema=inventory.schema.json
     """
-    from plainstack import inventory_commands
+    from plainstack.cli import inventory_commands
 
     inventory_commands.schema()
 
