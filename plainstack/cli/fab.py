@@ -70,7 +70,7 @@ def failover(
     """
     from fabric.main import program
 
-    from plainstack import failover_commands
+    from plainstack.cli import failover_commands
 
     help_if_asked(action, program, "failover")
     failover_commands.run(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from plainstack.cli.failover_commands import failed_steps
 from plainstack.deploy.failover import Done
 from plainstack.engine.resources import File
-from plainstack.failover_commands import failed_steps
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.failover.decisions import Do, Step
 from plainstack.postgresql.failover.steps import body
