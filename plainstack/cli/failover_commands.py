@@ -40,7 +40,7 @@ def run(action: str, inventory: str, *, to: str, host: str, yes: bool, discard: 
         if (host or discard) and action != "rejoin":
             raise Refused(f"--host and --discard are for failover rejoin; failover {action} has no use for them")
     if action in ("drill", "drills"):
-        from plainstack.drill import commands as drills
+        from plainstack.cli import drill_commands as drills
 
         drills.run(action, inventory, yes=yes, json=json, **drill)
         return

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from invoke.exceptions import Exit
 
+from plainstack.cli import drill_commands
 from plainstack.console import Console
-from plainstack.drill import commands
 
 INVENTORY = """\
 stack: shop
@@ -39,7 +39,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(fault.name)
         return {"passed": True, "interrupted": False}
 
-    monkeypatch.setattr(commands, "_one", begin)
+    monkeypatch.setattr(drill_commands, "_one", begin)
     return names
 
 
@@ -48,7 +48,7 @@ def test_without_a_terminal_nothing_begins_and_it_is_told_what_would_be_done_to_
     real: str, begun: list[str], capsys: pytest.CaptureFixture[str], yes: bool
 ) -> None:
     with pytest.raises(Exit) as ended:
-        commands.run("drill", real, json=False, yes=yes)
+        drill_commands.run("drill", real, json=False, yes=yes)
     told = capsys.readouterr()
     assert ended.value.code == 1
     assert "shop is no lab. The drill will, for real:" in told.out
@@ -63,10 +63,10 @@ def test_only_the_stacks_own_name_begins_it(
 ) -> None:
     monkeypatch.setattr(Console, "ask", lambda _self, _question: typed)
     if drills:
-        commands.run("drill", real, json=False)
+        drill_commands.run("drill", real, json=False)
     else:
         with pytest.raises(Exit):
-            commands.run("drill", real, json=False)
+            drill_commands.run("drill", real, json=False)
     assert begun == drills
 
 
@@ -74,6 +74,6 @@ def test_the_network_of_a_real_host_is_never_cut(
     real: str, begun: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(Exit):
-        commands.run("drill", real, json=False, fault="cut")
+        drill_commands.run("drill", real, json=False, fault="cut")
     assert "cutting a host's network is for the lab" in capsys.readouterr().err
     assert begun == []

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from invoke.exceptions import Exit
 
-from plainstack.drill import commands, faults
+from plainstack.cli import drill_commands
+from plainstack.drill import faults
 from plainstack.drill.verdict import Budgets
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
@@ -45,7 +46,7 @@ def test_a_fault_touches_the_units_of_its_service_only(
 )
 def test_what_nobody_knows_is_refused_with_what_is_known(stack: Stack, target: str, fault: str, why: str) -> None:
     with pytest.raises(Refused, match=why):
-        commands.chosen(stack, target, fault)
+        drill_commands.chosen(stack, target, fault)
 
 
 def test_a_role_with_one_host_is_not_drilled(stack: Stack) -> None:
@@ -58,11 +59,11 @@ def test_cables_are_cut_in_the_lab_only(stack: Stack) -> None:
     assert faults.find(stack, "db", "cut").cut
     for fault in ("cut", "all"):
         with pytest.raises(Refused, match="for the lab"):
-            commands.chosen(no_lab(stack), "db", fault)
+            drill_commands.chosen(no_lab(stack), "db", fault)
 
 
 def test_all_is_every_target_and_every_fault_one_after_the_other(stack: Stack) -> None:
-    found = [(fault.target, fault.name) for fault in commands.chosen(stack, "all", "all")]
+    found = [(fault.target, fault.name) for fault in drill_commands.chosen(stack, "all", "all")]
     assert found == [(target, name) for target in ("db", "app", "balancer") for name in ("kill", "stop", "cut")]
 
 
@@ -73,22 +74,22 @@ def without(stack: Stack, *names: str) -> Stack:
 
 def test_all_leaves_out_what_the_stack_cannot_have_and_says_why(stack: Stack) -> None:
     told: list[str] = []
-    found = commands.chosen(without(stack, "app2", "mon1", "bak1"), "all", "kill", told.append)
+    found = drill_commands.chosen(without(stack, "app2", "mon1", "bak1"), "all", "kill", told.append)
     assert [fault.target for fault in found] == ["db", "balancer"]
     assert told == [
         "left out: only app1 has the role app, so no other host could take over: there is nothing to drill",
     ]
     with pytest.raises(Refused, match=r"only app1 .*\n.*only db2 .*|only db2 .*\n.*only app1 .*"):
-        commands.chosen(without(stack, "app2", "db1", "lb1"), "all", "kill")
+        drill_commands.chosen(without(stack, "app2", "db1", "lb1"), "all", "kill")
 
 
 @pytest.mark.parametrize("target", ["db", "app", "balancer", "all"])
 def test_a_stack_without_a_site_has_nothing_to_drill(stack: Stack, target: str) -> None:
     for gone in (("lb1", "lb2"), ("lb1", "lb2", "app1", "app2")):
         with pytest.raises(Refused, match=r"no host has the role balancer.*: fab failover switchover"):
-            commands.chosen(without(stack, *gone), target, "kill")
+            drill_commands.chosen(without(stack, *gone), target, "kill")
         with pytest.raises(Refused, match=r"no host has the role balancer.*: there is nothing to drill$"):
-            commands.chosen(without(stack, *gone, "db2"), target, "kill")
+            drill_commands.chosen(without(stack, *gone, "db2"), target, "kill")
 
 
 def test_clients_write_from_an_app_host_that_works_on(stack: Stack) -> None:
@@ -111,7 +112,7 @@ def test_budgets_follow_from_what_is_promised(stack: Stack) -> None:
     assert of("db", "kill", synchronous=False).lost is None
     assert of("app", "cut", synchronous=False) == Budgets(lost=0, write_gap=2, read_gap=2, failed_gets=0)
     assert of("db", "switchover") == Budgets(lost=0, write_gap=2, read_gap=2, failed_gets=0)
-    assert commands.Limits(lost="3", gap="any", failed_gets="0").over(of("db", "kill")) == Budgets(3, None, 5, 0)
+    assert drill_commands.Limits(lost="3", gap="any", failed_gets="0").over(of("db", "kill")) == Budgets(3, None, 5, 0)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_a_bad_number_is_refused_before_anything_is_asked(
     flags: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(Exit):
-        commands.run("drill", str(ROOT / "hosts.yaml"), json=False, yes=False, **flags)
+        drill_commands.run("drill", str(ROOT / "hosts.yaml"), json=False, yes=False, **flags)
     (flag, value) = next(iter(flags.items()))
     said = capsys.readouterr().err
     assert f"--{flag.replace('_', '-')}" in said
@@ -131,9 +132,9 @@ def test_a_bad_number_is_refused_before_anything_is_asked(
 def test_a_real_stack_wants_its_name_typed_and_says_what_will_be_done(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(commands, "load", lambda _path: no_lab(stack))
+    monkeypatch.setattr(drill_commands, "load", lambda _path: no_lab(stack))
     with pytest.raises(Exit):
-        commands.run("drill", "hosts.yaml", json=False, yes=True, target="db", fault="stop")
+        drill_commands.run("drill", "hosts.yaml", json=False, yes=True, target="db", fault="stop")
     said = capsys.readouterr()
     assert "stop postgresql@17-main on the primary (one of db1, db2)" in said.out
     assert "--yes is not enough" in said.err

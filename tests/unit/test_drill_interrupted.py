@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from invoke.exceptions import Exit
 
-from plainstack.drill import commands
+from plainstack.cli import drill_commands
 from plainstack.drill.recovery import unbroken
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,8 +44,8 @@ def test_no_other_drill_begins_after_one_that_was_interrupted(
         begun.append(fault.target)
         return {"passed": False, "interrupted": interrupted}
 
-    monkeypatch.setattr(commands, "_one", begin)
+    monkeypatch.setattr(drill_commands, "_one", begin)
     with pytest.raises(Exit) as ended:
-        commands.run("drill", str(ROOT / "hosts.yaml"), json=False, target="all")
+        drill_commands.run("drill", str(ROOT / "hosts.yaml"), json=False, target="all")
     assert ended.value.code == 1
     assert begun == ["db", "app", "balancer"][:drills]
