@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from invoke.exceptions import Exit
 
-from plainstack.console import Console
+from plainstack.cli.console import Console
 from plainstack.deploy.head_start import HeadStart
 from plainstack.errors import HostFailed, PlainstackError, Refused
 from plainstack.streams import output_lost

@@ -13,8 +13,8 @@ from typing import Any
 
 from invoke.exceptions import Exit
 
+from plainstack.cli.console import Console
 from plainstack.cli.deploy_commands import apply, document, load, told
-from plainstack.console import Console
 from plainstack.deploy.failover import Cluster, Consent, Done, Event
 from plainstack.errors import AlreadySo, NotDeployed, Refused
 from plainstack.inventory.stack import Stack

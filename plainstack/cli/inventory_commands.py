@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from plainstack.cli.console import Console
 from plainstack.cli.deploy_commands import document, told
-from plainstack.console import Console
 from plainstack.inventory import load as inventories
 
 

@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from invoke.exceptions import Exit
 
+from plainstack.cli.console import Console
 from plainstack.cli.deploy_commands import document, load, told
-from plainstack.console import Console
 from plainstack.errors import Refused
 from plainstack.inventory import site
 from plainstack.inventory.lab_settings import Visitor

@@ -8,8 +8,8 @@ from typing import Any
 
 from invoke.exceptions import Exit
 
+from plainstack.cli.console import Console
 from plainstack.cli.deploy_commands import CHANGES, document, load, told
-from plainstack.console import Console
 from plainstack.deploy.head_start import HeadStart
 from plainstack.errors import HostFailed, Refused
 

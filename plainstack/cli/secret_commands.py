@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 from invoke.exceptions import Exit
 
+from plainstack.cli.console import Console
 from plainstack.cli.deploy_commands import apply, document, load, told
-from plainstack.console import Console
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.roles import Role, registry

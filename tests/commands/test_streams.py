@@ -149,7 +149,7 @@ def test_a_deploy_goes_to_its_end_and_its_exit_code_tells_its_verdict(
 
 
 def test_letters_that_a_terminal_does_not_know_are_no_end() -> None:
-    script = "from plainstack.console import Console; Console().line('█ done')"
+    script = "from plainstack.cli.console import Console; Console().line('█ done')"
     env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
     ran = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "? done\n", "")

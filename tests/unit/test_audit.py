@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from plainstack.console import Console
+from plainstack.cli.console import Console
 from plainstack.deploy import audit
 
 EVENT = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from plainstack.console import Console, Progress
+from plainstack.cli.console import Console, Progress
 
 
 def test_events_are_told_as_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from invoke.exceptions import Exit
 
 from plainstack.cli import drill_commands
-from plainstack.console import Console
+from plainstack.cli.console import Console
 
 INVENTORY = """\
 stack: shop
