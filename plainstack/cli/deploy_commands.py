@@ -93,7 +93,7 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
             pending = view.pending
             refused = [*runner.refusals(view), *unfetched(view, stack.state / "wheels", console.progress().note)]
             if json:
-                from plainstack.report import as_data
+                from plainstack.cli.report import as_data
 
                 data = {"changes": as_data(pending), "failed": _failed(view.failed), "refused": refused}
                 document({**data, "notes": runner.findings(view)})
@@ -133,8 +133,8 @@ def _show_plan(runner: Any, view: Any, console: Console, *, shorten: bool = Fals
 
     With `shorten`, the first deploy of a host is shown in counts.
     """
+    from plainstack.cli.report import changed_files, fetch_script, parse_fetched, plan_lines
     from plainstack.engine.transition import notes
-    from plainstack.report import changed_files, fetch_script, parse_fetched, plan_lines
     from plainstack.ssh.connections import fan_out
 
     pending: Mapping[str, HostPlan] = view.pending
@@ -195,7 +195,7 @@ def apply(runner: Any, view: Any, console: Console, began: float, *, json: bool)
 
     A value that hosts must change together takes a second pass; see plainstack.engine.transition.
     """
-    from plainstack import report
+    from plainstack.cli import report
     from plainstack.deploy.deployment import deploy
 
     command = shlex.join(["inv", *sys.argv[1:]])

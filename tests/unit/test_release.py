@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from plainstack.cli.report import as_data, plan_lines
 from plainstack.engine.plan.actions import HostPlan, Run, Transaction
 from plainstack.engine.resources import Command, Payload
 from plainstack.errors import InventoryError, PlainstackError
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
-from plainstack.report import as_data, plan_lines
 from plainstack.services import release, wheels
 
 TEXT = """

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from plainstack import report
+from plainstack.cli import report
 from plainstack.deploy.schedule import Node, Outcome
 from plainstack.engine.observed import Entry
 from plainstack.engine.plan.actions import (
