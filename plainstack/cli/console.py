@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from plainstack.streams import guard
+from plainstack.cli.streams import guard
 
 
 class Console:

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
+from plainstack.cli.streams import output_lost
 from plainstack.deploy.head_start import HeadStart
 from plainstack.errors import HostFailed, PlainstackError, Refused
-from plainstack.streams import output_lost
 
 if TYPE_CHECKING:
     from plainstack.engine.plan.actions import HostPlan

@@ -6,8 +6,8 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
+from plainstack.cli.streams import guard
 from plainstack.collector import relax
-from plainstack.streams import guard
 from plainstack.usage import help_if_asked
 
 relax()

@@ -9,8 +9,8 @@ from invoke.tasks import task
 
 from plainstack.cli import inventory_tasks, lab_tasks, secret_tasks
 from plainstack.cli.options import JSON, SELECT
+from plainstack.cli.streams import guard
 from plainstack.collector import relax
-from plainstack.streams import guard
 from plainstack.usage import name_word
 
 relax()

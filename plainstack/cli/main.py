@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
+from plainstack.cli.streams import guard
 from plainstack.errors import PlainstackError
-from plainstack.streams import guard
 
 
 class _Parser(argparse.ArgumentParser):
