@@ -7,8 +7,8 @@ from invoke.context import Context
 from invoke.main import program
 from invoke.tasks import task
 
+from plainstack.cli.help import help_if_asked
 from plainstack.cli.options import JSON, SELECT
-from plainstack.usage import help_if_asked
 
 
 @task(

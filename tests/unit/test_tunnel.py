@@ -12,13 +12,13 @@ from typing import ClassVar
 import pytest
 from invoke.program import Program
 
+from plainstack.cli.help import name_word
 from plainstack.errors import Refused
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.ssh import connections
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.tunnel import Target, Way, parse, targets
-from plainstack.usage import name_word
 from tests.unit import sshd
 
 pytestmark = sshd.needed
