@@ -6,9 +6,9 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
+from plainstack.cli.collector import relax
 from plainstack.cli.help import help_if_asked
 from plainstack.cli.streams import guard
-from plainstack.collector import relax
 
 relax()
 guard()

@@ -8,10 +8,10 @@ from invoke.main import program
 from invoke.tasks import task
 
 from plainstack.cli import inventory_tasks, lab_tasks, secret_tasks
+from plainstack.cli.collector import relax
 from plainstack.cli.help import name_word
 from plainstack.cli.options import JSON, SELECT
 from plainstack.cli.streams import guard
-from plainstack.collector import relax
 
 relax()
 guard()
