@@ -134,9 +134,9 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
     from plainstack.deploy.failover import Event as Heard
     from plainstack.deploy.observe import Runner
     from plainstack.drill import preflight, store
-    from plainstack.drill.course import Course
     from plainstack.drill.reaction import Reaction
     from plainstack.drill.result import Settings
+    from plainstack.drill.scenario import Course
 
     synchronous = stack.database is not None and stack.database.synchronous
     begin = datetime.now(UTC)
