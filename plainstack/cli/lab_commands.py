@@ -19,8 +19,8 @@ from plainstack.inventory import site
 from plainstack.inventory.lab_settings import Visitor
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.lab.branches import branches_of, innermost
 from plainstack.lab.model import Lab, LabHost
-from plainstack.lab_branches import branches_of, innermost
 
 # Settings of the lab that change nothing about what is deployed on its hosts.
 _NOT_DEPLOYED = {"name", "disks", "sites", "links", "debian", "no_ipv6"}
