@@ -69,7 +69,7 @@ def up(inventory: str, from_snapshot: str = "", host: str = "") -> None:
 
 def _start_from(stack: Stack, name: str, only: tuple[str, ...], console: Console) -> None:
     from plainstack.lab import keep
-    from plainstack.lab_ready import await_ready
+    from plainstack.lab.ready import await_ready
 
     began = time.monotonic()
     found = keep.start_from(of(stack), name, stack.stack, _kept_files(stack), only, _report(console))
@@ -85,8 +85,8 @@ def save(inventory: str, name: str, *, down: bool) -> None:
     with told(console):
         from plainstack.deploy.operator import commit
         from plainstack.lab import keep
+        from plainstack.lab.ready import await_ready, stop_order
         from plainstack.lab.snapshot import Origin
-        from plainstack.lab_ready import await_ready, stop_order
 
         began = time.monotonic()
         stack = load(inventory)

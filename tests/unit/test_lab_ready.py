@@ -13,7 +13,7 @@ from plainstack.engine.observed import Entry, Observed, UnitState
 from plainstack.errors import HostFailed, InventoryError
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
-from plainstack.lab_ready import ADDRESS, REPLICATION, UNITS, awaited, stop_order, unready
+from plainstack.lab.ready import ADDRESS, REPLICATION, UNITS, awaited, stop_order, unready
 from plainstack.ssh import netns
 from plainstack.ssh.connections import Sessions
 
