@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CODE = "from plainstack import operate; operate.verify({inventory!r}, '', '', json=False, serial={serial})"
+CODE = "from plainstack.cli import operate_commands; operate_commands.verify({inventory!r}, '', '', json=False, serial={serial})"
 
 
 def seconds(inventory: str, *, serial: bool) -> float:

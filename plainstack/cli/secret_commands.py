@@ -29,8 +29,7 @@ def list_all(inventory: str, *, json: bool) -> None:
         stack = load(inventory)
         roles = registry()
         opened = store.look(stack, _names(roles), datetime.now(UTC))
-        store = store.read(stack)
-        found = [*rows(store, uses(stack, opened.vault, roles), _manners(roles), datetime.now(UTC))]
+        found = [*rows(store.read(stack), uses(stack, opened.vault, roles), _manners(roles), datetime.now(UTC))]
         if json:
             document([row.__dict__ for row in found])
         else:

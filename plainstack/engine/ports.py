@@ -10,7 +10,7 @@ from pathlib import Path
 from plainstack.engine.observed import Listener, Observed
 from plainstack.engine.resources import Listen, Resource, Unit
 
-_SOCKETS = Path(__file__).with_name("transaction") / "sockets.sh"
+_SOCKETS = Path(__file__).parent / "transaction/sh/sockets.sh"
 _UNIT = re.compile(r"([^/]+\.(?:service|scope|socket))(?:/|$)")
 
 

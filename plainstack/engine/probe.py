@@ -15,7 +15,7 @@ from plainstack.engine.resources import Absent, Command, Directory, File, Link, 
 from plainstack.errors import PlainstackError
 
 STATE = "/var/lib/plainstack"
-LOCK = "/run/plainstack.deploy.lock"
+LOCK = "/run/plainstack.lock"
 APPLY_LOCK = "/run/plainstack-apply.lock"
 GUARD_UNIT = "plainstack-guard"
 # How long a host waits for the operator's word on a change that could lock him out.

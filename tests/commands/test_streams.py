@@ -92,16 +92,17 @@ DEPLOY = """
 import json, sys
 from pathlib import Path
 from types import SimpleNamespace as Made
-from plainstack import commands, deployment, run
+from plainstack.cli import deploy_commands
+from plainstack.deploy import deployment, observe
 from plainstack.engine.plan.actions import HostPlan, Transaction
 from plainstack.errors import HostFailed
 from plainstack.deploy.schedule import Node, Outcome
 
-class Runner(run.Runner):
+class Runner(observe.Runner):
     def findings(self, view): return []
     def observe(self, listener, **_):
         listener.note("looking")
-        return run.View(self.stack, plans={"db1": HostPlan("db1", None, (Transaction("db", ()),))})
+        return observe.View(self.stack, plans={"db1": HostPlan("db1", None, (Transaction("db", ()),))})
 
 def deploy(runner, view, listener, command, **_):
     for number in range(3000):
@@ -111,10 +112,10 @@ def deploy(runner, view, listener, command, **_):
     outcomes = [Outcome(Node("db1", "db"), 0, 1, error)]
     return Made(outcomes=outcomes, plans=view.plans, cancelled=Made(is_set=lambda: False))
 
-run.Runner, deployment.deploy = Runner, deploy
+observe.Runner, deployment.deploy = Runner, deploy
 from invoke.exceptions import Exit
 try:
-    commands.deploy(sys.argv[3], "", "", json=sys.argv[4] == "json")
+    deploy_commands.deploy(sys.argv[3], "", "", json=sys.argv[4] == "json")
 except Exit as end:
     sys.exit(end.code)
 """

@@ -106,7 +106,7 @@ def test_a_host_cut_off_in_the_middle_ends_within_30_seconds_and_the_others_go_o
         whole.inv("lab.mend", "app1")
         whole.on("app1", f"rm -f {drop_in}; systemctl daemon-reload; systemctl stop prometheus-node-exporter")
     # The host, too, has given up the connection that held the lock.
-    whole.on("app1", "timeout 8 flock -w 5 /run/plainstack.deploy.lock true")
+    whole.on("app1", "timeout 8 flock -w 5 /run/plainstack.lock true")
 
 
 def test_a_second_deploy_is_refused_at_once_and_told_by_whom_and_the_lock_dies_with_its_run(whole: Operator) -> None:
@@ -122,7 +122,7 @@ def test_a_second_deploy_is_refused_at_once_and_told_by_whom_and_the_lock_dies_w
         assert re.search(r"app1: another run is at work: \w+@\S+ \(pid \d+\) since 20\S+Z: inv deploy", second.err)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        whole.on("app1", "timeout 5 flock -w 5 /run/plainstack.deploy.lock true")
+        whole.on("app1", "timeout 5 flock -w 5 /run/plainstack.lock true")
     finally:
         process.kill()
         whole.on("app1", f"rm -f {drop_in}; systemctl daemon-reload; systemctl stop prometheus-node-exporter")

@@ -58,7 +58,7 @@ cut -f2 manifest/* | grep ^/ | sort -u | xargs -d '\\n' stat -c '%n %F %a %U %G'
 cut -f2 manifest/* | grep ^/ | sort -u | xargs -d '\\n' sha256sum 2>/dev/null
 systemctl show --property=Id,ActiveState,UnitFileState $(grep -h ^unit manifest/* | cut -f2)
 id app-web 2>/dev/null; readlink /srv/web/current; dpkg-query -W -f '${Package} ${db:Status-Status}\\n'
-flock -w 5 /run/plainstack.deploy.lock echo free; flock -w 5 /run/plainstack-apply.lock echo free
+flock -w 5 /run/plainstack.lock echo free; flock -w 5 /run/plainstack-apply.lock echo free
 """
 
 
@@ -155,7 +155,7 @@ def killed_at_the_operators_end(_pool: Executor, operator: Operator, host: str, 
         controller.join(180)
         killed = controller.exitcode == -signal.SIGKILL
         assert killed or controller.exitcode == 0
-        operator.on(host, "flock -w 90 /run/plainstack-apply.lock true && flock -w 10 /run/plainstack.deploy.lock true")
+        operator.on(host, "flock -w 90 /run/plainstack-apply.lock true && flock -w 10 /run/plainstack.lock true")
         yield f"the operator killed at step {count}"
 
 

@@ -32,7 +32,7 @@ hosts:
 """
 
 
-def load(folder: Path, text: str = PRODUCTION, **files: str) -> Stack:
+def load_in(folder: Path, text: str = PRODUCTION, **files: str) -> Stack:
     for name, content in {"base": BASE, **files}.items():
         path = folder / f"{name}.yaml"
         path.parent.mkdir(exist_ok=True)
@@ -42,12 +42,12 @@ def load(folder: Path, text: str = PRODUCTION, **files: str) -> Stack:
 
 def problems(folder: Path, text: str = PRODUCTION, **files: str) -> list[str]:
     with pytest.raises(InventoryError) as caught:
-        load(folder, text, **files)
+        load_in(folder, text, **files)
     return list(caught.value.problems)
 
 
 def test_mappings_merge_and_lists_and_values_replace(tmp_path: Path) -> None:
-    stack = load(tmp_path, f"{PRODUCTION}services: {{web: {{workers: 2}}}}\nssh: {{allow_from: [10.1.0.0/16]}}\n")
+    stack = load_in(tmp_path, f"{PRODUCTION}services: {{web: {{workers: 2}}}}\nssh: {{allow_from: [10.1.0.0/16]}}\n")
     assert (stack.ssh.user, [str(network) for network in stack.ssh.allow_from]) == ("deploy", ["10.1.0.0/16"])
     assert (stack.services["web"].workers, stack.services["web"].project) == (2, "site")
     assert stack.database
@@ -55,7 +55,7 @@ def test_mappings_merge_and_lists_and_values_replace(tmp_path: Path) -> None:
 
 
 def test_null_removes(tmp_path: Path) -> None:
-    stack = load(tmp_path, f"{PRODUCTION}ssh:\ndatabase: {{max_connections: null}}\n")
+    stack = load_in(tmp_path, f"{PRODUCTION}ssh:\ndatabase: {{max_connections: null}}\n")
     assert stack.ssh == Stack.model_fields["ssh"].default
     assert stack.database
     assert stack.database.max_connections == 100
@@ -68,12 +68,12 @@ def test_null_for_what_is_in_no_file_is_an_error_as_ever(tmp_path: Path) -> None
 
 
 def test_two_inventories_share_one_base(tmp_path: Path) -> None:
-    production, staging = load(tmp_path), load(tmp_path, PRODUCTION.replace("production", "staging"))
+    production, staging = load_in(tmp_path), load_in(tmp_path, PRODUCTION.replace("production", "staging"))
     assert production.model_copy(update={"stack": "staging"}) == staging
 
 
 def test_a_base_may_extend_another_one(tmp_path: Path) -> None:
-    stack = load(tmp_path, base=f"extends: all.yaml\n{BASE}", all="ssh: {user: root, port: 2222}\n")
+    stack = load_in(tmp_path, base=f"extends: all.yaml\n{BASE}", all="ssh: {user: root, port: 2222}\n")
     assert (stack.ssh.user, stack.ssh.port) == ("deploy", 2222)
 
 
@@ -142,7 +142,7 @@ def test_a_chain_without_end_is_cut_off(tmp_path: Path) -> None:
 def test_paths_start_in_the_folder_of_the_file_that_they_are_written_in(tmp_path: Path) -> None:
     (tmp_path / "shared/app").mkdir(parents=True)
     text = PRODUCTION.replace("base.yaml", "shared/base.yaml")
-    stack = load(tmp_path, text, **{"shared/base": BASE.replace("source: .", "source: app")})
+    stack = load_in(tmp_path, text, **{"shared/base": BASE.replace("source: .", "source: app")})
     assert stack.file(stack.services["web"].source).resolve() == (tmp_path / "shared/app").resolve()
     first, *_ = problems(tmp_path, text, **{"shared/base": BASE.replace("workers", "workerz")})
     assert first.startswith("shared/base.yaml:3: services.web.workerz")

@@ -99,7 +99,7 @@ def test_a_change_that_no_run_is_left_to_confirm_is_undone_as_soon_as_the_next_r
     assert (seen.guard_pending, seen.lock, seen.ending) == (True, "", False)
     assert seen.guard_left is not None
     assert GUARD_SECONDS - 60 < seen.guard_left <= GUARD_SECONDS
-    for lock in ("plainstack.deploy.lock", "plainstack-apply.lock"):
+    for lock in ("plainstack.lock", "plainstack-apply.lock"):
         with (host.root / "run" / lock).open("a") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             assert host.sh(UNDO_NOW) == (0, "")

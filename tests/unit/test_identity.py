@@ -20,10 +20,12 @@ def test_an_operator_without_a_name_and_a_home_is_told_by_number() -> None:
 import os, sys
 from pathlib import Path
 sys.path[:0] = {[str(Path(__file__).parents[2]), *filter(None, sys.path)]!r}
-from plainstack import age, inventory, render
+from plainstack.engine import render
+from plainstack.inventory import load
+from plainstack.secrets import age
 from plainstack.deploy.operator import who
 from plainstack.ssh.connections import Sessions
-stack = inventory.load(Path({str(Path(__file__).parents[2] / "hosts.yaml")!r}))
+stack = load.load(Path({str(Path(__file__).parents[2] / "hosts.yaml")!r}))
 os.setgroups([])
 os.setresuid({NAMELESS}, {NAMELESS}, {NAMELESS})
 Sessions(stack)

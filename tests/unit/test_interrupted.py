@@ -116,7 +116,7 @@ def test_what_has_begun_is_done_to_its_end_when_the_operator_goes(deployed: Sand
 def test_a_host_where_an_operator_left_something_to_end_says_so_and_one_with_its_operator_names_him(
     deployed: Sandbox,
 ) -> None:
-    applying, held = (deployed.root / "run" / name for name in ("plainstack-apply.lock", "plainstack.deploy.lock"))
+    applying, held = (deployed.root / "run" / name for name in ("plainstack-apply.lock", "plainstack.lock"))
     assert not deployed.observe([]).ending
     with applying.open("a") as work:
         fcntl.flock(work, fcntl.LOCK_EX)

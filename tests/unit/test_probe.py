@@ -130,13 +130,13 @@ def test_what_plainstack_keeps_on_a_host_is_seen(host: Sandbox) -> None:
     host.write(f"{kept}/units/app.service", "abc def\n")
     host.write(f"{kept}/generation", "0123\n")
     (host.root / f"{kept}/runs/run-1".lstrip("/")).mkdir(parents=True)
-    host.write("/run/plainstack.deploy.lock", "me@here since now\n")
+    host.write("/run/plainstack.lock", "me@here since now\n")
     seen = host.observe([])
     assert seen.stamps == {"app.service": "abc def"}
     assert (seen.generation, seen.leftovers, seen.lock) == ("0123", ("run-1",), "")
-    _, text = host.sh(f"exec 9<$ROOT/run/plainstack.deploy.lock; flock 9; {probe.script([])}")
+    _, text = host.sh(f"exec 9<$ROOT/run/plainstack.lock; flock 9; {probe.script([])}")
     assert probe.parse(text).lock == "me@here since now"
-    _, text = host.sh(f"exec 9<$ROOT/run/plainstack.deploy.lock; flock -s 9; {probe.script([])}")
+    _, text = host.sh(f"exec 9<$ROOT/run/plainstack.lock; flock -s 9; {probe.script([])}")
     assert probe.parse(text).lock == "", "somebody who looks at the same time is no run"
 
 

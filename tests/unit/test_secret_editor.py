@@ -34,11 +34,11 @@ def test_a_signal_while_the_editor_is_being_started_ends_the_editor_too(
     monkeypatch.setattr(subprocess, "Popen", Popen)
     with pytest.raises(SystemExit) as ended:
         editor.edit("shop", {"app/api_token": "a-value-of-the-operator"}, lambda _: False)
-    (editor,) = started
+    (process,) = started
     try:
-        assert editor.poll() is not None
+        assert process.poll() is not None
     finally:
-        editor.kill()
-        editor.wait()
+        process.kill()
+        process.wait()
     assert ended.value.code == 128 + number
     assert list(editor.MEMORY.glob(f"plainstack-secrets-{os.getuid()}-{os.getpid()}-*")) == []

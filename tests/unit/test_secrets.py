@@ -35,7 +35,7 @@ def small(tmp_path: Path) -> Stack:
     return load.parse(TEXT, "my.yaml", tmp_path)
 
 
-def store(stack: Stack) -> Path:
+def store_path(stack: Stack) -> Path:
     return store.plain_path(stack)
 
 
@@ -92,13 +92,13 @@ def test_secrets_are_equal_by_value() -> None:
 
 def test_secrets_are_generated_once_and_then_kept(small: Stack) -> None:
     first = store.load(small, ["db", "app"], NOW)
-    before = store(small).read_bytes()
+    before = store_path(small).read_bytes()
     second = store.load(small, ["db", "app"], NOW)
     assert {name: secret.reveal() for name, secret in first.passwords.items()} == {
         name: secret.reveal() for name, secret in second.passwords.items()
     }
     assert first.certificate("db1").chain == second.certificate("db1").chain
-    assert store(small).read_bytes() == before
+    assert store_path(small).read_bytes() == before
     assert first.password("db") != first.password("app")
     assert len(first.password("db").reveal()) >= 32
 
@@ -113,19 +113,19 @@ def test_a_new_role_gets_its_password_and_the_others_keep_theirs(small: Stack) -
 
 def test_the_store_is_for_its_owner_only_and_git_ignores_it(small: Stack) -> None:
     store.load(small, ["db"], NOW)
-    assert store(small).stat().st_mode & 0o777 == 0o600
-    assert store(small).parent.stat().st_mode & 0o777 == 0o700
+    assert store_path(small).stat().st_mode & 0o777 == 0o600
+    assert store_path(small).parent.stat().st_mode & 0o777 == 0o700
     assert (small.folder / ".plainstack" / ".gitignore").read_text(encoding="utf-8") == "*\n"
-    assert [path.name for path in store(small).parent.iterdir()] == [store(small).name]
+    assert [path.name for path in store_path(small).parent.iterdir()] == [store_path(small).name]
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
 def test_a_store_that_others_may_read_is_refused(small: Stack, mode: int) -> None:
     store.load(small, ["db"], NOW)
-    store(small).chmod(mode)
+    store_path(small).chmod(mode)
     with pytest.raises(Refused) as caught:
         store.load(small, ["db"], NOW)
-    path = store(small)
+    path = store_path(small)
     assert str(caught.value) == f"{path}: mode {mode:04o} lets others read the secrets; run: chmod 600 {path}"
 
 
@@ -145,15 +145,15 @@ def test_a_store_that_others_may_read_is_refused(small: Stack, mode: int) -> Non
 )
 def test_a_damaged_store_is_refused_kept_and_not_quoted(small: Stack, content: bytes) -> None:
     store.load(small, ["db"], NOW)
-    store(small).write_bytes(content)
+    store_path(small).write_bytes(content)
     with pytest.raises(Refused) as caught:
         store.load(small, ["db"], NOW)
     told = "".join(traceback.format_exception(caught.value))
-    assert f"{store(small)}: is damaged (" in str(caught.value)
+    assert f"{store_path(small)}: is damaged (" in str(caught.value)
     assert "bring it back from a backup" in str(caught.value)
     assert VALUE not in told
     assert "12345" not in str(caught.value)
-    assert store(small).read_bytes() == content
+    assert store_path(small).read_bytes() == content
 
 
 def test_the_verifier_lets_in_whoever_knows_the_password_and_nobody_else() -> None:

@@ -25,7 +25,7 @@ _LIBRARY = ("frame", "undo", "preview", "files", "sockets", "units", "packages",
 
 def library() -> str:
     """The shell functions that steps are made of."""
-    folder = Path(__file__).with_name("transaction")
+    folder = Path(__file__).with_name("sh")
     return "\n".join((folder / f"{part}.sh").read_text(encoding="utf-8") for part in _LIBRARY)
 
 

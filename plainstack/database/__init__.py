@@ -1,1 +1,0 @@
-"""What is imperative about PostgreSQL: its roles and slots as SQL, and which host is primary, as observed."""
