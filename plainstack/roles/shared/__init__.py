@@ -1,0 +1,1 @@
+"""What several roles put on their hosts."""
