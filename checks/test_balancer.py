@@ -13,7 +13,7 @@ import pytest
 from plainstack.inventory import site
 from plainstack.inventory.sections import GivenCertificate, Host
 from plainstack.inventory.stack import Stack
-from plainstack.proxy import SITE_CERTIFICATE
+from plainstack.roles.balancer.proxy import SITE_CERTIFICATE
 
 ROLE = "balancer"
 

@@ -10,8 +10,8 @@ from plainstack.engine.resources import Package, Resource, Sysctl, Unit, Validat
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.proxy import METRICS_PORT, proxy
 from plainstack.roles import Opening, Role, one_by_one
+from plainstack.roles.balancer.proxy import METRICS_PORT, proxy
 from plainstack.secrets.values import Vault
 
 _SYSCTLS = "/etc/sysctl.d/60-plainstack-balancer.conf"
