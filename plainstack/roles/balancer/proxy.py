@@ -12,10 +12,10 @@ from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import GivenCertificate, Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.engines import ENGINES, Engine
+from plainstack.roles.balancer.upstreams import PROGRAM, TARGETS, reachable, upstreams
 from plainstack.roles.base import TLS
 from plainstack.secrets import pki
 from plainstack.secrets.values import Secret, Vault
-from plainstack.upstreams import PROGRAM, TARGETS, reachable, upstreams
 from plainstack.vendor import vendor_source
 
 METRICS_PORT = ports.BALANCER_METRICS
