@@ -16,7 +16,7 @@ from plainstack.engine.resources import File
 from plainstack.inventory.sections import Firewall
 from plainstack.inventory.stack import Stack
 from plainstack.roles import firewall, registry
-from plainstack.rulesets import found
+from plainstack.roles.firewall.rulesets import found
 
 OWN = """\
 table inet filter {

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 
-from plainstack import rulesets
 from plainstack.engine.observed import Observed
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, File, Package, Resource, Unit, Validation
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles import Finding, Opening, Role, of_host
+from plainstack.roles.firewall import rulesets
 from plainstack.secrets.values import Vault
 
 PROGRAM = "/usr/local/sbin/plainstack-firewall"
