@@ -11,7 +11,6 @@ from plainstack.engine.plan.actions import Action, HostPlan, Run, UnitAction
 from plainstack.engine.probe import STATE
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Command, Directory, Listen, Package, Resource, Unit, Validation
-from plainstack.exporter import exporter
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
@@ -31,6 +30,7 @@ from plainstack.postgresql.topology import (
 )
 from plainstack.roles import Finding, Opening, Role
 from plainstack.roles.base import TLS
+from plainstack.roles.shared.exporter import exporter
 from plainstack.secrets.values import Vault
 from plainstack.shell import await_condition
 
