@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from plainstack import openpgp
 from plainstack.engine.resources import File, Package, Resource, Validation
+from plainstack.inventory import openpgp
 
 # In lists of its own, so that no lock is needed and nothing that is not verified is kept.
 _VERIFY = """\

@@ -127,7 +127,7 @@ def _entrance(stack: Stack) -> Iterator[tuple[Loc, str]]:
 
 
 def _problem_of_key(path: Path) -> str:
-    from plainstack import openpgp
+    from plainstack.inventory import openpgp
 
     try:
         return openpgp.problem_of(path.read_bytes())

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from plainstack import openpgp
 from plainstack.engine.resources import File, Package, Validation
+from plainstack.inventory import openpgp
 from plainstack.vendor import vendor_source
 
 RECORDED = Path(__file__).parent / "recorded/apt"
