@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from plainstack.engine.apt_source import vendor_source
 from plainstack.engine.resources import File, Package, Validation
 from plainstack.inventory import openpgp
-from plainstack.vendor import vendor_source
 
 RECORDED = Path(__file__).parent / "recorded/apt"
 BINARY = (RECORDED / "signer.gpg").read_bytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+from plainstack.engine.apt_source import vendor_source
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Absent, Directory, File, Listen, Package, Resource, Unit, Validation
 from plainstack.inventory import port_numbers as ports
@@ -16,7 +17,6 @@ from plainstack.roles.base import TLS
 from plainstack.roles.shared.exporter import exporter, web_file
 from plainstack.secrets import pki
 from plainstack.secrets.values import Secret, Vault
-from plainstack.vendor import vendor_source
 
 METRICS_PORT = ports.BALANCER_METRICS
 SITE_CERTIFICATE = f"{TLS}/site.crt"
