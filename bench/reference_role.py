@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from plainstack.engine.resources import Directory, File, Package, Resource, Sysctl, Unit, User
+from plainstack.engine.role import Role
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Role
 from plainstack.secrets.values import Vault
 
 HOME = Path(__file__).resolve().parent / "reference_work"

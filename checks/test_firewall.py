@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from plainstack.engine.role import Opening
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Opening, registry
+from plainstack.roles import registry
 from plainstack.roles.firewall import PROGRAM, openings_of
 
 ROLE = "firewall"

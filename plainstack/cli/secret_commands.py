@@ -12,9 +12,10 @@ from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
 from plainstack.cli.deploy_commands import apply, document, load, told
+from plainstack.engine.role import Role
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Role, registry
+from plainstack.roles import registry
 from plainstack.secrets import pki, rotation, store
 from plainstack.secrets.format import Store
 from plainstack.secrets.listing import CERTIFICATE, rows, uses

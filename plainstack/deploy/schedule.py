@@ -15,8 +15,8 @@ from plainstack.engine.desired import HostDesired
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan, UnitAction, ahead_of
 from plainstack.engine.resources import Resource, Unit
+from plainstack.engine.role import Role
 from plainstack.errors import HostFailed, PlainstackError
-from plainstack.roles import Role
 
 PACKAGES = "packages"
 

@@ -16,9 +16,9 @@ from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host as TestinfraHost
 
 from plainstack.deploy.check_facts import Facts, gather
+from plainstack.engine.role import Role
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Role
 from plainstack.secrets.values import Vault
 from plainstack.shipped import CHECKS
 from plainstack.ssh.connections import Sessions

@@ -7,11 +7,11 @@ from datetime import datetime
 
 from plainstack.engine import probe
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Resource, Unit
+from plainstack.engine.role import Role, of_host
 from plainstack.engine.stamps import inputs
 from plainstack.errors import InventoryError
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Role, of_host
 from plainstack.secrets.values import Vault
 
 HostDesired = Mapping[str, Sequence[Resource]]

@@ -9,8 +9,8 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan
 from plainstack.engine.plan.planner import consented
 from plainstack.engine.resources import Resource
+from plainstack.engine.role import Finding, Role, of_host
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Finding, Role, of_host
 
 
 def refusals(

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan
+from plainstack.engine.role import Role
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Role
 
 
 def expanded(

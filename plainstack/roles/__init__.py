@@ -1,118 +1,8 @@
-"""Roles: pure functions from (stack, host, vault) to resources, and the order between them."""
+"""The roles that Plainstack ships, one module or package each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Literal
-
-from plainstack.engine.observed import Observed
-from plainstack.engine.plan.actions import HostPlan
-from plainstack.engine.resources import Resource
-from plainstack.inventory.sections import Host
-from plainstack.inventory.stack import Stack
-from plainstack.secrets.rotation import Manners
-from plainstack.secrets.values import Vault
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """A port that a role offers on a host: to these addresses, or to anybody when `sources` is None.
-
-    Protocol vrrp has no port (0).
-    """
-
-    port: int
-    protocol: Literal["tcp", "udp", "vrrp"]
-    sources: tuple[str, ...] | None
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something on a host that a role must not run over (`refused`), or that a person should know."""
-
-    text: str
-    refused: bool = True
-
-
-Desired = Callable[[Stack, Host, Vault], Iterable[Resource]]
-Opens = Callable[[Stack, Host], Iterable[Opening]]
-Facts = Callable[[Stack, Host], str]
-Transition = Callable[[Stack, Mapping[str, Observed]], Stack]
-Findings = Callable[[Stack, Host, Observed], Iterable[Finding]]
-Problems = Callable[[Stack, datetime], Iterable[str]]
-Turns = Callable[[Mapping[str, HostPlan], Mapping[str, Observed]], Sequence[str]]
-
-
-def opens_nothing(_stack: Stack, _host: Host) -> Iterable[Opening]:
-    """For a role that offers no port."""
-    return ()
-
-
-def no_facts(_stack: Stack, _host: Host) -> str:
-    """For a role whose host has no more state than its resources."""
-    return ""
-
-
-def no_transition(stack: Stack, _observed: Mapping[str, Observed]) -> Stack:
-    """For a role with no value that peers must learn at the same moment."""
-    return stack
-
-
-def finds_nothing(_stack: Stack, _host: Host, _observed: Observed) -> Iterable[Finding]:
-    """For a role that can be deployed onto whatever a host has."""
-    return ()
-
-
-def no_problems(_stack: Stack, _now: datetime) -> Iterable[str]:
-    """For a role that takes nothing from the operator's machine."""
-    return ()
-
-
-def all_at_once(_plans: Mapping[str, HostPlan], _observed: Mapping[str, Observed]) -> Sequence[str]:
-    """For a role whose hosts do not mind one another."""
-    return ()
-
-
-def one_by_one(plans: Mapping[str, HostPlan], _observed: Mapping[str, Observed]) -> Sequence[str]:
-    """For a role that is applied to one host at a time, in the order of the inventory."""
-    return list(plans)
-
-
-@dataclass(frozen=True)
-class Role:
-    """One role: what it wants of a host, which ports it offers there, which roles' hosts must be done before.
-
-    It also waits for the roles that it `follows`, but does not need them: --role leaves those out.
-    A role that is `everywhere` is on every host without being named in the inventory. `turns` names
-    the hosts that go one after another, of those with work for the role, in their order; the first that fails is the
-    last that is tried. `settle` is how many seconds peers need to see the changed host as well again before the next
-    one may go. `passwords` are generated; `rotated` says how those are replaced that the site needs all the time.
-    `facts` is a shell snippet for the probe that prints key=value lines about a host's state beyond its resources, and
-    `findings` are what they mean: reasons not to deploy onto that host, and what a person should know.
-    `transition` gives the stack with the values that this role's hosts must go on serving, beside the new ones, until
-    all hosts of the roles in `used_by` have moved; see plainstack.engine.transition.
-    `problems` are sentences about what the stack gives the role (sources, certificates) that no host could take; plan
-    and deploy ask for them before anything else, and no other command does.
-    """
-
-    name: str
-    desired: Desired
-    opens: Opens = opens_nothing
-    after: tuple[str, ...] = ()
-    follows: tuple[str, ...] = ()
-    everywhere: bool = False
-    turns: Turns = all_at_once
-    settle: int = 0
-    passwords: tuple[str, ...] = ()
-    rotated: Manners = field(default_factory=dict)
-    facts: Facts = no_facts
-    transition: Transition = no_transition
-    used_by: tuple[str, ...] = ()
-    findings: Findings = finds_nothing
-    problems: Problems = no_problems
+from plainstack.engine.role import Role
 
 
 def registry() -> dict[str, Role]:
@@ -121,8 +11,3 @@ def registry() -> dict[str, Role]:
 
     modules = (base, firewall, db, backup, app, balancer, monitoring)
     return {module.ROLE.name: module.ROLE for module in modules}
-
-
-def of_host(host: Host, roles: dict[str, Role]) -> list[Role]:
-    """The roles a host has, in the order they are applied."""
-    return [role for role in roles.values() if role.everywhere or role.name in host.roles]

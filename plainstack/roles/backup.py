@@ -8,10 +8,10 @@ from typing import Any
 
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Absent, Command, Directory, Package, Resource, Unit, Validation
+from plainstack.engine.role import Role
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import barman, sql
-from plainstack.roles import Role
 from plainstack.roles.base import TLS
 from plainstack.secrets.values import Vault
 

@@ -9,10 +9,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from plainstack.engine.observed import Observed
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Command, Directory, File, Link, Listen, Package, Resource, Unit, Validation
+from plainstack.engine.role import Finding, Opening, Role
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Finding, Opening, Role
 from plainstack.roles.shared.exporter import exporter
 from plainstack.secrets.values import Vault
 

@@ -11,6 +11,7 @@ from plainstack.engine.plan.actions import Action, HostPlan, Run, UnitAction
 from plainstack.engine.probe import STATE
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Command, Directory, Listen, Package, Resource, Unit, Validation
+from plainstack.engine.role import Finding, Opening, Role
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
@@ -28,7 +29,6 @@ from plainstack.postgresql.topology import (
     primaries,
     waiting,
 )
-from plainstack.roles import Finding, Opening, Role
 from plainstack.roles.base import TLS
 from plainstack.roles.shared.exporter import exporter
 from plainstack.secrets.values import Vault

@@ -8,11 +8,11 @@ from typing import Any
 
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, File, Listen, Package, Preseed, Resource, Unit, Validation
+from plainstack.engine.role import Role
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import GivenCertificate, Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
-from plainstack.roles import Role
 from plainstack.roles.base import TLS
 from plainstack.roles.db import UNIT as POSTGRES_UNIT
 from plainstack.scrape import jobs, sees_virtual_address

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
+from plainstack.engine.role import Role, of_host
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Role, of_host
 from plainstack.secrets import pki, rotation
 from plainstack.secrets.format import Store
 from plainstack.secrets.rotation import Manner

@@ -12,9 +12,9 @@ from hypothesis import Phase, settings
 from plainstack import roles
 from plainstack.engine import desired as desired_module
 from plainstack.engine.desired import HostDesired
+from plainstack.engine.role import Role
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Role
 from plainstack.secrets.values import Certificate, Secret, Vault
 from tests.unit.example_role import BEFORE, SECRET, UNIT_FILE
 from tests.unit.sandbox import Sandbox

@@ -12,11 +12,11 @@ from plainstack.engine import desired as desired_module
 from plainstack.engine import render
 from plainstack.engine.desired import HostDesired, assemble, probe_script, scope
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Package, Resource, Unit
+from plainstack.engine.role import Role
 from plainstack.errors import InventoryError
 from plainstack.inventory import load
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Role
 from plainstack.secrets.values import Vault
 
 EMPTY = Vault({}, {}, "")

@@ -19,9 +19,9 @@ from plainstack.deploy.head_start import HeadStart, Kept, _digest, _read, _write
 from plainstack.deploy.observe import Runner
 from plainstack.engine import desired
 from plainstack.engine.resources import Directory, Resource
+from plainstack.engine.role import Role
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Role
 from plainstack.secrets.values import Vault
 from plainstack.ssh.reach import KeptLogIn, KeptMachine, KeptReach
 from tests.unit import sshd

@@ -10,12 +10,12 @@ import pytest
 
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.resources import Unit, User
+from plainstack.engine.role import Role
 from plainstack.inventory import load, reserved
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.misuse import misuse
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
-from plainstack.roles import Role
 from plainstack.secrets.values import Vault
 from tests.unit.test_inventory import GOOD, problems
 

@@ -15,8 +15,8 @@ from plainstack.engine import ports
 from plainstack.engine.desired import assemble
 from plainstack.engine.observed import Entry, Listener, Observed
 from plainstack.engine.resources import File, Listen, Unit
+from plainstack.engine.role import Role
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Role
 from plainstack.secrets.values import Vault
 from tests.unit.sandbox import Sandbox
 

@@ -11,8 +11,9 @@ import pytest
 from plainstack.engine import preflight
 from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Package, Resource
+from plainstack.engine.role import Finding, Role
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Finding, Role, base, db
+from plainstack.roles import base, db
 
 DEBIAN = {"os": "debian", "os_version": "13", "os_name": "Debian GNU/Linux 13 (trixie)"}
 GOOD = {**DEBIAN, "machine": "x86_64", "systemd": "yes"}

@@ -10,8 +10,9 @@ from ipaddress import ip_network
 import pytest
 
 from plainstack.engine.resources import File, Unit
+from plainstack.engine.role import Opening
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Opening, firewall
+from plainstack.roles import firewall
 from plainstack.secrets.values import Vault
 
 ANYBODY = frozenset({"anybody"})

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from plainstack.engine.resources import Command, File
+from plainstack.engine.role import Role
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
-from plainstack.roles import Role, app, db
+from plainstack.roles import app, db
 from plainstack.secrets import rotation, store
 from plainstack.secrets.rotation import Entry, Manner
 from plainstack.secrets.values import Secret, Vault

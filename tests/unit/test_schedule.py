@@ -12,9 +12,10 @@ from plainstack.deploy.schedule import PACKAGES, Node, Outcome, critical_path, e
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import Action, HostPlan, PackageTransaction, Run, Transaction, UnitAction, UnitVerb
 from plainstack.engine.resources import Command, Unit
+from plainstack.engine.role import Role, of_host
 from plainstack.errors import HostFailed, Refused
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Role, db, of_host
+from plainstack.roles import db
 
 WORK = (Run(Command(name="x", why="w", run="r", unless="u")),)
 Nodes = dict[Node, set[Node]]

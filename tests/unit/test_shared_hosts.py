@@ -13,12 +13,13 @@ from plainstack.engine.desired import assemble
 from plainstack.engine.observed import UserState
 from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import File, Resource, Unit
+from plainstack.engine.role import Role
 from plainstack.errors import InventoryError
 from plainstack.inventory import load
 from plainstack.inventory.sections import ROLE_NAMES, Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
-from plainstack.roles import Role, monitoring
+from plainstack.roles import monitoring
 from plainstack.secrets.values import Vault
 from plainstack.shipped import ROOT
 from tests.unit.conftest import fake_vault

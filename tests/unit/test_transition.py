@@ -18,11 +18,12 @@ from plainstack.engine.observed import Observed, UserState
 from plainstack.engine.plan.actions import HostPlan
 from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import File
+from plainstack.engine.role import Role
 from plainstack.errors import InventoryError
 from plainstack.inventory import load
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Role, registry
+from plainstack.roles import registry
 from plainstack.secrets.values import Vault
 from tests.unit.hosts import NOW
 from tests.unit.simulate import Machine

@@ -7,10 +7,10 @@ from datetime import datetime
 
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Package, Resource, Sysctl, Unit, Validation
+from plainstack.engine.role import Opening, Role, one_by_one
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Opening, Role, one_by_one
 from plainstack.roles.balancer.proxy import METRICS_PORT, proxy
 from plainstack.secrets.values import Vault
 

@@ -9,9 +9,9 @@ from ipaddress import ip_network
 from plainstack.engine.observed import Observed
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, File, Package, Resource, Unit, Validation
+from plainstack.engine.role import Finding, Opening, Role, of_host
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.roles import Finding, Opening, Role, of_host
 from plainstack.roles.firewall import rulesets
 from plainstack.secrets.values import Vault
 
