@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from plainstack import scrape
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles import monitoring
+from plainstack.roles.monitoring import scrape
 
 ROLE = "monitoring"
 

@@ -19,7 +19,7 @@ from plainstack.inventory import load, site
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.failover import steps
 from plainstack.roles import app
-from plainstack.scrape import jobs
+from plainstack.roles.monitoring.scrape import jobs
 from plainstack.secrets.values import Vault
 from plainstack.services import health
 

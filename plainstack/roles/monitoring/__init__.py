@@ -15,7 +15,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
 from plainstack.roles.base import TLS
 from plainstack.roles.db import UNIT as POSTGRES_UNIT
-from plainstack.scrape import jobs, sees_virtual_address
+from plainstack.roles.monitoring.scrape import jobs, sees_virtual_address
 from plainstack.secrets import pki
 from plainstack.secrets.values import Secret, Vault
 
