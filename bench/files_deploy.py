@@ -13,12 +13,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from plainstack import roles
 from plainstack.engine.resources import Directory, File, Resource
+from plainstack.engine.role import Role
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Vault
 
 
-def files(count: int) -> roles.Role:
+def files(count: int) -> Role:
     """A role that wants `count` files of 1 KiB."""
 
     def desired(_stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
@@ -27,7 +28,7 @@ def files(count: int) -> roles.Role:
             line = f"{host.name} {number}\n".encode()
             yield File(path=f"/srv/bench/{number:04d}.conf", content=line * (1024 // len(line)))
 
-    return roles.Role(name="files", desired=desired, everywhere=True)
+    return Role(name="files", desired=desired, everywhere=True)
 
 
 def main() -> None:

@@ -12,7 +12,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CODE = "from plainstack.cli import operate_commands; operate_commands.verify({inventory!r}, '', '', json=False, serial={serial})"
+CODE = """\
+from plainstack.cli import operate_commands
+operate_commands.verify({inventory!r}, '', '', json=False, serial={serial})
+"""
 
 
 def seconds(inventory: str, *, serial: bool) -> float:

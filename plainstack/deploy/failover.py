@@ -1,4 +1,4 @@
-"""Failovers for real: observes the hosts over SSH and does the steps that plainstack.postgresql.failover.decisions decides on."""
+"""Runs a failover over SSH: observes the hosts, and does the steps that postgresql/failover/ decides on."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Cluster:
         return self._look()
 
     def switchover(self, target: str = "") -> Topology:
-        """See plainstack.postgresql.failover.decisions; raises Refused or HostFailed. Gives the topology as it is then."""
+        """See postgresql/failover/; raises Refused or HostFailed. Gives the topology as it is then."""
         return self._run(lambda now: decisions.switchover(now, target))
 
     def promote(self, target: str = "", consent: Consent | None = None) -> Topology:

@@ -1,4 +1,4 @@
-"""Observing: connect, render, probe and plan, all hosts at once; plainstack.deploy.deployment does what is found to do."""
+"""Observing all hosts at once: connect, render, probe and plan. deployment.py carries the plans out."""
 
 from __future__ import annotations
 

@@ -45,9 +45,9 @@ def stack_of(operator: Operator) -> Stack:
 
 def secrets_of(operator: Operator) -> dict[str, str]:
     """Everything that must not be seen, by name: values past and present, their verifiers, private keys."""
-    store = store.read(stack_of(operator))
+    kept = store.read(stack_of(operator))
     found = {}
-    for name, entry in store.entries.items():
+    for name, entry in kept.entries.items():
         for which, secret in (("", entry.value), (" before", entry.previous), (" next", entry.next)):
             if secret is not None:
                 found[name + which] = secret.reveal()

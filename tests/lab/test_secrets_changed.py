@@ -31,13 +31,13 @@ def await_posts(lines: list[str], more: int) -> None:
 def load(operator: Operator, rate: float) -> Iterator[list[str]]:
     """GET and POST at the site from the lab's own network; gives what became of each request that was not answered."""
     stack = stack_of(operator)
-    store = store.read(stack)
+    kept = store.read(stack)
     address = str(stack.balancer.virtual_address)
     asked = {
         "address": address,
         "name": address,
-        "authority": store.pki["authority"]["chain"],
-        "token": store.entries["app/api_token"].value.reveal(),
+        "authority": kept.pki["authority"]["chain"],
+        "token": kept.entries["app/api_token"].value.reveal(),
         "drill": f"rotation-{time.time():.0f}",
         "path": "/",
         "rate": rate,
