@@ -213,7 +213,7 @@ class Payload:
     machine and travel as wheels/*.whl. The command finds everything under $PAYLOAD. Modes do not travel: `executables`
     are the paths below source/ that the command makes executable.
 
-    Between plan and command somebody may save a file: with a `digest` (see services/release.py) only what was hashed for the
+    Between plan and command somebody may save a file: with a `digest` only what was hashed for the
     plan travels. `stays` names what of the same folder does not travel, for people to read.
     """
 

@@ -52,7 +52,7 @@ def secrets_of(operator: Operator) -> dict[str, str]:
             if secret is not None:
                 found[name + which] = secret.reveal()
                 found[f"{name}{which} verifier"] = scram_verifier(secret).reveal().split("$")[2]
-    for name, pair in store.pki.items():
+    for name, pair in kept.pki.items():
         found[f"key of {name}"] = pair["key"].splitlines()[1]
     return found
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import pytest
 
-from plainstack.engine import desired as desired_module
+from plainstack import shipped
 from plainstack.engine import render
 from plainstack.engine.desired import HostDesired, assemble, probe_script, scope
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Package, Resource, Unit
@@ -156,5 +155,5 @@ def test_rendering_the_same_stack_twice_gives_the_same(
     stack: Stack, vault: Vault, desired: Mapping[str, HostDesired], registry: Mapping[str, Role]
 ) -> None:
     """No clock and no chance in it, or every deploy would find something to do."""
-    again = load.load(Path(desired_module.__file__).parent.parent / "hosts.yaml")
+    again = load.load(shipped.INVENTORY)
     assert assemble(again, vault, registry, stack.hosts) == desired

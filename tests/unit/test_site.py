@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from plainstack import shipped
 from plainstack.drill import faults, generators
 from plainstack.inventory import load, site
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.failover import steps
-from plainstack.roles import app
 from plainstack.roles.monitoring.scrape import jobs
 from plainstack.secrets.values import Vault
 from plainstack.services import health
@@ -209,7 +209,7 @@ def test_the_gate_says_why_nobody_answered(tmp_path: Path) -> None:
 
 def test_a_unit_that_is_not_healthy_yet_says_what_it_waits_for(tmp_path: Path) -> None:
     """The wait's own shell functions, with a clock that runs by itself."""
-    units = Path(app.__file__).parents[1] / "transaction" / "units.sh"
+    units = shipped.PACKAGE / "engine/transaction/sh/units.sh"
     (tmp_path / "health").write_text("echo hint; echo answered 400; exit 1\n")
     ticks = tmp_path / "ticks"
     ticks.write_text("0\n")
