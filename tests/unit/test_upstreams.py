@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plainstack import render
+from tests.waiting import LONG, until
 
 PROGRAM = render.FILES / "balancer/etc/plainstack/balancer/upstreams"
 SERVICES = {"web": ("app1", "app2", "app3"), "api": ("app1", "app2")}
@@ -89,7 +90,7 @@ class Balancer:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=LONG,
             check=False,
         )
 
@@ -140,13 +141,6 @@ def watching(balancer: Balancer) -> Iterator[Balancer]:
             yield balancer
         finally:
             os.killpg(running.pid, signal.SIGKILL)
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_configuration_has_its_files_before_anything_was_asked(balancer: Balancer) -> None:
@@ -310,7 +304,6 @@ def test_what_is_used_is_told_to_prometheus_from_the_beginning(watching: Balance
 
 def test_the_health_page_is_asked_as_the_site_is(watching: Balancer) -> None:
     asked = watching.root / "asked"
-    until(lambda: asked.exists() and "\n" in asked.read_text())
-    first = asked.read_text().splitlines()[0]
-    assert "-H Host: www.example.com -H X-Forwarded-Proto: https" in first
-    assert "/healthz" in first
+    lines = until(lambda: asked.read_text().splitlines() if asked.exists() else [])
+    assert "-H Host: www.example.com -H X-Forwarded-Proto: https" in lines[0]
+    assert "/healthz" in lines[0]
