@@ -114,11 +114,9 @@ class Session:
         while data := channel.recv_stderr(65536):
             err.feed(data)
         code = channel.recv_exit_status()
-        # Without an exit code either the connection died, which takes its thread a moment, or the program by a signal.
-        if code == -1:
-            channel.get_transport().join(1)
-            if not channel.get_transport().is_active():
-                raise OSError("it was closed from the other end")
+        # Without an exit code either the connection died or the program by a signal: who still answers has no dead one.
+        if code == -1 and not _answers(channel.get_transport()):
+            raise OSError("it was closed from the other end")
         if not out.begun:
             raise HostFailed(self.host, step, *self._frame.refusal(out, err, code))
         return Output(code, out.text, err.text)

@@ -8,8 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.ssh import connections
+from tests.waiting import LONG, until
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin")
 needed = pytest.mark.skipif(SSHD is None, reason="needs openssh-server: make unit installs it")
@@ -40,9 +40,18 @@ class Server:
     def log(self) -> str:
         return (self.folder / "log").read_text(encoding="utf-8")
 
-    def stack(self, folder: Path, *, port: int | None = None, key: str = "operator", pin: str | None = None) -> Stack:
+    def stack(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        key: str = "operator",
+        pin: str | None = None,
+        connect_timeout: int = LONG,
+    ) -> Stack:
         """A stack whose only host is this server."""
-        login = f"user: {getpass.getuser()}, port: {port or self.port}, key: {self.folder / key}, connect_timeout: 1"
+        login = f"user: {getpass.getuser()}, port: {port or self.port}, key: {self.folder / key}"
+        login += f", connect_timeout: {connect_timeout}"
         text = f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n"
         stack = load.parse(text, "test.yaml", folder)
         stack = at(stack, {"db1": IPv4Address("127.0.0.1")})
@@ -66,7 +75,7 @@ def agent(socket_path: Path) -> Iterator[Path]:
     """A real ssh-agent without keys, at this socket."""
     running = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket_path)], stdout=subprocess.DEVNULL)
     try:
-        _await(lambda: socket_path.exists(), "ssh-agent")
+        until(socket_path.exists, "ssh-agent did not start")
         yield socket_path
     finally:
         running.terminate()
@@ -84,9 +93,11 @@ def serving(folder: Path, *settings: str) -> Iterator[Server]:
     """Start it, and end it; `settings` are more lines of its configuration."""
     for name in ("host", "operator", "stranger"):
         make_key(folder / name)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    # Bound as long as the server runs: only sshd, which asks to share it as this does, gets the port beside it.
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    port = reserved.getsockname()[1]
     (folder / "bin").mkdir()
     (folder / "bin/sudo").write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n", encoding="utf-8")
     (folder / "bin/sudo").chmod(0o755)
@@ -102,22 +113,14 @@ def serving(folder: Path, *settings: str) -> Iterator[Server]:
     assert SSHD
     running = subprocess.Popen([SSHD, "-D", "-f", str(folder / "conf"), "-E", str(folder / "log")])
     try:
-        _await(lambda: _listens(port), "sshd")
+        until(lambda: _listens(port), "sshd did not start")
         yield Server(folder, port)
     finally:
         running.terminate()
         running.wait()
+        reserved.close()
 
 
 def _listens(port: int) -> bool:
     with socket.socket() as attempt:
         return attempt.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _await(condition: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + 10
-    while time.monotonic() < give_up:
-        if condition():
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"{what} did not start")

@@ -102,7 +102,7 @@ def test_a_host_that_does_not_answer_is_given_up_after_the_inventorys_time(serve
         for waiting in (first, second):
             waiting.setblocking(False)
             waiting.connect_ex(("127.0.0.1", port))
-        told = failure(server.stack(tmp_path, port=port))
+        told = failure(server.stack(tmp_path, port=port, connect_timeout=1))
     assert told == f"db1: connect: no answer within 1 s (127.0.0.1:{port})"
 
 

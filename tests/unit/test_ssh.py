@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,7 @@ from plainstack.ssh.connections import Sessions
 from plainstack.ssh.session import Session, abandon
 from tests.unit import sshd
 from tests.unit.sshd import Server
+from tests.waiting import LONG
 
 pytestmark = sshd.needed
 MEGABYTES_5 = b"0123456789abcdef" * (5 * 65536)
@@ -56,7 +56,7 @@ def test_a_program_that_ends_before_it_has_read_its_input_gives_its_own_reason(s
 
 
 def test_much_output_on_both_streams_is_read(session: Session) -> None:
-    output = session.run("head -c 3000000 /dev/zero >&2; echo done; head -c 3000000 /dev/zero", timeout=30)
+    output = session.run("head -c 3000000 /dev/zero >&2; echo done; head -c 3000000 /dev/zero", timeout=LONG)
     assert (output.code, len(output.out), len(output.err)) == (0, 3000005, 3000000)
 
 
@@ -69,7 +69,9 @@ def test_lines_are_told_as_they_come(session: Session, tmp_path: Path) -> None:
 
     # The other side goes on when we have heard the line before.
     heard = f"until [ -e {tmp_path}/one ]; do sleep 0.02; done"
-    output = session.run(f"echo one; {heard}; printf 'tw'; sleep 0.1; echo o; printf rest", on_line=on_line, timeout=20)
+    output = session.run(
+        f"echo one; {heard}; printf 'tw'; sleep 0.1; echo o; printf rest", on_line=on_line, timeout=LONG
+    )
     assert (told, output.out) == (["one", "two"], "one\ntwo\nrest")
 
 
@@ -95,10 +97,8 @@ def test_a_script_travels_on_stdin_and_not_on_a_command_line(session: Session) -
 
 @pytest.mark.parametrize("command", ["sleep 60", "while :; do echo x; sleep 0.05; done", "exec >&- 2>&- sleep 60"])
 def test_what_does_not_end_in_its_time_is_ended(session: Session, command: str) -> None:
-    began = time.monotonic()
     with pytest.raises(HostFailed, match="within the time-out") as caught:
         session.run(command, timeout=0.5, step="probe", stdin=MEGABYTES_5)
-    assert time.monotonic() - began < 5
     assert (caught.value.host, caught.value.step) == ("db1", "probe")
 
 
@@ -108,7 +108,7 @@ def test_a_lock_is_held_until_it_is_released(session: Session, tmp_path: Path) -
     assert line == "held"
     assert session.run(f"flock -n {lock} true").code == 1
     release()
-    assert session.run(f"flock -w 5 {lock} true").code == 0
+    assert session.run(f"flock -w {LONG} {lock} true").code == 0
 
 
 def test_a_connection_that_is_killed_in_the_middle_is_a_failure_of_its_host(own_session: Session) -> None:
@@ -122,13 +122,13 @@ def test_a_connection_that_is_killed_in_the_middle_is_a_failure_of_its_host(own_
 
 
 def test_a_host_that_falls_silent_is_given_up(own_session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "ASK_AFTER", 0.2)
-    monkeypatch.setattr(session_module, "PATIENCE", 0.2)
     stopped: list[int] = []
 
     def stop(line: str) -> None:
         stopped.append(int(line))
         os.kill(stopped[0], signal.SIGSTOP)
+        monkeypatch.setattr(session_module, "ASK_AFTER", 0.2)
+        monkeypatch.setattr(session_module, "PATIENCE", 0.2)
 
     try:
         with pytest.raises(HostFailed, match="the connection was lost: no answer for"):
@@ -141,13 +141,13 @@ def test_a_host_that_falls_silent_before_a_command_has_begun_is_given_up(
     own_session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server_process = int(own_session.run("echo $PPID").out)
-    monkeypatch.setattr(session_module, "ANSWER_WITHIN", 0.5)
     transport = own_session._connection.transport
     open_session = transport.open_session
 
     def open_then_stop(**options: float) -> object:
         channel = open_session(**options)
         os.kill(server_process, signal.SIGSTOP)
+        monkeypatch.setattr(session_module, "ANSWER_WITHIN", 0.5)
         return channel
 
     monkeypatch.setattr(transport, "open_session", open_then_stop)
@@ -166,13 +166,13 @@ def test_a_connection_that_is_still_being_opened_when_the_run_ends_is_closed_too
 
     def slow(self: Sessions, name: str) -> Session:
         begun.set()
-        ended.wait(10)
+        assert ended.wait(LONG)
         return fresh(self, name)
 
     monkeypatch.setattr(Sessions, "fresh", slow)
     with Sessions(server.stack(tmp_path)) as sessions, ThreadPoolExecutor() as pool:
         opening = pool.submit(sessions.to, "db1")
-        begun.wait(10)
+        assert begun.wait(LONG)
         sessions.__exit__()
         ended.set()
         with pytest.raises(HostFailed, match="it was closed"):

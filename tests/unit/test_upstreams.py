@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plainstack.engine import render
+from tests.waiting import LONG, until
 
 PROGRAM = render.FILES / "balancer/etc/plainstack/balancer/upstreams"
 SERVICES = {"web": ("app1", "app2", "app3"), "api": ("app1", "app2")}
@@ -29,7 +30,7 @@ for url; do :; done
 case $url in
 */upstreams) cat "$ROOT/loaded" 2>/dev/null; exit ;;
 esac
-printf '%s\\n' "$*" >"$ROOT/asked"
+printf '%s\\n' "$*" >>"$ROOT/asked"
 address=${url#http://}
 answer=$(cat "$ROOT/health/${address%%/*}")
 case $answer in
@@ -89,7 +90,7 @@ class Balancer:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=LONG,
             check=False,
         )
 
@@ -140,13 +141,6 @@ def watching(balancer: Balancer) -> Iterator[Balancer]:
             yield balancer
         finally:
             os.killpg(running.pid, signal.SIGKILL)
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_configuration_has_its_files_before_anything_was_asked(balancer: Balancer) -> None:
@@ -236,7 +230,9 @@ def test_a_drain_ends_by_itself(watching: Balancer) -> None:
     assert watching.run("drain", "app1", "60").returncode == 0
     assert watching.used() == without("app1")
     # The moment at which it ends, long past.
-    (watching.root / "run/plainstack/upstreams/drain/app1").write_text("1\n", encoding="utf-8")
+    over = watching.root / "over"
+    over.write_text("1\n", encoding="utf-8")
+    over.rename(watching.state / "drain/app1")
     until(lambda: watching.used() == everything())
 
 
@@ -307,7 +303,7 @@ def test_what_is_used_is_told_to_prometheus_from_the_beginning(watching: Balance
 
 
 def test_the_health_page_is_asked_as_the_site_is(watching: Balancer) -> None:
-    until(lambda: (watching.root / "asked").exists() and (watching.root / "asked").read_text() != "")
-    asked = (watching.root / "asked").read_text()
-    assert "-H Host: www.example.com -H X-Forwarded-Proto: https" in asked
-    assert "/healthz" in asked
+    asked = watching.root / "asked"
+    lines = until(lambda: asked.read_text().splitlines() if asked.exists() else [])
+    assert "-H Host: www.example.com -H X-Forwarded-Proto: https" in lines[0]
+    assert "/healthz" in lines[0]
