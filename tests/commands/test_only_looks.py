@@ -15,6 +15,7 @@ from plainstack.errors import Refused
 from plainstack.roles import registry
 from plainstack.run import Runner, View
 from tests.commands.test_streams import ROOT, TEXT
+from tests.waiting import LONG
 
 LOOKS = [
     ("inv", "plan"),
@@ -40,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 def typed(folder: Path, words: tuple[str, ...]) -> str:
     line = [str(Path(sys.executable).with_name(words[0])), *words[1:], f"--inventory={folder / 'hosts.yaml'}"]
     ran = subprocess.run(
-        line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
+        line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LONG, check=False
     )
     assert "Traceback" not in ran.stderr
     return ran.stdout + ran.stderr
