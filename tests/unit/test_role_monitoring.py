@@ -17,6 +17,7 @@ from plainstack.roles import monitoring
 from plainstack.secrets import Certificate, Secret, Vault
 from plainstack.sections import GivenCertificate
 from plainstack.stack import Stack
+from tests.waiting import LONG
 
 INVENTORY = """\
 stack: shop
@@ -199,5 +200,5 @@ def check_config(file: File, folder: Path) -> None:
         pytest.fail("amtool is not installed: run `make test`, which installs it")
     (folder / "alertmanager.yml").write_bytes(file.content)
     words = ["amtool", "check-config", "alertmanager.yml"]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=LONG)
     assert done.returncode == 0, done.stdout + done.stderr

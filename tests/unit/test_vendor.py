@@ -12,6 +12,7 @@ import pytest
 from plainstack import openpgp
 from plainstack.resources import File, Package, Validation
 from plainstack.vendor import vendor_source
+from tests.waiting import LONG
 
 RECORDED = Path(__file__).parent / "recorded/apt"
 BINARY = (RECORDED / "signer.gpg").read_bytes()
@@ -115,7 +116,7 @@ def verify(folder: Path, key: bytes, repository: Path) -> subprocess.CompletedPr
         env={**os.environ, "LC_ALL": "C", "TMPDIR": str(folder / "temporary")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LONG,
         check=False,
     )
 

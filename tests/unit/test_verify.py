@@ -22,6 +22,7 @@ from plainstack.session import Output
 from plainstack.shipped import ROOT
 from plainstack.stack import Stack
 from plainstack.verify import CheckResult, Verifier
+from tests.waiting import LONG
 
 base, firewall = import_module("checks.test_base"), import_module("checks.test_firewall")
 CHECKS = """
@@ -69,7 +70,7 @@ def test_checks_of_one_host_run_beside_each_other_and_a_failure_names_its_host(
     checks: Path, stack: Stack, vault: Vault
 ) -> None:
     (checks / "test_beside.py").write_text(CHECKS)
-    barriers = {name: threading.Barrier(2, timeout=20) for name in ("db1", "db2")}
+    barriers = {name: threading.Barrier(2, timeout=LONG) for name in ("db1", "db2")}
 
     def meet(name: str, _text: str) -> str:
         barriers[name].wait()
@@ -98,7 +99,7 @@ def test_a_host_runs_no_more_commands_at_once_than_its_sshd_takes(checks: Path, 
             most = max(most, running)
             if running == verify.COMMANDS:
                 full.set()
-        full.wait(20)
+        full.wait(LONG)
         with lock:
             running -= 1
         return ""
