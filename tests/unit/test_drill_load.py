@@ -10,7 +10,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +21,11 @@ from plainstack.drill.load import Site, Teller, explain, generate
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import pki
 from plainstack.shipped import ROOT
+from tests.waiting import LONG
 
 
 def test_the_load_keeps_its_rate_and_count_when_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
-    all_sent = threading.Barrier(50, timeout=30)
+    all_sent = threading.Barrier(50, timeout=LONG)
 
     def call(_key: int) -> str:
         all_sent.wait()
@@ -67,13 +67,11 @@ def test_the_load_generator_ends_with_its_parent() -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     settings = {"address": "127.0.0.1", "name": "127.0.0.1", "authority": "", "token": "t", "drill": "d", "path": "/"}
-    process.stdin.write(json.dumps({**settings, "rate": 5, "seconds": 60, "posts": True}) + "\n")
+    process.stdin.write(json.dumps({**settings, "rate": 5, "seconds": 10 * LONG, "posts": True}) + "\n")
     process.stdin.flush()
     assert process.stdout.readline() == '["hello"]\n'
-    began = time.monotonic()
     process.stdin.close()
-    assert process.wait(10) == 1
-    assert time.monotonic() - began < 5
+    assert process.wait(LONG) == 1
 
 
 @pytest.fixture
@@ -103,7 +101,7 @@ def site(stack: Stack, tmp_path: Path) -> Iterator[tuple[Site, queue.Queue[str]]
     yield Site("127.0.0.1", name, client, "token", "drill", "/", port=listener.getsockname()[1]), closed
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
-    thread.join(10)
+    thread.join(LONG)
 
 
 def test_a_connection_that_the_site_closed_meanwhile_is_not_used_again(
@@ -112,7 +110,7 @@ def test_a_connection_that_the_site_closed_meanwhile_is_not_used_again(
     client, closed = site
     for number in range(3):
         assert client.get(number) == "ok"
-        closed.get(timeout=10)
+        closed.get(timeout=LONG)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from plainstack.ssh.connections import Sessions
 from plainstack.ssh.session import Session
 from tests.unit import sshd
 from tests.unit.sshd import Server
+from tests.waiting import LONG
 
 HOSTS = ("app1", "app2", "db1", "db2")
 
@@ -37,7 +38,7 @@ class Turns:
             self._waiting[me] = turn
             self._busy.discard(me)
             self._next()
-        assert turn.wait(10)
+        assert turn.wait(LONG)
 
     def ended(self, me: int) -> None:
         with self._guard:
@@ -91,7 +92,7 @@ def test_of_runs_that_start_together_one_gets_all_its_locks(wanted: list[list[st
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join()
     winners = set(range(len(wanted))) - set(refused)
     assert winners
     assert holders == {name: me for me in winners for name in wanted[me]}
@@ -112,16 +113,16 @@ def _operator(server: Server, folder: Path, me: str, names: str, start: Barrier,
     with Sessions(server.stack(folder)) as sessions:
         session = sessions.to("db1")
         locks = Locks(str(folder / "@HOST@-lock"))
-        for _ in range(ROUNDS):
-            start.wait(30)
+        for number in range(ROUNDS):
+            start.wait(LONG)
             try:
                 releases = lock.hold(names, lambda name: Named(session, name), me, locks)
             except Refused as refusal:
-                said.put((me, str(refusal)))
+                said.put((number, me, str(refusal)))
                 releases = []
             else:
-                said.put((me, ""))
-            end.wait(30)
+                said.put((number, me, ""))
+            end.wait(LONG)
             for release in releases:
                 release()
 
@@ -140,12 +141,14 @@ def test_of_two_operators_one_wins_and_the_other_is_told_who(server: Server, tmp
     ]
     for operator in operators:
         operator.start()
-    answers = [said.get(timeout=300) for _ in range(2 * ROUNDS)]
+    answers = [said.get(timeout=3 * LONG) for _ in range(2 * ROUNDS)]
     for operator in operators:
-        operator.join(30)
+        operator.join(LONG)
         assert operator.exitcode == 0
     for number in range(ROUNDS):
-        outcome = dict(answers[2 * number : 2 * number + 2])
+        # What two processes say comes in any order, and what one says of a round may come after the next has begun.
+        outcome = {me: refusal for of, me, refusal in answers if of == number}
+        assert len(outcome) == 2
         (winner,) = [me for me, refusal in outcome.items() if not refusal]
         (loser,) = set(outcome) - {winner}
         assert outcome[loser] == f"a: another run is at work: {winner}"

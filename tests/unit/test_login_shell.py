@@ -7,13 +7,17 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from plainstack.errors import HostFailed
+from plainstack.ssh import session as session_module
 from plainstack.ssh.connections import Sessions
+from plainstack.ssh.exec_frame import Stream
 from plainstack.ssh.session import Session
 from tests.unit import sshd
+from tests.waiting import LONG
 
 pytestmark = sshd.needed
 ME = getpass.getuser()
@@ -63,7 +67,7 @@ def login(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Login]:
 
 def refusal(session: Session) -> HostFailed:
     with pytest.raises(HostFailed) as caught:
-        session.run("echo never", step="probe", timeout=10)
+        session.run("echo never", step="probe", timeout=LONG)
     with pytest.raises(HostFailed) as held:
         session.hold("echo never")
     assert held.value.reason == caught.value.reason
@@ -106,7 +110,7 @@ def test_every_command_finds_what_lies_in_sbin(login: Login, sudo: bool) -> None
 
 def test_a_host_that_lets_another_user_in_is_told_with_that_user_and_without_waiting(login: Login) -> None:
     """The forced command is cloud-init's own (disable_root), which sleeps for ten seconds after its sentence."""
-    login.shell('echo \'Please login as the user "admin" rather than the user "root".\';echo;sleep 60;exit 142')
+    login.shell('echo \'Please login as the user "admin" rather than the user "root".\';echo;sleep 200;exit 142')
     failed = refusal(login.session)
     assert str(failed) == (
         f"db1: probe: the host lets admin log in and not {ME}, as cloud-init sets it up:"
@@ -134,10 +138,20 @@ def test_a_login_shell_that_runs_nothing_is_told_with_its_words(login: Login) ->
     assert failed.tail == ("This account is currently not available.",)
 
 
-def test_a_startup_file_that_waits_is_told_as_what_it_is(login: Login) -> None:
+def test_a_startup_file_that_waits_is_told_as_what_it_is(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
     login.shell("echo which one; sleep 60")
+    now = [0.0]
+    feed = Stream.feed
+
+    def late(stream: Stream, data: bytes) -> None:
+        feed(stream, data)
+        now[0] += 100
+
+    # The time is over as soon as the question has come.
+    monkeypatch.setattr(Stream, "feed", late)
+    monkeypatch.setattr(session_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     with pytest.raises(HostFailed, match=r"did not begin the command .* startup files wait for input") as caught:
-        login.session.run("true", timeout=4)
+        login.session.run("true", timeout=100)
     assert caught.value.tail == ("which one",)
 
 

@@ -20,6 +20,7 @@ from plainstack.ssh import connections
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.tunnel import Target, Way, parse, targets
 from tests.unit import sshd
+from tests.waiting import LONG
 
 pytestmark = sshd.needed
 
@@ -49,7 +50,7 @@ def page() -> Iterator[int]:
     yield listener.getsockname()[1]
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
-    thread.join(10)
+    thread.join(LONG)
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def sessions(server: sshd.Server, tmp_path_factory: pytest.TempPathFactory) -> I
 
 def read(way: Way) -> bytes:
     channel = way.open()
-    channel.settimeout(10)
+    channel.settimeout(LONG)
     return channel.recv(100)
 
 
@@ -87,10 +88,11 @@ def test_a_connection_that_ended_is_opened_again(sessions: Sessions, page: int) 
 
 
 def test_a_page_that_is_not_there_is_told_and_leaves_the_connection_open(sessions: Sessions) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-    with pytest.raises(Refused, match=f"lb2: nothing answers at 127.0.0.1:{port}"):
-        Way(sessions, to(port, "lb2")).open()
+        with pytest.raises(Refused, match=f"lb2: nothing answers at 127.0.0.1:{port}"):
+            Way(sessions, to(port, "lb2")).open()
     assert sessions.to("lb2").alive
 
 
