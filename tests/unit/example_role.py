@@ -14,14 +14,12 @@ VALID = Validation(name="app -t", run="grep -qx 'port = [0-9]*' /etc/app/app.con
 
 def app(conf: str, *extra: Resource, unit_file: str = "[Service]\n", health: str = "") -> Desired:
     """A role with a bit of everything; a unit reads its configuration, and restarts for its key."""
-    # A health that is given here never comes.
-    patience = 1 if health else 30
     unit = Unit(
         name="app.service",
         reload_on=("/etc/app/app.conf",),
         restart_on=(SECRET.path,),
         health=health,
-        timeout=patience,
+        timeout=30,
     )
     wanted = (
         Directory(path="/etc/app", mode=0o750, group="daemon"),

@@ -24,7 +24,7 @@ ANY = "00000000"
 LOOPBACK = "0100007F"
 ANY6 = "0" * 32
 MAPPED = "0000000000000000FFFF00000100007F"
-EXPORTER = Unit(name="exporter.service", listens=(Listen(9100),), timeout=1)
+EXPORTER = Unit(name="exporter.service", listens=(Listen(9100),), timeout=30)
 
 
 class Host(Sandbox):
@@ -183,7 +183,7 @@ def test_a_unit_is_healthy_only_when_it_has_its_port_itself(started: Host) -> No
 
 
 def test_a_unit_that_answers_but_does_not_listen_is_not_healthy(started: Host) -> None:
-    unit = Unit(name="exporter.service", listens=(Listen(9100),), health="true", timeout=1)
+    unit = Unit(name="exporter.service", listens=(Listen(9100),), health="true", timeout=30)
     (done,) = started.deploy({"base": (unit,)})
     assert "exporter.service does not listen on port 9100" in done.answer.tail
 

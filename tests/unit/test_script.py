@@ -130,7 +130,7 @@ def test_a_unit_that_is_up_and_not_healthy_brings_everything_back(deployed: Sand
     before = deployed.tree()
     (done,) = deployed.deploy(app("port = 2\n", health="echo 503; false"))
     assert (done.answer.outcome, done.answer.failed) == ("rolled-back", "reload app.service")
-    assert done.answer.tail[:2] == ["503", "not healthy within 1 s (state: active)"]
+    assert done.answer.tail[:2] == ["503", "not healthy within 30 s (state: active)"]
     assert deployed.tree() == before
     assert deployed.calls() == ["reload app.service", "reload app.service"]
 
