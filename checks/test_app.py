@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from plainstack.inventory import site
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles import app
-from plainstack.services import release
+from plainstack.services import release, site
 from plainstack.services.release_steps import account, home, settings
 
 ROLE = "app"

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from plainstack.inventory import site
 from plainstack.inventory.sections import GivenCertificate, Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.proxy import SITE_CERTIFICATE
+from plainstack.services import site
 
 ROLE = "balancer"
 

@@ -15,12 +15,12 @@ from invoke.exceptions import Exit
 from plainstack.cli.console import Console
 from plainstack.cli.deploy_commands import document, load, told
 from plainstack.errors import Refused
-from plainstack.inventory import site
 from plainstack.inventory.lab_settings import Visitor
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.lab.branches import branches_of, innermost
 from plainstack.lab.model import Lab, LabHost
+from plainstack.services import site
 
 # Settings of the lab that change nothing about what is deployed on its hosts.
 _NOT_DEPLOYED = {"name", "disks", "sites", "links", "debian", "no_ipv6"}

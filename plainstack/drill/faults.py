@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from plainstack.drill.verdict import Budgets
 from plainstack.errors import Refused
-from plainstack.inventory import site
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.app import unit
+from plainstack.services import site
 
 TARGETS = ("db", "app", "balancer")
 FAULTS = ("kill", "stop", "cut")

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from plainstack.drill.history import Damaged, Recorder
 from plainstack.errors import HostFailed, Refused
-from plainstack.inventory import site
 from plainstack.inventory.sections import GivenCertificate
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import pki
 from plainstack.secrets.values import Vault
+from plainstack.services import site
 from plainstack.services.release_steps import account, home, settings
 from plainstack.shipped import PACKAGE
 from plainstack.ssh.connections import Sessions

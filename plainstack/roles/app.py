@@ -12,12 +12,11 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.render import template
 from plainstack.engine.resources import Directory, Listen, Package, Resource, Unit, User
 from plainstack.engine.role import Opening, Role, one_by_one
-from plainstack.inventory import site
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
 from plainstack.secrets.values import Vault
-from plainstack.services import health, release, release_check
+from plainstack.services import health, release, release_check, site
 from plainstack.services.release_steps import LAYOUT, account, home, prune, put_in_place, settings, settings_ahead
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 
-from plainstack.inventory import site
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.services import site
 
 # The last line is what the answer was; what a person can do about it stands above it.
 _SCRIPT = """\

@@ -13,8 +13,8 @@ import paramiko
 
 from plainstack.errors import HostFailed, Refused
 from plainstack.inventory import port_numbers as ports
-from plainstack.inventory import site
 from plainstack.inventory.stack import Stack
+from plainstack.services import site
 from plainstack.ssh.connections import Sessions
 
 LOOPBACK = "127.0.0.1"

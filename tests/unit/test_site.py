@@ -16,12 +16,12 @@ import pytest
 
 from plainstack import shipped
 from plainstack.drill import faults, generators
-from plainstack.inventory import load, site
+from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.failover import steps
 from plainstack.roles.monitoring.scrape import jobs
 from plainstack.secrets.values import Vault
-from plainstack.services import health
+from plainstack.services import health, site
 
 TEXT = """
 stack: small

@@ -7,7 +7,6 @@ from shlex import join, quote
 
 from plainstack.deploy.audit import PATH as AUDIT
 from plainstack.engine.probe import STATE
-from plainstack.inventory import site
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.failover import rebuild
 from plainstack.postgresql.failover.decisions import Do, Step
@@ -15,6 +14,7 @@ from plainstack.postgresql.failover.step_scripts import TEXTS
 from plainstack.postgresql.sql import slot_name
 from plainstack.roles.db import PORT
 from plainstack.roles.firewall import PROGRAM
+from plainstack.services import site
 
 RECEIVER = "barman_receive_wal"
 

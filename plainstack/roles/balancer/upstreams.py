@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, Resource, Unit, Validation
-from plainstack.inventory import site
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.engines import Engine
+from plainstack.services import site
 
 PROGRAM = "/etc/plainstack/balancer/upstreams"
 TARGETS = f"{PROGRAM}.conf"

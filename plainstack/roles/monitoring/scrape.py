@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from plainstack.inventory import port_numbers as ports
-from plainstack.inventory import site
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.proxy import METRICS_PORT as BALANCER_PORT
 from plainstack.roles.base import NODE_EXPORTER_PORT
 from plainstack.roles.db import EXPORTER_PORT as POSTGRES_EXPORTER_PORT
+from plainstack.services import site
 
 
 @dataclass(frozen=True, slots=True)
