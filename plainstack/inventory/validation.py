@@ -115,7 +115,7 @@ def _entrance(stack: Stack) -> Iterator[tuple[Loc, str]]:
         elif problem := _problem_of_key(stack.file(balancer.angie_key)):
             yield ("balancer", "angie_key"), f"balancer.angie_key: {balancer.angie_key} {problem}"
     if isinstance(balancer.tls, GivenCertificate):
-        from plainstack.secrets import given_certificate
+        from plainstack.roles.balancer import given_certificate
 
         if not balancer.server_names:
             yield (

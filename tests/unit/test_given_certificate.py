@@ -22,7 +22,8 @@ from plainstack.inventory.load import parse
 from plainstack.inventory.sections import GivenCertificate
 from plainstack.inventory.stack import Stack
 from plainstack.roles import balancer
-from plainstack.secrets import given_certificate, pki
+from plainstack.roles.balancer import given_certificate
+from plainstack.secrets import pki
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey

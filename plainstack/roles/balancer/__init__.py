@@ -107,7 +107,7 @@ def problems(stack: Stack, now: datetime) -> Iterable[str]:
     """A given certificate that is incomplete or not valid now; whatever else is wrong with it no command accepts."""
     if stack.balancer.tls == "self-signed":
         return ()
-    from plainstack.secrets import given_certificate
+    from plainstack.roles.balancer import given_certificate
 
     return given_certificate.not_now(stack, now)
 
