@@ -11,6 +11,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import barman, sql
 from plainstack.postgresql.barman import parse_backup
+from plainstack.postgresql.settings import Backup
 from plainstack.roles.backup import METRICS
 
 ROLE = "backup"
@@ -31,7 +32,7 @@ def test_the_newest_backup_can_be_restored_and_is_younger_than_the_schedule_dema
     assert printed, "there is no usable backup; take one: inv backup-now"
     backup = parse_backup(printed)
     hours = (time.time() - backup.end.timestamp()) / 3600
-    assert hours < stack.backup.max_age_hours, f"backup {backup.id} is {hours:.0f} hours old"
+    assert hours < stack.settings(Backup).max_age_hours, f"backup {backup.id} is {hours:.0f} hours old"
     assert backup.size_bytes > 0
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from plainstack.inventory.sections import GivenCertificate, Host
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.proxy import SITE_CERTIFICATE
 from plainstack.services import site
+from plainstack.services.edge import Balancer, GivenCertificate
 
 ROLE = "balancer"
 
@@ -33,9 +34,9 @@ def test_the_site_answers_over_http_1_2_and_3_with_its_certificate_verified(
     here: Host, stack: Stack, host: Any
 ) -> None:
     """At the virtual address if there is one, asked by every balancer: one of them is not its holder."""
-    entrance = str(stack.balancer.virtual_address or _address(_neighbour(stack, here)))
+    entrance = str(stack.settings(Balancer).virtual_address or _address(_neighbour(stack, here)))
     request = _curl(stack, entrance, _health_paths(stack)[0])
-    versions = {"1.1": "http1.1", "2": "http2", **({"3": "http3-only"} if stack.balancer.http3 else {})}
+    versions = {"1.1": "http1.1", "2": "http2", **({"3": "http3-only"} if stack.settings(Balancer).http3 else {})}
     script = "".join(
         _await(f"{request} --{version} -w '%{{http_version}} %{{http_code}}'") for version in versions.values()
     )
@@ -74,7 +75,7 @@ def test_plain_http_is_redirected_to_https(here: Host, stack: Stack, peer: Calla
 
 
 def test_a_name_that_is_not_the_sites_is_refused(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
-    if not stack.balancer.server_names:
+    if not stack.settings(Balancer).server_names:
         pytest.skip("without balancer.server_names the site answers to any name")
     address = _address(here)
     answer = peer(_neighbour(stack, here).name).run(
@@ -112,7 +113,7 @@ def test_the_status_pages_answer_on_loopback_only(
 
 @pytest.mark.once
 def test_exactly_one_balancer_holds_the_virtual_address_and_says_so(stack: Stack, peer: Callable[[str], Any]) -> None:
-    address = stack.balancer.virtual_address
+    address = stack.settings(Balancer).virtual_address
     if address is None:
         pytest.skip("the stack has no virtual address")
     balancers = [balancer.name for balancer in stack.with_role("balancer")]
@@ -132,7 +133,7 @@ def _holds(host: Any, address: str) -> str:
 
 def _curl(stack: Stack, address: str, path: str, scheme: str = "https") -> str:
     """A request as a visitor's browser makes it, sent to one address."""
-    given = isinstance(stack.balancer.tls, GivenCertificate)
+    given = isinstance(stack.settings(Balancer).tls, GivenCertificate)
     trusted = SITE_CERTIFICATE if given else "/etc/plainstack/tls/ca.crt"
     words = ["curl", "-sS", "-m", "5", "-o", "/dev/null", "--cacert", trusted]
     return shlex.join([*words, *site.of_visitor(stack, path, address, scheme).curl()])

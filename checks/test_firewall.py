@@ -14,6 +14,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles import registry
 from plainstack.roles.firewall import PROGRAM, openings_of
+from plainstack.roles.firewall.settings import Firewall
 
 ROLE = "firewall"
 
@@ -45,7 +46,7 @@ def facts(_stack: Stack, _here: Host) -> dict[str, str]:
 def test_the_filter_is_loaded_now_and_at_boot_and_drops_by_default(facts: Mapping[str, str], stack: Stack) -> None:
     seen = facts["filter"].splitlines()
     policies = ["-P INPUT DROP", "-P FORWARD DROP", "-P OUTPUT ACCEPT"]
-    if stack.firewall.foreign == "keep":
+    if stack.settings(Firewall).foreign == "keep":
         seen = [line for line in seen if not line.startswith(("-P FORWARD", "-P OUTPUT"))]
         policies = policies[:1]
     assert seen in [["active", "enabled", *policies * versions, "intact"] for versions in (1, 2)]

@@ -18,6 +18,7 @@ from plainstack.drill.verdict import Budgets
 from plainstack.errors import Refused
 from plainstack.inventory import load as inventories
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.settings import Database
 
 SHORTEST, LONGEST, FASTEST = 15, 600, 1000
 
@@ -138,7 +139,7 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
     from plainstack.drill.result import Settings
     from plainstack.drill.scenario import Course
 
-    synchronous = stack.database is not None and stack.database.synchronous
+    synchronous = stack.given(Database) is not None and stack.settings(Database).synchronous
     begin = datetime.now(UTC)
     settings = Settings(
         drill=begin.strftime("%Y%m%dT%H%M%S"),

@@ -17,6 +17,7 @@ from plainstack.postgresql import observation
 from plainstack.postgresql.failover import decisions, steps
 from plainstack.postgresql.failover.decisions import Do, Plan, Stage, Step
 from plainstack.postgresql.observation import Topology
+from plainstack.postgresql.settings import Database
 from plainstack.ssh.connections import Sessions
 
 Consent = Callable[[Topology, Stage], None]
@@ -145,7 +146,7 @@ class Cluster:
         for name in unknown:
             answer = told[name]
             self._fences[name] = None if answer is None else observation.named(answer, "fence.")
-        database = self.stack.database
+        database = self.stack.given(Database)
         backup = [host.name for host in self.stack.with_role("backup")]
         return Topology(
             nodes={name: replace(node, answering=self._answering[name]) for name, node in nodes.items()},

@@ -9,7 +9,9 @@ from plainstack.deploy.observe import View
 from plainstack.engine.observed import Observed
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.settings import Backup
 from plainstack.postgresql.topology import Member, members, primaries
+from plainstack.services.edge import Balancer
 
 HEADER = ("host", "address", "roles", "units", "database", "virtual address", "last backup")
 
@@ -40,7 +42,7 @@ def rows(stack: Stack, view: View, now: float) -> list[Row]:
         else:
             seen = view.observed[name]
             _units(row, seen)
-            _backup(row, host, seen.facts, now, stack.backup.max_age_hours * 3600)
+            _backup(row, host, seen.facts, now, stack.settings(Backup).max_age_hours * 3600)
             if "vip" in seen.facts:
                 row.virtual_address = "holds it" if seen.facts["vip"] == "yes" else "-"
             if seen.lock:
@@ -111,12 +113,12 @@ def _described(member: Member, leading: Sequence[Member]) -> str:
 
 def _virtual_address(stack: Stack, view: View, found: Sequence[Row]) -> None:
     balancers = [host.name for host in stack.with_role("balancer")]
-    if stack.balancer.virtual_address is None or not balancers or not set(balancers) <= set(view.observed):
+    if stack.settings(Balancer).virtual_address is None or not balancers or not set(balancers) <= set(view.observed):
         return
     holders = [name for name in balancers if view.observed[name].facts.get("vip") == "yes"]
     if len(holders) != 1:
         row = next(row for row in found if row.host == balancers[0])
-        row.problems.append(f"{len(holders)} hosts hold the virtual address {stack.balancer.virtual_address}")
+        row.problems.append(f"{len(holders)} hosts hold the virtual address {stack.settings(Balancer).virtual_address}")
 
 
 def table(found: Sequence[Row]) -> tuple[Sequence[str], list[tuple[str, ...]]]:

@@ -13,6 +13,7 @@ from plainstack.drill.generators import Generator
 from plainstack.drill.history import Attempt, Kind, Recorder
 from plainstack.drill.result import Settings
 from plainstack.errors import Refused
+from plainstack.postgresql.settings import Database
 from plainstack.postgresql.topology import AS_POSTGRES, BIN
 from plainstack.ssh.session import Session
 
@@ -144,7 +145,7 @@ class Clients:
         return f"{len(tried)} writes tried at {victim} itself: it took {took} ({answers})"
 
     def _write_there(self, session: Session) -> None:
-        database = self._runner.stack.database
+        database = self._runner.stack.given(Database)
         assert database is not None
         keys = (1000, 1001, 1002)  # far from those of the other clients
         insert = f"insert into plainstack_drill.write values ('{self._settings.drill}', 'stray', $1)"  # noqa: S608 - our own time stamp

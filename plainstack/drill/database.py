@@ -11,6 +11,7 @@ from plainstack.drill.load import MACHINES
 from plainstack.drill.verdict import Stored
 from plainstack.errors import HostFailed
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.settings import Database
 from plainstack.postgresql.topology import AS_POSTGRES, BIN
 from plainstack.ssh.session import Session
 
@@ -71,8 +72,9 @@ def clean_up(stack: Stack, primary: Session, *, posts: bool) -> None:
 
 
 def _psql(stack: Stack, session: Session, statements: str, step: str) -> str:
-    assert stack.database is not None
-    psql = shlex.join([*AS_POSTGRES.split(), f"{BIN}/psql", "-XAtq", "-v", "ON_ERROR_STOP=1", stack.database.name])
+    psql = shlex.join(
+        [*AS_POSTGRES.split(), f"{BIN}/psql", "-XAtq", "-v", "ON_ERROR_STOP=1", stack.settings(Database).name]
+    )
     output = session.run(f"timeout 30 {psql}", stdin=statements.encode(), timeout=40, step=step)
     if output.code != 0:
         raise HostFailed(session.host, step, "failed", output.err.splitlines()[-5:], output.code)

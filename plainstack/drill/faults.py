@@ -11,6 +11,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.app import unit
 from plainstack.services import site
+from plainstack.services.edge import Balancer
 
 TARGETS = ("db", "app", "balancer")
 FAULTS = ("kill", "stop", "cut")
@@ -68,7 +69,7 @@ class Fault:
     def healthy_script(self, stack: Stack, host: Host) -> str:
         """The shell text that succeeds when the host does its work."""
         if self.target == "balancer":
-            return f"systemctl is-active {stack.balancer.engine}.service {KEEPALIVED}"
+            return f"systemctl is-active {stack.settings(Balancer).engine}.service {KEEPALIVED}"
         requests = (site.of_service(stack, host, one, one.health) for one in stack.services.values())
         return " && ".join(shlex.join(["curl", "-fsS", "--max-time", "3", *request.curl()]) for request in requests)
 
@@ -92,7 +93,7 @@ def find(stack: Stack, target: str, name: str) -> Fault:
         raise Refused(f"{count} has the role {target}, so no other host could take over: there is nothing to drill")
     if name in ("cut", "kill-behind") and not stack.in_lab:
         raise Refused("cutting a host's network is for the lab: nobody could plug a real host in again from here")
-    if target == "balancer" and stack.balancer.virtual_address is None:
+    if target == "balancer" and stack.settings(Balancer).virtual_address is None:
         raise Refused("the stack has no balancer.virtual_address that could move; give it one first")
     if name in ("cut", "switchover"):
         return Fault(target, name)
@@ -122,7 +123,7 @@ def _units(stack: Stack, target: str, name: str) -> tuple[str, ...]:
         return tuple(unit(service) for service in stack.services)
     if name == "kill-keepalived":
         return (KEEPALIVED,)
-    return (f"{stack.balancer.engine}.service",)
+    return (f"{stack.settings(Balancer).engine}.service",)
 
 
 def budgets(fault: Fault, *, synchronous: bool) -> Budgets:

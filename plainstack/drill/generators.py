@@ -15,11 +15,11 @@ from pathlib import Path
 
 from plainstack.drill.history import Damaged, Recorder
 from plainstack.errors import HostFailed, Refused
-from plainstack.inventory.sections import GivenCertificate
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import pki
 from plainstack.secrets.values import Vault
 from plainstack.services import site
+from plainstack.services.edge import Balancer, GivenCertificate
 from plainstack.services.release_steps import account, home, settings
 from plainstack.shipped import PACKAGE
 from plainstack.ssh.connections import Sessions
@@ -102,8 +102,8 @@ class Entrance:
 def entrance(stack: Stack, vault: Vault) -> Entrance:
     """How visitors come in; `authority` is all that may have signed the site's certificate, as PEM."""
     authority = vault.authority
-    if isinstance(stack.balancer.tls, GivenCertificate):
-        authority += pki.blocks(stack.file(stack.balancer.tls.certificate), "CERTIFICATE")
+    if isinstance(stack.settings(Balancer).tls, GivenCertificate):
+        authority += pki.blocks(stack.file(stack.settings(Balancer).tls.certificate), "CERTIFICATE")
     return Entrance(site.entrance(stack), site.name(stack), authority)
 
 

@@ -10,10 +10,13 @@ from typing import Literal
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan
 from plainstack.engine.resources import Resource
-from plainstack.inventory.sections import Host
+from plainstack.inventory.sections import Host, Model
+from plainstack.inventory.shape import Shape
 from plainstack.inventory.stack import Stack
+from plainstack.secrets import age
 from plainstack.secrets.rotation import Manners
 from plainstack.secrets.values import Vault
+from plainstack.wording import Loc
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ Facts = Callable[[Stack, Host], str]
 Transition = Callable[[Stack, Mapping[str, Observed]], Stack]
 Findings = Callable[[Stack, Host, Observed], Iterable[Finding]]
 Problems = Callable[[Stack, datetime], Iterable[str]]
+Contradictions = Callable[[Stack], Iterable[tuple[Loc, str]]]
 Turns = Callable[[Mapping[str, HostPlan], Mapping[str, Observed]], Sequence[str]]
 
 
@@ -71,6 +75,11 @@ def no_problems(_stack: Stack, _now: datetime) -> Iterable[str]:
     return ()
 
 
+def no_contradictions(_stack: Stack) -> Iterable[tuple[Loc, str]]:
+    """For a role whose settings cannot contradict anything."""
+    return ()
+
+
 def all_at_once(_plans: Mapping[str, HostPlan], _observed: Mapping[str, Observed]) -> Sequence[str]:
     """For a role whose hosts do not mind one another."""
     return ()
@@ -94,6 +103,9 @@ class Role:
     `findings` are what they mean: reasons not to deploy onto that host, and what a person should know.
     `transition` gives the stack with the values that this role's hosts must go on serving, beside the new ones, until
     all hosts of the roles in `used_by` have moved; see plainstack.engine.transition.
+    `settings` is the model of the role's own key in the inventory, which is `key`, or else its name. Its hosts need a host
+    of each of the roles in `needs`; a `single` role can be on one host only. `contradictions` are what a valid inventory
+    gets wrong about the role, as (place, sentence) pairs, found by every command that loads it.
     `problems` are sentences about what the stack gives the role (sources, certificates) that no host could take; plan
     and deploy ask for them before anything else, and no other command does.
     """
@@ -104,6 +116,12 @@ class Role:
     after: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
     everywhere: bool = False
+    key: str = ""
+    settings: type[Model] | None = None
+    needs: tuple[str, ...] = ()
+    single: bool = False
+    contradictions: Contradictions = no_contradictions
+    origin: str = ""
     turns: Turns = all_at_once
     settle: int = 0
     passwords: tuple[str, ...] = ()
@@ -113,6 +131,18 @@ class Role:
     used_by: tuple[str, ...] = ()
     findings: Findings = finds_nothing
     problems: Problems = no_problems
+
+
+def shape(roles: Mapping[str, Role]) -> Shape:
+    """What the inventory of a stack with these roles may say."""
+    named = {name: role for name, role in roles.items() if not role.everywhere}
+    return Shape(
+        settings={role.key or name: role.settings for name, role in roles.items() if role.settings is not None},
+        roles=tuple(named),
+        needs={name: role.needs for name, role in named.items()},
+        single=tuple(name for name, role in named.items() if role.single),
+        contradictions=(*(role.contradictions for role in roles.values()), age.contradictions),
+    )
 
 
 def of_host(host: Host, roles: dict[str, Role]) -> list[Role]:

@@ -17,25 +17,27 @@ from plainstack.wording import Loc
 HIDDEN = {"folder", "still"}
 
 
-def unknown(loc: Loc) -> str:
-    known = fields_at(loc[:-1])
+def unknown(stack: type[Stack], loc: Loc) -> str:
+    """The sentence about a key that the model of the stack does not have."""
+    known = fields_at(stack, loc[:-1])
     return f"unknown key{did_you_mean(str(loc[-1]), known)}; known here: {', '.join(known)}"
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
+    """The end of a sentence about an unknown word: the known one that was probably meant, or nothing."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f", did you mean {near[0]!r}?" if near else ""
 
 
-def fields_at(loc: Loc) -> list[str]:
-    """The keys a person may write at a place of the inventory, from the models themselves."""
-    model = _model_at(loc)
-    hidden = {*HIDDEN, "name"} if model in (Stack, Host) else set()
+def fields_at(stack: type[Stack], loc: Loc) -> list[str]:
+    """The keys a person may write at a place of the inventory."""
+    model = _model_at(stack, loc)
+    hidden = {*HIDDEN, "name"} if model in (stack, Host) else set()
     return [field for field in model.model_fields if field not in hidden] if hasattr(model, "model_fields") else []
 
 
-def _model_at(loc: Loc) -> Any:
-    model: Any = Stack
+def _model_at(stack: type[Stack], loc: Loc) -> Any:
+    model: Any = stack
     for part in loc:
         if isinstance(model, type) and issubclass(model, BaseModel):
             field = model.model_fields.get(str(part))
@@ -48,9 +50,9 @@ def _model_at(loc: Loc) -> Any:
     return model
 
 
-def is_path(loc: Loc) -> bool:
+def is_path(stack: type[Stack], loc: Loc) -> bool:
     """Whether the models want a path at a place."""
-    fields: dict[str, FieldInfo] = getattr(_model_at(loc[:-1]), "model_fields", {})
+    fields: dict[str, FieldInfo] = getattr(_model_at(stack, loc[:-1]), "model_fields", {})
     field = fields.get(str(loc[-1]))
     return field is not None and _holds_path(field.annotation)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from pydantic import ValidationError
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory import extends
 from plainstack.inventory.keys import HIDDEN, did_you_mean, fields_at, is_path, unknown
-from plainstack.inventory.sections import ROLE_NAMES, Host
+from plainstack.inventory.sections import Host
+from plainstack.inventory.shape import Shape
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import Machine, contradictions, shared_addresses
 from plainstack.inventory.yaml_limits import MAX_BYTES
@@ -41,15 +43,15 @@ _EXPECTED = {
 }
 
 
-def load(path: Path) -> Stack:
+def load(path: Path, shape: Shape) -> Stack:
     """Read and check an inventory; raises InventoryError with every problem found."""
-    return checked(read_file(path), path.resolve().parent)
+    return checked(read_file(path, shape), path.resolve().parent, shape)
 
 
-def read_file(path: Path) -> Text:
+def read_file(path: Path, shape: Shape) -> Text:
     """An inventory file with all that it extends, not checked yet. Raises InventoryError."""
     try:
-        return read(_text(path, str(path)), str(path), path.resolve().parent)
+        return read(_text(path, str(path)), str(path), path.resolve().parent, shape)
     except FileNotFoundError:
         raise InventoryError([f"{path}: no such inventory; name one with --inventory=FILE"]) from None
     except OSError as error:
@@ -73,30 +75,30 @@ def _text(path: Path, name: str) -> str:
         raise InventoryError([f"{name}:{line}: is not UTF-8 text; save it in UTF-8"]) from None
 
 
-def parse(text: str, name: str, folder: Path) -> Stack:
+def parse(text: str, name: str, folder: Path, shape: Shape) -> Stack:
     """Check an inventory's text; `name` is what errors call the file, `folder` where its relative paths start."""
-    return checked(read(text, name, folder), folder)
+    return checked(read(text, name, folder, shape), folder, shape)
 
 
-def read(text: str, name: str, folder: Path) -> Text:
+def read(text: str, name: str, folder: Path, shape: Shape) -> Text:
     """An inventory's text with all that it extends, not checked yet. Raises InventoryError."""
-    found = extends.read(text, name, folder, _text, is_path)
+    found = extends.read(text, name, folder, _text, partial(is_path, shape.model))
     if found.data is None:
         raise InventoryError([f"{name}:1: an inventory is a mapping that begins with 'stack: NAME'"])
     return found
 
 
-def checked(found: Text, folder: Path) -> Stack:
+def checked(found: Text, folder: Path, shape: Shape) -> Stack:
     """The stack that a text describes; raises InventoryError with every problem found."""
     problems, data = found.problems, found.data or {}
     stack = None
     if not problems:
-        problems = [(found.line(loc), f"{dotted(loc)}: {unknown(loc)}") for loc in _internal(data)]
+        problems = [(found.line(loc), f"{dotted(loc)}: {unknown(shape.model, loc)}") for loc in _internal(data)]
         try:
-            stack = Stack.model_validate({**_named(data), "folder": folder})
+            stack = shape.validate({**_named(data), "folder": folder})
         except ValidationError as error:
-            problems += _explain(error, found)
-        wrong = contradictions(stack) if stack else shared_addresses(_valid_hosts(data))
+            problems += _explain(error, found, shape.model)
+        wrong = contradictions(stack, shape) if stack else shared_addresses(_valid_hosts(data))
         problems += [(found.line(loc), what) for loc, what in wrong]
     if problems or stack is None:
         ordered = list(dict.fromkeys(sorted(problems, key=lambda problem: problem[0])))
@@ -140,7 +142,7 @@ def _valid_hosts(data: dict[Any, Any]) -> Iterator[Machine]:
             yield ("hosts", str(name)), Host.model_validate(host)
 
 
-def _explain(error: ValidationError, found: Text) -> Iterator[tuple[Line, str]]:
+def _explain(error: ValidationError, found: Text, model: type[Stack]) -> Iterator[tuple[Line, str]]:
     """Every error of the models as (line, sentence); what a union's branches expected becomes one sentence."""
     expected: dict[Loc, dict[str, None]] = {}
     given: dict[Loc, Any] = {}
@@ -148,15 +150,15 @@ def _explain(error: ValidationError, found: Text) -> Iterator[tuple[Line, str]]:
         kind, context = item["type"], item.get("ctx") or {}
         loc, branch = _place(item["loc"], kind, found)
         if kind == "extra_forbidden":
-            yield found.line(loc), f"{dotted(loc)}: {unknown(loc)}"
+            yield found.line(loc), f"{dotted(loc)}: {unknown(model, loc)}"
         elif kind == "missing":
             yield found.line(loc), f"{dotted(loc)}: is missing"
-        elif kind == "literal_error" and "roles" in loc:
-            choices = _choices(context)
-            what = f"unknown role {quoted(item['input'])}{did_you_mean(str(item['input']), choices)}"
-            yield found.line(loc), f"{dotted(loc)}: {what}; known roles: {', '.join(choices)}"
+        elif kind == "unknown_role":
+            known = context["known"]
+            what = f"unknown role {quoted(item['input'])}{did_you_mean(item['input'], known)}"
+            yield found.line(loc), f"{dotted(loc)}: {what}; known roles: {', '.join(known)}"
         elif not (branch and isinstance(item["input"], dict)):
-            expected.setdefault(loc, {})[_expectation(kind, item["msg"], context, loc)] = None
+            expected.setdefault(loc, {})[_expectation(kind, item["msg"], context, fields_at(model, loc))] = None
             given[loc] = item["input"]
     for loc, phrases in expected.items():
         # A private key may have been pasted among the recipients.
@@ -189,10 +191,10 @@ def _place(raw: Loc, kind: str, found: Text) -> tuple[Loc, bool]:
     return loc, branch
 
 
-def _expectation(kind: str, message: str, context: dict[str, Any], loc: Loc) -> str:
+def _expectation(kind: str, message: str, context: dict[str, Any], keys: list[str]) -> str:
     if kind == "literal_error":
         return " or ".join(_choices(context))
-    if kind == "model_type" and (keys := fields_at(loc)):
+    if kind == "model_type" and keys:
         return f"a mapping with {', '.join(keys)}"
     if kind in _EXPECTED:
         return _EXPECTED[kind].format(**context)
@@ -203,9 +205,14 @@ def _choices(context: dict[str, Any]) -> list[str]:
     return [choice.strip("' ") for choice in str(context.get("expected", "")).replace(" or ", ",").split(",")]
 
 
-def select(stack: Stack, roles: str = "", hosts: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The (role names, host names) that --role and --host mean; empty means all. Raises Refused on an unknown name."""
-    chosen_roles = _names(roles, [*ROLE_NAMES], "role")
+def select(
+    stack: Stack, known: Iterable[str], roles: str = "", hosts: str = ""
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The (role names, host names) that --role and --host mean; empty means all. `known` are the roles there are.
+
+    Raises Refused on an unknown name.
+    """
+    chosen_roles = _names(roles, [*known], "role")
     chosen_hosts = _names(hosts, list(stack.hosts), "host")
     names = [
         host.name

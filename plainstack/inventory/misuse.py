@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from ipaddress import AddressValueError, IPv4Address
 
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory import reserved
@@ -20,7 +20,6 @@ def misuse(stack: Stack) -> Iterator[Problem]:
     """Where, and why it cannot be used."""
     yield from _names(stack)
     yield from _ports(stack)
-    yield from _virtual_address(stack)
     yield from _way_in(stack)
 
 
@@ -30,8 +29,6 @@ def _names(stack: Stack) -> Iterator[Problem]:
     for name, host in stack.hosts.items():
         if name in reserved.HOSTS:
             yield ("hosts", name), f"hosts.{name}: a host cannot be called {name}; the name has another meaning"
-        if name == "barman" and "db" in host.roles:
-            yield ("hosts", name), "hosts.barman: a db host cannot be called barman: it is the name of Barman's slot"
     for name in stack.services:
         if len(name) > LONGEST_SERVICE:
             yield ("services", name), f"services.{name}: a service's name has at most {LONGEST_SERVICE} characters"
@@ -40,12 +37,6 @@ def _names(stack: Stack) -> Iterator[Problem]:
                 ("services", name),
                 f"services.{name}: a service cannot be called {name}: {why}; choose another name",
             )
-    if stack.database and (why := reserved.database(stack.database.name)):
-        name = stack.database.name
-        yield (
-            ("database", "name"),
-            f"database.name: a database cannot be called {name}: {why}; choose another name",
-        )
 
 
 def _ports(stack: Stack) -> Iterator[Problem]:
@@ -63,41 +54,6 @@ def _ports(stack: Stack) -> Iterator[Problem]:
         elif service.port in seen:
             yield loc, f"{dotted(loc)}: {service.port} is taken by {seen[service.port]}"
         seen.setdefault(service.port, name)
-
-
-def _virtual_address(stack: Stack) -> Iterator[Problem]:
-    """Routers send packets for it into a network; it must be one that the balancers are in."""
-    address, given = stack.balancer.virtual_address, stack.balancer.network
-    if address is None or any(address in (host.address, host.public) for host in stack.hosts.values()):
-        return
-    loc = ("balancer", "virtual_address")
-    if given is not None:
-        if address not in given:
-            yield loc, f"{dotted(loc)}: {address} is not in balancer.network, {given}"
-        return
-    for host in stack.with_role("balancer"):
-        if host.public is None:
-            continue
-        network = IPv4Network(f"{host.public}/24", strict=False)
-        if address not in network:
-            hint = (
-                ""
-                if stack.in_lab
-                else "; if the public network is larger, or the address is routed to it, say so: balancer.network: CIDR"
-            )
-            yield (
-                loc,
-                f"{dotted(loc)}: {address} is outside {network}, the public network of {host.name} ({host.public}):"
-                f" no router would send its packets to the balancers{hint}",
-            )
-            return
-        if address in (network[0], network[-1]):
-            yield loc, f"{dotted(loc)}: {address} is the {_edge(address, network)} address of {network}, no machine's"
-            return
-
-
-def _edge(address: IPv4Address, network: IPv4Network) -> str:
-    return "network" if address == network[0] else "broadcast"
 
 
 def _way_in(stack: Stack) -> Iterator[Problem]:

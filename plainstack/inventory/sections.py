@@ -5,29 +5,19 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic_core import PydanticCustomError
 
 from plainstack.inventory.values import (
     Address,
-    Bool,
     FilePath,
     Int,
     Interface,
     JumpHosts,
     Line,
-    Memory,
     Network,
-    Network4,
     Port,
-    Retention,
-    ServerName,
-    SqlName,
-    TimeSpan,
-    Url,
 )
-
-ROLE_NAMES = ("db", "backup", "app", "balancer", "monitoring")
-RoleName = Literal["db", "backup", "app", "balancer", "monitoring"]
 
 
 class Model(BaseModel):
@@ -35,6 +25,13 @@ class Model(BaseModel):
 
     # Deferred: one validator, the stack's, instead of one for each of its parts.
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+
+def _known_role(name: str, info: ValidationInfo) -> str:
+    known = (info.context or {}).get("roles")
+    if known is not None and name not in known:
+        raise PydanticCustomError("unknown_role", "unknown role", {"known": list(known)})
+    return name
 
 
 class Ssh(Model):
@@ -72,55 +69,8 @@ class Host(Model):
     interface: Interface | None = Field(
         None, description="The network interface of the public address, where it is not `balancer.interface`."
     )
-    roles: tuple[RoleName, ...] = Field(
-        (), description="What the host does: db, backup, app, balancer, monitoring; any number of them, or none."
-    )
-
-
-class GivenCertificate(Model):
-    """A certificate chain and its key, as PEM files beside the inventory."""
-
-    certificate: FilePath = Field(description="The PEM file of the certificate and its chain, the site's own first.")
-    key: FilePath = Field(description="The PEM file of the certificate's private key, without a passphrase.")
-
-
-class Balancer(Model):
-    """The way in: TLS end point, HTTP routing, and the virtual address that moves between the balancers."""
-
-    engine: Literal["nginx", "angie"] = Field(
-        "nginx", description="The web server: Debian's nginx, or Angie from its vendor's repository."
-    )
-    virtual_address: Address | None = Field(
-        None,
-        description=(
-            "The IPv4 address of the site, which moves to a balancer that works; without it, the balancers' own"
-            " addresses are used."
-        ),
-    )
-    network: Network4 | None = Field(
-        None,
-        description="The network that holds the virtual address, if not the /24 of the balancers' public addresses.",
-    )
-    interface: Interface = Field("eth0", description="The network interface of the public addresses.")
-    router_id: Annotated[Int, Field(ge=1, le=255)] = Field(
-        51, description="The VRRP router ID; two stacks in one network need different ones."
-    )
-    server_names: tuple[ServerName, ...] = Field(
-        (),
-        description=(
-            "The names that the site answers to, such as `shop.example.com` or `*.example.com`; without them it"
-            " answers to any."
-        ),
-    )
-    angie_key: FilePath | None = Field(
-        None, description="The file of the key that signs Angie's packages; needed for the engine angie."
-    )
-    tls: Literal["self-signed"] | GivenCertificate = Field(
-        "self-signed", description="`self-signed`, by the stack's own authority, or the files of a certificate."
-    )
-    http3: Bool = Field(True, description="Whether browsers are offered HTTP/3 beside HTTP/2.")
-    max_body: Annotated[str, Field(pattern=r"^[0-9]+[kmg]?$")] = Field(
-        "10m", description="The largest request body, in bytes or with k, m or g."
+    roles: tuple[Annotated[str, AfterValidator(_known_role)], ...] = Field(
+        (), description="What the host does, by the names of roles; any number of them, or none."
     )
 
 
@@ -155,64 +105,6 @@ class Service(Model):
     def static(self) -> str:
         """The path below which the service's static files are asked for."""
         return self.static_url or f"{self.path}static/"
-
-
-class Database(Model):
-    """The PostgreSQL cluster of the db hosts; which one is primary is observed, never declared."""
-
-    name: SqlName = Field(description="The database that the services use.")
-    version: Literal[17] = Field(17, description="PostgreSQL's major version.")
-    synchronous: Bool = Field(True, description="Whether a commit waits until a replica has it.")
-    max_connections: Annotated[Int, Field(ge=20, le=2000)] = Field(
-        100, description="PostgreSQL's max_connections; a change restarts the db hosts one by one."
-    )
-    shared_buffers: Memory = Field(
-        "128MB", description="PostgreSQL's shared_buffers; a change restarts the db hosts one by one."
-    )
-
-
-class Backup(Model):
-    """Barman on the backup host."""
-
-    retention: Retention = Field(
-        "RECOVERY WINDOW OF 7 DAYS",
-        description="How long backups are kept, as Barman takes it: `RECOVERY WINDOW OF n DAYS` or `REDUNDANCY n`.",
-    )
-    schedule: Line = Field(
-        "*-*-* 02:00", description="When a base backup is taken, as a systemd calendar expression, in UTC."
-    )
-    max_age_hours: Annotated[Int, Field(ge=1, le=9999)] = Field(
-        26, description="The age of the last backup, in hours, from which on an alert fires."
-    )
-
-
-class Monitoring(Model):
-    """Prometheus and Alertmanager."""
-
-    scrape_interval: Annotated[Int, Field(ge=1, le=300)] = Field(
-        15, description="Seconds between two readings of every metric."
-    )
-    retention: TimeSpan = Field("30d", description="How long metrics are kept: a number with d, w or y.")
-    webhook: Url | None = Field(None, description="The URL that receives alerts; without it they are only listed.")
-
-
-class Base(Model):
-    """What every host gets besides its roles."""
-
-    apt_proxy: Url | None = Field(None, description="The HTTP proxy that apt fetches packages through.")
-
-
-class Firewall(Model):
-    """The packet filter of every host."""
-
-    foreign: Literal["refuse", "keep", "replace"] = Field(
-        "refuse",
-        description=(
-            "What becomes of packet filter rules that Plainstack did not make: `refuse` deploys nothing where "
-            "they would undo what it opens or closes, and leaves the chains of Docker, fail2ban and the like "
-            "alone; `keep` leaves all of them alone; `replace` removes them."
-        ),
-    )
 
 
 class SecretStore(Model):

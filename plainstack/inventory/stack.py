@@ -1,26 +1,17 @@
-"""The models of an inventory: what a stack is made of. Loaded from YAML by plainstack.inventory.load."""
+"""The model of an inventory: what every stack is made of. The roles add their keys to it; see shape.py."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field
 
 from plainstack.inventory.lab_settings import LabSettings
-from plainstack.inventory.sections import (
-    Backup,
-    Balancer,
-    Base,
-    Database,
-    Firewall,
-    Host,
-    Model,
-    Monitoring,
-    SecretStore,
-    Service,
-    Ssh,
-)
+from plainstack.inventory.sections import Host, Model, SecretStore, Service, Ssh
 from plainstack.inventory.values import FilePath, Name
+
+Settings = TypeVar("Settings", bound=Model)
 
 
 class StillServed(Model):
@@ -43,19 +34,25 @@ class Stack(Model):
     )
     ssh: Ssh = Field(Ssh(), description="How the operator's machine reaches the hosts.")
     hosts: dict[Name, Host] = Field(min_length=1, description="The stack's machines by name.")
-    base: Base = Field(Base(), description="What every host gets besides its roles.")
-    firewall: Firewall = Field(Firewall(), description="The packet filter of every host.")
-    balancer: Balancer = Field(
-        Balancer(), description="The way in: TLS, HTTP routing, and the address that moves between the balancers."
-    )
     services: dict[Name, Service] = Field({}, description="The applications that the app hosts run, by name.")
-    database: Database | None = Field(
-        None, description="The PostgreSQL cluster of the db hosts; needed where a host has the role db."
-    )
-    backup: Backup = Field(Backup(), description="Barman on the backup host.")
-    monitoring: Monitoring = Field(Monitoring(), description="Prometheus and Alertmanager on the monitoring hosts.")
     secrets: SecretStore = Field(SecretStore(), description="Where generated passwords and keys are kept.")
     lab: LabSettings = Field(LabSettings(), description="What `inv lab.up` adds to the hosts.")
+
+    def given(self, model: type[Settings]) -> Settings | None:
+        """What the inventory says at the key of a role's settings; None when it says nothing and there is no default."""
+        return next((value for value in self.__dict__.values() if isinstance(value, model)), None)
+
+    def settings(self, model: type[Settings]) -> Settings:
+        """The same where the inventory is known to say it; raises LookupError when it does not."""
+        found = self.given(model)
+        if found is None:
+            raise LookupError(f"the stack {self.stack} has no {model.__name__} settings")
+        return found
+
+    def changed(self, settings: Model) -> Stack:
+        """The same stack with other settings of one role."""
+        key = next(key for key, value in self.__dict__.items() if type(value) is type(settings))
+        return self.model_copy(update={key: settings})
 
     def with_role(self, role: str) -> list[Host]:
         """The hosts of a role, in the order of the inventory."""

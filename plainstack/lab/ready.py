@@ -11,6 +11,7 @@ from plainstack.deploy.status import units_down
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.topology import members, primaries
+from plainstack.services.edge import Balancer
 
 _SECONDS = 120
 UNITS, REPLICATION, ADDRESS = "every unit active", "replication streaming", "virtual address held"
@@ -90,7 +91,7 @@ def unready(stack: Stack, view: View) -> Mapping[str, list[str]]:
     if databases and deployed.issuperset(databases):
         missing[REPLICATION] = _unreplicated(databases, view)
     balancers = [host.name for host in stack.with_role("balancer")]
-    if balancers and stack.balancer.virtual_address and deployed.issuperset(balancers):
+    if balancers and stack.settings(Balancer).virtual_address and deployed.issuperset(balancers):
         holders = [
             name for name in balancers if name in view.observed and view.observed[name].facts.get("vip") == "yes"
         ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.settings import Database
 from plainstack.secrets.values import Secret, Vault, scram_verifier
 
 OWNER = "app"
@@ -94,8 +95,7 @@ def slot_name(host: str) -> str:
 
 def databases(stack: Stack) -> tuple[str, ...]:
     """The databases that application hosts may connect to, the wanted one first."""
-    assert stack.database is not None
-    return (stack.database.name, *stack.still.databases)
+    return (stack.settings(Database).name, *stack.still.databases)
 
 
 def slots(stack: Stack, host: str) -> tuple[str, ...]:
@@ -107,7 +107,7 @@ def slots(stack: Stack, host: str) -> tuple[str, ...]:
 def synchronous_names(stack: Stack) -> str:
     """The value of synchronous_standby_names: any one of the other db hosts confirms, or nobody has to."""
     names = [host.name for host in stack.with_role("db")]
-    if len(names) < 2 or stack.database is None or not stack.database.synchronous:
+    if len(names) < 2 or stack.given(Database) is None or not stack.settings(Database).synchronous:
         return ""
     return "ANY 1 ({})".format(", ".join(f'"{name}"' for name in names))
 

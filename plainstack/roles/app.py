@@ -18,6 +18,7 @@ from plainstack.postgresql import sql
 from plainstack.secrets.values import Vault
 from plainstack.services import health, release, release_check, site
 from plainstack.services.release_steps import LAYOUT, account, home, prune, put_in_place, settings, settings_ahead
+from plainstack.wording import Loc
 
 
 def unit(service: str) -> str:
@@ -122,6 +123,12 @@ def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
     return stack.model_copy(update={"still": stack.still.model_copy(update={"ports": ports})}) if ports else stack
 
 
+def contradictions(stack: Stack) -> Iterable[tuple[Loc, str]]:
+    """Application servers without an application."""
+    if stack.with_role("app") and not stack.services:
+        yield (), "services: is missing; a host has the role app"
+
+
 def problems(stack: Stack, _now: datetime) -> Iterable[str]:
     """What keeps the services' sources from being installed and started on a host."""
     return release_check.problems(stack)
@@ -129,6 +136,8 @@ def problems(stack: Stack, _now: datetime) -> Iterable[str]:
 
 ROLE = Role(
     name="app",
+    needs=("db",),
+    contradictions=contradictions,
     desired=desired,
     opens=opens,
     facts=probe_facts,

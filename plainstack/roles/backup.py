@@ -12,6 +12,7 @@ from plainstack.engine.role import Role
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import barman, sql
+from plainstack.postgresql.settings import Backup, Database
 from plainstack.roles.base import TLS
 from plainstack.secrets.values import Vault
 
@@ -29,7 +30,6 @@ _PATIENCE = 900
 
 def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     """Barman, its configuration, services and timers, and a first base backup."""
-    assert stack.database is not None
     known: dict[str, Any] = {
         "stack": stack,
         "host": host,
@@ -38,7 +38,7 @@ def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
         "conninfo": barman.conninfo(stack),
     }
     yield Package(name="barman")
-    yield Package(name=f"postgresql-client-{stack.database.version}")
+    yield Package(name=f"postgresql-client-{stack.settings(Database).version}")
     yield Package(name="logrotate")
     yield Package(name="procps")
     # The timer below does it, whether cron is installed or not.
@@ -88,7 +88,7 @@ def _validations(stack: Stack) -> Iterator[Resource]:
     )
     yield Validation(
         name="backup.schedule",
-        run=f"systemd-analyze calendar {quote(stack.backup.schedule)}",
+        run=f"systemd-analyze calendar {quote(stack.settings(Backup).schedule)}",
         reads=(f"{_SYSTEM}/plainstack-backup.timer",),
     )
 
@@ -111,4 +111,6 @@ def probe_facts(stack: Stack, _host: Host) -> str:
     return barman.facts(stack)
 
 
-ROLE = Role(name="backup", desired=desired, after=("db",), facts=probe_facts)
+ROLE = Role(
+    name="backup", settings=Backup, needs=("db",), single=True, desired=desired, after=("db",), facts=probe_facts
+)

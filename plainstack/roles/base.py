@@ -6,15 +6,19 @@ import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from pydantic import Field
+
 from plainstack.engine.observed import Observed
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Command, Directory, File, Link, Listen, Package, Resource, Unit, Validation
 from plainstack.engine.role import Finding, Opening, Role
 from plainstack.inventory import port_numbers as ports
-from plainstack.inventory.sections import Host
+from plainstack.inventory.sections import Host, Model
 from plainstack.inventory.stack import Stack
+from plainstack.inventory.values import Url
 from plainstack.roles.shared.exporter import exporter
 from plainstack.secrets.values import Vault
+from plainstack.services.edge import Balancer
 
 TLS = "/etc/plainstack/tls"
 NODE_EXPORTER_PORT = ports.NODE_EXPORTER
@@ -39,6 +43,12 @@ _CLOCKS = (("chrony", "chrony.service"), ("ntpsec", "ntpsec.service"), ("openntp
 # What Plainstack's packages, paths and wheels are made for: Debian's version, and machines as `uname -m` says it.
 _DEBIAN = "13"
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+class Base(Model):
+    """What every host gets besides its roles."""
+
+    apt_proxy: Url | None = Field(None, description="The HTTP proxy that apt fetches packages through.")
 
 
 def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
@@ -108,9 +118,9 @@ def _locked_out(stack: Stack, seen: str) -> Iterator[Finding]:
 
 def _names(stack: Stack, host: Host) -> Iterator[Resource]:
     site_names: list[str] = []
-    if stack.balancer.virtual_address:
+    if stack.settings(Balancer).virtual_address:
         # A server name may also be a pattern (*.example.com), which a hosts file cannot hold.
-        site_names = [name for name in stack.balancer.server_names if re.fullmatch(r"[A-Za-z0-9.-]+", name)]
+        site_names = [name for name in stack.settings(Balancer).server_names if re.fullmatch(r"[A-Za-z0-9.-]+", name)]
     yield File(path="/etc/hostname", content=f"{host.name}\n".encode())
     yield template("base", "/etc/hosts", stack=stack, host=host, site_names=site_names)
     yield verbatim("base", "/etc/cloud/cloud.cfg.d/99-plainstack.cfg")
@@ -162,7 +172,7 @@ def _certificate(host: Host, vault: Vault) -> Iterator[Resource]:
 
 
 def _updates(stack: Stack) -> Iterator[Resource]:
-    if stack.base.apt_proxy:
+    if stack.settings(Base).apt_proxy:
         yield template("base", "/etc/apt/apt.conf.d/10plainstack-proxy", early=True, stack=stack)
     yield Package(name="unattended-upgrades")
     yield verbatim("base", _UPDATES)
@@ -192,4 +202,4 @@ def _log_ins(stack: Stack, host: Host) -> Iterator[Resource]:
         yield Validation(name="visudo", run=f"visudo -cf {_SUDOERS}", reads=(_SUDOERS,))
 
 
-ROLE = Role(name="base", desired=desired, opens=opens, everywhere=True, facts=facts, findings=findings)
+ROLE = Role(name="base", settings=Base, desired=desired, opens=opens, everywhere=True, facts=facts, findings=findings)

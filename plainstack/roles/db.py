@@ -17,6 +17,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
 from plainstack.postgresql.preflight import probe_snippet
+from plainstack.postgresql.settings import Database
 from plainstack.postgresql.topology import (
     AS_POSTGRES,
     BIN,
@@ -29,6 +30,7 @@ from plainstack.postgresql.topology import (
     primaries,
     waiting,
 )
+from plainstack.postgresql.validation import contradictions
 from plainstack.roles.base import TLS
 from plainstack.roles.shared.exporter import exporter
 from plainstack.secrets.values import Vault
@@ -105,7 +107,7 @@ def facts(stack: Stack, host: Host) -> str:
 
 def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
     """The application hosts may also go on with the databases that they use now."""
-    if stack.database is None:
+    if stack.given(Database) is None:
         return stack
     allowed = {
         name
@@ -113,7 +115,7 @@ def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
         if host.name in observed
         for name in observed[host.name].facts.get("databases", "").split(",")
     }
-    names = tuple(sorted(allowed - {"", stack.database.name}))
+    names = tuple(sorted(allowed - {"", stack.settings(Database).name}))
     return stack.model_copy(update={"still": stack.still.model_copy(update={"databases": names})}) if names else stack
 
 
@@ -147,7 +149,7 @@ def _files(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     db_hosts = stack.with_role("db")
     values: dict[str, Any] = {
         "host": host,
-        "database": stack.database,
+        "database": stack.given(Database),
         "databases": sql.databases(stack),
         "data": DATA,
         "fenced": FENCED,
@@ -181,7 +183,6 @@ def _files(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
 
 
 def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
-    assert stack.database is not None
     yield Validation(
         name="postgres",
         run=_TRY_SETTINGS,
@@ -196,7 +197,7 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
         timeout=24 * 3600,
     )
     yield verbatim("db", f"/etc/systemd/system/{UNIT}.d/10-plainstack.conf")
-    yield _lower_limit(stack.database.max_connections)
+    yield _lower_limit(stack.settings(Database).max_connections)
     yield Unit(
         name=UNIT,
         # By name: what else is in that folder is another role's, which may write it after this server was reloaded.
@@ -206,7 +207,7 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
         health=f'errors=$({_PSQL}c {quote(_ERRORS)}) && [ -z "$errors" ] || {{ echo "$errors"; exit 1; }}',
         timeout=120,
     )
-    wanted = sql.is_configured(stack.database.name, sql.roles(stack, vault), sql.slots(stack, host.name))
+    wanted = sql.is_configured(stack.settings(Database).name, sql.roles(stack, vault), sql.slots(stack, host.name))
     yield Command(
         name="roles and slots",
         why="replication slots, and on the primary the roles, their grants and the database",
@@ -243,6 +244,9 @@ def _lower_limit(limit: int) -> Command:
 
 ROLE = Role(
     name="db",
+    key="database",
+    settings=Database,
+    contradictions=contradictions,
     desired=desired,
     opens=opens,
     facts=facts,

@@ -8,13 +8,14 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
+from plainstack.wording import Loc, dotted
 
 IDENTITY = "PLAINSTACK_IDENTITY"
 
@@ -37,6 +38,18 @@ def problem_of(recipient: str) -> str:
     except RecipientError:
         return "must be an SSH public key (ssh-ed25519 AAAA... comment) or an age recipient (age1...)"
     return ""
+
+
+def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
+    """Keys of the inventory that the secrets cannot be encrypted to; never quoted, one may be a private key."""
+    seen: dict[str, int] = {}
+    for number, recipient in enumerate(stack.secrets.recipients):
+        loc = ("secrets", "recipients", number)
+        if problem := problem_of(recipient):
+            yield loc, f"{dotted(loc)}: {problem}"
+        first = seen.setdefault(key_of(recipient), number)
+        if first != number:
+            yield loc, f"{dotted(loc)}: the same key as {dotted((*loc[:2], first))}"
 
 
 def _recipient(text: str) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from plainstack.errors import InventoryError
 from plainstack.inventory.stack import Stack
+from plainstack.services.edge import Balancer
 
 AUTHORITY = "authority"
 SITE = "site"
@@ -29,8 +30,8 @@ def subjects(stack: Stack) -> dict[str, tuple[str, ...]]:
     }
     balancers = stack.with_role("balancer")
     if balancers:
-        names = [*stack.balancer.server_names, *(host.name for host in balancers)]
-        addresses = [stack.balancer.virtual_address, *(host.public or host.address for host in balancers)]
+        names = [*stack.settings(Balancer).server_names, *(host.name for host in balancers)]
+        addresses = [stack.settings(Balancer).virtual_address, *(host.public or host.address for host in balancers)]
         wanted[SITE] = tuple(dict.fromkeys([*names, *(str(address) for address in addresses if address)]))
     return wanted
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from plainstack.inventory.sections import Host, Service
 from plainstack.inventory.stack import Stack
+from plainstack.services.edge import Balancer
 
 # An answer that counts as healthy, as a pattern of sh; the blackbox exporter's own default is the same.
 HEALTHY = "2??"
@@ -31,9 +32,9 @@ def name(stack: Stack) -> str:
 
     Of a wildcard the name below it that begins with www. Without a balancer there are no visitors: localhost.
     """
-    plain = [one for one in stack.balancer.server_names if not one.startswith("*.")]
-    if stack.balancer.server_names:
-        return plain[0] if plain else stack.balancer.server_names[0].replace("*", "www", 1)
+    plain = [one for one in stack.settings(Balancer).server_names if not one.startswith("*.")]
+    if stack.settings(Balancer).server_names:
+        return plain[0] if plain else stack.settings(Balancer).server_names[0].replace("*", "www", 1)
     return entrance(stack) or "localhost"
 
 
@@ -42,24 +43,27 @@ def entrance(stack: Stack) -> str:
     balancers = stack.with_role("balancer")
     if not balancers:
         return ""
-    return str(stack.balancer.virtual_address or balancers[0].public or balancers[0].address)
+    return str(stack.settings(Balancer).virtual_address or balancers[0].public or balancers[0].address)
 
 
 def addresses(stack: Stack) -> tuple[tuple[str, str], ...]:
     """The site's names as the name servers of the internet would have them: (name, address) pairs."""
     balancers = stack.with_role("balancer")
-    found = [stack.balancer.virtual_address] if stack.balancer.virtual_address else []
+    found = [stack.settings(Balancer).virtual_address] if stack.settings(Balancer).virtual_address else []
     found = found or [balancer.public or balancer.address for balancer in balancers]
-    names = dict.fromkeys(one.replace("*", "www", 1) for one in stack.balancer.server_names)
+    names = dict.fromkeys(one.replace("*", "www", 1) for one in stack.settings(Balancer).server_names)
     return tuple((one, str(address)) for one in names for address in found) if balancers else ()
 
 
 def accepted(stack: Stack) -> list[str]:
     """The names that an application is asked by, in Django's notation (ALLOWED_HOSTS): the site's, and loopback."""
     balancers = stack.with_role("balancer")
-    addresses = [stack.balancer.virtual_address, *(balancer.public or balancer.address for balancer in balancers)]
+    addresses = [
+        stack.settings(Balancer).virtual_address,
+        *(balancer.public or balancer.address for balancer in balancers),
+    ]
     # Django writes a wildcard without its star.
-    names = [one.removeprefix("*") for one in stack.balancer.server_names]
+    names = [one.removeprefix("*") for one in stack.settings(Balancer).server_names]
     names += [balancer.name for balancer in balancers]
     names += [str(address) for address in addresses if address]
     return list(dict.fromkeys([*names, "localhost", "127.0.0.1"]))

@@ -15,6 +15,7 @@ from plainstack.errors import HostFailed, Refused
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.stack import Stack
 from plainstack.services import site
+from plainstack.services.edge import Balancer
 from plainstack.ssh.connections import Sessions
 
 LOOPBACK = "127.0.0.1"
@@ -70,11 +71,11 @@ def targets(stack: Stack) -> list[Target]:
     found = []
     balancers = stack.with_role("balancer")
     if balancers:
-        address = stack.balancer.virtual_address
+        address = stack.settings(Balancer).virtual_address
         # Without an address that moves, what one balancer serves is seen from that one.
         carriers = balancers if address else balancers[:1]
         names = tuple(host.name for host in carriers)
-        known_as = site.name(stack) if stack.balancer.server_names else ""
+        known_as = site.name(stack) if stack.settings(Balancer).server_names else ""
         there = (str(address or carriers[0].address),)
         front = (Page("/", "the site, as a visitor sees it"),)
         found.append(Target("site", "https", names, there, ports.HTTPS, front, 8443, known_as))

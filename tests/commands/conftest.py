@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
+from tests import inventories
 
 
 @pytest.fixture(scope="session")
 def stack() -> Stack:
     """The default inventory."""
-    return load.load(Path(__file__).resolve().parents[2] / "hosts.yaml")
+    return inventories.load(Path(__file__).resolve().parents[2] / "hosts.yaml")

@@ -13,9 +13,9 @@ import pytest
 from plainstack.cli import deploy_commands
 from plainstack.deploy.observe import Runner, View
 from plainstack.errors import Refused
-from plainstack.inventory import load
 from plainstack.roles import registry
 from plainstack.secrets import store
+from tests import inventories
 from tests.commands.test_streams import ROOT, TEXT
 from tests.waiting import LONG
 
@@ -72,7 +72,7 @@ def test_a_plan_says_which_secrets_a_deploy_would_make(folder: Path, capsys: pyt
     path = folder / "hosts.yaml"
     before = content(folder)
     deploy_commands.plan(str(path), "", "", json=False)
-    place = store.plain_path(load.load(path))
+    place = store.plain_path(inventories.load(path))
     wanted = r"a deploy would generate [0-9]+ secrets and 3 certificates, kept in " + re.escape(str(place))
     assert re.search(wanted, capsys.readouterr().out)
     assert content(folder) == before
@@ -83,7 +83,7 @@ def test_a_plan_with_new_recipients_leaves_the_store_where_it_is(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = folder / "hosts.yaml"
-    stack = load.load(path)
+    stack = inventories.load(path)
     store.load(stack, [name for role in registry().values() for name in role.passwords], datetime.now(UTC))
     assert store.plain_path(stack).exists()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
@@ -95,14 +95,14 @@ def test_a_plan_with_new_recipients_leaves_the_store_where_it_is(
     sealed = store.sealed_path(stack)
     assert f"a deploy would write {sealed} for the inventory's secrets.recipients\n" in capsys.readouterr().out
     assert content(folder) == before
-    with Runner(load.load(path), (), ()) as runner:
+    with Runner(inventories.load(path), (), ()) as runner:
         runner.secrets.keep(lambda _: None)
     assert sealed.exists()
     assert not store.plain_path(stack).exists()
 
 
 def test_secrets_that_another_run_changed_meanwhile_are_not_overwritten(folder: Path) -> None:
-    stack = load.load(folder / "hosts.yaml")
+    stack = inventories.load(folder / "hosts.yaml")
     names = ["app/api_token"]
     mine = store.look(stack, names, datetime.now(UTC))
     theirs = store.load(stack, names, datetime.now(UTC))

@@ -15,11 +15,11 @@ import pytest
 
 from plainstack.cli import secret_commands
 from plainstack.errors import Refused
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import editor, store
 from plainstack.secrets.rotation import Entry
 from plainstack.secrets.values import Secret
+from tests import inventories
 from tests.waiting import LONG, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +39,7 @@ database: {name: shop}
 def small(tmp_path: Path) -> Stack:
     path = tmp_path / "hosts.yaml"
     path.write_text(TEXT.replace("SOURCE", str(ROOT / "apps/incidents")), encoding="utf-8")
-    return load.load(path)
+    return inventories.load(path)
 
 
 def values(stack: Stack) -> dict[str, str]:

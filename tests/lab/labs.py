@@ -22,10 +22,10 @@ from typing import Any
 
 from plainstack.cli import lab_commands
 from plainstack.deploy.status import duration
-from plainstack.inventory import load
 from plainstack.lab import cgroup, image, keep, machine, mirror, model, up
 from plainstack.lab import snapshot as snapshots
 from plainstack.ssh.netns import LabError
+from tests import inventories
 from tests.lab.operator import ROOT, Operator
 from tests.lab.spent import SPENT
 from tests.lab.spent import hosts as hosts_cpu
@@ -160,7 +160,7 @@ def usable() -> bool:
     """Whether the snapshot is there and of the default inventory and image of today."""
     path = FOLDER / "usable.yaml"
     path.write_text(default_inventory(), encoding="utf-8")
-    stack = load.load(path)
+    stack = inventories.load(path)
     try:
         found = snapshots.read(NAME)
         problems = snapshots.stale(found, lab_commands.of(stack), STACK, image.path(mirror.find()))

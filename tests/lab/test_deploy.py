@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plainstack.inventory import load
+from tests import inventories
 from tests.lab.conftest import Operator
 
 
@@ -24,7 +24,7 @@ def test_every_check_holds(deployed: Operator) -> None:
 
 def test_verify_names_each_promise_that_is_broken_and_no_other(deployed: Operator) -> None:
     """A port open to all that is a service's, one that no service has, one that a peer cannot reach, a dead unit."""
-    mon1 = load.load(deployed.inventory).hosts["mon1"].address
+    mon1 = inventories.load(deployed.inventory).hosts["mon1"].address
     rules = {
         "app2": ("INPUT -p tcp --dport 8000 -j ACCEPT", "INPUT -p tcp --dport 9 -j ACCEPT"),
         "db1": (f"INPUT -s {mon1} -p tcp --dport 5432 -j DROP",),

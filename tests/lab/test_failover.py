@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from plainstack.inventory import load
 from plainstack.postgresql.failover.step_scripts import METRIC
 from plainstack.postgresql.topology import AS_POSTGRES, BIN, FENCED, REWINDING
+from tests import inventories
 from tests.lab.conftest import Operator
 
 # All that a failover asks; one balancer is enough to ask the site.
@@ -154,7 +154,7 @@ def test_an_isolated_primary_whose_cable_is_back_never_takes_a_write(database: D
     assert database.sql(old, "select pg_is_in_recovery()") == "f"
     assert "two primaries" in database.operator.fab("status", code=1).out
     database.sql(old, "insert into failover_test values ('lost')", check=False, seconds=3)
-    for app in [host.name for host in load.load(database.operator.inventory).with_role("app")]:
+    for app in [host.name for host in inventories.load(database.operator.inventory).with_role("app")]:
         database.operator.on(app, f"! timeout 1 bash -c '</dev/tcp/{old}/5432' 2>/dev/null")
     assert f"2 primaries: {' and '.join(sorted((old, new)))}" in database.operator.inv("plan", code=None).text
     database.operator.fab("rejoin")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from plainstack.inventory import load
+from tests import inventories
 from tests.lab.conftest import Operator
 
 DISKS = "app2: 500M"
@@ -261,7 +261,7 @@ def test_a_changed_host_key_stops_before_anything_is_sent(whole: Operator) -> No
     pins = whole.state / "lab/known_hosts"
     text = pins.read_text(encoding="utf-8")
     lines = text.splitlines()
-    address = str(load.load(whole.inventory).hosts["mon1"].address)
+    address = str(inventories.load(whole.inventory).hosts["mon1"].address)
     (mon1,) = [line for line in lines if line.startswith(f"{address} ")]
     other = next(line for line in lines if not line.startswith(f"{address} ")).split(" ", 1)[1]
     try:

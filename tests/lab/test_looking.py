@@ -17,6 +17,7 @@ import requests
 from plainstack.drill.load import Site
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import store
+from plainstack.services.edge import Balancer
 from tests.lab.conftest import Operator
 from tests.lab.test_secrets import stack_of
 
@@ -29,7 +30,7 @@ def site(stack: Stack, url: str) -> str:
     there = urlsplit(url)
     assert there.hostname
     assert there.port
-    name = str(stack.balancer.virtual_address)
+    name = str(stack.settings(Balancer).virtual_address)
     return Site(there.hostname, name, context, token="", drill="", path=there.path, port=there.port).get(0)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.inventory import load
+from tests import inventories
 from tests.lab.labs import lab
 from tests.lab.operator import ROOT, Operator
 
@@ -92,7 +92,7 @@ def test_the_site_is_seen_through_a_tunnel_by_its_name(ordinary: Operator) -> No
 
 
 def test_a_release_that_refuses_the_sites_name_says_what_it_answered_and_gives_way(ordinary: Operator) -> None:
-    settings = load.load(ordinary.inventory).services["web"].source / "shop/settings.py"
+    settings = inventories.load(ordinary.inventory).services["web"].source / "shop/settings.py"
     right = settings.read_text(encoding="utf-8")
     settings.write_text(right.replace('["shop.example"]', '["elsewhere.example"]'), encoding="utf-8")
     try:

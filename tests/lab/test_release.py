@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.inventory import load
+from plainstack.services.edge import Balancer
 from plainstack.ssh import netns
+from tests import inventories
 from tests.lab.conftest import ROOT, Operator
 
 HOSTS = ("lb1", "lb2", "app1", "app2", "db1", "db2")
@@ -44,8 +45,8 @@ def ask(namespace: str, address: str, path: str) -> tuple[str, str]:
 @contextlib.contextmanager
 def visitors(operator: Operator) -> Iterator[Counter[str]]:
     """Somebody who opens the page with its style sheet, again and again; counts what became of it."""
-    stack = load.load(operator.inventory)
-    address, namespace = str(stack.balancer.virtual_address), f"plainstack-{stack.lab_name}"
+    stack = inventories.load(operator.inventory)
+    address, namespace = str(stack.settings(Balancer).virtual_address), f"plainstack-{stack.lab_name}"
     seen: Counter[str] = Counter()
     enough, over = threading.Event(), threading.Event()
 

@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import store
 from plainstack.secrets.values import scram_verifier
+from tests import inventories
 from tests.lab.conftest import Done, Operator
 
 # Where programs keep files that others than their owner might read.
@@ -40,7 +40,7 @@ journalctl --no-pager --all --output=cat | grep -aF -f "$seek/patterns" | sed 's
 
 
 def stack_of(operator: Operator) -> Stack:
-    return load.load(operator.inventory)
+    return inventories.load(operator.inventory)
 
 
 def secrets_of(operator: Operator) -> dict[str, str]:

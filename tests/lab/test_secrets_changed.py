@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from plainstack.secrets import store
+from plainstack.services.edge import Balancer
 from tests.lab.conftest import ROOT, Operator
 from tests.lab.test_secrets import stack_of
 
@@ -32,7 +33,7 @@ def load(operator: Operator, rate: float) -> Iterator[list[str]]:
     """GET and POST at the site from the lab's own network; gives what became of each request that was not answered."""
     stack = stack_of(operator)
     kept = store.read(stack)
-    address = str(stack.balancer.virtual_address)
+    address = str(stack.settings(Balancer).virtual_address)
     asked = {
         "address": address,
         "name": address,

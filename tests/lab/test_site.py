@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.inventory import load
+from plainstack.postgresql.settings import Database
+from plainstack.services.edge import Balancer
+from tests import inventories
 from tests.lab.conftest import Operator
 
 
 def site(operator: Operator) -> str:
     """The virtual address."""
-    stack = load.load(operator.inventory)
-    assert stack.balancer
-    return str(stack.balancer.virtual_address)
+    stack = inventories.load(operator.inventory)
+    assert stack.settings(Balancer)
+    return str(stack.settings(Balancer).virtual_address)
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +60,14 @@ def test_a_posted_sample_is_on_the_replica(visitor: Operator) -> None:
         f" -H 'Content-Type: application/json' https://{site(visitor)}/api/samples",
     )
     number = json.loads(answer)["id"]
-    stack = load.load(visitor.inventory)
-    assert stack.database
+    stack = inventories.load(visitor.inventory)
+    assert stack.given(Database)
     rows = {row["host"]: row["database"] for row in visitor.json("status")}
     replica = next(host for host, database in rows.items() if database.startswith("replica"))
     query = f"select value from incidents_sample where id = {number}"
     found = visitor.on(
         replica,
-        f'timeout 10 sh -c \'until runuser -u postgres -- psql -XAtqc "{query}" {stack.database.name} | grep .;'
+        f'timeout 10 sh -c \'until runuser -u postgres -- psql -XAtqc "{query}" {stack.settings(Database).name} | grep .;'
         " do sleep 0.1; done'",
     )
     assert found.strip() == "21.5"
@@ -81,7 +83,7 @@ TRY = "(timeout {seconds} bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && ec
 
 
 def test_what_is_not_for_users_refuses_them(visitor: Operator) -> None:
-    hosts = load.load(visitor.inventory).hosts
+    hosts = inventories.load(visitor.inventory).hosts
     attempts = [TRY.format(address=hosts[host].address, host=host, port=port, seconds=2) for host, port in PORTS]
     # What is for users, to see that an open port would be told.
     attempts.append(TRY.format(address=site(visitor), host="site", port=443, seconds=10))
@@ -92,7 +94,7 @@ def test_what_is_not_for_users_refuses_them(visitor: Operator) -> None:
 def misbehaving(visitor: Operator) -> Iterator[Operator]:
     """The site with an application in the service's place that misbehaves when it is asked to."""
     program = (Path(__file__).parent / "standin_app.py").read_text()
-    stack = load.load(visitor.inventory)
+    stack = inventories.load(visitor.inventory)
     apps = stack.with_role("app")
     port = stack.services["web"].port
     for app in apps:

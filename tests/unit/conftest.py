@@ -13,9 +13,9 @@ from plainstack import roles
 from plainstack.engine import desired as desired_module
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.role import Role
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Certificate, Secret, Vault
+from tests import inventories
 from tests.unit.example_role import BEFORE, SECRET, UNIT_FILE
 from tests.unit.sandbox import Sandbox
 from tests.unit.sshd import Server, serving
@@ -49,7 +49,7 @@ def fake_vault(stack: Stack, names: list[str]) -> Vault:
 @pytest.fixture(scope="session")
 def stack() -> Stack:
     """The default inventory."""
-    return load.load(ROOT / "hosts.yaml")
+    return inventories.load(ROOT / "hosts.yaml")
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.ssh import connections
+from tests import inventories
 from tests.waiting import LONG, until
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin")
@@ -53,7 +53,7 @@ class Server:
         login = f"user: {getpass.getuser()}, port: {port or self.port}, key: {self.folder / key}"
         login += f", connect_timeout: {connect_timeout}"
         text = f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n"
-        stack = load.parse(text, "test.yaml", folder)
+        stack = inventories.parse(text, "test.yaml", folder)
         stack = at(stack, {"db1": IPv4Address("127.0.0.1")})
         stack.state.mkdir(parents=True, exist_ok=True)
         connections.known_hosts(stack).write_text(self.pin if pin is None else pin, encoding="utf-8")

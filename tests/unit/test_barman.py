@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from plainstack.errors import PlainstackError
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import barman
+from tests import inventories
 
 TEXT = """
 stack: shop
@@ -40,7 +40,7 @@ xlog_segment_size=16777216
 
 @pytest.fixture
 def stack() -> Stack:
-    return load.parse(TEXT, "test.yaml", Path())
+    return inventories.parse(TEXT, "test.yaml", Path())
 
 
 @pytest.fixture

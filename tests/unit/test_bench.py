@@ -10,8 +10,8 @@ import pytest
 from bench import reference, reference_host, reference_role
 from plainstack.engine import render
 from plainstack.engine.resources import File, Resource, Unit
-from plainstack.inventory import load
 from plainstack.secrets.values import Vault
+from tests import inventories
 
 Wanted = Mapping[int, Mapping[int, list[Resource]]]
 
@@ -25,7 +25,7 @@ def of_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wanted:
     """The role's resources by tuning and number of the host."""
-    stack = load.load(reference.inventory(tmp_path, 3))
+    stack = inventories.load(reference.inventory(tmp_path, 3))
     vault = Vault(passwords={}, certificates={}, authority="")
     found: dict[int, dict[int, list[Resource]]] = {}
     for tuning in (10, 20):

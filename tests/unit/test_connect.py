@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from plainstack.errors import HostFailed, InventoryError
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.ssh import connect_errors
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.ways import Ways
+from tests import inventories
 from tests.unit import sshd
 from tests.unit.sshd import Server
 from tests.waiting import LONG
@@ -185,7 +185,7 @@ def test_a_jump_host_that_is_dead_is_tried_once_and_told_to_all(server: Server, 
         gateway = f"ops@127.0.0.1:{dead.getsockname()[1]}"
         hosts = "".join(f"  db{number}: {{address: 10.0.0.{number}}}\n" for number in range(1, 9))
         login = f"{{key: {server.folder / 'operator'}, gateway: '{gateway}'}}"
-        stack = load.parse(f"stack: test\nssh: {login}\nhosts:\n{hosts}", "test.yaml", tmp_path)
+        stack = inventories.parse(f"stack: test\nssh: {login}\nhosts:\n{hosts}", "test.yaml", tmp_path)
 
         def hang_up() -> None:
             nonlocal tried

@@ -13,10 +13,10 @@ from plainstack.engine.desired import HostDesired, assemble, probe_script, scope
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Package, Resource, Unit
 from plainstack.engine.role import Role
 from plainstack.errors import InventoryError
-from plainstack.inventory import load
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Vault
+from tests import inventories
 
 EMPTY = Vault({}, {}, "")
 
@@ -155,5 +155,5 @@ def test_rendering_the_same_stack_twice_gives_the_same(
     stack: Stack, vault: Vault, desired: Mapping[str, HostDesired], registry: Mapping[str, Role]
 ) -> None:
     """No clock and no chance in it, or every deploy would find something to do."""
-    again = load.load(shipped.INVENTORY)
+    again = inventories.load(shipped.INVENTORY)
     assert assemble(again, vault, registry, stack.hosts) == desired

@@ -20,6 +20,7 @@ from plainstack.drill.history import Recorder
 from plainstack.drill.load import Site, Teller, explain, generate
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import pki
+from plainstack.services.edge import Balancer
 from plainstack.shipped import ROOT
 from tests.waiting import LONG
 
@@ -96,7 +97,7 @@ def site(stack: Stack, tmp_path: Path) -> Iterator[tuple[Site, queue.Queue[str]]
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
-    name = str(stack.balancer.virtual_address)
+    name = str(stack.settings(Balancer).virtual_address)
     client = ssl.create_default_context(cadata=pairs[pki.AUTHORITY]["chain"])
     yield Site("127.0.0.1", name, client, "token", "drill", "/", port=listener.getsockname()[1]), closed
     listener.shutdown(socket.SHUT_RDWR)

@@ -14,6 +14,8 @@ from plainstack.errors import InventoryError
 from plainstack.inventory import load
 from plainstack.inventory.extends import MAX_FILES
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.settings import Database
+from tests import inventories
 
 BASE = """\
 ssh: {user: deploy, allow_from: [10.0.0.0/8, 192.0.2.0/24]}
@@ -37,7 +39,7 @@ def load_in(folder: Path, text: str = PRODUCTION, **files: str) -> Stack:
         path = folder / f"{name}.yaml"
         path.parent.mkdir(exist_ok=True)
         path.write_text(content, encoding="utf-8")
-    return load.parse(text, "my.yaml", folder)
+    return inventories.parse(text, "my.yaml", folder)
 
 
 def problems(folder: Path, text: str = PRODUCTION, **files: str) -> list[str]:
@@ -50,15 +52,15 @@ def test_mappings_merge_and_lists_and_values_replace(tmp_path: Path) -> None:
     stack = load_in(tmp_path, f"{PRODUCTION}services: {{web: {{workers: 2}}}}\nssh: {{allow_from: [10.1.0.0/16]}}\n")
     assert (stack.ssh.user, [str(network) for network in stack.ssh.allow_from]) == ("deploy", ["10.1.0.0/16"])
     assert (stack.services["web"].workers, stack.services["web"].project) == (2, "site")
-    assert stack.database
-    assert (stack.database.name, stack.database.max_connections) == ("shop", 300)
+    assert stack.given(Database)
+    assert (stack.settings(Database).name, stack.settings(Database).max_connections) == ("shop", 300)
 
 
 def test_null_removes(tmp_path: Path) -> None:
     stack = load_in(tmp_path, f"{PRODUCTION}ssh:\ndatabase: {{max_connections: null}}\n")
     assert stack.ssh == Stack.model_fields["ssh"].default
-    assert stack.database
-    assert stack.database.max_connections == 100
+    assert stack.given(Database)
+    assert stack.settings(Database).max_connections == 100
 
 
 def test_null_for_what_is_in_no_file_is_an_error_as_ever(tmp_path: Path) -> None:

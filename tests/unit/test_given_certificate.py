@@ -19,11 +19,11 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 
 from plainstack.errors import InventoryError
 from plainstack.inventory.load import parse
-from plainstack.inventory.sections import GivenCertificate
 from plainstack.inventory.stack import Stack
 from plainstack.roles import balancer
 from plainstack.roles.balancer import given_certificate
 from plainstack.secrets import pki
+from plainstack.services.edge import Balancer, GivenCertificate
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -115,13 +115,13 @@ class Given:
 
     def with_names(self, *names: str) -> Stack:
         tls = GivenCertificate(certificate=self.certificate, key=self.key)
-        changed = self.stack.balancer.model_copy(update={"server_names": names, "tls": tls})
+        changed = self.stack.settings(Balancer).model_copy(update={"server_names": names, "tls": tls})
         return self.stack.model_copy(update={"balancer": changed, "folder": self.folder})
 
     def problems(self, *names: str) -> list[str]:
         stack = self.with_names(*names)
-        assert isinstance(stack.balancer.tls, GivenCertificate)
-        always = [f"{key}: {what}" for key, what in given_certificate.problems(stack, stack.balancer.tls)]
+        assert isinstance(stack.settings(Balancer).tls, GivenCertificate)
+        always = [f"{key}: {what}" for key, what in given_certificate.problems(stack, stack.settings(Balancer).tls)]
         # openssl may make one a little later than this module begins.
         return always or self.not_now(NOW + timedelta(minutes=30), *names)
 

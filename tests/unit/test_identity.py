@@ -21,11 +21,11 @@ import os, sys
 from pathlib import Path
 sys.path[:0] = {[str(Path(__file__).parents[2]), *filter(None, sys.path)]!r}
 from plainstack.engine import render
-from plainstack.inventory import load
+from tests import inventories
 from plainstack.secrets import age
 from plainstack.deploy.operator import who
 from plainstack.ssh.connections import Sessions
-stack = load.load(Path({str(Path(__file__).parents[2] / "hosts.yaml")!r}))
+stack = inventories.load(Path({str(Path(__file__).parents[2] / "hosts.yaml")!r}))
 os.setgroups([])
 os.setresuid({NAMELESS}, {NAMELESS}, {NAMELESS})
 Sessions(stack)

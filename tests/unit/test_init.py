@@ -9,8 +9,9 @@ import pytest
 from plainstack.cli import main as command
 from plainstack.cli.init import init
 from plainstack.errors import Refused
-from plainstack.inventory import load
+from plainstack.postgresql.settings import Database
 from plainstack.shipped import ROOT
+from tests import inventories
 
 
 def test_a_new_stack_is_the_example_under_its_own_name(tmp_path: Path) -> None:
@@ -18,16 +19,16 @@ def test_a_new_stack_is_the_example_under_its_own_name(tmp_path: Path) -> None:
     init(folder)
     for name in ("hosts.yaml", "tasks.py", "fabfile.py"):
         assert (folder / name).read_text(encoding="utf-8") == (ROOT / name).read_text(encoding="utf-8")
-    stack = load.load(folder / "hosts.yaml")
+    stack = inventories.load(folder / "hosts.yaml")
     assert stack.stack == "shop"
     assert stack.file(stack.services["web"].source).is_dir()
 
 
 def test_the_stack_may_have_another_name_than_its_folder(tmp_path: Path) -> None:
     init(tmp_path / "My Stack", "my-shop")
-    stack = load.load(tmp_path / "My Stack/hosts.yaml")
-    assert stack.database
-    assert (stack.stack, stack.database.name) == ("my-shop", "my_shop")
+    stack = inventories.load(tmp_path / "My Stack/hosts.yaml")
+    assert stack.given(Database)
+    assert (stack.stack, stack.settings(Database).name) == ("my-shop", "my_shop")
 
 
 def test_a_folder_with_other_files_keeps_them(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from plainstack.engine.transaction import script
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
+from tests import inventories
 
 GOOD = """\
 stack: shop
@@ -37,7 +38,7 @@ WEB = "  web: {source: ., project: site}\n"
 
 def problems(text: str, folder: Path = Path()) -> list[str]:
     with pytest.raises(InventoryError) as caught:
-        load.parse(text, "my.yaml", folder)
+        inventories.parse(text, "my.yaml", folder)
     return list(caught.value.problems)
 
 
@@ -63,11 +64,11 @@ def test_a_service_cannot_have_the_name_of_a_unit_of_plainstacks_own(desired: Ma
             f"my.yaml:7: services.{name}: a service cannot be called {name}: plainstack-{name} is a unit of"
             " Plainstack's own; choose another name"
         ]
-    assert load.parse(GOOD.replace("  web:", "  guardian:"), "my.yaml", Path()).services
+    assert inventories.parse(GOOD.replace("  web:", "  guardian:"), "my.yaml", Path()).services
 
 
 def test_the_good_inventory_of_this_table_is_good() -> None:
-    assert load.parse(GOOD, "my.yaml", Path()).hosts["db1"].name == "db1"
+    assert inventories.parse(GOOD, "my.yaml", Path()).hosts["db1"].name == "db1"
 
 
 @pytest.mark.parametrize(
@@ -205,14 +206,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         (binary, f"{binary}:1: is not UTF-8 text; save it in UTF-8"),
     ]:
         with pytest.raises(InventoryError) as caught:
-            load.load(path)
+            inventories.load(path)
         assert str(caught.value).startswith(said)
 
 
 def test_paths_of_an_inventory_start_at_its_folder_not_at_the_callers(tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "my.yaml").write_text(GOOD.replace("source: .", "source: code"), encoding="utf-8")
-    stack = load.load(tmp_path / "my.yaml")
+    stack = inventories.load(tmp_path / "my.yaml")
     assert stack.file(stack.services["web"].source) == tmp_path / "code"
     assert stack.state == tmp_path / ".plainstack" / "shop"
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from plainstack.errors import InventoryError
 from plainstack.inventory import load, yaml_limits
 from plainstack.shipped import ROOT
+from tests import inventories
 from tests.unit.test_inventory import GOOD, NAME_RULE, problems
 
 DEFAULT = (ROOT / "hosts.yaml").read_text(encoding="utf-8")
@@ -75,7 +76,7 @@ def test_the_largest_texts_cost_little_memory_and_little_time(tmp_path: Path) ->
         "import sys\nfrom pathlib import Path\nfrom plainstack.inventory import load\n"
         "from plainstack.errors import InventoryError\n"
         "for path in sorted(Path(sys.argv[1]).iterdir()):\n"
-        "    try:\n        load.load(path)\n"
+        "    try:\n        inventories.load(path)\n"
         "    except InventoryError as error:\n        assert len(str(error)) < 5000\n"
     )
 
@@ -157,7 +158,7 @@ def test_what_yaml_makes_of_a_value_is_said_where_it_is_written(old: str, new: s
     text = GOOD.replace(old, new, 1)
     assert text != GOOD
     if not said:
-        assert load.parse(text, "my.yaml", Path()).hosts
+        assert inventories.parse(text, "my.yaml", Path()).hosts
         return
     assert problems(text)[0].startswith(f"my.yaml:{said}")
 
@@ -166,7 +167,7 @@ def test_what_yaml_makes_of_a_value_is_said_where_it_is_written(old: str, new: s
 def test_marks_and_line_ends_of_other_systems_make_no_difference(text: str, tmp_path: Path) -> None:
     path = tmp_path / "hosts.yaml"
     path.write_bytes(text.encode())
-    assert load.load(path).hosts == load.parse(GOOD, "hosts.yaml", tmp_path).hosts
+    assert inventories.load(path).hosts == inventories.parse(GOOD, "hosts.yaml", tmp_path).hosts
 
 
 def test_a_file_that_is_wrong_everywhere_says_so_in_a_few_lines() -> None:
@@ -189,7 +190,7 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
         (secret, "secret:1: has more than 1,000,000 characters, the limit"),
     ]:
         with pytest.raises(InventoryError) as caught:
-            load.load(path)
+            inventories.load(path)
         assert str(caught.value).endswith(said)
         assert len(str(caught.value)) < 500
 
@@ -237,7 +238,7 @@ def test_a_value_of_any_shape_at_any_place_is_taken_or_refused_in_words(data: st
 
 def check_said(text: str) -> None:
     try:
-        load.parse(text, "my.yaml", ROOT)
+        inventories.parse(text, "my.yaml", ROOT)
     except InventoryError as error:
         said = str(error)
         assert len(said) < 12_000

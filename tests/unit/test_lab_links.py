@@ -8,11 +8,11 @@ import pytest
 
 from plainstack.cli import lab_commands
 from plainstack.errors import InventoryError
-from plainstack.inventory import load
 from plainstack.lab import links
 from plainstack.lab.model import Branch, Lab, LabHost
 from plainstack.lab.network import Link, plan_branches
 from plainstack.ssh.netns import LabError
+from tests import inventories
 
 TEXT = """\
 stack: shop
@@ -33,7 +33,7 @@ WEST = Branch("s1", "west", delay=20, loss=0.5)
 
 @pytest.fixture
 def lab() -> Lab:
-    return lab_commands.of(load.parse(TEXT, "hosts.yaml", Path()))
+    return lab_commands.of(inventories.parse(TEXT, "hosts.yaml", Path()))
 
 
 def test_what_an_inventory_says_of_sites_and_hosts(lab: Lab) -> None:
@@ -164,5 +164,5 @@ BAD = [
 def test_a_mistake_is_told_with_its_line(block: str, said: str) -> None:
     text = f"{TEXT.partition(LAB.rstrip())[0]}lab:\n  {block[1:-1]}\n"
     with pytest.raises(InventoryError) as caught:
-        load.parse(text, "hosts.yaml", Path())
+        inventories.parse(text, "hosts.yaml", Path())
     assert str(caught.value) == f"hosts.yaml:8: {said}"

@@ -11,18 +11,18 @@ from plainstack.cli import lab_commands
 from plainstack.deploy.observe import View
 from plainstack.engine.observed import Entry, Observed, UnitState
 from plainstack.errors import HostFailed, InventoryError
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.lab.ready import ADDRESS, REPLICATION, UNITS, awaited, stop_order, unready
 from plainstack.ssh import netns
 from plainstack.ssh.connections import Sessions
+from tests import inventories
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture
 def stack() -> Stack:
-    return load.load(ROOT / "hosts.yaml")
+    return inventories.load(ROOT / "hosts.yaml")
 
 
 def host(active: str = "active", **facts: str) -> Observed:
@@ -124,7 +124,7 @@ def named(folder: Path, lab: str) -> Stack:
         {lab}
         """
     (folder / "hosts.yaml").write_text(dedent(text), encoding="utf-8")
-    return load.load(folder / "hosts.yaml")
+    return inventories.load(folder / "hosts.yaml")
 
 
 def namespaces_tried(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from plainstack.errors import HostFailed
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.ssh import connections, login_keys
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.login_keys import public_blob
+from tests import inventories
 from tests.unit import sshd
 from tests.unit.sshd import Server, add_to_agent, make_key
 
@@ -54,7 +54,7 @@ def locked(server: Server, path: Path) -> Path:
 
 def stack_of(server: Server, home: Path, key: Path | None = None, hosts: int = 1) -> Stack:
     login = f"user: {ME}, port: {server.port}" + (f", key: {key}" if key else "")
-    stack = load.parse(f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n", "h.yaml", home)
+    stack = inventories.parse(f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n", "h.yaml", home)
     one = sshd.at(stack, {"db1": IPv4Address("127.0.0.1")}).hosts["db1"]
     # All of them are this server.
     several = {f"db{number}": one.model_copy(update={"name": f"db{number}"}) for number in range(1, hosts + 1)}

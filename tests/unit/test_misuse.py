@@ -11,12 +11,13 @@ import pytest
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.resources import Unit, User
 from plainstack.engine.role import Role
-from plainstack.inventory import load, reserved
 from plainstack.inventory import port_numbers as ports
+from plainstack.inventory import reserved
 from plainstack.inventory.misuse import misuse
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
 from plainstack.secrets.values import Vault
+from tests import inventories
 from tests.unit.test_inventory import GOOD, problems
 
 SSH, BALANCER, BACKUP, MONITORING = "ssh: {", "balancer: {", "backup: {", "monitoring: {"
@@ -109,7 +110,7 @@ def test_a_value_that_cannot_be_meant_is_refused_with_the_reason(section: str, s
     ],
 )
 def test_what_can_be_meant_is_taken(section: str) -> None:
-    assert load.parse(with_section(section), "my.yaml", Path())
+    assert inventories.parse(with_section(section), "my.yaml", Path())
 
 
 @pytest.mark.parametrize("name", ["root", "nginx", "www-data", "postgres", "barman", "list", "backup"])

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import pki, signing
+from plainstack.services.edge import Balancer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 END = NOW - timedelta(hours=1) + signing.LEAF_VALIDITY
@@ -35,7 +36,9 @@ def test_every_host_and_the_site_have_a_certificate_of_the_stacks_authority(
 
 
 def test_the_sites_certificate_is_for_its_names_and_for_every_address_that_users_may_type(stack: Stack) -> None:
-    named = stack.model_copy(update={"balancer": stack.balancer.model_copy(update={"server_names": ("shop.example",)})})
+    named = stack.model_copy(
+        update={"balancer": stack.settings(Balancer).model_copy(update={"server_names": ("shop.example",)})}
+    )
     site = pki.ensure(named, {}, NOW)[pki.SITE]
     names = leaf(site).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["shop.example", "lb1", "lb2"]
@@ -55,7 +58,7 @@ def test_certificates_are_kept_until_30_days_before_their_end_and_then_renewed(
 
 
 def test_only_the_certificate_whose_names_changed_is_signed_anew(stack: Stack, pairs: dict[str, pki.Pair]) -> None:
-    balancer = stack.balancer.model_copy(update={"server_names": ("shop.example",)})
+    balancer = stack.settings(Balancer).model_copy(update={"server_names": ("shop.example",)})
     again = pki.ensure(stack.model_copy(update={"balancer": balancer}), pairs, NOW)
     assert {name for name in pairs if again[name] != pairs[name]} == {pki.SITE}
 
@@ -113,7 +116,7 @@ def test_a_hosts_certificate_is_for_its_name_and_its_addresses(pairs: dict[str, 
 
 def test_a_site_name_longer_than_a_common_name_may_be_is_an_alternative_name(stack: Stack) -> None:
     long = f"{'a' * 63}.shop.example"
-    balancer = stack.balancer.model_copy(update={"server_names": (long,)})
+    balancer = stack.settings(Balancer).model_copy(update={"server_names": (long,)})
     site = leaf(pki.ensure(stack.model_copy(update={"balancer": balancer}), {}, NOW)[pki.SITE])
     names = site.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert long in names.get_values_for_type(x509.DNSName)

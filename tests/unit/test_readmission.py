@@ -12,9 +12,9 @@ import pytest
 
 from plainstack.deploy.readmission import readmission
 from plainstack.errors import HostFailed
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.ssh.session import Output
+from tests import inventories
 
 TEXT = """
 stack: small
@@ -55,7 +55,7 @@ class Hosts:
 
 @pytest.fixture
 def stack() -> Stack:
-    return load.parse(TEXT, "test.yaml", Path())
+    return inventories.parse(TEXT, "test.yaml", Path())
 
 
 def found(stack: Stack, hosts: Hosts, facts: Mapping[str, Any], scope: tuple[str, ...] | None = None) -> Any:

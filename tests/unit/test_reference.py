@@ -13,6 +13,7 @@ import yaml
 from plainstack.inventory import load, reference, view
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.yaml_reader import Text
+from tests import inventories
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA: dict[str, Any] = yaml.safe_load((ROOT / "hosts.yaml").read_text(encoding="utf-8"))
@@ -94,4 +95,4 @@ def test_what_a_url_may_let_in_is_masked(tmp_path: Path) -> None:
 def test_what_is_shown_is_an_inventory_of_the_same_stack(stack: Stack) -> None:
     found: Text = load.read_file(ROOT / "hosts.yaml")
     text = "\n".join(view.as_yaml([*view.values(stack, found)]))
-    assert load.parse(text, "shown.yaml", stack.folder) == stack
+    assert inventories.parse(text, "shown.yaml", stack.folder) == stack

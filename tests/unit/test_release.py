@@ -17,9 +17,9 @@ from plainstack.cli.report import as_data, plan_lines
 from plainstack.engine.plan.actions import HostPlan, Run, Transaction
 from plainstack.engine.resources import Command, Payload
 from plainstack.errors import InventoryError, PlainstackError
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.services import release, wheels
+from tests import inventories
 
 TEXT = """
 stack: small
@@ -40,7 +40,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def _stack(source: Path) -> Stack:
-    return load.parse(TEXT, "test.yaml", source.parent)
+    return inventories.parse(TEXT, "test.yaml", source.parent)
 
 
 def _id(source: Path) -> str:
@@ -245,7 +245,7 @@ def test_a_wrong_project_is_told_with_the_packages_that_have_an_application(sour
 
 
 def test_the_default_application_is_read_in_a_moment() -> None:
-    stack = load.load(Path(__file__).parents[2] / "hosts.yaml")
+    stack = inventories.load(Path(__file__).parents[2] / "hosts.yaml")
     release.read(stack, "web")
     spent = []
     for _ in range(5):

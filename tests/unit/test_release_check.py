@@ -16,11 +16,11 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan, Run, Transaction
 from plainstack.engine.resources import Command, Payload
 from plainstack.errors import InventoryError, PlainstackError
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.roles import registry
 from plainstack.services import wheels
 from plainstack.ssh import connections
+from tests import inventories
 
 INVENTORY = """
 stack: small
@@ -74,7 +74,7 @@ def test_all_that_is_wrong_with_all_services_is_told_before_anybody_is_asked(
 def test_only_what_is_to_be_deployed_is_judged(
     hosts_yaml: Path, roles: tuple[str, ...], hosts: tuple[str, ...], told: bool
 ) -> None:
-    stack = load.load(hosts_yaml)
+    stack = inventories.load(hosts_yaml)
     try:
         desired.check(stack, registry(), roles, hosts, datetime.now(UTC))
     except InventoryError:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from plainstack.engine.resources import Command, Directory, File, Resource, Unit, User
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.roles import app
 from plainstack.secrets.values import Secret, Vault
 from plainstack.services import release
 from plainstack.services.release_steps import LAYOUT
+from tests import inventories
 
 TEXT = """
 stack: small
@@ -35,7 +35,7 @@ database: {name: shop}
 @pytest.fixture
 def small() -> Stack:
     text = TEXT.replace("lb2: {address: 10.0.0.2,", "lb2: {address: 10.0.0.2, public: 192.0.2.2,")
-    return load.parse(text, "test.yaml", Path(__file__).parents[2])
+    return inventories.parse(text, "test.yaml", Path(__file__).parents[2])
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 
 from plainstack.engine.render import FILES
 from plainstack.engine.resources import Absent, Command, File, Resource, Unit, Validation
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.roles import backup
 from plainstack.secrets.values import Secret, Vault
+from tests import inventories
 
 TEXT = """
 stack: shop
@@ -30,7 +30,7 @@ LIBRARY = FILES / "backup" / "usr/local/lib/plainstack"
 
 @pytest.fixture
 def stack() -> Stack:
-    return load.parse(TEXT, "test.yaml", Path())
+    return inventories.parse(TEXT, "test.yaml", Path())
 
 
 @pytest.fixture

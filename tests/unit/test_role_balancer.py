@@ -11,11 +11,12 @@ import pytest
 
 from plainstack.engine.resources import Absent, File, Package, Resource, Sysctl, Unit, Validation
 from plainstack.errors import InventoryError
-from plainstack.inventory import load
-from plainstack.inventory.sections import GivenCertificate, Host
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles import balancer
 from plainstack.secrets.values import Vault
+from plainstack.services.edge import Balancer, GivenCertificate
+from tests import inventories
 
 SITE = "/etc/nginx/conf.d/site.conf"
 STATUS = "/etc/nginx/conf.d/status.conf"
@@ -25,7 +26,7 @@ VRRP = "/etc/keepalived/keepalived.conf"
 
 
 def changed(stack: Stack, **keys: object) -> Stack:
-    return stack.model_copy(update={"balancer": stack.balancer.model_copy(update=keys)})
+    return stack.model_copy(update={"balancer": stack.settings(Balancer).model_copy(update=keys)})
 
 
 KEY = (Path(__file__).parent / "recorded/apt/signer.gpg").read_bytes()
@@ -467,7 +468,7 @@ def test_an_inventory_that_lacks_what_a_balancer_needs_is_refused(
     (tmp_path / "folder").mkdir()
     text = f"stack: shop\nhosts:\n  one: {{address: 192.0.2.1}}\nbalancer: {balancer_line}\n"
     with pytest.raises(InventoryError) as caught:
-        load.parse(text, "hosts.yaml", tmp_path)
+        inventories.parse(text, "hosts.yaml", tmp_path)
     assert [line for line in str(caught.value).splitlines() if f"hosts.yaml:4: {problem}" in line]
 
 
@@ -482,7 +483,7 @@ def test_an_inventory_that_lacks_what_a_balancer_needs_is_refused(
 def test_an_interface_that_nothing_would_use_is_refused(tmp_path: Path, balancer: str, roles: str, fine: bool) -> None:
     text = f"stack: shop\nhosts:\n  one: {{address: 192.0.2.1, public: 192.0.2.2, interface: ens5, roles: {roles}}}\n"
     with pytest.raises(InventoryError) as caught:
-        load.parse(f"{text}balancer: {balancer}\n", "hosts.yaml", tmp_path)
+        inventories.parse(f"{text}balancer: {balancer}\n", "hosts.yaml", tmp_path)
     assert ("hosts.yaml:3: hosts.one.interface: only a balancer" in str(caught.value)) is not fine
 
 
@@ -493,4 +494,4 @@ def test_two_services_on_one_path_are_refused(tmp_path: Path) -> None:
         f"  web: {{{service}, port: 8000}}\n  api: {{{service}, port: 8001}}\n"
     )
     with pytest.raises(InventoryError, match=r"hosts\.yaml:6: services\.api\.path: / is already served by web"):
-        load.parse(text, "hosts.yaml", tmp_path)
+        inventories.parse(text, "hosts.yaml", tmp_path)

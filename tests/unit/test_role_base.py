@@ -9,7 +9,9 @@ import pytest
 from plainstack.engine.resources import Command, File, Link, Unit, Validation
 from plainstack.inventory.stack import Stack
 from plainstack.roles import base
+from plainstack.roles.base import Base
 from plainstack.secrets.values import Vault
+from plainstack.services.edge import Balancer
 
 SSHD = "/etc/ssh/sshd_config.d/00-plainstack.conf"
 SUDOERS = "/etc/sudoers.d/plainstack-operator"
@@ -51,7 +53,7 @@ def test_the_site_is_found_at_the_virtual_address_by_those_of_its_names_that_are
     stack: Stack, vault: Vault
 ) -> None:
     names = ("shop.example", "www.shop.example", "*.shop.example", "_")
-    site = stack.balancer.model_copy(
+    site = stack.settings(Balancer).model_copy(
         update={"server_names": names, "virtual_address": ip_address("192.168.3.230")},
     )
     hosts = text_of(stack.model_copy(update={"balancer": site}), vault, "/etc/hosts")
@@ -107,7 +109,9 @@ def test_an_operator_who_is_not_root_keeps_sudo_without_a_password(stack: Stack,
 
 def test_a_proxy_for_apt_is_there_before_the_first_package_and_only_when_named(stack: Stack, vault: Vault) -> None:
     assert PROXY not in files_of(stack, vault)
-    proxied = stack.model_copy(update={"base": stack.base.model_copy(update={"apt_proxy": "http://192.0.2.1:3142"})})
+    proxied = stack.model_copy(
+        update={"base": stack.settings(Base).model_copy(update={"apt_proxy": "http://192.0.2.1:3142"})}
+    )
     proxy = files_of(proxied, vault)[PROXY]
     assert proxy.early
     assert 'Acquire::http::Proxy "http://192.0.2.1:3142";' in proxy.content.decode()

@@ -11,12 +11,12 @@ import pytest
 
 from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Command, File, Resource, Unit
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import preflight, sql
 from plainstack.postgresql.topology import AS_POSTGRES, BIN, members, primaries
 from plainstack.roles import db
 from plainstack.secrets.values import Certificate, Secret, Vault
+from tests import inventories
 from tests.waiting import LONG
 
 ETC = "/etc/postgresql/17/main"
@@ -38,7 +38,7 @@ database: {name: shop, synchronous: true}
 
 @pytest.fixture
 def small() -> Stack:
-    return load.parse(TEXT, "test.yaml", Path())
+    return inventories.parse(TEXT, "test.yaml", Path())
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_standby_asks_all_other_hosts_which_one_accepts_writes(small: Stack, f
 def test_synchronous_means_that_any_one_replica_confirms(small: Stack, fake_vault: Vault) -> None:
     name = "synchronous_standby_names"
     assert _settings(_resources(small, fake_vault))[name] == 'ANY 1 ("db1", "db-2", "db3")'
-    asynchronous = load.parse(TEXT.replace("synchronous: true", "synchronous: false"), "test.yaml", Path())
+    asynchronous = inventories.parse(TEXT.replace("synchronous: true", "synchronous: false"), "test.yaml", Path())
     assert _settings(_resources(asynchronous, fake_vault))[name] == ""
 
 
@@ -362,7 +362,7 @@ def test_who_is_primary_is_what_the_hosts_say_not_their_order() -> None:
 
 def _pair() -> Stack:
     text = "stack: s\nhosts:\n  db1: {address: 10.0.0.1, roles: [db]}\n  db2: {address: 10.0.0.2, roles: [db]}\n"
-    return load.parse(text + "database: {name: shop}\n", "test.yaml", Path())
+    return inventories.parse(text + "database: {name: shop}\n", "test.yaml", Path())
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ import yaml
 
 from plainstack.engine.resources import File, Package, Preseed, Unit
 from plainstack.errors import InventoryError
-from plainstack.inventory import load
-from plainstack.inventory.sections import GivenCertificate
 from plainstack.inventory.stack import Stack
 from plainstack.roles import monitoring
 from plainstack.secrets.values import Certificate, Secret, Vault
+from plainstack.services.edge import Balancer, GivenCertificate
+from tests import inventories
 from tests.waiting import LONG
 
 INVENTORY = """\
@@ -37,7 +37,7 @@ ALONE = "stack: shop\nhosts: {mon1: {address: 192.0.2.13, roles: [monitoring]}, 
 
 
 def parse(text: str, folder: Path) -> Stack:
-    return load.parse(text, "hosts.yaml", folder)
+    return inventories.parse(text, "hosts.yaml", folder)
 
 
 def files(stack: Stack) -> dict[str, File]:
@@ -175,7 +175,9 @@ def test_a_given_certificate_is_what_the_probes_expect(tmp_path: Path) -> None:
     assert files(stack)["/etc/prometheus/site-ca.crt"].content == b"AUTHORITY\n"
     chain = "-----BEGIN CERTIFICATE-----\nGIVEN\n-----END CERTIFICATE-----\n"
     (tmp_path / "site.crt").write_text(f"friendlyName: Z\u00fcrich\n{chain}", encoding="utf-8")
-    given = stack.balancer.model_copy(update={"tls": GivenCertificate(certificate=Path("site.crt"), key=Path("k"))})
+    given = stack.settings(Balancer).model_copy(
+        update={"tls": GivenCertificate(certificate=Path("site.crt"), key=Path("k"))}
+    )
     stack = stack.model_copy(update={"balancer": given})
     assert files(stack)["/etc/prometheus/site-ca.crt"].content.decode() == chain
 

@@ -12,13 +12,13 @@ import pytest
 
 from plainstack.engine.resources import Command, File
 from plainstack.engine.role import Role
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
 from plainstack.roles import app, db
 from plainstack.secrets import rotation, store
 from plainstack.secrets.rotation import Entry, Manner
 from plainstack.secrets.values import Secret, Vault
+from tests import inventories
 
 from .conftest import fake_vault
 
@@ -85,7 +85,7 @@ def test_a_client_with_the_token_before_is_accepted_until_the_next_rotation_or_a
 
 def test_every_state_is_kept_by_the_store(tmp_path: Path) -> None:
     text = "stack: shop\nhosts:\n  db1: {address: 10.0.0.1, roles: [db]}\ndatabase: {name: shop}\n"
-    stack = load.parse(text, "my.yaml", tmp_path)
+    stack = inventories.parse(text, "my.yaml", tmp_path)
     store.load(stack, ["x"], NOW)
     for manner in ("at once", "grace", "overlap", "handover"):
         for entry in states(manner, Entry(Secret("x", "old"), made="2026-01-01T00:00:00Z", turn=3)):

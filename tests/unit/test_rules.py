@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.roles import monitoring
+from tests import inventories
 from tests.waiting import LONG
 
 TESTS = Path(__file__).parent.parent / "rules"
@@ -46,7 +46,7 @@ def tool(*words: str, cwd: Path) -> None:
 
 def stack_with(engine: str, folder: Path) -> Stack:
     (folder / "key").write_bytes((Path(__file__).parent / "recorded/apt/signer.gpg").read_bytes())
-    return load.parse(INVENTORY.replace("ENGINE", engine), "hosts.yaml", folder)
+    return inventories.parse(INVENTORY.replace("ENGINE", engine), "hosts.yaml", folder)
 
 
 def rule_files(stack: Stack) -> dict[str, dict[str, Any]]:

@@ -13,10 +13,10 @@ import pytest
 from plainstack.engine import preflight
 from plainstack.engine.observed import Observed
 from plainstack.engine.resources import File
-from plainstack.inventory.sections import Firewall
 from plainstack.inventory.stack import Stack
 from plainstack.roles import firewall, registry
 from plainstack.roles.firewall.rulesets import found
+from plainstack.roles.firewall.settings import Firewall
 
 OWN = """\
 table inet filter {
@@ -230,7 +230,7 @@ def test_the_inventory_decides_what_becomes_of_them(stack: Stack) -> None:
 
 def probed(tmp_path: Path, stack: Stack, foreign: str = "refuse", **tools: str) -> dict[str, str]:
     """What the probe's text prints where only these tools are, by what they print."""
-    stack = stack.model_copy(update={"firewall": stack.firewall.model_copy(update={"foreign": foreign})})
+    stack = stack.model_copy(update={"firewall": stack.settings(Firewall).model_copy(update={"foreign": foreign})})
     for name, text in tools.items():
         tool = tmp_path / name.replace("_", "-")
         tool.write_text(f"#!/bin/sh\ncat <<'TEXT'\n{text}TEXT\n")
@@ -252,7 +252,9 @@ def test_the_probe_reads_nftables_and_iptables(tmp_path: Path, stack: Stack) -> 
 
 def program(tmp_path: Path, stack: Stack, foreign: str) -> None:
     """What a deploy left on the host; empty: one of before the program said what it was made for."""
-    stack = stack.model_copy(update={"firewall": stack.firewall.model_copy(update={"foreign": foreign or "refuse"})})
+    stack = stack.model_copy(
+        update={"firewall": stack.settings(Firewall).model_copy(update={"foreign": foreign or "refuse"})}
+    )
     wanted = firewall.desired(stack, stack.hosts["app1"], None)  # type: ignore[arg-type]
     text = next(item for item in wanted if isinstance(item, File) and item.path == firewall.PROGRAM).content.decode()
     lines = [line for line in text.splitlines(keepends=True) if foreign or "firewall.foreign" not in line]

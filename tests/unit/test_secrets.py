@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.traceback import Traceback
 
 from plainstack.errors import Refused
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import store, values
 from plainstack.secrets.values import Certificate, Secret, Vault
+from tests import inventories
 
 VALUE = "correct horse battery"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -32,7 +32,7 @@ TEXT = "stack: shop\nhosts:\n  db1: {address: 10.0.0.1, roles: [db]}\ndatabase: 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Stack:
-    return load.parse(TEXT, "my.yaml", tmp_path)
+    return inventories.parse(TEXT, "my.yaml", tmp_path)
 
 
 def store_path(stack: Stack) -> Path:

@@ -15,13 +15,14 @@ from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import File, Resource, Unit
 from plainstack.engine.role import Role
 from plainstack.errors import InventoryError
-from plainstack.inventory import load
 from plainstack.inventory.sections import ROLE_NAMES, Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
 from plainstack.roles import monitoring
 from plainstack.secrets.values import Vault
+from plainstack.services.edge import Balancer
 from plainstack.shipped import ROOT
+from tests import inventories
 from tests.unit.conftest import fake_vault
 from tests.unit.hosts import NOW
 from tests.unit.simulate import Machine
@@ -36,7 +37,7 @@ def stack_of(*roles: str) -> Stack | None:
     text = f"stack: small\nhosts:\n  one: {{{address}}}\ndatabase: {{name: shop}}\n"
     text += "services:\n  web: {source: apps/incidents, project: incidents_site}\n"
     try:
-        return load.parse(text, "small.yaml", ROOT)
+        return inventories.parse(text, "small.yaml", ROOT)
     except InventoryError:
         return None
 
@@ -86,13 +87,13 @@ _ONLY_WITH: Mapping[str, Callable[[Stack], object]] = {
     "pg_replication_slot": lambda stack: any(sql.slots(stack, host.name) for host in stack.with_role("db")),
     "pg_stat_replication": lambda stack: len(stack.with_role("db")) > 1 or stack.with_role("backup"),
     "pg_": lambda stack: stack.with_role("db"),
-    "plainstack_vip": lambda stack: stack.balancer.virtual_address,
+    "plainstack_vip": lambda stack: stack.settings(Balancer).virtual_address,
     "plainstack_ba": lambda stack: stack.with_role("backup"),
     "plainstack_synchronous": lambda stack: len(stack.with_role("db")) > 1,
-    "angie_": lambda stack: stack.balancer.engine == "angie",
+    "angie_": lambda stack: stack.settings(Balancer).engine == "angie",
     'job="probe-balancer"': lambda stack: stack.with_role("balancer"),
     'job="probe-port"': lambda stack: stack.with_role("balancer"),
-    'job="probe-site"': lambda stack: stack.balancer.virtual_address,
+    'job="probe-site"': lambda stack: stack.settings(Balancer).virtual_address,
     'job="postgres"': lambda stack: stack.with_role("db"),
 }
 

@@ -16,12 +16,12 @@ import pytest
 
 from plainstack import shipped
 from plainstack.drill import faults, generators
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.failover import steps
 from plainstack.roles.monitoring.scrape import jobs
 from plainstack.secrets.values import Vault
 from plainstack.services import health, site
+from tests import inventories
 
 TEXT = """
 stack: small
@@ -37,7 +37,7 @@ database: {name: shop}
 
 def stack_with(balancer: str, public: str = "public: 192.0.2.1,") -> Stack:
     text = TEXT.replace("BALANCER", balancer).replace("PUBLIC", public)
-    return load.parse(text, "test.yaml", Path(__file__).parents[2])
+    return inventories.parse(text, "test.yaml", Path(__file__).parents[2])
 
 
 @pytest.mark.parametrize(
@@ -82,13 +82,13 @@ def test_visitors_find_the_name_where_name_servers_would_lead_them(balancer: str
 def test_without_a_virtual_address_visitors_find_every_balancer() -> None:
     text = TEXT.replace("BALANCER", "server_names: [a.example]").replace("PUBLIC", "public: 192.0.2.1,")
     text = text.replace("hosts:\n", "hosts:\n  lb2: {address: 10.0.0.2, public: 192.0.2.2, roles: [balancer]}\n")
-    stack = load.parse(text, "test.yaml", Path(__file__).parents[2])
+    stack = inventories.parse(text, "test.yaml", Path(__file__).parents[2])
     assert site.addresses(stack) == (("a.example", "192.0.2.2"), ("a.example", "192.0.2.1"))
 
 
 def test_without_a_balancer_a_service_is_asked_as_localhost() -> None:
     text = TEXT.replace("BALANCER", "").replace("PUBLIC", "").replace("balancer, monitoring", "monitoring")
-    stack = load.parse(text, "test.yaml", Path(__file__).parents[2])
+    stack = inventories.parse(text, "test.yaml", Path(__file__).parents[2])
     assert site.name(stack) in site.accepted(stack)
     assert steps.asks_site(stack) == []
 

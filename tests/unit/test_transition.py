@@ -20,11 +20,12 @@ from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import File
 from plainstack.engine.role import Role
 from plainstack.errors import InventoryError
-from plainstack.inventory import load
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.settings import Database
 from plainstack.roles import registry
 from plainstack.secrets.values import Vault
+from tests import inventories
 from tests.unit.hosts import NOW
 from tests.unit.simulate import Machine
 
@@ -117,8 +118,7 @@ class World:
             self.served.opened[node.host] = self._openings(stack, host)
         elif node.stage == "app":
             self.served.bound[node.host] = stack.ports("web")
-            assert stack.database is not None
-            self.served.connected[node.host] = stack.database.name
+            self.served.connected[node.host] = stack.settings(Database).name
         elif node.stage == "balancer":
             self.served.used[node.host] = stack.services["web"].port
         elif node.stage == "db":
@@ -135,9 +135,8 @@ def _databases(desired: HostDesired) -> tuple[str, ...]:
 
 
 def changed(stack: Stack, port: int, name: str) -> Stack:
-    assert stack.database is not None
     web = stack.services["web"].model_copy(update={"port": port})
-    database = stack.database.model_copy(update={"name": name})
+    database = stack.settings(Database).model_copy(update={"name": name})
     hosts = {host: stack.hosts[host] for host in HOSTS}
     return stack.model_copy(update={"services": {"web": web}, "database": database, "hosts": hosts})
 
@@ -194,10 +193,10 @@ def test_a_balancer_that_is_not_asked_may_still_use_the_old_port(
 @pytest.mark.parametrize("key", ["still", "folder"])
 def test_what_only_the_models_know_is_no_key_of_an_inventory(key: str) -> None:
     with pytest.raises(InventoryError, match=f":1: {key}: unknown key"):
-        load.parse(f"{key}: {{}}\nstack: x\nhosts: {{a: {{address: 10.0.0.1}}}}\n", "t.yaml", Path())
+        inventories.parse(f"{key}: {{}}\nstack: x\nhosts: {{a: {{address: 10.0.0.1}}}}\n", "t.yaml", Path())
 
 
 def test_a_stack_without_database_and_services_has_nothing_to_move(tmp_path: Path) -> None:
     (tmp_path / "hosts.yaml").write_text("stack: bare\nhosts:\n  a: {address: 192.0.2.1}\n", encoding="utf-8")
-    stack = load.load(tmp_path / "hosts.yaml")
+    stack = inventories.load(tmp_path / "hosts.yaml")
     assert all(role.transition(stack, {"a": Observed()}) == stack for role in registry().values())

@@ -16,6 +16,7 @@ from plainstack.cli.help import name_word
 from plainstack.errors import Refused
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.services.edge import Balancer
 from plainstack.ssh import connections
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.tunnel import Target, Way, parse, targets
@@ -103,7 +104,7 @@ def test_when_no_host_is_up_every_one_is_named_with_its_reason(sessions: Session
 
 def test_the_site_is_reached_through_any_balancer_and_without_a_moving_address_through_one(stack: Stack) -> None:
     assert (targets(stack)[0].name, targets(stack)[0].via) == ("site", ("lb1", "lb2"))
-    fixed = stack.model_copy(update={"balancer": stack.balancer.model_copy(update={"virtual_address": None})})
+    fixed = stack.model_copy(update={"balancer": stack.settings(Balancer).model_copy(update={"virtual_address": None})})
     site = targets(fixed)[0]
     assert (site.via, site.addresses) == (("lb1",), (str(stack.hosts["lb1"].address),))
 
@@ -111,7 +112,7 @@ def test_the_site_is_reached_through_any_balancer_and_without_a_moving_address_t
 @pytest.mark.parametrize("names", [("shop.example",), ("*.shop.example",)])
 def test_a_site_with_names_is_shown_with_one_that_leads_here(stack: Stack, names: tuple[str, ...]) -> None:
     """Its balancers refuse whoever asks for 127.0.0.1."""
-    named = stack.model_copy(update={"balancer": stack.balancer.model_copy(update={"server_names": names})})
+    named = stack.model_copy(update={"balancer": stack.settings(Balancer).model_copy(update={"server_names": names})})
     name = names[0].replace("*", "www")
     told = targets(named)[0].told(8443)
     assert told[0].split()[:2] == ["site", f"https://{name}:8443/"]

@@ -16,13 +16,13 @@ import pyrage
 import pytest
 
 from plainstack.errors import InventoryError, Refused
-from plainstack.inventory import load
 from plainstack.inventory.sections import SecretStore
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import age, store
 from plainstack.secrets.format import Store
 from plainstack.secrets.rotation import Entry
 from plainstack.secrets.values import Secret
+from tests import inventories
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 TEXT = "stack: shop\nhosts:\n  db1: {address: 10.0.0.1, roles: [db]}\ndatabase: {name: shop}\n"
@@ -44,7 +44,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]
 @pytest.fixture
 def plain(tmp_path: Path) -> Stack:
     """A stack without recipients."""
-    return load.parse(TEXT, "my.yaml", tmp_path)
+    return inventories.parse(TEXT, "my.yaml", tmp_path)
 
 
 Team = Callable[..., Stack]
@@ -269,7 +269,7 @@ def test_a_key_with_a_passphrase_is_asked_for_or_refused_in_a_sentence(
 def test_a_bad_recipient_is_an_error_of_the_inventory_that_does_not_repeat_it(recipient: str, told: str) -> None:
     text = f'{TEXT}secrets:\n  recipients:\n    - "{recipient}"\n'
     with pytest.raises(InventoryError) as caught:
-        load.parse(text, "my.yaml", Path())
+        inventories.parse(text, "my.yaml", Path())
     (problem,) = caught.value.problems
     assert problem.startswith("my.yaml:7: secrets.recipients.0: ")
     assert told in problem
@@ -279,7 +279,7 @@ def test_a_bad_recipient_is_an_error_of_the_inventory_that_does_not_repeat_it(re
 def test_a_recipient_twice_is_an_error(keys: dict[str, tuple[Path, str]]) -> None:
     text = f"{TEXT}secrets:\n  recipients:\n  - {keys['bob'][1]}\n  - {age.key_of(keys['bob'][1])} other\n"
     with pytest.raises(InventoryError) as caught:
-        load.parse(text, "my.yaml", Path())
+        inventories.parse(text, "my.yaml", Path())
     assert caught.value.problems == ("my.yaml:8: secrets.recipients.1: the same key as secrets.recipients.0",)
 
 

@@ -17,12 +17,12 @@ import pytest
 from plainstack.deploy import verify
 from plainstack.deploy.verify import CheckResult, Verifier
 from plainstack.errors import HostFailed
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.roles import registry
 from plainstack.secrets.values import Vault
 from plainstack.shipped import ROOT
 from plainstack.ssh.session import Output
+from tests import inventories
 from tests.waiting import LONG
 
 base, firewall = import_module("checks.test_base"), import_module("checks.test_firewall")
@@ -218,7 +218,7 @@ def test_a_host_that_cannot_be_asked_fails_each_of_its_checks_with_the_reason(
     assert all("no answer within 10 s" in one.why for one in results)
 
 
-ADDRESSES = {name: str(host.address) for name, host in load.load(ROOT / "hosts.yaml").hosts.items()}
+ADDRESSES = {name: str(host.address) for name, host in inventories.load(ROOT / "hosts.yaml").hosts.items()}
 
 
 def test_a_question_that_is_no_shell_is_no_answer(checks: Path, stack: Stack, vault: Vault) -> None:

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from plainstack.errors import InventoryError, PlainstackError, Refused
-from plainstack.inventory import load
 from plainstack.inventory.stack import Stack
 from plainstack.ssh import connections, pinning
 from plainstack.ssh.config import Destination, resolve
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.ways import Ways
+from tests import inventories
 from tests.unit import sshd
 from tests.unit.sshd import Server
 from tests.waiting import LONG
@@ -47,7 +47,7 @@ class Operator:
         """The inventory names no key and, but for `ssh_lines`, no gateway."""
         login = f"user: {ME}, port: {self.host.port}, connect_timeout: {LONG}{ssh_lines}"
         text = f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n"
-        stack = sshd.at(load.parse(text, "hosts.yaml", self.home), {"db1": IPv4Address("127.0.0.1")})
+        stack = sshd.at(inventories.parse(text, "hosts.yaml", self.home), {"db1": IPv4Address("127.0.0.1")})
         connections.known_hosts(stack).parent.mkdir(parents=True, exist_ok=True)
         connections.known_hosts(stack).write_text(self.host.pin if pins is None else pins, encoding="utf-8")
         return stack

@@ -15,6 +15,7 @@ from plainstack.postgresql.sql import slot_name
 from plainstack.roles.db import PORT
 from plainstack.roles.firewall import PROGRAM
 from plainstack.services import site
+from plainstack.services.edge import Balancer
 
 RECEIVER = "barman_receive_wal"
 
@@ -95,5 +96,5 @@ def asks_site(stack: Stack) -> list[str]:
     if not balancers or not services or not stack.with_role("app"):
         return []
     # Balancers need no way to the public network to reach each other; the virtual address is on one of them.
-    address = stack.balancer.virtual_address or balancers[0].address
+    address = stack.settings(Balancer).virtual_address or balancers[0].address
     return site.of_visitor(stack, site.health_page(services[0]), str(address)).curl()

@@ -12,7 +12,9 @@ from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.proxy import METRICS_PORT, proxy
+from plainstack.roles.balancer.validation import contradictions
 from plainstack.secrets.values import Vault
+from plainstack.services.edge import Balancer
 
 _SYSCTLS = "/etc/sysctl.d/60-plainstack-balancer.conf"
 _KERNEL = {
@@ -29,7 +31,7 @@ def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     yield Package(name="iproute2")
     yield from _sysctls(host)
     yield from proxy(stack, host, vault)
-    if stack.balancer.virtual_address:
+    if stack.settings(Balancer).virtual_address:
         yield from _virtual_address(stack, host)
 
 
@@ -37,19 +39,19 @@ def opens(stack: Stack, host: Host) -> Iterator[Opening]:
     """HTTP, HTTPS and HTTP/3 for anybody, metrics for the monitoring hosts, VRRP between the balancers."""
     yield Opening(ports.HTTP, "tcp", None, "http: redirect to https")
     yield Opening(ports.HTTPS, "tcp", None, "https")
-    if stack.balancer.http3:
+    if stack.settings(Balancer).http3:
         yield Opening(ports.HTTPS, "udp", None, "http/3")
     scrapers = tuple(str(peer.address) for peer in stack.with_role("monitoring"))
     yield Opening(METRICS_PORT, "tcp", scrapers, "balancer metrics: monitoring")
-    if stack.balancer.virtual_address:
+    if stack.settings(Balancer).virtual_address:
         yield Opening(0, "vrrp", tuple(str(peer.public) for peer in _peers(stack, host)), "vrrp: the other balancers")
 
 
 def probe_facts(stack: Stack, host: Host) -> str:
     """The shell text that makes a balancer say whether it holds the virtual address, as vip=yes or vip=no."""
-    if "balancer" not in host.roles or stack.balancer.virtual_address is None:
+    if "balancer" not in host.roles or stack.settings(Balancer).virtual_address is None:
         return ""
-    holds = f"ip -o -4 address show | grep -q ' {stack.balancer.virtual_address}/'"
+    holds = f"ip -o -4 address show | grep -q ' {stack.settings(Balancer).virtual_address}/'"
     return f"if {holds}; then echo vip=yes; else echo vip=no; fi"
 
 
@@ -65,8 +67,8 @@ def _sysctls(host: Host) -> Iterator[Resource]:
 
 def _virtual_address(stack: Stack, host: Host) -> Iterator[Resource]:
     names = [balancer.name for balancer in stack.with_role("balancer")]
-    virtual_address = stack.balancer.virtual_address
-    interface = host.interface or stack.balancer.interface
+    virtual_address = stack.settings(Balancer).virtual_address
+    interface = host.interface or stack.settings(Balancer).interface
     interface_key = f"hosts.{host.name}.interface" if host.interface else "balancer.interface"
     configuration = "/etc/keepalived/keepalived.conf"
     arguments = "/etc/default/keepalived"
@@ -79,7 +81,7 @@ def _virtual_address(stack: Stack, host: Host) -> Iterator[Resource]:
         configuration,
         host=host,
         interface=interface,
-        router_id=stack.balancer.router_id,
+        router_id=stack.settings(Balancer).router_id,
         priority=150 - names.index(host.name),
         peers=_peers(stack, host),
         virtual_address=virtual_address,
@@ -105,7 +107,7 @@ def _virtual_address(stack: Stack, host: Host) -> Iterator[Resource]:
 
 def problems(stack: Stack, now: datetime) -> Iterable[str]:
     """A given certificate that is incomplete or not valid now; whatever else is wrong with it no command accepts."""
-    if stack.balancer.tls == "self-signed":
+    if stack.settings(Balancer).tls == "self-signed":
         return ()
     from plainstack.roles.balancer import given_certificate
 
@@ -114,6 +116,9 @@ def problems(stack: Stack, now: datetime) -> Iterable[str]:
 
 ROLE = Role(
     name="balancer",
+    settings=Balancer,
+    needs=("app",),
+    contradictions=contradictions,
     desired=desired,
     opens=opens,
     after=("firewall",),

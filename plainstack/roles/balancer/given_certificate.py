@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
-from plainstack.inventory.sections import GivenCertificate
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import pem
 from plainstack.secrets.pem import Unfit
+from plainstack.services.edge import Balancer, GivenCertificate
 
 Chain = Sequence[x509.Certificate]
 T = TypeVar("T", bound=x509.ExtensionType)
@@ -63,13 +63,13 @@ def problems(stack: Stack, given: GivenCertificate) -> Iterator[tuple[str, str]]
         elif not owner:
             yield "key", f"{given.key} is not the key of the first certificate in {given.certificate}"
     if chain:
-        for problem in (*_leaf_problems(chain, stack.balancer.server_names), *chain_problems(chain)):
+        for problem in (*_leaf_problems(chain, stack.settings(Balancer).server_names), *chain_problems(chain)):
             yield "certificate", f"{given.certificate}: {problem}"
 
 
 def not_now(stack: Stack, now: datetime) -> Iterator[str]:
     """Why a given certificate is not to be deployed now: expired, or signed by no root that this machine knows."""
-    given = stack.balancer.tls
+    given = stack.settings(Balancer).tls
     if not isinstance(given, GivenCertificate):
         return
     chain = pem.certificates(stack.file(given.certificate), given.certificate)

@@ -9,7 +9,7 @@ from plainstack.engine.apt_source import vendor_source
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Absent, Directory, File, Listen, Package, Resource, Unit, Validation
 from plainstack.inventory import port_numbers as ports
-from plainstack.inventory.sections import GivenCertificate, Host
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.engines import ENGINES, Engine
 from plainstack.roles.balancer.upstreams import PROGRAM, TARGETS, reachable, upstreams
@@ -17,6 +17,7 @@ from plainstack.roles.base import TLS
 from plainstack.roles.shared.exporter import exporter, web_file
 from plainstack.secrets import pki
 from plainstack.secrets.values import Secret, Vault
+from plainstack.services.edge import Balancer, GivenCertificate
 
 METRICS_PORT = ports.BALANCER_METRICS
 SITE_CERTIFICATE = f"{TLS}/site.crt"
@@ -27,7 +28,7 @@ _ERROR_PAGES = "/usr/local/share/plainstack"
 
 def proxy(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     """The engine of a balancer with its configuration, certificate and metrics."""
-    engine = ENGINES[stack.balancer.engine]
+    engine = ENGINES[stack.settings(Balancer).engine]
     yield from _server(stack, host, vault, engine)
     if engine.name == "angie":
         yield from _vendor_packages(stack)
@@ -93,7 +94,7 @@ def _validations(engine: Engine) -> Iterator[Resource]:
 
 
 def _configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, File]:
-    balancer = stack.balancer
+    balancer = stack.settings(Balancer)
     main = template(
         "balancer",
         engine.configuration,
@@ -123,18 +124,18 @@ def _configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, File
 
 
 def _default_server(stack: Stack) -> str:
-    return "" if stack.balancer.server_names else " default_server"
+    return "" if stack.settings(Balancer).server_names else " default_server"
 
 
 def _ipv6_listeners(stack: Stack, host: Host, engine: Engine) -> Iterator[File]:
     """What listens on IPv6 addresses, in files that are included where the kernel has IPv6."""
-    for name in ("redirect", "site", *(("stranger",) if stack.balancer.server_names else ())):
+    for name in ("redirect", "site", *(("stranger",) if stack.settings(Balancer).server_names else ())):
         yield template(
             "balancer",
             f"{engine.folder}/ipv6/{name}.conf",
             source=f"/etc/nginx/ipv6/{name}.conf",
             host=host,
-            http3=stack.balancer.http3,
+            http3=stack.settings(Balancer).http3,
             default_server=_default_server(stack),
         )
 
@@ -154,7 +155,7 @@ def _status(stack: Stack, host: Host, engine: Engine, generation: str) -> File:
 
 def _tls_files(stack: Stack, host: Host, vault: Vault) -> tuple[File, File]:
     """The site's chain and key. Of the own authority's only the leaf: who trusts the authority has its certificate."""
-    tls = stack.balancer.tls
+    tls = stack.settings(Balancer).tls
     if isinstance(tls, GivenCertificate):
         chain = pki.blocks(stack.file(tls.certificate), "CERTIFICATE")
         key = Secret("site.key", pki.blocks(stack.file(tls.key), "PRIVATE KEY"))
@@ -173,8 +174,8 @@ def _generation(*files: File) -> str:
 
 
 def _vendor_packages(stack: Stack) -> Iterator[Resource]:
-    assert stack.balancer.angie_key is not None, "the inventory refuses engine angie without it"
-    key = stack.file(stack.balancer.angie_key)
+    assert stack.settings(Balancer).angie_key is not None, "the inventory refuses engine angie without it"
+    key = stack.file(stack.settings(Balancer).angie_key)
     yield from vendor_source(
         "angie", "https://download.angie.software/angie/debian/13", "trixie", key, "balancer.angie_key"
     )

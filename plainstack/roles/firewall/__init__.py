@@ -13,6 +13,7 @@ from plainstack.engine.role import Finding, Opening, Role, of_host
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.firewall import rulesets
+from plainstack.roles.firewall.settings import Firewall
 from plainstack.secrets.values import Vault
 
 PROGRAM = "/usr/local/sbin/plainstack-firewall"
@@ -62,7 +63,7 @@ class Rule:
 def desired(stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
     """The resources of role firewall."""
     openings = tuple(openings_of(stack, host))
-    foreign = stack.firewall.foreign
+    foreign = stack.settings(Firewall).foreign
     yield Package(name="iptables")
     # ss, which ends the connections of a host that a failover shuts out
     yield Package(name="iproute2")
@@ -97,12 +98,12 @@ def desired(stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
 
 def facts(stack: Stack, _host: Host) -> str:
     """The packet filter rules that somebody else made."""
-    return rulesets.PROBE % {"program": PROGRAM, "foreign": stack.firewall.foreign}
+    return rulesets.PROBE % {"program": PROGRAM, "foreign": stack.settings(Firewall).foreign}
 
 
 def findings(stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:
     """What becomes of them, by the inventory's firewall.foreign."""
-    foreign = stack.firewall.foreign
+    foreign = stack.settings(Firewall).foreign
     for ruleset in rulesets.found(observed.facts):
         if ruleset.problem and (foreign == "refuse" or (foreign == "replace" and not ruleset.replaceable)):
             choice = "firewall: {foreign: keep} to leave them alone"
@@ -149,4 +150,12 @@ def _rules_file(path: str, version: int, host: Host, openings: Iterable[Opening]
     )
 
 
-ROLE = Role(name="firewall", desired=desired, everywhere=True, after=("base",), facts=facts, findings=findings)
+ROLE = Role(
+    name="firewall",
+    settings=Firewall,
+    desired=desired,
+    everywhere=True,
+    after=("base",),
+    facts=facts,
+    findings=findings,
+)

@@ -10,14 +10,17 @@ from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, File, Listen, Package, Preseed, Resource, Unit, Validation
 from plainstack.engine.role import Role
 from plainstack.inventory import port_numbers as ports
-from plainstack.inventory.sections import GivenCertificate, Host
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
+from plainstack.postgresql.settings import Backup
 from plainstack.roles.base import TLS
 from plainstack.roles.db import UNIT as POSTGRES_UNIT
 from plainstack.roles.monitoring.scrape import jobs, sees_virtual_address
+from plainstack.roles.monitoring.settings import Monitoring
 from plainstack.secrets import pki
 from plainstack.secrets.values import Secret, Vault
+from plainstack.services.edge import Balancer, GivenCertificate
 
 _ETC = "/etc/prometheus"
 _PROMETHEUS = f"{_ETC}/prometheus.yml"
@@ -30,7 +33,7 @@ _RELOAD = "/usr/local/lib/plainstack/prometheus-reload"
 def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     """The resources of role monitoring."""
     yield from _packages()
-    if (stack.monitoring.webhook or "").startswith("https:"):
+    if (stack.settings(Monitoring).webhook or "").startswith("https:"):
         yield Package(name="ca-certificates")
     yield from _configuration(stack, host, vault)
     yield from rules(stack, host)
@@ -40,7 +43,7 @@ def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
 
 def rules(stack: Stack, host: Host) -> Iterator[File]:
     """The rule files for what the stack has; a rule about a role that it lacks would fire for ever or never."""
-    interval = stack.monitoring.scrape_interval
+    interval = stack.settings(Monitoring).scrape_interval
     yield _rule_template("host", host, interval=interval)
     yield verbatim("monitoring", f"{_ETC}/rules/certificates.yml")
     yield verbatim("monitoring", f"{_ETC}/rules/meta.yml")
@@ -55,15 +58,15 @@ def rules(stack: Stack, host: Host) -> Iterator[File]:
             slots=any(sql.slots(stack, db_host.name) for db_host in db_hosts),
         )
     if backup_hosts := stack.with_role("backup"):
-        yield _rule_template("backup", host, hosts=_names(backup_hosts), max_age=stack.backup.max_age_hours)
+        yield _rule_template("backup", host, hosts=_names(backup_hosts), max_age=stack.settings(Backup).max_age_hours)
     if balancers := stack.with_role("balancer"):
-        virtual_address = stack.balancer.virtual_address
+        virtual_address = stack.settings(Balancer).virtual_address
         direct = sees_virtual_address(stack, host)
         yield _rule_template(
             "balancer",
             host,
             interval=interval,
-            engine=stack.balancer.engine,
+            engine=stack.settings(Balancer).engine,
             virtual_address=virtual_address,
             balancers=_names(balancers),
             apps=_names(stack.with_role("app")),
@@ -98,7 +101,7 @@ def _configuration(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]
     for job in wanted:
         path = f"{_ETC}/targets/{job.name}.yml"
         yield template("monitoring", path, source=f"{_ETC}/targets/job.yml", host=host, targets=job.targets)
-    webhook = stack.monitoring.webhook
+    webhook = stack.settings(Monitoring).webhook
     # Such an address often is the right to post to it: no diff shall show it.
     url = Secret("monitoring.webhook", json.dumps(webhook)) if webhook else None
     yield template("monitoring", _ALERTMANAGER, mode=0o640, group="prometheus", host=host, webhook=url)
@@ -109,7 +112,7 @@ def _configuration(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]
 
 def _site_authority(stack: Stack, vault: Vault) -> str:
     """What the site's certificate is verified by; a given one by itself, for its issuer may be unknown to the host."""
-    tls = stack.balancer.tls
+    tls = stack.settings(Balancer).tls
     if isinstance(tls, GivenCertificate):
         return pki.blocks(stack.file(tls.certificate), "CERTIFICATE")
     return vault.authority
@@ -140,7 +143,7 @@ def _daemons(stack: Stack, host: Host) -> Iterator[Resource]:
     for name in ("prometheus-alertmanager", "prometheus-blackbox-exporter"):
         yield verbatim("monitoring", f"/etc/default/{name}")
         yield verbatim("monitoring", f"{systemd}/{name}.service.d/10-plainstack.conf")
-    yield template("monitoring", "/etc/default/prometheus", host=host, retention=stack.monitoring.retention)
+    yield template("monitoring", "/etc/default/prometheus", host=host, retention=stack.settings(Monitoring).retention)
     yield verbatim("monitoring", f"{systemd}/prometheus.service.d/10-plainstack.conf")
     yield verbatim("monitoring", _RELOAD, mode=0o755)
     yield Unit(
@@ -175,4 +178,4 @@ def _took_its_configuration(port: int, ready: str, prefix: str) -> str:
         curl -fs -m 2 {url}/metrics | grep -qx '{prefix}_config_last_reload_successful 1'"""
 
 
-ROLE = Role(name="monitoring", desired=desired, after=("firewall",))
+ROLE = Role(name="monitoring", settings=Monitoring, desired=desired, after=("firewall",))

@@ -12,6 +12,7 @@ from plainstack.roles.balancer.proxy import METRICS_PORT as BALANCER_PORT
 from plainstack.roles.base import NODE_EXPORTER_PORT
 from plainstack.roles.db import EXPORTER_PORT as POSTGRES_EXPORTER_PORT
 from plainstack.services import site
+from plainstack.services.edge import Balancer
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def jobs(stack: Stack, host: Host) -> list[Job]:
         Job("blackbox", (Target(f"127.0.0.1:{ports.BLACKBOX}", _labels(host)),)),
         Job("node", _on_port(hosts, NODE_EXPORTER_PORT), tls=True),
         Job("postgres", _on_port(stack.with_role("db"), POSTGRES_EXPORTER_PORT), tls=True),
-        Job(stack.balancer.engine, _on_port(balancers, BALANCER_PORT), tls=True),
+        Job(stack.settings(Balancer).engine, _on_port(balancers, BALANCER_PORT), tls=True),
         Job("probe-ping", tuple(Target(str(peer.address), _labels(peer)) for peer in hosts), probe="ping"),
         Job("probe-host", _on_port(hosts, NODE_EXPORTER_PORT), probe="host_tls"),
         Job("probe-site", tuple(_site(stack, host)), probe="site_https"),
@@ -54,7 +55,7 @@ def jobs(stack: Stack, host: Host) -> list[Job]:
 
 def sees_virtual_address(stack: Stack, host: Host) -> bool:
     """Whether `host` is in the public network, where the virtual address lives; it may have no way there otherwise."""
-    return stack.balancer.virtual_address is not None and host.public is not None
+    return stack.settings(Balancer).virtual_address is not None and host.public is not None
 
 
 def _labels(host: Host) -> dict[str, str]:
@@ -69,7 +70,7 @@ def _site(stack: Stack, host: Host) -> Iterator[Target]:
     """Each service as users reach it, at the virtual address."""
     if not sees_virtual_address(stack, host):
         return
-    address = str(stack.balancer.virtual_address)
+    address = str(stack.settings(Balancer).virtual_address)
     for service_name, service in stack.services.items():
         labels = {
             "instance": address,

@@ -1,0 +1,119 @@
+"""What the keys of the balancers get wrong although each of their values is valid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from plainstack.inventory.stack import Stack
+from plainstack.inventory.validation import problem_of_path
+from plainstack.services.edge import Balancer, GivenCertificate
+from plainstack.wording import Loc, dotted
+
+Problem = tuple[Loc, str]
+
+_ADDRESS: Loc = ("balancer", "virtual_address")
+
+
+def contradictions(stack: Stack) -> Iterator[Problem]:
+    """Where, and what is wrong."""
+    balancer = stack.settings(Balancer)
+    yield from _addresses(stack, balancer)
+    yield from _network(stack, balancer)
+    yield from _engine(stack, balancer)
+    yield from _certificate(stack, balancer)
+
+
+def _addresses(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
+    virtual = balancer.virtual_address
+    taken = {
+        address: name
+        for machines in (stack.hosts, stack.lab.visitors)
+        for name, machine in machines.items()
+        for address in (machine.address, machine.public)
+        if address
+    }
+    if virtual in taken:
+        yield _ADDRESS, f"{dotted(_ADDRESS)}: {virtual} is the address of {taken[virtual]}"
+    for name, host in stack.hosts.items():
+        if host.interface is not None and (virtual is None or "balancer" not in host.roles):
+            yield (
+                ("hosts", name, "interface"),
+                f"hosts.{name}.interface: only a balancer of a stack with balancer.virtual_address uses it; remove it",
+            )
+        elif virtual is not None and "balancer" in host.roles and host.public is None:
+            yield ("hosts", name), f"hosts.{name}.public: is missing; balancer.virtual_address needs it"
+
+
+def _network(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
+    """Routers send packets for the virtual address into a network; it must be one that the balancers are in."""
+    address, given = balancer.virtual_address, balancer.network
+    if address is None or any(address in (host.address, host.public) for host in stack.hosts.values()):
+        return
+    if given is not None:
+        if address not in given:
+            yield _ADDRESS, f"{dotted(_ADDRESS)}: {address} is not in balancer.network, {given}"
+        return
+    for host in stack.with_role("balancer"):
+        if host.public is None:
+            continue
+        network = IPv4Network(f"{host.public}/24", strict=False)
+        if address not in network:
+            hint = (
+                ""
+                if stack.in_lab
+                else "; if the public network is larger, or the address is routed to it, say so: balancer.network: CIDR"
+            )
+            yield (
+                _ADDRESS,
+                f"{dotted(_ADDRESS)}: {address} is outside {network}, the public network of {host.name}"
+                f" ({host.public}): no router would send its packets to the balancers{hint}",
+            )
+            return
+        if address in (network[0], network[-1]):
+            what = _edge(address, network)
+            yield _ADDRESS, f"{dotted(_ADDRESS)}: {address} is the {what} address of {network}, no machine's"
+            return
+
+
+def _edge(address: IPv4Address, network: IPv4Network) -> str:
+    return "network" if address == network[0] else "broadcast"
+
+
+def _engine(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
+    if balancer.engine != "angie":
+        return
+    if balancer.angie_key is None:
+        yield (
+            ("balancer", "engine"),
+            "balancer.angie_key: is missing; engine angie needs the key that signs its packages, as a file: "
+            "fetch https://angie.software/keys/angie-signing.gpg and compare its checksum with a source you trust",
+        )
+    elif problem := problem_of_path(stack, balancer.angie_key):
+        yield ("balancer", "angie_key"), f"balancer.angie_key: {problem}"
+    elif problem := _problem_of_key(stack.file(balancer.angie_key)):
+        yield ("balancer", "angie_key"), f"balancer.angie_key: {balancer.angie_key} {problem}"
+
+
+def _problem_of_key(path: Path) -> str:
+    from plainstack.inventory import openpgp
+
+    try:
+        return openpgp.problem_of(path.read_bytes())
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+
+
+def _certificate(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
+    if not isinstance(balancer.tls, GivenCertificate):
+        return
+    from plainstack.roles.balancer import given_certificate
+
+    if not balancer.server_names:
+        yield (
+            ("balancer", "tls"),
+            "balancer.server_names: is missing; name what the given certificate is for, as users type it",
+        )
+    for key, problem in given_certificate.problems(stack, balancer.tls):
+        yield ("balancer", "tls", key), f"balancer.tls.{key}: {problem}"

@@ -1,0 +1,57 @@
+"""The edge of the stack, as an inventory describes it: the key `balancer`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from plainstack.inventory.sections import Model
+from plainstack.inventory.values import Address, Bool, FilePath, Int, Interface, Network4, ServerName
+
+
+class GivenCertificate(Model):
+    """A certificate chain and its key, as PEM files beside the inventory."""
+
+    certificate: FilePath = Field(description="The PEM file of the certificate and its chain, the site's own first.")
+    key: FilePath = Field(description="The PEM file of the certificate's private key, without a passphrase.")
+
+
+class Balancer(Model):
+    """The way in: TLS end point, HTTP routing, and the virtual address that moves between the balancers."""
+
+    engine: Literal["nginx", "angie"] = Field(
+        "nginx", description="The web server: Debian's nginx, or Angie from its vendor's repository."
+    )
+    virtual_address: Address | None = Field(
+        None,
+        description=(
+            "The IPv4 address of the site, which moves to a balancer that works; without it, the balancers' own"
+            " addresses are used."
+        ),
+    )
+    network: Network4 | None = Field(
+        None,
+        description="The network that holds the virtual address, if not the /24 of the balancers' public addresses.",
+    )
+    interface: Interface = Field("eth0", description="The network interface of the public addresses.")
+    router_id: Annotated[Int, Field(ge=1, le=255)] = Field(
+        51, description="The VRRP router ID; two stacks in one network need different ones."
+    )
+    server_names: tuple[ServerName, ...] = Field(
+        (),
+        description=(
+            "The names that the site answers to, such as `shop.example.com` or `*.example.com`; without them it"
+            " answers to any."
+        ),
+    )
+    angie_key: FilePath | None = Field(
+        None, description="The file of the key that signs Angie's packages; needed for the engine angie."
+    )
+    tls: Literal["self-signed"] | GivenCertificate = Field(
+        "self-signed", description="`self-signed`, by the stack's own authority, or the files of a certificate."
+    )
+    http3: Bool = Field(True, description="Whether browsers are offered HTTP/3 beside HTTP/2.")
+    max_body: Annotated[str, Field(pattern=r"^[0-9]+[kmg]?$")] = Field(
+        "10m", description="The largest request body, in bytes or with k, m or g."
+    )

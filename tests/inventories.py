@@ -1,0 +1,28 @@
+"""Inventories as commands read them: with the keys of all roles that Plainstack ships."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from plainstack.engine.role import shape
+from plainstack.inventory import load as loading
+from plainstack.inventory.shape import Shape
+from plainstack.inventory.stack import Stack
+from plainstack.roles import registry
+
+
+@cache
+def shipped_shape() -> Shape:
+    """What an inventory may say with these roles."""
+    return shape(registry())
+
+
+def parse(text: str, name: str, folder: Path) -> Stack:
+    """The stack of an inventory's text."""
+    return loading.parse(text, name, folder, shipped_shape())
+
+
+def load(path: Path) -> Stack:
+    """The stack of an inventory file."""
+    return loading.load(path, shipped_shape())
