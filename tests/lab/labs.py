@@ -158,9 +158,7 @@ def made_before() -> dict[str, Any]:
 
 def usable() -> bool:
     """Whether the snapshot is there and of the default inventory and image of today."""
-    path = FOLDER / "usable.yaml"
-    path.write_text(default_inventory(), encoding="utf-8")
-    stack = load.load(path)
+    stack = load.parse(default_inventory(), "hosts.yaml", FOLDER)
     try:
         found = snapshots.read(NAME)
         problems = snapshots.stale(found, lab_commands.of(stack), STACK, image.path(mirror.find()))

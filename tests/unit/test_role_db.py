@@ -17,7 +17,7 @@ from plainstack.postgresql import preflight, sql
 from plainstack.postgresql.topology import AS_POSTGRES, BIN, members, primaries
 from plainstack.roles import db
 from plainstack.secrets.values import Certificate, Secret, Vault
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 ETC = "/etc/postgresql/17/main"
 
@@ -189,7 +189,7 @@ class Bootstrap:
         self._program("psql", f'while [ "$1" != -h ]; do shift; done; case $2 in\n{cases}esac')
         self._program("initdb", made + 'touch "$2/postgresql.conf" "$2/pg_hba.conf" "$2/pg_ident.conf" "$2/new"')
         self._program("pg_basebackup", made + f'touch "$2/copied"; {copy}')
-        return subprocess.run(["sh", "-c", self.text], capture_output=True, text=True, timeout=LONG)
+        return subprocess.run(["sh", "-c", self.text], capture_output=True, text=True, timeout=PATIENCE)
 
     @property
     def made(self) -> set[str] | None:
