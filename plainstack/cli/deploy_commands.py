@@ -91,7 +91,10 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
         with Runner(stack, roles, hosts, head_start) as runner:
             view = runner.observe(console.progress())
             pending = view.pending
-            refused = [*runner.refusals(view), *unfetched(view, stack.state / "wheels", console.progress().note)]
+            refused = [
+                *runner.refusals(view),
+                *unfetched(view.pending, view.observed, stack.state / "wheels", console.progress().note),
+            ]
             if json:
                 from plainstack.cli.report import as_data
 

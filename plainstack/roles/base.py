@@ -13,10 +13,10 @@ from plainstack.engine.role import Finding, Opening, Role
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.paths import TLS
 from plainstack.roles.shared.exporter import exporter
 from plainstack.secrets.values import Vault
 
-TLS = "/etc/plainstack/tls"
 NODE_EXPORTER_PORT = ports.NODE_EXPORTER
 
 _SSHD = "/etc/ssh/sshd_config.d/00-plainstack.conf"

@@ -25,6 +25,7 @@ from plainstack.deploy.status import duration
 from plainstack.inventory import load
 from plainstack.lab import cgroup, image, keep, machine, mirror, model, up
 from plainstack.lab import snapshot as snapshots
+from plainstack.lab.of_inventory import of
 from plainstack.ssh.netns import LabError
 from tests.lab.operator import ROOT, Operator
 from tests.lab.spent import SPENT
@@ -161,7 +162,7 @@ def usable() -> bool:
     stack = load.parse(default_inventory(), "hosts.yaml", FOLDER)
     try:
         found = snapshots.read(NAME)
-        problems = snapshots.stale(found, lab_commands.of(stack), STACK, image.path(mirror.find()))
+        problems = snapshots.stale(found, of(stack), STACK, image.path(mirror.find()))
     except LabError:
         return False
     return not problems and found.origin.digest == lab_commands.digest(stack)

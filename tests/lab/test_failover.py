@@ -14,7 +14,7 @@ import pytest
 
 from plainstack.inventory import load
 from plainstack.postgresql.failover.step_scripts import METRIC
-from plainstack.postgresql.topology import AS_POSTGRES, BIN, FENCED, REWINDING
+from plainstack.postgresql.layout import AS_POSTGRES, BIN, FENCED, REWINDING
 from tests.lab.conftest import Operator
 from tests.waiting import until
 

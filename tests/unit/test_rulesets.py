@@ -15,6 +15,7 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.resources import File
 from plainstack.inventory.sections import Firewall
 from plainstack.inventory.stack import Stack
+from plainstack.paths import FILTER
 from plainstack.roles import firewall, registry
 from plainstack.roles.firewall.rulesets import found
 
@@ -235,7 +236,7 @@ def probed(tmp_path: Path, stack: Stack, foreign: str = "refuse", **tools: str) 
         tool = tmp_path / name.replace("_", "-")
         tool.write_text(f"#!/bin/sh\ncat <<'TEXT'\n{text}TEXT\n")
         tool.chmod(0o755)
-    script = firewall.facts(stack, stack.hosts["app1"]).replace(firewall.PROGRAM, str(tmp_path / "program"))
+    script = firewall.facts(stack, stack.hosts["app1"]).replace(FILTER, str(tmp_path / "program"))
     environment = {"PATH": f"{tmp_path}:{os.defpath}"}
     ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, env=environment)
     return dict(line.partition("=")[::2] for line in ran.stdout.splitlines())
@@ -254,7 +255,7 @@ def program(tmp_path: Path, stack: Stack, foreign: str) -> None:
     """What a deploy left on the host; empty: one of before the program said what it was made for."""
     stack = stack.model_copy(update={"firewall": stack.firewall.model_copy(update={"foreign": foreign or "refuse"})})
     wanted = firewall.desired(stack, stack.hosts["app1"], None)  # type: ignore[arg-type]
-    text = next(item for item in wanted if isinstance(item, File) and item.path == firewall.PROGRAM).content.decode()
+    text = next(item for item in wanted if isinstance(item, File) and item.path == FILTER).content.decode()
     lines = [line for line in text.splitlines(keepends=True) if foreign or "firewall.foreign" not in line]
     (tmp_path / "program").write_text("".join(lines))
     (tmp_path / "program").chmod(0o755)

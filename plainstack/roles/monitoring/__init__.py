@@ -12,9 +12,9 @@ from plainstack.engine.role import Role
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import GivenCertificate, Host
 from plainstack.inventory.stack import Stack
+from plainstack.paths import TLS
 from plainstack.postgresql import sql
-from plainstack.roles.base import TLS
-from plainstack.roles.db import UNIT as POSTGRES_UNIT
+from plainstack.postgresql.layout import UNIT as POSTGRES_UNIT
 from plainstack.roles.monitoring.scrape import jobs, sees_virtual_address
 from plainstack.secrets import pki
 from plainstack.secrets.values import Secret, Vault
