@@ -22,12 +22,12 @@ sys.path.insert(0, str(ROOT))
 def job(inventory: str) -> dict[str, object]:
     """What the floor needs to do the same work."""
     from plainstack.deploy.observe import Runner
-    from plainstack.inventory import load as inventories
+    from plainstack.cli import deploy_commands
     from plainstack.ssh.connections import known_hosts
     from plainstack.ssh.ways import operator_key
 
-    stack = inventories.load(Path(inventory))
-    with Runner(stack, *inventories.select(stack)) as runner:
+    stack = deploy_commands.load(inventory)
+    with Runner(stack, deploy_commands.roles_of(stack), (), tuple(stack.hosts)) as runner:
         runner.render()
         hosts = {
             name: {"address": str(stack.hosts[name].address), "scripts": [probe]}

@@ -26,7 +26,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench import noop, reference_host, reference_role
+from plainstack.engine.role import shape
 from plainstack.inventory import load as inventories
+from plainstack.roles import registry
 from plainstack.ssh.connections import Sessions, fan_out
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +46,7 @@ class Bench:
 
     def __init__(self, folder: Path, count: int) -> None:
         self.inventory = inventory(folder, count)
-        self.stack = inventories.load(self.inventory)
+        self.stack = inventories.load(self.inventory, shape(registry()))
         self.sessions = Sessions(self.stack)
         self.numbers = {name: int(name[1:]) for name in self.stack.hosts}
         self.job_file = folder / "job.json"

@@ -12,7 +12,8 @@ import pytest
 
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.roles.base import NODE_EXPORTER_PORT, TLS
+from plainstack.paths import TLS
+from plainstack.roles.base import NODE_EXPORTER_PORT
 
 ROLE = "base"
 

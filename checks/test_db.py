@@ -9,7 +9,8 @@ import pytest
 
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql.topology import AS_POSTGRES, BIN, PROBE, Member, members, primaries
+from plainstack.postgresql.layout import AS_POSTGRES, BIN
+from plainstack.postgresql.topology import PROBE, Member, members, primaries
 
 ROLE = "db"
 

@@ -12,8 +12,9 @@ import pytest
 from plainstack.engine.role import Opening
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.paths import FILTER
 from plainstack.roles import registry
-from plainstack.roles.firewall import PROGRAM, openings_of
+from plainstack.roles.firewall import openings_of
 from plainstack.roles.firewall.settings import Firewall
 
 ROLE = "firewall"
@@ -39,7 +40,7 @@ def facts(_stack: Stack, _here: Host) -> dict[str, str]:
     return {
         "filter": "systemctl is-active plainstack-firewall; systemctl is-enabled plainstack-firewall;"
         " iptables -S | grep -- '^-P'; [ ! -e /proc/net/if_inet6 ] || ip6tables -S | grep -- '^-P';"
-        f" {PROGRAM} check && echo intact"
+        f" {FILTER} check && echo intact"
     }
 
 

@@ -8,12 +8,12 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 # Seconds. Only a test that fails waits for so long.
-LONG = 120
+PATIENCE = 120
 
 
 def until(look: Callable[[], Value], what: object = "") -> Value:
     """What `look` gives, as soon as that is true. Raises AssertionError when it never is."""
-    give_up = time.monotonic() + LONG
+    give_up = time.monotonic() + PATIENCE
     while not (seen := look()):
         assert time.monotonic() < give_up, what or f"it is still {seen!r}"
         time.sleep(0.02)

@@ -27,6 +27,7 @@ from plainstack.errors import HostFailed, PlainstackError, Refused
 
 if TYPE_CHECKING:
     from plainstack.engine.plan.actions import HostPlan
+    from plainstack.engine.role import Role
     from plainstack.inventory.stack import Stack
 
 CHANGES = 2
@@ -70,10 +71,20 @@ def document(data: object) -> None:
 
 
 def load(path: str) -> Stack:
-    """The inventory a command was given."""
+    """The inventory a command was given, with the roles of its folder."""
+    from plainstack.engine.role import shape
     from plainstack.inventory import load as inventories
 
-    return inventories.load(Path(path))
+    from plainstack.roles import registry
+
+    return inventories.load(Path(path), shape(registry(Path(path).resolve().parent)))
+
+
+def roles_of(stack: Stack) -> Mapping[str, Role]:
+    """All roles that there are for a stack, by name."""
+    from plainstack.roles import registry
+
+    return registry(stack.folder)
 
 
 def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
@@ -83,15 +94,21 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
         stack = load(inventory)
 
         from plainstack.deploy.observe import Runner
+        from plainstack.engine.desired import check
+        from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
         from plainstack.services.wheels import unfetched
 
-        roles, hosts = inventories.select(stack, role, host)
-        _check(stack, roles, hosts)
-        with Runner(stack, roles, hosts, head_start) as runner:
+        registry = roles_of(stack)
+        roles, hosts = inventories.select(stack, assigned(registry), role, host)
+        check(stack, registry, roles, hosts, datetime.now(UTC))
+        with Runner(stack, registry, roles, hosts, head_start) as runner:
             view = runner.observe(console.progress())
             pending = view.pending
-            refused = [*runner.refusals(view), *unfetched(view, stack.state / "wheels", console.progress().note)]
+            refused = [
+                *runner.refusals(view),
+                *unfetched(view.pending, view.observed, stack.state / "wheels", console.progress().note),
+            ]
             if json:
                 from plainstack.cli.report import as_data
 
@@ -110,13 +127,6 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
         raise Exit(code=1)
     if pending:
         raise Exit(code=CHANGES)
-
-
-def _check(stack: Stack, roles: Iterable[str], hosts: Iterable[str]) -> None:
-    from plainstack.engine.desired import check
-    from plainstack.roles import registry
-
-    check(stack, registry(), roles, hosts, datetime.now(UTC))
 
 
 def _failed(failed: Mapping[str, HostFailed]) -> dict[str, str]:
@@ -164,11 +174,14 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
 
         # Only now: an inventory that is wrong is reported without waiting for what connects and plans.
         from plainstack.deploy.observe import Runner
+        from plainstack.engine.desired import check
+        from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
 
-        roles, hosts = inventories.select(stack, role, host)
-        _check(stack, roles, hosts)
-        with Runner(stack, roles, hosts, head_start) as runner:
+        registry = roles_of(stack)
+        roles, hosts = inventories.select(stack, assigned(registry), role, host)
+        check(stack, registry, roles, hosts, datetime.now(UTC))
+        with Runner(stack, registry, roles, hosts, head_start) as runner:
             runner.new_secrets = new_secrets
             view = runner.observe(console.progress(), to_apply=True)
             if not view.pending:

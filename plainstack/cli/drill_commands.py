@@ -12,7 +12,7 @@ from typing import Any
 from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import document, load, told
+from plainstack.cli.deploy_commands import document, load, roles_of, told
 from plainstack.drill.faults import FAULTS, TARGETS, Fault, budgets, find, refuse_where_clients_would_die
 from plainstack.drill.verdict import Budgets
 from plainstack.errors import Refused
@@ -154,8 +154,7 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
     )
     console.line(f"drill of {stack.stack}: {fault.target} {fault.name}", "bold")
     command = f"fab failover drill --target={fault.target} --fault={fault.name}"
-    roles, hosts = inventories.select(stack, "", "")
-    with Runner(stack, roles, hosts) as runner, preflight.alone(runner, command):
+    with Runner(stack, roles_of(stack), (), tuple(stack.hosts)) as runner, preflight.alone(runner, command):
         console.line("pre-flight: topology, backup, checks")
         runner.render()
         seen = preflight.look(runner, runner.sessions)

@@ -14,7 +14,7 @@ from typing import Any
 from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import apply, document, load, told
+from plainstack.cli.deploy_commands import apply, document, load, roles_of, told
 from plainstack.deploy.failover import Cluster, Consent, Done, Event
 from plainstack.errors import AlreadySo, NotDeployed, Refused
 from plainstack.inventory.stack import Stack
@@ -101,7 +101,7 @@ def _deploy(console: Console, stack: Stack, hosts: Sequence[str]) -> None:
         f"{' and '.join(hosts)}: reinstalled, or never deployed; this does inv deploy --host={','.join(hosts)}"
     )
     began = time.monotonic()
-    with Runner(stack, (), tuple(hosts)) as runner:
+    with Runner(stack, roles_of(stack), (), tuple(hosts)) as runner:
         view = runner.observe(console.progress(), to_apply=True)
         for error in view.failed.values():
             raise error

@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 from plainstack import shipped
+from plainstack.engine.role import shape
+from plainstack.roles import registry
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory import load
 
@@ -25,7 +27,7 @@ def init(folder: Path, name: str = "") -> list[Path]:
     name = name or folder.resolve().name
     texts = {file.name: _text(file, name) for file in sorted(_FILES.iterdir()) if file.is_file()}
     try:
-        load.parse(texts["hosts.yaml"], "hosts.yaml", shipped.ROOT)
+        load.parse(texts["hosts.yaml"], "hosts.yaml", shipped.ROOT, shape(registry()))
     except InventoryError as error:
         reason = error.problems[0].partition(": ")[2]
         raise Refused(f"{reason}\nname the stack otherwise: plainstack init {folder} --name=NAME") from None

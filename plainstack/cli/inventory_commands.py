@@ -13,12 +13,16 @@ def show(inventory: str, *, json: bool) -> None:
     """inv inventory.show"""
     console = Console(json=json)
     with told(console, json=json, shows=True):
+        from plainstack.engine.role import shape
         from plainstack.inventory.view import as_yaml, values
+        from plainstack.roles import registry
         from plainstack.wording import dotted
 
         path = Path(inventory)
-        found = inventories.read_file(path)
-        shown = [*values(inventories.checked(found, path.resolve().parent), found)]
+        folder = path.resolve().parent
+        known = shape(registry(folder))
+        found = inventories.read_file(path, known)
+        shown = [*values(inventories.checked(found, folder, known), found)]
         if json:
             document([{"key": dotted(item.loc), "value": item.value, "from": item.origin} for item in shown])
         else:

@@ -15,42 +15,11 @@ from invoke.exceptions import Exit
 from plainstack.cli.console import Console
 from plainstack.cli.deploy_commands import document, load, told
 from plainstack.errors import Refused
-from plainstack.inventory.lab_settings import Visitor
-from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.lab.branches import branches_of, innermost
-from plainstack.lab.model import Lab, LabHost
-from plainstack.services import site
+from plainstack.lab.of_inventory import of
 
 # Settings of the lab that change nothing about what is deployed on its hosts.
 _NOT_DEPLOYED = {"name", "disks", "sites", "links", "debian", "no_ipv6"}
-
-
-def of(stack: Stack) -> Lab:
-    """The lab of an inventory: its hosts and its visitors. Raises Refused when the inventory does not use the lab."""
-    if not stack.in_lab:
-        raise Refused("ssh.gateway is not 'lab' in this inventory, so its hosts are not lab hosts")
-    machines: list[tuple[str, Host | Visitor]] = [*stack.hosts.items(), *stack.lab.visitors.items()]
-    branches = tuple(branches_of(stack))
-    places = innermost(stack, branches)
-    hosts = tuple(
-        LabHost(
-            name,
-            str(machine.address),
-            str(machine.public) if machine.public else None,
-            _room(stack.lab.disks[name]) if name in stack.lab.disks else None,
-            release=stack.lab.debian.get(name, LabHost.release),
-            ipv6=name not in stack.lab.no_ipv6,
-            branch=places.get(name, ""),
-            names=site.addresses(stack) if name in stack.lab.visitors else (),
-        )
-        for name, machine in machines
-    )
-    return Lab(stack.lab_name, hosts, stack.state / "lab", stack.ssh.user, branches=branches)
-
-
-def _room(text: str) -> int:
-    return int(text[:-1]) << (30 if text.endswith("G") else 20)
 
 
 def up(inventory: str, from_snapshot: str = "", host: str = "") -> None:

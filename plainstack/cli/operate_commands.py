@@ -9,7 +9,7 @@ from typing import Any
 from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import CHANGES, document, load, told
+from plainstack.cli.deploy_commands import CHANGES, document, load, roles_of, told
 from plainstack.deploy.head_start import HeadStart
 from plainstack.errors import HostFailed, Refused
 
@@ -21,11 +21,13 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
     with told(console, json=json, shows=True):
         from plainstack.deploy.observe import Runner
         from plainstack.deploy.verify import CheckResult, Verifier, run
+        from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
         from plainstack.ssh.netns import LabDown, is_up
 
         stack = load(inventory)
-        roles, hosts = inventories.select(stack, role, host)
+        registry = roles_of(stack)
+        roles, hosts = inventories.select(stack, assigned(registry), role, host)
         if stack.in_lab and not is_up(f"plainstack-{stack.lab_name}"):
             # One sentence, instead of one from every check.
             raise LabDown
@@ -37,7 +39,7 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
                 for line in result.why.splitlines()[:12]:
                     console.line(f"       {line}")
 
-        with Runner(stack, roles, hosts) as runner:
+        with Runner(stack, registry, roles, hosts) as runner:
             verifier = Verifier(stack, runner.vault, runner.sessions, runner.roles, roles, hosts, show, serial)
             run(verifier)
         failed = [result for result in verifier.results if not result.passed]
@@ -128,10 +130,12 @@ def status(inventory: str, role: str, host: str, *, json: bool) -> None:
     with told(console, json=json, shows=True):
         from plainstack.deploy.observe import Runner
         from plainstack.deploy.status import rows, table
+        from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
 
         stack = load(inventory)
-        with Runner(stack, *inventories.select(stack, role, host)) as runner:
+        registry = roles_of(stack)
+        with Runner(stack, registry, *inventories.select(stack, assigned(registry), role, host)) as runner:
             view = runner.observe(console.progress())
         found: list[Any] = rows(stack, view, time.time())
         if json:
@@ -153,11 +157,13 @@ def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
 
         from plainstack.deploy.observe import Runner
         from plainstack.engine.plan.drift import circumstances_script, find, with_circumstances
+        from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
 
-        roles, hosts = inventories.select(stack, role, host)
+        registry = roles_of(stack)
+        roles, hosts = inventories.select(stack, assigned(registry), role, host)
         found = []
-        with Runner(stack, roles, hosts, head_start) as runner:
+        with Runner(stack, registry, roles, hosts, head_start) as runner:
             view = runner.observe(console.progress())
             for name, seen in view.observed.items():
                 here = [one for one in find(name, runner.desired[name], seen) if not roles or one.role in roles]
@@ -189,11 +195,12 @@ def log(inventory: str, host: str, last: int, *, json: bool, verbose: bool = Fal
     console = Console(json=json)
     with told(console, json=json, shows=True):
         from plainstack.deploy import audit
+        from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
         from plainstack.ssh.connections import Sessions, fan_out
 
         stack = load(inventory)
-        _, hosts = inventories.select(stack, "", host)
+        _, hosts = inventories.select(stack, (), "", host)
         with Sessions(stack) as sessions:
             answers = fan_out(
                 hosts, lambda name: audit.parse(name, sessions.to(name).script(audit.script(last), step="log").out)

@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import apply, document, load, told
+from plainstack.cli.deploy_commands import apply, document, load, roles_of, told
 from plainstack.engine.role import Role
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
-from plainstack.roles import registry
 from plainstack.secrets import pki, rotation, store
 from plainstack.secrets.format import Store
 from plainstack.secrets.listing import CERTIFICATE, rows, uses
@@ -28,7 +27,7 @@ def list_all(inventory: str, *, json: bool) -> None:
     console = Console(json=json)
     with told(console, json=json, shows=True):
         stack = load(inventory)
-        roles = registry()
+        roles = roles_of(stack)
         opened = store.look(stack, _names(roles), datetime.now(UTC))
         found = [*rows(store.read(stack), uses(stack, opened.vault, roles), _manners(roles), datetime.now(UTC))]
         if json:
@@ -47,7 +46,7 @@ def edit(inventory: str) -> None:
         from plainstack.secrets import editor
 
         stack = load(inventory)
-        roles = registry()
+        roles = roles_of(stack)
         needed = set(_open(stack, roles, console).passwords) & set(_names(roles))
         entries = store.read(stack).entries
         before = {name: entry.value.reveal() for name, entry in entries.items() if name in needed}
@@ -91,7 +90,7 @@ def rotate(inventory: str, name: str, *, revoke: bool) -> None:
     console = Console()
     with told(console):
         stack = load(inventory)
-        roles = registry()
+        roles = roles_of(stack)
         vault = store.look(stack, _names(roles), datetime.now(UTC)).vault
         if name.startswith(CERTIFICATE) and name.removeprefix(CERTIFICATE) in pki.AUTHORITIES:
             raise Refused(
@@ -148,7 +147,7 @@ def _must_be_deployed(stack: Stack, console: Console) -> None:
     """A rotation deploys, and must deploy nothing but itself; and it ends only when every host took part."""
     from plainstack.deploy.observe import Runner
 
-    with Runner(stack, (), tuple(stack.hosts)) as runner:
+    with Runner(stack, roles_of(stack), (), tuple(stack.hosts)) as runner:
         view = runner.observe(console.progress())
     if view.failed:
         reasons = "\n".join(str(error) for error in view.failed.values())
@@ -162,7 +161,7 @@ def _deploy(stack: Stack, name: str, console: Console) -> None:
     from plainstack.deploy.observe import Runner
 
     began = time.monotonic()
-    with Runner(stack, (), tuple(stack.hosts)) as runner:
+    with Runner(stack, roles_of(stack), (), tuple(stack.hosts)) as runner:
         view = runner.observe(console.progress(), to_apply=True)
         code = int(bool(view.failed))
         for error in view.failed.values():

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-PATH = "/var/log/plainstack/audit.jsonl"
+from plainstack.paths import AUDIT
+
 HEADER = ("at", "who", "host", "role", "actions", "result")
 
 
@@ -34,7 +35,7 @@ class Event:
 
 def script(last: int) -> str:
     """A script that prints the last transactions of a host."""
-    return f"tail -n {last} {PATH} 2>/dev/null || :\n"
+    return f"tail -n {last} {AUDIT} 2>/dev/null || :\n"
 
 
 def parse(host: str, text: str) -> list[Event]:

@@ -33,7 +33,10 @@ def deploy(
 
     `on_start` gets the deployment before its first step, to be able to cancel it.
     """
-    refusals = [*runner.refusals(view), *unfetched(view, runner.stack.state / "wheels", listener.note)]
+    refusals = [
+        *runner.refusals(view),
+        *unfetched(view.pending, view.observed, runner.stack.state / "wheels", listener.note),
+    ]
     if refusals:
         raise Refused("\n".join(refusals))
     runner.secrets.keep(listener.note)

@@ -14,6 +14,7 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan
 from plainstack.engine.plan.planner import Stamp, plan
 from plainstack.engine.probe import parse
+from plainstack.engine.role import Role
 from plainstack.engine.settled import UNDO_NOW, settled
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.inventory.stack import Stack
@@ -58,11 +59,17 @@ class Runner:
     """
 
     def __init__(
-        self, stack: Stack, roles: tuple[str, ...], hosts: tuple[str, ...], head_start: HeadStart | None = None
+        self,
+        stack: Stack,
+        roles: Mapping[str, Role],
+        chosen: tuple[str, ...],
+        hosts: tuple[str, ...],
+        head_start: HeadStart | None = None,
     ) -> None:
         self.stack = stack
         self.hosts = hosts
-        self.chosen = roles
+        self.roles = roles
+        self.chosen = chosen
         self.new_secrets = False
         self._head_start = head_start or HeadStart()
         taken = self._head_start.take(stack, hosts)
@@ -72,7 +79,6 @@ class Runner:
 
     def __enter__(self) -> Runner:
         from plainstack.engine import desired
-        from plainstack.roles import registry
         from plainstack.secrets import store
 
         self._pool = ThreadPoolExecutor(max_workers=max(8, len(self.hosts)))
@@ -81,7 +87,6 @@ class Runner:
             if name not in self._connecting:
                 self._connecting[name] = self._pool.submit(self.sessions.to, name)
         try:
-            self.roles = registry()
             names = [name for role in self.roles.values() for name in role.passwords]
             self.secrets = store.look(self.stack, names, datetime.now(UTC))
             self.vault = self.secrets.vault

@@ -13,8 +13,8 @@ from plainstack.drill.generators import Generator
 from plainstack.drill.history import Attempt, Kind, Recorder
 from plainstack.drill.result import Settings
 from plainstack.errors import Refused
+from plainstack.postgresql.layout import AS_POSTGRES, BIN
 from plainstack.postgresql.settings import Database
-from plainstack.postgresql.topology import AS_POSTGRES, BIN
 from plainstack.ssh.session import Session
 
 WARM_UP = 5.0

@@ -11,8 +11,8 @@ from plainstack.drill.load import MACHINES
 from plainstack.drill.verdict import Stored
 from plainstack.errors import HostFailed
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.layout import AS_POSTGRES, BIN
 from plainstack.postgresql.settings import Database
-from plainstack.postgresql.topology import AS_POSTGRES, BIN
 from plainstack.ssh.session import Session
 
 READY = f"{BIN}/pg_isready -q -t 1"

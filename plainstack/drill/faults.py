@@ -9,13 +9,13 @@ from plainstack.drill.verdict import Budgets
 from plainstack.errors import Refused
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.layout import UNIT
 from plainstack.roles.app import unit
 from plainstack.services import site
 from plainstack.services.edge import Balancer
 
 TARGETS = ("db", "app", "balancer")
 FAULTS = ("kill", "stop", "cut")
-POSTGRESQL = "postgresql@17-main.service"
 KEEPALIVED = "keepalived.service"
 BEHIND = 2.0
 
@@ -118,7 +118,7 @@ def refuse_where_clients_would_die(stack: Stack, fault: Fault, victim: str) -> N
 
 def _units(stack: Stack, target: str, name: str) -> tuple[str, ...]:
     if target == "db":
-        return (POSTGRESQL,)
+        return (UNIT,)
     if target == "app":
         return tuple(unit(service) for service in stack.services)
     if name == "kill-keepalived":

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from plainstack.cli.lab_commands import of
 from plainstack.deploy.failover import Cluster
 from plainstack.inventory.stack import Stack
 from plainstack.lab import breaks
+from plainstack.lab.of_inventory import of
 from plainstack.postgresql.observation import Topology
 
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 from plainstack.engine.observed import Entry, Observed
 from plainstack.engine.plan.compare import FOUND, state_of
 from plainstack.engine.resources import File, Resource
+from plainstack.paths import TLS
 
-AUTHORITY = "/etc/plainstack/tls/ca.crt"
+AUTHORITY = f"{TLS}/ca.crt"
 _END = b"-----END CERTIFICATE-----\n"
 _STORE = "the store (.plainstack/STACK/secrets.yaml or secrets.STACK.age)"
 

@@ -145,6 +145,11 @@ def shape(roles: Mapping[str, Role]) -> Shape:
     )
 
 
-def of_host(host: Host, roles: dict[str, Role]) -> list[Role]:
+def assigned(roles: Mapping[str, Role]) -> tuple[str, ...]:
+    """The names of the roles that an inventory gives to hosts; the others are on every host."""
+    return tuple(name for name, role in roles.items() if not role.everywhere)
+
+
+def of_host(host: Host, roles: Mapping[str, Role]) -> list[Role]:
     """The roles a host has, in the order they are applied."""
     return [role for role in roles.values() if role.everywhere or role.name in host.roles]

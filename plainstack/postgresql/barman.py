@@ -9,7 +9,8 @@ from typing import Any
 
 from plainstack.errors import PlainstackError
 from plainstack.inventory.stack import Stack
-from plainstack.roles.base import TLS
+from plainstack.paths import TLS
+from plainstack.postgresql.layout import PORT
 
 HOME = "/var/lib/barman"
 UNIT = "plainstack-backup.service"
@@ -40,7 +41,7 @@ def conninfo(stack: Stack) -> str:
     """A libpq connection string, without a user, that leads to whichever db host is the primary."""
     hosts = ",".join(host.name for host in stack.with_role("db"))
     return (
-        f"host={hosts} port=5432 dbname=postgres target_session_attrs=read-write connect_timeout=3"
+        f"host={hosts} port={PORT} dbname=postgres target_session_attrs=read-write connect_timeout=3"
         f" sslmode=verify-full sslrootcert={TLS}/ca.crt"
     )
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 from plainstack.errors import Refused
-from plainstack.postgresql.topology import BIN, FENCED, PASSFILE, REWINDING, START_GUARD, Member, members, probe
-from plainstack.roles.firewall import FENCES
-
-DEGRADED = "/etc/postgresql/17/main/conf.d/90-degraded.conf"
+from plainstack.paths import FENCES
+from plainstack.postgresql.layout import BIN, DATA, DEGRADED, FENCED, PASSFILE, REWINDING, START_GUARD
+from plainstack.postgresql.topology import Member, members, probe
 
 _MORE = """
 union all select 'synchronous=' || current_setting('synchronous_standby_names')
@@ -174,7 +173,7 @@ export LC_ALL=C
 [ ! -e {FENCED} ] || echo "fenced=$(cat {FENCED})"
 [ ! -e {REWINDING} ] || echo "rewinding=$(grep . {REWINDING} || echo it was interrupted)"
 [ ! -e {DEGRADED} ] || echo "degraded=$(sed -n 's/^# since //p' {DEGRADED})"
-for old in /var/lib/postgresql/17/main.old-*; do [ ! -d "$old" ] || echo "old.$old=yes"; done
+for old in {DATA}.old-*; do [ ! -d "$old" ] || echo "old.$old=yes"; done
 wait
 echo end=yes
 """

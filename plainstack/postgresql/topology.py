@@ -6,16 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-BIN = "/usr/lib/postgresql/17/bin"
-DATA = "/var/lib/postgresql/17/main"
-PASSFILE = "/var/lib/postgresql/.pgpass"
-START_GUARD = "/usr/local/lib/plainstack/db-start-guard"
-# On a db host: why a failover shut it out. It keeps the server from starting as a primary.
-FENCED = "/var/lib/plainstack/fenced"
-# The same, while pg_rewind is at work: should it be interrupted, the data directory can not be trusted.
-REWINDING = "/var/lib/plainstack/rewinding"
-# Not runuser: PAM would write two lines into the journal for every probe. Not plain psql: that is a Perl wrapper.
-AS_POSTGRES = "setpriv --reuid=postgres --regid=postgres --init-groups --reset-env --"
+from plainstack.postgresql.layout import AS_POSTGRES, BIN, DATA
 
 Facts = Mapping[str, Mapping[str, str] | None]
 """What every db host answered to `PROBE`, by its name; None for a host that could not be asked."""

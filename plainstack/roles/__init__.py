@@ -1,13 +1,60 @@
-"""The roles that Plainstack ships, one module or package each."""
+"""The roles that Plainstack ships, one module or package each, and the registry of these and a stack's own."""
 
 from __future__ import annotations
 
+import functools
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
 from plainstack.engine.role import Role
+from plainstack.errors import InventoryError
+from plainstack.roles import own
+
+# What several roles put on their hosts, and what reads a stack's own roles: no roles themselves.
+_HELPERS = ("own", "shared")
 
 
-def registry() -> dict[str, Role]:
-    """All roles by name, in an order that respects `after`."""
-    from plainstack.roles import app, backup, balancer, base, db, firewall, monitoring
+@functools.cache
+def registry(folder: Path | None = None) -> Mapping[str, Role]:
+    """All roles by name: those that Plainstack ships, and those of a stack's folder; each after the roles it needs.
 
-    modules = (base, firewall, db, backup, app, balancer, monitoring)
-    return {module.ROLE.name: module.ROLE for module in modules}
+    Raises InventoryError for a role of the folder that is no role, has a name or a key that is taken, or needs a role
+    that there is not.
+    """
+    roles = dict(_shipped())
+    problems: list[str] = []
+    for role in own.roles(folder) if folder else ():
+        problems += own.problems(role, roles)
+        roles.setdefault(role.name, role)
+    problems += [problem for role in roles.values() for problem in own.unknown(role, roles)]
+    if problems:
+        raise InventoryError(problems)
+    return {name: roles[name] for name in _ordered(roles.values())}
+
+
+def _shipped() -> Iterator[tuple[str, Role]]:
+    for found in pkgutil.iter_modules(__path__):
+        if found.name not in _HELPERS:
+            role: Role = importlib.import_module(f"{__name__}.{found.name}").ROLE
+            yield role.name, replace(role, origin="plainstack")
+
+
+def _ordered(roles: Iterable[Role]) -> Iterator[str]:
+    """The names, each behind those it comes after, and otherwise by name; roles that every host has come first."""
+    waits = {role.name: {*role.after, *role.follows} for role in roles}
+    everywhere = {role.name for role in roles if role.everywhere}
+    for name in waits.keys() - everywhere:
+        waits[name] |= everywhere
+    sorter = TopologicalSorter(waits)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise InventoryError([f"roles wait for one another: {' -> '.join(error.args[1])}"]) from None
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready())
+        yield from ready
+        sorter.done(*ready)

@@ -11,9 +11,9 @@ from plainstack.engine.resources import Absent, Command, Directory, Package, Res
 from plainstack.engine.role import Role
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.paths import TLS
 from plainstack.postgresql import barman, sql
 from plainstack.postgresql.settings import Backup, Database
-from plainstack.roles.base import TLS
 from plainstack.secrets.values import Vault
 
 METRICS = "/var/lib/prometheus/node-exporter/plainstack_backup.prom"

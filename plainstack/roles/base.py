@@ -16,11 +16,11 @@ from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host, Model
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.values import Url
+from plainstack.paths import TLS
 from plainstack.roles.shared.exporter import exporter
 from plainstack.secrets.values import Vault
 from plainstack.services.edge import Balancer
 
-TLS = "/etc/plainstack/tls"
 NODE_EXPORTER_PORT = ports.NODE_EXPORTER
 
 _SSHD = "/etc/ssh/sshd_config.d/00-plainstack.conf"

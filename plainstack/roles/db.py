@@ -15,40 +15,40 @@ from plainstack.engine.role import Finding, Opening, Role
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.paths import AUDIT, TLS
 from plainstack.postgresql import sql
-from plainstack.postgresql.preflight import probe_snippet
-from plainstack.postgresql.settings import Database
-from plainstack.postgresql.topology import (
+from plainstack.postgresql.layout import (
     AS_POSTGRES,
     BIN,
     DATA,
+    ETC,
     FENCED,
     PASSFILE,
+    PORT,
     REWINDING,
     START_GUARD,
-    members,
-    primaries,
-    waiting,
+    UNIT,
+    VERSION,
 )
+from plainstack.postgresql.layout import CLUSTERS as DATA_FOLDER
+from plainstack.postgresql.preflight import probe_snippet
+from plainstack.postgresql.settings import Database
+from plainstack.postgresql.topology import members, primaries, waiting
 from plainstack.postgresql.validation import contradictions
-from plainstack.roles.base import TLS
 from plainstack.roles.shared.exporter import exporter
 from plainstack.secrets.values import Vault
 from plainstack.shell import await_condition
 
-PORT = ports.POSTGRESQL
 EXPORTER_PORT = ports.POSTGRES_EXPORTER
-UNIT = "postgresql@17-main.service"
 
-_ETC = "/etc/postgresql/17/main"
 _PASSWORDS = ("replicator", "rewinder", "barman", "streaming_barman", sql.OWNER)
 _BOOTSTRAP = "/usr/local/lib/plainstack/db-bootstrap"
-_SQL = f"{_ETC}/plainstack.sql"
+_SQL = f"{ETC}/plainstack.sql"
 _PSQL = f"{AS_POSTGRES} {BIN}/psql -XAtq"
 _LIMIT = "connection limit"
-_WHO_MAY_CONNECT = (f"{_ETC}/pg_hba.conf", f"{_ETC}/pg_ident.conf")
-_RELOADED = (*_WHO_MAY_CONNECT, f"{_ETC}/conf.d/20-reload.conf", f"{_ETC}/conf.d/30-replication.conf")
-_RESTARTED = (f"{_ETC}/postgresql.conf", f"{_ETC}/conf.d/10-restart.conf")
+_WHO_MAY_CONNECT = (f"{ETC}/pg_hba.conf", f"{ETC}/pg_ident.conf")
+_RELOADED = (*_WHO_MAY_CONNECT, f"{ETC}/conf.d/20-reload.conf", f"{ETC}/conf.d/30-replication.conf")
+_RESTARTED = (f"{ETC}/postgresql.conf", f"{ETC}/conf.d/10-restart.conf")
 
 # A reload with a broken file succeeds and changes nothing: only these views tell. A setting that waits for a restart is
 # no error of a file, whatever changed it (ALTER SYSTEM, a file beside ours): `findings` names it.
@@ -65,13 +65,13 @@ scratch=$({AS_POSTGRES} mktemp -d)
 trap 'rm -r "$scratch"' EXIT
 {AS_POSTGRES} mkdir "$scratch/global" "$scratch/pg_notify"
 {AS_POSTGRES} touch "$scratch/global/pg_control" "$scratch/postgresql.auto.conf"
-echo 17 >"$scratch/PG_VERSION"
-{AS_POSTGRES} {BIN}/postgres --check -D "$scratch" -c config_file={_ETC}/postgresql.conf -c data_directory="$scratch"
+echo {VERSION} >"$scratch/PG_VERSION"
+{AS_POSTGRES} {BIN}/postgres --check -D "$scratch" -c config_file={ETC}/postgresql.conf -c data_directory="$scratch"
 """
 
 # Of a host that never had this role: the clusters that somebody made there.
 CLUSTERS = f"""\
-[ -e "${{ROOT:-}}{STATE}/manifest/db" ] || grep -qs '"role": "db"' "${{ROOT:-}}/var/log/plainstack/audit.jsonl" ||
+[ -e "${{ROOT:-}}{STATE}/manifest/db" ] || grep -qs '"role": "db"' "${{ROOT:-}}{AUDIT}" ||
     for version in "${{ROOT:-}}"/var/lib/postgresql/*/*/PG_VERSION; do
         cluster=${{version%/PG_VERSION}}
         [ ! -s "$version" ] || echo "cluster.${{cluster#"${{ROOT:-}}/var/lib/postgresql/"}}=yes"
@@ -140,7 +140,7 @@ def _restarts(action: Action) -> bool:
 def _packages() -> Iterator[Resource]:
     # Early: without it the package makes a cluster of its own.
     yield verbatim("db", "/etc/postgresql-common/createcluster.d/plainstack.conf", early=True)
-    yield Package(name="postgresql-17")
+    yield Package(name=f"postgresql-{VERSION}")
     # pgrep, which a failover asks whether a server runs
     yield Package(name="procps")
 
@@ -169,7 +169,7 @@ def _files(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
         "roles": sql.roles(stack, vault),
         "passwords": {name: vault.password(sql.password_name(name)) for name in ("replicator", "rewinder")},
     }
-    for folder in ("/etc/postgresql/17", _ETC, f"{_ETC}/conf.d", "/var/lib/postgresql/17"):
+    for folder in (ETC.rpartition("/")[0], ETC, f"{ETC}/conf.d", DATA_FOLDER):
         yield Directory(path=folder, owner="postgres", group="postgres")
     for path in (*_RESTARTED, *_RELOADED):
         mode = 0o640 if path in _WHO_MAY_CONNECT else 0o644
@@ -177,7 +177,7 @@ def _files(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     for path in (_SQL, PASSFILE):
         yield template("db", path, mode=0o600, owner="postgres", group="postgres", **values)
     # postgresql-common reads it to start the cluster at boot.
-    yield verbatim("db", f"{_ETC}/start.conf", owner="postgres", group="postgres")
+    yield verbatim("db", f"{ETC}/start.conf", owner="postgres", group="postgres")
     yield template("db", _BOOTSTRAP, mode=0o755, **values)
     yield template("db", START_GUARD, mode=0o755, **values)
 
@@ -186,7 +186,7 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     yield Validation(
         name="postgres",
         run=_TRY_SETTINGS,
-        reads=(f"{_ETC}/postgresql.conf", f"{_ETC}/conf.d/"),
+        reads=(f"{ETC}/postgresql.conf", f"{ETC}/conf.d/"),
     )
     yield Command(
         name="data directory",

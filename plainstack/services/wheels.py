@@ -7,21 +7,17 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from plainstack.engine.observed import Observed
-from plainstack.engine.plan.actions import Run
+from plainstack.engine.plan.actions import HostPlan, Run
 from plainstack.engine.resources import Payload
 from plainstack.errors import PlainstackError
 from plainstack.services import requirements, wheel_metadata
 from plainstack.services.release import PYTHON, digest
 from plainstack.services.requirements import Requirement
-
-if TYPE_CHECKING:
-    from plainstack.deploy.observe import View
 
 Report = Callable[[str], None]
 # Debian 13 has glibc 2.41: it runs wheels made for any glibc up to that. pip does not infer the older tags.
@@ -31,13 +27,15 @@ _MISSING_NAMED = 10
 _UNREACHED = re.compile(r"connection broken|Could not fetch URL|name resolution|timed out", re.I)
 
 
-def unfetched(view: View, cache: Path, report: Report) -> list[str]:
-    """Fetch the wheels that pending plans need, each lock once; gives why some cannot be had, as sentences."""
+def unfetched(
+    plans: Mapping[str, HostPlan], observed: Mapping[str, Observed], cache: Path, report: Report
+) -> list[str]:
+    """Fetch the wheels that plans need, each lock once; gives why some cannot be had, as sentences."""
     wanted: dict[tuple[Payload, str], None] = {}
-    for name, plan in view.pending.items():
+    for name, plan in plans.items():
         for _, action in plan.actions():
             if isinstance(action, Run) and action.command.payload and action.command.payload.requirements:
-                wanted[action.command.payload, architecture(view.observed[name])] = None
+                wanted[action.command.payload, architecture(observed[name])] = None
     problems: dict[str, None] = {}
     for payload, arch in wanted:
         try:

@@ -17,10 +17,10 @@ from plainstack.drill.history import Attempt, Kind
 from plainstack.drill.result import Event, Result, Settings
 from plainstack.drill.verdict import Budgets, Ending, Marks, Stored, judge
 from plainstack.inventory.stack import Stack
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 CHROMIUM = shutil.which("chromium")
-WORD = "a" * 180
+LONG = "a" * 180
 Drill = tuple[Result, list[Attempt]]
 
 
@@ -32,7 +32,7 @@ def drill(*, lose: bool) -> Drill:
         for number in range(30 * rate):
             due = number / rate
             dead = 5 < due < 9
-            outcome = ("HTTP 503" if kind != "sql" else f"error {WORD} <b>") if dead and number % 2 else "ok"
+            outcome = ("HTTP 503" if kind != "sql" else f"error {LONG} <b>") if dead and number % 2 else "ok"
             latency = 9.2 - due if dead else 0.01 + number % 7 / 200
             attempts.append(Attempt(kind, number, due, due, due + latency, outcome))
     stored: Stored = {
@@ -51,10 +51,10 @@ def drill(*, lose: bool) -> Drill:
         Event(5.0, "kill -9 all of postgresql@17-main on db1", "fault: kill on db1"),
         Event(6.4, "no write for 1.0 s", "detected"),
         Event(8.7, "db2 is the primary", "db2 promoted"),
-        Event(8.8, f"db1: <script>alert(1)</script> {WORD}"),
+        Event(8.8, f"db1: <script>alert(1)</script> {LONG}"),
         Event(20.0, "db1 does its work again", "db1 recovered"),
     ]
-    verdict = judge(attempts, stored, marks, Ending([], ["db2: " + WORD] if lose else []), budgets)
+    verdict = judge(attempts, stored, marks, Ending([], ["db2: " + LONG] if lose else []), budgets)
     return Result(settings, marks, events, verdict), attempts
 
 
@@ -83,7 +83,7 @@ def test_the_page_says_all_that_the_verdict_knows() -> None:
     for event in result.events:
         assert event.text in text
         assert f"{event.at:.2f} s" in text
-    for reason in ("HTTP 503", f"error {WORD} <b>"):
+    for reason in ("HTTP 503", f"error {LONG} <b>"):
         assert reason in text
     assert "acknowledged and lost" in text
     rows = re.findall(r"<td>(yes|no|\?)</td></tr>", text)
@@ -155,7 +155,7 @@ def _chromium(*words: str) -> str:
             [CHROMIUM, "--headless", "--no-sandbox", *quiet, *words],
             capture_output=True,
             text=True,
-            timeout=LONG,
+            timeout=PATIENCE,
             check=True,
         )
     return done.stdout

@@ -10,14 +10,14 @@ import pytest
 
 from plainstack.shipped import ROOT
 from tasks import namespace
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 
 @pytest.mark.parametrize("words", ["fab failover", *(f"inv {name}" for name in namespace.task_names)])
 def test_help_says_what_a_command_does_and_explains_every_option(words: str) -> None:
     program, *task = words.split()
     line = [str(Path(sys.executable).with_name(program)), *task, "--help"]
-    ran = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=LONG, check=False)
+    ran = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ran.returncode == 0, ran.stderr
     said, _, options = ran.stdout.partition("Options:")
     assert len(said.partition("Docstring:")[2].split()) > 4

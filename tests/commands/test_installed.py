@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from plainstack.shipped import ROOT
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", ".plainstack", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "reports", "tests"
@@ -60,7 +60,7 @@ def shop(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(programs: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     line = [str(programs / words[0]), *words[1:]]
-    return subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=LONG)
+    return subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 def test_the_wheel_holds_every_template_file_check_and_script(wheel: Path) -> None:

@@ -17,7 +17,7 @@ from plainstack.roles import registry
 from plainstack.secrets import store
 from tests import inventories
 from tests.commands.test_streams import ROOT, TEXT
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 LOOKS = [
     ("inv", "plan"),
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 def typed(folder: Path, words: tuple[str, ...]) -> str:
     line = [str(Path(sys.executable).with_name(words[0])), *words[1:], f"--inventory={folder / 'hosts.yaml'}"]
     ran = subprocess.run(
-        line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LONG, check=False
+        line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert "Traceback" not in ran.stderr
     return ran.stdout + ran.stderr

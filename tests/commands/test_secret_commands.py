@@ -20,7 +20,7 @@ from plainstack.secrets import editor, store
 from plainstack.secrets.rotation import Entry
 from plainstack.secrets.values import Secret
 from tests import inventories
-from tests.waiting import LONG, until
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -64,7 +64,7 @@ def start(stack: Stack, command: str, editor: str = "", *words: str) -> subproce
 
 def edit(stack: Stack, editor: str, code: int = 0) -> str:
     process = start(stack, "secrets.edit", editor)
-    out, _ = process.communicate(timeout=LONG)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == code, out
     assert not left_behind(process.pid)
     for value in values(stack).values():
@@ -139,7 +139,7 @@ def test_an_edit_that_is_killed_leaves_no_file(small: Stack, number: signal.Sign
     process = start(small, "secrets.edit", "exec sleep 1000")
     _await_file(process.pid)
     process.send_signal(number)
-    process.communicate(timeout=LONG)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
     assert not left_behind(process.pid)
 
@@ -149,7 +149,7 @@ def test_what_a_sigkill_left_is_removed_by_the_next_edit(small: Stack) -> None:
     process = start(small, "secrets.edit", "exec >&- 2>&-; while kill -0 $PPID; do sleep 0.1; done")
     _await_file(process.pid)
     process.kill()
-    process.communicate(timeout=LONG)
+    process.communicate(timeout=PATIENCE)
     # No look at what it left: whoever edits on this machine removes that.
     edit(small, "exit 0")
     assert not left_behind(process.pid)
@@ -177,18 +177,18 @@ def _other() -> Entry:
 def test_the_list_shows_names_and_uses_and_no_value(small: Stack) -> None:
     edit(small, "exit 0")
     process = start(small, "secrets.list", "", "--json")
-    out, _ = process.communicate(timeout=LONG)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, out
     for value in values(small).values():
         assert value not in out
     assert "PRIVATE KEY" not in out
     assert re.search(r'"name": "postgres/app",\n    "made": "20', out)
-    lines = start(small, "secrets.list").communicate(timeout=LONG)[0].splitlines()
+    lines = start(small, "secrets.list").communicate(timeout=PATIENCE)[0].splitlines()
     (line,) = [line for line in lines if line.startswith("postgres/app ")]
     assert "app (app1)" in line
     assert "db (db1)" in line
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(small: Stack) -> None:
-    out = start(small, "secrets.rotate", "", "postgres/ap").communicate(timeout=LONG)[0]
+    out = start(small, "secrets.rotate", "", "postgres/ap").communicate(timeout=PATIENCE)[0]
     assert "no secret is called 'postgres/ap'; known: app/api_token, app/secret_key, postgres/app" in out

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from plainstack.shipped import ROOT
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 CONNECTS = {"paramiko", "fabric", "cryptography", "nacl"}
 READS = {"pydantic", "plainstack.inventory.stack"}
@@ -26,7 +26,7 @@ def imported(*words: str) -> set[str]:
         env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"},
         capture_output=True,
         text=True,
-        timeout=LONG,
+        timeout=PATIENCE,
         check=False,
     )
     lines = [text for text in ran.stderr.splitlines() if text.startswith("import time:")]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks import namespace
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 # No such lab is up, so that every connection fails at once, and no packet leaves the machine.
@@ -71,7 +71,7 @@ def shell(folder: Path, words: list[str], redirections: str) -> subprocess.Popen
 @pytest.mark.parametrize("words", [*INV, *FAB, *JSON], ids=" ".join)
 def test_a_command_ends_as_always_whatever_becomes_of_its_output(folder: Path, words: list[str]) -> None:
     asked = shell(folder, words, "")
-    out, err = asked.communicate(timeout=LONG)
+    out, err = asked.communicate(timeout=PATIENCE)
     assert "Traceback" not in err + out
     full = shell(folder, words, ">/dev/full")
     closed = shell(folder, words, "<&- >&- 2>&-")
@@ -81,8 +81,8 @@ def test_a_command_ends_as_always_whatever_becomes_of_its_output(folder: Path, w
     gone.stdout.close()
     for process, code in ((closed, asked.returncode), (no_errors, asked.returncode), (gone, asked.returncode)):
         said = process.stderr.read() if process.stderr else ""
-        assert (process.wait(LONG), "Traceback" in said, "Exception" in said) == (code, False, False), said
-    said = full.communicate(timeout=LONG)[1]
+        assert (process.wait(PATIENCE), "Traceback" in said, "Exception" in said) == (code, False, False), said
+    said = full.communicate(timeout=PATIENCE)[1]
     lost = bool(out) and not SHOWS.isdisjoint(words)
     assert (full.returncode, "Exception" in said) == (1 if lost else asked.returncode, False), said
     if out:
@@ -139,7 +139,7 @@ def test_a_deploy_goes_to_its_end_and_its_exit_code_tells_its_verdict(
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=LONG,
+        timeout=PATIENCE,
         check=False,
     )
     assert "Traceback" not in ran.stderr
@@ -161,8 +161,8 @@ def test_a_folder_that_takes_no_file_is_named(folder: Path) -> None:
     """As on a full disk, or one that is mounted read-only."""
     (folder / ".plainstack").write_text("in the way", encoding="utf-8")
     ran = shell(folder, ["inv", "deploy"], "")
-    out, err = ran.communicate(timeout=LONG)
+    out, err = ran.communicate(timeout=PATIENCE)
     assert (ran.returncode, "Traceback" in err) == (1, False)
     assert f"{folder}/.plainstack" in out + err
     ran = shell(folder, ["inv", "deploy", "--json"], "")
-    assert f"{folder}/.plainstack" in json.loads(ran.communicate(timeout=LONG)[0])["error"]
+    assert f"{folder}/.plainstack" in json.loads(ran.communicate(timeout=PATIENCE)[0])["error"]

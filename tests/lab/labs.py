@@ -24,6 +24,7 @@ from plainstack.cli import lab_commands
 from plainstack.deploy.status import duration
 from plainstack.lab import cgroup, image, keep, machine, mirror, model, up
 from plainstack.lab import snapshot as snapshots
+from plainstack.lab.of_inventory import of
 from plainstack.ssh.netns import LabError
 from tests import inventories
 from tests.lab.operator import ROOT, Operator
@@ -158,12 +159,10 @@ def made_before() -> dict[str, Any]:
 
 def usable() -> bool:
     """Whether the snapshot is there and of the default inventory and image of today."""
-    path = FOLDER / "usable.yaml"
-    path.write_text(default_inventory(), encoding="utf-8")
-    stack = inventories.load(path)
+    stack = inventories.parse(default_inventory(), "hosts.yaml", FOLDER)
     try:
         found = snapshots.read(NAME)
-        problems = snapshots.stale(found, lab_commands.of(stack), STACK, image.path(mirror.find()))
+        problems = snapshots.stale(found, of(stack), STACK, image.path(mirror.find()))
     except LabError:
         return False
     return not problems and found.origin.digest == lab_commands.digest(stack)

@@ -79,7 +79,7 @@ class Operator:
         """What a script prints on a lab host."""
         ssh = ["ssh", "-F", str(self.state / "lab/ssh_config"), host, "sudo", "-n", "sh", "-s"]
         with SPENT.command(self.lab, f"{host}: {script.strip().partition(chr(10))[0]}"):
-            ran = subprocess.run(ssh, input=script, capture_output=True, text=True, timeout=120, check=False)
+            ran = subprocess.run(ssh, input=script, capture_output=True, text=True, timeout=600, check=False)
         if check:
             assert ran.returncode == 0, f"{host}: {script}\nended with {ran.returncode}: {ran.stdout}{ran.stderr}"
         return ran.stdout

@@ -46,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"data: first\n\n")
         self.wfile.flush()
-        GO.wait(20)
+        GO.wait(300)
         self.wfile.write(b"data: second\n\n")
 
     def page_go(self, _number: int) -> None:

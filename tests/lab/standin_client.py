@@ -9,7 +9,7 @@ ADDRESS, AUTHORITY, WHAT = sys.argv[1:4]
 
 def connected() -> ssl.SSLSocket:
     context = ssl.create_default_context(cafile=AUTHORITY)
-    plain = socket.create_connection((ADDRESS, 443), 10)
+    plain = socket.create_connection((ADDRESS, 443), 120)
     return context.wrap_socket(plain, server_hostname=ADDRESS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.lab.conftest import Operator
+from tests.waiting import PATIENCE
 
 
 def test_a_changed_worker_count_restarts_that_service_on_one_host_after_the_other(whole: Operator) -> None:
@@ -37,7 +38,7 @@ def test_a_balancer_whose_keepalived_was_stopped_does_not_say_that_it_holds_the_
         for balancer in ("lb1", "lb2"):
             whole.on(balancer, f"systemctl stop keepalived; {told} | grep ' 0$' && systemctl start keepalived")
             other = "lb2" if balancer == "lb1" else "lb1"
-            whole.on(other, f"timeout 30 sh -c \"until {told} | grep -q ' 1$'; do sleep 0.1; done\"")
+            whole.on(other, f"timeout {PATIENCE} sh -c \"until {told} | grep -q ' 1$'; do sleep 0.1; done\"")
 
 
 BREAKS = [

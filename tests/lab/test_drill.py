@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.lab.conftest import Operator
+from tests.waiting import PATIENCE
 
 # Small and short, and generous where a busy machine makes everybody slow: lost writes are what must never be.
 LOAD = ("--rate=16", "--max-gap=12", "--max-read-gap=12")
@@ -73,9 +75,12 @@ def test_a_second_drill_is_refused_and_an_interrupted_one_leaves_the_stack_whole
         if "does not say that it works" in line:
             os.kill(first.pid, signal.SIGINT)
             # Until the stack is whole again the drill has not ended.
-            refused = whole.fab("drill", "--target=app", code=1).err
-            refused += whole.fab("switchover", code=1).err
-    assert first.wait(60) == 1, "".join(said)
+            with ThreadPoolExecutor() as pool:
+                refusals = pool.map(
+                    lambda words: whole.fab(*words, code=1).err, [("drill", "--target=app"), ("switchover",)]
+                )
+                refused = "".join(refusals)
+    assert first.wait(PATIENCE) == 1, "".join(said)
     assert "no drill beside another run" in refused
     assert refused.count("1: another run is at work: ") == 2, refused
     text = "".join(said)
@@ -100,7 +105,7 @@ def test_a_load_generator_that_dies_makes_a_red_verdict_and_a_whole_stack(whole:
         if "kill -9" in line:
             os.kill(_generator_of(drilling.pid), signal.SIGKILL)
     text = "".join(said)
-    assert drilling.wait(60) == 1, text
+    assert drilling.wait(PATIENCE) == 1, text
     assert "the load generator site died" in text
     assert "ok   topology: whole" in text, text
 

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ from typing import Any
 import pytest
 
 from plainstack.postgresql.failover.step_scripts import METRIC
-from plainstack.postgresql.topology import AS_POSTGRES, BIN, FENCED, REWINDING
+from plainstack.postgresql.layout import AS_POSTGRES, BIN, FENCED, REWINDING
 from tests import inventories
 from tests.lab.conftest import Operator
+from tests.waiting import until
 
 # All that a failover asks; one balancer is enough to ask the site.
 HOSTS = ("lb1", "app1", "app2", "db1", "db2", "mon1", "bak1")
@@ -51,36 +51,26 @@ class Database:
 
     def await_sql(self, host: str, text: str, wanted: str) -> None:
         """Wait until a query gives what it should."""
-        give_up = time.monotonic() + 60
-        while (found := self.sql(host, text)) != wanted:
-            assert time.monotonic() < give_up, f"{text}: {found}"
-            time.sleep(0.2)
+        until(lambda: self.sql(host, text) == wanted, text)
 
     def await_alert(self, name: str, host: str) -> None:
         """Wait until an alert is raised for a host: tests/rules show after which time it fires."""
         ask = "curl -sS --data-urlencode 'query=ALERTS' http://127.0.0.1:9090/api/v1/query"
-        give_up = time.monotonic() + 90
-        while True:
-            fires = json.loads(self.operator.on("mon1", ask))["data"]["result"]
-            if any(one["metric"]["alertname"] == name and host in one["metric"]["instance"] for one in fires):
-                return
-            assert time.monotonic() < give_up, fires
-            time.sleep(1)
+
+        def fires() -> bool:
+            found = json.loads(self.operator.on("mon1", ask))["data"]["result"]
+            return any(one["metric"]["alertname"] == name and host in one["metric"]["instance"] for one in found)
+
+        until(fires, f"{name} on {host}")
 
     def await_finding(self, text: str) -> None:
         """Wait until the cluster itself has noticed something."""
-        give_up = time.monotonic() + 60
-        while not any(text in found for found in self.status()["findings"]):
-            assert time.monotonic() < give_up, self.status()
-            time.sleep(0.5)
+        until(lambda: any(text in found for found in self.status()["findings"]), text)
 
     def await_replica(self, leader: str) -> None:
         """Wait until every replica streams again, as both sides see it."""
-        give_up = time.monotonic() + 60
         senders = "select state from pg_stat_replication where application_name ~ '^db'"
-        while not (seen := self.status())["healthy"] or self.sql(leader, senders) != "streaming":
-            assert time.monotonic() < give_up, seen
-            time.sleep(0.5)
+        until(lambda: self.status()["healthy"] and self.sql(leader, senders) == "streaming", f"replica of {leader}")
 
     def is_whole(self, leader: str) -> bool:
         """One primary, all replicas stream, nothing is left behind, and a deploy has nothing to do."""
@@ -257,9 +247,14 @@ def test_writes_wait_for_a_lost_replica_until_somebody_degrades_and_wait_again_a
     leader, follower = database.hosts()
     insert = "insert into failover_test values ('nobody confirms this')"
     database.operator.on(follower, f"systemctl stop {UNIT}")
-    try:
-        # What waits for a standby goes on waiting when its client is gone.
+
+    def waits() -> bool:
+        """What waits for a standby goes on waiting when its client is gone, unless that was before it had asked."""
         database.sql(leader, insert, check=False, seconds=2)
+        return database.sql(leader, "select count(*) > 0 from pg_stat_activity where wait_event = 'SyncRep'") == "t"
+
+    try:
+        until(waits)
         database.await_finding(f"{leader}: every write waits, no standby confirms it")
         database.operator.fab("degrade", "--yes")
         database.write(leader, "alone")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests import inventories
 from tests.lab.conftest import Operator
+from tests.waiting import PATIENCE, until
 
 DISKS = "app2: 500M"
 
@@ -97,7 +98,7 @@ def test_a_host_cut_off_in_the_middle_ends_within_30_seconds_and_the_others_go_o
         await_output(process, "app1: base: restart prometheus-node-exporter.service")
         whole.inv("lab.break", "app1", "--cut")
         began = time.monotonic()
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=PATIENCE)
         assert time.monotonic() - began < 30, out
         assert "app1: base: the connection was lost" in out
         assert process.returncode == 1
@@ -106,7 +107,7 @@ def test_a_host_cut_off_in_the_middle_ends_within_30_seconds_and_the_others_go_o
         whole.inv("lab.mend", "app1")
         whole.on("app1", f"rm -f {drop_in}; systemctl daemon-reload; systemctl stop prometheus-node-exporter")
     # The host, too, has given up the connection that held the lock.
-    whole.on("app1", "timeout 8 flock -w 5 /run/plainstack.lock true")
+    whole.on("app1", f"flock -w {PATIENCE} /run/plainstack.lock true")
 
 
 def test_a_second_deploy_is_refused_at_once_and_told_by_whom_and_the_lock_dies_with_its_run(whole: Operator) -> None:
@@ -122,7 +123,7 @@ def test_a_second_deploy_is_refused_at_once_and_told_by_whom_and_the_lock_dies_w
         assert re.search(r"app1: another run is at work: \w+@\S+ \(pid \d+\) since 20\S+Z: inv deploy", second.err)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        whole.on("app1", "timeout 5 flock -w 5 /run/plainstack.lock true")
+        whole.on("app1", f"flock -w {PATIENCE} /run/plainstack.lock true")
     finally:
         process.kill()
         whole.on("app1", f"rm -f {drop_in}; systemctl daemon-reload; systemctl stop prometheus-node-exporter")
@@ -134,7 +135,7 @@ def test_ctrl_c_ends_in_order_and_the_next_run_goes_on(whole: Operator) -> None:
     process = start(whole, "deploy")
     await_output(process, "base begins")
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert "interrupted: hosts finish the step they are in" in out
     assert "Traceback" not in out
     assert process.returncode == 130
@@ -156,12 +157,7 @@ def test_a_lock_out_is_undone_also_when_the_controller_died_before_confirming(wh
         await_output(process, "mon1: firewall: reload plainstack-firewall.service")
         process.send_signal(signal.SIGKILL)
         process.wait()
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        done = whole.inv("plan", "--host=mon1", code=None)
-        if done.code == 0:
-            return
-    raise AssertionError(done.text)
+    until(lambda: whole.inv("plan", "--host=mon1", code=None).code == 0)
 
 
 def test_a_lock_out_is_undone_also_when_the_host_boots_before_its_guard_acts(whole: Operator) -> None:
@@ -169,7 +165,7 @@ def test_a_lock_out_is_undone_also_when_the_host_boots_before_its_guard_acts(who
         process = start(whole, "deploy", "--host=mon1")
         await_output(process, "mon1: firewall: reload plainstack-firewall.service")
         whole.inv("lab.break", "mon1", "--power-off")
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE)
     whole.inv("lab.mend", "mon1")
     assert whole.subjects("--host=mon1", code=0) == {}
     assert whole.on("mon1", "ls /var/lib/plainstack/runs; ls /etc/systemd/system | grep undo; :").strip() == ""
@@ -224,10 +220,10 @@ def test_a_database_setting_that_does_not_start_stops_at_the_standby_and_the_pri
     # A standby knows its primary's limit when it has replayed that far.
     control = "/usr/lib/postgresql/17/bin/pg_controldata /var/lib/postgresql/17/main"
     raised = f"{control} | grep -q '^max_connections setting: *120$'"
-    whole.on(standby, f'timeout 60 sh -c "until {raised}; do sleep 0.2; done"')
+    whole.on(standby, f'timeout {PATIENCE} sh -c "until {raised}; do sleep 0.2; done"')
     assert order(whole) == [primary, standby]
     streams = "runuser -u postgres -- psql -XAtqc 'select status from pg_stat_wal_receiver' | grep -q streaming"
-    whole.on(standby, f'timeout 60 sh -c "until {streams}; do sleep 0.2; done"')
+    whole.on(standby, f'timeout {PATIENCE} sh -c "until {streams}; do sleep 0.2; done"')
     whole.inv("status")
 
 

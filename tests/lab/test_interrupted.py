@@ -58,7 +58,7 @@ cut -f2 manifest/* | grep ^/ | sort -u | xargs -d '\\n' stat -c '%n %F %a %U %G'
 cut -f2 manifest/* | grep ^/ | sort -u | xargs -d '\\n' sha256sum 2>/dev/null
 systemctl show --property=Id,ActiveState,UnitFileState $(grep -h ^unit manifest/* | cut -f2)
 id app-web 2>/dev/null; readlink /srv/web/current; dpkg-query -W -f '${Package} ${db:Status-Status}\\n'
-flock -w 5 /run/plainstack.lock echo free; flock -w 5 /run/plainstack-apply.lock echo free
+flock -w 60 /run/plainstack.lock echo free; flock -w 60 /run/plainstack-apply.lock echo free
 """
 
 
@@ -88,7 +88,7 @@ def run_until(operator: Operator, host: str, stop_after: int, only: str) -> bool
             steps = len(script_of(found, stage, None).steps)
             last = stop_after - done if stop_after - done <= steps else None
             work = script_of(found, stage, last)
-            output = runner.sessions.to(host).run(work.command, stdin=work.stream, hold_stdin=True, timeout=120)
+            output = runner.sessions.to(host).run(work.command, stdin=work.stream, hold_stdin=True, timeout=600)
             if last is not None:
                 assert output.code != 0, output.out
                 return True
@@ -152,10 +152,10 @@ def killed_at_the_operators_end(_pool: Executor, operator: Operator, host: str, 
         operator.on(host, harm)
         controller = FORKS.Process(target=deployed_until_killed, args=(operator.inventory, host, count, only))
         controller.start()
-        controller.join(180)
+        controller.join(600)
         killed = controller.exitcode == -signal.SIGKILL
         assert killed or controller.exitcode == 0
-        operator.on(host, "flock -w 90 /run/plainstack-apply.lock true && flock -w 10 /run/plainstack.lock true")
+        operator.on(host, "flock -w 90 /run/plainstack-apply.lock true && flock -w 90 /run/plainstack.lock true")
         yield f"the operator killed at step {count}"
 
 

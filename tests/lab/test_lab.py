@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 from plainstack.lab import cgroup, model
 from tests.lab import labs
 from tests.lab.operator import ROOT, Operator
+from tests.waiting import until
 
 INVENTORY = """\
 stack: labtest
@@ -87,13 +87,10 @@ def test_a_killed_run_of_these_tests_is_no_hindrance_to_the_next(tmp_path: Path)
     environment = {**os.environ, "PLAINSTACK_TEST_LAB": name}
     try:
         with subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL) as run:
-            give_up = time.monotonic() + 120
-            while not list((cgroup.tree() / f"{name}-lab").glob("*/boot-*")):
-                assert run.poll() is None
-                assert time.monotonic() < give_up
-                time.sleep(0.05)
+            begun = until(lambda: [*(cgroup.tree() / f"{name}-lab").glob("*/boot-*")] or run.poll() is not None)
+            assert begun is not True, "it ended"
             run.send_signal(signal.SIGKILL)
-        again = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=300)
+        again = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=900)
         assert again.returncode == 0, again.stdout
         assert f"{name}-lab" not in model.labs(cgroup.tree())
     finally:

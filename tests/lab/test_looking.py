@@ -20,6 +20,7 @@ from plainstack.secrets import store
 from plainstack.services.edge import Balancer
 from tests.lab.conftest import Operator
 from tests.lab.test_secrets import stack_of
+from tests.waiting import PATIENCE
 
 HOSTS = ("lb1", "lb2", "app1", "db1", "db2", "mon1")
 
@@ -52,12 +53,12 @@ def test_the_pages_are_on_loopback_until_ctrl_c(deployed: Operator) -> None:
         assert site(stack_of(deployed), front) == "ok"
         assert len(pages) == 3
         for url in pages:
-            page = requests.get(url, timeout=30)
+            page = requests.get(url, timeout=PATIENCE)
             assert page.status_code == 200, url
             assert "<title>Prometheus" in page.text, url
         assert "inv tunnel HOST:PORT" in lines[-1]
         running.send_signal(signal.SIGINT)
-        assert running.wait(20) == 0
+        assert running.wait(PATIENCE) == 0
         assert running.stdout
         assert running.stdout.read() == "tunnels closed\n"
 
@@ -66,11 +67,11 @@ def test_any_port_of_a_host_is_reached_by_the_hosts_name(deployed: Operator) -> 
     with tunnel(deployed, "mon1:9093") as (_, lines):
         name, address = lines[0].split()
         assert name == "mon1:9093"
-        assert requests.get(f"http://{address}/api/v2/alerts", timeout=30).status_code == 200
+        assert requests.get(f"http://{address}/api/v2/alerts", timeout=PATIENCE).status_code == 200
 
 
 def test_a_shell_on_a_host_is_one_of_its_account(deployed: Operator) -> None:
     line = [str(Path(sys.executable).with_name("inv")), "lab.shell", "db1", f"--inventory={deployed.inventory}"]
     typed = "hostname; id -un; sudo -n id -un\n"
-    ran = subprocess.run(line, cwd=deployed.project, input=typed, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(line, cwd=deployed.project, input=typed, capture_output=True, text=True, timeout=PATIENCE)
     assert ran.stdout.split()[-3:] == ["db1", "ops", "root"], ran

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.conftest import Operator
+from tests.waiting import PATIENCE
 
 HOST = "mon1"
 HOSTS = (HOST,)
@@ -103,7 +104,7 @@ def test_what_the_inventory_says_to_keep_outlives_deploys(others: Operator) -> N
 def test_a_stranger_on_a_port_is_named_before_anything_changes(whole: Operator) -> None:
     serve = "systemd-run -q --unit=legacy python3 -m http.server 9100"
     listens = "until ss -Hltn 'sport = :9100' | grep -q .; do sleep 0.1; done"
-    whole.on(HOST, f'systemctl stop prometheus-node-exporter && {serve} && timeout 20 sh -c "{listens}"')
+    whole.on(HOST, f'systemctl stop prometheus-node-exporter && {serve} && timeout {PATIENCE} sh -c "{listens}"')
     try:
         (refused,) = whole.json("plan", f"--host={HOST}", code=1)["refused"]
         assert refused.startswith(f"{HOST}: tcp port 9100 is taken: python3 (process ")

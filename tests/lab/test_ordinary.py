@@ -14,6 +14,7 @@ import pytest
 from tests import inventories
 from tests.lab.labs import lab
 from tests.lab.operator import ROOT, Operator
+from tests.waiting import PATIENCE
 
 INVENTORY = """\
 stack: ordinary
@@ -82,11 +83,12 @@ def test_the_site_is_seen_through_a_tunnel_by_its_name(ordinary: Operator) -> No
             told = next(text for text in running.stdout if "curl" in text)
             words = told[told.index("curl") :].split()
             seen = subprocess.run(
-                [*words, "-sk", "-w", "%{http_code}"], capture_output=True, text=True, timeout=30, check=True
+                [*words, "-sk", "-w", "%{http_code}"], capture_output=True, text=True, timeout=PATIENCE, check=True
             )
             assert seen.stdout == "302"
+            assert any(text.startswith("Ctrl-C") for text in running.stdout)
             running.send_signal(signal.SIGINT)
-            assert running.wait(20) == 0
+            assert running.wait(PATIENCE) == 0
         finally:
             running.kill()
 
@@ -100,7 +102,7 @@ def test_a_release_that_refuses_the_sites_name_says_what_it_answered_and_gives_w
         assert "GET /status/ with Host: shop.example answered 400: Bad Request (400)" in said
         assert "ALLOWED_HOSTS of the application must hold shop.example" in said
         ask = "curl -sk -o /dev/null -w '%{http_code}' --connect-to ::192.168.63.16: https://shop.example/status/"
-        assert ordinary.on("lb1", f"for try in 1 2 3 4 5 6 7 8 9; do {ask} | grep 200 && break; sleep 1; done")
+        assert ordinary.on("lb1", f"for try in $(seq {PATIENCE}); do {ask} | grep 200 && break; sleep 1; done")
     finally:
         settings.write_text(right, encoding="utf-8")
     ordinary.inv("deploy")

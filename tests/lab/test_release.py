@@ -19,6 +19,7 @@ from plainstack.services.edge import Balancer
 from plainstack.ssh import netns
 from tests import inventories
 from tests.lab.conftest import ROOT, Operator
+from tests.waiting import PATIENCE
 
 HOSTS = ("lb1", "lb2", "app1", "app2", "db1", "db2")
 VISITS = 20
@@ -31,8 +32,8 @@ def ask(namespace: str, address: str, path: str) -> tuple[str, str]:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     connection = http.client.HTTPSConnection(address)
     try:
-        connection.sock = context.wrap_socket(netns.connect(namespace, address, 443, 5), server_hostname=address)
-        connection.sock.settimeout(10)
+        connection.sock = context.wrap_socket(netns.connect(namespace, address, 443, PATIENCE), server_hostname=address)
+        connection.sock.settimeout(PATIENCE)
         connection.request("GET", path)
         answer = connection.getresponse()
         return str(answer.status), answer.read().decode(errors="replace")
@@ -63,11 +64,11 @@ def visitors(operator: Operator) -> Iterator[Counter[str]]:
     for thread in threads:
         thread.start()
     try:
-        assert enough.wait(60), seen
+        assert enough.wait(PATIENCE), seen
         yield seen
         before = sum(seen.values())
         enough.clear()
-        assert sum(seen.values()) >= before + VISITS or enough.wait(60), seen
+        assert sum(seen.values()) >= before + VISITS or enough.wait(PATIENCE), seen
     finally:
         over.set()
         for thread in threads:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from plainstack.inventory.stack import Stack
@@ -18,6 +19,7 @@ from plainstack.secrets import store
 from plainstack.secrets.values import scram_verifier
 from tests import inventories
 from tests.lab.conftest import Done, Operator
+from tests.waiting import until
 
 # Where programs keep files that others than their owner might read.
 PLACES = "/etc /srv /opt /root /home /tmp /run /usr/local /var/lib /var/log /var/tmp /var/backups /var/spool /dev/shm"
@@ -206,5 +208,12 @@ def test_a_leak_on_a_host_would_be_found(deployed: Operator) -> None:
     assert {"readable /var/tmp/bait", "found /var/tmp/bait", "journal <bait>"} <= set(found["bak1"])
     assert found["app1"] == []
     with Watch(deployed.lab) as watch:
-        deployed.on("bak1", f"sh -c 'sleep 1; :' {bait['bait']}")
+        deployed.on("bak1", "mkfifo /run/over")
+        with ThreadPoolExecutor() as pool:
+            shown = pool.submit(deployed.on, "bak1", f"sh -c 'read -r line </run/over; :' {bait['bait']}")
+            try:
+                until(lambda: leaks("\n".join(set(watch.lines)), bait))
+            finally:
+                deployed.on("bak1", "echo >/run/over; rm /run/over")
+            shown.result()
     assert leaks("\n".join(watch.lines), bait) == ["bait"]

@@ -12,6 +12,7 @@ from plainstack.postgresql.settings import Database
 from plainstack.services.edge import Balancer
 from tests import inventories
 from tests.lab.conftest import Operator
+from tests.waiting import PATIENCE
 
 
 def site(operator: Operator) -> str:
@@ -33,7 +34,7 @@ def visitor(deployed: Operator) -> Operator:
 
 @pytest.mark.parametrize(("option", "version"), [("--http1.1", "1.1"), ("--http2", "2"), ("--http3-only", "3")])
 def test_the_page_is_served_over_every_http_version(visitor: Operator, option: str, version: str) -> None:
-    line = f"curl -sS --max-time 10 --cacert /root/ca.crt {option} -w '\\n%{{http_version}} %{{http_code}}' https://{site(visitor)}/"
+    line = f"curl -sS --max-time 60 --cacert /root/ca.crt {option} -w '\\n%{{http_version}} %{{http_code}}' https://{site(visitor)}/"
     page, _, verdict = visitor.on("visitor", line).rpartition("\n")
     assert verdict == f"{version} 200"
     assert "<html" in page
@@ -41,7 +42,7 @@ def test_the_page_is_served_over_every_http_version(visitor: Operator, option: s
 
 def test_plain_http_leads_to_https(visitor: Operator) -> None:
     answer = visitor.on(
-        "visitor", f"curl -sS --max-time 10 -o /dev/null -w '%{{redirect_url}}' http://{site(visitor)}/page"
+        "visitor", f"curl -sS --max-time 60 -o /dev/null -w '%{{redirect_url}}' http://{site(visitor)}/page"
     )
     assert answer.startswith("https://")
 
@@ -56,20 +57,16 @@ def test_a_posted_sample_is_on_the_replica(visitor: Operator) -> None:
         "visitor",
         # In no process list: another test looks there for secrets.
         f"umask 077; printf '%s' 'Authorization: Bearer {token}' >/root/header;"
-        f" curl -sS --max-time 10 --cacert /root/ca.crt -H @/root/header -d '{body}'"
+        f" curl -sS --max-time 60 --cacert /root/ca.crt -H @/root/header -d '{body}'"
         f" -H 'Content-Type: application/json' https://{site(visitor)}/api/samples",
     )
     number = json.loads(answer)["id"]
     stack = inventories.load(visitor.inventory)
-    assert stack.given(Database)
     rows = {row["host"]: row["database"] for row in visitor.json("status")}
     replica = next(host for host, database in rows.items() if database.startswith("replica"))
     query = f"select value from incidents_sample where id = {number}"
-    found = visitor.on(
-        replica,
-        f'timeout 10 sh -c \'until runuser -u postgres -- psql -XAtqc "{query}" {stack.settings(Database).name} | grep .;'
-        " do sleep 0.1; done'",
-    )
+    asked = f'runuser -u postgres -- psql -XAtqc "{query}" {stack.settings(Database).name}'
+    found = visitor.on(replica, f"timeout {PATIENCE} sh -c 'until {asked} | grep .; do sleep 0.1; done'")
     assert found.strip() == "21.5"
 
 
@@ -86,7 +83,7 @@ def test_what_is_not_for_users_refuses_them(visitor: Operator) -> None:
     hosts = inventories.load(visitor.inventory).hosts
     attempts = [TRY.format(address=hosts[host].address, host=host, port=port, seconds=2) for host, port in PORTS]
     # What is for users, to see that an open port would be told.
-    attempts.append(TRY.format(address=site(visitor), host="site", port=443, seconds=10))
+    attempts.append(TRY.format(address=site(visitor), host="site", port=443, seconds=60))
     assert visitor.on("visitor", "".join(attempts) + "wait\n").split() == ["site:443"]
 
 
@@ -111,9 +108,9 @@ def in_use(operator: Operator) -> None:
     """Wait until both balancers use every application host, and the site answers."""
     for balancer in ("lb1", "lb2"):
         status = "/etc/plainstack/balancer/upstreams status"
-        operator.on(balancer, f"timeout 30 sh -c 'while {status} | grep -q down; do sleep 0.2; done'")
-    page = f"curl -s --max-time 5 -o /dev/null --cacert /root/ca.crt -w '%{{http_code}}' https://{site(operator)}/"
-    operator.on("visitor", f"timeout 30 sh -c 'until {page} | grep -q 200; do sleep 0.2; done'")
+        operator.on(balancer, f"timeout {PATIENCE} sh -c 'while {status} | grep -q down; do sleep 0.2; done'")
+    page = f"curl -s --max-time 60 -o /dev/null --cacert /root/ca.crt -w '%{{http_code}}' https://{site(operator)}/"
+    operator.on("visitor", f"timeout {PATIENCE} sh -c 'until {page} | grep -q 200; do sleep 0.2; done'")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +119,7 @@ def in_use(operator: Operator) -> None:
 )
 def test_one_bad_url_takes_nothing_else_down(misbehaving: Operator, path: str, answer: str) -> None:
     """Asked more often than there are application hosts; five seconds is how long a host was out before."""
-    curl = "curl -s --max-time 10 -o /dev/null --cacert /root/ca.crt -w '%{http_code}\\n'"
+    curl = "curl -s --max-time 60 -o /dev/null --cacert /root/ca.crt -w '%{http_code}\\n'"
     address = site(misbehaving)
     seen = misbehaving.on(
         "visitor",

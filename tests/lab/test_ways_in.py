@@ -11,6 +11,7 @@ import pytest
 
 from tests.lab.labs import lab
 from tests.lab.operator import Operator
+from tests.waiting import PATIENCE
 
 INVENTORY = """
 stack: waysin
@@ -39,7 +40,7 @@ def test_a_jump_host_leads_to_hosts_behind_it(two: Operator) -> None:
     def inside(*words: str) -> subprocess.CompletedProcess[str]:
         inv = str(Path(sys.executable).with_name("inv"))
         line = ["nsenter", f"--net=/run/netns/plainstack-{two.lab}", inv, *words, f"--inventory={two.inventory}"]
-        return subprocess.run(line, cwd=two.project, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(line, cwd=two.project, capture_output=True, text=True, timeout=600, check=False)
 
     try:
         refused = inside("plan")
@@ -67,7 +68,7 @@ def test_what_startup_files_print_and_a_short_path_disturb_no_command(two: Opera
 def on_inner(two: Operator, script: str) -> None:
     """Run a script on the host as the user that logs in."""
     subprocess.run(
-        ["ssh", "-F", str(two.state / "lab/ssh_config"), "-l", "ops", "inner", script], check=True, timeout=30
+        ["ssh", "-F", str(two.state / "lab/ssh_config"), "-l", "ops", "inner", script], check=True, timeout=PATIENCE
     )
 
 

@@ -18,7 +18,7 @@ import pytest
 from plainstack.inventory.stack import Stack
 from plainstack.ssh import connections
 from tests import inventories
-from tests.waiting import LONG, until
+from tests.waiting import PATIENCE, until
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin")
 needed = pytest.mark.skipif(SSHD is None, reason="needs openssh-server: make unit installs it")
@@ -47,7 +47,7 @@ class Server:
         port: int | None = None,
         key: str = "operator",
         pin: str | None = None,
-        connect_timeout: int = LONG,
+        connect_timeout: int = PATIENCE,
     ) -> Stack:
         """A stack whose only host is this server."""
         login = f"user: {getpass.getuser()}, port: {port or self.port}, key: {self.folder / key}"

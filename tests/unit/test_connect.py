@@ -22,7 +22,7 @@ from plainstack.ssh.ways import Ways
 from tests import inventories
 from tests.unit import sshd
 from tests.unit.sshd import Server
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 pytestmark = sshd.needed
 
@@ -166,7 +166,7 @@ def test_a_host_that_is_slow_at_its_handshake_has_longer_for_it_than_to_answer_a
         # The server may have hung up already.
         with contextlib.suppress(OSError):
             there.shutdown(socket.SHUT_RDWR)
-        relaying.join(LONG)
+        relaying.join(PATIENCE)
         assert not relaying.is_alive()
 
 

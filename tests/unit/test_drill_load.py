@@ -22,11 +22,11 @@ from plainstack.inventory.stack import Stack
 from plainstack.secrets import pki
 from plainstack.services.edge import Balancer
 from plainstack.shipped import ROOT
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 
 def test_the_load_keeps_its_rate_and_count_when_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
-    all_sent = threading.Barrier(50, timeout=LONG)
+    all_sent = threading.Barrier(50, timeout=PATIENCE)
 
     def call(_key: int) -> str:
         all_sent.wait()
@@ -68,11 +68,11 @@ def test_the_load_generator_ends_with_its_parent() -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     settings = {"address": "127.0.0.1", "name": "127.0.0.1", "authority": "", "token": "t", "drill": "d", "path": "/"}
-    process.stdin.write(json.dumps({**settings, "rate": 5, "seconds": 10 * LONG, "posts": True}) + "\n")
+    process.stdin.write(json.dumps({**settings, "rate": 5, "seconds": 10 * PATIENCE, "posts": True}) + "\n")
     process.stdin.flush()
     assert process.stdout.readline() == '["hello"]\n'
     process.stdin.close()
-    assert process.wait(LONG) == 1
+    assert process.wait(PATIENCE) == 1
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def site(stack: Stack, tmp_path: Path) -> Iterator[tuple[Site, queue.Queue[str]]
     yield Site("127.0.0.1", name, client, "token", "drill", "/", port=listener.getsockname()[1]), closed
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
-    thread.join(LONG)
+    thread.join(PATIENCE)
 
 
 def test_a_connection_that_the_site_closed_meanwhile_is_not_used_again(
@@ -111,7 +111,7 @@ def test_a_connection_that_the_site_closed_meanwhile_is_not_used_again(
     client, closed = site
     for number in range(3):
         assert client.get(number) == "ok"
-        closed.get(timeout=LONG)
+        closed.get(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(

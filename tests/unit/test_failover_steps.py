@@ -15,8 +15,8 @@ from plainstack.inventory.stack import Stack
 from plainstack.postgresql.failover.decisions import Do, Step
 from plainstack.postgresql.failover.steps import body
 from plainstack.postgresql.failover.steps import script as step_script
+from plainstack.postgresql.layout import AS_POSTGRES, BIN
 from plainstack.postgresql.observation import observed, parse, script
-from plainstack.postgresql.topology import AS_POSTGRES, BIN
 from plainstack.roles.db import ROLE
 from plainstack.secrets.values import Vault
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.cli import lab_commands
 from plainstack.errors import InventoryError
 from plainstack.lab import links
 from plainstack.lab.model import Branch, Lab, LabHost
 from plainstack.lab.network import Link, plan_branches
+from plainstack.lab.of_inventory import of
 from plainstack.ssh.netns import LabError
 from tests import inventories
 
@@ -33,7 +33,7 @@ WEST = Branch("s1", "west", delay=20, loss=0.5)
 
 @pytest.fixture
 def lab() -> Lab:
-    return lab_commands.of(inventories.parse(TEXT, "hosts.yaml", Path()))
+    return of(inventories.parse(TEXT, "hosts.yaml", Path()))
 
 
 def test_what_an_inventory_says_of_sites_and_hosts(lab: Lab) -> None:

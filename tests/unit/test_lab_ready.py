@@ -12,6 +12,7 @@ from plainstack.deploy.observe import View
 from plainstack.engine.observed import Entry, Observed, UnitState
 from plainstack.errors import HostFailed, InventoryError
 from plainstack.inventory.stack import Stack
+from plainstack.lab.of_inventory import of
 from plainstack.lab.ready import ADDRESS, REPLICATION, UNITS, awaited, stop_order, unready
 from plainstack.ssh import netns
 from plainstack.ssh.connections import Sessions
@@ -143,8 +144,8 @@ def namespaces_tried(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]
 
 def test_a_lab_may_have_a_name_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = named(tmp_path / "a", ""), named(tmp_path / "b", "lab: {name: second}")
-    assert lab_commands.of(first).namespace == "plainstack-shop"
-    assert lab_commands.of(second).namespace == "plainstack-second"
+    assert of(first).namespace == "plainstack-shop"
+    assert of(second).namespace == "plainstack-second"
     assert namespaces_tried(second, monkeypatch) == ["plainstack-second"]
     assert second.state == tmp_path / "b/.plainstack/second"
     assert lab_commands.digest(first) == lab_commands.digest(second)
@@ -154,7 +155,7 @@ def test_a_lab_may_have_a_name_of_its_own(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_host_may_have_a_disk_of_limited_size(tmp_path: Path) -> None:
     limited = named(tmp_path / "a", "lab: {disks: {a: 500M}}")
-    assert [host.room for host in lab_commands.of(limited).hosts] == [500 * 2**20]
+    assert [host.room for host in of(limited).hosts] == [500 * 2**20]
     assert lab_commands.digest(limited) == lab_commands.digest(named(tmp_path / "b", ""))
     slow = named(tmp_path / "d", "lab: {links: {a: {rate: 10M}}, no_ipv6: [a]}")
     assert lab_commands.digest(slow) == lab_commands.digest(limited)

@@ -16,7 +16,7 @@ from plainstack.ssh.connections import Sessions
 from plainstack.ssh.session import Session
 from tests.unit import sshd
 from tests.unit.sshd import Server
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 pytestmark = sshd.needed
 Take = Callable[..., list[lock.Release]]
@@ -41,7 +41,7 @@ def take(session: Session, tmp_path: Path) -> Take:
 
 
 def free(session: Session, path: Path) -> bool:
-    return session.run(f"flock -w {LONG} '{path}' true").code == 0
+    return session.run(f"flock -w {PATIENCE} '{path}' true").code == 0
 
 
 def test_a_second_run_is_told_who_is_at_work(take: Take, session: Session, tmp_path: Path) -> None:

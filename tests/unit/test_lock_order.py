@@ -19,7 +19,7 @@ from plainstack.ssh.connections import Sessions
 from plainstack.ssh.session import Session
 from tests.unit import sshd
 from tests.unit.sshd import Server
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 HOSTS = ("app1", "app2", "db1", "db2")
 
@@ -38,7 +38,7 @@ class Turns:
             self._waiting[me] = turn
             self._busy.discard(me)
             self._next()
-        assert turn.wait(LONG)
+        assert turn.wait(PATIENCE)
 
     def ended(self, me: int) -> None:
         with self._guard:
@@ -114,7 +114,7 @@ def _operator(server: Server, folder: Path, me: str, names: str, start: Barrier,
         session = sessions.to("db1")
         locks = Locks(str(folder / "@HOST@-lock"))
         for number in range(ROUNDS):
-            start.wait(LONG)
+            start.wait(PATIENCE)
             try:
                 releases = lock.hold(names, lambda name: Named(session, name), me, locks)
             except Refused as refusal:
@@ -122,7 +122,7 @@ def _operator(server: Server, folder: Path, me: str, names: str, start: Barrier,
                 releases = []
             else:
                 said.put((number, me, ""))
-            end.wait(LONG)
+            end.wait(PATIENCE)
             for release in releases:
                 release()
 
@@ -141,9 +141,9 @@ def test_of_two_operators_one_wins_and_the_other_is_told_who(server: Server, tmp
     ]
     for operator in operators:
         operator.start()
-    answers = [said.get(timeout=3 * LONG) for _ in range(2 * ROUNDS)]
+    answers = [said.get(timeout=3 * PATIENCE) for _ in range(2 * ROUNDS)]
     for operator in operators:
-        operator.join(LONG)
+        operator.join(PATIENCE)
         assert operator.exitcode == 0
     for number in range(ROUNDS):
         # What two processes say comes in any order, and what one says of a round may come after the next has begun.

@@ -17,7 +17,7 @@ from plainstack.ssh.connections import Sessions
 from plainstack.ssh.exec_frame import Stream
 from plainstack.ssh.session import Session
 from tests.unit import sshd
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 pytestmark = sshd.needed
 ME = getpass.getuser()
@@ -67,7 +67,7 @@ def login(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Login]:
 
 def refusal(session: Session) -> HostFailed:
     with pytest.raises(HostFailed) as caught:
-        session.run("echo never", step="probe", timeout=LONG)
+        session.run("echo never", step="probe", timeout=PATIENCE)
     with pytest.raises(HostFailed) as held:
         session.hold("echo never")
     assert held.value.reason == caught.value.reason

@@ -102,5 +102,5 @@ def test_a_lock_is_fetched_once_for_every_architecture_of_its_hosts(
     monkeypatch.setattr(wheels, "resolve", resolve)
     view = _view(stack, "a", "b")
     view.observed["c"], view.plans["c"] = view.observed["a"], view.plans["a"]
-    assert wheels.unfetched(view, tmp_path, lambda _: None) == ["no wheel"]
+    assert wheels.unfetched(view.pending, view.observed, tmp_path, lambda _: None) == ["no wheel"]
     assert fetched == ["arch-of-a", "arch-of-b"]

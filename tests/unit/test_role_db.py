@@ -13,11 +13,12 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Command, File, Resource, Unit
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import preflight, sql
-from plainstack.postgresql.topology import AS_POSTGRES, BIN, members, primaries
+from plainstack.postgresql.layout import AS_POSTGRES, BIN, UNIT
+from plainstack.postgresql.topology import members, primaries
 from plainstack.roles import db
 from plainstack.secrets.values import Certificate, Secret, Vault
 from tests import inventories
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 ETC = "/etc/postgresql/17/main"
 
@@ -137,7 +138,7 @@ def test_only_the_first_db_host_may_make_a_new_cluster(small: Stack, fake_vault:
 
 def test_a_setting_is_in_the_file_that_causes_no_more_than_it_needs(small: Stack, fake_vault: Vault) -> None:
     resources = _resources(small, fake_vault)
-    (unit,) = [item for item in resources if isinstance(item, Unit) and item.name == db.UNIT]
+    (unit,) = [item for item in resources if isinstance(item, Unit) and item.name == UNIT]
     assert {path.rsplit("/", 1)[1] for path in unit.restart_on} == {"postgresql.conf", "10-restart.conf"}
     restarting = _text(resources, f"{ETC}/conf.d/10-restart.conf")
     assert {"max_connections", "shared_buffers", "wal_level"} <= {
@@ -189,7 +190,7 @@ class Bootstrap:
         self._program("psql", f'while [ "$1" != -h ]; do shift; done; case $2 in\n{cases}esac')
         self._program("initdb", made + 'touch "$2/postgresql.conf" "$2/pg_hba.conf" "$2/pg_ident.conf" "$2/new"')
         self._program("pg_basebackup", made + f'touch "$2/copied"; {copy}')
-        return subprocess.run(["sh", "-c", self.text], capture_output=True, text=True, timeout=LONG)
+        return subprocess.run(["sh", "-c", self.text], capture_output=True, text=True, timeout=PATIENCE)
 
     @property
     def made(self) -> set[str] | None:
@@ -371,7 +372,7 @@ def _pair() -> Stack:
 def test_a_reload_that_finds_errors_in_files_says_where(
     small: Stack, fake_vault: Vault, tmp_path: Path, answers: str, code: int
 ) -> None:
-    (unit,) = [item for item in _resources(small, fake_vault) if isinstance(item, Unit) and item.name == db.UNIT]
+    (unit,) = [item for item in _resources(small, fake_vault) if isinstance(item, Unit) and item.name == UNIT]
     (tmp_path / "psql").write_text(f"#!/bin/sh\n{answers}\n")
     (tmp_path / "psql").chmod(0o755)
     text = unit.health.replace(AS_POSTGRES, "").replace(BIN, str(tmp_path))

@@ -17,7 +17,7 @@ from plainstack.roles import monitoring
 from plainstack.secrets.values import Certificate, Secret, Vault
 from plainstack.services.edge import Balancer, GivenCertificate
 from tests import inventories
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 INVENTORY = """\
 stack: shop
@@ -202,5 +202,5 @@ def check_config(file: File, folder: Path) -> None:
         pytest.fail("amtool is not installed: run `make test`, which installs it")
     (folder / "alertmanager.yml").write_bytes(file.content)
     words = ["amtool", "check-config", "alertmanager.yml"]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=LONG)
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr

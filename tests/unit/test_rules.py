@@ -13,7 +13,7 @@ import yaml
 from plainstack.inventory.stack import Stack
 from plainstack.roles import monitoring
 from tests import inventories
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 TESTS = Path(__file__).parent.parent / "rules"
 CASES = sorted(TESTS.glob("*.yml"))
@@ -40,7 +40,7 @@ def tool(*words: str, cwd: Path) -> None:
     """Run one of Prometheus' tools; what it prints is the reason of the failure."""
     if shutil.which(words[0]) is None:
         pytest.fail(f"{words[0]} is not installed: run `make test`, which installs it")
-    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=LONG)
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, f"{' '.join(words)}:\n{done.stdout}{done.stderr}"
 
 

@@ -14,6 +14,7 @@ from plainstack.engine import preflight
 from plainstack.engine.observed import Observed
 from plainstack.engine.resources import File
 from plainstack.inventory.stack import Stack
+from plainstack.paths import FILTER
 from plainstack.roles import firewall, registry
 from plainstack.roles.firewall.rulesets import found
 from plainstack.roles.firewall.settings import Firewall
@@ -235,7 +236,7 @@ def probed(tmp_path: Path, stack: Stack, foreign: str = "refuse", **tools: str) 
         tool = tmp_path / name.replace("_", "-")
         tool.write_text(f"#!/bin/sh\ncat <<'TEXT'\n{text}TEXT\n")
         tool.chmod(0o755)
-    script = firewall.facts(stack, stack.hosts["app1"]).replace(firewall.PROGRAM, str(tmp_path / "program"))
+    script = firewall.facts(stack, stack.hosts["app1"]).replace(FILTER, str(tmp_path / "program"))
     environment = {"PATH": f"{tmp_path}:{os.defpath}"}
     ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, env=environment)
     return dict(line.partition("=")[::2] for line in ran.stdout.splitlines())
@@ -256,7 +257,7 @@ def program(tmp_path: Path, stack: Stack, foreign: str) -> None:
         update={"firewall": stack.settings(Firewall).model_copy(update={"foreign": foreign or "refuse"})}
     )
     wanted = firewall.desired(stack, stack.hosts["app1"], None)  # type: ignore[arg-type]
-    text = next(item for item in wanted if isinstance(item, File) and item.path == firewall.PROGRAM).content.decode()
+    text = next(item for item in wanted if isinstance(item, File) and item.path == FILTER).content.decode()
     lines = [line for line in text.splitlines(keepends=True) if foreign or "firewall.foreign" not in line]
     (tmp_path / "program").write_text("".join(lines))
     (tmp_path / "program").chmod(0o755)

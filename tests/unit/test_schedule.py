@@ -15,7 +15,7 @@ from plainstack.engine.resources import Command, Unit
 from plainstack.engine.role import Role, of_host
 from plainstack.errors import HostFailed, Refused
 from plainstack.inventory.stack import Stack
-from plainstack.roles import db
+from plainstack.postgresql.layout import UNIT
 
 WORK = (Run(Command(name="x", why="w", run="r", unless="u")),)
 Nodes = dict[Node, set[Node]]
@@ -110,8 +110,8 @@ def test_rolling_roles_take_one_host_after_the_other_in_the_order_of_the_invento
 
 PRIMARY = {"data": "yes", "running": "yes", "recovery": "false"}
 STANDBY = {"data": "yes", "running": "yes", "recovery": "true", "signal": "yes"}
-RESTART = UnitAction("restart", Unit(name=db.UNIT), "changed", "")
-START = UnitAction("start", Unit(name=db.UNIT), "new", "")
+RESTART = UnitAction("restart", Unit(name=UNIT), "changed", "")
+START = UnitAction("start", Unit(name=UNIT), "new", "")
 WAIT = Run(Command(name="connection limit", why="w", run="r", unless="u"))
 
 

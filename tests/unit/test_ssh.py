@@ -19,7 +19,7 @@ from plainstack.ssh.connections import Sessions
 from plainstack.ssh.session import Session, abandon
 from tests.unit import sshd
 from tests.unit.sshd import Server
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 pytestmark = sshd.needed
 MEGABYTES_5 = b"0123456789abcdef" * (5 * 65536)
@@ -56,7 +56,7 @@ def test_a_program_that_ends_before_it_has_read_its_input_gives_its_own_reason(s
 
 
 def test_much_output_on_both_streams_is_read(session: Session) -> None:
-    output = session.run("head -c 3000000 /dev/zero >&2; echo done; head -c 3000000 /dev/zero", timeout=LONG)
+    output = session.run("head -c 3000000 /dev/zero >&2; echo done; head -c 3000000 /dev/zero", timeout=PATIENCE)
     assert (output.code, len(output.out), len(output.err)) == (0, 3000005, 3000000)
 
 
@@ -70,7 +70,7 @@ def test_lines_are_told_as_they_come(session: Session, tmp_path: Path) -> None:
     # The other side goes on when we have heard the line before.
     heard = f"until [ -e {tmp_path}/one ]; do sleep 0.02; done"
     output = session.run(
-        f"echo one; {heard}; printf 'tw'; sleep 0.1; echo o; printf rest", on_line=on_line, timeout=LONG
+        f"echo one; {heard}; printf 'tw'; sleep 0.1; echo o; printf rest", on_line=on_line, timeout=PATIENCE
     )
     assert (told, output.out) == (["one", "two"], "one\ntwo\nrest")
 
@@ -108,7 +108,7 @@ def test_a_lock_is_held_until_it_is_released(session: Session, tmp_path: Path) -
     assert line == "held"
     assert session.run(f"flock -n {lock} true").code == 1
     release()
-    assert session.run(f"flock -w {LONG} {lock} true").code == 0
+    assert session.run(f"flock -w {PATIENCE} {lock} true").code == 0
 
 
 def test_a_connection_that_is_killed_in_the_middle_is_a_failure_of_its_host(own_session: Session) -> None:
@@ -166,13 +166,13 @@ def test_a_connection_that_is_still_being_opened_when_the_run_ends_is_closed_too
 
     def slow(self: Sessions, name: str) -> Session:
         begun.set()
-        assert ended.wait(LONG)
+        assert ended.wait(PATIENCE)
         return fresh(self, name)
 
     monkeypatch.setattr(Sessions, "fresh", slow)
     with Sessions(server.stack(tmp_path)) as sessions, ThreadPoolExecutor() as pool:
         opening = pool.submit(sessions.to, "db1")
-        assert begun.wait(LONG)
+        assert begun.wait(PATIENCE)
         sessions.__exit__()
         ended.set()
         with pytest.raises(HostFailed, match="it was closed"):

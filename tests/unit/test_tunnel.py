@@ -21,7 +21,7 @@ from plainstack.ssh import connections
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.tunnel import Target, Way, parse, targets
 from tests.unit import sshd
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 pytestmark = sshd.needed
 
@@ -51,7 +51,7 @@ def page() -> Iterator[int]:
     yield listener.getsockname()[1]
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
-    thread.join(LONG)
+    thread.join(PATIENCE)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def sessions(server: sshd.Server, tmp_path_factory: pytest.TempPathFactory) -> I
 
 def read(way: Way) -> bytes:
     channel = way.open()
-    channel.settimeout(LONG)
+    channel.settimeout(PATIENCE)
     return channel.recv(100)
 
 

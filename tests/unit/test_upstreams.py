@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plainstack.engine import render
-from tests.waiting import LONG, until
+from tests.waiting import PATIENCE, until
 
 PROGRAM = render.FILES / "balancer/etc/plainstack/balancer/upstreams"
 SERVICES = {"web": ("app1", "app2", "app3"), "api": ("app1", "app2")}
@@ -90,7 +90,7 @@ class Balancer:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=LONG,
+            timeout=PATIENCE,
             check=False,
         )
 

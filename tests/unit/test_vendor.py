@@ -12,7 +12,7 @@ import pytest
 from plainstack.engine.apt_source import vendor_source
 from plainstack.engine.resources import File, Package, Validation
 from plainstack.inventory import openpgp
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 RECORDED = Path(__file__).parent / "recorded/apt"
 BINARY = (RECORDED / "signer.gpg").read_bytes()
@@ -116,7 +116,7 @@ def verify(folder: Path, key: bytes, repository: Path) -> subprocess.CompletedPr
         env={**os.environ, "LC_ALL": "C", "TMPDIR": str(folder / "temporary")},
         capture_output=True,
         text=True,
-        timeout=LONG,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -23,7 +23,7 @@ from plainstack.secrets.values import Vault
 from plainstack.shipped import ROOT
 from plainstack.ssh.session import Output
 from tests import inventories
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 base, firewall = import_module("checks.test_base"), import_module("checks.test_firewall")
 CHECKS = """
@@ -71,7 +71,7 @@ def test_checks_of_one_host_run_beside_each_other_and_a_failure_names_its_host(
     checks: Path, stack: Stack, vault: Vault
 ) -> None:
     (checks / "test_beside.py").write_text(CHECKS)
-    barriers = {name: threading.Barrier(2, timeout=LONG) for name in ("db1", "db2")}
+    barriers = {name: threading.Barrier(2, timeout=PATIENCE) for name in ("db1", "db2")}
 
     def meet(name: str, _text: str) -> str:
         barriers[name].wait()
@@ -100,7 +100,7 @@ def test_a_host_runs_no_more_commands_at_once_than_its_sshd_takes(checks: Path, 
             most = max(most, running)
             if running == verify.COMMANDS:
                 full.set()
-        full.wait(LONG)
+        full.wait(PATIENCE)
         with lock:
             running -= 1
         return ""

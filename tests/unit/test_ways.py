@@ -22,7 +22,7 @@ from plainstack.ssh.ways import Ways
 from tests import inventories
 from tests.unit import sshd
 from tests.unit.sshd import Server
-from tests.waiting import LONG
+from tests.waiting import PATIENCE
 
 pytestmark = [sshd.needed, pytest.mark.skipif(shutil.which("ssh") is None, reason="needs OpenSSH's client")]
 ME = getpass.getuser()
@@ -45,7 +45,7 @@ class Operator:
 
     def stack(self, ssh_lines: str = "", pins: str | None = None) -> Stack:
         """The inventory names no key and, but for `ssh_lines`, no gateway."""
-        login = f"user: {ME}, port: {self.host.port}, connect_timeout: {LONG}{ssh_lines}"
+        login = f"user: {ME}, port: {self.host.port}, connect_timeout: {PATIENCE}{ssh_lines}"
         text = f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n"
         stack = sshd.at(inventories.parse(text, "hosts.yaml", self.home), {"db1": IPv4Address("127.0.0.1")})
         connections.known_hosts(stack).parent.mkdir(parents=True, exist_ok=True)

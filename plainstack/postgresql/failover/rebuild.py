@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from plainstack.postgresql.topology import AS_POSTGRES, BIN, DATA, PASSFILE, REWINDING
-from plainstack.roles.base import TLS
-from plainstack.roles.db import PORT
+from plainstack.paths import TLS
+from plainstack.postgresql.layout import AS_POSTGRES, BIN, CLUSTERS, DATA, ETC, PASSFILE, PORT, REWINDING
 
-ETC = "/etc/postgresql/17/main"
 STANDBY_SIGNAL = f"{AS_POSTGRES} touch {DATA}/standby.signal && sync {DATA}/standby.signal {DATA}\n"
 
 _WITH_PASSWORD = f"{AS_POSTGRES} env LC_ALL=C PGPASSFILE={PASSFILE}"
@@ -14,15 +12,15 @@ _TO_LEADER = f"port={PORT} sslmode=verify-full sslrootcert={TLS}/ca.crt connect_
 # What pg_rewind and a copy need besides the data itself: the WAL that the primary keeps (wal_keep_size), and room.
 _MARGIN = 256 * 2**20
 
-_ROOM = """\
-room() { # room NEEDED WHAT-FOR
-    free=$(($(df --output=avail -B1 /var/lib/postgresql/17 | tail -n 1) + ${spare:-0}))
+_ROOM = f"""\
+room() {{ # room NEEDED WHAT-FOR
+    free=$(($(df --output=avail -B1 {CLUSTERS} | tail -n 1) + ${{spare:-0}}))
     if [ "$free" -lt "$1" ]; then
         echo "the disk is too full to $2: $((free >> 20)) MB are free, $(($1 >> 20)) MB are needed." \\
             "Free some under /var/lib/postgresql@HINT@" >&2
         exit 1
     fi
-}
+}}
 """
 
 REWIND = f"""\
@@ -67,7 +65,7 @@ sync "$new/standby.signal"
 if [ -d {DATA} ]; then mv {DATA} "{DATA}.old-$(date -u +%Y%m%dT%H%M%S)"; fi
 rm -f {REWINDING}
 mv "$new" {DATA}
-sync /var/lib/postgresql/17
+sync {CLUSTERS}
 """  # noqa: S608 - holds constants only
 
 KEEP_OLD = {

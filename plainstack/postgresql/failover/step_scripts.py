@@ -8,10 +8,8 @@ from plainstack.engine.probe import STATE
 from plainstack.postgresql import barman
 from plainstack.postgresql.failover import rebuild
 from plainstack.postgresql.failover.decisions import Do
-from plainstack.postgresql.failover.rebuild import ETC, STANDBY_SIGNAL
-from plainstack.postgresql.observation import DEGRADED
-from plainstack.postgresql.topology import AS_POSTGRES, BIN, DATA, FENCED
-from plainstack.roles.db import UNIT
+from plainstack.postgresql.failover.rebuild import STANDBY_SIGNAL
+from plainstack.postgresql.layout import AS_POSTGRES, BIN, DATA, DEGRADED, ETC, FENCED, UNIT
 from plainstack.shell import await_condition
 
 METRIC = "/var/lib/prometheus/node-exporter/plainstack_degraded.prom"

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from shlex import join, quote
 
-from plainstack.deploy.audit import PATH as AUDIT
 from plainstack.engine.probe import STATE
 from plainstack.inventory.stack import Stack
+from plainstack.paths import AUDIT, FILTER
 from plainstack.postgresql.failover import rebuild
 from plainstack.postgresql.failover.decisions import Do, Step
 from plainstack.postgresql.failover.step_scripts import TEXTS
+from plainstack.postgresql.layout import PORT
 from plainstack.postgresql.sql import slot_name
-from plainstack.roles.db import PORT
-from plainstack.roles.firewall import PROGRAM
 from plainstack.services import site
 from plainstack.services.edge import Balancer
 
@@ -68,10 +67,10 @@ def script(stack: Stack, step: Step, who: str, commit: str, command: str) -> str
 def body(stack: Stack, step: Step) -> str:
     """What a step does, without the frame that every step has."""
     if step.do is Do.FENCE:
-        lines = [f"{PROGRAM} fence {name} {stack.hosts[name].address} {PORT}" for name in step.about]
+        lines = [f"{FILTER} fence {name} {stack.hosts[name].address} {PORT}" for name in step.about]
         return "\n".join(lines) + "\n"
     if step.do is Do.UNFENCE:
-        return f"{PROGRAM} unfence {' '.join(step.about)}\n"
+        return f"{FILTER} unfence {' '.join(step.about)}\n"
     text = TEXTS[step.do]
     for key, value in (rebuild.GIVE_UP_OLD if step.do is Do.CLONE_OVER else rebuild.KEEP_OLD).items():
         text = text.replace(key, value)

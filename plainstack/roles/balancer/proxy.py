@@ -11,9 +11,9 @@ from plainstack.engine.resources import Absent, Directory, File, Listen, Package
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.paths import TLS
 from plainstack.roles.balancer.engines import ENGINES, Engine
 from plainstack.roles.balancer.upstreams import PROGRAM, TARGETS, reachable, upstreams
-from plainstack.roles.base import TLS
 from plainstack.roles.shared.exporter import exporter, web_file
 from plainstack.secrets import pki
 from plainstack.secrets.values import Secret, Vault

@@ -12,13 +12,12 @@ from plainstack.engine.resources import Directory, File, Package, Resource, Unit
 from plainstack.engine.role import Finding, Opening, Role, of_host
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.paths import FENCES, FILTER
 from plainstack.roles.firewall import rulesets
 from plainstack.roles.firewall.settings import Firewall
 from plainstack.secrets.values import Vault
 
-PROGRAM = "/usr/local/sbin/plainstack-firewall"
 _UNIT = "plainstack-firewall.service"
-FENCES = "/etc/iptables/fence.d"
 # The tables of nftables that are not those of iptables.
 _TABLES = (
     "! command -v nft >/dev/null || nft list tables | sed -nE"
@@ -68,12 +67,12 @@ def desired(stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
     # ss, which ends the connections of a host that a failover shuts out
     yield Package(name="iproute2")
     yield Directory(path="/etc/iptables")
-    # What a failover fences off is written here on the host; see plainstack/database/steps.py.
+    # What a failover fences off is written here on the host; see plainstack/postgresql/failover/steps.py.
     yield Directory(path=FENCES)
     for version, path in _RULES.items():
         yield _rules_file(path, version, host, openings, foreign)
     yield template(
-        "firewall", PROGRAM, mode=0o755, foreign=foreign, programs=r"\|".join(rulesets.PROGRAMS), foreign_tables=_TABLES
+        "firewall", FILTER, mode=0o755, foreign=foreign, programs=r"\|".join(rulesets.PROGRAMS), foreign_tables=_TABLES
     )
     yield verbatim("firewall", f"/etc/systemd/system/{_UNIT}")
     yield Validation(name="iptables", run=f"iptables-restore --test {_RULES[4]}", reads=(_RULES[4],))
@@ -88,8 +87,8 @@ def desired(stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
     tables = foreign == "replace"
     yield Unit(
         name=_UNIT,
-        reload_on=(*_RULES.values(), PROGRAM),
-        intact=f"{PROGRAM} check",
+        reload_on=(*_RULES.values(), FILTER),
+        intact=f"{FILTER} check",
         guarded=True,
         snapshot=_SNAPSHOT + (_SNAPSHOT_TABLES if tables else ""),
         restore=_RESTORE + (_RESTORE_TABLES if tables else ""),
@@ -98,7 +97,7 @@ def desired(stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
 
 def facts(stack: Stack, _host: Host) -> str:
     """The packet filter rules that somebody else made."""
-    return rulesets.PROBE % {"program": PROGRAM, "foreign": stack.settings(Firewall).foreign}
+    return rulesets.PROBE % {"program": FILTER, "foreign": stack.settings(Firewall).foreign}
 
 
 def findings(stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:

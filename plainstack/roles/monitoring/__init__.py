@@ -12,10 +12,10 @@ from plainstack.engine.role import Role
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.paths import TLS
 from plainstack.postgresql import sql
+from plainstack.postgresql.layout import UNIT as POSTGRES_UNIT
 from plainstack.postgresql.settings import Backup
-from plainstack.roles.base import TLS
-from plainstack.roles.db import UNIT as POSTGRES_UNIT
 from plainstack.roles.monitoring.scrape import jobs, sees_virtual_address
 from plainstack.roles.monitoring.settings import Monitoring
 from plainstack.secrets import pki

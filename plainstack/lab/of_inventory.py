@@ -1,0 +1,38 @@
+"""The lab that realises an inventory."""
+
+from __future__ import annotations
+
+from plainstack.errors import Refused
+from plainstack.services import site
+from plainstack.inventory.lab_settings import Visitor
+from plainstack.inventory.sections import Host
+from plainstack.inventory.stack import Stack
+from plainstack.lab.branches import branches_of, innermost
+from plainstack.lab.model import Lab, LabHost
+
+
+def of(stack: Stack) -> Lab:
+    """The lab of an inventory: its hosts and its visitors. Raises Refused when the inventory does not use the lab."""
+    if not stack.in_lab:
+        raise Refused("ssh.gateway is not 'lab' in this inventory, so its hosts are not lab hosts")
+    machines: list[tuple[str, Host | Visitor]] = [*stack.hosts.items(), *stack.lab.visitors.items()]
+    branches = tuple(branches_of(stack))
+    places = innermost(stack, branches)
+    hosts = tuple(
+        LabHost(
+            name,
+            str(machine.address),
+            str(machine.public) if machine.public else None,
+            _room(stack.lab.disks[name]) if name in stack.lab.disks else None,
+            release=stack.lab.debian.get(name, LabHost.release),
+            ipv6=name not in stack.lab.no_ipv6,
+            branch=places.get(name, ""),
+            names=site.addresses(stack) if name in stack.lab.visitors else (),
+        )
+        for name, machine in machines
+    )
+    return Lab(stack.lab_name, hosts, stack.state / "lab", stack.ssh.user, branches=branches)
+
+
+def _room(text: str) -> int:
+    return int(text[:-1]) << (30 if text.endswith("G") else 20)

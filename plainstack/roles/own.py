@@ -1,0 +1,91 @@
+"""A stack's own roles: the modules in the folder roles/ beside its inventory."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from plainstack.engine.role import Role
+from plainstack.errors import InventoryError
+from plainstack.inventory.keys import did_you_mean
+from plainstack.inventory.stack import Stack
+
+FOLDER = "roles"
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+# What a transaction of a host is called besides its roles.
+_RESERVED = ("all", "packages", "probe", "lock", "connect")
+
+
+def roles(folder: Path) -> Iterator[Role]:
+    """The roles of a stack's folder, by name; modules that begin with an underscore are helpers of theirs.
+
+    Raises InventoryError, with file and line, for a module that does not run or has no ROLE.
+    """
+    here = folder / FOLDER
+    for path in sorted(here.glob("*.py")) if here.is_dir() else ():
+        if not path.name.startswith("_"):
+            yield _role(path, f"{FOLDER}/{path.name}")
+
+
+def _role(path: Path, shown: str) -> Role:
+    # Beside it lie the helpers that it imports.
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    name = f"plainstack_own_roles.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InventoryError([f"{shown}: is not a Python module"])
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        where = f"{shown}:{error.lineno}" if error.filename == str(path) else f"{error.filename}:{error.lineno}"
+        raise InventoryError([f"{where}: {error.msg}"]) from None
+    except Exception as error:  # noqa: BLE001 - whatever a person's module does wrong is an error of that module
+        raise InventoryError([f"{shown}:{_line(error, path)}: {type(error).__name__}: {error}"]) from None
+    role = getattr(module, "ROLE", None)
+    if not isinstance(role, Role):
+        raise InventoryError([f"{shown}: has no ROLE; a role's module ends with ROLE = Role(name=..., ...)"])
+    return replace(role, origin=shown)
+
+
+def _line(error: Exception, path: Path) -> int:
+    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
+    return lines[-1] if lines else 1
+
+
+def problems(role: Role, others: Mapping[str, Role]) -> Iterator[str]:
+    """Why a role cannot be added to others, in sentences."""
+    if not _NAME.fullmatch(role.name):
+        yield (
+            f"{role.origin}: a role cannot be called {role.name!r}: a name begins with a letter and holds"
+            " a-z, 0-9 and _ only, at most 31 characters"
+        )
+    elif role.name in _RESERVED:
+        yield f"{role.origin}: a role cannot be called {role.name}: the name has another meaning"
+    elif role.name in others:
+        yield f"{role.origin}: the role {role.name} is there already, from {others[role.name].origin}"
+    if role.settings is None:
+        return
+    key = role.key or role.name
+    if key in Stack.model_fields:
+        yield f"{role.origin}: the key {key} of the inventory is not a role's; choose another with key="
+    for other in others.values():
+        if other.settings is not None and key == (other.key or other.name):
+            yield f"{role.origin}: the key {key} of the inventory is the role {other.name}'s, from {other.origin}"
+
+
+def unknown(role: Role, others: Mapping[str, Role]) -> Iterator[str]:
+    """The roles that a role names and that are not there, in sentences."""
+    for field in ("after", "follows", "needs", "used_by"):
+        for name in getattr(role, field):
+            if name not in others:
+                hint = did_you_mean(name, list(others))
+                yield f"{role.origin}: {field} names the role {name}, and there is none{hint}"
