@@ -21,8 +21,8 @@ sys.path.insert(0, str(ROOT))
 
 def job(inventory: str) -> dict[str, object]:
     """What the floor needs to do the same work."""
-    from plainstack.deploy.observe import Runner
     from plainstack.cli import deploy_commands
+    from plainstack.deploy.observe import Runner
     from plainstack.ssh.connections import known_hosts
     from plainstack.ssh.ways import operator_key
 

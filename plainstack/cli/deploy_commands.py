@@ -12,7 +12,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -74,7 +74,6 @@ def load(path: str) -> Stack:
     """The inventory a command was given, with the roles of its folder."""
     from plainstack.engine.role import shape
     from plainstack.inventory import load as inventories
-
     from plainstack.roles import registry
 
     return inventories.load(Path(path), shape(registry(Path(path).resolve().parent)))

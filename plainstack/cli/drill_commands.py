@@ -16,7 +16,6 @@ from plainstack.cli.deploy_commands import document, load, roles_of, told
 from plainstack.drill.faults import FAULTS, TARGETS, Fault, budgets, find, refuse_where_clients_would_die
 from plainstack.drill.verdict import Budgets
 from plainstack.errors import Refused
-from plainstack.inventory import load as inventories
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.settings import Database
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from plainstack import shipped
 from plainstack.engine.role import shape
-from plainstack.roles import registry
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory import load
+from plainstack.roles import registry
 
 _FILES = Path(__file__).with_name("new_stack")
 # A package's data cannot begin with a dot everywhere.

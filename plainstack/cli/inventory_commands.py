@@ -34,6 +34,6 @@ def schema() -> None:
     """inv inventory.schema"""
     console = Console()
     with told(console, shows=True):
-        from plainstack.inventory.reference import schema as made
+        from plainstack.cli.reference import schema as made
 
         document(made())

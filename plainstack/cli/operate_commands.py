@@ -195,7 +195,6 @@ def log(inventory: str, host: str, last: int, *, json: bool, verbose: bool = Fal
     console = Console(json=json)
     with told(console, json=json, shows=True):
         from plainstack.deploy import audit
-        from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
         from plainstack.ssh.connections import Sessions, fan_out
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from plainstack.errors import Refused
-from plainstack.services import site
 from plainstack.inventory.lab_settings import Visitor
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.lab.branches import branches_of, innermost
 from plainstack.lab.model import Lab, LabHost
+from plainstack.services import site
 
 
 def of(stack: Stack) -> Lab:

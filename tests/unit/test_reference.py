@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
-from plainstack.inventory import load, reference, view
+from plainstack.cli import reference
+from plainstack.inventory import load, view
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.yaml_reader import Text
 from tests import inventories
@@ -25,7 +26,7 @@ def models() -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_the_page_is_that_of_the_models() -> None:
-    """Write it again: python -m plainstack.inventory.reference >docs/inventory.md"""
+    """Write it again: python -m plainstack.cli.reference >docs/inventory.md"""
     assert (ROOT / "docs/inventory.md").read_text(encoding="utf-8") == reference.page()
 
 

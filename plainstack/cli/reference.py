@@ -67,7 +67,7 @@ def _clean(node: Any) -> Any:
 
 
 def page() -> str:
-    """docs/inventory.md; write it again with `python -m plainstack.inventory.reference >docs/inventory.md`."""
+    """docs/inventory.md; write it again with `python -m plainstack.cli.reference >docs/inventory.md`."""
     made = Stack.model_json_schema()
     return "\n".join([_HEAD, *_section("", made, made["$defs"])])
 
