@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from plainstack import roles
 from plainstack.engine.resources import Directory, File, Resource
 from plainstack.engine.role import Role
 from plainstack.inventory.sections import Host
@@ -35,7 +34,7 @@ def main() -> None:
     from plainstack.cli import deploy_commands
 
     role = files(int(sys.argv[1]))
-    roles.registry = lambda: {role.name: role}
+    deploy_commands.roles_of = lambda _: {role.name: role}
     if sys.argv[3:] == ["probes"]:
         from bench.noop import job
 

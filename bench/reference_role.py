@@ -7,7 +7,7 @@ number modulo 4. bench-svc1 restarts when one of the five files changes that use
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +87,16 @@ def desired(_stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
 
 def install() -> None:
     """Make the reference work all that the tool knows in this process."""
-    from plainstack import roles
+    from plainstack.cli import deploy_commands
     from plainstack.engine import render
 
     render.TEMPLATES = HOME / "templates"
     render.FILES = HOME / "files"
-    roles.registry = lambda: {ROLE.name: ROLE}
+
+    def roles_of(stack: Stack) -> Mapping[str, Role]:  # noqa: ARG001 - as the tool asks
+        return {ROLE.name: ROLE}
+
+    deploy_commands.roles_of = roles_of
 
 
 ROLE = Role(name="reference", desired=desired, everywhere=True)

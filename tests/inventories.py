@@ -9,6 +9,7 @@ from plainstack.engine.role import shape
 from plainstack.inventory import load as loading
 from plainstack.inventory.shape import Shape
 from plainstack.inventory.stack import Stack
+from plainstack.inventory.yaml_reader import Text
 from plainstack.roles import registry
 
 
@@ -16,6 +17,11 @@ from plainstack.roles import registry
 def shipped_shape() -> Shape:
     """What an inventory may say with these roles."""
     return shape(registry())
+
+
+def read(text: str, name: str, folder: Path) -> Text:
+    """An inventory's text with all that it extends, not checked."""
+    return loading.read(text, name, folder, shipped_shape())
 
 
 def parse(text: str, name: str, folder: Path) -> Stack:

@@ -17,10 +17,9 @@ sys.path.insert(0, str(ROOT))
 def load(path: str) -> Stack:
     """As the tool loads an inventory, and as late: what the roles import is part of what is timed."""
     from bench import reference_role
-    from plainstack.inventory import load
 
     reference_role.install()
-    return load.load(Path(path))
+    return shipped_load(path)
 
 
 # Under another name: this file is `tasks` itself.
@@ -33,4 +32,4 @@ namespace = shipped.namespace
 
 from plainstack.cli import deploy_commands  # noqa: E402 - after ROOT is where modules come from
 
-deploy_commands.load = load
+shipped_load, deploy_commands.load = deploy_commands.load, load

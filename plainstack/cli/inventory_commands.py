@@ -30,10 +30,12 @@ def show(inventory: str, *, json: bool) -> None:
                 console.line(line)
 
 
-def schema() -> None:
+def schema(inventory: str) -> None:
     """inv inventory.schema"""
     console = Console()
     with told(console, shows=True):
         from plainstack.cli.reference import schema as made
+        from plainstack.engine.role import shape
+        from plainstack.roles import registry
 
-        document(made())
+        document(made(shape(registry(Path(inventory).resolve().parent))))

@@ -20,8 +20,8 @@ def show_inventory(_c: Context, inventory: str = "hosts.yaml", json: bool = Fals
     inventory_commands.show(inventory, json=json)
 
 
-@task(help={"inventory": "not used: the schema is the same for all"})
-def schema(_c: Context, inventory: str = "") -> None:  # noqa: ARG001 - every command takes it
+@task(help={"inventory": "the inventory whose folder may hold roles of its own"})
+def schema(_c: Context, inventory: str = "hosts.yaml") -> None:
     """Print the JSON Schema of inventories, with which an editor completes and checks them.
 
     inv inventory.schema > inventory.schema.json, and in the first line of hosts.yaml:
@@ -29,7 +29,7 @@ def schema(_c: Context, inventory: str = "") -> None:  # noqa: ARG001 - every co
     """
     from plainstack.cli import inventory_commands
 
-    inventory_commands.schema()
+    inventory_commands.schema(inventory)
 
 
 inventories = Collection("inventory")

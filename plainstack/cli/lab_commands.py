@@ -13,7 +13,7 @@ from typing import NoReturn
 from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import document, load, told
+from plainstack.cli.deploy_commands import document, load, roles_of, told
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.lab.of_inventory import of
@@ -45,7 +45,7 @@ def _start_from(stack: Stack, name: str, only: tuple[str, ...], console: Console
     console.line(f"lab: from the snapshot {name} of {found.created}, commit {found.origin.commit}")
     if found.origin.digest != digest(stack):
         console.line("lab: the inventory has changed since: inv plan shows what a deploy would do")
-    await_ready(stack, only, console.line, began)
+    await_ready(stack, roles_of(stack), only, console.line, began)
 
 
 def save(inventory: str, name: str, *, down: bool) -> None:
@@ -60,11 +60,11 @@ def save(inventory: str, name: str, *, down: bool) -> None:
         began = time.monotonic()
         stack = load(inventory)
         origin = Origin(stack.stack, str(Path(inventory).resolve()), digest(stack), commit(stack))
-        order = stop_order(stack)
+        order = stop_order(stack, roles_of(stack))
         made = keep.save(of(stack), name, origin, _kept_files(stack), order, _report(console), remove=down)
         console.line(f"snapshot {name}: {made.size >> 20} MiB, after {time.monotonic() - began:.1f} s")
         if not down:
-            await_ready(stack, (), console.line, began)
+            await_ready(stack, roles_of(stack), (), console.line, began)
         console.line(f"start from it: inv lab.up --from={name}")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from plainstack.inventory.keys import HIDDEN
-from plainstack.inventory.stack import Stack
+from plainstack.inventory.shape import Shape
 
 Schema = dict[str, Any]
 
@@ -40,13 +40,14 @@ inventory and name it in the first line, for editors that use yaml-language-serv
 """
 
 
-def schema() -> Schema:
+def schema(shape: Shape) -> Schema:
     """The inventory as JSON Schema (draft 2020-12)."""
-    made = Stack.model_json_schema()
+    made = shape.model.model_json_schema()
     for name, model in (("Stack", made), *made["$defs"].items()):
         for key in _NOT_WRITTEN.get(name, ()):
             model.get("properties", {}).pop(key, None)
     made["$defs"].pop("StillServed", None)
+    made["$defs"]["Host"]["properties"]["roles"]["items"]["enum"] = list(shape.roles)
     cleaned: Schema = _clean(made)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Plainstack inventory", **cleaned}
 
@@ -66,9 +67,9 @@ def _clean(node: Any) -> Any:
     return cleaned
 
 
-def page() -> str:
+def page(shape: Shape) -> str:
     """docs/inventory.md; write it again with `python -m plainstack.cli.reference >docs/inventory.md`."""
-    made = Stack.model_json_schema()
+    made = shape.model.model_json_schema()
     return "\n".join([_HEAD, *_section("", made, made["$defs"])])
 
 
@@ -137,4 +138,7 @@ def _default(key: str, field: Schema, model: Schema) -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")  # noqa: T201 - this is what the module is run for
+    from plainstack.engine.role import shape as shape_of
+    from plainstack.roles import registry
+
+    print(page(shape_of(registry())), end="")  # noqa: T201 - this is what the module is run for

@@ -74,7 +74,7 @@ class Verifier:
         stack: Stack,
         vault: Vault,
         sessions: Sessions,
-        roles: dict[str, Role],
+        roles: Mapping[str, Role],
         chosen: Sequence[str],
         hosts: Sequence[str],
         on_result: Callable[[CheckResult], None] = lambda _: None,

@@ -102,8 +102,9 @@ class Entrance:
 def entrance(stack: Stack, vault: Vault) -> Entrance:
     """How visitors come in; `authority` is all that may have signed the site's certificate, as PEM."""
     authority = vault.authority
-    if isinstance(stack.settings(Balancer).tls, GivenCertificate):
-        authority += pki.blocks(stack.file(stack.settings(Balancer).tls.certificate), "CERTIFICATE")
+    given = stack.settings(Balancer).tls
+    if isinstance(given, GivenCertificate):
+        authority += pki.blocks(stack.file(given.certificate), "CERTIFICATE")
     return Entrance(site.entrance(stack), site.name(stack), authority)
 
 

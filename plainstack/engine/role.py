@@ -103,9 +103,10 @@ class Role:
     `findings` are what they mean: reasons not to deploy onto that host, and what a person should know.
     `transition` gives the stack with the values that this role's hosts must go on serving, beside the new ones, until
     all hosts of the roles in `used_by` have moved; see plainstack.engine.transition.
-    `settings` is the model of the role's own key in the inventory, which is `key`, or else its name. Its hosts need a host
-    of each of the roles in `needs`; a `single` role can be on one host only. `contradictions` are what a valid inventory
-    gets wrong about the role, as (place, sentence) pairs, found by every command that loads it.
+    `settings` is the model of the role's own key in the inventory; the key is `key`, or else the role's name. Its hosts
+    need a host of each of the roles in `needs`; a `single` role can be on one host only. `contradictions` are what a
+    valid inventory gets wrong about the role, as (place, sentence) pairs; every command that loads it reports them.
+    `origin` says where the role comes from.
     `problems` are sentences about what the stack gives the role (sources, certificates) that no host could take; plan
     and deploy ask for them before anything else, and no other command does.
     """

@@ -26,7 +26,7 @@ def misuse(stack: Stack) -> Iterator[Problem]:
 def _names(stack: Stack) -> Iterator[Problem]:
     if why := reserved.STACKS.get(stack.stack):
         yield ("stack",), f"stack: a stack cannot be called {stack.stack}: {why}; choose another name"
-    for name, host in stack.hosts.items():
+    for name in stack.hosts:
         if name in reserved.HOSTS:
             yield ("hosts", name), f"hosts.{name}: a host cannot be called {name}; the name has another meaning"
     for name in stack.services:

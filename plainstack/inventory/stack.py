@@ -39,11 +39,11 @@ class Stack(Model):
     lab: LabSettings = Field(LabSettings(), description="What `inv lab.up` adds to the hosts.")
 
     def given(self, model: type[Settings]) -> Settings | None:
-        """What the inventory says at the key of a role's settings; None when it says nothing and there is no default."""
+        """The settings of a role; None when the inventory does not give them and they have no default."""
         return next((value for value in self.__dict__.values() if isinstance(value, model)), None)
 
     def settings(self, model: type[Settings]) -> Settings:
-        """The same where the inventory is known to say it; raises LookupError when it does not."""
+        """The settings of a role that the inventory must give; raises LookupError when it does not."""
         found = self.given(model)
         if found is None:
             raise LookupError(f"the stack {self.stack} has no {model.__name__} settings")

@@ -8,6 +8,7 @@ from threading import Event
 
 from plainstack.deploy.observe import Runner, View
 from plainstack.deploy.status import units_down
+from plainstack.engine.role import Role
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.topology import members, primaries
@@ -17,11 +18,8 @@ _SECONDS = 120
 UNITS, REPLICATION, ADDRESS = "every unit active", "replication streaming", "virtual address held"
 
 
-def stop_order(stack: Stack) -> list[list[str]]:
+def stop_order(stack: Stack, roles: Mapping[str, Role]) -> list[list[str]]:
     """Machines of the lab in groups, in the order to stop them: a role's hosts before those of roles it comes after."""
-    from plainstack.roles import registry
-
-    roles = registry()
     levels: dict[str, int] = {}
     for name, role in roles.items():
         levels[name] = max((levels[other] + 1 for other in role.after), default=0)
@@ -31,7 +29,9 @@ def stop_order(stack: Stack) -> list[list[str]]:
     return groups
 
 
-def await_ready(stack: Stack, only: tuple[str, ...], tell: Callable[[str], None], began: float) -> None:
+def await_ready(
+    stack: Stack, roles: Mapping[str, Role], only: tuple[str, ...], tell: Callable[[str], None], began: float
+) -> None:
     """Wait until what was deployed on the started hosts works again, telling what came when, in seconds since `began`.
 
     Raises Refused when it does not within two minutes.
@@ -41,7 +41,7 @@ def await_ready(stack: Stack, only: tuple[str, ...], tell: Callable[[str], None]
         return
     told: set[str] = set()
     seen = View(stack)
-    with Runner(stack, (), hosts) as runner:
+    with Runner(stack, roles, (), hosts) as runner:
         deadline = time.monotonic() + _SECONDS
         while True:
             now = runner.observe()

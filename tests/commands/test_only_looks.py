@@ -95,7 +95,7 @@ def test_a_plan_with_new_recipients_leaves_the_store_where_it_is(
     sealed = store.sealed_path(stack)
     assert f"a deploy would write {sealed} for the inventory's secrets.recipients\n" in capsys.readouterr().out
     assert content(folder) == before
-    with Runner(inventories.load(path), (), ()) as runner:
+    with Runner(inventories.load(path), registry(), (), ()) as runner:
         runner.secrets.keep(lambda _: None)
     assert sealed.exists()
     assert not store.plain_path(stack).exists()

@@ -19,6 +19,7 @@ from plainstack.deploy.observe import Runner
 from plainstack.deploy.schedule import PACKAGES
 from plainstack.engine.plan.actions import HostPlan, PackageTransaction
 from plainstack.engine.transaction.script import Script, packages, transaction
+from plainstack.roles import registry
 from tests import inventories
 from tests.lab.conftest import Operator
 
@@ -82,7 +83,7 @@ def run_until(operator: Operator, host: str, stop_after: int, only: str) -> bool
     `only` names the stage to do, if not all.
     """
     done = 0
-    with Runner(inventories.load(operator.inventory), (), (host,)) as runner:
+    with Runner(inventories.load(operator.inventory), registry(), (), (host,)) as runner:
         found = runner.observe().plans[host]
         for stage in [stage for stage in stages(found) if only in ("", stage)]:
             steps = len(script_of(found, stage, None).steps)
@@ -121,7 +122,7 @@ class _Killer:
 
 def deployed_until_killed(path: Path, host: str, after: int = 0, only: str = "") -> None:
     """Deploy to one host as `inv deploy` does; killed after so many steps, if any, or so many of one stage."""
-    with Runner(inventories.load(path), (), (host,)) as runner:
+    with Runner(inventories.load(path), registry(), (), (host,)) as runner:
         killer = _Killer(after, only)
         view = runner.observe(killer, to_apply=True)
         assert not view.failed, view.failed

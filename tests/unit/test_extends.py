@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plainstack.errors import InventoryError
-from plainstack.inventory import load
 from plainstack.inventory.extends import MAX_FILES
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.settings import Database
@@ -174,7 +173,7 @@ def test_any_two_files_merge_by_the_rule_and_every_place_is_known(
 ) -> None:
     folder = tmp_path_factory.mktemp("stack")
     (folder / "base.yaml").write_text(yaml.safe_dump(base), encoding="utf-8")
-    found = load.read(yaml.safe_dump(over | {"extends": "base.yaml"}), "my.yaml", folder)
+    found = inventories.read(yaml.safe_dump(over | {"extends": "base.yaml"}), "my.yaml", folder)
     assert found.data == merge(over, base)
 
     def every(data: Any, own: Any, loc: tuple[str | int, ...]) -> None:

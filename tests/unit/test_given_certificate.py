@@ -18,12 +18,12 @@ from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 from plainstack.errors import InventoryError
-from plainstack.inventory.load import parse
 from plainstack.inventory.stack import Stack
 from plainstack.roles import balancer
 from plainstack.roles.balancer import given_certificate
 from plainstack.secrets import pki
 from plainstack.services.edge import Balancer, GivenCertificate
+from tests import inventories
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -120,8 +120,9 @@ class Given:
 
     def problems(self, *names: str) -> list[str]:
         stack = self.with_names(*names)
-        assert isinstance(stack.settings(Balancer).tls, GivenCertificate)
-        always = [f"{key}: {what}" for key, what in given_certificate.problems(stack, stack.settings(Balancer).tls)]
+        given = stack.settings(Balancer).tls
+        assert isinstance(given, GivenCertificate)
+        always = [f"{key}: {what}" for key, what in given_certificate.problems(stack, given)]
         # openssl may make one a little later than this module begins.
         return always or self.not_now(NOW + timedelta(minutes=30), *names)
 
@@ -434,7 +435,7 @@ database: {name: shop}
 
 
 def _loads(given: Given) -> Stack:
-    return parse(INVENTORY, "test.yaml", given.folder)
+    return inventories.parse(INVENTORY, "test.yaml", given.folder)
 
 
 def test_an_inventory_names_the_line_of_the_certificate(given: Given) -> None:

@@ -22,7 +22,7 @@ import pytest
 from plainstack.engine import render
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.resources import Command, Directory, File, Link, Package, Unit, User
-from plainstack.inventory.load import load
+from tests.inventories import load
 
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE = bool(os.environ.get("UPDATE_GOLDEN"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plainstack import roles
 from plainstack.cli import deploy_commands
 from plainstack.deploy.head_start import HeadStart, Kept, _digest, _read, _write
 from plainstack.deploy.observe import Runner
@@ -130,7 +128,7 @@ Deploy = Callable[[Stack], str]
 def deploy(inventory_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Deploy:
     """Deploys a role that wants nothing."""
     nothing = Role(name="nothing", desired=lambda *_: (), everywhere=True)
-    monkeypatch.setattr(roles, "registry", lambda: {"nothing": nothing})
+    monkeypatch.setattr(deploy_commands, "roles_of", lambda _: {"nothing": nothing})
 
     def run(stack: Stack) -> str:
         monkeypatch.setattr(deploy_commands, "load", lambda _: stack)
@@ -205,7 +203,7 @@ def test_connections_that_this_run_would_make_differently_are_not_used(
 
 @sshd.needed
 def test_an_answer_to_another_question_is_not_used(
-    server: Server, tmp_path: Path, deploy: Deploy, inventory_file: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path, deploy: Deploy, inventory_file: Path
 ) -> None:
     """A role that wants more than it did: the same inventory, and yet another probe."""
     stack = server.stack(tmp_path)
@@ -214,11 +212,10 @@ def test_an_answer_to_another_question_is_not_used(
     def wanted(_stack: Stack, _host: Host, _vault: Vault) -> Iterator[Resource]:
         yield Directory(path=str(tmp_path), mode=0o700)
 
-    more = replace(roles.registry()["nothing"], desired=wanted)
-    monkeypatch.setattr(roles, "registry", lambda: {"nothing": more})
+    more = {"nothing": Role(name="nothing", desired=wanted, everywhere=True)}
 
     def look() -> None:
-        with HeadStart.of(inventory_file) as head_start, Runner(stack, (), ("db1",), head_start) as runner:
+        with HeadStart.of(inventory_file) as head_start, Runner(stack, more, (), ("db1",), head_start) as runner:
             view = runner.observe()
             assert view.failed == {}
             assert str(tmp_path) in view.observed["db1"].paths
@@ -236,7 +233,7 @@ def test_a_host_that_fails_with_a_head_start_fails_as_without_one(
     server.stack(tmp_path, pin="")
     said = []
     for head_start in (HeadStart(), HeadStart.of(inventory_file)):
-        with head_start, Runner(stack, (), ("db1",), head_start) as runner:
+        with head_start, Runner(stack, {}, (), ("db1",), head_start) as runner:
             said.append(str(runner.observe().failed["db1"]))
     assert "not pinned" in said[0]
     assert said[0] == said[1]

@@ -10,6 +10,7 @@ import pytest
 from plainstack.cli import lab_commands
 from plainstack.deploy.observe import View
 from plainstack.engine.observed import Entry, Observed, UnitState
+from plainstack.engine.role import Role
 from plainstack.errors import HostFailed, InventoryError
 from plainstack.inventory.stack import Stack
 from plainstack.lab.of_inventory import of
@@ -42,8 +43,8 @@ def whole(stack: Stack) -> dict[str, Observed]:
     return {name: roles.get(name, host()) for name in stack.hosts}
 
 
-def test_what_a_database_serves_is_stopped_before_it(stack: Stack) -> None:
-    groups = stop_order(stack)
+def test_what_a_database_serves_is_stopped_before_it(stack: Stack, registry: Mapping[str, Role]) -> None:
+    groups = stop_order(stack, registry)
     place = {name: number for number, group in enumerate(groups) for name in group}
     assert set(place) == {*stack.hosts, "visitor"}
     assert place["visitor"] == 0

@@ -12,10 +12,10 @@ from plainstack.engine.desired import HostDesired
 from plainstack.engine.resources import Unit, User
 from plainstack.engine.role import Role
 from plainstack.inventory import port_numbers as ports
-from plainstack.inventory import reserved
 from plainstack.inventory.misuse import misuse
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
+from plainstack.postgresql.validation import reserved
 from plainstack.secrets.values import Vault
 from tests import inventories
 from tests.unit.test_inventory import GOOD, problems
@@ -130,8 +130,8 @@ def test_a_database_cannot_be_called_as_an_account_of_ours(stack: Stack, vault: 
     """Except as the application's, which owns it."""
     own = {name.name for name in sql.roles(stack, vault)} - {sql.OWNER, *sql.LOGINS}
     assert {"replicator", "barman"} < own
-    assert {name for name in own if not reserved.database(name)} == set()
-    assert not reserved.database("app")
+    assert {name for name in own if not reserved(name)} == set()
+    assert not reserved("app")
 
 
 @pytest.mark.parametrize("name", ["all", "barman"])

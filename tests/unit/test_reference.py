@@ -17,17 +17,18 @@ from plainstack.inventory.yaml_reader import Text
 from tests import inventories
 
 ROOT = Path(__file__).resolve().parents[2]
+SHAPE = inventories.shipped_shape()
 DATA: dict[str, Any] = yaml.safe_load((ROOT / "hosts.yaml").read_text(encoding="utf-8"))
 
 
 def models() -> list[tuple[str, dict[str, Any]]]:
-    made = reference.schema()
+    made = reference.schema(SHAPE)
     return [("Stack", made), *made["$defs"].items()]
 
 
 def test_the_page_is_that_of_the_models() -> None:
     """Write it again: python -m plainstack.cli.reference >docs/inventory.md"""
-    assert (ROOT / "docs/inventory.md").read_text(encoding="utf-8") == reference.page()
+    assert (ROOT / "docs/inventory.md").read_text(encoding="utf-8") == reference.page(SHAPE)
 
 
 def test_every_key_is_explained_in_a_sentence() -> None:
@@ -35,12 +36,12 @@ def test_every_key_is_explained_in_a_sentence() -> None:
         for key, field in model["properties"].items():
             about = field.get("description") or dict(models())[field["$ref"].rpartition("/")[2]]["description"]
             assert about.endswith("."), f"{name}.{key}"
-            assert f"| `{key}` |" in reference.page(), f"{name}.{key}"
+            assert f"| `{key}` |" in reference.page(SHAPE), f"{name}.{key}"
 
 
 def test_the_schema_takes_the_default_inventory() -> None:
-    jsonschema.Draft202012Validator.check_schema(reference.schema())
-    jsonschema.validate(DATA, reference.schema())
+    jsonschema.Draft202012Validator.check_schema(reference.schema(SHAPE))
+    jsonschema.validate(DATA, reference.schema(SHAPE))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_the_schema_refuses_what_the_models_refuse(keys: tuple[str, ...], value:
         inner = inner[key]
     inner[keys[-1]] = value
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(data, reference.schema())
+        jsonschema.validate(data, reference.schema(SHAPE))
 
 
 SHARED = "ssh: {user: deploy}\nmonitoring: {webhook: 'https://me:secret@hooks.example.com/T0/secret?key=secret'}\n"
@@ -75,8 +76,8 @@ OWN = "stack: shop\nextends: base.yaml\nhosts:\n  db1: {address: 10.0.0.1, roles
 
 def shown(folder: Path, text: str = OWN, base: str = SHARED) -> list[str]:
     (folder / "base.yaml").write_text(base, encoding="utf-8")
-    found = load.read(text, "hosts.yaml", folder)
-    return [*view.as_yaml([*view.values(load.checked(found, folder), found)])]
+    found = inventories.read(text, "hosts.yaml", folder)
+    return [*view.as_yaml([*view.values(load.checked(found, folder, SHAPE), found)])]
 
 
 def test_every_value_in_effect_is_shown_with_where_it_comes_from(tmp_path: Path) -> None:
@@ -94,6 +95,6 @@ def test_what_a_url_may_let_in_is_masked(tmp_path: Path) -> None:
 
 
 def test_what_is_shown_is_an_inventory_of_the_same_stack(stack: Stack) -> None:
-    found: Text = load.read_file(ROOT / "hosts.yaml")
+    found: Text = load.read_file(ROOT / "hosts.yaml", SHAPE)
     text = "\n".join(view.as_yaml([*view.values(stack, found)]))
     assert inventories.parse(text, "shown.yaml", stack.folder) == stack

@@ -384,7 +384,7 @@ def test_a_single_balancer_may_have_a_virtual_address(stack: Stack, vault: Vault
 def test_no_site_of_the_package_is_left(stack: Stack, vault: Vault, tmp_path: Path) -> None:
     for each in (stack, angie(stack, tmp_path)):
         assert len([item for item in resources(each, vault) if isinstance(item, Absent)]) == 1
-        engine = each.balancer.engine
+        engine = each.settings(Balancer).engine
         main = text(each, vault, f"/etc/{engine}/{engine}.conf")
         assert not [path for path in re.findall(r"include (\S+);", main) if "*" in path]
 

@@ -13,12 +13,12 @@ from plainstack.engine.desired import assemble
 from plainstack.engine.observed import UserState
 from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import File, Resource, Unit
-from plainstack.engine.role import Role
+from plainstack.engine.role import Role, assigned
 from plainstack.errors import InventoryError
-from plainstack.inventory.sections import ROLE_NAMES, Host
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
-from plainstack.roles import monitoring
+from plainstack.roles import monitoring, registry
 from plainstack.secrets.values import Vault
 from plainstack.services.edge import Balancer
 from plainstack.shipped import ROOT
@@ -42,6 +42,7 @@ def stack_of(*roles: str) -> Stack | None:
         return None
 
 
+ROLE_NAMES = assigned(registry())
 SETS = [*chain.from_iterable(combinations(ROLE_NAMES, count) for count in range(len(ROLE_NAMES) + 1))]
 STACKS = {"+".join(roles) or "none": stack for roles in SETS if (stack := stack_of(*roles)) is not None}
 

@@ -174,11 +174,10 @@ def _generation(*files: File) -> str:
 
 
 def _vendor_packages(stack: Stack) -> Iterator[Resource]:
-    assert stack.settings(Balancer).angie_key is not None, "the inventory refuses engine angie without it"
-    key = stack.file(stack.settings(Balancer).angie_key)
-    yield from vendor_source(
-        "angie", "https://download.angie.software/angie/debian/13", "trixie", key, "balancer.angie_key"
-    )
+    key = stack.settings(Balancer).angie_key
+    assert key is not None, "the inventory refuses engine angie without it"
+    source = "https://download.angie.software/angie/debian/13"
+    yield from vendor_source("angie", source, "trixie", stack.file(key), "balancer.angie_key")
 
 
 def _exporter(stack: Stack, host: Host) -> Iterator[Resource]:
