@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import heapq
 import importlib
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -54,7 +55,10 @@ def _ordered(roles: Iterable[Role]) -> Iterator[str]:
         sorter.prepare()
     except CycleError as error:
         raise InventoryError([f"roles wait for one another: {' -> '.join(error.args[1])}"]) from None
+    ready: list[str] = []
     while sorter.is_active():
-        ready = sorted(sorter.get_ready())
-        yield from ready
-        sorter.done(*ready)
+        for name in sorter.get_ready():
+            heapq.heappush(ready, name)
+        name = heapq.heappop(ready)
+        yield name
+        sorter.done(name)

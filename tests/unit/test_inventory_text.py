@@ -73,7 +73,7 @@ def test_the_largest_texts_cost_little_memory_and_little_time(tmp_path: Path) ->
     for number, text in enumerate([bomb(), bomb(18), merge_bomb(), many_hosts(200_000), many_hosts(4_000)]):
         (tmp_path / f"{number}.yaml").write_text(text, encoding="utf-8")
     script = (
-        "import sys\nfrom pathlib import Path\nfrom plainstack.inventory import load\n"
+        "import sys\nfrom pathlib import Path\nfrom tests import inventories\n"
         "from plainstack.errors import InventoryError\n"
         "for path in sorted(Path(sys.argv[1]).iterdir()):\n"
         "    try:\n        inventories.load(path)\n"
