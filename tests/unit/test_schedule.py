@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
+from plainstack.deploy import schedule
 from plainstack.deploy.schedule import PACKAGES, Node, Outcome, critical_path, execute, graph, settle, unseen
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import Action, HostPlan, PackageTransaction, Run, Transaction, UnitAction, UnitVerb
@@ -259,7 +261,8 @@ def test_what_came_up_just_before_a_run_is_seen_again_before_its_peer_goes_down(
     assert unseen(plans, registry, desired, observed) == wait
 
 
-def test_a_node_begins_no_sooner_than_it_may() -> None:
+def test_a_node_begins_no_sooner_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "time", SimpleNamespace(monotonic=lambda: 0.0))
     node, waits = Node("b", "app"), list[str]()
     cancelled = threading.Event()
 
