@@ -7,8 +7,8 @@ from shlex import quote
 from typing import Any
 
 from plainstack.engine.observed import Observed
+from plainstack.engine.paths import STATE
 from plainstack.engine.plan.actions import Action, HostPlan, Run, UnitAction
-from plainstack.engine.probe import STATE
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Command, Directory, Listen, Package, Resource, Unit, Validation
 from plainstack.engine.role import Finding, Opening, Role
