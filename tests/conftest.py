@@ -1,10 +1,22 @@
-"""What all tests share: programs that they start can be interrupted, however the tests themselves were started."""
+"""What all tests share: programs that they start can be interrupted, and keep nothing in the operator's home."""
 
 from __future__ import annotations
 
+import os
 import signal
+import tempfile
+from pathlib import Path
+
+import pytest
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     # What is started in the background has Ctrl-C ignored, and hands that on to every program it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # The workers of a run get it from their parent.
+    if not hasattr(config, "workerinput"):
+        before = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        os.environ.setdefault("PIP_CACHE_DIR", str(before / "pip"))
+        kept = tempfile.TemporaryDirectory(prefix="plainstack-cache-")
+        os.environ["XDG_CACHE_HOME"] = kept.name
+        config.add_cleanup(kept.cleanup)

@@ -11,8 +11,8 @@ from threading import Event
 from plainstack.deploy.schedule import PACKAGES
 from plainstack.engine import probe
 from plainstack.engine.observed import Observed
+from plainstack.engine.paths import GUARD_UNIT, STATE
 from plainstack.engine.plan.actions import HostPlan, PackageTransaction, Run, Transaction, UnitAction
-from plainstack.engine.probe import GUARD_UNIT, STATE
 from plainstack.engine.transaction import script
 from plainstack.engine.transaction.result import AFTERWARDS, Answer
 from plainstack.engine.transaction.script import Script

@@ -78,8 +78,10 @@ class Deployment:
             def pause(before: Node, node: Node) -> int:
                 return settle(self.plans, runner.roles, before, node)
 
-            def waiting(node: Node, why: str) -> None:
-                self.listener.step(node.host, node.stage, why)
+            def waiting(node: Node, seconds: float) -> None:
+                settle = runner.roles[node.stage].settle
+                assert settle is not None, "who waits waits for this"
+                self.listener.step(node.host, node.stage, f"{settle.why} ({seconds:.0f} s)")
 
             began = time.monotonic()
             earliest = unseen(self.plans, runner.roles, runner.desired, self.view.observed)

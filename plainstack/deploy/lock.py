@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from plainstack.engine.probe import LOCK, STATE
+from plainstack.engine.paths import LOCK, STATE
 from plainstack.errors import HostFailed, Refused
 
 Release = Callable[[], None]

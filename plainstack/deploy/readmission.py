@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from plainstack.engine.probe import STATE
+from plainstack.engine.paths import STATE
 from plainstack.errors import HostFailed
 from plainstack.postgresql import observation
 from plainstack.postgresql.failover import steps

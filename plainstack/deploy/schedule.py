@@ -13,9 +13,9 @@ from threading import Event
 
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.observed import Observed
-from plainstack.engine.plan.actions import HostPlan, UnitAction, ahead_of
+from plainstack.engine.plan.actions import HostPlan, Run, UnitAction, ahead_of
 from plainstack.engine.resources import Resource, Unit
-from plainstack.engine.role import Role
+from plainstack.engine.role import HostWork, Role
 from plainstack.errors import HostFailed, PlainstackError
 
 PACKAGES = "packages"
@@ -77,10 +77,20 @@ def graph(
         for node in nodes.keys() - lost:
             if node.stage == role.name:
                 nodes[node] |= early
-        mine = {host: plan for host, plan in plans.items() if Node(host, role.name) in nodes.keys() - lost}
-        for previous, host in pairwise(role.turns(mine, observed)):
+        mine = [host for host in plans if Node(host, role.name) in nodes.keys() - lost]
+        work = {host: _work(plans[host], role.name, observed[host]) for host in mine}
+        for previous, host in pairwise(role.turns(work)):
             nodes[Node(host, role.name)].add(Node(previous, role.name))
     return nodes
+
+
+def _work(plan: HostPlan, role: str, seen: Observed) -> HostWork:
+    actions = [action for each in plan.transactions if each.role == role for action in each.visible]
+    return HostWork(
+        frozenset((action.verb, action.unit.name) for action in actions if isinstance(action, UnitAction)),
+        frozenset(action.command.id for action in actions if isinstance(action, Run) and action.command.id),
+        seen.facts,
+    )
 
 
 def execute(
@@ -88,13 +98,13 @@ def execute(
     work: Callable[[Node], None],
     settle: Callable[[Node, Node], int],
     cancelled: Event,
-    on_wait: Callable[[Node, str], None],
+    on_wait: Callable[[Node, float], None],
     earliest: Mapping[Node, float] | None = None,
 ) -> list[Outcome]:
     """Do the work of every node as soon as what it waits for is done; what waits for a failed node is skipped.
 
     `settle` is how many seconds must pass between the end of a host and the begin of the same role's next one;
-    `earliest`, how many from now on before a node may begin.
+    `earliest`, how many from now on before a node may begin. `on_wait` hears how many seconds a node is made to wait.
     """
     began = time.monotonic()
     outcomes: dict[Node, Outcome] = {}
@@ -113,7 +123,7 @@ def execute(
         ready = [outcomes[other].end + settle(other, node) for other in nodes[node] if other.stage == node.stage]
         pause = max([*ready, (earliest or {}).get(node, 0)]) - (time.monotonic() - began)
         if pause > 0:
-            on_wait(node, f"let the balancers see the previous host again ({pause:.0f} s)")
+            on_wait(node, pause)
             if cancelled.wait(pause):
                 return skip("interrupted")
         begin = time.monotonic() - began
@@ -151,7 +161,7 @@ def settle(plans: Mapping[str, HostPlan], roles: Mapping[str, Role], before: Nod
     role = roles.get(before.stage)
     came_up = _does(plans, before, "start", "restart")
     goes_down = node is None or _does(plans, node, "restart", "stop")
-    return role.settle if role and came_up and goes_down else 0
+    return role.settle.seconds if role and role.settle and came_up and goes_down else 0
 
 
 def unseen(
@@ -170,7 +180,8 @@ def unseen(
             node = Node(name, stage)
             others = [other for other in observed if other != name and stage in desired[other]]
             if role.settle and others and _does(plans, node, "restart", "stop"):
-                waits[node] = max(role.settle - _up_for(desired[other][stage], observed[other]) for other in others)
+                pause = role.settle.seconds
+                waits[node] = max(pause - _up_for(desired[other][stage], observed[other]) for other in others)
     return {node: left for node, left in waits.items() if left > 0}
 
 

@@ -11,15 +11,9 @@ from collections.abc import Iterable, Sequence
 
 from plainstack.engine import ports, probe_packages
 from plainstack.engine.observed import Entry, Listener, Observed, PathState, UnitState, UserState
+from plainstack.engine.paths import APPLY_LOCK, GUARD_UNIT, LOCK, STATE
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Package, Resource, Sysctl, Unit, User
 from plainstack.errors import PlainstackError
-
-STATE = "/var/lib/plainstack"
-LOCK = "/run/plainstack.lock"
-APPLY_LOCK = "/run/plainstack-apply.lock"
-GUARD_UNIT = "plainstack-guard"
-# How long a host waits for the operator's word on a change that could lock him out.
-GUARD_SECONDS = 180
 
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9@%+=:,./_ -]*")
 

@@ -6,6 +6,7 @@ import functools
 import os
 import traceback
 from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,18 @@ TEMPLATES = shipped.TEMPLATES
 FILES = shipped.FILES
 
 
-class _Finalizer:
-    """Reveals secrets while rendering, and remembers that it did: a file with a secret in it is a secret file."""
+# The secrets that the rendering which runs in this thread has printed.
+_printed: ContextVar[list[Secret]] = ContextVar("printed")
 
-    def __init__(self) -> None:
-        self.revealed = False
 
-    def __call__(self, value: Any) -> Any:
-        if isinstance(value, Secret):
-            self.revealed = True
-            return value.reveal()
-        if value is None:
-            raise jinja2.UndefinedError("a value is None where a text is printed")
-        return value
+def _print(value: Any) -> Any:
+    """What a template prints for a value: for a secret, what it holds."""
+    if isinstance(value, Secret):
+        _printed.get().append(value)
+        return value.reveal()
+    if value is None:
+        raise jinja2.UndefinedError("a value is None where a text is printed")
+    return value
 
 
 def _cache() -> jinja2.BytecodeCache | None:
@@ -72,7 +72,6 @@ _SQUARE = {
     "comment_start_string": "[#",
     "comment_end_string": "#]",
 }
-_finalizer = _Finalizer()
 
 
 @functools.cache
@@ -81,7 +80,7 @@ def _environment(folder: Path, square: bool) -> jinja2.Environment:
     made = _Environment(
         loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
-        finalize=_finalizer,
+        finalize=_print,
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -114,7 +113,8 @@ def template(
     shown = f"templates/{name}"
     host = values.get("host")
     where = f" (host {host.name})" if host is not None and hasattr(host, "name") else ""
-    _finalizer.revealed = False
+    secrets: list[Secret] = []
+    outer = _printed.set(secrets)
     try:
         text = _environment(TEMPLATES, square).get_template(name).render(values)
     except jinja2.TemplateNotFound as error:
@@ -123,12 +123,15 @@ def template(
         raise InventoryError([f"{shown}:{error.lineno}: {error.message}"]) from None
     except (jinja2.TemplateRuntimeError, TypeError, ValueError, ArithmeticError, LookupError) as error:
         raise InventoryError([f"{_place_of(error, shown)}: {error}{where}"]) from None
-    revealed = _finalizer.revealed
-    if revealed and mode & 0o007:
+    finally:
+        _printed.reset(outer)
+    if secrets and mode & 0o007:
         raise InventoryError([f"{shown}: holds a secret and would have mode {mode:04o}, readable by everybody"])
     if "<secret " in text:
         raise InventoryError([f"{shown}: a secret was made part of another text and lost its value{where}"])
-    return File(path=path, content=text.encode(), mode=mode, owner=owner, group=group, secret=revealed, early=early)
+    return File(
+        path=path, content=text.encode(), mode=mode, owner=owner, group=group, secret=bool(secrets), early=early
+    )
 
 
 def verbatim(

@@ -230,7 +230,7 @@ class Command:
 
     `unless` must exit 0 after `run` succeeded. Both may be multi-line scripts, run with `set -eu`; neither may hold a
     secret: what is secret is read from a managed file on the host. `undo` is run when the transaction is rolled back.
-    `why` is the sentence that plan and progress show.
+    `why` is the sentence that plan and progress show; by `id`, where it has one, its role knows it in a plan.
 
     A command that is `ahead` runs on all hosts of its role before the role changes anything else on any of them, in a
     transaction of its own with the accounts, directories and files (`ahead`) that it needs. It must leave what is
@@ -245,6 +245,7 @@ class Command:
     payload: Payload | None = None
     timeout: int = 120
     ahead: bool = False
+    id: str = ""
 
     @property
     def key(self) -> str:

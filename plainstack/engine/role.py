@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from plainstack.engine.observed import Observed
-from plainstack.engine.plan.actions import HostPlan
+from plainstack.engine.plan.actions import UnitVerb
 from plainstack.engine.resources import Resource
 from plainstack.inventory.sections import Host, Model
 from plainstack.inventory.shape import Shape
@@ -40,6 +40,26 @@ class Finding:
     refused: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class HostWork:
+    """What a deploy does for a role on one of its hosts: verbs on units, and commands by their `id`.
+
+    `facts` are what the host said when it was probed.
+    """
+
+    units: frozenset[tuple[UnitVerb, str]]
+    commands: frozenset[str]
+    facts: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """How many seconds peers need to see a changed host as well again, and the words for waiting that long."""
+
+    seconds: int
+    why: str
+
+
 Desired = Callable[[Stack, Host, Vault], Iterable[Resource]]
 Opens = Callable[[Stack, Host], Iterable[Opening]]
 Facts = Callable[[Stack, Host], str]
@@ -47,7 +67,7 @@ Transition = Callable[[Stack, Mapping[str, Observed]], Stack]
 Findings = Callable[[Stack, Host, Observed], Iterable[Finding]]
 Problems = Callable[[Stack, datetime], Iterable[str]]
 Contradictions = Callable[[Stack], Iterable[tuple[Loc, str]]]
-Turns = Callable[[Mapping[str, HostPlan], Mapping[str, Observed]], Sequence[str]]
+Turns = Callable[[Mapping[str, HostWork]], Sequence[str]]
 
 
 def opens_nothing(_stack: Stack, _host: Host) -> Iterable[Opening]:
@@ -80,14 +100,14 @@ def no_contradictions(_stack: Stack) -> Iterable[tuple[Loc, str]]:
     return ()
 
 
-def all_at_once(_plans: Mapping[str, HostPlan], _observed: Mapping[str, Observed]) -> Sequence[str]:
+def all_at_once(_work: Mapping[str, HostWork]) -> Sequence[str]:
     """For a role whose hosts do not mind one another."""
     return ()
 
 
-def one_by_one(plans: Mapping[str, HostPlan], _observed: Mapping[str, Observed]) -> Sequence[str]:
+def one_by_one(work: Mapping[str, HostWork]) -> Sequence[str]:
     """For a role that is applied to one host at a time, in the order of the inventory."""
-    return list(plans)
+    return list(work)
 
 
 @dataclass(frozen=True)
@@ -97,8 +117,8 @@ class Role:
     It also waits for the roles that it `follows`, but does not need them: --role leaves those out.
     A role that is `everywhere` is on every host without being named in the inventory. `turns` names
     the hosts that go one after another, of those with work for the role, in their order; the first that fails is the
-    last that is tried. `settle` is how many seconds peers need to see the changed host as well again before the next
-    one may go. `passwords` are generated; `rotated` says how those are replaced that the site needs all the time.
+    last that is tried. After a host, its peers get the time of `settle` before the next one may go. `passwords` are
+    generated; `rotated` says how those are replaced that the site needs all the time.
     `facts` is a shell snippet for the probe that prints key=value lines about a host's state beyond its resources, and
     `findings` are what they mean: reasons not to deploy onto that host, and what a person should know.
     `transition` gives the stack with the values that this role's hosts must go on serving, beside the new ones, until
@@ -124,7 +144,7 @@ class Role:
     contradictions: Contradictions = no_contradictions
     origin: str = ""
     turns: Turns = all_at_once
-    settle: int = 0
+    settle: Settle | None = None
     passwords: tuple[str, ...] = ()
     rotated: Manners = field(default_factory=dict)
     facts: Facts = no_facts

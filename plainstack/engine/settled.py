@@ -7,7 +7,7 @@ from collections.abc import Callable
 from threading import Event
 
 from plainstack.engine.observed import Observed
-from plainstack.engine.probe import APPLY_LOCK, GUARD_SECONDS, GUARD_UNIT, LOCK
+from plainstack.engine.paths import APPLY_LOCK, GUARD_SECONDS, GUARD_UNIT, LOCK
 
 # Putting back what a guarded transaction changed takes seconds; the rest is for a slow host.
 UNDO_WITHIN = 30

@@ -7,11 +7,10 @@ from shlex import quote
 from typing import Any
 
 from plainstack.engine.observed import Observed
-from plainstack.engine.plan.actions import Action, HostPlan, Run, UnitAction
-from plainstack.engine.probe import STATE
+from plainstack.engine.paths import STATE
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Command, Directory, Listen, Package, Resource, Unit, Validation
-from plainstack.engine.role import Finding, Opening, Role
+from plainstack.engine.role import Finding, HostWork, Opening, Role
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
@@ -45,7 +44,7 @@ _PASSWORDS = ("replicator", "rewinder", "barman", "streaming_barman", sql.OWNER)
 _BOOTSTRAP = "/usr/local/lib/plainstack/db-bootstrap"
 _SQL = f"{ETC}/plainstack.sql"
 _PSQL = f"{AS_POSTGRES} {BIN}/psql -XAtq"
-_LIMIT = "connection limit"
+_LIMIT = "lower-limit"
 _WHO_MAY_CONNECT = (f"{ETC}/pg_hba.conf", f"{ETC}/pg_ident.conf")
 _RELOADED = (*_WHO_MAY_CONNECT, f"{ETC}/conf.d/20-reload.conf", f"{ETC}/conf.d/30-replication.conf")
 _RESTARTED = (f"{ETC}/postgresql.conf", f"{ETC}/conf.d/10-restart.conf")
@@ -119,22 +118,15 @@ def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
     return stack.model_copy(update={"still": stack.still.model_copy(update={"databases": names})}) if names else stack
 
 
-def turns(plans: Mapping[str, HostPlan], observed: Mapping[str, Observed]) -> list[str]:
+def turns(work: Mapping[str, HostWork]) -> list[str]:
     """Whose PostgreSQL restarts, one after another: standbys first, so that settings that do not start stop there.
 
     With a lower connection limit the primary goes first, because no standby starts with less than its primary had.
     """
-    actions = {host: [action for _, action in plan.actions()] for host, plan in plans.items()}
-    restarting = [host for host in plans if any(_restarts(action) for action in actions[host])]
-    leading = {member.name for member in primaries(members(plans, {host: observed[host].facts for host in plans}))}
-    lowered = any(
-        isinstance(action, Run) and action.command.name == _LIMIT for host in plans for action in actions[host]
-    )
+    restarting = [host for host, here in work.items() if ("restart", UNIT) in here.units]
+    leading = {member.name for member in primaries(members(work, {host: here.facts for host, here in work.items()}))}
+    lowered = any(_LIMIT in here.commands for here in work.values())
     return sorted(restarting, key=lambda host: (host in leading) != lowered)
-
-
-def _restarts(action: Action) -> bool:
-    return isinstance(action, UnitAction) and (action.verb, action.unit.name) == ("restart", UNIT)
 
 
 def _packages() -> Iterator[Resource]:
@@ -197,7 +189,7 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
         timeout=24 * 3600,
     )
     yield verbatim("db", f"/etc/systemd/system/{UNIT}.d/10-plainstack.conf")
-    yield _lower_limit(stack.settings(Database).max_connections)
+    yield lower_limit(stack.settings(Database).max_connections)
     yield Unit(
         name=UNIT,
         # By name: what else is in that folder is another role's, which may write it after this server was reloaded.
@@ -229,13 +221,14 @@ def findings(_stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding
         )
 
 
-def _lower_limit(limit: int) -> Command:
+def lower_limit(limit: int) -> Command:
     """A standby does not start with a lower limit than it saw its primary have."""
     allowed = f"{BIN}/pg_controldata {DATA} | sed -n 's/^max_connections setting: *//p'"
     no_more = f'test ! -e {DATA}/standby.signal || test "$({allowed})" -le {limit}'
     complaint = f"the primary still has a higher max_connections than {limit}: deploy it first"
     return Command(
-        name=_LIMIT,
+        name="connection limit",
+        id=_LIMIT,
         why="wait for the primary to restart with the lower max_connections",
         run=await_condition(no_more, complaint, tries=60, pause=1),
         unless=no_more,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from plainstack import roles
 from plainstack.engine import desired as desired_module
@@ -21,8 +21,10 @@ from tests.unit.sandbox import Sandbox
 from tests.unit.sshd import Server, serving
 
 # The same cases on every run; HYPOTHESIS_PROFILE=search looks for new ones.
-settings.register_profile("default", deadline=None, derandomize=True, database=None, max_examples=60)
-settings.register_profile("search", deadline=None, database=None, max_examples=5000, phases=[Phase.generate])
+# How long it takes says how busy the machine is, in the making of a case as in its test.
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+settings.register_profile("default", UNTIMED, derandomize=True, max_examples=60)
+settings.register_profile("search", UNTIMED, max_examples=5000, phases=[Phase.generate])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 ROOT = Path(__file__).resolve().parent.parent.parent

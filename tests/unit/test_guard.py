@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from plainstack.engine.probe import GUARD_SECONDS
+from plainstack.engine.paths import GUARD_SECONDS
 from plainstack.engine.resources import Command, File, Resource, Unit
 from plainstack.engine.settled import UNDO_NOW
 from tests.unit.sandbox import Done, Sandbox, build

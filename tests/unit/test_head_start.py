@@ -24,6 +24,7 @@ from plainstack.secrets.values import Vault
 from plainstack.ssh.reach import KeptLogIn, KeptMachine, KeptReach
 from tests.unit import sshd
 from tests.unit.sshd import Server
+from tests.waiting import PATIENCE
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1, max_size=8)
 paths = names.map(lambda name: Path("/", name))
@@ -216,9 +217,12 @@ def test_an_answer_to_another_question_is_not_used(
 
     def look() -> None:
         with HeadStart.of(inventory_file) as head_start, Runner(stack, more, (), ("db1",), head_start) as runner:
+            begun = head_start._answers["db1"]
             view = runner.observe()
             assert view.failed == {}
             assert str(tmp_path) in view.observed["db1"].paths
+            # It is asked whether or not its answer is used, and perhaps later than what was asked instead.
+            begun.result(PATIENCE)
 
     assert counted(server, look) == (1, 2)
     assert counted(server, look) == (1, 1)

@@ -249,9 +249,9 @@ def test_the_default_application_is_read_in_a_moment() -> None:
     release.read(stack, "web")
     spent = []
     for _ in range(5):
-        began = time.process_time()
+        began = time.thread_time()
         release.read(stack, "web")
-        spent.append(time.process_time() - began)
+        spent.append(time.thread_time() - began)
     assert min(spent) < 0.02
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from plainstack.engine.resources import File
 from plainstack.errors import InventoryError
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Secret
+from tests.waiting import PATIENCE
 
 SECRET = Secret("db", "correct horse")
 Rendering = Callable[..., File]
@@ -103,6 +107,24 @@ def test_a_secret_in_a_template_makes_the_file_a_secret(rendered: Rendering) -> 
     file = rendered("password = {{ secret }}", secret=SECRET, mode=0o600)
     assert (file.content, file.secret) == (b"password = correct horse", True)
     assert not rendered("{{ user }}", user="x").secret, "the next file is judged by itself"
+
+
+def test_a_rendering_inside_of_another_has_its_own_secrets(rendered: Rendering) -> None:
+    """Two files are rendered while a third is; only those with a secret in them are secret files."""
+    inner = partial(rendered, secret=SECRET, mode=0o600)
+    assert not rendered("{{ inner('{{ secret }}').secret }}", inner=inner).secret
+    assert rendered("{{ secret }}{{ inner('x').secret }}", secret=SECRET, inner=inner, mode=0o600).secret
+
+
+def test_renderings_in_several_threads_do_not_mix_their_secrets(rendered: Rendering) -> None:
+    rendered("{{ meet() }}{% if secret %}{{ secret }}{% endif %}{{ meet() }}", meet=lambda: "", secret="")
+    meet = threading.Barrier(2, timeout=PATIENCE)
+
+    def one(secret: Secret | str) -> File:
+        return render.template("app", "/etc/app.conf", meet=meet.wait, secret=secret, mode=0o600)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [file.secret for file in pool.map(one, [SECRET, ""])] == [True, False]
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o601, 0o666])

@@ -5,17 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
+from plainstack.deploy import schedule
 from plainstack.deploy.schedule import PACKAGES, Node, Outcome, critical_path, execute, graph, settle, unseen
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import Action, HostPlan, PackageTransaction, Run, Transaction, UnitAction, UnitVerb
 from plainstack.engine.resources import Command, Unit
-from plainstack.engine.role import Role, of_host
+from plainstack.engine.role import Role, Settle, of_host
 from plainstack.errors import HostFailed, Refused
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.layout import UNIT
+from plainstack.roles.db import lower_limit
 
 WORK = (Run(Command(name="x", why="w", run="r", unless="u")),)
 Nodes = dict[Node, set[Node]]
@@ -112,7 +115,7 @@ PRIMARY = {"data": "yes", "running": "yes", "recovery": "false"}
 STANDBY = {"data": "yes", "running": "yes", "recovery": "true", "signal": "yes"}
 RESTART = UnitAction("restart", Unit(name=UNIT), "changed", "")
 START = UnitAction("start", Unit(name=UNIT), "new", "")
-WAIT = Run(Command(name="connection limit", why="w", run="r", unless="u"))
+WAIT = Run(lower_limit(50))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +209,7 @@ def test_peers_get_time_to_see_the_previous_host_and_ctrl_c_ends_the_waiting() -
     nodes: Nodes = {first: set(), second: {first}}
     cancelled, waits = threading.Event(), list[Node]()
 
-    def on_wait(node: Node, _why: str) -> None:
+    def on_wait(node: Node, _seconds: float) -> None:
         waits.append(node)
         cancelled.set()
 
@@ -231,7 +234,7 @@ def test_peers_get_time_to_see_the_previous_host_and_ctrl_c_ends_the_waiting() -
 def test_a_host_goes_down_only_when_the_one_that_came_up_before_is_used_again(
     registry: Mapping[str, Role], first: UnitVerb, second: UnitVerb | None, seconds: int
 ) -> None:
-    assert registry["app"].settle == 6
+    assert registry["app"].settle == Settle(6, "let the balancers see the previous host again")
     plans = {
         host: HostPlan(host, None, (Transaction("app", (UnitAction(verb, Unit(name="web"), "changed", ""),)),))
         for host, verb in (("a", first), ("b", second or "restart"))
@@ -259,16 +262,17 @@ def test_what_came_up_just_before_a_run_is_seen_again_before_its_peer_goes_down(
     assert unseen(plans, registry, desired, observed) == wait
 
 
-def test_a_node_begins_no_sooner_than_it_may() -> None:
-    node, waits = Node("b", "app"), list[str]()
+def test_a_node_begins_no_sooner_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    node, waits = Node("b", "app"), list[float]()
     cancelled = threading.Event()
 
-    def on_wait(_node: Node, why: str) -> None:
-        waits.append(why)
+    def on_wait(_node: Node, seconds: float) -> None:
+        waits.append(seconds)
         cancelled.set()
 
     (outcome,) = execute({node: set()}, lambda _: None, lambda *_: 0, cancelled, on_wait, {node: 60.0})
-    assert waits == ["let the balancers see the previous host again (60 s)"]
+    assert waits == [60]
     assert outcome.skipped == "interrupted"
 
 

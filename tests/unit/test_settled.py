@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from plainstack.engine.observed import Observed
-from plainstack.engine.probe import GUARD_SECONDS
+from plainstack.engine.paths import GUARD_SECONDS
 from plainstack.engine.settled import SETTLED_WITHIN, UNDO_WITHIN, settled
 
 REST = Observed()

@@ -172,7 +172,7 @@ def test_ipv6_is_listened_on_where_the_kernel_has_it(balancer: Balancer, has_ipv
     out=st.sets(st.sampled_from([target[2] for target in TARGETS])),
     drained=st.sets(st.sampled_from(sorted(ADDRESSES))),
 )
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 def test_a_service_keeps_a_host_whatever_is_out(
     tmp_path_factory: pytest.TempPathFactory, out: set[str], drained: set[str]
 ) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plainstack.engine.observed import Entry
+from plainstack.engine.paths import GUARD_SECONDS, STATE
 from plainstack.engine.plan.actions import PackageTransaction, Put, Transaction
-from plainstack.engine.probe import GUARD_SECONDS, STATE
 from plainstack.engine.resources import File
 from plainstack.engine.transaction.steps import Bundle, Members, act, kernel_state, shade, stage
 from plainstack.engine.transaction.unit_steps import arrange

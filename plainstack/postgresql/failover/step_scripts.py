@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from plainstack.engine.probe import STATE
+from plainstack.engine.paths import STATE
 from plainstack.postgresql import barman
 from plainstack.postgresql.failover import rebuild
 from plainstack.postgresql.failover.decisions import Do

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from shlex import join, quote
 
-from plainstack.engine.probe import STATE
+from plainstack.engine.paths import STATE
 from plainstack.inventory.stack import Stack
 from plainstack.paths import AUDIT, FILTER
 from plainstack.postgresql.failover import rebuild

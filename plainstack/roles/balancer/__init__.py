@@ -7,7 +7,7 @@ from datetime import datetime
 
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Package, Resource, Sysctl, Unit, Validation
-from plainstack.engine.role import Opening, Role, one_by_one
+from plainstack.engine.role import Opening, Role, Settle, one_by_one
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
@@ -124,7 +124,7 @@ ROLE = Role(
     after=("firewall",),
     follows=("app",),
     turns=one_by_one,
-    settle=2,
+    settle=Settle(2, "let the other balancers see the previous host again"),
     facts=probe_facts,
     problems=problems,
 )
