@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import traceback
-from collections.abc import Callable
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from plainstack import shipped
 from plainstack.engine.resources import File
@@ -19,77 +13,6 @@ from plainstack.secrets.values import Secret
 
 TEMPLATES = shipped.TEMPLATES
 FILES = shipped.FILES
-
-
-# The secrets that the rendering which runs in this thread has printed.
-_printed: ContextVar[list[Secret]] = ContextVar("printed")
-
-
-def _print(value: Any) -> Any:
-    """What a template prints for a value: for a secret, what it holds."""
-    if isinstance(value, Secret):
-        _printed.get().append(value)
-        return value.reveal()
-    if value is None:
-        raise jinja2.UndefinedError("a value is None where a text is printed")
-    return value
-
-
-def _cache() -> jinja2.BytecodeCache | None:
-    try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plainstack" / "jinja"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except (OSError, RuntimeError):  # the latter: an operator without a home
-        return None
-    return jinja2.FileSystemBytecodeCache(str(folder))
-
-
-class _Environment(jinja2.Environment):
-    """One in which a secret can be printed as it is, and nothing else: whatever is made of one is not known as one."""
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        if isinstance(obj, Secret):
-            raise jinja2.UndefinedError(f"a secret is printed as it is, without .{attribute}")
-        return super().getattr(obj, attribute)
-
-
-def _refusing_secrets(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def guarded(*args: Any, **options: Any) -> Any:
-        if any(isinstance(arg, Secret) for arg in args):
-            raise jinja2.UndefinedError(f"a secret cannot go through the filter {name!r}")
-        return function(*args, **options)
-
-    return guarded
-
-
-# Prometheus' own templates use {{ }}; files that hold such are written with [[ ]] for ours.
-_SQUARE = {
-    "variable_start_string": "[[",
-    "variable_end_string": "]]",
-    "block_start_string": "[%",
-    "block_end_string": "%]",
-    "comment_start_string": "[#",
-    "comment_end_string": "#]",
-}
-
-
-@functools.cache
-def _environment(folder: Path, square: bool) -> jinja2.Environment:
-    options: dict[str, Any] = dict(_SQUARE) if square else {}
-    made = _Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        undefined=jinja2.StrictUndefined,
-        finalize=_print,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # configuration files, not HTML
-        bytecode_cache=_cache(),
-        **options,
-    )
-    made.filters.update({name: _refusing_secrets(name, function) for name, function in made.filters.items()})
-    return made
 
 
 def template(
@@ -109,14 +32,18 @@ def template(
     `values` should hold `host` for error messages to name it. Raises InventoryError for a template that is missing,
     broken, or uses a name that is not given, and for a secret in a file that everybody may read.
     """
+    import jinja2
+
+    from plainstack.engine.environment import environment, printed
+
     name = f"{role}/{(source or path).lstrip('/')}.j2"
     shown = f"templates/{name}"
     host = values.get("host")
     where = f" (host {host.name})" if host is not None and hasattr(host, "name") else ""
     secrets: list[Secret] = []
-    outer = _printed.set(secrets)
+    outer = printed.set(secrets)
     try:
-        text = _environment(TEMPLATES, square).get_template(name).render(values)
+        text = environment(TEMPLATES, square).get_template(name).render(values)
     except jinja2.TemplateNotFound as error:
         raise InventoryError([f"templates/{error.name}: no such template"]) from None
     except jinja2.TemplateSyntaxError as error:
@@ -124,7 +51,7 @@ def template(
     except (jinja2.TemplateRuntimeError, TypeError, ValueError, ArithmeticError, LookupError) as error:
         raise InventoryError([f"{_place_of(error, shown)}: {error}{where}"]) from None
     finally:
-        _printed.reset(outer)
+        printed.reset(outer)
     if secrets and mode & 0o007:
         raise InventoryError([f"{shown}: holds a secret and would have mode {mode:04o}, readable by everybody"])
     if "<secret " in text:

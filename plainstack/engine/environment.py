@@ -1,0 +1,88 @@
+"""The Jinja environment of templates: secrets are printed as they are and nothing else is made of them.
+
+A module of its own, so that a command that renders nothing does not import Jinja.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from plainstack.secrets.values import Secret
+
+# The secrets that the rendering which runs in this thread has printed.
+printed: ContextVar[list[Secret]] = ContextVar("printed")
+
+
+def _print(value: Any) -> Any:
+    """What a template prints for a value: for a secret, what it holds."""
+    if isinstance(value, Secret):
+        printed.get().append(value)
+        return value.reveal()
+    if value is None:
+        raise jinja2.UndefinedError("a value is None where a text is printed")
+    return value
+
+
+def _cache() -> jinja2.BytecodeCache | None:
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plainstack" / "jinja"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except (OSError, RuntimeError):  # the latter: an operator without a home
+        return None
+    return jinja2.FileSystemBytecodeCache(str(folder))
+
+
+class _Environment(jinja2.Environment):
+    """One in which a secret can be printed as it is, and nothing else: whatever is made of one is not known as one."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if isinstance(obj, Secret):
+            raise jinja2.UndefinedError(f"a secret is printed as it is, without .{attribute}")
+        return super().getattr(obj, attribute)
+
+
+def _refusing_secrets(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def guarded(*args: Any, **options: Any) -> Any:
+        if any(isinstance(arg, Secret) for arg in args):
+            raise jinja2.UndefinedError(f"a secret cannot go through the filter {name!r}")
+        return function(*args, **options)
+
+    return guarded
+
+
+# Prometheus' own templates use {{ }}; files that hold such are written with [[ ]] for ours.
+_SQUARE = {
+    "variable_start_string": "[[",
+    "variable_end_string": "]]",
+    "block_start_string": "[%",
+    "block_end_string": "%]",
+    "comment_start_string": "[#",
+    "comment_end_string": "#]",
+}
+
+
+@functools.cache
+def environment(folder: Path, square: bool) -> jinja2.Environment:
+    """The environment of a folder of templates; `square` ones are written with [[ ]]."""
+    options: dict[str, Any] = dict(_SQUARE) if square else {}
+    made = _Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        finalize=_print,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # configuration files, not HTML
+        bytecode_cache=_cache(),
+        **options,
+    )
+    made.filters.update({name: _refusing_secrets(name, function) for name, function in made.filters.items()})
+    return made
