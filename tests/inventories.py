@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+from plainstack.engine import declared
 from plainstack.engine.role import shape
 from plainstack.inventory import load as loading
 from plainstack.inventory.shape import Shape
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.yaml_reader import Text
 from plainstack.roles import registry
+from plainstack.secrets.values import Needed
 
 
 @cache
@@ -32,3 +34,8 @@ def parse(text: str, name: str, folder: Path) -> Stack:
 def load(path: Path) -> Stack:
     """The stack of an inventory file."""
     return loading.load(path, shipped_shape())
+
+
+def needed(stack: Stack) -> Needed:
+    """The secrets that the shipped roles declare for a stack."""
+    return declared.needed(stack, registry())

@@ -12,12 +12,13 @@ from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
 from plainstack.cli.deploy_commands import apply, document, load, roles_of, told
+from plainstack.engine.declared import names, needed, rotations, uses
 from plainstack.engine.role import Role
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import pki, rotation, store
 from plainstack.secrets.format import Store
-from plainstack.secrets.listing import CERTIFICATE, rows, uses
+from plainstack.secrets.listing import CERTIFICATE, rows
 from plainstack.secrets.rotation import Manner
 from plainstack.secrets.values import Secret, Vault
 
@@ -28,8 +29,8 @@ def list_all(inventory: str, *, json: bool) -> None:
     with told(console, json=json, shows=True):
         stack = load(inventory)
         roles = roles_of(stack)
-        opened = store.look(stack, _names(roles), datetime.now(UTC))
-        found = [*rows(store.read(stack), uses(stack, opened.vault, roles), _manners(roles), datetime.now(UTC))]
+        opened = store.look(stack, needed(stack, roles), datetime.now(UTC))
+        found = [*rows(store.read(stack), uses(stack, roles), rotations(roles), datetime.now(UTC))]
         if json:
             document([row.__dict__ for row in found])
         else:
@@ -47,9 +48,9 @@ def edit(inventory: str) -> None:
 
         stack = load(inventory)
         roles = roles_of(stack)
-        needed = set(_open(stack, roles, console).passwords) & set(_names(roles))
+        editable = set(_open(stack, roles, console).passwords) & set(names(roles))
         entries = store.read(stack).entries
-        before = {name: entry.value.reveal() for name, entry in entries.items() if name in needed}
+        before = {name: entry.value.reveal() for name, entry in entries.items() if name in editable}
 
         def again(problem: str) -> bool:
             console.error(problem)
@@ -60,10 +61,10 @@ def edit(inventory: str) -> None:
         if not changed:
             console.line("nothing was changed")
             return
-        _save_edited(stack, {name: (before[name], after[name]) for name in changed}, _manners(roles))
+        _save_edited(stack, {name: (before[name], after[name]) for name in changed}, rotations(roles))
         for name in changed:
             console.line(f"changed: {name}")
-        staged = [name for name in changed if rotation.is_staged(_manner(roles, name))]
+        staged = [name for name in changed if rotation.is_staged(rotations(roles).get(name, "at once"))]
         commands = [f"inv secrets.rotate {name}" for name in staged]
         if len(staged) < len(changed):
             commands.insert(0, "inv deploy")
@@ -91,7 +92,7 @@ def rotate(inventory: str, name: str, *, revoke: bool) -> None:
     with told(console):
         stack = load(inventory)
         roles = roles_of(stack)
-        vault = store.look(stack, _names(roles), datetime.now(UTC)).vault
+        vault = store.look(stack, needed(stack, roles), datetime.now(UTC)).vault
         if name.startswith(CERTIFICATE) and name.removeprefix(CERTIFICATE) in pki.AUTHORITIES:
             raise Refused(
                 "every host trusts the authority; deploys replace it by themselves, in the 90 days before its end"
@@ -99,7 +100,7 @@ def rotate(inventory: str, name: str, *, revoke: bool) -> None:
         if name not in _known(vault):
             raise Refused(f"no secret is called {name!r}; known: {', '.join(_known(vault))}")
         _open(stack, roles, console)
-        manner = _manner(roles, name)
+        manner = rotations(roles).get(name, "at once")
         going_on = not name.startswith(CERTIFICATE) and rotation.unfinished(store.read(stack).entries[name], manner)
         if going_on:
             console.line(f"a rotation of {name} was begun and did not end: going on with it", "bold")
@@ -176,20 +177,8 @@ def _deploy(stack: Stack, name: str, console: Console) -> None:
 
 
 def _open(stack: Stack, roles: Mapping[str, Role], console: Console) -> Vault:
-    return store.load(stack, _names(roles), datetime.now(UTC), console.line)
-
-
-def _names(roles: Mapping[str, Role]) -> list[str]:
-    return [name for role in roles.values() for name in role.passwords]
+    return store.load(stack, needed(stack, roles), datetime.now(UTC), console.line)
 
 
 def _known(vault: Vault) -> list[str]:
     return [*sorted(vault.passwords), *(CERTIFICATE + name for name in sorted(vault.certificates))]
-
-
-def _manners(roles: Mapping[str, Role]) -> dict[str, Manner]:
-    return {name: manner for role in roles.values() for name, manner in role.rotated.items()}
-
-
-def _manner(roles: Mapping[str, Role], name: str) -> Manner:
-    return _manners(roles).get(name, "at once")

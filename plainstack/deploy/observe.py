@@ -79,6 +79,7 @@ class Runner:
 
     def __enter__(self) -> Runner:
         from plainstack.engine import desired
+        from plainstack.engine.declared import needed
         from plainstack.secrets import store
 
         self._pool = ThreadPoolExecutor(max_workers=max(8, len(self.hosts)))
@@ -87,8 +88,7 @@ class Runner:
             if name not in self._connecting:
                 self._connecting[name] = self._pool.submit(self.sessions.to, name)
         try:
-            names = [name for role in self.roles.values() for name in role.passwords]
-            self.secrets = store.look(self.stack, names, datetime.now(UTC))
+            self.secrets = store.look(self.stack, needed(self.stack, self.roles), datetime.now(UTC))
             self.vault = self.secrets.vault
             self.scope = desired.scope(self.roles, self.chosen)
         except BaseException:

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from plainstack.engine import probe
+from plainstack.engine.declared import vault_of
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Resource, Unit
 from plainstack.engine.role import Role, of_host
 from plainstack.engine.stamps import inputs
 from plainstack.errors import InventoryError
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.secrets.values import Vault
+from plainstack.secrets.values import UndeclaredSecret, Vault
 
 HostDesired = Mapping[str, Sequence[Resource]]
 
@@ -36,9 +37,11 @@ def one_by_one(
         wanted: dict[str, Sequence[Resource]] = {}
         for role in of_host(host, dict(roles)):
             try:
-                wanted[role.name] = tuple(role.desired(stack, host, vault))
+                wanted[role.name] = tuple(role.desired(stack, host, vault_of(role, stack, host, vault)))
             except InventoryError as error:
                 problems += error.problems
+            except UndeclaredSecret as error:
+                problems.append(f"{role.origin or role.name}: {error}")
         problems += [*_conflicts(host, wanted), *_written_later(host, wanted)]
         if not problems:
             yield name, wanted

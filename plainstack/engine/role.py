@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -14,7 +14,7 @@ from plainstack.inventory.sections import Host, Model
 from plainstack.inventory.shape import Shape
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import age
-from plainstack.secrets.rotation import Manners
+from plainstack.secrets.rotation import Manner
 from plainstack.secrets.values import Vault
 from plainstack.wording import Loc
 
@@ -66,6 +66,7 @@ Facts = Callable[[Stack, Host], str]
 Transition = Callable[[Stack, Mapping[str, Observed]], Stack]
 Findings = Callable[[Stack, Host, Observed], Iterable[Finding]]
 Problems = Callable[[Stack, datetime], Iterable[str]]
+Certificates = Callable[[Stack, Host], Mapping[str, tuple[str, ...]]]
 Contradictions = Callable[[Stack], Iterable[tuple[Loc, str]]]
 Turns = Callable[[Mapping[str, HostWork]], Sequence[str]]
 
@@ -100,6 +101,11 @@ def no_contradictions(_stack: Stack) -> Iterable[tuple[Loc, str]]:
     return ()
 
 
+def no_certificates(_stack: Stack, _host: Host) -> Mapping[str, tuple[str, ...]]:
+    """For a role that reads no certificate."""
+    return {}
+
+
 def all_at_once(_work: Mapping[str, HostWork]) -> Sequence[str]:
     """For a role whose hosts do not mind one another."""
     return ()
@@ -110,6 +116,14 @@ def one_by_one(work: Mapping[str, HostWork]) -> Sequence[str]:
     return list(work)
 
 
+@dataclass(frozen=True, slots=True)
+class DeclaredSecret:
+    """A password that is generated for the role, and how it is replaced; see plainstack.secrets.rotation."""
+
+    name: str
+    rotation: Manner = "at once"
+
+
 @dataclass(frozen=True)
 class Role:
     """One role: what it wants of a host, which ports it offers there, which roles' hosts must be done before.
@@ -117,8 +131,9 @@ class Role:
     It also waits for the roles that it `follows`, but does not need them: --role leaves those out.
     A role that is `everywhere` is on every host without being named in the inventory. `turns` names
     the hosts that go one after another, of those with work for the role, in their order; the first that fails is the
-    last that is tried. After a host, its peers get the time of `settle` before the next one may go. `passwords` are
-    generated; `rotated` says how those are replaced that the site needs all the time.
+    last that is tried. After a host, its peers get the time of `settle` before the next one may go. `secrets` are
+    the passwords that are generated for the role, `reads` names those of other roles that it reads, and `certificates`
+    gives the certificates that it reads on a host, each with the names and addresses that it is for.
     `facts` is a shell snippet for the probe that prints key=value lines about a host's state beyond its resources, and
     `findings` are what they mean: reasons not to deploy onto that host, and what a person should know.
     `transition` gives the stack with the values that this role's hosts must go on serving, beside the new ones, until
@@ -145,8 +160,9 @@ class Role:
     origin: str = ""
     turns: Turns = all_at_once
     settle: Settle | None = None
-    passwords: tuple[str, ...] = ()
-    rotated: Manners = field(default_factory=dict)
+    secrets: tuple[DeclaredSecret, ...] = ()
+    reads: tuple[str, ...] = ()
+    certificates: Certificates = no_certificates
     facts: Facts = no_facts
     transition: Transition = no_transition
     used_by: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from typing import Any
 from plainstack.engine.observed import Observed
 from plainstack.engine.render import template
 from plainstack.engine.resources import Directory, Listen, Package, Resource, Unit, User
-from plainstack.engine.role import Opening, Role, Settle, one_by_one
+from plainstack.engine.role import DeclaredSecret, Opening, Role, Settle, one_by_one
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
@@ -149,6 +149,6 @@ ROLE = Role(
     # A host that was away for ten seconds or more was taken out by the balancers. They ask it twice a second, and it is
     # used again when they have reloaded.
     settle=Settle(6, "let the balancers see the previous host again"),
-    passwords=("app/secret_key", "app/api_token"),
-    rotated={"app/secret_key": "overlap", "app/api_token": "grace"},
+    secrets=(DeclaredSecret("app/secret_key", "overlap"), DeclaredSecret("app/api_token", "grace")),
+    reads=(sql.password_name(sql.OWNER),),
 )

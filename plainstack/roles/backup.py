@@ -112,5 +112,12 @@ def probe_facts(stack: Stack, _host: Host) -> str:
 
 
 ROLE = Role(
-    name="backup", settings=Backup, needs=("db",), single=True, desired=desired, after=("db",), facts=probe_facts
+    name="backup",
+    settings=Backup,
+    needs=("db",),
+    single=True,
+    reads=tuple(sql.password_name(name) for name in ("barman", "streaming_barman")),
+    desired=desired,
+    after=("db",),
+    facts=probe_facts,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from pydantic import Field
@@ -202,4 +202,18 @@ def _log_ins(stack: Stack, host: Host) -> Iterator[Resource]:
         yield Validation(name="visudo", run=f"visudo -cf {_SUDOERS}", reads=(_SUDOERS,))
 
 
-ROLE = Role(name="base", settings=Base, desired=desired, opens=opens, everywhere=True, facts=facts, findings=findings)
+def certificates(_stack: Stack, host: Host) -> Mapping[str, tuple[str, ...]]:
+    """The host's own certificate, for its name and its addresses."""
+    return {host.name: tuple(str(name) for name in (host.name, host.address, host.public) if name is not None)}
+
+
+ROLE = Role(
+    name="base",
+    certificates=certificates,
+    settings=Base,
+    desired=desired,
+    opens=opens,
+    everywhere=True,
+    facts=facts,
+    findings=findings,
+)

@@ -10,7 +10,7 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.paths import STATE
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Command, Directory, Listen, Package, Resource, Unit, Validation
-from plainstack.engine.role import Finding, HostWork, Opening, Role
+from plainstack.engine.role import DeclaredSecret, Finding, HostWork, Opening, Role
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
@@ -40,7 +40,7 @@ from plainstack.shell import await_condition
 
 EXPORTER_PORT = ports.POSTGRES_EXPORTER
 
-_PASSWORDS = ("replicator", "rewinder", "barman", "streaming_barman", sql.OWNER)
+_ACCOUNTS = ("replicator", "rewinder", "barman", "streaming_barman")
 _BOOTSTRAP = "/usr/local/lib/plainstack/db-bootstrap"
 _SQL = f"{ETC}/plainstack.sql"
 _PSQL = f"{AS_POSTGRES} {BIN}/psql -XAtq"
@@ -248,6 +248,8 @@ ROLE = Role(
     findings=findings,
     after=("firewall",),
     turns=turns,
-    passwords=tuple(sql.password_name(name) for name in _PASSWORDS),
-    rotated={sql.password_name(sql.OWNER): "handover"},
+    secrets=(
+        *(DeclaredSecret(sql.password_name(name)) for name in _ACCOUNTS),
+        DeclaredSecret(sql.password_name(sql.OWNER), "handover"),
+    ),
 )

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 
-from plainstack.engine.role import Role, of_host
-from plainstack.inventory.stack import Stack
 from plainstack.secrets import pki, rotation
 from plainstack.secrets.format import Store
 from plainstack.secrets.rotation import Manner
-from plainstack.secrets.values import Vault
 
 CERTIFICATE = "certificate/"
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -59,28 +54,3 @@ def _ago(now: datetime, made: str) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-class _Seen(dict[str, Value]):
-    """A mapping that remembers what was read from it."""
-
-    def __init__(self, values: Mapping[str, Value]) -> None:
-        super().__init__(values)
-        self.names: set[str] = set()
-
-    def __getitem__(self, name: str) -> Value:
-        self.names.add(name)
-        return super().__getitem__(name)
-
-
-def uses(stack: Stack, vault: Vault, roles: Mapping[str, Role]) -> dict[str, dict[str, list[str]]]:
-    """Which role reads which secret for which host; found out by letting every role tell what it wants."""
-    found: dict[str, dict[str, list[str]]] = {}
-    for host in stack.hosts.values():
-        for role in of_host(host, dict(roles)):
-            passwords, certificates = _Seen(vault.passwords), _Seen(vault.certificates)
-            for _ in role.desired(stack, host, replace(vault, passwords=passwords, certificates=certificates)):
-                pass
-            for name in passwords.names | {CERTIFICATE + name for name in certificates.names}:
-                found.setdefault(name, {}).setdefault(role.name, []).append(host.name)
-    return found

@@ -1,4 +1,4 @@
-"""The stack's own certificate authority: which certificates there must be, and which of them are due."""
+"""The stack's own certificate authority: its own certificates, and which of all are due."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from plainstack.errors import InventoryError
-from plainstack.inventory.stack import Stack
-from plainstack.services.edge import Balancer
 
 AUTHORITY = "authority"
 SITE = "site"
@@ -22,22 +20,10 @@ RENEW_BEFORE = timedelta(days=30)
 Pair = dict[str, str]
 
 
-def subjects(stack: Stack) -> dict[str, tuple[str, ...]]:
-    """Which certificate is for which names and addresses: one a host, and one for the site."""
-    wanted = {
-        host.name: tuple(str(name) for name in (host.name, host.address, host.public) if name is not None)
-        for host in stack.hosts.values()
-    }
-    balancers = stack.with_role("balancer")
-    if balancers:
-        names = [*stack.settings(Balancer).server_names, *(host.name for host in balancers)]
-        addresses = [stack.settings(Balancer).virtual_address, *(host.public or host.address for host in balancers)]
-        wanted[SITE] = tuple(dict.fromkeys([*names, *(str(address) for address in addresses if address)]))
-    return wanted
-
-
-def ensure(stack: Stack, pairs: dict[str, Pair], now: datetime) -> dict[str, Pair]:
-    """The given pairs, completed: what is missing, for other names, or within 30 days of its end is signed anew.
+def ensure(
+    stack: str, subjects: Mapping[str, tuple[str, ...]], pairs: dict[str, Pair], now: datetime
+) -> dict[str, Pair]:
+    """The given pairs of a stack, completed: what is missing, has other names, or ends within 30 days is signed anew.
 
     The authority has a successor 90 days before its end, which takes over 30 days before it; the one before stays.
     """
@@ -50,7 +36,7 @@ def ensure(stack: Stack, pairs: dict[str, Pair], now: datetime) -> dict[str, Pai
     if left < RENEW_BEFORE:
         pairs = {AUTHORITY: pairs[NEXT], BEFORE: pairs[AUTHORITY]}
     authority = pairs[AUTHORITY]
-    for name, names in subjects(stack).items():
+    for name, names in subjects.items():
         pair = pairs.get(name)
         if pair is None or pair["names"] != " ".join(names) or _expires(pair) - now < RENEW_BEFORE:
             from plainstack.secrets import signing
@@ -82,11 +68,11 @@ def trusted(pairs: Mapping[str, Pair]) -> str:
     return "".join(pair["chain"] for pair in sorted((pairs[n] for n in AUTHORITIES if n in pairs), key=_expires))
 
 
-def _authority(stack: Stack, now: datetime) -> Pair:
+def _authority(stack: str, now: datetime) -> Pair:
     # Imported only to sign: it takes longer than all the rest that a run without a change does here.
     from plainstack.secrets import signing
 
-    return signing.authority(stack.stack, now)
+    return signing.authority(stack, now)
 
 
 def _expires(pair: Pair) -> datetime:

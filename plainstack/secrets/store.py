@@ -11,7 +11,7 @@ import fcntl
 import os
 import secrets as random_source
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.secrets import age, format, pki
 from plainstack.secrets.format import NotAStore, Store
 from plainstack.secrets.rotation import Entry, generate, moment
-from plainstack.secrets.values import Certificate, Secret, Vault
+from plainstack.secrets.values import Certificate, Needed, Secret, Vault
 
 Tell = Callable[[str], None]
 
@@ -36,28 +36,32 @@ def sealed_path(stack: Stack) -> Path:
     return stack.folder / f"secrets.{stack.stack}.age"
 
 
-def load(stack: Stack, names: Iterable[str], now: datetime, tell: Tell = lambda _: None) -> Vault:
+def load(stack: Stack, needed: Needed, now: datetime, tell: Tell = lambda _: None) -> Vault:
     """The stack's secrets; what is missing is generated and what expires within 30 days is renewed, then saved.
 
     `tell` gets a sentence when the store itself changes its form. Raises Refused when the store is readable by others,
     damaged, encrypted to others, or gone where the inventory no longer says.
     """
-    names = tuple(names)
-    opened = look(stack, names, now)
+    opened = look(stack, needed, now)
     if not opened.unsaved:
         return opened.vault
-    return vault(_save(stack, lambda store: _complete(stack, store, names, now), tell))
+    return vault(_save(stack, lambda store: _complete(stack, store, needed, now), tell))
 
 
-def look(stack: Stack, names: Iterable[str], now: datetime) -> Opened:
+def look(stack: Stack, needed: Needed, now: datetime) -> Opened:
     """The same without writing anything: what is missing is there, and is saved by `keep` if it comes to that."""
     found = _find(stack, age.Operator(stack))
-    return Opened(stack, found, _complete(stack, found.store, names, now))
+    return Opened(stack, found, _complete(stack, found.store, needed, now))
 
 
-def _complete(stack: Stack, store: Store, names: Iterable[str], now: datetime) -> Store:
-    fresh = {name: Entry(generate(name), made=moment(now)) for name in names if name not in store.entries}
-    return replace(store, entries={**store.entries, **fresh}, pki=pki.ensure(stack, dict(store.pki), now))
+def _complete(stack: Stack, store: Store, needed: Needed, now: datetime) -> Store:
+    missing = [name for name in needed.passwords if name not in store.entries]
+    fresh = {name: Entry(generate(name), made=moment(now)) for name in missing}
+    return replace(
+        store,
+        entries={**store.entries, **fresh},
+        pki=pki.ensure(stack.stack, needed.certificates, dict(store.pki), now),
+    )
 
 
 def read(stack: Stack) -> Store:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 
 class Secret:
@@ -48,6 +48,18 @@ class Certificate:
     key: Secret
 
 
+class UndeclaredSecret(LookupError):
+    """A role read a secret, or a certificate, that it does not declare."""
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What the roles of a stack declare: the names of passwords, and of each certificate the names it is for."""
+
+    passwords: tuple[str, ...] = ()
+    certificates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Vault:
     """The secrets of one stack, as roles read them: `passwords` by name, `certificates` by host name or "site".
@@ -71,7 +83,9 @@ class Vault:
         return self.versions[-1] if self.versions else ""
 
     def password(self, name: str) -> Secret:
-        """A generated password that a role declared in `Role.passwords`."""
+        """A password that the role declares in `secrets` or `reads`; raises UndeclaredSecret for any other."""
+        if name not in self.passwords:
+            raise UndeclaredSecret(f"the secret {name} is not declared: name it in the role's secrets or reads")
         return self.passwords[name]
 
     def also_accepted(self, name: str) -> tuple[Secret, ...]:
@@ -84,8 +98,18 @@ class Vault:
         yield from (certificate.key for certificate in self.certificates.values())
 
     def certificate(self, name: str) -> Certificate:
-        """The certificate of a host (server and client use), or of the site."""
+        """A certificate that the role declares, for server and client use; raises UndeclaredSecret for any other."""
+        if name not in self.certificates:
+            raise UndeclaredSecret(f"the certificate {name} is not declared: name it in the role's certificates")
         return self.certificates[name]
+
+    def limited(self, passwords: Collection[str], certificates: Collection[str]) -> Vault:
+        """The same vault with no current value but these."""
+        return replace(
+            self,
+            passwords={name: value for name, value in self.passwords.items() if name in passwords},
+            certificates={name: value for name, value in self.certificates.items() if name in certificates},
+        )
 
 
 def scram_verifier(password: Secret) -> Secret:

@@ -15,6 +15,7 @@ from plainstack.deploy.observe import Runner, View
 from plainstack.errors import Refused
 from plainstack.roles import registry
 from plainstack.secrets import store
+from plainstack.secrets.values import Needed
 from tests import inventories
 from tests.commands.test_streams import ROOT, TEXT
 from tests.waiting import PATIENCE
@@ -84,7 +85,7 @@ def test_a_plan_with_new_recipients_leaves_the_store_where_it_is(
 ) -> None:
     path = folder / "hosts.yaml"
     stack = inventories.load(path)
-    store.load(stack, [name for role in registry().values() for name in role.passwords], datetime.now(UTC))
+    store.load(stack, inventories.needed(stack), datetime.now(UTC))
     assert store.plain_path(stack).exists()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
     public = " ".join((folder / "key.pub").read_text(encoding="utf-8").split()[:2])
@@ -103,7 +104,7 @@ def test_a_plan_with_new_recipients_leaves_the_store_where_it_is(
 
 def test_secrets_that_another_run_changed_meanwhile_are_not_overwritten(folder: Path) -> None:
     stack = inventories.load(folder / "hosts.yaml")
-    names = ["app/api_token"]
+    names = Needed(("app/api_token",))
     mine = store.look(stack, names, datetime.now(UTC))
     theirs = store.load(stack, names, datetime.now(UTC))
     with pytest.raises(Refused, match="changed by another run meanwhile; run the same command again"):

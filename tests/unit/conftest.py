@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 from plainstack import roles
 from plainstack.engine import desired as desired_module
+from plainstack.engine.declared import names
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.role import Role
 from plainstack.inventory.stack import Stack
@@ -63,7 +64,7 @@ def registry() -> Mapping[str, Role]:
 @pytest.fixture(scope="session")
 def vault(stack: Stack, registry: Mapping[str, Role]) -> Vault:
     """A password for every role that asks for one, a certificate for every host and the site."""
-    return fake_vault(stack, [name for role in registry.values() for name in role.passwords])
+    return fake_vault(stack, names(registry))
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.secrets import pki
 from plainstack.services.edge import Balancer
 from plainstack.shipped import ROOT
+from tests import inventories
 from tests.waiting import PATIENCE
 
 
@@ -78,7 +79,7 @@ def test_the_load_generator_ends_with_its_parent() -> None:
 @pytest.fixture
 def site(stack: Stack, tmp_path: Path) -> Iterator[tuple[Site, queue.Queue[str]]]:
     """A site that closes a connection after its answer without having said so; told when it has."""
-    pairs = pki.ensure(stack, {}, datetime.now(UTC))
+    pairs = pki.ensure(stack.stack, inventories.needed(stack).certificates, {}, datetime.now(UTC))
     (tmp_path / "chain").write_text(pairs[pki.SITE]["chain"], encoding="ascii")
     (tmp_path / "key").write_text(pairs[pki.SITE]["key"], encoding="ascii")
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -44,7 +44,7 @@ def test_a_successor_of_our_authority_is_ours_however_far_the_hosts_have_come(st
     pairs: dict[str, pki.Pair] = {}
     start = datetime(2026, 1, 1, tzinfo=UTC)
     for days in (0, 3600, 3630, 3700):
-        pairs = pki.ensure(stack, pairs, start + timedelta(days=days))
+        pairs = pki.ensure(stack.stack, {}, pairs, start + timedelta(days=days))
         bundles.append(File(path=ownership.AUTHORITY, content=pki.trusted(pairs).encode()))
         for before in bundles:
             assert ownership.refusals({"db1": {"base": [bundles[-1]]}}, {"db1": host_with(before)}) == []

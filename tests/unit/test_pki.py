@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import pki, signing
 from plainstack.services.edge import Balancer
+from tests import inventories
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 END = NOW - timedelta(hours=1) + signing.LEAF_VALIDITY
@@ -20,7 +21,11 @@ END = NOW - timedelta(hours=1) + signing.LEAF_VALIDITY
 
 @pytest.fixture(scope="module")
 def pairs(stack: Stack) -> dict[str, pki.Pair]:
-    return pki.ensure(stack, {}, NOW)
+    return ensure(stack, {}, NOW)
+
+
+def ensure(stack: Stack, pairs: dict[str, pki.Pair], now: datetime) -> dict[str, pki.Pair]:
+    return pki.ensure(stack.stack, inventories.needed(stack).certificates, pairs, now)
 
 
 def leaf(pair: pki.Pair) -> x509.Certificate:
@@ -39,7 +44,7 @@ def test_the_sites_certificate_is_for_its_names_and_for_every_address_that_users
     named = stack.model_copy(
         update={"balancer": stack.settings(Balancer).model_copy(update={"server_names": ("shop.example",)})}
     )
-    site = pki.ensure(named, {}, NOW)[pki.SITE]
+    site = ensure(named, {}, NOW)[pki.SITE]
     names = leaf(site).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["shop.example", "lb1", "lb2"]
     addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
@@ -49,8 +54,8 @@ def test_the_sites_certificate_is_for_its_names_and_for_every_address_that_users
 def test_certificates_are_kept_until_30_days_before_their_end_and_then_renewed(
     stack: Stack, pairs: dict[str, pki.Pair]
 ) -> None:
-    assert pki.ensure(stack, pairs, END - timedelta(days=30)) == pairs
-    later = pki.ensure(stack, pairs, END - timedelta(days=30) + timedelta(seconds=1))
+    assert ensure(stack, pairs, END - timedelta(days=30)) == pairs
+    later = ensure(stack, pairs, END - timedelta(days=30) + timedelta(seconds=1))
     assert later[pki.AUTHORITY] == pairs[pki.AUTHORITY]
     for name in (pki.SITE, *stack.hosts):
         assert leaf(later[name]).not_valid_after_utc > END + timedelta(days=300)
@@ -59,13 +64,13 @@ def test_certificates_are_kept_until_30_days_before_their_end_and_then_renewed(
 
 def test_only_the_certificate_whose_names_changed_is_signed_anew(stack: Stack, pairs: dict[str, pki.Pair]) -> None:
     balancer = stack.settings(Balancer).model_copy(update={"server_names": ("shop.example",)})
-    again = pki.ensure(stack.model_copy(update={"balancer": balancer}), pairs, NOW)
+    again = ensure(stack.model_copy(update={"balancer": balancer}), pairs, NOW)
     assert {name for name in pairs if again[name] != pairs[name]} == {pki.SITE}
 
 
 def test_a_new_authority_signs_everything_anew(stack: Stack, pairs: dict[str, pki.Pair]) -> None:
     late = NOW + signing.AUTHORITY_VALIDITY - timedelta(days=20)
-    again = pki.ensure(stack, pairs, late)
+    again = ensure(stack, pairs, late)
     assert not {name for name in pairs if again[name] == pairs[name]}
     leaf(again[pki.SITE]).verify_directly_issued_by(leaf(again[pki.AUTHORITY]))
 
@@ -75,7 +80,7 @@ def test_hosts_that_are_deployed_one_after_another_trust_each_other_at_every_mom
     on_hosts: dict[str, dict[str, pki.Pair]] = {}
     pairs: dict[str, pki.Pair] = {}
     for day in range(0, 7400, 30):
-        pairs = pki.ensure(stack, pairs, NOW + timedelta(days=day))
+        pairs = ensure(stack, pairs, NOW + timedelta(days=day))
         for host in ("db1", "db2", "app1"):
             on_hosts[host] = pairs
             for one, of_one in on_hosts.items():
@@ -86,8 +91,8 @@ def test_hosts_that_are_deployed_one_after_another_trust_each_other_at_every_mom
 
 def test_a_successor_that_takes_over_changes_nothing_that_is_trusted(stack: Stack) -> None:
     end = NOW + signing.AUTHORITY_VALIDITY
-    announced = pki.ensure(stack, pki.ensure(stack, {}, NOW), end - timedelta(days=80))
-    in_office = pki.ensure(stack, announced, end - timedelta(days=20))
+    announced = ensure(stack, ensure(stack, {}, NOW), end - timedelta(days=80))
+    in_office = ensure(stack, announced, end - timedelta(days=20))
     assert announced[pki.AUTHORITY] != in_office[pki.AUTHORITY]
     assert pki.trusted(announced) == pki.trusted(in_office)
 
@@ -117,7 +122,7 @@ def test_a_hosts_certificate_is_for_its_name_and_its_addresses(pairs: dict[str, 
 def test_a_site_name_longer_than_a_common_name_may_be_is_an_alternative_name(stack: Stack) -> None:
     long = f"{'a' * 63}.shop.example"
     balancer = stack.settings(Balancer).model_copy(update={"server_names": (long,)})
-    site = leaf(pki.ensure(stack.model_copy(update={"balancer": balancer}), {}, NOW)[pki.SITE])
+    site = leaf(ensure(stack.model_copy(update={"balancer": balancer}), {}, NOW)[pki.SITE])
     names = site.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert long in names.get_values_for_type(x509.DNSName)
     assert site.subject.rfc4514_string() == "CN=lb1"

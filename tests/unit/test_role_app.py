@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from plainstack.engine.declared import names
 from plainstack.engine.resources import Command, Directory, File, Resource, Unit, User
 from plainstack.inventory.stack import Stack
 from plainstack.roles import app
@@ -38,10 +39,12 @@ def small() -> Stack:
     return inventories.parse(text, "test.yaml", Path(__file__).parents[2])
 
 
+SECRETS = (*names({"app": app.ROLE}), *app.ROLE.reads)
+
+
 @pytest.fixture
 def resources(small: Stack) -> list[Resource]:
-    names = (*app.ROLE.passwords, "postgres/app")
-    vault = Vault({name: Secret(name, f"pw-of-{name}") for name in names}, {}, "authority")
+    vault = Vault({name: Secret(name, f"pw-of-{name}") for name in SECRETS}, {}, "authority")
     return list(app.desired(small, small.hosts["app1"], vault))
 
 
@@ -86,7 +89,7 @@ def test_the_application_gets_everything_that_its_settings_demand(resources: lis
 
 
 def test_the_secret_key_is_as_long_as_django_wants_it(small: Stack) -> None:
-    passwords = {name: Secret(name, "x" * 32) for name in (*app.ROLE.passwords, "postgres/app")}
+    passwords = {name: Secret(name, "x" * 32) for name in SECRETS}
     found = list(app.desired(small, small.hosts["app1"], Vault(passwords, {}, "")))
     assert len(_settings(found)["DJANGO_SECRET_KEY"]) >= 50
 
@@ -133,7 +136,7 @@ def test_the_unit_comes_back_by_itself_and_has_no_rights_to_lose(resources: list
 
 def test_a_low_port_brings_the_one_capability_it_needs(small: Stack) -> None:
     low = small.model_copy(update={"services": {"web": small.services["web"].model_copy(update={"port": 80})}})
-    vault = Vault({name: Secret(name, "pw") for name in (*app.ROLE.passwords, "postgres/app")}, {}, "")
+    vault = Vault({name: Secret(name, "pw") for name in SECRETS}, {}, "")
     found = list(app.desired(low, low.hosts["app1"], vault))
     text = _file(found, "/etc/systemd/system/plainstack-web.service").content.decode()
     assert "\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n" in text

@@ -22,12 +22,14 @@ from rich.traceback import Traceback
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import store, values
-from plainstack.secrets.values import Certificate, Secret, Vault
+from plainstack.secrets.values import Certificate, Needed, Secret, Vault
 from tests import inventories
 
 VALUE = "correct horse battery"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 TEXT = "stack: shop\nhosts:\n  db1: {address: 10.0.0.1, roles: [db]}\ndatabase: {name: shop}\n"
+
+BOTH = Needed(("db", "app"), {"db1": ("db1",)})
 
 
 @pytest.fixture
@@ -91,9 +93,9 @@ def test_secrets_are_equal_by_value() -> None:
 
 
 def test_secrets_are_generated_once_and_then_kept(small: Stack) -> None:
-    first = store.load(small, ["db", "app"], NOW)
+    first = store.load(small, BOTH, NOW)
     before = store_path(small).read_bytes()
-    second = store.load(small, ["db", "app"], NOW)
+    second = store.load(small, BOTH, NOW)
     assert {name: secret.reveal() for name, secret in first.passwords.items()} == {
         name: secret.reveal() for name, secret in second.passwords.items()
     }
@@ -104,15 +106,15 @@ def test_secrets_are_generated_once_and_then_kept(small: Stack) -> None:
 
 
 def test_a_new_role_gets_its_password_and_the_others_keep_theirs(small: Stack) -> None:
-    before = store.load(small, ["db"], NOW).password("db")
-    after = store.load(small, ["db", "app"], NOW)
+    before = store.load(small, Needed(("db",)), NOW).password("db")
+    after = store.load(small, BOTH, NOW)
     assert after.password("db") == before
     # A role that is not asked for now keeps its password for the day it comes back.
-    assert store.load(small, [], NOW).password("app") == after.password("app")
+    assert store.load(small, Needed(()), NOW).password("app") == after.password("app")
 
 
 def test_the_store_is_for_its_owner_only_and_git_ignores_it(small: Stack) -> None:
-    store.load(small, ["db"], NOW)
+    store.load(small, Needed(("db",)), NOW)
     assert store_path(small).stat().st_mode & 0o777 == 0o600
     assert store_path(small).parent.stat().st_mode & 0o777 == 0o700
     assert (small.folder / ".plainstack" / ".gitignore").read_text(encoding="utf-8") == "*\n"
@@ -121,10 +123,10 @@ def test_the_store_is_for_its_owner_only_and_git_ignores_it(small: Stack) -> Non
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
 def test_a_store_that_others_may_read_is_refused(small: Stack, mode: int) -> None:
-    store.load(small, ["db"], NOW)
+    store.load(small, Needed(("db",)), NOW)
     store_path(small).chmod(mode)
     with pytest.raises(Refused) as caught:
-        store.load(small, ["db"], NOW)
+        store.load(small, Needed(("db",)), NOW)
     path = store_path(small)
     assert str(caught.value) == f"{path}: mode {mode:04o} lets others read the secrets; run: chmod 600 {path}"
 
@@ -144,10 +146,10 @@ def test_a_store_that_others_may_read_is_refused(small: Stack, mode: int) -> Non
     ],
 )
 def test_a_damaged_store_is_refused_kept_and_not_quoted(small: Stack, content: bytes) -> None:
-    store.load(small, ["db"], NOW)
+    store.load(small, Needed(("db",)), NOW)
     store_path(small).write_bytes(content)
     with pytest.raises(Refused) as caught:
-        store.load(small, ["db"], NOW)
+        store.load(small, Needed(("db",)), NOW)
     told = "".join(traceback.format_exception(caught.value))
     assert f"{store_path(small)}: is damaged (" in str(caught.value)
     assert "bring it back from a backup" in str(caught.value)

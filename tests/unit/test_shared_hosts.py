@@ -9,6 +9,7 @@ from itertools import chain, combinations
 import pytest
 import yaml
 
+from plainstack.engine.declared import names
 from plainstack.engine.desired import assemble
 from plainstack.engine.observed import UserState
 from plainstack.engine.plan.planner import plan
@@ -50,7 +51,7 @@ STACKS = {"+".join(roles) or "none": stack for roles in SETS if (stack := stack_
 @pytest.mark.parametrize("roles", STACKS)
 def test_a_deploy_of_any_roles_on_one_host_leaves_nothing_to_do(roles: str, registry: Mapping[str, Role]) -> None:
     stack = STACKS[roles]
-    before = fake_vault(stack, [name for role in registry.values() for name in role.passwords])
+    before = fake_vault(stack, names(registry))
     renewed = {name: replace(pair, chain=f"new {pair.chain}") for name, pair in before.certificates.items()}
     machine = Machine(users={name: UserState("/", "/bin/false") for name in ACCOUNTS})
     for vault in (before, replace(before, certificates=renewed), before):

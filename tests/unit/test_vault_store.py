@@ -21,7 +21,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.secrets import age, store
 from plainstack.secrets.format import Store
 from plainstack.secrets.rotation import Entry
-from plainstack.secrets.values import Secret
+from plainstack.secrets.values import Needed, Secret
 from tests import inventories
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -63,12 +63,12 @@ def team(plain: Stack, keys: dict[str, tuple[Path, str]]) -> Team:
 
 
 def values(stack: Stack) -> dict[str, str]:
-    return {name: secret.reveal() for name, secret in store.load(stack, ["db"], NOW).passwords.items()}
+    return {name: secret.reveal() for name, secret in store.load(stack, Needed(("db",)), NOW).passwords.items()}
 
 
 def refusal(stack: Stack) -> str:
     with pytest.raises(Refused) as caught:
-        store.load(stack, ["db"], NOW)
+        store.load(stack, Needed(("db",)), NOW)
     return str(caught.value)
 
 
@@ -112,7 +112,7 @@ def test_the_environment_names_the_key_before_the_inventory_does(
 
 def test_a_plain_store_moves_to_the_encrypted_one_when_recipients_appear(plain: Stack, team: Team) -> None:
     before, told = values(plain), list[str]()
-    store.load(team("alice"), ["db"], NOW, told.append)
+    store.load(team("alice"), Needed(("db",)), NOW, told.append)
     assert values(team("alice")) == before
     assert "secrets.shop.age" in files(plain)
     assert not store.plain_path(plain).exists()
@@ -141,7 +141,7 @@ def test_the_plain_file_stays_when_the_encrypted_one_cannot_be_written(
     with monkeypatch.context() as broken:
         broken.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
-            store.load(team("alice"), ["db"], NOW)
+            store.load(team("alice"), Needed(("db",)), NOW)
     assert store.plain_path(plain).read_bytes() == content
     assert files(plain) == {".plainstack/shop/secrets.yaml", ".plainstack/.gitignore"}
     assert values(plain) == before
@@ -160,7 +160,7 @@ def test_two_stores_that_differ_are_refused_and_both_kept(plain: Stack, team: Te
 
 def test_changed_recipients_encrypt_it_anew(team: Team) -> None:
     before, told = values(team("alice", "bob")), list[str]()
-    store.load(team("alice", "carol"), ["db"], NOW, told.append)
+    store.load(team("alice", "carol"), Needed(("db",)), NOW, told.append)
     assert values(team("alice", "carol", me="carol")) == before
     assert "1 removed ones still know the old values" in told[0]
     assert "is not encrypted to your key" in refusal(team("alice", "carol", me="bob"))
@@ -233,7 +233,7 @@ def test_what_is_encrypted_but_no_store_is_refused_without_being_quoted(team: Te
     sealed = age.encrypt(b"passwords: {db: hunter2-hunter2\n", stack.secrets.recipients)
     store.sealed_path(stack).write_bytes(sealed)
     with pytest.raises(Refused) as caught:
-        store.load(stack, ["db"], NOW)
+        store.load(stack, Needed(("db",)), NOW)
     told = "".join(traceback.format_exception(caught.value))
     assert "is damaged (not YAML)" in told
     assert "hunter2" not in told
@@ -297,14 +297,18 @@ def test_every_change_of_a_secret_makes_a_version_and_a_completion_makes_none(
 ) -> None:
     """What is generated because it is missing replaces nothing that a host could have."""
     stack = team("alice") if encrypted else plain
-    assert store.load(stack, ["db"], NOW).version == ""
+    assert store.load(stack, Needed(("db",)), NOW).version == ""
     _add(stack, "one")
-    first = store.load(stack, ["db"], NOW).versions
+    first = store.load(stack, Needed(("db",)), NOW).versions
     _add(stack, "one")
-    store.load(stack, ["db", "app"], NOW)
-    assert store.load(stack, ["db"], NOW).versions == first
+    store.load(
+        stack,
+        Needed(("db", "app")),
+        NOW,
+    )
+    assert store.load(stack, Needed(("db",)), NOW).versions == first
     _add(stack, "two")
-    versions = store.load(stack, ["db"], NOW).versions
+    versions = store.load(stack, Needed(("db",)), NOW).versions
     assert versions[:1] == first
     assert len(set(versions)) == 2
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from plainstack.engine.render import template, verbatim
@@ -13,6 +13,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.proxy import METRICS_PORT, proxy
 from plainstack.roles.balancer.validation import contradictions
+from plainstack.secrets import pki
 from plainstack.secrets.values import Vault
 from plainstack.services.edge import Balancer
 
@@ -105,6 +106,17 @@ def _virtual_address(stack: Stack, host: Host) -> Iterator[Resource]:
     yield Unit(name="keepalived.service", reload_on=(configuration,), restart_on=(arguments,))
 
 
+def certificates(stack: Stack, _host: Host) -> Mapping[str, tuple[str, ...]]:
+    """The site's certificate, for every name and address that visitors may type; none when one is given."""
+    balancer = stack.settings(Balancer)
+    if balancer.tls != "self-signed":
+        return {}
+    balancers = stack.with_role("balancer")
+    names = [*balancer.server_names, *(peer.name for peer in balancers)]
+    addresses = [balancer.virtual_address, *(peer.public or peer.address for peer in balancers)]
+    return {pki.SITE: tuple(dict.fromkeys([*names, *(str(address) for address in addresses if address)]))}
+
+
 def problems(stack: Stack, now: datetime) -> Iterable[str]:
     """A given certificate that is incomplete or not valid now; whatever else is wrong with it no command accepts."""
     if stack.settings(Balancer).tls == "self-signed":
@@ -116,6 +128,7 @@ def problems(stack: Stack, now: datetime) -> Iterable[str]:
 
 ROLE = Role(
     name="balancer",
+    certificates=certificates,
     settings=Balancer,
     needs=("app",),
     contradictions=contradictions,
