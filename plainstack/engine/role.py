@@ -73,8 +73,30 @@ class Errand:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a role says of its hosts in `inv status`: a cell for each, and what is wrong, with the host to name."""
+
+    cells: Mapping[str, str]
+    problems: Sequence[tuple[str, str]] = ()
+
+
 Answers = Mapping[str, Mapping[str, str] | None]
 """The key=value lines that hosts printed, by their name; None for a host that could not be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A role's column of `inv status`; those of all roles stand in the order of `place`.
+
+    `says` words the facts of the role's hosts, without those that were not asked; its last argument is the time, in
+    seconds since the epoch.
+    """
+
+    title: str
+    place: int
+    says: Callable[[Stack, Answers, float], Status]
+
 
 Desired = Callable[[Stack, Host, Vault], Iterable[Resource]]
 Opens = Callable[[Stack, Host], Iterable[Opening]]
@@ -142,6 +164,7 @@ class Role:
     reasons not to deploy that only the facts of all its hosts together give.
     `prepares` gets the names of its hosts that a deploy changes and the facts of those that were probed. It yields
     more questions, as shell snippets by host, gets the answers, and returns what must be done before the deploy begins.
+    `status` is its column of `inv status`.
     `transition` gives the stack with the values that this role's hosts must go on serving, beside the new ones, until
     all hosts of the roles in `used_by` have moved; see plainstack.engine.transition.
     `settings` is the model of the role's own key in the inventory; the key is `key`, or else the role's name. Its hosts
@@ -173,6 +196,7 @@ class Role:
     used_by: tuple[str, ...] = ()
     findings: Findings = finds_nothing
     refusals: Refusals | None = None
+    status: Column | None = None
     prepares: Prepares | None = None
     problems: Problems = no_problems
 

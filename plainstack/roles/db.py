@@ -10,7 +10,7 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.paths import STATE
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Command, Directory, Listen, Package, Resource, Unit, Validation
-from plainstack.engine.role import Finding, HostWork, Opening, Role
+from plainstack.engine.role import Column, Finding, HostWork, Opening, Role
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
@@ -33,6 +33,7 @@ from plainstack.postgresql.layout import CLUSTERS as DATA_FOLDER
 from plainstack.postgresql.preflight import refusals
 from plainstack.postgresql.readmission import readmit
 from plainstack.postgresql.settings import Database
+from plainstack.postgresql.status import status
 from plainstack.postgresql.topology import PROBE, members, primaries, waiting
 from plainstack.postgresql.validation import contradictions
 from plainstack.roles.shared.exporter import exporter
@@ -249,6 +250,7 @@ ROLE = Role(
     findings=findings,
     refusals=refusals,
     prepares=readmit,
+    status=Column("database", 1, status),
     after=("firewall",),
     turns=turns,
     passwords=tuple(sql.password_name(name) for name in _PASSWORDS),

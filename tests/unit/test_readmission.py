@@ -69,9 +69,10 @@ class Run:
         seen = {name: SimpleNamespace(facts=said) for name, said in facts.items() if said is not None}
         failed = dict.fromkeys(facts.keys() - seen.keys())
         view = SimpleNamespace(pending=dict.fromkeys(seen), observed=seen, failed=failed)
-        self.runner: Any = SimpleNamespace(stack=stack, sessions=hosts, scope=scope, roles=registry())
-        self.runner.ask = partial(Runner.ask, self.runner)
-        self.errands = errands.wanted(self.runner, view)  # type: ignore[arg-type]  # a stand-in with what it reads
+        runner: Any = SimpleNamespace(stack=stack, sessions=hosts, scope=scope, roles=registry())
+        runner.ask = partial(Runner.ask, runner)
+        self.runner = runner
+        self.errands = errands.wanted(runner, view)  # type: ignore[arg-type]  # a stand-in with what it reads
 
     @property
     def hosts(self) -> list[str]:
