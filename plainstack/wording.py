@@ -1,4 +1,4 @@
-"""How messages name places of an inventory and quote values: short, on one line, whatever was written there."""
+"""How messages name places of an inventory, values and durations: short, on one line, whatever was written there."""
 
 from __future__ import annotations
 
@@ -31,3 +31,12 @@ def quoted(value: Any) -> str:
     if isinstance(value, str) and len(value) > LONGEST:
         return f"{value[:LONGEST]!r}... ({len(value):,} characters)"
     return shortened(repr(value))
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    whole = int(max(0, seconds))
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if whole >= length:
+            return f"{whole // length} {unit}"
+    return f"{whole} s"

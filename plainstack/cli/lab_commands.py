@@ -72,9 +72,9 @@ def snapshots(*, json: bool) -> None:
     """inv lab.snapshots"""
     console = Console(json=json)
     with told(console, json=json):
-        from plainstack.deploy.status import duration
         from plainstack.lab.machine import require_root
         from plainstack.lab.snapshot import every
+        from plainstack.wording import duration
 
         require_root("lab.snapshots")
         now = datetime.now(UTC)

@@ -137,9 +137,9 @@ def status(inventory: str, role: str, host: str, *, json: bool) -> None:
         registry = roles_of(stack)
         with Runner(stack, registry, *inventories.select(stack, assigned(registry), role, host)) as runner:
             view = runner.observe(console.progress())
-        found: list[Any] = rows(stack, view, time.time())
+            found: list[Any] = rows(stack, runner.roles, view, time.time())
         if json:
-            document([row.__dict__ for row in found])
+            document([row.as_data() for row in found])
         else:
             console.table(*table(found))
             for row in found:

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Event
 
-from plainstack.deploy import lock
+from plainstack.deploy import errands, lock
 from plainstack.deploy.apply import Applier, build, longest, work_of
 from plainstack.deploy.observe import Listener, Runner, View
 from plainstack.deploy.operator import commit, who
-from plainstack.deploy.readmission import readmission
 from plainstack.deploy.schedule import Node, execute, graph, settle, unseen
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import Run, Transaction
@@ -59,12 +58,12 @@ class Deployment:
         """Lock, apply, unlock."""
         stamp = self._stamp()
         self.generations = {name: self.view.observed[name].generation for name in self.view.pending}
-        readmitted = readmission(self.runner, self.view)
-        releases = self._lock(stamp, readmitted.hosts)
+        before = errands.wanted(self.runner, self.view)
+        releases = self._lock(stamp, [errand.host for errand in before])
         try:
-            for step in readmitted.steps:
-                self.listener.note(f"{step.host}: {step.says}")
-            self.generations |= readmitted.do(stamp.who, stamp.commit, self.command)
+            for errand in before:
+                self.listener.note(f"{errand.host}: {errand.says}")
+            self.generations |= errands.do(self.runner, before, stamp.who, stamp.commit, self.command)
             runner = self.runner
             self.plans = {
                 name: plan(name, runner.desired[name], self.view.observed[name], stamp, runner.scope)

@@ -13,7 +13,7 @@ from plainstack.deploy import lock
 from plainstack.deploy.operator import commit, who
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql import observation
+from plainstack.postgresql import hosts, observation
 from plainstack.postgresql.failover import decisions, steps
 from plainstack.postgresql.failover.decisions import Do, Plan, Stage, Step
 from plainstack.postgresql.observation import Topology
@@ -62,10 +62,9 @@ class Cluster:
         self._in_drill = in_drill
         ssh = stack.ssh.model_copy(update={"connect_timeout": min(CONNECT_WITHIN, stack.ssh.connect_timeout)})
         self._sessions = Sessions(stack.model_copy(update={"ssh": ssh}))
-        self._databases = [host.name for host in stack.with_role("db")]
-        self._users = [host.name for host in stack.hosts.values() if {"app", "backup"} & set(host.roles)]
-        self._users = [name for name in self._users if name not in self._databases]
-        self._site = [host.name for host in stack.with_role("balancer")][:1] if steps.asks_site(stack) else []
+        self._databases = hosts.databases(stack)
+        self._users = hosts.clients(stack)
+        self._site = hosts.balancers(stack)[:1] if steps.asks_site(stack) else []
         # Whoever did not answer is not asked again in the same command: every try would cost its time-out.
         self._away: dict[str, str] = {}
         self._fences: dict[str, frozenset[str] | None] = {}
@@ -147,7 +146,7 @@ class Cluster:
             answer = told[name]
             self._fences[name] = None if answer is None else observation.named(answer, "fence.")
         database = self.stack.given(Database)
-        backup = [host.name for host in self.stack.with_role("backup")]
+        backup = hosts.backups(self.stack)
         return Topology(
             nodes={name: replace(node, answering=self._answering[name]) for name, node in nodes.items()},
             clients=dict(self._fences),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan
 from plainstack.engine.plan.planner import Stamp, plan
 from plainstack.engine.probe import parse
-from plainstack.engine.role import Role
+from plainstack.engine.role import Answers, Role, hosts_of
 from plainstack.engine.settled import UNDO_NOW, settled
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.inventory.stack import Stack
@@ -179,7 +179,7 @@ class Runner:
 
         found = preflight.refusals(self.stack, self.roles, self._applied(), view.observed)
         others = [] if self.new_secrets else ownership.refusals(self._applied(), view.observed, self.vault.versions)
-        return [*found, *others, *self._database_refusals(view)]
+        return [*found, *others, *self._refusals_over_hosts(view)]
 
     def findings(self, view: View) -> list[str]:
         """What a person should know of the hosts that would change."""
@@ -193,29 +193,27 @@ class Runner:
             for name, wanted in self.desired.items()
         }
 
-    def _database_refusals(self, view: View) -> list[str]:
-        from plainstack.postgresql.preflight import refusals
+    def _refusals_over_hosts(self, view: View) -> Iterator[str]:
+        """What the hosts of a role say together; where --host takes none of them, they are not asked."""
+        for role in self.roles.values():
+            in_scope = self.scope is None or role.name in self.scope
+            if role.refusals and in_scope and any(host.name in self.hosts for host in hosts_of(self.stack, role)):
+                yield from role.refusals(self.stack, self.answers(view, role))
 
-        if self.scope is not None and "db" not in self.scope and not {"backup", "app"} & set(self.scope):
-            return []
-        if not any(host.name in self.hosts for host in self.stack.with_role("db")):
-            return []
-        return list(refusals(self.stack, self.database_facts(view)))
+    def answers(self, view: View, role: Role) -> Answers:
+        """The facts of all hosts of a role; those that --host left out are asked now."""
+        hosts = hosts_of(self.stack, role)
+        left_out = {host.name: role.facts(self.stack, host) for host in hosts if host.name not in self.hosts}
+        seen = {host.name: view.observed[host.name].facts if host.name in view.observed else None for host in hosts}
+        return {**seen, **self.ask(left_out)}
 
-    def database_facts(self, view: View) -> dict[str, Mapping[str, str] | None]:
-        """What every db host says of its database (None: no answer); those that --host left out are asked now."""
-        names = [host.name for host in self.stack.with_role("db")]
-        others = [name for name in names if name not in self.hosts]
-        facts = {name: view.observed[name].facts if name in view.observed else None for name in names}
-        return {**facts, **self._facts_of(others)}
-
-    def _facts_of(self, names: list[str]) -> dict[str, Mapping[str, str] | None]:
-        """The database facts of hosts that --host left out: who is primary is a question to all."""
+    def ask(self, snippets: Mapping[str, str]) -> Answers:
+        """What hosts print as key=value lines, each for a snippet of its own."""
         from plainstack.engine.probe import script
         from plainstack.ssh.connections import fan_out
 
-        def ask(name: str) -> Mapping[str, str]:
-            facts = self.roles["db"].facts(self.stack, self.stack.hosts[name])
-            return parse(self.sessions.to(name).script(script((), [facts]), step="probe").out).facts
+        def one(name: str) -> Mapping[str, str]:
+            return parse(self.sessions.to(name).script(script((), [snippets[name]]), step="probe").out).facts
 
-        return {name: None if isinstance(seen, HostFailed) else seen for name, seen in fan_out(names, ask).items()}
+        answers = fan_out(list(snippets), one)
+        return {name: None if isinstance(seen, HostFailed) else seen for name, seen in answers.items()}

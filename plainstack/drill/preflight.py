@@ -45,7 +45,7 @@ def look(runner: Runner, sessions: Sessions) -> Seen:
             view.failed[name] = answer
         else:
             view.observed[name] = answer
-    found = rows(runner.stack, view, time.time())
+    found = rows(runner.stack, runner.roles, view, time.time())
     problems = [f"{row.host}: {problem}" for row in found for problem in row.problems]
     return Seen(problems, _primary(runner.stack, view), _holder(runner.stack, view))
 

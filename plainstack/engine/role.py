@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -60,6 +60,44 @@ class Settle:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Something that a role has done on a host before a deploy changes anything there.
+
+    `says` tells a person; `script` words it for root, given who deploys, from which commit, by which command.
+    """
+
+    host: str
+    says: str
+    script: Callable[[str, str, str], str]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a role says of its hosts in `inv status`: a cell for each, and what is wrong, with the host to name."""
+
+    cells: Mapping[str, str]
+    problems: Sequence[tuple[str, str]] = ()
+
+
+Answers = Mapping[str, Mapping[str, str] | None]
+"""The key=value lines that hosts printed, by their name; None for a host that could not be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A role's column of `inv status`; those of all roles stand in the order of `place`.
+
+    `says` words the facts of the role's hosts, without those that were not asked; its last argument is the time, in
+    seconds since the epoch.
+    """
+
+    title: str
+    place: int
+    says: Callable[[Stack, Answers, float], Status]
+
+
 Desired = Callable[[Stack, Host, Vault], Iterable[Resource]]
 Opens = Callable[[Stack, Host], Iterable[Opening]]
 Facts = Callable[[Stack, Host], str]
@@ -68,6 +106,8 @@ Findings = Callable[[Stack, Host, Observed], Iterable[Finding]]
 Problems = Callable[[Stack, datetime], Iterable[str]]
 Certificates = Callable[[Stack, Host], Mapping[str, tuple[str, ...]]]
 Contradictions = Callable[[Stack], Iterable[tuple[Loc, str]]]
+Refusals = Callable[[Stack, Answers], Iterable[str]]
+Prepares = Callable[[Stack, Collection[str], Answers], Generator[Mapping[str, str], Answers, Sequence[Errand]]]
 Turns = Callable[[Mapping[str, HostWork]], Sequence[str]]
 
 
@@ -135,7 +175,11 @@ class Role:
     the passwords that are generated for the role, `reads` names those of other roles that it reads, and `certificates`
     gives the certificates that it reads on a host, each with the names and addresses that it is for.
     `facts` is a shell snippet for the probe that prints key=value lines about a host's state beyond its resources, and
-    `findings` are what they mean: reasons not to deploy onto that host, and what a person should know.
+    `findings` are what they mean: reasons not to deploy onto that host, and what a person should know. `refusals` are
+    reasons not to deploy that only the facts of all its hosts together give.
+    `prepares` gets the names of its hosts that a deploy changes and the facts of those that were probed. It yields
+    more questions, as shell snippets by host, gets the answers, and returns what must be done before the deploy begins.
+    `status` is its column of `inv status`.
     `transition` gives the stack with the values that this role's hosts must go on serving, beside the new ones, until
     all hosts of the roles in `used_by` have moved; see plainstack.engine.transition.
     `settings` is the model of the role's own key in the inventory; the key is `key`, or else the role's name. Its hosts
@@ -167,6 +211,9 @@ class Role:
     transition: Transition = no_transition
     used_by: tuple[str, ...] = ()
     findings: Findings = finds_nothing
+    refusals: Refusals | None = None
+    status: Column | None = None
+    prepares: Prepares | None = None
     problems: Problems = no_problems
 
 
@@ -185,6 +232,11 @@ def shape(roles: Mapping[str, Role]) -> Shape:
 def assigned(roles: Mapping[str, Role]) -> tuple[str, ...]:
     """The names of the roles that an inventory gives to hosts; the others are on every host."""
     return tuple(name for name, role in roles.items() if not role.everywhere)
+
+
+def hosts_of(stack: Stack, role: Role) -> list[Host]:
+    """The hosts that have a role, in the order of the inventory."""
+    return list(stack.hosts.values()) if role.everywhere else stack.with_role(role.name)
 
 
 def of_host(host: Host, roles: Mapping[str, Role]) -> list[Role]:

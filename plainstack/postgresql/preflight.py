@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql.topology import PROBE, Facts, Member, members, primaries
-
-
-def probe_snippet(_stack: Stack, host: Host) -> str:
-    """The shell text that makes a host say what `refusals` must know, as key=value lines; empty for other hosts."""
-    return PROBE if "db" in host.roles else ""
+from plainstack.postgresql.hosts import databases
+from plainstack.postgresql.topology import Facts, Member, members, primaries
 
 
 def refusals(stack: Stack, facts: Facts) -> list[str]:
     """Why role db must not be deployed now, given the answers of all db hosts (None: could not be asked)."""
-    return refusals_of(members([host.name for host in stack.with_role("db")], facts))
+    return refusals_of(members(databases(stack), facts))
 
 
 def refusals_of(everybody: Sequence[Member]) -> list[str]:

@@ -8,13 +8,14 @@ from typing import Any
 
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Absent, Command, Directory, Package, Resource, Unit, Validation
-from plainstack.engine.role import Role
+from plainstack.engine.role import Answers, Column, Role, Status
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
 from plainstack.postgresql import barman, sql
 from plainstack.postgresql.settings import Backup, Database
 from plainstack.secrets.values import Vault
+from plainstack.wording import duration
 
 METRICS = "/var/lib/prometheus/node-exporter/plainstack_backup.prom"
 
@@ -111,6 +112,22 @@ def probe_facts(stack: Stack, _host: Host) -> str:
     return barman.facts(stack)
 
 
+def status(stack: Stack, facts: Answers, now: float) -> Status:
+    """How old the newest usable backup is."""
+    cells: dict[str, str] = {}
+    problems: list[tuple[str, str]] = []
+    for name, seen in facts.items():
+        if seen is None:
+            continue
+        at = float(seen.get("backup_at") or 0)
+        cells[name] = f"{duration(now - at)} ago" if at else "none"
+        if not at:
+            problems.append((name, "there is no usable backup; take one: inv backup-now"))
+        elif now - at > stack.settings(Backup).max_age_hours * 3600:
+            problems.append((name, f"the last usable backup is {duration(now - at)} old"))
+    return Status(cells, problems)
+
+
 ROLE = Role(
     name="backup",
     settings=Backup,
@@ -120,4 +137,5 @@ ROLE = Role(
     desired=desired,
     after=("db",),
     facts=probe_facts,
+    status=Column("last backup", 3, status),
 )

@@ -10,7 +10,7 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.paths import STATE
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Command, Directory, Listen, Package, Resource, Unit, Validation
-from plainstack.engine.role import DeclaredSecret, Finding, HostWork, Opening, Role
+from plainstack.engine.role import Column, DeclaredSecret, Finding, HostWork, Opening, Role
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
@@ -30,9 +30,11 @@ from plainstack.postgresql.layout import (
     VERSION,
 )
 from plainstack.postgresql.layout import CLUSTERS as DATA_FOLDER
-from plainstack.postgresql.preflight import probe_snippet
+from plainstack.postgresql.preflight import refusals
+from plainstack.postgresql.readmission import readmit
 from plainstack.postgresql.settings import Database
-from plainstack.postgresql.topology import members, primaries, waiting
+from plainstack.postgresql.status import status
+from plainstack.postgresql.topology import PROBE, members, primaries, waiting
 from plainstack.postgresql.validation import contradictions
 from plainstack.roles.shared.exporter import exporter
 from plainstack.secrets.values import Vault
@@ -96,12 +98,12 @@ def opens(stack: Stack, host: Host) -> Iterator[Opening]:
     yield Opening(EXPORTER_PORT, "tcp", scrapers, "postgres exporter: monitoring")
 
 
-def facts(stack: Stack, host: Host) -> str:
+def facts(_stack: Stack, _host: Host) -> str:
     """What a failover asks too, the databases that the application hosts may connect to, and clusters of others."""
     names = (
         f"sed -n 's/^hostssl \"\\([a-z0-9_]*\\)\".*/\\1/p' {_WHO_MAY_CONNECT[0]} 2>/dev/null | sort -u | paste -sd ,"
     )
-    return f'{probe_snippet(stack, host)}\necho "databases=$({names})"\n{CLUSTERS}'
+    return f'{PROBE}\necho "databases=$({names})"\n{CLUSTERS}'
 
 
 def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
@@ -246,6 +248,9 @@ ROLE = Role(
     transition=transition,
     used_by=("app",),
     findings=findings,
+    refusals=refusals,
+    prepares=readmit,
+    status=Column("database", 1, status),
     after=("firewall",),
     turns=turns,
     secrets=(

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from plainstack.cli import lab_commands
-from plainstack.deploy.status import duration
 from plainstack.lab import cgroup, image, keep, machine, mirror, model, up
 from plainstack.lab import snapshot as snapshots
 from plainstack.lab.of_inventory import of
 from plainstack.ssh.netns import LabError
+from plainstack.wording import duration
 from tests import inventories
 from tests.lab.operator import ROOT, Operator
 from tests.lab.spent import SPENT

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from plainstack.deploy.readmission import readmission
+from plainstack.deploy import errands
+from plainstack.deploy.observe import Runner
 from plainstack.errors import HostFailed
 from plainstack.inventory.stack import Stack
+from plainstack.roles import registry
 from plainstack.ssh.session import Output
 from tests import inventories
 
@@ -48,7 +51,8 @@ class Hosts:
 
         def script(text: str, **_: object) -> Output:
             self.scripts.append((name, text))
-            return Output(0, f"fence.{self.fences[name]}=yes\n" if name in self.fences else "", "")
+            fact = f"fact\tfence.{self.fences[name]}=yes\n" if name in self.fences else ""
+            return Output(0, f"probe 2\n{fact}end\n", "")
 
         return SimpleNamespace(script=script, run=lambda *_, **__: Output(0, f"generation of {name}\n", ""))
 
@@ -58,17 +62,30 @@ def stack() -> Stack:
     return inventories.parse(TEXT, "test.yaml", Path())
 
 
-def found(stack: Stack, hosts: Hosts, facts: Mapping[str, Any], scope: tuple[str, ...] | None = None) -> Any:
-    seen = {name: SimpleNamespace(facts=said) for name, said in facts.items() if said is not None}
-    view = SimpleNamespace(pending=dict.fromkeys(seen), observed=seen)
-    runner = SimpleNamespace(stack=stack, sessions=hosts, scope=scope, database_facts=lambda _: facts)
-    return readmission(runner, view)  # type: ignore[arg-type]  # stand-ins with what it reads
+class Run:
+    """A deploy onto hosts that said `facts`; None is for one that does not answer."""
+
+    def __init__(self, stack: Stack, hosts: Hosts, facts: Mapping[str, Any], scope: tuple[str, ...] | None = None):
+        seen = {name: SimpleNamespace(facts=said) for name, said in facts.items() if said is not None}
+        failed = dict.fromkeys(facts.keys() - seen.keys())
+        view = SimpleNamespace(pending=dict.fromkeys(seen), observed=seen, failed=failed)
+        runner: Any = SimpleNamespace(stack=stack, sessions=hosts, scope=scope, roles=registry())
+        runner.ask = partial(Runner.ask, runner)
+        self.runner = runner
+        self.errands = errands.wanted(runner, view)  # type: ignore[arg-type]  # a stand-in with what it reads
+
+    @property
+    def hosts(self) -> list[str]:
+        return sorted({errand.host for errand in self.errands})
+
+    def do(self) -> dict[str, str]:
+        return errands.do(self.runner, self.errands, "me", "-", "inv deploy")
 
 
 def test_a_reinstalled_host_is_let_in_wherever_it_is_shut_out_and_gets_a_slot(stack: Stack) -> None:
     hosts = Hosts({"db2": "db1", "db3": "db1", "app1": "db1", "app2": "db3"}, away=("lb1",))
-    readmitted = found(stack, hosts, {"db1": EMPTY, "db2": PRIMARY, "db3": STANDBY})
-    assert [(step.host, step.says) for step in readmitted.steps] == [
+    readmitted = Run(stack, hosts, {"db1": EMPTY, "db2": PRIMARY, "db3": STANDBY})
+    assert [(step.host, step.says) for step in readmitted.errands] == [
         ("app1", "let db1 in again"),
         ("db2", "let db1 in again"),
         ("db3", "let db1 in again"),
@@ -76,13 +93,13 @@ def test_a_reinstalled_host_is_let_in_wherever_it_is_shut_out_and_gets_a_slot(st
     ]
     assert readmitted.hosts == ["app1", "db2", "db3"]
     hosts.scripts.clear()
-    assert readmitted.do("me", "-", "inv deploy") == {name: f"generation of {name}" for name in readmitted.hosts}
+    assert readmitted.do() == {name: f"generation of {name}" for name in readmitted.hosts}
     assert sorted(name for name, text in hosts.scripts if "plainstack-firewall unfence db1" in text) == readmitted.hosts
 
 
 def test_a_host_that_does_not_answer_keeps_its_fence_and_stops_nothing(stack: Stack) -> None:
     hosts = Hosts({"db2": "db1"}, away=("app1", "app2"))
-    readmitted = found(stack, hosts, {"db1": EMPTY, "db2": PRIMARY, "db3": None})
+    readmitted = Run(stack, hosts, {"db1": EMPTY, "db2": PRIMARY, "db3": None})
     assert readmitted.hosts == ["db2"]
 
 
@@ -98,5 +115,12 @@ def test_a_host_that_does_not_answer_keeps_its_fence_and_stops_nothing(stack: St
 )
 def test_otherwise_nothing_is_done_and_nobody_is_asked(stack: Stack, facts: Mapping[str, Any], scope: Any) -> None:
     hosts = Hosts({"db2": "db1"})
-    readmitted = found(stack, hosts, facts, scope)
-    assert (readmitted.steps, readmitted.hosts, readmitted.do("me", "-", "c"), hosts.scripts) == ((), [], {}, [])
+    readmitted = Run(stack, hosts, facts, scope)
+    assert (readmitted.errands, readmitted.do(), hosts.scripts) == ([], {}, [])
+
+
+def test_a_host_that_this_deploy_leaves_out_is_asked_who_leads(stack: Stack) -> None:
+    hosts = Hosts({})
+    readmitted = Run(stack, hosts, {"db1": EMPTY})
+    asked = [name for name, text in hosts.scripts if "pg_controldata" in text]
+    assert (sorted(asked), readmitted.errands) == (["db2", "db3"], [])

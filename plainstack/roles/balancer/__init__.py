@@ -7,7 +7,7 @@ from datetime import datetime
 
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Package, Resource, Sysctl, Unit, Validation
-from plainstack.engine.role import Opening, Role, Settle, one_by_one
+from plainstack.engine.role import Answers, Column, Opening, Role, Settle, Status, one_by_one
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
@@ -126,6 +126,18 @@ def problems(stack: Stack, now: datetime) -> Iterable[str]:
     return given_certificate.not_now(stack, now)
 
 
+def status(stack: Stack, facts: Answers, _now: float) -> Status:
+    """Who holds the virtual address; only when all balancers answered is it known whether one does."""
+    known = {name: seen for name, seen in facts.items() if seen is not None and "vip" in seen}
+    cells = {name: "holds it" if seen["vip"] == "yes" else "-" for name, seen in known.items()}
+    balancers = [host.name for host in stack.with_role("balancer")]
+    address = stack.settings(Balancer).virtual_address
+    holders = [name for name, seen in known.items() if seen["vip"] == "yes"]
+    if address is None or any(facts.get(name) is None for name in balancers) or len(holders) == 1:
+        return Status(cells)
+    return Status(cells, [(balancers[0], f"{len(holders)} hosts hold the virtual address {address}")])
+
+
 ROLE = Role(
     name="balancer",
     certificates=certificates,
@@ -139,5 +151,6 @@ ROLE = Role(
     turns=one_by_one,
     settle=Settle(2, "let the other balancers see the previous host again"),
     facts=probe_facts,
+    status=Column("virtual address", 2, status),
     problems=problems,
 )

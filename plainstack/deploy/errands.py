@@ -1,0 +1,55 @@
+"""What roles have done on hosts before a deploy begins: their questions are asked, and their scripts run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from plainstack.engine.paths import STATE
+from plainstack.engine.role import Errand, hosts_of
+from plainstack.errors import HostFailed
+from plainstack.ssh.connections import fan_out
+
+if TYPE_CHECKING:
+    from plainstack.deploy.observe import Runner, View
+
+
+def wanted(runner: Runner, view: View) -> list[Errand]:
+    """What the roles of this deploy want done; nothing, for most deploys."""
+    return [errand for name in runner.roles for errand in _of(runner, view, name)]
+
+
+def _of(runner: Runner, view: View, name: str) -> Sequence[Errand]:
+    role = runner.roles[name]
+    if role.prepares is None or (runner.scope is not None and name not in runner.scope):
+        return ()
+    names = [host.name for host in hosts_of(runner.stack, role)]
+    pending = [host for host in names if host in view.pending]
+    facts = {**dict.fromkeys(view.failed), **{host: seen.facts for host, seen in view.observed.items()}}
+    preparing = role.prepares(runner.stack, pending, {host: facts[host] for host in names if host in facts})
+    try:
+        questions = next(preparing)
+        while True:
+            questions = preparing.send(runner.ask(questions))
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]  # what a generator returns is not typed
+
+
+def do(runner: Runner, errands: Sequence[Errand], who: str, commit: str, command: str) -> dict[str, str]:
+    """Do them, those of one host in their order; gives every such host's new generation. Raises HostFailed."""
+
+    def one(host: str) -> str:
+        session = runner.sessions.to(host)
+        for errand in errands:
+            if errand.host == host:
+                text = errand.script(who, commit, command)
+                ended = session.script(text, timeout=errand.seconds, step=errand.says)
+                if ended.code != 0:
+                    raise HostFailed(host, errand.says, "failed", ended.err.splitlines()[-5:], ended.code)
+        return session.run(f"cat {STATE}/generation", step="observe").out.strip()
+
+    done = fan_out(sorted({errand.host for errand in errands}), one)
+    for result in done.values():
+        if isinstance(result, HostFailed):
+            raise result
+    return {host: result for host, result in done.items() if isinstance(result, str)}

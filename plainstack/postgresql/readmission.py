@@ -1,0 +1,48 @@
+"""A database host that was reinstalled: a deploy lets it in again before it copies the primary's data.
+
+A failover shuts a host out because of the data that it has. Where it has none any more, nothing is left to shut out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Mapping, Sequence
+from functools import partial
+
+from plainstack.engine.role import Answers, Errand
+from plainstack.inventory.stack import Stack
+from plainstack.postgresql import observation
+from plainstack.postgresql.failover import steps
+from plainstack.postgresql.failover.stages import Do, Step
+from plainstack.postgresql.hosts import databases, users
+from plainstack.postgresql.topology import PROBE, members, primaries
+
+
+def readmit(
+    stack: Stack, pending: Collection[str], seen: Answers
+) -> Generator[Mapping[str, str], Answers, Sequence[Errand]]:
+    """What has to be done for db hosts that have no data while another one is the primary; see Role.prepares."""
+    blank = [name for name in databases(stack) if name in pending and (seen.get(name) or {}).get("data") == "no"]
+    if not blank:
+        return ()
+    if left_out := [name for name in databases(stack) if name not in seen]:
+        seen = {**seen, **(yield dict.fromkeys(left_out, PROBE))}
+    leaders = primaries(members(databases(stack), seen))
+    if len(leaders) != 1:
+        return ()
+    told = yield dict.fromkeys(sorted(set(users(stack)) - set(blank)), observation.fences_script())
+    return [_errand(stack, step) for step in _steps(blank, leaders[0].name, told)]
+
+
+def _errand(stack: Stack, step: Step) -> Errand:
+    return Errand(step.host, step.says, partial(steps.script, stack, step), steps.seconds(step))
+
+
+def _steps(blank: list[str], leader: str, told: Answers) -> list[Step]:
+    found = []
+    for host, facts in told.items():
+        # A host that does not answer keeps its fence, and is told of by `fab failover status`.
+        shut_out = sorted(observation.named(facts, "fence.") & set(blank)) if facts else []
+        if shut_out:
+            found.append(Step(Do.UNFENCE, host, f"let {' and '.join(shut_out)} in again", tuple(shut_out)))
+    # The slot of a host that was away for long is lost, and no copy can be made with it.
+    return [*found, Step(Do.TIDY, leader, f"have slots ready for {' and '.join(blank)}")]

@@ -1,0 +1,46 @@
+"""What `inv status` says of the database: who leads, who follows and how far behind, and what is wrong with that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from plainstack.engine.role import Answers, Status
+from plainstack.inventory.stack import Stack
+from plainstack.postgresql.hosts import databases
+from plainstack.postgresql.observation import position
+from plainstack.postgresql.topology import Member, members, primaries
+
+
+def status(stack: Stack, facts: Answers, _now: float) -> Status:
+    """Every db host's cell; only when all were asked is it known how many primaries there are."""
+    everybody = members([name for name in databases(stack) if name in facts], facts)
+    leading = primaries(everybody)
+    problems = [(member.name, problem) for member in everybody for problem in _problems(member)]
+    if len(everybody) == len(databases(stack)) and len(leading) != 1:
+        what = "no primary" if not leading else f"{len(leading)} primaries"
+        problems.append((everybody[0].name, f"the database has {what}"))
+    return Status({member.name: _described(member, leading) for member in everybody}, problems)
+
+
+def _problems(member: Member) -> Iterator[str]:
+    if member.state not in ("primary", "standby", "unreachable"):
+        yield f"PostgreSQL: {member.state}"
+    if member.state == "standby" and not member.upstream:
+        yield "the replica streams from nobody"
+
+
+def _described(member: Member, leading: Sequence[Member]) -> str:
+    if member.state != "standby":
+        return member.state
+    lag = ""
+    if leading and member.lsn and leading[0].lsn:
+        lag = f", lag {_size(max(0, position(leading[0].lsn) - position(member.lsn)))}"
+    return f"replica of {member.upstream}{lag}" if member.upstream else "replica, not streaming"
+
+
+def _size(count: int) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count} {unit}"
+        count //= 1024
+    return f"{count} GiB"

@@ -1,0 +1,109 @@
+"""What `inv status` shows of a stack: units of every host, and what the roles say of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from plainstack.deploy.observe import View
+from plainstack.deploy.status import Row, rows, table
+from plainstack.engine.observed import Entry, Observed, UnitState
+from plainstack.engine.role import Role
+from plainstack.errors import HostFailed
+from plainstack.inventory.stack import Stack
+from tests import inventories
+
+NOW = 1_000_000.0
+PRIMARY = {"data": "yes", "running": "yes", "recovery": "false", "lsn": "0/2000400"}
+STANDBY = {
+    "data": "yes",
+    "running": "yes",
+    "recovery": "true",
+    "signal": "yes",
+    "upstream": "db1",
+    "lsn": "0/2000000",
+}
+
+
+def host(**facts: str) -> Observed:
+    """A host with one unit deployed on it, which runs."""
+    entry = Entry("unit", "x.service", "enabled running")
+    return Observed(manifest={"base": (entry,)}, units={"x.service": UnitState(active="active")}, facts=facts)
+
+
+def whole(stack: Stack) -> dict[str, Observed]:
+    known = {
+        "db1": host(**PRIMARY),
+        "db2": host(**STANDBY),
+        "bak1": host(backup_at=str(NOW - 7300)),
+        "lb1": host(vip="yes"),
+        "lb2": host(vip="no"),
+    }
+    return {name: known.get(name, host()) for name in stack.hosts}
+
+
+def shown(stack: Stack, registry: Mapping[str, Role], view: View) -> dict[str, Row]:
+    return {row.host: row for row in rows(stack, registry, view, NOW)}
+
+
+def test_a_whole_stack_has_a_line_for_every_host_and_no_problem(stack: Stack, registry: Mapping[str, Role]) -> None:
+    header, lines = table(rows(stack, registry, View(stack, observed=whole(stack)), NOW))
+    assert header == ("host", "address", "roles", "units", "database", "virtual address", "last backup")
+    told = {line[0]: line[3:] for line in lines}
+    assert list(told) == list(stack.hosts)
+    assert told["db1"] == ("1/1 up", "primary", "-", "-")
+    assert told["db2"] == ("1/1 up", "replica of db1, lag 1 KiB", "-", "-")
+    assert told["bak1"] == ("1/1 up", "-", "-", "2 h ago")
+    assert (told["lb1"][2], told["lb2"][2]) == ("holds it", "-")
+    assert not any(row.problems for row in shown(stack, registry, View(stack, observed=whole(stack))).values())
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "where", "problem"),
+    [
+        ("db2", host(**{**STANDBY, "upstream": ""}), "db2", "the replica streams from nobody"),
+        ("db2", host(**PRIMARY), "db1", "the database has 2 primaries"),
+        ("db1", host(**STANDBY), "db1", "the database has no primary"),
+        ("db2", host(data="no"), "db2", "PostgreSQL: empty"),
+        ("bak1", host(), "bak1", "there is no usable backup; take one: inv backup-now"),
+        ("bak1", host(backup_at=str(NOW - 27 * 3600)), "bak1", "the last usable backup is 1 d old"),
+        ("lb1", host(vip="no"), "lb1", "0 hosts hold the virtual address"),
+        ("mon1", replace(host(), units={}), "mon1", "x.service is missing"),
+        ("mon1", replace(host(), lock="inv deploy"), "mon1", "a run is at work: inv deploy"),
+    ],
+)
+def test_what_is_wrong_is_said_of_the_host_where_it_is(
+    stack: Stack, registry: Mapping[str, Role], name: str, seen: Observed, where: str, problem: str
+) -> None:
+    found = shown(stack, registry, View(stack, observed={**whole(stack), name: seen}))
+    assert any(told.startswith(problem) for told in found[where].problems), found[where].problems
+
+
+def test_of_hosts_that_were_not_asked_nothing_is_concluded(stack: Stack, registry: Mapping[str, Role]) -> None:
+    some = {name: seen for name, seen in whole(stack).items() if name in ("db2", "lb2")}
+    assert not any(row.problems for row in shown(stack, registry, View(stack, observed=some)).values())
+
+
+def test_a_host_that_does_not_answer_keeps_its_cells(stack: Stack, registry: Mapping[str, Role]) -> None:
+    observed = whole(stack)
+    del observed["db2"], observed["lb1"]
+    failed = {name: HostFailed(name, "connect", "no answer") for name in ("db2", "lb1")}
+    found = shown(stack, registry, View(stack, observed=observed, failed=failed))
+    assert (found["db2"].cells["database"], found["db2"].problems) == ("unreachable", ["no answer"])
+    assert (found["lb1"].cells["virtual address"], found["lb1"].problems) == ("", ["no answer"])
+
+
+def test_a_column_is_there_for_roles_that_the_stack_has(registry: Mapping[str, Role]) -> None:
+    stack = inventories.parse("{stack: s, hosts: {a: {address: 10.0.0.1}}}", "hosts.yaml", Path())
+    (row,) = rows(stack, registry, View(stack, observed={"a": host()}), NOW)
+    assert row.as_data() == {
+        "host": "a",
+        "address": "10.0.0.1",
+        "roles": "-",
+        "reachable": True,
+        "units": "1/1 up",
+        "problems": [],
+    }
