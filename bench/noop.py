@@ -22,16 +22,16 @@ sys.path.insert(0, str(ROOT))
 def job(inventory: str) -> dict[str, object]:
     """What the floor needs to do the same work."""
     from plainstack.cli import deploy_commands
-    from plainstack.deploy.observe import Runner
+    from plainstack.deploy.observe import Observer
     from plainstack.ssh.connections import known_hosts
     from plainstack.ssh.ways import operator_key
 
     stack = deploy_commands.load(inventory)
-    with Runner(stack, deploy_commands.roles_of(stack), (), tuple(stack.hosts)) as runner:
-        runner.render()
+    with Observer(stack, deploy_commands.roles_of(stack), (), tuple(stack.hosts)) as observer:
+        observer.render()
         hosts = {
             name: {"address": str(stack.hosts[name].address), "scripts": [probe]}
-            for name, probe in runner.probes.items()
+            for name, probe in observer.probes.items()
         }
     return {
         "namespace": f"plainstack-{stack.lab_name}",

@@ -26,6 +26,7 @@ from plainstack.deploy.head_start import HeadStart
 from plainstack.errors import HostFailed, PlainstackError, Refused
 
 if TYPE_CHECKING:
+    from plainstack.deploy.observe import Observer
     from plainstack.engine.plan.actions import HostPlan
     from plainstack.engine.role import Role
     from plainstack.inventory.stack import Stack
@@ -92,7 +93,7 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
     with told(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
         stack = load(inventory)
 
-        from plainstack.deploy.observe import Runner
+        from plainstack.deploy.observe import Observer
         from plainstack.engine.desired import check
         from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
@@ -101,31 +102,36 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
         registry = roles_of(stack)
         roles, hosts = inventories.select(stack, assigned(registry), role, host)
         check(stack, registry, roles, hosts, datetime.now(UTC))
-        with Runner(stack, registry, roles, hosts, head_start) as runner:
-            view = runner.observe(console.progress())
+        with Observer(stack, registry, roles, hosts, head_start) as observer:
+            view = observer.observe(console.progress())
             pending = view.pending
             refused = [
-                *runner.refusals(view),
+                *observer.refusals(view),
                 *unfetched(view.pending, view.observed, stack.state / "wheels", console.progress().note),
             ]
             if json:
                 from plainstack.cli.report import as_data
 
                 data = {"changes": as_data(pending), "failed": _failed(view.failed), "refused": refused}
-                document({**data, "notes": runner.findings(view)})
+                document({**data, "notes": observer.findings(view), "secrets": observer.secrets.unsaved})
             else:
-                _show_plan(runner, view, console)
+                _show_plan(observer, view, console)
                 for text in refused:
                     console.error(f"a deploy would be refused: {text}")
                 _tell_failed(console, view.failed)
                 if not pending and not view.failed:
                     console.line(f"nothing to do on {len(view.plans)} hosts")
-                for sentence in runner.secrets.unsaved:
-                    console.line(f"a deploy would {sentence}")
+                tell_unsaved(console, observer)
     if view.failed or refused:
         raise Exit(code=1)
     if pending:
         raise Exit(code=CHANGES)
+
+
+def tell_unsaved(console: Console, observer: Observer) -> None:
+    """Say what of the secrets a deploy would make and keep; a command that only looks has made them for itself."""
+    for sentence in observer.secrets.unsaved:
+        console.line(f"a deploy would {sentence}")
 
 
 def _failed(failed: Mapping[str, HostFailed]) -> dict[str, str]:
@@ -137,7 +143,7 @@ def _tell_failed(console: Console, failed: Mapping[str, HostFailed]) -> None:
         console.error(str(error))
 
 
-def _show_plan(runner: Any, view: Any, console: Console, *, shorten: bool = False) -> None:
+def _show_plan(observer: Any, view: Any, console: Console, *, shorten: bool = False) -> None:
     """Print the plan; only hosts with changed files are asked for the old content.
 
     With `shorten`, the first deploy of a host is shown in counts.
@@ -151,16 +157,16 @@ def _show_plan(runner: Any, view: Any, console: Console, *, shorten: bool = Fals
     paths = {name: changed_files(plan) for name, plan in pending.items() if name not in new}
 
     def fetch(name: str) -> dict[str, bytes]:
-        return parse_fetched(runner.sessions.to(name).script(fetch_script(paths[name]), step="read for the diff").out)
+        return parse_fetched(observer.sessions.to(name).script(fetch_script(paths[name]), step="read for the diff").out)
 
     fetched = fan_out([name for name in paths if paths[name]], fetch)
     old = {name: content for name, content in fetched.items() if not isinstance(content, HostFailed)}
-    console.plan(plan_lines(pending, old, runner.vault.everything(), new))
+    console.plan(plan_lines(pending, old, observer.vault.everything(), new))
     for note in notes(view.stack):
         console.line(note)
     if pending:
         console.line()
-    for text in runner.findings(view):
+    for text in observer.findings(view):
         console.line(f"note: {text}")
 
 
@@ -172,7 +178,7 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
         stack = load(inventory)
 
         # Only now: an inventory that is wrong is reported without waiting for what connects and plans.
-        from plainstack.deploy.observe import Runner
+        from plainstack.deploy.observe import Observer
         from plainstack.engine.desired import check
         from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
@@ -180,15 +186,15 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
         registry = roles_of(stack)
         roles, hosts = inventories.select(stack, assigned(registry), role, host)
         check(stack, registry, roles, hosts, datetime.now(UTC))
-        with Runner(stack, registry, roles, hosts, head_start) as runner:
-            runner.new_secrets = new_secrets
-            view = runner.observe(console.progress(), to_apply=True)
+        with Observer(stack, registry, roles, hosts, head_start) as observer:
+            observer.new_secrets = new_secrets
+            view = observer.observe(console.progress(), to_apply=True)
             if not view.pending:
-                refused = runner.refusals(view)
+                refused = observer.refusals(view)
                 if refused:
                     raise Refused("\n".join(refused))
                 if view.plans:
-                    runner.secrets.keep(console.line)
+                    observer.secrets.keep(console.line)
                 seconds = time.monotonic() - began
                 if json:
                     document({"changed": {}, "failed": _failed(view.failed), "seconds": round(seconds, 2)})
@@ -197,12 +203,12 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
                     console.line(f"nothing to do on {len(view.plans)} hosts ({seconds:.1f} s)")
                 code = int(bool(view.failed))
             else:
-                code = apply(runner, view, console, began, json=json)
+                code = apply(observer, view, console, began, json=json)
     if code:
         raise Exit(code=code)
 
 
-def apply(runner: Any, view: Any, console: Console, began: float, *, json: bool) -> int:
+def apply(observer: Any, view: Any, console: Console, began: float, *, json: bool) -> int:
     """Show what is pending, do it, and report how it went; gives the exit code.
 
     A value that hosts must change together takes a second pass; see plainstack.engine.transition.
@@ -215,15 +221,15 @@ def apply(runner: Any, view: Any, console: Console, began: float, *, json: bool)
     outcomes: list[Any] = []
     failed: dict[str, HostFailed] = {}
     while not passes or view.pending:
-        _show_plan(runner, view, console, shorten=console.live)
+        _show_plan(observer, view, console, shorten=console.live)
         offset = time.monotonic() - began if passes else 0.0
         with console.progress() as progress:
-            passes.append(deploy(runner, view, progress, command, on_start=_finish_on_interrupt))
+            passes.append(deploy(observer, view, progress, command, on_start=_finish_on_interrupt))
         outcomes += [outcome.later(offset) for outcome in passes[-1].outcomes]
         failed |= view.failed
-        if passes[-1].cancelled.is_set() or report.failures(failed, outcomes) or view.stack == runner.stack:
+        if passes[-1].cancelled.is_set() or report.failures(failed, outcomes) or view.stack == observer.stack:
             break
-        view = runner.observe(console.progress(), to_apply=True)
+        view = observer.observe(console.progress(), to_apply=True)
     problems = report.failures(failed, outcomes)
     interrupted = passes[-1].cancelled.is_set()
     code = INTERRUPTED if interrupted else int(bool(problems))

@@ -132,7 +132,7 @@ def _consent(stack: Stack, faults: list[Fault], console: Console, *, yes: bool) 
 def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, console: Console) -> dict[str, Any]:
     from plainstack.deploy.failover import Cluster
     from plainstack.deploy.failover import Event as Heard
-    from plainstack.deploy.observe import Runner
+    from plainstack.deploy.observe import Observer
     from plainstack.drill import preflight, store
     from plainstack.drill.reaction import Reaction
     from plainstack.drill.result import Settings
@@ -153,12 +153,12 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
     )
     console.line(f"drill of {stack.stack}: {fault.target} {fault.name}", "bold")
     command = f"fab failover drill --target={fault.target} --fault={fault.name}"
-    with Runner(stack, roles_of(stack), (), tuple(stack.hosts)) as runner, preflight.alone(runner, command):
+    with Observer(stack, roles_of(stack), (), tuple(stack.hosts)) as observer, preflight.alone(observer, command):
         console.line("pre-flight: topology, backup, checks")
-        runner.render()
-        seen = preflight.look(runner, runner.sessions)
+        observer.render()
+        seen = preflight.look(observer, observer.sessions)
         preflight.refuse_unless_ready(seen, stack)
-        bad = preflight.checks(runner, runner.sessions, preflight.QUICK, console.line)
+        bad = preflight.checks(observer, observer.sessions, preflight.QUICK, console.line)
         if bad:
             raise Refused("no drill: the stack does not keep its promises even now: " + "; ".join(bad))
         victim = {"db": seen.primary, "balancer": seen.holder}.get(fault.target) or stack.with_role(fault.target)[
@@ -172,7 +172,7 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
                 course.heard(event)
 
         with Cluster(stack, command=command, tell=heard, in_drill=True) as cluster:
-            course = Course(runner, replace(settings, victim=victim), fault, Reaction(stack, cluster), console.line)
+            course = Course(observer, replace(settings, victim=victim), fault, Reaction(stack, cluster), console.line)
             result, attempts = course.run(seen.primary)
     report = store.save(stack, result, attempts)
     for rule in result.verdict.rules:

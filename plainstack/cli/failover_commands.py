@@ -95,17 +95,17 @@ def _act(
 
 def _deploy(console: Console, stack: Stack, hosts: Sequence[str]) -> None:
     """Deploy hosts that were reinstalled: that copies the primary's data too, and lets them in again."""
-    from plainstack.deploy.observe import Runner
+    from plainstack.deploy.observe import Observer
 
     console.line(
         f"{' and '.join(hosts)}: reinstalled, or never deployed; this does inv deploy --host={','.join(hosts)}"
     )
     began = time.monotonic()
-    with Runner(stack, roles_of(stack), (), tuple(hosts)) as runner:
-        view = runner.observe(console.progress(), to_apply=True)
+    with Observer(stack, roles_of(stack), (), tuple(hosts)) as observer:
+        view = observer.observe(console.progress(), to_apply=True)
         for error in view.failed.values():
             raise error
-        code = apply(runner, view, console, began, json=False)
+        code = apply(observer, view, console, began, json=False)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if code:
             raise Refused(f"{' and '.join(hosts)} could not be deployed; mend what is said above, and type this again")

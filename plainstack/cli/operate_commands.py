@@ -9,7 +9,7 @@ from typing import Any
 from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import CHANGES, document, load, roles_of, told
+from plainstack.cli.deploy_commands import CHANGES, document, load, roles_of, tell_unsaved, told
 from plainstack.deploy.head_start import HeadStart
 from plainstack.errors import HostFailed, Refused
 
@@ -19,7 +19,7 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
     began = time.monotonic()
     console = Console(json=json)
     with told(console, json=json, shows=True):
-        from plainstack.deploy.observe import Runner
+        from plainstack.deploy.observe import Observer
         from plainstack.deploy.verify import CheckResult, Verifier, run
         from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
@@ -39,8 +39,9 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
                 for line in result.why.splitlines()[:12]:
                     console.line(f"       {line}")
 
-        with Runner(stack, registry, roles, hosts) as runner:
-            verifier = Verifier(stack, runner.vault, runner.sessions, runner.roles, roles, hosts, show, serial)
+        with Observer(stack, registry, roles, hosts) as observer:
+            tell_unsaved(console, observer)
+            verifier = Verifier(stack, observer.vault, observer.sessions, observer.roles, roles, hosts, show, serial)
             run(verifier)
         failed = [result for result in verifier.results if not result.passed]
         seconds = time.monotonic() - began
@@ -128,16 +129,16 @@ def status(inventory: str, role: str, host: str, *, json: bool) -> None:
     """inv status"""
     console = Console(json=json)
     with told(console, json=json, shows=True):
-        from plainstack.deploy.observe import Runner
+        from plainstack.deploy.observe import Observer
         from plainstack.deploy.status import rows, table
         from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
 
         stack = load(inventory)
         registry = roles_of(stack)
-        with Runner(stack, registry, *inventories.select(stack, assigned(registry), role, host)) as runner:
-            view = runner.observe(console.progress())
-            found: list[Any] = rows(stack, runner.roles, view, time.time())
+        with Observer(stack, registry, *inventories.select(stack, assigned(registry), role, host)) as observer:
+            view = observer.observe(console.progress())
+            found: list[Any] = rows(stack, observer.roles, view, time.time())
         if json:
             document([row.as_data() for row in found])
         else:
@@ -145,6 +146,7 @@ def status(inventory: str, role: str, host: str, *, json: bool) -> None:
             for row in found:
                 for problem in row.problems:
                     console.error(f"{row.host}: {problem}")
+        tell_unsaved(console, observer)
     if any(row.problems for row in found):
         raise Exit(code=1)
 
@@ -155,7 +157,7 @@ def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
     with told(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
         stack = load(inventory)
 
-        from plainstack.deploy.observe import Runner
+        from plainstack.deploy.observe import Observer
         from plainstack.engine.plan.drift import circumstances_script, find, with_circumstances
         from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
@@ -163,12 +165,12 @@ def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
         registry = roles_of(stack)
         roles, hosts = inventories.select(stack, assigned(registry), role, host)
         found = []
-        with Runner(stack, registry, roles, hosts, head_start) as runner:
-            view = runner.observe(console.progress())
+        with Observer(stack, registry, roles, hosts, head_start) as observer:
+            view = observer.observe(console.progress())
             for name, seen in view.observed.items():
-                here = [one for one in find(name, runner.desired[name], seen) if not roles or one.role in roles]
+                here = [one for one in find(name, observer.desired[name], seen) if not roles or one.role in roles]
                 if here:
-                    asked = runner.sessions.to(name).script(circumstances_script(here), step="ask when")
+                    asked = observer.sessions.to(name).script(circumstances_script(here), step="ask when")
                     found += with_circumstances(here, asked.out)
         if json:
             failed = {name: str(error) for name, error in view.failed.items()}
@@ -184,6 +186,7 @@ def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
                 console.error(str(error))
             if not found and not view.failed:
                 console.line(f"{len(hosts)} hosts are as Plainstack left them")
+        tell_unsaved(console, observer)
     if view.failed:
         raise Exit(code=1)
     if found:

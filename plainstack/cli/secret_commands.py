@@ -146,10 +146,10 @@ def _with(store: Store, name: str, entry: rotation.Entry) -> Store:
 
 def _must_be_deployed(stack: Stack, console: Console) -> None:
     """A rotation deploys, and must deploy nothing but itself; and it ends only when every host took part."""
-    from plainstack.deploy.observe import Runner
+    from plainstack.deploy.observe import Observer
 
-    with Runner(stack, roles_of(stack), (), tuple(stack.hosts)) as runner:
-        view = runner.observe(console.progress())
+    with Observer(stack, roles_of(stack), (), tuple(stack.hosts)) as observer:
+        view = observer.observe(console.progress())
     if view.failed:
         reasons = "\n".join(str(error) for error in view.failed.values())
         raise Refused(f"{reasons}\na rotation needs every host; nothing was changed")
@@ -159,17 +159,17 @@ def _must_be_deployed(stack: Stack, console: Console) -> None:
 
 
 def _deploy(stack: Stack, name: str, console: Console) -> None:
-    from plainstack.deploy.observe import Runner
+    from plainstack.deploy.observe import Observer
 
     began = time.monotonic()
-    with Runner(stack, roles_of(stack), (), tuple(stack.hosts)) as runner:
-        view = runner.observe(console.progress(), to_apply=True)
+    with Observer(stack, roles_of(stack), (), tuple(stack.hosts)) as observer:
+        view = observer.observe(console.progress(), to_apply=True)
         code = int(bool(view.failed))
         for error in view.failed.values():
             console.error(str(error))
         # With a host missing the state would not be true everywhere: better not begin to leave the one before.
         if not code and view.pending:
-            code = apply(runner, view, console, began, json=False)
+            code = apply(observer, view, console, began, json=False)
             signal.signal(signal.SIGINT, signal.default_int_handler)
     if code:
         console.error(f"{name}: not every host has the new value; what is there works. Run the same command again")

@@ -11,7 +11,7 @@ from threading import Event
 
 from plainstack.deploy import errands, lock
 from plainstack.deploy.apply import Applier, build, longest, work_of
-from plainstack.deploy.observe import Listener, Runner, View
+from plainstack.deploy.observe import Listener, Observer, View
 from plainstack.deploy.operator import commit, who
 from plainstack.deploy.schedule import Node, execute, graph, settle, unseen
 from plainstack.engine.observed import Observed
@@ -22,7 +22,7 @@ from plainstack.services.wheels import architecture, resolve, unfetched
 
 
 def deploy(
-    runner: Runner,
+    observer: Observer,
     view: View,
     listener: Listener,
     command: str,
@@ -33,13 +33,13 @@ def deploy(
     `on_start` gets the deployment before its first step, to be able to cancel it.
     """
     refusals = [
-        *runner.refusals(view),
-        *unfetched(view.pending, view.observed, runner.stack.state / "wheels", listener.note),
+        *observer.refusals(view),
+        *unfetched(view.pending, view.observed, observer.stack.state / "wheels", listener.note),
     ]
     if refusals:
         raise Refused("\n".join(refusals))
-    runner.secrets.keep(listener.note)
-    deployment = Deployment(runner, view, listener, command)
+    observer.secrets.keep(listener.note)
+    deployment = Deployment(observer, view, listener, command)
     on_start(deployment)
     return deployment.run()
 
@@ -48,7 +48,7 @@ def deploy(
 class Deployment:
     """One deploy from lock to last probe; `outcomes` tells how every stage ended."""
 
-    runner: Runner
+    observer: Observer
     view: View
     listener: Listener
     command: str
@@ -58,32 +58,32 @@ class Deployment:
         """Lock, apply, unlock."""
         stamp = self._stamp()
         self.generations = {name: self.view.observed[name].generation for name in self.view.pending}
-        before = errands.wanted(self.runner, self.view)
+        before = errands.wanted(self.observer, self.view)
         releases = self._lock(stamp, [errand.host for errand in before])
         try:
             for errand in before:
                 self.listener.note(f"{errand.host}: {errand.says}")
-            self.generations |= errands.do(self.runner, before, stamp.who, stamp.commit, self.command)
-            runner = self.runner
+            self.generations |= errands.do(self.observer, before, stamp.who, stamp.commit, self.command)
+            observer = self.observer
             self.plans = {
-                name: plan(name, runner.desired[name], self.view.observed[name], stamp, runner.scope)
+                name: plan(name, observer.desired[name], self.view.observed[name], stamp, observer.scope)
                 for name in self.view.pending
             }
-            self.nodes = graph(self.plans, runner.roles, self.view.observed)
+            self.nodes = graph(self.plans, observer.roles, self.view.observed)
 
             def work(node: Node) -> None:
                 self._one(node.host, node.stage, stamp)
 
             def pause(before: Node, node: Node) -> int:
-                return settle(self.plans, runner.roles, before, node)
+                return settle(self.plans, observer.roles, before, node)
 
             def waiting(node: Node, seconds: float) -> None:
-                settle = runner.roles[node.stage].settle
+                settle = observer.roles[node.stage].settle
                 assert settle is not None, "who waits waits for this"
                 self.listener.step(node.host, node.stage, f"{settle.why} ({seconds:.0f} s)")
 
             began = time.monotonic()
-            earliest = unseen(self.plans, runner.roles, runner.desired, self.view.observed)
+            earliest = unseen(self.plans, observer.roles, observer.desired, self.view.observed)
             self.outcomes = execute(self.nodes, work, pause, self.cancelled, waiting, earliest)
             self._let_peers_see(began)
         finally:
@@ -94,9 +94,9 @@ class Deployment:
     def _let_peers_see(self, began: float) -> None:
         """Whoever deploys next may begin with another host, and its peers must not find both of them away."""
         last = {
-            outcome.node: outcome.end + settle(self.plans, self.runner.roles, outcome.node)
+            outcome.node: outcome.end + settle(self.plans, self.observer.roles, outcome.node)
             for outcome in self.outcomes
-            if not outcome.skipped and len(self.runner.stack.with_role(outcome.node.stage)) > 1
+            if not outcome.skipped and len(self.observer.stack.with_role(outcome.node.stage)) > 1
         }
         node = max(last, key=last.__getitem__, default=None)
         left = last[node] - (time.monotonic() - began) if node else 0
@@ -107,12 +107,12 @@ class Deployment:
 
     def _stamp(self) -> Stamp:
         when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return Stamp(when, who(), commit(self.runner.stack), self.runner.vault.version)
+        return Stamp(when, who(), commit(self.observer.stack), self.observer.vault.version)
 
     def _lock(self, stamp: Stamp, more: Sequence[str]) -> list[Callable[[], None]]:
         """Hold the lock of every host that will change, all or none."""
         told = lock.holder(stamp.who, stamp.when, self.command)
-        return lock.hold({*self.view.pending, *more}, self.runner.sessions.to, told, generations=self.generations)
+        return lock.hold({*self.view.pending, *more}, self.observer.sessions.to, told, generations=self.generations)
 
     def _one(self, host: str, stage: str, stamp: Stamp) -> None:
         begin = time.monotonic()
@@ -121,10 +121,12 @@ class Deployment:
             payloads = self._payloads(host, stage)
             run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
             audit = {"who": stamp.who, "commit": stamp.commit, "command": self.command}
-            probe = self.runner.probes[host]
+            probe = self.observer.probes[host]
             work = build(self.plans[host], stage, run_id, audit, payloads, probe, self.generations[host])
             limit = longest(work_of(self.plans[host], stage))
-            seen = Applier(self.runner.sessions, self.listener.step, self.listener.note).apply(host, stage, work, limit)
+            seen = Applier(self.observer.sessions, self.listener.step, self.listener.note).apply(
+                host, stage, work, limit
+            )
             self.generations[host] = work.generation
             if seen is not None:
                 self._must_be_empty(host, stage, seen)
@@ -135,7 +137,7 @@ class Deployment:
             self.listener.ended(host, stage, time.monotonic() - begin, error)
 
     def _must_be_empty(self, host: str, stage: str, seen: Observed) -> None:
-        left = plan(host, self.runner.desired[host], seen, Stamp("", "", ""), self.runner.scope)
+        left = plan(host, self.observer.desired[host], seen, Stamp("", "", ""), self.observer.scope)
         if not left.empty:
             lines = [f"{role}: {action.subject()} ({getattr(action, 'detail', '')})" for role, action in left.actions()]
             raise HostFailed(host, stage, "was applied, and the probe still sees things to do", lines[:10])
@@ -144,7 +146,7 @@ class Deployment:
         work = work_of(self.plans[host], stage)
         if not isinstance(work, Transaction):
             return {}
-        cache = self.runner.stack.state / "wheels"
+        cache = self.observer.stack.state / "wheels"
 
         def report(text: str) -> None:
             self.listener.step(host, stage, text)

@@ -11,35 +11,35 @@ from plainstack.errors import HostFailed
 from plainstack.ssh.connections import fan_out
 
 if TYPE_CHECKING:
-    from plainstack.deploy.observe import Runner, View
+    from plainstack.deploy.observe import Observer, View
 
 
-def wanted(runner: Runner, view: View) -> list[Errand]:
+def wanted(observer: Observer, view: View) -> list[Errand]:
     """What the roles of this deploy want done; nothing, for most deploys."""
-    return [errand for name in runner.roles for errand in _of(runner, view, name)]
+    return [errand for name in observer.roles for errand in _of(observer, view, name)]
 
 
-def _of(runner: Runner, view: View, name: str) -> Sequence[Errand]:
-    role = runner.roles[name]
-    if role.prepares is None or (runner.scope is not None and name not in runner.scope):
+def _of(observer: Observer, view: View, name: str) -> Sequence[Errand]:
+    role = observer.roles[name]
+    if role.prepares is None or (observer.scope is not None and name not in observer.scope):
         return ()
-    names = [host.name for host in hosts_of(runner.stack, role)]
+    names = [host.name for host in hosts_of(observer.stack, role)]
     pending = [host for host in names if host in view.pending]
     facts = {**dict.fromkeys(view.failed), **{host: seen.facts for host, seen in view.observed.items()}}
-    preparing = role.prepares(runner.stack, pending, {host: facts[host] for host in names if host in facts})
+    preparing = role.prepares(observer.stack, pending, {host: facts[host] for host in names if host in facts})
     try:
         questions = next(preparing)
         while True:
-            questions = preparing.send(runner.ask(questions))
+            questions = preparing.send(observer.ask(questions))
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]  # what a generator returns is not typed
 
 
-def do(runner: Runner, errands: Sequence[Errand], who: str, commit: str, command: str) -> dict[str, str]:
+def do(observer: Observer, errands: Sequence[Errand], who: str, commit: str, command: str) -> dict[str, str]:
     """Do them, those of one host in their order; gives every such host's new generation. Raises HostFailed."""
 
     def one(host: str) -> str:
-        session = runner.sessions.to(host)
+        session = observer.sessions.to(host)
         for errand in errands:
             if errand.host == host:
                 text = errand.script(who, commit, command)

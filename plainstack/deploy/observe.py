@@ -52,10 +52,11 @@ class View:
         return {name: plan for name, plan in self.plans.items() if not plan.empty}
 
 
-class Runner:
+class Observer:
     """One command's view of a stack; opens connections when it is entered and closes them when left.
 
-    It takes over what a `head_start` has begun.
+    It takes over what a `head_start` has begun. It writes nothing but the cache of the next head start: `secrets` that
+    are missing are made for this view alone, and only a deploy keeps them.
     """
 
     def __init__(
@@ -72,16 +73,15 @@ class Runner:
         self.chosen = chosen
         self.new_secrets = False
         self._head_start = head_start or HeadStart()
-        taken = self._head_start.take(stack, hosts)
-        self.sessions, self._connecting = taken or (Sessions(stack), {})
         self.desired: dict[str, HostDesired] = {}
         self.probes: dict[str, str] = {}
 
-    def __enter__(self) -> Runner:
+    def __enter__(self) -> Observer:
         from plainstack.engine import desired
         from plainstack.engine.declared import needed
         from plainstack.secrets import store
 
+        self.sessions, self._connecting = self._head_start.take(self.stack, self.hosts) or (Sessions(self.stack), {})
         self._pool = ThreadPoolExecutor(max_workers=max(8, len(self.hosts)))
         # Connecting takes most of the time of a run that changes nothing; it goes on while we render.
         for name in self.hosts:

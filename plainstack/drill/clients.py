@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterable
 
-from plainstack.deploy.observe import Runner
+from plainstack.deploy.observe import Observer
 from plainstack.drill import generators
 from plainstack.drill.faults import Fault, writing_hosts
 from plainstack.drill.generators import Generator
@@ -29,16 +29,16 @@ Clock = Callable[[], float]
 class Clients:
     """Everybody who uses the stack during the drill."""
 
-    def __init__(self, runner: Runner, settings: Settings, fault: Fault, clock: Clock) -> None:
+    def __init__(self, observer: Observer, settings: Settings, fault: Fault, clock: Clock) -> None:
         self.recorder = Recorder()
-        self._runner, self._settings, self._clock = runner, settings, clock
+        self._observer, self._settings, self._clock = observer, settings, clock
         self._generators: list[Generator] = []
         # The victim's neighbours go on to write.
-        self._from = writing_hosts(runner.stack, fault, settings.victim)[0]
+        self._from = writing_hosts(observer.stack, fault, settings.victim)[0]
 
     def start(self, began: Callable[[], None], *, posts: bool) -> str:
         """Start the load; `began` is called when the first request is due. Gives what the load is, in words."""
-        settings, stack = self._settings, self._runner.stack
+        settings, stack = self._settings, self._observer.stack
         sql, site = self._new("sql"), self._new("site")
         databases = ",".join(host.name for host in stack.with_role("db"))
         self._write(sql, "sql", settings.rate * (1 - SITE_SHARE), settings.seconds, databases)
@@ -48,7 +48,7 @@ class Clients:
         generators.ask_site(
             site,
             stack,
-            self._runner.vault,
+            self._observer.vault,
             settings.drill,
             rate=settings.rate * SITE_SHARE,
             seconds=settings.seconds,
@@ -66,9 +66,9 @@ class Clients:
     def _write(self, generator: Generator, kind: Kind, rate: float, seconds: float, hosts: str) -> None:
         generators.writer(
             generator,
-            self._runner.sessions,
+            self._observer.sessions,
             self._from,
-            next(iter(self._runner.stack.services)),
+            next(iter(self._observer.stack.services)),
             (self._settings.drill, kind),
             rate=rate,
             seconds=seconds,
@@ -145,7 +145,7 @@ class Clients:
         return f"{len(tried)} writes tried at {victim} itself: it took {took} ({answers})"
 
     def _write_there(self, session: Session) -> None:
-        database = self._runner.stack.given(Database)
+        database = self._observer.stack.given(Database)
         assert database is not None
         keys = (1000, 1001, 1002)  # far from those of the other clients
         insert = f"insert into plainstack_drill.write values ('{self._settings.drill}', 'stray', $1)"  # noqa: S608 - our own time stamp

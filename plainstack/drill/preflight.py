@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from plainstack.deploy import lock
-from plainstack.deploy.observe import Runner, View
+from plainstack.deploy.observe import Observer, View
 from plainstack.deploy.operator import who
 from plainstack.deploy.status import rows
 from plainstack.deploy.verify import CheckResult, Verifier
@@ -33,21 +33,21 @@ class Seen:
     holder: str = ""
 
 
-def look(runner: Runner, sessions: Sessions) -> Seen:
+def look(observer: Observer, sessions: Sessions) -> Seen:
     """Observe every host; what inv status calls a problem is one."""
-    view = View(runner.stack)
+    view = View(observer.stack)
 
     def probe(name: str) -> Observed:
-        return parse(sessions.to(name).script(runner.probes[name], step="probe").out)
+        return parse(sessions.to(name).script(observer.probes[name], step="probe").out)
 
-    for name, answer in fan_out(runner.hosts, probe).items():
+    for name, answer in fan_out(observer.hosts, probe).items():
         if isinstance(answer, HostFailed):
             view.failed[name] = answer
         else:
             view.observed[name] = answer
-    found = rows(runner.stack, runner.roles, view, time.time())
+    found = rows(observer.stack, observer.roles, view, time.time())
     problems = [f"{row.host}: {problem}" for row in found for problem in row.problems]
-    return Seen(problems, _primary(runner.stack, view), _holder(runner.stack, view))
+    return Seen(problems, _primary(observer.stack, view), _holder(observer.stack, view))
 
 
 def _primary(stack: Stack, view: View) -> str:
@@ -66,12 +66,12 @@ def _holder(stack: Stack, view: View) -> str:
     return holders[0] if len(holders) == 1 else ""
 
 
-def until_whole(runner: Runner, sessions: Sessions, seconds: float, tell: Callable[[str], None]) -> Seen:
+def until_whole(observer: Observer, sessions: Sessions, seconds: float, tell: Callable[[str], None]) -> Seen:
     """Look again and again until nothing is wrong, or the time is over; gives the last look."""
     give_up = time.monotonic() + seconds
     told = ""
     while True:
-        seen = look(runner, sessions)
+        seen = look(observer, sessions)
         if not seen.problems or time.monotonic() > give_up:
             return seen
         if seen.problems[0] != told:
@@ -80,15 +80,17 @@ def until_whole(runner: Runner, sessions: Sessions, seconds: float, tell: Callab
         time.sleep(0.5)
 
 
-def checks(runner: Runner, sessions: Sessions, chosen: Sequence[str], tell: Callable[[str], None]) -> list[str]:
+def checks(observer: Observer, sessions: Sessions, chosen: Sequence[str], tell: Callable[[str], None]) -> list[str]:
     """Run the checks of these roles (none: of all); gives those that do not hold, as sentences."""
 
     def show(result: CheckResult) -> None:
         if not result.passed:
             tell(f"{result.host}: {result.role}: {result.promise}: {(result.why.splitlines() or [''])[0][:200]}")
 
-    chosen = [role for role in chosen if role in runner.roles]
-    verifier = Verifier(runner.stack, runner.vault, sessions, runner.roles, chosen, list(runner.hosts), on_result=show)
+    chosen = [role for role in chosen if role in observer.roles]
+    verifier = Verifier(
+        observer.stack, observer.vault, sessions, observer.roles, chosen, list(observer.hosts), on_result=show
+    )
     run_checks(verifier)
     bad = [result for result in verifier.results if not result.passed]
     tell(f"{len(verifier.results) - len(bad)} of {len(verifier.results)} checks hold")
@@ -96,12 +98,12 @@ def checks(runner: Runner, sessions: Sessions, chosen: Sequence[str], tell: Call
 
 
 @contextmanager
-def alone(runner: Runner, what: str) -> Iterator[None]:
+def alone(observer: Observer, what: str) -> Iterator[None]:
     """Keep every other run out of all hosts, as long as this process lives; raises Refused while one is at work."""
     when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     told = lock.holder(who(), when, what)
     try:
-        releases = lock.hold(runner.hosts, runner.sessions.to, told, lock.WHOLE_DRILL)
+        releases = lock.hold(observer.hosts, observer.sessions.to, told, lock.WHOLE_DRILL)
     except Refused as refused:
         raise Refused(f"no drill beside another run; wait for its end, then try again\n{refused}") from None
     try:

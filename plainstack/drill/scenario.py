@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from plainstack.deploy.failover import Event as Heard
-from plainstack.deploy.observe import Runner
+from plainstack.deploy.observe import Observer
 from plainstack.drill import database, detection, preflight, recovery
 from plainstack.drill.clients import Clients
 from plainstack.drill.faults import BEHIND, Fault
@@ -27,14 +27,14 @@ class Course:
     """One drill; `run` gives its result and what its clients tried."""
 
     def __init__(
-        self, runner: Runner, settings: Settings, fault: Fault, reaction: Reaction, tell: Callable[[str], None]
+        self, observer: Observer, settings: Settings, fault: Fault, reaction: Reaction, tell: Callable[[str], None]
     ) -> None:
-        self.runner, self.settings, self.fault, self.reaction = runner, settings, fault, reaction
-        self.stack = runner.stack
+        self.observer, self.settings, self.fault, self.reaction = observer, settings, fault, reaction
+        self.stack = observer.stack
         self.events: list[Event] = []
         self.trouble: list[str] = []
         self.interrupted = False
-        self.clients = Clients(runner, settings, fault, self.now)
+        self.clients = Clients(observer, settings, fault, self.now)
         self._tell = tell
         self._began = time.monotonic()
         self._posts = False
@@ -70,7 +70,7 @@ class Course:
     def run(self, primary: str) -> tuple[Result, tuple[Attempt, ...]]:
         """From load to verdict. Raises Refused when it ends before anything was hurt."""
         self._primary = primary
-        self._posts = database.prepare(self.stack, self.runner.sessions.to(primary))
+        self._posts = database.prepare(self.stack, self.observer.sessions.to(primary))
         try:
             try:
                 self.note("load begins: " + self.clients.start(self._begin, posts=self._posts))
@@ -125,7 +125,7 @@ class Course:
             return
         if self.fault.behind:
             self._cut_standbys()
-        output = self.runner.sessions.to(victim).script(self.fault.script(), timeout=60, step="fault")
+        output = self.observer.sessions.to(victim).script(self.fault.script(), timeout=60, step="fault")
         self._mend_standbys()
         if output.code != 0:
             raise HostFailed(victim, "fault", "could not be made", output.err.splitlines()[-3:], output.code)
@@ -142,7 +142,7 @@ class Course:
     def _mend_standbys(self) -> None:
         for name in self._standbys():
             self.reaction.mend(name)
-            self.runner.sessions.forget(name)
+            self.observer.sessions.forget(name)
 
     def _react(self) -> None:
         assert self._fault_at is not None
@@ -150,7 +150,7 @@ class Course:
             self._primary = self.reaction.switchover()
         elif self.fault.target == "db":
             victim = self.settings.victim
-            quiet = detection.await_death(self.clients, self.runner.sessions.to(victim), self.now, self._fault_at)
+            quiet = detection.await_death(self.clients, self.observer.sessions.to(victim), self.now, self._fault_at)
             self._reaction_at = self.now()
             self.note(f"no write for {quiet:.1f} s, and {victim} does not say that it works", "detected")
             self._primary = self.reaction.promote()
@@ -166,12 +166,12 @@ class Course:
             if self.fault.cut:
                 self.reaction.mend(victim)
                 self.note(f"the cables of {victim} are plugged in again", f"{victim} is back")
-                self.runner.sessions.forget(victim)
+                self.observer.sessions.forget(victim)
             if self.fault.target == "db":
                 self._recover_database(victim)
             else:
-                recovery.heal(self.runner.sessions.fresh(victim), self.fault)
-                recovery.await_service(self.runner.sessions.fresh(victim), self.fault, self.stack)
+                recovery.heal(self.observer.sessions.fresh(victim), self.fault)
+                recovery.await_service(self.observer.sessions.fresh(victim), self.fault, self.stack)
             self._recovered_at = self.now()
             self.note(f"{victim} does its work again", f"{victim} recovered")
         except PlainstackError as error:
@@ -180,7 +180,7 @@ class Course:
     def _recover_database(self, victim: str) -> None:
         if self.fault.cut and self._promoted_at is not None:
             try:
-                self.note(self.clients.tempt(victim, self.runner.sessions.to(victim)))
+                self.note(self.clients.tempt(victim, self.observer.sessions.to(victim)))
             except PlainstackError as error:
                 self._troubled(f"could not try to write at {victim}: {error}")
         leader = self.reaction.leader()
@@ -189,7 +189,7 @@ class Course:
             leader = self.reaction.switchover() if self.fault.planned else self.reaction.promote()
         elif not leader:
             self.note(f"nobody took over, so {victim} is started again")
-            recovery.heal(self.runner.sessions.fresh(victim), self.fault)
+            recovery.heal(self.observer.sessions.fresh(victim), self.fault)
             leader = victim
         self._primary = leader
         if leader != victim:
@@ -215,12 +215,12 @@ class Course:
         try:
             # New connections: those of before the fault may be dead and not know it.
             with Sessions(self.stack) as sessions:
-                seen = preflight.until_whole(self.runner, sessions, WHOLE_WITHIN, self.note)
+                seen = preflight.until_whole(self.observer, sessions, WHOLE_WITHIN, self.note)
                 topology = list(seen.problems)
                 self._primary = seen.primary or self._primary
                 primary = sessions.to(self._primary)
                 stored = database.final_read(self.stack, primary, self.settings.drill, posts=self._posts)
-                checks = preflight.checks(self.runner, sessions, (), self.note)
+                checks = preflight.checks(self.observer, sessions, (), self.note)
         except KeyboardInterrupt:
             self._interrupt()
             self._troubled("the last look was interrupted")
@@ -230,6 +230,6 @@ class Course:
 
     def _clean_up(self) -> None:
         try:
-            database.clean_up(self.stack, self.runner.sessions.fresh(self._primary), posts=self._posts)
+            database.clean_up(self.stack, self.observer.sessions.fresh(self._primary), posts=self._posts)
         except PlainstackError as error:
             self.note(f"the drill's rows could not be removed; the next drill will: {error}")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from threading import Event
 
-from plainstack.deploy.observe import Runner, View
+from plainstack.deploy.observe import Observer, View
 from plainstack.deploy.status import units_down
 from plainstack.engine.role import Role
 from plainstack.errors import Refused
@@ -41,10 +41,10 @@ def await_ready(
         return
     told: set[str] = set()
     seen = View(stack)
-    with Runner(stack, roles, (), hosts) as runner:
+    with Observer(stack, roles, (), hosts) as observer:
         deadline = time.monotonic() + _SECONDS
         while True:
-            now = runner.observe()
+            now = observer.observe()
             seen.observed |= now.observed
             seen.failed = {name: error for name, error in seen.failed.items() if name not in now.observed} | now.failed
             missing = unready(stack, seen)
@@ -58,7 +58,7 @@ def await_ready(
                 left = "; ".join(sentence for sentences in missing.values() for sentence in sentences)
                 raise Refused(f"the hosts are up, but not all is well after {_SECONDS} s: {left}. See inv status")
             # A probe takes what the hosts need to start: only those that something is awaited from are asked again.
-            runner.hosts = tuple(name for name in hosts if name in awaited(stack, seen, missing))
+            observer.hosts = tuple(name for name in hosts if name in awaited(stack, seen, missing))
             # No event on this side announces it, so it is asked again.
             Event().wait(0.3)
 

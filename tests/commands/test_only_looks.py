@@ -5,19 +5,24 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from invoke.exceptions import Exit
 
-from plainstack.cli import deploy_commands
-from plainstack.deploy.observe import Runner, View
+from plainstack.cli import deploy_commands, operate_commands
+from plainstack.deploy.observe import Observer, View
 from plainstack.errors import Refused
 from plainstack.roles import registry
 from plainstack.secrets import store
 from plainstack.secrets.values import Needed
+from plainstack.ssh.connections import Sessions
 from tests import inventories
 from tests.commands.test_streams import ROOT, TEXT
+from tests.unit import sshd
 from tests.waiting import PATIENCE
 
 LOOKS = [
@@ -61,11 +66,65 @@ def test_in_a_new_folder_nothing_is_written(folder: Path, words: tuple[str, ...]
     assert content(folder) == before
 
 
+GENERATED = r"generate [0-9]+ secrets and [0-9]+ certificates, kept in "
+
+
+Look = Callable[[str], None]
+ANSWERED: dict[str, Look] = {
+    "plan": lambda path: deploy_commands.plan(path, "", "", json=False),
+    "plan --json": lambda path: deploy_commands.plan(path, "", "", json=True),
+    "status": lambda path: operate_commands.status(path, "", "", json=False),
+    "verify": lambda path: operate_commands.verify(path, "", "", json=False),
+    "drift": lambda path: operate_commands.drift(path, "", "", json=False),
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
+    with sshd.serving(tmp_path_factory.mktemp("sshd")) as running:
+        yield running
+
+
+@sshd.needed
+@pytest.mark.parametrize("command", ANSWERED)
+@pytest.mark.parametrize("answers", [True, False])
+def test_nothing_is_written_and_what_a_deploy_would_generate_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    server: sshd.Server,
+    command: str,
+    answers: bool,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "stack"
+    folder.mkdir()
+    (folder / "hosts.yaml").write_text("the stack is the server's\n", encoding="utf-8")
+    stack = server.stack(folder, port=None if answers else 1)
+    before, logged_in = content(folder), server.log().count("Accepted publickey")
+    for module in (deploy_commands, operate_commands):
+        monkeypatch.setattr(module, "load", lambda _: stack)
+    with suppress(Exit):
+        ANSWERED[command](str(folder / "hosts.yaml"))
+    said = capsys.readouterr()
+    assert re.search(GENERATED + re.escape(str(store.plain_path(stack))), said.out)
+    assert (server.log().count("Accepted publickey") > logged_in) == answers
+    assert content(folder) == before
+
+
+def test_an_observer_that_is_not_entered_has_done_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = inventories.load(folder / "hosts.yaml")
+    before = content(folder)
+    monkeypatch.setattr(Sessions, "to", lambda *_: pytest.fail("connects"))
+    Observer(stack, registry(), (), tuple(stack.hosts))
+    assert content(folder) == before
+
+
 @pytest.fixture
 def no_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every host looks as it should."""
-    monkeypatch.setattr(Runner, "observe", lambda self, *_, **__: View(self.stack))
-    monkeypatch.setattr(Runner, "refusals", lambda *_: [])
+    monkeypatch.setattr(Observer, "observe", lambda self, *_, **__: View(self.stack))
+    monkeypatch.setattr(Observer, "refusals", lambda *_: [])
 
 
 @pytest.mark.usefixtures("no_host")
@@ -96,8 +155,8 @@ def test_a_plan_with_new_recipients_leaves_the_store_where_it_is(
     sealed = store.sealed_path(stack)
     assert f"a deploy would write {sealed} for the inventory's secrets.recipients\n" in capsys.readouterr().out
     assert content(folder) == before
-    with Runner(inventories.load(path), registry(), (), ()) as runner:
-        runner.secrets.keep(lambda _: None)
+    with Observer(inventories.load(path), registry(), (), ()) as observer:
+        observer.secrets.keep(lambda _: None)
     assert sealed.exists()
     assert not store.plain_path(stack).exists()
 

@@ -99,13 +99,13 @@ from plainstack.engine.plan.actions import HostPlan, Transaction
 from plainstack.errors import HostFailed
 from plainstack.deploy.schedule import Node, Outcome
 
-class Runner(observe.Runner):
+class Observer(observe.Observer):
     def findings(self, view): return []
     def observe(self, listener, **_):
         listener.note("looking")
         return observe.View(self.stack, plans={"db1": HostPlan("db1", None, (Transaction("db", ()),))})
 
-def deploy(runner, view, listener, command, **_):
+def deploy(observer, view, listener, command, **_):
     for number in range(3000):
         listener.note(f"line {number}")
     Path(sys.argv[1]).write_text("audit")
@@ -113,7 +113,7 @@ def deploy(runner, view, listener, command, **_):
     outcomes = [Outcome(Node("db1", "db"), 0, 1, error)]
     return Made(outcomes=outcomes, plans=view.plans, cancelled=Made(is_set=lambda: False))
 
-observe.Runner, deployment.deploy = Runner, deploy
+observe.Observer, deployment.deploy = Observer, deploy
 from invoke.exceptions import Exit
 try:
     deploy_commands.deploy(sys.argv[3], "", "", json=sys.argv[4] == "json")

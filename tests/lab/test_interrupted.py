@@ -15,7 +15,7 @@ from pathlib import Path
 
 from plainstack.deploy.apply import work_of
 from plainstack.deploy.deployment import deploy
-from plainstack.deploy.observe import Runner
+from plainstack.deploy.observe import Observer
 from plainstack.deploy.schedule import PACKAGES
 from plainstack.engine.plan.actions import HostPlan, PackageTransaction
 from plainstack.engine.transaction.script import Script, packages, transaction
@@ -83,20 +83,20 @@ def run_until(operator: Operator, host: str, stop_after: int, only: str) -> bool
     `only` names the stage to do, if not all.
     """
     done = 0
-    with Runner(inventories.load(operator.inventory), registry(), (), (host,)) as runner:
-        found = runner.observe().plans[host]
+    with Observer(inventories.load(operator.inventory), registry(), (), (host,)) as observer:
+        found = observer.observe().plans[host]
         for stage in [stage for stage in stages(found) if only in ("", stage)]:
             steps = len(script_of(found, stage, None).steps)
             last = stop_after - done if stop_after - done <= steps else None
             work = script_of(found, stage, last)
-            output = runner.sessions.to(host).run(work.command, stdin=work.stream, hold_stdin=True, timeout=600)
+            output = observer.sessions.to(host).run(work.command, stdin=work.stream, hold_stdin=True, timeout=600)
             if last is not None:
                 assert output.code != 0, output.out
                 return True
             assert "@done" in output.out, output.out
             if "@unconfirmed" in output.out:
                 run = f"/var/lib/plainstack/runs/{work.run_id}"
-                runner.sessions.to(host).run(f"sh -c 'RUN={run}; . {run}/library.sh; confirm'")
+                observer.sessions.to(host).run(f"sh -c 'RUN={run}; . {run}/library.sh; confirm'")
             done += steps
     return False
 
@@ -122,13 +122,13 @@ class _Killer:
 
 def deployed_until_killed(path: Path, host: str, after: int = 0, only: str = "") -> None:
     """Deploy to one host as `inv deploy` does; killed after so many steps, if any, or so many of one stage."""
-    with Runner(inventories.load(path), registry(), (), (host,)) as runner:
+    with Observer(inventories.load(path), registry(), (), (host,)) as observer:
         killer = _Killer(after, only)
-        view = runner.observe(killer, to_apply=True)
+        view = observer.observe(killer, to_apply=True)
         assert not view.failed, view.failed
         if view.pending:
             failed = [
-                outcome for outcome in deploy(runner, view, killer, "the interruption test").outcomes if outcome.error
+                outcome for outcome in deploy(observer, view, killer, "the interruption test").outcomes if outcome.error
             ]
             assert not failed, failed
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from plainstack.cli import deploy_commands
 from plainstack.deploy.head_start import HeadStart, Kept, _digest, _read, _write
-from plainstack.deploy.observe import Runner
+from plainstack.deploy.observe import Observer
 from plainstack.engine import desired
 from plainstack.engine.resources import Directory, Resource
 from plainstack.engine.role import Role
@@ -216,9 +216,9 @@ def test_an_answer_to_another_question_is_not_used(
     more = {"nothing": Role(name="nothing", desired=wanted, everywhere=True)}
 
     def look() -> None:
-        with HeadStart.of(inventory_file) as head_start, Runner(stack, more, (), ("db1",), head_start) as runner:
+        with HeadStart.of(inventory_file) as head_start, Observer(stack, more, (), ("db1",), head_start) as observer:
             begun = head_start._answers["db1"]
-            view = runner.observe()
+            view = observer.observe()
             assert view.failed == {}
             assert str(tmp_path) in view.observed["db1"].paths
             # It is asked whether or not its answer is used, and perhaps later than what was asked instead.
@@ -237,7 +237,7 @@ def test_a_host_that_fails_with_a_head_start_fails_as_without_one(
     server.stack(tmp_path, pin="")
     said = []
     for head_start in (HeadStart(), HeadStart.of(inventory_file)):
-        with head_start, Runner(stack, {}, (), ("db1",), head_start) as runner:
-            said.append(str(runner.observe().failed["db1"]))
+        with head_start, Observer(stack, {}, (), ("db1",), head_start) as observer:
+            said.append(str(observer.observe().failed["db1"]))
     assert "not pinned" in said[0]
     assert said[0] == said[1]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from plainstack.deploy import errands
-from plainstack.deploy.observe import Runner
+from plainstack.deploy.observe import Observer
 from plainstack.errors import HostFailed
 from plainstack.inventory.stack import Stack
 from plainstack.roles import registry
@@ -69,17 +69,17 @@ class Run:
         seen = {name: SimpleNamespace(facts=said) for name, said in facts.items() if said is not None}
         failed = dict.fromkeys(facts.keys() - seen.keys())
         view = SimpleNamespace(pending=dict.fromkeys(seen), observed=seen, failed=failed)
-        runner: Any = SimpleNamespace(stack=stack, sessions=hosts, scope=scope, roles=registry())
-        runner.ask = partial(Runner.ask, runner)
-        self.runner = runner
-        self.errands = errands.wanted(runner, view)  # type: ignore[arg-type]  # a stand-in with what it reads
+        observer: Any = SimpleNamespace(stack=stack, sessions=hosts, scope=scope, roles=registry())
+        observer.ask = partial(Observer.ask, observer)
+        self.observer = observer
+        self.errands = errands.wanted(observer, view)  # type: ignore[arg-type]  # a stand-in with what it reads
 
     @property
     def hosts(self) -> list[str]:
         return sorted({errand.host for errand in self.errands})
 
     def do(self) -> dict[str, str]:
-        return errands.do(self.runner, self.errands, "me", "-", "inv deploy")
+        return errands.do(self.observer, self.errands, "me", "-", "inv deploy")
 
 
 def test_a_reinstalled_host_is_let_in_wherever_it_is_shut_out_and_gets_a_slot(stack: Stack) -> None:
