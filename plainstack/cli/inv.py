@@ -155,6 +155,17 @@ def tunnel(
     operate_commands.tunnel(inventory, to, host, port, show=open)
 
 
+@task(help={"inventory": "the inventory whose folder may hold roles of its own", **JSON})
+def roles(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> None:
+    """List the roles there are: where each comes from, its hosts, what it needs, its settings with their defaults.
+
+    A stack's own roles are the modules in the folder roles/ beside its inventory; see docs/roles.md.
+    """
+    from plainstack.cli import inventory_commands
+
+    inventory_commands.roles(inventory, json=json)
+
+
 namespace = Collection(
     plan,
     deploy,
@@ -165,6 +176,7 @@ namespace = Collection(
     backup_now,
     trust,
     tunnel,
+    roles,
     inventory_tasks.inventories,
     lab_tasks.lab,
     secret_tasks.secrets,

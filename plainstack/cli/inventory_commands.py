@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import document, told
+from plainstack.cli.deploy_commands import document, load, roles_of, told
 from plainstack.inventory import load as inventories
 
 
@@ -27,6 +27,23 @@ def show(inventory: str, *, json: bool) -> None:
             document([{"key": dotted(item.loc), "value": item.value, "from": item.origin} for item in shown])
         else:
             for line in as_yaml(shown):
+                console.line(line)
+
+
+def roles(inventory: str, *, json: bool) -> None:
+    """inv roles"""
+    console = Console(json=json)
+    with told(console, json=json, shows=True):
+        from dataclasses import asdict
+
+        from plainstack.cli.role_list import lines, rows
+
+        stack = load(inventory)
+        found = rows(stack, roles_of(stack))
+        if json:
+            document([asdict(row) for row in found])
+        else:
+            for line in lines(found):
                 console.line(line)
 
 

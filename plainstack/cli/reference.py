@@ -87,7 +87,7 @@ def _section(place: str, model: Schema, models: Schema) -> Iterator[str]:
         )
         at = f"{place}.{key}".lstrip(".")
         nested += [(f"{at}{below}", models[found]) for below, found in _models(field)]
-    about = [model["description"].partition("\n")[0], ""] if place else []
+    about = [model.get("description", "").partition("\n")[0], ""] if place else []
     yield "\n".join([title, "", *about, *rows, ""])
     for at, found in nested:
         yield from _section(at, found, models)
@@ -122,8 +122,8 @@ def _value(field: Schema, models: Schema) -> str:
 
 def _meaning(field: Schema, models: Schema) -> str:
     # A section that is described as its model is has no description of its own.
-    described = field if "description" in field else models[field["$ref"].rpartition("/")[2]]
-    return str(described["description"]).replace("|", "\\|")
+    described = field if "description" in field or "$ref" not in field else models[field["$ref"].rpartition("/")[2]]
+    return str(described.get("description", "")).replace("|", "\\|")
 
 
 def _default(key: str, field: Schema, model: Schema) -> str:

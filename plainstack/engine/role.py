@@ -185,7 +185,7 @@ class Role:
     `settings` is the model of the role's own key in the inventory; the key is `key`, or else the role's name. Its hosts
     need a host of each of the roles in `needs`; a `single` role can be on one host only. `contradictions` are what a
     valid inventory gets wrong about the role, as (place, sentence) pairs; every command that loads it reports them.
-    `origin` says where the role comes from.
+    `origin` says where the role comes from, and `about` what it is, in a sentence; the registry fills both in.
     `problems` are sentences about what the stack gives the role (sources, certificates) that no host could take; plan
     and deploy ask for them before anything else, and no other command does.
     """
@@ -202,6 +202,7 @@ class Role:
     single: bool = False
     contradictions: Contradictions = no_contradictions
     origin: str = ""
+    about: str = ""
     turns: Turns = all_at_once
     settle: Settle | None = None
     secrets: tuple[DeclaredSecret, ...] = ()

@@ -42,8 +42,9 @@ def registry(folder: Path | None = None) -> Mapping[str, Role]:
 def _shipped() -> Iterator[tuple[str, Role]]:
     for found in pkgutil.iter_modules(__path__):
         if found.name not in _HELPERS:
-            role: Role = importlib.import_module(f"{__name__}.{found.name}").ROLE
-            yield role.name, replace(role, origin="plainstack")
+            module = importlib.import_module(f"{__name__}.{found.name}")
+            role: Role = module.ROLE
+            yield role.name, replace(role, origin="plainstack", about=own.about(module))
 
 
 def _ordered(roles: Iterable[Role]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The role app: each service's releases, settings and Gunicorn unit on an application server."""
+"""Application servers: the releases, the settings and the Gunicorn unit of each service."""
 
 from __future__ import annotations
 

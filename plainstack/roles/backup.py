@@ -1,4 +1,4 @@
-"""The role backup: Barman streams from whichever db host is the primary, and takes base backups on schedule."""
+"""Barman streams from the primary, whichever db host that is, and takes base backups on schedule."""
 
 from __future__ import annotations
 

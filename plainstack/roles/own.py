@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from plainstack.engine.role import Role
-from plainstack.errors import InventoryError
+from plainstack.errors import InventoryError, PlainstackError
 from plainstack.inventory.keys import did_you_mean
+from plainstack.inventory.sections import Model
 from plainstack.inventory.stack import Stack
+from plainstack.secrets.values import UndeclaredSecret
 
 FOLDER = "roles"
 
+_RULE = "a name begins with a letter and holds only a-z, 0-9 and _, at most 31 characters"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 # What a transaction of a host is called besides its roles.
+# What a role is asked besides `settings`, which is a class, and `prepares`, which is a conversation.
+_ASKED = ("desired", "opens", "certificates", "contradictions", "facts", "findings", "problems", "transition", "turns")
 _RESERVED = ("all", "packages", "probe", "lock", "connect")
 
 
@@ -53,10 +61,38 @@ def _role(path: Path, shown: str) -> Role:
     role = getattr(module, "ROLE", None)
     if not isinstance(role, Role):
         raise InventoryError([f"{shown}: has no ROLE; a role's module ends with ROLE = Role(name=..., ...)"])
-    return replace(role, origin=shown)
+    asked: dict[str, Any] = {
+        field.name: _guarded(value, path, shown)
+        for field in fields(role)
+        if field.name in _ASKED and callable(value := getattr(role, field.name))
+    }
+    return replace(role, origin=shown, about=about(module), **asked)
+
+
+def _guarded(function: Callable[..., Any], path: Path, shown: str) -> Callable[..., Any]:
+    """The function, with whatever goes wrong in it as an InventoryError that names the line of the role's module."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any) -> Any:
+        try:
+            answer = function(*args)
+            # A generator has not run yet.
+            return tuple(answer) if isinstance(answer, Iterator) else answer
+        except (PlainstackError, UndeclaredSecret):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a person's function does wrong is an error of its module
+            raise InventoryError([f"{shown}:{_line(error, path)}: {type(error).__name__}: {error}"]) from None
+
+    return guarded
+
+
+def about(module: ModuleType) -> str:
+    """The first sentence of a module's docstring."""
+    return (module.__doc__ or "").strip().partition("\n")[0]
 
 
 def _line(error: Exception, path: Path) -> int:
+    """The line of a module that an error came through last."""
     lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
     return lines[-1] if lines else 1
 
@@ -64,10 +100,7 @@ def _line(error: Exception, path: Path) -> int:
 def problems(role: Role, others: Mapping[str, Role]) -> Iterator[str]:
     """Why a role cannot be added to others, in sentences."""
     if not _NAME.fullmatch(role.name):
-        yield (
-            f"{role.origin}: a role cannot be called {role.name!r}: a name begins with a letter and holds"
-            " a-z, 0-9 and _ only, at most 31 characters"
-        )
+        yield (f"{role.origin}: a role cannot be called {role.name!r}: {_RULE}")
     elif role.name in _RESERVED:
         yield f"{role.origin}: a role cannot be called {role.name}: the name has another meaning"
     elif role.name in others:
@@ -75,7 +108,13 @@ def problems(role: Role, others: Mapping[str, Role]) -> Iterator[str]:
     if role.settings is None:
         return
     key = role.key or role.name
-    if key in Stack.model_fields:
+    if not (isinstance(role.settings, type) and issubclass(role.settings, Model)):
+        yield f"{role.origin}: settings must be a class made of plainstack.inventory.sections.Model"
+        return
+    if not _NAME.fullmatch(key):
+        yield f"{role.origin}: the inventory cannot have a key {key!r}: {_RULE}"
+    # Its fields are attributes of the stack, beside the stack's own.
+    elif key in Stack.model_fields or hasattr(Stack, key):
         yield f"{role.origin}: the key {key} of the inventory is not a role's; choose another with key="
     for other in others.values():
         if other.settings is not None and key == (other.key or other.name):

@@ -1,4 +1,4 @@
-"""The packet filter of every host: closed, but for what the host's roles offer, to those they offer it to."""
+"""The packet filter of every host: closed, except for what the roles of the host offer to those who use it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prometheus, Alertmanager and the blackbox exporter: what is watched, by which rules, and whom an alert reaches."""
+"""Prometheus, Alertmanager and the blackbox exporter: what is watched, and what raises an alert."""
 
 from __future__ import annotations
 
