@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from plainstack.engine.network import Network
 from plainstack.engine.resources import Directory, File, Resource
 from plainstack.engine.role import Role
 from plainstack.inventory.sections import Host
@@ -21,7 +22,7 @@ from plainstack.secrets.values import Vault
 def files(count: int) -> Role:
     """A role that wants `count` files of 1 KiB."""
 
-    def desired(_stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
+    def desired(_stack: Stack, host: Host, _vault: Vault, _network: Network) -> Iterator[Resource]:
         yield Directory(path="/srv/bench")
         for number in range(count - 1):
             line = f"{host.name} {number}\n".encode()

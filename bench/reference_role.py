@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from plainstack.engine.network import Network
 from plainstack.engine.resources import Directory, File, Package, Resource, Sysctl, Unit, User
 from plainstack.engine.role import Role
 from plainstack.inventory.sections import Host
@@ -63,7 +64,7 @@ def variables(number: int, tuning: int) -> dict[str, Any]:
     }
 
 
-def desired(_stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
+def desired(_stack: Stack, host: Host, _vault: Vault, _network: Network) -> Iterator[Resource]:
     """The resources of one host."""
     from plainstack.engine.render import template, verbatim
 

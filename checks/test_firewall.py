@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 
-from plainstack.engine.role import Opening
+from plainstack.engine.network import Allowed, Network
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import FILTER
-from plainstack.roles import registry
-from plainstack.roles.firewall import openings_of
 from plainstack.roles.firewall.settings import Firewall
 
 ROLE = "firewall"
@@ -53,13 +51,15 @@ def test_the_filter_is_loaded_now_and_at_boot_and_drops_by_default(facts: Mappin
     assert seen in [["active", "enabled", *policies * versions, "intact"] for versions in (1, 2)]
 
 
-def test_exactly_what_is_offered_to_a_host_is_open_to_it(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
+def test_exactly_what_is_offered_to_a_host_is_open_to_it(
+    here: Host, network: Network, peer: Callable[[str], Any]
+) -> None:
     """Tried from a monitoring host, and from the next host of the inventory that is none."""
-    neighbours = _neighbours(stack, here)
+    neighbours = _neighbours(network, here)
     if not neighbours:
         pytest.skip("the stack has no other host")
-    offered = list(openings_of(stack, here))
-    ports = _ports_of(stack) | {_NOBODYS}
+    offered = list(network.allowed(here))
+    ports = _ports_of(network) | {_NOBODYS}
     wanted = {one.name: {port for port in ports if _is_offered(port, one, offered)} for one in neighbours}
 
     def let_in(name: str) -> set[int]:
@@ -76,27 +76,28 @@ def knock(address: str, wanted: Iterable[int], unwanted: Iterable[int]) -> str:
     return _KNOCK.format(address=address, open=open_, shut=shut)
 
 
-def _neighbours(stack: Stack, here: Host) -> list[Host]:
-    hosts = list(stack.hosts.values())
+def _neighbours(network: Network, here: Host) -> list[Host]:
+    hosts = list(network.stack.hosts.values())
     place = hosts.index(here)
     others = hosts[place + 1 :] + hosts[:place]
-    monitoring = [host for host in others if "monitoring" in host.roles]
-    rest = [host for host in others if "monitoring" not in host.roles]
+    scrapers = network.users("base.metrics")
+    monitoring = [host for host in others if host in scrapers]
+    rest = [host for host in others if host not in scrapers]
     return monitoring[:1] + rest[:1]
 
 
-def _ports_of(stack: Stack) -> set[int]:
+def _ports_of(network: Network) -> set[int]:
     """Every TCP port that any role offers on any host."""
     return {
         opening.port
-        for host in stack.hosts.values()
-        for role in registry().values()
-        for opening in role.opens(stack, host)
+        for host in network.stack.hosts.values()
+        for role in network.roles.values()
+        for opening in role.opens(network.stack, host)
         if opening.protocol == "tcp"
     }
 
 
-def _is_offered(port: int, to: Host, openings: Iterable[Opening]) -> bool:
+def _is_offered(port: int, to: Host, openings: Iterable[Allowed]) -> bool:
     return any(
         opening.protocol == "tcp"
         and opening.port == port

@@ -6,13 +6,15 @@ from functools import cache
 from pathlib import Path
 
 from plainstack.engine import declared
-from plainstack.engine.role import shape
+from plainstack.engine.network import Network
+from plainstack.engine.resources import Resource
+from plainstack.engine.role import Role, shape
 from plainstack.inventory import load as loading
 from plainstack.inventory.shape import Shape
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.yaml_reader import Text
 from plainstack.roles import registry
-from plainstack.secrets.values import Needed
+from plainstack.secrets.values import Needed, Vault
 
 
 @cache
@@ -39,3 +41,13 @@ def load(path: Path) -> Stack:
 def needed(stack: Stack) -> Needed:
     """The secrets that the shipped roles declare for a stack."""
     return declared.needed(stack, registry())
+
+
+def network(stack: Stack) -> Network:
+    """How the roles of a stack talk to one another."""
+    return Network(stack, registry())
+
+
+def wanted(role: Role, stack: Stack, host: str, vault: Vault) -> list[Resource]:
+    """The resources of a role on a host."""
+    return list(role.desired(stack, stack.hosts[host], vault, network(stack)))

@@ -16,6 +16,7 @@ from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host as TestinfraHost
 
 from plainstack.deploy.check_facts import Facts, gather
+from plainstack.engine.network import Network
 from plainstack.engine.role import Role
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
@@ -126,6 +127,10 @@ class Verifier:
         return self._stack
 
     @pytest.fixture
+    def network(self) -> Network:
+        return Network(self._stack, self._roles)
+
+    @pytest.fixture
     def vault(self) -> Vault:
         return self._vault
 
@@ -160,6 +165,7 @@ class Verifier:
             "here": self._stack.hosts[where],
             "stack": self._stack,
             "vault": self._vault,
+            "network": Network(self._stack, self._roles),
             "peer": self._testinfra.__getitem__,
         }
         began = time.monotonic()

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from plainstack.engine import probe
 from plainstack.engine.declared import vault_of
+from plainstack.engine.network import Network
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Resource, Unit
 from plainstack.engine.role import Role, of_host
 from plainstack.engine.stamps import inputs
@@ -32,12 +33,13 @@ def one_by_one(
     that want different things of one path.
     """
     problems: list[str] = []
+    network = Network(stack, roles)
     for name in hosts:
         host = stack.hosts[name]
         wanted: dict[str, Sequence[Resource]] = {}
         for role in of_host(host, dict(roles)):
             try:
-                wanted[role.name] = tuple(role.desired(stack, host, vault_of(role, stack, host, vault)))
+                wanted[role.name] = tuple(role.desired(stack, host, vault_of(role, stack, host, vault), network))
             except InventoryError as error:
                 problems += error.problems
             except UndeclaredSecret as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import UnitVerb
@@ -18,18 +18,28 @@ from plainstack.secrets.rotation import Manner
 from plainstack.secrets.values import Vault
 from plainstack.wording import Loc
 
+if TYPE_CHECKING:
+    from plainstack.engine.network import Network
+
+
+Protocol = Literal["tcp", "udp", "vrrp"]
+
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A port that a role offers on a host: to these addresses, or to anybody when `sources` is None.
+    """A port that a role offers on a host to the hosts of the roles whose `uses` name the offer.
 
-    Protocol vrrp has no port (0).
+    They reach it from their private addresses, or from the `public` ones. `sources` are addresses and networks beside
+    them; None is anybody. `why` is for people: {user} in it stands for the role that uses the offer. Protocol vrrp has
+    no port (0).
     """
 
+    offer: str
     port: int
-    protocol: Literal["tcp", "udp", "vrrp"]
-    sources: tuple[str, ...] | None
+    protocol: Protocol
     why: str
+    sources: tuple[str, ...] | None = ()
+    public: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +108,7 @@ class Column:
     says: Callable[[Stack, Answers, float], Status]
 
 
-Desired = Callable[[Stack, Host, Vault], Iterable[Resource]]
+Desired = Callable[[Stack, Host, Vault, "Network"], Iterable[Resource]]
 Opens = Callable[[Stack, Host], Iterable[Opening]]
 Facts = Callable[[Stack, Host], str]
 Transition = Callable[[Stack, Mapping[str, Observed]], Stack]
@@ -168,6 +178,8 @@ class DeclaredSecret:
 class Role:
     """One role: what it wants of a host, which ports it offers there, which roles' hosts must be done before.
 
+    `opens` names what it offers; `uses` names what it needs of others', as ROLE.OFFER, where * stands for any name. All
+    that roles must know of one another's hosts (firewall rules, access lists) follows from these two; see Network.
     It also waits for the roles that it `follows`, but does not need them: --role leaves those out.
     A role that is `everywhere` is on every host without being named in the inventory. `turns` names
     the hosts that go one after another, of those with work for the role, in their order; the first that fails is the
@@ -193,6 +205,7 @@ class Role:
     name: str
     desired: Desired
     opens: Opens = opens_nothing
+    uses: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
     everywhere: bool = False

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from plainstack.engine.network import Network
 from plainstack.engine.observed import Observed
 from plainstack.engine.render import template
 from plainstack.engine.resources import Directory, Listen, Package, Resource, Unit, User
@@ -26,7 +27,7 @@ def unit(service: str) -> str:
     return f"plainstack-{service}.service"
 
 
-def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
+def desired(stack: Stack, host: Host, vault: Vault, _network: Network) -> Iterator[Resource]:
     """Everything an application server runs: one account, release and unit for each service."""
     yield Package(name="python3")
     yield Package(name="python3-pip-whl")
@@ -94,10 +95,9 @@ def _gunicorn(service: str) -> str:
 
 def opens(stack: Stack, _host: Host) -> Iterable[Opening]:
     """Each service's port, to the balancers and nobody else."""
-    balancers = tuple(str(balancer.address) for balancer in stack.with_role("balancer"))
     for name in stack.services:
         for port in stack.ports(name):
-            yield Opening(port=port, protocol="tcp", sources=balancers, why=f"{name}, from the balancers")
+            yield Opening("http", port, "tcp", f"{name}, from the balancers")
 
 
 def probe_facts(stack: Stack, _host: Host) -> str:
@@ -140,6 +140,7 @@ ROLE = Role(
     contradictions=contradictions,
     desired=desired,
     opens=opens,
+    uses=("db.application",),
     facts=probe_facts,
     transition=transition,
     used_by=("balancer",),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import Any
 
+from plainstack.engine.network import Network
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Absent, Command, Directory, Package, Resource, Unit, Validation
 from plainstack.engine.role import Answers, Column, Role, Status
@@ -29,7 +30,7 @@ _TIMERS = ("plainstack-barman-cron.timer", "plainstack-backup.timer", "plainstac
 _PATIENCE = 900
 
 
-def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
+def desired(stack: Stack, host: Host, vault: Vault, _network: Network) -> Iterator[Resource]:
     """Barman, its configuration, services and timers, and a first base backup."""
     known: dict[str, Any] = {
         "stack": stack,
@@ -136,6 +137,7 @@ ROLE = Role(
     reads=tuple(sql.password_name(name) for name in ("barman", "streaming_barman")),
     desired=desired,
     after=("db",),
+    uses=("db.backup",),
     facts=probe_facts,
     status=Column("last backup", 3, status),
 )

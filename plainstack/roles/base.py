@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from pydantic import Field
 
+from plainstack.engine.network import Network
 from plainstack.engine.observed import Observed
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Command, Directory, File, Link, Listen, Package, Resource, Unit, Validation
@@ -51,7 +52,7 @@ class Base(Model):
     apt_proxy: Url | None = Field(None, description="The HTTP proxy that apt fetches packages through.")
 
 
-def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
+def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
     """The resources of role base."""
     yield from _names(stack, host)
     yield from _time()
@@ -62,14 +63,14 @@ def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     # ip and ss: without them nobody at its console can tell what a host is connected to
     yield Package(name="iproute2")
     arguments = verbatim("base", "/etc/default/prometheus-node-exporter")
-    yield from exporter(stack, host, "base", arguments, NODE_EXPORTER_PORT)
+    yield from exporter(network, host, "base", arguments, NODE_EXPORTER_PORT)
 
 
 def opens(stack: Stack, _host: Host) -> Iterator[Opening]:
-    """SSH for the operators, the node exporter for the monitoring hosts."""
-    yield Opening(stack.ssh.port, "tcp", tuple(str(network) for network in stack.ssh.allow_from), "ssh: operators")
-    scrapers = tuple(str(host.address) for host in stack.with_role("monitoring"))
-    yield Opening(NODE_EXPORTER_PORT, "tcp", scrapers, "node exporter: monitoring")
+    """SSH for the operators, and the node exporter."""
+    operators = tuple(str(network) for network in stack.ssh.allow_from)
+    yield Opening("ssh", stack.ssh.port, "tcp", "ssh: operators", operators)
+    yield Opening("metrics", NODE_EXPORTER_PORT, "tcp", "node exporter: {user}")
 
 
 def facts(_stack: Stack, _host: Host) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from shlex import quote
 from typing import Any
 
+from plainstack.engine.network import Network
 from plainstack.engine.observed import Observed
 from plainstack.engine.paths import STATE
 from plainstack.engine.render import template, verbatim
@@ -80,22 +81,20 @@ CLUSTERS = f"""\
 """
 
 
-def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
+def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
     """The resources of role db."""
     yield from _packages()
-    yield from _files(stack, host, vault)
+    yield from _files(stack, host, vault, network)
     yield from _server(stack, host, vault)
     arguments = verbatim("db", "/etc/default/prometheus-postgres-exporter")
-    yield from exporter(stack, host, "db", arguments, EXPORTER_PORT)
+    yield from exporter(network, host, "db", arguments, EXPORTER_PORT)
 
 
-def opens(stack: Stack, host: Host) -> Iterator[Opening]:
-    """PostgreSQL for the hosts that work with the database, its exporter for the monitoring hosts."""
-    for role in ("db", "app", "backup", "monitoring"):
-        sources = tuple(str(peer.address) for peer in stack.with_role(role) if peer.name != host.name)
-        yield Opening(PORT, "tcp", sources, f"postgresql: {role}")
-    scrapers = tuple(str(peer.address) for peer in stack.with_role("monitoring"))
-    yield Opening(EXPORTER_PORT, "tcp", scrapers, "postgres exporter: monitoring")
+def opens(_stack: Stack, _host: Host) -> Iterator[Opening]:
+    """PostgreSQL, as an offer for each kind of log-in (see pg_hba.conf), and its exporter."""
+    for offer in ("replication", "application", "backup", "port"):
+        yield Opening(offer, PORT, "tcp", "postgresql: {user}")
+    yield Opening("metrics", EXPORTER_PORT, "tcp", "postgres exporter: {user}")
 
 
 def facts(_stack: Stack, _host: Host) -> str:
@@ -139,7 +138,7 @@ def _packages() -> Iterator[Resource]:
     yield Package(name="procps")
 
 
-def _files(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
+def _files(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
     db_hosts = stack.with_role("db")
     values: dict[str, Any] = {
         "host": host,
@@ -153,8 +152,9 @@ def _files(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
         "app_role": sql.OWNER,
         "logins": sql.LOGINS,
         "db_hosts": db_hosts,
-        "app_hosts": stack.with_role("app"),
-        "backup_hosts": stack.with_role("backup"),
+        "replicating": network.users("db.replication"),
+        "applications": network.users("db.application"),
+        "backing_up": network.users("db.backup"),
         "peers": [peer.name for peer in db_hosts if peer.name != host.name],
         "first": host.name == db_hosts[0].name,
         "slot": sql.slot_name(host.name),
@@ -244,6 +244,7 @@ ROLE = Role(
     contradictions=contradictions,
     desired=desired,
     opens=opens,
+    uses=("db.replication",),
     facts=facts,
     transition=transition,
     used_by=("app",),

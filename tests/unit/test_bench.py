@@ -30,8 +30,11 @@ def wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wanted:
     found: dict[int, dict[int, list[Resource]]] = {}
     for tuning in (10, 20):
         monkeypatch.setenv(reference_role.TUNING, str(tuning))
-        hosts = enumerate(stack.hosts.values(), 1)
-        found[tuning] = {number: list(reference_role.desired(stack, host, vault)) for number, host in hosts}
+        network = inventories.network(stack)
+        found[tuning] = {
+            number: list(reference_role.desired(stack, host, vault, network))
+            for number, host in enumerate(stack.hosts.values(), 1)
+        }
     return found
 
 

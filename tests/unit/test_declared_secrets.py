@@ -16,6 +16,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.listing import CERTIFICATE
 from plainstack.secrets.values import Vault
+from tests import inventories
 
 Value = TypeVar("Value")
 
@@ -37,15 +38,15 @@ def test_every_role_reads_what_it_declares(stack: Stack, vault: Vault, registry:
     for host in stack.hosts.values():
         for role in of_host(host, registry):
             passwords, certificates = Seen(vault.passwords), Seen(vault.certificates)
-            for _ in role.desired(stack, host, replace(vault, passwords=passwords, certificates=certificates)):
-                pass
+            seen = replace(vault, passwords=passwords, certificates=certificates)
+            inventories.wanted(role, stack, host.name, seen)
             for name in passwords.names | {CERTIFICATE + name for name in certificates.names}:
                 read.setdefault(name, {}).setdefault(role.name, []).append(host.name)
     assert declared.uses(stack, registry) == read
 
 
 def reader(name: str, **fields: object) -> Role:
-    def wanted(_stack: Stack, _host: Host, vault: Vault) -> Iterator[Resource]:
+    def wanted(_stack: Stack, _host: Host, vault: Vault, _network: object) -> Iterator[Resource]:
         yield File(path="/etc/own", content=vault.password("own/token").reveal().encode(), mode=0o600, secret=True)
 
     return replace(Role(name=name, desired=wanted, everywhere=True, origin=f"roles/{name}.py"), **fields)  # type: ignore[arg-type]

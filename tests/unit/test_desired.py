@@ -10,6 +10,7 @@ import pytest
 from plainstack import shipped
 from plainstack.engine import render
 from plainstack.engine.desired import HostDesired, assemble, probe_script, scope
+from plainstack.engine.network import Network
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Package, Resource, Unit
 from plainstack.engine.role import Role
 from plainstack.errors import InventoryError
@@ -22,7 +23,7 @@ EMPTY = Vault({}, {}, "")
 
 
 def role(name: str, *resources: Resource, everywhere: bool = True, after: tuple[str, ...] = ()) -> Role:
-    def wanted(_stack: Stack, _host: Host, _vault: Vault) -> Iterable[Resource]:
+    def wanted(_stack: Stack, _host: Host, _vault: Vault, _network: Network) -> Iterable[Resource]:
         return resources
 
     return Role(name=name, desired=wanted, everywhere=everywhere, after=after)
@@ -77,7 +78,7 @@ def test_a_command_and_a_unit_of_one_name_would_share_their_guard_and_are_refuse
 
 def test_the_errors_of_all_templates_are_told_at_once(stack: Stack) -> None:
     def broken(name: str) -> Role:
-        def wanted(_stack: Stack, _host: Host, _vault: Vault) -> Iterator[Resource]:
+        def wanted(_stack: Stack, _host: Host, _vault: Vault, _network: Network) -> Iterator[Resource]:
             yield render.template(name, "/etc/none")
 
         return Role(name=name, desired=wanted, everywhere=True)

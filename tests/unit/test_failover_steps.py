@@ -19,6 +19,7 @@ from plainstack.postgresql.layout import AS_POSTGRES, BIN
 from plainstack.postgresql.observation import observed, parse, script
 from plainstack.roles.db import ROLE
 from plainstack.secrets.values import Vault
+from tests import inventories
 
 
 @pytest.mark.parametrize("do", list(Do))
@@ -134,7 +135,7 @@ def test_a_mark_without_a_word_is_seen_too(tmp_path: Path) -> None:
 def test_half_rewound_data_do_not_start_even_as_a_standby(stack: Stack, vault: Vault, tmp_path: Path) -> None:
     (guard,) = [
         item
-        for item in ROLE.desired(stack, stack.hosts["db1"], vault)
+        for item in inventories.wanted(ROLE, stack, "db1", vault)
         if isinstance(item, File) and item.path.endswith("/db-start-guard")
     ]
     data = tmp_path / "postgresql/17/main"

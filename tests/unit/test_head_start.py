@@ -16,6 +16,7 @@ from plainstack.cli import deploy_commands
 from plainstack.deploy.head_start import HeadStart, Kept, _digest, _read, _write
 from plainstack.deploy.observe import Observer
 from plainstack.engine import desired
+from plainstack.engine.network import Network
 from plainstack.engine.resources import Directory, Resource
 from plainstack.engine.role import Role
 from plainstack.inventory.sections import Host
@@ -210,7 +211,7 @@ def test_an_answer_to_another_question_is_not_used(
     stack = server.stack(tmp_path)
     deploy(stack)
 
-    def wanted(_stack: Stack, _host: Host, _vault: Vault) -> Iterator[Resource]:
+    def wanted(_stack: Stack, _host: Host, _vault: Vault, _network: Network) -> Iterator[Resource]:
         yield Directory(path=str(tmp_path), mode=0o700)
 
     more = {"nothing": Role(name="nothing", desired=wanted, everywhere=True)}

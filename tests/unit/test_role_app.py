@@ -45,7 +45,7 @@ SECRETS = (*names({"app": app.ROLE}), *app.ROLE.reads)
 @pytest.fixture
 def resources(small: Stack) -> list[Resource]:
     vault = Vault({name: Secret(name, f"pw-of-{name}") for name in SECRETS}, {}, "authority")
-    return list(app.desired(small, small.hosts["app1"], vault))
+    return inventories.wanted(app.ROLE, small, "app1", vault)
 
 
 def _file(resources: list[Resource], path: str) -> File:
@@ -90,7 +90,7 @@ def test_the_application_gets_everything_that_its_settings_demand(resources: lis
 
 def test_the_secret_key_is_as_long_as_django_wants_it(small: Stack) -> None:
     passwords = {name: Secret(name, "x" * 32) for name in SECRETS}
-    found = list(app.desired(small, small.hosts["app1"], Vault(passwords, {}, "")))
+    found = inventories.wanted(app.ROLE, small, "app1", Vault(passwords, {}, ""))
     assert len(_settings(found)["DJANGO_SECRET_KEY"]) >= 50
 
 
@@ -117,7 +117,7 @@ def test_gunicorn_listens_on_the_private_address_and_believes_the_balancers_and_
 
 
 def test_only_balancers_may_reach_the_service(small: Stack) -> None:
-    (opening,) = app.opens(small, small.hosts["app1"])
+    (opening,) = [one for one in inventories.network(small).allowed(small.hosts["app1"]) if one.port == 8000]
     assert (opening.port, opening.protocol, opening.sources) == (8000, "tcp", ("10.0.0.1", "10.0.0.2"))
 
 
@@ -137,7 +137,7 @@ def test_the_unit_comes_back_by_itself_and_has_no_rights_to_lose(resources: list
 def test_a_low_port_brings_the_one_capability_it_needs(small: Stack) -> None:
     low = small.model_copy(update={"services": {"web": small.services["web"].model_copy(update={"port": 80})}})
     vault = Vault({name: Secret(name, "pw") for name in SECRETS}, {}, "")
-    found = list(app.desired(low, low.hosts["app1"], vault))
+    found = inventories.wanted(app.ROLE, low, "app1", vault)
     text = _file(found, "/etc/systemd/system/plainstack-web.service").content.decode()
     assert "\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n" in text
 

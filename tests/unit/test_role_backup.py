@@ -36,7 +36,7 @@ def stack() -> Stack:
 @pytest.fixture
 def resources(stack: Stack) -> list[Resource]:
     passwords = {name: Secret(name, f"pw-of-{name}") for name in ("postgres/barman", "postgres/streaming_barman")}
-    return list(backup.desired(stack, stack.hosts["bak1"], Vault(passwords, {}, "authority")))
+    return list(inventories.wanted(backup.ROLE, stack, "bak1", Vault(passwords, {}, "authority")))
 
 
 def _file(resources: list[Resource], path: str) -> File:

@@ -38,7 +38,7 @@ def angie(stack: Stack, folder: Path, key: bytes = KEY) -> Stack:
 
 
 def resources(stack: Stack, vault: Vault, host: str = "lb1") -> list[Resource]:
-    return list(balancer.desired(stack, stack.hosts[host], vault))
+    return inventories.wanted(balancer.ROLE, stack, host, vault)
 
 
 def files(stack: Stack, vault: Vault, host: str = "lb1") -> dict[str, File]:
@@ -330,7 +330,8 @@ def test_status_is_on_loopback_and_metrics_need_a_certificate_of_a_monitoring_ho
 
 
 def test_anybody_may_use_the_site_and_nobody_else_anything(stack: Stack) -> None:
-    offered = {(item.port, item.protocol): item.sources for item in balancer.opens(stack, stack.hosts["lb1"])}
+    allowed = inventories.network(stack).allowed(stack.hosts["lb1"])
+    offered = {(item.port, item.protocol): item.sources for item in allowed if item.port not in (22, 9100)}
     assert offered == {
         (80, "tcp"): None,
         (443, "tcp"): None,
@@ -444,7 +445,7 @@ def test_a_new_balancer_is_known_to_the_others(stack: Stack, vault: Vault) -> No
     )
     bigger = stack.model_copy(update={"hosts": {**stack.hosts, "lb3": third}})
     assert "192.168.3.233" in text(bigger, vault, VRRP)
-    vrrp = [item for item in balancer.opens(bigger, bigger.hosts["lb1"]) if item.protocol == "vrrp"]
+    vrrp = [item for item in inventories.network(bigger).allowed(bigger.hosts["lb1"]) if item.protocol == "vrrp"]
     assert vrrp[0].sources == ("192.168.3.232", "192.168.3.233")
 
 

@@ -12,6 +12,7 @@ from plainstack.roles import base
 from plainstack.roles.base import Base
 from plainstack.secrets.values import Vault
 from plainstack.services.edge import Balancer
+from tests import inventories
 
 SSHD = "/etc/ssh/sshd_config.d/00-plainstack.conf"
 SUDOERS = "/etc/sudoers.d/plainstack-operator"
@@ -19,7 +20,7 @@ PROXY = "/etc/apt/apt.conf.d/10plainstack-proxy"
 
 
 def files_of(stack: Stack, vault: Vault, host: str = "db1") -> dict[str, File]:
-    return {item.path: item for item in base.desired(stack, stack.hosts[host], vault) if isinstance(item, File)}
+    return {item.path: item for item in inventories.wanted(base.ROLE, stack, host, vault) if isinstance(item, File)}
 
 
 def text_of(stack: Stack, vault: Vault, path: str, host: str = "db1") -> str:
@@ -45,7 +46,7 @@ def test_every_host_knows_every_host_and_itself(stack: Stack, vault: Vault) -> N
 
 
 def test_the_host_name_takes_effect(stack: Stack, vault: Vault) -> None:
-    commands = [item for item in base.desired(stack, stack.hosts["db1"], vault) if isinstance(item, Command)]
+    commands = [item for item in inventories.wanted(base.ROLE, stack, "db1", vault) if isinstance(item, Command)]
     assert '[ "$name" = db1 ]' in next(item for item in commands if item.name == "hostname").unless
 
 
@@ -63,7 +64,7 @@ def test_the_site_is_found_at_the_virtual_address_by_those_of_its_names_that_are
 
 
 def test_clocks_are_in_utc(stack: Stack, vault: Vault) -> None:
-    links = [item for item in base.desired(stack, stack.hosts["db1"], vault) if isinstance(item, Link)]
+    links = [item for item in inventories.wanted(base.ROLE, stack, "db1", vault) if isinstance(item, Link)]
     assert links == [Link(path="/etc/localtime", target="/usr/share/zoneinfo/Etc/UTC")]
 
 
@@ -91,7 +92,7 @@ def test_sshd_listens_on_the_port_of_the_inventory(stack: Stack, vault: Vault) -
 
 
 def test_an_sshd_change_is_validated_and_guarded(stack: Stack, vault: Vault) -> None:
-    wanted = list(base.desired(stack, stack.hosts["db1"], vault))
+    wanted = inventories.wanted(base.ROLE, stack, "db1", vault)
     unit = next(item for item in wanted if isinstance(item, Unit) and item.name == "ssh.service")
     assert unit.guarded
     assert unit.reload_on == (SSHD,)
@@ -99,7 +100,7 @@ def test_an_sshd_change_is_validated_and_guarded(stack: Stack, vault: Vault) -> 
 
 
 def test_an_operator_who_is_not_root_keeps_sudo_without_a_password(stack: Stack, vault: Vault) -> None:
-    wanted = list(base.desired(as_operator(stack, "deploy"), stack.hosts["db1"], vault))
+    wanted = inventories.wanted(base.ROLE, as_operator(stack, "deploy"), "db1", vault)
     sudoers = next(item for item in wanted if isinstance(item, File) and item.path == SUDOERS)
     assert sudoers.content.decode().splitlines()[-1] == "deploy ALL=(ALL:ALL) NOPASSWD: ALL"
     assert sudoers.mode == 0o440
@@ -145,7 +146,9 @@ def test_the_node_exporter_answers_only_the_monitoring_hosts(stack: Stack, vault
     web = text_of(stack, vault, "/etc/prometheus-node-exporter/web.yml")
     assert "client_auth_type: RequireAndVerifyClientCert" in web
     assert "client_allowed_sans: [mon1]" in web
-    opening = next(opening for opening in base.opens(stack, stack.hosts["db1"]) if opening.port == 9100)
+    opening = next(
+        opening for opening in inventories.network(stack).allowed(stack.hosts["db1"]) if opening.port == 9100
+    )
     assert opening.sources == ("192.168.57.13",)
 
 

@@ -53,7 +53,7 @@ def fake_vault(small: Stack) -> Vault:
 
 
 def _resources(stack: Stack, vault: Vault, host: str = "db1") -> list[Resource]:
-    return list(db.desired(stack, stack.hosts[host], vault))
+    return inventories.wanted(db.ROLE, stack, host, vault)
 
 
 def _text(resources: list[Resource], path: str) -> str:
@@ -86,7 +86,7 @@ def test_only_named_hosts_may_connect_and_only_encrypted_with_a_password(small: 
 
 
 def test_the_port_is_open_to_those_that_use_it_and_the_exporter_to_monitoring(small: Stack) -> None:
-    openings = list(db.opens(small, small.hosts["db1"]))
+    openings = list(inventories.network(small).allowed(small.hosts["db1"]))
     sources = {port: {s for o in openings if o.port == port for s in o.sources or ()} for port in (5432, 9187)}
     assert sources == {
         5432: {"10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"},

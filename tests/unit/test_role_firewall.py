@@ -9,11 +9,12 @@ from ipaddress import ip_network
 
 import pytest
 
+from plainstack.engine.network import Allowed
 from plainstack.engine.resources import File, Unit
-from plainstack.engine.role import Opening
 from plainstack.inventory.stack import Stack
 from plainstack.roles import firewall
 from plainstack.secrets.values import Vault
+from tests import inventories
 
 ANYBODY = frozenset({"anybody"})
 BALANCERS = frozenset({"lb1", "lb2"})
@@ -42,7 +43,9 @@ BETWEEN_PEERS: Mapping[str, Offers] = {
 
 
 def rules_of(stack: Stack, vault: Vault, host: str, version: int = 4) -> list[str]:
-    files = {item.path: item for item in firewall.desired(stack, stack.hosts[host], vault) if isinstance(item, File)}
+    files = {
+        item.path: item for item in inventories.wanted(firewall.ROLE, stack, host, vault) if isinstance(item, File)
+    }
     return files[f"/etc/iptables/plainstack.v{version}"].content.decode().splitlines()
 
 
@@ -117,15 +120,15 @@ def test_icmp_that_must_stay_open_does(stack: Stack, vault: Vault) -> None:
 
 
 def test_a_source_appears_only_in_the_rules_of_its_ip_version() -> None:
-    opening = Opening(22, "tcp", ("192.0.2.0/24", "2001:db8::/32"), "ssh: operators")
+    opening = Allowed(22, "tcp", ("192.0.2.0/24", "2001:db8::/32"), "ssh: operators")
     for version in (4, 6):
         sources = [rule.source for rule in firewall.rules([opening], version)]
         assert [ip_network(source).version for source in sources] == [version]
 
 
 def test_an_opening_to_nobody_opens_nothing_and_one_to_anybody_is_open_in_both_versions() -> None:
-    assert list(firewall.rules([Opening(9100, "tcp", (), "monitoring")], 4)) == []
-    everybody = Opening(443, "udp", None, "http/3")
+    assert list(firewall.rules([Allowed(9100, "tcp", (), "monitoring")], 4)) == []
+    everybody = Allowed(443, "udp", None, "http/3")
     assert [rule.source for version in (4, 6) for rule in firewall.rules([everybody], version)] == ["0.0.0.0/0", "::/0"]
 
 
@@ -140,7 +143,7 @@ def test_ssh_is_offered_to_the_operators_networks_only(stack: Stack, vault: Vaul
 def test_the_rules_are_loaded_at_boot_behind_the_guard_and_reloaded_when_they_change(
     stack: Stack, vault: Vault
 ) -> None:
-    unit = next(item for item in firewall.desired(stack, stack.hosts["db1"], vault) if isinstance(item, Unit))
+    unit = next(item for item in inventories.wanted(firewall.ROLE, stack, "db1", vault) if isinstance(item, Unit))
     assert unit.enabled
     assert unit.running
     assert unit.guarded

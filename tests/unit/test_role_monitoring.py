@@ -47,7 +47,7 @@ def files(stack: Stack) -> dict[str, File]:
 def resources(stack: Stack) -> list[Any]:
     certificates = {name: Certificate("CHAIN\n", Secret(name, "KEY\n")) for name in (*stack.hosts, "site")}
     vault = Vault(passwords={}, certificates=certificates, authority="AUTHORITY\n")
-    return list(monitoring.desired(stack, stack.with_role("monitoring")[0], vault))
+    return list(monitoring.desired(stack, stack.with_role("monitoring")[0], vault, inventories.network(stack)))
 
 
 def read(stack: Stack, path: str) -> Any:

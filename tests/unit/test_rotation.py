@@ -108,7 +108,9 @@ def _vault(stack: Stack, registry: Mapping[str, Role], entry: Entry, name: str) 
 def _settings(stack: Stack, vault: Vault) -> dict[str, str]:
     path = "/etc/plainstack/app/web.env"
     (file,) = [
-        item for item in app.desired(stack, stack.hosts["app1"], vault) if isinstance(item, File) and item.path == path
+        item
+        for item in inventories.wanted(app.ROLE, stack, "app1", vault)
+        if isinstance(item, File) and item.path == path
     ]
     lines = [line for line in file.content.decode().splitlines() if not line.startswith("#")]
     return dict(line.replace('"', "").split("=", 1) for line in lines)
@@ -133,7 +135,7 @@ def test_both_accounts_act_as_the_owner_who_cannot_log_in(stack: Stack, vault: V
     roles = {role.name: role for role in sql.roles(stack, vault)}
     assert not roles[sql.OWNER].login
     assert {roles[name].acts_as for name in sql.LOGINS} == {sql.OWNER}
-    resources = list(db.desired(stack, stack.hosts["db1"], vault))
+    resources = inventories.wanted(db.ROLE, stack, "db1", vault)
     (rules,) = [item for item in resources if isinstance(item, File) and item.path.endswith("pg_hba.conf")]
     assert [line.split()[2] for line in rules.content.decode().splitlines() if '"shop"' in line] == ["app_a,app_b"] * 2
 
@@ -142,7 +144,7 @@ def test_no_password_nor_verifier_is_in_a_command_in_any_state(stack: Stack, reg
     name = sql.password_name(sql.OWNER)
     for entry in states("handover", Entry(Secret(name, "old-password"))):
         vault = _vault(stack, registry, entry, name)
-        for item in db.desired(stack, stack.hosts["db1"], vault):
+        for item in inventories.wanted(db.ROLE, stack, "db1", vault):
             if isinstance(item, Command):
                 assert "old-password" not in item.run + item.unless
                 assert "SCRAM-SHA-256$" not in item.run + item.unless

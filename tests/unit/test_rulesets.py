@@ -18,6 +18,7 @@ from plainstack.paths import FILTER
 from plainstack.roles import firewall, registry
 from plainstack.roles.firewall.rulesets import found
 from plainstack.roles.firewall.settings import Firewall
+from tests import inventories
 
 OWN = """\
 table inet filter {
@@ -256,7 +257,7 @@ def program(tmp_path: Path, stack: Stack, foreign: str) -> None:
     stack = stack.model_copy(
         update={"firewall": stack.settings(Firewall).model_copy(update={"foreign": foreign or "refuse"})}
     )
-    wanted = firewall.desired(stack, stack.hosts["app1"], None)  # type: ignore[arg-type]
+    wanted = inventories.wanted(firewall.ROLE, stack, "app1", None)  # type: ignore[arg-type]
     text = next(item for item in wanted if isinstance(item, File) and item.path == FILTER).content.decode()
     lines = [line for line in text.splitlines(keepends=True) if foreign or "firewall.foreign" not in line]
     (tmp_path / "program").write_text("".join(lines))

@@ -11,6 +11,7 @@ import yaml
 
 from plainstack.engine.declared import names
 from plainstack.engine.desired import assemble
+from plainstack.engine.network import Network
 from plainstack.engine.observed import UserState
 from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import File, Resource, Unit
@@ -71,7 +72,7 @@ def test_all_five_roles_fit_on_one_host() -> None:
 
 def test_a_unit_that_reads_what_a_later_role_writes_is_refused_by_name(stack: Stack) -> None:
     def role(name: str, *resources: Resource) -> Role:
-        def wanted(_stack: Stack, _host: Host, _vault: Vault) -> Sequence[Resource]:
+        def wanted(_stack: Stack, _host: Host, _vault: Vault, _network: Network) -> Sequence[Resource]:
             return resources
 
         return Role(name=name, desired=wanted, everywhere=True)

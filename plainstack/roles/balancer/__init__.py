@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
+from plainstack.engine.network import Network
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Package, Resource, Sysctl, Unit, Validation
 from plainstack.engine.role import Answers, Column, Opening, Role, Settle, Status, one_by_one
@@ -26,26 +27,25 @@ _KERNEL = {
 }
 
 
-def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
+def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
     """The resources of role balancer."""
     # ip, which tells whether this host holds the virtual address
     yield Package(name="iproute2")
     yield from _sysctls(host)
-    yield from proxy(stack, host, vault)
+    yield from proxy(stack, host, vault, network)
     if stack.settings(Balancer).virtual_address:
         yield from _virtual_address(stack, host)
 
 
-def opens(stack: Stack, host: Host) -> Iterator[Opening]:
-    """HTTP, HTTPS and HTTP/3 for anybody, metrics for the monitoring hosts, VRRP between the balancers."""
-    yield Opening(ports.HTTP, "tcp", None, "http: redirect to https")
-    yield Opening(ports.HTTPS, "tcp", None, "https")
+def opens(stack: Stack, _host: Host) -> Iterator[Opening]:
+    """HTTP, HTTPS and HTTP/3 for anybody, metrics, VRRP between the balancers."""
+    yield Opening("http", ports.HTTP, "tcp", "http: redirect to https", None)
+    yield Opening("https", ports.HTTPS, "tcp", "https", None)
     if stack.settings(Balancer).http3:
-        yield Opening(ports.HTTPS, "udp", None, "http/3")
-    scrapers = tuple(str(peer.address) for peer in stack.with_role("monitoring"))
-    yield Opening(METRICS_PORT, "tcp", scrapers, "balancer metrics: monitoring")
+        yield Opening("http3", ports.HTTPS, "udp", "http/3", None)
+    yield Opening("metrics", METRICS_PORT, "tcp", "balancer metrics: {user}")
     if stack.settings(Balancer).virtual_address:
-        yield Opening(0, "vrrp", tuple(str(peer.public) for peer in _peers(stack, host)), "vrrp: the other balancers")
+        yield Opening("vrrp", 0, "vrrp", "vrrp: the other balancers", public=True)
 
 
 def probe_facts(stack: Stack, host: Host) -> str:
@@ -146,6 +146,7 @@ ROLE = Role(
     contradictions=contradictions,
     desired=desired,
     opens=opens,
+    uses=("app.http", "balancer.vrrp"),
     after=("firewall",),
     follows=("app",),
     turns=one_by_one,

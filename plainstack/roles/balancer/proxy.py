@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from plainstack.engine.apt_source import vendor_source
+from plainstack.engine.network import Network
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Absent, Directory, File, Listen, Package, Resource, Unit, Validation
 from plainstack.inventory import port_numbers as ports
@@ -26,17 +27,17 @@ _SITE_KEY = f"{TLS}/site.key"
 _ERROR_PAGES = "/usr/local/share/plainstack"
 
 
-def proxy(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
+def proxy(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
     """The engine of a balancer with its configuration, certificate and metrics."""
     engine = ENGINES[stack.settings(Balancer).engine]
-    yield from _server(stack, host, vault, engine)
+    yield from _server(stack, host, vault, engine, network)
     if engine.name == "angie":
         yield from _vendor_packages(stack)
     else:
-        yield from _exporter(stack, host)
+        yield from _exporter(network, host)
 
 
-def _server(stack: Stack, host: Host, vault: Vault, engine: Engine) -> Iterator[Resource]:
+def _server(stack: Stack, host: Host, vault: Vault, engine: Engine, network: Network) -> Iterator[Resource]:
     for name in (engine.name, "curl", "logrotate", "openssl"):
         yield Package(name=name)
     yield Absent(path=engine.default_site)
@@ -48,7 +49,7 @@ def _server(stack: Stack, host: Host, vault: Vault, engine: Engine) -> Iterator[
     chain, key = _tls_files(stack, host, vault)
     configuration = (*_configuration(stack, host, engine), *_ipv6_listeners(stack, host, engine))
     generation = _generation(*configuration, chain)
-    files = (*configuration, _status(stack, host, engine, generation), chain, key)
+    files = (*configuration, _status(network, host, engine, generation), chain, key)
     yield from files
     yield from _validations(engine)
     yield from reachable(stack, engine)
@@ -140,14 +141,14 @@ def _ipv6_listeners(stack: Stack, host: Host, engine: Engine) -> Iterator[File]:
         )
 
 
-def _status(stack: Stack, host: Host, engine: Engine, generation: str) -> File:
+def _status(network: Network, host: Host, engine: Engine, generation: str) -> File:
     return template(
         "balancer",
         f"{engine.sites}/status.conf",
         source="/etc/nginx/conf.d/status.conf",
         host=host,
         engine=engine,
-        scrapers=[peer.name for peer in stack.with_role("monitoring")],
+        scrapers=[peer.name for peer in network.users("balancer.metrics")],
         metrics_port=METRICS_PORT,
         generation=generation,
     )
@@ -180,9 +181,9 @@ def _vendor_packages(stack: Stack) -> Iterator[Resource]:
     yield from vendor_source("angie", source, "trixie", stack.file(key), "balancer.angie_key")
 
 
-def _exporter(stack: Stack, host: Host) -> Iterator[Resource]:
+def _exporter(network: Network, host: Host) -> Iterator[Resource]:
     program = "prometheus-nginx-exporter"
     arguments = template(
         "balancer", f"/etc/default/{program}", host=host, web=web_file(program), metrics_port=METRICS_PORT
     )
-    yield from exporter(stack, host, "balancer", arguments, METRICS_PORT, str(host.address))
+    yield from exporter(network, host, "balancer", arguments, METRICS_PORT, str(host.address))

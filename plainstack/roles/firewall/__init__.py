@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 
+from plainstack.engine.network import Allowed, Network
 from plainstack.engine.observed import Observed
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, File, Package, Resource, Unit, Validation
-from plainstack.engine.role import Finding, Opening, Role, of_host
+from plainstack.engine.role import Finding, Role
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import FENCES, FILTER
@@ -59,9 +60,9 @@ class Rule:
     why: str
 
 
-def desired(stack: Stack, host: Host, _vault: Vault) -> Iterator[Resource]:
+def desired(stack: Stack, host: Host, _vault: Vault, network: Network) -> Iterator[Resource]:
     """The resources of role firewall."""
-    openings = tuple(openings_of(stack, host))
+    openings = tuple(network.allowed(host))
     foreign = stack.settings(Firewall).foreign
     yield Package(name="iptables")
     # ss, which ends the connections of a host that a failover shuts out
@@ -119,15 +120,7 @@ def findings(stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]
             yield Finding(f"firewall: {ruleset.name}: left alone", refused=False)
 
 
-def openings_of(stack: Stack, host: Host) -> Iterator[Opening]:
-    """Everything that the roles of a host offer there."""
-    from plainstack.roles import registry
-
-    for role in of_host(host, registry()):
-        yield from role.opens(stack, host)
-
-
-def rules(openings: Iterable[Opening], version: int) -> Iterator[Rule]:
+def rules(openings: Iterable[Allowed], version: int) -> Iterator[Rule]:
     """The rules of one IP version: one a source, in the order of the roles."""
     everybody = "0.0.0.0/0" if version == 4 else "::/0"
     for opening in openings:
@@ -137,7 +130,7 @@ def rules(openings: Iterable[Opening], version: int) -> Iterator[Rule]:
                 yield Rule(source, match, opening.why)
 
 
-def _rules_file(path: str, version: int, host: Host, openings: Iterable[Opening], foreign: str) -> File:
+def _rules_file(path: str, version: int, host: Host, openings: Iterable[Allowed], foreign: str) -> File:
     return template(
         "firewall",
         path,

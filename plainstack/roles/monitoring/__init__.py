@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from plainstack.engine.network import Network
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, File, Listen, Package, Preseed, Resource, Unit, Validation
 from plainstack.engine.role import Role
@@ -30,7 +31,7 @@ _SITE_CA = f"{_ETC}/site-ca.crt"
 _RELOAD = "/usr/local/lib/plainstack/prometheus-reload"
 
 
-def desired(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
+def desired(stack: Stack, host: Host, vault: Vault, _network: Network) -> Iterator[Resource]:
     """The resources of role monitoring."""
     yield from _packages()
     if (stack.settings(Monitoring).webhook or "").startswith("https:"):
@@ -178,4 +179,4 @@ def _took_its_configuration(port: int, ready: str, prefix: str) -> str:
         curl -fs -m 2 {url}/metrics | grep -qx '{prefix}_config_last_reload_successful 1'"""
 
 
-ROLE = Role(name="monitoring", settings=Monitoring, desired=desired, after=("firewall",))
+ROLE = Role(name="monitoring", uses=("*.metrics", "db.port"), settings=Monitoring, desired=desired, after=("firewall",))

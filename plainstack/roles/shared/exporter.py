@@ -1,13 +1,13 @@
-"""The Prometheus exporter of a role: it speaks TLS, with the monitoring hosts and nobody else."""
+"""The Prometheus exporter of a role: it speaks TLS, with the hosts that use the role's metrics and nobody else."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from plainstack.engine.network import Network
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, File, Listen, Package, Resource, Unit
 from plainstack.inventory.sections import Host
-from plainstack.inventory.stack import Stack
 
 
 def web_file(program: str) -> str:
@@ -15,14 +15,16 @@ def web_file(program: str) -> str:
     return f"/etc/{program}/web.yml"
 
 
-def exporter(stack: Stack, host: Host, role: str, arguments: File, port: int, address: str = "") -> Iterator[Resource]:
+def exporter(
+    network: Network, host: Host, role: str, arguments: File, port: int, address: str = ""
+) -> Iterator[Resource]:
     """The exporter whose /etc/default file is `arguments`, with its drop-in from files/<role>.
 
     It listens on `port` of `address`, of all addresses when that is empty.
     """
     program = arguments.path.rpartition("/")[2]
     web = web_file(program)
-    scrapers = [peer.name for peer in stack.with_role("monitoring")]
+    scrapers = [peer.name for peer in network.users(f"{role}.metrics")]
     yield Package(name=program)
     yield Directory(path=web.rpartition("/")[0])
     yield template("base", web, source=web_file("prometheus-node-exporter"), host=host, scrapers=scrapers)

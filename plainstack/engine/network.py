@@ -1,0 +1,53 @@
+"""Who talks to whom: what the roles of a host offer there, and the hosts whose roles use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from plainstack.engine.role import Opening, Protocol, Role, hosts_of, of_host
+from plainstack.inventory.sections import Host
+from plainstack.inventory.stack import Stack
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A port of a host, and the addresses and networks that it is open to; to anybody when `sources` is None."""
+
+    port: int
+    protocol: Protocol
+    sources: tuple[str, ...] | None
+    why: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """The roles of a stack as they talk to one another; computed before any of them renders."""
+
+    stack: Stack
+    roles: Mapping[str, Role]
+
+    def users(self, offer: str) -> list[Host]:
+        """The hosts that use `ROLE.OFFER`, in the order of the inventory."""
+        names = {host.name for role in self._using(offer) for host in hosts_of(self.stack, role)}
+        return [host for name, host in self.stack.hosts.items() if name in names]
+
+    def allowed(self, host: Host) -> Iterator[Allowed]:
+        """Everything that is open on a host: one item for each role that uses an offer, in the order of the roles."""
+        for role in of_host(host, self.roles):
+            for opening in role.opens(self.stack, host):
+                if opening.sources is None or opening.sources:
+                    yield Allowed(opening.port, opening.protocol, opening.sources, opening.why)
+                if opening.sources is not None:
+                    yield from self._to_users(role, opening, host)
+
+    def _to_users(self, role: Role, opening: Opening, host: Host) -> Iterator[Allowed]:
+        for user in self._using(f"{role.name}.{opening.offer}"):
+            peers = [one for one in hosts_of(self.stack, user) if user.name != role.name or one.name != host.name]
+            addresses = [one.public if opening.public else one.address for one in peers]
+            sources = tuple(str(address) for address in addresses if address)
+            yield Allowed(opening.port, opening.protocol, sources, opening.why.format(user=user.name))
+
+    def _using(self, offer: str) -> list[Role]:
+        return [role for role in self.roles.values() if any(fnmatchcase(offer, pattern) for pattern in role.uses)]

@@ -1,0 +1,94 @@
+"""What a role opens to whom follows from what others say that they use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+from plainstack.engine.declared import names
+from plainstack.engine.network import Allowed, Network
+from plainstack.engine.resources import File
+from plainstack.engine.role import Opening, Role
+from plainstack.inventory.stack import Stack
+from tests import inventories
+from tests.unit.conftest import fake_vault
+
+TEXT = """
+stack: small
+hosts:
+  a: {address: 10.0.0.1, public: 10.1.0.1, roles: [app]}
+  b: {address: 10.0.0.2, public: 10.1.0.2, roles: [app, db]}
+  c: {address: 10.0.0.3, roles: [db]}
+services: {web: {source: ., project: p}}
+database: {name: shop}
+"""
+
+
+@pytest.fixture
+def small() -> Stack:
+    return inventories.parse(TEXT, "hosts.yaml", Path())
+
+
+def role(name: str, *openings: Opening, uses: tuple[str, ...] = ()) -> Role:
+    return Role(name=name, desired=lambda *_: (), opens=lambda *_: openings, uses=uses)
+
+
+def allowed(stack: Stack, host: str, *roles: Role) -> list[Allowed]:
+    return list(Network(stack, {one.name: one for one in roles}).allowed(stack.hosts[host]))
+
+
+def test_an_offer_is_open_to_the_hosts_of_the_roles_that_use_it(small: Stack) -> None:
+    db = role("db", Opening("sql", 5432, "tcp", "sql: {user}"), Opening("metrics", 9187, "tcp", "metrics"))
+    assert allowed(small, "c", db, role("app", uses=("db.sql",))) == [
+        Allowed(5432, "tcp", ("10.0.0.1", "10.0.0.2"), "sql: app")
+    ]
+    assert [one.port for one in allowed(small, "c", db, role("app", uses=("*.metrics",)))] == [9187]
+
+
+def test_among_the_hosts_of_one_role_an_offer_is_for_the_others(small: Stack) -> None:
+    peers = role("app", Opening("vrrp", 0, "vrrp", "peers", public=True), uses=("app.vrrp",))
+    assert allowed(small, "a", peers) == [Allowed(0, "vrrp", ("10.1.0.2",), "peers")]
+
+
+def test_what_nobody_uses_is_open_to_whom_it_names_itself(small: Stack) -> None:
+    anybody, networks = Opening("http", 80, "tcp", "http", None), Opening("ssh", 22, "tcp", "ssh", ("10.2.0.0/16",))
+    assert allowed(small, "a", role("app", anybody, networks, Opening("none", 1, "tcp", "none"))) == [
+        Allowed(80, "tcp", None, "http"),
+        Allowed(22, "tcp", ("10.2.0.0/16",), "ssh"),
+    ]
+
+
+def test_another_role_that_uses_the_database_may_reach_it_and_log_in(
+    small: Stack, registry: Mapping[str, Role]
+) -> None:
+    """Both the packet filter and PostgreSQL's list of who may connect follow from one word."""
+    host = small.hosts["a"].model_copy(update={"name": "rep1", "address": "10.0.0.9", "roles": ("reports",)})
+    stack = small.model_copy(update={"hosts": {**small.hosts, "rep1": host}})
+    network = Network(stack, {**registry, "reports": role("reports", uses=("db.application",))})
+    ports = {one.port for one in network.allowed(stack.hosts["c"]) if "10.0.0.9" in (one.sources or ())}
+    assert ports == {5432}
+    vault = fake_vault(stack, names(registry))
+    wanted = registry["db"].desired(stack, stack.hosts["c"], vault, network)
+    (hba,) = [item for item in wanted if isinstance(item, File) and item.path.endswith("pg_hba.conf")]
+    assert b"10.0.0.9/32  scram-sha-256  # rep1" in hba.content
+
+
+def test_what_the_shipped_roles_use_is_offered(stack: Stack, registry: Mapping[str, Role]) -> None:
+    offers = {
+        f"{one.name}.{opening.offer}"
+        for one in registry.values()
+        for host in stack.hosts.values()
+        for opening in one.opens(stack, host)
+    }
+    for one in registry.values():
+        for pattern in one.uses:
+            assert any(fnmatchcase(offer, pattern) for offer in offers), f"{one.name} uses {pattern}"
+
+
+def test_without_a_role_that_uses_it_a_port_stays_shut(stack: Stack, registry: Mapping[str, Role]) -> None:
+    silent = {name: replace(one, uses=()) for name, one in registry.items()}
+    assert [one.port for one in Network(stack, silent).allowed(stack.hosts["db1"])] == [22]
