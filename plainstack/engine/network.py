@@ -50,4 +50,10 @@ class Network:
             yield Allowed(opening.port, opening.protocol, sources, opening.why.format(user=user.name))
 
     def _using(self, offer: str) -> list[Role]:
-        return [role for role in self.roles.values() if any(fnmatchcase(offer, pattern) for pattern in role.uses)]
+        owner, _, name = offer.partition(".")
+        given = self.roles[owner].offers_to.get(name, ()) if owner in self.roles else ()
+        return [
+            role
+            for role in self.roles.values()
+            if role.name in given or any(fnmatchcase(offer, pattern) for pattern in role.uses)
+        ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -176,36 +176,50 @@ class DeclaredSecret:
 
 @dataclass(frozen=True)
 class Role:
-    """One role: what it wants of a host, which ports it offers there, which roles' hosts must be done before.
+    """A role: everything that the engine, the scheduler and the commands know of it.
 
-    `opens` names what it offers; `uses` names what it needs of others', as ROLE.OFFER, where * stands for any name. All
-    that roles must know of one another's hosts (firewall rules, access lists) follows from these two; see Network.
-    It also waits for the roles that it `follows`, but does not need them: --role leaves those out.
-    A role that is `everywhere` is on every host without being named in the inventory. `turns` names
-    the hosts that go one after another, of those with work for the role, in their order; the first that fails is the
-    last that is tried. After a host, its peers get the time of `settle` before the next one may go. `secrets` are
-    the passwords that are generated for the role, `reads` names those of other roles that it reads, and `certificates`
-    gives the certificates that it reads on a host, each with the names and addresses that it is for.
-    `facts` is a shell snippet for the probe that prints key=value lines about a host's state beyond its resources, and
-    `findings` are what they mean: reasons not to deploy onto that host, and what a person should know. `refusals` are
-    reasons not to deploy that only the facts of all its hosts together give.
-    `prepares` gets the names of its hosts that a deploy changes and the facts of those that were probed. It yields
-    more questions, as shell snippets by host, gets the answers, and returns what must be done before the deploy begins.
-    `status` is its column of `inv status`.
-    `transition` gives the stack with the values that this role's hosts must go on serving, beside the new ones, until
-    all hosts of the roles in `used_by` have moved; see plainstack.engine.transition.
-    `settings` is the model of the role's own key in the inventory; the key is `key`, or else the role's name. Its hosts
-    need a host of each of the roles in `needs`; a `single` role can be on one host only. `contradictions` are what a
-    valid inventory gets wrong about the role, as (place, sentence) pairs; every command that loads it reports them.
-    `origin` says where the role comes from, and `about` what it is, in a sentence; the registry fills both in.
-    `problems` are sentences about what the stack gives the role (sources, certificates) that no host could take; plan
-    and deploy ask for them before anything else, and no other command does.
+    What it is:
+        `name`; `about` and `origin`, a sentence about it and where it comes from, which the registry fills in;
+        `settings`, the model of its own key in the inventory, and `key`, that key where it is not the name;
+        `everywhere`: it is on every host without being named in the inventory;
+        `needs`: roles without which its hosts are of no use; `single`: only one host can have it.
+
+    What it wants of a host:
+        `desired`, its resources, a pure function;
+        `secrets`, the passwords that are generated for it, and `reads`, those of other roles that it reads;
+        `certificates`, those that it reads on a host, each with the names and addresses that it is for.
+
+    Whom it talks to:
+        `opens`, the ports that it offers, and `uses`, the offers of other roles that it needs, as ROLE.OFFER, where *
+        stands for any name; `offers_to`, the roles that may use an offer of its own although their `uses` do not name
+        it. Firewall rules and access lists follow from these; see Network.
+
+    When it is deployed:
+        `after`, roles that come before it and that --role brings along; `follows`, roles that come before it and that
+        --role leaves out;
+        `turns`, which of its hosts with work go one after another, in their order; when one fails the rest are not
+        tried; `settle`, the time that peers get after each host;
+        `transition`, the stack with the values that its hosts must go on serving beside the new ones until all hosts
+        of the roles in `used_by` have moved; see plainstack.engine.transition.
+
+    What must not be deployed:
+        `contradictions`, what a valid inventory gets wrong about the role, as (place, sentence) pairs, reported by
+        every command that loads it; `problems`, sentences about what the stack gives the role (sources, certificates)
+        and no host could take, asked for by plan and deploy before anything else;
+        `facts`, a shell snippet for the probe that prints key=value lines about a host's state beyond its resources;
+        `findings`, what the facts of one host mean; `refusals`, reasons that only the facts of all hosts give;
+        `prepares`, which gets the names of the hosts that a deploy changes and the facts of those that were probed,
+        yields more questions as shell snippets by host, gets the answers, and returns what must be done first.
+
+    What people see of it:
+        `status`, its column of `inv status`.
     """
 
     name: str
     desired: Desired
     opens: Opens = opens_nothing
     uses: tuple[str, ...] = ()
+    offers_to: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
     everywhere: bool = False

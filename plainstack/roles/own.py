@@ -128,3 +128,9 @@ def unknown(role: Role, others: Mapping[str, Role]) -> Iterator[str]:
             if name not in others:
                 hint = did_you_mean(name, list(others))
                 yield f"{role.origin}: {field} names the role {name}, and there is none{hint}"
+    for pattern in role.uses:
+        name = pattern.partition(".")[0]
+        if "*" not in name and name not in others:
+            yield f"{role.origin}: uses names the role {name}, and there is none{did_you_mean(name, list(others))}"
+    for name in {name for names in role.offers_to.values() for name in names} - {*others}:
+        yield f"{role.origin}: offers_to names the role {name}, and there is none{did_you_mean(name, list(others))}"

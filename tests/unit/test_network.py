@@ -54,6 +54,13 @@ def test_among_the_hosts_of_one_role_an_offer_is_for_the_others(small: Stack) ->
     assert allowed(small, "a", peers) == [Allowed(0, "vrrp", ("10.1.0.2",), "peers")]
 
 
+def test_an_offer_is_also_open_to_the_roles_that_it_is_for(small: Stack) -> None:
+    own = replace(role("db", Opening("sql", 5432, "tcp", "sql: {user}")), offers_to={"sql": ("app",)})
+    network = Network(small, {"db": own, "app": role("app")})
+    assert [*network.allowed(small.hosts["c"])] == [Allowed(5432, "tcp", ("10.0.0.1", "10.0.0.2"), "sql: app")]
+    assert [host.name for host in network.users("db.sql")] == ["a", "b"]
+
+
 def test_what_nobody_uses_is_open_to_whom_it_names_itself(small: Stack) -> None:
     anybody, networks = Opening("http", 80, "tcp", "http", None), Opening("ssh", 22, "tcp", "ssh", ("10.2.0.0/16",))
     assert allowed(small, "a", role("app", anybody, networks, Opening("none", 1, "tcp", "none"))) == [

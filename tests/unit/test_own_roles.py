@@ -32,7 +32,7 @@ class Cache(Model):
     memory: str = Field(description="How much it keeps.")
 
 
-def desired(stack, host, vault):
+def desired(stack, host, vault, network):
     settings = stack.settings(Cache)
     text = f"port {settings.port}\\nmaxmemory {settings.memory}\\nrequirepass "
     text += f"{vault.password('cache/password').reveal()}\\n"
