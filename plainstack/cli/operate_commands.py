@@ -174,7 +174,7 @@ def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
                     found += with_circumstances(here, asked.out)
         if json:
             failed = {name: str(error) for name, error in view.failed.items()}
-            document({"drift": [one.__dict__ for one in found], "failed": failed})
+            document({"drift": [one.as_data() for one in found], "failed": failed})
         else:
             for name in hosts:
                 mine = [one for one in found if one.host == name]

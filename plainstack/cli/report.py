@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import base64
-import difflib
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from plainstack.deploy.schedule import PACKAGES, Outcome
-from plainstack.engine.plan.actions import (
-    Action,
-    HostPlan,
-    Install,
-    MakeUser,
-    Purge,
-    Put,
-    Remove,
-    RemoveUser,
-    Replace,
-    Run,
-    UnitAction,
-)
-from plainstack.engine.resources import File
+from plainstack.engine.plan.actions import Action, HostPlan, Run, UnitAction
 from plainstack.errors import HostFailed
 from plainstack.secrets.values import Secret
 
@@ -35,7 +21,6 @@ MARK = {
     "interrupted": "~",
 }
 DONE = {"start": "started", "restart": "restarted", "reload": "reloaded", "stop": "stopped", "disable": "disabled"}
-SHOWN_DIFF_LINES = 60
 # Shorter lines of a secret, as the last of a key, would mask half of everything.
 MASKED_LENGTH = 8
 
@@ -58,42 +43,13 @@ def parse_fetched(text: str) -> dict[str, bytes]:
 
 def changed_files(plan: HostPlan) -> list[str]:
     """The paths whose old content a diff of this plan needs; never those of secret files."""
-    return [
-        action.resource.path
-        for _, action in plan.actions()
-        if isinstance(action, Put)
-        and isinstance(action.resource, File)
-        and not action.attributes
-        and not action.resource.secret
-        and action.detail == "content differs"
-    ]
+    return [action.asks for _, action in plan.actions() if action.asks]
 
 
 def describe(action: Action) -> str:
     """An action in one line, with why it is needed."""
-    cause = getattr(action, "cause", "new")
-    detail = getattr(action, "detail", "")
-    if cause == "drift":
-        detail = f"changed outside Plainstack: {detail}"
-    return f"{MARK[cause]} {action.subject()}" + (f"  ({detail})" if detail else "")
-
-
-def diff(action: Action, old: Mapping[str, bytes]) -> list[str]:
-    """The unified diff of a file that changes; a secret file's content is never shown."""
-    if not isinstance(action, Put) or not isinstance(action.resource, File) or action.attributes:
-        return []
-    item = action.resource
-    if item.secret:
-        return ["(the content is secret and not shown)"] if action.detail == "content differs" else []
-    if item.path not in old:
-        return []
-    before, after = (text.decode(errors="replace").splitlines() for text in (old[item.path], item.content))
-    lines = list(
-        difflib.unified_diff(before, after, f"{item.path} (on the host)", f"{item.path} (wanted)", lineterm="")
-    )
-    if len(lines) > SHOWN_DIFF_LINES:
-        lines = [*lines[:SHOWN_DIFF_LINES], f"... and {len(lines) - SHOWN_DIFF_LINES} more lines"]
-    return lines
+    detail = f"changed outside Plainstack: {action.detail}" if action.cause == "drift" else action.detail
+    return f"{MARK[action.cause]} {action.subject()}" + (f"  ({detail})" if detail else "")
 
 
 def plan_lines(
@@ -123,7 +79,7 @@ def plan_lines(
             lines.append(f"  {transaction.role}{'  (on all hosts first)' if transaction.ahead else ''}{lost}")
             for action in transaction.visible:
                 lines.append(f"    {describe(action)}")
-                lines += [f"        {_masked(line, hidden)}" for line in diff(action, old.get(name, {}))]
+                lines += [f"        {_masked(line, hidden)}" for line in action.diff(old.get(name, {}))]
                 stays = _stays(action)
                 # Of one source, for every host the same.
                 lines += [f"        not part of it: {', '.join(stays)}"] if stays and stays not in told else []
@@ -136,7 +92,7 @@ def plan_lines(
 def _shortened(actions: Sequence[Action]) -> list[str]:
     """The first deploy of a host in counts, and by name what it replaces there."""
     lines = [f"  first deploy: {', '.join(_counts(actions))}"]
-    lines += [f"    {describe(action)}" for action in actions if getattr(action, "cause", "new") != "new"]
+    lines += [f"    {describe(action)}" for action in actions if action.cause != "new"]
     return lines
 
 
@@ -157,10 +113,10 @@ def as_data(plans: Mapping[str, HostPlan]) -> dict[str, Any]:
         name: [
             {
                 "role": role,
-                "action": type(action).__name__.lower() if not isinstance(action, UnitAction) else action.verb,
+                "action": action.word,
                 "subject": action.subject(),
-                "cause": getattr(action, "cause", "new"),
-                "detail": getattr(action, "detail", ""),
+                "cause": action.cause,
+                "detail": action.detail,
                 **({"stays": stays} if (stays := _stays(action)) else {}),
             }
             for role, action in plan.actions()
@@ -226,11 +182,10 @@ def summary(plans: Mapping[str, HostPlan], outcomes: Sequence[Outcome]) -> list[
 
 
 def _counts(actions: Sequence[Action]) -> list[str]:
-    kinds = {
-        "package": sum(len(action.packages) for action in actions if isinstance(action, Install)),
-        "file": sum(isinstance(action, Put) for action in actions),
-        "removal": sum(isinstance(action, Remove | RemoveUser | Purge | Replace) for action in actions),
-        "account": sum(isinstance(action, MakeUser) for action in actions),
-        "command": sum(isinstance(action, Run) for action in actions),
-    }
-    return [f"{count} {kind}{'s' if count != 1 else ''}" for kind, count in kinds.items() if count]
+    counts = dict.fromkeys(("package", "file", "removal", "account"), 0)
+    for action in actions:
+        if action.counted:
+            counts[action.counted] = counts.get(action.counted, 0) + action.count
+    # What is run comes last.
+    counts["command"] = counts.pop("command", 0)
+    return [f"{count} {kind}{'s' if count != 1 else ''}" for kind, count in counts.items() if count]

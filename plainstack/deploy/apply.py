@@ -12,11 +12,11 @@ from plainstack.deploy.schedule import PACKAGES
 from plainstack.engine import probe
 from plainstack.engine.observed import Observed
 from plainstack.engine.paths import GUARD_UNIT, STATE
-from plainstack.engine.plan.actions import HostPlan, PackageTransaction, Run, Transaction, UnitAction
+from plainstack.engine.plan.actions import HostPlan, PackageTransaction, Transaction
 from plainstack.engine.transaction import script
+from plainstack.engine.transaction.bundle import Members
 from plainstack.engine.transaction.result import AFTERWARDS, Answer
 from plainstack.engine.transaction.script import Script
-from plainstack.engine.transaction.steps import Members
 from plainstack.errors import HostFailed
 from plainstack.ssh.connections import Sessions
 
@@ -145,7 +145,4 @@ def longest(work: Transaction | PackageTransaction) -> int:
     """Seconds that a host may take for a stage: to give up before it does would leave it at work with nobody told."""
     if isinstance(work, PackageTransaction):
         return UNLIMITED
-    commands = sum(action.command.timeout for action in work.actions if isinstance(action, Run))
-    # A unit has its time to start, and then as much to become healthy.
-    units = sum(2 * action.unit.timeout for action in work.actions if isinstance(action, UnitAction))
-    return UNLIMITED + commands + units
+    return UNLIMITED + sum(action.patience for action in work.actions)

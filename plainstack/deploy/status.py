@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from plainstack.deploy.observe import View
+from plainstack.engine.kinds.unit import Kept
 from plainstack.engine.observed import Observed
 from plainstack.engine.role import Role, hosts_of
 from plainstack.inventory.stack import Stack
@@ -63,7 +64,7 @@ def _row(stack: Stack, view: View, name: str) -> Row:
 def units_down(seen: Observed) -> tuple[list[str], list[str]]:
     """The units of ours that should run on a host, and a sentence for each that does not."""
     ours = {entry.name: entry for entries in seen.manifest.values() for entry in entries if entry.kind == "unit"}
-    wanted = [name for name, entry in ours.items() if entry.state.endswith("running")]
+    wanted = [name for name, entry in ours.items() if Kept.of(entry).running]
     down = [name for name in wanted if seen.units.get(name) is None or seen.units[name].active != "active"]
     return wanted, [f"{name} is {seen.units[name].active if name in seen.units else 'missing'}" for name in down]
 

@@ -7,8 +7,9 @@ from datetime import datetime
 
 from plainstack.engine import probe
 from plainstack.engine.declared import vault_of
+from plainstack.engine.kinds.registry import kind_of, place_of
 from plainstack.engine.network import Network
-from plainstack.engine.resources import Absent, Command, Directory, File, Link, Resource, Unit
+from plainstack.engine.resources import Absent, File, Link, Resource, Unit
 from plainstack.engine.role import Role, of_host
 from plainstack.engine.stamps import inputs
 from plainstack.errors import InventoryError
@@ -65,11 +66,10 @@ def _conflicts(host: Host, wanted: HostDesired) -> Iterable[str]:
     guards: dict[str, str] = {}
     for role, resources in wanted.items():
         for item in resources:
-            guarded = isinstance(item, Command) or (isinstance(item, Unit) and item.intact)
-            if guarded and guards.setdefault(item.key.partition(" ")[2], item.key) != item.key:
-                name = item.key.partition(" ")[2]
-                yield f"{host.name}: {guards[name]} and {item.key} both have a guard named {name}"
-            name = item.path if isinstance(item, File | Directory | Link | Absent) else item.key
+            for name in kind_of(item).guards(item):
+                if guards.setdefault(name, item.key) != item.key:
+                    yield f"{host.name}: {guards[name]} and {item.key} both have a guard named {name}"
+            name = place_of(item)
             if name in seen and seen[name][1] != item:
                 yield f"{host.name}: roles {seen[name][0]} and {role} want different things of {name}"
             seen.setdefault(name, (role, item))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class UnitState:
     file: str = ""
 
 
-PURGE = " purge"
+FOUND = "(found)"
+"""The author of an entry for something that was on the host already, just as it is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +61,6 @@ class Entry:
     @property
     def key(self) -> str:
         return f"{self.kind} {self.name}"
-
-    @property
-    def path_state(self) -> str:
-        """A path's state as a probe sees it, without what becomes of the path on removal."""
-        return self.state.removesuffix(PURGE)
-
-    @property
-    def purge(self) -> bool:
-        """Whether a directory is removed with all that is in it."""
-        return self.kind == "directory" and self.state.endswith(PURGE)
 
     def line(self) -> str:
         known = (self.kind, self.name, self.state, self.when, self.who, self.commit)
@@ -94,7 +86,8 @@ class Observed:
     `lock` says who is at work there; `ending` tells of the work of a run whose operator is gone, `guard_pending` of a
     change that waits for its operator, or to be undone in `guard_left` seconds (None: not known). `up_for` is since
     when a unit that runs does, in seconds. `listeners` hold the ports that the host's units want; `removes` are the
-    packages that apt would remove to install the missing ones, as far as the host's package lists tell.
+    packages that apt would remove to install the missing ones, as far as the host's package lists tell. `states` are of
+    kinds that nobody else reads, by kind and name; see plainstack.engine.kinds.kind.Seen.
     """
 
     paths: Mapping[str, PathState] = field(default_factory=dict)
@@ -102,13 +95,13 @@ class Observed:
     users: Mapping[str, UserState] = field(default_factory=dict)
     units: Mapping[str, UnitState] = field(default_factory=dict)
     up_for: Mapping[str, float] = field(default_factory=dict)
-    sysctls: Mapping[str, str] = field(default_factory=dict)
     stamps: Mapping[str, str] = field(default_factory=dict)
     guards: Mapping[str, bool] = field(default_factory=dict)
     manifest: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     listeners: tuple[Listener, ...] = ()
     removes: tuple[str, ...] = ()
+    states: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     leftovers: tuple[str, ...] = ()
     generation: str = ""
     lock: str = ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from plainstack.engine.observed import Entry, Observed
-from plainstack.engine.plan.compare import FOUND, state_of
+from plainstack.engine.kinds.paths import state_of
+from plainstack.engine.observed import FOUND, Entry, Observed
 from plainstack.engine.resources import File, Resource
 from plainstack.paths import TLS
 

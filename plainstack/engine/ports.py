@@ -2,51 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import ip_address
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 from plainstack.engine.observed import Listener, Observed
 from plainstack.engine.resources import Listen, Resource, Unit
-
-_SOCKETS = Path(__file__).parent / "transaction/sh/sockets.sh"
-_UNIT = re.compile(r"([^/]+\.(?:service|scope|socket))(?:/|$)")
-
-
-def hexadecimal(ports: Iterable[Listen]) -> list[str]:
-    """The ports as /proc/net/tcp writes them."""
-    return sorted({f"{listen.port:04X}" for listen in ports})
-
-
-def probe(units: Iterable[Unit]) -> str:
-    """The part of a probe that tells which processes hold the ports of these units."""
-    ports = hexadecimal(listen for unit in units for listen in unit.listens)
-    if not ports:
-        return ""
-    return f"{_SOCKETS.read_text(encoding='utf-8')}\nholders {' '.join(ports)} 2>/dev/null | sed 's/^/listen\t/'\n"
-
-
-def parse(words: Sequence[str]) -> Listener:
-    """One line of the probe's answer."""
-    protocol, where, pid, process, cgroup = words
-    address, _, port = where.partition(":")
-    found = _UNIT.findall(cgroup)
-    return Listener(
-        protocol=protocol.removesuffix("6"),
-        address=_address(address),
-        port=int(port, 16),
-        process=process,
-        pid="" if pid == "-" else pid,
-        unit=found[-1] if found else "",
-    )
-
-
-def _address(text: str) -> str:
-    """An address of /proc/net: 32-bit words in the byte order of the machine, little-endian where Plainstack runs."""
-    words = [bytes.fromhex(text[start : start + 8])[::-1] for start in range(0, len(text), 8)]
-    address = ip_address(b"".join(words))
-    return "" if address.is_unspecified else str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def taken(desired: Mapping[str, Sequence[Resource]], observed: Observed) -> Iterator[str]:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from plainstack.engine.resources import Absent, File, Link, Resource, Unit
+from plainstack.engine.kinds.kind import Resource
+from plainstack.engine.kinds.path_resources import Absent, File, Link
 
-DAEMON_RELOAD = "daemon-reload"
+if TYPE_CHECKING:
+    from plainstack.engine.kinds.unit import Unit
+
 _UNIT_FOLDER = "/etc/systemd/system/"
 _INPUTS = (File, Link, Absent)
+
+
+def reread_stamp(role: str) -> str:
+    """The name under which a host keeps which of a role's unit files systemd has read."""
+    return f"daemon-reload.{role}"
 
 
 def is_unit_file(path: str) -> bool:

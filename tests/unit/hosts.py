@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from plainstack.engine.observed import PathState, UnitState, UserState
-from plainstack.engine.plan.compare import Stamp
+from plainstack.engine.plan.author import Stamp
 from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Package, Resource, Sysctl, Unit, User
 from tests.unit.simulate import Machine

@@ -19,13 +19,13 @@ from pathlib import Path
 from plainstack.engine import probe
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan, PackageTransaction
-from plainstack.engine.plan.compare import Stamp
+from plainstack.engine.plan.author import Stamp
 from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import Resource
 from plainstack.engine.transaction import script
+from plainstack.engine.transaction.bundle import Members
 from plainstack.engine.transaction.result import Answer
 from plainstack.engine.transaction.script import Script
-from plainstack.engine.transaction.steps import Members
 
 STAMP = Stamp("2026-01-01T00:00:00Z", "me@here", "abc")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from plainstack.engine.kinds.path_state import State as Path
 from plainstack.engine.observed import Entry, Observed, PathState, UnitState, UserState
 from plainstack.engine.plan.actions import (
     Action,
@@ -20,9 +21,8 @@ from plainstack.engine.plan.actions import (
     Transaction,
     UnitAction,
 )
-from plainstack.engine.plan.compare import seen_state
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Resource, Unit
-from plainstack.engine.stamps import DAEMON_RELOAD, inputs
+from plainstack.engine.stamps import inputs, reread_stamp
 
 State = TypeVar("State")
 
@@ -58,7 +58,7 @@ class Machine:
             packages=seen(self.packages),
             users=seen(self.users),
             units=seen(self.units),
-            sysctls=seen(self.sysctls),
+            states={"sysctl": seen(self.sysctls)},
             stamps=dict(self.stamps),
             guards=seen(self.guards),
             manifest=dict(self.manifest),
@@ -88,7 +88,7 @@ class Machine:
                 self._record(role, entries)
                 yield "note what is about to change"
             for file in plan.packages.early:
-                self._put(Put(file, "new", ""))
+                self._put(Put(file, "new", None))
                 yield f"early {file.path}"
             for path in plan.packages.cleared:
                 del self.paths[path]
@@ -139,8 +139,8 @@ class Machine:
         elif isinstance(action, SetSysctl):
             self.sysctls[action.name] = action.value
         elif isinstance(action, DaemonReload):
-            self._keep(f"{DAEMON_RELOAD}.{role}", action.stamp)
-            self.reread = {path: seen_state(self.paths.get(path)) for path in self.unit_files}
+            self._keep(reread_stamp(role), action.stamp)
+            self.reread = {path: str(Path.seen(self.paths.get(path))) for path in self.unit_files}
         elif isinstance(action, Run):
             self.guards[action.command.name] = True
         elif isinstance(action, UnitAction):
@@ -193,7 +193,7 @@ class Machine:
     def input_states(self, unit: Unit, desired: Sequence[Resource], *, reload: bool) -> dict[str, str]:
         """The inputs of a unit as they are on the host."""
         paths = inputs(unit, desired, reload=reload)
-        return {path: seen_state(self.paths.get(path)) for path in sorted(paths)}
+        return {path: str(Path.seen(self.paths.get(path))) for path in sorted(paths)}
 
     def satisfies(self, item: Resource) -> bool:
         """Whether a resource is as wanted, judged without the planner."""

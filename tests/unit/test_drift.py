@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from plainstack.engine.kinds.paths import state_of
 from plainstack.engine.observed import Entry, Observed, PathState
 from plainstack.engine.plan import drift
-from plainstack.engine.plan.compare import state_of
 from plainstack.engine.resources import Directory, File
 from tests.unit.hosts import sha
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from plainstack.engine import ownership
+from plainstack.engine.kinds.paths import state_of
 from plainstack.engine.observed import Entry, Observed
-from plainstack.engine.plan.compare import state_of
 from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import File
 from plainstack.inventory.stack import Stack

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from plainstack.engine.kinds.path_state import State
 from plainstack.engine.observed import PathState
 from plainstack.engine.plan.actions import HostPlan, Record, Remove, RemoveUser, UnitAction
-from plainstack.engine.plan.compare import seen_state
 from plainstack.engine.plan.drift import find
 from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import Absent, Directory, File, Link, Unit
@@ -47,7 +47,7 @@ def test_nothing_is_removed_that_plainstack_did_not_write(machine: Machine, desi
     before = dict(machine.paths)
     for _, action in look(desired, machine).actions():
         if isinstance(action, Remove) and action.path not in unwanted:
-            assert action.kind == "directory" or seen_state(before[action.path]) == ours[action.path].state
+            assert action.kind == "directory" or str(State.seen(before[action.path])) == ours[action.path].state
         elif isinstance(action, RemoveUser):
             assert ours[action.name].state.startswith("created ")
 
@@ -92,7 +92,7 @@ def test_no_unit_is_left_with_inputs_that_it_has_not_read(machine: Machine, desi
             assert machine.loaded[unit.name] == machine.input_states(unit, wanted, reload=True)
     ours = {item.path for item in wanted if isinstance(item, File)} & set(UNIT_FILES)
     for path, state in (machine.reread or {}).items():
-        assert path not in ours or state == seen_state(machine.paths.get(path))
+        assert path not in ours or state == str(State.seen(machine.paths.get(path)))
 
 
 @given(undisturbed, desired_states, st.integers(1, 40))

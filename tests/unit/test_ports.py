@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.engine import ports
+from plainstack.engine import listeners, ports
 from plainstack.engine.desired import assemble
 from plainstack.engine.observed import Entry, Listener, Observed
 from plainstack.engine.resources import File, Listen, Unit
@@ -86,9 +86,11 @@ def test_a_real_socket_of_this_machine_is_seen() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         unit = Unit(name="a.service", listens=(Listen(port),))
-        told = subprocess.run(["sh", "-c", ports.probe([unit])], capture_output=True, text=True, check=True).stdout
+        told = subprocess.run(
+            ["sh", "-c", listeners.probe(unit.listens)], capture_output=True, text=True, check=True
+        ).stdout
     (line,) = told.splitlines()
-    seen = ports.parse(line.split("\t")[1:])
+    seen = listeners.parse(line.split("\t")[1:])
     assert (seen.protocol, seen.address, seen.port, seen.pid) == ("tcp", "127.0.0.1", port, str(os.getpid()))
 
 
@@ -196,5 +198,5 @@ def test_a_unit_that_listens_is_healthy(started: Host) -> None:
 
 def test_numbers_of_ports_reach_the_host_as_its_kernel_writes_them() -> None:
     listens = [Listen(port) for port in (1, 80, 443, 9100, 65535)]
-    assert ports.hexadecimal(listens) == ["0001", "0050", "01BB", "238C", "FFFF"]
-    assert all(len(text) == 4 for text in ports.hexadecimal(itertools.islice(listens, 2)))
+    assert listeners.hexadecimal(listens) == ["0001", "0050", "01BB", "238C", "FFFF"]
+    assert all(len(text) == 4 for text in listeners.hexadecimal(itertools.islice(listens, 2)))

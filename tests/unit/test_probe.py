@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from plainstack.engine import probe
+from plainstack.engine.kinds.sysctl import VALUES
 from plainstack.engine.observed import Entry, Observed, PathState, UnitState, UserState
 from plainstack.engine.resources import Absent, Command, Directory, File, Link, Package, Resource, Sysctl, Unit, User
 from plainstack.errors import PlainstackError
@@ -89,7 +90,7 @@ def test_units_accounts_packages_and_parameters_are_seen(host: Sandbox) -> None:
     }
     assert seen.users == {"app": UserState("/srv", "/bin/false", ("app", "adm"))}
     assert seen.packages == {"nginx": "1.0"}
-    assert seen.sysctls == {"net.ipv4.x": "1"}
+    assert VALUES.of(seen) == {"net.ipv4.x": "1"}
 
 
 def test_what_is_in_the_manifest_is_seen_when_nobody_declares_it(host: Sandbox) -> None:
@@ -114,7 +115,7 @@ def test_what_is_in_the_manifest_is_seen_when_nobody_declares_it(host: Sandbox) 
     (host.root / "systemd/active/old.service").touch()
     seen = host.observe([])
     assert set(seen.paths) == {"/etc/old file", "/srv/old"}
-    assert (set(seen.users), set(seen.packages), set(seen.sysctls)) == ({"old"}, {"oldtool"}, {"net.old"})
+    assert (set(seen.users), set(seen.packages), set(VALUES.of(seen))) == ({"old"}, {"oldtool"}, {"net.old"})
     assert seen.units["old.service"].active == "active"
     assert seen.manifest["app"][0] == Entry("file", "/etc/old file", "state")
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from plainstack.cli import report
 from plainstack.deploy.schedule import Node, Outcome
-from plainstack.engine.observed import Entry
+from plainstack.engine.kinds.path_actions import SHOWN_DIFF_LINES
+from plainstack.engine.observed import Entry, PathState
 from plainstack.engine.plan.actions import (
     Action,
     DaemonReload,
@@ -31,11 +32,12 @@ PASSWORD = Secret("db", "correct horse battery")
 CONF = File(path="/etc/app.conf", content=b"workers = 4\nport = 1\n")
 SECRET = File(path="/etc/app.key", content=b"password = correct horse battery\n", mode=0o600, secret=True)
 UNIT = Unit(name="app.service")
+OTHER = PathState("file", 0o644, "root", "root", "0")
 EVERY_ACTION: tuple[Action, ...] = (
-    Put(CONF, "changed", "content differs"),
-    Put(SECRET, "drift", "content differs"),
-    Put(CONF, "drift", "0666 root:root -> 0644 root:root", attributes=True),
-    Put(Link(path="/srv/current", target="/x"), "new", "missing"),
+    Put(CONF, "changed", OTHER),
+    Put(SECRET, "drift", OTHER),
+    Put(CONF, "drift", PathState("file", 0o666, "root", "root", CONF.sha256)),
+    Put(Link(path="/srv/current", target="/x"), "new", None),
     Remove("/etc/old", "file", "undeclared", "no longer declared"),
     Forget(Entry("file", "/etc/theirs", "s"), "no longer declared, and not as Plainstack left it"),
     MakeUser(User(name="app"), True, "new", "missing"),
@@ -108,8 +110,8 @@ def test_the_old_content_is_asked_for_where_a_diff_is_shown_and_never_of_secret_
 
 def test_a_long_diff_is_cut() -> None:
     long = File(path="/etc/app.conf", content=b"".join(b"line %d\n" % number for number in range(200)))
-    lines = report.diff(Put(long, "changed", "content differs"), {"/etc/app.conf": b""})
-    assert len(lines) == report.SHOWN_DIFF_LINES + 1
+    lines = Put(long, "changed", OTHER).diff({"/etc/app.conf": b""})
+    assert len(lines) == SHOWN_DIFF_LINES + 1
     assert lines[-1] == "... and 143 more lines"
 
 

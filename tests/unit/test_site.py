@@ -209,7 +209,7 @@ def test_the_gate_says_why_nobody_answered(tmp_path: Path) -> None:
 
 def test_a_unit_that_is_not_healthy_yet_says_what_it_waits_for(tmp_path: Path) -> None:
     """The wait's own shell functions, with a clock that runs by itself."""
-    units = shipped.PACKAGE / "engine/transaction/sh/units.sh"
+    units = shipped.PACKAGE / "engine/kinds/units.sh"
     (tmp_path / "health").write_text("echo hint; echo answered 400; exit 1\n")
     ticks = tmp_path / "ticks"
     ticks.write_text("0\n")

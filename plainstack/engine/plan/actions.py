@@ -4,182 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
+from plainstack.engine.kinds.action import Action, Cause
+from plainstack.engine.kinds.command import Run, Validation
+from plainstack.engine.kinds.package import Install, Preseed, Purge, Replace
+from plainstack.engine.kinds.path_actions import Forget, Put, Remove
+from plainstack.engine.kinds.path_resources import File
+from plainstack.engine.kinds.sysctl import SetSysctl
+from plainstack.engine.kinds.unit_actions import DaemonReload, UnitAction, UnitVerb
+from plainstack.engine.kinds.user import MakeUser, RemoveUser
 from plainstack.engine.observed import Entry
-from plainstack.engine.resources import Command, Directory, File, Link, Preseed, Unit, User, Validation
+from plainstack.engine.transaction.bundle import Bundle
 
-Cause = Literal["new", "changed", "drift", "owed", "undeclared", "interrupted"]
-UnitVerb = Literal["start", "restart", "reload", "stop", "enable", "disable", "unmask"]
-
-
-@dataclass(frozen=True, slots=True)
-class Install:
-    """Install packages, in the package transaction."""
-
-    packages: tuple[str, ...]
-    cause: Cause
-    detail: str = ""
-
-    def subject(self) -> str:
-        return f"install {' '.join(self.packages)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Purge:
-    """Remove packages that were declared to go when nobody declares them any more, in the package transaction."""
-
-    packages: tuple[str, ...]
-    cause: Cause = "undeclared"
-    detail: str = "no longer declared"
-
-    def subject(self) -> str:
-        return f"purge {' '.join(self.packages)}"
+__all__ = [
+    "Action",
+    "Cause",
+    "DaemonReload",
+    "Forget",
+    "HostPlan",
+    "Install",
+    "MakeUser",
+    "PackageTransaction",
+    "Purge",
+    "Put",
+    "Record",
+    "Remove",
+    "RemoveUser",
+    "Replace",
+    "Run",
+    "SetSysctl",
+    "Transaction",
+    "UnitAction",
+    "UnitVerb",
+    "ahead_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Replace:
-    """Let apt remove packages that are in the way of what is installed, in the package transaction."""
-
-    packages: tuple[str, ...]
-    cause: Cause = "undeclared"
-    detail: str = "in the way of what is installed"
-
-    def subject(self) -> str:
-        return f"remove {' '.join(self.packages)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """Make a file, directory or link what is wanted; `attributes` when only mode or owner differ."""
-
-    resource: File | Directory | Link
-    cause: Cause
-    detail: str
-    attributes: bool = False
-
-    def subject(self) -> str:
-        return f"{'set mode and owner of' if self.attributes else 'write'} {self.resource.path}"
-
-
-@dataclass(frozen=True, slots=True)
-class Remove:
-    """Remove a path that Plainstack wrote and that is no longer declared, or one that must be absent.
-
-    `kind` is file, link, directory (only if it is empty) or tree (a directory with all that is in it).
-    """
-
-    path: str
-    kind: str
-    cause: Cause
-    detail: str
-
-    @property
-    def folder(self) -> bool:
-        """Whether it is a directory that goes."""
-        return self.kind in ("directory", "tree")
-
-    def subject(self) -> str:
-        return f"remove {self.path}"
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """Drop a manifest entry without touching what it names, because that is no longer what Plainstack wrote."""
-
-    entry: Entry
-    detail: str
-    cause: Cause = "undeclared"
-
-    def subject(self) -> str:
-        return f"leave {self.entry.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class MakeUser:
-    """Create an account, or set its home, shell and groups."""
-
-    user: User
-    create: bool
-    cause: Cause
-    detail: str
-
-    def subject(self) -> str:
-        return f"{'create' if self.create else 'change'} user {self.user.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveUser:
-    """Remove an account that Plainstack created; its files stay."""
-
-    name: str
-    cause: Cause = "undeclared"
-    detail: str = "no longer declared"
-
-    def subject(self) -> str:
-        return f"remove user {self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class SetSysctl:
-    """Give a kernel parameter its value."""
-
-    name: str
-    value: str
-    cause: Cause
-    detail: str
-
-    def subject(self) -> str:
-        return f"set {self.name} = {self.value}"
-
-
-@dataclass(frozen=True, slots=True)
-class UnitAction:
-    """One systemctl verb on a unit, and the stamp the host keeps when it succeeded ("" for none)."""
-
-    verb: UnitVerb
-    unit: Unit
-    cause: Cause
-    detail: str
-    stamp: str = ""
-
-    def subject(self) -> str:
-        return f"{self.verb} {self.unit.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class DaemonReload:
-    """Let systemd read changed unit files; remembered like a unit's own reload."""
-
-    stamp: str
-    cause: Cause
-    detail: str = "unit files changed"
-
-    def subject(self) -> str:
-        return "daemon-reload"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Run a command whose guard was not satisfied.
-
-    With `recheck` the guard was satisfied at the probe, and something before the command may have changed that: the
-    host asks again and in most cases does nothing, so a plan does not list it.
-    """
-
-    command: Command
-    cause: Cause = "new"
-    detail: str = ""
-    recheck: bool = False
-
-    def subject(self) -> str:
-        if self.recheck:
-            return f"check {self.command.name} again"
-        return f"run {self.command.name}: {self.command.why}"
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Action):
     """Bring the manifest up to date where the host already is as wanted."""
 
     cause: Cause = "interrupted"
@@ -188,22 +50,8 @@ class Record:
     def subject(self) -> str:
         return "record the state"
 
-
-Action = (
-    Install
-    | Purge
-    | Replace
-    | Put
-    | Remove
-    | Forget
-    | MakeUser
-    | RemoveUser
-    | SetSysctl
-    | UnitAction
-    | DaemonReload
-    | Run
-    | Record
-)
+    def steps(self, number: str, bundle: Bundle) -> None:
+        """The manifest that the transaction writes does it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +82,7 @@ class Transaction:
     @property
     def visible(self) -> tuple[Action, ...]:
         """The actions that a person is shown."""
-        return tuple(action for action in self.actions if not (isinstance(action, Run) and action.recheck))
+        return tuple(action for action in self.actions if not action.hidden)
 
 
 def ahead_of(role: str) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from plainstack.engine.plan.actions import Action, MakeUser, Put, Remove, Run
-from plainstack.engine.resources import Directory, File
+from plainstack.engine.plan.actions import Action, Put, Remove, Run
 
 
 def split(actions: Sequence[Action]) -> tuple[list[Action], list[Action]]:
@@ -13,24 +12,12 @@ def split(actions: Sequence[Action]) -> tuple[list[Action], list[Action]]:
 
     Nothing is ahead where that would leave nothing else to do.
     """
-    if not any(_is_ahead(action) and isinstance(action, Run) for action in actions):
+    if not any(action.ahead and isinstance(action, Run) for action in actions):
         return [], list(actions)
-    folders = {action.resource.path for action in actions if isinstance(action, Put) and _is_ahead(action)}
-    first = [
-        action for action in actions if _is_ahead(action) or (isinstance(action, Remove) and action.path in folders)
-    ]
+    folders = {action.resource.path for action in actions if isinstance(action, Put) and action.ahead}
+    first = [action for action in actions if action.ahead or (isinstance(action, Remove) and action.path in folders)]
     taken = {id(action) for action in first}
     rest = [action for action in actions if id(action) not in taken]
-    if all(isinstance(action, Run) and action.recheck for action in rest):
+    if all(action.hidden for action in rest):
         return [], list(actions)
     return first, rest
-
-
-def _is_ahead(action: Action) -> bool:
-    if isinstance(action, MakeUser):
-        return True
-    if isinstance(action, Run):
-        return action.command.ahead
-    if isinstance(action, Put):
-        return isinstance(action.resource, Directory) or (isinstance(action.resource, File) and action.resource.ahead)
-    return False

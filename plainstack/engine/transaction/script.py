@@ -10,23 +10,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from plainstack.engine.kinds.registry import KINDS
 from plainstack.engine.observed import Entry
 from plainstack.engine.paths import GUARD_SECONDS, STATE
-from plainstack.engine.plan.actions import PackageTransaction, Put, Transaction
+from plainstack.engine.plan.actions import Action, PackageTransaction, Transaction, UnitAction
 from plainstack.engine.resources import File
-from plainstack.engine.transaction.steps import Bundle, Members, act, kernel_state, shade, stage
+from plainstack.engine.transaction.bundle import Bundle, Members
 from plainstack.engine.transaction.unit_steps import arrange
 
 # apt cannot read a source over https without it.
 _APTS_OWN = ("ca-certificates",)
 
-_LIBRARY = ("frame", "undo", "preview", "files", "sockets", "units", "packages", "guard")
+_FRAME = ("frame", "undo", "preview", "state", "sockets", "guard")
 
 
 def library() -> str:
-    """The shell functions that steps are made of."""
-    folder = Path(__file__).with_name("sh")
-    return "\n".join((folder / f"{part}.sh").read_text(encoding="utf-8") for part in _LIBRARY)
+    """The shell functions that steps are made of: of all transactions, and of every kind."""
+    here = Path(__file__).parent
+    frame = [here / f"sh/{part}.sh" for part in _FRAME]
+    kinds = [here.parent / f"kinds/{part}.sh" for part in dict.fromkeys(kind.functions for kind in KINDS) if part]
+    return "\n".join(part.read_text(encoding="utf-8") for part in (*frame, *kinds))
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,9 @@ def transaction(
     `planned_at` is the host's generation at the probe that this was planned from: a host that has another one by now is
     not touched. `stop_after` ends it by SIGKILL after that many steps, for the tests that interrupt it everywhere.
     """
-    bundle = _alone_on_the_host(planned_at)
+    bundle = _alone_on_the_host(planned_at, work.role, payloads)
     numbers = {id(action): str(number) for number, action in enumerate(work.actions, 1)}
-    bundle.file("shade.sh", "\n".join(shade(action, numbers[id(action)]) for action in work.actions) + "\n")
+    bundle.file("shade.sh", "\n".join(action.shade(numbers[id(action)]) for action in work.actions) + "\n")
     for number, validation in enumerate(work.validations, 1):
         name = bundle.file(f"validate.{number}", validation.run + "\n")
         bundle.lines.append(f'step {shlex.quote("validate " + validation.name)} shadow "$RUN/{name}"')
@@ -81,20 +84,16 @@ def transaction(
     if work.guarded:
         bundle.lines.append("GUARDED=yes")
         bundle.step("arm the lock-out guard", "arm", str(GUARD_SECONDS))
-    kernel_state(work.actions, bundle)
+    _kernel_state(work.actions, bundle)
     for unit, stamp in work.stale:
         bundle.step(f"mark {unit} as not loaded", "keep_stamp", unit, stamp)
     parts = arrange(work.actions)
-    new = {
-        id(part): (numbers[id(part)], part.resource)
-        for part in parts
-        if isinstance(part, Put) and isinstance(part.resource, File) and not part.attributes
-    }
+    new = [(numbers[id(part)], part.stages) for part in parts if isinstance(part, Action) and part.stages]
+    first = next((number for number, part in enumerate(parts, 1) if isinstance(part, Action) and part.stages), None)
     for number, part in enumerate(parts, 1):
-        if id(part) in new:
-            stage(new.values(), bundle)
-            new = {}
-        act(part, numbers.get(id(part), f"part{number}"), bundle, work.role, payloads)
+        if number == first:
+            _stage(new, bundle)
+        part.steps(numbers.get(id(part), f"part{number}"), bundle)
     bundle.file("manifest.new", _manifest(work.manifest))
     bundle.lines.append(f'step "record what was done" write_manifest "$RUN/manifest.new" {work.role}')
     return _finish(bundle, run_id, audit, probe, stop_after)
@@ -146,13 +145,34 @@ def packages(
 
 def _early(bundle: Bundle, files: Iterable[tuple[int, File]]) -> None:
     numbered = [(str(number), item) for number, item in files]
-    stage(numbered, bundle)
+    _stage(numbered, bundle)
     for number, item in numbered:
         bundle.step(f"write {item.path}", "put", number, item.path, f"{item.mode:04o}", item.owner, item.group)
 
 
-def _alone_on_the_host(planned_at: str | None) -> Bundle:
-    bundle = Bundle()
+def _kernel_state(actions: Sequence[Action], bundle: Bundle) -> None:
+    """The steps that keep what no file holds, before anything changes."""
+    units = [action.unit for action in actions if isinstance(action, UnitAction) and action.unit.snapshot]
+    for number, unit in enumerate(dict.fromkeys(units), 1):
+        snapshot = bundle.file(f"snapshot.{number}", unit.snapshot + "\n")
+        restore = bundle.file(f"restore.{number}", unit.restore + "\n")
+        bundle.step(f"keep the live state of {unit.name}", "keep_kernel_state", snapshot, restore)
+
+
+def _stage(files: Iterable[tuple[str, File]], bundle: Bundle) -> None:
+    """Let files travel with their modes, and give them to their owners, all of one owner at once."""
+    owned: dict[str, list[str]] = {}
+    for number, item in files:
+        bundle.file(f"new/{number}", item.content, item.mode)
+        if (item.owner, item.group) != ("root", "root"):
+            owned.setdefault(f"{item.owner}:{item.group}", []).append(number)
+    for owner, numbers in owned.items():
+        count = f"{len(numbers)} file{'s' if len(numbers) != 1 else ''}"
+        bundle.step(f"give {count} to {owner}", "give", owner, *numbers)
+
+
+def _alone_on_the_host(planned_at: str | None, role: str = "", payloads: Mapping[str, Members] | None = None) -> Bundle:
+    bundle = Bundle(role, payloads or {})
     bundle.step("wait for the host's lock", "take_apply_lock")
     if planned_at is not None:
         bundle.step("see whether the host is still what the plan was made for", "unchanged_since", planned_at)

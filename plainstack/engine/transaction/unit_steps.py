@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
+from plainstack.engine.listeners import hexadecimal
 from plainstack.engine.plan.actions import Action, DaemonReload, UnitAction
-from plainstack.engine.ports import hexadecimal
+from plainstack.engine.transaction.bundle import Bundle
 
 _LOADS = ("start", "restart", "reload")
 
@@ -27,6 +28,9 @@ class Switch:
     def subject(self) -> str:
         return f"{self.verb} {', '.join(self.units)}"
 
+    def steps(self, number: str, bundle: Bundle) -> None:  # noqa: ARG002
+        bundle.step(self.subject(), "switch_units", self.verb, "later" if self.reread_later else "now", *self.units)
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -43,6 +47,20 @@ class Load:
         # Each is announced in its turn.
         verbs = groupby(self.actions, key=lambda action: action.verb)
         return "units: " + "; ".join(f"{verb} {', '.join(action.unit.name for action in same)}" for verb, same in verbs)
+
+    def steps(self, number: str, bundle: Bundle) -> None:
+        words = [
+            word
+            for action in self.actions
+            for word in (action.verb, action.unit.name, action.stamp, str(action.unit.timeout))
+        ]
+        unit = self.actions[0].unit
+        ports = awaited_ports(self.actions[0])
+        if unit.health or ports:
+            health = bundle.file(f"health.{number}", unit.health + "\n") if unit.health else ""
+            bundle.step(self.subject(), "load_unit", *words, health, *ports)
+        else:
+            bundle.step(self.subject(), "load_units", *words)
 
 
 Part = Action | Switch | Load

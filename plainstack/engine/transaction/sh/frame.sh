@@ -1,5 +1,5 @@
-# The part of a transaction that is the same on every host: this file, and then the others of this folder;
-# plainstack/script.py puts them together and appends the steps.
+# The part of a transaction that is the same on every host: this file, the others of this folder, and those of kinds;
+# engine/transaction/script.py puts them together and appends the steps.
 # POSIX sh; run as root with RUN = the folder of this run. Nothing on the host changes before `begin`.
 # ROOT is for tests: another tree, that may bring stand-ins for programs in its bin.
 export LC_ALL=C PATH=${ROOT:+$ROOT/bin:}/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive

@@ -1,0 +1,226 @@
+"""Debian packages, and the answers that debconf gets before they are installed.
+
+What is missing on a host goes in one apt transaction for all roles: see plainstack.engine.plan.packages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from plainstack.engine.kinds.action import Action, Cause, Rank
+from plainstack.engine.kinds.kind import (
+    Difference,
+    Kind,
+    Leaves,
+    Lines,
+    Look,
+    Remembered,
+    Resource,
+    Situation,
+    done_elsewhere,
+    never_found,
+    no_guards,
+    nothing_removed,
+)
+from plainstack.engine.kinds.origin import gone
+from plainstack.engine.observed import FOUND, Entry, Observed
+from plainstack.engine.transaction.bundle import Bundle
+
+PURGE, KEEP = "purge", "keep"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package(Resource):
+    """A Debian package that must be installed; never removed unless `purge` is set and it is no longer declared.
+
+    One of the packages in `instead` does as well: where it is installed already, this one is not. `replaces` names the
+    packages that apt may remove to install this one; any other removal is refused.
+    """
+
+    name: str
+    purge: bool = False
+    instead: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"package {self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preseed(Resource):
+    """A debconf answer given before `package` is installed, in the format of debconf-set-selections."""
+
+    package: str
+    question: str
+    kind: str
+    value: str
+
+    @property
+    def key(self) -> str:
+        return f"preseed {self.package} {self.question}"
+
+
+class _Apt(Action):
+    """A part of the host's apt transaction, as a person is shown it."""
+
+    __slots__ = ()
+
+    packages: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.packages)
+
+    def steps(self, number: str, bundle: Bundle) -> None:
+        """The apt transaction has steps of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Install(_Apt):
+    """Install packages, in the package transaction."""
+
+    packages: tuple[str, ...]
+    cause: Cause
+    detail: str = ""
+
+    counted: ClassVar[str] = "package"
+
+    def subject(self) -> str:
+        return f"install {' '.join(self.packages)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Purge(_Apt):
+    """Remove packages that were declared to go when nobody declares them any more, in the package transaction."""
+
+    packages: tuple[str, ...]
+    cause: Cause = "undeclared"
+    detail: str = "no longer declared"
+
+    counted: ClassVar[str] = "removal"
+
+    @property
+    def count(self) -> int:
+        return 1
+
+    def subject(self) -> str:
+        return f"purge {' '.join(self.packages)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Replace(_Apt):
+    """Let apt remove packages that are in the way of what is installed, in the package transaction."""
+
+    packages: tuple[str, ...]
+    cause: Cause = "undeclared"
+    detail: str = "in the way of what is installed"
+
+    counted: ClassVar[str] = "removal"
+
+    @property
+    def count(self) -> int:
+        return 1
+
+    def subject(self) -> str:
+        return f"remove {' '.join(self.packages)}"
+
+
+def is_served(package: Package, observed: Observed) -> bool:
+    """Whether a package is installed, or another that does as well."""
+    return any(name in observed.packages for name in (package.name, *package.instead))
+
+
+_SHAPE = r"package\t${Package}\t${db:Status-Status}\t${Version}\n"
+
+_REMOVALS = """\
+# No process for each: there may be a hundred.
+has() {
+    case "
+$installed" in *"
+package\t$1\tinstalled\t"*) ;; *) return 1 ;; esac
+}
+missing=$(while read -r name others; do
+    for one in $name $others; do ! has "$one" || continue 2; done
+    echo "$name"
+done <<'WANTED'
+%s
+WANTED
+)
+simulate() { [ $# != 0 ] && apt-get install --simulate --no-install-recommends -q "$@" 2>/dev/null </dev/null; }
+[ -z "$missing" ] || {
+    # One name that apt does not know, of a source that is not there yet, keeps it from answering for the others.
+    simulate $missing || simulate $(apt-cache pkgnames 2>/dev/null | grep -Fx "$missing")
+} | sed -n 's/^\\(Remv\\|Purg\\) \\([^ ]*\\).*/removes\t\\2/p'
+"""
+
+
+def _ask(kinds: Sequence[Kind[Any]], items: Sequence[Package]) -> str:  # noqa: ARG001
+    """apt is asked only when a package is missing, and says nothing where its lists are missing too."""
+    names = dict.fromkeys(name for item in items for name in (item.name, *item.instead))
+    query = (
+        f"left package\nset -- {' '.join(names)} $left\n"
+        f"installed=$([ $# = 0 ] || dpkg-query -W -f='{_SHAPE}' \"$@\" 2>/dev/null)\n"
+        "printf '%s\\n' \"$installed\"\n"
+    )
+    if not items:
+        return query
+    return query + _REMOVALS % "\n".join(dict.fromkeys(" ".join((item.name, *item.instead)) for item in items))
+
+
+def _read(seen: Observed, lines: Lines) -> Observed:
+    rows = (line.split("\t") for line in lines.get("package", ()))
+    installed = {name: version for name, status, version in rows if status == "installed"}
+    return replace(seen, packages=installed, removes=tuple(lines.get("removes", ())))
+
+
+def _state(item: Package, situation: Situation) -> str | None:
+    if item.name not in situation.observed.packages and is_served(item, situation.observed):
+        return None
+    return PURGE if item.purge else KEEP
+
+
+def _before(entry: Entry, observed: Observed) -> str:
+    return entry.state if entry.name in observed.packages else "absent"
+
+
+def _drift(left: Sequence[Entry], wanted: Package | None, observed: Observed) -> Difference | None:
+    between = len({entry.state for entry in left}) > 1
+    # One that nobody declares may stay or go.
+    if wanted is None or between or left[-1].who == FOUND or left[-1].name in observed.packages:
+        return None
+    return Difference("was removed")
+
+
+PACKAGE = Kind[Package](
+    name="package",
+    resource=Package,
+    folder=None,
+    looks=(Look(("package", "removes"), _ask, _read),),
+    guards=no_guards,
+    rank=Rank.AS_NAMED,
+    compare=done_elsewhere,
+    remembered=Remembered[Package](
+        state=_state,
+        found=never_found,
+        before=_before,
+        gone=gone,
+        removed=nothing_removed,
+        leaves=Leaves.PATHS,
+        drift=_drift,
+    ),
+    functions="packages",
+)
+PRESEED = Kind[Preseed](
+    name="preseed",
+    resource=Preseed,
+    folder=None,
+    looks=(),
+    guards=no_guards,
+    rank=Rank.AS_NAMED,
+    compare=done_elsewhere,
+    remembered=None,
+    functions="packages",
+)

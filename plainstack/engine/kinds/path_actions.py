@@ -1,0 +1,160 @@
+"""What is done to files, directories and links."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from plainstack.engine.kinds.action import Action, Cause
+from plainstack.engine.observed import Entry, PathState
+
+if TYPE_CHECKING:
+    from plainstack.engine.kinds.path_resources import Directory, File, Link
+    from plainstack.engine.transaction.bundle import Bundle
+
+SHOWN_DIFF_LINES = 60
+
+Differs = Literal["missing", "rights", "target", "content", "kind"]
+
+
+@dataclass(frozen=True, slots=True)
+class Put(Action):
+    """Make a file, directory or link what is wanted; `seen` is what is there."""
+
+    resource: File | Directory | Link
+    cause: Cause
+    seen: PathState | None
+
+    counted: ClassVar[str] = "file"
+
+    @property
+    def differs(self) -> Differs:
+        """What is different about the path: for a file its rights only when its content is right."""
+        if self.seen is None:
+            return "missing"
+        wanted = self.resource.wanted()
+        if wanted.kind == "link":
+            return "target"
+        if self.seen.kind != wanted.kind:
+            return "kind"
+        return "rights" if self.seen.sha256 == wanted.sha256 else "content"
+
+    @property
+    def attributes(self) -> bool:
+        """Whether only mode or owner differ."""
+        return self.differs == "rights"
+
+    @property
+    def detail(self) -> str:
+        seen, item = self.seen, self.resource
+        if seen is None:
+            return "missing"
+        wanted, found = item.wanted(), type(item.wanted()).seen(seen)
+        if self.differs == "target":
+            return f"{found} becomes {wanted}"
+        if self.differs == "rights":
+            return f"{found.mode} {found.owner} -> {wanted.mode} {wanted.owner}"
+        return "content differs" if self.differs == "content" else f"is a {seen.kind}"
+
+    def subject(self) -> str:
+        return f"{'set mode and owner of' if self.attributes else 'write'} {self.resource.path}"
+
+    @property
+    def ahead(self) -> bool:
+        return self.resource.goes_ahead
+
+    @property
+    def touches(self) -> tuple[str, ...]:
+        return (self.resource.path,)
+
+    @property
+    def stages(self) -> File | None:
+        return None if self.attributes else self.resource.staged
+
+    def shade(self, number: str) -> str:
+        return shlex.join(self.resource.shade(number))
+
+    def steps(self, number: str, bundle: Bundle) -> None:
+        if self.attributes and self.resource.staged:
+            # For a validation's preview.
+            bundle.file(f"new/{number}", self.resource.staged.content)
+        verb = ("set_attributes", *self.resource.rights) if self.attributes else self.resource.place(number)
+        bundle.step(self.subject(), *verb)
+
+    @property
+    def asks(self) -> str:
+        file = self.resource.staged
+        return file.path if file and not file.secret and self.differs == "content" else ""
+
+    def diff(self, old: Mapping[str, bytes]) -> list[str]:
+        item = self.resource.staged
+        if item is None or self.attributes:
+            return []
+        if item.secret:
+            return ["(the content is secret and not shown)"] if self.differs == "content" else []
+        if item.path not in old:
+            return []
+        return unified(item.path, old[item.path], item.content)
+
+
+def unified(path: str, old: bytes, new: bytes) -> list[str]:
+    """The unified diff of a file's content, cut where it is long."""
+    before, after = (text.decode(errors="replace").splitlines() for text in (old, new))
+    lines = list(difflib.unified_diff(before, after, f"{path} (on the host)", f"{path} (wanted)", lineterm=""))
+    if len(lines) > SHOWN_DIFF_LINES:
+        lines = [*lines[:SHOWN_DIFF_LINES], f"... and {len(lines) - SHOWN_DIFF_LINES} more lines"]
+    return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Remove(Action):
+    """Remove a path that Plainstack wrote and that is no longer declared, or one that must be absent.
+
+    `kind` is file, link, directory (only if it is empty) or tree (a directory with all that is in it).
+    """
+
+    path: str
+    kind: str
+    cause: Cause
+    detail: str
+
+    counted: ClassVar[str] = "removal"
+
+    @property
+    def folder(self) -> bool:
+        """Whether it is a directory that goes."""
+        return self.kind in ("directory", "tree")
+
+    @property
+    def touches(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    def subject(self) -> str:
+        return f"remove {self.path}"
+
+    def shade(self, number: str) -> str:  # noqa: ARG002
+        return ":" if self.folder else shlex.join(["shade_remove", self.path])
+
+    def steps(self, number: str, bundle: Bundle) -> None:
+        if self.folder:
+            bundle.step(self.subject(), f"remove_{self.kind}", self.path)
+        else:
+            bundle.step(self.subject(), "remove_path", number, self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Forget(Action):
+    """Drop a manifest entry without touching what it names, because that is no longer what Plainstack wrote."""
+
+    entry: Entry
+    detail: str
+    cause: Cause = "undeclared"
+
+    def subject(self) -> str:
+        return f"leave {self.entry.name}"
+
+    def steps(self, number: str, bundle: Bundle) -> None:
+        """The manifest that the transaction writes does it."""

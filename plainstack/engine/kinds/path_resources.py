@@ -1,0 +1,140 @@
+"""Files, directories, links, and paths that must be absent, as resources."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from plainstack.engine.kinds.kind import Resource
+from plainstack.engine.kinds.path_state import State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directory(Resource):
+    """A directory with its mode and owner; on removal it goes only when empty.
+
+    With `purge` it goes with all that is in it, if it was Plainstack that made it. Version 0.1.0 did not note that: a
+    directory of its time counts as made by Plainstack when it holds nothing but names of `layout`.
+    """
+
+    path: str
+    mode: int = 0o755
+    owner: str = "root"
+    group: str = "root"
+    purge: bool = False
+    layout: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"directory {self.path}"
+
+    def wanted(self) -> State:
+        return State("directory", f"{self.mode:04o}", f"{self.owner}:{self.group}")
+
+    @property
+    def goes_ahead(self) -> bool:
+        return True
+
+    @property
+    def staged(self) -> File | None:
+        return None
+
+    @property
+    def rights(self) -> tuple[str, ...]:
+        return (self.path, f"{self.mode:04o}", self.owner, self.group)
+
+    def place(self, number: str) -> tuple[str, ...]:  # noqa: ARG002
+        return ("make_directory", *self.rights)
+
+    def shade(self, number: str) -> tuple[str, ...]:  # noqa: ARG002
+        return ("shade_dir", *self.rights)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File(Resource):
+    """A file with its whole content; `early` files are placed before packages are installed.
+
+    A `secret` file is never shown in a diff. A file that is `ahead` is there for the commands that are; see Command.
+    """
+
+    path: str
+    content: bytes
+    mode: int = 0o644
+    owner: str = "root"
+    group: str = "root"
+    secret: bool = False
+    early: bool = False
+    ahead: bool = False
+
+    @property
+    def key(self) -> str:
+        return f"file {self.path}"
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+    def wanted(self) -> State:
+        return State("file", f"{self.mode:04o}", f"{self.owner}:{self.group}", self.sha256)
+
+    @property
+    def goes_ahead(self) -> bool:
+        return self.ahead
+
+    @property
+    def staged(self) -> File | None:
+        return self
+
+    @property
+    def rights(self) -> tuple[str, ...]:
+        return (self.path, f"{self.mode:04o}", self.owner, self.group)
+
+    def place(self, number: str) -> tuple[str, ...]:
+        return ("put", number, *self.rights)
+
+    def shade(self, number: str) -> tuple[str, ...]:
+        return ("shade_put", number, *self.rights)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link(Resource):
+    """A symbolic link."""
+
+    path: str
+    target: str
+
+    @property
+    def key(self) -> str:
+        return f"link {self.path}"
+
+    def wanted(self) -> State:
+        return State("link", target=self.target)
+
+    @property
+    def goes_ahead(self) -> bool:
+        return False
+
+    @property
+    def staged(self) -> File | None:
+        return None
+
+    @property
+    def rights(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    def place(self, number: str) -> tuple[str, ...]:
+        return ("make_link", number, self.path, self.target)
+
+    def shade(self, number: str) -> tuple[str, ...]:  # noqa: ARG002
+        return ("shade_link", self.path, self.target)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absent(Resource):
+    """A file or link that a package ships and this stack does not want; never a directory."""
+
+    path: str
+
+    @property
+    def key(self) -> str:
+        return f"absent {self.path}"

@@ -1,0 +1,90 @@
+"""What a path is, in one form for what is wanted, what was seen and what the manifest keeps as text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from plainstack.engine.observed import Entry, PathState
+
+_PURGE = " purge"
+_LINK = "-> "
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Absent, a link with its target, or anything else with its rights; `sha256` is a regular file's."""
+
+    kind: Literal["absent", "link", "file", "directory", "special file"]
+    mode: str = ""
+    owner: str = ""
+    sha256: str = ""
+    target: str = ""
+
+    @classmethod
+    def seen(cls, path: PathState | None) -> State:
+        """Of a path as a probe saw it."""
+        if path is None:
+            return ABSENT
+        if path.kind == "link":
+            return cls("link", target=path.target)
+        rights = f"{path.mode:04o}", f"{path.owner}:{path.group}"
+        if path.kind == "file":
+            return cls("file", *rights, path.sha256)
+        return cls("directory" if path.kind == "directory" else "special file", *rights)
+
+    @classmethod
+    def parse(cls, text: str) -> State:
+        """Of its text; what no version of Plainstack wrote is a file that equals no other."""
+        if text == "absent":
+            return ABSENT
+        if text.startswith(_LINK):
+            return cls("link", target=text.removeprefix(_LINK))
+        what, mode, owner = [*text.rsplit(" ", 2), "", ""][:3]
+        match what:
+            case "directory" | "special file":
+                return cls(what, mode, owner)
+            case _:
+                return cls("file", mode, owner, what)
+
+    def __str__(self) -> str:
+        if self.kind == "absent":
+            return self.kind
+        if self.kind == "link":
+            return f"{_LINK}{self.target}"
+        return f"{self.sha256 if self.kind == 'file' else self.kind} {self.mode} {self.owner}"
+
+    def became(self, now: State) -> str:
+        """What is different about it now, for people."""
+        if now.kind == "absent":
+            return "was removed"
+        if "link" in (self.kind, now.kind) or self.kind == "absent":
+            return f"was {self}, is {now}"
+        changes = []
+        if self.kind != now.kind:
+            changes.append(f"is a {now.kind} now")
+        elif self.sha256 != now.sha256:
+            changes.append("content changed")
+        if self.mode != now.mode:
+            changes.append(f"mode {self.mode} became {now.mode}")
+        if self.owner != now.owner:
+            changes.append(f"owner {self.owner} became {now.owner}")
+        return ", ".join(changes)
+
+
+ABSENT = State("absent")
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What the manifest keeps of a path: its state, and whether a directory is removed with all that is in it."""
+
+    state: State
+    purge: bool = False
+
+    @classmethod
+    def of(cls, entry: Entry) -> Left:
+        return cls(State.parse(entry.state.removesuffix(_PURGE)), entry.state.endswith(_PURGE))
+
+    def __str__(self) -> str:
+        return f"{self.state}{_PURGE if self.purge else ''}"

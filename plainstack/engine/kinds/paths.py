@@ -1,0 +1,227 @@
+"""Files, directories, links, and paths that must be absent: one probe, one state, one manifest for all of them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+
+from plainstack.engine.kinds.action import Action, Cause, Rank
+from plainstack.engine.kinds.kind import (
+    Difference,
+    Kind,
+    Leaves,
+    Remembered,
+    Resource,
+    Situation,
+    no_guards,
+)
+from plainstack.engine.kinds.package import Package, is_served
+from plainstack.engine.kinds.path_actions import Forget, Put, Remove
+from plainstack.engine.kinds.path_look import PATHS
+from plainstack.engine.kinds.path_resources import Absent, Directory, File, Link
+from plainstack.engine.kinds.path_state import ABSENT, Left, State
+from plainstack.engine.observed import FOUND, Entry, Observed
+
+
+def state_of(item: File | Directory | Link) -> str:
+    """A wanted path's state as the manifest keeps it."""
+    return str(item.wanted())
+
+
+def seen_state(observed: Observed, path: str) -> State:
+    """An observed path's state."""
+    return State.seen(observed.paths.get(path))
+
+
+def writes(item: Resource, observed: Observed) -> Iterator[str]:
+    """The path of a file or link that a plan will write or remove, if any."""
+    if isinstance(item, File | Link):
+        if item.wanted() != seen_state(observed, item.path):
+            yield item.path
+    elif isinstance(item, Absent):
+        there = observed.paths.get(item.path)
+        if there and there.kind != "directory":
+            yield item.path
+
+
+def _compare(item: File | Directory | Link, situation: Situation) -> Iterator[Action]:
+    wanted, seen = item.wanted(), seen_state(situation.observed, item.path)
+    if seen != wanted:
+        cause = _cause({Left.of(entry).state for entry in situation.left(item)}, seen, wanted)
+        yield Put(item, cause, situation.observed.paths.get(item.path))
+
+
+def _cause(left: set[State], seen: State, wanted: State) -> Cause:
+    """Drift: what is there is not what we left. Otherwise what we left is not what is wanted now."""
+    if not left:
+        return "new" if seen == ABSENT else "changed"
+    between = len(left) > 1
+    # Between one kind of path and another there is a moment with neither.
+    if seen not in left and seen != wanted and not (between and seen == ABSENT):
+        return "drift"
+    return "interrupted" if between else "changed"
+
+
+def _absent(item: Absent, situation: Situation) -> Iterator[Action]:
+    there = situation.observed.paths.get(item.path)
+    if there is not None:
+        if there.kind != "directory":
+            yield Remove(item.path, there.kind, "changed", "must be absent")
+    elif any(isinstance(other, Package) and not is_served(other, situation.observed) for other in situation.wanted):
+        # The plan is older than the packages that it installs, and it is a package that brings the file.
+        yield Remove(item.path, "file", "changed", "must be absent, should a package bring it")
+
+
+def _state(item: File | Link, situation: Situation) -> str:  # noqa: ARG001
+    return state_of(item)
+
+
+def _directory_state(item: Directory, situation: Situation) -> str:
+    """With what becomes of it on removal: what lay in it before Plainstack came is not Plainstack's to remove."""
+    before = situation.left(item)
+    if not before:
+        made = item.path not in situation.observed.paths
+    else:
+        empty = situation.observed.guards.get(item.key, False)
+        made = any(Left.of(entry).purge for entry in before) or (empty and all(entry.who != FOUND for entry in before))
+    return str(Left(item.wanted(), item.purge and made))
+
+
+def _found(item: File | Directory | Link, observed: Observed) -> bool:
+    return seen_state(observed, item.path) == item.wanted()
+
+
+def _before(entry: Entry, observed: Observed) -> str:
+    seen = seen_state(observed, entry.name)
+    return entry.state if seen == Left.of(entry).state else str(seen)
+
+
+def _gone(left: Sequence[Entry]) -> str:  # noqa: ARG001
+    return str(ABSENT)
+
+
+def _removed(left: Sequence[Entry], situation: Situation) -> Iterator[Action]:
+    entry = left[-1]
+    found = situation.observed.paths.get(entry.name)
+    if found is None or _is_replaced(entry, situation):
+        return
+    ours = [one for one in left if one.who != FOUND]
+    as_left = (entry.kind == found.kind == "directory") or State.seen(found) in {Left.of(one).state for one in ours}
+    if found.kind == "directory" and _goes_whole(left) and not _holds(entry.name, situation.everything):
+        yield Remove(entry.name, "tree", "undeclared", "no longer declared, with all that is in it")
+    elif ours and as_left:
+        yield Remove(entry.name, entry.kind, "undeclared", "no longer declared")
+    else:
+        yield Forget(entry, "no longer declared, and not as Plainstack left it")
+
+
+def _goes_whole(left: Sequence[Entry]) -> bool:
+    return any(one.kind == "directory" and Left.of(one).purge for one in left)
+
+
+def _holds(folder: str, everything: Sequence[Resource]) -> bool:
+    """Whether anything that is declared lies in a folder."""
+    return any(path_of(item).startswith(f"{folder}/") for item in everything)
+
+
+def path_of(item: Resource) -> str:
+    """The path that a resource of any kind is at, "" for none."""
+    return getattr(item, "path", "")
+
+
+def _is_replaced(entry: Entry, situation: Situation) -> bool:
+    """Whether a path is declared as something else now, and removing it would remove what takes its place.
+
+    Where a directory comes or goes it must be removed first, which only the role that declares the new one can do.
+    """
+    new = next((item for item in situation.everything if path_of(item) == entry.name), None)
+    if new is None:
+        return False
+    return new not in situation.wanted or (entry.kind != "directory" and not isinstance(new, Directory))
+
+
+def _drift(left: Sequence[Entry], wanted: Resource | None, observed: Observed) -> Difference | None:
+    entry = left[-1]
+    seen = seen_state(observed, entry.name)
+    # A file that goes before the packages is written before it is noted down.
+    now = item_state(wanted)
+    if seen == now or seen in {Left.of(one).state for one in left}:
+        return None
+    # A missing path is dated by its folder.
+    path, folder = shlex.quote(entry.name), shlex.quote(entry.name.rpartition("/")[0] or "/")
+    since = f"stat -c %Z {path} 2>/dev/null || stat -c %Z {folder} 2>/dev/null"
+    return Difference(Left.of(entry).state.became(seen), since)
+
+
+def item_state(item: Resource | None) -> State | None:
+    """What a resource wants of its path."""
+    if isinstance(item, File | Directory | Link):
+        return item.wanted()
+    return ABSENT if isinstance(item, Absent) else None
+
+
+def _layout(item: Directory) -> Mapping[str, str]:
+    if not item.layout:
+        return {}
+    names = " ".join(f"! -name {name}" for name in item.layout)
+    holds_only = f'[ -z "$(find "${{ROOT:-}}{item.path}" -mindepth 1 -maxdepth 1 {names} -print -quit)" ]'
+    return {item.key: holds_only}
+
+
+DIRECTORY = Kind[Directory](
+    name="directory",
+    resource=Directory,
+    folder="",
+    looks=(PATHS,),
+    guards=_layout,
+    rank=Rank.FOLDERS,
+    compare=_compare,
+    remembered=Remembered[Directory](
+        state=_directory_state,
+        found=_found,
+        before=_before,
+        gone=_gone,
+        removed=_removed,
+        leaves=Leaves.FOLDERS,
+        drift=_drift,
+    ),
+    functions="files",
+)
+FILE = Kind[File](
+    name="file",
+    resource=File,
+    folder="",
+    looks=(PATHS,),
+    guards=no_guards,
+    rank=Rank.FILES,
+    compare=_compare,
+    remembered=Remembered[File](
+        state=_state, found=_found, before=_before, gone=_gone, removed=_removed, leaves=Leaves.PATHS, drift=_drift
+    ),
+    functions="files",
+)
+LINK = Kind[Link](
+    name="link",
+    resource=Link,
+    folder="",
+    looks=(PATHS,),
+    guards=no_guards,
+    rank=Rank.LINKS,
+    compare=_compare,
+    remembered=Remembered[Link](
+        state=_state, found=_found, before=_before, gone=_gone, removed=_removed, leaves=Leaves.PATHS, drift=_drift
+    ),
+    functions="files",
+)
+ABSENT_PATH = Kind[Absent](
+    name="absent",
+    resource=Absent,
+    folder="",
+    looks=(PATHS,),
+    guards=no_guards,
+    rank=Rank.ABSENT,
+    compare=_absent,
+    remembered=None,
+    functions="files",
+)
+KINDS = (DIRECTORY, FILE, LINK, ABSENT_PATH)

@@ -1,0 +1,57 @@
+"""What is done to systemd's units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from plainstack.engine.kinds.action import Action, Cause
+from plainstack.engine.stamps import reread_stamp
+
+if TYPE_CHECKING:
+    from plainstack.engine.kinds.unit import Unit
+    from plainstack.engine.transaction.bundle import Bundle
+
+UnitVerb = Literal["start", "restart", "reload", "stop", "enable", "disable", "unmask"]
+
+
+@dataclass(frozen=True, slots=True)
+class UnitAction(Action):
+    """One systemctl verb on a unit, and the stamp the host keeps when it succeeded ("" for none)."""
+
+    verb: UnitVerb
+    unit: Unit
+    cause: Cause
+    detail: str
+    stamp: str = ""
+
+    def subject(self) -> str:
+        return f"{self.verb} {self.unit.name}"
+
+    @property
+    def word(self) -> str:
+        return self.verb
+
+    @property
+    def patience(self) -> int:
+        # A unit has its time to start, and then as much to become healthy.
+        return 2 * self.unit.timeout
+
+    def steps(self, number: str, bundle: Bundle) -> None:  # noqa: ARG002
+        """Of a stop; the other verbs are done for several units at once, see transaction.unit_steps."""
+        bundle.step(self.subject(), "stop_unit", self.unit.name)
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonReload(Action):
+    """Let systemd read changed unit files; remembered like a unit's own reload."""
+
+    stamp: str
+    cause: Cause
+    detail: str = "unit files changed"
+
+    def subject(self) -> str:
+        return "daemon-reload"
+
+    def steps(self, number: str, bundle: Bundle) -> None:  # noqa: ARG002
+        bundle.step(self.subject(), "reread_units", reread_stamp(bundle.role), self.stamp)

@@ -1,0 +1,36 @@
+# Accounts.
+
+create_user() { # create_user NAME HOME SHELL GROUPS
+    undo_account "[ -z \"\$(getent passwd '$1')\" ] || userdel '$1'" &&
+        useradd --system --user-group --home-dir "$2" --no-create-home --shell "$3" ${4:+--groups "$4"} "$1"
+}
+
+change_user() {
+    undo_path "usermod $(user_now "$1") '$1'" && usermod --home "$2" --shell "$3" ${4:+--append --groups "$4"} "$1"
+}
+
+user_now() { # the options that make an account what it is now
+    getent passwd "$1" | { IFS=: read -r _ _ _ _ _ home shell && printf "%s" "--home '$home' --shell '$shell'"; }
+    printf " --groups '%s'" "$(id -nG "$1" | tr ' ' '\n' | grep -vx "$1" | paste -sd ,)"
+}
+
+remove_user() { # its undo brings it back under its number, which files may have
+    uid=$(id -u "$1")
+    group=$(id -gn "$1")
+    gid=$(id -g "$1")
+    kept=$(file_of "$uid" "$gid")
+    if [ -n "$kept" ]; then
+        # The next account would get the number, and with it these files.
+        tell "@note	the account $1 stays, without a way to log in: it owns files that Plainstack did not write, such as $kept"
+        undo_path "usermod $(user_now "$1") '$1'" && usermod --shell /usr/sbin/nologin "$1"
+        return
+    fi
+    again="useradd --system --no-create-home --uid $uid --gid '$group' $(user_now "$1") '$1'"
+    undo_path "groupadd --system --gid $gid '$group'; $again" && userdel "$1"
+}
+
+file_of() { # file_of UID GID: one file on a local disk that belongs to either, but for what this run removes
+    if [ -n "${ROOT:-}" ]; then echo "$ROOT"; else df --local --portability | awk 'NR > 1 { print $6 }'; fi | while read -r disk; do
+        find "$disk" -xdev -name "*$ASIDE" -prune -o \( -uid "$1" -o -gid "$2" \) -print -quit 2>/dev/null
+    done | head -n 1
+}

@@ -1,0 +1,75 @@
+"""Resources -> one POSIX sh script that reads all their state.
+
+The script writes nothing but apt's own cache, starts no Python, and asks each tool once for everything: processes are
+what it costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from plainstack.engine.kinds.kind import Resource
+from plainstack.engine.kinds.registry import KINDS, LOOKS, kind_of
+from plainstack.engine.paths import APPLY_LOCK, GUARD_UNIT, LOCK, STATE
+
+_PREAMBLE = f"""\
+# ROOT is for tests: another tree, that may bring stand-ins for programs in its bin.
+export LC_ALL=C PATH=${{ROOT:+$ROOT/bin:}}/usr/sbin:/usr/bin:/sbin:/bin
+state=${{ROOT:-}}{STATE} lock=${{ROOT:-}}{LOCK} applying=${{ROOT:-}}{APPLY_LOCK}
+echo 'probe 2'
+# In this order: whether something goes on, what it has come to by now, and then the rest. What changes later makes
+# another generation.
+if [ -f "$lock" ] && ! flock -n -s "$lock" true; then
+    sed 's/^/lock	/' "$lock"
+elif [ -f "$applying" ] && ! flock -n -s "$applying" true; then
+    echo ending
+fi
+case $(systemctl list-units --plain --no-legend --state=active,activating '{GUARD_UNIT}-*' 2>/dev/null) in
+?*)
+    until=$(cat "$state"/runs/*/until 2>/dev/null | tail -n 1)
+    echo "guard-pending${{until:+	$((until - $(date +%s)))}}"
+    ;;
+esac
+[ -f "$state/generation" ] && sed 's/^/generation	/' "$state/generation"
+cd "$state/manifest" 2>/dev/null && for f in *; do [ -f "$f" ] && sed "s/^/manifest	$f	/" "$f"; done
+cd "$state/units" 2>/dev/null && for f in *; do [ -f "$f" ] && sed "s/^/stamp	$f	/" "$f"; done
+cd "$state/runs" 2>/dev/null && for f in *; do [ -d "$f" ] && echo "leftover	$f"; done
+cd /
+known=$(cat "$state/manifest"/* 2>/dev/null | cut -f 1,2)
+newline='
+'
+known() {{ # known (KIND PREFIX)...: the prefix and the name of what the manifest holds of these kinds, one a line
+    lines=
+    while [ $# != 0 ]; do lines="$lines;s|^$1	|$2|p" && shift 2; done
+    printf '%s\n' "$known" | sed -n "${{lines#;}}"
+}}
+left() {{ # left KIND: the names of what the manifest holds of it, in $left; no process where that is nothing
+    left=
+    case $newline$known in *"$newline$1	"*) left=$(known "$1" '') ;; esac
+}}
+"""
+
+
+def script(resources: Iterable[Resource], facts: Sequence[str] = ()) -> str:
+    """The probe of a host; `facts` are shell snippets that print key=value lines.
+
+    What is no longer declared is read too, by the names in the host's manifest, so that it can be removed.
+    Raises PlainstackError for a path or name that could not be quoted safely.
+    """
+    items = list(resources)
+    parts = [_PREAMBLE]
+    for look in LOOKS:
+        kinds = [kind for kind in KINDS if look in kind.looks]
+        parts.append(look.ask(kinds, [item for item in items if kind_of(item) in kinds]))
+    for item in items:
+        parts += [_guard(name, test) for name, test in kind_of(item).guards(item).items()]
+    if facts:
+        told = "\n".join(snippet.rstrip() for snippet in facts)
+        parts.append(f"{{\n{told}\n}} </dev/null 2>/dev/null | sed 's/^/fact\t/'\n")
+    parts.append("echo end\n")
+    return "".join(parts)
+
+
+def _guard(name: str, test: str) -> str:
+    # Not `( ... ) && echo`: in that position the shell ignores set -e within.
+    return f'( set -eu\n{test}\n) </dev/null >/dev/null 2>&1\necho "test\t$?\t{name}"\n'

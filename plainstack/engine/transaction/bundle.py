@@ -1,0 +1,29 @@
+"""What a transaction's script is built from: the files that travel, and the lines that use them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+Members = Sequence[tuple[str, bytes]]
+
+
+@dataclass
+class Bundle:
+    """Files that travel, and the lines of the script that uses them; `payloads` are those of commands, by name."""
+
+    role: str = ""
+    payloads: Mapping[str, Members] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    modes: dict[str, int] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+    def step(self, name: str, *words: str) -> None:
+        """One named step; a step is where a run may be interrupted."""
+        self.lines.append(" ".join(["step", shlex.quote(name), *(shlex.quote(word) for word in words)]))
+
+    def file(self, name: str, content: str | bytes, mode: int = 0o600) -> str:
+        self.files[name] = content if isinstance(content, bytes) else content.encode()
+        self.modes[name] = mode
+        return name
