@@ -88,7 +88,7 @@ def test_a_role_of_the_stack_is_assembled_like_any_other(loaded: Load) -> None:
     roles = registry(stack.folder)
     vault = fake_vault(stack, ["cache/password", "app/secret_key", "app/api_token", "postgres/app"])
     (file,) = assemble(stack, vault, {"cache": roles["cache"]}, ["app1"])["app1"]["cache"]
-    assert file.content == b"port 6379\nmaxmemory 64mb\nrequirepass password-of-cache/password\n"  # type: ignore[union-attr]
+    assert file.content == b"port 6379\nmaxmemory 64mb\nrequirepass password-of-cache/password\n"  # type: ignore[attr-defined]
     assert list(roles).index("firewall") < list(roles).index("cache")
 
 
