@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from plainstack.engine.network import Network
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles import monitoring
-from plainstack.roles.monitoring import scrape
 
 ROLE = "monitoring"
 
@@ -38,15 +38,15 @@ def _ask(host: Any, path: str, settled: Callable[[Any], bool]) -> Any:
         time.sleep(1)
 
 
-def _rules(stack: Stack, here: Host) -> dict[str, str]:
+def _rules(here: Host, network: Network) -> dict[str, str]:
     """The expression of every rule of this stack, by name."""
-    files = [yaml.safe_load(file.content) for file in monitoring.rules(stack, here)]
+    files = [yaml.safe_load(file.content) for file in monitoring.alerting(here, network)]
     rules = [rule for file in files for group in file["groups"] for rule in group["rules"]]
     return {rule.get("alert") or rule["record"]: rule["expr"] for rule in rules}
 
 
-def test_prometheus_sees_every_target_up(host: Any, here: Host, stack: Stack) -> None:
-    wanted = {(job.name, target.labels["instance"]) for job in scrape.jobs(stack, here) for target in job.targets}
+def test_prometheus_sees_every_target_up(host: Any, here: Host, network: Network) -> None:
+    wanted = {(job.name, target.labels["instance"]) for job in monitoring.jobs(here, network) for target in job.targets}
 
     def down(answer: Any) -> dict[tuple[str, str], str]:
         """The targets that are not up, and why."""
@@ -57,8 +57,8 @@ def test_prometheus_sees_every_target_up(host: Any, here: Host, stack: Stack) ->
     assert down(_ask(host, "targets?state=active", lambda answer: not down(answer))) == {}
 
 
-def test_every_rule_is_loaded_and_can_be_evaluated(host: Any, here: Host, stack: Stack) -> None:
-    wanted = _rules(stack, here)
+def test_every_rule_is_loaded_and_can_be_evaluated(host: Any, here: Host, network: Network) -> None:
+    wanted = _rules(here, network)
 
     def bad(answer: Any) -> dict[str, str]:
         """The rules that do not work, and why."""
@@ -69,9 +69,9 @@ def test_every_rule_is_loaded_and_can_be_evaluated(host: Any, here: Host, stack:
     assert bad(_ask(host, "rules", lambda answer: not bad(answer))) == {}
 
 
-def test_every_metric_that_a_rule_reads_is_there(host: Any, here: Host, stack: Stack) -> None:
+def test_every_metric_that_a_rule_reads_is_there(host: Any, here: Host, network: Network) -> None:
     """A rule about a metric that nobody writes would never fire, or always."""
-    expressions = " ".join(_rules(stack, here).values())
+    expressions = " ".join(_rules(here, network).values())
     wanted = set(_METRIC.findall(re.sub(r'"[^"]*"', "", expressions))) - _RARE
     known = _ask(host, "label/__name__/values", lambda answer: wanted <= set(answer))
     assert wanted - set(known) == set()

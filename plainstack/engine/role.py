@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import UnitVerb
-from plainstack.engine.resources import Resource
+from plainstack.engine.resources import File, Resource
+from plainstack.engine.watching import Job
 from plainstack.inventory.sections import Host, Model
 from plainstack.inventory.shape import Shape
 from plainstack.inventory.stack import Stack
@@ -118,6 +119,8 @@ Certificates = Callable[[Stack, Host], Mapping[str, tuple[str, ...]]]
 Contradictions = Callable[[Stack], Iterable[tuple[Loc, str]]]
 Refusals = Callable[[Stack, Answers], Iterable[str]]
 Prepares = Callable[[Stack, Collection[str], Answers], Generator[Mapping[str, str], Answers, Sequence[Errand]]]
+Scrapes = Callable[[Stack, Host], Iterable[Job]]
+Rules = Callable[[Stack, Host, int], Iterable[File]]
 Turns = Callable[[Mapping[str, HostWork]], Sequence[str]]
 
 
@@ -154,6 +157,16 @@ def no_contradictions(_stack: Stack) -> Iterable[tuple[Loc, str]]:
 def no_certificates(_stack: Stack, _host: Host) -> Mapping[str, tuple[str, ...]]:
     """For a role that reads no certificate."""
     return {}
+
+
+def no_scrapes(_stack: Stack, _watcher: Host) -> Iterable[Job]:
+    """For a role that says nothing of how it does."""
+    return ()
+
+
+def no_rules(_stack: Stack, _watcher: Host, _interval: int) -> Iterable[File]:
+    """For a role that nobody is alerted about."""
+    return ()
 
 
 def all_at_once(_work: Mapping[str, HostWork]) -> Sequence[str]:
@@ -212,7 +225,9 @@ class Role:
         yields more questions as shell snippets by host, gets the answers, and returns what must be done first.
 
     What people see of it:
-        `status`, its column of `inv status`.
+        `status`, its column of `inv status`;
+        `scrapes`, the jobs by which a monitoring host watches its hosts; `rules`, the files with its alerts there,
+        given the seconds between two readings.
     """
 
     name: str
@@ -241,6 +256,8 @@ class Role:
     findings: Findings = finds_nothing
     refusals: Refusals | None = None
     status: Column | None = None
+    scrapes: Scrapes = no_scrapes
+    rules: Rules = no_rules
     prepares: Prepares | None = None
     problems: Problems = no_problems
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from plainstack.engine.network import Network
 from plainstack.engine.render import template, verbatim
-from plainstack.engine.resources import Absent, Command, Directory, Package, Resource, Unit, Validation
+from plainstack.engine.resources import Absent, Command, Directory, File, Package, Resource, Unit, Validation
 from plainstack.engine.role import Answers, Column, Role, Status
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
 from plainstack.postgresql import barman, sql
 from plainstack.postgresql.settings import Backup, Database
+from plainstack.roles.shared.alerts import alerts, names
 from plainstack.secrets.values import Vault
 from plainstack.wording import duration
 
@@ -129,6 +130,12 @@ def status(stack: Stack, facts: Answers, now: float) -> Status:
     return Status(cells, problems)
 
 
+def rules(stack: Stack, watcher: Host, _interval: int) -> Iterator[File]:
+    """There is no new backup, or no word of one, or Barman's own check fails."""
+    hosts = names(stack.with_role("backup"))
+    yield alerts("backup", "backup", watcher, hosts=hosts, max_age=stack.settings(Backup).max_age_hours)
+
+
 ROLE = Role(
     name="backup",
     settings=Backup,
@@ -140,4 +147,5 @@ ROLE = Role(
     uses=("db.backup",),
     facts=probe_facts,
     status=Column("last backup", 3, status),
+    rules=rules,
 )

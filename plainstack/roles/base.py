@@ -13,11 +13,13 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Command, Directory, File, Link, Listen, Package, Resource, Unit, Validation
 from plainstack.engine.role import Finding, Opening, Role
+from plainstack.engine.watching import Job, Target, labels, on_port
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host, Model
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.values import Url
 from plainstack.paths import TLS
+from plainstack.roles.shared.alerts import alerts
 from plainstack.roles.shared.exporter import exporter
 from plainstack.secrets.values import Vault
 from plainstack.services.edge import Balancer
@@ -71,6 +73,19 @@ def opens(stack: Stack, _host: Host) -> Iterator[Opening]:
     operators = tuple(str(network) for network in stack.ssh.allow_from)
     yield Opening("ssh", stack.ssh.port, "tcp", "ssh: operators", operators)
     yield Opening("metrics", NODE_EXPORTER_PORT, "tcp", "node exporter: {user}")
+
+
+def scrapes(stack: Stack, _watcher: Host) -> Iterator[Job]:
+    """The node exporter of every host, its certificate, and a ping."""
+    hosts = list(stack.hosts.values())
+    yield Job("node", on_port(hosts, NODE_EXPORTER_PORT), tls=True)
+    yield Job("probe-ping", tuple(Target(str(host.address), labels(host)) for host in hosts), probe="ping")
+    yield Job("probe-host", on_port(hosts, NODE_EXPORTER_PORT), probe="host_tls")
+
+
+def rules(_stack: Stack, watcher: Host, interval: int) -> Iterator[File]:
+    """A host is down, full, or busy for long."""
+    yield alerts("base", "host", watcher, interval=interval)
 
 
 def facts(_stack: Stack, _host: Host) -> str:
@@ -214,6 +229,8 @@ ROLE = Role(
     settings=Base,
     desired=desired,
     opens=opens,
+    scrapes=scrapes,
+    rules=rules,
     everywhere=True,
     facts=facts,
     findings=findings,

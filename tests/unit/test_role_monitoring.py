@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from plainstack.engine.network import Network
 from plainstack.engine.resources import File, Package, Preseed, Unit
+from plainstack.engine.role import Role
+from plainstack.engine.watching import Job, on_port
 from plainstack.errors import InventoryError
 from plainstack.inventory.stack import Stack
 from plainstack.roles import monitoring
@@ -204,3 +208,23 @@ def check_config(file: File, folder: Path) -> None:
     words = ["amtool", "check-config", "alertmanager.yml"]
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_another_role_is_watched_and_told_of_as_it_says(tmp_path: Path, registry: Mapping[str, Role]) -> None:
+    """Without a word about it in the role monitoring."""
+    stack = parse(ALONE, tmp_path)
+    cache = Role(
+        name="cache",
+        desired=lambda *_: (),
+        everywhere=True,
+        scrapes=lambda stack, _: [Job("cache", on_port(stack.hosts.values(), 9150), tls=True)],
+        rules=lambda *_: [File(path="/etc/prometheus/rules/cache.yml", content=b"groups: []\n")],
+    )
+    network = Network(stack, {**registry, "cache": cache})
+    certificates = {name: Certificate("CHAIN\n", Secret(name, "KEY\n")) for name in stack.hosts}
+    vault = Vault(passwords={}, certificates=certificates, authority="AUTHORITY\n")
+    wanted = list(monitoring.ROLE.desired(stack, stack.hosts["mon1"], vault, network))
+    made = {item.path: item.content.decode() for item in wanted if isinstance(item, File)}
+    assert "192.0.2.14:9150" in made["/etc/prometheus/targets/cache.yml"]
+    assert "  - job_name: cache\n" in made["/etc/prometheus/prometheus.yml"]
+    assert made["/etc/prometheus/rules/cache.yml"] == "groups: []\n"

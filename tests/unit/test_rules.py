@@ -51,7 +51,7 @@ def stack_with(engine: str, folder: Path) -> Stack:
 
 def rule_files(stack: Stack) -> dict[str, dict[str, Any]]:
     """The rendered rule files by name."""
-    rendered = monitoring.rules(stack, stack.with_role("monitoring")[0])
+    rendered = monitoring.alerting(stack.with_role("monitoring")[0], inventories.network(stack))
     return {Path(file.path).name: yaml.safe_load(file.content) for file in rendered}
 
 
@@ -102,6 +102,6 @@ def test_every_alert_says_how_bad_it_is_what_is_wrong_and_what_to_type_next(engi
 @pytest.mark.parametrize("engine", ["nginx", "angie"])
 def test_promtool_accepts_the_rules_without_a_warning(engine: str, tmp_path: Path) -> None:
     stack = stack_with(engine, tmp_path)
-    for file in monitoring.rules(stack, stack.with_role("monitoring")[0]):
+    for file in monitoring.alerting(stack.with_role("monitoring")[0], inventories.network(stack)):
         (tmp_path / Path(file.path).name).write_bytes(file.content)
         tool("promtool", "check", "rules", "--lint=all", "--lint-fatal", Path(file.path).name, cwd=tmp_path)

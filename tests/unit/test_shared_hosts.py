@@ -107,7 +107,7 @@ def test_no_rule_reads_a_metric_that_the_stack_cannot_have(roles: str) -> None:
     stack = STACKS[roles]
     expressions = "\n".join(
         rule["expr"]
-        for file in monitoring.rules(stack, stack.hosts["one"])
+        for file in monitoring.alerting(stack.hosts["one"], inventories.network(stack))
         for group in yaml.safe_load(file.content)["groups"]
         for rule in group["rules"]
     )

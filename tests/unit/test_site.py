@@ -18,7 +18,7 @@ from plainstack import shipped
 from plainstack.drill import faults, generators
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.failover import steps
-from plainstack.roles.monitoring.scrape import jobs
+from plainstack.roles.monitoring import jobs
 from plainstack.secrets.values import Vault
 from plainstack.services import health, site
 from tests import inventories
@@ -62,7 +62,12 @@ def test_everybody_asks_by_the_name_that_visitors_type_and_every_application_acc
     assert site.of_visitor(stack, site.health_page(service)).url == f"https://{name}/shop/status/"
     assert f"https://{name}/shop/status/" in steps.asks_site(stack)
     assert generators.entrance(stack, Vault({}, {}, "")).name == name
-    asked = [target for job in jobs(stack, stack.hosts["lb1"]) for target in job.targets if "balancer" in job.name]
+    asked = [
+        target
+        for job in jobs(stack.hosts["lb1"], inventories.network(stack))
+        for target in job.targets
+        if "balancer" in job.name
+    ]
     assert {target.labels["__param_hostname"] for target in asked} == {name}
     assert any(name == one or (one.startswith(".") and name.endswith(one)) for one in site.accepted(stack))
 

@@ -12,8 +12,9 @@ from plainstack.engine.role import Answers, Column, Opening, Role, Settle, Statu
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.roles.balancer.proxy import METRICS_PORT, proxy
+from plainstack.roles.balancer.proxy import proxy
 from plainstack.roles.balancer.validation import contradictions
+from plainstack.roles.balancer.watched import METRICS_PORT, rules, scrapes
 from plainstack.secrets import pki
 from plainstack.secrets.values import Vault
 from plainstack.services.edge import Balancer
@@ -153,5 +154,7 @@ ROLE = Role(
     settle=Settle(2, "let the other balancers see the previous host again"),
     facts=probe_facts,
     status=Column("virtual address", 2, status),
+    scrapes=scrapes,
+    rules=rules,
     problems=problems,
 )

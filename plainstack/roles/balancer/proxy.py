@@ -15,12 +15,12 @@ from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
 from plainstack.roles.balancer.engines import ENGINES, Engine
 from plainstack.roles.balancer.upstreams import PROGRAM, TARGETS, reachable, upstreams
+from plainstack.roles.balancer.watched import METRICS_PORT
 from plainstack.roles.shared.exporter import exporter, web_file
 from plainstack.secrets import pki
 from plainstack.secrets.values import Secret, Vault
 from plainstack.services.edge import Balancer, GivenCertificate
 
-METRICS_PORT = ports.BALANCER_METRICS
 SITE_CERTIFICATE = f"{TLS}/site.crt"
 
 _SITE_KEY = f"{TLS}/site.key"

@@ -9,16 +9,14 @@ from typing import Any
 from plainstack.engine.network import Network
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, File, Listen, Package, Preseed, Resource, Unit, Validation
-from plainstack.engine.role import Role
+from plainstack.engine.role import Role, hosts_of
+from plainstack.engine.watching import Job, Target, labels
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
-from plainstack.postgresql import sql
-from plainstack.postgresql.layout import UNIT as POSTGRES_UNIT
-from plainstack.postgresql.settings import Backup
-from plainstack.roles.monitoring.scrape import jobs, sees_virtual_address
 from plainstack.roles.monitoring.settings import Monitoring
+from plainstack.roles.shared.alerts import RULES
 from plainstack.secrets import pki
 from plainstack.secrets.values import Secret, Vault
 from plainstack.services.edge import Balancer, GivenCertificate
@@ -31,54 +29,51 @@ _SITE_CA = f"{_ETC}/site-ca.crt"
 _RELOAD = "/usr/local/lib/plainstack/prometheus-reload"
 
 
-def desired(stack: Stack, host: Host, vault: Vault, _network: Network) -> Iterator[Resource]:
+def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
     """The resources of role monitoring."""
     yield from _packages()
     if (stack.settings(Monitoring).webhook or "").startswith("https:"):
         yield Package(name="ca-certificates")
-    yield from _configuration(stack, host, vault)
-    yield from rules(stack, host)
+    yield from _configuration(host, vault, network)
+    yield from alerting(host, network)
     yield from _validations()
     yield from _daemons(stack, host)
 
 
-def rules(stack: Stack, host: Host) -> Iterator[File]:
+def jobs(watcher: Host, network: Network) -> list[Job]:
+    """What the monitoring host `watcher` watches for the roles of the stack; a job without targets is left out.
+
+    First its own programs, then what is asked directly, then what is asked through the blackbox exporter.
+    """
+    others = [job for role in _watched(network, own=False) for job in role.scrapes(network.stack, watcher)]
+    direct = [job for job in others if not job.probe]
+    everything = [*scrapes(network.stack, watcher), *direct, *(job for job in others if job.probe)]
+    return [job for job in everything if job.targets]
+
+
+def alerting(watcher: Host, network: Network) -> list[File]:
     """The rule files for what the stack has; a rule about a role that it lacks would fire for ever or never."""
-    interval = stack.settings(Monitoring).scrape_interval
-    yield _rule_template("host", host, interval=interval)
-    yield verbatim("monitoring", f"{_ETC}/rules/certificates.yml")
-    yield verbatim("monitoring", f"{_ETC}/rules/meta.yml")
-    if db_hosts := stack.with_role("db"):
-        yield _rule_template(
-            "db",
-            host,
-            interval=interval,
-            unit=POSTGRES_UNIT,
-            hosts=_names(db_hosts),
-            replicas=len(db_hosts) > 1,
-            slots=any(sql.slots(stack, db_host.name) for db_host in db_hosts),
-        )
-    if backup_hosts := stack.with_role("backup"):
-        yield _rule_template("backup", host, hosts=_names(backup_hosts), max_age=stack.settings(Backup).max_age_hours)
-    if balancers := stack.with_role("balancer"):
-        virtual_address = stack.settings(Balancer).virtual_address
-        direct = sees_virtual_address(stack, host)
-        yield _rule_template(
-            "balancer",
-            host,
-            interval=interval,
-            engine=stack.settings(Balancer).engine,
-            virtual_address=virtual_address,
-            balancers=_names(balancers),
-            apps=_names(stack.with_role("app")),
-            # From outside the public network, what users see is told by the balancers one by one.
-            site_job="probe-site" if direct else "probe-balancer",
-            where=f"https://{virtual_address}" if direct else f"https on {_names(balancers)}",
-        )
+    stack, interval = network.stack, network.stack.settings(Monitoring).scrape_interval
+    roles = sorted(_watched(network, own=True), key=lambda role: (not role.everywhere, role.name != ROLE.name))
+    return [file for role in roles for file in role.rules(stack, watcher, interval)]
 
 
-def _names(hosts: list[Host]) -> str:
-    return ", ".join(host.name for host in hosts)
+def _watched(network: Network, *, own: bool) -> list[Role]:
+    roles = [role for role in network.roles.values() if hosts_of(network.stack, role)]
+    return [role for role in roles if own or role.name != ROLE.name]
+
+
+def scrapes(_stack: Stack, watcher: Host) -> Iterator[Job]:
+    """The monitoring host's own programs, which listen on its loopback only."""
+    programs = {"prometheus": ports.PROMETHEUS, "alertmanager": ports.ALERTMANAGER, "blackbox": ports.BLACKBOX}
+    for name, port in programs.items():
+        yield Job(name, (Target(f"127.0.0.1:{port}", labels(watcher)),))
+
+
+def rules(_stack: Stack, _watcher: Host, _interval: int) -> Iterator[File]:
+    """Certificates end, and what is to tell of incidents has one itself."""
+    yield verbatim("monitoring", f"{RULES}/certificates.yml")
+    yield verbatim("monitoring", f"{RULES}/meta.yml")
 
 
 def _packages() -> Iterator[Resource]:
@@ -93,8 +88,8 @@ def _packages() -> Iterator[Resource]:
     )
 
 
-def _configuration(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
-    wanted = jobs(stack, host)
+def _configuration(host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
+    stack, wanted = network.stack, jobs(host, network)
     values: dict[str, Any] = {"stack": stack, "host": host, "tls": TLS}
     for folder in ("rules", "targets"):
         yield Directory(path=f"{_ETC}/{folder}")
@@ -119,15 +114,11 @@ def _site_authority(stack: Stack, vault: Vault) -> str:
     return vault.authority
 
 
-def _rule_template(name: str, host: Host, **values: Any) -> File:
-    return template("monitoring", f"{_ETC}/rules/{name}.yml", square=True, host=host, **values)
-
-
 def _validations() -> Iterator[Resource]:
     yield Validation(
         name="prometheus configuration",
         run=f"promtool check config --lint=all --lint-fatal {_PROMETHEUS}",
-        reads=(_PROMETHEUS, f"{_ETC}/rules/", f"{_ETC}/targets/"),
+        reads=(_PROMETHEUS, f"{RULES}/", f"{_ETC}/targets/"),
     )
     yield Validation(
         name="alertmanager configuration", run=f"amtool check-config {_ALERTMANAGER}", reads=(_ALERTMANAGER,)
@@ -163,7 +154,7 @@ def _daemons(stack: Stack, host: Host) -> Iterator[Resource]:
     )
     yield Unit(
         name="prometheus.service",
-        reload_on=(_PROMETHEUS, f"{_ETC}/rules/"),
+        reload_on=(_PROMETHEUS, f"{RULES}/"),
         restart_on=("/etc/default/prometheus",),
         listens=(Listen(ports.PROMETHEUS, address="127.0.0.1"),),
         health=_took_its_configuration(ports.PROMETHEUS, "/-/ready", "prometheus"),
@@ -179,4 +170,12 @@ def _took_its_configuration(port: int, ready: str, prefix: str) -> str:
         curl -fs -m 2 {url}/metrics | grep -qx '{prefix}_config_last_reload_successful 1'"""
 
 
-ROLE = Role(name="monitoring", uses=("*.metrics", "db.port"), settings=Monitoring, desired=desired, after=("firewall",))
+ROLE = Role(
+    name="monitoring",
+    settings=Monitoring,
+    desired=desired,
+    after=("firewall",),
+    uses=("*.metrics", "db.port"),
+    scrapes=scrapes,
+    rules=rules,
+)

@@ -12,7 +12,6 @@ from plainstack.engine.paths import STATE
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Command, Directory, Listen, Package, Resource, Unit, Validation
 from plainstack.engine.role import Column, DeclaredSecret, Finding, HostWork, Opening, Role
-from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import AUDIT, TLS
@@ -37,11 +36,10 @@ from plainstack.postgresql.settings import Database
 from plainstack.postgresql.status import status
 from plainstack.postgresql.topology import PROBE, members, primaries, waiting
 from plainstack.postgresql.validation import contradictions
+from plainstack.roles.db.watched import EXPORTER_PORT, rules, scrapes
 from plainstack.roles.shared.exporter import exporter
 from plainstack.secrets.values import Vault
 from plainstack.shell import await_condition
-
-EXPORTER_PORT = ports.POSTGRES_EXPORTER
 
 _ACCOUNTS = ("replicator", "rewinder", "barman", "streaming_barman")
 _BOOTSTRAP = "/usr/local/lib/plainstack/db-bootstrap"
@@ -252,6 +250,8 @@ ROLE = Role(
     refusals=refusals,
     prepares=readmit,
     status=Column("database", 1, status),
+    scrapes=scrapes,
+    rules=rules,
     after=("firewall",),
     turns=turns,
     secrets=(

@@ -1,0 +1,36 @@
+"""How PostgreSQL is watched, and what is an incident."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from plainstack.engine.resources import File
+from plainstack.engine.watching import Job, on_port
+from plainstack.inventory import port_numbers as ports
+from plainstack.inventory.sections import Host
+from plainstack.inventory.stack import Stack
+from plainstack.postgresql import sql
+from plainstack.postgresql.layout import UNIT
+from plainstack.roles.shared.alerts import alerts, names
+
+EXPORTER_PORT = ports.POSTGRES_EXPORTER
+
+
+def scrapes(stack: Stack, _watcher: Host) -> Iterator[Job]:
+    """The exporter of every db host."""
+    yield Job("postgres", on_port(stack.with_role("db"), EXPORTER_PORT), tls=True)
+
+
+def rules(stack: Stack, watcher: Host, interval: int) -> Iterator[File]:
+    """Nobody or two lead, replicas lag, slots keep too much, connections run out."""
+    hosts = stack.with_role("db")
+    yield alerts(
+        "db",
+        "db",
+        watcher,
+        interval=interval,
+        unit=UNIT,
+        hosts=names(hosts),
+        replicas=len(hosts) > 1,
+        slots=any(sql.slots(stack, host.name) for host in hosts),
+    )

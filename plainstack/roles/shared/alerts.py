@@ -1,0 +1,25 @@
+"""The alert rules of a role, as a file on the monitoring hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from plainstack.engine.render import template
+from plainstack.engine.resources import File
+from plainstack.inventory.sections import Host
+
+RULES = "/etc/prometheus/rules"
+
+
+def alerts(role: str, name: str, host: Host, **values: Any) -> File:
+    """The rules in templates/<role>/etc/prometheus/rules/<name>.yml.j2, for the monitoring host `host`.
+
+    The template's own braces are square, because the rules have curly ones.
+    """
+    return template(role, f"{RULES}/{name}.yml", square=True, host=host, **values)
+
+
+def names(hosts: Iterable[Host]) -> str:
+    """Hosts as a sentence lists them."""
+    return ", ".join(host.name for host in hosts)
