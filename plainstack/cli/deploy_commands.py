@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json as json_module
+import os
 import shlex
 import signal
 import sys
@@ -276,11 +277,21 @@ def apply(observer: Any, view: Any, console: Console, began: float, *, json: boo
 
 
 def _finish_on_interrupt(deployment: Any) -> None:
-    """Ctrl-C lets every host end the transaction it is in and begins no new one; a second Ctrl-C ends at once."""
+    """Ctrl-C lets every host finish its transaction and starts no other; a second Ctrl-C ends the command at once."""
 
     def first(_signal: int, _frame: FrameType | None) -> None:
-        deployment.listener.note("interrupted: hosts finish the step they are in (Ctrl-C again ends at once)")
+        deployment.listener.note(
+            "interrupted: every host finishes its transaction (Ctrl-C again ends this command at once)"
+        )
         deployment.cancelled.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, second)
+
+    def second(_signal: int, _frame: FrameType | None) -> None:
+        # Threads wait for the hosts, and a lock of the terminal may be held: nothing is left but to leave.
+        shown = "\x1b[?25h" if sys.stderr.isatty() else ""
+        said = "ended; a host finishes its transaction, or undoes it, by itself. Run the same command again to go on"
+        with contextlib.suppress(OSError):
+            os.write(2, f"{shown}\n{said}\n".encode())
+        os._exit(INTERRUPTED)
 
     signal.signal(signal.SIGINT, first)

@@ -30,7 +30,9 @@ LEFT_OUT = {"lab.up", "lab.down", "lab.shell", "lab.save", "lab.saved", "lab.for
 WORDS = {"secrets.rotate": ["postgres/ap"]}
 INV = [["inv", name, *WORDS.get(name, [])] for name in namespace.task_names if name not in LEFT_OUT]
 FAB = [["fab", "failover", action] for action in ("status", "promote", "drill", "drills", "statsu")]
-JSON = [["inv", name, "--json"] for name in ("plan", "status", "drift", "log", "secrets.list", "inventory.show")]
+JSON = [
+    ["inv", name, "--json"] for name in ("plan", "status", "drift", "log", "secrets.list", "inventory.show", "roles")
+]
 SHOWS = {
     "plan",
     "status",
@@ -40,6 +42,7 @@ SHOWS = {
     "secrets.list",
     "inventory.show",
     "inventory.schema",
+    "roles",
     "lab.status",
     "drills",
 }
