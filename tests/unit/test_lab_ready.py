@@ -30,7 +30,7 @@ def stack() -> Stack:
 
 def host(active: str = "active", **facts: str) -> Observed:
     """A host with one unit deployed on it."""
-    entry = Entry("unit", "x.service", "enabled running")
+    entry = Entry("unit", "x.service", "enabled,running")
     return Observed(manifest={"base": (entry,)}, units={"x.service": UnitState(active=active)}, facts=facts)
 
 
