@@ -95,7 +95,7 @@ bring_up() { # bring_up (VERB UNIT STAMP TIMEOUT)...: one after another
     while [ $# != 0 ]; do
         state=${states%%"$NEWLINE"*} states=${states#*"$NEWLINE"} verb=$1
         [ "$verb" != start ] || verb=$(start_now "$state" "$2" "$3")
-        announce "$units" "$1 $2"
+        announce "$units" "$1" "$2"
         note_unit "$state" "$verb" "$2" || return
         timeout "$4" systemctl "$verb" "$2" >"$RUN/said" 2>&1 || { code=$?; sed 's/^/@tail	/' "$RUN/said"; return $code; }
         shift 4
@@ -112,7 +112,7 @@ stay_up() { # stay_up (VERB UNIT STAMP TIMEOUT)...
     mkdir -p "$RUN/stamps" || return
     stamped=
     while [ $# != 0 ]; do
-        state=${states%%"$NEWLINE"*} states=${states#*"$NEWLINE"} STEP="$1 $2"
+        state=${states%%"$NEWLINE"*} states=${states#*"$NEWLINE"} STEP="$1 $2" UNIT=$2
         [ "$state" = active ] || healthy "$2" "$4" '' || return
         note_stamp "$2" || return
         if [ -n "$3" ]; then
@@ -130,9 +130,9 @@ units_of() { # units_of (VERB UNIT STAMP TIMEOUT)...
     while [ $# != 0 ]; do printf '%s ' "$2"; shift 4; done
 }
 
-announce() { # announce UNITS STEP: which of several it is
-    STEP=$2
-    [ "$1" = "${2#* } " ] || tell "@step	$STEP"
+announce() { # announce UNITS VERB UNIT: which of several it is
+    STEP="$2 $3" UNIT=$3
+    [ "$1" = "$3 " ] || tell "@step	$STEP"
 }
 
 healthy() { # healthy UNIT TIMEOUT SCRIPT [PORT...]: up now, answering and on its ports before the time is over

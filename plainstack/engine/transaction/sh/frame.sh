@@ -11,8 +11,10 @@ trap '' HUP PIPE INT
 tell() { printf '%s\n' "$*" 2>/dev/null || :; }
 
 # A step is announced before it is done, so that what hangs or fails has a name.
+# UNIT is the one that the step is about to start, restart or reload, for its last words.
+UNIT=
 step() {
-    STEP=$1
+    STEP=$1 UNIT=
     shift
     tell "@step	$STEP"
     "$@" 2>"$RUN/errors" || fail $?
@@ -34,14 +36,9 @@ fail() {
 }
 
 show_journal() {
-    case $STEP in
-    start\ * | restart\ * | reload\ *)
-        unit=${STEP#* }
-        unit=${unit%% *}
-        systemctl status --no-pager --lines=0 "$unit" 2>&1 | sed -n 's/^ *Active: /@tail	/p'
-        journalctl --no-pager --quiet -o cat -n 12 -u "$unit" 2>/dev/null | sed 's/^/@tail	/'
-        ;;
-    esac
+    [ -n "$UNIT" ] || return 0
+    systemctl status --no-pager --lines=0 "$UNIT" 2>&1 | sed -n 's/^ *Active: /@tail	/p'
+    journalctl --no-pager --quiet -o cat -n 12 -u "$UNIT" 2>/dev/null | sed 's/^/@tail	/'
 }
 
 discard() {
