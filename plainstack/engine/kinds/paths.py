@@ -47,11 +47,11 @@ def writes(item: Resource, observed: Observed) -> Iterator[str]:
 def _compare(item: File | Directory | Link, situation: Situation) -> Iterator[Action]:
     wanted, seen = item.wanted(), seen_state(situation.observed, item.path)
     if seen != wanted:
-        cause = _cause({Left.of(entry).state for entry in situation.left(item)}, seen, wanted)
+        cause = path_cause({Left.of(entry).state for entry in situation.left(item)}, seen, wanted)
         yield Put(item, cause, situation.observed.paths.get(item.path))
 
 
-def _cause(left: set[State], seen: State, wanted: State) -> Cause:
+def path_cause(left: set[State], seen: State, wanted: State) -> Cause:
     """Drift: what is there is not what we left. Otherwise what we left is not what is wanted now."""
     if not left:
         return "new" if seen == ABSENT else "changed"
@@ -103,7 +103,7 @@ def _gone(left: Sequence[Entry]) -> str:  # noqa: ARG001
 def _removed(left: Sequence[Entry], situation: Situation) -> Iterator[Action]:
     entry = left[-1]
     found = situation.observed.paths.get(entry.name)
-    if found is None or _is_replaced(entry, situation):
+    if found is None or is_replaced(entry, entry.name, situation):
         return
     ours = [one for one in left if one.who != FOUND]
     as_left = (entry.kind == found.kind == "directory") or State.seen(found) in {Left.of(one).state for one in ours}
@@ -129,28 +129,31 @@ def path_of(item: Resource) -> str:
     return getattr(item, "path", "")
 
 
-def _is_replaced(entry: Entry, situation: Situation) -> bool:
+def is_replaced(entry: Entry, path: str, situation: Situation) -> bool:
     """Whether a path is declared as something else now, and removing it would remove what takes its place.
 
     Where a directory comes or goes it must be removed first, which only the role that declares the new one can do.
     """
-    new = next((item for item in situation.everything if path_of(item) == entry.name), None)
+    new = next((item for item in situation.everything if path_of(item) == path), None)
     if new is None:
         return False
     return new not in situation.wanted or (entry.kind != "directory" and not isinstance(new, Directory))
 
 
 def _drift(left: Sequence[Entry], wanted: Resource | None, observed: Observed) -> Difference | None:
-    entry = left[-1]
-    seen = seen_state(observed, entry.name)
+    return path_drift(left[-1].name, left, item_state(wanted), observed)
+
+
+def path_drift(path: str, left: Sequence[Entry], wanted: State | None, observed: Observed) -> Difference | None:
+    """What is different about a path from what was left there, and from what is wanted now."""
+    seen = seen_state(observed, path)
     # A file that goes before the packages is written before it is noted down.
-    now = item_state(wanted)
-    if seen == now or seen in {Left.of(one).state for one in left}:
+    if seen == wanted or seen in {Left.of(one).state for one in left}:
         return None
     # A missing path is dated by its folder.
-    path, folder = shlex.quote(entry.name), shlex.quote(entry.name.rpartition("/")[0] or "/")
-    since = f"stat -c %Z {path} 2>/dev/null || stat -c %Z {folder} 2>/dev/null"
-    return Difference(Left.of(entry).state.became(seen), since)
+    itself, folder = shlex.quote(path), shlex.quote(path.rpartition("/")[0] or "/")
+    since = f"stat -c %Z {itself} 2>/dev/null || stat -c %Z {folder} 2>/dev/null"
+    return Difference(Left.of(left[-1]).state.became(seen), since)
 
 
 def item_state(item: Resource | None) -> State | None:

@@ -7,14 +7,27 @@ from typing import Any
 
 from plainstack.engine.kinds import paths
 from plainstack.engine.kinds.command import COMMAND, VALIDATION
+from plainstack.engine.kinds.group import GROUP
 from plainstack.engine.kinds.kind import Kind, Look, Resource
 from plainstack.engine.kinds.package import PACKAGE, PRESEED
 from plainstack.engine.kinds.sysctl import SYSCTL
+from plainstack.engine.kinds.timer import TIMER
 from plainstack.engine.kinds.unit import UNIT
 from plainstack.engine.kinds.user import USER
 from plainstack.engine.observed import Entry
 
-KINDS: tuple[Kind[Any], ...] = (*paths.KINDS, PACKAGE, PRESEED, USER, SYSCTL, UNIT, COMMAND, VALIDATION)
+KINDS: tuple[Kind[Any], ...] = (
+    *paths.KINDS,
+    PACKAGE,
+    PRESEED,
+    GROUP,
+    USER,
+    SYSCTL,
+    UNIT,
+    TIMER,
+    COMMAND,
+    VALIDATION,
+)
 
 LOOKS: tuple[Look, ...] = tuple(dict.fromkeys(look for kind in KINDS for look in kind.looks))
 """The parts of a probe, in the order in which it does them."""

@@ -140,7 +140,11 @@ def _state(unit: Unit, situation: Situation) -> str:  # noqa: ARG001
 
 
 def _found(unit: Unit, observed: Observed) -> bool:
-    seen = observed.units.get(unit.name)
+    return is_up(observed.units.get(unit.name))
+
+
+def is_up(seen: UnitState | None) -> bool:
+    """Whether a unit runs, and will after a boot."""
     return seen is not None and seen.active == "active" and seen.file not in ("", "disabled", "masked")
 
 
@@ -168,11 +172,14 @@ def _drift(left: Sequence[Entry], wanted: Unit | None, observed: Observed) -> Di
     loaded = wanted is not None and wanted.intact and name in observed.stamps and seen.active == "active"
     if loaded and not observed.guards.get(name, False):
         what = f"{what}, {_LIVE}" if what else _LIVE
-    if not what:
-        return None
+    return Difference(what, stopped_since(name, seen)) if what else None
+
+
+def stopped_since(name: str, seen: UnitState) -> str:
+    """Shell text that prints since when a unit does not run, in seconds; "" of one that does."""
     asked = f"systemctl show -p InactiveEnterTimestamp --value {shlex.quote(name)}"
     since = f't=$({asked}); [ -z "$t" ] || date -d "$t" +%s'
-    return Difference(what, since if seen.active == "inactive" else "")
+    return since if seen.active == "inactive" else ""
 
 
 UNIT = Kind[Unit](

@@ -18,7 +18,7 @@ remove_user() { # its undo brings it back under its number, which files may have
     uid=$(id -u "$1")
     group=$(id -gn "$1")
     gid=$(id -g "$1")
-    kept=$(file_of "$uid" "$gid")
+    kept=$(file_of -uid "$uid" -o -gid "$gid")
     if [ -n "$kept" ]; then
         # The next account would get the number, and with it these files.
         tell "@note	the account $1 stays, without a way to log in: it owns files that Plainstack did not write, such as $kept"
@@ -29,8 +29,8 @@ remove_user() { # its undo brings it back under its number, which files may have
     undo_path "groupadd --system --gid $gid '$group'; $again" && userdel "$1"
 }
 
-file_of() { # file_of UID GID: one file on a local disk that belongs to either, but for what this run removes
+file_of() { # file_of TEST...: one file on a local disk that find takes, but for what this run removes
     if [ -n "${ROOT:-}" ]; then echo "$ROOT"; else df --local --portability | awk 'NR > 1 { print $6 }'; fi | while read -r disk; do
-        find "$disk" -xdev -name "*$ASIDE" -prune -o \( -uid "$1" -o -gid "$2" \) -print -quit 2>/dev/null
+        find "$disk" -xdev -name "*$ASIDE" -prune -o \( "$@" \) -print -quit 2>/dev/null
     done | head -n 1
 }

@@ -1,0 +1,191 @@
+"""System groups, with their members or without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from plainstack.engine.kinds.action import Action, Cause, Rank
+from plainstack.engine.kinds.kind import (
+    Difference,
+    Kind,
+    Leaves,
+    Lines,
+    Look,
+    Remembered,
+    Resource,
+    Seen,
+    Situation,
+    never_found,
+    no_guards,
+    outside_cause,
+)
+from plainstack.engine.kinds.origin import PRESENT, gone, made, origin
+from plainstack.engine.observed import Entry, Observed
+from plainstack.engine.transaction.bundle import Bundle
+
+MEMBERS = Seen[tuple[str, ...]]("group")
+_UNMANAGED = "*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group(Resource):
+    """A system group; with `members` it has these accounts and no others, which must exist, or are declared.
+
+    One that was there before Plainstack stays when it is no longer declared, with the members that it has then.
+    """
+
+    name: str
+    members: tuple[str, ...] | None = None
+
+    @property
+    def key(self) -> str:
+        return f"group {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the manifest keeps of a group: who made it, and its members, None where they are not managed."""
+
+    origin: str
+    members: frozenset[str] | None
+
+    @classmethod
+    def of(cls, entry: Entry) -> Kept:
+        origin, _, members = entry.state.partition(" ")
+        return cls(origin, None if members in (_UNMANAGED, "") else frozenset(members.strip(",").split(",")) - {""})
+
+    def __str__(self) -> str:
+        return f"{self.origin} {_UNMANAGED if self.members is None else ','.join(sorted(self.members)) or ','}"
+
+
+@dataclass(frozen=True, slots=True)
+class MakeGroup(Action):
+    """Create a group."""
+
+    group: Group
+    cause: Cause
+    detail: str = "missing"
+
+    counted: ClassVar[str] = "group"
+
+    @property
+    def ahead(self) -> bool:
+        return True
+
+    def subject(self) -> str:
+        return f"create group {self.group.name}"
+
+    def steps(self, number: str, bundle: Bundle) -> None:  # noqa: ARG002
+        bundle.step(self.subject(), "create_group", self.group.name)
+
+
+@dataclass(frozen=True, slots=True)
+class SetMembers(Action):
+    """Give a group its members, once the accounts that its role declares are there."""
+
+    name: str
+    members: tuple[str, ...]
+    cause: Cause
+    detail: str
+
+    rank: ClassVar[Rank] = Rank.MEMBERS
+
+    def subject(self) -> str:
+        return f"set members of group {self.name}"
+
+    def steps(self, number: str, bundle: Bundle) -> None:  # noqa: ARG002
+        bundle.step(self.subject(), "set_members", self.name, ",".join(self.members))
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveGroup(Action):
+    """Remove a group that Plainstack created, unless files or accounts of others belong to it."""
+
+    name: str
+    cause: Cause = "undeclared"
+    detail: str = "no longer declared"
+
+    counted: ClassVar[str] = "removal"
+
+    def subject(self) -> str:
+        return f"remove group {self.name}"
+
+    def steps(self, number: str, bundle: Bundle) -> None:  # noqa: ARG002
+        bundle.step(self.subject(), "remove_group", self.name)
+
+
+def _ask(kinds: Sequence[Kind[Any]], items: Sequence[Group]) -> str:  # noqa: ARG001
+    return (
+        f"left group\nset -- {' '.join(item.name for item in items)} $left\n"
+        "[ $# = 0 ] || getent group \"$@\" | sed 's/^/group\t/'\n"
+    )
+
+
+def _read(seen: Observed, lines: Lines) -> Observed:
+    rows = (line.split(":") for line in lines.get("group", ()))
+    return MEMBERS.put(seen, {row[0]: tuple(filter(None, row[3].split(","))) for row in rows})
+
+
+def _compare(item: Group, situation: Situation) -> Iterator[Action]:
+    seen = MEMBERS.of(situation.observed).get(item.name)
+    cause = outside_cause({entry.state for entry in situation.left(item)}, _state(item, situation))
+    if seen is None:
+        yield MakeGroup(item, cause)
+    if item.members is not None and set(item.members) != set(seen or ()):
+        what = f"{_told(seen or ())} -> {_told(item.members)}"
+        yield SetMembers(item.name, item.members, "changed" if seen is not None and cause == "new" else cause, what)
+
+
+def _told(members: Sequence[str]) -> str:
+    return ",".join(sorted(members)) or "nobody"
+
+
+def _state(item: Group, situation: Situation) -> str:
+    first = origin(situation.left(item), item.name in MEMBERS.of(situation.observed))
+    return str(Kept(first, None if item.members is None else frozenset(item.members)))
+
+
+def _before(entry: Entry, observed: Observed) -> str:
+    seen = MEMBERS.of(observed).get(entry.name)
+    return gone(()) if seen is None else str(Kept(PRESENT, frozenset(seen)))
+
+
+def _removed(left: Sequence[Entry], situation: Situation) -> Iterator[Action]:
+    if made(left) and left[-1].name in MEMBERS.of(situation.observed):
+        yield RemoveGroup(left[-1].name)
+
+
+def _drift(left: Sequence[Entry], wanted: Group | None, observed: Observed) -> Difference | None:
+    seen, kept = MEMBERS.of(observed).get(left[-1].name), Kept.of(left[-1])
+    # Where a run was interrupted either may be so.
+    if len({entry.state for entry in left}) > 1:
+        return None
+    if seen is None:
+        return Difference("was removed")
+    as_wanted = wanted is not None and wanted.members is not None and set(wanted.members) == set(seen)
+    if kept.members is None or kept.members == set(seen) or as_wanted:
+        return None
+    return Difference(f"its members were {_told(tuple(kept.members))}, are {_told(seen)}")
+
+
+GROUP = Kind[Group](
+    name="group",
+    resource=Group,
+    folder=None,
+    looks=(Look(("group",), _ask, _read),),
+    guards=no_guards,
+    rank=Rank.GROUPS,
+    compare=_compare,
+    remembered=Remembered[Group](
+        state=_state,
+        found=never_found,
+        before=_before,
+        gone=gone,
+        removed=_removed,
+        leaves=Leaves.GROUPS,
+        drift=_drift,
+    ),
+    functions="group",
+)

@@ -1,0 +1,23 @@
+# Groups.
+
+create_group() {
+    undo_account "[ -z \"\$(getent group '$1')\" ] || groupdel '$1'" && groupadd --system "$1"
+}
+
+set_members() { # set_members NAME MEMBER,...
+    was=$(getent group "$1") && undo_path "gpasswd --members '${was##*:}' '$1'" && gpasswd --members "$2" "$1"
+}
+
+remove_group() { # its undo brings it back under its number, which files may have
+    was=$(getent group "$1")
+    numbers=${was#*:*:}
+    gid=${numbers%%:*}
+    kept=$(awk -F : -v gid="$gid" '$4 == gid { print "the account " $1; exit }' "${ROOT:-}/etc/passwd")
+    kept=${kept:-$(file_of -gid "$gid")}
+    if [ -n "$kept" ]; then
+        # The next group would get the number, and with it these files.
+        tell "@note	the group $1 stays: something that Plainstack did not make belongs to it, such as $kept"
+        return
+    fi
+    undo_path "groupadd --system --gid $gid '$1' && gpasswd --members '${was##*:}' '$1'" && groupdel "$1"
+}

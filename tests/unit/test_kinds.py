@@ -1,0 +1,238 @@
+"""Every kind of resource, by the same questions: what is asked of one is asked of all, and none may be left out."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from plainstack.engine import resources
+from plainstack.engine.kinds import registry
+from plainstack.engine.kinds.action import Action
+from plainstack.engine.kinds.kind import Kind, Look, Remembered, Resource
+from plainstack.engine.kinds.registry import KINDS, kind_of
+from plainstack.engine.plan.drift import find
+from plainstack.engine.resources import (
+    Absent,
+    Command,
+    Directory,
+    File,
+    Group,
+    Link,
+    Package,
+    Preseed,
+    Sysctl,
+    Timer,
+    Unit,
+    User,
+    Validation,
+)
+from plainstack.engine.transaction.script import library
+from tests.unit.sandbox import Sandbox
+
+FOLDER = Path(registry.__file__).parent
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A resource, the same changed, and what somebody does to it by hand (nothing: a host is not left with it).
+
+    `stays` tells of a kind that is not removed with its role.
+    """
+
+    one: Resource
+    other: Resource
+    harm: str = ""
+    stays: bool = False
+
+
+EXAMPLES = (
+    Example(Package(name="nginx"), Package(name="nginx", purge=True), ": >$ROOT/packages", stays=True),
+    Example(
+        Preseed(package="nginx", question="q", kind="string", value="v"),
+        Preseed(package="nginx", question="q", kind="string", value="w"),
+    ),
+    Example(
+        Group(name="ops", members=("daemon",)), Group(name="ops", members=("mail", "root")), "groupdel ops 2>/dev/null"
+    ),
+    Example(User(name="app"), User(name="app", shell="/bin/sh", groups=("adm",)), "userdel app 2>/dev/null"),
+    Example(Directory(path="/srv/d"), Directory(path="/srv/d", mode=0o700), "chmod 777 $ROOT/srv/d"),
+    Example(File(path="/srv/f", content=b"1\n"), File(path="/srv/f", content=b"2\n"), "echo 3 >$ROOT/srv/f"),
+    Example(Link(path="/srv/l", target="/a"), Link(path="/srv/l", target="/b"), "ln -sfn /c $ROOT/srv/l"),
+    Example(Absent(path="/srv/a"), Absent(path="/srv/b")),
+    Example(Sysctl(name="net.x", value="1"), Sysctl(name="net.x", value="2"), "echo 9 >$ROOT/proc/sys/net/x"),
+    Example(Unit(name="a.service"), Unit(name="a.service", enabled=False), "rm $ROOT/systemd/active/a.service"),
+    Example(
+        Timer(name="t.timer", calendar="daily"),
+        Timer(name="t.timer", calendar="hourly", spread=60),
+        "rm $ROOT/systemd/active/t.timer",
+    ),
+    Example(
+        Command(name="c", why="w", run="touch $ROOT/c", unless="[ -e $ROOT/c ]", undo="rm $ROOT/c"),
+        Command(name="c", why="w", run="touch $ROOT/d", unless="[ -e $ROOT/d ]", undo="rm $ROOT/d"),
+        stays=True,
+    ),
+    Example(Validation(name="v", run="true", reads=("/etc/",)), Validation(name="v", run="! false", reads=("/etc/",))),
+)
+every_kind = pytest.mark.parametrize("example", EXAMPLES, ids=[kind_of(example.one).name for example in EXAMPLES])
+left_with = pytest.mark.parametrize(
+    "example",
+    [example for example in EXAMPLES if example.harm],
+    ids=[kind_of(example.one).name for example in EXAMPLES if example.harm],
+)
+FAILS = Command(name="fails", why="w", run="false", unless="false")
+DONE = Command(name="done", why="w", run="touch $ROOT/done", unless="[ -e $ROOT/done ]")
+
+
+def concrete(base: type[object]) -> Iterator[type[object]]:
+    """The classes of a sort that there are, without the drafts that `slots=True` leaves behind."""
+    for sub in base.__subclasses__():
+        yield from concrete(sub)
+        module = inspect.getmodule(sub)
+        public = module and module.__name__.startswith("plainstack.") and not sub.__name__.startswith("_")
+        if public and getattr(module, sub.__name__, None) is sub:
+            yield sub
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Sandbox:
+    found = Sandbox.new(tmp_path / "host")
+    found.write("/proc/sys/net/x", "0\n")
+    found.write("/srv/a", "a package's\n")
+    found.write("/srv/b", "a package's\n")
+    for name in ("daemon", "mail"):
+        with (found.root / "etc/passwd").open("a", encoding="utf-8") as passwd:
+            passwd.write(f"{name}:x:{len(name)}:{len(name)}::/:/bin/false\n")
+    (found.root / "systemd/packaged/a.service").touch()
+    (found.root / "etc/systemd/system").mkdir(parents=True)
+    # Folders that the first transaction of any role makes stay.
+    deploy(found, DONE)
+    return found
+
+
+def deploy(host: Sandbox, *wanted: Resource) -> None:
+    for done in host.deploy({"app": wanted}):
+        assert done.ok, done.text
+
+
+def differing(host: Sandbox, *wanted: Resource) -> list[str]:
+    return [one.told() for one in find("sandbox", {"app": wanted}, host.observe(wanted))]
+
+
+def state(host: Sandbox) -> dict[str, tuple[object, ...]]:
+    """All that the host is, but for where its fake systemd notes what a unit read, and for locks and passwords."""
+    return host.tree("systemd/loaded", "systemd/failed", "etc/shadow", "etc/gshadow", "etc/group", "run") | {
+        "groups": tuple(host.read("/etc/group").replace(":!:", ":x:").splitlines())
+    }
+
+
+def test_every_resource_is_of_one_kind_and_every_kind_has_an_example() -> None:
+    declared = {getattr(resources, name) for name in resources.__all__}
+    known = {kind.resource for kind in KINDS}
+    assert set(concrete(Resource)) == known
+    assert known <= declared
+    assert len(known) == len({kind.name for kind in KINDS}) == len(KINDS)
+    assert {type(example.one) for example in EXAMPLES} == {type(example.other) for example in EXAMPLES} == known
+
+
+@every_kind
+def test_a_key_begins_with_its_kinds_name(example: Example) -> None:
+    """The manifest and the registry find each other by it."""
+    assert example.one.key.startswith(f"{kind_of(example.one).name} ")
+    assert example.one.key == example.other.key or isinstance(example.one, Absent)
+
+
+@pytest.mark.parametrize("asked", [Kind, Remembered, Look])
+def test_no_face_of_a_kind_can_be_forgotten(asked: type) -> None:
+    fields = dataclasses.fields(asked)
+    assert [one.name for one in fields if one.default is not one.default_factory] == []
+    with pytest.raises(TypeError):
+        asked()
+
+
+def test_no_action_lacks_its_subject_or_its_steps() -> None:
+    assert [action.__name__ for action in concrete(Action) if inspect.isabstract(action)] == []
+
+
+def test_every_kinds_shell_functions_are_part_of_a_transaction() -> None:
+    named = {kind.functions for kind in KINDS if kind.functions}
+    assert named == {path.stem for path in FOLDER.glob("*.sh")}
+    defined = re.findall(r"^([a-z_]+)\(\)", library(), re.M)
+    assert len(defined) == len(set(defined))
+
+
+def test_no_two_parts_of_the_probe_share_a_tag() -> None:
+    tags = [tag for look in registry.LOOKS for tag in look.tags]
+    assert len(tags) == len(set(tags))
+
+
+@needs_root
+@every_kind
+def test_what_a_plan_leaves_needs_no_plan(host: Sandbox, example: Example) -> None:
+    for wanted in (example.one, example.other, example.one):
+        deploy(host, wanted)
+        assert host.plan({"app": [wanted]}).empty
+        assert differing(host, wanted) == []
+
+
+@needs_root
+@every_kind
+def test_a_change_is_undone_with_the_transaction(host: Sandbox, example: Example) -> None:
+    around: Sequence[Sequence[Resource]] = ((), (example.one,), (example.other,))
+    for before, after in ((around[0], around[1]), (around[1], around[2]), (around[2], around[0])):
+        deploy(host, *before)
+        if any(isinstance(item, Package) for item in (*before, *after)):
+            continue  # apt's own transaction is not undone with a role's
+        was = state(host)
+        ended = host.deploy({"app": [*after, FAILS]})[-1]
+        assert ended.answer.outcome == "rolled-back"
+        assert state(host) == was
+
+
+@needs_root
+@every_kind
+def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(host: Sandbox, tmp_path: Path, example: Example) -> None:
+    deploy(host, example.one)
+    for number in range(1, 40):
+        killed = host.copy(tmp_path / f"killed-{number}")
+        ended = killed.deploy({"app": [example.other]}, stop_after=number)
+        assert differing(killed, example.other) == []
+        deploy(killed, example.other)
+        assert killed.plan({"app": [example.other]}).empty
+        killed.remove()
+        if all(done.ok for done in ended):
+            return
+    pytest.fail("no run came to its end")
+
+
+@needs_root
+@left_with
+def test_what_is_no_longer_declared_goes(host: Sandbox, example: Example) -> None:
+    bare = state(host)
+    deploy(host, example.one)
+    assert state(host) != bare
+    deploy(host)
+    assert host.plan({"app": []}).empty
+    if not example.stays:
+        assert state(host) == bare
+
+
+@needs_root
+@left_with
+def test_what_somebody_else_changed_is_told_and_put_right(host: Sandbox, example: Example) -> None:
+    deploy(host, example.one)
+    assert differing(host, example.one) == []
+    host.sh(f"PATH=$ROOT/bin:$PATH; {example.harm}")
+    (told,) = differing(host, example.one)
+    assert told.startswith(f"{example.one.key}: ")
+    causes = {action.cause for _, action in host.plan({"app": [example.one]}).actions()}
+    assert causes == {"drift"}
+    deploy(host, example.one)
+    assert differing(host, example.one) == []
