@@ -163,7 +163,7 @@ def _show_plan(observer: Any, view: Any, console: Console, *, shorten: bool = Fa
     fetched = fan_out([name for name in paths if paths[name]], fetch)
     old = {name: content for name, content in fetched.items() if not isinstance(content, HostFailed)}
     console.plan(plan_lines(pending, old, observer.vault.everything(), new))
-    for note in notes(view.stack):
+    for note in notes(view.stack, observer.roles):
         console.line(note)
     if pending:
         console.line()

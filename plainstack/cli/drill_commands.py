@@ -68,7 +68,7 @@ def _drill(inventory: str, flags: Mapping[str, str], *, yes: bool, json: bool) -
     done = []
     with told(console, json=json):
         stack = load(inventory)
-        faults = chosen(stack, flags.get("target", "db"), flags.get("fault", "kill"), console.line)
+        faults = chosen(stack, flags.get("target", TARGETS[0]), flags.get("fault", "kill"), console.line)
         rate = _bounded("--rate", flags.get("rate", "40"), 4, FASTEST)
         seconds = _bounded("--seconds", flags.get("seconds", "30"), SHORTEST, LONGEST)
         limits = Limits(**{name.removeprefix("max_"): text for name, text in flags.items() if name.startswith("max_")})
@@ -121,9 +121,8 @@ def _consent(stack: Stack, faults: list[Fault], console: Console, *, yes: bool) 
         return
     console.line(f"{stack.stack} is no lab. The drill will, for real:", "bold")
     for fault in faults:
-        whom = {"db": "the primary", "app": "the first app host", "balancer": "the holder of the virtual address"}
         names = ", ".join(host.name for host in stack.with_role(fault.target))
-        console.line(f"  {fault.says(f'{whom[fault.target]} (one of {names})')}, while it writes rows of its own")
+        console.line(f"  {fault.says(f'{fault.whom} (one of {names})')}, while it writes rows of its own")
     if console.ask(f"type the stack's name ({stack.stack}) to go on: ") != stack.stack:
         hint = "; --yes is not enough for this" if yes else ""
         raise Refused(f"the stack's name was not typed at a terminal{hint}. Nothing was done")
@@ -154,16 +153,14 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
     console.line(f"drill of {stack.stack}: {fault.target} {fault.name}", "bold")
     command = f"fab failover drill --target={fault.target} --fault={fault.name}"
     with Observer(stack, roles_of(stack), (), tuple(stack.hosts)) as observer, preflight.alone(observer, command):
-        console.line("pre-flight: topology, backup, checks")
+        console.line("pre-flight: topology, what inv status says, checks")
         observer.render()
         seen = preflight.look(observer, observer.sessions)
         preflight.refuse_unless_ready(seen, stack)
         bad = preflight.checks(observer, observer.sessions, preflight.QUICK, console.line)
         if bad:
             raise Refused("no drill: the stack does not keep its promises even now: " + "; ".join(bad))
-        victim = {"db": seen.primary, "balancer": seen.holder}.get(fault.target) or stack.with_role(fault.target)[
-            0
-        ].name
+        victim = preflight.victim(stack, fault.target, seen)
         refuse_where_clients_would_die(stack, fault, victim)
         course: Course | None = None
 

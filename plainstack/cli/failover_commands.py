@@ -20,6 +20,7 @@ from plainstack.errors import AlreadySo, NotDeployed, Refused
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.failover.decisions import Do, Stage, size
 from plainstack.postgresql.findings import findings, healthy
+from plainstack.postgresql.hosts import must_have_databases
 from plainstack.postgresql.observation import Node, Topology
 
 ACTIONS = ("status", "switchover", "promote", "rejoin", "degrade", "resync", "drill", "drills")
@@ -46,8 +47,7 @@ def run(action: str, inventory: str, *, to: str, host: str, yes: bool, discard: 
         return
     with told(console, json=json, shows=action == "status"):
         stack = load(inventory)
-        if not stack.with_role("db"):
-            raise Refused("no host has the role db, so there is nothing to fail over")
+        must_have_databases(stack)
         command = shlex.join(["fab", *sys.argv[1:]])
         with Cluster(stack, command, _teller(console)) as cluster:
             already = ""
@@ -169,7 +169,7 @@ def _show(console: Console, cluster: Cluster, action: str, now: Topology, alread
     if action == "status":
         return
     if not cluster.log:
-        console.line(f"nothing to do: {already or 'every db host is where it belongs'}", "bold green")
+        console.line(f"nothing to do: {already or 'every database host is where it belongs'}", "bold green")
         return
     seconds = time.monotonic() - cluster.began
     leader = now.primaries[0].name if len(now.primaries) == 1 else "nobody"

@@ -62,26 +62,23 @@ def backup_now(inventory: str, *, json: bool) -> None:
     """inv backup-now"""
     console = Console(json=json)
     with told(console, json=json):
-        from plainstack.postgresql.barman import backup_script, parse_backup
+        from plainstack.postgresql.barman import backup_host, backup_script, parse_backup
         from plainstack.ssh.connections import Sessions
 
         stack = load(inventory)
-        hosts = stack.with_role("backup")
-        if not hosts:
-            raise Refused("no host has the role backup, so there is nowhere to back up to")
-        name = hosts[0].name
+        name = backup_host(stack)
         console.line(f"{name}: taking a base backup")
         with Sessions(stack) as sessions:
             output = sessions.to(name).script(backup_script(stack), timeout=6 * 3600, step="backup")
         if output.code != 0:
             lines = (output.err or output.out).splitlines()[-8:]
             raise HostFailed(name, "backup", "no usable backup was taken", lines, output.code)
-        backup = parse_backup(output.out)
+        taken = parse_backup(output.out)
         if json:
-            document(backup.__dict__)
+            document(taken.__dict__)
         else:
-            size = f"{backup.size_bytes / 2**20:.1f} MiB"
-            console.line(f"backup {backup.id} is usable: {size} in {backup.seconds:.1f} s", "bold green")
+            size = f"{taken.size_bytes / 2**20:.1f} MiB"
+            console.line(f"backup {taken.id} is usable: {size} in {taken.seconds:.1f} s", "bold green")
 
 
 def trust(inventory: str, *, yes: bool) -> None:
@@ -114,13 +111,14 @@ def tunnel(inventory: str, to: str, host: str, port: str, *, show: bool) -> None
     with told(console):
         import webbrowser
 
+        from plainstack.deploy import pages
         from plainstack.ssh import tunnel
         from plainstack.ssh.connections import Sessions
 
         stack = load(inventory)
         named = tunnel.parse(stack, to, host, port)
-        wanted = [named] if named else tunnel.targets(stack)
-        closing = "" if named else tunnel.others(stack)
+        wanted = [named] if named else pages.targets(stack, roles_of(stack))
+        closing = "" if named else pages.others(stack, roles_of(stack))
         with Sessions(stack) as sessions:
             tunnel.serve(sessions, wanted, console.line, closing, webbrowser.open if show else None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 SELECT = {
     "inventory": "the inventory file (default: hosts.yaml)",
-    "role": "only hosts with these roles, and what these roles need there: db[,app...]",
+    "role": "only hosts with these roles, and what these roles need there: ROLE[,ROLE...]",
     "host": "only these hosts: db1[,db2...]",
 }
 JSON = {"json": "print one JSON document on stdout instead of text"}

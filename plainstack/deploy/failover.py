@@ -64,7 +64,7 @@ class Cluster:
         self._sessions = Sessions(stack.model_copy(update={"ssh": ssh}))
         self._databases = hosts.databases(stack)
         self._users = hosts.clients(stack)
-        self._site = hosts.balancers(stack)[:1] if steps.asks_site(stack) else []
+        self._site = hosts.entrances(stack)[:1] if steps.asks_site(stack) else []
         # Whoever did not answer is not asked again in the same command: every try would cost its time-out.
         self._away: dict[str, str] = {}
         self._fences: dict[str, frozenset[str] | None] = {}
@@ -146,13 +146,13 @@ class Cluster:
             answer = told[name]
             self._fences[name] = None if answer is None else observation.named(answer, "fence.")
         database = self.stack.given(Database)
-        backup = hosts.backups(self.stack)
+        barman = hosts.barman_hosts(self.stack)
         return Topology(
             nodes={name: replace(node, answering=self._answering[name]) for name, node in nodes.items()},
             clients=dict(self._fences),
             synchronous=database is not None and database.synchronous and len(self._databases) > 1,
-            barman=steps.RECEIVER if backup else "",
-            backup_hosts=tuple(name for name in backup if name not in self._away),
+            barman=steps.RECEIVER if barman else "",
+            backup_hosts=tuple(name for name in barman if name not in self._away),
             site_from=tuple(self._site),
         )
 

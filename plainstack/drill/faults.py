@@ -17,6 +17,7 @@ from plainstack.services.edge import Balancer
 TARGETS = ("db", "app", "balancer")
 FAULTS = ("kill", "stop", "cut")
 KEEPALIVED = "keepalived.service"
+_WHOM = {"db": "the primary", "app": "the first app host", "balancer": "the holder of the virtual address"}
 BEHIND = 2.0
 
 
@@ -27,6 +28,11 @@ class Fault:
     target: str
     name: str
     units: tuple[str, ...] = ()
+
+    @property
+    def whom(self) -> str:
+        """Which of the hosts that could be it is the victim."""
+        return _WHOM[self.target]
 
     @property
     def cut(self) -> bool:

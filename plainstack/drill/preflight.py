@@ -50,6 +50,12 @@ def look(observer: Observer, sessions: Sessions) -> Seen:
     return Seen(problems, _primary(observer.stack, view), _holder(observer.stack, view))
 
 
+def victim(stack: Stack, target: str, seen: Seen) -> str:
+    """The host that a fault of `target` is for."""
+    chosen = {"db": seen.primary, "balancer": seen.holder}.get(target)
+    return chosen or stack.with_role(target)[0].name
+
+
 def _primary(stack: Stack, view: View) -> str:
     names = [host.name for host in stack.with_role("db")]
     facts = {name: view.observed[name].facts if name in view.observed else None for name in names}

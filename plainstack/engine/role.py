@@ -14,6 +14,7 @@ from plainstack.engine.watching import Job
 from plainstack.inventory.sections import Host, Model
 from plainstack.inventory.shape import Shape
 from plainstack.inventory.stack import Stack
+from plainstack.inventory.target import Target
 from plainstack.secrets import age
 from plainstack.secrets.rotation import Manner
 from plainstack.secrets.values import Vault
@@ -121,6 +122,8 @@ Refusals = Callable[[Stack, Answers], Iterable[str]]
 Prepares = Callable[[Stack, Collection[str], Answers], Generator[Mapping[str, str], Answers, Sequence[Errand]]]
 Scrapes = Callable[[Stack, Host], Iterable[Job]]
 Rules = Callable[[Stack, Host, int], Iterable[File]]
+Tunnels = Callable[[Stack], Iterable[Target]]
+Notes = Callable[[Stack], Iterable[str]]
 Turns = Callable[[Mapping[str, HostWork]], Sequence[str]]
 
 
@@ -169,6 +172,16 @@ def no_rules(_stack: Stack, _watcher: Host, _interval: int) -> Iterable[File]:
     return ()
 
 
+def no_tunnels(_stack: Stack) -> Iterable[Target]:
+    """For a role with nothing that the operator would look at."""
+    return ()
+
+
+def no_notes(_stack: Stack) -> Iterable[str]:
+    """For a role with no transition."""
+    return ()
+
+
 def all_at_once(_work: Mapping[str, HostWork]) -> Sequence[str]:
     """For a role whose hosts do not mind one another."""
     return ()
@@ -213,7 +226,8 @@ class Role:
         `turns`, which of its hosts with work go one after another, in their order; when one fails the rest are not
         tried; `settle`, the time that peers get after each host;
         `transition`, the stack with the values that its hosts must go on serving beside the new ones until all hosts
-        of the roles in `used_by` have moved; see plainstack.engine.transition.
+        of the roles in `used_by` have moved; see plainstack.engine.transition; `still_served`, what that is, in
+        sentences.
 
     What must not be deployed:
         `contradictions`, what a valid inventory gets wrong about the role, as (place, sentence) pairs, reported by
@@ -227,7 +241,8 @@ class Role:
     What people see of it:
         `status`, its column of `inv status`;
         `scrapes`, the jobs by which a monitoring host watches its hosts; `rules`, the files with its alerts there,
-        given the seconds between two readings.
+        given the seconds between two readings;
+        `tunnels`, its web pages and other ports that a tunnel can lead to.
     """
 
     name: str
@@ -253,11 +268,13 @@ class Role:
     facts: Facts = no_facts
     transition: Transition = no_transition
     used_by: tuple[str, ...] = ()
+    still_served: Notes = no_notes
     findings: Findings = finds_nothing
     refusals: Refusals | None = None
     status: Column | None = None
     scrapes: Scrapes = no_scrapes
     rules: Rules = no_rules
+    tunnels: Tunnels = no_tunnels
     prepares: Prepares | None = None
     problems: Problems = no_problems
 

@@ -28,19 +28,10 @@ def expanded(
     return stack
 
 
-def notes(stack: Stack) -> Iterator[str]:
+def notes(stack: Stack, roles: Mapping[str, Role]) -> Iterator[str]:
     """What is still served for peers that have not moved, in sentences."""
-    for service, ports in stack.still.ports.items():
-        yield (
-            f"{service} also answers at port {_list(ports)} until every balancer uses {stack.services[service].port};"
-            " a second pass closes it"
-        )
-    for name in stack.still.databases:
-        yield f"app hosts may connect to database {name} until all of them have moved; a second pass takes it back"
-
-
-def _list(ports: tuple[int, ...]) -> str:
-    return " and ".join(str(port) for port in ports)
+    for role in roles.values():
+        yield from role.still_served(stack)
 
 
 def _moved(stack: Stack, role: str, plans: Mapping[str, HostPlan]) -> bool:

@@ -50,17 +50,17 @@ def read(text: str, name: str, folder: Path, read_file: ReadFile, is_path: Calla
             raise InventoryError([f"{there}: extends: there is no file {shortened(shown)}"]) from None
         except OSError as error:
             raise InventoryError([f"{there}: extends: {shortened(shown)}: {error.strerror}"]) from None
-        base = yaml_reader.read(content, shown)
-        if base.data is None:
+        below = yaml_reader.read(content, shown)
+        if below.data is None:
             raise InventoryError([f"{shown}:1: an inventory is a mapping; {there} extends it"])
         if path.parent != folder.resolve():
-            _from_folder(base, base.data, (), path.parent, folder.resolve(), is_path)
-        found = _merged(found, base)
+            _from_folder(below, below.data, (), path.parent, folder.resolve(), is_path)
+        found = _merged(found, below)
         chain.append(path)
     return found
 
 
-def _from_folder(base: Text, data: Any, loc: Loc, there: Path, here: Path, is_path: Callable[[Loc], bool]) -> None:
+def _from_folder(below: Text, data: Any, loc: Loc, there: Path, here: Path, is_path: Callable[[Loc], bool]) -> None:
     """Make the paths of a file in another folder paths from `here`."""
     entries = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for key, value in entries:
@@ -68,29 +68,29 @@ def _from_folder(base: Text, data: Any, loc: Loc, there: Path, here: Path, is_pa
         if isinstance(value, str) and is_path(at) and value and "\0" not in value:
             data[key] = os.path.relpath(there / value, here) if not Path(value).is_absolute() else value
         else:
-            _from_folder(base, value, at, there, here, is_path)
+            _from_folder(below, value, at, there, here, is_path)
 
 
-def _merged(over: Text, base: Text) -> Text:
+def _merged(over: Text, below: Text) -> Text:
     """What `over` says, and what `base` says beside it."""
-    merged = Text(names=[*over.names, *base.names], problems=list(over.problems))
+    merged = Text(names=[*over.names, *below.names], problems=list(over.problems))
     shift = len(over.names)
-    merged.problems += [((file + shift, line), what) for (file, line), what in base.problems]
+    merged.problems += [((file + shift, line), what) for (file, line), what in below.problems]
     _take(merged, over, (), 0)
-    merged.data = _combine(over.data or {}, base.data or {}, (), merged, base, shift)
+    merged.data = _combine(over.data or {}, below.data or {}, (), merged, below, shift)
     return merged
 
 
-def _combine(over: dict[str, Any], base: dict[str, Any], loc: Loc, merged: Text, source: Text, shift: int) -> Any:
-    data = dict(base)
-    for key in base.keys() - over.keys():
+def _combine(over: dict[str, Any], below: dict[str, Any], loc: Loc, merged: Text, source: Text, shift: int) -> Any:
+    data = dict(below)
+    for key in below.keys() - over.keys():
         _take(merged, source, (*loc, key), shift)
     for key, value in over.items():
-        if value is None and key in base:
+        if value is None and key in below:
             del data[key]
             merged.lines.pop((*loc, key), None)
-        elif isinstance(value, dict) and isinstance(base.get(key), dict):
-            data[key] = _combine(value, base[key], (*loc, key), merged, source, shift)
+        elif isinstance(value, dict) and isinstance(below.get(key), dict):
+            data[key] = _combine(value, below[key], (*loc, key), merged, source, shift)
         else:
             data[key] = value
     return data

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import AddressValueError, IPv4Address
 
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory import reserved
@@ -20,7 +19,6 @@ def misuse(stack: Stack) -> Iterator[Problem]:
     """Where, and why it cannot be used."""
     yield from _names(stack)
     yield from _ports(stack)
-    yield from _way_in(stack)
 
 
 def _names(stack: Stack) -> Iterator[Problem]:
@@ -54,35 +52,3 @@ def _ports(stack: Stack) -> Iterator[Problem]:
         elif service.port in seen:
             yield loc, f"{dotted(loc)}: {service.port} is taken by {seen[service.port]}"
         seen.setdefault(service.port, name)
-
-
-def _way_in(stack: Stack) -> Iterator[Problem]:
-    """What the firewall would shut out as soon as it is deployed."""
-    allowed = stack.ssh.allow_from
-    loc = ("ssh", "allow_from")
-    if not allowed:
-        yield loc, "ssh.allow_from: is empty, so no one could log in any more; name the operators' networks"
-        return
-    gateway = gateway_address(stack)
-    if gateway is None:
-        return
-    own = next((host for host in stack.hosts.values() if gateway in (host.address, host.public)), None)
-    seen = own.address if own else gateway
-    # A gateway in front of another kind of network has a second address there, which is not known here.
-    known = own or any(gateway.is_global == host.address.is_global for host in stack.hosts.values())
-    if not known or any(seen in network for network in allowed):
-        return
-    yield (
-        loc,
-        f"ssh.allow_from: leaves out the gateway ({seen}), so the firewall would lock you out: add {seen}/32, or the"
-        " address that the hosts see the gateway at",
-    )
-
-
-def gateway_address(stack: Stack) -> IPv4Address | None:
-    """The gateway's address, where the inventory gives it as one and not by name."""
-    host = (stack.ssh.gateway or "").rpartition("@")[2].partition(":")[0]
-    try:
-        return IPv4Address(host)
-    except AddressValueError:
-        return None

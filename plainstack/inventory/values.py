@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from plainstack.errors import Refused
-from plainstack.ssh.config import Destination
+from plainstack.inventory.destination import Destination
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?")
 # Linux: NAME_MAX is 255 bytes, PATH_MAX 4096 with the folder of the inventory in front.

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from plainstack.errors import PlainstackError
+from plainstack.errors import PlainstackError, Refused
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
+from plainstack.postgresql.hosts import barman_hosts
 from plainstack.postgresql.layout import PORT
 
 HOME = "/var/lib/barman"
@@ -75,6 +76,14 @@ def last_backup_snippet(stack: Stack) -> str:
     }}
     END {{ print "}}" }}' "$info"
 """
+
+
+def backup_host(stack: Stack) -> str:
+    """The host that takes backups; raises Refused when there is none."""
+    hosts = barman_hosts(stack)
+    if not hosts:
+        raise Refused("no host has the role backup, so there is nowhere to back up to")
+    return hosts[0]
 
 
 def backup_script(stack: Stack) -> str:

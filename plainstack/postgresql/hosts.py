@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 
 
@@ -24,11 +25,17 @@ def users(stack: Stack) -> list[str]:
     return [*databases(stack), *clients(stack)]
 
 
-def backups(stack: Stack) -> list[str]:
+def barman_hosts(stack: Stack) -> list[str]:
     """The hosts that Barman runs on."""
     return [host.name for host in stack.with_role("backup")]
 
 
-def balancers(stack: Stack) -> list[str]:
+def entrances(stack: Stack) -> list[str]:
     """The hosts from which the site can be asked as its visitors do."""
     return [host.name for host in stack.with_role("balancer")]
+
+
+def must_have_databases(stack: Stack) -> None:
+    """Raises Refused for a stack without any."""
+    if not databases(stack):
+        raise Refused("no host has the role db, so there is nothing to fail over")

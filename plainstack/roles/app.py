@@ -15,6 +15,7 @@ from plainstack.engine.resources import Directory, Listen, Package, Resource, Un
 from plainstack.engine.role import DeclaredSecret, Opening, Role, Settle, one_by_one
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.inventory.target import Target
 from plainstack.postgresql import sql
 from plainstack.secrets.values import Vault
 from plainstack.services import health, release, release_check, site
@@ -129,6 +130,22 @@ def contradictions(stack: Stack) -> Iterable[tuple[Loc, str]]:
         yield (), "services: is missing; a host has the role app"
 
 
+def still_served(stack: Stack) -> Iterator[str]:
+    """The ports that close in the second pass."""
+    for service, ports in stack.still.ports.items():
+        yield (
+            f"{service} also answers at port {' and '.join(map(str, ports))} until every balancer uses"
+            f" {stack.services[service].port}; a second pass closes it"
+        )
+
+
+def tunnels(stack: Stack) -> Iterator[Target]:
+    """Each service past the balancers, on the first host."""
+    first = stack.with_role("app")[0].name
+    for service in stack.services.values():
+        yield Target("", "", (first,), (), service.port)
+
+
 def problems(stack: Stack, _now: datetime) -> Iterable[str]:
     """What keeps the services' sources from being installed and started on a host."""
     return release_check.problems(stack)
@@ -144,6 +161,8 @@ ROLE = Role(
     facts=probe_facts,
     transition=transition,
     used_by=("balancer",),
+    still_served=still_served,
+    tunnels=tunnels,
     problems=problems,
     after=("firewall", "db"),
     turns=one_by_one,

@@ -6,102 +6,14 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import product
 
 import paramiko
 
 from plainstack.errors import HostFailed, Refused
-from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.stack import Stack
-from plainstack.services import site
-from plainstack.services.edge import Balancer
+from plainstack.inventory.target import LOOPBACK, Target
 from plainstack.ssh.connections import Sessions
-
-LOOPBACK = "127.0.0.1"
-
-
-@dataclass(frozen=True)
-class Page:
-    """Something to look at behind a target, and what it shows in one sentence."""
-
-    path: str
-    shows: str
-
-
-@dataclass(frozen=True)
-class Target:
-    """A port: `via` are the hosts whose SSH connection may carry it; they see it at one of `addresses`.
-
-    `known_as` is the name that it must be asked by; without one it answers to any. Without pages, it is for
-    other programs than browsers.
-    """
-
-    name: str
-    scheme: str
-    via: tuple[str, ...]
-    addresses: tuple[str, ...]
-    port: int
-    pages: tuple[Page, ...] = ()
-    preferred: int = 0
-    known_as: str = ""
-
-    def urls(self, port: int) -> list[str]:
-        """Its pages' addresses when `port` of this machine leads to it."""
-        return [f"{self.scheme}://{self.known_as or LOOPBACK}:{port}{page.path}" for page in self.pages]
-
-    def told(self, port: int) -> list[str]:
-        """How a person reaches it at `port` of this machine."""
-        if not self.pages:
-            return [f"{self.name:<13} {LOOPBACK}:{port}"]
-        urls = self.urls(port)
-        width = max(len(url) for url in urls)
-        names = (self.name, *[""] * len(urls))
-        lines = [
-            f"{name:<13} {url:<{width}}  {page.shows}" for name, url, page in zip(names, urls, self.pages, strict=False)
-        ]
-        if self.known_as:
-            lines.append(f"{'':<13} {self.known_as} must lead here: write '{LOOPBACK} {self.known_as}' in /etc/hosts")
-            lines.append(f"{'':<13} while you look, or type: curl --connect-to ::{LOOPBACK}: {urls[0]}")
-        return lines
-
-
-def targets(stack: Stack) -> list[Target]:
-    """The site on the virtual address and Prometheus; raises Refused when there is neither."""
-    found = []
-    balancers = stack.with_role("balancer")
-    if balancers:
-        address = stack.settings(Balancer).virtual_address
-        # Without an address that moves, what one balancer serves is seen from that one.
-        carriers = balancers if address else balancers[:1]
-        names = tuple(host.name for host in carriers)
-        known_as = site.name(stack) if stack.settings(Balancer).server_names else ""
-        there = (str(address or carriers[0].address),)
-        front = (Page("/", "the site, as a visitor sees it"),)
-        found.append(Target("site", "https", names, there, ports.HTTPS, front, 8443, known_as))
-    pages = (
-        Page("/classic/alerts", "every alert: whether it fires, and since when"),
-        Page("/classic/targets", "every exporter on every host: whether it answers"),
-        Page("/classic/graph", "any metric, by query"),
-    )
-    for host in stack.with_role("monitoring")[:1]:
-        found.append(Target("Prometheus", "http", (host.name,), (LOOPBACK,), ports.PROMETHEUS, pages, ports.PROMETHEUS))
-    if not found:
-        raise Refused(
-            "this stack has no web page: no host has the role balancer or monitoring;"
-            " any other port is reached by its host: inv tunnel HOST:PORT"
-        )
-    return found
-
-
-def others(stack: Stack) -> str:
-    """What else can be reached, as a line to print."""
-    known = (("db", ports.POSTGRESQL), ("monitoring", ports.ALERTMANAGER), ("balancer", ports.PROXY_STATUS))
-    examples = [f"{host.name}:{port}" for role, port in known for host in stack.with_role(role)[:1]]
-    examples += [
-        f"{host.name}:{service.port}" for service in stack.services.values() for host in stack.with_role("app")[:1]
-    ]
-    return f"any other port: inv tunnel HOST:PORT ({', '.join(examples[:4])})" if examples else ""
 
 
 def parse(stack: Stack, to: str, host: str = "", port: str = "") -> Target | None:

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plainstack.errors import InventoryError, Refused
-from plainstack.ssh.config import Destination, Resolved, resolve
+from plainstack.inventory.destination import Destination
+from plainstack.ssh.config import Resolved, resolve
 from plainstack.ssh.login_keys import Identities
 from plainstack.ssh.proxy_command import runs_ssh
 from plainstack.ssh.reach import Machine, Reach

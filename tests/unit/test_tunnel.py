@@ -13,13 +13,16 @@ import pytest
 from invoke.program import Program
 
 from plainstack.cli.help import name_word
+from plainstack.deploy import pages
 from plainstack.errors import Refused
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.inventory.target import Target
+from plainstack.roles import registry
 from plainstack.services.edge import Balancer
 from plainstack.ssh import connections
 from plainstack.ssh.connections import Sessions
-from plainstack.ssh.tunnel import Target, Way, parse, targets
+from plainstack.ssh.tunnel import Way, parse
 from tests.unit import sshd
 from tests.waiting import PATIENCE
 
@@ -65,6 +68,10 @@ def sessions(server: sshd.Server, tmp_path_factory: pytest.TempPathFactory) -> I
     connections.known_hosts(stack).write_text(server.pin, encoding="utf-8")
     with Sessions(stack) as opened:
         yield opened
+
+
+def targets(stack: Stack) -> list[Target]:
+    return pages.targets(stack, registry())
 
 
 def read(way: Way) -> bytes:
@@ -175,3 +182,9 @@ def test_a_word_with_a_colon_is_the_port_to_reach(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(program, "core", Core, raising=False)
     name_word(program, "tunnel", "to")
     assert Core.unparsed == ["tunnel", "--to=db1:5432", "-i", "a:b.yaml"]
+
+
+def test_other_ports_are_named_by_example(stack: Stack) -> None:
+    assert pages.others(stack, registry()) == (
+        "any other port: inv tunnel HOST:PORT (db1:5432, app1:8000, lb1:8081, mon1:9093)"
+    )

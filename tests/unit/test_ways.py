@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from plainstack.errors import InventoryError, PlainstackError, Refused
+from plainstack.inventory.destination import Destination
 from plainstack.inventory.stack import Stack
 from plainstack.ssh import connections, pinning
-from plainstack.ssh.config import Destination, resolve
+from plainstack.ssh.config import resolve
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.ways import Ways
 from tests import inventories

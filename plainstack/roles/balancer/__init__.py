@@ -12,11 +12,13 @@ from plainstack.engine.role import Answers, Column, Opening, Role, Settle, Statu
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.inventory.target import Page, Target
 from plainstack.roles.balancer.proxy import proxy
 from plainstack.roles.balancer.validation import contradictions
 from plainstack.roles.balancer.watched import METRICS_PORT, rules, scrapes
 from plainstack.secrets import pki
 from plainstack.secrets.values import Vault
+from plainstack.services import site
 from plainstack.services.edge import Balancer
 
 _SYSCTLS = "/etc/sysctl.d/60-plainstack-balancer.conf"
@@ -127,6 +129,18 @@ def problems(stack: Stack, now: datetime) -> Iterable[str]:
     return given_certificate.not_now(stack, now)
 
 
+def tunnels(stack: Stack) -> Iterator[Target]:
+    """The site as visitors see it, and the engine's own page."""
+    balancers, settings = stack.with_role("balancer"), stack.settings(Balancer)
+    # Without an address that moves, what one balancer serves is seen from that one.
+    carriers = tuple(host.name for host in (balancers if settings.virtual_address else balancers[:1]))
+    address = str(settings.virtual_address or balancers[0].address)
+    known_as = site.name(stack) if settings.server_names else ""
+    front = (Page("/", "the site, as a visitor sees it"),)
+    yield Target("site", "https", carriers, (address,), ports.HTTPS, front, 8443, known_as)
+    yield Target("", "", (balancers[0].name,), (), ports.PROXY_STATUS)
+
+
 def status(stack: Stack, facts: Answers, _now: float) -> Status:
     """Who holds the virtual address; only when all balancers answered is it known whether one does."""
     known = {name: seen for name, seen in facts.items() if seen is not None and "vip" in seen}
@@ -153,6 +167,7 @@ ROLE = Role(
     turns=one_by_one,
     settle=Settle(2, "let the other balancers see the previous host again"),
     facts=probe_facts,
+    tunnels=tunnels,
     status=Column("virtual address", 2, status),
     scrapes=scrapes,
     rules=rules,

@@ -14,6 +14,7 @@ from plainstack.engine.resources import Command, Directory, Listen, Package, Res
 from plainstack.engine.role import Column, DeclaredSecret, Finding, HostWork, Opening, Role
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.inventory.target import Target
 from plainstack.paths import AUDIT, TLS
 from plainstack.postgresql import sql
 from plainstack.postgresql.layout import (
@@ -115,6 +116,17 @@ def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
     }
     names = tuple(sorted(allowed - {"", stack.settings(Database).name}))
     return stack.model_copy(update={"still": stack.still.model_copy(update={"databases": names})}) if names else stack
+
+
+def still_served(stack: Stack) -> Iterator[str]:
+    """The databases that are taken back in the second pass."""
+    for name in stack.still.databases:
+        yield f"app hosts may connect to database {name} until all of them have moved; a second pass takes it back"
+
+
+def tunnels(stack: Stack) -> Iterator[Target]:
+    """PostgreSQL of the first db host."""
+    yield Target("", "", (stack.with_role("db")[0].name,), (), PORT)
 
 
 def turns(work: Mapping[str, HostWork]) -> list[str]:
@@ -246,6 +258,8 @@ ROLE = Role(
     facts=facts,
     transition=transition,
     used_by=("app",),
+    still_served=still_served,
+    tunnels=tunnels,
     findings=findings,
     refusals=refusals,
     prepares=readmit,

@@ -16,6 +16,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.paths import FENCES, FILTER
 from plainstack.roles.firewall import rulesets
 from plainstack.roles.firewall.settings import Firewall
+from plainstack.roles.firewall.validation import contradictions
 from plainstack.secrets.values import Vault
 
 _UNIT = "plainstack-firewall.service"
@@ -146,6 +147,7 @@ ROLE = Role(
     name="firewall",
     settings=Firewall,
     desired=desired,
+    contradictions=contradictions,
     everywhere=True,
     after=("base",),
     facts=facts,

@@ -14,6 +14,8 @@ from plainstack.engine.watching import Job, Target, labels
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.inventory.target import LOOPBACK, Page
+from plainstack.inventory.target import Target as Tunnelled
 from plainstack.paths import TLS
 from plainstack.roles.monitoring.settings import Monitoring
 from plainstack.roles.shared.alerts import RULES
@@ -170,6 +172,18 @@ def _took_its_configuration(port: int, ready: str, prefix: str) -> str:
         curl -fs -m 2 {url}/metrics | grep -qx '{prefix}_config_last_reload_successful 1'"""
 
 
+def tunnels(stack: Stack) -> Iterator[Tunnelled]:
+    """Prometheus' pages on the first monitoring host, and the Alertmanager."""
+    first = stack.with_role("monitoring")[0].name
+    pages = (
+        Page("/classic/alerts", "every alert: whether it fires, and since when"),
+        Page("/classic/targets", "every exporter on every host: whether it answers"),
+        Page("/classic/graph", "any metric, by query"),
+    )
+    yield Tunnelled("Prometheus", "http", (first,), (LOOPBACK,), ports.PROMETHEUS, pages, ports.PROMETHEUS)
+    yield Tunnelled("", "", (first,), (), ports.ALERTMANAGER)
+
+
 ROLE = Role(
     name="monitoring",
     settings=Monitoring,
@@ -178,4 +192,5 @@ ROLE = Role(
     uses=("*.metrics", "db.port"),
     scrapes=scrapes,
     rules=rules,
+    tunnels=tunnels,
 )

@@ -1,0 +1,33 @@
+"""Where a tunnel can lead to, as the roles of a stack say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from plainstack.engine.role import Role, hosts_of
+from plainstack.errors import Refused
+from plainstack.inventory.stack import Stack
+from plainstack.inventory.target import Target
+
+
+def targets(stack: Stack, roles: Mapping[str, Role]) -> list[Target]:
+    """What has web pages; raises Refused when nothing has."""
+    found = [target for target in _all(stack, roles) if target.pages]
+    if not found:
+        raise Refused(
+            "this stack has no web page: no host has a role with one;"
+            " any other port is reached by its host: inv tunnel HOST:PORT"
+        )
+    return found
+
+
+def others(stack: Stack, roles: Mapping[str, Role]) -> str:
+    """What else can be reached, as a line to print."""
+    examples = [f"{target.via[0]}:{target.port}" for target in _all(stack, roles) if not target.pages]
+    return f"any other port: inv tunnel HOST:PORT ({', '.join(examples[:4])})" if examples else ""
+
+
+def _all(stack: Stack, roles: Mapping[str, Role]) -> Iterator[Target]:
+    for role in roles.values():
+        if hosts_of(stack, role):
+            yield from role.tunnels(stack)

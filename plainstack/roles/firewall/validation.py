@@ -1,0 +1,41 @@
+"""What a valid inventory gets wrong about the packet filter: that it would shut the operator out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import AddressValueError, IPv4Address
+
+from plainstack.inventory.stack import Stack
+from plainstack.wording import Loc
+
+
+def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
+    """What the firewall would shut out as soon as it is deployed."""
+    allowed = stack.ssh.allow_from
+    loc = ("ssh", "allow_from")
+    if not allowed:
+        yield loc, "ssh.allow_from: is empty, so no one could log in any more; name the operators' networks"
+        return
+    gateway = _gateway(stack)
+    if gateway is None:
+        return
+    own = next((host for host in stack.hosts.values() if gateway in (host.address, host.public)), None)
+    seen = own.address if own else gateway
+    # A gateway in front of another kind of network has a second address there, which is not known here.
+    known = own or any(gateway.is_global == host.address.is_global for host in stack.hosts.values())
+    if not known or any(seen in network for network in allowed):
+        return
+    yield (
+        loc,
+        f"ssh.allow_from: leaves out the gateway ({seen}), so the firewall would lock you out: add {seen}/32, or the"
+        " address that the hosts see the gateway at",
+    )
+
+
+def _gateway(stack: Stack) -> IPv4Address | None:
+    """The gateway's address, where the inventory gives it as one and not by name."""
+    host = (stack.ssh.gateway or "").rpartition("@")[2].partition(":")[0]
+    try:
+        return IPv4Address(host)
+    except AddressValueError:
+        return None

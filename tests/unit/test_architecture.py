@@ -1,0 +1,156 @@
+"""Which package may import which, and that nothing below the roles names one of them."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from plainstack import roles
+
+ROOT = Path(__file__).resolve().parents[2] / "plainstack"
+
+# What imports what: a package may import those in the lines below its own, and those beside it as far as no circle
+# comes of it.
+LAYERS = (
+    {"cli"},
+    {"deploy", "drill", "lab"},
+    {"roles", "services", "postgresql"},
+    {"engine", "ssh", "secrets", "inventory"},
+    {"errors", "paths", "shell", "shipped", "wording"},
+)
+# Beside what the layers forbid: these stand in one line and know nothing of one another.
+NEVER = {("postgresql", "roles"), ("services", "roles"), ("engine", "ssh"), ("ssh", "engine")}
+
+NAMELESS = ("engine", "deploy", "cli", "inventory", "ssh")
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every module of the program, by its path below plainstack/."""
+    return {
+        str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted(ROOT.rglob("*.py"))
+        if "new_stack" not in path.parts
+    }
+
+
+def package_of(path: str) -> str:
+    return path.partition("/")[0].removesuffix(".py")
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """The packages of Plainstack that a module imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "plainstack":
+            first = (node.module or "").split(".")[1:2]
+            yield from first or (alias.name for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("plainstack."))
+
+
+def edges() -> Counter[tuple[str, str]]:
+    """How many modules of one package import another."""
+    pairs = ((package_of(path), to) for path, tree in modules().items() for to in set(imports(tree)))
+    return Counter(pair for pair in pairs if pair[0] != pair[1])
+
+
+def layer(package: str) -> int:
+    return next(number for number, packages in enumerate(LAYERS) if package in packages)
+
+
+def test_packages_import_only_what_is_below_them_or_beside_them() -> None:
+    known = {package for packages in LAYERS for package in packages}
+    bad = [
+        f"{package} imports {other}"
+        for package, other in edges()
+        if package in known and other in known and (layer(package) > layer(other) or (package, other) in NEVER)
+    ]
+    assert bad == []
+    assert {package for pair in edges() for package in pair} <= known | {"__init__"}
+
+
+def test_no_package_imports_itself_by_way_of_another() -> None:
+    graph: dict[str, set[str]] = {}
+    for package, other in edges():
+        graph.setdefault(package, set()).add(other)
+    TopologicalSorter(graph).prepare()
+
+
+def docstrings(tree: ast.Module) -> set[ast.AST]:
+    """The strings that are prose about the code."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    first = (node.body[0] for node in ast.walk(tree) if isinstance(node, kinds) and node.body)
+    return {node.value for node in first if isinstance(node, ast.Expr)}
+
+
+def said(tree: ast.Module) -> Iterator[str]:
+    """Every identifier, and every string that is no docstring."""
+    prose = docstrings(tree)
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)) if node not in prose:
+                yield text
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.alias(name=name):
+                yield name
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.keyword(arg=str(name)):
+                yield name
+
+
+def named(path: str) -> tuple[str, ...]:
+    """The beginnings of what a module says that names a role."""
+    role = re.compile(rf"\b({'|'.join(roles.registry())})s?\b")
+    return tuple(sorted({text.strip()[:40].rstrip() for text in said(modules()[path]) if role.search(text)}))
+
+
+# What is no role's name but looks like one, and what people read in a message or type in a command about the database.
+# Nothing may be added.
+EXCEPTIONS: dict[str, tuple[str, ...]] = {
+    # The help of `fab failover`, which is about the database and no other role, and of its drill.
+    "cli/fab.py": (
+        "db",
+        "drill: how many GETs may fail (default:",
+        "drill: how: kill, stop, cut or all; also",
+        "drill: what to break: db, app, balancer",
+        "rejoin: only this db host (default: all",
+        "switchover, promote: the db host that be",
+    ),
+    # A folder of the example application.
+    "cli/init.py": ("apps/incidents",),
+    # A command's name and what it does: it takes a backup.
+    "cli/inv.py": ("backup-now",),
+    "cli/operate_commands.py": (": taking a base backup", "backup", "no usable backup was taken"),
+    # An example in the documentation.
+    "cli/reference.py": ("# The inventory\n\nEvery key of hosts.yaml",),
+    # dpkg's own word.
+    "engine/kinds/package.py": ("package\\t${Package}\\t${db:Status-Status}",),
+    # Who has which port, as messages name them.
+    "inventory/port_numbers.py": (
+        "the balancers (HTTP)",
+        "the balancers (HTTPS)",
+        "the balancers (status page)",
+        "the balancers' metrics",
+    ),
+    # Names of units, and of accounts of Debian's.
+    "inventory/reserved.py": ("backup", "backup-metrics", "firewall", "root daemon bin sys sync games man lp ma"),
+    # What the keys that are no role's say about themselves: `hosts` and `services`.
+    "inventory/sections.py": (
+        "Gunicorn's worker processes on each app",
+        "Seconds that a balancer waits for an ans",
+        "The network interface of the public addr",
+        "The networks that the hosts' firewalls l",
+        "The path below which the balancers send",
+        "The port at which the app hosts serve it",
+    ),
+    "inventory/stack.py": ("The applications that the app hosts run,",),
+    "inventory/values.py": ("at least 1: with 0 no backup is kept",),
+}
+
+
+def test_nothing_below_the_roles_names_one() -> None:
+    found = {path: texts for path in modules() if package_of(path) in NAMELESS and (texts := named(path))}
+    assert found == EXCEPTIONS
