@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
-import sysconfig
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from plainstack.shipped import ROOT
+from tests.installed import build, environment, install
 from tests.waiting import PATIENCE
-
-LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv", ".plainstack", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "reports", "tests"
-)
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    # From a copy: a build leaves its own folders beside what it builds.
-    source = shutil.copytree(ROOT, folder / "source", ignore=LEFT_OUT)
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source)]
-    subprocess.run(pip, check=True)
-    return next(folder.glob("*.whl"))
+    return build(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
 def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of a fresh environment with the wheel in it; what it depends on is borrowed from this one."""
-    folder = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
-    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "install", "--quiet", "--no-deps"]
-    subprocess.run([*pip, str(wheel)], check=True)
-    (packages / "borrowed.pth").write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
-    for name, module in (("inv", "invoke"), ("fab", "fabric")):
-        program = folder / "bin" / name
-        program.write_text(
-            f"#!{folder}/bin/python\nimport sys\nfrom {module}.main import program\nsys.exit(program.run())\n",
-            encoding="utf-8",
-        )
-        program.chmod(0o755)
-    return folder / "bin"
+    return install(wheel, tmp_path_factory.mktemp("environment"))
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +31,10 @@ def shop(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(programs: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     line = [str(programs / words[0]), *words[1:]]
-    return subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    return subprocess.run(
+        line, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
 
 
 def test_the_wheel_holds_every_template_file_check_and_script(wheel: Path) -> None:

@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from plainstack.lab import snapshot as snapshots
 from plainstack.lab.of_inventory import of
 from plainstack.ssh.netns import LabError
 from plainstack.wording import duration
-from tests import inventories
+from tests import installed, inventories
 from tests.lab.operator import ROOT, Operator
 from tests.lab.spent import SPENT
 from tests.lab.spent import hosts as hosts_cpu
@@ -125,11 +126,13 @@ def make_snapshot(project: Path) -> None:
             keep.forget(NAME, _silent)
         _write_made(run=RUN, failed=True)
         with lab("deploy", default_inventory(), project) as operator:
+            operator = _elsewhere(operator)
             began = time.monotonic()
             operator.inv("lab.up", timeout=900)
             up_at = time.monotonic()
             stages = operator.json("deploy", timeout=1800)["stages"]
             deployed_at = time.monotonic()
+            operator.inv("verify")
             operator.inv("lab.save", NAME, "--down")
         packages = [stage for stage in stages if stage["stage"] == "packages"]
         _write_made(
@@ -141,6 +144,19 @@ def make_snapshot(project: Path) -> None:
             apt=round(max((stage["end"] for stage in packages), default=0)),
             save=round(time.monotonic() - deployed_at),
         )
+
+
+def _elsewhere(operator: Operator) -> Operator:
+    """The same at the keyboard of somebody who installed the package and called `plainstack init` in another folder."""
+    folder, text = operator.inventory.parent, operator.inventory.read_text(encoding="utf-8")
+    package = folder / "package"
+    package.mkdir()
+    programs = installed.install(installed.build(package), package / "environment")
+    operator.inventory.unlink()
+    words = [str(programs / "plainstack"), "init", str(folder), f"--name={STACK}"]
+    subprocess.run(words, cwd="/", env=installed.environment(), check=True, stdout=subprocess.DEVNULL)
+    operator.inventory.write_text(text, encoding="utf-8")
+    return replace(operator, project=folder, programs=programs)
 
 
 def of_this_run() -> bool:

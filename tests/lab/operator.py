@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.installed import environment
 from tests.lab.spent import SPENT
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -33,7 +34,8 @@ class Done:
 class Operator:
     """A person at the keyboard: types inv commands for one inventory, and looks at lab hosts as their root.
 
-    `lab` is the lab's name if not the stack's. Where only some `hosts` were started, commands are typed for these.
+    `programs` is where inv and fab are, `lab` the lab's name if it is not the stack's. Where only some `hosts` were
+    started, commands are typed for these.
     """
 
     inventory: Path
@@ -41,6 +43,7 @@ class Operator:
     project: Path
     lab: str = ""
     hosts: tuple[str, ...] = ()
+    programs: Path = Path(sys.executable).parent
 
     def inv(self, *words: str, code: int | None = 0, timeout: float = 600) -> Done:
         """Type `inv WORDS --inventory=...`; fails the test when it does not end with `code` (None: any)."""
@@ -53,7 +56,7 @@ class Operator:
         return self._type("fab", "failover", *words, code=code, timeout=timeout)
 
     def _type(self, program: str, *words: str, code: int | None, timeout: float) -> Done:
-        line = [str(Path(sys.executable).with_name(program)), *words, f"--inventory={self.inventory}"]
+        line = [str(self.programs / program), *words, f"--inventory={self.inventory}"]
         with SPENT.command(self.lab, f"{program} {' '.join(words)}"):
             ran = subprocess.run(
                 line,
@@ -63,6 +66,7 @@ class Operator:
                 timeout=timeout,
                 check=False,
                 stdin=subprocess.DEVNULL,
+                env=environment() if self.programs != Path(sys.executable).parent else None,
             )
         done = Done(ran.returncode, ran.stdout, ran.stderr)
         assert "Traceback" not in done.text, done.text

@@ -1,0 +1,111 @@
+"""A role that is not Plainstack's: the example of docs/roles.md, from the first plan to its removal."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import labs
+from tests.lab.conftest import Operator
+from tests.lab.operator import ROOT
+from tests.waiting import PATIENCE
+
+HOSTS = ("app1", "db1", "mon1", "bak1")
+EXAMPLE = ROOT / "stacks/cache"
+CONFIGURATION = "/etc/redis/redis.conf"
+WRITE, RESTART = f"write {CONFIGURATION}", "restart redis-server.service"
+
+
+@pytest.fixture(scope="module")
+def stack(project: Path) -> Iterator[Operator]:
+    """The deployed stack, in whose folder the role now lies; bak1 is to have it."""
+    text = labs.default_inventory()
+    with labs.from_snapshot("own-role", text, project, HOSTS) as operator:
+        for name in ("roles", "templates", "files", "checks"):
+            shutil.copytree(EXAMPLE / name, operator.inventory.parent / name)
+        inventory = operator.inventory.read_text(encoding="utf-8").replace("roles: [backup]", "roles: [backup, cache]")
+        operator.inventory.write_text(f"{inventory}cache: {{memory: 64mb}}\n", encoding="utf-8")
+        yield operator
+
+
+def changed(operator: Operator, old: str, new: str) -> None:
+    text = operator.inventory.read_text(encoding="utf-8")
+    assert old in text
+    operator.inventory.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def reaches(operator: Operator, host: str) -> bool:
+    """Whether a host reaches the cache."""
+    address = f"{labs.NETWORKS[0]}.18"
+    return "yes" in operator.on(host, f"timeout 5 bash -c '</dev/tcp/{address}/6379' && echo yes", check=False)
+
+
+def test_it_is_planned_deployed_and_verified_like_any_role(stack: Operator) -> None:
+    said = stack.inv("plan", code=2).out
+    assert "requirepass" not in said
+    planned = stack.subjects()
+    assert {"install redis-server", "start redis-server.service"} <= set(planned["bak1"])
+    assert "write /etc/prometheus/rules/cache.yml" in planned["mon1"]
+    stack.inv("deploy")
+    assert stack.subjects(code=0) == {}
+    checks = {check["name"] for check in stack.json("verify")["checks"] if check["host"] == "bak1"}
+    assert "redis_answers_only_with_its_password" in " ".join(checks)
+    listed = stack.json("roles")
+    assert [(row["origin"], row["hosts"]) for row in listed if row["name"] == "cache"] == [("roles/cache.py", ["bak1"])]
+    assert "redis-server.service" in stack.on("bak1", "journalctl -u redis-server.service -o json -n 1")
+
+
+def test_only_the_hosts_that_it_is_offered_to_reach_it(stack: Operator) -> None:
+    assert reaches(stack, "app1")
+    assert not reaches(stack, "mon1")
+
+
+def test_its_alert_is_evaluated(stack: Operator) -> None:
+    asked = "curl -sf http://127.0.0.1:9090/api/v1/rules | grep -o 'CacheDown'"
+    assert "CacheDown" in stack.on("mon1", f'timeout {PATIENCE} sh -c "until {asked}; do sleep 0.2; done"')
+
+
+def test_a_changed_setting_restarts_it_and_nothing_else(stack: Operator) -> None:
+    changed(stack, "memory: 64mb", "memory: 128mb")
+    assert stack.subjects() == {"bak1": [WRITE, RESTART]}
+    stack.inv("deploy")
+    assert stack.subjects(code=0) == {}
+
+
+def test_what_is_changed_by_hand_is_drift_and_is_healed(stack: Operator) -> None:
+    stack.on("bak1", f"sed -i 's/^maxmemory .*/maxmemory 1gb/' {CONFIGURATION}")
+    drifted = stack.json("drift", code=2)
+    assert CONFIGURATION in str(drifted)
+    stack.inv("deploy")
+    assert "128mb" in stack.on("bak1", f"grep '^maxmemory ' {CONFIGURATION}")
+
+
+def test_a_check_of_its_own_is_red_when_its_promise_is_broken(stack: Operator) -> None:
+    stack.on("bak1", "systemctl stop redis-server.service")
+    assert "redis_runs_and_starts_at_boot" in stack.inv("verify", "--host=bak1", code=1).text
+    stack.inv("deploy")
+    stack.inv("verify", "--host=bak1")
+
+
+def test_a_wrong_setting_is_reported_with_its_line(stack: Operator) -> None:
+    changed(stack, "memory: 128mb", "memry: 128mb")
+    try:
+        assert "cache.memry: unknown key, did you mean 'memory'?" in stack.inv("plan", code=1).text
+    finally:
+        changed(stack, "memry: 128mb", "memory: 128mb")
+
+
+def test_it_leaves_nothing_behind_when_it_is_taken_out(stack: Operator) -> None:
+    """The module goes with it: what it put on the hosts is in their manifests."""
+    changed(stack, "roles: [backup, cache]", "roles: [backup]")
+    changed(stack, "cache: {memory: 128mb}\n", "")
+    for name in ("roles", "templates", "files", "checks"):
+        shutil.rmtree(stack.inventory.parent / name)
+    stack.inv("deploy")
+    assert stack.subjects(code=0) == {}
+    assert stack.on("bak1", f"test -e {CONFIGURATION} || echo gone").strip() == "gone"
+    assert not reaches(stack, "app1")
+    assert "CacheDown" not in stack.on("mon1", "cat /etc/prometheus/rules/*.yml")
