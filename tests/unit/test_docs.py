@@ -45,3 +45,9 @@ def test_every_promise_names_tests_that_exist() -> None:
             if test.startswith("test_"):
                 text = "".join(path.read_text(encoding="utf-8") for path in module)
                 assert f"def {test.removesuffix('…')}" in text, name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_every_quoted_file_is_quoted_as_it_is(page: Path) -> None:
+    for path, block in re.findall(r"<!-- (\S+) -->\n```\w*\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        assert block == (ROOT / path).read_text(encoding="utf-8"), path
