@@ -40,3 +40,12 @@ def duration(seconds: float) -> str:
         if whole >= length:
             return f"{whole // length} {unit}"
     return f"{whole} s"
+
+
+def size(count: float) -> str:
+    """Bytes for people (IEC 80000-13: a KiB has 1024 bytes)."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"

@@ -18,10 +18,11 @@ from plainstack.cli.deploy_commands import apply, document, load, roles_of, told
 from plainstack.deploy.failover import Cluster, Consent, Done, Event
 from plainstack.errors import AlreadySo, NotDeployed, Refused
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql.failover.decisions import Do, Stage, size
+from plainstack.postgresql.failover.decisions import Do, Stage
 from plainstack.postgresql.findings import findings, healthy
 from plainstack.postgresql.hosts import must_have_databases
 from plainstack.postgresql.observation import Node, Topology
+from plainstack.wording import size
 
 ACTIONS = ("status", "switchover", "promote", "rejoin", "degrade", "resync", "drill", "drills")
 

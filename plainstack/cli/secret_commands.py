@@ -19,7 +19,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.secrets import pki, rotation, store
 from plainstack.secrets.format import Store
 from plainstack.secrets.listing import CERTIFICATE, rows
-from plainstack.secrets.rotation import Manner
+from plainstack.secrets.rotation import RotationStrategy
 from plainstack.secrets.values import Secret, Vault
 
 
@@ -71,16 +71,18 @@ def edit(inventory: str) -> None:
         console.line(f"the hosts do not know it yet: {', then '.join(commands)}", "bold")
 
 
-def _save_edited(stack: Stack, changed: Mapping[str, tuple[str, str]], manners: Mapping[str, Manner]) -> None:
+def _save_edited(
+    stack: Stack, changed: Mapping[str, tuple[str, str]], strategies: Mapping[str, RotationStrategy]
+) -> None:
     def merge(store: Store) -> Store:
         entries = dict(store.entries)
         for name, (before, after) in changed.items():
-            manner = manners.get(name, "at once")
+            strategy = strategies.get(name, "at once")
             if entries[name].value.reveal() != before:
                 raise Refused(f"somebody else changed {name} meanwhile; nothing was saved, run it again")
-            if rotation.unfinished(entries[name], manner):
+            if rotation.unfinished(entries[name], strategy):
                 raise Refused(f"{name} is being rotated; end that first: inv secrets.rotate {name}. Nothing was saved")
-            entries[name] = rotation.begin(entries[name], manner, Secret(name, after), datetime.now(UTC))
+            entries[name] = rotation.begin(entries[name], strategy, Secret(name, after), datetime.now(UTC))
         return replace(store, entries=entries)
 
     store.change(stack, merge)
@@ -100,14 +102,14 @@ def rotate(inventory: str, name: str, *, revoke: bool) -> None:
         if name not in _known(vault):
             raise Refused(f"no secret is called {name!r}; known: {', '.join(_known(vault))}")
         _open(stack, roles, console)
-        manner = rotations(roles).get(name, "at once")
-        going_on = not name.startswith(CERTIFICATE) and rotation.unfinished(store.read(stack).entries[name], manner)
+        strategy = rotations(roles).get(name, "at once")
+        going_on = not name.startswith(CERTIFICATE) and rotation.unfinished(store.read(stack).entries[name], strategy)
         if going_on:
             console.line(f"a rotation of {name} was begun and did not end: going on with it", "bold")
         else:
             _must_be_deployed(stack, console)
-            _change(stack, name, manner)
-        _roll_out(stack, name, manner, console)
+            _change(stack, name, strategy)
+        _roll_out(stack, name, strategy, console)
         if revoke and not name.startswith(CERTIFICATE) and store.read(stack).entries[name].previous:
             console.line(f"{name}: the value before is accepted no longer", "bold")
             store.change(stack, lambda store: _with(store, name, rotation.revoke(store.entries[name])))
@@ -115,18 +117,18 @@ def rotate(inventory: str, name: str, *, revoke: bool) -> None:
         console.line(f"{name}: has a new value, on every host", "bold green")
 
 
-def _roll_out(stack: Stack, name: str, manner: Manner, console: Console) -> None:
+def _roll_out(stack: Stack, name: str, strategy: RotationStrategy, console: Console) -> None:
     """Deploy, state by state, until the rotation is at its end."""
     while True:
         _deploy(stack, name, console)
         if name.startswith(CERTIFICATE):
             return
-        if not rotation.unfinished(store.read(stack).entries[name], manner):
+        if not rotation.unfinished(store.read(stack).entries[name], strategy):
             return
-        store.change(stack, lambda store: _with(store, name, rotation.advance(store.entries[name], manner)))
+        store.change(stack, lambda store: _with(store, name, rotation.advance(store.entries[name], strategy)))
 
 
-def _change(stack: Stack, name: str, manner: Manner) -> None:
+def _change(stack: Stack, name: str, strategy: RotationStrategy) -> None:
     if name.startswith(CERTIFICATE):
         gone = name.removeprefix(CERTIFICATE)
         store.change(
@@ -136,7 +138,7 @@ def _change(stack: Stack, name: str, manner: Manner) -> None:
     now = datetime.now(UTC)
     store.change(
         stack,
-        lambda store: _with(store, name, rotation.begin(store.entries[name], manner, rotation.generate(name), now)),
+        lambda store: _with(store, name, rotation.begin(store.entries[name], strategy, rotation.generate(name), now)),
     )
 
 

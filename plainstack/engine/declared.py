@@ -8,7 +8,7 @@ from plainstack.engine.role import Role, of_host
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.listing import CERTIFICATE
-from plainstack.secrets.rotation import Manner
+from plainstack.secrets.rotation import RotationStrategy
 from plainstack.secrets.values import Needed, Vault
 
 
@@ -26,7 +26,7 @@ def names(roles: Mapping[str, Role]) -> list[str]:
     return [secret.name for role in roles.values() for secret in role.secrets]
 
 
-def rotations(roles: Mapping[str, Role]) -> dict[str, Manner]:
+def rotations(roles: Mapping[str, Role]) -> dict[str, RotationStrategy]:
     """How each declared password is replaced, by its name."""
     return {secret.name: secret.rotation for role in roles.values() for secret in role.secrets}
 

@@ -16,7 +16,7 @@ from plainstack.inventory.shape import Shape
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Target
 from plainstack.secrets import age
-from plainstack.secrets.rotation import Manner
+from plainstack.secrets.rotation import RotationStrategy
 from plainstack.secrets.values import Vault
 from plainstack.wording import Loc
 
@@ -197,7 +197,7 @@ class DeclaredSecret:
     """A password that is generated for the role, and how it is replaced; see plainstack.secrets.rotation."""
 
     name: str
-    rotation: Manner = "at once"
+    rotation: RotationStrategy = "at once"
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from plainstack.postgresql.failover.stages import NEAR, size, stopped_in_order, successor
+from plainstack.postgresql.failover.stages import NEAR, stopped_in_order, successor
 from plainstack.postgresql.observation import Node, Topology
 from plainstack.postgresql.sql import BARMAN_SLOT, slot_name
 from plainstack.postgresql.topology import waiting
+from plainstack.wording import size
 
 # A slot that keeps this much holds it for somebody who is away.
 RETAINED = 128 * 2**20

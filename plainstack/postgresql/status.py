@@ -9,6 +9,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.postgresql.hosts import databases
 from plainstack.postgresql.observation import position
 from plainstack.postgresql.topology import Member, members, primaries
+from plainstack.wording import size
 
 
 def status(stack: Stack, facts: Answers, _now: float) -> Status:
@@ -34,13 +35,5 @@ def _described(member: Member, leading: Sequence[Member]) -> str:
         return member.state
     lag = ""
     if leading and member.lsn and leading[0].lsn:
-        lag = f", lag {_size(max(0, position(leading[0].lsn) - position(member.lsn)))}"
+        lag = f", lag {size(max(0, position(leading[0].lsn) - position(member.lsn)))}"
     return f"replica of {member.upstream}{lag}" if member.upstream else "replica, not streaming"
-
-
-def _size(count: int) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count} {unit}"
-        count //= 1024
-    return f"{count} GiB"

@@ -8,7 +8,8 @@ from datetime import datetime
 
 from plainstack.secrets import pki, rotation
 from plainstack.secrets.format import Store
-from plainstack.secrets.rotation import Manner
+from plainstack.secrets.rotation import RotationStrategy
+from plainstack.wording import duration
 
 CERTIFICATE = "certificate/"
 
@@ -31,26 +32,20 @@ class Row:
 
 
 def rows(
-    store: Store, used: Mapping[str, Mapping[str, list[str]]], manners: Mapping[str, Manner], now: datetime
+    store: Store, used: Mapping[str, Mapping[str, list[str]]], strategies: Mapping[str, RotationStrategy], now: datetime
 ) -> Iterator[Row]:
     """Every secret of the store, by name; never a value."""
     for name, entry in sorted(store.entries.items()):
         state = ""
-        if rotation.unfinished(entry, manners.get(name, "at once")):
+        if rotation.unfinished(entry, strategies.get(name, "at once")):
             state = f"rotation not ended: inv secrets.rotate {name}"
         elif entry.previous:
             state = "the value before is still accepted"
-        made = f"{_ago(now, entry.made)} ago" if entry.made else "unknown"
+        made = (
+            f"{duration((now - datetime.fromisoformat(entry.made)).total_seconds())} ago" if entry.made else "unknown"
+        )
         yield Row(name, entry.made, made, state, used.get(name, {}))
     for name, pair in sorted(store.pki.items()):
         days = (datetime.fromisoformat(pair["expires"]) - now).days
         state = f"expires in {days} days"
         yield Row(CERTIFICATE + name, "", "", state, used.get(CERTIFICATE + name, {}))
-
-
-def _ago(now: datetime, made: str) -> str:
-    seconds = (now - datetime.fromisoformat(made)).total_seconds()
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

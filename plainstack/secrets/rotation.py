@@ -15,7 +15,7 @@ from typing import Literal
 
 from plainstack.secrets.values import Secret
 
-Manner = Literal["at once", "grace", "overlap", "handover"]
+RotationStrategy = Literal["at once", "grace", "overlap", "handover"]
 """How a secret is replaced.
 
 at once: who uses it tries again until both sides know the new value.
@@ -24,7 +24,7 @@ overlap: first every host accepts the new value, then every host begins to use i
 handover: a second account gets the new value, who uses it moves over, then the first account loses its value.
 """
 
-Manners = Mapping[str, Manner]
+RotationStrategies = Mapping[str, RotationStrategy]
 
 
 @dataclass(frozen=True)
@@ -48,31 +48,31 @@ def generate(name: str) -> Secret:
     return Secret(name, random_source.token_urlsafe(24))
 
 
-def begin(entry: Entry, manner: Manner, value: Secret, now: datetime) -> Entry:
+def begin(entry: Entry, strategy: RotationStrategy, value: Secret, now: datetime) -> Entry:
     """The first state of replacing a secret by `value`."""
     made = moment(now)
-    if manner == "overlap":
+    if strategy == "overlap":
         return replace(entry, next=value, made=made)
-    if manner == "grace":
+    if strategy == "grace":
         return replace(entry, value=value, previous=entry.value, made=made)
-    if manner == "handover":
+    if strategy == "handover":
         return replace(entry, value=value, previous=entry.value, made=made, turn=entry.turn + 1)
     return replace(entry, value=value, made=made)
 
 
-def unfinished(entry: Entry, manner: Manner) -> bool:
+def unfinished(entry: Entry, strategy: RotationStrategy) -> bool:
     """Whether a rotation was begun that still has a state to go to."""
-    return entry.next is not None or (manner == "handover" and entry.previous is not None)
+    return entry.next is not None or (strategy == "handover" and entry.previous is not None)
 
 
-def is_staged(manner: Manner) -> bool:
+def is_staged(strategy: RotationStrategy) -> bool:
     """Whether a value that was changed by hand needs more than one deploy, and so a rotation, to come into use."""
-    return manner in ("overlap", "handover")
+    return strategy in ("overlap", "handover")
 
 
-def advance(entry: Entry, manner: Manner) -> Entry:
+def advance(entry: Entry, strategy: RotationStrategy) -> Entry:
     """The next state of an unfinished rotation, once a deploy has made the present one true on every host."""
-    if manner == "overlap" and entry.next is not None:
+    if strategy == "overlap" and entry.next is not None:
         return replace(entry, value=entry.next, previous=entry.value, next=None)
     return revoke(entry)
 

@@ -90,7 +90,7 @@ def test_a_promotion_and_a_rejoin_interrupted_anywhere_and_typed_again_lose_noth
                 assert model.run(promote)
             except Refused as refusal:
                 assert "is the primary already" in str(refusal)  # noqa: PT017
-        heir = model.leader.name
+        chosen = model.leader.name
         assert not model.lost()
         assert not model["db1"].leads or fault == "cut"
         if fault == "cut":
@@ -99,7 +99,7 @@ def test_a_promotion_and_a_rejoin_interrupted_anywhere_and_typed_again_lose_noth
             model.boot("db1")
         if not model.run(rejoin, count, backwards):
             assert model.run(rejoin)
-        assert model.leader.name == heir
+        assert model.leader.name == chosen
         assert model.whole(), (count, backwards, model.steps)
         assert not model.lost()
         assert healthy(model.topology())

@@ -17,7 +17,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
 from plainstack.roles import app, db
 from plainstack.secrets import rotation, store
-from plainstack.secrets.rotation import Entry, Manner
+from plainstack.secrets.rotation import Entry, RotationStrategy
 from plainstack.secrets.values import Needed, Secret, Vault
 from tests import inventories
 
@@ -26,11 +26,11 @@ from .conftest import fake_vault
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def states(manner: Manner, entry: Entry, value: str = "new") -> list[Entry]:
+def states(strategy: RotationStrategy, entry: Entry, value: str = "new") -> list[Entry]:
     """An entry before a rotation, and in each of its states."""
-    found = [entry, rotation.begin(entry, manner, Secret("x", value), NOW)]
-    while rotation.unfinished(found[-1], manner):
-        found.append(rotation.advance(found[-1], manner))
+    found = [entry, rotation.begin(entry, strategy, Secret("x", value), NOW)]
+    while rotation.unfinished(found[-1], strategy):
+        found.append(rotation.advance(found[-1], strategy))
     return found
 
 
@@ -39,22 +39,22 @@ def used(entry: Entry) -> tuple[str, int]:
     return entry.value.reveal(), entry.turn % 2
 
 
-def accepted(entry: Entry, manner: Manner) -> set[tuple[str, int]]:
+def accepted(entry: Entry, strategy: RotationStrategy) -> set[tuple[str, int]]:
     """What a host in this state lets in."""
-    if manner == "handover":
+    if strategy == "handover":
         before = {(entry.previous.reveal(), (entry.turn + 1) % 2)} if entry.previous else set()
         return {used(entry)} | before
     values = (entry.value, entry.previous, entry.next)
     return {(value.reveal(), entry.turn % 2) for value in values if value is not None}
 
 
-@pytest.mark.parametrize(("manner", "deploys"), [("at once", 1), ("grace", 1), ("overlap", 2), ("handover", 2)])
-def test_a_rotation_takes_so_many_deploys_and_ends_with_the_new_value(manner: Manner, deploys: int) -> None:
-    found = states(manner, Entry(Secret("x", "old"), previous=None))
+@pytest.mark.parametrize(("strategy", "deploys"), [("at once", 1), ("grace", 1), ("overlap", 2), ("handover", 2)])
+def test_a_rotation_takes_so_many_deploys_and_ends_with_the_new_value(strategy: RotationStrategy, deploys: int) -> None:
+    found = states(strategy, Entry(Secret("x", "old"), previous=None))
     assert len(found) == 1 + deploys
     assert found[-1].value.reveal() == "new"
     assert found[-1].made == "2026-03-01T00:00:00Z"
-    assert not rotation.unfinished(found[-1], manner)
+    assert not rotation.unfinished(found[-1], strategy)
 
 
 def test_two_hosts_that_are_one_deploy_apart_accept_what_the_other_one_uses() -> None:
@@ -88,8 +88,8 @@ def test_every_state_is_kept_by_the_store(tmp_path: Path) -> None:
     text = "stack: shop\nhosts:\n  db1: {address: 10.0.0.1, roles: [db]}\ndatabase: {name: shop}\n"
     stack = inventories.parse(text, "my.yaml", tmp_path)
     store.load(stack, Needed(("x",)), NOW)
-    for manner in ("at once", "grace", "overlap", "handover"):
-        for entry in states(manner, Entry(Secret("x", "old"), made="2026-01-01T00:00:00Z", turn=3)):
+    for strategy in ("at once", "grace", "overlap", "handover"):
+        for entry in states(strategy, Entry(Secret("x", "old"), made="2026-01-01T00:00:00Z", turn=3)):
             store.change(stack, lambda store, entry=entry: replace(store, entries={"x": entry}))  # type: ignore[misc]
             assert store.read(stack).entries["x"] == entry
 

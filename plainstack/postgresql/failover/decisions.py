@@ -6,7 +6,7 @@ is therefore finished by typing the same command again.
 
 from plainstack.postgresql.failover.promotion import promote
 from plainstack.postgresql.failover.rejoin import degrade, rejoin, resync
-from plainstack.postgresql.failover.stages import NEAR, Do, Plan, Stage, Step, size
+from plainstack.postgresql.failover.stages import NEAR, Do, Plan, Stage, Step
 from plainstack.postgresql.failover.switchover import switchover
 
-__all__ = ["NEAR", "Do", "Plan", "Stage", "Step", "degrade", "promote", "rejoin", "resync", "size", "switchover"]
+__all__ = ["NEAR", "Do", "Plan", "Stage", "Step", "degrade", "promote", "rejoin", "resync", "switchover"]

@@ -34,16 +34,16 @@ def promote(now: Topology, target: str = "") -> Plan:
     now = yield from _wake(now, target)
     if any(not now.shut_out(node.name) for node in now.primaries):
         return
-    heir = _heir(now, target)
+    chosen = _chosen(now, target)
     if not target:
-        _nobody_has_more_unseen(now, heir)
+        _nobody_has_more_unseen(now, chosen)
     now = yield from _fence(now)
     # Chosen after the fence: until then a standby may still receive.
-    heir = _heir(now, target)
+    chosen = _chosen(now, target)
     alone = now.synchronous and len(now.standbys) == 1
     says = "become the primary; nobody else answers, so writes wait for no standby" if alone else "become the primary"
-    now = yield (Step(Do.PROMOTE_ALONE if alone else Do.PROMOTE, heir.name, says), *let_in(now, heir.name))
-    yield from _after_promotion(now, now.node(heir.name))
+    now = yield (Step(Do.PROMOTE_ALONE if alone else Do.PROMOTE, chosen.name, says), *let_in(now, chosen.name))
+    yield from _after_promotion(now, now.node(chosen.name))
 
 
 def _finish_promotion(now: Topology, leading: Sequence[Node], target: str) -> Plan:
@@ -110,18 +110,18 @@ def _nobody_lives_unseen(now: Topology) -> None:
             )
 
 
-def _heir(now: Topology, target: str) -> Node:
+def _chosen(now: Topology, target: str) -> Node:
     """Who is to lead: one that no promotion went past, unless that one is asked for by name."""
-    heir = candidate(now, target)
-    if not target and fenced_off(now, heir):
+    chosen = candidate(now, target)
+    if not target and fenced_off(now, chosen):
         raise Refused(
-            f"{heir.name} is shut out since an earlier promotion, so it lacks what was written after that. Bring a host"
-            " back that has it; to lose those writes and go on: fab failover promote --to=" + heir.name
+            f"{chosen.name} is shut out since an earlier promotion, so it lacks what was written after that. Bring"
+            " back a host that has it; to lose those writes and go on: fab failover promote --to=" + chosen.name
         )
-    return heir
+    return chosen
 
 
-def _nobody_has_more_unseen(now: Topology, heir: Node) -> None:
+def _nobody_has_more_unseen(now: Topology, chosen: Node) -> None:
     """Besides the primary that is gone, every host that may have confirmed writes is there to be compared."""
     missing = [node for node in now.nodes.values() if node.state not in ("standby", "empty")]
     missing = [node for node in missing if not fenced_off(now, node)]
@@ -132,8 +132,8 @@ def _nobody_has_more_unseen(now: Topology, heir: Node) -> None:
     what = " and ".join(f"{node.name} is {node.state}" for node in unsure)
     bring = "see why it does not start (its journal is above)" if stopped else "make it answer"
     raise Refused(
-        f"{what}, and may have writes that {heir.name} has not: {bring}, and type this again."
-        f" To go on without: fab failover promote --to={heir.name}"
+        f"{what}, and may have writes that {chosen.name} has not: {bring}, and type this again."
+        f" To go on without: fab failover promote --to={chosen.name}"
     )
 
 

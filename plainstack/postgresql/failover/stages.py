@@ -82,10 +82,10 @@ def somebody_answers(now: Topology) -> None:
 def most_advanced(now: Topology, target: str) -> Node:
     """The standby to promote: the given one, or who has most; raises Refused when there is none."""
     if target:
-        heir = now.node(target)
-        if heir.state != "standby":
-            raise Refused(f"{target} can not become the primary: it is no running standby but {heir.state}")
-        return heir
+        chosen = now.node(target)
+        if chosen.state != "standby":
+            raise Refused(f"{target} can not become the primary: it is no running standby but {chosen.state}")
+        return chosen
     if not now.standbys:
         others = ", ".join(f"{node.name} is {node.state}" for node in now.nodes.values())
         raise Refused(f"no standby runs that could become the primary: {others}. {_revive(now)}")
@@ -121,14 +121,14 @@ def _choose(now: Topology) -> str:
 
 def candidate(now: Topology, target: str) -> Node:
     """As most_advanced, and nobody has more than a given one."""
-    heir = most_advanced(now, target)
+    chosen = most_advanced(now, target)
     best = newest(now.standbys)
-    if (heir.timeline, position(heir.lsn)) < (best.timeline, position(best.lsn)):
+    if (chosen.timeline, position(chosen.lsn)) < (best.timeline, position(best.lsn)):
         raise Refused(
-            f"{heir.name} (timeline {heir.timeline}, {heir.lsn}) does not have all that {best.name} has (timeline"
+            f"{chosen.name} (timeline {chosen.timeline}, {chosen.lsn}) does not have all that {best.name} has (timeline"
             f" {best.timeline}, {best.lsn}): writes would be lost. Take that one: fab failover promote --to={best.name}"
         )
-    return heir
+    return chosen
 
 
 def fenced_off(now: Topology, node: Node) -> bool:
@@ -186,12 +186,3 @@ def not_degraded(node: Node) -> Iterator[Step]:
 def names_of(nodes: Sequence[Node], *, timeline: bool = False) -> str:
     """Hosts in a sentence."""
     return " and ".join(f"{node.name} (timeline {node.timeline})" if timeline else node.name for node in nodes)
-
-
-def size(count: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GB"

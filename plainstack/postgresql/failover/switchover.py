@@ -18,11 +18,11 @@ from plainstack.postgresql.failover.stages import (
     not_degraded,
     one_history,
     receive_from_new_primary,
-    size,
     somebody_answers,
     stopped_in_order,
 )
 from plainstack.postgresql.observation import Node, Topology, position
+from plainstack.wording import size
 
 
 def switchover(now: Topology, target: str = "") -> Plan:
@@ -35,27 +35,27 @@ def switchover(now: Topology, target: str = "") -> Plan:
         if target in ("", old.name) and (idle := _handed_over(now)):
             yield from _settle(now, idle, old)
             return
-        heir = _heir(now, old, target)
+        chosen = _chosen(now, old, target)
         now = yield (
             Step(Do.CHECKPOINT, old.name, "write a checkpoint, so that stopping is quick"),
-            *not_degraded(heir),
-            *let_in(now, heir.name),
+            *not_degraded(chosen),
+            *let_in(now, chosen.name),
         )
         now = yield (Step(Do.STEP_DOWN, old.name, "stop PostgreSQL; it will come up as a standby"),)
-        old, heir = now.node(old.name), now.node(heir.name)
+        old, chosen = now.node(old.name), now.node(chosen.name)
     elif len(now.standbys) == len(now.nodes):
         # Interrupted between the two steps of the hand-over. All answer, so the most advanced has all there is.
-        heir = candidate(now, target)
-        now = yield (Step(Do.PROMOTE, heir.name, "become the primary"),)
-        yield from _settle(now, [node for node in now.standbys if node.name != heir.name], now.node(heir.name))
+        chosen = candidate(now, target)
+        now = yield (Step(Do.PROMOTE, chosen.name, "become the primary"),)
+        yield from _settle(now, [node for node in now.standbys if node.name != chosen.name], now.node(chosen.name))
         return
     else:
         old = _handing_over(now)
         if not now.standbys:
             raise Refused(f"no standby runs, and {old.name} is stopped; start it as the primary: fab failover promote")
-        heir = most_advanced(now, target)
-    now = yield from _hand_over(now, old, heir)
-    yield from _settle(now, [now.node(old.name)], now.node(heir.name))
+        chosen = most_advanced(now, target)
+    now = yield from _hand_over(now, old, chosen)
+    yield from _settle(now, [now.node(old.name)], now.node(chosen.name))
 
 
 def _handed_over(now: Topology) -> list[Node]:
@@ -63,27 +63,28 @@ def _handed_over(now: Topology) -> list[Node]:
     return [node for node in now.nodes.values() if node.state == "stopped standby" and node.clean]
 
 
-def _heir(now: Topology, old: Node, target: str) -> Node:
+def _chosen(now: Topology, old: Node, target: str) -> Node:
     if target == old.name:
         raise AlreadySo(f"{target} is the primary already")
     if now.shut_out(old.name):
         raise Refused(f"{old.name} was fenced off by a promotion that did not end; finish it: fab failover promote")
-    heir = now.node(target) if target else most_advanced(now, "")
-    if heir.state != "standby":
-        raise Refused(f"{heir.name} is no running standby but {heir.state}; {_help(heir)}")
-    if heir.timeline != old.timeline:
+    chosen = now.node(target) if target else most_advanced(now, "")
+    if chosen.state != "standby":
+        raise Refused(f"{chosen.name} is no running standby but {chosen.state}; {_help(chosen)}")
+    if chosen.timeline != old.timeline:
         raise Refused(
-            f"{heir.name} is on timeline {heir.timeline}, the primary {old.name} on {old.timeline};"
-            f" bring it back first: fab failover rejoin --host={heir.name}"
+            f"{chosen.name} is on timeline {chosen.timeline}, the primary {old.name} on {old.timeline};"
+            f" bring it back first: fab failover rejoin --host={chosen.name}"
         )
-    sender = old.sender(heir.name)
-    if heir.upstream != old.name or sender is None:
+    sender = old.sender(chosen.name)
+    if chosen.upstream != old.name or sender is None:
         raise Refused(
-            f"{heir.name} does not stream from {old.name}; bring it back first: fab failover rejoin --host={heir.name}"
+            f"{chosen.name} does not stream from {old.name}; bring it back first:"
+            f" fab failover rejoin --host={chosen.name}"
         )
     if sender.lag_bytes > NEAR:
         raise Refused(
-            f"{heir.name} is {size(sender.lag_bytes)} behind {old.name}; writes would wait until it has caught up."
+            f"{chosen.name} is {size(sender.lag_bytes)} behind {old.name}; writes would wait until it has caught up."
             " Look again in a while: fab failover status"
         )
     if now.barman:
@@ -94,7 +95,7 @@ def _heir(now: Topology, old: Node, target: str) -> Node:
                 f"Barman {state} from {old.name}: a switchover now would leave a gap in the backups."
                 " See what its receiver says (inv status), or look again in a while: fab failover status"
             )
-    return heir
+    return chosen
 
 
 def _handing_over(now: Topology) -> Node:
@@ -110,19 +111,19 @@ def _handing_over(now: Topology) -> Node:
     return old
 
 
-def _hand_over(now: Topology, old: Node, heir: Node) -> Generator[Stage, Topology, Topology]:
+def _hand_over(now: Topology, old: Node, chosen: Node) -> Generator[Stage, Topology, Topology]:
     if not old.clean:
         raise Refused(
-            f"{old.name} did not stop in order ({old.cluster or old.state}), so it may have writes that {heir.name}"
+            f"{old.name} did not stop in order ({old.cluster or old.state}), so it may have writes that {chosen.name}"
             " has not. The one that has most is made the primary by: fab failover promote"
         )
-    if position(heir.lsn) <= position(old.lsn):
-        now = yield (Step(Do.AWAIT_WAL, heir.name, f"receive the last WAL of {old.name}", (old.lsn,), optional=True),)
-        heir = now.node(heir.name)
-        if position(heir.lsn) <= position(old.lsn):
+    if position(chosen.lsn) <= position(old.lsn):
+        now = yield (Step(Do.AWAIT_WAL, chosen.name, f"receive the last WAL of {old.name}", (old.lsn,), optional=True),)
+        chosen = now.node(chosen.name)
+        if position(chosen.lsn) <= position(old.lsn):
             yield (Step(Do.STEP_BACK, old.name, "start again as the primary"),)
             raise Refused(
-                f"{heir.name} did not receive the last WAL of {old.name}, so {old.name} is the primary again."
+                f"{chosen.name} did not receive the last WAL of {old.name}, so {old.name} is the primary again."
                 " Nothing is lost; see why: fab failover status"
             )
     if old.state == "stopped primary":
@@ -130,8 +131,8 @@ def _hand_over(now: Topology, old: Node, heir: Node) -> Generator[Stage, Topolog
         now = yield (Step(Do.START, old.name, "start as a standby"),)
     # Both at once: with synchronous replication writes wait for the old primary to follow.
     now = yield (
-        Step(Do.PROMOTE, heir.name, "become the primary"),
-        Step(Do.START, old.name, f"start as a standby of {heir.name}"),
+        Step(Do.PROMOTE, chosen.name, "become the primary"),
+        Step(Do.START, old.name, f"start as a standby of {chosen.name}"),
     )
     return now
 
