@@ -9,7 +9,7 @@ import pytest
 
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql.layout import AS_POSTGRES, BIN
+from plainstack.postgresql.layout import AS_POSTGRES, BIN, DATA, ETC
 from plainstack.postgresql.topology import PROBE, Member, members, primaries
 
 ROLE = "db"
@@ -20,9 +20,9 @@ _VERIFIED = "sslmode=verify-full sslrootcert=/etc/plainstack/tls/ca.crt connect_
 
 _SECRETS = (
     "/var/lib/postgresql/.pgpass",
-    "/etc/postgresql/17/main/plainstack.sql",
+    f"{ETC}/plainstack.sql",
     "/etc/plainstack/tls/host.key",
-    "/var/lib/postgresql/17/main",
+    DATA,
 )
 
 

@@ -15,6 +15,7 @@ from plainstack.cli.console import Console
 from plainstack.cli.deploy_commands import document, load, roles_of, told
 from plainstack.drill.faults import FAULTS, TARGETS, Fault, budgets, find, refuse_where_clients_would_die
 from plainstack.drill.verdict import Budgets
+from plainstack.engine.network import Network
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.settings import Database
@@ -168,7 +169,7 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
             if course is not None:
                 course.heard(event)
 
-        with Cluster(stack, command=command, tell=heard, in_drill=True) as cluster:
+        with Cluster(Network(stack, roles_of(stack)), command=command, tell=heard, in_drill=True) as cluster:
             course = Course(observer, replace(settings, victim=victim), fault, Reaction(stack, cluster), console.line)
             result, attempts = course.run(seen.primary)
     report = store.save(stack, result, attempts)

@@ -16,6 +16,7 @@ from invoke.exceptions import Exit
 from plainstack.cli.console import Console
 from plainstack.cli.deploy_commands import apply, document, load, roles_of, told
 from plainstack.deploy.failover import Cluster, Consent, Done, Event
+from plainstack.engine.network import Network
 from plainstack.errors import AlreadySo, NotDeployed, Refused
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.failover.decisions import Do, Stage
@@ -50,7 +51,7 @@ def run(action: str, inventory: str, *, to: str, host: str, yes: bool, discard: 
         stack = load(inventory)
         must_have_databases(stack)
         command = shlex.join(["fab", *sys.argv[1:]])
-        with Cluster(stack, command, _teller(console)) as cluster:
+        with Cluster(Network(stack, roles_of(stack)), command, _teller(console)) as cluster:
             already = ""
             if action == "status":
                 now = cluster.observe()

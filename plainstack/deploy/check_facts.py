@@ -3,32 +3,49 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
-from types import ModuleType
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType, ModuleType
 from typing import Any
 
 from plainstack.errors import HostFailed
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 
-# What a host answered, by check module and by what the module calls it.
-Facts = Mapping[str, Mapping[str, str]]
+# What a host answered, by check module and by what the module calls it; an error of a module that cannot ask.
+Facts = Mapping[str, Mapping[str, str] | Exception]
 
 
 def gather(stack: Stack, here: Host, modules: Iterable[ModuleType], host: Any) -> Facts:
     """Ask for the facts of these modules; a command that fails gives what it has printed.
 
-    Raises HostFailed when not all of them were asked, as when one is no valid shell.
+    Raises HostFailed when not all of them were asked.
     """
-    wanted = [(one.__name__, key, text) for one in modules for key, text in one.facts(stack, here).items()]
+    found: dict[str, dict[str, str] | Exception] = {}
+    wanted: list[tuple[dict[str, str], str, str]] = []
+    for module in modules:
+        answers: dict[str, str] = {}
+        try:
+            wanted += [(answers, key, text) for key, text in _asked(module)(stack, here).items()]
+            found[module.__name__] = answers
+        except Exception as error:  # noqa: BLE001 - a module's mistake is told by its own checks, and fails no other's
+            found[module.__name__] = error
     token = f"@{secrets.token_hex(8)}"
-    script = "".join(f"printf '\\n{token}\\n'\n(\n{text}\n) 2>/dev/null </dev/null\n" for _, _, text in wanted)
+    script = "".join(
+        f"printf '\\n{token}\\n'\nsh -c {shlex.quote(text)} 2>/dev/null </dev/null\n" for _, _, text in wanted
+    )
     done = host.run("sh -c %s", script)
-    answers = done.stdout.split(f"\n{token}\n")[1:]
-    if len(answers) != len(wanted):
-        reason = f"answers {len(answers)} of {len(wanted)} questions"
+    told = done.stdout.split(f"\n{token}\n")[1:]
+    if len(told) != len(wanted):
+        reason = f"answers {len(told)} of {len(wanted)} questions"
         raise HostFailed(here.name, "check", reason, done.stderr.splitlines()[-5:], done.rc)
-    found: dict[str, dict[str, str]] = {}
-    for (module, key, _), answer in zip(wanted, answers, strict=True):
-        found.setdefault(module, {})[key] = answer.rstrip("\n")
+    for (answers, key, _), answer in zip(wanted, told, strict=True):
+        answers[key] = answer.rstrip("\n")
     return found
+
+
+def _asked(module: ModuleType) -> Callable[[Stack, Host], Mapping[str, str]]:
+    asked = getattr(module, "facts", None)
+    if not isinstance(asked, FunctionType):
+        raise LookupError("a check takes facts, and its module defines no function facts(stack, here)")
+    return asked

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from plainstack.engine.network import Network
 from plainstack.engine.paths import STATE
 from plainstack.engine.role import Errand, hosts_of
 from plainstack.errors import HostFailed
@@ -26,7 +27,8 @@ def _of(observer: Observer, view: View, name: str) -> Sequence[Errand]:
     names = [host.name for host in hosts_of(observer.stack, role)]
     pending = [host for host in names if host in view.pending]
     facts = {**dict.fromkeys(view.failed), **{host: seen.facts for host, seen in view.observed.items()}}
-    preparing = role.prepares(observer.stack, pending, {host: facts[host] for host in names if host in facts})
+    seen = {host: facts[host] for host in names if host in facts}
+    preparing = role.prepares(Network(observer.stack, observer.roles), pending, seen)
     try:
         questions = next(preparing)
         while True:

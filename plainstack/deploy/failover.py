@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 from plainstack.deploy import lock
 from plainstack.deploy.operator import commit, who
+from plainstack.engine.network import Network
 from plainstack.errors import HostFailed, PlainstackError
-from plainstack.inventory.stack import Stack
 from plainstack.postgresql import hosts, observation
 from plainstack.postgresql.failover import decisions, steps
 from plainstack.postgresql.failover.decisions import Do, Plan, Stage, Step
@@ -52,9 +52,9 @@ class Cluster:
     """The database cluster of a stack, to look at and to act on; close with `with`."""
 
     def __init__(
-        self, stack: Stack, command: str, tell: Callable[[Event], None] = lambda _: None, *, in_drill: bool = False
+        self, network: Network, command: str, tell: Callable[[Event], None] = lambda _: None, *, in_drill: bool = False
     ) -> None:
-        self.stack = stack
+        self.stack = stack = network.stack
         self.command = command
         self.log: list[Done] = []
         self.began = time.monotonic()
@@ -63,7 +63,7 @@ class Cluster:
         ssh = stack.ssh.model_copy(update={"connect_timeout": min(CONNECT_WITHIN, stack.ssh.connect_timeout)})
         self._sessions = Sessions(stack.model_copy(update={"ssh": ssh}))
         self._databases = hosts.databases(stack)
-        self._users = hosts.clients(stack)
+        self._users = hosts.clients(network)
         self._site = hosts.entrances(stack)[:1] if steps.asks_site(stack) else []
         # Whoever did not answer is not asked again in the same command: every try would cost its time-out.
         self._away: dict[str, str] = {}

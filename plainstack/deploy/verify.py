@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
-import time
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from threading import BoundedSemaphore
 from types import ModuleType
 from typing import Any
 
 import pytest
+from _pytest.config import ConftestImportFailure, _prepareconfig
 from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host as TestinfraHost
 
+from plainstack.deploy import check_errors
 from plainstack.deploy.check_facts import Facts, gather
-from plainstack.engine.network import Network
+from plainstack.deploy.check_lanes import Lanes, Phase, lanes
 from plainstack.engine.role import Role
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
@@ -25,6 +29,16 @@ from plainstack.shipped import CHECKS
 from plainstack.ssh.connections import Sessions
 
 _SETTINGS = CHECKS / "pytest.ini"
+# What has no use here, or changes the whole process while several checks run in it.
+_LEFT_OUT = (
+    "terminal",
+    "cacheprovider",
+    "faulthandler",
+    "logging",
+    "threadexception",
+    "unraisableexception",
+    "warnings",
+)
 LONGEST = 120
 # Checks of one host that run at once: most of the time they wait, for a unit to stay up or for a port to stay silent.
 AT_ONCE = 6
@@ -52,7 +66,10 @@ class _Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
 
 @dataclass(frozen=True)
 class CheckResult:
-    """How one check ended on one host; `why` is what did not hold."""
+    """How one check ended on one host; `why` is what did not hold.
+
+    A file of checks that cannot be read is one that failed, on no host.
+    """
 
     host: str
     role: str
@@ -64,11 +81,14 @@ class CheckResult:
     @property
     def promise(self) -> str:
         """The check's name as words."""
-        return self.name.partition("[")[0].removeprefix("test_").replace("_", " ")
+        if not self.name.startswith("test_"):
+            return self.name
+        words, bracket, parameters = self.name.removeprefix("test_").partition("[")
+        return f"{words.replace('_', ' ')} {bracket}{parameters}".rstrip()
 
 
 class Verifier:
-    """A pytest plugin: binds checks to hosts, runs them in threads, and keeps the results."""
+    """A pytest plugin: binds checks to hosts, runs all of them at once, and keeps the results."""
 
     def __init__(
         self,
@@ -82,13 +102,12 @@ class Verifier:
         serial: bool = False,
     ) -> None:
         self.results: list[CheckResult] = []
-        self.errors: list[str] = []
         self._stack, self._vault, self._sessions = stack, vault, sessions
         self._roles, self._chosen, self._hosts = roles, chosen, hosts
         self._on_result = on_result
         self._serial = serial
         self._testinfra = {name: TestinfraHost(_Backend(sessions, name)) for name in stack.hosts}
-        self._futures: dict[str, Future[float]] = {}
+        self._ended: dict[str, Future[CheckResult | None]] = {}
         self._facts: dict[str, Future[Facts]] = {}
         self._pools: list[ThreadPoolExecutor] = []
 
@@ -99,143 +118,181 @@ class Verifier:
         everywhere = self._roles[role].everywhere
         return [name for name in self._hosts if everywhere or role in self._stack.hosts[name].roles]
 
-    def pytest_configure(self, config: pytest.Config) -> None:
-        config.addinivalue_line("markers", "once: run on the role's first host only")
-
+    @pytest.hookimpl(tryfirst=True)
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        names = self.hosts_of(metafunc.module.ROLE)
+        role = _role(metafunc.module)
+        if role not in self._roles:
+            raise pytest.Collector.CollectError(f"ROLE must name a role ({', '.join(self._roles)}), not {role!r}")
+        names = self.hosts_of(role)
         if metafunc.definition.get_closest_marker("once"):
             names = names[:1]
         metafunc.fixturenames.append("where")
-        metafunc.parametrize("where", names)
+        metafunc.parametrize("where", names, scope="session")
 
-    @pytest.fixture
-    def host(self, where: str) -> Any:
-        return self._testinfra[where]
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.addinivalue_line("markers", "once: run on the role's first host only")
+        config.pluginmanager.register(self._fixtures())
 
-    @pytest.fixture
-    def here(self, where: str) -> Any:
-        return self._stack.hosts[where]
+    def _fixtures(self) -> ModuleType:
+        """What a check may take, as a plugin: pytest wants functions, not methods."""
 
-    @pytest.fixture
-    def facts(self, where: str, request: pytest.FixtureRequest) -> Mapping[str, str]:
-        """What the host answers to `facts` of the check's module, asked once for all checks."""
-        return self._facts[where].result()[request.module.__name__]
+        @pytest.fixture(scope="session")
+        def host(where: str) -> Any:
+            return self._testinfra[where]
 
-    @pytest.fixture
-    def stack(self) -> Stack:
-        return self._stack
+        @pytest.fixture(scope="session")
+        def here(where: str) -> Any:
+            return self._stack.hosts[where]
 
-    @pytest.fixture
-    def network(self) -> Network:
-        return Network(self._stack, self._roles)
+        @pytest.fixture(scope="module")
+        def facts(where: str, request: pytest.FixtureRequest) -> Mapping[str, str]:
+            answered = self._facts[where].result()[request.module.__name__]
+            if isinstance(answered, Exception):
+                raise answered
+            return answered
 
-    @pytest.fixture
-    def vault(self) -> Vault:
-        return self._vault
+        @pytest.fixture(scope="session")
+        def stack() -> Stack:
+            return self._stack
 
-    @pytest.fixture
-    def peer(self) -> Callable[[str], Any]:
-        return self._testinfra.__getitem__
+        @pytest.fixture(scope="session")
+        def vault() -> Vault:
+            return self._vault
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Start every check at once: what pytest does afterwards is to collect the answers in order."""
-        pools: dict[str, ThreadPoolExecutor] = {}
-        # A check that no host has to keep is there once, bound to none; pytest skips it.
-        items = [item for item in session.items if isinstance(item, pytest.Function) and _where(item) in self._hosts]
-        modules: dict[str, dict[ModuleType, None]] = {}
-        for item in items:
-            if "facts" in item.fixturenames:
-                modules.setdefault(_where(item), {})[item.module] = None
-        for item in items:
-            where = _where(item)
-            key = "all" if self._serial else where
-            if key not in pools:
-                workers = 1 if self._serial else AT_ONCE
-                pools[key] = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=f"verify-{key}")
-            if where in modules and where not in self._facts:
-                asked = (self._stack, self._stack.hosts[where], modules[where], self._testinfra[where])
-                self._facts[where] = pools[key].submit(gather, *asked)
-            self._futures[item.nodeid] = pools[key].submit(self._call, item, where)
-        self._pools = list(pools.values())
+        @pytest.fixture(scope="session")
+        def peer() -> Callable[[str], Any]:
+            return self._testinfra.__getitem__
 
-    def _call(self, item: Any, where: str) -> float:
-        known: dict[str, Any] = {
-            "host": self._testinfra[where],
-            "here": self._stack.hosts[where],
-            "stack": self._stack,
-            "vault": self._vault,
-            "network": Network(self._stack, self._roles),
-            "peer": self._testinfra.__getitem__,
-        }
-        began = time.monotonic()
-        wanted = inspect.signature(item.obj).parameters
-        if "facts" in wanted:
-            known["facts"] = self._facts[where].result()[item.module.__name__]
-        try:
-            item.obj(**{name: known[name] for name in wanted})
-        finally:
-            item.user_properties.append(("seconds", time.monotonic() - began))
-        return time.monotonic() - began
+        plugin = ModuleType("plainstack fixtures")
+        plugin.__dict__.update(host=host, here=here, facts=facts, stack=stack, vault=vault, peer=peer)
+        return plugin
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        # A check that no host has to keep is there once, bound to none.
+        items[:] = [item for item in items if _where(item) in self._hosts]
+
+    def pytest_exception_interact(self, node: pytest.Collector | pytest.Item, call: pytest.CallInfo[Any]) -> None:
+        if isinstance(node, pytest.Collector) and call.excinfo is not None:
+            self._unreadable(call.excinfo.value, node.path)
+
+    def _unreadable(self, error: BaseException, path: Path) -> None:
+        name = f"checks/{path.name}"
+        self._tell(CheckResult("-", _of_file(path), name, False, 0.0, check_errors.of_module(error, path, _shown)))
+
+    def _tell(self, result: CheckResult) -> None:
+        self.results.append(result)
+        self._on_result(result)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
-        self._futures[pyfuncitem.nodeid].result()
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Start every check at once, and tell how they ended in their order."""
+        items = [item for item in session.items if isinstance(item, pytest.Function)]
+        running = Lanes(session, items)
+        session.config.pluginmanager.register(running)
+        pools = (
+            [ThreadPoolExecutor(1, "verify")] * len(self._hosts)
+            if self._serial
+            else [ThreadPoolExecutor(AT_ONCE, f"verify-{name}") for name in self._hosts]
+        )
+        self._ended = {item.nodeid: Future() for item in items}
+        try:
+            for where, pool in zip(self._hosts, pools, strict=True):
+                self._begin(where, [item for item in items if _where(item) == where], pool, running)
+            for item in items:
+                if result := self._ended[item.nodeid].result():
+                    self._tell(result)
+        except BaseException:
+            for pool in pools:
+                pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        for pool in pools:
+            pool.shutdown()
         return True
 
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed:
-            self.errors.append(report.longreprtext)
-
-    @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_makereport(self, item: Any, call: pytest.CallInfo[None]) -> Any:
-        outcome = yield
-        report = outcome.get_result()
-        # A skipped check is no promise to this stack: it neither holds nor fails.
-        if (call.when == "call" or report.failed) and not report.skipped:
-            seconds = dict(item.user_properties).get("seconds", 0.0)
-            why = "" if report.passed else _reason(call)
-            result = CheckResult(
-                item.callspec.params["where"], item.module.ROLE, item.originalname, report.passed, seconds, why
+    def _begin(self, where: str, items: list[pytest.Function], pool: ThreadPoolExecutor, running: Lanes) -> None:
+        modules: dict[ModuleType, None] = {item.module: None for item in items if "facts" in item.fixturenames}
+        if modules:
+            self._facts[where] = pool.submit(
+                gather, self._stack, self._stack.hosts[where], modules, self._testinfra[where]
             )
-            self.results.append(result)
-            self._on_result(result)
+        for lane in lanes(items):
+            pool.submit(self._run, lane, running)
 
-    def pytest_unconfigure(self) -> None:
-        for pool in self._pools:
-            pool.shutdown(wait=True, cancel_futures=True)
+    def _run(self, lane: list[pytest.Function], running: Lanes) -> None:
+        try:
+            running.lane(lane, lambda item, phases: self._ended[item.nodeid].set_result(_result(item, phases)))
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the results are waited for
+            for item in lane:
+                if not self._ended[item.nodeid].done():
+                    self._ended[item.nodeid].set_exception(error)
 
 
-def _where(item: pytest.Function) -> str:
+def _role(module: ModuleType) -> str:
+    """The role whose hosts a module checks: what it says, or else what its name says."""
+    return str(getattr(module, "ROLE", _of_file(Path(str(module.__file__)))))
+
+
+def _of_file(path: Path) -> str:
+    return path.stem.removeprefix("test_")
+
+
+def _where(item: pytest.Item) -> str:
     """The host that a check is bound to."""
-    return str(item.callspec.params["where"]) if hasattr(item, "callspec") else ""
+    return str(item.callspec.params.get("where", "")) if hasattr(item, "callspec") else ""
 
 
-def _reason(call: pytest.CallInfo[None]) -> str:
-    """What did not hold, without the code that noticed it."""
-    assert call.excinfo is not None
-    return str(call.excinfo.value).strip() or call.excinfo.typename
+def _result(item: pytest.Item, phases: list[Phase]) -> CheckResult | None:
+    """How a check ended; None for one that was skipped: it is no promise to this stack, and neither holds nor fails."""
+    assert isinstance(item, pytest.Function)
+    where = _where(item)
+    name = item.originalname
+    if parameters := item.callspec.id.removeprefix(where).removeprefix("-"):
+        name += f"[{parameters}]"
+    why = [check_errors.of_call(item, call, report, _shown) for call, report in phases if report.failed]
+    if not why and any(report.skipped for _, report in phases):
+        return None
+    seconds = sum(call.duration for call, _ in phases)
+    return CheckResult(where, _role(item.module), name, not why, seconds, "\n".join(why))
 
 
-def run(verifier: Verifier, keyword: str = "") -> None:
-    """Run the checks; results are in the verifier. Raises Refused when a check module itself is broken."""
-    arguments = [str(CHECKS), "-p", "no:terminal", "-p", "no:cacheprovider", "-c", str(_SETTINGS)]
-    arguments += [
-        "--rootdir",
-        str(CHECKS),
-        "-p",
-        "no:testinfra",
-        "-p",
-        "no:xdist",
-        "-p",
-        "no:hypothesispytest",
-    ]
-    if keyword:
-        arguments += ["-k", keyword]
-    code = pytest.main(arguments, plugins=[verifier])
-    if verifier.errors or code not in (
-        pytest.ExitCode.OK,
-        pytest.ExitCode.TESTS_FAILED,
-        pytest.ExitCode.NO_TESTS_COLLECTED,
-    ):
-        raise Refused("the checks could not be run:\n" + "\n".join(verifier.errors or [f"pytest ended with {code}"]))
+def _shown(path: Path) -> str | None:
+    return str(Path("checks", path.relative_to(CHECKS))) if path.is_relative_to(CHECKS) else None
+
+
+def run(verifier: Verifier) -> None:
+    """Run the checks; results are in the verifier. Raises Refused when pytest itself does not run."""
+    arguments = ["--import-mode=importlib", "-s", "-c", str(_SETTINGS), "--rootdir=/", f"--confcutdir={CHECKS}"]
+    for plugin in _LEFT_OUT:
+        arguments += ["-p", f"no:{plugin}"]
+    said = io.StringIO()
+    with _alone(said):
+        try:
+            config = _prepareconfig([*arguments, str(CHECKS)], [verifier])
+        except ConftestImportFailure as error:
+            verifier._unreadable(error, error.path)
+            return
+        try:
+            code = config.hook.pytest_cmdline_main(config=config)
+        finally:
+            config._ensure_unconfigure()
+    if code == pytest.ExitCode.INTERRUPTED:
+        raise KeyboardInterrupt
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
+        raise Refused(f"the checks could not be run: {said.getvalue().strip() or f'pytest ended with {code}'}")
+
+
+@contextlib.contextmanager
+def _alone(said: io.StringIO) -> Iterator[None]:
+    """Without what this machine adds to pytest, and with what checks print in `said` instead of among the results."""
+    settings = {"PYTEST_ADDOPTS": "", "PYTEST_PLUGINS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from plainstack.engine.network import Network
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 
@@ -11,18 +12,15 @@ def databases(stack: Stack) -> list[str]:
     return [host.name for host in stack.with_role("db")]
 
 
-def clients(stack: Stack) -> list[str]:
+def clients(network: Network) -> list[str]:
     """The other hosts that use the database, and shut one of its hosts out in a failover."""
-    return [
-        host.name
-        for host in stack.hosts.values()
-        if {"app", "backup"} & set(host.roles) and host.name not in databases(stack)
-    ]
+    using = {host.name for offer in ("db.application", "db.backup") for host in network.users(offer)}
+    return [name for name in network.stack.hosts if name in using and name not in databases(network.stack)]
 
 
-def users(stack: Stack) -> list[str]:
+def users(network: Network) -> list[str]:
     """All that use it, its own hosts among them."""
-    return [*databases(stack), *clients(stack)]
+    return [*databases(network.stack), *clients(network)]
 
 
 def barman_hosts(stack: Stack) -> list[str]:

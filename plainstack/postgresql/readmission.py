@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Mapping, Sequence
 from functools import partial
 
+from plainstack.engine.network import Network
 from plainstack.engine.role import Answers, Errand
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import observation
@@ -18,9 +19,10 @@ from plainstack.postgresql.topology import PROBE, members, primaries
 
 
 def readmit(
-    stack: Stack, pending: Collection[str], seen: Answers
+    network: Network, pending: Collection[str], seen: Answers
 ) -> Generator[Mapping[str, str], Answers, Sequence[Errand]]:
     """What has to be done for db hosts that have no data while another one is the primary; see Role.prepares."""
+    stack = network.stack
     blank = [name for name in databases(stack) if name in pending and (seen.get(name) or {}).get("data") == "no"]
     if not blank:
         return ()
@@ -29,7 +31,7 @@ def readmit(
     leaders = primaries(members(databases(stack), seen))
     if len(leaders) != 1:
         return ()
-    told = yield dict.fromkeys(sorted(set(users(stack)) - set(blank)), observation.fences_script())
+    told = yield dict.fromkeys(sorted(set(users(network)) - set(blank)), observation.fences_script())
     return [_errand(stack, step) for step in _steps(blank, leaders[0].name, told)]
 
 

@@ -154,3 +154,16 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
 def test_nothing_below_the_roles_names_one() -> None:
     found = {path: texts for path in modules() if package_of(path) in NAMELESS and (texts := named(path))}
     assert found == EXCEPTIONS
+
+
+def test_postgresqls_version_is_written_in_one_place() -> None:
+    """But for the paths of its templates, which lie where their files lie on a host."""
+    version = re.compile(r"postgresql(-client)?[@/-]17|\b17/main")
+    texts = {f"plainstack/{path}": " ".join(said(tree)) for path, tree in modules().items()}
+    for folder in ("templates", "files", "checks"):
+        texts |= {
+            str(path.relative_to(ROOT.parent)): path.read_text(encoding="utf-8")
+            for path in (ROOT.parent / folder).rglob("*")
+            if path.is_file() and path.suffix != ".pyc"
+        }
+    assert [path for path, text in texts.items() if version.search(text)] == []

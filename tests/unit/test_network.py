@@ -14,6 +14,7 @@ from plainstack.engine.network import Allowed, Network
 from plainstack.engine.resources import File
 from plainstack.engine.role import Opening, Role
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql.hosts import clients
 from tests import inventories
 from tests.unit.conftest import fake_vault
 
@@ -78,6 +79,7 @@ def test_another_role_that_uses_the_database_may_reach_it_and_log_in(
     network = Network(stack, {**registry, "reports": role("reports", uses=("db.application",))})
     ports = {one.port for one in network.allowed(stack.hosts["c"]) if "10.0.0.9" in (one.sources or ())}
     assert ports == {5432}
+    assert clients(network) == ["a", "rep1"], "a failover makes it shut the old primary out"
     vault = fake_vault(stack, names(registry))
     wanted = registry["db"].desired(stack, stack.hosts["c"], vault, network)
     (hba,) = [item for item in wanted if isinstance(item, File) and item.path.endswith("pg_hba.conf")]

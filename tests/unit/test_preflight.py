@@ -13,7 +13,8 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Package, Resource
 from plainstack.engine.role import Finding, Role
 from plainstack.inventory.stack import Stack
-from plainstack.roles import base, db
+from plainstack.roles import base
+from plainstack.roles.db import seen as seen_by_db
 
 DEBIAN = {"os": "debian", "os_version": "13", "os_name": "Debian GNU/Linux 13 (trixie)"}
 GOOD = {**DEBIAN, "machine": "x86_64", "systemd": "yes"}
@@ -78,10 +79,10 @@ def clusters(stack: Stack, tmp_path: Path, *names: str, audit: str = "") -> list
     if audit:
         (tmp_path / "var/log/plainstack").mkdir(parents=True)
         (tmp_path / "var/log/plainstack/audit.jsonl").write_text(audit)
-    script = f"ROOT={tmp_path}\n{db.CLUSTERS}"
+    script = f"ROOT={tmp_path}\n{seen_by_db.CLUSTERS}"
     lines = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False).stdout.splitlines()
     facts = dict(line.partition("=")[::2] for line in lines)
-    return [finding.text for finding in db.findings(stack, stack.hosts["db1"], Observed(facts=facts))]
+    return [finding.text for finding in seen_by_db.findings(stack, stack.hosts["db1"], Observed(facts=facts))]
 
 
 def test_a_database_cluster_that_plainstack_did_not_make_is_refused_by_name(stack: Stack, tmp_path: Path) -> None:

@@ -7,15 +7,13 @@ from shlex import quote
 from typing import Any
 
 from plainstack.engine.network import Network
-from plainstack.engine.observed import Observed
-from plainstack.engine.paths import STATE
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Command, Directory, Listen, Package, Resource, Unit, Validation
-from plainstack.engine.role import Column, DeclaredSecret, Finding, HostWork, Opening, Role
+from plainstack.engine.role import Column, DeclaredSecret, HostWork, Opening, Role
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Target
-from plainstack.paths import AUDIT, TLS
+from plainstack.paths import TLS
 from plainstack.postgresql import sql
 from plainstack.postgresql.layout import (
     AS_POSTGRES,
@@ -35,8 +33,9 @@ from plainstack.postgresql.preflight import refusals
 from plainstack.postgresql.readmission import readmit
 from plainstack.postgresql.settings import Database
 from plainstack.postgresql.status import status
-from plainstack.postgresql.topology import PROBE, members, primaries, waiting
+from plainstack.postgresql.topology import members, primaries
 from plainstack.postgresql.validation import contradictions
+from plainstack.roles.db.seen import facts, findings, still_served, transition
 from plainstack.roles.db.watched import EXPORTER_PORT, rules, scrapes
 from plainstack.roles.shared.exporter import exporter
 from plainstack.secrets.values import Vault
@@ -70,15 +69,6 @@ echo {VERSION} >"$scratch/PG_VERSION"
 {AS_POSTGRES} {BIN}/postgres --check -D "$scratch" -c config_file={ETC}/postgresql.conf -c data_directory="$scratch"
 """
 
-# Of a host that never had this role: the clusters that somebody made there.
-CLUSTERS = f"""\
-[ -e "${{ROOT:-}}{STATE}/manifest/db" ] || grep -qs '"role": "db"' "${{ROOT:-}}{AUDIT}" ||
-    for version in "${{ROOT:-}}"/var/lib/postgresql/*/*/PG_VERSION; do
-        cluster=${{version%/PG_VERSION}}
-        [ ! -s "$version" ] || echo "cluster.${{cluster#"${{ROOT:-}}/var/lib/postgresql/"}}=yes"
-    done
-"""
-
 
 def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
     """The resources of role db."""
@@ -94,34 +84,6 @@ def opens(_stack: Stack, _host: Host) -> Iterator[Opening]:
     for offer in ("replication", "application", "backup", "port"):
         yield Opening(offer, PORT, "tcp", "postgresql: {user}")
     yield Opening("metrics", EXPORTER_PORT, "tcp", "postgres exporter: {user}")
-
-
-def facts(_stack: Stack, _host: Host) -> str:
-    """What a failover asks too, the databases that the application hosts may connect to, and clusters of others."""
-    names = (
-        f"sed -n 's/^hostssl \"\\([a-z0-9_]*\\)\".*/\\1/p' {_WHO_MAY_CONNECT[0]} 2>/dev/null | sort -u | paste -sd ,"
-    )
-    return f'{PROBE}\necho "databases=$({names})"\n{CLUSTERS}'
-
-
-def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
-    """The application hosts may also go on with the databases that they use now."""
-    if stack.given(Database) is None:
-        return stack
-    allowed = {
-        name
-        for host in stack.with_role("db")
-        if host.name in observed
-        for name in observed[host.name].facts.get("databases", "").split(",")
-    }
-    names = tuple(sorted(allowed - {"", stack.settings(Database).name}))
-    return stack.model_copy(update={"still": stack.still.model_copy(update={"databases": names})}) if names else stack
-
-
-def still_served(stack: Stack) -> Iterator[str]:
-    """The databases that are taken back in the second pass."""
-    for name in stack.still.databases:
-        yield f"app hosts may connect to database {name} until all of them have moved; a second pass takes it back"
 
 
 def tunnels(stack: Stack) -> Iterator[Target]:
@@ -155,6 +117,8 @@ def _files(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator
         "database": stack.given(Database),
         "databases": sql.databases(stack),
         "data": DATA,
+        "bin": BIN,
+        "etc": ETC,
         "fenced": FENCED,
         "rewinding": REWINDING,
         "as_postgres": AS_POSTGRES,
@@ -218,19 +182,6 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
         run=f"{_PSQL} -v ON_ERROR_STOP=1 -f {_SQL}",
         unless=f'test "$({_PSQL}c {quote(wanted)})" = t',
     )
-
-
-def findings(_stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:
-    """Clusters that somebody else made, and settings that wait for a restart."""
-    if settings := observed.facts.get("restart"):
-        yield Finding(waiting(settings), refused=False)
-    for name in sorted(key.removeprefix("cluster.") for key in observed.facts if key.startswith("cluster.")):
-        version, _, cluster = name.partition("/")
-        yield Finding(
-            f"db: /var/lib/postgresql/{name} holds a PostgreSQL cluster that Plainstack did not make, and it is left"
-            " alone. Use another host, or move its data (pg_dumpall) and remove it"
-            f" (pg_dropcluster --stop {version} {cluster})"
-        )
 
 
 def lower_limit(limit: int) -> Command:

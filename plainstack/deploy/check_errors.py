@@ -1,0 +1,58 @@
+"""Why a check did not hold, as a sentence; what is an error of the check itself is told with its file and line."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from plainstack.errors import PlainstackError
+
+# A path as a person knows it; None for a file that is no check.
+Shown = Callable[[Path], str | None]
+
+
+def of_call(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, shown: Shown) -> str:
+    """Why this phase of a check failed."""
+    if call.excinfo is None:  # an xfail(strict=True) that holds
+        return str(report.longrepr)
+    error = call.excinfo.value
+    expected = isinstance(error, AssertionError | pytest.fail.Exception | PlainstackError)
+    if expected and call.when == "call":
+        return _text(error)
+    path, line, _ = item.reportinfo()
+    place = f"{shown(Path(path)) or path}:{(line or 0) + 1}"
+    return f"{_place(error, shown) or place}: {_text(error) if expected else _named(error)}"
+
+
+def of_module(error: BaseException, path: Path, shown: Shown) -> str:
+    """Why a file of checks, or a conftest.py, cannot be read."""
+    # Pytest puts its own words around what was raised.
+    error = error.__cause__ or error
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{shown(Path(error.filename)) or error.filename}:{error.lineno}: {error.msg}"
+    return f"{_place(error, shown) or f'{shown(path) or path}:1'}: {_named(error)}"
+
+
+def _place(error: BaseException, shown: Shown) -> str:
+    """The innermost line of a check that the error came through."""
+    places = [
+        f"{name}:{line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if (name := shown(Path(frame.f_code.co_filename)))
+    ]
+    return places[-1] if places else ""
+
+
+def _named(error: BaseException) -> str:
+    if isinstance(error, pytest.FixtureLookupError):
+        return error.msg or f"there is no fixture {error.argname!r}"
+    if isinstance(error, pytest.Collector.CollectError | pytest.UsageError):
+        return _text(error)
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def _text(error: BaseException) -> str:
+    return str(error).strip() or type(error).__name__
