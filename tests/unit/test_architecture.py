@@ -141,9 +141,9 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
     "inventory/sections.py": (
         "Gunicorn's worker processes on each app",
         "Seconds that a balancer waits for a resp",
+        "The URL path of the service; the balance",
         "The network interface of the public addr",
         "The networks that may connect to the SSH",
-        "The URL path of the service; the balance",
         "The port at which the app hosts serve it",
     ),
     "inventory/stack.py": ("The applications that the app hosts run,",),
