@@ -4,5 +4,5 @@ import os
 
 __version__ = "0.1.0"
 
-# Nobody's plugin has a say in the inventory, and looking for plugins is a good part of pydantic's start-up time.
+# The inventory models use no pydantic plugins, and the search for them is a good part of pydantic's start-up time.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

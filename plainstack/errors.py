@@ -1,4 +1,4 @@
-"""The few errors a person can meet; each message says what is so and what to do next."""
+"""The errors that reach the user; each message says what happened and what to do next."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 
 class PlainstackError(Exception):
-    """Base of every error that ends a command with a sentence instead of a traceback."""
+    """Base of every error that ends a command with a message instead of a traceback."""
 
 
 class InventoryError(PlainstackError):
-    """The inventory, a template or a given file is wrong; raised before any connection is opened."""
+    """The inventory, a template or a file it names is wrong; raised before any connection is opened."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -18,15 +18,15 @@ class InventoryError(PlainstackError):
 
 
 class Refused(PlainstackError):
-    """The request is understood and not done, with the reason and what to type instead."""
+    """The request was understood but not carried out; the message gives the reason and what to type instead."""
 
 
 class AlreadySo(Refused):
-    """What was asked for holds already: nothing was done, and nothing failed."""
+    """The requested state already holds: nothing was done, and nothing failed."""
 
 
 class NotDeployed(Refused):
-    """Hosts lack what a deploy puts there, and have to be deployed first."""
+    """Hosts lack files that a deploy installs, and must be deployed first."""
 
     def __init__(self, hosts: Sequence[str]) -> None:
         self.hosts = tuple(hosts)
@@ -35,7 +35,7 @@ class NotDeployed(Refused):
 
 
 class HostFailed(PlainstackError):
-    """One host could not be reached or a step on it failed; other hosts keep their results."""
+    """A host could not be reached, or a step on it failed; the results of other hosts are kept."""
 
     def __init__(self, host: str, step: str, reason: str, tail: Sequence[str] = (), code: int | None = None) -> None:
         self.host, self.step, self.reason, self.tail, self.code = host, step, reason, tuple(tail), code

@@ -1,11 +1,11 @@
-"""Paths on hosts that several packages know: what one of them puts there, another reads or calls."""
+"""Paths on hosts that more than one package uses: one package writes a file, another reads or runs it."""
 
 from __future__ import annotations
 
-# The host's certificate and key, and its authority's certificate.
+# The host's certificate and key, and the certificate of its authority.
 TLS = "/etc/plainstack/tls"
-# What Plainstack changed on the host, a line of JSON for each transaction.
+# The changes that Plainstack made on the host: one line of JSON per transaction.
 AUDIT = "/var/log/plainstack/audit.jsonl"
-# The packet filter's program, which also shuts hosts out, and the folder of those that it shuts out.
+# The firewall program, which can also fence hosts off, and the directory that lists the fenced hosts.
 FILTER = "/usr/local/sbin/plainstack-firewall"
 FENCES = "/etc/iptables/fence.d"

@@ -1,15 +1,17 @@
-"""Pieces of POSIX shell text that more than one script is made of."""
+"""Fragments of POSIX shell code that more than one script uses."""
 
 from __future__ import annotations
 
-# Of every command on a host: a login shell's own may lack what only root uses.
+# Set for every command: the PATH of a login shell may lack the sbin directories.
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def await_condition(condition: str, complaint: str, *, tries: int, pause: float, otherwise: str = "") -> str:
-    """Lines that wait until `condition` holds, and after so many tries, `pause` seconds apart, end with `complaint`.
+    """Shell code that waits until `condition` holds, and fails with `complaint` if it does not.
 
-    `complaint` stands between double quotes; `otherwise` is a command that tells more on stderr.
+    It checks the condition `tries` times, `pause` seconds apart. `complaint` is placed between double quotes;
+    `otherwise` is
+    a command that prints details to stderr.
     """
     more = f"\n        {otherwise}" if otherwise else ""
     return f"""\

@@ -1,4 +1,4 @@
-"""Where the templates, files, checks and example applications lie that come with Plainstack."""
+"""Where the files that come with Plainstack are: templates, files, checks and example applications."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How messages name places of an inventory, values and durations: short, on one line, whatever was written there."""
+"""How messages show places in an inventory, values and durations: short and on one line, whatever the input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PLAIN = re.compile(r"[^\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff'\".:]+")
 
 
 def dotted(loc: Loc) -> str:
-    """A place of the inventory as errors name it; a key that is no plain word is quoted."""
+    """A place in the inventory as errors name it; a key that is not a plain word is quoted."""
     return ".".join(_word(str(part)) for part in loc)
 
 
@@ -21,13 +21,13 @@ def _word(part: str) -> str:
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
-    """A text that is too long to be shown, as its begin and its length."""
+    """The text, or if it is too long, its beginning and its length."""
     return text if len(text) <= longest else f"{text[:longest]}... ({len(text):,} characters)"
 
 
 def quoted(value: Any) -> str:
     """A value as a message quotes it."""
-    # A short slice first: the whole text of a long value would be built only to be thrown away.
+    # Slice before quoting: repr() of a very long value is slow, and most of it would be thrown away.
     if isinstance(value, str) and len(value) > LONGEST:
         return f"{value[:LONGEST]!r}... ({len(value):,} characters)"
     return shortened(repr(value))

@@ -1,1 +1,1 @@
-"""The inventory: hosts.yaml, its models, and what it may not say."""
+"""The inventory: hosts.yaml, its models and its validation."""

@@ -1,4 +1,4 @@
-"""A machine as people name it to ssh, for the jump hosts of an inventory and of the operator's own configuration."""
+"""A machine as given to ssh, for the jump hosts in the inventory and in the operator's SSH configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from plainstack.errors import Refused
 
 @dataclass(frozen=True)
 class Destination:
-    """A machine as people name it: [user@]host[:port], with brackets around an IPv6 address, or ssh://..."""
+    """A machine as written by the operator: [user@]host[:port], with brackets around an IPv6 address, or ssh://..."""
 
     host: str
     user: str = ""
@@ -25,7 +25,7 @@ class Destination:
         """Raises Refused when it is none."""
         match = _DESTINATION.fullmatch(text.strip())
         if not match or int(match["port"] or 1) not in range(1, 65536):
-            raise Refused(f"{text!r} is no jump host: write [user@]host[:port]")
+            raise Refused(f"{text!r} is not a jump host: write [user@]host[:port]")
         return cls(match["ip"] or match["host"], match["user"] or "", int(match["port"] or 0))
 
 

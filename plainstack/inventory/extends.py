@@ -1,6 +1,6 @@
-"""`extends: base.yaml` in an inventory: mappings merge, lists and values replace, null removes.
+"""`extends: base.yaml` in an inventory: mappings are merged, lists and values replace, null removes.
 
-Relative paths start in the folder of the file that they are written in.
+Relative paths are relative to the file that contains them.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ ReadFile = Callable[[Path, str], str]
 
 
 def read(text: str, name: str, folder: Path, read_file: ReadFile, is_path: Callable[[Loc], bool]) -> Text:
-    """A text with all that it extends; `read_file` gives the text of a path, which errors call by a name.
+    """Parse an inventory's text and merge it with every file that it extends.
 
-    `is_path` says whether a path is expected at a place. Raises InventoryError.
+    `name` is the file's name in errors, and `read_file` returns the text of a path, given the path and its name in
+    errors.
+    `is_path` says whether the value at a place is a path. Raises InventoryError.
     """
     found = yaml_reader.read(text, name)
     chain = [(folder / Path(name).name).resolve()]
@@ -39,9 +41,9 @@ def read(text: str, name: str, folder: Path, read_file: ReadFile, is_path: Calla
         path = (chain[-1].parent / wanted).resolve()
         shown = os.path.normpath(Path(shown).parent / wanted)
         if path in chain:
-            raise InventoryError([f"{there}: extends: {shortened(shown)} extends this file in turn"])
+            raise InventoryError([f"{there}: extends: {shortened(shown)} extends this file, so they form a loop"])
         if len(chain) == MAX_FILES:
-            raise InventoryError([f"{there}: extends: more than {MAX_FILES} files extend one another"])
+            raise InventoryError([f"{there}: extends: more than {MAX_FILES} files in one chain"])
         try:
             if not stat.S_ISREG(path.stat().st_mode):
                 raise InventoryError([f"{there}: extends: {shortened(shown)} is not a regular file"])
@@ -61,7 +63,7 @@ def read(text: str, name: str, folder: Path, read_file: ReadFile, is_path: Calla
 
 
 def _from_folder(below: Text, data: Any, loc: Loc, there: Path, here: Path, is_path: Callable[[Loc], bool]) -> None:
-    """Make the paths of a file in another folder paths from `here`."""
+    """Rewrite the relative paths of a file in the folder `there` so that they are relative to `here`."""
     entries = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for key, value in entries:
         at = (*loc, key)
@@ -72,7 +74,7 @@ def _from_folder(below: Text, data: Any, loc: Loc, there: Path, here: Path, is_p
 
 
 def _merged(over: Text, below: Text) -> Text:
-    """What `over` says, and what `base` says beside it."""
+    """`over` merged over `below`."""
     merged = Text(names=[*over.names, *below.names], problems=list(over.problems))
     shift = len(over.names)
     merged.problems += [((file + shift, line), what) for (file, line), what in below.problems]
@@ -97,7 +99,7 @@ def _combine(over: dict[str, Any], below: dict[str, Any], loc: Loc, merged: Text
 
 
 def _take(merged: Text, source: Text, below: Loc, shift: int) -> None:
-    """Note for every place below `below` where it is written."""
+    """Copy the file and line of every place below `below` from `source` to `merged`."""
     for loc, (file, line) in source.lines.items():
         if loc[: len(below)] == below:
             merged.lines[loc] = (file + shift, line)

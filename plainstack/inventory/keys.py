@@ -1,4 +1,4 @@
-"""The keys that a person may write at each place of an inventory, from the models themselves."""
+"""The keys allowed at each place of an inventory, read from the models."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.wording import Loc
 
-# Fields that no person writes.
+# Fields that are set by the code, never in the file.
 HIDDEN = {"folder", "still"}
 
 
 def unknown(stack: type[Stack], loc: Loc) -> str:
-    """The sentence about a key that the model of the stack does not have."""
+    """What an error says about a key that the model does not have."""
     known = fields_at(stack, loc[:-1])
     return f"unknown key{did_you_mean(str(loc[-1]), known)}; known here: {', '.join(known)}"
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
-    """The end of a sentence about an unknown word: the known one that was probably meant, or nothing."""
+    """A suggestion to append to a message: the known word closest to `word`, or nothing."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f", did you mean {near[0]!r}?" if near else ""
 
 
 def fields_at(stack: type[Stack], loc: Loc) -> list[str]:
-    """The keys a person may write at a place of the inventory."""
+    """The keys allowed at a place of the inventory."""
     model = _model_at(stack, loc)
     hidden = {*HIDDEN, "name"} if model in (stack, Host) else set()
     return [field for field in model.model_fields if field not in hidden] if hasattr(model, "model_fields") else []
@@ -51,7 +51,7 @@ def _model_at(stack: type[Stack], loc: Loc) -> Any:
 
 
 def is_path(stack: type[Stack], loc: Loc) -> bool:
-    """Whether the models want a path at a place."""
+    """Whether the value at a place is a path."""
     fields: dict[str, FieldInfo] = getattr(_model_at(stack, loc[:-1]), "model_fields", {})
     field = fields.get(str(loc[-1]))
     return field is not None and _holds_path(field.annotation)

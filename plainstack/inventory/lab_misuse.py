@@ -1,4 +1,4 @@
-"""What an inventory's `lab:` block can get wrong although each of its values is valid."""
+"""Mistakes in an inventory's `lab:` block that no single value shows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from plainstack.wording import Loc, dotted
 
 
 def misuse(stack: Stack) -> Iterator[tuple[Loc, str]]:
-    """Where, and what is wrong."""
+    """Yield the place and the description of each mistake."""
     lab = stack.lab
     machines = {**stack.hosts, **lab.visitors}
     for name in lab.visitors:

@@ -1,4 +1,4 @@
-"""hosts.yaml -> Stack; every error names file:line and the path of its key, and all are reported at once."""
+"""hosts.yaml -> Stack; every error names file:line and the key's path, and all errors are reported at once."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from plainstack.inventory.yaml_limits import MAX_BYTES
 from plainstack.inventory.yaml_reader import Line, Text
 from plainstack.wording import Loc, dotted, quoted, shortened
 
-# A file that is wrong everywhere says so often enough.
+# The most problems shown in one run.
 MOST_PROBLEMS = 40
 
-# What pydantic calls an error, and how "must be" goes on in an inventory's words.
+# Pydantic's error types, and how a message that starts with "must be" continues.
 _EXPECTED = {
     "string_type": "text",
     "tuple_type": "a list",
@@ -44,12 +44,12 @@ _EXPECTED = {
 
 
 def load(path: Path, shape: Shape) -> Stack:
-    """Read and check an inventory; raises InventoryError with every problem found."""
+    """Read and check an inventory. Raises InventoryError with every problem found."""
     return checked(read_file(path, shape), path.resolve().parent, shape)
 
 
 def read_file(path: Path, shape: Shape) -> Text:
-    """An inventory file with all that it extends, not checked yet. Raises InventoryError."""
+    """Read an inventory file and every file that it extends, without checking them. Raises InventoryError."""
     try:
         return read(_text(path, str(path)), str(path), path.resolve().parent, shape)
     except FileNotFoundError:
@@ -64,7 +64,7 @@ def _text(path: Path, name: str) -> str:
         what = "a folder" if stat.S_ISDIR(kind) else "no regular file"
         raise InventoryError([f"{name}: is {what}; name an inventory file with --inventory=FILE"])
     with path.open("rb") as file:
-        # UTF-8 takes up to four bytes a character.
+        # A character takes up to four bytes in UTF-8.
         content = file.read(4 * MAX_BYTES + 1)
     if len(content) > 4 * MAX_BYTES:
         raise InventoryError([f"{name}:1: has more than {MAX_BYTES:,} characters, the limit"])
@@ -76,12 +76,12 @@ def _text(path: Path, name: str) -> str:
 
 
 def parse(text: str, name: str, folder: Path, shape: Shape) -> Stack:
-    """Check an inventory's text; `name` is what errors call the file, `folder` where its relative paths start."""
+    """Check an inventory's text; errors call the file `name`, and relative paths start in `folder`."""
     return checked(read(text, name, folder, shape), folder, shape)
 
 
 def read(text: str, name: str, folder: Path, shape: Shape) -> Text:
-    """An inventory's text with all that it extends, not checked yet. Raises InventoryError."""
+    """Parse an inventory's text and every file that it extends, without checking them. Raises InventoryError."""
     found = extends.read(text, name, folder, _text, partial(is_path, shape.model))
     if found.data is None:
         raise InventoryError([f"{name}:1: an inventory is a mapping that begins with 'stack: NAME'"])
@@ -89,7 +89,7 @@ def read(text: str, name: str, folder: Path, shape: Shape) -> Text:
 
 
 def checked(found: Text, folder: Path, shape: Shape) -> Stack:
-    """The stack that a text describes; raises InventoryError with every problem found."""
+    """The stack that a text describes. Raises InventoryError with every problem found."""
     problems, data = found.problems, found.data or {}
     stack = None
     if not problems:
@@ -112,7 +112,7 @@ def checked(found: Text, folder: Path, shape: Shape) -> Stack:
 
 
 def _internal(data: dict[Any, Any]) -> Iterator[Loc]:
-    """Keys that only the models know: no person writes them."""
+    """Keys that only the code may set."""
     for key in HIDDEN & data.keys():
         yield (key,)
     for name, host in _hosts(data).items():
@@ -126,7 +126,7 @@ def _hosts(data: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def _named(data: dict[Any, Any]) -> dict[Any, Any]:
-    """The data with every host's name in it."""
+    """The data with each host's name added to the host."""
     if not _hosts(data):
         return data
     named = {
@@ -136,14 +136,14 @@ def _named(data: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def _valid_hosts(data: dict[Any, Any]) -> Iterator[Machine]:
-    """The hosts that can be judged although another part of the inventory is wrong."""
+    """The hosts that are valid by themselves, in an inventory that is not."""
     for name, host in _hosts(_named(data)).items():
         with contextlib.suppress(ValidationError):
             yield ("hosts", str(name)), Host.model_validate(host)
 
 
 def _explain(error: ValidationError, found: Text, model: type[Stack]) -> Iterator[tuple[Line, str]]:
-    """Every error of the models as (line, sentence); what a union's branches expected becomes one sentence."""
+    """Every error as (line, message); the alternatives of a union are joined into one message."""
     expected: dict[Loc, dict[str, None]] = {}
     given: dict[Loc, Any] = {}
     for item in error.errors():
@@ -161,13 +161,13 @@ def _explain(error: ValidationError, found: Text, model: type[Stack]) -> Iterato
             expected.setdefault(loc, {})[_expectation(kind, item["msg"], context, fields_at(model, loc))] = None
             given[loc] = item["input"]
     for loc, phrases in expected.items():
-        # A private key may have been pasted among the recipients.
+        # Do not echo the value: a private key may have been pasted among the recipients.
         shown = "" if loc[0] == "secrets" else f" (given: {_given(given[loc], loc, found)})"
         yield found.line(loc), f"{dotted(loc)}: must be {' or '.join(phrases)}{shown}"
 
 
 def _given(value: Any, loc: Loc, found: Text) -> str:
-    """A value as it was written, and what YAML made of it where that is not to be seen."""
+    """A value as it was written, with what YAML made of it where that is a surprise."""
     if isinstance(value, str) or loc not in found.written:
         return quoted(value)
     written = found.written[loc]
@@ -179,7 +179,7 @@ def _given(value: Any, loc: Loc, found: Text) -> str:
 
 
 def _place(raw: Loc, kind: str, found: Text) -> tuple[Loc, bool]:
-    """Where in the file an error is, and whether pydantic met it in a branch of a union, whose name is no key."""
+    """The place of an error in the file, and whether it is inside one branch of a union (whose name is not a key)."""
     loc: Loc = ()
     branch = False
     for number, part in enumerate(raw, 1):

@@ -1,4 +1,4 @@
-"""Names, ports and addresses that are valid in themselves and cannot be used for what the inventory uses them for."""
+"""Names, ports and networks that are valid in themselves but cannot be used where the inventory uses them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from plainstack.wording import Loc, dotted
 
 Problem = tuple[Loc, str]
 
-# Its account is app-NAME, and account names have at most 32 characters (useradd).
+# The service's account is app-NAME, and useradd limits account names to 32 characters.
 LONGEST_SERVICE = 28
 
 
 def misuse(stack: Stack) -> Iterator[Problem]:
-    """Where, and why it cannot be used."""
+    """Yield the place of each unusable value, and why it cannot be used."""
     yield from _names(stack)
     yield from _ports(stack)
 
@@ -26,7 +26,7 @@ def _names(stack: Stack) -> Iterator[Problem]:
         yield ("stack",), f"stack: a stack cannot be called {stack.stack}: {why}; choose another name"
     for name in stack.hosts:
         if name in reserved.HOSTS:
-            yield ("hosts", name), f"hosts.{name}: a host cannot be called {name}; the name has another meaning"
+            yield ("hosts", name), f"hosts.{name}: a host cannot be called {name}; the name is reserved"
     for name in stack.services:
         if len(name) > LONGEST_SERVICE:
             yield ("services", name), f"services.{name}: a service's name has at most {LONGEST_SERVICE} characters"

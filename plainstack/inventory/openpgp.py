@@ -1,4 +1,4 @@
-"""Whether a file is an OpenPGP public key, binary or armored, that apt can verify a package source with (RFC 9580)."""
+"""Whether apt can verify a package source with a file: an OpenPGP public key, binary or armored (RFC 9580)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _VERSIONS = (3, 4, 5, 6)
 
 
 def is_armored(content: bytes) -> bool:
-    """Whether the content is in the text form. apt tells the two forms apart by the file's name alone."""
+    """Whether the key is ASCII-armored. apt itself goes by the file's extension alone."""
     return content.startswith(b"-----BEGIN")
 
 
 def problem_of(content: bytes) -> str:
-    """Why apt could not use the content as a key, as the end of a sentence; empty when it can."""
+    """Why apt cannot use the content as a key, worded as the end of a sentence; empty if it can."""
     if not content.strip():
         return "is empty"
     if b"PRIVATE KEY BLOCK-----" in content:
@@ -28,7 +28,9 @@ def problem_of(content: bytes) -> str:
     if content[8:12] == b"KBXf":
         return "is a keybox, which apt does not read; export the key with: gpg --export"
     if content.lstrip()[:1] == b"<":
-        return "is a web page, not an OpenPGP public key; the download was answered with an error or a form"
+        return (
+            "is a web page, not an OpenPGP public key; the server answered the download with an error or a login page"
+        )
     if not is_armored(content):
         if _ARMORED.search(content):
             return "does not begin with the line -----BEGIN PGP PUBLIC KEY BLOCK-----; remove what is before it"
@@ -48,7 +50,7 @@ def problem_of(content: bytes) -> str:
 
 def _decoded(block: bytes) -> bytes:
     lines = [line.strip() for line in block.splitlines()]
-    # Header lines ("Comment: ...") end with an empty one; a checksum, when there is one, begins with '='.
+    # Header lines ("Comment: ...") end with an empty line; a checksum line, if there is one, begins with '='.
     start = lines.index(b"") + 1 if b"" in lines else 0
     return base64.b64decode(b"".join(line for line in lines[start:] if not line.startswith(b"=")), validate=True)
 
@@ -67,12 +69,12 @@ def _problem_of_packets(content: bytes) -> str:
 
 
 def _packets(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Every packet as (tag, body); raises ValueError where the content is not a row of whole packets."""
+    """Every packet as (tag, body). Raises ValueError if the content is not a sequence of complete packets."""
     at = 0
     while at < len(content):
         first = content[at]
         if not first & 0x80:
-            raise ValueError("is not an OpenPGP public key" if at == 0 else "has something behind its OpenPGP key")
+            raise ValueError("is not an OpenPGP public key" if at == 0 else "has extra data after its OpenPGP key")
         if first & 0x40:
             tag, start, size = first & 0x3F, *_new_length(content, at + 1)
         else:
@@ -80,13 +82,13 @@ def _packets(content: bytes) -> Iterator[tuple[int, bytes]]:
             tag, start = (first >> 2) & 0x0F, at + 1 + width
             size = int.from_bytes(content[at + 1 : start], "big") if width else -1
         if size < 0 or start + size > len(content):
-            raise ValueError("is an OpenPGP key that was cut short" if at else "is not an OpenPGP public key")
+            raise ValueError("is a truncated OpenPGP key" if at else "is not an OpenPGP public key")
         yield tag, content[start : start + size]
         at = start + size
 
 
 def _new_length(content: bytes, at: int) -> tuple[int, int]:
-    """Where the body of a packet in the new format starts, and its size; -1 when there is none (RFC 9580, 4.2.1)."""
+    """The offset of a new-format packet's body, and its length, or -1 if it cannot be read (RFC 9580, 4.2.1)."""
     octets = content[at : at + 5]
     if octets[:1] and octets[0] < 192:
         return at + 1, octets[0]

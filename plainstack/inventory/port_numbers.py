@@ -1,4 +1,4 @@
-"""The ports that Plainstack's own programs take on hosts: the one list that roles bind and open from."""
+"""The ports that Plainstack's own programs use on hosts; roles take the ports they bind and open from here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BLACKBOX = 9115
 POSTGRES_EXPORTER = 9187
 
 SSH = 22
-"""sshd's own; an inventory may name another one, and then Debian's sshd still may listen here."""
+"""sshd's default port. Even if the inventory names another one, Debian's sshd may still listen here."""
 
 TAKEN = {
     SSH: "sshd",
@@ -29,4 +29,4 @@ TAKEN = {
     BLACKBOX: "the blackbox exporter",
     POSTGRES_EXPORTER: "the PostgreSQL exporter",
 }
-"""What has each port, as messages name it."""
+"""What uses each port, as messages name it."""

@@ -1,8 +1,8 @@
-"""Names that an inventory cannot give away, because they mean something else on the hosts, with the reason."""
+"""Names that an inventory cannot use, because they already mean something on the hosts, and why."""
 
 from __future__ import annotations
 
-# What certificates and /etc/hosts call other things.
+# Names that certificates and /etc/hosts use for something else.
 HOSTS = (
     "authority",
     "site",
@@ -13,13 +13,14 @@ HOSTS = (
     "ip6-allrouters",
 )
 
-# Barman's configuration calls its cluster as the stack is called.
+# Barman's configuration names its server after the stack.
 STACKS = {
-    "all": "Barman reads it as every cluster",
+    "all": "to Barman it means every server",
     "barman": "it is the name of the global section of Barman's configuration",
 }
 
-# A service's unit is plainstack-NAME, and so are these of Plainstack's own; the guard's have a run's number behind it.
+# A service's unit is named plainstack-NAME, as these units of Plainstack itself are; the guard's unit name ends in the
+# run's number.
 OWN_UNITS = (
     "backup",
     "backup-metrics",
@@ -32,7 +33,7 @@ OWN_UNITS = (
 )
 OWN_UNIT_FAMILIES = ("guard-",)
 
-# Debian's base-passwd and systemd, and the accounts of the packages that roles install.
+# The accounts of Debian's base-passwd, of systemd, and of the packages that roles install.
 _ACCOUNTS = """
 root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc nobody sshd messagebus systemd-
 network systemd-timesync systemd-resolve adm tty disk sudo shadow staff users ssl-cert nginx angie postgres barman
@@ -42,7 +43,7 @@ SYSTEM_ACCOUNTS = frozenset(_ACCOUNTS.split())
 
 
 def service(name: str) -> str:
-    """Why a service cannot have this name; empty when it can."""
+    """Why a service cannot have this name; empty if it can."""
     if name in OWN_UNITS or name.startswith(OWN_UNIT_FAMILIES):
         return f"plainstack-{name} is a unit of Plainstack's own"
     if name in SYSTEM_ACCOUNTS:

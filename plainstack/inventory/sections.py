@@ -1,4 +1,4 @@
-"""The parts of an inventory, each a key of it; docs/inventory.md is made of their descriptions."""
+"""The sections of an inventory; docs/inventory.md is generated from the descriptions."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from plainstack.inventory.values import (
 
 
 class Model(BaseModel):
-    """Closed and immutable: an unknown key is an error."""
+    """Base of all sections: closed (an unknown key is an error) and immutable."""
 
-    # Deferred: one validator, the stack's, instead of one for each of its parts.
+    # Deferred: only the validator of the whole stack is built, not one for each section.
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
@@ -38,11 +38,11 @@ class Ssh(Model):
     """How the operator's machine reaches the hosts."""
 
     user: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$")] = Field(
-        "root", description="The account that the operator logs in as: root, or one that may run everything with sudo."
+        "root", description="The account to log in as: root, or one that may run every command with sudo."
     )
     port: Port = Field(22, description="The port of sshd on every host.")
     key: FilePath | None = Field(
-        None, description="A private key that is offered alone; without it, ssh's own keys and agent are used."
+        None, description="The only private key to offer; without it, the keys and the agent that ssh would use."
     )
     gateway: JumpHosts | None = Field(
         None,
@@ -53,10 +53,10 @@ class Ssh(Model):
     )
     allow_from: tuple[Network, ...] = Field(
         (ip_network("0.0.0.0/0"), ip_network("::/0")),
-        description="The networks that the hosts' firewalls let in on the SSH port.",
+        description="The networks that may connect to the SSH port through the hosts' firewalls.",
     )
     connect_timeout: Annotated[Int, Field(ge=1, le=120)] = Field(
-        10, description="Seconds that a connection may take to be opened."
+        10, description="Timeout for opening a connection, in seconds."
     )
 
 
@@ -70,14 +70,14 @@ class Host(Model):
         None, description="The network interface of the public address, where it is not `balancer.interface`."
     )
     roles: tuple[Annotated[str, AfterValidator(_known_role)], ...] = Field(
-        (), description="What the host does, by the names of roles; any number of them, or none."
+        (), description="The host's roles; any number of them, or none."
     )
 
 
 class Service(Model):
     """An application that the app hosts run."""
 
-    kind: Literal["django"] = Field("django", description="What the application is made of.")
+    kind: Literal["django"] = Field("django", description="The kind of application.")
     source: FilePath = Field(description="The folder of the application's source, with manage.py and requirements.txt.")
     project: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")] = Field(
         description="The Python package that holds settings.py and wsgi.py."
@@ -86,16 +86,18 @@ class Service(Model):
     workers: Annotated[Int, Field(ge=1, le=64)] = Field(2, description="Gunicorn's worker processes on each app host.")
     threads: Annotated[Int, Field(ge=1, le=64)] = Field(4, description="Threads of each worker.")
     health: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] = Field(
-        "/healthz", description="The page that answers 2xx when the service can do its work."
+        "/healthz", description="The page that answers 2xx when the service is ready to serve requests."
     )
     timeout: Annotated[Int, Field(ge=1, le=3600)] = Field(
-        60, description="Seconds that a balancer waits for an answer."
+        60, description="Seconds that a balancer waits for a response."
     )
     live: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] | None = Field(
-        None, description="A page that answers 2xx as long as the process answers, with no database, if there is one."
+        None,
+        description="A page that answers 2xx while the process runs, without using the database; optional.",
     )
     path: Annotated[str, Field(pattern=r"^/([A-Za-z0-9_.-]+/)*$")] = Field(
-        "/", description="The path below which the balancers send requests to it; the path is passed on whole."
+        "/",
+        description="The URL path of the service; the balancers pass requests below it on with the path unchanged.",
     )
     static_url: Annotated[str, Field(pattern=r"^/([A-Za-z0-9_.-]+/)+$")] | None = Field(
         None, description="Django's STATIC_URL; `static/` below `path` when it is not given."
@@ -103,7 +105,7 @@ class Service(Model):
 
     @property
     def static(self) -> str:
-        """The path below which the service's static files are asked for."""
+        """The URL path of the service's static files."""
         return self.static_url or f"{self.path}static/"
 
 

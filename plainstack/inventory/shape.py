@@ -1,4 +1,4 @@
-"""What an inventory may say: the keys of every stack, those that its roles add, and the roles that hosts may have."""
+"""The shape of an inventory: the keys of every stack, the keys that roles add, and the roles that hosts may have."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ Contradictions = Callable[[Stack], Iterable[tuple[Loc, str]]]
 class Shape:
     """The models behind an inventory.
 
-    `settings` are the models of the keys that roles add; a key whose model has required fields may be left out.
-    `roles` are the names that a host's `roles` may hold, `needs` the roles without which the hosts of a role are of no
-    use, and `single` those that one host alone can have. `contradictions` name what a valid inventory can still get
-    wrong, as (place, sentence) pairs.
+    `settings` maps each key that a role adds to its model; a key that is left out has the model's defaults, or is None
+    if
+    the model has required fields. `roles` are the names allowed in a host's `roles`. `needs` maps a role to the roles
+    that
+    it cannot work without, and `single` lists the roles that only one host can have. `contradictions` are checks of an
+    otherwise valid inventory; they yield (place, message) pairs.
     """
 
     settings: Mapping[str, type[Model]]
@@ -45,5 +47,5 @@ class Shape:
         return create_model("Stack", __base__=Stack, **keys)
 
     def validate(self, data: Mapping[str, Any]) -> Stack:
-        """The stack of an inventory's data; raises pydantic's ValidationError."""
+        """Build the stack from an inventory's data. Raises pydantic's ValidationError."""
         return self.model.model_validate(data, context={"roles": self.roles})

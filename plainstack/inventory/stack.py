@@ -1,4 +1,4 @@
-"""The model of an inventory: what every stack is made of. The roles add their keys to it; see shape.py."""
+"""The model of an inventory: the sections of every stack. Roles add their own keys; see shape.py."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ Settings = TypeVar("Settings", bound=Model)
 
 
 class StillServed(Model):
-    """What hosts go on serving beside what the inventory says, until their peers have moved: ports by service, and
-    names of databases. Observed, never written by a person; see plainstack.engine.transition."""
+    """What hosts still serve from before a change, until their peers have switched.
+
+    These are ports by service, and database names. They are observed on the hosts, never written in the inventory; see
+    plainstack.engine.transition.
+    """
 
     ports: dict[str, tuple[int, ...]] = Field({})
     databases: tuple[str, ...] = ()
 
 
 class Stack(Model):
-    """A whole inventory. `folder` is where the inventory file lies; relative paths in it start there."""
+    """A whole inventory. `folder` is the folder of the inventory file; relative paths start there."""
 
     folder: Path = Path()
     still: StillServed = StillServed()
-    stack: Name = Field(description="The stack's name; two stacks of one operator have different ones.")
+    stack: Name = Field(description="The stack's name; each of an operator's stacks needs its own.")
     extends: FilePath | None = Field(
         None,
-        description="Another inventory that this one adds to: mappings merge, lists and values replace, null removes.",
+        description="Another inventory to start from: mappings are merged, lists and values replace, null removes.",
     )
     ssh: Ssh = Field(Ssh(), description="How the operator's machine reaches the hosts.")
     hosts: dict[Name, Host] = Field(min_length=1, description="The stack's machines by name.")
@@ -39,44 +42,44 @@ class Stack(Model):
     lab: LabSettings = Field(LabSettings(), description="What `inv lab.up` adds to the hosts.")
 
     def given(self, model: type[Settings]) -> Settings | None:
-        """The settings of a role; None when the inventory does not give them and they have no default."""
+        """The settings of a role, or None if the inventory leaves them out and they have no default."""
         return next((value for value in self.__dict__.values() if isinstance(value, model)), None)
 
     def settings(self, model: type[Settings]) -> Settings:
-        """The settings of a role that the inventory must give; raises LookupError when it does not."""
+        """The settings of a role. Raises LookupError if the inventory leaves them out and they have no default."""
         found = self.given(model)
         if found is None:
             raise LookupError(f"the stack {self.stack} has no {model.__name__} settings")
         return found
 
     def changed(self, settings: Model) -> Stack:
-        """The same stack with other settings of one role."""
+        """A copy of the stack with other settings for one role."""
         key = next(key for key, value in self.__dict__.items() if type(value) is type(settings))
         return self.model_copy(update={key: settings})
 
     def with_role(self, role: str) -> list[Host]:
-        """The hosts of a role, in the order of the inventory."""
+        """The hosts with a role, in the order of the inventory."""
         return [host for host in self.hosts.values() if role in host.roles]
 
     def ports(self, service: str) -> tuple[int, ...]:
-        """The ports at which the app hosts serve a service: the one that is wanted first."""
+        """The ports at which the app hosts serve a service, the configured port first."""
         return (self.services[service].port, *self.still.ports.get(service, ()))
 
     def file(self, path: Path) -> Path:
-        """A path of the inventory, resolved against the folder the inventory lies in."""
+        """A path of the inventory, resolved against the folder of the inventory."""
         return self.folder / path
 
     @property
     def state(self) -> Path:
-        """The folder of what Plainstack keeps on the operator's machine for this stack (git-ignored)."""
+        """The folder on the operator's machine for what Plainstack keeps about this stack (git-ignored)."""
         return self.folder / ".plainstack" / self.lab_name
 
     @property
     def lab_name(self) -> str:
-        """The name of the lab that realises the stack."""
+        """The name of the lab that hosts this stack."""
         return self.lab.name or self.stack
 
     @property
     def in_lab(self) -> bool:
-        """Whether the hosts are lab hosts of this machine."""
+        """Whether the hosts are lab hosts on this machine."""
         return self.ssh.gateway == "lab"

@@ -9,7 +9,7 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Page:
-    """Something to look at behind a target, and what it shows in one sentence."""
+    """A web page behind a target, and one phrase that says what it shows."""
 
     path: str
     shows: str
@@ -17,10 +17,9 @@ class Page:
 
 @dataclass(frozen=True)
 class Target:
-    """A port: `via` are the hosts whose SSH connection may carry it; they see it at one of `addresses`.
+    """A port to reach: the hosts in `via` can reach it at one of `addresses`, over their SSH connection.
 
-    `known_as` is the name that it must be asked by; without one it answers to any. Without pages, it is for
-    other programs than browsers.
+    `known_as` is the server name that requests must use, if any. Without pages, the port is not for browsers.
     """
 
     name: str
@@ -33,11 +32,11 @@ class Target:
     known_as: str = ""
 
     def urls(self, port: int) -> list[str]:
-        """Its pages' addresses when `port` of this machine leads to it."""
+        """The URLs of its pages when the local `port` leads to it."""
         return [f"{self.scheme}://{self.known_as or LOOPBACK}:{port}{page.path}" for page in self.pages]
 
     def told(self, port: int) -> list[str]:
-        """How a person reaches it at `port` of this machine."""
+        """The lines to print about reaching it at the local `port`."""
         if not self.pages:
             return [f"{self.name:<13} {LOOPBACK}:{port}"]
         urls = self.urls(port)

@@ -1,4 +1,4 @@
-"""What no single key of an inventory shows: an address twice, a role without the roles it needs, a missing file."""
+"""Checks across keys: an address used twice, a role without the roles it needs, a missing file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _machines(stack: Stack) -> Iterator[Machine]:
 
 
 def shared_addresses(machines: Iterable[Machine]) -> Iterator[tuple[Loc, str]]:
-    """Every address that a machine before already has."""
+    """Yield every address that an earlier machine already has."""
     seen: dict[object, str | int] = {}
     for loc, machine in machines:
         for key in ("address", "public"):
@@ -36,7 +36,7 @@ def shared_addresses(machines: Iterable[Machine]) -> Iterator[tuple[Loc, str]]:
 
 
 def contradictions(stack: Stack, shape: Shape) -> Iterator[tuple[Loc, str]]:
-    """Where, and what is wrong: everything that a valid inventory can still get wrong."""
+    """Yield the place and the description of every mistake that an otherwise valid inventory contains."""
     yield from shared_addresses(_machines(stack))
     yield from lab_misuse.misuse(stack)
     yield from _roles(stack, shape)
@@ -71,7 +71,7 @@ def _roles(stack: Stack, shape: Shape) -> Iterator[tuple[Loc, str]]:
 
 
 def problem_of_path(stack: Stack, path: Path, *, folder: bool = False) -> str:
-    """Why a path of the inventory is not the folder, or the file, that it should be; empty when it is."""
+    """Why a path of the inventory is not a usable file (or folder, with `folder`); empty if it is."""
     shown = shortened(str(path))
     try:
         mode = stack.file(path).stat().st_mode
@@ -81,4 +81,4 @@ def problem_of_path(stack: Stack, path: Path, *, folder: bool = False) -> str:
         return f"cannot be read: {shown}: {error.strerror}"
     if folder and not stat.S_ISDIR(mode):
         return f"no such folder: {shown} is a file"
-    return "" if folder or stat.S_ISREG(mode) else f"no such file: {shown} is something else"
+    return "" if folder or stat.S_ISREG(mode) else f"no such file: {shown} is not a regular file"

@@ -1,6 +1,6 @@
-"""The kinds of values that an inventory holds: how each is written, and in what words a wrong one is refused.
+"""The types of an inventory's values: how each is written, and how errors describe it.
 
-A validator's message goes on after "must be".
+A validator's message is appended to "must be".
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from plainstack.errors import Refused
 from plainstack.inventory.destination import Destination
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?")
-# Linux: NAME_MAX is 255 bytes, PATH_MAX 4096 with the folder of the inventory in front.
+# Linux limits a name to 255 bytes (NAME_MAX) and a path to 4096 (PATH_MAX), including the folder of the inventory.
 _LONGEST_PART, _LONGEST_PATH = 255, 2048
 _RETENTION = re.compile(r"(?:RECOVERY WINDOW OF ([0-9]{1,4}) (?:DAYS|WEEKS|MONTHS)|REDUNDANCY ([0-9]{1,4}))")
 
@@ -67,7 +67,7 @@ def _strict_bool(value: Any) -> Any:
 
 
 def _address(value: Any) -> Any:
-    # A number is an address to Python's ipaddress, and a typing mistake to everybody else.
+    # ipaddress accepts an integer as an address, but in an inventory it is a mistake.
     if not isinstance(value, str | IPv4Address):
         raise ValueError("an IPv4 address")
     if isinstance(value, str) and ":" in value:
@@ -84,13 +84,13 @@ def _address(value: Any) -> Any:
 
 
 def _no_machine(address: IPv4Address) -> str:
-    """Why an address cannot be a machine's own (RFC 6890)."""
+    """Why an address cannot be a machine's own (RFC 6890); empty if it can."""
     if address in IPv4Network("0.0.0.0/8"):
         return "in 0.0.0.0/8, which means 'this network' and 'any address'"
     if address.is_loopback:
         return "a loopback address, at which every machine reaches only itself"
     if address.is_link_local:
-        return "a link-local address, which machines give themselves and no router passes on"
+        return "a link-local address, which machines assign to themselves and routers do not forward"
     if address.is_multicast:
         return "a multicast address, which stands for a group of machines"
     if address == IPv4Address("255.255.255.255"):
@@ -174,10 +174,10 @@ def _memory(value: str) -> str:
     match = re.fullmatch(r"([0-9]{1,6})(kB|MB|GB)", value)
     if not match:
         raise ValueError("a whole number with kB, MB or GB, such as 128MB")
-    # PostgreSQL: at least 16 blocks of 8 kB, and a number of blocks that a signed 32-bit number over two can hold.
+    # PostgreSQL requires at least 16 blocks of 8 kB, and at most half of what a signed 32-bit integer can count.
     size = int(match[1]) * {"kB": 1, "MB": 1024, "GB": 1024**2}[match[2]]
     if not 128 <= size <= 8 * (2**30 - 1):
-        raise ValueError("between 128kB and 8191GB, as PostgreSQL takes it")
+        raise ValueError("between 128kB and 8191GB, the limits of PostgreSQL")
     return value
 
 

@@ -1,4 +1,4 @@
-"""What an inventory comes to: every value that is in effect, and the file and line that it comes from."""
+"""An inventory with all defaults: every value in effect, and the file and line that it comes from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT = "default"
 
 @dataclass(frozen=True)
 class Value:
-    """A value in effect, and where it comes from: file:line, or `default`."""
+    """A value in effect, and its origin: file:line, or `default`."""
 
     loc: Loc
     value: Any
@@ -27,7 +27,7 @@ class Value:
 
 
 def values(stack: Stack, found: Text) -> Iterator[Value]:
-    """Every value of a stack that is set, in the models' order; what may be secret in a URL is masked."""
+    """Every value of a stack, in the models' order; parts of a URL that may be secret are masked."""
     data = stack.model_dump(mode="json", exclude={*HIDDEN})
     for host in data["hosts"].values():
         host.pop("name", None)
@@ -43,7 +43,7 @@ def _leaves(data: Any, loc: Loc, found: Text) -> Iterator[Value]:
 
 
 def _masked(value: Any) -> Any:
-    """A URL's user, path and query may let anyone in who knows them."""
+    """Mask the user, path and query of a URL: any of them may be a credential."""
     if not isinstance(value, str) or not value.startswith(("http://", "https://")):
         return value
     parts = urlsplit(value)

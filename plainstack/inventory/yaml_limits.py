@@ -1,4 +1,4 @@
-"""The limits of a YAML text: what would cost too much, or crash the parser, is refused before data is made of it."""
+"""Limits on YAML input: text that would be too expensive to load, or would crash the parser, is rejected first."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ MAX_NODES = 50_000
 MAX_DEPTH = 20
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# What YAML itself allows in a text; tabs are judged by the parser.
+# The characters that YAML allows; the parser itself checks the use of tabs.
 CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Unreadable(Exception):
-    """The text as a whole cannot be read."""
+    """The text cannot be read at all."""
 
     def __init__(self, line: int, what: str) -> None:
         super().__init__(what)
@@ -25,12 +25,12 @@ class Unreadable(Exception):
 
 
 def check_text(text: str) -> None:
-    """What would cost too much, or crash the parser, is refused before a tree is built of it."""
+    """Reject text that is too expensive to load or would crash the parser. Raises Unreadable."""
     if len(text) > MAX_BYTES:
         raise Unreadable(1, f"has more than {MAX_BYTES:,} characters, the limit for an inventory")
     if bad := CONTROL.search(text):
         line = text.count("\n", 0, bad.start()) + 1
-        raise Unreadable(line, f"not valid YAML: holds the control character U+{ord(bad.group()):04X}")
+        raise Unreadable(line, f"not valid YAML: contains the control character U+{ord(bad.group()):04X}")
     depth = documents = 0
     for event in yaml.parse(text, Loader=LOADER):
         line = event.start_mark.line + 1 if event.start_mark else 1
@@ -47,14 +47,14 @@ def check_text(text: str) -> None:
 
 
 def check_tree(root: yaml.Node) -> None:
-    """Count the nodes as if every alias were written out, without doing so."""
+    """Reject a document that is too large once its aliases are expanded, without expanding them. Raises Unreadable."""
     sizes: dict[int, int] = {}
     open_nodes: set[int] = set()
 
     def size(node: yaml.Node, above: int) -> int:
         line = node.start_mark.line + 1
         if id(node) in open_nodes:
-            raise Unreadable(line, "an alias stands for something that holds the alias itself")
+            raise Unreadable(line, "an alias refers to a value that contains the alias")
         if above > MAX_DEPTH:
             raise Unreadable(line, f"nested deeper than {MAX_DEPTH} levels")
         if id(node) not in sizes:
@@ -63,7 +63,7 @@ def check_tree(root: yaml.Node) -> None:
             open_nodes.discard(id(node))
             if total > MAX_NODES:
                 raise Unreadable(
-                    line, f"has more than {MAX_NODES:,} keys and values with its aliases written out, the limit"
+                    line, f"has more than {MAX_NODES:,} keys and values with its aliases expanded, the limit"
                 )
             sizes[id(node)] = total
         return sizes[id(node)]

@@ -1,7 +1,7 @@
-"""YAML text -> plain data with the line of every key, within limits, and without YAML's readings that surprise people.
+"""YAML text -> plain data, with the line of every key, within limits and without YAML's surprising conversions.
 
-A key is always the text that was written. Values follow YAML 1.1, as PyYAML reads it, but for these: a date is text, a
-number that does not read as it is written (0644, 22:22) is an error, and so is a tag that names anything but YAML's
+A key is always the text that was written. Values follow YAML 1.1 as PyYAML reads it, with these exceptions: a date is
+text; a number that would be read as a different number (0644, 22:22) is an error; and so is any tag other than YAML's
 basic types.
 """
 
@@ -23,19 +23,19 @@ _TAG = "tag:yaml.org,2002:"
 _MERGE = _TAG + "merge"
 _TEXT = (_TAG + "str", _TAG + "timestamp", _TAG + "value")
 _BOOLEANS = {**dict.fromkeys(("yes", "true", "on"), True), **dict.fromkeys(("no", "false", "off"), False)}
-# YAML 1.1 reads 0644 as octal and 22:22 as minutes and seconds.
+# YAML 1.1 reads 0644 as octal and 22:22 as base 60.
 _MISREAD = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 
 
 Line = tuple[int, int]
-"""Which of a text's files, and the line in it."""
+"""The index of the file in a Text's names, and the line in that file."""
 
 
 @dataclass
 class Text:
-    """What YAML texts say: their data, the line of every place, the scalars as they were written, and what is wrong.
+    """The content of YAML files: data, the line of every place, the scalars as written, and the problems found.
 
-    `data` is None when a text is no mapping. `names` are what errors call the files.
+    `data` is None if the text is not a mapping. `names` are the files' names in errors.
     """
 
     data: dict[str, Any] | None = None
@@ -51,7 +51,7 @@ class Text:
         return self.lines.get(loc, (0, 1))
 
     def place(self, loc: Loc) -> str:
-        """The same as file:line."""
+        """The place as file:line."""
         return self.shown(self.line(loc))
 
     def shown(self, line: Line) -> str:
@@ -60,7 +60,7 @@ class Text:
 
 
 def read(text: str, name: str) -> Text:
-    """Read a text; raises InventoryError, with `name` and the line, when it is not YAML or is beyond the limits."""
+    """Parse a text. Raises InventoryError, with `name` and the line, if it is not valid YAML or exceeds the limits."""
     try:
         check_text(text)
         root = yaml.compose(text, Loader=LOADER)
@@ -81,7 +81,7 @@ def read(text: str, name: str) -> Text:
 
 
 class _Reader:
-    """Makes data of nodes, and notes lines and problems."""
+    """Converts nodes to data, and records lines and problems."""
 
     def __init__(self, found: Text) -> None:
         self._found = found
@@ -127,11 +127,11 @@ class _Reader:
         return data
 
     def _merge(self, source: yaml.Node, loc: Loc, data: dict[str, Any]) -> None:
-        """The keys of a merged mapping (<<) that are not given beside it; of several mappings the first counts."""
+        """Add the keys of a merged mapping (<<) that `data` does not have yet: of several mappings, the first wins."""
         if not isinstance(source, yaml.MappingNode):
             self._problem(source, loc, "'<<' takes a mapping, or a list of mappings")
             return
-        # The merged mapping is read for its own place first; what is given here stands.
+        # The merged mapping is read into a Text of its own, so that its lines do not replace those of keys given here.
         there = Text()
         extra = _Reader(there)._mapping(source, loc)
         self._found.problems += [item for item in there.problems if item not in self._found.problems]
@@ -145,7 +145,7 @@ class _Reader:
         text, tag = node.value, node.tag
         shown = shortened(text)
         if CONTROL.search(text):
-            self._problem(node, loc, "holds a control character")
+            self._problem(node, loc, "contains a control character")
         elif tag in _TEXT:
             return text
         elif tag == _TAG + "null":
@@ -177,7 +177,7 @@ class _Reader:
 
 
 def _misread(text: str) -> float:
-    """What YAML 1.1 makes of 0644 and 22:22."""
+    """The number that YAML 1.1 reads from text such as 0644 or 22:22."""
     sign = -1 if text.startswith("-") else 1
     text = text.lstrip("+-")
     if ":" not in text:

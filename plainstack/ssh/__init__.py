@@ -1,1 +1,1 @@
-"""Connections to hosts. The only package that knows Fabric and Paramiko."""
+"""Connections to hosts. No other package uses Fabric or Paramiko."""

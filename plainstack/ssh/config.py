@@ -1,7 +1,8 @@
-"""What the operator's SSH configuration says about one destination, as ssh itself reads it.
+"""The operator's SSH configuration for one destination, as ssh itself reads it.
 
-`ssh -G` resolves the files (Include, Match, tokens, first value wins) and contacts nobody; it takes a few milliseconds.
-A parser of our own would differ from the operator's ssh, and here a difference is a log-in at the wrong machine.
+`ssh -G` resolves the files (Include, Match, tokens, first value wins) without contacting any host; it takes a few
+milliseconds. A parser of our own would differ from the operator's ssh, and any difference could mean logging in to the
+wrong machine.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from plainstack.errors import Refused
 
 SYSTEM = Path("/etc/ssh/ssh_config")
 _STDIN = Path("/dev/stdin")
-# It may look up names (CanonicalizeHostname) and run commands (Match exec).
+# ssh may look up names (CanonicalizeHostname) and run commands (Match exec).
 _WITHIN = 20
 
 _DEBUG = re.compile(r"(debug\d:|OpenSSH_)")
@@ -34,13 +35,13 @@ _MATCHED = re.compile(r"debug3: (.+) line (\d+): (not )?matched '")
 
 @dataclass(frozen=True)
 class Resolved:
-    """The values for one destination: `ssh -G` prints a keyword in lower case, and a line for each of its values."""
+    """The settings for one destination: `ssh -G` prints keywords in lower case, and one line per value."""
 
     values: Mapping[str, list[str]]
     trace: str = ""
 
     def get(self, keyword: str) -> str:
-        """A keyword's value; empty when it has none."""
+        """A keyword's value; empty if it has none."""
         value = self.values.get(keyword, [""])[0]
         return "" if value.lower() == "none" else value
 
@@ -49,12 +50,12 @@ class Resolved:
         return self.get(keyword) not in ("", "no", "false")
 
     def paths(self, keyword: str) -> tuple[Path, ...]:
-        """Files by their expanded names, in ssh's order. Raises Refused for what cannot be expanded."""
+        """The expanded file names of a keyword, in ssh's order. Raises Refused if one cannot be expanded."""
         found = [text for text in self.values.get(keyword, []) if text.lower() != "none"]
         return tuple(Path(self.expanded(text, keyword)).expanduser() for text in found)
 
     def expanded(self, text: str, keyword: str) -> str:
-        """A value with its tokens and environment variables replaced. Raises Refused for one that is not known."""
+        """A value with its tokens and environment variables expanded. Raises Refused for an unknown one."""
         known = self._tokens
 
         def token(match: re.Match[str]) -> str:
@@ -64,10 +65,10 @@ class Resolved:
 
         def variable(match: re.Match[str]) -> str:
             if match[1] not in os.environ:
-                raise Refused(f"{self.where(keyword)}: {keyword}: the environment has no {match[1]}")
+                raise Refused(f"{self.where(keyword)}: {keyword}: the environment variable {match[1]} is not set")
             return os.environ[match[1]]
 
-        # ssh runs a command by a shell, which knows variables itself.
+        # ssh runs a proxy command in a shell, which expands variables itself.
         plain = text if keyword == "proxycommand" else re.sub(r"\$\{(\w+)\}", variable, text)
         return re.sub(r"%(.)", token, plain)
 
@@ -89,14 +90,14 @@ class Resolved:
         }
 
     def where(self, keyword: str) -> str:
-        """The file and line that a value comes from, as far as ssh's trace shows it."""
+        """The file and line that set a keyword, as far as ssh's trace shows it."""
         included = {name for names in self._included.values() for name in names}
         roots = [match[1] for match in _READ.finditer(self.trace) if match[1] not in included]
         found = (place for root in roots for place in self._places(root, keyword))
         return next(found, _short(str(_own())))
 
     def _places(self, name: str, keyword: str) -> Iterator[str]:
-        """Where a keyword stands in a file, and in those it includes, outside the blocks that do not apply."""
+        """Where a keyword is set in a file and in the files it includes, outside the blocks that do not apply."""
         active = True
         for number, line in enumerate(_lines(name), 1):
             word, _, rest = line.strip().replace("=", " ", 1).partition(" ")
@@ -127,7 +128,7 @@ class Resolved:
 
 
 def resolve(host: str, user: str = "", port: int = 0) -> Resolved:
-    """What `ssh -l user -p port host` would go by. Raises Refused, in ssh's own words, for a file that it refuses."""
+    """The settings that `ssh -l user -p port host` would use. Raises Refused, in ssh's words, if it rejects a file."""
     program = shutil.which("ssh")
     if program is None:
         if _own().exists():
@@ -138,7 +139,7 @@ def resolve(host: str, user: str = "", port: int = 0) -> Resolved:
     command = [program, "-vvv", "-T", "-G"]
     includes = ""
     if Path.home() != Path(pwd.getpwuid(os.getuid()).pw_dir):
-        # ssh asks the account for its home and not the environment; all else here goes by HOME.
+        # ssh takes the home directory from the account, not from HOME; everything else here uses HOME.
         command += ["-F", str(_STDIN)]
         includes = _includes()
     command += [*(["-l", user] if user else []), *(["-p", str(port)] if port else []), "--", host]

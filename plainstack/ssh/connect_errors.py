@@ -1,4 +1,4 @@
-"""Connection errors in words: what happened, and what to do."""
+"""Messages for connection errors: what happened, and what to do."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from plainstack.ssh.login_keys import LoginRefused
 from plainstack.ssh.reach import Reach
 from plainstack.ssh.ways import Way
 
-# Banner, key exchange and log-in of a host that took the connection: many at once on a busy machine take a while.
+# The time for banner, key exchange and login once a host has accepted the connection; a busy machine with many logins
+# at once is slow.
 HANDSHAKE_WITHIN = 15
 
 BROKEN = (OSError, EOFError, paramiko.SSHException)
-"""What opening a connection may raise."""
+"""The exceptions that opening a connection may raise."""
 
 _FORBIDDEN, _NOT_CONNECTED = 1, 2
 
 
 class JumpFailed(OSError):
-    """A jump host on the way to a host could not be used; the message is whole."""
+    """A jump host on the way could not be used; the message is complete and shown as it is."""
 
 
 def explain(error: BaseException, way: Way, stack: Reach) -> str:
-    """A connection error in words."""
+    """The message for a connection error."""
     if isinstance(error, JumpFailed):
         return str(error)
-    # A jump host is named before the sentence.
+    # Messages about a jump host already start with its name.
     place = "" if way.source else f" ({way.address}:{way.port})"
     if isinstance(error, paramiko.BadHostKeyException):
         return (
@@ -40,18 +41,23 @@ def explain(error: BaseException, way: Way, stack: Reach) -> str:
     if "not found in known_hosts" in str(error):
         return f"the host key is not pinned{place}: run inv trust, compare the fingerprint, and try again"
     if isinstance(error, paramiko.ChannelException) and way.jump is not None:
-        reason = {_FORBIDDEN: "lets no connection through (AllowTcpForwarding)", _NOT_CONNECTED: "cannot connect to it"}
+        reason = {
+            _FORBIDDEN: "does not forward connections (AllowTcpForwarding)",
+            _NOT_CONNECTED: "cannot connect to it",
+        }
         return f"{way.jump.called} {reason.get(error.code, f'refused: {error.text}')}{place}"
     if str(error) == "No existing session":
-        return f"no SSH handshake within {HANDSHAKE_WITHIN} s{place}: is it an sshd, and is it overloaded?"
+        return (
+            f"no SSH handshake within {HANDSHAKE_WITHIN} s{place}: is sshd listening there, and is the host overloaded?"
+        )
     if isinstance(error, socket.gaierror):
         return f"the name {way.address} does not resolve{place}"
     if isinstance(error, TimeoutError):
         return f"no answer within {stack.ssh.connect_timeout} s{place}"
     if isinstance(error, OSError) and error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
-        return f"no way to the host{place}: is it up, and on this network?"
+        return f"no route to the host{place}: is it up, and on this network?"
     if isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL and way.bind:
-        return f"this machine has no address {way.bind} (BindAddress){place}"
+        return f"BindAddress {way.bind} is not an address of this machine{place}"
     if isinstance(error, ConnectionRefusedError):
         return f"the connection was refused{place}; is sshd running?"
     if way.command:

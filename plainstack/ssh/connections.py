@@ -1,4 +1,4 @@
-"""Opening connections to hosts: pinned host keys, jump hosts, and all hosts at once."""
+"""Opening connections to hosts: checking host keys, passing jump hosts, connecting to all hosts at once."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ from plainstack.ssh.ways import Way, Ways
 
 Result = TypeVar("Result")
 
-# Unacknowledged data for this long means that the host or the way to it is gone (ms, see tcp(7) TCP_USER_TIMEOUT).
+# Data unacknowledged for this long means that the host or the network is down (ms, see TCP_USER_TIMEOUT in tcp(7)).
 DEAD_AFTER = 15_000
 KEEPALIVE = 5
 
-# Paramiko logs every broken handshake with a traceback, which goes to stderr if nobody listens; we say it in words.
+# Paramiko logs every failed handshake with a traceback, which goes to stderr without a handler; we show our own
+# message.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 def known_hosts(stack: Reach) -> Path:
-    """The file of pinned host keys; the lab pins its own."""
+    """The file of pinned host keys; the lab has its own."""
     return stack.state / ("lab/known_hosts" if stack.in_lab else "known_hosts")
 
 
 class Sessions:
-    """Connections to the hosts of a stack, opened on first use and kept; close with `with`."""
+    """Connections to the hosts of a stack, opened on first use and kept open; close them with `with`."""
 
     def __init__(self, stack: Reach) -> None:
         self.stack = stack
-        # What the operator should know about his SSH configuration; others add to it while hosts are connected.
+        # Notes on the operator's SSH configuration; other threads append to it while they connect.
         self.notes: list[str] = []
         self.ways = Ways(stack, self.notes.append)
         self._keyring = Keyring(lambda: self._closed)
@@ -58,7 +59,7 @@ class Sessions:
 
     def __exit__(self, *_: object) -> None:
         self._closed = True
-        # Others may still be opening theirs: what they add from now on they close.
+        # Other threads may still be connecting; they see `_closed` and close their own connections.
         for session in list(self._open.values()):
             session.close()
         self._jumps.close()
@@ -66,7 +67,7 @@ class Sessions:
             command.terminate()
 
     def to(self, name: str) -> Session:
-        """The session of a host, opened now if it is not. Raises HostFailed with what to do about it."""
+        """The session of a host, opened on first use. Raises HostFailed if the host cannot be reached."""
         with self._locks[name]:
             if name not in self._open:
                 self._open[name] = self.fresh(name)
@@ -75,7 +76,10 @@ class Sessions:
             return self._open[name]
 
     def living(self, name: str) -> Session:
-        """As `to`, for work of hours: a session that has ended meanwhile is replaced, which in a run would hide it."""
+        """Like `to`, but a session that has ended is replaced.
+
+        Only for commands that stay open for hours, such as tunnels: a run must notice a lost connection.
+        """
         self._jumps.renew()
         with self._locks[name]:
             kept = self._open.get(name)
@@ -84,7 +88,7 @@ class Sessions:
         return self.to(name)
 
     def fresh(self, name: str) -> Session:
-        """A new connection beside the kept one, for proving that new connections still work."""
+        """A new connection in addition to the kept one, to prove that new connections still work."""
         way = self.ways.to(self.stack.hosts[name])
         try:
             connection = self._connect(way)
@@ -97,13 +101,13 @@ class Sessions:
         return self.offered_key(self.ways.to(self.stack.hosts[name]))
 
     def offered_key(self, way: Way) -> paramiko.PKey:
-        """The key that a machine offers now, without logging in to it; for pinning it. Raises HostFailed."""
+        """The host key that a machine offers now, read without logging in, for pinning. Raises HostFailed."""
         pinned = Pins.read(known_hosts(self.stack)).keys(entry_name(way.address, way.port))
         try:
             transport = paramiko.Transport(self._socket(way))
             try:
                 options = transport.get_security_options()
-                # What a connection would ask for: the type that is pinned, else ed25519, which Debian's sshd has.
+                # Ask for the type that a connection would: the pinned one, otherwise ed25519, which Debian's sshd has.
                 first = ["rsa-sha2-512" if kind == "ssh-rsa" else kind for kind in pinned][:1]
                 usual = ["ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512"]
                 options.key_types = tuple(dict.fromkeys([*first, *usual]))
@@ -115,7 +119,7 @@ class Sessions:
             raise HostFailed(way.name, "connect", explain(error, way, self.stack)) from None
 
     def forget(self, name: str) -> None:
-        """Close the kept session of a host, so that the next use opens a new one."""
+        """Close the kept session of a host; the next use opens a new one."""
         with self._locks[name]:
             session = self._open.pop(name, None)
         if session:
@@ -130,8 +134,8 @@ class Sessions:
             "auth_timeout": HANDSHAKE_WITHIN,
             "channel_timeout": 20,
         }
-        # Fabric reads files of its own and ~/.ssh/config, and may put a gateway of its own before the socket, which
-        # accepts any key. So it gets an empty configuration, and no gateway: whatever is not our socket is not used.
+        # Fabric would read its own files and ~/.ssh/config, and could add a gateway, which accepts any host key. An
+        # empty configuration and gateway=False leave our socket as the only way to connect.
         connection = Connection(
             way.address,
             user=way.user,
@@ -140,7 +144,7 @@ class Sessions:
             gateway=False,
             forward_agent=False,
             connect_kwargs=options,
-            # The socket is connected already; paramiko takes this for the key exchange.
+            # The socket is already connected; paramiko uses this timeout for the key exchange.
             connect_timeout=HANDSHAKE_WITHIN,
         )
         entry = entry_name(way.address, way.port)
@@ -169,7 +173,7 @@ class Sessions:
 
 
 class _LogIn:
-    """Paramiko's client hands an authenticated key exchange to this, after it has checked the host's key."""
+    """The authentication strategy: paramiko's client calls it after checking the host key."""
 
     def __init__(self, keyring: Keyring, way: Way) -> None:
         self._keyring, self._way = keyring, way
@@ -179,14 +183,14 @@ class _LogIn:
 
 
 def _tuned(sock: socket.socket) -> socket.socket:
-    """Without TCP_NODELAY every exec waits about 40 ms for a delayed acknowledgement."""
+    """Detect dead connections, and disable Nagle's algorithm, which would delay every exec by about 40 ms."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER)
     return sock
 
 
 def fan_out(names: Iterable[str], work: Callable[[str], Result]) -> Mapping[str, Result | HostFailed]:
-    """Do `work` for every host at once; a host's failure is its result, and never loses the others'."""
+    """Run `work` for every host at once; a host's failure is its result, so the results of other hosts are kept."""
 
     def one(name: str) -> Result | HostFailed:
         try:

@@ -1,8 +1,8 @@
-"""The frame around every exec: where the command's own output begins, and what it means when the command never began.
+"""The frame around every exec: it marks where the command's output begins, and explains why a command never began.
 
-Startup files of the login shell, sshrc and PAM print to the same two streams as the command. So both streams carry a
-marker, as a line of its own, that the last shell prints just before the command begins. What comes before the marker
-is not part of the answer.
+The startup files of the login shell, sshrc and PAM print to the same two streams as the command. So the last shell
+prints a marker line to both streams just before the command begins. What comes before the marker is not part of the
+command's output.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from plainstack.shell import PATH
 
-# Noise without end must not fill the operator's memory.
+# Endless output before the marker must not fill the operator's memory.
 _KEPT = 65536
 
 _OTHER_USER = re.compile(r'lease log ?in as the user "([^"\n]+)" rather than')
@@ -25,7 +25,7 @@ _EXPIRED = re.compile(
 
 @dataclass(frozen=True)
 class Frame:
-    """Wraps the commands of one connection; with `sudo`, they run as root by `sudo -n`."""
+    """Wraps the commands of one connection; with `sudo`, they run as root through `sudo -n`."""
 
     user: str
     address: str
@@ -33,8 +33,8 @@ class Frame:
     token: str = field(default_factory=lambda: f"@plainstack-{secrets.token_hex(8)}")
 
     def wrap(self, command: str) -> str:
-        """The command line for the login shell, whichever shell that is."""
-        # The host's own PATH may lack /usr/sbin, and sudo may pass on the user's.
+        """The command line for the login shell, in a form that every shell understands."""
+        # The host's own PATH may lack /usr/sbin, and sudo may keep the user's PATH.
         begin = f'PATH={PATH}; export PATH; {_tell(self.token)}; eval "$0"'
         if self.sudo:
             inner = f'/bin/sh -c {shlex.quote(begin)} "$0"'
@@ -42,18 +42,18 @@ class Frame:
         return f"exec /bin/sh -c {shlex.quote(begin)} {shlex.quote(command)}"
 
     def stream(self) -> Stream:
-        """An empty stream of an exec."""
+        """A new stream for one exec."""
         return Stream(_line(self.token))
 
     def impediment(self, out: Stream, err: Stream) -> str:
-        """What can be said before the exec has ended: it is known that its command will not begin; else empty."""
+        """Why the command will never begin, if that is already clear before the exec has ended; otherwise empty."""
         if out.begun:
             return ""
         match = _OTHER_USER.search(out.noise + err.noise)
         if not match:
             return ""
         return (
-            f"the host lets {match[1]} log in and not {self.user}, as cloud-init sets it up:"
+            f"{match[1]} can log in on this host, but {self.user} cannot (the default of cloud-init):"
             f" write `user: {match[1]}` under ssh in the inventory"
         )
 
@@ -67,9 +67,9 @@ class Frame:
         if reason:
             return reason, []
         if _EXPIRED.search(said):
-            login = f"log in with ssh as {self.user} and set a new one, or run there as root: chage -d -1 {self.user}"
+            login = f"log in as {self.user} with ssh and set a new one, or as root run: chage -d -1 {self.user}"
             return (
-                f"the password of {self.user} has expired, and the host runs no command until it is changed: {login}",
+                f"the password of {self.user} has expired, and the host runs no commands until it is changed: {login}",
                 lines,
             )
         if by_sudo:
@@ -77,7 +77,7 @@ class Frame:
                 return "sudo is not installed on the host: install it, or log in as root (ssh.user)", lines
             own = "; ".join(line for line in lines if "unable to resolve host" not in line) or f"exit code {code}"
             return f"sudo refused: {own}; let {self.user} use sudo without a password (NOPASSWD)", []
-        return f"the host did not run the command; see what this says: ssh {self.user}@{self.address} true", lines
+        return f"the host did not run the command; for its reason, run: ssh {self.user}@{self.address} true", lines
 
     @property
     def _reached(self) -> str:
@@ -85,7 +85,7 @@ class Frame:
 
 
 class Stream:
-    """One stream of an exec: `data` is the command's own, what came before the marker is noise."""
+    """One stream of an exec: `data` is the command's output, `noise` is what came before the marker."""
 
     def __init__(self, marker: bytes) -> None:
         self._marker = marker
@@ -94,7 +94,7 @@ class Stream:
         self.begun = False
 
     def feed(self, data: bytes) -> None:
-        """Take what came next."""
+        """Add data that has arrived."""
         if self.begun:
             self.data += data
             return
@@ -112,7 +112,7 @@ class Stream:
 
     @property
     def text(self) -> str:
-        """What the command printed."""
+        """The command's output."""
         return self.data.decode(errors="replace")
 
 
@@ -121,5 +121,6 @@ def _line(token: str) -> bytes:
 
 
 def _tell(token: str) -> str:
-    # A line of its own, also after noise without a newline; a shell that traces (set -x) prints it within a line.
+    # The newline in front makes the marker a line of its own even if the noise does not end in one; with `set -x`, the
+    # marker also shows up inside a trace line, which does not count.
     return f'printf "\\n%s\\n" {token}; printf "\\n%s\\n" {token} >&2'

@@ -1,4 +1,4 @@
-"""What stands between the operator's machine and a host: jump hosts, logged in to once each, and proxy commands."""
+"""Connections that lead to a host: jump hosts, each logged in to once, and proxy commands."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Jump:
 
 
 class Jumps:
-    """The connections to jump hosts, opened on first use by `connect` and shared by all hosts behind them."""
+    """The connections to jump hosts, opened with `connect` on first use and shared by all hosts behind them."""
 
     def __init__(self, connect: Callable[[Way], Connection], stack: Reach) -> None:
         self._connect, self._stack = connect, stack
@@ -34,12 +34,12 @@ class Jumps:
         self._kept: dict[Way, _Jump] = {}
 
     def to(self, way: Way) -> paramiko.Transport:
-        """The connection to a jump host. Raises Refused for the inventory's gateway, JumpFailed for another."""
+        """The connection to a jump host. Raises Refused if it is the inventory's gateway, otherwise JumpFailed."""
         with self._lock:
             jump = self._kept.setdefault(way, _Jump())
         with jump.lock:
             if jump.refused:
-                # Or every host would wait for the same time-out, one after another.
+                # Otherwise every host would wait for the same timeout, one after another.
                 raise _failure(way, jump.refused)
             if jump.connection is None:
                 try:
@@ -53,14 +53,14 @@ class Jumps:
             return transport
 
     def renew(self) -> None:
-        """Forget what was refused, and what has ended."""
+        """Forget failed attempts and connections that have ended, so that the next use tries again."""
         with self._lock:
             for way, jump in list(self._kept.items()):
                 if jump.connection is None or not jump.connection.transport.is_active():
                     del self._kept[way]
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all connections."""
         for jump in list(self._kept.values()):
             if jump.connection is not None:
                 jump.connection.close()
@@ -71,11 +71,12 @@ def _failure(way: Way, reason: str) -> Exception:
 
 
 def through_command(command: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
-    """Start a proxy command as ssh does; what is written to the socket is its input, what it prints can be read."""
+    """Start a proxy command as ssh does; the socket is connected to its standard input and output."""
     ours, theirs = socket.socketpair()
     with theirs:
         shell = os.environ.get("SHELL") or "/bin/sh"
-        # A group of its own: Ctrl-C lets the hosts end their transactions, over this.
+        # In a process group of its own, so that Ctrl-C does not end it: the hosts end their transactions over this
+        # connection.
         end = theirs.fileno()
         process = subprocess.Popen([shell, "-c", f"exec {command}"], stdin=end, stdout=end, process_group=0)
     return ours, process

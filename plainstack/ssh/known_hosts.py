@@ -1,4 +1,4 @@
-"""The file of pinned host keys, in the format of OpenSSH's known_hosts: reading it and replacing keys in it."""
+"""The file of pinned host keys, in OpenSSH's known_hosts format: reading it, and replacing keys."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from plainstack.errors import Refused
 
 
 def entry_name(address: str, port: int) -> str:
-    """How known_hosts files name a host."""
+    """A host's name in a known_hosts file."""
     return address.lower() if port == 22 else f"[{address.lower()}]:{port}"
 
 
 @dataclass(frozen=True)
 class Pins:
-    """The lines of a file of pins; `path` is for messages."""
+    """The lines of a file of pinned keys; `path` is used in messages."""
 
     path: Path
     lines: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> Pins:
-        """The pins of a file, none if it does not exist. Raises Refused when it cannot be read."""
+        """Read the pins of a file; a missing file has none. Raises Refused if it cannot be read."""
         try:
             return cls(path, tuple(path.read_text(encoding="utf-8").splitlines()))
         except FileNotFoundError:
@@ -38,9 +38,9 @@ class Pins:
             raise Refused(f"{path}: the pinned host keys cannot be read: {error}") from None
 
     def keys(self, entry: str) -> dict[str, paramiko.PKey]:
-        """The keys that are pinned for a host, by type; of two of one type the first counts.
+        """The keys pinned for a host, by type; if a type is pinned twice, the first counts.
 
-        Raises Refused, with the line, for a key that is none.
+        Raises Refused, with the line, for an invalid key.
         """
         found: dict[str, paramiko.PKey] = {}
         for number, line in enumerate(self.lines, 1):
@@ -59,12 +59,12 @@ class Pins:
         return found
 
     def expected(self, entry: str, offered: paramiko.PKey) -> paramiko.PKey | None:
-        """The pinned key that an offered one is compared with; None if the host is not pinned."""
+        """The pinned key to compare an offered key with; None if the host is not pinned."""
         keys = self.keys(entry)
         return keys.get(offered.get_name()) or next(iter(keys.values()), None)
 
     def replaced(self, new: Mapping[str, paramiko.PKey]) -> str:
-        """The file's text with these keys as the only ones of their entries; all other lines stay as they are."""
+        """The file's text with these keys in place of all others for the same hosts; other lines stay as they are."""
         kept = []
         for line in self.lines:
             names, fields = _parse(line)
@@ -78,7 +78,7 @@ class Pins:
 
 
 def _parse(line: str) -> tuple[list[str], list[str]]:
-    """The names of a line, and its other fields; no names for a comment, a marker (@revoked), or no pin at all."""
+    """The names of a line, and its other fields; no names for a comment, a @marker line or an incomplete line."""
     fields = line.split()
     if len(fields) < 3 or fields[0].startswith(("#", "@")):
         return [], fields
@@ -88,7 +88,7 @@ def _parse(line: str) -> tuple[list[str], list[str]]:
 def _matches(name: str, entry: str) -> bool:
     if not name.startswith("|"):
         return name.lower() == entry
-    # As HashKnownHosts writes it: |1|salt|HMAC-SHA1 of the name, see sshd(8).
+    # A hashed name (HashKnownHosts) is |1|salt|HMAC-SHA1, see sshd(8).
     parts = name.split("|")
     try:
         salt, digest = base64.b64decode(parts[2]), base64.b64decode(parts[3])

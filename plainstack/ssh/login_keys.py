@@ -1,4 +1,4 @@
-"""Logging in by key, in ssh's order: the agent's keys, then files; a passphrase is asked for last."""
+"""Logging in with keys, in ssh's order: the agent's keys, then files; passphrases are asked for last."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _TRIES = 3
 
 @dataclass(frozen=True)
 class Identities:
-    """What one machine is shown: key files, certificates for them, and the keys of the agent at the socket `agent`.
+    """The keys to offer to one machine: files, certificates for them, and the keys of the agent at the socket `agent`.
 
-    With `only`, no key of the agent but those of `files`.
+    With `only`, the agent's keys are limited to those that `files` names.
     """
 
     files: tuple[Path, ...] = ()
@@ -34,7 +34,7 @@ class Identities:
     agent: str = ""
 
     def alone(self, key: Path) -> Identities:
-        """The same with this key and no other."""
+        """A copy limited to this key."""
         return Identities((key,), self.certificates, only=True, agent=self.agent)
 
 
@@ -43,7 +43,7 @@ class LoginRefused(paramiko.AuthenticationException):
 
 
 class Keyring:
-    """The operator's keys, read once for all hosts; `ended` says when nobody needs an answer any more."""
+    """The operator's keys, read once for all hosts; `ended` returns true once the command no longer needs an answer."""
 
     def __init__(self, ended: Callable[[], bool]) -> None:
         self._ended = ended
@@ -51,7 +51,7 @@ class Keyring:
         self._keys: dict[Path, paramiko.PKey | str] = {}
 
     def log_in(self, transport: paramiko.Transport, user: str, identities: Sequence[Identities]) -> None:
-        """Try one key after the other, of one set after the other. Raises LoginRefused."""
+        """Try each key of each set in turn. Raises LoginRefused if the host accepts none."""
         tried: list[str] = []
         seen: set[tuple[bytes, bytes]] = set()
         remarks: list[str] = []
@@ -65,18 +65,20 @@ class Keyring:
                     further = transport.auth_publickey(user, key)
                 except paramiko.BadAuthenticationType as error:
                     ways = ", ".join(error.allowed_types)
-                    raise LoginRefused(f"the host takes no key for {user}, only: {ways}") from None
+                    raise LoginRefused(f"the host does not accept keys for {user}, only: {ways}") from None
                 except paramiko.AuthenticationException:
                     tried.append(name)
                     if not transport.is_active():
                         few = "name the right one: ssh.key in the inventory"
-                        raise LoginRefused(f"the host hung up after {len(tried)} keys for {user}; {few}") from None
+                        raise LoginRefused(
+                            f"the host closed the connection after {len(tried)} keys for {user}; {few}"
+                        ) from None
                     continue
                 if further:
                     raise LoginRefused(f"the host asks {user} for more than a key: {', '.join(further)}")
                 return
         if tried:
-            remarks.insert(0, f"log-in as {user} was refused with {_listed(tried)}")
+            remarks.insert(0, f"login as {user} was refused with {_listed(tried)}")
         raise LoginRefused(
             "; ".join(remarks) or f"there is no key to log in with as {user}: ssh-add one, or name ssh.key"
         )
@@ -99,7 +101,7 @@ class Keyring:
         if not identities.only:
             for blob, key in held.items():
                 if blob not in wanted:
-                    yield f"{key.comment or key.get_name()} of the agent", key
+                    yield f"{key.comment or key.get_name()} from the agent", key
         locked: list[Path] = []
         for path in (path for path in files if public_blob(path) not in held):
             read = self._read(path)
@@ -117,7 +119,7 @@ class Keyring:
                 yield from self._certified(str(path), unlocked, identities)
 
     def _certified(self, name: str, key: paramiko.PKey, identities: Identities) -> Iterator[tuple[str, paramiko.PKey]]:
-        """A key with each of its certificates, and then alone."""
+        """A key with each of its certificates, then without one."""
         for path in (Path(f"{name}-cert.pub"), *identities.certificates):
             with contextlib.suppress(OSError, ValueError, IndexError, paramiko.SSHException):
                 certificate = paramiko.pkey.PublicBlob.from_file(str(path))
@@ -126,7 +128,7 @@ class Keyring:
         yield name, key
 
     def _read(self, path: Path) -> paramiko.PKey | str | None:
-        """The key of a file, or why it is of no use; None when it has a passphrase that is not known yet."""
+        """The key in a file, or a message that says why it is unusable; None if its passphrase is not known yet."""
         with self._lock:
             if path not in self._keys:
                 key = _load(path, None)
@@ -136,7 +138,7 @@ class Keyring:
             return self._keys[path]
 
     def _unlock(self, path: Path) -> paramiko.PKey | str:
-        """As `_read`, for a file with a passphrase: asked once for all hosts."""
+        """Like `_read`, but asks for the passphrase, once for all hosts."""
         with self._lock:
             if path not in self._keys:
                 self._keys[path] = self._asked(path)
@@ -150,11 +152,11 @@ class Keyring:
             key = _load(path, answer)
             if isinstance(key, paramiko.PKey):
                 return key
-        return f"{path} has another passphrase"
+        return f"wrong passphrase for {path}"
 
 
 class _WithCertificate(paramiko.PKey):
-    """A key that is shown with a certificate; it signs as the key does."""
+    """A key that is offered with a certificate; the key itself signs."""
 
     def __init__(self, key: paramiko.PKey, certificate: paramiko.pkey.PublicBlob) -> None:
         self._key = key
@@ -171,7 +173,7 @@ class _WithCertificate(paramiko.PKey):
 
 
 class _Agent(AgentSSH):
-    """The agent at a socket; without keys when nothing answers there, as for ssh."""
+    """The agent at a socket; if nothing answers there, it has no keys, as for ssh."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -182,7 +184,7 @@ class _Agent(AgentSSH):
         try:
             connection.connect(path)
             self._connect(connection)  # type: ignore[attr-defined]  # left out of the stubs
-            # To sign, it may ask a person first.
+            # The agent may ask a person before it signs.
             connection.settimeout(None)
         except (OSError, paramiko.SSHException):
             connection.close()
@@ -196,14 +198,14 @@ class _Agent(AgentSSH):
 
 
 def public_blob(path: Path) -> bytes:
-    """The public half of a key file, also of one with a passphrase; empty when it is not to be had."""
+    """The public half of a key file, even if it has a passphrase; empty if it cannot be read."""
     for candidate in (Path(f"{path}.pub"), path):
         with contextlib.suppress(OSError, UnicodeDecodeError, binascii.Error, ValueError, IndexError):
             text = candidate.read_text(encoding="ascii")
             if text.startswith(("ssh-", "ecdsa-", "sk-")):
                 return base64.b64decode(text.split()[1], validate=True)
             if text.startswith("-----BEGIN OPENSSH PRIVATE KEY-----"):
-                # PROTOCOL.key of OpenSSH: magic, cipher, KDF, its options, the number of keys, the public key.
+                # OpenSSH's PROTOCOL.key: magic, cipher, KDF, KDF options, number of keys, public key.
                 body = base64.b64decode("".join(text.strip().splitlines()[1:-1]))
                 message = paramiko.Message(body.removeprefix(b"openssh-key-v1\0"))
                 for _ in range(3):
@@ -214,11 +216,11 @@ def public_blob(path: Path) -> bytes:
 
 
 def _load(path: Path, passphrase: str | None) -> paramiko.PKey | str | None:
-    """A private key, or why it cannot be used; None when it needs a passphrase, or another one."""
+    """A private key, or a message that says why it cannot be used; None if the passphrase is missing or wrong."""
     blob = public_blob(path)
     kind = paramiko.Message(blob).get_text() if blob else ""
     if kind.startswith("sk-"):
-        return f"{path} is a security key: ssh-add {path}"
+        return f"{path} is a security key, which works only through an agent: ssh-add {path}"
     for key_class in _KINDS:
         if kind and kind not in key_class.identifiers():
             continue
@@ -232,11 +234,11 @@ def _load(path: Path, passphrase: str | None) -> paramiko.PKey | str | None:
             continue
     if passphrase is not None:
         return None
-    return f"{path} is no private key that can be read here"
+    return f"{path} is not a private key in a supported format"
 
 
 def _certified_key(certificate: paramiko.pkey.PublicBlob) -> bytes:
-    """The public key that a certificate is for, as a plain key's blob."""
+    """The public key in a certificate, encoded like a plain key."""
     message = paramiko.Message(certificate.key_blob)
     kind = message.get_text().removesuffix("-cert-v01@openssh.com")
     message.get_binary()

@@ -1,4 +1,4 @@
-"""Sockets inside the lab's network namespace; on the hot path, so it imports next to nothing."""
+"""Sockets inside the lab's network namespace; every command imports it, so it imports very little."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class LabDown(LabError):
 
 
 def is_up(namespace: str) -> bool:
-    """Tell whether the namespace exists."""
+    """Whether the namespace exists."""
     try:
-        # The name outlives a reboot where /run is on a disk; a live name is on nsfs, as our own namespace is.
+        # If /run is on a disk, the name survives a reboot. The name of a live namespace is on nsfs, like our own.
         return os.stat(f"{_FOLDER}/{namespace}").st_dev == os.stat("/proc/self/ns/net").st_dev  # noqa: PTH116 - a special file
     except FileNotFoundError:
         return False
@@ -42,7 +42,7 @@ def connect(namespace: str, address: str, port: int, timeout: float) -> socket.s
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(timeout)
-        # A socket stays in the namespace it was made in, so the thread has done its part by now.
+        # A socket stays in the namespace it was created in, so connecting can happen outside the thread.
         sock.connect((address, port))
         sock.settimeout(None)
     except BaseException:
@@ -52,7 +52,7 @@ def connect(namespace: str, address: str, port: int, timeout: float) -> socket.s
 
 
 def inside(namespace: str, function: Callable[[], T]) -> T:
-    """Call the function in a short-lived thread that has entered the namespace."""
+    """Call a function in a short-lived thread that has entered the namespace."""
     if not is_up(namespace):
         raise LabDown
     results: list[T] = []

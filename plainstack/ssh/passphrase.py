@@ -1,4 +1,4 @@
-"""Asking for a passphrase on the terminal, without echo, from whichever thread needs it."""
+"""Asking for a passphrase on the terminal, without echo, from any thread."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 
 def ask(question: str, ended: Callable[[], bool]) -> str | None:
-    """The answer; None where there is no terminal, or when `ended` says that nobody needs it any more.
+    """The answer, or None if there is no terminal or `ended` returns true while waiting.
 
-    It reads in short waits: a thread that blocked in a read would keep an interrupted command from ending.
+    It polls: a thread blocked in a read would keep an interrupted command from ending.
     """
     if not sys.stdin or not sys.stdin.isatty():
         return None

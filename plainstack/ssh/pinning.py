@@ -1,4 +1,4 @@
-"""Pinning of host keys: what the hosts offer now, against what is pinned."""
+"""Pinning host keys: comparing the keys that hosts offer with the pinned ones, and pinning new ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from plainstack.ssh.ways import Way
 
 @dataclass(frozen=True)
 class Change:
-    """A host whose offered key is not the pinned one; `old` is None for a host that was never pinned."""
+    """A host whose offered key is not the pinned one; `old` is None if the host was never pinned."""
 
     host: str
     entry: str
@@ -28,7 +28,7 @@ class Change:
     old: paramiko.PKey | None
 
     def told(self) -> str:
-        """The change in words, with fingerprints as OpenSSH prints them."""
+        """The change as a line to print, with fingerprints in OpenSSH's format."""
         if self.old is None:
             return f"{self.host} ({self.entry}): new key {fingerprint(self.new)}"
         return f"{self.host} ({self.entry}): CHANGED from {fingerprint(self.old)} to {fingerprint(self.new)}"
@@ -36,7 +36,7 @@ class Change:
 
 @dataclass
 class Found:
-    """What asking every host gave."""
+    """The answers of all machines of one round."""
 
     changes: list[Change] = field(default_factory=list)
     unchanged: int = 0
@@ -44,9 +44,9 @@ class Found:
 
 
 def rounds(stack: Stack, note: Callable[[str], None]) -> Iterator[Found]:
-    """Ask every machine for its key, without logging in to it: first the jump hosts, from near to far, then the hosts.
+    """Ask every machine for its key without logging in to it: jump hosts first, nearest first, then the hosts.
 
-    What one round finds has to be pinned before the next: its way leads through the machines of this one.
+    Pin what a round yields before you ask for the next one: it connects through the machines of this one.
     """
     with Sessions(stack) as sessions:
         ways = {name: sessions.ways.to(host) for name, host in stack.hosts.items()}
@@ -77,7 +77,7 @@ def _ask(stack: Stack, ways: Mapping[str, Way]) -> Found:
 
 
 def pin(stack: Stack, wanted: list[Change]) -> None:
-    """Write the new pins; the file appears whole or not at all."""
+    """Write the new pins; the file is replaced atomically."""
     if not wanted:
         return
     path = known_hosts(stack)

@@ -1,7 +1,7 @@
-"""Proxy commands of an SSH configuration: whether one only carries bytes, or runs an SSH client of its own.
+"""Whether a proxy command of the SSH configuration only carries bytes, or runs an SSH client of its own.
 
-A client that a proxy command runs logs in to a machine that is pinned nowhere in the stack. It may stand in the command
-itself, or in a script that the command runs; what a compiled program does cannot be seen.
+An SSH client in a proxy command logs in to a machine that the stack has not pinned. The client may be in the command
+line itself or in a script that it runs; the contents of a compiled program are not checked.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _BEFORE_A_COMMAND = {"exec", "env", "command", "nohup", "setsid", "sudo", "time"
 _BEFORE = re.compile(r"\w+=.*|-\S+|\d+[smh]?")
 _INTERPRETER = re.compile(r"(ba|da|k|z)?sh|python[\d.]*|perl|ruby|node")
 _TALK = {"echo", "printf", "logger", "print", "log", "die", "warn"}
-# A script of a person's own is short, and calls few others.
+# An operator's own script is short and calls few others.
 _LONGEST, _DEEPEST = 100_000, 3
 
 
 def runs_ssh(command: str) -> str:
-    """Where a command line runs an SSH client: "here", or the file and line of a script; empty when it does not."""
+    """Where a command line runs an SSH client: "here", or the file and line of a script; empty if it does not."""
     return _search(command, 0, set())
 
 
@@ -33,7 +33,7 @@ def _search(text: str, depth: int, seen: set[Path]) -> str:
             return "here"
         if _INTERPRETER.fullmatch(name):
             words = [word for word in words[1:] if not word.startswith("-")]
-        # Programs on the PATH that a script calls are not its author's.
+        # Programs that a script finds on the PATH are not part of the operator's own scripts, so they are not searched.
         own = words and (depth == 0 or "/" in words[0])
         if own and depth < _DEEPEST and (found := _in_script(words[0], depth + 1, seen)):
             return found
@@ -41,7 +41,7 @@ def _search(text: str, depth: int, seen: set[Path]) -> str:
 
 
 def _commands(text: str) -> Iterator[list[str]]:
-    """The commands in a text, each from its name on; a word inside quotes may be one, for another shell to run."""
+    """The commands in a text, each from its name on; quoted text counts too, as another shell may run it."""
     for part in re.split(r"[;|&()'\"`\n]+", text):
         words = part.split()
         while words and (words[0] in _BEFORE_A_COMMAND or _BEFORE.fullmatch(words[0])):
@@ -54,7 +54,7 @@ def _commands(text: str) -> Iterator[list[str]]:
 
 
 def _in_script(name: str, depth: int, seen: set[Path]) -> str:
-    """Where a script runs an SSH client; empty for a program that is no text."""
+    """Where a script runs an SSH client; empty for a binary program."""
     path = _file(name)
     if path is None or path in seen:
         return ""
@@ -78,13 +78,13 @@ def _in_script(name: str, depth: int, seen: set[Path]) -> str:
 
 
 def _file(name: str) -> Path | None:
-    """The file that a word of a command line names, without links."""
+    """The file that a word of a command line names, with symbolic links resolved."""
     place = os.path.expandvars(name) if "/" in name else shutil.which(name)
     if not place:
         return None
     try:
         path = Path(place).expanduser().resolve()
     except RuntimeError:
-        # ~ of an account that does not exist, or a loop of links
+        # ~ of an unknown account, or a loop of symbolic links
         return None
     return path if path.is_file() else None

@@ -1,4 +1,4 @@
-"""All that connecting needs of an inventory, as a small value that can be kept and compared."""
+"""What connecting needs from an inventory, as a small value that can be stored and compared."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 
 class LogIn(Protocol):
-    """How the operator logs in; see plainstack.inventory.stack.Ssh."""
+    """How to log in; see plainstack.inventory.sections.Ssh."""
 
     @property
     def user(self) -> str: ...
@@ -24,7 +24,7 @@ class LogIn(Protocol):
 
 
 class Machine(Protocol):
-    """One host: its name, and what is an address when it is printed."""
+    """A host: its name, and its address, which is used as str(address)."""
 
     @property
     def name(self) -> str: ...
@@ -33,7 +33,7 @@ class Machine(Protocol):
 
 
 class Reach(Protocol):
-    """A stack, or what was kept of one."""
+    """What connecting needs from a stack; Stack and KeptReach satisfy it."""
 
     @property
     def ssh(self) -> LogIn: ...
@@ -51,7 +51,7 @@ class Reach(Protocol):
 
 @dataclass(frozen=True)
 class KeptLogIn:
-    """A LogIn."""
+    """A LogIn that can be stored."""
 
     user: str
     port: int
@@ -62,7 +62,7 @@ class KeptLogIn:
 
 @dataclass(frozen=True)
 class KeptMachine:
-    """A Machine."""
+    """A Machine that can be stored."""
 
     name: str
     address: str
@@ -70,7 +70,7 @@ class KeptMachine:
 
 @dataclass(frozen=True)
 class KeptReach:
-    """A Reach that compares equal when connections would be made in the same way."""
+    """A Reach that can be stored; two are equal if they lead to the same connections."""
 
     ssh: KeptLogIn
     hosts: Mapping[str, KeptMachine]
@@ -81,7 +81,7 @@ class KeptReach:
 
     @classmethod
     def of(cls, stack: Reach) -> KeptReach:
-        """What there is of a stack."""
+        """Copy what connecting needs from a stack."""
         ssh = stack.ssh
         return cls(
             ssh=KeptLogIn(ssh.user, ssh.port, ssh.key, ssh.gateway, ssh.connect_timeout),
@@ -93,7 +93,7 @@ class KeptReach:
         )
 
     def as_data(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """The value as JSON data."""
         key = None if self.ssh.key is None else str(self.ssh.key)
         return {
             "ssh": [self.ssh.user, self.ssh.port, key, self.ssh.gateway, self.ssh.connect_timeout],
@@ -106,7 +106,7 @@ class KeptReach:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> KeptReach:
-        """Raises KeyError, TypeError or ValueError for what `as_data` did not make."""
+        """The value of JSON data. Raises KeyError, TypeError or ValueError for data that `as_data` did not write."""
         user, port, key, gateway, patience = data["ssh"]
         return cls(
             ssh=KeptLogIn(str(user), int(port), None if key is None else Path(key), gateway, int(patience)),

@@ -1,4 +1,4 @@
-"""One open connection to one host: exec with input, commands held open, streams, and when a host counts as gone."""
+"""One open connection to one host: execs, commands kept running, forwarded streams, detection of a dead host."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from fabric import Connection
 from plainstack.errors import HostFailed
 from plainstack.ssh.exec_frame import Frame, Stream
 
-# A silent exec is asked after this many seconds whether its host is still there, and has that many to answer.
+# After this many seconds without output, the host's sshd is asked for a sign of life; it has PATIENCE seconds to
+# answer.
 ASK_AFTER = 8
 PATIENCE = 10
 ANSWER_WITHIN = 20
@@ -22,7 +23,7 @@ ANSWER_WITHIN = 20
 
 @dataclass(frozen=True)
 class Output:
-    """What one exec gave: its exit code and its two streams."""
+    """The result of one exec: its exit code and its two streams."""
 
     code: int
     out: str
@@ -47,15 +48,15 @@ class Session:
         timeout: float = 60,
         step: str = "",
     ) -> Output:
-        """Run a command as root; its input is `stdin`, kept open after that with `hold_stdin`.
+        """Run a command as root with `stdin` as its input; with `hold_stdin`, the input stays open after that.
 
-        `on_line` gets every line of output as it comes. Raises HostFailed when the connection dies or after `timeout`
-        seconds.
+        `on_line` is called with every line of output as it arrives. Raises HostFailed if the connection fails, or after
+        `timeout` seconds.
         """
         try:
             channel = self._open(command)
             try:
-                # Beside the reading: what answers before it has read everything would wait for us, and we for it.
+                # In a thread: a command that prints before it has read all its input would block, and so would we.
                 threading.Thread(target=_send, args=(channel, stdin, hold_stdin), daemon=True).start()
                 return self._read(channel, on_line, time.monotonic() + timeout, step)
             finally:
@@ -68,7 +69,7 @@ class Session:
         if not self.alive:
             raise OSError("it was closed")
         channel: paramiko.Channel = self._connection.transport.open_session(timeout=ANSWER_WITHIN)
-        # Paramiko waits for the answer to an exec without end; behind a jump host nothing else would end that.
+        # Paramiko waits for the reply to an exec without a timeout; behind a jump host nothing else would end the wait.
         limit = threading.Timer(ANSWER_WITHIN, abandon, [channel])
         limit.start()
         try:
@@ -106,15 +107,16 @@ class Session:
             heard = _still_there(channel.get_transport(), heard)
         if not channel.exit_status_ready():
             if out.begun:
-                raise HostFailed(self.host, step, "no end within the time-out", out.text.splitlines()[-10:])
-            waits = (
-                "the login shell did not begin the command within the time-out; do its startup files wait for input?"
-            )
+                raise HostFailed(
+                    self.host, step, "the command did not end within the timeout", out.text.splitlines()[-10:]
+                )
+            waits = "the login shell did not start the command within the timeout; do its startup files wait for input?"
             raise HostFailed(self.host, step, waits, out.noise.splitlines()[-10:])
         while data := channel.recv_stderr(65536):
             err.feed(data)
         code = channel.recv_exit_status()
-        # Without an exit code either the connection died or the program by a signal: who still answers has no dead one.
+        # Without an exit code, either a signal ended the program or the connection was lost; a host that answers rules
+        # out the latter.
         if code == -1 and not _answers(channel.get_transport()):
             raise OSError("it was closed from the other end")
         if not out.begun:
@@ -122,16 +124,16 @@ class Session:
         return Output(code, out.text, err.text)
 
     def _unless_impeded(self, out: Stream, err: Stream, step: str) -> None:
-        """Raise HostFailed as soon as it is clear that the command will not begin: some hosts say so and then wait."""
+        """Raise HostFailed once it is clear that the command will never begin: some hosts print the reason and hang."""
         if reason := self._frame.impediment(out, err):
             raise HostFailed(self.host, step, reason)
 
     def script(self, text: str, *, timeout: float = 60, step: str = "") -> Output:
-        """Run a sh script that travels on stdin, so that neither its length nor its words show on a command line."""
+        """Run a sh script passed on stdin, so that neither its length nor its content appears in a command line."""
         return self.run("sh -c 'eval \"$(cat)\"'", stdin=text.encode(), timeout=timeout, step=step)
 
     def hold(self, command: str, *, stdin: bytes = b"") -> tuple[str, Callable[[], None]]:
-        """Start a command that lives until the returned `release` is called; gives its first line of output."""
+        """Start a command that runs until the returned `release` is called; also returns its first line of output."""
         step = "take the lock"
         try:
             channel = self._open(command)
@@ -151,14 +153,15 @@ class Session:
 
     @property
     def alive(self) -> bool:
-        """Whether nothing has ended the connection yet."""
+        """Whether the connection is still open, as far as is known."""
         transport = self._connection.transport
         return transport is not None and transport.is_active()
 
     def forward(self, address: str, port: int) -> paramiko.Channel:
-        """A TCP stream from the host to an address it can reach.
+        """Open a TCP stream from the host to an address that it can reach.
 
-        Raises HostFailed; after a failure of the connection, and not of what it leads to, the session is closed.
+        Raises HostFailed. If the connection itself failed, rather than the stream's target, the session is closed as
+        well.
         """
         there = (address, port)
         try:
@@ -173,19 +176,19 @@ class Session:
             raise HostFailed(self.host, "", f"the connection was lost: {error}") from None
 
     def close(self) -> None:
-        """Close the connection; what still runs on the host sees the end of its input."""
+        """Close the connection; commands still running on the host see the end of their input."""
         with contextlib.suppress(OSError, paramiko.SSHException):
             self._connection.close()
 
 
 def abandon(channel: paramiko.Channel) -> None:
-    """Close a channel from which nothing is expected any more, whether or not its connection lives."""
+    """Close a channel that is no longer needed, even if its connection is broken."""
     with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
         channel.close()
 
 
 def _send(channel: paramiko.Channel, data: bytes, hold: bool) -> None:
-    """Give a program its input; one that ends without reading all of it says why itself."""
+    """Send a program its input; if it exits without reading all of it, its own output says why."""
     begin = 0
     with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
         while begin < len(data):
@@ -201,7 +204,7 @@ def _send(channel: paramiko.Channel, data: bytes, hold: bool) -> None:
 
 
 def _still_there(transport: paramiko.Transport, heard: float) -> float:
-    """When the host was last heard of; raises OSError when it does not answer any more."""
+    """When the host last answered. Raises OSError if it no longer answers."""
     if not transport.is_active():
         raise OSError("no answer to keepalives")
     if time.monotonic() - heard <= ASK_AFTER:
@@ -212,11 +215,11 @@ def _still_there(transport: paramiko.Transport, heard: float) -> float:
 
 
 def _answers(transport: paramiko.Transport) -> bool:
-    """Whether the host's sshd still answers; behind a jump host our own TCP connection cannot tell."""
+    """Whether the host's sshd still answers; behind a jump host, our own TCP connection cannot tell."""
     answered = threading.Event()
 
     def ask() -> None:
-        # It may die while it is asked; whether it did is what we ask.
+        # An error here means that the host did not answer.
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             transport.global_request("alive@plainstack", wait=True)
             answered.set()

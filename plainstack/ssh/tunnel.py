@@ -17,9 +17,9 @@ from plainstack.ssh.connections import Sessions
 
 
 def parse(stack: Stack, to: str, host: str = "", port: str = "") -> Target | None:
-    """The port of a host that a person named, as HOST:PORT or in two words; None if they named none.
+    """The port that the operator named, as HOST:PORT or in two options; None if there is none.
 
-    Raises Refused.
+    Raises Refused if the host or the port is invalid.
     """
     if not (to or host or port):
         return None
@@ -28,7 +28,7 @@ def parse(stack: Stack, to: str, host: str = "", port: str = "") -> Target | Non
             raise Refused("name the port once: inv tunnel HOST:PORT, or --host=HOST --port=PORT")
         host, _, port = to.rpartition(":")
     if host not in stack.hosts:
-        raise Refused(f"{host or 'the host is missing'}: no host of this stack; there are {', '.join(stack.hosts)}")
+        raise Refused(f"{host or 'the host is missing'}: not a host of this stack; its hosts: {', '.join(stack.hosts)}")
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise Refused(f"{port or 'the port is missing'}: not a port (1 to 65535); type inv tunnel {host}:5432")
     number = int(port)
@@ -38,7 +38,7 @@ def parse(stack: Stack, to: str, host: str = "", port: str = "") -> Target | Non
 
 
 class Way:
-    """How a page is reached: through the first of its hosts that works, and that one is asked first from then on."""
+    """The route to a target: its hosts are tried in turn, and the one that worked is tried first from then on."""
 
     def __init__(self, sessions: Sessions, target: Target) -> None:
         self.target = target
@@ -46,7 +46,7 @@ class Way:
         self._hosts = target.via
 
     def open(self) -> paramiko.Channel:
-        """A stream to the page. Raises Refused with what stands in the way on each host."""
+        """Open a stream to the target. Raises Refused, with the reason on each host, if none can reach it."""
         failures = []
         for host, address in product(self._hosts, self.target.addresses):
             try:
@@ -66,9 +66,9 @@ def serve(
     closing: str = "",
     show: Callable[[str], bool] | None = None,
 ) -> None:
-    """Listen for every target and carry connections until interrupted; raises Refused when no target is reached.
+    """Listen for every target and carry connections until interrupted. Raises Refused if no target can be reached.
 
-    `closing` is printed below the targets; `show` opens a page in a browser and says whether it could.
+    `closing` is printed below the targets; `show` opens a page in a browser and returns whether it could.
     """
     ways = [Way(sessions, target) for target in wanted]
     problems = [_problem(way) for way in ways]
@@ -98,7 +98,7 @@ def serve(
 
 
 def _problem(way: Way) -> str:
-    """Why a page is not reached now; nothing if it is."""
+    """Why a target cannot be reached now; empty if it can."""
     try:
         way.open().close()
     except Refused as error:
@@ -107,7 +107,7 @@ def _problem(way: Way) -> str:
 
 
 def _listen(preferred: int) -> socket.socket:
-    """The page's usual port, which links in alerts name, or any free one."""
+    """The target's usual port, which the links in alerts use, or any free one."""
     try:
         return socket.create_server((LOOPBACK, preferred))
     except OSError:

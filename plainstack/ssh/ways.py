@@ -1,18 +1,19 @@
-"""The way to every host: through which jump hosts, and with which keys. Decided before anything is sent.
+"""The way to every host: which jump hosts it passes and which keys are offered, decided before anything is sent.
 
-The inventory is the truth for a host's address, user and port, and for the gateway if it names one. The operator's SSH
-configuration (~/.ssh/config) adds what the inventory leaves open: identity files and agent, jump hosts, a proxy command
-and the local address. Every machine on a way is checked against the stack's own pins; files of known hosts, and how
-strict ssh is about them, do not count. So:
+The inventory decides a host's address, user and port, and the gateway if it names one. The operator's SSH configuration
+(~/.ssh/config) adds what the inventory leaves open: identity files and agent, jump hosts, a proxy command and the local
+address. Every machine on a way is checked against the stack's own pins; the known_hosts files and the
+StrictHostKeyChecking of the SSH configuration are not used. So:
 
-- ProxyJump is honoured, and each jump host is pinned by `inv trust` like a host.
-- ProxyCommand is honoured where it only carries bytes (nc, a cloud's tunnel): the host behind it is checked against its
-  pin, end to end. One that runs ssh, by itself or in a script, would log in at a machine that is pinned nowhere here,
-  so it is refused.
-- No agent is ever forwarded.
-- What would change the connection and cannot be done here is refused with its line; what only has no effect is noted.
+- ProxyJump is honored, and `inv trust` pins each jump host like a host.
+- ProxyCommand is honored if it only carries bytes (nc, a cloud's tunnel): the host behind it is checked against its
+  pin, end to end. A command that runs ssh, directly or in a script, is refused: it would log in to a machine that this
+  stack has not pinned.
+- The agent is never forwarded.
+- A setting that would change the connection but is not supported is refused with its line; one that merely has no
+  effect is reported.
 
-In the lab the configuration is not read at all.
+For lab hosts, the configuration is not read at all.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ _MOST_JUMPS = 8
 
 @dataclass(frozen=True)
 class Way:
-    """How one machine is reached and logged in to: `name` is the host's, or the jump host as people wrote it.
+    """How to reach one machine and log in to it: `name` is the host's, or the jump host as it was written.
 
-    `source` says where a jump host comes from. `command` is a proxy command, ready for a shell.
+    `source` says where a jump host was named. `command` is a proxy command, ready for a shell.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Way:
 
     @property
     def called(self) -> str:
-        """A jump host in a message."""
+        """The jump host's name in messages."""
         return f"gateway {self.name}" if self.source == GATEWAY else f"jump host {self.name} of {self.source}"
 
     @property
@@ -63,7 +64,7 @@ class Way:
 
 
 def operator_key(stack: Reach) -> Path | None:
-    """The private key to log in with; None means what the agent and ~/.ssh offer. Raises InventoryError if missing."""
+    """The private key to log in with; None means the agent and ~/.ssh. Raises InventoryError if the file is missing."""
     if stack.ssh.key is not None:
         path = stack.folder / stack.ssh.key.expanduser()
         if not path.is_file():
@@ -73,7 +74,7 @@ def operator_key(stack: Reach) -> Path | None:
 
 
 class Ways:
-    """The ways to the hosts of a stack; `note` hears, once, of settings that have no effect."""
+    """The ways to the hosts of a stack; `note` is called once for each setting that has no effect."""
 
     def __init__(self, stack: Reach, note: Callable[[str], None] = lambda _: None) -> None:
         self._stack = stack
@@ -84,7 +85,7 @@ class Ways:
         self._chains: dict[str, Way | Refused] = {}
 
     def to(self, host: Machine) -> Way:
-        """The way to a host. Raises Refused when it cannot be gone as the configuration says."""
+        """The way to a host. Raises Refused if the configuration cannot be followed."""
         if host.name not in self._known:
             self._known[host.name] = self._decide(host)
         return self._known[host.name]
@@ -98,7 +99,7 @@ class Ways:
         own = _identities(config)
         identities = (own.alone(key),) if key else (own,)
         if config.get("hostname") not in ("", address):
-            self._once(f"{config.where('hostname')}: HostName has no effect: the inventory has the host's address")
+            self._once(f"{config.where('hostname')}: HostName has no effect: the inventory sets the host's address")
         self._remark(config)
         if ssh.gateway == "none":
             return Way(host.name, address, ssh.port, ssh.user, identities, bind=config.get("bindaddress"))
@@ -108,7 +109,7 @@ class Ways:
         return Way(host.name, address, ssh.port, ssh.user, identities, jump, command, config.get("bindaddress"))
 
     def _chain(self, text: str, source: str, depth: int = 0) -> Way:
-        """The last of a list of jump hosts, which is reached through those before it. Raises Refused."""
+        """The last jump host of a list, reached through those before it. Raises Refused."""
         with self._lock:
             if text not in self._chains:
                 try:
@@ -122,7 +123,7 @@ class Ways:
 
     def _jump(self, text: str, source: str, depth: int) -> Way:
         if depth >= _MOST_JUMPS:
-            raise Refused(f"{source}: more than {_MOST_JUMPS} jump hosts, one behind the other; is it a loop?")
+            raise Refused(f"{source}: more than {_MOST_JUMPS} jump hosts in a chain; is it a loop?")
         before, _, last = text.rpartition(",")
         try:
             there = Destination.parse(last)
@@ -139,12 +140,14 @@ class Ways:
         return Way(name, address, port, config.get("user"), identities, *nearer, config.get("bindaddress"), source)
 
     def _before(self, config: Resolved, depth: int = 0) -> tuple[Way | None, str]:
-        """What the configuration puts before a machine: a jump host, or a command. Raises Refused."""
+        """The jump host or the proxy command that the configuration sets for a machine. Raises Refused."""
         if jumps := config.get("proxyjump"):
             return self._chain(jumps, config.where("proxyjump"), depth), ""
         for keyword in ("proxyusefdpass", "bindinterface"):
             if config.yes(keyword):
-                raise Refused(f"{config.where(keyword)}: {keyword} is not supported here; name a way in ssh.gateway")
+                raise Refused(
+                    f"{config.where(keyword)}: {keyword} is not supported here; name a jump host in ssh.gateway"
+                )
         command = config.expanded(config.get("proxycommand"), "proxycommand")
         if place := runs_ssh(command):
             inside = "" if place == "here" else f" (at {place})"
@@ -156,9 +159,12 @@ class Ways:
 
     def _remark(self, config: Resolved) -> None:
         if config.yes("forwardagent"):
-            self._once(f"{config.where('forwardagent')}: ForwardAgent has no effect: no host gets your agent")
+            self._once(f"{config.where('forwardagent')}: ForwardAgent has no effect: the agent is never forwarded")
         if provider := config.get("pkcs11provider"):
-            self._once(f"{config.where('pkcs11provider')}: PKCS11Provider has no effect: ssh-add -s {provider}")
+            self._once(
+                f"{config.where('pkcs11provider')}: PKCS11Provider has no effect;"
+                f" add its keys to the agent: ssh-add -s {provider}"
+            )
 
     def _once(self, text: str) -> None:
         with self._lock:
@@ -171,7 +177,9 @@ class Ways:
 def _identities(config: Resolved) -> Identities:
     if not config.yes("pubkeyauthentication") and config.get("pubkeyauthentication"):
         where = config.where("pubkeyauthentication")
-        raise Refused(f"{where}: PubkeyAuthentication is off for {config.get('host')}; there is no log-in but by key")
+        raise Refused(
+            f"{where}: PubkeyAuthentication is off for {config.get('host')}; Plainstack logs in only with keys"
+        )
     agent = config.get("identityagent") if "identityagent" in config.values else "SSH_AUTH_SOCK"
     if agent == "SSH_AUTH_SOCK":
         agent = os.environ.get("SSH_AUTH_SOCK", "")

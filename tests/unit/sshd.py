@@ -112,7 +112,7 @@ def serving(folder: Path, *settings: str) -> Iterator[Server]:
         Path("/run/sshd").mkdir(exist_ok=True)
     assert SSHD
     command = [SSHD, "-f", str(folder / "conf")]
-    # From OpenSSH 9.8 on, an address from which many log-ins fail is refused for a while.
+    # From OpenSSH 9.8 on, an address from which many logins fail is refused for a while.
     lenient = ["-o", "PerSourcePenalties=no"]
     if subprocess.run([*command, "-t", *lenient], capture_output=True, check=False).returncode == 0:
         command += lenient

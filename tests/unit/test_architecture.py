@@ -140,10 +140,10 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
     # What the keys that are no role's say about themselves: `hosts` and `services`.
     "inventory/sections.py": (
         "Gunicorn's worker processes on each app",
-        "Seconds that a balancer waits for an ans",
+        "Seconds that a balancer waits for a resp",
+        "The URL path of the service; the balance",
         "The network interface of the public addr",
-        "The networks that the hosts' firewalls l",
-        "The path below which the balancers send",
+        "The networks that may connect to the SSH",
         "The port at which the app hosts serve it",
     ),
     "inventory/stack.py": ("The applications that the app hosts run,",),

@@ -68,7 +68,7 @@ def test_the_key_to_pin_is_the_one_the_host_offers(server: Server, tmp_path: Pat
 def test_a_key_that_the_host_does_not_know_is_told(server: Server, tmp_path: Path) -> None:
     told = failure(server.stack(tmp_path, key="stranger"))
     who, key = getpass.getuser(), server.folder / "stranger"
-    assert told == f"db1: connect: log-in as {who} was refused with {key} (127.0.0.1:{server.port})"
+    assert told == f"db1: connect: login as {who} was refused with {key} (127.0.0.1:{server.port})"
 
 
 def test_a_key_with_a_passphrase_is_told(server: Server, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_host_that_is_off_is_told_when_the_network_says_so(server: Server, tmp
     stack = server.stack(tmp_path)
     way = Ways(stack).to(stack.hosts["db1"])
     told = connect_errors.explain(OSError(errno.EHOSTUNREACH, "No route to host"), way, stack)
-    assert told == f"no way to the host (127.0.0.1:{server.port}): is it up, and on this network?"
+    assert told == f"no route to the host (127.0.0.1:{server.port}): is it up, and on this network?"
 
 
 def test_something_else_than_an_sshd_is_told(server: Server, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_something_else_than_an_sshd_is_told(server: Server, tmp_path: Path) -> 
 def test_a_host_that_hangs_up_is_told_in_words_and_with_no_traceback(
     server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one that boots does, and an sshd that has too many log-ins at once."""
+    """As one that boots does, and an sshd that has too many logins at once."""
     # pytest listens to all loggers; a command has nobody who does.
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     with socket.socket() as other:

@@ -89,8 +89,8 @@ def test_a_base_may_extend_another_one(tmp_path: Path) -> None:
         ("database:\n", "database: [\n", "base.yaml:6: not valid YAML: "),
         (BASE, "[1, 2]\n", "base.yaml:1: an inventory is a mapping; my.yaml:2 extends it"),
         (BASE, "", "base.yaml:1: an inventory is a mapping; my.yaml:2 extends it"),
-        (BASE, "extends: base.yaml\n", "base.yaml:1: extends: base.yaml extends this file in turn"),
-        (BASE, "extends: my.yaml\n", "base.yaml:1: extends: my.yaml extends this file in turn"),
+        (BASE, "extends: base.yaml\n", "base.yaml:1: extends: base.yaml extends this file, so they form a loop"),
+        (BASE, "extends: my.yaml\n", "base.yaml:1: extends: my.yaml extends this file, so they form a loop"),
         (BASE, "extends: none.yaml\n", "base.yaml:1: extends: there is no file none.yaml"),
     ],
 )
@@ -120,7 +120,7 @@ def test_an_error_of_what_was_merged_names_the_file_that_said_it_last(tmp_path: 
         ("[base.yaml]", "must be the path of another inventory (given: ['base.yaml'])"),
         ("''", "must be the path of another inventory (given: '')"),
         ("null", "must be the path of another inventory (given: nothing)"),
-        ("my.yaml", "my.yaml extends this file in turn"),
+        ("my.yaml", "my.yaml extends this file, so they form a loop"),
         ("base.yaml/x", "base.yaml/x: Not a directory"),
         ("a" * 300, "File name too long"),
         ('"\\0"', "must be the path"),
@@ -137,7 +137,7 @@ def test_what_cannot_be_extended_is_named_with_the_line_that_names_it(
 def test_a_chain_without_end_is_cut_off(tmp_path: Path) -> None:
     files = {f"b{number}": f"extends: b{number + 1}.yaml\n" for number in range(MAX_FILES + 1)}
     (found,) = problems(tmp_path, PRODUCTION.replace("base.yaml", "b0.yaml"), **files)
-    assert found == f"b{MAX_FILES - 2}.yaml:1: extends: more than {MAX_FILES} files extend one another"
+    assert found == f"b{MAX_FILES - 2}.yaml:1: extends: more than {MAX_FILES} files in one chain"
 
 
 def test_paths_start_in_the_folder_of_the_file_that_they_are_written_in(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_the_good_inventory_of_this_table_is_good() -> None:
             "lab: {visitors: {db1: {address: 10.0.0.50}}}\nservices:\n",
             ["6: lab.visitors.db1: a host of the stack has this name"],
         ),
-        ("  db1:", "  site:", ["5: hosts.site: a host cannot be called site; the name has another meaning"]),
+        ("  db1:", "  site:", ["5: hosts.site: a host cannot be called site; the name is reserved"]),
         ("roles: [app]", "roles: []", ["3: hosts.lb1.roles: balancer needs a host with the role app, and none has it"]),
         (f"  {DB}\n", "", ["4: hosts.app1.roles: app needs a host with the role db, and none has it"]),
         (DATABASE, "", ["1: database: is missing; a host has the role db (write: database: {name: NAME})"]),
@@ -172,9 +172,9 @@ def test_the_good_inventory_of_this_table_is_good() -> None:
         (
             "shop\n",
             "sh\x00p\n",
-            ["1: not valid YAML: holds the control character U+0000"],
+            ["1: not valid YAML: contains the control character U+0000"],
         ),
-        ("hosts:\n", "hosts: &a\n  x: *a\n", ["2: an alias stands for something that holds the alias itself"]),
+        ("hosts:\n", "hosts: &a\n  x: *a\n", ["2: an alias refers to a value that contains the alias"]),
     ],
 )
 def test_a_mistake_is_told_with_its_line_its_key_and_what_is_wrong(old: str, new: str, expected: list[str]) -> None:

@@ -136,7 +136,9 @@ def test_the_key_of_the_inventory_is_shown_alone_however_many_the_agent_has(serv
         make_key(home / f"key{number}")
         add_to_agent(home / f"key{number}")
     told = failure(stack_of(server, home))
-    assert told.startswith(f"the host hung up after 6 keys for {ME}; name the right one: ssh.key in the inventory")
+    assert told.startswith(
+        f"the host closed the connection after 6 keys for {ME}; name the right one: ssh.key in the inventory"
+    )
     assert logs_in(stack_of(server, home, server.folder / "operator"))
 
 
@@ -160,8 +162,8 @@ def test_every_key_that_was_refused_is_named_and_every_one_that_could_not_be_use
     (home / ".ssh/id_ed25519").write_text("no key\n", encoding="utf-8")
     folder = home / ".ssh"
     assert failure(stack_of(server, home)) == (
-        f"log-in as {ME} was refused with {folder}/id_rsa and {folder}/id_ecdsa;"
-        f" {folder}/id_ed25519 is no private key that can be read here (127.0.0.1:{server.port})"
+        f"login as {ME} was refused with {folder}/id_rsa and {folder}/id_ecdsa;"
+        f" {folder}/id_ed25519 is not a private key in a supported format (127.0.0.1:{server.port})"
     )
 
 

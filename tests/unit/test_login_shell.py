@@ -113,7 +113,7 @@ def test_a_host_that_lets_another_user_in_is_told_with_that_user_and_without_wai
     login.shell('echo \'Please login as the user "admin" rather than the user "root".\';echo;sleep 200;exit 142')
     failed = refusal(login.session)
     assert str(failed) == (
-        f"db1: probe: the host lets admin log in and not {ME}, as cloud-init sets it up:"
+        f"db1: probe: admin can log in on this host, but {ME} cannot (the default of cloud-init):"
         " write `user: admin` under ssh in the inventory"
     )
 
@@ -126,15 +126,15 @@ def test_a_password_that_has_expired_is_told(login: Login) -> None:
     )
     failed = refusal(login.session)
     assert failed.reason == (
-        f"the password of {ME} has expired, and the host runs no command until it is changed:"
-        f" log in with ssh as {ME} and set a new one, or run there as root: chage -d -1 {ME}"
+        f"the password of {ME} has expired, and the host runs no commands until it is changed:"
+        f" log in as {ME} with ssh and set a new one, or as root run: chage -d -1 {ME}"
     )
 
 
 def test_a_login_shell_that_runs_nothing_is_told_with_its_words(login: Login) -> None:
     login.shell("echo This account is currently not available.; exit 1")
     failed = refusal(login.session)
-    assert failed.reason == f"the host did not run the command; see what this says: ssh {ME}@127.0.0.1 true"
+    assert failed.reason == f"the host did not run the command; for its reason, run: ssh {ME}@127.0.0.1 true"
     assert failed.tail == ("This account is currently not available.",)
 
 
@@ -150,7 +150,7 @@ def test_a_startup_file_that_waits_is_told_as_what_it_is(login: Login, monkeypat
     # The time is over as soon as the question has come.
     monkeypatch.setattr(Stream, "feed", late)
     monkeypatch.setattr(session_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    with pytest.raises(HostFailed, match=r"did not begin the command .* startup files wait for input") as caught:
+    with pytest.raises(HostFailed, match=r"did not start the command .* startup files wait for input") as caught:
         login.session.run("true", timeout=100)
     assert caught.value.tail == ("which one",)
 
@@ -182,8 +182,8 @@ def test_a_command_that_fails_under_sudo_is_not_called_a_refusal_of_sudo(login: 
         ),
         (
             "echo 'sudo: Account or password is expired, reset your password and try again' >&2; exit 1",
-            f"the password of {ME} has expired, and the host runs no command until it is changed:"
-            f" log in with ssh as {ME} and set a new one, or run there as root: chage -d -1 {ME}",
+            f"the password of {ME} has expired, and the host runs no commands until it is changed:"
+            f" log in as {ME} with ssh and set a new one, or as root run: chage -d -1 {ME}",
         ),
         ("exit 127", "sudo is not installed on the host: install it, or log in as root (ssh.user)"),
     ],

@@ -97,7 +97,7 @@ def test_a_script_travels_on_stdin_and_not_on_a_command_line(session: Session) -
 
 @pytest.mark.parametrize("command", ["sleep 60", "while :; do echo x; sleep 0.05; done", "exec >&- 2>&- sleep 60"])
 def test_what_does_not_end_in_its_time_is_ended(session: Session, command: str) -> None:
-    with pytest.raises(HostFailed, match="within the time-out") as caught:
+    with pytest.raises(HostFailed, match="within the timeout") as caught:
         session.run(command, timeout=0.5, step="probe", stdin=MEGABYTES_5)
     assert (caught.value.host, caught.value.step) == ("db1", "probe")
 

@@ -157,7 +157,7 @@ def test_any_port_of_a_host_can_be_named(stack: Stack, to: str, host: str, port:
 @pytest.mark.parametrize(
     ("to", "host", "port", "reason"),
     [
-        ("db9:5432", "", "", "db9: no host of this stack; there are lb1, "),
+        ("db9:5432", "", "", "db9: not a host of this stack; its hosts: lb1, "),
         ("db1:", "", "", "the port is missing"),
         (":5432", "", "", "the host is missing"),
         ("db1:0", "", "", "0: not a port"),

@@ -204,7 +204,7 @@ def test_a_jump_host_that_lets_nothing_through_is_told_with_the_setting(
         operator.config(f"Host 127.*\n  ProxyJump closed\nHost closed\n  HostName 127.0.0.1\n  Port {closed.port}\n")
         told = operator.failure(operator.stack(pins=operator.host.pin + closed.pin))
     assert told == (
-        f"db1: connect: jump host closed (127.0.0.1:{closed.port}) of ~/.ssh/config:2 lets no connection through"
+        f"db1: connect: jump host closed (127.0.0.1:{closed.port}) of ~/.ssh/config:2 does not forward connections"
         f" (AllowTcpForwarding) (127.0.0.1:{operator.host.port})"
     )
 
@@ -352,7 +352,7 @@ def test_only_the_named_identity_is_shown_when_the_configuration_says_so(operato
     stranger = operator.host.folder / "stranger"
     operator.config(f"IdentityFile {stranger}\nIdentitiesOnly yes\n")
     told = operator.failure(operator.stack())
-    assert told == (f"db1: connect: log-in as {ME} was refused with {stranger} (127.0.0.1:{operator.host.port})")
+    assert told == (f"db1: connect: login as {ME} was refused with {stranger} (127.0.0.1:{operator.host.port})")
 
 
 @pytest.mark.parametrize(
@@ -371,7 +371,10 @@ def test_only_the_named_identity_is_shown_when_the_configuration_says_so(operato
         ("User x\nBindInterface lo\n", "~/.ssh/config:2: bindinterface is not supported"),
         ("\nPubkeyAuthentication no\n", "~/.ssh/config:2: PubkeyAuthentication is off for 127.0.0.1"),
         ("IdentityFile ~/.ssh/%C\n", "~/.ssh/config:1: identityfile: %C is not supported here; write it out"),
-        ("IdentityFile ${NOT_THERE}/x\n", "~/.ssh/config:1: identityfile: the environment has no NOT_THERE"),
+        (
+            "IdentityFile ${NOT_THERE}/x\n",
+            "~/.ssh/config:1: identityfile: the environment variable NOT_THERE is not set",
+        ),
     ],
 )
 def test_what_cannot_be_honoured_is_named_with_its_line(operator: Operator, text: str, told: str) -> None:
@@ -384,8 +387,8 @@ def test_what_cannot_be_honoured_is_named_with_its_line(operator: Operator, text
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("Host *\n  ForwardAgent yes\n", "~/.ssh/config:2: ForwardAgent has no effect: no host gets your agent"),
-        ("HostName 192.0.2.1\n", "~/.ssh/config:1: HostName has no effect: the inventory has the host's address"),
+        ("Host *\n  ForwardAgent yes\n", "~/.ssh/config:2: ForwardAgent has no effect: the agent is never forwarded"),
+        ("HostName 192.0.2.1\n", "~/.ssh/config:1: HostName has no effect: the inventory sets the host's address"),
     ],
 )
 def test_what_has_no_effect_is_noted_once_with_its_line(operator: Operator, text: str, told: str) -> None:
@@ -433,7 +436,7 @@ def test_a_jump_host_is_written_as_for_ssh(text: str, parsed: Destination) -> No
 
 @pytest.mark.parametrize("text", ["", "-oProxyCommand=x", "me@-x", "a b", "x:0", "x:99999", "x:y", "me@", "a,b"])
 def test_what_is_no_jump_host_is_refused(text: str) -> None:
-    with pytest.raises(Refused, match="is no jump host"):
+    with pytest.raises(Refused, match="is not a jump host"):
         Destination.parse(text)
 
 
