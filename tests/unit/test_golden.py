@@ -1,4 +1,4 @@
-"""Every rendered file of the default stack, as text under golden/<host>/<path on the host>, to be read in a review.
+"""Every rendered file of one host of each kind, as text under golden/<host>/<path on the host>, to read in a review.
 
 After a change that is meant, write them anew and look at what git diff says:
 
@@ -26,7 +26,10 @@ from tests.inventories import load
 
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE = bool(os.environ.get("UPDATE_GOLDEN"))
-HOSTS = list(load(Path(__file__).parent.parent.parent / "hosts.yaml").hosts)
+STACK = load(Path(__file__).parent.parent.parent / "hosts.yaml")
+# The first host of those with the same roles.
+FIRST = {host.roles: host.name for host in reversed(STACK.hosts.values())}
+HOSTS = sorted(FIRST.values())
 CONTENTS = "CONTENTS"
 VERBATIM = {path.read_bytes() for path in render.FILES.rglob("*") if path.is_file()}
 
@@ -80,5 +83,10 @@ def test_the_rendered_files_are_the_golden_ones(host: str, desired: Mapping[str,
     assert kept == files, "\n".join(lines)
 
 
-def test_no_golden_tree_is_of_a_host_that_is_not_there() -> None:
+def test_twins_have_the_same_files(desired: Mapping[str, HostDesired]) -> None:
+    for host in STACK.hosts.values():
+        assert rendered(desired[host.name]).keys() == rendered(desired[FIRST[host.roles]]).keys(), host.name
+
+
+def test_no_golden_tree_is_of_a_host_that_is_not_shown() -> None:
     assert sorted(path.name for path in GOLDEN.iterdir()) == sorted(HOSTS)
