@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.engine import render
+from plainstack import shipped
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.resources import Command, Directory, File, Link, Package, Unit, User
 from tests.inventories import load
@@ -28,7 +28,7 @@ GOLDEN = Path(__file__).parent / "golden"
 UPDATE = bool(os.environ.get("UPDATE_GOLDEN"))
 HOSTS = list(load(Path(__file__).parent.parent.parent / "hosts.yaml").hosts)
 CONTENTS = "CONTENTS"
-VERBATIM = {path.read_bytes() for path in render.FILES.rglob("*") if path.is_file()}
+VERBATIM = {path.read_bytes() for path in shipped.FILES.rglob("*") if path.is_file()}
 
 
 def contents(wanted: HostDesired) -> str:

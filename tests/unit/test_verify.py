@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from plainstack import shipped
 from plainstack.deploy import verify
 from plainstack.deploy.verify import CheckResult, Verifier
 from plainstack.errors import HostFailed
@@ -56,6 +57,8 @@ class Sessions:
 
 def checked(stack: Stack, vault: Vault, answer: Callable[[str, str], str], hosts: list[str]) -> list[CheckResult]:
     sessions: Any = Sessions(answer)
+    # Without checks of its own.
+    stack = stack.model_copy(update={"folder": shipped.ROOT})
     verifier = Verifier(stack, vault, sessions, registry(), (), hosts)
     verify.run(verifier)
     return verifier.results
@@ -63,8 +66,10 @@ def checked(stack: Stack, vault: Vault, answer: Callable[[str, str], str], hosts
 
 @pytest.fixture
 def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(verify, "CHECKS", tmp_path)
-    return tmp_path
+    monkeypatch.setattr(shipped, "ROOT", tmp_path)
+    folder = tmp_path / "checks"
+    folder.mkdir()
+    return folder
 
 
 def test_checks_of_one_host_run_beside_each_other_and_a_failure_names_its_host(
