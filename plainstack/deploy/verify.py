@@ -135,6 +135,9 @@ class Verifier:
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.addinivalue_line("markers", "once: run on the role's first host only")
+        # Nobody reads pytest's own report of a failure, for which it parses the sources: Python 3.11 now and then fails
+        # to do that in several threads at once ("AST constructor recursion depth mismatch").
+        config.option.tbstyle = "native"
         config.pluginmanager.register(self._fixtures())
 
     def _fixtures(self) -> ModuleType:
