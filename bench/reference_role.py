@@ -88,11 +88,10 @@ def desired(_stack: Stack, host: Host, _vault: Vault, _network: Network) -> Iter
 
 def install() -> None:
     """Make the reference work all that the tool knows in this process."""
+    from plainstack import shipped
     from plainstack.cli import deploy_commands
-    from plainstack.engine import render
 
-    render.TEMPLATES = HOME / "templates"
-    render.FILES = HOME / "files"
+    shipped.ROOT = HOME
 
     def roles_of(stack: Stack) -> Mapping[str, Role]:  # noqa: ARG001 - as the tool asks
         return {ROLE.name: ROLE}

@@ -114,7 +114,14 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
                 from plainstack.cli.report import as_data
 
                 data = {"changes": as_data(pending), "failed": _failed(view.failed), "refused": refused}
-                document({**data, "notes": observer.findings(view), "secrets": observer.secrets.unsaved})
+                document(
+                    {
+                        **data,
+                        "notes": observer.findings(view),
+                        "secrets": observer.secrets.unsaved,
+                        "overrides": observer.overrides(),
+                    }
+                )
             else:
                 _show_plan(observer, view, console)
                 for text in refused:
@@ -165,6 +172,8 @@ def _show_plan(observer: Any, view: Any, console: Console, *, shorten: bool = Fa
     console.plan(plan_lines(pending, old, observer.vault.everything(), new))
     for note in notes(view.stack, observer.roles):
         console.line(note)
+    for name, path in observer.overrides().items():
+        console.line(f"override: {name} from {path}")
     if pending:
         console.line()
     for text in observer.findings(view):

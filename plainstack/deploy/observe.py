@@ -181,6 +181,14 @@ class Observer:
         others = [] if self.new_secrets else ownership.refusals(self._applied(), view.observed, self.vault.versions)
         return [*found, *others, *self._refusals_over_hosts(view)]
 
+    def overrides(self) -> Mapping[str, str]:
+        """The shipped templates, files and checks that the stack's own folder replaces for these hosts."""
+        from plainstack.engine.role import of_host
+        from plainstack.engine.sources import Sources
+
+        roles = {role.name for name in self.hosts for role in of_host(self.stack.hosts[name], dict(self.roles))}
+        return Sources.of(self.stack.folder).overrides(roles)
+
     def findings(self, view: View) -> list[str]:
         """What a person should know of the hosts that would change."""
         from plainstack.engine import preflight

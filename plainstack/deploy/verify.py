@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -22,6 +24,7 @@ from plainstack.deploy import check_errors
 from plainstack.deploy.check_facts import Facts, gather
 from plainstack.deploy.check_lanes import Lanes, Phase, lanes
 from plainstack.engine.role import Role
+from plainstack.engine.sources import Sources, used
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Vault
@@ -106,6 +109,7 @@ class Verifier:
         self._roles, self._chosen, self._hosts = roles, chosen, hosts
         self._on_result = on_result
         self._serial = serial
+        self.sources = Sources.of(stack.folder)
         self._testinfra = {name: TestinfraHost(_Backend(sessions, name)) for name in stack.hosts}
         self._ended: dict[str, Future[CheckResult | None]] = {}
         self._facts: dict[str, Future[Facts]] = {}
@@ -131,6 +135,9 @@ class Verifier:
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.addinivalue_line("markers", "once: run on the role's first host only")
+        # Nobody reads pytest's own report of a failure, for which it parses the sources: Python 3.11 now and then fails
+        # to do that in several threads at once ("AST constructor recursion depth mismatch").
+        config.option.tbstyle = "native"
         config.pluginmanager.register(self._fixtures())
 
     def _fixtures(self) -> ModuleType:
@@ -177,7 +184,9 @@ class Verifier:
 
     def _unreadable(self, error: BaseException, path: Path) -> None:
         name = f"checks/{path.name}"
-        self._tell(CheckResult("-", _of_file(path), name, False, 0.0, check_errors.of_module(error, path, _shown)))
+        self._tell(
+            CheckResult("-", _of_file(path), name, False, 0.0, check_errors.of_module(error, path, self.sources.shown))
+        )
 
     def _tell(self, result: CheckResult) -> None:
         self.results.append(result)
@@ -216,15 +225,29 @@ class Verifier:
                 gather, self._stack, self._stack.hosts[where], modules, self._testinfra[where]
             )
         for lane in lanes(items):
-            pool.submit(self._run, lane, running)
+            # What a check renders is rendered as for a deploy.
+            pool.submit(copy_context().run, self._run, lane, running)
 
     def _run(self, lane: list[pytest.Function], running: Lanes) -> None:
         try:
-            running.lane(lane, lambda item, phases: self._ended[item.nodeid].set_result(_result(item, phases)))
+            running.lane(lane, lambda item, phases: self._ended[item.nodeid].set_result(self._result(item, phases)))
         except BaseException as error:  # noqa: BLE001 - it is raised again where the results are waited for
             for item in lane:
                 if not self._ended[item.nodeid].done():
                     self._ended[item.nodeid].set_exception(error)
+
+    def _result(self, item: pytest.Item, phases: list[Phase]) -> CheckResult | None:
+        """How a check ended; None for one that was skipped, which is no promise to this stack."""
+        assert isinstance(item, pytest.Function)
+        where = _where(item)
+        name = item.originalname
+        if parameters := item.callspec.id.removeprefix(where).removeprefix("-"):
+            name += f"[{parameters}]"
+        why = [check_errors.of_call(item, call, report, self.sources.shown) for call, report in phases if report.failed]
+        if not why and any(report.skipped for _, report in phases):
+            return None
+        seconds = sum(call.duration for call, _ in phases)
+        return CheckResult(where, _role(item.module), name, not why, seconds, "\n".join(why))
 
 
 def _role(module: ModuleType) -> str:
@@ -241,36 +264,21 @@ def _where(item: pytest.Item) -> str:
     return str(item.callspec.params.get("where", "")) if hasattr(item, "callspec") else ""
 
 
-def _result(item: pytest.Item, phases: list[Phase]) -> CheckResult | None:
-    """How a check ended; None for one that was skipped: it is no promise to this stack, and neither holds nor fails."""
-    assert isinstance(item, pytest.Function)
-    where = _where(item)
-    name = item.originalname
-    if parameters := item.callspec.id.removeprefix(where).removeprefix("-"):
-        name += f"[{parameters}]"
-    why = [check_errors.of_call(item, call, report, _shown) for call, report in phases if report.failed]
-    if not why and any(report.skipped for _, report in phases):
-        return None
-    seconds = sum(call.duration for call, _ in phases)
-    return CheckResult(where, _role(item.module), name, not why, seconds, "\n".join(why))
-
-
-def _shown(path: Path) -> str | None:
-    return str(Path("checks", path.relative_to(CHECKS))) if path.is_relative_to(CHECKS) else None
-
-
 def run(verifier: Verifier) -> None:
     """Run the checks; results are in the verifier. Raises Refused when pytest itself does not run."""
-    arguments = ["--import-mode=importlib", "-s", "-c", str(_SETTINGS), "--rootdir=/", f"--confcutdir={CHECKS}"]
+    own = next(folder for folder in (*verifier.sources.within("checks"), CHECKS) if folder.is_dir())
+    arguments = ["--import-mode=importlib", "-s", "-c", str(_SETTINGS), "--rootdir=/", f"--confcutdir={own}"]
     for plugin in _LEFT_OUT:
         arguments += ["-p", f"no:{plugin}"]
     said = io.StringIO()
-    with _alone(said):
+    with _alone(said, own), used(verifier.sources):
         try:
-            config = _prepareconfig([*arguments, str(CHECKS)], [verifier])
+            config = _prepareconfig([*arguments, *map(str, verifier.sources.checks())], [verifier])
         except ConftestImportFailure as error:
             verifier._unreadable(error, error.path)
             return
+        except pytest.UsageError as error:
+            raise Refused(f"the checks could not be run: {error}") from None
         try:
             code = config.hook.pytest_cmdline_main(config=config)
         finally:
@@ -282,15 +290,18 @@ def run(verifier: Verifier) -> None:
 
 
 @contextlib.contextmanager
-def _alone(said: io.StringIO) -> Iterator[None]:
-    """Without what this machine adds to pytest, and with what checks print in `said` instead of among the results."""
+def _alone(said: io.StringIO, own: Path) -> Iterator[None]:
+    """Without what this machine adds to pytest, with what checks print in `said` instead of among the results, and with
+    the modules beside a stack's own checks."""
     settings = {"PYTEST_ADDOPTS": "", "PYTEST_PLUGINS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
+    sys.path.append(str(own))
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             yield
     finally:
+        sys.path.remove(str(own))
         for name, value in before.items():
             if value is None:
                 del os.environ[name]

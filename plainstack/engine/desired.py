@@ -11,6 +11,7 @@ from plainstack.engine.kinds.registry import kind_of, place_of
 from plainstack.engine.network import Network
 from plainstack.engine.resources import Absent, File, Link, Resource, Unit
 from plainstack.engine.role import Role, of_host
+from plainstack.engine.sources import Sources, used
 from plainstack.engine.stamps import inputs
 from plainstack.errors import InventoryError
 from plainstack.inventory.sections import Host
@@ -35,12 +36,14 @@ def one_by_one(
     """
     problems: list[str] = []
     network = Network(stack, roles)
+    sources = Sources.of(stack.folder)
     for name in hosts:
         host = stack.hosts[name]
         wanted: dict[str, Sequence[Resource]] = {}
         for role in of_host(host, dict(roles)):
             try:
-                wanted[role.name] = tuple(role.desired(stack, host, vault_of(role, stack, host, vault), network))
+                with used(sources):
+                    wanted[role.name] = tuple(role.desired(stack, host, vault_of(role, stack, host, vault), network))
             except InventoryError as error:
                 problems += error.problems
             except UndeclaredSecret as error:

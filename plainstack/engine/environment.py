@@ -70,11 +70,11 @@ _SQUARE = {
 
 
 @functools.cache
-def environment(folder: Path, square: bool) -> jinja2.Environment:
-    """The environment of a folder of templates; `square` ones are written with [[ ]]."""
+def environment(folders: tuple[Path, ...], square: bool) -> jinja2.Environment:
+    """The environment of templates in these folders; `square` ones are written with [[ ]]."""
     options: dict[str, Any] = dict(_SQUARE) if square else {}
     made = _Environment(
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.FileSystemLoader(folders),
         undefined=jinja2.StrictUndefined,
         finalize=_print,
         keep_trailing_newline=True,

@@ -1,1 +1,1 @@
-"""Secrets: their values, where they are kept, and how they are replaced."""
+"""Secrets: their values, where they are stored, and how they are rotated."""

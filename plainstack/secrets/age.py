@@ -1,6 +1,6 @@
-"""age encryption to SSH keys: the recipients that an inventory lists, and the operator's own key that opens the store.
+"""age encryption to SSH keys: to the recipients listed in the inventory, opened with the operator's own key.
 
-pyrage is imported late: it takes 25 ms, and most stacks begin without an encrypted store.
+pyrage is imported when it is first used: the import takes 25 ms, and most stacks do not encrypt their store.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ IDENTITY = "PLAINSTACK_IDENTITY"
 
 
 def key_of(recipient: str) -> str:
-    """A recipient without its comment, which is for people."""
+    """A recipient without its comment."""
     return " ".join(recipient.split()[:2]) if recipient.startswith("ssh-") else recipient.strip()
 
 
 def problem_of(recipient: str) -> str:
-    """Why nothing can be encrypted to a recipient, without repeating it: it may be a private key. Empty when fine."""
+    """Why a recipient cannot be used; empty if it can. Never quotes the recipient, which may be a private key."""
     from pyrage import RecipientError
 
     if "PRIVATE KEY" in recipient or recipient.startswith("AGE-SECRET-KEY-"):
-        return "is a PRIVATE key; take it out, and put the public one (ssh-ed25519 ... or age1...) here"
+        return "is a PRIVATE key; replace it with the public key (ssh-ed25519 ... or age1...)"
     if recipient.startswith(("ecdsa-", "sk-")):
         return f"age cannot encrypt to {recipient.split()[0]} keys; use an ssh-ed25519 key"
     try:
@@ -41,7 +41,7 @@ def problem_of(recipient: str) -> str:
 
 
 def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
-    """Keys of the inventory that the secrets cannot be encrypted to; never quoted, one may be a private key."""
+    """Recipients in the inventory that cannot be used; never quotes them, as one may be a private key."""
     seen: dict[str, int] = {}
     for number, recipient in enumerate(stack.secrets.recipients):
         loc = ("secrets", "recipients", number)
@@ -60,29 +60,29 @@ def _recipient(text: str) -> Any:
 
 
 def encrypt(text: bytes, recipients: Sequence[str]) -> bytes:
-    """An armored age file that each of the recipients can open."""
+    """An armored age file that each of the recipients can decrypt."""
     import pyrage
 
     return bytes(pyrage.encrypt(text, [_recipient(recipient) for recipient in recipients], armored=True))
 
 
 class NotForYou(Exception):
-    """The file is encrypted to others."""
+    """The file is not encrypted to the operator's key."""
 
 
 class Damaged(Exception):
-    """The file is no age file, or not a whole one."""
+    """The file is not an age file, or is incomplete."""
 
 
 class Operator:
-    """The operator's key, read and unlocked when it is first needed."""
+    """The operator's key, read and unlocked on first use."""
 
     def __init__(self, stack: Stack) -> None:
         self.path = _identity_path(stack)
         self._identity: Any = None
 
     def decrypt(self, data: bytes) -> bytes:
-        """The content of an age file; raises NotForYou or Damaged, and Refused when the key cannot be used."""
+        """Decrypt an age file. Raises NotForYou or Damaged, or Refused if the operator's key cannot be used."""
         import pyrage
 
         if self._identity is None:
@@ -100,18 +100,20 @@ class Operator:
             text = self.path.read_bytes()
         except OSError as error:
             raise Refused(
-                f"{self.path}: cannot be read ({error.strerror}); the secrets open with your private key, {how}"
+                f"{self.path}: cannot be read ({error.strerror}); your private key decrypts the secrets; {how}"
             ) from None
         try:
             own = [line for line in text.decode(errors="replace").splitlines() if line.startswith("AGE-SECRET-KEY-")]
             return x25519.Identity.from_str(own[0].strip()) if own else ssh.Identity.from_buffer(text)
         except IdentityError as error:
             if "decrypted first" not in str(error):
-                raise Refused(f"{self.path}: is no private key that opens age files (SSH ed25519); {how}") from None
+                raise Refused(
+                    f"{self.path}: is not a private key that age supports (SSH ed25519 or age); {how}"
+                ) from None
         return _unlock(self.path, text)
 
 
-# A command opens the store several times, and a person types a passphrase once.
+# A command opens the store several times but asks for the passphrase only once.
 @cache
 def _unlock(path: Path, text: bytes) -> Any:
     from cryptography.hazmat.primitives import serialization
@@ -119,7 +121,7 @@ def _unlock(path: Path, text: bytes) -> Any:
 
     if not sys.stdin.isatty():
         raise Refused(
-            f"{path}: is protected by a passphrase, and there is no terminal to ask for it;"
+            f"{path}: is protected by a passphrase, but there is no terminal to ask for it;"
             f" run this in a terminal, or name a key without one: {IDENTITY}=FILE"
         )
     passphrase = getpass.getpass(f"Passphrase of {path} (opens the stack's secrets): ").encode()
@@ -136,5 +138,5 @@ def _identity_path(stack: Stack) -> Path:
         return Path(named).expanduser()
     if stack.ssh.key is not None:
         return stack.file(stack.ssh.key.expanduser())
-    # Without a home it stays as it is written here, and whoever needs it is told that it cannot be read.
+    # Without a home directory the path stays unexpanded, and reading it fails with a message.
     return Path(os.path.expanduser("~/.ssh/id_ed25519"))  # noqa: PTH111

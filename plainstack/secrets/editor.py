@@ -1,4 +1,4 @@
-"""Secrets in the operator's editor: in memory only, gone when the editor is, and never repeated in a message."""
+"""Secrets in the operator's editor: kept in memory, removed when the editor exits, and never quoted in messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from plainstack.errors import Refused
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of mode 0700 is made in it
 _LINE = re.compile(r"([a-z0-9_]+(?:/[a-z0-9_-]+)*): *(\S*)")
-# What needs no quoting in a password file, an environment file, a header or a URL.
+# Characters that need no quoting in a password file, an environment file, a header or a URL.
 _VALUE = re.compile(r"[A-Za-z0-9._~+/=-]{20,128}")
 _HEAD = """\
 # The secrets of the stack {stack}, NAME: VALUE. Save and leave the editor to go on; an empty file changes nothing.
@@ -27,9 +27,9 @@ _HEAD = """\
 
 
 def edit(stack: str, values: Mapping[str, str], again: Callable[[str], bool]) -> dict[str, str]:
-    """What the operator's editor makes of the values; `again` is told what is wrong, and says whether to go back.
+    """Let the operator edit the values; `again` gets each problem and returns whether to reopen the editor.
 
-    Raises Refused when the editor fails, or leaves what is no list of secrets.
+    Raises Refused if the editor fails, or if the text is invalid and the operator gives up.
     """
     text = _HEAD.format(stack=stack) + "".join(f"{name}: {value}\n" for name, value in sorted(values.items()))
     with _signals() as end, _workspace() as folder:
@@ -46,7 +46,7 @@ def edit(stack: str, values: Mapping[str, str], again: Callable[[str], bool]) ->
 
 
 def parse(text: str, known: Mapping[str, str]) -> dict[str, str]:
-    """The values in an edited text. Raises Refused with every problem, by line and name; an empty text is no change."""
+    """The values in an edited text; an empty text changes nothing. Raises Refused, listing every problem by line."""
     found: dict[str, str] = {}
     problems = []
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
@@ -67,14 +67,14 @@ def parse(text: str, known: Mapping[str, str]) -> dict[str, str]:
             found[match[1]] = match[2]
     missing = sorted(set(known) - set(found))
     if missing and lines:
-        problems.append(f"missing, and in use: {', '.join(missing)} (a new value is made by: inv secrets.rotate NAME)")
+        problems.append(f"missing, and in use: {', '.join(missing)} (for a new value: inv secrets.rotate NAME)")
     if problems:
         raise Refused("\n".join(problems))
     return found or dict(known)
 
 
 class _End:
-    """Being ended by a signal: at once, or, while a program is being started, when it can be ended too."""
+    """Termination by a signal: immediate, or delayed while the editor starts so that it can be terminated too."""
 
     def __init__(self) -> None:
         self._waits = False
@@ -112,14 +112,14 @@ def _open_editor(file: Path, end: _End) -> None:
     finally:
         end.release()
     if code != 0:
-        raise Refused(f"the editor ended with exit code {code}; nothing was saved")
+        raise Refused(f"the editor exited with code {code}; nothing was saved")
 
 
 @contextlib.contextmanager
 def _workspace() -> Iterator[Path]:
-    """A folder in memory for this operator alone, with room for an editor's own swap files; removed in the end."""
+    """A private folder in memory, with room for an editor's swap files; removed at the end."""
     if not MEMORY.is_dir():
-        raise Refused(f"{MEMORY} is missing: there is no place in memory for the decrypted secrets")
+        raise Refused(f"{MEMORY} is missing: without it, the decrypted secrets would have to be written to a disk")
     begin = f"plainstack-secrets-{os.getuid()}-"
     for left in MEMORY.glob(f"{begin}*"):
         if not _alive(left.name.removeprefix(begin).partition("-")[0]):
@@ -143,7 +143,7 @@ def _alive(pid: str) -> bool:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[_End]:
-    """Ctrl-C is for the editor; being ended by another signal removes the folder first."""
+    """Leave Ctrl-C to the editor; let other signals remove the folder before they end the command."""
     end = _End()
 
     def for_the_editor(_number: int, _frame: FrameType | None) -> None:

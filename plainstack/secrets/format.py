@@ -1,4 +1,4 @@
-"""The text of a secret store: YAML in, Store out, and back. It never quotes what it could not read."""
+"""The text of a secret store: YAML to Store and back. Errors never quote the text."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _HISTORY = {"made": str, "turn": int, "previous": str, "next": str}
 
 
 class NotAStore(Exception):
-    """The text is no store of secrets; the message says in what way, without quoting it."""
+    """The text is not a secret store; the message says why, without quoting it."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """Everything a stack keeps secret; `recipients` is whom it was encrypted to.
+    """All secrets of a stack; `recipients` are the keys that the file was encrypted to.
 
-    `versions` has a name for every change of a secret, the last one at the end. They are no numbers: two stores that
-    were changed apart from each other must not look the same.
+    `versions` has one name for every change of a secret, the last one at the end. The names are random rather than
+    numbers: two copies of a store that were changed independently must not have the same version.
     """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Store:
 
 
 def render(store: Store) -> bytes:
-    """The store as text."""
+    """The text of a store."""
     history = {name: _past(entry) for name, entry in store.entries.items()}
     data: dict[str, object] = {
         "passwords": {name: entry.value.reveal() for name, entry in store.entries.items()},
@@ -50,11 +50,11 @@ def render(store: Store) -> bytes:
 
 
 def parse(text: bytes) -> Store:
-    """The store that a text holds. Raises NotAStore."""
+    """The store in a text. Raises NotAStore."""
     try:
         data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - a safe one
     except (yaml.YAMLError, ValueError):
-        # The parser's own message would quote the damaged line, which may be a secret.
+        # The parser's message would quote the damaged line, which may be a secret.
         raise NotAStore("not YAML") from None
     if not _is_store(data):
         raise NotAStore("not a store of passwords and keys")

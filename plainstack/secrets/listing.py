@@ -1,4 +1,4 @@
-"""What is kept secret: names, ages, and which role needs it where; never a value."""
+"""The list of secrets: names, ages, and the roles and places that use them; never a value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CERTIFICATE = "certificate/"
 
 @dataclass(frozen=True)
 class Row:
-    """One secret, as a person sees it."""
+    """One secret in the list."""
 
     name: str
     made: str
@@ -34,13 +34,13 @@ class Row:
 def rows(
     store: Store, used: Mapping[str, Mapping[str, list[str]]], strategies: Mapping[str, RotationStrategy], now: datetime
 ) -> Iterator[Row]:
-    """Every secret of the store, by name; never a value."""
+    """Every secret of the store, sorted by name; never a value."""
     for name, entry in sorted(store.entries.items()):
         state = ""
         if rotation.unfinished(entry, strategies.get(name, "at once")):
-            state = f"rotation not ended: inv secrets.rotate {name}"
+            state = f"rotation not finished: inv secrets.rotate {name}"
         elif entry.previous:
-            state = "the value before is still accepted"
+            state = "the previous value is still accepted"
         made = (
             f"{duration((now - datetime.fromisoformat(entry.made)).total_seconds())} ago" if entry.made else "unknown"
         )

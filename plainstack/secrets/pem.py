@@ -1,4 +1,4 @@
-"""Certificates and keys in files: PEM, and what a person types when a file is in another form."""
+"""Certificates and keys in PEM files, and the command that converts a file in another format."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from plainstack.errors import PlainstackError
 
 _BLOCK = re.compile(rb"-----BEGIN (?P<label>[A-Z0-9 ]+)-----.*?-----END (?P=label)-----", re.S)
-# A sequence whose first element is the number 3: PKCS#12 of any tool.
+# PKCS#12, as every tool writes it: a sequence whose first element is the number 3.
 _PKCS12 = re.compile(rb"\x30(?:\x80|[\x00-\x7f]|\x81.|\x82..|\x83...)\x02\x01\x03", re.S)
 
 
 class Unfit(PlainstackError):
-    """A file does not hold what it should; the message says what it holds and how to convert it."""
+    """The file does not contain what it should; the message says what it contains and how to convert it."""
 
 
 def blocks(content: bytes, label: str) -> Iterator[bytes]:
-    """The PEM blocks whose label ends with `label`, without the words, of any encoding, between them."""
+    """The PEM blocks whose label ends with `label`, without any text between them."""
     for block in _BLOCK.finditer(content.replace(b"\r\n", b"\n")):
         if block["label"].decode().endswith(label):
             yield block[0]
 
 
 def certificates(path: Path, shown: Path) -> list[x509.Certificate]:
-    """The certificates of a file in their order, one or more; raises Unfit, which calls the file `shown`."""
+    """The certificates of a file, in order. Raises Unfit, which names the file `shown`, if there is none."""
     content = _content(path, shown)
     found = []
     for number, block in enumerate(blocks(content, "CERTIFICATE"), 1):
         try:
             found.append(x509.load_pem_x509_certificate(block))
         except ValueError:
-            raise Unfit(f"{shown}: certificate {number} is damaged, or in a form of OpenSSL's own") from None
+            raise Unfit(f"{shown}: certificate {number} is damaged, or in OpenSSL's own format") from None
     if not found:
         raise Unfit(f"{shown} holds no certificate in PEM form{_instead(content, shown)}")
     return found
 
 
 def private_key(path: Path, shown: Path) -> PrivateKeyTypes:
-    """The one private key of a file; raises Unfit, which calls the file `shown`."""
+    """The only private key of a file. Raises Unfit, which names the file `shown`."""
     content = _content(path, shown)
     found = list(blocks(content, "PRIVATE KEY"))
     if len(found) > 1:
-        raise Unfit(f"{shown} holds {len(found)} private keys; keep the certificate's own")
+        raise Unfit(f"{shown} holds {len(found)} private keys; keep only the certificate's key")
     if found and found[0].startswith(b"-----BEGIN OPENSSH"):
-        raise Unfit(f"{shown} is a key in OpenSSH's own form; convert it: ssh-keygen -p -m PKCS8 -f {shown}")
+        raise Unfit(f"{shown} is a key in OpenSSH format; convert it: ssh-keygen -p -m PKCS8 -f {shown}")
     try:
         if found:
             return serialization.load_pem_private_key(found[0], None)
     except TypeError:
         raise Unfit(
-            f"{shown} is encrypted; a balancer that starts by itself cannot ask for a passphrase."
+            f"{shown} is encrypted; a balancer starts unattended, so it cannot ask for a passphrase."
             f" Decrypt it: openssl pkey -in {shown} -out {shown.with_suffix('.decrypted')}"
         ) from None
     except (ValueError, UnsupportedAlgorithm):
@@ -72,7 +72,7 @@ def _content(path: Path, shown: Path) -> bytes:
 
 
 def _instead(content: bytes, shown: Path) -> str:
-    """What a file holds instead, and how to get from it what is wanted."""
+    """What a file contains instead, and the command that converts it."""
     converted = shown.with_suffix(".pem")
     converted = converted.with_name(f"{shown.stem}-converted.pem") if converted == shown else converted
     labels = list(dict.fromkeys(block["label"].decode() for block in _BLOCK.finditer(content)))

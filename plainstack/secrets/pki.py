@@ -1,4 +1,4 @@
-"""The stack's own certificate authority: its own certificates, and which of all are due."""
+"""The stack's own certificate authority: which certificates are due, and signing them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from plainstack.errors import InventoryError
 
 AUTHORITY = "authority"
 SITE = "site"
-# A successor of the authority is trusted on every host that is deployed in the 60 days before it begins to sign.
+# A successor is trusted by every host that is deployed in the 60 days before it starts to sign.
 NEXT = "authority.next"
 BEFORE = "authority.before"
 AUTHORITIES = (AUTHORITY, NEXT, BEFORE)
@@ -23,9 +23,10 @@ Pair = dict[str, str]
 def ensure(
     stack: str, subjects: Mapping[str, tuple[str, ...]], pairs: dict[str, Pair], now: datetime
 ) -> dict[str, Pair]:
-    """The given pairs of a stack, completed: what is missing, has other names, or ends within 30 days is signed anew.
+    """Add missing pairs, and renew those whose names differ or that end within 30 days.
 
-    The authority has a successor 90 days before its end, which takes over 30 days before it; the one before stays.
+    The authority gets a successor 90 days before it ends. The successor takes over 30 days before the end; the old
+    certificate stays trusted.
     """
     pairs = dict(pairs)
     if AUTHORITY not in pairs:
@@ -46,9 +47,9 @@ def ensure(
 
 
 def blocks(path: Path, label: str) -> str:
-    """The PEM blocks of a file whose label ends with `label`, without the words, of any encoding, between them.
+    """The PEM blocks of a file whose label ends with `label`, without any text between them.
 
-    A key that lies in one file with its certificates stays out of what everybody may read.
+    The file may also contain the private key, which must not reach a world-readable file.
     """
     from plainstack.secrets import pem
 
@@ -62,14 +63,13 @@ def blocks(path: Path, label: str) -> str:
 def trusted(pairs: Mapping[str, Pair]) -> str:
     """The certificates of all authorities that peers accept, as PEM, the oldest first.
 
-    The order does not change when a successor takes over, so that this changes nothing on a host but its own
-    certificate.
+    The order stays the same when a successor takes over, so that only the host's own certificate changes then.
     """
     return "".join(pair["chain"] for pair in sorted((pairs[n] for n in AUTHORITIES if n in pairs), key=_expires))
 
 
 def _authority(stack: str, now: datetime) -> Pair:
-    # Imported only to sign: it takes longer than all the rest that a run without a change does here.
+    # Imported only to sign: the import takes longer than all the rest of this module in a run that changes nothing.
     from plainstack.secrets import signing
 
     return signing.authority(stack, now)

@@ -1,8 +1,8 @@
-"""What replacing a secret means: the states that it goes through, each of which a deploy makes true on the hosts.
+"""The states of a rotation; a deploy brings each state to every host before the next one begins.
 
-Every host of a stack cannot learn a new value at one moment. So a secret that the site answers with goes through states
-in which the hosts that know it and those that do not yet know it work together. Interrupted between two states it stays
-in one that works, and the next `advance` goes on from there.
+The hosts of a stack cannot all learn a new value at the same moment. So a secret that the site depends on goes through
+states in which hosts with the new value and hosts without it work together. A rotation that is interrupted between two
+states stays in a working state, and the next `advance` continues from there.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from plainstack.secrets.values import Secret
 RotationStrategy = Literal["at once", "grace", "overlap", "handover"]
 """How a secret is replaced.
 
-at once: who uses it tries again until both sides know the new value.
-grace: the value before is still accepted, until the next rotation; clients get time to change theirs.
-overlap: first every host accepts the new value, then every host begins to use it; the one before is still accepted.
-handover: a second account gets the new value, who uses it moves over, then the first account loses its value.
+at once: clients retry until both sides have the new value.
+grace: the previous value is accepted until the next rotation, so that clients have time to change theirs.
+overlap: first every host accepts the new value, then every host uses it; the previous one is still accepted.
+handover: a second account gets the new value, clients move to it, then the first account loses its password.
 """
 
 RotationStrategies = Mapping[str, RotationStrategy]
@@ -29,7 +29,7 @@ RotationStrategies = Mapping[str, RotationStrategy]
 
 @dataclass(frozen=True)
 class Entry:
-    """A secret with its past and future: `turn` counts handovers, and tells which account's turn it is."""
+    """A secret with its previous and next value; `turn` counts handovers, so its parity selects the current account."""
 
     value: Secret
     made: str = ""
@@ -39,17 +39,17 @@ class Entry:
 
 
 def moment(now: datetime) -> str:
-    """A time as the store keeps it."""
+    """A time in the store's format."""
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def generate(name: str) -> Secret:
-    """A new random value (192 bits), of characters that no file format and no shell treats in a special way."""
+    """A new random value (192 bits), in characters that need no quoting in file formats and shells."""
     return Secret(name, random_source.token_urlsafe(24))
 
 
 def begin(entry: Entry, strategy: RotationStrategy, value: Secret, now: datetime) -> Entry:
-    """The first state of replacing a secret by `value`."""
+    """The first state of replacing a secret with `value`."""
     made = moment(now)
     if strategy == "overlap":
         return replace(entry, next=value, made=made)
@@ -61,22 +61,22 @@ def begin(entry: Entry, strategy: RotationStrategy, value: Secret, now: datetime
 
 
 def unfinished(entry: Entry, strategy: RotationStrategy) -> bool:
-    """Whether a rotation was begun that still has a state to go to."""
+    """Whether a rotation has started and has states left."""
     return entry.next is not None or (strategy == "handover" and entry.previous is not None)
 
 
 def is_staged(strategy: RotationStrategy) -> bool:
-    """Whether a value that was changed by hand needs more than one deploy, and so a rotation, to come into use."""
+    """Whether a value changed by hand needs more than one deploy, that is, a rotation."""
     return strategy in ("overlap", "handover")
 
 
 def advance(entry: Entry, strategy: RotationStrategy) -> Entry:
-    """The next state of an unfinished rotation, once a deploy has made the present one true on every host."""
+    """The next state of an unfinished rotation; call it once a deploy has brought the current state to every host."""
     if strategy == "overlap" and entry.next is not None:
         return replace(entry, value=entry.next, previous=entry.value, next=None)
     return revoke(entry)
 
 
 def revoke(entry: Entry) -> Entry:
-    """The value before is accepted no longer."""
+    """Stop accepting the previous value."""
     return replace(entry, previous=None)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-# Browsers refuse server certificates that are valid longer than 398 days (CA/Browser Forum, ballot SC-31).
+# Browsers reject server certificates valid for more than 398 days (CA/Browser Forum, ballot SC-31).
 LEAF_VALIDITY = timedelta(days=397)
 AUTHORITY_VALIDITY = timedelta(days=3650)
 
@@ -35,7 +35,7 @@ def _builder(subject: str, now: datetime, validity: timedelta) -> x509.Certifica
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
         .serial_number(x509.random_serial_number())
-        # Clocks of hosts differ a little; a certificate from the future is refused.
+        # Clocks of hosts differ a little, and a certificate from the future is rejected.
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now - timedelta(hours=1) + validity)
     )
@@ -56,7 +56,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def authority(stack: str, now: datetime) -> Pair:
-    """A new authority of a stack, which certifies itself."""
+    """A new self-signed authority for a stack."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = f"Plainstack {stack} authority {now:%Y-%m-%d}"
     builder = _builder(subject, now, AUTHORITY_VALIDITY)
@@ -72,12 +72,12 @@ def authority(stack: str, now: datetime) -> Pair:
 
 
 def leaf(issued_by: Pair, names: tuple[str, ...], now: datetime) -> Pair:
-    """A certificate for servers and clients with these names and addresses."""
+    """A certificate with these names and addresses, for servers and clients."""
     issuer = x509.load_pem_x509_certificate(issued_by["chain"].encode())
     issuer_key = serialization.load_pem_private_key(issued_by["key"].encode(), None)
     assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)
     key = ec.generate_private_key(ec.SECP256R1())
-    # A common name holds 64 characters; what counts for a peer are the alternative names.
+    # A common name is limited to 64 characters; peers check the alternative names.
     common = next((name for name in names if len(name) <= 64), "certificate")
     certificate = (
         _builder(common, now, LEAF_VALIDITY)

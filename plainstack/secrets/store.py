@@ -1,7 +1,7 @@
-"""Where a stack's secrets lie: in a file of mode 0600 outside git, or encrypted to the team's keys in one inside it.
+"""Where a stack's secrets are stored: in a file of mode 0600 outside git, or encrypted to the team's keys inside it.
 
-Without recipients in the inventory it is .plainstack/<stack>/secrets.yaml. With them it is secrets.<stack>.age beside
-the inventory: commit it, so that everybody of the team deploys with the same secrets.
+Without recipients in the inventory, the file is .plainstack/<stack>/secrets.yaml. With recipients, it is
+secrets.<stack>.age next to the inventory; commit it, so that everyone on the team deploys the same secrets.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ Tell = Callable[[str], None]
 
 
 def plain_path(stack: Stack) -> Path:
-    """The unencrypted store."""
+    """The path of the unencrypted store."""
     return stack.state / "secrets.yaml"
 
 
 def sealed_path(stack: Stack) -> Path:
-    """The encrypted store."""
+    """The path of the encrypted store."""
     return stack.folder / f"secrets.{stack.stack}.age"
 
 
 def load(stack: Stack, needed: Needed, now: datetime, tell: Tell = lambda _: None) -> Vault:
-    """The stack's secrets; what is missing is generated and what expires within 30 days is renewed, then saved.
+    """The stack's secrets; missing ones are generated, certificates that end soon are renewed, and both are saved.
 
-    `tell` gets a sentence when the store itself changes its form. Raises Refused when the store is readable by others,
-    damaged, encrypted to others, or gone where the inventory no longer says.
+    `tell` gets a message if the store was encrypted, or encrypted to other keys. Raises Refused if others can read the
+    store, if it is damaged or not encrypted to the operator's key, or if it is encrypted but the inventory lists no
+    recipients.
     """
     opened = look(stack, needed, now)
     if not opened.unsaved:
@@ -49,7 +50,7 @@ def load(stack: Stack, needed: Needed, now: datetime, tell: Tell = lambda _: Non
 
 
 def look(stack: Stack, needed: Needed, now: datetime) -> Opened:
-    """The same without writing anything: what is missing is there, and is saved by `keep` if it comes to that."""
+    """Like `load`, but saves nothing until `keep` is called."""
     found = _find(stack, age.Operator(stack))
     return Opened(stack, found, _complete(stack, found.store, needed, now))
 
@@ -65,12 +66,12 @@ def _complete(stack: Stack, store: Store, needed: Needed, now: datetime) -> Stor
 
 
 def read(stack: Stack) -> Store:
-    """The store as it is; an empty one when there is none yet."""
+    """The store as it is; empty if there is none yet."""
     return _find(stack, age.Operator(stack)).store
 
 
 def change(stack: Stack, how: Callable[[Store], Store], tell: Tell = lambda _: None) -> Store:
-    """Change secrets, which makes a new version of the store; one that is not changed stays as it is."""
+    """Change secrets and record a new version; if nothing changes, so does the version."""
 
     def versioned(store: Store) -> Store:
         changed = how(store)
@@ -82,7 +83,7 @@ def change(stack: Stack, how: Callable[[Store], Store], tell: Tell = lambda _: N
 
 
 def _save(stack: Stack, how: Callable[[Store], Store], tell: Tell) -> Store:
-    """Nobody else on this machine changes the store meanwhile, and the new one appears whole or not at all."""
+    """Change the store under a lock that other commands on this machine respect; the write is atomic."""
     with _locked(stack):
         operator = age.Operator(stack)
         found = _find(stack, operator)
@@ -114,7 +115,7 @@ def vault(store: Store) -> Vault:
 
 @dataclass(frozen=True)
 class _Found:
-    """A store that was read; one that is not `as_wanted` is written again, and `notes` say why."""
+    """A store that was read. If it is not `as_wanted`, it is written again, and `notes` say why."""
 
     store: Store
     notes: tuple[str, ...] = ()
@@ -126,7 +127,7 @@ class _Found:
 
 @dataclass(frozen=True)
 class Opened:
-    """A store as it was found, and as a deploy needs it; nothing is written before `keep`."""
+    """A store as it was found, and as a deploy needs it; nothing is written until `keep` is called."""
 
     stack: Stack
     found: _Found
@@ -134,12 +135,12 @@ class Opened:
 
     @property
     def vault(self) -> Vault:
-        """The secrets as a deploy uses them."""
+        """The secrets that the deploy uses."""
         return vault(self.wanted)
 
     @property
     def unsaved(self) -> tuple[str, ...]:
-        """What `keep` would do, in words that go on after "would"; empty when it has nothing to do."""
+        """What `keep` would do, worded to follow "would"; empty if it has nothing to do."""
         place = sealed_path(self.stack) if self.stack.secrets.recipients else plain_path(self.stack)
         old, new = self.found.store, self.wanted
         made = sum(old.entries.get(name) != entry for name, entry in new.entries.items())
@@ -151,13 +152,13 @@ class Opened:
         return tuple(sentences)
 
     def keep(self, tell: Tell) -> None:
-        """Save it. Raises Refused when the store is no longer what was found."""
+        """Save the store. Raises Refused if it has changed since it was read."""
         if not self.unsaved:
             return
 
         def unchanged(store: Store) -> Store:
             if store != self.found.store:
-                raise Refused("the secrets were changed by another run meanwhile; run the same command again")
+                raise Refused("another run changed the secrets in the meantime; run the same command again")
             return self.wanted
 
         _save(self.stack, unchanged, tell)
@@ -173,7 +174,7 @@ def _find(stack: Stack, operator: age.Operator) -> _Found:
     if not wanted:
         if sealed.exists():
             raise Refused(
-                f"{sealed} holds the secrets, but the inventory lists no secrets.recipients any more: put them back."
+                f"{sealed} holds the secrets, but the inventory lists no secrets.recipients: restore them."
                 " To go on without encryption, decrypt it yourself first:"
                 f" (umask 077; age -d -i KEY -o {plain} {sealed}) && rm {sealed}"
             )
@@ -191,11 +192,15 @@ def _find(stack: Stack, operator: age.Operator) -> _Found:
         gone = len(set(store.recipients) - set(wanted))
         notes.append(
             f"{sealed} is now encrypted to {len(wanted)} recipients: commit it"
-            + (f"; {gone} removed ones still know the old values: rotate what matters" if gone else "")
+            + (
+                f"; {gone} removed ones still know the current values: rotate the secrets they must not know"
+                if gone
+                else ""
+            )
         )
     if plain.exists():
         if replace(_read_plain(plain), recipients=store.recipients) != store:
-            raise Refused(f"{sealed} and {plain} both hold secrets, and they differ: move the wrong one away")
+            raise Refused(f"{sealed} and {plain} both contain secrets, and they differ: move the outdated one away")
         notes.append(f"{plain} is removed; {sealed} holds the same secrets, encrypted")
     return _Found(store, tuple(notes))
 
@@ -214,7 +219,7 @@ def _read_plain(path: Path) -> Store:
     try:
         return format.parse(content)
     except NotAStore as error:
-        raise Refused(f"{path}: is damaged ({error}); bring it back from a backup") from None
+        raise Refused(f"{path}: is damaged ({error}); restore it from a backup") from None
 
 
 def _read_sealed(path: Path, operator: age.Operator) -> Store:
@@ -225,12 +230,12 @@ def _read_sealed(path: Path, operator: age.Operator) -> Store:
     except age.NotForYou:
         raise Refused(
             f"{path}: is not encrypted to your key {operator.path}; name another one with {age.IDENTITY}=FILE,"
-            " or ask somebody of secrets.recipients to add yours there and to run: inv deploy"
+            " or ask someone in secrets.recipients to add your key there and run: inv deploy"
         ) from None
     except age.Damaged:
-        raise Refused(f"{path}: is damaged (not a whole age file); bring it back from git or a backup") from None
+        raise Refused(f"{path}: is damaged (not a complete age file); restore it from git or a backup") from None
     except NotAStore as error:
-        raise Refused(f"{path}: is damaged ({error}); bring it back from git or a backup") from None
+        raise Refused(f"{path}: is damaged ({error}); restore it from git or a backup") from None
 
 
 def _write(stack: Stack, store: Store, operator: age.Operator) -> None:
@@ -240,13 +245,13 @@ def _write(stack: Stack, store: Store, operator: age.Operator) -> None:
         return
     sealed = age.encrypt(text, store.recipients)
     try:
-        # Also the proof that what replaces the store, or the plain file, can be opened again.
+        # Also proves that the new file can be decrypted before it replaces the store or the plain file.
         intact = operator.decrypt(sealed) == text
     except age.NotForYou:
         intact = False
     if not intact:
         raise Refused(
-            f"your key {operator.path} is not among the inventory's secrets.recipients, so you could not read the"
+            f"your key {operator.path} is not in the inventory's secrets.recipients, so you could not read the"
             " secrets again: add its public key there. Nothing was changed"
         )
     _replace(sealed_path(stack), sealed)
@@ -254,7 +259,7 @@ def _write(stack: Stack, store: Store, operator: age.Operator) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    # mkstemp makes the file 0600; the rename makes the new content appear whole or not at all.
+    # mkstemp creates the file with mode 0600; rename replaces the store atomically.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".secrets-")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -274,7 +279,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def _locked(stack: Stack) -> Iterator[None]:
-    """Whoever else changes this store on this machine waits; the lock is the state folder's, and leaves no file."""
+    """Make other commands that change this store wait. The lock is on the state folder, so it leaves no file behind."""
     state = stack.state
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     ignore = state.parent / ".gitignore"

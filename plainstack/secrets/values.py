@@ -1,4 +1,4 @@
-"""Secret values that never print by accident, and the vault that roles read them from."""
+"""Secret values that cannot be printed by accident, and the vault that roles read them from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 
 class Secret:
-    """A text that shows only its name; `reveal()` is the one way to the value."""
+    """A string that prints only its name; `reveal()` is the only way to its value."""
 
     __slots__ = ("_value", "name")
 
@@ -19,7 +19,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The value itself, for a file on a host or a program's input; never for a message."""
+        """The value, for a file on a host or the input of a program; never for a message."""
         return self._value
 
     def __repr__(self) -> str:
@@ -49,12 +49,12 @@ class Certificate:
 
 
 class UndeclaredSecret(LookupError):
-    """A role read a secret, or a certificate, that it does not declare."""
+    """A role read a secret or a certificate that it does not declare."""
 
 
 @dataclass(frozen=True)
 class Needed:
-    """What the roles of a stack declare: the names of passwords, and of each certificate the names it is for."""
+    """What the roles of a stack declare: the names of passwords, and for each certificate the names it is for."""
 
     passwords: tuple[str, ...] = ()
     certificates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -64,9 +64,10 @@ class Needed:
 class Vault:
     """The secrets of one stack, as roles read them: `passwords` by name, `certificates` by host name or "site".
 
-    `previous` and `next` hold values that count beside the current ones while, or after, a secret is replaced; `turns`
-    says how often a secret was handed over from one account to another. `versions` are the names of all states that the
-    store has been in, the present one last.
+    `previous` and `next` hold values that are valid in addition to the current ones, during or after a rotation.
+    `turns`
+    counts the handovers of a secret from one account to another. `versions` name all states that the store has had, the
+    current one last.
     """
 
     passwords: Mapping[str, Secret]
@@ -79,32 +80,32 @@ class Vault:
 
     @property
     def version(self) -> str:
-        """The name of the store's present state; "" when no secret has been changed since it was made."""
+        """The name of the store's current version; "" if no secret has been changed since the store was created."""
         return self.versions[-1] if self.versions else ""
 
     def password(self, name: str) -> Secret:
-        """A password that the role declares in `secrets` or `reads`; raises UndeclaredSecret for any other."""
+        """A password that the role declares in `secrets` or `reads`. Raises UndeclaredSecret for any other."""
         if name not in self.passwords:
             raise UndeclaredSecret(f"the secret {name} is not declared: name it in the role's secrets or reads")
         return self.passwords[name]
 
     def also_accepted(self, name: str) -> tuple[Secret, ...]:
-        """The values of a secret that count beside the current one: the one before it, the one that comes."""
+        """The values of a secret that are valid in addition to the current one: the previous and the next."""
         return tuple(values[name] for values in (self.previous, self.next) if name in values)
 
     def everything(self) -> Iterator[Secret]:
-        """Every secret there is, to be able to mask it."""
+        """Every secret value, for masking."""
         yield from (*self.passwords.values(), *self.previous.values(), *self.next.values())
         yield from (certificate.key for certificate in self.certificates.values())
 
     def certificate(self, name: str) -> Certificate:
-        """A certificate that the role declares, for server and client use; raises UndeclaredSecret for any other."""
+        """A certificate that the role declares, for server and client use. Raises UndeclaredSecret for any other."""
         if name not in self.certificates:
             raise UndeclaredSecret(f"the certificate {name} is not declared: name it in the role's certificates")
         return self.certificates[name]
 
     def limited(self, passwords: Collection[str], certificates: Collection[str]) -> Vault:
-        """The same vault with no current value but these."""
+        """A vault with the same content, but only these current values."""
         return replace(
             self,
             passwords={name: value for name, value in self.passwords.items() if name in passwords},
@@ -116,7 +117,8 @@ def scram_verifier(password: Secret) -> Secret:
     """What PostgreSQL stores for a password (RFC 5803, SCRAM-SHA-256, 4096 iterations).
 
     The salt is derived from the password, so that the same password always gives the same verifier and a probe can
-    compare digests; the passwords are random, so nothing is lost by it.
+    compare
+    digests. That is safe because the passwords are random.
     """
     value = password.reveal().encode()
     salt = hashlib.sha256(b"plainstack-scram-salt" + value).digest()[:16]

@@ -1,1 +1,1 @@
-"""Services: what is released, and how a release takes the place of the one before."""
+"""Services: what a release contains, and how it replaces the previous one."""

@@ -1,7 +1,7 @@
-"""What a Django project says of itself without being run: its WSGI module and the settings that a release depends on.
+"""Checks of a Django project by reading its code: its WSGI module and the settings that a release depends on.
 
-A static look is never a proof. Whatever could set a setting in a way that is not read makes the look unsure, and an
-unsure look finds nothing: the host finds out before anything that cannot be undone.
+Reading proves little. If a setting could be set in a way that is not understood here, no problem is reported; the host
+then finds it before anything irreversible happens.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from plainstack.services.settings_module import Binding, Files, Settings, file_of, parsed
 
-# What a person writes into the settings.
+# The advice printed when STATIC_ROOT is missing or cannot work on a host.
 STATIC_ROOT = (
     "Plainstack gives each release a folder for static files, as the environment variable STATIC_ROOT:"
     ' STATIC_ROOT = os.environ.get("STATIC_ROOT", BASE_DIR / "staticfiles")'
@@ -21,7 +21,7 @@ _STATICFILES = "django.contrib.staticfiles"
 
 
 def problems(files: Files, project: str) -> Iterator[str]:
-    """What will surely fail on a host, as sentences with file and line."""
+    """What is certain to fail on a host, as messages with file and line."""
     yield from _wsgi(files, project)
     found = _settings_module(files)
     if found is None:
@@ -30,7 +30,7 @@ def problems(files: Files, project: str) -> Iterator[str]:
     if file_of(module, files) is None:
         if any(inside.startswith(f"{module.split('.')[0]}/") for inside in files):
             wanted = module.replace(".", "/")
-            yield f"{files['manage.py']}:{line}: {_ENVIRONMENT} is {module}, and the release has no {wanted}.py"
+            yield f"{files['manage.py']}:{line}: {_ENVIRONMENT} is {module}, but the release has no {wanted}.py"
         return
     settings = Settings(files)
     settings.read(module)
@@ -48,11 +48,11 @@ def _wsgi(files: Files, project: str) -> Iterator[str]:
     seen = Settings({"wsgi/__init__.py": path})
     seen.read("wsgi")
     if seen.sure and "application" not in seen.bound:
-        yield f"{path}: binds no name 'application', and Gunicorn runs {project}.wsgi:application"
+        yield f"{path}: does not define 'application', but Gunicorn runs {project}.wsgi:application"
 
 
 def _collects_into_a_folder(settings: Settings) -> bool:
-    """Whether static files are kept by a storage that needs STATIC_ROOT; one in a cloud does not."""
+    """Whether static files go to a storage that needs STATIC_ROOT; a storage in a cloud does not."""
     kept = [one.value for one in settings.bound.get("STATICFILES_STORAGE", [])]
     for one in settings.bound.get("STORAGES", []):
         if not isinstance(one.value, ast.Dict):
@@ -90,11 +90,11 @@ def _staticfiles(settings: Settings) -> Iterator[str]:
         case [Binding(path, line, ast.List(elts=items) | ast.Tuple(elts=items))]:
             apps = [item.value for item in items if isinstance(item, ast.Constant)]
             if len(apps) == len(items) and not any(str(app).startswith(_STATICFILES) for app in apps):
-                yield f"{path}:{line}: INSTALLED_APPS lacks {_STATICFILES}, by which a release collects static files"
+                yield f"{path}:{line}: INSTALLED_APPS lacks {_STATICFILES}, which collects a release's static files"
 
 
 def _settings_module(files: Files) -> tuple[str, int] | None:
-    """The settings that manage.py takes when nobody says otherwise, and the line that names them."""
+    """The settings module that manage.py uses by default, and the line that names it."""
     tree = parsed(files["manage.py"])
     if tree is None:
         return None

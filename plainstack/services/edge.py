@@ -1,4 +1,4 @@
-"""The edge of the stack, as an inventory describes it: the key `balancer`."""
+"""The edge of the stack in the inventory: the key `balancer`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from plainstack.inventory.values import Address, Bool, FilePath, Int, Interface,
 
 
 class GivenCertificate(Model):
-    """A certificate chain and its key, as PEM files beside the inventory."""
+    """A certificate chain and its key, as PEM files next to the inventory."""
 
-    certificate: FilePath = Field(description="The PEM file of the certificate and its chain, the site's own first.")
+    certificate: FilePath = Field(description="The PEM file of the certificate chain, the site's certificate first.")
     key: FilePath = Field(description="The PEM file of the certificate's private key, without a passphrase.")
 
 
 class Balancer(Model):
-    """The way in: TLS end point, HTTP routing, and the virtual address that moves between the balancers."""
+    """The entrance to the site: TLS, HTTP routing, and the virtual address that moves between the balancers."""
 
     engine: Literal["nginx", "angie"] = Field(
-        "nginx", description="The web server: Debian's nginx, or Angie from its vendor's repository."
+        "nginx", description="The web server: nginx from Debian, or Angie from its vendor's repository."
     )
     virtual_address: Address | None = Field(
         None,

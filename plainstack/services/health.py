@@ -1,4 +1,4 @@
-"""The health gate of a service: a script that succeeds when its health page does, and else says what that answered."""
+"""A service's health gate: a script that succeeds if the health page does, and otherwise prints what it answered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.services import site
 
-# The last line is what the answer was; what a person can do about it stands above it.
+# The last line is the answer; advice, if there is any, is printed above it.
 _SCRIPT = """\
 answer=$(@CURL@ 2>&1 | head -c 65536 | tr -d '\\000\\r')
 status=$(printf '%s\\n' "$answer" | sed -n '1s|^HTTP/[0-9.]* \\([0-9]*\\).*|\\1|p')
@@ -46,7 +46,7 @@ exit 1
 
 
 def script(stack: Stack, host: Host, service: str, release: str) -> str:
-    """The shell text that succeeds when `service` answers on `host`, and as `release` if it names one (X-Release)."""
+    """A shell script that succeeds if `service` is healthy on `host` and runs `release`, if it names it (X-Release)."""
     settings = stack.services[service]
     request = site.of_service(stack, host, settings, settings.health)
     known = {

@@ -1,4 +1,4 @@
-"""What of a service is released: the id that names its content, and the files that travel. Reads only the source."""
+"""What a release of a service is: an id derived from its content, and the files to send. Reads only the source."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from plainstack.services import source
 from plainstack.services.requirements import compile_command
 
 LOCK = "requirements.txt"
-# The Python of Debian 13, for which wheels are chosen.
+# The Python version of Debian 13, for which wheels are chosen.
 PYTHON = "3.13"
-# To be raised when the way a release or a virtual environment is built on a host changes.
+# Increase this when the way a release or a virtual environment is built on a host changes.
 _PACKAGING = "1"
 _MADE_FOR = f"packaging {_PACKAGING} python {PYTHON}\n".encode()
 _SOURCE = "source/"
@@ -26,9 +26,9 @@ _SOURCE = "source/"
 
 @dataclass(frozen=True)
 class Release:
-    """One service as its source folder is now: `id` names all of it, `venv` its requirements alone.
+    """A service as its source folder is now: `id` identifies all of its content, `venv` only its requirements.
 
-    `source` travels when the release is new to a host, `wheels` only when its requirements are.
+    `source` is sent if the release is new to a host, `wheels` only if its requirements are.
     """
 
     id: str
@@ -38,7 +38,7 @@ class Release:
 
 
 def read(stack: Stack, name: str) -> Release:
-    """The release of a service; raises InventoryError when its source lacks what a release needs."""
+    """The release of a service. Raises InventoryError if its source lacks what a release needs."""
     service = stack.services[name]
     folder = stack.file(service.source)
     try:
@@ -65,7 +65,7 @@ def read(stack: Stack, name: str) -> Release:
 
 
 def digest(files: Iterable[tuple[str, bytes]], executables: Container[str] = ()) -> str:
-    """What names the content of files, as they lie in a source or travel in a payload."""
+    """A digest of files, which is the same for a source and for the payload made from it."""
     hashed = hashlib.sha256(_MADE_FOR)
     for name, data in files:
         inside = name.removeprefix(_SOURCE)
@@ -75,7 +75,7 @@ def digest(files: Iterable[tuple[str, bytes]], executables: Container[str] = ())
 
 
 def content(path: str) -> bytes:
-    """A file of a source; raises InventoryError when it cannot be read."""
+    """The content of a file of a source. Raises InventoryError if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -83,7 +83,9 @@ def content(path: str) -> bytes:
 
 
 def _unreadable(path: str, error: OSError) -> InventoryError:
-    return InventoryError([f"{path}: cannot be read: {error.strerror}; a release holds all of its source folder"])
+    return InventoryError(
+        [f"{path}: cannot be read: {error.strerror}; a release contains every file of its source folder"]
+    )
 
 
 def _check(folder: Path, service: Service, key: str, files: Sequence[str]) -> None:

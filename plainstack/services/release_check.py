@@ -1,4 +1,4 @@
-"""Whether the services' sources can be installed and started on a host, as far as this machine can tell by reading."""
+"""Whether the services' sources can be installed and started on a host, as far as reading them can show."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from plainstack.errors import InventoryError
 from plainstack.inventory.stack import Stack
 from plainstack.services import django_look, release, requirements
 
-# What runs a service on a host, and what its project is made for.
+# The packages that every service needs, and why.
 _NEEDED = {"gunicorn": "which runs the service", "django": "which manage.py runs"}
 
 
 def problems(stack: Stack) -> Iterator[str]:
-    """What would stop every deploy on a host, of all services, as sentences with file and line."""
+    """Problems in all services' sources that would stop every deploy, as messages with file and line."""
     for name, service in stack.services.items():
         try:
             here = release.read(stack, name)

@@ -1,4 +1,4 @@
-"""How a release takes the place of the one before: guarded commands, each of which may be cut short and run again."""
+"""How a release replaces the previous one: commands with guards, each of which may be interrupted and run again."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from plainstack.engine.resources import Command
 from plainstack.services.django_look import STATIC_ROOT
 from plainstack.services.release import Release
 
-# All that is in a service's folder.
+# Everything that a service's folder contains.
 LAYOUT = ("releases", "venvs", "current", "current.new", "previous")
-# How many releases a host keeps, the current and the previous one always among them.
+# How many releases a host keeps; the current and the previous one are always among them.
 KEPT = 5
 
-# Debian's own pip, run from its wheel: a virtual environment with a pip inside takes 2.4 s longer to make.
-# The marker comes last: without it what is there is half of an environment, and made anew.
+# Debian's pip, run from its wheel: creating a virtual environment with its own pip takes 2.4 s longer. The marker comes
+# last; without it, the environment is incomplete and is created again.
 _VENV = """\
 rm -rf "$venv"
 python3 -m venv --without-pip "$venv"
@@ -26,7 +26,7 @@ sync -f "$venv"
 : >"$venv/complete"
 """
 
-# Made aside and renamed when it is whole. Project code runs as the service's account, never as root.
+# Built in another place and renamed when it is complete. Project code runs as the service's account, never as root.
 _RELEASE = """\
 new=$home/staging
 rm -rf "$new"
@@ -56,7 +56,7 @@ sync -f "$new"
 mv -T "$new" "$home/releases/$id"
 """
 
-# A migration that waits for a lock makes everybody else wait behind it: better no deploy than no site.
+# A migration that waits for a lock makes all other queries wait behind it: better to fail the deploy than the site.
 _MIGRATE = """\
 export PGOPTIONS='-c lock_timeout=20s'
 manage "$home/releases/$id" migrate --check --verbosity 0 || manage "$home/releases/$id" migrate --noinput
@@ -130,17 +130,17 @@ def home(service: str) -> str:
 
 
 def settings(service: str) -> str:
-    """The file of a service's environment variables, secrets among them."""
+    """The file of a service's environment variables, including secrets."""
     return f"/etc/plainstack/app/{service}.env"
 
 
 def settings_ahead(name: str) -> str:
-    """The same for a release that is being built, while the one before still runs with its own."""
+    """The environment file for a release that is being built, while the previous one still runs with its own."""
     return f"/etc/plainstack/app/{name}.next.env"
 
 
 def put_in_place(name: str, here: Release, wsgi: str) -> Iterator[Command]:
-    """What comes before the service is restarted; the release is built on every host before any host switches to it."""
+    """The steps before the service is restarted; the release is built on every host before any host switches to it."""
     known = {
         "home": home(name),
         "id": here.id,
@@ -185,7 +185,7 @@ def put_in_place(name: str, here: Release, wsgi: str) -> Iterator[Command]:
 
 
 def prune(name: str) -> Command:
-    """What comes after it: old releases go."""
+    """The step after the restart: old releases are removed."""
     return Command(
         name=f"{name}: prune",
         why=f"keep the last {KEPT} releases of {name}",
@@ -199,5 +199,5 @@ def _script(body: str, **variables: str) -> str:
 
 
 def _word(value: str) -> str:
-    """A value as a word of sh; a path lies below $ROOT, which is empty but in tests."""
+    """A value quoted for sh; a path is placed below $ROOT, which is empty except in tests."""
     return f"${{ROOT:-}}{shlex.quote(value)}" if value.startswith("/") else shlex.quote(value)

@@ -1,4 +1,4 @@
-"""A locked requirements file: what it pins, as the hosts see it, and what in it no host could install."""
+"""A locked requirements file: what it pins for the hosts, and which of its lines no host could install."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BUILDS = ("-e", "--editable", "--no-binary", "--global-option", "--config-setti
 
 @dataclass(frozen=True)
 class Requirement:
-    """One requirement of a lock, or an option of pip, which has no name; `text` is without comments and hashes."""
+    """A requirement of a lock, or an option for pip, which has no name; `text` is without comments and hashes."""
 
     line: int
     text: str
@@ -36,12 +36,12 @@ class Requirement:
 
     @property
     def locked(self) -> str:
-        """The requirement as a host installs it: without its marker, which was judged."""
+        """The requirement as a host installs it: without its marker, which was already evaluated."""
         return " ".join([self.text.partition(";")[0].strip(), *self.hashes])
 
 
 def parse(lock: bytes, path: str) -> list[Requirement]:
-    """Every requirement and option of a lock; raises PlainstackError when it is no text."""
+    """Every requirement and option of a lock. Raises PlainstackError if it is not text."""
     try:
         text = lock.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -68,16 +68,16 @@ def _requirement(number: int, line: str) -> Requirement:
 
 
 def canonical(name: str) -> str:
-    """A package's name as indexes compare it (PEP 503)."""
+    """A package's name in normalized form (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines that are no comment, those that a backslash continues as one, each with the number of its first."""
+    """The logical lines, without comments, each with the number of its first line; a backslash continues a line."""
     joined, first = "", 0
     for number, raw in enumerate(text.splitlines(), 1):
         first = first if joined else number
-        # As pip does it: a line that is all comment ends what a backslash continued.
+        # As in pip, a comment line ends the continuation.
         continued = raw.endswith("\\") and not re.match(r"\s*#", raw)
         joined += f" {raw.removesuffix(chr(92)) if continued else raw}"
         if not continued:
@@ -93,7 +93,7 @@ def _without_comment(text: str) -> str:
 
 
 def target(python_version: str, arch: str) -> dict[str, str]:
-    """What markers are judged by on a host; pip would judge them by this machine."""
+    """The environment for evaluating markers on a host; pip would evaluate them for this machine."""
     return {
         "implementation_name": "cpython",
         "implementation_version": f"{python_version}.0",
@@ -111,7 +111,7 @@ def target(python_version: str, arch: str) -> dict[str, str]:
 
 
 def applies(marker: str, environment: Mapping[str, str]) -> bool:
-    """Whether a marker holds; raises ValueError when it is none."""
+    """Whether a marker holds. Raises ValueError if it is not valid."""
     return not marker or _evaluated(marker, tuple(environment.items()))
 
 
@@ -126,7 +126,7 @@ def _evaluated(marker: str, environment: tuple[tuple[str, str], ...]) -> bool:
 
 
 def for_target(lock: bytes, path: str, python_version: str, arch: str) -> list[Requirement]:
-    """What of a lock a host installs; raises PlainstackError for a marker that is none."""
+    """The requirements that a host installs. Raises PlainstackError for an invalid marker."""
     environment = target(python_version, arch)
     found = []
     for each in parse(lock, path):
@@ -139,7 +139,7 @@ def for_target(lock: bytes, path: str, python_version: str, arch: str) -> list[R
 
 
 def options(lock: bytes, path: str) -> list[str]:
-    """The options for pip that stand in a lock: where its packages come from; folders are those beside the lock."""
+    """The options for pip in a lock that say where packages come from; relative folders start at the lock's folder."""
     found = [re.split(r"[ =]", each.text, maxsplit=1) for each in parse(lock, path) if each.text.startswith("-")]
     return [
         f"--find-links={Path(path).absolute().parent / value}"
@@ -150,16 +150,17 @@ def options(lock: bytes, path: str) -> list[str]:
 
 
 def compile_command(python_version: str) -> str:
-    """What a person types to make a lock."""
+    """The command that makes a lock."""
     return f"uv pip compile --generate-hashes --python-version {python_version} requirements.in -o requirements.txt"
 
 
 def problems(
     lock: bytes, path: str, needed: Mapping[str, str], python_version: str, arch: str = "x86_64"
 ) -> Iterator[str]:
-    """What keeps hosts from installing a lock, as sentences with file and line; `needed` says what which package does.
+    """Why hosts cannot install a lock, as messages with file and line.
 
-    That a wheel exists is only known to the package index: see plainstack.services.wheels.
+    `needed` maps each package that must be there to its purpose. Only the package index knows whether a wheel exists:
+    see plainstack.services.wheels.
     """
     try:
         everything = parse(lock, path)
@@ -173,7 +174,7 @@ def problems(
     yield from _capped([f"{path}:{each.line}: {each.text[:80]} is not pinned to one version" for each in unpinned])
     unhashed = [each for each in here if each.version and not each.hashes]
     if unhashed and len(unhashed) == len(here):
-        yield f"{path}: none of its {len(here)} requirements has a --hash, by which hosts know what they install"
+        yield f"{path}: none of its {len(here)} requirements has a --hash, which hosts need to verify what they install"
     else:
         yield from _capped([f"{path}:{each.line}: {each.text[:80]} has no --hash" for each in unhashed])
     seen: dict[str, Requirement] = {}
@@ -192,12 +193,12 @@ def problems(
 def _unfit(text: str) -> str:
     option = re.split(r"[ =]", text, maxsplit=1)[0]
     if option in _ELSEWHERE or re.match(r"-[rc]\S", text):
-        return "another file does not travel; put all requirements into one lock"
+        return "other files are not sent to hosts; put all requirements into one lock"
     if option in _BUILDS:
-        return "would have to be built on the host; hosts install wheels only"
+        return "would have to be built on the host; hosts install only wheels"
     if text.startswith("-"):
         return ""
-    return "is no package of an index; hosts install wheels, by name and version, only"
+    return "is not a package from an index; hosts install only wheels, by name and version"
 
 
 def _capped(lines: Sequence[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The names that a Django settings module binds, read and never run, with those of the modules it is made of."""
+"""The names that a Django settings module defines, itself or by star imports, found without running it."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Names and modules by which settings come into being that no assignment shows.
+# Names and modules that can create settings without an assignment.
 _UNSURE = frozenset(
     {"globals", "locals", "vars", "exec", "eval", "setattr", "import_module", "modules", "__getattr__", "__dict__"}
 )
 _UNSURE_MODULES = frozenset({"configurations", "dynaconf", "split_settings", "django_heroku", "pydantic_settings"})
-# What makes a path of paths, and looks at nothing else.
+# Functions that build a path from paths without looking at the file system.
 _PATHS = frozenset({"join", "dirname", "abspath", "realpath", "normpath", "Path", "PurePath", "str", "fspath"})
 _METHODS = frozenset({"resolve", "absolute", "joinpath", "as_posix", "with_name"})
 _DEPTH = 20
 
 Files = Mapping[str, str]
-"""Local paths by their path inside the source: what travels."""
+"""Local paths by their path in the source, for every file that is sent."""
 
 
 @dataclass(frozen=True)
 class Binding:
-    """Where a name gets a value; without `value` nobody knows which."""
+    """An assignment to a name; `value` is None if it cannot be read."""
 
     path: str
     line: int
@@ -32,7 +32,7 @@ class Binding:
 
 @dataclass
 class Settings:
-    """All that settings modules bind, in order; not `sure` when they may bind more."""
+    """Everything that settings modules define, in order; `sure` is false if they may define more."""
 
     files: Files
     bound: dict[str, list[Binding]] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Settings:
     _read: list[str] = field(default_factory=list)
 
     def read(self, module: str) -> None:
-        """Take up a module of the source and what it imports with a star."""
+        """Read a module of the source, and the modules that it star-imports."""
         inside = file_of(module, self.files)
         if inside is None or inside in self._read:
             return
@@ -75,13 +75,13 @@ class Settings:
             for alias in node.names:
                 self.bound.setdefault(alias.asname or alias.name, []).append(Binding(path, node.lineno, None))
         elif any(inside.startswith(f"{module.split('.')[0]}/") for inside in self.files):
-            # What is of the source and does not travel is not there on a host either.
+            # A module that belongs to the source but is not sent does not exist on a host either.
             self.read(module)
         elif module != "django.conf.global_settings":
             self.sure = False
 
     def fixed(self, node: ast.expr | None, depth: int = 0) -> bool:
-        """Whether an expression is made of constants and the file's own place alone."""
+        """Whether an expression consists only of constants and the file's own location."""
         if depth > _DEPTH:
             return False
         deeper = depth + 1
@@ -111,7 +111,7 @@ class Settings:
 
 
 def parsed(path: str) -> ast.Module | None:
-    """None for what this Python cannot read: the hosts' may be newer."""
+    """The syntax tree of a file; None if this Python cannot parse it, as the hosts' Python may be newer."""
     try:
         return ast.parse(Path(path).read_bytes())
     except (SyntaxError, ValueError, RecursionError, OSError):
@@ -119,7 +119,7 @@ def parsed(path: str) -> ast.Module | None:
 
 
 def file_of(module: str, files: Files) -> str | None:
-    """Where a module's text is in the source; None when it does not travel."""
+    """The file of a module in the source; None if it is not sent."""
     stem = module.replace(".", "/")
     return next((file for file in (f"{stem}/__init__.py", f"{stem}.py") if file in files), None)
 
@@ -136,7 +136,7 @@ def _hides_bindings(node: ast.AST) -> bool:
 
 
 def _bindings(node: ast.stmt) -> Iterator[tuple[str, ast.expr | None]]:
-    """Every name that a statement by itself binds, or changes, with the value where it is plain."""
+    """Every name that a statement itself defines or changes, with the value if it is a simple assignment."""
     match node:
         case ast.Assign(targets=targets, value=value):
             for target in targets:

@@ -1,4 +1,4 @@
-"""How the site and its services are asked: by which name, at which address, with which headers. Decided here alone."""
+"""How requests reach the site and its services: names, addresses and headers. Only this module decides them."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from plainstack.inventory.sections import Host, Service
 from plainstack.inventory.stack import Stack
 from plainstack.services.edge import Balancer
 
-# An answer that counts as healthy, as a pattern of sh; the blackbox exporter's own default is the same.
+# The status that counts as healthy, as a sh pattern; it matches the default of the blackbox exporter.
 HEALTHY = "2??"
 
 
 @dataclass(frozen=True)
 class Request:
-    """An HTTP request: `url` names the site, `headers` are sent with it, and the connection goes to `address`."""
+    """An HTTP request: `url` contains the site's name, `headers` go with it; the connection goes to `address`."""
 
     url: str
     address: str
     headers: tuple[tuple[str, str], ...] = ()
 
     def curl(self) -> list[str]:
-        """The words that make curl send it."""
+        """The curl arguments that send the request."""
         words = [word for name, value in self.headers for word in ("-H", f"{name}: {value}")]
-        # For any name or address in the URL; --resolve takes no address there.
+        # `--connect-to` applies to any name or address in the URL; `--resolve` does not work for an address.
         return [*words, *(["--connect-to", f"::{self.address}:"] if self.address else []), self.url]
 
 
 def name(stack: Stack) -> str:
-    """What visitors type: the first server name, or the address at which they find the balancers.
+    """The name in visitors' URLs: the first server name, or without one the address of the balancers.
 
-    Of a wildcard the name below it that begins with www. Without a balancer there are no visitors: localhost.
+    If every name is a wildcard, `www` replaces the asterisk of the first. Without a balancer it is localhost.
     """
     plain = [one for one in stack.settings(Balancer).server_names if not one.startswith("*.")]
     if stack.settings(Balancer).server_names:
@@ -39,7 +39,7 @@ def name(stack: Stack) -> str:
 
 
 def entrance(stack: Stack) -> str:
-    """The address at which visitors find the site; empty without a balancer."""
+    """The address at which visitors reach the site; empty without a balancer."""
     balancers = stack.with_role("balancer")
     if not balancers:
         return ""
@@ -47,7 +47,7 @@ def entrance(stack: Stack) -> str:
 
 
 def addresses(stack: Stack) -> tuple[tuple[str, str], ...]:
-    """The site's names as the name servers of the internet would have them: (name, address) pairs."""
+    """The site's public DNS records: (name, address) pairs."""
     balancers = stack.with_role("balancer")
     found = [stack.settings(Balancer).virtual_address] if stack.settings(Balancer).virtual_address else []
     found = found or [balancer.public or balancer.address for balancer in balancers]
@@ -56,13 +56,13 @@ def addresses(stack: Stack) -> tuple[tuple[str, str], ...]:
 
 
 def accepted(stack: Stack) -> list[str]:
-    """The names that an application is asked by, in Django's notation (ALLOWED_HOSTS): the site's, and loopback."""
+    """The host names that an application must accept, in Django's notation (ALLOWED_HOSTS); loopback is one of them."""
     balancers = stack.with_role("balancer")
     addresses = [
         stack.settings(Balancer).virtual_address,
         *(balancer.public or balancer.address for balancer in balancers),
     ]
-    # Django writes a wildcard without its star.
+    # Django writes a wildcard without its asterisk.
     names = [one.removeprefix("*") for one in stack.settings(Balancer).server_names]
     names += [balancer.name for balancer in balancers]
     names += [str(address) for address in addresses if address]
@@ -70,25 +70,25 @@ def accepted(stack: Stack) -> list[str]:
 
 
 def health_page(service: Service) -> str:
-    """The path of a service's health page, as visitors would type it."""
+    """The path of a service's health page in visitors' URLs."""
     return service.path.rstrip("/") + service.health
 
 
 def of_service(stack: Stack, host: Host, service: Service, path: str) -> Request:
-    """A request for a page of a service on one application host, with the headers that a balancer sends."""
+    """A request for a page of a service on one app host, with the headers that a balancer sends."""
     known_as = name(stack)
     headers = (("Host", known_as), ("X-Forwarded-Host", known_as), ("X-Forwarded-Proto", "https"))
     return Request(f"http://{host.address}:{service.port}{path}", "", headers)
 
 
 def of_visitor(stack: Stack, path: str, address: str = "", scheme: str = "https") -> Request:
-    """A request for a page as a visitor makes it, sent to `address`: that of a balancer, or else the site's own."""
+    """A visitor's request for a page, sent to `address` (a balancer's), by default to the site's own."""
     return Request(f"{scheme}://{name(stack)}{path}", address or entrance(stack))
 
 
 def trusted_senders(stack: Stack, host: Host) -> list[str]:
-    """Whose word an application on `host` takes for the scheme of a request: the balancers', and its own host's.
+    """The addresses whose X-Forwarded-Proto an application on `host` trusts: the balancers' and the host's own.
 
-    The host asks for the health page in the balancers' place.
+    The host itself requests the health page like a balancer.
     """
     return list(dict.fromkeys(str(peer.address) for peer in (*stack.with_role("balancer"), host)))

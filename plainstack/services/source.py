@@ -1,4 +1,4 @@
-"""Which files of a service's source folder travel, and which stay at home. Reads names only, no content."""
+"""Which files of a service's source folder are sent to hosts, and which are left out. Reads only names, no content."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pathlib import Path
 
 from plainstack.errors import InventoryError
 
-# Hidden files stay at home: a developer's .env holds secrets, and .git is no part of a release.
+# Hidden files are left out: a developer's .env contains secrets, and .git is not part of a release.
 _LEFT_OUT = (".*", "*.sqlite3", "*.sqlite3-*", "node_modules", "venv")
-# Public by its definition (RFC 8615).
+# Public by definition (RFC 8615).
 _TRAVELS = (".well-known",)
-# Written anew by every Python that runs the source; nobody misses them, so nobody is told.
+# Every Python that runs the source writes these again, so leaving them out is not reported.
 _BYTECODE = ("__pycache__", "*.pyc")
-# What venv and virtualenv write, and what conda does: an environment for this machine and for no other.
+# Written by venv and virtualenv, and by conda: an environment that only works on this machine.
 _ENVIRONMENT = ("pyvenv.cfg", "conda-meta")
-# A source with more is a mistake, or links that multiply; each file is read for every plan.
+# A source with more files is a mistake, or links that multiply them; every plan reads each file.
 MOST_FILES = 100_000
 _NAMED = 12
 
 
 @dataclass(frozen=True)
 class Tree:
-    """`files` as (path inside, local path), sorted; `stays` is what does not travel, each name with its count."""
+    """The files to send as (path in the source, local path), sorted; `stays` names what is left out, with counts."""
 
     files: tuple[tuple[str, str], ...]
     stays: tuple[str, ...]
@@ -35,14 +35,14 @@ class Tree:
 
 @dataclass
 class _Walk:
-    """One walk; links are followed inside of `root`."""
+    """One walk over a source; links are followed only inside `root`."""
 
     root: str
     stays: Counter[str] = field(default_factory=Counter)
     count: int = 0
 
     def files(self, folder: str, inside: str, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-        """The files that travel; `above` are the real paths of the folders on the way here."""
+        """The files to send; `above` are the real paths of the folders on the way to `folder`."""
         with os.scandir(folder) as entries:
             for entry in entries:
                 if _matches(entry.name, _BYTECODE):
@@ -69,13 +69,11 @@ class _Walk:
         try:
             real = os.path.realpath(entry.path, strict=True)
         except OSError:
-            raise InventoryError([f"{entry.path}: a link that leads nowhere; mend or remove it"]) from None
+            raise InventoryError([f"{entry.path}: a broken link; fix or remove it"]) from None
         if real in above:
-            raise InventoryError([f"{entry.path}: a link to {real}, in which it lies itself; remove it"])
+            raise InventoryError([f"{entry.path}: a link to {real}, a folder that contains the link; remove it"])
         if not real.startswith(f"{self.root}{os.sep}"):
-            raise InventoryError(
-                [f"{entry.path}: a link that leads out of the source, to {real}; put a copy in its place"]
-            )
+            raise InventoryError([f"{entry.path}: a link to {real}, outside the source; replace it with a copy"])
         return real
 
     def _must_be_utf8(self, entry: os.DirEntry[str]) -> None:
@@ -89,18 +87,18 @@ class _Walk:
         if self.count > MOST_FILES:
             raise InventoryError(
                 [
-                    f"{self.root}: holds more than {MOST_FILES} files, the last one seen is {entry.path};"
-                    " a release has no more"
+                    f"{self.root}: holds more than {MOST_FILES} files, the last one found is {entry.path};"
+                    " that is the limit of a release"
                 ]
             )
 
 
 def walk(folder: Path) -> Tree:
-    """What of a source folder travels. Raises InventoryError for what cannot, and OSError."""
+    """The files of a source folder. Raises InventoryError for what cannot be sent, and OSError."""
     root = os.path.realpath(folder)
     if is_environment(root):
         raise InventoryError(
-            [f"{folder}: is a Python environment itself; make the environment in a folder of its own, as env/"]
+            [f"{folder}: is a Python environment itself; create the environment in a folder of its own, such as env/"]
         )
     walked = _Walk(root)
     files = sorted(walked.files(str(folder), "", (root,)))
@@ -111,7 +109,7 @@ def walk(folder: Path) -> Tree:
 
 
 def is_environment(folder: str) -> bool:
-    """Whether a folder holds a Python environment."""
+    """Whether a folder contains a Python environment."""
     return any(os.path.lexists(f"{folder}{os.sep}{mark}") for mark in _ENVIRONMENT)
 
 

@@ -1,4 +1,4 @@
-"""What wheels say of themselves: whether a lock holds everything that its packages need."""
+"""The metadata in wheels: whether a lock contains everything that its packages need."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def incomplete(
     locked: Sequence[Requirement], wheels: Sequence[Path], path: str, environment: Mapping[str, str]
 ) -> list[str]:
-    """What packages of a lock need and it does not hold, as sentences; a host would find out at its installation."""
+    """What the packages of a lock need and it lacks, as messages; otherwise a host would fail to install it."""
     pinned = {each.name: each for each in locked}
     needs = {canonical(wheel.name.split("-")[0]): list(_dependencies(wheel)) for wheel in wheels}
     problems: dict[str, None] = {}
-    # What a package needs may name extras of another one, and those need more.
+    # A dependency may request extras of another package, and those have dependencies of their own.
     extras = {each.name: set(each.extras) for each in locked}
     left = list(pinned)
     while left:
@@ -32,7 +32,7 @@ def incomplete(
             other = pinned.get(canonical(dependency.name))
             package = f"{path}:{pinned[name].line}: {name}=={pinned[name].version} needs"
             if other is None:
-                problems[f"{package} {dependency.name}{dependency.specifier}, which the lock does not hold"] = None
+                problems[f"{package} {dependency.name}{dependency.specifier}, which the lock does not contain"] = None
                 continue
             if not dependency.specifier.contains(other.version, prereleases=True):
                 problems[f"{package} {dependency.name}{dependency.specifier}; the lock pins {other.version}"] = None

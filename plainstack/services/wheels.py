@@ -1,4 +1,4 @@
-"""The operator's side of a payload: wheels chosen for the hosts, not for this machine, fetched once for each lock."""
+"""The operator's side of a payload: wheels chosen for the hosts, not for this machine, downloaded once per lock."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from plainstack.services.release import PYTHON, digest
 from plainstack.services.requirements import Requirement
 
 Report = Callable[[str], None]
-# Debian 13 has glibc 2.41: it runs wheels made for any glibc up to that. pip does not infer the older tags.
+# Debian 13 has glibc 2.41 and runs wheels built for any glibc up to that. pip does not infer the older tags.
 _GLIBC_MINORS = range(5, 42)
-# pip stops at the first requirement without a wheel; so many of them are named at once.
+# pip stops at the first requirement without a wheel; it is run again to name up to this many.
 _MISSING_NAMED = 10
 _UNREACHED = re.compile(r"connection broken|Could not fetch URL|name resolution|timed out", re.I)
 
@@ -30,7 +30,7 @@ _UNREACHED = re.compile(r"connection broken|Could not fetch URL|name resolution|
 def unfetched(
     plans: Mapping[str, HostPlan], observed: Mapping[str, Observed], cache: Path, report: Report
 ) -> list[str]:
-    """Fetch the wheels that plans need, each lock once; gives why some cannot be had, as sentences."""
+    """Download the wheels that plans need, once per lock; returns messages about those that are unavailable."""
     wanted: dict[tuple[Payload, str], None] = {}
     for name, plan in plans.items():
         for _, action in plan.actions():
@@ -46,14 +46,14 @@ def unfetched(
 
 
 def architecture(seen: Observed) -> str:
-    """What a host's machine is called (uname -m), by which its wheels are chosen."""
+    """A host's machine type (uname -m), which decides its wheels."""
     return seen.facts.get("arch") or "x86_64"
 
 
 def resolve(payload: Payload, cache: Path, report: Report, arch: str = "x86_64") -> list[tuple[str, bytes]]:
-    """The names and bytes that travel to a host of architecture `arch` (as `uname -m` says it).
+    """The names and contents of the files to send to a host of architecture `arch` (as in `uname -m`).
 
-    Raises PlainstackError when a file or a wheel cannot be had, or a file is not what it was when the plan was made.
+    Raises PlainstackError if a file or a wheel is unavailable, or if a file has changed since the plan was made.
     """
     try:
         found = [(name, Path(path).read_bytes()) for name, path in payload.files]
@@ -61,7 +61,7 @@ def resolve(payload: Payload, cache: Path, report: Report, arch: str = "x86_64")
         raise PlainstackError(f"{error.filename}: cannot be read any more: {error.strerror}; deploy again") from None
     if payload.digest and digest(found, payload.executables) != payload.digest:
         changed = os.path.commonpath([path for _, path in payload.files])
-        raise PlainstackError(f"{changed}: was changed since the plan was made; deploy again")
+        raise PlainstackError(f"{changed}: has changed since the plan was made; deploy again")
     if payload.requirements:
         lock, path = dict(found)[payload.requirements], dict(payload.files)[payload.requirements]
         try:
@@ -72,7 +72,7 @@ def resolve(payload: Payload, cache: Path, report: Report, arch: str = "x86_64")
                 f"the wheels of {path} cannot be kept in {cache} on this machine: {error.strerror}"
                 f" ({error.filename or cache}); make room or make it writable, and deploy again"
             ) from None
-        # Without the options for pip: they say where this machine finds packages, and a host would go there too.
+        # Without the options for pip: they say where this machine finds packages, and hosts would use them too.
         here = for_target(lock, path, PYTHON, arch)
         found = [(name, here.encode() if name == payload.requirements else content) for name, content in found]
     return found
@@ -81,11 +81,11 @@ def resolve(payload: Payload, cache: Path, report: Report, arch: str = "x86_64")
 def wheelhouse(
     lock: bytes, path: str, cache: Path, report: Report, python_version: str = PYTHON, arch: str = "x86_64"
 ) -> list[Path]:
-    """The wheels of a locked requirements file, from the cache or from the package index this machine's pip uses."""
+    """The wheels of a lock, from the cache or from the package index that this machine's pip uses."""
     wanted = for_target(lock, path, python_version, arch)
     folder = cache / sha256(f"{python_version} {arch}\n{wanted}".encode()).hexdigest()[:16]
     if not folder.is_dir():
-        report(f"fetching the wheels of {path}")
+        report(f"downloading the wheels of {path}")
         cache.mkdir(parents=True, exist_ok=True)
         here = requirements.for_target(lock, path, python_version, arch)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".fetching-") as scratch:
@@ -103,14 +103,14 @@ def wheelhouse(
 
 
 def for_target(lock: bytes, path: str, python_version: str, arch: str) -> str:
-    """The lock as the hosts see it: only what they install, without markers."""
+    """The lock for the hosts: only the requirements that they install, without markers."""
     return "".join(f"{each.locked}\n" for each in requirements.for_target(lock, path, python_version, arch))
 
 
 def _download(
     wanted: Sequence[Requirement], options: Sequence[str], dest: Path, path: str, python_version: str, arch: str
 ) -> None:
-    """Fill `dest`; raises PlainstackError that names what has no wheel."""
+    """Download into `dest`. Raises PlainstackError that names every requirement without a wheel."""
     dest.mkdir()
     missing: dict[str, str] = {}
     while len(missing) < _MISSING_NAMED:
@@ -119,14 +119,14 @@ def _download(
         if done.returncode == 0:
             break
         said = done.stdout + done.stderr
-        # The index that was not reached has no versions either.
+        # If the index was not reached, pip reports no versions either.
         without = None if _UNREACHED.search(said) else _without_wheel(left, said)
         if without is None:
             unreached = ": the package index was not reached" if _UNREACHED.search(said) else ""
             last = [line for line in said.splitlines() if line.strip()][-6:]
             raise PlainstackError(
                 "\n".join(
-                    [f"{path}: pip cannot fetch its wheels for Python {python_version} on {arch}{unreached}"]
+                    [f"{path}: pip cannot download its wheels for Python {python_version} on {arch}{unreached}"]
                     + [f"    {line}" for line in last]
                 )
             )
@@ -138,8 +138,8 @@ def _download(
         name = next(each for each in wanted if each.locked in missing)
         pinned = f"{name.name}=={name.version}"
         how = (
-            f"hosts install wheels only: take a version that has one, or build it here: pip wheel --no-deps {pinned}"
-            f" -w DIR; add what pip hash DIR/*.whl shows to the lock, and deploy with PIP_FIND_LINKS=DIR"
+            f"hosts install only wheels: choose a version that has one, or build it here: pip wheel --no-deps {pinned}"
+            f" -w DIR; add the output of pip hash DIR/*.whl to the lock, and deploy with PIP_FIND_LINKS=DIR"
         )
         raise PlainstackError("\n".join([*missing.values(), how]))
 
@@ -149,7 +149,7 @@ def _pip(
 ) -> subprocess.CompletedProcess[str]:
     lock = dest.parent / "requirements.txt"
     lock.write_text("".join(f"{line}\n" for line in (*options, *(each.locked for each in wanted))), encoding="utf-8")
-    # What the lock names is all there is; pip would look for more by this machine's markers.
+    # --no-deps: the lock is complete, and pip would evaluate the markers of further dependencies for this machine.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
     command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--implementation=cp"]
     command += [f"--python-version={python_version}"]
@@ -167,7 +167,7 @@ def _without_wheel(wanted: Sequence[Requirement], said: str) -> Requirement | No
 
 
 def _others(said: str) -> str:
-    """The newest versions that have a wheel, as pip tells them."""
+    """The newest versions that have a wheel, from pip's message."""
     found = re.search(r"\(from versions: ([^)]+)\)", said)
     if found is None or found[1] == "none":
         return ", and no other version has one"

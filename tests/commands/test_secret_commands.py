@@ -112,9 +112,9 @@ def test_the_editor_works_in_memory_on_a_file_of_its_own(small: Stack, tmp_path:
     [
         ("exit 0", 0, "nothing was changed"),
         (': >"$1"', 0, "nothing was changed"),
-        ("exit 3", 1, "the editor ended with exit code 3; nothing was saved"),
-        ("kill -KILL $$", 1, "the editor ended with exit code -9; nothing was saved"),
-        ("kill -INT $PPID; exit 1", 1, "the editor ended with exit code 1; nothing was saved"),
+        ("exit 3", 1, "the editor exited with code 3; nothing was saved"),
+        ("kill -KILL $$", 1, "the editor exited with code -9; nothing was saved"),
+        ("kill -INT $PPID; exit 1", 1, "the editor exited with code 1; nothing was saved"),
         (f"echo 'app/api_tokn: {NEW}' >>\"$1\"", 1, "no role uses a secret of this name; known: app/api_token"),
         (f'echo {NEW} >"$1"', 1, "line 1: is not of the form NAME: VALUE"),
         ('sed -i /api_token/d "$1"', 1, "missing, and in use: app/api_token"),

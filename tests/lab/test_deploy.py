@@ -12,7 +12,14 @@ def test_deploy_again_changes_nothing(deployed: Operator) -> None:
 
 
 def test_plan_of_a_deployed_stack_is_empty(deployed: Operator) -> None:
-    assert deployed.json("plan", code=0) == {"changes": {}, "failed": {}, "notes": [], "refused": [], "secrets": []}
+    assert deployed.json("plan", code=0) == {
+        "changes": {},
+        "failed": {},
+        "notes": [],
+        "refused": [],
+        "secrets": [],
+        "overrides": {},
+    }
 
 
 def test_every_check_holds(deployed: Operator) -> None:

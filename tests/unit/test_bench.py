@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import reference, reference_host, reference_role
-from plainstack.engine import render
+from plainstack import shipped
 from plainstack.engine.resources import File, Resource, Unit
 from plainstack.secrets.values import Vault
 from tests import inventories
@@ -18,8 +18,7 @@ Wanted = Mapping[int, Mapping[int, list[Resource]]]
 
 @pytest.fixture(autouse=True)
 def of_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render, "TEMPLATES", reference_role.HOME / "templates")
-    monkeypatch.setattr(render, "FILES", reference_role.HOME / "files")
+    monkeypatch.setattr(shipped, "ROOT", reference_role.HOME)
 
 
 @pytest.fixture

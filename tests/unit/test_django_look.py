@@ -165,7 +165,7 @@ def test_local_settings_that_do_not_travel_are_not_there_on_a_host_either(tmp_pa
 
 def test_a_settings_module_that_is_not_there_is_told(tmp_path: Path) -> None:
     (told,) = problems(tmp_path, {"shop/settings.py": None})
-    assert told == "manage.py:6: DJANGO_SETTINGS_MODULE is shop.settings, and the release has no shop/settings.py"
+    assert told == "manage.py:6: DJANGO_SETTINGS_MODULE is shop.settings, but the release has no shop/settings.py"
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_project_that_cannot_collect_static_files_is_told(tmp_path: Path, apps
 )
 def test_a_module_without_an_application_is_told(tmp_path: Path, wsgi: str, wrong: bool) -> None:
     found = problems(tmp_path, {"shop/wsgi.py": wsgi, "shop/settings.py": SETTINGS + READS})
-    told = ["shop/wsgi.py: binds no name 'application', and Gunicorn runs shop.wsgi:application"]
+    told = ["shop/wsgi.py: does not define 'application', but Gunicorn runs shop.wsgi:application"]
     assert found == (told if wrong else [])
 
 

@@ -335,14 +335,17 @@ def test_a_certificate_in_another_form_is_told_with_how_to_convert_it(
             lambda: SITE.key.private_bytes(DER, PKCS8, PLAIN),
             "but a private key in DER form; convert it: openssl pkey -inform der -in site.key -out site.pem",
         ),
-        (lambda: (SITE.key_pem + LOWER.key_pem).encode(), "site.key holds 2 private keys; keep the certificate's own"),
+        (
+            lambda: (SITE.key_pem + LOWER.key_pem).encode(),
+            "site.key holds 2 private keys; keep only the certificate's key",
+        ),
         (
             lambda: SITE.key.private_bytes(PEM, serialization.PrivateFormat.OpenSSH, PLAIN),
-            "is a key in OpenSSH's own form; convert it: ssh-keygen -p -m PKCS8 -f site.key",
+            "is a key in OpenSSH format; convert it: ssh-keygen -p -m PKCS8 -f site.key",
         ),
         (
             lambda: SITE.key.private_bytes(PEM, PKCS8, serialization.BestAvailableEncryption(b"secret")),
-            "is encrypted; a balancer that starts by itself cannot ask for a passphrase. Decrypt it: openssl pkey -in",
+            "is encrypted; a balancer starts unattended, so it cannot ask for a passphrase. Decrypt it:",
         ),
         (
             lambda: SITE.key.private_bytes(

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.engine import render
+from plainstack import shipped
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.resources import Command, Directory, File, Link, Package, Unit, User
 from tests.inventories import load
@@ -31,7 +31,7 @@ STACK = load(Path(__file__).parent.parent.parent / "hosts.yaml")
 FIRST = {host.roles: host.name for host in reversed(STACK.hosts.values())}
 HOSTS = sorted(FIRST.values())
 CONTENTS = "CONTENTS"
-VERBATIM = {path.read_bytes() for path in render.FILES.rglob("*") if path.is_file()}
+VERBATIM = {path.read_bytes() for path in shipped.FILES.rglob("*") if path.is_file()}
 
 
 def contents(wanted: HostDesired) -> str:

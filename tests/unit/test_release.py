@@ -129,7 +129,7 @@ def test_an_environment_stays_at_home_whatever_it_is_called(source: Path, name: 
 
 def test_a_source_that_is_an_environment_itself_is_refused(source: Path) -> None:
     (source / "pyvenv.cfg").touch()
-    with pytest.raises(InventoryError, match="src: is a Python environment itself; make the environment in a folder"):
+    with pytest.raises(InventoryError, match="src: is a Python environment itself; create the environment in a folder"):
         release.read(_stack(source), "web")
 
 
@@ -159,16 +159,16 @@ def test_a_source_behind_a_link_is_read_like_any_other(source: Path) -> None:
 @pytest.mark.parametrize(
     ("links", "told"),
     [
-        ({"gone": "nowhere"}, "gone: a link that leads nowhere"),
-        ({"itself": "itself"}, "itself: a link that leads nowhere"),
-        ({"here": "."}, "here: a link to .*src, in which it lies itself"),
-        ({"site_/up": ".."}, "site_/up: a link to .*src, in which it lies itself"),
-        ({"site_/b/to_c": "../c", "site_/c/to_b": "../b"}, "site_/b, in which it lies itself"),
-        ({"out": "../outside"}, "out: a link that leads out of the source, to .*outside; put a copy in its place"),
-        ({"out": "../outside/file"}, "out: a link that leads out of the source"),
-        ({"near": "../src-2"}, "near: a link that leads out of the source"),
-        ({"hop": "site_/hop", "site_/hop": "../../outside"}, "hop: a link that leads out of the source"),
-        ({"system": "/etc/hostname"}, "system: a link that leads out of the source, to /etc/hostname"),
+        ({"gone": "nowhere"}, "gone: a broken link"),
+        ({"itself": "itself"}, "itself: a broken link"),
+        ({"here": "."}, "here: a link to .*src, a folder that contains the link"),
+        ({"site_/up": ".."}, "site_/up: a link to .*src, a folder that contains the link"),
+        ({"site_/b/to_c": "../c", "site_/c/to_b": "../b"}, "site_/b, a folder that contains the link"),
+        ({"out": "../outside"}, "out: a link to .*outside, outside the source; replace it with a copy"),
+        ({"out": "../outside/file"}, "out: a link to .*, outside the source"),
+        ({"near": "../src-2"}, "near: a link to .*, outside the source"),
+        ({"hop": "site_/hop", "site_/hop": "../../outside"}, "hop: a link to .*, outside the source"),
+        ({"system": "/etc/hostname"}, "system: a link to /etc/hostname"),
     ],
 )
 def test_a_link_that_leads_out_or_nowhere_or_around_is_refused_by_name(
@@ -191,7 +191,7 @@ def test_links_that_multiply_end_at_a_bound(source: Path, monkeypatch: pytest.Mo
             (source / f"d{number}" / name).symlink_to(f"../d{number + 1}")
     (source / "d12").mkdir()
     (source / "d12" / "file").touch()
-    with pytest.raises(InventoryError, match=r"holds more than 500 files, the last one seen is .*file"):
+    with pytest.raises(InventoryError, match=r"holds more than 500 files, the last one found is .*file"):
         release.read(_stack(source), "web")
 
 
@@ -311,7 +311,7 @@ def test_a_failed_fetch_says_what_pip_said_and_leaves_nothing_behind(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subprocess, "run", _Pip(code=1))
-    with pytest.raises(PlainstackError, match=r"(?s)requirements.txt: pip cannot fetch.*no matching distribution"):
+    with pytest.raises(PlainstackError, match=r"(?s)requirements.txt: pip cannot download.*no matching distribution"):
         wheels.resolve(release.read(_stack(source), "web").wheels, tmp_path / "cache", lambda _: None)
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -338,7 +338,7 @@ def test_a_source_that_changed_since_the_plan_does_not_travel_under_the_old_name
     else:
         (source / "requirements.txt").write_text("django==5.2 --hash=sha256:11\n")
     payload = here.wheels if change == "requirements" else here.source
-    with pytest.raises(PlainstackError, match=r"src.*: was changed since the plan was made; deploy again"):
+    with pytest.raises(PlainstackError, match=r"src.*: has changed since the plan was made; deploy again"):
         wheels.resolve(payload, tmp_path / "cache", lambda _: None)
 
 

@@ -62,7 +62,7 @@ def test_all_that_is_wrong_with_all_services_is_told_before_anybody_is_asked(
     for name in ("web", "api"):
         assert f"{name}/requirements.txt: none of its 1 requirements has a --hash" in said
         assert f"{name}/requirements.txt: has no gunicorn" in said
-    assert "api/shop/wsgi.py: binds no name 'application'" in said
+    assert "api/shop/wsgi.py: does not define 'application'" in said
     assert asked == []
     assert not (hosts_yaml.parent / ".plainstack").exists()
 

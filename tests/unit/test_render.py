@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from plainstack import shipped
 from plainstack.engine import render
 from plainstack.engine.resources import File
 from plainstack.errors import InventoryError
@@ -27,7 +28,7 @@ def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rendering:
     """Renders a text as templates/app/etc/app.conf.j2."""
     templates = tmp_path / "templates"
     (templates / "app/etc").mkdir(parents=True)
-    monkeypatch.setattr(render, "TEMPLATES", templates)
+    monkeypatch.setattr(shipped, "ROOT", tmp_path)
 
     def render_text(text: str, **values: Any) -> File:
         (templates / "app/etc/app.conf.j2").write_text(text, encoding="utf-8")
@@ -77,7 +78,7 @@ def test_square_brackets_leave_curly_ones_to_others(rendered: Rendering) -> None
 def test_what_cannot_be_printed_is_told_with_its_line_and_the_host(
     rendered: Rendering, stack: Stack, text: str, told: str
 ) -> None:
-    (render.TEMPLATES / "app/etc/inner.j2").write_text("\n{{ nothing }}\n", encoding="utf-8")
+    (shipped.ROOT / "templates/app/etc/inner.j2").write_text("\n{{ nothing }}\n", encoding="utf-8")
     assert problem(rendered, text, host=stack.hosts["db1"]) == f"{told} (host db1)"
 
 
@@ -94,9 +95,9 @@ def test_a_template_and_a_file_that_are_not_there_are_named() -> None:
 
 
 def test_a_verbatim_file_is_taken_byte_for_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render, "FILES", tmp_path)
-    (tmp_path / "app/bin").mkdir(parents=True)
-    (tmp_path / "app/bin/tool").write_bytes(b"{{ not a template }}\xff\r\n")
+    monkeypatch.setattr(shipped, "ROOT", tmp_path)
+    (tmp_path / "files/app/bin").mkdir(parents=True)
+    (tmp_path / "files/app/bin/tool").write_bytes(b"{{ not a template }}\xff\r\n")
     assert render.verbatim("app", "/bin/tool", mode=0o755) == File(
         path="/bin/tool", content=b"{{ not a template }}\xff\r\n", mode=0o755
     )

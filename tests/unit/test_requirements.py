@@ -51,15 +51,15 @@ def test_what_pip_compile_and_uv_write_is_fine(lock: str) -> None:
         (f"django~=5.2 {HASH}", "is not pinned"),
         ("django==5.2", "r.txt:2: django==5.2 has no --hash"),
         ("django==5.2 --hash=md5:00", "r.txt:2: django==5.2 has no --hash"),
-        ("-r base.txt", "r.txt:2: -r base.txt: another file does not travel; put all requirements into one lock"),
-        ("-rbase.txt", "another file does not travel"),
-        ("--constraint=c.txt", "another file does not travel"),
+        ("-r base.txt", "r.txt:2: -r base.txt: other files are not sent to hosts; put all requirements into one lock"),
+        ("-rbase.txt", "other files are not sent to hosts"),
+        ("--constraint=c.txt", "other files are not sent to hosts"),
         ("-e .", "r.txt:2: -e .: would have to be built on the host"),
         ("--no-binary :all:", "would have to be built on the host"),
-        (f"shop @ https://example.org/shop.whl {HASH}", "is no package of an index; hosts install wheels"),
-        (f"git+https://example.org/shop.git@1 {HASH}", "is no package of an index"),
-        ("./shop", "r.txt:2: ./shop: is no package of an index"),
-        ("https://example.org/shop.whl", "is no package of an index"),
+        (f"shop @ https://example.org/shop.whl {HASH}", "is not a package from an index; hosts install only wheels"),
+        (f"git+https://example.org/shop.git@1 {HASH}", "is not a package from an index"),
+        ("./shop", "r.txt:2: ./shop: is not a package from an index"),
+        ("https://example.org/shop.whl", "is not a package from an index"),
         (f"gunicorn==26 {HASH}", "r.txt:2: gunicorn is pinned to 26, and on line 1 to 27.0.1"),
         (f"django==5 ; python_versio < '3' {HASH}", "r.txt:2: django==5 ; python_versio < '3': the marker after ';'"),
     ],
@@ -83,7 +83,7 @@ def test_what_the_service_is_run_with_must_be_in_the_lock_with_what_to_type() ->
 
 def test_a_lock_without_any_hash_is_one_mistake() -> None:
     found = problems("gunicorn==1\n" + "".join(f"p{number}==1\n" for number in range(200)))
-    assert found[0] == "r.txt: none of its 201 requirements has a --hash, by which hosts know what they install"
+    assert found[0] == "r.txt: none of its 201 requirements has a --hash, which hosts need to verify what they install"
     assert len(found) == 2
 
 
@@ -178,9 +178,9 @@ def test_what_packages_need_and_the_lock_lacks_is_named(index: Path, tmp_path: P
         fetch(lock, tmp_path)
     path = tmp_path / "requirements.txt"
     assert str(told.value).splitlines()[:3] == [
-        f"{path}:1: shop==1 needs missing>=2, which the lock does not hold",
+        f"{path}:1: shop==1 needs missing>=2, which the lock does not contain",
         f"{path}:1: shop==1 needs old>=3; the lock pins 2",
-        f"{path}:2: db==1 needs fast-driver, which the lock does not hold",
+        f"{path}:2: db==1 needs fast-driver, which the lock does not contain",
     ]
     assert "uv pip compile" in str(told.value)
 

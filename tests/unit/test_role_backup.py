@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.engine.render import FILES
 from plainstack.engine.resources import Absent, Command, File, Resource, Unit, Validation
 from plainstack.inventory.stack import Stack
 from plainstack.roles import backup
 from plainstack.secrets.values import Secret, Vault
+from plainstack.shipped import FILES
 from tests import inventories
 
 TEXT = """

@@ -152,7 +152,7 @@ def test_a_damaged_store_is_refused_kept_and_not_quoted(small: Stack, content: b
         store.load(small, Needed(("db",)), NOW)
     told = "".join(traceback.format_exception(caught.value))
     assert f"{store_path(small)}: is damaged (" in str(caught.value)
-    assert "bring it back from a backup" in str(caught.value)
+    assert "restore it from a backup" in str(caught.value)
     assert VALUE not in told
     assert "12345" not in str(caught.value)
     assert store_path(small).read_bytes() == content

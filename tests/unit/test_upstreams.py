@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plainstack.engine import render
+from plainstack import shipped
 from tests.waiting import PATIENCE, until
 
-PROGRAM = render.FILES / "balancer/etc/plainstack/balancer/upstreams"
+PROGRAM = shipped.FILES / "balancer/etc/plainstack/balancer/upstreams"
 SERVICES = {"web": ("app1", "app2", "app3"), "api": ("app1", "app2")}
 ADDRESSES = {"app1": "192.0.2.1", "app2": "192.0.2.2", "app3": "192.0.2.3"}
 PORTS = {"web": 8000, "api": 8001}

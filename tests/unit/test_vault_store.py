@@ -154,7 +154,7 @@ def test_two_stores_that_differ_are_refused_and_both_kept(plain: Stack, team: Te
     store.change(team("alice"), lambda store: dataclasses.replace(store, entries={}))
     store.plain_path(plain).write_bytes(content)
     store.plain_path(plain).chmod(0o600)
-    assert "both hold secrets, and they differ" in refusal(team("alice"))
+    assert "both contain secrets, and they differ" in refusal(team("alice"))
     assert store.plain_path(plain).read_bytes() == content
 
 
@@ -162,7 +162,7 @@ def test_changed_recipients_encrypt_it_anew(team: Team) -> None:
     before, told = values(team("alice", "bob")), list[str]()
     store.load(team("alice", "carol"), Needed(("db",)), NOW, told.append)
     assert values(team("alice", "carol", me="carol")) == before
-    assert "1 removed ones still know the old values" in told[0]
+    assert "1 removed ones still know the current values" in told[0]
     assert "is not encrypted to your key" in refusal(team("alice", "carol", me="bob"))
 
 
@@ -178,7 +178,7 @@ def test_another_comment_or_order_is_no_other_recipient(team: Team) -> None:
 def test_nobody_locks_himself_out(plain: Stack, team: Team) -> None:
     before = values(plain)
     told = refusal(team("bob", me="alice"))
-    assert "is not among the inventory's secrets.recipients" in told
+    assert "is not in the inventory's secrets.recipients" in told
     assert "Nothing was changed" in told
     assert values(plain) == before
 
@@ -202,7 +202,7 @@ def test_recipients_that_vanish_from_the_inventory_generate_nothing(plain: Stack
     values(team("alice"))
     before = files(plain)
     told = refusal(plain)
-    assert "lists no secrets.recipients any more: put them back" in told
+    assert "lists no secrets.recipients: restore them" in told
     assert "age -d -i KEY" in told
     assert files(plain) == before
 
@@ -223,7 +223,7 @@ def test_a_damaged_store_is_refused_and_kept(team: Team, harm: Callable[[bytes],
     sealed = store.sealed_path(stack)
     broken = harm(sealed.read_bytes())
     sealed.write_bytes(broken)
-    assert "is damaged (not a whole age file); bring it back from git or a backup" in refusal(stack)
+    assert "is damaged (not a complete age file); restore it from git or a backup" in refusal(stack)
     assert sealed.read_bytes() == broken
 
 
@@ -245,7 +245,7 @@ def test_a_key_with_a_passphrase_is_asked_for_or_refused_in_a_sentence(
     public = make_key(tmp_path / "locked", "-N", "open sesame")
     ssh = plain.ssh.model_copy(update={"key": tmp_path / "locked"})
     stack = plain.model_copy(update={"ssh": ssh, "secrets": SecretStore(recipients=(public,))})
-    assert "is protected by a passphrase, and there is no terminal to ask for it" in refusal(stack)
+    assert "is protected by a passphrase, but there is no terminal to ask for it" in refusal(stack)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("getpass.getpass", lambda _: "wrong")
     assert "the passphrase is wrong" in refusal(stack)
@@ -262,7 +262,7 @@ def test_a_key_with_a_passphrase_is_asked_for_or_refused_in_a_sentence(
         ("ssh-ed25519 AAAA short", "must be an SSH public key"),
         ("age1xyz", "must be an SSH public key"),
         ("ecdsa-sha2-nistp256 AAAA x", "age cannot encrypt to ecdsa-sha2-nistp256 keys; use an ssh-ed25519 key"),
-        ("AGE-SECRET-KEY-1HIDDEN", "is a PRIVATE key; take it out"),
+        ("AGE-SECRET-KEY-1HIDDEN", "is a PRIVATE key; replace it"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----\\nHIDDEN", "must be one line of text"),
     ],
 )

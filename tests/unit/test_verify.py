@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from plainstack import shipped
 from plainstack.deploy import verify
 from plainstack.deploy.verify import CheckResult, Verifier
 from plainstack.errors import HostFailed
@@ -56,6 +58,8 @@ class Sessions:
 
 def checked(stack: Stack, vault: Vault, answer: Callable[[str, str], str], hosts: list[str]) -> list[CheckResult]:
     sessions: Any = Sessions(answer)
+    # Without checks of its own.
+    stack = stack.model_copy(update={"folder": shipped.ROOT})
     verifier = Verifier(stack, vault, sessions, registry(), (), hosts)
     verify.run(verifier)
     return verifier.results
@@ -63,8 +67,10 @@ def checked(stack: Stack, vault: Vault, answer: Callable[[str, str], str], hosts
 
 @pytest.fixture
 def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(verify, "CHECKS", tmp_path)
-    return tmp_path
+    monkeypatch.setattr(shipped, "ROOT", tmp_path)
+    folder = tmp_path / "checks"
+    folder.mkdir()
+    return folder
 
 
 def test_checks_of_one_host_run_beside_each_other_and_a_failure_names_its_host(
@@ -403,6 +409,31 @@ def test_what_is_wrong_in_a_check_is_a_check_that_failed_with_its_place(
     assert "Traceback" not in bad.why
     # Without its conftest.py no check can be run.
     assert len(results) == (1 if name == "conftest.py" else 3)
+
+
+def test_failures_in_several_threads_parse_no_source(
+    checks: Path, stack: Stack, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.11 now and then fails to do that in two threads at once."""
+    parse, main = ast.parse, threading.current_thread()
+
+    def in_one_thread(*given: Any, **options: Any) -> Any:
+        assert threading.current_thread() is main
+        return parse(*given, **options)
+
+    monkeypatch.setattr(ast, "parse", in_one_thread)
+    (checks / "test_fails.py").write_text(
+        'ROLE = "base"\nimport pytest\n@pytest.fixture\ndef broken(here): return {}["x"]\n'
+        "def test_fails(here): assert here.name == 'x', 'it is not x'\ndef test_breaks(broken): pass\n"
+        "def test_misses(nothing): pass\ndef test_says_it(): pytest.fail('no')\n"
+    )
+    results = checked(stack, vault, asking_here, ["db1", "db2"])
+    assert [one.why.partition("\n")[0] for one in results if one.host == "db1"] == [
+        "it is not x",
+        "checks/test_fails.py:4: KeyError: 'x'",
+        "checks/test_fails.py:7: there is no fixture 'nothing'",
+        "no",
+    ]
 
 
 def test_what_a_check_prints_is_not_among_the_results(

@@ -90,6 +90,7 @@ class SetMembers(Action):
     cause: Cause
     detail: str
 
+    counted: ClassVar[str] = "membership"
     rank: ClassVar[Rank] = Rank.MEMBERS
 
     def subject(self) -> str:

@@ -68,12 +68,6 @@ class _Apt(Action):
 
     __slots__ = ()
 
-    packages: tuple[str, ...]
-
-    @property
-    def count(self) -> int:
-        return len(self.packages)
-
     def steps(self, number: str, bundle: Bundle) -> None:
         """The apt transaction has steps of its own."""
 
@@ -87,6 +81,10 @@ class Install(_Apt):
     detail: str = ""
 
     counted: ClassVar[str] = "package"
+
+    @property
+    def count(self) -> int:
+        return len(self.packages)
 
     def subject(self) -> str:
         return f"install {' '.join(self.packages)}"
@@ -102,10 +100,6 @@ class Purge(_Apt):
 
     counted: ClassVar[str] = "removal"
 
-    @property
-    def count(self) -> int:
-        return 1
-
     def subject(self) -> str:
         return f"purge {' '.join(self.packages)}"
 
@@ -119,10 +113,6 @@ class Replace(_Apt):
     detail: str = "in the way of what is installed"
 
     counted: ClassVar[str] = "removal"
-
-    @property
-    def count(self) -> int:
-        return 1
 
     def subject(self) -> str:
         return f"remove {' '.join(self.packages)}"

@@ -84,7 +84,9 @@ class Left:
 
     @classmethod
     def of(cls, entry: Entry) -> Left:
-        return cls(State.parse(entry.state.removesuffix(_PURGE)), entry.state.endswith(_PURGE))
+        if entry.state.startswith("directory ") and entry.state.endswith(_PURGE):
+            return cls(State.parse(entry.state.removesuffix(_PURGE)), purge=True)
+        return cls(State.parse(entry.state))
 
     def __str__(self) -> str:
         return f"{self.state}{_PURGE if self.purge else ''}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from plainstack.engine.kinds.action import Action, Cause, Rank
 from plainstack.engine.kinds.kind import (
@@ -66,6 +66,8 @@ class SetSysctl(Action):
     value: str
     cause: Cause
     detail: str
+
+    counted: ClassVar[str] = "kernel parameter"
 
     def subject(self) -> str:
         return f"set {self.name} = {self.value}"
