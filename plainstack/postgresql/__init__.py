@@ -1,1 +1,1 @@
-"""PostgreSQL: its roles and slots as SQL, and which host is primary, as observed."""
+"""PostgreSQL: its roles and replication slots, its backups, which host is the primary, and failover."""

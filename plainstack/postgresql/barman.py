@@ -1,4 +1,4 @@
-"""Barman on the backup host: how it finds the primary, and backups as `inv backup-now` and `inv status` see them."""
+"""Barman on the backup host: how it finds the primary, and its backups for `inv backup-now` and `inv status`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from plainstack.postgresql.layout import PORT
 HOME = "/var/lib/barman"
 UNIT = "plainstack-backup.service"
 RECEIVER_UNIT = "plainstack-barman-receive-wal.service"
-# The unit's own: Barman's cron starts a receiver too when it finds none, and then the unit cannot.
+# Only the unit's own receiver counts: if Barman's cron starts one first, the unit cannot start its own.
 RECEIVES = f'pgrep -P "$(systemctl show --property=MainPID --value {RECEIVER_UNIT})" -x pg_receivewal >/dev/null'
-# sysexits.h, EX_TEMPFAIL: the same request may succeed later.
+# EX_TEMPFAIL of sysexits.h: the same request may succeed later.
 BUSY = 75
 
 
 @dataclass(frozen=True)
 class Backup:
-    """One usable base backup; `seconds` is what copying it took."""
+    """A usable base backup; `seconds` is how long the copy took."""
 
     id: str
     size_bytes: int
@@ -34,12 +34,12 @@ class Backup:
 
 
 def server(stack: Stack) -> str:
-    """What Barman calls the stack's cluster."""
+    """Barman's name for the stack's cluster."""
     return stack.stack
 
 
 def conninfo(stack: Stack) -> str:
-    """A libpq connection string, without a user, that leads to whichever db host is the primary."""
+    """A libpq connection string, without a user, that connects to whichever db host is the primary."""
     hosts = ",".join(host.name for host in stack.with_role("db"))
     return (
         f"host={hosts} port={PORT} dbname=postgres target_session_attrs=read-write connect_timeout=3"
@@ -48,17 +48,18 @@ def conninfo(stack: Stack) -> str:
 
 
 def has_backup(stack: Stack) -> str:
-    """A shell test, cheap enough for a probe: is there a backup that can be restored?"""
+    """A shell test, fast enough for a probe, for a backup that can be restored."""
     return f"grep -qsx status=DONE {HOME}/{server(stack)}/meta/*-backup.info"
 
 
 def _newest(stack: Stack) -> str:
-    # Barman's own catalogue: starting Barman would take a second. Ids are dates, so that names sort by time.
+    # Reads Barman's catalogue directly: starting Barman would take a second. Ids are dates, so names sort by time.
     return f"info=$(grep -lsx status=DONE {HOME}/{server(stack)}/meta/*-backup.info | tail -n 1)\n"
 
 
 def facts(stack: Stack) -> str:
-    """What the probe tells of the backup host: backup_at, when the newest usable backup ended (seconds, epoch)."""
+    """Shell code for the probe of the backup host; it prints backup_at, the end of the newest usable backup (epoch
+    seconds)."""
     return f"""\
 {_newest(stack)}\
 [ -z "$info" ] || echo "backup_at=$(date -d "$(sed -n 's/^end_time=//p' "$info")" +%s)"
@@ -66,7 +67,7 @@ def facts(stack: Stack) -> str:
 
 
 def last_backup_snippet(stack: Stack) -> str:
-    """Shell text for root on the backup host: prints the newest usable backup as one line of JSON, or nothing."""
+    """Shell code for root on the backup host: prints the newest usable backup as one line of JSON, or nothing."""
     return f"""\
 {_newest(stack)}\
 [ -z "$info" ] || awk -v id="$(basename "$info" -backup.info)" '
@@ -79,7 +80,7 @@ def last_backup_snippet(stack: Stack) -> str:
 
 
 def backup_host(stack: Stack) -> str:
-    """The host that takes backups; raises Refused when there is none."""
+    """The host that takes backups. Raises Refused if there is none."""
     hosts = barman_hosts(stack)
     if not hosts:
         raise Refused("no host has the role backup, so there is nowhere to back up to")
@@ -87,10 +88,11 @@ def backup_host(stack: Stack) -> str:
 
 
 def backup_script(stack: Stack) -> str:
-    """Shell text for root on the backup host: take a backup, wait until it is usable, print it as one line of JSON.
+    """Shell code for root on the backup host: take a backup, wait until it is usable, print it as one line of JSON.
 
-    It ends with code 75 when a backup is being taken already. systemd takes it, so that it goes on should the
-    operator's connection break.
+    It exits with code 75 if a backup is already running. systemd runs the backup, so that it continues if the
+    operator's
+    connection breaks.
     """
     return f"""\
 set -eu
@@ -109,7 +111,7 @@ systemctl start {UNIT} || {{
 
 
 def parse_backup(text: str) -> Backup:
-    """The backup that `backup_script` or `last_backup_snippet` printed, on the last line of `text`."""
+    """The backup that `backup_script` or `last_backup_snippet` printed on the last line of `text`."""
     lines = text.split("\n")
     last = next((line for line in reversed(lines) if line.strip()), "")
     try:

@@ -1,4 +1,4 @@
-"""What is wrong with a database cluster, in sentences that say what to type."""
+"""Problems of a database cluster, as messages that say what to type."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from plainstack.postgresql.sql import BARMAN_SLOT, slot_name
 from plainstack.postgresql.topology import waiting
 from plainstack.wording import size
 
-# A slot that keeps this much holds it for somebody who is away.
+# A slot that retains this much WAL holds it for a receiver that is away.
 RETAINED = 128 * 2**20
 
 
 def healthy(now: Topology) -> bool:
-    """Exactly one primary, every other db host streams from it, and nobody shuts any of them out."""
+    """Whether there is exactly one primary, every other db host streams from it, and no db host is fenced off."""
     if len(now.primaries) != 1:
         return False
     (leader,) = now.primaries
@@ -24,7 +24,7 @@ def healthy(now: Topology) -> bool:
 
 
 def findings(now: Topology) -> list[str]:
-    """Everything that an operator should know; empty when all is well."""
+    """Every problem that an operator should know about; empty if all is well."""
     return [*_leaders(now), *(text for node in now.nodes.values() for text in _node(now, node)), *_fences(now)]
 
 

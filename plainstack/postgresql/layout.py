@@ -1,4 +1,4 @@
-"""Where PostgreSQL is on a db host: its version, paths, unit and port, by Debian's scheme for one cluster (main)."""
+"""PostgreSQL on a db host: its version, paths, unit and port, in Debian's scheme for one cluster (main)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ PORT = ports.POSTGRESQL
 UNIT = f"postgresql@{VERSION}-main.service"
 BIN = f"/usr/lib/postgresql/{VERSION}/bin"
 ETC = f"/etc/postgresql/{VERSION}/main"
-# Of the clusters of this version; beside the data directory, replaced ones are kept, and copies are made.
+# The folder of this version's clusters; replaced data directories are kept here, and copies are made here.
 CLUSTERS = f"/var/lib/postgresql/{VERSION}"
 DATA = f"{CLUSTERS}/main"
 PASSFILE = "/var/lib/postgresql/.pgpass"
 START_GUARD = "/usr/local/lib/plainstack/db-start-guard"
-# Written by a failover: writes are acknowledged although no standby has them.
+# Written by a failover: this setting acknowledges writes that no standby has.
 DEGRADED = f"{ETC}/conf.d/90-degraded.conf"
-# On a db host: why a failover shut it out. It keeps the server from starting as a primary.
+# On a db host: says when a failover fenced it off. It keeps the server from starting as a primary.
 FENCED = "/var/lib/plainstack/fenced"
-# The same, while pg_rewind is at work: should it be interrupted, the data directory can not be trusted.
+# Exists while pg_rewind runs; if it is left behind, the data directory cannot be trusted.
 REWINDING = "/var/lib/plainstack/rewinding"
-# Not runuser: PAM would write two lines into the journal for every probe. Not plain psql: that is a Perl wrapper.
+# Not runuser: PAM would log two lines for every probe. Not Debian's psql: it is a Perl wrapper.
 AS_POSTGRES = "setpriv --reuid=postgres --regid=postgres --init-groups --reset-env --"

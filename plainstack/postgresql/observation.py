@@ -1,4 +1,4 @@
-"""All that a failover decides by: every db host's state with its replication, and who is fenced off where."""
+"""The topology that failover decisions use: the state of every db host, and which hosts are fenced off where."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ union all select concat('slot.', slot_name, '=', active, '|', coalesce(wal_statu
 
 @dataclass(frozen=True)
 class Slot:
-    """A replication slot: who it is for, and how many bytes of WAL it keeps."""
+    """A replication slot: the host that it is for, and how many bytes of WAL it retains."""
 
     name: str
     active: bool
@@ -35,7 +35,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Sender:
-    """A receiver of the primary's WAL, as the primary sees it: how far behind it is."""
+    """A receiver of the primary's WAL, as the primary sees it, with its lag."""
 
     name: str
     state: str
@@ -46,11 +46,12 @@ class Sender:
 
 @dataclass(frozen=True, kw_only=True)
 class Node(Member):
-    """A db host with everything that status shows.
+    """A db host with everything that `fab failover status` shows.
 
-    `cluster` is what a stopped server's control file calls its state, `answering` are the peers whose PostgreSQL
-    accepts connections as seen from here, `configured` tells whether a deploy put there what a standby needs, `fenced`
-    and `degraded` tell when and why, `fences` whom this host shuts out.
+    `cluster` is the state in a stopped server's control file. `answering` are the peers whose PostgreSQL accepts
+    connections as seen from this host. `configured` is whether a deploy has installed what a standby needs. `fenced`
+    and
+    `degraded` say since when, and `fences` are the hosts that this host fences off.
     """
 
     cluster: str = ""
@@ -72,7 +73,7 @@ class Node(Member):
 
     @property
     def heard(self) -> bool:
-        """Whether its PostgreSQL, or the host for it, said what it does."""
+        """Whether the host's state is known: its PostgreSQL answered, or the host answered for it."""
         return self.state not in ("unreachable", "silent")
 
     @property
@@ -81,19 +82,19 @@ class Node(Member):
 
     @property
     def clean(self) -> bool:
-        """Whether the server is stopped and wrote all it had: nothing is lost when a standby that has it all leads."""
+        """Whether the server was shut down cleanly: a standby that has all its WAL can take over without loss."""
         return self.stopped and self.cluster == "shut down"
 
     def sender(self, name: str) -> Sender | None:
-        """The receiver of that name, if it streams from here."""
+        """The receiver of that name, if it streams from this host."""
         return next((sender for sender in self.senders if sender.name == name and sender.state == "streaming"), None)
 
 
 @dataclass(frozen=True)
 class Topology:
-    """The db hosts, and of the other hosts that use the database (clients) whom each shuts out; None: no answer.
+    """The db hosts, and for each other host that uses the database (a client) the hosts it fences off; None: no answer.
 
-    `barman` is the name that Barman's receiver streams under, `site_from` the host from which the site is asked.
+    `barman` is the name that Barman's receiver streams under, `site_from` the host from which the site is requested.
     """
 
     nodes: Mapping[str, Node]
@@ -104,7 +105,7 @@ class Topology:
     site_from: tuple[str, ...] = ()
 
     def node(self, name: str) -> Node:
-        """A db host by its name; raises Refused for a name that is none."""
+        """A db host by name. Raises Refused for an unknown name."""
         if name not in self.nodes:
             raise Refused(f"{name} is not a db host; the db hosts are {', '.join(self.nodes)}")
         return self.nodes[name]
@@ -118,15 +119,16 @@ class Topology:
         return [node for node in self.nodes.values() if node.state == "standby"]
 
     def shut_out(self, name: str) -> bool:
-        """Whether every other reachable db host refuses to talk to this one's PostgreSQL."""
+        """Whether every other reachable host that uses the database fences this one off."""
         others = [node for node in self.nodes.values() if node.name != name and node.reachable]
         return bool(others) and all(name in node.fences for node in others)
 
     def confirming(self, leader: Node) -> list[str]:
         """The standbys that confirm a primary's writes.
 
-        The primary lists one that died until it has waited for it (wal_sender_timeout), so the standby itself has to
-        say that it streams; where only the operator cannot reach it, the primary must still reach its PostgreSQL.
+        A primary lists a dead standby until wal_sender_timeout, so the standby itself must report that it streams. If
+        only the
+        operator cannot reach it, the primary must still reach its PostgreSQL.
         """
         return [
             sender.name
@@ -137,31 +139,32 @@ class Topology:
         ]
 
     def fencing(self, name: str) -> list[str]:
-        """The hosts that shut a db host out."""
+        """The hosts that fence a db host off."""
         db = [node.name for node in self.nodes.values() if name in node.fences]
         return db + [client for client, fences in self.clients.items() if fences and name in fences]
 
 
 def position(lsn: str) -> int:
-    """An LSN as a number of bytes (pg_lsn: two 32 bit halves in hexadecimal); nothing is 0."""
+    """An LSN as a number of bytes (pg_lsn: two 32-bit halves in hexadecimal); an empty LSN is 0."""
     high, _, low = lsn.partition("/")
     return int(high, 16) << 32 | int(low, 16) if low else 0
 
 
 def newest(nodes: Iterable[Node]) -> Node:
-    """Who has most of the cluster's history: the highest timeline, and on it the most WAL."""
+    """The node with the most recent history: the highest timeline, and on it the most WAL."""
     return max(nodes, key=lambda node: (node.timeline, position(node.lsn)))
 
 
 def fences_script() -> str:
-    """The shell text that makes a host tell whom it shuts out."""
+    """Shell code that prints which hosts a host fences off."""
     return f'for f in {FENCES}/*; do [ ! -f "$f" ] || echo "fence.${{f##*/}}=yes"; done\n'
 
 
 def script(peers: Sequence[str]) -> str:
-    """The shell text that makes a db host tell all that its Node holds."""
+    """Shell code that prints everything a db host's Node contains."""
     ask = "".join(
-        # As somebody who may connect, though it goes no further than that: else the peer logs a refusal every time.
+        # Use an account that pg_hba.conf allows, although it never logs in; otherwise the peer logs a rejection every
+        # time.
         f"(! {BIN}/pg_isready -q -t 1 -d 'host={peer} user=rewinder dbname=postgres sslmode=require' ||"
         f' echo "answer.{peer}=yes") &\n'
         for peer in peers
@@ -185,7 +188,7 @@ def parse(text: str) -> dict[str, str]:
 
 
 def observed(name: str, facts: Mapping[str, str] | None) -> Node:
-    """A db host from its facts; None when it could not be asked."""
+    """A db host from its facts; None if it could not be reached."""
     (member,) = members([name], {name: facts})
     known = {one.name: getattr(member, one.name) for one in fields(member)}
     if facts is None:
@@ -214,7 +217,7 @@ def observed(name: str, facts: Mapping[str, str] | None) -> Node:
 
 
 def named(facts: Mapping[str, str], prefix: str) -> frozenset[str]:
-    """What follows the prefix in the facts' names."""
+    """The facts' names that start with `prefix`, without it."""
     return frozenset(key.removeprefix(prefix) for key in facts if key.startswith(prefix))
 
 

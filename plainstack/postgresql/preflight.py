@@ -1,4 +1,4 @@
-"""What must not be deployed onto: states of the db hosts in which going on could lose or fork data."""
+"""States of the db hosts onto which nothing may be deployed, because that could lose or fork data."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from plainstack.postgresql.topology import Facts, Member, members, primaries
 
 
 def refusals(stack: Stack, facts: Facts) -> list[str]:
-    """Why role db must not be deployed now, given the answers of all db hosts (None: could not be asked)."""
+    """Why the role db must not be deployed now, from the facts of all db hosts (None: not reachable)."""
     return refusals_of(members(databases(stack), facts))
 
 
 def refusals_of(everybody: Sequence[Member]) -> list[str]:
-    """The same, of the members as they were observed."""
+    """The same, from the observed members."""
     return [*_different_clusters(everybody), *_split(everybody), *_unsafe_start(everybody)]
 
 
@@ -49,7 +49,7 @@ def _split(everybody: Sequence[Member]) -> Iterator[str]:
 
 
 def _unsafe_start(everybody: Sequence[Member]) -> Iterator[str]:
-    """What this deploy itself would start or make, though there is, or may be, a primary already."""
+    """Servers that this deploy would start or create although a primary may already exist."""
     leading, unknown = primaries(everybody), _unknown(everybody)
     sleeping = [member for member in everybody if member.state == "stopped primary"]
     for member in sleeping:

@@ -1,6 +1,6 @@
-"""A database host that was reinstalled: a deploy lets it in again before it copies the primary's data.
+"""A db host that was reinstalled: a deploy lets it in again before it copies the primary's data.
 
-A failover shuts a host out because of the data that it has. Where it has none any more, nothing is left to shut out.
+A failover fences a host off because of its data. A host without data no longer needs the fence.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from plainstack.postgresql.topology import PROBE, members, primaries
 def readmit(
     network: Network, pending: Collection[str], seen: Answers
 ) -> Generator[Mapping[str, str], Answers, Sequence[Errand]]:
-    """What has to be done for db hosts that have no data while another one is the primary; see Role.prepares."""
+    """The steps that db hosts without data need while another one is the primary; see Role.prepares."""
     stack = network.stack
     blank = [name for name in databases(stack) if name in pending and (seen.get(name) or {}).get("data") == "no"]
     if not blank:
@@ -42,9 +42,9 @@ def _errand(stack: Stack, step: Step) -> Errand:
 def _steps(blank: list[str], leader: str, told: Answers) -> list[Step]:
     found = []
     for host, facts in told.items():
-        # A host that does not answer keeps its fence, and is told of by `fab failover status`.
+        # A host that does not answer keeps its fence; `fab failover status` reports it.
         shut_out = sorted(observation.named(facts, "fence.") & set(blank)) if facts else []
         if shut_out:
             found.append(Step(Do.UNFENCE, host, f"let {' and '.join(shut_out)} in again", tuple(shut_out)))
-    # The slot of a host that was away for long is lost, and no copy can be made with it.
+    # The slot of a host that was away for long is invalidated, and cannot be used for a copy.
     return [*found, Step(Do.TIDY, leader, f"have slots ready for {' and '.join(blank)}")]

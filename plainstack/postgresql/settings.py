@@ -1,4 +1,4 @@
-"""The database and its backups, as an inventory describes them: the keys `database` and `backup`."""
+"""The settings of the database and its backups: the keys `database` and `backup`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cluster's roles, grants and slots: what they are, and one query that tells whether they are so."""
+"""The cluster's roles, grants and slots, and one query that checks that they are as wanted."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from plainstack.postgresql.settings import Database
 from plainstack.secrets.values import Secret, Vault, scram_verifier
 
 OWNER = "app"
-# The accounts that the applications log in as, in turn: PostgreSQL knows one password a role, and while it is replaced
-# the old one must go on to work until the last application has the new one. Both act as the owner.
+# The two accounts that the applications log in as, alternately. PostgreSQL stores one password per role, so during a
+# rotation the old account keeps working until the last application uses the new one. Both act as the owner.
 LOGINS = ("app_a", "app_b")
 BARMAN_SLOT = "barman"
 
@@ -33,9 +33,9 @@ _BACKUP = (
 
 @dataclass(frozen=True)
 class DatabaseRole:
-    """A role of the cluster; without a `verifier` it can log in by peer authentication at most.
+    """A role of the cluster; without a `verifier` it can only log in by peer authentication.
 
-    A session of a role that `acts_as` another one has that one's rights, and what it makes is owned by that one.
+    Sessions of a role that `acts_as` another role have the rights of that role, which also owns what they create.
     """
 
     name: str
@@ -48,17 +48,17 @@ class DatabaseRole:
 
 
 def password_name(role: str) -> str:
-    """The name under which a role's password is in the vault."""
+    """The name of a role's password in the vault."""
     return f"postgres/{role}"
 
 
 def login(vault: Vault) -> str:
-    """The account whose turn it is: the one that the applications log in as from now on."""
+    """The account that the applications log in as, selected by the number of handovers."""
     return LOGINS[vault.turns.get(password_name(OWNER), 0) % len(LOGINS)]
 
 
 def _logins(vault: Vault) -> Iterator[DatabaseRole]:
-    """Both accounts; the other one keeps the password before only as long as somebody may still use it."""
+    """Both accounts; the one not in use keeps its previous password only while some application may still use it."""
     before = vault.previous.get(password_name(OWNER))
     for name in LOGINS:
         password = vault.password(password_name(OWNER)) if name == login(vault) else before
@@ -67,7 +67,7 @@ def _logins(vault: Vault) -> Iterator[DatabaseRole]:
 
 
 def roles(stack: Stack, vault: Vault) -> tuple[DatabaseRole, ...]:
-    """The roles that the stack's hosts log in as, each with no more than it needs."""
+    """The roles that the stack's hosts log in as, each with the least privileges it needs."""
 
     def verifier(name: str) -> Secret:
         return _verifier(vault.password(password_name(name)))
@@ -89,23 +89,23 @@ def roles(stack: Stack, vault: Vault) -> tuple[DatabaseRole, ...]:
 
 
 def slot_name(host: str) -> str:
-    """The replication slot of a db host; slot names know no '-', host names no '_'."""
+    """The replication slot of a db host; '-' is allowed in host names but not in slot names."""
     return host.replace("-", "_")
 
 
 def databases(stack: Stack) -> tuple[str, ...]:
-    """The databases that application hosts may connect to, the wanted one first."""
+    """The databases that app hosts may connect to, the configured one first."""
     return (stack.settings(Database).name, *stack.still.databases)
 
 
 def slots(stack: Stack, host: str) -> tuple[str, ...]:
-    """The slots a db host keeps ready: one for every other db host, and Barman's, should it be or become primary."""
+    """The slots a db host keeps for when it is the primary: one for every other db host, and Barman's."""
     names = [slot_name(peer.name) for peer in stack.with_role("db") if peer.name != host]
     return (*names, BARMAN_SLOT) if stack.with_role("backup") else tuple(names)
 
 
 def synchronous_names(stack: Stack) -> str:
-    """The value of synchronous_standby_names: any one of the other db hosts confirms, or nobody has to."""
+    """The value of synchronous_standby_names: any one of the other db hosts; empty if writes wait for no standby."""
     names = [host.name for host in stack.with_role("db")]
     if len(names) < 2 or stack.given(Database) is None or not stack.settings(Database).synchronous:
         return ""
@@ -113,9 +113,9 @@ def synchronous_names(stack: Stack) -> str:
 
 
 def is_configured(database: str, wanted_roles: Iterable[DatabaseRole], wanted_slots: Iterable[str]) -> str:
-    """A query that answers t when slots and, on the primary, roles, grants and database are as wanted.
+    """A query that returns t if the slots and, on the primary, roles, grants and database are as wanted.
 
-    Verifiers are compared by their hash: the query is seen in a host's process list.
+    Verifiers are compared by their hash, because the query is visible in the host's process list.
     """
     wanted_roles, wanted_slots = tuple(wanted_roles), tuple(wanted_slots)
     rows = [
@@ -149,7 +149,7 @@ and to_regclass('plainstack.heartbeat') is not null
 and {" and ".join(grants)}))"""  # noqa: S608 - every name comes from the inventory's models or from this module
 
 
-# Slow on purpose, and wanted several times for every db host.
+# Slow by design, and needed several times for every db host.
 _verifier = cache(scram_verifier)
 
 

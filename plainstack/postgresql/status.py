@@ -1,4 +1,4 @@
-"""What `inv status` says of the database: who leads, who follows and how far behind, and what is wrong with that."""
+"""The database in `inv status`: the primary, its replicas and their lag, and problems."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from plainstack.wording import size
 
 
 def status(stack: Stack, facts: Answers, _now: float) -> Status:
-    """Every db host's cell; only when all were asked is it known how many primaries there are."""
+    """Every db host's cell; the number of primaries is only known if all hosts answered."""
     everybody = members([name for name in databases(stack) if name in facts], facts)
     leading = primaries(everybody)
     problems = [(member.name, problem) for member in everybody for problem in _problems(member)]

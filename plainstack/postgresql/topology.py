@@ -1,4 +1,4 @@
-"""Which db host is what, as the hosts themselves say: the one place that knows what makes a host the primary."""
+"""The role of each db host, from the hosts' own answers; only this module decides what makes a host the primary."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Literal
 from plainstack.postgresql.layout import AS_POSTGRES, BIN, DATA
 
 Facts = Mapping[str, Mapping[str, str] | None]
-"""What every db host answered to `PROBE`, by its name; None for a host that could not be asked."""
+"""The answer of every db host to `PROBE`, by name; None for a host that could not be reached."""
 
-# A standby's control file knows its timeline late; the WAL file that it writes to now is named after it.
+# A standby's control file shows a new timeline late, so take it from the name of the WAL file that is being written.
 _FACTS = """
 select 'recovery=' || pg_is_in_recovery() from pg_control_system()
 union all select 'system_identifier=' || system_identifier from pg_control_system()
@@ -29,7 +29,7 @@ union all select 'upstream=' || sender_host from pg_stat_wal_receiver where stat
 
 
 def probe(more: str = "", patience: int = 10) -> str:
-    """The shell text that makes a db host tell its facts; `more` are selects that are joined to the query.
+    """Shell code that makes a db host print its facts; `more` is SQL appended to the query with `union all`.
 
     A server that does not answer within `patience` seconds is silent.
     """
@@ -62,7 +62,7 @@ State = Literal["primary", "standby", "silent", "stopped primary", "stopped stan
 
 @dataclass(frozen=True)
 class Member:
-    """One db host: its state, and what its data says of itself (empty where unknown)."""
+    """A db host: its state, and the position of its data (empty where unknown)."""
 
     name: str
     state: State
@@ -70,12 +70,12 @@ class Member:
     lsn: str = ""
     system_identifier: str = ""
     upstream: str = ""
-    # Settings that wait for a restart.
+    # Changed settings that need a restart.
     restart: str = ""
 
 
 def waiting(settings: str) -> str:
-    """The sentence about settings that PostgreSQL takes up at its start only, and has not yet."""
+    """The message about settings that are changed but take effect only after a restart."""
     return (
         f"{settings}: changed, and in effect only after PostgreSQL's next restart. A deploy restarts it for what is in"
         " its own files, not for ALTER SYSTEM or other files in conf.d"
@@ -83,12 +83,12 @@ def waiting(settings: str) -> str:
 
 
 def members(names: Iterable[str], facts: Facts) -> list[Member]:
-    """The db hosts in the given order, each as it was observed."""
+    """The db hosts in the given order, with their observed states."""
     return [_member(name, facts.get(name)) for name in names]
 
 
 def primaries(of: Iterable[Member]) -> list[Member]:
-    """The members that accept writes; more than one is a split cluster."""
+    """The members that accept writes; more than one means that the cluster is split."""
     return [member for member in of if member.state == "primary"]
 
 
@@ -116,6 +116,6 @@ def _state(facts: Mapping[str, str]) -> State:
         return "primary"
     if facts.get("recovery") == "true":
         return "standby"
-    # It runs and does not answer: it starts or stops, recovers from a crash, or takes no more connections. With a
-    # standby's signal it may still be the primary that is stopping for a switchover.
+    # It runs but does not answer: it is starting, stopping, recovering from a crash, or out of connections. With
+    # standby.signal it may still be the primary, stopping for a switchover.
     return "silent"

@@ -1,4 +1,4 @@
-"""What the key `database` gets wrong although each of its values is valid."""
+"""Mistakes in the key `database` that no single value shows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DATABASES = {
     ),
 }
 
-# PostgreSQL 17, Appendix C: reserved, also those that can be function or type names.
+# PostgreSQL 17, Appendix C: reserved words, including those allowed as function or type names.
 _SQL_WORDS = """
 all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation
 column concurrently constraint create cross current_catalog current_date current_role current_schema current_time
@@ -36,7 +36,7 @@ _SQL = frozenset(_SQL_WORDS.split())
 
 
 def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
-    """Where, and what is wrong, in a stack with db hosts or a key `database`."""
+    """Yield the place and the description of each mistake, for a stack with db hosts or a key `database`."""
     hosts = stack.with_role("db")
     database = stack.given(Database)
     if hosts and database is None:
@@ -54,7 +54,7 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
 
 
 def reserved(name: str) -> str:
-    """Why a database cannot have this name; empty when it can."""
+    """Why a database cannot have this name; empty if it can."""
     if name in _DATABASES:
         return _DATABASES[name]
     if name.startswith("pg_"):

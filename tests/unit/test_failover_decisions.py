@@ -247,7 +247,7 @@ def test_every_refusal_says_what_is_so_and_what_to_type() -> None:
     assert "db1 is the primary and answers; to hand over as planned: fab failover switchover" in refused(model, promote)
     assert "db1 is the primary; there is nothing to rejoin" in refused(model, lambda now: rejoin(now, "db1"))
     model.cut("db2")
-    assert "db2 is no running standby but unreachable" in refused(model, lambda now: switchover(now, "db2"))
+    assert "db2 is not a running standby (state: unreachable)" in refused(model, lambda now: switchover(now, "db2"))
     assert "no standby runs that could become the primary" in refused(model, switchover)
     assert "db2 does not answer; bring it back" in refused(model, rejoin)
     model.kill("db1")

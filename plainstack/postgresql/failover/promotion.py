@@ -1,4 +1,4 @@
-"""The primary is gone, as decisions: fence it off, promote the best standby. A pure generator of stages."""
+"""Promotion after the primary has failed, as decisions: fence it off, promote the best standby. A pure generator."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from plainstack.postgresql.observation import Node, Topology
 
 
 def promote(now: Topology, target: str = "") -> Plan:
-    """The primary is gone: fence it off, and make the most advanced standby the primary."""
+    """The primary has failed: fence it off, and promote the most advanced standby."""
     if target:
         now.node(target)
     somebody_answers(now)
@@ -38,7 +38,7 @@ def promote(now: Topology, target: str = "") -> Plan:
     if not target:
         _nobody_has_more_unseen(now, chosen)
     now = yield from _fence(now)
-    # Chosen after the fence: until then a standby may still receive.
+    # Chosen after fencing: until then, a standby may still receive WAL.
     chosen = _chosen(now, target)
     alone = now.synchronous and len(now.standbys) == 1
     says = "become the primary; nobody else answers, so writes wait for no standby" if alone else "become the primary"
@@ -66,7 +66,7 @@ def _rejoin(node: Node) -> str:
 
 
 def _wake(now: Topology, target: str) -> Generator[Stage, Topology, Topology]:
-    """Start what does not run and may have the newest data; the next topology shows what of it runs."""
+    """Start stopped servers that may have the newest data; the next topology shows which of them run."""
     asleep = [node for node in now.nodes.values() if node.stopped and not node.rewinding]
     if not target and (old := _stopped_leader(now, asleep)) and (old.degraded or not now.standbys):
         says = "stop PostgreSQL, and keep it from starting as a primary"
@@ -86,9 +86,9 @@ def _wake(now: Topology, target: str) -> Generator[Stage, Topology, Topology]:
 
 
 def _stopped_leader(now: Topology, asleep: Sequence[Node]) -> Node | None:
-    """The stopped primary that nobody can have succeeded, because every other db host answers and is older.
+    """The stopped primary that cannot have a successor, because every other db host answers and has older data.
 
-    One that still leads was shut out: its promotion went past it.
+    A primary that is fenced off is excluded: its promotion chose another host.
     """
     leaders = [node for node in asleep if node.state == "stopped primary" and not fenced_off(now, node)]
     if len(leaders) != 1:
@@ -111,7 +111,7 @@ def _nobody_lives_unseen(now: Topology) -> None:
 
 
 def _chosen(now: Topology, target: str) -> Node:
-    """Who is to lead: one that no promotion went past, unless that one is asked for by name."""
+    """The host to promote: one that no promotion has replaced, unless the operator names such a host."""
     chosen = candidate(now, target)
     if not target and fenced_off(now, chosen):
         raise Refused(
@@ -122,7 +122,7 @@ def _chosen(now: Topology, target: str) -> Node:
 
 
 def _nobody_has_more_unseen(now: Topology, chosen: Node) -> None:
-    """Besides the primary that is gone, every host that may have confirmed writes is there to be compared."""
+    """Refuse while a host that may have confirmed writes, other than the failed primary, cannot be compared."""
     missing = [node for node in now.nodes.values() if node.state not in ("standby", "empty")]
     missing = [node for node in missing if not fenced_off(now, node)]
     stopped = [node for node in missing if node.state == "stopped standby" or node.degraded]
@@ -138,7 +138,7 @@ def _nobody_has_more_unseen(now: Topology, chosen: Node) -> None:
 
 
 def _gone(now: Topology) -> list[Node]:
-    """Hosts that are, were or may be a primary besides the one to come."""
+    """Hosts that are, were or may be a primary, besides the one to promote."""
     leading = [node for node in now.primaries if not now.shut_out(node.name)]
     return [
         node
@@ -158,7 +158,7 @@ def _fence_steps(now: Topology) -> Iterator[Step]:
     gone = _gone(now)
     for node in gone:
         if node.reachable and not (node.fenced and node.state == "stopped primary"):
-            # Optional: a host that can not be stopped is shut out by all others, as one that can not be reached.
+            # Optional: a host that cannot be stopped is fenced off by all others, like one that cannot be reached.
             says = "stop PostgreSQL, and keep it from starting as a primary"
             yield Step(Do.KEEP_OUT, node.name, says, optional=True)
     names = [node.name for node in gone]

@@ -1,4 +1,4 @@
-"""The shell text that makes a standby's data of what an old primary has: rewound, or replaced by a copy."""
+"""The shell scripts that turn an old primary's data into a standby's: rewind it, or replace it with a copy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ STANDBY_SIGNAL = f"{AS_POSTGRES} touch {DATA}/standby.signal && sync {DATA}/stan
 
 _WITH_PASSWORD = f"{AS_POSTGRES} env LC_ALL=C PGPASSFILE={PASSFILE}"
 _TO_LEADER = f"port={PORT} sslmode=verify-full sslrootcert={TLS}/ca.crt connect_timeout=3"
-# What pg_rewind and a copy need besides the data itself: the WAL that the primary keeps (wal_keep_size), and room.
+# The space that pg_rewind and a copy need besides the data: the WAL that the primary keeps (wal_keep_size), and a
+# margin.
 _MARGIN = 256 * 2**20
 
 _ROOM = f"""\
@@ -48,7 +49,7 @@ mv {REWINDING}.new {REWINDING}
 echo "$said"
 """
 
-# Under a name that no write waits for: what a copy has received is worth nothing before it is whole.
+# Under a name that no write waits for: an incomplete copy must not confirm writes.
 CLONE = f"""\
 {_ROOM}\
 new={DATA}.new

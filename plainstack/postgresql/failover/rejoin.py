@@ -1,4 +1,4 @@
-"""Hosts that come back, and running without a standby, as decisions: pure generators of stages."""
+"""Bringing hosts back, and running without a standby, as decisions: pure generators of stages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from plainstack.postgresql.observation import Node, Topology, newest
 
 
 def rejoin(now: Topology, host: str = "", *, discard: bool = False) -> Plan:
-    """Make hosts that were fenced off, stopped or have diverged standbys of the primary again."""
+    """Turn hosts that were fenced off, stopped or have diverged into standbys of the primary."""
     leader = _leader(now, host)
     if host:
         node = now.node(host)
@@ -54,7 +54,8 @@ def rejoin(now: Topology, host: str = "", *, discard: bool = False) -> Plan:
 
 
 def _leader(now: Topology, given_up: str) -> Node:
-    """The primary that the others are to follow; of two that cannot be compared the one that was not given up."""
+    """The primary that the others should follow; of two that cannot be compared, the one that the operator did not give
+    up."""
     somebody_answers(now)
     leading = [node for node in now.primaries if not now.shut_out(node.name)] or now.primaries
     if not leading:
@@ -83,7 +84,7 @@ def _leader(now: Topology, given_up: str) -> Node:
 
 
 def _other_cluster(one: Node, other: Node) -> bool:
-    """Whether both have data, and no history in common."""
+    """Whether both have data but no common history."""
     known = one.system_identifier and other.system_identifier
     return bool(known) and one.system_identifier != other.system_identifier
 
@@ -96,7 +97,7 @@ def _strayed(now: Topology, leader: Node, node: Node) -> bool:
 
 
 def _may_be_another(now: Topology, leader: Node) -> list[str]:
-    """Hosts that nobody sees: a primary that is shut out may have been succeeded by one of them."""
+    """Hosts that may have succeeded a primary that is fenced off: primaries, and hosts that do not answer."""
     others = [node for node in now.nodes.values() if node.name != leader.name]
     return [node.name for node in others if node.state in ("unreachable", "silent", "primary")]
 
@@ -106,7 +107,8 @@ def _rejoin(now: Topology, name: str, leader: str, discard: bool) -> Generator[S
     was_primary = node.state in ("primary", "stopped primary")
     if node.state in ("primary", "silent") or (node.state == "stopped primary" and not node.fenced):
         now = yield (Step(Do.KEEP_OUT, name, "stop PostgreSQL, and keep it from starting as a primary"),)
-    # The primary may have dropped or never made the slot; the standby's own file could make it a lone primary later.
+    # The primary may lack the slot, and with a leftover degraded setting the standby, once promoted, would acknowledge
+    # writes alone.
     now = yield (*let_in(now, name), Step(Do.TIDY, leader, f"have a slot ready for {name}"), *not_degraded(node))
     node = now.node(name)
     if node.state in ("standby", "stopped standby") and not node.rewinding and node.upstream != leader:
@@ -115,10 +117,10 @@ def _rejoin(now: Topology, name: str, leader: str, discard: bool) -> Generator[S
         now = yield (Step(Do.FOLLOW, name, f"stream from {leader}", (leader,), optional=True),)
         node = now.node(name)
         if node.upstream != leader:
-            now = yield (Step(Do.KEEP_OUT, name, "stop PostgreSQL: it can not follow as it is"),)
+            now = yield (Step(Do.KEEP_OUT, name, "stop PostgreSQL: its data must be changed before it can follow"),)
             node = now.node(name)
     if node.upstream != leader:
-        # pg_rewind takes two servers on one timeline for the same, whatever each has written since.
+        # pg_rewind takes two servers on the same timeline for identical, whatever each has written since.
         split = was_primary and node.timeline == now.node(leader).timeline
         if node.state != "empty" and not node.rewinding and not discard and not split:
             now = yield (Step(Do.REWIND, name, f"take back what {leader} does not have", (leader,)),)

@@ -1,4 +1,4 @@
-"""What a failover is made of: steps, stages of steps, and what all its plans ask of a topology."""
+"""The building blocks of a failover: steps, stages of steps, and what every decision asks about a topology."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from enum import StrEnum
 from plainstack.errors import Refused
 from plainstack.postgresql.observation import Node, Topology, newest, position
 
-# More than this is not caught up with while clients wait: one WAL segment.
+# A standby that lags by more would not catch up while clients wait: one WAL segment.
 NEAR = 16 * 2**20
 
 
 class Do(StrEnum):
-    """What a step does; plainstack/database/steps.py has the script of each."""
+    """What a step does; steps.py has the script of each."""
 
     CHECKPOINT = "checkpoint"
     WAKE = "wake"
@@ -41,9 +41,9 @@ class Do(StrEnum):
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do on one host; `says` is the sentence for people, `about` names other hosts or an LSN.
+    """One action on one host; `says` describes it to the operator, `about` names other hosts or an LSN.
 
-    A failed step ends the run, but for an `optional` one: the next topology shows what came of it.
+    A failed step ends the run unless it is `optional`; then the next topology shows the result.
     """
 
     do: Do
@@ -54,14 +54,14 @@ class Step:
 
 
 Stage = tuple[Step, ...]
-"""Steps that are done at the same time."""
+"""Steps that run at the same time."""
 
 
 Plan = Generator[Stage, Topology, None]
 
 
 def one_history(now: Topology) -> None:
-    """Raises Refused when two hosts lead."""
+    """Raises Refused if there are two primaries."""
     if len(now.primaries) > 1:
         old = min(now.primaries, key=lambda node: node.timeline)
         raise Refused(
@@ -71,20 +71,20 @@ def one_history(now: Topology) -> None:
 
 
 def somebody_answers(now: Topology) -> None:
-    """Raises Refused when no db host answers."""
+    """Raises Refused if no db host answers."""
     if not any(node.reachable for node in now.nodes.values()):
         raise Refused(
-            f"no db host answers ({', '.join(now.nodes)}): there is nobody to ask and nobody to promote."
+            f"no db host answers ({', '.join(now.nodes)}): nothing is known about them, and none can be promoted."
             " Look at the network first; if all are lost, restore from the backup"
         )
 
 
 def most_advanced(now: Topology, target: str) -> Node:
-    """The standby to promote: the given one, or who has most; raises Refused when there is none."""
+    """The standby to promote: the given one, or the one with the most WAL. Raises Refused if there is none."""
     if target:
         chosen = now.node(target)
         if chosen.state != "standby":
-            raise Refused(f"{target} can not become the primary: it is no running standby but {chosen.state}")
+            raise Refused(f"{target} cannot become the primary: it is not a running standby (state: {chosen.state})")
         return chosen
     if not now.standbys:
         others = ", ".join(f"{node.name} is {node.state}" for node in now.nodes.values())
@@ -93,7 +93,7 @@ def most_advanced(now: Topology, target: str) -> Node:
 
 
 def _revive(now: Topology) -> str:
-    """What to do where no standby runs."""
+    """Advice for when no standby runs."""
     if not now.primaries:
         return _choose(now)
     leader = now.primaries[0]
@@ -106,7 +106,7 @@ def _revive(now: Topology) -> str:
 
 
 def _choose(now: Topology) -> str:
-    """What to do where no server runs, and which one is to lead is for a person to say."""
+    """Advice for when no server runs, so that the operator must choose the new primary."""
     asleep = [node for node in now.nodes.values() if node.stopped and not node.rewinding]
     if not asleep:
         return "Make a db host answer that has whole data, or restore from the backup"
@@ -120,7 +120,7 @@ def _choose(now: Topology) -> str:
 
 
 def candidate(now: Topology, target: str) -> Node:
-    """As most_advanced, and nobody has more than a given one."""
+    """Like most_advanced, but refuses a given standby if another one has more WAL."""
     chosen = most_advanced(now, target)
     best = newest(now.standbys)
     if (chosen.timeline, position(chosen.lsn)) < (best.timeline, position(best.lsn)):
@@ -132,12 +132,12 @@ def candidate(now: Topology, target: str) -> Node:
 
 
 def fenced_off(now: Topology, node: Node) -> bool:
-    """Whether a promotion went past this host and it did not rejoin since: it lacks what was written after that."""
+    """Whether a promotion replaced this host and it has not rejoined: it lacks everything written since."""
     return bool(node.fenced or now.fencing(node.name))
 
 
 def successor(now: Topology, leader: Node) -> Node | None:
-    """The host that went past a primary that is shut out, though it does not run now: its data are the newer ones."""
+    """The host that replaced a fenced-off primary, even if it does not run now: its data is newer."""
     if not now.fencing(leader.name):
         return None
     ahead = [node for node in now.nodes.values() if node.timeline > leader.timeline and not fenced_off(now, node)]
@@ -145,14 +145,14 @@ def successor(now: Topology, leader: Node) -> Node | None:
 
 
 def let_in(now: Topology, name: str) -> list[Step]:
-    """Nobody shuts the host out any more."""
+    """The stages that remove every fence against the host."""
     return [Step(Do.UNFENCE, other, f"let {name} in again", (name,)) for other in now.fencing(name)]
 
 
 def stopped_in_order(now: Topology) -> Node | None:
-    """A primary that was stopped in order and that nobody succeeded: a standby may take over, and nothing is lost.
+    """A primary that was shut down cleanly and has no successor: a standby can take over without loss.
 
-    None as long as any db host may be a primary, or was one after it.
+    None if any db host may be a primary, or may have become one after it.
     """
     whole = [node for node in now.nodes.values() if node.clean and not fenced_off(now, node)]
     if len(whole) != 1:
@@ -164,23 +164,23 @@ def stopped_in_order(now: Topology) -> Node | None:
 
 
 def follow(now: Topology, leader: Node) -> Iterator[Step]:
-    """Every standby but the leader streams from it."""
+    """The stages that make every other standby stream from the new primary."""
     for node in now.standbys:
         if node.name != leader.name:
             yield Step(Do.FOLLOW, node.name, f"stream from {leader.name}", (leader.name,), optional=True)
 
 
 def receive_from_new_primary(now: Topology) -> Iterator[Step]:
-    """Barman turns to the new primary at once, not when it next looks."""
+    """The step that makes Barman receive from the new primary at once, not only at its next check."""
     if now.barman:
         for host in now.backup_hosts:
             yield Step(Do.BARMAN, host, "receive WAL from the new primary", optional=True)
 
 
 def not_degraded(node: Node) -> Iterator[Step]:
-    """A host that once ran without synchronous replication forgets it."""
+    """The step that removes a leftover degraded setting from a host."""
     if node.degraded:
-        yield Step(Do.RESYNC, node.name, "forget that it once ran without synchronous replication")
+        yield Step(Do.RESYNC, node.name, "remove the leftover setting of a degraded primary")
 
 
 def names_of(nodes: Sequence[Node], *, timeline: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""The shell texts of a failover's steps; words between @ stand for what steps.py knows of the step."""
+"""The shell scripts of a failover's steps; steps.py replaces each @NAME@."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _JOURNAL = f"journalctl --unit={UNIT} --no-pager --quiet --output=cat --lines=6 
 
 _CHECKPOINT = f"timeout 600 {_PSQL}c checkpoint\n"
 
-# Clients wait from here on: the signal that a fast stop is, without the Perl that systemd would start to send it.
+# Clients wait from here on, so send SIGINT (fast shutdown) directly: systemctl stop would first start Debian's Perl
+# wrapper.
 _STEP_DOWN = f"""\
 {STANDBY_SIGNAL}\
 pid=$(head -n 1 {DATA}/postmaster.pid)
@@ -62,7 +63,7 @@ fi
 
 _NOT_DEGRADED = f"rm -f {DEGRADED} {METRIC}\n"
 
-# Until a standby has nearly all, every write would wait for it to catch up.
+# Until a standby has nearly caught up, every write would wait for it.
 _RESYNC = f"""\
 near() {{
     [ "$({_PSQL}c "select pg_is_in_recovery() or exists (select from pg_stat_replication where state = 'streaming'
@@ -74,7 +75,7 @@ near() {{
 """  # noqa: S608 - holds constants only
 
 _NONE_RUNS = "! pgrep -u postgres -x postgres >/dev/null"
-# A full or read-only disk takes no mark; then it is one that lasts until the host boots.
+# A full or read-only disk cannot store the file; a runtime mask of the unit lasts until the host boots.
 _MASK = f"/run/systemd/system/{UNIT}"
 _KEEP_OUT = f"""\
 mark() {{
@@ -102,7 +103,7 @@ systemctl reset-failed {UNIT} 2>/dev/null || :
 timeout 600 systemctl start {UNIT} && systemctl is-active --quiet {UNIT} || {{ {_JOURNAL}; exit 1; }}
 """
 
-# A promotion waits for it: one that takes longer is gone on without, or named.
+# A promotion waits for it, so a server that takes longer is named, or left out.
 _WAKE = _START.replace("timeout 600", "timeout 60")
 
 _STREAMS = f"""\
@@ -110,7 +111,7 @@ _STREAMS = f"""\
 """  # noqa: S608 - holds constants only
 _FOLLOW = await_condition(_STREAMS, "it does not stream from @LEADER@", tries=150, pause=0.1, otherwise=_JOURNAL)
 
-# A slot that was used keeps WAL for ever where nobody uses it any more.
+# A slot that nobody uses any more retains WAL forever.
 _TIDY = f"""\
 if [ "$({_PSQL}c 'select pg_is_in_recovery()')" = t ]; then
     {_PSQL}c 'select pg_drop_replication_slot(slot_name) from pg_replication_slots
@@ -122,7 +123,7 @@ fi
 {_PSQL} -f {ETC}/plainstack.sql
 """  # noqa: S608 - holds constants only
 
-# Only then cron, which would start a receiver of its own if it found none.
+# Barman's cron comes second: it would start a receiver of its own if it found none.
 _BARMAN = f"""\
 systemctl restart {barman.RECEIVER_UNIT}
 {await_condition(barman.RECEIVES, "Barman does not receive WAL after 20 s", tries=100, pause=0.2)}\

@@ -1,4 +1,4 @@
-"""The script of every step of a failover, for root on the step's host; each may be run again at any time."""
+"""The script of every failover step, run as root on the step's host; each may be run again at any time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from plainstack.services.edge import Balancer
 
 RECEIVER = "barman_receive_wal"
 
-# One step at a time on a host, also when the operator's machine died and typed the command again.
+# One step at a time on a host, even if the operator's connection broke and the command was started again.
 _FRAME = """\
 export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 umask 022
@@ -40,12 +40,12 @@ _LONG = {Do.REWIND: 24 * 3600, Do.CLONE: 24 * 3600, Do.CLONE_OVER: 24 * 3600, Do
 
 
 def seconds(step: Step) -> float:
-    """How long a step may take: what copies data, as long as the database is big."""
+    """The timeout of a step; steps that copy data get long enough for a big database."""
     return _LONG.get(step.do, 120)
 
 
 def script(stack: Stack, step: Step, who: str, commit: str, command: str) -> str:
-    """The step as shell text, with the line that it leaves in the host's log."""
+    """The step's script, including the line that it adds to the host's log."""
     event = {
         "at": "@AT@",
         "result": "@RESULT@",
@@ -65,7 +65,7 @@ def script(stack: Stack, step: Step, who: str, commit: str, command: str) -> str
 
 
 def body(stack: Stack, step: Step) -> str:
-    """What a step does, without the frame that every step has."""
+    """The step's own shell code, without the frame that every step has."""
     if step.do is Do.FENCE:
         lines = [f"{FILTER} fence {name} {stack.hosts[name].address} {PORT}" for name in step.about]
         return "\n".join(lines) + "\n"
@@ -90,10 +90,10 @@ def body(stack: Stack, step: Step) -> str:
 
 
 def asks_site(stack: Stack) -> list[str]:
-    """The words that make curl ask for the first service's health page as visitors do; none when there is no site."""
+    """The curl arguments that request the first service's health page as visitors do; empty if there is no site."""
     balancers, services = stack.with_role("balancer"), list(stack.services.values())
     if not balancers or not services or not stack.with_role("app"):
         return []
-    # Balancers need no way to the public network to reach each other; the virtual address is on one of them.
+    # Balancers reach each other without the public network; the virtual address is on one of them.
     address = stack.settings(Balancer).virtual_address or balancers[0].address
     return site.of_visitor(stack, site.health_page(services[0]), str(address)).curl()

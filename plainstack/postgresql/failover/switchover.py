@@ -26,7 +26,7 @@ from plainstack.wording import size
 
 
 def switchover(now: Topology, target: str = "") -> Plan:
-    """Make a standby the primary while the old one hands over: nothing is lost, nothing has to be rewound."""
+    """Hand over from the primary to a standby: no writes are lost, and nothing needs to be rewound."""
     if target:
         now.node(target)
     one_history(now)
@@ -44,7 +44,8 @@ def switchover(now: Topology, target: str = "") -> Plan:
         now = yield (Step(Do.STEP_DOWN, old.name, "stop PostgreSQL; it will come up as a standby"),)
         old, chosen = now.node(old.name), now.node(chosen.name)
     elif len(now.standbys) == len(now.nodes):
-        # Interrupted between the two steps of the hand-over. All answer, so the most advanced has all there is.
+        # Interrupted between the two steps of the handover. All hosts answer, so the most advanced standby has
+        # everything.
         chosen = candidate(now, target)
         now = yield (Step(Do.PROMOTE, chosen.name, "become the primary"),)
         yield from _settle(now, [node for node in now.standbys if node.name != chosen.name], now.node(chosen.name))
@@ -59,7 +60,7 @@ def switchover(now: Topology, target: str = "") -> Plan:
 
 
 def _handed_over(now: Topology) -> list[Node]:
-    """What an interrupted switchover left: standbys that were stopped in order and not started again."""
+    """Standbys that an interrupted switchover shut down cleanly and did not start again."""
     return [node for node in now.nodes.values() if node.state == "stopped standby" and node.clean]
 
 
@@ -70,7 +71,7 @@ def _chosen(now: Topology, old: Node, target: str) -> Node:
         raise Refused(f"{old.name} was fenced off by a promotion that did not end; finish it: fab failover promote")
     chosen = now.node(target) if target else most_advanced(now, "")
     if chosen.state != "standby":
-        raise Refused(f"{chosen.name} is no running standby but {chosen.state}; {_help(chosen)}")
+        raise Refused(f"{chosen.name} is not a running standby (state: {chosen.state}); {_help(chosen)}")
     if chosen.timeline != old.timeline:
         raise Refused(
             f"{chosen.name} is on timeline {chosen.timeline}, the primary {old.name} on {old.timeline};"
@@ -99,7 +100,7 @@ def _chosen(now: Topology, old: Node, target: str) -> Node:
 
 
 def _handing_over(now: Topology) -> Node:
-    """The old primary of a switchover that was interrupted, or of one that somebody stopped in order."""
+    """The old primary of an interrupted switchover, or a primary that someone shut down cleanly."""
     somebody_answers(now)
     old = stopped_in_order(now)
     if old is None:
@@ -127,9 +128,9 @@ def _hand_over(now: Topology, old: Node, chosen: Node) -> Generator[Stage, Topol
                 " Nothing is lost; see why: fab failover status"
             )
     if old.state == "stopped primary":
-        # Somebody stopped it: until it is a standby, its next start would make it a primary beside the new one.
+        # Someone stopped the old primary: until it is a standby, its next start would make it a second primary.
         now = yield (Step(Do.START, old.name, "start as a standby"),)
-    # Both at once: with synchronous replication writes wait for the old primary to follow.
+    # At the same time: with synchronous replication, writes wait until the old primary follows.
     now = yield (
         Step(Do.PROMOTE, chosen.name, "become the primary"),
         Step(Do.START, old.name, f"start as a standby of {chosen.name}"),
@@ -138,7 +139,7 @@ def _hand_over(now: Topology, old: Node, chosen: Node) -> Generator[Stage, Topol
 
 
 def _settle(now: Topology, idle: Sequence[Node], leader: Node) -> Plan:
-    """After a planned hand-over: everybody follows, and nobody keeps WAL for those that left."""
+    """The stages after a handover: every host follows, and slots of hosts that are gone are dropped."""
     starts = tuple(
         Step(Do.START, node.name, f"start as a standby of {leader.name}")
         for node in idle
