@@ -113,14 +113,20 @@ def forget(name: str) -> None:
         console.line(f"forgot {name}")
 
 
-def down(inventory: str, *, every: bool = False) -> None:
+def down(inventory: str, *, every: bool = False, yes: bool = False) -> None:
     """inv lab.down"""
     console = Console()
     with told(console):
         from plainstack.lab import up
 
         if every:
-            up.down_all(_report(console))
+
+            def agreed(count: int) -> bool:
+                if yes or console.ask(f"remove {count} labs with their hosts and disks? [y/N] ") == "y":
+                    return True
+                raise Refused("no lab was removed; to remove all of them without being asked: --yes")
+
+            up.down_all(_report(console), agreed)
         else:
             up.down(of(load(inventory)), _report(console))
 

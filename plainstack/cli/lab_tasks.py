@@ -81,13 +81,17 @@ def forget(_c: Context, name: str, inventory: str = "") -> None:  # noqa: ARG001
 
 
 @task(
-    help={"inventory": SELECT["inventory"], "all": "every lab of this machine, also those of others; lists them first"}
+    help={
+        "inventory": SELECT["inventory"],
+        "all": "every lab of this machine, those of others too; lists them and asks",
+        "yes": "with --all: do not ask (for scripts)",
+    }
 )
-def down(_c: Context, inventory: str = "hosts.yaml", all: bool = False) -> None:
+def down(_c: Context, inventory: str = "hosts.yaml", all: bool = False, yes: bool = False) -> None:
     """Remove the lab with its hosts and their disks."""
     from plainstack.cli import lab_commands
 
-    lab_commands.down(inventory, every=all)
+    lab_commands.down(inventory, every=all, yes=yes)
 
 
 @task(name="status", help={"inventory": SELECT["inventory"]})

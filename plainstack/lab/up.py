@@ -74,18 +74,19 @@ def down(lab: Lab, report: Report) -> None:
         remove(lab.name, report)
 
 
-def down_all(report: Report) -> None:
-    """List every lab of this machine, whoever made it, and remove them all."""
+def down_all(report: Report, agreed: Callable[[int], bool]) -> None:
+    """List every lab of this machine, whoever made it, and remove them all if `agreed`, which gets their number."""
     machine.require_root("lab.down")
     names = model.labs(cgroup.tree())
     for name in names:
         running = [path.name for path in (cgroup.tree() / name).glob("[!.]*") if cgroup.alive(path)]
         report(name, f"of {owner.of(name) or 'nobody known'}, {len(running)} hosts running")
-    for name in names:
-        with machine.locked(name, report):
-            remove(name, report)
     if not names:
         report("lab", "there is none on this machine")
+    elif agreed(len(names)):
+        for name in names:
+            with machine.locked(name, report):
+                remove(name, report)
 
 
 def remove(name: str, report: Report) -> None:

@@ -1,0 +1,39 @@
+"""`inv lab.down --all` takes labs of others too: it lists them, and removes none without consent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from invoke.exceptions import Exit
+
+from plainstack.cli import lab_commands
+from plainstack.lab import machine, model, up
+
+
+@pytest.fixture
+def removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """Two labs on a machine whose root types the commands; what is removed of them."""
+    gone: list[str] = []
+    monkeypatch.setattr(machine, "require_root", lambda _: None)
+    monkeypatch.setattr(model, "labs", lambda _: ["one", "two"])
+    monkeypatch.setattr(model, "run", lambda name: tmp_path / name)
+    monkeypatch.setattr(up, "remove", lambda name, _: gone.append(name))
+    return gone
+
+
+def test_without_consent_all_are_listed_and_none_is_removed(
+    removed: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Exit):
+        lab_commands.down("hosts.yaml", every=True)
+    said = capsys.readouterr()
+    assert "one" in said.out
+    assert "two" in said.out
+    assert "no lab was removed; to remove all of them without being asked: --yes" in said.err
+    assert removed == []
+
+
+def test_with_consent_all_are_removed(removed: list[str]) -> None:
+    lab_commands.down("hosts.yaml", every=True, yes=True)
+    assert removed == ["one", "two"]
