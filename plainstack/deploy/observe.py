@@ -155,7 +155,9 @@ class Observer:
         return plan(name, self.desired[name], seen, Stamp("", "", ""), scope)
 
     def _probe(self, name: str, listener: Listener | None, to_apply: bool) -> Observed:
-        session = self._connecting[name].result()
+        # A second look connects again where the first one could not: a host that boots refuses for a while.
+        connecting = self._connecting.pop(name, None)
+        session = connecting.result() if connecting else self.sessions.to(name)
 
         def look() -> Observed:
             output = self._head_start.answer(name, self.probes[name])

@@ -9,7 +9,7 @@ from textwrap import dedent
 import pytest
 
 from plainstack.cli import lab_commands
-from plainstack.deploy.observe import View
+from plainstack.deploy.observe import Observer, View
 from plainstack.engine.observed import Entry, Observed, UnitState
 from plainstack.engine.role import Role
 from plainstack.errors import HostFailed, InventoryError
@@ -164,3 +164,20 @@ def test_a_host_may_have_a_disk_of_limited_size(tmp_path: Path) -> None:
     for wrong, said in (("{b: 1G}", r"lab\.disks\.b: there is no host b"), ("{a: 5}", r"lab\.disks\.a")):
         with pytest.raises(InventoryError, match=said):
             named(tmp_path / "c", f"lab: {{disks: {wrong}}}")
+
+
+def test_a_host_that_refused_at_the_first_look_is_asked_again_at_the_next(
+    tmp_path: Path, registry: Mapping[str, Role], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may still boot; an answer that is kept would be waited for in vain."""
+    asked: list[str] = []
+
+    def refuse(_sessions: Sessions, name: str) -> None:
+        asked.append(name)
+        raise HostFailed(name, "connect", "the connection was refused")
+
+    monkeypatch.setattr(Sessions, "to", refuse)
+    with Observer(named(tmp_path / "a", ""), registry, (), ("a",)) as observer:
+        for _ in range(2):
+            assert list(observer.observe().failed) == ["a"]
+    assert asked == ["a", "a"]
