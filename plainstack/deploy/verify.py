@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
-from threading import BoundedSemaphore
 from types import ModuleType
 from typing import Any
 
 import pytest
 from _pytest.config import ConftestImportFailure, _prepareconfig
-from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host as TestinfraHost
 
 from plainstack.deploy import check_errors
 from plainstack.deploy.check_facts import Facts, gather
+from plainstack.deploy.check_host import Backend
 from plainstack.deploy.check_lanes import Lanes, Phase, lanes
+from plainstack.deploy.check_session import alone, options, reporter
 from plainstack.engine.role import Role
 from plainstack.engine.sources import Sources, used
 from plainstack.errors import Refused
@@ -31,40 +28,8 @@ from plainstack.secrets.values import Vault
 from plainstack.shipped import CHECKS
 from plainstack.ssh.connections import Sessions
 
-_SETTINGS = CHECKS / "pytest.ini"
-# What has no use here, or changes the whole process while several checks run in it.
-_LEFT_OUT = (
-    "terminal",
-    "cacheprovider",
-    "faulthandler",
-    "logging",
-    "threadexception",
-    "unraisableexception",
-    "warnings",
-)
-LONGEST = 120
 # Checks of one host that run at once: most of the time they wait, for a unit to stay up or for a port to stay silent.
 AT_ONCE = 6
-# Commands that a host runs at once, its own checks' and those that look at others from it; sshd takes 30 (MaxSessions).
-COMMANDS = 20
-
-
-class _Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
-    """Testinfra's commands over the sessions that Plainstack has open, as root."""
-
-    NAME = "plainstack"
-
-    def __init__(self, sessions: Sessions, name: str) -> None:
-        super().__init__(name)
-        self._sessions = sessions
-        self._name = name
-        self._turn = BoundedSemaphore(COMMANDS)
-
-    def run(self, command: str, *args: str, **_: Any) -> CommandResult:
-        line = self.get_command(command, *args)
-        with self._turn:
-            output = self._sessions.to(self._name).script(line, timeout=LONGEST, step="check")
-        return self.result(output.code, self.encode(line), output.out.encode(), output.err.encode())
 
 
 @dataclass(frozen=True)
@@ -110,7 +75,7 @@ class Verifier:
         self._on_result = on_result
         self._serial = serial
         self.sources = Sources.of(stack.folder)
-        self._testinfra = {name: TestinfraHost(_Backend(sessions, name)) for name in stack.hosts}
+        self._testinfra = {name: TestinfraHost(Backend(sessions, name)) for name in stack.hosts}
         self._ended: dict[str, Future[CheckResult | None]] = {}
         self._facts: dict[str, Future[Facts]] = {}
         self._pools: list[ThreadPoolExecutor] = []
@@ -139,6 +104,8 @@ class Verifier:
         # to do that in several threads at once ("AST constructor recursion depth mismatch").
         config.option.tbstyle = "native"
         config.pluginmanager.register(self._fixtures())
+        # Pytest 8 words a comparison with the help of its reporter, which is left out.
+        config.pluginmanager.register(reporter(), "terminalreporter")
 
     def _fixtures(self) -> ModuleType:
         """What a check may take, as a plugin: pytest wants functions, not methods."""
@@ -194,7 +161,16 @@ class Verifier:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        if session.items:
+            # What pytest does around each item is done once around all: it words the comparisons that fail.
+            first = session.items[0]
+            first.ihook.pytest_runtest_protocol(item=first, nextitem=None)
+        return True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool:
         """Start every check at once, and tell how they ended in their order."""
+        session = item.session
         items = [item for item in session.items if isinstance(item, pytest.Function)]
         running = Lanes(session, items)
         session.config.pluginmanager.register(running)
@@ -267,13 +243,10 @@ def _where(item: pytest.Item) -> str:
 def run(verifier: Verifier) -> None:
     """Run the checks; results are in the verifier. Raises Refused when pytest itself does not run."""
     own = next(folder for folder in (*verifier.sources.within("checks"), CHECKS) if folder.is_dir())
-    arguments = ["--import-mode=importlib", "-s", "-c", str(_SETTINGS), "--rootdir=/", f"--confcutdir={own}"]
-    for plugin in _LEFT_OUT:
-        arguments += ["-p", f"no:{plugin}"]
     said = io.StringIO()
-    with _alone(said, own), used(verifier.sources):
+    with alone(said, own), used(verifier.sources):
         try:
-            config = _prepareconfig([*arguments, *map(str, verifier.sources.checks())], [verifier])
+            config = _prepareconfig([*options(own), *map(str, verifier.sources.checks())], [verifier])
         except ConftestImportFailure as error:
             verifier._unreadable(error, error.path)
             return
@@ -287,23 +260,3 @@ def run(verifier: Verifier) -> None:
         raise KeyboardInterrupt
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
         raise Refused(f"the checks could not be run: {said.getvalue().strip() or f'pytest ended with {code}'}")
-
-
-@contextlib.contextmanager
-def _alone(said: io.StringIO, own: Path) -> Iterator[None]:
-    """Without what this machine adds to pytest, with what checks print in `said` instead of among the results, and with
-    the modules beside a stack's own checks."""
-    settings = {"PYTEST_ADDOPTS": "", "PYTEST_PLUGINS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    sys.path.append(str(own))
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            yield
-    finally:
-        sys.path.remove(str(own))
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from plainstack import shipped
-from plainstack.deploy import verify
+from plainstack.deploy import check_host, verify
 from plainstack.deploy.verify import CheckResult, Verifier
 from plainstack.errors import HostFailed
 from plainstack.inventory.stack import Stack
@@ -104,7 +104,7 @@ def test_a_host_runs_no_more_commands_at_once_than_its_sshd_takes(checks: Path, 
         with lock:
             running += 1
             most = max(most, running)
-            if running == verify.COMMANDS:
+            if running == check_host.COMMANDS:
                 full.set()
         full.wait(PATIENCE)
         with lock:
@@ -113,7 +113,7 @@ def test_a_host_runs_no_more_commands_at_once_than_its_sshd_takes(checks: Path, 
 
     results = checked(stack, vault, count, list(stack.hosts))
     assert len(results) == 6 * len(stack.hosts)
-    assert most == verify.COMMANDS
+    assert most == check_host.COMMANDS
 
 
 @pytest.fixture
@@ -409,6 +409,18 @@ def test_what_is_wrong_in_a_check_is_a_check_that_failed_with_its_place(
     assert "Traceback" not in bad.why
     # Without its conftest.py no check can be run.
     assert len(results) == (1 if name == "conftest.py" else 3)
+
+
+def test_a_comparison_that_fails_shows_how_its_sides_differ(
+    checks: Path, stack: Stack, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a command, which no test of pytest surrounds.
+    monkeypatch.setattr("_pytest.assertion.util._reprcompare", None)
+    (checks / "test_compares.py").write_text(
+        'ROLE = "base"\ndef test_x(host):\n    assert host.run("x").stdout.splitlines() == ["same", "wanted"]\n'
+    )
+    results = checked(stack, vault, lambda *_: "same\nseen\n", ["db1", "db2"])
+    assert ["At index 1 diff: 'seen' != 'wanted'" in one.why for one in results] == [True, True]
 
 
 def test_failures_in_several_threads_parse_no_source(
