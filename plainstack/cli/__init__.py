@@ -1,1 +1,1 @@
-"""What a person types: the tasks of `inv` and `fab`, and the command `plainstack`."""
+"""The command line: the tasks of `inv` and `fab`, and the command `plainstack`."""

@@ -1,4 +1,4 @@
-"""The terminal: text, tables, questions, and the progress of a run: live where it can be, else a line an event."""
+"""Terminal output: text, tables, questions, and the progress of a run."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from plainstack.cli.streams import guard
 
 
 class Console:
-    """Prints to a person: colours and a live table on a terminal, one line an event elsewhere."""
+    """Prints for people: with colours and a live table on a terminal, as one line per event elsewhere."""
 
     def __init__(self, *, json: bool = False) -> None:
         guard()
-        # With --json, stdout is the one document; what a person may want to see meanwhile goes to stderr.
+        # With --json, stdout carries only the JSON document; everything else goes to stderr.
         self._stream = sys.stderr if json else sys.stdout
         self.live = self._stream.isatty()
-        # A signal's handler may print while the line before it is being printed.
+        # Reentrant, because a signal handler may print while another line is being printed.
         self._lock = threading.RLock()
 
     @cached_property
     def rich(self) -> Any:
-        """The terminal; imported late, because a run in a pipe has no use for it."""
+        """The Rich console; imported late, because output to a pipe does not need it."""
         from rich.console import Console as RichConsole
 
         return RichConsole(file=self._stream, highlight=False, soft_wrap=True)
 
     def line(self, text: str = "", style: str = "") -> None:
-        """One line of text."""
+        """Print one line of text."""
         with self._lock:
             if self.live:
                 self.rich.print(text, style=style or None, markup=False)
@@ -39,18 +39,18 @@ class Console:
                 print(text, file=self._stream, flush=True)
 
     def plan(self, lines: Sequence[str]) -> None:
-        """A plan's lines, coloured by what they do."""
+        """Print a plan's lines, coloured by action."""
         colours = {"+": "green", "-": "red", "!": "bold yellow", "~": "cyan", "@": "magenta"}
         for text in lines:
             stripped = text.lstrip()
             self.line(text, colours.get(stripped[:1], "") if text.startswith(" ") else "bold")
 
     def error(self, text: str) -> None:
-        """An error, on stderr."""
+        """Print an error on stderr."""
         print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is where errors go
 
     def ask(self, question: str) -> str:
-        """An answer from the terminal; empty when there is nobody to ask."""
+        """Ask a question and return the answer in lower case; empty if stdin is not a terminal."""
         if not sys.stdin.isatty():
             return ""
         return input(question).strip().lower()
@@ -58,7 +58,7 @@ class Console:
     def table(
         self, header: Sequence[str], rows: Sequence[Sequence[str]], details: Sequence[Sequence[str]] = ()
     ) -> None:
-        """A plain table, as wide as its content; `details` are lines to print below each row."""
+        """Print a table with columns as wide as their content; `details` are lines to print below each row."""
         widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
         below = details or [()] * len(rows)
         for number, (line, more) in enumerate(zip([header, *rows], [(), *below], strict=True)):
@@ -68,12 +68,12 @@ class Console:
                 self.line(detail)
 
     def progress(self) -> Progress:
-        """A listener for a run."""
+        """Return a listener that shows the progress of a run."""
         return LiveProgress(self) if self.live else Progress(self)
 
 
 class Progress:
-    """Tells a run's events as plain lines; every step in a line of its own would bury what matters, so stages only."""
+    """Prints stages and the more important steps of a run, one line each."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -118,7 +118,7 @@ class Progress:
 
 
 class LiveProgress(Progress):
-    """The same as a table that a terminal redraws: one row a host, with what it does and for how long."""
+    """Shows the current step of every host and its duration in a table that the terminal redraws."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)

@@ -1,7 +1,6 @@
-"""The commands behind `inv`: each loads the inventory, does its work through run.py, prints, and sets the exit code.
+"""The commands behind `inv plan` and `inv deploy`, and what all commands share: errors, JSON output, exit codes.
 
-Exit codes: 0 done or nothing to do, 1 an error or a failed host, 2 (plan and drift) there is something to do, 130 ended
-by Ctrl-C.
+Exit codes: 0 success, 1 an error or a failed host, 2 `inv plan` or `inv drift` found differences, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -38,21 +37,21 @@ INTERRUPTED = 130
 
 @contextlib.contextmanager
 def told(console: Console, *, json: bool = False, shows: bool = False) -> Iterator[None]:
-    """End with a sentence and an exit code instead of a traceback, whatever expected thing goes wrong.
+    """Turn expected errors into a message and an exit code.
 
-    A command that only `shows` something has failed when its output could not be written. What was done on hosts is
-    done either way.
+    Raises Exit with code 1 after a PlainstackError or OSError, and with INTERRUPTED after Ctrl-C. A command that only
+    `shows` something also fails if its output could not be written.
     """
     try:
         yield
     except PlainstackError as error:
         _told_error(console, str(error), json=json)
     except OSError as error:
-        # On this machine: a disk that is full, a folder that may not be written.
+        # An error on this machine, such as a full disk or a read-only folder.
         where = f"{error.filename}: " if error.filename else ""
         _told_error(console, f"{where}{error.strerror or error}", json=json)
     except KeyboardInterrupt:
-        console.error("interrupted; run the same command again to go on")
+        console.error("interrupted; run the same command again to continue")
         raise Exit(code=INTERRUPTED) from None
     if shows and output_lost():
         raise Exit(code=1)
@@ -67,13 +66,13 @@ def _told_error(console: Console, text: str, *, json: bool) -> NoReturn:
 
 
 def document(data: object) -> None:
-    """The one JSON document of a --json run."""
+    """Print the JSON document of a --json run on stdout."""
     json_module.dump(data, sys.stdout, indent=2, default=str)
     sys.stdout.write("\n")
 
 
 def load(path: str) -> Stack:
-    """The inventory a command was given, with the roles of its folder."""
+    """Load an inventory with the roles in its folder; raises InventoryError."""
     from plainstack.engine.role import shape
     from plainstack.inventory import load as inventories
     from plainstack.roles import registry
@@ -82,7 +81,7 @@ def load(path: str) -> Stack:
 
 
 def roles_of(stack: Stack) -> Mapping[str, Role]:
-    """All roles that there are for a stack, by name."""
+    """All roles of a stack by name: the built-in ones and those in its folder."""
     from plainstack.roles import registry
 
     return registry(stack.folder)
@@ -137,7 +136,7 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
 
 
 def tell_unsaved(console: Console, observer: Observer) -> None:
-    """Say what of the secrets a deploy would make and keep; a command that only looks has made them for itself."""
+    """Print which secrets a deploy would generate and save; read-only commands never save them."""
     for sentence in observer.secrets.unsaved:
         console.line(f"a deploy would {sentence}")
 
@@ -152,9 +151,9 @@ def _tell_failed(console: Console, failed: Mapping[str, HostFailed]) -> None:
 
 
 def _show_plan(observer: Any, view: Any, console: Console, *, shorten: bool = False) -> None:
-    """Print the plan; only hosts with changed files are asked for the old content.
+    """Print the plan with diffs; reads old content only from hosts with changed files.
 
-    With `shorten`, the first deploy of a host is shown in counts.
+    With `shorten`, the first deploy of a host is shown as counts.
     """
     from plainstack.cli.report import changed_files, fetch_script, parse_fetched, plan_lines
     from plainstack.engine.transition import notes
@@ -187,7 +186,7 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
     with told(console, json=json), HeadStart.of(Path(inventory), role, host) as head_start:
         stack = load(inventory)
 
-        # Only now: an inventory that is wrong is reported without waiting for what connects and plans.
+        # Imported after the inventory is loaded, so that errors in it are reported without the delay of these imports.
         from plainstack.deploy.observe import Observer
         from plainstack.engine.desired import check
         from plainstack.engine.role import assigned
@@ -219,9 +218,9 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
 
 
 def apply(observer: Any, view: Any, console: Console, began: float, *, json: bool) -> int:
-    """Show what is pending, do it, and report how it went; gives the exit code.
+    """Show the pending changes, apply them, and report the result; returns the exit code.
 
-    A value that hosts must change together takes a second pass; see plainstack.engine.transition.
+    A value that several hosts must change together needs a second pass; see plainstack.engine.transition.
     """
     from plainstack.cli import report
     from plainstack.deploy.deployment import deploy
@@ -281,24 +280,24 @@ def apply(observer: Any, view: Any, console: Console, began: float, *, json: boo
     verdict = f"{bad} of {len(view.plans) + len(view.failed)} hosts failed" if problems else f"{hosts} hosts changed"
     console.line(f"{verdict} in {seconds:.1f} s", "bold red" if problems else "bold green")
     if interrupted:
-        console.error("interrupted; run the same command again to go on")
+        console.error("interrupted; run the same command again to continue")
     return code
 
 
 def _finish_on_interrupt(deployment: Any) -> None:
-    """Ctrl-C lets every host finish its transaction and starts no other; a second Ctrl-C ends the command at once."""
+    """On Ctrl-C, let every host finish its transaction and start no other; on a second Ctrl-C, exit at once."""
 
     def first(_signal: int, _frame: FrameType | None) -> None:
-        deployment.listener.note(
-            "interrupted: every host finishes its transaction (Ctrl-C again ends this command at once)"
-        )
+        deployment.listener.note("interrupted: every host finishes its transaction; press Ctrl-C again to exit at once")
         deployment.cancelled.set()
         signal.signal(signal.SIGINT, second)
 
     def second(_signal: int, _frame: FrameType | None) -> None:
-        # Threads wait for the hosts, and a lock of the terminal may be held: nothing is left but to leave.
+        # A normal exit would wait for the worker threads, and printing could wait for the console's lock.
         shown = "\x1b[?25h" if sys.stderr.isatty() else ""
-        said = "ended; a host finishes its transaction, or undoes it, by itself. Run the same command again to go on"
+        said = (
+            "exited; every host finishes or undoes its transaction on its own. Run the same command again to continue"
+        )
         with contextlib.suppress(OSError):
             os.write(2, f"{shown}\n{said}\n".encode())
         os._exit(INTERRUPTED)

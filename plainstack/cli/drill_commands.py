@@ -25,7 +25,7 @@ SHORTEST, LONGEST, FASTEST = 15, 600, 1000
 
 @dataclass(frozen=True)
 class Limits:
-    """The budgets as typed: empty is the default of the target and fault, `any` is no limit."""
+    """The budgets as typed: empty means the default for the target and fault, `any` means no limit."""
 
     lost: str = ""
     gap: str = ""
@@ -33,7 +33,7 @@ class Limits:
     failed_gets: str = ""
 
     def over(self, default: Budgets) -> Budgets:
-        """These limits where given, else the default; raises Refused for what is no number."""
+        """Return these limits, with `default` for those not given; raises Refused for an invalid number."""
         return Budgets(
             lost=_limit("--max-lost", self.lost, default.lost),
             write_gap=_limit("--max-gap", self.gap, default.write_gap),
@@ -55,7 +55,7 @@ def _limit(flag: str, text: str, default: Any) -> Any:
 
 
 def run(action: str, inventory: str, *, json: bool, yes: bool = False, **flags: str) -> None:
-    """fab failover drill and fab failover drills; `flags` as typed, empty where they were not."""
+    """fab failover drill and fab failover drills; `flags` are as typed, empty if not given."""
     if action == "drills":
         _past(inventory, json=json)
     else:
@@ -64,7 +64,7 @@ def run(action: str, inventory: str, *, json: bool, yes: bool = False, **flags: 
 
 def _drill(inventory: str, flags: Mapping[str, str], *, yes: bool, json: bool) -> None:
     console = Console(json=json)
-    # Whoever ends the drill politely gets a stack that is put right again.
+    # SIGTERM ends a drill as Ctrl-C does: the stack is repaired first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     done = []
     with told(console, json=json):
@@ -86,12 +86,13 @@ def _drill(inventory: str, flags: Mapping[str, str], *, yes: bool, json: bool) -
 
 
 def chosen(stack: Stack, target: str, fault: str, tell: Callable[[str], None] = lambda _: None) -> list[Fault]:
-    """The faults to make, one after the other; with target `all` those that this stack can have.
+    """Return the faults to inject, in order; target `all` leaves out those that are not possible on this stack.
 
-    `tell` hears why others are left out. Raises Refused when none is left.
+    `tell` gets the reason for each fault left out. Raises Refused if none is left, or if a fault of a single target is
+    not possible.
     """
     if fault == "all" and not stack.in_lab:
-        raise Refused("--fault=all includes cut, which is for the lab; name one: --fault=kill or --fault=stop")
+        raise Refused("--fault=all includes cut, which is only for the lab; choose one: --fault=kill or --fault=stop")
     found: list[Fault] = []
     refused: dict[str, None] = {}
     for one in TARGETS if target == "all" else (target,):
@@ -120,11 +121,11 @@ def _bounded(flag: str, value: str, least: int, most: int) -> int:
 def _consent(stack: Stack, faults: list[Fault], console: Console, *, yes: bool) -> None:
     if stack.in_lab:
         return
-    console.line(f"{stack.stack} is no lab. The drill will, for real:", "bold")
+    console.line(f"{stack.stack} is not a lab. On its real hosts, the drill will:", "bold")
     for fault in faults:
         names = ", ".join(host.name for host in stack.with_role(fault.target))
-        console.line(f"  {fault.says(f'{fault.whom} (one of {names})')}, while it writes rows of its own")
-    if console.ask(f"type the stack's name ({stack.stack}) to go on: ") != stack.stack:
+        console.line(f"  {fault.says(f'{fault.whom} (one of {names})')}, while it writes its own rows")
+    if console.ask(f"type the stack's name ({stack.stack}) to continue: ") != stack.stack:
         hint = "; --yes is not enough for this" if yes else ""
         raise Refused(f"the stack's name was not typed at a terminal{hint}. Nothing was done")
 
@@ -154,13 +155,13 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
     console.line(f"drill of {stack.stack}: {fault.target} {fault.name}", "bold")
     command = f"fab failover drill --target={fault.target} --fault={fault.name}"
     with Observer(stack, roles_of(stack), (), tuple(stack.hosts)) as observer, preflight.alone(observer, command):
-        console.line("pre-flight: topology, what inv status says, checks")
+        console.line("pre-flight: topology, status, checks")
         observer.render()
         seen = preflight.look(observer, observer.sessions)
         preflight.refuse_unless_ready(seen, stack)
         bad = preflight.checks(observer, observer.sessions, preflight.QUICK, console.line)
         if bad:
-            raise Refused("no drill: the stack does not keep its promises even now: " + "; ".join(bad))
+            raise Refused("no drill: checks fail even without a fault: " + "; ".join(bad))
         victim = preflight.victim(stack, fault.target, seen)
         refuse_where_clients_would_die(stack, fault, victim)
         course: Course | None = None
@@ -190,7 +191,7 @@ def _past(inventory: str, *, json: bool) -> None:
         if json:
             document(found)
         elif not found:
-            console.line(f"no drill of {stack.stack} yet; begin with: fab failover drill")
+            console.line(f"no drill of {stack.stack} yet; to run one: fab failover drill")
         else:
             console.table(("when (UTC)", "target", "fault", "host", "report", "verdict"), [_line(one) for one in found])
 

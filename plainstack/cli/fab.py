@@ -1,4 +1,4 @@
-"""Plainstack's Fabric tasks: `fab failover ACTION`. They parse flags, call plainstack, and print."""
+"""Plainstack's Fabric tasks: `fab failover ACTION`. They parse options, call plainstack, and print."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ guard()
         "action": "status, switchover, promote, rejoin, degrade, resync, drill or drills",
         "inventory": "the inventory file (default: hosts.yaml)",
         "to": "switchover, promote: the db host that becomes the primary (default: the most advanced standby);"
-        " promote --to also goes on without hosts that may have more writes and do not answer",
+        " promote --to also proceeds if hosts that may have more writes do not answer",
         "host": "rejoin: only this db host (default: all that need it)",
-        "discard": "rejoin: give up the old data first, where the disk has no room for two copies",
-        "yes": "do not ask (for scripts)",
+        "discard": "rejoin: delete the old data first, if the disk has no room for two copies",
+        "yes": "do not ask for confirmation (for scripts)",
         "json": "print one JSON document on stdout instead of text",
         "target": "drill: what to break: db, app, balancer or all",
         "fault": "drill: how: kill, stop, cut or all; also switchover, kill-behind (db), kill-keepalived (balancer)",
-        "rate": "drill: requests a second in all, never more (default: 40)",
-        "seconds": "drill: how long the load lasts, never longer (default: 30)",
-        "max-lost": "drill: how many acknowledged writes may be lost (default: 0; any, if replication is asynchronous)",
+        "rate": "drill: the maximum number of requests per second, in total (default: 40)",
+        "seconds": "drill: the maximum duration of the load (default: 30)",
+        "max-lost": "drill: how many acknowledged writes may be lost (default: 0, with asynchronous replication any)",
         "max-gap": "drill: how many seconds may pass without a successful write (default: by target and fault)",
         "max-read-gap": "drill: how many seconds may pass without a successful read (default: by target and fault)",
-        "max-failed-gets": "drill: how many GETs may fail (default: 0 for app and switchover, else any)",
+        "max-failed-gets": "drill: how many GETs may fail (default: 0 for app and switchover, otherwise any)",
     },
 )
 def failover(
@@ -54,19 +54,19 @@ def failover(
     max_read_gap: str = "",
     max_failed_gets: str = "",
 ) -> None:
-    """Hand over, fail over and repair the PostgreSQL cluster, or practise it: fab failover ACTION
+    """Switch over, fail over and repair the PostgreSQL cluster, or rehearse it: fab failover ACTION
 
-    status      who is primary, who follows and how far behind, in words too; exit code 1 unless all is well
-    switchover  planned: another db host becomes the primary, nothing is lost
+    status      show the primary, the standbys and their lag, and explain problems; exit code 1 if there are any
+    switchover  planned: make another db host the primary, without losing writes
     promote     the primary is gone: fence it off, and make the most advanced standby the primary
-    rejoin      make a host that was fenced off or has diverged a standby again
-    degrade     no standby is left: let writes be acknowledged without one; resync takes it back
-    resync      writes wait for a standby again
-    drill       break something under load on purpose, repair it, and judge what users lost
-    drills      past drills and their verdicts
+    rejoin      turn a host that was fenced off or has diverged into a standby again
+    degrade     no standby is left: acknowledge writes without one, until resync
+    resync      make writes wait for a standby again
+    drill       inject a fault under load, repair it, and compare what users lost with the budgets
+    drills      list past drills and their verdicts
 
-    Every action can be interrupted and typed again: it goes on from what it finds.
-    Exit code: 0 done, 1 refused or failed (the sentence says what is so and what to type next).
+    An interrupted action can be repeated: it continues from the state that it finds.
+    Exit code: 0 done, 1 refused or failed (the message says why and what to type next).
     """
     from fabric.main import program
 

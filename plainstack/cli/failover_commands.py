@@ -1,4 +1,4 @@
-"""The commands behind `fab failover`: each looks at the cluster, acts, says what was done, and sets the exit code."""
+"""The commands behind `fab failover`: each observes the cluster, acts, reports, and sets the exit code."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def run(action: str, inventory: str, *, to: str, host: str, yes: bool, discard: 
             hint = f", did you mean {near[0]}?" if near else "?"
             raise Refused(f"failover {action}: unknown action{hint} Known actions: {', '.join(ACTIONS)}")
         if to and action not in ("switchover", "promote"):
-            raise Refused(f"--to says who becomes the primary; failover {action} has no use for it")
+            raise Refused(f"--to names the new primary; failover {action} does not take it")
         if (host or discard) and action != "rejoin":
-            raise Refused(f"--host and --discard are for failover rejoin; failover {action} has no use for them")
+            raise Refused(f"--host and --discard are for failover rejoin; failover {action} does not take them")
     if action in ("drill", "drills"):
         from plainstack.cli import drill_commands as drills
 
@@ -68,10 +68,9 @@ def run(action: str, inventory: str, *, to: str, host: str, yes: bool, discard: 
 
 
 def failed_steps(log: Sequence[Done]) -> list[Done]:
-    """The steps that did not succeed in the end, of those that are not mere attempts.
+    """The steps whose last attempt failed, without those that may fail in a successful failover.
 
-    A dead host cannot be stopped, which is what the fence is for; and the last WAL that did not come is judged by what
-    came of it.
+    A dead host cannot be stopped, but its fence keeps it out. If the last WAL does not arrive, later steps decide.
     """
     last = {(done.step.do, done.step.host): done for done in log}
     return [done for done in last.values() if done.error and done.step.do not in (Do.KEEP_OUT, Do.AWAIT_WAL)]
@@ -96,12 +95,10 @@ def _act(
 
 
 def _deploy(console: Console, stack: Stack, hosts: Sequence[str]) -> None:
-    """Deploy hosts that were reinstalled: that copies the primary's data too, and lets them in again."""
+    """Deploy hosts that were reinstalled; this also copies the primary's data to them and readmits them."""
     from plainstack.deploy.observe import Observer
 
-    console.line(
-        f"{' and '.join(hosts)}: reinstalled, or never deployed; this does inv deploy --host={','.join(hosts)}"
-    )
+    console.line(f"{' and '.join(hosts)}: reinstalled or never deployed; running inv deploy --host={','.join(hosts)}")
     began = time.monotonic()
     with Observer(stack, roles_of(stack), (), tuple(hosts)) as observer:
         view = observer.observe(console.progress(), to_apply=True)
@@ -110,19 +107,21 @@ def _deploy(console: Console, stack: Stack, hosts: Sequence[str]) -> None:
         code = apply(observer, view, console, began, json=False)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if code:
-            raise Refused(f"{' and '.join(hosts)} could not be deployed; mend what is said above, and type this again")
+            raise Refused(
+                f"{' and '.join(hosts)} could not be deployed; fix the errors above, then run this command again"
+            )
 
 
 def _consent(console: Console, stack: Stack) -> Consent:
-    """Ask a person before what cannot be taken back; a script says --yes."""
+    """Return a function that asks for confirmation before an irreversible stage; --yes skips it."""
 
     def ask(now: Topology, stage: Stage) -> None:
         for line in _lines(now):
             console.line(line)
         for step in stage:
-            console.line(f"will do on {step.host}: {step.says}")
-        if console.ask(f"go on with stack {stack.stack}? [y/N] ") != "y":
-            raise Refused("nothing was done; to do it without being asked: --yes")
+            console.line(f"next, on {step.host}: {step.says}")
+        if console.ask(f"continue with stack {stack.stack}? [y/N] ") != "y":
+            raise Refused("nothing was done; answer y, or use --yes to skip this question")
 
     return ask
 

@@ -1,4 +1,4 @@
-"""Words behind a command that are no options: invoke knows only words that must be there."""
+"""Positional arguments: Invoke has no optional ones, and takes --help as the value of a required one."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from invoke.program import Program
 
 
 def help_if_asked(word: str, program: Program, task: str) -> None:
-    """Print the help of `task` and end when that is what `word` asks for."""
+    """Print the help of `task` and exit if `word`, its positional argument, is -h or --help."""
     if word in ("-h", "--help"):
         program.print_task_help(task)
         raise Exit(code=0)
 
 
 def name_word(program: Program, task: str, option: str) -> None:
-    """Read `TASK WORD:WORD` as `TASK --OPTION=WORD:WORD`, so that the word may be left out.
+    """Rewrite `TASK WORD:WORD` to `TASK --OPTION=WORD:WORD`, which makes the argument optional.
 
-    To be called while the tasks are loaded: before they are parsed. No task has a colon in its name.
+    Call it while the tasks are being loaded, before Invoke parses their arguments. No task name contains a colon.
     """
     words: list[str] = getattr(getattr(program, "core", None), "unparsed", [])
     for place, (before, word) in enumerate(pairwise(words), start=1):

@@ -1,4 +1,4 @@
-"""Plainstack's Invoke tasks: they parse flags, call plainstack, and print. `inv --list` shows them all."""
+"""Plainstack's Invoke tasks: they parse options, call plainstack, and print. `inv --list` lists them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ name_word(program, "tunnel", "to")
 def plan(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str = "", json: bool = False) -> None:
     """Show what a deploy would change, as diffs; changes nothing.
 
-    Exit code: 0 nothing to do, 2 there are changes, 1 an error, or a deploy would be refused.
+    Exit code: 0 nothing to do, 2 there are changes, 1 an error or a deploy would be refused.
     """
     from plainstack.cli import deploy_commands
 
@@ -33,7 +33,7 @@ def plan(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str =
     help={
         **SELECT,
         **JSON,
-        "new-secrets": "replace the secrets of hosts that were deployed with another store or a newer state of it",
+        "new-secrets": "replace secrets on hosts that were deployed with another secret store or a newer version of it",
     }
 )
 def deploy(
@@ -44,12 +44,12 @@ def deploy(
     json: bool = False,
     new_secrets: bool = False,
 ) -> None:
-    """Make the hosts what the inventory says.
+    """Bring the hosts to the state that the inventory describes.
 
-    Shows the plan, then applies it: packages, then role by role in dependency order, each role's files as one
-    transaction that is validated first and rolled back if a unit does not come up. Safe to run at any time, and again.
+    Shows the plan, then applies it: first packages, then role by role in dependency order. The files of a role form one
+    transaction: it is validated first, and rolled back if a unit does not come up. Safe to run repeatedly, at any time.
 
-    Exit code: 0 all hosts are as wanted, 1 a host failed (the others keep their results).
+    Exit code: 0 all hosts are in the desired state, 1 a host failed (the others keep their results).
     """
     from plainstack.cli import deploy_commands
 
@@ -58,9 +58,9 @@ def deploy(
 
 @task(help={**SELECT, **JSON})
 def verify(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str = "", json: bool = False) -> None:
-    """Run the checks of every role against its hosts, all hosts at once; harmless on production.
+    """Run the checks of every role on all its hosts in parallel; safe on production.
 
-    Exit code: 0 every promise holds, 1 otherwise.
+    Exit code: 0 all checks pass, 1 otherwise.
     """
     from plainstack.cli import operate_commands
 
@@ -69,9 +69,9 @@ def verify(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str
 
 @task(help={**SELECT, **JSON})
 def status(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str = "", json: bool = False) -> None:
-    """One screen: hosts, roles, units, primary and replicas with their lag, virtual address, last backup.
+    """Show on one screen: hosts, roles, units, primary and replicas with their lag, virtual address, last backup.
 
-    Exit code: 0 all is well, 1 something is not.
+    Exit code: 0 no problems, 1 problems found.
     """
     from plainstack.cli import operate_commands
 
@@ -80,11 +80,11 @@ def status(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str
 
 @task(help={**SELECT, **JSON})
 def drift(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str = "", json: bool = False) -> None:
-    """Show what somebody changed on the hosts outside Plainstack: files, modes, units, users, live settings.
+    """Show what was changed on the hosts outside Plainstack: files, modes, units, users, live settings.
 
-    A change that is merely not deployed yet is no drift: inv plan shows that. `inv deploy` puts drift back.
+    A change in the inventory that is not deployed yet is not drift: inv plan shows it. `inv deploy` reverts drift.
 
-    Exit code: 0 none, 2 there is drift, 1 an error.
+    Exit code: 0 no drift, 2 drift found, 1 an error.
     """
     from plainstack.cli import operate_commands
 
@@ -96,7 +96,7 @@ def drift(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str 
         "inventory": SELECT["inventory"],
         "host": SELECT["host"],
         "last": "how many events (default: 20)",
-        "verbose": "show each event's git commit, command and actions too",
+        "verbose": "also show the git commit, command and actions of each event",
         **JSON,
     }
 )
@@ -108,7 +108,7 @@ def log(
     verbose: bool = False,
     json: bool = False,
 ) -> None:
-    """Show what was changed on the hosts, one event a line: when, by whom, on which host, and how it ended."""
+    """Show the changes made to the hosts, one event per line: when, by whom, on which host, and the result."""
     from plainstack.cli import operate_commands
 
     operate_commands.log(inventory, host, last, json=json, verbose=verbose)
@@ -116,15 +116,20 @@ def log(
 
 @task(name="backup-now", help={"inventory": SELECT["inventory"], **JSON})
 def backup_now(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> None:
-    """Take a base backup now and wait until it is usable; prints its id, size and duration."""
+    """Take a base backup now and wait until it is usable; print its id, size and duration."""
     from plainstack.cli import operate_commands
 
     operate_commands.backup_now(inventory, json=json)
 
 
-@task(help={"inventory": SELECT["inventory"], "yes": "pin without asking (for scripts; you trust the network now)"})
+@task(
+    help={
+        "inventory": SELECT["inventory"],
+        "yes": "pin without asking (for scripts; trusts the network at this moment)",
+    }
+)
 def trust(_c: Context, inventory: str = "hosts.yaml", yes: bool = False) -> None:
-    """Pin the hosts' SSH keys: shows every new or changed fingerprint, and asks.
+    """Show every new or changed fingerprint of the hosts' SSH keys, and ask whether to pin it.
 
     Compare the fingerprints with what the hosts' consoles show: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub
     """
@@ -136,10 +141,10 @@ def trust(_c: Context, inventory: str = "hosts.yaml", yes: bool = False) -> None
 @task(
     help={
         "inventory": SELECT["inventory"],
-        "to": "this port of a host instead, HOST:PORT; the word alone means the same: inv tunnel db1:5432",
-        "host": "the same in two options: this host's",
-        "port": "port",
-        "open": "show the pages in this machine's browser",
+        "to": "open only this port, HOST:PORT; the option's name may be left out: inv tunnel db1:5432",
+        "host": "with --port, the same as --to=HOST:PORT",
+        "port": "with --host, the same as --to=HOST:PORT",
+        "open": "open the pages in the browser of this machine",
     }
 )
 def tunnel(
@@ -147,17 +152,17 @@ def tunnel(
 ) -> None:
     """Open the site and Prometheus on loopback ports of this machine, or any port of a host, until Ctrl-C.
 
-    inv tunnel            the pages, with a sentence for each
-    inv tunnel db1:5432   PostgreSQL of db1, on the same port here if it is free
+    inv tunnel            the web pages, each with a description
+    inv tunnel db1:5432   PostgreSQL of db1, on local port 5432 if it is free
     """
     from plainstack.cli import operate_commands
 
     operate_commands.tunnel(inventory, to, host, port, show=open)
 
 
-@task(help={"inventory": "the inventory whose folder may hold roles of its own", **JSON})
+@task(help={"inventory": "the inventory file; the roles in its folder are listed too", **JSON})
 def roles(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> None:
-    """List the roles there are: where each comes from, its hosts, what it needs, its settings with their defaults.
+    """List all roles: where each comes from, its hosts, what it needs, its settings with their defaults.
 
     A stack's own roles are the modules in the folder roles/ beside its inventory; see docs/roles.md.
     """

@@ -1,4 +1,4 @@
-"""`inv inventory.*`: what an inventory comes to, and what it may say."""
+"""`inv inventory.*`: the values in effect, and the schema of inventories."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from plainstack.cli.options import JSON, SELECT
 
 @task(help={"inventory": SELECT["inventory"], **JSON})
 def show_inventory(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> None:
-    """Show every value that is in effect, with the file and line that it comes from.
+    """Show every value in effect, with the file and line that it comes from.
 
-    With `extends`, that is the merged result. User, path and query of URLs are masked.
+    With `extends`, this is the merged result. User, path and query of URLs are masked.
     """
     from plainstack.cli import inventory_commands
 
     inventory_commands.show(inventory, json=json)
 
 
-@task(help={"inventory": "the inventory whose folder may hold roles of its own"})
+@task(help={"inventory": "the inventory file; the roles in its folder add to the schema"})
 def schema(_c: Context, inventory: str = "hosts.yaml") -> None:
-    """Print the JSON Schema of inventories, with which an editor completes and checks them.
+    """Print the JSON Schema of inventories, which editors use for completion and validation.
 
-    inv inventory.schema > inventory.schema.json, and in the first line of hosts.yaml:
+    Run inv inventory.schema > inventory.schema.json, and put in the first line of hosts.yaml:
     # yaml-language-server: $schema=inventory.schema.json
     """
     from plainstack.cli import inventory_commands

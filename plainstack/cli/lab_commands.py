@@ -1,4 +1,4 @@
-"""The commands behind `inv lab.*`: an inventory's hosts as real hosts of this machine."""
+"""The commands behind `inv lab.*`: an inventory's hosts as real hosts on this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.lab.of_inventory import of
 
-# Settings of the lab that change nothing about what is deployed on its hosts.
+# Lab settings that do not affect what is deployed on its hosts.
 _NOT_DEPLOYED = {"name", "disks", "sites", "links", "debian", "no_ipv6"}
 
 
@@ -42,9 +42,9 @@ def _start_from(stack: Stack, name: str, only: tuple[str, ...], console: Console
 
     began = time.monotonic()
     found = keep.start_from(of(stack), name, stack.stack, _kept_files(stack), only, _report(console))
-    console.line(f"lab: from the snapshot {name} of {found.created}, commit {found.origin.commit}")
+    console.line(f"lab: started from snapshot {name} of {found.created}, commit {found.origin.commit}")
     if found.origin.digest != digest(stack):
-        console.line("lab: the inventory has changed since: inv plan shows what a deploy would do")
+        console.line("lab: the inventory has changed since the snapshot; inv plan shows what a deploy would do")
     await_ready(stack, roles_of(stack), only, console.line, began)
 
 
@@ -100,7 +100,7 @@ def snapshots(*, json: bool) -> None:
                 ],
             )
         else:
-            console.line("no snapshots; inv lab.save NAME makes one")
+            console.line("no snapshots; to save one: inv lab.save NAME")
 
 
 def forget(name: str) -> None:
@@ -110,7 +110,7 @@ def forget(name: str) -> None:
         from plainstack.lab.keep import forget as lab_forget
 
         lab_forget(name, _report(console))
-        console.line(f"forgot {name}")
+        console.line(f"removed snapshot {name}")
 
 
 def down(inventory: str, *, every: bool = False, yes: bool = False) -> None:
@@ -154,21 +154,21 @@ def break_host(
 
         lab = of(load(inventory))
         if not (cut or freeze or fill_disk or reboot or power_off):
-            raise Refused("say how: --cut, --freeze, --fill-disk, --reboot or --power-off")
+            raise Refused("no fault given; choose --cut, --freeze, --fill-disk, --reboot or --power-off")
         if reboot:
             breaks.reboot(lab, host, _report(console))
         if fill_disk:
             breaks.fill_disk(lab, host)
-            console.line(f"{host}: its disk is full")
+            console.line(f"{host}: disk filled")
         if cut:
             breaks.cut(lab, host)
-            console.line(f"{host}: its cables are pulled")
+            console.line(f"{host}: network cables pulled")
         if freeze:
             breaks.freeze(lab, host)
             console.line(f"{host}: frozen")
         if power_off:
             breaks.power_off(lab, host)
-            console.line(f"{host}: its power is cut")
+            console.line(f"{host}: powered off")
         if cut or freeze or fill_disk or power_off:
             console.line(f"to undo it: inv lab.mend {host}")
 
@@ -207,13 +207,13 @@ def _machines(stack: Stack, names: str) -> tuple[str, ...]:
 
 
 def _kept_files(stack: Stack) -> dict[str, Path]:
-    """What belongs to a lab's hosts and lies on the operator's machine, by the name it has in a snapshot."""
+    """The files on the operator's machine that belong to a lab's hosts, by their names in a snapshot."""
     from plainstack.secrets import store
 
     return {"secrets.yaml": store.plain_path(stack), "secrets.age": store.sealed_path(stack)}
 
 
 def digest(stack: Stack) -> str:
-    """Tell inventories apart, whatever folder they lie in and whatever the lab is called."""
+    """A digest of what an inventory deploys: 12 hex digits, the same in any folder and under any lab name."""
     text = stack.model_dump_json(exclude={"folder": True, "lab": _NOT_DEPLOYED})
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -19,22 +19,22 @@ from plainstack.cli.options import JSON, SELECT
     }
 )
 def up(_c: Context, inventory: str = "hosts.yaml", from_: str = "", host: str = "") -> None:
-    """Make the inventory's hosts real: Debian hosts with systemd on this machine (needs root).
+    """Start the inventory's hosts as Debian hosts with systemd on this machine (needs root).
 
-    The inventory's `lab:` block says what they are like:
+    The inventory's `lab:` block configures them:
 
-      name: shop-2                  the lab's name, if it is not the stack's
+      name: shop-2                  the lab's name (default: the stack's name)
       visitors: {pc: {address: 192.168.57.50, public: 192.168.3.50}}
-                                    hosts outside the stack; they know balancer.server_names
+                                    hosts outside the stack; they resolve balancer.server_names
       disks: {db1: 500M}            how much a host can write
-      sites: {west: [db2, lb2]}     hosts behind one link
+      sites: {west: [db2, lb2]}     hosts that share one link
       links: {west: {rate: 10M}, db1: {delay: 20ms, loss: 1%}}
-                                    the link of a site or a host, each way; delay and loss need a kernel with netem
-      debian: {app2: 12}            the release of a host that does not get 13
+                                    the link of a site or host, per direction; delay and loss need a kernel with netem
+      debian: {app2: 12}            the Debian release of a host (default: 13)
       no_ipv6: [db1]                hosts without IPv6
 
-    Changed links take effect at once, other settings of a running host with a power cycle. All hosts share this
-    machine's clock.
+    Changed links take effect at once. A running host is power-cycled if its other settings have changed. All hosts
+    share this machine's clock.
     """
     from plainstack.cli import lab_commands
 
@@ -50,9 +50,9 @@ def up(_c: Context, inventory: str = "hosts.yaml", from_: str = "", host: str = 
     },
 )
 def save(_c: Context, name: str, inventory: str = "hosts.yaml", down: bool = False) -> None:
-    """Keep the lab as it is, hosts, secrets and all: inv lab.save deployed; inv lab.up --from=deployed
+    """Save the lab's hosts and secrets as a snapshot: inv lab.save deployed; inv lab.up --from=deployed
 
-    The hosts are stopped in order, so that databases are clean. Nothing is copied.
+    The hosts are stopped in order, so that databases shut down cleanly. Disks are not copied.
     """
     from plainstack.cli import lab_commands
 
@@ -60,7 +60,7 @@ def save(_c: Context, name: str, inventory: str = "hosts.yaml", down: bool = Fal
     lab_commands.save(inventory, name, down=down)
 
 
-@task(help={"inventory": "not used: snapshots are the machine's", **JSON})
+@task(help={"inventory": "not used: snapshots belong to the machine", **JSON})
 def snapshots(_c: Context, inventory: str = "", json: bool = False) -> None:  # noqa: ARG001 - every command takes it
     """Show the snapshots of this machine: name, age, size, stack, image, commit, inventory."""
     from plainstack.cli import lab_commands
@@ -68,11 +68,13 @@ def snapshots(_c: Context, inventory: str = "", json: bool = False) -> None:  # 
     lab_commands.snapshots(json=json)
 
 
-@task(positional=["name"], help={"inventory": "not used: snapshots are the machine's", "name": "the snapshot's name"})
+@task(
+    positional=["name"], help={"inventory": "not used: snapshots belong to the machine", "name": "the snapshot's name"}
+)
 def forget(_c: Context, name: str, inventory: str = "") -> None:  # noqa: ARG001 - every command takes it
     """Remove a snapshot: inv lab.forget deployed
 
-    Labs that were started from it go on.
+    Labs that were started from it keep working.
     """
     from plainstack.cli import lab_commands
 
@@ -83,7 +85,7 @@ def forget(_c: Context, name: str, inventory: str = "") -> None:  # noqa: ARG001
 @task(
     help={
         "inventory": SELECT["inventory"],
-        "all": "every lab of this machine, those of others too; lists them and asks",
+        "all": "remove every lab on this machine, whoever made it; lists them and asks",
         "yes": "with --all: do not ask (for scripts)",
     }
 )
@@ -118,8 +120,8 @@ def shell(_c: Context, host: str, inventory: str = "hosts.yaml") -> None:
         "inventory": SELECT["inventory"],
         "host": "the lab host",
         "cut": "pull its network cables",
-        "freeze": "stop it where it is: connections stay open, nothing answers",
-        "fill-disk": "leave no room on its disk, which must be of limited size (lab.disks in the inventory)",
+        "freeze": "suspend it: connections stay open, but nothing answers",
+        "fill-disk": "fill its disk, which must be of limited size (lab.disks in the inventory)",
         "reboot": "cut its power and boot it again",
         "power-off": "cut its power",
     },
@@ -145,7 +147,7 @@ def break_host(
 
 @task(positional=["host"], help={"inventory": SELECT["inventory"], "host": "the lab host"})
 def mend(_c: Context, host: str, inventory: str = "hosts.yaml") -> None:
-    """Undo what inv lab.break did to a host; a host that is powered off is booted."""
+    """Undo what inv lab.break did to a host; a powered-off host is booted."""
     from plainstack.cli import lab_commands
 
     help_if_asked(host, program, "lab.mend")

@@ -1,4 +1,4 @@
-"""The command `plainstack`: what is typed before there is a stack. In a stack's folder, `inv` and `fab` do the rest."""
+"""The command `plainstack`, which creates a stack; in the stack's folder, `inv` and `fab` do the rest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from plainstack.errors import PlainstackError
 
 
 class _Parser(argparse.ArgumentParser):
-    """One whose usage errors exit with 1, as those of `inv` do."""
+    """A parser whose usage errors exit with 1, as those of `inv` do."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -22,7 +22,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """What `plainstack` takes."""
+    """The parser of the command line of `plainstack`."""
     made = _Parser(
         prog="plainstack",
         description="A highly available web stack on plain Debian hosts, over plain SSH.",

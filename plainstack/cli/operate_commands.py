@@ -1,4 +1,4 @@
-"""The commands behind `inv verify`, `status`, `backup-now`, `trust` and `tunnel`."""
+"""The commands behind `inv verify`, `status`, `drift`, `log`, `backup-now`, `trust` and `tunnel`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
         registry = roles_of(stack)
         roles, hosts = inventories.select(stack, assigned(registry), role, host)
         if stack.in_lab and not is_up(f"plainstack-{stack.lab_name}"):
-            # One sentence, instead of one from every check.
+            # Reported once, instead of once per check.
             raise LabDown
 
         def show(result: CheckResult) -> None:
@@ -50,7 +50,7 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
             document({"passed": not failed, "checks": checks, "seconds": round(seconds, 2)})
         else:
             count = len(verifier.results)
-            verdict = f"{len(failed)} of {count} checks failed" if failed else f"all {count} checks hold"
+            verdict = f"{len(failed)} of {count} checks failed" if failed else f"all {count} checks passed"
             console.line(f"{verdict} on {len(hosts)} hosts in {seconds:.1f} s", "bold red" if failed else "bold green")
         if not verifier.results:
             raise Refused("no check matches this selection")
@@ -100,7 +100,7 @@ def trust(inventory: str, *, yes: bool) -> None:
                 raise Refused("not pinned; answer y, or use --yes in a script")
             pin(stack, found.changes)
             pinned, unchanged = pinned + len(found.changes), unchanged + found.unchanged
-        console.line(f"{pinned} keys pinned, {unchanged} were already")
+        console.line(f"{pinned} keys pinned, {unchanged} already pinned")
     if failed:
         raise Exit(code=1)
 

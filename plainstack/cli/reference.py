@@ -1,4 +1,4 @@
-"""The inventory reference for people (docs/inventory.md) and for editors (a JSON Schema), made from the models."""
+"""Generates the inventory reference from the models: docs/inventory.md for people, a JSON Schema for editors."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ Schema = dict[str, Any]
 
 _LIMITS = {"ge": "minimum", "le": "maximum"}
 _DROPPED = {"title", *_LIMITS}
-# Keys of models that the inventory writes in another way.
+# Fields of models that are not keys in an inventory file.
 _NOT_WRITTEN = {"Stack": HIDDEN, "Host": {"name"}}
 _FORMATS = {"ipv4": "IPv4 address", "ipv4network": "IPv4 network", "ipv6network": "IPv6 network", "path": "path"}
 
 _HEAD = """\
 # The inventory
 
-Every key of hosts.yaml. Unknown keys are refused, with the line and the key that was meant. Relative paths start in the
-folder of the file that they are written in.
+Every key of hosts.yaml. An unknown key is an error that names its line and the key that was probably meant. Relative
+paths are resolved from the folder of the file that contains them.
 
-An editor completes and checks an inventory with the JSON Schema that `inv inventory.schema` prints. Save it beside the
-inventory and name it in the first line, for editors that use yaml-language-server:
+Editors complete and validate an inventory with the JSON Schema that `inv inventory.schema` prints. Save it beside the
+inventory and, for editors that use yaml-language-server, name it in the first line:
 
     # yaml-language-server: $schema=inventory.schema.json
 
-`extends: base.yaml` takes all of another inventory. Mappings merge, lists and values replace, `null` removes.
-`inv inventory.show` prints the result, with the file and line that each value comes from:
+`extends: base.yaml` inherits everything from another inventory: mappings are merged, lists and other values are
+replaced, and `null` removes a key. `inv inventory.show` prints the result, with the file and line that each value comes
+from:
 
     # base.yaml                                 # production.yaml
     ssh: {user: deploy}                         stack: production
@@ -60,7 +61,7 @@ def _clean(node: Any) -> Any:
     cleaned = {key: _clean(value) for key, value in node.items() if key not in _DROPPED or isinstance(value, dict)}
     cleaned |= {_LIMITS[key]: value for key, value in node.items() if key in _LIMITS}
     if cleaned.get("format", "").endswith(("network", "path")):
-        # Formats of pydantic's own mean nothing to an editor.
+        # Editors do not know the formats that only pydantic defines.
         del cleaned["format"]
     if cleaned.get("default", ...) is None or isinstance(cleaned.get("default"), dict):
         del cleaned["default"]
@@ -68,13 +69,13 @@ def _clean(node: Any) -> Any:
 
 
 def page(shape: Shape) -> str:
-    """docs/inventory.md; write it again with `python -m plainstack.cli.reference >docs/inventory.md`."""
+    """The text of docs/inventory.md; update it with `python -m plainstack.cli.reference >docs/inventory.md`."""
     made = shape.model.model_json_schema()
     return "\n".join([_HEAD, *_section("", made, made["$defs"])])
 
 
 def _section(place: str, model: Schema, models: Schema) -> Iterator[str]:
-    """A model's table, and those of the models in it."""
+    """The table of a model, followed by those of its nested models."""
     title = f"## {place or 'The keys'}"
     name = model.get("title", "")
     rows = ["| Key | Value | Default | Meaning |", "|---|---|---|---|"]
@@ -94,7 +95,7 @@ def _section(place: str, model: Schema, models: Schema) -> Iterator[str]:
 
 
 def _models(field: Schema) -> Iterator[tuple[str, str]]:
-    """The models that a field holds, as (what follows the key, name of the model)."""
+    """The models that a field holds, as (suffix to the key, name of the model)."""
     if "$ref" in field:
         yield "", field["$ref"].rpartition("/")[2]
     for option in field.get("anyOf", ()):
@@ -121,7 +122,7 @@ def _value(field: Schema, models: Schema) -> str:
 
 
 def _meaning(field: Schema, models: Schema) -> str:
-    # A section that is described as its model is has no description of its own.
+    # A section without a description of its own has that of its model.
     described = field if "description" in field or "$ref" not in field else models[field["$ref"].rpartition("/")[2]]
     return str(described.get("description", "")).replace("|", "\\|")
 

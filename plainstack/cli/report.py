@@ -1,4 +1,4 @@
-"""What a person reads of plans and runs: diffs, the summary, what failed, and where the time went; the same as data."""
+"""Reports of plans and runs, as text and as JSON data: diffs, summary, failures, timeline."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ MARK = {
     "interrupted": "~",
 }
 DONE = {"start": "started", "restart": "restarted", "reload": "reloaded", "stop": "stopped", "disable": "disabled"}
-# Shorter lines of a secret, as the last of a key, would mask half of everything.
+# Shorter lines of a secret, such as the last line of a key, are not masked: they occur in ordinary text.
 MASKED_LENGTH = 8
 
 
 def fetch_script(paths: Iterable[str]) -> str:
-    """A script that prints the content of files, one `path<TAB>base64` a line, for diffs."""
+    """A script that prints the content of files for diffs, one line of `path<TAB>base64` per file."""
     return "".join(
         f"printf '%s\\t' {shlex.quote(path)}; base64 -w0 {shlex.quote(path)} 2>/dev/null; echo\n" for path in paths
     )
 
 
 def parse_fetched(text: str) -> dict[str, bytes]:
-    """The answer to `fetch_script`."""
+    """Parse the output of `fetch_script` into contents by path."""
     contents = {}
     for line in text.splitlines():
         path, _, encoded = line.partition("\t")
@@ -47,7 +47,7 @@ def changed_files(plan: HostPlan) -> list[str]:
 
 
 def describe(action: Action) -> str:
-    """An action in one line, with why it is needed."""
+    """An action in one line, with the reason for it."""
     detail = f"changed outside Plainstack: {action.detail}" if action.cause == "drift" else action.detail
     return f"{MARK[action.cause]} {action.subject()}" + (f"  ({detail})" if detail else "")
 
@@ -58,9 +58,9 @@ def plan_lines(
     secrets: Iterable[Secret] = (),
     shortened: Collection[str] = (),
 ) -> list[str]:
-    """A plan as text, host by host; of the hosts in `shortened`, only how much of each kind there is to do.
+    """Plans as lines of text, host by host; hosts in `shortened` are shown as counts by kind.
 
-    `secrets` are masked in diffs: a file may have held one before.
+    `secrets` are masked in diffs, because the old content of a file may contain one.
     """
     hidden = {part: secret for secret in secrets for part in secret.reveal().splitlines() if len(part) >= MASKED_LENGTH}
     lines: list[str] = []
@@ -81,16 +81,16 @@ def plan_lines(
                 lines.append(f"    {describe(action)}")
                 lines += [f"        {_masked(line, hidden)}" for line in action.diff(old.get(name, {}))]
                 stays = _stays(action)
-                # Of one source, for every host the same.
+                # The same for every host with this source, so shown once.
                 lines += [f"        not part of it: {', '.join(stays)}"] if stays and stays not in told else []
                 told.add(stays)
     if any(not plans[name].empty for name in shortened):
-        lines += ["", "every line of a first deploy: inv plan"]
+        lines += ["", "to see a first deploy in full: inv plan"]
     return lines
 
 
 def _shortened(actions: Sequence[Action]) -> list[str]:
-    """The first deploy of a host in counts, and by name what it replaces there."""
+    """A host's first deploy as counts, followed by the actions that change something already there."""
     lines = [f"  first deploy: {', '.join(_counts(actions))}"]
     lines += [f"    {describe(action)}" for action in actions if action.cause != "new"]
     return lines
@@ -108,7 +108,7 @@ def _masked(line: str, hidden: Mapping[str, Secret]) -> str:
 
 
 def as_data(plans: Mapping[str, HostPlan]) -> dict[str, Any]:
-    """A plan as JSON shows it: no content at all, so no secret either."""
+    """Plans as JSON data; these contain no file content, and therefore no secrets."""
     return {
         name: [
             {
@@ -126,7 +126,7 @@ def as_data(plans: Mapping[str, HostPlan]) -> dict[str, Any]:
 
 
 def merged(passes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The plans of several passes, as JSON shows them, in one."""
+    """The plans of several passes, as JSON data, merged into one."""
     hosts: dict[str, Any] = {}
     for plans in passes:
         for name, actions in plans.items():
@@ -135,7 +135,7 @@ def merged(passes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def timeline(outcomes: Sequence[Outcome], total: float) -> list[str]:
-    """Where the time of a run went: a bar for every stage on one axis."""
+    """The duration of every stage, as bars on one time axis."""
     width = 40
     scale = width / max(total, 0.001)
     lines = []
@@ -150,7 +150,7 @@ def timeline(outcomes: Sequence[Outcome], total: float) -> list[str]:
 
 
 def failures(failed: Mapping[str, HostFailed], outcomes: Sequence[Outcome]) -> list[str]:
-    """What went wrong, every host by name."""
+    """The failures and skipped stages of a run; each names its host."""
     lines = [str(error) for error in failed.values()]
     lines += [str(outcome.error) for outcome in outcomes if outcome.error]
     lines += [
@@ -162,7 +162,7 @@ def failures(failed: Mapping[str, HostFailed], outcomes: Sequence[Outcome]) -> l
 
 
 def summary(plans: Mapping[str, HostPlan], outcomes: Sequence[Outcome]) -> list[str]:
-    """What was changed on which host, in counts by kind."""
+    """What was changed on each host, as counts by kind."""
     done = {
         (outcome.node.host, outcome.node.stage) for outcome in outcomes if not outcome.error and not outcome.skipped
     }
@@ -186,6 +186,6 @@ def _counts(actions: Sequence[Action]) -> list[str]:
     for action in actions:
         if action.counted:
             counts[action.counted] = counts.get(action.counted, 0) + action.count
-    # What is run comes last.
+    # Commands come last.
     counts["command"] = counts.pop("command", 0)
     return [f"{count} {kind}{'s' if count != 1 else ''}" for kind, count in counts.items() if count]

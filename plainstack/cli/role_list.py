@@ -16,7 +16,7 @@ REQUIRED = "required"
 
 @dataclass(frozen=True)
 class Setting:
-    """A key of the inventory: its default as YAML, or "required", or empty for none; and its meaning."""
+    """A key of the inventory; `default` is YAML, or "required", or empty if there is none."""
 
     key: str
     default: str
@@ -38,7 +38,7 @@ class Row:
 
 
 def rows(stack: Stack, roles: Mapping[str, Role]) -> list[Row]:
-    """Every role, in the order in which a host gets them."""
+    """Every role of a stack, in the order in which they are deployed."""
     return [
         Row(
             name,
@@ -69,7 +69,7 @@ def _text(value: Any) -> str:
 
 
 def lines(found: list[Row]) -> Iterator[str]:
-    """The rows for people: a paragraph a role."""
+    """The rows as lines of text, one paragraph per role."""
     for number, row in enumerate(found):
         if number:
             yield ""

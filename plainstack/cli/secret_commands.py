@@ -1,4 +1,4 @@
-"""The commands behind `inv secrets.*`: what is kept secret, changing it by hand, and replacing it without an outage."""
+"""The commands behind `inv secrets.*`: listing secrets, editing them, and rotating them without an outage."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def edit(inventory: str) -> None:
 
         def again(problem: str) -> bool:
             console.error(problem)
-            return console.ask("back to the editor? [y/N] ") == "y"
+            return console.ask("return to the editor? [y/N] ") == "y"
 
         after = editor.edit(stack.stack, before, again)
         changed = sorted(name for name in after if after[name] != before[name])
@@ -68,7 +68,7 @@ def edit(inventory: str) -> None:
         commands = [f"inv secrets.rotate {name}" for name in staged]
         if len(staged) < len(changed):
             commands.insert(0, "inv deploy")
-        console.line(f"the hosts do not know it yet: {', then '.join(commands)}", "bold")
+        console.line(f"not deployed yet; to deploy: {', then '.join(commands)}", "bold")
 
 
 def _save_edited(
@@ -79,9 +79,11 @@ def _save_edited(
         for name, (before, after) in changed.items():
             strategy = strategies.get(name, "at once")
             if entries[name].value.reveal() != before:
-                raise Refused(f"somebody else changed {name} meanwhile; nothing was saved, run it again")
+                raise Refused(f"another run changed {name} meanwhile; nothing was saved. Run the command again")
             if rotation.unfinished(entries[name], strategy):
-                raise Refused(f"{name} is being rotated; end that first: inv secrets.rotate {name}. Nothing was saved")
+                raise Refused(
+                    f"{name} is being rotated; finish that first: inv secrets.rotate {name}. Nothing was saved"
+                )
             entries[name] = rotation.begin(entries[name], strategy, Secret(name, after), datetime.now(UTC))
         return replace(store, entries=entries)
 
@@ -97,7 +99,8 @@ def rotate(inventory: str, name: str, *, revoke: bool) -> None:
         vault = store.look(stack, needed(stack, roles), datetime.now(UTC)).vault
         if name.startswith(CERTIFICATE) and name.removeprefix(CERTIFICATE) in pki.AUTHORITIES:
             raise Refused(
-                "every host trusts the authority; deploys replace it by themselves, in the 90 days before its end"
+                f"{name} cannot be rotated by hand: every host trusts it. A deploy replaces it in the 90 days before it"
+                " expires"
             )
         if name not in _known(vault):
             raise Refused(f"no secret is called {name!r}; known: {', '.join(_known(vault))}")
@@ -105,20 +108,20 @@ def rotate(inventory: str, name: str, *, revoke: bool) -> None:
         strategy = rotations(roles).get(name, "at once")
         going_on = not name.startswith(CERTIFICATE) and rotation.unfinished(store.read(stack).entries[name], strategy)
         if going_on:
-            console.line(f"a rotation of {name} was begun and did not end: going on with it", "bold")
+            console.line(f"continuing the unfinished rotation of {name}", "bold")
         else:
             _must_be_deployed(stack, console)
             _change(stack, name, strategy)
         _roll_out(stack, name, strategy, console)
         if revoke and not name.startswith(CERTIFICATE) and store.read(stack).entries[name].previous:
-            console.line(f"{name}: the value before is accepted no longer", "bold")
+            console.line(f"{name}: revoking the previous value", "bold")
             store.change(stack, lambda store: _with(store, name, rotation.revoke(store.entries[name])))
             _deploy(stack, name, console)
-        console.line(f"{name}: has a new value, on every host", "bold green")
+        console.line(f"{name}: every host has the new value", "bold green")
 
 
 def _roll_out(stack: Stack, name: str, strategy: RotationStrategy, console: Console) -> None:
-    """Deploy, state by state, until the rotation is at its end."""
+    """Deploy each state of the rotation in turn until it is finished."""
     while True:
         _deploy(stack, name, console)
         if name.startswith(CERTIFICATE):
@@ -147,7 +150,7 @@ def _with(store: Store, name: str, entry: rotation.Entry) -> Store:
 
 
 def _must_be_deployed(stack: Stack, console: Console) -> None:
-    """A rotation deploys, and must deploy nothing but itself; and it ends only when every host took part."""
+    """Raise Refused if a host fails or has other changes pending: a rotation deploys only itself, to every host."""
     from plainstack.deploy.observe import Observer
 
     with Observer(stack, roles_of(stack), (), tuple(stack.hosts)) as observer:
@@ -169,12 +172,14 @@ def _deploy(stack: Stack, name: str, console: Console) -> None:
         code = int(bool(view.failed))
         for error in view.failed.values():
             console.error(str(error))
-        # With a host missing the state would not be true everywhere: better not begin to leave the one before.
+        # Every state must hold on all hosts, so none of them moves on while one is missing.
         if not code and view.pending:
             code = apply(observer, view, console, began, json=False)
             signal.signal(signal.SIGINT, signal.default_int_handler)
     if code:
-        console.error(f"{name}: not every host has the new value; what is there works. Run the same command again")
+        console.error(
+            f"{name}: not rotated on every host yet; the stack still works. Run the same command again to continue"
+        )
         raise Exit(code=code)
 
 

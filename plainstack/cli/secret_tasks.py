@@ -13,7 +13,7 @@ from plainstack.cli.options import JSON, SELECT
 
 @task(name="list", help={"inventory": SELECT["inventory"], **JSON})
 def list_secrets(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> None:
-    """Show the names of all secrets, how old each is, and which roles use it; never a value."""
+    """Show the name and age of every secret and the roles that use it; never its value."""
     from plainstack.cli import secret_commands
 
     secret_commands.list_all(inventory, json=json)
@@ -21,7 +21,7 @@ def list_secrets(_c: Context, inventory: str = "hosts.yaml", json: bool = False)
 
 @task(name="edit", help={"inventory": SELECT["inventory"]})
 def edit_secrets(_c: Context, inventory: str = "hosts.yaml") -> None:
-    """Change secrets in your editor (VISUAL or EDITOR), decrypted in memory only; shows which names changed."""
+    """Edit secrets in your editor (VISUAL or EDITOR), decrypted in memory only; show which ones changed."""
     from plainstack.cli import secret_commands
 
     secret_commands.edit(inventory)
@@ -33,13 +33,13 @@ def edit_secrets(_c: Context, inventory: str = "hosts.yaml") -> None:
     help={
         "inventory": SELECT["inventory"],
         "name": "the secret, as inv secrets.list calls it",
-        "revoke": "accept the value before no longer, for one that leaked: clients and sessions that use it are out",
+        "revoke": "stop accepting the previous value, for example after a leak; its clients and sessions are rejected",
     },
 )
 def rotate_secret(_c: Context, name: str, inventory: str = "hosts.yaml", revoke: bool = False) -> None:
-    """Replace a secret by a new value on every host, without an outage of the site: inv secrets.rotate postgres/app
+    """Replace a secret with a new value on every host, without an outage of the site: inv secrets.rotate postgres/app
 
-    Deploys what it takes, one step after the other; interrupted, the same command goes on where it was.
+    Runs as many deploys as this takes. After an interruption, the same command continues.
     Exit code: 0 every host uses the new value, 1 not yet: run it again.
     """
     from plainstack.cli import secret_commands

@@ -1,7 +1,6 @@
-"""Standard output and error that may be closed, full or gone: writing to them never raises.
+"""Standard streams that never raise on a write, even if they are closed or their disk is full.
 
-A command's work is on hosts; that nobody reads its words, or that a disk has no room for them, must not end it halfway
-or change what it says with its exit code.
+Lost output must not stop a command that is changing hosts. A command that only shows something asks `output_lost`.
 """
 
 from __future__ import annotations
@@ -17,10 +16,9 @@ _NUMBERS = {"stdin": 0, "stdout": 1, "stderr": 2}
 
 
 class Guarded:
-    """A text stream whose first failed write is its last; what follows is dropped.
+    """A text stream that drops everything after its first failed write.
 
-    `lost` says why, and is empty while all was written. A reader that went away (`| head`) took what it wanted: that is
-    no loss.
+    `lost` is the reason, or empty if nothing failed. A reader that closed its pipe (`| head`) is not a failure.
     """
 
     def __init__(self, stream: TextIO, name: str) -> None:
@@ -28,15 +26,15 @@ class Guarded:
         self._name = name
         self._ended = False
         self.lost = ""
-        # A terminal that cannot show a character shows a question mark in its place.
+        # Characters that the stream's encoding lacks become question marks.
         with contextlib.suppress(AttributeError, ValueError, OSError):
-            stream.reconfigure(errors="replace")  # type: ignore[attr-defined]  # of a TextIOWrapper, as a rule
+            stream.reconfigure(errors="replace")  # type: ignore[attr-defined]  # a method of TextIOWrapper
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write, or drop it."""
+        """Write `text`, or drop it after a failure."""
         self._try(lambda: self._stream.write(text))
         return len(text)
 
@@ -46,7 +44,7 @@ class Guarded:
             self.write(line)
 
     def flush(self) -> None:
-        """Flush, or drop what is left."""
+        """Flush the buffer, or drop it after a failure."""
         self._try(self._stream.flush)
 
     def _try(self, act: Any) -> None:
@@ -62,7 +60,7 @@ class Guarded:
     def _end(self, why: str) -> None:
         self._ended = True
         self.lost = why
-        # What is still in the buffer is flushed when the interpreter ends, and must find a file that takes it.
+        # The interpreter flushes the buffer when it exits; the flush must not fail either.
         with contextlib.suppress(OSError, ValueError):
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self._stream.fileno())
@@ -73,10 +71,10 @@ class Guarded:
 
 
 def guard() -> None:
-    """Make the process's standard streams such ones, unless something else has replaced them already."""
+    """Replace the standard streams with Guarded ones, unless something else has replaced them already."""
     for name, number in _NUMBERS.items():
         if getattr(sys, name) is None:
-            # Else the next file or connection gets this number, and a child process writes into it.
+            # Otherwise the next file or connection gets this descriptor, and a child process writes into it.
             with contextlib.suppress(OSError):
                 _occupy(number)
             stream = Path(os.devnull).open("r" if number == 0 else "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
@@ -96,6 +94,6 @@ def _occupy(number: int) -> None:
 
 
 def output_lost() -> str:
-    """Why not all of standard output was written; empty when it was, or when its reader went away."""
+    """Why output is missing from standard output; empty if all was written or the reader closed its pipe."""
     sys.stdout.flush()
     return getattr(sys.stdout, "lost", "")

@@ -70,7 +70,7 @@ def test_a_second_ctrl_c_ends_the_command_although_a_host_is_still_at_work(tmp_p
         assert "every host finishes its transaction" in line_with(process, "interrupted")
         line_with(process, "cancelled")
         process.send_signal(signal.SIGINT)
-        assert "Run the same command again to go on" in line_with(process, "ended")
+        assert "Run the same command again to continue" in line_with(process, "exited")
         assert process.wait(PATIENCE) == 130
     finally:
         process.kill()

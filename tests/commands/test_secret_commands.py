@@ -83,18 +83,18 @@ def test_a_changed_value_is_saved_and_told_by_name_only(small: Stack) -> None:
     out = edit(small, f"sed -i 's|^app/api_token: .*|app/api_token: {NEW}|' \"$1\"")
     assert values(small)["app/api_token"] == NEW
     assert "changed: app/api_token\n" in out
-    assert "the hosts do not know it yet: inv deploy\n" in out
+    assert "not deployed yet; to deploy: inv deploy\n" in out
     assert NEW not in out
 
 
 def test_a_changed_database_password_is_the_beginning_of_a_rotation(small: Stack) -> None:
     out = edit(small, f"sed -i 's|^postgres/app: .*|postgres/app: {NEW}|' \"$1\"")
-    assert "the hosts do not know it yet: inv secrets.rotate postgres/app\n" in out
+    assert "not deployed yet; to deploy: inv secrets.rotate postgres/app\n" in out
     entry = store.read(small).entries["postgres/app"]
     assert (entry.value.reveal(), entry.turn) == (NEW, 1)
     assert entry.previous is not None
     again = edit(small, f"sed -i 's|^postgres/app: .*|postgres/app: other-{NEW}|' \"$1\"", code=1)
-    assert "postgres/app is being rotated; end that first: inv secrets.rotate postgres/app" in again
+    assert "postgres/app is being rotated; finish that first: inv secrets.rotate postgres/app" in again
 
 
 def test_the_editor_works_in_memory_on_a_file_of_its_own(small: Stack, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_value_that_another_operator_changed_meanwhile_is_not_lost(small: Stac
     edit(small, "exit 0")
     before = values(small)["app/api_token"]
     store.change(small, lambda store: secret_commands._with(store, "app/api_token", _other()))
-    with pytest.raises(Refused, match="somebody else changed app/api_token meanwhile"):
+    with pytest.raises(Refused, match="another run changed app/api_token meanwhile"):
         secret_commands._save_edited(small, {"app/api_token": (before, NEW)}, {})
     assert values(small)["app/api_token"] == "theirs"
 

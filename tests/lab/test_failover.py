@@ -113,7 +113,7 @@ def test_a_killed_primary_is_replaced_kept_out_and_rejoins_by_rewind(database: D
     database.write(old, "before")
     database.operator.on(old, "pkill -9 -u postgres -x postgres")
     database.operator.fab("status", code=1)
-    assert "to do it without being asked: --yes" in database.operator.fab("promote", code=1).err
+    assert "use --yes to skip this question" in database.operator.fab("promote", code=1).err
     database.operator.fab("promote", "--yes")
     database.write(new, "alone")
     seen = database.operator.fab("status", code=1).out

@@ -51,7 +51,7 @@ def test_without_a_terminal_nothing_begins_and_it_is_told_what_would_be_done_to_
         drill_commands.run("drill", real, json=False, yes=yes)
     told = capsys.readouterr()
     assert ended.value.code == 1
-    assert "shop is no lab. The drill will, for real:" in told.out
+    assert "shop is not a lab. On its real hosts, the drill will:" in told.out
     assert "kill -9 all of postgresql@17-main on the primary (one of db1, db2)" in told.out
     assert "the stack's name was not typed at a terminal" in told.err
     assert begun == []

@@ -42,7 +42,7 @@ def test_nothing_is_written_over_what_is_there(tmp_path: Path, name: str) -> Non
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).symlink_to("nowhere")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(Refused, match=f"{name} exists already; nothing was written"):
+    with pytest.raises(Refused, match=f"{name} already exists; nothing was written"):
         init(tmp_path, "shop")
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -200,4 +200,4 @@ def test_the_first_deploy_of_a_host_is_shortened_but_for_what_it_replaces() -> N
     assert lines[:3] == ["", "app1", "  first deploy: 2 packages, 4 files, 1 removal, 1 account, 1 command"]
     assert "    ~ write /etc/app.conf  (content differs)" in lines
     assert not any("nginx" in line for line in lines)
-    assert lines[-1] == "every line of a first deploy: inv plan"
+    assert lines[-1] == "to see a first deploy in full: inv plan"
