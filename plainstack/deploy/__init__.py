@@ -1,1 +1,1 @@
-"""Deploys: observing hosts, the order between them, and one transaction after the other."""
+"""Deploys: observing hosts, ordering their transactions, and applying them."""

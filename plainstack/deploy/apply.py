@@ -1,4 +1,4 @@
-"""One transaction on one host: send it, follow it, confirm it over a new connection when it could lock us out."""
+"""Applies one transaction to one host; confirms it over a new connection if it could lock the operator out."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from plainstack.engine.transaction.script import Script
 from plainstack.errors import HostFailed
 from plainstack.ssh.connections import Sessions
 
-# For what has no limit of its own on the host: the way there, apt on a slow mirror, an undo. A dead connection is
+# Seconds for what has no time limit on the host: the transfer, apt on a slow mirror, a rollback. A dead connection is
 # noticed much sooner.
 UNLIMITED = 3600
 
 
 @dataclass(frozen=True)
 class Applier:
-    """Sends transactions to hosts; `on_step` gets (host, stage, step), `on_note` what else they report."""
+    """Sends transactions to hosts; `on_step` gets (host, stage, step), `on_note` any other message of a host."""
 
     sessions: Sessions
     on_step: Callable[[str, str, str], None]
     on_note: Callable[[str], None]
 
     def apply(self, host: str, stage: str, work: Script, limit: int) -> Observed | None:
-        """Run a script to its end; returns what its final probe saw, if it had one.
+        """Run a script to its end; returns what its final probe observed, or None if it has no probe.
 
-        Raises HostFailed when it fails, or has no end within `limit` seconds.
+        Raises HostFailed if the script fails or takes longer than `limit` seconds.
         """
         session = self.sessions.to(host)
         answer = Answer()
@@ -67,7 +67,7 @@ class Applier:
         return probe.parse("\n".join(answer.probe)) if answer.probe else None
 
     def _confirm(self, host: str, stage: str, run_id: str) -> None:
-        """Only a new connection proves that new connections are still let in; an open one passes any firewall."""
+        """Confirm over a new connection: an open one passes any firewall and so proves nothing."""
         self.on_step(host, stage, "confirm over a new connection")
         run = f"{STATE}/runs/{run_id}"
         confirm = f"sh -c '[ -d {run} ] || exit 1; RUN={run}; . {run}/library.sh; confirm'"
@@ -82,26 +82,26 @@ class Applier:
             raise HostFailed(
                 host,
                 f"{stage}: confirm over a new connection",
-                "this change would have locked you out; the host put back what it had before",
+                "this change would have locked you out; the host has undone it",
                 [error.reason],
             ) from None
         if output.code != 0:
             raise HostFailed(
                 host,
                 f"{stage}: confirm",
-                "came too late; the host has put back what it had before",
+                "arrived too late; the host has undone the change",
                 [output.err.strip()],
             )
 
     def _undo_now(self, host: str, run_id: str) -> None:
-        """The old connection may still pass; if not, the host's own timer does the same a little later."""
+        """Start the undo over the old connection; if that fails, a timer on the host starts it a little later."""
         unit = f"{GUARD_UNIT}-{run_id}"
         try:
             self.sessions.to(host).run(f"systemctl start {unit}.service", timeout=30, step="undo")
         except HostFailed:
             self.sessions.forget(host)
             return
-        # An sshd that reads its old configuration again is away for a moment.
+        # sshd may refuse connections for a moment while it reloads its old configuration.
         give_up = time.monotonic() + 5
         while time.monotonic() < give_up:
             with contextlib.suppress(HostFailed):
@@ -119,9 +119,9 @@ def build(
     probe_text: str,
     planned_at: str,
 ) -> Script:
-    """The script of one stage of a host's plan; the host's last stage ends with `probe_text`.
+    """The script of one stage of a host's plan; the script of the last stage ends with `probe_text`.
 
-    `planned_at` is the host's generation at the probe, or after the stage of this run that came before.
+    `planned_at` is the host's generation when it was probed, or after the previous stage of this run.
     """
     work = work_of(plan, stage)
     last = (plan.transactions[-1].stage if plan.transactions else PACKAGES) == stage
@@ -134,7 +134,7 @@ def build(
 
 
 def work_of(plan: HostPlan, stage: str) -> Transaction | PackageTransaction:
-    """What one stage of a plan does."""
+    """The transaction of one stage of a plan."""
     if stage == PACKAGES:
         assert plan.packages
         return plan.packages
@@ -142,7 +142,7 @@ def work_of(plan: HostPlan, stage: str) -> Transaction | PackageTransaction:
 
 
 def longest(work: Transaction | PackageTransaction) -> int:
-    """Seconds that a host may take for a stage: to give up before it does would leave it at work with nobody told."""
+    """Seconds to allow a host for a stage; never less than the host allows itself, so that its result is seen."""
     if isinstance(work, PackageTransaction):
         return UNLIMITED
     return UNLIMITED + sum(action.patience for action in work.actions)

@@ -1,4 +1,4 @@
-"""The log that every host keeps of what Plainstack changed on it: when, by whom, from which commit."""
+"""The log that every host keeps of the changes Plainstack made to it: when, by whom, from which commit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Event:
         return self.at, self.who, self.host, self.role, str(len(self.actions)), self.result
 
     def details(self) -> list[str]:
-        """What the row leaves out, a line each."""
+        """What the row leaves out, one line per item."""
         return [f"    from {self.commit}: {self.command}", *(f"    {action}" for action in self.actions)]
 
 
@@ -39,7 +39,7 @@ def script(last: int) -> str:
 
 
 def parse(host: str, text: str) -> list[Event]:
-    """The events of a host; a line that a full disk cut short is left out."""
+    """Parse a host's log; leaves out lines that a full disk cut short."""
     events = []
     for line in text.splitlines():
         try:

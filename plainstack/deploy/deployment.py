@@ -1,4 +1,4 @@
-"""One deploy from lock to last probe: every pending plan, in waves, and what came of it."""
+"""One deploy, from taking the locks to the last probe."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ def deploy(
     command: str,
     on_start: Callable[[Deployment], None] = lambda _: None,
 ) -> Deployment:
-    """Apply every pending plan; raises Refused before anything is changed when it must not, or cannot, be done.
+    """Apply every pending plan.
 
-    `on_start` gets the deployment before its first step, to be able to cancel it.
+    `on_start` gets the deployment before its first step, so that the caller can cancel it. Raises Refused, before
+    anything is changed, if the deploy must not or cannot be done.
     """
     refusals = [
         *observer.refusals(view),
@@ -46,7 +47,7 @@ def deploy(
 
 @dataclass
 class Deployment:
-    """One deploy from lock to last probe; `outcomes` tells how every stage ended."""
+    """One deploy; after `run`, `outcomes` holds the result of every stage."""
 
     observer: Observer
     view: View
@@ -55,7 +56,7 @@ class Deployment:
     cancelled: Event = field(default_factory=Event)
 
     def run(self) -> Deployment:
-        """Lock, apply, unlock."""
+        """Lock the hosts, apply the plans, and release the locks; raises Refused or HostFailed."""
         stamp = self._stamp()
         self.generations = {name: self.view.observed[name].generation for name in self.view.pending}
         before = errands.wanted(self.observer, self.view)
@@ -79,7 +80,7 @@ class Deployment:
 
             def waiting(node: Node, seconds: float) -> None:
                 settle = observer.roles[node.stage].settle
-                assert settle is not None, "who waits waits for this"
+                assert settle is not None, "only roles with a settle time wait"
                 self.listener.step(node.host, node.stage, f"{settle.why} ({seconds:.0f} s)")
 
             began = time.monotonic()
@@ -92,7 +93,7 @@ class Deployment:
         return self
 
     def _let_peers_see(self, began: float) -> None:
-        """Whoever deploys next may begin with another host, and its peers must not find both of them away."""
+        """Wait until peers use the last host again: the next deploy may start with a different one."""
         last = {
             outcome.node: outcome.end + settle(self.plans, self.observer.roles, outcome.node)
             for outcome in self.outcomes
@@ -101,8 +102,8 @@ class Deployment:
         node = max(last, key=last.__getitem__, default=None)
         left = last[node] - (time.monotonic() - began) if node else 0
         if node and left > 0:
-            self.listener.note(f"{node.host}: let the others see it again ({left:.0f} s)")
-            # After Ctrl-C too: a next run with --host would not see that this one came up just now.
+            self.listener.note(f"{node.host}: waiting until its peers use it again ({left:.0f} s)")
+            # After Ctrl-C too: the next run, with --host, may not probe this host and so not know that it just came up.
             time.sleep(left)
 
     def _stamp(self) -> Stamp:
@@ -110,7 +111,7 @@ class Deployment:
         return Stamp(when, who(), commit(self.observer.stack), self.observer.vault.version)
 
     def _lock(self, stamp: Stamp, more: Sequence[str]) -> list[Callable[[], None]]:
-        """Hold the lock of every host that will change, all or none."""
+        """Lock every host that will change, or none."""
         told = lock.holder(stamp.who, stamp.when, self.command)
         return lock.hold({*self.view.pending, *more}, self.observer.sessions.to, told, generations=self.generations)
 
@@ -140,7 +141,7 @@ class Deployment:
         left = plan(host, self.observer.desired[host], seen, Stamp("", "", ""), self.observer.scope)
         if not left.empty:
             lines = [f"{role}: {action.subject()} ({getattr(action, 'detail', '')})" for role, action in left.actions()]
-            raise HostFailed(host, stage, "was applied, and the probe still sees things to do", lines[:10])
+            raise HostFailed(host, stage, "was applied, but the probe still finds changes to make", lines[:10])
 
     def _payloads(self, host: str, stage: str) -> dict[str, list[tuple[str, bytes]]]:
         work = work_of(self.plans[host], stage)

@@ -1,4 +1,4 @@
-"""What roles have done on hosts before a deploy begins: their questions are asked, and their scripts run."""
+"""Errands: scripts that roles run on hosts before a deploy starts, and the questions that select them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def wanted(observer: Observer, view: View) -> list[Errand]:
-    """What the roles of this deploy want done; nothing, for most deploys."""
+    """The errands of the roles in this deploy; most deploys have none."""
     return [errand for name in observer.roles for errand in _of(observer, view, name)]
 
 
@@ -34,11 +34,11 @@ def _of(observer: Observer, view: View, name: str) -> Sequence[Errand]:
         while True:
             questions = preparing.send(observer.ask(questions))
     except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]  # what a generator returns is not typed
+        return end.value  # type: ignore[no-any-return]  # StopIteration.value is untyped
 
 
 def do(observer: Observer, errands: Sequence[Errand], who: str, commit: str, command: str) -> dict[str, str]:
-    """Do them, those of one host in their order; gives every such host's new generation. Raises HostFailed."""
+    """Run the errands, those of one host in order; returns the new generations by host. Raises HostFailed."""
 
     def one(host: str) -> str:
         session = observer.sessions.to(host)

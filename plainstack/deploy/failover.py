@@ -1,4 +1,4 @@
-"""Runs a failover over SSH: observes the hosts, and does the steps that postgresql/failover/ decides on."""
+"""Runs a failover over SSH: observes the hosts and runs the steps that postgresql/failover/ decides on."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from plainstack.postgresql.settings import Database
 from plainstack.ssh.connections import Sessions
 
 Consent = Callable[[Topology, Stage], None]
-"""Asked before anything is done, with the first stage; raises Refused to stop it."""
+"""Called with the first stage before anything is done; raises Refused to stop the failover."""
 
-# A host that is up answers a connection at once; clients wait as long as we do.
+# Seconds. A host that is up accepts a connection at once, and every second here prolongs the outage.
 CONNECT_WITHIN = 1
-# For a host that takes the connection and then says nothing.
+# Seconds, for a host that accepts the connection and then does not answer.
 ANSWER_WITHIN = 6.0
 
 
 @dataclass(frozen=True)
 class Done:
-    """A step that was done: when by the clock, and how it failed if it did."""
+    """A completed step: its times in seconds since the epoch, and the reason if it failed."""
 
     step: Step
     begin: float
@@ -41,7 +41,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Event:
-    """What a listener hears: a step begins (`done` is None) or ended; `at` in seconds since the cluster was opened."""
+    """A step begins (`done` is None) or has ended; `at` is in seconds since the cluster was opened."""
 
     at: float
     step: Step
@@ -49,7 +49,7 @@ class Event:
 
 
 class Cluster:
-    """The database cluster of a stack, to look at and to act on; close with `with`."""
+    """Observes the database cluster of a stack and acts on it; use it in a `with` statement."""
 
     def __init__(
         self, network: Network, command: str, tell: Callable[[Event], None] = lambda _: None, *, in_drill: bool = False
@@ -65,7 +65,7 @@ class Cluster:
         self._databases = hosts.databases(stack)
         self._users = hosts.clients(network)
         self._site = hosts.entrances(stack)[:1] if steps.asks_site(stack) else []
-        # Whoever did not answer is not asked again in the same command: every try would cost its time-out.
+        # Hosts that did not answer are not asked again until the next `observe`: every attempt costs a timeout.
         self._away: dict[str, str] = {}
         self._fences: dict[str, frozenset[str] | None] = {}
         self._answering: dict[str, frozenset[str]] = {name: frozenset() for name in self._databases}
@@ -78,18 +78,21 @@ class Cluster:
         self._sessions.__exit__()
 
     def why(self, name: str) -> str:
-        """Why a host could not be reached."""
+        """Why a host could not be reached; empty if it was."""
         return self._away.get(name, "")
 
     def observe(self) -> Topology:
-        """Ask every db host for its state, and every host that uses the database whom it shuts out; all at once."""
+        """Ask all db hosts for their state, and all users of the database which db hosts they shut out."""
         self._away.clear()
         self._fences.clear()
         self._seen = False
         return self._look()
 
     def switchover(self, target: str = "") -> Topology:
-        """See postgresql/failover/; raises Refused or HostFailed. Gives the topology as it is then."""
+        """Make another db host the primary; like every action here, returns the new topology.
+
+        The actions are described in postgresql/failover/. Raises Refused or HostFailed.
+        """
         return self._run(lambda now: decisions.switchover(now, target))
 
     def promote(self, target: str = "", consent: Consent | None = None) -> Topology:
@@ -110,7 +113,7 @@ class Cluster:
             consent(now, next(decide(now), ()))
         releases = self._lock()
         try:
-            # What was seen before the lock was another's work, perhaps.
+            # Observe again: another run may have made changes before this one held the locks.
             if consent:
                 now = self.observe()
             else:
@@ -131,7 +134,7 @@ class Cluster:
         return now
 
     def _look(self) -> Topology:
-        # Whether peers answer each other takes a second when they do not, and matters for the first decision only.
+        # Asking whether peers reach each other takes a second if they do not; only the first decision needs the answer.
         peers = [] if self._seen else self._databases
         self._seen = True
         facts = self._ask(
@@ -157,7 +160,7 @@ class Cluster:
         )
 
     def _ask(self, scripts: Mapping[str, str]) -> dict[str, dict[str, str] | None]:
-        """What hosts say; threads of their own, so that a host that hangs holds up nobody, not even our end."""
+        """The facts of each host, None for one that did not answer; daemon threads, as a host may hang even at exit."""
         answers: dict[str, dict[str, str] | None] = dict.fromkeys(scripts)
 
         def one(name: str) -> None:
@@ -165,7 +168,7 @@ class Cluster:
                 output = self._sessions.to(name).script(scripts[name], timeout=ANSWER_WITHIN, step="observe")
                 answers[name] = observation.parse(output.out)
             except PlainstackError as error:
-                # Also when no host can be reached: the gateway refuses, or the lab is down.
+                # Not only HostFailed: the gateway may refuse, or the lab may be down.
                 self._away[name] = error.reason if isinstance(error, HostFailed) else str(error)
                 self._sessions.forget(name)
 

@@ -1,9 +1,9 @@
-"""Connecting and probing before the inventory is even read, because waiting for hosts is most of what a run does.
+"""Connects to hosts and probes them before the inventory is read, because a run mostly waits for hosts.
 
-A run keeps what it worked out from an inventory file: how its hosts are reached, and what each is asked. The next run
-with the same file connects and asks at once, and works everything out itself meanwhile. It takes the connections only
-if it would make the same, and an answer only if it asks the same. So what is kept can cost a connection or a question,
-and never a result. It holds no secret: addresses, names of files, and probes.
+A run caches what it derived from an inventory file: how to reach the hosts, and the probe of each host. The next run
+with the same file connects and probes at once, and derives everything again meanwhile. It uses the connections only if
+it would make the same ones, and an answer only if it would send the same probe. So a stale cache can cost a connection
+or a probe, but it never changes a result. The cache holds no secrets, only addresses, file names and probes.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
     from plainstack.ssh.session import Output, Session
 
 _FORMAT = 1
-# An inventory of some hundred hosts keeps this much.
+# Bytes; more than an inventory of a hundred hosts needs.
 _MOST = 16 << 20
-# Inventories and selections of hosts that are remembered; what was not used for the longest time is forgotten.
+# Cached combinations of inventory and selected hosts; the least recently written ones are deleted.
 _PLACES = 64
-# How `extends` is written nearly always. What is written otherwise has no head start.
+# The usual spelling of `extends`; with any other, there is no head start.
 _EXTENDS = re.compile(rb"^extends:[ \t]+([^\s'\"#&*!|>{\[][^\s#]*)[ \t]*$", re.MULTILINE)
 _CHAIN = 8
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What a run worked out: `probes` are the questions, by host."""
+    """What a run cached: how to reach the hosts, and the probe script of each."""
 
     reach: KeptReach
     probes: Mapping[str, str]
 
 
 class HeadStart:
-    """What has begun already; close with `with`, whether or not a run took it over."""
+    """Connections and probes that were started early; use it in a `with` statement, even if `take` is called."""
 
     def __init__(self, place: Path | None = None, key: str = "") -> None:
         self._place, self._key = place, key
@@ -59,11 +59,11 @@ class HeadStart:
 
     @classmethod
     def of(cls, inventory: Path, roles: str = "", hosts: str = "") -> HeadStart:
-        """Begin with what an earlier run kept of this inventory and selection of hosts, if it did."""
+        """Start with what an earlier run cached for this inventory and selection of hosts, if anything."""
         try:
             contents = _contents(inventory)
             place = _folder() / f"{_digest(str(inventory.resolve()), roles, hosts)[:32]}.json"
-        except (OSError, RuntimeError):  # the latter: an operator without a home
+        except (OSError, RuntimeError):  # RuntimeError: the operator has no home directory
             return cls()
         if contents is None:
             return cls()
@@ -83,8 +83,8 @@ class HeadStart:
             return
         from plainstack.ssh.connections import Sessions
 
-        # Seconds. A connection takes some fifteen turns between threads, each of which waits this long for the main
-        # thread while that imports; Python's own value is five times as much.
+        # Seconds. A connection takes about fifteen thread switches; while the main thread imports, each of them waits
+        # this long. Python's default is five times as long.
         sys.setswitchinterval(0.001)
         self._sessions = Sessions(self._kept.reach)
         for name, probe in self._kept.probes.items():
@@ -105,7 +105,7 @@ class HeadStart:
             answer.set_exception(error)
 
     def take(self, stack: Reach, hosts: tuple[str, ...]) -> tuple[Sessions, dict[str, Future[Session]]] | None:
-        """The connections that were begun, if this run would make the same ones. What it takes it closes."""
+        """The early connections, which the caller must close; None if this run would make different ones."""
         kept, sessions = self._kept, self._sessions
         if kept is None or sessions is None:
             return None
@@ -117,23 +117,23 @@ class HeadStart:
         return sessions, dict(self._opened)
 
     def answer(self, name: str, probe: str) -> Output | None:
-        """What a host answered to this very probe, once; the next look asks again. Raises HostFailed."""
+        """The early answer to exactly this probe, or None; returned only once. Raises what the probe raised."""
         answer = self._answers.pop(name, None)
         if answer is None or self._kept is None or self._kept.probes[name] != probe:
             return None
         return answer.result()
 
     def keep(self, stack: Reach, probes: Mapping[str, str]) -> None:
-        """Keep what this run worked out for the next one."""
+        """Cache what this run derived, for the next one."""
         kept = Kept(KeptReach.of(stack), dict(probes))
         if self._place is not None and kept != self._kept:
-            # A cache that cannot be written costs some time, and no result.
+            # Without the cache, the next run is only slower.
             with contextlib.suppress(OSError):
                 _write(self._place, self._key, kept)
 
 
 def _contents(inventory: Path) -> list[bytes] | None:
-    """The bytes of an inventory and of all that it extends; None where that cannot be seen without reading YAML."""
+    """The bytes of an inventory and of all that it extends; None if finding these takes a YAML parser."""
     found = [inventory.read_bytes()]
     folder = inventory.resolve().parent
     while b"extends" in found[-1]:
@@ -156,7 +156,7 @@ def _digest(*parts: str | bytes) -> str:
 
 
 def _read(place: Path, key: str) -> Kept | None:
-    """What was kept under this key; None if nothing was, or not by us alone."""
+    """What is cached under this key; None if there is nothing, or if others could have written or read it."""
     try:
         with place.open("rb") as file:
             found = os.fstat(file.fileno())

@@ -1,4 +1,4 @@
-"""One run at a time on a host: a lock that dies with the run that holds it, and says who that is."""
+"""Locks that allow one run at a time on a host; a lock ends with its run, and names it to others."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ DRILL = "/run/plainstack-drill.lock"
 
 
 class Lockable(Protocol):
-    """What a lock is taken over: plainstack.ssh.session.Session."""
+    """The part of plainstack.ssh.session.Session that locks need."""
 
     def hold(self, command: str, /) -> tuple[str, Release]:
-        """Start a command that lives until it is released; gives its first line of output, and what releases it."""
+        """Start a command that runs until released; returns its first line of output, and what releases it."""
 
 
 @dataclass(frozen=True)
 class Locks:
-    """The lock that a run holds alone, one that it shares, and one whose holder may be who shares it."""
+    """Paths of locks: `own` is held exclusively, `shared` together with others; `sharer` names who shares `own`."""
 
     own: str
     shared: str = ""
@@ -33,7 +33,7 @@ class Locks:
 
 
 RUN = Locks(LOCK, shared=DRILL)
-# A drill is many runs, and keeps all others out from its first look to its verdict.
+# A drill consists of many runs; this lock keeps all others out from its first observation to its verdict.
 WHOLE_DRILL = Locks(DRILL, sharer=LOCK)
 IN_DRILL = Locks(LOCK)
 
@@ -41,12 +41,12 @@ _HOLD = """
 path=$1 told=$2 shared=$3 sharer=$4
 take() {
     if [ -n "$shared" ]; then exec 8>>"$shared"; flock -n -s 8 || return; fi
-    # Not at once: a probe that looks whether it is held has it for a moment itself.
+    # Wait a little: a probe that tests the lock holds it for a moment itself.
     exec 9>>"$path"; flock -w 0.5 9
 }
 tries=0
 until take; do
-    # Empty while a holder has just taken it, or is giving it back because another host refused it.
+    # Empty if the holder has only just taken the lock, or is releasing it because another host refused.
     said=$(cat "$path" "$shared" "$sharer" 2>/dev/null | head -n 1)
     tries=$((tries + 1))
     if [ -n "$said" ] || [ $tries = 10 ]; then echo "held $said"; exit 75; fi
@@ -60,7 +60,7 @@ cat >/dev/null
 
 
 def holder(who: str, when: str, command: str) -> str:
-    """What the lock tells others."""
+    """The text by which a lock names its holder."""
     return f"{who} (pid {os.getpid()}) since {when}: {command}"
 
 
@@ -71,14 +71,14 @@ def hold(
     locks: Locks = RUN,
     generations: Mapping[str, str] | None = None,
 ) -> list[Release]:
-    """Take the lock of every host, or of none; gives what releases them.
+    """Lock every host, or none; returns the functions that release the locks.
 
-    `generations` names the last change of those hosts that a plan was made for. Raises Refused with the host where
-    another run is or was at work, and whose run it is. The channel that holds a lock is the holder's own: it ends with
-    the run, however that ends, and so does the lock.
+    `generations` are those that the plans were made for, by host. Raises Refused with the name of the host if another
+    run holds its lock, which is then named too, or has changed the host since. A lock is held over an SSH channel of
+    this run, so it ends with the run, however that ends.
 
-    All runs take the locks in the order of the hosts' names, one after another, and stop at the first refusal: of runs
-    that start at the same moment, the one that is refused last was refused by a run that nothing stops any more.
+    Every run locks hosts one by one, in the order of their names, and stops at the first refusal. So if several runs
+    start at the same moment, one of them gets all its locks.
     """
     words = shlex.join([locks.own, told, locks.shared, locks.sharer])
     line = f"sh -c {shlex.quote(_HOLD.replace('{state}', STATE))} - {words}"
@@ -96,11 +96,11 @@ def hold(
 
 
 def _refuse(name: str, said: str, generation: str | None) -> None:
-    """Raise Refused unless a host's answer says that the lock is held, and that nothing changed since the probe."""
+    """Raise Refused unless this run now holds the lock, and the host has not changed since its probe."""
     state, _, rest = said.partition(" ")
     if state == "held":
-        raise Refused(f"{name}: another run is at work: {rest or 'it has not said whose'}")
+        raise Refused(f"{name}: another run is at work: {rest or 'its holder is not known yet'}")
     if state != "locked":
         raise Refused(f"{name}: the lock could not be taken" + (f": {said}" if said else ""))
     if generation is not None and rest != generation:
-        raise Refused(f"{name}: another run changed this host since the plan was made; run again")
+        raise Refused(f"{name}: another run changed this host since the plan was made; run the same command again")

@@ -1,4 +1,4 @@
-"""Who is at work, from which machine and which state of the code: for locks, manifests and logs."""
+"""The operator and the git commit of a run, as recorded in locks, manifests and logs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from plainstack.inventory.stack import Stack
 
 
 def who() -> str:
-    """The operator, as others see them in locks and logs."""
+    """The operator as USER@MACHINE."""
     try:
         name = getpass.getuser()
-    except (KeyError, OSError):  # in a container the number often has no name; which of the two is Python's version
+    except (KeyError, OSError):  # a uid without a name; the exception depends on Python's version
         name = str(os.getuid())
     return f"{name}@{socket.gethostname()}"
 
 
 def commit(stack: Stack) -> str:
-    """The git commit that the inventory's folder is at, marked -dirty when the tree differs; "-" outside git."""
+    """The git commit of the inventory's folder, with -dirty if there are uncommitted changes; "-" outside git."""
     try:
         done = subprocess.run(
             ["git", "-C", str(stack.folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],

@@ -1,4 +1,4 @@
-"""Where a tunnel can lead to, as the roles of a stack say."""
+"""What `inv tunnel` can open, as the roles of a stack declare it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from plainstack.inventory.target import Target
 
 
 def targets(stack: Stack, roles: Mapping[str, Role]) -> list[Target]:
-    """What has web pages; raises Refused when nothing has."""
+    """The targets that have web pages; raises Refused if there are none."""
     found = [target for target in _all(stack, roles) if target.pages]
     if not found:
         raise Refused(
-            "this stack has no web page: no host has a role with one;"
-            " any other port is reached by its host: inv tunnel HOST:PORT"
+            "no web pages to open: no host has a role with one; to open any port of a host: inv tunnel HOST:PORT"
         )
     return found
 
 
 def others(stack: Stack, roles: Mapping[str, Role]) -> str:
-    """What else can be reached, as a line to print."""
+    """A line with examples of other ports to open; empty if there are none."""
     examples = [f"{target.via[0]}:{target.port}" for target in _all(stack, roles) if not target.pages]
     return f"any other port: inv tunnel HOST:PORT ({', '.join(examples[:4])})" if examples else ""
 

@@ -1,4 +1,4 @@
-"""The order of a deploy: which host's transaction waits for which, as a graph; and its execution in threads."""
+"""The order of a deploy: a graph of which transactions wait for which others, and its execution in threads."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ class Outcome:
     skipped: str = ""
 
     def later(self, seconds: float) -> Outcome:
-        """The same on the clock of a run that began so much earlier."""
+        """The same outcome, on the clock of a run that began `seconds` earlier."""
         return replace(self, begin=self.begin + seconds, end=self.end + seconds)
 
 
 def graph(
     plans: Mapping[str, HostPlan], roles: Mapping[str, Role], observed: Mapping[str, Observed]
 ) -> dict[Node, set[Node]]:
-    """Every node with the nodes it waits for.
+    """Every node with the nodes that it waits for.
 
-    On one host: packages first, then its roles in their order. Between hosts: a role waits for the roles it comes
-    after, on all hosts, and for nothing else; the hosts that a role lets take turns wait for one another, and the first
-    of them for what all do ahead.
+    On one host, packages come first, then its roles in order. Between hosts, a role waits on every host for the roles
+    that it comes after, and for the part of itself that all hosts do ahead. If the hosts of a role take turns, each
+    also waits for the previous one.
     """
     nodes: dict[Node, set[Node]] = {}
     lost: set[Node] = set()
@@ -66,7 +66,7 @@ def graph(
             before = node
             if transaction.lost:
                 lost.add(node)
-    # A role that goes comes first on its host; if it waited for others it could wait for itself.
+    # A role that is removed comes first on its host; waiting for other roles could create a cycle.
     for node in nodes.keys() - lost:
         role = roles.get(node.stage)
         for name in (*role.after, *role.follows) if role else ():
@@ -101,10 +101,11 @@ def execute(
     on_wait: Callable[[Node, float], None],
     earliest: Mapping[Node, float] | None = None,
 ) -> list[Outcome]:
-    """Do the work of every node as soon as what it waits for is done; what waits for a failed node is skipped.
+    """Run `work` for every node as soon as the nodes that it waits for are done; returns the outcomes by start time.
 
-    `settle` is how many seconds must pass between the end of a host and the begin of the same role's next one;
-    `earliest`, how many from now on before a node may begin. `on_wait` hears how many seconds a node is made to wait.
+    Nodes that wait for a failed or skipped node are skipped; once `cancelled` is set, so are all nodes not yet started.
+    `settle` gives the seconds from the end of one node to the start of the next of the same stage, `earliest` the
+    seconds from now until a node may start. `on_wait` gets each node that has to wait, and for how many seconds.
     """
     began = time.monotonic()
     outcomes: dict[Node, Outcome] = {}
@@ -115,7 +116,7 @@ def execute(
             return Outcome(node, now, now, skipped=reason)
 
         before = [outcomes[other] for other in sorted(nodes[node])]
-        # What was skipped itself did not fail: its reason is handed on.
+        # A skipped node did not fail itself, so its reason is passed on.
         reasons = [f"{other.node.stage} failed on {other.node.host}" for other in before if other.error]
         reasons += [other.skipped for other in before if other.skipped]
         if reasons or cancelled.is_set():
@@ -130,7 +131,7 @@ def execute(
         try:
             work(node)
         except (PlainstackError, OSError) as error:
-            # Of whatever kind: the results of the other hosts must not be lost with it.
+            # Errors of this machine too, so that the results of other hosts are not lost.
             return Outcome(node, begin, time.monotonic() - began, error=_failure(node, error))
         return Outcome(node, begin, time.monotonic() - began)
 
@@ -157,7 +158,7 @@ def _failure(node: Node, error: PlainstackError | OSError) -> HostFailed:
 
 
 def settle(plans: Mapping[str, HostPlan], roles: Mapping[str, Role], before: Node, node: Node | None = None) -> int:
-    """Seconds that peers need to use `before` again until `node` may go down; without one, until any may."""
+    """Seconds after `before` until its peers use it again and `node`, or any node if None, may go down."""
     role = roles.get(before.stage)
     came_up = _does(plans, before, "start", "restart")
     goes_down = node is None or _does(plans, node, "restart", "stop")
@@ -170,9 +171,9 @@ def unseen(
     desired: Mapping[str, HostDesired],
     observed: Mapping[str, Observed],
 ) -> dict[Node, float]:
-    """Seconds until a node may take something down, where another host of its role came up just before this run.
+    """Seconds until a node may take something down, if another host of its role came up just before this run.
 
-    A run that was killed does not pause after its restarts, and whoever goes on from there must.
+    A run that was killed did not wait after its restarts, so the next run must.
     """
     waits: dict[Node, float] = {}
     for name in plans:

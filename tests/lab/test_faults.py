@@ -146,7 +146,7 @@ def test_ctrl_c_ends_in_order_and_the_next_run_goes_on(whole: Operator) -> None:
 def test_a_firewall_that_would_lock_the_operator_out_is_undone_by_the_host(whole: Operator) -> None:
     with locking_out(whole):
         done = whole.inv("deploy", "--host=mon1", code=1)
-    assert "this change would have locked you out; the host put back what it had before" in done.err
+    assert "this change would have locked you out; the host has undone it" in done.err
     assert whole.on("mon1", "echo in").strip() == "in"
     assert whole.subjects("--host=mon1", code=0) == {}
 
