@@ -1,1 +1,1 @@
-"""The lab: real Debian hosts with systemd on this machine."""
+"""The lab: real Debian hosts with systemd, as containers on this machine."""

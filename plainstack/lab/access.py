@@ -1,4 +1,4 @@
-"""The operator's way in: the key, the pins of the hosts' keys, and an ssh_config for people."""
+"""The operator's access: the key, the pinned host keys, and an ssh_config for plain ssh."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from plainstack.lab.model import Lab
 
 
 def operator_key(lab: Lab) -> str:
-    """Read the operator's public key, generating the pair if it is missing."""
+    """The operator's public key; the pair is generated if it is missing."""
     private = lab.state / "id_ed25519"
     public = lab.state / "id_ed25519.pub"
     if not (private.exists() and public.exists()):
@@ -19,7 +19,7 @@ def operator_key(lab: Lab) -> str:
 
 
 def write(lab: Lab) -> None:
-    """Write known_hosts and ssh_config where they are not as they should be."""
+    """Write known_hosts and ssh_config if they differ from what they should be."""
     disks = {host.address: disk.of(lab, host) for host in lab.hosts}
     keys = {address: place.host_key for address, place in disks.items() if place.exists}
     for name, text in (("known_hosts", known_hosts(keys)), ("ssh_config", ssh_config(lab))):
@@ -29,12 +29,12 @@ def write(lab: Lab) -> None:
 
 
 def known_hosts(keys: dict[str, str]) -> str:
-    """Word the pins, given each address's public key line."""
+    """The text of known_hosts, from each address's public key line."""
     return "".join(f"{address} {' '.join(key.split()[:2])}\n" for address, key in keys.items())
 
 
 def ssh_config(lab: Lab) -> str:
-    """Word the ssh_config: every host by its name, through the namespace."""
+    """The text of ssh_config: every host by name, connected through the namespace."""
     state = lab.state.resolve()
     hosts = "".join(f"Host {host.name}\n    HostName {host.address}\n" for host in lab.hosts)
     return f"""\

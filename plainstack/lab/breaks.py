@@ -1,4 +1,4 @@
-"""Breaking a lab's host on purpose, and mending it; for tests, drills and people alike."""
+"""Breaking a lab host on purpose, and repairing it; used by tests, drills and the lab commands."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ cat /dev/zero >>{_FULL} 2>/dev/null || :
 
 
 def cut(lab: Lab, name: str) -> None:
-    """Pull a host's network cables."""
+    """Unplug a host's network cables."""
     network.switch(lab, _alive(lab, name), "down")
 
 
 def freeze(lab: Lab, name: str) -> None:
-    """Make a host hang: its connections stay open, and nothing answers."""
+    """Freeze a host: its connections stay open, but nothing answers."""
     container.set_frozen(lab, _alive(lab, name), freeze=True)
 
 
 def fill_disk(lab: Lab, name: str) -> None:
-    """Leave no room on a host's disk. Raises LabError when its disk is not of limited size."""
+    """Fill a host's disk completely. Raises LabError if its disk has no size limit."""
     host = _alive(lab, name)
     if not limits.limited(disk.of(lab, host)):
         raise LabError(
@@ -48,9 +48,9 @@ def reboot(lab: Lab, name: str, report: up.Report) -> None:
 
 
 def mend(lab: Lab, name: str, report: up.Report = lambda _host, _what: None) -> None:
-    """Undo whatever was done to a host: boot it, let it go on, plug its cables in, make room on its disk.
+    """Undo whatever was done to a host: boot it, thaw it, plug in its cables, free space on its disk.
 
-    Raises LabError when its sshd does not answer then.
+    Raises LabError if its sshd does not answer afterwards.
     """
     host = up.running(lab, name, "lab.mend")
     with machine.locked(lab.name, report):

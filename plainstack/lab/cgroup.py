@@ -1,4 +1,4 @@
-"""Control groups: they know which processes are a lab's, so no process is ever ended by a name or a stale number."""
+"""Control groups: they define which processes belong to a lab, so no process is killed by name or by a reused PID."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _JOIN = 'echo $$ >"$0/cgroup.procs" && exec "$@"'
 
 
 def tree() -> Path:
-    """Find the labs' branch of the machine's version 2 tree, mounting that tree if nobody has."""
+    """The labs' branch of this machine's cgroup v2 tree; mounts the tree if it is not mounted."""
     root = mount_point(Path("/proc/self/mounts").read_text())
     if root is None:
         root = _MOUNT
@@ -29,7 +29,7 @@ def tree() -> Path:
 
 
 def release() -> None:
-    """Remove the labs' branch, and the mount if it is ours."""
+    """Remove the labs' branch, and unmount the tree if the lab mounted it."""
     remove(tree())
     if _MOUNT.is_mount():
         subprocess.run(["umount", str(_MOUNT)], check=True)
@@ -37,7 +37,7 @@ def release() -> None:
 
 
 def mount_point(mounts: str) -> Path | None:
-    """Pick the place of the version 2 tree from the text of /proc/self/mounts."""
+    """The mount point of the cgroup v2 tree, from the text of /proc/self/mounts."""
     places = [words[1] for words in map(str.split, mounts.splitlines()) if words[2] == "cgroup2"]
     return Path(min(places, key=len)) if places else None
 
@@ -49,25 +49,25 @@ def make(*names: str) -> Path:
     group.mkdir(parents=True, exist_ok=True)
     for parent in reversed(group.parents[: len(names)]):
         for controller in (parent / "cgroup.controllers").read_text().split():
-            # Limits inside a host are a bonus: not every machine lets us hand them on.
+            # Limits inside a host are optional: not every machine allows delegating the controllers.
             with contextlib.suppress(OSError):
                 (parent / "cgroup.subtree_control").write_text(f"+{controller}")
     return group
 
 
 def joined(group: Path, command: Sequence[str]) -> list[str]:
-    """Word a command that joins the group and then becomes the given one."""
+    """A command that joins the group and then executes the given command."""
     return ["sh", "-c", _JOIN, str(group), *command]
 
 
 def detached(group: Path, command: Sequence[str]) -> list[str]:
-    """Word a command that joins the group, leaves the given one running there and returns."""
-    # Joined before the fork, so the group is never empty by the time this returns.
+    """A command that joins the group, starts the given command in it in the background, and returns."""
+    # It joins before it forks, so the group is not empty when this returns.
     return joined(group, ["setsid", "--fork", *command])
 
 
 def alive(group: Path) -> bool:
-    """Tell whether the group or one below it has a process."""
+    """Whether the group or one below it has a process."""
     try:
         return "populated 1" in (group / "cgroup.events").read_text()
     except OSError:
@@ -75,7 +75,7 @@ def alive(group: Path) -> bool:
 
 
 def frozen(group: Path) -> bool:
-    """Tell whether the processes of the group are stopped."""
+    """Whether the group is frozen."""
     try:
         return "frozen 1" in (group / "cgroup.events").read_text()
     except OSError:
@@ -83,7 +83,7 @@ def frozen(group: Path) -> bool:
 
 
 def set_frozen(group: Path, *, freeze: bool, seconds: float = 10) -> None:
-    """Stop the processes of the group, or let them go on, and wait until they do."""
+    """Freeze or thaw the group, and wait until that has taken effect."""
     with (group / "cgroup.events").open(encoding="utf-8") as events:
         (group / "cgroup.freeze").write_text("1" if freeze else "0")
         poll = select.poll()
@@ -98,7 +98,7 @@ def set_frozen(group: Path, *, freeze: bool, seconds: float = 10) -> None:
 
 
 def kill(group: Path, seconds: float = 10) -> None:
-    """End every process of the group and of those below it, and wait until they are gone."""
+    """Kill every process of the group and of the groups below it, and wait until they are gone."""
     try:
         events = os.open(group / "cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -118,9 +118,9 @@ def kill(group: Path, seconds: float = 10) -> None:
 
 
 def remove(group: Path) -> None:
-    """End every process of the group and remove it with all below it."""
+    """Kill every process of the group, and remove it and the groups below it."""
     kill(group)
     for folder, _, _ in os.walk(group, topdown=False):
-        # The processes' own last groups may go with them, under our feet.
+        # A container may remove its own groups at the same time.
         with contextlib.suppress(FileNotFoundError):
             Path(folder).rmdir()

@@ -1,4 +1,4 @@
-"""A host's container: booted, awaited, and ended hard."""
+"""A host's container: booting it, waiting for it, and stopping it, cleanly or like a power cut."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ _SCRIPT = Path(__file__).with_name("host.sh")
 
 
 def group(lab: Lab, host: LabHost) -> Path:
-    """Name the control group of a host."""
+    """The control group of a host."""
     return cgroup.tree() / lab.name / host.name
 
 
 def alive(lab: Lab, host: LabHost) -> bool:
-    """Tell whether the container runs."""
+    """Whether the container runs."""
     return cgroup.alive(group(lab, host))
 
 
 def power_off(lab: Lab, host: LabHost) -> None:
     """End the container as a power cut would."""
-    # First the cables: the kernel says goodbye to the peers of a killed process, and a host without power does not.
+    # Cables first: the kernel closes the connections of a killed process, which a host without power cannot do.
     if netns.is_up(lab.namespace):
         network.unplug(lab, host)
     cgroup.remove(group(lab, host))
 
 
 def frozen(lab: Lab, host: LabHost) -> bool:
-    """Tell whether the host hangs."""
+    """Whether the host is frozen."""
     return cgroup.frozen(group(lab, host))
 
 
 def set_frozen(lab: Lab, host: LabHost, *, freeze: bool) -> None:
-    """Stop every process of the host where it is, or let them go on; its connections stay open, and nothing answers."""
+    """Freeze every process of the host, or thaw them; while frozen, connections stay open but nothing answers."""
     cgroup.set_frozen(group(lab, host), freeze=freeze)
 
 
 def run(lab: Lab, host: LabHost, script: str) -> None:
-    """Run a script as root inside the host, whatever its network and its sshd do. Raises LabError when it fails."""
+    """Run a script as root inside the host, independently of its network and sshd. Raises LabError if it fails."""
     first = next(group(lab, host).glob("boot-*/payload/init.scope/cgroup.procs"), None)
     pids = first.read_text().split() if first else []
     if not pids:
@@ -71,14 +71,14 @@ def run(lab: Lab, host: LabHost, script: str) -> None:
 
 
 def shut_down(lab: Lab, host: LabHost) -> None:
-    """Let the host stop its units in order and end. Raises LabError when it does not within two minutes."""
+    """Shut the host down cleanly. Raises LabError if it takes longer than two minutes."""
     here = group(lab, host)
     with _watch(here) as events:
         poll = select.poll()
         poll.register(events, select.POLLPRI)
         for supervisor in here.glob("boot-*/supervisor/cgroup.procs"):
             for pid in supervisor.read_text().split():
-                # To nspawn this means: ask the host's systemd to shut down, and wait for it.
+                # nspawn takes this signal as a request: it asks the host's systemd to shut down, and waits for it.
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGTERM)
         deadline = time.monotonic() + _STOP_SECONDS
@@ -91,7 +91,7 @@ def shut_down(lab: Lab, host: LabHost) -> None:
 
 
 def boot(lab: Lab, host: LabHost) -> None:
-    """Boot a host and return when its systemd has started everything."""
+    """Boot a host and return once its systemd has started everything."""
     lab.run.mkdir(parents=True, exist_ok=True)
     place = _notify(lab, host)
     place.unlink(missing_ok=True)
@@ -105,10 +105,10 @@ def boot(lab: Lab, host: LabHost) -> None:
 
 
 def booting(lab: Lab, host: LabHost) -> bool:
-    """Tell whether somebody waits for the host to boot."""
+    """Whether a command is waiting for the host to boot."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         try:
-            # The name may be left over from a lab.up that was killed; then nobody holds it.
+            # The socket may be left over from a killed lab.up; then nothing listens on it.
             sock.connect(str(_notify(lab, host)))
         except OSError:
             return False
@@ -116,11 +116,11 @@ def booting(lab: Lab, host: LabHost) -> bool:
 
 
 def answers(lab: Lab, host: LabHost, timeout: float) -> bool:
-    """Tell whether the host's sshd answers."""
+    """Whether the host's sshd answers."""
     try:
         with netns.connect(lab.namespace, host.address, 22, timeout) as sock:
             sock.settimeout(timeout)
-            # Less than a greeting of our own, and sshd would log an error.
+            # sshd logs an error unless the client sends a version string.
             sock.sendall(b"SSH-2.0-lab\r\n")
             return sock.recv(4096).startswith(b"SSH-")
     except (OSError, LabDown):
@@ -128,12 +128,12 @@ def answers(lab: Lab, host: LabHost, timeout: float) -> bool:
 
 
 def await_ssh(lab: Lab, host: LabHost) -> bool:
-    """Wait until the host's sshd answers; False if it does not in time."""
+    """Wait until the host's sshd answers; returns False on a timeout."""
     deadline = time.monotonic() + _SSH_SECONDS
     while time.monotonic() < deadline and alive(lab, host):
         if answers(lab, host, 1):
             return True
-        # A refused connection returns at once, and there is no event to wait for on this side.
+        # A refused connection returns at once, and this side gets no event to wait for.
         time.sleep(0.05)
     return False
 
@@ -149,7 +149,7 @@ def _start(lab: Lab, host: LabHost, notify: Path) -> None:
         "--link-journal=no",
         "--resolv-conf=off",
         "--timezone=off",
-        # Machine names are the machine's, so two labs may both have a db1.
+        # Machine names are global to this machine, and two labs may both have a db1.
         f"--machine={lab.name}.{host.name}",
         f"--hostname={host.name}",
         *(f"--network-interface={cable.name}" for cable in host.cables),

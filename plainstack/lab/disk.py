@@ -1,4 +1,4 @@
-"""A host's disk: an overlay on the image, with the few files that make it this host."""
+"""A host's disk: an overlay on the image, with the few files that differ per host."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KbdInteractiveAuthentication no
 HostKey /etc/ssh/ssh_host_ed25519_key
 {penalties}MaxStartups 100
 """
-# The sshd of Debian 12 has no penalties, and takes the word for a mistake.
+# The sshd of Debian 12 has no penalties and would reject the keyword.
 _NO_PENALTIES = """\
 # Everybody comes from the lab's one gateway: a burst of checks must not lock the operator out.
 PerSourcePenalties no
@@ -32,7 +32,7 @@ _WITHOUT_IPV6 = """\
 net.ipv6.conf.all.disable_ipv6 = 1
 net.ipv6.conf.default.disable_ipv6 = 1
 """
-# The account is not among the files: a host's /etc/passwd changes as packages are installed.
+# The account is created at boot rather than on the disk, because /etc/passwd changes as packages are installed.
 _ACCOUNT = """\
 [Service]
 ExecStartPre=/bin/sh -c 'id {user} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {user}'
@@ -43,23 +43,23 @@ ExecStartPre=/bin/sh -c 'install -o {user} -g {user} -m 600 /root/.ssh/authorize
 
 @dataclass(frozen=True)
 class Disk:
-    """The places of one host's disk."""
+    """The paths of one host's disk."""
 
     folder: Path
 
     @property
     def upper(self) -> Path:
-        """What the host wrote."""
+        """The files that the host wrote."""
         return self.folder / "upper"
 
     @property
     def image(self) -> Path:
-        """The image that the disk was made on; it stays on it, whatever becomes of the recipe."""
+        """The image that the disk was made on; it does not change when the recipe does."""
         return (self.folder / "image").readlink()
 
     @property
     def lowers(self) -> list[Path]:
-        """What the host reads below `upper`, topmost first: the layers of snapshots, then the image."""
+        """The read-only layers below `upper`, topmost first: those of snapshots, then the image."""
         below = self.folder / "layer"
         if not below.is_symlink():
             return [self.image]
@@ -68,7 +68,7 @@ class Disk:
 
     @property
     def root(self) -> Path:
-        """Where the host's container mounts it all."""
+        """Where the host's container mounts the disk."""
         return self.folder / "root"
 
     @property
@@ -78,12 +78,12 @@ class Disk:
 
     @property
     def exists(self) -> bool:
-        """Tell whether the disk was made to the end."""
+        """Whether the disk was made completely."""
         return self.upper.is_dir()
 
 
 def of(lab: Lab, host: LabHost) -> Disk:
-    """Name the disk of a host."""
+    """The disk of a host."""
     return Disk(lab.disks / host.name)
 
 
@@ -102,7 +102,7 @@ def make(disk: Disk, image: Path) -> None:
 
 
 def files(lab: Lab, host: LabHost, operator_key: str) -> Files:
-    """List the files that the lab owns on a host, as path -> (mode, content)."""
+    """The files that the lab owns on a host, as path -> (mode, content)."""
     found = {
         "etc/hostname": (0o644, f"{host.name}\n"),
         "etc/hosts": (0o644, _names(host)),
@@ -125,7 +125,7 @@ def files(lab: Lab, host: LabHost, operator_key: str) -> Files:
 
 
 def current(disk: Disk, wanted: Files) -> bool:
-    """Tell whether the disk got these files before."""
+    """Whether the disk already has these files."""
     stamp = disk.folder / "stamp"
     return disk.exists and stamp.exists() and stamp.read_text() == _hash(wanted)
 
@@ -134,11 +134,13 @@ def write(disk: Disk, wanted: Files) -> None:
     """Write the lab's files to the disk of a host that is not running."""
     lowers = disk.lowers
     if gone := [str(lower) for lower in lowers if not lower.is_dir()]:
-        raise LabError(f"{disk.folder}: what it lies on is gone ({', '.join(gone)}): run inv lab.down, then inv lab.up")
+        raise LabError(
+            f"{disk.folder}: the layers below it are gone ({', '.join(gone)}): run inv lab.down, then inv lab.up"
+        )
     for name, (mode, content) in wanted.items():
         _write(disk.upper, lowers, name, mode, content)
     if _IPV6 not in wanted and any((place / _IPV6).exists() for place in (disk.upper, *lowers)):
-        # It was without IPv6 before; an empty file hides one of a layer.
+        # The host had no IPv6 before: an empty file hides the setting in a layer below.
         _write(disk.upper, lowers, _IPV6, 0o644, "")
     for name in ("ssh_host_ed25519_key", "ssh_host_ed25519_key.pub"):
         mode = 0o600 if name.endswith("key") else 0o644
@@ -160,7 +162,7 @@ def _names(host: LabHost) -> str:
 
 
 def _network(interface: str, address: str, host: LabHost) -> str:
-    # A pulled cable takes no address away, so that a plugged one brings the host back at once.
+    # The address stays when a cable is unplugged, so the host is back at once when it is plugged in.
     return f"""\
 [Match]
 Name={interface}
@@ -179,7 +181,7 @@ def _write(root: Path, lowers: Sequence[Path], name: str, mode: int, content: st
     for part in Path(name).parts[:-1]:
         folder = folder / part
         if not folder.exists():
-            # A folder of the overlay hides the mode of the folder of that name below it.
+            # A folder in the overlay hides the mode of the same folder below it.
             below = [lower / folder.relative_to(root) for lower in lowers]
             folder.mkdir()
             folder.chmod(next((one.stat().st_mode & 0o7777 for one in below if one.is_dir()), 0o700))

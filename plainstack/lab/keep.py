@@ -1,4 +1,4 @@
-"""Keeping a lab as a snapshot, and starting one from it."""
+"""Saving a lab as a snapshot, and starting one from it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def save(
     *,
     remove: bool = False,
 ) -> Snapshot:
-    """Stop the hosts, group after group, keep their disks as a snapshot, and start them again from it.
+    """Stop the hosts group by group, keep their disks as a snapshot, and start them again.
 
-    `files` (of the operator's machine) are kept with it; with `remove` the lab is taken down instead of started.
+    `files` of the operator's machine are saved as well. With `remove`, the lab is taken down instead of started.
     """
     machine.require_root("lab.save")
     check_name(name, "a snapshot")
@@ -57,7 +57,7 @@ def save(
 def start_from(
     lab: Lab, name: str, stack: str, files: Mapping[str, Path], only: Collection[str], report: up.Report
 ) -> Snapshot:
-    """Make a lab from a snapshot and start its hosts, or only some of them. Raises LabError when it is stale."""
+    """Make a lab from a snapshot and start its hosts, or some of them. Raises LabError if the snapshot does not fit."""
     machine.require_root("lab.up")
     report = up.one_at_a_time(report)
     with machine.locked(lab.name, report):
@@ -71,7 +71,7 @@ def start_from(
             found = snapshot.read(name)
             if problems := snapshot.stale(found, lab, stack, image.path(mirror.find())):
                 raise LabError(
-                    f"the snapshot {name} does not fit: {'; '.join(problems)}."
+                    f"the snapshot {name} cannot be used: {'; '.join(problems)}."
                     f" Make a new one: inv lab.up, inv deploy, inv lab.forget {name}, inv lab.save {name}"
                 )
             for path in snapshot.place(found, lab, files):

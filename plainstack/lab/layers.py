@@ -1,4 +1,4 @@
-"""Layers: what a host had written when a snapshot was taken, kept read-only below the disks that go on from it."""
+"""Layers: what a host had written when a snapshot was taken, kept read-only below the disks that continue from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KEPT = ("ssh_host_ed25519_key", "ssh_host_ed25519_key.pub", "stamp")
 
 
 def make_on(disk: Disk, layer: Path, source: Path) -> None:
-    """Make a disk that goes on from a layer, whose folder is still at `source`."""
+    """Make a disk on top of a layer, whose folder is still at `source`."""
     shutil.rmtree(disk.folder, ignore_errors=True)
     for folder in ("half", "work", "root"):
         (disk.folder / folder).mkdir(parents=True)
@@ -28,9 +28,9 @@ def make_on(disk: Disk, layer: Path, source: Path) -> None:
 
 
 def freeze(disk: Disk) -> Path:
-    """Turn the disk of a host that is not running into a layer, with a new disk on it in its place; nothing is copied.
+    """Turn the disk of a stopped host into a layer, and put a new disk on top of it in its place; nothing is copied.
 
-    Killed half way, `recover` ends it.
+    If it is killed half way, `recover` completes it.
     """
     layer = model.LAYERS / uuid.uuid4().hex
     layer.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -42,7 +42,7 @@ def freeze(disk: Disk) -> Path:
 
 
 def recover(disk: Disk) -> None:
-    """End a `freeze` that was killed: the disk's place is never empty, and nothing is left beside it."""
+    """Complete a `freeze` that was killed, so that the disk is in its place and nothing is left over."""
     fresh = _fresh(disk)
     if fresh.exists():
         if disk.folder.exists():
@@ -52,9 +52,9 @@ def recover(disk: Disk) -> None:
 
 
 def sweep() -> None:
-    """Remove what was half made, and the layers that neither a disk nor a snapshot needs any more.
+    """Remove incomplete layers, and those that neither a disk nor a snapshot needs any more.
 
-    The caller holds the machine's lock, so nobody else is making anything.
+    The caller holds the machine's lock, so no other command is creating a layer.
     """
     for half in (*model.DISKS.glob(".*.half"), *model.SNAPSHOTS.glob(".*")):
         shutil.rmtree(half)

@@ -1,4 +1,4 @@
-"""Disks of limited size: a file system in a file on top of the host's disk, so that a full disk is a real one."""
+"""Disks of limited size: a file system in a file, on top of the host's disk, so that a full disk is a real one."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _FILE = "limited.ext4"
 
 
 def limited(disk: Disk) -> bool:
-    """Tell whether the disk is of limited size."""
+    """Whether the disk has a size limit."""
     return _file(disk).exists()
 
 
 def missing(disk: Disk, host: LabHost) -> bool:
-    """Tell whether the disk should be of limited size and is not yet."""
+    """Whether the disk should have a size limit but does not yet."""
     return host.room is not None and not limited(disk)
 
 
 def make(disk: Disk, host: LabHost) -> None:
-    """Limit the disk of a host that is not running; what it has stays and does not count."""
+    """Limit the disk of a host that is not running; what it already contains stays, and does not count."""
     half = disk.folder / "limited.half"
     with half.open("wb") as file:
         file.truncate(host.room or 0)
@@ -35,19 +35,19 @@ def make(disk: Disk, host: LabHost) -> None:
 
 
 def check(disk: Disk, host: LabHost) -> None:
-    """Raise LabError when the disk was made with another size."""
+    """Raise LabError if the disk was made with a different size."""
     if limited(disk) and _file(disk).stat().st_size != host.room:
         raise LabError(
-            f"{host.name}: its disk was made with {_file(disk).stat().st_size >> 20} MiB, and lab.disks says otherwise;"
-            " a disk keeps its size: inv lab.down, then inv lab.up"
+            f"{host.name}: its disk was made with {_file(disk).stat().st_size >> 20} MiB, but lab.disks says otherwise;"
+            " a disk's size cannot change: inv lab.down, then inv lab.up"
         )
 
 
 def refuse_rewrite(disk: Disk, host: LabHost) -> None:
-    """Raise LabError when the lab's own files on the disk cannot be changed."""
+    """Raise LabError if the lab's own files on the disk cannot be changed."""
     if limited(disk):
         raise LabError(
-            f"{host.name}: has other settings now, and a disk of limited size cannot take them:"
+            f"{host.name}: its settings have changed, but a disk of limited size cannot be updated:"
             " inv lab.down, then inv lab.up"
         )
 

@@ -1,4 +1,4 @@
-"""Links that are slower, farther or worse than a cable: what tc is asked for, and what the kernel can do."""
+"""Slow, distant or lossy links: the tc commands, and what this machine's kernel supports."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import subprocess
 from plainstack.lab.model import Branch, Lab
 from plainstack.ssh.netns import LabError
 
-# Until a packet has waited so long for its turn it is kept: tc-tbf(8), "latency".
+# The longest time that a packet waits in the queue before it is dropped: "latency" in tc-tbf(8).
 _QUEUE_MS = 400
-# What may pass at once: 10 ms at full rate, which every kernel's timer can keep up with; ten large packets at least.
+# The bucket: 10 ms at the full rate, long enough for every kernel's timer, but at least ten large packets.
 _BURST_SECONDS, _SMALLEST_BURST = 0.01, 15_000
 
 
 def discipline(branch: Branch) -> str:
-    """Word the queueing discipline of one direction of a branch's link: tbf for a rate alone, else netem."""
+    """The queueing discipline for one direction of a branch's link: tbf for a rate alone, otherwise netem."""
     if branch.delay is None and branch.loss is None:
         rate = branch.rate or 0
         burst = max(int(rate / 8 * _BURST_SECONDS), _SMALLEST_BURST)
@@ -30,7 +30,7 @@ def discipline(branch: Branch) -> str:
 
 
 def plan(lab: Lab) -> list[str]:
-    """Word the tc commands that give the branches' links their quality, in both directions."""
+    """The tc commands that set the rate, delay and loss of the branches' links, in both directions."""
     return [
         f"qdisc replace dev {end} root {discipline(branch)}"
         for branch in lab.branches
@@ -40,7 +40,7 @@ def plan(lab: Lab) -> list[str]:
 
 
 def check(lab: Lab) -> None:
-    """Raise LabError when a link is to have what this machine's kernel cannot do."""
+    """Raise LabError if a link needs something that this machine's kernel does not support."""
     needing = [branch.name for branch in lab.branches if branch.delay is not None or branch.loss is not None]
     if needing and (why := _without_netem()):
         raise LabError(
@@ -50,7 +50,7 @@ def check(lab: Lab) -> None:
 
 
 def _without_netem() -> str:
-    """Why the kernel has no netem, as tc says it; empty when it has. Tried in a network namespace that ends with it."""
+    """tc's error if the kernel has no netem; empty if it has. Tried in a temporary network namespace."""
     command = ["unshare", "--net", "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["tc says nothing"])[0]

@@ -1,4 +1,4 @@
-"""The machine under the lab: root, the packages it needs, and one lab command at a time."""
+"""The machine that the lab runs on: root, the packages it needs, and one lab command at a time."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ _PROGRAMS = {
     str(RELAY): "systemd",
 }
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-# The systemd of every host takes five of root's inotify instances, and Linux gives root 128.
+# The systemd of each host uses five of root's inotify instances, and Linux allows root 128.
 _WATCHES = Path("/proc/sys/fs/inotify/max_user_instances")
 _ENOUGH_WATCHES = 1024
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 def require_root(task: str) -> None:
-    """Refuse to go on without root."""
+    """Raise LabError unless this process runs as root."""
     if os.geteuid() != 0:
         raise LabError(f"inv {task} needs root: run it with sudo")
 
 
 def missing_packages() -> list[str]:
-    """List the packages that the lab needs and the machine has not."""
+    """The packages that the lab needs and this machine lacks."""
     missing = {package for program, package in _PROGRAMS.items() if not shutil.which(program, path=PATH)}
     if not _KEYRING.exists():
         missing.add("debian-archive-keyring")
@@ -51,7 +51,7 @@ def missing_packages() -> list[str]:
 
 
 def install(packages: list[str]) -> None:
-    """Install packages on the machine, without starting any service."""
+    """Install packages on this machine without starting any service."""
     if not shutil.which("apt-get"):
         raise LabError(f"the lab needs {', '.join(packages)}, and this machine has no apt-get to install them")
     with _no_services():
@@ -63,12 +63,12 @@ def install(packages: list[str]) -> None:
         tail = "\n".join(f"    {line}" for line in done.stdout.splitlines()[-5:])
         raise LabError(f"apt-get could not install {', '.join(packages)}:\n{tail}")
     if "nginx" in packages and shutil.which("systemctl"):
-        # The lab starts an nginx of its own; the package's would take port 80 at the next boot.
+        # The lab runs its own nginx; the package's would take port 80 at the next boot.
         subprocess.run(["systemctl", "disable", "nginx.service"], capture_output=True, check=False)
 
 
 def make_room() -> None:
-    """Raise the one limit that the hosts of a few labs together run into."""
+    """Raise the inotify limit, which the hosts of several labs exceed together."""
     with contextlib.suppress(OSError):
         if int(_WATCHES.read_text()) < _ENOUGH_WATCHES:
             _WATCHES.write_text(str(_ENOUGH_WATCHES))
@@ -76,7 +76,7 @@ def make_room() -> None:
 
 @contextlib.contextmanager
 def locked(name: str, report: Callable[[str, str], None]) -> Iterator[None]:
-    """Hold a lock of this machine, telling when somebody else has to be waited for."""
+    """Hold a lock of this machine; reports when it has to wait for another command."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / f"{name}.lock").open("w") as file:
         try:

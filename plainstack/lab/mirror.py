@@ -1,4 +1,4 @@
-"""Where Debian comes from: the machine's own apt sources, read and reduced to two addresses."""
+"""Debian's mirrors: this machine's apt sources, reduced to two addresses."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Mirrors:
     security: str
 
     def sources(self, release: int) -> tuple[str, ...]:
-        """The apt sources of hosts with a release of Debian.
+        """The text of a host's apt sources for a Debian release.
 
-        Plain http, because the hosts' only way out is a proxy that caches.
+        Plain http, because the only way out is a caching proxy.
         """
         suite = SUITES[release]
         main, security = _as_http(self.main), _as_http(self.security)
@@ -47,13 +47,13 @@ class Mirrors:
 
     @property
     def upstreams(self) -> dict[str, str]:
-        """Per host name that a lab host may ask for, the server that the proxy asks."""
+        """For each host name that a lab host may request, the server that the proxy forwards to."""
         parts = [urlsplit(self.main), urlsplit(self.security)]
         return {part.hostname or "": f"{part.scheme}://{part.netloc}" for part in parts}
 
 
 def find() -> Mirrors:
-    """Read the machine's mirrors; PLAINSTACK_MIRROR and PLAINSTACK_SECURITY_MIRROR overrule them."""
+    """This machine's mirrors; PLAINSTACK_MIRROR and PLAINSTACK_SECURITY_MIRROR override them."""
     folder = Path("/etc/apt")
     sources: list[Source] = []
     for path in [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]:
@@ -63,7 +63,7 @@ def find() -> Mirrors:
 
 
 def choose(sources: list[Source], main: str | None, security: str | None) -> Mirrors:
-    """Pick the first sources that look like Debian's own."""
+    """The first sources that look like Debian's own. Raises LabError if there are none."""
     main = main or _best([s for s in sources if "main" in s.components and _RELEASES.intersection(s.suites)], "debian")
     if not main:
         raise LabError("this machine's apt has no Debian mirror over http(s): set PLAINSTACK_MIRROR to one")
@@ -75,13 +75,13 @@ def choose(sources: list[Source], main: str | None, security: str | None) -> Mir
 
 
 def parse(suffix: str, text: str) -> list[Source]:
-    """Read a file of apt sources, one-line (.list) or deb822 (.sources)."""
+    """Parse a file of apt sources, one-line (.list) or deb822 (.sources)."""
     found = _deb822(text) if suffix == ".sources" else _one_line(text)
     return [source for source in found if source.address.startswith(("http://", "https://"))]
 
 
 def _best(sources: list[Source], folder: str) -> str:
-    # A vendor's repository may carry Debian's names for suites and components, but hardly its folder's.
+    # A vendor's repository may use Debian's names for suites and components, but rarely its folder's.
     named = [source for source in sources if source.address.rstrip("/").endswith(f"/{folder}")]
     return next((source.address for source in [*named, *sources]), "")
 

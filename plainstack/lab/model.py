@@ -1,4 +1,4 @@
-"""What a lab is: its hosts, their addresses, and the names and folders that follow from them."""
+"""The model of a lab: its hosts, their addresses, and the names and folders derived from them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Cable:
-    """A cable: its end at a bridge, the bridge, and the interface that the host has of it."""
+    """A cable: its end at a bridge, the bridge, and the host's interface at the other end."""
 
     end: str
     bridge: str
@@ -35,7 +35,7 @@ class Cable:
 
 @dataclass(frozen=True)
 class Branch:
-    """A part of the network behind a link of its own: a site, or one host. `parent` is the key of the site it is in.
+    """A part of the network behind a link of its own: a site, or one host. `parent` is the key of the site around it.
 
     `rate` is in bits a second, `delay` one way in milliseconds, `loss` in percent.
     """
@@ -48,20 +48,21 @@ class Branch:
     parent: str = ""
 
     def bridge(self, network: str) -> str:
-        """Name its bridge on a network."""
+        """The name of its bridge on a network."""
         return branched(network, self.key)
 
     def trunk(self, network: str) -> tuple[str, str]:
-        """Name the ends of its link: the one at its own bridge, and the one at the bridge that it leads to."""
+        """The two ends of its link: at its own bridge, and at the bridge that it leads to."""
         return f"{self.bridge(network)}-in", f"{self.bridge(network)}-up"
 
 
 @dataclass(frozen=True)
 class LabHost:
-    """One host: its name, its private address and, where it has one, its public address.
+    """A host: its name, its private address and, if it has one, its public address.
 
-    `room` is how many bytes it can write, when its disk is of limited size; `release` is Debian's. `branch` is the key
-    of the innermost one that it is in. `names` are (name, address) pairs that it finds in its /etc/hosts.
+    `room` is how many bytes it can write, if its disk has a limit; `release` is its Debian release. `branch` is the key
+    of
+    the innermost branch that contains it. `names` are (name, address) pairs for its /etc/hosts.
     """
 
     name: str
@@ -86,8 +87,9 @@ class LabHost:
 class Lab:
     """A set of hosts on this machine; `state` is the operator's folder of keys and SSH settings.
 
-    `branches` are in an order in which each comes after its parent. `user` is who logs in: root, or an account that
-    may do everything with sudo, as a cloud's images have one.
+    In `branches`, each branch comes after its parent. `user` is the account to log in as: root, or an account that may
+    run
+    everything with sudo, as in cloud images.
     """
 
     name: str
@@ -119,7 +121,7 @@ class Lab:
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """The names of its networks' bridges."""
+        """The names of the bridges of its networks."""
         return (PRIVATE_BRIDGE, PUBLIC_BRIDGE) if self.public else (PRIVATE_BRIDGE,)
 
     @property
@@ -129,11 +131,11 @@ class Lab:
 
     @property
     def run(self) -> Path:
-        """The folder of what lives as long as the lab is up."""
+        """The folder of files that exist only while the lab is up."""
         return run(self.name)
 
     def host(self, name: str) -> LabHost:
-        """Find a host by its name."""
+        """A host by name."""
         for host in self.hosts:
             if host.name == name:
                 return host
@@ -142,41 +144,43 @@ class Lab:
 
 
 def check_name(name: str, kind: str) -> None:
-    """Raise LabError unless the name can be that of a lab, a host or a snapshot."""
+    """Raise LabError unless the name is valid for a lab, a host or a snapshot."""
     if not _NAME.fullmatch(name):
-        raise LabError(f"{name!r} is not a name for {kind}: lower case letters, digits and '-', at most 30 characters")
+        raise LabError(
+            f"{name!r} is not a valid name for {kind}: lower case letters, digits and '-', at most 30 characters"
+        )
 
 
 def namespace(lab: str) -> str:
-    """Name the network namespace of a lab."""
+    """The network namespace of a lab."""
     return f"{_PREFIX}{lab}"
 
 
 def disks(lab: str) -> Path:
-    """Name the folder of a lab's disks."""
+    """The folder of a lab's disks."""
     return DISKS / lab
 
 
 def run(lab: str) -> Path:
-    """Name the folder of what a lab has only while it is up."""
+    """The folder of files that a lab has only while it is up."""
     return RUN / lab
 
 
 def labs(groups: Path, netns: Path = Path("/run/netns")) -> list[str]:
-    """List the labs of this machine by what any of them has: disks, control groups, a namespace, a folder in /run."""
+    """The names of this machine's labs: any with disks, control groups, a namespace or a folder in /run."""
     folders = [path for place in (DISKS, RUN, groups) if place.is_dir() for path in place.iterdir() if path.is_dir()]
     names = {path.name for path in folders} | {path.name.removeprefix(_PREFIX) for path in netns.glob(f"{_PREFIX}*")}
     return sorted(name for name in names if _NAME.fullmatch(name))
 
 
 def branched(network: str, branch: str) -> str:
-    """Name the bridge of a branch on a network; the network's own without a branch."""
+    """The bridge of a branch on a network; without a branch, the network's own."""
     return f"{network}-{branch}" if branch else network
 
 
 def _cable(address: str, network: str, name: str, branch: str) -> Cable:
     octets = [int(octet) for octet in address.split(".")]
-    # The same address in every life of a host: its neighbours remember it.
+    # A host keeps its hardware address when it is created again, because its neighbors cache it.
     hardware = ":".join(f"{octet:02x}" for octet in (0x02, 0, *octets))
     return Cable(f"{network}-{octets[-1]}", branched(network, branch), name, hardware)
 
@@ -188,7 +192,9 @@ def _gateway(address: str) -> IPv4Interface:
 
 def _name_problems(lab: Lab) -> list[str]:
     names = Counter(host.name for host in lab.hosts)
-    bad = [f"{name!r} is not a name for a lab or its host" for name in (lab.name, *names) if not _NAME.fullmatch(name)]
+    bad = [
+        f"{name!r} is not a valid name for a lab or a host" for name in (lab.name, *names) if not _NAME.fullmatch(name)
+    ]
     return bad + [f"the lab has more than one host {name}" for name, count in names.items() if count > 1]
 
 
@@ -214,9 +220,9 @@ def _network_problems(kind: str, addresses: list[tuple[str, str]]) -> list[str]:
     seen: dict[str, str] = {}
     for name, address in addresses:
         if _gateway(address) != gateway:
-            problems.append(f"{name}: the {kind} address {address} is not in {gateway.network} as the others are")
+            problems.append(f"{name}: the {kind} address {address} is not in {gateway.network} like the others")
         elif IPv4Interface(address) == IPv4Interface(gateway.ip):
-            problems.append(f"{name}: the lab itself owns {address}; give the host another one")
+            problems.append(f"{name}: {address} is the lab's own address; give the host another one")
         elif address.endswith((".0", ".255")):
             problems.append(f"{name}: {address} is not an address for a host")
         elif address in seen:

@@ -1,4 +1,4 @@
-"""The lab's network: a namespace with two bridges, planned from what is there and brought to what it should be."""
+"""The lab's network: a namespace with two bridges; plans compare what exists with what should exist."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from plainstack.ssh import netns
 from plainstack.ssh.netns import LabError
 
 _NEW_BRIDGE = "type bridge forward_delay 0 mcast_snooping 0"
-# Bridges of branches, and one end of each of their links: the other end goes with it.
+# Bridges of branches, and one end of each branch's link; removing one end removes the other.
 _OF_BRANCH = re.compile(rf"({PRIVATE_BRIDGE}|{PUBLIC_BRIDGE})-[hs][0-9]+(-in)?")
 
 
 @dataclass(frozen=True)
 class Link:
-    """A network interface as the namespace has it."""
+    """A network interface in the namespace."""
 
     up: bool
     master: str | None
@@ -30,7 +30,7 @@ class Link:
 
 
 def ensure(lab: Lab) -> None:
-    """Make the namespace and its bridges, or mend them."""
+    """Create the namespace and its bridges, or repair them."""
     if not netns.is_up(lab.namespace):
         # A name without a namespace is left over from before a reboot.
         Path("/run/netns", lab.namespace).unlink(missing_ok=True)
@@ -43,19 +43,19 @@ def ensure(lab: Lab) -> None:
 
 
 def remove(namespace: str) -> None:
-    """Remove the namespace with all in it."""
+    """Remove the namespace with everything in it."""
     if netns.is_up(namespace):
         _run(["ip", "netns", "delete", namespace])
     Path("/run/netns", namespace).unlink(missing_ok=True)
 
 
 def observe(lab: Lab) -> dict[str, Link]:
-    """Read the namespace's interfaces."""
+    """The namespace's interfaces."""
     return parse(_run(["ip", "-n", lab.namespace, "-json", "address", "show"]))
 
 
 def parse(text: str) -> dict[str, Link]:
-    """Read the JSON of `ip address show`."""
+    """Parse the JSON output of `ip address show`."""
     return {
         link["ifname"]: Link(
             up="UP" in link["flags"],
@@ -70,7 +70,7 @@ def parse(text: str) -> dict[str, Link]:
 
 
 def plan_bridges(lab: Lab, links: dict[str, Link]) -> list[str]:
-    """Word the ip commands that the bridges still need."""
+    """The ip commands that the bridges still need."""
     commands = [] if "lo" in links and links["lo"].up else ["link set lo up"]
     for bridge, address in ((PRIVATE_BRIDGE, lab.private), (PUBLIC_BRIDGE, lab.public)):
         if address is None:
@@ -87,7 +87,7 @@ def plan_bridges(lab: Lab, links: dict[str, Link]) -> list[str]:
 
 
 def plan_branches(lab: Lab, links: Mapping[str, Link]) -> list[str]:
-    """Word the ip commands that give every branch its bridges and links, and remove those that no branch has."""
+    """The ip commands that create missing bridges and links of branches, and remove those that no branch has."""
     nowhere = Link(up=False, master=None)
     wanted: set[str] = set()
     commands = []
@@ -105,7 +105,7 @@ def plan_branches(lab: Lab, links: Mapping[str, Link]) -> list[str]:
                 seen = links.get(end, nowhere)
                 if seen.master != master or not seen.up:
                     commands.append(f"link set {end} master {master} up")
-    # A cable that is pulled stays pulled, at another bridge.
+    # Only the bridge changes: an unplugged cable stays unplugged.
     commands += [
         f"link set {cable.end} master {cable.bridge}"
         for host in lab.hosts
@@ -116,7 +116,7 @@ def plan_branches(lab: Lab, links: Mapping[str, Link]) -> list[str]:
 
 
 def plan_cables(host: LabHost, links: dict[str, Link]) -> list[str]:
-    """Word the ip commands that plug a host's cables into their bridges."""
+    """The ip commands that plug a host's cables into their bridges."""
     return [
         f"link set {cable.end} master {cable.bridge} up"
         for cable in host.cables
@@ -131,11 +131,11 @@ def switch(lab: Lab, host: LabHost, state: str) -> None:
 
 
 def unplug(lab: Lab, host: LabHost) -> None:
-    """Take a host's cables away."""
+    """Remove a host's cables."""
     links = observe(lab)
     for cable in host.cables:
         if cable.end in links:
-            # A host that has just died takes them along.
+            # A host that has just died removes its cables itself.
             with contextlib.suppress(LabError):
                 change(lab, [f"link delete {cable.end}"])
 
@@ -147,7 +147,7 @@ def change(lab: Lab, commands: list[str]) -> None:
 
 
 def _forbid_forwarding() -> None:
-    # A new namespace inherits the machine's setting, and a machine with Docker forwards.
+    # A new namespace inherits this machine's setting, and Docker turns forwarding on.
     Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
 
 

@@ -1,4 +1,4 @@
-"""The lab that realises an inventory."""
+"""The lab that hosts an inventory's stack."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from plainstack.services import site
 
 
 def of(stack: Stack) -> Lab:
-    """The lab of an inventory: its hosts and its visitors. Raises Refused when the inventory does not use the lab."""
+    """The lab of an inventory: its hosts and its visitors. Raises Refused if the inventory does not use the lab."""
     if not stack.in_lab:
         raise Refused("ssh.gateway is not 'lab' in this inventory, so its hosts are not lab hosts")
     machines: list[tuple[str, Host | Visitor]] = [*stack.hosts.items(), *stack.lab.visitors.items()]

@@ -1,4 +1,4 @@
-"""Whose a lab is: names are the machine's, so two copies of an inventory must not take each other's lab for theirs."""
+"""The owner of a lab: names of labs are global to this machine, so copies of an inventory must not share one."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _FILE = "owner"
 
 
 def write(lab: Lab, disks: Path) -> None:
-    """Note in the folder of the disks which state folder the lab belongs to."""
+    """Record, in the folder of the disks, which state folder the lab belongs to."""
     disks.mkdir(parents=True, exist_ok=True)
     (disks / _FILE).write_text(f"{lab.state.resolve()}\n", encoding="utf-8")
 
 
 def of(name: str) -> Path | None:
-    """Tell the state folder that a lab belongs to; None when it is not known or is gone."""
+    """The state folder that a lab belongs to; None if it is unknown or gone."""
     try:
         folder = Path((model.disks(name) / _FILE).read_text(encoding="utf-8").strip())
     except FileNotFoundError:
@@ -27,7 +27,7 @@ def of(name: str) -> Path | None:
 
 
 def check(lab: Lab) -> None:
-    """Raise LabError when the lab belongs to another inventory."""
+    """Raise LabError if the lab belongs to another inventory."""
     mine, theirs = lab.state.resolve(), of(lab.name)
     if theirs not in (None, mine):
         raise LabError(

@@ -1,4 +1,4 @@
-"""apt for the hosts: one caching nginx on this machine, and a relay from each lab's namespace to it."""
+"""apt for the hosts: one caching nginx on this machine, and a relay to it from each lab's namespace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from plainstack.ssh import netns
 from plainstack.ssh.netns import LabError
 
 _FOLDER = RUN / ".apt"
-# A socket in a folder cannot clash with any port of the machine, and nothing but the relays can reach it.
+# A socket in a folder cannot clash with a port of the machine, and only the relays can reach it.
 _SOCKET = _FOLDER / "socket"
 _CONFIG = _FOLDER / "nginx.conf"
 _PID = _FOLDER / "pid"
@@ -22,14 +22,14 @@ _RELAY_GROUP = ".relay"
 
 
 def ensure(lab: Lab, mirrors: Mirrors) -> None:
-    """Make the lab's way to the mirrors work."""
+    """Give the lab a way to the mirrors: start nginx and the lab's relay if they do not run."""
     _ensure_nginx(mirrors)
     if not cgroup.alive(cgroup.tree() / lab.name / _RELAY_GROUP):
         _start_relay(lab)
 
 
 def stop_unused() -> None:
-    """End nginx when the last lab is gone."""
+    """Stop nginx once the last lab is gone."""
     tree = cgroup.tree()
     if not tree.exists():
         return
@@ -43,7 +43,7 @@ def stop_unused() -> None:
 
 
 def config(mirrors: Mirrors) -> str:
-    """Word nginx's configuration: a forward proxy to the mirrors and to nothing else."""
+    """nginx's configuration: a forward proxy that reaches only the mirrors."""
     servers = "".join(_server(name, upstream) for name, upstream in sorted(mirrors.upstreams.items()))
     return f"""\
 user www-data;

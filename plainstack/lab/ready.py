@@ -1,4 +1,4 @@
-"""When a started lab is ready: every unit active, every replica streaming, the virtual address held."""
+"""When a started lab is ready: every unit is active, every replica streams, the virtual address is held."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNITS, REPLICATION, ADDRESS = "every unit active", "replication streaming", "vir
 
 
 def stop_order(stack: Stack, roles: Mapping[str, Role]) -> list[list[str]]:
-    """Machines of the lab in groups, in the order to stop them: a role's hosts before those of roles it comes after."""
+    """Groups of machines in stopping order: the hosts of a role before those of the roles that it depends on."""
     levels: dict[str, int] = {}
     for name, role in roles.items():
         levels[name] = max((levels[other] + 1 for other in role.after), default=0)
@@ -32,9 +32,9 @@ def stop_order(stack: Stack, roles: Mapping[str, Role]) -> list[list[str]]:
 def await_ready(
     stack: Stack, roles: Mapping[str, Role], only: tuple[str, ...], tell: Callable[[str], None], began: float
 ) -> None:
-    """Wait until what was deployed on the started hosts works again, telling what came when, in seconds since `began`.
+    """Wait until everything deployed on the started hosts works.
 
-    Raises Refused when it does not within two minutes.
+    Reports when each part did, in seconds since `began`. Raises Refused after two minutes.
     """
     hosts = tuple(name for name in stack.hosts if not only or name in only)
     if not hosts:
@@ -57,14 +57,15 @@ def await_ready(
             if time.monotonic() > deadline:
                 left = "; ".join(sentence for sentences in missing.values() for sentence in sentences)
                 raise Refused(f"the hosts are up, but not all is well after {_SECONDS} s: {left}. See inv status")
-            # A probe takes what the hosts need to start: only those that something is awaited from are asked again.
+            # Probing costs the hosts CPU time that they need to start, so only hosts with something missing are probed
+            # again.
             observer.hosts = tuple(name for name in hosts if name in awaited(stack, seen, missing))
-            # No event on this side announces it, so it is asked again.
+            # No event announces this on our side, so poll.
             Event().wait(0.3)
 
 
 def awaited(stack: Stack, seen: View, missing: Mapping[str, list[str]]) -> set[str]:
-    """The hosts of which something is missing."""
+    """The hosts on which something is missing."""
     names = set(seen.failed) | {name for name, host in seen.observed.items() if units_down(host)[1]}
     for what, role in ((REPLICATION, "db"), (ADDRESS, "balancer")):
         if missing.get(what):
@@ -73,10 +74,10 @@ def awaited(stack: Stack, seen: View, missing: Mapping[str, list[str]]) -> set[s
 
 
 def unready(stack: Stack, view: View) -> Mapping[str, list[str]]:
-    """What a started lab still lacks, as sentences by what is awaited.
+    """What a started lab still lacks, as messages by what is awaited.
 
-    Only what can come is awaited: on hosts with nothing deployed nothing is, and neither is what needs hosts that were
-    not started.
+    Only what can come is awaited: nothing on hosts without a deploy, and nothing that needs hosts that were not
+    started.
     """
     missing: dict[str, list[str]] = {UNITS: [f"{name}: {error.reason}" for name, error in view.failed.items()]}
     deployed = set(view.failed)
@@ -105,6 +106,6 @@ def _unreplicated(databases: list[str], view: View) -> list[str]:
     problems = (
         [] if leading == 1 else [f"the database has {leading or 'no'} {'primary' if leading < 2 else 'primaries'}"]
     )
-    # What has no data yet gets it by a deploy.
+    # A host without data gets it from a deploy.
     others = [member for member in everybody if member.state not in ("primary", "empty") and not member.upstream]
     return problems + [f"{member.name} is a {member.state} that does not stream" for member in others]

@@ -1,4 +1,4 @@
-"""Snapshots: the layers of a lab's hosts, the secrets and keys that belong to them, and what they were made from."""
+"""Snapshots: the layers of a lab's hosts, their secrets and keys, and what they were made from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KEYS = ("id_ed25519", "id_ed25519.pub")
 
 @dataclass(frozen=True)
 class Origin:
-    """What a snapshot is of: the stack, its inventory's path and digest, and the commit that deployed it."""
+    """The origin of a snapshot: the stack, its inventory's path and digest, and the commit that deployed it."""
 
     stack: str
     inventory: str
@@ -32,7 +32,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A kept lab. `hosts` are [private, public] addresses by name; `size` is in bytes, without the image."""
+    """A saved lab. `hosts` are [private, public] addresses by name; `size` is in bytes, without the image."""
 
     name: str
     created: str
@@ -44,7 +44,7 @@ class Snapshot:
 
     @property
     def folder(self) -> Path:
-        """Where the snapshot lies."""
+        """The folder of the snapshot."""
         return model.SNAPSHOTS / self.name
 
     def age(self, now: datetime) -> float:
@@ -53,7 +53,7 @@ class Snapshot:
 
 
 def read(name: str) -> Snapshot:
-    """Find a snapshot by its name. Raises LabError when there is none."""
+    """A snapshot by name. Raises LabError if there is none."""
     model.check_name(name, "a snapshot")
     try:
         data = json.loads((model.SNAPSHOTS / name / _ABOUT).read_text(encoding="utf-8"))
@@ -72,7 +72,7 @@ def every() -> list[Snapshot]:
 
 
 def write(lab: Lab, name: str, origin: Origin, files: Mapping[str, Path]) -> Snapshot:
-    """Keep the disks of a lab whose hosts are not running, with the files that exist; the disks go on from it."""
+    """Save the disks of a stopped lab, and those of the given files that exist; the lab goes on from the snapshot."""
     half = model.SNAPSHOTS / f".{name}.half"
     shutil.rmtree(half, ignore_errors=True)
     (half / "layers").mkdir(parents=True)
@@ -88,7 +88,7 @@ def write(lab: Lab, name: str, origin: Origin, files: Mapping[str, Path]) -> Sna
         layer = layers.freeze(place)
         (half / "layers" / host.name).symlink_to(layer)
         size += _size(layer / "upper") + sum(_size(below) for below in Disk(layer).lowers[:-1])
-    # The hosts' disks are not synced while they run.
+    # Nothing syncs the hosts' disks while they run.
     subprocess.run(["sync", "--file-system", str(model.LAYERS)], check=True)
     hosts: dict[str, list[str | None]] = {host.name: [host.address, host.public] for host in lab.hosts}
     created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -99,9 +99,9 @@ def write(lab: Lab, name: str, origin: Origin, files: Mapping[str, Path]) -> Sna
 
 
 def place(snapshot: Snapshot, lab: Lab, files: Mapping[str, Path]) -> list[Path]:
-    """Make the disks of a lab that has none from a snapshot, and put its files where they belong.
+    """Make the disks of a lab from a snapshot, and restore its files. The lab must not have disks.
 
-    A file that says something else is kept beside with a new name; gives these new names.
+    A file that differs is kept next to the restored one under a new name; returns those names.
     """
     kept = []
     for key, path in files.items():
@@ -122,13 +122,13 @@ def place(snapshot: Snapshot, lab: Lab, files: Mapping[str, Path]) -> list[Path]
         layer = (snapshot.folder / "layers" / host.name).readlink()
         layers.make_on(Disk(disks / host.name), layer, layer)
     owner.write(lab, disks)
-    # All at once: a lab with half of its disks would be completed with empty ones.
+    # In one rename: a lab with half of its disks would be completed with empty ones.
     disks.rename(lab.disks)
     return kept
 
 
 def forget(name: str) -> Snapshot:
-    """Remove a snapshot; its layers stay as long as a lab runs on them."""
+    """Remove a snapshot; its layers stay as long as a lab uses them."""
     known = read(name)
     gone = known.folder.with_name(f".{name}.gone")
     shutil.rmtree(gone, ignore_errors=True)
@@ -139,16 +139,16 @@ def forget(name: str) -> Snapshot:
 
 
 def stale(snapshot: Snapshot, lab: Lab, stack: str, image: Path) -> list[str]:
-    """Say why the lab of an inventory cannot start from a snapshot; empty when it can."""
+    """Why the lab of an inventory cannot start from a snapshot; empty if it can."""
     problems = []
     if snapshot.image != image.name:
-        problems.append(f"its hosts lie on the image {snapshot.image}, and the recipe of today makes {image.name}")
+        problems.append(f"its hosts use the image {snapshot.image}, but the current recipe makes {image.name}")
     elif not image.is_dir():
-        problems.append(f"the image {image} that its hosts lie on is gone")
+        problems.append(f"the image {image} that its hosts use is gone")
     if snapshot.origin.stack != stack:
         problems.append(f"it is of the stack {snapshot.origin.stack}, not {stack}")
     if snapshot.user != lab.user:
-        problems.append(f"its hosts let {snapshot.user} log in, and the inventory says ssh.user: {lab.user}")
+        problems.append(f"its hosts accept logins as {snapshot.user}, but the inventory says ssh.user: {lab.user}")
     wanted: dict[str, list[str | None]] = {host.name: [host.address, host.public] for host in lab.hosts}
     for name in sorted(wanted.keys() | snapshot.hosts.keys()):
         if name not in snapshot.hosts:
@@ -157,7 +157,7 @@ def stale(snapshot: Snapshot, lab: Lab, stack: str, image: Path) -> list[str]:
             problems.append(f"its host {name} is not in the inventory")
         elif snapshot.hosts[name] != wanted[name]:
             before, now = (" and ".join(filter(None, each[name])) for each in (snapshot.hosts, wanted))
-            problems.append(f"its {name} has {before}, and the inventory says {now}")
+            problems.append(f"its {name} has {before}, but the inventory says {now}")
     return problems
 
 

@@ -1,4 +1,4 @@
-"""What a person does with a lab: up, down, status, shell."""
+"""The lab commands: up, down, status, shell."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ Report = Callable[[str, str], None]
 
 
 def up(lab: Lab, report: Report, only: Collection[str] = ()) -> None:
-    """Make every host of the lab real, or repair what is broken; a healthy host is left alone.
+    """Start every host of the lab, and repair broken ones; healthy hosts are left alone.
 
-    `only` names the hosts to start, if not all.
+    `only` limits it to some hosts.
     """
     machine.require_root("lab.up")
     report = one_at_a_time(report)
@@ -51,7 +51,7 @@ def start(lab: Lab, hosts: Sequence[LabHost], report: Report) -> None:
     with machine.locked("machine", report):
         images = _prepare_machine(lab, mirrors, {host.release for host in hosts}, report)
     if not netns.is_up(lab.namespace):
-        # What runs without the namespace is cut off for ever.
+        # Containers that outlived their namespace can never be connected again.
         cgroup.remove(cgroup.tree() / lab.name)
         report("lab", f"network {lab.private.network}" + (f" and {lab.public.network}" if lab.public else ""))
     network.ensure(lab)
@@ -62,12 +62,12 @@ def start(lab: Lab, hosts: Sequence[LabHost], report: Report) -> None:
     try:
         all_hosts(hosts, lambda host: _ensure_host(lab, host, images[host.release], disk.files(lab, host, key), report))
     finally:
-        # One broken host keeps nobody out of the others.
+        # Even after a failure, so that the operator can log in to the hosts that work.
         access.write(lab)
 
 
 def down(lab: Lab, report: Report) -> None:
-    """Remove everything the lab made, whatever state it is in."""
+    """Remove everything that the lab created, whatever state it is in."""
     machine.require_root("lab.down")
     with machine.locked(lab.name, report):
         owner.check(lab)
@@ -75,7 +75,7 @@ def down(lab: Lab, report: Report) -> None:
 
 
 def down_all(report: Report, agreed: Callable[[int], bool]) -> None:
-    """List every lab of this machine, whoever made it, and remove them all if `agreed`, which gets their number."""
+    """List every lab of this machine, other inventories' included, and remove all if `agreed`, called with their number."""
     machine.require_root("lab.down")
     names = model.labs(cgroup.tree())
     for name in names:
@@ -90,7 +90,7 @@ def down_all(report: Report, agreed: Callable[[int], bool]) -> None:
 
 
 def remove(name: str, report: Report) -> None:
-    """Remove a lab by its name; the caller holds its lock."""
+    """Remove a lab by name; the caller holds its lock."""
     group, disks, run = cgroup.tree() / name, model.disks(name), model.run(name)
     namespace = model.namespace(name)
     existed = any(place.exists() for place in (group, disks, run, Path("/run/netns", namespace)))
@@ -106,7 +106,7 @@ def remove(name: str, report: Report) -> None:
 
 
 def status(lab: Lab) -> dict[str, str]:
-    """Tell the state of every host, in a few words."""
+    """The state of every host, in a few words."""
     machine.require_root("lab.status")
     if not netns.is_up(lab.namespace):
         return {host.name: "down" for host in lab.hosts}
@@ -117,13 +117,13 @@ def status(lab: Lab) -> dict[str, str]:
 
 
 def shell(lab: Lab, host: str) -> NoReturn:
-    """Become an ssh to the host."""
+    """Replace this process with an ssh to the host."""
     running(lab, host, "lab.shell")
     os.execvp("ssh", ["ssh", "-F", str(lab.state / "ssh_config"), host])  # noqa: S606  there is nothing to quote
 
 
 def running(lab: Lab, name: str, task: str) -> LabHost:
-    """Find a host of a lab that is up; `task` is who asks. Raises LabError."""
+    """A host of a lab that is up; `task` is the command's name for messages. Raises LabError."""
     machine.require_root(task)
     host = lab.host(name)
     if not netns.is_up(lab.namespace):
@@ -152,7 +152,7 @@ def _ensure_host(lab: Lab, host: LabHost, base: Path, files: disk.Files, report:
     if here.exists and image.release_of(here.image) != host.release:
         raise LabError(
             f"{host.name}: its disk was made with Debian {image.release_of(here.image)}, and lab.debian says"
-            f" {host.release}; a disk keeps its release: inv lab.down, then inv lab.up"
+            f" {host.release}; a disk's release cannot change: inv lab.down, then inv lab.up"
         )
     same = disk.current(here, files) and not limits.missing(here, host)
     if container.alive(lab, host) and same:
@@ -163,7 +163,7 @@ def _ensure_host(lab: Lab, host: LabHost, base: Path, files: disk.Files, report:
             return
         report(host.name, "does not answer: power cycle")
     elif container.alive(lab, host):
-        report(host.name, "has other settings now: power cycle")
+        report(host.name, "its settings have changed: power cycle")
     container.power_off(lab, host)
     if not here.exists:
         disk.make(here, base)
@@ -192,7 +192,7 @@ def _state(lab: Lab, host: LabHost, links: dict[str, network.Link]) -> str:
 
 
 def all_hosts(hosts: Sequence[LabHost], task: Callable[[LabHost], None]) -> None:
-    """Do a task for all hosts at once; errors are told together."""
+    """Run a task for all hosts at once, and report all errors together."""
     with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
         futures = [pool.submit(task, host) for host in hosts]
     errors = [error for future in futures if (error := future.exception())]

@@ -42,8 +42,8 @@ def test_host_by_name() -> None:
     ("hosts", "problem"),
     [
         ((), "at least one host"),
-        ((DB, LabHost("db2", "192.168.57.1")), "db2: the lab itself owns 192.168.57.1"),
-        ((DB, LabHost("lb1", "192.168.57.16", "192.168.3.1")), "lb1: the lab itself owns 192.168.3.1"),
+        ((DB, LabHost("db2", "192.168.57.1")), "db2: 192.168.57.1 is the lab's own address"),
+        ((DB, LabHost("lb1", "192.168.57.16", "192.168.3.1")), "lb1: 192.168.3.1 is the lab's own address"),
         ((DB, LabHost("db2", "192.168.58.12")), "db2: the private address 192.168.58.12 is not in 192.168.57.0/24"),
         ((LB, LabHost("lb2", "192.168.57.17", "192.168.4.2")), "lb2: the public address 192.168.4.2 is not in"),
         ((DB, LabHost("db2", "192.168.57.11")), "db2: db1 has the address 192.168.57.11 too"),

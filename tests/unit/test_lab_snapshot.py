@@ -132,7 +132,7 @@ def test_what_is_not_there_is_told_with_what_is(lab: Lab) -> None:
     snapshot.write(lab, "deployed", ORIGIN, {})
     with pytest.raises(LabError, match="there is no snapshot nope; there are deployed"):
         snapshot.forget("nope")
-    with pytest.raises(LabError, match=r"'\.\./x' is not a name for a snapshot"):
+    with pytest.raises(LabError, match=r"'\.\./x' is not a valid name for a snapshot"):
         snapshot.read("../x")
     (listed,) = snapshot.every()
     assert listed == snapshot.read("deployed")
@@ -190,15 +190,15 @@ KEPT = Snapshot("deployed", "2026-01-01T00:00:00+00:00", "trixie-1", "ops", HOST
         (KEPT, []),
         (
             replace(KEPT, image="trixie-0"),
-            ["its hosts lie on the image trixie-0, and the recipe of today makes trixie-1"],
+            ["its hosts use the image trixie-0, but the current recipe makes trixie-1"],
         ),
-        (replace(KEPT, user="root"), ["its hosts let root log in, and the inventory says ssh.user: ops"]),
+        (replace(KEPT, user="root"), ["its hosts accept logins as root, but the inventory says ssh.user: ops"]),
         (replace(KEPT, origin=replace(ORIGIN, stack="blog")), ["it is of the stack blog, not shop"]),
         (replace(KEPT, hosts={"lb1": HOSTS["lb1"]}), ["it has no host db1"]),
         (replace(KEPT, hosts={**HOSTS, "db2": ["192.168.57.12", None]}), ["its host db2 is not in the inventory"]),
         (
             replace(KEPT, hosts={**HOSTS, "lb1": [LB.address, None]}),
-            ["its lb1 has 192.168.57.16, and the inventory says 192.168.57.16 and 192.168.3.231"],
+            ["its lb1 has 192.168.57.16, but the inventory says 192.168.57.16 and 192.168.3.231"],
         ),
     ],
 )
