@@ -51,8 +51,8 @@ def test_host_by_name() -> None:
         ((DB, LabHost("lb1", "192.168.57.16", "192.168.57.17")), "different /24s"),
         ((LabHost("db1", "192.168.57.255"),), "not an address for a host"),
         ((LabHost("db1", "db1.example"),), "cannot use an address"),
-        ((LabHost("../etc", "192.168.57.11"),), "'../etc' is not a name"),
-        ((LabHost("d" * 31, "192.168.57.11"),), "is not a name"),
+        ((LabHost("../etc", "192.168.57.11"),), "'../etc' is not a valid name"),
+        ((LabHost("d" * 31, "192.168.57.11"),), "is not a valid name"),
     ],
 )
 def test_refused(hosts: tuple[LabHost, ...], problem: str) -> None:
@@ -63,7 +63,7 @@ def test_refused(hosts: tuple[LabHost, ...], problem: str) -> None:
 
 @pytest.mark.parametrize("name", ["", ".apt", "..", "a/b", "Shop", "shop-"])
 def test_refused_lab_names(name: str) -> None:
-    with pytest.raises(LabError, match="is not a name"):
+    with pytest.raises(LabError, match="is not a valid name"):
         lab(DB, name=name)
 
 
