@@ -1,1 +1,1 @@
-"""Failover drills: a bounded load, a fault, the reaction, the recovery, and a verdict with a picture."""
+"""Failover drills: a bounded load, a fault, the reaction, the recovery, and a verdict with a chart."""

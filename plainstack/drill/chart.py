@@ -1,4 +1,4 @@
-"""The picture of a drill as SVG: rate, latency and outages on one time axis, with the events as vertical lines."""
+"""The chart of a drill as SVG: rate, latency and outages on one time axis, with the events as vertical lines."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class Axis:
         self.seconds = max(seconds, 0.001)
 
     def x(self, at: float) -> float:
-        """Where a moment is."""
+        """The x coordinate of a moment."""
         return self.left + (self.right - self.left) * min(max(at / self.seconds, 0.0), 1.0)
 
 
 def marked(events: Collection[Event]) -> list[Event]:
-    """The events that have a line in the chart; their number there is their place in this list."""
+    """The events with a line in the chart, numbered by their position in this list."""
     return [event for event in events if event.mark]
 
 
 def svg(result: Result, attempts: Collection[Attempt], pixels: int) -> str:
-    """The chart, `pixels` wide; text keeps its size, so a phone gets a narrow chart instead of a small one."""
+    """The chart, `pixels` wide; the size of text is fixed, so a phone gets a narrow chart instead of small text."""
     marks = marked(result.events)
     seconds = max([result.marks.load_end, *(event.at for event in marks if event.at < result.marks.load_end + 30)])
     axis = Axis(pixels, seconds)
@@ -125,7 +125,7 @@ def _outages(
     gaps: Mapping[Kind, Gap],
     top: float,
 ) -> Iterator[str]:
-    """A lane for each kind of request: a stroke for every failed one, and the longest time without a success."""
+    """One lane for each kind of request: a stroke for every failure, and the longest time without a success."""
     yield f'<text class="title" x="{LEFT}" y="{top - 8}">failures and longest gap</text>'
     for number, (kind, name) in enumerate(lanes):
         y = top + number * (LANE + 6)
@@ -138,18 +138,18 @@ def _outages(
         )
         strokes = {round(axis.x(a.due), 1) for a in attempts if a.kind == kind and not a.ok}
         yield f'<path class="miss" d="{" ".join(f"M{s:.1f} {y + 4}v{LANE - 8}" for s in sorted(strokes))}"/>'
-        # Behind the gap where there is room, else before it: on the strokes it could not be read.
+        # To the right of the gap if there is room, otherwise to its left: on top of the strokes it would be unreadable.
         at, anchor = (after + 6, "start") if after < axis.right - 60 else (x - 6, "end")
         middle = y + LANE / 2 + 4
         yield f'<text class="length" x="{at:.1f}" y="{middle}" text-anchor="{anchor}">{gap.seconds:.2f} s</text>'
 
 
 def _events(axis: Axis, marks: Sequence[Event], bottom: float) -> Iterator[str]:
-    """Numbered lines; the numbers are those of the step log."""
+    """Numbered lines, with the numbers of the step log."""
     taken = -100.0
     for number, event in enumerate(marks, 1):
         x = axis.x(event.at)
-        # Two events at almost the same time keep two readable numbers.
+        # Keep the numbers of two events readable even if they are almost at the same time.
         at = max(x, taken + 17)
         taken = at
         yield f'<g class="event"><title>{escape(event.mark)} at {event.at:.2f} s</title>'

@@ -1,4 +1,4 @@
-"""The clients of a drill: all load generators with their one recorder, from warm-up to the last answer."""
+"""The clients of a drill: all load generators and their recorder, from the warm-up to the last response."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from plainstack.postgresql.settings import Database
 from plainstack.ssh.session import Session
 
 WARM_UP = 5.0
-# Slower than this before the fault, and the queues that a fault adds would be all that is measured.
+# If requests are slower than this before the fault, the drill would mostly measure queues.
 SLOW = 0.5
-# Of the rate: GETs and POSTs are two to one, the rest goes straight to the database.
+# Share of the rate: two GETs per POST at the site; the remaining requests go directly to the database.
 SITE_SHARE = 0.75
 
 Clock = Callable[[], float]
 
 
 class Clients:
-    """Everybody who uses the stack during the drill."""
+    """All clients that use the stack during the drill."""
 
     def __init__(self, observer: Observer, settings: Settings, fault: Fault, clock: Clock) -> None:
         self.recorder = Recorder()
         self._observer, self._settings, self._clock = observer, settings, clock
         self._generators: list[Generator] = []
-        # The victim's neighbours go on to write.
+        # Only the victim's neighbors can write during a fault.
         self._from = writing_hosts(observer.stack, fault, settings.victim)[0]
 
     def start(self, began: Callable[[], None], *, posts: bool) -> str:
-        """Start the load; `began` is called when the first request is due. Gives what the load is, in words."""
+        """Start the load and describe it in words; `began` is called when the first request is due."""
         settings, stack = self._settings, self._observer.stack
         sql, site = self._new("sql"), self._new("site")
         databases = ",".join(host.name for host in stack.with_role("db"))
@@ -76,7 +76,7 @@ class Clients:
         )
 
     def warm_up(self, kinds: Iterable[Kind]) -> None:
-        """Let some time pass, and raise Refused unless requests of every kind get through."""
+        """Run the load for a while. Raises Refused unless requests of every kind succeed, and fast enough."""
         begun = max(generator.began or 0.0 for generator in self._generators)
         generators.wait(self._clock, begun + WARM_UP, self.broken)
         if self.broken():
@@ -102,11 +102,11 @@ class Clients:
         return any(generator.died for generator in self._generators)
 
     def deaths(self) -> list[str]:
-        """Every generator that died, as a sentence."""
+        """A message for every generator that died."""
         return [generator.died for generator in self._generators if generator.died]
 
     def pass_until(self, moment: float) -> None:
-        """Let time pass while the load goes on."""
+        """Wait while the load continues."""
         generators.wait(self._clock, moment, self.broken)
 
     def last_write(self) -> float | None:
@@ -114,25 +114,25 @@ class Clients:
         return self.recorder.last_ok.get("sql")
 
     def await_end(self) -> None:
-        """Wait for the last answers."""
+        """Wait for the last responses."""
         for generator in self._generators:
             generator.join(self._settings.seconds + generators.GRACE - self._clock())
 
     def stop(self) -> None:
-        """End the load now."""
+        """Stop the load now."""
         for generator in self._generators:
             generator.stop()
 
     def tempt(self, victim: str, session: Session) -> str:
         """Try to write at an old primary: from an app host, as a client that knows only it, and on the host itself.
 
-        Gives what came of it, as a sentence.
+        Returns the result in words.
         """
         stray = self._new("stray")
         try:
             self._write(stray, "stray", 5, 3, victim)
             stray.await_hello(10)
-            # From the host itself no fence keeps anybody off; a commit there must wait for a standby that never comes.
+            # No fence blocks the host itself; there, a commit must wait for a standby that never comes.
             if self._settings.synchronous:
                 self._write_there(session)
             stray.join(20)
@@ -142,7 +142,7 @@ class Clients:
         tried: list[Attempt] = [a for a in self.recorder.history() if a.kind == "stray"]
         took = sum(a.ok for a in tried)
         answers = ", ".join(sorted({a.outcome or "no answer" for a in tried if not a.ok}))
-        return f"{len(tried)} writes tried at {victim} itself: it took {took} ({answers})"
+        return f"{len(tried)} writes attempted at {victim} itself: it accepted {took} ({answers})"
 
     def _write_there(self, session: Session) -> None:
         database = self._observer.stack.given(Database)

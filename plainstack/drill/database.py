@@ -1,4 +1,4 @@
-"""The drill's own table, and the final read: what is stored of everything that was tried."""
+"""The drill's own table, and the final read: which of the attempted writes are stored."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ drop schema if exists plainstack_drill;
 
 
 def prepare(stack: Stack, primary: Session) -> bool:
-    """Make the drill's table; tells whether the application takes samples, so that POSTs can be tried too."""
+    """Make the drill's table; returns whether the application accepts samples, so that POSTs can be sent."""
     return _psql(stack, primary, _PREPARE, "make the drill's table").split()[-1:] == ["1"]
 
 
@@ -56,7 +56,7 @@ def final_read(stack: Stack, primary: Session, drill: str, *, posts: bool) -> St
 
 
 def clean_up(stack: Stack, primary: Session, *, posts: bool) -> None:
-    """Remove what drills left in the database: the rows of this one, and of one that was killed."""
+    """Remove the rows of this drill, and those that a killed drill left behind."""
     statements = _FORGET
     if posts:
         names = ", ".join(f"'drill-{number}'" for number in range(MACHINES))

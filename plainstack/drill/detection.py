@@ -1,4 +1,4 @@
-"""Noticing that a primary is dead, the way a monitor would: its clients cannot write, and it does not say it works."""
+"""Detecting a dead primary as a monitor would: clients cannot write, and the primary does not answer that it works."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from plainstack.drill.database import READY
 from plainstack.errors import HostFailed, Refused
 from plainstack.ssh.session import Session
 
-# How long clients go without a write before anybody suspects the primary, and how long it has to deny it.
+# How long clients go without a write before the primary is suspected, and how long it then has to answer.
 SUSPICION, DENIAL = 1.0, 1.0
 UNNOTICED = 15.0
 
 
 def await_death(clients: Clients, primary: Session, now: Callable[[], float], since: float) -> float:
-    """Wait until the primary is found dead; gives for how long nobody could write. Raises Refused if it is not."""
+    """Wait until the primary is found dead; returns how long there were no writes. Raises Refused if they continue."""
     while now() < since + UNNOTICED and not clients.broken():
         quiet = now() - (clients.last_write() or since)
         if quiet >= SUSPICION and not denies(primary):
@@ -29,7 +29,7 @@ def await_death(clients: Clients, primary: Session, now: Callable[[], float], si
 
 
 def denies(primary: Session) -> bool:
-    """Whether the primary itself says in time that it works; a thread asks, for a dead host never answers."""
+    """Whether the primary answers in time that it works; asked in a thread, as a dead host never answers."""
     answers: Queue[bool] = Queue()
 
     def ask() -> None:

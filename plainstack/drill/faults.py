@@ -1,4 +1,4 @@
-"""What a drill does to one host, what the host itself does about it, and how the drill puts it right again."""
+"""Faults: what a drill does to a host, how the host recovers by itself, and how the drill repairs the rest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BEHIND = 2.0
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault of one service: `units` are what is killed or stopped; a cut and a switchover have none."""
+    """A fault of one service: `units` are the units that are killed or stopped; a cut and a switchover have none."""
 
     target: str
     name: str
@@ -31,7 +31,7 @@ class Fault:
 
     @property
     def whom(self) -> str:
-        """Which of the hosts that could be it is the victim."""
+        """How the victim is chosen among the hosts of the target's role."""
         return _WHOM[self.target]
 
     @property
@@ -46,11 +46,11 @@ class Fault:
 
     @property
     def planned(self) -> bool:
-        """Whether nothing breaks: the primary hands over in order."""
+        """Whether nothing breaks: the primary hands over as planned."""
         return self.name == "switchover"
 
     def says(self, victim: str) -> str:
-        """What is done to whom."""
+        """What is done to the victim, in words."""
         what = ", ".join(name.removesuffix(".service") for name in self.units)
         if self.planned:
             return f"switch over from {victim}"
@@ -61,19 +61,19 @@ class Fault:
         return f"kill -9 all of {what} on {victim}" if self.name.startswith("kill") else f"stop {what} on {victim}"
 
     def script(self) -> str:
-        """The shell text that does it on the host; only what belongs to these units is touched."""
+        """Shell code that causes the fault on the host; it only touches these units."""
         units = shlex.join(self.units)
         if self.name == "stop":
             return f"systemctl stop {units}"
         return f"systemctl kill --kill-whom=all --signal=KILL {units}"
 
     def heal_script(self) -> str:
-        """The shell text that starts again what the host did not start by itself."""
+        """Shell code that starts what the host did not restart by itself."""
         units = shlex.join(self.units)
         return f"systemctl reset-failed {units} 2>/dev/null; systemctl start {units}" if units else ":"
 
     def healthy_script(self, stack: Stack, host: Host) -> str:
-        """The shell text that succeeds when the host does its work."""
+        """Shell code that succeeds if the host's service works."""
         if self.target == "balancer":
             return f"systemctl is-active {stack.settings(Balancer).engine}.service {KEEPALIVED}"
         requests = (site.of_service(stack, host, one, one.health) for one in stack.services.values())
@@ -81,7 +81,7 @@ class Fault:
 
 
 def find(stack: Stack, target: str, name: str) -> Fault:
-    """A fault by its name; raises Refused for what this stack or this inventory does not allow."""
+    """A fault by name. Raises Refused for one that this stack or this inventory does not allow."""
     known = {"db": (*FAULTS, "switchover", "kill-behind"), "app": FAULTS, "balancer": (*FAULTS, "kill-keepalived")}
     if target not in known:
         raise Refused(f"unknown target {target!r}; known: {', '.join(TARGETS)}, all")
@@ -98,7 +98,9 @@ def find(stack: Stack, target: str, name: str) -> Fault:
         count = f"only {hosts[0].name}" if hosts else "no host"
         raise Refused(f"{count} has the role {target}, so no other host could take over: there is nothing to drill")
     if name in ("cut", "kill-behind") and not stack.in_lab:
-        raise Refused("cutting a host's network is for the lab: nobody could plug a real host in again from here")
+        raise Refused(
+            "cutting a host's network is only possible in the lab: a real host could not be plugged in again from here"
+        )
     if target == "balancer" and stack.settings(Balancer).virtual_address is None:
         raise Refused("the stack has no balancer.virtual_address that could move; give it one first")
     if name in ("cut", "switchover"):
@@ -107,14 +109,14 @@ def find(stack: Stack, target: str, name: str) -> Fault:
 
 
 def writing_hosts(stack: Stack, fault: Fault, victim: str) -> list[str]:
-    """The app hosts that a drill's clients can write from while the fault lasts, those that lose nothing first."""
+    """The app hosts from which a drill's clients can write during the fault, those that it does not affect first."""
     names = [host.name for host in stack.with_role("app")]
-    # Where only a service dies the host itself works on.
+    # If only a service dies, the host can still run the clients.
     return [*(name for name in names if name != victim), *(name for name in names if name == victim and not fault.cut)]
 
 
 def refuse_where_clients_would_die(stack: Stack, fault: Fault, victim: str) -> None:
-    """Raises Refused when a fault takes the last app host, which the drill's clients write from."""
+    """Raises Refused if a fault cuts off the last app host, from which the drill's clients write."""
     if not writing_hosts(stack, fault, victim):
         raise Refused(
             f"{victim} is the only app host: with its cables pulled the site is gone, whatever takes over; there is"
@@ -133,12 +135,12 @@ def _units(stack: Stack, target: str, name: str) -> tuple[str, ...]:
 
 
 def budgets(fault: Fault, *, synchronous: bool) -> Budgets:
-    """What a fault may cost when nobody says otherwise."""
+    """The default limits for what a fault may cost."""
     lost = 0 if synchronous or fault.target != "db" or fault.planned else None
     if fault.planned:
         return Budgets(lost=0, write_gap=2, read_gap=2, failed_gets=0)
     if fault.target == "db":
         gap = 10 if fault.cut else 5
         return Budgets(lost=lost, write_gap=gap, read_gap=gap)
-    # A balancer's clients lose the requests that were on their way; an app host's do not: they are sent to another.
+    # A balancer's clients lose the requests in flight; with an app host, the balancer retries them at another.
     return Budgets(lost=lost, write_gap=2, read_gap=2, failed_gets=0 if fault.target == "app" else None)

@@ -1,4 +1,4 @@
-"""What the chart shows, computed from the history: requests a second and latencies, in equal steps of time."""
+"""The data of the chart, computed from the history: requests a second and latencies, in steps of equal length."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from plainstack.drill.history import Attempt
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the time axis: requests a second that were due in it, and latencies in seconds of the successes."""
+    """One step of the time axis: requests due per second, and the latencies in seconds of successful ones."""
 
     begin: float
     reads: float
@@ -21,12 +21,12 @@ class Step:
 
 
 def width(seconds: float) -> float:
-    """How long a step is, so that there are about sixty."""
+    """The length of a step, chosen so that there are about sixty."""
     return next((step for step in (0.25, 0.5, 1.0, 2.0, 5.0) if seconds / step <= 70), 10.0)
 
 
 def steps(attempts: Collection[Attempt], seconds: float) -> list[Step]:
-    """The load's time cut into steps."""
+    """The time of the load, divided into steps."""
     size = width(seconds)
     buckets: list[list[Attempt]] = [[] for _ in range(max(1, round(seconds / size + 0.499)))]
     for attempt in attempts:
@@ -49,7 +49,7 @@ def _step(begin: float, size: float, bucket: Collection[Attempt]) -> Step:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:
-    """The value that `share` of the ordered values do not exceed (nearest rank)."""
+    """The smallest value that at least `share` of the ordered values do not exceed (nearest rank)."""
     if not ordered:
         return None
     return ordered[min(len(ordered) - 1, max(0, -(-len(ordered) * round(share * 100) // 100) - 1))]

@@ -1,4 +1,4 @@
-"""Starts the load generators, listens to them, and notices when one dies."""
+"""Starting the load generators, reading their output, and noticing when one dies."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from plainstack.shipped import PACKAGE
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.session import Session
 
-# After the last request was due: how long its answer may take.
+# How long a response may take after the last request was due.
 GRACE = 30
 WRITER = Path(__file__).with_name("writer.py")
 
 
 @dataclass
 class Generator:
-    """One generator: a thread listens to it until it says bye; `died` is a sentence when it ended otherwise."""
+    """A load generator, read by a thread until it says bye; `died` is a message if it ended in any other way."""
 
     name: str
     recorder: Recorder
@@ -46,7 +46,7 @@ class Generator:
     _end: Callable[[], None] = lambda: None
 
     def start(self, listen: Callable[[Generator], str], end: Callable[[], None]) -> None:
-        """Listen in a thread: `listen` returns why the generator ended; `end` ends it early."""
+        """Read it in a thread: `listen` returns why the generator ended; `end` stops it early."""
 
         def work() -> None:
             try:
@@ -62,7 +62,7 @@ class Generator:
         self._thread.start()
 
     def take(self, line: str) -> None:
-        """One line of its output."""
+        """Process one line of its output."""
         if line == '["hello"]':
             self.began = self.clock()
             self._heard.set()
@@ -72,17 +72,17 @@ class Generator:
             self.recorder.feed(line, self.began)
 
     def await_hello(self, seconds: float) -> None:
-        """Wait until it began; raises Refused when it does not."""
+        """Wait for its hello. Raises Refused if it does not come."""
         if not self._heard.wait(seconds) or self.began is None:
             raise Refused(self.died or f"the load generator {self.name} did not begin within {seconds:g} s")
 
     def stop(self) -> None:
-        """End it now."""
+        """Stop it now."""
         self._stopped = True
         self._end()
 
     def join(self, seconds: float) -> None:
-        """Wait for its end, and end it when it does not come."""
+        """Wait for its end, and stop it after `seconds`."""
         if self._thread is not None:
             self._thread.join(max(0.0, seconds))
             if self._thread.is_alive():
@@ -92,7 +92,7 @@ class Generator:
 
 @dataclass(frozen=True)
 class Entrance:
-    """How clients find the site: where, under which name, and what they trust."""
+    """How clients reach the site: the address, the name, and the authorities they trust."""
 
     address: str
     name: str
@@ -100,7 +100,8 @@ class Entrance:
 
 
 def entrance(stack: Stack, vault: Vault) -> Entrance:
-    """How visitors come in; `authority` is all that may have signed the site's certificate, as PEM."""
+    """How visitors reach the site; `authority` is every certificate authority that may have signed its certificate, as
+    PEM."""
     authority = vault.authority
     given = stack.settings(Balancer).tls
     if isinstance(given, GivenCertificate):
@@ -111,7 +112,7 @@ def entrance(stack: Stack, vault: Vault) -> Entrance:
 def ask_site(
     generator: Generator, stack: Stack, vault: Vault, drill: str, *, rate: float, seconds: float, posts: bool
 ) -> None:
-    """Start the requests at the site: a child process, in the lab one inside the lab's network."""
+    """Start the requests to the site in a child process; for a lab, inside its network namespace."""
     there = entrance(stack, vault)
     command = [sys.executable, "-m", "plainstack.drill.load"]
     if stack.in_lab:
@@ -124,7 +125,7 @@ def ask_site(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Ctrl-C is for the drill, which ends the load itself.
+        # Ctrl-C goes to the drill, which stops the load itself.
         start_new_session=True,
     )
     asked = {
@@ -164,9 +165,9 @@ def writer(
     seconds: float,
     hosts: str,
 ) -> None:
-    """Start the inserts: the application's own Python on an app host, with its settings, over a connection of its own.
+    """Start the inserts: run by the application's Python on an app host, with its settings, over a new connection.
 
-    `words` are the drill and the kind of attempt; `hosts` whom to write to.
+    `words` are the drill and the kind of attempt; `hosts` are the database hosts to connect to.
     """
     text = WRITER.read_text(encoding="utf-8")
     reader = "import sys; exec(compile(sys.stdin.read(int(sys.argv.pop(1))), 'writer', 'exec'))"
@@ -176,7 +177,7 @@ def writer(
         f"set -a; . {settings(service)}; set +a; cd /;"
         f" exec runuser -u {account(service)} -- {shlex.join([python, '-u', '-c', reader, *arguments])}"
     )
-    # Its own connection: the drill ends it by closing it, and what it does slows nothing else down.
+    # A new connection: the drill stops the inserts by closing it, and their traffic slows nothing else down.
     session: Session = sessions.fresh(host)
 
     def listen(this: Generator) -> str:
@@ -195,6 +196,6 @@ def writer(
 
 
 def wait(clock: Callable[[], float], until: float, broken: Callable[[], bool]) -> None:
-    """Let time pass on the drill's clock, less when something broke."""
+    """Wait on the drill's clock, but no longer than until something breaks."""
     while clock() < until and not broken():
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""What a drill's clients tried, and how each attempt ended, in seconds since the drill began."""
+"""What a drill's clients attempted and how each attempt ended, in seconds since the drill began."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 Kind = Literal["get", "post", "sql", "stray"]
-"""GET and POST at the site, INSERT at the database, and INSERT at an old primary, which must never take it."""
+"""GET and POST at the site, INSERT at the database, and INSERT at an old primary, which must never accept it."""
 
 WRITES: tuple[Kind, ...] = ("sql", "post")
 OK = "ok"
@@ -17,7 +17,7 @@ OK = "ok"
 
 @dataclass(frozen=True)
 class Attempt:
-    """One request: when it was due, when it was sent (None: never), when and how it ended (None: nobody knows)."""
+    """One request: when it was due, sent (None: never) and ended (None: unknown), and its outcome."""
 
     kind: Kind
     key: int
@@ -28,29 +28,29 @@ class Attempt:
 
     @property
     def ok(self) -> bool:
-        """Whether the client was told that it is done."""
+        """Whether the client got a confirmation."""
         return self.outcome == OK
 
     @property
     def latency(self) -> float | None:
-        """Seconds from when it was due: a client that waits for its turn waits too."""
+        """Seconds since the request was due, so that waiting for a free client counts."""
         return None if self.end is None else self.end - self.due
 
 
 class Damaged(ValueError):
-    """A line of a generator that is none of its messages."""
+    """A line of a load generator's output that is not a message."""
 
 
 @dataclass
 class Recorder:
-    """Collects what one or more generators tell, one JSON array a line; each generator's clock begins at its hello."""
+    """Collects the messages of load generators, one JSON array a line; each generator's clock starts at its hello."""
 
     attempts: dict[tuple[Kind, int], Attempt] = field(default_factory=dict)
     last_ok: dict[Kind, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def feed(self, line: str, began: float) -> None:
-        """Take one message; `began` is when its generator said hello on the drill's clock."""
+        """Process one message; `began` is the time of its generator's hello on the drill's clock."""
         try:
             verb, kind, key, *rest = json.loads(line)
             if kind not in get_args(Kind):
@@ -76,13 +76,13 @@ class Recorder:
             raise ValueError(verb)
 
     def history(self) -> tuple[Attempt, ...]:
-        """Every attempt so far, in the order they were due."""
+        """Every attempt so far, by due time."""
         with self._lock:
             return tuple(sorted(self.attempts.values(), key=lambda attempt: (attempt.due, attempt.kind, attempt.key)))
 
 
 def dump(attempts: Iterable[Attempt]) -> str:
-    """A history as JSON lines, to be kept."""
+    """A history as JSON lines."""
     return "".join(
         json.dumps([a.kind, a.key, _short(a.due), _short(a.sent), _short(a.end), a.outcome]) + "\n" for a in attempts
     )

@@ -1,7 +1,7 @@
 """The load on the site: GET and POST over HTTPS, open loop; a child process, started inside the lab's namespace.
 
-It reads its settings as one JSON line on stdin, tells every attempt on stdout, and ends when its time is over or when
-stdin ends, which it does when its parent dies.
+It reads its settings as one line of JSON on stdin, writes every attempt to stdout, and ends when its time is over or
+when stdin ends, as it does when its parent dies.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ CONNECT_TIMEOUT = 3
 ANSWER_TIMEOUT = 12
 CLIENTS = 600
 IDLE = 8
-# A proxy closes what is idle for a minute or so, and a request that is on its way then is lost.
+# A proxy closes connections that are idle for about a minute, and a request sent at that moment is lost.
 FRESH = 20
 MACHINES = 8
-# What an application may answer at its first page to a visitor it does not know.
+# Statuses with which an application may refuse its front page to an unknown visitor.
 REFUSALS = frozenset({401, 403, 404, 405, 410})
 
 
 @dataclass
 class Site:
-    """The site, as clients that keep their connections use it; `usual` is what it answered to the first GET."""
+    """The site, for clients with persistent connections; `usual` is its status for the first GET."""
 
     address: str
     name: str
@@ -47,7 +47,7 @@ class Site:
     _idle: list[tuple[float, http.client.HTTPSConnection]] = field(default_factory=list)
 
     def get(self, _key: int) -> str:
-        """Ask for the page: a redirect is an answer, and so is a refusal that was the first answer."""
+        """Request the page: a redirect counts as a success, and so does a refusal if the first response was one too."""
         outcome = self._request("GET", self.path, None, {})
         if not isinstance(outcome, int):
             return outcome
@@ -56,7 +56,7 @@ class Site:
         return "ok" if answered else f"HTTP {outcome}"
 
     def post(self, key: int) -> str:
-        """Send a sample with a key of its own; several machines, for each is one lock in the application."""
+        """Send a sample with a unique key, spread over several machines, because the application locks each one."""
         machine = f"drill-{key % MACHINES}"
         body = {"machine": machine, "metric": "drill", "value": 1, "key": f"drill-{self.drill}-{key}"}
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
@@ -64,7 +64,7 @@ class Site:
         return outcome if isinstance(outcome, str) else "ok" if outcome in (200, 201) else f"HTTP {outcome}"
 
     def _request(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> int | str:
-        """The status of the answer, or why there was none."""
+        """The status of the response, or why there was none."""
         connection = self._known() or http.client.HTTPSConnection(self.name, context=self.context)
         try:
             if connection.sock is None:
@@ -74,7 +74,7 @@ class Site:
             answer.read()
         except BaseException as error:
             connection.close()
-            # What is open to an address that has just moved would fail one by one.
+            # After a failure the address may have moved, and the other open connections would fail one by one.
             while self._idle:
                 with contextlib.suppress(IndexError):
                     self._idle.pop()[1].close()
@@ -107,14 +107,14 @@ class Site:
 
 
 def _is_closed(idle: socket.socket) -> bool:
-    # A site closes what was idle for long, and what is idle at a reload; clients see that before they ask again.
+    # A server may close an idle connection, for example at a reload; clients check for that before they send.
     poll = select.poll()
     poll.register(idle, select.POLLIN)
     return bool(poll.poll(0))
 
 
 def explain(error: Exception) -> str:
-    """A failure's kind, in words that can be counted."""
+    """The kind of a failure, in words that can be counted."""
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, ConnectionRefusedError):
@@ -129,7 +129,7 @@ def explain(error: Exception) -> str:
 
 
 class Teller:
-    """Writes messages, one a line, from many threads; each message's clock begins at the hello."""
+    """Writes messages from many threads, one a line; their clock starts at the hello."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -141,7 +141,7 @@ class Teller:
         return time.monotonic() - self._began
 
     def tell(self, *message: Any) -> None:
-        """Write one message; nobody listening ends the process."""
+        """Write one message; if nobody reads it, end the process."""
         with self._lock:
             try:
                 sys.stdout.write(json.dumps(message) + "\n")
@@ -151,7 +151,7 @@ class Teller:
 
 
 def generate(teller: Teller, calls: list[tuple[str, Callable[[int], str]]], rate: float, seconds: float) -> None:
-    """Make `rate` calls a second, in turn, each at its time whether or not the ones before have ended."""
+    """Start `rate` calls a second, in turn, each at its own time, even if earlier ones have not ended."""
     busy = threading.Semaphore(CLIENTS)
 
     def one(kind: str, call: Callable[[int], str], key: int, due: float) -> None:
@@ -179,11 +179,11 @@ def _end_with_parent() -> None:
 
 
 def main() -> None:
-    """Read the settings, generate the load, end."""
+    """Read the settings, generate the load, and end."""
     settings = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     context = ssl.create_default_context(cadata=settings["authority"])
-    # A certificate that was given may be all that is known of its authority.
+    # The given certificate may be all that is known of its authority.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     site = Site(
         settings["address"],
@@ -197,7 +197,7 @@ def main() -> None:
     teller = Teller()
     generate(teller, calls if settings["posts"] else calls[:1], settings["rate"], settings["seconds"])
     teller.tell("bye")
-    # Whoever still waits for an answer is not waited for: it is told as one without.
+    # Do not wait for outstanding responses: they are recorded as unanswered.
     os._exit(0)
 
 

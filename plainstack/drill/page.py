@@ -1,4 +1,4 @@
-"""The report of a drill: one HTML page that needs nothing but itself."""
+"""The report of a drill: a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAMES: dict[Kind, str] = {"get": "GET", "post": "POST", "sql": "SQL insert"}
 
 @dataclass(frozen=True)
 class Card:
-    """A number that a person looks for first."""
+    """A number at the top of the page."""
 
     name: str
     value: str
@@ -43,7 +43,7 @@ def html(result: Result, attempts: Collection[Attempt]) -> str:
         cards=cards(verdict),
         events=result.events,
         marks=chart.marked(result.events),
-        # The chart escapes what it shows; all else it holds is numbers.
+        # The chart escapes its texts; everything else in it is numbers.
         narrow=Markup(chart.svg(result, attempts, NARROW)),  # noqa: S704 - our own SVG, its texts are escaped
         wide=Markup(chart.svg(result, attempts, WIDE)),  # noqa: S704 - our own SVG, its texts are escaped
         requests=[_row(kind, verdict, attempts) for kind in verdict.gaps],
@@ -59,12 +59,12 @@ def html(result: Result, attempts: Collection[Attempt]) -> str:
 
 
 def tone(held: bool | None) -> str:
-    """The colour of a condition."""
+    """The color of a condition."""
     return {True: "good", False: "bad", None: "unknown"}[held]
 
 
 def cards(verdict: Verdict) -> list[Card]:
-    """The numbers of the verdict; those that a condition is about have its colour."""
+    """The numbers of the verdict, in the color of the condition that judges them, if there is one."""
     held = {rule.name: rule.held for rule in verdict.rules}
     acknowledged = sum(each.acknowledged for each in verdict.writes.values())
     lost = sum(len(each.lost) for each in verdict.writes.values())
@@ -74,7 +74,7 @@ def cards(verdict: Verdict) -> list[Card]:
             "acknowledged writes lost",
             "?" if unread else str(lost),
             f"of {acknowledged}",
-            # Allowed or not, a lost write is nothing to be painted green.
+            # A lost write is never shown in green, even if the budget allows it.
             "unknown"
             if unread or (lost and held["acknowledged writes lost"])
             else tone(held["acknowledged writes lost"]),

@@ -1,4 +1,4 @@
-"""What must be so before a drill may hurt anything, and after it: the stack is whole, and nobody else is at it."""
+"""Conditions before a drill may cause damage, and after it: the stack is healthy, and no other command changes it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUICK = ("db", "app", "balancer")
 
 @dataclass(frozen=True)
 class Seen:
-    """The stack as it was observed: what is not well, who is primary, who holds the virtual address."""
+    """The observed stack: its problems, its primary, and the holder of the virtual address."""
 
     problems: Sequence[str]
     primary: str = ""
@@ -34,7 +34,7 @@ class Seen:
 
 
 def look(observer: Observer, sessions: Sessions) -> Seen:
-    """Observe every host; what inv status calls a problem is one."""
+    """Observe every host; the problems are those that inv status reports."""
     view = View(observer.stack)
 
     def probe(name: str) -> Observed:
@@ -51,7 +51,7 @@ def look(observer: Observer, sessions: Sessions) -> Seen:
 
 
 def victim(stack: Stack, target: str, seen: Seen) -> str:
-    """The host that a fault of `target` is for."""
+    """The host that a fault of `target` hits."""
     chosen = {"db": seen.primary, "balancer": seen.holder}.get(target)
     return chosen or stack.with_role(target)[0].name
 
@@ -73,7 +73,7 @@ def _holder(stack: Stack, view: View) -> str:
 
 
 def until_whole(observer: Observer, sessions: Sessions, seconds: float, tell: Callable[[str], None]) -> Seen:
-    """Look again and again until nothing is wrong, or the time is over; gives the last look."""
+    """Look repeatedly until nothing is wrong or the time is over; returns the last look."""
     give_up = time.monotonic() + seconds
     told = ""
     while True:
@@ -87,7 +87,7 @@ def until_whole(observer: Observer, sessions: Sessions, seconds: float, tell: Ca
 
 
 def checks(observer: Observer, sessions: Sessions, chosen: Sequence[str], tell: Callable[[str], None]) -> list[str]:
-    """Run the checks of these roles (none: of all); gives those that do not hold, as sentences."""
+    """Run the checks of these roles (none: of all roles); returns a message for each that fails."""
 
     def show(result: CheckResult) -> None:
         if not result.passed:
@@ -105,13 +105,13 @@ def checks(observer: Observer, sessions: Sessions, chosen: Sequence[str], tell: 
 
 @contextmanager
 def alone(observer: Observer, what: str) -> Iterator[None]:
-    """Keep every other run out of all hosts, as long as this process lives; raises Refused while one is at work."""
+    """Keep every other run off all hosts while this process lives. Raises Refused if one is at work."""
     when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     told = lock.holder(who(), when, what)
     try:
         releases = lock.hold(observer.hosts, observer.sessions.to, told, lock.WHOLE_DRILL)
     except Refused as refused:
-        raise Refused(f"no drill beside another run; wait for its end, then try again\n{refused}") from None
+        raise Refused(f"no drill during another run; wait for its end, then try again\n{refused}") from None
     try:
         yield
     finally:
@@ -120,12 +120,10 @@ def alone(observer: Observer, what: str) -> Iterator[None]:
 
 
 def refuse_unless_ready(seen: Seen, stack: Stack) -> None:
-    """Raises Refused with everything that speaks against a drill now."""
+    """Raises Refused with every reason against a drill now."""
     problems = list(seen.problems)
     if stack.with_role("db") and not seen.primary and not problems:
         problems.append("there is not exactly one primary")
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems)
-        raise Refused(
-            f"no drill: the stack is not whole, so its verdict would mean nothing. First make it so:\n{shown}"
-        )
+        raise Refused(f"no drill: the stack is not healthy, so a verdict would mean nothing. First repair it:\n{shown}")

@@ -1,4 +1,4 @@
-"""What the drill does as the operator: pull and plug cables, and the failover commands."""
+"""What the drill does in the operator's place: unplug and plug in cables, and run failover commands."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from plainstack.postgresql.observation import Topology
 
 
 class Reaction:
-    """The operator's hands. A fresh cluster connects when it is used: a kept connection to a dead host says so late."""
+    """The operator's actions, each over new connections: a kept one to a dead host fails only after a timeout."""
 
     def __init__(self, stack: Stack, cluster: Cluster) -> None:
         self._cluster = cluster
         self._lab = of(stack) if stack.in_lab else None
 
     def cut(self, host: str) -> None:
-        """Pull the cables of a lab host."""
+        """Unplug a lab host's cables."""
         assert self._lab is not None
         breaks.cut(self._lab, host)
 
@@ -27,11 +27,11 @@ class Reaction:
         breaks.mend(self._lab, host)
 
     def promote(self) -> str:
-        """The primary is gone: give its name to the next one."""
+        """The primary has failed: promote a standby."""
         return _leader(self._cluster.promote())
 
     def switchover(self) -> str:
-        """Hand over in order."""
+        """Hand over to a standby as planned."""
         return _leader(self._cluster.switchover())
 
     def rejoin(self, host: str) -> None:
@@ -39,7 +39,7 @@ class Reaction:
         self._cluster.rejoin(host)
 
     def leader(self) -> str:
-        """Who leads now: a primary that is not shut out by the others; empty when there is none."""
+        """The current primary, unless the other hosts fence it off; empty if there is none."""
         return _leader(self._cluster.observe())
 
 

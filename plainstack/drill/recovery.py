@@ -1,4 +1,4 @@
-"""Putting a victim right again, and not being stopped half way."""
+"""Repairing the victim, without being interrupted half way."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from plainstack.ssh.session import Session
 
 
 def heal(victim: Session, fault: Fault) -> None:
-    """Start again what the host did not start by itself. Raises HostFailed when it does not start."""
+    """Start the services that did not restart by themselves. Raises HostFailed if they do not start."""
     output = victim.script(fault.heal_script(), timeout=90, step="start again")
     if output.code != 0:
         raise HostFailed(victim.host, "start again", "failed", output.err.splitlines()[-5:], output.code)
 
 
 def await_service(victim: Session, fault: Fault, stack: Stack) -> None:
-    """Wait until the host does its work. Raises HostFailed after 60 seconds."""
+    """Wait until the host's service works. Raises HostFailed after 60 seconds."""
     healthy = shlex.quote(fault.healthy_script(stack, stack.hosts[victim.host]))
     wait = f"timeout 60 sh -c 'until sh -c \"$1\" >/dev/null 2>&1; do sleep 0.1; done' sh {healthy}"
     output = victim.script(wait, timeout=70, step="wait for the service")
@@ -32,12 +32,12 @@ def await_service(victim: Session, fault: Fault, stack: Stack) -> None:
 
 @contextmanager
 def unbroken(note: Callable[[str], None]) -> Iterator[list[int]]:
-    """One Ctrl-C does not end a recovery, it is kept in the list; it tells that the second one would."""
+    """Keep the first Ctrl-C from ending the recovery: it goes into the list, with a note that the next one ends it."""
     kept: list[int] = []
 
     def told(number: int, _frame: FrameType | None) -> None:
         kept.append(number)
-        note("the stack is being put right again; Ctrl-C once more leaves it as it is now")
+        note("the stack is being repaired; another Ctrl-C leaves it as it is now")
         signal.signal(number, signal.default_int_handler)
 
     before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}

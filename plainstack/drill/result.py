@@ -1,4 +1,4 @@
-"""What a drill was and gave: the data behind its report, and drill.json."""
+"""A finished drill: the data behind its report and drill.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from plainstack.drill.verdict import Budgets, Marks, Verdict
 
 @dataclass(frozen=True)
 class Event:
-    """A step of the drill; with a `mark` it is shown on the chart too."""
+    """A step of the drill; one with a `mark` is also shown in the chart."""
 
     at: float
     text: str
@@ -21,7 +21,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Settings:
-    """What was asked for, and of what."""
+    """What the drill was asked to do, and the stack it ran on."""
 
     drill: str
     stack: str
@@ -46,7 +46,7 @@ class Result:
     interrupted: bool = False
 
     def as_data(self) -> dict[str, Any]:
-        """Everything but the attempts, as JSON knows it."""
+        """Everything except the attempts, as JSON data."""
         return {
             "passed": self.verdict.passed,
             "sentence": self.verdict.sentence,

@@ -1,4 +1,4 @@
-"""The course of one drill: load, fault, reaction, recovery, and the last look; the stack is never left broken."""
+"""The course of a drill: load, fault, reaction, recovery, and the final look; the stack is never left broken."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from plainstack.errors import HostFailed, PlainstackError
 from plainstack.postgresql.failover.decisions import Do
 from plainstack.ssh.connections import Sessions
 
-# How long a fault that nobody has to react to lasts; a killed service comes back on its own.
+# How long a fault without a reaction lasts; a killed service restarts by itself.
 LASTS = 8.0
 WHOLE_WITHIN = 90.0
 
 
 class Course:
-    """One drill; `run` gives its result and what its clients tried."""
+    """One drill; `run` returns its result and the attempts of its clients."""
 
     def __init__(
         self, observer: Observer, settings: Settings, fault: Fault, reaction: Reaction, tell: Callable[[str], None]
@@ -45,20 +45,20 @@ class Course:
         self._primary = ""
 
     def now(self) -> float:
-        """Seconds on the drill's clock, which begins with the first request."""
+        """Seconds on the drill's clock, which starts with the first request."""
         return time.monotonic() - self._began
 
     def _begin(self) -> None:
         self._began = time.monotonic()
 
     def note(self, text: str, mark: str = "") -> None:
-        """A step: for the person who waits, and for the report."""
+        """Record a step for the operator and for the report."""
         event = Event(self.now(), text, mark)
         self.events.append(event)
         self._tell(f"[{event.at:6.1f}s] {text}")
 
     def heard(self, step: Heard) -> None:
-        """A step of a failover command begins or ended."""
+        """Called when a step of a failover command begins or ends."""
         if step.done is None:
             self.note(f"{step.step.host}: {step.step.says}")
         elif step.done.error:
@@ -68,7 +68,7 @@ class Course:
             self.note(f"{step.step.host} is the primary", f"{step.step.host} promoted")
 
     def run(self, primary: str) -> tuple[Result, tuple[Attempt, ...]]:
-        """From load to verdict. Raises Refused when it ends before anything was hurt."""
+        """Run the drill, from load to verdict. Raises Refused if it ends before the fault."""
         self._primary = primary
         self._posts = database.prepare(self.stack, self.observer.sessions.to(primary))
         try:
@@ -152,7 +152,7 @@ class Course:
             victim = self.settings.victim
             quiet = detection.await_death(self.clients, self.observer.sessions.to(victim), self.now, self._fault_at)
             self._reaction_at = self.now()
-            self.note(f"no write for {quiet:.1f} s, and {victim} does not say that it works", "detected")
+            self.note(f"no write for {quiet:.1f} s, and {victim} does not answer that it works", "detected")
             self._primary = self.reaction.promote()
         else:
             self.clients.pass_until(self._fault_at + LASTS)
@@ -213,7 +213,7 @@ class Course:
         checks: list[str] | None = None
         stored: Stored | None = None
         try:
-            # New connections: those of before the fault may be dead and not know it.
+            # New connections: existing ones may be dead without an error so far.
             with Sessions(self.stack) as sessions:
                 seen = preflight.until_whole(self.observer, sessions, WHOLE_WITHIN, self.note)
                 topology = list(seen.problems)

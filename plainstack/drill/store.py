@@ -1,4 +1,4 @@
-"""Where drills are kept: a folder for each, with its page, its numbers and every attempt."""
+"""Saved drills: a folder for each, with its page, its numbers and every attempt."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from plainstack.inventory.stack import Stack
 
 
 def folder(stack: Stack) -> Path:
-    """All drills of a stack, beside its inventory."""
+    """The folder of all drills of a stack."""
     return stack.folder / "reports" / stack.stack
 
 
 def save(stack: Stack, result: Result, attempts: Collection[Attempt]) -> Path:
-    """Write report.html, drill.json and history.jsonl; gives the page's path."""
+    """Write report.html, drill.json and history.jsonl; returns the page's path."""
     settings = result.settings
     place = folder(stack) / f"{settings.drill}-{settings.target}-{settings.fault}"
     place.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def save(stack: Stack, result: Result, attempts: Collection[Attempt]) -> Path:
 
 
 def past(stack: Stack) -> list[dict[str, Any]]:
-    """The drills that were kept, the oldest first; one that cannot be read is told as such."""
+    """The saved drills, the oldest first; an unreadable one is reported as such."""
     found = []
     for path in sorted(folder(stack).glob("*/drill.json")):
         try:

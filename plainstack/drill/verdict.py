@@ -1,4 +1,4 @@
-"""The verdict: a pure function of the history, the final read, and what was seen at the end."""
+"""The verdict: a pure function of the history, the final read, and the final look."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Stored = Mapping[Kind, Mapping[int, int]]
 
 @dataclass(frozen=True)
 class Budgets:
-    """What a drill may cost; None is no limit."""
+    """The limits of a drill; None means no limit."""
 
     lost: int | None = None
     write_gap: float | None = None
@@ -25,7 +25,7 @@ class Budgets:
 
 @dataclass(frozen=True)
 class Marks:
-    """When what happened, on the drill's clock; None: it did not. `reaction` is when the tool began to react."""
+    """Times on the drill's clock (None: it did not happen). `reaction` is when the failover command started."""
 
     load_end: float
     fault: float
@@ -36,7 +36,7 @@ class Marks:
 
 @dataclass(frozen=True)
 class Ending:
-    """What was found when all was over: sentences that say what is not whole. None: it could not be looked at."""
+    """The state at the end: a message for each problem. None: it could not be observed."""
 
     topology: Sequence[str] | None
     checks: Sequence[str] | None
@@ -45,7 +45,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class Rule:
-    """One condition of a pass; `held` is None when nobody can tell, which is no pass either."""
+    """One condition of the verdict; `held` is None if it is unknown, which does not pass either."""
 
     name: str
     wanted: str
@@ -55,7 +55,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Gap:
-    """The longest time without a success; `open` when the load ended before the next one."""
+    """The longest time without a success; `open` if the load ended before the next one."""
 
     seconds: float
     begin: float
@@ -64,7 +64,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Writes:
-    """The set test of one kind of write: keys, sorted."""
+    """The set test of one kind of write; keys are sorted."""
 
     attempted: int
     acknowledged: int
@@ -76,7 +76,7 @@ class Writes:
 
 @dataclass(frozen=True)
 class FailedPost:
-    """A POST that its client was not told is done, and what became of it (None: there was no final read)."""
+    """A POST without a confirmation, and whether it was stored (None: there was no final read)."""
 
     key: int
     due: float
@@ -86,7 +86,7 @@ class FailedPost:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the drill passed, and every number that says why."""
+    """Whether the drill passed, and every number behind that."""
 
     passed: bool
     rules: tuple[Rule, ...]
@@ -113,7 +113,7 @@ class Verdict:
 def judge(
     attempts: Collection[Attempt], stored: Stored | None, marks: Marks, ending: Ending, budgets: Budgets
 ) -> Verdict:
-    """Compare what clients were told with what is stored, and what happened with what it may cost."""
+    """Compare what clients were told with what is stored, and the outages with the budgets."""
     kinds: list[Kind] = [kind for kind in ("get", "post", "sql") if any(a.kind == kind for a in attempts)]
     writes = {kind: set_test([a for a in attempts if a.kind == kind], (stored or {}).get(kind, {})) for kind in WRITES}
     acks = {kind: [a.end for a in attempts if a.kind == kind and a.ok and a.end is not None] for kind in kinds}
@@ -155,7 +155,7 @@ def judge(
 
 
 def set_test(attempts: Iterable[Attempt], stored: Mapping[int, int]) -> Writes:
-    """As Jepsen's: what was acknowledged must be there, once; what is there must have been tried."""
+    """Jepsen's set test: an acknowledged write must be stored once, and a stored one must have been attempted."""
     attempts = list(attempts)
     sent = {a.key for a in attempts if a.sent is not None}
     acknowledged = {a.key for a in attempts if a.ok}
@@ -171,7 +171,7 @@ def set_test(attempts: Iterable[Attempt], stored: Mapping[int, int]) -> Writes:
 
 
 def longest_gap(successes: Iterable[float], since: float, until: float) -> Gap:
-    """The longest time without a success between two moments; both ends count as one."""
+    """The longest time without a success between two moments, which both count as a success."""
     until = max(since, until)
     points = [since, *sorted(at for at in successes if since < at < until), until]
     gaps = [Gap(after - before, before) for before, after in pairwise(points)]
@@ -206,7 +206,7 @@ def _gap_rules(name: str, gaps: Sequence[Gap], limit: float | None, marks: Marks
     wanted += " from the fault" if marks.reaction is None else " from the reaction"
     seen = f"{worst.seconds:.2f} s"
     held: bool | None = limit is None or worst.seconds <= limit
-    # A second is many times what lies between two requests: nobody came through any more.
+    # A second is many times the interval between requests, so requests had stopped succeeding.
     if worst.open and worst.seconds > 1:
         seen = f"none got through for the load's last {worst.seconds:.1f} s"
         held = None if held else False
@@ -217,7 +217,7 @@ def _gets_rule(failed: Sequence[Attempt], limit: int | None) -> Rule:
     unsent = sum(a.sent is None for a in failed)
     count = len(failed) - unsent
     wanted = "any number" if limit is None else f"at most {limit}"
-    seen = f"{count}, and {unsent} were not sent: the site was too slow for this --rate" if unsent else str(count)
+    seen = f"{count}, {unsent} of them not sent: the site was too slow for this --rate" if unsent else str(count)
     held: bool | None = limit is None or count <= limit
     return Rule("failed GETs", wanted, seen, None if held and unsent and limit is not None else held)
 

@@ -1,7 +1,7 @@
-"""Writes rows straight to PostgreSQL; sent to an app host and run there by the application's own Python, alone.
+"""Writes rows directly to PostgreSQL. This file is sent to an app host, where the application's own Python runs it.
 
-argv: drill id, kind, rate, seconds, hosts. The environment is that of the application. It imports nothing of
-Plainstack. It ends when its time is over or when stdin ends, which it does when the operator's connection dies.
+argv: drill id, kind, rate, seconds, hosts. The environment is that of the application. It imports nothing from
+Plainstack. It ends when its time is over or when stdin ends, as it does when the operator's connection breaks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GRACE = 10
 
 
 def connect(hosts: str, strict: bool) -> Any:
-    """A connection to the host that takes writes; a dead host is given up in seconds, which takes all of these."""
+    """A connection to the host that accepts writes; the timeouts detect a dead host within seconds."""
     return psycopg.connect(
         host=hosts,
         dbname=os.environ["DB_NAME"],
@@ -43,7 +43,7 @@ def connect(hosts: str, strict: bool) -> Any:
 
 
 def explain(error: Exception) -> str:
-    """A failure's kind, in words that can be counted."""
+    """The kind of a failure, in words that can be counted."""
     text = str(error).lower()
     kinds = (
         ("read-only", "read-only"),
@@ -62,7 +62,7 @@ def explain(error: Exception) -> str:
 
 
 class Writer:
-    """Clients that keep their connections and take a new one when theirs breaks."""
+    """Clients that keep their connections, and reconnect when one breaks."""
 
     def __init__(self, drill: str, kind: str, hosts: str) -> None:
         self.drill, self.kind, self.hosts = drill, kind, hosts
@@ -76,7 +76,7 @@ class Writer:
         return time.monotonic() - self._began
 
     def tell(self, *message: Any) -> None:
-        """Write one message; nobody listening ends the process."""
+        """Write one message; if nobody reads it, end the process."""
         with self._told:
             try:
                 sys.stdout.write(json.dumps(message) + "\n")
@@ -85,7 +85,7 @@ class Writer:
                 os._exit(1)
 
     def write(self, key: int) -> str:
-        """Insert one row; 'ok' only when its commit was confirmed."""
+        """Insert one row; returns 'ok' only if the commit was confirmed."""
         connection = None
         try:
             try:
@@ -104,7 +104,7 @@ class Writer:
 
 
 def generate(writer: Writer, rate: float, seconds: float) -> None:
-    """Make `rate` writes a second, each at its time whether or not the ones before have ended."""
+    """Start `rate` writes a second, each at its own time, even if earlier ones have not ended."""
     busy = threading.Semaphore(CLIENTS)
 
     def one(key: int, due: float) -> None:
@@ -130,7 +130,7 @@ def generate(writer: Writer, rate: float, seconds: float) -> None:
 
 
 def end_with_parent() -> None:
-    """Whoever started this is gone: nobody would read the answers."""
+    """End when stdin does: nobody would read the output any more."""
     sys.stdin.read()
     os._exit(1)
 

@@ -72,7 +72,7 @@ def test_a_second_drill_is_refused_and_an_interrupted_one_leaves_the_stack_whole
     refused = ""
     for line in first.stdout:
         said.append(line)
-        if "does not say that it works" in line:
+        if "does not answer that it works" in line:
             os.kill(first.pid, signal.SIGINT)
             # Until the stack is whole again the drill has not ended.
             with ThreadPoolExecutor() as pool:
@@ -81,7 +81,7 @@ def test_a_second_drill_is_refused_and_an_interrupted_one_leaves_the_stack_whole
                 )
                 refused = "".join(refusals)
     assert first.wait(PATIENCE) == 1, "".join(said)
-    assert "no drill beside another run" in refused
+    assert "no drill during another run" in refused
     assert refused.count("1: another run is at work: ") == 2, refused
     text = "".join(said)
     assert "it was interrupted" in text

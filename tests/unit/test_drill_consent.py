@@ -75,5 +75,5 @@ def test_the_network_of_a_real_host_is_never_cut(
 ) -> None:
     with pytest.raises(Exit):
         drill_commands.run("drill", real, json=False, fault="cut")
-    assert "cutting a host's network is for the lab" in capsys.readouterr().err
+    assert "cutting a host's network is only possible in the lab" in capsys.readouterr().err
     assert begun == []

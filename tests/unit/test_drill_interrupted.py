@@ -31,7 +31,7 @@ def test_the_first_one_is_kept_until_the_recovery_has_ended_and_the_second_one_e
     with pytest.raises(KeyboardInterrupt):
         recover()
     assert steps == [f"after {[int(number)]}"]
-    assert notes == ["the stack is being put right again; Ctrl-C once more leaves it as it is now"]
+    assert notes == ["the stack is being repaired; another Ctrl-C leaves it as it is now"]
 
 
 @pytest.mark.parametrize(("interrupted", "drills"), [(False, 3), (True, 1)])
