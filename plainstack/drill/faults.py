@@ -119,7 +119,7 @@ def refuse_where_clients_would_die(stack: Stack, fault: Fault, victim: str) -> N
     """Raises Refused if a fault cuts off the last app host, from which the drill's clients write."""
     if not writing_hosts(stack, fault, victim):
         raise Refused(
-            f"{victim} is the only app host: with its cables pulled the site is gone, whatever takes over; there is"
+            f"{victim} is the only app host: cutting it off takes the whole site down, so there is"
             " nothing to drill. Name another fault (--fault=kill), or give another host the role app"
         )
 

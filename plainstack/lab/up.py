@@ -75,7 +75,7 @@ def down(lab: Lab, report: Report) -> None:
 
 
 def down_all(report: Report, agreed: Callable[[int], bool]) -> None:
-    """List every lab of this machine, other inventories' included, and remove all if `agreed`, called with their number."""
+    """List the labs of this machine, other inventories' included, and remove all if `agreed`, given their number."""
     machine.require_root("lab.down")
     names = model.labs(cgroup.tree())
     for name in names:

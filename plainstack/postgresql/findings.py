@@ -87,7 +87,7 @@ def _node(now: Topology, node: Node) -> Iterator[str]:
             drop = f"select pg_drop_replication_slot('{slot.name}')"
             yield f"{node.name}: slot {slot.name} is for no host of this inventory; if nobody needs it: {drop}"
         elif slot.wal_status == "lost":
-            yield f"{node.name}: slot {slot.name} is lost, its standby has to be copied anew"
+            yield f"{node.name}: slot {slot.name} is lost, so its standby must be copied again"
         elif slot.retained > RETAINED:
             yield f"{node.name}: slot {slot.name} retains {size(slot.retained)}" + ("" if slot.active else ", unused")
     for path in node.old_data:

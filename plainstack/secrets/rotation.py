@@ -66,7 +66,7 @@ def unfinished(entry: Entry, strategy: RotationStrategy) -> bool:
 
 
 def is_staged(strategy: RotationStrategy) -> bool:
-    """Whether a value changed by hand needs more than one deploy, that is, a rotation."""
+    """Whether a value changed by hand needs more than one deploy to come into use, and so must be rotated."""
     return strategy in ("overlap", "handover")
 
 

@@ -201,7 +201,7 @@ def _find(stack: Stack, operator: age.Operator) -> _Found:
     if plain.exists():
         if replace(_read_plain(plain), recipients=store.recipients) != store:
             raise Refused(f"{sealed} and {plain} both contain secrets, and they differ: move the outdated one away")
-        notes.append(f"{plain} is removed; {sealed} holds the same secrets, encrypted")
+        notes.append(f"{plain} was removed; {sealed} contains the same secrets, encrypted")
     return _Found(store, tuple(notes))
 
 

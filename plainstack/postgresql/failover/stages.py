@@ -9,7 +9,7 @@ from enum import StrEnum
 from plainstack.errors import Refused
 from plainstack.postgresql.observation import Node, Topology, newest, position
 
-# A standby that lags by more would not catch up while clients wait: one WAL segment.
+# A receiver that lags by more would keep clients waiting for too long in a switchover: one WAL segment.
 NEAR = 16 * 2**20
 
 
