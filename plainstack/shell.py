@@ -10,8 +10,7 @@ def await_condition(condition: str, complaint: str, *, tries: int, pause: float,
     """Shell code that waits until `condition` holds, and fails with `complaint` if it does not.
 
     It checks the condition `tries` times, `pause` seconds apart. `complaint` is placed between double quotes;
-    `otherwise` is
-    a command that prints details to stderr.
+    `otherwise` is a command that prints details to stderr.
     """
     more = f"\n        {otherwise}" if otherwise else ""
     return f"""\

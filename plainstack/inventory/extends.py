@@ -26,8 +26,7 @@ def read(text: str, name: str, folder: Path, read_file: ReadFile, is_path: Calla
     """Parse an inventory's text and merge it with every file that it extends.
 
     `name` is the file's name in errors, and `read_file` returns the text of a path, given the path and its name in
-    errors.
-    `is_path` says whether the value at a place is a path. Raises InventoryError.
+    errors. `is_path` says whether the value at a place is a path. Raises InventoryError.
     """
     found = yaml_reader.read(text, name)
     chain = [(folder / Path(name).name).resolve()]

@@ -21,11 +21,9 @@ class Shape:
     """The models behind an inventory.
 
     `settings` maps each key that a role adds to its model; a key that is left out has the model's defaults, or is None
-    if
-    the model has required fields. `roles` are the names allowed in a host's `roles`. `needs` maps a role to the roles
-    that
-    it cannot work without, and `single` lists the roles that only one host can have. `contradictions` are checks of an
-    otherwise valid inventory; they yield (place, message) pairs.
+    if the model has required fields. `roles` are the names allowed in a host's `roles`. `needs` maps a role to the
+    roles that it cannot work without, and `single` lists the roles that only one host can have. `contradictions` are
+    checks of an otherwise valid inventory; they yield (place, message) pairs.
     """
 
     settings: Mapping[str, type[Model]]

@@ -61,8 +61,7 @@ class LabHost:
     """A host: its name, its private address and, if it has one, its public address.
 
     `room` is how many bytes it can write, if its disk has a limit; `release` is its Debian release. `branch` is the key
-    of
-    the innermost branch that contains it. `names` are (name, address) pairs for its /etc/hosts.
+    of the innermost branch that contains it. `names` are (name, address) pairs for its /etc/hosts.
     """
 
     name: str
@@ -88,8 +87,7 @@ class Lab:
     """A set of hosts on this machine; `state` is the operator's folder of keys and SSH settings.
 
     In `branches`, each branch comes after its parent. `user` is the account to log in as: root, or an account that may
-    run
-    everything with sudo, as in cloud images.
+    run everything with sudo, as in cloud images.
     """
 
     name: str

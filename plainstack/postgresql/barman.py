@@ -59,7 +59,8 @@ def _newest(stack: Stack) -> str:
 
 def facts(stack: Stack) -> str:
     """Shell code for the probe of the backup host; it prints backup_at, the end of the newest usable backup (epoch
-    seconds)."""
+    seconds).
+    """
     return f"""\
 {_newest(stack)}\
 [ -z "$info" ] || echo "backup_at=$(date -d "$(sed -n 's/^end_time=//p' "$info")" +%s)"
@@ -91,8 +92,7 @@ def backup_script(stack: Stack) -> str:
     """Shell code for root on the backup host: take a backup, wait until it is usable, print it as one line of JSON.
 
     It exits with code 75 if a backup is already running. systemd runs the backup, so that it continues if the
-    operator's
-    connection breaks.
+    operator's connection breaks.
     """
     return f"""\
 set -eu

@@ -50,8 +50,7 @@ class Node(Member):
 
     `cluster` is the state in a stopped server's control file. `answering` are the peers whose PostgreSQL accepts
     connections as seen from this host. `configured` is whether a deploy has installed what a standby needs. `fenced`
-    and
-    `degraded` say since when, and `fences` are the hosts that this host fences off.
+    and `degraded` say since when, and `fences` are the hosts that this host fences off.
     """
 
     cluster: str = ""
@@ -127,8 +126,7 @@ class Topology:
         """The standbys that confirm a primary's writes.
 
         A primary lists a dead standby until wal_sender_timeout, so the standby itself must report that it streams. If
-        only the
-        operator cannot reach it, the primary must still reach its PostgreSQL.
+        only the operator cannot reach it, the primary must still reach its PostgreSQL.
         """
         return [
             sender.name

@@ -65,9 +65,8 @@ class Vault:
     """The secrets of one stack, as roles read them: `passwords` by name, `certificates` by host name or "site".
 
     `previous` and `next` hold values that are valid in addition to the current ones, during or after a rotation.
-    `turns`
-    counts the handovers of a secret from one account to another. `versions` name all states that the store has had, the
-    current one last.
+    `turns` counts the handovers of a secret from one account to another. `versions` name all states that the store has
+    had, the current one last.
     """
 
     passwords: Mapping[str, Secret]
@@ -117,8 +116,7 @@ def scram_verifier(password: Secret) -> Secret:
     """What PostgreSQL stores for a password (RFC 5803, SCRAM-SHA-256, 4096 iterations).
 
     The salt is derived from the password, so that the same password always gives the same verifier and a probe can
-    compare
-    digests. That is safe because the passwords are random.
+    compare digests. That is safe because the passwords are random.
     """
     value = password.reveal().encode()
     salt = hashlib.sha256(b"plainstack-scram-salt" + value).digest()[:16]

@@ -1,4 +1,4 @@
-"""Connecting, against a real sshd on loopback: what is refused before anything is sent, and how it is told."""
+"""Connecting, against a real sshd on loopback: what is refused before anything is sent, and the messages."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_port_where_nobody_listens_is_told(server: Server, tmp_path: Path) -> 
 
 
 def test_a_host_that_does_not_answer_is_given_up_after_the_inventorys_time(server: Server, tmp_path: Path) -> None:
-    """A full backlog: the kernel drops what else wants to connect, as a firewall would."""
+    """A full backlog: the kernel drops further connection attempts, as a firewall would."""
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -108,7 +108,7 @@ def test_a_host_that_does_not_answer_is_given_up_after_the_inventorys_time(serve
 
 
 def test_a_host_that_is_off_is_told_when_the_network_says_so(server: Server, tmp_path: Path) -> None:
-    """As the kernel says it on one network segment, when nobody answers for the address."""
+    """As the kernel reports it on one network segment, when nothing answers for the address."""
     stack = server.stack(tmp_path)
     way = Ways(stack).to(stack.hosts["db1"])
     told = connect_errors.explain(OSError(errno.EHOSTUNREACH, "No route to host"), way, stack)
@@ -129,8 +129,8 @@ def test_something_else_than_an_sshd_is_told(server: Server, tmp_path: Path) -> 
 def test_a_host_that_hangs_up_is_told_in_words_and_with_no_traceback(
     server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one that boots does, and an sshd that has too many logins at once."""
-    # pytest listens to all loggers; a command has nobody who does.
+    """Like a host that is booting, or an sshd with too many logins at once."""
+    # pytest handles every logger; in a command, no handler is installed.
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -163,7 +163,7 @@ def test_a_host_that_is_slow_at_its_handshake_has_longer_for_it_than_to_answer_a
         pin = server.pin.replace(f":{server.port} ", f":{port} ")
         with Sessions(server.stack(tmp_path, port=port, pin=pin, connect_timeout=1)) as sessions:
             assert sessions.to("db1").run("echo there").out == "there\n"
-        # The server may have hung up already.
+        # The server may have closed the connection already.
         with contextlib.suppress(OSError):
             there.shutdown(socket.SHUT_RDWR)
         relaying.join(PATIENCE)
@@ -208,6 +208,6 @@ def test_a_jump_host_that_is_dead_is_tried_once_and_told_to_all(server: Server, 
 def _answer_like_a_web_server(listening: socket.socket) -> None:
     accepted, _ = listening.accept()
     with accepted:
-        # What is left unread at a close makes it a reset, which takes the answer with it.
+        # Closing with unread data resets the connection, and the response is lost.
         accepted.recv(1000)
         accepted.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")

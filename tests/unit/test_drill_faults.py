@@ -58,7 +58,7 @@ def test_a_role_with_one_host_is_not_drilled(stack: Stack) -> None:
 def test_cables_are_cut_in_the_lab_only(stack: Stack) -> None:
     assert faults.find(stack, "db", "cut").cut
     for fault in ("cut", "all"):
-        with pytest.raises(Refused, match="in the lab|for the lab"):
+        with pytest.raises(Refused, match=r"in the lab|for the lab"):
             drill_commands.chosen(no_lab(stack), "db", fault)
 
 

@@ -1,4 +1,4 @@
-"""Bad inventories: what each mistake is answered with, before any connection is opened."""
+"""Bad inventories: how each mistake is reported, before any connection is opened."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_default_inventory_has_the_eight_hosts_of_the_demo(stack: Stack) -> 
 
 
 def test_a_service_cannot_have_the_name_of_a_unit_of_plainstacks_own(desired: Mapping[str, HostDesired]) -> None:
-    """With the name of the lock-out guard's, every deploy would wait for the service to end."""
+    """A service named like the lockout guard's unit would make every deploy wait for the service to end."""
     files = [
         item.path
         for roles in desired.values()

@@ -1,4 +1,4 @@
-"""Texts that are hardly inventories: what they cost, and that nothing but an InventoryError comes out."""
+"""Malformed inventory texts: they cost little, and raise nothing but InventoryError."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_text_beyond_the_limits_is_refused_with_its_line(text: str, said: str)
 
 
 def test_the_largest_texts_cost_little_memory_and_little_time(tmp_path: Path) -> None:
-    """In a process of its own, whose time and memory the kernel bounds: without limits it would be killed."""
+    """In a process whose time and memory the kernel limits: without our own limits it would be killed."""
     for number, text in enumerate([bomb(), bomb(18), merge_bomb(), many_hosts(200_000), many_hosts(4_000)]):
         (tmp_path / f"{number}.yaml").write_text(text, encoding="utf-8")
     script = (

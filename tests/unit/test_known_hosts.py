@@ -1,4 +1,4 @@
-"""Pinned host keys: every way of writing a name, and what `inv trust` makes of a host that has another key now."""
+"""Pinned host keys: every way to write a name, and how `inv trust` handles a host whose key has changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.sshd import Server
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with two host keys, one of them RSA; beside them lies an RSA key of a stranger."""
+    """A server with two host keys, one of them RSA, and an unrelated RSA key."""
     folder = tmp_path_factory.mktemp("sshd")
     for name in ("host_rsa", "stranger_rsa"):
         subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-b", "1024", "-N", "", "-f", folder / name], check=True)
@@ -42,7 +42,7 @@ def hashed(text: str, folder: Path) -> str:
 
 
 def trusted(stack: Stack) -> list[str]:
-    """Pin everything; what changed, in words."""
+    """Pin everything; returns the changes in words."""
     changes = [change for found in pinning.rounds(stack, lambda _: None) for change in found.changes]
     pinning.pin(stack, changes)
     return [change.told() for change in changes]
@@ -90,7 +90,7 @@ def test_after_trust_a_host_can_be_reached_and_trust_has_nothing_more_to_say(
     bystander = f"10.0.0.9 {stranger}\n"
     stack = both.stack(tmp_path, pin=f"{pins.format(**known)}\n{bystander}")
     told = trusted(stack)
-    # Trust and a connection are of one mind, before and after.
+    # `inv trust` and a connection agree, before and after.
     assert connects(stack)
     assert trusted(stack) == []
     text = connections.known_hosts(stack).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Logging in by key, against a real sshd and a real agent: which keys are shown, in which order, and what is asked."""
+"""Logging in with keys, against a real sshd and a real agent: which keys are offered, in which order."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def agent(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def locked(server: Server, path: Path) -> Path:
-    """The operator's key with the passphrase `secret`, without its public half beside it."""
+    """The operator's key with the passphrase `secret`, without its public half next to it."""
     shutil.copy(server.folder / "operator", path)
     subprocess.run(["ssh-keygen", "-q", "-a", "1", "-p", "-P", "", "-N", "secret", "-f", str(path)], check=True)
     return path
@@ -56,7 +56,7 @@ def stack_of(server: Server, home: Path, key: Path | None = None, hosts: int = 1
     login = f"user: {ME}, port: {server.port}" + (f", key: {key}" if key else "")
     stack = inventories.parse(f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n", "h.yaml", home)
     one = sshd.at(stack, {"db1": IPv4Address("127.0.0.1")}).hosts["db1"]
-    # All of them are this server.
+    # All of them are the same server.
     several = {f"db{number}": one.model_copy(update={"name": f"db{number}"}) for number in range(1, hosts + 1)}
     stack = stack.model_copy(update={"hosts": several})
     stack.state.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def test_of_many_keys_in_the_agent_the_one_that_belongs_to_an_identity_file_goes
         make_key(home / f"key{number}")
         add_to_agent(home / f"key{number}")
     add_to_agent(server.folder / "operator")
-    # Its private half is in the agent only.
+    # Only the agent has its private half.
     shutil.copy(server.folder / "operator.pub", home / ".ssh/id_ed25519.pub")
     (home / ".ssh/config").write_text("IdentityFile ~/.ssh/id_ed25519.pub\n", encoding="utf-8")
     assert logs_in(stack_of(server, home))

@@ -1,4 +1,4 @@
-"""What stands between an exec and its command, against a real sshd: startup files, forced commands, sudo."""
+"""What runs between an exec and its command, against a real sshd: startup files, forced commands, sudo."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ NOISE = {
 
 @dataclass
 class Login:
-    """A connection whose login shell and sudo the test writes."""
+    """A connection whose login shell and sudo are written by the test."""
 
     folder: Path
     session: Session
 
     def shell(self, script: str) -> None:
-        """What runs instead of the login shell."""
+        """Set the commands that run instead of the login shell."""
         self._write("login", script)
 
     def sudo(self, script: str) -> Session:
-        """A session that runs everything by this sudo."""
+        """A session that runs everything through this sudo."""
         self._write("bin/sudo", script)
         return Session("db1", self.session._connection, sudo=True)
 
@@ -88,7 +88,7 @@ def test_any_login_shell_runs_our_commands(login: Login, shell: str) -> None:
 
 
 def answers_are_its_own(session: Session) -> None:
-    """By every way of running a command."""
+    """Whichever way a command is run."""
     told: list[str] = []
     output = session.run("echo one; cat; echo error >&2; exit 7", stdin=b"two\n", on_line=told.append)
     assert (output.code, output.out, output.err, told) == (7, "one\ntwo\n", "error\n", ["one", "two"])
@@ -109,7 +109,7 @@ def test_every_command_finds_what_lies_in_sbin(login: Login, sudo: bool) -> None
 
 
 def test_a_host_that_lets_another_user_in_is_told_with_that_user_and_without_waiting(login: Login) -> None:
-    """The forced command is cloud-init's own (disable_root), which sleeps for ten seconds after its sentence."""
+    """The forced command is the one of cloud-init (disable_root), which sleeps for ten seconds after its message."""
     login.shell('echo \'Please login as the user "admin" rather than the user "root".\';echo;sleep 200;exit 142')
     failed = refusal(login.session)
     assert str(failed) == (
@@ -119,7 +119,7 @@ def test_a_host_that_lets_another_user_in_is_told_with_that_user_and_without_wai
 
 
 def test_a_password_that_has_expired_is_told(login: Login) -> None:
-    """In sshd's own words; it ends the exec before any shell begins."""
+    """sshd's own message; it ends the exec before a shell starts."""
     login.shell(
         "echo 'WARNING: Your password has expired.' >&2\n"
         "echo 'Password change required but no TTY available.' >&2\nexit 1"
@@ -147,7 +147,7 @@ def test_a_startup_file_that_waits_is_told_as_what_it_is(login: Login, monkeypat
         feed(stream, data)
         now[0] += 100
 
-    # The time is over as soon as the question has come.
+    # The time is up as soon as the question has arrived.
     monkeypatch.setattr(Stream, "feed", late)
     monkeypatch.setattr(session_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     with pytest.raises(HostFailed, match=r"did not start the command .* startup files wait for input") as caught:

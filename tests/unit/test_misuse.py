@@ -1,4 +1,4 @@
-"""Names, ports and addresses that look right and cannot be used: each is refused with its reason, at its line."""
+"""Names, ports and addresses that look right but cannot be used: each is refused with its reason and its line."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_value_that_cannot_be_meant_is_refused_with_the_reason(section: str, s
         SSH + "port: 2222}",
         SSH + "allow_from: [203.0.113.7, '2001:db8::/32']}",
         SSH + "gateway: root@10.0.0.99, allow_from: [10.0.0.0/24]}",
-        # A gateway with one foot outside: which address it has inside is not known.
+        # A gateway with a public address: its address in the private network is unknown.
         SSH + "gateway: root@8.8.4.4, allow_from: [10.0.0.0/24]}",
         SSH + "gateway: root@bastion, allow_from: [10.0.0.0/24]}",
     ],
@@ -127,7 +127,7 @@ def test_a_database_cannot_have_a_name_that_means_something_else(name: str) -> N
 
 
 def test_a_database_cannot_be_called_as_an_account_of_ours(stack: Stack, vault: Vault) -> None:
-    """Except as the application's, which owns it."""
+    """The application's own account is allowed: it owns the database."""
     own = {name.name for name in sql.roles(stack, vault)} - {sql.OWNER, *sql.LOGINS}
     assert {"replicator", "barman"} < own
     assert {name for name in own if not reserved(name)} == set()
@@ -182,7 +182,7 @@ def test_every_port_that_a_role_opens_or_binds_is_in_the_list(
 
 
 def test_every_account_that_a_role_makes_is_named_after_a_service(desired: Mapping[str, HostDesired]) -> None:
-    """So that a service's name can never make an account of the system its own."""
+    """So that a service's name can never take over an account of the system."""
     made = {
         item.name for roles in desired.values() for items in roles.values() for item in items if isinstance(item, User)
     }

@@ -31,7 +31,7 @@ ME = getpass.getuser()
 
 @dataclass
 class Operator:
-    """Somebody's home, with a key that both servers know, beside a stack whose only host is `host`."""
+    """An operator's home directory, with a key that both servers accept, and a stack whose only host is `host`."""
 
     home: Path
     host: Server
@@ -39,13 +39,13 @@ class Operator:
     far: Server
 
     def config(self, text: str) -> None:
-        """Write ~/.ssh/config; two more servers go by the names `other` and `far` in it."""
+        """Write ~/.ssh/config; two more servers have the names `other` and `far` in it."""
         for name, server in (("other", self.other), ("far", self.far)):
             text += f"Host {name}\n  HostName 127.0.0.1\n  Port {server.port}\n  User {ME}\n"
         (self.home / ".ssh/config").write_text(text, encoding="utf-8")
 
     def stack(self, ssh_lines: str = "", pins: str | None = None) -> Stack:
-        """The inventory names no key and, but for `ssh_lines`, no gateway."""
+        """A stack whose inventory names no key and, except in `ssh_lines`, no gateway."""
         login = f"user: {ME}, port: {self.host.port}, connect_timeout: {PATIENCE}{ssh_lines}"
         text = f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n"
         stack = sshd.at(inventories.parse(text, "hosts.yaml", self.home), {"db1": IPv4Address("127.0.0.1")})
@@ -54,12 +54,12 @@ class Operator:
         return stack
 
     def says(self, stack: Stack) -> str:
-        """What the host answers over a new connection."""
+        """The host's answer over a new connection."""
         with Sessions(stack) as sessions:
             return sessions.to("db1").run("echo hello; echo $SSH_AUTH_SOCK").out.strip()
 
     def failure(self, stack: Stack) -> str:
-        """Why it cannot be reached."""
+        """Why the host cannot be reached."""
         with Sessions(stack) as sessions, pytest.raises(PlainstackError) as caught:
             sessions.to("db1")
         return str(caught.value)
@@ -91,7 +91,7 @@ class Watched:
 
     @property
     def connected(self) -> bool:
-        """By a client that spoke SSH: somebody else asks the port whether it is open, and that may be logged late."""
+        """Connected to by an SSH client: another test may probe the port, and that may be logged late."""
         return "Remote protocol version" in self._server.log()[self._begin :]
 
     @property
@@ -176,7 +176,7 @@ def test_an_inventory_can_say_that_there_is_no_jump_host(operator: Operator) -> 
 
 @pytest.mark.parametrize("network", ["192.0.2.0/24", "0.0.0.0/0"])
 def test_a_block_for_a_network_leads_nowhere_that_is_not_pinned(operator: Operator, network: str) -> None:
-    """An OpenSSH before 9.4 does not know it, and refuses the file."""
+    """OpenSSH before 9.4 does not know the keyword and rejects the file."""
     operator.config(f"Match localnetwork {network}\n  ProxyJump other\n")
     other = Watched(operator.other)
     with Sessions(operator.stack()) as sessions, contextlib.suppress(PlainstackError):
@@ -449,7 +449,7 @@ def test_a_gateway_that_cannot_be_one_is_refused_with_its_line(operator: Operato
 def test_the_key_of_the_inventory_goes_first_at_a_jump_host_and_the_agents_may_follow(
     operator: Operator, gateway: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many keys are in the agent: a server hangs up after six."""
+    """However many keys the agent has: a server disconnects after six."""
     operator.config("")
     key = operator.home / ".ssh/id_ed25519"
     key.rename(operator.home / "key")
