@@ -20,6 +20,7 @@ from plainstack.deploy.check_facts import Facts, gather
 from plainstack.deploy.check_host import Backend
 from plainstack.deploy.check_lanes import Lanes, Phase, lanes
 from plainstack.deploy.check_session import alone, options, reporter
+from plainstack.engine.network import Network
 from plainstack.engine.role import Role
 from plainstack.engine.sources import Sources, used
 from plainstack.errors import Refused
@@ -134,11 +135,16 @@ class Verifier:
             return self._vault
 
         @pytest.fixture(scope="session")
+        def network() -> Network:
+            return Network(self._stack, self._roles)
+
+        @pytest.fixture(scope="session")
         def peer() -> Callable[[str], Any]:
             return self._testinfra.__getitem__
 
         plugin = ModuleType("plainstack fixtures")
-        plugin.__dict__.update(host=host, here=here, facts=facts, stack=stack, vault=vault, peer=peer)
+        given = {"host": host, "here": here, "facts": facts, "stack": stack, "vault": vault, "network": network}
+        plugin.__dict__.update(given, peer=peer)
         return plugin
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

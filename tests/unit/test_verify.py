@@ -411,6 +411,20 @@ def test_what_is_wrong_in_a_check_is_a_check_that_failed_with_its_place(
     assert len(results) == (1 if name == "conftest.py" else 3)
 
 
+def test_every_fixture_that_the_shipped_checks_take_is_there(stack: Stack, vault: Vault) -> None:
+    """Of every role; the hosts cannot be reached, which no check is in doubt about."""
+
+    def nobody(name: str, _text: str) -> str:
+        raise HostFailed(name, "connect", "no answer within 10 s")
+
+    results = checked(stack, vault, nobody, ["lb1", "app1", "db1", "bak1", "mon1"])
+    assert {one.role for one in results} == {role for host in stack.hosts.values() for role in host.roles} | {
+        "base",
+        "firewall",
+    }
+    assert [one.why for one in results if "fixture" in one.why or one.host == "-"] == []
+
+
 def test_a_comparison_that_fails_shows_how_its_sides_differ(
     checks: Path, stack: Stack, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
