@@ -1,4 +1,4 @@
-"""Backups as operators ask for them: the scripts by a real sh with a fake host around them, and their answers."""
+"""Backups on request: the scripts run by a real sh with a fake host around them, and their output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Django project is read, never run: what is surely wrong is told with its line, and nothing that may be right."""
+"""A Django project is read, never run: certain mistakes are reported with their line, possible ones are not."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ READS = "import os\nSTATIC_ROOT = os.environ['STATIC_ROOT']\n"
 
 
 def problems(folder: Path, changed: Mapping[str, str | None] | None = None) -> list[str]:
-    """What is told of a project of startproject's files, with others in their place; None removes one."""
+    """The problems reported for startproject's files, with others in their place; None removes one."""
     content = {"manage.py": MANAGE, "shop/__init__.py": "", "shop/wsgi.py": WSGI, "shop/settings.py": SETTINGS}
     found = {}
     for inside, text in {**content, **(changed or {})}.items():

@@ -1,4 +1,4 @@
-"""A drill of a real stack begins only when a person at a terminal typed the stack's name."""
+"""A drill on a real stack begins only after a person at a terminal has typed the stack's name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a drill may do to whom, and what it refuses."""
+"""Which faults a drill may cause on which hosts, and what it refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C during a drill: the stack is put right first, the verdict says so, and no other drill begins."""
+"""Ctrl-C during a drill: the stack is repaired first, the verdict says so, and no further drill begins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict: what it calls lost, and that nothing but a whole, in-budget drill passes."""
+"""The verdict: which writes count as lost, and that only a complete drill within its budgets passes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MARKS = Marks(load_end=LOAD, fault=5, reaction=6, promoted=7, recovered=15)
 
 @st.composite
 def attempts(draw: st.DrawFn) -> list[Attempt]:
-    """Any history: each kind has keys of its own, some were never sent, some never answered."""
+    """Any history: each kind has keys of its own; some attempts were never sent, some never answered."""
     found = []
     for kind in ("get", "post", "sql"):
         for key in range(draw(st.integers(0, 12))):

@@ -1,8 +1,4 @@
-"""Every command that a finding or a refusal names is one that Plainstack does in that very state, and that helps.
-
-States of the cluster are reached by accidents and by commands that were interrupted; in each, every sentence is read as
-an operator would read it, and what it names is typed.
-"""
+"""Every command named in a finding or a refusal works in that very state, and helps."""
 
 from __future__ import annotations
 
@@ -22,9 +18,9 @@ from tests.unit.failover_model import Model
 
 TWO, THREE = ("db1", "db2"), ("db1", "db2", "db3")
 COMMAND = re.compile(r"(?:(?:when|make) (\w+) answer(?:s, |, then ))?fab failover ([a-z]+)((?: --[a-z]+(?:=\w+)?)*)")
-# What no command of ours can do: these sentences ask for a host that is away, or for data that nobody has.
+# Advice that no command can carry out: it asks for a host that is away, or for data that no host has.
 ELSEWHERE = re.compile(r"answer|bring it back|reachable|restore from the backup|type this again")
-# In no sentence: what people would do behind our back.
+# Never advised: commands that bypass Plainstack.
 BEHIND = re.compile(r"systemctl|pg_ctl|by hand|\brm\b|\bmv\b|move .* away")
 
 
@@ -49,7 +45,7 @@ def accidents(names: tuple[str, ...]) -> Iterator[tuple[str, str, int]]:
 
 
 def befall(model: Model, accident: str, name: str, steps: int) -> bool:
-    """Let it happen; False when it cannot, or when it is what would be a fault of the model and not of a sentence."""
+    """Apply an accident; False if it cannot happen, or would be a fault of the model rather than of the advice."""
     if steps:
         try:
             model.run(partial(decide, accident, ""), steps)
@@ -90,7 +86,7 @@ def state_of(model: Model) -> object:
 
 
 def reached(names: tuple[str, ...], depth: int) -> Iterator[tuple[tuple[str, ...], Model]]:
-    """Every state that so many accidents lead to, each once, with how it came about."""
+    """Every state that this many accidents lead to, each once, with its cause."""
     first = Model(names)
     known = {repr(state_of(first))}
     level: list[tuple[tuple[str, ...], Model]] = [((), first)]
@@ -104,7 +100,7 @@ def reached(names: tuple[str, ...], depth: int) -> Iterator[tuple[tuple[str, ...
                     if not befall(after, accident, name, steps):
                         continue
                 except AssertionError:
-                    # Clients reach two primaries: only what was done behind our back leads there.
+                    # Only commands that bypass Plainstack let clients reach two primaries.
                     continue
                 if (state := repr(state_of(after))) not in known:
                     known.add(state)
@@ -114,7 +110,7 @@ def reached(names: tuple[str, ...], depth: int) -> Iterator[tuple[tuple[str, ...
 
 
 def sentences(now: Topology) -> list[str]:
-    """All that Plainstack says of a state, whatever is typed."""
+    """Everything that Plainstack says in a state, whatever the command."""
     said = [*findings(now), *refusals_of(list(now.nodes.values()))]
     for action in ("switchover", "promote", "rejoin", "degrade", "resync"):
         for words in ("", *(f" --{'host' if action == 'rejoin' else 'to'}={name}" for name in now.nodes)):
@@ -139,7 +135,7 @@ def gone(model: Model) -> set[int]:
 
 
 def follow(model: Model, sentence: str, hops: int = 3) -> None:
-    """Type every command of a sentence, each in that state; raises AssertionError for one that is no good."""
+    """Type every command of a message, each in that state. Raises AssertionError for one that does not help."""
     assert not BEHIND.search(sentence), sentence
     commands = COMMAND.findall(sentence)
     away = any(node.state == "unreachable" for node in model.topology().nodes.values())

@@ -1,4 +1,4 @@
-"""Failover decisions against a cluster in memory, interrupted after every step, with clients writing all the while."""
+"""Failover decisions against a cluster in memory, interrupted after every step, while clients keep writing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Decide = Callable[[Topology], Plan]
 
 
 def refused(model: Model, decide: Decide) -> str:
-    """Why nothing is done."""
+    """The reason for refusing."""
     with pytest.raises(Refused) as caught:
         model.run(decide)
     return str(caught.value)

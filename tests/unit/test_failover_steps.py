@@ -1,4 +1,4 @@
-"""The scripts of failover steps: every step has one that sh can read, and what must come first comes first."""
+"""The scripts of failover steps: every step has one that sh can parse, and their commands are in a safe order."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ degraded=2026-11-22T01:50:22Z
 
 
 def on_a_host(text: str, root: Path, **programs: str) -> subprocess.CompletedProcess[str]:
-    """Run a step's text with /var/lib and PostgreSQL's programs under `root`; `programs` are stand-ins, as sh texts."""
+    """Run a step's script with /var/lib and PostgreSQL's programs under `root`; `programs` are stand-ins in sh."""
     folder = root / "bin"
     folder.mkdir()
     for name, lines in programs.items():
@@ -94,7 +94,7 @@ def test_a_primary_is_stopped_also_when_its_disk_takes_no_mark(stack: Stack, tmp
     if writable:
         (tmp_path / "plainstack").mkdir()
     else:
-        # As on a read-only disk: what should become a folder cannot.
+        # Like on a read-only disk: the folder cannot be created.
         (tmp_path / "plainstack").touch()
     ran = on_a_host(text, tmp_path, systemctl=f"echo $* >>{tmp_path}/called", pgrep="exit 1")
     called = (tmp_path / "called").read_text(encoding="utf-8").splitlines()

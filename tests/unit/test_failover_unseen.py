@@ -1,4 +1,4 @@
-"""Failover decisions when not all is seen: a primary out of sight, standbys that may have more, fences left behind."""
+"""Failover decisions when not everything is visible: unreachable primaries, newer standbys, old fences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TWO, THREE = ("db1", "db2"), ("db1", "db2", "db3")
 
 
 def unseen(now: Topology, name: str) -> Topology:
-    """The same cluster, with one host that lives and does not answer the operator."""
+    """The same cluster, with one host that runs but does not answer the operator."""
     return replace(now, nodes={**now.nodes, name: Node(name=name, state="unreachable")})
 
 
@@ -57,7 +57,7 @@ def test_a_primary_that_somebody_stopped_in_order_hands_over_without_loss(names:
 
 @pytest.mark.parametrize("synchronous", [True, False])
 def test_a_primary_that_is_still_stopping_is_no_standby(synchronous: bool) -> None:
-    """A switchover was interrupted while it waited for the old primary to write what it has."""
+    """A switchover was interrupted while it waited for the old primary to shut down."""
     stopping = observed("db1", {"data": "yes", "signal": "yes", "running": "yes"})
     told = {"data": "yes", "signal": "yes", "running": "yes", "recovery": "true", "timeline": "1", "lsn": "0/3000000"}
     now = Topology({"db1": stopping, "db2": observed("db2", told)}, synchronous=synchronous)
@@ -223,7 +223,7 @@ def test_without_synchronous_replication_an_unreachable_standby_is_not_waited_fo
 
 
 def with_a_fence_left_behind() -> Model:
-    """db1 has rejoined, and app1, which was away, still shuts it out."""
+    """db1 has rejoined, but app1, which was away, still fences it off."""
     model = Model()
     model.kill("db1")
     model.run(promote)

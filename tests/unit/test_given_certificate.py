@@ -1,4 +1,4 @@
-"""A given certificate is accepted when a client that knows the roots alone accepts it, and else told why."""
+"""A given certificate is accepted if a client that knows only the roots accepts it; otherwise the error says why."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ ALIEN = Signed("Alien", OTHER)
 
 @dataclass
 class Given:
-    """The files that a person gives, and what is said about them."""
+    """The given files, and the messages about them."""
 
     stack: Stack
     folder: Path
@@ -127,14 +127,14 @@ class Given:
         return always or self.not_now(NOW + timedelta(minutes=30), *names)
 
     def not_now(self, now: datetime, *names: str) -> list[str]:
-        """What plan and deploy say, and no other command."""
+        """Reported by plan and deploy, and by no other command."""
         told = balancer.ROLE.problems(self.with_names(*names), now)
         return [one.removeprefix("balancer.tls.") for one in told]
 
 
 @pytest.fixture
 def given(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Given]:
-    """On a machine that knows one root."""
+    """The given files on a machine that knows one root."""
     bundle = tmp_path / "roots.pem"
     bundle.write_text(f"# Root\n{ROOT.pem}")
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
@@ -151,7 +151,7 @@ def test_what_an_authority_calls_fullchain_is_accepted_with_its_root_and_without
 
 
 def _openssl(folder: Path, chain: Sequence[Signed], roots: Sequence[Signed]) -> bool:
-    """What a client does: the roots that it knows, and whatever else the site sends."""
+    """The verdict of a client that knows the roots and gets everything else from the site."""
     for name, certificates in (("leaf", chain[:1]), ("sent", chain), ("roots", roots)):
         (folder / name).write_text("".join(one.pem for one in certificates))
     command = ["openssl", "verify", "-CAfile", "roots", "-untrusted", "sent", "-purpose", "sslserver", "leaf"]

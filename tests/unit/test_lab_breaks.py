@@ -1,4 +1,4 @@
-"""What mending does to a host: no more than it takes."""
+"""Repairing a broken host: nothing more than necessary is done."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_what_an_inventory_says_of_sites_and_hosts(lab: Lab) -> None:
         Branch("h1", "a", rate=500_000, delay=1),
         Branch("h2", "b", rate=2_000_000, parent="s1"),
     )
-    # A site without a link of its own is no more than a list.
+    # A site without a link of its own only groups hosts.
     assert {host.name: host.branch for host in lab.hosts} == {"a": "h1", "b": "h2", "c": "", "user": "s1"}
     assert {host.name: (host.release, host.ipv6) for host in lab.hosts} == {
         "a": (13, True),

@@ -1,4 +1,4 @@
-"""When a lab is ready, in which order it stops, and what it is called."""
+"""When a lab is ready, in which order it stops, and its name."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def named(folder: Path, lab: str) -> Stack:
 
 
 def namespaces_tried(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Where connections to the stack's hosts are opened."""
+    """The namespaces from which connections to the stack's hosts are opened."""
     tried: list[str] = []
 
     def connect(namespace: str, *_: object) -> None:
@@ -169,7 +169,7 @@ def test_a_host_may_have_a_disk_of_limited_size(tmp_path: Path) -> None:
 def test_a_host_that_refused_at_the_first_look_is_asked_again_at_the_next(
     tmp_path: Path, registry: Mapping[str, Role], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may still boot; an answer that is kept would be waited for in vain."""
+    """It may still be booting; with a cached answer, the wait would never end."""
     asked: list[str] = []
 
     def refuse(_sessions: Sessions, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Snapshots: no data is copied or lost whenever they are interrupted, and what does not fit is refused."""
+"""Snapshots: no data is copied or lost whenever they are interrupted, and a snapshot that does not fit is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificates: who gets which, and when they are renewed."""
+"""Certificates: which hosts get which, and when they are renewed."""
 
 from __future__ import annotations
 

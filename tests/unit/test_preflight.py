@@ -1,4 +1,4 @@
-"""What keeps a host from being deployed to before anything changes: its system, clusters of others, removals by apt."""
+"""What stops a deploy to a host before anything changes: its system, unrelated clusters, removals by apt."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_database_cluster_that_plainstack_did_not_make_is_refused_by_name(stac
 
 
 def test_a_cluster_of_a_host_that_had_the_role_before_is_plainstacks(stack: Stack, tmp_path: Path) -> None:
-    """Its data stay when a host loses the role, and come to use again when it gets it back."""
+    """The data stays when a host loses the role, and is used again when it gets the role back."""
     assert clusters(stack, tmp_path, "17/main", audit='{"who": "me", "role": "db", "actions": []}\n') == []
 
 

@@ -39,7 +39,7 @@ STOPPED = {"data": "yes", "running": "no", "timeline": "1"}
 
 @dataclass
 class Hosts:
-    """Hosts that say whom they shut out, and note what they are told to do."""
+    """Hosts that report which hosts they fence off, and record the scripts that they are given."""
 
     fences: Mapping[str, str]
     away: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ def stack() -> Stack:
 
 
 class Run:
-    """A deploy onto hosts that said `facts`; None is for one that does not answer."""
+    """A deploy onto hosts with these facts; None is a host that does not answer."""
 
     def __init__(self, stack: Stack, hosts: Hosts, facts: Mapping[str, Any], scope: tuple[str, ...] | None = None):
         seen = {name: SimpleNamespace(facts=said) for name, said in facts.items() if said is not None}

@@ -1,4 +1,4 @@
-"""What makes a release another one, what stays at home, and what a source must have."""
+"""What makes a new release, which files are left out, and what a source must contain."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_links_that_multiply_end_at_a_bound(source: Path, monkeypatch: pytest.Mo
 
 def test_sockets_and_pipes_stay_at_home_and_are_named(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = _sent(source)
-    # The name of a socket has at most 107 characters.
+    # The path of a socket is limited to 107 characters.
     monkeypatch.chdir(source)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("run.sock")
@@ -276,7 +276,7 @@ def test_the_lock_is_read_as_the_hosts_see_it_and_not_as_this_machine_does() -> 
 
 
 class _Pip:
-    """Stands for pip: writes a wheel, or fails as pip does."""
+    """Stands in for pip: writes a wheel, or fails as pip does."""
 
     def __init__(self, code: int = 0) -> None:
         self.code = code

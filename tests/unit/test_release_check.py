@@ -1,4 +1,4 @@
-"""What no host could install or start is told by plan and deploy, before any host is asked."""
+"""What no host could install or start is reported by plan and deploy, before any host is asked."""
 
 from __future__ import annotations
 

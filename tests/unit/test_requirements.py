@@ -1,4 +1,4 @@
-"""What of a lock no host could install is found on the operator's machine, with its line and what to type."""
+"""Requirements that no host could install are found on the operator's machine, with their line and what to type."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def problems(lock: str | bytes) -> list[str]:
         f"\ufeffgunicorn == 27.0.1 {HASH}\n",
         f"gunicorn===27.0.1 --hash sha512:{'0' * 128}\n",
         f"--index-url https://pypi.example/simple\n--trusted-host pypi.example\ngunicorn==1!2.post1+local {HASH}\n",
-        # What another machine would install need not be installable here.
+        # A requirement for other systems need not be installable on hosts.
         f"gunicorn==27.0.1 {HASH}\npywin32 ; sys_platform == 'win32'\n",
         f"gunicorn==1 ; python_version < '3.13' {HASH}\ngunicorn==2 ; python_version >= '3.13' {HASH}\n",
     ],
@@ -94,7 +94,7 @@ def test_many_mistakes_of_a_kind_are_counted_and_not_all_shown() -> None:
 
 
 def test_a_file_that_is_no_text_is_told() -> None:
-    """As a shell of another system writes it."""
+    """As a shell of another operating system writes it."""
     assert problems("gunicorn==1\n".encode("utf-16")) == ["r.txt: is not text in UTF-8; make the lock again"]
 
 
@@ -117,7 +117,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def wheel(folder: Path, name: str, version: str, *needs: str, tag: str = "py3-none-any") -> str:
-    """Make a wheel; gives its line of a lock."""
+    """Make a wheel; returns its line for a lock."""
     path = folder / f"{name}-{version}-{tag}.whl"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     metadata += "".join(f"Requires-Dist: {one}\n" for one in needs)

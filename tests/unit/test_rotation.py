@@ -1,4 +1,4 @@
-"""Replacing a secret: in every state on the way, hosts that know the new value work with those that do not."""
+"""Rotations: in every state on the way, hosts that know the new value work with those that do not."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def states(strategy: RotationStrategy, entry: Entry, value: str = "new") -> list
 
 
 def used(entry: Entry) -> tuple[str, int]:
-    """What a host in this state uses: the value, and the account it is of."""
+    """What a host in this state uses: the value, and the account that it belongs to."""
     return entry.value.reveal(), entry.turn % 2
 
 
 def accepted(entry: Entry, strategy: RotationStrategy) -> set[tuple[str, int]]:
-    """What a host in this state lets in."""
+    """What a host in this state accepts."""
     if strategy == "handover":
         before = {(entry.previous.reveal(), (entry.turn + 1) % 2)} if entry.previous else set()
         return {used(entry)} | before
@@ -70,7 +70,7 @@ def test_a_handover_keeps_what_the_hosts_still_use_until_all_have_moved() -> Non
     entry = Entry(Secret("x", "old"))
     for value in ("new", "newer"):
         before, moving, after = states("handover", entry, value)
-        # The database learns first: both accounts are good before the first application moves over.
+        # The database learns first: both accounts work before the first application switches.
         assert {used(before), used(after)} <= accepted(moving, "handover")
         assert accepted(after, "handover") == {used(after)}
         assert used(before)[1] != used(after)[1]
@@ -155,7 +155,7 @@ def test_django_accepts_the_other_keys_and_tokens(stack: Stack, registry: Mappin
     settings = _settings(stack, _vault(stack, registry, entry, "app/secret_key"))
     keys = settings["DJANGO_SECRET_KEY_FALLBACKS"].split(",")
     assert [key.rpartition("-")[2] for key in [settings["DJANGO_SECRET_KEY"], *keys]] == ["current", "before", "coming"]
-    # A fallback is of use only when it is what the other host signs with, whole.
+    # A fallback only helps if it equals the other host's whole signing key.
     assert len({key.rpartition("-")[0] for key in [settings["DJANGO_SECRET_KEY"], *keys]}) == 1
     grace = Entry(Secret("t", "current"), previous=Secret("t", "before"))
     settings = _settings(stack, _vault(stack, registry, grace, "app/api_token"))

@@ -1,4 +1,4 @@
-"""An editor that is open when the operator's end is told to go: it goes too."""
+"""An editor that is open when the operator's command is terminated: it is terminated too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_signal_while_the_editor_is_being_started_ends_the_editor_too(
     started: list[subprocess.Popen[Any]] = []
 
     class Popen(subprocess.Popen[Any]):
-        """Is sent the signal when the program runs and its starter does not know it yet."""
+        """Gets the signal when the program already runs but its starter does not know that yet."""
 
         def __init__(self, *words: Any, **options: Any) -> None:
             super().__init__(*words, **options)

@@ -109,7 +109,7 @@ def test_a_new_role_gets_its_password_and_the_others_keep_theirs(small: Stack) -
     before = store.load(small, Needed(("db",)), NOW).password("db")
     after = store.load(small, BOTH, NOW)
     assert after.password("db") == before
-    # A role that is not asked for now keeps its password for the day it comes back.
+    # A role that is no longer needed keeps its password for when it comes back.
     assert store.load(small, Needed(()), NOW).password("app") == after.password("app")
 
 

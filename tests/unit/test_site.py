@@ -1,4 +1,4 @@
-"""How the site and its services are asked: as visitors do, whoever asks and from wherever."""
+"""How requests reach the site and its services: like a visitor's, wherever they come from."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_the_host_itself_is_believed_about_the_scheme_like_a_balancer_and_nobody
 
 @dataclass
 class Application:
-    """A service on loopback: the answers it gives, the last one for ever, and the headers it was asked with."""
+    """A service on loopback: its responses, the last one repeated forever, and the headers of the requests."""
 
     answers: list[tuple[int, dict[str, str], bytes]]
     asked: list[dict[str, str]] = field(default_factory=list)
@@ -140,7 +140,7 @@ def application() -> Iterator[tuple[Application, int]]:
 
 
 def gate(folder: Path, port: int, release: str = "new") -> tuple[int, list[str]]:
-    """Run the gate of app1's service; a connection to that host ends at `port` of this machine."""
+    """Run the health gate of app1's service; connections to that host lead to `port` of this machine."""
     stack = stack_with("server_names: [shop.example]")
     real = subprocess.run(["sh", "-c", "command -v curl"], capture_output=True, text=True, check=True).stdout.strip()
     (folder / "curl").write_text(f'#!/bin/sh\nexec {shlex.quote(real)} --connect-to ::127.0.0.1:{port} "$@"\n')
@@ -213,7 +213,7 @@ def test_the_gate_says_why_nobody_answered(tmp_path: Path) -> None:
 
 
 def test_a_unit_that_is_not_healthy_yet_says_what_it_waits_for(tmp_path: Path) -> None:
-    """The wait's own shell functions, with a clock that runs by itself."""
+    """The wait's own shell functions, with a simulated clock."""
     units = shipped.PACKAGE / "engine/kinds/units.sh"
     (tmp_path / "health").write_text("echo hint; echo answered 400; exit 1\n")
     ticks = tmp_path / "ticks"

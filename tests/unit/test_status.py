@@ -1,4 +1,4 @@
-"""What `inv status` shows of a stack: units of every host, and what the roles say of theirs."""
+"""What `inv status` shows of a stack: the units of every host, and the status that each role reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encrypted store: who opens it, how it changes hands, and what never happens to it."""
+"""The encrypted store: who can open it, how recipients change, and what must never happen to it."""
 
 from __future__ import annotations
 
@@ -295,7 +295,7 @@ def _add(stack: Stack, name: str) -> None:
 def test_every_change_of_a_secret_makes_a_version_and_a_completion_makes_none(
     plain: Stack, team: Team, encrypted: bool
 ) -> None:
-    """What is generated because it is missing replaces nothing that a host could have."""
+    """A value that is generated because it is missing replaces nothing on a host."""
     stack = team("alice") if encrypted else plain
     assert store.load(stack, Needed(("db",)), NOW).version == ""
     _add(stack, "one")
