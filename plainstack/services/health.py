@@ -46,7 +46,7 @@ exit 1
 
 
 def script(stack: Stack, host: Host, service: str, release: str) -> str:
-    """A shell script that succeeds if `service` is healthy on `host` and runs `release`, if it names it (X-Release)."""
+    """A shell script that succeeds if `service` is healthy on `host`; a release named in its response must match."""
     settings = stack.services[service]
     request = site.of_service(stack, host, settings, settings.health)
     known = {
