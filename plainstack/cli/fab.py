@@ -30,7 +30,7 @@ guard()
         "fault": "drill: how: kill, stop, cut or all; also switchover, kill-behind (db), kill-keepalived (balancer)",
         "rate": "drill: the maximum number of requests per second, in total (default: 40)",
         "seconds": "drill: the maximum duration of the load (default: 30)",
-        "max-lost": "drill: how many acknowledged writes may be lost (default: 0, with asynchronous replication any)",
+        "max-lost": "drill: how many acknowledged writes may be lost (default: 0; with asynchronous replication: any)",
         "max-gap": "drill: how many seconds may pass without a successful write (default: by target and fault)",
         "max-read-gap": "drill: how many seconds may pass without a successful read (default: by target and fault)",
         "max-failed-gets": "drill: how many GETs may fail (default: 0 for app and switchover, otherwise any)",

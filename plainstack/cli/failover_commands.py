@@ -161,7 +161,7 @@ def _show(console: Console, cluster: Cluster, action: str, now: Topology, alread
         console.table(HEADER, [_row(now, node) for node in now.nodes.values()])
         if now.primaries and now.synchronous:
             names = now.primaries[0].synchronous
-            console.line(f"writes wait for: {names or 'nobody'}")
+            console.line(f"writes wait for: {names or 'no standby'}")
     for name in now.nodes:
         if cluster.why(name):
             console.line(f"{name}: {cluster.why(name)}", "yellow")

@@ -124,7 +124,7 @@ def down(inventory: str, *, every: bool = False, yes: bool = False) -> None:
             def agreed(count: int) -> bool:
                 if yes or console.ask(f"remove {count} labs with their hosts and disks? [y/N] ") == "y":
                     return True
-                raise Refused("no lab was removed; to remove all of them without being asked: --yes")
+                raise Refused("no lab was removed; answer y, or use --yes to skip this question")
 
             up.down_all(_report(console), agreed)
         else:

@@ -79,7 +79,9 @@ def _save_edited(
         for name, (before, after) in changed.items():
             strategy = strategies.get(name, "at once")
             if entries[name].value.reveal() != before:
-                raise Refused(f"another run changed {name} meanwhile; nothing was saved. Run the command again")
+                raise Refused(
+                    f"another run changed {name} in the meantime; nothing was saved. Run the same command again"
+                )
             if rotation.unfinished(entries[name], strategy):
                 raise Refused(
                     f"{name} is being rotated; finish that first: inv secrets.rotate {name}. Nothing was saved"

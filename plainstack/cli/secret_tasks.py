@@ -32,7 +32,7 @@ def edit_secrets(_c: Context, inventory: str = "hosts.yaml") -> None:
     positional=["name"],
     help={
         "inventory": SELECT["inventory"],
-        "name": "the secret, as inv secrets.list calls it",
+        "name": "the secret's name, as inv secrets.list shows it",
         "revoke": "stop accepting the previous value, for example after a leak; its clients and sessions are rejected",
     },
 )

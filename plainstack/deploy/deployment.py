@@ -93,7 +93,7 @@ class Deployment:
         return self
 
     def _let_peers_see(self, began: float) -> None:
-        """Wait until peers use the last host again: the next deploy may start with a different one."""
+        """Wait until peers use the last host again; the next deploy may start by taking another host down."""
         last = {
             outcome.node: outcome.end + settle(self.plans, self.observer.roles, outcome.node)
             for outcome in self.outcomes
@@ -103,7 +103,7 @@ class Deployment:
         left = last[node] - (time.monotonic() - began) if node else 0
         if node and left > 0:
             self.listener.note(f"{node.host}: waiting until its peers use it again ({left:.0f} s)")
-            # After Ctrl-C too: the next run, with --host, may not probe this host and so not know that it just came up.
+            # After Ctrl-C too: a run with --host for another host does not probe this one, so it would not wait.
             time.sleep(left)
 
     def _stamp(self) -> Stamp:

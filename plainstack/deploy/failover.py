@@ -160,7 +160,7 @@ class Cluster:
         )
 
     def _ask(self, scripts: Mapping[str, str]) -> dict[str, dict[str, str] | None]:
-        """The facts of each host, None for one that did not answer; daemon threads, as a host may hang even at exit."""
+        """Ask hosts for their facts; None for no answer. Threads are daemons, so a hanging host does not block exit."""
         answers: dict[str, dict[str, str] | None] = dict.fromkeys(scripts)
 
         def one(name: str) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from plainstack.ssh.session import Output, Session
 
 _FORMAT = 1
-# Bytes; more than an inventory of a hundred hosts needs.
+# Bytes. A larger cache is ignored; a few hundred hosts take about this much.
 _MOST = 16 << 20
 # Cached combinations of inventory and selected hosts; the least recently written ones are deleted.
 _PLACES = 64

@@ -25,7 +25,10 @@ class Lockable(Protocol):
 
 @dataclass(frozen=True)
 class Locks:
-    """Paths of locks: `own` is held exclusively, `shared` together with others; `sharer` names who shares `own`."""
+    """The lock files of a kind of run: it holds `own` exclusively, and `shared` together with other runs.
+
+    A run that shares `own` writes its name to `sharer`, which is only read here.
+    """
 
     own: str
     shared: str = ""

@@ -158,7 +158,7 @@ def _failure(node: Node, error: PlainstackError | OSError) -> HostFailed:
 
 
 def settle(plans: Mapping[str, HostPlan], roles: Mapping[str, Role], before: Node, node: Node | None = None) -> int:
-    """Seconds after `before` until its peers use it again and `node`, or any node if None, may go down."""
+    """Seconds after the end of `before` until `node` may go down; without `node`, until any of its peers may."""
     role = roles.get(before.stage)
     came_up = _does(plans, before, "start", "restart")
     goes_down = node is None or _does(plans, node, "restart", "stop")

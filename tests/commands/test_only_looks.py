@@ -166,6 +166,6 @@ def test_secrets_that_another_run_changed_meanwhile_are_not_overwritten(folder: 
     names = Needed(("app/api_token",))
     mine = store.look(stack, names, datetime.now(UTC))
     theirs = store.load(stack, names, datetime.now(UTC))
-    with pytest.raises(Refused, match="changed by another run meanwhile; run the same command again"):
+    with pytest.raises(Refused, match="another run changed the secrets in the meantime; run the same command again"):
         mine.keep(lambda _: None)
     assert store.load(stack, names, datetime.now(UTC)) == theirs

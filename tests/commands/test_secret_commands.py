@@ -165,7 +165,7 @@ def test_a_value_that_another_operator_changed_meanwhile_is_not_lost(small: Stac
     edit(small, "exit 0")
     before = values(small)["app/api_token"]
     store.change(small, lambda store: secret_commands._with(store, "app/api_token", _other()))
-    with pytest.raises(Refused, match="another run changed app/api_token meanwhile"):
+    with pytest.raises(Refused, match="another run changed app/api_token in the meantime"):
         secret_commands._save_edited(small, {"app/api_token": (before, NEW)}, {})
     assert values(small)["app/api_token"] == "theirs"
 
