@@ -136,7 +136,7 @@ def test_ctrl_c_ends_in_order_and_the_next_run_goes_on(whole: Operator) -> None:
     await_output(process, "base begins")
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=PATIENCE)
-    assert "interrupted: hosts finish the step they are in" in out
+    assert "interrupted: every host finishes its transaction" in out
     assert "Traceback" not in out
     assert process.returncode == 130
     for host in ("app1", "mon1"):
