@@ -1,1 +1,1 @@
-"""Kinds of resource: for each, all that the engine must know of it, in one module; see docs/kinds.md."""
+"""The kinds of resource, one per module; see docs/kinds.md."""

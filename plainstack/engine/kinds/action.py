@@ -1,4 +1,4 @@
-"""What a kind does to a host: one action, as a person is shown it and as steps of a transaction."""
+"""Actions: changes to a host, as shown in a plan and as steps of a transaction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Cause = Literal["new", "changed", "drift", "owed", "undeclared", "interrupted"]
 
 
 class Rank(IntEnum):
-    """The order within one role: an account before what it owns, a folder before what lies in it."""
+    """The order of actions within one role: accounts before the files they own, directories before their contents."""
 
     GROUPS = 0
     ACCOUNTS = 1
@@ -29,14 +29,14 @@ class Rank(IntEnum):
 
 
 class Action(ABC):
-    """A change of one host, with its cause and what is different now; a frozen dataclass for each sort of change."""
+    """A change to one host, with its cause and the difference; each type of change is a frozen dataclass."""
 
     __slots__ = ()
 
     counted: ClassVar[str] = ""
-    """What a summary counts it as, in the singular; nothing for what is not counted."""
+    """The noun that summaries count the action under, in the singular; "" if summaries leave it out."""
     rank: ClassVar[Rank | None] = None
-    """Where it is done, if not where its kind is."""
+    """The rank of the action, if it differs from that of its kind."""
 
     if TYPE_CHECKING:
 
@@ -48,15 +48,18 @@ class Action(ABC):
 
     @abstractmethod
     def subject(self) -> str:
-        """What is done, as plan, progress and audit log tell it."""
+        """Return the description of the action that plans, progress output and the audit log show."""
 
     @abstractmethod
     def steps(self, number: str, bundle: Bundle) -> None:
-        """Add the steps that do it, and what travels for them; `number` tells its files from those of others."""
+        """Add the steps of the action, and the files they need, to the bundle.
+
+        `number` keeps the file names apart from those of other actions.
+        """
 
     @property
     def word(self) -> str:
-        """What a program is told that it is."""
+        """The name of the action in machine-readable output."""
         return type(self).__name__.lower()
 
     @property
@@ -65,38 +68,38 @@ class Action(ABC):
 
     @property
     def hidden(self) -> bool:
-        """Whether a person is not shown it."""
+        """Whether plans leave the action out."""
         return False
 
     @property
     def ahead(self) -> bool:
-        """Whether it may be done before the role's turns."""
+        """Whether the action may run before the role's hosts take their turns."""
         return False
 
     @property
     def patience(self) -> int:
-        """Seconds that it may take by its own limits; 0 when it has none."""
+        """The time limit of the action in seconds; 0 if it has none."""
         return 0
 
     @property
     def touches(self) -> tuple[str, ...]:
-        """The paths that it writes or removes, and that units and validations may read."""
+        """The paths that the action writes or removes and that units and validations may read."""
         return ()
 
     @property
     def stages(self) -> File | None:
-        """The file that travels as new/NUMBER, in its mode and of its owner."""
+        """The file that the bundle carries as new/NUMBER, with its mode and owner; None if there is none."""
         return None
 
     def shade(self, number: str) -> str:  # noqa: ARG002
-        """The shell command that makes it visible in a validation's preview of /etc."""
+        """Return the shell command that applies the action to a validation's preview of /etc."""
         return ":"
 
     @property
     def asks(self) -> str:
-        """The path of the file whose old content `diff` needs; "" for none."""
+        """The path of the file whose old content `diff` needs; "" if it needs none."""
         return ""
 
     def diff(self, old: Mapping[str, bytes]) -> list[str]:  # noqa: ARG002
-        """What changes within, line by line, never with a secret; `old` are contents by path."""
+        """Return the lines of the content diff, without secrets; `old` maps paths to their current contents."""
         return []

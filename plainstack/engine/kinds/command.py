@@ -1,4 +1,4 @@
-"""Imperative steps with a guard, and validations of what is about to change."""
+"""Commands, which run when their guard fails, and validations, which check pending changes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from plainstack.engine.transaction.bundle import Bundle
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """Local files that travel with a command if, and only if, it runs: `files` as (name, local path).
+    """Local files that are copied to the host if, and only if, a command runs: `files` as (name, local path).
 
-    When `requirements` names one of the files, a locked requirements file, its wheels are fetched on the operator's
-    machine and travel as wheels/*.whl. The command finds everything under $PAYLOAD. Modes do not travel: `executables`
-    are the paths below source/ that the command makes executable.
+    If `requirements` names one of the files, a locked requirements file, its wheels are downloaded on the operator's
+    machine and copied as wheels/*.whl. The command finds everything under $PAYLOAD. File modes are not copied:
+    `executables` lists the paths below source/ that the command makes executable.
 
-    Between plan and command somebody may save a file: with a `digest` only what was hashed for the
-    plan travels. `stays` names what of the same folder does not travel, for people to read.
+    A file may change between the plan and the command: with a `digest`, only the content hashed for the plan is
+    copied. `stays` lists, for display, the parts of the same directory that are not copied.
     """
 
     files: tuple[tuple[str, str], ...] = ()
@@ -32,15 +32,16 @@ class Payload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command(Resource):
-    """An imperative step: `run` is done by sh when `unless` (evaluated by the probe, and again then) does not exit 0.
+    """A shell script, `run`, that sh executes unless the guard `unless` exits 0.
 
-    `unless` must exit 0 after `run` succeeded. Both may be multi-line scripts, run with `set -eu`; neither may hold a
-    secret: what is secret is read from a managed file on the host. `undo` is run when the transaction is rolled back.
-    `why` is the sentence that plan and progress show; by `id`, where it has one, its role knows it in a plan.
+    The probe evaluates `unless`, and the host evaluates it again just before `run`. It must exit 0 once `run` has
+    succeeded. Both may be multi-line scripts and run with `set -eu`. Neither may contain a secret; they can read
+    secrets from managed files on the host. `undo` runs when the transaction is rolled back. `why` is the sentence that
+    plans and progress output show. `id`, if set, lets the role find the command in a plan.
 
-    A command that is `ahead` runs on all hosts of its role before the role changes anything else on any of them, in a
-    transaction of its own with the accounts, directories and files (`ahead`) that it needs. It must leave what is
-    running alone.
+    A command with `ahead` runs on all hosts of its role before the role changes anything else on any of them. It runs
+    in a separate transaction, together with the accounts, directories and `ahead` files that it needs. It must not
+    affect running services.
     """
 
     name: str
@@ -60,9 +61,10 @@ class Command(Resource):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation(Resource):
-    """A command run before anything changes, in a mount namespace where /etc already holds the wave's new files.
+    """A command that runs before its transaction changes anything, in a mount namespace where /etc has the new files.
 
-    It runs only when one of `reads` (path prefixes) changes; a non-zero exit stops the wave with nothing touched.
+    It runs only if a path that starts with one of `reads` changes. If it exits non-zero, the transaction fails with
+    nothing changed.
     """
 
     name: str
@@ -78,8 +80,8 @@ class Validation(Resource):
 class Run(Action):
     """Run a command whose guard was not satisfied.
 
-    With `recheck` the guard was satisfied at the probe, and something before the command may have changed that: the
-    host asks again and in most cases does nothing, so a plan does not list it.
+    With `recheck`, the guard was satisfied at the time of the probe, but an earlier action may change that. The host
+    evaluates the guard again and usually does nothing, so plans do not list the action.
     """
 
     command: Command
@@ -125,7 +127,7 @@ def _compare(item: Command, situation: Situation) -> Iterator[Run]:
     if not situation.observed.guards.get(item.name, False):
         yield Run(item)
     elif situation.begun and item.payload is None:
-        # Judged before this plan's own changes: a guard such as "at most five releases" may not hold after them.
+        # The probe evaluated the guard before this plan's own changes, which may break it ("at most five releases").
         yield Run(item, recheck=True)
 
 

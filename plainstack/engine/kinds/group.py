@@ -1,4 +1,4 @@
-"""System groups, with their members or without."""
+"""System groups and, optionally, their members."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _UNMANAGED = "*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group(Resource):
-    """A system group; with `members` it has these accounts and no others, which must exist, or are declared.
+    """A system group; with `members`, it has exactly these accounts, which must exist or be declared.
 
-    One that was there before Plainstack stays when it is no longer declared, with the members that it has then.
+    A group that existed before Plainstack is not removed when it is no longer declared; it keeps its current members.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Group(Resource):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What the manifest keeps of a group: who made it, and its members, None where they are not managed."""
+    """The manifest's state of a group: its origin, and its members, None if they are not managed."""
 
     origin: str
     members: frozenset[str] | None
@@ -83,7 +83,7 @@ class MakeGroup(Action):
 
 @dataclass(frozen=True, slots=True)
 class SetMembers(Action):
-    """Give a group its members, once the accounts that its role declares are there."""
+    """Set the members of a group, after the accounts that its role declares have been created."""
 
     name: str
     members: tuple[str, ...]
@@ -102,7 +102,7 @@ class SetMembers(Action):
 
 @dataclass(frozen=True, slots=True)
 class RemoveGroup(Action):
-    """Remove a group that Plainstack created, unless files or accounts of others belong to it."""
+    """Remove a group that Plainstack created, unless remaining files or accounts still use it."""
 
     name: str
     cause: Cause = "undeclared"
@@ -160,7 +160,7 @@ def _removed(left: Sequence[Entry], situation: Situation) -> Iterator[Action]:
 
 def _drift(left: Sequence[Entry], wanted: Group | None, observed: Observed) -> Difference | None:
     seen, kept = MEMBERS.of(observed).get(left[-1].name), Kept.of(left[-1])
-    # Where a run was interrupted either may be so.
+    # After an interrupted run, either state is expected.
     if len({entry.state for entry in left}) > 1:
         return None
     if seen is None:

@@ -1,4 +1,4 @@
-"""What every kind of resource has: the faces that the engine asks, none of which can be forgotten."""
+"""The interface that every kind of resource implements; every field is mandatory."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from plainstack.engine.kinds.action import Action, Cause, Rank
 from plainstack.engine.observed import Entry, Observed
 
 Lines = Mapping[str, Sequence[str]]
-"""A probe's answer: what follows each tag, line by line."""
+"""A probe's output: the lines of each tag, without the tag."""
 
 
 class Resource(ABC):
-    """One thing that a host should have or be; a frozen dataclass for each kind."""
+    """A part of a host's desired state; each kind of resource is a frozen dataclass."""
 
     __slots__ = ()
 
     @property
     @abstractmethod
     def key(self) -> str:
-        """The kind's name, a space, and the name of the thing."""
+        """The kind's name, a space, and the resource's name."""
 
 
 R = TypeVar("R", bound=Resource)
@@ -32,11 +32,11 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Situation:
-    """What one resource is compared with.
+    """The context in which a resource is compared with its host.
 
-    `wanted` is what the role wants and `everything` what all roles do; `ours` is the role's manifest by key.
-    `rewritten` are the paths that this plan writes; `begun` tells whether the role's plan holds anything before this
-    resource.
+    `wanted` are the resources of the role, `everything` those of all roles. `ours` maps keys to the entries of the
+    role's manifest. `rewritten` are the paths that this plan writes. `begun` is true if the role's plan already holds
+    an action.
     """
 
     role: str
@@ -48,12 +48,12 @@ class Situation:
     begun: bool = False
 
     def left(self, item: Resource) -> Sequence[Entry]:
-        """What the manifest says of a resource."""
+        """Return the manifest entries of a resource."""
         return self.ours.get(item.key, ())
 
 
 class Leaves(IntEnum):
-    """The order in which goes what is no longer declared: units stop before the files that they run from go."""
+    """The order in which undeclared resources are removed: units stop before their files are deleted."""
 
     UNITS = 0
     PATHS = 1
@@ -65,7 +65,10 @@ class Leaves(IntEnum):
 
 @dataclass(frozen=True)
 class Difference:
-    """What is not as it was left, as a sentence; `since` is shell text that prints when that came, in seconds."""
+    """A difference from the state that Plainstack left, as a sentence.
+
+    `since` is a shell script that prints when the difference arose, in seconds since the epoch; "" if unknown.
+    """
 
     what: str
     since: str = ""
@@ -73,11 +76,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class Look:
-    """A part of the probe, which kinds that read the same things share.
+    """A part of the probe; kinds that read the same state share one.
 
-    `ask` makes its shell text, from the kinds that share it and their resources; it starts no process where neither
-    resources nor the manifest name anything, and prints lines that begin with one of `tags` and a tab. `read` completes
-    what was observed by those lines.
+    `ask` returns the shell script, given the kinds that share it and their resources. The script prints lines that
+    begin with one of `tags` and a tab. If neither the resources nor the manifest name anything, it starts no process.
+    `read` adds what the lines say to the observed state.
     """
 
     tags: tuple[str, ...]
@@ -87,28 +90,29 @@ class Look:
 
 @dataclass(frozen=True)
 class Seen(Generic[S]):
-    """The place in Observed of the states that only their own kind reads."""
+    """Typed access to the states in Observed that only one kind reads."""
 
     name: str
 
     def of(self, observed: Observed) -> Mapping[str, S]:
-        """The states by name."""
+        """Return the states by name."""
         return observed.states.get(self.name, {})
 
     def put(self, observed: Observed, states: Mapping[str, S]) -> Observed:
-        """The same with these states."""
+        """Return a copy of `observed` with these states."""
         return replace(observed, states={**observed.states, self.name: states}) if states else observed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Remembered(Generic[R]):
-    """How a kind is kept in a host's manifest, as text that older versions wrote too, and what follows from it.
+    """How a kind is recorded in a host's manifest, in a format that older versions wrote too.
 
-    `state` is what the manifest keeps after a plan, None for nothing. `found` tells whether the thing was on the host
-    already, just as wanted: then it is not ours to remove. `before` is the state in which a run finds what becomes
-    ours, and `gone` the one that a removal leaves: a run that is killed leaves one of the two ends. `removed` are the
-    actions when it is no longer declared, and `leaves` when they are done. `drift` is None when all is as it was left
-    or as it is wanted now; `wanted` is None when nobody declares it.
+    `state` returns the state that the manifest records after a plan, None for no entry. `found` tells whether the
+    resource was already on the host in its desired state; Plainstack then never removes it. `before` returns the state
+    of a newly managed resource before the run, and `gone` the state after a removal: an interrupted run leaves either
+    the old state or the new one. `removed` returns the actions for a resource that is no longer declared; `leaves`
+    places them in the removal order. `drift` returns None if the resource is as Plainstack left it or as it is wanted
+    now; its second argument is None if no role declares the resource.
     """
 
     state: Callable[[R, Situation], str | None]
@@ -122,14 +126,14 @@ class Remembered(Generic[R]):
 
 @dataclass(frozen=True, kw_only=True)
 class Kind(Generic[R]):
-    """All that the engine must know of one kind of resource.
+    """One kind of resource, as the engine uses it.
 
-    `name` is what manifests call it. `folder` is not None for what lies at a path: that of a thing is this and its
-    name, and kinds with the same path exclude each other. `looks` are the parts of the probe that read it, `guards`
-    the shell tests of a resource that the probe judges, by name. `compare` gives the actions that bring what was
-    observed to what is wanted; `rank` is where in its role's transaction. `remembered` is None for what a host is not
-    left with. `functions` names the file of shell functions beside its module, "" for none: each of them notes its
-    undo before it does anything.
+    `name` is its name in manifests. `folder` is None for resources that are not at a path; otherwise `folder` plus a
+    resource's name is its path, and only one resource of any kind can have a path. `looks` are the parts of the probe
+    that read the kind. `guards` returns the shell tests that the probe runs for a resource, by name. `compare` returns
+    the actions that bring the observed state to the desired one; `rank` places them in the role's transaction.
+    `remembered` is None for kinds that the manifest does not record. `functions` names the file of shell functions
+    beside the kind's module, "" for none. Each function records its undo before it changes anything.
     """
 
     name: str
@@ -144,27 +148,30 @@ class Kind(Generic[R]):
 
 
 def no_guards(item: Resource) -> Mapping[str, str]:  # noqa: ARG001
-    """Of a kind whose state tells all."""
+    """Return no guards: for kinds whose observed state is enough."""
     return {}
 
 
 def done_elsewhere(item: Resource, situation: Situation) -> Iterable[Action]:  # noqa: ARG001
-    """Of a kind that is not compared one by one: packages of a host go together, validations with what they read."""
+    """Return no actions: for kinds that are planned elsewhere, as packages and validations are."""
     return ()
 
 
 def never_found(item: Resource, observed: Observed) -> bool:  # noqa: ARG001
-    """Of a kind that may be set back or removed whoever made it, or whose state tells who did."""
+    """Return False: for kinds that may be reset or removed whoever created them, or whose state records the origin."""
     return False
 
 
 def nothing_removed(left: Sequence[Entry], situation: Situation) -> Iterable[Action]:  # noqa: ARG001
-    """Of a kind that is not removed with its role."""
+    """Return no actions: for kinds that are not removed with their role."""
     return ()
 
 
 def outside_cause(left: Collection[str], wanted: str) -> Cause:
-    """The cause of a difference in something whose manifest state says what was wanted of it."""
+    """Return the cause of a difference, for kinds whose manifest states record the desired state.
+
+    `left` are the recorded states of the resource, `wanted` is its desired state now.
+    """
     states = set(left)
     if not states:
         return "new"

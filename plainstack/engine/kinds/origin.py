@@ -1,5 +1,7 @@
-"""Who made an account or a group: one that was there before Plainstack is never removed. The manifest's state says it
-in its first word."""
+"""The origin of an account or a group: one that existed before Plainstack is never removed.
+
+The first word of the manifest's state records it.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +14,18 @@ CREATED, PRESENT = "created", "found"
 
 
 def origin(left: Sequence[Entry], there: bool) -> str:
-    """What was noted first, or what is so now, for `there` is whether the host has it."""
+    """Return the recorded origin; without one, the origin that follows from whether the host has it now (`there`)."""
     noted = [_first(entry) for entry in left if entry.who != FOUND]
     return noted[0] if noted else (PRESENT if there else CREATED)
 
 
 def made(left: Sequence[Entry]) -> bool:
-    """Whether Plainstack made it."""
+    """Return whether Plainstack created it."""
     return _first(left[-1]) == CREATED
 
 
 def gone(left: Sequence[Entry]) -> Literal["absent"]:  # noqa: ARG001
-    """The state of what is not there."""
+    """Return the state after a removal."""
     return "absent"
 
 

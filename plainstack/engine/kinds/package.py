@@ -1,6 +1,6 @@
-"""Debian packages, and the answers that debconf gets before they are installed.
+"""Debian packages, and the debconf answers that are set before they are installed.
 
-What is missing on a host goes in one apt transaction for all roles: see plainstack.engine.plan.packages.
+One apt transaction installs the missing packages of all roles of a host; see plainstack.engine.plan.packages.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ PURGE, KEEP = "purge", "keep"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package(Resource):
-    """A Debian package that must be installed; never removed unless `purge` is set and it is no longer declared.
+    """A Debian package that must be installed; it is removed only if `purge` was set and no role declares it any more.
 
-    One of the packages in `instead` does as well: where it is installed already, this one is not. `replaces` names the
-    packages that apt may remove to install this one; any other removal is refused.
+    The packages in `instead` are alternatives: if one is installed already, this package is not installed. `replaces`
+    names the packages that apt may remove to install this one; any other removal is refused.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Package(Resource):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preseed(Resource):
-    """A debconf answer given before `package` is installed, in the format of debconf-set-selections."""
+    """A debconf answer that is set before `package` is installed, in the format of debconf-set-selections."""
 
     package: str
     question: str
@@ -64,17 +64,17 @@ class Preseed(Resource):
 
 
 class _Apt(Action):
-    """A part of the host's apt transaction, as a person is shown it."""
+    """A part of the host's apt transaction, as plans show it."""
 
     __slots__ = ()
 
     def steps(self, number: str, bundle: Bundle) -> None:
-        """The apt transaction has steps of its own."""
+        """Add nothing: the apt transaction generates its own steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Install(_Apt):
-    """Install packages, in the package transaction."""
+    """Install packages in the apt transaction."""
 
     packages: tuple[str, ...]
     cause: Cause
@@ -92,7 +92,7 @@ class Install(_Apt):
 
 @dataclass(frozen=True, slots=True)
 class Purge(_Apt):
-    """Remove packages that were declared to go when nobody declares them any more, in the package transaction."""
+    """Purge, in the apt transaction, packages declared with `purge` that no role declares any more."""
 
     packages: tuple[str, ...]
     cause: Cause = "undeclared"
@@ -106,7 +106,7 @@ class Purge(_Apt):
 
 @dataclass(frozen=True, slots=True)
 class Replace(_Apt):
-    """Let apt remove packages that are in the way of what is installed, in the package transaction."""
+    """Let the apt transaction remove packages that conflict with those it installs."""
 
     packages: tuple[str, ...]
     cause: Cause = "undeclared"
@@ -119,7 +119,7 @@ class Replace(_Apt):
 
 
 def is_served(package: Package, observed: Observed) -> bool:
-    """Whether a package is installed, or another that does as well."""
+    """Return whether a package or one of its alternatives is installed."""
     return any(name in observed.packages for name in (package.name, *package.instead))
 
 
@@ -148,7 +148,7 @@ simulate() { [ $# != 0 ] && apt-get install --simulate --no-install-recommends -
 
 
 def _ask(kinds: Sequence[Kind[Any]], items: Sequence[Package]) -> str:  # noqa: ARG001
-    """apt is asked only when a package is missing, and says nothing where its lists are missing too."""
+    """Return the script; it runs apt only if a package is missing, and apt prints nothing without package lists."""
     names = dict.fromkeys(name for item in items for name in (item.name, *item.instead))
     query = (
         f"left package\nset -- {' '.join(names)} $left\n"
@@ -178,7 +178,7 @@ def _before(entry: Entry, observed: Observed) -> str:
 
 def _drift(left: Sequence[Entry], wanted: Package | None, observed: Observed) -> Difference | None:
     between = len({entry.state for entry in left}) > 1
-    # One that nobody declares may stay or go.
+    # The administrator may remove a package that no role declares.
     if wanted is None or between or left[-1].who == FOUND or left[-1].name in observed.packages:
         return None
     return Difference("was removed")

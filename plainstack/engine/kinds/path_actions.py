@@ -1,4 +1,4 @@
-"""What is done to files, directories and links."""
+"""Actions on files, directories and links."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Differs = Literal["missing", "rights", "target", "content", "kind"]
 
 @dataclass(frozen=True, slots=True)
 class Put(Action):
-    """Make a file, directory or link what is wanted; `seen` is what is there."""
+    """Create or change a file, directory or link; `seen` is its current state, None if it is missing."""
 
     resource: File | Directory | Link
     cause: Cause
@@ -32,7 +32,7 @@ class Put(Action):
 
     @property
     def differs(self) -> Differs:
-        """What is different about the path: for a file its rights only when its content is right."""
+        """The difference at the path; "rights" (mode or owner) only if kind and content are as wanted."""
         if self.seen is None:
             return "missing"
         wanted = self.resource.wanted()
@@ -44,7 +44,7 @@ class Put(Action):
 
     @property
     def attributes(self) -> bool:
-        """Whether only mode or owner differ."""
+        """Whether only the mode or the owner differs."""
         return self.differs == "rights"
 
     @property
@@ -79,7 +79,7 @@ class Put(Action):
 
     def steps(self, number: str, bundle: Bundle) -> None:
         if self.attributes and self.resource.staged:
-            # For a validation's preview.
+            # The preview of a validation needs the content.
             bundle.file(f"new/{number}", self.resource.staged.content)
         verb = ("set_attributes", *self.resource.rights) if self.attributes else self.resource.place(number)
         bundle.step(self.subject(), *verb)
@@ -101,7 +101,7 @@ class Put(Action):
 
 
 def unified(path: str, old: bytes, new: bytes) -> list[str]:
-    """The unified diff of a file's content, cut where it is long."""
+    """Return the unified diff of a file's content, cut after SHOWN_DIFF_LINES lines."""
     before, after = (text.decode(errors="replace").splitlines() for text in (old, new))
     lines = list(difflib.unified_diff(before, after, f"{path} (on the host)", f"{path} (wanted)", lineterm=""))
     if len(lines) > SHOWN_DIFF_LINES:
@@ -111,9 +111,9 @@ def unified(path: str, old: bytes, new: bytes) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Remove(Action):
-    """Remove a path that Plainstack wrote and that is no longer declared, or one that must be absent.
+    """Remove a path that Plainstack wrote and no role declares any more, or one that must be absent.
 
-    `kind` is file, link, directory (only if it is empty) or tree (a directory with all that is in it).
+    `kind` is file, link, directory (removed only if empty) or tree (a directory with all its contents).
     """
 
     path: str
@@ -125,7 +125,7 @@ class Remove(Action):
 
     @property
     def folder(self) -> bool:
-        """Whether it is a directory that goes."""
+        """Whether the path is a directory."""
         return self.kind in ("directory", "tree")
 
     @property
@@ -147,7 +147,7 @@ class Remove(Action):
 
 @dataclass(frozen=True, slots=True)
 class Forget(Action):
-    """Drop a manifest entry without touching what it names, because that is no longer what Plainstack wrote."""
+    """Drop a manifest entry but leave its path alone, because the path is no longer as Plainstack left it."""
 
     entry: Entry
     detail: str
@@ -157,4 +157,4 @@ class Forget(Action):
         return f"leave {self.entry.name}"
 
     def steps(self, number: str, bundle: Bundle) -> None:
-        """The manifest that the transaction writes does it."""
+        """Add nothing: the manifest that the transaction writes leaves the entry out."""

@@ -1,4 +1,4 @@
-"""The part of the probe that reads paths: one stat and one sha256sum for all of them."""
+"""The part of the probe that reads paths, with one stat and one sha256sum for all of them."""
 
 from __future__ import annotations
 

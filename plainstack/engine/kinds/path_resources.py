@@ -11,10 +11,10 @@ from plainstack.engine.kinds.path_state import State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directory(Resource):
-    """A directory with its mode and owner; on removal it goes only when empty.
+    """A directory with its mode and owner; it is removed only if it is empty.
 
-    With `purge` it goes with all that is in it, if it was Plainstack that made it. Version 0.1.0 did not note that: a
-    directory of its time counts as made by Plainstack when it holds nothing but names of `layout`.
+    With `purge` it is removed with all its contents, provided that Plainstack created it. Version 0.1.0 did not record
+    who created a directory: one from that version counts as Plainstack's if it contains only names in `layout`.
     """
 
     path: str
@@ -52,9 +52,10 @@ class Directory(Resource):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File(Resource):
-    """A file with its whole content; `early` files are placed before packages are installed.
+    """A file with its complete content; `early` files are written before packages are installed.
 
-    A `secret` file is never shown in a diff. A file that is `ahead` is there for the commands that are; see Command.
+    The content of a `secret` file is never shown in a diff. An `ahead` file is written before the `ahead` commands
+    run; see Command.
     """
 
     path: str
@@ -131,7 +132,7 @@ class Link(Resource):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Absent(Resource):
-    """A file or link that a package ships and this stack does not want; never a directory."""
+    """A path that must not exist, such as a file that a package ships; a directory at the path is left alone."""
 
     path: str
 

@@ -1,4 +1,4 @@
-"""What a path is, in one form for what is wanted, what was seen and what the manifest keeps as text."""
+"""The state of a path, in one form for the desired state, the observed state and the manifest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _LINK = "-> "
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Absent, a link with its target, or anything else with its rights; `sha256` is a regular file's."""
+    """The state of a path: absent, a link with its target, or anything else with its mode and owner.
+
+    `sha256` is set for regular files only.
+    """
 
     kind: Literal["absent", "link", "file", "directory", "special file"]
     mode: str = ""
@@ -23,7 +26,7 @@ class State:
 
     @classmethod
     def seen(cls, path: PathState | None) -> State:
-        """Of a path as a probe saw it."""
+        """Return the state of a path as the probe saw it."""
         if path is None:
             return ABSENT
         if path.kind == "link":
@@ -35,7 +38,7 @@ class State:
 
     @classmethod
     def parse(cls, text: str) -> State:
-        """Of its text; what no version of Plainstack wrote is a file that equals no other."""
+        """Parse a manifest state; unknown text becomes a file that equals no other state."""
         if text == "absent":
             return ABSENT
         if text.startswith(_LINK):
@@ -55,7 +58,7 @@ class State:
         return f"{self.sha256 if self.kind == 'file' else self.kind} {self.mode} {self.owner}"
 
     def became(self, now: State) -> str:
-        """What is different about it now, for people."""
+        """Describe how the state `now` differs from this one."""
         if now.kind == "absent":
             return "was removed"
         if "link" in (self.kind, now.kind) or self.kind == "absent":
@@ -77,7 +80,7 @@ ABSENT = State("absent")
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What the manifest keeps of a path: its state, and whether a directory is removed with all that is in it."""
+    """The manifest's record of a path: its state, and whether a directory is removed with its contents."""
 
     state: State
     purge: bool = False

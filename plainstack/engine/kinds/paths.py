@@ -1,4 +1,4 @@
-"""Files, directories, links, and paths that must be absent: one probe, one state, one manifest for all of them."""
+"""The kinds of resource that are paths: files, directories, links, and paths that must be absent."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from plainstack.engine.observed import FOUND, Entry, Observed
 
 
 def state_of(item: File | Directory | Link) -> str:
-    """A wanted path's state as the manifest keeps it."""
+    """Return the desired state of a path in the manifest's format."""
     return str(item.wanted())
 
 
 def seen_state(observed: Observed, path: str) -> State:
-    """An observed path's state."""
+    """Return the observed state of a path."""
     return State.seen(observed.paths.get(path))
 
 
 def writes(item: Resource, observed: Observed) -> Iterator[str]:
-    """The path of a file or link that a plan will write or remove, if any."""
+    """Yield the path of a file or link if a plan will write or remove it."""
     if isinstance(item, File | Link):
         if item.wanted() != seen_state(observed, item.path):
             yield item.path
@@ -52,11 +52,14 @@ def _compare(item: File | Directory | Link, situation: Situation) -> Iterator[Ac
 
 
 def path_cause(left: set[State], seen: State, wanted: State) -> Cause:
-    """Drift: what is there is not what we left. Otherwise what we left is not what is wanted now."""
+    """Return why the observed state differs from the desired one.
+
+    `left` are the recorded states. It is drift if the path is no longer as Plainstack left it.
+    """
     if not left:
         return "new" if seen == ABSENT else "changed"
     between = len(left) > 1
-    # Between one kind of path and another there is a moment with neither.
+    # Changing the kind of a path removes the old one first; a run may be interrupted between the two steps.
     if seen not in left and seen != wanted and not (between and seen == ABSENT):
         return "drift"
     return "interrupted" if between else "changed"
@@ -68,7 +71,7 @@ def _absent(item: Absent, situation: Situation) -> Iterator[Action]:
         if there.kind != "directory":
             yield Remove(item.path, there.kind, "changed", "must be absent")
     elif any(isinstance(other, Package) and not is_served(other, situation.observed) for other in situation.wanted):
-        # The plan is older than the packages that it installs, and it is a package that brings the file.
+        # The file may come with a package that this deploy installs after the probe.
         yield Remove(item.path, "file", "changed", "must be absent, should a package bring it")
 
 
@@ -77,7 +80,7 @@ def _state(item: File | Link, situation: Situation) -> str:  # noqa: ARG001
 
 
 def _directory_state(item: Directory, situation: Situation) -> str:
-    """With what becomes of it on removal: what lay in it before Plainstack came is not Plainstack's to remove."""
+    """Return the state with its purge flag, which is set only if Plainstack created the directory."""
     before = situation.left(item)
     if not before:
         made = item.path not in situation.observed.paths
@@ -120,19 +123,20 @@ def _goes_whole(left: Sequence[Entry]) -> bool:
 
 
 def _holds(folder: str, everything: Sequence[Resource]) -> bool:
-    """Whether anything that is declared lies in a folder."""
+    """Return whether any declared path is below a directory."""
     return any(path_of(item).startswith(f"{folder}/") for item in everything)
 
 
 def path_of(item: Resource) -> str:
-    """The path that a resource of any kind is at, "" for none."""
+    """Return the path of a resource; "" if it has none."""
     return getattr(item, "path", "")
 
 
 def is_replaced(entry: Entry, path: str, situation: Situation) -> bool:
-    """Whether a path is declared as something else now, and removing it would remove what takes its place.
+    """Return whether a path is now declared as another resource, which a removal would delete.
 
-    Where a directory comes or goes it must be removed first, which only the role that declares the new one can do.
+    If the old or the new resource is a directory, the path must be removed first. Only the role that declares the new
+    resource can do that.
     """
     new = next((item for item in situation.everything if path_of(item) == path), None)
     if new is None:
@@ -145,19 +149,19 @@ def _drift(left: Sequence[Entry], wanted: Resource | None, observed: Observed) -
 
 
 def path_drift(path: str, left: Sequence[Entry], wanted: State | None, observed: Observed) -> Difference | None:
-    """What is different about a path from what was left there, and from what is wanted now."""
+    """Return how a path differs from its recorded states; None if it has one of them or the desired state."""
     seen = seen_state(observed, path)
-    # A file that goes before the packages is written before it is noted down.
+    # An early file is written before the manifest records it, so it may already be as wanted.
     if seen == wanted or seen in {Left.of(one).state for one in left}:
         return None
-    # A missing path is dated by its folder.
+    # The change time of the directory dates the removal of a missing path.
     itself, folder = shlex.quote(path), shlex.quote(path.rpartition("/")[0] or "/")
     since = f"stat -c %Z {itself} 2>/dev/null || stat -c %Z {folder} 2>/dev/null"
     return Difference(Left.of(left[-1]).state.became(seen), since)
 
 
 def item_state(item: Resource | None) -> State | None:
-    """What a resource wants of its path."""
+    """Return the state that a resource requires of its path; None if it has no path."""
     if isinstance(item, File | Directory | Link):
         return item.wanted()
     return ABSENT if isinstance(item, Absent) else None

@@ -1,4 +1,4 @@
-"""All kinds of resource that there are."""
+"""The registry of all kinds of resource."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ KINDS: tuple[Kind[Any], ...] = (
 )
 
 LOOKS: tuple[Look, ...] = tuple(dict.fromkeys(look for kind in KINDS for look in kind.looks))
-"""The parts of a probe, in the order in which it does them."""
+"""The parts of the probe, in the order in which they run."""
 
 _BY_RESOURCE: Mapping[type[Resource], Kind[Any]] = {kind.resource: kind for kind in KINDS}
 _BY_NAME: Mapping[str, Kind[Any]] = {kind.name: kind for kind in KINDS}
 
 
 def kind_of(item: Resource) -> Kind[Any]:
-    """The kind of a resource."""
+    """Return the kind of a resource."""
     return _BY_RESOURCE[type(item)]
 
 
 def kind_named(name: str) -> Kind[Any] | None:
-    """The kind that manifests call so; None for one that only another version of Plainstack knows."""
+    """Return the kind with this name in manifests; None if this version of Plainstack does not know it."""
     return _BY_NAME.get(name)
 
 
 def place(kind: Kind[Any] | None, key: str) -> str:
-    """What a key stands for: a path for whatever kind lies at one, otherwise the key itself."""
+    """Return the place that a key stands for: the path for kinds that have one, otherwise the key itself."""
     folder = kind.folder if kind else None
     return key if folder is None else folder + key.partition(" ")[2]
 
 
 def place_of(item: Resource) -> str:
-    """What a resource is about; two resources with the same place exclude each other."""
+    """Return the place of a resource; two different resources with the same place are in conflict."""
     return place(kind_of(item), item.key)
 
 
 def place_left(entry: Entry) -> str:
-    """What a manifest's entry is about."""
+    """Return the place of a manifest entry."""
     return place(kind_named(entry.kind), entry.key)

@@ -29,9 +29,10 @@ VALUES = Seen[str]("sysctl")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sysctl(Resource):
-    """A kernel parameter's live value, as /proc/sys shows it; a managed file in /etc/sysctl.d keeps it over a boot.
+    """The live value of a kernel parameter, as /proc/sys shows it.
 
-    When it is no longer declared it goes back to the value that it had before.
+    To keep the value across reboots, declare a file in /etc/sysctl.d as well. When the parameter is no longer declared,
+    it returns to the value it had before Plainstack.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Sysctl(Resource):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What the manifest keeps of a parameter: its value, and the one that it had before Plainstack."""
+    """The manifest's state of a parameter: its value, and its value before Plainstack."""
 
     value: str
     was: str
@@ -60,7 +61,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class SetSysctl(Action):
-    """Give a kernel parameter its value."""
+    """Set a kernel parameter."""
 
     name: str
     value: str
@@ -79,7 +80,7 @@ class SetSysctl(Action):
 def _ask(kinds: Sequence[Kind[Any]], items: Sequence[Sysctl]) -> str:  # noqa: ARG001
     return (
         f"left sysctl\nfor key in {' '.join(item.name for item in items)} $left; do\n"
-        # cat: the shell's own read takes a byte at a time, and a numeric parameter gives its first byte only.
+        # Not the shell's read: it reads byte by byte, and a numeric parameter returns only its first byte that way.
         'value=$(cat "${ROOT:-}/proc/sys/$(echo "$key" | tr . /)") && echo "sysctl\t$key\t$value"\ndone 2>/dev/null\n'
     )
 

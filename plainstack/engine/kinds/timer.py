@@ -1,4 +1,4 @@
-"""systemd's timers: what is started at set times, as one resource with its file and its state."""
+"""systemd timers: the unit file and its state as one resource."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ WantedBy=timers.target
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timer(Resource):
-    """A timer that starts `unit`, by default the service of its name, at the times of `calendar` (systemd.time(7)).
+    """A timer that starts `unit`, by default the service with its name, at the times in `calendar` (systemd.time(7)).
 
-    It is enabled and runs. `persistent` makes up for a time at which the host was off; `spread` are the seconds within
-    which hosts with the same times do not all start at once.
+    The timer is always enabled and running. With `persistent`, a run missed while the host was off is made up after
+    boot. `spread` is the maximum random delay in seconds, so that not all hosts start at once.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Timer(Resource):
 
 @dataclass(frozen=True, slots=True)
 class SetTimer(Action):
-    """Write a timer's file, enable it, and let it run with what it says now."""
+    """Write a timer's file, enable the timer, and restart it with the new settings."""
 
     timer: Timer
     cause: Cause
@@ -167,7 +167,7 @@ def _drift(left: Sequence[Entry], wanted: Resource | None, observed: Observed) -
     name = left[-1].name
     now = wanted.file.wanted() if isinstance(wanted, Timer) else None
     found = path_drift(f"{_FOLDER}{name}", left, now, observed)
-    # Where a run was interrupted either may be so.
+    # After an interrupted run, either state is expected.
     if found or len({entry.state for entry in left}) > 1:
         return found
     unit = observed.units.get(name, UnitState())

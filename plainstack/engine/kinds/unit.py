@@ -1,4 +1,4 @@
-"""systemd's units: whether they run, start at boot, and have read what they must be loaded with."""
+"""systemd units: whether they run, start at boot, and have loaded their current inputs."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from plainstack.engine.stamps import inputs, unit_stamp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit(Resource):
-    """A systemd unit with its wanted state and the inputs it must have been loaded with.
+    """A systemd unit with its desired state and the inputs it must have loaded.
 
-    `reload_on` and `restart_on` name inputs: a managed file's path stands for that file's content, mode and owner, a
-    path ending in / for all managed files below it, anything else is a literal token. The host keeps the hash of the
-    inputs the unit was last loaded with; a difference is an owed reload or restart, whenever it arose. The unit's own
-    file and drop-ins under /etc/systemd/system count as `restart_on` without being named.
+    `reload_on` and `restart_on` name inputs. The path of a managed file stands for its content, mode and owner; a path
+    that ends in / stands for all managed files below it; anything else is a literal token. The host records the hash
+    of the inputs that the unit last loaded. If the current hash differs, a reload or restart is owed, whenever the
+    change happened. The unit's own file and drop-ins under /etc/systemd/system always count as `restart_on`.
 
-    `health` is a shell command awaited after every start, reload or restart, at most `timeout` seconds; when it
-    does not come true the whole transaction is rolled back. The ports in `listens` must then be held by the unit's
-    own processes; a port that another program holds is refused before anything changes. `intact` is a shell command
-    evaluated by every probe; when it fails a reload is owed. `guarded` arms the lock-out guard: the host itself
-    rolls the transaction back unless a new connection confirms; `snapshot` and `restore` are shell commands that
-    save and bring back kernel state that no file holds, with a directory in $KEEP.
+    `health` is a shell command that must succeed within `timeout` seconds of every start, reload or restart; otherwise
+    the whole transaction is rolled back. By then, the unit's own processes must hold the ports in `listens`; a port
+    that another program holds is refused before anything changes. Every probe runs the shell command `intact`; if it
+    fails, a reload is owed. `guarded` arms the lock-out guard: the host rolls the transaction back unless a new
+    connection confirms it. `snapshot` and `restore` are shell commands that save and restore kernel state that no file
+    holds; $KEEP names the directory for it.
     """
 
     name: str
@@ -56,7 +56,7 @@ _LIVE = "its live state is not what it loaded"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What the manifest keeps of a unit."""
+    """The manifest's state of a unit."""
 
     enabled: bool
     running: bool
@@ -74,7 +74,7 @@ class Kept:
         return f"{'enabled' if self.enabled else 'disabled'},{'running' if self.running else 'stopped'}"
 
     def became(self, seen: UnitState) -> str:
-        """What is different about it now, for people."""
+        """Describe how the observed state differs from this one."""
         changes = []
         if self.enabled and seen.file in ("disabled", "masked", ""):
             changes.append(f"was enabled, is {seen.file or 'gone'}")
@@ -88,7 +88,7 @@ class Kept:
 
 
 def _compare(unit: Unit, situation: Situation) -> list[UnitAction]:
-    """Enable, start, restart, reload or stop a unit, and why."""
+    """Return the actions that bring a unit to its desired state, with their causes."""
     seen = situation.observed.units.get(unit.name, UnitState())
     wanted = unit_stamp(unit, situation.everything)
     kept = situation.observed.stamps.get(unit.name, "")
@@ -112,7 +112,7 @@ def _compare(unit: Unit, situation: Situation) -> list[UnitAction]:
     to_reload = inputs(unit, situation.everything) & situation.rewritten
     kept_restart, _, kept_reload = kept.partition(" ")
     want_restart, _, want_reload = wanted.partition(" ")
-    # "-" and nothing kept both mean: no input that only a restart makes it read.
+    # Both "-" and an empty stamp mean that the unit has no inputs that need a restart.
     if to_restart or (kept_restart or "-") != (want_restart or "-"):
         detail = _first(to_restart, "was not restarted since its inputs changed")
         actions.append(UnitAction("restart", unit, "changed" if to_restart else "owed", detail, wanted))
@@ -144,7 +144,7 @@ def _found(unit: Unit, observed: Observed) -> bool:
 
 
 def is_up(seen: UnitState | None) -> bool:
-    """Whether a unit runs, and will after a boot."""
+    """Return whether a unit is running and starts at boot."""
     return seen is not None and seen.active == "active" and seen.file not in ("", "disabled", "masked")
 
 
@@ -167,7 +167,7 @@ def _removed(left: Sequence[Entry], situation: Situation) -> Iterator[Action]:
 
 def _drift(left: Sequence[Entry], wanted: Unit | None, observed: Observed) -> Difference | None:
     name, seen = left[-1].name, observed.units.get(left[-1].name, UnitState())
-    # Where a run was interrupted either may be so.
+    # After an interrupted run, either state is expected.
     what = "" if len({entry.state for entry in left}) > 1 else Kept.of(left[-1]).became(seen)
     loaded = wanted is not None and wanted.intact and name in observed.stamps and seen.active == "active"
     if loaded and not observed.guards.get(name, False):
@@ -176,7 +176,7 @@ def _drift(left: Sequence[Entry], wanted: Unit | None, observed: Observed) -> Di
 
 
 def stopped_since(name: str, seen: UnitState) -> str:
-    """Shell text that prints since when a unit does not run, in seconds; "" of one that does."""
+    """Return a shell script that prints when a unit stopped, in seconds since the epoch; "" if it is not inactive."""
     asked = f"systemctl show -p InactiveEnterTimestamp --value {shlex.quote(name)}"
     since = f't=$({asked}); [ -z "$t" ] || date -d "$t" +%s'
     return since if seen.active == "inactive" else ""

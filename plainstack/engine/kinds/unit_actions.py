@@ -1,4 +1,4 @@
-"""What is done to systemd's units."""
+"""Actions on systemd units."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UnitVerb = Literal["start", "restart", "reload", "stop", "enable", "disable", "u
 
 @dataclass(frozen=True, slots=True)
 class UnitAction(Action):
-    """One systemctl verb on a unit, and the stamp the host keeps when it succeeded ("" for none)."""
+    """A systemctl verb on a unit, and the stamp that the host records if it succeeds ("" for none)."""
 
     verb: UnitVerb
     unit: Unit
@@ -34,17 +34,17 @@ class UnitAction(Action):
 
     @property
     def patience(self) -> int:
-        # A unit has its time to start, and then as much to become healthy.
+        # A unit may take its timeout to start, and as long again to become healthy.
         return 2 * self.unit.timeout
 
     def steps(self, number: str, bundle: Bundle) -> None:  # noqa: ARG002
-        """Of a stop; the other verbs are done for several units at once, see transaction.unit_steps."""
+        """Add the step of a stop; transaction.unit_steps arranges the other verbs for several units at once."""
         bundle.step(self.subject(), "stop_unit", self.unit.name)
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonReload(Action):
-    """Let systemd read changed unit files; remembered like a unit's own reload."""
+    """Run systemctl daemon-reload after unit files have changed; its stamp is recorded like that of a unit's reload."""
 
     stamp: str
     cause: Cause

@@ -1,4 +1,4 @@
-"""The part of the probe that reads units: systemd is asked once for all of them."""
+"""The part of the probe that reads units, with one systemctl call for all of them."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from plainstack.engine.transaction.bundle import Bundle
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User(Resource):
-    """A system account with its own group; `groups` are supplementary and must exist."""
+    """A system account with its own group; `groups` are supplementary groups, which must exist."""
 
     name: str
     home: str = "/nonexistent"
@@ -41,7 +41,7 @@ class User(Resource):
 
 @dataclass(frozen=True, slots=True)
 class MakeUser(Action):
-    """Create an account, or set its home, shell and groups."""
+    """Create an account, or change its home, shell and groups."""
 
     user: User
     create: bool
@@ -64,7 +64,7 @@ class MakeUser(Action):
 
 @dataclass(frozen=True, slots=True)
 class RemoveUser(Action):
-    """Remove an account that Plainstack created; its files stay."""
+    """Remove an account that Plainstack created; its files are kept."""
 
     name: str
     cause: Cause = "undeclared"
@@ -134,7 +134,7 @@ def _removed(left: Sequence[Entry], situation: Situation) -> Iterator[Action]:
 
 
 def _drift(left: Sequence[Entry], wanted: User | None, observed: Observed) -> Difference | None:  # noqa: ARG001
-    # Where a run was interrupted either may be so.
+    # After an interrupted run, either state is expected.
     between = len({entry.state for entry in left}) > 1
     return None if between or left[-1].name in observed.users else Difference("was removed")
 
