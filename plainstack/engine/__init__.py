@@ -1,1 +1,1 @@
-"""The engine: resources, the probe, plans and transactions. It knows no role and no network."""
+"""The engine: resources, the probe, plans and transactions. It contains no role and makes no connection."""

@@ -1,4 +1,4 @@
-"""A package source beside Debian's: its key, its place, its updates, and that apt can read and verify it."""
+"""Third-party package sources: the key, the source file, automatic updates, and a check that apt can verify them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from plainstack.engine.resources import File, Package, Resource, Validation
 from plainstack.inventory import openpgp
 
-# In lists of its own, so that no lock is needed and nothing that is not verified is kept.
+# A separate lists directory needs no lock and leaves no unverified data in apt's own lists.
 _VERIFY = """\
 lists=$(mktemp -d)
 trap 'rm -rf "$lists"' EXIT
@@ -26,14 +26,14 @@ apt-get update -q -o APT::Update::Error-Mode=any -o Acquire::Retries=1 -o Acquir
 
 
 def vendor_source(name: str, uri: str, suite: str, key_file: Path, key_name: str) -> Iterator[Resource]:
-    """The resources of a source signed with the key in `key_file`; `key_name` is what the inventory calls that key."""
+    """Yield the resources of a source signed with the key in `key_file`; errors call that key `key_name`."""
     key = key_file.read_bytes()
     keyring = f"/etc/apt/keyrings/{name}." + ("asc" if openpgp.is_armored(key) else "gpg")
     source = f"/etc/apt/sources.list.d/{name}.sources"
     yield Package(name="ca-certificates")
     yield File(path=keyring, content=key, early=True)
     yield File(path=source, early=True, content=_source(uri, suite, keyring).encode())
-    # The base role's file, which sorts before this one, empties the list.
+    # The base role's file, which sorts before this one, clears the list of origins.
     yield File(path=f"/etc/apt/apt.conf.d/53plainstack-{name}", content=_updates(name, uri).encode())
     yield Validation(
         name=f"package source {name}",

@@ -1,4 +1,4 @@
-"""The secrets that roles declare: what the store must hold, and which role reads what where."""
+"""The secrets that roles declare: what the store must hold, and where each role reads them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from plainstack.secrets.values import Needed, Vault
 
 
 def needed(stack: Stack, roles: Mapping[str, Role]) -> Needed:
-    """What the secret store of a stack with these roles must hold."""
+    """Return the passwords and certificates that the secret store of a stack with these roles must hold."""
     certificates: dict[str, tuple[str, ...]] = {}
     for host in stack.hosts.values():
         for role in of_host(host, roles):
@@ -22,22 +22,22 @@ def needed(stack: Stack, roles: Mapping[str, Role]) -> Needed:
 
 
 def names(roles: Mapping[str, Role]) -> list[str]:
-    """The names of all declared passwords."""
+    """Return the names of all declared passwords."""
     return [secret.name for role in roles.values() for secret in role.secrets]
 
 
 def rotations(roles: Mapping[str, Role]) -> dict[str, RotationStrategy]:
-    """How each declared password is replaced, by its name."""
+    """Return the rotation strategy of each declared password, by name."""
     return {secret.name: secret.rotation for role in roles.values() for secret in role.secrets}
 
 
 def vault_of(role: Role, stack: Stack, host: Host, vault: Vault) -> Vault:
-    """The vault as a role sees it for a host: with what the role declares, and nothing else."""
+    """Return the vault limited to what the role declares for a host."""
     return vault.limited({*(secret.name for secret in role.secrets), *role.reads}, {*role.certificates(stack, host)})
 
 
 def uses(stack: Stack, roles: Mapping[str, Role]) -> dict[str, dict[str, list[str]]]:
-    """The hosts at which each role reads a secret, by the names of secrets and of roles."""
+    """Return, for each secret and each role that reads it, the names of the hosts where it does."""
     found: dict[str, dict[str, list[str]]] = {}
     for host in stack.hosts.values():
         for role in of_host(host, roles):
@@ -49,7 +49,7 @@ def uses(stack: Stack, roles: Mapping[str, Role]) -> dict[str, dict[str, list[st
 
 
 def problems(roles: Mapping[str, Role]) -> list[str]:
-    """Secrets that two roles declare, and secrets that one reads and none declares, in sentences."""
+    """Return a sentence for each secret that two roles declare, or that a role reads and no role declares."""
     owners: dict[str, Role] = {}
     found = []
     for role in roles.values():

@@ -1,4 +1,4 @@
-"""(stack, vault) -> what every host should be: the resources of its roles, checked for contradictions."""
+"""(stack, vault) -> the desired state of every host: the resources of its roles, checked for conflicts."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ HostDesired = Mapping[str, Sequence[Resource]]
 
 
 def assemble(stack: Stack, vault: Vault, roles: Mapping[str, Role], hosts: Iterable[str]) -> dict[str, HostDesired]:
-    """The desired state of the named hosts, by host and role. Raises InventoryError; see one_by_one."""
+    """Return the desired state of the named hosts, by host and role. Raises InventoryError; see one_by_one."""
     return dict(one_by_one(stack, vault, roles, hosts))
 
 
 def one_by_one(
     stack: Stack, vault: Vault, roles: Mapping[str, Role], hosts: Iterable[str]
 ) -> Iterator[tuple[str, HostDesired]]:
-    """Every host's desired state as soon as it is known.
+    """Yield each host's name and desired state as soon as it is computed, until the first problem.
 
-    Raises InventoryError at the end, with the problems of all hosts: for templates that do not render and for two roles
-    that want different things of one path.
+    Raises InventoryError at the end, with the problems of all hosts, such as templates that do not render and
+    resources of two roles that conflict.
     """
     problems: list[str] = []
     network = Network(stack, roles)
@@ -56,7 +56,10 @@ def one_by_one(
 
 
 def check(stack: Stack, roles: Mapping[str, Role], chosen: Iterable[str], hosts: Iterable[str], now: datetime) -> None:
-    """Raises InventoryError with what the stack gives these hosts' roles and no host could take."""
+    """Check the files and certificates that the stack gives the chosen roles of these hosts.
+
+    Raises InventoryError if a role could not be deployed with them.
+    """
     wanted = scope(roles, chosen)
     here = {role.name for name in hosts for role in of_host(stack.hosts[name], dict(roles))}
     asked = [role for role in roles.values() if role.name in here and (wanted is None or role.name in wanted)]
@@ -79,7 +82,7 @@ def _conflicts(host: Host, wanted: HostDesired) -> Iterable[str]:
 
 
 def _written_later(host: Host, wanted: HostDesired) -> Iterator[str]:
-    """Units that are loaded before a file that they read is written: a deploy would end with a reload that is owed."""
+    """Yield the units that read a file which a later role writes: a deploy would end with a reload owed."""
     everything = [item for resources in wanted.values() for item in resources]
     written: set[str] = set()
     for role, resources in wanted.items():
@@ -91,7 +94,7 @@ def _written_later(host: Host, wanted: HostDesired) -> Iterator[str]:
 
 
 def scope(roles: Mapping[str, Role], chosen: Iterable[str]) -> tuple[str, ...] | None:
-    """The roles that --role means: the chosen ones and those they need on the same host. None for all."""
+    """Return the roles that --role selects: the chosen ones, their `after`, and those of every host. None for all."""
     wanted = set(chosen)
     if not wanted:
         return None
@@ -101,6 +104,6 @@ def scope(roles: Mapping[str, Role], chosen: Iterable[str]) -> tuple[str, ...] |
 
 
 def probe_script(stack: Stack, host: Host, wanted: HostDesired, roles: Mapping[str, Role]) -> str:
-    """The one script that reads everything the plan of this host needs."""
+    """Return the script that reads everything that planning this host needs."""
     facts = [snippet for role in of_host(host, dict(roles)) if (snippet := role.facts(stack, host))]
     return probe.script((item for resources in wanted.values() for item in resources), facts)

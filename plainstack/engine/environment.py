@@ -1,6 +1,6 @@
-"""The Jinja environment of templates: secrets are printed as they are and nothing else is made of them.
+"""The Jinja environment of templates, which prints secrets verbatim and refuses every other use of them.
 
-A module of its own, so that a command that renders nothing does not import Jinja.
+It is a separate module so that commands that render nothing do not import Jinja.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import jinja2
 
 from plainstack.secrets.values import Secret
 
-# The secrets that the rendering which runs in this thread has printed.
+# The secrets that the current rendering has printed.
 printed: ContextVar[list[Secret]] = ContextVar("printed")
 
 
 def _print(value: Any) -> Any:
-    """What a template prints for a value: for a secret, what it holds."""
+    """Return what a template prints for a value; a secret is revealed and recorded in `printed`."""
     if isinstance(value, Secret):
         printed.get().append(value)
         return value.reveal()
@@ -34,13 +34,13 @@ def _cache() -> jinja2.BytecodeCache | None:
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plainstack" / "jinja"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except (OSError, RuntimeError):  # the latter: an operator without a home
+    except (OSError, RuntimeError):  # RuntimeError: the operator has no home directory
         return None
     return jinja2.FileSystemBytecodeCache(str(folder))
 
 
 class _Environment(jinja2.Environment):
-    """One in which a secret can be printed as it is, and nothing else: whatever is made of one is not known as one."""
+    """An environment in which a secret can only be printed: a value derived from it would not be tracked as secret."""
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if isinstance(obj, Secret):
@@ -58,7 +58,7 @@ def _refusing_secrets(name: str, function: Callable[..., Any]) -> Callable[..., 
     return guarded
 
 
-# Prometheus' own templates use {{ }}; files that hold such are written with [[ ]] for ours.
+# Prometheus templates use {{ }} themselves, so templates that contain them use [[ ]] instead.
 _SQUARE = {
     "variable_start_string": "[[",
     "variable_end_string": "]]",
@@ -71,7 +71,7 @@ _SQUARE = {
 
 @functools.cache
 def environment(folders: tuple[Path, ...], square: bool) -> jinja2.Environment:
-    """The environment of templates in these folders; `square` ones are written with [[ ]]."""
+    """Return the environment for templates in these folders; with `square`, they use [[ ]] instead of {{ }}."""
     options: dict[str, Any] = dict(_SQUARE) if square else {}
     made = _Environment(
         loader=jinja2.FileSystemLoader(folders),

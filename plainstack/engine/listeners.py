@@ -1,4 +1,4 @@
-"""Ports that units bind, as the kernel writes them, and the processes that a probe found on them."""
+"""The ports that units bind, in the format of /proc/net, and the processes that a probe found on them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _UNIT = re.compile(r"([^/]+\.(?:service|scope|socket))(?:/|$)")
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """A port that a unit binds, on one IPv4 address or, when `address` is empty, on all.
+    """A port that a unit binds, on one IPv4 address or, if `address` is empty, on all.
 
-    An `adopted` one belongs to a daemon that every host runs before the first deploy.
+    An `adopted` port belongs to a daemon that every host already runs before the first deploy.
     """
 
     port: int
@@ -29,12 +29,12 @@ class Listen:
 
 
 def hexadecimal(ports: Iterable[Listen]) -> list[str]:
-    """The ports as /proc/net/tcp writes them."""
+    """Return the ports in the format of /proc/net/tcp, sorted and without duplicates."""
     return sorted({f"{listen.port:04X}" for listen in ports})
 
 
 def probe(listens: Iterable[Listen]) -> str:
-    """The part of a probe that tells which processes hold these ports."""
+    """Return the part of a probe that prints which processes hold these ports."""
     ports = hexadecimal(listens)
     if not ports:
         return ""
@@ -42,7 +42,7 @@ def probe(listens: Iterable[Listen]) -> str:
 
 
 def parse(words: Sequence[str]) -> Listener:
-    """One line of the probe's answer."""
+    """Parse the fields of one line of the probe's output."""
     protocol, where, pid, process, cgroup = words
     address, _, port = where.partition(":")
     found = _UNIT.findall(cgroup)
@@ -57,7 +57,7 @@ def parse(words: Sequence[str]) -> Listener:
 
 
 def _address(text: str) -> str:
-    """An address of /proc/net: 32-bit words in the byte order of the machine, little-endian where Plainstack runs."""
+    """Parse an address from /proc/net: 32-bit words in host byte order, which is little-endian on supported hosts."""
     words = [bytes.fromhex(text[start : start + 8])[::-1] for start in range(0, len(text), 8)]
     address = ip_address(b"".join(words))
     return "" if address.is_unspecified else str(getattr(address, "ipv4_mapped", None) or address)

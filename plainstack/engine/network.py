@@ -1,4 +1,4 @@
-"""Who talks to whom: what the roles of a host offer there, and the hosts whose roles use it."""
+"""The connections between roles: the offers of a host's roles, and the hosts whose roles use them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from plainstack.inventory.stack import Stack
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """A port of a host, and the addresses and networks that it is open to; to anybody when `sources` is None."""
+    """A port of a host, and the addresses and networks it is open to; `sources` is None if it is open to all."""
 
     port: int
     protocol: Protocol
@@ -23,18 +23,18 @@ class Allowed:
 
 @dataclass(frozen=True)
 class Network:
-    """The roles of a stack as they talk to one another; computed before any of them renders."""
+    """The offers of a stack's roles and the roles that use them; available before any role renders."""
 
     stack: Stack
     roles: Mapping[str, Role]
 
     def users(self, offer: str) -> list[Host]:
-        """The hosts that use `ROLE.OFFER`, in the order of the inventory."""
+        """Return the hosts that use the offer `ROLE.OFFER`, in inventory order."""
         names = {host.name for role in self._using(offer) for host in hosts_of(self.stack, role)}
         return [host for name, host in self.stack.hosts.items() if name in names]
 
     def allowed(self, host: Host) -> Iterator[Allowed]:
-        """Everything that is open on a host: one item for each role that uses an offer, in the order of the roles."""
+        """Yield the open ports of a host, with one item for each role that uses an offer, in role order."""
         for role in of_host(host, self.roles):
             for opening in role.opens(self.stack, host):
                 if opening.sources is None or opening.sources:

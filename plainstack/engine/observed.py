@@ -1,4 +1,4 @@
-"""What a host was seen to be: the parsed answer of one probe."""
+"""The observed state of a host: the parsed output of one probe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class PathState:
-    """One path as lstat and sha256sum see it; `target` is a link's, `sha256` a regular file's."""
+    """A path as lstat and sha256sum report it; `target` is set for links, `sha256` for regular files."""
 
     kind: str
     mode: int
@@ -21,7 +21,7 @@ class PathState:
 
 @dataclass(frozen=True, slots=True)
 class UserState:
-    """One line of passwd, with the account's supplementary groups."""
+    """An account's line in passwd, with its supplementary groups."""
 
     home: str
     shell: str
@@ -30,7 +30,7 @@ class UserState:
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """A unit as systemd shows it."""
+    """A unit's LoadState, ActiveState, SubState and UnitFileState, as systemd reports them."""
 
     load: str = "not-found"
     active: str = "inactive"
@@ -39,15 +39,15 @@ class UnitState:
 
 
 FOUND = "(found)"
-"""The author of an entry for something that was on the host already, just as it is wanted."""
+"""The author (`who`) of entries for states that Plainstack found on the host rather than made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of a host's manifest: something Plainstack made, in the state it left it, when, who and from what.
+    """One line of a host's manifest: a resource, the state Plainstack left it in, and when, by whom, from which commit.
 
-    While a transaction runs, a key may have two lines: the state before and the state wanted. `store` is the version of
-    the secret store that a file with secrets was made from.
+    While a transaction runs, a key may have two lines: the previous state and the desired state. `store` is the version
+    of the secret store that a file with secrets was rendered from.
     """
 
     kind: str
@@ -69,7 +69,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A process that waits on a port; `address` is empty for all addresses, `unit` when no unit started it."""
+    """A process that listens on a port.
+
+    `address` is "" for all addresses; `unit` is "" if no unit started the process.
+    """
 
     protocol: str
     address: str
@@ -81,13 +84,14 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The whole of what planning needs to know of a host; a key that is absent means that the thing is.
+    """The observed state of a host, as planning needs it; a missing key means that the thing does not exist.
 
-    `lock` says who is at work there; `ending` tells of the work of a run whose operator is gone, `guard_pending` of a
-    change that waits for its operator, or to be undone in `guard_left` seconds (None: not known). `up_for` is since
-    when a unit that runs does, in seconds. `listeners` hold the ports that the host's units want; `removes` are the
-    packages that apt would remove to install the missing ones, as far as the host's package lists tell. `states` are of
-    kinds that nobody else reads, by kind and name; see plainstack.engine.kinds.kind.Seen.
+    `lock` names the holder of the host's lock. `ending` is true while a run whose operator has disconnected is still
+    finishing. `guard_pending` is true while a guarded change waits for confirmation; the host undoes it in
+    `guard_left` seconds (None: not known). `up_for` maps active units to their uptime in seconds. `listeners` are the
+    processes that hold ports of the host's units. `removes` are the packages that apt would remove to install the
+    missing ones, according to the host's package lists. `states` holds, by kind and name, states that only one kind
+    reads; see plainstack.engine.kinds.kind.Seen.
     """
 
     paths: Mapping[str, PathState] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Whether a host was deployed with other secrets than ours: a colleague's store, or a newer state of the same one."""
+"""Detect hosts deployed with secrets other than ours: from another store, or from a newer version of this one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def refusals(
     observed: Mapping[str, Observed],
     versions: Collection[str] = (),
 ) -> list[str]:
-    """Why our secrets must not replace those that the hosts have; a sentence for all hosts with the same reason.
+    """Return why our secrets must not replace those on the hosts, one sentence per reason, naming all its hosts.
 
-    `versions` are those that our store has been in: of another one we do not know what it changed.
+    `versions` are the versions that our store has had. We cannot know what any other version changed.
     """
     files = {name: _files(wanted) for name, wanted in desired.items()}
     foreign = [name for name, seen in observed.items() if _is_foreign(files[name], seen)]
@@ -53,14 +53,14 @@ def _is_foreign(files: Mapping[str, File], seen: Observed) -> bool:
 
 
 def _states_of(authority: File) -> set[str]:
-    """The states that our authorities' file may have on a host: a deploy ago it may have held fewer of them."""
+    """Return the states that our authorities' file may have on a host; the last deploy may have held fewer of them."""
     blocks = authority.content.split(_END)[:-1]
     parts = [_END.join(blocks[begin : end + 1]) + _END for end in range(len(blocks)) for begin in range(end + 1)]
     return {state_of(replace(authority, content=content)) for content in (authority.content, *parts)}
 
 
 def _is_newer(files: Mapping[str, File], seen: Observed, versions: Collection[str]) -> bool:
-    """Whether a file would be overwritten whose secrets are from a version of the store that we have not seen."""
+    """Return whether a deploy would overwrite a file whose secrets come from an unknown version of the store."""
     return any(entry.name in files and state_of(files[entry.name]) != entry.state for entry in _unknown(seen, versions))
 
 

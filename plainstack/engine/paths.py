@@ -1,4 +1,4 @@
-"""Where a host keeps what Plainstack knows of it, and the names that its scripts agree on."""
+"""The paths of Plainstack's state on a host, and names that several scripts share."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ STATE = "/var/lib/plainstack"
 LOCK = "/run/plainstack.lock"
 APPLY_LOCK = "/run/plainstack-apply.lock"
 GUARD_UNIT = "plainstack-guard"
-# How long a host waits for the operator's word on a change that could lock him out.
+# How long a host waits for the operator to confirm a change that could lock them out.
 GUARD_SECONDS = 180

@@ -1,4 +1,4 @@
-"""The ports that a host's units bind, and what holds them already."""
+"""Conflicts between the ports that a host's units bind and the processes that already hold them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from plainstack.engine.resources import Listen, Resource, Unit
 
 
 def taken(desired: Mapping[str, Sequence[Resource]], observed: Observed) -> Iterator[str]:
-    """A sentence for each port that a unit of this host binds and something else holds.
+    """Yield a sentence for each port that a unit of this host binds and another process holds.
 
-    A unit in the host's manifest is Plainstack's, whatever it still listens on; it is there before apt installs it.
+    Ports held by units in the host's manifest are no conflict, even if their settings have changed since. The manifest
+    names a unit before apt installs it.
     """
     units = [item for wanted in desired.values() for item in wanted if isinstance(item, Unit)]
     ours = {entry.name for entries in observed.manifest.values() for entry in entries if entry.kind == "unit"}

@@ -1,4 +1,4 @@
-"""What a host has already, that a deploy must not run over: found by the probe, told before anything changes."""
+"""Checks of the observed hosts before a deploy changes anything: refusals, and notes for the operator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def refusals(
     desired: Mapping[str, Mapping[str, Sequence[Resource]]],
     observed: Mapping[str, Observed],
 ) -> list[str]:
-    """Why nothing must be deployed now, host by host; `desired` holds the roles in scope."""
+    """Return the reasons to refuse the deploy, host by host; `desired` holds the roles in scope."""
     found = []
     for name, seen in observed.items():
         wanted = desired[name]
@@ -37,7 +37,7 @@ def notes(
     observed: Mapping[str, Observed],
     pending: Mapping[str, HostPlan],
 ) -> list[str]:
-    """What a person should know of the hosts that change, and that keeps nothing from being deployed."""
+    """Return the findings on the hosts that change which the operator should know but which do not stop the deploy."""
     return [
         f"{name}: {finding.text}"
         for name in pending

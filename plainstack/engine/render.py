@@ -1,4 +1,4 @@
-"""Jinja templates -> File resources; an undefined name is an error that names template:line and the host."""
+"""Jinja templates -> File resources; an undefined name is an error that reports the template, line and host."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ def template(
     square: bool = False,
     **values: Any,
 ) -> File:
-    """The file at `path` on a host, rendered from templates/<role>/<path>.j2 (or `source` there, if the path varies).
+    """Return the file at `path`, rendered from templates/<role>/<path>.j2 (with `source` in place of `path` if given).
 
-    It is looked for in the stack's folder first, then in what Plainstack ships; so is what a template includes.
-    `values` should hold `host` for error messages to name it. Raises InventoryError for a template that is missing,
-    broken, or uses a name that is not given, and for a secret in a file that everybody may read.
+    The template, and any that it includes, is searched for in the stack's folder first, then among the shipped ones.
+    `values` should include `host`, so that error messages can name it. Raises InventoryError if the template is
+    missing, invalid or uses an undefined name, if a secret would be written to a world-readable file, and if a secret
+    was embedded in another string.
     """
     import jinja2
 
@@ -66,7 +67,10 @@ def template(
 def verbatim(
     role: str, path: str, *, mode: int = 0o644, owner: str = "root", group: str = "root", early: bool = False
 ) -> File:
-    """The file at `path` on a host, taken as it is from files/<role>/<path>: the stack's own, or the shipped one."""
+    """Return the file at `path`, copied from files/<role>/<path> in the stack's folder or among the shipped files.
+
+    Raises InventoryError if there is no such file.
+    """
     name = f"files/{role}/{path.lstrip('/')}"
     source = current().find(name)
     if source is None:
@@ -75,19 +79,19 @@ def verbatim(
 
 
 def _shown(sources: Sources, template: str) -> str:
-    """The template with the folder that it is found in."""
+    """Return the path of a template as error messages show it."""
     name = f"templates/{template}"
     found = sources.find(name)
     return (found and sources.shown(found)) or name
 
 
 def _file_of(error: Any, sources: Sources, template: str) -> str:
-    """The template that is broken: perhaps one that this one includes."""
+    """Return the path of the invalid template, which may be one that `template` includes."""
     return (error.filename and sources.shown(Path(error.filename))) or _shown(sources, template)
 
 
 def _place_of(error: BaseException, sources: Sources, template: str) -> str:
-    """The innermost template line that the error came through."""
+    """Return the innermost template line in the error's traceback, as path:line."""
     place = f"{_shown(sources, template)}:1"
     for frame, line in traceback.walk_tb(error.__traceback__):
         if shown := sources.shown(Path(frame.f_code.co_filename)):

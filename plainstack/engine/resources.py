@@ -1,8 +1,9 @@
-"""The vocabulary of desired state: what a role may ask of a host, as data.
+"""The resources that roles declare as the desired state of a host.
 
-A role yields these in any order within a kind. A wave applies them as one transaction: groups, users, directories,
-files and links first (staged, validated as a whole, then put in place together), then units and commands in the order
-the role named them. Packages, preseeds and files marked `early` belong to the package transaction before all waves.
+A role yields them in any order, except that units, timers and commands are applied in the order in which the role
+yields them. One transaction applies a role's resources: first groups, users, directories, files, links and kernel
+parameters, then units, timers and commands. Files are staged and validated together before any is moved into place.
+Packages, preseeds and `early` files belong to the host's package transaction, which runs before those of the roles.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Roles: pure functions from (stack, host, vault) to resources, and the order between them."""
+"""Roles: pure functions from (stack, host, vault, network) to resources, and how the engine uses them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from plainstack.wording import Loc
 if TYPE_CHECKING:
     from plainstack.engine.network import Network
 
-# All that a role's module needs to say what it does.
+# Everything that the module of a role needs.
 __all__ = [
     "Answers",
     "Column",
@@ -62,73 +62,73 @@ Turns = Callable[[Mapping[str, HostWork]], Sequence[str]]
 
 
 def opens_nothing(_stack: Stack, _host: Host) -> Iterable[Opening]:
-    """For a role that offers no port."""
+    """Default of `opens`: the role offers no port."""
     return ()
 
 
 def no_facts(_stack: Stack, _host: Host) -> str:
-    """For a role whose host has no more state than its resources."""
+    """Default of `facts`: the probe reads nothing beyond the role's resources."""
     return ""
 
 
 def no_transition(stack: Stack, _observed: Mapping[str, Observed]) -> Stack:
-    """For a role with no value that peers must learn at the same moment."""
+    """Default of `transition`: the role has no value that it must change together with its peers."""
     return stack
 
 
 def finds_nothing(_stack: Stack, _host: Host, _observed: Observed) -> Iterable[Finding]:
-    """For a role that can be deployed onto whatever a host has."""
+    """Default of `findings`: no state of a host stops the role from being deployed."""
     return ()
 
 
 def no_problems(_stack: Stack, _now: datetime) -> Iterable[str]:
-    """For a role that takes nothing from the operator's machine."""
+    """Default of `problems`: the role uses no files or certificates from the operator's machine."""
     return ()
 
 
 def no_contradictions(_stack: Stack) -> Iterable[tuple[Loc, str]]:
-    """For a role whose settings cannot contradict anything."""
+    """Default of `contradictions`: every valid inventory suits the role."""
     return ()
 
 
 def no_certificates(_stack: Stack, _host: Host) -> Mapping[str, tuple[str, ...]]:
-    """For a role that reads no certificate."""
+    """Default of `certificates`: the role reads no certificate."""
     return {}
 
 
 def no_scrapes(_stack: Stack, _watcher: Host) -> Iterable[Job]:
-    """For a role that says nothing of how it does."""
+    """Default of `scrapes`: the role exports no metrics."""
     return ()
 
 
 def no_rules(_stack: Stack, _watcher: Host, _interval: int) -> Iterable[File]:
-    """For a role that nobody is alerted about."""
+    """Default of `rules`: the role has no alerts."""
     return ()
 
 
 def no_tunnels(_stack: Stack) -> Iterable[Target]:
-    """For a role with nothing that the operator would look at."""
+    """Default of `tunnels`: the role has no port that the operator would open."""
     return ()
 
 
 def no_notes(_stack: Stack) -> Iterable[str]:
-    """For a role with no transition."""
+    """Default of `still_served`: the role has no transition."""
     return ()
 
 
 def all_at_once(_work: Mapping[str, HostWork]) -> Sequence[str]:
-    """For a role whose hosts do not mind one another."""
+    """Default of `turns`: the role's hosts can be deployed at the same time."""
     return ()
 
 
 def one_by_one(work: Mapping[str, HostWork]) -> Sequence[str]:
-    """For a role that is applied to one host at a time, in the order of the inventory."""
+    """The `turns` of a role that is deployed to one host at a time, in inventory order."""
     return list(work)
 
 
 @dataclass(frozen=True, slots=True)
 class DeclaredSecret:
-    """A password that is generated for the role, and how it is replaced; see plainstack.secrets.rotation."""
+    """A password that is generated for the role, and how it is rotated; see plainstack.secrets.rotation."""
 
     name: str
     rotation: RotationStrategy = "at once"
@@ -136,47 +136,50 @@ class DeclaredSecret:
 
 @dataclass(frozen=True)
 class Role:
-    """A role: everything that the engine, the scheduler and the commands know of it.
+    """A role, as the engine, the scheduler and the commands use it.
 
-    What it is:
-        `name`; `about` and `origin`, a sentence about it and where it comes from, which the registry fills in;
-        `settings`, the model of its own key in the inventory, and `key`, that key where it is not the name;
-        `everywhere`: it is on every host without being named in the inventory;
-        `needs`: roles without which its hosts are of no use; `single`: only one host can have it.
+    Identity:
+        `name`; `about`, a sentence about the role, and `origin`, where it is defined, both filled in by the registry;
+        `settings`, the model of its key in the inventory, and `key`, that key if it is not the name;
+        `everywhere`: every host has the role, and the inventory does not list it;
+        `needs`: roles that some host must have if a host has this one; `single`: only one host can have the role.
 
-    What it wants of a host:
-        `desired`, its resources, a pure function;
-        `secrets`, the passwords that are generated for it, and `reads`, those of other roles that it reads;
-        `certificates`, those that it reads on a host, each with the names and addresses that it is for.
+    Desired state:
+        `desired`, a pure function that returns the role's resources on a host;
+        `secrets`, the passwords generated for the role, and `reads`, the passwords of other roles that it reads;
+        `certificates`, the certificates that it reads on a host, each with the names and addresses it is issued for.
 
-    Whom it talks to:
-        `opens`, the ports that it offers, and `uses`, the offers of other roles that it needs, as ROLE.OFFER, where *
-        stands for any name; `offers_to`, the roles that may use an offer of its own although their `uses` do not name
-        it. Firewall rules and access lists follow from these; see Network.
+    Network:
+        `opens`, the ports that it offers, and `uses`, the offers of other roles that it needs, as patterns for
+        ROLE.OFFER in which * matches any text; `offers_to`, by offer, the roles that may use it although their `uses`
+        do not name it. Firewall rules and access lists are derived from these; see Network.
 
-    When it is deployed:
-        `after`, roles that come before it and that --role brings along; `follows`, roles that come before it and that
-        --role leaves out;
-        `turns`, which of its hosts with work go one after another, in their order; when one fails the rest are not
-        tried; `settle`, the time that peers get after each host;
-        `transition`, the stack with the values that its hosts must go on serving beside the new ones until all hosts
-        of the roles in `used_by` have moved; see plainstack.engine.transition; `still_served`, what that is, in
-        sentences.
+    Order of deployment:
+        `after`, roles that are deployed before this one and that --role includes; `follows`, roles that are deployed
+        before this one and that --role leaves out;
+        `turns`, the hosts with work that are deployed one after another, in order; if one fails, the rest are skipped;
+        `settle`, the time that peers get after each host;
+        `transition` returns the stack with the old values that the role's hosts must serve beside the new ones until
+        all hosts of the roles in `used_by` have moved (see plainstack.engine.transition); `still_served` describes
+        these values in sentences.
 
-    What must not be deployed:
-        `contradictions`, what a valid inventory gets wrong about the role, as (place, sentence) pairs, reported by
-        every command that loads it; `problems`, sentences about what the stack gives the role (sources, certificates)
-        and no host could take, asked for by plan and deploy before anything else;
-        `facts`, a shell snippet for the probe that prints key=value lines about a host's state beyond its resources;
-        `findings`, what the facts of one host mean; `refusals`, reasons that only the facts of all hosts give;
-        `prepares`, which gets the names of the hosts that a deploy changes and the facts of those that were probed,
-        yields more questions as shell snippets by host, gets the answers, and returns what must be done first.
+    Checks before a deploy:
+        `contradictions`, errors in an otherwise valid inventory that concern the role, as (place, sentence) pairs;
+        every command that loads the inventory reports them;
+        `problems`, sentences about files and certificates of the stack that the role could not be deployed with; plan
+        and deploy report them before anything else;
+        `facts`, a shell snippet for the probe that prints key=value lines about state beyond the role's resources;
+        `findings`, conclusions from the observed state of one host; `refusals`, reasons to refuse a deploy that depend
+        on the facts of all hosts;
+        `prepares`, a generator that gets the names of the hosts that a deploy changes and the facts of the probed
+        hosts. It yields further questions as shell snippets by host, is sent the answers, and returns the errands to
+        run first.
 
-    What people see of it:
-        `status`, its column of `inv status`;
-        `scrapes`, the jobs by which a monitoring host watches its hosts; `rules`, the files with its alerts there,
-        given the seconds between two readings;
-        `tunnels`, its web pages and other ports that a tunnel can lead to.
+    Observability:
+        `status`, the role's column in `inv status`;
+        `scrapes`, the Prometheus jobs with which a monitoring host watches the role's hosts; `rules`, the files with
+        the role's alerts on a monitoring host, given the scrape interval in seconds;
+        `tunnels`, web pages and other ports that `inv tunnel` can open.
     """
 
     name: str
@@ -214,7 +217,7 @@ class Role:
 
 
 def shape(roles: Mapping[str, Role]) -> Shape:
-    """What the inventory of a stack with these roles may say."""
+    """Return what the inventory of a stack with these roles may contain."""
     named = {name: role for name, role in roles.items() if not role.everywhere}
     return Shape(
         settings={role.key or name: role.settings for name, role in roles.items() if role.settings is not None},
@@ -226,15 +229,15 @@ def shape(roles: Mapping[str, Role]) -> Shape:
 
 
 def assigned(roles: Mapping[str, Role]) -> tuple[str, ...]:
-    """The names of the roles that an inventory gives to hosts; the others are on every host."""
+    """Return the names of the roles that an inventory assigns to hosts; every host has the others."""
     return tuple(name for name, role in roles.items() if not role.everywhere)
 
 
 def hosts_of(stack: Stack, role: Role) -> list[Host]:
-    """The hosts that have a role, in the order of the inventory."""
+    """Return the hosts that have a role, in inventory order."""
     return list(stack.hosts.values()) if role.everywhere else stack.with_role(role.name)
 
 
 def of_host(host: Host, roles: Mapping[str, Role]) -> list[Role]:
-    """The roles a host has, in the order they are applied."""
+    """Return the roles of a host, in the order in which they are applied."""
     return [role for role in roles.values() if role.everywhere or role.name in host.roles]

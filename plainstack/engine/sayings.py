@@ -1,4 +1,4 @@
-"""The values in which a role says what it does: what it offers, what it found, what it shows."""
+"""The values that a role's functions take and return: openings, findings, errands and status."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Protocol = Literal["tcp", "udp", "vrrp"]
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A port that a role offers on a host to the hosts of the roles whose `uses` name the offer.
+    """A port that a role offers on a host to the hosts of the roles that use the offer.
 
-    They reach it from their private addresses, or from the `public` ones. `sources` are addresses and networks beside
-    them; None is anybody. `why` is for people: {user} in it stands for the role that uses the offer. Protocol vrrp has
-    no port (0).
+    It is open to the private addresses of these hosts or, with `public`, to their public ones. `sources` are further
+    addresses and networks; None opens the port to all. `why` describes the purpose; {user} in it stands for the role
+    that uses the offer. The protocol vrrp has no port: `port` is 0.
     """
 
     offer: str
@@ -31,7 +31,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something on a host that a role must not run over (`refused`), or that a person should know."""
+    """Something found on a host that stops a deploy (`refused`) or that the operator should know."""
 
     text: str
     refused: bool = True
@@ -39,9 +39,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class HostWork:
-    """What a deploy does for a role on one of its hosts: verbs on units, and commands by their `id`.
+    """What a deploy does for a role on one host: unit actions as (verb, unit), and commands by their `id`.
 
-    `facts` are what the host said when it was probed.
+    `facts` are the host's facts from the probe.
     """
 
     units: frozenset[tuple[UnitVerb, str]]
@@ -51,7 +51,7 @@ class HostWork:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """How many seconds peers need to see a changed host as well again, and the words for waiting that long."""
+    """The seconds that peers need to recognise a changed host as healthy, and the reason that progress output shows."""
 
     seconds: int
     why: str
@@ -59,9 +59,10 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """Something that a role has done on a host before a deploy changes anything there.
+    """A task that a role needs done on a host before a deploy changes anything.
 
-    `says` tells a person; `script` words it for root, given who deploys, from which commit, by which command.
+    `says` describes it. `script` returns the shell script to run as root, given the operator, the commit and the
+    command of the deploy. `seconds` is its time limit.
     """
 
     host: str
@@ -72,22 +73,22 @@ class Errand:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a role says of its hosts in `inv status`: a cell for each, and what is wrong, with the host to name."""
+    """A role's part of `inv status`: a cell for each host, and problems as (host, sentence) pairs."""
 
     cells: Mapping[str, str]
     problems: Sequence[tuple[str, str]] = ()
 
 
 Answers = Mapping[str, Mapping[str, str] | None]
-"""The key=value lines that hosts printed, by their name; None for a host that could not be asked."""
+"""The key=value lines that each host printed, by host name; None for a host that could not be reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A role's column of `inv status`; those of all roles stand in the order of `place`.
+    """A role's column in `inv status`; columns are sorted by `place`.
 
-    `says` words the facts of the role's hosts, without those that were not asked; its last argument is the time, in
-    seconds since the epoch.
+    `says` turns the facts of the role's hosts into a Status; hosts that were not asked are left out. Its last argument
+    is the current time in seconds since the epoch.
     """
 
     title: str

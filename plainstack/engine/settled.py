@@ -1,4 +1,4 @@
-"""Waiting for a host that still ends, or undoes, what an earlier run began there: a plan made before would be stale."""
+"""Wait until a host has finished or undone an earlier run; a plan made before then would be stale."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from threading import Event
 from plainstack.engine.observed import Observed
 from plainstack.engine.paths import APPLY_LOCK, GUARD_SECONDS, GUARD_UNIT, LOCK
 
-# Putting back what a guarded transaction changed takes seconds; the rest is for a slow host.
+# Rolling back a guarded transaction takes a few seconds; the rest is a margin for slow hosts.
 UNDO_WITHIN = 30
-# After that the plan is made from what is there; a transaction that meets the earlier run waits once more on the host.
+# After that, the plan uses the state as it is; a transaction that meets the earlier run waits for the host's lock.
 SETTLED_WITHIN = GUARD_SECONDS + UNDO_WITHIN
 
-# Only while nobody holds a lock: then the run that could confirm the change has ended, and so has its script.
+# Undo only while nobody holds a lock: both the run that could confirm the change and its script have then ended.
 UNDO_NOW = f"""\
 state=${{ROOT:-}}
 export PATH=${{ROOT:+$ROOT/bin:}}/usr/sbin:/usr/bin:/sbin:/bin
@@ -35,10 +35,11 @@ def settled(
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], object] = lambda seconds: Event().wait(seconds),
 ) -> Observed:
-    """What `look` sees once the host is at rest, or after SETTLED_WITHIN seconds.
+    """Return what `look` observes once the host has settled, or after SETTLED_WITHIN seconds.
 
-    `note` gets a sentence for every reason to wait: the host, what it still does, and how long that takes at most.
-    `undo` makes the host undo at once a change that no run is left to confirm; without it the host's own timer does.
+    `note` is called with a sentence for each reason to wait: the host, what it is doing, and how long that takes at
+    most. `undo` makes the host undo at once a change that no run can confirm any more; without it, the host's timer
+    does.
     """
     give_up = clock() + SETTLED_WITHIN
     told = ""
@@ -57,7 +58,7 @@ def settled(
             most = min(_longest(seen), give_up - clock())
             note(f"{host}: waiting for the host to {reason} ({most:.0f} s at most)")
             told = reason
-        # The host decides when; asking once a second is how it is awaited.
+        # The host cannot notify us, so poll once a second.
         pause(1)
 
 

@@ -1,4 +1,4 @@
-"""Where templates/, files/ and checks/ are looked for: in a stack's own folder first, then in what Plainstack ships."""
+"""The search path for templates/, files/ and checks/: first a stack's own folder, then the folder Plainstack ships."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _CHECK = "test_*.py"
 
 @dataclass(frozen=True)
 class Sources:
-    """Folders that hold templates/, files/ and checks/; what the first has, it has instead of the others."""
+    """Folders that hold templates/, files/ and checks/; files in earlier folders override those in later ones."""
 
     folders: tuple[Path, ...]
 
     @classmethod
     def of(cls, folder: Path | None = None) -> Sources:
-        """Those of a stack whose inventory lies in `folder`; None for what is shipped alone."""
+        """Return the sources of a stack whose inventory is in `folder`; None means the shipped sources only."""
         own = () if folder is None or folder.resolve() == shipped.ROOT.resolve() else (folder.absolute(),)
         return cls((*own, shipped.ROOT))
 
     def within(self, kind: str) -> tuple[Path, ...]:
-        """The folders of one kind, in the order they are looked in."""
+        """Return the folders of one kind ("templates", "files" or "checks"), in search order."""
         return tuple(folder / kind for folder in self.folders)
 
     def find(self, name: str) -> Path | None:
-        """The file with this name below the folders, as in templates/base/etc/hosts.j2."""
+        """Return the first file with this relative path, such as templates/base/etc/hosts.j2; None if there is none."""
         return next((path for folder in self.folders if (path := folder / name).is_file()), None)
 
     def checks(self) -> tuple[Path, ...]:
-        """The modules of checks, each name once."""
+        """Return the check modules, each name once."""
         found: dict[str, Path] = {}
         for folder in self.within("checks"):
             for path in sorted(folder.glob(_CHECK)):
@@ -43,7 +43,7 @@ class Sources:
         return tuple(found[name] for name in sorted(found))
 
     def shown(self, path: Path) -> str | None:
-        """A file of these folders as a person finds it; None for any other."""
+        """Return the path of a source file as shown to the operator; None if the file is not in these folders."""
         for folder in self.folders:
             if path.is_relative_to(folder):
                 name = path.relative_to(folder)
@@ -53,7 +53,7 @@ class Sources:
         return None
 
     def overrides(self, roles: Collection[str]) -> Mapping[str, str]:
-        """The shipped files of these roles that a stack's own folder replaces: what each is called, and by which."""
+        """Return the shipped files of these roles that the stack overrides, each with the path of its replacement."""
         own, shipped_ones = self.folders[:-1], self.folders[-1]
         names = {
             str(path.relative_to(folder))
@@ -71,13 +71,13 @@ _current: ContextVar[Sources | None] = ContextVar("sources", default=None)
 
 
 def current() -> Sources:
-    """Those of the stack that is rendered in this thread; outside of one, what is shipped."""
+    """Return the sources set by `used`; the shipped sources if there are none."""
     return _current.get() or Sources.of()
 
 
 @contextmanager
 def used(sources: Sources) -> Iterator[None]:
-    """Render with these."""
+    """Make these the current sources within a `with` block."""
     outer = _current.set(sources)
     try:
         yield
@@ -86,6 +86,6 @@ def used(sources: Sources) -> Iterator[None]:
 
 
 def _near(path: Path) -> str:
-    """A path as it is typed here."""
+    """Return a path relative to the working directory, if it is below it."""
     here = Path.cwd()
     return os.fspath(path.relative_to(here) if path.is_relative_to(here) else path)

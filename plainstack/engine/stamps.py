@@ -1,4 +1,4 @@
-"""Reload as state: the hash of the inputs that a unit is running with, kept on the host and compared like any other."""
+"""Stamps: hashes, kept on the host, of the inputs that a unit last loaded. A different hash means an owed reload."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _INPUTS = (File, Link, Absent)
 
 
 def reread_stamp(role: str) -> str:
-    """The name under which a host keeps which of a role's unit files systemd has read."""
+    """Return the name of the stamp for the unit files of a role that systemd has read."""
     return f"daemon-reload.{role}"
 
 
 def is_unit_file(path: str) -> bool:
-    """Whether systemd itself must read this file."""
+    """Return whether a path is a unit file, which systemd itself must read."""
     return path.startswith(_UNIT_FOLDER)
 
 
 def inputs(unit: Unit, managed: Sequence[Resource], *, reload: bool = True) -> frozenset[str]:
-    """The managed paths that a unit is loaded from; without `reload`, those that only a restart makes it read."""
+    """Return the managed paths that a unit reads; without `reload`, only those that it reads at a restart."""
     named = {*unit.restart_on, *(unit.reload_on if reload else ()), *_own_files(unit.name)}
     folders = tuple([name for name in named if name.endswith("/")] + [f"{own}.d/" for own in _own_files(unit.name)])
     return frozenset(
@@ -45,9 +45,10 @@ def _own_files(name: str) -> tuple[str, ...]:
 
 
 def unit_stamp(unit: Unit, managed: Sequence[Resource]) -> str:
-    """What the host should keep for a unit: the hash of its restart inputs, a space, the hash of its reload inputs.
+    """Return the stamp of a unit: the hash of its restart inputs, a space, and the hash of its restart and reload
+    inputs.
 
-    Empty for a unit without inputs, which can never owe anything.
+    It is empty for a unit without inputs, which never owes a reload.
     """
     restart = _hash(unit.restart_on, inputs(unit, managed, reload=False), managed)
     reload = _hash(unit.reload_on, inputs(unit, managed), managed)
@@ -55,9 +56,9 @@ def unit_stamp(unit: Unit, managed: Sequence[Resource]) -> str:
 
 
 def stamp_without(unit: Unit, managed: Sequence[Resource], touched: set[str], kept: str) -> str:
-    """What is still true of a kept stamp when these paths have changed and the unit has not been told yet.
+    """Return the valid part of a unit's stamp after paths have changed and before the unit is reloaded.
 
-    A unit that owes a reload only must not be restarted for it by the run after an interrupted one.
+    If the run is interrupted, the next one must not restart a unit that owes only a reload.
     """
     if inputs(unit, managed, reload=False) & touched:
         return ""
@@ -65,7 +66,7 @@ def stamp_without(unit: Unit, managed: Sequence[Resource], touched: set[str], ke
 
 
 def reloads(managed: Sequence[Resource]) -> str:
-    """The hash of all unit files of a role: what systemd itself should have loaded."""
+    """Return the hash of all unit files of a role, which systemd itself must load."""
     return _hash(
         (), frozenset(item.path for item in managed if isinstance(item, File) and is_unit_file(item.path)), managed
     )

@@ -1,8 +1,8 @@
-"""A value that two roles must change together: its old and its new form are both served until every peer has moved.
+"""Transitions: while two roles change a shared value, old and new are both served until every peer has moved.
 
-A service's port is such a value: balancers and app hosts cannot all learn a new one at one moment, so a deploy takes
-two passes. In the first the app hosts serve both ports, and then the balancers move; in the second the old port closes.
-What is still served is observed, so an interrupted deploy goes on where it was.
+A service's port is such a value. Balancers and app hosts cannot all switch at the same moment, so a deploy takes two
+passes: in the first, the app hosts serve both ports and then the balancers move; in the second, the old port closes.
+The old values are read from the hosts, so an interrupted deploy continues where it stopped.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from plainstack.inventory.stack import Stack
 def expanded(
     stack: Stack, roles: Mapping[str, Role], observed: Mapping[str, Observed], plans: Mapping[str, HostPlan]
 ) -> Stack:
-    """The stack to deploy now: the given one itself, or the same with old values beside the new.
+    """Return the stack to deploy now: the given stack, with old values beside the new ones if peers still use them.
 
-    `plans` are those of the given stack, with all roles of the hosts in scope.
+    `plans` are the plans of the given stack, with all roles of the hosts in scope.
     """
     for role in roles.values():
         if not all(_moved(stack, peers, plans) for peers in role.used_by):
@@ -29,13 +29,13 @@ def expanded(
 
 
 def notes(stack: Stack, roles: Mapping[str, Role]) -> Iterator[str]:
-    """What is still served for peers that have not moved, in sentences."""
+    """Yield sentences about the values that are still served for peers that have not moved."""
     for role in roles.values():
         yield from role.still_served(stack)
 
 
 def _moved(stack: Stack, role: str, plans: Mapping[str, HostPlan]) -> bool:
-    """Whether all hosts of a role are what they should be; a host that was not asked may not be."""
+    """Return whether a role has nothing left to deploy on any host; a host that was not planned may have."""
     return all(
         host.name in plans and role not in {work.role for work in plans[host.name].transactions}
         for host in stack.with_role(role)

@@ -1,4 +1,4 @@
-"""What a role has watched on its hosts: jobs for Prometheus, each with targets and the labels of their series."""
+"""Prometheus jobs that watch a role's hosts, with their targets and labels."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from plainstack.inventory.sections import Host
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One thing that is asked for metrics, and the labels that its series carry.
+    """A scrape target, and the labels of its series.
 
-    A label __param_NAME is no label of the series but a parameter of the request.
+    A label named __param_NAME sets a parameter of the request instead of a label of the series.
     """
 
     address: str
@@ -21,9 +21,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Targets that are asked in the same way.
+    """Targets that are scraped in the same way.
 
-    Directly, over TLS with the host's certificate or without, or through a module of the blackbox exporter (`probe`).
+    They are scraped directly, over TLS if `tls` is set, or through the module `probe` of the blackbox exporter.
     """
 
     name: str
@@ -33,10 +33,10 @@ class Job:
 
 
 def labels(host: Host) -> dict[str, str]:
-    """What series about a host are labelled with."""
+    """Return the labels of all series about a host."""
     return {"instance": host.name, "role": "+".join(host.roles) or "none"}
 
 
 def on_port(hosts: Iterable[Host], port: int) -> tuple[Target, ...]:
-    """The same port of several hosts."""
+    """Return the targets for the same port on several hosts."""
     return tuple(Target(f"{host.address}:{port}", labels(host)) for host in hosts)

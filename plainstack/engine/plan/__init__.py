@@ -1,1 +1,1 @@
-"""What a host is compared with what it should be: actions, in transactions."""
+"""Plans: compare the observed state of a host with its desired state, and group the actions into transactions."""

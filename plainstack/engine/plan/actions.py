@@ -1,4 +1,4 @@
-"""What a plan is made of: actions in order, grouped into the transactions that will do them."""
+"""The parts of a plan: ordered actions, grouped into the transactions that run them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Record(Action):
-    """Bring the manifest up to date where the host already is as wanted."""
+    """Update the manifest of a host that already has its desired state."""
 
     cause: Cause = "interrupted"
     detail: str = "the manifest does not say what is so"
@@ -51,17 +51,18 @@ class Record(Action):
         return "record the state"
 
     def steps(self, number: str, bundle: Bundle) -> None:
-        """The manifest that the transaction writes does it."""
+        """Add nothing: the transaction writes the manifest anyway."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """What one exec does for one role on one host, all or nothing.
+    """The actions for one role on one host, applied all or nothing by a single script.
 
-    `manifest` is the role's manifest after success, `transition` the union with the one before and with what was there
-    before us; `stale` are units whose kept stamp is not true from the moment the files change, with what is true then.
-    A `lost` role is one that the host has no more. One that is `ahead` holds only what is done on all hosts of the role
-    before the first of them takes its turn; it leaves the role's manifest as an interrupted run would.
+    `manifest` is the role's manifest after success. `transition` is the manifest while the transaction runs: the union
+    of `manifest`, the previous manifest and the states found before Plainstack. `stale` are the units whose recorded
+    stamps become invalid once files change, each with the stamp that is valid until then. `lost` is true if the host no
+    longer has the role. An `ahead` transaction holds only the actions that run on all hosts of the role before the
+    first takes its turn; its `manifest` is the one that an interrupted run leaves.
     """
 
     role: str
@@ -76,28 +77,29 @@ class Transaction:
 
     @property
     def stage(self) -> str:
-        """What names this transaction among those of its host."""
+        """The name of this transaction, unique on its host."""
         return ahead_of(self.role) if self.ahead else self.role
 
     @property
     def visible(self) -> tuple[Action, ...]:
-        """The actions that a person is shown."""
+        """The actions that plans show."""
         return tuple(action for action in self.actions if not action.hidden)
 
 
 def ahead_of(role: str) -> str:
-    """The stage of what a role does ahead of its turns."""
+    """Return the stage of a role's transaction ahead of its turns."""
     return f"{role}.ahead"
 
 
 @dataclass(frozen=True, slots=True)
 class PackageTransaction:
-    """The one apt transaction of a host, with what must be there before it.
+    """The apt transaction of a host, with the files that must be written or removed before it.
 
-    Those of `install` that somebody removed are in `removed` too. `replaced` are the packages that apt is known to
-    remove for it; it may remove none that is not `consented`. `transition` are the manifests, by role, of the roles
-    whose early files are written here, or whose files in apt's way are `cleared` here. `checks` are the validations
-    that read early files; they run before apt is asked for anything.
+    `removed` are the packages in `install` that Plainstack had installed and somebody removed. `replaced` are the
+    packages that apt will remove according to the probe; it may remove no package that is not in `consented`.
+    `cleared` are paths below /etc/apt that are removed before apt runs. `early` are the files that are written first,
+    and `checks` the validations that read them and run before apt. `transition` holds, by role, the manifest entries
+    that are valid while apt runs.
     """
 
     install: tuple[str, ...]
@@ -114,7 +116,7 @@ class PackageTransaction:
 
 @dataclass(frozen=True, slots=True)
 class HostPlan:
-    """Everything one host lacks, in the order it will be done."""
+    """The plan of one host: its transactions in the order in which they run."""
 
     host: str
     packages: PackageTransaction | None
@@ -125,13 +127,13 @@ class HostPlan:
         return self.packages is None and not self.transactions
 
     def actions(self) -> Iterator[tuple[str, Action]]:
-        """All actions that a person is shown, with their role; the package transaction comes first."""
+        """Yield the actions that plans show, with their role; those of the package transaction come first."""
         roles = {transaction.stage: transaction.role for transaction in self.transactions}
         for stage, action in self.by_stage():
             yield roles.get(stage, stage), action
 
     def by_stage(self) -> Iterator[tuple[str, Action]]:
-        """The same, with their stage."""
+        """Yield the same actions with their stage."""
         if self.packages:
             new = tuple(name for name in self.packages.install if name not in self.packages.removed)
             if new:

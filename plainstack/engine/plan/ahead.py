@@ -1,4 +1,4 @@
-"""Which of a role's actions on a host are done ahead: on all hosts of the role, before the first takes its turn."""
+"""Select the actions of a role that run ahead: on all its hosts, before the first host takes its turn."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from plainstack.engine.plan.actions import Action, Put, Remove, Run
 
 
 def split(actions: Sequence[Action]) -> tuple[list[Action], list[Action]]:
-    """A role's actions on a host, in order -> those done ahead of the role's turns, and the rest.
+    """Split a role's actions on a host into those that run ahead and the rest, each in order.
 
-    Nothing is ahead where that would leave nothing else to do.
+    No action runs ahead if there is no command to run ahead, or if no visible action would remain.
     """
     if not any(action.ahead and isinstance(action, Run) for action in actions):
         return [], list(actions)

@@ -1,4 +1,4 @@
-"""Who makes a plan, and from what: the manifest's history."""
+"""The author and origin of a plan, recorded in manifests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stamp:
-    """Who deploys, when, from which commit and which version of the secrets: written into manifests, never compared."""
+    """Who deploys, when, from which commit and with which version of the secret store.
+
+    Manifests record it; plans never compare it.
+    """
 
     when: str
     who: str

@@ -1,4 +1,4 @@
-"""What is not as Plainstack left it: told from what Plainstack has not done yet by the host's manifest."""
+"""Drift: differences from the state that Plainstack left, as the host's manifest records it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from plainstack.engine.resources import Resource
 
 @dataclass(frozen=True)
 class Drift:
-    """One difference that somebody else made; `at` is when, `login` the last log-in before that, where known.
+    """A difference that Plainstack did not make.
 
-    `since` is shell text that prints when, in seconds, on the host.
+    `at` is the time of the change and `login` the last login before it; both are "" if unknown. `since` is a shell
+    script that prints, on the host, the time of the change in seconds since the epoch.
     """
 
     host: str
@@ -27,20 +28,20 @@ class Drift:
     since: str = ""
 
     def told(self) -> str:
-        """The difference as a line of text."""
+        """Return the difference as a line of text."""
         by = f" at {self.at}" if self.at else ""
         by += f"; the last log-in before that: {self.login}" if self.login else ""
         return f"{self.kind} {self.name}: {self.what}{by}"
 
     def as_data(self) -> dict[str, str]:
-        """The difference as a program reads it."""
+        """Return the difference for machine-readable output."""
         return {name: value for name, value in asdict(self).items() if name != "since"}
 
 
 def find(host: str, desired: Mapping[str, Sequence[Resource]], observed: Observed) -> list[Drift]:
-    """Compare what is with what was left, entry by entry; what is just as wanted now is never drift."""
+    """Compare the observed state with the manifest, entry by entry; a resource in its desired state is never drift."""
     found = []
-    # Over all roles and kinds: what moves from a role to another, or becomes a link, has two entries for a while.
+    # Collect the entries of all roles and kinds: a path that moves to another role or becomes a link may have two.
     left: dict[str, list[Entry]] = {}
     owner: dict[str, str] = {}
     for role, entries in observed.manifest.items():
@@ -60,9 +61,9 @@ def find(host: str, desired: Mapping[str, Sequence[Resource]], observed: Observe
 
 
 def circumstances_script(found: Iterable[Drift]) -> str:
-    """A script that prints when every drift happened and who had logged in last, one `n<TAB>at<TAB>login` a line.
+    """Return a script that prints the time of each drift and the last login before it, as `n<TAB>at<TAB>login` lines.
 
-    The log-in is what sshd wrote into the journal last before that moment.
+    The login is the last one that sshd logged to the journal before that time.
     """
     lines = [
         "export LC_ALL=C",
@@ -78,7 +79,7 @@ def circumstances_script(found: Iterable[Drift]) -> str:
 
 
 def with_circumstances(found: Sequence[Drift], text: str) -> list[Drift]:
-    """The same drift, completed by the answer to `circumstances_script`."""
+    """Return the drift with `at` and `login` from the output of `circumstances_script`."""
     known = {}
     for line in text.splitlines():
         number, at, login = (*line.split("\t"), "", "")[:3]

@@ -1,4 +1,4 @@
-"""What a host remembers of a role: the entries that a plan leaves, and those that hold while it is carried out."""
+"""Manifest entries: those that a plan leaves, and those that are valid while it is carried out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from plainstack.engine.resources import File
 
 
 def manifest_entries(situation: Situation, stamp: Stamp) -> Iterator[Entry]:
-    """The role's manifest after this plan; entries whose state does not change keep their history."""
+    """Yield the role's manifest after this plan; entries whose state does not change keep their history."""
     for item in situation.wanted:
         kind = kind_of(item)
         state = kind.remembered.state(item, situation) if kind.remembered else None
@@ -21,7 +21,7 @@ def manifest_entries(situation: Situation, stamp: Stamp) -> Iterator[Entry]:
             continue
         left = situation.left(item)
         kept = [entry for entry in left if entry.state == state]
-        # What was there before us, just as we want it, is not ours to remove or to stop later.
+        # Never remove or stop later what was already on the host in its desired state.
         found = not left and kind.remembered.found(item, situation.observed)
         store = stamp.store if isinstance(item, File) and item.secret else ""
         by = FOUND if found else stamp.who
@@ -30,8 +30,10 @@ def manifest_entries(situation: Situation, stamp: Stamp) -> Iterator[Entry]:
 
 
 def entries_between(entries: Iterable[Entry], situation: Situation) -> Iterator[Entry]:
-    """What a run that is killed half way may leave besides the old and the new: what was there before us of the things
-    that become ours, and nothing of the things that go."""
+    """Yield the states that an interrupted run may leave besides those of the old and the new manifest.
+
+    These are the states from before Plainstack of newly managed resources, and the absence of removed ones.
+    """
     wanted = {entry.key: entry for entry in entries}
     for entry in wanted.values():
         kind = kind_named(entry.kind)

@@ -1,4 +1,4 @@
-"""The one apt transaction of a host: what is missing for all its roles, and what must be there before it."""
+"""Plan the apt transaction of a host: the packages to install and purge for all roles, and the files it needs first."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from plainstack.engine.plan.actions import PackageTransaction, Remove, Transacti
 from plainstack.engine.resources import File, Package, Preseed, Resource, Validation
 
 Desired = Mapping[str, Sequence[Resource]]
-"""What every role of one host wants, in the order the roles are applied."""
+"""The resources of each role of a host, in the order in which the roles are applied."""
 
 
 def packages(desired: Desired, lost: Sequence[str], observed: Observed) -> PackageTransaction | None:
-    """What apt must do on a host for these roles, None for nothing."""
+    """Return what apt must do on a host for these roles, None for nothing."""
     wanted = [item for resources in desired.values() for item in resources]
     packages = {item.name: item for item in wanted if isinstance(item, Package)}
     missing = tuple(name for name, item in packages.items() if not is_served(item, observed))
@@ -45,7 +45,7 @@ def packages(desired: Desired, lost: Sequence[str], observed: Observed) -> Packa
 
 
 def consented(desired: Desired) -> frozenset[str]:
-    """The packages that a declared one may push out."""
+    """Return the packages that apt may remove to install a declared package."""
     everything = (item for wanted in desired.values() for item in wanted)
     return frozenset(name for item in everything if isinstance(item, Package) for name in item.replaces)
 
@@ -53,10 +53,11 @@ def consented(desired: Desired) -> frozenset[str]:
 def before_apt(
     done: Iterable[Transaction], chosen: Desired, packages: PackageTransaction, observed: Observed
 ) -> dict[str, tuple[Entry, ...]]:
-    """What the manifests must hold while apt works, by role.
+    """Return the manifest entries that must be written before apt runs, by role.
 
-    A role whose files are placed or removed then notes all that it is going to change. One whose packages come notes
-    those and its units: a package enables its daemon, and a host that boots before the role's turn starts it.
+    For a role whose files the apt transaction writes or removes, these are the entries of everything that the role will
+    change. For a role whose packages it installs, they are the entries of its packages and units: a package enables
+    its daemon, and a host that reboots before the role's transaction starts it.
     """
     noted = {}
     for work in done:
@@ -72,7 +73,7 @@ def before_apt(
 
 
 def in_apts_way(work: Transaction) -> list[str]:
-    """What apt must not read any more: a proxy that is dead, or a source that is gone, would fail every run."""
+    """Return the undeclared files of apt to remove before it runs: a dead proxy or source would make it fail."""
     return [
         action.path
         for action in work.actions

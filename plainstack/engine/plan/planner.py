@@ -1,4 +1,4 @@
-"""(desired, observed) -> Plan: a pure comparison; absent means create, undeclared means remove."""
+"""(desired, observed) -> HostPlan: a pure comparison that creates what is missing and removes what is undeclared."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["Desired", "Stamp", "consented", "plan", "state_of"]
 
 
 def plan(host: str, desired: Desired, observed: Observed, stamp: Stamp, scope: Iterable[str] | None = None) -> HostPlan:
-    """What `host` lacks. `desired` holds all its roles; `scope` limits the plan to some of them, None means all.
+    """Return the plan of `host`. `desired` holds all its roles; `scope` limits the plan to some, None means all.
 
-    A role that the host once had and has no more loses its units and files, unless the scope is limited.
+    Unless the scope is limited, the units and files of a role that the host no longer has are removed.
     """
     chosen = {role: wanted for role, wanted in desired.items() if scope is None or role in set(scope)}
     rewritten = _rewritten(chosen, observed)
@@ -49,7 +49,7 @@ def plan(host: str, desired: Desired, observed: Observed, stamp: Stamp, scope: I
 
 
 def _rewritten(desired: Desired, observed: Observed) -> frozenset[str]:
-    """The paths that this plan will write: a unit that reads one of them is not what its stamp says any more."""
+    """Return the paths that this plan writes; a unit that reads one of them owes a reload or restart."""
     return frozenset(path for resources in desired.values() for item in resources for path in writes(item, observed))
 
 
@@ -61,7 +61,7 @@ def _transactions(
     stamp: Stamp,
     rewritten: frozenset[str],
 ) -> list[Transaction]:
-    """What is done for a role: in one transaction, or in two where some of it is done ahead."""
+    """Return the transaction of a role, or two if some of its actions run ahead."""
     ours: dict[str, list[Entry]] = {}
     for entry in observed.manifest.get(role, ()):
         ours.setdefault(entry.key, []).append(entry)
@@ -104,20 +104,20 @@ def _transactions(
 
 
 def _removals(situation: Situation) -> list[Action]:
-    """What to do about a role's entries that nobody declares any more."""
+    """Return the actions for the entries of a role's manifest that no role declares any more."""
     declared = {item.key for item in situation.everything}
     found = []
     for key, left in situation.ours.items():
         kind = kind_named(left[-1].kind)
         if kind and kind.remembered and key not in declared:
-            # Of folders the deepest goes first.
+            # Remove nested directories before their parents.
             depth = len(left[-1].name) if kind.remembered.leaves is Leaves.FOLDERS else 0
             found += [(kind.remembered.leaves, -depth, action) for action in kind.remembered.removed(left, situation)]
     return [action for _, _, action in sorted(found, key=lambda one: one[:2])]
 
 
 def _in_order(situation: Situation) -> list[Action]:
-    """What is not done in the order in which the role named it: an account before what it owns."""
+    """Return the actions that are ordered by rank instead of the order in which the role yields its resources."""
     found: list[tuple[Rank, Action]] = []
     for item in situation.wanted:
         kind = kind_of(item)

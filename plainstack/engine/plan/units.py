@@ -1,4 +1,4 @@
-"""What a role's units owe together: that systemd reads their files, and stamps that are not true any more."""
+"""The parts of a plan that concern all units of a role: daemon-reload and stale stamps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from plainstack.engine.stamps import inputs, is_unit_file, reloads, reread_stamp
 
 
 def daemon_reload(role: str, wanted: Sequence[Resource], observed: Observed, touched: set[str]) -> list[Action]:
-    """Let systemd read unit files that it has not."""
+    """Return a DaemonReload if systemd has not read the role's current unit files."""
     stamp = reloads(wanted)
     kept = observed.stamps.get(reread_stamp(role), reloads(()))
     if stamp == kept and not any(is_unit_file(path) for path in touched):
@@ -28,7 +28,7 @@ def stale_stamps(
     observed: Observed,
     touched: set[str],
 ) -> dict[str, str]:
-    """The kept stamps that are not true any more once a transaction has begun, with what is true until its end."""
+    """Return the stamps that a transaction makes stale, each with the stamp that is valid until the reload."""
     if not touched and not ours:
         return {}
     units = {item.name: item for item in everything if isinstance(item, Unit)}

@@ -1,4 +1,4 @@
-"""The probe of a host: one script that reads all that its resources concern, and what its answer means."""
+"""The probe of a host: a script that reads the state of its resources, and the parser of its output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text that a probe printed -> Observed. Every line is a tag, a tab and what was found."""
+"""A probe's output -> Observed. Every line is a tag, a tab and a value."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _FIELDS = 7
 
 
 def parse(text: str, root: str = "") -> Observed:
-    """The Observed of a probe's output; raises PlainstackError when it is cut short or not a probe's.
+    """Parse a probe's output. Raises PlainstackError if it is truncated or not the output of a probe.
 
-    `root` is the tree that a test let it look at instead of the host's own.
+    `root` is the directory tree that a test probed instead of the host's root.
     """
     told = text.splitlines()
     if told[:1] != ["probe 2"] or told[-1] != "end":

@@ -1,7 +1,7 @@
-"""Resources -> one POSIX sh script that reads all their state.
+"""Resources -> a POSIX sh script that reads their state.
 
-The script writes nothing but apt's own cache, starts no Python, and asks each tool once for everything: processes are
-what it costs.
+The script writes nothing except apt's cache and starts no Python. Processes dominate its cost, so it calls each tool
+once for all resources.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ left() {{ # left KIND: the names of what the manifest holds of it, in $left; no 
 
 
 def script(resources: Iterable[Resource], facts: Sequence[str] = ()) -> str:
-    """The probe of a host; `facts` are shell snippets that print key=value lines.
+    """Return the probe of a host; `facts` are shell snippets that print key=value lines.
 
-    What is no longer declared is read too, by the names in the host's manifest, so that it can be removed.
-    Raises PlainstackError for a path or name that could not be quoted safely.
+    The script also reads the resources that only the host's manifest names, so that a plan can remove them. Raises
+    PlainstackError for a path that cannot be quoted safely.
     """
     items = list(resources)
     parts = [_PREAMBLE]
@@ -71,5 +71,5 @@ def script(resources: Iterable[Resource], facts: Sequence[str] = ()) -> str:
 
 
 def _guard(name: str, test: str) -> str:
-    # Not `( ... ) && echo`: in that position the shell ignores set -e within.
+    # Not `( ... ) && echo`: the shell ignores set -e on the left side of &&.
     return f'( set -eu\n{test}\n) </dev/null >/dev/null 2>&1\necho "test\t$?\t{name}"\n'

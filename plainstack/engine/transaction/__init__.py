@@ -1,1 +1,1 @@
-"""A plan as the one POSIX sh script that does it, all or nothing."""
+"""Transactions: POSIX sh scripts that carry out a plan, each all or nothing."""

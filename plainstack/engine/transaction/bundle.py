@@ -1,4 +1,4 @@
-"""What a transaction's script is built from: the files that travel, and the lines that use them."""
+"""The bundle of a transaction: the files that are copied to the host, and the lines of the script that uses them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ Members = Sequence[tuple[str, bytes]]
 
 @dataclass
 class Bundle:
-    """Files that travel, and the lines of the script that uses them; `payloads` are those of commands, by name."""
+    """Files to copy to the host, and the script lines that use them.
+
+    `payloads` are the payloads of commands, by command name.
+    """
 
     role: str = ""
     payloads: Mapping[str, Members] = field(default_factory=dict)
@@ -20,7 +23,7 @@ class Bundle:
     lines: list[str] = field(default_factory=list)
 
     def step(self, name: str, *words: str) -> None:
-        """One named step; a step is where a run may be interrupted."""
+        """Add a named step; tests interrupt runs between steps."""
         self.lines.append(" ".join(["step", shlex.quote(name), *(shlex.quote(word) for word in words)]))
 
     def file(self, name: str, content: str | bytes, mode: int = 0o600) -> str:

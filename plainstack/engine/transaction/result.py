@@ -1,4 +1,4 @@
-"""A transaction's own words, line by line: the step it is in, what failed, and what the host is afterwards."""
+"""The output of a transaction, line by line: its steps, what failed, and the state it leaves the host in."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ AFTERWARDS = {
     "rolled-back": "what this transaction had changed was put back",
     "half-undone": "not all that it had changed could be put back: mend what is said below, then deploy again",
 }
-"""What a host is after a transaction that failed, by the word that the transaction has for it."""
+"""The state of a host after a failed transaction, by the word that the transaction prints for it."""
 
 
 @dataclass
 class Answer:
-    """What a transaction's output said so far."""
+    """The output of a transaction so far."""
 
     step: str = ""
     tail: list[str] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Answer:
     probe: list[str] = field(default_factory=list)
 
     def read(self, line: str) -> str | None:
-        """Take one line of output; returns a step's name when one begins."""
+        """Read one line of output; return the name of the step that it begins, or None."""
         tag, _, rest = line.partition("\t")
         if tag == "@step":
             self.step = rest

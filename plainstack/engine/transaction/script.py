@@ -1,4 +1,4 @@
-"""Plan -> the tar stream of one POSIX sh transaction: stage, validate, activate, reload, stamp, and probe again."""
+"""A transaction -> the tar stream with its POSIX sh script: validate, activate, reload, stamp and probe again."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from plainstack.engine.resources import File
 from plainstack.engine.transaction.bundle import Bundle, Members
 from plainstack.engine.transaction.unit_steps import arrange
 
-# apt cannot read a source over https without it.
+# apt cannot read HTTPS sources without it.
 _APTS_OWN = ("ca-certificates",)
 
 _FRAME = ("frame", "undo", "preview", "state", "sockets", "guard")
 
 
 def library() -> str:
-    """The shell functions that steps are made of: of all transactions, and of every kind."""
+    """Return the shell functions that steps call: the common ones, and those of every kind."""
     here = Path(__file__).parent
     frame = [here / f"sh/{part}.sh" for part in _FRAME]
     kinds = [here.parent / f"kinds/{part}.sh" for part in dict.fromkeys(kind.functions for kind in KINDS) if part]
@@ -42,12 +42,12 @@ class Script:
 
     @property
     def generation(self) -> str:
-        """The host's generation when this is done, and nobody else was there since."""
+        """The host's generation after this transaction succeeds, until another one begins."""
         return f"{self.run_id}.done"
 
     @property
     def command(self) -> str:
-        """The command that receives the stream; it leaves nothing behind when the stream does not fit on the disk."""
+        """The command that receives the stream; it leaves nothing behind if the stream does not fit on the disk."""
         run = f"${{ROOT:-}}{STATE}/runs/{self.run_id}"
         receive = (
             f"umask 077; RUN={run}; export RUN; mkdir -p ${{RUN%/*}} && mkdir $RUN"
@@ -67,10 +67,11 @@ def transaction(
     stop_after: int | None = None,
     planned_at: str | None = None,
 ) -> Script:
-    """The script of a role's transaction; `payloads` by command name.
+    """Return the script of a role's transaction; `payloads` are by command name.
 
-    `planned_at` is the host's generation at the probe that this was planned from: a host that has another one by now is
-    not touched. `stop_after` ends it by SIGKILL after that many steps, for the tests that interrupt it everywhere.
+    `planned_at` is the host's generation at the time of the probe: the script changes nothing if the host has another
+    one by then. `probe`, if given, runs at the end. `stop_after` kills the script after that many steps, for tests of
+    interrupted runs.
     """
     bundle = _alone_on_the_host(planned_at, work.role, payloads)
     numbers = {id(action): str(number) for number, action in enumerate(work.actions, 1)}
@@ -107,7 +108,7 @@ def packages(
     stop_after: int | None = None,
     planned_at: str | None = None,
 ) -> Script:
-    """The script of a host's apt transaction; `planned_at` as above."""
+    """Return the script of a host's apt transaction; for the other arguments, see `transaction`."""
     bundle = _alone_on_the_host(planned_at)
     bundle.step("begin", "begin")
     for role, entries in work.transition:
@@ -151,7 +152,7 @@ def _early(bundle: Bundle, files: Iterable[tuple[int, File]]) -> None:
 
 
 def _kernel_state(actions: Sequence[Action], bundle: Bundle) -> None:
-    """The steps that keep what no file holds, before anything changes."""
+    """Add the steps that save kernel state that no file holds, before anything changes."""
     units = [action.unit for action in actions if isinstance(action, UnitAction) and action.unit.snapshot]
     for number, unit in enumerate(dict.fromkeys(units), 1):
         snapshot = bundle.file(f"snapshot.{number}", unit.snapshot + "\n")
@@ -160,7 +161,7 @@ def _kernel_state(actions: Sequence[Action], bundle: Bundle) -> None:
 
 
 def _stage(files: Iterable[tuple[str, File]], bundle: Bundle) -> None:
-    """Let files travel with their modes, and give them to their owners, all of one owner at once."""
+    """Add files to the bundle with their modes, and one step per owner that gives the files to it."""
     owned: dict[str, list[str]] = {}
     for number, item in files:
         bundle.file(f"new/{number}", item.content, item.mode)

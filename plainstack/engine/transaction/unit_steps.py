@@ -1,4 +1,4 @@
-"""A transaction's unit actions -> its steps: one enable and one pause for all that stand together."""
+"""Unit actions -> steps: adjacent units share one enable step, and one pause to see whether they stay up."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _LOADS = ("start", "restart", "reload")
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """Whether units start at boot, for several in one call.
+    """Enable, disable or unmask several units in one call.
 
-    With `reread_later` the transaction lets systemd read its unit files after it, and this step need not.
+    With `reread_later`, a later step of the transaction runs daemon-reload, so this one does not.
     """
 
     verb: Literal["enable", "disable", "unmask"]
@@ -34,9 +34,10 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Start, restart or reload units in this order.
+    """Start, restart or reload units in order.
 
-    Several are always such that only staying up shows whether they are well: one pause is long enough for all.
+    Several units share a step only if they have neither a health command nor ports to await: one pause then shows
+    whether all of them stay up.
     """
 
     actions: tuple[UnitAction, ...]
@@ -44,7 +45,7 @@ class Load:
     def subject(self) -> str:
         if len(self.actions) == 1:
             return self.actions[0].subject()
-        # Each is announced in its turn.
+        # The subject names the units in the order in which they are loaded.
         verbs = groupby(self.actions, key=lambda action: action.verb)
         return "units: " + "; ".join(f"{verb} {', '.join(action.unit.name for action in same)}" for verb, same in verbs)
 
@@ -67,10 +68,10 @@ Part = Action | Switch | Load
 
 
 def arrange(actions: Sequence[Action]) -> list[Part]:
-    """The same actions in the same order, but for what concerns the boot only.
+    """Return the actions as steps in the same order, except for those that only concern the boot.
 
-    Units are enabled before the first of those that stand together is started, and disabled after the last is stopped;
-    both before systemd reads its unit files where it does so anyway, because each costs it another reading.
+    Within a run of adjacent unit actions, units are enabled before the first is started and disabled after the last is
+    stopped. If a daemon-reload precedes the run, both come before it, because each would otherwise need its own.
     """
     rereads = [number for number, action in enumerate(actions) if isinstance(action, DaemonReload)]
     parts: list[Part] = []
@@ -117,8 +118,8 @@ def _only_stays_up(action: UnitAction) -> bool:
 
 
 def awaited_ports(action: UnitAction) -> list[str]:
-    """The ports that must be the unit's own before it counts as well, as the host's script takes them.
+    """Return the ports that the unit must hold before it counts as healthy, in the format of the host's script.
 
-    A port that other daemons of the host may hold for it, as a socket unit does, proves nothing.
+    Adopted ports are left out: another process, such as a socket unit, may hold them for the unit.
     """
     return hexadecimal(listen for listen in action.unit.listens if not listen.adopted)
