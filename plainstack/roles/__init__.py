@@ -1,4 +1,4 @@
-"""The roles that Plainstack ships, one module or package each, and the registry of these and a stack's own."""
+"""The roles that Plainstack ships, each a module or package, and the registry of these and a stack's own roles."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from plainstack.engine.role import Role
 from plainstack.errors import InventoryError
 from plainstack.roles import own
 
-# What several roles put on their hosts, and what reads a stack's own roles: no roles themselves.
+# Modules here that are not roles: the loader of a stack's own roles, and resources that several roles share.
 _HELPERS = ("own", "shared")
 
 
 @functools.cache
 def registry(folder: Path | None = None) -> Mapping[str, Role]:
-    """All roles by name: those that Plainstack ships, and those of a stack's folder; each after the roles it needs.
+    """Return all roles by name, shipped ones and those in a stack's folder, in the order in which they are deployed.
 
-    Raises InventoryError for a role of the folder that is no role, has a name or a key that is taken, or needs a role
-    that there is not.
+    Raises InventoryError if a module in the folder defines no role, or if a role has a name or key that is taken, or
+    names a role that does not exist.
     """
     roles = dict(_shipped())
     problems: list[str] = []
@@ -48,7 +48,7 @@ def _shipped() -> Iterator[tuple[str, Role]]:
 
 
 def _ordered(roles: Iterable[Role]) -> Iterator[str]:
-    """The names, each behind those it comes after, and otherwise by name; roles that every host has come first."""
+    """Yield the names, each after the roles it follows, otherwise sorted; roles that every host has come first."""
     waits = {role.name: {*role.after, *role.follows} for role in roles}
     everywhere = {role.name for role in roles if role.everywhere}
     for name in waits.keys() - everywhere:

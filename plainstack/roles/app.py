@@ -24,16 +24,16 @@ from plainstack.wording import Loc
 
 
 def unit(service: str) -> str:
-    """The systemd unit of a service."""
+    """Return the name of a service's systemd unit."""
     return f"plainstack-{service}.service"
 
 
 def desired(stack: Stack, host: Host, vault: Vault, _network: Network) -> Iterator[Resource]:
-    """Everything an application server runs: one account, release and unit for each service."""
+    """Yield the resources of the role app: an account, a release and a unit for each service."""
     yield Package(name="python3")
     yield Package(name="python3-pip-whl")
     yield Package(name="curl")
-    # for what an application asks over https
+    # for HTTPS requests that an application makes
     yield Package(name="ca-certificates")
     yield Directory(path="/etc/plainstack/app")
     for name in stack.services:
@@ -95,21 +95,21 @@ def _gunicorn(service: str) -> str:
 
 
 def opens(stack: Stack, _host: Host) -> Iterable[Opening]:
-    """Each service's port, to the balancers and nobody else."""
+    """Open each service's port to the balancers only."""
     for name in stack.services:
         for port in stack.ports(name):
             yield Opening("http", port, "tcp", f"{name}, from the balancers")
 
 
 def probe_facts(stack: Stack, _host: Host) -> str:
-    """The host's architecture, by which wheels are chosen, and the addresses that each service binds."""
+    """Return the script that prints the host's architecture, which selects wheels, and the addresses services bind."""
     lines = ['echo "arch=$(uname -m)"']
     lines += [f"sed -n 's/^bind = /bind.{name}=/p' {_gunicorn(name)} 2>/dev/null" for name in stack.services]
     return "\n".join(lines)
 
 
 def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
-    """Every service also answers at the ports that its hosts serve now."""
+    """Let every service keep listening on the ports that its hosts serve now, beside the new one."""
     wanted = {service.port for service in stack.services.values()}
     served = {
         name: {
@@ -125,13 +125,13 @@ def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
 
 
 def contradictions(stack: Stack) -> Iterable[tuple[Loc, str]]:
-    """Application servers without an application."""
+    """Report a stack with application servers but no services."""
     if stack.with_role("app") and not stack.services:
         yield (), "services: is missing; a host has the role app"
 
 
 def still_served(stack: Stack) -> Iterator[str]:
-    """The ports that close in the second pass."""
+    """Yield a sentence for the ports of each service that the second pass closes."""
     for service, ports in stack.still.ports.items():
         yield (
             f"{service} also answers at port {' and '.join(map(str, ports))} until every balancer uses"
@@ -140,14 +140,14 @@ def still_served(stack: Stack) -> Iterator[str]:
 
 
 def tunnels(stack: Stack) -> Iterator[Target]:
-    """Each service past the balancers, on the first host."""
+    """Yield the port of each service on the first host, which bypasses the balancers."""
     first = stack.with_role("app")[0].name
     for service in stack.services.values():
         yield Target("", "", (first,), (), service.port)
 
 
 def problems(stack: Stack, _now: datetime) -> Iterable[str]:
-    """What keeps the services' sources from being installed and started on a host."""
+    """Return the problems that keep the services' sources from being installed and started on a host."""
     return release_check.problems(stack)
 
 
@@ -166,8 +166,8 @@ ROLE = Role(
     problems=problems,
     after=("firewall", "db"),
     turns=one_by_one,
-    # A host that was away for ten seconds or more was taken out by the balancers. They ask it twice a second, and it is
-    # used again when they have reloaded.
+    # Balancers may have taken a host out of use that was down for ten seconds. They check such a host twice a second
+    # and use it again after a reload.
     settle=Settle(6, "let the balancers see the previous host again"),
     secrets=(DeclaredSecret("app/secret_key", "overlap"), DeclaredSecret("app/api_token", "grace")),
     reads=(sql.password_name(sql.OWNER),),

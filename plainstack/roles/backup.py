@@ -27,12 +27,12 @@ _SYSTEM = "/etc/systemd/system"
 _LIBRARY = "/usr/local/lib/plainstack"
 _SERVICES = (barman.RECEIVER_UNIT, "plainstack-barman-cron.service", barman.UNIT, "plainstack-backup-metrics.service")
 _TIMERS = ("plainstack-barman-cron.timer", "plainstack-backup.timer", "plainstack-backup-metrics.timer")
-# How long the deploy waits for the first backup; a longer one goes on without it.
+# How many seconds a deploy waits for the first backup; a longer backup continues after the deploy gives up.
 _PATIENCE = 900
 
 
 def desired(stack: Stack, host: Host, vault: Vault, _network: Network) -> Iterator[Resource]:
-    """Barman, its configuration, services and timers, and a first base backup."""
+    """Yield the resources of the role backup: Barman with its services and timers, and a first base backup."""
     known: dict[str, Any] = {
         "stack": stack,
         "host": host,
@@ -44,7 +44,7 @@ def desired(stack: Stack, host: Host, vault: Vault, _network: Network) -> Iterat
     yield Package(name=f"postgresql-client-{stack.settings(Database).version}")
     yield Package(name="logrotate")
     yield Package(name="procps")
-    # The timer below does it, whether cron is installed or not.
+    # A timer below replaces this cron job, so cron need not be installed.
     yield Absent(path="/etc/cron.d/barman")
     yield Directory(path=f"{barman.HOME}/staging", mode=0o700, owner="barman", group="barman")
     yield template("backup", _CONFIG, slot=sql.BARMAN_SLOT, **known)
@@ -110,12 +110,12 @@ exit 1
 
 
 def probe_facts(stack: Stack, _host: Host) -> str:
-    """When the newest usable backup was taken, for `inv status`."""
+    """Return the script that prints when the newest usable backup was taken."""
     return barman.facts(stack)
 
 
 def status(stack: Stack, facts: Answers, now: float) -> Status:
-    """How old the newest usable backup is."""
+    """Return the age of the newest usable backup; it is a problem if there is none or it is too old."""
     cells: dict[str, str] = {}
     problems: list[tuple[str, str]] = []
     for name, seen in facts.items():
@@ -131,7 +131,7 @@ def status(stack: Stack, facts: Answers, now: float) -> Status:
 
 
 def rules(stack: Stack, watcher: Host, _interval: int) -> Iterator[File]:
-    """There is no new backup, or no word of one, or Barman's own check fails."""
+    """Yield the alerts for backups that are old or report no metrics, and for failures of Barman's check."""
     hosts = names(stack.with_role("backup"))
     yield alerts("backup", "backup", watcher, hosts=hosts, max_age=stack.settings(Backup).max_age_hours)
 

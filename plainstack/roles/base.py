@@ -1,4 +1,4 @@
-"""What every host gets: names, time, log-ins, security updates, a certificate, and an exporter of its vital signs."""
+"""What every host gets: names, time, SSH settings, security updates, a certificate, and the node exporter."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _JOURNALD = "/etc/systemd/journald.conf.d/10-plainstack.conf"
 _UPDATES = "/etc/apt/apt.conf.d/52plainstack-unattended-upgrades"
 _SUDOERS = "/etc/sudoers.d/plainstack-operator"
 
-# sudo removes SSH_CONNECTION; the processes above it still have it.
+# sudo removes SSH_CONNECTION from the environment; its parent processes still have it.
 _OPERATOR = """\
 from=${SSH_CONNECTION:-} pid=$PPID
 while [ -z "$from" ] && [ "${pid:-1}" -gt 1 ]; do
@@ -40,10 +40,10 @@ while [ -z "$from" ] && [ "${pid:-1}" -gt 1 ]; do
 done
 echo "operator=${from%% *}\""""
 
-# Debian's other time daemons, (package, unit): they exclude systemd-timesyncd and each other, and one is enough.
+# Debian's other time daemons, as (package, unit). They conflict with systemd-timesyncd and each other; any one will do.
 _CLOCKS = (("chrony", "chrony.service"), ("ntpsec", "ntpsec.service"), ("openntpd", "openntpd.service"))
 
-# What Plainstack's packages, paths and wheels are made for: Debian's version, and machines as `uname -m` says it.
+# The supported Debian version, and the supported machine types of `uname -m` with their Debian names.
 _DEBIAN = "13"
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -55,28 +55,28 @@ class Base(Model):
 
 
 def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
-    """The resources of role base."""
+    """Yield the resources of the role base."""
     yield from _names(stack, host)
     yield from _time()
     yield from _journal()
     yield from _certificate(host, vault)
     yield from _updates(stack)
     yield from _log_ins(stack, host)
-    # ip and ss: without them nobody at its console can tell what a host is connected to
+    # for ip and ss, which are needed at the console of a host whose network fails
     yield Package(name="iproute2")
     arguments = verbatim("base", "/etc/default/prometheus-node-exporter")
     yield from exporter(network, host, "base", arguments, NODE_EXPORTER_PORT)
 
 
 def opens(stack: Stack, _host: Host) -> Iterator[Opening]:
-    """SSH for the operators, and the node exporter."""
+    """Open SSH to the operators, and the node exporter to the hosts that scrape it."""
     operators = tuple(str(network) for network in stack.ssh.allow_from)
     yield Opening("ssh", stack.ssh.port, "tcp", "ssh: operators", operators)
     yield Opening("metrics", NODE_EXPORTER_PORT, "tcp", "node exporter: {user}")
 
 
 def scrapes(stack: Stack, _watcher: Host) -> Iterator[Job]:
-    """The node exporter of every host, its certificate, and a ping."""
+    """Watch the node exporter of every host, its certificate, and whether the host answers pings."""
     hosts = list(stack.hosts.values())
     yield Job("node", on_port(hosts, NODE_EXPORTER_PORT), tls=True)
     yield Job("probe-ping", tuple(Target(str(host.address), labels(host)) for host in hosts), probe="ping")
@@ -84,12 +84,12 @@ def scrapes(stack: Stack, _watcher: Host) -> Iterator[Job]:
 
 
 def rules(_stack: Stack, watcher: Host, interval: int) -> Iterator[File]:
-    """A host is down, full, or busy for long."""
+    """Yield the alerts for hosts that are down, overloaded or out of space, and for failed units."""
     yield alerts("base", "host", watcher, interval=interval)
 
 
 def facts(_stack: Stack, _host: Host) -> str:
-    """What system the host runs, and the address that the operator comes from."""
+    """Return the script that prints the host's system and the address that the operator connects from."""
     return (
         """\
 . "${ROOT:-}/etc/os-release"
@@ -104,7 +104,7 @@ echo "machine=$(uname -m)"
 
 
 def findings(stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:
-    """Systems that the roles are not made for."""
+    """Report unsupported systems, and an `ssh.allow_from` that would lock the operator out."""
     seen = observed.facts
     if (seen.get("os"), seen.get("os_version")) != ("debian", _DEBIAN):
         yield Finding(
@@ -119,7 +119,7 @@ def findings(stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]
 
 
 def _locked_out(stack: Stack, seen: str) -> Iterator[Finding]:
-    """The address that this very connection comes from, where the firewall would shut it out."""
+    """Report the address of the operator's connection if the firewall would block it."""
     try:
         address: IPv4Address | IPv6Address = ip_address(seen)
     except ValueError:
@@ -135,7 +135,7 @@ def _locked_out(stack: Stack, seen: str) -> Iterator[Finding]:
 def _names(stack: Stack, host: Host) -> Iterator[Resource]:
     site_names: list[str] = []
     if stack.settings(Balancer).virtual_address:
-        # A server name may also be a pattern (*.example.com), which a hosts file cannot hold.
+        # A server name may be a pattern such as *.example.com, which is not valid in /etc/hosts.
         site_names = [name for name in stack.settings(Balancer).server_names if re.fullmatch(r"[A-Za-z0-9.-]+", name)]
     yield File(path="/etc/hostname", content=f"{host.name}\n".encode())
     yield template("base", "/etc/hosts", stack=stack, host=host, site_names=site_names)
@@ -153,7 +153,7 @@ def _time() -> Iterator[Resource]:
     yield Package(name="systemd-timesyncd", instead=tuple(name for name, _ in _CLOCKS))
     clocks = " ".join([*(unit for _, unit in _CLOCKS), "systemd-timesyncd.service"])
     yield Link(path="/etc/localtime", target="/usr/share/zoneinfo/Etc/UTC")
-    # Not a Unit: in a container the clock is the machine's and systemd rightly refuses to start this service.
+    # Not a Unit: a container shares its machine's clock, and systemd does not start this service there.
     yield Command(
         name="time synchronisation",
         why="keep the clock right",
@@ -177,7 +177,7 @@ def _journal() -> Iterator[Resource]:
 
 
 def _certificate(host: Host, vault: Vault) -> Iterator[Resource]:
-    """The host's certificate, where all its daemons find it; those that may read the key are in group ssl-cert."""
+    """Yield the host's certificate, which all its daemons share; members of the group ssl-cert can read the key."""
     certificate = vault.certificate(host.name)
     yield Package(name="ssl-cert")
     yield Directory(path="/etc/plainstack")
@@ -202,7 +202,7 @@ def _log_ins(stack: Stack, host: Host) -> Iterator[Resource]:
     yield template("base", _SSHD, stack=stack, host=host)
     yield Validation(
         name="sshd",
-        # The second half: on a host whose sshd_config does not include sshd_config.d, the file would do nothing.
+        # sshd -T shows whether sshd_config includes sshd_config.d; without that, the file would have no effect.
         run="""\
             sshd -t
             sshd -T | grep -qx 'passwordauthentication no' || {
@@ -219,7 +219,7 @@ def _log_ins(stack: Stack, host: Host) -> Iterator[Resource]:
 
 
 def certificates(_stack: Stack, host: Host) -> Mapping[str, tuple[str, ...]]:
-    """The host's own certificate, for its name and its addresses."""
+    """Return the host's certificate, which is issued for its name and addresses."""
     return {host.name: tuple(str(name) for name in (host.name, host.address, host.public) if name is not None)}
 
 

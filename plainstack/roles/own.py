@@ -1,4 +1,4 @@
-"""A stack's own roles: the modules in the folder roles/ beside its inventory."""
+"""Load a stack's own roles: the modules in the folder roles/ beside its inventory."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ FOLDER = "roles"
 
 _RULE = "a name begins with a letter and holds only a-z, 0-9 and _, at most 31 characters"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
-# What a transaction of a host is called besides its roles.
-# What a role is asked besides `settings`, which is a class, and `prepares`, which is a conversation.
+# The functions of a role whose errors are reported with file and line.
 _ASKED = ("desired", "opens", "certificates", "contradictions", "facts", "findings", "problems", "transition", "turns")
+# Names that the engine uses beside those of roles, for example for transactions.
 _RESERVED = ("all", "packages", "probe", "lock", "connect")
 
 
 def roles(folder: Path) -> Iterator[Role]:
-    """The roles of a stack's folder, by name; modules that begin with an underscore are helpers of theirs.
+    """Yield the roles in a stack's folder, sorted by module name; modules that begin with an underscore are helpers.
 
-    Raises InventoryError, with file and line, for a module that does not run or has no ROLE.
+    Raises InventoryError, with file and line, if a module raises an exception or has no ROLE.
     """
     here = folder / FOLDER
     for path in sorted(here.glob("*.py")) if here.is_dir() else ():
@@ -42,7 +42,7 @@ def roles(folder: Path) -> Iterator[Role]:
 
 
 def _role(path: Path, shown: str) -> Role:
-    # Beside it lie the helpers that it imports.
+    # A role imports its helpers from its own folder.
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     name = f"plainstack_own_roles.{path.stem}"
@@ -70,13 +70,13 @@ def _role(path: Path, shown: str) -> Role:
 
 
 def _guarded(function: Callable[..., Any], path: Path, shown: str) -> Callable[..., Any]:
-    """The function, with whatever goes wrong in it as an InventoryError that names the line of the role's module."""
+    """Wrap a role's function so that its errors become InventoryErrors with the line in the role's module."""
 
     @functools.wraps(function)
     def guarded(*args: Any) -> Any:
         try:
             answer = function(*args)
-            # A generator has not run yet.
+            # Run a generator here, so that its errors are caught as well.
             return tuple(answer) if isinstance(answer, Iterator) else answer
         except (PlainstackError, UndeclaredSecret):
             raise
@@ -87,18 +87,18 @@ def _guarded(function: Callable[..., Any], path: Path, shown: str) -> Callable[.
 
 
 def about(module: ModuleType) -> str:
-    """The first sentence of a module's docstring."""
+    """Return the first line of a module's docstring."""
     return (module.__doc__ or "").strip().partition("\n")[0]
 
 
 def _line(error: Exception, path: Path) -> int:
-    """The line of a module that an error came through last."""
+    """Return the innermost line of a module in an error's traceback; 1 if there is none."""
     lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
     return lines[-1] if lines else 1
 
 
 def problems(role: Role, others: Mapping[str, Role]) -> Iterator[str]:
-    """Why a role cannot be added to others, in sentences."""
+    """Yield a sentence for each reason why a role cannot be added to the others."""
     if not _NAME.fullmatch(role.name):
         yield (f"{role.origin}: a role cannot be called {role.name!r}: {_RULE}")
     elif role.name in _RESERVED:
@@ -113,7 +113,7 @@ def problems(role: Role, others: Mapping[str, Role]) -> Iterator[str]:
         return
     if not _NAME.fullmatch(key):
         yield f"{role.origin}: the inventory cannot have a key {key!r}: {_RULE}"
-    # Its fields are attributes of the stack, beside the stack's own.
+    # A role's settings become an attribute of Stack, so they must not shadow another attribute.
     elif key in Stack.model_fields or hasattr(Stack, key):
         yield f"{role.origin}: the key {key} of the inventory is not a role's; choose another with key="
     for other in others.values():
@@ -122,7 +122,7 @@ def problems(role: Role, others: Mapping[str, Role]) -> Iterator[str]:
 
 
 def unknown(role: Role, others: Mapping[str, Role]) -> Iterator[str]:
-    """The roles that a role names and that are not there, in sentences."""
+    """Yield a sentence for each role that a role names and that does not exist."""
     for field in ("after", "follows", "needs", "used_by"):
         for name in getattr(role, field):
             if name not in others:

@@ -1,4 +1,4 @@
-"""The way in: nginx or Angie ends TLS and spreads requests over the app hosts, keepalived moves the virtual address."""
+"""Load balancers: nginx or Angie terminates TLS in front of the app hosts; keepalived moves the virtual address."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _KERNEL = {
 
 
 def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
-    """The resources of role balancer."""
-    # ip, which tells whether this host holds the virtual address
+    """Yield the resources of the role balancer."""
+    # for ip, which shows whether this host holds the virtual address
     yield Package(name="iproute2")
     yield from _sysctls(host)
     yield from proxy(stack, host, vault, network)
@@ -41,7 +41,7 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
 
 
 def opens(stack: Stack, _host: Host) -> Iterator[Opening]:
-    """HTTP, HTTPS and HTTP/3 for anybody, metrics, VRRP between the balancers."""
+    """Open HTTP, HTTPS and HTTP/3 to all, metrics to the hosts that scrape them, and VRRP between the balancers."""
     yield Opening("http", ports.HTTP, "tcp", "http: redirect to https", None)
     yield Opening("https", ports.HTTPS, "tcp", "https", None)
     if stack.settings(Balancer).http3:
@@ -52,7 +52,7 @@ def opens(stack: Stack, _host: Host) -> Iterator[Opening]:
 
 
 def probe_facts(stack: Stack, host: Host) -> str:
-    """The shell text that makes a balancer say whether it holds the virtual address, as vip=yes or vip=no."""
+    """Return the script that prints whether a balancer holds the virtual address, as vip=yes or vip=no."""
     if "balancer" not in host.roles or stack.settings(Balancer).virtual_address is None:
         return ""
     holds = f"ip -o -4 address show | grep -q ' {stack.settings(Balancer).virtual_address}/'"
@@ -101,7 +101,7 @@ def _virtual_address(stack: Stack, host: Host) -> Iterator[Resource]:
     )
     yield Validation(
         name="keepalived configuration",
-        # 5: it has something to warn of, and would run.
+        # Exit status 5 means that there are warnings but keepalived would run.
         run=f"keepalived -t -f {configuration} || [ $? = 5 ]",
         reads=("/etc/keepalived/",),
     )
@@ -110,7 +110,7 @@ def _virtual_address(stack: Stack, host: Host) -> Iterator[Resource]:
 
 
 def certificates(stack: Stack, _host: Host) -> Mapping[str, tuple[str, ...]]:
-    """The site's certificate, for every name and address that visitors may type; none when one is given."""
+    """Return the site's self-signed certificate, for every name and address of the site; none if one is provided."""
     balancer = stack.settings(Balancer)
     if balancer.tls != "self-signed":
         return {}
@@ -121,7 +121,7 @@ def certificates(stack: Stack, _host: Host) -> Mapping[str, tuple[str, ...]]:
 
 
 def problems(stack: Stack, now: datetime) -> Iterable[str]:
-    """A given certificate that is incomplete or not valid now; whatever else is wrong with it no command accepts."""
+    """Return why a provided certificate cannot be deployed now; `contradictions` reports its other errors."""
     if stack.settings(Balancer).tls == "self-signed":
         return ()
     from plainstack.roles.balancer import given_certificate
@@ -130,9 +130,9 @@ def problems(stack: Stack, now: datetime) -> Iterable[str]:
 
 
 def tunnels(stack: Stack) -> Iterator[Target]:
-    """The site as visitors see it, and the engine's own page."""
+    """Yield the site as visitors see it, and the engine's status page."""
     balancers, settings = stack.with_role("balancer"), stack.settings(Balancer)
-    # Without an address that moves, what one balancer serves is seen from that one.
+    # Without a virtual address, the address is the first balancer's, so the tunnel goes through that host.
     carriers = tuple(host.name for host in (balancers if settings.virtual_address else balancers[:1]))
     address = str(settings.virtual_address or balancers[0].address)
     known_as = site.name(stack) if settings.server_names else ""
@@ -142,7 +142,10 @@ def tunnels(stack: Stack) -> Iterator[Target]:
 
 
 def status(stack: Stack, facts: Answers, _now: float) -> Status:
-    """Who holds the virtual address; only when all balancers answered is it known whether one does."""
+    """Return which balancer holds the virtual address.
+
+    A missing or second holder is reported only if all balancers answered.
+    """
     known = {name: seen for name, seen in facts.items() if seen is not None and "vip" in seen}
     cells = {name: "holds it" if seen["vip"] == "yes" else "-" for name, seen in known.items()}
     balancers = [host.name for host in stack.with_role("balancer")]

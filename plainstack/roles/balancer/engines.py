@@ -1,4 +1,4 @@
-"""The two engines of a balancer, nginx and Angie: where they differ on disk."""
+"""The two engines of a balancer, nginx and Angie."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Where the two engines differ on disk; their configuration language is the same."""
+    """The paths and the account of an engine; the configuration language is the same for both."""
 
     name: str
     user: str

@@ -1,4 +1,4 @@
-"""A certificate that a person gives for the site: whether clients, which know nothing but roots, will accept it."""
+"""Check a certificate provided for the site: would clients that trust only root certificates accept it?"""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from plainstack.services.edge import Balancer, GivenCertificate
 Chain = Sequence[x509.Certificate]
 T = TypeVar("T", bound=x509.ExtensionType)
 
-# What OpenSSL accepts at its security level 2, which is Debian's, and what the CA/Browser Forum demands.
+# The minimum of OpenSSL's security level 2, Debian's default, and of the CA/Browser Forum's requirements.
 _LEAST_RSA = 2048
 _BROKEN = (hashes.MD5, hashes.SHA1)
-# Where systems keep their roots in one file; the first is Debian's.
+# Files that hold all root certificates of a system; the first is Debian's.
 _BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -41,10 +41,10 @@ _BUNDLES = (
 
 
 def problems(stack: Stack, given: GivenCertificate) -> Iterator[tuple[str, str]]:
-    """What makes a given certificate useless for the site, as (the key of the inventory, what is wrong).
+    """Yield the errors of a provided certificate as (inventory key, sentence).
 
-    Nothing of it depends on the time or on this machine, which must not stop a command such as a failover: see
-    `not_now`.
+    The errors do not depend on the time or on this machine, which must not stop a command such as a failover. For
+    those that do, see `not_now`.
     """
     chain: Chain = ()
     key: PrivateKeyTypes | None = None
@@ -68,7 +68,7 @@ def problems(stack: Stack, given: GivenCertificate) -> Iterator[tuple[str, str]]
 
 
 def not_now(stack: Stack, now: datetime) -> Iterator[str]:
-    """Why a given certificate is not to be deployed now: expired, or signed by no root that this machine knows."""
+    """Yield why a provided certificate cannot be deployed now: it is not valid now, or leads to no trusted root."""
     given = stack.settings(Balancer).tls
     if not isinstance(given, GivenCertificate):
         return
@@ -85,8 +85,8 @@ def not_now(stack: Stack, now: datetime) -> Iterator[str]:
 
 
 def chain_problems(chain: Chain) -> Iterator[str]:
-    """Why a client could not follow a chain, whichever roots it knows, as sentences; at most one for its order."""
-    # A signature that is not verified has no issuer either.
+    """Yield why no client can verify a chain, whichever roots it trusts; at most one sentence concerns the order."""
+    # Weak signatures are not verified, so the order cannot be checked.
     if weak := [number for number, one in enumerate(chain, 1) if _weakly_signed(one) and not _self_signed(one)]:
         yield f"{_numbered(chain, weak[0])} is signed with MD5 or SHA-1, which clients refuse"
         return
@@ -120,7 +120,7 @@ def _leaf_problems(chain: Chain, names: Sequence[str]) -> Iterator[str]:
 
 
 def _order(chain: Chain) -> str:
-    """What is wrong with the order; each certificate must be followed by the one that signed it."""
+    """Return what is wrong with the order, "" for nothing; each certificate must precede its issuer's."""
     for number, one in enumerate(chain, 1):
         if one in chain[: number - 1]:
             return f"{_numbered(chain, number)} is there twice"
@@ -157,14 +157,14 @@ def _incomplete(chain: Chain) -> str:
 
 
 def _complete_at(chain: Chain, trusted: Chain) -> int:
-    """How many certificates of a chain a client needs that knows the roots; 0 when there are too few."""
+    """Return how many certificates of a chain a client needs that trusts the roots; 0 if the chain is incomplete."""
     by_name: dict[x509.Name, list[x509.Certificate]] = {}
     for root in trusted:
         by_name.setdefault(root.subject, []).append(root)
     for number, one in enumerate(chain, 1):
         if _self_signed(one) or any(_signed_by(one, root) for root in by_name.get(one.issuer, ())):
             return number
-    # A machine without roots cannot tell; that the site's own alone is too little is sure all the same.
+    # Without roots, a chain cannot be checked, but the site's certificate alone is never complete.
     return len(chain) if not trusted and len(chain) > 1 else 0
 
 
@@ -181,7 +181,7 @@ def _self_signed(one: x509.Certificate) -> bool:
 
 
 def _weakly_signed(one: x509.Certificate) -> bool:
-    """Signed in a way that nobody verifies any more; a root's own signature need not be."""
+    """Return whether clients refuse the signature's hash algorithm; they do not verify a root's own signature."""
     return isinstance(one.signature_hash_algorithm, _BROKEN)
 
 
@@ -229,7 +229,7 @@ def _covers(pattern: str, name: str) -> bool:
 
 @cache
 def roots() -> Chain:
-    """The roots that programs on this machine trust; none where they are not in one file."""
+    """Return the root certificates that this machine trusts; none if they are not in a single file."""
     places = [os.environ.get("SSL_CERT_FILE"), ssl.get_default_verify_paths().cafile, *_BUNDLES]
     for place in places:
         try:
@@ -243,7 +243,7 @@ def roots() -> Chain:
                 try:
                     found.append(x509.load_pem_x509_certificate(block))
                 except ValueError:
-                    continue  # one that this library does not read is one that we do not know
+                    continue  # a root that this library cannot parse counts as unknown
         if found:
             return found
     return []

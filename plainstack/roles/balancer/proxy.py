@@ -1,4 +1,4 @@
-"""What ends TLS on a balancer and spreads requests over the app hosts: nginx or Angie, from one set of templates."""
+"""The reverse proxy of a balancer: nginx or Angie, configured from the same templates."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ERROR_PAGES = "/usr/local/share/plainstack"
 
 
 def proxy(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
-    """The engine of a balancer with its configuration, certificate and metrics."""
+    """Yield the resources of a balancer's engine: configuration, certificate and metrics."""
     engine = ENGINES[stack.settings(Balancer).engine]
     yield from _server(stack, host, vault, engine, network)
     if engine.name == "angie":
@@ -60,7 +60,7 @@ def _server(stack: Stack, host: Host, vault: Vault, engine: Engine, network: Net
         host=host,
         engine=engine,
     )
-    # Reloads only: Debian's `restart` cuts off transfers that take longer than five seconds.
+    # Only reload: a restart cuts off transfers that take longer than five seconds.
     host_certificate = (f"{TLS}/host.crt", f"{TLS}/ca.crt") if engine.name == "angie" else ()
     metrics = (Listen(METRICS_PORT, address=str(host.address)),) if engine.name == "angie" else ()
     yield Unit(
@@ -115,10 +115,9 @@ def _configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, File
         server_names=balancer.server_names,
         http3=balancer.http3,
         default_server=_default_server(stack),
-        # A host that is lost is found out after seconds only; one try more than there are hosts would be of no use.
+        # It takes seconds to detect a lost host, so requests are retried; more tries than hosts would not help.
         tries=max(2, min(3, len(stack.with_role("app")))),
-        # A browser that was told so refuses, for a year and with no way around, the plain warning page that a
-        # self-signed certificate needs.
+        # For a year after this header, a browser offers no way past the warning about a self-signed certificate.
         strict_transport=isinstance(balancer.tls, GivenCertificate),
     )
     return main, site
@@ -129,7 +128,7 @@ def _default_server(stack: Stack) -> str:
 
 
 def _ipv6_listeners(stack: Stack, host: Host, engine: Engine) -> Iterator[File]:
-    """What listens on IPv6 addresses, in files that are included where the kernel has IPv6."""
+    """Yield the IPv6 listeners, in files that the configuration includes only if the kernel has IPv6."""
     for name in ("redirect", "site", *(("stranger",) if stack.settings(Balancer).server_names else ())):
         yield template(
             "balancer",
@@ -155,7 +154,10 @@ def _status(network: Network, host: Host, engine: Engine, generation: str) -> Fi
 
 
 def _tls_files(stack: Stack, host: Host, vault: Vault) -> tuple[File, File]:
-    """The site's chain and key. Of the own authority's only the leaf: who trusts the authority has its certificate."""
+    """Return the site's certificate chain and key.
+
+    For a self-signed site, the chain is the certificate alone: clients that trust the authority already have its root.
+    """
     tls = stack.settings(Balancer).tls
     if isinstance(tls, GivenCertificate):
         chain = pki.blocks(stack.file(tls.certificate), "CERTIFICATE")
@@ -170,7 +172,7 @@ def _tls_files(stack: Stack, host: Host, vault: Vault) -> tuple[File, File]:
 
 
 def _generation(*files: File) -> str:
-    """What tells the configuration that the workers run from the one before."""
+    """Return a hash that shows whether the workers run the new configuration or the previous one."""
     return hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()[:16]
 
 

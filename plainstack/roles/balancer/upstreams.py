@@ -1,4 +1,4 @@
-"""What decides which application hosts a balancer uses, and when it may move to another port of theirs."""
+"""The service that selects the application hosts a balancer uses, and the check before it moves to another port."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TARGETS = f"{PROGRAM}.conf"
 
 
 def upstreams(stack: Stack, host: Host, engine: Engine) -> Iterator[Resource]:
-    """What decides which application hosts are in use: it comes before the engine, whose configuration needs it."""
+    """Yield the resources of the service that selects application hosts; the engine's configuration depends on it."""
     unit = "plainstack-upstreams.service"
     yield Directory(path="/etc/plainstack/balancer")
     yield verbatim("balancer", PROGRAM, mode=0o755)
@@ -34,7 +34,7 @@ def upstreams(stack: Stack, host: Host, engine: Engine) -> Iterator[Resource]:
 
 
 def reachable(stack: Stack, engine: Engine) -> Iterator[Validation]:
-    """A running balancer moves to another port of a service only when an application host answers there."""
+    """Yield the validations that stop a balancer from using a new port of a service before an app host answers there."""
     path = f"{engine.sites}/site.conf"
     for name, service in stack.services.items():
         used = f"'(server |upstreams/)[0-9.]+:{service.port}( |[.]conf;)'"

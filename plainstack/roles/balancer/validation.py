@@ -1,4 +1,4 @@
-"""What the keys of the balancers get wrong although each of their values is valid."""
+"""Errors in the inventory keys of balancers that only a combination of values shows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ADDRESS: Loc = ("balancer", "virtual_address")
 
 
 def contradictions(stack: Stack) -> Iterator[Problem]:
-    """Where, and what is wrong."""
+    """Yield the errors as (place, sentence) pairs."""
     balancer = stack.settings(Balancer)
     yield from _addresses(stack, balancer)
     yield from _network(stack, balancer)
@@ -47,7 +47,7 @@ def _addresses(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
 
 
 def _network(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
-    """Routers send packets for the virtual address into a network; it must be one that the balancers are in."""
+    """Check that the virtual address is in a network of the balancers; routers would not reach it elsewhere."""
     address, given = balancer.virtual_address, balancer.network
     if address is None or any(address in (host.address, host.public) for host in stack.hosts.values()):
         return

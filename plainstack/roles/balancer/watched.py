@@ -1,4 +1,4 @@
-"""How the site is watched, as its users reach it and through each balancer, and what is an incident."""
+"""Monitoring of the site, at the virtual address and through each balancer, and its alerts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ METRICS_PORT = ports.BALANCER_METRICS
 
 
 def scrapes(stack: Stack, watcher: Host) -> Iterator[Job]:
-    """The engine's metrics, every service at the virtual address and through each balancer, and their port."""
+    """Watch the engine's metrics, every service at the virtual address and through each balancer, and the TLS port."""
     yield Job(stack.settings(Balancer).engine, on_port(stack.with_role("balancer"), METRICS_PORT), tls=True)
     yield Job("probe-site", tuple(_site(stack, watcher)), probe="site_https")
     yield Job("probe-balancer", tuple(_healths(stack)), probe="site_https")
@@ -25,7 +25,7 @@ def scrapes(stack: Stack, watcher: Host) -> Iterator[Job]:
 
 
 def rules(stack: Stack, watcher: Host, interval: int) -> Iterator[File]:
-    """The site or a balancer is down, application hosts are out, certificates end."""
+    """Yield the alerts for the site, the balancers, application hosts out of use, and the virtual address."""
     settings = stack.settings(Balancer)
     balancers = names(stack.with_role("balancer"))
     direct = _sees_virtual_address(stack, watcher)
@@ -38,19 +38,19 @@ def rules(stack: Stack, watcher: Host, interval: int) -> Iterator[File]:
         virtual_address=settings.virtual_address,
         balancers=balancers,
         apps=names(stack.with_role("app")),
-        # From outside the public network, what users see is told by the balancers one by one.
+        # Outside the public network, the probes of each balancer stand in for a probe of the virtual address.
         site_job="probe-site" if direct else "probe-balancer",
         where=f"https://{settings.virtual_address}" if direct else f"https on {balancers}",
     )
 
 
 def _sees_virtual_address(stack: Stack, host: Host) -> bool:
-    """Whether `host` is in the public network, where the virtual address lives; it may have no way there otherwise."""
+    """Return whether `host` has an address in the public network; otherwise it may not reach the virtual address."""
     return stack.settings(Balancer).virtual_address is not None and host.public is not None
 
 
 def _site(stack: Stack, host: Host) -> Iterator[Target]:
-    """Each service as users reach it, at the virtual address."""
+    """Yield each service at the virtual address, as users reach it."""
     if not _sees_virtual_address(stack, host):
         return
     address = str(stack.settings(Balancer).virtual_address)
@@ -65,7 +65,7 @@ def _site(stack: Stack, host: Host) -> Iterator[Target]:
 
 
 def _healths(stack: Stack) -> Iterator[Target]:
-    """Each service through each balancer, called by the name that users give it."""
+    """Yield each service through each balancer, with the site's name in the request."""
     for balancer in stack.with_role("balancer"):
         for service_name, service in stack.services.items():
             own = {**_labels(stack, balancer), "service": service_name}
@@ -78,5 +78,5 @@ def _ports(stack: Stack) -> Iterator[Target]:
 
 
 def _labels(stack: Stack, balancer: Host) -> dict[str, str]:
-    # The site's certificate names what users reach, not a balancer's private address.
+    # The site's certificate is issued for the site's name, not for a balancer's private address.
     return {**labels(balancer), "__param_hostname": site.name(stack)}

@@ -1,4 +1,4 @@
-"""PostgreSQL with streaming replication. Every db host gets the same files; who is primary is observed on the hosts."""
+"""PostgreSQL with streaming replication. All db hosts get the same files; which one is primary is observed."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ _WHO_MAY_CONNECT = (f"{ETC}/pg_hba.conf", f"{ETC}/pg_ident.conf")
 _RELOADED = (*_WHO_MAY_CONNECT, f"{ETC}/conf.d/20-reload.conf", f"{ETC}/conf.d/30-replication.conf")
 _RESTARTED = (f"{ETC}/postgresql.conf", f"{ETC}/conf.d/10-restart.conf")
 
-# A reload with a broken file succeeds and changes nothing: only these views tell. A setting that waits for a restart is
-# no error of a file, whatever changed it (ALTER SYSTEM, a file beside ours): `findings` names it.
+# A reload with an invalid file succeeds and changes nothing; only these views show the errors. A setting that waits
+# for a restart is not an error, whatever changed it (ALTER SYSTEM, another file): `findings` reports it.
 _ERRORS = """\
 select concat('pg_hba.conf:', line_number, ': ', error) from pg_hba_file_rules where error is not null
 union all select concat('pg_ident.conf:', line_number, ': ', error) from pg_ident_file_mappings where error is not null
@@ -59,7 +59,7 @@ union all select concat(sourcefile, ':', sourceline, ': ', name, ': ', error) fr
  where error is not null and error not like '%cannot be changed without restarting the server'
  and not exists (select from pg_settings where pg_settings.name = line.name and pending_restart)"""
 
-# What initdb does to find good values: start as far as taking the memory, here in a data directory made for it.
+# Like initdb when it tries values: start the server up to the allocation of its memory, in a scratch data directory.
 _TRY_SETTINGS = f"""\
 scratch=$({AS_POSTGRES} mktemp -d)
 trap 'rm -r "$scratch"' EXIT
@@ -71,7 +71,7 @@ echo {VERSION} >"$scratch/PG_VERSION"
 
 
 def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
-    """The resources of role db."""
+    """Yield the resources of the role db."""
     yield from _packages()
     yield from _files(stack, host, vault, network)
     yield from _server(stack, host, vault)
@@ -80,21 +80,22 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
 
 
 def opens(_stack: Stack, _host: Host) -> Iterator[Opening]:
-    """PostgreSQL, as an offer for each kind of log-in (see pg_hba.conf), and its exporter."""
+    """Open PostgreSQL, with an offer for each type of login (see pg_hba.conf), and its exporter."""
     for offer in ("replication", "application", "backup", "port"):
         yield Opening(offer, PORT, "tcp", "postgresql: {user}")
     yield Opening("metrics", EXPORTER_PORT, "tcp", "postgres exporter: {user}")
 
 
 def tunnels(stack: Stack) -> Iterator[Target]:
-    """PostgreSQL of the first db host."""
+    """Yield the PostgreSQL port of the first db host."""
     yield Target("", "", (stack.with_role("db")[0].name,), (), PORT)
 
 
 def turns(work: Mapping[str, HostWork]) -> list[str]:
-    """Whose PostgreSQL restarts, one after another: standbys first, so that settings that do not start stop there.
+    """Return the hosts whose PostgreSQL restarts, in order: standbys first, to keep bad settings from the primary.
 
-    With a lower connection limit the primary goes first, because no standby starts with less than its primary had.
+    If the connection limit is lowered, the primary restarts first, because a standby does not start with a lower limit
+    than its primary's.
     """
     restarting = [host for host, here in work.items() if ("restart", UNIT) in here.units]
     leading = {member.name for member in primaries(members(work, {host: here.facts for host, here in work.items()}))}
@@ -103,10 +104,10 @@ def turns(work: Mapping[str, HostWork]) -> list[str]:
 
 
 def _packages() -> Iterator[Resource]:
-    # Early: without it the package makes a cluster of its own.
+    # Early: without this file, the package would create a cluster.
     yield verbatim("db", "/etc/postgresql-common/createcluster.d/plainstack.conf", early=True)
     yield Package(name=f"postgresql-{VERSION}")
-    # pgrep, which a failover asks whether a server runs
+    # for pgrep, with which a failover checks whether a server runs
     yield Package(name="procps")
 
 
@@ -144,7 +145,7 @@ def _files(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator
         yield template("db", path, mode=mode, owner="postgres", group="postgres", **values)
     for path in (_SQL, PASSFILE):
         yield template("db", path, mode=0o600, owner="postgres", group="postgres", **values)
-    # postgresql-common reads it to start the cluster at boot.
+    # postgresql-common reads this file to decide whether to start the cluster at boot.
     yield verbatim("db", f"{ETC}/start.conf", owner="postgres", group="postgres")
     yield template("db", _BOOTSTRAP, mode=0o755, **values)
     yield template("db", START_GUARD, mode=0o755, **values)
@@ -161,14 +162,14 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
         why="copy the primary's data, or make a new cluster if there is none",
         run=f"{AS_POSTGRES} {_BOOTSTRAP}",
         unless=f"test -s {DATA}/PG_VERSION",
-        # A copy takes as long as the database is big.
+        # The time to copy the data depends on the size of the database.
         timeout=24 * 3600,
     )
     yield verbatim("db", f"/etc/systemd/system/{UNIT}.d/10-plainstack.conf")
     yield lower_limit(stack.settings(Database).max_connections)
     yield Unit(
         name=UNIT,
-        # By name: what else is in that folder is another role's, which may write it after this server was reloaded.
+        # Not the whole folder: its other files belong to other roles, which may write them after this reload.
         reload_on=(*_RELOADED, *(f"{TLS}/{name}" for name in ("ca.crt", "host.crt", "host.key"))),
         restart_on=_RESTARTED,
         listens=(Listen(PORT),),
@@ -185,7 +186,7 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
 
 
 def lower_limit(limit: int) -> Command:
-    """A standby does not start with a lower limit than it saw its primary have."""
+    """Return a command that waits until the primary has the lower limit; a standby would not start before that."""
     allowed = f"{BIN}/pg_controldata {DATA} | sed -n 's/^max_connections setting: *//p'"
     no_more = f'test ! -e {DATA}/standby.signal || test "$({allowed})" -le {limit}'
     complaint = f"the primary still has a higher max_connections than {limit}: deploy it first"

@@ -1,4 +1,4 @@
-"""What a db host says of itself when it is probed, and what follows from that."""
+"""The facts of db hosts, and what follows from them: findings and the transition to another database."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from plainstack.postgresql.layout import ETC
 from plainstack.postgresql.settings import Database
 from plainstack.postgresql.topology import PROBE, waiting
 
-# Of a host that never had this role: the clusters that somebody made there.
+# Print existing clusters on a host that never had this role.
 CLUSTERS = f"""\
 [ -e "${{ROOT:-}}{STATE}/manifest/db" ] || grep -qs '"role": "db"' "${{ROOT:-}}{AUDIT}" ||
     for version in "${{ROOT:-}}"/var/lib/postgresql/*/*/PG_VERSION; do
@@ -25,13 +25,13 @@ CLUSTERS = f"""\
 
 
 def facts(_stack: Stack, _host: Host) -> str:
-    """What a failover asks too, the databases that the application hosts may connect to, and clusters of others."""
+    """Return the script that prints the replication state, the databases open to app hosts, and foreign clusters."""
     names = f"sed -n 's/^hostssl \"\\([a-z0-9_]*\\)\".*/\\1/p' {ETC}/pg_hba.conf 2>/dev/null | sort -u | paste -sd ,"
     return f'{PROBE}\necho "databases=$({names})"\n{CLUSTERS}'
 
 
 def findings(_stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:
-    """Clusters that somebody else made, and settings that wait for a restart."""
+    """Report clusters that Plainstack did not create, and settings that wait for a restart."""
     if settings := observed.facts.get("restart"):
         yield Finding(waiting(settings), refused=False)
     for name in sorted(key.removeprefix("cluster.") for key in observed.facts if key.startswith("cluster.")):
@@ -44,7 +44,7 @@ def findings(_stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding
 
 
 def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
-    """The application hosts may also go on with the databases that they use now."""
+    """Let the application hosts keep using the databases that they can connect to now."""
     if stack.given(Database) is None:
         return stack
     allowed = {
@@ -58,6 +58,6 @@ def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
 
 
 def still_served(stack: Stack) -> Iterator[str]:
-    """The databases that are taken back in the second pass."""
+    """Yield a sentence for each database whose access the second pass revokes."""
     for name in stack.still.databases:
         yield f"app hosts may connect to database {name} until all of them have moved; a second pass takes it back"

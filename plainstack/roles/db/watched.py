@@ -1,4 +1,4 @@
-"""How PostgreSQL is watched, and what is an incident."""
+"""Monitoring of PostgreSQL, and its alerts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ EXPORTER_PORT = ports.POSTGRES_EXPORTER
 
 
 def scrapes(stack: Stack, _watcher: Host) -> Iterator[Job]:
-    """The exporter of every db host."""
+    """Watch the exporter of every db host."""
     yield Job("postgres", on_port(stack.with_role("db"), EXPORTER_PORT), tls=True)
 
 
 def rules(stack: Stack, watcher: Host, interval: int) -> Iterator[File]:
-    """Nobody or two lead, replicas lag, slots keep too much, connections run out."""
+    """Yield the alerts for servers that are down, a missing or second primary, replication lag and slots."""
     hosts = stack.with_role("db")
     yield alerts(
         "db",

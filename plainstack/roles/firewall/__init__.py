@@ -1,4 +1,4 @@
-"""The packet filter of every host: closed, except for what the roles of the host offer to those who use it."""
+"""The packet filter of every host: it opens only the ports that the host's roles offer, to the hosts that use them."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from plainstack.roles.firewall.validation import contradictions
 from plainstack.secrets.values import Vault
 
 _UNIT = "plainstack-firewall.service"
-# The tables of nftables that are not those of iptables.
+# List the nftables tables that iptables does not use.
 _TABLES = (
     "! command -v nft >/dev/null || nft list tables | sed -nE"
     " '/^table ip6? (filter|nat|mangle|raw|security)$/!s/^table //p'"
 )
-# What puts such rules back at the next boot, or sooner.
+# Services that load foreign rules again, at boot or earlier.
 _LOADERS = ("nftables.service", "netfilter-persistent.service", "ufw.service", "firewalld.service")
 _RULES = {4: "/etc/iptables/plainstack.v4", 6: "/etc/iptables/plainstack.v6"}
 
-# Inline, not in the program: the first deploy takes the snapshot before the program is there.
-# An empty listing (a fresh host) would restore nothing: the explicit policies in front of it are what opens the host.
+# Inline, because the first deploy takes the snapshot before it installs the program. On a new host the listing is
+# empty and would restore nothing, so the snapshot begins with policies that open the host again.
 _SNAPSHOT = """\
 for family in ip ip6; do
     { printf '*filter\\n:INPUT ACCEPT\\n:FORWARD ACCEPT\\n:OUTPUT ACCEPT\\nCOMMIT\\n'
@@ -54,7 +54,7 @@ cp "$KEEP/firewall.loaded" /run/plainstack/ 2>/dev/null || :"""
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line of the filter: who, to what, and why."""
+    """One rule of the filter: the source, the match for protocol and port, and the reason."""
 
     source: str
     match: str
@@ -62,14 +62,14 @@ class Rule:
 
 
 def desired(stack: Stack, host: Host, _vault: Vault, network: Network) -> Iterator[Resource]:
-    """The resources of role firewall."""
+    """Yield the resources of the role firewall."""
     openings = tuple(network.allowed(host))
     foreign = stack.settings(Firewall).foreign
     yield Package(name="iptables")
-    # ss, which ends the connections of a host that a failover shuts out
+    # for ss, which closes the connections of a host that a failover fences off
     yield Package(name="iproute2")
     yield Directory(path="/etc/iptables")
-    # What a failover fences off is written here on the host; see plainstack/postgresql/failover/steps.py.
+    # A failover writes the hosts it fences off to this directory; see plainstack/postgresql/failover/steps.py.
     yield Directory(path=FENCES)
     for version, path in _RULES.items():
         yield _rules_file(path, version, host, openings, foreign)
@@ -98,12 +98,12 @@ def desired(stack: Stack, host: Host, _vault: Vault, network: Network) -> Iterat
 
 
 def facts(stack: Stack, _host: Host) -> str:
-    """The packet filter rules that somebody else made."""
+    """Return the script that prints the packet filter rules that Plainstack did not make."""
     return rulesets.PROBE % {"program": FILTER, "foreign": stack.settings(Firewall).foreign}
 
 
 def findings(stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:
-    """What becomes of them, by the inventory's firewall.foreign."""
+    """Report foreign rules, and what the inventory's `firewall.foreign` does with them."""
     foreign = stack.settings(Firewall).foreign
     for ruleset in rulesets.found(observed.facts):
         if ruleset.problem and (foreign == "refuse" or (foreign == "replace" and not ruleset.replaceable)):
@@ -122,7 +122,7 @@ def findings(stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]
 
 
 def rules(openings: Iterable[Allowed], version: int) -> Iterator[Rule]:
-    """The rules of one IP version: one a source, in the order of the roles."""
+    """Yield the rules of one IP version, one for each source, in role order."""
     everybody = "0.0.0.0/0" if version == 4 else "::/0"
     for opening in openings:
         match = "-p 112" if opening.protocol == "vrrp" else f"-p {opening.protocol} --dport {opening.port}"

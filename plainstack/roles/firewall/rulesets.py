@@ -1,8 +1,8 @@
-"""Packet filter rules that are not Plainstack's: what a probe shows of them, and which would undo what it opens.
+"""Foreign packet filter rules: the probe that reads them, and which of them conflict with Plainstack's.
 
-A packet must be accepted by every base chain of its hook, so a table of somebody else that drops what it does not know
-keeps a port closed that Plainstack opens (nft(8), "policy"). Rules of programs that only drop whom they have banned, or
-that work on forwarded packets, do no harm.
+Every base chain of a hook must accept a packet, so a foreign table that drops packets by default keeps a port closed
+that Plainstack opens (nft(8), "policy"). Rules that only drop banned addresses or filter forwarded packets do not
+conflict.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-# Programs with chains of their own in the filter table, by how the names of those begin.
+# Programs that create chains in the filter table, by the prefix of the chains' names.
 PROGRAMS = {
     "DOCKER": "Docker",
     "f2b-": "fail2ban",
@@ -29,16 +29,16 @@ PROGRAMS = {
     "CROWDSEC": "CrowdSec",
     "sshguard": "sshguard",
 }
-# The tables that iptables-nft keeps in nftables; what is in their upper-case chains is looked at as iptables' rules.
+# The nftables tables that iptables-nft uses; rules in their upper-case chains are read with iptables instead.
 _IPTABLES = re.compile(r"ip6? (filter|nat|mangle|raw|security)")
 
-# What a rule may hold without matching fewer packets.
+# Parts of a rule that do not restrict which packets match.
 _NO_MATCH = re.compile(
     r'counter( packets \d+ bytes \d+)?|log( (prefix "[^"]*"|level \w+|flags \w+|group \d+))*|comment "[^"]*"'
 )
 
-# Many rules of many sets would be a long answer: only what shapes a table is read. Where Plainstack filters, rules of
-# others in INPUT are drift, or kept; they are listed again when the inventory decides anew what becomes of them.
+# Read only the lines that decide what a table drops, to keep the output short. Once Plainstack's filter is in place,
+# foreign rules in INPUT are drift or are kept; they are listed again only when `firewall.foreign` has changed.
 PROBE = """\
 if command -v nft >/dev/null; then
     nft -s list ruleset | grep -E '^table |^\tchain |^\t}| hook |drop|reject|jump |goto ' | head -n 4000 |
@@ -71,7 +71,7 @@ done | grep -n . | sed 's/^\\([0-9]*\\):/legacy.\\1=/'
 
 @dataclass(frozen=True, slots=True)
 class Ruleset:
-    """Rules of somebody else; with a `problem`, Plainstack and they cannot both have their way. `cure` removes them."""
+    """A set of foreign rules; `problem` is its conflict with Plainstack's, "" for none, and `cure` how to remove it."""
 
     name: str
     problem: str = ""
@@ -86,7 +86,7 @@ class _Chain:
 
 
 def found(facts: Mapping[str, str]) -> Iterator[Ruleset]:
-    """All rule sets of others, in a stable order."""
+    """Yield all foreign rule sets, in a stable order."""
     if facts.get("ufw") == "yes":
         yield Ruleset("the rules of ufw", "are active and decide on the same ports", "ufw disable")
     yield from _nftables(_lines(facts, "nft."))

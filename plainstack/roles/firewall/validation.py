@@ -1,4 +1,4 @@
-"""What a valid inventory gets wrong about the packet filter: that it would shut the operator out."""
+"""Errors in the inventory that would make the packet filter lock the operators out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from plainstack.wording import Loc
 
 
 def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
-    """What the firewall would shut out as soon as it is deployed."""
+    """Report an `ssh.allow_from` that would lock the operators or their gateway out."""
     allowed = stack.ssh.allow_from
     loc = ("ssh", "allow_from")
     if not allowed:
@@ -21,7 +21,7 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
         return
     own = next((host for host in stack.hosts.values() if gateway in (host.address, host.public)), None)
     seen = own.address if own else gateway
-    # A gateway in front of another kind of network has a second address there, which is not known here.
+    # If gateway and hosts are not both public or both private, the gateway has a second, unknown address.
     known = own or any(gateway.is_global == host.address.is_global for host in stack.hosts.values())
     if not known or any(seen in network for network in allowed):
         return
@@ -33,7 +33,7 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
 
 
 def _gateway(stack: Stack) -> IPv4Address | None:
-    """The gateway's address, where the inventory gives it as one and not by name."""
+    """Return the gateway's address; None if the inventory gives no gateway or only its name."""
     host = (stack.ssh.gateway or "").rpartition("@")[2].partition(":")[0]
     try:
         return IPv4Address(host)

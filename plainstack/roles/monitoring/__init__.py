@@ -1,4 +1,4 @@
-"""Prometheus, Alertmanager and the blackbox exporter: what is watched, and what raises an alert."""
+"""Prometheus, Alertmanager and the blackbox exporter, with the scrape targets and alerts of all roles."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _RELOAD = "/usr/local/lib/plainstack/prometheus-reload"
 
 
 def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
-    """The resources of role monitoring."""
+    """Yield the resources of the role monitoring."""
     yield from _packages()
     if (stack.settings(Monitoring).webhook or "").startswith("https:"):
         yield Package(name="ca-certificates")
@@ -43,9 +43,9 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
 
 
 def jobs(watcher: Host, network: Network) -> list[Job]:
-    """What the monitoring host `watcher` watches for the roles of the stack; a job without targets is left out.
+    """Return the jobs of the monitoring host `watcher` for all roles of the stack; jobs without targets are left out.
 
-    First its own programs, then what is asked directly, then what is asked through the blackbox exporter.
+    Its own programs come first, then the other direct scrapes, then those through the blackbox exporter.
     """
     others = [job for role in _watched(network, own=False) for job in role.scrapes(network.stack, watcher)]
     direct = [job for job in others if not job.probe]
@@ -54,7 +54,7 @@ def jobs(watcher: Host, network: Network) -> list[Job]:
 
 
 def alerting(watcher: Host, network: Network) -> list[File]:
-    """The rule files for what the stack has; a rule about a role that it lacks would fire for ever or never."""
+    """Return the rule files of the roles that the stack uses; a rule of any other role would fire always or never."""
     stack, interval = network.stack, network.stack.settings(Monitoring).scrape_interval
     roles = sorted(_watched(network, own=True), key=lambda role: (not role.everywhere, role.name != ROLE.name))
     return [file for role in roles for file in role.rules(stack, watcher, interval)]
@@ -66,14 +66,14 @@ def _watched(network: Network, *, own: bool) -> list[Role]:
 
 
 def scrapes(_stack: Stack, watcher: Host) -> Iterator[Job]:
-    """The monitoring host's own programs, which listen on its loopback only."""
+    """Watch the monitoring host's own programs, which listen on the loopback address only."""
     programs = {"prometheus": ports.PROMETHEUS, "alertmanager": ports.ALERTMANAGER, "blackbox": ports.BLACKBOX}
     for name, port in programs.items():
         yield Job(name, (Target(f"127.0.0.1:{port}", labels(watcher)),))
 
 
 def rules(_stack: Stack, _watcher: Host, _interval: int) -> Iterator[File]:
-    """Certificates end, and what is to tell of incidents has one itself."""
+    """Yield the alerts for expiring certificates and for failures of the monitoring itself."""
     yield verbatim("monitoring", f"{RULES}/certificates.yml")
     yield verbatim("monitoring", f"{RULES}/meta.yml")
 
@@ -81,7 +81,7 @@ def rules(_stack: Stack, _watcher: Host, _interval: int) -> Iterator[File]:
 def _packages() -> Iterator[Resource]:
     for name in ("prometheus", "prometheus-alertmanager", "prometheus-blackbox-exporter", "curl"):
         yield Package(name=name)
-    # Asked at installation only: whether the program gets the file capability that it needs to ping.
+    # The package asks only at installation whether to set the file capability that the program needs to ping.
     yield Preseed(
         package="prometheus-blackbox-exporter",
         question="prometheus-blackbox-exporter/want_cap_net_raw",
@@ -100,7 +100,7 @@ def _configuration(host: Host, vault: Vault, network: Network) -> Iterator[Resou
         path = f"{_ETC}/targets/{job.name}.yml"
         yield template("monitoring", path, source=f"{_ETC}/targets/job.yml", host=host, targets=job.targets)
     webhook = stack.settings(Monitoring).webhook
-    # Such an address often is the right to post to it: no diff shall show it.
+    # Whoever knows a webhook's URL can often post to it, so no diff may show it.
     url = Secret("monitoring.webhook", json.dumps(webhook)) if webhook else None
     yield template("monitoring", _ALERTMANAGER, mode=0o640, group="prometheus", host=host, webhook=url)
     yield template("monitoring", _BLACKBOX, site_ca=_SITE_CA if stack.with_role("balancer") else "", **values)
@@ -109,7 +109,7 @@ def _configuration(host: Host, vault: Vault, network: Network) -> Iterator[Resou
 
 
 def _site_authority(stack: Stack, vault: Vault) -> str:
-    """What the site's certificate is verified by; a given one by itself, for its issuer may be unknown to the host."""
+    """Return the certificates that verify the site's: a provided chain itself, as the host may not trust its root."""
     tls = stack.settings(Balancer).tls
     if isinstance(tls, GivenCertificate):
         return pki.blocks(stack.file(tls.certificate), "CERTIFICATE")
@@ -160,7 +160,7 @@ def _daemons(stack: Stack, host: Host) -> Iterator[Resource]:
         restart_on=("/etc/default/prometheus",),
         listens=(Listen(ports.PROMETHEUS, address="127.0.0.1"),),
         health=_took_its_configuration(ports.PROMETHEUS, "/-/ready", "prometheus"),
-        # It reads its whole write-ahead log before it is ready.
+        # Prometheus replays its whole write-ahead log before it is ready.
         timeout=180,
     )
 
@@ -173,7 +173,7 @@ def _took_its_configuration(port: int, ready: str, prefix: str) -> str:
 
 
 def tunnels(stack: Stack) -> Iterator[Tunnelled]:
-    """Prometheus' pages on the first monitoring host, and the Alertmanager."""
+    """Yield Prometheus and the Alertmanager on the first monitoring host."""
     first = stack.with_role("monitoring")[0].name
     pages = (
         Page("/classic/alerts", "every alert: whether it fires, and since when"),

@@ -1,1 +1,1 @@
-"""What several roles put on their hosts."""
+"""Resources that several roles share."""

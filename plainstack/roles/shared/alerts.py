@@ -13,13 +13,13 @@ RULES = "/etc/prometheus/rules"
 
 
 def alerts(role: str, name: str, host: Host, **values: Any) -> File:
-    """The rules in templates/<role>/etc/prometheus/rules/<name>.yml.j2, for the monitoring host `host`.
+    """Return the rules in templates/<role>/etc/prometheus/rules/<name>.yml.j2, rendered for the monitoring host `host`.
 
-    The template's own braces are square, because the rules have curly ones.
+    The template uses square brackets for Jinja, because Prometheus uses the braces.
     """
     return template(role, f"{RULES}/{name}.yml", square=True, host=host, **values)
 
 
 def names(hosts: Iterable[Host]) -> str:
-    """Hosts as a sentence lists them."""
+    """Return the names of hosts, separated by commas."""
     return ", ".join(host.name for host in hosts)

@@ -1,4 +1,4 @@
-"""The Prometheus exporter of a role: it speaks TLS, with the hosts that use the role's metrics and nobody else."""
+"""The Prometheus exporter of a role, which answers only the hosts that use the role's metrics, over TLS."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from plainstack.inventory.sections import Host
 
 
 def web_file(program: str) -> str:
-    """Where the exporter `program` reads whom it answers."""
+    """Return the path of the file with the TLS settings of the exporter `program`."""
     return f"/etc/{program}/web.yml"
 
 
 def exporter(
     network: Network, host: Host, role: str, arguments: File, port: int, address: str = ""
 ) -> Iterator[Resource]:
-    """The exporter whose /etc/default file is `arguments`, with its drop-in from files/<role>.
+    """Yield the resources of the exporter whose /etc/default file is `arguments`, with its drop-in from files/<role>.
 
-    It listens on `port` of `address`, of all addresses when that is empty.
+    It listens on `port` of `address`, or of all addresses if that is "".
     """
     program = arguments.path.rpartition("/")[2]
     web = web_file(program)
