@@ -1,4 +1,4 @@
-"""The services on the application servers: the release that is wanted, ready for work, for the balancers alone."""
+"""The services on application servers: each runs the wanted release, is ready, and is open to balancers only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from plainstack.services.release_steps import account, home, settings
 
 ROLE = "app"
 
-# Of systemd-analyze security, from 0 (locked up) to 100 (a root shell).
+# The highest allowed exposure level of systemd-analyze security, from 0 (sandboxed) to 100 (unprotected).
 _EXPOSURE = 30
 
 
@@ -28,13 +28,13 @@ def test_every_service_is_ready_and_of_the_wanted_release(host: Any, here: Host,
         current, _, head = answer.stdout.replace("\r", "").partition("\n")
         assert current == f"releases/{wanted}", f"{name} is at {current}, and the source is {wanted}: inv deploy"
         assert head.startswith("HTTP/1.1 2"), f"{name}: {head[-500:] or answer.stderr}"
-        # A service need not tell its release; one that does must not tell another one.
+        # The header is optional, but if it is sent, it must name the wanted release.
         told = [line for line in head.lower().splitlines() if line.startswith("x-release:")]
         assert told in ([], [f"x-release: {wanted}"]), f"{name} was not restarted: {told}"
 
 
 def test_every_service_says_that_it_lives_without_asking_the_database(host: Any, here: Host, stack: Stack) -> None:
-    """Of the services that have a page for it (services.NAME.live)."""
+    """Check the services that have a liveness page (services.NAME.live)."""
     for name, service in stack.services.items():
         if service.live is None:
             continue

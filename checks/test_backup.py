@@ -1,4 +1,4 @@
-"""Barman: backups that can be restored, young enough, and WAL that arrives as it is written."""
+"""Barman: there is a recent, usable backup, and WAL is streamed to the backup host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from plainstack.roles.backup import METRICS
 ROLE = "backup"
 
 _AS_BARMAN = "timeout 60 runuser -u barman --"
-# The metrics are written every five minutes.
+# A timer writes the metrics every five minutes.
 _OLD_METRICS = 15 * 60
 
 
@@ -42,7 +42,7 @@ def test_the_primary_streams_its_wal_to_barman(host: Any, stack: Stack) -> None:
         f" where slot_name = '{sql.BARMAN_SLOT}' and state = 'streaming'"
     )
     conninfo = f"{barman.conninfo(stack)} user=barman"
-    # After a failover the receiver needs a second or two to find the new primary.
+    # After a failover, the receiver needs a second or two to find the new primary.
     streams = host.run(
         'timeout 15 runuser -u barman -- sh -c \'until psql -XAtqw -c "$2" "$1" | grep -q 1; do sleep 0.5; done\''
         " sh %s %s",
@@ -53,7 +53,7 @@ def test_the_primary_streams_its_wal_to_barman(host: Any, stack: Stack) -> None:
 
 
 def facts(_stack: Stack, _here: Host) -> dict[str, str]:
-    """What these checks ask a host in one exec with those of other roles."""
+    """Return the shell commands of these checks, which one exec per host runs with those of other roles."""
     return {
         "failed": "systemctl list-units --failed --plain --no-legend 'plainstack-ba*' && echo asked",
         "timers": "systemctl is-active plainstack-backup.timer plainstack-barman-cron.timer",

@@ -1,4 +1,4 @@
-"""The way in, from where users come: another host, by the site's name, with the certificate verified."""
+"""The balancers as users reach them: from another host, by the site's name, with the certificate verified."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from plainstack.services.edge import Balancer, GivenCertificate
 
 ROLE = "balancer"
 
-# A host that was just replaced or restarted is put back after a few seconds.
+# Balancers use a host that has just been replaced or restarted again after a few seconds.
 _AWAIT_ANSWER = """\
 try=0
 until answer=$({request}); case ${{answer##* }} in {healthy}) ;; *) [ $try = 30 ] ;; esac; do
@@ -33,7 +33,7 @@ _METRICS = "/var/lib/prometheus/node-exporter/plainstack_vip.prom"
 def test_the_site_answers_over_http_1_2_and_3_with_its_certificate_verified(
     here: Host, stack: Stack, host: Any
 ) -> None:
-    """At the virtual address if there is one, asked by every balancer: one of them is not its holder."""
+    """Use the virtual address if there is one. Every balancer sends requests, so at least one does not hold it."""
     entrance = str(stack.settings(Balancer).virtual_address or _address(_neighbour(stack, here)))
     request = _curl(stack, entrance, _health_paths(stack)[0])
     versions = {"1.1": "http1.1", "2": "http2", **({"3": "http3-only"} if stack.settings(Balancer).http3 else {})}
@@ -45,7 +45,7 @@ def test_the_site_answers_over_http_1_2_and_3_with_its_certificate_verified(
 
 
 def test_every_balancer_reaches_every_service(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
-    """Also the one that does not hold the virtual address: it may have to, at any moment."""
+    """Include the balancers that do not hold the virtual address: they may have to take it over at any moment."""
     requests = [_curl(stack, _address(here), path) + " -w '%{url} %{http_code}'" for path in _health_paths(stack)]
     script = "".join(_await(request) for request in requests)
     answers = peer(_neighbour(stack, here).name).run("timeout 60 sh -c %s", script).stdout.splitlines()
@@ -54,7 +54,7 @@ def test_every_balancer_reaches_every_service(here: Host, stack: Stack, peer: Ca
 
 
 def test_it_sends_requests_to_every_application_host(stack: Stack, host: Any) -> None:
-    """Within ten seconds: a host that was restarted is asked twice before it is used again."""
+    """Allow ten seconds: a restarted host must pass two checks before it is used again."""
     wanted = sorted(
         f"{name} {app.name} {app.address}:{service.port} up"
         for name, service in stack.services.items()
@@ -117,7 +117,7 @@ def test_exactly_one_balancer_holds_the_virtual_address_and_says_so(stack: Stack
     if address is None:
         pytest.skip("the stack has no virtual address")
     balancers = [balancer.name for balancer in stack.with_role("balancer")]
-    # Two hosts are asked one after the other: the address may move in between, once.
+    # The hosts are asked one after another, so the address may move in between.
     for _ in range(20):
         seen = {name: _holds(peer(name), str(address)) for name in balancers}
         if sorted(seen.values()) == [*["0 0"] * (len(balancers) - 1), "1 1"]:
@@ -132,7 +132,7 @@ def _holds(host: Any, address: str) -> str:
 
 
 def _curl(stack: Stack, address: str, path: str, scheme: str = "https") -> str:
-    """A request as a visitor's browser makes it, sent to one address."""
+    """Return the curl command for a request such as a visitor's browser makes, sent to one address."""
     given = isinstance(stack.settings(Balancer).tls, GivenCertificate)
     trusted = SITE_CERTIFICATE if given else "/etc/plainstack/tls/ca.crt"
     words = ["curl", "-sS", "-m", "5", "-o", "/dev/null", "--cacert", trusted]
@@ -152,7 +152,7 @@ def _address(balancer: Host) -> str:
 
 
 def _neighbour(stack: Stack, here: Host) -> Host:
-    """The next balancer: the one other host that surely reaches this one's public address and has curl."""
+    """Return the next balancer: only balancers are sure to reach each other's public address and to have curl."""
     balancers = stack.with_role("balancer")
     return balancers[(balancers.index(here) + 1) % len(balancers)]
 

@@ -1,4 +1,4 @@
-"""What every host promises to the rest of the stack."""
+"""What every host provides for the rest of the stack."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from plainstack.roles.base import NODE_EXPORTER_PORT
 
 ROLE = "base"
 
-# openssl, not curl: it comes with the host's certificate (package ssl-cert depends on it). One collector of the
-# exporter's forty is enough to see that it works, and costs its host a fifth.
+# Use openssl rather than curl, because ssl-cert depends on it. One of the exporter's forty collectors is enough to see
+# that it works, at a fifth of the cost.
 _SCRAPE = f"""\
 scrape() {{
     printf 'GET /metrics?collect[]=filesystem HTTP/1.0\\r\\n\\r\\n' | timeout 10 openssl s_client -quiet -connect %s \\
@@ -30,7 +30,7 @@ scrape"""
 
 
 def facts(stack: Stack, _here: Host) -> dict[str, str]:
-    """What these checks ask a host in one exec with those of other roles."""
+    """Return the shell commands of these checks, which one exec per host runs with those of other roles."""
     return {
         "addresses": f"getent ahostsv4 {' '.join(stack.hosts)} | awk '$2 == \"STREAM\" {{print $3, $1}}'",
         "name": "hostname",
@@ -43,7 +43,7 @@ def facts(stack: Stack, _here: Host) -> dict[str, str]:
 
 
 def test_hosts_find_each_other_by_name(facts: Mapping[str, str], stack: Stack) -> None:
-    """Every name of the inventory resolves to the address that the inventory says."""
+    """Every host name in the inventory resolves to the address in the inventory."""
     assert dict(line.split() for line in facts["addresses"].splitlines()) == {
         name: str(peer.address) for name, peer in stack.hosts.items()
     }
@@ -54,7 +54,7 @@ def test_the_host_goes_by_its_name(facts: Mapping[str, str], here: Host) -> None
 
 
 def test_its_clock_is_right_and_in_utc(host: Any) -> None:
-    """Within a second of the operator's machine, the time of the question itself aside."""
+    """Allow one second of difference to the operator's machine, besides the duration of the request."""
     asked = time.time()
     seconds, zone = host.check_output("date '+%s.%N %Z'").split()
     answered = time.time()
@@ -63,7 +63,7 @@ def test_its_clock_is_right_and_in_utc(host: Any) -> None:
 
 
 def test_sshd_takes_no_passwords(facts: Mapping[str, str], stack: Stack) -> None:
-    """As sshd itself reads its configuration, whatever else lies in sshd_config.d."""
+    """Ask sshd for its effective settings, because other files in sshd_config.d may change them."""
     wanted = {
         "passwordauthentication": "no",
         "kbdinteractiveauthentication": "no",
@@ -89,7 +89,7 @@ def test_the_node_exporter_answers_the_monitoring_hosts_and_nobody_without_a_cer
 
 
 def test_security_updates_come_by_themselves(facts: Mapping[str, str]) -> None:
-    """From Debian and from each source that Plainstack added, and from nowhere else, as apt reads its configuration."""
+    """In apt's effective settings, updates come from Debian and each source that Plainstack added, and no other."""
     assert facts["timers"] == "active\nactive"
     settings = facts["apt"]
     assert 'APT::Periodic::Unattended-Upgrade "1";' in settings

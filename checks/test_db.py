@@ -1,4 +1,4 @@
-"""PostgreSQL: one primary, replicas that follow it, and nobody let in who should not be."""
+"""PostgreSQL: there is one primary, the replicas follow it, and access is restricted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SECRETS = (
 
 
 def facts(_stack: Stack, _here: Host) -> dict[str, str]:
-    """What these checks ask a host in one exec with those of other roles."""
+    """Return the shell commands of these checks, which one exec per host runs with those of other roles."""
     return {"checksums": f"{_PSQL}c 'show data_checksums'", "secrets": f"stat -c '%a %n' {' '.join(_SECRETS)}"}
 
 
@@ -79,7 +79,7 @@ def test_data_is_checksummed(facts: Mapping[str, str]) -> None:
 
 
 def test_no_secret_of_the_database_is_readable_by_others(facts: Mapping[str, str]) -> None:
-    """Passwords, verifiers, the server's key and the data itself."""
+    """The secrets are passwords, their verifiers, the server's key and the data itself."""
     modes = {path: mode for mode, _, path in (line.partition(" ") for line in facts["secrets"].splitlines())}
     assert modes.keys() == {*_SECRETS}
     assert all(mode.endswith("0") for mode in modes.values()), modes
@@ -109,7 +109,7 @@ def test_a_peer_is_let_in_only_with_encryption_and_the_right_password(
 
 
 def test_the_exporter_sees_its_server(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
-    """From where Prometheus scrapes it, with the certificate that Prometheus shows."""
+    """Ask from a monitoring host, with the client certificate that Prometheus uses."""
     scraper = next((other.name for other in stack.with_role("monitoring")), here.name)
     tls = "/etc/plainstack/tls"
     fetch = (

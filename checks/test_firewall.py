@@ -1,4 +1,4 @@
-"""The packet filter, from where it matters: other hosts."""
+"""The packet filter, as other hosts see it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from plainstack.roles.firewall.settings import Firewall
 
 ROLE = "firewall"
 
-# The port for discarding: nothing listens there, so a host without a filter would refuse it at once.
+# The discard port: nothing listens there, so a host without a filter would refuse the connection at once.
 _NOBODYS = 9
 
-# bash, because it is on every Debian host and can connect. It prints the ports that answer, were it only by a refusal.
-# What should be open has ten seconds, for a busy host. Silence counts from the last of these answers on, when the host
-# has shown that it is quick, and lasts longer than the second after which Linux repeats a packet that was lost.
+# bash, because every Debian host has it and it can open connections. The script prints the ports that answer, even by
+# refusing the connection. It waits for all ports that should be open, then 1.5 s for the others: longer than the second
+# after which Linux resends a lost packet.
 _KNOCK = """\
 knock() {{ {{ exec 3<>/dev/tcp/{address}/$1; }} 2>/dev/null; echo $1; }}
 open=
@@ -34,7 +34,7 @@ kill $(jobs -pr) 2>/dev/null"""
 
 
 def facts(_stack: Stack, _here: Host) -> dict[str, str]:
-    """What these checks ask a host in one exec with those of other roles."""
+    """Return the shell commands of these checks, which one exec per host runs with those of other roles."""
     return {
         "filter": "systemctl is-active plainstack-firewall; systemctl is-enabled plainstack-firewall;"
         " iptables -S | grep -- '^-P'; [ ! -e /proc/net/if_inet6 ] || ip6tables -S | grep -- '^-P';"
@@ -54,7 +54,7 @@ def test_the_filter_is_loaded_now_and_at_boot_and_drops_by_default(facts: Mappin
 def test_exactly_what_is_offered_to_a_host_is_open_to_it(
     here: Host, network: Network, peer: Callable[[str], Any]
 ) -> None:
-    """Tried from a monitoring host, and from the next host of the inventory that is none."""
+    """Try from a monitoring host, and from the next host in the inventory that is not one."""
     neighbours = _neighbours(network, here)
     if not neighbours:
         pytest.skip("the stack has no other host")
@@ -71,7 +71,7 @@ def test_exactly_what_is_offered_to_a_host_is_open_to_it(
 
 
 def knock(address: str, wanted: Iterable[int], unwanted: Iterable[int]) -> str:
-    """Word a bash script that prints which of these ports answer at an address."""
+    """Return a bash script that prints which of these ports answer at an address."""
     open_, shut = (" ".join(map(str, sorted(ports))) for ports in (wanted, unwanted))
     return _KNOCK.format(address=address, open=open_, shut=shut)
 
@@ -87,7 +87,7 @@ def _neighbours(network: Network, here: Host) -> list[Host]:
 
 
 def _ports_of(network: Network) -> set[int]:
-    """Every TCP port that any role offers on any host."""
+    """Return every TCP port that any role offers on any host."""
     return {
         opening.port
         for host in network.stack.hosts.values()

@@ -1,4 +1,4 @@
-"""Prometheus sees the whole stack, its rules mean something, and what they find reaches the Alertmanager."""
+"""Prometheus scrapes the whole stack, its rules work, and alerts reach the Alertmanager."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _PORTS = "9090 9093 9094 9115"
 # A new target is scraped, and a new rule evaluated, within one interval.
 _PATIENCE = 60
 
-# Written only when there is something to tell.
+# Metrics that exist only while there is something to report.
 _RARE = {"plainstack_synchronous_degraded"}
 _METRIC = re.compile(r"\bup\b|\b(?:alertmanager|angie|node|pg|plainstack|probe|prometheus)_\w+")
 
 
 def _ask(host: Any, path: str, settled: Callable[[Any], bool]) -> Any:
-    """What Prometheus answers: as soon as it is settled, else its last word."""
+    """Return Prometheus' answer once `settled` accepts it, or the last one after _PATIENCE seconds."""
     end = time.monotonic() + _PATIENCE
     while True:
         answer = json.loads(host.check_output("curl -fsS -m 10 %s", f"{_API}/{path}"))["data"]
@@ -39,7 +39,7 @@ def _ask(host: Any, path: str, settled: Callable[[Any], bool]) -> Any:
 
 
 def _rules(here: Host, network: Network) -> dict[str, str]:
-    """The expression of every rule of this stack, by name."""
+    """Return the expression of every rule of this stack, by name."""
     files = [yaml.safe_load(file.content) for file in monitoring.alerting(here, network)]
     rules = [rule for file in files for group in file["groups"] for rule in group["rules"]]
     return {rule.get("alert") or rule["record"]: rule["expr"] for rule in rules}
@@ -49,7 +49,7 @@ def test_prometheus_sees_every_target_up(host: Any, here: Host, network: Network
     wanted = {(job.name, target.labels["instance"]) for job in monitoring.jobs(here, network) for target in job.targets}
 
     def down(answer: Any) -> dict[tuple[str, str], str]:
-        """The targets that are not up, and why."""
+        """Return the targets that are not up, with the reason."""
         seen = {(target["labels"]["job"], target["labels"]["instance"]): target for target in answer["activeTargets"]}
         bad = {key: target["lastError"] for key, target in seen.items() if target["health"] != "up"}
         return bad | dict.fromkeys(wanted - seen.keys(), "unknown to Prometheus")
@@ -61,7 +61,7 @@ def test_every_rule_is_loaded_and_can_be_evaluated(host: Any, here: Host, networ
     wanted = _rules(here, network)
 
     def bad(answer: Any) -> dict[str, str]:
-        """The rules that do not work, and why."""
+        """Return the rules that do not work, with the reason."""
         loaded = {rule["name"]: rule for group in answer["groups"] for rule in group["rules"]}
         sick = {name: rule.get("lastError", "") for name, rule in loaded.items() if rule["health"] != "ok"}
         return sick | dict.fromkeys(wanted.keys() ^ loaded.keys(), "on one side only")
@@ -70,7 +70,7 @@ def test_every_rule_is_loaded_and_can_be_evaluated(host: Any, here: Host, networ
 
 
 def test_every_metric_that_a_rule_reads_is_there(host: Any, here: Host, network: Network) -> None:
-    """A rule about a metric that nobody writes would never fire, or always."""
+    """A rule that reads a missing metric would fire never or always."""
     expressions = " ".join(_rules(here, network).values())
     wanted = set(_METRIC.findall(re.sub(r'"[^"]*"', "", expressions))) - _RARE
     known = _ask(host, "label/__name__/values", lambda answer: wanted <= set(answer))
@@ -78,7 +78,7 @@ def test_every_metric_that_a_rule_reads_is_there(host: Any, here: Host, network:
 
 
 def test_alerts_reach_the_alertmanager(host: Any) -> None:
-    """The watchdog, which always fires, arrives there."""
+    """Look for the watchdog alert, which always fires."""
     query = "amtool alert query --alertmanager.url=http://127.0.0.1:9093 --output=simple alertname=Watchdog"
     found = host.run(f"timeout {_PATIENCE} sh -c 'until {query} | grep -q Watchdog; do sleep 0.5; done'")
     assert found.succeeded, f"no watchdog in {_PATIENCE} s: " + host.run(f"curl -sS {_API}/alertmanagers").stdout
@@ -87,7 +87,7 @@ def test_alerts_reach_the_alertmanager(host: Any) -> None:
 def test_nobody_else_reaches_prometheus_and_the_alertmanager(
     host: Any, here: Host, stack: Stack, peer: Callable[[str], Any]
 ) -> None:
-    """They know no passwords: the way to them is an SSH tunnel."""
+    """They have no authentication and are reached through an SSH tunnel."""
     listening = host.check_output(f"for port in {_PORTS}; do ss -Hltn sport = :$port; done | awk '{{print $4}}'")
     assert {line.rpartition(":")[0] for line in listening.splitlines()} == {"127.0.0.1"}
     others = [name for name in stack.hosts if name != here.name]
