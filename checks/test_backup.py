@@ -53,7 +53,7 @@ def test_the_primary_streams_its_wal_to_barman(host: Any, stack: Stack) -> None:
 
 
 def facts(_stack: Stack, _here: Host) -> dict[str, str]:
-    """Return the shell commands of these checks, which one exec per host runs with those of other roles."""
+    """Return the shell commands of these checks; one exec runs the commands of all roles of a host."""
     return {
         "failed": "systemctl list-units --failed --plain --no-legend 'plainstack-ba*' && echo asked",
         "timers": "systemctl is-active plainstack-backup.timer plainstack-barman-cron.timer",

@@ -30,7 +30,7 @@ scrape"""
 
 
 def facts(stack: Stack, _here: Host) -> dict[str, str]:
-    """Return the shell commands of these checks, which one exec per host runs with those of other roles."""
+    """Return the shell commands of these checks; one exec runs the commands of all roles of a host."""
     return {
         "addresses": f"getent ahostsv4 {' '.join(stack.hosts)} | awk '$2 == \"STREAM\" {{print $3, $1}}'",
         "name": "hostname",

@@ -27,7 +27,7 @@ _SECRETS = (
 
 
 def facts(_stack: Stack, _here: Host) -> dict[str, str]:
-    """Return the shell commands of these checks, which one exec per host runs with those of other roles."""
+    """Return the shell commands of these checks; one exec runs the commands of all roles of a host."""
     return {"checksums": f"{_PSQL}c 'show data_checksums'", "secrets": f"stat -c '%a %n' {' '.join(_SECRETS)}"}
 
 

@@ -34,7 +34,7 @@ kill $(jobs -pr) 2>/dev/null"""
 
 
 def facts(_stack: Stack, _here: Host) -> dict[str, str]:
-    """Return the shell commands of these checks, which one exec per host runs with those of other roles."""
+    """Return the shell commands of these checks; one exec runs the commands of all roles of a host."""
     return {
         "filter": "systemctl is-active plainstack-firewall; systemctl is-enabled plainstack-firewall;"
         " iptables -S | grep -- '^-P'; [ ! -e /proc/net/if_inet6 ] || ip6tables -S | grep -- '^-P';"

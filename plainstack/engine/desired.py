@@ -82,7 +82,7 @@ def _conflicts(host: Host, wanted: HostDesired) -> Iterable[str]:
 
 
 def _written_later(host: Host, wanted: HostDesired) -> Iterator[str]:
-    """Yield the units that read a file which a later role writes: a deploy would end with a reload owed."""
+    """Yield a sentence for each unit that reads a file of a later role: a deploy would leave it with a reload owed."""
     everything = [item for resources in wanted.values() for item in resources]
     written: set[str] = set()
     for role, resources in wanted.items():

@@ -46,7 +46,7 @@ class Group(Resource):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The manifest's state of a group: its origin, and its members, None if they are not managed."""
+    """The manifest's state of a group. `members` is None if Plainstack does not manage them."""
 
     origin: str
     members: frozenset[str] | None

@@ -54,7 +54,7 @@ def _compare(item: File | Directory | Link, situation: Situation) -> Iterator[Ac
 def path_cause(left: set[State], seen: State, wanted: State) -> Cause:
     """Return why the observed state differs from the desired one.
 
-    `left` are the recorded states. It is drift if the path is no longer as Plainstack left it.
+    `left` are the recorded states. The cause is "drift" if the path is no longer as Plainstack left it.
     """
     if not left:
         return "new" if seen == ABSENT else "changed"

@@ -22,8 +22,8 @@ class Unit(Resource):
 
     `reload_on` and `restart_on` name inputs. The path of a managed file stands for its content, mode and owner; a path
     that ends in / stands for all managed files below it; anything else is a literal token. The host records the hash
-    of the inputs that the unit last loaded. If the current hash differs, a reload or restart is owed, whenever the
-    change happened. The unit's own file and drop-ins under /etc/systemd/system always count as `restart_on`.
+    of the inputs that the unit last loaded. While the current hash differs from it, a reload or restart is owed. The
+    unit's own file and its drop-ins under /etc/systemd/system always count as `restart_on`.
 
     `health` is a shell command that must succeed within `timeout` seconds of every start, reload or restart; otherwise
     the whole transaction is rolled back. By then, the unit's own processes must hold the ports in `listens`; a port

@@ -21,7 +21,7 @@ def manifest_entries(situation: Situation, stamp: Stamp) -> Iterator[Entry]:
             continue
         left = situation.left(item)
         kept = [entry for entry in left if entry.state == state]
-        # Never remove or stop later what was already on the host in its desired state.
+        # A resource that was on the host before, in its desired state, must not be removed or stopped later.
         found = not left and kind.remembered.found(item, situation.observed)
         store = stamp.store if isinstance(item, File) and item.secret else ""
         by = FOUND if found else stamp.who

@@ -142,9 +142,9 @@ def tunnels(stack: Stack) -> Iterator[Target]:
 
 
 def status(stack: Stack, facts: Answers, _now: float) -> Status:
-    """Return which balancer holds the virtual address.
+    """Show which balancer holds the virtual address.
 
-    A missing or second holder is reported only if all balancers answered.
+    It is a problem if none or several hold it, but that is known only if all balancers answered.
     """
     known = {name: seen for name, seen in facts.items() if seen is not None and "vip" in seen}
     cells = {name: "holds it" if seen["vip"] == "yes" else "-" for name, seen in known.items()}

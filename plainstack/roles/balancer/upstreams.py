@@ -34,7 +34,7 @@ def upstreams(stack: Stack, host: Host, engine: Engine) -> Iterator[Resource]:
 
 
 def reachable(stack: Stack, engine: Engine) -> Iterator[Validation]:
-    """Yield the validations that stop a balancer from using a new port of a service before an app host answers there."""
+    """Yield validations that stop a balancer from using a service's new port before an app host answers there."""
     path = f"{engine.sites}/site.conf"
     for name, service in stack.services.items():
         used = f"'(server |upstreams/)[0-9.]+:{service.port}( |[.]conf;)'"
