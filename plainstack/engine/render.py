@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from plainstack.engine.resources import File
@@ -11,12 +13,14 @@ from plainstack.engine.sources import Sources, current
 from plainstack.errors import InventoryError
 from plainstack.secrets.values import Secret
 
+NOWHERE: Mapping[str, object] = MappingProxyType({})
+
 
 def template(
     role: str,
     path: str,
     *,
-    source: str = "",
+    at: Mapping[str, object] = NOWHERE,
     mode: int = 0o644,
     owner: str = "root",
     group: str = "root",
@@ -24,18 +28,19 @@ def template(
     square: bool = False,
     **values: Any,
 ) -> File:
-    """Return the file at `path`, rendered from templates/<role>/<path>.j2 (with `source` in place of `path` if given).
+    """Return the file at `path`, rendered from templates/<role>/<path>.j2.
 
-    The template, and any that it includes, is searched for in the stack's folder first, then among the shipped ones.
-    `values` should include `host`, so that error messages can name it. Raises InventoryError if the template is
-    missing, invalid or uses an undefined name, if a secret would be written to a world-readable file, and if a secret
-    was embedded in another string.
+    The path may hold placeholders, as in /etc/app/{service}.env; the template's path holds them too, and `at` gives
+    their values. The template, and any that it includes, is searched for in the stack's folder first, then among the
+    shipped ones. `values` should include `host`, so that error messages can name it. Raises InventoryError if the
+    template is missing, invalid or uses an undefined name, if a secret would be written to a world-readable file, and
+    if a secret was embedded in another string.
     """
     import jinja2
 
     from plainstack.engine.environment import environment, printed
 
-    name = f"{role}/{(source or path).lstrip('/')}.j2"
+    name = f"{role}/{path.lstrip('/')}.j2"
     sources = current()
     host = values.get("host")
     where = f" (host {host.name})" if host is not None and hasattr(host, "name") else ""
@@ -59,23 +64,29 @@ def template(
         raise InventoryError(
             [f"{_shown(sources, name)}: a secret was made part of another text and lost its value{where}"]
         )
-    return File(
-        path=path, content=text.encode(), mode=mode, owner=owner, group=group, secret=bool(secrets), early=early
-    )
+    place, content = path.format_map(at), text.encode()
+    return File(path=place, content=content, mode=mode, owner=owner, group=group, secret=bool(secrets), early=early)
 
 
 def verbatim(
-    role: str, path: str, *, mode: int = 0o644, owner: str = "root", group: str = "root", early: bool = False
+    role: str,
+    path: str,
+    *,
+    at: Mapping[str, object] = NOWHERE,
+    mode: int = 0o644,
+    owner: str = "root",
+    group: str = "root",
+    early: bool = False,
 ) -> File:
     """Return the file at `path`, copied from files/<role>/<path> in the stack's folder or among the shipped files.
 
-    Raises InventoryError if there is no such file.
+    The path may hold placeholders, as in `template`. Raises InventoryError if there is no such file.
     """
     name = f"files/{role}/{path.lstrip('/')}"
     source = current().find(name)
     if source is None:
         raise InventoryError([f"{name}: no such file"])
-    return File(path=path, content=source.read_bytes(), mode=mode, owner=owner, group=group, early=early)
+    return File(path=path.format_map(at), content=source.read_bytes(), mode=mode, owner=owner, group=group, early=early)
 
 
 def _shown(sources: Sources, template: str) -> str:

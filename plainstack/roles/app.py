@@ -45,6 +45,7 @@ def _service(stack: Stack, host: Host, vault: Vault, name: str) -> Iterator[Reso
     here = release.read(stack, name)
     gunicorn = _gunicorn(name)
     ports = stack.ports(name)
+    at = {"service": name}
     known: dict[str, Any] = {"stack": stack, "host": host, "name": name, "service": service, "ports": ports}
     yield User(name=account(name))
     yield Directory(path=home(name), mode=0o750, group=account(name), purge=True, layout=LAYOUT)
@@ -52,8 +53,8 @@ def _service(stack: Stack, host: Host, vault: Vault, name: str) -> Iterator[Reso
     yield Directory(path=f"{home(name)}/venvs")
     environment = template(
         "app",
-        settings(name),
-        source="etc/plainstack/app/service.env",
+        "/etc/plainstack/app/{service}.env",
+        at=at,
         mode=0o640,
         group=account(name),
         vault=vault,
@@ -65,15 +66,15 @@ def _service(stack: Stack, host: Host, vault: Vault, name: str) -> Iterator[Reso
     yield replace(environment, path=settings_ahead(name), ahead=True)
     yield template(
         "app",
-        gunicorn,
-        source="etc/plainstack/app/service.gunicorn.py",
+        "/etc/plainstack/app/{service}.gunicorn.py",
+        at=at,
         trusted=site.trusted_senders(stack, host),
         **known,
     )
     yield template(
         "app",
-        f"/etc/systemd/system/{unit(name)}",
-        source="etc/systemd/system/plainstack-service.service",
+        "/etc/systemd/system/plainstack-{service}.service",
+        at=at,
         account=account(name),
         home=home(name),
         capabilities="CAP_NET_BIND_SERVICE" if min(ports) < 1024 else "",

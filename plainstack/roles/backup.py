@@ -75,8 +75,8 @@ def _units(known: dict[str, Any]) -> Iterator[Resource]:
         yield template("backup", f"{_SYSTEM}/{service}", metrics=METRICS, **known)
         yield template(
             "backup",
-            f"{_SYSTEM}/{service}.d/10-hardening.conf",
-            source="etc/systemd/system/hardening.conf",
+            f"{_SYSTEM}/{{service}}.d/10-hardening.conf",
+            at={"service": service},
             **known,
         )
     for timer in _TIMERS:

@@ -51,7 +51,7 @@ def ending(operator: Operator, template: str, line: str) -> Iterator[None]:
 @contextmanager
 def locking_out(operator: Operator) -> Iterator[None]:
     """A filter that lets no new connection of an operator in, for a while; a plan cannot see that in a template."""
-    template = operator.project / "templates/firewall/etc/iptables/plainstack.j2"
+    template = operator.project / "templates/firewall/etc/iptables/plainstack.v{version}.j2"
     openings = "{% for rule in rules %}"
     text = template.read_text(encoding="utf-8")
     with holding(template, text.replace(openings, f"-A plainstack-input -p tcp --dport 22 -j DROP\n{openings}")):
@@ -181,7 +181,7 @@ def test_an_sshd_that_refuses_the_operator_is_undone(whole: Operator) -> None:
 
 
 def test_an_invalid_configuration_changes_nothing(whole: Operator) -> None:
-    with ending(whole, "balancer/etc/nginx/nginx.conf.j2", "no_such_directive on;"):
+    with ending(whole, "balancer/etc/{engine}/{engine}.conf.j2", "no_such_directive on;"):
         before = whole.on("lb1", "sha256sum /etc/nginx/nginx.conf; systemctl show -p ActiveEnterTimestamp nginx")
         whole.on("lb1", "touch /run/before-the-deploy")
         done = whole.inv("deploy", "--host=lb1", code=1)
@@ -209,7 +209,7 @@ def test_a_database_setting_that_does_not_start_stops_at_the_standby_and_the_pri
     started = "runuser -u postgres -- psql -XAtqc 'select pg_postmaster_start_time()'"
     since = whole.on(primary, started)
     setting = "shared_preload_libraries = 'no_such_library'"
-    with ending(whole, "db/etc/postgresql/17/main/conf.d/10-restart.conf.j2", setting):
+    with ending(whole, "db/etc/postgresql/{version}/main/conf.d/10-restart.conf.j2", setting):
         done = whole.inv("deploy", "--role=db", code=1)
     assert 'could not access file "no_such_library"' in done.text
     assert f"db failed on {standby}" in done.text

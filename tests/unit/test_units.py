@@ -68,6 +68,21 @@ def test_units_that_are_no_longer_declared_are_stopped_in_turn_and_disabled_at_o
     assert not any(units(bare).values())
 
 
+@pytest.mark.parametrize("purged", [NAMES[:1], NAMES])
+def test_a_unit_that_went_with_its_package_is_gone_already(bare: Sandbox, purged: tuple[str, ...]) -> None:
+    packaged(bare, *NAMES)
+    assert bare.deploy({"role": [Unit(name=name) for name in NAMES]})[-1].ok
+    (removal,) = bare.plan({"role": ()}).transactions
+    # The package transaction of the same deploy, after the plan was made.
+    for name in purged:
+        (bare.root / "systemd/packaged" / name).unlink()
+        (bare.root / "systemd/enabled" / name).unlink()
+    done = bare.run(build(removal))
+    assert done.ok, done.text
+    assert not any(units(bare).values())
+    assert bare.plan({"role": ()}).empty
+
+
 def test_changed_units_share_a_pause_and_each_keeps_what_it_was_loaded_with(bare: Sandbox) -> None:
     conf = File(path="/etc/conf", content=b"1\n")
     wanted = [conf, *with_files(Unit(name=name, reload_on=(conf.path,)) for name in NAMES[:3]), *SIX[6:]]

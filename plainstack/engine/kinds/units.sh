@@ -21,11 +21,23 @@ switch_units() { # switch_units enable|disable|unmask now|later UNIT...; later: 
         systemctl --quiet --no-reload unmask "$@" && note_boot_states "$@" || return
         ;;
     esac
+    if [ "$verb" = disable ]; then
+        # A package that was purged has taken its units with it.
+        set -- $(known_units "$@")
+        [ $# != 0 ] || return 0
+    fi
     if [ "$verb" != unmask ]; then
         systemctl --quiet $reload "$verb" "$@"
     elif [ -z "$reload" ]; then
         systemctl daemon-reload
     fi
+}
+
+known_units() { # known_units UNIT...: those that systemd has a file of; after note_boot_states UNIT...
+    printf '%s\n' "$BOOT_STATES" | while IFS= read -r state && [ $# != 0 ]; do
+        [ "$state" = not-found ] || printf '%s\n' "$1"
+        shift
+    done
 }
 
 note_boot_states() { # note_boot_states UNIT...

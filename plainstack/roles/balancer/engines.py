@@ -24,6 +24,11 @@ class Engine:
         return f"/etc/{self.name}/{self.name}.conf"
 
     @property
+    def places(self) -> dict[str, str]:
+        """What stands for the placeholders in the paths of templates."""
+        return {"engine": self.name, "sites": self.sites.rpartition("/")[2]}
+
+    @property
     def logs(self) -> str:
         return f"/var/log/{self.name}"
 

@@ -55,8 +55,8 @@ def _server(stack: Stack, host: Host, vault: Vault, engine: Engine, network: Net
     yield from reachable(stack, engine)
     yield template(
         "balancer",
-        f"/etc/systemd/system/{unit}.d/10-plainstack.conf",
-        source="/etc/systemd/system/nginx.service.d/10-plainstack.conf",
+        "/etc/systemd/system/{engine}.service.d/10-plainstack.conf",
+        at=engine.places,
         host=host,
         engine=engine,
     )
@@ -98,16 +98,16 @@ def _configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, File
     balancer = stack.settings(Balancer)
     main = template(
         "balancer",
-        engine.configuration,
-        source="/etc/nginx/nginx.conf",
+        "/etc/{engine}/{engine}.conf",
+        at=engine.places,
         host=host,
         engine=engine,
         max_body=balancer.max_body,
     )
     site = template(
         "balancer",
-        f"{engine.sites}/site.conf",
-        source="/etc/nginx/conf.d/site.conf",
+        "/etc/{engine}/{sites}/site.conf",
+        at=engine.places,
         host=host,
         engine=engine,
         services=stack.services,
@@ -132,8 +132,8 @@ def _ipv6_listeners(stack: Stack, host: Host, engine: Engine) -> Iterator[File]:
     for name in ("redirect", "site", *(("stranger",) if stack.settings(Balancer).server_names else ())):
         yield template(
             "balancer",
-            f"{engine.folder}/ipv6/{name}.conf",
-            source=f"/etc/nginx/ipv6/{name}.conf",
+            f"/etc/{{engine}}/ipv6/{name}.conf",
+            at=engine.places,
             host=host,
             http3=stack.settings(Balancer).http3,
             default_server=_default_server(stack),
@@ -143,8 +143,8 @@ def _ipv6_listeners(stack: Stack, host: Host, engine: Engine) -> Iterator[File]:
 def _status(network: Network, host: Host, engine: Engine, generation: str) -> File:
     return template(
         "balancer",
-        f"{engine.sites}/status.conf",
-        source="/etc/nginx/conf.d/status.conf",
+        "/etc/{engine}/{sites}/status.conf",
+        at=engine.places,
         host=host,
         engine=engine,
         scrapers=[peer.name for peer in network.users("balancer.metrics")],

@@ -42,6 +42,7 @@ from plainstack.secrets.values import Vault
 from plainstack.shell import await_condition
 
 _ACCOUNTS = ("replicator", "rewinder", "barman", "streaming_barman")
+_AT = {"version": VERSION}
 _BOOTSTRAP = "/usr/local/lib/plainstack/db-bootstrap"
 _SQL = f"{ETC}/plainstack.sql"
 _PSQL = f"{AS_POSTGRES} {BIN}/psql -XAtq"
@@ -111,6 +112,11 @@ def _packages() -> Iterator[Resource]:
     yield Package(name="procps")
 
 
+def _anywhere(path: str) -> str:
+    """A path of this version as the paths of templates have it."""
+    return path.replace(f"/{VERSION}/", "/{version}/")
+
+
 def _files(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
     db_hosts = stack.with_role("db")
     values: dict[str, Any] = {
@@ -142,11 +148,11 @@ def _files(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator
         yield Directory(path=folder, owner="postgres", group="postgres")
     for path in (*_RESTARTED, *_RELOADED):
         mode = 0o640 if path in _WHO_MAY_CONNECT else 0o644
-        yield template("db", path, mode=mode, owner="postgres", group="postgres", **values)
+        yield template("db", _anywhere(path), at=_AT, mode=mode, owner="postgres", group="postgres", **values)
     for path in (_SQL, PASSFILE):
-        yield template("db", path, mode=0o600, owner="postgres", group="postgres", **values)
+        yield template("db", _anywhere(path), at=_AT, mode=0o600, owner="postgres", group="postgres", **values)
     # postgresql-common reads this file to decide whether to start the cluster at boot.
-    yield verbatim("db", f"{ETC}/start.conf", owner="postgres", group="postgres")
+    yield verbatim("db", _anywhere(f"{ETC}/start.conf"), at=_AT, owner="postgres", group="postgres")
     yield template("db", _BOOTSTRAP, mode=0o755, **values)
     yield template("db", START_GUARD, mode=0o755, **values)
 
@@ -165,7 +171,7 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
         # The time to copy the data depends on the size of the database.
         timeout=24 * 3600,
     )
-    yield verbatim("db", f"/etc/systemd/system/{UNIT}.d/10-plainstack.conf")
+    yield verbatim("db", "/etc/systemd/system/postgresql@{version}-main.service.d/10-plainstack.conf", at=_AT)
     yield lower_limit(stack.settings(Database).max_connections)
     yield Unit(
         name=UNIT,

@@ -71,8 +71,8 @@ def desired(stack: Stack, host: Host, _vault: Vault, network: Network) -> Iterat
     yield Directory(path="/etc/iptables")
     # A failover writes the hosts it fences off to this directory; see plainstack/postgresql/failover/steps.py.
     yield Directory(path=FENCES)
-    for version, path in _RULES.items():
-        yield _rules_file(path, version, host, openings, foreign)
+    for version in _RULES:
+        yield _rules_file(version, host, openings, foreign)
     yield template(
         "firewall", FILTER, mode=0o755, foreign=foreign, programs=r"\|".join(rulesets.PROGRAMS), foreign_tables=_TABLES
     )
@@ -131,11 +131,11 @@ def rules(openings: Iterable[Allowed], version: int) -> Iterator[Rule]:
                 yield Rule(source, match, opening.why)
 
 
-def _rules_file(path: str, version: int, host: Host, openings: Iterable[Allowed], foreign: str) -> File:
+def _rules_file(version: int, host: Host, openings: Iterable[Allowed], foreign: str) -> File:
     return template(
         "firewall",
-        path,
-        source="/etc/iptables/plainstack",
+        "/etc/iptables/plainstack.v{version}",
+        at={"version": version},
         version=version,
         rules=tuple(rules(openings, version)),
         host=host,

@@ -97,8 +97,8 @@ def _configuration(host: Host, vault: Vault, network: Network) -> Iterator[Resou
         yield Directory(path=f"{_ETC}/{folder}")
     yield template("monitoring", _PROMETHEUS, jobs=wanted, **values)
     for job in wanted:
-        path = f"{_ETC}/targets/{job.name}.yml"
-        yield template("monitoring", path, source=f"{_ETC}/targets/job.yml", host=host, targets=job.targets)
+        path = f"{_ETC}/targets/{{job}}.yml"
+        yield template("monitoring", path, at={"job": job.name}, host=host, targets=job.targets)
     webhook = stack.settings(Monitoring).webhook
     # Whoever knows a webhook's URL can often post to it, so no diff may show it.
     url = Secret("monitoring.webhook", json.dumps(webhook)) if webhook else None

@@ -27,7 +27,7 @@ def exporter(
     scrapers = [peer.name for peer in network.users(f"{role}.metrics")]
     yield Package(name=program)
     yield Directory(path=web.rpartition("/")[0])
-    yield template("base", web, source=web_file("prometheus-node-exporter"), host=host, scrapers=scrapers)
+    yield template("base", web_file("{program}"), at={"program": program}, host=host, scrapers=scrapers)
     yield arguments
     yield verbatim(role, f"/etc/systemd/system/{program}.service.d/10-plainstack.conf")
     yield Unit(name=f"{program}.service", restart_on=(arguments.path,), listens=(Listen(port, address=address),))
