@@ -33,7 +33,7 @@ _METRICS = "/var/lib/prometheus/node-exporter/plainstack_vip.prom"
 def test_the_site_answers_over_http_1_2_and_3_with_its_certificate_verified(
     here: Host, stack: Stack, host: Any
 ) -> None:
-    """Use the virtual address if there is one. Every balancer sends requests, so at least one does not hold it."""
+    """Use the virtual address if there is one. Every balancer sends the requests, not only the one that holds it."""
     entrance = str(stack.settings(Balancer).virtual_address or _address(_neighbour(stack, here)))
     request = _curl(stack, entrance, _health_paths(stack)[0])
     versions = {"1.1": "http1.1", "2": "http2", **({"3": "http3-only"} if stack.settings(Balancer).http3 else {})}

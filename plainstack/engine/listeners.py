@@ -1,4 +1,4 @@
-"""The ports that units bind, in the format of /proc/net, and the processes that a probe found on them."""
+"""The ports that units bind, and the processes that a probe found listening on them."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def _is_foreign(files: Mapping[str, File], seen: Observed) -> bool:
 
 
 def _states_of(authority: File) -> set[str]:
-    """Return the states that our authorities' file may have on a host; the last deploy may have held fewer of them."""
+    """Return the states that our authorities' file may have on a host: an older file may hold fewer authorities."""
     blocks = authority.content.split(_END)[:-1]
     parts = [_END.join(blocks[begin : end + 1]) + _END for end in range(len(blocks)) for begin in range(end + 1)]
     return {state_of(replace(authority, content=content)) for content in (authority.content, *parts)}

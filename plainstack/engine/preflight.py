@@ -37,7 +37,7 @@ def notes(
     observed: Mapping[str, Observed],
     pending: Mapping[str, HostPlan],
 ) -> list[str]:
-    """Return the findings on the hosts that change which the operator should know but which do not stop the deploy."""
+    """Return notes on the hosts that change, for the operator; they do not stop the deploy."""
     return [
         f"{name}: {finding.text}"
         for name in pending

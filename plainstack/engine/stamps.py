@@ -45,10 +45,10 @@ def _own_files(name: str) -> tuple[str, ...]:
 
 
 def unit_stamp(unit: Unit, managed: Sequence[Resource]) -> str:
-    """Return the stamp of a unit: the hash of its restart inputs, a space, and the hash of its restart and reload
-    inputs.
+    """Return the stamp of a unit: the hash of its restart inputs, a space, and the hash of its reload inputs.
 
-    It is empty for a unit without inputs, which never owes a reload.
+    The second hash also covers the files among the restart inputs. The stamp is empty for a unit without
+    inputs, which never owes a reload.
     """
     restart = _hash(unit.restart_on, inputs(unit, managed, reload=False), managed)
     reload = _hash(unit.reload_on, inputs(unit, managed), managed)

@@ -1,4 +1,4 @@
-"""The roles that Plainstack ships, each a module or package, and the registry of these and a stack's own roles."""
+"""The roles that Plainstack ships, and the registry of all roles, including a stack's own."""
 
 from __future__ import annotations
 

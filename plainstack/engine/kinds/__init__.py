@@ -1,1 +1,1 @@
-"""The kinds of resource, one per module; see docs/kinds.md."""
+"""The kinds of resource: each is defined in one module; see docs/kinds.md."""

@@ -127,7 +127,7 @@ def _compare(item: Command, situation: Situation) -> Iterator[Run]:
     if not situation.observed.guards.get(item.name, False):
         yield Run(item)
     elif situation.begun and item.payload is None:
-        # The probe evaluated the guard before this plan's own changes, which may break it ("at most five releases").
+        # This plan's own changes may break a guard that was satisfied, such as "at most five releases".
         yield Run(item, recheck=True)
 
 

@@ -148,7 +148,7 @@ class Kind(Generic[R]):
 
 
 def no_guards(item: Resource) -> Mapping[str, str]:  # noqa: ARG001
-    """Return no guards: for kinds whose observed state is enough."""
+    """Return no guards: for kinds that are compared by their observed state alone."""
     return {}
 
 

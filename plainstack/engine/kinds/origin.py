@@ -14,7 +14,7 @@ CREATED, PRESENT = "created", "found"
 
 
 def origin(left: Sequence[Entry], there: bool) -> str:
-    """Return the recorded origin; without one, the origin that follows from whether the host has it now (`there`)."""
+    """Return the recorded origin; without one, PRESENT if the host has the account or group (`there`), else CREATED."""
     noted = [_first(entry) for entry in left if entry.who != FOUND]
     return noted[0] if noted else (PRESENT if there else CREATED)
 

@@ -148,7 +148,7 @@ simulate() { [ $# != 0 ] && apt-get install --simulate --no-install-recommends -
 
 
 def _ask(kinds: Sequence[Kind[Any]], items: Sequence[Package]) -> str:  # noqa: ARG001
-    """Return the script; it runs apt only if a package is missing, and apt prints nothing without package lists."""
+    """Return the script, which runs apt only if a package is missing; without package lists, apt prints nothing."""
     names = dict.fromkeys(name for item in items for name in (item.name, *item.instead))
     query = (
         f"left package\nset -- {' '.join(names)} $left\n"

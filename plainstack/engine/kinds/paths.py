@@ -133,7 +133,7 @@ def path_of(item: Resource) -> str:
 
 
 def is_replaced(entry: Entry, path: str, situation: Situation) -> bool:
-    """Return whether a path is now declared as another resource, which a removal would delete.
+    """Return whether an undeclared path now belongs to another resource, so that a removal would delete that one.
 
     If the old or the new resource is a directory, the path must be removed first. Only the role that declares the new
     resource can do that.

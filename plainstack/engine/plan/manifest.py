@@ -32,7 +32,7 @@ def manifest_entries(situation: Situation, stamp: Stamp) -> Iterator[Entry]:
 def entries_between(entries: Iterable[Entry], situation: Situation) -> Iterator[Entry]:
     """Yield the states that an interrupted run may leave besides those of the old and the new manifest.
 
-    These are the states from before Plainstack of newly managed resources, and the absence of removed ones.
+    For newly managed resources, these are their states before the run; for removed resources, their absence.
     """
     wanted = {entry.key: entry for entry in entries}
     for entry in wanted.values():

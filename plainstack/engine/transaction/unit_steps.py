@@ -71,7 +71,7 @@ def arrange(actions: Sequence[Action]) -> list[Part]:
     """Return the actions as steps in the same order, except for those that only concern the boot.
 
     Within a run of adjacent unit actions, units are enabled before the first is started and disabled after the last is
-    stopped. If a daemon-reload precedes the run, both come before it, because each would otherwise need its own.
+    stopped. If a daemon-reload precedes the run, both steps come before it and rely on it; otherwise each runs its own.
     """
     rereads = [number for number, action in enumerate(actions) if isinstance(action, DaemonReload)]
     parts: list[Part] = []

@@ -142,7 +142,7 @@ def tunnels(stack: Stack) -> Iterator[Target]:
 
 
 def status(stack: Stack, facts: Answers, _now: float) -> Status:
-    """Show which balancer holds the virtual address.
+    """Return which balancer holds the virtual address.
 
     It is a problem if none or several hold it, but that is known only if all balancers answered.
     """
