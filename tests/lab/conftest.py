@@ -35,6 +35,7 @@ ORDER = (
     "test_faults",
     "test_secrets_changed",
     "test_site",
+    "test_own_role",
     "test_secrets",
     "test_three_databases",
     "test_lab",
