@@ -148,7 +148,7 @@ def test_a_rotation_that_is_interrupted_goes_on(whole: Operator) -> None:
         running.wait()
         begun = store.read(stack_of(whole)).entries["postgres/app"]
         assert begun.previous is not None
-        assert "going on with it" in whole.inv("secrets.rotate", "postgres/app", timeout=1200).out
+        assert "continuing the unfinished rotation of postgres/app" in whole.inv("secrets.rotate", "postgres/app", timeout=1200).out
     ended = store.read(stack_of(whole)).entries["postgres/app"]
     assert (ended.value, ended.turn, ended.previous) == (begun.value, begun.turn, None)
     assert set(outcomes) == {"get ok", "post ok"}, Counter(outcomes)
@@ -168,7 +168,7 @@ def test_the_store_moves_to_the_teams_keys_and_nothing_changes_on_the_hosts(whol
         assert sealed.exists()
         assert not plain.exists()
         whole.inventory.write_text(text, encoding="utf-8")
-        assert "lists no secrets.recipients any more" in whole.inv("deploy", code=1).err
+        assert "the inventory lists no secrets.recipients" in whole.inv("deploy", code=1).err
         assert not plain.exists()
     finally:
         del os.environ["PLAINSTACK_IDENTITY"]
