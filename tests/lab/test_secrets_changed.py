@@ -148,7 +148,10 @@ def test_a_rotation_that_is_interrupted_goes_on(whole: Operator) -> None:
         running.wait()
         begun = store.read(stack_of(whole)).entries["postgres/app"]
         assert begun.previous is not None
-        assert "continuing the unfinished rotation of postgres/app" in whole.inv("secrets.rotate", "postgres/app", timeout=1200).out
+        assert (
+            "continuing the unfinished rotation of postgres/app"
+            in whole.inv("secrets.rotate", "postgres/app", timeout=1200).out
+        )
     ended = store.read(stack_of(whole)).entries["postgres/app"]
     assert (ended.value, ended.turn, ended.previous) == (begun.value, begun.turn, None)
     assert set(outcomes) == {"get ok", "post ok"}, Counter(outcomes)
