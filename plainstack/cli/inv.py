@@ -108,7 +108,7 @@ def log(
     verbose: bool = False,
     json: bool = False,
 ) -> None:
-    """Show the changes made to the hosts, one event per line: when, by whom, on which host, and the result."""
+    """Show what Plainstack changed on the hosts: one event per line, with its time, operator, host and result."""
     from plainstack.cli import operate_commands
 
     operate_commands.log(inventory, host, last, json=json, verbose=verbose)

@@ -85,7 +85,7 @@ def forget(_c: Context, name: str, inventory: str = "") -> None:  # noqa: ARG001
 @task(
     help={
         "inventory": SELECT["inventory"],
-        "all": "remove every lab on this machine, whoever made it; lists them and asks",
+        "all": "list all labs on this machine, including those of other users, and ask before removing them",
         "yes": "with --all: do not ask (for scripts)",
     }
 )

@@ -1,4 +1,4 @@
-"""The log that every host keeps of the changes Plainstack made to it: when, by whom, from which commit."""
+"""The audit log on each host: every change by Plainstack, with its time, operator and commit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a check did not hold, as a sentence; what is an error of the check itself is told with its file and line."""
+"""The reason why a check failed, as a sentence; an error in the check itself is reported with its file and line."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 
 from plainstack.errors import PlainstackError
 
-# A path as a person knows it; None for a file that is no check.
+# The path to show for a file; None if the file is not a check.
 Shown = Callable[[Path], str | None]
 
 
 def of_call(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, shown: Shown) -> str:
-    """Why this phase of a check failed."""
-    if call.excinfo is None:  # an xfail(strict=True) that holds
+    """Return why this phase of a check failed."""
+    if call.excinfo is None:  # an xfail(strict=True) that passed
         return str(report.longrepr)
     error = call.excinfo.value
     expected = isinstance(error, AssertionError | pytest.fail.Exception | PlainstackError)
@@ -28,7 +28,7 @@ def of_call(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestR
 
 
 def of_module(error: BaseException, path: Path, shown: Shown) -> str:
-    """Why a file of checks, or a conftest.py, cannot be read."""
+    """Return why a file of checks, or a conftest.py, cannot be read."""
     # Pytest puts its own words around what was raised.
     error = error.__cause__ or error
     if isinstance(error, SyntaxError) and error.filename:
@@ -37,7 +37,7 @@ def of_module(error: BaseException, path: Path, shown: Shown) -> str:
 
 
 def _place(error: BaseException, shown: Shown) -> str:
-    """The innermost line of a check that the error came through."""
+    """Return the innermost line of a check in the error's traceback."""
     places = [
         f"{name}:{line}"
         for frame, line in traceback.walk_tb(error.__traceback__)

@@ -17,9 +17,9 @@ Facts = Mapping[str, Mapping[str, str] | Exception]
 
 
 def gather(stack: Stack, here: Host, modules: Iterable[ModuleType], host: Any) -> Facts:
-    """Ask for the facts of these modules; a command that fails gives what it has printed.
+    """Ask a host for the facts of these modules in one exec; a command that fails gives what it has printed.
 
-    Raises HostFailed when not all of them were asked.
+    Raises HostFailed if the host did not answer every question.
     """
     found: dict[str, dict[str, str] | Exception] = {}
     wanted: list[tuple[dict[str, str], str, str]] = []
@@ -28,18 +28,18 @@ def gather(stack: Stack, here: Host, modules: Iterable[ModuleType], host: Any) -
         try:
             wanted += [(answers, key, text) for key, text in _asked(module)(stack, here).items()]
             found[module.__name__] = answers
-        except Exception as error:  # noqa: BLE001 - a module's mistake is told by its own checks, and fails no other's
+        except Exception as error:  # noqa: BLE001 - an error in one module must fail only that module's checks
             found[module.__name__] = error
     token = f"@{secrets.token_hex(8)}"
     script = "".join(
         f"printf '\\n{token}\\n'\nsh -c {shlex.quote(text)} 2>/dev/null </dev/null\n" for _, _, text in wanted
     )
     done = host.run("sh -c %s", script)
-    told = done.stdout.split(f"\n{token}\n")[1:]
-    if len(told) != len(wanted):
-        reason = f"answers {len(told)} of {len(wanted)} questions"
+    answered = done.stdout.split(f"\n{token}\n")[1:]
+    if len(answered) != len(wanted):
+        reason = f"answers {len(answered)} of {len(wanted)} questions"
         raise HostFailed(here.name, "check", reason, done.stderr.splitlines()[-5:], done.rc)
-    for (answers, key, _), answer in zip(wanted, told, strict=True):
+    for (answers, key, _), answer in zip(wanted, answered, strict=True):
         answers[key] = answer.rstrip("\n")
     return found
 

@@ -1,4 +1,4 @@
-"""What pytest is told for running checks, and what this process is meanwhile."""
+"""The options of the pytest session that runs checks, and the state of the process while it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from _pytest._io import TerminalWriter
 
 from plainstack.shipped import CHECKS
 
-# What has no use here, or changes the whole process while several checks run in it.
+# Plugins that are of no use here, or that change the whole process while several checks run in it.
 _LEFT_OUT = (
     "terminal",
     "cacheprovider",
@@ -27,14 +27,14 @@ _LEFT_OUT = (
 
 
 def options(own: Path) -> list[str]:
-    """Pytest's options; only the folder `own` may have a conftest.py."""
-    # Modules are known by their whole paths, so that two folders may have one of the same name.
-    told = ["--import-mode=importlib", "--rootdir=/", f"--confcutdir={own}", "-s", "-c", str(CHECKS / "pytest.ini")]
-    return [*told, *(word for plugin in _LEFT_OUT for word in ("-p", f"no:{plugin}"))]
+    """Return the options for pytest; only the folder `own` may have a conftest.py."""
+    # With importlib, two folders may have modules of the same name.
+    words = ["--import-mode=importlib", "--rootdir=/", f"--confcutdir={own}", "-s", "-c", str(CHECKS / "pytest.ini")]
+    return [*words, *(word for plugin in _LEFT_OUT for word in ("-p", f"no:{plugin}"))]
 
 
 def reporter() -> ModuleType:
-    """A reporter that nobody reads."""
+    """Return a stand-in for pytest's terminal reporter, whose output is discarded."""
     made = ModuleType("reporter")
     made.__dict__["_tw"] = TerminalWriter(io.StringIO())
     return made
@@ -42,8 +42,10 @@ def reporter() -> ModuleType:
 
 @contextlib.contextmanager
 def alone(said: io.StringIO, own: Path) -> Iterator[None]:
-    """Without what this machine adds to pytest, with what checks print in `said` instead of among the results, and with
-    the modules beside a stack's own checks."""
+    """Isolate the session from the pytest settings and plugins of this machine.
+
+    What checks print goes to `said`, not among the results. Checks can import the modules in the folder `own`.
+    """
     settings = {"PYTEST_ADDOPTS": "", "PYTEST_PLUGINS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from plainstack import roles
+from plainstack import roles, shipped
 from plainstack.engine import desired as desired_module
 from plainstack.engine.declared import names
 from plainstack.engine.desired import HostDesired
@@ -103,3 +103,12 @@ def deployed(deployed_template: Sandbox, tmp_path: Path) -> Sandbox:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(tmp_path_factory.mktemp("sshd")) as started:
         yield started
+
+
+@pytest.fixture
+def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in the place of the shipped checks."""
+    monkeypatch.setattr(shipped, "ROOT", tmp_path)
+    folder = tmp_path / "checks"
+    folder.mkdir()
+    return folder
