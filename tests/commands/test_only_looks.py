@@ -20,9 +20,8 @@ from plainstack.roles import registry
 from plainstack.secrets import store
 from plainstack.secrets.values import Needed
 from plainstack.ssh.connections import Sessions
-from tests import inventories
+from tests import inventories, sshd
 from tests.commands.test_streams import ROOT, TEXT
-from tests.unit import sshd
 from tests.waiting import PATIENCE
 
 LOOKS = [

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from plainstack import roles, shipped
+from plainstack import roles
 from plainstack.engine import desired as desired_module
 from plainstack.engine.declared import names
 from plainstack.engine.desired import HostDesired
@@ -17,9 +17,7 @@ from plainstack.engine.role import Role
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Certificate, Secret, Vault
 from tests import inventories
-from tests.unit.example_role import BEFORE, SECRET, UNIT_FILE
-from tests.unit.sandbox import Sandbox
-from tests.unit.sshd import Server, serving
+from tests.sshd import Server, serving
 
 # The same cases on every run; HYPOTHESIS_PROFILE=search looks for new ones.
 # How long it takes says how busy the machine is, in the making of a case as in its test.
@@ -28,7 +26,7 @@ settings.register_profile("default", UNTIMED, derandomize=True, max_examples=60)
 settings.register_profile("search", UNTIMED, max_examples=5000, phases=[Phase.generate])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -74,41 +72,6 @@ def desired(stack: Stack, vault: Vault, registry: Mapping[str, Role]) -> Mapping
 
 
 @pytest.fixture(scope="session")
-def bare_template(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
-    host = Sandbox.new(tmp_path_factory.mktemp("template") / "bare")
-    host.reads("app.service", "/etc/app/app.conf", SECRET.path, UNIT_FILE)
-    host.write("/etc/default-site", "shipped by a package\n")
-    return host
-
-
-@pytest.fixture(scope="session")
-def deployed_template(bare_template: Sandbox) -> Sandbox:
-    host = bare_template.copy(bare_template.root.with_name("deployed"))
-    assert [done.ok for done in host.deploy(BEFORE)] == [True]
-    host.calls()
-    return host
-
-
-@pytest.fixture
-def bare(bare_template: Sandbox, tmp_path: Path) -> Sandbox:
-    return bare_template.copy(tmp_path / "host")
-
-
-@pytest.fixture
-def deployed(deployed_template: Sandbox, tmp_path: Path) -> Sandbox:
-    return deployed_template.copy(tmp_path / "host")
-
-
-@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(tmp_path_factory.mktemp("sshd")) as started:
         yield started
-
-
-@pytest.fixture
-def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder in the place of the shipped checks."""
-    monkeypatch.setattr(shipped, "ROOT", tmp_path)
-    folder = tmp_path / "checks"
-    folder.mkdir()
-    return folder

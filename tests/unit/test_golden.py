@@ -26,7 +26,7 @@ from tests.inventories import load
 
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE = bool(os.environ.get("UPDATE_GOLDEN"))
-STACK = load(Path(__file__).parent.parent.parent / "hosts.yaml")
+STACK = load(Path(__file__).parents[2] / "hosts.yaml")
 # The first host of those with the same roles.
 FIRST = {host.roles: host.name for host in reversed(STACK.hosts.values())}
 HOSTS = sorted(FIRST.values())

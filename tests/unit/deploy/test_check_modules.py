@@ -1,0 +1,229 @@
+"""Checks are ordinary pytest: fixtures, parameters, marks and errors of their own, and of several hosts at once."""
+
+from __future__ import annotations
+
+import ast
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plainstack.inventory.stack import Stack
+from plainstack.secrets.values import Vault
+from tests.unit.deploy.checking import ASKING, asking_here, checked
+from tests.waiting import PATIENCE
+
+FIXTURES = """
+import pytest
+
+ROLE = "base"
+made = []
+
+@pytest.fixture(scope="module")
+def folder(host, here):
+    made.append(f"+{here.name}")
+    yield host.run(f"mkdir {here.name}").stdout
+    host.run(f"rmdir {here.name}")
+
+@pytest.fixture
+def inside(folder, request):
+    return f"{folder}/{request.node.name}"
+
+@pytest.fixture(params=["a", "b"])
+def letter(request):
+    return request.param
+
+@pytest.fixture(autouse=True)
+def always(here):
+    yield
+
+@pytest.mark.parametrize("port", [80, 443], ids=lambda port: f"port-{port}")
+def test_ports(inside, here, port):
+    assert inside.startswith(f"made {here.name}/test_ports["), inside
+    assert port == 80, f"{port} is shut on {here.name}"
+
+@pytest.mark.once
+def test_letters(letter, folder, request):
+    assert request.getfixturevalue("late") == "late"
+    assert letter == "a", letter
+
+@pytest.fixture
+def late():
+    return "late"
+
+def test_skipped(here):
+    pytest.skip("not here")
+
+@pytest.mark.skipif(True, reason="never")
+def test_skipped_by_a_mark(here):
+    raise AssertionError
+
+@pytest.mark.xfail(reason="known")
+def test_known_to_fail():
+    assert False
+
+@pytest.fixture(scope="class")
+def shared(here):
+    return [here.name]
+
+class TestClass:
+    kept = "of the class"
+
+    def test_one(self, shared, here):
+        shared.append("one")
+        assert shared[0] == here.name
+
+    def test_two(self, shared, tmp_path):
+        assert (shared[1:], self.kept) == (["one"], "of the class")
+        assert tmp_path.is_dir()
+
+def setup_module():
+    made.append("module")
+"""
+
+
+def test_a_check_takes_fixtures_of_its_own_as_in_any_test(checks: Path, stack: Stack, vault: Vault) -> None:
+    (checks / "test_ours.py").write_text(FIXTURES)
+    said: dict[str, list[str]] = {"db1": [], "db2": []}
+
+    def answer(name: str, text: str) -> str:
+        said[name].append(text)
+        return f"made {name}"
+
+    results = checked(stack, vault, answer, ["db1", "db2"])
+    everywhere = ["ports [port-80]", "one", "two"]
+    held = {(one.host, one.promise) for one in results if one.passed}
+    assert held == {("db1", "letters [a]"), *((host, name) for host in said for name in everywhere)}
+    failed = {(one.host, one.promise): one.why.partition("\n")[0] for one in results if not one.passed}
+    assert failed == {
+        ("db1", "ports [port-443]"): "443 is shut on db1",
+        ("db2", "ports [port-443]"): "443 is shut on db2",
+        ("db1", "letters [b]"): "b",
+    }
+    assert said == {name: [f"mkdir {name}", f"rmdir {name}"] for name in said}, "once a host, and undone at its end"
+
+
+def test_hosts_and_checks_without_a_fixture_in_common_run_beside_each_other(
+    checks: Path, stack: Stack, vault: Vault
+) -> None:
+    """Also through fixtures, which all of them have from one conftest.py."""
+    (checks / "conftest.py").write_text(
+        "import pytest\n@pytest.fixture\ndef met(host):\n    yield host.run('meet').stdout\n    host.run('part')\n"
+    )
+    names = "\n".join(f"def test_{number}(met, here):\n    assert met == here.name" for number in range(3))
+    (checks / "test_beside.py").write_text(f'ROLE = "base"\n{names}\n')
+    met, parted = threading.Barrier(6, timeout=PATIENCE), threading.Barrier(6, timeout=PATIENCE)
+
+    def meet(name: str, text: str) -> str:
+        (met if text == "meet" else parted).wait()
+        return name
+
+    results = checked(stack, vault, meet, ["db1", "db2"])
+    assert [one.passed for one in results] == [True] * 6, [one.why for one in results]
+
+
+BROKEN = {
+    "test_syntax.py": ("def test_x(:\n", "checks/test_syntax.py:1: invalid syntax"),
+    "test_imports.py": (
+        "import os\nimport nothing_like_it\n",
+        "checks/test_imports.py:2: ModuleNotFoundError: No module named 'nothing_like_it'",
+    ),
+    "test_raises.py": ("\n\nlist()[1]\n", "checks/test_raises.py:3: IndexError: list index out of range"),
+    "test_no_role.py": ("def test_x(): pass\n", "checks/test_no_role.py:1: ROLE must name a role ("),
+    "test_missing.py": (
+        'ROLE = "base"\n\ndef test_x(nothing): pass\n',
+        "checks/test_missing.py:3: there is no fixture 'nothing'",
+    ),
+    "test_fixture.py": (
+        'ROLE = "base"\nimport pytest\n@pytest.fixture\ndef broken(here):\n    return {}[here.name]\n'
+        "def test_x(broken): pass\n",
+        "checks/test_fixture.py:5: KeyError: 'db1'",
+    ),
+    "test_scope.py": (
+        'ROLE = "base"\nimport pytest\n@pytest.fixture(scope="session")\ndef wide(facts): pass\n'
+        "def test_x(wide): pass\n",
+        "checks/test_scope.py:5: ScopeMismatch: You tried to access the module scoped fixture facts",
+    ),
+    "test_teardown.py": (
+        'ROLE = "base"\nimport pytest\n@pytest.fixture\ndef broken():\n    yield\n    1 / 0\n'
+        "def test_x(broken): pass\n",
+        "checks/test_teardown.py:6: ZeroDivisionError: division by zero",
+    ),
+    "test_body.py": ('ROLE = "base"\ndef test_x():\n    int("x")\n', "checks/test_body.py:3: ValueError: invalid"),
+    "test_asks.py": (
+        'ROLE = "base"\ndef facts(stack, here):\n    return {}["x"]\ndef test_x(facts): pass\n',
+        "checks/test_asks.py:3: KeyError: 'x'",
+    ),
+    "test_asks_nothing.py": (
+        'ROLE = "base"\ndef test_x(facts): pass\n',
+        "checks/test_asks_nothing.py:2: LookupError: a check takes facts, and its module defines no function facts",
+    ),
+    "test_strict.py": (
+        'ROLE = "base"\nimport pytest\n@pytest.mark.xfail(strict=True, reason="r")\ndef test_x(): pass\n',
+        "[XPASS(strict)] r",
+    ),
+    "conftest.py": ("import os\nos.nothing\n", "checks/conftest.py:2: AttributeError: module 'os' has no attribute"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_wrong_in_a_check_is_a_check_that_failed_with_its_place(
+    checks: Path, stack: Stack, vault: Vault, name: str
+) -> None:
+    text, told = BROKEN[name]
+    (checks / name).write_text(text)
+    (checks / "test_whole.py").write_text(ASKING)
+    results = checked(stack, vault, asking_here, ["db1"])
+    (bad,) = [one for one in results if not one.passed]
+    assert bad.why.startswith(told)
+    assert "Traceback" not in bad.why
+    # Without its conftest.py no check can be run.
+    assert len(results) == (1 if name == "conftest.py" else 3)
+
+
+def test_a_comparison_that_fails_shows_how_its_sides_differ(
+    checks: Path, stack: Stack, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a command, which no test of pytest surrounds.
+    monkeypatch.setattr("_pytest.assertion.util._reprcompare", None)
+    (checks / "test_compares.py").write_text(
+        'ROLE = "base"\ndef test_x(host):\n    assert host.run("x").stdout.splitlines() == ["same", "wanted"]\n'
+    )
+    results = checked(stack, vault, lambda *_: "same\nseen\n", ["db1", "db2"])
+    assert ["At index 1 diff: 'seen' != 'wanted'" in one.why for one in results] == [True, True]
+
+
+def test_failures_in_several_threads_parse_no_source(
+    checks: Path, stack: Stack, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.11 now and then fails to do that in two threads at once."""
+    parse, main = ast.parse, threading.current_thread()
+
+    def in_one_thread(*given: Any, **options: Any) -> Any:
+        assert threading.current_thread() is main
+        return parse(*given, **options)
+
+    monkeypatch.setattr(ast, "parse", in_one_thread)
+    (checks / "test_fails.py").write_text(
+        'ROLE = "base"\nimport pytest\n@pytest.fixture\ndef broken(here): return {}["x"]\n'
+        "def test_fails(here): assert here.name == 'x', 'it is not x'\ndef test_breaks(broken): pass\n"
+        "def test_misses(nothing): pass\ndef test_says_it(): pytest.fail('no')\n"
+    )
+    results = checked(stack, vault, asking_here, ["db1", "db2"])
+    assert [one.why.partition("\n")[0] for one in results if one.host == "db1"] == [
+        "it is not x",
+        "checks/test_fails.py:4: KeyError: 'x'",
+        "checks/test_fails.py:7: there is no fixture 'nothing'",
+        "no",
+    ]
+
+
+def test_what_a_check_prints_is_not_among_the_results(
+    checks: Path, stack: Stack, vault: Vault, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
+    (checks / "test_prints.py").write_text('ROLE = "base"\nprint("loud")\ndef test_x():\n    print("louder")\n')
+    (only,) = checked(stack, vault, asking_here, ["db1"])
+    assert only.passed
+    assert capsys.readouterr() == ("", "")

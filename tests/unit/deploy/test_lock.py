@@ -1,0 +1,98 @@
+"""Locks over a real sshd on loopback: who is refused, what is said, and that none of several is kept."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Timer
+
+import pytest
+
+from plainstack.deploy import lock
+from plainstack.deploy.lock import Locks
+from plainstack.errors import Refused
+from plainstack.ssh.connections import Sessions
+from plainstack.ssh.session import Session
+from tests import sshd
+from tests.sshd import Server
+from tests.waiting import PATIENCE
+
+pytestmark = sshd.needed
+Take = Callable[..., list[lock.Release]]
+
+
+@pytest.fixture
+def session(server: Server, tmp_path: Path) -> Iterator[Session]:
+    with Sessions(server.stack(tmp_path)) as sessions:
+        yield sessions.to("db1")
+
+
+@pytest.fixture
+def take(session: Session, tmp_path: Path) -> Take:
+    """Take locks of one host, under the names of several."""
+
+    def hold(told: str, *, names: str = "a", drill: bool = False, in_drill: bool = False) -> list[lock.Release]:
+        work, drills = str(tmp_path / "work lock"), str(tmp_path / "drill-lock")
+        locks = Locks(work, shared="" if in_drill else drills) if not drill else Locks(drills, sharer=work)
+        return lock.hold(names, lambda _: session, told, locks)
+
+    return hold
+
+
+def free(session: Session, path: Path) -> bool:
+    return session.run(f"flock -w {PATIENCE} '{path}' true").code == 0
+
+
+def test_a_second_run_is_told_who_is_at_work(take: Take, session: Session, tmp_path: Path) -> None:
+    (release,) = take("ann@desk 'quoted' (pid 1) since noon: inv deploy")
+    with pytest.raises(
+        Refused, match=r"^a: another run is at work: ann@desk 'quoted' \(pid 1\) since noon: inv deploy$"
+    ):
+        take("bob")
+    release()
+    assert free(session, tmp_path / "work lock")
+    assert len(take("bob")) == 1
+
+
+def test_when_one_host_is_busy_the_others_locks_are_given_back(take: Take, session: Session, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="another run is at work: ann"):
+        take("ann", names="ab")
+    assert free(session, tmp_path / "work lock")
+    assert len(take("bob")) == 1
+
+
+def test_a_drill_keeps_runs_out_but_its_own(take: Take) -> None:
+    held = take("drill", drill=True)
+    with pytest.raises(Refused, match="another run is at work: drill"):
+        take("deploy")
+    with pytest.raises(Refused, match="another run is at work: drill"):
+        take("second drill", drill=True)
+    assert len(take("promote", in_drill=True)) == len(held)
+
+
+def test_a_run_keeps_drills_out_and_is_named(take: Take) -> None:
+    held = take("deploy")
+    with pytest.raises(Refused, match="another run is at work: deploy"):
+        take("drill", drill=True)
+    held[0]()
+
+
+def test_who_only_looks_keeps_no_run_out(take: Take, tmp_path: Path) -> None:
+    """A probe asks for the lock for a moment, to see whether somebody has it."""
+    path = tmp_path / "work lock"
+    path.write_text("")
+    with path.open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        done = Timer(0.2, fcntl.flock, (looking, fcntl.LOCK_UN))
+        done.start()
+        assert len(take("ann")) == 1
+        done.join()
+
+
+def test_a_host_that_was_changed_since_the_plan_is_told(session: Session, tmp_path: Path) -> None:
+    with pytest.raises(
+        Refused, match=r"^a: another run changed this host since the plan was made; run the same command again$"
+    ):
+        lock.hold("a", lambda _: session, "ann", Locks(str(tmp_path / "lock")), generations={"a": "older"})
+    assert free(session, tmp_path / "lock")

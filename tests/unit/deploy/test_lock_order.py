@@ -1,0 +1,154 @@
+"""Runs that start at the same moment: one of them gets all its locks, and the others are told whose run it is."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plainstack.deploy import lock
+from plainstack.deploy.lock import Locks
+from plainstack.errors import Refused
+from plainstack.ssh.connections import Sessions
+from plainstack.ssh.session import Session
+from tests import sshd
+from tests.sshd import Server
+from tests.waiting import PATIENCE
+
+HOSTS = ("app1", "app2", "db1", "db2")
+
+
+class Turns:
+    """Lets one thread go on at a time, as a schedule says: every interleaving of what hosts are asked can be had."""
+
+    def __init__(self, schedule: list[int], count: int) -> None:
+        self._schedule, self._busy = schedule, set(range(count))
+        self._waiting: dict[int, threading.Event] = {}
+        self._guard = threading.Lock()
+
+    def mine(self, me: int) -> None:
+        turn = threading.Event()
+        with self._guard:
+            self._waiting[me] = turn
+            self._busy.discard(me)
+            self._next()
+        assert turn.wait(PATIENCE)
+
+    def ended(self, me: int) -> None:
+        with self._guard:
+            self._busy.discard(me)
+            self._next()
+
+    def _next(self) -> None:
+        if not self._busy and self._waiting:
+            ready = sorted(self._waiting)
+            chosen = ready[(self._schedule.pop(0) if self._schedule else 0) % len(ready)]
+            self._busy.add(chosen)
+            self._waiting.pop(chosen).set()
+
+
+class Host:
+    """A host's lock, as one run sees it."""
+
+    def __init__(self, me: int, name: str, holders: dict[str, int], turns: Turns) -> None:
+        self.me, self.name, self.holders, self.turns = me, name, holders, turns
+
+    def hold(self, _command: str, /) -> tuple[str, Callable[[], None]]:
+        self.turns.mine(self.me)
+        holder = self.holders.setdefault(self.name, self.me)
+        if holder != self.me:
+            return f"held run {holder}", lambda: None
+        return "locked", self.release
+
+    def release(self) -> None:
+        self.turns.mine(self.me)
+        del self.holders[self.name]
+
+
+@settings(max_examples=150)
+@given(
+    wanted=st.lists(st.lists(st.sampled_from(HOSTS), min_size=1, unique=True), min_size=2, max_size=3),
+    schedule=st.lists(st.integers(0, 2), max_size=40),
+)
+def test_of_runs_that_start_together_one_gets_all_its_locks(wanted: list[list[str]], schedule: list[int]) -> None:
+    """Whatever hosts they want, in whatever order they name them, and however their questions interleave."""
+    turns, holders = Turns(schedule, len(wanted)), dict[str, int]()
+    refused: dict[int, str] = {}
+
+    def run(me: int) -> None:
+        try:
+            lock.hold(wanted[me], lambda name: Host(me, name, holders, turns), "me")
+        except Refused as refusal:
+            refused[me] = str(refusal)
+        turns.ended(me)
+
+    threads = [threading.Thread(target=run, args=(me,)) for me in range(len(wanted))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    winners = set(range(len(wanted))) - set(refused)
+    assert winners
+    assert holders == {name: me for me in winners for name in wanted[me]}
+    assert all("another run is at work: run " in text for text in refused.values())
+
+
+class Named:
+    """A session that keeps the locks of several hosts apart on one machine."""
+
+    def __init__(self, session: Session, name: str) -> None:
+        self.session, self.name = session, name
+
+    def hold(self, line: str, /) -> tuple[str, lock.Release]:
+        return self.session.hold(line.replace("@HOST@", self.name))
+
+
+def _operator(server: Server, folder: Path, me: str, names: str, start: Barrier, end: Barrier, said: Any) -> None:
+    with Sessions(server.stack(folder)) as sessions:
+        session = sessions.to("db1")
+        locks = Locks(str(folder / "@HOST@-lock"))
+        for number in range(ROUNDS):
+            start.wait(PATIENCE)
+            try:
+                releases = lock.hold(names, lambda name: Named(session, name), me, locks)
+            except Refused as refusal:
+                said.put((number, me, str(refusal)))
+                releases = []
+            else:
+                said.put((number, me, ""))
+            end.wait(PATIENCE)
+            for release in releases:
+                release()
+
+
+ROUNDS = 5
+
+
+@sshd.needed
+def test_of_two_operators_one_wins_and_the_other_is_told_who(server: Server, tmp_path: Path) -> None:
+    """Two processes over a real sshd, each naming the hosts in its own order."""
+    context = multiprocessing.get_context("spawn")
+    start, end, said = context.Barrier(2), context.Barrier(2), context.Queue()
+    operators = [
+        context.Process(target=_operator, args=(server, tmp_path, me, names, start, end, said))
+        for me, names in (("ann", "abc"), ("bob", "cba"))
+    ]
+    for operator in operators:
+        operator.start()
+    answers = [said.get(timeout=3 * PATIENCE) for _ in range(2 * ROUNDS)]
+    for operator in operators:
+        operator.join(PATIENCE)
+        assert operator.exitcode == 0
+    for number in range(ROUNDS):
+        # What two processes say comes in any order, and what one says of a round may come after the next has begun.
+        outcome = {me: refusal for of, me, refusal in answers if of == number}
+        assert len(outcome) == 2
+        (winner,) = [me for me, refusal in outcome.items() if not refusal]
+        (loser,) = set(outcome) - {winner}
+        assert outcome[loser] == f"a: another run is at work: {winner}"

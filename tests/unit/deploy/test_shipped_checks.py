@@ -1,0 +1,186 @@
+"""The checks that Plainstack ships: they hold on a host as it should be, and fail on one that is not."""
+
+from __future__ import annotations
+
+import inspect
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plainstack.errors import HostFailed
+from plainstack.inventory.stack import Stack
+from plainstack.secrets.values import Vault
+from plainstack.shipped import ROOT
+from tests import inventories
+from tests.unit.deploy.checking import checked
+from tests.waiting import PATIENCE
+
+base, firewall = import_module("checks.test_base"), import_module("checks.test_firewall")
+
+
+@pytest.fixture
+def ports() -> Iterator[dict[str, int]]:
+    """Ports of this machine: one that accepts, one that refuses, and one that is as silent as a filtered one."""
+    with ExitStack() as opened:
+        servers = [opened.enter_context(socket.socket()) for _ in range(3)]
+        for server in servers:
+            server.bind(("127.0.0.1", 0))
+        accepting, refusing, silent = servers
+        accepting.listen()
+        # With a full queue Linux drops what asks to be let in.
+        silent.listen(0)
+        for _ in range(2):
+            client = opened.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(silent.getsockname())
+        names = ("accepting", "refusing", "silent")
+        yield {name: server.getsockname()[1] for name, server in zip(names, (accepting, refusing, silent), strict=True)}
+
+
+def test_a_port_that_answers_is_told_from_one_that_is_silent(ports: dict[str, int], tmp_path: Path) -> None:
+    unwanted = [ports["refusing"], ports["silent"]]
+    told = tmp_path / "told"
+    # The pause of a machine that is as slow as this one: not over before the refusal was told.
+    pause = f"sleep() {{ until grep -qx {ports['refusing']} {told}; do command sleep 0.02; done; command sleep $1; }}\n"
+    for wanted in ([ports["accepting"]], []):
+        script = f"exec >{told}\n{pause}{firewall.knock('127.0.0.1', wanted, unwanted)}"
+        ran = subprocess.run(["bash", "-c", script], stderr=subprocess.PIPE, check=False, timeout=PATIENCE)
+        assert {int(port) for port in told.read_text(encoding="utf-8").split()} == {*wanted, ports["refusing"]}
+        assert ran.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("answered", "refused", "holds"),
+    [
+        ("node_filesystem_size_bytes{device=x} 1\n", "alert certificate required", True),
+        ("", "alert certificate required", False),
+        ("node_filesystem_size_bytes{device=x} 1\n", "node_load1 1", False),
+        ("node_filesystem_size_bytes{device=x} 1\n", "Connection refused", False),
+    ],
+)
+def test_an_exporter_that_is_silent_or_answers_a_stranger_is_found(
+    stack: Stack, answered: str, refused: str, holds: bool
+) -> None:
+    class Scraper:
+        stdout = f"{answered}---\n{refused}"
+
+        def run(self, *_: object) -> Any:
+            return self
+
+    check = base.test_the_node_exporter_answers_the_monitoring_hosts_and_nobody_without_a_certificate
+    if holds:
+        check(stack.hosts["db1"], stack, lambda _name: Scraper())
+    else:
+        with pytest.raises(AssertionError):
+            check(stack.hosts["db1"], stack, lambda _name: Scraper())
+
+
+ADDRESSES = {name: str(host.address) for name, host in inventories.load(ROOT / "hosts.yaml").hosts.items()}
+
+
+def test_every_fixture_that_the_shipped_checks_take_is_there(stack: Stack, vault: Vault) -> None:
+    """Of every role; the hosts cannot be reached, which no check is in doubt about."""
+
+    def nobody(name: str, _text: str) -> str:
+        raise HostFailed(name, "connect", "no answer within 10 s")
+
+    results = checked(stack, vault, nobody, ["lb1", "app1", "db1", "bak1", "mon1"])
+    assert {one.role for one in results} == {role for host in stack.hosts.values() for role in host.roles} | {
+        "base",
+        "firewall",
+    }
+    assert [one.why for one in results if "fixture" in one.why or one.host == "-"] == []
+
+
+RIGHT = {
+    "base": {
+        "addresses": "".join(f"{name} {address}\n" for name, address in ADDRESSES.items()),
+        "name": "db1",
+        "sshd": "port 22\npasswordauthentication no\nkbdinteractiveauthentication no\n"
+        "permitrootlogin without-password\nclientaliveinterval 5",
+        "timers": "active\nactive",
+        "apt": 'APT::Periodic::Unattended-Upgrade "1";\nUnattended-Upgrade::Automatic-Reboot "false";\n'
+        'Unattended-Upgrade::Origins-Pattern:: "label=Debian-Security";\n'
+        'Unattended-Upgrade::Origins-Pattern:: "site=packages.test";',
+        "sources": "https://packages.test/debian",
+    },
+    "firewall": {
+        "filter": "active\nenabled\n-P INPUT DROP\n-P FORWARD DROP\n-P OUTPUT ACCEPT\nintact",
+    },
+    "db": {
+        "checksums": "on",
+        "secrets": "600 /var/lib/postgresql/.pgpass\n640 /etc/postgresql/17/main/plainstack.sql\n"
+        "640 /etc/plainstack/tls/host.key\n700 /var/lib/postgresql/17/main",
+    },
+    "backup": {
+        "failed": "asked",
+        "timers": "active\nactive",
+        "metrics": "20\nplainstack_backup_last_success_timestamp_seconds 1\nplainstack_backup_size_bytes 1\n"
+        "plainstack_barman_check_ok 1\nplainstack_barman_last_wal_timestamp_seconds 1",
+    },
+}
+WRONG = [
+    ("base", "addresses", "192.168.57.11", "192.168.57.99"),
+    ("base", "addresses", "db2", "db9"),
+    ("base", "name", "db1", "db2"),
+    ("base", "sshd", "passwordauthentication no", "passwordauthentication yes"),
+    ("base", "sshd", "kbdinteractiveauthentication no", "kbdinteractiveauthentication yes"),
+    ("base", "sshd", "without-password", "yes"),
+    ("base", "sshd", "clientaliveinterval 5", "clientaliveinterval 0"),
+    ("base", "timers", "active\nactive", "active\ninactive"),
+    ("base", "apt", '"1"', '"0"'),
+    ("base", "apt", '"false"', '"true"'),
+    ("base", "apt", "label=Debian-Security", "label=Debian"),
+    ("base", "apt", "site=packages.test", "site=other.test"),
+    ("base", "sources", "packages.test", "other.test"),
+    ("firewall", "filter", "active", "inactive"),
+    ("firewall", "filter", "enabled", "disabled"),
+    ("firewall", "filter", "INPUT DROP", "INPUT ACCEPT"),
+    ("firewall", "filter", "\nintact", ""),
+    ("db", "checksums", "on", "off"),
+    ("db", "secrets", "640 /etc/plainstack", "644 /etc/plainstack"),
+    ("db", "secrets", "700 /var", "755 /var"),
+    ("db", "secrets", "600 /var/lib/postgresql/.pgpass\n", ""),
+    ("backup", "failed", "asked", "plainstack-backup.service loaded failed failed\nasked"),
+    ("backup", "timers", "active\nactive", "active\nfailed"),
+    ("backup", "metrics", "20\n", "1000\n"),
+    ("backup", "metrics", "plainstack_barman_check_ok 1\n", ""),
+]
+
+
+def held(stack: Stack, role: str, facts: Mapping[str, str]) -> list[str]:
+    """The checks of a role that go by facts alone and hold."""
+    module = import_module(f"checks.test_{role}")
+    known: dict[str, Any] = {"facts": facts, "stack": stack, "here": stack.hosts["db1"]}
+    holds = []
+    for name, check in inspect.getmembers(module, inspect.isfunction):
+        wanted = inspect.signature(check).parameters
+        if name.startswith("test_") and "facts" in wanted and wanted.keys() <= known.keys():
+            with suppress(AssertionError):
+                check(**{key: known[key] for key in wanted})
+                holds.append(name)
+    return holds
+
+
+@pytest.mark.parametrize("role", RIGHT)
+def test_checks_hold_on_a_host_as_it_should_be_and_not_on_one_that_says_nothing(stack: Stack, role: str) -> None:
+    facts = RIGHT[role]
+    assert import_module(f"checks.test_{role}").facts(stack, stack.hosts["db1"]).keys() == facts.keys()
+    assert held(stack, role, facts)
+    assert held(stack, role, dict.fromkeys(facts, "")) == []
+
+
+@pytest.mark.parametrize(("role", "fact", "old", "new"), WRONG)
+def test_each_check_that_goes_by_facts_fails_when_one_is_wrong(
+    stack: Stack, role: str, fact: str, old: str, new: str
+) -> None:
+    right = RIGHT[role]
+    assert old in right[fact]
+    wrong = {**right, fact: right[fact].replace(old, new)}
+    assert len(held(stack, role, wrong)) == len(held(stack, role, right)) - 1

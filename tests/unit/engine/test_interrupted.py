@@ -1,0 +1,130 @@
+"""A transaction that is killed, or whose operator goes, at any moment: the next run ends where a whole one does."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from plainstack.engine.resources import Command, File, Package, Validation
+from tests.unit.engine.example_role import AFTER, BEFORE, app
+from tests.unit.sandbox import Sandbox, build
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
+
+
+def test_killed_after_any_step_the_next_run_ends_where_a_whole_one_does(deployed: Sandbox, tmp_path: Path) -> None:
+    """The steps are the script's own, so that a new kind of step is killed too."""
+    whole = deployed.copy(tmp_path / "whole")
+    (work,) = whole.plan(AFTER).transactions
+    steps = build(work).steps
+    assert whole.run(build(work)).ok
+    assert whole.plan(AFTER).empty
+    loaded = whole.calls().count("restart app.service")
+    assert loaded == 1
+
+    def kill(number: int) -> tuple[Sandbox, list[str]]:
+        host = deployed.copy(tmp_path / f"killed-{number}")
+        killed = host.run(build(work, stop_after=number))
+        assert killed.code == 137, killed.text
+        assert [line.split("\t")[1] for line in killed.text.splitlines() if line.startswith("@step")] == [
+            *steps[:number]
+        ]
+        again = host.deploy(AFTER)
+        assert all(done.ok for done in again), again[-1].text
+        return host, host.calls()
+
+    with ThreadPoolExecutor(4) as pool:
+        results = dict(zip(steps, pool.map(kill, range(1, len(steps) + 1)), strict=True))
+    for step, (host, calls) in results.items():
+        assert host.tree() == whole.tree(), step
+        # Once: before the kill or after it, never twice, never not at all.
+        assert calls.count("restart app.service") == loaded, step
+        assert list((host.root / "var/lib/plainstack/runs").iterdir()) == [], step
+
+
+def test_a_reload_that_is_owed_after_a_kill_is_a_reload_and_not_a_restart(deployed: Sandbox) -> None:
+    new = app("port = 2\n", *BEFORE["app"][-2:])
+    written = build(deployed.plan(new).transactions[0]).steps.index("write /etc/app/app.conf") + 1
+    deployed.deploy(new, stop_after=written)
+    assert deployed.calls() == []
+    assert deployed.deploy(new)[-1].ok
+    assert deployed.calls() == ["reload app.service"]
+    assert "port = 2" in deployed.read("systemd/loaded/app.service")
+
+
+@pytest.mark.parametrize("outcome", ["done", "rolled-back"])
+def test_a_plan_made_while_an_earlier_run_was_still_at_work_is_not_applied(deployed: Sandbox, outcome: str) -> None:
+    """Ctrl-C twice, and the same again at once: the probe saw a host that was half done."""
+    for pipe in ("at", "go"):
+        os.mkfifo(deployed.root / pipe)
+    slow = Command(
+        name="slow",
+        why="w",
+        run="echo ran >>$ROOT/var/log/ran; echo >$ROOT/at; read -r end <$ROOT/go; [ $end = done ]; touch $ROOT/went",
+        unless="[ -e $ROOT/went ]",
+    )
+    new = app("port = 2\n", slow)
+    (work,) = deployed.plan(new).transactions
+    with ThreadPoolExecutor() as pool:
+        earlier = pool.submit(deployed.run, build(work))
+        (deployed.root / "at").read_text()
+        generation, (stale,) = deployed.generation(), deployed.plan(new).transactions
+        (deployed.root / "go").write_text(f"{outcome}\n")
+        assert earlier.result().ok is (outcome == "done")
+    before = deployed.tree()
+    done = deployed.run(build(stale, planned_at=generation))
+    assert done.code != 0
+    assert done.answer.outcome == "untouched"
+    assert done.answer.tail == ["an earlier run was still at work here while this one looked: type it again"]
+    assert deployed.tree() == before
+    assert deployed.read("/var/log/ran") == "ran\n"
+
+
+def test_the_second_role_of_a_run_is_not_taken_for_one_that_was_overtaken(bare: Sandbox) -> None:
+    """Each of its transactions changes the host, and the next one was planned before that."""
+    wanted = {"base": (Package(name="nginx"), File(path="/etc/one", content=b"1\n")), **AFTER}
+    assert [done.ok for done in bare.deploy(wanted)] == [True, True, True]
+    assert bare.plan(wanted).empty
+
+
+def test_an_operator_who_is_gone_before_it_begins_changes_nothing(deployed: Sandbox) -> None:
+    before = deployed.tree()
+    slow = Validation(name="slow", run="until [ -e $RUN/orphaned ]; do :; done", reads=("/",))
+    new = app("port = 2\n", slow)
+    done = deployed.run(build(deployed.plan(new).transactions[0]), hold=False)
+    assert done.answer.outcome == "untouched"
+    assert done.answer.failed == "begin: the operator is gone, nothing was touched"
+    assert deployed.tree() == before
+
+
+def test_what_has_begun_is_done_to_its_end_when_the_operator_goes(deployed: Sandbox) -> None:
+    """Half of it would be worse, and nobody is there to see its output."""
+    waits = Command(
+        name="go", why="w", run="until [ -e $RUN/orphaned ]; do :; done; touch $ROOT/went", unless="[ -e $ROOT/went ]"
+    )
+    new = app("port = 2\n", waits)
+    done = deployed.run(build(deployed.plan(new).transactions[0]), leave_at=b"@step\trun go")
+    assert done.code == 0
+    assert deployed.plan(new).empty
+    assert list((deployed.root / "var/lib/plainstack/runs").iterdir()) == []
+
+
+def test_a_host_where_an_operator_left_something_to_end_says_so_and_one_with_its_operator_names_him(
+    deployed: Sandbox,
+) -> None:
+    applying, held = (deployed.root / "run" / name for name in ("plainstack-apply.lock", "plainstack.lock"))
+    assert not deployed.observe([]).ending
+    with applying.open("a") as work:
+        fcntl.flock(work, fcntl.LOCK_EX)
+        assert deployed.observe([]).ending
+        with held.open("w") as run:
+            fcntl.flock(run, fcntl.LOCK_EX)
+            run.write("me@here since noon: inv deploy\n")
+            run.flush()
+            seen = deployed.observe([])
+        assert (seen.lock, seen.ending) == ("me@here since noon: inv deploy", False)
+    assert not deployed.observe([]).ending

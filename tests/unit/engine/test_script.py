@@ -1,0 +1,303 @@
+"""Transactions, executed by the real shell on a sandbox: all of one is done, or nothing of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from plainstack.engine import probe
+from plainstack.engine.resources import Command, File, User, Validation
+from plainstack.engine.transaction.script import transaction
+from tests.unit.engine.example_role import AFTER, BEFORE, UNIT_FILE, Desired, app
+from tests.unit.sandbox import Sandbox, build
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
+
+
+def test_a_bare_host_becomes_what_is_wanted_and_stays_so(bare: Sandbox) -> None:
+    (done,) = bare.deploy(AFTER)
+    assert done.ok, done.text
+    assert bare.plan(AFTER).empty
+    assert bare.read("/etc/app/app.conf") == "port = 2\n"
+    assert (bare.root / "etc/app/key").stat().st_mode & 0o7777 == 0o600
+    assert (bare.root / "etc/app/key").owner() == "daemon"
+    assert (bare.root / "srv/app/current").readlink() == Path("/srv/app/releases/1")
+    assert not (bare.root / "etc/default-site").exists()
+    assert bare.calls() == [
+        "useradd --system --user-group --home-dir /srv/app --no-create-home --shell /usr/sbin/nologin --groups adm app",
+        "enable --no-reload app.service",
+        "daemon-reload",
+        "start app.service",
+    ]
+    assert list((bare.root / "var/lib/plainstack/runs").iterdir()) == []
+
+
+def test_a_change_reloads_or_restarts_and_removes_what_is_no_longer_wanted(deployed: Sandbox) -> None:
+    only_conf = app("port = 2\n", *BEFORE["app"][-2:])
+    (done,) = deployed.deploy(only_conf)
+    assert done.ok, done.text
+    assert deployed.calls() == ["reload app.service"]
+    (done,) = deployed.deploy(AFTER)
+    assert done.ok, done.text
+    assert deployed.calls()[1:] == ["daemon-reload", "restart app.service"]
+    assert not (deployed.root / "etc/app/old.conf").exists()
+    assert not (deployed.root / "srv/old").exists()
+    assert deployed.plan(AFTER).empty
+
+
+def test_what_was_changed_by_hand_is_put_right(deployed: Sandbox) -> None:
+    whole = deployed.tree()
+    deployed.write("/etc/app/app.conf", "by hand\n")
+    (deployed.root / "etc/app/key").chmod(0o644)
+    (deployed.root / "etc/app").chmod(0o777)
+    (deployed.root / "srv/app/current").unlink()
+    (deployed.root / "srv/app/current").symlink_to("/elsewhere")
+    (deployed.root / "systemd/active/app.service").unlink()
+    (deployed.root / "systemd/enabled/app.service").unlink()
+    (deployed.root / "systemd/masked/app.service").touch()
+    (done,) = deployed.deploy(BEFORE)
+    assert done.ok, done.text
+    assert deployed.tree() == whole
+    assert deployed.calls() == ["unmask --no-reload app.service", "enable app.service", "start app.service"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "calls"),
+    [
+        (BEFORE, ["start app.service"]),
+        (app("port = 2\n", *BEFORE["app"][-2:]), ["reload app.service"]),
+        (app("port = 2\n", *BEFORE["app"][-2:], unit_file="[Unit]\n"), ["daemon-reload", "restart app.service"]),
+    ],
+    ids=["nothing", "what a reload reads", "what a restart reads"],
+)
+def test_a_unit_that_came_up_again_since_the_probe_reads_what_changed(
+    deployed: Sandbox, wanted: Desired, calls: list[str]
+) -> None:
+    """A start would do nothing then, and what it was loaded with would be told wrong from there on."""
+    active, pausing = deployed.root / "systemd/active/app.service", deployed.root / "systemd/activating/app.service"
+    active.rename(pausing)
+    (work,) = deployed.plan(wanted).transactions
+    pausing.rename(active)
+    assert deployed.run(build(work)).ok
+    assert deployed.calls() == calls
+    loaded = [deployed.read(path) for path in ("/etc/app/app.conf", "/etc/app/key", UNIT_FILE)]
+    assert deployed.read("systemd/loaded/app.service") == "".join(loaded)
+    assert deployed.plan(wanted).empty
+
+
+def test_a_failing_validation_touches_nothing_and_says_what_the_tool_said(deployed: Sandbox) -> None:
+    before = deployed.tree()
+    generation = deployed.read("/var/lib/plainstack/generation")
+    (done,) = deployed.deploy(
+        app("port = x\n", Validation(name="loud", run="echo no such port >&2; false", reads=("/",)))
+    )
+    assert (done.answer.outcome, done.answer.failed) == ("untouched", "validate app -t")
+    assert deployed.tree() == before
+    assert deployed.read("/var/lib/plainstack/generation") == generation
+    assert deployed.calls() == []
+    (done,) = deployed.deploy(app("port = 3\n", Validation(name="loud", run="echo no port; false", reads=("/etc/",))))
+    assert (done.answer.failed, done.answer.tail) == ("validate loud", ["no port"])
+    assert deployed.tree() == before
+
+
+def test_a_validation_sees_the_new_files_at_their_real_paths_with_their_rights(deployed: Sandbox) -> None:
+    look = "test ! -e /etc/app/old.conf && test ! -e /etc/default-site && test -f /etc/app/deep/er/new.conf\n"
+    # By number: a validation sees the sandbox's own passwd, too.
+    look += "test \"$(stat -c '%a %u' /etc/app/key)\" = '600 1'\n"
+    (done,) = deployed.deploy({"app": (*AFTER["app"], Validation(name="look", run=look, reads=("/etc/app/",)))})
+    assert done.ok, done.text
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first deploy", "later deploy"])
+def test_a_unit_that_does_not_come_up_brings_everything_back(bare: Sandbox, first: bool) -> None:
+    if not first:
+        assert bare.deploy(BEFORE)[-1].ok
+    before = bare.tree("var/lib/plainstack", "systemd")
+    states = bare.states()
+    (done,) = bare.deploy({"app": (*AFTER["app"][:3], File(path=UNIT_FILE, content=b"broken\n"), *AFTER["app"][4:])})
+    assert done.answer.outcome == "rolled-back"
+    assert done.answer.failed == ("start app.service" if first else "restart app.service")
+    assert "last words of the unit" in done.answer.tail
+    assert bare.tree("var/lib/plainstack", "systemd") == before
+    assert bare.states() == states
+    assert ("restart app.service" in bare.calls()[-3:]) is not first
+
+
+def test_a_unit_that_is_up_and_not_healthy_brings_everything_back(deployed: Sandbox) -> None:
+    before = deployed.tree()
+    (done,) = deployed.deploy(app("port = 2\n", health="echo 503; false"))
+    assert (done.answer.outcome, done.answer.failed) == ("rolled-back", "reload app.service")
+    assert done.answer.tail[:2] == ["503", "not healthy within 30 s (state: active)"]
+    assert deployed.tree() == before
+    assert deployed.calls() == ["reload app.service", "reload app.service"]
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (Command(name="m", why="w", run="touch $ROOT/m; echo oops; exit 3", unless="false", undo="rm $ROOT/m"), "oops"),
+        (Command(name="m", why="w", run="touch $ROOT/m", unless="false", undo="rm $ROOT/m"), "its guard still says"),
+        (
+            Command(
+                name="m",
+                why="w",
+                run="touch $ROOT/m; exec tail -f /dev/null",
+                unless="false",
+                undo="rm $ROOT/m",
+                timeout=1,
+            ),
+            "did not end within 1 s",
+        ),
+    ],
+    ids=["fails", "has no effect", "hangs"],
+)
+def test_a_command_that_fails_is_undone_with_everything_before_it(
+    deployed: Sandbox, command: Command, told: str
+) -> None:
+    before = deployed.tree()
+    (done,) = deployed.deploy(app("port = 2\n", command))
+    assert (done.answer.outcome, done.answer.failed) == ("rolled-back", "run m: w")
+    assert told in "\n".join(done.answer.tail)
+    assert deployed.tree() == before
+    assert deployed.plan(BEFORE).empty
+
+
+def test_a_new_unit_that_does_not_come_up_is_left_absent(bare: Sandbox) -> None:
+    bare.deploy({"app": [item for item in app("broken\n")["app"] if not isinstance(item, Validation)]})
+    state = {name: list((bare.root / "systemd" / name).iterdir()) for name in ("active", "enabled", "failed")}
+    assert state == {"active": [], "enabled": [], "failed": []}
+    assert not (bare.root / UNIT_FILE.lstrip("/")).exists()
+
+
+def test_a_role_that_a_host_has_no_more_goes_with_its_units_files_and_accounts(deployed: Sandbox) -> None:
+    assert deployed.deploy(AFTER)[-1].ok
+    deployed.write("/etc/app/by-hand.conf", "somebody else's\n")
+    deployed.calls()
+    assert deployed.deploy({"base": ()})[-1].ok
+    assert deployed.calls() == [
+        "stop app.service",
+        "disable --no-reload app.service",
+        "userdel app",
+        "daemon-reload",
+    ]
+    assert deployed.states() == {}
+    assert "app:" not in deployed.read("/etc/passwd")
+    # Folders that nobody declared, as those on the way to a file, stay as any that are not empty do.
+    left = [path for path in deployed.tree("systemd") if path.startswith(("etc/app", "srv"))]
+    assert sorted(left) == ["etc/app", "etc/app/by-hand.conf", "etc/app/deep", "etc/app/deep/er", "srv", "srv/app"]
+    assert deployed.plan({"base": ()}).empty
+
+
+def test_an_account_that_was_changed_or_removed_comes_back_as_it_was(deployed: Sandbox) -> None:
+    """With its number, because the files that it owns stay."""
+    assert deployed.deploy(AFTER)[-1].ok
+    fails = Command(name="fails", why="w", run="exit 1", unless="false")
+    user = User(name="app", home="/elsewhere", shell="/bin/sh")
+    others = [item for item in AFTER["app"] if not isinstance(item, User)]
+    for wanted in ([*others, user, fails], [*others, fails]):
+        before, groups = deployed.tree("etc/shadow", "etc/group"), deployed.read("/etc/group")
+        (done,) = deployed.deploy({"app": wanted})
+        assert done.answer.outcome == "rolled-back"
+        assert deployed.tree("etc/shadow", "etc/group") == before
+        # Both mean that the group has no password.
+        assert deployed.read("/etc/group").replace(":x:", ":!:") == groups.replace(":x:", ":!:")
+
+
+def test_a_new_account_goes_again_after_the_unit_that_runs_as_it(bare: Sandbox) -> None:
+    """userdel refuses while a process of the account lives."""
+    (done,) = bare.deploy({"app": (*AFTER["app"], Command(name="fails", why="w", run="false", unless="false"))})
+    assert done.answer.outcome == "rolled-back"
+    assert bare.calls()[-2:] == ["stop app.service", "userdel app"]
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        ("rm app.conf; mkdir app.conf", "write /etc/app/app.conf: a directory is in the way"),
+        ("rm ../../srv/app/current; mkdir ../../srv/app/current", "write /srv/app/current: a directory is in the way"),
+        ("mv ../app ../moved; ln -s moved ../app", "write /etc/app: a symbolic link is in the way"),
+    ],
+)
+def test_what_is_in_the_way_is_told_and_left(deployed: Sandbox, harm: str, told: str) -> None:
+    deployed.sh(f"cd $ROOT/etc/app; {harm}")
+    before = deployed.tree()
+    (done,) = deployed.deploy(app("port = 2\n"))
+    assert (done.answer.outcome, done.answer.failed) == ("rolled-back", told)
+    assert deployed.tree() == before
+
+
+def test_a_link_planted_where_a_file_is_staged_is_not_followed(deployed: Sandbox) -> None:
+    deployed.write("/etc/precious", "untouched\n")
+    (deployed.root / "etc/app/app.conf.plainstack-new").symlink_to(deployed.root / "etc/precious")
+    assert deployed.deploy(app("port = 2\n"))[-1].ok
+    assert deployed.read("/etc/precious") == "untouched\n"
+    assert not (deployed.root / "etc/app/app.conf").is_symlink()
+
+
+def test_files_on_another_file_system_than_the_runs_are_put_in_place_whole_as_well(
+    bare: Sandbox, tmp_path: Path
+) -> None:
+    same = bare.copy(tmp_path / "same")
+    assert same.deploy(AFTER)[-1].ok
+    bare.write("bin/mv", '#!/bin/sh\n[ "$1" != --no-copy ] || exit 1\nexec /bin/mv "$@"\n', 0o755)
+    assert bare.deploy(AFTER)[-1].ok
+    assert bare.tree() == same.tree()
+
+
+def test_a_command_that_is_done_by_now_is_neither_run_nor_undone(deployed: Sandbox) -> None:
+    done = Command(name="a", why="w", run="touch $ROOT/a $ROOT/both", unless="[ -e $ROOT/a ]")
+    both = Command(name="both", why="w", run="exit 1", unless="[ -e $ROOT/both ]", undo="rm $ROOT/both")
+    assert deployed.deploy(app("port = 1\n", *BEFORE["app"][-2:], done, both))[-1].ok
+    fails = Command(name="fails", why="w", run="exit 1", unless="false")
+    (deployed.root / "a").unlink()
+    (deployed.root / "both").unlink()
+    deployed.deploy(app("port = 1\n", *BEFORE["app"][-2:], done, both, fails))
+    assert (deployed.root / "both").exists()
+
+
+def test_a_rollback_leaves_a_unit_that_was_on_its_way_up_on_its_way_up(deployed: Sandbox) -> None:
+    """systemd starts a program that died again, after a pause; a stop would end that for good."""
+    active, pausing = deployed.root / "systemd/active/app.service", deployed.root / "systemd/activating/app.service"
+    active.rename(pausing)
+    (done,) = deployed.deploy(app("port = 2\n", Command(name="fails", why="w", run="false", unless="false")))
+    assert done.answer.outcome == "rolled-back"
+    assert deployed.calls() == ["restart app.service", "restart app.service"]
+    assert "port = 1" in deployed.read("systemd/loaded/app.service")
+
+
+def test_a_command_finds_its_payload_and_leaves_none_of_it(deployed: Sandbox) -> None:
+    run = "cp $PAYLOAD/wheels/a.whl $ROOT/got && [ ! -r /dev/fd/8 ]"
+    command = Command(name="install", why="w", run=run, unless="[ -e $ROOT/got ]")
+    (work,) = deployed.plan(app("port = 1\n", command)).transactions
+    done = deployed.run(build(work, {"install": [("wheels/a.whl", b"\x00wheel")]}))
+    assert done.ok, done.text
+    assert (deployed.root / "got").read_bytes() == b"\x00wheel"
+
+
+def test_the_answer_ends_with_what_the_host_is_now(deployed: Sandbox) -> None:
+    new = app("port = 2\n")
+    (work,) = deployed.plan(new).transactions
+    done = deployed.run(transaction(work, "run-1", {}, {}, probe.script(new["app"])))
+    seen = probe.parse("\n".join(done.answer.probe), str(deployed.root))
+    assert seen.paths == deployed.observe(new["app"]).paths
+    assert seen.leftovers == ()
+
+
+def test_every_transaction_is_in_the_audit_log_done_or_not(deployed: Sandbox) -> None:
+    deployed.deploy(app("port = 2\n"))
+    deployed.deploy(app("port = x\n"))
+    deployed.deploy(app("port = 3\n", Command(name="fails", why="w", run="false", unless="false")))
+    lines = [json.loads(line) for line in deployed.read("/var/log/plainstack/audit.jsonl").splitlines()]
+    assert [line["result"] for line in lines] == ["done", "done", "rolled-back"]
+    assert all(line["who"] == "me" and line["at"].endswith("Z") for line in lines)
+
+
+def test_a_stream_that_does_not_fit_on_the_disk_leaves_nothing(deployed: Sandbox) -> None:
+    before = deployed.tree()
+    work = build(deployed.plan(app("port = 2\n")).transactions[0])
+    code, said = deployed.sh(f"ulimit -f 20; {work.command}", work.stream)
+    assert (code, "@" in said) == (74, False), said
+    assert deployed.tree() == before

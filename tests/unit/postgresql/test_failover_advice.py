@@ -1,0 +1,178 @@
+"""Every command named in a finding or a refusal works in that very state, and helps."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from plainstack.errors import AlreadySo, Refused
+from plainstack.postgresql.failover.decisions import Plan, degrade, promote, rejoin, resync, switchover
+from plainstack.postgresql.findings import findings
+from plainstack.postgresql.observation import Topology
+from plainstack.postgresql.preflight import refusals_of
+from tests.unit.postgresql.failover_model import Model
+
+TWO, THREE = ("db1", "db2"), ("db1", "db2", "db3")
+COMMAND = re.compile(r"(?:(?:when|make) (\w+) answer(?:s, |, then ))?fab failover ([a-z]+)((?: --[a-z]+(?:=\w+)?)*)")
+# Advice that no command can carry out: it asks for a host that is away, or for data that no host has.
+ELSEWHERE = re.compile(r"answer|bring it back|reachable|restore from the backup|type this again")
+# Never advised: commands that bypass Plainstack.
+BEHIND = re.compile(r"systemctl|pg_ctl|by hand|\brm\b|\bmv\b|move .* away")
+
+
+def decide(action: str, words: str, now: Topology) -> Plan:
+    options = dict(re.findall(r"--([a-z]+)=?(\w*)", words))
+    if action == "switchover":
+        return switchover(now, options.get("to", ""))
+    if action == "promote":
+        return promote(now, options.get("to", ""))
+    if action == "rejoin":
+        return rejoin(now, options.get("host", ""), discard="discard" in options)
+    return {"degrade": degrade, "resync": resync}[action](now)
+
+
+def accidents(names: tuple[str, ...]) -> Iterator[tuple[str, str, int]]:
+    for name in names:
+        for accident in ("kill", "stop", "cut", "mend", "boot", "wipe"):
+            yield accident, name, 0
+    for action in ("promote", "switchover", "rejoin", "degrade"):
+        for steps in (1, 2, 3, 4, 99):
+            yield action, "", steps
+
+
+def befall(model: Model, accident: str, name: str, steps: int) -> bool:
+    """Apply an accident; False if it cannot happen, or would be a fault of the model rather than of the advice."""
+    if steps:
+        try:
+            model.run(partial(decide, accident, ""), steps)
+        except Refused:
+            return False
+        return True
+    server = model[name]
+    if accident == "stop":
+        if not (server.running and server.plugged):
+            return False
+        clean = server.leads
+        model.kill(name)
+        server.clean = clean
+    elif accident == "wipe":
+        if not (server.data and server.plugged):
+            return False
+        model.kill(name)
+        server.data = server.signal = server.fenced = server.degraded = False
+        server.rewinding, server.wal, server.timeline = "", [], 0
+    elif accident == "boot":
+        if server.running or not server.data or server.rewinding:
+            return False
+        model.boot(name)
+    elif (accident == "mend") == server.plugged or (accident == "kill" and not server.running):
+        return False
+    else:
+        getattr(model, accident)(name)
+    model.live()
+    return True
+
+
+def state_of(model: Model) -> object:
+    now = model.topology()
+    return (
+        [(n.state, n.timeline, n.upstream, n.fenced, n.degraded, n.cluster, n.rewinding) for n in now.nodes.values()],
+        sorted((host, sorted(fences)) for host, fences in model.closed.items()),
+    )
+
+
+def reached(names: tuple[str, ...], depth: int) -> Iterator[tuple[tuple[str, ...], Model]]:
+    """Every state that this many accidents lead to, each once, with its cause."""
+    first = Model(names)
+    known = {repr(state_of(first))}
+    level: list[tuple[tuple[str, ...], Model]] = [((), first)]
+    yield level[0]
+    for _ in range(depth):
+        following = []
+        for story, model in level:
+            for accident, name, steps in accidents(names):
+                after = copy.deepcopy(model)
+                try:
+                    if not befall(after, accident, name, steps):
+                        continue
+                except AssertionError:
+                    # Only commands that bypass Plainstack let clients reach two primaries.
+                    continue
+                if (state := repr(state_of(after))) not in known:
+                    known.add(state)
+                    following.append(((*story, f"{accident} {name or steps}"), after))
+        yield from following
+        level = following
+
+
+def sentences(now: Topology) -> list[str]:
+    """Everything that Plainstack says in a state, whatever the command."""
+    said = [*findings(now), *refusals_of(list(now.nodes.values()))]
+    for action in ("switchover", "promote", "rejoin", "degrade", "resync"):
+        for words in ("", *(f" --{'host' if action == 'rejoin' else 'to'}={name}" for name in now.nodes)):
+            if action in ("degrade", "resync") and words:
+                continue
+            try:
+                next(decide(action, words, now), None)
+            except Refused as refusal:
+                said.append(str(refusal))
+    return list(dict.fromkeys(said))
+
+
+def writable(model: Model) -> bool:
+    before = len(model.acknowledged)
+    model.live()
+    return len(model.acknowledged) > before
+
+
+def gone(model: Model) -> set[int]:
+    """Acknowledged writes that no server has."""
+    return set(model.acknowledged) - {number for one in model.servers.values() for _, number in one.wal}
+
+
+def follow(model: Model, sentence: str, hops: int = 3) -> None:
+    """Type every command of a message, each in that state. Raises AssertionError for one that does not help."""
+    assert not BEHIND.search(sentence), sentence
+    commands = COMMAND.findall(sentence)
+    away = any(node.state == "unreachable" for node in model.topology().nodes.values())
+    for when, action, words in commands:
+        if action == "status":
+            continue
+        trial = copy.deepcopy(model)
+        if when:
+            trial.mend(when)
+            trial.live()
+        could_write, lost = writable(trial), gone(trial)
+        try:
+            assert trial.run(partial(decide, action, words)), "it does not end"
+        except AlreadySo:
+            continue
+        except Refused as refusal:
+            told = str(refusal)
+            assert hops, f"{sentence!r} leads nowhere: {told}"
+            if COMMAND.search(told):
+                follow(trial, told, hops - 1)
+            else:
+                assert ELSEWHERE.search(told), f"{sentence!r}: {action}{words} is refused: {told}"
+                assert away or not any(one.data for one in model.servers.values()), told
+            continue
+        if "--to=" not in words:
+            assert gone(trial) <= lost, f"{sentence!r}: {action}{words} loses writes"
+        assert writable(trial) or not could_write, f"{sentence!r}: after {action}{words} nothing can be written"
+
+
+@pytest.mark.parametrize(("names", "depth"), [(TWO, 4), (THREE, 3)])
+def test_what_is_advised_is_allowed_and_makes_nothing_worse(names: tuple[str, ...], depth: int) -> None:
+    count = 0
+    for story, model in reached(names, depth):
+        for sentence in sentences(model.topology()):
+            count += 1
+            try:
+                follow(model, sentence)
+            except AssertionError as error:
+                raise AssertionError(f"after {', '.join(story) or 'nothing'}: {error}") from error
+    assert count > 500

@@ -1,0 +1,295 @@
+"""Failover decisions against a cluster in memory, interrupted after every step, while clients keep writing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from plainstack.errors import Refused
+from plainstack.postgresql.failover.decisions import Do, Plan, degrade, promote, rejoin, resync, switchover
+from plainstack.postgresql.findings import findings, healthy
+from plainstack.postgresql.observation import Slot, Topology
+from tests.unit.postgresql.failover_model import Model, interrupted
+
+TWO, THREE = ("db1", "db2"), ("db1", "db2", "db3")
+Decide = Callable[[Topology], Plan]
+
+
+def refused(model: Model, decide: Decide) -> str:
+    """The reason for refusing."""
+    with pytest.raises(Refused) as caught:
+        model.run(decide)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("names", [TWO, THREE])
+@pytest.mark.parametrize("synchronous", [True, False])
+def test_a_switchover_interrupted_anywhere_and_typed_again_loses_nothing(
+    names: tuple[str, ...], synchronous: bool
+) -> None:
+    for count, backwards in interrupted():
+        model = Model(names, synchronous=synchronous)
+        ended = model.run(lambda now: switchover(now, "db2"), count, backwards)
+        again = not ended
+        while again:
+            try:
+                again = not model.run(lambda now: switchover(now, "db2"))
+            except Refused as refusal:
+                assert "already" in str(refusal)  # noqa: PT017 - some interruptions come after the last thing to do
+                break
+        assert model.leader.name == "db2", (count, backwards, model.steps)
+        assert model.whole(), (count, backwards, model.steps)
+        assert not model.lost()
+        assert len(set(model.acknowledged)) > 1
+
+
+def test_a_switchover_stops_the_primary_once_and_rewinds_nobody() -> None:
+    model = Model(THREE)
+    model.run(lambda now: switchover(now, "db3"))
+    done = [step.do for step in model.steps]
+    assert done.count(Do.STEP_DOWN) == done.count(Do.PROMOTE) == 1
+    assert not {Do.REWIND, Do.CLONE} & set(done)
+
+
+def test_a_standby_that_did_not_get_the_last_wal_leaves_the_old_primary_in_charge() -> None:
+    model = Model()
+    plan = switchover(model.topology())
+    for step in next(plan):
+        model.do(step)
+    for step in plan.send(model.topology()):
+        model.do(step)
+    model["db2"].wal.pop()
+    stage = plan.send(model.topology())
+    assert [step.do for step in stage] == [Do.AWAIT_WAL]
+    stage = plan.send(model.topology())
+    assert [step.do for step in stage] == [Do.STEP_BACK]
+    model.do(stage[0])
+    with pytest.raises(Refused, match="did not receive the last WAL of db1, so db1 is the primary again"):
+        plan.send(model.topology())
+    assert model.leader.name == "db1"
+
+
+def fail(model: Model, fault: str) -> None:
+    (model.cut if fault == "cut" else model.kill)("db1")
+
+
+@pytest.mark.parametrize("names", [TWO, THREE])
+@pytest.mark.parametrize("fault", ["kill", "cut"])
+@pytest.mark.parametrize("rewind_fails", [False, True])
+def test_a_promotion_and_a_rejoin_interrupted_anywhere_and_typed_again_lose_nothing(
+    names: tuple[str, ...], fault: str, rewind_fails: bool
+) -> None:
+    for count, backwards in interrupted():
+        model = Model(names)
+        fail(model, fault)
+        model["db1"].rewind_fails = rewind_fails
+        if not model.run(promote, count, backwards):
+            try:
+                assert model.run(promote)
+            except Refused as refusal:
+                assert "is the primary already" in str(refusal)  # noqa: PT017
+        chosen = model.leader.name
+        assert not model.lost()
+        assert not model["db1"].leads or fault == "cut"
+        if fault == "cut":
+            model.mend("db1")
+            model.live()
+            model.boot("db1")
+        if not model.run(rejoin, count, backwards):
+            assert model.run(rejoin)
+        assert model.leader.name == chosen
+        assert model.whole(), (count, backwards, model.steps)
+        assert not model.lost()
+        assert healthy(model.topology())
+        assert not findings(model.topology())
+
+
+@pytest.mark.parametrize("names", [TWO, THREE])
+def test_the_cable_comes_back_between_fence_and_promote_and_promote_is_typed_again(names: tuple[str, ...]) -> None:
+    for count in range(1, 8):
+        model = Model(names)
+        model.cut("db1")
+        model.run(promote, count)
+        model.mend("db1")
+        model.live()
+        before = model.topology()
+        if any(node.name != "db1" for node in before.primaries):
+            continue
+        if not before.shut_out("db1"):
+            assert "db1 is the primary" in refused(model, promote)
+            continue
+        assert model.run(promote)
+        assert model.leader.name != "db1"
+        assert model.run(rejoin)
+        assert model.whole()
+        assert not model.lost()
+
+
+def test_writes_wait_for_nobody_only_when_nobody_is_left() -> None:
+    two, three = Model(TWO), Model(THREE)
+    for model in (two, three):
+        model.kill("db1")
+        model.run(promote)
+        before = len(model.acknowledged)
+        model.live()
+        assert len(model.acknowledged) == before + 1
+    assert two.leader.degraded
+    assert not three.leader.degraded
+    two.run(rejoin)
+    assert not two.leader.degraded
+
+
+def test_the_standby_with_the_most_wal_is_promoted_and_no_other() -> None:
+    model = Model(THREE)
+    model["db2"].wal.pop()
+    model.kill("db1")
+    assert "db2 (timeline 1, 0/0) does not have all that db3 has" in refused(model, lambda now: promote(now, "db2"))
+    model.run(promote)
+    assert model.leader.name == "db3"
+    assert not model.lost()
+
+
+def test_a_standby_on_an_older_timeline_is_not_promoted_however_much_wal_it_has() -> None:
+    model = Model(THREE)
+    model["db2"].timeline, model["db3"].timeline = 1, 2
+    model["db2"].wal += [(1, 900), (1, 901)]
+    model.kill("db1")
+    model.run(promote)
+    assert model.leader.name == "db3"
+
+
+def test_every_host_that_may_be_a_primary_is_fenced_off_on_every_host_before_the_promotion() -> None:
+    model = Model(THREE)
+    model.cut("db1")
+    model.run(promote)
+    kinds = [step.do for step in model.steps]
+    at = kinds.index(Do.PROMOTE)
+    fenced = {step.host for step in model.steps[:at] if step.do is Do.FENCE and "db1" in step.about}
+    assert fenced == {"db2", "db3", "app1"}
+
+
+def test_an_old_primary_that_boots_again_never_leads() -> None:
+    model = Model()
+    model.cut("db1")
+    model.kill("db1")
+    model.run(promote)
+    model.mend("db1")
+    model.closed = {name: set() for name in model.closed}
+    model.boot("db1")
+    assert not model["db1"].running
+
+
+def test_rejoin_repairs_two_primaries_by_giving_up_the_older_timeline() -> None:
+    model = Model()
+    model.cut("db1")
+    model.run(promote)
+    model.mend("db1")
+    assert model["db1"].leads
+    assert any("two primaries: db1 (timeline 1) and db2 (timeline 2)" in text for text in findings(model.topology()))
+    model.run(rejoin)
+    assert model.leader.name == "db2"
+    assert model.whole()
+
+
+def test_an_interrupted_rewind_is_not_trusted() -> None:
+    model = Model()
+    model.kill("db1")
+    model.run(promote)
+    model["db1"].rewinding = "an earlier rewind was interrupted"
+    model.run(rejoin)
+    assert Do.REWIND not in [step.do for step in model.steps]
+    (clone,) = [step for step in model.steps if step.do is Do.CLONE]
+    assert "an earlier rewind was interrupted" in clone.says
+    assert model.whole()
+
+
+def test_a_host_without_data_is_copied_to() -> None:
+    model = Model()
+    model.kill("db2")
+    model["db2"].data = False
+    model.run(rejoin)
+    assert model.whole()
+
+
+def test_rejoin_of_a_whole_cluster_does_nothing() -> None:
+    model = Model(THREE)
+    model.run(rejoin)
+    assert not model.steps
+
+
+def test_degrade_and_resync_by_hand() -> None:
+    model = Model()
+    assert "db2 confirms the writes of db1" in refused(model, degrade)
+    assert "db1 is not degraded" in refused(model, resync)
+    model.cut("db2")
+    waiting = len(model.acknowledged)
+    model.live()
+    assert len(model.acknowledged) == waiting
+    model.run(degrade)
+    assert len(model.acknowledged) > waiting
+    assert any("degraded since then" in text for text in findings(model.topology()))
+    assert "no standby streams from db1" in refused(model, resync)
+    assert "degraded already" in refused(model, degrade)
+    model.mend("db2")
+    model.run(resync)
+    assert not model.leader.degraded
+    assert "synchronous is false" in refused(Model(synchronous=False), degrade)
+
+
+def test_every_refusal_says_what_is_so_and_what_to_type() -> None:
+    model = Model()
+    assert "db9 is not a db host; the db hosts are db1, db2" in refused(model, lambda now: switchover(now, "db9"))
+    assert "db9 is not a db host" in refused(model, lambda now: promote(now, "db9"))
+    assert "db9 is not a db host" in refused(model, lambda now: rejoin(now, "db9"))
+    assert refused(model, lambda now: switchover(now, "db1")) == "db1 is the primary already"
+    assert "db1 is the primary and answers; to hand over as planned: fab failover switchover" in refused(model, promote)
+    assert "db1 is the primary; there is nothing to rejoin" in refused(model, lambda now: rejoin(now, "db1"))
+    model.cut("db2")
+    assert "db2 is not a running standby (state: unreachable)" in refused(model, lambda now: switchover(now, "db2"))
+    assert "no standby runs that could become the primary" in refused(model, switchover)
+    assert "db2 does not answer; bring it back" in refused(model, rejoin)
+    model.kill("db1")
+    assert "no standby runs that could become the primary" in refused(model, promote)
+    assert "there is no primary to follow. Make one first: fab failover promote" in refused(model, rejoin)
+    model.cut("db1")
+    for decide in (promote, switchover, rejoin, degrade, resync):
+        assert "no db host answers (db1, db2)" in refused(model, decide)
+
+
+def test_a_primary_that_answers_its_standby_is_not_declared_dead() -> None:
+    model = Model()
+    now = model.topology()
+    nodes = {**now.nodes, "db1": Topology(now.nodes).nodes["db1"].__class__(name="db1", state="unreachable")}
+    with pytest.raises(Refused, match="db1 does not answer here, but its PostgreSQL answers db2"):
+        next(promote(Topology(nodes, now.clients)))
+
+
+def test_two_primaries_are_never_switched_over_or_promoted() -> None:
+    model = Model(THREE)
+    model.cut("db1")
+    model.run(promote)
+    model.closed = {name: set() for name in model.closed}
+    model["db1"].plugged = True
+    for decide in (switchover, promote, degrade):
+        with pytest.raises(Refused, match=r"two primaries: db1 .timeline 1. and db2 .timeline 2."):
+            next(decide(model.topology()))
+
+
+def test_two_primaries_on_one_timeline_are_for_a_person_to_judge() -> None:
+    model = Model()
+    model["db2"].leads, model["db2"].signal = True, False
+    model.closed["app1"].add("db2")
+    with pytest.raises(Refused, match="only a person can tell"):
+        next(rejoin(model.topology()))
+
+
+def test_a_slot_of_a_host_that_left_the_inventory_is_told_with_how_to_drop_it() -> None:
+    now = Model().topology()
+    gone, used = Slot("db9", active=False, retained=4096, wal_status="reserved"), Slot("etl", True, 4096, "reserved")
+    ready = Slot("db2", active=False, retained=0, wal_status="-")
+    leader = replace(now.nodes["db1"], slots=(gone, used, ready))
+    assert findings(replace(now, nodes={**now.nodes, "db1": leader})) == [
+        "db1: slot db9 is for no host of this inventory; if nobody needs it: select pg_drop_replication_slot('db9')"
+    ]

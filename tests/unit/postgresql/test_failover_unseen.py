@@ -1,0 +1,294 @@
+"""Failover decisions when not everything is visible: unreachable primaries, newer standbys, old fences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from plainstack.errors import AlreadySo, NotDeployed, Refused
+from plainstack.postgresql.failover.decisions import Do, Plan, degrade, promote, rejoin, switchover
+from plainstack.postgresql.findings import findings, healthy
+from plainstack.postgresql.observation import Node, Topology, observed
+from plainstack.postgresql.topology import State
+from tests.unit.postgresql.failover_model import Model
+
+TWO, THREE = ("db1", "db2"), ("db1", "db2", "db3")
+
+
+def unseen(now: Topology, name: str) -> Topology:
+    """The same cluster, with one host that runs but does not answer the operator."""
+    return replace(now, nodes={**now.nodes, name: Node(name=name, state="unreachable")})
+
+
+def refused(now: Topology, decide: Callable[[Topology], Plan]) -> str:
+    with pytest.raises(Refused) as caught:
+        next(decide(now))
+    return str(caught.value)
+
+
+def done(model: Model) -> list[tuple[Do, str]]:
+    return [(step.do, step.host) for step in model.steps]
+
+
+def test_a_primary_that_was_succeeded_is_not_handed_over_from_though_it_stopped_in_order() -> None:
+    model = Model(THREE)
+    model.kill("db1")
+    model["db1"].clean = True
+    model.run(lambda now: promote(now, "db2"))
+    model.live()
+    now = unseen(model.topology(), "db2")
+    assert "there is no primary to switch over from" in refused(now, switchover)
+    assert not any("hands over" in text for text in findings(now))
+    assert "db2 does not answer here, but its PostgreSQL answers db3" in refused(now, promote)
+
+
+@pytest.mark.parametrize("names", [TWO, THREE])
+def test_a_primary_that_somebody_stopped_in_order_hands_over_without_loss(names: tuple[str, ...]) -> None:
+    model = Model(names)
+    model.kill("db1")
+    model["db1"].clean = True
+    assert any("fab failover switchover hands over without loss" in text for text in findings(model.topology()))
+    model.run(switchover)
+    assert model.whole()
+    assert not model.lost()
+
+
+@pytest.mark.parametrize("synchronous", [True, False])
+def test_a_primary_that_is_still_stopping_is_no_standby(synchronous: bool) -> None:
+    """A switchover was interrupted while it waited for the old primary to shut down."""
+    stopping = observed("db1", {"data": "yes", "signal": "yes", "running": "yes"})
+    told = {"data": "yes", "signal": "yes", "running": "yes", "recovery": "true", "timeline": "1", "lsn": "0/3000000"}
+    now = Topology({"db1": stopping, "db2": observed("db2", told)}, synchronous=synchronous)
+    assert stopping.state == "silent"
+    assert "db1 is silent. If one of them starts or stops just now, type this again" in refused(now, switchover)
+
+
+def lagging_heir() -> Model:
+    """The primary and the standby that confirmed its last writes are gone; the other standby is behind."""
+    model = Model(THREE)
+    model.closed["db3"].add("db1")
+    for _ in range(5):
+        model.live()
+    model.closed["db3"].clear()
+    model.kill("db1")
+    return model
+
+
+def test_a_stopped_standby_may_have_confirmed_writes_and_is_started_first() -> None:
+    model = lagging_heir()
+    model["db2"].running = False
+    model.run(promote)
+    assert model.leader.name == "db2"
+    assert not model.lost()
+
+
+def test_a_stopped_standby_that_does_not_start_is_gone_on_without_by_name_only() -> None:
+    now = (model := lagging_heir()).topology()
+    now = replace(now, nodes={**now.nodes, "db2": replace(now.nodes["db2"], state="stopped standby")})
+    plan = promote(now)
+    assert [(step.do, step.host, step.optional) for step in next(plan)] == [(Do.WAKE, "db2", True)]
+    with pytest.raises(Refused, match=r"db2 is stopped standby, .* fab failover promote --to=db3$"):
+        plan.send(now)
+    assert not model.steps
+
+
+def test_a_primary_that_acknowledged_writes_alone_is_started_and_not_succeeded() -> None:
+    model = Model()
+    model.kill("db2")
+    model.run(degrade)
+    model.live()
+    model.kill("db1")
+    model.boot("db2")
+    model.run(promote)
+    assert model.leader.name == "db1"
+    assert not model.lost()
+    now = model.topology()
+    nodes = {**now.nodes, "db1": replace(now.nodes["db1"], state="stopped primary")}
+    plan = promote(replace(now, nodes=nodes))
+    assert [step.do for step in next(plan)] == [Do.STEP_BACK]
+    with pytest.raises(Refused, match=r"db1 is stopped primary, and may have writes .* promote --to=db2$"):
+        plan.send(replace(now, nodes=nodes))
+
+
+def test_an_old_primary_that_came_back_is_not_followed_while_the_one_that_succeeded_it_is_stopped() -> None:
+    model = Model()
+    model.cut("db1")
+    model.run(promote)
+    model.mend("db1")
+    model.kill("db2")
+    told = refused(model.topology(), lambda now: rejoin(now, "db2"))
+    assert told.endswith("make db2 the primary again first: fab failover promote")
+    model.run(promote)
+    assert model.leader.name == "db2"
+    assert not model.lost()
+    assert not model["db1"].running
+
+
+def test_a_primary_that_somebody_stopped_is_a_standby_before_another_is_promoted() -> None:
+    model = Model()
+    model.kill("db1")
+    model["db1"].clean = True
+    model.run(switchover)
+    assert done(model).index((Do.START, "db1")) < done(model).index((Do.PROMOTE, "db2"))
+
+
+def test_a_stopped_standby_is_brought_back_by_rejoin_and_writes_are_said_to_wait() -> None:
+    model = Model()
+    model.run(switchover)
+    model.kill("db1")
+    assert refused(model.topology(), switchover) == (
+        "no standby runs that could become the primary: db1 is stopped standby, db2 is primary."
+        " Every write to db2 waits until one is back: fab failover rejoin"
+    )
+
+
+@pytest.mark.parametrize("away", ["unreachable", "stopped standby", "silent"])
+def test_a_standby_that_died_does_not_confirm_although_the_primary_still_lists_it(away: State) -> None:
+    now = Model().topology()
+    gone = Node(name="db2", state=away)
+    leader = replace(now.nodes["db1"], answering=frozenset())
+    now = replace(now, nodes={"db1": leader, "db2": gone})
+    assert leader.sender("db2")
+    assert [step.do for step in next(degrade(now))] == [Do.DEGRADE]
+    assert any("every write waits" in text for text in findings(now))
+
+
+def test_a_primary_that_waits_for_a_host_that_the_inventory_lost_is_deployed_and_not_degraded() -> None:
+    now = Model().topology()
+    alone = replace(now, nodes={"db1": replace(now.nodes["db1"], answering=frozenset(), senders=())}, synchronous=False)
+    (told,) = (text for text in findings(alone) if "every write waits" in text)
+    assert told.endswith("has no more: inv deploy")
+    assert refused(alone, degrade).endswith("any more: inv deploy")
+
+
+def test_a_standby_that_only_the_operator_cannot_reach_confirms() -> None:
+    now = unseen(Model().topology(), "db2")
+    assert "db2 confirms the writes of db1" in refused(now, degrade)
+
+
+def test_a_reinstalled_host_has_to_be_deployed_before_it_can_rejoin() -> None:
+    model = Model(THREE)
+    model.kill("db1")
+    model.run(promote)
+    model["db1"].data = model["db1"].fenced = False
+    now = model.topology()
+    bare = replace(now, nodes={**now.nodes, "db1": replace(now.nodes["db1"], configured=False)})
+    for host in ("", "db1"):
+        with pytest.raises(NotDeployed, match=r"inv deploy --host=db1$") as caught:
+            next(rejoin(bare, host))
+        assert caught.value.hosts == ("db1",)
+    assert not observed("db1", {"data": "no", "configured": "no"}).configured
+
+
+@pytest.mark.parametrize("names", [TWO, THREE])
+def test_what_is_so_already_is_no_failure(names: tuple[str, ...]) -> None:
+    model = Model(names)
+    model.cut("db1")
+    model.run(promote)
+    leader = model.leader.name
+    for again in (promote, lambda now: promote(now, leader), lambda now: switchover(now, leader)):
+        with pytest.raises(AlreadySo, match=f"{leader} is the primary already"):
+            next(again(model.topology()))
+
+
+@pytest.mark.parametrize("names", [TWO, THREE])
+def test_promote_starts_a_cluster_of_which_nothing_runs(names: tuple[str, ...]) -> None:
+    model = Model(names)
+    for name in names:
+        model.kill(name)
+    model.run(promote)
+    assert (model.leader.name, model.leader.timeline) == ("db1", 1)
+    assert model.whole()
+    assert not model.lost()
+
+
+def test_going_on_without_a_host_that_may_have_confirmed_writes_is_asked_for_by_name() -> None:
+    model = lagging_heir()
+    model.cut("db2")
+    told = refused(model.topology(), promote)
+    assert "db2 is unreachable, and may have writes that db3 has not: make it answer" in told
+    assert told.endswith("fab failover promote --to=db3")
+    model.run(lambda now: promote(now, "db3"))
+    assert model.leader.name == "db3"
+
+
+def test_without_synchronous_replication_an_unreachable_standby_is_not_waited_for() -> None:
+    model = Model(THREE, synchronous=False)
+    model.kill("db1")
+    model.cut("db2")
+    model.run(promote)
+    assert model.leader.name == "db3"
+
+
+def with_a_fence_left_behind() -> Model:
+    """db1 has rejoined, but app1, which was away, still fences it off."""
+    model = Model()
+    model.kill("db1")
+    model.run(promote)
+    left = set(model.closed["app1"])
+    model.run(rejoin)
+    model.closed["app1"] = left
+    return model
+
+
+def test_a_fence_left_behind_is_no_healthy_cluster_and_a_rejoin_takes_it_away() -> None:
+    model = with_a_fence_left_behind()
+    assert not healthy(model.topology())
+    assert any("db1 is shut out by app1 until it has rejoined" in text for text in findings(model.topology()))
+    model.run(rejoin)
+    assert healthy(model.topology())
+    assert not findings(model.topology())
+
+
+def test_a_switchover_opens_every_door_to_the_new_primary_first() -> None:
+    model = with_a_fence_left_behind()
+    model.run(switchover)
+    kinds = done(model)
+    assert kinds.index((Do.UNFENCE, "app1")) < kinds.index((Do.STEP_DOWN, "db2"))
+    before = len(model.acknowledged)
+    model.live()
+    assert model.leader.name == "db1"
+    assert len(model.acknowledged) == before + 1
+
+
+def test_a_fence_around_the_only_primary_is_taken_away_when_no_other_can_exist() -> None:
+    model = Model()
+    model.closed["app1"].add("db1")
+    assert any(
+        "db1 is shut out by app1" in text and "fab failover rejoin" in text for text in findings(model.topology())
+    )
+    model.run(rejoin)
+    assert healthy(model.topology())
+
+
+def test_a_standby_that_missed_a_promotion_is_promoted_only_by_name_and_then_let_in() -> None:
+    model = Model(THREE)
+    model.cut("db3")
+    model.kill("db1")
+    model.run(lambda now: promote(now, "db2"))
+    for _ in range(5):
+        model.live()
+    model.mend("db3")
+    model.cut("db2")
+    told = refused(model.topology(), promote)
+    assert "db3 is shut out since an earlier promotion" in told
+    assert told.endswith("fab failover promote --to=db3")
+    model.run(lambda now: promote(now, "db3"))
+    before = len(model.acknowledged)
+    model.live()
+    assert model.leader.name == "db3"
+    assert len(model.acknowledged) == before + 1
+
+
+def test_an_old_primary_that_is_shut_out_is_not_degraded_nor_let_in_while_its_successor_is_unseen() -> None:
+    model = Model()
+    model.cut("db1")
+    model.run(promote)
+    model.mend("db1")
+    now = unseen(model.topology(), "db2")
+    assert "db1 is shut out by app1: a promotion went past it" in refused(now, degrade)
+    assert not any("degrade" in text for text in findings(now))
+    assert any("db2 may be another; make it answer first" in text for text in findings(now))
+    assert "db2 does not answer" in refused(now, rejoin)

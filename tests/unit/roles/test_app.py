@@ -1,0 +1,271 @@
+"""Role app: what a service is started with, who may reach it, and how a release takes another one's place."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from plainstack.engine.declared import names
+from plainstack.engine.resources import Command, Directory, File, Resource, Unit, User
+from plainstack.inventory.stack import Stack
+from plainstack.roles import app
+from plainstack.secrets.values import Secret, Vault
+from plainstack.services import release
+from plainstack.services.release_steps import LAYOUT
+from tests import inventories
+
+TEXT = """
+stack: small
+hosts:
+  lb1: {address: 10.0.0.1, public: 192.0.2.1, roles: [balancer]}
+  lb2: {address: 10.0.0.2, roles: [balancer]}
+  app1: {address: 10.0.0.3, roles: [app]}
+  db1: {address: 10.0.0.5, roles: [db]}
+  db2: {address: 10.0.0.6, roles: [db]}
+balancer: {virtual_address: 192.0.2.9, server_names: [shop.example, "*.shop.example"], interface: eth1}
+services:
+  web: {source: apps/incidents, project: incidents_site, port: 8000, workers: 3, threads: 5}
+database: {name: shop}
+"""
+
+
+@pytest.fixture
+def small() -> Stack:
+    text = TEXT.replace("lb2: {address: 10.0.0.2,", "lb2: {address: 10.0.0.2, public: 192.0.2.2,")
+    return inventories.parse(text, "test.yaml", Path(__file__).parents[3])
+
+
+SECRETS = (*names({"app": app.ROLE}), *app.ROLE.reads)
+
+
+@pytest.fixture
+def resources(small: Stack) -> list[Resource]:
+    vault = Vault({name: Secret(name, f"pw-of-{name}") for name in SECRETS}, {}, "authority")
+    return inventories.wanted(app.ROLE, small, "app1", vault)
+
+
+def _file(resources: list[Resource], path: str) -> File:
+    (found,) = [item for item in resources if isinstance(item, File) and item.path == path]
+    return found
+
+
+def _command(resources: list[Resource], name: str) -> Command:
+    (found,) = [item for item in resources if isinstance(item, Command) and item.name == name]
+    return found
+
+
+def _unit(resources: list[Resource]) -> Unit:
+    (found,) = [item for item in resources if isinstance(item, Unit)]
+    return found
+
+
+def _settings(resources: list[Resource]) -> dict[str, str]:
+    """As sh reads them, which is how migrations get them; systemd reads the same syntax."""
+    text = _file(resources, "/etc/plainstack/app/web.env").content
+    script = b"set -a\n" + text + b"exec env -0\n"
+    out = subprocess.run(["env", "-i", "sh", "-eu"], input=script, capture_output=True, check=True).stdout
+    return dict(line.split("=", 1) for line in out.decode().split("\0") if line)
+
+
+def test_the_settings_are_readable_for_the_service_alone(resources: list[Resource]) -> None:
+    settings = _file(resources, "/etc/plainstack/app/web.env")
+    assert (settings.secret, settings.mode, settings.owner, settings.group) == (True, 0o640, "root", "app-web")
+    assert User(name="app-web") in resources
+    assert Directory(path="/srv/web", mode=0o750, group="app-web", purge=True, layout=LAYOUT) in resources
+
+
+def test_the_application_gets_everything_that_its_settings_demand(resources: list[Resource]) -> None:
+    settings = _settings(resources)
+    assert settings["DB_HOSTS"] == "db1,db2"
+    assert (settings["DB_NAME"], settings["DB_USER"]) == ("shop", "app_a")
+    assert settings["DB_PASSWORD"] == "pw-of-postgres/app"
+    assert settings["DB_SSLROOTCERT"] == "/etc/plainstack/tls/ca.crt"
+    assert settings["API_TOKEN"] == "pw-of-app/api_token"
+    assert settings["DJANGO_SECRET_KEY"].endswith("pw-of-app/secret_key")
+
+
+def test_the_secret_key_is_as_long_as_django_wants_it(small: Stack) -> None:
+    passwords = {name: Secret(name, "x" * 32) for name in SECRETS}
+    found = inventories.wanted(app.ROLE, small, "app1", Vault(passwords, {}, ""))
+    assert len(_settings(found)["DJANGO_SECRET_KEY"]) >= 50
+
+
+def test_the_site_answers_to_its_names_and_addresses_and_through_a_tunnel(resources: list[Resource]) -> None:
+    allowed = _settings(resources)["DJANGO_ALLOWED_HOSTS"].split(",")
+    assert {"shop.example", ".shop.example", "192.0.2.9", "192.0.2.1", "lb1", "localhost", "127.0.0.1"} <= set(allowed)
+    assert "*" not in allowed
+
+
+def test_gunicorn_listens_on_the_private_address_and_believes_the_balancers_and_its_own_host(
+    resources: list[Resource],
+) -> None:
+    values: dict[str, object] = {}
+    exec(_file(resources, "/etc/plainstack/app/web.gunicorn.py").content, values)
+    assert values["bind"] == ["10.0.0.3:8000"]
+    assert values["forwarded_allow_ips"] == "10.0.0.1,10.0.0.2,10.0.0.3"
+    assert values["wsgi_app"] == "incidents_site.wsgi:application"
+    assert (values["workers"], values["threads"], values["worker_class"]) == (3, 5, "gthread")
+    # READY must mean that the application is loaded.
+    assert values["preload_app"] is True
+    # A balancer keeps idle connections for 60 s and must be the one to close them.
+    assert isinstance(values["keepalive"], int)
+    assert values["keepalive"] > 60
+
+
+def test_only_balancers_may_reach_the_service(small: Stack) -> None:
+    (opening,) = [one for one in inventories.network(small).allowed(small.hosts["app1"]) if one.port == 8000]
+    assert (opening.port, opening.protocol, opening.sources) == (8000, "tcp", ("10.0.0.1", "10.0.0.2"))
+
+
+def test_the_unit_comes_back_by_itself_and_has_no_rights_to_lose(resources: list[Resource]) -> None:
+    text = _file(resources, "/etc/systemd/system/plainstack-web.service").content.decode()
+    unit = configparser.RawConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string(text)
+    service = unit["Service"]
+    assert (service["Type"], service["User"], service["Restart"]) == ("notify", "app-web", "always")
+    assert service["NoNewPrivileges"] == "yes"
+    assert service["ProtectSystem"] == "strict"
+    assert service["CapabilityBoundingSet"] == ""
+    assert service["ExecStart"].startswith("/srv/web/current/venv/bin/gunicorn ")
+
+
+def test_a_low_port_brings_the_one_capability_it_needs(small: Stack) -> None:
+    low = small.model_copy(update={"services": {"web": small.services["web"].model_copy(update={"port": 80})}})
+    vault = Vault({name: Secret(name, "pw") for name in SECRETS}, {}, "")
+    found = inventories.wanted(app.ROLE, low, "app1", vault)
+    text = _file(found, "/etc/systemd/system/plainstack-web.service").content.decode()
+    assert "\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n" in text
+
+
+def test_settings_and_release_restart_the_service_and_its_health_is_of_that_release(
+    small: Stack, resources: list[Resource]
+) -> None:
+    wanted = release.read(small, "web").id
+    unit = _unit(resources)
+    assert set(unit.restart_on) == {
+        "/etc/plainstack/app/web.env",
+        "/etc/plainstack/app/web.gunicorn.py",
+        f"release:{wanted}",
+    }
+    assert "http://10.0.0.3:8000/healthz" in unit.health
+    assert wanted in unit.health
+
+
+def test_the_database_is_migrated_before_the_release_is_switched_and_the_service_restarted(
+    resources: list[Resource],
+) -> None:
+    steps = [item.name for item in resources if isinstance(item, Command | Unit)]
+    assert steps == [
+        "web: requirements",
+        "web: release",
+        "web: migrate",
+        "web: switch",
+        "plainstack-web.service",
+        "web: prune",
+    ]
+
+
+def test_guards_start_no_python_and_no_secret_is_on_a_command_line(resources: list[Resource]) -> None:
+    for item in resources:
+        if isinstance(item, Command):
+            assert "python" not in item.unless
+            assert "pw-of-" not in item.run + item.unless + item.undo
+
+
+# --- the scripts, run by a real sh in a folder of their own ---
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    for folder in ("releases", "venvs"):
+        (tmp_path / "web" / folder).mkdir(parents=True)
+    return tmp_path / "web"
+
+
+def _sh(home: Path, script: str, **environment: str) -> int:
+    text = script.replace("/srv/web", str(home))
+    return subprocess.run(["sh", "-eu", "-c", text], env={**os.environ, **environment}, check=False).returncode
+
+
+def _release(home: Path, name: str, venv: str = "v", age: int = 0) -> None:
+    folder = home / "releases" / name
+    folder.mkdir()
+    (home / "venvs" / venv).mkdir(exist_ok=True)
+    (folder / "venv").symlink_to(f"../../venvs/{venv}")
+    os.utime(folder, (1_000_000 - age, 1_000_000 - age))
+
+
+def _switch_to(home: Path, name: str) -> None:
+    (home / "current").unlink(missing_ok=True)
+    (home / "current").symlink_to(f"releases/{name}")
+
+
+def test_a_switch_satisfies_its_guard_and_its_undo_brings_the_previous_release_back(
+    small: Stack, resources: list[Resource], home: Path
+) -> None:
+    new = release.read(small, "web").id
+    switch = _command(resources, "web: switch")
+    _release(home, "old")
+    _release(home, new)
+    _switch_to(home, "old")
+    assert _sh(home, switch.unless) != 0
+    assert _sh(home, switch.run) == 0
+    assert _sh(home, switch.unless) == 0
+    assert (home / "current").readlink() == Path("releases", new)
+    for _ in range(2):
+        assert _sh(home, switch.undo) == 0
+        assert (home / "current").readlink() == Path("releases/old")
+
+
+def test_the_undo_of_a_first_switch_leaves_no_current_release(
+    small: Stack, resources: list[Resource], home: Path
+) -> None:
+    _release(home, release.read(small, "web").id)
+    switch = _command(resources, "web: switch")
+    assert _sh(home, switch.run) == 0
+    assert _sh(home, switch.undo) == 0
+    assert not (home / "current").is_symlink()
+
+
+def test_the_undo_of_a_switch_that_did_not_happen_touches_nothing(resources: list[Resource], home: Path) -> None:
+    _release(home, "running")
+    _switch_to(home, "running")
+    (home / "previous").symlink_to("releases/ancient")
+    assert _sh(home, _command(resources, "web: switch").undo) == 0
+    assert (home / "current").readlink() == Path("releases/running")
+
+
+def test_pruning_keeps_five_releases_the_current_and_previous_among_them_and_only_their_environments(
+    resources: list[Resource], home: Path
+) -> None:
+    for age, name in enumerate("abcdefg"):
+        _release(home, name, venv=f"v-{name}", age=age)
+    _switch_to(home, "f")
+    (home / "previous").symlink_to("releases/g")
+    (home / "venvs" / "half-made").mkdir()
+    prune = _command(resources, "web: prune")
+    assert _sh(home, prune.unless) != 0
+    assert _sh(home, prune.run) == 0
+    assert _sh(home, prune.unless) == 0
+    assert sorted(folder.name for folder in (home / "releases").iterdir()) == ["a", "b", "c", "f", "g"]
+    assert sorted(folder.name for folder in (home / "venvs").iterdir()) == ["v-a", "v-b", "v-c", "v-f", "v-g"]
+
+
+def test_five_releases_are_not_pruned(resources: list[Resource], home: Path) -> None:
+    for name in "abcde":
+        _release(home, name)
+    assert _sh(home, _command(resources, "web: prune").unless) == 0
+
+
+def test_half_of_a_virtual_environment_does_not_count(small: Stack, resources: list[Resource], home: Path) -> None:
+    guard = _command(resources, "web: requirements").unless
+    venv = home / "venvs" / release.read(small, "web").venv
+    venv.mkdir()
+    assert _sh(home, guard) != 0
+    (venv / "complete").touch()
+    assert _sh(home, guard) == 0

@@ -1,0 +1,237 @@
+"""How requests reach the site and its services: like a visitor's, wherever they come from."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from plainstack import shipped
+from plainstack.drill import faults, generators
+from plainstack.inventory.stack import Stack
+from plainstack.postgresql.failover import steps
+from plainstack.roles.monitoring import jobs
+from plainstack.secrets.values import Vault
+from plainstack.services import health, site
+from tests import inventories
+
+TEXT = """
+stack: small
+hosts:
+  lb1: {address: 10.0.0.1, PUBLIC roles: [balancer, monitoring]}
+  app1: {address: 10.0.0.3, roles: [app]}
+  db1: {address: 10.0.0.5, roles: [db]}
+balancer: {BALANCER}
+services: {web: {source: apps/incidents, project: incidents_site, path: /shop/, health: /status/}}
+database: {name: shop}
+"""
+
+
+def stack_with(balancer: str, public: str = "public: 192.0.2.1,") -> Stack:
+    text = TEXT.replace("BALANCER", balancer).replace("PUBLIC", public)
+    return inventories.parse(text, "test.yaml", Path(__file__).parents[3])
+
+
+@pytest.mark.parametrize(
+    ("balancer", "public", "name"),
+    [
+        ("server_names: [shop.example, www.shop.example]", "public: 192.0.2.1,", "shop.example"),
+        ("server_names: ['*.shop.example', shop.example]", "public: 192.0.2.1,", "shop.example"),
+        ("server_names: ['*.shop.example']", "public: 192.0.2.1,", "www.shop.example"),
+        ("virtual_address: 192.0.2.9, interface: eth1", "public: 192.0.2.1,", "192.0.2.9"),
+        ("", "public: 192.0.2.1,", "192.0.2.1"),
+        ("", "", "10.0.0.1"),
+    ],
+)
+def test_everybody_asks_by_the_name_that_visitors_type_and_every_application_accepts_it(
+    balancer: str, public: str, name: str
+) -> None:
+    stack = stack_with(balancer, public)
+    service, host = stack.services["web"], stack.hosts["app1"]
+    assert site.name(stack) == name
+    assert f"Host: {name}" in health.script(stack, host, "web", "release")
+    assert f"Host: {name}" in faults.Fault("app", "kill").healthy_script(stack, host)
+    assert site.of_visitor(stack, site.health_page(service)).url == f"https://{name}/shop/status/"
+    assert f"https://{name}/shop/status/" in steps.asks_site(stack)
+    assert generators.entrance(stack, Vault({}, {}, "")).name == name
+    asked = [
+        target
+        for job in jobs(stack.hosts["lb1"], inventories.network(stack))
+        for target in job.targets
+        if "balancer" in job.name
+    ]
+    assert {target.labels["__param_hostname"] for target in asked} == {name}
+    assert any(name == one or (one.startswith(".") and name.endswith(one)) for one in site.accepted(stack))
+
+
+@pytest.mark.parametrize(
+    ("balancer", "known"),
+    [
+        ("server_names: ['*.shop.example', shop.example]", "192.0.2.1 www.shop.example 192.0.2.1 shop.example"),
+        ("server_names: [a.example], virtual_address: 192.0.2.9, interface: eth1", "192.0.2.9 a.example"),
+        ("", ""),
+    ],
+)
+def test_visitors_find_the_name_where_name_servers_would_lead_them(balancer: str, known: str) -> None:
+    assert " ".join(f"{address} {name}" for name, address in site.addresses(stack_with(balancer))) == known
+
+
+def test_without_a_virtual_address_visitors_find_every_balancer() -> None:
+    text = TEXT.replace("BALANCER", "server_names: [a.example]").replace("PUBLIC", "public: 192.0.2.1,")
+    text = text.replace("hosts:\n", "hosts:\n  lb2: {address: 10.0.0.2, public: 192.0.2.2, roles: [balancer]}\n")
+    stack = inventories.parse(text, "test.yaml", Path(__file__).parents[3])
+    assert site.addresses(stack) == (("a.example", "192.0.2.2"), ("a.example", "192.0.2.1"))
+
+
+def test_without_a_balancer_a_service_is_asked_as_localhost() -> None:
+    text = TEXT.replace("BALANCER", "").replace("PUBLIC", "").replace("balancer, monitoring", "monitoring")
+    stack = inventories.parse(text, "test.yaml", Path(__file__).parents[3])
+    assert site.name(stack) in site.accepted(stack)
+    assert steps.asks_site(stack) == []
+
+
+def test_the_host_itself_is_believed_about_the_scheme_like_a_balancer_and_nobody_else() -> None:
+    stack = stack_with("")
+    assert site.trusted_senders(stack, stack.hosts["app1"]) == ["10.0.0.1", "10.0.0.3"]
+    both = stack.hosts["lb1"].model_copy(update={"roles": ("balancer", "app")})
+    assert site.trusted_senders(stack.model_copy(update={"hosts": {"lb1": both}}), both) == ["10.0.0.1"]
+
+
+# --- the gate, by a real sh and a real curl ---
+
+
+@dataclass
+class Application:
+    """A service on loopback: its responses, the last one repeated forever, and the headers of the requests."""
+
+    answers: list[tuple[int, dict[str, str], bytes]]
+    asked: list[dict[str, str]] = field(default_factory=list)
+
+
+@pytest.fixture
+def application() -> Iterator[tuple[Application, int]]:
+    served = Application([(200, {}, b"ok")])
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            served.asked.append({"path": self.path, **{name.lower(): value for name, value in self.headers.items()}})
+            status, headers, body = served.answers[0] if len(served.answers) == 1 else served.answers.pop(0)
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield served, server.server_address[1]
+        server.shutdown()
+
+
+def gate(folder: Path, port: int, release: str = "new") -> tuple[int, list[str]]:
+    """Run the health gate of app1's service; connections to that host lead to `port` of this machine."""
+    stack = stack_with("server_names: [shop.example]")
+    real = subprocess.run(["sh", "-c", "command -v curl"], capture_output=True, text=True, check=True).stdout.strip()
+    (folder / "curl").write_text(f'#!/bin/sh\nexec {shlex.quote(real)} --connect-to ::127.0.0.1:{port} "$@"\n')
+    (folder / "curl").chmod(0o755)
+    script = health.script(stack, stack.hosts["app1"], "web", release)
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "LC_ALL": "C"}
+    ran = subprocess.run(["sh", "-eu", "-c", script], capture_output=True, env=environment, check=False)
+    return ran.returncode, ran.stdout.decode(errors="replace").splitlines()
+
+
+def test_the_gate_asks_as_a_balancer_does(application: tuple[Application, int], tmp_path: Path) -> None:
+    served, port = application
+    assert gate(tmp_path, port) == (0, [])
+    (asked,) = served.asked
+    assert asked["path"] == "/status/"
+    assert (asked["host"], asked["x-forwarded-host"]) == ("shop.example", "shop.example")
+    assert asked["x-forwarded-proto"] == "https"
+
+
+DEBUG_PAGE = b"""<!DOCTYPE html><html><head><title>DisallowedHost at /status/</title>
+<style>\nhtml * { padding:0; }\nbody * * { padding:0; }\n</style></head><body>
+<h1>DisallowedHost</h1><pre>Invalid HTTP_HOST header</pre>\x00\xff</body>"""
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "said"),
+    [
+        (400, {}, b"<h1>Bad Request (400)</h1>", ["ALLOWED_HOSTS", "shop.example answered 400: Bad Request (400)"]),
+        (400, {}, DEBUG_PAGE, ["answered 400: DisallowedHost at /status/ DisallowedHost Invalid HTTP_HOST header"]),
+        (301, {"Location": "https://x/"}, b"", ["services.web.health", "answered 301: redirect to https://x/"]),
+        (301, {"Location": "https://shop.example/status/"}, b"", ["SECURE_PROXY_SSL_HEADER", "answered 301"]),
+        (302, {"location": "/login"}, b"", ["services.web.health", "answered 302: redirect to /login"]),
+        (401, {}, b"", ["services.web.health: must name a page that needs no login", "answered 401"]),
+        (404, {}, b"Not Found", ["services.web.health: the application has no such page", "answered 404: Not Found"]),
+        (500, {}, b"Server Error (500)", ["GET /status/ with Host: shop.example answered 500: Server Error (500)"]),
+        (503, {}, b'{"database": "failed"}', ['answered 503: {"database": "failed"}']),
+        (200, {"X-Release": "old"}, b"ok", ["answered 200: as release old, and new was put in place"]),
+    ],
+)
+def test_the_gate_says_what_the_answer_was(
+    application: tuple[Application, int],
+    tmp_path: Path,
+    status: int,
+    headers: dict[str, str],
+    body: bytes,
+    said: list[str],
+) -> None:
+    served, port = application
+    served.answers = [(status, headers, body)]
+    code, lines = gate(tmp_path, port)
+    assert code == 1
+    assert said[-1] in lines[-1]
+    assert all(word in "\n".join(lines) for word in said)
+
+
+@pytest.mark.parametrize("status", [200, 204])
+@pytest.mark.parametrize("release", [{}, {"X-Release": "new"}, {"x-release": "new"}])
+def test_the_gate_is_open_for_a_good_answer_of_the_wanted_release(
+    application: tuple[Application, int], tmp_path: Path, status: int, release: dict[str, str]
+) -> None:
+    served, port = application
+    served.answers = [(status, release, b"" if status == 204 else b"ok")]
+    assert gate(tmp_path, port) == (0, [])
+
+
+def test_the_gate_says_why_nobody_answered(tmp_path: Path) -> None:
+    code, lines = gate(tmp_path, 1)
+    assert code == 1
+    assert "curl: (7) Failed to connect" in lines[-1]
+
+
+def test_a_unit_that_is_not_healthy_yet_says_what_it_waits_for(tmp_path: Path) -> None:
+    """The wait's own shell functions, with a simulated clock."""
+    units = shipped.PACKAGE / "engine/kinds/units.sh"
+    (tmp_path / "health").write_text("echo hint; echo answered 400; exit 1\n")
+    ticks = tmp_path / "ticks"
+    ticks.write_text("0\n")
+    script = f"""
+        RUN={tmp_path} STEP='restart web.service'
+        tell() {{ printf '%s\\n' "$*"; }}
+        systemctl() {{ case $1 in is-active) echo active ;; show) echo 0 ;; esac; }}
+        sleep() {{ echo $(($(cat {ticks}) + 1)) >{ticks}; }}
+        date() {{ cat {ticks}; }}
+        . {units}
+        healthy web.service 20 health
+    """
+    ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1, ran.stderr
+    lines = [line.split("\t") for line in ran.stdout.splitlines()]
+    steps_told = [text for tag, text in lines if tag == "@step"]
+    assert steps_told == ["restart web.service: answered 400"] * 4
+    tail = [text for tag, text in lines if tag == "@tail"]
+    assert tail == ["hint", "answered 400", "not healthy within 20 s (state: active)"]
+    assert [tag for tag, _ in itertools.groupby(line[0] for line in lines)] == ["@step", "@tail"]
