@@ -178,7 +178,7 @@ def _show(console: Console, cluster: Cluster, action: str, now: Topology, alread
 
 
 def _lines(now: Topology) -> list[str]:
-    return [f"{node.name} is {node.state}" for node in now.nodes.values()] + findings(now)
+    return [f"{node.name} is {node.described}" for node in now.nodes.values()] + findings(now)
 
 
 def _lag(now: Topology, node: Node) -> str:
@@ -197,11 +197,9 @@ def _sync(now: Topology, node: Node) -> str:
 
 def _row(now: Topology, node: Node) -> tuple[str, ...]:
     slots = ", ".join(f"{slot.name} ({size(slot.retained)})" for slot in node.slots if slot.active or slot.retained)
-    state = "replica" if node.state == "standby" else node.state
-    shut = ", shut out" if now.fencing(node.name) else ""
     return (
         node.name,
-        state + shut,
+        node.label + (", fenced off" if now.fencing(node.name) else ""),
         str(node.timeline or "-"),
         node.lsn or "-",
         _lag(now, node),

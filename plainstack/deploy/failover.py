@@ -82,7 +82,7 @@ class Cluster:
         return self._away.get(name, "")
 
     def observe(self) -> Topology:
-        """Ask all db hosts for their state, and all users of the database which db hosts they shut out."""
+        """Ask all db hosts for their state, and all users of the database which db hosts they fence off."""
         self._away.clear()
         self._fences.clear()
         self._seen = False

@@ -44,5 +44,5 @@ class Reaction:
 
 
 def _leader(topology: Topology) -> str:
-    leading = [node.name for node in topology.primaries if not topology.shut_out(node.name)]
+    leading = [node.name for node in topology.primaries if not topology.fenced_everywhere(node.name)]
     return leading[0] if len(leading) == 1 else ""

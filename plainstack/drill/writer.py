@@ -53,7 +53,7 @@ def explain(error: Exception) -> str:
         ("timeout expired", "timed out"),
         ("timed out", "timed out"),
         ("no route", "unreachable"),
-        ("closed", "connection lost"),
+        ("fenced_by", "connection lost"),
         ("eof", "connection lost"),
         ("reset", "connection lost"),
         ("terminating", "connection lost"),

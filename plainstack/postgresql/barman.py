@@ -98,7 +98,7 @@ def backup_script(stack: Stack) -> str:
 set -eu
 case $(systemctl show --property=ActiveState --value {UNIT}) in
 activating | active | deactivating | reloading)
-    echo "a backup is being taken already, since $(systemctl show --property=ExecMainStartTimestamp --value {UNIT})" >&2
+    echo "a backup is already running, since $(systemctl show --property=ExecMainStartTimestamp --value {UNIT})" >&2
     exit {BUSY}
     ;;
 esac

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from plainstack.postgresql.failover.stages import NEAR, stopped_in_order, successor
+from plainstack.postgresql.failover.stages import NEAR, shut_down_cleanly, successor
 from plainstack.postgresql.observation import Node, Topology
 from plainstack.postgresql.sql import BARMAN_SLOT, slot_name
 from plainstack.postgresql.topology import waiting
@@ -32,22 +32,22 @@ def _leaders(now: Topology) -> Iterator[str]:
     if len(now.primaries) > 1:
         names = " and ".join(f"{node.name} (timeline {node.timeline})" for node in now.primaries)
         old = min(now.primaries, key=lambda node: node.timeline)
-        kept = " (peers and application shut it out)" if now.shut_out(old.name) else ""
-        yield f"two primaries: {names}; give one up{kept}: fab failover rejoin --host={old.name}"
+        kept = " (its peers and the application hosts fence it off)" if now.fenced_everywhere(old.name) else ""
+        yield f"two primaries: {names}. Make {old.name} a replica{kept}: fab failover rejoin --host={old.name}"
     elif now.primaries and (after := successor(now, now.primaries[0])):
         yield (
-            f"the only primary, {now.primaries[0].name}, is shut out, and {after.name} has a newer history (timeline"
-            f" {after.timeline}): fab failover promote"
+            f"the only primary, {now.primaries[0].name}, is fenced off, and {after.name} has a newer history"
+            f" (timeline {after.timeline}): fab failover promote"
         )
     elif not now.primaries:
-        if stopped_in_order(now) and now.standbys:
-            yield "no primary, and one stopped in order: fab failover switchover hands over without loss"
+        if shut_down_cleanly(now) and now.standbys:
+            yield "no primary, but one was shut down cleanly: fab failover switchover hands over without loss"
         elif now.standbys:
             yield "no primary: fab failover promote"
         elif any(node.stopped for node in now.nodes.values()):
-            yield "no primary, and no standby that runs: fab failover promote starts the db host with the newest data"
+            yield "no primary, and no running replica: fab failover promote starts the db host with the newest data"
         else:
-            yield "no primary, and no db host with data answers: make one answer, or restore from the backup"
+            yield "no primary, and no db host with data answers. Make one answer, or restore from the backup"
 
 
 def _node(now: Topology, node: Node) -> Iterator[str]:
@@ -59,10 +59,10 @@ def _node(now: Topology, node: Node) -> Iterator[str]:
     elif node.state == "empty":
         yield f"{node.name} has no data" + (f": fab failover rejoin --host={node.name}" if leader else "")
     elif node.state == "silent":
-        yield f"{node.name}: PostgreSQL runs and does not answer"
+        yield f"{node.name}: PostgreSQL runs but does not answer"
     elif node.stopped:
-        what = " (it was shut out by a failover)" if node.fenced else ""
-        what = " (its data are half rewound)" if node.rewinding else what
+        what = " (a failover fenced it off)" if node.fenced else ""
+        what = " (a rewind of its data did not finish)" if node.rewinding else what
         yield f"{node.name}: PostgreSQL is stopped{what}" + (
             f": fab failover rejoin --host={node.name}" if leader else ""
         )
@@ -70,24 +70,29 @@ def _node(now: Topology, node: Node) -> Iterator[str]:
         yield from _standby(leader, node)
     if node.degraded and node.state == "primary":
         back = "fab failover resync" if any(now.nodes.get(s.name) for s in node.senders) else "fab failover rejoin"
-        yield f"{node.name}: writes wait for no standby, degraded since {node.degraded}; back: {back}"
+        yield (
+            f"{node.name}: writes wait for no replica, degraded since {node.degraded}. To make them wait again: {back}"
+        )
     elif node.degraded:
         back = f": fab failover rejoin --host={node.name}" if leader else ""
-        yield f"{node.name}, as a primary, would wait for no standby{back}"
+        yield f"{node.name} would wait for no replica if it became the primary{back}"
     elif node.state == "primary" and node.synchronous and not (now.confirming(node) or now.fencing(node.name)):
         if now.synchronous:
-            yield f"{node.name}: every write waits, no standby confirms it: {_no_wait(now, node)}fab failover degrade"
+            yield (
+                f"{node.name}: every write waits, because no replica confirms it:"
+                f" {_no_wait(now, node)}fab failover degrade"
+            )
         else:
-            yield f"{node.name}: every write waits, for a standby that the inventory has no more: inv deploy"
+            yield f"{node.name}: every write waits for a replica, which the inventory no longer asks for: inv deploy"
     if node.restart:
         yield f"{node.name}: {waiting(node.restart)}"
     known = {BARMAN_SLOT, *map(slot_name, now.nodes)}
     for slot in node.slots:
         if slot.name not in known and not slot.active and slot.retained:
             drop = f"select pg_drop_replication_slot('{slot.name}')"
-            yield f"{node.name}: slot {slot.name} is for no host of this inventory; if nobody needs it: {drop}"
+            yield f"{node.name}: slot {slot.name} belongs to no host of this inventory. If it is not needed: {drop}"
         elif slot.wal_status == "lost":
-            yield f"{node.name}: slot {slot.name} is lost, so its standby must be copied again"
+            yield f"{node.name}: slot {slot.name} is lost, so its replica must be copied again"
         elif slot.retained > RETAINED:
             yield f"{node.name}: slot {slot.name} retains {size(slot.retained)}" + ("" if slot.active else ", unused")
     for path in node.old_data:
@@ -111,15 +116,21 @@ def _no_wait(now: Topology, leader: Node) -> str:
 
 def _fences(now: Topology) -> Iterator[str]:
     for name, node in now.nodes.items():
-        closed = now.fencing(name)
-        if closed and not now.primaries:
-            yield f"{name} is shut out by {', '.join(closed)}: a promotion was begun; finish it: fab failover promote"
-        elif closed and node.state != "primary":
-            yield f"{name} is shut out by {', '.join(closed)} until it has rejoined: fab failover rejoin --host={name}"
-        elif closed and len(now.primaries) == 1 and not successor(now, node):
+        fenced_by = now.fencing(name)
+        if fenced_by and not now.primaries:
+            yield (
+                f"{name} is fenced off by {', '.join(fenced_by)}: a promotion did not finish. Finish it:"
+                " fab failover promote"
+            )
+        elif fenced_by and node.state != "primary":
+            yield (
+                f"{name} is fenced off by {', '.join(fenced_by)} until it has rejoined:"
+                f" fab failover rejoin --host={name}"
+            )
+        elif fenced_by and len(now.primaries) == 1 and not successor(now, node):
             unseen = [other.name for other in now.nodes.values() if other.state in ("unreachable", "silent")]
-            yield f"{name} is shut out by {', '.join(closed)}, and the only primary that is seen: " + (
-                f"{' or '.join(unseen)} may be another; make it answer first"
+            yield f"{name} is fenced off by {', '.join(fenced_by)}, although it is the only primary that was seen. " + (
+                f"{' or '.join(unseen)} may be another primary. Make it answer first"
                 if unseen
-                else "fab failover rejoin lets it in again"
+                else "To remove the fences: fab failover rejoin"
             )

@@ -117,7 +117,7 @@ class Topology:
     def standbys(self) -> list[Node]:
         return [node for node in self.nodes.values() if node.state == "standby"]
 
-    def shut_out(self, name: str) -> bool:
+    def fenced_everywhere(self, name: str) -> bool:
         """Whether every other reachable host that uses the database fences this one off."""
         others = [node for node in self.nodes.values() if node.name != name and node.reachable]
         return bool(others) and all(name in node.fences for node in others)

@@ -14,72 +14,71 @@ def refusals(stack: Stack, facts: Facts) -> list[str]:
     return refusals_of(members(databases(stack), facts))
 
 
-def refusals_of(everybody: Sequence[Member]) -> list[str]:
+def refusals_of(cluster: Sequence[Member]) -> list[str]:
     """The same, from the observed members."""
-    return [*_different_clusters(everybody), *_split(everybody), *_unsafe_start(everybody)]
+    return [*_different_clusters(cluster), *_split(cluster), *_unsafe_start(cluster)]
 
 
-def _different_clusters(everybody: Sequence[Member]) -> Iterator[str]:
-    known = [member for member in everybody if member.system_identifier]
+def _different_clusters(cluster: Sequence[Member]) -> Iterator[str]:
+    known = [member for member in cluster if member.system_identifier]
     if len({member.system_identifier for member in known}) > 1:
         yield (
-            f"the system identifiers of {_names(known)} differ: they are not copies of one cluster."
-            " Find out which has your data; fab failover rejoin --host=OTHER makes the other a copy of it"
+            f"the system identifiers of {_names(known)} differ: they are not copies of one cluster. Find out"
+            " which one has your data, and make the other a copy of it: fab failover rejoin --host=OTHER"
         )
 
 
-def _split(everybody: Sequence[Member]) -> Iterator[str]:
-    leading = primaries(everybody)
+def _split(cluster: Sequence[Member]) -> Iterator[str]:
+    leading = primaries(cluster)
     if len(leading) > 1:
         newest = max(leading, key=lambda member: member.timeline)
         oldest = min(leading, key=lambda member: member.timeline)
         yield (
-            f"{len(leading)} primaries: {_names(leading)}; writes diverge."
-            f" {newest.name} has the newest timeline ({newest.timeline}); make the other a standby:"
-            f" fab failover rejoin --host={oldest.name}"
+            f"{len(leading)} primaries: {_names(leading)}. Their writes diverge. {newest.name} has the newest"
+            f" timeline ({newest.timeline}). Make the other a replica: fab failover rejoin --host={oldest.name}"
         )
-    if leading or _unknown(everybody):
+    if leading or _unknown(cluster):
         return
-    holding = [member for member in everybody if member.state != "empty"]
+    holding = [member for member in cluster if member.state != "empty"]
     sleeping = [member for member in holding if member.state == "stopped primary"]
     if holding and not sleeping:
-        yield f"no primary: {_names(holding)} can only follow one. Promote a standby: fab failover promote"
+        yield f"no primary: {_names(holding)} can only follow one. Promote a replica: fab failover promote"
     if len(sleeping) > 1:
         yield f"{_names(sleeping)} are stopped, and each would start as a primary. Choose one: fab failover promote"
 
 
-def _unsafe_start(everybody: Sequence[Member]) -> Iterator[str]:
+def _unsafe_start(cluster: Sequence[Member]) -> Iterator[str]:
     """Servers that this deploy would start or create although a primary may already exist."""
-    leading, unknown = primaries(everybody), _unknown(everybody)
-    sleeping = [member for member in everybody if member.state == "stopped primary"]
+    leading, unknown = primaries(cluster), _unknown(cluster)
+    sleeping = [member for member in cluster if member.state == "stopped primary"]
     for member in sleeping:
         if leading:
             yield (
-                f"{member.name} is stopped and would start as a second primary beside {_names(leading)}."
-                " Rejoin it as a standby: fab failover rejoin"
+                f"{member.name} is stopped and would start as a second primary, next to {_names(leading)}. Rejoin"
+                " it as a replica: fab failover rejoin"
             )
         elif unknown:
             yield (
-                f"{member.name} is stopped and would start as a primary, and {_names(unknown)} cannot be asked:"
-                " cannot tell whether a primary exists. Make it answer, or choose one: fab failover promote"
+                f"{member.name} is stopped and would start as a primary, but {_names(unknown)} does not answer,"
+                " so it is unknown whether a primary exists. Make it answer, or choose one: fab failover promote"
             )
-    if not everybody or everybody[0].state != "empty" or leading:
+    if not cluster or cluster[0].state != "empty" or leading:
         return
-    first = everybody[0].name
+    first = cluster[0].name
     if unknown:
         yield (
-            f"{first} has no data directory and {_names(unknown)} cannot be asked: cannot tell whether a primary"
-            " exists. Make it answer, and deploy again"
+            f"{first} has no data directory, and {_names(unknown)} does not answer, so it is unknown whether a"
+            " primary exists. Make it answer, and deploy again"
         )
     elif sleeping:
         yield (
-            f"{first} has no data directory, but {_names(sleeping)} has, and is stopped. Start it as the primary, and"
-            f" deploy again: fab failover promote"
+            f"{first} has no data directory, but {_names(sleeping)} has one and is stopped. Start it as the"
+            " primary (fab failover promote), then deploy again"
         )
 
 
-def _unknown(everybody: Sequence[Member]) -> list[Member]:
-    return [member for member in everybody if member.state in ("unreachable", "silent")]
+def _unknown(cluster: Sequence[Member]) -> list[Member]:
+    return [member for member in cluster if member.state in ("unreachable", "silent")]
 
 
 def _names(of: Sequence[Member]) -> str:

@@ -1,4 +1,4 @@
-"""A db host that was reinstalled: a deploy lets it in again before it copies the primary's data.
+"""A db host that was reinstalled: a deploy removes its fences before it copies the primary's data.
 
 A failover fences a host off because of its data. A host without data no longer needs the fence.
 """
@@ -31,20 +31,20 @@ def readmit(
     leaders = primaries(members(databases(stack), seen))
     if len(leaders) != 1:
         return ()
-    told = yield dict.fromkeys(sorted(set(users(network)) - set(blank)), observation.fences_script())
-    return [_errand(stack, step) for step in _steps(blank, leaders[0].name, told)]
+    reported = yield dict.fromkeys(sorted(set(users(network)) - set(blank)), observation.fences_script())
+    return [_errand(stack, step) for step in _steps(blank, leaders[0].name, reported)]
 
 
 def _errand(stack: Stack, step: Step) -> Errand:
     return Errand(step.host, step.says, partial(steps.script, stack, step), steps.seconds(step))
 
 
-def _steps(blank: list[str], leader: str, told: Answers) -> list[Step]:
+def _steps(blank: list[str], leader: str, reported: Answers) -> list[Step]:
     found = []
-    for host, facts in told.items():
+    for host, facts in reported.items():
         # A host that does not answer keeps its fence; `fab failover status` reports it.
-        shut_out = sorted(observation.named(facts, "fence.") & set(blank)) if facts else []
-        if shut_out:
-            found.append(Step(Do.UNFENCE, host, f"let {' and '.join(shut_out)} in again", tuple(shut_out)))
+        fenced = sorted(observation.named(facts, "fence.") & set(blank)) if facts else []
+        if fenced:
+            found.append(Step(Do.UNFENCE, host, f"remove the fence against {' and '.join(fenced)}", tuple(fenced)))
     # The slot of a host that was away for long is invalidated, and cannot be used for a copy.
-    return [*found, Step(Do.TIDY, leader, f"have slots ready for {' and '.join(blank)}")]
+    return [*found, Step(Do.TIDY, leader, f"prepare replication slots for {' and '.join(blank)}")]

@@ -14,25 +14,25 @@ from plainstack.wording import size
 
 def status(stack: Stack, facts: Answers, _now: float) -> Status:
     """Every db host's cell; the number of primaries is only known if all hosts answered."""
-    everybody = members([name for name in databases(stack) if name in facts], facts)
-    leading = primaries(everybody)
-    problems = [(member.name, problem) for member in everybody for problem in _problems(member)]
-    if len(everybody) == len(databases(stack)) and len(leading) != 1:
+    cluster = members([name for name in databases(stack) if name in facts], facts)
+    leading = primaries(cluster)
+    problems = [(member.name, problem) for member in cluster for problem in _problems(member)]
+    if len(cluster) == len(databases(stack)) and len(leading) != 1:
         what = "no primary" if not leading else f"{len(leading)} primaries"
-        problems.append((everybody[0].name, f"the database has {what}"))
-    return Status({member.name: _described(member, leading) for member in everybody}, problems)
+        problems.append((cluster[0].name, f"the database has {what}"))
+    return Status({member.name: _described(member, leading) for member in cluster}, problems)
 
 
 def _problems(member: Member) -> Iterator[str]:
     if member.state not in ("primary", "standby", "unreachable"):
-        yield f"PostgreSQL: {member.state}"
+        yield f"PostgreSQL is {member.described}"
     if member.state == "standby" and not member.upstream:
-        yield "the replica streams from nobody"
+        yield "the replica does not stream"
 
 
 def _described(member: Member, leading: Sequence[Member]) -> str:
     if member.state != "standby":
-        return member.state
+        return member.label
     lag = ""
     if leading and member.lsn and leading[0].lsn:
         lag = f", lag {size(max(0, position(leading[0].lsn) - position(member.lsn)))}"

@@ -59,6 +59,16 @@ PROBE = probe()
 
 State = Literal["primary", "standby", "silent", "stopped primary", "stopped standby", "empty", "unreachable"]
 
+_DESCRIPTIONS: Mapping[State, str] = {
+    "primary": "the primary",
+    "standby": "a replica",
+    "silent": "running, but does not answer",
+    "stopped primary": "a stopped primary",
+    "stopped standby": "a stopped replica",
+    "empty": "without data",
+    "unreachable": "unreachable",
+}
+
 
 @dataclass(frozen=True)
 class Member:
@@ -73,12 +83,22 @@ class Member:
     # Changed settings that need a restart.
     restart: str = ""
 
+    @property
+    def described(self) -> str:
+        """The state as the end of a sentence that begins "db1 is"."""
+        return _DESCRIPTIONS[self.state]
+
+    @property
+    def label(self) -> str:
+        """The state in a table; messages call a standby a replica."""
+        return self.state.replace("standby", "replica")
+
 
 def waiting(settings: str) -> str:
     """The message about settings that are changed but take effect only after a restart."""
     return (
-        f"{settings}: changed, and in effect only after PostgreSQL's next restart. A deploy restarts it for what is in"
-        " its own files, not for ALTER SYSTEM or other files in conf.d"
+        f"{settings}: changed, and in effect only after PostgreSQL's next restart. A deploy restarts it for"
+        " changes in its own files, but not for ALTER SYSTEM or other files in conf.d"
     )
 
 

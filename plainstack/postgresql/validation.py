@@ -13,12 +13,10 @@ _DATABASES = {
     "postgres": "it is PostgreSQL's own database, in which administrators and Barman work",
     "template0": "it is the template that PostgreSQL makes databases from",
     "template1": "it is the template that PostgreSQL makes databases from",
-    **dict.fromkeys(
-        ("all", "sameuser", "samerole", "samegroup", "replication"), "it is a word of PostgreSQL's pg_hba.conf"
-    ),
+    **dict.fromkeys(("all", "sameuser", "samerole", "samegroup", "replication"), "it is a keyword of pg_hba.conf"),
     **dict.fromkeys(
         ("barman", "streaming_barman", "replicator", "rewinder", "postgres_exporter"),
-        "it is an account of Plainstack's own in the database",
+        "Plainstack has a database account of that name",
     ),
 }
 
@@ -40,7 +38,7 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
     hosts = stack.with_role("db")
     database = stack.given(Database)
     if hosts and database is None:
-        yield (), "database: is missing; a host has the role db (write: database: {name: NAME})"
+        yield (), "database: is missing, but a host has the role db; add: database: {name: NAME}"
     for host in hosts:
         if host.name == BARMAN_SLOT:
             loc = ("hosts", host.name)
@@ -58,5 +56,5 @@ def reserved(name: str) -> str:
     if name in _DATABASES:
         return _DATABASES[name]
     if name.startswith("pg_"):
-        return "PostgreSQL keeps names that begin with pg_ to itself"
+        return "PostgreSQL reserves names that begin with pg_"
     return "it is a reserved word of SQL" if name in _SQL else ""

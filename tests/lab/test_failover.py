@@ -117,7 +117,7 @@ def test_a_killed_primary_is_replaced_kept_out_and_rejoins_by_rewind(database: D
     database.operator.fab("promote", "--yes")
     database.write(new, "alone")
     seen = database.operator.fab("status", code=1).out
-    assert f"{new}: writes wait for no standby, degraded since" in seen
+    assert f"{new}: writes wait for no replica, degraded since" in seen
     assert "plainstack_synchronous_degraded 1" in database.operator.on(new, f"cat {METRIC}")
     # Neither the marker on the host nor its peers let it come up as a second primary.
     for forget in ("", f"rm {FENCED};"):
@@ -125,7 +125,7 @@ def test_a_killed_primary_is_replaced_kept_out_and_rejoins_by_rewind(database: D
     journal = database.operator.on(old, f"journalctl --sync; journalctl -u {UNIT} -o cat -n 8")
     assert f"{new} has shut this host out" in journal
     said = database.operator.fab("rejoin").out
-    assert "take back what" in said
+    assert "undo the writes that" in said
     assert "copy the whole database" not in said
     assert database.is_whole(new)
     assert database.rows(new) == {"before", "alone"}
@@ -164,12 +164,12 @@ def test_a_promotion_that_died_after_the_fence_is_finished_by_typing_it_again(da
     )
     assert run.stdout
     for said in run.stdout:
-        if f"{new}: shut out" in said:
+        if f"{new}: fence off" in said:
             break
     run.send_signal(signal.SIGKILL)
     run.wait()
     database.operator.fab("promote", "--yes", code=None)
-    assert "what is left to do: fab failover rejoin" in database.operator.fab("promote", "--yes").out
+    assert "Next: fab failover rejoin" in database.operator.fab("promote", "--yes").out
     database.operator.fab("rejoin")
     assert database.is_whole(new)
 
@@ -179,12 +179,12 @@ def test_half_rewound_data_is_replaced_by_a_copy_and_kept_until_that_streams(dat
     database.operator.on(old, f"systemctl stop {UNIT}; echo 'an earlier rewind was interrupted' >{REWINDING}")
     assert "is stopped" in database.operator.fab("status", code=1).out
     said = database.operator.fab("rejoin", f"--host={old}").out
-    assert "pg_rewind could not: an earlier rewind was interrupted" in said
+    assert "because pg_rewind failed: an earlier rewind was interrupted" in said
     assert said.index(f"{old}: stream from") < said.index("remove the old data directory")
     assert database.is_whole(new)
 
 
-def test_a_reinstalled_host_that_is_still_shut_out_rejoins_by_one_command(database: Database) -> None:
+def test_a_reinstalled_host_that_is_still_fenced_off_rejoins_by_one_command(database: Database) -> None:
     old, new = database.hosts()
     database.operator.on(old, "pkill -9 -u postgres -x postgres")
     database.operator.fab("promote", "--yes")
@@ -195,7 +195,7 @@ def test_a_reinstalled_host_that_is_still_shut_out_rejoins_by_one_command(databa
         f" {FENCED} /var/lib/plainstack/manifest/db",
     )
     said = database.operator.fab("rejoin").out
-    assert f"{new}: let {old} in again" in said
+    assert f"{new}: remove the fence against {old}" in said
     assert database.is_whole(new)
 
 
@@ -236,7 +236,7 @@ def test_a_rejoin_without_room_on_the_disk_touches_nothing_and_says_how_much_is_
     finally:
         database.operator.on(old, NOT_FULL)
     assert "the disk is too full to copy the database beside the old data directory: 8 MB are free" in refused
-    assert f"give up what the old one has: fab failover rejoin --host={old} --discard" in refused
+    assert f"To delete the old data directory before the copy: fab failover rejoin --host={old} --discard" in refused
     said = database.operator.fab("rejoin", "--discard").out
     assert "copy" in said
     assert "remove the old data directory" not in said
@@ -255,10 +255,10 @@ def test_writes_wait_for_a_lost_replica_until_somebody_degrades_and_wait_again_a
 
     try:
         until(waits)
-        database.await_finding(f"{leader}: every write waits, no standby confirms it")
+        database.await_finding(f"{leader}: every write waits, because no replica confirms it")
         database.operator.fab("degrade", "--yes")
         database.write(leader, "alone")
-        assert f"{leader}: writes wait for no standby, degraded since" in database.operator.fab("status", code=1).out
+        assert f"{leader}: writes wait for no replica, degraded since" in database.operator.fab("status", code=1).out
         assert database.operator.json("plan", f"--host={leader}")["changes"] == {}
         database.await_alert("SynchronousDegraded", leader)
     finally:
@@ -273,7 +273,7 @@ def test_what_can_not_be_done_is_refused_with_what_to_type_instead(database: Dat
     leader, follower = database.hosts()
     refusals = {
         ("promot",): "unknown action, did you mean promote? Known actions: status, switchover,",
-        ("promote", "--yes"): "to hand over as planned: fab failover switchover",
+        ("promote", "--yes"): "For a planned handover: fab failover switchover",
         ("switchover", "--to=db9"): "db9 is not a db host; the db hosts are db1, db2",
         ("rejoin", f"--host={leader}"): "there is nothing to rejoin",
         ("degrade", "--yes"): f"{follower} confirms the writes",

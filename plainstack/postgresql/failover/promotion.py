@@ -13,10 +13,10 @@ from plainstack.postgresql.failover.stages import (
     candidate,
     fenced_off,
     follow,
-    let_in,
     one_history,
     receive_from_new_primary,
-    somebody_answers,
+    remove_fences,
+    require_an_answer,
 )
 from plainstack.postgresql.observation import Node, Topology
 
@@ -25,24 +25,26 @@ def promote(now: Topology, target: str = "") -> Plan:
     """The primary has failed: fence it off, and promote the most advanced standby."""
     if target:
         now.node(target)
-    somebody_answers(now)
-    leading = [node for node in now.primaries if not now.shut_out(node.name)]
+    require_an_answer(now)
+    leading = [node for node in now.primaries if not now.fenced_everywhere(node.name)]
     if leading:
         yield from _finish_promotion(now, leading, target)
         return
-    _nobody_lives_unseen(now)
+    _refuse_unseen_primary(now)
     now = yield from _wake(now, target)
-    if any(not now.shut_out(node.name) for node in now.primaries):
+    if any(not now.fenced_everywhere(node.name) for node in now.primaries):
         return
     chosen = _chosen(now, target)
     if not target:
-        _nobody_has_more_unseen(now, chosen)
+        _refuse_unseen_writes(now, chosen)
     now = yield from _fence(now)
     # Chosen after fencing: until then, a standby may still receive WAL.
     chosen = _chosen(now, target)
     alone = now.synchronous and len(now.standbys) == 1
-    says = "become the primary; nobody else answers, so writes wait for no standby" if alone else "become the primary"
-    now = yield (Step(Do.PROMOTE_ALONE if alone else Do.PROMOTE, chosen.name, says), *let_in(now, chosen.name))
+    says = (
+        "become the primary; no other db host answers, so writes wait for no replica" if alone else "become the primary"
+    )
+    now = yield (Step(Do.PROMOTE_ALONE if alone else Do.PROMOTE, chosen.name, says), *remove_fences(now, chosen.name))
     yield from _after_promotion(now, now.node(chosen.name))
 
 
@@ -53,10 +55,10 @@ def _finish_promotion(now: Topology, leading: Sequence[Node], target: str) -> Pl
     if not begun or (target and target != leader.name):
         if target == leader.name:
             raise AlreadySo(f"{leader.name} is the primary already")
-        raise Refused(f"{leader.name} is the primary and answers; to hand over as planned: fab failover switchover")
+        raise Refused(f"{leader.name} is the primary and answers. For a planned handover: fab failover switchover")
     if not list(_fence_steps(now)) and all(node.upstream == leader.name for node in now.standbys):
         left = [f"{'' if node.reachable else f'when {node.name} answers, '}{_rejoin(node)}" for node in begun]
-        raise AlreadySo(f"{leader.name} is the primary already; what is left to do: {', '.join(left)}")
+        raise AlreadySo(f"{leader.name} is the primary already. Next: {', '.join(left)}")
     now = yield from _fence(now)
     yield from _after_promotion(now, now.node(leader.name))
 
@@ -72,7 +74,7 @@ def _wake(now: Topology, target: str) -> Generator[Stage, Topology, Topology]:
         says = "stop PostgreSQL, and keep it from starting as a primary"
         if past := tuple(Step(Do.KEEP_OUT, node.name, says) for node in now.primaries):
             now = yield past
-        why = "it acknowledged writes that no standby has" if old.degraded else "no standby runs"
+        why = "it acknowledged writes that no replica has" if old.degraded else "no replica runs"
         now = yield (Step(Do.STEP_BACK, old.name, f"{why}: start it again as the primary", optional=True),)
     asleep = [node for node in now.nodes.values() if node.stopped and not node.rewinding]
     if target:
@@ -80,7 +82,7 @@ def _wake(now: Topology, target: str) -> Generator[Stage, Topology, Topology]:
     else:
         asleep = [node for node in asleep if node.state == "stopped standby" and not fenced_off(now, node)]
     if asleep:
-        says = "start as a standby, to see what data it has"
+        says = "start as a replica, to see what data it has"
         now = yield tuple(Step(Do.WAKE, node.name, says, optional=True) for node in asleep)
     return now
 
@@ -99,14 +101,14 @@ def _stopped_leader(now: Topology, asleep: Sequence[Node]) -> Node | None:
     return leaders[0] if known else None
 
 
-def _nobody_lives_unseen(now: Topology) -> None:
+def _refuse_unseen_primary(now: Topology) -> None:
     for node in now.nodes.values():
         witnesses = [peer.name for peer in now.standbys if node.name in peer.answering]
         if node.state == "unreachable" and witnesses:
             raise Refused(
-                f"{node.name} does not answer here, but its PostgreSQL answers {witnesses[0]}: it may well be a primary"
-                f" that works. Make {node.name} reachable over SSH and look again: fab failover status."
-                " If it has to go, power it off first"
+                f"{node.name} does not answer over SSH, but its PostgreSQL answers {witnesses[0]}, so it may be a"
+                f" working primary. Make {node.name} reachable over SSH and look again: fab failover status. To"
+                " promote without it, power it off first"
             )
 
 
@@ -115,13 +117,13 @@ def _chosen(now: Topology, target: str) -> Node:
     chosen = candidate(now, target)
     if not target and fenced_off(now, chosen):
         raise Refused(
-            f"{chosen.name} is shut out since an earlier promotion, so it lacks what was written after that. Bring"
-            " back a host that has it; to lose those writes and go on: fab failover promote --to=" + chosen.name
+            f"{chosen.name} has been fenced off since an earlier promotion, so it lacks the writes made since."
+            " Bring back a host that has them. To go on and lose those writes: fab failover promote --to=" + chosen.name
         )
     return chosen
 
 
-def _nobody_has_more_unseen(now: Topology, chosen: Node) -> None:
+def _refuse_unseen_writes(now: Topology, chosen: Node) -> None:
     """Refuse while a host that may have confirmed writes, other than the failed primary, cannot be compared."""
     missing = [node for node in now.nodes.values() if node.state not in ("standby", "empty")]
     missing = [node for node in missing if not fenced_off(now, node)]
@@ -129,17 +131,17 @@ def _nobody_has_more_unseen(now: Topology, chosen: Node) -> None:
     if not stopped and (len(missing) < 2 or not now.synchronous):
         return
     unsure = stopped or missing
-    what = " and ".join(f"{node.name} is {node.state}" for node in unsure)
-    bring = "see why it does not start (its journal is above)" if stopped else "make it answer"
+    what = " and ".join(f"{node.name} is {node.described}" for node in unsure)
+    bring = "See why it does not start (its journal is above)" if stopped else "Make it answer"
     raise Refused(
-        f"{what}, and may have writes that {chosen.name} has not: {bring}, and type this again."
-        f" To go on without: fab failover promote --to={chosen.name}"
+        f"{what}, and may have writes that {chosen.name} lacks. {bring}, and type this again. To go on without"
+        f" them: fab failover promote --to={chosen.name}"
     )
 
 
 def _gone(now: Topology) -> list[Node]:
     """Hosts that are, were or may be a primary, besides the one to promote."""
-    leading = [node for node in now.primaries if not now.shut_out(node.name)]
+    leading = [node for node in now.primaries if not now.fenced_everywhere(node.name)]
     return [
         node
         for node in now.nodes.values()
@@ -165,11 +167,11 @@ def _fence_steps(now: Topology) -> Iterator[Step]:
     for node in now.nodes.values():
         missing = tuple(name for name in names if name not in node.fences and name != node.name)
         if missing and node.reachable and node not in gone:
-            yield Step(Do.FENCE, node.name, f"shut out {', '.join(missing)}", missing)
+            yield Step(Do.FENCE, node.name, f"fence off {', '.join(missing)}", missing)
     for client, fences in now.clients.items():
         missing = tuple(name for name in names if fences is not None and name not in fences)
         if missing:
-            yield Step(Do.FENCE, client, f"shut out {', '.join(missing)}", missing, optional=True)
+            yield Step(Do.FENCE, client, f"fence off {', '.join(missing)}", missing, optional=True)
 
 
 def _after_promotion(now: Topology, leader: Node) -> Plan:
@@ -177,8 +179,8 @@ def _after_promotion(now: Topology, leader: Node) -> Plan:
     steps = (
         *follow(now, leader),
         *receive_from_new_primary(now),
-        *(Step(Do.KEEP_OUT, node.name, "try once more to stop PostgreSQL there", optional=True) for node in stubborn),
-        *(Step(Do.SITE, host, "ask the site through the balancer", optional=True) for host in now.site_from),
+        *(Step(Do.KEEP_OUT, node.name, "try again to stop PostgreSQL", optional=True) for node in stubborn),
+        *(Step(Do.SITE, host, "request the site through the balancer", optional=True) for host in now.site_from),
     )
     if steps:
         yield steps

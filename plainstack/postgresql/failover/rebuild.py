@@ -72,7 +72,7 @@ sync {CLUSTERS}
 KEEP_OLD = {
     "@SPARE@": "",
     "@FIRST@": "",
-    "@HINT@": ", or give up what the old one has: fab failover rejoin --host=@SELF@ --discard",
+    "@HINT@": ". To delete the old data directory before the copy: fab failover rejoin --host=@SELF@ --discard",
 }
 GIVE_UP_OLD = {
     "@SPARE@": f"spare=0\n[ ! -d {DATA} ] || spare=$(du -sB1 {DATA} | cut -f1)",

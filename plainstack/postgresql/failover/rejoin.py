@@ -10,11 +10,11 @@ from plainstack.postgresql.failover.stages import (
     Plan,
     Stage,
     Step,
-    let_in,
     names_of,
     not_degraded,
     one_history,
-    somebody_answers,
+    remove_fences,
+    require_an_answer,
     successor,
 )
 from plainstack.postgresql.observation import Node, Topology, newest
@@ -26,13 +26,13 @@ def rejoin(now: Topology, host: str = "", *, discard: bool = False) -> Plan:
     if host:
         node = now.node(host)
         if host == leader.name:
-            raise Refused(f"{host} is the primary; there is nothing to rejoin")
+            raise Refused(f"{host} is the primary, so there is nothing to rejoin")
         if not node.reachable:
-            raise Refused(f"{host} does not answer; bring it back (power, network, SSH) and type this again")
+            raise Refused(f"{host} does not answer. Bring it back (power, network, SSH) and type this again")
     strayed = [node.name for node in now.nodes.values() if _strayed(now, leader, node) and host in ("", node.name)]
     away = [name for name in strayed if not now.node(name).reachable]
     if away and len(away) == len(strayed):
-        raise Refused(f"{', '.join(away)} does not answer; bring it back (power, network, SSH) and type this again")
+        raise Refused(f"no answer from {', '.join(away)}. Bring it back (power, network, SSH) and type this again")
     bare = [name for name in strayed if now.node(name).state == "empty" and not now.node(name).configured]
     if bare:
         raise NotDeployed(bare)
@@ -40,35 +40,36 @@ def rejoin(now: Topology, host: str = "", *, discard: bool = False) -> Plan:
     if strangers:
         copies = ", ".join(f"fab failover rejoin --host={name}" for name in strangers)
         raise Refused(
-            f"the data of {' and '.join(strangers)} are another cluster's, not an older state of {leader.name}'s. To"
-            f" replace them by a copy: {copies}"
+            f"the data of {' and '.join(strangers)} belongs to another cluster, so it is not an older state of"
+            f" {leader.name}. To replace it with a copy of {leader.name}: {copies}"
         )
     if now.fencing(leader.name) and not _may_be_another(now, leader):
-        now = yield tuple(let_in(now, leader.name))
+        now = yield tuple(remove_fences(now, leader.name))
     for name in strayed:
         if name not in away:
             now = yield from _rejoin(now, name, leader.name, discard)
     leader = now.node(leader.name)
     if leader.degraded and any(node.upstream == leader.name for node in now.standbys):
-        yield (Step(Do.RESYNC, leader.name, "wait for a standby again before a write is acknowledged"),)
+        yield (Step(Do.RESYNC, leader.name, "wait for a replica again before a write is acknowledged"),)
 
 
 def _leader(now: Topology, given_up: str) -> Node:
     """The primary that the others should follow; of two that cannot be compared, the one that the operator did not give
     up."""
-    somebody_answers(now)
-    leading = [node for node in now.primaries if not now.shut_out(node.name)] or now.primaries
+    require_an_answer(now)
+    leading = [node for node in now.primaries if not now.fenced_everywhere(node.name)] or now.primaries
     if not leading:
         raise Refused("there is no primary to follow. Make one first: fab failover promote")
-    if now.shut_out(leading[0].name) and now.standbys:
+    if now.fenced_everywhere(leading[0].name) and now.standbys:
         raise Refused(
-            f"{leading[0].name} was fenced off by a promotion that did not end; finish it: fab failover promote"
+            f"{leading[0].name} was fenced off by a promotion that did not finish. Finish it: fab failover promote"
         )
     best = newest(leading)
     if after := successor(now, best):
         raise Refused(
             f"{after.name} has a newer history (timeline {after.timeline}) than the primary {best.name} (timeline"
-            f" {best.timeline}), which is shut out; make {after.name} the primary again first: fab failover promote"
+            f" {best.timeline}), which is fenced off. Make {after.name} the primary again first:"
+            " fab failover promote"
         )
     rivals = [node for node in leading if node.timeline == best.timeline or _other_cluster(best, node)]
     if len(rivals) > 1:
@@ -77,8 +78,8 @@ def _leader(now: Topology, given_up: str) -> Node:
             return kept[0]
         choices = ", or ".join(f"fab failover rejoin --host={node.name}" for node in rivals)
         raise Refused(
-            f"two primaries that cannot be compared: {names_of(rivals, timeline=True)}; only a person can tell whose"
-            f" writes to keep. The one that you name is stopped and becomes a copy of the other: {choices}"
+            f"two primaries that cannot be compared: {names_of(rivals, timeline=True)}. Choose whose writes to"
+            f" keep. The host that you name here is stopped and becomes a copy of the other: {choices}"
         )
     return best
 
@@ -109,31 +110,37 @@ def _rejoin(now: Topology, name: str, leader: str, discard: bool) -> Generator[S
         now = yield (Step(Do.KEEP_OUT, name, "stop PostgreSQL, and keep it from starting as a primary"),)
     # The primary may lack the slot, and with a leftover degraded setting the standby, once promoted, would acknowledge
     # writes alone.
-    now = yield (*let_in(now, name), Step(Do.TIDY, leader, f"have a slot ready for {name}"), *not_degraded(node))
+    now = yield (
+        *remove_fences(now, name),
+        Step(Do.TIDY, leader, f"prepare a replication slot for {name}"),
+        *not_degraded(node),
+    )
     node = now.node(name)
     if node.state in ("standby", "stopped standby") and not node.rewinding and node.upstream != leader:
         if node.state == "stopped standby":
-            now = yield (Step(Do.START, name, f"start as a standby of {leader}"),)
+            now = yield (Step(Do.START, name, f"start as a replica of {leader}"),)
         now = yield (Step(Do.FOLLOW, name, f"stream from {leader}", (leader,), optional=True),)
         node = now.node(name)
         if node.upstream != leader:
-            now = yield (Step(Do.KEEP_OUT, name, "stop PostgreSQL: its data must be changed before it can follow"),)
+            now = yield (
+                Step(Do.KEEP_OUT, name, "stop PostgreSQL: its data must be rewound or replaced before it can follow"),
+            )
             node = now.node(name)
     if node.upstream != leader:
         # pg_rewind takes two servers on the same timeline for identical, whatever each has written since.
         split = was_primary and node.timeline == now.node(leader).timeline
         if node.state != "empty" and not node.rewinding and not discard and not split:
-            now = yield (Step(Do.REWIND, name, f"take back what {leader} does not have", (leader,)),)
+            now = yield (Step(Do.REWIND, name, f"undo the writes that {leader} does not have", (leader,)),)
             node = now.node(name)
         if node.state == "empty" or node.rewinding or discard or split:
-            why = f"; pg_rewind could not: {node.rewinding}" if node.rewinding else ""
+            why = f", because pg_rewind failed: {node.rewinding}" if node.rewinding else ""
             verb = Do.CLONE_OVER if discard else Do.CLONE
             now = yield (Step(verb, name, f"copy the whole database from {leader}{why}", (leader,)),)
-        now = yield (Step(Do.START, name, f"start as a standby of {leader}"),)
+        now = yield (Step(Do.START, name, f"start as a replica of {leader}"),)
         now = yield (Step(Do.FOLLOW, name, f"stream from {leader}", (leader,)),)
-    tidy = [Step(Do.TIDY, name, "have slots ready, should it become the primary")]
+    tidy = [Step(Do.TIDY, name, "prepare replication slots, in case it becomes the primary")]
     if now.node(name).old_data:
-        tidy.append(Step(Do.DISCARD, name, "remove the old data directory: the new one streams"))
+        tidy.append(Step(Do.DISCARD, name, "remove the old data directory, now that the new one streams"))
     now = yield tuple(tidy)
     return now
 
@@ -142,39 +149,47 @@ def degrade(now: Topology) -> Plan:
     """Let the primary acknowledge writes without a standby, because none is left."""
     leader = _only_leader(now)
     if not now.synchronous and leader.synchronous:
-        raise Refused(f"the inventory does not ask {leader.name} to wait for a standby any more: inv deploy")
+        raise Refused(f"the inventory no longer makes {leader.name} wait for a replica. Apply that: inv deploy")
     if not now.synchronous:
-        raise Refused("database.synchronous is false in the inventory: writes wait for no standby anyway")
+        raise Refused("database.synchronous is false in the inventory, so writes wait for no replica")
     if leader.degraded:
-        raise AlreadySo(f"{leader.name} is degraded already, since {leader.degraded}; back: fab failover resync")
-    if closed := now.fencing(leader.name):
+        raise AlreadySo(
+            f"{leader.name} is degraded already, since {leader.degraded}. To make writes wait again:"
+            " fab failover resync"
+        )
+    if fenced_by := now.fencing(leader.name):
         raise Refused(
-            f"{leader.name} is shut out by {', '.join(closed)}: a promotion went past it, and what it acknowledged now"
-            " would be lost. Make every db host reachable and look again: fab failover status"
+            f"{leader.name} is fenced off by {', '.join(fenced_by)}: a promotion may have replaced it, and writes"
+            " that it acknowledged now would be lost. Make every db host reachable and look again:"
+            " fab failover status"
         )
     if confirming := now.confirming(leader):
         raise Refused(
-            f"{', '.join(confirming)} confirms the writes of {leader.name}: nothing waits, nothing to degrade."
-            " If it was cut off this moment, type this again in ten seconds"
+            f"{', '.join(confirming)} confirms the writes of {leader.name}, so no write waits and there is"
+            " nothing to degrade. If it was cut off just now, type this again in ten seconds"
         )
-    yield (Step(Do.DEGRADE, leader.name, "acknowledge writes without a standby: until resync a lost host loses data"),)
+    yield (
+        Step(
+            Do.DEGRADE, leader.name, "acknowledge writes without a replica; until resync, losing this host loses writes"
+        ),
+    )
 
 
 def resync(now: Topology) -> Plan:
     """Make writes wait for a standby again."""
     leader = _only_leader(now)
     if not leader.degraded:
-        raise AlreadySo(f"{leader.name} is not degraded: writes wait for a standby as they should")
+        raise AlreadySo(f"{leader.name} is not degraded; writes wait for a replica")
     if not [node for node in now.standbys if node.upstream == leader.name and leader.sender(node.name)]:
         raise Refused(
-            f"no standby streams from {leader.name}: every write would wait. Bring one back: fab failover rejoin"
+            f"no replica streams from {leader.name}, so every write would wait. Bring one back: fab failover rejoin"
         )
-    yield (Step(Do.RESYNC, leader.name, "wait for a standby again before a write is acknowledged"),)
+    yield (Step(Do.RESYNC, leader.name, "wait for a replica again before a write is acknowledged"),)
 
 
 def _only_leader(now: Topology) -> Node:
-    somebody_answers(now)
+    require_an_answer(now)
     one_history(now)
     if not now.primaries:
-        raise Refused("there is no primary; make one first: fab failover promote")
+        raise Refused("there is no primary. Make one first: fab failover promote")
     return now.primaries[0]

@@ -65,17 +65,17 @@ def one_history(now: Topology) -> None:
     if len(now.primaries) > 1:
         old = min(now.primaries, key=lambda node: node.timeline)
         raise Refused(
-            f"two primaries: {names_of(now.primaries, timeline=True)}; their writes diverge."
-            f" Make one of them a standby: fab failover rejoin --host={old.name}"
+            f"two primaries: {names_of(now.primaries, timeline=True)}. Their writes diverge. Make one of them a"
+            f" replica: fab failover rejoin --host={old.name}"
         )
 
 
-def somebody_answers(now: Topology) -> None:
+def require_an_answer(now: Topology) -> None:
     """Raises Refused if no db host answers."""
     if not any(node.reachable for node in now.nodes.values()):
         raise Refused(
-            f"no db host answers ({', '.join(now.nodes)}): nothing is known about them, and none can be promoted."
-            " Look at the network first; if all are lost, restore from the backup"
+            f"no db host answers ({', '.join(now.nodes)}), so none can be promoted. Check the network first. If"
+            " all hosts are lost, restore from the backup"
         )
 
 
@@ -84,11 +84,11 @@ def most_advanced(now: Topology, target: str) -> Node:
     if target:
         chosen = now.node(target)
         if chosen.state != "standby":
-            raise Refused(f"{target} cannot become the primary: it is not a running standby (state: {chosen.state})")
+            raise Refused(f"{target} cannot become the primary: it is {chosen.described}, not a running replica")
         return chosen
     if not now.standbys:
-        others = ", ".join(f"{node.name} is {node.state}" for node in now.nodes.values())
-        raise Refused(f"no standby runs that could become the primary: {others}. {_revive(now)}")
+        others = ", ".join(f"{node.name} is {node.described}" for node in now.nodes.values())
+        raise Refused(f"no replica runs that could become the primary: {others}. {_revive(now)}")
     return newest(now.standbys)
 
 
@@ -109,13 +109,13 @@ def _choose(now: Topology) -> str:
     """Advice for when no server runs, so that the operator must choose the new primary."""
     asleep = [node for node in now.nodes.values() if node.stopped and not node.rewinding]
     if not asleep:
-        return "Make a db host answer that has whole data, or restore from the backup"
+        return "Make a db host with complete data answer, or restore from the backup"
     best = newest(asleep)
     away = [node for node in now.nodes.values() if not node.heard]
     bring = f"Make {names_of(away)} answer, and type this again. " if away else ""
     return (
-        f"{bring}To go on with what {best.name} has (timeline {best.timeline}), and without what only others may have:"
-        f" fab failover promote --to={best.name}"
+        f"{bring}To go on with the data of {best.name} (timeline {best.timeline}), without writes that only other"
+        f" hosts may have: fab failover promote --to={best.name}"
     )
 
 
@@ -125,8 +125,9 @@ def candidate(now: Topology, target: str) -> Node:
     best = newest(now.standbys)
     if (chosen.timeline, position(chosen.lsn)) < (best.timeline, position(best.lsn)):
         raise Refused(
-            f"{chosen.name} (timeline {chosen.timeline}, {chosen.lsn}) does not have all that {best.name} has (timeline"
-            f" {best.timeline}, {best.lsn}): writes would be lost. Take that one: fab failover promote --to={best.name}"
+            f"{chosen.name} (timeline {chosen.timeline}, {chosen.lsn}) lacks writes that {best.name} has"
+            f" (timeline {best.timeline}, {best.lsn}), and they would be lost. Promote {best.name} instead:"
+            f" fab failover promote --to={best.name}"
         )
     return chosen
 
@@ -144,12 +145,12 @@ def successor(now: Topology, leader: Node) -> Node | None:
     return newest(ahead) if ahead else None
 
 
-def let_in(now: Topology, name: str) -> list[Step]:
+def remove_fences(now: Topology, name: str) -> list[Step]:
     """The stages that remove every fence against the host."""
-    return [Step(Do.UNFENCE, other, f"let {name} in again", (name,)) for other in now.fencing(name)]
+    return [Step(Do.UNFENCE, other, f"remove the fence against {name}", (name,)) for other in now.fencing(name)]
 
 
-def stopped_in_order(now: Topology) -> Node | None:
+def shut_down_cleanly(now: Topology) -> Node | None:
     """A primary that was shut down cleanly and has no successor: a standby can take over without loss.
 
     None if any db host may be a primary, or may have become one after it.

@@ -25,7 +25,7 @@ _STEP_DOWN = f"""\
 {STANDBY_SIGNAL}\
 pid=$(head -n 1 {DATA}/postmaster.pid)
 kill -INT "$pid"
-{await_condition('[ ! -e "/proc/$pid" ]', "PostgreSQL does not end within 90 s", tries=1800, pause=0.05)}\
+{await_condition('[ ! -e "/proc/$pid" ]', "PostgreSQL did not stop within 90 s", tries=1800, pause=0.05)}\
 systemctl stop --no-block {UNIT}
 """
 
@@ -37,10 +37,10 @@ timeout 120 systemctl start {UNIT}
 
 _PROMOTE = f"""\
 answer=$({_PSQL}c 'select not pg_is_in_recovery() or pg_promote(true, 30)')
-[ "$answer" = t ] || {{ echo 'pg_promote did not end within 30 s' >&2; {_JOURNAL}; exit 1; }}
+[ "$answer" = t ] || {{ echo 'pg_promote did not finish within 30 s' >&2; {_JOURNAL}; exit 1; }}
 """
 
-_NOBODY_WAITS = f"""[ -z "$({_PSQL}c 'show synchronous_standby_names')" ]"""
+_NO_WRITE_WAITS = f"""[ -z "$({_PSQL}c 'show synchronous_standby_names')" ]"""
 _DEGRADE = f"""\
 cat >{DEGRADED}.new <<END
 # written by fab failover, and left alone by inv deploy; fab failover resync takes it back
@@ -58,7 +58,7 @@ END
     mv {METRIC}.new {METRIC}
 fi
 {_PSQL}c 'select pg_reload_conf()' >/dev/null
-{await_condition(_NOBODY_WAITS, "the reload does not take effect", tries=100, pause=0.05)}\
+{await_condition(_NO_WRITE_WAITS, "the reload did not take effect", tries=100, pause=0.05)}\
 """
 
 _NOT_DEGRADED = f"rm -f {DEGRADED} {METRIC}\n"
@@ -69,7 +69,7 @@ near() {{
     [ "$({_PSQL}c "select pg_is_in_recovery() or exists (select from pg_stat_replication where state = 'streaming'
         and application_name = any (string_to_array('@DB@', ',')))")" = t ]
 }}
-{await_condition("near", "no standby has caught up within ten minutes", tries=3000, pause=0.2)}\
+{await_condition("near", "no replica caught up within ten minutes", tries=3000, pause=0.2)}\
 {_NOT_DEGRADED}\
 {_PSQL}c 'select pg_reload_conf()' >/dev/null
 """  # noqa: S608 - holds constants only
@@ -90,7 +90,7 @@ if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ]; then
     # It may end by itself at this moment.
     kill -KILL "$pid" 2>/dev/null || :
 fi
-{await_condition(_NONE_RUNS, "PostgreSQL is killed and does not end", tries=50, pause=0.1)}\
+{await_condition(_NONE_RUNS, "PostgreSQL was killed and still runs", tries=50, pause=0.1)}\
 """
 
 _START = f"""\
@@ -109,9 +109,9 @@ _WAKE = _START.replace("timeout 600", "timeout 60")
 _STREAMS = f"""\
 [ "$({_PSQL}c "select sender_host from pg_stat_wal_receiver where status = 'streaming'" 2>/dev/null)" = @LEADER@ ]\
 """  # noqa: S608 - holds constants only
-_FOLLOW = await_condition(_STREAMS, "it does not stream from @LEADER@", tries=150, pause=0.1, otherwise=_JOURNAL)
+_FOLLOW = await_condition(_STREAMS, "this host does not stream from @LEADER@", tries=150, pause=0.1, otherwise=_JOURNAL)
 
-# A slot that nobody uses any more retains WAL forever.
+# A slot that is no longer used retains WAL forever.
 _TIDY = f"""\
 if [ "$({_PSQL}c 'select pg_is_in_recovery()')" = t ]; then
     {_PSQL}c 'select pg_drop_replication_slot(slot_name) from pg_replication_slots
@@ -135,10 +135,10 @@ _ANSWERS = (
 )
 _SITE = await_condition(_ANSWERS, "the site answers $answer to curl @SHOWN@", tries=30, pause=0.3)
 
-_CAME = f"""\
+_ARRIVED = f"""\
 [ "$({_PSQL}c "select greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) > '@LSN@'")" = t ]\
 """
-_AWAIT_WAL = await_condition(_CAME, "it did not come", tries=100, pause=0.05)
+_AWAIT_WAL = await_condition(_ARRIVED, "the last WAL did not arrive", tries=100, pause=0.05)
 
 TEXTS: Mapping[Do, str] = {
     Do.CHECKPOINT: _CHECKPOINT,

@@ -13,13 +13,13 @@ from plainstack.postgresql.failover.stages import (
     Step,
     candidate,
     follow,
-    let_in,
     most_advanced,
     not_degraded,
     one_history,
     receive_from_new_primary,
-    somebody_answers,
-    stopped_in_order,
+    remove_fences,
+    require_an_answer,
+    shut_down_cleanly,
 )
 from plainstack.postgresql.observation import Node, Topology, position
 from plainstack.wording import size
@@ -37,11 +37,11 @@ def switchover(now: Topology, target: str = "") -> Plan:
             return
         chosen = _chosen(now, old, target)
         now = yield (
-            Step(Do.CHECKPOINT, old.name, "write a checkpoint, so that stopping is quick"),
+            Step(Do.CHECKPOINT, old.name, "write a checkpoint, so that PostgreSQL stops quickly"),
             *not_degraded(chosen),
-            *let_in(now, chosen.name),
+            *remove_fences(now, chosen.name),
         )
-        now = yield (Step(Do.STEP_DOWN, old.name, "stop PostgreSQL; it will come up as a standby"),)
+        now = yield (Step(Do.STEP_DOWN, old.name, "stop PostgreSQL; it will start as a replica"),)
         old, chosen = now.node(old.name), now.node(chosen.name)
     elif len(now.standbys) == len(now.nodes):
         # Interrupted between the two steps of the handover. All hosts answer, so the most advanced standby has
@@ -53,7 +53,7 @@ def switchover(now: Topology, target: str = "") -> Plan:
     else:
         old = _handing_over(now)
         if not now.standbys:
-            raise Refused(f"no standby runs, and {old.name} is stopped; start it as the primary: fab failover promote")
+            raise Refused(f"no replica runs, and {old.name} is stopped. Start it as the primary: fab failover promote")
         chosen = most_advanced(now, target)
     now = yield from _hand_over(now, old, chosen)
     yield from _settle(now, [now.node(old.name)], now.node(chosen.name))
@@ -67,47 +67,51 @@ def _handed_over(now: Topology) -> list[Node]:
 def _chosen(now: Topology, old: Node, target: str) -> Node:
     if target == old.name:
         raise AlreadySo(f"{target} is the primary already")
-    if now.shut_out(old.name):
-        raise Refused(f"{old.name} was fenced off by a promotion that did not end; finish it: fab failover promote")
+    if now.fenced_everywhere(old.name):
+        raise Refused(f"{old.name} was fenced off by a promotion that did not finish. Finish it: fab failover promote")
     chosen = now.node(target) if target else most_advanced(now, "")
     if chosen.state != "standby":
-        raise Refused(f"{chosen.name} is not a running standby (state: {chosen.state}); {_help(chosen)}")
+        raise Refused(f"{chosen.name} is {chosen.described}, not a running replica. {_help(chosen)}")
     if chosen.timeline != old.timeline:
         raise Refused(
-            f"{chosen.name} is on timeline {chosen.timeline}, the primary {old.name} on {old.timeline};"
-            f" bring it back first: fab failover rejoin --host={chosen.name}"
+            f"{chosen.name} is on timeline {chosen.timeline}, the primary {old.name} on {old.timeline}. Bring"
+            f" {chosen.name} back first: fab failover rejoin --host={chosen.name}"
         )
     sender = old.sender(chosen.name)
     if chosen.upstream != old.name or sender is None:
         raise Refused(
-            f"{chosen.name} does not stream from {old.name}; bring it back first:"
-            f" fab failover rejoin --host={chosen.name}"
+            f"{chosen.name} does not stream from {old.name}. Bring it back first: fab failover rejoin"
+            f" --host={chosen.name}"
         )
     if sender.lag_bytes > NEAR:
         raise Refused(
-            f"{chosen.name} is {size(sender.lag_bytes)} behind {old.name}; writes would wait until it has caught up."
-            " Look again in a while: fab failover status"
+            f"{chosen.name} is {size(sender.lag_bytes)} behind {old.name}, so writes would wait until it has"
+            " caught up. Look again later: fab failover status"
         )
     if now.barman:
         barman = old.sender(now.barman)
         if barman is None or barman.lag_bytes > NEAR:
-            state = "does not stream WAL" if barman is None else f"is {size(barman.lag_bytes)} behind"
+            state = (
+                f"does not stream WAL from {old.name}"
+                if barman is None
+                else f"is {size(barman.lag_bytes)} behind {old.name}"
+            )
             raise Refused(
-                f"Barman {state} from {old.name}: a switchover now would leave a gap in the backups."
-                " See what its receiver says (inv status), or look again in a while: fab failover status"
+                f"Barman {state}, so a switchover now would leave a gap in the backups. Check its receiver (inv"
+                " status), or look again later: fab failover status"
             )
     return chosen
 
 
 def _handing_over(now: Topology) -> Node:
     """The old primary of an interrupted switchover, or a primary that someone shut down cleanly."""
-    somebody_answers(now)
-    old = stopped_in_order(now)
+    require_an_answer(now)
+    old = shut_down_cleanly(now)
     if old is None:
-        others = ", ".join(f"{node.name} is {node.state}" for node in now.nodes.values() if node.state != "standby")
+        others = ", ".join(f"{node.name} is {node.described}" for node in now.nodes.values() if node.state != "standby")
         raise Refused(
-            f"there is no primary to switch over from: {others}. If one of them starts or stops just now, type this"
-            " again in a moment; if the primary is gone: fab failover promote"
+            f"there is no primary to switch over from: {others}. If one of them is starting or stopping, type"
+            " this again in a moment. If the primary is lost: fab failover promote"
         )
     return old
 
@@ -115,8 +119,8 @@ def _handing_over(now: Topology) -> Node:
 def _hand_over(now: Topology, old: Node, chosen: Node) -> Generator[Stage, Topology, Topology]:
     if not old.clean:
         raise Refused(
-            f"{old.name} did not stop in order ({old.cluster or old.state}), so it may have writes that {chosen.name}"
-            " has not. The one that has most is made the primary by: fab failover promote"
+            f"{old.name} was not shut down cleanly ({old.cluster or old.state}), so it may have writes that"
+            f" {chosen.name} lacks. Promote the host with the most writes: fab failover promote"
         )
     if position(chosen.lsn) <= position(old.lsn):
         now = yield (Step(Do.AWAIT_WAL, chosen.name, f"receive the last WAL of {old.name}", (old.lsn,), optional=True),)
@@ -125,15 +129,15 @@ def _hand_over(now: Topology, old: Node, chosen: Node) -> Generator[Stage, Topol
             yield (Step(Do.STEP_BACK, old.name, "start again as the primary"),)
             raise Refused(
                 f"{chosen.name} did not receive the last WAL of {old.name}, so {old.name} is the primary again."
-                " Nothing is lost; see why: fab failover status"
+                " Nothing is lost. To see why: fab failover status"
             )
     if old.state == "stopped primary":
         # Someone stopped the old primary: until it is a standby, its next start would make it a second primary.
-        now = yield (Step(Do.START, old.name, "start as a standby"),)
+        now = yield (Step(Do.START, old.name, "start as a replica"),)
     # At the same time: with synchronous replication, writes wait until the old primary follows.
     now = yield (
         Step(Do.PROMOTE, chosen.name, "become the primary"),
-        Step(Do.START, old.name, f"start as a standby of {chosen.name}"),
+        Step(Do.START, old.name, f"start as a replica of {chosen.name}"),
     )
     return now
 
@@ -141,7 +145,7 @@ def _hand_over(now: Topology, old: Node, chosen: Node) -> Generator[Stage, Topol
 def _settle(now: Topology, idle: Sequence[Node], leader: Node) -> Plan:
     """The stages after a handover: every host follows, and slots of hosts that are gone are dropped."""
     starts = tuple(
-        Step(Do.START, node.name, f"start as a standby of {leader.name}")
+        Step(Do.START, node.name, f"start as a replica of {leader.name}")
         for node in idle
         if node.state == "stopped standby"
     )
@@ -149,7 +153,7 @@ def _settle(now: Topology, idle: Sequence[Node], leader: Node) -> Plan:
         now = yield starts
     steps = (
         *follow(now, leader),
-        *(Step(Do.TIDY, node.name, "drop what it kept as the primary") for node in idle),
+        *(Step(Do.TIDY, node.name, "drop the slots that it kept as the primary") for node in idle),
         *receive_from_new_primary(now),
     )
     if steps:
@@ -158,5 +162,5 @@ def _settle(now: Topology, idle: Sequence[Node], leader: Node) -> Plan:
 
 def _help(node: Node) -> str:
     if node.state == "unreachable":
-        return "make it reachable first"
-    return f"bring it back first: fab failover rejoin --host={node.name}"
+        return "Make it reachable first"
+    return f"Bring it back first: fab failover rejoin --host={node.name}"

@@ -86,10 +86,10 @@ def test_a_reinstalled_host_is_let_in_wherever_it_is_shut_out_and_gets_a_slot(st
     hosts = Hosts({"db2": "db1", "db3": "db1", "app1": "db1", "app2": "db3"}, away=("lb1",))
     readmitted = Run(stack, hosts, {"db1": EMPTY, "db2": PRIMARY, "db3": STANDBY})
     assert [(step.host, step.says) for step in readmitted.errands] == [
-        ("app1", "let db1 in again"),
-        ("db2", "let db1 in again"),
-        ("db3", "let db1 in again"),
-        ("db2", "have slots ready for db1"),
+        ("app1", "remove the fence against db1"),
+        ("db2", "remove the fence against db1"),
+        ("db3", "remove the fence against db1"),
+        ("db2", "prepare replication slots for db1"),
     ]
     assert readmitted.hosts == ["app1", "db2", "db3"]
     hosts.scripts.clear()

@@ -64,10 +64,10 @@ def test_a_whole_stack_has_a_line_for_every_host_and_no_problem(stack: Stack, re
 @pytest.mark.parametrize(
     ("name", "seen", "where", "problem"),
     [
-        ("db2", host(**{**STANDBY, "upstream": ""}), "db2", "the replica streams from nobody"),
+        ("db2", host(**{**STANDBY, "upstream": ""}), "db2", "the replica does not stream"),
         ("db2", host(**PRIMARY), "db1", "the database has 2 primaries"),
         ("db1", host(**STANDBY), "db1", "the database has no primary"),
-        ("db2", host(data="no"), "db2", "PostgreSQL: empty"),
+        ("db2", host(data="no"), "db2", "PostgreSQL is without data"),
         ("bak1", host(), "bak1", "there is no usable backup; take one: inv backup-now"),
         ("bak1", host(backup_at=str(NOW - 27 * 3600)), "bak1", "the last usable backup is 1 d old"),
         ("lb1", host(vip="no"), "lb1", "0 hosts hold the virtual address"),

@@ -153,7 +153,7 @@ def test_the_good_inventory_of_this_table_is_good() -> None:
         ("  db1:", "  site:", ["5: hosts.site: a host cannot be called site; the name is reserved"]),
         ("roles: [app]", "roles: []", ["3: hosts.lb1.roles: balancer needs a host with the role app, and none has it"]),
         (f"  {DB}\n", "", ["4: hosts.app1.roles: app needs a host with the role db, and none has it"]),
-        (DATABASE, "", ["1: database: is missing; a host has the role db (write: database: {name: NAME})"]),
+        (DATABASE, "", ["1: database: is missing, but a host has the role db; add: database: {name: NAME}"]),
         (f"services:\n{WEB}", "", ["1: services: is missing; a host has the role app"]),
         ("source: .", "source: nowhere", ["7: services.web.source: no such folder: nowhere"]),
         (

@@ -129,7 +129,7 @@ def test_a_second_backup_while_one_runs_is_refused_and_told_since_when(
 ) -> None:
     done = _backup_now(stack, tmp_path, monkeypatch, "activating")
     assert done.returncode == barman.BUSY
-    assert "a backup is being taken already, since Sun 2026-11-22 01:19:28 UTC" in done.stderr
+    assert "a backup is already running, since Sun 2026-11-22 01:19:28 UTC" in done.stderr
 
 
 def test_a_failed_backup_ends_with_its_last_words(

@@ -19,7 +19,7 @@ from tests.unit.postgresql.failover_model import Model
 TWO, THREE = ("db1", "db2"), ("db1", "db2", "db3")
 COMMAND = re.compile(r"(?:(?:when|make) (\w+) answer(?:s, |, then ))?fab failover ([a-z]+)((?: --[a-z]+(?:=\w+)?)*)")
 # Advice that no command can carry out: it asks for a host that is away, or for data that no host has.
-ELSEWHERE = re.compile(r"answer|bring it back|reachable|restore from the backup|type this again")
+ELSEWHERE = re.compile(r"answer|[Bb]ring it back|reachable|restore from the backup|type this again")
 # Never advised: commands that bypass Plainstack.
 BEHIND = re.compile(r"systemctl|pg_ctl|by hand|\brm\b|\bmv\b|move .* away")
 

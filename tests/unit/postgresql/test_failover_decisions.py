@@ -117,7 +117,7 @@ def test_the_cable_comes_back_between_fence_and_promote_and_promote_is_typed_aga
         before = model.topology()
         if any(node.name != "db1" for node in before.primaries):
             continue
-        if not before.shut_out("db1"):
+        if not before.fenced_everywhere("db1"):
             assert "db1 is the primary" in refused(model, promote)
             continue
         assert model.run(promote)
@@ -145,7 +145,7 @@ def test_the_standby_with_the_most_wal_is_promoted_and_no_other() -> None:
     model = Model(THREE)
     model["db2"].wal.pop()
     model.kill("db1")
-    assert "db2 (timeline 1, 0/0) does not have all that db3 has" in refused(model, lambda now: promote(now, "db2"))
+    assert "db2 (timeline 1, 0/0) lacks writes that db3 has" in refused(model, lambda now: promote(now, "db2"))
     model.run(promote)
     assert model.leader.name == "db3"
     assert not model.lost()
@@ -230,7 +230,7 @@ def test_degrade_and_resync_by_hand() -> None:
     model.run(degrade)
     assert len(model.acknowledged) > waiting
     assert any("degraded since then" in text for text in findings(model.topology()))
-    assert "no standby streams from db1" in refused(model, resync)
+    assert "no replica streams from db1" in refused(model, resync)
     assert "degraded already" in refused(model, degrade)
     model.mend("db2")
     model.run(resync)
@@ -244,14 +244,16 @@ def test_every_refusal_says_what_is_so_and_what_to_type() -> None:
     assert "db9 is not a db host" in refused(model, lambda now: promote(now, "db9"))
     assert "db9 is not a db host" in refused(model, lambda now: rejoin(now, "db9"))
     assert refused(model, lambda now: switchover(now, "db1")) == "db1 is the primary already"
-    assert "db1 is the primary and answers; to hand over as planned: fab failover switchover" in refused(model, promote)
-    assert "db1 is the primary; there is nothing to rejoin" in refused(model, lambda now: rejoin(now, "db1"))
+    assert "db1 is the primary and answers. For a planned handover: fab failover switchover" in refused(model, promote)
+    assert "db1 is the primary, so there is nothing to rejoin" in refused(model, lambda now: rejoin(now, "db1"))
     model.cut("db2")
-    assert "db2 is not a running standby (state: unreachable)" in refused(model, lambda now: switchover(now, "db2"))
-    assert "no standby runs that could become the primary" in refused(model, switchover)
-    assert "db2 does not answer; bring it back" in refused(model, rejoin)
+    assert "db2 is unreachable, not a running replica. Make it reachable first" in refused(
+        model, lambda now: switchover(now, "db2")
+    )
+    assert "no replica runs that could become the primary" in refused(model, switchover)
+    assert "no answer from db2. Bring it back" in refused(model, rejoin)
     model.kill("db1")
-    assert "no standby runs that could become the primary" in refused(model, promote)
+    assert "no replica runs that could become the primary" in refused(model, promote)
     assert "there is no primary to follow. Make one first: fab failover promote" in refused(model, rejoin)
     model.cut("db1")
     for decide in (promote, switchover, rejoin, degrade, resync):
@@ -262,7 +264,7 @@ def test_a_primary_that_answers_its_standby_is_not_declared_dead() -> None:
     model = Model()
     now = model.topology()
     nodes = {**now.nodes, "db1": Topology(now.nodes).nodes["db1"].__class__(name="db1", state="unreachable")}
-    with pytest.raises(Refused, match="db1 does not answer here, but its PostgreSQL answers db2"):
+    with pytest.raises(Refused, match="db1 does not answer over SSH, but its PostgreSQL answers db2"):
         next(promote(Topology(nodes, now.clients)))
 
 
@@ -281,7 +283,7 @@ def test_two_primaries_on_one_timeline_are_for_a_person_to_judge() -> None:
     model = Model()
     model["db2"].leads, model["db2"].signal = True, False
     model.closed["app1"].add("db2")
-    with pytest.raises(Refused, match="only a person can tell"):
+    with pytest.raises(Refused, match="Choose whose writes to keep"):
         next(rejoin(model.topology()))
 
 
@@ -291,5 +293,6 @@ def test_a_slot_of_a_host_that_left_the_inventory_is_told_with_how_to_drop_it() 
     ready = Slot("db2", active=False, retained=0, wal_status="-")
     leader = replace(now.nodes["db1"], slots=(gone, used, ready))
     assert findings(replace(now, nodes={**now.nodes, "db1": leader})) == [
-        "db1: slot db9 is for no host of this inventory; if nobody needs it: select pg_drop_replication_slot('db9')"
+        "db1: slot db9 belongs to no host of this inventory. If it is not needed: select"
+        " pg_drop_replication_slot('db9')"
     ]

@@ -161,7 +161,7 @@ def test_an_attempt_that_failed_first_and_succeeded_in_the_end_is_no_failure() -
         return Done(Step(do, "db2", "", optional=True), 0, 1, error)
 
     assert not failed_steps([done(Do.FOLLOW, "does not stream"), done(Do.REWIND), done(Do.FOLLOW)])
-    assert not failed_steps([done(Do.KEEP_OUT, "unreachable"), done(Do.AWAIT_WAL, "it did not come")])
+    assert not failed_steps([done(Do.KEEP_OUT, "unreachable"), done(Do.AWAIT_WAL, "the last WAL did not arrive")])
     assert [one.step.do for one in failed_steps([done(Do.FOLLOW), done(Do.FOLLOW, "gone"), done(Do.SITE)])] == [
         Do.FOLLOW
     ]

@@ -41,7 +41,7 @@ def test_a_primary_that_was_succeeded_is_not_handed_over_from_though_it_stopped_
     now = unseen(model.topology(), "db2")
     assert "there is no primary to switch over from" in refused(now, switchover)
     assert not any("hands over" in text for text in findings(now))
-    assert "db2 does not answer here, but its PostgreSQL answers db3" in refused(now, promote)
+    assert "db2 does not answer over SSH, but its PostgreSQL answers db3" in refused(now, promote)
 
 
 @pytest.mark.parametrize("names", [TWO, THREE])
@@ -62,7 +62,9 @@ def test_a_primary_that_is_still_stopping_is_no_standby(synchronous: bool) -> No
     told = {"data": "yes", "signal": "yes", "running": "yes", "recovery": "true", "timeline": "1", "lsn": "0/3000000"}
     now = Topology({"db1": stopping, "db2": observed("db2", told)}, synchronous=synchronous)
     assert stopping.state == "silent"
-    assert "db1 is silent. If one of them starts or stops just now, type this again" in refused(now, switchover)
+    assert "db1 is running, but does not answer. If one of them is starting or stopping, type this again" in refused(
+        now, switchover
+    )
 
 
 def lagging_heir() -> Model:
@@ -89,7 +91,7 @@ def test_a_stopped_standby_that_does_not_start_is_gone_on_without_by_name_only()
     now = replace(now, nodes={**now.nodes, "db2": replace(now.nodes["db2"], state="stopped standby")})
     plan = promote(now)
     assert [(step.do, step.host, step.optional) for step in next(plan)] == [(Do.WAKE, "db2", True)]
-    with pytest.raises(Refused, match=r"db2 is stopped standby, .* fab failover promote --to=db3$"):
+    with pytest.raises(Refused, match=r"db2 is a stopped replica, .* fab failover promote --to=db3$"):
         plan.send(now)
     assert not model.steps
 
@@ -108,7 +110,7 @@ def test_a_primary_that_acknowledged_writes_alone_is_started_and_not_succeeded()
     nodes = {**now.nodes, "db1": replace(now.nodes["db1"], state="stopped primary")}
     plan = promote(replace(now, nodes=nodes))
     assert [step.do for step in next(plan)] == [Do.STEP_BACK]
-    with pytest.raises(Refused, match=r"db1 is stopped primary, and may have writes .* promote --to=db2$"):
+    with pytest.raises(Refused, match=r"db1 is a stopped primary, and may have writes .* promote --to=db2$"):
         plan.send(replace(now, nodes=nodes))
 
 
@@ -119,7 +121,7 @@ def test_an_old_primary_that_came_back_is_not_followed_while_the_one_that_succee
     model.mend("db1")
     model.kill("db2")
     told = refused(model.topology(), lambda now: rejoin(now, "db2"))
-    assert told.endswith("make db2 the primary again first: fab failover promote")
+    assert told.endswith("Make db2 the primary again first: fab failover promote")
     model.run(promote)
     assert model.leader.name == "db2"
     assert not model.lost()
@@ -139,8 +141,8 @@ def test_a_stopped_standby_is_brought_back_by_rejoin_and_writes_are_said_to_wait
     model.run(switchover)
     model.kill("db1")
     assert refused(model.topology(), switchover) == (
-        "no standby runs that could become the primary: db1 is stopped standby, db2 is primary."
-        " Every write to db2 waits until one is back: fab failover rejoin"
+        "no replica runs that could become the primary: db1 is a stopped replica, db2 is the primary. Every"
+        " write to db2 waits until one is back: fab failover rejoin"
     )
 
 
@@ -159,8 +161,8 @@ def test_a_primary_that_waits_for_a_host_that_the_inventory_lost_is_deployed_and
     now = Model().topology()
     alone = replace(now, nodes={"db1": replace(now.nodes["db1"], answering=frozenset(), senders=())}, synchronous=False)
     (told,) = (text for text in findings(alone) if "every write waits" in text)
-    assert told.endswith("has no more: inv deploy")
-    assert refused(alone, degrade).endswith("any more: inv deploy")
+    assert told.endswith("no longer asks for: inv deploy")
+    assert refused(alone, degrade).endswith("Apply that: inv deploy")
 
 
 def test_a_standby_that_only_the_operator_cannot_reach_confirms() -> None:
@@ -208,7 +210,7 @@ def test_going_on_without_a_host_that_may_have_confirmed_writes_is_asked_for_by_
     model = lagging_heir()
     model.cut("db2")
     told = refused(model.topology(), promote)
-    assert "db2 is unreachable, and may have writes that db3 has not: make it answer" in told
+    assert "db2 is unreachable, and may have writes that db3 lacks. Make it answer" in told
     assert told.endswith("fab failover promote --to=db3")
     model.run(lambda now: promote(now, "db3"))
     assert model.leader.name == "db3"
@@ -236,7 +238,7 @@ def with_a_fence_left_behind() -> Model:
 def test_a_fence_left_behind_is_no_healthy_cluster_and_a_rejoin_takes_it_away() -> None:
     model = with_a_fence_left_behind()
     assert not healthy(model.topology())
-    assert any("db1 is shut out by app1 until it has rejoined" in text for text in findings(model.topology()))
+    assert any("db1 is fenced off by app1 until it has rejoined" in text for text in findings(model.topology()))
     model.run(rejoin)
     assert healthy(model.topology())
     assert not findings(model.topology())
@@ -257,7 +259,7 @@ def test_a_fence_around_the_only_primary_is_taken_away_when_no_other_can_exist()
     model = Model()
     model.closed["app1"].add("db1")
     assert any(
-        "db1 is shut out by app1" in text and "fab failover rejoin" in text for text in findings(model.topology())
+        "db1 is fenced off by app1" in text and "fab failover rejoin" in text for text in findings(model.topology())
     )
     model.run(rejoin)
     assert healthy(model.topology())
@@ -273,7 +275,7 @@ def test_a_standby_that_missed_a_promotion_is_promoted_only_by_name_and_then_let
     model.mend("db3")
     model.cut("db2")
     told = refused(model.topology(), promote)
-    assert "db3 is shut out since an earlier promotion" in told
+    assert "db3 has been fenced off since an earlier promotion" in told
     assert told.endswith("fab failover promote --to=db3")
     model.run(lambda now: promote(now, "db3"))
     before = len(model.acknowledged)
@@ -288,7 +290,7 @@ def test_an_old_primary_that_is_shut_out_is_not_degraded_nor_let_in_while_its_su
     model.run(promote)
     model.mend("db1")
     now = unseen(model.topology(), "db2")
-    assert "db1 is shut out by app1: a promotion went past it" in refused(now, degrade)
+    assert "db1 is fenced off by app1: a promotion may have replaced it" in refused(now, degrade)
     assert not any("degrade" in text for text in findings(now))
-    assert any("db2 may be another; make it answer first" in text for text in findings(now))
-    assert "db2 does not answer" in refused(now, rejoin)
+    assert any("db2 may be another primary. Make it answer first" in text for text in findings(now))
+    assert "no answer from db2" in refused(now, rejoin)

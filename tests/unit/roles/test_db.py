@@ -339,17 +339,21 @@ def test_a_deploy_goes_on(db1: dict[str, str] | None, db2: dict[str, str] | None
 @pytest.mark.parametrize(
     ("db1", "db2", "said"),
     [
-        (PRIMARY, PROMOTED, "2 primaries: db1 and db2; writes diverge. db2 has the newest timeline (2)"),
+        (PRIMARY, PROMOTED, "2 primaries: db1 and db2. Their writes diverge. db2 has the newest timeline (2)"),
         (PRIMARY, FOREIGN, "the system identifiers of db1 and db2 differ"),
-        (EMPTY, None, "db1 has no data directory and db2 cannot be asked: cannot tell whether a primary exists"),
-        (EMPTY, STARTING, "db1 has no data directory and db2 cannot be asked: cannot tell whether a primary exists"),
-        (EMPTY, STOPPED, "db1 has no data directory, but db2 has, and is stopped. Start it as the primary"),
-        (EMPTY, STANDBY, "no primary: db2 can only follow one. Promote a standby"),
-        (STOPPED, PROMOTED, "db1 is stopped and would start as a second primary beside db2. Rejoin it as a standby"),
-        (STOPPED, None, "db1 is stopped and would start as a primary, and db2 cannot be asked"),
-        (STOPPED, STARTING, "db1 is stopped and would start as a primary, and db2 cannot be asked"),
+        (EMPTY, None, "db1 has no data directory, and db2 does not answer, so it is unknown whether a primary exists"),
+        (
+            EMPTY,
+            STARTING,
+            "db1 has no data directory, and db2 does not answer, so it is unknown whether a primary exists",
+        ),
+        (EMPTY, STOPPED, "db1 has no data directory, but db2 has one and is stopped. Start it as the primary"),
+        (EMPTY, STANDBY, "no primary: db2 can only follow one. Promote a replica"),
+        (STOPPED, PROMOTED, "db1 is stopped and would start as a second primary, next to db2. Rejoin it as a replica"),
+        (STOPPED, None, "db1 is stopped and would start as a primary, but db2 does not answer"),
+        (STOPPED, STARTING, "db1 is stopped and would start as a primary, but db2 does not answer"),
         (STOPPED, STOPPED, "db1 and db2 are stopped, and each would start as a primary"),
-        (STANDBY, STANDBY, "no primary: db1 and db2 can only follow one. Promote a standby"),
+        (STANDBY, STANDBY, "no primary: db1 and db2 can only follow one. Promote a replica"),
     ],
 )
 def test_a_deploy_is_refused(db1: dict[str, str] | None, db2: dict[str, str] | None, said: str) -> None:
