@@ -14,7 +14,8 @@ from plainstack.inventory.shape import Shape
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.yaml_reader import Text
 from plainstack.roles import registry
-from plainstack.secrets.values import Needed, Vault
+from plainstack.secrets.declaration import DeclaredSecret, Needed
+from plainstack.secrets.values import Vault
 
 
 @cache
@@ -41,6 +42,11 @@ def load(path: Path) -> Stack:
 def needed(stack: Stack) -> Needed:
     """The secrets that the shipped roles declare for a stack."""
     return declared.needed(stack, registry())
+
+
+def passwords(*names: str) -> Needed:
+    """Generated secrets, and no certificate."""
+    return Needed(tuple(map(DeclaredSecret, names)))
 
 
 def network(stack: Stack) -> Network:

@@ -73,11 +73,15 @@ def document(data: object) -> None:
 
 def load(path: str) -> Stack:
     """Load an inventory with the roles in its folder; raises InventoryError."""
+    from plainstack.engine import declared
     from plainstack.engine.role import shape
     from plainstack.inventory import load as inventories
     from plainstack.roles import registry
 
-    return inventories.load(Path(path), shape(registry(Path(path).resolve().parent)))
+    roles = registry(Path(path).resolve().parent)
+    stack = inventories.load(Path(path), shape(roles))
+    declared.check(stack, roles)
+    return stack
 
 
 def roles_of(stack: Stack) -> Mapping[str, Role]:
@@ -136,7 +140,11 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
 
 
 def tell_unsaved(console: Console, observer: Observer) -> None:
-    """Print which secrets a deploy would generate and save; read-only commands never save them."""
+    """Print which secrets a deploy needs and lacks; read-only commands never save them."""
+    from plainstack.deploy.secret_values import not_set
+
+    for name in observer.unset:
+        console.line(not_set(name))
     for sentence in observer.secrets.unsaved:
         console.line(f"a deploy would {sentence}")
 

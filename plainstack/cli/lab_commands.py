@@ -208,9 +208,9 @@ def _machines(stack: Stack, names: str) -> tuple[str, ...]:
 
 def _kept_files(stack: Stack) -> dict[str, Path]:
     """The files on the operator's machine that belong to a lab's hosts, by their names in a snapshot."""
-    from plainstack.secrets import store
+    from plainstack.secrets import store_files
 
-    return {"secrets.yaml": store.plain_path(stack), "secrets.age": store.sealed_path(stack)}
+    return {"secrets.yaml": store_files.plain_path(stack), "secrets.age": store_files.sealed_path(stack)}
 
 
 def digest(stack: Stack) -> str:

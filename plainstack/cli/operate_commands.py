@@ -39,9 +39,11 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
                 for line in result.why.splitlines()[:12]:
                     console.line(f"       {line}")
 
-        with Observer(stack, registry, roles, hosts) as observer:
+        with Observer(stack, registry, roles, hosts, needs_values=False) as observer:
             tell_unsaved(console, observer)
-            verifier = Verifier(stack, observer.vault, observer.sessions, observer.roles, roles, hosts, show, serial)
+            verifier = Verifier(
+                stack, observer.secrets.vault, observer.sessions, observer.roles, roles, hosts, show, serial
+            )
             run(verifier)
         failed = [result for result in verifier.results if not result.passed]
         seconds = time.monotonic() - began
@@ -134,7 +136,8 @@ def status(inventory: str, role: str, host: str, *, json: bool) -> None:
 
         stack = load(inventory)
         registry = roles_of(stack)
-        with Observer(stack, registry, *inventories.select(stack, assigned(registry), role, host)) as observer:
+        roles, hosts = inventories.select(stack, assigned(registry), role, host)
+        with Observer(stack, registry, roles, hosts, needs_values=False) as observer:
             view = observer.observe(console.progress())
             found: list[Any] = rows(stack, observer.roles, view, time.time())
         if json:
@@ -163,7 +166,7 @@ def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
         registry = roles_of(stack)
         roles, hosts = inventories.select(stack, assigned(registry), role, host)
         found = []
-        with Observer(stack, registry, roles, hosts, head_start) as observer:
+        with Observer(stack, registry, roles, hosts, head_start, needs_values=False) as observer:
             view = observer.observe(console.progress())
             for name, seen in view.observed.items():
                 here = [one for one in find(name, observer.desired[name], seen) if not roles or one.role in roles]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from plainstack.engine.declared import secrets_of
 from plainstack.engine.role import Role, hosts_of
 from plainstack.inventory.sections import Model
 from plainstack.inventory.stack import Stack
@@ -47,7 +48,7 @@ def rows(stack: Stack, roles: Mapping[str, Role]) -> list[Row]:
             tuple(host.name for host in hosts_of(stack, role)),
             role.needs,
             (*role.after, *role.follows),
-            tuple(secret.name for secret in role.secrets),
+            tuple(secret.name for secret in secrets_of(role, stack)),
             tuple(_settings(role.key or name, role.settings)) if role.settings else (),
         )
         for name, role in roles.items()

@@ -12,11 +12,12 @@ from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
 from plainstack.cli.deploy_commands import apply, document, load, roles_of, told
-from plainstack.engine.declared import names, needed, rotations, uses
+from plainstack.engine.declared import by_name, needed, rotations, uses
 from plainstack.engine.role import Role
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import pki, rotation, store
+from plainstack.secrets.declaration import DeclaredSecret, FromCommand, Generated, Given
 from plainstack.secrets.format import Store
 from plainstack.secrets.listing import CERTIFICATE, rows
 from plainstack.secrets.rotation import RotationStrategy
@@ -30,7 +31,7 @@ def list_all(inventory: str, *, json: bool) -> None:
         stack = load(inventory)
         roles = roles_of(stack)
         opened = store.look(stack, needed(stack, roles), datetime.now(UTC))
-        found = [*rows(store.read(stack), uses(stack, roles), rotations(roles), datetime.now(UTC))]
+        found = [*rows(store.read(stack), uses(stack, roles), rotations(stack, roles), datetime.now(UTC))]
         if json:
             document([row.__dict__ for row in found])
         else:
@@ -48,7 +49,7 @@ def edit(inventory: str) -> None:
 
         stack = load(inventory)
         roles = roles_of(stack)
-        editable = set(_open(stack, roles, console).passwords) & set(names(roles))
+        editable = set(_open(stack, roles, console).passwords) & set(by_name(stack, roles))
         entries = store.read(stack).entries
         before = {name: entry.value.reveal() for name, entry in entries.items() if name in editable}
 
@@ -61,10 +62,10 @@ def edit(inventory: str) -> None:
         if not changed:
             console.line("nothing was changed")
             return
-        _save_edited(stack, {name: (before[name], after[name]) for name in changed}, rotations(roles))
+        _save_edited(stack, {name: (before[name], after[name]) for name in changed}, rotations(stack, roles))
         for name in changed:
             console.line(f"changed: {name}")
-        staged = [name for name in changed if rotation.is_staged(rotations(roles).get(name, "at once"))]
+        staged = [name for name in changed if rotation.is_staged(rotations(stack, roles).get(name, "at once"))]
         commands = [f"inv secrets.rotate {name}" for name in staged]
         if len(staged) < len(changed):
             commands.insert(0, "inv deploy")
@@ -104,16 +105,15 @@ def rotate(inventory: str, name: str, *, revoke: bool) -> None:
                 f"{name} cannot be rotated by hand: every host trusts it. A deploy replaces it in the 90 days before it"
                 " expires"
             )
-        if name not in _known(vault):
-            raise Refused(f"no secret is called {name!r}; known: {', '.join(_known(vault))}")
+        _must_be_rotatable(name, stack, roles, vault)
         _open(stack, roles, console)
-        strategy = rotations(roles).get(name, "at once")
+        strategy = rotations(stack, roles).get(name, "at once")
         going_on = not name.startswith(CERTIFICATE) and rotation.unfinished(store.read(stack).entries[name], strategy)
         if going_on:
             console.line(f"continuing the unfinished rotation of {name}", "bold")
         else:
             _must_be_deployed(stack, console)
-            _change(stack, name, strategy)
+            _change(stack, name, strategy, by_name(stack, roles).get(name))
         _roll_out(stack, name, strategy, console)
         if revoke and not name.startswith(CERTIFICATE) and store.read(stack).entries[name].previous:
             console.line(f"{name}: revoking the previous value", "bold")
@@ -133,18 +133,29 @@ def _roll_out(stack: Stack, name: str, strategy: RotationStrategy, console: Cons
         store.change(stack, lambda store: _with(store, name, rotation.advance(store.entries[name], strategy)))
 
 
-def _change(stack: Stack, name: str, strategy: RotationStrategy) -> None:
+def _must_be_rotatable(name: str, stack: Stack, roles: Mapping[str, Role], vault: Vault) -> None:
+    declared = by_name(stack, roles).get(name)
+    if declared and isinstance(declared.origin, FromCommand):
+        raise Refused(
+            f"{name} is printed by a command, which the inventory or the role names; change it where it is kept"
+        )
+    if declared and isinstance(declared.origin, Given):
+        raise Refused(f"{name} is set by a person: set the new value with inv secrets.set {name}")
+    if name not in _known(vault):
+        raise Refused(f"no secret is called {name!r}; known: {', '.join(_known(vault))}")
+
+
+def _change(stack: Stack, name: str, strategy: RotationStrategy, declared: DeclaredSecret | None) -> None:
     if name.startswith(CERTIFICATE):
         gone = name.removeprefix(CERTIFICATE)
         store.change(
             stack, lambda store: replace(store, pki={key: pair for key, pair in store.pki.items() if key != gone})
         )
         return
-    now = datetime.now(UTC)
-    store.change(
-        stack,
-        lambda store: _with(store, name, rotation.begin(store.entries[name], strategy, rotation.generate(name), now)),
-    )
+    # Nobody declares a secret that is left from a role that is gone.
+    length = declared.origin.length if declared and isinstance(declared.origin, Generated) else Generated().length
+    value, now = rotation.generate(name, length), datetime.now(UTC)
+    store.change(stack, lambda store: _with(store, name, rotation.begin(store.entries[name], strategy, value, now)))
 
 
 def _with(store: Store, name: str, entry: rotation.Entry) -> Store:

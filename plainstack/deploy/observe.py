@@ -56,7 +56,8 @@ class Observer:
     """One command's view of a stack; opens connections when it is entered and closes them when left.
 
     It takes over what a `head_start` has begun. It writes nothing but the cache of the next head start: `secrets` that
-    are missing are made for this view alone, and only a deploy keeps them.
+    are missing are made for this view alone, and only a deploy keeps them. A command that only looks passes
+    `needs_values=False`: no command of a secret is run, and a secret that is not set is no error.
     """
 
     def __init__(
@@ -66,17 +67,21 @@ class Observer:
         chosen: tuple[str, ...],
         hosts: tuple[str, ...],
         head_start: HeadStart | None = None,
+        *,
+        needs_values: bool = True,
     ) -> None:
         self.stack = stack
         self.hosts = hosts
         self.roles = roles
         self.chosen = chosen
         self.new_secrets = False
+        self._needs_values = needs_values
         self._head_start = head_start or HeadStart()
         self.desired: dict[str, HostDesired] = {}
         self.probes: dict[str, str] = {}
 
     def __enter__(self) -> Observer:
+        from plainstack.deploy.secret_values import Elsewhere
         from plainstack.engine import desired
         from plainstack.engine.declared import needed
         from plainstack.secrets import store
@@ -89,7 +94,10 @@ class Observer:
                 self._connecting[name] = self._pool.submit(self.sessions.to, name)
         try:
             self.secrets = store.look(self.stack, needed(self.stack, self.roles), datetime.now(UTC))
-            self.vault = self.secrets.vault
+            stored = self.secrets.vault
+            others = Elsewhere.of(self.stack, self.roles, self.hosts, stored)
+            self.vault = others.added_to(stored, self.stack) if self._needs_values else others.stood_in(stored)
+            self.unset = others.unset
             self.scope = desired.scope(self.roles, self.chosen)
         except BaseException:
             self.__exit__()

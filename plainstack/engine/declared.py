@@ -2,38 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from plainstack.engine.role import Role, of_host
+from plainstack.errors import InventoryError
+from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.secrets.declaration import DeclaredSecret, Needed
 from plainstack.secrets.listing import CERTIFICATE
 from plainstack.secrets.rotation import RotationStrategy
-from plainstack.secrets.values import Needed, Vault
+from plainstack.secrets.values import Vault
+
+
+def secrets_of(role: Role, stack: Stack) -> tuple[DeclaredSecret, ...]:
+    """Return the secrets that a role declares for a stack."""
+    return tuple(role.secrets(stack)) if callable(role.secrets) else role.secrets
+
+
+def read_by(role: Role, stack: Stack) -> set[str]:
+    """Return the names of all secrets that a role reads: those that it declares, and those of other roles."""
+    return {*(secret.name for secret in secrets_of(role, stack)), *_others(role, stack)}
+
+
+def _others(role: Role, stack: Stack) -> Iterable[str]:
+    return role.reads(stack) if callable(role.reads) else role.reads
 
 
 def needed(stack: Stack, roles: Mapping[str, Role]) -> Needed:
-    """Return the passwords and certificates that the secret store of a stack with these roles must hold."""
+    """Return the secrets and certificates of a stack with these roles."""
     certificates: dict[str, tuple[str, ...]] = {}
     for host in stack.hosts.values():
         for role in of_host(host, roles):
             certificates |= role.certificates(stack, host)
-    return Needed(tuple(names(roles)), certificates)
+    return Needed(tuple(by_name(stack, roles).values()), certificates)
 
 
-def names(roles: Mapping[str, Role]) -> list[str]:
-    """Return the names of all declared passwords."""
-    return [secret.name for role in roles.values() for secret in role.secrets]
+def by_name(stack: Stack, roles: Mapping[str, Role]) -> dict[str, DeclaredSecret]:
+    """Return all secrets that the roles declare for a stack, by name."""
+    return {secret.name: secret for role in roles.values() for secret in secrets_of(role, stack)}
 
 
-def rotations(roles: Mapping[str, Role]) -> dict[str, RotationStrategy]:
-    """Return the rotation strategy of each declared password, by name."""
-    return {secret.name: secret.rotation for role in roles.values() for secret in role.secrets}
+def rotations(stack: Stack, roles: Mapping[str, Role]) -> dict[str, RotationStrategy]:
+    """Return the rotation strategy of each declared secret, by name."""
+    return {name: secret.rotation for name, secret in by_name(stack, roles).items()}
 
 
 def vault_of(role: Role, stack: Stack, host: Host, vault: Vault) -> Vault:
     """Return the vault limited to what the role declares for a host."""
-    return vault.limited({*(secret.name for secret in role.secrets), *role.reads}, {*role.certificates(stack, host)})
+    return vault.limited(read_by(role, stack), {*role.certificates(stack, host)})
 
 
 def uses(stack: Stack, roles: Mapping[str, Role]) -> dict[str, dict[str, list[str]]]:
@@ -41,24 +58,25 @@ def uses(stack: Stack, roles: Mapping[str, Role]) -> dict[str, dict[str, list[st
     found: dict[str, dict[str, list[str]]] = {}
     for host in stack.hosts.values():
         for role in of_host(host, roles):
-            secrets = {*(secret.name for secret in role.secrets), *role.reads}
-            secrets |= {CERTIFICATE + name for name in role.certificates(stack, host)}
-            for name in secrets:
+            for name in read_by(role, stack) | {CERTIFICATE + name for name in role.certificates(stack, host)}:
                 found.setdefault(name, {}).setdefault(role.name, []).append(host.name)
     return found
 
 
-def problems(roles: Mapping[str, Role]) -> list[str]:
-    """Return a sentence for each secret that two roles declare, or that a role reads and no role declares."""
+def check(stack: Stack, roles: Mapping[str, Role]) -> None:
+    """Raise InventoryError if two roles declare the same secret, or if a role reads one that no role declares."""
     owners: dict[str, Role] = {}
     found = []
     for role in roles.values():
-        for secret in role.secrets:
+        for secret in secrets_of(role, stack):
             if secret.name in owners:
                 other = owners[secret.name]
                 found.append(f"{role.origin}: the secret {secret.name} is the role {other.name}'s, from {other.origin}")
             owners.setdefault(secret.name, role)
     for role in roles.values():
-        missing = [name for name in role.reads if name not in owners]
-        found += [f"{role.origin}: reads names the secret {name}, and no role declares it" for name in missing]
-    return found
+        for name in _others(role, stack):
+            if name not in owners:
+                hint = did_you_mean(name, list(owners))
+                found.append(f"{role.origin}: reads names the secret {name}, and no role declares it{hint}")
+    if found:
+        raise InventoryError(found)

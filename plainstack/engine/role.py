@@ -16,7 +16,7 @@ from plainstack.inventory.shape import Shape
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Target
 from plainstack.secrets import age
-from plainstack.secrets.rotation import RotationStrategy
+from plainstack.secrets.declaration import DeclaredSecret, FromCommand, Generated, Given
 from plainstack.secrets.values import Vault
 from plainstack.wording import Loc
 
@@ -30,6 +30,9 @@ __all__ = [
     "DeclaredSecret",
     "Errand",
     "Finding",
+    "FromCommand",
+    "Generated",
+    "Given",
     "HostWork",
     "Opening",
     "Protocol",
@@ -58,6 +61,8 @@ Scrapes = Callable[[Stack, Host], Iterable[Job]]
 Rules = Callable[[Stack, Host, int], Iterable[File]]
 Tunnels = Callable[[Stack], Iterable[Target]]
 Notes = Callable[[Stack], Iterable[str]]
+Secrets = Callable[[Stack], Iterable[DeclaredSecret]]
+Reads = Callable[[Stack], Iterable[str]]
 Turns = Callable[[Mapping[str, HostWork]], Sequence[str]]
 
 
@@ -126,14 +131,6 @@ def one_by_one(work: Mapping[str, HostWork]) -> Sequence[str]:
     return list(work)
 
 
-@dataclass(frozen=True, slots=True)
-class DeclaredSecret:
-    """A password that is generated for the role, and how it is rotated; see plainstack.secrets.rotation."""
-
-    name: str
-    rotation: RotationStrategy = "at once"
-
-
 @dataclass(frozen=True)
 class Role:
     """A role, as the engine, the scheduler and the commands use it.
@@ -146,7 +143,8 @@ class Role:
 
     Desired state:
         `desired`, a pure function that returns the role's resources on a host;
-        `secrets`, the passwords generated for the role, and `reads`, the passwords of other roles that it reads;
+        `secrets`, the secrets that the role declares, and `reads`, the names of other roles' secrets that it reads;
+        each is a tuple, or a pure function of the stack;
         `certificates`, the certificates that it reads on a host, each with the names and addresses it is issued for.
 
     Network:
@@ -199,8 +197,8 @@ class Role:
     about: str = ""
     turns: Turns = all_at_once
     settle: Settle | None = None
-    secrets: tuple[DeclaredSecret, ...] = ()
-    reads: tuple[str, ...] = ()
+    secrets: tuple[DeclaredSecret, ...] | Secrets = ()
+    reads: tuple[str, ...] | Reads = ()
     certificates: Certificates = no_certificates
     facts: Facts = no_facts
     transition: Transition = no_transition

@@ -41,7 +41,7 @@ def await_ready(
         return
     told: set[str] = set()
     seen = View(stack)
-    with Observer(stack, roles, (), hosts) as observer:
+    with Observer(stack, roles, (), hosts, needs_values=False) as observer:
         deadline = time.monotonic() + _SECONDS
         while True:
             now = observer.observe()

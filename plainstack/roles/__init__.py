@@ -11,7 +11,6 @@ from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from plainstack.engine import declared
 from plainstack.engine.role import Role
 from plainstack.errors import InventoryError
 from plainstack.roles import own
@@ -33,7 +32,6 @@ def registry(folder: Path | None = None) -> Mapping[str, Role]:
         problems += own.problems(role, roles)
         roles.setdefault(role.name, role)
     problems += [problem for role in roles.values() for problem in own.unknown(role, roles)]
-    problems += declared.problems(roles)
     if problems:
         raise InventoryError(problems)
     return {name: roles[name] for name in _ordered(roles.values())}

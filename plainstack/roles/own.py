@@ -25,7 +25,19 @@ FOLDER = "roles"
 _RULE = "a name begins with a letter and holds only a-z, 0-9 and _, at most 31 characters"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 # The functions of a role whose errors are reported with file and line.
-_ASKED = ("desired", "opens", "certificates", "contradictions", "facts", "findings", "problems", "transition", "turns")
+_ASKED = (
+    "desired",
+    "opens",
+    "certificates",
+    "contradictions",
+    "facts",
+    "findings",
+    "problems",
+    "reads",
+    "secrets",
+    "transition",
+    "turns",
+)
 # Names that the engine uses beside those of roles, for example for transactions.
 _RESERVED = ("all", "packages", "probe", "lock", "connect")
 

@@ -8,6 +8,7 @@ states stays in a working state, and the next `advance` continues from there.
 from __future__ import annotations
 
 import secrets as random_source
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ grace: the previous value is accepted until the next rotation, so that clients h
 overlap: first every host accepts the new value, then every host uses it; the previous one is still accepted.
 handover: a second account gets the new value, clients move to it, then the first account loses its password.
 """
+
+_ALPHABET = string.ascii_letters + string.digits
 
 RotationStrategies = Mapping[str, RotationStrategy]
 
@@ -43,9 +46,9 @@ def moment(now: datetime) -> str:
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def generate(name: str) -> Secret:
-    """A new random value (192 bits), in characters that need no quoting in file formats and shells."""
-    return Secret(name, random_source.token_urlsafe(24))
+def generate(name: str, length: int = 32) -> Secret:
+    """A new random value of letters and digits (6 bits each, almost), which need no quoting in files and shells."""
+    return Secret(name, "".join(random_source.choice(_ALPHABET) for _ in range(length)))
 
 
 def begin(entry: Entry, strategy: RotationStrategy, value: Secret, now: datetime) -> Entry:

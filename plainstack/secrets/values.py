@@ -53,14 +53,6 @@ class UndeclaredSecret(LookupError):
 
 
 @dataclass(frozen=True)
-class Needed:
-    """What the roles of a stack declare: the names of passwords, and for each certificate the names it is for."""
-
-    passwords: tuple[str, ...] = ()
-    certificates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Vault:
     """The secrets of one stack, as roles read them: `passwords` by name, `certificates` by host name or "site".
 

@@ -17,8 +17,7 @@ from plainstack.cli import deploy_commands, operate_commands
 from plainstack.deploy.observe import Observer, View
 from plainstack.errors import Refused
 from plainstack.roles import registry
-from plainstack.secrets import store
-from plainstack.secrets.values import Needed
+from plainstack.secrets import store, store_files
 from plainstack.ssh.connections import Sessions
 from tests import inventories, sshd
 from tests.commands.test_streams import ROOT, TEXT
@@ -106,7 +105,7 @@ def test_nothing_is_written_and_what_a_deploy_would_generate_is_told(
     with suppress(Exit):
         ANSWERED[command](str(folder / "hosts.yaml"))
     said = capsys.readouterr()
-    assert re.search(GENERATED + re.escape(str(store.plain_path(stack))), said.out)
+    assert re.search(GENERATED + re.escape(str(store_files.plain_path(stack))), said.out)
     assert (server.log().count("Accepted publickey") > logged_in) == answers
     assert content(folder) == before
 
@@ -131,7 +130,7 @@ def test_a_plan_says_which_secrets_a_deploy_would_make(folder: Path, capsys: pyt
     path = folder / "hosts.yaml"
     before = content(folder)
     deploy_commands.plan(str(path), "", "", json=False)
-    place = store.plain_path(inventories.load(path))
+    place = store_files.plain_path(inventories.load(path))
     wanted = r"a deploy would generate [0-9]+ secrets and 3 certificates, kept in " + re.escape(str(place))
     assert re.search(wanted, capsys.readouterr().out)
     assert content(folder) == before
@@ -144,25 +143,25 @@ def test_a_plan_with_new_recipients_leaves_the_store_where_it_is(
     path = folder / "hosts.yaml"
     stack = inventories.load(path)
     store.load(stack, inventories.needed(stack), datetime.now(UTC))
-    assert store.plain_path(stack).exists()
+    assert store_files.plain_path(stack).exists()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
     public = " ".join((folder / "key.pub").read_text(encoding="utf-8").split()[:2])
     text = path.read_text(encoding="utf-8").replace("gateway: lab", f"gateway: lab, key: {folder / 'key'}")
     path.write_text(f"{text}secrets: {{recipients: [{public}]}}\n", encoding="utf-8")
     before = content(folder)
     deploy_commands.plan(str(path), "", "", json=False)
-    sealed = store.sealed_path(stack)
+    sealed = store_files.sealed_path(stack)
     assert f"a deploy would write {sealed} for the inventory's secrets.recipients\n" in capsys.readouterr().out
     assert content(folder) == before
     with Observer(inventories.load(path), registry(), (), ()) as observer:
         observer.secrets.keep(lambda _: None)
     assert sealed.exists()
-    assert not store.plain_path(stack).exists()
+    assert not store_files.plain_path(stack).exists()
 
 
 def test_secrets_that_another_run_changed_meanwhile_are_not_overwritten(folder: Path) -> None:
     stack = inventories.load(folder / "hosts.yaml")
-    names = Needed(("app/api_token",))
+    names = inventories.passwords("app/api_token")
     mine = store.look(stack, names, datetime.now(UTC))
     theirs = store.load(stack, names, datetime.now(UTC))
     with pytest.raises(Refused, match="another run changed the secrets in the meantime; run the same command again"):

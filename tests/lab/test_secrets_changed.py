@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from plainstack.secrets import store
+from plainstack.secrets import store, store_files
 from plainstack.services.edge import Balancer
 from tests.lab.conftest import ROOT, Operator
 from tests.lab.test_secrets import stack_of
@@ -115,7 +115,7 @@ def test_a_token_is_accepted_for_the_time_of_grace_and_no_old_store_brings_it_ba
             f" -d '{body}' http://$(getent hosts app1 | cut -d' ' -f1):8000/api/samples; rm /dev/shm/header",
         )
 
-    path = store.plain_path(stack_of(whole))
+    path = store_files.plain_path(stack_of(whole))
     colleagues = path.read_bytes()
     old = store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
     whole.inv("secrets.rotate", "app/api_token", timeout=1200)
@@ -159,12 +159,12 @@ def test_a_rotation_that_is_interrupted_goes_on(whole: Operator) -> None:
 
 def test_the_store_moves_to_the_teams_keys_and_nothing_changes_on_the_hosts(whole: Operator, tmp_path: Path) -> None:
     text = whole.inventory.read_text(encoding="utf-8")
-    plain = store.plain_path(stack_of(whole))
+    plain = store_files.plain_path(stack_of(whole))
     kept = plain.read_bytes()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "me")], check=True)
     public = (tmp_path / "me.pub").read_text(encoding="utf-8").strip()
     os.environ["PLAINSTACK_IDENTITY"] = str(tmp_path / "me")
-    sealed = store.sealed_path(stack_of(whole))
+    sealed = store_files.sealed_path(stack_of(whole))
     try:
         whole.inventory.write_text(f"{text}\nsecrets: {{recipients: [{public}]}}\n", encoding="utf-8")
         assert "nothing to do" in whole.inv("deploy").out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 from plainstack import roles
 from plainstack.engine import desired as desired_module
-from plainstack.engine.declared import names
+from plainstack.engine.declared import by_name
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.role import Role
 from plainstack.inventory.stack import Stack
@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "once: run on the role's first host only")
 
 
-def fake_vault(stack: Stack, names: list[str]) -> Vault:
+def fake_vault(stack: Stack, names: Iterable[str]) -> Vault:
     """Secrets that say what they are, so that a golden file or a leak is readable."""
     certified = [*stack.hosts, "site"]
     return Vault(
@@ -62,7 +62,7 @@ def registry() -> Mapping[str, Role]:
 @pytest.fixture(scope="session")
 def vault(stack: Stack, registry: Mapping[str, Role]) -> Vault:
     """A password for every role that asks for one, a certificate for every host and the site."""
-    return fake_vault(stack, names(registry))
+    return fake_vault(stack, by_name(stack, registry))
 
 
 @pytest.fixture(scope="session")

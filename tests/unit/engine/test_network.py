@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.engine.declared import names
+from plainstack.engine.declared import by_name
 from plainstack.engine.network import Allowed, Network
 from plainstack.engine.resources import File
 from plainstack.engine.role import Opening, Role
@@ -80,7 +80,7 @@ def test_another_role_that_uses_the_database_may_reach_it_and_log_in(
     ports = {one.port for one in network.allowed(stack.hosts["c"]) if "10.0.0.9" in (one.sources or ())}
     assert ports == {5432}
     assert clients(network) == ["a", "rep1"], "a failover makes it shut the old primary out"
-    vault = fake_vault(stack, names(registry))
+    vault = fake_vault(stack, by_name(stack, registry))
     wanted = registry["db"].desired(stack, stack.hosts["c"], vault, network)
     (hba,) = [item for item in wanted if isinstance(item, File) and item.path.endswith("pg_hba.conf")]
     assert b"10.0.0.9/32  scram-sha-256  # rep1" in hba.content

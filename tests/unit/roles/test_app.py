@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.engine.declared import names
 from plainstack.engine.resources import Command, Directory, File, Resource, Unit, User
 from plainstack.inventory.stack import Stack
 from plainstack.roles import app
@@ -39,7 +38,7 @@ def small() -> Stack:
     return inventories.parse(text, "test.yaml", Path(__file__).parents[3])
 
 
-SECRETS = (*names({"app": app.ROLE}), *app.ROLE.reads)
+SECRETS = ("app/secret_key", "app/api_token", "postgres/app")
 
 
 @pytest.fixture

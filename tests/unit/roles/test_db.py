@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.engine.declared import names
+from plainstack.engine.declared import by_name
 from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Command, File, Resource, Unit
 from plainstack.inventory.stack import Stack
@@ -46,7 +46,7 @@ def small() -> Stack:
 @pytest.fixture
 def fake_vault(small: Stack) -> Vault:
     return Vault(
-        passwords={name: Secret(name, f"pw-of-{name}") for name in names({"db": db.ROLE})},
+        passwords={name: Secret(name, f"pw-of-{name}") for name in by_name(small, {"db": db.ROLE})},
         certificates={name: Certificate("chain", Secret(f"{name}.key", "key")) for name in small.hosts},
         authority="authority",
     )

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import pytest
 
 from plainstack.engine import declared, desired
 from plainstack.engine.resources import File, Resource
-from plainstack.engine.role import DeclaredSecret, Role, of_host
+from plainstack.engine.role import DeclaredSecret, Generated, Given, Role, of_host
 from plainstack.errors import InventoryError
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.secrets import store
+from plainstack.secrets.declaration import Origin, unfit
 from plainstack.secrets.listing import CERTIFICATE
 from plainstack.secrets.values import Vault
 from tests import inventories
 
 Value = TypeVar("Value")
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 class Seen(dict[str, Value]):
@@ -64,13 +68,73 @@ def test_a_secret_that_a_role_does_not_declare_is_not_given_to_it(stack: Stack, 
         assert desired.assemble(stack, whole, {"own": reader("own", **fields)}, ["db1"])["db1"]["own"]
 
 
-def test_a_secret_has_one_owner_and_is_declared_before_it_is_read() -> None:
+def problems(stack: Stack, *roles: Role) -> tuple[str, ...]:
+    with pytest.raises(InventoryError) as caught:
+        declared.check(stack, {role.name: role for role in roles})
+    return caught.value.problems
+
+
+def test_a_secret_has_one_owner_and_is_declared_before_it_is_read(stack: Stack) -> None:
     owner = reader("one", secrets=(DeclaredSecret("own/token"),))
-    other = reader("two", secrets=(DeclaredSecret("own/token"),))
-    assert declared.problems({"one": owner, "two": other}) == [
-        "roles/two.py: the secret own/token is the role one's, from roles/one.py"
-    ]
-    assert declared.problems({"two": reader("two", reads=("own/token",))}) == [
-        "roles/two.py: reads names the secret own/token, and no role declares it"
-    ]
-    assert declared.problems({"one": owner, "two": reader("two", reads=("own/token",))}) == []
+    other = reader("two", secrets=lambda _: [DeclaredSecret("own/token")])
+    assert problems(stack, owner, other) == ("roles/two.py: the secret own/token is the role one's, from roles/one.py",)
+    assert problems(stack, owner, reader("two", reads=("own/tokn",))) == (
+        "roles/two.py: reads names the secret own/tokn, and no role declares it, did you mean 'own/token'?",
+    )
+    declared.check(stack, {"one": owner, "two": reader("two", reads=lambda _: iter(["own/token"]))})
+
+
+def per_host(stack: Stack) -> Iterator[DeclaredSecret]:
+    for name in stack.hosts:
+        yield DeclaredSecret(f"{name}/API_KEY", "grace", Generated(40))
+
+
+def test_what_a_role_declares_can_depend_on_the_stack(stack: Stack) -> None:
+    roles = {
+        "one": Role(name="one", desired=lambda *_: (), everywhere=True, secrets=per_host),
+        "two": Role(
+            name="two", desired=lambda *_: (), everywhere=True, reads=lambda stack: [f"{min(stack.hosts)}/API_KEY"]
+        ),
+    }
+    declared.check(stack, roles)
+    assert [*declared.by_name(stack, roles)] == [f"{name}/API_KEY" for name in stack.hosts]
+    assert declared.uses(stack, roles)["app1/API_KEY"] == {"one": [*stack.hosts], "two": [*stack.hosts]}
+    assert declared.uses(stack, roles)["db1/API_KEY"] == {"one": [*stack.hosts]}
+    generated = store.look(stack, declared.needed(stack, roles), NOW).vault.passwords
+    assert {len(secret.reveal()) for secret in generated.values()} == {40}
+
+
+@pytest.mark.parametrize("name", ["web/EMAIL_HOST_PASSWORD", "web-2/_x", "cache/password", "a_b/c-d", "plain"])
+def test_a_secret_is_named_in_lower_case_or_like_a_variable(name: str) -> None:
+    assert DeclaredSecret(name).name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "/x", "web/", "web/2FA", "Web/KEY", "web/A-B", "web/a b", "../x", "web/K\n", "web/KÄY"]
+)
+def test_another_name_is_an_error(name: str) -> None:
+    with pytest.raises(ValueError, match="a secret cannot be called"):
+        DeclaredSecret(name)
+
+
+@pytest.mark.parametrize("length", [0, 15, 513])
+def test_a_generated_secret_is_neither_short_nor_endless(length: int) -> None:
+    with pytest.raises(ValueError, match=f"16 to 512 characters, not {length}"):
+        Generated(length)
+
+
+@pytest.mark.parametrize(
+    ("value", "origin", "problem"),
+    [
+        ("", Given(), "must not be empty"),
+        ("a\0b", Given(), "must not contain a NUL character"),
+        ("ä" * 32769, Given(), "must not have more than 65,536 bytes"),
+        ("ä" * 32768, Given(), ""),
+        ("x", Given(), ""),
+        ("-----BEGIN\n'\"$(\t", Generated(any_text=True), ""),
+        ("$" * 40, Generated(), "must have 20 to 128 characters of A-Z a-z 0-9 . _ ~ + / = - and no others"),
+        ("x" * 20, Generated(), ""),
+    ],
+)
+def test_what_a_value_may_be(value: str, origin: Origin, problem: str) -> None:
+    assert unfit(value, origin) == problem

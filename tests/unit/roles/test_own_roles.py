@@ -139,8 +139,8 @@ ROLE = "from plainstack.engine.role import Role\n"
             "roles/own.py: after names the role firewal, and there is none, did you mean 'firewall'?",
         ),
         (
-            f"{ROLE}ROLE = Role(name='own', desired=list, reads=('cache/password',))\n",
-            "roles/own.py: reads names the secret cache/password, and no role declares it",
+            f"{ROLE}from plainstack.engine.role import DeclaredSecret\nBAD = DeclaredSecret('a b')\n",
+            "roles/own.py:3: ValueError: a secret cannot be called 'a b'",
         ),
         (
             CACHE.replace('name="cache"', 'name="database"'),

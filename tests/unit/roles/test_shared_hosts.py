@@ -9,7 +9,7 @@ from itertools import chain, combinations
 import pytest
 import yaml
 
-from plainstack.engine.declared import names
+from plainstack.engine.declared import by_name
 from plainstack.engine.desired import assemble
 from plainstack.engine.network import Network
 from plainstack.engine.observed import UserState
@@ -52,7 +52,7 @@ STACKS = {"+".join(roles) or "none": stack for roles in SETS if (stack := stack_
 @pytest.mark.parametrize("roles", STACKS)
 def test_a_deploy_of_any_roles_on_one_host_leaves_nothing_to_do(roles: str, registry: Mapping[str, Role]) -> None:
     stack = STACKS[roles]
-    before = fake_vault(stack, names(registry))
+    before = fake_vault(stack, by_name(stack, registry))
     renewed = {name: replace(pair, chain=f"new {pair.chain}") for name, pair in before.certificates.items()}
     machine = Machine(users={name: UserState("/", "/bin/false") for name in ACCOUNTS})
     for vault in (before, replace(before, certificates=renewed), before):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.engine.declared import names
+from plainstack.engine.declared import by_name
 from plainstack.engine.resources import Command, File
 from plainstack.engine.role import Role
 from plainstack.inventory.stack import Stack
@@ -18,7 +18,7 @@ from plainstack.postgresql import sql
 from plainstack.roles import app, db
 from plainstack.secrets import rotation, store
 from plainstack.secrets.rotation import Entry, RotationStrategy
-from plainstack.secrets.values import Needed, Secret, Vault
+from plainstack.secrets.values import Secret, Vault
 from tests import inventories
 from tests.unit.conftest import fake_vault
 
@@ -86,7 +86,7 @@ def test_a_client_with_the_token_before_is_accepted_until_the_next_rotation_or_a
 def test_every_state_is_kept_by_the_store(tmp_path: Path) -> None:
     text = "stack: shop\nhosts:\n  db1: {address: 10.0.0.1, roles: [db]}\ndatabase: {name: shop}\n"
     stack = inventories.parse(text, "my.yaml", tmp_path)
-    store.load(stack, Needed(("x",)), NOW)
+    store.load(stack, inventories.passwords("x"), NOW)
     for strategy in ("at once", "grace", "overlap", "handover"):
         for entry in states(strategy, Entry(Secret("x", "old"), made="2026-01-01T00:00:00Z", turn=3)):
             store.change(stack, lambda store, entry=entry: replace(store, entries={"x": entry}))  # type: ignore[misc]
@@ -94,7 +94,7 @@ def test_every_state_is_kept_by_the_store(tmp_path: Path) -> None:
 
 
 def _vault(stack: Stack, registry: Mapping[str, Role], entry: Entry, name: str) -> Vault:
-    vault = fake_vault(stack, names(registry))
+    vault = fake_vault(stack, by_name(stack, registry))
     return replace(
         vault,
         passwords={**vault.passwords, name: entry.value},

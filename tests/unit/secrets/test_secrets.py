@@ -21,15 +21,16 @@ from rich.traceback import Traceback
 
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
-from plainstack.secrets import store, values
-from plainstack.secrets.values import Certificate, Needed, Secret, Vault
+from plainstack.secrets import store, store_files, values
+from plainstack.secrets.declaration import Needed
+from plainstack.secrets.values import Certificate, Secret, Vault
 from tests import inventories
 
 VALUE = "correct horse battery"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 TEXT = "stack: shop\nhosts:\n  db1: {address: 10.0.0.1, roles: [db]}\ndatabase: {name: shop}\n"
 
-BOTH = Needed(("db", "app"), {"db1": ("db1",)})
+BOTH = Needed(inventories.passwords("db", "app").secrets, {"db1": ("db1",)})
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def small(tmp_path: Path) -> Stack:
 
 
 def store_path(stack: Stack) -> Path:
-    return store.plain_path(stack)
+    return store_files.plain_path(stack)
 
 
 @pytest.mark.parametrize(
@@ -106,15 +107,15 @@ def test_secrets_are_generated_once_and_then_kept(small: Stack) -> None:
 
 
 def test_a_new_role_gets_its_password_and_the_others_keep_theirs(small: Stack) -> None:
-    before = store.load(small, Needed(("db",)), NOW).password("db")
+    before = store.load(small, inventories.passwords("db"), NOW).password("db")
     after = store.load(small, BOTH, NOW)
     assert after.password("db") == before
     # A role that is no longer needed keeps its password for when it comes back.
-    assert store.load(small, Needed(()), NOW).password("app") == after.password("app")
+    assert store.load(small, inventories.passwords(), NOW).password("app") == after.password("app")
 
 
 def test_the_store_is_for_its_owner_only_and_git_ignores_it(small: Stack) -> None:
-    store.load(small, Needed(("db",)), NOW)
+    store.load(small, inventories.passwords("db"), NOW)
     assert store_path(small).stat().st_mode & 0o777 == 0o600
     assert store_path(small).parent.stat().st_mode & 0o777 == 0o700
     assert (small.folder / ".plainstack" / ".gitignore").read_text(encoding="utf-8") == "*\n"
@@ -123,10 +124,10 @@ def test_the_store_is_for_its_owner_only_and_git_ignores_it(small: Stack) -> Non
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
 def test_a_store_that_others_may_read_is_refused(small: Stack, mode: int) -> None:
-    store.load(small, Needed(("db",)), NOW)
+    store.load(small, inventories.passwords("db"), NOW)
     store_path(small).chmod(mode)
     with pytest.raises(Refused) as caught:
-        store.load(small, Needed(("db",)), NOW)
+        store.load(small, inventories.passwords("db"), NOW)
     path = store_path(small)
     assert str(caught.value) == f"{path}: mode {mode:04o} lets others read the secrets; run: chmod 600 {path}"
 
@@ -146,10 +147,10 @@ def test_a_store_that_others_may_read_is_refused(small: Stack, mode: int) -> Non
     ],
 )
 def test_a_damaged_store_is_refused_kept_and_not_quoted(small: Stack, content: bytes) -> None:
-    store.load(small, Needed(("db",)), NOW)
+    store.load(small, inventories.passwords("db"), NOW)
     store_path(small).write_bytes(content)
     with pytest.raises(Refused) as caught:
-        store.load(small, Needed(("db",)), NOW)
+        store.load(small, inventories.passwords("db"), NOW)
     told = "".join(traceback.format_exception(caught.value))
     assert f"{store_path(small)}: is damaged (" in str(caught.value)
     assert "restore it from a backup" in str(caught.value)

@@ -18,10 +18,10 @@ import pytest
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory.sections import SecretStore
 from plainstack.inventory.stack import Stack
-from plainstack.secrets import age, store
+from plainstack.secrets import age, store, store_files
 from plainstack.secrets.format import Store
 from plainstack.secrets.rotation import Entry
-from plainstack.secrets.values import Needed, Secret
+from plainstack.secrets.values import Secret
 from tests import inventories
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -63,12 +63,14 @@ def team(plain: Stack, keys: dict[str, tuple[Path, str]]) -> Team:
 
 
 def values(stack: Stack) -> dict[str, str]:
-    return {name: secret.reveal() for name, secret in store.load(stack, Needed(("db",)), NOW).passwords.items()}
+    return {
+        name: secret.reveal() for name, secret in store.load(stack, inventories.passwords("db"), NOW).passwords.items()
+    }
 
 
 def refusal(stack: Stack) -> str:
     with pytest.raises(Refused) as caught:
-        store.load(stack, Needed(("db",)), NOW)
+        store.load(stack, inventories.passwords("db"), NOW)
     return str(caught.value)
 
 
@@ -79,7 +81,7 @@ def files(stack: Stack) -> set[str]:
 def test_with_recipients_the_store_is_one_armored_file_beside_the_inventory(team: Team) -> None:
     stack = team("alice", "bob")
     value = values(stack)["db"]
-    sealed = store.sealed_path(stack)
+    sealed = store_files.sealed_path(stack)
     assert sealed == stack.folder / "secrets.shop.age"
     assert files(stack) == {"secrets.shop.age", ".plainstack/.gitignore"}
     text = sealed.read_text(encoding="ascii")
@@ -89,9 +91,9 @@ def test_with_recipients_the_store_is_one_armored_file_beside_the_inventory(team
 
 def test_every_recipient_opens_the_store_and_changes_nothing_by_it(team: Team) -> None:
     stack = team("alice", "bob")
-    before, content = values(stack), store.sealed_path(stack).read_bytes()
+    before, content = values(stack), store_files.sealed_path(stack).read_bytes()
     assert values(team("alice", "bob", me="bob")) == before
-    assert store.sealed_path(stack).read_bytes() == content
+    assert store_files.sealed_path(stack).read_bytes() == content
 
 
 def test_an_age_key_is_a_recipient_too(plain: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,28 +114,28 @@ def test_the_environment_names_the_key_before_the_inventory_does(
 
 def test_a_plain_store_moves_to_the_encrypted_one_when_recipients_appear(plain: Stack, team: Team) -> None:
     before, told = values(plain), list[str]()
-    store.load(team("alice"), Needed(("db",)), NOW, told.append)
+    store.load(team("alice"), inventories.passwords("db"), NOW, told.append)
     assert values(team("alice")) == before
     assert "secrets.shop.age" in files(plain)
-    assert not store.plain_path(plain).exists()
+    assert not store_files.plain_path(plain).exists()
     assert "moved from" in told[0]
     assert "commit it" in told[0]
 
 
 def test_a_migration_that_ended_before_the_plain_file_was_removed_is_ended(plain: Stack, team: Team) -> None:
     before = values(plain)
-    content = store.plain_path(plain).read_bytes()
+    content = store_files.plain_path(plain).read_bytes()
     values(team("alice"))
-    store.plain_path(plain).write_bytes(content)
-    store.plain_path(plain).chmod(0o600)
+    store_files.plain_path(plain).write_bytes(content)
+    store_files.plain_path(plain).chmod(0o600)
     assert values(team("alice")) == before
-    assert not store.plain_path(plain).exists()
+    assert not store_files.plain_path(plain).exists()
 
 
 def test_the_plain_file_stays_when_the_encrypted_one_cannot_be_written(
     plain: Stack, team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, content = values(plain), store.plain_path(plain).read_bytes()
+    before, content = values(plain), store_files.plain_path(plain).read_bytes()
 
     def full(_file: int) -> None:
         raise OSError(28, "No space left on device")
@@ -141,26 +143,26 @@ def test_the_plain_file_stays_when_the_encrypted_one_cannot_be_written(
     with monkeypatch.context() as broken:
         broken.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
-            store.load(team("alice"), Needed(("db",)), NOW)
-    assert store.plain_path(plain).read_bytes() == content
+            store.load(team("alice"), inventories.passwords("db"), NOW)
+    assert store_files.plain_path(plain).read_bytes() == content
     assert files(plain) == {".plainstack/shop/secrets.yaml", ".plainstack/.gitignore"}
     assert values(plain) == before
 
 
 def test_two_stores_that_differ_are_refused_and_both_kept(plain: Stack, team: Team) -> None:
     values(plain)
-    content = store.plain_path(plain).read_bytes()
+    content = store_files.plain_path(plain).read_bytes()
     values(team("alice"))
     store.change(team("alice"), lambda store: dataclasses.replace(store, entries={}))
-    store.plain_path(plain).write_bytes(content)
-    store.plain_path(plain).chmod(0o600)
+    store_files.plain_path(plain).write_bytes(content)
+    store_files.plain_path(plain).chmod(0o600)
     assert "both contain secrets, and they differ" in refusal(team("alice"))
-    assert store.plain_path(plain).read_bytes() == content
+    assert store_files.plain_path(plain).read_bytes() == content
 
 
 def test_changed_recipients_encrypt_it_anew(team: Team) -> None:
     before, told = values(team("alice", "bob")), list[str]()
-    store.load(team("alice", "carol"), Needed(("db",)), NOW, told.append)
+    store.load(team("alice", "carol"), inventories.passwords("db"), NOW, told.append)
     assert values(team("alice", "carol", me="carol")) == before
     assert "1 removed ones still know the current values" in told[0]
     assert "is not encrypted to your key" in refusal(team("alice", "carol", me="bob"))
@@ -169,10 +171,10 @@ def test_changed_recipients_encrypt_it_anew(team: Team) -> None:
 def test_another_comment_or_order_is_no_other_recipient(team: Team) -> None:
     stack = team("alice", "bob")
     values(stack)
-    content = store.sealed_path(stack).read_bytes()
+    content = store_files.sealed_path(stack).read_bytes()
     bob, alice = (f"{age.key_of(key)} other" for key in reversed(stack.secrets.recipients))
     values(stack.model_copy(update={"secrets": SecretStore(recipients=(bob, alice))}))
-    assert store.sealed_path(stack).read_bytes() == content
+    assert store_files.sealed_path(stack).read_bytes() == content
 
 
 def test_nobody_locks_himself_out(plain: Stack, team: Team) -> None:
@@ -186,9 +188,9 @@ def test_nobody_locks_himself_out(plain: Stack, team: Team) -> None:
 def test_an_operator_who_removes_himself_is_refused(team: Team) -> None:
     stack = team("alice", "bob")
     values(stack)
-    content = store.sealed_path(stack).read_bytes()
+    content = store_files.sealed_path(stack).read_bytes()
     assert "Nothing was changed" in refusal(team("bob", me="alice"))
-    assert store.sealed_path(stack).read_bytes() == content
+    assert store_files.sealed_path(stack).read_bytes() == content
 
 
 def test_an_operator_without_any_key_is_told_so_before_anything_is_generated(plain: Stack, team: Team) -> None:
@@ -220,7 +222,7 @@ def test_recipients_that_vanish_from_the_inventory_generate_nothing(plain: Stack
 def test_a_damaged_store_is_refused_and_kept(team: Team, harm: Callable[[bytes], bytes]) -> None:
     stack = team("alice")
     values(stack)
-    sealed = store.sealed_path(stack)
+    sealed = store_files.sealed_path(stack)
     broken = harm(sealed.read_bytes())
     sealed.write_bytes(broken)
     assert "is damaged (not a complete age file); restore it from git or a backup" in refusal(stack)
@@ -231,9 +233,9 @@ def test_what_is_encrypted_but_no_store_is_refused_without_being_quoted(team: Te
     stack = team("alice")
     values(stack)
     sealed = age.encrypt(b"passwords: {db: hunter2-hunter2\n", stack.secrets.recipients)
-    store.sealed_path(stack).write_bytes(sealed)
+    store_files.sealed_path(stack).write_bytes(sealed)
     with pytest.raises(Refused) as caught:
-        store.load(stack, Needed(("db",)), NOW)
+        store.load(stack, inventories.passwords("db"), NOW)
     told = "".join(traceback.format_exception(caught.value))
     assert "is damaged (not YAML)" in told
     assert "hunter2" not in told
@@ -297,18 +299,18 @@ def test_every_change_of_a_secret_makes_a_version_and_a_completion_makes_none(
 ) -> None:
     """A value that is generated because it is missing replaces nothing on a host."""
     stack = team("alice") if encrypted else plain
-    assert store.load(stack, Needed(("db",)), NOW).version == ""
+    assert store.load(stack, inventories.passwords("db"), NOW).version == ""
     _add(stack, "one")
-    first = store.load(stack, Needed(("db",)), NOW).versions
+    first = store.load(stack, inventories.passwords("db"), NOW).versions
     _add(stack, "one")
     store.load(
         stack,
-        Needed(("db", "app")),
+        inventories.passwords("db", "app"),
         NOW,
     )
-    assert store.load(stack, Needed(("db",)), NOW).versions == first
+    assert store.load(stack, inventories.passwords("db"), NOW).versions == first
     _add(stack, "two")
-    versions = store.load(stack, Needed(("db",)), NOW).versions
+    versions = store.load(stack, inventories.passwords("db"), NOW).versions
     assert versions[:1] == first
     assert len(set(versions)) == 2
 

@@ -1,0 +1,51 @@
+"""The secrets that a run works with: from the store, from commands, and stand-ins where no value is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from plainstack.engine.declared import by_name, uses
+from plainstack.engine.role import Role
+from plainstack.errors import Refused
+from plainstack.inventory.stack import Stack
+from plainstack.secrets import command
+from plainstack.secrets.declaration import FromCommand
+from plainstack.secrets.values import Secret, Vault
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """The secrets whose values the store does not have: `unset` by name, and `lines`, commands by name."""
+
+    unset: tuple[str, ...]
+    lines: Mapping[str, str]
+
+    @classmethod
+    def of(cls, stack: Stack, roles: Mapping[str, Role], hosts: Iterable[str], vault: Vault) -> Elsewhere:
+        """Those that the roles of these hosts read."""
+        chosen = set(hosts)
+        read = {name for name, by in uses(stack, roles).items() if any(chosen & {*names} for names in by.values())}
+        here = [secret for name, secret in by_name(stack, roles).items() if name in read]
+        lines = {secret.name: secret.origin.line for secret in here if isinstance(secret.origin, FromCommand)}
+        stored = vault.passwords.keys() | lines.keys()
+        return cls(tuple(secret.name for secret in here if secret.name not in stored), lines)
+
+    def added_to(self, vault: Vault, stack: Stack) -> Vault:
+        """A vault with all values. Raises Refused if secrets are not set, or if a command fails."""
+        if self.unset:
+            raise Refused("\n".join(map(not_set, self.unset)))
+        return _with(vault, command.values(self.lines, stack.folder))
+
+    def stood_in(self, vault: Vault) -> Vault:
+        """A vault with stand-ins, for a run that needs the names only."""
+        return _with(vault, {name: Secret(name, "stand-in") for name in (*self.unset, *self.lines)})
+
+
+def not_set(name: str) -> str:
+    """A sentence about a secret that a person has yet to set."""
+    return f"the secret {name} is not set; set it: inv secrets.set {name}"
+
+
+def _with(vault: Vault, values: Mapping[str, Secret]) -> Vault:
+    return replace(vault, passwords={**vault.passwords, **values})

@@ -1,0 +1,89 @@
+"""What a role declares of a secret: its name, where its value comes from, and how it is replaced."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from plainstack.secrets.rotation import RotationStrategy
+
+LENGTHS = (16, 512)
+# Bytes of a value.
+LONGEST = 64 << 10
+# Characters that need no quoting in a password file, an environment file, a header or a URL.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{20,128}")
+# ROLE/NAME in lower case, or SERVICE/NAME where NAME is the name of an environment variable.
+_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_-]+)*|[a-z0-9][a-z0-9_-]*/[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A random value, made when it is first needed; `length` is in characters.
+
+    With `any_text`, a person may replace it with any text. Without, only with characters that need no quoting in a
+    password file, a header or a URL. Raises ValueError if the length is out of range.
+    """
+
+    length: int = 32
+    any_text: bool = False
+
+    def __post_init__(self) -> None:
+        least, most = LENGTHS
+        if not least <= self.length <= most:
+            raise ValueError(f"a generated secret has {least} to {most} characters, not {self.length}")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value that a person sets."""
+
+
+@dataclass(frozen=True, slots=True)
+class FromCommand:
+    """A value that a shell command line prints on the operator's machine."""
+
+    line: str
+
+
+Origin = Generated | Given | FromCommand
+
+
+def unfit(value: str, origin: Origin) -> str:
+    """Why a secret cannot have a value, worded to follow its name; empty if it can."""
+    if isinstance(origin, Generated) and not origin.any_text and not _TOKEN.fullmatch(value):
+        return "must have 20 to 128 characters of A-Z a-z 0-9 . _ ~ + / = - and no others"
+    if not value:
+        return "must not be empty"
+    if "\0" in value:
+        return "must not contain a NUL character"
+    if len(value.encode()) > LONGEST:
+        return f"must not have more than {LONGEST:,} bytes"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredSecret:
+    """A secret of a role or a service; for `rotation` see plainstack.secrets.rotation.
+
+    Raises ValueError if the name is not valid.
+    """
+
+    name: str
+    rotation: RotationStrategy = "at once"
+    origin: Origin = Generated()
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"a secret cannot be called {self.name!r}: use lower-case letters, digits, _ and -, as in"
+                " cache/password, or SERVICE/VARIABLE, as in web/API_KEY"
+            )
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What the roles of a stack declare: secrets, and for each certificate the names that it is issued for."""
+
+    secrets: tuple[DeclaredSecret, ...] = ()
+    certificates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
