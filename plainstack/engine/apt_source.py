@@ -55,7 +55,7 @@ def _source(uri: str, suite: str, keyring: str) -> str:
 
 def _updates(name: str, uri: str) -> str:
     return textwrap.dedent(f"""\
-        // managed by plainstack: what comes from the source {name} is updated from there, by itself
+        // managed by plainstack: packages from the source {name} get unattended upgrades from there
         Unattended-Upgrade::Origins-Pattern {{
             "site={urlsplit(uri).hostname}";
         }};
