@@ -182,7 +182,7 @@ def test_wal_that_never_arrives_ends_the_backup_with_the_place_to_look(
     monkeypatch.setenv("NEEDS", "1000")
     done = _take_backup(folder)
     assert done.returncode == 1
-    assert "WAL it needs has not arrived: is plainstack-barman-receive-wal.service well?" in done.stderr
+    assert "WAL that it needs has not arrived; see why: systemctl status plainstack-barman-receive-wal" in done.stderr
 
 
 def test_a_backup_that_cannot_begin_tells_which_checks_fail(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
