@@ -123,7 +123,7 @@ def test_a_killed_primary_is_replaced_kept_out_and_rejoins_by_rewind(database: D
     for forget in ("", f"rm {FENCED};"):
         database.operator.on(old, f"{forget} ! systemctl start {UNIT} 2>/dev/null")
     journal = database.operator.on(old, f"journalctl --sync; journalctl -u {UNIT} -o cat -n 8")
-    assert f"{new} has shut this host out" in journal
+    assert f"{new} has fenced this host off" in journal
     said = database.operator.fab("rejoin").out
     assert "undo the writes that" in said
     assert "copy the whole database" not in said

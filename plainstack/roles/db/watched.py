@@ -9,7 +9,7 @@ from plainstack.engine.watching import Job, on_port
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql import sql
+from plainstack.postgresql import barman, sql
 from plainstack.postgresql.layout import UNIT
 from plainstack.roles.shared.alerts import alerts, names
 
@@ -33,4 +33,5 @@ def rules(stack: Stack, watcher: Host, interval: int) -> Iterator[File]:
         hosts=names(hosts),
         replicas=len(hosts) > 1,
         slots=any(sql.slots(stack, host.name) for host in hosts),
+        server=barman.server(stack),
     )

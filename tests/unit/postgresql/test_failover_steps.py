@@ -148,7 +148,7 @@ def test_half_rewound_data_do_not_start_even_as_a_standby(stack: Stack, vault: V
     (tmp_path / "plainstack/rewinding").write_text("an earlier rewind was interrupted\n", encoding="utf-8")
     ran = on_a_host(guard.content.decode(), tmp_path)
     assert ran.returncode == 1
-    assert "half rewound (an earlier rewind was interrupted). Make this host a standby: fab failover" in ran.stderr
+    assert "did not finish (an earlier rewind was interrupted). Make this host a replica: fab failover" in ran.stderr
 
 
 def test_a_copy_is_received_under_a_name_that_no_write_waits_for(stack: Stack) -> None:

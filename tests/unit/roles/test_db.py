@@ -300,7 +300,7 @@ def test_a_host_that_its_peers_shut_out_does_not_wait_but_says_what_lets_it_in(
     done = first.run({"db-2": "could not connect: Protocol not available", "db3": NOBODY})
     assert (done.returncode, first.made) == (1, None)
     assert done.stderr == (
-        "db-2 has shut this host out since a failover. Make it a replica: fab failover rejoin --host=db1\n"
+        "db-2 has fenced this host off since a failover. Make it a replica: fab failover rejoin --host=db1\n"
     )
 
 

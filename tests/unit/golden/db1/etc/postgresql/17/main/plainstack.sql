@@ -1,17 +1,17 @@
 -- managed by plainstack
--- Slots on every db host; roles, grants and the database on the primary. Can be run again at any time.
+-- Slots on every db host; roles, grants and the database on the primary only. Safe to run again at any time.
 \set VERBOSITY terse
 \set SHOW_CONTEXT never
 \o /dev/null
 set client_min_messages = warning;
 set log_min_error_statement = panic;
--- The first run finds no standby that could confirm anything.
+-- On the first run there is no standby yet that could confirm a commit.
 set synchronous_commit = local;
 
 -- A slot that fell too far behind can never be used again.
 select pg_drop_replication_slot(slot_name) from pg_replication_slots
  where wal_status = 'lost' and not active and slot_name in ('db2', 'barman');
--- They keep no WAL until somebody has used them, so they may wait on every host for a failover.
+-- Slots retain no WAL until they are first used, so every host can have them ready for a failover.
 select pg_create_physical_replication_slot(name, false) from unnest(array['db2', 'barman']) name
  where not exists (select from pg_replication_slots where slot_name = name);
 
@@ -75,10 +75,10 @@ alter role streaming_barman login inherit nosuperuser nocreatedb nocreaterole no
  replication valid until 'infinity'
  password 'SCRAM-SHA-256$4096:Tqbv/2psIKKLgTdu/FZP5g==$uxTy6+RBh92XLOU8R72qyHXmc/GLakTGaR33+nteK+Y=:SGkLStMvstN+NkMyq/Vh5VR8kFZsRKmBjv2MzBTEMAE=';
 alter role streaming_barman reset role;
--- Whoever still uses an account whose password was withdrawn is not who should.
+-- An account without a password has been withdrawn, so sessions that still use it must end.
 select pg_terminate_backend(pid) from pg_stat_activity join pg_authid on rolname = usename
  where usename in ('app_a', 'app_b') and rolpassword is null;
--- Rows that a check writes on the primary and looks for on the standbys.
+-- inv verify writes a row here on the primary and looks for it on the standbys.
 create schema if not exists plainstack;
 create table if not exists plainstack.heartbeat (host text primary key, at timestamptz not null);
 commit;
