@@ -244,7 +244,7 @@ def test_a_change_that_the_engine_does_not_take_up_is_told_and_tried_again(balan
     (balancer.root / "bin/systemctl").write_text("#!/bin/sh\n")
     failed = balancer.run("restore", "app1")
     assert failed.returncode != 0
-    assert "nginx did not take the change up" in failed.stderr
+    assert "nginx did not apply the change" in failed.stderr
     (balancer.root / "bin/systemctl").write_text(SYSTEMCTL)
     # The files are right already; the engine does not know them yet.
     assert balancer.run("restore", "app1").returncode == 0
