@@ -20,7 +20,7 @@ ROLE = "app"
 _EXPOSURE = 30
 
 
-def test_every_service_is_ready_and_of_the_wanted_release(host: Any, here: Host, stack: Stack) -> None:
+def test_every_service_is_ready_and_runs_the_wanted_release(host: Any, here: Host, stack: Stack) -> None:
     for name, service in stack.services.items():
         wanted = release.read(stack, name).id
         request = shlex.join(site.of_service(stack, here, service, service.health).curl())
@@ -29,11 +29,11 @@ def test_every_service_is_ready_and_of_the_wanted_release(host: Any, here: Host,
         assert current == f"releases/{wanted}", f"{name} is at {current}, and the source is {wanted}: inv deploy"
         assert head.startswith("HTTP/1.1 2"), f"{name}: {head[-500:] or answer.stderr}"
         # The header is optional, but if it is sent, it must name the wanted release.
-        told = [line for line in head.lower().splitlines() if line.startswith("x-release:")]
-        assert told in ([], [f"x-release: {wanted}"]), f"{name} was not restarted: {told}"
+        sent = [line for line in head.lower().splitlines() if line.startswith("x-release:")]
+        assert sent in ([], [f"x-release: {wanted}"]), f"{name} was not restarted: it still sends {sent}"
 
 
-def test_every_service_says_that_it_lives_without_asking_the_database(host: Any, here: Host, stack: Stack) -> None:
+def test_every_service_reports_that_it_is_alive_without_using_the_database(host: Any, here: Host, stack: Stack) -> None:
     """Check the services that have a liveness page (services.NAME.live)."""
     for name, service in stack.services.items():
         if service.live is None:
@@ -43,7 +43,7 @@ def test_every_service_says_that_it_lives_without_asking_the_database(host: Any,
         assert answer.stdout.startswith("2"), f"{name}: {service.live} answers {answer.stdout} {answer.stderr}"
 
 
-def test_every_service_runs_and_is_not_being_restarted(host: Any, stack: Stack) -> None:
+def test_every_service_runs_and_does_not_restart(host: Any, stack: Stack) -> None:
     units = " ".join(app.unit(name) for name in stack.services)
     show = f"systemctl show -p Id -p ActiveState -p SubState -p MainPID -p NRestarts {units}"
     before, after = host.check_output(f"{show}; sleep 2; echo =; {show}").split("\n=\n")
@@ -62,7 +62,7 @@ def test_the_database_has_every_migration_of_the_release(host: Any, stack: Stack
         assert done.succeeded, f"{name}: {(done.stdout + done.stderr)[-500:]}"
 
 
-def test_a_host_that_is_no_balancer_cannot_reach_any_service(
+def test_a_host_that_is_not_a_balancer_cannot_reach_any_service(
     here: Host, stack: Stack, peer: Callable[[str], Any]
 ) -> None:
     others = [other for other in stack.hosts.values() if other != here and "balancer" not in other.roles]
@@ -76,7 +76,7 @@ def test_a_host_that_is_no_balancer_cannot_reach_any_service(
 
 
 @pytest.mark.once
-def test_every_service_is_locked_up_by_systemd(host: Any, stack: Stack) -> None:
+def test_every_service_is_sandboxed_by_systemd(host: Any, stack: Stack) -> None:
     for name in stack.services:
-        judged = host.run(f"systemd-analyze security --no-pager --threshold={_EXPOSURE} %s", app.unit(name))
-        assert judged.succeeded, judged.stdout[-300:]
+        rated = host.run(f"systemd-analyze security --no-pager --threshold={_EXPOSURE} %s", app.unit(name))
+        assert rated.succeeded, rated.stdout[-300:]

@@ -27,7 +27,7 @@ def test_every_check_of_barman_passes(host: Any, stack: Stack) -> None:
     assert {name: result["hint"] for name, result in results.items() if result["status"] != "OK"} == {}
 
 
-def test_the_newest_backup_can_be_restored_and_is_younger_than_the_schedule_demands(host: Any, stack: Stack) -> None:
+def test_the_newest_backup_can_be_restored_and_is_not_too_old(host: Any, stack: Stack) -> None:
     printed = host.check_output(barman.last_backup_snippet(stack))
     assert printed, "there is no usable backup; take one: inv backup-now"
     backup = parse_backup(printed)
@@ -49,24 +49,24 @@ def test_the_primary_streams_its_wal_to_barman(host: Any, stack: Stack) -> None:
         conninfo,
         query,
     )
-    assert streams.succeeded, f"nobody receives the WAL: {streams.stderr}"
+    assert streams.succeeded, f"Barman does not receive the WAL: {streams.stderr}"
 
 
 def facts(_stack: Stack, _here: Host) -> dict[str, str]:
     """Return the shell commands of these checks; one exec runs the commands of all roles of a host."""
     return {
-        "failed": "systemctl list-units --failed --plain --no-legend 'plainstack-ba*' && echo asked",
+        "failed": "systemctl list-units --failed --plain --no-legend 'plainstack-ba*' && echo listed",
         "timers": "systemctl is-active plainstack-backup.timer plainstack-barman-cron.timer",
         "metrics": f"echo $(($(date +%s) - $(stat -c %Y {METRICS}))); cat {METRICS}",
     }
 
 
-def test_nothing_of_the_backups_has_failed(facts: Mapping[str, str]) -> None:
-    assert facts["failed"] == "asked"
+def test_no_backup_unit_has_failed_and_the_timers_run(facts: Mapping[str, str]) -> None:
+    assert facts["failed"] == "listed"
     assert facts["timers"].split() == ["active", "active"]
 
 
-def test_prometheus_is_told_how_the_backups_are(facts: Mapping[str, str]) -> None:
+def test_the_backups_are_reported_to_prometheus(facts: Mapping[str, str]) -> None:
     age, *lines = facts["metrics"].splitlines() or ["no"]
     assert age.isdigit(), "there are no metrics"
     assert int(age) < _OLD_METRICS, f"the metrics are {age} s old"

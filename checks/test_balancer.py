@@ -1,4 +1,4 @@
-"""The balancers as users reach them: from another host, by the site's name, with the certificate verified."""
+"""The balancers as users see them: from another host, by the site's name, with the certificate verified."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_every_balancer_reaches_every_service(here: Host, stack: Stack, peer: Ca
     assert all(_healthy(answer) for answer in answers), answers
 
 
-def test_it_sends_requests_to_every_application_host(stack: Stack, host: Any) -> None:
+def test_requests_go_to_every_application_host(stack: Stack, host: Any) -> None:
     """Allow ten seconds: a restarted host must pass two checks before it is used again."""
     wanted = sorted(
         f"{name} {app.name} {app.address}:{service.port} up"
@@ -112,7 +112,9 @@ def test_the_status_pages_answer_on_loopback_only(
 
 
 @pytest.mark.once
-def test_exactly_one_balancer_holds_the_virtual_address_and_says_so(stack: Stack, peer: Callable[[str], Any]) -> None:
+def test_exactly_one_balancer_holds_the_virtual_address_and_reports_it(
+    stack: Stack, peer: Callable[[str], Any]
+) -> None:
     address = stack.settings(Balancer).virtual_address
     if address is None:
         pytest.skip("the stack has no virtual address")
@@ -123,7 +125,7 @@ def test_exactly_one_balancer_holds_the_virtual_address_and_says_so(stack: Stack
         if sorted(seen.values()) == [*["0 0"] * (len(balancers) - 1), "1 1"]:
             return
         time.sleep(0.5)
-    raise AssertionError(f"{address}: 'has it, says it has it' is {seen}")
+    raise AssertionError(f"{address}: one host should have '1 1' (holds it, reports it), the others '0 0': {seen}")
 
 
 def _holds(host: Any, address: str) -> str:

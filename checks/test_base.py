@@ -49,11 +49,11 @@ def test_hosts_find_each_other_by_name(facts: Mapping[str, str], stack: Stack) -
     }
 
 
-def test_the_host_goes_by_its_name(facts: Mapping[str, str], here: Host) -> None:
+def test_the_host_has_its_name_from_the_inventory(facts: Mapping[str, str], here: Host) -> None:
     assert facts["name"] == here.name
 
 
-def test_its_clock_is_right_and_in_utc(host: Any) -> None:
+def test_the_clock_is_right_and_in_utc(host: Any) -> None:
     """Allow one second of difference to the operator's machine, besides the duration of the request."""
     asked = time.time()
     seconds, zone = host.check_output("date '+%s.%N %Z'").split()
@@ -88,8 +88,8 @@ def test_the_node_exporter_answers_the_monitoring_hosts_and_nobody_without_a_cer
     assert "certificate required" in refused
 
 
-def test_security_updates_come_by_themselves(facts: Mapping[str, str]) -> None:
-    """In apt's effective settings, updates come from Debian and each source that Plainstack added, and no other."""
+def test_security_updates_are_installed_automatically(facts: Mapping[str, str]) -> None:
+    """In effect, apt takes updates from Debian Security and the sources that Plainstack added, and from no others."""
     assert facts["timers"] == "active\nactive"
     settings = facts["apt"]
     assert 'APT::Periodic::Unattended-Upgrade "1";' in settings

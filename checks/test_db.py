@@ -40,7 +40,7 @@ def _observe(stack: Stack, peer: Callable[[str], Any]) -> list[Member]:
 def _await_streaming(host: Any) -> None:
     query = "select 1 from pg_stat_wal_receiver where status = 'streaming'"
     found = host.run(f"timeout 15 sh -c 'until {_PSQL}c \"$1\" | grep -q 1; do sleep 0.2; done' sh %s", query)
-    assert found.succeeded, f"it streams from nobody: {found.stderr}"
+    assert found.succeeded, f"the replica does not stream: {found.stderr}"
 
 
 @pytest.mark.once
@@ -78,14 +78,14 @@ def test_data_is_checksummed(facts: Mapping[str, str]) -> None:
     assert facts["checksums"] == "on"
 
 
-def test_no_secret_of_the_database_is_readable_by_others(facts: Mapping[str, str]) -> None:
+def test_no_secret_of_the_database_can_be_read_by_others(facts: Mapping[str, str]) -> None:
     """The secrets are passwords, their verifiers, the server's key and the data itself."""
     modes = {path: mode for mode, _, path in (line.partition(" ") for line in facts["secrets"].splitlines())}
     assert modes.keys() == {*_SECRETS}
     assert all(mode.endswith("0") for mode in modes.values()), modes
 
 
-def test_a_peer_is_let_in_only_with_encryption_and_the_right_password(
+def test_a_peer_can_connect_only_with_encryption_and_the_right_password(
     here: Host, stack: Stack, peer: Callable[[str], Any]
 ) -> None:
     others = [other.name for other in stack.with_role("db") if other.name != here.name]
@@ -108,7 +108,7 @@ def test_a_peer_is_let_in_only_with_encryption_and_the_right_password(
     assert "password authentication failed" in wrong
 
 
-def test_the_exporter_sees_its_server(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
+def test_the_exporter_reports_that_its_server_is_up(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
     """Ask from a monitoring host, with the client certificate that Prometheus uses."""
     scraper = next((other.name for other in stack.with_role("monitoring")), here.name)
     tls = "/etc/plainstack/tls"

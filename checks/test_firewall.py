@@ -20,9 +20,9 @@ ROLE = "firewall"
 # The discard port: nothing listens there, so a host without a filter would refuse the connection at once.
 _NOBODYS = 9
 
-# bash, because every Debian host has it and it can open connections. The script prints the ports that answer, even by
-# refusing the connection. It waits for all ports that should be open, then 1.5 s for the others: longer than the second
-# after which Linux resends a lost packet.
+# In bash, because every Debian host has it and it can open connections. The script prints the ports that answer, even
+# if they refuse the connection. It waits for all ports that should be open, then 1.5 s for the others: Linux resends a
+# lost packet after 1 s.
 _KNOCK = """\
 knock() {{ {{ exec 3<>/dev/tcp/{address}/$1; }} 2>/dev/null; echo $1; }}
 open=
@@ -51,7 +51,7 @@ def test_the_filter_is_loaded_now_and_at_boot_and_drops_by_default(facts: Mappin
     assert seen in [["active", "enabled", *policies * versions, "intact"] for versions in (1, 2)]
 
 
-def test_exactly_what_is_offered_to_a_host_is_open_to_it(
+def test_exactly_the_ports_that_are_offered_to_a_host_are_open_to_it(
     here: Host, network: Network, peer: Callable[[str], Any]
 ) -> None:
     """Try from a monitoring host, and from the next host in the inventory that is not one."""

@@ -63,14 +63,15 @@ def test_every_rule_is_loaded_and_can_be_evaluated(host: Any, here: Host, networ
     def bad(answer: Any) -> dict[str, str]:
         """Return the rules that do not work, with the reason."""
         loaded = {rule["name"]: rule for group in answer["groups"] for rule in group["rules"]}
-        sick = {name: rule.get("lastError", "") for name, rule in loaded.items() if rule["health"] != "ok"}
-        return sick | dict.fromkeys(wanted.keys() ^ loaded.keys(), "on one side only")
+        failing = {name: rule.get("lastError", "") for name, rule in loaded.items() if rule["health"] != "ok"}
+        missing = dict.fromkeys(wanted.keys() - loaded.keys(), "not loaded")
+        return failing | missing | dict.fromkeys(loaded.keys() - wanted.keys(), "not a rule of this stack")
 
     assert bad(_ask(host, "rules", lambda answer: not bad(answer))) == {}
 
 
 def test_every_metric_that_a_rule_reads_is_there(host: Any, here: Host, network: Network) -> None:
-    """A rule that reads a missing metric would fire never or always."""
+    """A rule that reads a missing metric would never fire, or always."""
     expressions = " ".join(_rules(here, network).values())
     wanted = set(_METRIC.findall(re.sub(r'"[^"]*"', "", expressions))) - _RARE
     known = _ask(host, "label/__name__/values", lambda answer: wanted <= set(answer))
@@ -78,13 +79,13 @@ def test_every_metric_that_a_rule_reads_is_there(host: Any, here: Host, network:
 
 
 def test_alerts_reach_the_alertmanager(host: Any) -> None:
-    """Look for the watchdog alert, which always fires."""
+    """Look for the watchdog, an alert that always fires."""
     query = "amtool alert query --alertmanager.url=http://127.0.0.1:9093 --output=simple alertname=Watchdog"
     found = host.run(f"timeout {_PATIENCE} sh -c 'until {query} | grep -q Watchdog; do sleep 0.5; done'")
     assert found.succeeded, f"no watchdog in {_PATIENCE} s: " + host.run(f"curl -sS {_API}/alertmanagers").stdout
 
 
-def test_nobody_else_reaches_prometheus_and_the_alertmanager(
+def test_no_other_host_reaches_prometheus_or_the_alertmanager(
     host: Any, here: Host, stack: Stack, peer: Callable[[str], Any]
 ) -> None:
     """They have no authentication and are reached through an SSH tunnel."""

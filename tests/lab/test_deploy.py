@@ -45,12 +45,12 @@ def test_verify_names_each_promise_that_is_broken_and_no_other(deployed: Operato
         deployed.on("app2", "systemctl start prometheus-node-exporter")
         for host, lines in rules.items():
             deployed.on(host, "".join(f"iptables -D {line}\n" for line in lines))
-    offered = "test_exactly_what_is_offered_to_a_host_is_open_to_it"
+    offered = "test_exactly_the_ports_that_are_offered_to_a_host_are_open_to_it"
     intact = "test_the_filter_is_loaded_now_and_at_boot_and_drops_by_default"
     assert {(check["host"], check["name"].partition("[")[0]) for check in checks if not check["passed"]} == {
         ("app2", offered),
         ("app2", intact),
-        ("app2", "test_a_host_that_is_no_balancer_cannot_reach_any_service"),
+        ("app2", "test_a_host_that_is_not_a_balancer_cannot_reach_any_service"),
         ("app2", "test_the_node_exporter_answers_the_monitoring_hosts_and_nobody_without_a_certificate"),
         ("db1", offered),
         ("db1", intact),

@@ -119,7 +119,7 @@ RIGHT = {
         "640 /etc/plainstack/tls/host.key\n700 /var/lib/postgresql/17/main",
     },
     "backup": {
-        "failed": "asked",
+        "failed": "listed",
         "timers": "active\nactive",
         "metrics": "20\nplainstack_backup_last_success_timestamp_seconds 1\nplainstack_backup_size_bytes 1\n"
         "plainstack_barman_check_ok 1\nplainstack_barman_last_wal_timestamp_seconds 1",
@@ -147,7 +147,7 @@ WRONG = [
     ("db", "secrets", "640 /etc/plainstack", "644 /etc/plainstack"),
     ("db", "secrets", "700 /var", "755 /var"),
     ("db", "secrets", "600 /var/lib/postgresql/.pgpass\n", ""),
-    ("backup", "failed", "asked", "plainstack-backup.service loaded failed failed\nasked"),
+    ("backup", "failed", "listed", "plainstack-backup.service loaded failed failed\nlisted"),
     ("backup", "timers", "active\nactive", "active\nfailed"),
     ("backup", "metrics", "20\n", "1000\n"),
     ("backup", "metrics", "plainstack_barman_check_ok 1\n", ""),
