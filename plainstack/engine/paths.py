@@ -6,5 +6,7 @@ STATE = "/var/lib/plainstack"
 LOCK = "/run/plainstack.lock"
 APPLY_LOCK = "/run/plainstack-apply.lock"
 GUARD_UNIT = "plainstack-guard"
+# Where systemd keeps the files of units that systemd-run made, such as the guard's.
+TRANSIENT = "/run/systemd/transient"
 # How long a host waits for the operator to confirm a change that could lock them out.
 GUARD_SECONDS = 180

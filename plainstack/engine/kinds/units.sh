@@ -103,22 +103,29 @@ load_units() { # load_units (VERB UNIT STAMP TIMEOUT)...: units that are well wh
 bring_up() { # bring_up (VERB UNIT STAMP TIMEOUT)...: one after another
     units=$(units_of "$@")
     states=$(systemctl is-active $units 2>/dev/null)
-    systemctl reset-failed $units 2>/dev/null || :
+    case $states in *failed* | *activating*) systemctl reset-failed $units 2>/dev/null || : ;; esac
     while [ $# != 0 ]; do
         state=${states%%"$NEWLINE"*} states=${states#*"$NEWLINE"} verb=$1
         [ "$verb" != start ] || verb=$(start_now "$state" "$2" "$3")
         announce "$units" "$1" "$2"
         note_unit "$state" "$verb" "$2" || return
-        timeout "$4" systemctl "$verb" "$2" >"$RUN/said" 2>&1 || { code=$?; sed 's/^/@tail	/' "$RUN/said"; return $code; }
+        load "$4" "$verb" "$2" || { code=$?; sed 's/^/@tail	/' "$RUN/said"; return $code; }
         shift 4
     done
+}
+
+load() { # load TIMEOUT VERB UNIT: once more if systemd refused it only because of how often the unit was started lately
+    timeout "$1" systemctl "$2" "$3" >"$RUN/said" 2>&1 && return
+    code=$?
+    [ "$(systemctl show -p Result --value "$3" 2>/dev/null)" = start-limit-hit ] || return $code
+    systemctl reset-failed "$3" && timeout "$1" systemctl "$2" "$3" >"$RUN/said" 2>&1
 }
 
 stay_up() { # stay_up (VERB UNIT STAMP TIMEOUT)...
     units=$(units_of "$@")
     # A program that dies of its configuration does so after systemd has called it active.
     for unit in $units; do
-        case $unit in *.timer | *.socket | *.path | *.mount | *.target) ;; *) sleep 0.3; break ;; esac
+        case $unit in *.timer | *.socket | *.path | *.mount | *.target) ;; *) look_in_pause; sleep 0.3; break ;; esac
     done
     states=$(systemctl is-active $units 2>/dev/null)
     mkdir -p "$RUN/stamps" || return

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from plainstack.engine.probe.answer import parse
-from plainstack.engine.probe.ask import script
+from plainstack.engine.probe.ask import DIVIDER, script
 
-__all__ = ["parse", "script"]
+__all__ = ["DIVIDER", "parse", "script"]

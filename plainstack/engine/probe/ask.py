@@ -10,7 +10,10 @@ from collections.abc import Iterable, Sequence
 
 from plainstack.engine.kinds.kind import Resource
 from plainstack.engine.kinds.registry import KINDS, LOOKS, kind_of
-from plainstack.engine.paths import APPLY_LOCK, GUARD_UNIT, LOCK, STATE
+from plainstack.engine.paths import APPLY_LOCK, GUARD_UNIT, LOCK, STATE, TRANSIENT
+
+# Above it, a probe reads what Plainstack keeps on the host; below it, the resources.
+DIVIDER = "# --- resources ---\n"
 
 _PREAMBLE = f"""\
 # ROOT is for tests: another tree, that may bring stand-ins for programs in its bin.
@@ -24,15 +27,26 @@ if [ -f "$lock" ] && ! flock -n -s "$lock" true; then
 elif [ -f "$applying" ] && ! flock -n -s "$applying" true; then
     echo ending
 fi
-case $(systemctl list-units --plain --no-legend --state=active,activating '{GUARD_UNIT}-*' 2>/dev/null) in
+guards() {{
+    # To ask systemd costs more than all else here, and without a file there is no such unit.
+    set -- "${{ROOT:-}}{TRANSIENT}/{GUARD_UNIT}"-*
+    [ ! -e "$1" ] ||
+        systemctl list-units --plain --no-legend --state=active,activating '{GUARD_UNIT}-*' 2>/dev/null
+}}
+case $(guards) in
 ?*)
     until=$(cat "$state"/runs/*/until 2>/dev/null | tail -n 1)
     echo "guard-pending${{until:+	$((until - $(date +%s)))}}"
     ;;
 esac
 [ -f "$state/generation" ] && sed 's/^/generation	/' "$state/generation"
-cd "$state/manifest" 2>/dev/null && for f in *; do [ -f "$f" ] && sed "s/^/manifest	$f	/" "$f"; done
-cd "$state/units" 2>/dev/null && for f in *; do [ -f "$f" ] && sed "s/^/stamp	$f	/" "$f"; done
+told() {{ # told TAG: every line of every file here, after the tag and the name of its file
+    tag=$1
+    set -- *
+    [ ! -e "$1" ] || awk -v tag="$tag" '{{ print tag "\t" FILENAME "\t" $0 }}' "$@"
+}}
+cd "$state/manifest" 2>/dev/null && told manifest
+cd "$state/units" 2>/dev/null && told stamp
 cd "$state/runs" 2>/dev/null && for f in *; do [ -d "$f" ] && echo "leftover	$f"; done
 cd /
 known=$(cat "$state/manifest"/* 2>/dev/null | cut -f 1,2)
@@ -47,7 +61,7 @@ left() {{ # left KIND: the names of what the manifest holds of it, in $left; no 
     left=
     case $newline$known in *"$newline$1	"*) left=$(known "$1" '') ;; esac
 }}
-"""
+{DIVIDER}"""
 
 
 def script(resources: Iterable[Resource], facts: Sequence[str] = ()) -> str:

@@ -8,22 +8,25 @@ import shlex
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from plainstack.engine.kinds.registry import KINDS
 from plainstack.engine.observed import Entry
 from plainstack.engine.paths import GUARD_SECONDS, STATE
 from plainstack.engine.plan.actions import Action, PackageTransaction, Transaction, UnitAction
+from plainstack.engine.probe import DIVIDER
 from plainstack.engine.resources import File
 from plainstack.engine.transaction.bundle import Bundle, Members
-from plainstack.engine.transaction.unit_steps import arrange
+from plainstack.engine.transaction.unit_steps import Load, arrange
 
 # apt cannot read HTTPS sources without it.
 _APTS_OWN = ("ca-certificates",)
 
-_FRAME = ("frame", "undo", "preview", "state", "sockets", "guard")
+_FRAME = ("frame", "undo", "preview", "state", "sockets", "guard", "look")
 
 
+@cache
 def library() -> str:
     """Return the shell functions that steps call: the common ones, and those of every kind."""
     here = Path(__file__).parent
@@ -34,11 +37,16 @@ def library() -> str:
 
 @dataclass(frozen=True)
 class Script:
-    """One exec: the command line, and the input whose first `size` bytes are the tar stream."""
+    """One exec: the command line, its input, which is a tar stream, and the lines of the script in it."""
 
     run_id: str
     stream: bytes
-    steps: tuple[str, ...]
+    lines: tuple[str, ...]
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The names of the steps, in order."""
+        return tuple(shlex.split(line)[1] for line in self.lines if line.startswith("step "))
 
     @property
     def generation(self) -> str:
@@ -70,8 +78,9 @@ def transaction(
     """Return the script of a role's transaction; `payloads` are by command name.
 
     `planned_at` is the host's generation at the time of the probe: the script changes nothing if the host has another
-    one by then. `probe`, if given, runs at the end. `stop_after` kills the script after that many steps, for tests of
-    interrupted runs.
+    one by then. `probe`, if given, runs at the end. If the last step pauses to see whether units stay up, the probe
+    reads the resources during that pause. `stop_after` kills the script after that many steps, for tests of interrupted
+    runs.
     """
     bundle = _alone_on_the_host(planned_at, work.role, payloads)
     numbers = {id(action): str(number) for number, action in enumerate(work.actions, 1)}
@@ -94,6 +103,8 @@ def transaction(
     for number, part in enumerate(parts, 1):
         if number == first:
             _stage(new, bundle)
+        if probe and number == len(parts) and isinstance(part, Load) and part.pauses:
+            bundle.lines.append("LOOK_IN_PAUSE=yes")
         part.steps(numbers.get(id(part), f"part{number}"), bundle)
     bundle.file("manifest.new", _manifest(work.manifest))
     bundle.lines.append(f'step "record what was done" write_manifest "$RUN/manifest.new" {work.role}')
@@ -192,12 +203,12 @@ def _finish(bundle: Bundle, run_id: str, audit: Mapping[str, object], probe: str
         lines = _interrupt(lines, stop_after)
     tail = ["end"]
     if probe:
-        bundle.file("probe.sh", probe)
-        lines.append('probe=$(cat "$RUN/probe.sh")')
-        tail.append('eval "$probe"')
+        kept, _, resources = probe.partition(DIVIDER)
+        bundle.file("probe.kept", kept)
+        bundle.file("probe.resources", resources)
+        tail = ["read_probe", "end", "look_again"]
     bundle.file("apply.sh", "\n".join([*lines, *tail]) + "\n")
-    steps = tuple(shlex.split(line)[1] for line in bundle.lines if line.startswith("step "))
-    return Script(run_id, _tar(bundle), steps)
+    return Script(run_id, _tar(bundle), tuple(bundle.lines))
 
 
 def _interrupt(lines: Sequence[str], stop_after: int) -> list[str]:

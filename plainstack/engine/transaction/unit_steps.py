@@ -49,19 +49,23 @@ class Load:
         verbs = groupby(self.actions, key=lambda action: action.verb)
         return "units: " + "; ".join(f"{verb} {', '.join(action.unit.name for action in same)}" for verb, same in verbs)
 
+    @property
+    def pauses(self) -> bool:
+        """Whether the step ends with a pause that shows whether the units stay up."""
+        return _only_stays_up(self.actions[0])
+
     def steps(self, number: str, bundle: Bundle) -> None:
         words = [
             word
             for action in self.actions
             for word in (action.verb, action.unit.name, action.stamp, str(action.unit.timeout))
         ]
-        unit = self.actions[0].unit
-        ports = awaited_ports(self.actions[0])
-        if unit.health or ports:
-            health = bundle.file(f"health.{number}", unit.health + "\n") if unit.health else ""
-            bundle.step(self.subject(), "load_unit", *words, health, *ports)
-        else:
+        if self.pauses:
             bundle.step(self.subject(), "load_units", *words)
+            return
+        unit = self.actions[0].unit
+        health = bundle.file(f"health.{number}", unit.health + "\n") if unit.health else ""
+        bundle.step(self.subject(), "load_unit", *words, health, *awaited_ports(self.actions[0]))
 
 
 Part = Action | Switch | Load

@@ -193,3 +193,17 @@ def test_killed_after_any_step_or_in_the_pause_the_next_run_ends_where_a_whole_o
         assert all(done.ok for done in host.deploy({"role": SIX}))
         assert host.tree() == whole.tree(), number
         assert host.plan({"role": SIX}).empty
+
+
+def test_a_unit_that_was_started_too_often_lately_is_restarted_all_the_same(bare: Sandbox) -> None:
+    unit = Unit(name="a.service", restart_on=("/etc/a.conf",))
+
+    def wanted(text: bytes) -> list[Resource]:
+        return [*with_files([unit]), File(path="/etc/a.conf", content=text)]
+
+    assert bare.deploy({"role": wanted(b"1")})[-1].ok
+    bare.write("systemd/often/a.service", "")
+    (done,) = bare.deploy({"role": wanted(b"2")})
+    assert done.ok, done.text
+    assert units(bare)["active"] == ["a.service"]
+    assert bare.plan({"role": wanted(b"2")}).empty

@@ -69,6 +69,9 @@ take_apply_lock() {
 }
 
 guarded() {
+    # Without the guard's unit file there is no need to start systemctl.
+    set -- "${ROOT:-}/run/systemd/transient/plainstack-guard"-*
+    [ -e "$1" ] || return
     [ -n "$(systemctl list-units --plain --no-legend --state=active,activating 'plainstack-guard-*' 2>/dev/null)" ]
 }
 
