@@ -10,17 +10,28 @@ from typing import Protocol
 
 from plainstack.engine.paths import LOCK, STATE
 from plainstack.errors import HostFailed, Refused
+from plainstack.ssh.connections import fan_out
 
 Release = Callable[[], None]
 
 DRILL = "/run/plainstack-drill.lock"
 
 
+class Holding(Protocol):
+    """The part of plainstack.ssh.held.Held that locks need."""
+
+    def ask(self, question: str, /) -> str:
+        """Send the command a line, and return the line that it answers."""
+
+    def release(self) -> None:
+        """End the command."""
+
+
 class Lockable(Protocol):
     """The part of plainstack.ssh.session.Session that locks need."""
 
-    def hold(self, command: str, /) -> tuple[str, Release]:
-        """Start a command that runs until released; returns its first line of output, and what releases it."""
+    def hold(self, command: str, /) -> Holding:
+        """Start a command that runs until it is released."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +52,9 @@ WHOLE_DRILL = Locks(DRILL, sharer=LOCK)
 IN_DRILL = Locks(LOCK)
 
 _HOLD = """
-path=$1 told=$2 shared=$3 sharer=$4
+read -r asked || exit 0
+# ROOT is for tests.
+path=${ROOT:-}$1 told=$2 shared=${3:+${ROOT:-}$3} sharer=${4:+${ROOT:-}$4}
 take() {
     if [ -n "$shared" ]; then exec 8>>"$shared"; flock -n -s 8 || return; fi
     # Wait a little: a probe that tests the lock holds it for a moment itself.
@@ -56,7 +69,7 @@ until take; do
     sleep 0.1
 done
 printf "%s\\n" "$told" >"$path"
-echo "locked $(cat {state}/generation 2>/dev/null)"
+echo "locked $(cat "${ROOT:-}{state}/generation" 2>/dev/null)"
 cat >/dev/null
 : >"$path"
 """
@@ -80,22 +93,24 @@ def hold(
     run holds its lock, which is then named too, or has changed the host since. A lock is held over an SSH channel of
     this run, so it ends with the run, however that ends.
 
-    Every run locks hosts one by one, in the order of their names, and stops at the first refusal. So if several runs
-    start at the same moment, one of them gets all its locks.
+    The commands that hold the locks are started on all hosts at once. Then every run locks hosts one by one, in the
+    order of their names, and stops at the first refusal. So if several runs start at the same moment, one of them gets
+    all its locks.
     """
     words = shlex.join([locks.own, told, locks.shared, locks.sharer])
     line = f"sh -c {shlex.quote(_HOLD.replace('{state}', STATE))} - {words}"
-    releases: list[Release] = []
+    started = fan_out(sorted(names), lambda name: session(name).hold(line))
+    holding = {name: held for name, held in started.items() if not isinstance(held, HostFailed)}
     try:
-        for name in sorted(names):
-            said, release = session(name).hold(line)
-            releases.append(release)
-            _refuse(name, said, (generations or {}).get(name))
+        for name, held in started.items():
+            if isinstance(held, HostFailed):
+                raise held
+            _refuse(name, held.ask("take"), (generations or {}).get(name))
     except (HostFailed, Refused) as error:
-        for release in releases:
-            release()
+        for held in holding.values():
+            held.release()
         raise Refused(str(error)) from None
-    return releases
+    return [held.release for held in holding.values()]
 
 
 def _refuse(name: str, said: str, generation: str | None) -> None:

@@ -13,6 +13,7 @@ from fabric import Connection
 
 from plainstack.errors import HostFailed
 from plainstack.ssh.exec_frame import Frame, Stream
+from plainstack.ssh.held import Held
 
 # After this many seconds without output, the host's sshd is asked for a sign of life; it has PATIENCE seconds to
 # answer.
@@ -130,26 +131,14 @@ class Session:
 
     def script(self, text: str, *, timeout: float = 60, step: str = "") -> Output:
         """Run a sh script passed on stdin, so that neither its length nor its content appears in a command line."""
-        return self.run("sh -c 'eval \"$(cat)\"'", stdin=text.encode(), timeout=timeout, step=step)
+        return self.run('eval "$(cat)"', stdin=text.encode(), timeout=timeout, step=step)
 
-    def hold(self, command: str, *, stdin: bytes = b"") -> tuple[str, Callable[[], None]]:
-        """Start a command that runs until the returned `release` is called; also returns its first line of output."""
-        step = "take the lock"
+    def hold(self, command: str, *, step: str = "take the lock") -> Held:
+        """Start a command that runs until it is released; raises HostFailed if it cannot be started."""
         try:
-            channel = self._open(command)
-            channel.sendall(stdin)
-            channel.settimeout(30)
-            out, err = self._frame.stream(), self._frame.stream()
-            while b"\n" not in out.data and (data := channel.recv(65536)):
-                out.feed(data)
-                self._unless_impeded(out, err, step)
-            if not out.begun:
-                while data := channel.recv_stderr(65536):
-                    err.feed(data)
-                raise HostFailed(self.host, step, *self._frame.refusal(out, err, channel.recv_exit_status()))
-        except (OSError, paramiko.SSHException) as error:
+            return Held(self.host, step, self._open(command), self._frame)
+        except (OSError, EOFError, paramiko.SSHException) as error:
             raise HostFailed(self.host, step, str(error)) from None
-        return out.text.partition("\n")[0].strip(), channel.close
 
     @property
     def alive(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from plainstack.deploy import lock
 from plainstack.deploy.lock import Locks
 from plainstack.errors import Refused
 from plainstack.ssh.connections import Sessions
+from plainstack.ssh.held import Held
 from plainstack.ssh.session import Session
 from tests import sshd
 from tests.sshd import Server
@@ -59,16 +59,18 @@ class Host:
     def __init__(self, me: int, name: str, holders: dict[str, int], turns: Turns) -> None:
         self.me, self.name, self.holders, self.turns = me, name, holders, turns
 
-    def hold(self, _command: str, /) -> tuple[str, Callable[[], None]]:
+    def hold(self, _command: str, /) -> Host:
+        return self
+
+    def ask(self, _question: str, /) -> str:
         self.turns.mine(self.me)
         holder = self.holders.setdefault(self.name, self.me)
-        if holder != self.me:
-            return f"held run {holder}", lambda: None
-        return "locked", self.release
+        return "locked" if holder == self.me else f"held run {holder}"
 
     def release(self) -> None:
-        self.turns.mine(self.me)
-        del self.holders[self.name]
+        if self.holders.get(self.name) == self.me:
+            self.turns.mine(self.me)
+            del self.holders[self.name]
 
 
 @settings(max_examples=150)
@@ -105,7 +107,7 @@ class Named:
     def __init__(self, session: Session, name: str) -> None:
         self.session, self.name = session, name
 
-    def hold(self, line: str, /) -> tuple[str, lock.Release]:
+    def hold(self, line: str, /) -> Held:
         return self.session.hold(line.replace("@HOST@", self.name))
 
 

@@ -69,7 +69,7 @@ def refusal(session: Session) -> HostFailed:
     with pytest.raises(HostFailed) as caught:
         session.run("echo never", step="probe", timeout=PATIENCE)
     with pytest.raises(HostFailed) as held:
-        session.hold("echo never")
+        session.hold("echo never").ask("")
     assert held.value.reason == caught.value.reason
     return caught.value
 
@@ -93,9 +93,9 @@ def answers_are_its_own(session: Session) -> None:
     output = session.run("echo one; cat; echo error >&2; exit 7", stdin=b"two\n", on_line=told.append)
     assert (output.code, output.out, output.err, told) == (7, "one\ntwo\n", "error\n", ["one", "two"])
     assert session.script('echo "it\'s"\n# and\necho more').out == "it's\nmore\n"
-    first, release = session.hold("echo 'locked 17'; cat >/dev/null")
-    release()
-    assert first == "locked 17"
+    held = session.hold('while read -r word; do echo "$word 17"; done')
+    assert [held.ask("one"), held.ask("two")] == ["one 17", "two 17"]
+    held.release()
 
 
 @pytest.mark.parametrize("sudo", [False, True], ids=["root", "sudo"])

@@ -104,10 +104,10 @@ def test_what_does_not_end_in_its_time_is_ended(session: Session, command: str) 
 
 def test_a_lock_is_held_until_it_is_released(session: Session, tmp_path: Path) -> None:
     lock = tmp_path / "lock"
-    line, release = session.hold(f"exec 9>{lock}; flock -n 9 && echo held; cat >/dev/null")
-    assert line == "held"
+    held = session.hold(f"exec 9>{lock}; flock -n 9 && echo held; cat >/dev/null")
+    assert held.ask("") == "held"
     assert session.run(f"flock -n {lock} true").code == 1
-    release()
+    held.release()
     assert session.run(f"flock -w {PATIENCE} {lock} true").code == 0
 
 
