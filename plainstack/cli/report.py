@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -26,18 +27,21 @@ MASKED_LENGTH = 8
 
 
 def fetch_script(paths: Iterable[str]) -> str:
-    """A script that prints the content of files for diffs, one line of `path<TAB>base64` per file."""
-    return "".join(
-        f"printf '%s\\t' {shlex.quote(path)}; base64 -w0 {shlex.quote(path)} 2>/dev/null; echo\n" for path in paths
-    )
+    """A script that prints files for diffs, as a tar archive in base64; leaves out those that are gone."""
+    words = " ".join(shlex.quote(path) for path in paths)
+    return f"tar -c -P -h --no-recursion --ignore-failed-read -f - -- {words} 2>/dev/null | base64 -w0\n"
 
 
 def parse_fetched(text: str) -> dict[str, bytes]:
     """Parse the output of `fetch_script` into contents by path."""
+    import tarfile
+
     contents = {}
-    for line in text.splitlines():
-        path, _, encoded = line.partition("\t")
-        contents[path] = base64.b64decode(encoded)
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(text))) as archive:
+        for member in archive:
+            file = archive.extractfile(member)
+            if file is not None:
+                contents[member.name] = file.read()
     return contents
 
 
