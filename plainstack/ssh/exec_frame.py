@@ -41,9 +41,9 @@ class Frame:
             begin = f"PATH=$PATH:{PATH}; export PATH; {_tell(self._reached)}; exec sudo -n -- {inner}"
         return f"exec /bin/sh -c {shlex.quote(begin)} {shlex.quote(command)}"
 
-    def stream(self) -> Stream:
-        """A new stream for one exec."""
-        return Stream(_line(self.token))
+    def stream(self, *, terminal: bool = False) -> Stream:
+        """A new stream for one exec; a terminal carries both streams, and has line ends of its own."""
+        return Stream(2 * _line(self.token).replace(b"\n", b"\r\n") if terminal else _line(self.token))
 
     def impediment(self, out: Stream, err: Stream) -> str:
         """Why the command will never begin, if that is already clear before the exec has ended; otherwise empty."""
@@ -85,13 +85,16 @@ class Frame:
 
 
 class Stream:
-    """One stream of an exec: `data` is the command's output, `noise` is what came before the marker."""
+    """One stream of an exec: `data` is the command's output, `noise` is what came before the marker.
 
-    def __init__(self, marker: bytes) -> None:
+    Without a marker, everything is output.
+    """
+
+    def __init__(self, marker: bytes = b"") -> None:
         self._marker = marker
         self._before = bytearray()
         self.data = bytearray()
-        self.begun = False
+        self.begun = not marker
 
     def feed(self, data: bytes) -> None:
         """Add data that has arrived."""
@@ -105,10 +108,16 @@ class Stream:
             self.data += rest
         self._before = head[-_KEPT:]
 
+    def taken(self) -> bytes:
+        """The output so far, which is not kept."""
+        data = bytes(self.data)
+        self.data.clear()
+        return data
+
     @property
     def noise(self) -> str:
         """What came before the marker."""
-        return self._before.decode(errors="replace")
+        return self._before.decode(errors="replace").replace("\r\n", "\n")
 
     @property
     def text(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -12,13 +13,10 @@ import paramiko
 from fabric import Connection
 
 from plainstack.errors import HostFailed
+from plainstack.ssh.alive import answers, still_there
 from plainstack.ssh.exec_frame import Frame, Stream
 from plainstack.ssh.held import Held
 
-# After this many seconds without output, the host's sshd is asked for a sign of life; it has PATIENCE seconds to
-# answer.
-ASK_AFTER = 8
-PATIENCE = 10
 ANSWER_WITHIN = 20
 
 
@@ -29,6 +27,17 @@ class Output:
     code: int
     out: str
     err: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """A command that was started on a host: its channel, and what its streams have brought; see Frame."""
+
+    host: str
+    channel: paramiko.Channel
+    out: Stream
+    err: Stream
+    frame: Frame
 
 
 class Session:
@@ -46,27 +55,43 @@ class Session:
         stdin: bytes = b"",
         hold_stdin: bool = False,
         on_line: Callable[[str], None] | None = None,
+        discard: bool = False,
         timeout: float = 60,
         step: str = "",
     ) -> Output:
         """Run a command as root with `stdin` as its input; with `hold_stdin`, the input stays open after that.
 
-        `on_line` is called with every line of output as it arrives. Raises HostFailed if the connection fails, or after
-        `timeout` seconds.
+        `on_line` is called with every line of output as it arrives; with `discard`, the result lacks these lines.
+        Raises HostFailed if the connection fails, or after `timeout` seconds.
         """
         try:
             channel = self._open(command)
             try:
                 # In a thread: a command that prints before it has read all its input would block, and so would we.
                 threading.Thread(target=_send, args=(channel, stdin, hold_stdin), daemon=True).start()
-                return self._read(channel, on_line, time.monotonic() + timeout, step)
+                return self._read(channel, on_line, discard, time.monotonic() + timeout, step)
             finally:
                 channel.close()
         except (OSError, EOFError, paramiko.SSHException) as error:
             reason = "the connection was lost" if not str(error) else f"the connection was lost: {error}"
             raise HostFailed(self.host, step, reason) from None
 
-    def _open(self, command: str) -> paramiko.Channel:
+    def start(self, command: str, terminal: os.terminal_size | None = None) -> Started:
+        """Start a command as root, or without a command the account's login shell, whose streams the caller carries.
+
+        With `terminal`, it gets a terminal of this size. Raises HostFailed.
+        """
+        try:
+            channel = self._open(command, terminal)
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise HostFailed(self.host, "", f"the connection was lost: {error}") from None
+        if not command:
+            return Started(self.host, channel, Stream(), Stream(), self._frame)
+        return Started(
+            self.host, channel, self._frame.stream(terminal=bool(terminal)), self._frame.stream(), self._frame
+        )
+
+    def _open(self, command: str, terminal: os.terminal_size | None = None) -> paramiko.Channel:
         if not self.alive:
             raise OSError("it was closed")
         channel: paramiko.Channel = self._connection.transport.open_session(timeout=ANSWER_WITHIN)
@@ -74,13 +99,26 @@ class Session:
         limit = threading.Timer(ANSWER_WITHIN, abandon, [channel])
         limit.start()
         try:
-            channel.exec_command(self._frame.wrap(command))
+            if terminal:
+                channel.get_pty(os.environ.get("TERM", "vt100"), terminal.columns, terminal.lines)
+            if command:
+                channel.exec_command(self._frame.wrap(command))
+            elif terminal:
+                channel.invoke_shell()
+            else:
+                # sshd would print the message of the day for a shell.
+                channel.exec_command('exec "$SHELL" -l')
         finally:
             limit.cancel()
         return channel
 
     def _read(
-        self, channel: paramiko.Channel, on_line: Callable[[str], None] | None, deadline: float, step: str
+        self,
+        channel: paramiko.Channel,
+        on_line: Callable[[str], None] | None,
+        discard: bool,
+        deadline: float,
+        step: str,
     ) -> Output:
         channel.settimeout(min(1.0, max(0.1, deadline - time.monotonic())))
         out, err = self._frame.stream(), self._frame.stream()
@@ -93,7 +131,7 @@ class Session:
             try:
                 data = channel.recv(65536)
             except TimeoutError:
-                heard = _still_there(channel.get_transport(), heard)
+                heard = still_there(channel.get_transport(), heard)
                 continue
             if not data:
                 break
@@ -101,11 +139,15 @@ class Session:
             out.feed(data)
             if on_line:
                 end = out.data.rfind(b"\n") + 1
-                for line in out.data[told:end].decode(errors="replace").splitlines():
+                # Not splitlines(): text may contain other separators.
+                for line in out.data[told:end].decode(errors="replace").split("\n")[:-1]:
                     on_line(line)
                 told = max(told, end)
+                if discard:
+                    del out.data[:told]
+                    told = 0
         while not channel.status_event.wait(channel.gettimeout()) and time.monotonic() < deadline:
-            heard = _still_there(channel.get_transport(), heard)
+            heard = still_there(channel.get_transport(), heard)
         if not channel.exit_status_ready():
             if out.begun:
                 raise HostFailed(
@@ -118,7 +160,7 @@ class Session:
         code = channel.recv_exit_status()
         # Without an exit code, either a signal ended the program or the connection was lost; a host that answers rules
         # out the latter.
-        if code == -1 and not _answers(channel.get_transport()):
+        if code == -1 and not answers(channel.get_transport()):
             raise OSError("it was closed from the other end")
         if not out.begun:
             raise HostFailed(self.host, step, *self._frame.refusal(out, err, code))
@@ -190,28 +232,3 @@ def _send(channel: paramiko.Channel, data: bytes, hold: bool) -> None:
             begin += sent
         if not hold:
             channel.shutdown_write()
-
-
-def _still_there(transport: paramiko.Transport, heard: float) -> float:
-    """When the host last answered. Raises OSError if it no longer answers."""
-    if not transport.is_active():
-        raise OSError("no answer to keepalives")
-    if time.monotonic() - heard <= ASK_AFTER:
-        return heard
-    if not _answers(transport):
-        raise OSError(f"no answer for {ASK_AFTER + PATIENCE} s")
-    return time.monotonic()
-
-
-def _answers(transport: paramiko.Transport) -> bool:
-    """Whether the host's sshd still answers; behind a jump host, our own TCP connection cannot tell."""
-    answered = threading.Event()
-
-    def ask() -> None:
-        # An error here means that the host did not answer.
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            transport.global_request("alive@plainstack", wait=True)
-            answered.set()
-
-    threading.Thread(target=ask, daemon=True).start()
-    return answered.wait(PATIENCE) and transport.is_active()

@@ -13,7 +13,7 @@ import paramiko
 import pytest
 
 from plainstack.errors import HostFailed
-from plainstack.ssh import connections
+from plainstack.ssh import alive, connections
 from plainstack.ssh import session as session_module
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.session import Session, abandon
@@ -127,8 +127,8 @@ def test_a_host_that_falls_silent_is_given_up(own_session: Session, monkeypatch:
     def stop(line: str) -> None:
         stopped.append(int(line))
         os.kill(stopped[0], signal.SIGSTOP)
-        monkeypatch.setattr(session_module, "ASK_AFTER", 0.2)
-        monkeypatch.setattr(session_module, "PATIENCE", 0.2)
+        monkeypatch.setattr(alive, "ASK_AFTER", 0.2)
+        monkeypatch.setattr(alive, "PATIENCE", 0.2)
 
     try:
         with pytest.raises(HostFailed, match="the connection was lost: no answer for"):

@@ -1,0 +1,174 @@
+"""A program on a host, joined to the streams and the terminal of this process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import termios
+import threading
+import time
+import tty
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import paramiko
+
+from plainstack.errors import HostFailed
+from plainstack.ssh.alive import answers, still_there
+from plainstack.ssh.session import Session, Started, abandon
+
+_BLOCK = 65536
+# The exit code of what has none because a signal ended it.
+UNKNOWN = 255
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Where a program's input comes from, as a file descriptor, and what writes its output.
+
+    If `terminal` is set, `input` is a terminal, and the program gets one of the same size.
+    """
+
+    input: int
+    output: Callable[[bytes], object]
+    errors: Callable[[bytes], object]
+    terminal: bool = False
+
+
+def attach(session: Session, command: str, streams: Streams, interrupt: Callable[[], None] | None = None) -> int:
+    """Run a command as root, or without a command the account's login shell, and return its exit code.
+
+    On a terminal, every key goes to the program, Ctrl-C too. Elsewhere `interrupt` is called at the first Ctrl-C; at
+    the second, or without it, KeyboardInterrupt is raised. Raises HostFailed if the connection fails, and OSError if
+    the output cannot be written.
+    """
+    started = session.start(command, os.get_terminal_size(streams.input) if streams.terminal else None)
+    with contextlib.ExitStack() as ends:
+        ends.callback(abandon, started.channel)
+        ends.enter_context(_sending(started.channel, streams.input, terminal=streams.terminal))
+        if streams.terminal:
+            ends.enter_context(_raw(streams.input))
+        wake = ends.enter_context(_woken(terminal=streams.terminal))
+        while True:
+            try:
+                return _carry(started, streams, wake)
+            except KeyboardInterrupt:
+                if interrupt is None:
+                    raise
+                interrupt()
+                interrupt = None
+
+
+def _carry(started: Started, streams: Streams, wake: socket.socket) -> int:
+    """Write a program's output until it ends; returns its exit code."""
+    channel = started.channel
+    heard = time.monotonic()
+    while True:
+        over = channel.closed or (channel.eof_received and channel.exit_status_ready())
+        watched: list[paramiko.Channel | socket.socket] = [wake] if over else [channel, wake]
+        ready, _, _ = select.select(watched, [], [], 0 if over else 1.0)
+        if wake in ready:
+            wake.recv(_BLOCK)
+            size = os.get_terminal_size(streams.input)
+            with _failure_of(started):
+                channel.resize_pty(size.columns, size.lines)
+        if channel in ready or over:
+            heard = time.monotonic()
+            _forward(started, streams)
+        else:
+            with _failure_of(started):
+                heard = still_there(channel.get_transport(), heard)
+        if over:
+            return _code(started)
+
+
+@contextlib.contextmanager
+def _failure_of(started: Started) -> Iterator[None]:
+    """Turn an error of the connection into a failure of the host."""
+    try:
+        yield
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        raise HostFailed(started.host, "", f"the connection was lost: {error}") from None
+
+
+def _code(started: Started) -> int:
+    channel = started.channel
+    code: int = channel.recv_exit_status() if channel.exit_status_ready() else -1
+    with _failure_of(started):
+        # Without an exit code, a signal ended a login shell, or the connection was lost.
+        if code == -1 and not answers(channel.get_transport()):
+            raise OSError("it was closed from the other end")
+    if not started.out.begun:
+        raise HostFailed(started.host, "", *started.frame.refusal(started.out, started.err, code))
+    return code if code >= 0 else UNKNOWN
+
+
+def _forward(started: Started, streams: Streams) -> None:
+    channel, out, err = started.channel, started.out, started.err
+    while channel.recv_ready() and (data := channel.recv(_BLOCK)):
+        out.feed(data)
+        streams.output(out.taken())
+    while channel.recv_stderr_ready() and (data := channel.recv_stderr(_BLOCK)):
+        err.feed(data)
+        streams.errors(err.taken())
+    if reason := started.frame.impediment(out, err):
+        raise HostFailed(started.host, "", reason)
+
+
+@contextlib.contextmanager
+def _sending(channel: paramiko.Channel, source: int, *, terminal: bool) -> Iterator[None]:
+    """Send what can be read from `source` until it ends, in a thread: a program may print before it reads."""
+    stop, stopped = os.pipe()
+
+    def send() -> None:
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            while select.select([source, stop], [], [])[0] == [source]:
+                data = os.read(source, _BLOCK)
+                if not data:
+                    break
+                channel.sendall(data)
+            if not terminal:
+                channel.shutdown_write()
+
+    sending = threading.Thread(target=send, daemon=True)
+    sending.start()
+    try:
+        yield
+    finally:
+        os.close(stopped)
+        abandon(channel)
+        sending.join()
+        os.close(stop)
+
+
+@contextlib.contextmanager
+def _raw(terminal: int) -> Iterator[None]:
+    """Pass every key on as it is typed; the terminal is as before afterwards."""
+    before = termios.tcgetattr(terminal)
+    tty.setraw(terminal)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def _woken(*, terminal: bool) -> Iterator[socket.socket]:
+    """A socket that becomes readable when the terminal's size changes."""
+    here, there = socket.socketpair()
+    with here, there:
+        if not terminal:
+            yield here
+            return
+        there.setblocking(False)
+        wakes = signal.set_wakeup_fd(there.fileno())
+        # Without a handler, the signal is ignored and wakes nothing.
+        before = signal.signal(signal.SIGWINCH, lambda _signal, _frame: None)
+        try:
+            yield here
+        finally:
+            signal.signal(signal.SIGWINCH, before)
+            signal.set_wakeup_fd(wakes)
