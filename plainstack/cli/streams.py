@@ -18,13 +18,14 @@ _NUMBERS = {"stdin": 0, "stdout": 1, "stderr": 2}
 class Guarded:
     """A text stream that drops everything after its first failed write.
 
-    `lost` is the reason, or empty if nothing failed. A reader that closed its pipe (`| head`) is not a failure.
+    `ended` is set then, and `lost` is the reason; it is empty if the reader closed its pipe (`| head`), which is no
+    failure.
     """
 
     def __init__(self, stream: TextIO, name: str) -> None:
         self._stream = stream
         self._name = name
-        self._ended = False
+        self.ended = False
         self.lost = ""
         # Characters that the stream's encoding lacks become question marks.
         with contextlib.suppress(AttributeError, ValueError, OSError):
@@ -48,7 +49,7 @@ class Guarded:
         self._try(self._stream.flush)
 
     def _try(self, act: Any) -> None:
-        if self._ended:
+        if self.ended:
             return
         try:
             act()
@@ -58,7 +59,7 @@ class Guarded:
             self._end(getattr(error, "strerror", None) or str(error))
 
     def _end(self, why: str) -> None:
-        self._ended = True
+        self.ended = True
         self.lost = why
         # The interpreter flushes the buffer when it exits; the flush must not fail either.
         with contextlib.suppress(OSError, ValueError):
@@ -97,3 +98,8 @@ def output_lost() -> str:
     """Why output is missing from standard output; empty if all was written or the reader closed its pipe."""
     sys.stdout.flush()
     return getattr(sys.stdout, "lost", "")
+
+
+def reader_gone() -> bool:
+    """Whether standard output takes nothing more, so that a command that only shows something can end."""
+    return bool(getattr(sys.stdout, "ended", False))

@@ -1,0 +1,168 @@
+"""The command behind `inv logs`."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from invoke.exceptions import Exit
+
+from plainstack.cli.console import Console
+from plainstack.cli.deploy_commands import document, load, roles_of, told
+from plainstack.cli.streams import reader_gone
+from plainstack.deploy.journal import Entry, Query, parse_last
+from plainstack.errors import HostFailed, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from plainstack.engine.role import Role
+    from plainstack.inventory.stack import Stack
+    from plainstack.ssh.connections import Sessions
+
+_LINES, _LINES_BEFORE = 200, 20
+_COLOURS = ("36", "33", "32", "35", "34", "96", "93", "92", "95", "94")
+_SEVERE, _WARNING = 3, 4
+
+
+def logs(
+    names: Sequence[str], inventory: str, host: str, *, follow: bool, since: str, grep: str, lines: str, json: bool
+) -> None:
+    """inv logs"""
+    console = Console(json=json)
+    with told(console, json=json, shows=True):
+        from plainstack.deploy.log_merge import merged
+        from plainstack.deploy.since import since as parsed
+        from plainstack.ssh.connections import Sessions, fan_out
+
+        wanted = _count(lines, _LINES_BEFORE if follow else _LINES)
+        begin = parsed(since, datetime.now(UTC)) if since else ""
+        stack = load(inventory)
+        names = [name for word in names for name in word.split(",") if name]
+        with Sessions(stack) as sessions:
+            units, failed = _units(stack, sessions, names, host)
+            queries = {name: Query(some, begin, grep) for name, some in units.items()}
+            printer = _Printer(list(stack.hosts), list(queries), console, json=json, follow=follow)
+
+            def last(name: str) -> tuple[str, list[Entry]]:
+                # One more than wanted shows whether there are more.
+                output = sessions.to(name).script(queries[name].last(wanted and wanted + 1), timeout=300, step="logs")
+                if output.code != 0 and output.err.strip():
+                    raise HostFailed(name, "logs", output.err.strip().splitlines()[-1])
+                return parse_last(name, output.out, searched=bool(grep))
+
+            answers = fan_out(queries, last)
+            failed += [answer for answer in answers.values() if isinstance(answer, HostFailed)]
+            seen = {name: answer for name, answer in answers.items() if not isinstance(answer, HostFailed)}
+            entries = merged([found for _, found in seen.values()])
+            shown = entries[-wanted:] if wanted else entries
+            for error in failed:
+                console.error(str(error))
+            if follow:
+                for entry in shown:
+                    printer.entry(entry)
+                _follow(sessions, queries, {name: cursor for name, (cursor, _) in seen.items()}, printer, console)
+                return
+            if json:
+                document({"entries": [entry.as_data() for entry in shown], "failed": [str(error) for error in failed]})
+            else:
+                for entry in shown:
+                    printer.entry(entry)
+                if seen:
+                    _say_how_to_see_more(console, len(shown), len(entries), list(queries), since)
+    if failed:
+        raise Exit(code=1)
+
+
+def _count(lines: str, default: int) -> int | None:
+    """How many entries to show; None for all."""
+    if lines == "all":
+        return None
+    if lines and not (lines.isascii() and lines.isdigit() and 0 < int(lines) < 10_000_000):
+        raise Refused(f"--lines={lines}: write how many of the last entries to show, such as 1000, or all")
+    return int(lines) if lines else default
+
+
+def _units(
+    stack: Stack, sessions: Sessions, names: Sequence[str], host: str
+) -> tuple[dict[str, tuple[str, ...]], list[HostFailed]]:
+    """The units that the names mean, by host, and the hosts that could not be asked. Raises Refused."""
+    from plainstack.deploy import log_units
+    from plainstack.engine.role import hosts_of
+    from plainstack.inventory.load import select
+    from plainstack.services import running
+    from plainstack.ssh.connections import fan_out
+
+    roles: Mapping[str, Role] = roles_of(stack)
+    services = running.all_units(stack)
+    _, hosts = select(stack, (), "", host)
+    having = {name: set(services.get(name, ())) for name in names}
+    for name in set(names) & set(roles):
+        having[name] |= {one.name for one in hosts_of(stack, roles[name])}
+    unknown = [name for name in names if name not in services and name not in roles]
+    asked = [one for one in hosts if unknown or not names or any(one in some for some in having.values())]
+    if not asked:
+        where = ", ".join(dict.fromkeys(one for name in names for one in stack.hosts if one in having[name]))
+        raise Refused(f"no chosen host has {' or '.join(names)}" + (f"; these have: {where}" if where else ""))
+    script = log_units.script(everything=bool(unknown))
+    answers = fan_out(asked, lambda name: log_units.parse(sessions.to(name).script(script, step="logs").out))
+    failed = [answer for answer in answers.values() if isinstance(answer, HostFailed)]
+    found = {name: answer for name, answer in answers.items() if not isinstance(answer, HostFailed)}
+    if not found:
+        raise Refused("\n".join(map(str, failed)))
+    by_default = [role.name for role in roles.values() if not role.everywhere]
+    units = log_units.choose(names, found, services, roles, by_default)
+    if not units:
+        raise Refused(f"no unit of {' or '.join(names) or 'any role'} is on {', '.join(found)} yet: inv deploy")
+    return units, failed
+
+
+def _follow(
+    sessions: Sessions, queries: Mapping[str, Query], cursors: Mapping[str, str], printer: _Printer, console: Console
+) -> None:
+    from plainstack.deploy.log_follow import Follower
+
+    try:
+        Follower(sessions, queries, cursors, printer.entry, console.error).run(reader_gone)
+    except KeyboardInterrupt:
+        return
+
+
+def _say_how_to_see_more(console: Console, shown: int, found: int, hosts: Sequence[str], since: str) -> None:
+    if not found:
+        console.error(f"nothing was logged on {', '.join(hosts)}" + (f" since {since}" if since else ""))
+    elif shown < found:
+        console.error(f"the last {shown} entries; for more: --lines={shown * 10} or --lines=all")
+
+
+class _Printer:
+    """Prints entries, each line with its host's name; on a terminal in the host's colour, and errors in red."""
+
+    def __init__(
+        self, all_hosts: Sequence[str], hosts: Sequence[str], console: Console, *, json: bool, follow: bool
+    ) -> None:
+        self._json, self._flush, self._console = json, follow, console
+        self._width = max(map(len, hosts))
+        colours = {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(all_hosts)}
+        self._colours = colours if console.live and not json else {}
+
+    def entry(self, entry: Entry) -> None:
+        """Print one entry."""
+        if self._json:
+            text = json_module.dumps(entry.as_data())
+        else:
+            text = "\n".join(self._line(entry, line) for line in entry.lines())
+        sys.stdout.write(f"{text}\n")
+        if self._flush:
+            sys.stdout.flush()
+
+    def _line(self, entry: Entry, line: str) -> str:
+        name = f"{entry.host:<{self._width}}"
+        if not self._colours:
+            return f"{name}  {line}"
+        severity = "31" if entry.priority <= _SEVERE else "33" if entry.priority == _WARNING else ""
+        coloured = f"\x1b[{severity}m{line}\x1b[0m" if severity else line
+        return f"\x1b[{self._colours[entry.host]}m{name}\x1b[0m  {coloured}"

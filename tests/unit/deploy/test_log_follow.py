@@ -1,0 +1,137 @@
+"""Following journals through a real sshd: nothing is lost or doubled when a connection is, and nothing stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from plainstack.deploy.journal import until_input_ends
+from plainstack.deploy.log_follow import Follower
+from plainstack.ssh.connections import Sessions
+from tests import sshd
+from tests.sshd import Server
+from tests.waiting import PATIENCE, until
+
+pytestmark = sshd.needed
+
+
+class Journal:
+    """A file in place of a host's journal: its lines are entries, and their numbers the cursors."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.path.touch()
+        self.written = 0
+
+    def write(self, count: int) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            for _ in range(count):
+                self.written += 1
+                data = {"__REALTIME_TIMESTAMP": self.written, "__CURSOR": str(self.written), "MESSAGE": self.written}
+                file.write(json.dumps(data) + "\n")
+
+    def follow(self, cursor: str) -> str:
+        return until_input_ends(f"tail --lines=+{int(cursor or 0) + 1} --follow {self.path}")
+
+    def readers(self) -> list[int]:
+        """The programs that read it now."""
+        return [pid for pid in _processes() if f"{self.path}" in _words(pid) and _words(pid)[0] == "tail"]
+
+
+def _processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def _words(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
+    except OSError:
+        return [""]
+
+
+class Screen:
+    """What is shown, in order: the messages of entries, and notes."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+        self.notes: list[str] = []
+
+
+@contextmanager
+def following(server: Server, folder: Path, journal: Journal) -> Iterator[Screen]:
+    """Follow a journal on the server, until the end of the block."""
+    screen, over = Screen(), threading.Event()
+    with Sessions(server.stack(folder)) as sessions:
+        follower = Follower(
+            sessions, {"db1": journal}, {"db1": ""}, lambda one: screen.shown.append(one.message), screen.notes.append
+        )
+        thread = threading.Thread(target=follower.run, args=(over.is_set,))
+        thread.start()
+        yield screen
+        over.set()
+        thread.join(PATIENCE)
+
+
+def noted(screen: Screen, count: int) -> bool:
+    return len(screen.notes) == count
+
+
+def numbers(journal: Journal) -> list[str]:
+    return [str(number + 1) for number in range(journal.written)]
+
+
+def test_entries_are_shown_as_they_come(server: Server, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    journal.write(3)
+    with following(server, tmp_path / "stack", journal) as screen:
+        until(lambda: len(screen.shown) == 3)
+        journal.write(2)
+        until(lambda: len(screen.shown) == 5)
+    assert (screen.shown, screen.notes) == (numbers(journal), [])
+
+
+def test_a_host_that_was_away_loses_and_doubles_nothing_and_is_reported_once(server: Server, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    journal.write(1)
+    with following(server, tmp_path / "stack", journal) as screen:
+        until(lambda: len(screen.shown) == 1)
+        for _ in range(2):
+            until(lambda: len(journal.readers()) == 1)
+            wanted = len(screen.notes) + 2
+            os.kill(_server_of(journal.readers()[0]), signal.SIGKILL)
+            journal.write(400)
+            until(partial(noted, screen, wanted))
+            journal.write(1)
+            until(lambda: len(screen.shown) >= journal.written)
+    assert screen.shown == numbers(journal)
+    assert [note.partition(":")[0] for note in screen.notes] == ["db1"] * 4
+    assert screen.notes[0].endswith("; its lines follow when it is back")
+    assert screen.notes[1] == "db1: is back"
+
+
+def test_nothing_is_left_running_on_the_host(server: Server, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    with following(server, tmp_path / "stack", journal):
+        until(journal.readers)
+    until(lambda: not journal.readers())
+
+
+def _server_of(pid: int) -> int:
+    """The sshd process of the connection that a program was started by."""
+    while not _words(pid)[0].startswith("sshd"):
+        pid = int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+        assert pid > 1
+    return pid
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> None:
+    (tmp_path / "stack").mkdir()
