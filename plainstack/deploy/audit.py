@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from plainstack.paths import AUDIT
@@ -13,7 +14,7 @@ HEADER = ("at", "who", "host", "role", "actions", "result")
 
 @dataclass(frozen=True)
 class Event:
-    """One transaction of one host."""
+    """One transaction of one host, or a command that was started in a service's environment."""
 
     host: str
     at: str
@@ -36,6 +37,13 @@ class Event:
 def script(last: int) -> str:
     """A script that prints the last transactions of a host."""
     return f"tail -n {last} {AUDIT} 2>/dev/null || :\n"
+
+
+def started(who: str, commit: str, command: str, role: str, actions: Sequence[str]) -> str:
+    """A script that records that a command was started, which may change what only its service knows of."""
+    event = {"who": who, "commit": commit, "role": role, "result": "started", "command": command, "actions": [*actions]}
+    rest = shlex.quote(json.dumps(event).removeprefix("{"))
+    return f"""printf '{{"at": "%s", %s\\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" {rest} >>"${{ROOT:-}}{AUDIT}"\n"""
 
 
 def parse(host: str, text: str) -> list[Event]:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +37,14 @@ def test_details_stand_below_their_event(capsys: pytest.CaptureFixture[str]) -> 
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:5] == ["    from abc: inv deploy", "    write /etc/a", "    restart a.service"]
     assert lines[1::4] == [lines[1], lines[1]]
+
+
+def test_a_command_that_was_started_is_an_event_with_its_words_unchanged(tmp_path: Path) -> None:
+    log = tmp_path / "var/log/plainstack/audit.jsonl"
+    log.parent.mkdir(parents=True)
+    line = """sh -c 'echo "%s" \\n'"""
+    script = audit.started("me@laptop", "abc", "inv exec web", "exec web", [line])
+    subprocess.run(["sh", "-c", script], env={**os.environ, "ROOT": str(tmp_path)}, check=True)
+    [event] = audit.parse("app1", log.read_text(encoding="utf-8"))
+    assert (event.who, event.role, event.result, event.actions) == ("me@laptop", "exec web", "started", (line,))
+    assert datetime.fromisoformat(event.at).tzinfo == UTC

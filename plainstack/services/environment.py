@@ -1,0 +1,103 @@
+"""A service's environment on a host, as its unit has it there, and how a command is run in it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from plainstack.errors import NotDeployed, Refused
+from plainstack.services.release_steps import home
+
+_SHOWN = ("LoadState", "User", "Group", "WorkingDirectory", "UMask", "EnvironmentFiles")
+
+# Values of the environment are read on the host by the service's account, so that none is part of a command line.
+_RUN = """\
+unit=$1 programs=$2 folder=$3
+umask "$4"
+shift 4
+PATH=$programs:$PATH
+own=$(systemctl show --property=Environment --value "$unit")
+set -a
+[ -z "$own" ] || eval "export $own"
+while [ "$1" != -- ]; do
+    . "$1"
+    shift
+done
+set +a
+shift
+cd "$folder"
+case $1 in *.py) [ ! -f "$1" ] || set -- python "$@" ;; esac
+command -v -- "$1" >/dev/null || {
+    echo "$1: no such command in $programs or $PATH" >&2
+    exit 127
+}
+exec "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a unit runs its programs with: account, folder, files with variables, and the release that is current now.
+
+    `programs` is the folder of the release's own programs, which are found first.
+    """
+
+    unit: str
+    user: str
+    group: str
+    folder: str
+    umask: str
+    files: tuple[str, ...]
+    programs: str
+
+    def command(self, words: Sequence[str], name: str, description: str) -> str:
+        """A command line for root that runs `words` in this environment, in a systemd scope with this name.
+
+        A first word that is a Python file of the release is run by the release's Python.
+        """
+        scope = ["systemd-run", "--scope", "--quiet", "--collect", f"--unit={name}", f"--description={description}"]
+        account = ["setpriv", f"--reuid={self.user}", f"--regid={self.group}", "--init-groups", "--reset-env"]
+        inner = ["sh", "-c", _RUN, "sh", self.unit, self.programs, self.folder, self.umask, *self.files, "--", *words]
+        # Ctrl-C is for the command; this shell waits for it, so that its exit code arrives.
+        return f"trap : INT QUIT\n{shlex.join([*scope, '--', *account, '--', *inner])}\nexit $?"
+
+
+def script(service: str, unit: str) -> str:
+    """A script that prints what `parse` reads."""
+    asked = " ".join(f"--property={name}" for name in _SHOWN)
+    return (
+        f"systemctl show {asked} {shlex.quote(unit)}\n"
+        f'echo "Release=$(readlink -f {shlex.quote(home(service))}/current)"\n'
+    )
+
+
+def parse(host: str, service: str, unit: str, text: str) -> Environment:
+    """The answer to `script`. Raises NotDeployed if the host has no such unit yet, and Refused for one as root."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition("=")
+        found.setdefault(key, []).append(value)
+    said = {key: values[0] for key, values in found.items()}
+    release = said.get("Release", "")
+    if said.get("LoadState") != "loaded" or not release:
+        raise NotDeployed([host])
+    if not said.get("User"):
+        raise Refused(f"{host}: {unit} has no account of its own")
+    current = f"{home(service)}/current"
+
+    def fixed(path: str) -> str:
+        """A path in this release, whichever is current later."""
+        return f"{release}{path.removeprefix(current)}" if path.startswith(f"{current}/") else path
+
+    files = [re.sub(r" \(ignore_errors=(yes|no)\)$", "", value) for value in found.get("EnvironmentFiles", [])]
+    return Environment(
+        unit=unit,
+        user=said["User"],
+        group=said.get("Group") or said["User"],
+        folder=fixed(said.get("WorkingDirectory", "").lstrip("!-")) or "/",
+        umask=said.get("UMask") or "0022",
+        files=tuple(fixed(file) for file in files if file),
+        programs=f"{release}/venv/bin",
+    )

@@ -1,0 +1,116 @@
+"""A service's environment: what a host says of it, and what a command finds in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from plainstack.errors import NotDeployed, Refused
+from plainstack.services.consoles import console
+from plainstack.services.environment import Environment, parse, script
+
+UNIT = "plainstack-web.service"
+# As systemd 257 prints them.
+SAID = """\
+LoadState=loaded
+User=app-web
+Group=app-web
+WorkingDirectory=/srv/web/current/source
+UMask=0027
+EnvironmentFiles=/etc/plainstack/app/web.env (ignore_errors=no)
+EnvironmentFiles=/srv/web/current/release.env (ignore_errors=no)
+Release=/srv/web/releases/abc
+"""
+
+
+def test_the_release_that_is_current_stays_the_one_of_the_command() -> None:
+    assert parse("app1", "web", UNIT, SAID) == Environment(
+        unit=UNIT,
+        user="app-web",
+        group="app-web",
+        folder="/srv/web/releases/abc/source",
+        umask="0027",
+        files=("/etc/plainstack/app/web.env", "/srv/web/releases/abc/release.env"),
+        programs="/srv/web/releases/abc/venv/bin",
+    )
+
+
+@pytest.mark.parametrize("said", [SAID.replace("loaded", "not-found"), SAID.replace("/srv/web/releases/abc", ""), ""])
+def test_a_host_without_the_service_is_to_be_deployed(said: str) -> None:
+    with pytest.raises(NotDeployed, match=r"^app1 has not been deployed.*inv deploy --host=app1"):
+        parse("app1", "web", UNIT, said)
+
+
+def test_no_command_runs_as_root_because_a_unit_does() -> None:
+    with pytest.raises(Refused, match=r"app1: plainstack-web\.service has no account of its own"):
+        parse("app1", "web", UNIT, SAID.replace("User=app-web", "User="))
+
+
+def test_names_are_quoted_for_the_host() -> None:
+    assert "'a b.service'" in script("web", "a b.service")
+
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+PROGRAMS = {
+    # What they are told before the dashes is theirs; a host's own do what it says.
+    "systemd-run": 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"',
+    "setpriv": 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"',
+    "systemctl": """echo 'OWN="two words" SHARED=unit'""",
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run a command in an environment of a release with a Python file and a program of its own."""
+    release, own = tmp_path / "release", tmp_path / "bin"
+    programs = release / "venv/bin"
+    for folder in (own, programs, release / "source"):
+        folder.mkdir(parents=True)
+    (release / "source/manage.py").touch()
+    (tmp_path / "web.env").write_text("SECRET='it is \"$5\"'\nSHARED=file\n", encoding="utf-8")
+    for folder, texts in ((own, PROGRAMS), (programs, {"python": 'echo "python $*"', "env": "echo the release\\'s"})):
+        for name, text in texts.items():
+            (folder / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+            (folder / name).chmod(0o755)
+    files = (str(tmp_path / "web.env"),)
+    made = Environment(UNIT, "app-web", "app-web", str(release / "source"), "0027", files, str(programs))
+
+    def typed(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        line = made.command(words, "plainstack-exec-1.scope", "inv exec web by me")
+        assert "$5" not in line
+        env = {"PATH": f"{own}:{os.environ['PATH']}"}
+        return subprocess.run(["sh", "-c", line], env=env, input=given, capture_output=True, text=True, check=False)
+
+    return typed
+
+
+def test_a_command_has_the_units_variables_folder_and_mask(run: Run, tmp_path: Path) -> None:
+    ran = run("sh", "-c", 'echo "$OWN,$SHARED,$SECRET"; pwd; umask')
+    assert ran.stdout.splitlines() == ['two words,file,it is "$5"', str(tmp_path / "release/source"), "0027"]
+
+
+def test_programs_of_the_release_come_first_and_run_its_python_files(run: Run) -> None:
+    assert run("env").stdout == "the release's\n"
+    assert run("manage.py", "migrate", "--plan").stdout == "python manage.py migrate --plan\n"
+    assert run("/bin/echo", "a  b", "$HOME", "*", "--").stdout == "a  b $HOME * --\n"
+
+
+def test_input_and_exit_code_are_the_commands(run: Run) -> None:
+    ran = run("sh", "-c", "cat; exit 7", given="typed")
+    assert (ran.returncode, ran.stdout) == (7, "typed")
+    assert run("sh", "-c", "kill -TERM $$").returncode == 128 + 15
+
+
+def test_a_command_that_is_not_there_is_named(run: Run) -> None:
+    ran = run("mange.py", "check")
+    assert (ran.returncode, ran.stderr.startswith("mange.py: no such command in ")) == (127, True)
+
+
+def test_a_kind_has_a_console_of_its_own_or_python() -> None:
+    assert console("django") == ("manage.py", "shell")
+    assert console("anything") == ("python",)
