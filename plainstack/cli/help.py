@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+from copy import copy
 from itertools import pairwise
+from typing import Any
 
 from invoke.exceptions import Exit
+from invoke.parser.context import to_flag
 from invoke.program import Program
+from invoke.tasks import Task
 
 
 def help_if_asked(word: str, program: Program, task: str) -> None:
@@ -24,3 +29,46 @@ def name_word(program: Program, task: str, option: str) -> None:
     for place, (before, word) in enumerate(pairwise(words), start=1):
         if before == task and ":" in word and not word.startswith("-"):
             words[place] = f"--{option}={word}"
+
+
+def name_words(program: Program, task: Task[Any], option: str) -> None:
+    """Rewrite every word that names something, in `TASK WORD...`, to `--OPTION=WORD`; call it as `name_word`."""
+    words = _words(program)
+    for place in _bare(words, task):
+        words[place] = f"--{option}={words[place]}"
+
+
+def name_command(program: Program, task: Task[Any], option: str) -> None:
+    """Rewrite `TASK WORD -- COMMAND...`, or the same without the dashes, to `TASK WORD --OPTION=COMMAND`.
+
+    COMMAND becomes one word with a shell's quoting. Call it as `name_word`.
+    """
+    words = _words(program)
+    if task.name not in words:
+        return
+    command = program.argv[program.argv.index("--") + 1 :] if "--" in program.argv else []
+    begin = [*_bare(words, task)[1:], len(words)][0]
+    command = [*words[begin:], *command]
+    if command:
+        words[begin:] = [f"--{option}={shlex.join(command)}"]
+
+
+def _words(program: Program) -> list[str]:
+    words: list[str] = getattr(getattr(program, "core", None), "unparsed", [])
+    return words
+
+
+def _bare(words: list[str], task: Task[Any]) -> list[int]:
+    """The places of the words behind a task that are neither options nor their values."""
+    if task.name not in words:
+        return []
+    # Reading a task's arguments uses up its help texts.
+    read = copy(task)
+    read.help = dict(task.help)
+    valued = {to_flag(name) for argument in read.get_arguments() if argument.takes_value for name in argument.names}
+    start = words.index(task.name) + 1
+    return [
+        place
+        for place, word in enumerate(words[start:], start)
+        if not word.startswith("-") and (place == start or words[place - 1] not in valued)
+    ]

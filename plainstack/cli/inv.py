@@ -7,7 +7,7 @@ from invoke.context import Context
 from invoke.main import program
 from invoke.tasks import task
 
-from plainstack.cli import inventory_tasks, lab_tasks, secret_tasks
+from plainstack.cli import daily_tasks, inventory_tasks, lab_tasks, secret_tasks
 from plainstack.cli.collector import relax
 from plainstack.cli.help import name_word
 from plainstack.cli.options import JSON, SELECT
@@ -178,6 +178,10 @@ namespace = Collection(
     status,
     drift,
     log,
+    daily_tasks.logs,
+    daily_tasks.shell,
+    daily_tasks.exec_in,
+    daily_tasks.console,
     backup_now,
     trust,
     tunnel,

@@ -30,6 +30,8 @@ LOOKS = [
     ("inv", "verify"),
     ("inv", "drift"),
     ("inv", "log"),
+    ("inv", "logs"),
+    ("inv", "shell", "db1"),
     ("inv", "secrets.list"),
     ("inv", "secrets.rotate", "nothing"),
     ("fab", "failover", "status"),

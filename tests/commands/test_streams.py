@@ -27,17 +27,19 @@ database: {name: shop}
 """
 # What hands the terminal to another program, or makes hosts of this machine.
 LEFT_OUT = {"lab.up", "lab.down", "lab.shell", "lab.save", "lab.saved", "lab.forget"}
-WORDS = {"secrets.rotate": ["postgres/ap"]}
+WORDS = {"secrets.rotate": ["postgres/ap"], "exec": ["web", "--command=env"], "console": ["web"], "shell": ["db1"]}
 INV = [["inv", name, *WORDS.get(name, [])] for name in namespace.task_names if name not in LEFT_OUT]
 FAB = [["fab", "failover", action] for action in ("status", "promote", "drill", "drills", "statsu")]
 JSON = [
-    ["inv", name, "--json"] for name in ("plan", "status", "drift", "log", "secrets.list", "inventory.show", "roles")
+    ["inv", name, "--json"]
+    for name in ("plan", "status", "drift", "log", "logs", "secrets.list", "inventory.show", "roles")
 ]
 SHOWS = {
     "plan",
     "status",
     "drift",
     "log",
+    "logs",
     "verify",
     "secrets.list",
     "inventory.show",

@@ -1,0 +1,139 @@
+"""`inv logs`, `shell`, `exec` and `console`: what they make of a command line, before a host is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.commands.test_streams import ROOT, TEXT
+from tests.waiting import PATIENCE
+
+# Prints what a command was called with instead of running it.
+RECORD = """
+import json, sys
+from invoke.main import program
+from plainstack.cli import exec_commands, log_commands
+
+def record(*words, **options):
+    print(json.dumps([*words, options]))
+
+exec_commands.exec_in = exec_commands.console = exec_commands.shell = log_commands.logs = record
+program.run(["inv", *sys.argv[1:]])
+"""
+
+
+def understood(*words: str) -> list[object]:
+    """The arguments that a command line becomes, without the inventory."""
+    ran = subprocess.run(
+        [sys.executable, "-c", RECORD, *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return [word for word in json.loads(ran.stdout) if word != "hosts.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "host", "command"),
+    [
+        (["web", "--", "manage.py", "migrate", "--noinput"], "", "manage.py migrate --noinput"),
+        (["web", "--host=app2", "--", "ls", "-h", "--host=x"], "app2", "ls -h --host=x"),
+        (["web", "-h", "app2", "--", "ls"], "app2", "ls"),
+        (["web", "manage.py", "check", "--deploy"], "", "manage.py check --deploy"),
+        (["--host", "app2", "web", "sh", "-c", "echo $HOME; ls *"], "app2", "sh -c 'echo $HOME; ls *'"),
+        (["web", "--", "psql", "-c", "select 'a b'"], "", "psql -c 'select '\"'\"'a b'\"'\"''"),
+        (["web", "--", "sh", "-c", "a -- b", "--", "c"], "", "sh -c 'a -- b' -- c"),
+        (["web", "--", "plan"], "", "plan"),
+        (["web", "--command=manage.py check"], "", "manage.py check"),
+        (["web"], "", ""),
+    ],
+)
+def test_the_command_of_exec_needs_no_quoting(typed: list[str], host: str, command: str) -> None:
+    assert understood("exec", *typed) == ["web", host, command, {"everywhere": False}]
+
+
+def test_exec_on_all_hosts() -> None:
+    assert understood("exec", "web", "--all", "--", "uptime", "--all") == [
+        "web",
+        "",
+        "uptime --all",
+        {"everywhere": True},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "names", "since"),
+    [
+        ([], [], ""),
+        (["web"], ["web"], ""),
+        (["web", "db", "--since=1h"], ["web", "db"], "1h"),
+        (["--follow", "web"], ["web"], ""),
+        (["-f", "web", "-s", "2h"], ["web"], "2h"),
+        (["--since", "1h", "web"], ["web"], "1h"),
+        (["plan"], ["plan"], ""),
+    ],
+)
+def test_names_of_logs_may_be_anywhere(typed: list[str], names: list[str], since: str) -> None:
+    found, _, options = understood("logs", *typed)
+    assert isinstance(options, dict)
+    assert (found, options["since"]) == (names, since)
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    text = TEXT.replace("SOURCE", str(ROOT / "apps/incidents"))
+    (tmp_path / "hosts.yaml").write_text(text, encoding="utf-8")
+    return tmp_path / "hosts.yaml"
+
+
+def typed(inventory: Path, *words: str, code: int = 1) -> str:
+    """What a command says on stderr; the lab of the inventory is not up, so that asking a host would say so."""
+    line = [str(Path(sys.executable).with_name("inv")), words[0], f"--inventory={inventory}", *words[1:]]
+    ran = subprocess.run(
+        line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert (ran.returncode, "Traceback" in ran.stderr, ran.stdout) == (code, False, "")
+    return ran.stderr
+
+
+NOT_UP = "the lab is not up: run inv lab.up\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("logs", "--since=1x"), "--since=1x: not a time: write how long ago, such as 90s"),
+        (("logs", "web", "--lines=many"), "--lines=many: write how many of the last entries to show"),
+        (("logs", "web", "--host=db1"), "no chosen host has web; these have: app1"),
+        (("logs", "web", "--host=db9"), "unknown host 'db9', did you mean 'db1'?"),
+        (("exec", "wbe", "--", "ls"), "unknown service 'wbe', did you mean 'web'?; known: web"),
+        (("exec", "web"), "which command? inv exec web -- COMMAND"),
+        (("exec", "web", "--host=db1", "--", "ls"), "db1 does not run web; these do: app1"),
+        (("exec", "web", "--host=ap1", "--", "ls"), "unknown host 'ap1', did you mean 'app1'?"),
+        (("exec", "web", "--host=app1", "--all", "--", "ls"), "name the hosts with --host, or take all with --all"),
+        (("exec", "web", "--command=it's"), "--command: No closing quotation"),
+        (("console", "wbe"), "unknown service 'wbe', did you mean 'web'?; known: web"),
+        (("shell", "db9"), "unknown host 'db9', did you mean 'db1'?; known: app1, db1"),
+    ],
+    ids=lambda one: " ".join(one) if isinstance(one, tuple) else "",
+)
+def test_a_mistake_is_reported_before_a_host_is_asked(inventory: Path, words: tuple[str, ...], said: str) -> None:
+    error = typed(inventory, *words)
+    assert error.startswith(said)
+    assert NOT_UP not in error
+
+
+@pytest.mark.parametrize(
+    "words", [("logs",), ("logs", "web", "-f"), ("exec", "web", "--", "ls"), ("console", "web"), ("shell", "db1")]
+)
+def test_what_is_well_typed_goes_to_the_hosts(inventory: Path, words: tuple[str, ...]) -> None:
+    assert typed(inventory, *words) == NOT_UP
