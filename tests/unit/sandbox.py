@@ -104,10 +104,10 @@ class Sandbox:
         _, text = self.sh(probe.script(resources))
         return probe.parse(text, str(self.root))
 
-    def plan(self, desired: Mapping[str, Sequence[Resource]]) -> HostPlan:
-        """Probe and plan."""
+    def plan(self, desired: Mapping[str, Sequence[Resource]], seen: Observed | None = None) -> HostPlan:
+        """Plan, from a probe of now or from what was seen."""
         everything = [item for resources in desired.values() for item in resources]
-        return plan("sandbox", desired, self.observe(everything), STAMP)
+        return plan("sandbox", desired, seen or self.observe(everything), STAMP)
 
     def run(self, work: Script, *, hold: bool = True, leave_at: bytes = b"") -> Done:
         """Send a script to this host, as the engine does."""
@@ -117,11 +117,13 @@ class Sandbox:
             answer.read(line)
         return Done(answer, code, text)
 
-    def deploy(self, desired: Mapping[str, Sequence[Resource]], *, stop_after: int | None = None) -> list[Done]:
-        """Plan and apply all stages until one fails; `stop_after` kills the first stage after so many steps."""
-        observed = self.observe([item for resources in desired.values() for item in resources])
-        found = plan("sandbox", desired, observed, STAMP)
-        generation = observed.generation
+    def deploy(
+        self, desired: Mapping[str, Sequence[Resource]], *, stop_after: int | None = None, seen: Observed | None = None
+    ) -> list[Done]:
+        """Plan and apply all transactions until one fails; `stop_after` kills the first after so many steps."""
+        seen = seen or self.observe([item for resources in desired.values() for item in resources])
+        found = self.plan(desired, seen)
+        generation = seen.generation
         ended: list[Done] = []
         for work in (*filter(None, [found.packages]), *found.transactions):
             sent = build(work, stop_after=stop_after, planned_at=generation)
@@ -192,7 +194,7 @@ def build(
     stop_after: int | None = None,
     planned_at: str | None = None,
 ) -> Script:
-    """The script of a stage."""
+    """The script of a transaction."""
     run_id = f"run-{next(RUNS)}"
     audit = {"who": "me", "commit": "abc", "command": "inv deploy"}
     if isinstance(work, PackageTransaction):

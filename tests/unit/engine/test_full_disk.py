@@ -52,7 +52,7 @@ def test_however_full_the_disk_is_the_host_is_what_it_was_or_what_is_wanted(depl
     (work,) = deployed.plan(wanted).transactions
     before = deployed.tree("var/lib/plainstack/runs")
     failed = set()
-    for free in range(120, 340, 8):
+    for free in range(120, 340, 16):
         host, script = deployed.copy(deployed.root.with_name(f"free-{free}")), build(work)
         text, after = on_a_small_disk(host, free, script.command, script.stream)
         answer = read(text)

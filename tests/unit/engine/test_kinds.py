@@ -17,6 +17,7 @@ from plainstack.engine.kinds import registry
 from plainstack.engine.kinds.action import Action
 from plainstack.engine.kinds.kind import Kind, Look, Remembered, Resource
 from plainstack.engine.kinds.registry import KINDS, kind_of
+from plainstack.engine.observed import Observed
 from plainstack.engine.plan.drift import find
 from plainstack.engine.resources import (
     Absent,
@@ -81,12 +82,12 @@ EXAMPLES = (
     ),
     Example(Validation(name="v", run="true", reads=("/etc/",)), Validation(name="v", run="! false", reads=("/etc/",))),
 )
+# apt's transaction is one of its own, and is not undone with a role's.
+APT = [example for example in EXAMPLES if isinstance(example.one, Package | Preseed)]
+ROLES = [example for example in EXAMPLES if not isinstance(example.one, Package)]
+HARMED = [example for example in EXAMPLES if example.harm]
 every_kind = pytest.mark.parametrize("example", EXAMPLES, ids=[kind_of(example.one).name for example in EXAMPLES])
-left_with = pytest.mark.parametrize(
-    "example",
-    [example for example in EXAMPLES if example.harm],
-    ids=[kind_of(example.one).name for example in EXAMPLES if example.harm],
-)
+all_kinds = pytest.mark.parametrize("examples", [APT, ROLES], ids=["apt", "roles"])
 FAILS = Command(name="fails", why="w", run="false", unless="false")
 DONE = Command(name="done", why="w", run="touch $ROOT/done", unless="[ -e $ROOT/done ]")
 
@@ -123,7 +124,19 @@ def deploy(host: Sandbox, *wanted: Resource) -> None:
 
 
 def differing(host: Sandbox, *wanted: Resource) -> list[str]:
-    return [one.told() for one in find("sandbox", {"app": wanted}, host.observe(wanted))]
+    return told(host.observe(wanted), *wanted)
+
+
+def told(seen: Observed, *wanted: Resource) -> list[str]:
+    return [one.told() for one in find("sandbox", {"app": wanted}, seen)]
+
+
+def ones(examples: Sequence[Example]) -> list[Resource]:
+    return [example.one for example in examples]
+
+
+def others(examples: Sequence[Example]) -> list[Resource]:
+    return [example.other for example in examples]
 
 
 def state(host: Sandbox) -> dict[str, tuple[object, ...]]:
@@ -174,22 +187,20 @@ def test_no_two_parts_of_the_probe_share_a_tag() -> None:
 
 
 @needs_root
-@every_kind
-def test_what_a_plan_leaves_needs_no_plan(host: Sandbox, example: Example) -> None:
-    for wanted in (example.one, example.other, example.one):
-        deploy(host, wanted)
-        assert host.plan({"app": [wanted]}).empty
-        assert differing(host, wanted) == []
+@all_kinds
+def test_what_a_plan_leaves_needs_no_plan(host: Sandbox, examples: Sequence[Example]) -> None:
+    for wanted in (ones(examples), others(examples), ones(examples)):
+        deploy(host, *wanted)
+        seen = host.observe(wanted)
+        assert host.plan({"app": wanted}, seen).empty
+        assert told(seen, *wanted) == []
 
 
 @needs_root
-@every_kind
-def test_a_change_is_undone_with_the_transaction(host: Sandbox, example: Example) -> None:
-    around: Sequence[Sequence[Resource]] = ((), (example.one,), (example.other,))
+def test_a_change_is_undone_with_the_transaction(host: Sandbox) -> None:
+    around: list[list[Resource]] = [[], ones(ROLES), others(ROLES)]
     for before, after in ((around[0], around[1]), (around[1], around[2]), (around[2], around[0])):
         deploy(host, *before)
-        if any(isinstance(item, Package) for item in (*before, *after)):
-            continue  # apt's own transaction is not undone with a role's
         was = state(host)
         ended = host.deploy({"app": [*after, FAILS]})[-1]
         assert ended.answer.outcome == "rolled-back"
@@ -197,15 +208,20 @@ def test_a_change_is_undone_with_the_transaction(host: Sandbox, example: Example
 
 
 @needs_root
-@every_kind
-def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(host: Sandbox, tmp_path: Path, example: Example) -> None:
-    deploy(host, example.one)
-    for number in range(1, 40):
+@all_kinds
+def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(
+    host: Sandbox, tmp_path: Path, examples: Sequence[Example]
+) -> None:
+    deploy(host, *ones(examples))
+    wanted = {"app": others(examples)}
+    seen = host.observe(wanted["app"])
+    for number in range(1, 80):
         killed = host.copy(tmp_path / f"killed-{number}")
-        ended = killed.deploy({"app": [example.other]}, stop_after=number)
-        assert differing(killed, example.other) == []
-        deploy(killed, example.other)
-        assert killed.plan({"app": [example.other]}).empty
+        ended = killed.deploy(wanted, stop_after=number, seen=seen)
+        left = killed.observe(wanted["app"])
+        assert told(left, *wanted["app"]) == []
+        assert all(done.ok for done in killed.deploy(wanted, seen=left))
+        assert killed.plan(wanted).empty
         killed.remove()
         if all(done.ok for done in ended):
             return
@@ -213,26 +229,24 @@ def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(host: Sandbox, tmp_
 
 
 @needs_root
-@left_with
-def test_what_is_no_longer_declared_goes(host: Sandbox, example: Example) -> None:
+@pytest.mark.parametrize("stays", [False, True])
+def test_what_is_no_longer_declared_goes(host: Sandbox, stays: bool) -> None:
     bare = state(host)
-    deploy(host, example.one)
+    deploy(host, *[example.one for example in HARMED if example.stays == stays])
     assert state(host) != bare
     deploy(host)
     assert host.plan({"app": []}).empty
-    if not example.stays:
-        assert state(host) == bare
+    assert (state(host) != bare) == stays
 
 
 @needs_root
-@left_with
-def test_what_somebody_else_changed_is_told_and_put_right(host: Sandbox, example: Example) -> None:
-    deploy(host, example.one)
-    assert differing(host, example.one) == []
-    host.sh(f"PATH=$ROOT/bin:$PATH; {example.harm}")
-    (told,) = differing(host, example.one)
-    assert told.startswith(f"{example.one.key}: ")
-    causes = {action.cause for _, action in host.plan({"app": [example.one]}).actions()}
-    assert causes == {"drift"}
-    deploy(host, example.one)
-    assert differing(host, example.one) == []
+def test_what_somebody_else_changed_is_told_and_put_right(host: Sandbox) -> None:
+    wanted = ones(HARMED)
+    deploy(host, *wanted)
+    assert differing(host, *wanted) == []
+    host.sh("PATH=$ROOT/bin:$PATH\n" + "\n".join(example.harm for example in HARMED))
+    seen = host.observe(wanted)
+    assert {line.partition(": ")[0] for line in told(seen, *wanted)} == {one.key for one in wanted}
+    assert {action.cause for _, action in host.plan({"app": wanted}, seen).actions()} == {"drift"}
+    deploy(host, *wanted)
+    assert differing(host, *wanted) == []

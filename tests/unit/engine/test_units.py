@@ -182,17 +182,18 @@ def test_a_masked_unit_that_need_not_start_at_boot_is_unmasked_and_started(bare:
 def test_killed_after_any_step_or_in_the_pause_the_next_run_ends_where_a_whole_one_does(bare: Sandbox) -> None:
     whole = bare.copy(bare.root.with_name("whole"))
     assert whole.deploy({"role": SIX})[-1].ok
-    steps = len(build(bare.plan({"role": SIX}).transactions[0]).steps)
+    assert whole.plan({"role": SIX}).empty
+    seen = bare.observe(SIX)
+    steps = len(build(bare.plan({"role": SIX}, seen).transactions[0]).steps)
     for number in range(steps + 1):
         host = bare.copy(bare.root.with_name(f"killed-{number}"))
         if number == 0:
             host.write("run/in-a-pause", "kill -KILL $PPID\n")
-        (killed,) = host.deploy({"role": SIX}, stop_after=number or None)
+        (killed,) = host.deploy({"role": SIX}, stop_after=number or None, seen=seen)
         assert killed.code == 137, killed.text
         (host.root / "run/in-a-pause").unlink(missing_ok=True)
         assert all(done.ok for done in host.deploy({"role": SIX}))
         assert host.tree() == whole.tree(), number
-        assert host.plan({"role": SIX}).empty
 
 
 def test_a_unit_that_was_started_too_often_lately_is_restarted_all_the_same(bare: Sandbox) -> None:
