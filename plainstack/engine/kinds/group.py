@@ -120,7 +120,7 @@ class RemoveGroup(Action):
 def _ask(kinds: Sequence[Kind[Any]], items: Sequence[Group]) -> str:  # noqa: ARG001
     return (
         f"left group\nset -- {' '.join(item.name for item in items)} $left\n"
-        "[ $# = 0 ] || getent group \"$@\" | sed 's/^/group\t/'\n"
+        '[ $# = 0 ] || tagged group "$(getent group "$@")"\n'
     )
 
 

@@ -132,13 +132,13 @@ has() {
 $installed" in *"
 package\t$1\tinstalled\t"*) ;; *) return 1 ;; esac
 }
-missing=$(while read -r name others; do
+missing=
+while read -r name others; do
     for one in $name $others; do ! has "$one" || continue 2; done
-    echo "$name"
+    missing="$missing${missing:+$newline}$name"
 done <<'WANTED'
 %s
 WANTED
-)
 simulate() { [ $# != 0 ] && apt-get install --simulate --no-install-recommends -q "$@" 2>/dev/null </dev/null; }
 [ -z "$missing" ] || {
     # One name that apt does not know, of a source that is not there yet, keeps it from answering for the others.
@@ -152,7 +152,7 @@ def _ask(kinds: Sequence[Kind[Any]], items: Sequence[Package]) -> str:  # noqa: 
     names = dict.fromkeys(name for item in items for name in (item.name, *item.instead))
     query = (
         f"left package\nset -- {' '.join(names)} $left\n"
-        f"installed=$([ $# = 0 ] || dpkg-query -W -f='{_SHAPE}' \"$@\" 2>/dev/null)\n"
+        f"installed=\n[ $# = 0 ] || installed=$(dpkg-query -W -f='{_SHAPE}' \"$@\" 2>/dev/null)\n"
         "printf '%s\\n' \"$installed\"\n"
     )
     if not items:

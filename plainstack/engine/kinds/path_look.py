@@ -13,18 +13,26 @@ from plainstack.errors import PlainstackError
 
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9@%+=:,./_ -]*")
 
-_SCRIPT = """\
-paths=$(
-{ cat <<'PATHS'
-%s
+_SCRIPT = r"""
+paths="{paths}"
+named {left}
+stats=
+[ -z "$paths$named" ] || stats=$(sort -u <<PATHS | xargs -r -d '\n' stat -c 'path	%n	%F	%a	%U	%G	%N' 2>/dev/null
+$paths
+$named
 PATHS
-known %s
-} | sort -u)
-stats=$(printf '%%s\\n' "$paths" | sed "/./!d; s|^|${ROOT:-}|" | \\
-    xargs -r -d '\\n' stat -c 'path	%%n	%%F	%%a	%%U	%%G	%%N' 2>/dev/null)
-printf '%%s\\n' "$stats"
-printf '%%s\\n' "$stats" | grep -E '	regular( empty)? file	' | cut -f2 | \\
-    xargs -r -d '\\n' sha256sum 2>/dev/null | sed "s|^|hash	|"
+)
+printf '%s\n' "$stats"
+files= IFS=$newline
+for line in $stats; do
+    line=${{line#*	}}
+    case $line in *"	regular file	"* | *"	regular empty file	"*) files=$files${{line%%	*}}$newline ;; esac
+done
+unset IFS
+[ -z "$files" ] || tagged hash "$(xargs -r -d '\n' sha256sum 2>/dev/null <<FILES
+${{files%"$newline"}}
+FILES
+)"
 """
 
 
@@ -33,8 +41,8 @@ def _ask(kinds: Sequence[Kind[Any]], items: Sequence[Any]) -> str:
     for path in paths:
         if not _SAFE_PATH.fullmatch(path):
             raise PlainstackError(f"{path}: a managed path may hold only letters, digits, spaces and @%+=:,._-/")
-    left = " ".join(f"{kind.name} '{kind.folder}'" for kind in kinds if kind.remembered)
-    return _SCRIPT % ("\n".join(paths), left)
+    left = " ".join(f'{kind.name} "$root{kind.folder}"' for kind in kinds if kind.remembered)
+    return _SCRIPT.format(paths="\n".join(f"$root{path}" for path in paths), left=left)
 
 
 def _read(seen: Observed, lines: Lines) -> Observed:

@@ -81,7 +81,8 @@ def _ask(kinds: Sequence[Kind[Any]], items: Sequence[Sysctl]) -> str:  # noqa: A
     return (
         f"left sysctl\nfor key in {' '.join(item.name for item in items)} $left; do\n"
         # Not the shell's read: it reads byte by byte, and a numeric parameter returns only its first byte that way.
-        'value=$(cat "${ROOT:-}/proc/sys/$(echo "$key" | tr . /)") && echo "sysctl\t$key\t$value"\ndone 2>/dev/null\n'
+        "IFS=.\nset -- $key\nIFS=/\nknob=$root/proc/sys/$*\nunset IFS\n"
+        'value=$(cat "$knob") && echo "sysctl\t$key\t$value"\ndone 2>/dev/null\n'
     )
 
 

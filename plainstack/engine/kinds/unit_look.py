@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
 from plainstack.engine import listeners
@@ -11,34 +12,41 @@ from plainstack.engine.kinds.kind import Kind, Lines, Look
 from plainstack.engine.observed import Observed, UnitState
 from plainstack.errors import PlainstackError
 
+_SCRIPT = r"""
+set -- {names}
+named {left}
+for unit in $named; do
+    case " $* " in *" $unit "*) ;; *) set -- "$@" "$unit" ;; esac
+done
+[ $# = 0 ] || {{
+    for unit in "$@"; do echo "unit	$unit"; done
+    {{ read -r up _ <"$root/proc/uptime"; }} 2>/dev/null && echo "uptime	$up"
+    tagged show "$(systemctl show -p LoadState -p ActiveState -p SubState -p UnitFileState \
+        -p ActiveEnterTimestampMonotonic -- "$@")"
+}}
+"""
+
 
 def _ask(kinds: Sequence[Kind[Any]], items: Sequence[Any]) -> str:
-    names = " ".join(item.name for item in items)
+    names = " ".join(sorted({item.name for item in items}))
     left = " ".join(f"{kind.name} ''" for kind in kinds)
-    return (
-        f"set -- $({{ printf '%s\\n' {names}; known {left}; }} | grep . | sort -u)\n"
-        '[ $# = 0 ] || { for u in "$@"; do echo "unit\t$u"; done; '
-        '{ read -r up _ <"${ROOT:-}/proc/uptime"; } 2>/dev/null && echo "uptime\t$up"; '
-        "systemctl show -p LoadState -p ActiveState -p SubState -p UnitFileState -p ActiveEnterTimestampMonotonic -- "
-        "\"$@\" | sed 's/^/show\t/'; }\n"
-    )
+    return _SCRIPT.format(names=names, left=left)
 
 
 def _read(seen: Observed, lines: Lines) -> Observed:
     names = lines.get("unit", ())
-    blocks: list[dict[str, str]] = [{}]
+    shown: list[dict[str, str]] = []
     for line in lines.get("show", ()):
         key, _, value = line.partition("=")
-        if key:
-            blocks[-1][key] = value
-        else:
-            blocks.append({})
-    shown = [block for block in blocks if block]
+        # systemd prints the same properties of every unit.
+        if not shown or key in shown[-1]:
+            shown.append({})
+        shown[-1][key] = value
     if len(shown) != len(names):
         raise PlainstackError(f"the probe's answer is cut short: systemd told of {len(shown)} of {len(names)} units")
     units, up_for = {}, {}
     uptime = float((*lines.get("uptime", ()), "0")[0])
-    for name, show in zip(names, shown, strict=True):
+    for name, show in sorted(zip(names, shown, strict=True), key=itemgetter(0)):
         units[name] = UnitState(
             show.get("LoadState", "not-found"),
             show.get("ActiveState", "inactive"),

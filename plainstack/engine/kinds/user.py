@@ -82,7 +82,7 @@ class RemoveUser(Action):
 def _ask(kinds: Sequence[Kind[Any]], items: Sequence[User]) -> str:  # noqa: ARG001
     text = (
         f"left user\nset -- {' '.join(user.name for user in items)} $left\n"
-        "[ $# = 0 ] || getent passwd \"$@\" | sed 's/^/user\t/'\n"
+        '[ $# = 0 ] || tagged user "$(getent passwd "$@")"\n'
     )
     if grouped := " ".join(user.name for user in items if user.groups):
         text += f'for u in {grouped}; do echo "groups\t$u\t$(id -nG "$u" 2>/dev/null)"; done\n'

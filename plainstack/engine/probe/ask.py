@@ -15,21 +15,54 @@ from plainstack.engine.paths import APPLY_LOCK, GUARD_UNIT, LOCK, STATE, TRANSIE
 # Above it, a probe reads what Plainstack keeps on the host; below it, the resources.
 DIVIDER = "# --- resources ---\n"
 
-_PREAMBLE = f"""\
+_PREAMBLE = rf"""\
 # ROOT is for tests: another tree, that may bring stand-ins for programs in its bin.
 export LC_ALL=C PATH=${{ROOT:+$ROOT/bin:}}/usr/sbin:/usr/bin:/sbin:/bin
-state=${{ROOT:-}}{STATE} lock=${{ROOT:-}}{LOCK} applying=${{ROOT:-}}{APPLY_LOCK}
+root=${{ROOT:-}}
+state=$root{STATE} lock=$root{LOCK} applying=$root{APPLY_LOCK}
+newline='
+'
+lines_of() {{ # lines_of FOLDER TAG: every line of its files, behind the tag and the file's name
+    cd "$1" 2>/dev/null && set -- "$2" * && [ -f "$2" ] || return 0
+    tag=$1
+    shift
+    awk -v tag="$tag" '{{ print tag "\t" FILENAME "\t" $0 }}' "$@"
+}}
+tagged() {{ # tagged TAG TEXT: the lines of a text that are not empty, behind the tag
+    told= IFS=$newline
+    set -f
+    for line in $2; do told="$told$1	$line$newline"; done
+    set +f
+    unset IFS
+    printf %s "$told"
+}}
+named() {{ # named (KIND PREFIX)...: the prefix and the name of what the manifest holds of these kinds, in $named
+    named= IFS=$newline
+    set -f
+    while [ $# != 0 ]; do
+        for entry in $known; do
+            case $entry in "$1	"*) named=$named$2${{entry#*	}}$newline ;; esac
+        done
+        shift 2
+    done
+    set +f
+    unset IFS
+}}
+left() {{ # left KIND: the names of what the manifest holds of it, in $left
+    named "$1" ''
+    left=$named
+}}
 echo 'probe 2'
 # In this order: whether something goes on, what it has come to by now, and then the rest. What changes later makes
 # another generation.
-if [ -f "$lock" ] && ! flock -n -s "$lock" true; then
+if [ -f "$lock" ] && ! flock -n -s 9 9<"$lock"; then
     sed 's/^/lock	/' "$lock"
-elif [ -f "$applying" ] && ! flock -n -s "$applying" true; then
+elif [ -f "$applying" ] && ! flock -n -s 9 9<"$applying"; then
     echo ending
 fi
 guards() {{
     # To ask systemd costs more than all else here, and without a file there is no such unit.
-    set -- "${{ROOT:-}}{TRANSIENT}/{GUARD_UNIT}"-*
+    set -- "$root{TRANSIENT}/{GUARD_UNIT}"-*
     [ ! -e "$1" ] ||
         systemctl list-units --plain --no-legend --state=active,activating '{GUARD_UNIT}-*' 2>/dev/null
 }}
@@ -39,28 +72,12 @@ case $(guards) in
     echo "guard-pending${{until:+	$((until - $(date +%s)))}}"
     ;;
 esac
-[ -f "$state/generation" ] && sed 's/^/generation	/' "$state/generation"
-told() {{ # told TAG: every line of every file here, after the tag and the name of its file
-    tag=$1
-    set -- *
-    [ ! -e "$1" ] || awk -v tag="$tag" '{{ print tag "\t" FILENAME "\t" $0 }}' "$@"
-}}
-cd "$state/manifest" 2>/dev/null && told manifest
-cd "$state/units" 2>/dev/null && told stamp
-cd "$state/runs" 2>/dev/null && for f in *; do [ -d "$f" ] && echo "leftover	$f"; done
+[ ! -f "$state/generation" ] || {{ read -r generation <"$state/generation" && echo "generation	$generation"; }}
+lines_of "$state/manifest" manifest
+known=$(cd "$state/manifest" 2>/dev/null && cut -f 1,2 -- * 2>/dev/null)
+lines_of "$state/units" stamp
+for folder in "$state"/runs/*; do [ ! -d "$folder" ] || echo "leftover	${{folder##*/}}"; done
 cd /
-known=$(cat "$state/manifest"/* 2>/dev/null | cut -f 1,2)
-newline='
-'
-known() {{ # known (KIND PREFIX)...: the prefix and the name of what the manifest holds of these kinds, one a line
-    lines=
-    while [ $# != 0 ]; do lines="$lines;s|^$1	|$2|p" && shift 2; done
-    printf '%s\n' "$known" | sed -n "${{lines#;}}"
-}}
-left() {{ # left KIND: the names of what the manifest holds of it, in $left; no process where that is nothing
-    left=
-    case $newline$known in *"$newline$1	"*) left=$(known "$1" '') ;; esac
-}}
 {DIVIDER}"""
 
 

@@ -58,7 +58,8 @@ class Script:
         """The command that receives the stream; it leaves nothing behind if the stream does not fit on the disk."""
         run = f"${{ROOT:-}}{STATE}/runs/{self.run_id}"
         receive = (
-            f"umask 077; RUN={run}; export RUN; mkdir -p ${{RUN%/*}} && mkdir $RUN"
+            f"umask 077; RUN={run}; export RUN"
+            "; { mkdir $RUN 2>/dev/null || { mkdir -p ${RUN%/*} && mkdir $RUN; }; }"
             f" && head -c {len(self.stream)} | tar -x -m -p -f - -C $RUN --no-same-owner"
             " && [ -f $RUN/apply.sh ] || { rm -rf $RUN; exit 74; }"
             "; exec 7<&0; exec sh $RUN/apply.sh"
@@ -193,7 +194,7 @@ def _alone_on_the_host(planned_at: str | None, role: str = "", payloads: Mapping
 
 
 def _finish(bundle: Bundle, run_id: str, audit: Mapping[str, object], probe: str, stop_after: int | None) -> Script:
-    bundle.file("audit", json.dumps({"at": "", "result": "", **audit}) + "\n")
+    bundle.file("audit", json.dumps(audit) + "\n")
     for state in ("begun", "done", "undone"):
         bundle.file(f"generation.{state}", f"{run_id}.{state}\n")
     bundle.file("library.sh", library())
@@ -226,6 +227,10 @@ def _interrupt(lines: Sequence[str], stop_after: int) -> list[str]:
 def _tar(bundle: Bundle) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name in ("old", "keep"):
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o700
+            archive.addfile(folder)
         for name, content in bundle.files.items():
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(content), bundle.modes.get(name, 0o600)

@@ -85,7 +85,7 @@ unchanged_since() { # unchanged_since GENERATION: the one that the probe told
 
 watch_controller() {
     # The controller keeps our input open; its end, however it came, is the end of the input.
-    { cat; [ ! -d "$RUN" ] || : >"$RUN/orphaned"; } <&7 >/dev/null 2>&1 8>&- &
+    { while read -r _; do :; done; [ ! -d "$RUN" ] || : >"$RUN/orphaned"; } <&7 >/dev/null 2>&1 8>&- &
     exec 7<&-
 }
 
@@ -98,7 +98,8 @@ still_wanted() {
 audit() { # audit RESULT
     [ -f "$RUN/audit" ] || return 0
     [ -d "${ROOT:-}/var/log/plainstack" ] || mkdir -p "${ROOT:-}/var/log/plainstack"
-    sed "s/\"result\": \"\"/\"result\": \"$1\"/; s/\"at\": \"\"/\"at\": \"$(date -u +%Y-%m-%dT%H:%M:%SZ)\"/" "$RUN/audit" \
+    read -r by <"$RUN/audit"
+    printf '{"at": "%s", "result": "%s", %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" "${by#?}" \
         >>"${ROOT:-}/var/log/plainstack/audit.jsonl"
 }
 

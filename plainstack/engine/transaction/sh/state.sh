@@ -2,7 +2,7 @@
 
 begin() {
     still_wanted || { STEP='begin: the operator is gone, nothing was touched'; return 70; }
-    mkdir -p "$RUN/old" "$RUN/keep" && : >"$RUN/begun" && next_generation begun
+    : >"$RUN/begun" && next_generation begun
 }
 
 next_generation() { # next_generation begun|done|undone: a plan made from a probe before it is not applied after it
