@@ -53,20 +53,30 @@ def name_command(program: Program, task: Task[Any], option: str) -> None:
         words[begin:] = [f"--{option}={shlex.join(command)}"]
 
 
+def refuse_second_word(program: Program, task: Task[Any], called: str, why: str) -> None:
+    """Exit with code 1 and a sentence if two words follow a task that is typed as `called`; call it as `name_word`.
+
+    Invoke would take the second word for the name of a task, and print it.
+    """
+    if len(_bare(_words(program), task, called)) > 1:
+        raise Exit(why, code=1)
+
+
 def _words(program: Program) -> list[str]:
     words: list[str] = getattr(getattr(program, "core", None), "unparsed", [])
     return words
 
 
-def _bare(words: list[str], task: Task[Any]) -> list[int]:
-    """The places of the words behind a task that are neither options nor their values."""
-    if task.name not in words:
+def _bare(words: list[str], task: Task[Any], called: str = "") -> list[int]:
+    """The places of the words behind a task that are neither options nor their values; `called` as it is typed."""
+    called = called or task.name
+    if called not in words:
         return []
     # Reading a task's arguments uses up its help texts.
     read = copy(task)
     read.help = dict(task.help)
     valued = {to_flag(name) for argument in read.get_arguments() if argument.takes_value for name in argument.names}
-    start = words.index(task.name) + 1
+    start = words.index(called) + 1
     return [
         place
         for place, word in enumerate(words[start:], start)

@@ -1,27 +1,25 @@
-"""The commands behind `inv secrets.*`: listing secrets, editing them, and rotating them without an outage."""
+"""The commands behind `inv secrets.list`, `edit`, `set` and `unset`."""
 
 from __future__ import annotations
 
-import signal
-import time
-from collections.abc import Mapping
+import getpass
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from invoke.exceptions import Exit
-
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import apply, document, load, roles_of, told
-from plainstack.engine.declared import by_name, needed, rotations, uses
-from plainstack.engine.role import Role
+from plainstack.cli.deploy_commands import document, load, roles_of, told
+from plainstack.engine.declared import by_name, needed, uses
 from plainstack.errors import Refused
-from plainstack.inventory.stack import Stack
-from plainstack.secrets import pki, rotation, store
-from plainstack.secrets.declaration import DeclaredSecret, FromCommand, Generated, Given
+from plainstack.inventory.keys import did_you_mean
+from plainstack.secrets import rotation, store
+from plainstack.secrets.declaration import LONGEST, DeclaredSecret, FromCommand, Generated, unfit
 from plainstack.secrets.format import Store
-from plainstack.secrets.listing import CERTIFICATE, rows
-from plainstack.secrets.rotation import RotationStrategy
-from plainstack.secrets.values import Secret, Vault
+from plainstack.secrets.listing import rows
+
+# Characters. A terminal cuts off a longer line without a word: Linux at 4095, macOS at 1023.
+LONGEST_LINE = 1000
 
 
 def list_all(inventory: str, *, json: bool) -> None:
@@ -31,12 +29,12 @@ def list_all(inventory: str, *, json: bool) -> None:
         stack = load(inventory)
         roles = roles_of(stack)
         opened = store.look(stack, needed(stack, roles), datetime.now(UTC))
-        found = [*rows(store.read(stack), uses(stack, roles), rotations(stack, roles), datetime.now(UTC))]
+        found = [*rows(opened.found.store, uses(stack, roles), by_name(stack, roles), datetime.now(UTC))]
         if json:
             document([row.__dict__ for row in found])
         else:
-            table = [(row.name, row.age, row.state, row.told_uses()) for row in found]
-            console.table(("secret", "made", "state", "used by"), table)
+            table = [(row.name, row.kind, row.age, row.state, row.told_uses()) for row in found]
+            console.table(("secret", "kind", "made", "state", "used by"), table)
             for sentence in opened.unsaved:
                 console.line(f"a deploy would {sentence}")
 
@@ -49,156 +47,114 @@ def edit(inventory: str) -> None:
 
         stack = load(inventory)
         roles = roles_of(stack)
-        editable = set(_open(stack, roles, console).passwords) & set(by_name(stack, roles))
+        stored = {name: secret for name, secret in by_name(stack, roles).items() if _is_stored(secret)}
+        store.load(stack, needed(stack, roles), datetime.now(UTC), console.line)
         entries = store.read(stack).entries
-        before = {name: entry.value.reveal() for name, entry in entries.items() if name in editable}
+        before = {name: entry.value.reveal() for name, entry in entries.items() if name in stored}
 
         def again(problem: str) -> bool:
             console.error(problem)
             return console.ask("return to the editor? [y/N] ") == "y"
 
-        after = editor.edit(stack.stack, before, again)
-        changed = sorted(name for name in after if after[name] != before[name])
+        after = editor.edit(stack.stack, before, {name: secret.origin for name, secret in stored.items()}, again)
+        changed = sorted(name for name in after if after[name] != before.get(name))
         if not changed:
             console.line("nothing was changed")
             return
-        _save_edited(stack, {name: (before[name], after[name]) for name in changed}, rotations(stack, roles))
+        strategies = {name: stored[name].rotation for name in changed}
+        store.set_values(stack, {name: (before.get(name), after[name]) for name in changed}, strategies, _now())
         for name in changed:
             console.line(f"changed: {name}")
-        staged = [name for name in changed if rotation.is_staged(rotations(stack, roles).get(name, "at once"))]
-        commands = [f"inv secrets.rotate {name}" for name in staged]
-        if len(staged) < len(changed):
-            commands.insert(0, "inv deploy")
-        console.line(f"not deployed yet; to deploy: {', then '.join(commands)}", "bold")
+        _tell_next(console, [stored[name] for name in changed], before)
 
 
-def _save_edited(
-    stack: Stack, changed: Mapping[str, tuple[str, str]], strategies: Mapping[str, RotationStrategy]
-) -> None:
-    def merge(store: Store) -> Store:
-        entries = dict(store.entries)
-        for name, (before, after) in changed.items():
-            strategy = strategies.get(name, "at once")
-            if entries[name].value.reveal() != before:
-                raise Refused(
-                    f"another run changed {name} in the meantime; nothing was saved. Run the same command again"
-                )
-            if rotation.unfinished(entries[name], strategy):
-                raise Refused(
-                    f"{name} is being rotated; finish that first: inv secrets.rotate {name}. Nothing was saved"
-                )
-            entries[name] = rotation.begin(entries[name], strategy, Secret(name, after), datetime.now(UTC))
-        return replace(store, entries=entries)
-
-    store.change(stack, merge)
-
-
-def rotate(inventory: str, name: str, *, revoke: bool) -> None:
-    """inv secrets.rotate"""
+def set_value(inventory: str, name: str) -> None:
+    """inv secrets.set"""
     console = Console()
     with told(console):
         stack = load(inventory)
-        roles = roles_of(stack)
-        vault = store.look(stack, needed(stack, roles), datetime.now(UTC)).vault
-        if name.startswith(CERTIFICATE) and name.removeprefix(CERTIFICATE) in pki.AUTHORITIES:
-            raise Refused(
-                f"{name} cannot be rotated by hand: every host trusts it. A deploy replaces it in the 90 days before it"
-                " expires"
-            )
-        _must_be_rotatable(name, stack, roles, vault)
-        _open(stack, roles, console)
-        strategy = rotations(stack, roles).get(name, "at once")
-        going_on = not name.startswith(CERTIFICATE) and rotation.unfinished(store.read(stack).entries[name], strategy)
-        if going_on:
-            console.line(f"continuing the unfinished rotation of {name}", "bold")
-        else:
-            _must_be_deployed(stack, console)
-            _change(stack, name, strategy, by_name(stack, roles).get(name))
-        _roll_out(stack, name, strategy, console)
-        if revoke and not name.startswith(CERTIFICATE) and store.read(stack).entries[name].previous:
-            console.line(f"{name}: revoking the previous value", "bold")
-            store.change(stack, lambda store: _with(store, name, rotation.revoke(store.entries[name])))
-            _deploy(stack, name, console)
-        console.line(f"{name}: every host has the new value", "bold green")
-
-
-def _roll_out(stack: Stack, name: str, strategy: RotationStrategy, console: Console) -> None:
-    """Deploy each state of the rotation in turn until it is finished."""
-    while True:
-        _deploy(stack, name, console)
-        if name.startswith(CERTIFICATE):
+        secret = _declared(name, by_name(stack, roles_of(stack)))
+        if not _is_stored(secret):
+            raise Refused(f"{name} comes from a command and is not in the store; set it where the command finds it")
+        entry = store.read(stack).entries.get(name)
+        before = entry.value.reveal() if entry else None
+        if entry and rotation.unfinished(entry, secret.rotation):
+            raise Refused(f"{name} is being rotated; finish that first: inv secrets.rotate {name}")
+        value = _asked(name) if sys.stdin.isatty() else _piped()
+        if problem := unfit(value, secret.origin):
+            raise Refused(f"{name} {problem}; nothing was changed")
+        if value == before:
+            console.line(f"{name} has this value already")
             return
-        if not rotation.unfinished(store.read(stack).entries[name], strategy):
-            return
-        store.change(stack, lambda store: _with(store, name, rotation.advance(store.entries[name], strategy)))
+        store.set_values(stack, {name: (before, value)}, {name: secret.rotation}, _now())
+        console.line(f"{name} is {'set' if before is None else 'changed'}")
+        _tell_next(console, [secret], {name: before} if before is not None else {})
 
 
-def _must_be_rotatable(name: str, stack: Stack, roles: Mapping[str, Role], vault: Vault) -> None:
-    declared = by_name(stack, roles).get(name)
-    if declared and isinstance(declared.origin, FromCommand):
-        raise Refused(
-            f"{name} is printed by a command, which the inventory or the role names; change it where it is kept"
-        )
-    if declared and isinstance(declared.origin, Given):
-        raise Refused(f"{name} is set by a person: set the new value with inv secrets.set {name}")
-    if name not in _known(vault):
-        raise Refused(f"no secret is called {name!r}; known: {', '.join(_known(vault))}")
+def unset(inventory: str, name: str) -> None:
+    """inv secrets.unset"""
+    console = Console()
+    with told(console):
+        stack = load(inventory)
+        declared = by_name(stack, roles_of(stack))
+        entries = store.read(stack).entries
+        # What nobody declares any more may go, too.
+        if name not in entries or name in declared:
+            secret = _declared(name, declared)
+            if isinstance(secret.origin, Generated):
+                raise Refused(f"{name} is generated; for a new value: inv secrets.rotate {name}")
+            if not _is_stored(secret):
+                raise Refused(f"{name} comes from a command and is not in the store")
+            if name not in entries:
+                raise Refused(f"{name} is not set")
+
+        def without(store: Store) -> Store:
+            return replace(store, entries={key: entry for key, entry in store.entries.items() if key != name})
+
+        store.change(stack, without)
+        console.line(f"{name} is removed from the store; the hosts keep what was deployed until the next deploy")
 
 
-def _change(stack: Stack, name: str, strategy: RotationStrategy, declared: DeclaredSecret | None) -> None:
-    if name.startswith(CERTIFICATE):
-        gone = name.removeprefix(CERTIFICATE)
-        store.change(
-            stack, lambda store: replace(store, pki={key: pair for key, pair in store.pki.items() if key != gone})
-        )
-        return
-    # Nobody declares a secret that is left from a role that is gone.
-    length = declared.origin.length if declared and isinstance(declared.origin, Generated) else Generated().length
-    value, now = rotation.generate(name, length), datetime.now(UTC)
-    store.change(stack, lambda store: _with(store, name, rotation.begin(store.entries[name], strategy, value, now)))
+def _is_stored(secret: DeclaredSecret) -> bool:
+    return not isinstance(secret.origin, FromCommand)
 
 
-def _with(store: Store, name: str, entry: rotation.Entry) -> Store:
-    return replace(store, entries={**store.entries, name: entry})
+def _declared(name: str, known: Mapping[str, DeclaredSecret]) -> DeclaredSecret:
+    if name not in known:
+        hint = did_you_mean(name, list(known))
+        raise Refused(f"no secret is called {name!r}{hint or '; known: ' + ', '.join(sorted(known))}")
+    return known[name]
 
 
-def _must_be_deployed(stack: Stack, console: Console) -> None:
-    """Raise Refused if a host fails or has other changes pending: a rotation deploys only itself, to every host."""
-    from plainstack.deploy.observe import Observer
-
-    with Observer(stack, roles_of(stack), (), tuple(stack.hosts)) as observer:
-        view = observer.observe(console.progress())
-    if view.failed:
-        reasons = "\n".join(str(error) for error in view.failed.values())
-        raise Refused(f"{reasons}\na rotation needs every host; nothing was changed")
-    if view.pending:
-        hosts = ", ".join(view.pending)
-        raise Refused(f"there are other changes to deploy on {hosts}: run inv deploy first. Nothing was rotated")
+def _asked(name: str) -> str:
+    try:
+        value = getpass.getpass(f"{name}: ")
+        if len(value) > LONGEST_LINE:
+            raise Refused(f"a terminal may cut off a value this long; pipe it: inv secrets.set {name} <FILE")
+        if getpass.getpass(f"{name}, again: ") != value:
+            raise Refused("the two values differ; nothing was changed")
+    except EOFError:
+        raise Refused("no value was typed; nothing was changed") from None
+    return value
 
 
-def _deploy(stack: Stack, name: str, console: Console) -> None:
-    from plainstack.deploy.observe import Observer
-
-    began = time.monotonic()
-    with Observer(stack, roles_of(stack), (), tuple(stack.hosts)) as observer:
-        view = observer.observe(console.progress(), to_apply=True)
-        code = int(bool(view.failed))
-        for error in view.failed.values():
-            console.error(str(error))
-        # Every state must hold on all hosts, so none of them moves on while one is missing.
-        if not code and view.pending:
-            code = apply(observer, view, console, began, json=False)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-    if code:
-        console.error(
-            f"{name}: not rotated on every host yet; the stack still works. Run the same command again to continue"
-        )
-        raise Exit(code=code)
+def _piped() -> str:
+    try:
+        return sys.stdin.buffer.read(LONGEST + 2).decode().removesuffix("\n")
+    except UnicodeDecodeError:
+        raise Refused("the value is not UTF-8 text; nothing was changed") from None
 
 
-def _open(stack: Stack, roles: Mapping[str, Role], console: Console) -> Vault:
-    return store.load(stack, needed(stack, roles), datetime.now(UTC), console.line)
+def _tell_next(console: Console, changed: Iterable[DeclaredSecret], before: Mapping[str, str]) -> None:
+    """Print what brings changed values to the hosts."""
+    commands: list[str] = []
+    for secret in changed:
+        staged = rotation.is_staged(secret.rotation) and secret.name in before
+        command = f"inv secrets.rotate {secret.name}" if staged else "inv deploy"
+        if command not in commands:
+            commands.insert(len(commands) if staged else 0, command)
+    console.line(f"not deployed yet; to deploy: {', then '.join(commands)}", "bold")
 
 
-def _known(vault: Vault) -> list[str]:
-    return [*sorted(vault.passwords), *(CERTIFICATE + name for name in sorted(vault.certificates))]
+def _now() -> datetime:
+    return datetime.now(UTC)

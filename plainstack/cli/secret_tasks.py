@@ -7,7 +7,7 @@ from invoke.context import Context
 from invoke.main import program
 from invoke.tasks import task
 
-from plainstack.cli.help import help_if_asked
+from plainstack.cli.help import help_if_asked, refuse_second_word
 from plainstack.cli.options import JSON, SELECT
 
 
@@ -42,13 +42,46 @@ def rotate_secret(_c: Context, name: str, inventory: str = "hosts.yaml", revoke:
     Runs as many deploys as this takes. After an interruption, the same command continues.
     Exit code: 0 every host uses the new value, 1 not yet: run it again.
     """
-    from plainstack.cli import secret_commands
+    from plainstack.cli import rotate_command
 
     help_if_asked(name, program, "secrets.rotate")
-    secret_commands.rotate(inventory, name, revoke=revoke)
+    rotate_command.rotate(inventory, name, revoke=revoke)
 
 
+NAMED = {"inventory": SELECT["inventory"], "name": "the secret's name, as inv secrets.list shows it"}
+
+
+@task(name="set", positional=["name"], help=NAMED)
+def set_secret(_c: Context, name: str, inventory: str = "hosts.yaml") -> None:
+    """Set a secret: asks for the value without showing it, or reads it from a pipe: inv secrets.set web/API_KEY
+
+    From a pipe, one newline at the end is not part of the value. The value reaches the hosts with the next deploy.
+    """
+    from plainstack.cli import secret_commands
+
+    help_if_asked(name, program, "secrets.set")
+    secret_commands.set_value(inventory, name)
+
+
+@task(name="unset", positional=["name"], help=NAMED)
+def unset_secret(_c: Context, name: str, inventory: str = "hosts.yaml") -> None:
+    """Remove a secret that a person has set, or that nothing uses any more, from the store."""
+    from plainstack.cli import secret_commands
+
+    help_if_asked(name, program, "secrets.unset")
+    secret_commands.unset(inventory, name)
+
+
+refuse_second_word(
+    program,
+    set_secret,
+    "secrets.set",
+    "a value is not taken from the command line, where the shell's history and the list of processes show it; leave it"
+    " out and type it when asked, or pipe it: inv secrets.set NAME <FILE",
+)
 secrets = Collection("secrets")
+secrets.add_task(set_secret, name="set")
+secrets.add_task(unset_secret, name="unset")
 secrets.add_task(list_secrets, name="list")
 secrets.add_task(edit_secrets, name="edit")
 secrets.add_task(rotate_secret, name="rotate")

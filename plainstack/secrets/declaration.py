@@ -53,6 +53,8 @@ def unfit(value: str, origin: Origin) -> str:
     """Why a secret cannot have a value, worded to follow its name; empty if it can."""
     if isinstance(origin, Generated) and not origin.any_text and not _TOKEN.fullmatch(value):
         return "must have 20 to 128 characters of A-Z a-z 0-9 . _ ~ + / = - and no others"
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        return "must be UTF-8 text"
     if not value:
         return "must not be empty"
     if "\0" in value:

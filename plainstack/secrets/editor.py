@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -15,23 +16,27 @@ from pathlib import Path
 from types import FrameType
 
 from plainstack.errors import Refused
+from plainstack.secrets.declaration import Origin, unfit
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of mode 0700 is made in it
-_LINE = re.compile(r"([a-z0-9_]+(?:/[a-z0-9_-]+)*): *(\S*)")
-# Characters that need no quoting in a password file, an environment file, a header or a URL.
-_VALUE = re.compile(r"[A-Za-z0-9._~+/=-]{20,128}")
+_LINE = re.compile(r"([A-Za-z0-9_/-]+): *(\S.*|)")
+# What is written without quotes: everything else is a JSON string.
+_PLAIN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _HEAD = """\
 # The secrets of the stack {stack}, NAME: VALUE. Save and leave the editor to go on; an empty file changes nothing.
-# A value has 20 to 128 characters of A-Z a-z 0-9 . _ ~ + / = -
+# A value in quotes is a JSON string: "two\\nlines".
 """
 
 
-def edit(stack: str, values: Mapping[str, str], again: Callable[[str], bool]) -> dict[str, str]:
-    """Let the operator edit the values; `again` gets each problem and returns whether to reopen the editor.
+def edit(
+    stack: str, values: Mapping[str, str], origins: Mapping[str, Origin], again: Callable[[str], bool]
+) -> dict[str, str]:
+    """Let the operator edit the values; `origins` has all secrets that may have one.
 
-    Raises Refused if the editor fails, or if the text is invalid and the operator gives up.
+    `again` gets each problem and returns whether to reopen the editor. Raises Refused if the editor fails, or if the
+    text is invalid and the operator gives up.
     """
-    text = _HEAD.format(stack=stack) + "".join(f"{name}: {value}\n" for name, value in sorted(values.items()))
+    text = _HEAD.format(stack=stack) + "".join(f"{name}: {_quoted(value)}\n" for name, value in sorted(values.items()))
     with _signals() as end, _workspace() as folder:
         file = folder / f"{stack}.secrets"
         file.touch(mode=0o600)
@@ -39,13 +44,13 @@ def edit(stack: str, values: Mapping[str, str], again: Callable[[str], bool]) ->
         while True:
             _open_editor(file, end)
             try:
-                return parse(file.read_text(encoding="utf-8", errors="replace"), values)
+                return parse(file.read_text(encoding="utf-8", errors="replace"), values, origins)
             except Refused as problem:
                 if not again(str(problem)):
                     raise Refused("nothing was saved") from None
 
 
-def parse(text: str, known: Mapping[str, str]) -> dict[str, str]:
+def parse(text: str, before: Mapping[str, str], origins: Mapping[str, Origin]) -> dict[str, str]:
     """The values in an edited text; an empty text changes nothing. Raises Refused, listing every problem by line."""
     found: dict[str, str] = {}
     problems = []
@@ -53,24 +58,39 @@ def parse(text: str, known: Mapping[str, str]) -> dict[str, str]:
     lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
     for number, line in lines:
         match = _LINE.fullmatch(line)
-        if not match:
+        value = _unquoted(match[2]) if match else None
+        if not match or value is None:
             problems.append(f"line {number}: is not of the form NAME: VALUE")
-        elif match[1] not in known:
-            problems.append(f"line {number}: no role uses a secret of this name; known: {', '.join(sorted(known))}")
-        elif match[1] in found:
-            problems.append(f"line {number}: {match[1]} is given twice")
-        elif match[2] != known[match[1]] and not _VALUE.fullmatch(match[2]):
-            problems.append(
-                f"line {number}: {match[1]} must have 20 to 128 characters of A-Z a-z 0-9 . _ ~ + / = - and no others"
-            )
-        if match:
-            found[match[1]] = match[2]
-    missing = sorted(set(known) - set(found))
+            continue
+        name = match[1]
+        if name not in origins:
+            problems.append(f"line {number}: no role uses a secret of this name; known: {', '.join(sorted(origins))}")
+        elif name in found:
+            problems.append(f"line {number}: {name} is given twice")
+        elif value != before.get(name) and (problem := unfit(value, origins[name])):
+            problems.append(f"line {number}: {name} {problem}")
+        found[name] = value
+    missing = sorted(set(before) - set(found))
     if missing and lines:
         problems.append(f"missing, and in use: {', '.join(missing)} (for a new value: inv secrets.rotate NAME)")
     if problems:
         raise Refused("\n".join(problems))
-    return found or dict(known)
+    return found or dict(before)
+
+
+def _quoted(value: str) -> str:
+    return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=not value.isprintable())
+
+
+def _unquoted(text: str) -> str | None:
+    """The value of a text; None if its quotes are wrong."""
+    if not text.startswith('"'):
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, str) else None
 
 
 class _End:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from plainstack.secrets import pki, rotation
+from plainstack.secrets.declaration import DeclaredSecret, FromCommand, Generated, Given
 from plainstack.secrets.format import Store
-from plainstack.secrets.rotation import RotationStrategy
 from plainstack.wording import duration
 
 CERTIFICATE = "certificate/"
+_KINDS = {Generated: "generated", Given: "given", FromCommand: "command"}
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Row:
     """One secret in the list."""
 
     name: str
+    kind: str
     made: str
     age: str
     state: str
@@ -32,20 +34,30 @@ class Row:
 
 
 def rows(
-    store: Store, used: Mapping[str, Mapping[str, list[str]]], strategies: Mapping[str, RotationStrategy], now: datetime
+    store: Store, used: Mapping[str, Mapping[str, list[str]]], declared: Mapping[str, DeclaredSecret], now: datetime
 ) -> Iterator[Row]:
-    """Every secret of the store, sorted by name; never a value."""
-    for name, entry in sorted(store.entries.items()):
-        state = ""
-        if rotation.unfinished(entry, strategies.get(name, "at once")):
-            state = f"rotation not finished: inv secrets.rotate {name}"
-        elif entry.previous:
-            state = "the previous value is still accepted"
-        made = (
-            f"{duration((now - datetime.fromisoformat(entry.made)).total_seconds())} ago" if entry.made else "unknown"
-        )
-        yield Row(name, entry.made, made, state, used.get(name, {}))
+    """Every secret of the store, and every other one that is not generated, sorted by name; never a value."""
+    elsewhere = {name for name, secret in declared.items() if not isinstance(secret.origin, Generated)}
+    for name in sorted(elsewhere | store.entries.keys()):
+        secret, entry = declared.get(name), store.entries.get(name)
+        kind = _KINDS[type(secret.origin)] if secret else ""
+        uses = used.get(name, {})
+        if secret and isinstance(secret.origin, FromCommand):
+            yield Row(name, kind, "", "", secret.origin.line, uses)
+        elif entry is None:
+            yield Row(name, kind, "", "", f"not set: inv secrets.set {name}", uses)
+        else:
+            state = "set" if secret and isinstance(secret.origin, Given) else ""
+            if rotation.unfinished(entry, secret.rotation if secret else "at once"):
+                state = f"rotation not finished: inv secrets.rotate {name}"
+            elif entry.previous:
+                state = "the previous value is still accepted"
+            yield Row(name, kind, entry.made, _age(entry.made, now), state, uses)
     for name, pair in sorted(store.pki.items()):
         days = (datetime.fromisoformat(pair["expires"]) - now).days
         state = f"expires in {days} days"
-        yield Row(CERTIFICATE + name, "", "", state, used.get(CERTIFICATE + name, {}))
+        yield Row(CERTIFICATE + name, "generated", "", "", state, used.get(CERTIFICATE + name, {}))
+
+
+def _age(made: str, now: datetime) -> str:
+    return f"{duration((now - datetime.fromisoformat(made)).total_seconds())} ago" if made else "unknown"

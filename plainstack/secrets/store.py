@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import secrets as random_source
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
-from plainstack.secrets import age, pki, store_files
+from plainstack.secrets import age, pki, rotation, store_files
 from plainstack.secrets.declaration import Generated, Needed
 from plainstack.secrets.format import Store
-from plainstack.secrets.rotation import Entry, generate, moment
+from plainstack.secrets.rotation import Entry, RotationStrategies, generate, moment
 from plainstack.secrets.values import Certificate, Secret, Vault
 
 Tell = Callable[[str], None]
@@ -65,6 +65,33 @@ def change(stack: Stack, how: Callable[[Store], Store], tell: Tell = lambda _: N
         return replace(changed, versions=(*store.versions, random_source.token_hex(4)))
 
     return _save(stack, versioned, tell)
+
+
+def set_values(
+    stack: Stack, changed: Mapping[str, tuple[str | None, str]], strategies: RotationStrategies, now: datetime
+) -> None:
+    """Replace secrets, by name the value before and after; None before: it is not set yet.
+
+    Raises Refused if another run changed one of them meanwhile, or if one of them is being rotated.
+    """
+
+    def merge(store: Store) -> Store:
+        entries = dict(store.entries)
+        for name, (before, after) in changed.items():
+            entry, strategy = entries.get(name), strategies.get(name, "at once")
+            if (entry.value.reveal() if entry else None) != before:
+                raise Refused(
+                    f"another run changed {name} in the meantime; nothing was saved. Run the same command again"
+                )
+            if entry and rotation.unfinished(entry, strategy):
+                raise Refused(
+                    f"{name} is being rotated; finish that first: inv secrets.rotate {name}. Nothing was saved"
+                )
+            value = Secret(name, after)
+            entries[name] = rotation.begin(entry, strategy, value, now) if entry else Entry(value, made=moment(now))
+        return replace(store, entries=entries)
+
+    change(stack, merge)
 
 
 def _save(stack: Stack, how: Callable[[Store], Store], tell: Tell) -> Store:

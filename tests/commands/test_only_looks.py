@@ -34,6 +34,8 @@ LOOKS = [
     ("inv", "shell", "db1"),
     ("inv", "secrets.list"),
     ("inv", "secrets.rotate", "nothing"),
+    ("inv", "secrets.set", "nothing"),
+    ("inv", "secrets.unset", "nothing"),
     ("fab", "failover", "status"),
     ("fab", "failover", "drills"),
 ]

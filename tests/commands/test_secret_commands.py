@@ -13,12 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.cli import secret_commands
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import editor, store
-from plainstack.secrets.rotation import Entry
-from plainstack.secrets.values import Secret
 from tests import inventories
 from tests.waiting import PATIENCE, until
 
@@ -119,7 +116,8 @@ def test_the_editor_works_in_memory_on_a_file_of_its_own(small: Stack, tmp_path:
         (f'echo {NEW} >"$1"', 1, "line 1: is not of the form NAME: VALUE"),
         ('sed -i /api_token/d "$1"', 1, "missing, and in use: app/api_token"),
         ("sed -i 's|^app/api_token: .*|app/api_token: short|' \"$1\"", 1, "must have 20 to 128 characters"),
-        (f'sed -i \'s|^app/api_token: .*|app/api_token: "{NEW}"|\' "$1"', 1, "must have 20 to 128 characters"),
+        (f'sed -i \'s|^app/api_token: .*|app/api_token: "{NEW} and"|\' "$1"', 1, "must have 20 to 128 characters"),
+        (f'sed -i \'s|^app/api_token: .*|app/api_token: "{NEW}|\' "$1"', 1, "is not of the form NAME: VALUE"),
     ],
 )
 def test_what_is_no_list_of_secrets_is_refused_and_changes_nothing(
@@ -164,14 +162,10 @@ def _await_file(pid: int) -> None:
 def test_a_value_that_another_operator_changed_meanwhile_is_not_lost(small: Stack) -> None:
     edit(small, "exit 0")
     before = values(small)["app/api_token"]
-    store.change(small, lambda store: secret_commands._with(store, "app/api_token", _other()))
+    store.set_values(small, {"app/api_token": (before, "theirs")}, {}, NOW)
     with pytest.raises(Refused, match="another run changed app/api_token in the meantime"):
-        secret_commands._save_edited(small, {"app/api_token": (before, NEW)}, {})
+        store.set_values(small, {"app/api_token": (before, NEW)}, {}, NOW)
     assert values(small)["app/api_token"] == "theirs"
-
-
-def _other() -> Entry:
-    return Entry(Secret("app/api_token", "theirs"))
 
 
 def test_the_list_shows_names_and_uses_and_no_value(small: Stack) -> None:
@@ -182,7 +176,7 @@ def test_the_list_shows_names_and_uses_and_no_value(small: Stack) -> None:
     for value in values(small).values():
         assert value not in out
     assert "PRIVATE KEY" not in out
-    assert re.search(r'"name": "postgres/app",\n    "made": "20', out)
+    assert re.search(r'"name": "postgres/app",\n    "kind": "generated",\n    "made": "20', out)
     lines = start(small, "secrets.list").communicate(timeout=PATIENCE)[0].splitlines()
     (line,) = [line for line in lines if line.startswith("postgres/app ")]
     assert "app (app1)" in line

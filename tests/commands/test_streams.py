@@ -27,7 +27,12 @@ database: {name: shop}
 """
 # What hands the terminal to another program, or makes hosts of this machine.
 LEFT_OUT = {"lab.up", "lab.down", "lab.shell", "lab.save", "lab.saved", "lab.forget"}
-WORDS = {"secrets.rotate": ["postgres/ap"], "exec": ["web", "--command=env"], "console": ["web"], "shell": ["db1"]}
+WORDS = {
+    **{name: ["postgres/ap"] for name in ("secrets.rotate", "secrets.set", "secrets.unset")},
+    "exec": ["web", "--command=env"],
+    "console": ["web"],
+    "shell": ["db1"],
+}
 INV = [["inv", name, *WORDS.get(name, [])] for name in namespace.task_names if name not in LEFT_OUT]
 FAB = [["fab", "failover", action] for action in ("status", "promote", "drill", "drills", "statsu")]
 JSON = [

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from plainstack.secrets import editor
+from plainstack.secrets.declaration import Generated, Given
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -33,7 +36,9 @@ def test_a_signal_while_the_editor_is_being_started_ends_the_editor_too(
     monkeypatch.setenv("VISUAL", str(script))
     monkeypatch.setattr(subprocess, "Popen", Popen)
     with pytest.raises(SystemExit) as ended:
-        editor.edit("shop", {"app/api_token": "a-value-of-the-operator"}, lambda _: False)
+        editor.edit(
+            "shop", {"app/api_token": "a-value-of-the-operator"}, {"app/api_token": Generated()}, lambda _: False
+        )
     (process,) = started
     try:
         assert process.poll() is not None
@@ -42,3 +47,13 @@ def test_a_signal_while_the_editor_is_being_started_ends_the_editor_too(
         process.wait()
     assert ended.value.code == 128 + number
     assert list(editor.MEMORY.glob(f"plainstack-secrets-{os.getuid()}-{os.getpid()}-*")) == []
+
+
+@given(st.text(min_size=1).filter(lambda text: "\0" not in text))
+@example('"quoted"')
+@example("two\nlines\r\n")
+@example(" spaces ")
+@example("null")
+def test_every_value_can_be_edited_and_is_the_same_if_it_is_not(value: str) -> None:
+    text = f"web/KEY: {editor._quoted(value)}\n"
+    assert editor.parse(text, {}, {"web/KEY": Given()}) == {"web/KEY": value}

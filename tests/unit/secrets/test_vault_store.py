@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pyrage
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory.sections import SecretStore
 from plainstack.inventory.stack import Stack
-from plainstack.secrets import age, store, store_files
+from plainstack.secrets import age, format, store, store_files
 from plainstack.secrets.format import Store
 from plainstack.secrets.rotation import Entry
 from plainstack.secrets.values import Secret
@@ -340,3 +342,26 @@ def test_a_change_waits_for_the_one_before_and_a_read_for_nobody(plain: Stack) -
     os.close(folder)
     writer.join()
     assert set(values(plain)) == {"db", "late"}
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize(
+    "value", ["ä€𝄞\n\"'\\\t$(x) #: \r\n ", "\x85\u2028\ufeff\x1b", "null", "x" * 65536, "ä\n" * 21845]
+)
+def test_any_text_is_kept_as_it_is(plain: Stack, team: Team, encrypted: bool, value: str) -> None:
+    stack = team("alice") if encrypted else plain
+    store.set_values(stack, {"web/API_KEY": (None, value)}, {}, NOW)
+    store.set_values(stack, {"web/API_KEY": (value, f"{value}.")}, {"web/API_KEY": "grace"}, NOW)
+    entry = store.read(stack).entries["web/API_KEY"]
+    assert entry.value.reveal() == f"{value}."
+    assert entry.previous
+    assert entry.previous.reveal() == value
+
+
+secret_names = st.from_regex(r"[a-z][a-z0-9-]{0,9}/[A-Za-z_][A-Za-z0-9_]{0,200}", fullmatch=True)
+
+
+@given(st.dictionaries(secret_names, st.text(), max_size=4))
+def test_a_stores_text_is_read_as_it_was_written(texts: dict[str, str]) -> None:
+    kept = Store({name: Entry(Secret(name, text), previous=Secret(name, text)) for name, text in texts.items()})
+    assert format.parse(format.render(kept)) == kept
