@@ -43,9 +43,10 @@ def rotate(inventory: str, name: str, *, revoke: bool) -> None:
         entry = store.read(stack).entries.get(name)
         if entry and rotation.unfinished(entry, strategy):
             console.line(f"continuing the unfinished rotation of {name}", "bold")
-        elif isinstance(origin, Generated):
+        else:
             _must_be_deployed(stack, console)
-            _change(stack, name, strategy, origin.length)
+            if isinstance(origin, Generated):
+                _change(stack, name, strategy, origin.length)
         _roll_out(stack, name, strategy, console)
         if revoke and not name.startswith(CERTIFICATE) and store.read(stack).entries[name].previous:
             console.line(f"{name}: revoking the previous value", "bold")

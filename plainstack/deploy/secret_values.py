@@ -9,7 +9,6 @@ from plainstack.engine.declared import by_name, uses
 from plainstack.engine.role import Role
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
-from plainstack.secrets import command
 from plainstack.secrets.declaration import FromCommand
 from plainstack.secrets.values import Secret, Vault
 
@@ -35,6 +34,11 @@ class Elsewhere:
         """A vault with all values. Raises Refused if secrets are not set, or if a command fails."""
         if self.unset:
             raise Refused("\n".join(map(not_set, self.unset)))
+        if not self.lines:
+            return vault
+        # Imported here because most stacks have no such secret.
+        from plainstack.secrets import command
+
         return _with(vault, command.values(self.lines, stack.folder))
 
     def stood_in(self, vault: Vault) -> Vault:

@@ -47,7 +47,7 @@ def moment(now: datetime) -> str:
 
 
 def generate(name: str, length: int = 32) -> Secret:
-    """A new random value of letters and digits (6 bits each, almost), which need no quoting in files and shells."""
+    """A new random value of letters and digits, 5.95 bits each, which need no quoting in files, shells and URLs."""
     return Secret(name, "".join(random_source.choice(_ALPHABET) for _ in range(length)))
 
 

@@ -114,6 +114,45 @@ def test_nothing_is_written_and_what_a_deploy_would_generate_is_told(
     assert content(folder) == before
 
 
+GIVEN = """
+from plainstack.engine.resources import File
+from plainstack.engine.role import DeclaredSecret, FromCommand, Given, Role
+
+SECRETS = (DeclaredSecret("own/PASSWORD", origin=Given()), DeclaredSecret("own/TOKEN", origin=FromCommand("false")))
+
+
+def desired(stack, host, vault, network):
+    yield File(path="/etc/own", content=vault.password("own/PASSWORD").reveal().encode(), mode=0o600, secret=True)
+    yield File(path="/etc/token", content=vault.password("own/TOKEN").reveal().encode(), mode=0o600, secret=True)
+
+
+ROLE = Role(name="own", everywhere=True, desired=desired, secrets=SECRETS)
+"""
+
+
+@sshd.needed
+@pytest.mark.parametrize("command", ["status", "verify", "drift"])
+def test_a_secret_that_is_not_set_is_named_and_the_hosts_are_looked_at(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    server: sshd.Server,
+    command: str,
+) -> None:
+    (tmp_path / "roles").mkdir()
+    (tmp_path / "roles/own.py").write_text(GIVEN, encoding="utf-8")
+    stack = server.stack(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(operate_commands, "load", lambda _: stack)
+    logged_in = server.log().count("Accepted publickey")
+    with suppress(Exit):
+        ANSWERED[command](str(tmp_path / "hosts.yaml"))
+    said = capsys.readouterr()
+    assert "the secret own/PASSWORD is not set; set it: inv secrets.set own/PASSWORD\n" in said.out
+    assert "own/TOKEN" not in said.out + said.err
+    assert server.log().count("Accepted publickey") > logged_in
+
+
 def test_an_observer_that_is_not_entered_has_done_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = inventories.load(folder / "hosts.yaml")
     before = content(folder)
