@@ -12,22 +12,50 @@ from plainstack.engine.kinds.kind import Resource
 from plainstack.engine.kinds.registry import KINDS, LOOKS, kind_of
 from plainstack.engine.paths import APPLY_LOCK, GUARD_UNIT, LOCK, STATE, TRANSIENT
 
-# Above it, a probe reads what Plainstack keeps on the host; below it, the resources.
+# Above it, a probe reads what Plainstack keeps on the host; below it, the resources. Each part also runs alone.
 DIVIDER = "# --- resources ---\n"
 
-_PREAMBLE = rf"""\
+_KEPT = rf"""\
 # ROOT is for tests: another tree, that may bring stand-ins for programs in its bin.
 export LC_ALL=C PATH=${{ROOT:+$ROOT/bin:}}/usr/sbin:/usr/bin:/sbin:/bin
 root=${{ROOT:-}}
 state=$root{STATE} lock=$root{LOCK} applying=$root{APPLY_LOCK}
-newline='
-'
 lines_of() {{ # lines_of FOLDER TAG: every line of its files, behind the tag and the file's name
     cd "$1" 2>/dev/null && set -- "$2" * && [ -f "$2" ] || return 0
     tag=$1
     shift
     awk -v tag="$tag" '{{ print tag "\t" FILENAME "\t" $0 }}' "$@"
 }}
+echo 'probe 2'
+# In this order: whether something goes on, what it has come to by now, and then the rest. What changes later makes
+# another generation.
+if [ -f "$lock" ] && ! flock -n -s 9 9<"$lock"; then
+    sed 's/^/lock	/' "$lock"
+elif [ -f "$applying" ] && ! flock -n -s 9 9<"$applying"; then
+    echo ending
+fi
+guards() {{
+    # To ask systemd costs more than all else here, and without a file there is no such unit.
+    set -- "$root{TRANSIENT}/{GUARD_UNIT}"-*
+    [ ! -e "$1" ] ||
+        systemctl list-units --plain --no-legend --state=active,activating '{GUARD_UNIT}-*' 2>/dev/null
+}}
+case $(guards) in
+?*)
+    until=$(cat "$state"/runs/*/until 2>/dev/null | tail -n 1)
+    echo "guard-pending${{until:+	$((until - $(date +%s)))}}"
+    ;;
+esac
+[ ! -f "$state/generation" ] || {{ read -r generation <"$state/generation" && echo "generation	$generation"; }}
+lines_of "$state/manifest" manifest
+lines_of "$state/units" stamp
+for folder in "$state"/runs/*; do [ ! -d "$folder" ] || echo "leftover	${{folder##*/}}"; done
+"""
+
+_RESOURCES = rf"""\
+root=${{ROOT:-}}
+newline='
+'
 tagged() {{ # tagged TAG TEXT: the lines of a text that are not empty, behind the tag
     told= IFS=$newline
     set -f
@@ -52,33 +80,9 @@ left() {{ # left KIND: the names of what the manifest holds of it, in $left
     named "$1" ''
     left=$named
 }}
-echo 'probe 2'
-# In this order: whether something goes on, what it has come to by now, and then the rest. What changes later makes
-# another generation.
-if [ -f "$lock" ] && ! flock -n -s 9 9<"$lock"; then
-    sed 's/^/lock	/' "$lock"
-elif [ -f "$applying" ] && ! flock -n -s 9 9<"$applying"; then
-    echo ending
-fi
-guards() {{
-    # To ask systemd costs more than all else here, and without a file there is no such unit.
-    set -- "$root{TRANSIENT}/{GUARD_UNIT}"-*
-    [ ! -e "$1" ] ||
-        systemctl list-units --plain --no-legend --state=active,activating '{GUARD_UNIT}-*' 2>/dev/null
-}}
-case $(guards) in
-?*)
-    until=$(cat "$state"/runs/*/until 2>/dev/null | tail -n 1)
-    echo "guard-pending${{until:+	$((until - $(date +%s)))}}"
-    ;;
-esac
-[ ! -f "$state/generation" ] || {{ read -r generation <"$state/generation" && echo "generation	$generation"; }}
-lines_of "$state/manifest" manifest
-known=$(cd "$state/manifest" 2>/dev/null && cut -f 1,2 -- * 2>/dev/null)
-lines_of "$state/units" stamp
-for folder in "$state"/runs/*; do [ ! -d "$folder" ] || echo "leftover	${{folder##*/}}"; done
+known=$(cd "$root{STATE}/manifest" 2>/dev/null && cut -f 1,2 -- * 2>/dev/null)
 cd /
-{DIVIDER}"""
+"""
 
 
 def script(resources: Iterable[Resource], facts: Sequence[str] = ()) -> str:
@@ -88,7 +92,7 @@ def script(resources: Iterable[Resource], facts: Sequence[str] = ()) -> str:
     PlainstackError for a path that cannot be quoted safely.
     """
     items = list(resources)
-    parts = [_PREAMBLE]
+    parts = [_KEPT, DIVIDER, _RESOURCES]
     for look in LOOKS:
         kinds = [kind for kind in KINDS if look in kind.looks]
         parts.append(look.ask(kinds, [item for item in items if kind_of(item) in kinds]))

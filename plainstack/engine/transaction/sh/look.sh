@@ -4,19 +4,20 @@
 look_in_pause() {
     [ -n "${LOOK_IN_PAUSE:-}" ] || return 0
     # Without the lock: a transaction that fails meanwhile does not wait for it.
-    (eval "$(cat "$RUN/probe.kept")" && eval "$(cat "$RUN/probe.resources")" >"$RUN/seen") >/dev/null 2>&1 8>&- &
+    (. "$RUN/probe.resources") >"$RUN/seen" 2>/dev/null 8>&- &
     LOOKING=$!
 }
 
 read_probe() { # while RUN is there
-    KEPT=$(cat "$RUN/probe.kept") RESOURCES=$(cat "$RUN/probe.resources") SEEN=
+    KEPT=$(cat "$RUN/probe.kept") SEEN=
     [ -z "${LOOKING:-}" ] || { wait "$LOOKING" || :; SEEN=$(cat "$RUN/seen"); }
+    case $SEEN in
+    *"${NEWLINE}end") ;;
+    *) SEEN= RESOURCES=$(cat "$RUN/probe.resources") ;; # not read in a pause, or not to the end
+    esac
 }
 
 look_again() {
     eval "$KEPT"
-    case $SEEN in
-    *"${NEWLINE}end") printf '%s\n' "$SEEN" ;;
-    *) eval "$RESOURCES" ;; # not seen in a pause, or not to the end
-    esac
+    if [ -n "$SEEN" ]; then printf '%s\n' "$SEEN"; else eval "$RESOURCES"; fi
 }
