@@ -9,7 +9,7 @@ from functools import cached_property
 from plainstack.errors import Refused
 from plainstack.paths import FENCES
 from plainstack.postgresql.layout import BIN, DATA, DEGRADED, FENCED, PASSFILE, REWINDING, START_GUARD
-from plainstack.postgresql.topology import Member, members, probe
+from plainstack.postgresql.topology import Member, members, position, probe
 
 _MORE = """
 union all select 'synchronous=' || current_setting('synchronous_standby_names')
@@ -140,12 +140,6 @@ class Topology:
         """The hosts that fence a db host off."""
         db = [node.name for node in self.nodes.values() if name in node.fences]
         return db + [client for client, fences in self.clients.items() if fences and name in fences]
-
-
-def position(lsn: str) -> int:
-    """An LSN as a number of bytes (pg_lsn: two 32-bit halves in hexadecimal); an empty LSN is 0."""
-    high, _, low = lsn.partition("/")
-    return int(high, 16) << 32 | int(low, 16) if low else 0
 
 
 def newest(nodes: Iterable[Node]) -> Node:

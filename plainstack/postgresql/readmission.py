@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from plainstack.engine.network import Network
 from plainstack.engine.role import Answers, Errand
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql import observation
-from plainstack.postgresql.failover import steps
-from plainstack.postgresql.failover.stages import Do, Step
 from plainstack.postgresql.hosts import databases, users
 from plainstack.postgresql.topology import PROBE, members, primaries
+
+# The modules of failovers are imported where they are used: every command imports this one, and few need them.
+if TYPE_CHECKING:
+    from plainstack.postgresql.failover.stages import Step
 
 
 def readmit(
@@ -31,19 +33,26 @@ def readmit(
     leaders = primaries(members(databases(stack), seen))
     if len(leaders) != 1:
         return ()
-    reported = yield dict.fromkeys(sorted(set(users(network)) - set(blank)), observation.fences_script())
+    from plainstack.postgresql.observation import fences_script
+
+    reported = yield dict.fromkeys(sorted(set(users(network)) - set(blank)), fences_script())
     return [_errand(stack, step) for step in _steps(blank, leaders[0].name, reported)]
 
 
 def _errand(stack: Stack, step: Step) -> Errand:
+    from plainstack.postgresql.failover import steps
+
     return Errand(step.host, step.says, partial(steps.script, stack, step), steps.seconds(step))
 
 
 def _steps(blank: list[str], leader: str, reported: Answers) -> list[Step]:
+    from plainstack.postgresql.failover.stages import Do, Step
+    from plainstack.postgresql.observation import named
+
     found = []
     for host, facts in reported.items():
         # A host that does not answer keeps its fence; `fab failover status` reports it.
-        fenced = sorted(observation.named(facts, "fence.") & set(blank)) if facts else []
+        fenced = sorted(named(facts, "fence.") & set(blank)) if facts else []
         if fenced:
             found.append(Step(Do.UNFENCE, host, f"remove the fence against {' and '.join(fenced)}", tuple(fenced)))
     # The slot of a host that was away for long is invalidated, and cannot be used for a copy.

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from plainstack.engine.role import Answers, Status
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.hosts import databases
-from plainstack.postgresql.observation import position
-from plainstack.postgresql.topology import Member, members, primaries
+from plainstack.postgresql.topology import Member, members, position, primaries
 from plainstack.wording import size
 
 

@@ -139,3 +139,9 @@ def _state(facts: Mapping[str, str]) -> State:
     # It runs but does not answer: it is starting, stopping, recovering from a crash, or out of connections. With
     # standby.signal it may still be the primary, stopping for a switchover.
     return "silent"
+
+
+def position(lsn: str) -> int:
+    """An LSN as a number of bytes (pg_lsn: two 32-bit halves in hexadecimal); an empty LSN is 0."""
+    high, _, low = lsn.partition("/")
+    return int(high, 16) << 32 | int(low, 16) if low else 0

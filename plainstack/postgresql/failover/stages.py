@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from plainstack.errors import Refused
-from plainstack.postgresql.observation import Node, Topology, newest, position
+from plainstack.postgresql.observation import Node, Topology, newest
+from plainstack.postgresql.topology import position
 
 # A receiver that lags by more would keep clients waiting for too long in a switchover: one WAL segment.
 NEAR = 16 * 2**20

@@ -21,7 +21,8 @@ from plainstack.postgresql.failover.stages import (
     require_an_answer,
     shut_down_cleanly,
 )
-from plainstack.postgresql.observation import Node, Topology, position
+from plainstack.postgresql.observation import Node, Topology
+from plainstack.postgresql.topology import position
 from plainstack.wording import size
 
 
