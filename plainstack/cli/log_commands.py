@@ -36,7 +36,7 @@ def logs(
     with told(console, json=json, shows=True):
         from plainstack.deploy.log_merge import merged
         from plainstack.deploy.since import since as parsed
-        from plainstack.ssh.connections import Sessions, fan_out
+        from plainstack.ssh.connections import Sessions
 
         wanted = _count(lines, _LINES_BEFORE if follow else _LINES)
         begin = parsed(since, datetime.now(UTC)) if since else ""
@@ -45,36 +45,46 @@ def logs(
         with Sessions(stack) as sessions:
             units, failed = _units(stack, sessions, names, host)
             queries = {name: Query(some, begin, grep) for name, some in units.items()}
-            printer = _Printer(list(stack.hosts), list(queries), console, json=json, follow=follow)
-
-            def last(name: str) -> tuple[str, list[Entry]]:
-                # One more than wanted shows whether there are more.
-                output = sessions.to(name).script(queries[name].last(wanted and wanted + 1), timeout=300, step="logs")
-                if output.code != 0 and output.err.strip():
-                    raise HostFailed(name, "logs", output.err.strip().splitlines()[-1])
-                return parse_last(name, output.out, searched=bool(grep))
-
-            answers = fan_out(queries, last)
-            failed += [answer for answer in answers.values() if isinstance(answer, HostFailed)]
-            seen = {name: answer for name, answer in answers.items() if not isinstance(answer, HostFailed)}
-            entries = merged([found for _, found in seen.values()])
-            shown = entries[-wanted:] if wanted else entries
+            seen, unseen = _last(sessions, queries, wanted)
+            if follow:
+                # A host that cannot be reached may be back later, which following reports.
+                unseen = {name: error for name, error in unseen.items() if error.code is not None}
+                queries = {name: query for name, query in queries.items() if name not in unseen}
+            failed += unseen.values()
             for error in failed:
                 console.error(str(error))
-            if follow:
-                for entry in shown:
-                    printer.entry(entry)
-                _follow(sessions, queries, {name: cursor for name, (cursor, _) in seen.items()}, printer, console)
-                return
-            if json:
+            entries = merged([found for _, found in seen.values()])
+            shown = entries[-wanted:] if wanted else entries
+            if json and not follow:
                 document({"entries": [entry.as_data() for entry in shown], "failed": [str(error) for error in failed]})
-            else:
+            elif queries:
+                printer = _Printer(list(stack.hosts), list(queries), console, json=json, follow=follow)
                 for entry in shown:
                     printer.entry(entry)
-                if seen:
-                    _say_how_to_see_more(console, len(shown), len(entries), list(queries), since)
+                if follow:
+                    _follow(sessions, queries, {name: cursor for name, (cursor, _) in seen.items()}, printer, console)
+                elif seen:
+                    _say_how_to_see_more(console, len(shown), len(entries), list(seen), since)
     if failed:
         raise Exit(code=1)
+
+
+def _last(
+    sessions: Sessions, queries: Mapping[str, Query], wanted: int | None
+) -> tuple[dict[str, tuple[str, list[Entry]]], dict[str, HostFailed]]:
+    """The cursors and last entries by host, and the hosts that failed: with an exit code if journalctl refused."""
+    from plainstack.ssh.connections import fan_out
+
+    def last(name: str) -> tuple[str, list[Entry]]:
+        # One more than wanted shows whether there are more.
+        output = sessions.to(name).script(queries[name].last(wanted and wanted + 1), timeout=300, step="logs")
+        if output.code != 0 and output.err.strip():
+            raise HostFailed(name, "logs", output.err.strip().splitlines()[-1], code=output.code)
+        return parse_last(name, output.out, searched=bool(queries[name].grep))
+
+    answers = fan_out(queries, last)
+    failed = {name: answer for name, answer in answers.items() if isinstance(answer, HostFailed)}
+    return {name: answer for name, answer in answers.items() if not isinstance(answer, HostFailed)}, failed
 
 
 def _count(lines: str, default: int) -> int | None:
@@ -99,6 +109,9 @@ def _units(
     roles: Mapping[str, Role] = roles_of(stack)
     services = running.all_units(stack)
     _, hosts = select(stack, (), "", host)
+    for name in names:
+        if name in stack.hosts and name not in services and name not in roles:
+            raise Refused(f"{name} is a host: inv logs --host={name}")
     having = {name: set(services.get(name, ())) for name in names}
     for name in set(names) & set(roles):
         having[name] |= {one.name for one in hosts_of(stack, roles[name])}
@@ -107,12 +120,17 @@ def _units(
     if not asked:
         where = ", ".join(dict.fromkeys(one for name in names for one in stack.hosts if one in having[name]))
         raise Refused(f"no chosen host has {' or '.join(names)}" + (f"; these have: {where}" if where else ""))
-    script = log_units.script(everything=bool(unknown))
-    answers = fan_out(asked, lambda name: log_units.parse(sessions.to(name).script(script, step="logs").out))
-    failed = [answer for answer in answers.values() if isinstance(answer, HostFailed)]
-    found = {name: answer for name, answer in answers.items() if not isinstance(answer, HostFailed)}
-    if not found:
-        raise Refused("\n".join(map(str, failed)))
+    failed: list[HostFailed] = []
+    if names and all(name in services and name not in roles for name in names):
+        # The inventory says all: a host that is down now can be followed once it is back.
+        found = {name: log_units.Units() for name in asked}
+    else:
+        script = log_units.script(everything=bool(unknown))
+        answers = fan_out(asked, lambda name: log_units.parse(sessions.to(name).script(script, step="logs").out))
+        failed = [answer for answer in answers.values() if isinstance(answer, HostFailed)]
+        found = {name: answer for name, answer in answers.items() if not isinstance(answer, HostFailed)}
+        if not found:
+            raise Refused("\n".join(map(str, failed)))
     by_default = [role.name for role in roles.values() if not role.everywhere]
     units = log_units.choose(names, found, services, roles, by_default)
     if not units:
@@ -135,7 +153,7 @@ def _say_how_to_see_more(console: Console, shown: int, found: int, hosts: Sequen
     if not found:
         console.error(f"nothing was logged on {', '.join(hosts)}" + (f" since {since}" if since else ""))
     elif shown < found:
-        console.error(f"the last {shown} entries; for more: --lines={shown * 10} or --lines=all")
+        console.error(f"these are the last {shown}; for more: --lines={shown * 10} or --lines=all")
 
 
 class _Printer:

@@ -115,6 +115,7 @@ NOT_UP = "the lab is not up: run inv lab.up\n"
         (("logs", "web", "--lines=many"), "--lines=many: write how many of the last entries to show"),
         (("logs", "web", "--host=db1"), "no chosen host has web; these have: app1"),
         (("logs", "web", "--host=db9"), "unknown host 'db9', did you mean 'db1'?"),
+        (("logs", "db1"), "db1 is a host: inv logs --host=db1"),
         (("exec", "wbe", "--", "ls"), "unknown service 'wbe', did you mean 'web'?; known: web"),
         (("exec", "web"), "which command? inv exec web -- COMMAND"),
         (("exec", "web", "--host=db1", "--", "ls"), "db1 does not run web; these do: app1"),

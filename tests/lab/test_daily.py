@@ -77,7 +77,7 @@ def test_logs_of_two_hosts_are_one_in_order(deployed: Operator) -> None:
     assert shown(done.out) == turns
     last = deployed.inv("logs", "web", "--grep=^daily-[0-9]", "--lines=3")
     assert shown(last.out) == turns[1:]
-    assert "the last 3 entries; for more: --lines=30" in last.err
+    assert "these are the last 3; for more: --lines=30 or --lines=all" in last.err
     one = json.loads(deployed.inv("logs", "plainstack-web", "--grep=^daily-4", "--host=app2", "--json").out)
     assert [(entry["host"], entry["message"]) for entry in one["entries"]] == [turns[3]]
     everything = deployed.inv("logs", f"--host={','.join(HOSTS)}").out
