@@ -21,7 +21,8 @@ from tests.lab.test_faults import await_output
 from tests.lab.test_secrets import stack_of
 from tests.waiting import PATIENCE, until
 
-HOSTS = ("app1", "app2")
+HOSTS = ("app1", "app2", "db1", "db2")
+APPS = HOSTS[:2]
 
 # Writes lines as a process of the service does, and stays until the journal has looked whose process it is.
 WRITE = """
@@ -80,10 +81,10 @@ def test_logs_of_two_hosts_are_one_in_order(deployed: Operator) -> None:
     assert "these are the last 3; for more: --lines=30 or --lines=all" in last.err
     one = json.loads(deployed.inv("logs", "plainstack-web", "--grep=^daily-4", "--host=app2", "--json").out)
     assert [(entry["host"], entry["message"]) for entry in one["entries"]] == [turns[3]]
-    everything = deployed.inv("logs", f"--host={','.join(HOSTS)}").out
+    everything = deployed.inv("logs", f"--host={','.join(APPS)}").out
     assert shown(everything)[-1] == turns[3]
     assert " sshd[" not in everything
-    wrong = deployed.inv("logs", "wbe", f"--host={','.join(HOSTS)}", code=1)
+    wrong = deployed.inv("logs", "wbe", f"--host={','.join(APPS)}", code=1)
     assert "no service, role or unit is called 'wbe', did you mean 'web'?" in wrong.err
 
 
@@ -119,7 +120,7 @@ def test_following_survives_a_host_that_is_cut_off(deployed: Operator) -> None:
         ("app2", "beat-6"),
     ]
     assert seen.count("app2: the connection was lost") == 1
-    for host in HOSTS:
+    for host in APPS:
         deployed.on(host, "while grep -qx journalctl /proc/[0-9]*/comm; do sleep 0.05; done")
 
 
@@ -132,7 +133,7 @@ def test_a_command_runs_as_the_service_does(deployed: Operator) -> None:
     assert int(secret) > 0
     assert python == f"/srv/web/releases/{release}/venv/bin/python"
     checked = typed(deployed, "exec", "web", "--all", "manage.py", "check")
-    assert re.findall(r"^(app[12]): System check identified no issues", checked.stdout, re.MULTILINE) == [*HOSTS]
+    assert re.findall(r"^(app[12]): System check identified no issues", checked.stdout, re.MULTILINE) == [*APPS]
     assert checked.returncode == 0
 
 
