@@ -26,10 +26,10 @@ class Visitor(Model):
 
 
 class LabLink(Model):
-    """What a link is like in each direction; `inv lab.up` refuses delay and loss on a kernel without netem."""
+    """The properties of a link, in each direction; `inv lab.up` refuses delay and loss on a kernel without netem."""
 
-    rate: BitRate | None = Field(None, description="Bits a second at most, such as `10M`.")
-    delay: Milliseconds | None = Field(None, description="Milliseconds that a packet takes, each way.")
+    rate: BitRate | None = Field(None, description="The maximum number of bits a second, such as `10M`.")
+    delay: Milliseconds | None = Field(None, description="How long each packet is delayed, such as `20ms`.")
     loss: Loss | None = Field(None, description="The share of packets that get lost.")
 
     @model_validator(mode="after")
@@ -40,23 +40,23 @@ class LabLink(Model):
 
 
 class LabSettings(Model):
-    """What `inv lab.up` adds to the stack's hosts; their clock is this machine's (time namespaces leave it out)."""
+    """How `inv lab.up` sets up the hosts and links of a lab. All hosts share this machine's clock."""
 
     name: LabName | None = Field(
-        None, description="The lab's name, where it is not the stack's; labs of different names never meet."
+        None, description="The lab's name, if not the stack's; labs with different names are separate."
     )
     disks: dict[Name, Room] = Field({}, description="How much each host can write, such as `db1: 500M`.")
     sites: dict[Name, tuple[Name, ...]] = Field(
         {}, description="Hosts and visitors that share one link to all others, such as `west: [db2, lb2]`."
     )
     links: dict[Name, LabLink] = Field(
-        {}, description="What the link of a host, a visitor or a site is like, such as `west: {rate: 10M}`."
+        {}, description="The link of a host, a visitor or a site, such as `west: {rate: 10M}`."
     )
     debian: dict[Name, Literal[12, 13]] = Field(
-        {}, description="The Debian release of a host or visitor that does not get 13, such as `app2: 12`."
+        {}, description="The Debian release of a host or visitor, if not 13, such as `app2: 12`."
     )
     no_ipv6: tuple[Name, ...] = Field((), description="Hosts and visitors without IPv6.")
     visitors: dict[Name, Visitor] = Field(
         {},
-        description="Machines outside the stack, as users' are; their /etc/hosts has the site's names.",
+        description="Machines outside the stack, like those of users; their /etc/hosts has the site's names.",
     )

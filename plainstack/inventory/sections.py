@@ -97,7 +97,7 @@ class Service(Model):
     )
     path: Annotated[str, Field(pattern=r"^/([A-Za-z0-9_.-]+/)*$")] = Field(
         "/",
-        description="The URL path of the service; the balancers pass requests below it on with the path unchanged.",
+        description="The URL path of the service; the balancers pass on requests below it, with the full path.",
     )
     static_url: Annotated[str, Field(pattern=r"^/([A-Za-z0-9_.-]+/)+$")] | None = Field(
         None, description="Django's STATIC_URL; `static/` below `path` when it is not given."
@@ -115,7 +115,7 @@ class SecretStore(Model):
     recipients: tuple[Line, ...] = Field(
         (),
         description=(
-            "The SSH public keys of the people who may deploy: the store is encrypted to them with age. Without"
-            " them it is a file that only its owner may read."
+            "The SSH public keys of the people who may deploy. With them, the secrets are encrypted with age; without"
+            " them, they are in a file that only its owner can read."
         ),
     )

@@ -30,16 +30,16 @@ class Stack(Model):
 
     folder: Path = Path()
     still: StillServed = StillServed()
-    stack: Name = Field(description="The stack's name; each of an operator's stacks needs its own.")
+    stack: Name = Field(description="The stack's name; an operator's stacks must have different names.")
     extends: FilePath | None = Field(
         None,
-        description="Another inventory to start from: mappings are merged, lists and values replace, null removes.",
+        description="The inventory to inherit from: mappings are merged, other values replaced, null removes a key.",
     )
     ssh: Ssh = Field(Ssh(), description="How the operator's machine reaches the hosts.")
     hosts: dict[Name, Host] = Field(min_length=1, description="The stack's machines by name.")
     services: dict[Name, Service] = Field({}, description="The applications that the app hosts run, by name.")
     secrets: SecretStore = Field(SecretStore(), description="Where generated passwords and keys are kept.")
-    lab: LabSettings = Field(LabSettings(), description="What `inv lab.up` adds to the hosts.")
+    lab: LabSettings = Field(LabSettings(), description="How `inv lab.up` sets up the hosts and links of a lab.")
 
     def given(self, model: type[Settings]) -> Settings | None:
         """The settings of a role, or None if the inventory leaves them out and they have no default."""

@@ -29,11 +29,11 @@ class Backup(Model):
 
     retention: Retention = Field(
         "RECOVERY WINDOW OF 7 DAYS",
-        description="How long backups are kept, as Barman takes it: `RECOVERY WINDOW OF n DAYS` or `REDUNDANCY n`.",
+        description="How long backups are kept, in Barman's syntax: `RECOVERY WINDOW OF n DAYS` or `REDUNDANCY n`.",
     )
     schedule: Line = Field(
         "*-*-* 02:00", description="When a base backup is taken, as a systemd calendar expression, in UTC."
     )
     max_age_hours: Annotated[Int, Field(ge=1, le=9999)] = Field(
-        26, description="The age of the last backup, in hours, from which on an alert fires."
+        26, description="An alert fires when the last backup is older than this, in hours."
     )

@@ -49,7 +49,8 @@ class Balancer(Model):
         None, description="The file of the key that signs Angie's packages; needed for the engine angie."
     )
     tls: Literal["self-signed"] | GivenCertificate = Field(
-        "self-signed", description="`self-signed`, by the stack's own authority, or the files of a certificate."
+        "self-signed",
+        description="`self-signed`, for a certificate of the stack's own authority, or a certificate's files.",
     )
     http3: Bool = Field(True, description="Whether browsers are offered HTTP/3 beside HTTP/2.")
     max_body: Annotated[str, Field(pattern=r"^[0-9]+[kmg]?$")] = Field(

@@ -15,8 +15,8 @@ class Firewall(Model):
     foreign: Literal["refuse", "keep", "replace"] = Field(
         "refuse",
         description=(
-            "What becomes of packet filter rules that Plainstack did not make: `refuse` deploys nothing where "
-            "they would undo what it opens or closes, and leaves the chains of Docker, fail2ban and the like "
-            "alone; `keep` leaves all of them alone; `replace` removes them."
+            "What happens to packet filter rules that Plainstack did not make. `refuse` keeps the chains of Docker, "
+            "fail2ban and similar programs, and refuses to deploy if other rules would undo what Plainstack opens or "
+            "closes. `keep` keeps all rules. `replace` removes them."
         ),
     )

@@ -14,7 +14,7 @@ class Monitoring(Model):
     """Prometheus and Alertmanager."""
 
     scrape_interval: Annotated[Int, Field(ge=1, le=300)] = Field(
-        15, description="Seconds between two readings of every metric."
+        15, description="Seconds between two scrapes of a target."
     )
     retention: TimeSpan = Field("30d", description="How long metrics are kept: a number with d, w or y.")
-    webhook: Url | None = Field(None, description="The URL that receives alerts; without it they are only listed.")
+    webhook: Url | None = Field(None, description="The URL that alerts are sent to; without it they are only listed.")
