@@ -133,7 +133,7 @@ TWO = "  db1: &db {address: 10.0.0.3, roles: [db]}\n  db2:\n    <<: *db\n"
         (SOURCE, f"source: {'x' * 5000}", f"7: services.web.source: {PATH_RULE} (given: '{'x' * 80}'... (5,000 char"),
         (SOURCE, f"source: {'x/' * 999}", f"7: services.web.source: no such folder: {'x/' * 40}... (1,997 characters)"),
         # a mapping that is none
-        ("database: {name: shop}", "database: ~", "1: database: is missing; a host has the role db"),
+        ("database: {name: shop}", "database: ~", "1: database: is missing, but a host has the role db; add:"),
         ("hosts:\n", "hosts: ~\nlab:\n", "2: hosts: must be a mapping (given: ~, which is YAML's word for nothing)"),
         ("hosts:\n", "hosts: [a]\nlab:\n", "2: hosts: must be a mapping (given: ['a'])"),
         # keys
