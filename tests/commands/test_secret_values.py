@@ -275,3 +275,17 @@ def test_a_generated_secret_can_be_imported_and_replaced_by_its_strategy(folder:
     assert b"to deploy: inv secrets.rotate postgres/app\n" in piped(folder, "postgres/app", second).stdout
     ran = piped(folder, "postgres/app", first)
     assert ran.stderr == b"postgres/app is being rotated; finish that first: inv secrets.rotate postgres/app\n"
+
+
+def test_a_new_value_of_a_given_secret_follows_its_strategy(folder: Path) -> None:
+    path = folder / "roles/mail.py"
+    text = path.read_text(encoding="utf-8").replace('TOKEN", origin', 'TOKEN", "overlap", origin')
+    path.write_text(text, encoding="utf-8")
+    for name in ("a/PASSWORD", "b/PASSWORD", "b/TOKEN"):
+        piped(folder, name, b"hunter2")
+    assert b"to deploy: inv deploy\n" in piped(folder, "a/TOKEN", b"first").stdout
+    assert b"to deploy: inv secrets.rotate a/TOKEN\n" in piped(folder, "a/TOKEN", b"second").stdout
+    assert value_of(folder, "a/TOKEN") == "first"
+    ran = inv(folder, "secrets.rotate", "a/TOKEN")
+    assert "continuing the unfinished rotation of a/TOKEN\n" in ran.stdout
+    assert "is not up" in ran.stderr
