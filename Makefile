@@ -1,7 +1,7 @@
 # Every target sets up what it needs, says what it does, and can be run again.
 VENV := .venv
 PYTHON ?= python3
-# The tests start hundreds of interpreters: compiling every module in each is half of their start.
+# The tests start hundreds of interpreters; without cached bytecode, each start would take twice as long.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help root demo test unit commands lab stress bench lint setup clean
@@ -11,7 +11,7 @@ help: ## show this
 
 setup: $(VENV)/.ready ## the virtual environment in .venv
 
-# "compat": this folder on Python's path, without a finder that every start would pay for.
+# "compat" puts this folder on Python's path, without an import hook that slows every start.
 INSTALL := $(VENV)/bin/pip install --quiet --config-settings editable_mode=compat --editable
 
 $(VENV)/.installed: pyproject.toml
@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.installed
-	@echo '== what the tests need, too'
+	@echo '== installing what the tests need'
 	@$(INSTALL) '.[dev]'
 	@touch $@
 
@@ -57,7 +57,7 @@ commands: setup ## whole commands and pages on this machine, no host
 	@echo '== tests of whole commands'
 	@$(VENV)/bin/python -m pytest -n 2 --durations=10 tests/commands
 
-# Every lab has a network of its own, so modules run beside each other.
+# Every lab has its own network, so modules can run at the same time.
 J ?= 2
 lab: root setup ## the tests on real hosts, two modules at a time (J=2); T=tests/lab/test_change.py: this module only (needs root)
 	@echo '== lab tests'
@@ -69,19 +69,19 @@ endif
 
 N ?= 20
 stress: root setup ## a test module N times (N=20) on a busy machine: make stress T=tests/lab/test_change.py
-	@[ -n "$(T)" ] || { echo 'name what to run: make stress T=tests/lab/test_change.py N=20'; exit 1; }
+	@[ -n "$(T)" ] || { echo 'name the tests to run: make stress T=tests/lab/test_change.py N=20'; exit 1; }
 	@$(VENV)/bin/python -m tests.stress --times=$(N) $(T)
 
 test: unit commands lab ## every test
 
-bench: root setup ## how long runs take over their floors; with labs to measure in (needs root)
-	@echo '== the reference work'
+bench: root setup ## how long runs take, compared with their lower bounds, in labs (needs root)
+	@echo '== measuring the reference work'
 	@$(VENV)/bin/python bench/reference.py
-	@echo '== the default stack'
+	@echo '== measuring the default stack'
 	@$(VENV)/bin/inv lab.up
 	@$(VENV)/bin/inv deploy
 	@$(VENV)/bin/python bench/noop.py
 	@$(VENV)/bin/python bench/verify.py
 
-clean: ## remove what make made
+clean: ## remove what make created
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -36,7 +36,7 @@ INTERRUPTED = 130
 
 
 @contextlib.contextmanager
-def told(console: Console, *, json: bool = False, shows: bool = False) -> Iterator[None]:
+def reporting(console: Console, *, json: bool = False, shows: bool = False) -> Iterator[None]:
     """Turn expected errors into a message and an exit code.
 
     Raises Exit with code 1 after a PlainstackError or OSError, and with INTERRUPTED after Ctrl-C. A command that only
@@ -94,7 +94,7 @@ def roles_of(stack: Stack) -> Mapping[str, Role]:
 def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
     """inv plan"""
     console = Console(json=json)
-    with told(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
+    with reporting(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
         stack = load(inventory)
 
         from plainstack.deploy.observe import Observer
@@ -132,14 +132,14 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
                 _tell_failed(console, view.failed)
                 if not pending and not view.failed:
                     console.line(f"nothing to do on {len(view.plans)} hosts")
-                tell_unsaved(console, observer)
+                report_unsaved(console, observer)
     if view.failed or refused:
         raise Exit(code=1)
     if pending:
         raise Exit(code=CHANGES)
 
 
-def tell_unsaved(console: Console, observer: Observer) -> None:
+def report_unsaved(console: Console, observer: Observer) -> None:
     """Print which secrets a deploy needs and lacks; read-only commands never save them."""
     from plainstack.deploy.secret_values import not_set
 
@@ -191,7 +191,7 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
     """inv deploy"""
     began = time.monotonic()
     console = Console(json=json)
-    with told(console, json=json), HeadStart.of(Path(inventory), role, host) as head_start:
+    with reporting(console, json=json), HeadStart.of(Path(inventory), role, host) as head_start:
         stack = load(inventory)
 
         # Imported after the inventory is loaded, so that errors in it are reported without the delay of these imports.

@@ -12,7 +12,7 @@ from typing import Any
 from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import document, load, roles_of, told
+from plainstack.cli.deploy_commands import document, load, reporting, roles_of
 from plainstack.drill.faults import FAULTS, TARGETS, Fault, budgets, find, refuse_where_clients_would_die
 from plainstack.drill.verdict import Budgets
 from plainstack.engine.network import Network
@@ -67,7 +67,7 @@ def _drill(inventory: str, flags: Mapping[str, str], *, yes: bool, json: bool) -
     # SIGTERM ends a drill as Ctrl-C does: the stack is repaired first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     done = []
-    with told(console, json=json):
+    with reporting(console, json=json):
         stack = load(inventory)
         faults = chosen(stack, flags.get("target", TARGETS[0]), flags.get("fault", "kill"), console.line)
         rate = _bounded("--rate", flags.get("rate", "40"), 4, FASTEST)
@@ -85,14 +85,14 @@ def _drill(inventory: str, flags: Mapping[str, str], *, yes: bool, json: bool) -
         raise Exit(code=1)
 
 
-def chosen(stack: Stack, target: str, fault: str, tell: Callable[[str], None] = lambda _: None) -> list[Fault]:
+def chosen(stack: Stack, target: str, fault: str, report: Callable[[str], None] = lambda _: None) -> list[Fault]:
     """Return the faults to inject, in order; target `all` leaves out those that are not possible on this stack.
 
-    `tell` gets the reason for each fault left out. Raises Refused if none is left, or if a fault of a single target is
-    not possible.
+    `report` gets the reason for each fault left out. Raises Refused if none is left, or if a fault of a single target
+    is not possible.
     """
     if fault == "all" and not stack.in_lab:
-        raise Refused("--fault=all includes cut, which is only for the lab; choose one: --fault=kill or --fault=stop")
+        raise Refused("--fault=all includes cut, which works only in the lab. Choose one: --fault=kill or --fault=stop")
     found: list[Fault] = []
     refused: dict[str, None] = {}
     for one in TARGETS if target == "all" else (target,):
@@ -104,7 +104,7 @@ def chosen(stack: Stack, target: str, fault: str, tell: Callable[[str], None] = 
     if refused and (not found or target != "all"):
         raise Refused("\n".join(refused))
     for text in refused:
-        tell(f"left out: {text}")
+        report(f"left out: {text}")
     return found
 
 
@@ -124,7 +124,7 @@ def _consent(stack: Stack, faults: list[Fault], console: Console, *, yes: bool) 
     console.line(f"{stack.stack} is not a lab. On its real hosts, the drill will:", "bold")
     for fault in faults:
         names = ", ".join(host.name for host in stack.with_role(fault.target))
-        console.line(f"  {fault.says(f'{fault.whom} (one of {names})')}, while it writes its own rows")
+        console.line(f"  {fault.says(f'{fault.selection} (one of {names})')}, while it writes its own rows")
     if console.ask(f"type the stack's name ({stack.stack}) to continue: ") != stack.stack:
         hint = "; --yes is not enough for this" if yes else ""
         raise Refused(f"the stack's name was not typed at a terminal{hint}. Nothing was done")
@@ -170,7 +170,7 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
             if course is not None:
                 course.heard(event)
 
-        with Cluster(Network(stack, roles_of(stack)), command=command, tell=heard, in_drill=True) as cluster:
+        with Cluster(Network(stack, roles_of(stack)), command=command, report=heard, in_drill=True) as cluster:
             course = Course(observer, replace(settings, victim=victim), fault, Reaction(stack, cluster), console.line)
             result, attempts = course.run(seen.primary)
     report = store.save(stack, result, attempts)
@@ -183,7 +183,7 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
 
 def _past(inventory: str, *, json: bool) -> None:
     console = Console(json=json)
-    with told(console, json=json, shows=True):
+    with reporting(console, json=json, shows=True):
         from plainstack.drill import store
 
         stack = load(inventory)
@@ -191,7 +191,7 @@ def _past(inventory: str, *, json: bool) -> None:
         if json:
             document(found)
         elif not found:
-            console.line(f"no drill of {stack.stack} yet; to run one: fab failover drill")
+            console.line(f"no drill of {stack.stack} yet. To run one: fab failover drill")
         else:
             console.table(("when (UTC)", "target", "fault", "host", "report", "verdict"), [_line(one) for one in found])
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import load, told
+from plainstack.cli.deploy_commands import load, reporting
 from plainstack.errors import HostFailed, Refused
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ READER_GONE = 128 + 13
 def shell(inventory: str, host: str) -> None:
     """inv shell"""
     console = Console()
-    with told(console):
+    with reporting(console):
         from plainstack.ssh.attach import attach
         from plainstack.ssh.connections import Sessions
 
@@ -44,7 +44,7 @@ def shell(inventory: str, host: str) -> None:
 
 def console(inventory: str, service: str, host: str) -> None:
     """inv console"""
-    with told(Console()):
+    with reporting(Console()):
         from plainstack.services.consoles import console
 
         stack = load(inventory)
@@ -56,7 +56,7 @@ def console(inventory: str, service: str, host: str) -> None:
 def exec_in(inventory: str, service: str, host: str, command: str, *, everywhere: bool) -> None:
     """inv exec"""
     console = Console()
-    with told(console):
+    with reporting(console):
         from plainstack.ssh.connections import Sessions
 
         words = _words(service, command)

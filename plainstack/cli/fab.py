@@ -20,8 +20,8 @@ guard()
     help={
         "action": "status, switchover, promote, rejoin, degrade, resync, drill or drills",
         "inventory": "the inventory file (default: hosts.yaml)",
-        "to": "switchover, promote: the db host that becomes the primary (default: the most advanced standby);"
-        " promote --to also proceeds if hosts that may have more writes do not answer",
+        "to": "switchover, promote: the db host that becomes the primary (default: the most advanced replica); promote"
+        " --to also proceeds if hosts that may have more writes do not answer",
         "host": "rejoin: only this db host (default: all that need it)",
         "discard": "rejoin: delete the old data first, if the disk has no room for two copies",
         "yes": "do not ask for confirmation (for scripts)",
@@ -58,7 +58,7 @@ def failover(
 
     status      show the primary, the standbys and their lag, and explain problems; exit code 1 if there are any
     switchover  planned: make another db host the primary, without losing writes
-    promote     the primary is gone: fence it off, and make the most advanced standby the primary
+    promote     the primary is gone: fence it off, and make the most advanced replica the primary
     rejoin      turn a host that was fenced off or has diverged into a standby again
     degrade     no standby is left: acknowledge writes without one, until resync
     resync      make writes wait for a standby again

@@ -14,7 +14,7 @@ from typing import Any
 from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import apply, document, load, roles_of, told
+from plainstack.cli.deploy_commands import apply, document, load, reporting, roles_of
 from plainstack.deploy.failover import Cluster, Consent, Done, Event
 from plainstack.engine.network import Network
 from plainstack.errors import AlreadySo, NotDeployed, Refused
@@ -33,7 +33,7 @@ HEADER = ("host", "state", "timeline", "LSN", "lag", "sync", "upstream", "slots 
 def run(action: str, inventory: str, *, to: str, host: str, yes: bool, discard: bool, json: bool, **drill: Any) -> None:
     """fab failover ACTION"""
     console = Console(json=json)
-    with told(console, json=json):
+    with reporting(console, json=json):
         if action not in ACTIONS:
             near = difflib.get_close_matches(action, ACTIONS, 1)
             hint = f", did you mean {near[0]}?" if near else "?"
@@ -47,11 +47,11 @@ def run(action: str, inventory: str, *, to: str, host: str, yes: bool, discard: 
 
         drills.run(action, inventory, yes=yes, json=json, **drill)
         return
-    with told(console, json=json, shows=action == "status"):
+    with reporting(console, json=json, shows=action == "status"):
         stack = load(inventory)
         must_have_databases(stack)
         command = shlex.join(["fab", *sys.argv[1:]])
-        with Cluster(Network(stack, roles_of(stack)), command, _teller(console)) as cluster:
+        with Cluster(Network(stack, roles_of(stack)), command, _reporter(console)) as cluster:
             already = ""
             if action == "status":
                 now = cluster.observe()
@@ -108,7 +108,7 @@ def _deploy(console: Console, stack: Stack, hosts: Sequence[str]) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if code:
             raise Refused(
-                f"{' and '.join(hosts)} could not be deployed; fix the errors above, then run this command again"
+                f"{' and '.join(hosts)} could not be deployed. Fix the errors above, then run this command again"
             )
 
 
@@ -121,13 +121,13 @@ def _consent(console: Console, stack: Stack) -> Consent:
         for step in stage:
             console.line(f"next, on {step.host}: {step.says}")
         if console.ask(f"continue with stack {stack.stack}? [y/N] ") != "y":
-            raise Refused("nothing was done; answer y, or use --yes to skip this question")
+            raise Refused("nothing was done. Answer y, or use --yes to skip this question")
 
     return ask
 
 
-def _teller(console: Console) -> Callable[[Event], None]:
-    def tell(event: Event) -> None:
+def _reporter(console: Console) -> Callable[[Event], None]:
+    def report(event: Event) -> None:
         if event.done is None:
             return
         took = event.done.end - event.done.begin
@@ -139,7 +139,7 @@ def _teller(console: Console) -> Callable[[Event], None]:
         else:
             console.line(f"[{event.at:5.1f}s] {event.step.host}: {event.step.says} ({took:.2f} s)")
 
-    return tell
+    return report
 
 
 def _show(console: Console, cluster: Cluster, action: str, now: Topology, already: str, *, json: bool) -> None:
@@ -161,7 +161,7 @@ def _show(console: Console, cluster: Cluster, action: str, now: Topology, alread
         console.table(HEADER, [_row(now, node) for node in now.nodes.values()])
         if now.primaries and now.synchronous:
             names = now.primaries[0].synchronous
-            console.line(f"writes wait for: {names or 'no standby'}")
+            console.line(f"writes wait for: {names or 'no replica'}")
     for name in now.nodes:
         if cluster.why(name):
             console.line(f"{name}: {cluster.why(name)}", "yellow")
@@ -170,11 +170,11 @@ def _show(console: Console, cluster: Cluster, action: str, now: Topology, alread
     if action == "status":
         return
     if not cluster.log:
-        console.line(f"nothing to do: {already or 'every database host is where it belongs'}", "bold green")
+        console.line(f"nothing to do: {already or 'every database host is as it should be'}", "bold green")
         return
     seconds = time.monotonic() - cluster.began
-    leader = now.primaries[0].name if len(now.primaries) == 1 else "nobody"
-    console.line(f"{action} ended in {seconds:.1f} s; the primary is {leader}", "bold green")
+    leader = now.primaries[0].name if len(now.primaries) == 1 else "unknown"
+    console.line(f"{action} ended in {seconds:.1f} s. The primary is {leader}", "bold green")
 
 
 def _lines(now: Topology) -> list[str]:

@@ -30,7 +30,7 @@ def init(folder: Path, name: str = "") -> list[Path]:
         load.parse(texts["hosts.yaml"], "hosts.yaml", shipped.ROOT, shape(registry()))
     except InventoryError as error:
         reason = error.problems[0].partition(": ")[2]
-        raise Refused(f"{reason}\nchoose another name: plainstack init {folder} --name=NAME") from None
+        raise Refused(f"{reason}\nChoose another name: plainstack init {folder} --name=NAME") from None
     written = [*(Path(_NAMES.get(file, file)) for file in texts), _EXAMPLE]
     if folder.exists() and not folder.is_dir():
         raise Refused(f"{folder} is not a folder")

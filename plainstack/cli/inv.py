@@ -125,7 +125,7 @@ def backup_now(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -
 @task(
     help={
         "inventory": SELECT["inventory"],
-        "yes": "pin without asking (for scripts; trusts the network at this moment)",
+        "yes": "pin without asking, for scripts; this trusts the network",
     }
 )
 def trust(_c: Context, inventory: str = "hosts.yaml", yes: bool = False) -> None:

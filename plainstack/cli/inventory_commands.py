@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import document, load, roles_of, told
+from plainstack.cli.deploy_commands import document, load, reporting, roles_of
 from plainstack.inventory import load as inventories
 
 
 def show(inventory: str, *, json: bool) -> None:
     """inv inventory.show"""
     console = Console(json=json)
-    with told(console, json=json, shows=True):
+    with reporting(console, json=json, shows=True):
         from plainstack.engine.role import shape
         from plainstack.inventory.view import as_yaml, values
         from plainstack.roles import registry
@@ -33,7 +33,7 @@ def show(inventory: str, *, json: bool) -> None:
 def roles(inventory: str, *, json: bool) -> None:
     """inv roles"""
     console = Console(json=json)
-    with told(console, json=json, shows=True):
+    with reporting(console, json=json, shows=True):
         from dataclasses import asdict
 
         from plainstack.cli.role_list import lines, rows
@@ -50,7 +50,7 @@ def roles(inventory: str, *, json: bool) -> None:
 def schema(inventory: str) -> None:
     """inv inventory.schema"""
     console = Console()
-    with told(console, shows=True):
+    with reporting(console, shows=True):
         from plainstack.cli.reference import schema as made
         from plainstack.engine.role import shape
         from plainstack.roles import registry

@@ -13,7 +13,7 @@ from typing import NoReturn
 from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import document, load, roles_of, told
+from plainstack.cli.deploy_commands import document, load, reporting, roles_of
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.lab.of_inventory import of
@@ -25,7 +25,7 @@ _NOT_DEPLOYED = {"name", "disks", "sites", "links", "debian", "no_ipv6"}
 def up(inventory: str, from_snapshot: str = "", host: str = "") -> None:
     """inv lab.up"""
     console = Console()
-    with told(console):
+    with reporting(console):
         from plainstack.lab.up import up as lab_up
 
         stack = load(inventory)
@@ -51,7 +51,7 @@ def _start_from(stack: Stack, name: str, only: tuple[str, ...], console: Console
 def save(inventory: str, name: str, *, down: bool) -> None:
     """inv lab.save"""
     console = Console()
-    with told(console):
+    with reporting(console):
         from plainstack.deploy.operator import commit
         from plainstack.lab import keep
         from plainstack.lab.ready import await_ready, stop_order
@@ -71,7 +71,7 @@ def save(inventory: str, name: str, *, down: bool) -> None:
 def snapshots(*, json: bool) -> None:
     """inv lab.snapshots"""
     console = Console(json=json)
-    with told(console, json=json):
+    with reporting(console, json=json):
         from plainstack.lab.machine import require_root
         from plainstack.lab.snapshot import every
         from plainstack.wording import duration
@@ -100,13 +100,13 @@ def snapshots(*, json: bool) -> None:
                 ],
             )
         else:
-            console.line("no snapshots; to save one: inv lab.save NAME")
+            console.line("no snapshots. To save one: inv lab.save NAME")
 
 
 def forget(name: str) -> None:
     """inv lab.forget"""
     console = Console()
-    with told(console):
+    with reporting(console):
         from plainstack.lab.keep import forget as lab_forget
 
         lab_forget(name, _report(console))
@@ -116,7 +116,7 @@ def forget(name: str) -> None:
 def down(inventory: str, *, every: bool = False, yes: bool = False) -> None:
     """inv lab.down"""
     console = Console()
-    with told(console):
+    with reporting(console):
         from plainstack.lab import up
 
         if every:
@@ -124,7 +124,7 @@ def down(inventory: str, *, every: bool = False, yes: bool = False) -> None:
             def agreed(count: int) -> bool:
                 if yes or console.ask(f"remove {count} labs with their hosts and disks? [y/N] ") == "y":
                     return True
-                raise Refused("no lab was removed; answer y, or use --yes to skip this question")
+                raise Refused("no lab was removed. Answer y, or use --yes to skip this question")
 
             up.down_all(_report(console), agreed)
         else:
@@ -134,7 +134,7 @@ def down(inventory: str, *, every: bool = False, yes: bool = False) -> None:
 def status(inventory: str) -> None:
     """inv lab.status"""
     console = Console()
-    with told(console, shows=True):
+    with reporting(console, shows=True):
         from plainstack.lab.up import status as lab_status
 
         states = lab_status(of(load(inventory)))
@@ -149,12 +149,12 @@ def break_host(
 ) -> None:
     """inv lab.break"""
     console = Console()
-    with told(console):
+    with reporting(console):
         from plainstack.lab import breaks
 
         lab = of(load(inventory))
         if not (cut or freeze or fill_disk or reboot or power_off):
-            raise Refused("no fault given; choose --cut, --freeze, --fill-disk, --reboot or --power-off")
+            raise Refused("no fault given. Choose --cut, --freeze, --fill-disk, --reboot or --power-off")
         if reboot:
             breaks.reboot(lab, host, _report(console))
         if fill_disk:
@@ -176,7 +176,7 @@ def break_host(
 def mend(inventory: str, host: str) -> None:
     """inv lab.mend"""
     console = Console()
-    with told(console):
+    with reporting(console):
         from plainstack.lab import breaks
 
         breaks.mend(of(load(inventory)), host, _report(console))
@@ -186,7 +186,7 @@ def mend(inventory: str, host: str) -> None:
 def shell(inventory: str, host: str) -> NoReturn:
     """inv lab.shell"""
     console = Console()
-    with told(console):
+    with reporting(console):
         from plainstack.lab.up import shell as lab_shell
 
         lab_shell(of(load(inventory)), host)
@@ -202,7 +202,7 @@ def _machines(stack: Stack, names: str) -> tuple[str, ...]:
     known = [*stack.hosts, *stack.lab.visitors]
     chosen = tuple(name.strip() for name in names.split(",") if name.strip())
     if unknown := [name for name in chosen if name not in known]:
-        raise Refused(f"the lab has no host {', '.join(unknown)}; it has {', '.join(known)}")
+        raise Refused(f"the lab has no host {', '.join(unknown)}. Its hosts: {', '.join(known)}")
     return chosen
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import document, load, roles_of, told
+from plainstack.cli.deploy_commands import document, load, reporting, roles_of
 from plainstack.cli.streams import reader_gone
 from plainstack.deploy.journal import Entry, Query, parse_last
 from plainstack.errors import HostFailed, Refused
@@ -33,7 +33,7 @@ def logs(
 ) -> None:
     """inv logs"""
     console = Console(json=json)
-    with told(console, json=json, shows=True):
+    with reporting(console, json=json, shows=True):
         from plainstack.deploy.log_merge import merged
         from plainstack.deploy.since import since as parsed
         from plainstack.ssh.connections import Sessions

@@ -9,7 +9,7 @@ from typing import Any
 from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import CHANGES, document, load, roles_of, tell_unsaved, told
+from plainstack.cli.deploy_commands import CHANGES, document, load, report_unsaved, reporting, roles_of
 from plainstack.deploy.head_start import HeadStart
 from plainstack.errors import HostFailed, Refused
 
@@ -18,7 +18,7 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
     """inv verify"""
     began = time.monotonic()
     console = Console(json=json)
-    with told(console, json=json, shows=True):
+    with reporting(console, json=json, shows=True):
         from plainstack.deploy.observe import Observer
         from plainstack.deploy.verify import CheckResult, Verifier, run
         from plainstack.engine.role import assigned
@@ -40,7 +40,7 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
                     console.line(f"       {line}")
 
         with Observer(stack, registry, roles, hosts, needs_values=False) as observer:
-            tell_unsaved(console, observer)
+            report_unsaved(console, observer)
             verifier = Verifier(
                 stack, observer.secrets.vault, observer.sessions, observer.roles, roles, hosts, show, serial
             )
@@ -63,7 +63,7 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
 def backup_now(inventory: str, *, json: bool) -> None:
     """inv backup-now"""
     console = Console(json=json)
-    with told(console, json=json):
+    with reporting(console, json=json):
         from plainstack.postgresql.barman import backup_host, backup_script, parse_backup
         from plainstack.ssh.connections import Sessions
 
@@ -86,7 +86,7 @@ def backup_now(inventory: str, *, json: bool) -> None:
 def trust(inventory: str, *, yes: bool) -> None:
     """inv trust"""
     console = Console()
-    with told(console):
+    with reporting(console):
         from plainstack.ssh.pinning import pin, rounds
 
         stack = load(inventory)
@@ -97,9 +97,9 @@ def trust(inventory: str, *, yes: bool) -> None:
             for name, error in found.failed.items():
                 console.error(f"{name}: {error}")
             for change in found.changes:
-                console.line(change.told(), "bold red" if change.old else "")
+                console.line(change.described(), "bold red" if change.old else "")
             if found.changes and not yes and console.ask(f"pin these {len(found.changes)} keys? [y/N] ") != "y":
-                raise Refused("not pinned; answer y, or use --yes in a script")
+                raise Refused("not pinned. Answer y, or use --yes in a script")
             pin(stack, found.changes)
             pinned, unchanged = pinned + len(found.changes), unchanged + found.unchanged
         console.line(f"{pinned} keys pinned, {unchanged} already pinned")
@@ -110,7 +110,7 @@ def trust(inventory: str, *, yes: bool) -> None:
 def tunnel(inventory: str, to: str, host: str, port: str, *, show: bool) -> None:
     """inv tunnel"""
     console = Console()
-    with told(console):
+    with reporting(console):
         import webbrowser
 
         from plainstack.deploy import pages
@@ -128,7 +128,7 @@ def tunnel(inventory: str, to: str, host: str, port: str, *, show: bool) -> None
 def status(inventory: str, role: str, host: str, *, json: bool) -> None:
     """inv status"""
     console = Console(json=json)
-    with told(console, json=json, shows=True):
+    with reporting(console, json=json, shows=True):
         from plainstack.deploy.observe import Observer
         from plainstack.deploy.status import rows, table
         from plainstack.engine.role import assigned
@@ -147,7 +147,7 @@ def status(inventory: str, role: str, host: str, *, json: bool) -> None:
             for row in found:
                 for problem in row.problems:
                     console.error(f"{row.host}: {problem}")
-        tell_unsaved(console, observer)
+        report_unsaved(console, observer)
     if any(row.problems for row in found):
         raise Exit(code=1)
 
@@ -155,7 +155,7 @@ def status(inventory: str, role: str, host: str, *, json: bool) -> None:
 def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
     """inv drift"""
     console = Console(json=json)
-    with told(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
+    with reporting(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
         stack = load(inventory)
 
         from plainstack.deploy.observe import Observer
@@ -182,12 +182,12 @@ def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
                 if mine:
                     console.line(name, "bold")
                 for one in mine:
-                    console.line(f"  {one.told()}", "yellow")
+                    console.line(f"  {one.described()}", "yellow")
             for error in view.failed.values():
                 console.error(str(error))
             if not found and not view.failed:
                 console.line(f"{len(hosts)} hosts are as Plainstack left them")
-        tell_unsaved(console, observer)
+        report_unsaved(console, observer)
     if view.failed:
         raise Exit(code=1)
     if found:
@@ -197,7 +197,7 @@ def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
 def log(inventory: str, host: str, last: int, *, json: bool, verbose: bool = False) -> None:
     """inv log"""
     console = Console(json=json)
-    with told(console, json=json, shows=True):
+    with reporting(console, json=json, shows=True):
         from plainstack.deploy import audit
         from plainstack.inventory import load as inventories
         from plainstack.ssh.connections import Sessions, fan_out

@@ -68,7 +68,7 @@ def plan_lines(
     """
     hidden = {part: secret for secret in secrets for part in secret.reveal().splitlines() if len(part) >= MASKED_LENGTH}
     lines: list[str] = []
-    told: set[tuple[str, ...]] = set()
+    reported: set[tuple[str, ...]] = set()
     for name, plan in plans.items():
         if plan.empty:
             continue
@@ -86,8 +86,8 @@ def plan_lines(
                 lines += [f"        {_masked(line, hidden)}" for line in action.diff(old.get(name, {}))]
                 stays = _stays(action)
                 # The same for every host with this source, so shown once.
-                lines += [f"        not part of it: {', '.join(stays)}"] if stays and stays not in told else []
-                told.add(stays)
+                lines += [f"        not part of it: {', '.join(stays)}"] if stays and stays not in reported else []
+                reported.add(stays)
     if any(not plans[name].empty for name in shortened):
         lines += ["", "to see a first deploy in full: inv plan"]
     return lines
@@ -181,7 +181,7 @@ def summary(plans: Mapping[str, HostPlan], outcomes: Sequence[Outcome]) -> list[
             for action in actions
             if isinstance(action, UnitAction) and action.verb not in ("enable", "unmask")
         ]
-        lines.append(f"  {name:<10} {', '.join(parts) or 'the record of its state'}")
+        lines.append(f"  {name:<10} {', '.join(parts) or 'its manifest entry'}")
     return lines
 
 

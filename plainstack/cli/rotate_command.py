@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import apply, load, roles_of, told
+from plainstack.cli.deploy_commands import apply, load, reporting, roles_of
 from plainstack.engine.declared import by_name, needed
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
@@ -25,7 +25,7 @@ from plainstack.secrets.store import Opened
 def rotate(inventory: str, name: str, *, revoke: bool) -> None:
     """inv secrets.rotate"""
     console = Console()
-    with told(console):
+    with reporting(console):
         stack = load(inventory)
         roles = roles_of(stack)
         opened = store.look(stack, needed(stack, roles), datetime.now(UTC))
@@ -104,10 +104,10 @@ def _must_be_deployed(stack: Stack, console: Console) -> None:
         view = observer.observe(console.progress())
     if view.failed:
         reasons = "\n".join(str(error) for error in view.failed.values())
-        raise Refused(f"{reasons}\na rotation needs every host; nothing was changed")
+        raise Refused(f"{reasons}\nA rotation needs every host. Nothing was changed")
     if view.pending:
         hosts = ", ".join(view.pending)
-        raise Refused(f"there are other changes to deploy on {hosts}: run inv deploy first. Nothing was rotated")
+        raise Refused(f"there are other changes to deploy on {hosts}. Nothing was rotated. Run this first: inv deploy")
 
 
 def _deploy(stack: Stack, name: str, console: Console) -> None:
@@ -125,6 +125,6 @@ def _deploy(stack: Stack, name: str, console: Console) -> None:
             signal.signal(signal.SIGINT, signal.default_int_handler)
     if code:
         console.error(
-            f"{name}: not rotated on every host yet; the stack still works. Run the same command again to continue"
+            f"{name}: not rotated on every host yet. The stack still works. Run the same command again to continue"
         )
         raise Exit(code=code)

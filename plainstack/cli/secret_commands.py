@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import document, load, roles_of, told
+from plainstack.cli.deploy_commands import document, load, reporting, roles_of
 from plainstack.engine.declared import by_name, needed, uses
 from plainstack.errors import Refused
 from plainstack.inventory.keys import did_you_mean
@@ -25,7 +25,7 @@ LONGEST_LINE = 1000
 def list_all(inventory: str, *, json: bool) -> None:
     """inv secrets.list"""
     console = Console(json=json)
-    with told(console, json=json, shows=True):
+    with reporting(console, json=json, shows=True):
         stack = load(inventory)
         roles = roles_of(stack)
         opened = store.look(stack, needed(stack, roles), datetime.now(UTC))
@@ -33,7 +33,7 @@ def list_all(inventory: str, *, json: bool) -> None:
         if json:
             document([row.__dict__ for row in found])
         else:
-            table = [(row.name, row.kind, row.age, row.state, row.told_uses()) for row in found]
+            table = [(row.name, row.kind, row.age, row.state, row.uses_text()) for row in found]
             console.table(("secret", "kind", "made", "state", "used by"), table)
             for sentence in opened.unsaved:
                 console.line(f"a deploy would {sentence}")
@@ -42,7 +42,7 @@ def list_all(inventory: str, *, json: bool) -> None:
 def edit(inventory: str) -> None:
     """inv secrets.edit"""
     console = Console()
-    with told(console):
+    with reporting(console):
         from plainstack.secrets import editor
 
         stack = load(inventory)
@@ -71,7 +71,7 @@ def edit(inventory: str) -> None:
 def set_value(inventory: str, name: str) -> None:
     """inv secrets.set"""
     console = Console()
-    with told(console):
+    with reporting(console):
         stack = load(inventory)
         secret = _declared(name, by_name(stack, roles_of(stack)))
         if not _is_stored(secret):
@@ -94,7 +94,7 @@ def set_value(inventory: str, name: str) -> None:
 def unset(inventory: str, name: str) -> None:
     """inv secrets.unset"""
     console = Console()
-    with told(console):
+    with reporting(console):
         stack = load(inventory)
         declared = by_name(stack, roles_of(stack))
         entries = store.read(stack).entries

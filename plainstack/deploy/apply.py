@@ -82,14 +82,14 @@ class Applier:
             raise HostFailed(
                 host,
                 f"{stage}: confirm over a new connection",
-                "this change would have locked you out; the host has undone it",
+                "this change would have locked you out, so the host has undone it",
                 [error.reason],
             ) from None
         if output.code != 0:
             raise HostFailed(
                 host,
                 f"{stage}: confirm",
-                "arrived too late; the host has undone the change",
+                "the confirmation arrived too late, so the host has undone the change",
                 [output.err.strip()],
             )
 

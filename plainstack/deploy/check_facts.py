@@ -37,7 +37,7 @@ def gather(stack: Stack, here: Host, modules: Iterable[ModuleType], host: Any) -
     done = host.run("sh -c %s", script)
     answered = done.stdout.split(f"\n{token}\n")[1:]
     if len(answered) != len(wanted):
-        reason = f"answers {len(answered)} of {len(wanted)} questions"
+        reason = f"answered {len(answered)} of {len(wanted)} checks' questions"
         raise HostFailed(here.name, "check", reason, done.stderr.splitlines()[-5:], done.rc)
     for (answers, key, _), answer in zip(wanted, answered, strict=True):
         answers[key] = answer.rstrip("\n")

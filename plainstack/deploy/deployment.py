@@ -112,8 +112,8 @@ class Deployment:
 
     def _lock(self, stamp: Stamp, more: Sequence[str]) -> list[Callable[[], None]]:
         """Lock every host that will change, or none."""
-        told = lock.holder(stamp.who, stamp.when, self.command)
-        return lock.hold({*self.view.pending, *more}, self.observer.sessions.to, told, generations=self.generations)
+        holder = lock.holder(stamp.who, stamp.when, self.command)
+        return lock.hold({*self.view.pending, *more}, self.observer.sessions.to, holder, generations=self.generations)
 
     def _one(self, host: str, stage: str, stamp: Stamp) -> None:
         begin = time.monotonic()
@@ -141,7 +141,7 @@ class Deployment:
         left = plan(host, self.observer.desired[host], seen, Stamp("", "", ""), self.observer.scope)
         if not left.empty:
             lines = [f"{role}: {action.subject()} ({getattr(action, 'detail', '')})" for role, action in left.actions()]
-            raise HostFailed(host, stage, "was applied, but the probe still finds changes to make", lines[:10])
+            raise HostFailed(host, stage, "was applied, but the host still differs from the plan", lines[:10])
 
     def _payloads(self, host: str, stage: str) -> dict[str, list[tuple[str, bytes]]]:
         work = work_of(self.plans[host], stage)

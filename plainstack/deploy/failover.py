@@ -52,13 +52,18 @@ class Cluster:
     """Observes the database cluster of a stack and acts on it; use it in a `with` statement."""
 
     def __init__(
-        self, network: Network, command: str, tell: Callable[[Event], None] = lambda _: None, *, in_drill: bool = False
+        self,
+        network: Network,
+        command: str,
+        report: Callable[[Event], None] = lambda _: None,
+        *,
+        in_drill: bool = False,
     ) -> None:
         self.stack = stack = network.stack
         self.command = command
         self.log: list[Done] = []
         self.began = time.monotonic()
-        self._tell = tell
+        self._report = report
         self._in_drill = in_drill
         ssh = stack.ssh.model_copy(update={"connect_timeout": min(CONNECT_WITHIN, stack.ssh.connect_timeout)})
         self._sessions = Sessions(stack.model_copy(update={"ssh": ssh}))
@@ -144,9 +149,9 @@ class Cluster:
         if peers:
             self._answering = {name: node.answering for name, node in nodes.items()}
         unknown = [name for name in self._users if name not in self._fences]
-        told = self._ask({name: observation.fences_script() for name in unknown})
+        answers = self._ask({name: observation.fences_script() for name in unknown})
         for name in unknown:
-            answer = told[name]
+            answer = answers[name]
             self._fences[name] = None if answer is None else observation.named(answer, "fence.")
         database = self.stack.given(Database)
         barman = hosts.barman_hosts(self.stack)
@@ -186,8 +191,8 @@ class Cluster:
 
     def _lock(self) -> list[lock.Release]:
         names = [name for name in (*self._databases, *self._users) if name not in self._away]
-        told = lock.holder(who(), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), self.command)
-        return lock.hold(names, self._sessions.to, told, lock.IN_DRILL if self._in_drill else lock.RUN)
+        holder = lock.holder(who(), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), self.command)
+        return lock.hold(names, self._sessions.to, holder, lock.IN_DRILL if self._in_drill else lock.RUN)
 
     def _do(self, stage: Stage) -> None:
         with ThreadPoolExecutor(max_workers=len(stage)) as pool:
@@ -201,7 +206,7 @@ class Cluster:
             raise HostFailed(failed[0].step.host, failed[0].step.says, failed[0].error)
 
     def _step(self, step: Step) -> Done:
-        self._tell(Event(time.monotonic() - self.began, step))
+        self._report(Event(time.monotonic() - self.began, step))
         begin = time.time()
         error = ""
         text = steps.script(self.stack, step, who(), self._commit(), self.command)
@@ -213,7 +218,7 @@ class Cluster:
             error = failure.reason
             self._sessions.forget(step.host)
         done = Done(step, begin, time.time(), error)
-        self._tell(Event(time.monotonic() - self.began, step, done))
+        self._report(Event(time.monotonic() - self.began, step, done))
         return done
 
     def _commit(self) -> str:

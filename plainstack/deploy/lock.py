@@ -54,7 +54,7 @@ IN_DRILL = Locks(LOCK)
 _HOLD = """
 read -r asked || exit 0
 # ROOT is for tests.
-path=${ROOT:-}$1 told=$2 shared=${3:+${ROOT:-}$3} sharer=${4:+${ROOT:-}$4}
+path=${ROOT:-}$1 holder_text=$2 shared=${3:+${ROOT:-}$3} sharer=${4:+${ROOT:-}$4}
 take() {
     if [ -n "$shared" ]; then exec 8>>"$shared"; flock -n -s 8 || return; fi
     # Wait a little: a probe that tests the lock holds it for a moment itself.
@@ -68,7 +68,7 @@ until take; do
     if [ -n "$said" ] || [ $tries = 10 ]; then echo "held $said"; exit 75; fi
     sleep 0.1
 done
-printf "%s\\n" "$told" >"$path"
+printf "%s\\n" "$holder_text" >"$path"
 echo "locked $(cat "${ROOT:-}{state}/generation" 2>/dev/null)"
 cat >/dev/null
 : >"$path"
@@ -83,7 +83,7 @@ def holder(who: str, when: str, command: str) -> str:
 def hold(
     names: Iterable[str],
     session: Callable[[str], Lockable],
-    told: str,
+    holder_text: str,
     locks: Locks = RUN,
     generations: Mapping[str, str] | None = None,
 ) -> list[Release]:
@@ -97,7 +97,7 @@ def hold(
     order of their names, and stops at the first refusal. So if several runs start at the same moment, one of them gets
     all its locks.
     """
-    words = shlex.join([locks.own, told, locks.shared, locks.sharer])
+    words = shlex.join([locks.own, holder_text, locks.shared, locks.sharer])
     line = f"sh -c {shlex.quote(_HOLD.replace('{state}', STATE))} - {words}"
     started = fan_out(sorted(names), lambda name: session(name).hold(line))
     holding = {name: held for name, held in started.items() if not isinstance(held, HostFailed)}
@@ -117,8 +117,8 @@ def _refuse(name: str, said: str, generation: str | None) -> None:
     """Raise Refused unless this run now holds the lock, and the host has not changed since its probe."""
     state, _, rest = said.partition(" ")
     if state == "held":
-        raise Refused(f"{name}: another run is at work: {rest or 'its holder is not known yet'}")
+        raise Refused(f"{name}: another run is at work: {rest or 'its holder is unknown'}")
     if state != "locked":
         raise Refused(f"{name}: the lock could not be taken" + (f": {said}" if said else ""))
     if generation is not None and rest != generation:
-        raise Refused(f"{name}: another run changed this host since the plan was made; run the same command again")
+        raise Refused(f"{name}: another run changed this host since the plan was made. Run the same command again")

@@ -22,7 +22,7 @@ from plainstack.ssh.connections import Sessions
 
 
 class Listener(Protocol):
-    """What a run tells while it works."""
+    """What a run reports while it works."""
 
     def step(self, host: str, stage: str, step: str, /) -> None:
         """A step of a stage begins on a host."""
@@ -179,7 +179,7 @@ class Observer:
                 raise HostFailed(name, "probe", str(error), output.err.splitlines()[-5:], output.code) from None
 
         def undo() -> None:
-            session.script(UNDO_NOW, step="undo what nobody confirmed")
+            session.script(UNDO_NOW, step="undo an unconfirmed change")
 
         return settled(name, look, listener.note if listener else lambda _: None, undo if to_apply else None)
 

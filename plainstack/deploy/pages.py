@@ -15,7 +15,8 @@ def targets(stack: Stack, roles: Mapping[str, Role]) -> list[Target]:
     found = [target for target in _all(stack, roles) if target.pages]
     if not found:
         raise Refused(
-            "no web pages to open: no host has a role with one; to open any port of a host: inv tunnel HOST:PORT"
+            "no web pages to open, because no host has a role with one. To open any port of a host: inv tunnel"
+            " HOST:PORT"
         )
     return found
 

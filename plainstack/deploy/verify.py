@@ -157,11 +157,11 @@ class Verifier:
 
     def _unreadable(self, error: BaseException, path: Path) -> None:
         name = f"checks/{path.name}"
-        self._tell(
+        self._report(
             CheckResult("-", _of_file(path), name, False, 0.0, check_errors.of_module(error, path, self.sources.shown))
         )
 
-    def _tell(self, result: CheckResult) -> None:
+    def _report(self, result: CheckResult) -> None:
         self.results.append(result)
         self._on_result(result)
 
@@ -175,7 +175,7 @@ class Verifier:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool:
-        """Start every check at once, and tell how they ended in their order."""
+        """Start every check at once, and report the results in the order of the checks."""
         session = item.session
         items = [item for item in session.items if isinstance(item, pytest.Function)]
         running = Lanes(session, items)
@@ -191,7 +191,7 @@ class Verifier:
                 self._begin(where, [item for item in items if _where(item) == where], pool, running)
             for item in items:
                 if result := self._ended[item.nodeid].result():
-                    self._tell(result)
+                    self._report(result)
         except BaseException:
             for pool in pools:
                 pool.shutdown(wait=False, cancel_futures=True)

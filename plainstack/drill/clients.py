@@ -80,21 +80,21 @@ class Clients:
         begun = max(generator.began or 0.0 for generator in self._generators)
         generators.wait(self._clock, begun + WARM_UP, self.broken)
         if self.broken():
-            raise Refused(f"{self.deaths()[0]}; nothing was hurt")
+            raise Refused(f"{self.deaths()[0]}. Nothing was broken")
         seen = self.recorder.history()
         failed = [a for a in seen if a.outcome is not None and not a.ok]
         slow = [a for a in seen if (a.latency or self._clock() - a.due) > SLOW]
         if len(slow) > len(seen) / 3:
             raise Refused(
                 f"the stack is too slow for --rate={self._settings.rate:g} even before the fault: {len(slow)} of"
-                f" {len(seen)} requests took more than {SLOW:g} s. Nothing was hurt; try a lower --rate"
+                f" {len(seen)} requests took more than {SLOW:g} s. Nothing was broken. Try a lower --rate"
             )
         silent = [kind for kind in kinds if not any(a.kind == kind and a.ok for a in seen)]
         if silent or failed:
-            why = f"{failed[0].kind}: {failed[0].outcome}" if failed else f"no {silent[0]} was answered"
+            why = f"{failed[0].kind}: {failed[0].outcome}" if failed else f"no {silent[0]} got an answer"
             raise Refused(
-                f"the load does not get through even before the fault ({why}; {len(failed)} of {len(seen)} failed),"
-                " so nothing was hurt. Try a lower --rate, or look: inv verify"
+                f"the load fails even before the fault ({why}; {len(failed)} of {len(seen)} failed). Nothing was"
+                " broken. Try a lower --rate, or check the stack: inv verify"
             )
 
     def broken(self) -> bool:
@@ -142,7 +142,7 @@ class Clients:
         tried: list[Attempt] = [a for a in self.recorder.history() if a.kind == "stray"]
         took = sum(a.ok for a in tried)
         answers = ", ".join(sorted({a.outcome or "no answer" for a in tried if not a.ok}))
-        return f"{len(tried)} writes attempted at {victim} itself: it accepted {took} ({answers})"
+        return f"{len(tried)} writes attempted on {victim} itself; it accepted {took} ({answers})"
 
     def _write_there(self, session: Session) -> None:
         database = self._observer.stack.given(Database)
@@ -154,6 +154,6 @@ class Clients:
         for key in keys:
             self.recorder.feed(json.dumps(["begin", "stray", key, self._clock(), self._clock()]), 0)
         script = "".join(f"sh -c {one} sh {key} &\n" for key in keys) + "wait\n"
-        for line in session.script(script, timeout=20, step="write at the old primary").out.splitlines():
+        for line in session.script(script, timeout=20, step="write to the old primary").out.splitlines():
             number, _, outcome = line.partition(" ")
             self.recorder.feed(json.dumps(["end", "stray", int(number), self._clock(), outcome]), 0)

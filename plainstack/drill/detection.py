@@ -25,7 +25,7 @@ def await_death(clients: Clients, primary: Session, now: Callable[[], float], si
         if quiet >= SUSPICION and not denies(primary):
             return quiet
         time.sleep(0.05)
-    raise Refused((clients.deaths() or ["the fault was not noticed: writes went on"])[0])
+    raise Refused((clients.deaths() or ["the fault was not noticed: writes continued"])[0])
 
 
 def denies(primary: Session) -> bool:

@@ -17,7 +17,7 @@ from plainstack.services.edge import Balancer
 TARGETS = ("db", "app", "balancer")
 FAULTS = ("kill", "stop", "cut")
 KEEPALIVED = "keepalived.service"
-_WHOM = {"db": "the primary", "app": "the first app host", "balancer": "the holder of the virtual address"}
+_SELECTION = {"db": "the primary", "app": "the first app host", "balancer": "the holder of the virtual address"}
 BEHIND = 2.0
 
 
@@ -30,9 +30,9 @@ class Fault:
     units: tuple[str, ...] = ()
 
     @property
-    def whom(self) -> str:
+    def selection(self) -> str:
         """How the victim is chosen among the hosts of the target's role."""
-        return _WHOM[self.target]
+        return _SELECTION[self.target]
 
     @property
     def cut(self) -> bool:
@@ -57,7 +57,7 @@ class Fault:
         if self.cut:
             return f"pull the network cables of {victim}"
         if self.behind:
-            return f"cut the standbys off for {BEHIND:g} s, then kill -9 all of {what} on {victim}"
+            return f"cut the replicas off for {BEHIND:g} s, then kill -9 all of {what} on {victim}"
         return f"kill -9 all of {what} on {victim}" if self.name.startswith("kill") else f"stop {what} on {victim}"
 
     def script(self) -> str:
@@ -88,10 +88,10 @@ def find(stack: Stack, target: str, name: str) -> Fault:
     if name not in known[target]:
         raise Refused(f"unknown fault {name!r} of target {target}; known: {', '.join(known[target])}, all")
     if not stack.with_role("balancer"):
-        instead = "; to practise without: fab failover switchover" if len(stack.with_role("db")) > 1 else ""
+        instead = ". To practise without a site: fab failover switchover" if len(stack.with_role("db")) > 1 else ""
         raise Refused(
-            "no host has the role balancer, and a drill measures what visitors of the site get: there is nothing to"
-            f" drill{instead}"
+            "no host has the role balancer. A drill measures what visitors of the site get, so there is nothing"
+            f" to drill{instead}"
         )
     hosts = stack.with_role(target)
     if len(hosts) < 2:
@@ -99,10 +99,11 @@ def find(stack: Stack, target: str, name: str) -> Fault:
         raise Refused(f"{count} has the role {target}, so no other host could take over: there is nothing to drill")
     if name in ("cut", "kill-behind") and not stack.in_lab:
         raise Refused(
-            "cutting a host's network is only possible in the lab: a real host could not be plugged in again from here"
+            "cutting a host's network is only possible in the lab, because a real host could not be reconnected"
+            " from here"
         )
     if target == "balancer" and stack.settings(Balancer).virtual_address is None:
-        raise Refused("the stack has no balancer.virtual_address that could move; give it one first")
+        raise Refused("the stack has no balancer.virtual_address that could move. Set it in the inventory first")
     if name in ("cut", "switchover"):
         return Fault(target, name)
     return Fault(target, name, _units(stack, target, name))
@@ -119,8 +120,8 @@ def refuse_where_clients_would_die(stack: Stack, fault: Fault, victim: str) -> N
     """Raises Refused if a fault cuts off the last app host, from which the drill's clients write."""
     if not writing_hosts(stack, fault, victim):
         raise Refused(
-            f"{victim} is the only app host: cutting it off takes the whole site down, so there is"
-            " nothing to drill. Name another fault (--fault=kill), or give another host the role app"
+            f"{victim} is the only app host, so cutting it off would take the whole site down. Choose another"
+            " fault (--fault=kill), or give another host the role app"
         )
 
 

@@ -54,7 +54,10 @@ class Generator:
             except (Damaged, HostFailed, OSError) as error:
                 reason = str(error)
             if not self._over and not self._stopped:
-                self.died = f"the load generator {self.name} died at {self.clock():.1f} s: {reason or 'it just ended'}"
+                self.died = (
+                    f"the load generator {self.name} died at {self.clock():.1f} s:"
+                    f" {reason or 'it ended without an error'}"
+                )
             self._heard.set()
 
         self._end = end
@@ -74,7 +77,7 @@ class Generator:
     def await_hello(self, seconds: float) -> None:
         """Wait for its hello. Raises Refused if it does not come."""
         if not self._heard.wait(seconds) or self.began is None:
-            raise Refused(self.died or f"the load generator {self.name} did not begin within {seconds:g} s")
+            raise Refused(self.died or f"the load generator {self.name} did not start within {seconds:g} s")
 
     def stop(self) -> None:
         """Stop it now."""

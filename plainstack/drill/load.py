@@ -128,20 +128,20 @@ def explain(error: Exception) -> str:
     return type(error).__name__
 
 
-class Teller:
+class Reporter:
     """Writes messages from many threads, one a line; their clock starts at the hello."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.tell("hello")
+        self.report("hello")
         self._began = time.monotonic()
 
     def now(self) -> float:
         """Seconds since the hello."""
         return time.monotonic() - self._began
 
-    def tell(self, *message: Any) -> None:
-        """Write one message; if nobody reads it, end the process."""
+    def report(self, *message: Any) -> None:
+        """Write one message; end the process if its output is closed."""
         with self._lock:
             try:
                 sys.stdout.write(json.dumps(message) + "\n")
@@ -150,27 +150,27 @@ class Teller:
                 os._exit(1)
 
 
-def generate(teller: Teller, calls: list[tuple[str, Callable[[int], str]]], rate: float, seconds: float) -> None:
+def generate(reporter: Reporter, calls: list[tuple[str, Callable[[int], str]]], rate: float, seconds: float) -> None:
     """Start `rate` calls a second, in turn, each at its own time, even if earlier ones have not ended."""
     busy = threading.Semaphore(CLIENTS)
 
     def one(kind: str, call: Callable[[int], str], key: int, due: float) -> None:
         try:
-            teller.tell("begin", kind, key, due, teller.now())
+            reporter.report("begin", kind, key, due, reporter.now())
             outcome = call(key)
-            teller.tell("end", kind, key, teller.now(), outcome)
+            reporter.report("end", kind, key, reporter.now(), outcome)
         finally:
             busy.release()
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         for number in range(int(rate * seconds)):
             due = number / rate
-            time.sleep(max(0.0, due - teller.now()))
+            time.sleep(max(0.0, due - reporter.now()))
             kind, call = calls[number % len(calls)]
             if busy.acquire(blocking=False):
                 pool.submit(one, kind, call, number, due)
             else:
-                teller.tell("skip", kind, number, due, "not sent: every client was waiting")
+                reporter.report("skip", kind, number, due, "not sent: every client was waiting")
 
 
 def _end_with_parent() -> None:
@@ -194,9 +194,9 @@ def main() -> None:
         settings["path"],
     )
     calls: list[tuple[str, Callable[[int], str]]] = [("get", site.get), ("get", site.get), ("post", site.post)]
-    teller = Teller()
-    generate(teller, calls if settings["posts"] else calls[:1], settings["rate"], settings["seconds"])
-    teller.tell("bye")
+    reporter = Reporter()
+    generate(reporter, calls if settings["posts"] else calls[:1], settings["rate"], settings["seconds"])
+    reporter.report("bye")
     # Do not wait for outstanding responses: they are recorded as unanswered.
     os._exit(0)
 

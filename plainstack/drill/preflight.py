@@ -72,26 +72,26 @@ def _holder(stack: Stack, view: View) -> str:
     return holders[0] if len(holders) == 1 else ""
 
 
-def until_whole(observer: Observer, sessions: Sessions, seconds: float, tell: Callable[[str], None]) -> Seen:
+def until_whole(observer: Observer, sessions: Sessions, seconds: float, report: Callable[[str], None]) -> Seen:
     """Look repeatedly until nothing is wrong or the time is over; returns the last look."""
     give_up = time.monotonic() + seconds
-    told = ""
+    reported = ""
     while True:
         seen = look(observer, sessions)
         if not seen.problems or time.monotonic() > give_up:
             return seen
-        if seen.problems[0] != told:
-            told = seen.problems[0]
-            tell(f"waiting: {told}")
+        if seen.problems[0] != reported:
+            reported = seen.problems[0]
+            report(f"waiting: {reported}")
         time.sleep(0.5)
 
 
-def checks(observer: Observer, sessions: Sessions, chosen: Sequence[str], tell: Callable[[str], None]) -> list[str]:
+def checks(observer: Observer, sessions: Sessions, chosen: Sequence[str], report: Callable[[str], None]) -> list[str]:
     """Run the checks of these roles (none: of all roles); returns a message for each that fails."""
 
     def show(result: CheckResult) -> None:
         if not result.passed:
-            tell(f"{result.host}: {result.role}: {result.promise}: {(result.why.splitlines() or [''])[0][:200]}")
+            report(f"{result.host}: {result.role}: {result.promise}: {(result.why.splitlines() or [''])[0][:200]}")
 
     chosen = [role for role in chosen if role in observer.roles]
     verifier = Verifier(
@@ -99,7 +99,7 @@ def checks(observer: Observer, sessions: Sessions, chosen: Sequence[str], tell: 
     )
     run_checks(verifier)
     bad = [result for result in verifier.results if not result.passed]
-    tell(f"{len(verifier.results) - len(bad)} of {len(verifier.results)} checks hold")
+    report(f"{len(verifier.results) - len(bad)} of {len(verifier.results)} checks hold")
     return [f"{result.host}: {result.promise}" for result in bad]
 
 
@@ -107,11 +107,11 @@ def checks(observer: Observer, sessions: Sessions, chosen: Sequence[str], tell: 
 def alone(observer: Observer, what: str) -> Iterator[None]:
     """Keep every other run off all hosts while this process lives. Raises Refused if one is at work."""
     when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    told = lock.holder(who(), when, what)
+    holder = lock.holder(who(), when, what)
     try:
-        releases = lock.hold(observer.hosts, observer.sessions.to, told, lock.WHOLE_DRILL)
+        releases = lock.hold(observer.hosts, observer.sessions.to, holder, lock.WHOLE_DRILL)
     except Refused as refused:
-        raise Refused(f"no drill during another run; wait for its end, then try again\n{refused}") from None
+        raise Refused(f"no drill during another run. Wait until it has ended, then try again\n{refused}") from None
     try:
         yield
     finally:

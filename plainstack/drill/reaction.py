@@ -22,7 +22,7 @@ class Reaction:
         breaks.cut(self._lab, host)
 
     def mend(self, host: str) -> None:
-        """Plug them in again."""
+        """Reconnect them."""
         assert self._lab is not None
         breaks.mend(self._lab, host)
 

@@ -35,12 +35,12 @@ def unbroken(note: Callable[[str], None]) -> Iterator[list[int]]:
     """Keep the first Ctrl-C from ending the recovery: it goes into the list, with a note that the next one ends it."""
     kept: list[int] = []
 
-    def told(number: int, _frame: FrameType | None) -> None:
+    def keep(number: int, _frame: FrameType | None) -> None:
         kept.append(number)
         note("the stack is being repaired; another Ctrl-C leaves it as it is now")
         signal.signal(number, signal.default_int_handler)
 
-    before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, keep) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield kept
     finally:

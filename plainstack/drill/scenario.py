@@ -27,7 +27,7 @@ class Course:
     """One drill; `run` returns its result and the attempts of its clients."""
 
     def __init__(
-        self, observer: Observer, settings: Settings, fault: Fault, reaction: Reaction, tell: Callable[[str], None]
+        self, observer: Observer, settings: Settings, fault: Fault, reaction: Reaction, report: Callable[[str], None]
     ) -> None:
         self.observer, self.settings, self.fault, self.reaction = observer, settings, fault, reaction
         self.stack = observer.stack
@@ -35,7 +35,7 @@ class Course:
         self.trouble: list[str] = []
         self.interrupted = False
         self.clients = Clients(observer, settings, fault, self.now)
-        self._tell = tell
+        self._report = report
         self._began = time.monotonic()
         self._posts = False
         self._fault_at: float | None = None
@@ -55,7 +55,7 @@ class Course:
         """Record a step for the operator and for the report."""
         event = Event(self.now(), text, mark)
         self.events.append(event)
-        self._tell(f"[{event.at:6.1f}s] {text}")
+        self._report(f"[{event.at:6.1f}s] {text}")
 
     def heard(self, step: Heard) -> None:
         """Called when a step of a failover command begins or ends."""
@@ -92,9 +92,9 @@ class Course:
         except PlainstackError as error:
             self._troubled(str(error))
         finally:
-            with recovery.unbroken(self.note) as told:
+            with recovery.unbroken(self.note) as interrupts:
                 self._recover()
-        if told:
+        if interrupts:
             self._interrupt()
         try:
             self.clients.await_end()
@@ -152,7 +152,7 @@ class Course:
             victim = self.settings.victim
             quiet = detection.await_death(self.clients, self.observer.sessions.to(victim), self.now, self._fault_at)
             self._reaction_at = self.now()
-            self.note(f"no write for {quiet:.1f} s, and {victim} does not answer that it works", "detected")
+            self.note(f"no write for {quiet:.1f} s, and {victim} does not report that it works", "detected")
             self._primary = self.reaction.promote()
         else:
             self.clients.pass_until(self._fault_at + LASTS)
@@ -165,7 +165,7 @@ class Course:
             self._mend_standbys()
             if self.fault.cut:
                 self.reaction.mend(victim)
-                self.note(f"the cables of {victim} are plugged in again", f"{victim} is back")
+                self.note(f"the cables of {victim} are reconnected", f"{victim} is back")
                 self.observer.sessions.forget(victim)
             if self.fault.target == "db":
                 self._recover_database(victim)
@@ -173,7 +173,7 @@ class Course:
                 recovery.heal(self.observer.sessions.fresh(victim), self.fault)
                 recovery.await_service(self.observer.sessions.fresh(victim), self.fault, self.stack)
             self._recovered_at = self.now()
-            self.note(f"{victim} does its work again", f"{victim} recovered")
+            self.note(f"{victim} works again", f"{victim} recovered")
         except PlainstackError as error:
             self._troubled(f"the recovery failed: {error}")
 
@@ -182,13 +182,13 @@ class Course:
             try:
                 self.note(self.clients.tempt(victim, self.observer.sessions.to(victim)))
             except PlainstackError as error:
-                self._troubled(f"could not try to write at {victim}: {error}")
+                self._troubled(f"could not try to write to {victim}: {error}")
         leader = self.reaction.leader()
         if not leader and self._reaction_at is not None:
-            self.note("there is no primary: what was begun is finished")
+            self.note("there is no primary, so the unfinished promotion is completed")
             leader = self.reaction.switchover() if self.fault.planned else self.reaction.promote()
         elif not leader:
-            self.note(f"nobody took over, so {victim} is started again")
+            self.note(f"no host took over, so {victim} is started again")
             recovery.heal(self.observer.sessions.fresh(victim), self.fault)
             leader = victim
         self._primary = leader
@@ -223,9 +223,9 @@ class Course:
                 checks = preflight.checks(self.observer, sessions, (), self.note)
         except KeyboardInterrupt:
             self._interrupt()
-            self._troubled("the last look was interrupted")
+            self._troubled("the final reading was interrupted")
         except PlainstackError as error:
-            self._troubled(f"the last look: {error}")
+            self._troubled(f"the final reading failed: {error}")
         return Ending(topology, checks, tuple(self.trouble)), stored
 
     def _clean_up(self) -> None:

@@ -113,7 +113,7 @@ class Verdict:
 def judge(
     attempts: Collection[Attempt], stored: Stored | None, marks: Marks, ending: Ending, budgets: Budgets
 ) -> Verdict:
-    """Compare what clients were told with what is stored, and the outages with the budgets."""
+    """Compare the answers that clients got with what is stored, and the outages with the budgets."""
     kinds: list[Kind] = [kind for kind in ("get", "post", "sql") if any(a.kind == kind for a in attempts)]
     writes = {kind: set_test([a for a in attempts if a.kind == kind], (stored or {}).get(kind, {})) for kind in WRITES}
     acks = {kind: [a.end for a in attempts if a.kind == kind and a.ok and a.end is not None] for kind in kinds}
@@ -133,7 +133,7 @@ def judge(
         _gets_rule(gets, budgets.failed_gets),
         Rule("requests before the fault", "none fails", f"{early} failed" if early else "none failed", not early),
         *(
-            [Rule("old primary", "takes no write", f"took {stray_acks} of {len(strays)}", not stray_acks)]
+            [Rule("old primary", "accepts no write", f"took {stray_acks} of {len(strays)}", not stray_acks)]
             * bool(strays)
         ),
         _state_rule("topology", "whole", ending.topology),
@@ -195,7 +195,7 @@ def _set_rules(writes: Mapping[Kind, Writes], stored: Stored | None, budgets: Bu
     twice = sum(len(each.duplicates) for each in writes.values())
     yield Rule("writes stored twice", "none", str(twice), twice == 0)
     strange = sum(len(each.never_attempted) for each in writes.values())
-    yield Rule("writes nobody sent", "none", str(strange), strange == 0)
+    yield Rule("stored writes that no client sent", "none", str(strange), strange == 0)
 
 
 def _gap_rules(name: str, gaps: Sequence[Gap], limit: float | None, marks: Marks) -> Iterable[Rule]:
@@ -208,7 +208,7 @@ def _gap_rules(name: str, gaps: Sequence[Gap], limit: float | None, marks: Marks
     held: bool | None = limit is None or worst.seconds <= limit
     # A second is many times the interval between requests, so requests had stopped succeeding.
     if worst.open and worst.seconds > 1:
-        seen = f"none got through for the load's last {worst.seconds:.1f} s"
+        seen = f"none succeeded in the last {worst.seconds:.1f} s of the load"
         held = None if held else False
     yield Rule(f"time without {name}", wanted, seen, held)
 
@@ -217,14 +217,16 @@ def _gets_rule(failed: Sequence[Attempt], limit: int | None) -> Rule:
     unsent = sum(a.sent is None for a in failed)
     count = len(failed) - unsent
     wanted = "any number" if limit is None else f"at most {limit}"
-    seen = f"{count}, {unsent} of them not sent: the site was too slow for this --rate" if unsent else str(count)
+    seen = (
+        f"{count}, {unsent} of them not sent, because the site was too slow for this --rate" if unsent else str(count)
+    )
     held: bool | None = limit is None or count <= limit
     return Rule("failed GETs", wanted, seen, None if held and unsent and limit is not None else held)
 
 
 def _state_rule(name: str, wanted: str, problems: Sequence[str] | None) -> Rule:
     if problems is None:
-        return Rule(name, wanted, "could not be looked at", None)
+        return Rule(name, wanted, "could not be checked", None)
     return Rule(name, wanted, "; ".join(problems) or wanted, not problems)
 
 

@@ -67,17 +67,17 @@ class Writer:
     def __init__(self, drill: str, kind: str, hosts: str) -> None:
         self.drill, self.kind, self.hosts = drill, kind, hosts
         self._idle: list[Any] = []
-        self._told = threading.Lock()
-        self.tell("hello")
+        self._writing = threading.Lock()
+        self.report("hello")
         self._began = time.monotonic()
 
     def now(self) -> float:
         """Seconds since the hello."""
         return time.monotonic() - self._began
 
-    def tell(self, *message: Any) -> None:
-        """Write one message; if nobody reads it, end the process."""
-        with self._told:
+    def report(self, *message: Any) -> None:
+        """Write one message; end the process if its output is closed."""
+        with self._writing:
             try:
                 sys.stdout.write(json.dumps(message) + "\n")
                 sys.stdout.flush()
@@ -109,9 +109,9 @@ def generate(writer: Writer, rate: float, seconds: float) -> None:
 
     def one(key: int, due: float) -> None:
         try:
-            writer.tell("begin", writer.kind, key, due, writer.now())
+            writer.report("begin", writer.kind, key, due, writer.now())
             outcome = writer.write(key)
-            writer.tell("end", writer.kind, key, writer.now(), outcome)
+            writer.report("end", writer.kind, key, writer.now(), outcome)
         finally:
             busy.release()
 
@@ -123,14 +123,14 @@ def generate(writer: Writer, rate: float, seconds: float) -> None:
         if busy.acquire(blocking=False):
             futures.append(pool.submit(one, key, due))
         else:
-            writer.tell("skip", writer.kind, key, due, "not sent: every client was waiting")
+            writer.report("skip", writer.kind, key, due, "not sent: every client was waiting")
     give_up = time.monotonic() + GRACE
     while time.monotonic() < give_up and not all(future.done() for future in futures):
         time.sleep(0.05)
 
 
 def end_with_parent() -> None:
-    """End when stdin does: nobody would read the output any more."""
+    """End when stdin does: its output is no longer read."""
     sys.stdin.read()
     os._exit(1)
 
@@ -141,7 +141,7 @@ def main() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     writer = Writer(drill, kind, hosts)
     generate(writer, float(rate), float(seconds))
-    writer.tell("bye")
+    writer.report("bye")
     os._exit(0)
 
 

@@ -71,12 +71,15 @@ def check(stack: Stack, roles: Mapping[str, Role]) -> None:
         for secret in secrets_of(role, stack):
             if secret.name in owners:
                 other = owners[secret.name]
-                found.append(f"{role.origin}: the secret {secret.name} is the role {other.name}'s, from {other.origin}")
+                found.append(
+                    f"{role.origin}: the secret {secret.name} is already declared by the role {other.name}, from"
+                    f" {other.origin}"
+                )
             owners.setdefault(secret.name, role)
     for role in roles.values():
         for name in _others(role, stack):
             if name not in owners:
                 hint = did_you_mean(name, list(owners))
-                found.append(f"{role.origin}: reads names the secret {name}, and no role declares it{hint}")
+                found.append(f"{role.origin}: `reads` names the secret {name}, which no role declares{hint}")
     if found:
         raise InventoryError(found)

@@ -90,7 +90,7 @@ def _written_later(host: Host, wanted: HostDesired) -> Iterator[str]:
         for unit in resources:
             if isinstance(unit, Unit):
                 for path in sorted(inputs(unit, everything) - written):
-                    yield f"{host.name}: role {role}: {unit.name} reads {path}, which a role writes that comes later"
+                    yield f"{host.name}: role {role}: {unit.name} reads {path}, which a later role writes"
 
 
 def scope(roles: Mapping[str, Role], chosen: Iterable[str]) -> tuple[str, ...] | None:

@@ -26,7 +26,7 @@ def _print(value: Any) -> Any:
         printed.get().append(value)
         return value.reveal()
     if value is None:
-        raise jinja2.UndefinedError("a value is None where a text is printed")
+        raise jinja2.UndefinedError("a printed value is None")
     return value
 
 
@@ -44,7 +44,7 @@ class _Environment(jinja2.Environment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if isinstance(obj, Secret):
-            raise jinja2.UndefinedError(f"a secret is printed as it is, without .{attribute}")
+            raise jinja2.UndefinedError(f"a secret can only be printed whole, without .{attribute}")
         return super().getattr(obj, attribute)
 
 

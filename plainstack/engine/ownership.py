@@ -27,20 +27,21 @@ def refusals(
     files = {name: _files(wanted) for name, wanted in desired.items()}
     foreign = [name for name, seen in observed.items() if _is_foreign(files[name], seen)]
     newer = [name for name, seen in observed.items() if name not in foreign and _is_newer(files[name], seen, versions)]
-    told = []
+    refusals = []
     if foreign:
-        told.append(
-            f"{', '.join(foreign)}: deployed with other secrets than the ones here: another certificate authority"
-            f" signed there. Get {_STORE} from whoever deployed the stack."
-            " To replace every password and certificate on purpose: inv deploy --new-secrets"
+        refusals.append(
+            f"{', '.join(foreign)}: was deployed with other secrets: its certificates are signed by another"
+            f" authority. Get {_STORE} from the person who deployed the stack. To replace every password and"
+            " certificate on purpose: inv deploy --new-secrets"
         )
     if newer:
-        told.append(
-            f"{', '.join(newer)}: deployed with newer secrets than the ones here: a colleague replaced some, and this"
-            f" deploy would bring the old values back. Get the newest state of {_STORE}: git pull, or ask"
-            f" {_authors(newer, observed, versions)}. To bring the old values back on purpose: inv deploy --new-secrets"
+        refusals.append(
+            f"{', '.join(newer)}: was deployed with newer secrets: a colleague replaced some, and this deploy"
+            f" would bring back the old values. Get the newest version of {_STORE}: git pull, or ask"
+            f" {_authors(newer, observed, versions)}. To bring the old values back on purpose:"
+            " inv deploy --new-secrets"
         )
-    return told
+    return refusals
 
 
 def _files(wanted: Mapping[str, Sequence[Resource]]) -> dict[str, File]:
@@ -71,4 +72,4 @@ def _unknown(seen: Observed, versions: Collection[str]) -> list[Entry]:
 
 def _authors(hosts: Sequence[str], observed: Mapping[str, Observed], versions: Collection[str]) -> str:
     names = {entry.who for name in hosts for entry in _unknown(observed[name], versions)} - {FOUND}
-    return ", ".join(sorted(names)) or "whoever deployed last"
+    return ", ".join(sorted(names)) or "the person who deployed last"

@@ -38,21 +38,21 @@ def _collides(listen: Listen, holder: Listener) -> bool:
 def _sentence(unit: Unit, listen: Listen, holder: Listener) -> str:
     where = f"{holder.address or '*'}:{holder.port}"
     if not holder.pid:
-        who, cure = "a socket without a process", "find out what uses it, and stop that"
+        who, cure = "a socket without a process", "find out what uses it, and stop it"
     else:
         who = f"{holder.process} (process {holder.pid}{f', {holder.unit}' if holder.unit else ''})"
-        cure = f"stop it for good (kill {holder.pid}, and whatever starts it at boot)"
+        cure = f"stop it for good (kill {holder.pid}, and disable what starts it at boot)"
         if holder.unit.endswith(".service"):
             cure = f"stop it for good (systemctl disable --now {holder.unit})"
         elif holder.pid == "1":
             cure = "stop its socket unit for good (systemctl list-sockets names it)"
     if holder.unit == unit.name:
         return (
-            f"{listen.protocol} port {listen.port} is taken: {holder.process} (process {holder.pid}) listens on {where}"
-            f" as {holder.unit}, which Plainstack did not set up and would configure anew; if nobody needs what it does"
-            f" now, stop it (systemctl disable --now {holder.unit}), and deploy again"
+            f"{listen.protocol} port {listen.port} is taken: {holder.process} (process {holder.pid}) listens on"
+            f" {where} as {holder.unit}, which Plainstack did not set up and would reconfigure. If its present"
+            f" work is not needed, stop it (systemctl disable --now {holder.unit}), and deploy again"
         )
     return (
-        f"{listen.protocol} port {listen.port} is taken: {who} listens on {where}, and {unit.name} needs the port;"
-        f" {cure}, or move it to another port"
+        f"{listen.protocol} port {listen.port} is taken: {who} listens on {where}, and {unit.name} needs the"
+        f" port. {cure[0].upper()}{cure[1:]}, or move it to another port"
     )

@@ -60,7 +60,7 @@ def _removals(wanted: Mapping[str, Sequence[Resource]], seen: Observed) -> Itera
     refused = [package for package in seen.removes if package not in allowed]
     if refused:
         yield (
-            f"to install what is missing, apt would remove {', '.join(refused)}; remove"
-            f" {'it' if len(refused) == 1 else 'them'} yourself if you agree (apt-get remove {' '.join(refused)}),"
-            " and deploy again"
+            f"to install what is missing, apt would remove {', '.join(refused)}. Remove"
+            f" {'it' if len(refused) == 1 else 'them'} yourself if you agree (apt-get remove"
+            f" {' '.join(refused)}), and deploy again"
         )

@@ -58,11 +58,11 @@ def template(
         printed.reset(outer)
     if secrets and mode & 0o007:
         raise InventoryError(
-            [f"{_shown(sources, name)}: holds a secret and would have mode {mode:04o}, readable by everybody"]
+            [f"{_shown(sources, name)}: holds a secret and would have mode {mode:04o}, readable by every account"]
         )
     if "<secret " in text:
         raise InventoryError(
-            [f"{_shown(sources, name)}: a secret was made part of another text and lost its value{where}"]
+            [f"{_shown(sources, name)}: a secret was put into another text, which hides its value{where}"]
         )
     place, content = path.format_map(at), text.encode()
     return File(path=place, content=content, mode=mode, owner=owner, group=group, secret=bool(secrets), early=early)

@@ -42,7 +42,7 @@ def settled(
     does.
     """
     give_up = clock() + SETTLED_WITHIN
-    told = ""
+    reported = ""
     asked = False
     while True:
         seen = look()
@@ -52,20 +52,23 @@ def settled(
         if undo and not asked and seen.guard_pending and not (seen.lock or seen.ending):
             undo()
             asked = True
-            note(f"{host}: an earlier run ended before it confirmed its change: the host undoes it (takes seconds)")
-            told = reason
-        elif reason != told:
+            note(
+                f"{host}: an earlier run ended before it confirmed its change, so the host undoes the change (takes"
+                " seconds)"
+            )
+            reported = reason
+        elif reason != reported:
             most = min(_longest(seen), give_up - clock())
             note(f"{host}: waiting for the host to {reason} ({most:.0f} s at most)")
-            told = reason
+            reported = reason
         # The host cannot notify us, so poll once a second.
         pause(1)
 
 
 def _unsettled(seen: Observed) -> str:
     if seen.ending:
-        return "end what an earlier run began there"
-    return "undo a change that an earlier run has not confirmed" if seen.guard_pending else ""
+        return "finish an earlier run"
+    return "undo the unconfirmed change of an earlier run" if seen.guard_pending else ""
 
 
 def _longest(seen: Observed) -> float:

@@ -35,7 +35,7 @@ class Target:
         """The URLs of its pages when the local `port` leads to it."""
         return [f"{self.scheme}://{self.known_as or LOOPBACK}:{port}{page.path}" for page in self.pages]
 
-    def told(self, port: int) -> list[str]:
+    def instructions(self, port: int) -> list[str]:
         """The lines to print about reaching it at the local `port`."""
         if not self.pages:
             return [f"{self.name:<13} {LOOPBACK}:{port}"]
@@ -46,6 +46,9 @@ class Target:
             f"{name:<13} {url:<{width}}  {page.shows}" for name, url, page in zip(names, urls, self.pages, strict=False)
         ]
         if self.known_as:
-            lines.append(f"{'':<13} {self.known_as} must lead here: write '{LOOPBACK} {self.known_as}' in /etc/hosts")
-            lines.append(f"{'':<13} while you look, or type: curl --connect-to ::{LOOPBACK}: {urls[0]}")
+            lines.append(
+                f"{'':<13} {self.known_as} must resolve to this machine: write '{LOOPBACK} {self.known_as}' in"
+                " /etc/hosts"
+            )
+            lines.append(f"{'':<13} while you use it, or type: curl --connect-to ::{LOOPBACK}: {urls[0]}")
         return lines

@@ -28,8 +28,8 @@ def fill_disk(lab: Lab, name: str) -> None:
     host = _alive(lab, name)
     if not limits.limited(disk.of(lab, host)):
         raise LabError(
-            f"{name}: its disk has no limit but this machine's; give it one in the inventory, then inv lab.up:\n"
-            f"    lab: {{disks: {{{name}: 1G}}}}"
+            f"{name}: its disk has no size limit. Set one in the inventory, then run inv lab.up:\n    lab:"
+            f" {{disks: {{{name}: 1G}}}}"
         )
     container.run(lab, host, _FILL)
 
@@ -61,11 +61,11 @@ def mend(lab: Lab, name: str, report: up.Report = lambda _host, _what: None) -> 
         network.switch(lab, host, "up")
         container.run(lab, host, f"rm -f {_FULL}")
         if not container.await_ssh(lab, host):
-            raise LabError(f"{name}: is mended, but its sshd does not answer; inv lab.up boots it again")
+            raise LabError(f"{name}: is mended, but its sshd does not answer. To boot it again: inv lab.up")
 
 
 def _alive(lab: Lab, name: str) -> LabHost:
     host = up.running(lab, name, "lab.break")
     if not container.alive(lab, host):
-        raise LabError(f"{name} is powered off: inv lab.mend {name} boots it")
+        raise LabError(f"{name} is powered off. To boot it: inv lab.mend {name}")
     return host

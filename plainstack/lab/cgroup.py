@@ -91,7 +91,7 @@ def set_frozen(group: Path, *, freeze: bool, seconds: float = 10) -> None:
         deadline = time.monotonic() + seconds
         while frozen(group) != freeze:
             if time.monotonic() > deadline:
-                raise LabError(f"processes in {group} do not {'stop' if freeze else 'go on'}")
+                raise LabError(f"processes in {group} do not {'stop' if freeze else 'continue'}")
             poll.poll(1000)
             events.seek(0)
             events.read()
@@ -111,7 +111,7 @@ def kill(group: Path, seconds: float = 10) -> None:
         while b"populated 1" in os.pread(events, 4096, 0):
             left = deadline - time.monotonic()
             if left <= 0:
-                raise LabError(f"processes in {group} do not end; see {group}/cgroup.procs")
+                raise LabError(f"processes in {group} do not end. To list them: cat {group}/cgroup.procs")
             poll.poll(min(left, 1) * 1000)
     finally:
         os.close(events)

@@ -24,7 +24,7 @@ HostKey /etc/ssh/ssh_host_ed25519_key
 """
 # The sshd of Debian 12 has no penalties and would reject the keyword.
 _NO_PENALTIES = """\
-# Everybody comes from the lab's one gateway: a burst of checks must not lock the operator out.
+# All connections come from the lab's gateway: a burst of checks must not lock the operator out.
 PerSourcePenalties no
 """
 _IPV6 = "etc/sysctl.d/99-lab.conf"
@@ -135,7 +135,7 @@ def write(disk: Disk, wanted: Files) -> None:
     lowers = disk.lowers
     if gone := [str(lower) for lower in lowers if not lower.is_dir()]:
         raise LabError(
-            f"{disk.folder}: the layers below it are gone ({', '.join(gone)}): run inv lab.down, then inv lab.up"
+            f"{disk.folder}: its lower layers are missing ({', '.join(gone)}). Run inv lab.down, then inv lab.up"
         )
     for name, (mode, content) in wanted.items():
         _write(disk.upper, lowers, name, mode, content)

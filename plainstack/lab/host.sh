@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs a host's container until it is switched off; every mount and cable made here goes when this goes.
+# Runs a host's container until it is switched off. The mounts and cables made here end with this process.
 # Arguments: disk, its lower layers, namespace, number of cables, for each (end, bridge, interface, hardware address), words for nspawn.
 set -eu
 disk=$1 lowers=$2 namespace=$3 cables=$4
@@ -7,7 +7,7 @@ shift 4
 
 mount --make-rprivate /
 while [ "$cables" -gt 0 ]; do
-    # nspawn moves the interface into the host, and takes it back and in again when the host reboots.
+    # nspawn moves the interface into the host; at a reboot of the host, it takes it back and moves it in again.
     ip link add "$3" address "$4" type veth peer name "$1" netns "$namespace"
     ip -n "$namespace" link set "$1" master "$2" up
     shift 4
@@ -18,26 +18,27 @@ if ! [ -e /sys/fs/cgroup/cgroup.controllers ]; then
     umount -R /sys/fs/cgroup
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
 fi
-# This /sys shows the machine's interfaces; nspawn looks for its own there unless it is read-only.
+# This /sys shows the machine's interfaces; nspawn would look for its own there if it were writable.
 mount -o remount,bind,ro /sys
-# nspawn tidies up here only if this is no disk's file system, and on some machines /run is on one.
+# nspawn cleans /run/systemd/nspawn up only on a tmpfs, and on some machines /run is on a disk.
 mkdir -p /run/systemd/nspawn
 mount -t tmpfs tmpfs /run/systemd/nspawn
-# `volatile` leaves out fsync: a host that is killed loses nothing by it, and the machine's disk is spared. The kernel
-# marks such a disk as used, for the case that the machine itself crashed; a lab's disk is worth that risk.
+# `volatile` skips fsync: a killed host loses nothing, and the machine's disk has less to do. Only a crash of the machine
+# itself can damage such an overlay, for which the kernel marks it as used. In a lab that risk is acceptable.
 space=$disk
 if [ -e "$disk/limited.ext4" ]; then
-    # A disk of its own size: what was written before it had one is below.
+    # A disk of limited size; what was written before it had a limit is in a lower layer.
     space=$disk/space lowers=$disk/upper:$lowers
     mkdir -p "$space"
     mount -o loop "$disk/limited.ext4" "$space"
     mkdir -p "$space/upper" "$space/work"
 fi
 (cd "$space/work" && rm -rf work/incompat)
-# Without redirect_dir a folder of a lower layer cannot be renamed.
+# Without redirect_dir, a folder of a lower layer cannot be renamed.
 mount -t overlay -o "volatile,redirect_dir=on,lowerdir=$lowers,upperdir=$space/upper,workdir=$space/work" lab "$disk/root"
 
-# We are in the host's group `starter`; each boot gets a new group beside it, as a used one may refuse processes.
+# This script is in the host's cgroup `starter`. Each boot gets a new cgroup next to it, because a used one may refuse
+# processes.
 group=$(sed -n 's|^0::\(.*\)/starter$|/sys/fs/cgroup\1|p' /proc/self/cgroup)
 boot=0
 code=133
@@ -48,5 +49,5 @@ while [ "$code" -eq 133 ]; do # nspawn's way to say: reboot
     sh -c 'echo $$ >"$0/cgroup.procs" && exec systemd-nspawn "$@"' "$group/boot-$boot" \
         --directory="$disk/root" "$@" || code=$?
 done
-# A killed nspawn leaves its host running, with nobody to reboot it.
+# If nspawn was killed, the host's processes still run: end them.
 echo 1 >"$group/cgroup.kill"

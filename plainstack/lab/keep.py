@@ -31,12 +31,14 @@ def save(
     report = up.one_at_a_time(report)
     with machine.locked(lab.name, report):
         if (model.SNAPSHOTS / name).exists():
-            raise LabError(f"there is a snapshot {name} already: choose another name, or inv lab.forget {name}")
+            raise LabError(
+                f"there is already a snapshot {name}. Choose another name, or remove it: inv lab.forget {name}"
+            )
         if not netns.is_up(lab.namespace):
             raise LabDown
         owner.check(lab)
         if dead := [host.name for host in lab.hosts if not container.alive(lab, host)]:
-            raise LabError(f"not running: {', '.join(dead)}; start them first: inv lab.up")
+            raise LabError(f"not running: {', '.join(dead)}. Start them first: inv lab.up")
         if limited := [host.name for host in lab.hosts if limits.limited(disk.of(lab, host))]:
             raise LabError(f"a snapshot cannot keep disks of limited size (lab.disks): {', '.join(limited)}")
         _refuse_releases(lab)
@@ -65,7 +67,7 @@ def start_from(
         _refuse_releases(lab)
         if lab.disks.exists():
             raise LabError(
-                f"the lab {lab.name} exists: start it as it is with inv lab.up, or remove it with inv lab.down"
+                f"the lab {lab.name} already exists. Start it as it is with inv lab.up, or remove it with inv lab.down"
             )
         with machine.locked("machine", report):
             found = snapshot.read(name)
@@ -75,14 +77,16 @@ def start_from(
                     f" Make a new one: inv lab.up, inv deploy, inv lab.forget {name}, inv lab.save {name}"
                 )
             for path in snapshot.place(found, lab, files):
-                report("lab", f"what was in the snapshot's place is kept in {path}")
+                report("lab", f"the folder that had the snapshot's name is kept as {path}")
         up.start(lab, [host for host in lab.hosts if not only or host.name in only], report)
     return found
 
 
 def _refuse_releases(lab: Lab) -> None:
     if others := [host.name for host in lab.hosts if host.release != LabHost.release]:
-        raise LabError(f"a snapshot is of one release of Debian, {LabHost.release} (lab.debian): {', '.join(others)}")
+        raise LabError(
+            f"a snapshot can only hold hosts of Debian {LabHost.release} (see lab.debian): {', '.join(others)}"
+        )
 
 
 def forget(name: str, report: up.Report) -> None:

@@ -38,8 +38,8 @@ def check(disk: Disk, host: LabHost) -> None:
     """Raise LabError if the disk was made with a different size."""
     if limited(disk) and _file(disk).stat().st_size != host.room:
         raise LabError(
-            f"{host.name}: its disk was made with {_file(disk).stat().st_size >> 20} MiB, but lab.disks says otherwise;"
-            " a disk's size cannot change: inv lab.down, then inv lab.up"
+            f"{host.name}: its disk was made with {_file(disk).stat().st_size >> 20} MiB, but lab.disks has"
+            " another size. A disk's size cannot change: inv lab.down, then inv lab.up"
         )
 
 

@@ -44,8 +44,8 @@ def check(lab: Lab) -> None:
     needing = [branch.name for branch in lab.branches if branch.delay is not None or branch.loss is not None]
     if needing and (why := _without_netem()):
         raise LabError(
-            f"lab.links.{needing[0]}: delay and loss need netem, which this machine's kernel does not have ({why});"
-            " leave them out (rate works), or use a kernel with CONFIG_NET_SCH_NETEM"
+            f"lab.links.{needing[0]}: delay and loss need netem, which this machine's kernel does not have"
+            f" ({why}). Remove them (rate works without netem), or use a kernel with CONFIG_NET_SCH_NETEM"
         )
 
 
@@ -53,4 +53,4 @@ def _without_netem() -> str:
     """tc's error if the kernel has no netem; empty if it has. Tried in a temporary network namespace."""
     command = ["unshare", "--net", "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["tc says nothing"])[0]
+    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["tc printed nothing"])[0]

@@ -53,7 +53,7 @@ def missing_packages() -> list[str]:
 def install(packages: list[str]) -> None:
     """Install packages on this machine without starting any service."""
     if not shutil.which("apt-get"):
-        raise LabError(f"the lab needs {', '.join(packages)}, and this machine has no apt-get to install them")
+        raise LabError(f"the lab needs {', '.join(packages)}, but this machine has no apt-get to install them")
     with _no_services():
         done = _apt_get(["install", "--yes", "--no-install-recommends", *packages])
         if done.returncode != 0:

@@ -138,7 +138,7 @@ class Lab:
             if host.name == name:
                 return host
         known = ", ".join(host.name for host in self.hosts)
-        raise LabError(f"the lab has no host {name}; it has {known}")
+        raise LabError(f"the lab has no host {name}. Its hosts: {known}")
 
 
 def check_name(name: str, kind: str) -> None:

@@ -31,6 +31,6 @@ def check(lab: Lab) -> None:
     mine, theirs = lab.state.resolve(), of(lab.name)
     if theirs not in (None, mine):
         raise LabError(
-            f"there is a lab {lab.name} of {theirs} on this machine. Remove it there with inv lab.down, or give the lab"
-            f" of this inventory a name of its own:\n    lab: {{name: {lab.name}-2}}"
+            f"there is already a lab {lab.name} of {theirs} on this machine. Remove it there with inv lab.down,"
+            f" or give the lab of this inventory a name of its own:\n    lab: {{name: {lab.name}-2}}"
         )

@@ -120,7 +120,7 @@ def _ensure_nginx(mirrors: Mirrors) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise LabError(f"the apt proxy does not start: {done.stderr.strip()}")
+        raise LabError(f"the apt proxy did not start: {done.stderr.strip()}")
 
 
 def _serves() -> bool:

@@ -30,7 +30,7 @@ def stop_order(stack: Stack, roles: Mapping[str, Role]) -> list[list[str]]:
 
 
 def await_ready(
-    stack: Stack, roles: Mapping[str, Role], only: tuple[str, ...], tell: Callable[[str], None], began: float
+    stack: Stack, roles: Mapping[str, Role], only: tuple[str, ...], report: Callable[[str], None], began: float
 ) -> None:
     """Wait until everything deployed on the started hosts works.
 
@@ -39,7 +39,7 @@ def await_ready(
     hosts = tuple(name for name in stack.hosts if not only or name in only)
     if not hosts:
         return
-    told: set[str] = set()
+    reported: set[str] = set()
     seen = View(stack)
     with Observer(stack, roles, (), hosts, needs_values=False) as observer:
         deadline = time.monotonic() + _SECONDS
@@ -49,14 +49,14 @@ def await_ready(
             seen.failed = {name: error for name, error in seen.failed.items() if name not in now.observed} | now.failed
             missing = unready(stack, seen)
             for what, sentences in missing.items():
-                if not sentences and what not in told:
-                    told.add(what)
-                    tell(f"lab: {what} after {time.monotonic() - began:.1f} s")
+                if not sentences and what not in reported:
+                    reported.add(what)
+                    report(f"lab: {what} after {time.monotonic() - began:.1f} s")
             if not any(missing.values()):
                 return
             if time.monotonic() > deadline:
                 left = "; ".join(sentence for sentences in missing.values() for sentence in sentences)
-                raise Refused(f"the hosts are up, but not all is well after {_SECONDS} s: {left}. See inv status")
+                raise Refused(f"the hosts are up, but these problems remain after {_SECONDS} s: {left}. See inv status")
             # Probing costs the hosts CPU time that they need to start, so only hosts with something missing are probed
             # again.
             observer.hosts = tuple(name for name in hosts if name in awaited(stack, seen, missing))
@@ -101,11 +101,11 @@ def unready(stack: Stack, view: View) -> Mapping[str, list[str]]:
 
 
 def _unreplicated(databases: list[str], view: View) -> list[str]:
-    everybody = members(databases, {name: view.observed[name].facts for name in databases if name in view.observed})
-    leading = len(primaries(everybody))
+    cluster = members(databases, {name: view.observed[name].facts for name in databases if name in view.observed})
+    leading = len(primaries(cluster))
     problems = (
         [] if leading == 1 else [f"the database has {leading or 'no'} {'primary' if leading < 2 else 'primaries'}"]
     )
     # A host without data gets it from a deploy.
-    others = [member for member in everybody if member.state not in ("primary", "empty") and not member.upstream]
-    return problems + [f"{member.name} is a {member.state} that does not stream" for member in others]
+    others = [member for member in cluster if member.state not in ("primary", "empty") and not member.upstream]
+    return problems + [f"{member.name} does not stream ({member.label})" for member in others]

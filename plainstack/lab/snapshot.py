@@ -60,7 +60,7 @@ def read(name: str) -> Snapshot:
     except FileNotFoundError:
         known = ", ".join(one.name for one in every())
         raise LabError(
-            f"there is no snapshot {name}; " + (f"there are {known}" if known else "inv lab.save NAME makes one")
+            f"there is no snapshot {name}. " + (f"Snapshots: {known}" if known else "To make one: inv lab.save NAME")
         ) from None
     return Snapshot(**{**data, "origin": Origin(**data["origin"])})
 
@@ -144,9 +144,9 @@ def stale(snapshot: Snapshot, lab: Lab, stack: str, image: Path) -> list[str]:
     if snapshot.image != image.name:
         problems.append(f"its hosts use the image {snapshot.image}, but the current recipe makes {image.name}")
     elif not image.is_dir():
-        problems.append(f"the image {image} that its hosts use is gone")
+        problems.append(f"the image {image} that its hosts use is missing")
     if snapshot.origin.stack != stack:
-        problems.append(f"it is of the stack {snapshot.origin.stack}, not {stack}")
+        problems.append(f"it belongs to the stack {snapshot.origin.stack}, not {stack}")
     if snapshot.user != lab.user:
         problems.append(f"its hosts accept logins as {snapshot.user}, but the inventory says ssh.user: {lab.user}")
     wanted: dict[str, list[str | None]] = {host.name: [host.address, host.public] for host in lab.hosts}

@@ -80,7 +80,7 @@ def down_all(report: Report, agreed: Callable[[int], bool]) -> None:
     names = model.labs(cgroup.tree())
     for name in names:
         running = [path.name for path in (cgroup.tree() / name).glob("[!.]*") if cgroup.alive(path)]
-        report(name, f"of {owner.of(name) or 'nobody known'}, {len(running)} hosts running")
+        report(name, f"of {owner.of(name) or 'an unknown user'}, {len(running)} hosts running")
     if not names:
         report("lab", "there is none on this machine")
     elif agreed(len(names)):
@@ -151,8 +151,8 @@ def _ensure_host(lab: Lab, host: LabHost, base: Path, files: disk.Files, report:
     limits.check(here, host)
     if here.exists and image.release_of(here.image) != host.release:
         raise LabError(
-            f"{host.name}: its disk was made with Debian {image.release_of(here.image)}, and lab.debian says"
-            f" {host.release}; a disk's release cannot change: inv lab.down, then inv lab.up"
+            f"{host.name}: its disk was made with Debian {image.release_of(here.image)}, but lab.debian says"
+            f" {host.release}. A disk's release cannot change: inv lab.down, then inv lab.up"
         )
     same = disk.current(here, files) and not limits.missing(here, host)
     if container.alive(lab, host) and same:
@@ -175,7 +175,9 @@ def _ensure_host(lab: Lab, host: LabHost, base: Path, files: disk.Files, report:
     report(host.name, "booting")
     container.boot(lab, host)
     if not container.await_ssh(lab, host):
-        raise LabError(f"{host.name}: booted, but its sshd does not answer; inv lab.down, then inv lab.up rebuilds it")
+        raise LabError(
+            f"{host.name}: booted, but its sshd does not answer. To rebuild it: inv lab.down, then inv lab.up"
+        )
     report(host.name, "up")
 
 

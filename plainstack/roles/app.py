@@ -128,7 +128,7 @@ def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
 def contradictions(stack: Stack) -> Iterable[tuple[Loc, str]]:
     """Report a stack with application servers but no services."""
     if stack.with_role("app") and not stack.services:
-        yield (), "services: is missing; a host has the role app"
+        yield (), "services: is missing, but a host has the role app"
 
 
 def still_served(stack: Stack) -> Iterator[str]:
@@ -136,7 +136,7 @@ def still_served(stack: Stack) -> Iterator[str]:
     for service, ports in stack.still.ports.items():
         yield (
             f"{service} also answers at port {' and '.join(map(str, ports))} until every balancer uses"
-            f" {stack.services[service].port}; a second pass closes it"
+            f" {stack.services[service].port}. A second pass closes it"
         )
 
 
@@ -169,7 +169,7 @@ ROLE = Role(
     turns=one_by_one,
     # Balancers may have taken a host out of use that was down for ten seconds. They check such a host twice a second
     # and use it again after a reload.
-    settle=Settle(6, "let the balancers see the previous host again"),
+    settle=Settle(6, "wait until the balancers use the previous host again"),
     secrets=(DeclaredSecret("app/secret_key", "overlap"), DeclaredSecret("app/api_token", "grace")),
     reads=(sql.password_name(sql.OWNER),),
 )

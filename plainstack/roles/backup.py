@@ -63,7 +63,7 @@ def desired(stack: Stack, host: Host, vault: Vault, _network: Network) -> Iterat
         yield Unit(name=timer)
     yield Command(
         name="first backup",
-        why="take the first base backup, without which nothing can be restored",
+        why="take the first base backup",
         run=_FIRST_BACKUP,
         unless=barman.has_backup(stack),
         timeout=_PATIENCE + 60,
@@ -124,7 +124,7 @@ def status(stack: Stack, facts: Answers, now: float) -> Status:
         at = float(seen.get("backup_at") or 0)
         cells[name] = f"{duration(now - at)} ago" if at else "none"
         if not at:
-            problems.append((name, "there is no usable backup; take one: inv backup-now"))
+            problems.append((name, "there is no usable backup. Take one: inv backup-now"))
         elif now - at > stack.settings(Backup).max_age_hours * 3600:
             problems.append((name, f"the last usable backup is {duration(now - at)} old"))
     return Status(cells, problems)

@@ -49,7 +49,7 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class Base(Model):
-    """What every host gets besides its roles."""
+    """What every host gets in addition to its roles."""
 
     apt_proxy: Url | None = Field(None, description="The HTTP proxy that apt fetches packages through.")
 
@@ -108,11 +108,11 @@ def findings(stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]
     seen = observed.facts
     if (seen.get("os"), seen.get("os_version")) != ("debian", _DEBIAN):
         yield Finding(
-            f"runs {seen.get('os_name', 'an unknown system')}: Plainstack supports Debian {_DEBIAN} (trixie) and no"
-            " other distribution or version; install that, or take the host out of the inventory"
+            f"runs {seen.get('os_name', 'an unknown system')}: Plainstack supports Debian {_DEBIAN} (trixie) and"
+            " no other distribution or version. Install it, or remove the host from the inventory"
         )
     elif seen.get("systemd") != "yes":
-        yield Finding("does not run systemd, which Plainstack needs: install systemd-sysv and reboot")
+        yield Finding("does not run systemd, which Plainstack needs. Install systemd-sysv and reboot")
     if (machine := seen.get("machine", "unknown")) not in _MACHINES:
         yield Finding(f"is a machine of type {machine}: Plainstack supports {' and '.join(_MACHINES.values())}")
     yield from _locked_out(stack, seen.get("operator", ""))
@@ -128,7 +128,7 @@ def _locked_out(stack: Stack, seen: str) -> Iterator[Finding]:
         address = address.ipv4_mapped
     if not any(address in network for network in stack.ssh.allow_from):
         yield Finding(
-            f"sees you at {address}, which ssh.allow_from leaves out: the firewall would lock you out; add {address}"
+            f"sees you at {address}, which ssh.allow_from leaves out, so the firewall would lock you out. Add {address}"
         )
 
 
@@ -142,7 +142,7 @@ def _names(stack: Stack, host: Host) -> Iterator[Resource]:
     yield verbatim("base", "/etc/cloud/cloud.cfg.d/99-plainstack.cfg")
     yield Command(
         name="hostname",
-        why="make the kernel's host name that of /etc/hostname",
+        why="set the kernel's host name from /etc/hostname",
         run="hostname -F /etc/hostname",
         unless=f'read -r name </proc/sys/kernel/hostname; [ "$name" = {host.name} ]',
     )
@@ -156,7 +156,7 @@ def _time() -> Iterator[Resource]:
     # Not a Unit: a container shares its machine's clock, and systemd does not start this service there.
     yield Command(
         name="time synchronisation",
-        why="keep the clock right",
+        why="keep the clock synchronized",
         run=f"""\
             for unit in {clocks}; do
                 ! systemctl cat "$unit" >/dev/null 2>&1 || exec systemctl enable --now "$unit"

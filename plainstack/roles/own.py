@@ -72,7 +72,7 @@ def _role(path: Path, shown: str) -> Role:
         raise InventoryError([f"{shown}:{_line(error, path)}: {type(error).__name__}: {error}"]) from None
     role = getattr(module, "ROLE", None)
     if not isinstance(role, Role):
-        raise InventoryError([f"{shown}: has no ROLE; a role's module ends with ROLE = Role(name=..., ...)"])
+        raise InventoryError([f"{shown}: has no ROLE. A role's module ends with ROLE = Role(name=..., ...)"])
     asked: dict[str, Any] = {
         field.name: _guarded(value, path, shown)
         for field in fields(role)
@@ -116,7 +116,7 @@ def problems(role: Role, others: Mapping[str, Role]) -> Iterator[str]:
     elif role.name in _RESERVED:
         yield f"{role.origin}: a role cannot be called {role.name}: the name has another meaning"
     elif role.name in others:
-        yield f"{role.origin}: the role {role.name} is there already, from {others[role.name].origin}"
+        yield f"{role.origin}: there is already a role {role.name}, from {others[role.name].origin}"
     if role.settings is None:
         return
     key = role.key or role.name
@@ -127,10 +127,10 @@ def problems(role: Role, others: Mapping[str, Role]) -> Iterator[str]:
         yield f"{role.origin}: the inventory cannot have a key {key!r}: {_RULE}"
     # A role's settings become an attribute of Stack, so they must not shadow another attribute.
     elif key in Stack.model_fields or hasattr(Stack, key):
-        yield f"{role.origin}: the key {key} of the inventory is not a role's; choose another with key="
+        yield f"{role.origin}: the inventory's key {key} is reserved. Choose another with key="
     for other in others.values():
         if other.settings is not None and key == (other.key or other.name):
-            yield f"{role.origin}: the key {key} of the inventory is the role {other.name}'s, from {other.origin}"
+            yield f"{role.origin}: the inventory's key {key} belongs to the role {other.name}, from {other.origin}"
 
 
 def unknown(role: Role, others: Mapping[str, Role]) -> Iterator[str]:
@@ -139,10 +139,12 @@ def unknown(role: Role, others: Mapping[str, Role]) -> Iterator[str]:
         for name in getattr(role, field):
             if name not in others:
                 hint = did_you_mean(name, list(others))
-                yield f"{role.origin}: {field} names the role {name}, and there is none{hint}"
+                yield f"{role.origin}: {field} names the role {name}, which does not exist{hint}"
     for pattern in role.uses:
         name = pattern.partition(".")[0]
         if "*" not in name and name not in others:
-            yield f"{role.origin}: uses names the role {name}, and there is none{did_you_mean(name, list(others))}"
+            yield f"{role.origin}: `uses` names the role {name}, which does not exist{did_you_mean(name, list(others))}"
     for name in {name for names in role.offers_to.values() for name in names} - {*others}:
-        yield f"{role.origin}: offers_to names the role {name}, and there is none{did_you_mean(name, list(others))}"
+        yield (
+            f"{role.origin}: `offers_to` names the role {name}, which does not exist{did_you_mean(name, list(others))}"
+        )

@@ -100,7 +100,7 @@ class Operator:
             text = self.path.read_bytes()
         except OSError as error:
             raise Refused(
-                f"{self.path}: cannot be read ({error.strerror}); your private key decrypts the secrets; {how}"
+                f"{self.path}: cannot be read ({error.strerror}); your private key decrypts the secrets. {how}"
             ) from None
         try:
             own = [line for line in text.decode(errors="replace").splitlines() if line.startswith("AGE-SECRET-KEY-")]
@@ -108,7 +108,7 @@ class Operator:
         except IdentityError as error:
             if "decrypted first" not in str(error):
                 raise Refused(
-                    f"{self.path}: is not a private key that age supports (SSH ed25519 or age); {how}"
+                    f"{self.path}: is not a private key that age supports (SSH ed25519 or age). {how}"
                 ) from None
         return _unlock(self.path, text)
 
@@ -121,8 +121,8 @@ def _unlock(path: Path, text: bytes) -> Any:
 
     if not sys.stdin.isatty():
         raise Refused(
-            f"{path}: is protected by a passphrase, but there is no terminal to ask for it;"
-            f" run this in a terminal, or name a key without one: {IDENTITY}=FILE"
+            f"{path}: is protected by a passphrase, but there is no terminal to ask for it. Run this in a"
+            f" terminal, or name a key without a passphrase: {IDENTITY}=FILE"
         )
     passphrase = getpass.getpass(f"Passphrase of {path} (opens the stack's secrets): ").encode()
     try:

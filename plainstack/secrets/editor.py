@@ -23,7 +23,7 @@ _LINE = re.compile(r"([A-Za-z0-9_/-]+): *(\S.*|)")
 # What is written without quotes: everything else is a JSON string.
 _PLAIN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _HEAD = """\
-# The secrets of the stack {stack}, NAME: VALUE. Save and leave the editor to go on; an empty file changes nothing.
+# The secrets of the stack {stack}, NAME: VALUE. Save and quit the editor to continue; an empty file changes nothing.
 # A value in quotes is a JSON string: "two\\nlines".
 """
 
@@ -64,7 +64,9 @@ def parse(text: str, before: Mapping[str, str], origins: Mapping[str, Origin]) -
             continue
         name = match[1]
         if name not in origins:
-            problems.append(f"line {number}: no role uses a secret of this name; known: {', '.join(sorted(origins))}")
+            problems.append(
+                f"line {number}: no role uses a secret of this name. Known secrets: {', '.join(sorted(origins))}"
+            )
         elif name in found:
             problems.append(f"line {number}: {name} is given twice")
         elif value != before.get(name) and (problem := unfit(value, origins[name])):
@@ -72,7 +74,7 @@ def parse(text: str, before: Mapping[str, str], origins: Mapping[str, Origin]) -
         found[name] = value
     missing = sorted(set(before) - set(found))
     if missing and lines:
-        problems.append(f"missing, and in use: {', '.join(missing)} (for a new value: inv secrets.rotate NAME)")
+        problems.append(f"missing, although in use: {', '.join(missing)}. For a new value: inv secrets.rotate NAME")
     if problems:
         raise Refused("\n".join(problems))
     return found or dict(before)
@@ -123,7 +125,9 @@ def _open_editor(file: Path, end: _End) -> None:
         end.release()
         code = editor.wait()
     except OSError as error:
-        raise Refused(f"{words[0]}: {error.strerror}; name an editor in EDITOR. Nothing was saved") from None
+        raise Refused(
+            f"{words[0]}: {error.strerror}. Nothing was saved. Name an editor in the environment variable EDITOR"
+        ) from None
     except SystemExit:
         if editor:
             editor.kill()
@@ -132,14 +136,14 @@ def _open_editor(file: Path, end: _End) -> None:
     finally:
         end.release()
     if code != 0:
-        raise Refused(f"the editor exited with code {code}; nothing was saved")
+        raise Refused(f"the editor exited with code {code}. Nothing was saved")
 
 
 @contextlib.contextmanager
 def _workspace() -> Iterator[Path]:
     """A private folder in memory, with room for an editor's swap files; removed at the end."""
     if not MEMORY.is_dir():
-        raise Refused(f"{MEMORY} is missing: without it, the decrypted secrets would have to be written to a disk")
+        raise Refused(f"{MEMORY} is missing. Without it, the decrypted secrets would be written to a disk")
     begin = f"plainstack-secrets-{os.getuid()}-"
     for left in MEMORY.glob(f"{begin}*"):
         if not _alive(left.name.removeprefix(begin).partition("-")[0]):

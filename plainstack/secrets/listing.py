@@ -26,11 +26,9 @@ class Row:
     state: str
     uses: Mapping[str, list[str]]
 
-    def told_uses(self) -> str:
-        told = [f"{role} ({' '.join(hosts)})" for role, hosts in self.uses.items()]
-        return "; ".join(told) or (
-            "all hosts" if self.name.removeprefix(CERTIFICATE) in pki.AUTHORITIES else "nobody now"
-        )
+    def uses_text(self) -> str:
+        users = [f"{role} ({' '.join(hosts)})" for role, hosts in self.uses.items()]
+        return "; ".join(users) or ("all hosts" if self.name.removeprefix(CERTIFICATE) in pki.AUTHORITIES else "unused")
 
 
 def rows(

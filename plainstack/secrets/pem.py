@@ -48,16 +48,16 @@ def private_key(path: Path, shown: Path) -> PrivateKeyTypes:
     content = _content(path, shown)
     found = list(blocks(content, "PRIVATE KEY"))
     if len(found) > 1:
-        raise Unfit(f"{shown} holds {len(found)} private keys; keep only the certificate's key")
+        raise Unfit(f"{shown} holds {len(found)} private keys. Keep only the certificate's key")
     if found and found[0].startswith(b"-----BEGIN OPENSSH"):
-        raise Unfit(f"{shown} is a key in OpenSSH format; convert it: ssh-keygen -p -m PKCS8 -f {shown}")
+        raise Unfit(f"{shown} is a key in OpenSSH format. Convert it: ssh-keygen -p -m PKCS8 -f {shown}")
     try:
         if found:
             return serialization.load_pem_private_key(found[0], None)
     except TypeError:
         raise Unfit(
-            f"{shown} is encrypted; a balancer starts unattended, so it cannot ask for a passphrase."
-            f" Decrypt it: openssl pkey -in {shown} -out {shown.with_suffix('.decrypted')}"
+            f"{shown} is encrypted. A balancer starts unattended, so it cannot ask for a passphrase. Decrypt it:"
+            f" openssl pkey -in {shown} -out {shown.with_suffix('.decrypted')}"
         ) from None
     except (ValueError, UnsupportedAlgorithm):
         pass
@@ -77,13 +77,13 @@ def _instead(content: bytes, shown: Path) -> str:
     converted = converted.with_name(f"{shown.stem}-converted.pem") if converted == shown else converted
     labels = list(dict.fromkeys(block["label"].decode() for block in _BLOCK.finditer(content)))
     if labels == ["PKCS7"]:
-        return f", but PKCS#7; convert it: openssl pkcs7 -print_certs -in {shown} -out {converted}"
+        return f", but PKCS#7. Convert it: openssl pkcs7 -print_certs -in {shown} -out {converted}"
     if labels:
         return f", but {' and '.join(labels)}"
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return ", but text in UTF-16; save it as UTF-8"
+        return ", but text in UTF-16. Save it as UTF-8"
     if _PKCS12.match(content):
-        return f", but PKCS#12; convert it: openssl pkcs12 -nodes -in {shown} -out {converted}"
+        return f", but PKCS#12. Convert it: openssl pkcs12 -nodes -in {shown} -out {converted}"
     for kind, command, load in (
         ("a certificate", "x509", x509.load_der_x509_certificate),
         ("a private key", "pkey", lambda data: serialization.load_der_private_key(data, None)),
@@ -92,5 +92,5 @@ def _instead(content: bytes, shown: Path) -> str:
             load(content)
         except (ValueError, TypeError, UnsupportedAlgorithm):
             continue
-        return f", but {kind} in DER form; convert it: openssl {command} -inform der -in {shown} -out {converted}"
+        return f", but {kind} in DER form. Convert it: openssl {command} -inform der -in {shown} -out {converted}"
     return ""

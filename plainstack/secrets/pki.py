@@ -56,7 +56,7 @@ def blocks(path: Path, label: str) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InventoryError([f"{path}: cannot be read any more: {error.strerror}"]) from None
+        raise InventoryError([f"{path}: can no longer be read: {error.strerror}"]) from None
     return "".join(f"{block.decode(errors='replace')}\n" for block in pem.blocks(content, label))
 
 

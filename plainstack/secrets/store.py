@@ -15,20 +15,20 @@ from plainstack.secrets.format import Store
 from plainstack.secrets.rotation import Entry, RotationStrategies, generate, moment
 from plainstack.secrets.values import Certificate, Secret, Vault
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
-def load(stack: Stack, needed: Needed, now: datetime, tell: Tell = lambda _: None) -> Vault:
+def load(stack: Stack, needed: Needed, now: datetime, report: Report = lambda _: None) -> Vault:
     """The stack's secrets; missing ones are generated, certificates that end soon are renewed, and both are saved.
 
-    `tell` gets a message if the store was encrypted, or encrypted to other keys. Raises Refused if others can read the
-    store, if it is damaged or not encrypted to the operator's key, or if it is encrypted but the inventory lists no
-    recipients.
+    `report` gets a message if the store was encrypted, or encrypted to other keys. Raises Refused if others can read
+    the store, if it is damaged or not encrypted to the operator's key, or if it is encrypted but the inventory lists
+    no recipients.
     """
     opened = look(stack, needed, now)
     if not opened.unsaved:
         return opened.vault
-    return vault(_save(stack, lambda store: _complete(stack, store, needed, now), tell))
+    return vault(_save(stack, lambda store: _complete(stack, store, needed, now), report))
 
 
 def look(stack: Stack, needed: Needed, now: datetime) -> Opened:
@@ -55,7 +55,7 @@ def read(stack: Stack) -> Store:
     return store_files.find(stack, age.Operator(stack)).store
 
 
-def change(stack: Stack, how: Callable[[Store], Store], tell: Tell = lambda _: None) -> Store:
+def change(stack: Stack, how: Callable[[Store], Store], report: Report = lambda _: None) -> Store:
     """Change secrets and record a new version; without a change, the version stays."""
 
     def versioned(store: Store) -> Store:
@@ -64,7 +64,7 @@ def change(stack: Stack, how: Callable[[Store], Store], tell: Tell = lambda _: N
             return store
         return replace(changed, versions=(*store.versions, random_source.token_hex(4)))
 
-    return _save(stack, versioned, tell)
+    return _save(stack, versioned, report)
 
 
 def set_values(
@@ -94,7 +94,7 @@ def set_values(
     change(stack, merge)
 
 
-def _save(stack: Stack, how: Callable[[Store], Store], tell: Tell) -> Store:
+def _save(stack: Stack, how: Callable[[Store], Store], report: Report) -> Store:
     """Change the store under a lock that other commands on this machine respect; the write is atomic."""
     with store_files.locked(stack):
         operator = age.Operator(stack)
@@ -103,7 +103,7 @@ def _save(stack: Stack, how: Callable[[Store], Store], tell: Tell) -> Store:
         if not found.as_wanted or wanted != found.store:
             store_files.write(stack, wanted, operator)
             for sentence in found.notes:
-                tell(sentence)
+                report(sentence)
         return wanted
 
 
@@ -151,14 +151,14 @@ class Opened:
             sentences.append(f"write {place} for the inventory's secrets.recipients")
         return tuple(sentences)
 
-    def keep(self, tell: Tell) -> None:
+    def keep(self, report: Report) -> None:
         """Save the store. Raises Refused if it has changed since it was read."""
         if not self.unsaved:
             return
 
         def unchanged(store: Store) -> Store:
             if store != self.found.store:
-                raise Refused("another run changed the secrets in the meantime; run the same command again")
+                raise Refused("another run changed the secrets in the meantime. Run the same command again")
             return self.wanted
 
-        _save(self.stack, unchanged, tell)
+        _save(self.stack, unchanged, report)

@@ -59,16 +59,18 @@ def find(stack: Stack, operator: age.Operator) -> Found:
     if not wanted:
         if sealed.exists():
             raise Refused(
-                f"{sealed} holds the secrets, but the inventory lists no secrets.recipients: restore them."
-                " To go on without encryption, decrypt it yourself first:"
-                f" (umask 077; age -d -i KEY -o {plain} {sealed}) && rm {sealed}"
+                f"{sealed} holds the secrets, but the inventory lists no secrets.recipients. Restore them. To"
+                f" continue without encryption, decrypt the file first: (umask 077; age -d -i KEY -o {plain}"
+                f" {sealed}) && rm {sealed}"
             )
         return Found(_read_plain(plain))
     if not sealed.exists():
         note = (
-            f"the secrets are now encrypted, in {sealed}: commit it"
+            f"the secrets are now encrypted, in {sealed}. Commit that file"
             if not plain.exists()
-            else (f"the secrets moved from {plain} to {sealed}, encrypted to {len(wanted)} recipients: commit it")
+            else (
+                f"the secrets moved from {plain} to {sealed}, encrypted to {len(wanted)} recipients. Commit that file"
+            )
         )
         return Found(_read_plain(plain), (note,))
     store = _read_sealed(sealed, operator)
@@ -76,17 +78,17 @@ def find(stack: Stack, operator: age.Operator) -> Found:
     if store.recipients != wanted:
         gone = len(set(store.recipients) - set(wanted))
         notes.append(
-            f"{sealed} is now encrypted to {len(wanted)} recipients: commit it"
+            f"{sealed} is now encrypted to {len(wanted)} recipients. Commit that file"
             + (
-                f"; {gone} removed ones still know the current values: rotate the secrets they must not know"
+                f". {gone} removed recipients still know the current values: rotate the secrets that they must not know"
                 if gone
                 else ""
             )
         )
     if plain.exists():
         if replace(_read_plain(plain), recipients=store.recipients) != store:
-            raise Refused(f"{sealed} and {plain} both contain secrets, and they differ: move the outdated one away")
-        notes.append(f"{plain} was removed; {sealed} contains the same secrets, encrypted")
+            raise Refused(f"{sealed} and {plain} both contain secrets, and they differ. Move the outdated one away")
+        notes.append(f"{plain} was removed, because {sealed} contains the same secrets, encrypted")
     return Found(store, tuple(notes))
 
 
@@ -95,7 +97,7 @@ def _read_plain(path: Path) -> Store:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o777
             if mode & 0o077:
-                raise Refused(f"{path}: mode {mode:04o} lets others read the secrets; run: chmod 600 {path}")
+                raise Refused(f"{path}: mode {mode:04o} lets others read the secrets. Run: chmod 600 {path}")
             content = file.read()
     except FileNotFoundError:
         return Store()
@@ -104,7 +106,7 @@ def _read_plain(path: Path) -> Store:
     try:
         return format.parse(content)
     except NotAStore as error:
-        raise Refused(f"{path}: is damaged ({error}); restore it from a backup") from None
+        raise Refused(f"{path}: is damaged ({error}). Restore it from a backup") from None
 
 
 def _read_sealed(path: Path, operator: age.Operator) -> Store:
@@ -114,13 +116,13 @@ def _read_sealed(path: Path, operator: age.Operator) -> Store:
         raise Refused(f"{path}: cannot be read: {error.strerror}") from None
     except age.NotForYou:
         raise Refused(
-            f"{path}: is not encrypted to your key {operator.path}; name another one with {age.IDENTITY}=FILE,"
-            " or ask someone in secrets.recipients to add your key there and run: inv deploy"
+            f"{path}: is not encrypted to your key {operator.path}. Name another key with {age.IDENTITY}=FILE, or"
+            " ask a colleague who can read the secrets to add your key to secrets.recipients and run: inv deploy"
         ) from None
     except age.Damaged:
-        raise Refused(f"{path}: is damaged (not a complete age file); restore it from git or a backup") from None
+        raise Refused(f"{path}: is damaged (not a complete age file). Restore it from git or a backup") from None
     except NotAStore as error:
-        raise Refused(f"{path}: is damaged ({error}); restore it from git or a backup") from None
+        raise Refused(f"{path}: is damaged ({error}). Restore it from git or a backup") from None
 
 
 def write(stack: Stack, store: Store, operator: age.Operator) -> None:
@@ -137,8 +139,8 @@ def write(stack: Stack, store: Store, operator: age.Operator) -> None:
         intact = False
     if not intact:
         raise Refused(
-            f"your key {operator.path} is not in the inventory's secrets.recipients, so you could not read the"
-            " secrets again: add its public key there. Nothing was changed"
+            f"your key {operator.path} is not in the inventory's secrets.recipients, so you could no longer read"
+            " the secrets. Nothing was changed. Add its public key there"
         )
     _replace(sealed_path(stack), sealed)
     plain_path(stack).unlink(missing_ok=True)

@@ -37,7 +37,7 @@ class Secret:
         return hash((Secret, self._value))
 
     def __reduce__(self) -> str:
-        raise TypeError("a secret is not pickled")
+        raise TypeError("a secret cannot be pickled")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Vault:
     def password(self, name: str) -> Secret:
         """A password that the role declares in `secrets` or `reads`. Raises UndeclaredSecret for any other."""
         if name not in self.passwords:
-            raise UndeclaredSecret(f"the secret {name} is not declared: name it in the role's secrets or reads")
+            raise UndeclaredSecret(f"the secret {name} is not declared. Name it in the role's `secrets` or `reads`")
         return self.passwords[name]
 
     def also_accepted(self, name: str) -> tuple[Secret, ...]:
@@ -92,7 +92,7 @@ class Vault:
     def certificate(self, name: str) -> Certificate:
         """A certificate that the role declares, for server and client use. Raises UndeclaredSecret for any other."""
         if name not in self.certificates:
-            raise UndeclaredSecret(f"the certificate {name} is not declared: name it in the role's certificates")
+            raise UndeclaredSecret(f"the certificate {name} is not declared. Name it in the role's `certificates`")
         return self.certificates[name]
 
     def limited(self, passwords: Collection[str], certificates: Collection[str]) -> Vault:

@@ -48,7 +48,7 @@ def _wsgi(files: Files, project: str) -> Iterator[str]:
     seen = Settings({"wsgi/__init__.py": path})
     seen.read("wsgi")
     if seen.sure and "application" not in seen.bound:
-        yield f"{path}: does not define 'application', but Gunicorn runs {project}.wsgi:application"
+        yield f"{path}: does not define 'application', although Gunicorn runs {project}.wsgi:application"
 
 
 def _collects_into_a_folder(settings: Settings) -> bool:
@@ -81,7 +81,7 @@ def _static_root(settings: Settings, path: str) -> Iterator[str]:
     elif all(settings.fixed(one.value) for one in known):
         last = known[-1]
         unset = isinstance(last.value, ast.Constant) and not last.value.value
-        what = "is not set" if unset else "is a folder that the service cannot write on a host"
+        what = "is not set" if unset else "is a folder that the service cannot write to on a host"
         yield f"{last.path}:{last.line}: STATIC_ROOT {what}. {STATIC_ROOT}"
 
 

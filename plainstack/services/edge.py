@@ -52,7 +52,7 @@ class Balancer(Model):
         "self-signed",
         description="`self-signed`, for a certificate of the stack's own authority, or a certificate's files.",
     )
-    http3: Bool = Field(True, description="Whether browsers are offered HTTP/3 beside HTTP/2.")
+    http3: Bool = Field(True, description="Whether browsers are offered HTTP/3 in addition to HTTP/2.")
     max_body: Annotated[str, Field(pattern=r"^[0-9]+[kmg]?$")] = Field(
         "10m", description="The largest request body, in bytes or with k, m or g."
     )

@@ -84,19 +84,19 @@ def content(path: str) -> bytes:
 
 def _unreadable(path: str, error: OSError) -> InventoryError:
     return InventoryError(
-        [f"{path}: cannot be read: {error.strerror}; a release contains every file of its source folder"]
+        [f"{path}: cannot be read: {error.strerror}. A release contains every file of its source folder"]
     )
 
 
 def _check(folder: Path, service: Service, key: str, files: Sequence[str]) -> None:
     wsgi = f"{service.project}/wsgi.py"
     needed = {
-        LOCK: f"the lock of its requirements, with hashes; make it there: {compile_command(PYTHON)}",
+        LOCK: f"its locked requirements, with hashes. Make it there: {compile_command(PYTHON)}",
         "manage.py": "Django's command line",
-        wsgi: "its WSGI application, in the package that `project` names",
+        wsgi: "its WSGI application, in the package named by `project`",
     }
     if found := [file.removesuffix("/wsgi.py") for file in files if fnmatch.fnmatchcase(file, "*/wsgi.py")]:
-        needed[wsgi] = f"its WSGI application; {key}.project names the package, here {' or '.join(found)}"
+        needed[wsgi] = f"its WSGI application. {key}.project names the package, here {' or '.join(found)}"
     problems = [f"{key}.source: {folder} has no {file}: {what}" for file, what in needed.items() if file not in files]
     if problems:
         raise InventoryError(problems)

@@ -9,7 +9,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.services import django_look, release, requirements
 
 # The packages that every service needs, and why.
-_NEEDED = {"gunicorn": "which runs the service", "django": "which manage.py runs"}
+_NEEDED = {"gunicorn": "which runs the service", "django": "which manage.py needs"}
 
 
 def problems(stack: Stack) -> Iterator[str]:

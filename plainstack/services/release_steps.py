@@ -170,7 +170,7 @@ def put_in_place(name: str, here: Release, wsgi: str) -> Iterator[Command]:
     )
     yield Command(
         name=f"{name}: migrate",
-        why=f"bring the database to release {here.id} of {name}, unless another host just did",
+        why=f"bring the database to release {here.id} of {name}, unless another host has just done it",
         run=_script(_MANAGE + _MIGRATE, settings=settings(name), **known),
         unless=f"[ -e {folder}/migrated ]",
         timeout=600,

@@ -45,7 +45,7 @@ def parse(lock: bytes, path: str) -> list[Requirement]:
     try:
         text = lock.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise PlainstackError(f"{path}: is not text in UTF-8; make the lock again") from None
+        raise PlainstackError(f"{path}: is not text in UTF-8. Make the lock again") from None
     return [_requirement(number, line) for number, line in _logical_lines(text)]
 
 
@@ -185,7 +185,7 @@ def problems(
             yield f"{path}:{each.line}: {each.name} is pinned to {both}"
     missing = {name: what for name, what in needed.items() if name not in seen}
     for name, what in missing.items():
-        yield f"{path}: has no {name}, {what}; add {name} to requirements.in"
+        yield f"{path}: has no {name}, {what}. Add {name} to requirements.in"
     if unpinned or unhashed or missing:
         yield f"{path}: make the lock again: {compile_command(python_version)}"
 
@@ -193,12 +193,12 @@ def problems(
 def _unfit(text: str) -> str:
     option = re.split(r"[ =]", text, maxsplit=1)[0]
     if option in _ELSEWHERE or re.match(r"-[rc]\S", text):
-        return "other files are not sent to hosts; put all requirements into one lock"
+        return "other files are not sent to hosts. Put all requirements into one lock"
     if option in _BUILDS:
-        return "would have to be built on the host; hosts install only wheels"
+        return "would have to be built on the host, but hosts install only wheels"
     if text.startswith("-"):
         return ""
-    return "is not a package from an index; hosts install only wheels, by name and version"
+    return "is not a package from an index. Hosts install only wheels, by name and version"
 
 
 def _capped(lines: Sequence[str]) -> Iterator[str]:

@@ -69,26 +69,26 @@ class _Walk:
         try:
             real = os.path.realpath(entry.path, strict=True)
         except OSError:
-            raise InventoryError([f"{entry.path}: a broken link; fix or remove it"]) from None
+            raise InventoryError([f"{entry.path}: a broken link. Fix or remove it"]) from None
         if real in above:
-            raise InventoryError([f"{entry.path}: a link to {real}, a folder that contains the link; remove it"])
+            raise InventoryError([f"{entry.path}: a link to {real}, a folder that contains the link. Remove it"])
         if not real.startswith(f"{self.root}{os.sep}"):
-            raise InventoryError([f"{entry.path}: a link to {real}, outside the source; replace it with a copy"])
+            raise InventoryError([f"{entry.path}: a link to {real}, outside the source. Replace it with a copy"])
         return real
 
     def _must_be_utf8(self, entry: os.DirEntry[str]) -> None:
         try:
             entry.name.encode()
         except UnicodeEncodeError:
-            raise InventoryError([f"{_shown(entry.path)}: the name is not UTF-8; rename it"]) from None
+            raise InventoryError([f"{_shown(entry.path)}: the name is not UTF-8. Rename it"]) from None
 
     def _count(self, entry: os.DirEntry[str]) -> None:
         self.count += 1
         if self.count > MOST_FILES:
             raise InventoryError(
                 [
-                    f"{self.root}: holds more than {MOST_FILES} files, the last one found is {entry.path};"
-                    " that is the limit of a release"
+                    f"{self.root}: holds more than {MOST_FILES} files, the limit of a release. The last one found"
+                    f" is {entry.path}"
                 ]
             )
 
@@ -98,7 +98,7 @@ def walk(folder: Path) -> Tree:
     root = os.path.realpath(folder)
     if is_environment(root):
         raise InventoryError(
-            [f"{folder}: is a Python environment itself; create the environment in a folder of its own, such as env/"]
+            [f"{folder}: is itself a Python environment. Create the environment in its own folder, such as env/"]
         )
     walked = _Walk(root)
     files = sorted(walked.files(str(folder), "", (root,)))

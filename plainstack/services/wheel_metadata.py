@@ -35,7 +35,7 @@ def incomplete(
                 problems[f"{package} {dependency.name}{dependency.specifier}, which the lock does not contain"] = None
                 continue
             if not dependency.specifier.contains(other.version, prereleases=True):
-                problems[f"{package} {dependency.name}{dependency.specifier}; the lock pins {other.version}"] = None
+                problems[f"{package} {dependency.name}{dependency.specifier}, but the lock pins {other.version}"] = None
             new = {canonical(extra) for extra in dependency.extras} - extras[other.name]
             if new:
                 extras[other.name] |= new

@@ -58,10 +58,10 @@ def resolve(payload: Payload, cache: Path, report: Report, arch: str = "x86_64")
     try:
         found = [(name, Path(path).read_bytes()) for name, path in payload.files]
     except OSError as error:
-        raise PlainstackError(f"{error.filename}: cannot be read any more: {error.strerror}; deploy again") from None
+        raise PlainstackError(f"{error.filename}: can no longer be read: {error.strerror}. Deploy again") from None
     if payload.digest and digest(found, payload.executables) != payload.digest:
         changed = os.path.commonpath([path for _, path in payload.files])
-        raise PlainstackError(f"{changed}: has changed since the plan was made; deploy again")
+        raise PlainstackError(f"{changed}: has changed since the plan was made. Deploy again")
     if payload.requirements:
         lock, path = dict(found)[payload.requirements], dict(payload.files)[payload.requirements]
         try:
@@ -70,7 +70,7 @@ def resolve(payload: Payload, cache: Path, report: Report, arch: str = "x86_64")
         except OSError as error:
             raise PlainstackError(
                 f"the wheels of {path} cannot be kept in {cache} on this machine: {error.strerror}"
-                f" ({error.filename or cache}); make room or make it writable, and deploy again"
+                f" ({error.filename or cache}). Make room or make it writable, and deploy again"
             ) from None
         # Without the options for pip: they say where this machine finds packages, and hosts would use them too.
         here = for_target(lock, path, PYTHON, arch)
@@ -122,7 +122,7 @@ def _download(
         # If the index was not reached, pip reports no versions either.
         without = None if _UNREACHED.search(said) else _without_wheel(left, said)
         if without is None:
-            unreached = ": the package index was not reached" if _UNREACHED.search(said) else ""
+            unreached = ": the package index could not be reached" if _UNREACHED.search(said) else ""
             last = [line for line in said.splitlines() if line.strip()][-6:]
             raise PlainstackError(
                 "\n".join(
@@ -138,8 +138,9 @@ def _download(
         name = next(each for each in wanted if each.locked in missing)
         pinned = f"{name.name}=={name.version}"
         how = (
-            f"hosts install only wheels: choose a version that has one, or build it here: pip wheel --no-deps {pinned}"
-            f" -w DIR; add the output of pip hash DIR/*.whl to the lock, and deploy with PIP_FIND_LINKS=DIR"
+            "Hosts install only wheels: choose a version that has one, or build it here: pip wheel --no-deps"
+            f" {pinned} -w DIR. Then add the output of pip hash DIR/*.whl to the lock, and deploy with"
+            " PIP_FIND_LINKS=DIR"
         )
         raise PlainstackError("\n".join([*missing.values(), how]))
 
@@ -171,4 +172,4 @@ def _others(said: str) -> str:
     found = re.search(r"\(from versions: ([^)]+)\)", said)
     if found is None or found[1] == "none":
         return ", and no other version has one"
-    return f"; those that have: {', '.join(found[1].split(', ')[-4:])}"
+    return f". Versions that have one: {', '.join(found[1].split(', ')[-4:])}"

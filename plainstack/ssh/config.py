@@ -60,7 +60,9 @@ class Resolved:
 
         def token(match: re.Match[str]) -> str:
             if match[1] not in known:
-                raise Refused(f"{self.where(keyword)}: {keyword}: %{match[1]} is not supported here; write it out")
+                raise Refused(
+                    f"{self.where(keyword)}: {keyword}: %{match[1]} is not supported here. Write the value out"
+                )
             return known[match[1]]
 
         def variable(match: re.Match[str]) -> str:
@@ -133,7 +135,8 @@ def resolve(host: str, user: str = "", port: int = 0) -> Resolved:
     if program is None:
         if _own().exists():
             raise Refused(
-                f"{_own()} can only be read by OpenSSH's ssh, which is not installed: apt install openssh-client"
+                f"{_own()} can only be read by OpenSSH's ssh, which is not installed. Install it: apt install"
+                " openssh-client"
             )
         return _without_configuration(host, user, port)
     command = [program, "-vvv", "-T", "-G"]

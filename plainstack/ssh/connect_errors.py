@@ -33,13 +33,13 @@ def explain(error: BaseException, way: Way, stack: Reach) -> str:
     place = "" if way.source else f" ({way.address}:{way.port})"
     if isinstance(error, paramiko.BadHostKeyException):
         return (
-            f"the host key has CHANGED{place}: pinned {fingerprint(error.expected_key)},"
-            f" offered {fingerprint(error.key)}; nothing was sent. If the host was reinstalled: inv trust"
+            f"the host key has CHANGED{place}: pinned {fingerprint(error.expected_key)}, offered"
+            f" {fingerprint(error.key)}. Nothing was sent. If the host was reinstalled: inv trust"
         )
     if isinstance(error, LoginRefused):
         return f"{error}{place}"
     if "not found in known_hosts" in str(error):
-        return f"the host key is not pinned{place}: run inv trust, compare the fingerprint, and try again"
+        return f"the host key is not pinned{place}. Run inv trust, compare the fingerprint, and try again"
     if isinstance(error, paramiko.ChannelException) and way.jump is not None:
         reason = {
             _FORBIDDEN: "does not forward connections (AllowTcpForwarding)",
@@ -59,7 +59,7 @@ def explain(error: BaseException, way: Way, stack: Reach) -> str:
     if isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL and way.bind:
         return f"BindAddress {way.bind} is not an address of this machine{place}"
     if isinstance(error, ConnectionRefusedError):
-        return f"the connection was refused{place}; is sshd running?"
+        return f"the connection was refused{place}: is sshd running?"
     if way.command:
         return f"no SSH through the proxy command `{way.command}`{place}: {error or type(error).__name__}"
     return f"{error or type(error).__name__}{place}"

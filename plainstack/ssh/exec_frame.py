@@ -35,10 +35,10 @@ class Frame:
     def wrap(self, command: str) -> str:
         """The command line for the login shell, in a form that every shell understands."""
         # The host's own PATH may lack /usr/sbin, and sudo may keep the user's PATH.
-        begin = f'PATH={PATH}; export PATH; {_tell(self.token)}; eval "$0"'
+        begin = f'PATH={PATH}; export PATH; {_print_token(self.token)}; eval "$0"'
         if self.sudo:
             inner = f'/bin/sh -c {shlex.quote(begin)} "$0"'
-            begin = f"PATH=$PATH:{PATH}; export PATH; {_tell(self._reached)}; exec sudo -n -- {inner}"
+            begin = f"PATH=$PATH:{PATH}; export PATH; {_print_token(self._reached)}; exec sudo -n -- {inner}"
         return f"exec /bin/sh -c {shlex.quote(begin)} {shlex.quote(command)}"
 
     def stream(self, *, terminal: bool = False) -> Stream:
@@ -53,8 +53,8 @@ class Frame:
         if not match:
             return ""
         return (
-            f"{match[1]} can log in on this host, but {self.user} cannot (the default of cloud-init):"
-            f" write `user: {match[1]}` under ssh in the inventory"
+            f"{match[1]} can log in on this host, but {self.user} cannot (the default of cloud-init). Write"
+            f" `user: {match[1]}` under ssh in the inventory"
         )
 
     def refusal(self, out: Stream, err: Stream, code: int) -> tuple[str, list[str]]:
@@ -67,17 +67,17 @@ class Frame:
         if reason:
             return reason, []
         if _EXPIRED.search(said):
-            login = f"log in as {self.user} with ssh and set a new one, or as root run: chage -d -1 {self.user}"
+            login = f"log in as {self.user} with ssh and set a new one, or run as root: chage -d -1 {self.user}"
             return (
-                f"the password of {self.user} has expired, and the host runs no commands until it is changed: {login}",
+                f"the password of {self.user} has expired. The host runs no commands until it is changed: {login}",
                 lines,
             )
         if by_sudo:
             if code == 127:
-                return "sudo is not installed on the host: install it, or log in as root (ssh.user)", lines
+                return "sudo is not installed on the host. Install it, or log in as root (ssh.user)", lines
             own = "; ".join(line for line in lines if "unable to resolve host" not in line) or f"exit code {code}"
-            return f"sudo refused: {own}; let {self.user} use sudo without a password (NOPASSWD)", []
-        return f"the host did not run the command; for its reason, run: ssh {self.user}@{self.address} true", lines
+            return f"sudo refused: {own}. Let {self.user} use sudo without a password (NOPASSWD)", []
+        return f"the host did not run the command. To see why: ssh {self.user}@{self.address} true", lines
 
     @property
     def _reached(self) -> str:
@@ -129,7 +129,7 @@ def _line(token: str) -> bytes:
     return f"\n{token}\n".encode()
 
 
-def _tell(token: str) -> str:
+def _print_token(token: str) -> str:
     # The newline in front makes the marker a line of its own even if the noise does not end in one; with `set -x`, the
     # marker also shows up inside a trace line, which does not count.
     return f'printf "\\n%s\\n" {token}; printf "\\n%s\\n" {token} >&2'

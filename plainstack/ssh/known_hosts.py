@@ -53,7 +53,7 @@ class Pins:
                 continue
             except (paramiko.SSHException, binascii.Error, ValueError, IndexError) as error:
                 raise Refused(
-                    f"{self.path}:{number}: not a host key ({error}); remove the line, then: inv trust"
+                    f"{self.path}:{number}: not a host key ({error}). Remove the line, then run: inv trust"
                 ) from None
             found.setdefault(key.get_name(), key)
         return found

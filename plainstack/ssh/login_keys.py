@@ -69,7 +69,7 @@ class Keyring:
                 except paramiko.AuthenticationException:
                     tried.append(name)
                     if not transport.is_active():
-                        few = "name the right one: ssh.key in the inventory"
+                        few = "set ssh.key in the inventory to the right one"
                         raise LoginRefused(
                             f"the host closed the connection after {len(tried)} keys for {user}; {few}"
                         ) from None
@@ -80,7 +80,8 @@ class Keyring:
         if tried:
             remarks.insert(0, f"login as {user} was refused with {_listed(tried)}")
         raise LoginRefused(
-            "; ".join(remarks) or f"there is no key to log in with as {user}: ssh-add one, or name ssh.key"
+            "; ".join(remarks)
+            or f"there is no key to log in with as {user}. Add one to the agent (ssh-add), or set ssh.key"
         )
 
     def _all(
@@ -148,7 +149,10 @@ class Keyring:
         for _ in range(_TRIES):
             answer = ask(f"Passphrase of {path}: ", self._ended)
             if answer is None:
-                return f"{path} has a passphrase, and there is no terminal to ask for it: ssh-add {path}"
+                return (
+                    f"{path} has a passphrase, but there is no terminal to ask for it. Add the key to the agent:"
+                    f" ssh-add {path}"
+                )
             key = _load(path, answer)
             if isinstance(key, paramiko.PKey):
                 return key
@@ -220,7 +224,7 @@ def _load(path: Path, passphrase: str | None) -> paramiko.PKey | str | None:
     blob = public_blob(path)
     kind = paramiko.Message(blob).get_text() if blob else ""
     if kind.startswith("sk-"):
-        return f"{path} is a security key, which works only through an agent: ssh-add {path}"
+        return f"{path} is a security key, which works only through an agent. Add it: ssh-add {path}"
     for key_class in _KINDS:
         if kind and kind not in key_class.identifiers():
             continue

@@ -24,7 +24,7 @@ class LabDown(LabError):
     """The lab is not up."""
 
     def __init__(self) -> None:
-        super().__init__("the lab is not up: run inv lab.up")
+        super().__init__("the lab is not up. Run: inv lab.up")
 
 
 def is_up(namespace: str) -> bool:

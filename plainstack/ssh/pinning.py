@@ -27,7 +27,7 @@ class Change:
     new: paramiko.PKey
     old: paramiko.PKey | None
 
-    def told(self) -> str:
+    def described(self) -> str:
         """The change as a line to print, with fingerprints in OpenSSH's format."""
         if self.old is None:
             return f"{self.host} ({self.entry}): new key {fingerprint(self.new)}"

@@ -122,7 +122,7 @@ class Session:
     ) -> Output:
         channel.settimeout(min(1.0, max(0.1, deadline - time.monotonic())))
         out, err = self._frame.stream(), self._frame.stream()
-        told = 0
+        reported = 0
         heard = time.monotonic()
         while time.monotonic() < deadline:
             while channel.recv_stderr_ready():
@@ -140,20 +140,20 @@ class Session:
             if on_line:
                 end = out.data.rfind(b"\n") + 1
                 # Not splitlines(): text may contain other separators.
-                for line in out.data[told:end].decode(errors="replace").split("\n")[:-1]:
+                for line in out.data[reported:end].decode(errors="replace").split("\n")[:-1]:
                     on_line(line)
-                told = max(told, end)
+                reported = max(reported, end)
                 if discard:
-                    del out.data[:told]
-                    told = 0
+                    del out.data[:reported]
+                    reported = 0
         while not channel.status_event.wait(channel.gettimeout()) and time.monotonic() < deadline:
             heard = still_there(channel.get_transport(), heard)
         if not channel.exit_status_ready():
             if out.begun:
                 raise HostFailed(
-                    self.host, step, "the command did not end within the timeout", out.text.splitlines()[-10:]
+                    self.host, step, "the command did not finish within the timeout", out.text.splitlines()[-10:]
                 )
-            waits = "the login shell did not start the command within the timeout; do its startup files wait for input?"
+            waits = "the login shell did not start the command within the timeout: do its startup files wait for input?"
             raise HostFailed(self.host, step, waits, out.noise.splitlines()[-10:])
         while data := channel.recv_stderr(65536):
             err.feed(data)
@@ -161,7 +161,7 @@ class Session:
         # Without an exit code, either a signal ended the program or the connection was lost; a host that answers rules
         # out the latter.
         if code == -1 and not answers(channel.get_transport()):
-            raise OSError("it was closed from the other end")
+            raise OSError("it was closed by the other side")
         if not out.begun:
             raise HostFailed(self.host, step, *self._frame.refusal(out, err, code))
         return Output(code, out.text, err.text)

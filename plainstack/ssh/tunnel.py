@@ -25,12 +25,12 @@ def parse(stack: Stack, to: str, host: str = "", port: str = "") -> Target | Non
         return None
     if to:
         if host or port:
-            raise Refused("name the port once: inv tunnel HOST:PORT, or --host=HOST --port=PORT")
+            raise Refused("name the port only once: inv tunnel HOST:PORT, or --host=HOST --port=PORT")
         host, _, port = to.rpartition(":")
     if host not in stack.hosts:
-        raise Refused(f"{host or 'the host is missing'}: not a host of this stack; its hosts: {', '.join(stack.hosts)}")
+        raise Refused(f"{host or 'the host is missing'}: not a host of this stack. Its hosts: {', '.join(stack.hosts)}")
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise Refused(f"{port or 'the port is missing'}: not a port (1 to 65535); type inv tunnel {host}:5432")
+        raise Refused(f"{port or 'the port is missing'}: not a port (1 to 65535). For example: inv tunnel {host}:5432")
     number = int(port)
     # Programs listen on loopback, on the host's address, or on both.
     addresses = (LOOPBACK, str(stack.hosts[host].address))
@@ -62,7 +62,7 @@ class Way:
 def serve(
     sessions: Sessions,
     wanted: list[Target],
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     closing: str = "",
     show: Callable[[str], bool] | None = None,
 ) -> None:
@@ -79,22 +79,22 @@ def serve(
         for way, problem in zip(ways, problems, strict=True):
             target = way.target
             listener = listeners.enter_context(_listen(target.preferred))
-            threading.Thread(target=_accept, args=(listener, way, tell), daemon=True).start()
+            threading.Thread(target=_accept, args=(listener, way, report), daemon=True).start()
             port = listener.getsockname()[1]
-            first, *more = target.told(port)
+            first, *more = target.instructions(port)
             reached += target.urls(port)[:1] if not problem else []
             for line in (first + (f"  (not now: {problem})" if problem else ""), *more):
-                tell(line)
+                report(line)
         if closing:
-            tell(closing)
+            report(closing)
         unshown = [url for url in reached if show and not show(url)]
         if unshown:
-            tell("there is no browser on this machine; open the addresses above in one that reaches it")
-        tell("Ctrl-C ends the tunnels")
+            report("there is no browser on this machine. Open the addresses above in a browser that can reach it")
+        report("press Ctrl-C to close the tunnels")
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
-            tell("tunnels closed")
+            report("tunnels closed")
 
 
 def _problem(way: Way) -> str:
@@ -114,18 +114,18 @@ def _listen(preferred: int) -> socket.socket:
         return socket.create_server((LOOPBACK, 0))
 
 
-def _accept(listener: socket.socket, way: Way, tell: Callable[[str], None]) -> None:
+def _accept(listener: socket.socket, way: Way, report: Callable[[str], None]) -> None:
     with contextlib.suppress(OSError):
         while True:
             client, _ = listener.accept()
-            threading.Thread(target=_carry, args=(client, way, tell), daemon=True).start()
+            threading.Thread(target=_carry, args=(client, way, report), daemon=True).start()
 
 
-def _carry(client: socket.socket, way: Way, tell: Callable[[str], None]) -> None:
+def _carry(client: socket.socket, way: Way, report: Callable[[str], None]) -> None:
     try:
         channel = way.open()
     except Refused as error:
-        tell(f"{way.target.name}: {error}")
+        report(f"{way.target.name}: {error}")
         client.close()
         return
     with client, channel:

@@ -68,7 +68,7 @@ def operator_key(stack: Reach) -> Path | None:
     if stack.ssh.key is not None:
         path = stack.folder / stack.ssh.key.expanduser()
         if not path.is_file():
-            raise InventoryError([f"ssh.key: no operator key at {path}; make one: ssh-keygen -t ed25519 -f {path}"])
+            raise InventoryError([f"ssh.key: there is no key at {path}. Make one: ssh-keygen -t ed25519 -f {path}"])
         return path
     return stack.state / "lab" / "id_ed25519" if stack.in_lab else None
 
@@ -146,14 +146,14 @@ class Ways:
         for keyword in ("proxyusefdpass", "bindinterface"):
             if config.yes(keyword):
                 raise Refused(
-                    f"{config.where(keyword)}: {keyword} is not supported here; name a jump host in ssh.gateway"
+                    f"{config.where(keyword)}: {keyword} is not supported here. Name a jump host in ssh.gateway"
                 )
         command = config.expanded(config.get("proxycommand"), "proxycommand")
         if place := runs_ssh(command):
             inside = "" if place == "here" else f" (at {place})"
             raise Refused(
-                f"{config.where('proxycommand')}: ProxyCommand runs ssh{inside}, which would log in to a jump host"
-                " that this stack has not pinned; write it as ProxyJump, or name the jump host in ssh.gateway"
+                f"{config.where('proxycommand')}: ProxyCommand runs ssh{inside}, which would log in to a jump"
+                " host whose key is not pinned. Write it as ProxyJump, or name the jump host in ssh.gateway"
             )
         return None, command
 
@@ -162,8 +162,8 @@ class Ways:
             self._once(f"{config.where('forwardagent')}: ForwardAgent has no effect: the agent is never forwarded")
         if provider := config.get("pkcs11provider"):
             self._once(
-                f"{config.where('pkcs11provider')}: PKCS11Provider has no effect;"
-                f" add its keys to the agent: ssh-add -s {provider}"
+                f"{config.where('pkcs11provider')}: PKCS11Provider has no effect. Add its keys to the agent:"
+                f" ssh-add -s {provider}"
             )
 
     def _once(self, text: str) -> None:
@@ -178,7 +178,7 @@ def _identities(config: Resolved) -> Identities:
     if not config.yes("pubkeyauthentication") and config.get("pubkeyauthentication"):
         where = config.where("pubkeyauthentication")
         raise Refused(
-            f"{where}: PubkeyAuthentication is off for {config.get('host')}; Plainstack logs in only with keys"
+            f"{where}: PubkeyAuthentication is off for {config.get('host')}, but Plainstack logs in only with keys"
         )
     agent = config.get("identityagent") if "identityagent" in config.values else "SSH_AUTH_SOCK"
     if agent == "SSH_AUTH_SOCK":

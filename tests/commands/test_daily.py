@@ -105,7 +105,7 @@ def typed(inventory: Path, *words: str, code: int = 1) -> str:
     return ran.stderr
 
 
-NOT_UP = "the lab is not up: run inv lab.up\n"
+NOT_UP = "the lab is not up. Run: inv lab.up\n"
 
 
 @pytest.mark.parametrize(

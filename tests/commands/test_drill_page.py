@@ -52,7 +52,7 @@ def drill(*, lose: bool) -> Drill:
         Event(6.4, "no write for 1.0 s", "detected"),
         Event(8.7, "db2 is the primary", "db2 promoted"),
         Event(8.8, f"db1: <script>alert(1)</script> {LONG}"),
-        Event(20.0, "db1 does its work again", "db1 recovered"),
+        Event(20.0, "db1 works again", "db1 recovered"),
     ]
     verdict = judge(attempts, stored, marks, Ending([], ["db2: " + LONG] if lose else []), budgets)
     return Result(settings, marks, events, verdict), attempts

@@ -207,6 +207,6 @@ def test_secrets_that_another_run_changed_meanwhile_are_not_overwritten(folder: 
     names = inventories.passwords("app/api_token")
     mine = store.look(stack, names, datetime.now(UTC))
     theirs = store.load(stack, names, datetime.now(UTC))
-    with pytest.raises(Refused, match="another run changed the secrets in the meantime; run the same command again"):
+    with pytest.raises(Refused, match=r"another run changed the secrets in the meantime\. Run the same command again"):
         mine.keep(lambda _: None)
     assert store.load(stack, names, datetime.now(UTC)) == theirs

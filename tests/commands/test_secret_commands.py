@@ -91,7 +91,7 @@ def test_a_changed_database_password_is_the_beginning_of_a_rotation(small: Stack
     assert (entry.value.reveal(), entry.turn) == (NEW, 1)
     assert entry.previous is not None
     again = edit(small, f"sed -i 's|^postgres/app: .*|postgres/app: other-{NEW}|' \"$1\"", code=1)
-    assert "postgres/app is being rotated; finish that first: inv secrets.rotate postgres/app" in again
+    assert ("postgres/app is being rotated; finish that first: inv secrets.rotate postgres/app") in again
 
 
 def test_the_editor_works_in_memory_on_a_file_of_its_own(small: Stack, tmp_path: Path) -> None:
@@ -109,12 +109,12 @@ def test_the_editor_works_in_memory_on_a_file_of_its_own(small: Stack, tmp_path:
     [
         ("exit 0", 0, "nothing was changed"),
         (': >"$1"', 0, "nothing was changed"),
-        ("exit 3", 1, "the editor exited with code 3; nothing was saved"),
-        ("kill -KILL $$", 1, "the editor exited with code -9; nothing was saved"),
-        ("kill -INT $PPID; exit 1", 1, "the editor exited with code 1; nothing was saved"),
-        (f"echo 'app/api_tokn: {NEW}' >>\"$1\"", 1, "no role uses a secret of this name; known: app/api_token"),
+        ("exit 3", 1, "the editor exited with code 3. Nothing was saved"),
+        ("kill -KILL $$", 1, "the editor exited with code -9. Nothing was saved"),
+        ("kill -INT $PPID; exit 1", 1, "the editor exited with code 1. Nothing was saved"),
+        (f"echo 'app/api_tokn: {NEW}' >>\"$1\"", 1, "no role uses a secret of this name. Known secrets: app/api_token"),
         (f'echo {NEW} >"$1"', 1, "line 1: is not of the form NAME: VALUE"),
-        ('sed -i /api_token/d "$1"', 1, "missing, and in use: app/api_token"),
+        ('sed -i /api_token/d "$1"', 1, "missing, although in use: app/api_token"),
         ("sed -i 's|^app/api_token: .*|app/api_token: short|' \"$1\"", 1, "must have 20 to 128 characters"),
         (f'sed -i \'s|^app/api_token: .*|app/api_token: "{NEW} and"|\' "$1"', 1, "must have 20 to 128 characters"),
         (f'sed -i \'s|^app/api_token: .*|app/api_token: "{NEW}|\' "$1"', 1, "is not of the form NAME: VALUE"),

@@ -72,7 +72,7 @@ def test_a_second_drill_is_refused_and_an_interrupted_one_leaves_the_stack_whole
     refused = ""
     for line in first.stdout:
         said.append(line)
-        if "does not answer that it works" in line:
+        if "does not report that it works" in line:
             os.kill(first.pid, signal.SIGINT)
             # Until the stack is whole again the drill has not ended.
             with ThreadPoolExecutor() as pool:

@@ -99,7 +99,7 @@ def test_a_switchover_hands_over_everything_and_leaves_nothing_to_deploy(databas
     old, new = database.hosts()
     database.write(old, "before")
     said = database.operator.fab("switchover").out
-    assert f"the primary is {new}" in said
+    assert f"The primary is {new}" in said
     assert database.is_whole(new)
     database.write(new, "after")
     assert database.rows(new) == {"before", "after"}

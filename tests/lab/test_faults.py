@@ -146,7 +146,7 @@ def test_ctrl_c_ends_in_order_and_the_next_run_goes_on(whole: Operator) -> None:
 def test_a_firewall_that_would_lock_the_operator_out_is_undone_by_the_host(whole: Operator) -> None:
     with locking_out(whole):
         done = whole.inv("deploy", "--host=mon1", code=1)
-    assert "this change would have locked you out; the host has undone it" in done.err
+    assert "this change would have locked you out, so the host has undone it" in done.err
     assert whole.on("mon1", "echo in").strip() == "in"
     assert whole.subjects("--host=mon1", code=0) == {}
 
@@ -268,7 +268,7 @@ def test_a_changed_host_key_stops_before_anything_is_sent(whole: Operator) -> No
         )
         pins.write_text(text.replace(mon1 + "\n", ""), encoding="utf-8")
         done = whole.inv("plan", "--host=mon1", code=1)
-        assert f"the host key is not pinned ({address}:22): run inv trust" in done.err
+        assert f"the host key is not pinned ({address}:22). Run inv trust" in done.err
         trusted = whole.inv("trust", "--yes")
         assert re.search(rf"mon1 \({address}\): new key ssh-ed25519 SHA256:", trusted.out)
         whole.inv("plan", "--host=mon1")

@@ -128,7 +128,7 @@ def test_a_token_is_accepted_for_the_time_of_grace_and_no_old_store_brings_it_ba
     try:
         path.write_bytes(colleagues)
         for command in ("plan", "deploy"):
-            assert "this deploy would bring the old values back" in whole.inv(command, code=1).err
+            assert "this deploy would bring back the old values" in whole.inv(command, code=1).err
     finally:
         path.write_bytes(ours)
     assert post(newest) == "201"

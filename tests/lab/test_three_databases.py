@@ -34,7 +34,7 @@ def three(project: Path) -> Iterator[Operator]:
 
 def test_a_switchover_goes_to_whom_it_is_told_and_everybody_follows(three: Operator) -> None:
     said = three.fab("switchover", f"--to={THIRD}").out
-    assert f"the primary is {THIRD}" in said
+    assert f"The primary is {THIRD}" in said
     seen = json.loads(three.fab("status", "--json").out)
     assert {host["upstream"] for host in seen["hosts"]} == {"", THIRD}
     assert seen["findings"] == []

@@ -45,7 +45,7 @@ def test_a_jump_host_leads_to_hosts_behind_it(two: Operator) -> None:
     try:
         refused = inside("plan")
         assert refused.returncode == 1
-        assert "gateway ops@192.168.62.12: the host key is not pinned: run inv trust" in refused.stderr
+        assert "gateway ops@192.168.62.12: the host key is not pinned. Run inv trust" in refused.stderr
         trusted = inside("trust", "--yes")
         assert trusted.returncode == 0, trusted.stderr
         assert "ops@192.168.62.12 (192.168.62.12): new key ssh-ed25519 SHA256:" in trusted.stdout
@@ -76,4 +76,4 @@ def test_a_sudo_that_asks_for_a_password_is_told(two: Operator) -> None:
     on_inner(two, "sudo -n sh -c 'for f in /etc/sudoers.d/*; do sed -i s/NOPASSWD:// $f; done'")
     done = two.inv("plan", code=1)
     assert "inner: probe: sudo refused:" in done.err
-    assert "let ops use sudo without a password (NOPASSWD)" in done.err
+    assert "Let ops use sudo without a password (NOPASSWD)" in done.err

@@ -86,7 +86,7 @@ class Machine:
         if plan.packages:
             for role, entries in plan.packages.transition:
                 self._record(role, entries)
-                yield "note what is about to change"
+                yield "note the coming changes in the manifest"
             for file in plan.packages.early:
                 self._put(Put(file, "new", None))
                 yield f"early {file.path}"
@@ -104,7 +104,7 @@ class Machine:
 
     def _transaction(self, work: Transaction, desired: Sequence[Resource]) -> Iterator[str]:
         self._record(work.role, work.transition)
-        yield "note what is about to change"
+        yield "note the coming changes in the manifest"
         for unit, stamp in work.stale:
             self._keep(unit, stamp)
             yield f"mark {unit}"
@@ -112,7 +112,7 @@ class Machine:
             self._act(action, work.role, desired)
             yield action.subject()
         self._record(work.role, work.manifest)
-        yield "record what was done"
+        yield "record the new state in the manifest"
 
     def _record(self, role: str, entries: tuple[Entry, ...]) -> None:
         self.manifest.pop(role, None)

@@ -1,7 +1,7 @@
 # Commands.
 
 run_command() { # run_command N TIMEOUT: n.run, its guard n.unless, perhaps n.undo; payload in payload.n
-    # Long may have passed since the probe, with other hosts' work.
+    # The probe may be minutes old: other hosts had their turn since.
     ! sh -eu "$RUN/command.$1.unless" >/dev/null 2>&1 </dev/null || return 0
     PAYLOAD=$RUN/payload.$1
     export PAYLOAD
@@ -10,12 +10,12 @@ run_command() { # run_command N TIMEOUT: n.run, its guard n.unless, perhaps n.un
     code=$?
     if [ $code != 0 ]; then
         tail -n 15 "$RUN/said" | sed 's/^/@tail	/'
-        [ $code != 124 ] || tell "@tail	did not end within $2 s"
+        [ $code != 124 ] || emit "@tail	did not finish within $2 s"
         return $code
     fi
     sh -eu "$RUN/command.$1.unless" >"$RUN/said" 2>&1 </dev/null || {
         tail -n 5 "$RUN/said" | sed 's/^/@tail	/'
-        tell "@tail	it ran without an error, and its guard still says that it is not done"
+        emit "@tail	it ran without an error, but its guard still reports that it is not done"
         return 1
     }
 }

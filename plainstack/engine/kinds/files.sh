@@ -35,7 +35,7 @@ put() { # put N PATH MODE OWNER GROUP
     real=${ROOT:-}$2
     ensure_parent "$real" && keep_old "$1" "$2" || return
     mv --no-copy -T "$RUN/new/$1" "$real" 2>/dev/null && return
-    # On another file system than this run's folder.
+    # The path is on another file system than this run's folder.
     install -T -m "$3" -o "$4" -g "$5" "$RUN/new/$1" "$real.plainstack-new" && mv -T "$real.plainstack-new" "$real" ||
         { code=$?; rm -f "$real.plainstack-new"; return $code; }
 }
@@ -72,7 +72,7 @@ remove_directory() { # one that others still use stays
         rmdir --ignore-fail-on-non-empty "${ROOT:-}$1"
 }
 
-# A tree is moved aside, so that it can be brought back, and deleted when the run has ended well.
+# A tree is moved aside, so that an undo can restore it; it is deleted when the run has succeeded.
 ASIDE=.plainstack-removed
 
 remove_tree() { # remove_tree PATH

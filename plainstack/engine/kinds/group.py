@@ -135,11 +135,11 @@ def _compare(item: Group, situation: Situation) -> Iterator[Action]:
     if seen is None:
         yield MakeGroup(item, cause)
     if item.members is not None and set(item.members) != set(seen or ()):
-        what = f"{_told(seen or ())} -> {_told(item.members)}"
+        what = f"{_listed(seen or ())} -> {_listed(item.members)}"
         yield SetMembers(item.name, item.members, "changed" if seen is not None and cause == "new" else cause, what)
 
 
-def _told(members: Sequence[str]) -> str:
+def _listed(members: Sequence[str]) -> str:
     return ",".join(sorted(members)) or "nobody"
 
 
@@ -168,7 +168,7 @@ def _drift(left: Sequence[Entry], wanted: Group | None, observed: Observed) -> D
     as_wanted = wanted is not None and wanted.members is not None and set(wanted.members) == set(seen)
     if kept.members is None or kept.members == set(seen) or as_wanted:
         return None
-    return Difference(f"its members were {_told(tuple(kept.members))}, are {_told(seen)}")
+    return Difference(f"its members were {_listed(tuple(kept.members))}, are {_listed(seen)}")
 
 
 GROUP = Kind[Group](

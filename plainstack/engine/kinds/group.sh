@@ -15,8 +15,8 @@ remove_group() { # its undo brings it back under its number, which files may hav
     kept=$(awk -F : -v gid="$gid" '$4 == gid { print "the account " $1; exit }' "${ROOT:-}/etc/passwd")
     kept=${kept:-$(file_of -gid "$gid")}
     if [ -n "$kept" ]; then
-        # The next group would get the number, and with it these files.
-        tell "@note	the group $1 stays: something that Plainstack did not make belongs to it, such as $kept"
+        # A group created later could get this number, and with it these files.
+        emit "@note	the group $1 stays: it owns what Plainstack did not create, such as $kept"
         return
     fi
     undo_path "groupadd --system --gid $gid '$1' && gpasswd --members '${was##*:}' '$1'" && groupdel "$1"

@@ -110,7 +110,7 @@ class Replace(_Apt):
 
     packages: tuple[str, ...]
     cause: Cause = "undeclared"
-    detail: str = "in the way of what is installed"
+    detail: str = "conflicts with what is installed"
 
     counted: ClassVar[str] = "removal"
 

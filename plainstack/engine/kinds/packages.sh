@@ -19,7 +19,7 @@ refresh_lists() { # refresh_lists now|: at most once a day, or when a wanted pac
     [ "$1" = now ] || [ -z "$(find "${ROOT:-}/var/lib/apt/lists" -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null | head -n 1)" ] || return 0
     quietly apt-get update -q -o DPkg::Lock::Timeout=0
     code=$?
-    # apt says 0 when a source could not be reached: what it said is the reason of a package that is not found later.
+    # apt exits with 0 when it cannot reach a source, so keep its output: it explains a package that is not found later.
     complaints "$RUN/said" >"$RUN/unread"
     return $code
 }
@@ -36,7 +36,7 @@ apt_install() { # apt_install CONSENTED PACKAGE...: all in one transaction; apt 
     shift
     simulate_apt install "$@" || { refresh_lists now && simulate_apt install "$@"; } || :
     removes_only "$consented" || return
-    # Also when another apt, that is waited for, changes what this one would remove.
+    # Another apt, which this one waits for, may change what this one would remove: refuse any removal.
     [ -n "$consented" ] || set -- --no-remove "$@"
     quietly apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=0 \
         -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-confdef "$@" && return
@@ -63,11 +63,11 @@ removes_only() { # removes_only PACKAGES: whether the simulated apt removes noth
         case " $1 " in *" $package "*) ;; *) refused="$refused $package" ;; esac
     done
     [ -n "$refused" ] || return 0
-    tell "@tail	apt would remove$refused: remove it yourself if you agree (apt-get remove$refused), and deploy again"
+    emit "@tail	apt would remove$refused: remove it yourself if you agree (apt-get remove$refused), and deploy again"
     return 76
 }
 
-quietly() { # its output is told only when it fails; another program that works on packages is waited for
+quietly() { # print the command's output only if it fails; wait while another program holds the package locks
     began=$(date +%s) next=0
     while :; do
         "$@" >"$RUN/said" 2>&1 </dev/null 8>&- && return
@@ -75,11 +75,11 @@ quietly() { # its output is told only when it fails; another program that works 
         holder=$(lock_holder) || break
         waited=$(($(date +%s) - began))
         if [ "$waited" -ge "$APT_PATIENCE" ]; then
-            tell "@tail	gave up after $waited s: $holder is still at work on packages"
+            emit "@tail	gave up after $waited s: $holder is still at work on packages"
             break
         fi
         if [ "$waited" -ge "$next" ]; then
-            tell "@step	waiting for $holder, which is at work on packages ($waited s of at most $APT_PATIENCE s)"
+            emit "@step	waiting for $holder, which is at work on packages ($waited s of at most $APT_PATIENCE s)"
             next=$((waited + 15))
         fi
         sleep 2
@@ -98,7 +98,7 @@ complaints() { # complaints FILE: errors and warnings of apt and dpkg; the reaso
     ' "$1" | tail -n 12
 }
 
-# unattended-upgrades of a host's first boot takes minutes.
+# On a host's first boot, unattended-upgrades takes minutes.
 APT_PATIENCE=600
 
 lock_holder() { # who has the lock that apt, dpkg or debconf asked for; fails when they failed for another reason

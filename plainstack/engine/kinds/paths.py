@@ -72,7 +72,7 @@ def _absent(item: Absent, situation: Situation) -> Iterator[Action]:
             yield Remove(item.path, there.kind, "changed", "must be absent")
     elif any(isinstance(other, Package) and not is_served(other, situation.observed) for other in situation.wanted):
         # The file may come with a package that this deploy installs after the probe.
-        yield Remove(item.path, "file", "changed", "must be absent, should a package bring it")
+        yield Remove(item.path, "file", "changed", "must stay absent when a package brings it")
 
 
 def _state(item: File | Link, situation: Situation) -> str:  # noqa: ARG001
@@ -111,11 +111,11 @@ def _removed(left: Sequence[Entry], situation: Situation) -> Iterator[Action]:
     ours = [one for one in left if one.who != FOUND]
     as_left = (entry.kind == found.kind == "directory") or State.seen(found) in {Left.of(one).state for one in ours}
     if found.kind == "directory" and _goes_whole(left) and not _holds(entry.name, situation.everything):
-        yield Remove(entry.name, "tree", "undeclared", "no longer declared, with all that is in it")
+        yield Remove(entry.name, "tree", "undeclared", "no longer declared, with its contents")
     elif ours and as_left:
         yield Remove(entry.name, entry.kind, "undeclared", "no longer declared")
     else:
-        yield Forget(entry, "no longer declared, and not as Plainstack left it")
+        yield Forget(entry, "no longer declared, and changed outside Plainstack")
 
 
 def _goes_whole(left: Sequence[Entry]) -> bool:

@@ -117,7 +117,7 @@ def _gone(left: Sequence[Entry]) -> str:
 def _removed(left: Sequence[Entry], situation: Situation) -> Iterator[Action]:
     name, before = left[-1].name, Kept.of(left[-1]).was
     if VALUES.of(situation.observed).get(name) != before:
-        yield SetSysctl(name, before, "undeclared", "no longer declared; back to what it was")
+        yield SetSysctl(name, before, "undeclared", "no longer declared; restores the previous value")
 
 
 def _drift(left: Sequence[Entry], wanted: Sysctl | None, observed: Observed) -> Difference | None:  # noqa: ARG001

@@ -160,7 +160,7 @@ def _removed(left: Sequence[Entry], situation: Situation) -> Iterator[Action]:
     if seen in {Left.of(one).state for one in left if one.who != FOUND}:
         yield RemoveTimer(entry.name)
     elif seen != ABSENT:
-        yield Forget(entry, "no longer declared, and not as Plainstack left it")
+        yield Forget(entry, "no longer declared, and changed outside Plainstack")
 
 
 def _drift(left: Sequence[Entry], wanted: Resource | None, observed: Observed) -> Difference | None:

@@ -51,7 +51,7 @@ class Unit(Resource):
         return f"unit {self.name}"
 
 
-_LIVE = "its live state is not what it loaded"
+_LIVE = "§its live state differs from what it loaded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Kept:
         """Describe how the observed state differs from this one."""
         changes = []
         if self.enabled and seen.file in ("disabled", "masked", ""):
-            changes.append(f"was enabled, is {seen.file or 'gone'}")
+            changes.append(f"was enabled, is {seen.file or 'not installed'}")
         if not self.enabled and seen.file == "enabled":
             changes.append("was disabled, is enabled")
         if self.running and seen.active != "active":

@@ -43,7 +43,7 @@ def _read(seen: Observed, lines: Lines) -> Observed:
             shown.append({})
         shown[-1][key] = value
     if len(shown) != len(names):
-        raise PlainstackError(f"the probe's answer is cut short: systemd told of {len(shown)} of {len(names)} units")
+        raise PlainstackError(f"the probe's answer is cut short: systemd reported {len(shown)} of {len(names)} units")
     units, up_for = {}, {}
     uptime = float((*lines.get("uptime", ()), "0")[0])
     for name, show in sorted(zip(names, shown, strict=True), key=itemgetter(0)):

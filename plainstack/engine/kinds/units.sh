@@ -17,12 +17,12 @@ switch_units() { # switch_units enable|disable|unmask now|later UNIT...; later: 
     : >"$RUN/reread" && note_boot_states "$@" || return
     case $NEWLINE$BOOT_STATES$NEWLINE in
     *"${NEWLINE}masked$NEWLINE"*)
-        # What is masked until the next boot stays so: somebody keeps it down. Below a mask a unit may be enabled or not.
+        # A unit that is masked until the next boot stays masked: an administrator did that. It may be enabled or not.
         systemctl --quiet --no-reload unmask "$@" && note_boot_states "$@" || return
         ;;
     esac
     if [ "$verb" = disable ]; then
-        # A package that was purged has taken its units with it.
+        # Purging a package removed its units.
         set -- $(known_units "$@")
         [ $# != 0 ] || return 0
     fi
@@ -81,7 +81,7 @@ start_now() { # start_now STATE UNIT STAMP: what `start` has become, for a unit 
     loaded=
     [ ! -f "$STATE/units/$2" ] || read -r loaded <"$STATE/units/$2"
     if [ "$loaded" = "$3" ]; then echo start; return; fi
-    # A reload where it is enough: to restart the firewall opens it for a moment.
+    # Prefer a reload: restarting the firewall would open it for a moment.
     case "$1 ${loaded:-- }" in
     "active ${3%% *} "* | "reloading ${3%% *} "*) echo reload ;;
     active\ * | reloading\ * | activating\ *) echo restart ;;
@@ -123,7 +123,7 @@ load() { # load TIMEOUT VERB UNIT: once more if systemd refused it only because 
 
 stay_up() { # stay_up (VERB UNIT STAMP TIMEOUT)...
     units=$(units_of "$@")
-    # A program that dies of its configuration does so after systemd has called it active.
+    # A program with a bad configuration ends only after systemd has reported it active.
     for unit in $units; do
         case $unit in *.timer | *.socket | *.path | *.mount | *.target) ;; *) look_in_pause; sleep 0.3; break ;; esac
     done
@@ -151,7 +151,7 @@ units_of() { # units_of (VERB UNIT STAMP TIMEOUT)...
 
 announce() { # announce UNITS VERB UNIT: which of several it is
     STEP="$2 $3" UNIT=$3
-    [ "$1" = "$3 " ] || tell "@step	$STEP"
+    [ "$1" = "$3 " ] || emit "@step	$STEP"
 }
 
 healthy() { # healthy UNIT TIMEOUT SCRIPT [PORT...]: up now, answering and on its ports before the time is over
@@ -166,17 +166,17 @@ healthy() { # healthy UNIT TIMEOUT SCRIPT [PORT...]: up now, answering and on it
             ;;
         failed) STEP="$STEP (failed)"; return 1 ;;
         esac
-        # systemd counts from the last start that was asked for.
+        # systemd resets this counter with each requested start.
         restarts=$(systemctl show -p NRestarts --value "$1" 2>/dev/null)
         if [ "${restarts:-0}" -ge 3 ]; then
             tail -n 5 "$RUN/said" | sed 's/^/@tail	/'
-            tell "@tail	it died $restarts times since it was started"
+            emit "@tail	it died $restarts times since it was started"
             return 1
         fi
         [ ! -s "$RUN/said" ] || say_what_is_awaited
         if [ "$(date +%s)" -ge "$deadline" ]; then
             tail -n 5 "$RUN/said" | sed 's/^/@tail	/'
-            tell "@tail	not healthy within $2 s (state: $state)"
+            emit "@tail	not healthy within $2 s (state: $state)"
             return 1
         fi
         sleep 0.2
@@ -186,7 +186,7 @@ healthy() { # healthy UNIT TIMEOUT SCRIPT [PORT...]: up now, answering and on it
 say_what_is_awaited() { # the last line of the health command, at first after three seconds, then every five
     now=$(date +%s)
     [ "$now" -ge $((waiting_since + 3)) ] || return 0
-    tell "@step	$STEP: $(tail -n 1 "$RUN/said" | cut -c 1-300)"
+    emit "@step	$STEP: $(tail -n 1 "$RUN/said" | cut -c 1-300)"
     waiting_since=$((now + 2))
 }
 
@@ -194,13 +194,13 @@ answers() { # answers UNIT TIMEOUT SCRIPT [PORT...]: now
     if [ -n "$3" ]; then
         timeout 10 sh -eu "$RUN/$3" >"$RUN/said" 2>&1 </dev/null || return
     elif [ $# = 3 ]; then
-        # A program that dies of its configuration does so after systemd has called it active.
+        # A program with a bad configuration ends only after systemd has reported it active.
         sleep 0.3
         [ "$(systemctl is-active "$1")" = active ] || return
     fi
     [ $# != 3 ] || return 0
     unit=$1
     shift 3
-    # Another program on the port would answer as well.
+    # The health command may have been answered by another program on the port.
     owns "$unit" "$@" >"$RUN/said" 2>&1
 }

@@ -20,8 +20,8 @@ remove_user() { # its undo brings it back under its number, which files may have
     gid=$(id -g "$1")
     kept=$(file_of -uid "$uid" -o -gid "$gid")
     if [ -n "$kept" ]; then
-        # The next account would get the number, and with it these files.
-        tell "@note	the account $1 stays, without a way to log in: it owns files that Plainstack did not write, such as $kept"
+        # An account created later could get this number, and with it these files.
+        emit "@note	the account $1 stays, without a way to log in: it owns what Plainstack did not create, such as $kept"
         undo_path "usermod $(user_now "$1") '$1'" && usermod --shell /usr/sbin/nologin "$1"
         return
     fi

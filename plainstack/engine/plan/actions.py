@@ -45,7 +45,7 @@ class Record(Action):
     """Update the manifest of a host that already has its desired state."""
 
     cause: Cause = "interrupted"
-    detail: str = "the manifest does not say what is so"
+    detail: str = "the manifest lacks the state"
 
     def subject(self) -> str:
         return "record the state"

@@ -27,7 +27,7 @@ class Drift:
     login: str = ""
     since: str = ""
 
-    def told(self) -> str:
+    def described(self) -> str:
         """Return the difference as a line of text."""
         by = f" at {self.at}" if self.at else ""
         by += f"; the last log-in before that: {self.login}" if self.login else ""
@@ -69,12 +69,12 @@ def circumstances_script(found: Iterable[Drift]) -> str:
         "export LC_ALL=C",
         "login() { journalctl --quiet -o cat -t sshd -t sshd-session --until \"@$1\" -g '^Accepted' -n 1 2>/dev/null |"
         " sed -n 's/^Accepted [^ ]* for \\([^ ]*\\) from \\([^ ]*\\) .*/\\1 from \\2/p'; }",
-        "tell() { [ -z \"$2\" ] || printf '%s\\t%s\\t%s\\n'"
+        "emit() { [ -z \"$2\" ] || printf '%s\\t%s\\t%s\\n'"
         ' "$1" "$(date -u -d "@$2" +%Y-%m-%dT%H:%M:%SZ)" "$(login "$2")"; }',
     ]
     for number, drift in enumerate(found):
         if drift.since:
-            lines.append(f'tell {number} "$({drift.since})"')
+            lines.append(f'emit {number} "$({drift.since})"')
     return "\n".join(lines) + "\n"
 
 

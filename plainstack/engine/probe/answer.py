@@ -19,11 +19,11 @@ def parse(text: str, root: str = "") -> Observed:
 
     `root` is the directory tree that a test probed instead of the host's root.
     """
-    told = text.splitlines()
-    if told[:1] != ["probe 2"] or told[-1] != "end":
-        raise PlainstackError("the probe's answer is cut short: " + " / ".join(told[-3:]))
+    output = text.splitlines()
+    if output[:1] != ["probe 2"] or output[-1] != "end":
+        raise PlainstackError("the probe's answer is cut short: " + " / ".join(output[-3:]))
     lines: dict[str, list[str]] = {}
-    for line in told:
+    for line in output:
         tag, _, rest = line.partition("\t")
         lines.setdefault(tag, []).append(rest.replace(f"{root}/", "/", 1) if root else rest)
     kept: Mapping[str, Any] = {field: read(lines) for field, read in _KEPT.items()}

@@ -57,12 +57,12 @@ root=${{ROOT:-}}
 newline='
 '
 tagged() {{ # tagged TAG TEXT: the lines of a text that are not empty, behind the tag
-    told= IFS=$newline
+    printed= IFS=$newline
     set -f
-    for line in $2; do told="$told$1	$line$newline"; done
+    for line in $2; do printed="$printed$1	$line$newline"; done
     set +f
     unset IFS
-    printf %s "$told"
+    printf %s "$printed"
 }}
 named() {{ # named (KIND PREFIX)...: the prefix and the name of what the manifest holds of these kinds, in $named
     named= IFS=$newline
@@ -99,8 +99,8 @@ def script(resources: Iterable[Resource], facts: Sequence[str] = ()) -> str:
     for item in items:
         parts += [_guard(name, test) for name, test in kind_of(item).guards(item).items()]
     if facts:
-        told = "\n".join(snippet.rstrip() for snippet in facts)
-        parts.append(f"{{\n{told}\n}} </dev/null 2>/dev/null | sed 's/^/fact\t/'\n")
+        commands = "\n".join(snippet.rstrip() for snippet in facts)
+        parts.append(f"{{\n{commands}\n}} </dev/null 2>/dev/null | sed 's/^/fact\t/'\n")
     parts.append("echo end\n")
     return "".join(parts)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 AFTERWARDS = {
     "untouched": "nothing was changed",
-    "rolled-back": "what this transaction had changed was put back",
-    "half-undone": "not all that it had changed could be put back: mend what is said below, then deploy again",
+    "rolled-back": "all changes of this transaction were undone",
+    "half-undone": "some changes of this transaction could not be undone. Fix what follows, then deploy again",
 }
 """The state of a host after a failed transaction, by the word that the transaction prints for it."""
 

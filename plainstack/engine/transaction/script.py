@@ -91,7 +91,9 @@ def transaction(
         bundle.lines.append(f'step {shlex.quote("validate " + validation.name)} shadow "$RUN/{name}"')
     bundle.step("begin", "begin")
     bundle.file("manifest.both", _manifest(work.transition))
-    bundle.lines.append(f'step "note what is about to change" write_manifest "$RUN/manifest.both" {work.role}')
+    bundle.lines.append(
+        f'step "note the coming changes in the manifest" write_manifest "$RUN/manifest.both" {work.role}'
+    )
     if work.guarded:
         bundle.lines.append("GUARDED=yes")
         bundle.step("arm the lock-out guard", "arm", str(GUARD_SECONDS))
@@ -108,7 +110,7 @@ def transaction(
             bundle.lines.append("LOOK_IN_PAUSE=yes")
         part.steps(numbers.get(id(part), f"part{number}"), bundle)
     bundle.file("manifest.new", _manifest(work.manifest))
-    bundle.lines.append(f'step "record what was done" write_manifest "$RUN/manifest.new" {work.role}')
+    bundle.lines.append(f'step "record the new state in the manifest" write_manifest "$RUN/manifest.new" {work.role}')
     return _finish(bundle, run_id, audit, probe, stop_after)
 
 
@@ -125,17 +127,19 @@ def packages(
     bundle.step("begin", "begin")
     for role, entries in work.transition:
         bundle.file(f"manifest.{role}", _manifest(entries))
-        bundle.lines.append(f'step "note what is about to change" write_manifest "$RUN/manifest.{role}" {role}')
+        bundle.lines.append(
+            f'step "note the coming changes in the manifest" write_manifest "$RUN/manifest.{role}" {role}'
+        )
     for number, path in enumerate(work.cleared, len(work.early) + 1):
         bundle.step(f"remove {path}", "remove_path", str(number), path)
     bundle.step("finish an interrupted dpkg", "finish_dpkg")
-    bundle.step("hold daemons back", "hold_daemons")
+    bundle.step("keep daemons from starting", "hold_daemons")
     numbered = [*enumerate(work.early, 1)]
     sources = [each for each in numbered if each[1].path.startswith("/etc/apt/sources.list.d/")]
     own = [name for name in work.install if name in _APTS_OWN and sources]
     _early(bundle, [each for each in numbered if each not in sources])
     if own:
-        bundle.step("refresh package lists for apt's own needs", "refresh_lists", "now")
+        bundle.step("refresh package lists, for packages that apt itself needs", "refresh_lists", "now")
         bundle.step(f"install {' '.join(own)}", "apt_install", " ".join(work.consented), *own)
     _early(bundle, sources)
     for number, check in enumerate(work.checks, 1):
@@ -188,7 +192,7 @@ def _alone_on_the_host(planned_at: str | None, role: str = "", payloads: Mapping
     bundle = Bundle(role, payloads or {})
     bundle.step("wait for the host's lock", "take_apply_lock")
     if planned_at is not None:
-        bundle.step("see whether the host is still what the plan was made for", "unchanged_since", planned_at)
+        bundle.step("check that no other run has changed the host", "unchanged_since", planned_at)
     bundle.lines.append("watch_controller")
     return bundle
 

@@ -59,9 +59,9 @@ def problems(stack: Stack, given: GivenCertificate) -> Iterator[tuple[str, str]]
     if chain and key:
         owner = next((number for number, one in enumerate(chain, 1) if one.public_key() == key.public_key()), 0)
         if owner > 1:
-            yield "certificate", f"{given.certificate}: {_numbered(chain, owner)} is the key's; put it first"
+            yield "certificate", f"{given.certificate}: {_numbered(chain, owner)} belongs to the key. Put it first"
         elif not owner:
-            yield "key", f"{given.key} is not the key of the first certificate in {given.certificate}"
+            yield "key", f"{given.key} does not belong to the first certificate in {given.certificate}"
     if chain:
         for problem in (*_leaf_problems(chain, stack.settings(Balancer).server_names), *chain_problems(chain)):
             yield "certificate", f"{given.certificate}: {problem}"
@@ -79,7 +79,7 @@ def not_now(stack: Stack, now: datetime) -> Iterator[str]:
     for number, one in enumerate(chain[: needed or len(chain)], 1):
         called = f"balancer.tls.certificate: {given.certificate}: {_numbered(chain, number)}"
         if one.not_valid_after_utc <= now:
-            yield f"{called} expired on {one.not_valid_after_utc:%Y-%m-%d}; give one that is valid"
+            yield f"{called} expired on {one.not_valid_after_utc:%Y-%m-%d}. Replace it with a valid one"
         elif one.not_valid_before_utc > now:
             yield f"{called} is not valid before {one.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
 
@@ -96,23 +96,28 @@ def chain_problems(chain: Chain) -> Iterator[str]:
     for number, one in enumerate(chain[1:], 2):
         constraints = _basic(one)
         if (constraints is None and not _self_signed(one)) or (constraints and not constraints.ca):
-            yield f"{_numbered(chain, number)} is no authority's, and cannot have signed the one before it"
+            yield (
+                f"{_numbered(chain, number)} is not an authority's, so it cannot have signed the certificate before it"
+            )
         elif constraints and constraints.path_length is not None and number - 2 > constraints.path_length:
-            yield f"{_numbered(chain, number)} may have {constraints.path_length} authorities below it, and has more"
+            yield f"{_numbered(chain, number)} allows {constraints.path_length} authorities below it, but has more"
 
 
 def _leaf_problems(chain: Chain, names: Sequence[str]) -> Iterator[str]:
     leaf = chain[0]
     constraints = _basic(leaf)
     if constraints and constraints.ca and not _self_signed(leaf):
-        yield f"{_numbered(chain, 1)} is an authority's; the site's own comes first, then the one that signed it"
+        yield (
+            f"{_numbered(chain, 1)} is an authority's. Put the site's own certificate first, then the one that signed"
+            " it"
+        )
         return
     usage = _extension(leaf, x509.ExtendedKeyUsage)
     if usage and not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(usage):
         yield f"{_numbered(chain, 1)} is not for servers (extended key usage)"
     key = leaf.public_key()
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < _LEAST_RSA:
-        yield f"its RSA key has {key.key_size} bits; less than {_LEAST_RSA} is refused by clients and by the balancer"
+        yield f"its RSA key has {key.key_size} bits. Clients and the balancer refuse less than {_LEAST_RSA}"
     covered = _names(leaf)
     for name in names:
         if not any(_covers(pattern, name) for pattern in covered):
@@ -137,7 +142,7 @@ def _order(chain: Chain) -> str:
     top = chain[order[-1]]
     return (
         f"{_numbered(chain, left[0] + 1)} does not belong there: {_called(top)} was signed by"
-        f" {_called_name(top.issuer)}; remove it, or put what lies between them before it"
+        f" {_called_name(top.issuer)}. Remove it, or put the certificates between them before it"
     )
 
 
@@ -150,9 +155,9 @@ def _incomplete(chain: Chain) -> str:
     ]
     where = f" (in DER form at {places[0]})" if places else ""
     return (
-        f"is incomplete: it ends with {_called(top)}, signed by {issuer}, which is no root that this machine knows;"
-        f" append the certificate of {issuer}{where}, and so on up to a known root. Your authority calls such a file"
-        " fullchain; for an authority of your own append its root too"
+        f"is incomplete: it ends with {_called(top)}, signed by {issuer}, which is not a root that this machine"
+        f" knows. Append the certificate of {issuer}{where}, and so on up to a known root. Authorities call such"
+        " a file fullchain. For your own authority, append its root too"
     )
 
 

@@ -40,10 +40,10 @@ def _addresses(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
         if host.interface is not None and (virtual is None or "balancer" not in host.roles):
             yield (
                 ("hosts", name, "interface"),
-                f"hosts.{name}.interface: only a balancer of a stack with balancer.virtual_address uses it; remove it",
+                f"hosts.{name}.interface: only a balancer of a stack with balancer.virtual_address uses it. Remove it",
             )
         elif virtual is not None and "balancer" in host.roles and host.public is None:
-            yield ("hosts", name), f"hosts.{name}.public: is missing; balancer.virtual_address needs it"
+            yield ("hosts", name), f"hosts.{name}.public: is missing, but balancer.virtual_address needs it"
 
 
 def _network(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
@@ -63,12 +63,12 @@ def _network(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
             hint = (
                 ""
                 if stack.in_lab
-                else "; if the public network is larger, or the address is routed to it, say so: balancer.network: CIDR"
+                else ". If the public network is larger, or the address is routed to it, set balancer.network: CIDR"
             )
             yield (
                 _ADDRESS,
                 f"{dotted(_ADDRESS)}: {address} is outside {network}, the public network of {host.name}"
-                f" ({host.public}): no router would send its packets to the balancers{hint}",
+                f" ({host.public}), so no router would send its packets to the balancers{hint}",
             )
             return
         if address in (network[0], network[-1]):
@@ -87,8 +87,9 @@ def _engine(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
     if balancer.angie_key is None:
         yield (
             ("balancer", "engine"),
-            "balancer.angie_key: is missing; engine angie needs the key that signs its packages, as a file: "
-            "fetch https://angie.software/keys/angie-signing.gpg and compare its checksum with a source you trust",
+            "balancer.angie_key: is missing. The engine angie needs the file of the key that signs its packages."
+            " Fetch https://angie.software/keys/angie-signing.gpg and compare its checksum with a source you"
+            " trust",
         )
     elif problem := problem_of_path(stack, balancer.angie_key):
         yield ("balancer", "angie_key"), f"balancer.angie_key: {problem}"
@@ -113,7 +114,7 @@ def _certificate(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
     if not balancer.server_names:
         yield (
             ("balancer", "tls"),
-            "balancer.server_names: is missing; name what the given certificate is for, as users type it",
+            "balancer.server_names: is missing. List the certificate's names as users type them",
         )
     for key, problem in given_certificate.problems(stack, balancer.tls):
         yield ("balancer", "tls", key), f"balancer.tls.{key}: {problem}"

@@ -165,7 +165,7 @@ def _server(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
     )
     yield Command(
         name="data directory",
-        why="copy the primary's data, or make a new cluster if there is none",
+        why="copy the primary's data, or create a cluster if there is no primary",
         run=f"{AS_POSTGRES} {_BOOTSTRAP}",
         unless=f"test -s {DATA}/PG_VERSION",
         # The time to copy the data depends on the size of the database.
@@ -195,7 +195,7 @@ def lower_limit(limit: int) -> Command:
     """Return a command that waits until the primary has the lower limit; a standby would not start before that."""
     allowed = f"{BIN}/pg_controldata {DATA} | sed -n 's/^max_connections setting: *//p'"
     no_more = f'test ! -e {DATA}/standby.signal || test "$({allowed})" -le {limit}'
-    complaint = f"the primary still has a higher max_connections than {limit}: deploy it first"
+    complaint = f"the primary still has a higher max_connections than {limit}. Deploy it first"
     return Command(
         name="connection limit",
         id=_LIMIT,

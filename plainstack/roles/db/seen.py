@@ -37,9 +37,9 @@ def findings(_stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding
     for name in sorted(key.removeprefix("cluster.") for key in observed.facts if key.startswith("cluster.")):
         version, _, cluster = name.partition("/")
         yield Finding(
-            f"db: /var/lib/postgresql/{name} holds a PostgreSQL cluster that Plainstack did not make, and it is left"
-            " alone. Use another host, or move its data (pg_dumpall) and remove it"
-            f" (pg_dropcluster --stop {version} {cluster})"
+            f"db: /var/lib/postgresql/{name} holds a PostgreSQL cluster that Plainstack did not create and does"
+            " not touch. Use another host, or move its data (pg_dumpall) and remove it (pg_dropcluster --stop"
+            f" {version} {cluster})"
         )
 
 
@@ -60,4 +60,4 @@ def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
 def still_served(stack: Stack) -> Iterator[str]:
     """Yield a sentence for each database whose access the second pass revokes."""
     for name in stack.still.databases:
-        yield f"app hosts may connect to database {name} until all of them have moved; a second pass takes it back"
+        yield f"app hosts may connect to database {name} until all of them have moved. A second pass removes the access"

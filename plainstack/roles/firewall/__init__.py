@@ -107,7 +107,7 @@ def findings(stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]
     foreign = stack.settings(Firewall).foreign
     for ruleset in rulesets.found(observed.facts):
         if ruleset.problem and (foreign == "refuse" or (foreign == "replace" and not ruleset.replaceable)):
-            choice = "firewall: {foreign: keep} to leave them alone"
+            choice = "firewall: {foreign: keep} to keep them"
             choice += ", {foreign: replace} to have them removed" if ruleset.replaceable else ""
             yield Finding(
                 f"firewall: {ruleset.name} {ruleset.problem}. Remove them ({ruleset.cure}), or write into the inventory"
@@ -123,10 +123,10 @@ def findings(stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]
 
 def rules(openings: Iterable[Allowed], version: int) -> Iterator[Rule]:
     """Yield the rules of one IP version, one for each source, in role order."""
-    everybody = "0.0.0.0/0" if version == 4 else "::/0"
+    anywhere = "0.0.0.0/0" if version == 4 else "::/0"
     for opening in openings:
         match = "-p 112" if opening.protocol == "vrrp" else f"-p {opening.protocol} --dport {opening.port}"
-        for source in (everybody,) if opening.sources is None else opening.sources:
+        for source in (anywhere,) if opening.sources is None else opening.sources:
             if ip_network(source).version == version:
                 yield Rule(source, match, opening.why)
 

@@ -88,7 +88,7 @@ class _Chain:
 def found(facts: Mapping[str, str]) -> Iterator[Ruleset]:
     """Yield all foreign rule sets, in a stable order."""
     if facts.get("ufw") == "yes":
-        yield Ruleset("the rules of ufw", "are active and decide on the same ports", "ufw disable")
+        yield Ruleset("the rules of ufw", "are active and filter the same ports", "ufw disable")
     yield from _nftables(_lines(facts, "nft."))
     yield from _iptables(_lines(facts, "filter."), among_ours=facts.get("decided_anew") == "yes")
     yield from _legacy(_lines(facts, "legacy."))
@@ -126,7 +126,7 @@ def _nftables(lines: list[str]) -> Iterator[Ruleset]:
             yield Ruleset(
                 f"nftables table '{name}'",
                 f"drops what it does not accept (chain {closed[0]}), so ports that Plainstack opens would stay closed",
-                f"nft delete table {name}, and take it out of what loads it at boot, as /etc/nftables.conf",
+                f"nft delete table {name}, and remove it from what loads it at boot, such as /etc/nftables.conf",
             )
         elif any(value.hook for value in theirs.values()):
             yield Ruleset(f"nftables table '{name}'")
@@ -169,11 +169,11 @@ def _iptables(lines: list[str], *, among_ours: bool) -> Iterator[Ruleset]:
         shown = "; ".join(unknown[:3]) + (f"; and {len(unknown) - 3} more" if len(unknown) > 3 else "")
         cure = "iptables -P INPUT ACCEPT; iptables -F INPUT (and ip6tables)"
         if among_ours:
-            cure = "each by iptables or ip6tables -D INPUT and the rest of its line"
+            cure = "remove each with iptables or ip6tables -D INPUT and the rest of its line"
         yield Ruleset(
             f"iptables chain INPUT ({shown})",
-            "has rules that Plainstack did not make, and they would let in or keep out what it decides on",
-            f"{cure}, and take them out of what loads them at boot",
+            "has rules that Plainstack did not create, which would override what it opens or closes",
+            f"{cure}, and remove them from what loads them at boot",
         )
     programs = dict.fromkeys(_program(line.partition(":")[2].split(" ")[0]) for line in lines if " :" in line)
     for program in programs:

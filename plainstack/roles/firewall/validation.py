@@ -14,7 +14,7 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
     allowed = stack.ssh.allow_from
     loc = ("ssh", "allow_from")
     if not allowed:
-        yield loc, "ssh.allow_from: is empty, so no one could log in any more; name the operators' networks"
+        yield loc, "ssh.allow_from: is empty, so no one could log in. List the operators' networks"
         return
     gateway = _gateway(stack)
     if gateway is None:
@@ -27,8 +27,8 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
         return
     yield (
         loc,
-        f"ssh.allow_from: leaves out the gateway ({seen}), so the firewall would lock you out: add {seen}/32, or the"
-        " address that the hosts see the gateway at",
+        f"ssh.allow_from: leaves out the gateway ({seen}), so the firewall would lock you out. Add {seen}/32, or"
+        " the address that the hosts see the gateway at",
     )
 
 

@@ -39,7 +39,7 @@ EVERY_ACTION: tuple[Action, ...] = (
     Put(CONF, "drift", PathState("file", 0o666, "root", "root", CONF.sha256)),
     Put(Link(path="/srv/current", target="/x"), "new", None),
     Remove("/etc/old", "file", "undeclared", "no longer declared"),
-    Forget(Entry("file", "/etc/theirs", "s"), "no longer declared, and not as Plainstack left it"),
+    Forget(Entry("file", "/etc/theirs", "s"), "no longer declared, and changed outside Plainstack"),
     MakeUser(User(name="app"), True, "new", "missing"),
     DaemonReload("s", "changed"),
     UnitAction("restart", UNIT, "owed", "was not restarted since its inputs changed"),
@@ -76,13 +76,13 @@ def test_a_plan_reads_like_this() -> None:
         "    ! set mode and owner of /etc/app.conf  (changed outside Plainstack: 0666 root:root -> 0644 root:root)",
         "    + write /srv/current  (missing)",
         "    - remove /etc/old  (no longer declared)",
-        "    - leave /etc/theirs  (no longer declared, and not as Plainstack left it)",
+        "    - leave /etc/theirs  (no longer declared, and changed outside Plainstack)",
         "    + create user app  (missing)",
         "    ~ daemon-reload  (unit files changed)",
         "    ~ restart app.service  (was not restarted since its inputs changed)",
         "    ! start app.service  (changed outside Plainstack: is failed)",
         "    + run migrate: bring the tables up to date",
-        "    ~ record the state  (the manifest does not say what is so)",
+        "    ~ record the state  (the manifest lacks the state)",
     ]
 
 
@@ -154,7 +154,7 @@ def outcome(host: str, stage: str, begin: float, end: float, error: str = "", sk
 
 OUTCOMES = [
     outcome("app1", "packages", 0, 10),
-    outcome("db1", "db", 0, 5, error="failed; what this transaction had changed was put back"),
+    outcome("db1", "db", 0, 5, error="failed; all changes of this transaction were undone"),
     outcome("app1", "app", 10, 20),
     outcome("bak1", "backup", 5, 5, skipped="db failed on db1"),
 ]
@@ -173,7 +173,7 @@ def test_failures_name_every_host_with_the_last_words_and_what_was_not_attempted
     unreachable = {"lb1": HostFailed("lb1", "connect", "no answer within 10 s")}
     assert report.failures(unreachable, OUTCOMES) == [
         "lb1: connect: no answer within 10 s",
-        "db1: db: reload app.service: failed; what this transaction had changed was put back (exit code 1)\n"
+        "db1: db: reload app.service: failed; all changes of this transaction were undone (exit code 1)\n"
         "    last words",
         "bak1: backup: not attempted: db failed on db1",
     ]
@@ -190,7 +190,7 @@ def test_the_summary_counts_what_was_done_and_only_that() -> None:
     assert report.summary(everything, [*OUTCOMES, outcome("lb1", "base", 0, 1)]) == [
         "  app1       2 packages, 4 files, 1 removal, 1 account, 1 command,"
         " restarted app.service, started app.service, stopped app.service",
-        "  lb1        the record of its state",
+        "  lb1        its manifest entry",
     ]
 
 

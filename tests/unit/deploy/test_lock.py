@@ -92,7 +92,7 @@ def test_who_only_looks_keeps_no_run_out(take: Take, tmp_path: Path) -> None:
 
 def test_a_host_that_was_changed_since_the_plan_is_told(session: Session, tmp_path: Path) -> None:
     with pytest.raises(
-        Refused, match=r"^a: another run changed this host since the plan was made; run the same command again$"
+        Refused, match=r"^a: another run changed this host since the plan was made\. Run the same command again$"
     ):
         lock.hold("a", lambda _: session, "ann", Locks(str(tmp_path / "lock")), generations={"a": "older"})
     assert free(session, tmp_path / "lock")

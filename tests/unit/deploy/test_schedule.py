@@ -234,7 +234,7 @@ def test_peers_get_time_to_see_the_previous_host_and_ctrl_c_ends_the_waiting() -
 def test_a_host_goes_down_only_when_the_one_that_came_up_before_is_used_again(
     registry: Mapping[str, Role], first: UnitVerb, second: UnitVerb | None, seconds: int
 ) -> None:
-    assert registry["app"].settle == Settle(6, "let the balancers see the previous host again")
+    assert registry["app"].settle == Settle(6, "wait until the balancers use the previous host again")
     plans = {
         host: HostPlan(host, None, (Transaction("app", (UnitAction(verb, Unit(name="web"), "changed", ""),)),))
         for host, verb in (("a", first), ("b", second or "restart"))

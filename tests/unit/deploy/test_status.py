@@ -68,7 +68,7 @@ def test_a_whole_stack_has_a_line_for_every_host_and_no_problem(stack: Stack, re
         ("db2", host(**PRIMARY), "db1", "the database has 2 primaries"),
         ("db1", host(**STANDBY), "db1", "the database has no primary"),
         ("db2", host(data="no"), "db2", "PostgreSQL is without data"),
-        ("bak1", host(), "bak1", "there is no usable backup; take one: inv backup-now"),
+        ("bak1", host(), "bak1", "there is no usable backup. Take one: inv backup-now"),
         ("bak1", host(backup_at=str(NOW - 27 * 3600)), "bak1", "the last usable backup is 1 d old"),
         ("lb1", host(vip="no"), "lb1", "0 hosts hold the virtual address"),
         ("mon1", replace(host(), units={}), "mon1", "x.service is missing"),

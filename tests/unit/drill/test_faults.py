@@ -88,7 +88,7 @@ def test_a_stack_without_a_site_has_nothing_to_drill(stack: Stack, target: str) 
     for gone in (("lb1", "lb2"), ("lb1", "lb2", "app1", "app2")):
         with pytest.raises(Refused, match=r"no host has the role balancer.*: fab failover switchover"):
             drill_commands.chosen(without(stack, *gone), target, "kill")
-        with pytest.raises(Refused, match=r"no host has the role balancer.*: there is nothing to drill$"):
+        with pytest.raises(Refused, match=r"no host has the role balancer.*, so there is nothing to drill$"):
             drill_commands.chosen(without(stack, *gone, "db2"), target, "kill")
 
 

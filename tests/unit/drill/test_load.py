@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from plainstack.drill.history import Recorder
-from plainstack.drill.load import Site, Teller, explain, generate
+from plainstack.drill.load import Reporter, Site, explain, generate
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import pki
 from plainstack.services.edge import Balancer
@@ -33,7 +33,7 @@ def test_the_load_keeps_its_rate_and_count_when_nobody_answers(capsys: pytest.Ca
         all_sent.wait()
         return "timed out"
 
-    generate(Teller(), [("get", call), ("post", call)], rate=50, seconds=1)
+    generate(Reporter(), [("get", call), ("post", call)], rate=50, seconds=1)
     recorder = Recorder()
     for line in capsys.readouterr().out.splitlines()[1:]:
         recorder.feed(line, 0)

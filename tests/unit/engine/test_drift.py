@@ -18,7 +18,7 @@ def told(left: File | Directory, seen: PathState | None) -> list[str]:
     kind = "file" if isinstance(left, File) else "directory"
     entry = Entry(kind, left.path, state_of(left), "2026-01-01T00:00:00Z", "me@here", "abc")
     observed = Observed(paths={left.path: seen} if seen else {}, manifest={"app": (entry,)})
-    return [found.told() for found in drift.find("db1", {"app": [left]}, observed)]
+    return [found.described() for found in drift.find("db1", {"app": [left]}, observed)]
 
 
 @pytest.mark.parametrize(

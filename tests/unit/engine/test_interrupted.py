@@ -79,7 +79,9 @@ def test_a_plan_made_while_an_earlier_run_was_still_at_work_is_not_applied(deplo
     done = deployed.run(build(stale, planned_at=generation))
     assert done.code != 0
     assert done.answer.outcome == "untouched"
-    assert done.answer.tail == ["an earlier run was still at work here while this one looked: type it again"]
+    assert done.answer.tail == [
+        "an earlier run was still changing this host while this run probed it. Run the same command again"
+    ]
     assert deployed.tree() == before
     assert deployed.read("/var/log/ran") == "ran\n"
 

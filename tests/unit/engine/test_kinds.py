@@ -128,7 +128,7 @@ def differing(host: Sandbox, *wanted: Resource) -> list[str]:
 
 
 def told(seen: Observed, *wanted: Resource) -> list[str]:
-    return [one.told() for one in find("sandbox", {"app": wanted}, seen)]
+    return [one.described() for one in find("sandbox", {"app": wanted}, seen)]
 
 
 def ones(examples: Sequence[Example]) -> list[Resource]:

@@ -29,7 +29,7 @@ def host_with(authority: File) -> Observed:
 def test_a_host_with_another_authority_is_refused_by_name() -> None:
     found = ownership.refusals({"db1": {"base": [OURS]}}, {"db1": host_with(THEIRS)})
     assert len(found) == 1
-    assert found[0].startswith("db1: deployed with other secrets")
+    assert found[0].startswith("db1: was deployed with other secrets")
     assert "--new-secrets" in found[0]
 
 
@@ -81,7 +81,7 @@ def test_an_older_state_of_the_store_does_not_bring_replaced_secrets_back(machin
     deploy(machine, [*BASE, "alices"], CONF, NEW)
     for bobs in ((), BASE, (*BASE, "bobs")):
         (told,) = refused(machine, bobs, CONF, OLD)
-        assert told.startswith("app1: deployed with newer secrets than the ones here: ")
+        assert told.startswith("app1: was deployed with newer secrets: ")
         assert "git pull, or ask alice@laptop." in told
         assert "--new-secrets" in told
     assert refused(machine, [*BASE, "alices"], CONF, OLD) == []

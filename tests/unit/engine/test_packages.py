@@ -144,7 +144,9 @@ def test_what_must_be_there_before_a_package_is(host: Sandbox) -> None:
     """A package source, or apt would not find what comes from it."""
     steps = build(host.plan(WANTED).packages).steps
     assert steps.index("write /etc/apt/sources.list.d/angie.sources") < steps.index("refresh package lists")
-    assert steps.index("hold daemons back") < steps.index("install 2 packages") < steps.index("release daemons")
+    assert (
+        steps.index("keep daemons from starting") < steps.index("install 2 packages") < steps.index("release daemons")
+    )
 
 
 def test_an_answer_to_debconf_is_given_before_its_package(host: Sandbox) -> None:

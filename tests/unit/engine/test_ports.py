@@ -102,8 +102,8 @@ def taken(*listeners: Listener, unit: Unit = EXPORTER, manifest: Sequence[str] =
 def test_a_strangers_port_is_reported_with_the_process_and_what_to_do() -> None:
     (sentence,) = taken(Listener("tcp", "", 9100, "python3", "41", "legacy.service"))
     assert sentence == (
-        "tcp port 9100 is taken: python3 (process 41, legacy.service) listens on *:9100, and exporter.service needs the"
-        " port; stop it for good (systemctl disable --now legacy.service), or move it to another port"
+        "tcp port 9100 is taken: python3 (process 41, legacy.service) listens on *:9100, and exporter.service"
+        " needs the port. Stop it for good (systemctl disable --now legacy.service), or move it to another port"
     )
     assert "(kill 41," in taken(Listener("tcp", "", 9100, "python3", "41", "session-3.scope"))[0]
     assert "list-sockets" in taken(Listener("tcp", "", 9100, "systemd", "1", "init.scope"))[0]

@@ -209,7 +209,7 @@ def test_an_answer_that_is_cut_short_is_not_taken_for_a_whole_one(cut: int) -> N
 
 def test_an_answer_in_which_systemd_is_silent_is_not_taken_for_stopped_units() -> None:
     silent = "".join(line for line in RECORDED.splitlines(keepends=True) if not line.startswith("show"))
-    with pytest.raises(PlainstackError, match="systemd told of 0 of 2 units"):
+    with pytest.raises(PlainstackError, match="systemd reported 0 of 2 units"):
         probe.parse(silent)
 
 

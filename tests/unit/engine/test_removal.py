@@ -110,4 +110,4 @@ def test_the_number_of_an_account_is_not_given_away_while_files_of_it_are_left(h
 
 def test_a_plan_says_that_a_folder_goes_with_all_that_is_in_it(host: Sandbox) -> None:
     details = [getattr(action, "detail", "") for _, action in host.plan({"app": (Unit(name="x"),)}).actions()]
-    assert "no longer declared, with all that is in it" in details
+    assert "no longer declared, with its contents" in details

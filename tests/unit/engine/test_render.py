@@ -69,7 +69,7 @@ def test_square_brackets_leave_curly_ones_to_others(rendered: Rendering) -> None
             "{{ host.adress }}\n",
             "templates/app/etc/app.conf.j2:1: 'plainstack.inventory.sections.Host object' has no attribute 'adress'",
         ),
-        ("\n{{ host.public }}\n", "templates/app/etc/app.conf.j2:2: a value is None where a text is printed"),
+        ("\n{{ host.public }}\n", "templates/app/etc/app.conf.j2:2: a printed value is None"),
         ("\n{{ 1 + 'a' }}\n", "templates/app/etc/app.conf.j2:2: unsupported operand type(s) for +: 'int' and 'str'"),
         ("\n{{ 1 // 0 }}\n", "templates/app/etc/app.conf.j2:2: integer division or modulo by zero"),
         ("\n\n{% include 'app/etc/inner.j2' %}\n", "templates/app/etc/inner.j2:2: 'nothing' is undefined"),
@@ -131,7 +131,7 @@ def test_renderings_in_several_threads_do_not_mix_their_secrets(rendered: Render
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o601, 0o666])
 def test_a_secret_that_everybody_could_read_is_refused(rendered: Rendering, mode: int) -> None:
     assert problem(rendered, "{{ secret }}", secret=SECRET, mode=mode) == (
-        f"templates/app/etc/app.conf.j2: holds a secret and would have mode {mode:04o}, readable by everybody"
+        f"templates/app/etc/app.conf.j2: holds a secret and would have mode {mode:04o}, readable by every account"
     )
 
 

@@ -140,7 +140,7 @@ def test_a_unit_that_is_up_and_not_healthy_brings_everything_back(deployed: Sand
     ("command", "told"),
     [
         (Command(name="m", why="w", run="touch $ROOT/m; echo oops; exit 3", unless="false", undo="rm $ROOT/m"), "oops"),
-        (Command(name="m", why="w", run="touch $ROOT/m", unless="false", undo="rm $ROOT/m"), "its guard still says"),
+        (Command(name="m", why="w", run="touch $ROOT/m", unless="false", undo="rm $ROOT/m"), "its guard still reports"),
         (
             Command(
                 name="m",
@@ -150,7 +150,7 @@ def test_a_unit_that_is_up_and_not_healthy_brings_everything_back(deployed: Sand
                 undo="rm $ROOT/m",
                 timeout=1,
             ),
-            "did not end within 1 s",
+            "did not finish within 1 s",
         ),
     ],
     ids=["fails", "has no effect", "hangs"],

@@ -44,7 +44,7 @@ def test_a_host_at_rest_is_looked_at_once_and_nothing_is_said() -> None:
 def test_every_wait_is_told_once_with_its_host_its_reason_and_the_longest_it_can_take() -> None:
     host = Host([Observed(ending=True)] * 3 + [Observed(guard_pending=True, guard_left=25)] * 3 + [REST])
     host.settle(to_apply=False)
-    ends, undoes = "end what an earlier run began there", "undo a change that an earlier run has not confirmed"
+    ends, undoes = "finish an earlier run", "undo the unconfirmed change of an earlier run"
     assert host.notes == [
         f"db1: waiting for the host to {ends} ({SETTLED_WITHIN} s at most)",
         f"db1: waiting for the host to {undoes} ({25 + UNDO_WITHIN} s at most)",
@@ -60,7 +60,7 @@ def test_a_change_that_no_run_is_left_to_confirm_is_not_waited_for_by_a_run_that
     looks.settle(to_apply=False)
     applies.settle(to_apply=True)
     assert (looks.undone, applies.undone) == (0, 1)
-    assert "db1: an earlier run ended before it confirmed its change: the host undoes it" in applies.notes[0]
+    assert "db1: an earlier run ended before it confirmed its change, so the host undoes the change" in applies.notes[0]
 
 
 def test_a_change_that_a_run_may_still_confirm_is_left_to_that_run() -> None:

@@ -170,8 +170,8 @@ def test_a_plan_says_what_is_still_served_and_why(stack: Stack, vault: Vault, re
     world.deploy(changed(stack, 8000, "shop"))
     now, _, _ = world.plan(changed(stack, 8002, "store"))
     assert list(transition.notes(now, registry)) == [
-        "app hosts may connect to database shop until all of them have moved; a second pass takes it back",
-        "web also answers at port 8000 until every balancer uses 8002; a second pass closes it",
+        "app hosts may connect to database shop until all of them have moved. A second pass removes the access",
+        "web also answers at port 8000 until every balancer uses 8002. A second pass closes it",
     ]
 
 

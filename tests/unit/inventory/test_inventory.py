@@ -154,7 +154,7 @@ def test_the_good_inventory_of_this_table_is_good() -> None:
         ("roles: [app]", "roles: []", ["3: hosts.lb1.roles: balancer needs a host with the role app, and none has it"]),
         (f"  {DB}\n", "", ["4: hosts.app1.roles: app needs a host with the role db, and none has it"]),
         (DATABASE, "", ["1: database: is missing, but a host has the role db; add: database: {name: NAME}"]),
-        (f"services:\n{WEB}", "", ["1: services: is missing; a host has the role app"]),
+        (f"services:\n{WEB}", "", ["1: services: is missing, but a host has the role app"]),
         ("source: .", "source: nowhere", ["7: services.web.source: no such folder: nowhere"]),
         (
             WEB,

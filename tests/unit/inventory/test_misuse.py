@@ -78,16 +78,16 @@ def test_an_address_that_no_machine_can_have_is_refused_with_the_reason(address:
         # ports
         (SSH + "port: 443}", "ssh.port: 443 is the port of the balancers (HTTPS); sshd cannot have it too"),
         # who may come in
-        (SSH + "allow_from: []}", "ssh.allow_from: is empty, so no one could log in any more"),
+        (SSH + "allow_from: []}", "ssh.allow_from: is empty, so no one could log in"),
         (SSH + "allow_from: [203.0.113.7/24]}", "ssh.allow_from.0: must be a network's first address: 203.0.113.7 is"),
         (SSH + "allow_from: [5]}", "ssh.allow_from.0: must be an IPv4 network or an IPv6 network (given: 5)"),
         (
             SSH + "gateway: root@10.9.9.9, allow_from: [10.0.0.0/16]}",
-            "ssh.allow_from: leaves out the gateway (10.9.9.9), so the firewall would lock you out: add 10.9.9.9/32",
+            "ssh.allow_from: leaves out the gateway (10.9.9.9), so the firewall would lock you out. Add 10.9.9.9/32",
         ),
         (
             SSH + "gateway: '10.1.0.1:2222', allow_from: [10.1.0.0/16]}",
-            "ssh.allow_from: leaves out the gateway (10.0.0.1), so the firewall would lock you out: add 10.0.0.1/32",
+            "ssh.allow_from: leaves out the gateway (10.0.0.1), so the firewall would lock you out. Add 10.0.0.1/32",
         ),
     ],
 )

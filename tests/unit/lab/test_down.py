@@ -30,7 +30,7 @@ def test_without_consent_all_are_listed_and_none_is_removed(
     said = capsys.readouterr()
     assert "one" in said.out
     assert "two" in said.out
-    assert "no lab was removed; answer y, or use --yes to skip this question" in said.err
+    assert "no lab was removed. Answer y, or use --yes to skip this question" in said.err
     assert removed == []
 
 

@@ -85,4 +85,4 @@ def test_no_namespace_is_said_at_once() -> None:
     assert not netns.is_up("plainstack-no-such-lab")
     with pytest.raises(LabDown) as said:
         netns.connect("plainstack-no-such-lab", "192.168.57.11", 22, timeout=60)
-    assert str(said.value) == "the lab is not up: run inv lab.up"
+    assert str(said.value) == "the lab is not up. Run: inv lab.up"

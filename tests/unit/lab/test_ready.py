@@ -80,12 +80,12 @@ def test_only_hosts_that_something_is_awaited_from_are_asked_again(
         ("app1", host("activating"), UNITS, "app1: x.service is activating"),
         ("lb1", host(vip="no"), ADDRESS, "0 hosts hold the virtual address"),
         ("lb2", host(vip="yes"), ADDRESS, "2 hosts hold the virtual address"),
-        ("db2", host(data="yes", running="yes", signal="yes"), REPLICATION, "db2 is a silent that does not stream"),
+        ("db2", host(data="yes", running="yes", signal="yes"), REPLICATION, "db2 does not stream (silent)"),
         (
             "db2",
             host(data="yes", running="yes", signal="yes", recovery="true"),
             REPLICATION,
-            "db2 is a standby that does not stream",
+            "db2 does not stream (replica)",
         ),
     ],
 )

@@ -127,10 +127,10 @@ def test_secrets_travel_with_a_snapshot_and_what_they_replace_is_kept(lab: Lab, 
 
 
 def test_what_is_not_there_is_told_with_what_is(lab: Lab) -> None:
-    with pytest.raises(LabError, match=r"there is no snapshot nope; inv lab.save NAME makes one"):
+    with pytest.raises(LabError, match=r"there is no snapshot nope\. To make one: inv lab.save NAME"):
         snapshot.read("nope")
     snapshot.write(lab, "deployed", ORIGIN, {})
-    with pytest.raises(LabError, match="there is no snapshot nope; there are deployed"):
+    with pytest.raises(LabError, match=r"there is no snapshot nope\. Snapshots: deployed"):
         snapshot.forget("nope")
     with pytest.raises(LabError, match=r"'\.\./x' is not a valid name for a snapshot"):
         snapshot.read("../x")
@@ -193,7 +193,7 @@ KEPT = Snapshot("deployed", "2026-01-01T00:00:00+00:00", "trixie-1", "ops", HOST
             ["its hosts use the image trixie-0, but the current recipe makes trixie-1"],
         ),
         (replace(KEPT, user="root"), ["its hosts accept logins as root, but the inventory says ssh.user: ops"]),
-        (replace(KEPT, origin=replace(ORIGIN, stack="blog")), ["it is of the stack blog, not shop"]),
+        (replace(KEPT, origin=replace(ORIGIN, stack="blog")), ["it belongs to the stack blog, not shop"]),
         (replace(KEPT, hosts={"lb1": HOSTS["lb1"]}), ["it has no host db1"]),
         (replace(KEPT, hosts={**HOSTS, "db2": ["192.168.57.12", None]}), ["its host db2 is not in the inventory"]),
         (
@@ -210,4 +210,4 @@ def test_a_snapshot_that_does_not_fit_is_refused(kept: Snapshot, said: list[str]
 
 def test_a_snapshot_whose_image_was_removed_is_refused(tmp_path: Path) -> None:
     (said,) = snapshot.stale(KEPT, Lab("shop", (DB, LB), tmp_path, user="ops"), "shop", tmp_path / "trixie-1")
-    assert "is gone" in said
+    assert "is missing" in said

@@ -62,7 +62,7 @@ def test_a_secret_that_a_role_does_not_declare_is_not_given_to_it(stack: Stack, 
     with pytest.raises(InventoryError) as caught:
         desired.assemble(stack, whole, roles, ["db1"])
     assert caught.value.problems == (
-        "roles/own.py: the secret own/token is not declared: name it in the role's secrets or reads",
+        "roles/own.py: the secret own/token is not declared. Name it in the role's `secrets` or `reads`",
     )
     for fields in ({"secrets": (DeclaredSecret("own/token"),)}, {"reads": ("own/token",)}):
         assert desired.assemble(stack, whole, {"own": reader("own", **fields)}, ["db1"])["db1"]["own"]
@@ -77,9 +77,11 @@ def problems(stack: Stack, *roles: Role) -> tuple[str, ...]:
 def test_a_secret_has_one_owner_and_is_declared_before_it_is_read(stack: Stack) -> None:
     owner = reader("one", secrets=(DeclaredSecret("own/token"),))
     other = reader("two", secrets=lambda _: [DeclaredSecret("own/token")])
-    assert problems(stack, owner, other) == ("roles/two.py: the secret own/token is the role one's, from roles/one.py",)
+    assert problems(stack, owner, other) == (
+        "roles/two.py: the secret own/token is already declared by the role one, from roles/one.py",
+    )
     assert problems(stack, owner, reader("two", reads=("own/tokn",))) == (
-        "roles/two.py: reads names the secret own/tokn, and no role declares it, did you mean 'own/token'?",
+        "roles/two.py: `reads` names the secret own/tokn, which no role declares, did you mean 'own/token'?",
     )
     declared.check(stack, {"one": owner, "two": reader("two", reads=lambda _: iter(["own/token"]))})
 

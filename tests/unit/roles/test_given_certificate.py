@@ -174,18 +174,21 @@ def test_no_order_and_no_choice_of_certificates_is_accepted_that_openssl_would_n
 @pytest.mark.parametrize(
     ("chain", "told"),
     [
-        ([SITE], "is incomplete: it ends with shop.example, signed by Lower, which is no root that this machine knows"),
-        ([SITE, LOWER], "append the certificate of Upper (in DER form at http://ca.example/upper.der)"),
+        (
+            [SITE],
+            "is incomplete: it ends with shop.example, signed by Lower, which is not a root that this machine knows",
+        ),
+        ([SITE, LOWER], "Append the certificate of Upper (in DER form at http://ca.example/upper.der)"),
         ([SITE, UPPER, LOWER], "its certificates are out of order: write them in the order 1, 3, 2"),
         ([SITE, ROOT, UPPER, LOWER], "write them in the order 1, 4, 3, 2"),
         (
             [SITE, UPPER],
-            "certificate 2 (Upper) does not belong there: shop.example was signed by Lower; remove it, or put",
+            "certificate 2 (Upper) does not belong there: shop.example was signed by Lower. Remove it, or put",
         ),
         ([SITE, LOWER, UPPER, ALIEN], "certificate 4 (Alien) does not belong there: Upper was signed by Root"),
         ([SITE, LOWER, UPPER, LOWER], "certificate 4 (Lower) is there twice"),
-        ([LOWER, SITE, UPPER], "certificate 2 (shop.example) is the key's; put it first"),
-        ([LOWER, UPPER], "certificate 1 (Lower) is an authority's; the site's own comes first"),
+        ([LOWER, SITE, UPPER], "certificate 2 (shop.example) belongs to the key. Put it first"),
+        ([LOWER, UPPER], "certificate 1 (Lower) is an authority's. Put the site's own certificate first"),
     ],
 )
 def test_a_chain_that_clients_cannot_follow_is_told_with_what_to_do(
@@ -201,7 +204,7 @@ def test_an_authority_of_ones_own_is_given_with_its_root(given: Given) -> None:
     site = Signed("shop.example", inside, ca=False, names=("shop.example",))
     given.write(site, inside)
     (told,) = given.problems("shop.example")
-    assert "for an authority of your own append its root too" in told
+    assert "For your own authority, append its root too" in told
     given.write(site, inside, OTHER)
     assert given.problems("shop.example") == []
 
@@ -230,18 +233,18 @@ def test_without_known_roots_only_what_is_sure_is_refused(given: Given, monkeypa
 def test_only_an_authority_can_have_signed(given: Given) -> None:
     host = Signed("Host", ROOT, ca=False)
     given.write(Signed("shop.example", host, ca=False), host)
-    assert "certificate 2 (Host) is no authority's" in given.problems()[0]
+    assert "certificate 2 (Host) is not an authority's" in given.problems()[0]
     low = Signed("Low", ROOT, path_length=0)
     lower = Signed("Lower still", low)
     given.write(Signed("shop.example", lower, ca=False), lower, low)
-    assert "certificate 3 (Low) may have 0 authorities below it, and has more" in given.problems()[0]
+    assert "certificate 3 (Low) allows 0 authorities below it, but has more" in given.problems()[0]
 
 
 def test_a_key_or_a_signature_that_clients_refuse_is_told(given: Given) -> None:
     short = rsa.generate_private_key(65537, 1024)
     given.write(Signed("shop.example", ROOT, ca=False, key=short))
     assert given.problems() == [
-        "certificate: site.pem: its RSA key has 1024 bits; less than 2048 is refused by clients and by the balancer"
+        "certificate: site.pem: its RSA key has 1024 bits. Clients and the balancer refuse less than 2048"
     ]
     given.write(Signed("shop.example", ROOT, ca=False, usage=ExtendedKeyUsageOID.CLIENT_AUTH))
     assert "is not for servers" in given.problems()[0]
@@ -287,7 +290,7 @@ def test_a_certificate_for_another_name_is_refused(given: Given, names: tuple[st
 
 def test_a_key_of_another_certificate_is_refused(given: Given) -> None:
     given.write(SITE, LOWER, UPPER, key=ALIEN)
-    assert given.problems() == ["key: site.key is not the key of the first certificate in site.pem"]
+    assert given.problems() == ["key: site.key does not belong to the first certificate in site.pem"]
 
 
 def _der(one: Signed) -> bytes:
@@ -304,14 +307,14 @@ def _pkcs12(password: bytes) -> bytes:
     [
         (lambda: b"", "site.pem holds no certificate in PEM form"),
         (lambda: b"not a certificate\n", "site.pem holds no certificate in PEM form"),
-        (lambda: _der(SITE), "DER form; convert it: openssl x509 -inform der -in site.pem -out site-converted.pem"),
-        (lambda: _pkcs12(b""), "but PKCS#12; convert it: openssl pkcs12 -nodes -in site.pem -out site-converted.pem"),
-        (lambda: _pkcs12(b"secret"), "but PKCS#12; convert it"),
-        (lambda: SITE.pem.encode("utf-16"), "but text in UTF-16; save it as UTF-8"),
+        (lambda: _der(SITE), "DER form. Convert it: openssl x509 -inform der -in site.pem -out site-converted.pem"),
+        (lambda: _pkcs12(b""), "but PKCS#12. Convert it: openssl pkcs12 -nodes -in site.pem -out site-converted.pem"),
+        (lambda: _pkcs12(b"secret"), "but PKCS#12. Convert it"),
+        (lambda: SITE.pem.encode("utf-16"), "but text in UTF-16. Save it as UTF-8"),
         (lambda: SITE.key_pem.encode(), "but PRIVATE KEY"),
         (
             lambda: pkcs7.serialize_certificates([SITE.certificate], PEM),
-            "but PKCS#7; convert it: openssl pkcs7 -print_certs",
+            "but PKCS#7. Convert it: openssl pkcs7 -print_certs",
         ),
         (lambda: SITE.pem.replace("M", "N", 1).encode(), "site.pem: certificate 1 is damaged"),
         (lambda: SITE.pem.replace("CERTIFICATE", "CERTIFICATE REQUEST").encode(), "but CERTIFICATE REQUEST"),
@@ -333,19 +336,19 @@ def test_a_certificate_in_another_form_is_told_with_how_to_convert_it(
         (lambda: SITE.pem.encode(), "site.key holds no private key in PEM form, but CERTIFICATE"),
         (
             lambda: SITE.key.private_bytes(DER, PKCS8, PLAIN),
-            "but a private key in DER form; convert it: openssl pkey -inform der -in site.key -out site.pem",
+            "but a private key in DER form. Convert it: openssl pkey -inform der -in site.key -out site.pem",
         ),
         (
             lambda: (SITE.key_pem + LOWER.key_pem).encode(),
-            "site.key holds 2 private keys; keep only the certificate's key",
+            "site.key holds 2 private keys. Keep only the certificate's key",
         ),
         (
             lambda: SITE.key.private_bytes(PEM, serialization.PrivateFormat.OpenSSH, PLAIN),
-            "is a key in OpenSSH format; convert it: ssh-keygen -p -m PKCS8 -f site.key",
+            "is a key in OpenSSH format. Convert it: ssh-keygen -p -m PKCS8 -f site.key",
         ),
         (
             lambda: SITE.key.private_bytes(PEM, PKCS8, serialization.BestAvailableEncryption(b"secret")),
-            "is encrypted; a balancer starts unattended, so it cannot ask for a passphrase. Decrypt it:",
+            "is encrypted. A balancer starts unattended, so it cannot ask for a passphrase. Decrypt it:",
         ),
         (
             lambda: SITE.key.private_bytes(

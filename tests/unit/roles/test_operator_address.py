@@ -50,7 +50,7 @@ def test_an_operator_whom_the_firewall_would_shut_out_is_told_which_address_to_a
     stack: Stack, seen: str, shown: str, allowed: tuple[str, ...]
 ) -> None:
     assert told(stack, seen, *allowed) == [
-        f"sees you at {shown}, which ssh.allow_from leaves out: the firewall would lock you out; add {shown}"
+        f"sees you at {shown}, which ssh.allow_from leaves out, so the firewall would lock you out. Add {shown}"
     ]
 
 

@@ -124,19 +124,19 @@ ROLE = "from plainstack.engine.role import Role\n"
 @pytest.mark.parametrize(
     ("module", "problem"),
     [
-        ("x = 1\n", "roles/own.py: has no ROLE; a role's module ends with ROLE = Role(name=..., ...)"),
+        ("x = 1\n", "roles/own.py: has no ROLE. A role's module ends with ROLE = Role(name=..., ...)"),
         ("x = 1\ndef broken(:\n", "roles/own.py:2: invalid syntax"),
         ("x = 1\n\nimport nowhere_at_all\n", "roles/own.py:3: ModuleNotFoundError: No module named 'nowhere_at_all'"),
         (f"{ROLE}ROLE = Role(nam='own')\n", "roles/own.py:2: TypeError: "),
         (
             f"{ROLE}ROLE = Role(name='db', desired=list)\n",
-            "roles/own.py: the role db is there already, from plainstack",
+            "roles/own.py: there is already a role db, from plainstack",
         ),
         (f"{ROLE}ROLE = Role(name='My Role', desired=list)\n", "roles/own.py: a role cannot be called 'My Role'"),
         (f"{ROLE}ROLE = Role(name='all', desired=list)\n", "roles/own.py: a role cannot be called all"),
         (
             f"{ROLE}ROLE = Role(name='own', desired=list, after=('firewal',))\n",
-            "roles/own.py: after names the role firewal, and there is none, did you mean 'firewall'?",
+            "roles/own.py: after names the role firewal, which does not exist, did you mean 'firewall'?",
         ),
         (
             f"{ROLE}from plainstack.engine.role import DeclaredSecret\nBAD = DeclaredSecret('a b')\n",
@@ -144,11 +144,11 @@ ROLE = "from plainstack.engine.role import Role\n"
         ),
         (
             CACHE.replace('name="cache"', 'name="database"'),
-            "roles/own.py: the key database of the inventory is the role db's",
+            "roles/own.py: the inventory's key database belongs to the role db",
         ),
         (
             CACHE.replace('name="cache"', 'name="services"'),
-            "roles/own.py: the key services of the inventory is not a role's",
+            "roles/own.py: the inventory's key services is reserved",
         ),
         (
             f"{ROLE}ROLE = Role(name='own', desired=list, after=('own',))\n",
@@ -180,9 +180,7 @@ def test_a_role_that_goes_wrong_names_its_line(loaded: Load, line: str, problem:
 
 
 def test_two_modules_with_one_name_are_both_named(loaded: Load) -> None:
-    assert (
-        problems(loaded, one=CACHE, two=CACHE)[0] == "roles/two.py: the role cache is there already, from roles/one.py"
-    )
+    assert problems(loaded, one=CACHE, two=CACHE)[0] == "roles/two.py: there is already a role cache, from roles/one.py"
 
 
 def test_modules_that_begin_with_an_underscore_are_helpers(loaded: Load) -> None:

@@ -220,7 +220,7 @@ def test_the_inventory_decides_what_becomes_of_them(stack: Stack) -> None:
     (refused,), notes = told(stack, "refuse")
     assert refused.startswith("db1: firewall: nftables table 'inet filter' drops what it does not accept (chain input)")
     assert "nft delete table inet filter" in refused
-    assert "{foreign: keep} to leave them alone, {foreign: replace} to have them removed" in refused
+    assert "{foreign: keep} to keep them, {foreign: replace} to have them removed" in refused
     assert notes == []
     assert told(stack, "refuse", FAIL2BAN) == ([], ["db1: firewall: nftables table 'inet f2b-table': left alone"])
     for foreign in ("keep", "replace"):

@@ -81,7 +81,7 @@ def test_a_unit_that_reads_what_a_later_role_writes_is_refused_by_name(stack: St
     writes = role("b", File(path="/etc/x/other", content=b""))
     with pytest.raises(InventoryError) as caught:
         assemble(stack, Vault({}, {}, ""), {"a": reads, "b": writes}, ["db1"])
-    assert caught.value.problems == ("db1: role a: a.service reads /etc/x/other, which a role writes that comes later",)
+    assert caught.value.problems == ("db1: role a: a.service reads /etc/x/other, which a later role writes",)
     assemble(stack, Vault({}, {}, ""), {"b": writes, "a": reads}, ["db1"])
 
 

@@ -129,7 +129,7 @@ def test_a_store_that_others_may_read_is_refused(small: Stack, mode: int) -> Non
     with pytest.raises(Refused) as caught:
         store.load(small, inventories.passwords("db"), NOW)
     path = store_path(small)
-    assert str(caught.value) == f"{path}: mode {mode:04o} lets others read the secrets; run: chmod 600 {path}"
+    assert str(caught.value) == f"{path}: mode {mode:04o} lets others read the secrets. Run: chmod 600 {path}"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_damaged_store_is_refused_kept_and_not_quoted(small: Stack, content: b
         store.load(small, inventories.passwords("db"), NOW)
     told = "".join(traceback.format_exception(caught.value))
     assert f"{store_path(small)}: is damaged (" in str(caught.value)
-    assert "restore it from a backup" in str(caught.value)
+    assert "Restore it from a backup" in str(caught.value)
     assert VALUE not in told
     assert "12345" not in str(caught.value)
     assert store_path(small).read_bytes() == content

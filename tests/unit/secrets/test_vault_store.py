@@ -121,7 +121,7 @@ def test_a_plain_store_moves_to_the_encrypted_one_when_recipients_appear(plain: 
     assert "secrets.shop.age" in files(plain)
     assert not store_files.plain_path(plain).exists()
     assert "moved from" in told[0]
-    assert "commit it" in told[0]
+    assert "Commit that file" in told[0]
 
 
 def test_a_migration_that_ended_before_the_plain_file_was_removed_is_ended(plain: Stack, team: Team) -> None:
@@ -166,7 +166,7 @@ def test_changed_recipients_encrypt_it_anew(team: Team) -> None:
     before, told = values(team("alice", "bob")), list[str]()
     store.load(team("alice", "carol"), inventories.passwords("db"), NOW, told.append)
     assert values(team("alice", "carol", me="carol")) == before
-    assert "1 removed ones still know the current values" in told[0]
+    assert "1 removed recipients still know the current values" in told[0]
     assert "is not encrypted to your key" in refusal(team("alice", "carol", me="bob"))
 
 
@@ -206,7 +206,7 @@ def test_recipients_that_vanish_from_the_inventory_generate_nothing(plain: Stack
     values(team("alice"))
     before = files(plain)
     told = refusal(plain)
-    assert "lists no secrets.recipients: restore them" in told
+    assert "lists no secrets.recipients. Restore them" in told
     assert "age -d -i KEY" in told
     assert files(plain) == before
 
@@ -227,7 +227,7 @@ def test_a_damaged_store_is_refused_and_kept(team: Team, harm: Callable[[bytes],
     sealed = store_files.sealed_path(stack)
     broken = harm(sealed.read_bytes())
     sealed.write_bytes(broken)
-    assert "is damaged (not a complete age file); restore it from git or a backup" in refusal(stack)
+    assert "is damaged (not a complete age file). Restore it from git or a backup" in refusal(stack)
     assert sealed.read_bytes() == broken
 
 

@@ -221,7 +221,7 @@ def test_a_project_that_cannot_collect_static_files_is_told(tmp_path: Path, apps
 )
 def test_a_module_without_an_application_is_told(tmp_path: Path, wsgi: str, wrong: bool) -> None:
     found = problems(tmp_path, {"shop/wsgi.py": wsgi, "shop/settings.py": SETTINGS + READS})
-    told = ["shop/wsgi.py: does not define 'application', but Gunicorn runs shop.wsgi:application"]
+    told = ["shop/wsgi.py: does not define 'application', although Gunicorn runs shop.wsgi:application"]
     assert found == (told if wrong else [])
 
 

@@ -129,7 +129,7 @@ def test_an_environment_stays_at_home_whatever_it_is_called(source: Path, name: 
 
 def test_a_source_that_is_an_environment_itself_is_refused(source: Path) -> None:
     (source / "pyvenv.cfg").touch()
-    with pytest.raises(InventoryError, match="src: is a Python environment itself; create the environment in a folder"):
+    with pytest.raises(InventoryError, match=r"src: is itself a Python environment\. Create the environment in its"):
         release.read(_stack(source), "web")
 
 
@@ -164,7 +164,7 @@ def test_a_source_behind_a_link_is_read_like_any_other(source: Path) -> None:
         ({"here": "."}, "here: a link to .*src, a folder that contains the link"),
         ({"site_/up": ".."}, "site_/up: a link to .*src, a folder that contains the link"),
         ({"site_/b/to_c": "../c", "site_/c/to_b": "../b"}, "site_/b, a folder that contains the link"),
-        ({"out": "../outside"}, "out: a link to .*outside, outside the source; replace it with a copy"),
+        ({"out": "../outside"}, "out: a link to .*outside, outside the source. Replace it with a copy"),
         ({"out": "../outside/file"}, "out: a link to .*, outside the source"),
         ({"near": "../src-2"}, "near: a link to .*, outside the source"),
         ({"hop": "site_/hop", "site_/hop": "../../outside"}, "hop: a link to .*, outside the source"),
@@ -191,7 +191,9 @@ def test_links_that_multiply_end_at_a_bound(source: Path, monkeypatch: pytest.Mo
             (source / f"d{number}" / name).symlink_to(f"../d{number + 1}")
     (source / "d12").mkdir()
     (source / "d12" / "file").touch()
-    with pytest.raises(InventoryError, match=r"holds more than 500 files, the last one found is .*file"):
+    with pytest.raises(
+        InventoryError, match=r"holds more than 500 files, the limit of a release. The last one found is .*file"
+    ):
         release.read(_stack(source), "web")
 
 
@@ -220,7 +222,7 @@ def test_a_source_without_what_a_release_needs_is_refused(source: Path, file: st
 
 def test_a_name_that_is_not_utf_8_is_told(source: Path) -> None:
     Path(os.fsdecode(os.fsencode(source) + b"/caf\xe9.txt")).touch()
-    with pytest.raises(InventoryError, match=r"src/caf\\xe9.txt: the name is not UTF-8; rename it"):
+    with pytest.raises(InventoryError, match=r"src/caf\\xe9.txt: the name is not UTF-8. Rename it"):
         release.read(_stack(source), "web")
 
 
@@ -323,7 +325,7 @@ def test_a_cache_that_cannot_be_written_is_named_with_what_to_do(source: Path, t
 
 
 def test_a_file_that_vanished_since_the_plan_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PlainstackError, match="gone: cannot be read"):
+    with pytest.raises(PlainstackError, match="gone: can no longer be read"):
         wheels.resolve(Payload(files=(("x", str(tmp_path / "gone")),)), tmp_path, lambda _: None)
 
 
@@ -338,7 +340,7 @@ def test_a_source_that_changed_since_the_plan_does_not_travel_under_the_old_name
     else:
         (source / "requirements.txt").write_text("django==5.2 --hash=sha256:11\n")
     payload = here.wheels if change == "requirements" else here.source
-    with pytest.raises(PlainstackError, match=r"src.*: has changed since the plan was made; deploy again"):
+    with pytest.raises(PlainstackError, match=r"src.*: has changed since the plan was made. Deploy again"):
         wheels.resolve(payload, tmp_path / "cache", lambda _: None)
 
 

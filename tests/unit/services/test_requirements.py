@@ -51,12 +51,12 @@ def test_what_pip_compile_and_uv_write_is_fine(lock: str) -> None:
         (f"django~=5.2 {HASH}", "is not pinned"),
         ("django==5.2", "r.txt:2: django==5.2 has no --hash"),
         ("django==5.2 --hash=md5:00", "r.txt:2: django==5.2 has no --hash"),
-        ("-r base.txt", "r.txt:2: -r base.txt: other files are not sent to hosts; put all requirements into one lock"),
+        ("-r base.txt", "r.txt:2: -r base.txt: other files are not sent to hosts. Put all requirements into one lock"),
         ("-rbase.txt", "other files are not sent to hosts"),
         ("--constraint=c.txt", "other files are not sent to hosts"),
         ("-e .", "r.txt:2: -e .: would have to be built on the host"),
         ("--no-binary :all:", "would have to be built on the host"),
-        (f"shop @ https://example.org/shop.whl {HASH}", "is not a package from an index; hosts install only wheels"),
+        (f"shop @ https://example.org/shop.whl {HASH}", "is not a package from an index. Hosts install only wheels"),
         (f"git+https://example.org/shop.git@1 {HASH}", "is not a package from an index"),
         ("./shop", "r.txt:2: ./shop: is not a package from an index"),
         ("https://example.org/shop.whl", "is not a package from an index"),
@@ -73,7 +73,7 @@ def test_a_requirement_that_no_host_can_install_is_told_with_its_line(line: str,
 def test_what_the_service_is_run_with_must_be_in_the_lock_with_what_to_type() -> None:
     found = problems(f"django==5.2 {HASH}\n")
     assert found == [
-        "r.txt: has no gunicorn, which runs the service; add gunicorn to requirements.in",
+        "r.txt: has no gunicorn, which runs the service. Add gunicorn to requirements.in",
         "r.txt: make the lock again: uv pip compile --generate-hashes --python-version 3.13 requirements.in"
         " -o requirements.txt",
     ]
@@ -95,7 +95,7 @@ def test_many_mistakes_of_a_kind_are_counted_and_not_all_shown() -> None:
 
 def test_a_file_that_is_no_text_is_told() -> None:
     """As a shell of another operating system writes it."""
-    assert problems("gunicorn==1\n".encode("utf-16")) == ["r.txt: is not text in UTF-8; make the lock again"]
+    assert problems("gunicorn==1\n".encode("utf-16")) == ["r.txt: is not text in UTF-8. Make the lock again"]
 
 
 @given(st.text() | st.text(alphabet="ab=<>-; \\#\n'@[]./:0").map(lambda text: f"gunicorn{text}"))
@@ -147,7 +147,7 @@ def test_every_requirement_without_a_wheel_is_named_at_once(index: Path, tmp_pat
     path = tmp_path / "requirements.txt"
     assert str(told.value).splitlines()[:3] == [
         f"{path}:1: gone==1 has no wheel for Python 3.13 on x86_64, and no other version has one",
-        f"{path}:3: shop==1 has no wheel for Python 3.13 on x86_64; those that have: 2",
+        f"{path}:3: shop==1 has no wheel for Python 3.13 on x86_64. Versions that have one: 2",
         f"{path}:4: other==1 has no wheel for Python 3.13 on x86_64, and no other version has one",
     ]
     assert "pip wheel --no-deps gone==1 -w DIR" in str(told.value)
@@ -179,7 +179,7 @@ def test_what_packages_need_and_the_lock_lacks_is_named(index: Path, tmp_path: P
     path = tmp_path / "requirements.txt"
     assert str(told.value).splitlines()[:3] == [
         f"{path}:1: shop==1 needs missing>=2, which the lock does not contain",
-        f"{path}:1: shop==1 needs old>=3; the lock pins 2",
+        f"{path}:1: shop==1 needs old>=3, but the lock pins 2",
         f"{path}:2: db==1 needs fast-driver, which the lock does not contain",
     ]
     assert "uv pip compile" in str(told.value)
@@ -193,5 +193,5 @@ def test_an_index_that_is_not_reached_is_not_called_a_missing_wheel(
     monkeypatch.setenv("PIP_RETRIES", "1")
     with pytest.raises(PlainstackError) as told:
         fetch(f"django==5.2 {HASH}\n", tmp_path)
-    assert "the package index was not reached" in str(told.value)
+    assert "the package index could not be reached" in str(told.value)
     assert "has no wheel" not in str(told.value)

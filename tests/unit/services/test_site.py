@@ -220,7 +220,7 @@ def test_a_unit_that_is_not_healthy_yet_says_what_it_waits_for(tmp_path: Path) -
     ticks.write_text("0\n")
     script = f"""
         RUN={tmp_path} STEP='restart web.service'
-        tell() {{ printf '%s\\n' "$*"; }}
+        emit() {{ printf '%s\\n' "$*"; }}
         systemctl() {{ case $1 in is-active) echo active ;; show) echo 0 ;; esac; }}
         sleep() {{ echo $(($(cat {ticks}) + 1)) >{ticks}; }}
         date() {{ cat {ticks}; }}

@@ -41,8 +41,8 @@ def test_an_unknown_host_key_is_refused_before_anything_is_sent(server: Server, 
     before = len(server.log())
     told = failure(server.stack(tmp_path, pin=""))
     assert told == (
-        f"db1: connect: the host key is not pinned (127.0.0.1:{server.port}):"
-        " run inv trust, compare the fingerprint, and try again"
+        f"db1: connect: the host key is not pinned (127.0.0.1:{server.port}). Run inv trust,"
+        " compare the fingerprint, and try again"
     )
     assert "userauth-request" not in server.log()[before:]
 
@@ -53,8 +53,8 @@ def test_a_changed_host_key_is_told_with_both_fingerprints_and_nothing_is_sent(s
     told = failure(server.stack(tmp_path, pin=f"[127.0.0.1]:{server.port} ssh-ed25519 {stranger}\n"))
     assert told == (
         f"db1: connect: the host key has CHANGED (127.0.0.1:{server.port}):"
-        f" pinned {fingerprint(server.folder / 'stranger.pub')}, offered {fingerprint(server.folder / 'host.pub')};"
-        " nothing was sent. If the host was reinstalled: inv trust"
+        f" pinned {fingerprint(server.folder / 'stranger.pub')}, offered {fingerprint(server.folder / 'host.pub')}."
+        " Nothing was sent. If the host was reinstalled: inv trust"
     )
     assert "userauth-request" not in server.log()[before:]
 
@@ -74,14 +74,14 @@ def test_a_key_with_a_passphrase_is_told(server: Server, tmp_path: Path) -> None
     locked = server.folder / "locked"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "passphrase", "-f", str(locked)], check=True)
     assert failure(server.stack(tmp_path, key="locked")) == (
-        f"db1: connect: {locked} has a passphrase, and there is no terminal to ask for it: ssh-add {locked}"
-        f" (127.0.0.1:{server.port})"
+        f"db1: connect: {locked} has a passphrase, but there is no terminal to ask for it. Add the key to the"
+        f" agent: ssh-add {locked} (127.0.0.1:{server.port})"
     )
 
 
 def test_a_missing_key_is_an_error_of_the_inventory(server: Server, tmp_path: Path) -> None:
     stack = server.stack(tmp_path, key="nowhere")
-    with Sessions(stack) as sessions, pytest.raises(InventoryError, match="no operator key at"):
+    with Sessions(stack) as sessions, pytest.raises(InventoryError, match="there is no key at"):
         sessions.to("db1")
 
 
@@ -90,7 +90,7 @@ def test_a_port_where_nobody_listens_is_told(server: Server, tmp_path: Path) -> 
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
         told = failure(server.stack(tmp_path, port=port))
-    assert told == f"db1: connect: the connection was refused (127.0.0.1:{port}); is sshd running?"
+    assert told == f"db1: connect: the connection was refused (127.0.0.1:{port}): is sshd running?"
 
 
 def test_a_host_that_does_not_answer_is_given_up_after_the_inventorys_time(server: Server, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def trusted(stack: Stack) -> list[str]:
     """Pin everything; returns the changes in words."""
     changes = [change for found in pinning.rounds(stack, lambda _: None) for change in found.changes]
     pinning.pin(stack, changes)
-    return [change.told() for change in changes]
+    return [change.described() for change in changes]
 
 
 def connects(stack: Stack) -> bool:
@@ -113,7 +113,7 @@ def test_a_pin_that_is_true_is_left_alone_whatever_its_type(both: Server, tmp_pa
 def test_a_line_that_is_no_key_is_named(tmp_path: Path) -> None:
     path = tmp_path / "known_hosts"
     path.write_text("10.0.0.1 ssh-ed25519 AAAAnonsense\n10.0.0.2 ssh-ed25519 !\n", encoding="utf-8")
-    with pytest.raises(Refused, match=r"known_hosts:1: not a host key .*; remove the line, then: inv trust"):
+    with pytest.raises(Refused, match=r"known_hosts:1: not a host key .*. Remove the line, then run: inv trust"):
         Pins.read(path).keys("10.0.0.1")
     with pytest.raises(Refused, match=r"known_hosts:2: not a host key"):
         Pins.read(path).keys("10.0.0.2")

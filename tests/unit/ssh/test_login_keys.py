@@ -84,12 +84,15 @@ def test_a_passphrase_that_cannot_be_asked_for_is_told_with_the_file(server: Ser
     path = locked(server, home / ".ssh/id_ed25519")
     place = f"(127.0.0.1:{server.port})"
     assert failure(stack_of(server, home, path if given else None)) == (
-        f"{path} has a passphrase, and there is no terminal to ask for it: ssh-add {path} {place}"
+        f"{path} has a passphrase, but there is no terminal to ask for it. Add the key to the agent: ssh-add"
+        f" {path} {place}"
     )
 
 
 def test_no_key_at_all_is_told(server: Server, home: Path) -> None:
-    assert failure(stack_of(server, home)).startswith(f"there is no key to log in with as {ME}: ssh-add one, or name")
+    assert failure(stack_of(server, home)).startswith(
+        f"there is no key to log in with as {ME}. Add one to the agent (ssh-add), or set"
+    )
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["ssh.key", "home"])
@@ -136,7 +139,7 @@ def test_the_key_of_the_inventory_is_shown_alone_however_many_the_agent_has(serv
         add_to_agent(home / f"key{number}")
     told = failure(stack_of(server, home))
     assert told.startswith(
-        f"the host closed the connection after 6 keys for {ME}; name the right one: ssh.key in the inventory"
+        f"the host closed the connection after 6 keys for {ME}; set ssh.key in the inventory to the right one"
     )
     assert logs_in(stack_of(server, home, server.folder / "operator"))
 

@@ -113,8 +113,8 @@ def test_a_host_that_lets_another_user_in_is_told_with_that_user_and_without_wai
     login.shell('echo \'Please login as the user "admin" rather than the user "root".\';echo;sleep 200;exit 142')
     failed = refusal(login.session)
     assert str(failed) == (
-        f"db1: probe: admin can log in on this host, but {ME} cannot (the default of cloud-init):"
-        " write `user: admin` under ssh in the inventory"
+        f"db1: probe: admin can log in on this host, but {ME} cannot (the default of cloud-init)."
+        " Write `user: admin` under ssh in the inventory"
     )
 
 
@@ -126,15 +126,15 @@ def test_a_password_that_has_expired_is_told(login: Login) -> None:
     )
     failed = refusal(login.session)
     assert failed.reason == (
-        f"the password of {ME} has expired, and the host runs no commands until it is changed:"
-        f" log in as {ME} with ssh and set a new one, or as root run: chage -d -1 {ME}"
+        f"the password of {ME} has expired. The host runs no commands until it is changed: log in as {ME} with"
+        f" ssh and set a new one, or run as root: chage -d -1 {ME}"
     )
 
 
 def test_a_login_shell_that_runs_nothing_is_told_with_its_words(login: Login) -> None:
     login.shell("echo This account is currently not available.; exit 1")
     failed = refusal(login.session)
-    assert failed.reason == f"the host did not run the command; for its reason, run: ssh {ME}@127.0.0.1 true"
+    assert failed.reason == f"the host did not run the command. To see why: ssh {ME}@127.0.0.1 true"
     assert failed.tail == ("This account is currently not available.",)
 
 
@@ -174,18 +174,18 @@ def test_a_command_that_fails_under_sudo_is_not_called_a_refusal_of_sudo(login: 
         (
             "echo 'sudo: unable to resolve host db1: Name or service not known' >&2\n"
             "echo 'sudo: a password is required' >&2; exit 1",
-            f"sudo refused: sudo: a password is required; let {ME} use sudo without a password (NOPASSWD)",
+            f"sudo refused: sudo: a password is required. Let {ME} use sudo without a password (NOPASSWD)",
         ),
         (
             "echo 'ops is not in the sudoers file.' >&2; exit 1",
-            f"sudo refused: ops is not in the sudoers file.; let {ME} use sudo without a password (NOPASSWD)",
+            f"sudo refused: ops is not in the sudoers file.. Let {ME} use sudo without a password (NOPASSWD)",
         ),
         (
             "echo 'sudo: Account or password is expired, reset your password and try again' >&2; exit 1",
-            f"the password of {ME} has expired, and the host runs no commands until it is changed:"
-            f" log in as {ME} with ssh and set a new one, or as root run: chage -d -1 {ME}",
+            f"the password of {ME} has expired. The host runs no commands until it is changed: log in as {ME}"
+            f" with ssh and set a new one, or run as root: chage -d -1 {ME}",
         ),
-        ("exit 127", "sudo is not installed on the host: install it, or log in as root (ssh.user)"),
+        ("exit 127", "sudo is not installed on the host. Install it, or log in as root (ssh.user)"),
     ],
 )
 def test_what_sudo_refuses_is_told_with_what_to_do(login: Login, sudo: str, reason: str, noise: str) -> None:

@@ -186,7 +186,7 @@ def test_a_program_that_dies_by_a_signal_is_not_a_lost_connection(session: Sessi
 
 def test_sudo_that_asks_for_a_password_is_told_with_what_to_do(own_session: Session) -> None:
     asked = Session("db1", own_session._connection, sudo=True)
-    with pytest.raises(HostFailed, match=r"sudo refused: sudo: a password is required; let \w+ use sudo without"):
+    with pytest.raises(HostFailed, match=r"sudo refused: sudo: a password is required\. Let \w+ use sudo without"):
         asked.run("true")
 
 

@@ -121,18 +121,18 @@ def test_a_site_with_names_is_shown_with_one_that_leads_here(stack: Stack, names
     """Its balancers refuse requests for 127.0.0.1."""
     named = stack.model_copy(update={"balancer": stack.settings(Balancer).model_copy(update={"server_names": names})})
     name = names[0].replace("*", "www")
-    told = targets(named)[0].told(8443)
+    told = targets(named)[0].instructions(8443)
     assert told[0].split()[:2] == ["site", f"https://{name}:8443/"]
     assert f"'127.0.0.1 {name}' in /etc/hosts" in told[1]
     assert told[2].endswith(f"curl --connect-to ::127.0.0.1: https://{name}:8443/")
 
 
 def test_a_site_without_names_is_shown_at_loopback(stack: Stack) -> None:
-    assert [line.split()[:2] for line in targets(stack)[0].told(8443)] == [["site", "https://127.0.0.1:8443/"]]
+    assert [line.split()[:2] for line in targets(stack)[0].instructions(8443)] == [["site", "https://127.0.0.1:8443/"]]
 
 
 def test_every_page_is_shown_with_what_is_seen_there(stack: Stack) -> None:
-    shown = [line for target in targets(stack) for line in target.told(target.preferred)]
+    shown = [line for target in targets(stack) for line in target.instructions(target.preferred)]
     urls = [url for target in targets(stack) for url in target.urls(target.preferred)]
     assert len(shown) == len(urls) > 3
     for line, url in zip(shown, urls, strict=True):
@@ -151,13 +151,13 @@ def test_any_port_of_a_host_can_be_named(stack: Stack, to: str, host: str, port:
     target = parse(stack, to, host, port)
     assert target
     assert (target.via, target.port, target.preferred) == (("db1",), 5432, 5432)
-    assert target.told(5432) == ["db1:5432      127.0.0.1:5432"]
+    assert target.instructions(5432) == ["db1:5432      127.0.0.1:5432"]
 
 
 @pytest.mark.parametrize(
     ("to", "host", "port", "reason"),
     [
-        ("db9:5432", "", "", "db9: not a host of this stack; its hosts: lb1, "),
+        ("db9:5432", "", "", "db9: not a host of this stack. Its hosts: lb1, "),
         ("db1:", "", "", "the port is missing"),
         (":5432", "", "", "the host is missing"),
         ("db1:0", "", "", "0: not a port"),
@@ -166,7 +166,7 @@ def test_any_port_of_a_host_can_be_named(stack: Stack, to: str, host: str, port:
         ("db1:٣", "", "", "٣: not a port"),
         ("", "db1", "", "the port is missing"),
         ("", "", "5432", "the host is missing"),
-        ("db1:5432", "db1", "", "name the port once"),
+        ("db1:5432", "db1", "", "name the port only once"),
     ],
 )
 def test_what_names_no_port_of_a_host_is_refused(stack: Stack, to: str, host: str, port: str, reason: str) -> None:

@@ -109,8 +109,8 @@ def test_a_jump_host_that_is_not_pinned_gets_nothing_and_nor_does_the_host(opera
     operator.config("# mine\nHost 127.*\n  ProxyJump other\n")
     host, other = Watched(operator.host), Watched(operator.other)
     assert operator.failure(operator.stack()) == (
-        f"db1: connect: jump host other (127.0.0.1:{operator.other.port}) of ~/.ssh/config:3:"
-        " the host key is not pinned: run inv trust, compare the fingerprint, and try again"
+        f"db1: connect: jump host other (127.0.0.1:{operator.other.port}) of ~/.ssh/config:3: the host key is not"
+        " pinned. Run inv trust, compare the fingerprint, and try again"
     )
     assert other.connected
     assert not other.asked_to_log_in
@@ -150,8 +150,8 @@ def test_the_gateway_of_the_inventory_counts_and_not_the_jump_host_of_the_config
     other = Watched(operator.other)
     there = operator.stack(", gateway: other")
     assert operator.failure(there) == (
-        f"gateway other (127.0.0.1:{operator.other.port}): the host key is not pinned:"
-        " run inv trust, compare the fingerprint, and try again"
+        f"gateway other (127.0.0.1:{operator.other.port}): the host key is not pinned. Run inv trust, compare the"
+        " fingerprint, and try again"
     )
     there = operator.stack(", gateway: other", pins=operator.host.pin + operator.other.pin)
     assert operator.says(there) == "hello"
@@ -369,7 +369,7 @@ def test_only_the_named_identity_is_shown_when_the_configuration_says_so(operato
         ),
         ("User x\nBindInterface lo\n", "~/.ssh/config:2: bindinterface is not supported"),
         ("\nPubkeyAuthentication no\n", "~/.ssh/config:2: PubkeyAuthentication is off for 127.0.0.1"),
-        ("IdentityFile ~/.ssh/%C\n", "~/.ssh/config:1: identityfile: %C is not supported here; write it out"),
+        ("IdentityFile ~/.ssh/%C\n", "~/.ssh/config:1: identityfile: %C is not supported here. Write the value out"),
         (
             "IdentityFile ${NOT_THERE}/x\n",
             "~/.ssh/config:1: identityfile: the environment variable NOT_THERE is not set",

@@ -1,22 +1,22 @@
 # The part of a transaction that is the same on every host: this file, the others of this folder, and those of kinds;
 # engine/transaction/script.py puts them together and appends the steps.
 # POSIX sh; run as root with RUN = the folder of this run. Nothing on the host changes before `begin`.
-# ROOT is for tests: another tree, that may bring stand-ins for programs in its bin.
+# ROOT is for tests: another directory tree, whose bin may hold stand-ins for programs.
 export LC_ALL=C PATH=${ROOT:+$ROOT/bin:}/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
 umask 022
 STATE=${ROOT:-}/var/lib/plainstack
-# The answer may go to a connection that is gone; the transaction still ends in order.
+# If the connection breaks, writing the answer fails, but the transaction still finishes.
 trap '' HUP PIPE INT
 
-tell() { printf '%s\n' "$*" 2>/dev/null || :; }
+emit() { printf '%s\n' "$*" 2>/dev/null || :; }
 
-# A step is announced before it is done, so that what hangs or fails has a name.
-# UNIT is the one that the step is about to start, restart or reload, for its last words.
+# A step is announced before it runs, so that a step that hangs or fails is known by name.
+# UNIT is the unit that the step starts, restarts or reloads; if it fails, its journal is shown.
 UNIT=
 step() {
     STEP=$1 UNIT=
     shift
-    tell "@step	$STEP"
+    emit "@step	$STEP"
     "$@" 2>"$RUN/errors" || fail $?
 }
 
@@ -25,11 +25,11 @@ fail() {
     trap - EXIT
     exec 2>/dev/null
     [ ! -s "$RUN/errors" ] || tail -n 5 "$RUN/errors" | sed 's/^/@tail	/'
-    [ -e "$RUN/begun" ] || { tell "@failed	untouched	$code	$STEP"; discard; exit 1; }
+    [ -e "$RUN/begun" ] || { emit "@failed	untouched	$code	$STEP"; discard; exit 1; }
     show_journal
     outcome=rolled-back
     rollback || outcome=half-undone
-    tell "@failed	$outcome	$code	$STEP"
+    emit "@failed	$outcome	$code	$STEP"
     audit "$outcome"
     discard
     exit 1
@@ -46,20 +46,20 @@ discard() {
     rm -rf "$RUN"
 }
 
-# --- the lock of this host's transactions, and whether anybody still waits for the answer ---
+# --- the lock of this host's transactions, and whether the controller is still connected ---
 
 take_apply_lock() {
     [ -d "$STATE/manifest" ] && [ -d "$STATE/units" ] || mkdir -p "$STATE/manifest" "$STATE/units"
     chmod 700 "$STATE"
     exec 8>"${ROOT:-}/run/plainstack-apply.lock"
     flock -n 8 || {
-        tell "@step	wait for an earlier run that is still ending on this host (90 s at most)"
+        emit "@step	wait for an earlier run that is still ending on this host (90 s at most)"
         flock -w 90 8 || { STEP='wait for an earlier run that is still ending on this host'; return 75; }
     }
-    told=
+    announced=
     while guarded; do
-        [ -n "$told" ] || tell "@step	wait for an earlier run's change to be undone (180 s at most)"
-        told=yes
+        [ -n "$announced" ] || emit "@step	wait for an earlier run's change to be undone (180 s at most)"
+        announced=yes
         sleep 0.5
     done
     for left in "$STATE"/runs/*; do
@@ -75,16 +75,16 @@ guarded() {
     [ -n "$(systemctl list-units --plain --no-legend --state=active,activating 'plainstack-guard-*' 2>/dev/null)" ]
 }
 
-unchanged_since() { # unchanged_since GENERATION: the one that the probe told
+unchanged_since() { # unchanged_since GENERATION: the generation at the time of the probe
     generation=
     [ ! -f "$STATE/generation" ] || read -r generation <"$STATE/generation"
     [ "$generation" = "$1" ] && return
-    tell "@tail	an earlier run was still at work here while this one looked: type it again"
+    emit "@tail	an earlier run was still changing this host while this run probed it. Run the same command again"
     return 75
 }
 
 watch_controller() {
-    # The controller keeps our input open; its end, however it came, is the end of the input.
+    # The controller keeps our input open, so the end of the input means that the controller has ended.
     { while read -r _; do :; done; [ ! -d "$RUN" ] || : >"$RUN/orphaned"; } <&7 >/dev/null 2>&1 8>&- &
     exec 7<&-
 }
@@ -112,10 +112,10 @@ end() {
     audit done
     trap - EXIT
     if [ -n "${GUARDED:-}" ]; then
-        tell "@unconfirmed	${RUN##*/}"
+        emit "@unconfirmed	${RUN##*/}"
     else
         empty_trash "$RUN"
         rm -rf "$RUN"
     fi
-    tell "@done"
+    emit "@done"
 }

@@ -1,11 +1,11 @@
-# The lock-out guard: silence means roll back, and so does a boot.
+# The lock-out guard: without a confirmation in time, or after a reboot, the change is rolled back.
 
 BOOT_GUARD=${ROOT:-}/etc/systemd/system/plainstack-undo.service
 
 arm() { # arm SECONDS
     systemctl stop "plainstack-guard-${RUN##*/}.timer" 2>/dev/null || :
     guard_boot && sync -f "$STATE" || return
-    # For people who wait: a disk that is full may go without.
+    # Only for display, so a full disk does no harm.
     echo $(($(date +%s) + $1)) >"$RUN/until" || :
     systemd-run --quiet --collect --unit="plainstack-guard-${RUN##*/}" --on-active="$1" --timer-property=AccuracySec=100ms \
         /bin/sh -c "[ ! -d $RUN ] || { RUN=$RUN; . $RUN/library.sh; unconfirmed; }"
@@ -38,7 +38,7 @@ unguard_boot() {
     ! is_boot_guard_ours || rm -f "$BOOT_GUARD" "${BOOT_GUARD%/*}/sysinit.target.wants/${BOOT_GUARD##*/}"
 }
 
-decide() { # whoever is first decides, the operator or the guard
+decide() { # succeeds only for the first caller: the operator or the guard
     mkdir "$RUN/decided" 2>/dev/null
 }
 

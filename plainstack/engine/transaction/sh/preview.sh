@@ -1,4 +1,4 @@
-# The new files, seen at their real paths in a mount namespace of their own, for validations.
+# A mount namespace that shows the new files at their real paths, for validations.
 
 shadow() { # shadow SCRIPT: run it where /etc already holds this transaction's files
     shade=$RUN/etc

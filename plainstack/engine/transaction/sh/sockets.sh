@@ -1,4 +1,5 @@
-# Who waits on a port, from /proc alone: a bare host has no ss. Ports are four hexadecimal digits, as in /proc/net/tcp.
+# Which process listens on a port, from /proc alone: a bare host has no ss. Ports are four hexadecimal digits, as in
+# /proc/net/tcp.
 
 holders() { # holders PORT...: one `protocol<TAB>address:port<TAB>pid<TAB>process<TAB>cgroup` a line
     proc=${ROOT:-}/proc tables=
@@ -23,20 +24,20 @@ holders() { # holders PORT...: one `protocol<TAB>address:port<TAB>pid<TAB>proces
         $2 in held {
             pid = substr($1, length(proc) + 1)
             sub(/\/fd$/, "", pid)
-            # A server and its workers share a socket: the first that is found stands for all.
+            # A server and its workers share a socket, so the first process found stands for all.
             if (!known[$2]++) print held[$2] "\t" pid
         }
         END { for (socket in held) if (!(socket in known)) print held[socket] "\t-" }' |
         while read -r protocol address pid; do
             process= cgroup=
             { read -r process <"$proc/$pid/comm"; } 2>/dev/null
-            # The last line: on a host with both versions, that is version 2 or the one of systemd.
+            # The last line: on a host with both cgroup versions, it is version 2 or systemd's own hierarchy.
             { while IFS= read -r line; do case $line in *.service* | *.scope*) cgroup=${line##*:} ;; esac; done <"$proc/$pid/cgroup"; } 2>/dev/null
             printf '%s\t%s\t%s\t%s\t%s\n' "$protocol" "$address" "$pid" "$process" "$cgroup"
         done
 }
 
-owns() { # owns UNIT PORT...: whether processes of that unit wait on each of the ports; says who does if not
+owns() { # owns UNIT PORT...: whether processes of that unit listen on each port; if not, print which process does
     owner=$1
     shift
     found=$(holders "$@")

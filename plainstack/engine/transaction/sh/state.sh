@@ -1,4 +1,4 @@
-# What the host remembers of its roles: manifests, and what units were last loaded with.
+# The state kept on the host: the manifests of its roles, and the stamps that its units were last loaded with.
 
 begin() {
     still_wanted || { STEP='begin: the operator is gone, nothing was touched'; return 70; }
