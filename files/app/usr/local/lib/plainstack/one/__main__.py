@@ -1,0 +1,195 @@
+"""Run a command on exactly one host of several. systemd runs this program on each of them; docs/one.md has the unit.
+
+While the command runs, this process does nothing but guard it: a process of its own asks the database.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import uuid
+from pathlib import Path
+
+from command import Command, NotDelegated, group
+from database import Database, Unacknowledged
+from lease import DEADLINE, FREE, SETTLED, Ask, Member, Order, Row, Verb, delay
+from notify import kill_after, notify
+
+# Seconds. The guard looks at the clock at least as often, in case the host was asleep.
+TICK = 0.2
+IDLE_SECONDS = 30.0
+RELEASE_SECONDS = 3.0
+SHORTEST_TTL = 5
+KILLED = float("-inf")
+
+
+def clock() -> float:
+    """Return the seconds since boot, suspended time included; nothing sets this clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Supervisor:
+    """Carries out a member's decisions; `wake` is a descriptor that becomes readable with every signal."""
+
+    def __init__(self, options: argparse.Namespace, command: Command, wake: int) -> None:
+        tenure = f"{options.host} {uuid.uuid4()}"
+        self._options = options
+        self._command = command
+        self._wake = wake
+        self._member = Member(tenure, options.ttl)
+        self._database = Database(options.lease, options.host, tenure, options.ttl)
+        self._environment = {"PLAINSTACK_LEASE": options.lease, "PLAINSTACK_TENURE": tenure}
+        self._ready = False
+        self._said = ""
+        self._armed = (False, 0.0)
+        self._started = 0.0
+        # When the command is killed if it has not ended by then, once it was told to end.
+        self._stop_at: float | None = None
+        self.leaving = False
+
+    def run(self) -> int:
+        """Guard the command until it ends by itself or the service is stopped; return the exit code."""
+        while True:
+            ended = self._command.reap() and self._stop_at is None
+            self._hear(clock())
+            now = clock()
+            self._obey(self._member.order(now, alive=self._command.alive), now)
+            if ended or (self.leaving and not self._command.alive):
+                return self._end(failed=ended)
+            if self._database.idle and (ask := self._member.ask(now)):
+                self._database.ask(ask)
+            self._arm(now, guarded=self._command.alive)
+            self._sleep()
+
+    def _hear(self, now: float) -> None:
+        """Take in the database's answer, if there is one."""
+        heard = self._database.answer(now)
+        if heard is None:
+            return
+        ask, row = heard
+        if isinstance(row, Unacknowledged):
+            self._member.unanswered(now)
+            self._say(f"the database gives no answer: {row.why}", about="silence")
+            return
+        had = self._member.holds
+        self._member.answered(ask, row, now)
+        if not self._ready:
+            self._ready = True
+            notify("READY=1")
+        self._tell(ask, row, had=had)
+
+    def _tell(self, ask: Ask, row: Row | None, *, had: bool) -> None:
+        if self._member.holds and row and not had:
+            before = ask.seen.holder if ask.seen else ""
+            pause = f"; starts in {delay(row.failures):g} s after {row.failures} failures" if row.failures else ""
+            self._say(f"takes the lease over{f' from {before}' if before else ''}{pause}")
+        elif had and row is None:
+            self._say("the lease is not this host's any more")
+        elif ask.verb is Verb.LOOK and row and row.tenure != FREE:
+            held = f"{row.holder} has the lease since {row.since}" if row.holder else "the lease has no known history"
+            self._say(f"waits: {held}")
+        elif self._said == "silence":
+            self._say("the database answers again")
+
+    def _obey(self, order: Order, now: float) -> None:
+        command = self._command
+        if order is Order.START:
+            if not self.leaving:
+                self._arm(now, guarded=True)
+                self._stop_at, self._started = None, now
+                command.start(self._environment)
+                self._say("runs the command")
+        elif order is Order.KILL:
+            command.kill()
+            if self._stop_at != KILLED:
+                self._stop_at = KILLED
+                self._say("killed the command: the lease is lost, or was not renewed in time")
+        elif order in (Order.KEEP, Order.STOP):
+            self._stop_if_due(order, now)
+
+    def _stop_if_due(self, order: Order, now: float) -> None:
+        if self._stop_at is not None:
+            if now >= self._stop_at:
+                self._command.kill()
+        elif self.leaving or order is Order.STOP:
+            self._stop_at = now + self._options.stop_timeout
+            self._command.signal(signal.Signals[f"SIG{self._options.stop_signal}"])
+            self._say("stops the command" + ("" if self.leaving else ": the lease could not be renewed"))
+        elif now >= self._started + SETTLED:
+            self._member.failures = 0
+
+    def _arm(self, now: float, *, guarded: bool) -> None:
+        """Have systemd kill the whole service if this process does not kill the command in time."""
+        due = self._member.deadline(DEADLINE) if guarded else now // (IDLE_SECONDS / 3)
+        if (guarded, due) != self._armed:
+            self._armed = guarded, due
+            notify(*kill_after(due - now if guarded else IDLE_SECONDS))
+
+    def _sleep(self) -> None:
+        sources = [self._wake] if self._database.idle else [self._wake, self._database.fileno()]
+        ready, _, _ = select.select(sources, [], [], TICK)
+        if self._wake in ready:
+            os.read(self._wake, 4096)
+
+    def _end(self, *, failed: bool) -> int:
+        """Release the lease once no process of the command is left."""
+        self._command.kill()
+        while self._command.alive:
+            self._command.reap()
+            time.sleep(0.01)
+        until = clock() + RELEASE_SECONDS
+        asked = False
+        while not (asked and self._database.idle) and (now := clock()) < until:
+            if self._database.idle:
+                self._database.ask(self._member.leave(now, failed=failed))
+                asked = True
+            select.select([self._database.fileno()], [], [], TICK)
+            self._database.answer(clock())
+        self._database.close()
+        return self._command.code or 0 if failed else 0
+
+    def _say(self, text: str, about: str = "") -> None:
+        """Write a line to the journal and make it the unit's status, unless the last line was about the same."""
+        if self._said != (about or text):
+            self._said = about or text
+            notify(f"STATUS={text}")
+            sys.stderr.write(f"{text}\n")
+
+
+def main() -> int:
+    """Read the command line, and run."""
+    parser = argparse.ArgumentParser(prog="one", description="Run a command on exactly one host of several.")
+    parser.add_argument("--lease", required=True, help="the name of the lease; hosts with the same name take turns")
+    parser.add_argument("--ttl", type=float, default=15, help="seconds after which a silent holder is replaced (15)")
+    parser.add_argument("--stop-signal", choices=("TERM", "INT", "QUIT", "HUP", "USR1", "USR2"), default="TERM")
+    parser.add_argument("--stop-timeout", type=float, default=30, help="seconds between that signal and SIGKILL (30)")
+    parser.add_argument("--host", default=socket.gethostname(), help="what other hosts call this one")
+    parser.add_argument("command", nargs="+")
+    options = parser.parse_args()
+    if options.ttl < SHORTEST_TTL:
+        parser.error(f"--ttl: at least {SHORTEST_TTL} seconds, or a busy machine stops the command for nothing")
+    wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+    try:
+        command = Command(options.command, group(Path("/proc/self/cgroup").read_text()))
+    except NotDelegated as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    supervisor = Supervisor(options, command, wake)
+
+    def leave(_number: int, _frame: object) -> None:
+        supervisor.leaving = True
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    return supervisor.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,282 @@
+"""Hosts, a replicated database and the network between them, in simulated time: what a lease must survive.
+
+Every host has a clock of its own, with any offset. Messages take their time or are lost. A commit is acknowledged when
+the standby has it; one that is not may be lost in a failover, or may be seen although it will be lost. A former primary
+goes on as if it were one. A host that was frozen lets its guard look at the clock before the command goes on.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from lease import ANSWER, DEADLINE, FREE, Ask, Member, Order, Row, Verb
+
+TTL = 15.0
+TICK = 0.2
+Reply = Callable[[Row | None, bool], None]
+
+
+class World:
+    """Simulated time: what happens next, and who can talk to whom."""
+
+    def __init__(self, seed: int, hosts: int, *, slow: bool = True) -> None:
+        self.slow = slow
+        self.random = random.Random(seed)
+        self.now = 0.0
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+        self.cut: set[tuple[str, str]] = set()
+        self.nodes = [Node(self, "db1", primary=True), Node(self, "db2")]
+        self.hosts = [Host(self, f"app{number}") for number in range(1, hosts + 1)]
+        self.starts: list[tuple[float, str]] = []
+
+    def after(self, seconds: float, do: Callable[[], None]) -> None:
+        heapq.heappush(self._queue, (self.now + seconds, next(self._order), do))
+
+    def run(self, until: float) -> Iterator[None]:
+        """Let time go by; yields after everything that happens."""
+        while self._queue and self._queue[0][0] <= until:
+            self.now, _, do = heapq.heappop(self._queue)
+            do()
+            yield
+        self.now = until
+
+    def running(self) -> list[str]:
+        return [host.name for host in self.hosts if host.command and not host.frozen]
+
+    def linked(self, one: str, other: str) -> bool:
+        return (one, other) not in self.cut and (other, one) not in self.cut
+
+    def delay(self) -> float:
+        """How long a message takes: little, or now and then longer than anybody waits for it."""
+        if not self.slow:
+            return 0.01
+        return self.random.choice((0.001, 0.01, 0.1, 0.5, self.random.uniform(0, 30)))
+
+    def primary(self) -> Node:
+        """The one that a failover has chosen, or the first one."""
+        return next(node for node in self.nodes if node.primary and not node.former)
+
+    def promote(self) -> None:
+        """Fail over, unless the standby lacks what the primary has confirmed alone."""
+        old = self.primary()
+        new = next(node for node in self.nodes if node is not old)
+        if new.former or old.alone:
+            return
+        old.former, new.primary, new.alone = True, True, True
+
+    def rejoin(self) -> None:
+        """Make a former primary the standby."""
+        new = self.primary()
+        for old in self.nodes:
+            if old.former:
+                old.restart()
+                old.primary = old.former = False
+                old.row = new.row
+                new.alone = False
+
+    def heal(self) -> None:
+        self.cut.clear()
+        for node in self.nodes:
+            node.down = False
+        self.rejoin()
+        for host in self.hosts:
+            host.thaw()
+            if host.stalled:
+                host.power_off()
+            if not host.member:
+                host.boot()
+
+
+@dataclass
+class Node:
+    """A database host: the row as it shows it, and a commit that waits for the standby and keeps the row locked."""
+
+    world: World
+    name: str
+    primary: bool = False
+    former: bool = False
+    alone: bool = False
+    down: bool = False
+    row: Row = field(default_factory=lambda: Row("", "unknown", 0, 0, ""))
+    waiting: tuple[Row, Reply] | None = None
+
+    def execute(self, ask: Ask, who: str, tenure: str, reply: Reply, patience: float = ANSWER * TTL) -> None:
+        if self.down or not self.primary:
+            return
+        wanted = changed(self.row, ask, who, tenure)
+        if ask.verb is Verb.LOOK or wanted is None:
+            reply(self.row if ask.verb is Verb.LOOK else None, True)
+        elif self.waiting:
+            # The row is locked; the wait for it ends with a time-out, without an answer.
+            if patience > 0:
+                self.world.after(TICK, lambda: self.execute(ask, who, tenure, reply, patience - TICK))
+        elif self.alone:
+            self.row = wanted
+            reply(wanted, True)
+        else:
+            self.waiting = wanted, reply
+            self.ship()
+
+    def ship(self) -> None:
+        """Send the waiting commit to the standby, again and again while there is one."""
+        if not self.waiting:
+            return
+        mine = self.waiting
+        other = next(node for node in self.world.nodes if node is not self)
+
+        def received() -> None:
+            if self.waiting is not mine or self.down or other.down or other.primary or self.former:
+                return
+            if self.world.linked(self.name, other.name):
+                other.row = mine[0]
+                self.world.after(self.world.random.uniform(0, 0.2), confirmed)
+
+        def confirmed() -> None:
+            if self.waiting is mine and not self.down and self.world.linked(self.name, other.name):
+                self.waiting = None
+                self.row = mine[0]
+                mine[1](mine[0], True)
+
+        self.world.after(self.world.random.uniform(0, 0.2), received)
+        self.world.after(0.5, lambda: self.ship() if self.waiting is mine else None)
+
+    def cancel(self) -> None:
+        """Somebody cancels the wait: the commit succeeds with a warning, and others see it."""
+        if self.waiting:
+            (self.row, reply), self.waiting = self.waiting, None
+            reply(self.row, False)
+
+    def restart(self) -> None:
+        """What waited has been committed here, and its client does not hear of it."""
+        if self.waiting:
+            self.row, self.waiting = self.waiting[0], None
+
+
+def changed(row: Row, ask: Ask, who: str, tenure: str) -> Row | None:
+    """The row after an update, None if its condition does not hold; as database.py says it in SQL."""
+    mine = row.tenure == tenure
+    if ask.verb is Verb.TAKE and ask.seen and (row.tenure, row.beat) == (ask.seen.tenure, ask.seen.beat):
+        return replace(row, holder=who, tenure=tenure, beat=ask.beat)
+    if ask.verb is Verb.RENEW and mine and row.beat < ask.beat:
+        return replace(row, beat=ask.beat, failures=ask.failures)
+    if ask.verb is Verb.RELEASE and mine:
+        return replace(row, holder="", tenure=FREE, failures=ask.failures)
+    return None
+
+
+class Host:
+    """An application host: its clock, the guard that looks at it, and the command."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.command = False
+        self.frozen = False
+        self.stalled = False
+        self.crashes = False
+        self.member: Member | None = None
+        self._offset = world.random.uniform(-1e6, 1e6)
+        self._speed = world.random.uniform(0.999, 1.001)
+        self._life = count(1)
+        self._tenure = ""
+        self._node: Node | None = None
+        self._asked: tuple[Ask, float] | None = None
+        self._heard: tuple[Row | None, bool] | None = None
+        self.boot()
+
+    def clock(self) -> float:
+        return self._offset + self._speed * self.world.now
+
+    def boot(self) -> None:
+        self.command = self.stalled = False
+        self._tenure = f"{self.name} {next(self._life)}"
+        self.member = Member(self._tenure, TTL)
+        self._node = self._asked = self._heard = None
+        mine = self.member
+        self.world.after(self.world.random.uniform(0, TICK), lambda: self.tick(mine))
+
+    def power_off(self) -> None:
+        self.command, self.member = False, None
+
+    def kill_supervisor(self) -> None:
+        """systemd kills what is left of the service, and starts it again."""
+        self.member = None
+        self.world.after(self.world.random.uniform(0, 0.5), self.power_off)
+        self.world.after(1, lambda: None if self.member else self.boot())
+
+    def thaw(self) -> None:
+        if self.frozen:
+            self.frozen = False
+            if self.member:
+                self.look(self.member)
+
+    def stop(self, *, failed: bool) -> None:
+        """End the command; the supervisor releases the lease, ends, and is started again."""
+        if self.member and self.member.holds and not self.frozen and not self.stalled:
+            self.command = False
+            self.send(self.member.leave(self.clock(), failed=failed))
+            self.member = None
+            self.world.after(0.5, lambda: None if self.member else self.boot())
+
+    def tick(self, mine: Member) -> None:
+        if self.member is not mine:
+            return
+        pause = self.world.random.choice((0, 0, 0, self.world.random.uniform(0, 1)))
+        self.world.after(TICK + pause, lambda: self.tick(mine))
+        if self.stalled and not self.frozen and self.command and self.clock() >= mine.deadline(DEADLINE):
+            self.kill_supervisor()
+            self.command = False
+        elif not self.frozen and not self.stalled:
+            self.look(mine)
+
+    def look(self, mine: Member) -> None:
+        """What the guard does each time, in the order of the supervisor's loop."""
+        now = self.clock()
+        if self._asked:
+            ask, until = self._asked
+            if self._heard:
+                row, acknowledged = self._heard
+                self._asked = self._heard = None
+                mine.answered(ask, row, now) if acknowledged else mine.unanswered(now)
+            elif now >= until:
+                self._asked = self._node = None
+                mine.unanswered(now)
+        order = mine.order(now, alive=self.command)
+        if order is Order.KILL or (order is Order.STOP and self.world.random.random() < 0.1):
+            self.command = False
+        elif order is Order.START:
+            self.command = True
+            self.world.starts.append((self.world.now, self.name))
+            if self.crashes:
+                self.stop(failed=True)
+                return
+        if not self._asked and (due := mine.ask(now)):
+            self.send(due)
+
+    def send(self, ask: Ask) -> None:
+        """Send a question to a host that takes writes; it may arrive when nobody waits for the answer any more."""
+        if self._node is None or self._node.down or not self._node.primary:
+            open_ones = [node for node in self.world.nodes if node.primary and self.world.linked(self.name, node.name)]
+            self._node = self.world.random.choice(open_ones) if open_ones else None
+        self._asked = mine = ask, ask.at + ANSWER * TTL
+        node, tenure = self._node, self._tenure
+        if node is None:
+            return
+
+        def reply(row: Row | None, acknowledged: bool) -> None:
+            self.world.after(self.world.delay(), lambda: hear(row, acknowledged))
+
+        def hear(row: Row | None, acknowledged: bool) -> None:
+            if self._asked is mine and self.world.linked(self.name, node.name):
+                self._heard = row, acknowledged
+
+        def arrive() -> None:
+            if self.world.linked(self.name, node.name):
+                node.execute(ask, self.name, tenure, reply)
+
+        self.world.after(self.world.delay(), arrive)
