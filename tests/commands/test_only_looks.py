@@ -90,7 +90,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
 @sshd.needed
 @pytest.mark.parametrize("command", ANSWERED)
 @pytest.mark.parametrize("answers", [True, False])
-def test_nothing_is_written_and_what_a_deploy_would_generate_is_told(
+def test_nothing_is_written_and_what_a_deploy_would_generate_is_reported(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -76,7 +76,7 @@ def left_behind(pid: int) -> list[Path]:
 NEW = "a-value-of-the-operator"
 
 
-def test_a_changed_value_is_saved_and_told_by_name_only(small: Stack) -> None:
+def test_a_changed_value_is_saved_and_reported_by_name_only(small: Stack) -> None:
     out = edit(small, f"sed -i 's|^app/api_token: .*|app/api_token: {NEW}|' \"$1\"")
     assert values(small)["app/api_token"] == NEW
     assert "changed: app/api_token\n" in out
@@ -105,7 +105,7 @@ def test_the_editor_works_in_memory_on_a_file_of_its_own(small: Stack, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("editor", "code", "told"),
+    ("editor", "code", "reported"),
     [
         ("exit 0", 0, "nothing was changed"),
         (': >"$1"', 0, "nothing was changed"),
@@ -121,14 +121,14 @@ def test_the_editor_works_in_memory_on_a_file_of_its_own(small: Stack, tmp_path:
     ],
 )
 def test_what_is_no_list_of_secrets_is_refused_and_changes_nothing(
-    small: Stack, editor: str, code: int, told: str
+    small: Stack, editor: str, code: int, reported: str
 ) -> None:
     edit(small, "exit 0")
     before = values(small)
     out = edit(small, editor, code)
-    assert told in out
+    assert reported in out
     assert NEW not in out
-    assert out.count(told) == 1
+    assert out.count(reported) == 1
     assert values(small) == before
 
 

@@ -153,7 +153,7 @@ def test_a_value_from_a_pipe_is_kept_without_its_last_newline(folder: Path, give
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "told"),
+    ("name", "given", "reported"),
     [
         ("a/PASSWORD", b"", "a/PASSWORD must not be empty; nothing was changed"),
         ("a/PASSWORD", b"\n", "a/PASSWORD must not be empty; nothing was changed"),
@@ -166,10 +166,10 @@ def test_a_value_from_a_pipe_is_kept_without_its_last_newline(folder: Path, give
         ("app/api_token", b"hunter2", "app/api_token must have 20 to 128 characters"),
     ],
 )
-def test_what_cannot_be_set_is_refused_in_a_sentence(folder: Path, name: str, given: bytes, told: str) -> None:
+def test_what_cannot_be_set_is_refused_in_a_sentence(folder: Path, name: str, given: bytes, reported: str) -> None:
     ran = piped(folder, name, given)
     assert ran.returncode == 1
-    assert ran.stderr.decode().startswith(told)
+    assert ran.stderr.decode().startswith(reported)
     assert b"hunter2" not in ran.stdout + ran.stderr
     assert value_of(folder, name) is None
 
@@ -191,17 +191,17 @@ def test_on_a_terminal_it_is_asked_for_twice_without_being_shown(folder: Path) -
 
 
 @pytest.mark.parametrize(
-    ("answers", "told"),
+    ("answers", "reported"),
     [
         (("hunter2\n", "hunter3\n"), "the two values differ; nothing was changed"),
         (("\x04",), "no value was typed; nothing was changed"),
         (("x" * 1001 + "\n",), "a terminal may cut off a value this long; pipe it: inv secrets.set a/TOKEN <FILE"),
     ],
 )
-def test_a_value_that_was_not_typed_well_is_not_set(folder: Path, answers: tuple[str, ...], told: str) -> None:
+def test_a_value_that_was_not_typed_well_is_not_set(folder: Path, answers: tuple[str, ...], reported: str) -> None:
     code, seen = typed(folder, "a/TOKEN", *answers)
     assert code == 1
-    assert told in seen
+    assert reported in seen
     assert value_of(folder, "a/TOKEN") is None
 
 
@@ -244,7 +244,7 @@ def test_a_secret_that_is_unset_is_missed_again(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "reported"),
     [
         ("a/TOKEN", "a/TOKEN is not set"),
         ("mail/PRINTED", "mail/PRINTED comes from a command and is not in the store"),
@@ -252,20 +252,20 @@ def test_a_secret_that_is_unset_is_missed_again(folder: Path) -> None:
         ("a/TOKN", "no secret is called 'a/TOKN', did you mean 'a/TOKEN'?"),
     ],
 )
-def test_only_a_secret_that_was_set_can_be_unset(folder: Path, name: str, told: str) -> None:
-    assert inv(folder, "secrets.unset", name).stderr == f"{told}\n"
+def test_only_a_secret_that_was_set_can_be_unset(folder: Path, name: str, reported: str) -> None:
+    assert inv(folder, "secrets.unset", name).stderr == f"{reported}\n"
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "reported"),
     [
         ("a/TOKEN", "a/TOKEN is not generated; set its new value: inv secrets.set a/TOKEN"),
         ("mail/PRINTED", "mail/PRINTED comes from a command and is not in the store; replace it where"),
     ],
 )
-def test_only_a_generated_secret_is_rotated(folder: Path, name: str, told: str) -> None:
+def test_only_a_generated_secret_is_rotated(folder: Path, name: str, reported: str) -> None:
     piped(folder, "a/TOKEN", b"hunter2")
-    assert inv(folder, "secrets.rotate", name).stderr.startswith(told)
+    assert inv(folder, "secrets.rotate", name).stderr.startswith(reported)
 
 
 def test_a_generated_secret_can_be_imported_and_replaced_by_its_strategy(folder: Path) -> None:

@@ -56,7 +56,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_report_header() -> str:
-    return f"lab: {labs.told()}" if os.geteuid() == 0 and labs.FOLDER.exists() else ""
+    return f"lab: {labs.summary()}" if os.geteuid() == 0 and labs.FOLDER.exists() else ""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

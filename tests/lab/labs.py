@@ -184,7 +184,7 @@ def usable() -> bool:
     return not problems and found.origin.digest == lab_commands.digest(stack)
 
 
-def told() -> str:
+def summary() -> str:
     """One line: what the lab tests of this run start from."""
     made = made_before()
     if NEW or "commit" not in made or not usable():

@@ -13,7 +13,7 @@ from tests.installed import environment
 from tests.lab.spent import SPENT
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# Commands that look at all hosts unless they are told which.
+# Commands that look at all hosts unless hosts are named.
 SELECTING = ("plan", "deploy", "verify", "status", "drift")
 
 

@@ -33,7 +33,7 @@ def events() -> None:
     stream = connected()
     stream.sendall(request("/events", "Accept: text/event-stream"))
     read_until(stream, b"data: first\n\n")
-    # Every application host is told, as one of them has the stream.
+    # Every application host gets the request, because one of them has the stream.
     for _ in range(8):
         with connected() as other:
             other.sendall(request("/go", "Connection: close"))

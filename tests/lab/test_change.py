@@ -1,4 +1,4 @@
-"""One changed variable changes one thing; what is broken by hand is told and healed."""
+"""One changed variable changes one thing; what is broken by hand is reported and healed."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_a_changed_worker_count_restarts_that_service_on_one_host_after_the_othe
 
 def test_a_balancer_whose_keepalived_was_stopped_does_not_say_that_it_holds_the_address(whole: Operator) -> None:
     """What keepalived calls when it stops, systemd may kill before it is done."""
-    told = "tail -n 1 /var/lib/prometheus/node-exporter/plainstack_vip.prom"
+    reported = "tail -n 1 /var/lib/prometheus/node-exporter/plainstack_vip.prom"
     # Each has it in its turn: whoever comes back leaves it to the other.
     for _ in range(2):
         for balancer in ("lb1", "lb2"):
-            whole.on(balancer, f"systemctl stop keepalived; {told} | grep ' 0$' && systemctl start keepalived")
+            whole.on(balancer, f"systemctl stop keepalived; {reported} | grep ' 0$' && systemctl start keepalived")
             other = "lb2" if balancer == "lb1" else "lb1"
-            whole.on(other, f"timeout {PATIENCE} sh -c \"until {told} | grep -q ' 1$'; do sleep 0.1; done\"")
+            whole.on(other, f"timeout {PATIENCE} sh -c \"until {reported} | grep -q ' 1$'; do sleep 0.1; done\"")
 
 
 BREAKS = [
@@ -62,14 +62,14 @@ BREAKS = [
 ]
 
 
-def test_what_is_broken_by_hand_is_told_and_healed(whole: Operator) -> None:
+def test_what_is_broken_by_hand_is_reported_and_healed(whole: Operator) -> None:
     for host, harm, _, _ in BREAKS:
         whole.on(host, harm)
     changes = whole.json("plan", code=2)["changes"]
     assert set(changes) == {host for host, _, _, _ in BREAKS}
     for host, harm, subject, detail in BREAKS:
-        told = [action for action in changes[host] if action["subject"].startswith(subject)]
-        assert told, (harm, changes[host])
-        assert detail in told[0]["detail"]
+        reported = [action for action in changes[host] if action["subject"].startswith(subject)]
+        assert reported, (harm, changes[host])
+        assert detail in reported[0]["detail"]
     whole.inv("deploy")
     assert whole.json("plan", code=0)["changes"] == {}

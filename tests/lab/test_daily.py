@@ -158,7 +158,7 @@ def test_ctrl_c_interrupts_the_command_and_its_exit_code_is_passed_on(deployed: 
         assert process.wait(PATIENCE) == 9
 
 
-def test_a_command_whose_output_nobody_reads_ends(deployed: Operator) -> None:
+def test_a_command_whose_output_is_not_read_ends(deployed: Operator) -> None:
     with running(deployed, "exec", "web", "--", "sh", "-c", "while :; do echo daily-flood; done") as process:
         await_output(process, "daily-flood")
         assert process.stdout

@@ -86,6 +86,6 @@ def test_role_selects_hosts_and_what_the_role_needs(deployed: Operator) -> None:
     deployed.inv("deploy")
 
 
-def test_an_unknown_role_or_host_is_told_with_the_known_ones(deployed: Operator) -> None:
+def test_an_unknown_role_or_host_is_reported_with_the_known_ones(deployed: Operator) -> None:
     assert "unknown role 'dbs', did you mean 'db'?" in deployed.inv("plan", "--role=dbs", code=1).err
     assert "known: lb1, lb2" in deployed.inv("plan", "--host=nope", code=1).err

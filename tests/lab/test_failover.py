@@ -243,7 +243,7 @@ def test_a_rejoin_without_room_on_the_disk_touches_nothing_and_says_how_much_is_
     assert database.is_whole(new)
 
 
-def test_writes_wait_for_a_lost_replica_until_somebody_degrades_and_wait_again_after_resync(database: Database) -> None:
+def test_writes_wait_for_a_lost_replica_until_degrade_and_wait_again_after_resync(database: Database) -> None:
     leader, follower = database.hosts()
     insert = "insert into failover_test values ('nobody confirms this')"
     database.operator.on(follower, f"systemctl stop {UNIT}")

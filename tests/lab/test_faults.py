@@ -110,7 +110,7 @@ def test_a_host_cut_off_in_the_middle_ends_within_30_seconds_and_the_others_go_o
     whole.on("app1", f"flock -w {PATIENCE} /run/plainstack.lock true")
 
 
-def test_a_second_deploy_is_refused_at_once_and_told_by_whom_and_the_lock_dies_with_its_run(whole: Operator) -> None:
+def test_a_second_deploy_is_refused_at_once_naming_the_holder_and_the_lock_ends_with_its_run(whole: Operator) -> None:
     whole.on("app1", "echo x >>/etc/default/prometheus-node-exporter; echo 'x' >>/etc/hosts")
     drop_in = "/run/systemd/system/prometheus-node-exporter.service.d/slow.conf"
     whole.on("app1", "mkdir -p /run/systemd/system/prometheus-node-exporter.service.d")
@@ -234,7 +234,7 @@ def order(operator: Operator) -> list[str]:
     return [stage["host"] for stage in stages]
 
 
-def test_a_full_disk_is_told_and_leaves_everything_as_it_was(whole: Operator) -> None:
+def test_a_full_disk_is_reported_and_leaves_everything_as_it_was(whole: Operator) -> None:
     whole.on("app2", "echo x >>/etc/hosts")
     whole.inv("lab.break", "app2", "--fill-disk")
     try:
@@ -276,12 +276,12 @@ def test_a_changed_host_key_stops_before_anything_is_sent(whole: Operator) -> No
         pins.write_text(text, encoding="utf-8")
 
 
-def test_drift_is_told_apart_from_what_is_not_deployed_yet(whole: Operator) -> None:
+def test_drift_is_distinguished_from_what_is_not_deployed_yet(whole: Operator) -> None:
     with changed(whole, "workers: 2", "workers: 3"):
         whole.inv("drift", code=0)
         whole.on("db1", "chmod 600 /etc/hosts; systemctl stop prometheus-node-exporter; rm /etc/iptables/plainstack.v6")
-        told = {one["name"]: one["what"] for one in whole.json("drift", code=2)["drift"]}
-    assert told == {
+        reported = {one["name"]: one["what"] for one in whole.json("drift", code=2)["drift"]}
+    assert reported == {
         "/etc/hosts": "mode 0644 became 0600",
         "prometheus-node-exporter.service": "was running, is inactive",
         "/etc/iptables/plainstack.v6": "was removed",

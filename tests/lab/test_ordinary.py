@@ -80,8 +80,8 @@ def test_the_site_is_seen_through_a_tunnel_by_its_name(ordinary: Operator) -> No
     with subprocess.Popen(line, cwd=ordinary.project, stdout=subprocess.PIPE, text=True) as running:
         try:
             assert running.stdout
-            told = next(text for text in running.stdout if "curl" in text)
-            words = told[told.index("curl") :].split()
+            reported = next(text for text in running.stdout if "curl" in text)
+            words = reported[reported.index("curl") :].split()
             seen = subprocess.run(
                 [*words, "-sk", "-w", "%{http_code}"], capture_output=True, text=True, timeout=PATIENCE, check=True
             )

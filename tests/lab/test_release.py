@@ -120,9 +120,9 @@ def test_a_release_that_cannot_be_loaded_changes_nothing_on_any_host(shop: Shop)
     good = wsgi.read_text(encoding="utf-8")
     wsgi.write_text(f"{good}\nimport not_there\n", encoding="utf-8")
     try:
-        told = deployed.inv("deploy", code=1).text
+        reported = deployed.inv("deploy", code=1).text
     finally:
         wsgi.write_text(good, encoding="utf-8")
-    assert "No module named 'not_there'" in told
+    assert "No module named 'not_there'" in reported
     assert {host: deployed.on(host, "readlink /srv/web/current") for host in current} == current
     assert deployed.json("plan")["changes"] == {}

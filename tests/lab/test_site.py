@@ -82,7 +82,7 @@ TRY = "(timeout {seconds} bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && ec
 def test_what_is_not_for_users_refuses_them(visitor: Operator) -> None:
     hosts = inventories.load(visitor.inventory).hosts
     attempts = [TRY.format(address=hosts[host].address, host=host, port=port, seconds=2) for host, port in PORTS]
-    # What is for users, to see that an open port would be told.
+    # A port for users, to show that an open port would be reported.
     attempts.append(TRY.format(address=site(visitor), host="site", port=443, seconds=60))
     assert visitor.on("visitor", "".join(attempts) + "wait\n").split() == ["site:443"]
 

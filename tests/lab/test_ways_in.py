@@ -72,7 +72,7 @@ def on_inner(two: Operator, script: str) -> None:
     )
 
 
-def test_a_sudo_that_asks_for_a_password_is_told(two: Operator) -> None:
+def test_a_sudo_that_asks_for_a_password_is_reported(two: Operator) -> None:
     on_inner(two, "sudo -n sh -c 'for f in /etc/sudoers.d/*; do sed -i s/NOPASSWD:// $f; done'")
     done = two.inv("plan", code=1)
     assert "inner: probe: sudo refused:" in done.err

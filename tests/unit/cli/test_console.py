@@ -7,14 +7,14 @@ import pytest
 from plainstack.cli.console import Console, Progress
 
 
-def test_events_are_told_as_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_events_are_reported_as_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress(Console())
     for step in ("wait for the host's lock", "write /etc/app.conf", "restart app.service"):
         progress.step("app1", "app", step)
     progress.ended("app1", "app", 1.25, "")
     progress.ended("db1", "db", 2, "failed; nothing was changed")
-    told = [line.partition("] ")[2] for line in capsys.readouterr().out.splitlines()]
-    assert told == [
+    reported = [line.partition("] ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert reported == [
         "app1: app begins",
         "app1: app: restart app.service",
         "app1: app done (1.2 s)",
@@ -26,5 +26,5 @@ def test_with_json_standard_output_is_left_to_the_document(capsys: pytest.Captur
     console = Console(json=True)
     console.line("for a person")
     console.error("an error")
-    told = capsys.readouterr()
-    assert (told.out, told.err) == ("", "for a person\nan error\n")
+    reported = capsys.readouterr()
+    assert (reported.out, reported.err) == ("", "for a person\nan error\n")

@@ -44,16 +44,16 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("yes", [False, True])
-def test_without_a_terminal_nothing_begins_and_it_is_told_what_would_be_done_to_whom(
+def test_without_a_terminal_nothing_begins_and_the_faults_and_their_hosts_are_reported(
     real: str, begun: list[str], capsys: pytest.CaptureFixture[str], yes: bool
 ) -> None:
     with pytest.raises(Exit) as ended:
         drill_commands.run("drill", real, json=False, yes=yes)
-    told = capsys.readouterr()
+    reported = capsys.readouterr()
     assert ended.value.code == 1
-    assert "shop is not a lab. On its real hosts, the drill will:" in told.out
-    assert "kill -9 all of postgresql@17-main on the primary (one of db1, db2)" in told.out
-    assert "the stack's name was not typed at a terminal" in told.err
+    assert "shop is not a lab. On its real hosts, the drill will:" in reported.out
+    assert "kill -9 all of postgresql@17-main on the primary (one of db1, db2)" in reported.out
+    assert "the stack's name was not typed at a terminal" in reported.err
     assert begun == []
 
 

@@ -94,10 +94,10 @@ def test_a_host_with_nothing_to_do_is_not_mentioned_and_a_lost_role_is_named() -
 
 def test_no_secret_is_in_a_plan_as_text_or_as_data() -> None:
     """Nor the one that a file held before it was public."""
-    told = "\n".join(report.plan_lines(plans(*EVERY_ACTION), {"app1": OLD}))
-    told += json.dumps(report.as_data(plans(*EVERY_ACTION)))
-    assert "correct horse" not in told
-    assert "before" not in told
+    reported = "\n".join(report.plan_lines(plans(*EVERY_ACTION), {"app1": OLD}))
+    reported += json.dumps(report.as_data(plans(*EVERY_ACTION)))
+    assert "correct horse" not in reported
+    assert "before" not in reported
     once = {"/etc/app.conf": b"password = correct horse battery\n"}
     lines = report.plan_lines(plans(EVERY_ACTION[0]), {"app1": once}, [PASSWORD, Secret("short", "port")])
     assert "        -password = <secret db>" in lines

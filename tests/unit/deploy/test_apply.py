@@ -14,7 +14,7 @@ from plainstack.engine.resources import Command, Unit
 NOW = Stamp("2026-01-01T00:00:00Z", "me@here", "abc")
 
 
-def test_nobody_gives_up_on_a_host_that_may_still_be_at_work(desired: Mapping[str, HostDesired]) -> None:
+def test_a_host_that_may_still_be_at_work_is_awaited(desired: Mapping[str, HostDesired]) -> None:
     """A copy of a big database may take a day; who gave up after an hour would leave it copying, and deploy again."""
     for host, wanted in desired.items():
         bare = plan(host, wanted, Observed(), NOW)

@@ -171,12 +171,12 @@ BROKEN = {
 def test_what_is_wrong_in_a_check_is_a_check_that_failed_with_its_place(
     checks: Path, stack: Stack, vault: Vault, name: str
 ) -> None:
-    text, told = BROKEN[name]
+    text, reported = BROKEN[name]
     (checks / name).write_text(text)
     (checks / "test_whole.py").write_text(ASKING)
     results = checked(stack, vault, asking_here, ["db1"])
     (bad,) = [one for one in results if not one.passed]
-    assert bad.why.startswith(told)
+    assert bad.why.startswith(reported)
     assert "Traceback" not in bad.why
     # Without its conftest.py no check can be run.
     assert len(results) == (1 if name == "conftest.py" else 3)

@@ -32,10 +32,10 @@ def session(server: Server, tmp_path: Path) -> Iterator[Session]:
 def take(session: Session, tmp_path: Path) -> Take:
     """Take locks of one host, under the names of several."""
 
-    def hold(told: str, *, names: str = "a", drill: bool = False, in_drill: bool = False) -> list[lock.Release]:
+    def hold(reported: str, *, names: str = "a", drill: bool = False, in_drill: bool = False) -> list[lock.Release]:
         work, drills = str(tmp_path / "work lock"), str(tmp_path / "drill-lock")
         locks = Locks(work, shared="" if in_drill else drills) if not drill else Locks(drills, sharer=work)
-        return lock.hold(names, lambda _: session, told, locks)
+        return lock.hold(names, lambda _: session, reported, locks)
 
     return hold
 
@@ -44,7 +44,7 @@ def free(session: Session, path: Path) -> bool:
     return session.run(f"flock -w {PATIENCE} '{path}' true").code == 0
 
 
-def test_a_second_run_is_told_who_is_at_work(take: Take, session: Session, tmp_path: Path) -> None:
+def test_a_second_run_gets_the_name_of_the_run_at_work(take: Take, session: Session, tmp_path: Path) -> None:
     (release,) = take("ann@desk 'quoted' (pid 1) since noon: inv deploy")
     with pytest.raises(
         Refused, match=r"^a: another run is at work: ann@desk 'quoted' \(pid 1\) since noon: inv deploy$"
@@ -90,7 +90,7 @@ def test_who_only_looks_keeps_no_run_out(take: Take, tmp_path: Path) -> None:
         done.join()
 
 
-def test_a_host_that_was_changed_since_the_plan_is_told(session: Session, tmp_path: Path) -> None:
+def test_a_host_that_was_changed_since_the_plan_is_reported(session: Session, tmp_path: Path) -> None:
     with pytest.raises(
         Refused, match=r"^a: another run changed this host since the plan was made\. Run the same command again$"
     ):

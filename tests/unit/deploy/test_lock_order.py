@@ -1,4 +1,4 @@
-"""Runs that start at the same moment: one of them gets all its locks, and the others are told whose run it is."""
+"""Runs that start at the same moment: one of them gets all its locks, and the others report whose run it is."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ ROUNDS = 5
 
 
 @sshd.needed
-def test_of_two_operators_one_wins_and_the_other_is_told_who(server: Server, tmp_path: Path) -> None:
+def test_of_two_operators_one_wins_and_the_other_gets_the_name_of_the_winner(server: Server, tmp_path: Path) -> None:
     """Two processes over a real sshd, each naming the hosts in its own order."""
     context = multiprocessing.get_context("spawn")
     start, end, said = context.Barrier(2), context.Barrier(2), context.Queue()

@@ -113,7 +113,7 @@ def test_a_host_that_does_not_answer_keeps_its_fence_and_stops_nothing(stack: St
     ],
     ids=["it has data", "nobody has data", "nobody leads", "role db is left out"],
 )
-def test_otherwise_nothing_is_done_and_nobody_is_asked(stack: Stack, facts: Mapping[str, Any], scope: Any) -> None:
+def test_otherwise_nothing_is_done_and_no_question_is_asked(stack: Stack, facts: Mapping[str, Any], scope: Any) -> None:
     hosts = Hosts({"db2": "db1"})
     readmitted = Run(stack, hosts, facts, scope)
     assert (readmitted.errands, readmitted.do(), hosts.scripts) == ([], {}, [])

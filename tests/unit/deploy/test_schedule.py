@@ -175,13 +175,13 @@ def test_what_was_skipped_is_not_said_to_have_failed(cold: Nodes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "reported"),
     [
         (Refused("the answer is cut short"), "the answer is cut short"),
         (OSError(28, "No space left on device", "/x"), "on this machine: [Errno 28] No space left on device: '/x'"),
     ],
 )
-def test_an_error_of_another_kind_fails_its_host_and_keeps_the_others_results(error: Exception, told: str) -> None:
+def test_an_error_of_another_kind_fails_its_host_and_keeps_the_others_results(error: Exception, reported: str) -> None:
     nodes: Nodes = {Node("a", "base"): set(), Node("b", "base"): set()}
 
     def work(node: Node) -> None:
@@ -190,7 +190,7 @@ def test_an_error_of_another_kind_fails_its_host_and_keeps_the_others_results(er
 
     bad, good = execute(nodes, work, lambda *_: 0, threading.Event(), lambda *_: None)
     bad, good = sorted((bad, good), key=lambda outcome: outcome.node)
-    assert str(bad.error) == f"a: base: {told}"
+    assert str(bad.error) == f"a: base: {reported}"
     assert good.error is None
 
 

@@ -43,15 +43,17 @@ def ports() -> Iterator[dict[str, int]]:
         yield {name: server.getsockname()[1] for name, server in zip(names, (accepting, refusing, silent), strict=True)}
 
 
-def test_a_port_that_answers_is_told_from_one_that_is_silent(ports: dict[str, int], tmp_path: Path) -> None:
+def test_a_port_that_answers_is_distinguished_from_one_that_is_silent(ports: dict[str, int], tmp_path: Path) -> None:
     unwanted = [ports["refusing"], ports["silent"]]
-    told = tmp_path / "told"
+    reported = tmp_path / "reported"
     # The pause of a machine that is as slow as this one: not over before the refusal was told.
-    pause = f"sleep() {{ until grep -qx {ports['refusing']} {told}; do command sleep 0.02; done; command sleep $1; }}\n"
+    pause = (
+        f"sleep() {{ until grep -qx {ports['refusing']} {reported}; do command sleep 0.02; done; command sleep $1; }}\n"
+    )
     for wanted in ([ports["accepting"]], []):
-        script = f"exec >{told}\n{pause}{firewall.knock('127.0.0.1', wanted, unwanted)}"
+        script = f"exec >{reported}\n{pause}{firewall.knock('127.0.0.1', wanted, unwanted)}"
         ran = subprocess.run(["bash", "-c", script], stderr=subprocess.PIPE, check=False, timeout=PATIENCE)
-        assert {int(port) for port in told.read_text(encoding="utf-8").split()} == {*wanted, ports["refusing"]}
+        assert {int(port) for port in reported.read_text(encoding="utf-8").split()} == {*wanted, ports["refusing"]}
         assert ran.stderr == b""
 
 

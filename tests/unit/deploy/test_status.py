@@ -52,12 +52,12 @@ def shown(stack: Stack, registry: Mapping[str, Role], view: View) -> dict[str, R
 def test_a_whole_stack_has_a_line_for_every_host_and_no_problem(stack: Stack, registry: Mapping[str, Role]) -> None:
     header, lines = table(rows(stack, registry, View(stack, observed=whole(stack)), NOW))
     assert header == ("host", "address", "roles", "units", "database", "virtual address", "last backup")
-    told = {line[0]: line[3:] for line in lines}
-    assert list(told) == list(stack.hosts)
-    assert told["db1"] == ("1/1 up", "primary", "-", "-")
-    assert told["db2"] == ("1/1 up", "replica of db1, lag 1 KiB", "-", "-")
-    assert told["bak1"] == ("1/1 up", "-", "-", "2 h ago")
-    assert (told["lb1"][2], told["lb2"][2]) == ("holds it", "-")
+    reported = {line[0]: line[3:] for line in lines}
+    assert list(reported) == list(stack.hosts)
+    assert reported["db1"] == ("1/1 up", "primary", "-", "-")
+    assert reported["db2"] == ("1/1 up", "replica of db1, lag 1 KiB", "-", "-")
+    assert reported["bak1"] == ("1/1 up", "-", "-", "2 h ago")
+    assert (reported["lb1"][2], reported["lb2"][2]) == ("holds it", "-")
     assert not any(row.problems for row in shown(stack, registry, View(stack, observed=whole(stack))).values())
 
 
@@ -79,7 +79,7 @@ def test_what_is_wrong_is_said_of_the_host_where_it_is(
     stack: Stack, registry: Mapping[str, Role], name: str, seen: Observed, where: str, problem: str
 ) -> None:
     found = shown(stack, registry, View(stack, observed={**whole(stack), name: seen}))
-    assert any(told.startswith(problem) for told in found[where].problems), found[where].problems
+    assert any(reported.startswith(problem) for reported in found[where].problems), found[where].problems
 
 
 def test_of_hosts_that_were_not_asked_nothing_is_concluded(stack: Stack, registry: Mapping[str, Role]) -> None:

@@ -44,7 +44,7 @@ def test_a_fault_touches_the_units_of_its_service_only(
         ("app", "switchover", "known: kill, stop, cut, all"),
     ],
 )
-def test_what_nobody_knows_is_refused_with_what_is_known(stack: Stack, target: str, fault: str, why: str) -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones(stack: Stack, target: str, fault: str, why: str) -> None:
     with pytest.raises(Refused, match=why):
         drill_commands.chosen(stack, target, fault)
 
@@ -73,10 +73,10 @@ def without(stack: Stack, *names: str) -> Stack:
 
 
 def test_all_leaves_out_what_the_stack_cannot_have_and_says_why(stack: Stack) -> None:
-    told: list[str] = []
-    found = drill_commands.chosen(without(stack, "app2", "mon1", "bak1"), "all", "kill", told.append)
+    reported: list[str] = []
+    found = drill_commands.chosen(without(stack, "app2", "mon1", "bak1"), "all", "kill", reported.append)
     assert [fault.target for fault in found] == ["db", "balancer"]
-    assert told == [
+    assert reported == [
         "left out: only app1 has the role app, so no other host could take over: there is nothing to drill",
     ]
     with pytest.raises(Refused, match=r"only app1 .*\n.*only db2 .*|only db2 .*\n.*only app1 .*"):

@@ -26,7 +26,7 @@ from tests import inventories
 from tests.waiting import PATIENCE
 
 
-def test_the_load_keeps_its_rate_and_count_when_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_load_keeps_its_rate_and_count_without_any_answer(capsys: pytest.CaptureFixture[str]) -> None:
     all_sent = threading.Barrier(50, timeout=PATIENCE)
 
     def call(_key: int) -> str:
@@ -54,7 +54,7 @@ def test_the_load_keeps_its_rate_and_count_when_nobody_answers(capsys: pytest.Ca
         (OSError(113, "no route"), "unreachable"),
     ],
 )
-def test_failures_are_told_by_kind(error: Exception, kind: str) -> None:
+def test_failures_are_reported_by_kind(error: Exception, kind: str) -> None:
     assert explain(error) == kind
 
 

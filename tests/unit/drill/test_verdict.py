@@ -177,7 +177,7 @@ def test_a_recorder_pairs_begin_and_end_of_each_generator_on_one_clock() -> None
 @pytest.mark.parametrize(
     "line", ["", "nonsense", '["begin"]', '["begin", "put", 1, 0, 0]', '["end", "sql", 99, 1, "ok"]']
 )
-def test_a_damaged_line_is_told_as_such(line: str) -> None:
+def test_a_damaged_line_is_reported_as_such(line: str) -> None:
     with pytest.raises(Damaged):
         Recorder().feed(line, 0)
 

@@ -31,26 +31,26 @@ def look(machine: Machine, wanted: Wanted, role: str = "app") -> HostPlan:
     return plan("db1", {role: wanted}, machine.observed(wanted), NOW)
 
 
-def told(machine: Machine, *wanted: Resource) -> list[tuple[str, str]]:
+def reported(machine: Machine, *wanted: Resource) -> list[tuple[str, str]]:
     """What is to be done and why."""
     return [(action.subject(), getattr(action, "cause", "new")) for _, action in look(machine, wanted).actions()]
 
 
 def test_what_was_never_there_is_new_and_what_is_there_without_us_is_changed() -> None:
-    assert told(Machine(), CONF) == [("write /etc/app.conf", "new")]
+    assert reported(Machine(), CONF) == [("write /etc/app.conf", "new")]
     there = Machine(paths={CONF.path: PathState("file", 0o644, "root", "root", sha(b"theirs"))})
-    assert told(there, CONF) == [("write /etc/app.conf", "changed")]
+    assert reported(there, CONF) == [("write /etc/app.conf", "changed")]
 
 
 def test_a_changed_template_is_pending_and_a_changed_file_is_drift() -> None:
-    assert told(deployed(CONF), NEW) == [("write /etc/app.conf", "changed")]
+    assert reported(deployed(CONF), NEW) == [("write /etc/app.conf", "changed")]
     edited = deployed(CONF)
     edited.paths[CONF.path] = PathState("file", 0o644, "root", "root", sha(b"by hand"))
-    assert told(edited, CONF) == [("write /etc/app.conf", "drift")]
-    assert told(edited, NEW) == [("write /etc/app.conf", "drift")]
-    # Somebody did by hand what is wanted now: there is nothing to write, and nobody to accuse.
+    assert reported(edited, CONF) == [("write /etc/app.conf", "drift")]
+    assert reported(edited, NEW) == [("write /etc/app.conf", "drift")]
+    # The wanted change was already made by hand: nothing is written, and no drift is reported.
     edited.paths[CONF.path] = PathState("file", 0o644, "root", "root", NEW.sha256)
-    assert told(edited, NEW) == [("record the state", "interrupted")]
+    assert reported(edited, NEW) == [("record the state", "interrupted")]
 
 
 @pytest.mark.parametrize(
@@ -76,70 +76,70 @@ def test_drift_of_a_file_says_what_is_different(seen: PathState | None, subject:
     assert (action.subject(), action.cause, action.detail) == (subject, "drift", detail)
 
 
-def test_a_unit_that_somebody_stopped_is_drift_and_one_that_we_declare_otherwise_is_not() -> None:
+def test_a_unit_stopped_by_hand_is_drift_and_one_declared_otherwise_is_not() -> None:
     machine = deployed(UNIT)
     machine.units["app.service"] = UnitState("loaded", "failed", "", "masked")
-    assert told(machine, UNIT) == [("enable app.service", "drift"), ("start app.service", "drift")]
+    assert reported(machine, UNIT) == [("enable app.service", "drift"), ("start app.service", "drift")]
     machine = deployed(UNIT)
     off = dataclasses.replace(UNIT, enabled=False, running=False)
-    assert told(machine, off) == [("disable app.service", "changed"), ("stop app.service", "changed")]
+    assert reported(machine, off) == [("disable app.service", "changed"), ("stop app.service", "changed")]
 
 
-def test_accounts_packages_and_kernel_parameters_are_told_apart_as_well() -> None:
+def test_accounts_packages_and_kernel_parameters_are_distinguished_as_well() -> None:
     user, package, knob = User(name="app"), Package(name="nginx"), Sysctl(name="net.x", value="1")
     machine = deployed(user, package, knob)
     shell = dataclasses.replace(user, shell="/bin/sh")
-    assert told(machine, shell, package, Sysctl(name="net.x", value="2")) == [
+    assert reported(machine, shell, package, Sysctl(name="net.x", value="2")) == [
         ("change user app", "changed"),
         ("set net.x = 2", "changed"),
     ]
     machine.users["app"] = UserState("/", "/bin/bash")
     machine.sysctls["net.x"] = "9"
     machine.packages.clear()
-    assert told(machine, user, package, Package(name="curl"), knob) == [
+    assert reported(machine, user, package, Package(name="curl"), knob) == [
         ("install curl", "new"),
         ("install nginx", "drift"),
         ("change user app", "drift"),
         ("set net.x = 1", "drift"),
     ]
     machine.users.clear()
-    assert ("create user app", "drift") in told(machine, user, package, knob)
+    assert ("create user app", "drift") in reported(machine, user, package, knob)
 
 
 def test_a_unit_is_reloaded_or_restarted_for_the_input_that_changes() -> None:
     machine = deployed(CONF, KEY, UNIT)
-    assert told(machine, NEW, KEY, UNIT)[1:] == [("reload app.service", "changed")]
+    assert reported(machine, NEW, KEY, UNIT)[1:] == [("reload app.service", "changed")]
     rotated = dataclasses.replace(KEY, content=b"other\n")
-    assert told(machine, NEW, rotated, UNIT)[2:] == [("restart app.service", "changed")]
+    assert reported(machine, NEW, rotated, UNIT)[2:] == [("restart app.service", "changed")]
 
 
 def test_a_file_that_others_changed_is_put_back_and_the_unit_reads_it_again() -> None:
-    """Nobody knows whether the unit was reloaded with the other content."""
+    """It is unknown whether the unit was reloaded with the other content."""
     machine = deployed(CONF, KEY, UNIT)
     machine.paths[CONF.path] = PathState("file", 0o644, "root", "root", sha(b"by hand"))
-    assert told(machine, CONF, KEY, UNIT) == [("write /etc/app.conf", "drift"), ("reload app.service", "changed")]
+    assert reported(machine, CONF, KEY, UNIT) == [("write /etc/app.conf", "drift"), ("reload app.service", "changed")]
 
 
 def test_a_unit_whose_stamp_is_not_what_is_wanted_owes_it() -> None:
     machine = deployed(CONF, KEY, UNIT)
     restart, _, _ = machine.stamps["app.service"].partition(" ")
     machine.stamps["app.service"] = f"{restart} ?"
-    assert told(machine, CONF, KEY, UNIT) == [("reload app.service", "owed")]
+    assert reported(machine, CONF, KEY, UNIT) == [("reload app.service", "owed")]
     machine.stamps["app.service"] = "? ?"
-    assert told(machine, CONF, KEY, UNIT) == [("restart app.service", "owed")]
+    assert reported(machine, CONF, KEY, UNIT) == [("restart app.service", "owed")]
 
 
 def test_a_unit_that_ran_before_us_is_only_reloaded_for_what_a_reload_is_enough() -> None:
     sshd = Unit(name="ssh.service", reload_on=(CONF.path,))
     machine = Machine(units={"ssh.service": UnitState("loaded", "active", "", "enabled")})
-    assert told(machine, CONF, sshd) == [("write /etc/app.conf", "new"), ("reload ssh.service", "changed")]
+    assert reported(machine, CONF, sshd) == [("write /etc/app.conf", "new"), ("reload ssh.service", "changed")]
 
 
 def test_a_unit_whose_live_state_was_changed_is_reloaded() -> None:
     unit = Unit(name="firewall.service", intact="check")
     machine = deployed(unit)
     machine.guards["firewall.service"] = False
-    assert told(machine, unit) == [("reload firewall.service", "drift")]
+    assert reported(machine, unit) == [("reload firewall.service", "drift")]
 
 
 def test_a_packaged_file_that_comes_back_goes_again_and_is_not_served_on() -> None:
@@ -147,7 +147,7 @@ def test_a_packaged_file_that_comes_back_goes_again_and_is_not_served_on() -> No
     unit = Unit(name="app.service", reload_on=("/etc/app.d/",))
     machine = deployed(unwanted, unit)
     machine.paths[unwanted.path] = PathState("link", 0o777, "root", "root", target="/x")
-    assert told(machine, unwanted, unit) == [
+    assert reported(machine, unwanted, unit) == [
         ("remove /etc/app.d/default", "changed"),
         ("reload app.service", "changed"),
     ]
@@ -164,7 +164,7 @@ def test_what_is_no_longer_declared_goes_units_first_and_folders_last() -> None:
         Sysctl(name="net.x", value="1"),
         Package(name="nginx"),
     )
-    assert [subject for subject, cause in told(machine) if cause == "undeclared"] == [
+    assert [subject for subject, cause in reported(machine) if cause == "undeclared"] == [
         "stop app.service",
         "disable app.service",
         "remove /srv/a/b/c",
@@ -176,7 +176,7 @@ def test_what_is_no_longer_declared_goes_units_first_and_folders_last() -> None:
     ]
 
 
-def test_what_somebody_else_made_of_our_file_is_left_and_forgotten() -> None:
+def test_a_file_changed_outside_plainstack_is_left_and_forgotten() -> None:
     machine = deployed(CONF)
     machine.paths[CONF.path] = PathState("file", 0o644, "root", "root", sha(b"by hand"))
     ((_, action),) = look(machine, []).actions()
@@ -189,7 +189,7 @@ def test_what_somebody_else_made_of_our_file_is_left_and_forgotten() -> None:
 def test_a_folder_of_ours_that_is_a_link_now_is_left() -> None:
     machine = deployed(Directory(path="/srv/a"))
     machine.paths["/srv/a"] = PathState("link", 0o777, "root", "root", target="/elsewhere")
-    assert told(machine) == [("leave /srv/a", "undeclared")]
+    assert reported(machine) == [("leave /srv/a", "undeclared")]
 
 
 def test_a_role_that_a_host_has_no_more_loses_everything_unless_the_run_is_limited() -> None:
@@ -205,7 +205,7 @@ def test_a_role_that_a_host_has_no_more_loses_everything_unless_the_run_is_limit
 def test_a_purged_package_is_not_purged_twice() -> None:
     machine = deployed(Package(name="rare", purge=True))
     machine.packages.clear()
-    assert told(machine) == [("record the state", "interrupted")]
+    assert reported(machine) == [("record the state", "interrupted")]
 
 
 def test_a_file_that_moves_to_another_role_or_becomes_a_link_is_not_removed_behind_it() -> None:
@@ -219,7 +219,7 @@ def test_a_file_that_moves_to_another_role_or_becomes_a_link_is_not_removed_behi
 def test_a_role_may_name_its_resources_in_any_order() -> None:
     user = User(name="app")
     folder, file = Directory(path="/srv/a", owner="app"), File(path="/srv/a/f", content=b"", owner="app")
-    assert [subject for subject, _ in told(Machine(), UNIT, Absent(path="/x"), file, folder, user)] == [
+    assert [subject for subject, _ in reported(Machine(), UNIT, Absent(path="/x"), file, folder, user)] == [
         "create user app",
         "write /srv/a",
         "write /srv/a/f",

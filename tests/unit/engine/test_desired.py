@@ -1,4 +1,4 @@
-"""What every host of a stack should be: put together from roles, with contradictions refused before any connection."""
+"""The desired state of every host, assembled from roles; contradictions are refused before any connection."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_every_host_gets_its_roles_in_their_order(desired: Mapping[str, HostDesi
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "told"),
+    ("one", "other", "reported"),
     [
         (File(path="/x", content=b"1"), File(path="/x", content=b"2"), "/x"),
         (File(path="/x", content=b"1"), Link(path="/x", target="/y"), "/x"),
@@ -62,11 +62,11 @@ def test_every_host_gets_its_roles_in_their_order(desired: Mapping[str, HostDesi
     ],
 )
 def test_two_roles_that_want_different_things_of_one_name_are_refused(
-    stack: Stack, one: Resource, other: Resource, told: str
+    stack: Stack, one: Resource, other: Resource, reported: str
 ) -> None:
     with pytest.raises(InventoryError) as caught:
         put_together(stack, role("a", one), role("b", other))
-    assert caught.value.problems == (f"db1: roles a and b want different things of {told}",)
+    assert caught.value.problems == (f"db1: roles a and b want different things of {reported}",)
     put_together(stack, role("a", one), role("b", one))
 
 
@@ -76,7 +76,7 @@ def test_a_command_and_a_unit_of_one_name_would_share_their_guard_and_are_refuse
         put_together(stack, role("a", command), role("b", unit))
 
 
-def test_the_errors_of_all_templates_are_told_at_once(stack: Stack) -> None:
+def test_the_errors_of_all_templates_are_reported_at_once(stack: Stack) -> None:
     def broken(name: str) -> Role:
         def wanted(_stack: Stack, _host: Host, _vault: Vault, _network: Network) -> Iterator[Resource]:
             yield render.template(name, "/etc/none")
@@ -155,6 +155,6 @@ def test_no_secret_is_in_a_command_a_probe_or_a_public_file(
 def test_rendering_the_same_stack_twice_gives_the_same(
     stack: Stack, vault: Vault, desired: Mapping[str, HostDesired], registry: Mapping[str, Role]
 ) -> None:
-    """No clock and no chance in it, or every deploy would find something to do."""
+    """The result depends on no clock and no randomness, or every deploy would find changes."""
     again = inventories.load(shipped.INVENTORY)
     assert assemble(again, vault, registry, stack.hosts) == desired

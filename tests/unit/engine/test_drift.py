@@ -14,7 +14,7 @@ CONF = File(path="/etc/app.conf", content=b"port = 1\n")
 FOLDER = Directory(path="/etc/app")
 
 
-def told(left: File | Directory, seen: PathState | None) -> list[str]:
+def reported(left: File | Directory, seen: PathState | None) -> list[str]:
     kind = "file" if isinstance(left, File) else "directory"
     entry = Entry(kind, left.path, state_of(left), "2026-01-01T00:00:00Z", "me@here", "abc")
     observed = Observed(paths={left.path: seen} if seen else {}, manifest={"app": (entry,)})
@@ -27,16 +27,16 @@ def told(left: File | Directory, seen: PathState | None) -> list[str]:
         (CONF, None, "was removed"),
         (CONF, PathState("file", 0o644, "root", "root", sha(b"by hand")), "content changed"),
         (CONF, PathState("file", 0o666, "root", "root", CONF.sha256), "mode 0644 became 0666"),
-        # /dev/null mounted over it, as people do to switch something off.
+        # /dev/null is mounted over it, a common way to disable a program.
         (CONF, PathState("special file", 0o666, "root", "root"), "is a special file now, mode 0644 became 0666"),
         (CONF, PathState("directory", 0o644, "app", "root"), "is a directory now, owner root:root became app:root"),
         (FOLDER, PathState("file", 0o755, "root", "root", sha(b"")), "is a file now"),
         (FOLDER, PathState("special file", 0o755, "root", "root"), "is a special file now"),
     ],
 )
-def test_what_became_of_a_path_is_told(left: File | Directory, seen: PathState | None, what: str) -> None:
-    assert told(left, seen) == [f"{left.key}: {what}"]
+def test_what_became_of_a_path_is_reported(left: File | Directory, seen: PathState | None, what: str) -> None:
+    assert reported(left, seen) == [f"{left.key}: {what}"]
 
 
-def test_what_is_as_it_was_left_is_not_told() -> None:
-    assert told(CONF, PathState("file", 0o644, "root", "root", CONF.sha256)) == []
+def test_what_is_as_it_was_left_is_not_reported() -> None:
+    assert reported(CONF, PathState("file", 0o644, "root", "root", CONF.sha256)) == []

@@ -1,4 +1,4 @@
-"""A disk that is full, or that may not be written any more: what is put back, and that no more than that is told."""
+"""A disk that is full, or that may not be written any more: what is undone, and that only that is reported."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read(text: str) -> Answer:
 
 
 def test_however_full_the_disk_is_the_host_is_what_it_was_or_what_is_wanted(deployed: Sandbox) -> None:
-    """Also when it is the undo for which nothing is left."""
+    """Even if no space is left for the undo."""
     assert deployed.deploy({"app": [*BEFORE["app"], File(path="/etc/app/large", content=b"y" * 60_000)]})[-1].ok
     wanted = {"app": [item for item in AFTER["app"] if not isinstance(item, User)]}
     wanted["app"].append(File(path="/etc/app/large", content=b"x" * 60_000))
@@ -64,8 +64,8 @@ def test_however_full_the_disk_is_the_host_is_what_it_was_or_what_is_wanted(depl
     assert {("untouched", "validate app -t"), ("rolled-back", "write /etc/app/large")} <= failed
 
 
-def test_what_cannot_be_put_back_is_told(deployed: Sandbox) -> None:
-    """As on a disk with an error, of which the kernel makes one that nobody may write."""
+def test_what_cannot_be_put_back_is_reported(deployed: Sandbox) -> None:
+    """As after a disk error, when the kernel remounts the file system read-only."""
     broken = Command(name="break", why="w", run="mount -o remount,ro,bind $ROOT/etc/app; false", unless="false")
     script = build(deployed.plan(app("port = 2\n", *BEFORE["app"][-2:], broken)).transactions[0])
     deployed.write("command", f'mount --bind "$ROOT/etc/app" "$ROOT/etc/app"\n{script.command}\n')

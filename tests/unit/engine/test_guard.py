@@ -1,4 +1,4 @@
-"""The lock-out guard, as the scripts do it: what is not confirmed is put back by the host itself."""
+"""The scripts of the lock-out guard: the host itself undoes a change that is not confirmed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.sandbox import Done, Sandbox, build
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
 
 RULES = "/etc/iptables/rules"
-# Units and the kernel take up later in a boot what is on the disk.
+# Later in a boot, units and the kernel read what is on the disk.
 UNSEEN_AT_BOOT = ("var/lib/plainstack/runs", "systemd/loaded", "kernel")
 SNAPSHOT, RESTORE = "cp $ROOT/kernel $KEEP/rules", "cp $KEEP/rules $ROOT/kernel"
 
@@ -58,7 +58,7 @@ def confirm(host: Sandbox) -> tuple[int, str]:
 
 
 def boot(host: Sandbox) -> None:
-    """The timer is gone with the memory; what is enabled to run early runs."""
+    """The timer is lost with the memory; the unit that is enabled early in the boot runs."""
     (host.root / "systemd/guard").unlink()
     for unit in (host.root / "etc/systemd/system/sysinit.target.wants").iterdir():
         (start,) = (line for line in unit.read_text(encoding="utf-8").splitlines() if line.startswith("ExecStart="))
@@ -77,7 +77,7 @@ def test_a_guarded_change_waits_for_the_operator_and_keeps_what_it_needs_to_go_b
     assert (host.root / "var/lib/plainstack/runs" / done.answer.unconfirmed / "old").is_dir()
 
 
-def test_what_nobody_confirms_is_put_back_files_live_state_and_memory(host: Sandbox) -> None:
+def test_an_unconfirmed_change_is_undone_in_files_live_state_and_memory(host: Sandbox) -> None:
     before, states = host.tree("var/lib/plainstack/runs"), host.states()
     changed(host)
     let_the_timer_fire(host)

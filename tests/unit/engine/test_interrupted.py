@@ -1,4 +1,6 @@
-"""A transaction that is killed, or whose operator goes, at any moment: the next run ends where a whole one does."""
+"""A transaction that is killed, or whose operator disconnects, at any moment: the next run ends where an uninterrupted
+one does.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ def test_killed_after_any_step_the_next_run_ends_where_a_whole_one_does(deployed
         results = dict(zip(steps, pool.map(kill, range(1, len(steps) + 1)), strict=True))
     for step, (host, calls) in results.items():
         assert host.tree() == whole.tree(), step
-        # Once: before the kill or after it, never twice, never not at all.
+        # Exactly once: before the kill or after it.
         assert calls.count("restart app.service") == loaded, step
         assert list((host.root / "var/lib/plainstack/runs").iterdir()) == [], step
 
@@ -104,7 +106,7 @@ def test_an_operator_who_is_gone_before_it_begins_changes_nothing(deployed: Sand
 
 
 def test_what_has_begun_is_done_to_its_end_when_the_operator_goes(deployed: Sandbox) -> None:
-    """Half of it would be worse, and nobody is there to see its output."""
+    """Half of the change would be worse, even though its output is no longer read."""
     waits = Command(
         name="go", why="w", run="until [ -e $RUN/orphaned ]; do :; done; touch $ROOT/went", unless="[ -e $ROOT/went ]"
     )

@@ -93,7 +93,7 @@ DONE = Command(name="done", why="w", run="touch $ROOT/done", unless="[ -e $ROOT/
 
 
 def concrete(base: type[object]) -> Iterator[type[object]]:
-    """The classes of a sort that there are, without the drafts that `slots=True` leaves behind."""
+    """All subclasses of a class, without the intermediate ones that `slots=True` leaves behind."""
     for sub in base.__subclasses__():
         yield from concrete(sub)
         module = inspect.getmodule(sub)
@@ -124,10 +124,10 @@ def deploy(host: Sandbox, *wanted: Resource) -> None:
 
 
 def differing(host: Sandbox, *wanted: Resource) -> list[str]:
-    return told(host.observe(wanted), *wanted)
+    return reported(host.observe(wanted), *wanted)
 
 
-def told(seen: Observed, *wanted: Resource) -> list[str]:
+def reported(seen: Observed, *wanted: Resource) -> list[str]:
     return [one.described() for one in find("sandbox", {"app": wanted}, seen)]
 
 
@@ -140,7 +140,7 @@ def others(examples: Sequence[Example]) -> list[Resource]:
 
 
 def state(host: Sandbox) -> dict[str, tuple[object, ...]]:
-    """All that the host is, but for where its fake systemd notes what a unit read, and for locks and passwords."""
+    """The whole state of the host, except the fake systemd's notes of what units read, locks and passwords."""
     return host.tree("systemd/loaded", "systemd/failed", "etc/shadow", "etc/gshadow", "etc/group", "run") | {
         "groups": tuple(host.read("/etc/group").replace(":!:", ":x:").splitlines())
     }
@@ -157,7 +157,7 @@ def test_every_resource_is_of_one_kind_and_every_kind_has_an_example() -> None:
 
 @every_kind
 def test_a_key_begins_with_its_kinds_name(example: Example) -> None:
-    """The manifest and the registry find each other by it."""
+    """The manifest refers to entries of the registry by this name."""
     assert example.one.key.startswith(f"{kind_of(example.one).name} ")
     assert example.one.key == example.other.key or isinstance(example.one, Absent)
 
@@ -193,7 +193,7 @@ def test_what_a_plan_leaves_needs_no_plan(host: Sandbox, examples: Sequence[Exam
         deploy(host, *wanted)
         seen = host.observe(wanted)
         assert host.plan({"app": wanted}, seen).empty
-        assert told(seen, *wanted) == []
+        assert reported(seen, *wanted) == []
 
 
 @needs_root
@@ -219,7 +219,7 @@ def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(
         killed = host.copy(tmp_path / f"killed-{number}")
         ended = killed.deploy(wanted, stop_after=number, seen=seen)
         left = killed.observe(wanted["app"])
-        assert told(left, *wanted["app"]) == []
+        assert reported(left, *wanted["app"]) == []
         assert all(done.ok for done in killed.deploy(wanted, seen=left))
         assert killed.plan(wanted).empty
         killed.remove()
@@ -240,13 +240,13 @@ def test_what_is_no_longer_declared_goes(host: Sandbox, stays: bool) -> None:
 
 
 @needs_root
-def test_what_somebody_else_changed_is_told_and_put_right(host: Sandbox) -> None:
+def test_a_change_made_outside_plainstack_is_reported_and_corrected(host: Sandbox) -> None:
     wanted = ones(HARMED)
     deploy(host, *wanted)
     assert differing(host, *wanted) == []
     host.sh("PATH=$ROOT/bin:$PATH\n" + "\n".join(example.harm for example in HARMED))
     seen = host.observe(wanted)
-    assert {line.partition(": ")[0] for line in told(seen, *wanted)} == {one.key for one in wanted}
+    assert {line.partition(": ")[0] for line in reported(seen, *wanted)} == {one.key for one in wanted}
     assert {action.cause for _, action in host.plan({"app": wanted}, seen).actions()} == {"drift"}
     deploy(host, *wanted)
     assert differing(host, *wanted) == []

@@ -62,7 +62,7 @@ def test_an_offer_is_also_open_to_the_roles_that_it_is_for(small: Stack) -> None
     assert [host.name for host in network.users("db.sql")] == ["a", "b"]
 
 
-def test_what_nobody_uses_is_open_to_whom_it_names_itself(small: Stack) -> None:
+def test_a_port_without_users_is_open_to_the_sources_that_it_names(small: Stack) -> None:
     anybody, networks = Opening("http", 80, "tcp", "http", None), Opening("ssh", 22, "tcp", "ssh", ("10.2.0.0/16",))
     assert allowed(small, "a", role("app", anybody, networks, Opening("none", 1, "tcp", "none"))) == [
         Allowed(80, "tcp", None, "http"),

@@ -1,4 +1,4 @@
-"""Secrets of somebody else's store are not overwritten by freshly generated ones."""
+"""Secrets deployed from another store are not overwritten by newly generated ones."""
 
 from __future__ import annotations
 
@@ -80,16 +80,16 @@ def machine() -> Machine:
 def test_an_older_state_of_the_store_does_not_bring_replaced_secrets_back(machine: Machine) -> None:
     deploy(machine, [*BASE, "alices"], CONF, NEW)
     for bobs in ((), BASE, (*BASE, "bobs")):
-        (told,) = refused(machine, bobs, CONF, OLD)
-        assert told.startswith("app1: was deployed with newer secrets: ")
-        assert "git pull, or ask alice@laptop." in told
-        assert "--new-secrets" in told
+        (reported,) = refused(machine, bobs, CONF, OLD)
+        assert reported.startswith("app1: was deployed with newer secrets: ")
+        assert "git pull, or ask alice@laptop." in reported
+        assert "--new-secrets" in reported
     assert refused(machine, [*BASE, "alices"], CONF, OLD) == []
     assert refused(machine, [*BASE, "alices", "bobs"], CONF, replace(NEW, content=b"TOKEN=newer\n")) == []
 
 
 def test_a_deploy_that_overwrites_no_newer_secret_is_not_refused(machine: Machine) -> None:
-    """Whoever has not pulled yet can still put something else right."""
+    """An operator who has not pulled yet can still deploy another fix."""
     deploy(machine, [*BASE, "alices"], replace(CONF, content=b"port = 2\n"), OLD)
     assert refused(machine, BASE, CONF, OLD) == []
     deploy(machine, [*BASE, "alices"], CONF, NEW)

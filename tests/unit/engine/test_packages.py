@@ -90,7 +90,7 @@ def test_debconf_and_dpkg_wait_for_another_program_too(host: Sandbox) -> None:
 def test_a_program_that_never_lets_go_is_named_when_the_patience_ends(host: Sandbox) -> None:
     host.write("busy", "E: Could not get lock /var/lib/dpkg/lock. It is held by process 4321 (unattended-upgr)\n")
     host.write("busy-for-long", "")
-    # A clock that goes 100 seconds at each look.
+    # A clock that advances 100 seconds each time it is read.
     clock = 'at=$(cat "$ROOT/clock" 2>/dev/null || echo 0); echo $((at + 100)) >"$ROOT/clock"; echo $at'
     host.write("bin/date", f"#!/bin/sh\n{clock}\n", 0o755)
     (done,) = host.deploy(WANTED)
@@ -179,7 +179,7 @@ def test_the_reason_why_a_package_is_not_found_is_shown_with_it(host: Sandbox) -
     ]
 
 
-def test_a_source_of_somebody_else_that_cannot_be_reached_stops_nothing(host: Sandbox) -> None:
+def test_a_foreign_package_source_that_cannot_be_reached_stops_nothing(host: Sandbox) -> None:
     host.write("unreachable", "https://packages.example.com/debian")
     assert all(done.ok for done in host.deploy(WANTED))
 
@@ -273,7 +273,7 @@ def test_a_policy_that_is_not_ours_is_kept(host: Sandbox) -> None:
 
 
 def test_a_proxy_or_source_that_is_no_longer_declared_goes_before_apt_is_asked(host: Sandbox) -> None:
-    """It may be the reason why it goes: through a dead proxy nothing could be installed any more."""
+    """The proxy may be the reason for the change: nothing could be installed through a dead one."""
     assert all(done.ok for done in host.deploy({**WANTED, "base": (PROXY,)}))
     host.calls()
     dead = f'#!/bin/sh\n[ ! -e "$ROOT{PROXY.path}" ] || exit 100\n[ ! -e "$ROOT{SOURCE.path}" ] || exit 100\n'
@@ -293,7 +293,7 @@ def test_a_proxy_that_goes_comes_back_when_the_packages_cannot_be_installed(host
     assert host.tree("var/lib/plainstack/generation", "systemd", "packages") == before
 
 
-def test_a_proxy_of_somebody_else_stays(host: Sandbox) -> None:
+def test_a_foreign_proxy_stays(host: Sandbox) -> None:
     assert all(done.ok for done in host.deploy({"base": (PROXY,)}))
     host.write(PROXY.path, "by hand\n")
     assert all(done.ok for done in host.deploy({"base": (Package(name="tzdata"),)}))

@@ -41,7 +41,7 @@ def test_an_empty_host_gets_everything(desired: Desired) -> None:
 
 @given(machines, desired_states)
 def test_nothing_is_removed_that_plainstack_did_not_write(machine: Machine, desired: Desired) -> None:
-    """What is removed is in the manifest, as it was left; whatever somebody else changed since stays."""
+    """Only entries of the manifest that are as Plainstack left them are removed; what was changed since stays."""
     ours = {entry.name: entry for entries in machine.manifest.values() for entry in entries}
     unwanted = {item.path for item in everything(desired) if isinstance(item, Absent)}
     before = dict(machine.paths)
@@ -66,7 +66,7 @@ def test_what_was_found_just_as_wanted_outlives_us(desired: Desired, later: Desi
 
 @given(undisturbed, desired_states, st.integers(1, 40))
 def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(machine: Machine, desired: Desired, killed: int) -> None:
-    """The end is that of a run that was not killed, and nobody is accused of having changed anything."""
+    """The end is that of an uninterrupted run, and no change outside Plainstack is reported."""
     whole = copy.deepcopy(machine)
     steps = whole.apply(look(desired, whole), everything(desired))
     assume(steps)
@@ -81,7 +81,7 @@ def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(machine: Machine, d
 
 @given(machines, desired_states, st.integers(1, 40))
 def test_no_unit_is_left_with_inputs_that_it_has_not_read(machine: Machine, desired: Desired, killed: int) -> None:
-    """Judged by what units have in memory, not by stamps; also when somebody reloaded by hand, and after a kill."""
+    """Judged by what units have in memory, not by stamps; also after a reload by hand, and after a kill."""
     wanted = everything(desired)
     machine.apply(look(desired, machine), wanted, stop_after=killed)
     machine.apply(look(desired, machine), wanted)

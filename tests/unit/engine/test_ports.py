@@ -1,4 +1,4 @@
-"""Ports that something else holds: read from /proc by the real shell, judged before a deploy and in a unit's health."""
+"""Ports held by other programs: read from /proc by the real shell, checked before a deploy and by health gates."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def test_a_real_socket_of_this_machine_is_seen() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         unit = Unit(name="a.service", listens=(Listen(port),))
-        told = subprocess.run(
+        reported = subprocess.run(
             ["sh", "-c", listeners.probe(unit.listens)], capture_output=True, text=True, check=True
         ).stdout
-    (line,) = told.splitlines()
+    (line,) = reported.splitlines()
     seen = listeners.parse(line.split("\t")[1:])
     assert (seen.protocol, seen.address, seen.port, seen.pid) == ("tcp", "127.0.0.1", port, str(os.getpid()))
 

@@ -20,13 +20,13 @@ DEBIAN = {"os": "debian", "os_version": "13", "os_name": "Debian GNU/Linux 13 (t
 GOOD = {**DEBIAN, "machine": "x86_64", "systemd": "yes"}
 
 
-def told(stack: Stack, facts: Mapping[str, str]) -> list[str]:
+def reported(stack: Stack, facts: Mapping[str, str]) -> list[str]:
     return [finding.text for finding in base.findings(stack, stack.hosts["db1"], Observed(facts=facts))]
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_debian_13_on_amd64_and_arm64_is_supported(stack: Stack, machine: str) -> None:
-    assert told(stack, {**GOOD, "machine": machine}) == []
+    assert reported(stack, {**GOOD, "machine": machine}) == []
 
 
 @pytest.mark.parametrize(
@@ -39,16 +39,16 @@ def test_debian_13_on_amd64_and_arm64_is_supported(stack: Stack, machine: str) -
     ],
 )
 def test_another_system_is_refused_by_its_name(stack: Stack, system: str, version: str, name: str) -> None:
-    (sentence,) = told(stack, {**GOOD, "os": system, "os_version": version, "os_name": name})
+    (sentence,) = reported(stack, {**GOOD, "os": system, "os_version": version, "os_name": name})
     assert sentence.startswith(f"runs {name}: Plainstack supports Debian 13 (trixie)")
 
 
 def test_other_machines_and_init_systems_are_refused(stack: Stack) -> None:
-    assert told(stack, {**GOOD, "machine": "armv7l"}) == [
+    assert reported(stack, {**GOOD, "machine": "armv7l"}) == [
         "is a machine of type armv7l: Plainstack supports amd64 and arm64"
     ]
-    assert "does not run systemd" in told(stack, {key: value for key, value in GOOD.items() if key != "systemd"})[0]
-    assert "an unknown system" in told(stack, {"machine": "x86_64"})[0]
+    assert "does not run systemd" in reported(stack, {key: value for key, value in GOOD.items() if key != "systemd"})[0]
+    assert "an unknown system" in reported(stack, {"machine": "x86_64"})[0]
 
 
 @pytest.mark.parametrize(

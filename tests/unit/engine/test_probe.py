@@ -51,7 +51,7 @@ def test_paths_are_seen_as_they_are(host: Sandbox) -> None:
     assert seen["/etc/usual"].owner == OWNER
 
 
-def test_a_kind_of_path_is_told_not_what_was_declared(host: Sandbox) -> None:
+def test_the_kind_of_a_path_is_observed_not_assumed(host: Sandbox) -> None:
     (host.root / "etc/app.conf").mkdir()
     host.write("/etc/app", "a file\n")
     host.write("/etc/link", "a file\n")
@@ -93,7 +93,7 @@ def test_units_accounts_packages_and_parameters_are_seen(host: Sandbox) -> None:
     assert VALUES.of(seen) == {"net.ipv4.x": "1"}
 
 
-def test_what_is_in_the_manifest_is_seen_when_nobody_declares_it(host: Sandbox) -> None:
+def test_what_is_in_the_manifest_is_observed_even_if_no_longer_declared(host: Sandbox) -> None:
     """Or it could not be removed."""
     lines = [
         Entry(kind, name, "state").line()

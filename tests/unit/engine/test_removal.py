@@ -1,4 +1,4 @@
-"""What goes with a service that is no longer declared: its folder with all that is in it, and its account."""
+"""What is removed with a service that is no longer declared: its folder with its contents, and its account."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Templates: what is missing in one is told by its line, and a secret in one makes its file a secret."""
+"""Templates: what is missing in one is reported with its line, and a secret in one makes its file a secret."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rendering:
 def problem(rendered: Rendering, text: str, **values: Any) -> str:
     with pytest.raises(InventoryError) as caught:
         rendered(text, **values)
-    (told,) = caught.value.problems
-    return told
+    (reported,) = caught.value.problems
+    return reported
 
 
 def test_a_template_becomes_the_file_at_its_path(rendered: Rendering) -> None:
@@ -61,7 +61,7 @@ def test_square_brackets_leave_curly_ones_to_others(rendered: Rendering) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("ok\n\nport = {{ prot }}\n", "templates/app/etc/app.conf.j2:3: 'prot' is undefined"),
         ("ok\n{% if prot %}{% endif %}\n", "templates/app/etc/app.conf.j2:2: 'prot' is undefined"),
@@ -75,16 +75,16 @@ def test_square_brackets_leave_curly_ones_to_others(rendered: Rendering) -> None
         ("\n\n{% include 'app/etc/inner.j2' %}\n", "templates/app/etc/inner.j2:2: 'nothing' is undefined"),
     ],
 )
-def test_what_cannot_be_printed_is_told_with_its_line_and_the_host(
-    rendered: Rendering, stack: Stack, text: str, told: str
+def test_what_cannot_be_printed_is_reported_with_its_line_and_the_host(
+    rendered: Rendering, stack: Stack, text: str, reported: str
 ) -> None:
     (shipped.ROOT / "templates/app/etc/inner.j2").write_text("\n{{ nothing }}\n", encoding="utf-8")
-    assert problem(rendered, text, host=stack.hosts["db1"]) == f"{told} (host db1)"
+    assert problem(rendered, text, host=stack.hosts["db1"]) == f"{reported} (host db1)"
 
 
-def test_a_broken_template_is_told_with_its_line(rendered: Rendering) -> None:
-    told = problem(rendered, "a\n{% if a %}\n")
-    assert told.startswith("templates/app/etc/app.conf.j2:2: Unexpected end of template")
+def test_a_broken_template_is_reported_with_its_line(rendered: Rendering) -> None:
+    reported = problem(rendered, "a\n{% if a %}\n")
+    assert reported.startswith("templates/app/etc/app.conf.j2:2: Unexpected end of template")
 
 
 def test_a_template_and_a_file_that_are_not_there_are_named() -> None:
@@ -129,7 +129,7 @@ def test_renderings_in_several_threads_do_not_mix_their_secrets(rendered: Render
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o601, 0o666])
-def test_a_secret_that_everybody_could_read_is_refused(rendered: Rendering, mode: int) -> None:
+def test_a_secret_in_a_world_readable_file_is_refused(rendered: Rendering, mode: int) -> None:
     assert problem(rendered, "{{ secret }}", secret=SECRET, mode=mode) == (
         f"templates/app/etc/app.conf.j2: holds a secret and would have mode {mode:04o}, readable by every account"
     )
@@ -156,6 +156,6 @@ def test_a_secret_that_everybody_could_read_is_refused(rendered: Rendering, mode
     ],
 )
 def test_what_is_made_of_a_secret_is_refused_and_not_shown(rendered: Rendering, expression: str) -> None:
-    told = problem(rendered, f"\n{{{{ {expression} }}}}", secret=SECRET, mode=0o600)
-    assert told.startswith("templates/app/etc/app.conf.j2:")
-    assert "correct horse" not in told
+    reported = problem(rendered, f"\n{{{{ {expression} }}}}", secret=SECRET, mode=0o600)
+    assert reported.startswith("templates/app/etc/app.conf.j2:")
+    assert "correct horse" not in reported

@@ -77,7 +77,7 @@ def test_what_was_changed_by_hand_is_put_right(deployed: Sandbox) -> None:
 def test_a_unit_that_came_up_again_since_the_probe_reads_what_changed(
     deployed: Sandbox, wanted: Desired, calls: list[str]
 ) -> None:
-    """A start would do nothing then, and what it was loaded with would be told wrong from there on."""
+    """A start would then do nothing, and the recorded stamp would be wrong from then on."""
     active, pausing = deployed.root / "systemd/active/app.service", deployed.root / "systemd/activating/app.service"
     active.rename(pausing)
     (work,) = deployed.plan(wanted).transactions
@@ -137,7 +137,7 @@ def test_a_unit_that_is_up_and_not_healthy_brings_everything_back(deployed: Sand
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "reported"),
     [
         (Command(name="m", why="w", run="touch $ROOT/m; echo oops; exit 3", unless="false", undo="rm $ROOT/m"), "oops"),
         (Command(name="m", why="w", run="touch $ROOT/m", unless="false", undo="rm $ROOT/m"), "its guard still reports"),
@@ -156,12 +156,12 @@ def test_a_unit_that_is_up_and_not_healthy_brings_everything_back(deployed: Sand
     ids=["fails", "has no effect", "hangs"],
 )
 def test_a_command_that_fails_is_undone_with_everything_before_it(
-    deployed: Sandbox, command: Command, told: str
+    deployed: Sandbox, command: Command, reported: str
 ) -> None:
     before = deployed.tree()
     (done,) = deployed.deploy(app("port = 2\n", command))
     assert (done.answer.outcome, done.answer.failed) == ("rolled-back", "run m: w")
-    assert told in "\n".join(done.answer.tail)
+    assert reported in "\n".join(done.answer.tail)
     assert deployed.tree() == before
     assert deployed.plan(BEFORE).empty
 
@@ -215,18 +215,18 @@ def test_a_new_account_goes_again_after_the_unit_that_runs_as_it(bare: Sandbox) 
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("harm", "reported"),
     [
         ("rm app.conf; mkdir app.conf", "write /etc/app/app.conf: a directory is in the way"),
         ("rm ../../srv/app/current; mkdir ../../srv/app/current", "write /srv/app/current: a directory is in the way"),
         ("mv ../app ../moved; ln -s moved ../app", "write /etc/app: a symbolic link is in the way"),
     ],
 )
-def test_what_is_in_the_way_is_told_and_left(deployed: Sandbox, harm: str, told: str) -> None:
+def test_what_is_in_the_way_is_reported_and_left(deployed: Sandbox, harm: str, reported: str) -> None:
     deployed.sh(f"cd $ROOT/etc/app; {harm}")
     before = deployed.tree()
     (done,) = deployed.deploy(app("port = 2\n"))
-    assert (done.answer.outcome, done.answer.failed) == ("rolled-back", told)
+    assert (done.answer.outcome, done.answer.failed) == ("rolled-back", reported)
     assert deployed.tree() == before
 
 

@@ -12,7 +12,7 @@ REST = Observed()
 
 
 class Host:
-    """A host that answers one thing after another, a second apart; the last for ever."""
+    """A host that gives one answer after another, one second apart, and then repeats the last."""
 
     def __init__(self, answers: Iterable[Observed]) -> None:
         self.answers = list(answers)
@@ -41,7 +41,7 @@ def test_a_host_at_rest_is_looked_at_once_and_nothing_is_said() -> None:
     assert (host.notes, host.undone, host.now) == ([], 0, 0)
 
 
-def test_every_wait_is_told_once_with_its_host_its_reason_and_the_longest_it_can_take() -> None:
+def test_every_wait_is_reported_once_with_its_host_its_reason_and_the_longest_it_can_take() -> None:
     host = Host([Observed(ending=True)] * 3 + [Observed(guard_pending=True, guard_left=25)] * 3 + [REST])
     host.settle(to_apply=False)
     ends, undoes = "finish an earlier run", "undo the unconfirmed change of an earlier run"

@@ -113,7 +113,7 @@ def test_a_check_of_the_stack_replaces_the_shipped_one_of_its_name_and_others_ar
     write(shop, "checks/test_more.py", 'import words\nROLE = "base"\ndef test_added(said): assert said == words.SAID\n')
     write(shop, "checks/words.py", "SAID = 'x'\n")
     write(shop, "checks/conftest.py", "import pytest\n@pytest.fixture\ndef said(): return 'x'\n")
-    # Beside an application whose own tests are no checks.
+    # Next to an application, whose own tests are not checks.
     write(shop, "checks/tests/test_models.py", "import nothing_like_it\n")
     write(shop, "conftest.py", "import nothing_like_it\n")
     results = checked(shop, vault, registry)

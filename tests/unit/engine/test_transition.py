@@ -1,4 +1,4 @@
-"""A value that hosts must change together: at no moment does anybody use what is not served."""
+"""A value that hosts must change together: at no moment does a host use what is not served."""
 
 from __future__ import annotations
 

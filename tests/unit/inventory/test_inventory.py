@@ -177,17 +177,17 @@ def test_the_good_inventory_of_this_table_is_good() -> None:
         ("hosts:\n", "hosts: &a\n  x: *a\n", ["2: an alias refers to a value that contains the alias"]),
     ],
 )
-def test_a_mistake_is_told_with_its_line_its_key_and_what_is_wrong(old: str, new: str, expected: list[str]) -> None:
+def test_a_mistake_is_reported_with_its_line_its_key_and_what_is_wrong(old: str, new: str, expected: list[str]) -> None:
     assert old in GOOD
     assert problems(GOOD.replace(old, new, 1)) == [f"my.yaml:{problem}" for problem in expected]
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "- a\n- list\n", "word", "null"])
-def test_what_is_no_mapping_is_told_how_an_inventory_begins(text: str) -> None:
+def test_what_is_no_mapping_is_reported_how_an_inventory_begins(text: str) -> None:
     assert problems(text) == ["my.yaml:1: an inventory is a mapping that begins with 'stack: NAME'"]
 
 
-def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
+def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file() -> None:
     text = GOOD.replace("shop\n", "Shop\n", 1).replace("10.0.0.2", "10.0.0.1").replace("name: shop", "nam: shop")
     assert problems(text) == [
         f"my.yaml:1: stack: {NAME_RULE} (given: 'Shop')",

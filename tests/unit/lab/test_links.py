@@ -161,7 +161,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("block", "said"), BAD)
-def test_a_mistake_is_told_with_its_line(block: str, said: str) -> None:
+def test_a_mistake_is_reported_with_its_line(block: str, said: str) -> None:
     text = f"{TEXT.partition(LAB.rstrip())[0]}lab:\n  {block[1:-1]}\n"
     with pytest.raises(InventoryError) as caught:
         inventories.parse(text, "hosts.yaml", Path())

@@ -89,7 +89,7 @@ def test_only_hosts_that_something_is_awaited_from_are_asked_again(
         ),
     ],
 )
-def test_what_is_lacking_is_told(stack: Stack, name: str, seen: Observed, what: str, sentence: str) -> None:
+def test_what_is_lacking_is_reported(stack: Stack, name: str, seen: Observed, what: str, sentence: str) -> None:
     missing = unready(stack, View(stack, observed={**whole(stack), name: seen}))
     assert missing[what] == [sentence]
 

@@ -126,7 +126,7 @@ def test_secrets_travel_with_a_snapshot_and_what_they_replace_is_kept(lab: Lab, 
     assert model.SNAPSHOTS.joinpath("deployed").stat().st_mode & 0o077 == 0
 
 
-def test_what_is_not_there_is_told_with_what_is(lab: Lab) -> None:
+def test_what_is_not_there_is_reported_with_what_is(lab: Lab) -> None:
     with pytest.raises(LabError, match=r"there is no snapshot nope\. To make one: inv lab.save NAME"):
         snapshot.read("nope")
     snapshot.write(lab, "deployed", ORIGIN, {})

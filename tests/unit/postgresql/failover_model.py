@@ -72,7 +72,7 @@ class Model:
         return ""
 
     def live(self) -> None:
-        """A moment passes: standbys receive, and a client writes to every primary that it reaches."""
+        """One moment passes: standbys receive WAL, and a client writes to every primary that it reaches."""
         reached = [
             one for one in self.servers.values() if one.running and one.leads and self.connected("app1", one.name)
         ]
@@ -124,7 +124,7 @@ class Model:
         )
 
     def run(self, decide: Callable[[Topology], Plan], most: int = 100, backwards: bool = False) -> bool:
-        """Do what is decided, but at most so many steps; tell whether it came to its end."""
+        """Run a decision for at most so many steps; return whether it finished."""
         plan = decide(self.topology())
         try:
             stage = next(plan)
@@ -140,7 +140,7 @@ class Model:
             return True
 
     def do(self, step: Step) -> None:
-        """One step, and a moment of life after it."""
+        """Run one step, and let one moment pass after it."""
         self.steps.append(step)
         if step.do is Do.FENCE:
             self.closed[step.host] |= set(step.about)
@@ -205,11 +205,11 @@ class Model:
         server.wal, server.timeline, server.signal = list(other.wal), other.timeline, True
 
     def kill(self, name: str) -> None:
-        """PostgreSQL dies; the host lives."""
+        """PostgreSQL is killed; the host keeps running."""
         self[name].running = self[name].leads = self[name].clean = False
 
     def cut(self, name: str) -> None:
-        """The host's cable is pulled: it lives on alone."""
+        """The host's cable is pulled; it keeps running, isolated."""
         self[name].plugged = False
 
     def mend(self, name: str) -> None:

@@ -124,7 +124,7 @@ def _backup_now(
     return _sh(tmp_path, barman.backup_script(stack))
 
 
-def test_a_second_backup_while_one_runs_is_refused_and_told_since_when(
+def test_a_second_backup_while_one_runs_is_refused_and_reported_since_when(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = _backup_now(stack, tmp_path, monkeypatch, "activating")

@@ -152,13 +152,13 @@ def follow(model: Model, sentence: str, hops: int = 3) -> None:
         except AlreadySo:
             continue
         except Refused as refusal:
-            told = str(refusal)
-            assert hops, f"{sentence!r} leads nowhere: {told}"
-            if COMMAND.search(told):
-                follow(trial, told, hops - 1)
+            reported = str(refusal)
+            assert hops, f"{sentence!r} leads nowhere: {reported}"
+            if COMMAND.search(reported):
+                follow(trial, reported, hops - 1)
             else:
-                assert ELSEWHERE.search(told), f"{sentence!r}: {action}{words} is refused: {told}"
-                assert away or not any(one.data for one in model.servers.values()), told
+                assert ELSEWHERE.search(reported), f"{sentence!r}: {action}{words} is refused: {reported}"
+                assert away or not any(one.data for one in model.servers.values()), reported
             continue
         if "--to=" not in words:
             assert gone(trial) <= lost, f"{sentence!r}: {action}{words} loses writes"

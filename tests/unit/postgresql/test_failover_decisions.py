@@ -45,7 +45,7 @@ def test_a_switchover_interrupted_anywhere_and_typed_again_loses_nothing(
         assert len(set(model.acknowledged)) > 1
 
 
-def test_a_switchover_stops_the_primary_once_and_rewinds_nobody() -> None:
+def test_a_switchover_stops_the_primary_once_and_rewinds_no_host() -> None:
     model = Model(THREE)
     model.run(lambda now: switchover(now, "db3"))
     done = [step.do for step in model.steps]
@@ -127,7 +127,7 @@ def test_the_cable_comes_back_between_fence_and_promote_and_promote_is_typed_aga
         assert not model.lost()
 
 
-def test_writes_wait_for_nobody_only_when_nobody_is_left() -> None:
+def test_writes_wait_for_no_replica_only_if_none_is_left() -> None:
     two, three = Model(TWO), Model(THREE)
     for model in (two, three):
         model.kill("db1")
@@ -287,7 +287,7 @@ def test_two_primaries_on_one_timeline_are_for_a_person_to_judge() -> None:
         next(rejoin(model.topology()))
 
 
-def test_a_slot_of_a_host_that_left_the_inventory_is_told_with_how_to_drop_it() -> None:
+def test_a_slot_of_a_host_that_left_the_inventory_is_reported_with_how_to_drop_it() -> None:
     now = Model().topology()
     gone, used = Slot("db9", active=False, retained=4096, wal_status="reserved"), Slot("etl", True, 4096, "reserved")
     ready = Slot("db2", active=False, retained=0, wal_status="-")

@@ -45,7 +45,7 @@ def test_a_primary_that_was_succeeded_is_not_handed_over_from_though_it_stopped_
 
 
 @pytest.mark.parametrize("names", [TWO, THREE])
-def test_a_primary_that_somebody_stopped_in_order_hands_over_without_loss(names: tuple[str, ...]) -> None:
+def test_a_primary_that_was_shut_down_cleanly_hands_over_without_loss(names: tuple[str, ...]) -> None:
     model = Model(names)
     model.kill("db1")
     model["db1"].clean = True
@@ -59,8 +59,15 @@ def test_a_primary_that_somebody_stopped_in_order_hands_over_without_loss(names:
 def test_a_primary_that_is_still_stopping_is_no_standby(synchronous: bool) -> None:
     """A switchover was interrupted while it waited for the old primary to shut down."""
     stopping = observed("db1", {"data": "yes", "signal": "yes", "running": "yes"})
-    told = {"data": "yes", "signal": "yes", "running": "yes", "recovery": "true", "timeline": "1", "lsn": "0/3000000"}
-    now = Topology({"db1": stopping, "db2": observed("db2", told)}, synchronous=synchronous)
+    reported = {
+        "data": "yes",
+        "signal": "yes",
+        "running": "yes",
+        "recovery": "true",
+        "timeline": "1",
+        "lsn": "0/3000000",
+    }
+    now = Topology({"db1": stopping, "db2": observed("db2", reported)}, synchronous=synchronous)
     assert stopping.state == "silent"
     assert "db1 is running, but does not answer. If one of them is starting or stopping, type this again" in refused(
         now, switchover
@@ -120,15 +127,15 @@ def test_an_old_primary_that_came_back_is_not_followed_while_the_one_that_succee
     model.run(promote)
     model.mend("db1")
     model.kill("db2")
-    told = refused(model.topology(), lambda now: rejoin(now, "db2"))
-    assert told.endswith("Make db2 the primary again first: fab failover promote")
+    reported = refused(model.topology(), lambda now: rejoin(now, "db2"))
+    assert reported.endswith("Make db2 the primary again first: fab failover promote")
     model.run(promote)
     assert model.leader.name == "db2"
     assert not model.lost()
     assert not model["db1"].running
 
 
-def test_a_primary_that_somebody_stopped_is_a_standby_before_another_is_promoted() -> None:
+def test_a_primary_stopped_by_hand_becomes_a_standby_before_another_is_promoted() -> None:
     model = Model()
     model.kill("db1")
     model["db1"].clean = True
@@ -160,8 +167,8 @@ def test_a_standby_that_died_does_not_confirm_although_the_primary_still_lists_i
 def test_a_primary_that_waits_for_a_host_that_the_inventory_lost_is_deployed_and_not_degraded() -> None:
     now = Model().topology()
     alone = replace(now, nodes={"db1": replace(now.nodes["db1"], answering=frozenset(), senders=())}, synchronous=False)
-    (told,) = (text for text in findings(alone) if "every write waits" in text)
-    assert told.endswith("no longer asks for: inv deploy")
+    (reported,) = (text for text in findings(alone) if "every write waits" in text)
+    assert reported.endswith("no longer asks for: inv deploy")
     assert refused(alone, degrade).endswith("Apply that: inv deploy")
 
 
@@ -209,9 +216,9 @@ def test_promote_starts_a_cluster_of_which_nothing_runs(names: tuple[str, ...]) 
 def test_going_on_without_a_host_that_may_have_confirmed_writes_is_asked_for_by_name() -> None:
     model = lagging_heir()
     model.cut("db2")
-    told = refused(model.topology(), promote)
-    assert "db2 is unreachable, and may have writes that db3 lacks. Make it answer" in told
-    assert told.endswith("fab failover promote --to=db3")
+    reported = refused(model.topology(), promote)
+    assert "db2 is unreachable, and may have writes that db3 lacks. Make it answer" in reported
+    assert reported.endswith("fab failover promote --to=db3")
     model.run(lambda now: promote(now, "db3"))
     assert model.leader.name == "db3"
 
@@ -274,9 +281,9 @@ def test_a_standby_that_missed_a_promotion_is_promoted_only_by_name_and_then_let
         model.live()
     model.mend("db3")
     model.cut("db2")
-    told = refused(model.topology(), promote)
-    assert "db3 has been fenced off since an earlier promotion" in told
-    assert told.endswith("fab failover promote --to=db3")
+    reported = refused(model.topology(), promote)
+    assert "db3 has been fenced off since an earlier promotion" in reported
+    assert reported.endswith("fab failover promote --to=db3")
     model.run(lambda now: promote(now, "db3"))
     before = len(model.acknowledged)
     model.live()

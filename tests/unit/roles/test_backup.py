@@ -1,4 +1,4 @@
-"""Role backup: what Barman is told, when it works, and the host's two scripts with a fake Barman beside them."""
+"""Role backup: Barman's configuration and schedule, and the host's two scripts with a fake Barman."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def _metrics(folder: Path, check: str) -> dict[str, float]:
     return {name.removesuffix('{server="shop"}'): float(value) for name, value in (line.split(" ") for line in lines)}
 
 
-def test_prometheus_is_told_age_size_health_and_the_last_wal(folder: Path) -> None:
+def test_prometheus_gets_age_size_health_and_the_last_wal(folder: Path) -> None:
     (folder / "meta" / "20261122T010727-backup.info").write_text(INFO)
     (folder / "meta" / "20261123T010727-backup.info").write_text(INFO.replace("DONE", "FAILED"))
     for wal, age in (("wals/0000000100000000/1", 100), ("wals/0000000100000001/2", 50), ("streaming/3.partial", 70)):
@@ -228,7 +228,7 @@ def test_prometheus_is_told_age_size_health_and_the_last_wal(folder: Path) -> No
 
 
 @pytest.mark.parametrize("check", ['{"shop": {"a": {"status": "FAILED", "hint": "x"}}}', "", "{}", '{"_ERROR": ["x"]}'])
-def test_a_check_that_fails_or_says_nothing_is_not_ok_and_the_rest_is_told_all_the_same(
+def test_a_check_that_fails_or_says_nothing_is_not_ok_and_the_rest_is_reported_all_the_same(
     folder: Path, check: str
 ) -> None:
     (folder / "meta" / "20261122T010727-backup.info").write_text(INFO)

@@ -102,17 +102,17 @@ def test_the_program_knows_every_host_of_every_service(stack: Stack, vault: Vaul
     web = stack.services["web"]
     api = web.model_copy(update={"path": "/api/", "port": 8001, "health": "/up"})
     both = stack.model_copy(update={"services": {"web": web, "api": api}})
-    told = told_by_sh(text(both, vault, f"{UPSTREAMS}.conf"))
-    assert told["TARGETS"].splitlines() == [
+    reported = told_by_sh(text(both, vault, f"{UPSTREAMS}.conf"))
+    assert reported["TARGETS"].splitlines() == [
         "web app1 192.168.57.14:8000 /healthz",
         "web app2 192.168.57.15:8000 /healthz",
         "api app1 192.168.57.14:8001 /up",
         "api app2 192.168.57.15:8001 /up",
     ]
-    assert (told["ENGINE"], told["FOLDER"], told["SITE"]) == ("nginx", "/etc/nginx", "192.168.3.230")
+    assert (reported["ENGINE"], reported["FOLDER"], reported["SITE"]) == ("nginx", "/etc/nginx", "192.168.3.230")
     named = changed(stack, server_names=("*.shop.example",))
     assert told_by_sh(text(named, vault, f"{UPSTREAMS}.conf"))["SITE"] == "www.shop.example"
-    addresses = [line.split()[2] for line in told["TARGETS"].splitlines()]
+    addresses = [line.split()[2] for line in reported["TARGETS"].splitlines()]
     assert [each for pool in upstreams(text(both, vault, SITE)).values() for each in pool] == addresses
 
 
@@ -329,7 +329,7 @@ def test_status_is_on_loopback_and_metrics_need_a_certificate_of_a_monitoring_ho
     assert "client_allowed_sans: [mon1]" in web
 
 
-def test_anybody_may_use_the_site_and_nobody_else_anything(stack: Stack) -> None:
+def test_every_address_may_use_the_site_and_nothing_else(stack: Stack) -> None:
     allowed = inventories.network(stack).allowed(stack.hosts["lb1"])
     offered = {(item.port, item.protocol): item.sources for item in allowed if item.port not in (22, 9100)}
     assert offered == {

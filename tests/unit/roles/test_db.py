@@ -118,7 +118,7 @@ def test_synchronous_means_that_any_one_replica_confirms(small: Stack, fake_vaul
     assert _settings(_resources(asynchronous, fake_vault))[name] == ""
 
 
-def test_a_single_db_host_waits_for_nobody(small: Stack, fake_vault: Vault) -> None:
+def test_writes_on_a_single_db_host_wait_for_no_replica(small: Stack, fake_vault: Vault) -> None:
     hosts = {name: host for name, host in small.hosts.items() if name not in ("db-2", "db3")}
     alone = small.model_copy(update={"hosts": hosts})
     settings = _settings(_resources(alone, fake_vault))
@@ -266,7 +266,7 @@ def test_half_a_copy_is_no_data_directory(bootstrap: Callable[[str], Bootstrap])
     assert "lost the connection" in done.stderr
 
 
-def test_no_cluster_is_made_beside_what_may_be_somebodys_data(bootstrap: Callable[[str], Bootstrap]) -> None:
+def test_no_cluster_is_created_next_to_data_that_may_be_in_use(bootstrap: Callable[[str], Bootstrap]) -> None:
     first = bootstrap("db1")
     (first.folder / "main").mkdir()
     (first.folder / "main" / "precious").touch()

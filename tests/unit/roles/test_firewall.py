@@ -126,7 +126,7 @@ def test_a_source_appears_only_in_the_rules_of_its_ip_version() -> None:
         assert [ip_network(source).version for source in sources] == [version]
 
 
-def test_an_opening_to_nobody_opens_nothing_and_one_to_anybody_is_open_in_both_versions() -> None:
+def test_an_opening_without_sources_opens_nothing_and_an_unrestricted_one_is_open_in_both_ip_versions() -> None:
     assert list(firewall.rules([Allowed(9100, "tcp", (), "monitoring")], 4)) == []
     everybody = Allowed(443, "udp", None, "http/3")
     assert [rule.source for version in (4, 6) for rule in firewall.rules([everybody], version)] == ["0.0.0.0/0", "::/0"]

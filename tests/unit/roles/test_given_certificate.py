@@ -128,8 +128,8 @@ class Given:
 
     def not_now(self, now: datetime, *names: str) -> list[str]:
         """Reported by plan and deploy, and by no other command."""
-        told = balancer.ROLE.problems(self.with_names(*names), now)
-        return [one.removeprefix("balancer.tls.") for one in told]
+        reported = balancer.ROLE.problems(self.with_names(*names), now)
+        return [one.removeprefix("balancer.tls.") for one in reported]
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_no_order_and_no_choice_of_certificates_is_accepted_that_openssl_would_n
 
 
 @pytest.mark.parametrize(
-    ("chain", "told"),
+    ("chain", "reported"),
     [
         (
             [SITE],
@@ -191,11 +191,11 @@ def test_no_order_and_no_choice_of_certificates_is_accepted_that_openssl_would_n
         ([LOWER, UPPER], "certificate 1 (Lower) is an authority's. Put the site's own certificate first"),
     ],
 )
-def test_a_chain_that_clients_cannot_follow_is_told_with_what_to_do(
-    given: Given, chain: list[Signed], told: str
+def test_a_chain_that_clients_cannot_follow_is_reported_with_what_to_do(
+    given: Given, chain: list[Signed], reported: str
 ) -> None:
     given.write(*chain, key=SITE)
-    assert told in "\n".join(given.problems())
+    assert reported in "\n".join(given.problems())
     assert all(one.startswith(("certificate: site.pem", "key: site.key")) for one in given.problems())
 
 
@@ -203,8 +203,8 @@ def test_an_authority_of_ones_own_is_given_with_its_root(given: Given) -> None:
     inside = Signed("Inside", OTHER)
     site = Signed("shop.example", inside, ca=False, names=("shop.example",))
     given.write(site, inside)
-    (told,) = given.problems("shop.example")
-    assert "For your own authority, append its root too" in told
+    (reported,) = given.problems("shop.example")
+    assert "For your own authority, append its root too" in reported
     given.write(site, inside, OTHER)
     assert given.problems("shop.example") == []
 
@@ -240,7 +240,7 @@ def test_only_an_authority_can_have_signed(given: Given) -> None:
     assert "certificate 3 (Low) allows 0 authorities below it, but has more" in given.problems()[0]
 
 
-def test_a_key_or_a_signature_that_clients_refuse_is_told(given: Given) -> None:
+def test_a_key_or_a_signature_that_clients_refuse_is_reported(given: Given) -> None:
     short = rsa.generate_private_key(65537, 1024)
     given.write(Signed("shop.example", ROOT, ca=False, key=short))
     assert given.problems() == [
@@ -250,7 +250,7 @@ def test_a_key_or_a_signature_that_clients_refuse_is_told(given: Given) -> None:
     assert "is not for servers" in given.problems()[0]
 
 
-def test_a_signature_that_clients_refuse_is_told(given: Given) -> None:
+def test_a_signature_that_clients_refuse_is_reported(given: Given) -> None:
     given.write(SITE, ROOT, key=SITE)
     (given.folder / "root.pem").write_text(ROOT.pem + ROOT.key_pem)
     request = "openssl req -new -key site.key -subj /CN=shop.example"
@@ -261,7 +261,7 @@ def test_a_signature_that_clients_refuse_is_told(given: Given) -> None:
     ]
 
 
-def test_how_a_root_signed_itself_is_nobodys_business(given: Given) -> None:
+def test_the_signature_of_a_root_on_itself_does_not_matter(given: Given) -> None:
     given.write(SITE, LOWER, UPPER)
     (given.folder / "other.pem").write_text(OTHER.key_pem)
     command = "openssl req -x509 -sha1 -new -key other.pem -subj '/CN=Other root' -days 9 -addext keyUsage=keyCertSign"
@@ -284,8 +284,8 @@ def test_how_a_root_signed_itself_is_nobodys_business(given: Given) -> None:
 )
 def test_a_certificate_for_another_name_is_refused(given: Given, names: tuple[str, ...], wanted: str) -> None:
     given.write(Signed("shop.example", ROOT, ca=False, names=names))
-    told = f"certificate: site.pem: is not for {wanted}, but for {', '.join(names) or 'no name'}"
-    assert given.problems(wanted) == [told]
+    reported = f"certificate: site.pem: is not for {wanted}, but for {', '.join(names) or 'no name'}"
+    assert given.problems(wanted) == [reported]
 
 
 def test_a_key_of_another_certificate_is_refused(given: Given) -> None:
@@ -303,7 +303,7 @@ def _pkcs12(password: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (lambda: b"", "site.pem holds no certificate in PEM form"),
         (lambda: b"not a certificate\n", "site.pem holds no certificate in PEM form"),
@@ -320,17 +320,17 @@ def _pkcs12(password: bytes) -> bytes:
         (lambda: SITE.pem.replace("CERTIFICATE", "CERTIFICATE REQUEST").encode(), "but CERTIFICATE REQUEST"),
     ],
 )
-def test_a_certificate_in_another_form_is_told_with_how_to_convert_it(
-    given: Given, content: Callable[[], bytes], told: str
+def test_a_certificate_in_another_form_is_reported_with_how_to_convert_it(
+    given: Given, content: Callable[[], bytes], reported: str
 ) -> None:
     given.write(SITE, LOWER, UPPER)
     (given.folder / given.certificate).write_bytes(content())
     (problem,) = given.problems("shop.example")
-    assert told in problem
+    assert reported in problem
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (lambda: b"not a key\n", "site.key holds no private key in PEM form"),
         (lambda: SITE.pem.encode(), "site.key holds no private key in PEM form, but CERTIFICATE"),
@@ -361,13 +361,13 @@ def test_a_certificate_in_another_form_is_told_with_how_to_convert_it(
         (lambda: SITE.key_pem.replace("M", "N", 1).encode(), "site.key holds no private key in PEM form"),
     ],
 )
-def test_a_key_in_another_form_is_told_with_how_to_convert_it(
-    given: Given, content: Callable[[], bytes], told: str
+def test_a_key_in_another_form_is_reported_with_how_to_convert_it(
+    given: Given, content: Callable[[], bytes], reported: str
 ) -> None:
     given.write(SITE, LOWER, UPPER)
     (given.folder / given.key).write_bytes(content())
     (problem,) = given.problems("shop.example")
-    assert told in problem
+    assert reported in problem
     assert "secret" not in problem
 
 

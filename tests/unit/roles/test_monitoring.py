@@ -138,7 +138,7 @@ def test_the_inventory_says_how_often_how_long_and_how_old(tmp_path: Path) -> No
     assert b"> 170 * 3600" in files(stack)["/etc/prometheus/rules/backup.yml"].content
 
 
-def test_nobody_but_the_host_itself_may_ask_the_daemons(tmp_path: Path) -> None:
+def test_only_the_host_itself_may_query_the_daemons(tmp_path: Path) -> None:
     stack = parse(INVENTORY, tmp_path)
     for name, port in (("prometheus", 9090), ("prometheus-alertmanager", 9093), ("prometheus-blackbox-exporter", 9115)):
         assert f"--web.listen-address=127.0.0.1:{port}" in files(stack)[f"/etc/default/{name}"].content.decode()
@@ -210,7 +210,7 @@ def check_config(file: File, folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_another_role_is_watched_and_told_of_as_it_says(tmp_path: Path, registry: Mapping[str, Role]) -> None:
+def test_another_role_is_watched_and_reported_as_it_declares(tmp_path: Path, registry: Mapping[str, Role]) -> None:
     """Without a word about it in the role monitoring."""
     stack = parse(ALONE, tmp_path)
     cache = Role(

@@ -1,4 +1,4 @@
-"""An operator whom the firewall would shut out is told so by the plan, from the address that the host itself sees."""
+"""The plan warns an operator that the firewall would lock out, using the address that the host itself sees."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.roles import base
 
 
-def told(stack: Stack, seen: str, *allowed: str) -> list[str]:
+def reported(stack: Stack, seen: str, *allowed: str) -> list[str]:
     ssh = stack.ssh.model_copy(update={"allow_from": tuple(ip_network(network) for network in allowed)})
     narrow = stack.model_copy(update={"ssh": ssh})
     facts = {"os": "debian", "os_version": "13", "systemd": "yes", "machine": "x86_64", "operator": seen}
@@ -34,7 +34,7 @@ def told(stack: Stack, seen: str, *allowed: str) -> list[str]:
     ],
 )
 def test_an_operator_who_stays_let_in_hears_nothing(stack: Stack, seen: str, allowed: tuple[str, ...]) -> None:
-    assert told(stack, seen, *allowed) == []
+    assert reported(stack, seen, *allowed) == []
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,10 @@ def test_an_operator_who_stays_let_in_hears_nothing(stack: Stack, seen: str, all
         ("fe80::1%eth0", "fe80::1%eth0", ("0.0.0.0/0",)),
     ],
 )
-def test_an_operator_whom_the_firewall_would_shut_out_is_told_which_address_to_add(
+def test_an_operator_that_the_firewall_would_lock_out_gets_the_address_to_add(
     stack: Stack, seen: str, shown: str, allowed: tuple[str, ...]
 ) -> None:
-    assert told(stack, seen, *allowed) == [
+    assert reported(stack, seen, *allowed) == [
         f"sees you at {shown}, which ssh.allow_from leaves out, so the firewall would lock you out. Add {shown}"
     ]
 

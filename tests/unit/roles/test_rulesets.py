@@ -157,7 +157,7 @@ def test_a_table_that_drops_only_what_it_names_is_not(text: str) -> None:
     assert list(problems(facts_of("nft", text)).values()) == [False]
 
 
-def test_what_nft_shows_of_iptables_is_no_table_of_somebody() -> None:
+def test_iptables_rules_shown_by_nft_are_no_foreign_table() -> None:
     assert problems(facts_of("nft", OF_IPTABLES)) == {}
     assert problems(facts_of("nft", OF_IPTABLES + OWN)) == {"nftables table 'inet filter'": True}
 
@@ -174,7 +174,7 @@ BARE = "ip :INPUT ACCEPT [0:0]\nip :FORWARD ACCEPT [0:0]\nip6 :INPUT ACCEPT [0:0
         ("-A INPUT -s 192.0.2.1/32", "192.0.2.1"),
     ],
 )
-def test_a_rule_of_input_that_nobody_known_keeps_is_in_the_way(rule: str, shown: str) -> None:
+def test_an_input_rule_of_no_known_program_is_refused(rule: str, shown: str) -> None:
     ((name, problem),) = problems(facts_of("filter", f"{BARE}ip {rule}\n")).items()
     assert problem
     assert shown in name
@@ -206,7 +206,7 @@ def test_ufw_and_rules_of_the_other_iptables_are_in_the_way() -> None:
     assert problems(facts_of("legacy", BARE)) == {"the rules of iptables-legacy": False}
 
 
-def told(stack: Stack, foreign: str, text: str = OWN, legacy: str = "") -> tuple[list[str], list[str]]:
+def reported(stack: Stack, foreign: str, text: str = OWN, legacy: str = "") -> tuple[list[str], list[str]]:
     chosen = stack.model_copy(update={"firewall": Firewall.model_validate({"foreign": foreign})})
     roles = {"firewall": registry()["firewall"]}
     seen = {"db1": Observed(facts={**facts_of("nft", text), **facts_of("legacy", legacy)})}
@@ -217,17 +217,17 @@ def told(stack: Stack, foreign: str, text: str = OWN, legacy: str = "") -> tuple
 
 
 def test_the_inventory_decides_what_becomes_of_them(stack: Stack) -> None:
-    (refused,), notes = told(stack, "refuse")
+    (refused,), notes = reported(stack, "refuse")
     assert refused.startswith("db1: firewall: nftables table 'inet filter' drops what it does not accept (chain input)")
     assert "nft delete table inet filter" in refused
     assert "{foreign: keep} to keep them, {foreign: replace} to have them removed" in refused
     assert notes == []
-    assert told(stack, "refuse", FAIL2BAN) == ([], ["db1: firewall: nftables table 'inet f2b-table': left alone"])
+    assert reported(stack, "refuse", FAIL2BAN) == ([], ["db1: firewall: nftables table 'inet f2b-table': left alone"])
     for foreign in ("keep", "replace"):
-        refusals, (note,) = told(stack, foreign)
+        refusals, (note,) = reported(stack, foreign)
         assert refusals == []
         assert f"firewall.foreign: {foreign}" in note
-    assert told(stack, "replace", "", "ip :INPUT DROP [0:0]")[0]
+    assert reported(stack, "replace", "", "ip :INPUT DROP [0:0]")[0]
 
 
 def probed(tmp_path: Path, stack: Stack, foreign: str = "refuse", **tools: str) -> dict[str, str]:

@@ -236,7 +236,7 @@ def test_a_drain_ends_by_itself(watching: Balancer) -> None:
     until(lambda: watching.used() == everything())
 
 
-def test_a_change_that_the_engine_does_not_take_up_is_told_and_tried_again(balancer: Balancer) -> None:
+def test_a_change_that_the_engine_does_not_take_up_is_reported_and_tried_again(balancer: Balancer) -> None:
     (balancer.root / "broken").touch()
     balancer.run("prepare")
     assert balancer.run("drain", "app1").returncode == 0
@@ -284,11 +284,11 @@ def test_when_all_are_ill_all_are_used(watching: Balancer) -> None:
     until(lambda: len(list((watching.state / "out").iterdir())) == len(TARGETS) and watching.used() == everything())
 
 
-def test_what_is_used_is_told_to_prometheus_from_the_beginning(watching: Balancer) -> None:
-    told = watching.root / METRICS
+def test_metrics_in_use_are_exported_from_the_beginning(watching: Balancer) -> None:
+    reported = watching.root / METRICS
 
     def values() -> dict[str, str]:
-        lines = told.read_text().splitlines() if told.exists() else []
+        lines = reported.read_text().splitlines() if reported.exists() else []
         return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
     def wanted(down: str) -> dict[str, str]:

@@ -41,7 +41,7 @@ def test_the_output_is_the_value_without_its_last_newline(line: str, found: str,
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "reported"),
     [
         ("echo hunter2; echo 'no such entry' >&2; exit 3", "its command failed (exit code 3)\n    no such entry"),
         ("true", "what its command prints must not be empty"),
@@ -54,9 +54,11 @@ def test_the_output_is_the_value_without_its_last_newline(line: str, found: str,
         ("read answer </dev/tty", "its command failed (exit code"),
     ],
 )
-def test_what_is_no_value_is_refused_with_stderr_and_without_the_output(line: str, told: str, tmp_path: Path) -> None:
+def test_what_is_no_value_is_refused_with_stderr_and_without_the_output(
+    line: str, reported: str, tmp_path: Path
+) -> None:
     text = refusal(line, tmp_path)
-    assert text.startswith(f"web/KEY: {told}")
+    assert text.startswith(f"web/KEY: {reported}")
     assert "hunter2" not in text
 
 

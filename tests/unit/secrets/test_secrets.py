@@ -151,15 +151,15 @@ def test_a_damaged_store_is_refused_kept_and_not_quoted(small: Stack, content: b
     store_path(small).write_bytes(content)
     with pytest.raises(Refused) as caught:
         store.load(small, inventories.passwords("db"), NOW)
-    told = "".join(traceback.format_exception(caught.value))
+    reported = "".join(traceback.format_exception(caught.value))
     assert f"{store_path(small)}: is damaged (" in str(caught.value)
     assert "Restore it from a backup" in str(caught.value)
-    assert VALUE not in told
+    assert VALUE not in reported
     assert "12345" not in str(caught.value)
     assert store_path(small).read_bytes() == content
 
 
-def test_the_verifier_lets_in_whoever_knows_the_password_and_nobody_else() -> None:
+def test_the_verifier_accepts_only_the_password() -> None:
     """The exchange of RFC 5802 as the server checks it: the proof must hash back to StoredKey."""
     password = Secret("db", VALUE)
     scheme, iterations_salt, keys = values.scram_verifier(password).reveal().split("$")

@@ -115,13 +115,13 @@ def test_the_environment_names_the_key_before_the_inventory_does(
 
 
 def test_a_plain_store_moves_to_the_encrypted_one_when_recipients_appear(plain: Stack, team: Team) -> None:
-    before, told = values(plain), list[str]()
-    store.load(team("alice"), inventories.passwords("db"), NOW, told.append)
+    before, reported = values(plain), list[str]()
+    store.load(team("alice"), inventories.passwords("db"), NOW, reported.append)
     assert values(team("alice")) == before
     assert "secrets.shop.age" in files(plain)
     assert not store_files.plain_path(plain).exists()
-    assert "moved from" in told[0]
-    assert "Commit that file" in told[0]
+    assert "moved from" in reported[0]
+    assert "Commit that file" in reported[0]
 
 
 def test_a_migration_that_ended_before_the_plain_file_was_removed_is_ended(plain: Stack, team: Team) -> None:
@@ -163,10 +163,10 @@ def test_two_stores_that_differ_are_refused_and_both_kept(plain: Stack, team: Te
 
 
 def test_changed_recipients_encrypt_it_anew(team: Team) -> None:
-    before, told = values(team("alice", "bob")), list[str]()
-    store.load(team("alice", "carol"), inventories.passwords("db"), NOW, told.append)
+    before, reported = values(team("alice", "bob")), list[str]()
+    store.load(team("alice", "carol"), inventories.passwords("db"), NOW, reported.append)
     assert values(team("alice", "carol", me="carol")) == before
-    assert "1 removed recipients still know the current values" in told[0]
+    assert "1 removed recipients still know the current values" in reported[0]
     assert "is not encrypted to your key" in refusal(team("alice", "carol", me="bob"))
 
 
@@ -179,11 +179,11 @@ def test_another_comment_or_order_is_no_other_recipient(team: Team) -> None:
     assert store_files.sealed_path(stack).read_bytes() == content
 
 
-def test_nobody_locks_himself_out(plain: Stack, team: Team) -> None:
+def test_an_operator_is_not_locked_out(plain: Stack, team: Team) -> None:
     before = values(plain)
-    told = refusal(team("bob", me="alice"))
-    assert "is not in the inventory's secrets.recipients" in told
-    assert "Nothing was changed" in told
+    reported = refusal(team("bob", me="alice"))
+    assert "is not in the inventory's secrets.recipients" in reported
+    assert "Nothing was changed" in reported
     assert values(plain) == before
 
 
@@ -195,7 +195,7 @@ def test_an_operator_who_removes_himself_is_refused(team: Team) -> None:
     assert store_files.sealed_path(stack).read_bytes() == content
 
 
-def test_an_operator_without_any_key_is_told_so_before_anything_is_generated(plain: Stack, team: Team) -> None:
+def test_a_missing_key_is_reported_before_anything_is_generated(plain: Stack, team: Team) -> None:
     stack = team("alice")
     stack = stack.model_copy(update={"ssh": stack.ssh.model_copy(update={"key": Path("nowhere")})})
     assert "cannot be read (No such file or directory)" in refusal(stack)
@@ -205,9 +205,9 @@ def test_an_operator_without_any_key_is_told_so_before_anything_is_generated(pla
 def test_recipients_that_vanish_from_the_inventory_generate_nothing(plain: Stack, team: Team) -> None:
     values(team("alice"))
     before = files(plain)
-    told = refusal(plain)
-    assert "lists no secrets.recipients. Restore them" in told
-    assert "age -d -i KEY" in told
+    reported = refusal(plain)
+    assert "lists no secrets.recipients. Restore them" in reported
+    assert "age -d -i KEY" in reported
     assert files(plain) == before
 
 
@@ -238,9 +238,9 @@ def test_what_is_encrypted_but_no_store_is_refused_without_being_quoted(team: Te
     store_files.sealed_path(stack).write_bytes(sealed)
     with pytest.raises(Refused) as caught:
         store.load(stack, inventories.passwords("db"), NOW)
-    told = "".join(traceback.format_exception(caught.value))
-    assert "is damaged (not YAML)" in told
-    assert "hunter2" not in told
+    reported = "".join(traceback.format_exception(caught.value))
+    assert "is damaged (not YAML)" in reported
+    assert "hunter2" not in reported
 
 
 def test_a_key_with_a_passphrase_is_asked_for_or_refused_in_a_sentence(
@@ -260,7 +260,7 @@ def test_a_key_with_a_passphrase_is_asked_for_or_refused_in_a_sentence(
 
 
 @pytest.mark.parametrize(
-    ("recipient", "told"),
+    ("recipient", "reported"),
     [
         ("hello", "must be an SSH public key (ssh-ed25519 AAAA... comment) or an age recipient (age1...)"),
         ("ssh-ed25519 AAAA short", "must be an SSH public key"),
@@ -270,13 +270,13 @@ def test_a_key_with_a_passphrase_is_asked_for_or_refused_in_a_sentence(
         ("-----BEGIN OPENSSH PRIVATE KEY-----\\nHIDDEN", "must be one line of text"),
     ],
 )
-def test_a_bad_recipient_is_an_error_of_the_inventory_that_does_not_repeat_it(recipient: str, told: str) -> None:
+def test_a_bad_recipient_is_an_error_of_the_inventory_that_does_not_repeat_it(recipient: str, reported: str) -> None:
     text = f'{TEXT}secrets:\n  recipients:\n    - "{recipient}"\n'
     with pytest.raises(InventoryError) as caught:
         inventories.parse(text, "my.yaml", Path())
     (problem,) = caught.value.problems
     assert problem.startswith("my.yaml:7: secrets.recipients.0: ")
-    assert told in problem
+    assert reported in problem
     assert "HIDDEN" not in problem
 
 
@@ -330,7 +330,7 @@ def test_of_two_operators_at_once_none_loses_what_he_wrote(plain: Stack, team: T
     assert {*names, "db"} == set(store.read(stack).entries)
 
 
-def test_a_change_waits_for_the_one_before_and_a_read_for_nobody(plain: Stack) -> None:
+def test_a_change_waits_for_the_one_before_and_a_read_never_waits(plain: Stack) -> None:
     values(plain)
     folder = os.open(plain.state, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)

@@ -52,14 +52,14 @@ def problems(folder: Path, changed: Mapping[str, str | None] | None = None) -> l
     return [one.removeprefix(f"{folder}/") for one in django_look.problems(found, "shop")]
 
 
-def test_a_fresh_project_lacks_the_folder_for_static_files_and_is_told_what_to_write(tmp_path: Path) -> None:
-    (told,) = problems(tmp_path)
-    assert told.startswith("shop/settings.py:8: STATIC_ROOT is not set. ")
-    assert told.endswith('STATIC_ROOT = os.environ.get("STATIC_ROOT", BASE_DIR / "staticfiles")')
+def test_a_fresh_project_lacks_the_folder_for_static_files_and_the_message_says_what_to_write(tmp_path: Path) -> None:
+    (reported,) = problems(tmp_path)
+    assert reported.startswith("shop/settings.py:8: STATIC_ROOT is not set. ")
+    assert reported.endswith('STATIC_ROOT = os.environ.get("STATIC_ROOT", BASE_DIR / "staticfiles")')
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "reported"),
     [
         ("STATIC_ROOT = None", "shop/settings.py:9: STATIC_ROOT is not set"),
         ("STATIC_ROOT = ''", "shop/settings.py:9: STATIC_ROOT is not set"),
@@ -78,9 +78,9 @@ def test_a_fresh_project_lacks_the_folder_for_static_files_and_is_told_what_to_w
         ("ROOT = '/srv'\nSTATIC_ROOT = '%s/static' % ROOT", "STATIC_ROOT is a folder"),
     ],
 )
-def test_a_folder_that_no_host_can_write_is_told_with_its_line(tmp_path: Path, line: str, told: str) -> None:
+def test_a_folder_that_no_host_can_write_is_reported_with_its_line(tmp_path: Path, line: str, reported: str) -> None:
     (found,) = problems(tmp_path, {"shop/settings.py": f"{SETTINGS}{line}\n"})
-    assert told in found
+    assert reported in found
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_what_may_read_the_environment_or_is_not_understood_is_left_to_the_host(
 
 
 @pytest.mark.parametrize(
-    ("storage", "told"),
+    ("storage", "reported"),
     [
         ("STATICFILES_STORAGE = 'whitenoise.storage.CompressedManifestStaticFilesStorage'", True),
         ("STATICFILES_STORAGE = 'storages.backends.s3.S3ManifestStaticStorage'", False),
@@ -132,8 +132,8 @@ def test_what_may_read_the_environment_or_is_not_understood_is_left_to_the_host(
         ("STORAGES = {}\nSTORAGES['staticfiles'] = {'BACKEND': 'storages.backends.s3.S3Storage'}", False),
     ],
 )
-def test_static_files_in_a_cloud_need_no_folder(tmp_path: Path, storage: str, told: bool) -> None:
-    assert bool(problems(tmp_path, {"shop/settings.py": f"{SETTINGS}{storage}\n"})) is told
+def test_static_files_in_a_cloud_need_no_folder(tmp_path: Path, storage: str, reported: bool) -> None:
+    assert bool(problems(tmp_path, {"shop/settings.py": f"{SETTINGS}{storage}\n"})) is reported
 
 
 def test_settings_are_read_through_the_modules_that_they_are_made_of(tmp_path: Path) -> None:
@@ -145,27 +145,27 @@ def test_settings_are_read_through_the_modules_that_they_are_made_of(tmp_path: P
         base: SETTINGS,
         production: "from .base import *\nDEBUG = False\n",
     }
-    (told,) = problems(tmp_path, files)
-    assert "STATIC_ROOT is not set" in told
+    (reported,) = problems(tmp_path, files)
+    assert "STATIC_ROOT is not set" in reported
     files[base] = SETTINGS + READS
     assert problems(tmp_path, files) == []
     # One of its bindings reads the environment.
     files[production] = "from shop.settings.base import *\nSTATIC_ROOT = BASE_DIR / 'static'\n"
     assert problems(tmp_path, files) == []
     files[base] = SETTINGS
-    (told,) = problems(tmp_path, files)
-    assert told.startswith("shop/settings/production.py:2: STATIC_ROOT is a folder")
+    (reported,) = problems(tmp_path, files)
+    assert reported.startswith("shop/settings/production.py:2: STATIC_ROOT is a folder")
 
 
 def test_local_settings_that_do_not_travel_are_not_there_on_a_host_either(tmp_path: Path) -> None:
     settings = f"{SETTINGS}try:\n    from .local_settings import *\nexcept ImportError:\n    pass\n"
-    (told,) = problems(tmp_path, {"shop/settings.py": settings})
-    assert "STATIC_ROOT is not set" in told
+    (reported,) = problems(tmp_path, {"shop/settings.py": settings})
+    assert "STATIC_ROOT is not set" in reported
 
 
-def test_a_settings_module_that_is_not_there_is_told(tmp_path: Path) -> None:
-    (told,) = problems(tmp_path, {"shop/settings.py": None})
-    assert told == "manage.py:6: DJANGO_SETTINGS_MODULE is shop.settings, but the release has no shop/settings.py"
+def test_a_settings_module_that_is_not_there_is_reported(tmp_path: Path) -> None:
+    (reported,) = problems(tmp_path, {"shop/settings.py": None})
+    assert reported == "manage.py:6: DJANGO_SETTINGS_MODULE is shop.settings, but the release has no shop/settings.py"
 
 
 @pytest.mark.parametrize(
@@ -196,12 +196,12 @@ def test_settings_that_another_program_chooses_are_left_to_the_host(tmp_path: Pa
         ("['shop']\nINSTALLED_APPS.append('django.contrib.staticfiles')", False),
     ],
 )
-def test_a_project_that_cannot_collect_static_files_is_told(tmp_path: Path, apps: str, wrong: bool) -> None:
+def test_a_project_that_cannot_collect_static_files_is_reported(tmp_path: Path, apps: str, wrong: bool) -> None:
     found = problems(tmp_path, {"shop/settings.py": f"{READS}INSTALLED_APPS = {apps}\n"})
     assert bool(found) is wrong
     if wrong:
-        (told,) = found
-        assert told.startswith("shop/settings.py:3: INSTALLED_APPS lacks django.contrib.staticfiles")
+        (reported,) = found
+        assert reported.startswith("shop/settings.py:3: INSTALLED_APPS lacks django.contrib.staticfiles")
 
 
 @pytest.mark.parametrize(
@@ -219,17 +219,17 @@ def test_a_project_that_cannot_collect_static_files_is_told(tmp_path: Path, apps
         ("no python\n", False),
     ],
 )
-def test_a_module_without_an_application_is_told(tmp_path: Path, wsgi: str, wrong: bool) -> None:
+def test_a_module_without_an_application_is_reported(tmp_path: Path, wsgi: str, wrong: bool) -> None:
     found = problems(tmp_path, {"shop/wsgi.py": wsgi, "shop/settings.py": SETTINGS + READS})
-    told = ["shop/wsgi.py: does not define 'application', although Gunicorn runs shop.wsgi:application"]
-    assert found == (told if wrong else [])
+    reported = ["shop/wsgi.py: does not define 'application', although Gunicorn runs shop.wsgi:application"]
+    assert found == (reported if wrong else [])
 
 
 def test_modules_that_import_each_other_are_read_once(tmp_path: Path) -> None:
     settings = "from shop.settings_two import *\nSTATIC_URL = 'a'\n"
     two = "from shop.settings import *\nINSTALLED_APPS = ['django.contrib.staticfiles']\n"
-    (told,) = problems(tmp_path, {"shop/settings.py": settings, "shop/settings_two.py": two})
-    assert told.startswith("shop/settings.py:2: STATIC_ROOT is not set")
+    (reported,) = problems(tmp_path, {"shop/settings.py": settings, "shop/settings_two.py": two})
+    assert reported.startswith("shop/settings.py:2: STATIC_ROOT is not set")
 
 
 def test_a_name_that_is_made_of_itself_ends(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_a_source_behind_a_link_is_read_like_any_other(source: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("links", "told"),
+    ("links", "reported"),
     [
         ({"gone": "nowhere"}, "gone: a broken link"),
         ({"itself": "itself"}, "itself: a broken link"),
@@ -172,14 +172,14 @@ def test_a_source_behind_a_link_is_read_like_any_other(source: Path) -> None:
     ],
 )
 def test_a_link_that_leads_out_or_nowhere_or_around_is_refused_by_name(
-    source: Path, links: dict[str, str], told: str
+    source: Path, links: dict[str, str], reported: str
 ) -> None:
     for folder in ("outside", "src-2", "src/site_/b", "src/site_/c"):
         (source.parent / folder).mkdir(exist_ok=True)
     (source.parent / "outside" / "file").touch()
     for name, target in links.items():
         (source / name).symlink_to(target)
-    with pytest.raises(InventoryError, match=told):
+    with pytest.raises(InventoryError, match=reported):
         release.read(_stack(source), "web")
 
 
@@ -220,7 +220,7 @@ def test_a_source_without_what_a_release_needs_is_refused(source: Path, file: st
         release.read(_stack(source), "web")
 
 
-def test_a_name_that_is_not_utf_8_is_told(source: Path) -> None:
+def test_a_name_that_is_not_utf_8_is_reported(source: Path) -> None:
     Path(os.fsdecode(os.fsencode(source) + b"/caf\xe9.txt")).touch()
     with pytest.raises(InventoryError, match=r"src/caf\\xe9.txt: the name is not UTF-8. Rename it"):
         release.read(_stack(source), "web")
@@ -240,7 +240,7 @@ def test_a_file_that_cannot_be_read_is_named(source: Path, monkeypatch: pytest.M
         release.read(_stack(source), "web")
 
 
-def test_a_wrong_project_is_told_with_the_packages_that_have_an_application(source: Path) -> None:
+def test_a_wrong_project_is_reported_with_the_packages_that_have_an_application(source: Path) -> None:
     (source / "site_").rename(source / "shop")
     with pytest.raises(InventoryError, match=r"no site_/wsgi.py: .*services.web.project names the package, here shop"):
         release.read(_stack(source), "web")
@@ -298,12 +298,12 @@ def test_wheels_are_fetched_once_and_travel_beside_the_files(
     pip = _Pip()
     monkeypatch.setattr(subprocess, "run", pip)
     payload = release.read(_stack(source), "web").wheels
-    told: list[str] = []
+    reported: list[str] = []
     for _ in range(2):
-        found = dict(wheels.resolve(payload, tmp_path / "cache", told.append))
+        found = dict(wheels.resolve(payload, tmp_path / "cache", reported.append))
         assert found["wheels/a-1-py3-none-any.whl"] == b"wheel"
         assert found["requirements.txt"] == b"django==5.2 --hash=sha256:00\n"
-    assert len(pip.commands) == len(told) == 1
+    assert len(pip.commands) == len(reported) == 1
     assert pip.commands[0][:4] == [sys.executable, "-m", "pip", "download"]
     assert {"--require-hashes", "--only-binary=:all:", "--python-version=3.13"} <= set(pip.commands[0])
     assert "--platform=manylinux_2_34_x86_64" in pip.commands[0]

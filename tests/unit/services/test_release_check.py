@@ -47,7 +47,7 @@ def hosts_yaml(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("command", [deploy_commands.plan, deploy_commands.deploy])
-def test_all_that_is_wrong_with_all_services_is_told_before_anybody_is_asked(
+def test_all_problems_of_all_services_are_reported_before_any_connection(
     hosts_yaml: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -68,19 +68,19 @@ def test_all_that_is_wrong_with_all_services_is_told_before_anybody_is_asked(
 
 
 @pytest.mark.parametrize(
-    ("roles", "hosts", "told"),
+    ("roles", "hosts", "reported"),
     [((), ("h", "b"), True), (("app",), ("h",), True), ((), ("b",), False), (("db",), ("h",), False)],
 )
 def test_only_what_is_to_be_deployed_is_judged(
-    hosts_yaml: Path, roles: tuple[str, ...], hosts: tuple[str, ...], told: bool
+    hosts_yaml: Path, roles: tuple[str, ...], hosts: tuple[str, ...], reported: bool
 ) -> None:
     stack = inventories.load(hosts_yaml)
     try:
         desired.check(stack, registry(), roles, hosts, datetime.now(UTC))
     except InventoryError:
-        assert told
+        assert reported
     else:
-        assert not told
+        assert not reported
 
 
 def _view(stack: Stack, *hosts: str) -> View:

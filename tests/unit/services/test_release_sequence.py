@@ -102,14 +102,14 @@ def test_a_release_that_cannot_be_loaded_fails_before_the_migration(host: Sandbo
 
 
 @pytest.mark.parametrize(
-    ("asset", "told"), [("unset", "ImproperlyConfigured"), ("elsewhere", "copied to '/somewhere/else'")]
+    ("asset", "reported"), [("unset", "ImproperlyConfigured"), ("elsewhere", "copied to '/somewhere/else'")]
 )
 def test_static_files_that_are_not_put_into_the_release_fail_it_with_the_setting_to_write(
-    host: Sandbox, asset: str, told: str
+    host: Sandbox, asset: str, reported: str
 ) -> None:
     deploy(host, "one")
     (failed,) = deploy(host, asset)
-    assert told in failed.text
+    assert reported in failed.text
     assert 'STATIC_ROOT = os.environ.get("STATIC_ROOT"' in failed.text
     assert releases(host) == {"one"}
 

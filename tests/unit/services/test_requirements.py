@@ -42,7 +42,7 @@ def test_what_pip_compile_and_uv_write_is_fine(lock: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "reported"),
     [
         (f"django>=5.2 {HASH}", "r.txt:2: django>=5.2 is not pinned to one version"),
         (f"django {HASH}", "r.txt:2: django is not pinned"),
@@ -64,9 +64,9 @@ def test_what_pip_compile_and_uv_write_is_fine(lock: str) -> None:
         (f"django==5 ; python_versio < '3' {HASH}", "r.txt:2: django==5 ; python_versio < '3': the marker after ';'"),
     ],
 )
-def test_a_requirement_that_no_host_can_install_is_told_with_its_line(line: str, told: str) -> None:
+def test_a_requirement_that_no_host_can_install_is_reported_with_its_line(line: str, reported: str) -> None:
     found = problems(f"gunicorn==27.0.1 {HASH}\n{line}\n")
-    assert told in "\n".join(found)
+    assert reported in "\n".join(found)
     assert all(one.startswith("r.txt:") for one in found)
 
 
@@ -93,7 +93,7 @@ def test_many_mistakes_of_a_kind_are_counted_and_not_all_shown() -> None:
     assert "r.txt: 192 more of this kind" in found
 
 
-def test_a_file_that_is_no_text_is_told() -> None:
+def test_a_file_that_is_no_text_is_reported() -> None:
     """As a shell of another operating system writes it."""
     assert problems("gunicorn==1\n".encode("utf-16")) == ["r.txt: is not text in UTF-8. Make the lock again"]
 
@@ -142,15 +142,15 @@ def test_every_requirement_without_a_wheel_is_named_at_once(index: Path, tmp_pat
     other = wheel(index, "other", "1", tag="cp313-cp313-win_amd64")
     (index / "gone-1.tar.gz").write_bytes(b"a source only")
     lock = f"gone==1 {HASH}\n{good}shop==1 {HASH}\n{other}"
-    with pytest.raises(PlainstackError) as told:
+    with pytest.raises(PlainstackError) as reported:
         fetch(lock, tmp_path)
     path = tmp_path / "requirements.txt"
-    assert str(told.value).splitlines()[:3] == [
+    assert str(reported.value).splitlines()[:3] == [
         f"{path}:1: gone==1 has no wheel for Python 3.13 on x86_64, and no other version has one",
         f"{path}:3: shop==1 has no wheel for Python 3.13 on x86_64. Versions that have one: 2",
         f"{path}:4: other==1 has no wheel for Python 3.13 on x86_64, and no other version has one",
     ]
-    assert "pip wheel --no-deps gone==1 -w DIR" in str(told.value)
+    assert "pip wheel --no-deps gone==1 -w DIR" in str(reported.value)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -174,15 +174,15 @@ def test_what_packages_need_and_the_lock_lacks_is_named(index: Path, tmp_path: P
         "old>=3",
     )
     lock += wheel(index, "db", "1", "fast-driver; extra == 'fast'") + wheel(index, "old", "2")
-    with pytest.raises(PlainstackError) as told:
+    with pytest.raises(PlainstackError) as reported:
         fetch(lock, tmp_path)
     path = tmp_path / "requirements.txt"
-    assert str(told.value).splitlines()[:3] == [
+    assert str(reported.value).splitlines()[:3] == [
         f"{path}:1: shop==1 needs missing>=2, which the lock does not contain",
         f"{path}:1: shop==1 needs old>=3, but the lock pins 2",
         f"{path}:2: db==1 needs fast-driver, which the lock does not contain",
     ]
-    assert "uv pip compile" in str(told.value)
+    assert "uv pip compile" in str(reported.value)
 
 
 def test_an_index_that_is_not_reached_is_not_called_a_missing_wheel(
@@ -191,7 +191,7 @@ def test_an_index_that_is_not_reached_is_not_called_a_missing_wheel(
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
     monkeypatch.setenv("PIP_RETRIES", "1")
-    with pytest.raises(PlainstackError) as told:
+    with pytest.raises(PlainstackError) as reported:
         fetch(f"django==5.2 {HASH}\n", tmp_path)
-    assert "the package index could not be reached" in str(told.value)
-    assert "has no wheel" not in str(told.value)
+    assert "the package index could not be reached" in str(reported.value)
+    assert "has no wheel" not in str(reported.value)

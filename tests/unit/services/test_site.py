@@ -51,7 +51,7 @@ def stack_with(balancer: str, public: str = "public: 192.0.2.1,") -> Stack:
         ("", "", "10.0.0.1"),
     ],
 )
-def test_everybody_asks_by_the_name_that_visitors_type_and_every_application_accepts_it(
+def test_every_request_uses_the_name_that_visitors_type_and_every_application_accepts_it(
     balancer: str, public: str, name: str
 ) -> None:
     stack = stack_with(balancer, public)
@@ -98,7 +98,7 @@ def test_without_a_balancer_a_service_is_asked_as_localhost() -> None:
     assert steps.asks_site(stack) == []
 
 
-def test_the_host_itself_is_believed_about_the_scheme_like_a_balancer_and_nobody_else() -> None:
+def test_only_the_host_itself_and_balancers_are_trusted_about_the_scheme() -> None:
     stack = stack_with("")
     assert site.trusted_senders(stack, stack.hosts["app1"]) == ["10.0.0.1", "10.0.0.3"]
     both = stack.hosts["lb1"].model_copy(update={"roles": ("balancer", "app")})
@@ -206,7 +206,7 @@ def test_the_gate_is_open_for_a_good_answer_of_the_wanted_release(
     assert gate(tmp_path, port) == (0, [])
 
 
-def test_the_gate_says_why_nobody_answered(tmp_path: Path) -> None:
+def test_the_gate_reports_why_no_process_answered(tmp_path: Path) -> None:
     code, lines = gate(tmp_path, 1)
     assert code == 1
     assert "curl: (7) Failed to connect" in lines[-1]

@@ -33,25 +33,27 @@ def failure(stack: Stack) -> str:
 
 
 def fingerprint(public: Path) -> str:
-    told = subprocess.run(["ssh-keygen", "-lf", str(public)], capture_output=True, text=True, check=True).stdout
-    return f"ssh-ed25519 {told.split()[1]}"
+    reported = subprocess.run(["ssh-keygen", "-lf", str(public)], capture_output=True, text=True, check=True).stdout
+    return f"ssh-ed25519 {reported.split()[1]}"
 
 
 def test_an_unknown_host_key_is_refused_before_anything_is_sent(server: Server, tmp_path: Path) -> None:
     before = len(server.log())
-    told = failure(server.stack(tmp_path, pin=""))
-    assert told == (
+    reported = failure(server.stack(tmp_path, pin=""))
+    assert reported == (
         f"db1: connect: the host key is not pinned (127.0.0.1:{server.port}). Run inv trust,"
         " compare the fingerprint, and try again"
     )
     assert "userauth-request" not in server.log()[before:]
 
 
-def test_a_changed_host_key_is_told_with_both_fingerprints_and_nothing_is_sent(server: Server, tmp_path: Path) -> None:
+def test_a_changed_host_key_is_reported_with_both_fingerprints_and_nothing_is_sent(
+    server: Server, tmp_path: Path
+) -> None:
     before = len(server.log())
     stranger = (server.folder / "stranger.pub").read_text(encoding="utf-8").split()[1]
-    told = failure(server.stack(tmp_path, pin=f"[127.0.0.1]:{server.port} ssh-ed25519 {stranger}\n"))
-    assert told == (
+    reported = failure(server.stack(tmp_path, pin=f"[127.0.0.1]:{server.port} ssh-ed25519 {stranger}\n"))
+    assert reported == (
         f"db1: connect: the host key has CHANGED (127.0.0.1:{server.port}):"
         f" pinned {fingerprint(server.folder / 'stranger.pub')}, offered {fingerprint(server.folder / 'host.pub')}."
         " Nothing was sent. If the host was reinstalled: inv trust"
@@ -64,13 +66,13 @@ def test_the_key_to_pin_is_the_one_the_host_offers(server: Server, tmp_path: Pat
         assert connect_errors.fingerprint(sessions.host_key("db1")) == fingerprint(server.folder / "host.pub")
 
 
-def test_a_key_that_the_host_does_not_know_is_told(server: Server, tmp_path: Path) -> None:
-    told = failure(server.stack(tmp_path, key="stranger"))
+def test_a_key_that_the_host_does_not_know_is_reported(server: Server, tmp_path: Path) -> None:
+    reported = failure(server.stack(tmp_path, key="stranger"))
     who, key = getpass.getuser(), server.folder / "stranger"
-    assert told == f"db1: connect: login as {who} was refused with {key} (127.0.0.1:{server.port})"
+    assert reported == f"db1: connect: login as {who} was refused with {key} (127.0.0.1:{server.port})"
 
 
-def test_a_key_with_a_passphrase_is_told(server: Server, tmp_path: Path) -> None:
+def test_a_key_with_a_passphrase_is_reported(server: Server, tmp_path: Path) -> None:
     locked = server.folder / "locked"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "passphrase", "-f", str(locked)], check=True)
     assert failure(server.stack(tmp_path, key="locked")) == (
@@ -85,12 +87,12 @@ def test_a_missing_key_is_an_error_of_the_inventory(server: Server, tmp_path: Pa
         sessions.to("db1")
 
 
-def test_a_port_where_nobody_listens_is_told(server: Server, tmp_path: Path) -> None:
+def test_a_port_without_a_listener_is_reported(server: Server, tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-        told = failure(server.stack(tmp_path, port=port))
-    assert told == f"db1: connect: the connection was refused (127.0.0.1:{port}): is sshd running?"
+        reported = failure(server.stack(tmp_path, port=port))
+    assert reported == f"db1: connect: the connection was refused (127.0.0.1:{port}): is sshd running?"
 
 
 def test_a_host_that_does_not_answer_is_given_up_after_the_inventorys_time(server: Server, tmp_path: Path) -> None:
@@ -102,30 +104,30 @@ def test_a_host_that_does_not_answer_is_given_up_after_the_inventorys_time(serve
         for waiting in (first, second):
             waiting.setblocking(False)
             waiting.connect_ex(("127.0.0.1", port))
-        told = failure(server.stack(tmp_path, port=port, connect_timeout=1))
-    assert told == f"db1: connect: no answer within 1 s (127.0.0.1:{port})"
+        reported = failure(server.stack(tmp_path, port=port, connect_timeout=1))
+    assert reported == f"db1: connect: no answer within 1 s (127.0.0.1:{port})"
 
 
-def test_a_host_that_is_off_is_told_when_the_network_says_so(server: Server, tmp_path: Path) -> None:
+def test_a_host_that_is_off_is_reported_when_the_network_says_so(server: Server, tmp_path: Path) -> None:
     """As the kernel reports it on one network segment, when nothing answers for the address."""
     stack = server.stack(tmp_path)
     way = Ways(stack).to(stack.hosts["db1"])
-    told = connect_errors.explain(OSError(errno.EHOSTUNREACH, "No route to host"), way, stack)
-    assert told == f"no route to the host (127.0.0.1:{server.port}): is it up, and on this network?"
+    reported = connect_errors.explain(OSError(errno.EHOSTUNREACH, "No route to host"), way, stack)
+    assert reported == f"no route to the host (127.0.0.1:{server.port}): is it up, and on this network?"
 
 
-def test_something_else_than_an_sshd_is_told(server: Server, tmp_path: Path) -> None:
+def test_something_else_than_an_sshd_is_reported(server: Server, tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         answering = threading.Thread(target=_answer_like_a_web_server, args=(other,))
         answering.start()
-        told = failure(server.stack(tmp_path, port=other.getsockname()[1]))
+        reported = failure(server.stack(tmp_path, port=other.getsockname()[1]))
         answering.join()
-    assert "banner" in told
+    assert "banner" in reported
 
 
-def test_a_host_that_hangs_up_is_told_in_words_and_with_no_traceback(
+def test_a_host_that_hangs_up_is_reported_in_words_and_with_no_traceback(
     server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Like a host that is booting, or an sshd with too many logins at once."""
@@ -136,9 +138,9 @@ def test_a_host_that_hangs_up_is_told_in_words_and_with_no_traceback(
         other.listen()
         hanging_up = threading.Thread(target=lambda: other.accept()[0].close())
         hanging_up.start()
-        told = failure(server.stack(tmp_path, port=other.getsockname()[1]))
+        reported = failure(server.stack(tmp_path, port=other.getsockname()[1]))
         hanging_up.join()
-    assert told.startswith("db1: connect: ")
+    assert reported.startswith("db1: connect: ")
     assert capfd.readouterr().err == ""
 
 
@@ -176,7 +178,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_WR)
 
 
-def test_a_jump_host_that_is_dead_is_tried_once_and_told_to_all(server: Server, tmp_path: Path) -> None:
+def test_a_dead_jump_host_is_tried_once_and_reported_for_all_hosts(server: Server, tmp_path: Path) -> None:
     tried = 0
     with socket.socket() as dead:
         dead.bind(("127.0.0.1", 0))
@@ -196,11 +198,13 @@ def test_a_jump_host_that_is_dead_is_tried_once_and_told_to_all(server: Server, 
         hanging_up = threading.Thread(target=hang_up)
         hanging_up.start()
         with Sessions(stack) as sessions, ThreadPoolExecutor() as pool:
-            told = {str(opening.exception()) for opening in [pool.submit(sessions.to, name) for name in stack.hosts]}
+            reported = {
+                str(opening.exception()) for opening in [pool.submit(sessions.to, name) for name in stack.hosts]
+            }
         dead.shutdown(socket.SHUT_RDWR)
         hanging_up.join()
     assert tried == 1
-    (sentence,) = told
+    (sentence,) = reported
     assert sentence.startswith(f"gateway {gateway}: ")
 
 

@@ -89,14 +89,14 @@ def test_after_trust_a_host_can_be_reached_and_trust_has_nothing_more_to_say(
     }
     bystander = f"10.0.0.9 {stranger}\n"
     stack = both.stack(tmp_path, pin=f"{pins.format(**known)}\n{bystander}")
-    told = trusted(stack)
+    reported = trusted(stack)
     # `inv trust` and a connection agree, before and after.
     assert connects(stack)
     assert trusted(stack) == []
     text = connections.known_hosts(stack).read_text(encoding="utf-8")
     assert bystander in text
     assert ("other" in pins) == any(line.startswith("other") and stranger in line for line in text.splitlines())
-    assert all("CHANGED from" in line or "new key" in line for line in told)
+    assert all("CHANGED from" in line or "new key" in line for line in reported)
 
 
 @sshd.needed

@@ -80,7 +80,9 @@ def test_a_key_of_the_home_is_used_without_any_setting(server: Server, home: Pat
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["ssh.key", "home"])
-def test_a_passphrase_that_cannot_be_asked_for_is_told_with_the_file(server: Server, home: Path, given: bool) -> None:
+def test_a_passphrase_that_cannot_be_asked_for_is_reported_with_the_file(
+    server: Server, home: Path, given: bool
+) -> None:
     path = locked(server, home / ".ssh/id_ed25519")
     place = f"(127.0.0.1:{server.port})"
     assert failure(stack_of(server, home, path if given else None)) == (
@@ -89,7 +91,7 @@ def test_a_passphrase_that_cannot_be_asked_for_is_told_with_the_file(server: Ser
     )
 
 
-def test_no_key_at_all_is_told(server: Server, home: Path) -> None:
+def test_no_key_at_all_is_reported(server: Server, home: Path) -> None:
     assert failure(stack_of(server, home)).startswith(
         f"there is no key to log in with as {ME}. Add one to the agent (ssh-add), or set"
     )
@@ -137,8 +139,8 @@ def test_the_key_of_the_inventory_is_shown_alone_however_many_the_agent_has(serv
     for number in range(8):
         make_key(home / f"key{number}")
         add_to_agent(home / f"key{number}")
-    told = failure(stack_of(server, home))
-    assert told.startswith(
+    reported = failure(stack_of(server, home))
+    assert reported.startswith(
         f"the host closed the connection after 6 keys for {ME}; set ssh.key in the inventory to the right one"
     )
     assert logs_in(stack_of(server, home, server.folder / "operator"))
@@ -224,7 +226,7 @@ def test_a_passphrase_is_read_from_the_terminal_without_echo() -> None:
     assert seen.split() == [b"Passphrase?", b"'sesame'"]
 
 
-def test_a_question_that_nobody_needs_any_more_ends() -> None:
+def test_a_command_that_is_no_longer_awaited_ends() -> None:
     program = "import plainstack.ssh.passphrase as p; print(p.ask('Passphrase? ', lambda: True))"
     child, terminal = pty.fork()
     if child == 0:

@@ -89,9 +89,9 @@ def test_any_login_shell_runs_our_commands(login: Login, shell: str) -> None:
 
 def answers_are_its_own(session: Session) -> None:
     """Whichever way a command is run."""
-    told: list[str] = []
-    output = session.run("echo one; cat; echo error >&2; exit 7", stdin=b"two\n", on_line=told.append)
-    assert (output.code, output.out, output.err, told) == (7, "one\ntwo\n", "error\n", ["one", "two"])
+    reported: list[str] = []
+    output = session.run("echo one; cat; echo error >&2; exit 7", stdin=b"two\n", on_line=reported.append)
+    assert (output.code, output.out, output.err, reported) == (7, "one\ntwo\n", "error\n", ["one", "two"])
     assert session.script('echo "it\'s"\n# and\necho more').out == "it's\nmore\n"
     held = session.hold('while read -r word; do echo "$word 17"; done')
     assert [held.ask("one"), held.ask("two")] == ["one 17", "two 17"]
@@ -108,7 +108,7 @@ def test_every_command_finds_what_lies_in_sbin(login: Login, sudo: bool) -> None
     assert session.run("echo $PATH").out == "/usr/sbin:/usr/bin:/sbin:/bin\n"
 
 
-def test_a_host_that_lets_another_user_in_is_told_with_that_user_and_without_waiting(login: Login) -> None:
+def test_a_host_that_lets_another_user_in_is_reported_with_that_user_and_without_waiting(login: Login) -> None:
     """The forced command is the one of cloud-init (disable_root), which sleeps for ten seconds after its message."""
     login.shell('echo \'Please login as the user "admin" rather than the user "root".\';echo;sleep 200;exit 142')
     failed = refusal(login.session)
@@ -118,7 +118,7 @@ def test_a_host_that_lets_another_user_in_is_told_with_that_user_and_without_wai
     )
 
 
-def test_a_password_that_has_expired_is_told(login: Login) -> None:
+def test_a_password_that_has_expired_is_reported(login: Login) -> None:
     """sshd's own message; it ends the exec before a shell starts."""
     login.shell(
         "echo 'WARNING: Your password has expired.' >&2\n"
@@ -131,14 +131,14 @@ def test_a_password_that_has_expired_is_told(login: Login) -> None:
     )
 
 
-def test_a_login_shell_that_runs_nothing_is_told_with_its_words(login: Login) -> None:
+def test_a_login_shell_that_runs_nothing_is_reported_with_its_words(login: Login) -> None:
     login.shell("echo This account is currently not available.; exit 1")
     failed = refusal(login.session)
     assert failed.reason == f"the host did not run the command. To see why: ssh {ME}@127.0.0.1 true"
     assert failed.tail == ("This account is currently not available.",)
 
 
-def test_a_startup_file_that_waits_is_told_as_what_it_is(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_startup_file_that_waits_is_reported_as_what_it_is(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
     login.shell("echo which one; sleep 60")
     now = [0.0]
     feed = Stream.feed
@@ -188,6 +188,6 @@ def test_a_command_that_fails_under_sudo_is_not_called_a_refusal_of_sudo(login: 
         ("exit 127", "sudo is not installed on the host. Install it, or log in as root (ssh.user)"),
     ],
 )
-def test_what_sudo_refuses_is_told_with_what_to_do(login: Login, sudo: str, reason: str, noise: str) -> None:
+def test_what_sudo_refuses_is_reported_with_what_to_do(login: Login, sudo: str, reason: str, noise: str) -> None:
     login.shell(f'{noise}\nexec sh -c "$SSH_ORIGINAL_COMMAND"')
     assert refusal(login.sudo(sudo)).reason == reason

@@ -60,11 +60,11 @@ def test_much_output_on_both_streams_is_read(session: Session) -> None:
     assert (output.code, len(output.out), len(output.err)) == (0, 3000005, 3000000)
 
 
-def test_lines_are_told_as_they_come(session: Session, tmp_path: Path) -> None:
-    told: list[str] = []
+def test_lines_are_reported_as_they_come(session: Session, tmp_path: Path) -> None:
+    reported: list[str] = []
 
     def on_line(line: str) -> None:
-        told.append(line)
+        reported.append(line)
         (tmp_path / line).touch()
 
     # The other side goes on when we have heard the line before.
@@ -72,7 +72,7 @@ def test_lines_are_told_as_they_come(session: Session, tmp_path: Path) -> None:
     output = session.run(
         f"echo one; {heard}; printf 'tw'; sleep 0.1; echo o; printf rest", on_line=on_line, timeout=PATIENCE
     )
-    assert (told, output.out) == (["one", "two"], "one\ntwo\nrest")
+    assert (reported, output.out) == (["one", "two"], "one\ntwo\nrest")
 
 
 def test_input_stays_open_for_what_watches_it(session: Session) -> None:
@@ -184,7 +184,7 @@ def test_a_program_that_dies_by_a_signal_is_not_a_lost_connection(session: Sessi
     assert session.run("echo fine").out == "fine\n"
 
 
-def test_sudo_that_asks_for_a_password_is_told_with_what_to_do(own_session: Session) -> None:
+def test_sudo_that_asks_for_a_password_is_reported_with_what_to_do(own_session: Session) -> None:
     asked = Session("db1", own_session._connection, sudo=True)
     with pytest.raises(HostFailed, match=r"sudo refused: sudo: a password is required\. Let \w+ use sudo without"):
         asked.run("true")

@@ -95,7 +95,7 @@ def test_a_connection_that_ended_is_opened_again(sessions: Sessions, page: int) 
     assert read(way) == b"hello"
 
 
-def test_a_page_that_is_not_there_is_told_and_leaves_the_connection_open(sessions: Sessions) -> None:
+def test_a_page_that_is_not_there_is_reported_and_leaves_the_connection_open(sessions: Sessions) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -121,10 +121,10 @@ def test_a_site_with_names_is_shown_with_one_that_leads_here(stack: Stack, names
     """Its balancers refuse requests for 127.0.0.1."""
     named = stack.model_copy(update={"balancer": stack.settings(Balancer).model_copy(update={"server_names": names})})
     name = names[0].replace("*", "www")
-    told = targets(named)[0].instructions(8443)
-    assert told[0].split()[:2] == ["site", f"https://{name}:8443/"]
-    assert f"'127.0.0.1 {name}' in /etc/hosts" in told[1]
-    assert told[2].endswith(f"curl --connect-to ::127.0.0.1: https://{name}:8443/")
+    reported = targets(named)[0].instructions(8443)
+    assert reported[0].split()[:2] == ["site", f"https://{name}:8443/"]
+    assert f"'127.0.0.1 {name}' in /etc/hosts" in reported[1]
+    assert reported[2].endswith(f"curl --connect-to ::127.0.0.1: https://{name}:8443/")
 
 
 def test_a_site_without_names_is_shown_at_loopback(stack: Stack) -> None:

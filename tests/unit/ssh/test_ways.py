@@ -122,8 +122,8 @@ def test_a_jump_host_with_another_key_than_the_pinned_one_gets_nothing(operator:
     other = Watched(operator.other)
     stranger = (operator.host.folder / "stranger.pub").read_text(encoding="utf-8")
     pins = operator.host.pin + f"[127.0.0.1]:{operator.other.port} {stranger}"
-    told = operator.failure(operator.stack(pins=pins))
-    assert "of ~/.ssh/config:2: the host key has CHANGED: pinned ssh-ed25519 SHA256:" in told
+    reported = operator.failure(operator.stack(pins=pins))
+    assert "of ~/.ssh/config:2: the host key has CHANGED: pinned ssh-ed25519 SHA256:" in reported
     assert not other.asked_to_log_in
 
 
@@ -188,21 +188,21 @@ def test_jump_hosts_in_a_circle_are_refused(operator: Operator) -> None:
     assert "is it a loop?" in operator.failure(operator.stack())
 
 
-def test_a_jump_host_whose_name_does_not_resolve_is_told_by_name(operator: Operator) -> None:
+def test_a_jump_host_whose_name_does_not_resolve_is_reported_by_name(operator: Operator) -> None:
     operator.config("ProxyJump bastion.invalid\nHost bastion.invalid\n  ProxyJump none\n")
-    told = operator.failure(operator.stack())
-    assert "bastion.invalid" in told
+    reported = operator.failure(operator.stack())
+    assert "bastion.invalid" in reported
 
 
-def test_a_jump_host_that_lets_nothing_through_is_told_with_the_setting(
+def test_a_jump_host_that_lets_nothing_through_is_reported_with_the_setting(
     operator: Operator, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("closed")
     with sshd.serving(folder, "AllowTcpForwarding no") as closed:
         shutil.copy(operator.host.folder / "operator.pub", folder / "operator.pub")
         operator.config(f"Host 127.*\n  ProxyJump closed\nHost closed\n  HostName 127.0.0.1\n  Port {closed.port}\n")
-        told = operator.failure(operator.stack(pins=operator.host.pin + closed.pin))
-    assert told == (
+        reported = operator.failure(operator.stack(pins=operator.host.pin + closed.pin))
+    assert reported == (
         f"db1: connect: jump host closed (127.0.0.1:{closed.port}) of ~/.ssh/config:2 does not forward connections"
         f" (AllowTcpForwarding) (127.0.0.1:{operator.host.port})"
     )
@@ -251,10 +251,10 @@ def test_a_proxy_command_carries_the_connection_and_the_host_behind_it_is_checke
     assert not host.asked_to_log_in
 
 
-def test_a_proxy_command_that_fails_is_told(operator: Operator) -> None:
+def test_a_proxy_command_that_fails_is_reported(operator: Operator) -> None:
     operator.config("ProxyCommand false %h\n")
-    told = operator.failure(operator.stack())
-    assert told.startswith("db1: connect: no SSH through the proxy command `false 127.0.0.1` (127.0.0.1:")
+    reported = operator.failure(operator.stack())
+    assert reported.startswith("db1: connect: no SSH through the proxy command `false 127.0.0.1` (127.0.0.1:")
 
 
 @pytest.mark.parametrize(
@@ -272,8 +272,8 @@ def test_a_proxy_command_that_fails_is_told(operator: Operator) -> None:
 def test_a_proxy_command_that_logs_in_elsewhere_is_refused_with_its_line(operator: Operator, command: str) -> None:
     operator.config(f"Host 127.0.0.1\n  User x\n\n  ProxyCommand {command}\n")
     other = Watched(operator.other)
-    told = operator.failure(operator.stack())
-    assert told.startswith("~/.ssh/config:4: ProxyCommand runs ssh, which would log in to a jump host")
+    reported = operator.failure(operator.stack())
+    assert reported.startswith("~/.ssh/config:4: ProxyCommand runs ssh, which would log in to a jump host")
     assert not other.connected
 
 
@@ -302,10 +302,10 @@ def test_a_script_that_logs_in_elsewhere_is_refused_with_its_line(
         way.chmod(0o755)
     operator.config(f"Host 127.0.0.1\n  ProxyCommand {command}\n")
     other = Watched(operator.other)
-    told = operator.failure(operator.stack())
+    reported = operator.failure(operator.stack())
     file = second if script and "way2" in script else way
     place = f" (at {file}:{line})" if script else ""
-    assert told.startswith(f"~/.ssh/config:2: ProxyCommand runs ssh{place}, which would log in to a jump host")
+    assert reported.startswith(f"~/.ssh/config:2: ProxyCommand runs ssh{place}, which would log in to a jump host")
     assert not other.connected
 
 
@@ -350,12 +350,12 @@ def test_a_configuration_that_ssh_gets_along_with_is_got_along_with(operator: Op
 def test_only_the_named_identity_is_shown_when_the_configuration_says_so(operator: Operator) -> None:
     stranger = operator.host.folder / "stranger"
     operator.config(f"IdentityFile {stranger}\nIdentitiesOnly yes\n")
-    told = operator.failure(operator.stack())
-    assert told == (f"db1: connect: login as {ME} was refused with {stranger} (127.0.0.1:{operator.host.port})")
+    reported = operator.failure(operator.stack())
+    assert reported == (f"db1: connect: login as {ME} was refused with {stranger} (127.0.0.1:{operator.host.port})")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("Host *\n  Bogus yes\n", "~/.ssh/config: line 2: Bad configuration option: bogus"),
         ("Port abc\n", "~/.ssh/config line 1: Bad port 'abc'"),
@@ -376,26 +376,26 @@ def test_only_the_named_identity_is_shown_when_the_configuration_says_so(operato
         ),
     ],
 )
-def test_what_cannot_be_honoured_is_named_with_its_line(operator: Operator, text: str, told: str) -> None:
+def test_what_cannot_be_honoured_is_named_with_its_line(operator: Operator, text: str, reported: str) -> None:
     operator.config(text)
     host = Watched(operator.host)
-    assert told in operator.failure(operator.stack())
+    assert reported in operator.failure(operator.stack())
     assert not host.connected
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("Host *\n  ForwardAgent yes\n", "~/.ssh/config:2: ForwardAgent has no effect: the agent is never forwarded"),
         ("HostName 192.0.2.1\n", "~/.ssh/config:1: HostName has no effect: the inventory sets the host's address"),
     ],
 )
-def test_what_has_no_effect_is_noted_once_with_its_line(operator: Operator, text: str, told: str) -> None:
+def test_what_has_no_effect_is_noted_once_with_its_line(operator: Operator, text: str, reported: str) -> None:
     operator.config(text)
     with Sessions(operator.stack()) as sessions:
         assert sessions.to("db1").run("echo $SSH_AUTH_SOCK").out == "\n"
         sessions.fresh("db1").close()
-        assert sessions.notes == [told]
+        assert sessions.notes == [reported]
 
 
 def test_a_values_line_is_found_where_ssh_took_it_from(operator: Operator) -> None:
