@@ -139,10 +139,11 @@ while read -r name others; do
 done <<'WANTED'
 %s
 WANTED
-simulate() { [ $# != 0 ] && apt-get install --simulate --no-install-recommends -q "$@" 2>/dev/null </dev/null; }
-[ -z "$missing" ] || {
+ask() { [ $# != 1 ] && apt-get install --no-install-recommends -q "$@" 2>/dev/null </dev/null; }
+# To print addresses costs apt half a simulation.
+[ -z "$missing" ] || ask --print-uris --no-remove $missing >/dev/null || {
     # One name that apt does not know, of a source that is not there yet, keeps it from answering for the others.
-    simulate $missing || simulate $(apt-cache pkgnames 2>/dev/null | grep -Fx "$missing")
+    ask --simulate $missing || ask --simulate $(apt-cache pkgnames 2>/dev/null | grep -Fx "$missing")
 } | sed -n 's/^\\(Remv\\|Purg\\) \\([^ ]*\\).*/removes\t\\2/p'
 """
 

@@ -34,15 +34,32 @@ check() { # check SCRIPT: a validation of what apt is going to read
 apt_install() { # apt_install CONSENTED PACKAGE...: all in one transaction; apt may remove what is in CONSENTED
     consented=$1
     shift
-    simulate_apt install "$@" || { refresh_lists now && simulate_apt install "$@"; } || :
-    removes_only "$consented" || return
-    # Another apt, which this one waits for, may change what this one would remove: refuse any removal.
-    [ -n "$consented" ] || set -- --no-remove "$@"
-    quietly apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=0 \
-        -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-confdef "$@" && return
-    code=$?
+    if [ -n "$consented" ]; then
+        simulate_apt install "$@" || { refresh_lists now && simulate_apt install "$@"; } || :
+        removes_only "$consented" || return
+        install_now "$@" && return
+        code=$?
+    else
+        # apt itself refuses to remove anything. A simulation costs about as much as the installation, so it only
+        # explains a failure.
+        install_now --no-remove "$@" && return
+        code=$?
+        simulate_apt install "$@" || {
+            refresh_lists now || :
+            install_now --no-remove "$@" && return
+            code=$?
+            simulate_apt install "$@" || :
+        }
+        removes_only '' || return
+    fi
+    complain
     [ ! -s "$RUN/unread" ] || sed 's/^/@tail	/' "$RUN/unread"
     return $code
+}
+
+install_now() {
+    attempt apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=0 \
+        -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-confdef "$@"
 }
 
 apt_purge() {
@@ -67,11 +84,18 @@ removes_only() { # removes_only PACKAGES: whether the simulated apt removes noth
     return 76
 }
 
-quietly() { # print the command's output only if it fails; wait while another program holds the package locks
+quietly() { # print the command's output only if it fails
+    attempt "$@" && return
+    code=$?
+    complain
+    return $code
+}
+
+attempt() { # write the command's output to $RUN/said; wait while another program holds the package locks
     began=$(date +%s) next=0
     while :; do
         "$@" >"$RUN/said" 2>&1 </dev/null 8>&- && return
-        code=$?
+        failed=$?
         holder=$(lock_holder) || break
         waited=$(($(date +%s) - began))
         if [ "$waited" -ge "$APT_PATIENCE" ]; then
@@ -84,9 +108,12 @@ quietly() { # print the command's output only if it fails; wait while another pr
         fi
         sleep 2
     done
+    return $failed
+}
+
+complain() {
     complaints "$RUN/said" >"$RUN/complaints"
     { grep . "$RUN/complaints" || tail -n 8 "$RUN/said"; } | sed 's/^/@tail	/'
-    return $code
 }
 
 complaints() { # complaints FILE: errors and warnings of apt and dpkg; the reason of an Err: is indented below it

@@ -75,6 +75,20 @@ def test_another_program_at_work_on_packages_is_waited_for_and_named(host: Sandb
     assert all(re.fullmatch(words + r"\d+ s of at most 600 s\)", line) for line in waits)
 
 
+def test_a_package_that_the_lists_of_today_do_not_know_is_looked_for_in_newer_ones(host: Sandbox) -> None:
+    host.write("var/lib/apt/lists/mirror_Packages", "")
+    outdated = (
+        '#!/bin/sh\n[ "$1" != update ] || : >"$ROOT/newer"\n'
+        '[ -e "$ROOT/newer" ] || { echo "E: Unable to locate package nginx"; exit 100; }\n'
+    )
+    host.write("bin/apt-get", outdated + host.read("bin/apt-get"), 0o755)
+    first, second = host.deploy({"balancer": (Package(name="nginx"),)})
+    assert first.ok, first.text
+    assert second.ok, second.text
+    assert host.calls() == ["apt-get update", "apt-get install"]
+    assert "Unable to locate" not in first.text
+
+
 def test_debconf_and_dpkg_wait_for_another_program_too(host: Sandbox) -> None:
     locked = "dpkg: error: dpkg frontend lock was locked by another process with pid 9"
     once = f'[ -e "$ROOT/$0.told" ] || {{ mkdir -p "$ROOT/$0.told"; echo "{locked}"; exit 2; }}\n'
