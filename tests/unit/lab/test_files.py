@@ -129,6 +129,7 @@ def test_ssh_config_as_ssh_reads_it(tmp_path: Path) -> None:
     assert "hostname 192.168.57.16" in seen
     assert "user ops" in seen
     assert "stricthostkeychecking true" in seen
+    assert "kexalgorithms curve25519-sha256" in seen
     assert f"identityfile {tmp_path}/a b/id_ed25519" in seen
     assert "proxycommand nsenter --net=/run/netns/plainstack-shop socat - TCP:%h:%p,nodelay" in seen
 
