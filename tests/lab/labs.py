@@ -133,6 +133,8 @@ def make_snapshot(project: Path) -> None:
             stages = operator.json("deploy", timeout=1800)["stages"]
             deployed_at = time.monotonic()
             operator.inv("verify")
+            # Saving takes the lab down, and its count of CPU time with it.
+            SPENT.labs += hosts_cpu(operator.lab)
             operator.inv("lab.save", NAME, "--down")
         packages = [stage for stage in stages if stage["stage"] == "packages"]
         _write_made(
