@@ -31,8 +31,9 @@ FORKS.set_forkserver_preload(["plainstack.deploy.deployment", "plainstack.invent
 # A package; files, an account, a link and inputs that units restart for; settings of the database.
 PACKAGE = "dpkg --force-depends --purge prometheus-node-exporter >/dev/null 2>&1"
 # What apt leaves of it: interruptions that come later need no apt before each.
+# Its SysV script is left alone: systemd would read all units again, twice.
 UNPACKED = """
-systemctl disable --quiet --now prometheus-node-exporter.service
+SYSTEMCTL_SKIP_SYSV=1 systemctl disable --quiet --now prometheus-node-exporter.service
 echo 'ARGS=""' >/etc/default/prometheus-node-exporter
 """
 Harm = tuple[str, str]
