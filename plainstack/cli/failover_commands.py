@@ -19,7 +19,7 @@ from plainstack.deploy.failover import Cluster, Consent, Done, Event
 from plainstack.engine.network import Network
 from plainstack.errors import AlreadySo, NotDeployed, Refused
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql.failover.decisions import Do, Stage
+from plainstack.postgresql.failover.decisions import Do, Phase
 from plainstack.postgresql.findings import findings, healthy
 from plainstack.postgresql.hosts import must_have_databases
 from plainstack.postgresql.observation import Node, Topology
@@ -113,12 +113,12 @@ def _deploy(console: Console, stack: Stack, hosts: Sequence[str]) -> None:
 
 
 def _consent(console: Console, stack: Stack) -> Consent:
-    """Return a function that asks for confirmation before an irreversible stage; --yes skips it."""
+    """Return a function that asks for confirmation before an irreversible phase; --yes skips it."""
 
-    def ask(now: Topology, stage: Stage) -> None:
+    def ask(now: Topology, phase: Phase) -> None:
         for line in _lines(now):
             console.line(line)
-        for step in stage:
+        for step in phase:
             console.line(f"next, on {step.host}: {step.says}")
         if console.ask(f"continue with stack {stack.stack}? [y/N] ") != "y":
             raise Refused("nothing was done. Answer y, or use --yes to skip this question")

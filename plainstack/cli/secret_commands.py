@@ -149,10 +149,10 @@ def _tell_next(console: Console, changed: Iterable[DeclaredSecret], before: Mapp
     """Print what brings changed values to the hosts."""
     commands: list[str] = []
     for secret in changed:
-        staged = rotation.is_staged(secret.rotation) and secret.name in before
-        command = f"inv secrets.rotate {secret.name}" if staged else "inv deploy"
+        rotated = rotation.in_steps(secret.rotation) and secret.name in before
+        command = f"inv secrets.rotate {secret.name}" if rotated else "inv deploy"
         if command not in commands:
-            commands.insert(len(commands) if staged else 0, command)
+            commands.insert(len(commands) if rotated else 0, command)
     console.line(f"not deployed yet; to deploy: {', then '.join(commands)}", "bold")
 
 

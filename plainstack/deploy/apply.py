@@ -60,7 +60,7 @@ class Applier:
             reason = f"failed; {AFTERWARDS[answer.outcome]}"
             raise HostFailed(host, f"{stage}: {answer.failed}", reason, answer.tail, answer.code)
         if not answer.done:
-            where = answer.step or "stage the files"
+            where = answer.step or "receive the files"
             raise HostFailed(host, f"{stage}: {where}", "failed", output.err.splitlines()[-5:], output.code)
         if answer.unconfirmed:
             self._confirm(host, stage, answer.unconfirmed)

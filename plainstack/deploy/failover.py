@@ -15,13 +15,13 @@ from plainstack.engine.network import Network
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.postgresql import hosts, observation
 from plainstack.postgresql.failover import decisions, steps
-from plainstack.postgresql.failover.decisions import Do, Plan, Stage, Step
+from plainstack.postgresql.failover.decisions import Do, Phase, Plan, Step
 from plainstack.postgresql.observation import Topology
 from plainstack.postgresql.settings import Database
 from plainstack.ssh.connections import Sessions
 
-Consent = Callable[[Topology, Stage], None]
-"""Called with the first stage before anything is done; raises Refused to stop the failover."""
+Consent = Callable[[Topology, Phase], None]
+"""Called with the first phase before anything is done; raises Refused to stop the failover."""
 
 # Seconds. A host that is up accepts a connection at once, and every second here prolongs the outage.
 CONNECT_WITHIN = 1
@@ -125,14 +125,14 @@ class Cluster:
                 self._fences.clear()
                 now = self._look()
             plan = decide(now)
-            stage = next(plan, None)
-            while stage is not None:
-                self._do(stage)
+            phase = next(plan, None)
+            while phase is not None:
+                self._do(phase)
                 now = self._look()
                 try:
-                    stage = plan.send(now)
+                    phase = plan.send(now)
                 except StopIteration:
-                    stage = None
+                    phase = None
         finally:
             for release in releases:
                 release()
@@ -194,11 +194,11 @@ class Cluster:
         holder = lock.holder(who(), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), self.command)
         return lock.hold(names, self._sessions.to, holder, lock.IN_DRILL if self._in_drill else lock.RUN)
 
-    def _do(self, stage: Stage) -> None:
-        with ThreadPoolExecutor(max_workers=len(stage)) as pool:
-            done = list(pool.map(self._step, stage))
+    def _do(self, phase: Phase) -> None:
+        with ThreadPoolExecutor(max_workers=len(phase)) as pool:
+            done = list(pool.map(self._step, phase))
         self.log += done
-        for step in stage:
+        for step in phase:
             if step.do in (Do.FENCE, Do.UNFENCE):
                 self._fences.pop(step.host, None)
         failed = [one for one in done if one.error and not one.step.optional]

@@ -2,7 +2,7 @@
 
 A role yields them in any order, except that units, timers and commands are applied in the order in which the role
 yields them. One transaction applies a role's resources: first groups, users, directories, files, links and kernel
-parameters, then units, timers and commands. Files are staged and validated together before any is moved into place.
+parameters, then units, timers and commands. New files are validated together before any is moved into place.
 Packages, preseeds and `early` files belong to the host's package transaction, which runs before those of the roles.
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from plainstack.postgresql.failover.stages import NEAR, shut_down_cleanly, successor
+from plainstack.postgresql.failover.phases import NEAR, shut_down_cleanly, successor
 from plainstack.postgresql.observation import Node, Topology
 from plainstack.postgresql.sql import BARMAN_SLOT, slot_name
 from plainstack.postgresql.topology import waiting

@@ -17,7 +17,7 @@ from plainstack.postgresql.topology import PROBE, members, primaries
 
 # The modules of failovers are imported where they are used: every command imports this one, and few need them.
 if TYPE_CHECKING:
-    from plainstack.postgresql.failover.stages import Step
+    from plainstack.postgresql.failover.phases import Step
 
 
 def readmit(
@@ -46,7 +46,7 @@ def _errand(stack: Stack, step: Step) -> Errand:
 
 
 def _steps(blank: list[str], leader: str, reported: Answers) -> list[Step]:
-    from plainstack.postgresql.failover.stages import Do, Step
+    from plainstack.postgresql.failover.phases import Do, Step
     from plainstack.postgresql.observation import named
 
     found = []

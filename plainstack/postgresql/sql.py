@@ -54,7 +54,7 @@ def password_name(role: str) -> str:
 
 def login(vault: Vault) -> str:
     """The account that the applications log in as, selected by the number of handovers."""
-    return LOGINS[vault.turns.get(password_name(OWNER), 0) % len(LOGINS)]
+    return LOGINS[vault.handovers.get(password_name(OWNER), 0) % len(LOGINS)]
 
 
 def _logins(vault: Vault) -> Iterator[DatabaseRole]:

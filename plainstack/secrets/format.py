@@ -12,6 +12,7 @@ from plainstack.secrets.rotation import Entry
 from plainstack.secrets.values import Secret
 
 _HEAD = "# The secrets of this stack. Keep a copy in a safe place; never commit it unencrypted.\n"
+# "turn" counts handovers; stores have it under this name.
 _HISTORY = {"made": str, "turn": int, "previous": str, "next": str}
 
 
@@ -68,8 +69,8 @@ def _past(entry: Entry) -> dict[str, object]:
     past: dict[str, object] = {name: value.reveal() for name, value in hidden.items() if value is not None}
     if entry.made:
         past["made"] = entry.made
-    if entry.turn:
-        past["turn"] = entry.turn
+    if entry.handovers:
+        past["turn"] = entry.handovers
     return past
 
 

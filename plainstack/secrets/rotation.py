@@ -32,11 +32,11 @@ RotationStrategies = Mapping[str, RotationStrategy]
 
 @dataclass(frozen=True)
 class Entry:
-    """A secret with its previous and next value; `turn` counts handovers, so its parity selects the current account."""
+    """A secret with its previous and next value; the parity of `handovers` selects the account."""
 
     value: Secret
     made: str = ""
-    turn: int = 0
+    handovers: int = 0
     previous: Secret | None = None
     next: Secret | None = None
 
@@ -59,7 +59,7 @@ def begin(entry: Entry, strategy: RotationStrategy, value: Secret, now: datetime
     if strategy == "grace":
         return replace(entry, value=value, previous=entry.value, made=made)
     if strategy == "handover":
-        return replace(entry, value=value, previous=entry.value, made=made, turn=entry.turn + 1)
+        return replace(entry, value=value, previous=entry.value, made=made, handovers=entry.handovers + 1)
     return replace(entry, value=value, made=made)
 
 
@@ -68,7 +68,7 @@ def unfinished(entry: Entry, strategy: RotationStrategy) -> bool:
     return entry.next is not None or (strategy == "handover" and entry.previous is not None)
 
 
-def is_staged(strategy: RotationStrategy) -> bool:
+def in_steps(strategy: RotationStrategy) -> bool:
     """Whether a value changed by hand needs more than one deploy to come into use, and so must be rotated."""
     return strategy in ("overlap", "handover")
 

@@ -120,7 +120,7 @@ def vault(store: Store) -> Vault:
         authority=pki.trusted(store.pki),
         previous={name: entry.previous for name, entry in entries.items() if entry.previous is not None},
         next={name: entry.next for name, entry in entries.items() if entry.next is not None},
-        turns={name: entry.turn for name, entry in entries.items()},
+        handovers={name: entry.handovers for name, entry in entries.items()},
         versions=store.versions,
     )
 

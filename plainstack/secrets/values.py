@@ -57,8 +57,8 @@ class Vault:
     """The secrets of one stack, as roles read them: `passwords` by name, `certificates` by host name or "site".
 
     `previous` and `next` hold values that are valid in addition to the current ones, during or after a rotation.
-    `turns` counts the handovers of a secret from one account to another. `versions` name all states that the store has
-    had, the current one last.
+    `handovers` counts how often a secret has gone from one account to the other. `versions` name all states that the
+    store has had, the current one last.
     """
 
     passwords: Mapping[str, Secret]
@@ -66,7 +66,7 @@ class Vault:
     authority: str
     previous: Mapping[str, Secret] = field(default_factory=dict)
     next: Mapping[str, Secret] = field(default_factory=dict)
-    turns: Mapping[str, int] = field(default_factory=dict)
+    handovers: Mapping[str, int] = field(default_factory=dict)
     versions: tuple[str, ...] = ()
 
     @property

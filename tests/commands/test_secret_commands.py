@@ -88,7 +88,7 @@ def test_a_changed_database_password_is_the_beginning_of_a_rotation(small: Stack
     out = edit(small, f"sed -i 's|^postgres/app: .*|postgres/app: {NEW}|' \"$1\"")
     assert "not deployed yet; to deploy: inv secrets.rotate postgres/app\n" in out
     entry = store.read(small).entries["postgres/app"]
-    assert (entry.value.reveal(), entry.turn) == (NEW, 1)
+    assert (entry.value.reveal(), entry.handovers) == (NEW, 1)
     assert entry.previous is not None
     again = edit(small, f"sed -i 's|^postgres/app: .*|postgres/app: other-{NEW}|' \"$1\"", code=1)
     assert ("postgres/app is being rotated; finish that first: inv secrets.rotate postgres/app") in again

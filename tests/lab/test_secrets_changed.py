@@ -89,8 +89,8 @@ def test_replacing_secrets_is_not_noticed_by_any_request(whole: Operator) -> Non
 
 
 def _takes_the_new_account_only(whole: Operator) -> None:
-    turn = store.read(stack_of(whole)).entries["postgres/app"].turn % 2
-    now, before = ("app_a", "app_b")[turn], ("app_b", "app_a")[turn]
+    odd = store.read(stack_of(whole)).entries["postgres/app"].handovers % 2
+    now, before = ("app_a", "app_b")[odd], ("app_b", "app_a")[odd]
     rows = {row["host"]: row["database"] for row in whole.json("status")}
     primary = next(host for host, database in rows.items() if database.startswith("primary"))
     query = (
@@ -153,7 +153,7 @@ def test_a_rotation_that_is_interrupted_goes_on(whole: Operator) -> None:
             in whole.inv("secrets.rotate", "postgres/app", timeout=1200).out
         )
     ended = store.read(stack_of(whole)).entries["postgres/app"]
-    assert (ended.value, ended.turn, ended.previous) == (begun.value, begun.turn, None)
+    assert (ended.value, ended.handovers, ended.previous) == (begun.value, begun.handovers, None)
     assert set(outcomes) == {"get ok", "post ok"}, Counter(outcomes)
 
 

@@ -87,7 +87,7 @@ class Action(ABC):
         return ()
 
     @property
-    def stages(self) -> File | None:
+    def new_file(self) -> File | None:
         """The file that the bundle carries as new/NUMBER, with its mode and owner; None if there is none."""
         return None
 

@@ -71,26 +71,26 @@ class Put(Action):
         return (self.resource.path,)
 
     @property
-    def stages(self) -> File | None:
-        return None if self.attributes else self.resource.staged
+    def new_file(self) -> File | None:
+        return None if self.attributes else self.resource.file
 
     def shade(self, number: str) -> str:
         return shlex.join(self.resource.shade(number))
 
     def steps(self, number: str, bundle: Bundle) -> None:
-        if self.attributes and self.resource.staged:
+        if self.attributes and self.resource.file:
             # The preview of a validation needs the content.
-            bundle.file(f"new/{number}", self.resource.staged.content)
+            bundle.file(f"new/{number}", self.resource.file.content)
         verb = ("set_attributes", *self.resource.rights) if self.attributes else self.resource.place(number)
         bundle.step(self.subject(), *verb)
 
     @property
     def asks(self) -> str:
-        file = self.resource.staged
+        file = self.resource.file
         return file.path if file and not file.secret and self.differs == "content" else ""
 
     def diff(self, old: Mapping[str, bytes]) -> list[str]:
-        item = self.resource.staged
+        item = self.resource.file
         if item is None or self.attributes:
             return []
         if item.secret:

@@ -36,7 +36,7 @@ class Directory(Resource):
         return True
 
     @property
-    def staged(self) -> File | None:
+    def file(self) -> File | None:
         return None
 
     @property
@@ -83,7 +83,7 @@ class File(Resource):
         return self.ahead
 
     @property
-    def staged(self) -> File | None:
+    def file(self) -> File | None:
         return self
 
     @property
@@ -116,7 +116,7 @@ class Link(Resource):
         return False
 
     @property
-    def staged(self) -> File | None:
+    def file(self) -> File | None:
         return None
 
     @property

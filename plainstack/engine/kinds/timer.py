@@ -80,7 +80,7 @@ class SetTimer(Action):
         return f"set {self.timer.name} = {self.timer.calendar}"
 
     @property
-    def stages(self) -> File | None:
+    def new_file(self) -> File | None:
         return self.timer.file
 
     def shade(self, number: str) -> str:

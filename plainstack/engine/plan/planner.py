@@ -36,7 +36,7 @@ def plan(host: str, desired: Desired, observed: Observed, stamp: Stamp, scope: I
     ]
     done = [transaction for transaction in transactions if transaction.actions]
     if observed.leftovers and not observed.guard_pending and not done and transactions:
-        cleaning = Record(detail="an interrupted run left its staged files")
+        cleaning = Record(detail="an interrupted run left files behind")
         done = [replace(transactions[0], actions=(cleaning,))]
     apt = packages(chosen, lost, observed)
     if apt:

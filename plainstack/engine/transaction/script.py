@@ -101,11 +101,11 @@ def transaction(
     for unit, stamp in work.stale:
         bundle.step(f"mark {unit} as not loaded", "keep_stamp", unit, stamp)
     parts = arrange(work.actions)
-    new = [(numbers[id(part)], part.stages) for part in parts if isinstance(part, Action) and part.stages]
-    first = next((number for number, part in enumerate(parts, 1) if isinstance(part, Action) and part.stages), None)
+    new = [(numbers[id(part)], part.new_file) for part in parts if isinstance(part, Action) and part.new_file]
+    first = next((number for number, part in enumerate(parts, 1) if isinstance(part, Action) and part.new_file), None)
     for number, part in enumerate(parts, 1):
         if number == first:
-            _stage(new, bundle)
+            _add_files(new, bundle)
         if probe and number == len(parts) and isinstance(part, Load) and part.pauses:
             bundle.lines.append("LOOK_IN_PAUSE=yes")
         part.steps(numbers.get(id(part), f"part{number}"), bundle)
@@ -162,7 +162,7 @@ def packages(
 
 def _early(bundle: Bundle, files: Iterable[tuple[int, File]]) -> None:
     numbered = [(str(number), item) for number, item in files]
-    _stage(numbered, bundle)
+    _add_files(numbered, bundle)
     for number, item in numbered:
         bundle.step(f"write {item.path}", "put", number, item.path, f"{item.mode:04o}", item.owner, item.group)
 
@@ -176,7 +176,7 @@ def _kernel_state(actions: Sequence[Action], bundle: Bundle) -> None:
         bundle.step(f"keep the live state of {unit.name}", "keep_kernel_state", snapshot, restore)
 
 
-def _stage(files: Iterable[tuple[str, File]], bundle: Bundle) -> None:
+def _add_files(files: Iterable[tuple[str, File]], bundle: Bundle) -> None:
     """Add files to the bundle with their modes, and one step per owner that gives the files to it."""
     owned: dict[str, list[str]] = {}
     for number, item in files:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 
 from plainstack.errors import AlreadySo, Refused
-from plainstack.postgresql.failover.stages import (
+from plainstack.postgresql.failover.phases import (
     Do,
+    Phase,
     Plan,
-    Stage,
     Step,
     candidate,
     fenced_off,
@@ -67,7 +67,7 @@ def _rejoin(node: Node) -> str:
     return f"fab failover rejoin --host={node.name}"
 
 
-def _wake(now: Topology, target: str) -> Generator[Stage, Topology, Topology]:
+def _wake(now: Topology, target: str) -> Generator[Phase, Topology, Topology]:
     """Start stopped servers that may have the newest data; the next topology shows which of them run."""
     asleep = [node for node in now.nodes.values() if node.stopped and not node.rewinding]
     if not target and (old := _stopped_leader(now, asleep)) and (old.degraded or not now.standbys):
@@ -149,7 +149,7 @@ def _gone(now: Topology) -> list[Node]:
     ]
 
 
-def _fence(now: Topology) -> Generator[Stage, Topology, Topology]:
+def _fence(now: Topology) -> Generator[Phase, Topology, Topology]:
     steps = tuple(_fence_steps(now))
     if steps:
         now = yield steps

@@ -1,14 +1,14 @@
-"""Bringing hosts back, and running without a standby, as decisions: pure generators of stages."""
+"""Bringing hosts back, and running without a standby, as decisions: pure generators of phases."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 
 from plainstack.errors import AlreadySo, NotDeployed, Refused
-from plainstack.postgresql.failover.stages import (
+from plainstack.postgresql.failover.phases import (
     Do,
+    Phase,
     Plan,
-    Stage,
     Step,
     names_of,
     not_degraded,
@@ -103,7 +103,7 @@ def _may_be_another(now: Topology, leader: Node) -> list[str]:
     return [node.name for node in others if node.state in ("unreachable", "silent", "primary")]
 
 
-def _rejoin(now: Topology, name: str, leader: str, discard: bool) -> Generator[Stage, Topology, Topology]:
+def _rejoin(now: Topology, name: str, leader: str, discard: bool) -> Generator[Phase, Topology, Topology]:
     node = now.node(name)
     was_primary = node.state in ("primary", "stopped primary")
     if node.state in ("primary", "silent") or (node.state == "stopped primary" and not node.fenced):

@@ -1,15 +1,15 @@
-"""A planned switchover, as decisions: a pure generator of stages."""
+"""A planned switchover, as decisions: a pure generator of phases."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
 from plainstack.errors import AlreadySo, Refused
-from plainstack.postgresql.failover.stages import (
+from plainstack.postgresql.failover.phases import (
     NEAR,
     Do,
+    Phase,
     Plan,
-    Stage,
     Step,
     candidate,
     follow,
@@ -117,7 +117,7 @@ def _handing_over(now: Topology) -> Node:
     return old
 
 
-def _hand_over(now: Topology, old: Node, chosen: Node) -> Generator[Stage, Topology, Topology]:
+def _hand_over(now: Topology, old: Node, chosen: Node) -> Generator[Phase, Topology, Topology]:
     if not old.clean:
         raise Refused(
             f"{old.name} was not shut down cleanly ({old.cluster or old.state}), so it may have writes that"
@@ -144,7 +144,7 @@ def _hand_over(now: Topology, old: Node, chosen: Node) -> Generator[Stage, Topol
 
 
 def _settle(now: Topology, idle: Sequence[Node], leader: Node) -> Plan:
-    """The stages after a handover: every host follows, and slots of hosts that are gone are dropped."""
+    """The phases after a handover: every host follows, and slots of hosts that are gone are dropped."""
     starts = tuple(
         Step(Do.START, node.name, f"start as a replica of {leader.name}")
         for node in idle

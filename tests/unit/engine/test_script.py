@@ -230,7 +230,7 @@ def test_what_is_in_the_way_is_reported_and_left(deployed: Sandbox, harm: str, r
     assert deployed.tree() == before
 
 
-def test_a_link_planted_where_a_file_is_staged_is_not_followed(deployed: Sandbox) -> None:
+def test_a_link_planted_where_a_file_is_put_is_not_followed(deployed: Sandbox) -> None:
     deployed.write("/etc/precious", "untouched\n")
     (deployed.root / "etc/app/app.conf.plainstack-new").symlink_to(deployed.root / "etc/precious")
     assert deployed.deploy(app("port = 2\n"))[-1].ok

@@ -127,15 +127,15 @@ class Model:
         """Run a decision for at most so many steps; return whether it finished."""
         plan = decide(self.topology())
         try:
-            stage = next(plan)
+            phase = next(plan)
             while True:
-                assert stage, "a stage without steps"
-                for step in reversed(stage) if backwards else stage:
+                assert phase, "a phase without steps"
+                for step in reversed(phase) if backwards else phase:
                     if most == 0:
                         return False
                     most -= 1
                     self.do(step)
-                stage = plan.send(self.topology())
+                phase = plan.send(self.topology())
         except StopIteration:
             return True
 
@@ -240,7 +240,7 @@ class Model:
 
 
 def interrupted(most: int = 30) -> Iterator[tuple[int, bool]]:
-    """Every place where a run may be interrupted: after so many steps, with a stage's steps done in either order."""
+    """Every place where a run may be interrupted: after so many steps, with a phase's steps done in either order."""
     for backwards in (False, True):
         for count in range(most):
             yield count, backwards

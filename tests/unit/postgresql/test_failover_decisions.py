@@ -61,11 +61,11 @@ def test_a_standby_that_did_not_get_the_last_wal_leaves_the_old_primary_in_charg
     for step in plan.send(model.topology()):
         model.do(step)
     model["db2"].wal.pop()
-    stage = plan.send(model.topology())
-    assert [step.do for step in stage] == [Do.AWAIT_WAL]
-    stage = plan.send(model.topology())
-    assert [step.do for step in stage] == [Do.STEP_BACK]
-    model.do(stage[0])
+    phase = plan.send(model.topology())
+    assert [step.do for step in phase] == [Do.AWAIT_WAL]
+    phase = plan.send(model.topology())
+    assert [step.do for step in phase] == [Do.STEP_BACK]
+    model.do(phase[0])
     with pytest.raises(Refused, match="did not receive the last WAL of db1, so db1 is the primary again"):
         plan.send(model.topology())
     assert model.leader.name == "db1"

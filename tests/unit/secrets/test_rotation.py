@@ -35,16 +35,16 @@ def states(strategy: RotationStrategy, entry: Entry, value: str = "new") -> list
 
 def used(entry: Entry) -> tuple[str, int]:
     """What a host in this state uses: the value, and the account that it belongs to."""
-    return entry.value.reveal(), entry.turn % 2
+    return entry.value.reveal(), entry.handovers % 2
 
 
 def accepted(entry: Entry, strategy: RotationStrategy) -> set[tuple[str, int]]:
     """What a host in this state accepts."""
     if strategy == "handover":
-        before = {(entry.previous.reveal(), (entry.turn + 1) % 2)} if entry.previous else set()
+        before = {(entry.previous.reveal(), (entry.handovers + 1) % 2)} if entry.previous else set()
         return {used(entry)} | before
     values = (entry.value, entry.previous, entry.next)
-    return {(value.reveal(), entry.turn % 2) for value in values if value is not None}
+    return {(value.reveal(), entry.handovers % 2) for value in values if value is not None}
 
 
 @pytest.mark.parametrize(("strategy", "deploys"), [("at once", 1), ("grace", 1), ("overlap", 2), ("handover", 2)])
@@ -88,7 +88,7 @@ def test_every_state_is_kept_by_the_store(tmp_path: Path) -> None:
     stack = inventories.parse(text, "my.yaml", tmp_path)
     store.load(stack, inventories.passwords("x"), NOW)
     for strategy in ("at once", "grace", "overlap", "handover"):
-        for entry in states(strategy, Entry(Secret("x", "old"), made="2026-01-01T00:00:00Z", turn=3)):
+        for entry in states(strategy, Entry(Secret("x", "old"), made="2026-01-01T00:00:00Z", handovers=3)):
             store.change(stack, lambda store, entry=entry: replace(store, entries={"x": entry}))  # type: ignore[misc]
             assert store.read(stack).entries["x"] == entry
 
@@ -100,7 +100,7 @@ def _vault(stack: Stack, registry: Mapping[str, Role], entry: Entry, name: str) 
         passwords={**vault.passwords, name: entry.value},
         previous={name: entry.previous} if entry.previous else {},
         next={name: entry.next} if entry.next else {},
-        turns={name: entry.turn},
+        handovers={name: entry.handovers},
     )
 
 

@@ -1,4 +1,4 @@
-"""The building blocks of a failover: steps, stages of steps, and what every decision asks about a topology."""
+"""The building blocks of a failover: steps, phases of steps, and what every decision asks about a topology."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Step:
     optional: bool = False
 
 
-Stage = tuple[Step, ...]
+Phase = tuple[Step, ...]
 """Steps that run at the same time."""
 
 
-Plan = Generator[Stage, Topology, None]
+Plan = Generator[Phase, Topology, None]
 
 
 def one_history(now: Topology) -> None:
@@ -147,7 +147,7 @@ def successor(now: Topology, leader: Node) -> Node | None:
 
 
 def remove_fences(now: Topology, name: str) -> list[Step]:
-    """The stages that remove every fence against the host."""
+    """The phases that remove every fence against the host."""
     return [Step(Do.UNFENCE, other, f"remove the fence against {name}", (name,)) for other in now.fencing(name)]
 
 
@@ -166,7 +166,7 @@ def shut_down_cleanly(now: Topology) -> Node | None:
 
 
 def follow(now: Topology, leader: Node) -> Iterator[Step]:
-    """The stages that make every other standby stream from the new primary."""
+    """The phases that make every other standby stream from the new primary."""
     for node in now.standbys:
         if node.name != leader.name:
             yield Step(Do.FOLLOW, node.name, f"stream from {leader.name}", (leader.name,), optional=True)
