@@ -22,7 +22,7 @@ from tests.sshd import Server, serving
 # The same cases on every run; HYPOTHESIS_PROFILE=search looks for new ones.
 # How long it takes says how busy the machine is, in the making of a case as in its test.
 UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
-settings.register_profile("default", UNTIMED, derandomize=True, max_examples=60)
+settings.register_profile("default", UNTIMED, derandomize=True, max_examples=30)
 settings.register_profile("search", UNTIMED, max_examples=5000, phases=[Phase.generate])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

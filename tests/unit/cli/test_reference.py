@@ -21,27 +21,26 @@ SHAPE = inventories.shipped_shape()
 DATA: dict[str, Any] = yaml.safe_load((ROOT / "hosts.yaml").read_text(encoding="utf-8"))
 
 
-def models() -> list[tuple[str, dict[str, Any]]]:
-    made = reference.schema(SHAPE)
-    return [("Stack", made), *made["$defs"].items()]
+SCHEMA = reference.schema(SHAPE)
+PAGE = reference.page(SHAPE)
 
 
 def test_the_page_is_that_of_the_models() -> None:
     """Write it again: python -m plainstack.cli.reference >docs/inventory.md"""
-    assert (ROOT / "docs/inventory.md").read_text(encoding="utf-8") == reference.page(SHAPE)
+    assert (ROOT / "docs/inventory.md").read_text(encoding="utf-8") == PAGE
 
 
 def test_every_key_is_explained_in_a_sentence() -> None:
-    for name, model in models():
+    for name, model in (("Stack", SCHEMA), *SCHEMA["$defs"].items()):
         for key, field in model["properties"].items():
-            about = field.get("description") or dict(models())[field["$ref"].rpartition("/")[2]]["description"]
+            about = field.get("description") or SCHEMA["$defs"][field["$ref"].rpartition("/")[2]]["description"]
             assert about.endswith("."), f"{name}.{key}"
-            assert f"| `{key}` |" in reference.page(SHAPE), f"{name}.{key}"
+            assert f"| `{key}` |" in PAGE, f"{name}.{key}"
 
 
 def test_the_schema_takes_the_default_inventory() -> None:
-    jsonschema.Draft202012Validator.check_schema(reference.schema(SHAPE))
-    jsonschema.validate(DATA, reference.schema(SHAPE))
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(DATA, SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -66,8 +65,7 @@ def test_the_schema_refuses_what_the_models_refuse(keys: tuple[str, ...], value:
     for key in keys[:-1]:
         inner = inner[key]
     inner[keys[-1]] = value
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(data, reference.schema(SHAPE))
+    assert list(jsonschema.Draft202012Validator(SCHEMA).iter_errors(data)) != []
 
 
 SHARED = "ssh: {user: deploy}\nmonitoring: {webhook: 'https://me:secret@hooks.example.com/T0/secret?key=secret'}\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import pickle
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -22,6 +22,12 @@ COMMAND = re.compile(r"(?:(?:when|make) (\w+) answer(?:s, |, then ))?fab failove
 ELSEWHERE = re.compile(r"answer|[Bb]ring it back|reachable|restore from the backup|type this again")
 # Never advised: commands that bypass Plainstack.
 BEHIND = re.compile(r"systemctl|pg_ctl|by hand|\brm\b|\bmv\b|move .* away")
+
+
+def again(model: Model) -> Model:
+    """A copy of its own; pickle makes one in a third of deepcopy's time."""
+    copy: Model = pickle.loads(pickle.dumps(model, pickle.HIGHEST_PROTOCOL))
+    return copy
 
 
 def decide(action: str, words: str, now: Topology) -> Plan:
@@ -95,7 +101,7 @@ def reached(names: tuple[str, ...], depth: int) -> Iterator[tuple[tuple[str, ...
         following = []
         for story, model in level:
             for accident, name, steps in accidents(names):
-                after = copy.deepcopy(model)
+                after = again(model)
                 try:
                     if not befall(after, accident, name, steps):
                         continue
@@ -142,7 +148,7 @@ def follow(model: Model, sentence: str, hops: int = 3) -> None:
     for when, action, words in commands:
         if action == "status":
             continue
-        trial = copy.deepcopy(model)
+        trial = again(model)
         if when:
             trial.mend(when)
             trial.live()
