@@ -49,12 +49,12 @@ def conninfo(stack: Stack) -> str:
 
 def has_backup(stack: Stack) -> str:
     """A shell test, fast enough for a probe, for a backup that can be restored."""
-    return f"grep -qsx status=DONE {HOME}/{server(stack)}/meta/*-backup.info"
+    return f"grep -qsx status=DONE ${{ROOT:-}}{HOME}/{server(stack)}/meta/*-backup.info"
 
 
 def _newest(stack: Stack) -> str:
     # Reads Barman's catalogue directly: starting Barman would take a second. Ids are dates, so names sort by time.
-    return f"info=$(grep -lsx status=DONE {HOME}/{server(stack)}/meta/*-backup.info | tail -n 1)\n"
+    return f"info=$(grep -lsx status=DONE ${{ROOT:-}}{HOME}/{server(stack)}/meta/*-backup.info | tail -n 1)\n"
 
 
 def facts(stack: Stack) -> str:

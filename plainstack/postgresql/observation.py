@@ -8,7 +8,7 @@ from functools import cached_property
 
 from plainstack.errors import Refused
 from plainstack.paths import FENCES
-from plainstack.postgresql.layout import BIN, DATA, DEGRADED, FENCED, PASSFILE, REWINDING, START_GUARD
+from plainstack.postgresql.shell_paths import BIN, DATA, DEGRADED, FENCED, PASSFILE, REWINDING, START_GUARD
 from plainstack.postgresql.topology import Member, members, position, probe
 
 _MORE = """

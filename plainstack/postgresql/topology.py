@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from plainstack.postgresql.layout import AS_POSTGRES, BIN, DATA
+from plainstack.postgresql.layout import AS_POSTGRES
+from plainstack.postgresql.shell_paths import BIN, DATA
 
 Facts = Mapping[str, Mapping[str, str] | None]
 """The answer of every db host to `PROBE`, by name; None for a host that could not be reached."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from plainstack.paths import TLS
-from plainstack.postgresql.layout import AS_POSTGRES, BIN, CLUSTERS, DATA, ETC, PASSFILE, PORT, REWINDING
+from plainstack.postgresql.layout import AS_POSTGRES, PORT
+from plainstack.postgresql.shell_paths import BIN, CLUSTERS, DATA, ETC, PASSFILE, REWINDING
 
 STANDBY_SIGNAL = f"{AS_POSTGRES} touch {DATA}/standby.signal && sync {DATA}/standby.signal {DATA}\n"
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from plainstack.engine.paths import STATE
 from plainstack.postgresql import barman
 from plainstack.postgresql.failover import rebuild
 from plainstack.postgresql.failover.decisions import Do
 from plainstack.postgresql.failover.rebuild import STANDBY_SIGNAL
-from plainstack.postgresql.layout import AS_POSTGRES, BIN, DATA, DEGRADED, ETC, FENCED, UNIT
+from plainstack.postgresql.layout import AS_POSTGRES, UNIT
+from plainstack.postgresql.shell_paths import BIN, DATA, DEGRADED, ETC, FENCED, STATE
 from plainstack.shell import await_condition
 
-METRIC = "/var/lib/prometheus/node-exporter/plainstack_degraded.prom"
+METRIC = "${ROOT:-}/var/lib/prometheus/node-exporter/plainstack_degraded.prom"
 
 _PSQL = f"{AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtq"
 _JOURNAL = f"journalctl --unit={UNIT} --no-pager --quiet --output=cat --lines=6 >&2"

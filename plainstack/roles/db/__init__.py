@@ -14,7 +14,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Target
 from plainstack.paths import TLS
-from plainstack.postgresql import sql
+from plainstack.postgresql import shell_paths, sql
 from plainstack.postgresql.layout import (
     AS_POSTGRES,
     BIN,
@@ -45,7 +45,7 @@ _ACCOUNTS = ("replicator", "rewinder", "barman", "streaming_barman")
 _AT = {"version": VERSION}
 _BOOTSTRAP = "/usr/local/lib/plainstack/db-bootstrap"
 _SQL = f"{ETC}/plainstack.sql"
-_PSQL = f"{AS_POSTGRES} {BIN}/psql -XAtq"
+_PSQL = f"{AS_POSTGRES} {shell_paths.BIN}/psql -XAtq"
 _LIMIT = "lower-limit"
 _WHO_MAY_CONNECT = (f"{ETC}/pg_hba.conf", f"{ETC}/pg_ident.conf")
 _RELOADED = (*_WHO_MAY_CONNECT, f"{ETC}/conf.d/20-reload.conf", f"{ETC}/conf.d/30-replication.conf")

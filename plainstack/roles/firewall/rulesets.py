@@ -45,8 +45,8 @@ if command -v nft >/dev/null; then
         grep -n . | sed 's/^\\([0-9]*\\):/nft.\\1=/'
 fi
 decided=
-if [ -x %(program)s ]; then
-    { read -r _ && read -r _ && read -r _ _ decided; } <%(program)s || :
+if [ -x "${ROOT:-}%(program)s" ]; then
+    { read -r _ && read -r _ && read -r _ _ decided; } <"${ROOT:-}%(program)s" || :
     # one of before this line was in it
     case $decided in refuse | keep | replace) ;; *) decided=%(foreign)s ;; esac
 fi

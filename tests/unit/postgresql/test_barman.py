@@ -45,15 +45,14 @@ def stack() -> Stack:
 
 @pytest.fixture
 def catalogue(tmp_path: Path) -> Path:
-    folder = tmp_path / "shop" / "meta"
+    folder = tmp_path / barman.HOME.lstrip("/") / "shop/meta"
     folder.mkdir(parents=True)
     return folder
 
 
 def _sh(tmp_path: Path, script: str) -> subprocess.CompletedProcess[str]:
-    tools = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
-    text = script.replace(barman.HOME, str(tmp_path))
-    return subprocess.run(["sh", "-c", text], capture_output=True, text=True, env=tools, check=False)
+    tools = {**os.environ, "ROOT": str(tmp_path), "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, env=tools, check=False)
 
 
 def _tool(tmp_path: Path, name: str, text: str) -> None:

@@ -15,8 +15,9 @@ from plainstack.inventory.stack import Stack
 from plainstack.postgresql.failover.decisions import Do, Step
 from plainstack.postgresql.failover.steps import body
 from plainstack.postgresql.failover.steps import script as step_script
-from plainstack.postgresql.layout import AS_POSTGRES, BIN
+from plainstack.postgresql.layout import BIN
 from plainstack.postgresql.observation import observed, parse, script
+from plainstack.postgresql.shell_paths import DATA, FENCED
 from plainstack.roles.db import ROLE
 from plainstack.secrets.values import Vault
 from tests import inventories
@@ -35,12 +36,12 @@ def test_every_step_is_a_script_that_sh_can_read(stack: Stack, do: Do) -> None:
 def test_a_server_is_marked_as_a_standby_before_it_stops_or_starts(stack: Stack) -> None:
     for do, verb in ((Do.STEP_DOWN, "kill -INT"), (Do.START, "systemctl start")):
         text = body(stack, Step(do, "db1", ""))
-        assert text.index("touch /var/lib/postgresql/17/main/standby.signal") < text.index(verb)
+        assert text.index(f"touch {DATA}/standby.signal") < text.index(verb)
 
 
 def test_the_mark_that_keeps_a_server_out_is_on_disk_before_it_is_stopped(stack: Stack) -> None:
     text = body(stack, Step(Do.KEEP_OUT, "db1", ""))
-    assert text.index("sync /var/lib/plainstack/fenced") < text.index("systemctl stop")
+    assert text.index(f"sync {FENCED}") < text.index("systemctl stop")
 
 
 def test_a_lone_primary_is_taken_out_of_waiting_before_it_is_promoted(stack: Stack) -> None:
@@ -76,32 +77,32 @@ degraded=2026-11-22T01:50:22Z
 
 
 def on_a_host(text: str, root: Path, **programs: str) -> subprocess.CompletedProcess[str]:
-    """Run a step's script with /var/lib and PostgreSQL's programs under `root`; `programs` are stand-ins in sh."""
-    folder = root / "bin"
-    folder.mkdir()
+    """Run a step's script on a host below `root`; `programs` are stand-ins in sh."""
+    folder = root / BIN.lstrip("/")
+    folder.mkdir(parents=True, exist_ok=True)
+    programs = {"setpriv": 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"', **programs}
     for name, lines in programs.items():
         (folder / name).write_text(f"#!/bin/sh\n{lines}\n", encoding="utf-8")
         (folder / name).chmod(0o755)
-    for there, here in ((AS_POSTGRES, ""), (BIN, str(folder)), ("/var/lib", str(root))):
-        text = text.replace(there, here)
-    path = {"PATH": f"{folder}:{os.defpath}"}
-    return subprocess.run(["sh", "-eu"], input=text, env=path, capture_output=True, text=True, check=False)
+    there = {"ROOT": str(root), "PATH": f"{folder}:{os.defpath}"}
+    return subprocess.run(["sh", "-eu"], input=text, env=there, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("writable", [True, False])
 def test_a_primary_is_stopped_also_when_its_disk_takes_no_mark(stack: Stack, tmp_path: Path, writable: bool) -> None:
     text = body(stack, Step(Do.KEEP_OUT, "db1", ""))
+    (tmp_path / "var/lib").mkdir(parents=True)
     if writable:
-        (tmp_path / "plainstack").mkdir()
+        (tmp_path / "var/lib/plainstack").mkdir()
     else:
         # Like on a read-only disk: the folder cannot be created.
-        (tmp_path / "plainstack").touch()
+        (tmp_path / "var/lib/plainstack").touch()
     ran = on_a_host(text, tmp_path, systemctl=f"echo $* >>{tmp_path}/called", pgrep="exit 1")
     called = (tmp_path / "called").read_text(encoding="utf-8").splitlines()
     unit = "postgresql@17-main.service"
     assert ran.returncode == 0, ran.stderr
     assert called == ([f"stop {unit}"] if writable else [f"mask --runtime {unit}", f"stop {unit}"])
-    assert (tmp_path / "plainstack/fenced").exists() == writable
+    assert (tmp_path / "var/lib/plainstack/fenced").exists() == writable
 
 
 @pytest.mark.parametrize(
@@ -116,18 +117,18 @@ def test_a_primary_is_stopped_also_when_its_disk_takes_no_mark(stack: Stack, tmp
 def test_a_rewind_that_did_not_end_well_leaves_its_mark(
     stack: Stack, tmp_path: Path, ends: str, code: int, kept: str | None
 ) -> None:
-    (tmp_path / "plainstack").mkdir()
-    (tmp_path / "postgresql/17/main").mkdir(parents=True)
+    (tmp_path / "var/lib/plainstack").mkdir(parents=True)
+    (tmp_path / "var/lib/postgresql/17/main").mkdir(parents=True)
     text = body(stack, Step(Do.REWIND, "db1", "", ("db2",)))
     ran = on_a_host(text, tmp_path, pg_rewind=ends)
     assert ran.returncode == code, ran.stderr
-    mark = tmp_path / "plainstack/rewinding"
+    mark = tmp_path / "var/lib/plainstack/rewinding"
     assert (mark.read_text(encoding="utf-8").strip() if mark.exists() else None) == kept
 
 
 def test_a_mark_without_a_word_is_seen_too(tmp_path: Path) -> None:
-    (tmp_path / "plainstack").mkdir()
-    (tmp_path / "plainstack/rewinding").touch()
+    (tmp_path / "var/lib/plainstack").mkdir(parents=True)
+    (tmp_path / "var/lib/plainstack/rewinding").touch()
     ran = on_a_host(script([]), tmp_path)
     assert observed("db1", parse(ran.stdout)).rewinding == "it was interrupted"
 
@@ -138,14 +139,13 @@ def test_half_rewound_data_do_not_start_even_as_a_standby(stack: Stack, vault: V
         for item in inventories.wanted(ROLE, stack, "db1", vault)
         if isinstance(item, File) and item.path.endswith("/db-start-guard")
     ]
-    data = tmp_path / "postgresql/17/main"
+    data = tmp_path / "var/lib/postgresql/17/main"
     data.mkdir(parents=True)
-    (tmp_path / "plainstack").mkdir()
+    (tmp_path / "var/lib/plainstack").mkdir(parents=True)
     (data / "PG_VERSION").write_text("17\n", encoding="ascii")
     (data / "standby.signal").touch()
     assert on_a_host(guard.content.decode(), tmp_path).returncode == 0
-    (tmp_path / "bin").rmdir()
-    (tmp_path / "plainstack/rewinding").write_text("an earlier rewind was interrupted\n", encoding="utf-8")
+    (tmp_path / "var/lib/plainstack/rewinding").write_text("an earlier rewind was interrupted\n", encoding="utf-8")
     ran = on_a_host(guard.content.decode(), tmp_path)
     assert ran.returncode == 1
     assert "did not finish (an earlier rewind was interrupted). Make this host a replica: fab failover" in ran.stderr

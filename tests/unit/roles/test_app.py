@@ -182,13 +182,13 @@ def test_guards_start_no_python_and_no_secret_is_on_a_command_line(resources: li
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     for folder in ("releases", "venvs"):
-        (tmp_path / "web" / folder).mkdir(parents=True)
-    return tmp_path / "web"
+        (tmp_path / "srv/web" / folder).mkdir(parents=True)
+    return tmp_path / "srv/web"
 
 
 def _sh(home: Path, script: str, **environment: str) -> int:
-    text = script.replace("/srv/web", str(home))
-    return subprocess.run(["sh", "-eu", "-c", text], env={**os.environ, **environment}, check=False).returncode
+    root = {"ROOT": str(home.parents[1])}
+    return subprocess.run(["sh", "-eu", "-c", script], env={**os.environ, **root, **environment}).returncode
 
 
 def _release(home: Path, name: str, venv: str = "v", age: int = 0) -> None:

@@ -119,7 +119,7 @@ def test_the_first_backup_comes_last_and_its_guard_starts_no_barman(resources: l
     assert isinstance(last, Command)
     assert (last.name, last.unless) == (
         "first backup",
-        "grep -qsx status=DONE /var/lib/barman/shop/meta/*-backup.info",
+        "grep -qsx status=DONE ${ROOT:-}/var/lib/barman/shop/meta/*-backup.info",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Command, File, Resource, Unit
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import preflight, sql
-from plainstack.postgresql.layout import AS_POSTGRES, BIN, UNIT
+from plainstack.postgresql.layout import BIN, CLUSTERS, DATA, UNIT
 from plainstack.postgresql.topology import members, primaries
 from plainstack.roles import db
 from plainstack.secrets.values import Certificate, Secret, Vault
@@ -182,7 +183,12 @@ class Bootstrap:
     """The bootstrap script of a host of the small stack, with programs that only pretend."""
 
     text: str
-    folder: Path
+    root: Path
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this version's clusters."""
+        return self.root / CLUSTERS.lstrip("/")
 
     def run(self, answers: dict[str, str], copy: str = "") -> subprocess.CompletedProcess[str]:
         """Run it; `answers` is what psql says about each peer, `copy` what else pg_basebackup does."""
@@ -191,7 +197,11 @@ class Bootstrap:
         self._program("psql", f'while [ "$1" != -h ]; do shift; done; case $2 in\n{cases}esac')
         self._program("initdb", made + 'touch "$2/postgresql.conf" "$2/pg_hba.conf" "$2/pg_ident.conf" "$2/new"')
         self._program("pg_basebackup", made + f'touch "$2/copied"; {copy}')
-        return subprocess.run(["sh", "-c", self.text], capture_output=True, text=True, timeout=PATIENCE)
+        # After the first pause, all patience is over.
+        self._program("sleep", ': >"$ROOT/slept"')
+        self._program("date", 'if [ -e "$ROOT/slept" ]; then echo 1000; else echo 0; fi')
+        there = {"ROOT": str(self.root), "PATH": f"{self.root}{BIN}:{os.defpath}"}
+        return subprocess.run(["sh", "-c", self.text], capture_output=True, text=True, timeout=PATIENCE, env=there)
 
     @property
     def made(self) -> set[str] | None:
@@ -200,7 +210,7 @@ class Bootstrap:
         return {item.name for item in data.iterdir()} if data.exists() else None
 
     def _program(self, name: str, script: str) -> None:
-        path = self.folder / name
+        path = self.root / BIN.lstrip("/") / name
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
 
@@ -209,13 +219,9 @@ class Bootstrap:
 def bootstrap(small: Stack, fake_vault: Vault, tmp_path: Path) -> Callable[[str], Bootstrap]:
     def of(host: str) -> Bootstrap:
         text = _text(_resources(small, fake_vault, host), "/usr/local/lib/plainstack/db-bootstrap")
-        for was, becomes in (
-            ("bin=/usr/lib/postgresql/17/bin", f"bin={tmp_path}"),
-            ("data=/var/lib/postgresql/17/main", f"data={tmp_path}/main"),
-            ("patience=90", "patience=0"),
-        ):
-            assert was in text
-            text = text.replace(was, becomes)
+        for folder in (BIN, DATA):
+            (tmp_path / folder.lstrip("/")).parent.mkdir(parents=True)
+        (tmp_path / BIN.lstrip("/")).mkdir()
         return Bootstrap(text, tmp_path)
 
     return of
@@ -296,9 +302,9 @@ def test_a_host_that_its_peers_shut_out_does_not_wait_but_says_what_lets_it_in(
     bootstrap: Callable[[str], Bootstrap],
 ) -> None:
     first = bootstrap("db1")
-    first.text = first.text.replace("patience=0", "patience=90")
     done = first.run({"db-2": "could not connect: Protocol not available", "db3": NOBODY})
     assert (done.returncode, first.made) == (1, None)
+    assert not (first.root / "slept").exists()
     assert done.stderr == (
         "db-2 has fenced this host off since a failover. Make it a replica: fab failover rejoin --host=db1\n"
     )
@@ -378,10 +384,13 @@ def test_a_reload_that_finds_errors_in_files_says_where(
     small: Stack, fake_vault: Vault, tmp_path: Path, answers: str, code: int
 ) -> None:
     (unit,) = [item for item in _resources(small, fake_vault) if isinstance(item, Unit) and item.name == UNIT]
-    (tmp_path / "psql").write_text(f"#!/bin/sh\n{answers}\n")
-    (tmp_path / "psql").chmod(0o755)
-    text = unit.health.replace(AS_POSTGRES, "").replace(BIN, str(tmp_path))
-    done = subprocess.run(["sh", "-eu", "-c", text], capture_output=True, text=True)
+    folder = tmp_path / BIN.lstrip("/")
+    folder.mkdir(parents=True)
+    for name, text in (("psql", answers), ("setpriv", 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"')):
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    there = {"ROOT": str(tmp_path), "PATH": f"{folder}:{os.defpath}"}
+    done = subprocess.run(["sh", "-eu", "-c", unit.health], capture_output=True, text=True, env=there)
     assert done.returncode == code
     assert done.stdout == ("/etc/x.conf:1: work_mem: bad\n" if answers.startswith("echo '") else "\n" * code)
 

@@ -237,8 +237,8 @@ def probed(tmp_path: Path, stack: Stack, foreign: str = "refuse", **tools: str) 
         tool = tmp_path / name.replace("_", "-")
         tool.write_text(f"#!/bin/sh\ncat <<'TEXT'\n{text}TEXT\n")
         tool.chmod(0o755)
-    script = firewall.facts(stack, stack.hosts["app1"]).replace(FILTER, str(tmp_path / "program"))
-    environment = {"PATH": f"{tmp_path}:{os.defpath}"}
+    script = firewall.facts(stack, stack.hosts["app1"])
+    environment = {"ROOT": str(tmp_path), "PATH": f"{tmp_path}:{os.defpath}"}
     ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, env=environment)
     return dict(line.partition("=")[::2] for line in ran.stdout.splitlines())
 
@@ -260,8 +260,10 @@ def program(tmp_path: Path, stack: Stack, foreign: str) -> None:
     wanted = inventories.wanted(firewall.ROLE, stack, "app1", None)  # type: ignore[arg-type]
     text = next(item for item in wanted if isinstance(item, File) and item.path == FILTER).content.decode()
     lines = [line for line in text.splitlines(keepends=True) if foreign or "firewall.foreign" not in line]
-    (tmp_path / "program").write_text("".join(lines))
-    (tmp_path / "program").chmod(0o755)
+    program = tmp_path / FILTER.lstrip("/")
+    program.parent.mkdir(parents=True)
+    program.write_text("".join(lines))
+    program.chmod(0o755)
 
 
 OURS_AND_ONE_MORE = ":INPUT DROP [0:0]\n-A INPUT -p tcp --dport 81 -j ACCEPT\n-A INPUT -j plainstack-input\n"
