@@ -48,7 +48,7 @@ lint: setup ## ruff and mypy --strict
 unit: setup lint ## the tests that need no host, in seconds
 	@./bin/apt-install openssh-server prometheus prometheus-alertmanager
 	@echo '== unit tests'
-	@$(VENV)/bin/python -m pytest -n 4 --durations=10 tests/unit
+	@$(VENV)/bin/python -m pytest -n 3 --durations=10 tests/unit
 	@echo '== the tests of apps/incidents'
 	@$(VENV)/bin/python apps/incidents/manage.py test incidents
 

@@ -73,7 +73,7 @@ class Host:
             del self.holders[self.name]
 
 
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(
     wanted=st.lists(st.lists(st.sampled_from(HOSTS), min_size=1, unique=True), min_size=2, max_size=3),
     schedule=st.lists(st.integers(0, 2), max_size=40),

@@ -48,7 +48,7 @@ reload)
     ;;
 esac
 """
-SLEEP = "#!/bin/sh\nexec /bin/sleep 0.01\n"
+SLEEP = "#!/bin/sh\nexec /bin/sleep 0.05\n"
 METRICS = "var/lib/prometheus/node-exporter/plainstack_upstreams.prom"
 SS = '#!/bin/sh\ncat "$ROOT/connections" 2>/dev/null\n: >"$ROOT/connections"\n'
 
