@@ -117,4 +117,4 @@ def test_a_removal_by_apt_without_consent_is_refused_by_name(stack: Stack) -> No
     seen = {"db1": Observed(removes=("chrony", "exim4"))}
     wanted: dict[str, Mapping[str, list[Resource]]] = {"db1": {"base": [Package(name="postfix", replaces=("exim4",))]}}
     (sentence,) = preflight.refusals(stack, role(), wanted, seen)
-    assert sentence.startswith("db1: to install what is missing, apt would remove chrony; remove it yourself")
+    assert sentence.startswith("db1: to install what is missing, apt would remove chrony. Remove it yourself")
