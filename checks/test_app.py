@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from plainstack.inventory.sections import Host
+from plainstack.inventory.services import DjangoService
 from plainstack.inventory.stack import Stack
-from plainstack.roles import app
-from plainstack.services import release, site
+from plainstack.services import processes, release, site
 from plainstack.services.release_steps import account, home, settings
 
 ROLE = "app"
@@ -21,39 +21,45 @@ _EXPOSURE = 30
 
 
 def test_every_service_is_ready_and_runs_the_wanted_release(host: Any, here: Host, stack: Stack) -> None:
-    for name, service in stack.services.items():
+    for name, running in processes.here(stack, here):
         wanted = release.read(stack, name).id
-        request = shlex.join(site.of_service(stack, here, service, service.health).curl())
-        answer = host.run(f"readlink {home(name)}/current && curl -sS --max-time 5 --include {request}")
-        current, _, head = answer.stdout.replace("\r", "").partition("\n")
+        current = host.run(f"readlink {home(name)}/current").stdout.strip()
         assert current == f"releases/{wanted}", f"{name} is at {current}, and the source is {wanted}: inv deploy"
-        assert head.startswith("HTTP/1.1 2"), f"{name}: {head[-500:] or answer.stderr}"
-        # The header is optional, but if it is sent, it must name the wanted release.
-        sent = [line for line in head.lower().splitlines() if line.startswith("x-release:")]
-        assert sent in ([], [f"x-release: {wanted}"]), f"{name} was not restarted: it still sends {sent}"
+        for process, one in running.items():
+            if one.port is None or one.health is None:
+                continue
+            request = shlex.join(site.of_service(stack, here, one.port, one.health).curl())
+            answer = host.run(f"curl -sS --max-time 5 --include {request}")
+            head = answer.stdout.replace("\r", "")
+            assert head.startswith("HTTP/1.1 2"), f"{name} {process}: {head[-500:] or answer.stderr}"
+            # The header is optional, but if it is sent, it must name the wanted release.
+            sent = [line for line in head.lower().splitlines() if line.startswith("x-release:")]
+            assert sent in ([], [f"x-release: {wanted}"]), f"{name} was not restarted: it still sends {sent}"
 
 
 def test_every_service_reports_that_it_is_alive_without_using_the_database(host: Any, here: Host, stack: Stack) -> None:
-    """Check the services that have a liveness page (services.NAME.live)."""
-    for name, service in stack.services.items():
-        if service.live is None:
+    """Check the services that have a liveness page (`live`)."""
+    for one in processes.served(stack):
+        if one.live is None or here not in one.hosts:
             continue
-        request = shlex.join(site.of_service(stack, here, service, service.live).curl())
+        request = shlex.join(site.of_service(stack, here, one.port, one.live).curl())
         answer = host.run(f"curl -sS --max-time 5 -o /dev/null -w '%{{http_code}}' {request}")
-        assert answer.stdout.startswith("2"), f"{name}: {service.live} answers {answer.stdout} {answer.stderr}"
+        assert answer.stdout.startswith("2"), f"{one.name}: {one.live} answers {answer.stdout} {answer.stderr}"
 
 
-def test_every_service_runs_and_does_not_restart(host: Any, stack: Stack) -> None:
-    units = " ".join(app.unit(name) for name in stack.services)
-    show = f"systemctl show -p Id -p ActiveState -p SubState -p MainPID -p NRestarts {units}"
+def test_every_process_runs_and_does_not_restart(host: Any, here: Host, stack: Stack) -> None:
+    units = processes.units_on(stack, here)
+    show = f"systemctl show -p Id -p ActiveState -p SubState -p MainPID -p NRestarts {' '.join(units)}"
     before, after = host.check_output(f"{show}; sleep 2; echo =; {show}").split("\n=\n")
-    assert before.count("SubState=running") == len(stack.services), before
+    assert before.count("SubState=running") == len(units), before
     assert after == before, f"restarted within two seconds: {after}"
 
 
 @pytest.mark.once
-def test_the_database_has_every_migration_of_the_release(host: Any, stack: Stack) -> None:
-    for name in stack.services:
+def test_the_database_has_every_migration_of_the_release(host: Any, here: Host, stack: Stack) -> None:
+    for name, _ in processes.here(stack, here):
+        if not isinstance(stack.services[name], DjangoService):
+            continue
         done = host.run(
             f"set -a; . {settings(name)}; . {home(name)}/current/release.env; set +a;"
             f" cd {home(name)}/current/source;"
@@ -69,14 +75,15 @@ def test_a_host_that_is_not_a_balancer_cannot_reach_any_service(
     if not others:
         return
     knock = "".join(
-        f"timeout 2 bash -c '</dev/tcp/{here.address}/{service.port}' 2>/dev/null && echo {name} &\n"
-        for name, service in stack.services.items()
+        f"timeout 2 bash -c '</dev/tcp/{here.address}/{one.port}' 2>/dev/null && echo {one.name} &\n"
+        for one in processes.served(stack)
+        if here in one.hosts
     )
     assert peer(others[0].name).check_output(f"{knock}wait") == "", f"{others[0].name} reaches them"
 
 
 @pytest.mark.once
-def test_every_service_is_sandboxed_by_systemd(host: Any, stack: Stack) -> None:
-    for name in stack.services:
-        rated = host.run(f"systemd-analyze security --no-pager --threshold={_EXPOSURE} %s", app.unit(name))
+def test_every_process_is_sandboxed_by_systemd(host: Any, here: Host, stack: Stack) -> None:
+    for unit in processes.units_on(stack, here):
+        rated = host.run(f"systemd-analyze security --no-pager --threshold={_EXPOSURE} %s", unit)
         assert rated.succeeded, rated.stdout[-300:]

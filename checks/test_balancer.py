@@ -15,6 +15,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.proxy import SITE_CERTIFICATE
 from plainstack.services import site
 from plainstack.services.edge import Balancer, GivenCertificate
+from plainstack.services.processes import served
 
 ROLE = "balancer"
 
@@ -56,9 +57,9 @@ def test_every_balancer_reaches_every_service(here: Host, stack: Stack, peer: Ca
 def test_requests_go_to_every_application_host(stack: Stack, host: Any) -> None:
     """Allow ten seconds: a restarted host must pass two checks before it is used again."""
     wanted = sorted(
-        f"{name} {app.name} {app.address}:{service.port} up"
-        for name, service in stack.services.items()
-        for app in stack.with_role("app")
+        f"{service.name} {app.name} {app.address}:{service.port} up"
+        for service in served(stack)
+        for app in service.hosts
     )
     seen: list[str] = []
     for _ in range(20):
@@ -160,4 +161,4 @@ def _neighbour(stack: Stack, here: Host) -> Host:
 
 
 def _health_paths(stack: Stack) -> list[str]:
-    return [site.health_page(service) for service in stack.services.values()]
+    return [service.health_page for service in served(stack)]

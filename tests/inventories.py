@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import yaml
+
 from plainstack.engine import declared
 from plainstack.engine.network import Network
 from plainstack.engine.resources import Resource
@@ -16,6 +18,14 @@ from plainstack.inventory.yaml_reader import Text
 from plainstack.roles import registry
 from plainstack.secrets.declaration import DeclaredSecret, Needed
 from plainstack.secrets.values import Vault
+
+
+def incidents() -> str:
+    """The example application as a service, in YAML on one line, with what the default inventory gives it."""
+    root = Path(__file__).resolve().parents[1]
+    web = yaml.safe_load((root / "hosts.yaml").read_text(encoding="utf-8"))["services"]["web"]
+    text: str = yaml.safe_dump({**web, "source": str(root / web["source"])}, default_flow_style=True, width=10**6)
+    return text.strip()
 
 
 @cache

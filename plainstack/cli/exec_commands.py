@@ -45,11 +45,11 @@ def shell(inventory: str, host: str) -> None:
 def console(inventory: str, service: str, host: str) -> None:
     """inv console"""
     with reporting(Console()):
-        from plainstack.services.consoles import console
+        from plainstack.services import kinds
 
         stack = load(inventory)
         _known("service", service, list(stack.services))
-        command = console(stack.services[service].kind)
+        command = kinds.of(stack.services[service]).console
     exec_in(inventory, service, host, shlex.join(command), everywhere=False)
 
 

@@ -87,21 +87,40 @@ def _section(place: str, model: Schema, models: Schema) -> Iterator[str]:
             f"| `{key}` | {_value(field, models)} | {_default(key, field, model)} | {_meaning(field, models)} |"
         )
         at = f"{place}.{key}".lstrip(".")
-        nested += [(f"{at}{below}", models[found]) for below, found in _models(field)]
+        nested += [(f"{at}{below}", found) for below, found in _models(field, models)]
     about = [model.get("description", "").partition("\n")[0], ""] if place else []
     yield "\n".join([title, "", *about, *rows, ""])
     for at, found in nested:
-        yield from _section(at, found, models)
+        yield from _kinds(at, found, models) if "oneOf" in found else _section(at, found, models)
 
 
-def _models(field: Schema) -> Iterator[tuple[str, str]]:
-    """The models that a field holds, as (suffix to the key, name of the model)."""
+def _kinds(place: str, union: Schema, models: Schema) -> Iterator[str]:
+    """The tables of a union of kinds: the keys that all share, then those of each."""
+    kinds = [models[option["$ref"].rpartition("/")[2]] for option in union["oneOf"]]
+    first, *others = [kind["properties"] for kind in kinds]
+    shared = {key: field for key, field in first.items() if all(other.get(key) == field for other in others)}
+    about = f"What all kinds share; `kind` is {' or '.join(f'`{_kind_of(kind)}`' for kind in kinds)}."
+    required = [key for key in shared if all(key in kind.get("required", ()) for kind in kinds)]
+    yield from _section(place, {"properties": shared, "description": about, "required": required}, models)
+    for kind in kinds:
+        own = {key: field for key, field in kind["properties"].items() if key not in shared}
+        yield from _section(f"{place}, kind: {_kind_of(kind)}", {**kind, "properties": own}, models)
+
+
+def _kind_of(model: Schema) -> str:
+    return str(model["properties"]["kind"]["const"])
+
+
+def _models(field: Schema, models: Schema) -> Iterator[tuple[str, Schema]]:
+    """The models and unions of models that a field holds, as (suffix to the key, model)."""
     if "$ref" in field:
-        yield "", field["$ref"].rpartition("/")[2]
+        yield "", models[field["$ref"].rpartition("/")[2]]
     for option in field.get("anyOf", ()):
-        yield from _models(option)
+        yield from _models(option, models)
+    if "oneOf" in field:
+        yield "", field
     if isinstance(field.get("additionalProperties"), dict):
-        yield from ((f".NAME{below}", name) for below, name in _models(field["additionalProperties"]))
+        yield from ((f".NAME{below}", found) for below, found in _models(field["additionalProperties"], models))
 
 
 def _value(field: Schema, models: Schema) -> str:
@@ -110,7 +129,7 @@ def _value(field: Schema, models: Schema) -> str:
         return " or ".join(dict.fromkeys(options))
     if "enum" in field or "const" in field:
         return " or ".join(f"`{choice}`" for choice in field.get("enum", [field.get("const")]))
-    if "$ref" in field or isinstance(field.get("additionalProperties"), dict):
+    if field.get("type") == "object" or "$ref" in field:
         return "mapping"
     if field.get("type") == "array":
         return f"list of {_value(field['items'], models)}"

@@ -11,6 +11,7 @@ from plainstack.drill import generators
 from plainstack.drill.faults import Fault, writing_hosts
 from plainstack.drill.generators import Generator
 from plainstack.drill.history import Attempt, Kind, Recorder
+from plainstack.drill.requests import writes
 from plainstack.drill.result import Settings
 from plainstack.errors import Refused
 from plainstack.postgresql.layout import AS_POSTGRES, BIN
@@ -36,7 +37,7 @@ class Clients:
         # Only the victim's neighbors can write during a fault.
         self._from = writing_hosts(observer.stack, fault, settings.victim)[0]
 
-    def start(self, began: Callable[[], None], *, posts: bool) -> str:
+    def start(self, began: Callable[[], None]) -> str:
         """Start the load and describe it in words; `began` is called when the first request is due."""
         settings, stack = self._settings, self._observer.stack
         sql, site = self._new("sql"), self._new("site")
@@ -52,10 +53,9 @@ class Clients:
             settings.drill,
             rate=settings.rate * SITE_SHARE,
             seconds=settings.seconds,
-            posts=posts,
         )
         site.await_hello(15)
-        what = "GET and POST at the site" if posts else "GET at the site (the application takes no samples)"
+        what = "GET and POST at the site" if writes(stack) else "GET at the site (no service has a `drill` request)"
         return f"{settings.rate:g} requests/s: {what}, inserts from {self._from}"
 
     def _new(self, name: str) -> Generator:
@@ -66,9 +66,10 @@ class Clients:
     def _write(self, generator: Generator, kind: Kind, rate: float, seconds: float, hosts: str) -> None:
         generators.writer(
             generator,
+            self._observer.stack,
+            self._observer.vault,
             self._observer.sessions,
             self._from,
-            next(iter(self._observer.stack.services)),
             (self._settings.drill, kind),
             rate=rate,
             seconds=seconds,

@@ -6,8 +6,8 @@ import shlex
 from collections import defaultdict
 from typing import cast
 
+from plainstack.drill import requests
 from plainstack.drill.history import Kind
-from plainstack.drill.load import MACHINES
 from plainstack.drill.verdict import Stored
 from plainstack.errors import HostFailed
 from plainstack.inventory.stack import Stack
@@ -24,7 +24,6 @@ grant usage on schema plainstack_drill to public;
 create table if not exists plainstack_drill.write
  (drill text not null, kind text not null, key bigint not null, at timestamptz not null default clock_timestamp());
 grant insert on plainstack_drill.write to public;
-select count(*) from pg_tables where (schemaname, tablename) = ('public', 'incidents_sample');
 """
 
 _FORGET = """
@@ -34,40 +33,33 @@ drop schema if exists plainstack_drill;
 """
 
 
-def prepare(stack: Stack, primary: Session) -> bool:
-    """Make the drill's table; returns whether the application accepts samples, so that POSTs can be sent."""
-    return _psql(stack, primary, _PREPARE, "make the drill's table").split()[-1:] == ["1"]
+def prepare(stack: Stack, primary: Session) -> None:
+    """Make the drill's table."""
+    _psql(stack, primary, _PREPARE, "make the drill's table")
 
 
-def final_read(stack: Stack, primary: Session, drill: str, *, posts: bool) -> Stored:
+def final_read(stack: Stack, primary: Session, drill: str) -> Stored:
     """How often each key of this drill is stored."""
     query = f"select kind, key, count(*) from plainstack_drill.write where drill = '{drill}' group by 1, 2;\n"  # noqa: S608 - our own time stamp
-    if posts:
-        begin = f"drill-{drill}-"
-        query += (
-            f"select 'post', substr(key, {len(begin) + 1}), count(*) from incidents_sample"  # noqa: S608 - the same
-            f" where starts_with(key, '{begin}') group by 2;\n"
-        )
     stored: dict[Kind, dict[int, int]] = defaultdict(dict)
     for line in _psql(stack, primary, query, "final read").splitlines():
         kind, key, count = line.split("|")
         stored[cast(Kind, kind)][int(key)] = int(count)
+    if found := requests.writes(stack):
+        service, request = found
+        lines = _psql(stack, primary, requests.statement(request.stored, drill), f"final read of {service}")
+        begin = requests.prefix(drill)
+        for key in lines.splitlines():
+            if key.startswith(begin) and key.removeprefix(begin).isdecimal():
+                number = int(key.removeprefix(begin))
+                stored["post"][number] = stored["post"].get(number, 0) + 1
     return stored
 
 
-def clean_up(stack: Stack, primary: Session, *, posts: bool) -> None:
+def clean_up(stack: Stack, primary: Session, drill: str) -> None:
     """Remove the rows of this drill, and those that a killed drill left behind."""
-    statements = _FORGET
-    if posts:
-        names = ", ".join(f"'drill-{number}'" for number in range(MACHINES))
-        machines = f"select id from incidents_machine where name in ({names})"  # noqa: S608 - our own names
-        statements += (
-            f"delete from incidents_sample where starts_with(key, 'drill-') and machine_id in ({machines});\n"  # noqa: S608 - the same
-            f"delete from incidents_machine m where name in ({names})"
-            " and not exists (select from incidents_sample s where s.machine_id = m.id)"
-            " and not exists (select from incidents_threshold t where t.machine_id = m.id)"
-            " and not exists (select from incidents_incident i where i.machine_id = m.id);\n"
-        )
+    found = requests.writes(stack)
+    statements = _FORGET + (requests.statement(found[1].clean_up, drill) if found else "")
     _psql(stack, primary, statements, "remove the drill's rows")
 
 

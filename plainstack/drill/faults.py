@@ -10,9 +10,9 @@ from plainstack.errors import Refused
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.layout import UNIT
-from plainstack.roles.app import unit
 from plainstack.services import site
 from plainstack.services.edge import Balancer
+from plainstack.services.processes import served, units_on
 
 TARGETS = ("db", "app", "balancer")
 FAULTS = ("kill", "stop", "cut")
@@ -76,7 +76,7 @@ class Fault:
         """Shell code that succeeds if the host's service works."""
         if self.target == "balancer":
             return f"systemctl is-active {stack.settings(Balancer).engine}.service {KEEPALIVED}"
-        requests = (site.of_service(stack, host, one, one.health) for one in stack.services.values())
+        requests = (site.of_service(stack, host, one.port, one.health) for one in served(stack) if host in one.hosts)
         return " && ".join(shlex.join(["curl", "-fsS", "--max-time", "3", *request.curl()]) for request in requests)
 
 
@@ -129,7 +129,7 @@ def _units(stack: Stack, target: str, name: str) -> tuple[str, ...]:
     if target == "db":
         return (UNIT,)
     if target == "app":
-        return tuple(unit(service) for service in stack.services)
+        return tuple(units_on(stack, stack.with_role("app")[0]))
     if name == "kill-keepalived":
         return (KEEPALIVED,)
     return (f"{stack.settings(Balancer).engine}.service",)

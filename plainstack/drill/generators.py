@@ -12,15 +12,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from plainstack.drill.history import Damaged, Recorder
+from plainstack.drill.requests import prefix, writes
 from plainstack.errors import HostFailed, Refused
+from plainstack.inventory.references import OWN_SECRET, resolve
 from plainstack.inventory.stack import Stack
+from plainstack.paths import TLS
+from plainstack.postgresql import sql
+from plainstack.postgresql.settings import Database
 from plainstack.secrets import pki
 from plainstack.secrets.values import Vault
-from plainstack.services import site
+from plainstack.services import kinds, site
 from plainstack.services.edge import Balancer, GivenCertificate
-from plainstack.services.release_steps import account, home, settings
+from plainstack.services.processes import here, served
+from plainstack.services.release_steps import account, home
+from plainstack.services.variables import secret_name
 from plainstack.shipped import PACKAGE
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.session import Session
@@ -112,9 +120,27 @@ def entrance(stack: Stack, vault: Vault) -> Entrance:
     return Entrance(site.entrance(stack), site.name(stack), authority)
 
 
-def ask_site(
-    generator: Generator, stack: Stack, vault: Vault, drill: str, *, rate: float, seconds: float, posts: bool
-) -> None:
+def written(stack: Stack, vault: Vault, drill: str) -> dict[str, Any]:
+    """The write request of a drill, as the load generator gets it; empty if no service has one."""
+    found = writes(stack)
+    if found is None:
+        return {}
+    service, request = found
+    secrets = {f"{OWN_SECRET}{name}": secret_name(service, name) for name in stack.services[service].secrets}
+
+    def value(name: str) -> str:
+        # Others are for the load generator, which knows the key of each request.
+        return vault.password(secrets[name]).reveal() if name in secrets else f"${{{name}}}"
+
+    return {
+        "post_path": request.path,
+        "body": resolve(request.body, value),
+        "headers": {name: resolve(text, value) for name, text in request.headers.items()},
+        "prefix": prefix(drill),
+    }
+
+
+def ask_site(generator: Generator, stack: Stack, vault: Vault, drill: str, *, rate: float, seconds: float) -> None:
     """Start the requests to the site in a child process; for a lab, inside its network namespace."""
     there = entrance(stack, vault)
     command = [sys.executable, "-m", "plainstack.drill.load"]
@@ -135,12 +161,10 @@ def ask_site(
         "address": there.address,
         "name": there.name,
         "authority": there.authority,
-        "token": vault.password("app/api_token").reveal(),
-        "drill": drill,
-        "path": next(iter(stack.services.values())).path,
+        "path": served(stack)[0].path,
         "rate": rate,
         "seconds": seconds,
-        "posts": posts,
+        "post": written(stack, vault, drill),
     }
     assert process.stdin is not None
     process.stdin.write(json.dumps(asked) + "\n")
@@ -159,34 +183,37 @@ def ask_site(
 
 def writer(
     generator: Generator,
+    stack: Stack,
+    vault: Vault,
     sessions: Sessions,
     host: str,
-    service: str,
     words: tuple[str, str],
     *,
     rate: float,
     seconds: float,
     hosts: str,
 ) -> None:
-    """Start the inserts: run by the application's Python on an app host, with its settings, over a new connection.
+    """Start the inserts: run on an application host, with the database account of the services, over a new connection.
 
     `words` are the drill and the kind of attempt; `hosts` are the database hosts to connect to.
     """
     text = WRITER.read_text(encoding="utf-8")
     reader = "import sys; exec(compile(sys.stdin.read(int(sys.argv.pop(1))), 'writer', 'exec'))"
-    arguments = [str(len(text)), *words, f"{rate:g}", f"{seconds:g}", hosts]
-    python = f"{home(service)}/current/venv/bin/python"
-    command = (
-        f"set -a; . {settings(service)}; set +a; cd /;"
-        f" exec runuser -u {account(service)} -- {shlex.join([python, '-u', '-c', reader, *arguments])}"
-    )
+    arguments = [str(len(text)), *words, f"{rate:g}", f"{seconds:g}"]
+    login = {
+        "host": hosts,
+        "dbname": stack.settings(Database).name,
+        "user": sql.login(vault),
+        "password": vault.password(sql.password_name(sql.OWNER)).reveal(),
+        "sslrootcert": f"{TLS}/ca.crt",
+    }
     # A new connection: the drill stops the inserts by closing it, and their traffic slows nothing else down.
     session: Session = sessions.fresh(host)
 
     def listen(this: Generator) -> str:
         output = session.run(
-            f"sh -c {shlex.quote(command)}",
-            stdin=text.encode(),
+            f"sh -c {shlex.quote(_with_psycopg(stack, host) + shlex.join(['-u', '-c', reader, *arguments]))}",
+            stdin=f"{text}{json.dumps(login)}\n".encode(),
             hold_stdin=True,
             on_line=this.take,
             timeout=seconds + GRACE,
@@ -196,6 +223,21 @@ def writer(
         return (output.err.strip().splitlines() or [f"exit code {output.code}"])[-1]
 
     generator.start(listen, session.close)
+
+
+def _with_psycopg(stack: Stack, host: str) -> str:
+    """Shell code that becomes the first Python with psycopg among those of the services and Debian's own."""
+    found = [
+        (account(name), f"{home(name)}/current/venv/bin/python")
+        for name, _ in here(stack, stack.hosts[host])
+        if kinds.of(stack.services[name]).requirements
+    ]
+    tries = [
+        f"if {run} -c 'import psycopg' 2>/dev/null </dev/null; then exec {run} \"$@\"; fi\n"
+        for user, python in (*found, ("nobody", "/usr/bin/python3"))
+        for run in (f"runuser -u {user} -- {python}",)
+    ]
+    return f"cd /\nrun() {{\n{''.join(tries)}echo 'no Python with psycopg on this host' >&2; exit 1\n}}\nrun "
 
 
 def wait(clock: Callable[[], float], until: float, broken: Callable[[], bool]) -> None:

@@ -21,13 +21,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from plainstack.inventory.references import resolve
+
 CONNECT_TIMEOUT = 3
 ANSWER_TIMEOUT = 12
 CLIENTS = 600
 IDLE = 8
 # A proxy closes connections that are idle for about a minute, and a request sent at that moment is lost.
 FRESH = 20
-MACHINES = 8
+SHARDS = 8
 # Statuses with which an application may refuse its front page to an unknown visitor.
 REFUSALS = frozenset({401, 403, 404, 405, 410})
 
@@ -39,9 +41,11 @@ class Site:
     address: str
     name: str
     context: ssl.SSLContext
-    token: str
-    drill: str
     path: str
+    post_path: str = ""
+    body: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    prefix: str = ""
     port: int = 443
     usual: int = 0
     _idle: list[tuple[float, http.client.HTTPSConnection]] = field(default_factory=list)
@@ -56,11 +60,11 @@ class Site:
         return "ok" if answered else f"HTTP {outcome}"
 
     def post(self, key: int) -> str:
-        """Send a sample with a unique key, spread over several machines, because the application locks each one."""
-        machine = f"drill-{key % MACHINES}"
-        body = {"machine": machine, "metric": "drill", "value": 1, "key": f"drill-{self.drill}-{key}"}
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        outcome = self._request("POST", "/api/samples", json.dumps(body), headers)
+        """Send the write request of the service, with a key of its own."""
+        known = {"key": f"{self.prefix}{key}", "shard": str(key % SHARDS), "prefix": self.prefix}
+        body = resolve(self.body, known.__getitem__)
+        headers = {name: resolve(value, known.__getitem__) for name, value in self.headers.items()}
+        outcome = self._request("POST", self.post_path, body, headers)
         return outcome if isinstance(outcome, str) else "ok" if outcome in (200, 201) else f"HTTP {outcome}"
 
     def _request(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> int | str:
@@ -189,13 +193,12 @@ def main() -> None:
         settings["address"],
         settings["name"],
         context,
-        settings["token"],
-        settings["drill"],
         settings["path"],
+        **settings["post"],
     )
     calls: list[tuple[str, Callable[[int], str]]] = [("get", site.get), ("get", site.get), ("post", site.post)]
     reporter = Reporter()
-    generate(reporter, calls if settings["posts"] else calls[:1], settings["rate"], settings["seconds"])
+    generate(reporter, calls if settings["post"] else calls[:1], settings["rate"], settings["seconds"])
     reporter.report("bye")
     # Do not wait for outstanding responses: they are recorded as unanswered.
     os._exit(0)

@@ -12,6 +12,7 @@ from plainstack.drill.clients import Clients
 from plainstack.drill.faults import BEHIND, Fault
 from plainstack.drill.history import Attempt, Kind
 from plainstack.drill.reaction import Reaction
+from plainstack.drill.requests import writes
 from plainstack.drill.result import Event, Result, Settings
 from plainstack.drill.verdict import Ending, Marks, Stored, judge
 from plainstack.errors import HostFailed, PlainstackError
@@ -37,7 +38,6 @@ class Course:
         self.clients = Clients(observer, settings, fault, self.now)
         self._report = report
         self._began = time.monotonic()
-        self._posts = False
         self._fault_at: float | None = None
         self._reaction_at: float | None = None
         self._promoted_at: float | None = None
@@ -70,12 +70,12 @@ class Course:
     def run(self, primary: str) -> tuple[Result, tuple[Attempt, ...]]:
         """Run the drill, from load to verdict. Raises Refused if it ends before the fault."""
         self._primary = primary
-        self._posts = database.prepare(self.stack, self.observer.sessions.to(primary))
+        database.prepare(self.stack, self.observer.sessions.to(primary))
         try:
             try:
-                self.note("load begins: " + self.clients.start(self._begin, posts=self._posts))
+                self.note("load begins: " + self.clients.start(self._begin))
                 kinds: list[Kind] = ["get", "sql", "post"]
-                self.clients.warm_up(kinds if self._posts else kinds[:2])
+                self.clients.warm_up(kinds if writes(self.stack) else kinds[:2])
                 self._hurt_and_heal()
             finally:
                 self.clients.stop()
@@ -219,7 +219,7 @@ class Course:
                 topology = list(seen.problems)
                 self._primary = seen.primary or self._primary
                 primary = sessions.to(self._primary)
-                stored = database.final_read(self.stack, primary, self.settings.drill, posts=self._posts)
+                stored = database.final_read(self.stack, primary, self.settings.drill)
                 checks = preflight.checks(self.observer, sessions, (), self.note)
         except KeyboardInterrupt:
             self._interrupt()
@@ -230,6 +230,6 @@ class Course:
 
     def _clean_up(self) -> None:
         try:
-            database.clean_up(self.stack, self.observer.sessions.fresh(self._primary), posts=self._posts)
+            database.clean_up(self.stack, self.observer.sessions.fresh(self._primary), self.settings.drill)
         except PlainstackError as error:
             self.note(f"the drill's rows could not be removed; the next drill will: {error}")

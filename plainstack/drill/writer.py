@@ -1,7 +1,8 @@
-"""Writes rows directly to PostgreSQL. This file is sent to an app host, where the application's own Python runs it.
+"""Writes rows directly to PostgreSQL. This file is sent to an app host, where a Python with psycopg runs it.
 
-argv: drill id, kind, rate, seconds, hosts. The environment is that of the application. It imports nothing from
-Plainstack. It ends when its time is over or when stdin ends, as it does when the operator's connection breaks.
+argv: drill id, kind, rate, seconds; the first line of stdin is a JSON object with the parameters of the connection. It
+imports nothing from Plainstack. It ends when its time is over or when stdin ends, as it does when the operator's
+connection breaks.
 """
 
 from __future__ import annotations
@@ -20,15 +21,11 @@ CLIENTS = 40
 GRACE = 10
 
 
-def connect(hosts: str, strict: bool) -> Any:
+def connect(login: dict[str, Any], strict: bool) -> Any:
     """A connection to the host that accepts writes; the timeouts detect a dead host within seconds."""
     return psycopg.connect(
-        host=hosts,
-        dbname=os.environ["DB_NAME"],
-        user=os.environ["DB_USER"],
-        password=os.environ["DB_PASSWORD"],
+        **login,
         sslmode="verify-full",
-        sslrootcert=os.environ["DB_SSLROOTCERT"],
         target_session_attrs="read-write" if strict else "any",
         load_balance_hosts="random",
         connect_timeout=2,
@@ -64,8 +61,8 @@ def explain(error: Exception) -> str:
 class Writer:
     """Clients that keep their connections, and reconnect when one breaks."""
 
-    def __init__(self, drill: str, kind: str, hosts: str) -> None:
-        self.drill, self.kind, self.hosts = drill, kind, hosts
+    def __init__(self, drill: str, kind: str, login: dict[str, Any]) -> None:
+        self.drill, self.kind, self.login = drill, kind, login
         self._idle: list[Any] = []
         self._writing = threading.Lock()
         self.report("hello")
@@ -91,7 +88,7 @@ class Writer:
             try:
                 connection = self._idle.pop()
             except IndexError:
-                connection = connect(self.hosts, self.kind == "sql")
+                connection = connect(self.login, self.kind == "sql")
             statement = "insert into plainstack_drill.write (drill, kind, key) values (%s, %s, %s)"
             connection.execute(statement, (self.drill, self.kind, key))
         except psycopg.Error as error:
@@ -137,9 +134,10 @@ def end_with_parent() -> None:
 
 def main() -> None:
     """Write until the time is over."""
-    drill, kind, rate, seconds, hosts = sys.argv[1:]
+    drill, kind, rate, seconds = sys.argv[1:]
+    login = json.loads(sys.stdin.readline())
     threading.Thread(target=end_with_parent, daemon=True).start()
-    writer = Writer(drill, kind, hosts)
+    writer = Writer(drill, kind, login)
     generate(writer, float(rate), float(seconds))
     writer.report("bye")
     os._exit(0)

@@ -20,9 +20,11 @@ def secrets_of(role: Role, stack: Stack) -> tuple[DeclaredSecret, ...]:
     return tuple(role.secrets(stack)) if callable(role.secrets) else role.secrets
 
 
-def read_by(role: Role, stack: Stack) -> set[str]:
-    """Return the names of all secrets that a role reads: those that it declares, and those of other roles."""
-    return {*(secret.name for secret in secrets_of(role, stack)), *_others(role, stack)}
+def read_by(role: Role, stack: Stack, roles: Mapping[str, Role]) -> set[str]:
+    """Return the names of all secrets that a role reads: its own, those of other roles, and those in references."""
+    provided = {name: one for each in roles.values() for name, one in each.provides.items()}
+    referred = {secret for name in role.refers(stack) if name in provided for secret in provided[name].secrets}
+    return {*(secret.name for secret in secrets_of(role, stack)), *_others(role, stack), *referred}
 
 
 def _others(role: Role, stack: Stack) -> Iterable[str]:
@@ -48,9 +50,9 @@ def rotations(stack: Stack, roles: Mapping[str, Role]) -> dict[str, RotationStra
     return {name: secret.rotation for name, secret in by_name(stack, roles).items()}
 
 
-def vault_of(role: Role, stack: Stack, host: Host, vault: Vault) -> Vault:
+def vault_of(role: Role, stack: Stack, host: Host, vault: Vault, roles: Mapping[str, Role]) -> Vault:
     """Return the vault limited to what the role declares for a host."""
-    return vault.limited(read_by(role, stack), {*role.certificates(stack, host)})
+    return vault.limited(read_by(role, stack, roles), {*role.certificates(stack, host)})
 
 
 def uses(stack: Stack, roles: Mapping[str, Role]) -> dict[str, dict[str, list[str]]]:
@@ -58,7 +60,7 @@ def uses(stack: Stack, roles: Mapping[str, Role]) -> dict[str, dict[str, list[st
     found: dict[str, dict[str, list[str]]] = {}
     for host in stack.hosts.values():
         for role in of_host(host, roles):
-            for name in read_by(role, stack) | {CERTIFICATE + name for name in role.certificates(stack, host)}:
+            for name in read_by(role, stack, roles) | {CERTIFICATE + name for name in role.certificates(stack, host)}:
                 found.setdefault(name, {}).setdefault(role.name, []).append(host.name)
     return found
 

@@ -43,7 +43,8 @@ def one_by_one(
         for role in of_host(host, dict(roles)):
             try:
                 with used(sources):
-                    wanted[role.name] = tuple(role.desired(stack, host, vault_of(role, stack, host, vault), network))
+                    limited = vault_of(role, stack, host, vault, roles)
+                    wanted[role.name] = tuple(role.desired(stack, host, limited, network))
             except InventoryError as error:
                 problems += error.problems
             except UndeclaredSecret as error:

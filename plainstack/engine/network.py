@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from plainstack.engine.references import Reference
 from plainstack.engine.role import Opening, Protocol, Role, hosts_of, of_host
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
@@ -27,6 +28,10 @@ class Network:
 
     stack: Stack
     roles: Mapping[str, Role]
+
+    def references(self) -> dict[str, Reference]:
+        """Return what services can refer to, by name."""
+        return {name: one for role in self.roles.values() for name, one in role.provides.items()}
 
     def users(self, offer: str) -> list[Host]:
         """Return the hosts that use the offer `ROLE.OFFER`, in inventory order."""

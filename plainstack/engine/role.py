@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from plainstack.engine.observed import Observed
+from plainstack.engine.references import Reference
 from plainstack.engine.resources import File, Resource
 from plainstack.engine.sayings import Answers, Column, Errand, Finding, HostWork, Opening, Protocol, Settle, Status
 from plainstack.engine.watching import Job
@@ -36,6 +37,7 @@ __all__ = [
     "HostWork",
     "Opening",
     "Protocol",
+    "Reference",
     "Role",
     "Settle",
     "Status",
@@ -145,7 +147,9 @@ class Role:
         `desired`, a pure function that returns the role's resources on a host;
         `secrets`, the secrets that the role declares, and `reads`, the names of other roles' secrets that it reads;
         each is a tuple, or a pure function of the stack;
-        `certificates`, the certificates that it reads on a host, each with the names and addresses it is issued for.
+        `certificates`, the certificates that it reads on a host, each with the names and addresses it is issued for;
+        `provides`, the values that services can refer to in the inventory, by name, and `refers`, a pure function of
+        the stack that returns the names of those that the role reads.
 
     Network:
         `opens`, the ports that it offers, and `uses`, the offers of other roles that it needs, as patterns for
@@ -212,6 +216,8 @@ class Role:
     tunnels: Tunnels = no_tunnels
     prepares: Prepares | None = None
     problems: Problems = no_problems
+    provides: Mapping[str, Reference] = field(default_factory=dict)
+    refers: Notes = no_notes
 
 
 def shape(roles: Mapping[str, Role]) -> Shape:
@@ -222,6 +228,7 @@ def shape(roles: Mapping[str, Role]) -> Shape:
         roles=tuple(named),
         needs={name: role.needs for name, role in named.items()},
         single=tuple(name for name, role in named.items() if role.single),
+        references={name: "" if role.everywhere else role.name for role in roles.values() for name in role.provides},
         contradictions=(*(role.contradictions for role in roles.values()), age.contradictions),
     )
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, Tag
 
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
@@ -18,7 +18,7 @@ HIDDEN = {"folder", "still"}
 
 
 def unknown(stack: type[Stack], loc: Loc) -> str:
-    """What an error says about a key that the model does not have."""
+    """What an error says about a key that the model does not have; `loc` may contain the tags of unions."""
     known = fields_at(stack, loc[:-1])
     return f"unknown key{did_you_mean(str(loc[-1]), known)}; known here: {', '.join(known)}"
 
@@ -30,31 +30,42 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 
 def fields_at(stack: type[Stack], loc: Loc) -> list[str]:
-    """The keys allowed at a place of the inventory."""
-    model = _model_at(stack, loc)
-    hidden = {*HIDDEN, "name"} if model in (stack, Host) else set()
-    return [field for field in model.model_fields if field not in hidden] if hasattr(model, "model_fields") else []
+    """The keys allowed at a place of the inventory; `loc` may contain the tags of unions."""
+    fields: dict[str, None] = {}
+    for model in _models_at(stack, loc):
+        hidden = {*HIDDEN, "name"} if model in (stack, Host) else set()
+        fields |= {field: None for field in model.model_fields if field not in hidden}
+    return list(fields)
 
 
-def _model_at(stack: type[Stack], loc: Loc) -> Any:
-    model: Any = stack
+def _models_at(stack: type[Stack], loc: Loc) -> list[type[BaseModel]]:
+    """The models that a value at a place may have: several for a union whose tag `loc` does not name."""
+    options: list[tuple[str, type[BaseModel]]] = [("", stack)]
     for part in loc:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            field = model.model_fields.get(str(part))
-            if field is None:
-                continue
-            model = field.annotation
-        for option in (model, *get_args(model)):
-            if isinstance(option, type) and issubclass(option, BaseModel):
-                model = option
-    return model
+        tagged = [(tag, model) for tag, model in options if tag == part]
+        fields = [model.model_fields[str(part)] for _, model in options if str(part) in model.model_fields]
+        if tagged:
+            options = tagged
+        elif fields:
+            options = [option for field in fields for option in _options(field.annotation, field.metadata)]
+    return [model for _, model in options]
+
+
+def _options(annotation: Any, metadata: Sequence[Any] = ()) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The models in an annotation, with their tags."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield next((item.tag for item in metadata if isinstance(item, Tag)), ""), annotation
+    elif get_origin(annotation) is Annotated:
+        yield from _options(get_args(annotation)[0], get_args(annotation)[1:])
+    else:
+        for option in get_args(annotation):
+            yield from _options(option)
 
 
 def is_path(stack: type[Stack], loc: Loc) -> bool:
     """Whether the value at a place is a path."""
-    fields: dict[str, FieldInfo] = getattr(_model_at(stack, loc[:-1]), "model_fields", {})
-    field = fields.get(str(loc[-1]))
-    return field is not None and _holds_path(field.annotation)
+    fields = [model.model_fields.get(str(loc[-1])) for model in _models_at(stack, loc[:-1])]
+    return any(field is not None and _holds_path(field.annotation) for field in fields)
 
 
 def _holds_path(annotation: Any) -> bool:

@@ -150,7 +150,12 @@ def _explain(error: ValidationError, found: Text, model: type[Stack]) -> Iterato
         kind, context = item["type"], item.get("ctx") or {}
         loc, branch = _place(item["loc"], kind, found)
         if kind == "extra_forbidden":
-            yield found.line(loc), f"{dotted(loc)}: {unknown(model, loc)}"
+            yield found.line(loc), f"{dotted(loc)}: {unknown(model, item['loc'])}"
+        elif kind == "unknown_kind":
+            known, given_kind = context["known"], item["input"]["kind"]
+            hint = did_you_mean(str(given_kind), known)
+            what = f"unknown kind {quoted(given_kind)}{hint}; known kinds: {', '.join(known)}"
+            yield found.line((*loc, "kind")), f"{dotted((*loc, 'kind'))}: {what}"
         elif kind == "missing":
             yield found.line(loc), f"{dotted(loc)}: is missing"
         elif kind == "unknown_role":

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory import reserved
 from plainstack.inventory.stack import Stack
-from plainstack.wording import Loc, dotted
+from plainstack.wording import Loc
 
 Problem = tuple[Loc, str]
 
@@ -40,15 +40,3 @@ def _names(stack: Stack) -> Iterator[Problem]:
 def _ports(stack: Stack) -> Iterator[Problem]:
     if stack.ssh.port != ports.SSH and (taker := ports.TAKEN.get(stack.ssh.port)):
         yield ("ssh", "port"), f"ssh.port: {stack.ssh.port} is the port of {taker}; sshd cannot have it too"
-    taken = {**ports.TAKEN, stack.ssh.port: "sshd (ssh.port)"}
-    seen: dict[int, str] = {}
-    for name, service in stack.services.items():
-        loc = ("services", name, "port")
-        if service.port in taken:
-            yield (
-                loc,
-                f"{dotted(loc)}: {service.port} is the port of {taken[service.port]}; choose another, such as 8000",
-            )
-        elif service.port in seen:
-            yield loc, f"{dotted(loc)}: {service.port} is taken by {seen[service.port]}"
-        seen.setdefault(service.port, name)

@@ -31,7 +31,7 @@ OWN_UNITS = (
     "undo",
     "upstreams",
 )
-OWN_UNIT_FAMILIES = ("guard-",)
+OWN_UNIT_FAMILIES = ("guard-", "watchdog-")
 
 # The accounts of Debian's base-passwd, of systemd, and of the packages that roles install.
 _ACCOUNTS = """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
@@ -72,41 +72,6 @@ class Host(Model):
     roles: tuple[Annotated[str, AfterValidator(_known_role)], ...] = Field(
         (), description="The host's roles; any number of them, or none."
     )
-
-
-class Service(Model):
-    """An application that the app hosts run."""
-
-    kind: Literal["django"] = Field("django", description="The kind of application.")
-    source: FilePath = Field(description="The folder of the application's source, with manage.py and requirements.txt.")
-    project: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")] = Field(
-        description="The Python package that holds settings.py and wsgi.py."
-    )
-    port: Port = Field(8000, description="The port at which the app hosts serve it.")
-    workers: Annotated[Int, Field(ge=1, le=64)] = Field(2, description="Gunicorn's worker processes on each app host.")
-    threads: Annotated[Int, Field(ge=1, le=64)] = Field(4, description="Threads of each worker.")
-    health: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] = Field(
-        "/healthz", description="The page that answers 2xx when the service is ready to serve requests."
-    )
-    timeout: Annotated[Int, Field(ge=1, le=3600)] = Field(
-        60, description="Seconds that a balancer waits for a response."
-    )
-    live: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] | None = Field(
-        None,
-        description="A page that answers 2xx while the process runs, without using the database; optional.",
-    )
-    path: Annotated[str, Field(pattern=r"^/([A-Za-z0-9_.-]+/)*$")] = Field(
-        "/",
-        description="The URL path of the service; the balancers pass on requests below it, with the full path.",
-    )
-    static_url: Annotated[str, Field(pattern=r"^/([A-Za-z0-9_.-]+/)+$")] | None = Field(
-        None, description="Django's STATIC_URL; `static/` below `path` when it is not given."
-    )
-
-    @property
-    def static(self) -> str:
-        """The URL path of the service's static files."""
-        return self.static_url or f"{self.path}static/"
 
 
 class SecretStore(Model):

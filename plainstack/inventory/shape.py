@@ -23,13 +23,15 @@ class Shape:
     `settings` maps each key that a role adds to its model; a key that is left out has the model's defaults, or is None
     if the model has required fields. `roles` are the names allowed in a host's `roles`. `needs` maps a role to the
     roles that it cannot work without, and `single` lists the roles that only one host can have. `contradictions` are
-    checks of an otherwise valid inventory; they yield (place, message) pairs.
+    checks of an otherwise valid inventory; they yield (place, message) pairs. `references` maps what services can refer
+    to, to the role that provides it, or to "" if every host has that role.
     """
 
     settings: Mapping[str, type[Model]]
     roles: tuple[str, ...]
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     single: tuple[str, ...] = ()
+    references: Mapping[str, str] = field(default_factory=dict)
     contradictions: tuple[Contradictions, ...] = ()
 
     @cached_property

@@ -8,7 +8,8 @@ from typing import TypeVar
 from pydantic import Field
 
 from plainstack.inventory.lab_settings import LabSettings
-from plainstack.inventory.sections import Host, Model, SecretStore, Service, Ssh
+from plainstack.inventory.sections import Host, Model, SecretStore, Ssh
+from plainstack.inventory.services import AnyService
 from plainstack.inventory.values import FilePath, Name
 
 Settings = TypeVar("Settings", bound=Model)
@@ -37,7 +38,7 @@ class Stack(Model):
     )
     ssh: Ssh = Field(Ssh(), description="How the operator's machine reaches the hosts.")
     hosts: dict[Name, Host] = Field(min_length=1, description="The stack's machines by name.")
-    services: dict[Name, Service] = Field({}, description="The applications that the app hosts run, by name.")
+    services: dict[Name, AnyService] = Field({}, description="The applications of the stack, by name.")
     secrets: SecretStore = Field(SecretStore(), description="Where generated passwords and keys are kept.")
     lab: LabSettings = Field(LabSettings(), description="How `inv lab.up` sets up the hosts and links of a lab.")
 
@@ -60,10 +61,6 @@ class Stack(Model):
     def with_role(self, role: str) -> list[Host]:
         """The hosts with a role, in the order of the inventory."""
         return [host for host in self.hosts.values() if role in host.roles]
-
-    def ports(self, service: str) -> tuple[int, ...]:
-        """The ports at which the app hosts serve a service, the configured port first."""
-        return (self.services[service].port, *self.still.ports.get(service, ()))
 
     def file(self, path: Path) -> Path:
         """A path of the inventory, resolved against the folder of the inventory."""

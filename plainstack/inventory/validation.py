@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from plainstack.inventory import lab_misuse
+from plainstack.inventory import lab_misuse, reference_check
 from plainstack.inventory.lab_settings import Visitor
 from plainstack.inventory.misuse import misuse
 from plainstack.inventory.sections import Host
@@ -40,14 +40,7 @@ def contradictions(stack: Stack, shape: Shape) -> Iterator[tuple[Loc, str]]:
     yield from shared_addresses(_machines(stack))
     yield from lab_misuse.misuse(stack)
     yield from _roles(stack, shape)
-    paths: dict[str, str] = {}
-    for name, service in stack.services.items():
-        if problem := problem_of_path(stack, service.source, folder=True):
-            yield ("services", name, "source"), f"services.{name}.source: {problem}"
-        for key, path in (("path", service.path), ("static_url", service.static)):
-            if path in paths:
-                yield ("services", name), f"services.{name}.{key}: {path} is already served by {paths[path]}"
-            paths.setdefault(path, name)
+    yield from reference_check.unresolved(stack, shape.references)
     yield from misuse(stack)
     for contradiction in shape.contradictions:
         yield from contradiction(stack)

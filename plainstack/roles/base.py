@@ -22,6 +22,7 @@ from plainstack.paths import TLS
 from plainstack.roles.shared.alerts import alerts
 from plainstack.roles.shared.exporter import exporter
 from plainstack.secrets.values import Vault
+from plainstack.services import site
 from plainstack.services.edge import Balancer
 
 NODE_EXPORTER_PORT = ports.NODE_EXPORTER
@@ -232,6 +233,7 @@ ROLE = Role(
     scrapes=scrapes,
     rules=rules,
     everywhere=True,
+    provides=site.REFERENCES,
     facts=facts,
     findings=findings,
 )

@@ -7,6 +7,7 @@ import shlex
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.services import site
+from plainstack.services.processes import processes
 
 # The last line is the answer; advice, if there is any, is printed above it.
 _SCRIPT = """\
@@ -36,7 +37,7 @@ case $status in
     esac
     said="redirect to $location"
     ;;
-400) echo "ALLOWED_HOSTS of the application must hold $name; DJANGO_ALLOWED_HOSTS in its environment holds all names" ;;
+400) echo "the application must accept $name as its Host (ALLOWED_HOSTS); \\${site.names} in its env are all names" ;;
 401 | 403) echo "$key: must name a page that needs no login" ;;
 404) echo "$key: the application has no such page; name one that answers 200" ;;
 esac
@@ -45,13 +46,16 @@ exit 1
 """
 
 
-def script(stack: Stack, host: Host, service: str, release: str) -> str:
-    """A shell script that succeeds if `service` is healthy on `host`; a release named in its response must match."""
-    settings = stack.services[service]
-    request = site.of_service(stack, host, settings, settings.health)
+def script(stack: Stack, host: Host, service: str, process: str, release: str) -> str:
+    """A shell script that succeeds if a process is healthy on `host`; a release named in its response must match."""
+    settings = processes(stack, service)[process]
+    assert settings.port is not None
+    assert settings.health is not None
+    request = site.of_service(stack, host, settings.port, settings.health)
+    own = f".processes.{process}" if process in stack.services[service].processes else ""
     known = {
         "@CURL@": shlex.join(["curl", "-sS", "--max-time", "5", "--include", *request.curl()]),
-        "@KEY@": f"services.{service}.health",
+        "@KEY@": f"services.{service}{own}.health",
         "@NAME@": shlex.quote(site.name(stack)),
         "@HEALTHY@": site.HEALTHY,
         "@RELEASE@": release,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,14 +9,11 @@ from pathlib import Path
 
 from plainstack.engine.resources import Payload
 from plainstack.errors import InventoryError
-from plainstack.inventory.sections import Service
+from plainstack.inventory.services import Service
 from plainstack.inventory.stack import Stack
-from plainstack.services import source
-from plainstack.services.requirements import compile_command
+from plainstack.services import kinds, source
+from plainstack.services.kinds import LOCK, PYTHON
 
-LOCK = "requirements.txt"
-# The Python version of Debian 13, for which wheels are chosen.
-PYTHON = "3.13"
 # Increase this when the way a release or a virtual environment is built on a host changes.
 _PACKAGING = "1"
 _MADE_FOR = f"packaging {_PACKAGING} python {PYTHON}\n".encode()
@@ -28,7 +24,8 @@ _SOURCE = "source/"
 class Release:
     """A service as its source folder is now: `id` identifies all of its content, `venv` only its requirements.
 
-    `source` is sent if the release is new to a host, `wheels` only if its requirements are.
+    `source` is sent if the release is new to a host, `wheels` only if its requirements are. `venv` is empty for a kind
+    without requirements.
     """
 
     id: str
@@ -42,25 +39,29 @@ def read(stack: Stack, name: str) -> Release:
     service = stack.services[name]
     folder = stack.file(service.source)
     try:
-        tree = source.walk(folder)
+        tree = source.walk(folder, service.writable)
         files = tree.files
         executables = tuple(inside for inside, path in files if Path(path).stat().st_mode & 0o100)
     except OSError as error:
         raise _unreadable(error.filename, error) from None
     _check(folder, service, f"services.{name}", [inside for inside, _ in files])
     whole = digest(((inside, content(path)) for inside, path in files), executables)
-    lock = folder / LOCK
-    requirements = content(str(lock))
+    payload = Payload(
+        files=tuple((f"{_SOURCE}{inside}", path) for inside, path in files),
+        executables=executables,
+        digest=whole,
+        stays=tree.stays,
+    )
+    built = hashlib.sha256("\0".join([whole, *service.writable]).encode()).hexdigest() if service.writable else whole
+    if not kinds.of(service).requirements:
+        return Release(id=built[:12], venv="", source=payload, wheels=Payload())
+    lock = str(folder / LOCK)
+    requirements = content(lock)
     return Release(
-        id=whole[:12],
+        id=built[:12],
         venv=hashlib.sha256(_MADE_FOR + requirements).hexdigest()[:12],
-        source=Payload(
-            files=tuple((f"{_SOURCE}{inside}", path) for inside, path in files),
-            executables=executables,
-            digest=whole,
-            stays=tree.stays,
-        ),
-        wheels=Payload(files=((LOCK, str(lock)),), requirements=LOCK, digest=digest([(LOCK, requirements)])),
+        source=payload,
+        wheels=Payload(files=((LOCK, lock),), requirements=LOCK, digest=digest([(LOCK, requirements)])),
     )
 
 
@@ -89,14 +90,7 @@ def _unreadable(path: str, error: OSError) -> InventoryError:
 
 
 def _check(folder: Path, service: Service, key: str, files: Sequence[str]) -> None:
-    wsgi = f"{service.project}/wsgi.py"
-    needed = {
-        LOCK: f"its locked requirements, with hashes. Make it there: {compile_command(PYTHON)}",
-        "manage.py": "Django's command line",
-        wsgi: "its WSGI application, in the package named by `project`",
-    }
-    if found := [file.removesuffix("/wsgi.py") for file in files if fnmatch.fnmatchcase(file, "*/wsgi.py")]:
-        needed[wsgi] = f"its WSGI application. {key}.project names the package, here {' or '.join(found)}"
+    needed = kinds.of(service).needs(service, key, files)
     problems = [f"{key}.source: {folder} has no {file}: {what}" for file, what in needed.items() if file not in files]
     if problems:
         raise InventoryError(problems)

@@ -6,10 +6,7 @@ from collections.abc import Iterator
 
 from plainstack.errors import InventoryError
 from plainstack.inventory.stack import Stack
-from plainstack.services import django_look, release, requirements
-
-# The packages that every service needs, and why.
-_NEEDED = {"gunicorn": "which runs the service", "django": "which manage.py needs"}
+from plainstack.services import kinds, release, requirements
 
 
 def problems(stack: Stack) -> Iterator[str]:
@@ -21,6 +18,8 @@ def problems(stack: Stack) -> Iterator[str]:
             yield from error.problems
             continue
         files = {inside.removeprefix("source/"): path for inside, path in here.source.files}
-        lock = files[release.LOCK]
-        yield from requirements.problems(release.content(lock), lock, _NEEDED, release.PYTHON)
-        yield from django_look.problems(files, service.project)
+        kind = kinds.of(service)
+        if kind.requirements:
+            lock = files[kinds.LOCK]
+            yield from requirements.problems(release.content(lock), lock, kind.packages, kinds.PYTHON)
+        yield from kind.problems(service, files)

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Iterator
 
 from plainstack.engine.resources import Command
-from plainstack.services.django_look import STATIC_ROOT
+from plainstack.inventory.services import Service
+from plainstack.services import kinds
 from plainstack.services.release import Release
 
 # Everything that a service's folder contains.
@@ -27,51 +28,41 @@ sync -f "$venv"
 """
 
 # Built in another place and renamed when it is complete. Project code runs as the service's account, never as root.
-_RELEASE = """\
+_BEGIN = """\
 new=$home/staging
 rm -rf "$new"
 mkdir "$new"
 cp -R --no-preserve=mode,ownership "$PAYLOAD/source" "$new/source"
 if [ $# -gt 0 ]; then (cd "$new/source" && chmod 755 "$@"); fi
-"$venv/bin/python" -m compileall -qq "$new/source" || :
-ln -s "../../venvs/${venv##*/}" "$new/venv"
-# /healthz does not touch the URLs: a broken view would go live without this.
-manage "$new" check
-install -d -o "$account" "$new/static"
-said=$(manage "$new" collectstatic --noinput 2>&1) || { printf '%s\n' "$said" | tail -n 8; echo "$advice"; exit 1; }
-case $said in
-*"/staging/static'"*) ;;
-*" copied to '"*)
-    printf '%s\n' "$said" | tail -n 1
-    echo "$advice"
-    exit 1
-    ;;
-esac
-chown -R root:root "$new/static"
-(cd "$new/static" && find . -type f -print0) >"$new/static.files"
-# Whether it can be loaded is known before anything that cannot be undone, such as a migration.
-in_release "$new" gunicorn --check-config --worker-tmp-dir /dev/shm "$wsgi"
-printf 'RELEASE=%s\\nSTATIC_ROOT=%s\\n' "$id" "$home/releases/$id/static" >"$new/release.env"
+for folder in $writable; do
+    mkdir -p "$new/source/$(dirname "$folder")"
+    ln -s "$data/$folder" "$new/source/$folder"
+done
+if [ -n "$venv" ]; then
+    "$venv/bin/python" -m compileall -qq "$new/source" || :
+    ln -s "../../venvs/${venv##*/}" "$new/venv"
+fi
+"""
+
+_END = """\
+printf 'RELEASE=%s\\n' "$id" >"$new/release.env"
+if [ -d "$new/static" ]; then printf 'STATIC_ROOT=%s\\n' "$home/releases/$id/static" >>"$new/release.env"; fi
 sync -f "$new"
 mv -T "$new" "$home/releases/$id"
 """
 
-# A migration that waits for a lock makes all other queries wait behind it: better to fail the deploy than the site.
-_MIGRATE = """\
-export PGOPTIONS='-c lock_timeout=20s'
-manage "$home/releases/$id" migrate --check --verbosity 0 || manage "$home/releases/$id" migrate --noinput
-: >"$home/releases/$id/migrated"
-"""
+_MIGRATED = ': >"$home/releases/$id/migrated"\n'
 
 _MANAGE = """\
 in_release() (
-    folder=$1 program=$venv/bin/$2
-    shift 2
+    folder=$1
+    shift
     set -a
     . "$settings"
     RELEASE=$id STATIC_ROOT=$folder/static PYTHONDONTWRITEBYTECODE=1
+    PATH=${venv:+$venv/bin:}$folder/source:$PATH
     cd "$folder/source"
-    exec runuser -u "$account" -- "$program" "$@"
+    exec runuser -u "$account" -- "$@"
 )
 manage() {
     folder=$1
@@ -84,7 +75,7 @@ _SWITCH = """\
 static=$home/releases/$id/static
 # Pages of the release before ask for its files until they are closed. Those that the new one has too are its own.
 before=$(readlink -f "$home/current" || :)
-if [ -d "$before/static" ] && [ "$before/static" != "$static" ]; then
+if [ -d "$before/static" ] && [ -d "$static" ] && [ "$before/static" != "$static" ]; then
     cd "$before/static"
     if [ -e ../static.files ]; then cat ../static.files; else find . -type f -print0; fi |
         xargs -0 -r sh -c 'for file; do [ -e "$0/$file" ] || printf "%s\\0" "$file"; done' "$static" |
@@ -114,6 +105,7 @@ for each in *; do
     printf '%s\\n' "$keep" | grep -qxF "$each" || rm -rf "$each"
 done
 for each in ../venvs/*; do
+    [ -e "$each" ] || continue
     readlink ./*/venv | sed 's|.*/||' | grep -qxF "${each##*/}" || rm -rf "$each"
 done
 """
@@ -129,6 +121,11 @@ def home(service: str) -> str:
     return f"/srv/{service}"
 
 
+def data(service: str) -> str:
+    """The folder of what a service writes itself; it outlives releases, and the service."""
+    return f"/var/lib/{account(service)}"
+
+
 def settings(service: str) -> str:
     """The file of a service's environment variables, including secrets."""
     return f"/etc/plainstack/app/{service}.env"
@@ -139,42 +136,51 @@ def settings_ahead(name: str) -> str:
     return f"/etc/plainstack/app/{name}.next.env"
 
 
-def put_in_place(name: str, here: Release, wsgi: str) -> Iterator[Command]:
+def put_in_place(name: str, here: Release, service: Service) -> Iterator[Command]:
     """The steps before the service is restarted; the release is built on every host before any host switches to it."""
+    kind = kinds.of(service)
     known = {
         "home": home(name),
         "id": here.id,
-        "venv": f"{home(name)}/venvs/{here.venv}",
+        "venv": f"{home(name)}/venvs/{here.venv}" if here.venv else "",
         "account": account(name),
     }
-    ahead = {**known, "settings": settings_ahead(name), "wsgi": wsgi, "advice": STATIC_ROOT}
     folder = _word(f"{home(name)}/releases/{here.id}")
+    if here.venv:
+        yield Command(
+            name=f"{name}: requirements",
+            why=f"install what {name} needs, from wheels ({here.venv})",
+            run=_script(_VENV, venv=known["venv"]),
+            unless=f"[ -e {_word(known['venv'])}/complete ]",
+            payload=here.wheels,
+            timeout=300,
+            ahead=True,
+        )
     executables = "set -- " + " ".join(shlex.quote(file) for file in here.source.executables) + "\n"
-    yield Command(
-        name=f"{name}: requirements",
-        why=f"install what {name} needs, from wheels ({here.venv})",
-        run=_script(_VENV, venv=known["venv"]),
-        unless=f"[ -e {_word(known['venv'])}/complete ]",
-        payload=here.wheels,
-        timeout=300,
-        ahead=True,
-    )
     yield Command(
         name=f"{name}: release",
         why=f"put release {here.id} of {name} in place",
-        run=_script(executables + _MANAGE + _RELEASE, **ahead),
+        run=_script(
+            executables + _MANAGE + _BEGIN + kind.build + _END,
+            settings=settings_ahead(name),
+            data=data(name),
+            writable=" ".join(service.writable),
+            **kinds.variables(service),
+            **known,
+        ),
         unless=f"[ -d {folder} ]",
         payload=here.source,
         timeout=300,
         ahead=True,
     )
-    yield Command(
-        name=f"{name}: migrate",
-        why=f"bring the database to release {here.id} of {name}, unless another host has just done it",
-        run=_script(_MANAGE + _MIGRATE, settings=settings(name), **known),
-        unless=f"[ -e {folder}/migrated ]",
-        timeout=600,
-    )
+    if kind.migrate:
+        yield Command(
+            name=f"{name}: migrate",
+            why=f"bring the database to release {here.id} of {name}, unless another host has just done it",
+            run=_script(_MANAGE + kind.migrate + _MIGRATED, settings=settings(name), **known),
+            unless=f"[ -e {folder}/migrated ]",
+            timeout=600,
+        )
     yield Command(
         name=f"{name}: switch",
         why=f"make release {here.id} of {name} the current one",

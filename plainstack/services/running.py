@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from plainstack.inventory.sections import Host
+from plainstack.inventory.services import Process
 from plainstack.inventory.stack import Stack
+from plainstack.services import processes
 
 
 def hosts(stack: Stack, service: str) -> list[Host]:
     """The hosts that run a service, in inventory order."""
-    assert service in stack.services
-    return stack.with_role("app")
+    return processes.hosts(stack, service)
 
 
-def units(_stack: Stack, service: str, _host: Host) -> list[str]:
+def units(stack: Stack, service: str, host: Host) -> list[str]:
     """The names of a service's units on a host; the first is the one whose environment `inv exec` uses."""
-    return [f"plainstack-{service}.service"]
+    running = dict(processes.here(stack, host)).get(service, {})
+    found = [name for process, one in running.items() for name in processes.units(service, process, one.count)]
+    found += [f"plainstack-watchdog-{processes.upstream(service, name)}.service" for name in watched(running)]
+    timers = stack.services[service].timers
+    mine = [name for name, timer in timers.items() if processes.timer_host(stack, service, timer) == host]
+    return found + [processes.unit(service, name) for name in mine]
 
 
 def all_units(stack: Stack) -> Mapping[str, Mapping[str, list[str]]]:
@@ -25,3 +31,8 @@ def all_units(stack: Stack) -> Mapping[str, Mapping[str, list[str]]]:
         service: {host.name: units(stack, service, host) for host in hosts(stack, service)}
         for service in stack.services
     }
+
+
+def watched(running: Mapping[str, Process]) -> list[str]:
+    """The names of the processes that have a watchdog."""
+    return [name for name, process in running.items() if process.watchdog is not None]

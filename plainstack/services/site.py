@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from plainstack.inventory.sections import Host, Service
+from plainstack.engine.references import Reference
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.services.edge import Balancer
 
@@ -69,16 +71,11 @@ def accepted(stack: Stack) -> list[str]:
     return list(dict.fromkeys([*names, "localhost", "127.0.0.1"]))
 
 
-def health_page(service: Service) -> str:
-    """The path of a service's health page in visitors' URLs."""
-    return service.path.rstrip("/") + service.health
-
-
-def of_service(stack: Stack, host: Host, service: Service, path: str) -> Request:
-    """A request for a page of a service on one app host, with the headers that a balancer sends."""
+def of_service(stack: Stack, host: Host, port: int, path: str) -> Request:
+    """A request for a page of the process at a port of one host, with the headers that a balancer sends."""
     known_as = name(stack)
     headers = (("Host", known_as), ("X-Forwarded-Host", known_as), ("X-Forwarded-Proto", "https"))
-    return Request(f"http://{host.address}:{service.port}{path}", "", headers)
+    return Request(f"http://{host.address}:{port}{path}", "", headers)
 
 
 def of_visitor(stack: Stack, path: str, address: str = "", scheme: str = "https") -> Request:
@@ -92,3 +89,14 @@ def trusted_senders(stack: Stack, host: Host) -> list[str]:
     The host itself requests the health page like a balancer.
     """
     return list(dict.fromkeys(str(peer.address) for peer in (*stack.with_role("balancer"), host)))
+
+
+REFERENCES: Mapping[str, Reference] = {
+    "site.name": Reference("the name in visitors' URLs", lambda stack, _host, _vault: name(stack)),
+    "site.url": Reference("the site's URL without a path", lambda stack, _host, _vault: f"https://{name(stack)}"),
+    "site.names": Reference(
+        "every name and address that requests may have as their Host, separated by commas (Django's ALLOWED_HOSTS)",
+        lambda stack, _host, _vault: ",".join(accepted(stack)),
+    ),
+}
+"""What services can refer to."""

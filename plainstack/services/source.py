@@ -6,7 +6,7 @@ import fnmatch
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class _Walk:
     """One walk over a source; links are followed only inside `root`."""
 
     root: str
+    writable: frozenset[str] = frozenset()
     stays: Counter[str] = field(default_factory=Counter)
     count: int = 0
 
@@ -53,6 +54,9 @@ class _Walk:
                 self._must_be_utf8(entry)
                 real = self._real(entry, above) if entry.is_symlink() else f"{above[-1]}{os.sep}{entry.name}"
                 here = f"{inside}{entry.name}"
+                if here in self.writable:
+                    self.stays[f"{here}/ (writable on hosts)"] += 1
+                    continue
                 mode = Path(real).stat().st_mode
                 if stat.S_ISDIR(mode):
                     if is_environment(real):
@@ -93,14 +97,19 @@ class _Walk:
             )
 
 
-def walk(folder: Path) -> Tree:
-    """The files of a source folder. Raises InventoryError for what cannot be sent, and OSError."""
+def walk(folder: Path, writable: Sequence[str] = ()) -> Tree:
+    """The files of a source, which is a folder or one file. Raises InventoryError for what cannot be sent, and OSError.
+
+    The folders in `writable` are left out: on a host they hold the service's data.
+    """
+    if folder.is_file():
+        return Tree(((folder.name, str(folder)),), ())
     root = os.path.realpath(folder)
     if is_environment(root):
         raise InventoryError(
             [f"{folder}: is itself a Python environment. Create the environment in its own folder, such as env/"]
         )
-    walked = _Walk(root)
+    walked = _Walk(root, frozenset(writable))
     files = sorted(walked.files(str(folder), "", (root,)))
     stays = sorted(name if count == 1 else f"{name} ({count})" for name, count in walked.stays.items())
     if len(stays) > _NAMED:

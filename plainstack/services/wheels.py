@@ -16,7 +16,8 @@ from plainstack.engine.plan.actions import HostPlan, Run
 from plainstack.engine.resources import Payload
 from plainstack.errors import PlainstackError
 from plainstack.services import requirements, wheel_metadata
-from plainstack.services.release import PYTHON, digest
+from plainstack.services.kinds import PYTHON
+from plainstack.services.release import digest
 from plainstack.services.requirements import Requirement
 
 Report = Callable[[str], None]

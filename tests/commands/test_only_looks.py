@@ -204,7 +204,7 @@ def test_a_plan_with_new_recipients_leaves_the_store_where_it_is(
 
 def test_secrets_that_another_run_changed_meanwhile_are_not_overwritten(folder: Path) -> None:
     stack = inventories.load(folder / "hosts.yaml")
-    names = inventories.passwords("app/api_token")
+    names = inventories.passwords("web/API_TOKEN")
     mine = store.look(stack, names, datetime.now(UTC))
     theirs = store.load(stack, names, datetime.now(UTC))
     with pytest.raises(Refused, match=r"another run changed the secrets in the meantime\. Run the same command again"):

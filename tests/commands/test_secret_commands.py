@@ -27,7 +27,13 @@ hosts:
   app1: {address: 10.0.0.2, roles: [app]}
   db1: {address: 10.0.0.1, roles: [db]}
 services:
-  web: {source: SOURCE, project: incidents_site}
+  web:
+    source: SOURCE
+    project: incidents_site
+    env: {DB_PASSWORD: "${database.password}"}
+    secrets:
+      DJANGO_SECRET_KEY: {generate: 50, fallbacks: DJANGO_SECRET_KEY_FALLBACKS}
+      API_TOKEN: {generate: 43, fallbacks: API_TOKEN_PREVIOUS}
 database: {name: shop}
 """
 
@@ -77,9 +83,9 @@ NEW = "a-value-of-the-operator"
 
 
 def test_a_changed_value_is_saved_and_reported_by_name_only(small: Stack) -> None:
-    out = edit(small, f"sed -i 's|^app/api_token: .*|app/api_token: {NEW}|' \"$1\"")
-    assert values(small)["app/api_token"] == NEW
-    assert "changed: app/api_token\n" in out
+    out = edit(small, f"sed -i 's|^postgres/rewinder: .*|postgres/rewinder: {NEW}|' \"$1\"")
+    assert values(small)["postgres/rewinder"] == NEW
+    assert "changed: postgres/rewinder\n" in out
     assert "not deployed yet; to deploy: inv deploy\n" in out
     assert NEW not in out
 
@@ -112,12 +118,20 @@ def test_the_editor_works_in_memory_on_a_file_of_its_own(small: Stack, tmp_path:
         ("exit 3", 1, "the editor exited with code 3. Nothing was saved"),
         ("kill -KILL $$", 1, "the editor exited with code -9. Nothing was saved"),
         ("kill -INT $PPID; exit 1", 1, "the editor exited with code 1. Nothing was saved"),
-        (f"echo 'app/api_tokn: {NEW}' >>\"$1\"", 1, "no role uses a secret of this name. Known secrets: app/api_token"),
+        (
+            f"echo 'postgres/rewindr: {NEW}' >>\"$1\"",
+            1,
+            "no role uses a secret of this name. Known secrets: postgres/app, ",
+        ),
         (f'echo {NEW} >"$1"', 1, "line 1: is not of the form NAME: VALUE"),
-        ('sed -i /api_token/d "$1"', 1, "missing, although in use: app/api_token"),
-        ("sed -i 's|^app/api_token: .*|app/api_token: short|' \"$1\"", 1, "must have 20 to 128 characters"),
-        (f'sed -i \'s|^app/api_token: .*|app/api_token: "{NEW} and"|\' "$1"', 1, "must have 20 to 128 characters"),
-        (f'sed -i \'s|^app/api_token: .*|app/api_token: "{NEW}|\' "$1"', 1, "is not of the form NAME: VALUE"),
+        ('sed -i /rewinder/d "$1"', 1, "missing, although in use: postgres/rewinder"),
+        ("sed -i 's|^postgres/rewinder: .*|postgres/rewinder: short|' \"$1\"", 1, "must have 20 to 128 characters"),
+        (
+            f'sed -i \'s|^postgres/rewinder: .*|postgres/rewinder: "{NEW} and"|\' "$1"',
+            1,
+            "must have 20 to 128 characters",
+        ),
+        (f'sed -i \'s|^postgres/rewinder: .*|postgres/rewinder: "{NEW}|\' "$1"', 1, "is not of the form NAME: VALUE"),
     ],
 )
 def test_what_is_no_list_of_secrets_is_refused_and_changes_nothing(
@@ -161,11 +175,11 @@ def _await_file(pid: int) -> None:
 
 def test_a_value_that_another_operator_changed_meanwhile_is_not_lost(small: Stack) -> None:
     edit(small, "exit 0")
-    before = values(small)["app/api_token"]
-    store.set_values(small, {"app/api_token": (before, "theirs")}, {}, NOW)
-    with pytest.raises(Refused, match="another run changed app/api_token in the meantime"):
-        store.set_values(small, {"app/api_token": (before, NEW)}, {}, NOW)
-    assert values(small)["app/api_token"] == "theirs"
+    before = values(small)["postgres/rewinder"]
+    store.set_values(small, {"postgres/rewinder": (before, "theirs")}, {}, NOW)
+    with pytest.raises(Refused, match="another run changed postgres/rewinder in the meantime"):
+        store.set_values(small, {"postgres/rewinder": (before, NEW)}, {}, NOW)
+    assert values(small)["postgres/rewinder"] == "theirs"
 
 
 def test_the_list_shows_names_and_uses_and_no_value(small: Stack) -> None:
@@ -185,4 +199,4 @@ def test_the_list_shows_names_and_uses_and_no_value(small: Stack) -> None:
 
 def test_an_unknown_name_is_refused_with_the_known_ones(small: Stack) -> None:
     out = start(small, "secrets.rotate", "", "postgres/ap").communicate(timeout=PATIENCE)[0]
-    assert "no secret is called 'postgres/ap'; known: app/api_token, app/secret_key, postgres/app" in out
+    assert "no secret is called 'postgres/ap'; known: postgres/app" in out

@@ -32,7 +32,7 @@ def site(stack: Stack, url: str) -> str:
     assert there.hostname
     assert there.port
     name = str(stack.settings(Balancer).virtual_address)
-    return Site(there.hostname, name, context, token="", drill="", path=there.path, port=there.port).get(0)
+    return Site(there.hostname, name, context, path=there.path, port=there.port).get(0)
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import inventories
 from tests.lab.labs import lab
-from tests.lab.operator import ROOT, Operator
+from tests.lab.operator import Operator
 
 SOME = "db, app, balancer, monitoring"
 INVENTORY = f"""\
@@ -18,7 +19,7 @@ ssh: {{user: root, gateway: lab}}
 hosts:
   one: {{address: 192.168.63.11, public: 192.168.64.11, roles: [{SOME}, backup]}}
 services:
-  web: {{source: {ROOT / "apps/incidents"}, project: incidents_site}}
+  web: {inventories.incidents()}
 database: {{name: shop}}
 """
 

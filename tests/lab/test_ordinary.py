@@ -24,7 +24,17 @@ hosts:
   app1: {address: 192.168.62.14, roles: [app, db]}
 balancer: {server_names: [shop.example, www.shop.example]}
 services:
-  web: {source: SITE, project: shop, health: /status/}
+  web:
+    source: SITE
+    project: shop
+    health: /status/
+    env:
+      DB_HOSTS: ${database.hosts}
+      DB_NAME: ${database.name}
+      DB_USER: ${database.user}
+      DB_PASSWORD: ${database.password}
+      DB_SSLROOTCERT: ${database.ca}
+    secrets: {DJANGO_SECRET_KEY: {generate: 50}}
 database: {name: shop}
 """
 

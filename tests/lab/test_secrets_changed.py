@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from plainstack.drill import generators
 from plainstack.secrets import store, store_files
 from plainstack.services.edge import Balancer
 from tests.lab.conftest import ROOT, Operator
@@ -36,12 +37,10 @@ def load(operator: Operator, rate: float) -> Iterator[list[str]]:
         "address": address,
         "name": address,
         "authority": kept.pki["authority"]["chain"],
-        "token": kept.entries["app/api_token"].value.reveal(),
-        "drill": f"rotation-{time.time():.0f}",
         "path": "/",
         "rate": rate,
         "seconds": 1200,
-        "posts": True,
+        "post": generators.written(stack, store.vault(kept), f"rotation-{time.time():.0f}"),
     }
     process = subprocess.Popen(
         ["nsenter", f"--net=/run/netns/plainstack-{stack.lab_name}", sys.executable, "-m", "plainstack.drill.load"],
@@ -71,7 +70,7 @@ def load(operator: Operator, rate: float) -> Iterator[list[str]]:
     outcomes += [f"{kind} {outcome}" for _, kind, _, _, outcome in ended] + ["skipped"] * skipped
 
 
-ROTATED = ("app/secret_key", "postgres/replicator", "postgres/streaming_barman", "postgres/app")
+ROTATED = ("web/DJANGO_SECRET_KEY", "postgres/replicator", "postgres/streaming_barman", "postgres/app")
 
 
 def test_replacing_secrets_is_not_noticed_by_any_request(whole: Operator) -> None:
@@ -117,12 +116,12 @@ def test_a_token_is_accepted_for_the_time_of_grace_and_no_old_store_brings_it_ba
 
     path = store_files.plain_path(stack_of(whole))
     colleagues = path.read_bytes()
-    old = store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
-    whole.inv("secrets.rotate", "app/api_token", timeout=1200)
-    new = store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
+    old = store.read(stack_of(whole)).entries["web/API_TOKEN"].value.reveal()
+    whole.inv("secrets.rotate", "web/API_TOKEN", timeout=1200)
+    new = store.read(stack_of(whole)).entries["web/API_TOKEN"].value.reveal()
     assert (post(old), post(new)) == ("201", "201")
-    whole.inv("secrets.rotate", "app/api_token", "--revoke", timeout=1200)
-    newest = store.read(stack_of(whole)).entries["app/api_token"].value.reveal()
+    whole.inv("secrets.rotate", "web/API_TOKEN", "--revoke", timeout=1200)
+    newest = store.read(stack_of(whole)).entries["web/API_TOKEN"].value.reveal()
     assert (post(old), post(new), post(newest)) == ("401", "401", "201")
     ours = path.read_bytes()
     try:

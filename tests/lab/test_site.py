@@ -10,6 +10,7 @@ import pytest
 
 from plainstack.postgresql.settings import Database
 from plainstack.services.edge import Balancer
+from plainstack.services.processes import served
 from tests import inventories
 from tests.lab.conftest import Operator
 from tests.waiting import PATIENCE
@@ -51,7 +52,7 @@ def test_a_posted_sample_is_on_the_replica(visitor: Operator) -> None:
     store = visitor.state / "secrets.yaml"
     import yaml
 
-    token = yaml.safe_load(store.read_text(encoding="utf-8"))["passwords"]["app/api_token"]
+    token = yaml.safe_load(store.read_text(encoding="utf-8"))["passwords"]["web/API_TOKEN"]
     body = json.dumps({"machine": "press-1", "metric": "temperature", "value": 21.5})
     answer = visitor.on(
         "visitor",
@@ -93,7 +94,7 @@ def misbehaving(visitor: Operator) -> Iterator[Operator]:
     program = (Path(__file__).parent / "standin_app.py").read_text()
     stack = inventories.load(visitor.inventory)
     apps = stack.with_role("app")
-    port = stack.services["web"].port
+    port = served(stack)[0].port
     for app in apps:
         visitor.on(app.name, f"cat >/run/standin.py <<'PY'\n{program}PY\nsystemctl stop plainstack-web")
         visitor.on(app.name, f"systemd-run -q --unit=standin python3 /run/standin.py {app.address} {port}")

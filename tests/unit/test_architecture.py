@@ -139,14 +139,19 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
     "inventory/reserved.py": ("backup", "backup-metrics", "firewall", "root daemon bin sys sync games man lp ma"),
     # What the keys that are no role's say about themselves: `hosts` and `services`.
     "inventory/sections.py": (
+        "The network interface of the public addr",
+        "The networks that may connect to the SSH",
+    ),
+    "inventory/services.py": (
         "Gunicorn's worker processes on each app",
         "Seconds that a balancer waits for a resp",
         "The URL path of the service; the balance",
-        "The network interface of the public addr",
-        "The networks that may connect to the SSH",
+        "The URL paths that the balancers pass on",
         "The port at which the app hosts serve it",
+        "The role or the hosts that run the servi",
+        "Threads of each worker.",
+        "workers",
     ),
-    "inventory/stack.py": ("The applications that the app hosts run,",),
     "inventory/values.py": ("at least 1: with 0 no backup is kept",),
 }
 

@@ -24,7 +24,7 @@ def with_token(view: View) -> View:
     @wraps(view)
     def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         given = request.headers.get("Authorization", "")
-        tokens = [token for token in (settings.API_TOKEN, settings.API_TOKEN_PREVIOUS) if token]
+        tokens = [token for token in (settings.API_TOKEN, *settings.API_TOKEN_PREVIOUS) if token]
         if any(constant_time_compare(given, f"Bearer {token}") for token in tokens):
             return view(request, *args, **kwargs)
         headers = {"WWW-Authenticate": "Bearer"}

@@ -6,7 +6,7 @@
     DJANGO_CSRF_TRUSTED_ORIGINS  origins such as https://shop.example:8443, separated by commas; default none
     DJANGO_DEBUG                 1: development; everything below is optional then; default off
     API_TOKEN                    required; the bearer token of /api/samples
-    API_TOKEN_PREVIOUS           the token before it, which clients may still use; default none
+    API_TOKEN_PREVIOUS           tokens that are accepted, too, separated by commas; default none
     RELEASE                      required; the id of this release, shown in every answer
     STATIC_ROOT                  required; where collectstatic writes and from where static files are served
     DB_HOSTS                     required; PostgreSQL hosts, separated by commas; the app finds the primary
@@ -83,7 +83,7 @@ SECRET_KEY_FALLBACKS = words(os.environ.get("DJANGO_SECRET_KEY_FALLBACKS", ""))
 ALLOWED_HOSTS = words(required("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1"))
 CSRF_TRUSTED_ORIGINS = words(os.environ.get("DJANGO_CSRF_TRUSTED_ORIGINS", ""))
 API_TOKEN = required("API_TOKEN", "development")
-API_TOKEN_PREVIOUS = os.environ.get("API_TOKEN_PREVIOUS", "")
+API_TOKEN_PREVIOUS = words(os.environ.get("API_TOKEN_PREVIOUS", ""))
 RELEASE = required("RELEASE", "development")
 STATIC_ROOT = required("STATIC_ROOT") or None
 

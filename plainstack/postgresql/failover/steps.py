@@ -15,6 +15,7 @@ from plainstack.postgresql.layout import PORT
 from plainstack.postgresql.sql import slot_name
 from plainstack.services import site
 from plainstack.services.edge import Balancer
+from plainstack.services.processes import served
 
 RECEIVER = "barman_receive_wal"
 
@@ -91,9 +92,9 @@ def body(stack: Stack, step: Step) -> str:
 
 def asks_site(stack: Stack) -> list[str]:
     """The curl arguments that request the first service's health page as visitors do; empty if there is no site."""
-    balancers, services = stack.with_role("balancer"), list(stack.services.values())
+    balancers, services = stack.with_role("balancer"), served(stack)
     if not balancers or not services or not stack.with_role("app"):
         return []
     # Balancers reach each other without the public network; the virtual address is on one of them.
     address = stack.settings(Balancer).virtual_address or balancers[0].address
-    return site.of_visitor(stack, site.health_page(services[0]), str(address)).curl()
+    return site.of_visitor(stack, services[0].health_page, str(address)).curl()

@@ -20,6 +20,7 @@ from plainstack.roles.shared.exporter import exporter, web_file
 from plainstack.secrets import pki
 from plainstack.secrets.values import Secret, Vault
 from plainstack.services.edge import Balancer, GivenCertificate
+from plainstack.services.processes import served
 
 SITE_CERTIFICATE = f"{TLS}/site.crt"
 
@@ -110,13 +111,12 @@ def _configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, File
         at=engine.places,
         host=host,
         engine=engine,
-        services=stack.services,
-        apps=stack.with_role("app"),
+        services=served(stack),
         server_names=balancer.server_names,
         http3=balancer.http3,
         default_server=_default_server(stack),
         # It takes seconds to detect a lost host, so requests are retried; more tries than hosts would not help.
-        tries=max(2, min(3, len(stack.with_role("app")))),
+        tries=max(2, min(3, max((len(service.hosts) for service in served(stack)), default=0))),
         # For a year after this header, a browser offers no way past the warning about a self-signed certificate.
         strict_transport=isinstance(balancer.tls, GivenCertificate),
     )

@@ -10,6 +10,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.engines import Engine
 from plainstack.services import site
+from plainstack.services.processes import served
 
 PROGRAM = "/etc/plainstack/balancer/upstreams"
 TARGETS = f"{PROGRAM}.conf"
@@ -26,8 +27,7 @@ def upstreams(stack: Stack, host: Host, engine: Engine) -> Iterator[Resource]:
         host=host,
         engine=engine,
         site=site.name(stack),
-        services=stack.services,
-        apps=stack.with_role("app"),
+        services=served(stack),
     )
     yield verbatim("balancer", f"/etc/systemd/system/{unit}")
     yield Unit(name=unit, restart_on=(PROGRAM, TARGETS))
@@ -36,11 +36,11 @@ def upstreams(stack: Stack, host: Host, engine: Engine) -> Iterator[Resource]:
 def reachable(stack: Stack, engine: Engine) -> Iterator[Validation]:
     """Yield validations that stop a balancer from using a service's new port before an app host answers there."""
     path = f"{engine.sites}/site.conf"
-    for name, service in stack.services.items():
+    for service in served(stack):
         used = f"'(server |upstreams/)[0-9.]+:{service.port}( |[.]conf;)'"
-        addresses = " ".join(str(app.address) for app in stack.with_role("app"))
+        addresses = " ".join(str(app.address) for app in service.hosts)
         yield Validation(
-            name=f"port of {name}",
+            name=f"port of {service.name}",
             run=f"""\
                 systemctl --quiet is-active {engine.name}.service || exit 0
                 # The preview hides the present file from this shell, and not from process 1.
@@ -49,7 +49,7 @@ def reachable(stack: Stack, engine: Engine) -> Iterator[Validation]:
                     # Whatever the status: an answer in HTTP, which another server at this port would not give.
                     ! curl --silent --output /dev/null --max-time 5 http://$address:{service.port}/ || exit 0
                 done
-                echo 'services.{name}.port: no app host serves it at port {service.port}: inv deploy --role=app' >&2
+                echo '{service.name}: no host serves it at port {service.port}: inv deploy --role=app' >&2
                 exit 1""",
             reads=(path,),
         )

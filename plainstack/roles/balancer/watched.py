@@ -12,6 +12,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.roles.shared.alerts import alerts, names
 from plainstack.services import site
 from plainstack.services.edge import Balancer
+from plainstack.services.processes import served
 
 METRICS_PORT = ports.BALANCER_METRICS
 
@@ -54,22 +55,22 @@ def _site(stack: Stack, host: Host) -> Iterator[Target]:
     if not _sees_virtual_address(stack, host):
         return
     address = str(stack.settings(Balancer).virtual_address)
-    for service_name, service in stack.services.items():
+    for service in served(stack):
         own = {
             "instance": address,
             "role": "balancer",
-            "service": service_name,
+            "service": service.name,
             "__param_hostname": site.name(stack),
         }
-        yield Target(f"https://{address}{site.health_page(service)}", own)
+        yield Target(f"https://{address}{service.health_page}", own)
 
 
 def _healths(stack: Stack) -> Iterator[Target]:
     """Yield each service through each balancer, with the site's name in the request."""
     for balancer in stack.with_role("balancer"):
-        for service_name, service in stack.services.items():
-            own = {**_labels(stack, balancer), "service": service_name}
-            yield Target(f"https://{balancer.address}{site.health_page(service)}", own)
+        for service in served(stack):
+            own = {**_labels(stack, balancer), "service": service.name}
+            yield Target(f"https://{balancer.address}{service.health_page}", own)
 
 
 def _ports(stack: Stack) -> Iterator[Target]:

@@ -35,6 +35,7 @@ from plainstack.postgresql.settings import Database
 from plainstack.postgresql.status import status
 from plainstack.postgresql.topology import members, primaries
 from plainstack.postgresql.validation import contradictions
+from plainstack.roles.db.references import REFERENCES
 from plainstack.roles.db.seen import facts, findings, still_served, transition
 from plainstack.roles.db.watched import EXPORTER_PORT, rules, scrapes
 from plainstack.roles.shared.exporter import exporter
@@ -226,6 +227,7 @@ ROLE = Role(
     rules=rules,
     after=("firewall",),
     turns=turns,
+    provides=REFERENCES,
     secrets=(
         *(DeclaredSecret(sql.password_name(name)) for name in _ACCOUNTS),
         DeclaredSecret(sql.password_name(sql.OWNER), "handover"),

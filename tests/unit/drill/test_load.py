@@ -58,6 +58,9 @@ def test_failures_are_reported_by_kind(error: Exception, kind: str) -> None:
     assert explain(error) == kind
 
 
+POST = {"post_path": "/write", "body": "${key}", "headers": {}, "prefix": "drill-d-"}
+
+
 def test_the_load_generator_ends_with_its_parent() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "plainstack.drill.load"],
@@ -68,8 +71,8 @@ def test_the_load_generator_ends_with_its_parent() -> None:
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    settings = {"address": "127.0.0.1", "name": "127.0.0.1", "authority": "", "token": "t", "drill": "d", "path": "/"}
-    process.stdin.write(json.dumps({**settings, "rate": 5, "seconds": 10 * PATIENCE, "posts": True}) + "\n")
+    settings = {"address": "127.0.0.1", "name": "127.0.0.1", "authority": "", "path": "/"}
+    process.stdin.write(json.dumps({**settings, "rate": 5, "seconds": 10 * PATIENCE, "post": POST}) + "\n")
     process.stdin.flush()
     assert process.stdout.readline() == '["hello"]\n'
     process.stdin.close()
@@ -100,7 +103,7 @@ def site(stack: Stack, tmp_path: Path) -> Iterator[tuple[Site, queue.Queue[str]]
     thread.start()
     name = str(stack.settings(Balancer).virtual_address)
     client = ssl.create_default_context(cadata=pairs[pki.AUTHORITY]["chain"])
-    yield Site("127.0.0.1", name, client, "token", "drill", "/", port=listener.getsockname()[1]), closed
+    yield Site("127.0.0.1", name, client, "/", port=listener.getsockname()[1]), closed
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
     thread.join(PATIENCE)
@@ -133,7 +136,7 @@ def test_a_connection_that_the_site_closed_meanwhile_is_not_used_again(
 def test_a_get_counts_as_answered_by_what_the_site_answers_without_a_fault(
     monkeypatch: pytest.MonkeyPatch, answers: list[int], outcomes: list[str]
 ) -> None:
-    client = Site("127.0.0.1", "shop.example", ssl.create_default_context(), "token", "drill", "/")
+    client = Site("127.0.0.1", "shop.example", ssl.create_default_context(), "/")
     given = iter(answers)
     monkeypatch.setattr(Site, "_request", lambda *_: next(given))
     assert [client.get(number) for number in range(len(answers))] == outcomes

@@ -25,6 +25,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.postgresql.settings import Database
 from plainstack.roles import registry
 from plainstack.secrets.values import Vault
+from plainstack.services import processes
 from tests import inventories
 from tests.unit.hosts import NOW
 from tests.unit.simulate import Machine
@@ -58,6 +59,11 @@ def _bare() -> Machine:
 
 
 ASSEMBLED: dict[str, Mapping[str, HostDesired]] = {}
+
+
+def web(stack: Stack) -> processes.Served:
+    (found,) = processes.served(stack)
+    return found
 
 
 @dataclass
@@ -127,10 +133,10 @@ class World:
         if node.stage == "firewall":
             self.served.opened[node.host] = self._openings(stack, host)
         elif node.stage == "app":
-            self.served.bound[node.host] = stack.ports("web")
+            self.served.bound[node.host] = processes.ports(stack, web(stack))
             self.served.connected[node.host] = stack.settings(Database).name
         elif node.stage == "balancer":
-            self.served.used[node.host] = stack.services["web"].port
+            self.served.used[node.host] = web(stack).port
         elif node.stage == "db":
             self.served.databases[node.host] = _databases(desired)
 
@@ -197,7 +203,8 @@ def test_a_balancer_that_is_not_asked_may_still_use_the_old_port(
     del plans["lb2"]
     world.deploy(after)
     plans["lb1"] = replace(plans["lb1"], transactions=())
-    assert transition.expanded(after, registry, observed, plans).ports("web") == (8002, 8000)
+    now = transition.expanded(after, registry, observed, plans)
+    assert processes.ports(now, web(now)) == (8002, 8000)
 
 
 @pytest.mark.parametrize("key", ["still", "folder"])

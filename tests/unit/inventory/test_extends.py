@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from plainstack.errors import InventoryError
 from plainstack.inventory.extends import MAX_FILES
+from plainstack.inventory.services import DjangoService
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.settings import Database
 from tests import inventories
@@ -50,7 +51,9 @@ def problems(folder: Path, text: str = PRODUCTION, **files: str) -> list[str]:
 def test_mappings_merge_and_lists_and_values_replace(tmp_path: Path) -> None:
     stack = load_in(tmp_path, f"{PRODUCTION}services: {{web: {{workers: 2}}}}\nssh: {{allow_from: [10.1.0.0/16]}}\n")
     assert (stack.ssh.user, [str(network) for network in stack.ssh.allow_from]) == ("deploy", ["10.1.0.0/16"])
-    assert (stack.services["web"].workers, stack.services["web"].project) == (2, "site")
+    web = stack.services["web"]
+    assert isinstance(web, DjangoService)
+    assert (web.workers, web.project) == (2, "site")
     assert stack.given(Database)
     assert (stack.settings(Database).name, stack.settings(Database).max_connections) == ("shop", 300)
 

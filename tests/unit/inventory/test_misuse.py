@@ -17,6 +17,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
 from plainstack.postgresql.validation import reserved
 from plainstack.secrets.values import Vault
+from plainstack.services.processes import served
 from tests import inventories
 from tests.unit.inventory.test_inventory import GOOD, problems
 
@@ -159,7 +160,7 @@ def test_a_service_cannot_have_a_port_that_something_else_has(port: int) -> None
 def test_every_port_that_a_role_opens_or_binds_is_in_the_list(
     stack: Stack, registry: Mapping[str, Role], desired: Mapping[str, HostDesired]
 ) -> None:
-    own = {*ports.TAKEN, *(service.port for service in stack.services.values())}
+    own = {*ports.TAKEN, *(one.port for one in served(stack))}
     opened = {
         opening.port
         for host in stack.hosts.values()

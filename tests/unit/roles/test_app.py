@@ -6,6 +6,7 @@ import configparser
 import os
 import subprocess
 from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 
@@ -27,7 +28,18 @@ hosts:
   db2: {address: 10.0.0.6, roles: [db]}
 balancer: {virtual_address: 192.0.2.9, server_names: [shop.example, "*.shop.example"], interface: eth1}
 services:
-  web: {source: apps/incidents, project: incidents_site, port: 8000, workers: 3, threads: 5}
+  web:
+    source: apps/incidents
+    project: incidents_site
+    port: 8000
+    workers: 3
+    threads: 5
+    env:
+      DJANGO_ALLOWED_HOSTS: ${site.names}
+      DB_HOSTS: ${database.hosts}
+      DB_PASSWORD: ${database.password}
+      DATABASE_URL: ${database.url}
+    secrets: {SECRET_KEY: {generate: 50}}
 database: {name: shop}
 """
 
@@ -38,7 +50,7 @@ def small() -> Stack:
     return inventories.parse(text, "test.yaml", Path(__file__).parents[3])
 
 
-SECRETS = ("app/secret_key", "app/api_token", "postgres/app")
+SECRETS = ("postgres/app", "web/SECRET_KEY")
 
 
 @pytest.fixture
@@ -77,20 +89,28 @@ def test_the_settings_are_readable_for_the_service_alone(resources: list[Resourc
     assert Directory(path="/srv/web", mode=0o750, group="app-web", purge=True, layout=LAYOUT) in resources
 
 
-def test_the_application_gets_everything_that_its_settings_demand(resources: list[Resource]) -> None:
+def test_the_application_gets_the_variables_of_the_inventory_and_no_others(resources: list[Resource]) -> None:
     settings = _settings(resources)
     assert settings["DB_HOSTS"] == "db1,db2"
-    assert (settings["DB_NAME"], settings["DB_USER"]) == ("shop", "app_a")
     assert settings["DB_PASSWORD"] == "pw-of-postgres/app"
-    assert settings["DB_SSLROOTCERT"] == "/etc/plainstack/tls/ca.crt"
-    assert settings["API_TOKEN"] == "pw-of-app/api_token"
-    assert settings["DJANGO_SECRET_KEY"].endswith("pw-of-app/secret_key")
-
-
-def test_the_secret_key_is_as_long_as_django_wants_it(small: Stack) -> None:
-    passwords = {name: Secret(name, "x" * 32) for name in SECRETS}
-    found = inventories.wanted(app.ROLE, small, "app1", Vault(passwords, {}, ""))
-    assert len(_settings(found)["DJANGO_SECRET_KEY"]) >= 50
+    assert settings["SECRET_KEY"] == "pw-of-web/SECRET_KEY"
+    url = urlsplit(settings["DATABASE_URL"])
+    assert (url.scheme, url.username, unquote(url.password or ""), url.path) == (
+        "postgresql",
+        "app_a",
+        "pw-of-postgres/app",
+        "/shop",
+    )
+    parameters = dict(parse_qsl(url.query))
+    assert (parameters["host"], parameters["target_session_attrs"]) == ("db1,db2", "read-write")
+    assert (parameters["sslmode"], parameters["sslrootcert"]) == ("verify-full", "/etc/plainstack/tls/ca.crt")
+    assert set(settings) - {"PWD", "SHLVL", "_", "OLDPWD"} == {
+        "DJANGO_ALLOWED_HOSTS",
+        "DB_HOSTS",
+        "DB_PASSWORD",
+        "DATABASE_URL",
+        "SECRET_KEY",
+    }
 
 
 def test_the_site_answers_to_its_names_and_addresses_and_through_a_tunnel(resources: list[Resource]) -> None:
@@ -127,17 +147,18 @@ def test_the_unit_comes_back_by_itself_and_has_no_rights_to_lose(resources: list
     unit.read_string(text)
     service = unit["Service"]
     assert (service["Type"], service["User"], service["Restart"]) == ("notify", "app-web", "always")
-    assert service["NoNewPrivileges"] == "yes"
-    assert service["ProtectSystem"] == "strict"
-    assert service["CapabilityBoundingSet"] == ""
-    assert service["ExecStart"].startswith("/srv/web/current/venv/bin/gunicorn ")
+    assert service["ExecStart"] == "gunicorn --config /etc/plainstack/app/web.gunicorn.py"
+    assert service["ExecSearchPath"].startswith("/srv/web/current/venv/bin:")
+    sandbox = _file(resources, "/etc/systemd/system/plainstack-web.service.d/10-sandbox.conf").content.decode()
+    for line in ("NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet="):
+        assert line in sandbox.splitlines()
 
 
 def test_a_low_port_brings_the_one_capability_it_needs(small: Stack) -> None:
     low = small.model_copy(update={"services": {"web": small.services["web"].model_copy(update={"port": 80})}})
     vault = Vault({name: Secret(name, "pw") for name in SECRETS}, {}, "")
     found = inventories.wanted(app.ROLE, low, "app1", vault)
-    text = _file(found, "/etc/systemd/system/plainstack-web.service").content.decode()
+    text = _file(found, "/etc/systemd/system/plainstack-web.service.d/10-sandbox.conf").content.decode()
     assert "\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n" in text
 
 

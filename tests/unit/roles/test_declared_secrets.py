@@ -57,7 +57,7 @@ def reader(name: str, **fields: object) -> Role:
 
 
 def test_a_secret_that_a_role_does_not_declare_is_not_given_to_it(stack: Stack, vault: Vault) -> None:
-    whole = replace(vault, passwords={**vault.passwords, "own/token": vault.password("app/api_token")})
+    whole = replace(vault, passwords={**vault.passwords, "own/token": vault.password("web/API_TOKEN")})
     roles = {"own": reader("own")}
     with pytest.raises(InventoryError) as caught:
         desired.assemble(stack, whole, roles, ["db1"])

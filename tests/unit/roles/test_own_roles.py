@@ -86,7 +86,7 @@ def problems(loaded: Load, text: str = INVENTORY, **modules: str) -> list[str]:
 def test_a_role_of_the_stack_is_assembled_like_any_other(loaded: Load) -> None:
     stack = loaded(cache=CACHE)
     roles = registry(stack.folder)
-    vault = fake_vault(stack, ["cache/password", "app/secret_key", "app/api_token", "postgres/app"])
+    vault = fake_vault(stack, ["cache/password", "web/DJANGO_SECRET_KEY", "web/API_TOKEN", "postgres/app"])
     (file,) = assemble(stack, vault, {"cache": roles["cache"]}, ["app1"])["app1"]["cache"]
     assert file.content == b"port 6379\nmaxmemory 64mb\nrequirepass password-of-cache/password\n"  # type: ignore[attr-defined]
     assert list(roles).index("firewall") < list(roles).index("cache")
@@ -114,7 +114,8 @@ def test_its_settings_are_checked_like_all_others(loaded: Load, old: str, new: s
 def test_its_hosts_need_the_hosts_of_the_roles_it_needs(loaded: Load) -> None:
     text = INVENTORY.replace("[app, cache]", "[cache]")
     assert problems(loaded, text, cache=CACHE) == [
-        "hosts.yaml:3: hosts.app1.roles: cache needs a host with the role app, and none has it"
+        "hosts.yaml:3: hosts.app1.roles: cache needs a host with the role app, and none has it",
+        "hosts.yaml:6: services.web.hosts: no host has the role app; name the hosts that run the service",
     ]
 
 

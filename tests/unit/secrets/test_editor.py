@@ -37,7 +37,7 @@ def test_a_signal_while_the_editor_is_being_started_ends_the_editor_too(
     monkeypatch.setattr(subprocess, "Popen", Popen)
     with pytest.raises(SystemExit) as ended:
         editor.edit(
-            "shop", {"app/api_token": "a-value-of-the-operator"}, {"app/api_token": Generated()}, lambda _: False
+            "shop", {"web/API_TOKEN": "a-value-of-the-operator"}, {"web/API_TOKEN": Generated()}, lambda _: False
         )
     (process,) = started
     try:

@@ -151,13 +151,13 @@ def test_no_password_nor_verifier_is_in_a_command_in_any_state(stack: Stack, reg
 
 def test_django_accepts_the_other_keys_and_tokens(stack: Stack, registry: Mapping[str, Role]) -> None:
     entry = Entry(Secret("k", "current"), previous=Secret("k", "before"), next=Secret("k", "coming"))
-    settings = _settings(stack, _vault(stack, registry, entry, "app/secret_key"))
+    settings = _settings(stack, _vault(stack, registry, entry, "web/DJANGO_SECRET_KEY"))
     keys = settings["DJANGO_SECRET_KEY_FALLBACKS"].split(",")
     assert [key.rpartition("-")[2] for key in [settings["DJANGO_SECRET_KEY"], *keys]] == ["current", "before", "coming"]
     # A fallback only helps if it equals the other host's whole signing key.
     assert len({key.rpartition("-")[0] for key in [settings["DJANGO_SECRET_KEY"], *keys]}) == 1
     grace = Entry(Secret("t", "current"), previous=Secret("t", "before"))
-    settings = _settings(stack, _vault(stack, registry, grace, "app/api_token"))
+    settings = _settings(stack, _vault(stack, registry, grace, "web/API_TOKEN"))
     assert (settings["API_TOKEN"], settings["API_TOKEN_PREVIOUS"]) == ("current", "before")
 
 

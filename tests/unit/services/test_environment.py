@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from plainstack.errors import NotDeployed, Refused
-from plainstack.services.consoles import console
 from plainstack.services.environment import Environment, parse, script
+from plainstack.services.kinds import KINDS
 
 UNIT = "plainstack-web.service"
 # As systemd 257 prints them.
@@ -111,6 +111,6 @@ def test_a_command_that_is_not_there_is_named(run: Run) -> None:
     assert (ran.returncode, ran.stderr.startswith("mange.py: no such command in ")) == (127, True)
 
 
-def test_a_kind_has_a_console_of_its_own_or_python() -> None:
-    assert console("django") == ("manage.py", "shell")
-    assert console("anything") == ("python",)
+def test_every_kind_has_a_console() -> None:
+    consoles = {name: kind.console for name, kind in KINDS.items()}
+    assert consoles == {"django": ("manage.py", "shell"), "python": ("python",), "binary": ("sh",)}

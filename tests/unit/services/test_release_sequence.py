@@ -9,12 +9,16 @@ import pytest
 
 from plainstack.engine.plan.actions import Run, Transaction
 from plainstack.engine.resources import Directory, File, Payload, Resource, Unit
+from plainstack.inventory.services import DjangoService
 from plainstack.services.release import Release
 from plainstack.services.release_steps import KEPT, prune, put_in_place
 from tests.unit.sandbox import Done, Sandbox, build
 
 HOME = "/srv/web"
 STATIC = f"{HOME}/current/static/css"
+
+
+SERVICE = DjangoService(source=Path("shop"), project="site")
 
 
 def wanted(asset: str) -> Mapping[str, Sequence[Resource]]:
@@ -26,7 +30,7 @@ def wanted(asset: str) -> Mapping[str, Sequence[Resource]]:
     ]
     folders = [Directory(path=path) for path in (HOME, f"{HOME}/releases", f"{HOME}/venvs")]
     unit = Unit(name="plainstack-web.service", restart_on=(f"release:{asset}",))
-    return {"app": [*folders, *settings, *put_in_place("web", here, "site.wsgi"), unit, prune("web")]}
+    return {"app": [*folders, *settings, *put_in_place("web", here, SERVICE), unit, prune("web")]}
 
 
 def deploy(host: Sandbox, asset: str) -> list[Done]:

@@ -21,6 +21,7 @@ from plainstack.postgresql.failover import steps
 from plainstack.roles.monitoring import jobs
 from plainstack.secrets.values import Vault
 from plainstack.services import health, site
+from plainstack.services.processes import served
 from tests import inventories
 
 TEXT = """
@@ -55,11 +56,11 @@ def test_every_request_uses_the_name_that_visitors_type_and_every_application_ac
     balancer: str, public: str, name: str
 ) -> None:
     stack = stack_with(balancer, public)
-    service, host = stack.services["web"], stack.hosts["app1"]
+    (service,), host = served(stack), stack.hosts["app1"]
     assert site.name(stack) == name
-    assert f"Host: {name}" in health.script(stack, host, "web", "release")
+    assert f"Host: {name}" in health.script(stack, host, "web", "web", "release")
     assert f"Host: {name}" in faults.Fault("app", "kill").healthy_script(stack, host)
-    assert site.of_visitor(stack, site.health_page(service)).url == f"https://{name}/shop/status/"
+    assert site.of_visitor(stack, service.health_page).url == f"https://{name}/shop/status/"
     assert f"https://{name}/shop/status/" in steps.asks_site(stack)
     assert generators.entrance(stack, Vault({}, {}, "")).name == name
     asked = [
@@ -145,7 +146,7 @@ def gate(folder: Path, port: int, release: str = "new") -> tuple[int, list[str]]
     real = subprocess.run(["sh", "-c", "command -v curl"], capture_output=True, text=True, check=True).stdout.strip()
     (folder / "curl").write_text(f'#!/bin/sh\nexec {shlex.quote(real)} --connect-to ::127.0.0.1:{port} "$@"\n')
     (folder / "curl").chmod(0o755)
-    script = health.script(stack, stack.hosts["app1"], "web", release)
+    script = health.script(stack, stack.hosts["app1"], "web", "web", release)
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "LC_ALL": "C"}
     ran = subprocess.run(["sh", "-eu", "-c", script], capture_output=True, env=environment, check=False)
     return ran.returncode, ran.stdout.decode(errors="replace").splitlines()

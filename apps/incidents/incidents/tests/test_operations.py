@@ -71,10 +71,10 @@ class Settings(SimpleTestCase):
 
     def test_replaced_secrets_are_accepted_when_they_are_given(self) -> None:
         self.assertEqual(load(PRODUCTION)["SECRET_KEY_FALLBACKS"], [])
-        self.assertEqual(load(PRODUCTION)["API_TOKEN_PREVIOUS"], "")
-        replaced = load({**PRODUCTION, "DJANGO_SECRET_KEY_FALLBACKS": "old,older", "API_TOKEN_PREVIOUS": "before"})
+        self.assertEqual(load(PRODUCTION)["API_TOKEN_PREVIOUS"], [])
+        replaced = load({**PRODUCTION, "DJANGO_SECRET_KEY_FALLBACKS": "old,older", "API_TOKEN_PREVIOUS": "before,next"})
         self.assertEqual(replaced["SECRET_KEY_FALLBACKS"], ["old", "older"])
-        self.assertEqual(replaced["API_TOKEN_PREVIOUS"], "before")
+        self.assertEqual(replaced["API_TOKEN_PREVIOUS"], ["before", "next"])
 
     def test_production_is_strict_and_development_is_not(self) -> None:
         strict, loose = load(PRODUCTION), load({"DJANGO_DEBUG": "1"})

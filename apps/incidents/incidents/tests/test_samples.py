@@ -48,11 +48,11 @@ class Accepting(ApiTest):
 
 
 class Refusing(ApiTest):
-    @override_settings(API_TOKEN="n3w", API_TOKEN_PREVIOUS="t0ken")
+    @override_settings(API_TOKEN="n3w", API_TOKEN_PREVIOUS=["t0ken"])
     def test_the_token_before_is_accepted_while_it_is_given(self) -> None:
         self.assertEqual(self.post().status_code, 201)
         self.assertEqual(self.post(authorization="Bearer n3w").status_code, 201)
-        with override_settings(API_TOKEN_PREVIOUS=""):
+        with override_settings(API_TOKEN_PREVIOUS=[]):
             self.assertEqual(self.post().status_code, 401)
             self.assertEqual(self.post(authorization="Bearer ").status_code, 401)
 

@@ -1,0 +1,68 @@
+"""Whether the references in the services' values can be resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from plainstack.inventory import references
+from plainstack.inventory.keys import did_you_mean
+from plainstack.inventory.stack import Stack
+from plainstack.wording import Loc, dotted
+
+# What every service knows, besides its secrets and the references that roles provide.
+OWN = ("service.name", "service.folder", "host.name", "host.address", "release")
+IN_COMMANDS = ("port", "number")
+IN_DRILLS = ("key", "shard", "prefix")
+
+
+def unresolved(stack: Stack, provided: Mapping[str, str]) -> Iterator[tuple[Loc, str]]:
+    """Yield the place of every reference that has no value; `provided` maps known references to their roles."""
+    for service, settings in stack.services.items():
+        known = [*OWN, *(f"{references.OWN_SECRET}{name}" for name in settings.secrets)]
+        for variable, text in settings.env.items():
+            yield from _unknown(stack, ("services", service, "env", variable), text, known, provided)
+        if settings.drill is not None:
+            own = [*known[len(OWN) :], *IN_DRILLS]
+            for loc, text in _texts(("services", service, "drill"), settings.drill.model_dump()):
+                yield from _unknown(stack, loc, text, own, {})
+        commands: dict[Loc, str] = {
+            ("services", service, key, name, "command"): each.command
+            for key in ("processes", "timers")
+            for name, each in getattr(settings, key).items()
+        }
+        for loc, text in commands.items():
+            for name in references.names(text):
+                if name.startswith(references.OWN_SECRET):
+                    yield (
+                        loc,
+                        f"{dotted(loc)}: ${{{name}}} on a command line could be read by every account of the host;"
+                        " pass it as an environment variable",
+                    )
+            plain = [one for one in (*known, *IN_COMMANDS) if not one.startswith(references.OWN_SECRET)]
+            yield from _unknown(stack, loc, text, plain, provided)
+
+
+def _texts(loc: Loc, values: Mapping[str, Any]) -> Iterator[tuple[Loc, str]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _texts((*loc, key), value)
+        else:
+            yield (*loc, key), value
+
+
+def _unknown(
+    stack: Stack, loc: Loc, text: str, known: list[str], provided: Mapping[str, str]
+) -> Iterator[tuple[Loc, str]]:
+    for name in references.names(text):
+        if name in known or (name.startswith(references.OWN_SECRET) and loc[-1] == "command"):
+            continue
+        if name not in provided:
+            everything = [*known, *provided]
+            hint = did_you_mean(name, everything)
+            yield loc, f"{dotted(loc)}: unknown reference ${{{name}}}{hint}; known: {', '.join(sorted(everything))}"
+        elif provided[name] and not stack.with_role(provided[name]):
+            yield (
+                loc,
+                f"{dotted(loc)}: ${{{name}}} comes from the role {provided[name]}, and no host has that role",
+            )

@@ -1,0 +1,207 @@
+"""The key `services`: the applications of a stack, a closed model for each kind."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from plainstack.inventory.sections import Model
+from plainstack.inventory.service_values import (
+    Calendar,
+    CommandLine,
+    DebianPackage,
+    EnvironmentName,
+    EnvironmentValue,
+    HeaderName,
+    InnerPath,
+    PagePath,
+    RoutePath,
+    Seconds,
+    Size,
+)
+from plainstack.inventory.values import Bool, FilePath, Int, Name, Port
+
+Placement = Name | tuple[Name, ...]
+
+
+class Watchdog(Model):
+    """Restarts a process that runs but whose health page does not answer 2xx."""
+
+    interval: Seconds = Field(5, description="Seconds between two checks.")
+    failures: Annotated[Int, Field(ge=1, le=100)] = Field(
+        3, description="The number of failed checks in a row after which the process is restarted."
+    )
+    startup: Seconds = Field(30, description="Seconds after a start during which nothing is checked.")
+
+
+class Process(Model):
+    """A program of a service, run by systemd on each of its hosts."""
+
+    command: CommandLine = Field(
+        description="The program and its arguments; programs of the virtual environment are found first."
+    )
+    hosts: Placement | None = Field(None, description="The role or the hosts that run it, if not those of the service.")
+    count: Annotated[Int, Field(ge=1, le=64)] = Field(1, description="How many run on each host.")
+    one: Bool = Field(
+        False,
+        description="Run it on exactly one of its hosts at a time; it moves within 30 seconds. It needs a database.",
+    )
+    port: Port | None = Field(None, description="The port at which it serves HTTP; `${port}` in the command.")
+    health: PagePath | None = Field(
+        None, description="The page that answers 2xx when the process is ready; it needs `port`."
+    )
+    live: PagePath | None = Field(
+        None, description="A page that answers 2xx while the process runs, without using the database."
+    )
+    routes: tuple[RoutePath, ...] = Field(
+        (), description="The URL paths that the balancers pass on to it; the process `web` has the service's `path`."
+    )
+    timeout: Seconds = Field(60, description="Seconds that a balancer waits for a response.")
+    stop_signal: Literal["TERM", "INT", "QUIT", "HUP", "USR1", "USR2"] = Field(
+        "TERM", description="The signal that asks the process to stop."
+    )
+    stop_timeout: Seconds = Field(40, description="Seconds that the process has to stop before it is killed.")
+    start_timeout: Seconds = Field(60, description="Seconds that the process has to become ready.")
+    memory: Size | None = Field(None, description="The most memory that it may use, such as 512M or 2G.")
+    cpus: Annotated[Int, Field(ge=1, le=256)] | None = Field(None, description="The most CPU cores that it may use.")
+    restart: Literal["always", "on-failure", "no"] = Field("always", description="When systemd starts it again.")
+    watchdog: Watchdog | None = Field(
+        None, description="Restarts the process when its health page stops answering; it needs `health`."
+    )
+
+
+class ServiceTimer(Model):
+    """A command of a service that runs at certain times, on the first of its hosts."""
+
+    command: CommandLine = Field(description="The program and its arguments, as for a process.")
+    calendar: Calendar = Field(description="The times, as in systemd.time(7), such as `daily` or `*:0/15`.")
+    hosts: Placement | None = Field(
+        None, description="The role or the hosts among which it runs, if not those of the service."
+    )
+    timeout: Annotated[Int, Field(ge=1, le=86400)] = Field(3600, description="Seconds after which it is killed.")
+
+
+class ServiceSecret(Model):
+    """A secret of a service: set by a person, generated, or printed by a command."""
+
+    generate: Annotated[Int, Field(ge=16, le=512)] | None = Field(
+        None, description="Generate a value of this many characters instead of asking a person to set it."
+    )
+    command: CommandLine | None = Field(
+        None, description="A shell command on the operator's machine that prints the value, such as `pass show mail`."
+    )
+    file: Bool = Field(
+        False, description="Pass the value in a file, and its path as the variable NAME_FILE, instead of in NAME."
+    )
+    fallbacks: EnvironmentName | None = Field(
+        None,
+        description=(
+            "The variable for the values that are also accepted while the secret is rotated, separated by commas,"
+            " such as SECRET_KEY_FALLBACKS."
+        ),
+    )
+
+
+class DrillRequest(Model):
+    """A request with which drills write through the service, and how to find in the database what was written.
+
+    The values may contain `${key}`, a text that is unique to the request, `${shard}`, a number from 0 to 7, and
+    `${prefix}`, with which all keys of a drill begin.
+    """
+
+    path: PagePath = Field(description="The page that the request is sent to, with the method POST.")
+    body: EnvironmentValue = Field(description="The body of the request; it contains `${key}`.")
+    headers: dict[HeaderName, EnvironmentValue] = Field(
+        {}, description="Headers of the request; `${secret.NAME}` stands for a secret of the service."
+    )
+    stored: EnvironmentValue = Field(
+        description="A query that selects the keys that are stored, one a row, among those that begin with `${prefix}`."
+    )
+    clean_up: EnvironmentValue = Field(description="SQL statements that remove what drills wrote.")
+
+
+class Service(Model):
+    """What all kinds of service share."""
+
+    source: FilePath = Field(description="The folder of the application's source.")
+    hosts: Placement | None = Field(
+        None, description="The role or the hosts that run the service; without it, the hosts with the role app."
+    )
+    path: RoutePath = Field(
+        "/",
+        description="The URL path of the service; the balancers pass requests below it on with the path unchanged.",
+    )
+    processes: dict[Name, Process] = Field({}, description="The service's programs, by name.")
+    timers: dict[Name, ServiceTimer] = Field({}, description="Commands that run at certain times, by name.")
+    env: dict[EnvironmentName, EnvironmentValue] = Field(
+        {}, description="Environment variables; `${database.url}` and the like stand for what the stack knows."
+    )
+    secrets: dict[EnvironmentName, ServiceSecret] = Field(
+        {}, description="Secret environment variables; `inv secrets.set SERVICE/NAME` sets one."
+    )
+    packages: tuple[DebianPackage, ...] = Field((), description="Debian packages that the service needs.")
+    drill: DrillRequest | None = Field(
+        None, description="A request that drills send, to count writes that were acknowledged and lost."
+    )
+    writable: tuple[InnerPath, ...] = Field(
+        (), description="Folders inside the source that the service may write, such as media; they survive releases."
+    )
+
+
+class DjangoService(Service):
+    """A Django project, run by Gunicorn."""
+
+    kind: Literal["django"] = Field("django", description="The kind of application.")
+    source: FilePath = Field(description="The folder of the application's source, with manage.py and requirements.txt.")
+    project: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")] = Field(
+        description="The Python package that holds settings.py and wsgi.py."
+    )
+    port: Port = Field(8000, description="The port at which the app hosts serve it.")
+    workers: Annotated[Int, Field(ge=1, le=64)] = Field(2, description="Gunicorn's worker processes on each app host.")
+    threads: Annotated[Int, Field(ge=1, le=64)] = Field(4, description="Threads of each worker.")
+    health: PagePath = Field(
+        "/healthz", description="The page that answers 2xx when the service is ready to serve requests."
+    )
+    timeout: Seconds = Field(60, description="Seconds that a balancer waits for a response.")
+    live: PagePath | None = Field(
+        None,
+        description="A page that answers 2xx while the process runs, without using the database; optional.",
+    )
+    static_url: Annotated[str, Field(pattern=r"^/([A-Za-z0-9_.-]+/)+$")] | None = Field(
+        None, description="Django's STATIC_URL; `static/` below `path` when it is not given."
+    )
+
+
+class PythonService(Service):
+    """A Python application with the processes that the inventory names; any ASGI or WSGI server."""
+
+    kind: Literal["python"] = Field(description="The kind of application.")
+
+
+class BinaryService(Service):
+    """A program that runs as it is: an executable file, or a folder with one."""
+
+    kind: Literal["binary"] = Field(description="The kind of application.")
+    source: FilePath = Field(description="The program, or the folder that contains it.")
+
+
+KINDS = ("django", "python", "binary")
+
+
+def _kind(value: Any) -> str:
+    kind = value.get("kind", "django") if isinstance(value, dict) else getattr(value, "kind", "django")
+    return kind if isinstance(kind, str) else ""
+
+
+AnyService = Annotated[
+    Annotated[DjangoService, Tag("django")]
+    | Annotated[PythonService, Tag("python")]
+    | Annotated[BinaryService, Tag("binary")],
+    Discriminator(
+        _kind,
+        custom_error_type="unknown_kind",
+        custom_error_message="unknown kind of service",
+        custom_error_context={"known": list(KINDS)},
+    ),
+]

@@ -1,0 +1,40 @@
+"""Workers: hosts that run processes of services without serving HTTP to the balancers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from plainstack.engine.network import Network
+from plainstack.engine.resources import Resource
+from plainstack.engine.role import Role
+from plainstack.inventory.sections import Host
+from plainstack.inventory.stack import Stack
+from plainstack.roles import app
+from plainstack.secrets.values import Vault
+from plainstack.services.processes import runner
+from plainstack.services.secrets import names, referred
+
+
+def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
+    """Yield the resources of a worker; a host that is an application server, too, has them from that role."""
+    if runner(host) == ROLE.name:
+        yield from app.desired(stack, host, vault, network)
+
+
+def problems(stack: Stack, now: datetime) -> Iterable[str]:
+    """Return the problems that keep the services' sources from being installed and started on a host."""
+    return () if stack.with_role("app") else app.problems(stack, now)
+
+
+ROLE = Role(
+    name="worker",
+    desired=desired,
+    uses=("db.application",),
+    facts=app.probe_facts,
+    problems=problems,
+    # The first application server brings the database to the release.
+    after=("firewall", "db", "app"),
+    reads=names,
+    refers=referred,
+)

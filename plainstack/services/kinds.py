@@ -1,0 +1,123 @@
+"""The kinds of service: what each needs in its source, and how a host builds a release of it."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from plainstack.inventory.services import DjangoService, Service
+from plainstack.services import django_look
+from plainstack.services.requirements import compile_command
+
+LOCK = "requirements.txt"
+# The Python version of Debian 13, for which wheels are chosen.
+PYTHON = "3.13"
+_LOCK = f"its locked requirements, with hashes. Make it there: {compile_command(PYTHON)}"
+
+# The process that is named after its service alone.
+MAIN = "web"
+
+Needs = Callable[[Service, str, Sequence[str]], Mapping[str, str]]
+Look = Callable[[Service, Mapping[str, str]], Iterator[str]]
+
+
+def _nothing(_service: Service, _key: str, _files: Sequence[str]) -> Mapping[str, str]:
+    return {}
+
+
+def _no_problems(_service: Service, _files: Mapping[str, str]) -> Iterator[str]:
+    return iter(())
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of service.
+
+    `needs` are the files that a source must contain, with what each is. `requirements`: the source has a lock, from
+    which each release gets a virtual environment; `packages` are what the lock must contain, and why. `problems`
+    describes what reading the source shows to be wrong. `build` is a shell script that finishes a new release in the
+    folder $new, before any host switches to it; `migrate` brings the database to release $id, and does nothing if
+    another host just did. They run as root; `in_release FOLDER PROGRAM...` runs the service's own code as its account.
+    `console` is the command of `inv console`.
+    """
+
+    needs: Needs = _nothing
+    requirements: bool = True
+    packages: Mapping[str, str] = field(default_factory=dict)
+    problems: Look = _no_problems
+    build: str = ""
+    migrate: str = ""
+    console: tuple[str, ...] = ("python",)
+
+
+def of(service: Service) -> Kind:
+    """The kind of a service."""
+    kind: str = getattr(service, "kind")  # noqa: B009 - every model of the union has it, and their base has not
+    return KINDS[kind]
+
+
+def variables(service: Service) -> dict[str, str]:
+    """The variables of a service's kind in the script that builds a release."""
+    if not isinstance(service, DjangoService):
+        return {}
+    # A process of the inventory that replaces Gunicorn is checked when it starts.
+    wsgi = "" if MAIN in service.processes else f"{service.project}.wsgi:application"
+    return {"wsgi": wsgi, "advice": django_look.STATIC_ROOT}
+
+
+def _django_needs(service: Service, key: str, files: Sequence[str]) -> Mapping[str, str]:
+    assert isinstance(service, DjangoService)
+    wsgi = f"{service.project}/wsgi.py"
+    needed = {
+        LOCK: _LOCK,
+        "manage.py": "Django's command line",
+        wsgi: "its WSGI application, in the package named by `project`",
+    }
+    if found := [file.removesuffix("/wsgi.py") for file in files if fnmatch.fnmatchcase(file, "*/wsgi.py")]:
+        needed[wsgi] = f"its WSGI application. {key}.project names the package, here {' or '.join(found)}"
+    return needed
+
+
+def _django_problems(service: Service, files: Mapping[str, str]) -> Iterator[str]:
+    assert isinstance(service, DjangoService)
+    return django_look.problems(files, service.project)
+
+
+_DJANGO_BUILD = """\
+# The health page may touch no URL: without this, a broken view would go live.
+manage "$new" check
+install -d -o "$account" "$new/static"
+said=$(manage "$new" collectstatic --noinput 2>&1) || { printf '%s\n' "$said" | tail -n 8; echo "$advice"; exit 1; }
+case $said in
+*"/staging/static'"*) ;;
+*" copied to '"*)
+    printf '%s\n' "$said" | tail -n 1
+    echo "$advice"
+    exit 1
+    ;;
+esac
+chown -R root:root "$new/static"
+(cd "$new/static" && find . -type f -print0) >"$new/static.files"
+# Whether it can be loaded is known before anything that cannot be undone, such as a migration.
+[ -z "$wsgi" ] || in_release "$new" gunicorn --check-config --worker-tmp-dir /dev/shm "$wsgi"
+"""
+
+# A migration that waits for a lock makes all other queries wait behind it: better to fail the deploy than the site.
+_DJANGO_MIGRATE = """\
+export PGOPTIONS='-c lock_timeout=20s'
+manage "$home/releases/$id" migrate --check --verbosity 0 || manage "$home/releases/$id" migrate --noinput
+"""
+
+KINDS: Mapping[str, Kind] = {
+    "django": Kind(
+        needs=_django_needs,
+        packages={"gunicorn": "which runs the service", "django": "which manage.py needs"},
+        problems=_django_problems,
+        build=_DJANGO_BUILD,
+        migrate=_DJANGO_MIGRATE,
+        console=("manage.py", "shell"),
+    ),
+    "python": Kind(needs=lambda _service, _key, _files: {LOCK: _LOCK}),
+    "binary": Kind(requirements=False, console=("sh",)),
+}

@@ -1,0 +1,181 @@
+"""The processes of a stack's services: which there are, where they run, and which of them serve HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from plainstack.inventory.sections import Host
+from plainstack.inventory.services import DjangoService, Placement, Process, ServiceTimer
+from plainstack.inventory.stack import Stack
+from plainstack.services.kinds import MAIN
+
+ROLES = ("app", "worker")
+"""The roles whose hosts can run services; a host with both runs them as the first."""
+
+# The shipped configuration of Gunicorn keeps idle connections for 75 s; uvicorn, hypercorn and Node for 5 s by default.
+_KEEPALIVE, _UNKNOWN_KEEPALIVE = 60, 4
+
+
+@dataclass(frozen=True)
+class Served:
+    """A process that the balancers pass requests on to; `name` is unique in the stack and names the upstream.
+
+    `keepalive` is how many seconds a balancer keeps an idle connection; it must be shorter than the process does.
+    """
+
+    name: str
+    service: str
+    port: int
+    health: str
+    live: str | None
+    timeout: int
+    routes: tuple[str, ...]
+    static: str | None
+    keepalive: int
+    hosts: tuple[Host, ...]
+
+    @property
+    def path(self) -> str:
+        """The first URL path of the process."""
+        return self.routes[0]
+
+    @property
+    def health_page(self) -> str:
+        """The path of the health page in visitors' URLs."""
+        return self.path.rstrip("/") + self.health
+
+
+def processes(stack: Stack, service: str) -> dict[str, Process]:
+    """The processes of a service, by name, with that of its kind."""
+    settings = stack.services[service]
+    own = dict(settings.processes)
+    if isinstance(settings, DjangoService):
+        default = Process(
+            command=f"gunicorn --config {gunicorn(service)}",
+            port=settings.port,
+            health=settings.health,
+            live=settings.live,
+            timeout=settings.timeout,
+        )
+        given = own.pop(MAIN, None)
+        # A process of one's own in place of Gunicorn, such as an ASGI server, is served in the same way.
+        main = default if given is None else default.model_copy(update=given.model_dump(exclude_unset=True))
+        own = {MAIN: main, **own}
+    return own
+
+
+def gunicorn(service: str) -> str:
+    """The path of Gunicorn's configuration on a host."""
+    return f"/etc/plainstack/app/{service}.gunicorn.py"
+
+
+def runs_gunicorn(stack: Stack, service: str) -> bool:
+    """Whether Plainstack configures the Gunicorn of a service."""
+    settings = stack.services[service]
+    return isinstance(settings, DjangoService) and MAIN not in settings.processes
+
+
+def placed(stack: Stack, placement: Placement | None) -> list[Host]:
+    """The hosts that a placement means, in inventory order: those of a role, or those named."""
+    if placement is None or isinstance(placement, str):
+        return stack.with_role(placement or ROLES[0])
+    return [host for name, host in stack.hosts.items() if name in placement]
+
+
+def hosts(stack: Stack, service: str, process: Process | None = None) -> list[Host]:
+    """The hosts that run a process, or without one the service."""
+    if process is None:
+        settings = stack.services[service]
+        own = [each.hosts for each in processes(stack, service).values()]
+        own += [each.hosts for each in settings.timers.values()]
+        names = {host.name for each in own for host in placed(stack, each or settings.hosts)}
+        return [host for name, host in stack.hosts.items() if name in names]
+    return placed(stack, process.hosts or stack.services[service].hosts)
+
+
+def here(stack: Stack, host: Host) -> Iterator[tuple[str, dict[str, Process]]]:
+    """Yield each service that a host runs, with the processes that it runs there."""
+    for service in stack.services:
+        if host in hosts(stack, service):
+            found = {name: one for name, one in processes(stack, service).items() if host in hosts(stack, service, one)}
+            yield service, found
+
+
+def timer_host(stack: Stack, service: str, timer: ServiceTimer) -> Host | None:
+    """The host that runs a timer's command: the first of those that the timer is placed on."""
+    return next(iter(placed(stack, timer.hosts or stack.services[service].hosts)), None)
+
+
+def runner(host: Host) -> str:
+    """The role as which a host runs services; "" if it cannot."""
+    return next((role for role in ROLES if role in host.roles), "")
+
+
+def upstream(service: str, process: str) -> str:
+    """The name of a process among all of the stack."""
+    return service if process == MAIN else f"{service}-{process}"
+
+
+def unit(service: str, process: str = MAIN) -> str:
+    """The name of the systemd unit of a process that runs once on a host."""
+    return f"plainstack-{upstream(service, process)}.service"
+
+
+def unit_file(service: str, process: str, count: int) -> str:
+    """The name of the unit file of a process, a template if several run on a host."""
+    return unit(service, process) if count == 1 else f"plainstack-{upstream(service, process)}@.service"
+
+
+def units(service: str, process: str, count: int) -> list[str]:
+    """The names of the systemd units of a process on a host."""
+    if count == 1:
+        return [unit(service, process)]
+    return [f"plainstack-{upstream(service, process)}@{number}.service" for number in range(1, count + 1)]
+
+
+def units_on(stack: Stack, host: Host) -> list[str]:
+    """The names of the units of all processes of a host."""
+    return [
+        name
+        for service, running in here(stack, host)
+        for process, settings in running.items()
+        for name in units(service, process, settings.count)
+    ]
+
+
+def served(stack: Stack) -> list[Served]:
+    """The processes that the balancers pass requests on to."""
+    return [
+        Served(
+            name=upstream(service, name),
+            service=service,
+            port=process.port,
+            health=process.health or "/",
+            live=process.live,
+            timeout=process.timeout,
+            routes=routes,
+            static=_static(stack, service, name),
+            keepalive=_KEEPALIVE if name == MAIN and runs_gunicorn(stack, service) else _UNKNOWN_KEEPALIVE,
+            hosts=tuple(hosts(stack, service, process)),
+        )
+        for service in stack.services
+        for name, process in processes(stack, service).items()
+        if process.port is not None and (routes := _routes(stack, service, name, process))
+    ]
+
+
+def ports(stack: Stack, one: Served) -> tuple[int, ...]:
+    """The ports at which hosts serve a process: the configured one first, then those that are still served."""
+    return (one.port, *stack.still.ports.get(one.name, ()))
+
+
+def _routes(stack: Stack, service: str, name: str, process: Process) -> tuple[str, ...]:
+    return process.routes or ((stack.services[service].path,) if name == MAIN else ())
+
+
+def _static(stack: Stack, service: str, name: str) -> str | None:
+    settings = stack.services[service]
+    if not isinstance(settings, DjangoService) or name != MAIN:
+        return None
+    return settings.static_url or f"{settings.path}static/"

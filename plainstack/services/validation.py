@@ -1,0 +1,134 @@
+"""Errors in the key `services` that only a combination of values shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from plainstack.inventory import port_numbers
+from plainstack.inventory.keys import did_you_mean
+from plainstack.inventory.services import BinaryService, Placement, Process
+from plainstack.inventory.stack import Stack
+from plainstack.inventory.validation import problem_of_path
+from plainstack.services.kinds import MAIN
+from plainstack.services.processes import ROLES, processes, runner, served, upstream
+from plainstack.wording import Loc, dotted
+
+Problem = tuple[Loc, str]
+
+
+def contradictions(stack: Stack, no_lease: str) -> Iterator[Problem]:
+    """Yield the errors as (place, sentence) pairs.
+
+    `no_lease` says what a process of which there is one would need; it is empty if the database can keep its lease.
+    """
+    seen: dict[str, str] = {}
+    for name, service in stack.services.items():
+        loc: Loc = ("services", name)
+        if problem := _source(stack, name):
+            yield (*loc, "source"), f"services.{name}.source: {problem}"
+        if service.hosts is not None:
+            yield from _placement(stack, (*loc, "hosts"), service.hosts)
+        elif not stack.with_role(ROLES[0]) and not stack.with_role("balancer"):
+            # A balancer's own need of that role is reported already.
+            yield loc, f"services.{name}.hosts: no host has the role {ROLES[0]}; name the hosts that run the service"
+        for process, settings in processes(stack, name).items():
+            place: Loc = (*loc, "processes", process)
+            yield from _process(stack, place, settings, no_lease)
+            unit = upstream(name, process)
+            if unit in seen:
+                yield place, f"{dotted(place)}: its unit, plainstack-{unit}, is already that of {seen[unit]}"
+            seen.setdefault(unit, f"services.{name}.processes.{process}")
+        for timer, each in service.timers.items():
+            if each.hosts is not None:
+                yield from _placement(stack, (*loc, "timers", timer, "hosts"), each.hosts)
+        for secret, wanted in service.secrets.items():
+            place = (*loc, "secrets", secret)
+            if secret in service.env:
+                yield place, f"{dotted(place)}: services.{name}.env sets {secret}, too; remove one of the two"
+            if wanted.generate is not None and wanted.command is not None:
+                yield place, f"{dotted(place)}: is either generated or printed by a command; remove one of the two"
+        if not processes(stack, name):
+            yield loc, f"services.{name}.processes: is missing; name at least one, such as {MAIN}: {{command: ...}}"
+    yield from _ports(stack)
+    yield from _routes(stack)
+
+
+def _source(stack: Stack, name: str) -> str:
+    service = stack.services[name]
+    if isinstance(service, BinaryService) and stack.file(service.source).is_file():
+        return ""
+    return problem_of_path(stack, service.source, folder=True)
+
+
+def _placement(stack: Stack, loc: Loc, placement: Placement) -> Iterator[Problem]:
+    if isinstance(placement, str):
+        if placement not in ROLES:
+            hint = did_you_mean(placement, [*ROLES])
+            known = f"the roles {' and '.join(ROLES)}, or a list of hosts"
+            yield loc, f"{dotted(loc)}: {placement!r} is no role that runs services{hint}; known: {known}"
+        elif not stack.with_role(placement):
+            yield loc, f"{dotted(loc)}: no host has the role {placement}"
+        return
+    if not placement:
+        yield loc, f"{dotted(loc)}: names no host"
+    for name in placement:
+        if name not in stack.hosts:
+            hint = did_you_mean(name, [*stack.hosts])
+            yield loc, f"{dotted(loc)}: unknown host {name!r}{hint}; known: {', '.join(stack.hosts)}"
+        elif not runner(stack.hosts[name]):
+            yield loc, f"{dotted(loc)}: {name} has neither of the roles {' and '.join(ROLES)}; give it one of them"
+
+
+def _process(stack: Stack, loc: Loc, process: Process, no_lease: str) -> Iterator[Problem]:
+    if process.hosts is not None:
+        yield from _placement(stack, (*loc, "hosts"), process.hosts)
+    for key, needed in (("health", "port"), ("live", "port"), ("routes", "port"), ("watchdog", "health")):
+        if getattr(process, key) and getattr(process, needed) is None:
+            yield (*loc, key), f"{dotted((*loc, key))}: needs {dotted((*loc, needed))}"
+    if process.one:
+        yield from _one((*loc, "one"), process, no_lease)
+    if process.count > 1 and process.port is not None:
+        yield (
+            (*loc, "count"),
+            f"{dotted((*loc, 'count'))}: {process.count} processes cannot have one port; let the server start workers",
+        )
+
+
+def _one(loc: Loc, process: Process, no_lease: str) -> Iterator[Problem]:
+    if no_lease:
+        yield loc, f"{dotted(loc)}: needs {no_lease}"
+    for key in ("port", "watchdog"):
+        if getattr(process, key) is not None:
+            yield (*loc[:-1], key), f"{dotted((*loc[:-1], key))}: a process of which there is one cannot have {key}"
+    if process.count > 1:
+        yield (*loc[:-1], "count"), f"{dotted((*loc[:-1], 'count'))}: contradicts {dotted(loc)}; remove one of the two"
+
+
+def _ports(stack: Stack) -> Iterator[Problem]:
+    taken = {**port_numbers.TAKEN, stack.ssh.port: "sshd (ssh.port)"}
+    seen: dict[int, str] = {}
+    for service in stack.services:
+        for name, process in processes(stack, service).items():
+            if process.port is None:
+                continue
+            own = name in stack.services[service].processes
+            loc: Loc = ("services", service, *(("processes", name) if own else ()), "port")
+            if process.port in taken:
+                yield (
+                    loc,
+                    f"{dotted(loc)}: {process.port} is the port of {taken[process.port]}; choose another, such as 8000",
+                )
+            elif process.port in seen:
+                yield loc, f"{dotted(loc)}: {process.port} is taken by {seen[process.port]}"
+            seen.setdefault(process.port, upstream(service, name))
+
+
+def _routes(stack: Stack) -> Iterator[Problem]:
+    paths: dict[str, str] = {}
+    for one in served(stack):
+        static = [("static_url", one.static)] if one.static else []
+        for key, path in (*(("path", route) for route in one.routes), *static):
+            if path in paths:
+                loc: Loc = ("services", one.service)
+                yield loc, f"services.{one.service}.{key}: {path} is already served by {paths[path]}"
+            paths.setdefault(path, one.name)

@@ -1,0 +1,54 @@
+"""The watchdog of a process: it restarts one that runs, but whose health page stopped answering."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from plainstack.engine.render import template, verbatim
+from plainstack.engine.resources import Directory, Resource, Unit
+from plainstack.inventory.sections import Host
+from plainstack.inventory.services import Process
+from plainstack.inventory.stack import Stack
+from plainstack.services import processes, site
+
+_PROGRAM = "/usr/local/lib/plainstack/watchdog"
+
+
+def watchdog(stack: Stack, host: Host, service: str, process: str, wanted: Process) -> Iterator[Resource]:
+    """Yield the resources of a process's watchdog on a host."""
+    assert wanted.watchdog is not None
+    assert wanted.port is not None
+    assert wanted.health is not None
+    request = site.of_service(stack, host, wanted.port, wanted.health).curl()
+    file = f"/etc/systemd/system/plainstack-watchdog-{processes.upstream(service, process)}.service"
+    yield Directory(path="/usr/local/lib/plainstack")
+    yield verbatim("app", _PROGRAM, mode=0o755)
+    yield template(
+        "app",
+        "/etc/systemd/system/plainstack-watchdog-{process}.service",
+        at={"process": processes.upstream(service, process)},
+        host=host,
+        unit=processes.unit(service, process),
+        watchdog=wanted.watchdog,
+        failures=_failures(stack, host, service, wanted),
+        # systemd's quoting: a percent sign and a dollar sign would be expanded.
+        request=" ".join(_quoted(word) for word in request),
+    )
+    yield Unit(name=file.rpartition("/")[2], restart_on=(_PROGRAM,))
+
+
+def _failures(stack: Stack, host: Host, service: str, wanted: Process) -> int:
+    """Failed checks until a restart. Each further host waits for one start-up more.
+
+    A fault that all hosts have, such as a database that is away, so never takes two of them down at the same moment.
+    """
+    assert wanted.watchdog is not None
+    before = processes.hosts(stack, service, wanted).index(host)
+    start_up = math.ceil((wanted.watchdog.startup + wanted.watchdog.interval) / wanted.watchdog.interval)
+    return wanted.watchdog.failures + before * start_up
+
+
+def _quoted(word: str) -> str:
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"'

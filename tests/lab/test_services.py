@@ -1,0 +1,188 @@
+"""Services of every kind: processes on several hosts, what they get, and what becomes of those that fail."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.lab import labs
+from tests.lab.conftest import Operator
+from tests.waiting import until
+
+HOSTS = ("lb1", "app1", "app2", "db1", "db2", "bak1")
+SERVICES = Path(__file__).parent / "services"
+ODD = "a\nb \"quoted\" $HOME `x` \\ %d 'y' é"
+
+
+def own() -> dict[str, Any]:
+    """What the test adds to the services of the default stack."""
+    tick = "sh -c 'echo worker $DB_HOSTS ${number}; exec sleep infinity'"
+    beat = "sh -c 'echo beat; exec sleep infinity'"
+    return {
+        "web": {
+            "processes": {
+                "worker": {"command": tick, "count": 2, "hosts": "worker"},
+                "beat": {"command": beat, "one": True},
+            },
+            "timers": {"sessions": {"command": "manage.py clearsessions", "calendar": "*:0/1"}},
+        },
+        "api": {
+            "kind": "python",
+            "source": str(SERVICES / "api"),
+            "path": "/api/",
+            "env": {"ODD": ODD, "URL": "${database.url}", "WHERE": "${host.name}", "SITE": "${site.url}"},
+            "secrets": {"GIVEN": {}, "PRINTED": {"command": "echo from a manager | cut -c 6-"}},
+            "writable": ["media"],
+            "processes": {
+                "web": {
+                    "command": "python server.py ${host.address} ${port}",
+                    "port": 8010,
+                    "health": "/health",
+                    "watchdog": {"interval": 1, "failures": 2, "startup": 1},
+                }
+            },
+        },
+        "tool": {
+            "kind": "binary",
+            "source": str(SERVICES / "tool/tool"),
+            "hosts": ["app1"],
+            "secrets": {"TOOL_KEY": {"generate": 20, "file": True}},
+            "processes": {"run": {"command": "tool --at ${host.address}", "memory": "100M", "cpus": 1}},
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def stack(project: Path) -> Iterator[Operator]:
+    """The deployed stack, with more services in its inventory; bak1 is to be a worker, too."""
+    with labs.from_snapshot("services", labs.default_inventory(), project, HOSTS) as operator:
+        data = yaml.safe_load(operator.inventory.read_text(encoding="utf-8"))
+        for name, service in own().items():
+            data["services"][name] = {**data["services"].get(name, {}), **service}
+        data["hosts"]["bak1"]["roles"].append("worker")
+        operator.inventory.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+        yield operator
+
+
+def asked(stack: Operator, path: str, host: str = "app1") -> dict[str, Any]:
+    """What the service api answers on a host."""
+    there = "$(hostname -I | cut -d' ' -f1)"
+    answer: dict[str, Any] = json.loads(stack.on(host, f"curl -sS --max-time 60 http://{there}:8010{path}"))
+    return answer
+
+
+def logged(stack: Operator, host: str, unit: str) -> list[str]:
+    return stack.on(host, f"journalctl -u {unit} -o cat --no-pager").splitlines()
+
+
+def test_a_secret_that_no_one_has_set_is_reported_before_anything_is_changed(stack: Operator) -> None:
+    for command in ("plan", "deploy"):
+        assert "inv secrets.set api/GIVEN" in stack.inv(command, code=1).err
+    line = [str(stack.programs / "inv"), "secrets.set", "api/GIVEN", f"--inventory={stack.inventory}"]
+    subprocess.run(line, cwd=stack.project, input=ODD, text=True, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_services_of_every_kind_are_deployed_and_verified(stack: Operator) -> None:
+    stack.inv("deploy")
+    assert stack.subjects(code=0) == {}
+    verified = stack.json("verify", "--role=app,worker,balancer")
+    assert [check for check in verified["checks"] if check["outcome"] != "passed"] == []
+
+
+def test_a_process_gets_exactly_what_the_inventory_says(stack: Operator) -> None:
+    got = asked(stack, "/")["env"]
+    assert (got["ODD"], got["GIVEN"], got["PRINTED"]) == (ODD, ODD, "a manager")
+    assert got["WHERE"] == "app1"
+    assert got["URL"].startswith("postgresql://app_")
+    assert not {"DB_PASSWORD", "API_TOKEN", "DJANGO_SECRET_KEY"} & got.keys()
+    assert asked(stack, "/", "app2")["env"]["WHERE"] == "app2"
+
+
+def test_every_process_runs_where_it_is_placed(stack: Operator) -> None:
+    assert "tool --at" in logged(stack, "app1", "plainstack-tool-run")[-1]
+    assert " as app-tool with " in logged(stack, "app1", "plainstack-tool-run")[-1]
+    for number in ("1", "2"):
+        assert f"worker db1,db2 {number}" in logged(stack, "bak1", f"plainstack-web-worker@{number}")
+    assert "plainstack-web-worker" not in stack.on("app1", "systemctl list-units --no-legend 'plainstack-*'")
+    until(lambda: "clearsessions" in stack.on("app1", "systemctl show -p ExecStart plainstack-web-sessions"))
+    until(lambda: "exited" in stack.on("app1", "systemctl show -p ExecMainCode plainstack-web-sessions") or None)
+
+
+def test_exactly_one_host_runs_the_process_of_which_there_is_one(stack: Operator) -> None:
+    def running() -> list[str]:
+        group = "/sys/fs/cgroup$(systemctl show -p ControlGroup --value plainstack-web-beat)/command/cgroup.procs"
+        return [host for host in ("app1", "app2") if stack.on(host, f"cat {group} 2>/dev/null || :").strip()]
+
+    until(lambda: len(running()) == 1)
+    (before,) = running()
+    stack.on(before, "systemctl stop plainstack-web-beat")
+    until(lambda: running() == [host for host in ("app1", "app2") if host != before])
+    stack.on(before, "systemctl start plainstack-web-beat")
+
+
+def test_what_a_service_writes_outlives_a_release(stack: Operator) -> None:
+    before = asked(stack, "/api/upload")
+    assert before["media"] == ["upload"]
+    data = yaml.safe_load(stack.inventory.read_text(encoding="utf-8"))
+    copied = stack.inventory.parent / "api"
+    shutil.copytree(SERVICES / "api", copied)
+    (copied / "release.txt").write_text("the next one\n", encoding="utf-8")
+    data["services"]["api"]["source"] = str(copied)
+    stack.inventory.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+    stack.inv("deploy")
+    after = asked(stack, "/")
+    assert after["media"] == ["upload"]
+    assert after["folder"] != before["folder"]
+
+
+def test_a_process_that_lives_but_does_not_answer_is_restarted(stack: Operator) -> None:
+    before = asked(stack, "/")["pid"]
+    asked(stack, "/api/sick")
+
+    def healthy() -> bool:
+        there = "$(hostname -I | cut -d' ' -f1)"
+        code = stack.on("app1", f"curl -s -o /dev/null -w '%{{http_code}}' --max-time 60 http://{there}:8010/ || :")
+        return code.strip() == "200"
+
+    until(healthy)
+    assert asked(stack, "/")["pid"] != before
+    assert any("restarting it" in line for line in logged(stack, "app1", "plainstack-watchdog-api"))
+
+
+def test_a_process_that_cannot_start_stops_the_deploy_on_the_first_host(stack: Operator) -> None:
+    text = stack.inventory.read_text(encoding="utf-8")
+    try:
+        stack.inventory.write_text(text.replace("python server.py", "python serve.py"), encoding="utf-8")
+        said = stack.inv("deploy", code=1)
+        assert "plainstack-api.service" in said.err + said.out
+        assert asked(stack, "/", "app1")["env"]["WHERE"] == "app1"
+        assert asked(stack, "/", "app2")["env"]["WHERE"] == "app2"
+    finally:
+        stack.inventory.write_text(text, encoding="utf-8")
+    stack.inv("deploy")
+    assert stack.subjects(code=0) == {}
+
+
+def test_a_service_that_is_no_longer_declared_is_removed_but_not_its_data(stack: Operator) -> None:
+    data = yaml.safe_load(stack.inventory.read_text(encoding="utf-8"))
+    for name in ("api", "tool"):
+        del data["services"][name]
+    for key in ("processes", "timers"):
+        del data["services"]["web"][key]
+    data["hosts"]["bak1"]["roles"].remove("worker")
+    stack.inventory.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+    stack.inv("deploy")
+    assert stack.subjects(code=0) == {}
+    left = stack.on(
+        "app1", "ls -d /srv/* /var/lib/app-api/media/upload; systemctl list-units --no-legend 'plainstack-*'"
+    )
+    assert "/srv/api" not in left
+    assert "/var/lib/app-api/media/upload" in left
+    assert "plainstack-api" not in left
