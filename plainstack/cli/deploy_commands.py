@@ -240,7 +240,7 @@ def apply(observer: Any, view: Any, console: Console, began: float, *, json: boo
     while not passes or view.pending:
         _show_plan(observer, view, console, shorten=console.live)
         offset = time.monotonic() - began if passes else 0.0
-        with console.progress() as progress:
+        with console.progress() as progress, _sigint_restored():
             passes.append(deploy(observer, view, progress, command, on_start=_finish_on_interrupt))
         outcomes += [outcome.later(offset) for outcome in passes[-1].outcomes]
         failed |= view.failed
@@ -290,6 +290,15 @@ def apply(observer: Any, view: Any, console: Console, began: float, *, json: boo
     if interrupted:
         console.error("interrupted; run the same command again to continue")
     return code
+
+
+@contextlib.contextmanager
+def _sigint_restored() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _finish_on_interrupt(deployment: Any) -> None:

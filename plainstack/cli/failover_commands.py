@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -105,7 +104,6 @@ def _deploy(console: Console, stack: Stack, hosts: Sequence[str]) -> None:
         for error in view.failed.values():
             raise error
         code = apply(observer, view, console, began, json=False)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         if code:
             raise Refused(
                 f"{' and '.join(hosts)} could not be deployed. Fix the errors above, then run this command again"

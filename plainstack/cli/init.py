@@ -46,4 +46,4 @@ def init(folder: Path, name: str = "") -> list[Path]:
 
 def _text(file: Path, name: str) -> str:
     text = file.read_text(encoding="utf-8")
-    return text.replace("DATABASE", name.replace("-", "_")[:31]).replace("NAME", name)
+    return text.replace("@DATABASE@", name.replace("-", "_")[:31]).replace("@NAME@", name)

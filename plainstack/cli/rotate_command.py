@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -122,7 +121,6 @@ def _deploy(stack: Stack, name: str, console: Console) -> None:
         # Every state must hold on all hosts, so none of them moves on while one is missing.
         if not code and view.pending:
             code = apply(observer, view, console, began, json=False)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
     if code:
         console.error(
             f"{name}: not rotated on every host yet. The stack still works. Run the same command again to continue"
