@@ -27,11 +27,13 @@ LAB = labs.NAME
 ORDER = (
     "test_interrupted",
     "test_one_host",
+    "test_one",
     "test_ordinary",
     "test_neighbours",
     "test_ways_in",
     "test_failover",
     "test_drill",
+    "test_services",
     "test_faults",
     "test_secrets_changed",
     "test_site",
