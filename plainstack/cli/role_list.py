@@ -35,6 +35,7 @@ class Row:
     needs: tuple[str, ...]
     after: tuple[str, ...]
     secrets: tuple[str, ...]
+    provides: tuple[str, ...]
     settings: tuple[Setting, ...]
 
 
@@ -49,6 +50,7 @@ def rows(stack: Stack, roles: Mapping[str, Role]) -> list[Row]:
             role.needs,
             (*role.after, *role.follows),
             tuple(secret.name for secret in secrets_of(role, stack)),
+            tuple(f"${{{name}}}" for name in role.provides),
             tuple(_settings(role.key or name, role.settings)) if role.settings else (),
         )
         for name, role in roles.items()
@@ -84,6 +86,8 @@ def lines(found: list[Row]) -> Iterator[str]:
             yield f"  deployed after: {', '.join(row.after)}"
         if row.secrets:
             yield f"  secrets: {', '.join(row.secrets)}"
+        if row.provides:
+            yield f"  services can refer to: {', '.join(row.provides)}"
         width = max((len(setting.key) for setting in row.settings), default=0)
         for setting in row.settings:
             yield f"  {setting.key:<{width}}  {setting.default}".rstrip()

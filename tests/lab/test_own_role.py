@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.lab import labs
 from tests.lab.conftest import Operator
@@ -27,6 +28,7 @@ def stack(project: Path) -> Iterator[Operator]:
         for name in ("roles", "templates", "files", "checks"):
             shutil.copytree(EXAMPLE / name, operator.inventory.parent / name)
         inventory = operator.inventory.read_text(encoding="utf-8").replace("roles: [backup]", "roles: [backup, cache]")
+        inventory = inventory.replace("    env:\n", "    env:\n      CACHE_URL: ${cache.url}\n", 1)
         operator.inventory.write_text(f"{inventory}cache: {{memory: 64mb}}\n", encoding="utf-8")
         yield operator
 
@@ -56,6 +58,14 @@ def test_it_is_planned_deployed_and_verified_like_any_role(stack: Operator) -> N
     listed = stack.json("roles")
     assert [(row["origin"], row["hosts"]) for row in listed if row["name"] == "cache"] == [("roles/cache.py", ["bak1"])]
     assert "redis-server.service" in stack.on("bak1", "journalctl -u redis-server.service -o json -n 1")
+
+
+def test_a_service_gets_what_it_provides(stack: Operator) -> None:
+    shown = stack.on("app1", "tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value plainstack-web)/environ")
+    (url,) = [line for line in shown.splitlines() if line.startswith("CACHE_URL=")]
+    store = yaml.safe_load((stack.state / "secrets.yaml").read_text(encoding="utf-8"))
+    password = store["passwords"]["cache/password"]
+    assert url == f"CACHE_URL=redis://:{password}@bak1:6379/0"
 
 
 def test_only_the_hosts_that_it_is_offered_to_reach_it(stack: Operator) -> None:
@@ -103,6 +113,7 @@ def test_it_leaves_nothing_behind_when_it_is_taken_out(stack: Operator) -> None:
     """The module goes with it: what it put on the hosts is in their manifests."""
     changed(stack, "roles: [backup, cache]", "roles: [backup]")
     changed(stack, "cache: {memory: 128mb}\n", "")
+    changed(stack, "      CACHE_URL: ${cache.url}\n", "")
     for name in ("roles", "templates", "files", "checks"):
         shutil.rmtree(stack.inventory.parent / name)
     stack.inv("deploy")

@@ -9,7 +9,7 @@ from pydantic import Field
 from plainstack.engine.network import Network
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import File, Listen, Package, Resource, Unit
-from plainstack.engine.role import DeclaredSecret, Opening, Role
+from plainstack.engine.role import DeclaredSecret, Opening, Reference, Role
 from plainstack.inventory.sections import Host, Model
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.values import Port
@@ -47,6 +47,12 @@ def opens(stack: Stack, _host: Host) -> Iterator[Opening]:
     yield Opening("redis", stack.settings(Cache).port, "tcp", "redis: {user}")
 
 
+def url(stack: Stack, _host: Host, vault: Vault) -> str:
+    """The URL of the first cache host."""
+    there = f"{stack.with_role('cache')[0].name}:{stack.settings(Cache).port}"
+    return f"redis://:{vault.password('cache/password').reveal()}@{there}/0"
+
+
 def rules(_stack: Stack, watcher: Host, _interval: int) -> Iterator[File]:
     """A cache host without a running Redis."""
     yield alerts("cache", "cache", watcher, unit=UNIT)
@@ -60,5 +66,6 @@ ROLE = Role(
     opens=opens,
     offers_to={"redis": ("app",)},
     secrets=(DeclaredSecret("cache/password"),),
+    provides={"cache.url": Reference("the URL of the cache, with its password", url, ("cache/password",))},
     rules=rules,
 )
