@@ -10,7 +10,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network, 
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from plainstack.errors import Refused
 from plainstack.inventory.destination import Destination
@@ -183,9 +183,11 @@ def _memory(value: str) -> str:
 
 Name = Annotated[str, AfterValidator(_host_or_stack_name)]
 Room = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}[MG]$")]
-BitRate = Annotated[int, BeforeValidator(_bit_rate)]
-Milliseconds = Annotated[int, BeforeValidator(_milliseconds)]
-Loss = Annotated[float, BeforeValidator(_loss)]
+# Numbers with a unit are text in the file, and so in the schema.
+_TEXT = WithJsonSchema({"type": "string"})
+BitRate = Annotated[int, BeforeValidator(_bit_rate), _TEXT]
+Milliseconds = Annotated[int, BeforeValidator(_milliseconds), _TEXT]
+Loss = Annotated[float, BeforeValidator(_loss), _TEXT]
 LabName = Annotated[str, AfterValidator(_lab_name)]
 SqlName = Annotated[str, AfterValidator(_sql_name)]
 Line = Annotated[str, AfterValidator(_one_line)]
