@@ -163,7 +163,7 @@ def test_a_value_from_a_pipe_is_kept_without_its_last_newline(folder: Path, give
         ("a/PASWORD", b"hunter2", "no secret is called 'a/PASWORD', did you mean 'a/PASSWORD'?"),
         ("A B", b"hunter2", "no secret is called 'A B'; known: "),
         ("mail/PRINTED", b"hunter2", "mail/PRINTED comes from a command and is not in the store"),
-        ("app/api_token", b"hunter2", "app/api_token must have 20 to 128 characters"),
+        ("postgres/rewinder", b"hunter2", "postgres/rewinder must have 20 to 128 characters"),
     ],
 )
 def test_what_cannot_be_set_is_refused_in_a_sentence(folder: Path, name: str, given: bytes, reported: str) -> None:
@@ -248,7 +248,7 @@ def test_a_secret_that_is_unset_is_missed_again(folder: Path) -> None:
     [
         ("a/TOKEN", "a/TOKEN is not set"),
         ("mail/PRINTED", "mail/PRINTED comes from a command and is not in the store"),
-        ("app/api_token", "app/api_token is generated; for a new value: inv secrets.rotate app/api_token"),
+        ("postgres/rewinder", "postgres/rewinder is generated; for a new value: inv secrets.rotate postgres/rewinder"),
         ("a/TOKN", "no secret is called 'a/TOKN', did you mean 'a/TOKEN'?"),
     ],
 )
