@@ -182,6 +182,11 @@ def test_a_percent_sign_of_a_command_is_not_systemds() -> None:
         (f"{SHORT}, processes: {{w: {{command: a, port: 5432}}}}}}", "5432 is the port of PostgreSQL"),
         (f"{SHORT}, processes: {{w: {{command: a, health: /x}}}}}}", "needs services.web.processes.w.port"),
         (f"{SHORT}, processes: {{w: {{command: a, port: 81, count: 2}}}}}}", "2 processes cannot have one port"),
+        (
+            f"{SHORT}, processes: {{w: {{command: a, one: true, count: 2}}}}}}",
+            "contradicts services.web.processes.w.one",
+        ),
+        (f"{SHORT}, processes: {{w: {{command: a, one: true, port: 81}}}}}}", "of which there is one cannot have port"),
         (f"{SHORT}, writable: [../x]}}", "a path inside the source without '..'"),
     ],
 )
@@ -189,6 +194,33 @@ def test_what_cannot_work_is_refused_with_the_place_and_the_reason(service: str,
     (problem,) = problems(service)
     assert problem.startswith("hosts.yaml:9: services.web")
     assert sentence in problem
+
+
+def test_a_process_of_which_there_is_one_needs_a_database_that_keeps_its_lease() -> None:
+    text = TEXT.format(service=f"{SHORT}, processes: {{beat: {{command: x, one: true}}}}}}")
+    second = text.replace("services:", "  db2: {address: 10.0.0.7, roles: [db]}\nservices:")
+    for wrong, reported in (
+        (text.replace(", roles: [db]", ""), "needs a host with the role db"),
+        (second.replace("{name: shop}", "{name: shop, synchronous: false}"), "needs database.synchronous: true"),
+    ):
+        with pytest.raises(InventoryError) as caught:
+            inventories.parse(wrong, "hosts.yaml", ROOT)
+        assert f"services.web.processes.beat.one: {reported}" in str(caught.value)
+    assert inventories.parse(second, "hosts.yaml", ROOT)
+
+
+def test_a_process_of_which_there_is_one_is_supervised_and_the_supervisor_can_log_in() -> None:
+    stack = parse(f"{SHORT}, processes: {{beat: {{command: celery beat, one: true, stop_timeout: 20}}}}}}")
+    files = {item.path: item for item in inventories.wanted(app.ROLE, stack, "app1", vault()) if isinstance(item, File)}
+    login = files["/etc/plainstack/app/web.lease.env"]
+    assert b'PGPASSWORD="p/w:&@"\n' in login.content
+    assert (login.mode, login.group, login.secret) == (0o640, "app-web", True)
+    unit = files["/etc/systemd/system/plainstack-web-beat.service"].content.decode().splitlines()
+    assert (
+        "ExecStart=/usr/bin/python3 -I /usr/local/lib/plainstack/one --lease web-beat --stop-signal TERM"
+        " --stop-timeout 20 -- celery beat"
+    ) in unit
+    assert {"Type=notify", "Delegate=yes", "TimeoutStopSec=35"} <= set(unit)
 
 
 def test_the_units_of_two_services_cannot_have_one_name() -> None:

@@ -1,0 +1,104 @@
+"""The watchdog's program, run by a real sh with stand-ins for systemctl, curl and sleep; and who waits for whom."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from plainstack.engine.resources import File
+from plainstack.roles import app
+from plainstack.secrets.values import Secret, Vault
+from plainstack.shipped import FILES
+from tests import inventories
+from tests.waiting import PATIENCE
+
+PROGRAM = FILES / "app/usr/local/lib/plainstack/watchdog"
+# Each round of the program sleeps once; the stand-in ends the program after nine rounds, or without an answer left.
+SLEEP = """#!/bin/sh
+echo >>"$STATE/rounds"
+[ -s "$STATE/answers" ] && [ "$(wc -l <"$STATE/rounds")" -lt 9 ]
+"""
+CURL = """#!/bin/sh
+head -n 1 "$STATE/answers"
+sed -i 1d "$STATE/answers"
+"""
+SYSTEMCTL = """#!/bin/sh
+case "$*" in
+*ActiveState*) cat "$STATE/active" ;;
+*Timestamp*) cat "$STATE/since" ;;
+restart*) echo "$2" >>"$STATE/restarts" ;;
+esac
+"""
+INVENTORY = """
+stack: small
+hosts:
+  app1: {address: 10.0.0.3, roles: [app]}
+  app2: {address: 10.0.0.4, roles: [app]}
+services:
+  web:
+    kind: binary
+    source: Makefile
+    processes:
+      web:
+        command: serve
+        port: 8000
+        health: /ping
+        watchdog: {interval: 5, failures: 3, startup: 30}
+"""
+
+
+def restarts(folder: Path, answers: str, *, active: str = "active", up: float = 1000) -> int:
+    """How often the unit is restarted while its health page gives these answers, one a round."""
+    for name, text in (("sleep", SLEEP), ("curl", CURL), ("systemctl", SYSTEMCTL)):
+        (folder / name).write_text(text, encoding="ascii")
+        (folder / name).chmod(0o755)
+    uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+    (folder / "answers").write_text("".join(f"{answer}\n" for answer in answers.split()), encoding="ascii")
+    (folder / "active").write_text(f"{active}\n", encoding="ascii")
+    (folder / "since").write_text(f"{int((uptime - up) * 1e6)}\n", encoding="ascii")
+    subprocess.run(
+        ["sh", PROGRAM, "web.service", "5", "3", "30", "http://127.0.0.1/ping"],
+        env={"PATH": f"{folder}:{os.environ['PATH']}", "STATE": str(folder)},
+        capture_output=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    done = folder / "restarts"
+    return len(done.read_text(encoding="ascii").splitlines()) if done.exists() else 0
+
+
+@pytest.mark.parametrize(
+    ("answers", "count"),
+    [
+        ("200 200 200 200", 0),
+        ("500 500 200 500 500 204", 0),
+        ("500 500 500", 1),
+        ("000 503 302", 1),
+        ("500 500 500 500 500 500 500", 2),
+    ],
+)
+def test_a_unit_is_restarted_after_so_many_failures_in_a_row(tmp_path: Path, answers: str, count: int) -> None:
+    assert restarts(tmp_path, answers) == count
+
+
+@pytest.mark.parametrize(("active", "up"), [("active", 10), ("activating", 1000), ("failed", 1000)])
+def test_a_unit_that_starts_or_does_not_run_is_not_checked(tmp_path: Path, active: str, up: float) -> None:
+    assert restarts(tmp_path, "500 500 500 500", active=active, up=up) == 0
+
+
+def test_the_second_host_waits_for_a_start_up_of_the_first() -> None:
+    stack = inventories.parse(INVENTORY, "hosts.yaml", FILES.parent)
+    vault = Vault({"x": Secret("x", "x")}, {}, "")
+    lines = []
+    for host in ("app1", "app2"):
+        (file,) = [
+            item
+            for item in inventories.wanted(app.ROLE, stack, host, vault)
+            if isinstance(item, File) and item.path == "/etc/systemd/system/plainstack-watchdog-web.service"
+        ]
+        (line,) = [text for text in file.content.decode().splitlines() if text.startswith("ExecStart=")]
+        lines.append(line.split()[2:5])
+    assert lines == [["5", "3", "30"], ["5", "10", "30"]]
