@@ -16,6 +16,14 @@ STATIC_ROOT = (
     "Plainstack gives each release a folder for static files, as the environment variable STATIC_ROOT:"
     ' STATIC_ROOT = os.environ.get("STATIC_ROOT", BASE_DIR / "staticfiles")'
 )
+_ALLOWED_HOSTS = (
+    'Write ALLOWED_HOSTS = os.environ["ALLOWED_HOSTS"].split(","), and in the inventory, in the env of the service,'
+    " ALLOWED_HOSTS: ${site.names}"
+)
+_DATABASE = (
+    'Write DATABASES = {"default": dj_database_url.config()} (add dj-database-url to requirements.in), and in the'
+    " inventory, in the env of the service, DATABASE_URL: ${database.url}"
+)
 _ENVIRONMENT = "DJANGO_SETTINGS_MODULE"
 _STATICFILES = "django.contrib.staticfiles"
 
@@ -38,6 +46,8 @@ def problems(files: Files, project: str) -> Iterator[str]:
         if _collects_into_a_folder(settings):
             yield from _static_root(settings, files[file_of(module, files) or ""])
         yield from _staticfiles(settings)
+        yield from _allowed_hosts(settings)
+        yield from _database(settings)
 
 
 def _wsgi(files: Files, project: str) -> Iterator[str]:
@@ -91,6 +101,29 @@ def _staticfiles(settings: Settings) -> Iterator[str]:
             apps = [item.value for item in items if isinstance(item, ast.Constant)]
             if len(apps) == len(items) and not any(str(app).startswith(_STATICFILES) for app in apps):
                 yield f"{path}:{line}: INSTALLED_APPS lacks {_STATICFILES}, which collects a release's static files"
+
+
+def _allowed_hosts(settings: Settings) -> Iterator[str]:
+    """As startproject leaves it: with DEBUG, Django then accepts requests for localhost only, and otherwise none."""
+    match settings.bound.get("ALLOWED_HOSTS", []):
+        case [Binding(path, line, ast.List(elts=[]) | ast.Tuple(elts=[]))]:
+            what = "is empty: the site would answer every request with 400"
+            yield f"{path}:{line}: ALLOWED_HOSTS {what}. {_ALLOWED_HOSTS}"
+
+
+def _database(settings: Settings) -> Iterator[str]:
+    match settings.bound.get("DATABASES", []):
+        case [Binding(path, line, ast.Dict(keys=[ast.Constant(value="default")], values=[ast.Dict() as default]))]:
+            values = {
+                key.value: value
+                for key, value in zip(default.keys, default.values, strict=True)
+                if isinstance(key, ast.Constant)
+            }
+            engine, name = values.get("ENGINE"), values.get("NAME")
+            is_sqlite = isinstance(engine, ast.Constant) and engine.value == "django.db.backends.sqlite3"
+            if is_sqlite and settings.fixed(name):
+                what = "an SQLite file, which no host could write and no two could share"
+                yield f"{path}:{line}: DATABASES is {what}. {_DATABASE}"
 
 
 def _settings_module(files: Files) -> tuple[str, int] | None:

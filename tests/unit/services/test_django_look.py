@@ -136,6 +136,43 @@ def test_static_files_in_a_cloud_need_no_folder(tmp_path: Path, storage: str, re
     assert bool(problems(tmp_path, {"shop/settings.py": f"{SETTINGS}{storage}\n"})) is reported
 
 
+STARTED = f"""{SETTINGS}import os
+STATIC_ROOT = os.environ['STATIC_ROOT']
+DEBUG = True
+ALLOWED_HOSTS = []
+DATABASES = {{
+    'default': {{
+        'ENGINE': 'django.db.backends.sqlite3',
+        'NAME': BASE_DIR / 'db.sqlite3',
+    }}
+}}
+"""
+
+
+def test_a_fresh_project_accepts_no_host_and_has_no_database_that_hosts_share(tmp_path: Path) -> None:
+    hosts, database = problems(tmp_path, {"shop/settings.py": STARTED})
+    assert hosts.startswith("shop/settings.py:12: ALLOWED_HOSTS is empty: the site would answer every request with")
+    assert hosts.endswith("ALLOWED_HOSTS: ${site.names}")
+    assert database.startswith("shop/settings.py:13: DATABASES is an SQLite file, which no host could write")
+    assert database.endswith("DATABASE_URL: ${database.url}")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "ALLOWED_HOSTS = ['.shop.example']",
+        "ALLOWED_HOSTS = []\nALLOWED_HOSTS += os.environ['HOSTS'].split(',')",
+        "ALLOWED_HOSTS = os.environ.get('HOSTS', '').split(',')",
+        "DATABASES = {'default': {'ENGINE': 'django.db.backends.postgresql', 'NAME': 'shop'}}",
+        "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': os.environ['DB']}}",
+        "DATABASES = {'default': {'ENGINE': os.environ['ENGINE'], 'NAME': 'x'}}",
+        "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': 'x'}}\nif DEBUG:\n    DATABASES = {}",
+    ],
+)
+def test_hosts_and_databases_that_may_be_right_are_left_to_the_host(tmp_path: Path, lines: str) -> None:
+    assert problems(tmp_path, {"shop/settings.py": f"{SETTINGS}{READS}{lines}\n"}) == []
+
+
 def test_settings_are_read_through_the_modules_that_they_are_made_of(tmp_path: Path) -> None:
     base, production = "shop/settings/base.py", "shop/settings/production.py"
     files: dict[str, str | None] = {
