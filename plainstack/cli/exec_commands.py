@@ -106,7 +106,7 @@ def _known(what: str, name: str, known: list[str]) -> None:
 
 
 def _or_failed(console: Console, run: Callable[[], int]) -> int:
-    """The exit code of `run`; FAILED after a message if the host failed, READER_GONE if nobody reads the output."""
+    """The exit code of `run`; FAILED after a message if the host failed, READER_GONE if the output is closed."""
     try:
         return run()
     except BrokenPipeError:

@@ -98,7 +98,7 @@ def unset(inventory: str, name: str) -> None:
         stack = load(inventory)
         declared = by_name(stack, roles_of(stack))
         entries = store.read(stack).entries
-        # What nobody declares any more may go, too.
+        # Secrets that are no longer declared can be removed, too.
         if name not in entries or name in declared:
             secret = _declared(name, declared)
             if isinstance(secret.origin, Generated):

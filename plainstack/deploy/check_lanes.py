@@ -1,7 +1,7 @@
-"""Running checks of one pytest session in several threads, each with everything that pytest keeps of a fixture.
+"""Running the checks of one pytest session in several threads.
 
-Pytest sets up one item after the other: what is set up, and the value that a fixture has, are kept once a session. Here
-they are kept once a lane, which is a thread's work: checks that share a fixture, one after another, or a single check.
+Pytest runs one item after another and keeps the values of fixtures, and what is set up, once per session. Here they are
+kept once per lane. A lane is the work of one thread: checks that share a fixture, one after another, or a single check.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from _pytest.runner import SetupState
 
-# What pytest's own plugins do around each item concerns the whole process, so not one of several items at once.
+# These plugins of pytest change the whole process around each item, so they cannot be used by several at once.
 _OF_THE_PROCESS = ("runner", "capturemanager")
 Phase = tuple[pytest.CallInfo[None], pytest.TestReport]
 

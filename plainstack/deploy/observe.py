@@ -120,7 +120,7 @@ class Observer:
     def observe(self, listener: Listener | None = None, *, to_apply: bool = False) -> View:
         """Probe every host at once: one connection and one exec each.
 
-        With `to_apply` a host undoes at once what a run that is gone has left unconfirmed, and not when its timer ends.
+        With `to_apply`, a host undoes an unconfirmed change of an ended run at once instead of when its timer ends.
         """
         view = View(self.stack)
         futures: dict[str, Future[tuple[Observed, HostPlan]]] = {}

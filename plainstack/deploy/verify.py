@@ -101,8 +101,8 @@ class Verifier:
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.addinivalue_line("markers", "once: run on the role's first host only")
-        # Nobody reads pytest's own report of a failure, for which it parses the sources: Python 3.11 now and then fails
-        # to do that in several threads at once ("AST constructor recursion depth mismatch").
+        # For its own report, which is not used, pytest parses the sources. In several threads at once, Python 3.11
+        # sometimes fails to do that ("AST constructor recursion depth mismatch").
         config.option.tbstyle = "native"
         config.pluginmanager.register(self._fixtures())
         # Pytest 8 words a comparison with the help of its reporter, which is left out.

@@ -14,7 +14,7 @@ UNDO_WITHIN = 30
 # After that, the plan uses the state as it is; a transaction that meets the earlier run waits for the host's lock.
 SETTLED_WITHIN = GUARD_SECONDS + UNDO_WITHIN
 
-# Undo only while nobody holds a lock: both the run that could confirm the change and its script have then ended.
+# Undo only while no run holds the lock: both the run that could confirm the change and its script have then ended.
 UNDO_NOW = f"""\
 state=${{ROOT:-}}
 export PATH=${{ROOT:+$ROOT/bin:}}/usr/sbin:/usr/bin:/sbin:/bin

@@ -24,7 +24,7 @@ from tests.waiting import PATIENCE, until
 HOSTS = ("app1", "app2", "db1", "db2")
 APPS = HOSTS[:2]
 
-# Writes lines as a process of the service does, and stays until the journal has looked whose process it is.
+# Writes lines as a process of the service, and stays alive until the journal has looked up which unit it belongs to.
 WRITE = """
 group=$(systemctl show --property=ControlGroup --value plainstack-web.service)
 echo $$ >/sys/fs/cgroup$group/cgroup.procs

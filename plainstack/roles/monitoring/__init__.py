@@ -100,7 +100,7 @@ def _configuration(host: Host, vault: Vault, network: Network) -> Iterator[Resou
         path = f"{_ETC}/targets/{{job}}.yml"
         yield template("monitoring", path, at={"job": job.name}, host=host, targets=job.targets)
     webhook = stack.settings(Monitoring).webhook
-    # Whoever knows a webhook's URL can often post to it, so no diff may show it.
+    # Knowing a webhook's URL is often enough to post to it, so no diff may show it.
     url = Secret("monitoring.webhook", json.dumps(webhook)) if webhook else None
     yield template("monitoring", _ALERTMANAGER, mode=0o640, group="prometheus", host=host, webhook=url)
     yield template("monitoring", _BLACKBOX, site_ca=_SITE_CA if stack.with_role("balancer") else "", **values)

@@ -157,7 +157,7 @@ WRONG = [
 
 
 def held(stack: Stack, role: str, facts: Mapping[str, str]) -> list[str]:
-    """The checks of a role that go by facts alone and hold."""
+    """The checks of a role that use only facts, and pass."""
     module = import_module(f"checks.test_{role}")
     known: dict[str, Any] = {"facts": facts, "stack": stack, "here": stack.hosts["db1"]}
     holds = []

@@ -43,9 +43,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mo
 
 @dataclass(frozen=True)
 class Example:
-    """A resource, the same changed, and what somebody does to it by hand (nothing: a host is not left with it).
+    """A resource, a changed version of it, and a change made by hand (empty if the kind leaves nothing on a host).
 
-    `stays` tells of a kind that is not removed with its role.
+    `stays`: the kind is not removed with its role.
     """
 
     one: Resource

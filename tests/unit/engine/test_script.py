@@ -186,7 +186,7 @@ def test_a_role_that_a_host_has_no_more_goes_with_its_units_files_and_accounts(d
     ]
     assert deployed.states() == {}
     assert "app:" not in deployed.read("/etc/passwd")
-    # Folders that nobody declared, as those on the way to a file, stay as any that are not empty do.
+    # Folders that are not declared, such as the parents of a file, stay if they are not empty.
     left = [path for path in deployed.tree("systemd") if path.startswith(("etc/app", "srv"))]
     assert sorted(left) == ["etc/app", "etc/app/by-hand.conf", "etc/app/deep", "etc/app/deep/er", "srv", "srv/app"]
     assert deployed.plan({"base": ()}).empty

@@ -1,4 +1,4 @@
-"""What roles declare of secrets is what they read, and nothing else."""
+"""Roles read exactly the secrets that they declare."""
 
 from __future__ import annotations
 

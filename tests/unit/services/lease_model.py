@@ -259,7 +259,7 @@ class Host:
             self.send(due)
 
     def send(self, ask: Ask) -> None:
-        """Send a question to a host that takes writes; it may arrive when nobody waits for the answer any more."""
+        """Send a question to a host that takes writes; it may arrive when the answer is no longer awaited."""
         if self._node is None or self._node.down or not self._node.primary:
             open_ones = [node for node in self.world.nodes if node.primary and self.world.linked(self.name, node.name)]
             self._node = self.world.random.choice(open_ones) if open_ones else None

@@ -94,7 +94,7 @@ def test_many_mistakes_of_a_kind_are_counted_and_not_all_shown() -> None:
 
 
 def test_a_file_that_is_no_text_is_reported() -> None:
-    """As a shell of another operating system writes it."""
+    """PowerShell redirects output to a file in UTF-16."""
     assert problems("gunicorn==1\n".encode("utf-16")) == ["r.txt: is not text in UTF-8. Make the lock again"]
 
 

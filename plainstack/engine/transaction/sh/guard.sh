@@ -17,7 +17,7 @@ guard_boot() {
     mkdir -p "$wants" && cat >"$BOOT_GUARD" <<UNIT && ln -sf "$BOOT_GUARD" "$wants/"
 # plainstack: removed when the change is confirmed
 [Unit]
-Description=Undo a change that nobody confirmed before this boot (plainstack)
+Description=Undo a change that was not confirmed before this boot (plainstack)
 DefaultDependencies=no
 After=local-fs.target
 Before=sysinit.target plainstack-firewall.service
