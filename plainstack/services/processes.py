@@ -26,6 +26,7 @@ class Served:
 
     name: str
     service: str
+    process: str
     port: int
     health: str
     live: str | None
@@ -150,8 +151,9 @@ def served(stack: Stack) -> list[Served]:
         Served(
             name=upstream(service, name),
             service=service,
+            process=name,
             port=process.port,
-            health=process.health or "/",
+            health=process.health or "",
             live=process.live,
             timeout=process.timeout,
             routes=routes,

@@ -126,6 +126,12 @@ def _ports(stack: Stack) -> Iterator[Problem]:
 def _routes(stack: Stack) -> Iterator[Problem]:
     paths: dict[str, str] = {}
     for one in served(stack):
+        if not one.health:
+            where = f"services.{one.service}.processes.{one.process}"
+            yield (
+                ("services", one.service, "processes", one.process),
+                f"{where}.health: is missing; the balancers use a host only while this page answers 2xx",
+            )
         static = [("static_url", one.static)] if one.static else []
         for key, path in (*(("path", route) for route in one.routes), *static):
             if path in paths:

@@ -158,7 +158,7 @@ def done_elsewhere(item: Resource, situation: Situation) -> Iterable[Action]:  #
 
 
 def never_found(item: Resource, observed: Observed) -> bool:  # noqa: ARG001
-    """Return False: the kind may be reset or removed whether or not Plainstack created it, or its state records that."""
+    """Return False, for kinds that may be removed no matter who created them, or whose state records that."""
     return False
 
 

@@ -187,6 +187,10 @@ def test_a_percent_sign_of_a_command_is_not_systemds() -> None:
             "contradicts services.web.processes.w.one",
         ),
         (f"{SHORT}, processes: {{w: {{command: a, one: true, port: 81}}}}}}", "of which there is one cannot have port"),
+        (
+            "{kind: binary, source: Makefile, processes: {web: {command: a, port: 8000}}}",
+            "services.web.processes.web.health: is missing; the balancers use a host only while",
+        ),
         (f"{SHORT}, writable: [../x]}}", "a path inside the source without '..'"),
     ],
 )
