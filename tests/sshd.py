@@ -26,7 +26,7 @@ needed = pytest.mark.skipif(SSHD is None, reason="needs openssh-server: make uni
 
 @dataclass
 class Server:
-    """An sshd of this test, with a host key, and a folder for the operator's files."""
+    """An sshd started for a test; `folder` holds its host key and the operator's files."""
 
     folder: Path
     port: int
@@ -90,7 +90,7 @@ def add_to_agent(*keys: Path) -> None:
 
 @contextlib.contextmanager
 def serving(folder: Path, *settings: str) -> Iterator[Server]:
-    """Start it, and end it; `settings` are more lines of its configuration."""
+    """Run an sshd; `settings` are additional lines of its configuration."""
     for name in ("host", "operator", "stranger"):
         make_key(folder / name)
     # Bound as long as the server runs: only sshd, which asks to share it as this does, gets the port beside it.

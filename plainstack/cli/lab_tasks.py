@@ -98,7 +98,7 @@ def down(_c: Context, inventory: str = "hosts.yaml", all: bool = False, yes: boo
 
 @task(name="status", help={"inventory": SELECT["inventory"]})
 def lab_status(_c: Context, inventory: str = "hosts.yaml") -> None:
-    """Show which lab hosts are up. Exit code: 0 all, 1 otherwise."""
+    """Show which lab hosts are up. The exit code is 0 if all are up, otherwise 1."""
     from plainstack.cli import lab_commands
 
     lab_commands.status(inventory)

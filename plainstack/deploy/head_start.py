@@ -34,7 +34,7 @@ _FORMAT = 1
 _MOST = 16 << 20
 # Cached combinations of inventory and selected hosts; the least recently written ones are deleted.
 _PLACES = 64
-# The usual spelling of `extends`; with any other, there is no head start.
+# Matches the usual way to write `extends`; an inventory that writes it differently gets no head start.
 _EXTENDS = re.compile(rb"^extends:[ \t]+([^\s'\"#&*!|>{\[][^\s#]*)[ \t]*$", re.MULTILINE)
 _CHAIN = 8
 

@@ -55,7 +55,7 @@ class Merger:
         return self._until(max(self._latest.values(), default=0))
 
     def wait(self, now: float) -> float | None:
-        """How long until `due` has something; None if nothing is held."""
+        """How many seconds until `due` returns an entry; None if no entry is held."""
         return max(0.0, self._arrived[0][0] + self._patience - now) if self._arrived else None
 
     def _until(self, at: int) -> list[Entry]:

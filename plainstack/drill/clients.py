@@ -34,7 +34,7 @@ class Clients:
         self.recorder = Recorder()
         self._observer, self._settings, self._clock = observer, settings, clock
         self._generators: list[Generator] = []
-        # Only the victim's neighbors can write during a fault.
+        # An app host other than the victim, unless the victim is the only one and the fault does not cut it off.
         self._from = writing_hosts(observer.stack, fault, settings.victim)[0]
 
     def start(self, began: Callable[[], None]) -> str:

@@ -117,7 +117,7 @@ def writing_hosts(stack: Stack, fault: Fault, victim: str) -> list[str]:
 
 
 def refuse_where_clients_would_die(stack: Stack, fault: Fault, victim: str) -> None:
-    """Raises Refused if a fault cuts off the last app host, from which the drill's clients write."""
+    """Raises Refused if the fault would cut off the only app host, where the drill's clients run."""
     if not writing_hosts(stack, fault, victim):
         raise Refused(
             f"{victim} is the only app host, so cutting it off would take the whole site down. Choose another"

@@ -51,7 +51,7 @@ class Site:
     _idle: list[tuple[float, http.client.HTTPSConnection]] = field(default_factory=list)
 
     def get(self, _key: int) -> str:
-        """Request the page: a redirect counts as a success, and so does a refusal if the first response was one too."""
+        """Request the page. Redirects are successes, and so are REFUSALS if the first response had that status."""
         outcome = self._request("GET", self.path, None, {})
         if not isinstance(outcome, int):
             return outcome

@@ -42,7 +42,10 @@ class Ssh(Model):
     )
     port: Port = Field(22, description="The port of sshd on every host.")
     key: FilePath | None = Field(
-        None, description="The only private key to offer; without it, the keys and the agent that ssh would use."
+        None,
+        description=(
+            "The only private key to offer. Without it, the keys that ssh would offer, including the agent's."
+        ),
     )
     gateway: JumpHosts | None = Field(
         None,

@@ -65,7 +65,9 @@ class Process(Model):
     start_timeout: Seconds = Field(60, description="Seconds that the process has to become ready.")
     memory: Size | None = Field(None, description="The most memory that it may use, such as 512M or 2G.")
     cpus: Annotated[Int, Field(ge=1, le=256)] | None = Field(None, description="The most CPU cores that it may use.")
-    restart: Literal["always", "on-failure", "no"] = Field("always", description="When systemd starts it again.")
+    restart: Literal["always", "on-failure", "no"] = Field(
+        "always", description="When systemd restarts the process after it has ended."
+    )
     watchdog: Watchdog | None = Field(
         None, description="Restarts the process when its health page stops answering; it needs `health`."
     )

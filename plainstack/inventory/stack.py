@@ -16,7 +16,7 @@ Settings = TypeVar("Settings", bound=Model)
 
 
 class StillServed(Model):
-    """What hosts still serve from before a change, until their peers have switched.
+    """Old ports and databases that hosts keep serving after a change until their peers have switched.
 
     These are ports by service, and database names. They are observed on the hosts, never written in the inventory; see
     plainstack.engine.transition.

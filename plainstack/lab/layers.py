@@ -13,7 +13,7 @@ _KEPT = ("ssh_host_ed25519_key", "ssh_host_ed25519_key.pub", "stamp")
 
 
 def make_on(disk: Disk, layer: Path, source: Path) -> None:
-    """Make a disk on top of a layer, whose folder is still at `source`."""
+    """Make a disk on top of `layer`, whose folder is at `source` until the caller moves it."""
     shutil.rmtree(disk.folder, ignore_errors=True)
     for folder in ("half", "work", "root"):
         (disk.folder / folder).mkdir(parents=True)

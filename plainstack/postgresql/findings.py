@@ -71,11 +71,12 @@ def _node(now: Topology, node: Node) -> Iterator[str]:
     if node.degraded and node.state == "primary":
         back = "fab failover resync" if any(now.nodes.get(s.name) for s in node.senders) else "fab failover rejoin"
         yield (
-            f"{node.name}: writes wait for no replica, degraded since {node.degraded}. To make them wait again: {back}"
+            f"{node.name}: writes do not wait for any replica (degraded since {node.degraded})."
+            f" To make them wait again: {back}"
         )
     elif node.degraded:
         back = f": fab failover rejoin --host={node.name}" if leader else ""
-        yield f"{node.name} would wait for no replica if it became the primary{back}"
+        yield f"{node.name} would not make writes wait for a replica if it became the primary{back}"
     elif node.state == "primary" and node.synchronous and not (now.confirming(node) or now.fencing(node.name)):
         if now.synchronous:
             yield (

@@ -12,7 +12,7 @@ from plainstack.wording import size
 
 
 def status(stack: Stack, facts: Answers, _now: float) -> Status:
-    """Every db host's cell; the number of primaries is only known if all hosts answered."""
+    """The cell of every db host; a wrong number of primaries is reported only if all of them answered."""
     cluster = members([name for name in databases(stack) if name in facts], facts)
     leading = primaries(cluster)
     problems = [(member.name, problem) for member in cluster for problem in _problems(member)]

@@ -98,7 +98,7 @@ class Member:
 def waiting(settings: str) -> str:
     """The message about settings that are changed but take effect only after a restart."""
     return (
-        f"{settings}: changed, and in effect only after PostgreSQL's next restart. A deploy restarts it for"
+        f"{settings}: changed, but takes effect only when PostgreSQL restarts. A deploy restarts it for"
         " changes in its own files, but not for ALTER SYSTEM or other files in conf.d"
     )
 

@@ -127,7 +127,7 @@ def vault(store: Store) -> Vault:
 
 @dataclass(frozen=True)
 class Opened:
-    """A store as it was found, and as a deploy needs it; nothing is written until `keep` is called."""
+    """The store as it was read (`found`) and as a deploy needs it (`wanted`); only `keep` writes it."""
 
     stack: Stack
     found: store_files.Found

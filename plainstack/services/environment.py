@@ -84,7 +84,9 @@ def parse(host: str, service: str, unit: str, text: str) -> Environment:
     if said.get("LoadState") != "loaded" or not release:
         raise NotDeployed([host])
     if not said.get("User"):
-        raise Refused(f"{host}: {unit} has no account of its own")
+        raise Refused(
+            f"{host}: {unit} sets no User= and runs as root; commands are run only as a service's own account"
+        )
     current = f"{home(service)}/current"
 
     def fixed(path: str) -> str:

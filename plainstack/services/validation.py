@@ -90,7 +90,7 @@ def _process(stack: Stack, loc: Loc, process: Process, no_lease: str) -> Iterato
     if process.count > 1 and process.port is not None:
         yield (
             (*loc, "count"),
-            f"{dotted((*loc, 'count'))}: {process.count} processes cannot have one port; let the server start workers",
+            f"{dotted((*loc, 'count'))}: {process.count} processes cannot share a port; let one start several workers",
         )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def incomplete(
     locked: Sequence[Requirement], wheels: Sequence[Path], path: str, environment: Mapping[str, str]
 ) -> list[str]:
-    """What the packages of a lock need and it lacks, as messages; otherwise a host would fail to install it."""
+    """Return a message for each dependency that a lock lacks or pins unsuitably, and that would fail on a host."""
     pinned = {each.name: each for each in locked}
     needs = {canonical(wheel.name.split("-")[0]): list(_dependencies(wheel)) for wheel in wheels}
     problems: dict[str, None] = {}

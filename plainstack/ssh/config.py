@@ -99,7 +99,7 @@ class Resolved:
         return next(found, _short(str(_own())))
 
     def _places(self, name: str, keyword: str) -> Iterator[str]:
-        """Where a keyword is set in a file and in the files it includes, outside the blocks that do not apply."""
+        """Yield each place that sets a keyword in a file or a file it includes, except in blocks that do not apply."""
         active = True
         for number, line in enumerate(_lines(name), 1):
             word, _, rest = line.strip().replace("=", " ", 1).partition(" ")

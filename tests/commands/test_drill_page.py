@@ -1,4 +1,4 @@
-"""The report: everything in one page that needs no other, and legible where people read it."""
+"""The report of a drill is one self-contained page, legible on a phone and on a large screen."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def drill(*, lose: bool) -> Drill:
 
 @pytest.fixture(scope="module", params=[False, True], ids=["pass", "fail"])
 def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A kept drill's page."""
+    """The report file of a finished drill."""
     result, attempts = drill(lose=request.param)
     assert result.verdict.passed is not request.param
     path = tmp_path_factory.mktemp("report") / "report.html"
@@ -141,7 +141,7 @@ def test_chromium_paints_it(tmp_path: Path) -> None:
     content = picture.read_bytes()
     assert content.startswith(b"\x89PNG")
     assert (int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")) == (1160, 1600)
-    # A blank page of that size has a few kilobytes.
+    # A screenshot of a blank page of this size has only a few kilobytes.
     assert len(content) > 60_000
 
 

@@ -1,4 +1,4 @@
-"""Editing and listing secrets: nothing shows a value, and nothing is left behind, however it ends."""
+"""Editing and listing secrets: no output shows a value, and an edit leaves no file behind, even if it is killed."""
 
 from __future__ import annotations
 

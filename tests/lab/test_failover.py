@@ -117,7 +117,7 @@ def test_a_killed_primary_is_replaced_kept_out_and_rejoins_by_rewind(database: D
     database.operator.fab("promote", "--yes")
     database.write(new, "alone")
     seen = database.operator.fab("status", code=1).out
-    assert f"{new}: writes wait for no replica, degraded since" in seen
+    assert f"{new}: writes do not wait for any replica (degraded since" in seen
     assert "plainstack_synchronous_degraded 1" in database.operator.on(new, f"cat {METRIC}")
     # Neither the marker on the host nor its peers let it come up as a second primary.
     for forget in ("", f"rm {FENCED};"):
@@ -211,7 +211,7 @@ def test_a_setting_that_only_a_restart_takes_back_is_named_and_reloads_go_on(dat
         database.operator.inv("deploy", f"--host={follower}")
         database.operator.on(follower, by_hand)
         said = database.operator.inv("deploy", f"--host={follower}").out
-        assert f"{follower}: max_worker_processes: changed, and in effect only after PostgreSQL's next restart" in said
+        assert f"{follower}: max_worker_processes: changed, but takes effect only when PostgreSQL restarts" in said
         assert any("max_worker_processes" in text for text in database.status()["findings"])
     finally:
         database.sql(follower, "alter system reset max_worker_processes")
@@ -258,7 +258,10 @@ def test_writes_wait_for_a_lost_replica_until_degrade_and_wait_again_after_resyn
         database.await_finding(f"{leader}: every write waits, because no replica confirms it")
         database.operator.fab("degrade", "--yes")
         database.write(leader, "alone")
-        assert f"{leader}: writes wait for no replica, degraded since" in database.operator.fab("status", code=1).out
+        assert (
+            f"{leader}: writes do not wait for any replica (degraded since"
+            in database.operator.fab("status", code=1).out
+        )
         assert database.operator.json("plan", f"--host={leader}")["changes"] == {}
         database.await_alert("SynchronousDegraded", leader)
     finally:

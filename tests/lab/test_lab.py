@@ -116,7 +116,7 @@ def test_a_killed_save_loses_nothing_and_a_killed_start_is_finished_by_the_next(
         assert "lab-second exists" in second.inv("lab.up", f"--from={KEPT}", code=1).err
         two.inv("lab.forget", KEPT)
         assert second.on("b", "cat /root/mark; hostname") == "b\nb\n"
-        # What lies in a snapshot can be changed like everything else.
+        # Files that come from a snapshot can be moved and deleted like any other.
         second.on(
             "b", "mv /root/folder /root/other && ! test -e /root/folder && test -e /root/other/file && rm /root/mark"
         )

@@ -110,7 +110,7 @@ def test_a_wrong_setting_is_reported_with_its_line(stack: Operator) -> None:
 
 
 def test_it_leaves_nothing_behind_when_it_is_taken_out(stack: Operator) -> None:
-    """The module goes with it: what it put on the hosts is in their manifests."""
+    """The role's module is deleted, too: the hosts' manifests record what it put there."""
     changed(stack, "roles: [backup, cache]", "roles: [backup]")
     changed(stack, "cache: {memory: 128mb}\n", "")
     changed(stack, "      CACHE_URL: ${cache.url}\n", "")

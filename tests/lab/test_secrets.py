@@ -63,7 +63,7 @@ def leaks(text: str, secrets: dict[str, str]) -> list[str]:
     """The names of the secrets that a text holds, as they are or in base64."""
     names = [name for name, value in secrets.items() if value in text]
     for name, value in secrets.items():
-        # The bytes at the ends depend on what stands beside; what is between does not, at one of three offsets.
+        # In base64, only the characters at the ends depend on neighboring bytes, the others on the offset modulo 3.
         for offset in range(3):
             inner = base64.b64encode(value.encode()[offset:])[: len(value) // 3 * 4 - 4].decode()
             if len(inner) > 16 and inner in text:

@@ -102,7 +102,7 @@ def said(tree: ast.Module) -> Iterator[str]:
 
 
 def named(path: str) -> tuple[str, ...]:
-    """The beginnings of what a module says that names a role."""
+    """The first 40 characters of each identifier and string of a module that contain the name of a role."""
     role = re.compile(rf"\b({'|'.join(roles.registry())})s?\b")
     return tuple(sorted({text.strip()[:40].rstrip() for text in said(modules()[path]) if role.search(text)}))
 

@@ -168,7 +168,7 @@ def _drift(left: Sequence[Entry], wanted: Group | None, observed: Observed) -> D
     as_wanted = wanted is not None and wanted.members is not None and set(wanted.members) == set(seen)
     if kept.members is None or kept.members == set(seen) or as_wanted:
         return None
-    return Difference(f"its members were {_listed(tuple(kept.members))}, are {_listed(seen)}")
+    return Difference(f"its members were {_listed(tuple(kept.members))} and are now {_listed(seen)}")
 
 
 GROUP = Kind[Group](

@@ -1,4 +1,4 @@
-"""Manifest entries: those that a plan leaves, and those that are valid while it is carried out."""
+"""The manifest entries that apply after a plan has been carried out, and those that apply meanwhile."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def transaction(
         bundle.step("arm the lock-out guard", "arm", str(GUARD_SECONDS))
     _kernel_state(work.actions, bundle)
     for unit, stamp in work.stale:
-        bundle.step(f"mark {unit} as not loaded", "keep_stamp", unit, stamp)
+        bundle.step(f"record that {unit} has not loaded its changed files yet", "keep_stamp", unit, stamp)
     parts = arrange(work.actions)
     new = [(numbers[id(part)], part.new_file) for part in parts if isinstance(part, Action) and part.new_file]
     first = next((number for number, part in enumerate(parts, 1) if isinstance(part, Action) and part.new_file), None)

@@ -1,4 +1,4 @@
-"""A planned switchover, as decisions: a pure generator of phases."""
+"""Decides the phases of a planned switchover: a pure generator, which changes nothing itself."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_a_host_with_nothing_to_do_is_not_mentioned_and_a_lost_role_is_named() -
 
 
 def test_no_secret_is_in_a_plan_as_text_or_as_data() -> None:
-    """Nor the one that a file held before it was public."""
+    """This includes a secret in the old content of a file that is no longer secret."""
     reported = "\n".join(report.plan_lines(plans(*EVERY_ACTION), {"app1": OLD}))
     reported += json.dumps(report.as_data(plans(*EVERY_ACTION)))
     assert "correct horse" not in reported

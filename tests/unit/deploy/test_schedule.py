@@ -277,7 +277,7 @@ def test_a_node_begins_no_sooner_than_it_may(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_role_that_leaves_a_host_does_not_wait_for_itself(registry: Mapping[str, Role]) -> None:
-    """A host that had everything and keeps only the database: its app must go before its db can be waited for."""
+    """A host loses all roles but db: its app is removed first, and must not wait for db on the same host."""
     plans = {
         "one": plan_of("one", "base", "firewall", "db", lost=("app", "balancer")),
         "two": plan_of("two", "base", "firewall", "app", "balancer"),

@@ -1,4 +1,4 @@
-"""Every kind of resource, by the same questions: what is asked of one is asked of all, and none may be left out."""
+"""The same tests for every kind of resource; a new kind without an example fails."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_our_own_hosts_and_bare_ones_are_not() -> None:
 
 
 def test_a_successor_of_our_authority_is_ours_however_far_the_hosts_have_come(stack: Stack) -> None:
-    """Through all the deploys around the end of an authority, on hosts that missed any number of them."""
+    """Every deploy around the expiry of an authority, on hosts that missed any number of them."""
     bundles: list[File] = []
     pairs: dict[str, pki.Pair] = {}
     start = datetime(2026, 1, 1, tzinfo=UTC)

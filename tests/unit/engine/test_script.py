@@ -203,7 +203,7 @@ def test_an_account_that_was_changed_or_removed_comes_back_as_it_was(deployed: S
         (done,) = deployed.deploy({"app": wanted})
         assert done.answer.outcome == "rolled-back"
         assert deployed.tree("etc/shadow", "etc/group") == before
-        # Both mean that the group has no password.
+        # In /etc/group, both x and ! mean that the group has no password.
         assert deployed.read("/etc/group").replace(":x:", ":!:") == groups.replace(":x:", ":!:")
 
 

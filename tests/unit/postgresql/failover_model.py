@@ -140,7 +140,7 @@ class Model:
             return True
 
     def do(self, step: Step) -> None:
-        """Run one step, and let one moment pass after it."""
+        """Run one step, then advance the model by one tick."""
         self.steps.append(step)
         if step.do is Do.FENCE:
             self.closed[step.host] |= set(step.about)

@@ -397,7 +397,7 @@ def test_a_reload_that_finds_errors_in_files_says_where(
 
 def test_a_setting_that_waits_for_a_restart_is_named_and_keeps_nothing_from_being_deployed(small: Stack) -> None:
     (finding,) = db.ROLE.findings(small, small.hosts["db1"], Observed(facts={"restart": "max_connections, wal_level"}))
-    assert finding.text.startswith("max_connections, wal_level: changed, and in effect only after PostgreSQL's next")
+    assert finding.text.startswith("max_connections, wal_level: changed, but takes effect only when PostgreSQL")
     assert not finding.refused
     assert not list(db.ROLE.findings(small, small.hosts["db1"], Observed(facts=STANDBY)))
     (member,) = members(["db1"], {"db1": {**PRIMARY, "restart": "wal_level"}})

@@ -112,6 +112,6 @@ def test_no_rule_reads_a_metric_that_the_stack_cannot_have(roles: str) -> None:
         for rule in group["rules"]
     )
     assert [metric for metric, there in _ONLY_WITH.items() if metric in expressions and not there(stack)] == []
-    # A rule for each part that the stack does have.
+    # Every part that the stack has is covered by at least one rule.
     parts = {"db": "pg_up", "backup": "plainstack_backup_last", "balancer": 'job="probe-port"'}
     assert [role for role, metric in parts.items() if role in roles.split("+") and metric not in expressions] == []

@@ -1,4 +1,4 @@
-"""Which application hosts a balancer uses: the program that decides it, run by the real sh with stand-ins around it."""
+"""The program that decides which application hosts a balancer uses, in a real sh with stand-ins for other programs."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Balancer:
         return self.root / "run/plainstack/upstreams"
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """One command of the program."""
+        """Run the program with these arguments."""
         return subprocess.run(
             ["sh", str(PROGRAM), *words],
             env=self.environment,

@@ -1,4 +1,4 @@
-"""Secrets that a command prints: what becomes the value, and what is refused without showing what was printed."""
+"""Secrets that a command prints: what becomes the value, and what is refused. A refusal never shows the output."""
 
 from __future__ import annotations
 

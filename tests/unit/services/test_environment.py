@@ -46,7 +46,7 @@ def test_a_host_without_the_service_is_to_be_deployed(said: str) -> None:
 
 
 def test_no_command_runs_as_root_because_a_unit_does() -> None:
-    with pytest.raises(Refused, match=r"app1: plainstack-web\.service has no account of its own"):
+    with pytest.raises(Refused, match=r"app1: plainstack-web\.service sets no User= and runs as root"):
         parse("app1", "web", UNIT, SAID.replace("User=app-web", "User="))
 
 

@@ -181,7 +181,7 @@ def test_a_percent_sign_of_a_command_is_not_systemds() -> None:
         (f"{SHORT}, processes: {{w: {{command: a, port: 8000}}}}}}", "services.web.processes.w.port: 8000 is taken by"),
         (f"{SHORT}, processes: {{w: {{command: a, port: 5432}}}}}}", "5432 is the port of PostgreSQL"),
         (f"{SHORT}, processes: {{w: {{command: a, health: /x}}}}}}", "needs services.web.processes.w.port"),
-        (f"{SHORT}, processes: {{w: {{command: a, port: 81, count: 2}}}}}}", "2 processes cannot have one port"),
+        (f"{SHORT}, processes: {{w: {{command: a, port: 81, count: 2}}}}}}", "2 processes cannot share a port"),
         (
             f"{SHORT}, processes: {{w: {{command: a, one: true, count: 2}}}}}}",
             "contradicts services.web.processes.w.one",
