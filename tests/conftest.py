@@ -1,4 +1,4 @@
-"""What all tests share: programs that they start can be interrupted, and keep nothing in the operator's home."""
+"""Setup of all tests: programs that they start can be interrupted, and write no cache to the operator's home."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # What is started in the background has Ctrl-C ignored, and hands that on to every program it starts.
+    # A background job starts with SIGINT ignored, and every program that the tests start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # The workers of a run get it from their parent.
+    # The workers of a run inherit the variables from their parent.
     if not hasattr(config, "workerinput"):
         before = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         os.environ.setdefault("PIP_CACHE_DIR", str(before / "pip"))

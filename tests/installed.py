@@ -1,4 +1,4 @@
-"""Plainstack as a package: built, and installed into an environment of its own."""
+"""Build Plainstack's wheel, and install it into an environment of its own."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _LEFT_OUT = shutil.ignore_patterns(
 
 
 def build(folder: Path) -> Path:
-    """The wheel of this checkout, in a folder that also holds the `source` it was built from."""
-    # From a copy: a build leaves its own folders beside what it builds.
+    """Build the wheel of this checkout in `folder` and return its path; `folder/source` has the sources."""
+    # Build from a copy, because a build leaves folders of its own beside the sources.
     source = shutil.copytree(ROOT, folder / "source", ignore=_LEFT_OUT)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source)]
     subprocess.run(pip, check=True)
@@ -26,7 +26,7 @@ def build(folder: Path) -> Path:
 
 
 def install(wheel: Path, folder: Path) -> Path:
-    """The programs of a fresh environment with the wheel in it; what it depends on is borrowed from this one."""
+    """Install the wheel in a new environment, and return the folder of its programs; dependencies are this one's."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "install", "--quiet", "--no-deps"]
@@ -43,5 +43,5 @@ def install(wheel: Path, folder: Path) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """The environment variables of a program that must not find this checkout by them."""
+    """Return the environment variables without those of Python, through which a program could find this checkout."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}

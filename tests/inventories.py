@@ -21,7 +21,7 @@ from plainstack.secrets.values import Vault
 
 
 def incidents() -> str:
-    """The example application as a service, in YAML on one line, with what the default inventory gives it."""
+    """Return the example application as a service, in YAML on one line, with its settings in the default inventory."""
     root = Path(__file__).resolve().parents[1]
     web = yaml.safe_load((root / "hosts.yaml").read_text(encoding="utf-8"))["services"]["web"]
     text: str = yaml.safe_dump({**web, "source": str(root / web["source"])}, default_flow_style=True, width=10**6)
@@ -30,40 +30,40 @@ def incidents() -> str:
 
 @cache
 def shipped_shape() -> Shape:
-    """What an inventory may say with these roles."""
+    """Return the models behind an inventory with these roles."""
     return shape(registry())
 
 
 def read(text: str, name: str, folder: Path) -> Text:
-    """An inventory's text with all that it extends, not checked."""
+    """Read an inventory's text with all that it extends, without checking it."""
     return loading.read(text, name, folder, shipped_shape())
 
 
 def parse(text: str, name: str, folder: Path) -> Stack:
-    """The stack of an inventory's text."""
+    """Parse the text of an inventory."""
     return loading.parse(text, name, folder, shipped_shape())
 
 
 def load(path: Path) -> Stack:
-    """The stack of an inventory file."""
+    """Load the inventory in a file."""
     return loading.load(path, shipped_shape())
 
 
 def needed(stack: Stack) -> Needed:
-    """The secrets that the shipped roles declare for a stack."""
+    """Return the secrets that the shipped roles declare for a stack."""
     return declared.needed(stack, registry())
 
 
 def passwords(*names: str) -> Needed:
-    """Generated secrets, and no certificate."""
+    """Return a need for generated secrets with these names, and for no certificate."""
     return Needed(tuple(map(DeclaredSecret, names)))
 
 
 def network(stack: Stack) -> Network:
-    """How the roles of a stack talk to one another."""
+    """Return the offers of a stack's roles and the roles that use them."""
     return Network(stack, registry())
 
 
 def wanted(role: Role, stack: Stack, host: str, vault: Vault) -> list[Resource]:
-    """The resources of a role on a host."""
+    """Return the resources that a role wants on a host."""
     return list(role.desired(stack, stack.hosts[host], vault, network(stack)))

@@ -33,7 +33,7 @@ class Server:
 
     @property
     def pin(self) -> str:
-        """The line of a known_hosts file that is true."""
+        """The known_hosts line with this server's real host key."""
         kind, key = (self.folder / "host.pub").read_text(encoding="utf-8").split()[:2]
         return f"[127.0.0.1]:{self.port} {kind} {key}\n"
 
@@ -49,7 +49,7 @@ class Server:
         pin: str | None = None,
         connect_timeout: int = PATIENCE,
     ) -> Stack:
-        """A stack whose only host is this server."""
+        """Return a stack whose only host is this server."""
         login = f"user: {getpass.getuser()}, port: {port or self.port}, key: {self.folder / key}"
         login += f", connect_timeout: {connect_timeout}"
         text = f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n"
@@ -61,7 +61,7 @@ class Server:
 
 
 def at(stack: Stack, addresses: Mapping[str, IPv4Address]) -> Stack:
-    """The stack with its hosts at these addresses; an inventory would refuse those of loopback."""
+    """Return the stack with its hosts at these addresses; an inventory would refuse loopback addresses."""
     hosts = {name: stack.hosts[name].model_copy(update={"address": address}) for name, address in addresses.items()}
     return stack.model_copy(update={"hosts": hosts})
 
@@ -72,7 +72,7 @@ def make_key(path: Path) -> None:
 
 @contextlib.contextmanager
 def agent(socket_path: Path) -> Iterator[Path]:
-    """A real ssh-agent without keys, at this socket."""
+    """Run a real ssh-agent without keys at this socket."""
     running = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket_path)], stdout=subprocess.DEVNULL)
     try:
         until(socket_path.exists, "ssh-agent did not start")
@@ -83,7 +83,7 @@ def agent(socket_path: Path) -> Iterator[Path]:
 
 
 def add_to_agent(*keys: Path) -> None:
-    """Add keys to the agent that the environment names."""
+    """Add keys to the agent that SSH_AUTH_SOCK names."""
     for key in keys:
         subprocess.run(["ssh-add", "-q", str(key)], check=True, stdin=subprocess.DEVNULL)
 
@@ -93,7 +93,8 @@ def serving(folder: Path, *settings: str) -> Iterator[Server]:
     """Run an sshd; `settings` are additional lines of its configuration."""
     for name in ("host", "operator", "stranger"):
         make_key(folder / name)
-    # Bound as long as the server runs: only sshd, which asks to share it as this does, gets the port beside it.
+    # Keep the port bound while the server runs: only a program that also sets SO_REUSEADDR, as sshd does, can listen on
+    # it.
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserved.bind(("127.0.0.1", 0))
@@ -112,7 +113,7 @@ def serving(folder: Path, *settings: str) -> Iterator[Server]:
         Path("/run/sshd").mkdir(exist_ok=True)
     assert SSHD
     command = [SSHD, "-f", str(folder / "conf")]
-    # From OpenSSH 9.8 on, an address from which many logins fail is refused for a while.
+    # From 9.8 on, OpenSSH refuses an address for a while after many failed logins.
     lenient = ["-o", "PerSourcePenalties=no"]
     if subprocess.run([*command, "-t", *lenient], capture_output=True, check=False).returncode == 0:
         command += lenient

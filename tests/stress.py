@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 LONGEST = 6 * 3600
-# It ends with its parent, however that ends: stdin is then at its end.
+# A busy process ends with its parent, even if that is killed: its stdin then reaches end-of-file.
 BUSY = """
 import select, sys, time
 until = time.monotonic() + float(sys.argv[1])
@@ -28,7 +28,7 @@ while time.monotonic() < until and not select.select([sys.stdin], [], [], 0)[0]:
 
 @contextmanager
 def load(processes: int) -> Iterator[None]:
-    """Keep so many cores busy meanwhile."""
+    """Keep this many cores busy during the `with` block."""
     command = [sys.executable, "-c", BUSY, str(LONGEST)]
     running = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(processes)]
     try:
@@ -40,7 +40,7 @@ def load(processes: int) -> Iterator[None]:
 
 
 def main() -> int:
-    """Run, report each time, and give the exit code: 1 when any run failed."""
+    """Run the tests, report each run, and return the exit code: 1 if any run failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tests", nargs="+", help="what pytest is to run: files, or file::test")
     parser.add_argument("--times", type=int, default=20)

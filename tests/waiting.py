@@ -1,4 +1,4 @@
-"""Waiting for what another process does: for the condition itself, and for as long as a busy machine may need."""
+"""Wait for another process: for the condition itself, not for a fixed time, and as long as a busy machine may need."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 Value = TypeVar("Value")
-# Seconds. Only a test that fails waits for so long.
+# Seconds. Only a failing test waits this long.
 PATIENCE = 120
 
 
 def until(look: Callable[[], Value], what: object = "") -> Value:
-    """What `look` gives, as soon as that is true. Raises AssertionError when it never is."""
+    """Call `look` until its result is true, and return that result. Raises AssertionError after PATIENCE."""
     give_up = time.monotonic() + PATIENCE
     while not (seen := look()):
         assert time.monotonic() < give_up, what or f"it is still {seen!r}"

@@ -1,4 +1,4 @@
-"""What the tests of whole commands share."""
+"""Fixtures of the tests that run whole commands."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ from tests import inventories
 
 @pytest.fixture(scope="session")
 def stack() -> Stack:
-    """The default inventory."""
+    """Return the stack of the default inventory."""
     return inventories.load(Path(__file__).resolve().parents[2] / "hosts.yaml")

@@ -1,4 +1,4 @@
-"""`inv logs`, `shell`, `exec` and `console`: what they make of a command line, before a host is asked."""
+"""`inv logs`, `shell`, `exec` and `console`: how command lines are parsed, and which mistakes need no connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tests.commands.test_streams import ROOT, TEXT
 from tests.waiting import PATIENCE
 
-# Prints what a command was called with instead of running it.
+# A program that prints the arguments of a command's function instead of running the command.
 RECORD = """
 import json, sys
 from invoke.main import program
@@ -28,7 +28,7 @@ program.run(["inv", *sys.argv[1:]])
 
 
 def understood(*words: str) -> list[object]:
-    """The arguments that a command line becomes, without the inventory."""
+    """Return the arguments that a command's function gets for a command line, without the inventory."""
     ran = subprocess.run(
         [sys.executable, "-c", RECORD, *words],
         cwd=ROOT,
@@ -96,7 +96,7 @@ def inventory(tmp_path: Path) -> Path:
 
 
 def typed(inventory: Path, *words: str, code: int = 1) -> str:
-    """What a command says on stderr; the lab of the inventory is not up, so that asking a host would say so."""
+    """Return a command's stderr. The lab is not up: a command that goes on to the hosts fails and says so."""
     line = [str(Path(sys.executable).with_name("inv")), words[0], f"--inventory={inventory}", *words[1:]]
     ran = subprocess.run(
         line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False

@@ -25,7 +25,7 @@ Drill = tuple[Result, list[Attempt]]
 
 
 def drill(*, lose: bool) -> Drill:
-    """A db kill: 30 s of load, five of them without writes; with `lose` one acknowledged row is gone."""
+    """Return a db kill: 30 s of load, about 4 s without an answer; with `lose` an acknowledged row is gone."""
     attempts = []
     rates: tuple[tuple[Kind, int], ...] = (("get", 20), ("post", 10), ("sql", 10))
     for kind, rate in rates:
@@ -107,10 +107,10 @@ def test_a_drill_is_kept_with_its_numbers_and_listed(stack: Stack, tmp_path: Pat
 
 
 def test_chromium_shows_it_on_a_phone_and_on_a_desk_without_a_horizontal_scroll_bar(kept: Path) -> None:
-    """In frames of exactly these widths: a headless window is never narrower than 500 pixels."""
+    """Frames have exactly these widths; a headless window is never narrower than 500 pixels."""
     widths = (390, 1160)
     frames = "".join(f"<iframe src='{kept.name}' style='width:{width}px;height:4000px'></iframe>" for width in widths)
-    # Measured from outside, by a page of the test's own: the report itself holds no script.
+    # A page of the test measures the report from outside, because the report itself contains no script.
     probe = kept.with_name("probe.html")
     probe.write_text(
         f"<style>iframe {{ border: 0 }}</style>{frames}"
@@ -147,7 +147,7 @@ def test_chromium_paints_it(tmp_path: Path) -> None:
 
 def _chromium(*words: str) -> str:
     assert CHROMIUM, "chromium is missing: run make commands, which installs it"
-    # Chromium's helpers still write to it when the browser has ended.
+    # Chromium's helper processes still write to the profile after the browser has exited.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
         quiet += ["--disable-component-update", "--disable-sync", f"--user-data-dir={profile}"]

@@ -1,4 +1,4 @@
-"""Every command teaches how to use it, where people look for that: behind the command itself."""
+"""`--help` of every command says what the command does and explains every option."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C during a deploy: the first lets hosts finish, the second ends the command whatever they do."""
+"""Ctrl-C during a deploy: the first lets every host finish its transaction, the second ends the command at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tests.commands.test_streams import ROOT, TEXT
 from tests.waiting import PATIENCE
 
-# A deploy whose one host never ends its transaction.
+# A deploy whose only host never finishes its transaction.
 DEPLOY = """
 import sys
 from threading import Event, Thread
@@ -43,7 +43,7 @@ deploy_commands.deploy(sys.argv[1], "", "", json=False)
 
 
 def line_with(process: subprocess.Popen[str], word: str) -> str:
-    """The next line of the output that holds a word."""
+    """Return the next line of the output that contains a word; fail the test if the output ends first."""
     assert process.stdout
     for line in process.stdout:
         if word in line:

@@ -1,4 +1,4 @@
-"""Commands that only look write nothing to the operator's disk, and a plan says what a deploy would write."""
+"""Read-only commands write nothing to the operator's disk, and a plan says what a deploy would write there."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_an_observer_that_is_not_entered_has_done_nothing(folder: Path, monkeypa
 
 @pytest.fixture
 def no_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every host looks as it should."""
+    """Let commands contact no host: every host is as it should be."""
     monkeypatch.setattr(Observer, "observe", lambda self, *_, **__: View(self.stack))
     monkeypatch.setattr(Observer, "refusals", lambda *_: [])
 

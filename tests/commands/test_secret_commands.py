@@ -157,12 +157,12 @@ def test_an_edit_that_is_killed_leaves_no_file(small: Stack, number: signal.Sign
 
 
 def test_what_a_sigkill_left_is_removed_by_the_next_edit(small: Stack) -> None:
-    # It ends when its starter has, and keeps no output open until then.
+    # The editor ends when inv is dead. It closes its output, so that `communicate` does not wait for the editor.
     process = start(small, "secrets.edit", "exec >&- 2>&-; while kill -0 $PPID; do sleep 0.1; done")
     _await_file(process.pid)
     process.kill()
     process.communicate(timeout=PATIENCE)
-    # No look at what it left: whoever edits on this machine removes that.
+    # Do not check what the kill left behind: any other edit on this machine may have removed it already.
     edit(small, "exit 0")
     assert not left_behind(process.pid)
 

@@ -1,4 +1,4 @@
-"""Secrets that a person sets or a command prints: what a run asks for before it does anything, and what it does not."""
+"""Secrets that a person sets or a command prints: a run names the unset ones it needs before it does anything."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_program_reads_the_same(folder: Path, command: str) -> None:
 
 def test_only_the_secrets_of_the_chosen_hosts_are_asked_for(folder: Path) -> None:
     ran = inv(folder, "plan", "--host=c")
-    # The lab does not run: it went on to the host.
+    # The message that the lab is not up shows that the plan went on to the host.
     assert "is not up" in ran.stderr
     assert "is not set" not in ran.stderr
     assert not (folder / "ran").exists()
@@ -112,7 +112,7 @@ def piped(folder: Path, name: str, value: bytes, *words: str) -> subprocess.Comp
 
 
 def typed(folder: Path, name: str, *answers: str) -> tuple[int, str]:
-    """Set a secret on a terminal: the exit code, and what the terminal shows."""
+    """Set a secret on a terminal; return the exit code and what the terminal shows."""
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(ROOT)

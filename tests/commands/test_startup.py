@@ -1,4 +1,4 @@
-"""What answers at once imports little: no command waits for the libraries of another."""
+"""Commands that answer at once import little: none loads libraries that only other commands need."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DRAWS = {"jinja2", "rich"}
 
 
 def imported(*words: str) -> set[str]:
-    """The modules that a command imports, and the packages they are in."""
+    """Return the modules that a command imports, and the packages that contain them."""
     line = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
     ran = subprocess.run(
         line,

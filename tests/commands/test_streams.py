@@ -1,4 +1,7 @@
-"""Output that nobody reads or that has no room: no traceback, the same exit code, and all work is done to its end."""
+"""Commands whose output is closed, or goes to a full disk: no traceback, and all work is finished.
+
+The exit code stays the same, except that a command which only shows something fails if it could not show it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ services:
   web: {source: SOURCE, project: incidents_site}
 database: {name: shop}
 """
-# What hands the terminal to another program, or makes hosts of this machine.
+# Commands that hand the terminal to another program, or work on this machine's labs and snapshots.
 LEFT_OUT = {"lab.up", "lab.down", "lab.shell", "lab.save", "lab.saved", "lab.forget"}
 WORDS = {
     **{name: ["postgres/ap"] for name in ("secrets.rotate", "secrets.set", "secrets.unset")},
@@ -168,7 +171,7 @@ def test_letters_that_a_terminal_does_not_know_are_no_end() -> None:
 
 
 def test_a_folder_that_takes_no_file_is_named(folder: Path) -> None:
-    """As on a full disk, or one that is mounted read-only."""
+    """The folder behaves as on a full or read-only disk."""
     (folder / ".plainstack").write_text("in the way", encoding="utf-8")
     ran = shell(folder, ["inv", "deploy"], "")
     out, err = ran.communicate(timeout=PATIENCE)

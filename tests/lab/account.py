@@ -1,4 +1,4 @@
-"""Where the time of a run of the lab tests went, as the run itself tells it at its end."""
+"""A summary at the end of a run of the lab tests: where its time went."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ WORD = 40
 
 
 class Account:
-    """Adds up what every module's fixtures and tests took, and which commands of an operator were the slowest."""
+    """Adds up the times of every module's fixtures and tests, and records the operator's commands."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.cpu = _cpu()
         self.seconds: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-        # Seconds, CPU seconds of the lab meanwhile, the words, and the test.
+        # Per command: seconds, CPU seconds of the lab during the command, its words, and its test.
         self.commands: list[tuple[float, float, str, str]] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count a phase of a test."""
+        """Count one phase of a test: setup, call or teardown."""
         module, _, test = report.nodeid.partition("::")
         self.seconds[Path(module).name][report.when or ""] += report.duration
         if report.when != "teardown":
             return
-        # Of all three phases.
+        # The teardown's report, the last one, holds the properties of all three phases.
         for key, value in report.user_properties:
             if key == "cpu" and isinstance(value, float):
                 self.seconds[Path(module).name][key] += value
@@ -41,7 +41,7 @@ class Account:
                 self.commands.append((seconds, cpu, words, f"{Path(module).stem}::{test}"))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the account."""
+        """Print the summary."""
         if not self.seconds:
             return
         line = terminalreporter.write_line
@@ -75,7 +75,7 @@ def _whole(phases: Mapping[str, float]) -> float:
 
 
 def _cpu() -> tuple[float, float]:
-    """Seconds of all cores that they were busy, and in all, since the machine booted."""
+    """Return the busy and the total CPU seconds of all cores since the machine booted."""
     ticks = [int(word) for word in Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:9]]
     hertz = os.sysconf("SC_CLK_TCK")
     return (sum(ticks) - ticks[3] - ticks[4]) / hertz, sum(ticks) / hertz

@@ -22,8 +22,8 @@ __all__ = ["LAB", "ROOT", "Done", "Operator"]
 
 LAB = labs.NAME
 
-# Those without the snapshot while it is made, then long ones first, so that all workers end at about the same time. A
-# worker has the module after its own already when its own has one or two tests only: a short one, then.
+# Modules that need no snapshot come first, while it is made; then the longest, so that all workers end at about the
+# same time. A worker whose module has only one or two tests already holds its next module, which should be short.
 ORDER = (
     "test_interrupted",
     "test_one_host",
@@ -52,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let what was spent travel with the report, from whichever process, for the account."""
+    """Attach to the report what the test has spent: the summary is made in pytest's main process."""
     item.user_properties += SPENT.taken()
     return (yield)
 
@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project that tests may change: a broken template, a package that does not exist."""
+    """Return a copy of the project that tests may change, for example to break a template."""
     assert os.geteuid() == 0, "the lab tests need root: run them with sudo"
     copy = tmp_path_factory.mktemp("project") / "plainstack"
     left_out = (".git", ".venv", ".plainstack", ".*_cache", ".hypothesis", "reports", "tests")
@@ -80,7 +80,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bare(request: pytest.FixtureRequest, project: Path) -> Iterator[Operator]:
-    """Eight bare hosts, and a visitor."""
+    """Start eight bare hosts and a visitor."""
     with labs.lab(f"{_module(request)}-bare", labs.default_inventory(), project) as operator:
         operator.inv("lab.up", timeout=900)
         yield operator
@@ -88,7 +88,7 @@ def bare(request: pytest.FixtureRequest, project: Path) -> Iterator[Operator]:
 
 @pytest.fixture(scope="module")
 def deployed(request: pytest.FixtureRequest, project: Path) -> Iterator[Operator]:
-    """The hosts with the stack on them, as the code of today deploys it."""
+    """Start the hosts from the snapshot, and deploy today's code to them unless this run made the snapshot."""
     hosts: tuple[str, ...] = getattr(request.module, "HOSTS", ())
     text = labs.default_inventory()
     if disks := getattr(request.module, "DISKS", ""):
@@ -97,14 +97,14 @@ def deployed(request: pytest.FixtureRequest, project: Path) -> Iterator[Operator
         if not labs.of_this_run():
             operator.inv("deploy", timeout=1200)
         if not hosts or "bak1" in hosts:
-            # A timer writes them every five minutes: until then they are as old as the snapshot.
+            # A timer writes these metrics every five minutes: until then they are as old as the snapshot.
             operator.on("bak1", "systemctl start plainstack-backup-metrics.service")
         yield operator
 
 
 @pytest.fixture
 def whole(deployed: Operator) -> Iterator[Operator]:
-    """A deployed stack that the test may break: it is deployed again afterwards, which fails if anything is left."""
+    """Yield a deployed stack that the test may break; the deploy that follows must succeed."""
     yield deployed
     deployed.inv("deploy")
 

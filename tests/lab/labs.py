@@ -1,8 +1,8 @@
-"""The labs of the tests: what they are called, where their inventories lie, and the snapshot that they start from.
+"""The labs of the tests: their names, the folders of their inventories, and the snapshot that they start from.
 
-PLAINSTACK_TEST_LAB=NAME begins the names of labs and snapshot; without it the path of this clone does, so that the
-tests of two clones never meet. PLAINSTACK_KEEP_LAB=1 leaves a module's lab up for a look.
-PLAINSTACK_SNAPSHOT=new deploys bare hosts once a run, also when there is a snapshot of an earlier run.
+The names of labs and snapshot begin with PLAINSTACK_TEST_LAB, or else with a hash of this clone's path, so that the
+tests of two clones use different labs. PLAINSTACK_KEEP_LAB=1 leaves a module's lab up for inspection.
+PLAINSTACK_SNAPSHOT=new deploys bare hosts once per run, even if an earlier run left a snapshot.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ FOLDER = Path(f"/var/tmp/plainstack-{NAME}")
 STACK = "testlab"
 # Every lab has a network namespace of its own, so all of them have the same addresses.
 NETWORKS = ("192.168.59", "192.168.60")
-# One run of pytest, with all its workers.
+# Identifies one run of pytest, with all its workers.
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()} {time.time()}"
 
 
 def default_inventory() -> str:
-    """The default inventory with another name, other networks, and a user with sudo: the harder way to do everything.
+    """Return the default inventory with another name, other networks, and a user with sudo, which is harder than root.
 
-    Root logs in where a module has an inventory of its own, and in a demo.
+    Modules with inventories of their own, and demos, log in as root.
     """
     text = (ROOT / "hosts.yaml").read_text(encoding="utf-8")
     text = text.replace("stack: shop", f"stack: {STACK}", 1).replace("user: root", "user: ops", 1)
@@ -56,7 +56,10 @@ def default_inventory() -> str:
 
 @contextmanager
 def lab(what: str, text: str, project: Path, hosts: tuple[str, ...] = ()) -> Iterator[Operator]:
-    """A lab that no other test has, not up yet, with this inventory; it is removed afterwards."""
+    """Yield the operator of a lab with this inventory; it is not started yet, and is removed afterwards.
+
+    No other test uses the lab at the same time.
+    """
     name = f"{NAME}-{what}"[:30].rstrip("-")
     stack = text.partition("stack:")[2].split(None, 1)[0]
     text = (
@@ -77,7 +80,7 @@ def lab(what: str, text: str, project: Path, hosts: tuple[str, ...] = ()) -> Ite
         fcntl.flock(file, fcntl.LOCK_EX)
         begin()
         if name in model.labs(cgroup.tree()):
-            # A run that was killed has left it up.
+            # A killed run has left the lab up.
             operator.inv("lab.down")
             begin()
         try:
@@ -85,7 +88,7 @@ def lab(what: str, text: str, project: Path, hosts: tuple[str, ...] = ()) -> Ite
         finally:
             SPENT.labs += hosts_cpu(name)
             if not KEEP:
-                # The tests may have left any inventory behind.
+                # The tests may have left another inventory.
                 operator.inventory.write_text(text, encoding="utf-8")
                 operator.inv("lab.down")
                 shutil.rmtree(folder)
@@ -93,7 +96,7 @@ def lab(what: str, text: str, project: Path, hosts: tuple[str, ...] = ()) -> Ite
 
 @contextmanager
 def from_snapshot(what: str, text: str, project: Path, hosts: tuple[str, ...] = ()) -> Iterator[Operator]:
-    """A lab with this inventory, started from the snapshot of the deployed stack: these hosts of it, or all."""
+    """Start a lab with this inventory from the snapshot of the deployed stack: with these hosts, or with all."""
     make_snapshot(project)
     with lab(what, text, project, hosts) as operator:
         operator.inv("lab.up", f"--from={NAME}", *([f"--host={','.join(hosts)}"] if hosts else []))
@@ -101,7 +104,7 @@ def from_snapshot(what: str, text: str, project: Path, hosts: tuple[str, ...] = 
 
 
 def remove_leftovers() -> None:
-    """Remove the labs that killed runs of this clone's tests left up; those of a run at work are locked."""
+    """Remove labs that killed test runs of this clone left up. The labs of running tests are locked, and stay."""
     for name in model.labs(cgroup.tree()):
         if name.startswith(f"{NAME}-") and (FOLDER / f"{name}.lock").exists():
             with _lock(name) as file, suppress(BlockingIOError):
@@ -111,7 +114,7 @@ def remove_leftovers() -> None:
 
 
 def make_snapshot(project: Path) -> None:
-    """Deploy bare hosts and keep them, unless this run or an earlier one has and its snapshot is good enough."""
+    """Deploy bare hosts and save them as the snapshot, unless this run or an earlier one has left a usable one."""
     FOLDER.mkdir(exist_ok=True)
     with _lock("snapshot") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -133,7 +136,7 @@ def make_snapshot(project: Path) -> None:
             stages = operator.json("deploy", timeout=1800)["stages"]
             deployed_at = time.monotonic()
             operator.inv("verify")
-            # Saving takes the lab down, and its count of CPU time with it.
+            # Saving takes the lab down, which loses its count of CPU time.
             SPENT.labs += hosts_cpu(operator.lab)
             operator.inv("lab.save", NAME, "--down")
         packages = [stage for stage in stages if stage["stage"] == "packages"]
@@ -149,7 +152,7 @@ def make_snapshot(project: Path) -> None:
 
 
 def _elsewhere(operator: Operator) -> Operator:
-    """The same at the keyboard of somebody who installed the package and called `plainstack init` in another folder."""
+    """Return the operator as somebody who installed the package and ran `plainstack init` in another folder."""
     folder, text = operator.inventory.parent, operator.inventory.read_text(encoding="utf-8")
     package = folder / "package"
     package.mkdir()
@@ -162,12 +165,12 @@ def _elsewhere(operator: Operator) -> Operator:
 
 
 def of_this_run() -> bool:
-    """Whether the snapshot was deployed in this run, by the code that is tested."""
+    """Return whether this run deployed the snapshot, with the code under test."""
     return bool(made_before().get("run") == RUN)
 
 
 def made_before() -> dict[str, Any]:
-    """What was noted about the snapshot that was made last."""
+    """Return the notes about the latest snapshot; empty if there are none."""
     try:
         data: dict[str, Any] = json.loads((FOLDER / "made.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
@@ -176,7 +179,7 @@ def made_before() -> dict[str, Any]:
 
 
 def usable() -> bool:
-    """Whether the snapshot is there and of the default inventory and image of today."""
+    """Return whether the snapshot exists and fits today's default inventory and image."""
     stack = inventories.parse(default_inventory(), "hosts.yaml", FOLDER)
     try:
         found = snapshots.read(NAME)
@@ -187,7 +190,7 @@ def usable() -> bool:
 
 
 def summary() -> str:
-    """One line: what the lab tests of this run start from."""
+    """Return one line that says what the lab tests of this run start from."""
     made = made_before()
     if NEW or "commit" not in made or not usable():
         return f"bare hosts are deployed once and kept as the snapshot {NAME}; every module starts from it"

@@ -1,4 +1,4 @@
-"""A command under a lease on the lab's application hosts, and what it wrote down: when it ran, and where."""
+"""A command under a lease on the lab's application hosts, and its record of when and where it ran."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from tests.waiting import until
 LOG = logging.getLogger(__name__)
 PROGRAM = "usr/local/lib/plainstack/one"
 LINES = "/var/lib/one-test"
-# A child in a session of its own writes a line twenty times a second. All lab hosts have the same monotonic clock.
+# The command's child, in a session of its own, writes a line twenty times a second. All lab hosts share one monotonic
+# clock.
 COMMAND = f"""\
 import os, sys, time
 child = os.fork()
@@ -79,7 +80,7 @@ systemctl daemon-reload
 
 @dataclass(frozen=True)
 class Run:
-    """One start of the command, with the times of its first and last line, in seconds."""
+    """One run of the command, with the times of its first and last line, in seconds."""
 
     host: str
     name: str
@@ -88,18 +89,18 @@ class Run:
 
 
 def overlaps(runs: Iterable[Run]) -> list[tuple[Run, Run]]:
-    """Every two runs that were alive at the same time."""
+    """Return every pair of runs that were alive at the same time."""
     order = sorted(runs, key=lambda run: run.first)
     return [(one, two) for at, one in enumerate(order) for two in order[at + 1 :] if two.first <= one.last]
 
 
 class Leases:
-    """The application hosts, and the leases that tests start on them."""
+    """Two application hosts, and the leases that tests start on them."""
 
     def __init__(self, operator: Operator, hosts: tuple[str, str]) -> None:
         self.operator = operator
         self.hosts = hosts
-        # Runs that went on for a moment when their host thawed.
+        # Names of runs that went on for a moment after their host was thawed.
         self.thawed: set[str] = set()
         for host, sign in zip(hosts, "-+", strict=True):
             units = {"lease@": "", "hour-off@": HOUR_OFF.replace("@SIGN@", sign)}
@@ -114,14 +115,14 @@ class Leases:
             until(partial(self.runs, unit.partition("@")[2]), f"somebody runs {unit}")
 
     def holder(self, lease: str) -> str:
-        """The host that wrote the last line."""
+        """Return the host that wrote the latest line."""
         return max(self.runs(lease), key=lambda run: run.last).host
 
     def other(self, host: str) -> str:
         return next(name for name in self.hosts if name != host)
 
     def lines(self, lease: str, *hosts: str) -> list[tuple[str, str, float]]:
-        """The lines of a lease on these hosts, or on all: host, run and time, in the order of time."""
+        """Return the lines of a lease on these hosts, or on all: host, run and time, ordered by time."""
         found = [
             (host, *line.split())
             for host in hosts or self.hosts
@@ -130,37 +131,40 @@ class Leases:
         return sorted(((host, run, float(at)) for host, run, at in found), key=lambda line: line[2])
 
     def runs(self, lease: str, *hosts: str) -> list[Run]:
-        """All runs of a lease on these hosts, or on all."""
+        """Return all runs of a lease on these hosts, or on all."""
         times: dict[tuple[str, str], list[float]] = {}
         for host, run, at in self.lines(lease, *hosts):
             times.setdefault((host, run), []).append(at)
         return [Run(*key, min(each), max(each)) for key, each in times.items()]
 
     def pause(self, lease: str, since: float) -> float:
-        """The longest time without a line, in seconds, since a moment."""
+        """Return the longest time without a line, in seconds, since a moment."""
         times = [since, *(at for _, _, at in self.lines(lease) if at > since)]
         return max(after - before for before, after in pairwise(times))
 
     def await_run(self, lease: str, since: float, *hosts: str) -> Run:
-        """The first run on these hosts, or on any, that began after a moment."""
+        """Wait for a run on these hosts, or on any, that began after a moment, and return the first such run."""
         runs = until(lambda: [run for run in self.runs(lease, *hosts) if run.first > since], f"somebody runs {lease}")
         return min(runs, key=lambda run: run.first)
 
     def await_quiet(self, host: str) -> None:
-        """Wait until a host that is no holder has killed what it ran: its supervisor waits again."""
+        """Wait until a host that lost the lease has killed its command: its supervisor waits for the lease again."""
         until(lambda: "waits: " in self.operator.on(host, "systemctl show --property=StatusText 'lease@main'"), host)
 
     def address(self, host: str) -> str:
         return str(inventories.load(self.operator.inventory).hosts[host].address)
 
     def inside(self, host: str, script: str) -> None:
-        """Run a script on a host, whatever its network does."""
+        """Run a script on a host, without using its network."""
         lab = of(inventories.load(self.operator.inventory))
         container.run(lab, up.running(lab, host, "lab.break"), script)
 
 
 def moved(leases: Leases, lease: str, what: str, fault: Callable[[str], object]) -> tuple[str, Run]:
-    """Break the holder, and wait until the other host has taken over, which it does within thirty seconds."""
+    """Break the holder, wait until the other host has taken over, and return the old holder and the new run.
+
+    Fails the test if the takeover lasts thirty seconds or more.
+    """
     holder = leases.holder(lease)
     began = time.monotonic()
     fault(holder)

@@ -1,4 +1,4 @@
-"""A person at the keyboard, as the lab tests have one."""
+"""The operator of the lab tests: types commands, and runs scripts on lab hosts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.installed import environment
 from tests.lab.spent import SPENT
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# Commands that look at all hosts unless hosts are named.
+# Commands that work on all hosts unless hosts are named.
 SELECTING = ("plan", "deploy", "verify", "status", "drift")
 
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -32,10 +32,10 @@ class Done:
 
 @dataclass(frozen=True)
 class Operator:
-    """A person at the keyboard: types inv commands for one inventory, and looks at lab hosts as their root.
+    """An operator who types commands for one inventory, and runs scripts on lab hosts as root.
 
-    `programs` is where inv and fab are, `lab` the lab's name if it is not the stack's. Where only some `hosts` were
-    started, commands are typed for these.
+    `programs` is the folder of inv and fab, `lab` the lab's name if it differs from the stack's. If only some `hosts`
+    were started, commands name these hosts.
     """
 
     inventory: Path
@@ -46,13 +46,13 @@ class Operator:
     programs: Path = Path(sys.executable).parent
 
     def inv(self, *words: str, code: int | None = 0, timeout: float = 600) -> Done:
-        """Type `inv WORDS --inventory=...`; fails the test when it does not end with `code` (None: any)."""
+        """Run `inv WORDS --inventory=...`; fail the test if the exit code is not `code` (None: any)."""
         if self.hosts and words[0] in SELECTING and not any(word.startswith(("--host=", "--role=")) for word in words):
             words = (*words, f"--host={','.join(self.hosts)}")
         return self._type("inv", *words, code=code, timeout=timeout)
 
     def fab(self, *words: str, code: int | None = 0, timeout: float = 600) -> Done:
-        """Type `fab failover WORDS --inventory=...`; as `inv` does."""
+        """Run `fab failover WORDS --inventory=...` as `inv` does."""
         return self._type("fab", "failover", *words, code=code, timeout=timeout)
 
     def _type(self, program: str, *words: str, code: int | None, timeout: float) -> Done:
@@ -76,11 +76,11 @@ class Operator:
         return done
 
     def json(self, *words: str, code: int | None = 0, timeout: float = 600) -> Any:
-        """The JSON document of a command."""
+        """Run an inv command with --json, and return its document."""
         return json.loads(self.inv(*words, "--json", code=code, timeout=timeout).out)
 
     def on(self, host: str, script: str, check: bool = True) -> str:
-        """What a script prints on a lab host."""
+        """Run a script as root on a lab host, and return its output."""
         ssh = ["ssh", "-F", str(self.state / "lab/ssh_config"), host, "sudo", "-n", "sh", "-s"]
         with SPENT.command(self.lab, f"{host}: {script.strip().partition(chr(10))[0]}"):
             ran = subprocess.run(ssh, input=script, capture_output=True, text=True, timeout=600, check=False)
@@ -93,6 +93,6 @@ class Operator:
         return self.inventory.parent / ".plainstack" / (self.lab or self.stack)
 
     def subjects(self, *words: str, code: int | None = 2) -> dict[str, list[str]]:
-        """What `inv plan` would do, by host."""
+        """Return the subjects of the actions in `inv plan`, by host."""
         plan = self.json("plan", *words, code=code)
         return {host: [action["subject"] for action in actions] for host, actions in plan["changes"].items()}

@@ -1,4 +1,4 @@
-"""What a process has spent on tests since the account took it away last: commands, and CPU time."""
+"""The commands and the CPU time that a process has spent on tests since they were last taken for the summary."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Spent:
 
     @contextmanager
     def command(self, lab: str, words: str) -> Iterator[None]:
-        """Count what is done meanwhile as a command."""
+        """Record the `with` block as one command."""
         began, used = time.monotonic(), hosts(lab)
         try:
             yield
@@ -29,7 +29,7 @@ class Spent:
             self.commands.append((words, time.monotonic() - began, max(hosts(lab) - used, 0.0)))
 
     def taken(self) -> list[tuple[str, object]]:
-        """Give what was spent since the last time, as pairs that travel with a test's report."""
+        """Return what was spent since the last call, as (name, value) properties of a test's report."""
         here = _here()
         found: list[tuple[str, object]] = [("command", each) for each in self.commands]
         found.append(("cpu", self.labs + here - self.before))
@@ -38,7 +38,7 @@ class Spent:
 
 
 def hosts(lab: str) -> float:
-    """CPU seconds of a lab's hosts since it was started."""
+    """Return the CPU seconds that a lab's hosts have used since the lab was started."""
     try:
         text = (cgroup.tree() / lab / "cpu.stat").read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -11,7 +11,7 @@ WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """HTTP/1.0: an answer without a length ends with its connection, which is the hardest to pass on as it comes."""
+    """Speaks HTTP/1.0: a response without a length ends with its connection, the hardest kind for a proxy to stream."""
 
     def do_GET(self) -> None:
         name, _, number = self.path.strip("/").partition("-")
@@ -31,7 +31,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def page_broken(self, _number: int) -> None:
-        """No answer at all."""
+        """Close the connection without a response."""
         self.close_connection = True
 
     def page_nonsense(self, _number: int) -> None:
@@ -39,7 +39,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def page_events(self, _number: int) -> None:
-        """The second event follows when somebody has asked for /go."""
+        """Send one event, and a second one when somebody has requested /go."""
         GO.clear()
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
@@ -68,11 +68,11 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, *_words: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class Server(ThreadingHTTPServer):
-    """One that takes as many connections at once as Gunicorn does."""
+    """A server with a longer queue of new connections than Python's default of 5, as Gunicorn has."""
 
     request_queue_size = 256
 

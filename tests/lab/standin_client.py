@@ -1,4 +1,4 @@
-"""What a visitor does with event streams and WebSockets: python3 standin_client.py ADDRESS CA events|socket."""
+"""A visitor who uses an event stream or a WebSocket: python3 standin_client.py ADDRESS CA events|socket."""
 
 import socket
 import ssl
@@ -18,7 +18,7 @@ def request(path: str, *headers: str) -> bytes:
 
 
 def read_until(connection: ssl.SSLSocket, word: bytes) -> bytes:
-    """What comes, up to the word; raises TimeoutError when it does not come."""
+    """Read until the word has arrived, and return all that was read. Raises TimeoutError if nothing comes."""
     got = b""
     while word not in got:
         more = connection.recv(4096)
@@ -29,11 +29,11 @@ def read_until(connection: ssl.SSLSocket, word: bytes) -> bytes:
 
 
 def events() -> None:
-    """The second event is sent only after the first has arrived here."""
+    """Check that the first event arrives before the second is sent."""
     stream = connected()
     stream.sendall(request("/events", "Accept: text/event-stream"))
     read_until(stream, b"data: first\n\n")
-    # Every application host gets the request, because one of them has the stream.
+    # Send enough requests to reach every application host: only one of them has the stream.
     for _ in range(8):
         with connected() as other:
             other.sendall(request("/go", "Connection: close"))
@@ -42,7 +42,7 @@ def events() -> None:
 
 
 def websocket() -> None:
-    """What is said on the open connection is heard at the other end."""
+    """Check that messages pass in both directions while the connection stays open."""
     with connected() as connection:
         upgrade = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
         connection.sendall(request("/socket", *upgrade, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="))

@@ -1,4 +1,4 @@
-"""One changed variable changes one thing; what is broken by hand is reported and healed."""
+"""One changed variable changes one thing; damage done by hand is reported and repaired."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def test_a_changed_worker_count_restarts_that_service_on_one_host_after_the_othe
 
 
 def test_a_balancer_whose_keepalived_was_stopped_does_not_say_that_it_holds_the_address(whole: Operator) -> None:
-    """What keepalived calls when it stops, systemd may kill before it is done."""
+    """When keepalived stops, systemd may kill its notify script before that is done."""
     reported = "tail -n 1 /var/lib/prometheus/node-exporter/plainstack_vip.prom"
-    # Each has it in its turn: whoever comes back leaves it to the other.
+    # Each balancer holds the address in its turn: one that comes back leaves the address to the other.
     for _ in range(2):
         for balancer in ("lb1", "lb2"):
             whole.on(balancer, f"systemctl stop keepalived; {reported} | grep ' 0$' && systemctl start keepalived")

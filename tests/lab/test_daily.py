@@ -1,4 +1,4 @@
-"""What an operator does every day: reads logs of several hosts as one, and runs commands where the services are."""
+"""An operator's daily work: reading the logs of several hosts as one, and running commands as the services run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.waiting import PATIENCE, until
 HOSTS = ("app1", "app2", "db1", "db2")
 APPS = HOSTS[:2]
 
-# Writes lines as a process of the service, and stays alive until the journal has looked up which unit it belongs to.
+# Writes lines as a process of the service, and stays alive until the journal has looked up the process's unit.
 WRITE = """
 group=$(systemctl show --property=ControlGroup --value plainstack-web.service)
 echo $$ >/sys/fs/cgroup$group/cgroup.procs
@@ -33,7 +33,7 @@ exec systemd-cat --identifier=gunicorn sh -c 'for line; do echo "$line"; done; j
 
 
 def write(deployed: Operator, host: str, *lines: str) -> None:
-    """Let the service log lines on a host, even if it is cut off."""
+    """Let the service log lines on a host, even if the host is cut off."""
     lab = of(stack_of(deployed))
     container.run(lab, lab.host(host), WRITE.format(lines=" ".join(lines)))
 
@@ -44,7 +44,7 @@ def line_of(deployed: Operator, *words: str) -> list[str]:
 
 
 def typed(deployed: Operator, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    """A command with input from a pipe."""
+    """Run a command with input from a pipe."""
     line = line_of(deployed, *words)
     ran = subprocess.run(line, cwd=deployed.project, input=given, capture_output=True, text=True, timeout=PATIENCE)
     assert "Traceback" not in ran.stderr
@@ -65,7 +65,7 @@ def running(deployed: Operator, *words: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def shown(text: str) -> list[tuple[str, str]]:
-    """The host and message of each line."""
+    """Return the host and message of each line that the service web logged."""
     lines = [re.fullmatch(r"(\S+) +\S+Z web\[[0-9]+\]: (.*)", line) for line in text.splitlines()]
     return [(match[1], match[2]) for match in lines if match]
 
@@ -91,7 +91,7 @@ def test_logs_of_two_hosts_are_one_in_order(deployed: Operator) -> None:
 def test_following_survives_a_host_that_is_cut_off(deployed: Operator) -> None:
     with running(deployed, "logs", "web", "--follow", "--grep=^beat-[0-9]") as process:
         assert process.stdout
-        # Until both are followed, what is written is among the last lines.
+        # If following has not begun yet, these lines are shown as well: they are then among the last lines.
         write(deployed, "app1", "beat-1")
         write(deployed, "app2", "beat-2")
         seen = await_output(process, "beat-2")

@@ -1,4 +1,4 @@
-"""From bare hosts to a stack that keeps its promises, and then nothing more to do."""
+"""A deployed stack keeps its promises, and a second deploy has nothing to do."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_every_check_holds(deployed: Operator) -> None:
 
 
 def test_verify_names_each_promise_that_is_broken_and_no_other(deployed: Operator) -> None:
-    """A port open to all that is a service's, one that no service has, one that a peer cannot reach, a dead unit."""
+    """Broken are: a service's port open to all, an open port of no service, a port closed to a peer, a stopped unit."""
     mon1 = inventories.load(deployed.inventory).hosts["mon1"].address
     rules = {
         "app2": ("INPUT -p tcp --dport 8000 -j ACCEPT", "INPUT -p tcp --dport 9 -j ACCEPT"),

@@ -1,4 +1,4 @@
-"""Drills on real hosts: they pass, their reports are kept, and the stack is whole whatever happens to them."""
+"""Drills on real hosts: they pass, their reports are kept, and the stack is whole even after an interrupted drill."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from tests.lab.conftest import Operator
 from tests.waiting import PATIENCE
 
-# Small and short, and generous where a busy machine makes everybody slow: lost writes are what must never be.
+# A small, short load, with generous limits for gaps, because a busy machine is slow; lost writes are never allowed.
 LOAD = ("--rate=16", "--max-gap=12", "--max-read-gap=12")
 SHORT = (*LOAD, "--seconds=15")
 # The fault comes after five seconds, and the load must outlast the longest gap that is allowed.
@@ -24,7 +24,7 @@ LONG = (*LOAD, "--seconds=25")
 
 
 def drill(operator: Operator, target: str, fault: str) -> dict[str, Any]:
-    """A drill that passes, as its own JSON tells it."""
+    """Run a drill that must pass, and return its JSON."""
     load = LONG if target == "db" else SHORT
     done = operator.fab("drill", f"--target={target}", f"--fault={fault}", *load, "--json", code=None)
     data: dict[str, Any] = json.loads(done.out)
@@ -74,7 +74,7 @@ def test_a_second_drill_is_refused_and_an_interrupted_one_leaves_the_stack_whole
         said.append(line)
         if "does not report that it works" in line:
             os.kill(first.pid, signal.SIGINT)
-            # Until the stack is whole again the drill has not ended.
+            # The interrupted drill still repairs the stack; until it has ended, it keeps other runs out.
             with ThreadPoolExecutor() as pool:
                 refusals = pool.map(
                     lambda words: whole.fab(*words, code=1).err, [("drill", "--target=app"), ("switchover",)]

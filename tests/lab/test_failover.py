@@ -1,4 +1,4 @@
-"""Failovers for real: a primary handed over, killed, cut off and brought back; no acknowledged write is lost."""
+"""Failovers on lab hosts: a primary is replaced, killed, cut off and brought back; no acknowledged write is lost."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests import inventories
 from tests.lab.conftest import Operator
 from tests.waiting import until
 
-# All that a failover asks; one balancer is enough to ask the site.
+# All hosts that a failover contacts; one balancer is enough to request the site.
 HOSTS = ("lb1", "app1", "app2", "db1", "db2", "mon1", "bak1")
 UNIT = "postgresql@17-main"
 
 
 class Database:
-    """The stack's cluster as the tests look at it."""
+    """The stack's database cluster, as the tests use it."""
 
     def __init__(self, operator: Operator) -> None:
         self.operator = operator
@@ -33,7 +33,7 @@ class Database:
         return json.loads(self.operator.fab("status", "--json", code=None).out)
 
     def hosts(self) -> tuple[str, str]:
-        """The primary and its standby."""
+        """Return the primary and its standby."""
         seen = self.status()
         (leader,) = seen["primary"]
         (follower,) = [host["name"] for host in seen["hosts"] if host["name"] != leader]
@@ -50,11 +50,11 @@ class Database:
         return set(self.sql(host, "select * from failover_test").split())
 
     def await_sql(self, host: str, text: str, wanted: str) -> None:
-        """Wait until a query gives what it should."""
+        """Wait until a query gives the wanted result."""
         until(lambda: self.sql(host, text) == wanted, text)
 
     def await_alert(self, name: str, host: str) -> None:
-        """Wait until an alert is raised for a host: tests/rules show after which time it fires."""
+        """Wait until an alert is pending or firing for a host; tests/rules show after which time it fires."""
         ask = "curl -sS --data-urlencode 'query=ALERTS' http://127.0.0.1:9090/api/v1/query"
 
         def fires() -> bool:
@@ -64,16 +64,16 @@ class Database:
         until(fires, f"{name} on {host}")
 
     def await_finding(self, text: str) -> None:
-        """Wait until the cluster itself has noticed something."""
+        """Wait until the status has a finding with this text."""
         until(lambda: any(text in found for found in self.status()["findings"]), text)
 
     def await_replica(self, leader: str) -> None:
-        """Wait until every replica streams again, as both sides see it."""
+        """Wait until every replica streams again, as the status and the primary say."""
         senders = "select state from pg_stat_replication where application_name ~ '^db'"
         until(lambda: self.status()["healthy"] and self.sql(leader, senders) == "streaming", f"replica of {leader}")
 
     def is_whole(self, leader: str) -> bool:
-        """One primary, all replicas stream, nothing is left behind, and a deploy has nothing to do."""
+        """Check for one primary, streaming replicas, no findings, and nothing to deploy. Raises AssertionError."""
         seen = self.status()
         assert seen["healthy"], seen
         assert seen["primary"] == [leader]
@@ -84,7 +84,7 @@ class Database:
 
 @pytest.fixture
 def database(deployed: Operator) -> Iterator[Database]:
-    """The cluster with an empty table; it is brought back to a whole one if a test fails half way."""
+    """Yield the cluster with an empty table; repair the cluster if a test has failed half way."""
     here = Database(deployed)
     here.sql(here.hosts()[0], "drop table if exists failover_test; create table failover_test (row text)")
     yield here
@@ -119,7 +119,7 @@ def test_a_killed_primary_is_replaced_kept_out_and_rejoins_by_rewind(database: D
     seen = database.operator.fab("status", code=1).out
     assert f"{new}: writes do not wait for any replica (degraded since" in seen
     assert "plainstack_synchronous_degraded 1" in database.operator.on(new, f"cat {METRIC}")
-    # Neither the marker on the host nor its peers let it come up as a second primary.
+    # Both the marker on the host and the fences on its peers keep it from starting as a second primary.
     for forget in ("", f"rm {FENCED};"):
         database.operator.on(old, f"{forget} ! systemctl start {UNIT} 2>/dev/null")
     journal = database.operator.on(old, f"journalctl --sync; journalctl -u {UNIT} -o cat -n 8")
@@ -207,7 +207,7 @@ def test_a_setting_that_only_a_restart_takes_back_is_named_and_reloads_go_on(dat
         database.sql(follower, "alter system reset max_worker_processes")
         by_hand = "echo '# by hand' >>/etc/postgresql/17/main/pg_hba.conf"
         database.operator.on(follower, by_hand)
-        # From this reload on, PostgreSQL knows that the setting waits.
+        # Only after this reload does PostgreSQL report that the setting needs a restart.
         database.operator.inv("deploy", f"--host={follower}")
         database.operator.on(follower, by_hand)
         said = database.operator.inv("deploy", f"--host={follower}").out
@@ -249,7 +249,11 @@ def test_writes_wait_for_a_lost_replica_until_degrade_and_wait_again_after_resyn
     database.operator.on(follower, f"systemctl stop {UNIT}")
 
     def waits() -> bool:
-        """What waits for a standby goes on waiting when its client is gone, unless that was before it had asked."""
+        """Insert a row and return whether a commit waits for a standby.
+
+        A waiting commit outlives its client, which is killed after 2 s. `until` tries again if the client was killed
+        before it had sent the commit.
+        """
         database.sql(leader, insert, check=False, seconds=2)
         return database.sql(leader, "select count(*) > 0 from pg_stat_activity where wait_event = 'SyncRep'") == "t"
 

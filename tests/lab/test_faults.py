@@ -1,4 +1,4 @@
-"""What goes wrong outside Plainstack: each ends with one clear sentence, keeps the other hosts, and heals."""
+"""Faults outside Plainstack: each is reported in one clear sentence, does not stop other hosts, and is repaired."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DISKS = "app2: 500M"
 
 @contextmanager
 def changed(operator: Operator, old: str, new: str) -> Iterator[None]:
-    """The inventory with one text in place of another, for a while."""
+    """Replace a text in the inventory during the `with` block."""
     text = operator.inventory.read_text(encoding="utf-8")
     assert old in text
     with holding(operator.inventory, text.replace(old, new)):
@@ -30,7 +30,7 @@ def changed(operator: Operator, old: str, new: str) -> Iterator[None]:
 
 @contextmanager
 def holding(path: Path, text: str) -> Iterator[None]:
-    """A file of the operator's end with another text, for a while."""
+    """Give a file on the operator's machine another text during the `with` block."""
     before = path.read_text(encoding="utf-8")
     assert text != before
     path.write_text(text, encoding="utf-8")
@@ -42,7 +42,7 @@ def holding(path: Path, text: str) -> Iterator[None]:
 
 @contextmanager
 def ending(operator: Operator, template: str, line: str) -> Iterator[None]:
-    """A template with one more line, for a while."""
+    """Append a line to a template during the `with` block."""
     path = operator.project / "templates" / template
     with holding(path, f"{path.read_text(encoding='utf-8')}{line}\n"):
         yield
@@ -50,7 +50,7 @@ def ending(operator: Operator, template: str, line: str) -> Iterator[None]:
 
 @contextmanager
 def locking_out(operator: Operator) -> Iterator[None]:
-    """A filter that lets no new connection of an operator in, for a while; a plan cannot see that in a template."""
+    """Let the firewall's template drop new SSH connections during the `with` block; a plan cannot see that."""
     template = operator.project / "templates/firewall/etc/iptables/plainstack.v{version}.j2"
     openings = "{% for rule in rules %}"
     text = template.read_text(encoding="utf-8")
@@ -59,7 +59,7 @@ def locking_out(operator: Operator) -> Iterator[None]:
 
 
 def await_output(process: subprocess.Popen[str], text: str) -> str:
-    """The output up to the line that holds a text."""
+    """Return the output up to and including the line that contains a text."""
     assert process.stdout
     seen = ""
     for line in process.stdout:
@@ -70,7 +70,7 @@ def await_output(process: subprocess.Popen[str], text: str) -> str:
 
 
 def start(operator: Operator, *words: str) -> subprocess.Popen[str]:
-    """Type an inv command and go on without waiting for it."""
+    """Start an inv command without waiting for it."""
     line = [str(Path(sys.executable).with_name("inv")), *words, f"--inventory={operator.inventory}"]
     return subprocess.Popen(line, cwd=operator.project, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -89,7 +89,7 @@ def test_an_unreachable_host_fails_alone_and_is_healed_when_it_is_back(whole: Op
 def test_a_host_cut_off_in_the_middle_ends_within_30_seconds_and_the_others_go_on(whole: Operator) -> None:
     for host in ("app1", "mon1"):
         whole.on(host, "echo x >>/etc/default/prometheus-node-exporter")
-    # Its restart takes long enough to be cut off in.
+    # Make the restart slow enough to cut the host off during it.
     whole.on("app1", "mkdir -p /run/systemd/system/prometheus-node-exporter.service.d")
     drop_in = "/run/systemd/system/prometheus-node-exporter.service.d/slow.conf"
     whole.on("app1", f"printf '[Service]\\nExecStartPre=/bin/sleep 60\\n' >{drop_in}; systemctl daemon-reload")
@@ -106,7 +106,7 @@ def test_a_host_cut_off_in_the_middle_ends_within_30_seconds_and_the_others_go_o
     finally:
         whole.inv("lab.mend", "app1")
         whole.on("app1", f"rm -f {drop_in}; systemctl daemon-reload; systemctl stop prometheus-node-exporter")
-    # The host, too, has given up the connection that held the lock.
+    # The host has given up the lost connection, too, and released the lock.
     whole.on("app1", f"flock -w {PATIENCE} /run/plainstack.lock true")
 
 
@@ -217,7 +217,7 @@ def test_a_database_setting_that_does_not_start_stops_at_the_standby_and_the_pri
     # A higher limit must reach the standby first, a lower one the primary.
     with changed(whole, "synchronous: true", "synchronous: true, max_connections: 120"):
         assert order(whole) == [standby, primary]
-    # A standby knows its primary's limit when it has replayed that far.
+    # A standby knows the primary's limit only after it has replayed the WAL that carries it.
     control = "/usr/lib/postgresql/17/bin/pg_controldata /var/lib/postgresql/17/main"
     raised = f"{control} | grep -q '^max_connections setting: *120$'"
     whole.on(standby, f'timeout {PATIENCE} sh -c "until {raised}; do sleep 0.2; done"')
@@ -228,7 +228,7 @@ def test_a_database_setting_that_does_not_start_stops_at_the_standby_and_the_pri
 
 
 def order(operator: Operator) -> list[str]:
-    """Who was deployed, one after another."""
+    """Deploy the role db; return the hosts in the order of their deploys, which must not overlap."""
     stages = operator.json("deploy", "--role=db")["stages"]
     assert all(one["end"] <= other["begin"] for one, other in pairwise(stages)), stages
     return [stage["host"] for stage in stages]

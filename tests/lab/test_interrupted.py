@@ -1,6 +1,6 @@
-"""A deploy that is killed after any step, on the host or at the operator's end, is healed by the next one.
+"""A deploy that is killed after any step, on the host or at the operator's end, is completed by the next one.
 
-The steps are the script's own: a step that is added is interrupted too.
+The steps are taken from the script itself: a step that is added to it is interrupted, too.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from tests import inventories
 from tests.lab.conftest import Operator
 
 HOSTS = ("app1", "app2", "db1", "db2", "mon1", "bak1")
-# What every deploy imports is imported once.
+# Import once, in the server of forks, what every deploy imports.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["plainstack.deploy.deployment", "plainstack.inventory.load", "fabric", "jinja2"])
 
-# A package; files, an account, a link and inputs that units restart for; settings of the database.
+# The damage concerns a package; files, an account, a link and inputs that units restart for; database settings.
 PACKAGE = "dpkg --force-depends --purge prometheus-node-exporter >/dev/null 2>&1"
-# What apt leaves of it: interruptions that come later need no apt before each.
-# Its SysV script is left alone: systemd would read all units again, twice.
+# The state right after apt has unpacked the package: later interruptions then need no run of apt each. The SysV script
+# is skipped, because it would make systemd read all units again, twice.
 UNPACKED = """
 SYSTEMCTL_SKIP_SYSV=1 systemctl disable --quiet --now prometheus-node-exporter.service
 echo 'ARGS=""' >/etc/default/prometheus-node-exporter
@@ -65,12 +65,12 @@ flock -w 60 /run/plainstack.lock echo free; flock -w 60 /run/plainstack-apply.lo
 
 
 def stages(found: HostPlan) -> list[str]:
-    """A host's stages in order."""
+    """Return a host's stages in order."""
     return [*([PACKAGES] if found.packages else []), *(work.role for work in found.transactions)]
 
 
 def script_of(found: HostPlan, stage: str, stop_after: int | None) -> Script:
-    """One stage's script, that kills itself after so many steps."""
+    """Return the script of one stage; with `stop_after`, it kills itself after that many steps."""
     work = work_of(found, stage)
     run_id = f"interrupted-{os.urandom(4).hex()}"
     if isinstance(work, PackageTransaction):
@@ -79,9 +79,9 @@ def script_of(found: HostPlan, stage: str, stop_after: int | None) -> Script:
 
 
 def run_until(operator: Operator, host: str, stop_after: int, only: str) -> bool:
-    """Deploy to one host and kill its script after so many steps in all; False when it has no more steps.
+    """Deploy to one host and kill the script after `stop_after` steps in all; return False if there are fewer steps.
 
-    `only` names the stage to do, if not all.
+    `only` names the one stage to deploy; empty means all.
     """
     done = 0
     with Observer(inventories.load(operator.inventory), registry(), (), (host,)) as observer:
@@ -103,7 +103,7 @@ def run_until(operator: Operator, host: str, stop_after: int, only: str) -> bool
 
 
 class _Killer:
-    """A listener that ends its own process, as a power cut at the operator's desk would, after so many steps."""
+    """A listener that kills its own process after some steps, as a power cut at the operator's desk would."""
 
     def __init__(self, after: int, only: str) -> None:
         self.left, self.only = after, only
@@ -122,7 +122,7 @@ class _Killer:
 
 
 def deployed_until_killed(path: Path, host: str, after: int = 0, only: str = "") -> None:
-    """Deploy to one host as `inv deploy` does; killed after so many steps, if any, or so many of one stage."""
+    """Deploy to one host as `inv deploy` does; kill this process at step `after` (0: never) in all, or of `only`."""
     with Observer(inventories.load(path), registry(), (), (host,)) as observer:
         killer = _Killer(after, only)
         view = observer.observe(killer, to_apply=True)
@@ -135,7 +135,10 @@ def deployed_until_killed(path: Path, host: str, after: int = 0, only: str = "")
 
 
 def killed_on_the_host(pool: Executor, operator: Operator, host: str, harm: str, only: str) -> Iterator[str]:
-    """Harm it, deploy until a step, kill that; and so on with the next step. The caller heals it in between."""
+    """Harm the host, deploy, and kill the script after step 1; then the same with step 2, and so on.
+
+    The caller heals the host after each of the yielded interruptions.
+    """
     count = 1
     operator.on(host, harm)
     while pool.submit(run_until, operator, host, count, only).result():
@@ -146,7 +149,7 @@ def killed_on_the_host(pool: Executor, operator: Operator, host: str, harm: str,
 
 
 def killed_at_the_operators_end(_pool: Executor, operator: Operator, host: str, harm: str, only: str) -> Iterator[str]:
-    """The same, but it is the operator's process that is killed while a step is done."""
+    """Like killed_on_the_host, but kill the operator's process while the host does the step."""
     count = 0
     killed = True
     while killed:
@@ -165,7 +168,7 @@ Kill = Callable[[Executor, Operator, str, str, str], Iterator[str]]
 
 
 def healed_each_time(pool: Executor, operator: Operator, host: str, kill: Kill, harms: Sequence[Harm]) -> int:
-    """Interrupt and heal until nothing is left to interrupt; gives how many times it was."""
+    """Heal the host after every interruption, and check that its state is as before; return how often it was healed."""
     pool.submit(deployed_until_killed, operator.inventory, host).result()
     whole = operator.on(host, STATE)
     count = 0
@@ -179,7 +182,7 @@ def healed_each_time(pool: Executor, operator: Operator, host: str, kill: Kill, 
 
 
 def alone(operator: Operator, host: str) -> Operator:
-    """The operator of a stack in which no other host has the role app, so that a deploy lets none see it again."""
+    """Return an operator of a stack without another app host, for whose use of this one a deploy would wait."""
     other = "app2" if host == "app1" else "app1"
     lines = operator.inventory.read_text(encoding="utf-8").splitlines(keepends=True)
     path = operator.inventory.with_name(f"{host}.yaml")
@@ -191,7 +194,7 @@ def alone(operator: Operator, host: str) -> Operator:
 
 
 def test_killed_after_every_step(whole: Operator) -> None:
-    """Six hosts at once, each with a plan of another kind; on three of them it is the operator's end that is killed."""
+    """Six hosts at once, each with a different kind of plan; for three of them, the operator's process is killed."""
     databases = {row["database"].partition(" ")[0]: row["host"] for row in whole.json("status")}
     primary, standby = databases["primary"], databases["replica"]
     plans = {

@@ -26,7 +26,7 @@ hosts:
   a: {address: 192.168.63.11, roles: []}
   b: {address: 192.168.63.12, roles: []}
 """
-# All that a host, a link and a visitor can be.
+# Uses every option of hosts, links and visitors.
 WORLD = """\
 stack: labworld
 ssh: {user: root, gateway: lab}
@@ -48,7 +48,7 @@ KEPT = f"{labs.NAME}-lab"
 
 @pytest.fixture
 def two(project: Path) -> Iterator[Operator]:
-    """Two bare hosts."""
+    """Start two bare hosts."""
     with labs.lab("lab", INVENTORY, project) as operator:
         operator.inv("lab.forget", KEPT, code=None)
         operator.inv("lab.up", timeout=900)
@@ -57,7 +57,7 @@ def two(project: Path) -> Iterator[Operator]:
 
 
 def kill_at(operator: Operator, text: str, *words: str) -> None:
-    """Type an inv command, and kill it as soon as it says something."""
+    """Type an inv command, and kill it as soon as its output contains a text."""
     line = [str(Path(sys.executable).with_name("inv")), *words, f"--inventory={operator.inventory}"]
     with subprocess.Popen(line, cwd=operator.project, text=True, stdout=subprocess.PIPE) as process:
         assert process.stdout
@@ -80,7 +80,7 @@ def test_a_killed_start_of_bare_hosts_is_finished_by_the_next(project: Path) -> 
 
 
 def test_a_killed_run_of_these_tests_is_no_hindrance_to_the_next(tmp_path: Path) -> None:
-    """The lab.up that it had typed goes on without it; the next run waits for that, and throws its lab away."""
+    """The killed run's `lab.up` goes on without it; the next run waits for that, and removes its lab."""
     name = f"{labs.NAME}-killed"
     test = f"{Path(__file__)}::{test_a_lab_of_another_folder_is_not_taken_for_ones_own.__name__}"
     line = [sys.executable, "-m", "pytest", "-q", f"--basetemp={tmp_path / 'run'}", test]
@@ -151,7 +151,7 @@ def test_a_host_is_broken_and_mended(two: Operator) -> None:
 
 
 def shaped(operator: Operator) -> dict[str, dict[str, Any]]:
-    """What limits the links of a lab: by interface, as tc has it."""
+    """Return the queueing disciplines that limit a lab's links, by interface, as tc reports them."""
     line = ["tc", "-n", f"plainstack-{operator.lab}", "-json", "-statistics", "qdisc", "show"]
     seen = json.loads(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
     return {one["dev"]: one for one in seen if one["kind"] != "noqueue"}

@@ -1,4 +1,4 @@
-"""Looking in from the operator's machine: the stack's pages through SSH, and a shell on a host."""
+"""Access from the operator's machine: the stack's pages through SSH, and a shell on a host."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOSTS = ("lb1", "lb2", "app1", "db1", "db2", "mon1")
 
 
 def site(stack: Stack, url: str) -> str:
-    """What becomes of a request that goes to `url` and means the virtual address, its certificate verified."""
+    """Return the outcome of a request through `url` for the virtual address; the certificate is verified."""
     context = ssl.create_default_context(cadata=store.read(stack).pki["authority"]["chain"])
     there = urlsplit(url)
     assert there.hostname
@@ -37,7 +37,7 @@ def site(stack: Stack, url: str) -> str:
 
 @contextmanager
 def tunnel(deployed: Operator, *words: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """`inv tunnel`, and the lines that it prints before it waits."""
+    """Run `inv tunnel`; yield the process and the lines that it prints before it waits."""
     line = [str(Path(sys.executable).with_name("inv")), "tunnel", *words, f"--inventory={deployed.inventory}"]
     with subprocess.Popen(line, cwd=deployed.project, stdout=subprocess.PIPE, text=True) as running:
         try:

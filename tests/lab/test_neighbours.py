@@ -1,4 +1,4 @@
-"""What else is on a host: rules of other programs stay, and what would get in the way is refused by name."""
+"""Other programs on a host: their firewall rules stay, and whatever would get in the way is refused by name."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ table inet filter {
 
 @pytest.fixture
 def others(whole: Operator) -> Iterator[Operator]:
-    """A host where Docker and fail2ban have their chains."""
+    """Yield a host where Docker and fail2ban have their chains."""
     whole.on(HOST, OTHERS)
     yield whole
     whole.on(HOST, "iptables -D INPUT -p tcp --dport 22 -j f2b-sshd; iptables -D FORWARD -j DOCKER-USER")

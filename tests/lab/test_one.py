@@ -18,7 +18,7 @@ HOSTS = ("app1", "app2", "db1", "db2")
 LEASE = "main"
 UNIT = f"lease@{LEASE}"
 GROUP = "$(systemctl show --property=ControlGroup --value @UNIT@)"
-# Only two hosts hear each other any more, and no other hears them.
+# Run on two hosts, this leaves them a connection to each other and to no other host.
 PART = """
 iptables -N part
 for way in -i -o; do iptables -A part $way lo -j RETURN; done
@@ -27,7 +27,7 @@ iptables -A part -j DROP
 iptables -I INPUT -j part
 iptables -I OUTPUT -j part
 """
-# Adds a row, which waits for a replica, and prints what the supervisor would hear of it.
+# Adds a row, which waits for a replica, and prints the answer that the supervisor would get.
 ADD = """
 set -a; . /etc/plainstack/app/one-test.env
 python3 - <<'END'
@@ -44,7 +44,7 @@ END
 """
 MAIN_PID = "$(systemctl show --property=MainPID --value @UNIT@)"
 
-# What ends the command, by the unit that it is done to. The last one's hosts have clocks two hours apart.
+# How the command of each unit is ended. For the unit hour-off@clock, the clocks of the two hosts are two hours apart.
 FAULTS = {
     "lease@command": f"kill -9 $(head -n 1 /sys/fs/cgroup{GROUP}/command/cgroup.procs)",
     "lease@supervisor": f"kill -9 {MAIN_PID}",
@@ -73,7 +73,7 @@ def sql(leases: Leases, host: str, text: str) -> str:
 
 
 def databases(leases: Leases) -> tuple[str, str]:
-    """The primary and its replica."""
+    """Return the primary and its replica."""
     one, two = "db1", "db2"
     return (one, two) if sql(leases, one, "select pg_is_in_recovery()") == "f" else (two, one)
 
@@ -126,7 +126,7 @@ def test_it_moves_when_its_host_freezes_and_is_killed_when_that_thaws(leases: Le
     leases.await_quiet(holder)
     late = [line for line in leases.lines(LEASE, holder) if line[2] > run.first]
     LOG.info("thawed: %d lines, in %.3f s", len(late), late[-1][2] - late[0][2] if late else 0)
-    # It may have gone on for as long as the guard needed to wake up.
+    # The command may have gone on for as long as the guard needed to wake up.
     assert all(at > thawed for _, _, at in late)
     assert not late or late[-1][2] - late[0][2] < 3
     leases.thawed |= {name for _, name, _ in late}
@@ -170,7 +170,7 @@ def test_it_moves_when_its_host_and_the_primary_are_cut_off_together(leases: Lea
         leases.operator.fab("promote", f"--to={new}", "--yes", code=None)
 
     holder, run = moved(leases, LEASE, "cut off together with the primary", part)
-    # On its side, the old primary goes on as if it were one.
+    # In its own part of the network, the old primary still acts as primary.
     leases.inside(old, f"cd / && {AS_POSTGRES} {BIN}/psql -XAtqc 'select pg_is_in_recovery()' | grep -x f")
     for one in (holder, old):
         leases.inside(one, "iptables -D INPUT -j part; iptables -D OUTPUT -j part")

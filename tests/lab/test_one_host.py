@@ -26,7 +26,7 @@ database: {{name: shop}}
 
 @pytest.fixture(scope="module")
 def one(project: Path) -> Iterator[Operator]:
-    """A bare host."""
+    """Start a bare host."""
     with lab("one-host", INVENTORY, project) as operator:
         operator.inv("lab.up", timeout=900)
         yield operator

@@ -1,4 +1,4 @@
-"""An ordinary Django site: its own ALLOWED_HOSTS, a redirect to https, a first page that wants a login, no /livez."""
+"""An ordinary Django site: its own ALLOWED_HOSTS, a redirect to https, a front page that needs a login, no /livez."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ CHRONY = "apt-get update -q && apt-get install -qy --no-install-recommends chron
 
 @pytest.fixture(scope="module")
 def ordinary(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    """A balancer, and a host with the site and its database; the site lies there as its developer has it.
+    """Deploy a balancer, and a host with the site and its database.
 
-    The host has another time service than Plainstack's own choice.
+    The site's folder is as a developer has it, with an environment in it. The host already has another time service
+    than the one that Plainstack installs.
     """
     folder = tmp_path_factory.mktemp("ordinary")
     site = folder / "site"

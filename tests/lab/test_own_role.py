@@ -1,4 +1,4 @@
-"""A role that is not Plainstack's: the example of docs/roles.md, from the first plan to its removal."""
+"""A role of the stack's own: the example of docs/roles.md, from the first plan to its removal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WRITE, RESTART = f"write {CONFIGURATION}", "restart redis-server.service"
 
 @pytest.fixture(scope="module")
 def stack(project: Path) -> Iterator[Operator]:
-    """The deployed stack, in whose folder the role now lies; bak1 is to have it."""
+    """Start the deployed stack with the role in its folder; in the inventory, bak1 has the role."""
     text = labs.default_inventory()
     with labs.from_snapshot("own-role", text, project, HOSTS) as operator:
         for name in ("roles", "templates", "files", "checks"):
@@ -40,7 +40,7 @@ def changed(operator: Operator, old: str, new: str) -> None:
 
 
 def reaches(operator: Operator, host: str) -> bool:
-    """Whether a host reaches the cache."""
+    """Return whether a host reaches the cache."""
     address = f"{labs.NETWORKS[0]}.18"
     return "yes" in operator.on(host, f"timeout 5 bash -c '</dev/tcp/{address}/6379' && echo yes", check=False)
 

@@ -1,4 +1,4 @@
-"""Releases and ports that change while visitors come: what they ask for is served at every moment."""
+"""Releases and ports change while visitors use the site: every request is served."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ VISITS = 20
 
 
 def ask(namespace: str, address: str, path: str) -> tuple[str, str]:
-    """The status of an answer, or what went wrong, and its text."""
+    """Return the status of a response, or what went wrong, and its text."""
     context = ssl.create_default_context()
-    # Whose certificate it is, other tests ask.
+    # Other tests verify the certificate.
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     connection = http.client.HTTPSConnection(address)
     try:
@@ -45,7 +45,7 @@ def ask(namespace: str, address: str, path: str) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def visitors(operator: Operator) -> Iterator[Counter[str]]:
-    """Somebody who opens the page with its style sheet, again and again; counts what became of it."""
+    """Let visitors load the page with its style sheet again and again; yield a count of the outcomes."""
     stack = inventories.load(operator.inventory)
     address, namespace = str(stack.settings(Balancer).virtual_address), f"plainstack-{stack.lab_name}"
     seen: Counter[str] = Counter()
@@ -77,7 +77,7 @@ def visitors(operator: Operator) -> Iterator[Counter[str]]:
 
 @dataclass(frozen=True)
 class Shop:
-    """A stack whose application the tests may change: `source` is a copy of their own."""
+    """A stack whose application the tests may change: `source` is their copy of the application."""
 
     operator: Operator
     source: Path
@@ -85,7 +85,7 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def shop(deployed: Operator) -> Shop:
-    """The deployed stack with an application of its own, of which every host has the present release."""
+    """Let the deployed stack use an equal copy of its application, so that every host has the release already."""
     source = deployed.inventory.parent / "incidents"
     shutil.copytree(ROOT / "apps/incidents", source, ignore=shutil.ignore_patterns("__pycache__"))
     text = deployed.inventory.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""No secret is shown anywhere: not in an output, a process list, a log or a file that others may read."""
+"""No secret is shown: not in an output, a process list, a log or a file that others may read."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tests import inventories
 from tests.lab.conftest import Done, Operator
 from tests.waiting import until
 
-# Where programs keep files that others than their owner might read.
+# Folders where programs keep files that others than their owner might read.
 PLACES = "/etc /srv /opt /root /home /tmp /run /usr/local /var/lib /var/log /var/tmp /var/backups /var/spool /dev/shm"
 
-# The values come in a file: on a command line they would be what this looks for.
+# The secrets are given to grep in a file: on its command line, grep itself would leak them.
 SEARCH = """
 umask 077
 cd /
@@ -46,7 +46,7 @@ def stack_of(operator: Operator) -> Stack:
 
 
 def secrets_of(operator: Operator) -> dict[str, str]:
-    """Everything that must not be seen, by name: values past and present, their verifiers, private keys."""
+    """Return everything that must not be shown, by name: values past and present, their verifiers, private keys."""
     kept = store.read(stack_of(operator))
     found = {}
     for name, entry in kept.entries.items():
@@ -60,7 +60,7 @@ def secrets_of(operator: Operator) -> dict[str, str]:
 
 
 def leaks(text: str, secrets: dict[str, str]) -> list[str]:
-    """The names of the secrets that a text holds, as they are or in base64."""
+    """Return the names of the secrets that a text contains, as they are or in base64."""
     names = [name for name, value in secrets.items() if value in text]
     for name, value in secrets.items():
         # In base64, only the characters at the ends depend on neighboring bytes, the others on the offset modulo 3.
@@ -72,9 +72,9 @@ def leaks(text: str, secrets: dict[str, str]) -> list[str]:
 
 
 class Watch:
-    """Samples the command line of every process: containers hide none of theirs from the machine that they run on.
+    """Samples the command line of every process on this machine, which includes the processes in containers.
 
-    Those of other labs are left out: they may have the same secrets, from the same snapshot.
+    Processes of other labs are left out: they may have the same secrets, from the same snapshot.
     """
 
     def __init__(self, lab: str) -> None:
@@ -98,7 +98,7 @@ class Watch:
             self.samples += 1
             pids = [each.name for each in Path("/proc").iterdir() if each.name.isdigit()]
             for pid in pids:
-                # A process is new until it was seen a few times (it may exec), and looked at now and then after that.
+                # Look at a new process a few times, because it may exec, and at an old one only now and then.
                 if seen[pid] < 4 or self.samples % 50 == 0:
                     seen[pid] += 1
                     with contextlib.suppress(OSError):
@@ -109,7 +109,7 @@ class Watch:
 
 
 def typed(operator: Operator, *words: str, debug: bool = False, editor: str = "") -> Done:
-    """The output of a command, whatever its exit code."""
+    """Run a command and return its output, whatever its exit code."""
     inv = [str(Path(sys.executable).with_name("inv")), *(["--debug"] if debug else []), *words]
     ran = subprocess.run(
         [*inv, f"--inventory={operator.inventory}"],
@@ -125,7 +125,7 @@ def typed(operator: Operator, *words: str, debug: bool = False, editor: str = ""
 
 
 def on_hosts(operator: Operator, secrets: dict[str, str], hosts: Iterable[str]) -> dict[str, list[str]]:
-    """What each host has where a secret was found: files, those of them that anybody can read, journal lines."""
+    """Search hosts for secrets; return by host the files with one, those that anybody can read, and journal lines."""
     script = SEARCH.format(places=PLACES, patterns="\n".join(sorted(set(secrets.values()))))
     found = {}
     for host in hosts:
@@ -137,10 +137,10 @@ def on_hosts(operator: Operator, secrets: dict[str, str], hosts: Iterable[str]) 
 
 
 def test_no_secret_is_shown_by_any_command_nor_in_any_process_list(whole: Operator) -> None:
-    """While everything that holds a secret is written anew, with debug logging, as JSON, and when it fails."""
+    """The commands rewrite every file that holds a secret, log at debug level, print JSON, and fail."""
     secrets = secrets_of(whole)
     for host in stack_of(whole).hosts:
-        # A secret file that is damaged, so that plans have a diff of it to show.
+        # Damage a secret file, so that plans have a diff to show.
         whole.on(host, "echo >>/etc/plainstack/tls/host.key")
     whole.on("app1", "echo '# by hand' >>/etc/plainstack/app/web.env")
     whole.on("db1", "echo '-- by hand' >>/etc/postgresql/17/main/plainstack.sql; rm /var/lib/postgresql/.pgpass")
@@ -166,7 +166,7 @@ def test_no_secret_is_shown_by_any_command_nor_in_any_process_list(whole: Operat
 
 
 def _failing(operator: Operator) -> list[Done]:
-    """Commands that end with errors: of the inventory, of a validation on a host, of a unit that does not start."""
+    """Run commands that fail: on the inventory, a validation on a host, or a unit that does not start; then repair."""
     text = operator.inventory.read_text(encoding="utf-8")
     broken = [
         text.replace("name: shop", "name: Shop"),
@@ -181,7 +181,7 @@ def _failing(operator: Operator) -> list[Done]:
             assert done[-1].code == 1, done[-1].text[-3000:]
     finally:
         operator.inventory.write_text(text, encoding="utf-8")
-    # A password that the database does not take: the application says so in its log, and the deploy shows the log.
+    # The database refuses the password: the application says so in its log, and the deploy shows the log.
     withdraw = "alter role app_a password null; alter role app_b password null"
     for host in ("db1", "db2"):
         operator.on(host, f"runuser -u postgres -- psql -XAtqc '{withdraw}'", check=False)
@@ -200,7 +200,7 @@ def test_no_secret_on_a_host_is_readable_by_others_or_in_a_log(deployed: Operato
 
 
 def test_a_leak_on_a_host_would_be_found(deployed: Operator) -> None:
-    """What the test before looks for, with a harmless text in the place of a secret."""
+    """Plant a harmless text where the tests above look for secrets."""
     bait = {"bait": f"not-a-secret-{time.time():.0f}"}
     deployed.on("bak1", f"umask 022; echo {bait['bait']} | tee /var/tmp/bait | systemd-cat; journalctl --sync")
     found = on_hosts(deployed, bait, ("bak1", "app1"))

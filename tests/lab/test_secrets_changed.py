@@ -1,4 +1,4 @@
-"""Replacing a secret, or who can read the store, is nothing that a user of the site notices."""
+"""Visitors do not notice that a secret is replaced, or that the store gets other recipients."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.waiting import until
 
 
 def await_posts(lines: list[str], more: int) -> None:
-    """Wait until so many more POSTs were answered."""
+    """Wait until `more` further POSTs have ended."""
     answered = sum(line.startswith('["end", "post"') for line in lines)
     until(lambda: sum(line.startswith('["end", "post"') for line in lines) >= answered + more)
 
 
 @contextlib.contextmanager
 def load(operator: Operator, rate: float) -> Iterator[list[str]]:
-    """GET and POST at the site from the lab's own network; gives what became of each request that was not answered."""
+    """Send GETs and POSTs to the site from the lab's own network; the yielded list gets all outcomes at the end."""
     stack = stack_of(operator)
     kept = store.read(stack)
     address = str(stack.settings(Balancer).virtual_address)
@@ -134,7 +134,7 @@ def test_a_token_is_accepted_for_the_time_of_grace_and_no_old_store_brings_it_ba
 
 
 def test_a_rotation_that_is_interrupted_goes_on(whole: Operator) -> None:
-    """The controller dies in the middle; what is there works, and the same command goes on from there."""
+    """The operator's process is killed: the site keeps working, and the same command continues the rotation."""
     inv = str(Path(sys.executable).with_name("inv"))
     line = [inv, "secrets.rotate", "postgres/app", f"--inventory={whole.inventory}"]
     with load(whole, rate=10) as outcomes:

@@ -1,4 +1,4 @@
-"""Services of every kind: processes on several hosts, what they get, and what becomes of those that fail."""
+"""Services of every kind: where their processes run, what they get, and what happens when they fail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ODD = "a\nb \"quoted\" $HOME `x` \\ %d 'y' é"
 
 
 def own() -> dict[str, Any]:
-    """What the test adds to the services of the default stack."""
+    """Return what the test adds to the services of the default stack."""
     tick = "sh -c 'echo worker $DB_HOSTS ${number}; exec sleep infinity'"
     beat = "sh -c 'echo beat; exec sleep infinity'"
     return {
@@ -61,7 +61,7 @@ def own() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def stack(project: Path) -> Iterator[Operator]:
-    """The deployed stack, with more services in its inventory; bak1 is to be a worker, too."""
+    """Start the deployed stack with more services in its inventory, where bak1 also has the role worker."""
     with labs.from_snapshot("services", labs.default_inventory(), project, HOSTS) as operator:
         data = yaml.safe_load(operator.inventory.read_text(encoding="utf-8"))
         for name, service in own().items():
@@ -72,7 +72,7 @@ def stack(project: Path) -> Iterator[Operator]:
 
 
 def asked(stack: Operator, path: str, host: str = "app1") -> dict[str, Any]:
-    """What the service api answers on a host."""
+    """Request a path of the service api on a host, and return its JSON."""
     there = "$(hostname -I | cut -d' ' -f1)"
     answer: dict[str, Any] = json.loads(stack.on(host, f"curl -sS --max-time 60 http://{there}:8010{path}"))
     return answer

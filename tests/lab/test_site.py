@@ -1,4 +1,4 @@
-"""What a user's machine outside the stack sees, and what it must not."""
+"""What a user's machine outside the stack can reach, and what it must not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.waiting import PATIENCE
 
 
 def site(operator: Operator) -> str:
-    """The virtual address."""
+    """Return the virtual address."""
     stack = inventories.load(operator.inventory)
     assert stack.settings(Balancer)
     return str(stack.settings(Balancer).virtual_address)
@@ -25,7 +25,7 @@ def site(operator: Operator) -> str:
 
 @pytest.fixture(scope="module")
 def visitor(deployed: Operator) -> Operator:
-    """A machine outside the stack that trusts the stack's authority and has curl and Python."""
+    """Prepare a machine outside the stack: it trusts the stack's authority and has curl and Python."""
     install = "apt-get update -qq && apt-get install -qq -y --no-install-recommends curl python3"
     present = "command -v curl && command -v python3"
     deployed.on("visitor", f"{{ {present}; }} >/dev/null || {{ {install}; }} >&2")
@@ -56,7 +56,7 @@ def test_a_posted_sample_is_on_the_replica(visitor: Operator) -> None:
     body = json.dumps({"machine": "press-1", "metric": "temperature", "value": 21.5})
     answer = visitor.on(
         "visitor",
-        # In no process list: another test looks there for secrets.
+        # The token stays out of process lists, where another test looks for secrets.
         f"umask 077; printf '%s' 'Authorization: Bearer {token}' >/root/header;"
         f" curl -sS --max-time 60 --cacert /root/ca.crt -H @/root/header -d '{body}'"
         f" -H 'Content-Type: application/json' https://{site(visitor)}/api/samples",
@@ -83,14 +83,14 @@ TRY = "(timeout {seconds} bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && ec
 def test_what_is_not_for_users_refuses_them(visitor: Operator) -> None:
     hosts = inventories.load(visitor.inventory).hosts
     attempts = [TRY.format(address=hosts[host].address, host=host, port=port, seconds=2) for host, port in PORTS]
-    # A port for users, to show that an open port would be reported.
+    # Port 443 is meant for users: it shows that this test would report an open port.
     attempts.append(TRY.format(address=site(visitor), host="site", port=443, seconds=60))
     assert visitor.on("visitor", "".join(attempts) + "wait\n").split() == ["site:443"]
 
 
 @pytest.fixture(scope="module")
 def misbehaving(visitor: Operator) -> Iterator[Operator]:
-    """The site with an application in the service's place that misbehaves when it is asked to."""
+    """Replace the site's service by an application that misbehaves on request."""
     program = (Path(__file__).parent / "standin_app.py").read_text()
     stack = inventories.load(visitor.inventory)
     apps = stack.with_role("app")
@@ -119,7 +119,7 @@ def in_use(operator: Operator) -> None:
     [("cookies-5", "200"), ("cookies-30", "200"), ("cookies-90", "502"), ("broken", "502"), ("nonsense", "502")],
 )
 def test_one_bad_url_takes_nothing_else_down(misbehaving: Operator, path: str, answer: str) -> None:
-    """Asked more often than there are application hosts; five seconds is how long a host was out before."""
+    """The bad URL is requested more often than there are application hosts."""
     curl = "curl -s --max-time 60 -o /dev/null --cacert /root/ca.crt -w '%{http_code}\\n'"
     address = site(misbehaving)
     seen = misbehaving.on(
@@ -143,9 +143,9 @@ def test_what_stays_open_is_passed_on_as_it_comes(misbehaving: Operator, what: s
 
 
 def test_without_ipv6_in_the_kernel_the_configuration_is_still_valid(visitor: Operator) -> None:
-    """In place of such a kernel: a process that is refused every IPv6 socket, as its kernel would refuse it.
+    """Refuse nginx every IPv6 socket, as a kernel without IPv6 would.
 
-    What the host's own program does where /proc says that there is no IPv6 is shown by a unit test.
+    A unit test shows what the host's own program does where /proc says that there is no IPv6.
     """
     refused = "systemd-run -q --wait --pipe -p RestrictAddressFamilies='AF_INET AF_NETLINK AF_UNIX' nginx -t -q"
     said = visitor.on(

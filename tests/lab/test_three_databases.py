@@ -13,12 +13,12 @@ from tests.lab import labs
 from tests.lab.operator import Operator
 
 HOSTS = ("db1", "db2", "bak1")
-# In the place of the backup host. The others keep what they have, and stay off.
+# The third database takes the place of the backup host. Hosts of other roles are not started.
 THIRD = "bak1"
 
 
 def inventory_of_three() -> str:
-    """The default inventory's database with a third host, and nothing else."""
+    """Return the default inventory with its database on a third host, and with no other role."""
     text = re.sub(r"roles: \[(?:balancer|app|monitoring)\]", "roles: []", labs.default_inventory())
     text = text.replace("roles: [backup]", "roles: [db]")
     return re.sub(r"^(?:balancer|services|backup):.*\n(?: .*\n)*", "", text, flags=re.MULTILINE)
@@ -26,7 +26,7 @@ def inventory_of_three() -> str:
 
 @pytest.fixture(scope="module")
 def three(project: Path) -> Iterator[Operator]:
-    """A cluster of two that one deploy has made one of three."""
+    """Start a cluster of two, and add the third by one deploy."""
     with labs.from_snapshot("three-databases", inventory_of_three(), project, HOSTS) as operator:
         operator.inv("deploy", timeout=1200)
         yield operator

@@ -1,4 +1,4 @@
-"""Other ways to log in: through a jump host, and not with a sudo that asks for a password."""
+"""Other ways to log in: through a jump host, with noisy startup files, and with a sudo that asks for a password."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ hosts:
 
 @pytest.fixture(scope="module")
 def two(project: Path) -> Iterator[Operator]:
-    """Two hosts with nothing but what every host has."""
+    """Deploy two hosts without roles."""
     with lab("ways-in", INVENTORY, project) as operator:
         operator.inv("lab.up", timeout=900)
         operator.inv("deploy", timeout=1200)
@@ -32,7 +32,7 @@ def two(project: Path) -> Iterator[Operator]:
 
 
 def test_a_jump_host_leads_to_hosts_behind_it(two: Operator) -> None:
-    """Inside the lab's namespace, as a machine that reaches the jump host only would be."""
+    """Commands run inside the lab's namespace, as on a machine that reaches only the jump host."""
     key = f", key: {two.state}/lab/id_ed25519"
     text = two.inventory.read_text(encoding="utf-8")
     two.inventory.write_text(text.replace("gateway: lab", f"gateway: ops@192.168.62.12{key}"), encoding="utf-8")
@@ -66,7 +66,7 @@ def test_what_startup_files_print_and_a_short_path_disturb_no_command(two: Opera
 
 
 def on_inner(two: Operator, script: str) -> None:
-    """Run a script on the host as the user that logs in."""
+    """Run a script on the host inner as the user ops, without sudo."""
     subprocess.run(
         ["ssh", "-F", str(two.state / "lab/ssh_config"), "-l", "ops", "inner", script], check=True, timeout=PATIENCE
     )

@@ -1,4 +1,4 @@
-"""The settings of a site as `django-admin startproject` begins them: its names and its scheme are its own."""
+"""A site's settings, begun by `django-admin startproject`, with its own host name and its own redirect to https."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A small HTTP server of the standard library: it shows what a service gets, and falls ill when it is asked to."""
+"""A small HTTP service that responds with its environment, and with status 500 after a request for /api/sick."""
 
 import http.server
 import json
