@@ -1,4 +1,4 @@
-"""Applies one transaction to one host; confirms it over a new connection if it could lock the operator out."""
+"""Apply one transaction to one host, and confirm it over a new connection if it could lock the operator out."""
 
 from __future__ import annotations
 
@@ -20,21 +20,25 @@ from plainstack.engine.transaction.script import Script
 from plainstack.errors import HostFailed
 from plainstack.ssh.connections import Sessions
 
-# Seconds for what has no time limit on the host: the transfer, apt on a slow mirror, a rollback. A dead connection is
-# noticed much sooner.
+# Seconds to allow for work that the host does not limit: the transfer, apt on a slow mirror, a rollback. A dead
+# connection is noticed much sooner.
 UNLIMITED = 3600
 
 
 @dataclass(frozen=True)
 class Applier:
-    """Sends transactions to hosts; `on_step` gets (host, stage, step), `on_note` any other message of a host."""
+    """Sends transactions to hosts.
+
+    `on_step` is called with the host, the stage and the step when a step begins; `on_note` with any other message from
+    a host.
+    """
 
     sessions: Sessions
     on_step: Callable[[str, str, str], None]
     on_note: Callable[[str], None]
 
     def apply(self, host: str, stage: str, work: Script, limit: int) -> Observed | None:
-        """Run a script to its end; returns what its final probe observed, or None if it has no probe.
+        """Run a script on a host; return what the probe at its end observed, or None if the script has no probe.
 
         Raises HostFailed if the script fails or takes longer than `limit` seconds.
         """
@@ -67,7 +71,7 @@ class Applier:
         return probe.parse("\n".join(answer.probe)) if answer.probe else None
 
     def _confirm(self, host: str, stage: str, run_id: str) -> None:
-        """Confirm over a new connection: an open one passes any firewall and so proves nothing."""
+        """Confirm the change over a new connection. An open one proves nothing: firewalls let it through anyway."""
         self.on_step(host, stage, "confirm over a new connection")
         run = f"{STATE}/runs/{run_id}"
         confirm = f"sh -c '[ -d {run} ] || exit 1; RUN={run}; . {run}/library.sh; confirm'"
@@ -94,7 +98,7 @@ class Applier:
             )
 
     def _undo_now(self, host: str, run_id: str) -> None:
-        """Start the undo over the old connection; if that fails, a timer on the host starts it a little later."""
+        """Start the undo over the open connection. If that fails, the guard's timer on the host starts it later."""
         unit = f"{GUARD_UNIT}-{run_id}"
         try:
             self.sessions.to(host).run(f"systemctl start {unit}.service", timeout=30, step="undo")
@@ -119,7 +123,7 @@ def build(
     probe_text: str,
     planned_at: str,
 ) -> Script:
-    """The script of one stage of a host's plan; the script of the last stage ends with `probe_text`.
+    """Return the script of one stage of a host's plan; the script of the last stage ends with `probe_text`.
 
     `planned_at` is the host's generation when it was probed, or after the previous stage of this run.
     """
@@ -134,7 +138,7 @@ def build(
 
 
 def work_of(plan: HostPlan, stage: str) -> Transaction | PackageTransaction:
-    """The transaction of one stage of a plan."""
+    """Return the transaction of one stage of a plan."""
     if stage == PACKAGES:
         assert plan.packages
         return plan.packages
@@ -142,7 +146,7 @@ def work_of(plan: HostPlan, stage: str) -> Transaction | PackageTransaction:
 
 
 def longest(work: Transaction | PackageTransaction) -> int:
-    """Seconds to allow a host for a stage; never less than the host allows itself, so that its result is seen."""
+    """Return the time limit of a stage in seconds; the host's own limits are shorter, so that its result arrives."""
     if isinstance(work, PackageTransaction):
         return UNLIMITED
     return UNLIMITED + sum(action.patience for action in work.actions)

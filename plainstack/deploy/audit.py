@@ -14,7 +14,7 @@ HEADER = ("at", "who", "host", "role", "actions", "result")
 
 @dataclass(frozen=True)
 class Event:
-    """One transaction of one host, or a command that was started in a service's environment."""
+    """An event in a host's audit log: a transaction, or a command that was started in a service's environment."""
 
     host: str
     at: str
@@ -26,28 +26,28 @@ class Event:
     actions: tuple[str, ...]
 
     def row(self) -> tuple[str, ...]:
-        """The event as a row of a table; see HEADER."""
+        """Return the event as a row of a table; see HEADER."""
         return self.at, self.who, self.host, self.role, str(len(self.actions)), self.result
 
     def details(self) -> list[str]:
-        """What the row leaves out, one line per item."""
+        """Return the details that the row leaves out, as lines of text."""
         return [f"    from {self.commit}: {self.command}", *(f"    {action}" for action in self.actions)]
 
 
 def script(last: int) -> str:
-    """A script that prints the last transactions of a host."""
+    """Return a script that prints the last `last` events of a host's audit log."""
     return f"tail -n {last} {AUDIT} 2>/dev/null || :\n"
 
 
 def started(who: str, commit: str, command: str, role: str, actions: Sequence[str]) -> str:
-    """A script that records that a command was started, which may change what only its service knows of."""
+    """Return a script that logs the start of a command. Plainstack does not see what the command changes."""
     event = {"who": who, "commit": commit, "role": role, "result": "started", "command": command, "actions": [*actions]}
     rest = shlex.quote(json.dumps(event).removeprefix("{"))
     return f"""printf '{{"at": "%s", %s\\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" {rest} >>"${{ROOT:-}}{AUDIT}"\n"""
 
 
 def parse(host: str, text: str) -> list[Event]:
-    """Parse a host's log; leaves out lines that a full disk cut short."""
+    """Parse a host's audit log; skip incomplete lines, which a full disk can cause."""
     events = []
     for line in text.splitlines():
         try:

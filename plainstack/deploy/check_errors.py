@@ -10,7 +10,7 @@ import pytest
 
 from plainstack.errors import PlainstackError
 
-# The path to show for a file; None if the file is not a check.
+# Returns the path to show for a file; None if the file is not a check.
 Shown = Callable[[Path], str | None]
 
 
@@ -29,7 +29,7 @@ def of_call(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestR
 
 def of_module(error: BaseException, path: Path, shown: Shown) -> str:
     """Return why a file of checks, or a conftest.py, cannot be read."""
-    # Pytest puts its own words around what was raised.
+    # Pytest wraps the original exception in one of its own.
     error = error.__cause__ or error
     if isinstance(error, SyntaxError) and error.filename:
         return f"{shown(Path(error.filename)) or error.filename}:{error.lineno}: {error.msg}"

@@ -1,4 +1,4 @@
-"""Facts: what the checks of a host ask it in one exec, each by a name of the check module that goes by it."""
+"""Facts: named outputs of the shell commands that check modules declare, all run in one exec on each host."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from plainstack.errors import HostFailed
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 
-# What a host answered, by check module and by what the module calls it; an error of a module that cannot ask.
+# The outputs by check module and name; for a module whose function `facts` is missing or fails, the exception.
 Facts = Mapping[str, Mapping[str, str] | Exception]
 
 
 def gather(stack: Stack, here: Host, modules: Iterable[ModuleType], host: Any) -> Facts:
-    """Ask a host for the facts of these modules in one exec; a command that fails gives what it has printed.
+    """Return the facts of these modules on a host, read in one exec.
 
-    Raises HostFailed if the host did not answer every question.
+    The output of a command counts even if the command fails. Raises HostFailed if the output of any command is missing.
     """
     found: dict[str, dict[str, str] | Exception] = {}
     wanted: list[tuple[dict[str, str], str, str]] = []

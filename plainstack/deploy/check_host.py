@@ -1,4 +1,4 @@
-"""Testinfra's hosts over the sessions that Plainstack has open."""
+"""A Testinfra backend that uses Plainstack's open sessions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from testinfra.backend.base import BaseBackend, CommandResult
 from plainstack.ssh.connections import Sessions
 
 LONGEST = 120
-# Commands that a host runs at once, its own checks' and those that look at others from it; sshd takes 30 (MaxSessions).
+# The most commands to run on one host at once, for its own checks and those of other hosts. Its sshd accepts 30
+# (MaxSessions).
 COMMANDS = 20
 
 
 class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
-    """Testinfra's commands over the sessions that Plainstack has open, as root."""
+    """Runs Testinfra's commands as root over Plainstack's open sessions."""
 
     NAME = "plainstack"
 

@@ -1,7 +1,7 @@
-"""Running the checks of one pytest session in several threads.
+"""Run the checks of one pytest session in several threads.
 
-Pytest runs one item after another and keeps the values of fixtures, and what is set up, once per session. Here they are
-kept once per lane. A lane is the work of one thread: checks that share a fixture, one after another, or a single check.
+Pytest runs one item after another, with one set-up state and one set of fixture values per session. Here, every lane
+has its own. A lane is the work of one thread: a single check, or checks that share a fixture and run one after another.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from _pytest.runner import SetupState
 
-# These plugins of pytest change the whole process around each item, so they cannot be used by several at once.
+# These plugins of pytest change the state of the process around each item, so several threads cannot use them at once.
 _OF_THE_PROCESS = ("runner", "capturemanager")
 Phase = tuple[pytest.CallInfo[None], pytest.TestReport]
 
 
 class _Kept(threading.local):
-    """What pytest keeps, for the lane that runs in this thread."""
+    """The set-up state, fixture values and finalizers of the lane that runs in this thread."""
 
     def __init__(self) -> None:
         self.begin()
@@ -31,7 +31,7 @@ class _Kept(threading.local):
 
 
 class Lanes:
-    """A pytest plugin that runs the items of a session; `lane` may be called in many threads at once."""
+    """A pytest plugin that runs the items of a session; several threads may call `lane` at once."""
 
     def __init__(self, session: pytest.Session, items: Sequence[pytest.Function]) -> None:
         kept = self._kept = _Kept()
@@ -66,7 +66,7 @@ class Lanes:
         self._kept.setup.teardown_exact(nextitem)
 
     def lane(self, items: Sequence[pytest.Item], ended: Callable[[pytest.Item, list[Phase]], None]) -> None:
-        """Run these one after another in this thread; `ended` hears of each."""
+        """Run these items one after another in this thread; call `ended` with each item and its phases."""
         self._kept.begin()
         for item, following in zip(items, [*items[1:], None], strict=True):
             ended(item, list(self._phases(item, following)))
@@ -88,7 +88,7 @@ class Lanes:
 
 
 def _definitions(found: object) -> Iterator[pytest.FixtureDef[Any]]:
-    """Every fixture in what pytest keeps of them, however it is nested."""
+    """Yield every fixture definition in nested mappings and sequences."""
     if isinstance(found, pytest.FixtureDef):
         yield found
     elif isinstance(found, Mapping | Sequence) and not isinstance(found, str):
@@ -97,7 +97,7 @@ def _definitions(found: object) -> Iterator[pytest.FixtureDef[Any]]:
 
 
 class _OfThisLane:
-    """Stands for the set-up state of a session: it is the one of the lane that asks."""
+    """A proxy in place of the session's set-up state; it refers to the state of the current thread's lane."""
 
     def __init__(self, kept: _Kept) -> None:
         self._kept = kept
@@ -107,7 +107,11 @@ class _OfThisLane:
 
 
 def lanes(items: Sequence[pytest.Function]) -> Iterator[list[pytest.Function]]:
-    """The items of one host as lanes: those that share a fixture of their own are one, each other one is alone."""
+    """Yield the lanes of one host's items.
+
+    All items that use a shared fixture form one lane; every other item is a lane by itself. A shared fixture is one
+    that checks define with a wider scope than a function.
+    """
     sharing = [item for item in items if _shares(item)]
     if sharing:
         yield sharing

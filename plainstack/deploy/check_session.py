@@ -28,7 +28,7 @@ _LEFT_OUT = (
 
 def options(own: Path) -> list[str]:
     """Return the options for pytest; only the folder `own` may have a conftest.py."""
-    # With importlib, two folders may have modules of the same name.
+    # With importlib, modules in different folders may have the same name.
     words = ["--import-mode=importlib", "--rootdir=/", f"--confcutdir={own}", "-s", "-c", str(CHECKS / "pytest.ini")]
     return [*words, *(word for plugin in _LEFT_OUT for word in ("-p", f"no:{plugin}"))]
 
@@ -44,7 +44,8 @@ def reporter() -> ModuleType:
 def alone(said: io.StringIO, own: Path) -> Iterator[None]:
     """Isolate the session from the pytest settings and plugins of this machine.
 
-    What checks print goes to `said`, not among the results. Checks can import the modules in the folder `own`.
+    The output of checks goes to `said`, so that it does not mix with the results. Checks can import the modules in the
+    folder `own`.
     """
     settings = {"PYTEST_ADDOPTS": "", "PYTEST_PLUGINS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     before = {name: os.environ.get(name) for name in settings}

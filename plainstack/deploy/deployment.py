@@ -30,8 +30,8 @@ def deploy(
 ) -> Deployment:
     """Apply every pending plan.
 
-    `on_start` gets the deployment before its first step, so that the caller can cancel it. Raises Refused, before
-    anything is changed, if the deploy must not or cannot be done.
+    `on_start` is called with the deployment before its first step, so that the caller can cancel it. Raises Refused,
+    before any host is changed, if the deploy must not or cannot be done.
     """
     refusals = [
         *observer.refusals(view),
@@ -93,7 +93,7 @@ class Deployment:
         return self
 
     def _let_peers_see(self, began: float) -> None:
-        """Wait until peers use the last host again; the next deploy may start by taking another host down."""
+        """Wait until its peers use the last changed host again; the next deploy may start by taking down another."""
         last = {
             outcome.node: outcome.end + settle(self.plans, self.observer.roles, outcome.node)
             for outcome in self.outcomes
@@ -103,7 +103,8 @@ class Deployment:
         left = last[node] - (time.monotonic() - began) if node else 0
         if node and left > 0:
             self.listener.note(f"{node.host}: waiting until its peers use it again ({left:.0f} s)")
-            # After Ctrl-C too: a run with --host for another host does not probe this one, so it would not wait.
+            # Wait even after Ctrl-C. If --host limits the next run to another host, that run does not probe this one,
+            # so it cannot know that it must wait.
             time.sleep(left)
 
     def _stamp(self) -> Stamp:
@@ -111,7 +112,7 @@ class Deployment:
         return Stamp(when, who(), commit(self.observer.stack), self.observer.vault.version)
 
     def _lock(self, stamp: Stamp, more: Sequence[str]) -> list[Callable[[], None]]:
-        """Lock every host that will change, or none."""
+        """Lock all hosts that will change, or none."""
         holder = lock.holder(stamp.who, stamp.when, self.command)
         return lock.hold({*self.view.pending, *more}, self.observer.sessions.to, holder, generations=self.generations)
 

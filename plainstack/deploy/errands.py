@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def wanted(observer: Observer, view: View) -> list[Errand]:
-    """The errands of the roles in this deploy; most deploys have none."""
+    """Return the errands of the roles in this deploy; most deploys have none."""
     return [errand for name in observer.roles for errand in _of(observer, view, name)]
 
 
@@ -38,7 +38,7 @@ def _of(observer: Observer, view: View, name: str) -> Sequence[Errand]:
 
 
 def do(observer: Observer, errands: Sequence[Errand], who: str, commit: str, command: str) -> dict[str, str]:
-    """Run the errands, those of one host in order; returns the new generations by host. Raises HostFailed."""
+    """Run the errands, in order on each host; return the new generation of each host. Raises HostFailed."""
 
     def one(host: str) -> str:
         session = observer.sessions.to(host)

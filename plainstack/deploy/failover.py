@@ -1,4 +1,4 @@
-"""Runs a failover over SSH: observes the hosts and runs the steps that postgresql/failover/ decides on."""
+"""Run a failover over SSH: observe the hosts, and run the steps that postgresql/failover/ decides on."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from plainstack.postgresql.settings import Database
 from plainstack.ssh.connections import Sessions
 
 Consent = Callable[[Topology, Phase], None]
-"""Called with the first phase before anything is done; raises Refused to stop the failover."""
+"""Called with the topology and the first phase before any step runs; raises Refused to stop the failover."""
 
 # Seconds. A host that is up accepts a connection at once, and every second here prolongs the outage.
 CONNECT_WITHIN = 1
-# Seconds, for a host that accepts the connection and then does not answer.
+# Seconds until a host that accepts the connection but does not answer counts as away.
 ANSWER_WITHIN = 6.0
 
 
@@ -41,7 +41,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Event:
-    """A step begins (`done` is None) or has ended; `at` is in seconds since the cluster was opened."""
+    """The start of a step (`done` is None) or its end; `at` is in seconds since the Cluster was created."""
 
     at: float
     step: Step
@@ -70,7 +70,8 @@ class Cluster:
         self._databases = hosts.databases(stack)
         self._users = hosts.clients(network)
         self._site = hosts.entrances(stack)[:1] if steps.asks_site(stack) else []
-        # Hosts that did not answer are not asked again until the next `observe`: every attempt costs a timeout.
+        # Hosts that did not answer, with the reason. They are left out until the next `observe`, because every attempt
+        # costs a timeout.
         self._away: dict[str, str] = {}
         self._fences: dict[str, frozenset[str] | None] = {}
         self._answering: dict[str, frozenset[str]] = {name: frozenset() for name in self._databases}
@@ -83,20 +84,21 @@ class Cluster:
         self._sessions.__exit__()
 
     def why(self, name: str) -> str:
-        """Why a host could not be reached; empty if it was."""
+        """Return why a host could not be reached; "" if it was reached or has not been tried."""
         return self._away.get(name, "")
 
     def observe(self) -> Topology:
-        """Ask all db hosts for their state, and all users of the database which db hosts they fence off."""
+        """Return the state of all db hosts, and which of them each client host of the database fences off."""
         self._away.clear()
         self._fences.clear()
         self._seen = False
         return self._look()
 
     def switchover(self, target: str = "") -> Topology:
-        """Make another db host the primary; like every action here, returns the new topology.
+        """Make another db host the primary.
 
-        The actions are described in postgresql/failover/. Raises Refused or HostFailed.
+        This and the actions below return the new topology, and raise Refused or HostFailed. For what each does, see
+        postgresql/failover/.
         """
         return self._run(lambda now: decisions.switchover(now, target))
 
@@ -139,7 +141,7 @@ class Cluster:
         return now
 
     def _look(self) -> Topology:
-        # Asking whether peers reach each other takes a second if they do not; only the first decision needs the answer.
+        # Testing whether the db hosts reach each other takes a second if they do not. Only the first decision needs it.
         peers = [] if self._seen else self._databases
         self._seen = True
         facts = self._ask(
@@ -165,7 +167,10 @@ class Cluster:
         )
 
     def _ask(self, scripts: Mapping[str, str]) -> dict[str, dict[str, str] | None]:
-        """Ask hosts for their facts; None for no answer. Threads are daemons, so a hanging host does not block exit."""
+        """Run a script on each host and return the facts that it prints; None for a host that does not answer.
+
+        The threads are daemons, so that a host that hangs does not delay the end of the program.
+        """
         answers: dict[str, dict[str, str] | None] = dict.fromkeys(scripts)
 
         def one(name: str) -> None:

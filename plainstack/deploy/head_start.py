@@ -1,9 +1,10 @@
-"""Connects to hosts and probes them before the inventory is read, because a run mostly waits for hosts.
+"""Connect to hosts and probe them before the inventory is read, because a run mostly waits for hosts.
 
-A run caches what it derived from an inventory file: how to reach the hosts, and the probe of each host. The next run
-with the same file connects and probes at once, and derives everything again meanwhile. It uses the connections only if
-it would make the same ones, and an answer only if it would send the same probe. So a stale cache can cost a connection
-or a probe, but it never changes a result. The cache holds no secrets, only addresses, file names and probes.
+A run caches two results of reading an inventory file: how to reach the hosts, and the probe script of each host. The
+next run with the same file connects and probes at once, and reads the inventory meanwhile. It uses the early
+connections only if it would open the same ones itself, and the output of a probe only if it would run the same script.
+So a stale cache can cost a connection or a probe, but it never changes a result. The cache holds no secrets, only
+addresses, file names and probes.
 """
 
 from __future__ import annotations
@@ -41,14 +42,17 @@ _CHAIN = 8
 
 @dataclass(frozen=True)
 class Kept:
-    """What a run cached: how to reach the hosts, and the probe script of each."""
+    """The cached data of a run: how to reach the hosts, and the probe script of each host."""
 
     reach: KeptReach
     probes: Mapping[str, str]
 
 
 class HeadStart:
-    """Connections and probes that were started early; use it in a `with` statement, even if `take` is called."""
+    """Connections and probes that were started early.
+
+    Always use a HeadStart in a `with` statement: it closes the connections unless `take` handed them to the caller.
+    """
 
     def __init__(self, place: Path | None = None, key: str = "") -> None:
         self._place, self._key = place, key
@@ -59,7 +63,7 @@ class HeadStart:
 
     @classmethod
     def of(cls, inventory: Path, roles: str = "", hosts: str = "") -> HeadStart:
-        """Start with what an earlier run cached for this inventory and selection of hosts, if anything."""
+        """Start the connections and probes that a run cached for this inventory and selection of hosts, if any."""
         try:
             contents = _contents(inventory)
             place = _folder() / f"{_digest(str(inventory.resolve()), roles, hosts)[:32]}.json"
@@ -105,7 +109,7 @@ class HeadStart:
             answer.set_exception(error)
 
     def take(self, stack: Reach, hosts: tuple[str, ...]) -> tuple[Sessions, dict[str, Future[Session]]] | None:
-        """The early connections, which the caller must close; None if this run would make different ones."""
+        """Return the early connections, which the caller must close; None if this run would open different ones."""
         kept, sessions = self._kept, self._sessions
         if kept is None or sessions is None:
             return None
@@ -117,14 +121,17 @@ class HeadStart:
         return sessions, dict(self._opened)
 
     def answer(self, name: str, probe: str) -> Output | None:
-        """The early answer to exactly this probe, or None; returned only once. Raises what the probe raised."""
+        """Return the output of a host's early probe if its script was exactly `probe`, otherwise None.
+
+        Each output is returned only once. Raises the exception that the early probe raised.
+        """
         answer = self._answers.pop(name, None)
         if answer is None or self._kept is None or self._kept.probes[name] != probe:
             return None
         return answer.result()
 
     def keep(self, stack: Reach, probes: Mapping[str, str]) -> None:
-        """Cache what this run derived, for the next one."""
+        """Cache how this run reaches its hosts, and its probes, for the next run."""
         kept = Kept(KeptReach.of(stack), dict(probes))
         if self._place is not None and kept != self._kept:
             # Without the cache, the next run is only slower.
@@ -133,7 +140,7 @@ class HeadStart:
 
 
 def _contents(inventory: Path) -> list[bytes] | None:
-    """The bytes of an inventory and of all that it extends; None if finding these takes a YAML parser."""
+    """Return the bytes of an inventory and of those that it extends; None if only a YAML parser could find them."""
     found = [inventory.read_bytes()]
     folder = inventory.resolve().parent
     while b"extends" in found[-1]:
@@ -156,7 +163,7 @@ def _digest(*parts: str | bytes) -> str:
 
 
 def _read(place: Path, key: str) -> Kept | None:
-    """What is cached under this key; None if there is nothing, or if others could have written or read it."""
+    """Return the data cached under this key; None if there is none, or if other users may read or write the file."""
     try:
         with place.open("rb") as file:
             found = os.fstat(file.fileno())

@@ -1,4 +1,4 @@
-"""Journals of hosts: what journalctl is asked for, and its JSON as entries that are safe to print."""
+"""Journals of hosts: the journalctl commands that read them, and the entries, which are safe to print."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ _FIELDS = ("MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "_COMM", "_PID", "_SYSTEM
 _OURS = "plainstack-"
 _LEAST_SEVERE = 7
 
-# The first line of the answer is the end of the journal as it is now; the entries follow.
+# The first line of the output is the last entry of the whole journal, where `follow` can start. The selected entries
+# come after it.
 _LAST = """\
 printf '%s\\n' "$(journalctl --no-pager --quiet --lines=1 --output=json --output-fields=PRIORITY)"
 {entries}
@@ -30,18 +31,24 @@ wait $program
 
 @dataclass(frozen=True)
 class Query:
-    """Which entries of a host are wanted; `since` is a value of journalctl's, and `grep` its regular expression."""
+    """A selection of a host's journal entries; `since` and `grep` are values of journalctl's options."""
 
     units: tuple[str, ...]
     since: str = ""
     grep: str = ""
 
     def last(self, lines: int | None) -> str:
-        """A script that prints the end of the journal as JSON, and then the last entries, or all."""
+        """Return a script that prints, as JSON, the journal's last entry and then the selected entries.
+
+        `lines` limits them to the last ones; None means all.
+        """
         return _LAST.format(entries=self._ask(*([f"--lines={lines}"] if lines else [])))
 
     def follow(self, cursor: str) -> str:
-        """A command that prints the entries after `cursor` as they come, until its input ends."""
+        """Return a script that prints the entries after `cursor` as they arrive, until its input ends.
+
+        Without a cursor, it prints only entries that are written from now on.
+        """
         begin = ["--no-tail", f"--after-cursor={cursor}"] if cursor else ["--lines=0"]
         return until_input_ends(self._ask("--follow", *begin))
 
@@ -84,40 +91,43 @@ class Entry:
 
     @property
     def source(self) -> str:
-        """Whose message it is: the unit, or systemd where it writes about a unit."""
+        """The author of the message: the unit, a program outside any unit, or systemd writing about a unit."""
         name = self.program if self.program == "systemd" or not self.unit else short(self.unit)
         return f"{name}[{self.pid}]" if self.pid else name
 
     def lines(self) -> list[str]:
-        """The entry without the host's name; lines after the first are indented."""
+        """Return the entry as lines of text, without the host's name; lines after the first are indented."""
         first, *rest = self.message.split("\n")
         return [f"{self.time} {self.source}: {first}", *(f"{'':24}   {line}" for line in rest)]
 
     def as_data(self) -> dict[str, object]:
-        """The entry as a JSON object."""
+        """Return the entry as a JSON object."""
         known = ("host", "unit", "program", "pid", "priority", "message")
         return {"at": self.time, **{name: getattr(self, name) for name in known}}
 
 
 def until_input_ends(command: str) -> str:
-    """A command line that ends a command when the input does, which is when the operator or the connection is gone."""
+    """Return a script that runs a command and kills it when the input of the script ends.
+
+    The input ends when the operator stops the run or the connection is lost.
+    """
     return _UNTIL_INPUT_ENDS.format(command=command)
 
 
 def short(unit: str) -> str:
-    """A unit's name as people say it: `web` for plainstack-web.service."""
+    """Return the short name of a unit: `web` for plainstack-web.service."""
     return unit.removesuffix(".service").removeprefix(_OURS)
 
 
 def parse_last(host: str, text: str, *, searched: bool = False) -> tuple[str, list[Entry]]:
-    """The answer to Query.last: the cursor to follow the journal from ("" if it is empty), and the entries, in order.
+    """Parse the output of Query.last; return the cursor at which to start following, and the entries in order.
 
-    `searched` says that the query had a pattern.
+    The cursor is "" if the journal is empty. `searched` is true if the query had a pattern.
     """
     head, _, rest = text.partition("\n")
     end = parse(host, head)
     entries = [entry for line in rest.split("\n") if (entry := parse(host, line))]
-    # With a pattern and a number of lines, journalctl searches backwards, and prints what it finds in that order.
+    # With a pattern and a number of lines, journalctl searches backwards, and prints the newest entry first.
     if searched and entries and entries[0].at > entries[-1].at:
         entries.reverse()
     last = entries[-1] if entries else end
@@ -125,7 +135,7 @@ def parse_last(host: str, text: str, *, searched: bool = False) -> tuple[str, li
 
 
 def parse(host: str, line: str) -> Entry | None:
-    """An entry of journalctl's JSON; None for a line that is none."""
+    """Parse a line of journalctl's JSON output; return None if it is no entry."""
     try:
         data: Mapping[str, Any] = json.loads(line)
         at = int(data["__REALTIME_TIMESTAMP"])
@@ -145,7 +155,7 @@ def parse(host: str, line: str) -> Entry | None:
 
 
 def _one(value: object) -> str:
-    """A field that has one line; where a message has it several times, the first."""
+    """Return the value of a field as one line; of a field with several values, the first."""
     first = value[0] if isinstance(value, list) and value and not isinstance(value[0], int) else value
     return _safe(_text(first).replace("\n", " "))
 
@@ -158,14 +168,14 @@ def _message(value: object) -> str:
 
 
 def _text(value: object) -> str:
-    """A value of journalctl's JSON: text, or the numbers of its bytes where they are no plain text."""
+    """Return a value of journalctl's JSON as text; journalctl prints text that is not printable as a list of bytes."""
     if isinstance(value, list):
         return bytes(value).decode(errors="backslashreplace")
     return "" if value is None else str(value)
 
 
 def _safe(line: str) -> str:
-    """A line that cannot move a terminal's cursor or change its colours."""
+    """Escape the characters of a line that could move a terminal's cursor or change its colours."""
     if line.isprintable():
         return line
     return "".join(letter if letter.isprintable() or letter in "\t\xa0" else _escaped(letter) for letter in line)

@@ -1,4 +1,4 @@
-"""Locks that allow one run at a time on a host; a lock ends with its run, and names it to others."""
+"""Locks that allow one run at a time on a host. A lock ends with its run, and shows other runs who holds it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Holding(Protocol):
     """The part of plainstack.ssh.held.Held that locks need."""
 
     def ask(self, question: str, /) -> str:
-        """Send the command a line, and return the line that it answers."""
+        """Send the command a line, and return the line that it prints in reply."""
 
     def release(self) -> None:
         """End the command."""
@@ -36,9 +36,9 @@ class Lockable(Protocol):
 
 @dataclass(frozen=True)
 class Locks:
-    """The lock files of a kind of run: it holds `own` exclusively, and `shared` together with other runs.
+    """The lock files of a kind of run, which locks `own` exclusively and `shared` together with other runs.
 
-    A run that shares `own` writes its name to `sharer`, which is only read here.
+    Runs for which `own` is the shared file write their name to `sharer`; this run reads it only to name the holder.
     """
 
     own: str
@@ -47,7 +47,7 @@ class Locks:
 
 
 RUN = Locks(LOCK, shared=DRILL)
-# A drill consists of many runs; this lock keeps all others out from its first observation to its verdict.
+# A drill consists of many runs. This lock keeps all other runs out from the drill's first observation to its verdict.
 WHOLE_DRILL = Locks(DRILL, sharer=LOCK)
 IN_DRILL = Locks(LOCK)
 
@@ -76,7 +76,7 @@ cat >/dev/null
 
 
 def holder(who: str, when: str, command: str) -> str:
-    """The text by which a lock names its holder."""
+    """Return the text that names the holder of a lock."""
     return f"{who} (pid {os.getpid()}) since {when}: {command}"
 
 
@@ -87,15 +87,15 @@ def hold(
     locks: Locks = RUN,
     generations: Mapping[str, str] | None = None,
 ) -> list[Release]:
-    """Lock every host, or none; returns the functions that release the locks.
+    """Lock all hosts, or none; return the functions that release the locks.
 
-    `generations` are those that the plans were made for, by host. Raises Refused with the name of the host if another
-    run holds its lock, which is then named too, or has changed the host since. A lock is held over an SSH channel of
-    this run, so it ends with the run, however that ends.
+    `generations` are the hosts' generations for which the plans were made, by host. Raises Refused, with the name of
+    the host, if another run holds its lock (the message names that run), or has changed the host since the plan was
+    made. A lock is held over an SSH channel of this run, so it ends with the run, even if the run is killed.
 
-    The commands that hold the locks are started on all hosts at once. Then every run locks hosts one by one, in the
-    order of their names, and stops at the first refusal. So if several runs start at the same moment, one of them gets
-    all its locks.
+    The commands that hold the locks start on all hosts at once. The locks are then taken one by one, in the order of
+    the hosts' names, up to the first refusal. So if several runs start at the same moment, one of them gets all its
+    locks.
     """
     words = shlex.join([locks.own, holder_text, locks.shared, locks.sharer])
     line = f"sh -c {shlex.quote(_HOLD.replace('{state}', STATE))} - {words}"
@@ -114,7 +114,7 @@ def hold(
 
 
 def _refuse(name: str, said: str, generation: str | None) -> None:
-    """Raise Refused unless this run now holds the lock, and the host has not changed since its probe."""
+    """Raise Refused unless this run now holds the lock and the host has not changed since its probe."""
     state, _, rest = said.partition(" ")
     if state == "held":
         raise Refused(f"{name}: another run is at work: {rest or 'its holder is unknown'}")

@@ -1,4 +1,4 @@
-"""Following the journals of several hosts at once, whatever becomes of the connections meanwhile."""
+"""Follow the journals of several hosts at once, and reconnect to a host whose connection is lost."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from plainstack.deploy.log_merge import Merger
 from plainstack.errors import HostFailed
 from plainstack.ssh.session import Output
 
-# Seconds. Lines of hosts arrive within it of one another; longer would be felt.
+# Seconds to hold an entry back, so that older entries of other hosts can come before it. A longer delay would be
+# noticeable.
 HELD = 0.3
-# Seconds between attempts to reach a host that is gone.
+# Seconds between attempts to reach a host again.
 _PAUSE = 1.0
 
 
@@ -33,14 +34,14 @@ class Followed(Protocol):
     """The part of plainstack.deploy.journal.Query that following needs."""
 
     def follow(self, cursor: str, /) -> str:
-        """A command that prints the entries after a cursor as they come, until its input ends."""
+        """Return a command that prints the entries after a cursor as they arrive, until its input ends."""
 
 
 class Hosts(Protocol):
     """The part of plainstack.ssh.connections.Sessions that following needs."""
 
     def living(self, name: str, /) -> Following:
-        """The session of a host, a new one if the last has ended."""
+        """Return the session of a host; open a new one if the last one has ended."""
 
     def forget(self, name: str, /) -> None:
         """Close the session of a host."""
@@ -68,7 +69,7 @@ class Follower:
         self._stopped = threading.Event()
 
     def run(self, ended: Callable[[], bool] = lambda: False) -> None:
-        """Show entries in order until interrupted, or until `ended`, which is asked after each batch."""
+        """Show entries in order until interrupted, or until `ended` returns true; it is called between batches."""
         for name in self._queries:
             threading.Thread(target=self._follow, args=(name,), daemon=True).start()
         merger = Merger(HELD)
@@ -81,7 +82,7 @@ class Follower:
             self._stopped.set()
 
     def _take(self, merger: Merger, wait: float | None) -> None:
-        """Take one arrival, or none if there is none within `wait` seconds."""
+        """Process one entry or note, if one arrives within `wait` seconds; None means one second."""
         try:
             arrived = self._arrived.get(timeout=wait if wait is not None else 1.0)
         except queue.Empty:
@@ -89,13 +90,13 @@ class Follower:
         if isinstance(arrived, Entry):
             merger.add(arrived, time.monotonic())
             return
-        # What was read of the host before it went away comes first.
+        # Show the entries first that arrived before this note about a host.
         for entry in merger.rest():
             self._show(entry)
         self._note(arrived)
 
     def _follow(self, name: str) -> None:
-        """Follow one host for good; runs in a thread of its own."""
+        """Follow one host, in a thread of its own, until the Follower stops."""
         gone = False
         while not self._stopped.is_set():
             try:

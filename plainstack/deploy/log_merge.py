@@ -1,4 +1,4 @@
-"""One order for the journals of several hosts: by time, and within a host as it wrote them."""
+"""Merge the journals of several hosts by time, without changing the order of a single host's entries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from plainstack.deploy.journal import Entry
 
 
 def merged(journals: Iterable[Sequence[Entry]]) -> list[Entry]:
-    """The entries of all hosts; those of one host keep their order even if its clock was set back meanwhile."""
+    """Return the entries of all hosts by time; those of one host keep their order even if its clock was set back."""
     timed = [list(_timed(journal)) for journal in journals]
     return [entry for _, entry in heapq.merge(*timed, key=lambda one: one[0])]
 
@@ -23,9 +23,9 @@ def _timed(journal: Sequence[Entry]) -> Iterator[tuple[int, Entry]]:
 
 
 class Merger:
-    """Orders entries while they arrive: each is held for a moment, in which another host's older ones may come.
+    """Orders entries as they arrive: each is held for `patience` seconds, in case older entries of other hosts follow.
 
-    All times are in seconds of the caller's clock.
+    `now` is the time in seconds by any clock of the caller.
     """
 
     def __init__(self, patience: float) -> None:
@@ -36,26 +36,26 @@ class Merger:
         self._count = 0
 
     def add(self, entry: Entry, now: float) -> None:
-        """Take an entry that has just arrived."""
+        """Add an entry that has just arrived."""
         latest = self._latest[entry.host] = max(self._latest.get(entry.host, 0), entry.at)
         self._count += 1
         heapq.heappush(self._held, (latest, self._count, entry))
         self._arrived.append((now, latest))
 
     def due(self, now: float) -> list[Entry]:
-        """The entries whose moment is over, and all that are older."""
+        """Return the entries that have been held long enough, and all older ones."""
         until = -1
         while self._arrived and self._arrived[0][0] + self._patience <= now:
             until = max(until, self._arrived.popleft()[1])
         return self._until(until)
 
     def rest(self) -> list[Entry]:
-        """All that is left, at the end."""
+        """Return all entries that are still held."""
         self._arrived.clear()
         return self._until(max(self._latest.values(), default=0))
 
     def wait(self, now: float) -> float | None:
-        """How many seconds until `due` returns an entry; None if no entry is held."""
+        """Return how many seconds remain until `due` returns an entry; None if no entry is held."""
         return max(0.0, self._arrived[0][0] + self._patience - now) if self._arrived else None
 
     def _until(self, at: int) -> list[Entry]:

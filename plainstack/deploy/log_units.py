@@ -1,4 +1,4 @@
-"""Which units' journals are meant by names of services, roles and units."""
+"""Find the units whose journals a person means by the name of a service, a role or a unit."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ systemctl list-unit-files --full --no-legend --no-pager | sed -n 's/^\\([^ ]*\\)
 
 @dataclass(frozen=True)
 class Units:
-    """The units of a host: those that roles have declared there, by role, and all that its systemd knows."""
+    """The units of a host: `declared` holds those that each role has deployed, `known` all that systemd knows."""
 
     declared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
 
 
 def script(*, everything: bool) -> str:
-    """A script that prints a host's declared units, or with `everything` all units."""
+    """Return a script that prints a host's declared units and, with `everything`, all units that systemd knows."""
     return _DECLARED + (_KNOWN if everything else "")
 
 
 def parse(text: str) -> Units:
-    """The answer to `script`."""
+    """Parse the output of `script`."""
     declared: dict[str, list[str]] = {}
     known = set()
     for line in text.splitlines():
@@ -54,11 +54,11 @@ def choose(
     roles: Iterable[str],
     by_default: Iterable[str],
 ) -> dict[str, tuple[str, ...]]:
-    """The units that `names` mean, by host; hosts without any are left out.
+    """Return the units that `names` refer to, by host; leave out hosts without such units.
 
-    A name is that of a service, of a role, or of a unit with or without its suffix and `plainstack-`. Without a name,
-    the units of the roles in `by_default` are meant. `services` holds the units of each service by host. Raises Refused
-    if no host knows a name.
+    A name is that of a service, a role or a unit. Of a unit's name, the prefix `plainstack-`, the instance and the
+    suffix may be left out. Without names, return the units of the roles in `by_default`. `services` holds the units of
+    each service by host. Raises Refused for a name that is no service, no role and no unit of any host.
     """
     roles, by_default = list(roles), list(by_default)
     found: dict[str, list[str]] = {host: [] for host in hosts}
@@ -78,7 +78,7 @@ def choose(
 
 
 def _journals(units: Iterable[str]) -> Iterator[str]:
-    """The units, and those that timers start."""
+    """Yield the units and, for each timer, the service of the same name."""
     for unit in units:
         yield unit
         if unit.endswith(".timer"):
@@ -92,7 +92,7 @@ def _named(name: str, units: Units) -> list[str]:
 
 
 def _names_of(unit: str) -> set[str]:
-    """What a person may call a unit: with or without suffix, prefix and instance."""
+    """Return the names that a person may use for a unit: with or without suffix, prefix and instance."""
     whole = (unit, unit.rpartition(".")[0])
     names = {*whole, *map(short, whole)}
     return names | {name.partition("@")[0] for name in names}

@@ -1,4 +1,4 @@
-"""Observing all hosts at once: connect, render, probe and plan. deployment.py carries the plans out."""
+"""Observe all hosts at once: connect, render, probe and plan. deployment.py carries out the plans."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ from plainstack.ssh.connections import Sessions
 
 
 class Listener(Protocol):
-    """What a run reports while it works."""
+    """Receives the progress of a run."""
 
     def step(self, host: str, stage: str, step: str, /) -> None:
-        """A step of a stage begins on a host."""
+        """Report that a step of a stage begins on a host."""
 
     def ended(self, host: str, stage: str, seconds: float, error: str, /) -> None:
-        """A stage ended on a host; `error` is empty when it went well."""
+        """Report that a stage has ended on a host; `error` is "" if it succeeded."""
 
     def note(self, text: str, /) -> None:
-        """Something a person should know that belongs to no step."""
+        """Report a message for the operator that belongs to no step."""
 
 
 @dataclass
 class View:
-    """What is known after observing: every host's plan, or why it could not be made.
+    """The result of observing hosts: the state and the plan of each, or in `failed` the reason why there are none.
 
-    `stack` is what the plans lead to: the inventory's, or one on the way there (plainstack.engine.transition).
+    `stack` is the stack that the plans bring about: the inventory's, or an intermediate one; see
+    plainstack.engine.transition.
     """
 
     stack: Stack
@@ -53,11 +54,11 @@ class View:
 
 
 class Observer:
-    """One command's view of a stack; opens connections when it is entered and closes them when left.
+    """Observes the hosts of a stack for one command; its `with` statement opens and closes the connections.
 
-    It takes over what a `head_start` has begun. It writes nothing but the cache of the next head start: `secrets` that
-    are missing are made for this view alone, and only a deploy keeps them. A command that only looks passes
-    `needs_values=False`: no command of a secret is run, and a secret that is not set is no error.
+    It takes over the connections and probes of `head_start`. It writes nothing but the cache of the next head start:
+    missing secrets are generated in memory, and only a deploy saves them. For a command that needs no values of
+    secrets, pass `needs_values=False`: the commands that print secrets are then not run, and unset secrets are allowed.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Observer:
 
         self.sessions, self._connecting = self._head_start.take(self.stack, self.hosts) or (Sessions(self.stack), {})
         self._pool = ThreadPoolExecutor(max_workers=max(8, len(self.hosts)))
-        # Connecting takes most of the time of a run that changes nothing; it goes on while we render.
+        # A run that changes nothing spends most of its time connecting; it renders templates meanwhile.
         for name in self.hosts:
             if name not in self._connecting:
                 self._connecting[name] = self._pool.submit(self.sessions.to, name)
@@ -105,7 +106,7 @@ class Observer:
         return self
 
     def render(self, ready: Callable[[str], None] = lambda _: None) -> None:
-        """Fill `desired` and `probes`; `ready` hears of every host as soon as it is done. Raises InventoryError."""
+        """Fill `desired` and `probes`; call `ready` with the name of each finished host. Raises InventoryError."""
         from plainstack.engine import desired
 
         for name, wanted in desired.one_by_one(self.stack, self.vault, self.roles, self.hosts):
@@ -118,9 +119,10 @@ class Observer:
         self.sessions.__exit__()
 
     def observe(self, listener: Listener | None = None, *, to_apply: bool = False) -> View:
-        """Probe every host at once: one connection and one exec each.
+        """Probe all hosts at once, with one connection and one exec each, and plan their changes.
 
-        With `to_apply`, a host undoes an unconfirmed change of an ended run at once instead of when its timer ends.
+        If an earlier run ended before it confirmed its change, the host undoes the change when its timer ends. With
+        `to_apply`, it does so at once.
         """
         view = View(self.stack)
         futures: dict[str, Future[tuple[Observed, HostPlan]]] = {}
@@ -142,10 +144,10 @@ class Observer:
         return view
 
     def _expand(self, view: View) -> None:
-        """Plan for values that must be served beside the new ones for a while, where there are any."""
+        """Replan if hosts must serve old values beside the new ones for a while."""
         from plainstack.engine import desired, transition
 
-        # Cheap, and almost always all there is to it.
+        # This test is cheap, and almost always true.
         if all(role.transition(self.stack, view.observed) == self.stack for role in self.roles.values()):
             return
         whole = {name: self._plan(name, seen, None) for name, seen in view.observed.items()}
@@ -163,7 +165,7 @@ class Observer:
         return plan(name, self.desired[name], seen, Stamp("", "", ""), scope)
 
     def _probe(self, name: str, listener: Listener | None, to_apply: bool) -> Observed:
-        # A second look connects again where the first one could not: a host that boots refuses for a while.
+        # If the first connection failed, a second `observe` opens another: a booting host refuses connections at first.
         connecting = self._connecting.pop(name, None)
         session = connecting.result() if connecting else self.sessions.to(name)
 
@@ -184,7 +186,7 @@ class Observer:
         return settled(name, look, listener.note if listener else lambda _: None, undo if to_apply else None)
 
     def refusals(self, view: View) -> list[str]:
-        """What must not be deployed because of what a host, or several together, look like."""
+        """Return the reasons to refuse the deploy that follow from the observed state of the hosts."""
         from plainstack.engine import ownership, preflight
 
         found = preflight.refusals(self.stack, self.roles, self._applied(), view.observed)
@@ -192,7 +194,10 @@ class Observer:
         return [*found, *others, *self._refusals_over_hosts(view)]
 
     def overrides(self) -> Mapping[str, str]:
-        """The shipped templates, files and checks that the stack's own folder replaces for these hosts."""
+        """Return the shipped templates, files and checks that the stack overrides for these hosts.
+
+        Each comes with the path of its replacement.
+        """
         from plainstack.engine.role import of_host
         from plainstack.engine.sources import Sources
 
@@ -200,7 +205,7 @@ class Observer:
         return Sources.of(self.stack.folder).overrides(roles)
 
     def findings(self, view: View) -> list[str]:
-        """What a person should know of the hosts that would change."""
+        """Return notes for the operator on the hosts that would change."""
         from plainstack.engine import preflight
 
         return preflight.notes(self.stack, self.roles, self._applied(), view.observed, view.pending)
@@ -212,21 +217,21 @@ class Observer:
         }
 
     def _refusals_over_hosts(self, view: View) -> Iterator[str]:
-        """What the hosts of a role say together; where --host takes none of them, they are not asked."""
+        """Yield the reasons of roles that consider all their hosts; skip a role if --host excludes all its hosts."""
         for role in self.roles.values():
             in_scope = self.scope is None or role.name in self.scope
             if role.refusals and in_scope and any(host.name in self.hosts for host in hosts_of(self.stack, role)):
                 yield from role.refusals(self.stack, self.answers(view, role))
 
     def answers(self, view: View, role: Role) -> Answers:
-        """The facts of all hosts of a role; those that --host left out are asked now."""
+        """Return the facts of all hosts of a role; read them now from the hosts that --host left out."""
         hosts = hosts_of(self.stack, role)
         left_out = {host.name: role.facts(self.stack, host) for host in hosts if host.name not in self.hosts}
         seen = {host.name: view.observed[host.name].facts if host.name in view.observed else None for host in hosts}
         return {**seen, **self.ask(left_out)}
 
     def ask(self, snippets: Mapping[str, str]) -> Answers:
-        """What hosts print as key=value lines, each for a snippet of its own."""
+        """Run a shell snippet on each host; return the key=value lines that they print. `snippets` is by host."""
         from plainstack.engine.probe import script
         from plainstack.ssh.connections import fan_out
 

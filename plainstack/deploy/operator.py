@@ -11,7 +11,7 @@ from plainstack.inventory.stack import Stack
 
 
 def who() -> str:
-    """The operator as USER@MACHINE."""
+    """Return the operator as USER@MACHINE."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a uid without a name; the exception depends on Python's version
@@ -20,7 +20,7 @@ def who() -> str:
 
 
 def commit(stack: Stack) -> str:
-    """The git commit of the inventory's folder, with -dirty if there are uncommitted changes; "-" outside git."""
+    """Return the git commit of the inventory's folder, with -dirty for uncommitted changes; "-" outside git."""
     try:
         done = subprocess.run(
             ["git", "-C", str(stack.folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],

@@ -1,4 +1,4 @@
-"""What `inv tunnel` can open, as the roles of a stack declare it."""
+"""The web pages and other ports that `inv tunnel` can open, as the roles of a stack declare them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from plainstack.inventory.target import Target
 
 
 def targets(stack: Stack, roles: Mapping[str, Role]) -> list[Target]:
-    """The targets that have web pages; raises Refused if there are none."""
+    """Return the targets that have web pages. Raises Refused if there are none."""
     found = [target for target in _all(stack, roles) if target.pages]
     if not found:
         raise Refused(
@@ -22,7 +22,7 @@ def targets(stack: Stack, roles: Mapping[str, Role]) -> list[Target]:
 
 
 def others(stack: Stack, roles: Mapping[str, Role]) -> str:
-    """A line with examples of other ports to open; empty if there are none."""
+    """Return a line with examples of other ports to open; "" if there are none."""
     examples = [f"{target.via[0]}:{target.port}" for target in _all(stack, roles) if not target.pages]
     return f"any other port: inv tunnel HOST:PORT ({', '.join(examples[:4])})" if examples else ""
 

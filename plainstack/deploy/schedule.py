@@ -1,4 +1,4 @@
-"""The order of a deploy: a graph of which transactions wait for which others, and its execution in threads."""
+"""The order of a deploy: a graph of transactions that wait for one another, and its execution in threads."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a node ended; times are seconds since the run began."""
+    """The result of a node; times are in seconds since the run began."""
 
     node: Node
     begin: float
@@ -40,18 +40,18 @@ class Outcome:
     skipped: str = ""
 
     def later(self, seconds: float) -> Outcome:
-        """The same outcome, on the clock of a run that began `seconds` earlier."""
+        """Return the outcome with its times counted from `seconds` earlier."""
         return replace(self, begin=self.begin + seconds, end=self.end + seconds)
 
 
 def graph(
     plans: Mapping[str, HostPlan], roles: Mapping[str, Role], observed: Mapping[str, Observed]
 ) -> dict[Node, set[Node]]:
-    """Every node with the nodes that it waits for.
+    """Return every node with the nodes that it waits for.
 
-    On one host, packages come first, then its roles in order. Between hosts, a role waits on every host for the roles
-    that it comes after, and for the part of itself that all hosts do ahead. If the hosts of a role take turns, each
-    also waits for the previous one.
+    On one host, packages come first, then its roles in order. A role also waits until all hosts have finished the roles
+    in its `after` and `follows`, and its own actions that run ahead. If the hosts of a role take turns, each also waits
+    for the previous one.
     """
     nodes: dict[Node, set[Node]] = {}
     lost: set[Node] = set()
@@ -101,11 +101,12 @@ def execute(
     on_wait: Callable[[Node, float], None],
     earliest: Mapping[Node, float] | None = None,
 ) -> list[Outcome]:
-    """Run `work` for every node as soon as the nodes that it waits for are done; returns the outcomes by start time.
+    """Run `work` for every node as soon as the nodes that it waits for are done; return the outcomes by start time.
 
     Nodes that wait for a failed or skipped node are skipped; once `cancelled` is set, so are all nodes not yet started.
-    `settle` gives the seconds from the end of one node to the start of the next of the same stage, `earliest` the
-    seconds from now until a node may start. `on_wait` gets each node that has to wait, and for how many seconds.
+    `settle` returns the seconds that must pass between the end of one node and the start of the next of the same stage;
+    `earliest` holds the seconds from now until a node may start. `on_wait` is called with each node that has to wait,
+    and the seconds.
     """
     began = time.monotonic()
     outcomes: dict[Node, Outcome] = {}
@@ -116,7 +117,7 @@ def execute(
             return Outcome(node, now, now, skipped=reason)
 
         before = [outcomes[other] for other in sorted(nodes[node])]
-        # A skipped node did not fail itself, so its reason is passed on.
+        # A node that was skipped did not fail itself, so pass on the reason why it was skipped.
         reasons = [f"{other.node.stage} failed on {other.node.host}" for other in before if other.error]
         reasons += [other.skipped for other in before if other.skipped]
         if reasons or cancelled.is_set():
@@ -131,7 +132,7 @@ def execute(
         try:
             work(node)
         except (PlainstackError, OSError) as error:
-            # Errors of this machine too, so that the results of other hosts are not lost.
+            # Catch errors of this machine too, so that the results of other hosts are not lost.
             return Outcome(node, begin, time.monotonic() - began, error=_failure(node, error))
         return Outcome(node, begin, time.monotonic() - began)
 
@@ -158,7 +159,10 @@ def _failure(node: Node, error: PlainstackError | OSError) -> HostFailed:
 
 
 def settle(plans: Mapping[str, HostPlan], roles: Mapping[str, Role], before: Node, node: Node | None = None) -> int:
-    """Seconds after the end of `before` until `node` may go down; without `node`, until any of its peers may."""
+    """Return the seconds after the end of `before` until `node` may stop or restart units.
+
+    Without `node`, return the seconds until any peer of `before` may do so.
+    """
     role = roles.get(before.stage)
     came_up = _does(plans, before, "start", "restart")
     goes_down = node is None or _does(plans, node, "restart", "stop")
@@ -171,9 +175,10 @@ def unseen(
     desired: Mapping[str, HostDesired],
     observed: Mapping[str, Observed],
 ) -> dict[Node, float]:
-    """Seconds until a node may take something down, if another host of its role came up just before this run.
+    """Return the seconds until a node may stop or restart units; leave out nodes that may do so now.
 
-    A run that was killed did not wait after its restarts, so the next run must.
+    A node must wait if units of its role have just started on another host: an earlier run that was killed did not wait
+    after it started them.
     """
     waits: dict[Node, float] = {}
     for name in plans:
@@ -199,7 +204,7 @@ def _does(plans: Mapping[str, HostPlan], node: Node, *verbs: str) -> bool:
 
 
 def critical_path(outcomes: Sequence[Outcome], nodes: Mapping[Node, set[Node]]) -> list[Outcome]:
-    """The chain of nodes that decided how long the run took, first to last."""
+    """Return the chain of nodes that determined the duration of the run, first to last."""
     by_node = {outcome.node: outcome for outcome in outcomes if not outcome.skipped}
     chain: list[Outcome] = []
     current = max(by_node.values(), key=lambda outcome: outcome.end, default=None)

@@ -1,4 +1,4 @@
-"""The secrets that a run works with: from the store, from commands, and stand-ins where no value is needed."""
+"""The values of secrets in a run: from the store, from commands, or placeholders where no value is needed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from plainstack.secrets.values import Secret, Vault
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """The secrets whose values the store does not have: `unset` by name, and `lines`, commands by name."""
+    """The secrets that are not in the store.
+
+    `unset` are the names of those that have no value yet; `lines` maps the names of the others to the commands that
+    print their values.
+    """
 
     unset: tuple[str, ...]
     lines: Mapping[str, str]
 
     @classmethod
     def of(cls, stack: Stack, roles: Mapping[str, Role], hosts: Iterable[str], vault: Vault) -> Elsewhere:
-        """Those that the roles of these hosts read."""
+        """Find those that the roles of these hosts read."""
         chosen = set(hosts)
         read = {name for name, by in uses(stack, roles).items() if any(chosen & {*names} for names in by.values())}
         here = [secret for name, secret in by_name(stack, roles).items() if name in read]
@@ -31,7 +35,7 @@ class Elsewhere:
         return cls(tuple(secret.name for secret in here if secret.name not in stored), lines)
 
     def added_to(self, vault: Vault, stack: Stack) -> Vault:
-        """A vault with all values. Raises Refused if secrets are not set, or if a command fails."""
+        """Return a vault with all values. Raises Refused if secrets are not set, or if a command fails."""
         if self.unset:
             raise Refused("\n".join(map(not_set, self.unset)))
         if not self.lines:
@@ -42,12 +46,12 @@ class Elsewhere:
         return _with(vault, command.values(self.lines, stack.folder))
 
     def stood_in(self, vault: Vault) -> Vault:
-        """A vault with stand-ins, for a run that needs the names only."""
+        """Return a vault with placeholder values, for a run that needs the names only."""
         return _with(vault, {name: Secret(name, "stand-in") for name in (*self.unset, *self.lines)})
 
 
 def not_set(name: str) -> str:
-    """A sentence about a secret that a person has yet to set."""
+    """Return an error message for a secret that has no value yet."""
     return f"the secret {name} is not set; set it: inv secrets.set {name}"
 
 

@@ -1,4 +1,4 @@
-"""What `inv logs --since` accepts, as journalctl is asked for it."""
+"""Translate the value of `inv logs --since` for journalctl."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _TIME = re.compile(
 
 
 def since(text: str, now: datetime) -> str:
-    """The value of journalctl's --since: seconds before the host's own present, or seconds since the epoch.
+    """Return the value for journalctl's --since: seconds before the host's current time, or seconds since the epoch.
 
-    A time without a zone is in UTC, as those that are printed are. Raises Refused if `text` is neither a time nor a
-    span, and if the time has not come yet.
+    A time without a zone is in UTC, like the times of printed entries. Raises Refused if `text` is neither a time nor a
+    time span, or if the time is in the future.
     """
     text = text.strip()
     if match := _SPAN.fullmatch(text):
@@ -47,7 +47,7 @@ def _span(text: str, parts: str) -> int:
         if unit not in _SECONDS:
             raise _refused(text)
         seconds += int(number) * _SECONDS[unit]
-    # Longer than any journal, and journalctl accepts no dates before 1970.
+    # No journal is older than this, and journalctl accepts no dates before 1970.
     return min(seconds, 20 * 365 * 86400)
 
 

@@ -27,14 +27,14 @@ class Row:
     problems: list[str] = field(default_factory=list)
 
     def as_data(self) -> dict[str, object]:
-        """The row as a JSON object; its keys are the column titles with underscores for spaces."""
+        """Return the row as a JSON object; its keys are the column titles with underscores for spaces."""
         cells = {title.replace(" ", "_"): cell for title, cell in self.cells.items()}
         common = {name: getattr(self, name) for name in ("host", "address", "roles", "reachable", "units")}
         return {**common, **cells, "problems": self.problems}
 
 
 def rows(stack: Stack, roles: Mapping[str, Role], view: View, now: float) -> list[Row]:
-    """A row for every host that was probed; `now` is in seconds since the epoch."""
+    """Return a row for every host that was probed or could not be reached; `now` is in seconds since the epoch."""
     found = {name: _row(stack, view, name) for name in stack.hosts if name in view.observed or name in view.failed}
     facts = {name: view.observed[name].facts if name in view.observed else None for name in found}
     columns = [(role.status, hosts) for role in roles.values() if role.status and (hosts := hosts_of(stack, role))]
@@ -62,7 +62,7 @@ def _row(stack: Stack, view: View, name: str) -> Row:
 
 
 def units_down(seen: Observed) -> tuple[list[str], list[str]]:
-    """The names of Plainstack's units that should run on a host, and a sentence for each that does not."""
+    """Return the names of Plainstack's units that should run on a host, and a sentence for each that does not."""
     ours = {entry.name: entry for entries in seen.manifest.values() for entry in entries if entry.kind == "unit"}
     wanted = [name for name, entry in ours.items() if Kept.of(entry).running]
     down = [name for name in wanted if seen.units.get(name) is None or seen.units[name].active != "active"]
@@ -70,7 +70,7 @@ def units_down(seen: Observed) -> tuple[list[str], list[str]]:
 
 
 def table(found: Sequence[Row]) -> tuple[Sequence[str], list[tuple[str, ...]]]:
-    """The header and cells of a table of these rows."""
+    """Return the header and the cells of a table of these rows."""
     titles = list(found[0].cells) if found else []
     return (*_COMMON, *titles), [
         (

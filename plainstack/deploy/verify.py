@@ -1,4 +1,4 @@
-"""Runs checks/ against the hosts, all hosts at once over kept connections, and gives one verdict."""
+"""Run the checks in checks/ on all hosts at once, over connections that stay open."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from plainstack.secrets.values import Vault
 from plainstack.shipped import CHECKS
 from plainstack.ssh.connections import Sessions
 
-# Checks of one host that run at once: most of the time they wait, for a unit to stay up or for a port to stay silent.
+# The most checks of one host that run at once. They mostly wait: for a unit to stay up, or for a port not to answer.
 AT_ONCE = 6
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """How one check ended on one host; `why` is what did not hold.
+    """The result of one check on one host; `why` says why it failed.
 
-    A file of checks that cannot be read is one that failed, on no host.
+    A file of checks that cannot be read counts as a failed check of the host "-".
     """
 
     host: str
@@ -57,7 +57,7 @@ class CheckResult:
 
 
 class Verifier:
-    """A pytest plugin: binds checks to hosts, runs all of them at once, and keeps the results."""
+    """A pytest plugin that binds checks to hosts, runs all of them at once, and collects the results."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Verifier:
         self._pools: list[ThreadPoolExecutor] = []
 
     def hosts_of(self, role: str) -> list[str]:
-        """The hosts that a role's checks are run for."""
+        """Return the names of the hosts that a role's checks run for."""
         if self._chosen and role not in self._chosen:
             return []
         everywhere = self._roles[role].everywhere
@@ -101,15 +101,15 @@ class Verifier:
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.addinivalue_line("markers", "once: run on the role's first host only")
-        # For its own report, which is not used, pytest parses the sources. In several threads at once, Python 3.11
-        # sometimes fails to do that ("AST constructor recursion depth mismatch").
+        # For other styles, pytest parses the sources. Python 3.11 sometimes fails to do that in several threads at once
+        # ("AST constructor recursion depth mismatch").
         config.option.tbstyle = "native"
         config.pluginmanager.register(self._fixtures())
-        # Pytest 8 words a comparison with the help of its reporter, which is left out.
+        # Pytest 8 needs a terminal reporter to describe a failed comparison, and its own is disabled.
         config.pluginmanager.register(reporter(), "terminalreporter")
 
     def _fixtures(self) -> ModuleType:
-        """What a check may take, as a plugin: pytest wants functions, not methods."""
+        """Return a plugin with the fixtures that checks may use. Pytest requires functions, not methods."""
 
         @pytest.fixture(scope="session")
         def host(where: str) -> Any:
@@ -148,7 +148,7 @@ class Verifier:
         return plugin
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        # A check that no host has to keep is there once, bound to none.
+        # Pytest collects a check without hosts once; drop it.
         items[:] = [item for item in items if _where(item) in self._hosts]
 
     def pytest_exception_interact(self, node: pytest.Collector | pytest.Item, call: pytest.CallInfo[Any]) -> None:
@@ -168,14 +168,14 @@ class Verifier:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if session.items:
-            # What pytest does around each item is done once around all: it words the comparisons that fail.
+            # Pytest's wrappers around an item describe failed comparisons. Run them once, around all items.
             first = session.items[0]
             first.ihook.pytest_runtest_protocol(item=first, nextitem=None)
         return True
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool:
-        """Start every check at once, and report the results in the order of the checks."""
+        """Start all checks at once, and report the results in the order of the checks."""
         session = item.session
         items = [item for item in session.items if isinstance(item, pytest.Function)]
         running = Lanes(session, items)
@@ -207,7 +207,7 @@ class Verifier:
                 gather, self._stack, self._stack.hosts[where], modules, self._testinfra[where]
             )
         for lane in lanes(items):
-            # What a check renders is rendered as for a deploy.
+            # With this context, checks render templates from the same folders as a deploy.
             pool.submit(copy_context().run, self._run, lane, running)
 
     def _run(self, lane: list[pytest.Function], running: Lanes) -> None:
@@ -219,7 +219,7 @@ class Verifier:
                     self._ended[item.nodeid].set_exception(error)
 
     def _result(self, item: pytest.Item, phases: list[Phase]) -> CheckResult | None:
-        """How a check ended; None for one that was skipped, which is no promise to this stack."""
+        """Return the result of a check; None if it was skipped, because it then does not apply to this stack."""
         assert isinstance(item, pytest.Function)
         where = _where(item)
         name = item.originalname
@@ -233,7 +233,7 @@ class Verifier:
 
 
 def _role(module: ModuleType) -> str:
-    """The role whose hosts a module checks: what it says, or else what its name says."""
+    """Return the role whose hosts a module checks: the module's ROLE, otherwise the role in its file name."""
     return str(getattr(module, "ROLE", _of_file(Path(str(module.__file__)))))
 
 
@@ -242,12 +242,12 @@ def _of_file(path: Path) -> str:
 
 
 def _where(item: pytest.Item) -> str:
-    """The host that a check is bound to."""
+    """Return the name of the host that a check is bound to; "" if it has none."""
     return str(item.callspec.params.get("where", "")) if hasattr(item, "callspec") else ""
 
 
 def run(verifier: Verifier) -> None:
-    """Run the checks; results are in the verifier. Raises Refused when pytest itself does not run."""
+    """Run the checks and store the results in the verifier. Raises Refused if pytest itself cannot run."""
     own = next(folder for folder in (*verifier.sources.within("checks"), CHECKS) if folder.is_dir())
     said = io.StringIO()
     with alone(said, own), used(verifier.sources):
