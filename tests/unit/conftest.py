@@ -1,4 +1,4 @@
-"""What unit tests share: the default stack, a vault whose secrets never change, and what every host should be."""
+"""Fixtures of the unit tests: the default stack, a vault with fixed secrets, and the desired state of every host."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from plainstack.secrets.values import Certificate, Secret, Vault
 from tests import inventories
 from tests.sshd import Server, serving
 
-# The same cases on every run; HYPOTHESIS_PROFILE=search looks for new ones.
-# How long it takes says how busy the machine is, in the making of a case as in its test.
+# Hypothesis runs the same cases every time; HYPOTHESIS_PROFILE=search looks for new ones. There is no time limit: on a
+# busy machine, both generating a case and testing it may take long.
 UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 settings.register_profile("default", UNTIMED, derandomize=True, max_examples=30)
 settings.register_profile("search", UNTIMED, max_examples=5000, phases=[Phase.generate])
@@ -30,12 +30,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Modules of checks/ are imported like any other; inv verify gives the marker its meaning.
+    # Tests import the modules of checks/, which use this marker; only `inv verify` acts on it.
     config.addinivalue_line("markers", "once: run on the role's first host only")
 
 
 def fake_vault(stack: Stack, names: Iterable[str]) -> Vault:
-    """Secrets that say what they are, so that a golden file or a leak is readable."""
+    """Return a vault whose secrets contain their own names, so that they are easy to recognize in files and leaks."""
     certified = [*stack.hosts, "site"]
     return Vault(
         passwords={name: Secret(name, f"password-of-{name}") for name in names},
@@ -49,25 +49,25 @@ def fake_vault(stack: Stack, names: Iterable[str]) -> Vault:
 
 @pytest.fixture(scope="session")
 def stack() -> Stack:
-    """The default inventory."""
+    """Return the stack of the default inventory."""
     return inventories.load(ROOT / "hosts.yaml")
 
 
 @pytest.fixture(scope="session")
 def registry() -> Mapping[str, Role]:
-    """Every role of Plainstack."""
+    """Return every role of Plainstack, by name."""
     return roles.registry()
 
 
 @pytest.fixture(scope="session")
 def vault(stack: Stack, registry: Mapping[str, Role]) -> Vault:
-    """A password for every role that asks for one, a certificate for every host and the site."""
+    """Return a vault with every password that roles ask for, and a certificate for every host and the site."""
     return fake_vault(stack, by_name(stack, registry))
 
 
 @pytest.fixture(scope="session")
 def desired(stack: Stack, vault: Vault, registry: Mapping[str, Role]) -> Mapping[str, HostDesired]:
-    """What every host of the default stack should be."""
+    """Return the desired state of every host of the default stack."""
     return desired_module.assemble(stack, vault, registry, stack.hosts)
 
 

@@ -1,6 +1,7 @@
-"""Strategies: what two roles may want of a host, and hosts on which Plainstack and other people have been before.
+"""Hypothesis strategies: resources that two roles want of a host, and hosts that Plainstack and people changed before.
 
-All strategies are built once; what depends on what is put together by plain functions, which is many times faster.
+The strategies are built once and draw independent values. Plain functions combine these values, which is many times
+faster than strategies that depend on drawn values.
 """
 
 from __future__ import annotations
@@ -96,13 +97,13 @@ def _desired(raw: Mapping[str, Any]) -> Desired:
     for path, (item, app) in raw["paths"].items():
         if item is None or (getattr(item, "owner", "root") == "app" and not raw["user"]):
             continue
-        # What turns from a file into a folder does so in the role that declared it.
+        # TURNS may change between a file and a folder, but it always belongs to the same role.
         roles["app" if app and path != TURNS else "base"].append(item)
     for name, unit in raw["units"].items():
         if unit is None:
             continue
         role = "app" if unit["app"] or any(name in path for path in _paths(roles["app"])) else "base"
-        # A unit reads what its own role writes, or one before it.
+        # A unit may read only files of its own role or of an earlier role.
         near = {"token", *_paths(roles["base"]), *_paths(roles[role])}
         roles[role].append(
             Unit(
@@ -123,7 +124,7 @@ def _desired(raw: Mapping[str, Any]) -> Desired:
 
 
 def _paths(resources: Sequence[Resource]) -> list[str]:
-    """What a unit may name; not what goes before the packages and so before any unit."""
+    """Return the paths that a unit may name, without early files, which belong to the package transaction."""
     known = [item for item in resources if isinstance(item, File | Link | Absent)]
     return [item.path for item in known if not (isinstance(item, File) and item.early)]
 
@@ -132,12 +133,12 @@ desired_states = _RAW.map(_desired)
 
 
 def everything(desired: Desired) -> list[Resource]:
-    """The resources of all roles."""
+    """Return the resources of all roles."""
     return [item for resources in desired.values() for item in resources]
 
 
 def sha(content: bytes) -> str:
-    """The content's hash."""
+    """Return the hash of the content."""
     return File(path="/", content=content).sha256
 
 
@@ -186,14 +187,14 @@ def _machine(
 
 
 def _drift(machine: Machine, drift: Mapping[str, Any], known: Sequence[Resource]) -> None:
-    """What people do to a host by hand."""
+    """Change a host as people do by hand."""
     for path, change in drift["paths"].items():
         state = machine.paths.get(path)
         if state is None:
             continue
         if change == "remove" and not any(other.startswith(f"{path}/") for other in machine.paths):
             del machine.paths[path]
-        # What somebody else changed is not removed to make room for a folder: a person must look.
+        # A plan does not replace a file that somebody changed with a folder, so TURNS keeps its mode and content.
         elif change == "mode" and state.kind != "link" and path != TURNS:
             machine.paths[path] = PathState(state.kind, 0o640, "root", "root", state.sha256)
         elif change == "content" and state.kind == "file" and path != TURNS:

@@ -1,8 +1,8 @@
-"""A host without a machine: a folder as its root, the real /bin/sh and coreutils, and stand-ins for what needs systemd.
+"""A simulated host: a folder as its root, the real /bin/sh and coreutils, and stand-ins for what needs systemd.
 
-The scripts are the engine's own, byte for byte, run with ROOT=<folder>. Stand-ins, from standins/, lie in <folder>/bin:
-systemctl keeps its state in files, notes every call; a unit "loads" a copy of the files it reads; getent, id and the
-useradd family work on <folder>/etc/passwd; dpkg-query and apt-get on a list of names.
+The scripts are those of the engine, unchanged, run with ROOT=<folder>. The stand-ins are copied from standins/ to
+<folder>/bin. systemctl keeps its state in files and logs every call; a unit "loads" a copy of the files that it reads.
+getent, id and the useradd family work on <folder>/etc/passwd; dpkg-query and apt-get work on a list of names.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from plainstack.engine.transaction.script import Script
 STAMP = Stamp("2026-01-01T00:00:00Z", "me@here", "abc")
 
 STANDINS = Path(__file__).parent / "standins"
-# As in the engine no two runs have one name: what ends with a run ends by its folder.
+# As in the engine, no two runs share a name: a process left over from a run looks for the folder with its run's name.
 RUNS = itertools.count(1)
 FOLDERS = ("active", "activating", "failed", "enabled", "masked", "packaged", "loaded", "reads")
 
 
 @dataclass
 class Done:
-    """How a script ended on a sandbox."""
+    """The result of a script on a sandbox."""
 
     answer: Answer
     code: int
@@ -50,13 +50,13 @@ class Done:
 
 @dataclass
 class Sandbox:
-    """A host's root folder."""
+    """A simulated host, by its root folder."""
 
     root: Path
 
     @classmethod
     def new(cls, root: Path) -> Sandbox:
-        """An empty host."""
+        """Make an empty host."""
         for folder in ("bin", "run", "etc", "usr/sbin", "var/lib/apt/lists", *(f"systemd/{name}" for name in FOLDERS)):
             (root / folder).mkdir(parents=True)
         for standin in STANDINS.iterdir():
@@ -69,13 +69,15 @@ class Sandbox:
         return cls(root)
 
     def copy(self, root: Path) -> Sandbox:
-        """The same host again."""
+        """Copy the host to another folder."""
         subprocess.run(["cp", "-a", str(self.root), str(root)], check=True)
         return Sandbox(root)
 
     def sh(self, command: str, stdin: bytes = b"", *, hold: bool = False, leave_at: bytes = b"") -> tuple[int, str]:
-        """Run a command as a connection would; with `hold` its input stays open until it ends, or until its output
-        says `leave_at`: then the connection is gone."""
+        """Run a command as a connection would; return its exit code and its output.
+
+        With `hold`, its input stays open until the command ends. A line of output with `leave_at` ends the connection.
+        """
         with subprocess.Popen(
             ["/bin/sh", "-c", command],
             stdin=subprocess.PIPE,
@@ -100,12 +102,12 @@ class Sandbox:
         return code, output.decode()
 
     def observe(self, resources: Sequence[Resource]) -> Observed:
-        """Probe this host for real."""
+        """Run the real probe on this host."""
         _, text = self.sh(probe.script(resources))
         return probe.parse(text, str(self.root))
 
     def plan(self, desired: Mapping[str, Sequence[Resource]], seen: Observed | None = None) -> HostPlan:
-        """Plan, from a probe of now or from what was seen."""
+        """Plan from the given observation, or from a new probe."""
         everything = [item for resources in desired.values() for item in resources]
         return plan("sandbox", desired, seen or self.observe(everything), STAMP)
 
@@ -120,7 +122,7 @@ class Sandbox:
     def deploy(
         self, desired: Mapping[str, Sequence[Resource]], *, stop_after: int | None = None, seen: Observed | None = None
     ) -> list[Done]:
-        """Plan and apply all transactions until one fails; `stop_after` kills the first after so many steps."""
+        """Plan, and apply all transactions until one fails; `stop_after` kills the first after that many steps."""
         seen = seen or self.observe([item for resources in desired.values() for item in resources])
         found = self.plan(desired, seen)
         generation = seen.generation
@@ -134,7 +136,7 @@ class Sandbox:
         return ended
 
     def tree(self, *without: str) -> dict[str, tuple[object, ...]]:
-        """Everything there is under the root, but for stand-ins, logs and what is different in every run."""
+        """Return every path's mode, owner, group and content, without stand-ins, logs and what differs in every run."""
         ignored = ("bin", "run", "systemd/log", "var/log", "var/lib/plainstack/generation", "etc/.pwd.lock", *without)
         seen: dict[str, tuple[object, ...]] = {}
         for folder, folders, files in os.walk(self.root):
@@ -153,30 +155,30 @@ class Sandbox:
         return seen
 
     def generation(self) -> str:
-        """What a probe of now would name as the last change."""
+        """Return the generation that a probe reports: the ID of the last change."""
         return self.observe([]).generation
 
     def states(self) -> dict[str, bytes]:
-        """Manifests and stamps."""
+        """Return the manifests and stamps by path."""
         kept = self.root / "var/lib/plainstack"
         return {str(path): path.read_bytes() for path in (*kept.glob("manifest/*"), *kept.glob("units/*"))}
 
     def calls(self) -> list[str]:
-        """What systemctl and the others were asked to change, since the last time of asking."""
+        """Return the changing calls of systemctl and the other stand-ins since the last call of this method."""
         log = self.root / "systemd/log"
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         log.unlink(missing_ok=True)
         return lines
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
-        """What somebody else puts on the host."""
+        """Write a file, as somebody else would on the host."""
         there = self.root / path.lstrip("/")
         there.parent.mkdir(parents=True, exist_ok=True)
         there.write_text(text, encoding="utf-8")
         there.chmod(mode)
 
     def read(self, path: str) -> str:
-        """The content of a file."""
+        """Return the content of a file."""
         return (self.root / path.lstrip("/")).read_text(encoding="utf-8")
 
     def reads(self, unit: str, *paths: str) -> None:
@@ -194,7 +196,7 @@ def build(
     stop_after: int | None = None,
     planned_at: str | None = None,
 ) -> Script:
-    """The script of a transaction."""
+    """Return the script of a transaction."""
     run_id = f"run-{next(RUNS)}"
     audit = {"who": "me", "commit": "abc", "command": "inv deploy"}
     if isinstance(work, PackageTransaction):

@@ -1,4 +1,4 @@
-"""A host in memory: what a plan makes of an observed state, step by step as the script on the host does it."""
+"""A host in memory, which carries out a plan step by step as the script does on a real host."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ State = TypeVar("State")
 
 @dataclass
 class Machine:
-    """The state of a host, and what its units and systemd itself have in memory: the states of the files they read."""
+    """The state of a host, including the states of files that its units and systemd itself have in memory."""
 
     paths: dict[str, PathState] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Machine:
     reread: dict[str, str] | None = None
 
     def observed(self, known: Sequence[Resource]) -> Observed:
-        """What a probe of this host says: of the things that are declared or in the manifest, and of no others."""
+        """Return what a probe would see: only what is declared in `known` or listed in the manifest."""
         entries = [entry for same in self.manifest.values() for entry in same]
         asked = {entry.name for entry in entries} | {getattr(item, "path", getattr(item, "name", "")) for item in known}
 
@@ -66,14 +66,14 @@ class Machine:
         )
 
     def outcome(self) -> object:
-        """All that two runs to the same end must agree on: everything but who did it and when."""
+        """Return everything in which two runs to the same state must agree: all but the operators and the times."""
         manifest = {role: {(entry.key, entry.state) for entry in entries} for role, entries in self.manifest.items()}
         guards = {name for name, true in self.guards.items() if true}
         now = (self.paths, self.packages, self.users, self.units, self.sysctls, self.stamps, guards, self.leftovers)
         return (*now, manifest)
 
     def apply(self, plan: HostPlan, desired: Sequence[Resource], stop_after: int | None = None) -> int:
-        """Do a plan, or its first steps as if killed then; gives the number of steps done."""
+        """Carry out a plan, or only its first `stop_after` steps, as if killed; return the number of steps done."""
         number = 0
         for number, _ in enumerate(self._steps(plan, desired), 1):
             if number == stop_after:
@@ -185,18 +185,18 @@ class Machine:
             self.load(unit, desired, restart=action.verb != "reload")
 
     def load(self, unit: Unit, desired: Sequence[Resource], *, restart: bool) -> None:
-        """The unit reads its inputs as they are now; only a restart makes it read all of them."""
+        """Make a unit read its inputs as they are now; only a restart makes it read all of them."""
         if restart:
             self.restarted[unit.name] = self.input_states(unit, desired, reload=False)
         self.loaded[unit.name] = self.input_states(unit, desired, reload=True)
 
     def input_states(self, unit: Unit, desired: Sequence[Resource], *, reload: bool) -> dict[str, str]:
-        """The inputs of a unit as they are on the host."""
+        """Return the states of a unit's inputs on the host, by path."""
         paths = inputs(unit, desired, reload=reload)
         return {path: str(Path.seen(self.paths.get(path))) for path in sorted(paths)}
 
     def satisfies(self, item: Resource) -> bool:
-        """Whether a resource is as wanted, judged without the planner."""
+        """Return whether a resource is as wanted, without asking the planner."""
         if isinstance(item, File | Link | Directory):
             there = self.paths.get(item.path)
             if isinstance(item, Link):

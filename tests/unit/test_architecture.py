@@ -1,4 +1,4 @@
-"""Which package may import which, and that nothing below the roles names one of them."""
+"""Rules of the architecture: which package may import which, and which packages must not name a role."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from plainstack import roles
 
 ROOT = Path(__file__).resolve().parents[2] / "plainstack"
 
-# What imports what: a package may import those in the lines below its own, and those beside it as far as no circle
-# comes of it.
+# Each line is a layer. A package may import packages of the layers below. It may also import packages of its own layer
+# if this makes no import cycle.
 LAYERS = (
     {"cli"},
     {"deploy", "drill", "lab"},
@@ -23,7 +23,7 @@ LAYERS = (
     {"engine", "ssh", "secrets", "inventory"},
     {"errors", "paths", "shell", "shipped", "wording"},
 )
-# Beside what the layers forbid: these stand in one line and know nothing of one another.
+# Imports that are forbidden within a layer.
 NEVER = {("postgresql", "roles"), ("services", "roles"), ("engine", "ssh"), ("ssh", "engine")}
 
 NAMELESS = ("engine", "deploy", "cli", "inventory", "ssh")
@@ -31,7 +31,7 @@ NAMELESS = ("engine", "deploy", "cli", "inventory", "ssh")
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """Every module of the program, by its path below plainstack/."""
+    """Return every module of the program, by its path below plainstack/."""
     return {
         str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8"))
         for path in sorted(ROOT.rglob("*.py"))
@@ -44,7 +44,7 @@ def package_of(path: str) -> str:
 
 
 def imports(tree: ast.Module) -> Iterator[str]:
-    """The packages of Plainstack that a module imports, wherever in it."""
+    """Yield the packages of Plainstack that a module imports, also inside functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "plainstack":
             first = (node.module or "").split(".")[1:2]
@@ -54,7 +54,7 @@ def imports(tree: ast.Module) -> Iterator[str]:
 
 
 def edges() -> Counter[tuple[str, str]]:
-    """How many modules of one package import another."""
+    """For each pair of packages, count the modules of the first that import the second."""
     pairs = ((package_of(path), to) for path, tree in modules().items() for to in set(imports(tree)))
     return Counter(pair for pair in pairs if pair[0] != pair[1])
 
@@ -82,14 +82,14 @@ def test_no_package_imports_itself_by_way_of_another() -> None:
 
 
 def docstrings(tree: ast.Module) -> set[ast.AST]:
-    """The strings that are prose about the code."""
+    """Return the docstrings of a module, its classes and its functions."""
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     first = (node.body[0] for node in ast.walk(tree) if isinstance(node, kinds) and node.body)
     return {node.value for node in first if isinstance(node, ast.Expr)}
 
 
 def said(tree: ast.Module) -> Iterator[str]:
-    """Every identifier, and every string that is no docstring."""
+    """Yield every identifier, and every string that is not a docstring."""
     prose = docstrings(tree)
     for node in ast.walk(tree):
         match node:
@@ -102,15 +102,14 @@ def said(tree: ast.Module) -> Iterator[str]:
 
 
 def named(path: str) -> tuple[str, ...]:
-    """The first 40 characters of each identifier and string of a module that contain the name of a role."""
+    """Return the first 40 characters of each identifier and string of a module that contain the name of a role."""
     role = re.compile(rf"\b({'|'.join(roles.registry())})s?\b")
     return tuple(sorted({text.strip()[:40].rstrip() for text in said(modules()[path]) if role.search(text)}))
 
 
-# What is no role's name but looks like one, and what people read in a message or type in a command about the database.
-# Nothing may be added.
+# Words that only look like a role's name, and texts about the database in messages and commands. Do not add to them.
 EXCEPTIONS: dict[str, tuple[str, ...]] = {
-    # The help of `fab failover`, which is about the database and no other role, and of its drill.
+    # The help of `fab failover`, which concerns only the database, and of `fab failover drill`.
     "cli/fab.py": (
         "db",
         "drill: how many GETs may fail (default:",
@@ -121,23 +120,23 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
     ),
     # A folder of the example application.
     "cli/init.py": ("apps/incidents",),
-    # A command's name and what it does: it takes a backup.
+    # The command `backup-now` and its messages.
     "cli/inv.py": ("backup-now",),
     "cli/operate_commands.py": (": taking a base backup", "backup", "no usable backup was taken"),
     # An example in the documentation.
     "cli/reference.py": ("# The inventory\n\nEvery key of hosts.yaml",),
-    # dpkg's own word.
+    # A field of dpkg-query.
     "engine/kinds/package.py": ("package\\t${Package}\\t${db:Status-Status}",),
-    # Who has which port, as messages name them.
+    # The owners of ports, as messages name them.
     "inventory/port_numbers.py": (
         "the balancers (HTTP)",
         "the balancers (HTTPS)",
         "the balancers (status page)",
         "the balancers' metrics",
     ),
-    # Names of units, and of accounts of Debian's.
+    # Names of units, and of Debian's system accounts.
     "inventory/reserved.py": ("backup", "backup-metrics", "firewall", "root daemon bin sys sync games man lp ma"),
-    # What the keys that are no role's say about themselves: `hosts` and `services`.
+    # Descriptions of keys that belong to no role.
     "inventory/sections.py": (
         "The network interface of the public addr",
         "The networks that may connect to the SSH",
@@ -162,7 +161,7 @@ def test_nothing_below_the_roles_names_one() -> None:
 
 
 def test_postgresqls_version_is_written_in_one_place() -> None:
-    """But for the paths of its templates, which lie where their files lie on a host."""
+    """The paths of templates may contain it too, because they are the paths of the files on a host."""
     version = re.compile(r"postgresql(-client)?[@/-]17|\b17/main")
     texts = {f"plainstack/{path}": " ".join(said(tree)) for path, tree in modules().items()}
     for folder in ("templates", "files", "checks"):

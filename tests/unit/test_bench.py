@@ -1,4 +1,4 @@
-"""The benchmarks' reference work: what is timed is what is checked."""
+"""The benchmarks' reference role: the benchmarks check exactly the state and the changes that the role declares."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def of_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wanted:
-    """The role's resources by tuning and number of the host."""
+    """Return the role's resources, by tuning and number of the host."""
     stack = inventories.load(reference.inventory(tmp_path, 3))
     vault = Vault(passwords={}, certificates={}, authority="")
     found: dict[int, dict[int, list[Resource]]] = {}

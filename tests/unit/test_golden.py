@@ -1,11 +1,11 @@
-"""Every rendered file of one host of each kind, as text under golden/<host>/<path on the host>, to read in a review.
+"""The rendered files of one host of each kind, stored as golden/<host>/<path on the host> for reviews.
 
-After a change that is meant, write them anew and look at what git diff says:
+After an intended change, regenerate them and review the output of git diff:
 
     UPDATE_GOLDEN=1 .venv/bin/python -m pytest tests/unit/test_golden.py
 
-golden/<host>/CONTENTS lists the rest of what a host should be. Files that are taken verbatim from files/ are only in
-that list. Secrets are the fake ones of conftest.py.
+golden/<host>/CONTENTS lists the host's resources, with the modes and owners of files. Files that are taken
+verbatim from files/ appear only in that list. Secrets are the fake ones of conftest.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.inventories import load
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE = bool(os.environ.get("UPDATE_GOLDEN"))
 STACK = load(Path(__file__).parents[2] / "hosts.yaml")
-# The first host of those with the same roles.
+# The first host of each set of roles.
 FIRST = {host.roles: host.name for host in reversed(STACK.hosts.values())}
 HOSTS = sorted(FIRST.values())
 CONTENTS = "CONTENTS"
@@ -35,7 +35,7 @@ VERBATIM = {path.read_bytes() for path in shipped.FILES.rglob("*") if path.is_fi
 
 
 def contents(wanted: HostDesired) -> str:
-    """What else a host should be, one line each, by role: rights, links, accounts, packages, units and commands."""
+    """Return the host's resources by role, one line each: file modes, links, accounts, packages, units and commands."""
     lines = []
     for role, resources in wanted.items():
         lines.append(f"# {role}")
@@ -51,7 +51,7 @@ def contents(wanted: HostDesired) -> str:
                 state = f"{'enabled' if item.enabled else 'disabled'}, {'running' if item.running else 'stopped'}"
                 lines.append(f"{item.key} {state}{', guarded' if item.guarded else ''}")
             elif isinstance(item, Command):
-                # The names of releases change with the application's code, which is not what is looked at here.
+                # The IDs of releases change with the application's code, which these tests do not cover.
                 lines.append(f"{item.key}: {re.sub(r'[0-9a-f]{12}', 'ID', item.why)}")
             elif isinstance(item, Package | User):
                 lines.append(item.key)
@@ -59,7 +59,7 @@ def contents(wanted: HostDesired) -> str:
 
 
 def rendered(wanted: HostDesired) -> dict[str, bytes]:
-    """The rendered files of a host by path, and the list of what it should be."""
+    """Return the contents of a host's rendered files by path, and the list of its resources."""
     files = {item.path: item.content for resources in wanted.values() for item in resources if isinstance(item, File)}
     made = {path: content for path, content in files.items() if content not in VERBATIM}
     return {**made, f"/{CONTENTS}": contents(wanted).encode()}

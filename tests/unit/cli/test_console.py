@@ -1,4 +1,4 @@
-"""What a terminal shows while a run works, and what is left to a program."""
+"""What a run prints: lines of progress without a terminal, and with --json only the document on standard output."""
 
 from __future__ import annotations
 

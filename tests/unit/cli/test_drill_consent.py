@@ -32,7 +32,7 @@ def real(tmp_path: Path) -> str:
 
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The drills that would have begun."""
+    """Return the list to which the name of each started fault is added; no drill really runs."""
     names: list[str] = []
 
     def begin(_stack: Any, fault: Any, *_: Any) -> dict[str, Any]:

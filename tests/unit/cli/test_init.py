@@ -1,4 +1,4 @@
-"""`plainstack init`: a folder of a stack's own, and nothing of anyone else's is touched."""
+"""`plainstack init` makes a folder for a new stack and changes no file that was there before."""
 
 from __future__ import annotations
 

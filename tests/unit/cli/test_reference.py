@@ -1,4 +1,4 @@
-"""What is said about an inventory's keys, to people and to editors, is what the models take."""
+"""docs/inventory.md and the JSON schema for editors agree with the inventory's models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAGE = reference.page(SHAPE)
 
 
 def test_the_page_is_that_of_the_models() -> None:
-    """Write it again: python -m plainstack.cli.reference >docs/inventory.md"""
+    """To regenerate the page, run: python -m plainstack.cli.reference >docs/inventory.md"""
     assert (ROOT / "docs/inventory.md").read_text(encoding="utf-8") == PAGE
 
 

@@ -1,4 +1,4 @@
-"""What a person and a program read of a plan and of a run: all that matters, and no secret."""
+"""Reports of plans and runs, as text and as data, are complete and contain no secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks run without hosts: a function answers each command."""
+"""Helpers that run checks without hosts: a function answers each command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from plainstack.roles import registry
 from plainstack.secrets.values import Vault
 from plainstack.ssh.session import Output
 
-# A module of checks with facts.
+# A module with a check that takes facts.
 ASKING = """
 ROLE = "base"
 
@@ -30,7 +30,7 @@ def test_another(facts):
 
 
 class Sessions:
-    """Stand-ins for connections: each command is answered by a function of host and text."""
+    """Stand-ins for connections: a function takes the host and the command and returns the output."""
 
     def __init__(self, answer: Callable[[str, str], str]) -> None:
         self._answer = answer
@@ -47,7 +47,7 @@ class Sessions:
 
 def checked(stack: Stack, vault: Vault, answer: Callable[[str, str], str], hosts: list[str]) -> list[CheckResult]:
     sessions: Any = Sessions(answer)
-    # Without checks of its own.
+    # With this folder, the stack adds no checks of its own to the shipped ones.
     stack = stack.model_copy(update={"folder": shipped.ROOT})
     verifier = Verifier(stack, vault, sessions, registry(), (), hosts)
     verify.run(verifier)

@@ -1,4 +1,4 @@
-"""What tests of checks share: a folder for checks of the test's own."""
+"""The fixture of tests that write their own checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from plainstack import shipped
 
 @pytest.fixture
 def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder in the place of the shipped checks."""
+    """Return an empty folder that replaces the shipped checks."""
     monkeypatch.setattr(shipped, "ROOT", tmp_path)
     folder = tmp_path / "checks"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""How long the operator's end waits for a host."""
+"""How long a run waits for a host to answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOW = Stamp("2026-01-01T00:00:00Z", "me@here", "abc")
 
 
 def test_a_host_that_may_still_be_at_work_is_awaited(desired: Mapping[str, HostDesired]) -> None:
-    """A copy of a big database may take a day; who gave up after an hour would leave it copying, and deploy again."""
+    """Copying a big database may take a day: a run that gave up earlier would leave the host copying."""
     for host, wanted in desired.items():
         bare = plan(host, wanted, Observed(), NOW)
         assert longest(work_of(bare, PACKAGES)) >= 3600, "a slow mirror"

@@ -1,4 +1,4 @@
-"""`inv log`: an event a line, and its details below where they are asked for."""
+"""`inv log` prints one line for each event, with its details below on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks are ordinary pytest: fixtures, parameters, marks and errors of their own, and of several hosts at once."""
+"""Checks work like ordinary pytest tests, with fixtures, parameters and marks, and run on several hosts at once."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_check_takes_fixtures_of_its_own_as_in_any_test(checks: Path, stack: S
 def test_hosts_and_checks_without_a_fixture_in_common_run_beside_each_other(
     checks: Path, stack: Stack, vault: Vault
 ) -> None:
-    """Also through fixtures, which all of them have from one conftest.py."""
+    """This includes checks that take a fixture from the same conftest.py."""
     (checks / "conftest.py").write_text(
         "import pytest\n@pytest.fixture\ndef met(host):\n    yield host.run('meet').stdout\n    host.run('part')\n"
     )
@@ -178,14 +178,14 @@ def test_what_is_wrong_in_a_check_is_a_check_that_failed_with_its_place(
     (bad,) = [one for one in results if not one.passed]
     assert bad.why.startswith(reported)
     assert "Traceback" not in bad.why
-    # Without its conftest.py no check can be run.
+    # No check can run if conftest.py cannot be imported.
     assert len(results) == (1 if name == "conftest.py" else 3)
 
 
 def test_a_comparison_that_fails_shows_how_its_sides_differ(
     checks: Path, stack: Stack, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As in a command, which no test of pytest surrounds.
+    # `inv verify` runs outside of a pytest test, where this hook is None.
     monkeypatch.setattr("_pytest.assertion.util._reprcompare", None)
     (checks / "test_compares.py").write_text(
         'ROLE = "base"\ndef test_x(host):\n    assert host.run("x").stdout.splitlines() == ["same", "wanted"]\n'
@@ -197,7 +197,7 @@ def test_a_comparison_that_fails_shows_how_its_sides_differ(
 def test_failures_in_several_threads_parse_no_source(
     checks: Path, stack: Stack, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Python 3.11 now and then fails to do that in two threads at once."""
+    """Python 3.11 sometimes fails to parse source in two threads at once."""
     parse, main = ast.parse, threading.current_thread()
 
     def in_one_thread(*given: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a run keeps for the next one makes it faster and never another run: by properties, and against a real sshd."""
+"""A head start, which a run leaves for the next one, saves time but never changes what the next run does."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ Deploy = Callable[[Stack], str]
 
 @pytest.fixture
 def deploy(inventory_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Deploy:
-    """Deploys a role that wants nothing."""
+    """Return a function that deploys a role without resources and returns the output."""
     nothing = Role(name="nothing", desired=lambda *_: (), everywhere=True)
     monkeypatch.setattr(deploy_commands, "roles_of", lambda _: {"nothing": nothing})
 
@@ -141,7 +141,7 @@ def deploy(inventory_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def counted(server: Server, act: Callable[[], object]) -> tuple[int, int]:
-    """How many connections and how many execs an act took."""
+    """Call `act`; return how many connections and how many execs it took."""
     words = ("Accepted publickey", "Starting session: ")
     before = [server.log().count(word) for word in words]
     act()
@@ -207,7 +207,7 @@ def test_connections_that_this_run_would_make_differently_are_not_used(
 def test_an_answer_to_another_question_is_not_used(
     server: Server, tmp_path: Path, deploy: Deploy, inventory_file: Path
 ) -> None:
-    """A role that wants more than it did: the same inventory, and yet another probe."""
+    """The inventory is the same, but a role wants more than in the last run, so the probe is a different one."""
     stack = server.stack(tmp_path)
     deploy(stack)
 
@@ -222,7 +222,7 @@ def test_an_answer_to_another_question_is_not_used(
             view = observer.observe()
             assert view.failed == {}
             assert str(tmp_path) in view.observed["db1"].paths
-            # It is asked whether or not its answer is used, and perhaps later than what was asked instead.
+            # Wait for the early probe: it runs even if its answer is not used, and may run after the new probe.
             begun.result(PATIENCE)
 
     assert counted(server, look) == (1, 2)

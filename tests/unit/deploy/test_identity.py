@@ -1,4 +1,4 @@
-"""Who deploys, as locks, manifests and logs tell it."""
+"""The operator's name in locks, manifests and logs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMELESS = 54321
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="runs as another user: needs root")
 def test_an_operator_without_a_name_and_a_home_is_named_by_number() -> None:
-    """As in a container that runs under any number."""
+    """This is common in containers that run with an arbitrary user ID."""
     code = f"""\
 import os, sys
 from pathlib import Path

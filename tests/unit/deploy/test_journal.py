@@ -1,4 +1,4 @@
-"""Journals: what journalctl is asked for, and what its JSON becomes on a terminal."""
+"""Journals: the arguments of journalctl, and how entries of its JSON are shown on a terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AT = 1_772_368_215_250_000
 
 
 def line(message: object, **fields: object) -> str:
-    """A line of journalctl's JSON, as systemd 257 writes it."""
+    """Return a line of journalctl's JSON, as systemd 257 writes it."""
     known = {
         "__REALTIME_TIMESTAMP": str(AT),
         "__CURSOR": "s=1;i=2",

@@ -1,4 +1,4 @@
-"""Locks over a real sshd on loopback: who is refused, what is said, and that none of several is kept."""
+"""Locks over a real sshd on loopback: which runs are refused, with which message, and that they keep no lock."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def session(server: Server, tmp_path: Path) -> Iterator[Session]:
 
 @pytest.fixture
 def take(session: Session, tmp_path: Path) -> Take:
-    """Take locks of one host, under the names of several."""
+    """Return a function that takes the locks of hosts; all names mean the same host, so two names conflict."""
 
     def hold(reported: str, *, names: str = "a", drill: bool = False, in_drill: bool = False) -> list[lock.Release]:
         work, drills = str(tmp_path / "work lock"), str(tmp_path / "drill-lock")
@@ -79,7 +79,7 @@ def test_a_run_keeps_drills_out_and_is_named(take: Take) -> None:
 
 
 def test_who_only_looks_keeps_no_run_out(take: Take, tmp_path: Path) -> None:
-    """A probe asks for the lock for a moment, to see whether somebody has it."""
+    """A probe holds a shared lock for a moment, to see whether a run holds the lock."""
     path = tmp_path / "work lock"
     path.write_text("")
     with path.open() as looking:

@@ -1,4 +1,4 @@
-"""Runs that start at the same moment: one of them gets all its locks, and the others report whose run it is."""
+"""Runs that start at the same moment: at least one gets all its locks, and the others name the run that has them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOSTS = ("app1", "app2", "db1", "db2")
 
 
 class Turns:
-    """Lets one thread go on at a time, as a schedule says: every interleaving of what hosts are asked can be had."""
+    """Lets one thread continue at a time, in the order of a schedule, so that requests can interleave in any way."""
 
     def __init__(self, schedule: list[int], count: int) -> None:
         self._schedule, self._busy = schedule, set(range(count))
@@ -79,7 +79,7 @@ class Host:
     schedule=st.lists(st.integers(0, 2), max_size=40),
 )
 def test_of_runs_that_start_together_one_gets_all_its_locks(wanted: list[list[str]], schedule: list[int]) -> None:
-    """Whatever hosts they want, in whatever order they name them, and however their questions interleave."""
+    """This holds for any choice and order of hosts, and for any interleaving of the requests."""
     turns, holders = Turns(schedule, len(wanted)), dict[str, int]()
     refused: dict[int, str] = {}
 
@@ -102,7 +102,7 @@ def test_of_runs_that_start_together_one_gets_all_its_locks(wanted: list[list[st
 
 
 class Named:
-    """A session that keeps the locks of several hosts apart on one machine."""
+    """A session to one machine that uses a separate lock file for each host name."""
 
     def __init__(self, session: Session, name: str) -> None:
         self.session, self.name = session, name
@@ -134,7 +134,7 @@ ROUNDS = 5
 
 @sshd.needed
 def test_of_two_operators_one_wins_and_the_other_gets_the_name_of_the_winner(server: Server, tmp_path: Path) -> None:
-    """Two processes over a real sshd, each naming the hosts in its own order."""
+    """Two processes lock the same hosts over a real sshd, one of them in reverse order."""
     context = multiprocessing.get_context("spawn")
     start, end, said = context.Barrier(2), context.Barrier(2), context.Queue()
     operators = [
@@ -148,7 +148,7 @@ def test_of_two_operators_one_wins_and_the_other_gets_the_name_of_the_winner(ser
         operator.join(PATIENCE)
         assert operator.exitcode == 0
     for number in range(ROUNDS):
-        # What two processes say comes in any order, and what one says of a round may come after the next has begun.
+        # Answers arrive in any order, and an answer of one round may arrive after the next round has begun.
         outcome = {me: refusal for of, me, refusal in answers if of == number}
         assert len(outcome) == 2
         (winner,) = [me for me, refusal in outcome.items() if not refusal]

@@ -1,4 +1,4 @@
-"""Following journals through a real sshd: nothing is lost or doubled when a connection is, and nothing stays behind."""
+"""Following journals through a real sshd: a reconnect loses and repeats no entry, and no process is left behind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = sshd.needed
 
 
 class Journal:
-    """A file in place of a host's journal: its lines are entries, and their numbers the cursors."""
+    """A file that stands in for a host's journal: each line is an entry, and its line number is the cursor."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,7 +42,7 @@ class Journal:
         return until_input_ends(f"tail --lines=+{int(cursor or 0) + 1} --follow {self.path}")
 
     def readers(self) -> list[int]:
-        """The programs that read it now."""
+        """Return the process IDs of the programs that are reading the file."""
         return [pid for pid in _processes() if f"{self.path}" in _words(pid) and _words(pid)[0] == "tail"]
 
 
@@ -58,7 +58,7 @@ def _words(pid: int) -> list[str]:
 
 
 class Screen:
-    """What is shown, in order: the messages of entries, and notes."""
+    """The messages of entries, and the notes, in the order in which they were shown."""
 
     def __init__(self) -> None:
         self.shown: list[str] = []
@@ -67,7 +67,7 @@ class Screen:
 
 @contextmanager
 def following(server: Server, folder: Path, journal: Journal) -> Iterator[Screen]:
-    """Follow a journal on the server, until the end of the block."""
+    """Follow a journal on the server until the `with` block ends; yield what is shown."""
     screen, over = Screen(), threading.Event()
     with Sessions(server.stack(folder)) as sessions:
         follower = Follower(
@@ -125,7 +125,7 @@ def test_nothing_is_left_running_on_the_host(server: Server, tmp_path: Path) -> 
 
 
 def _server_of(pid: int) -> int:
-    """The sshd process of the connection that a program was started by."""
+    """Return the sshd process of the connection that started a program."""
     while not _words(pid)[0].startswith("sshd"):
         pid = int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
         assert pid > 1

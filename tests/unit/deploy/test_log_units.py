@@ -1,4 +1,4 @@
-"""Names of services, roles and units, and the journals that they mean."""
+"""Which journals a name of a service, a role or a unit selects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A deploy lets a reinstalled database host in again, and no other."""
+"""A deploy removes the fences against a reinstalled database host, and against no other host."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ STOPPED = {"data": "yes", "running": "no", "timeline": "1"}
 
 @dataclass
 class Hosts:
-    """Hosts that report which hosts they fence off, and record the scripts that they are given."""
+    """Simulated hosts: each reports which host it fences off, and the scripts that they receive are recorded."""
 
     fences: Mapping[str, str]
     away: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ def stack() -> Stack:
 
 
 class Run:
-    """A deploy onto hosts with these facts; None is a host that does not answer."""
+    """A deploy to hosts with these facts; a host whose facts are None does not answer."""
 
     def __init__(self, stack: Stack, hosts: Hosts, facts: Mapping[str, Any], scope: tuple[str, ...] | None = None):
         seen = {name: SimpleNamespace(facts=said) for name, said in facts.items() if said is not None}
@@ -72,7 +72,7 @@ class Run:
         observer: Any = SimpleNamespace(stack=stack, sessions=hosts, scope=scope, roles=registry())
         observer.ask = partial(Observer.ask, observer)
         self.observer = observer
-        self.errands = errands.wanted(observer, view)  # type: ignore[arg-type]  # a stand-in with what it reads
+        self.errands = errands.wanted(observer, view)  # type: ignore[arg-type]  # a stand-in
 
     @property
     def hosts(self) -> list[str]:

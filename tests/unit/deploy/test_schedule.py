@@ -32,7 +32,7 @@ def plan_of(host: str, *stages: str, lost: tuple[str, ...] = ()) -> HostPlan:
 
 @pytest.fixture
 def cold(stack: Stack, registry: Mapping[str, Role]) -> Nodes:
-    """Everything on every host of the default stack, as on the first deploy."""
+    """Return the graph of a first deploy: every role on every host of the default stack."""
     plans = {
         name: plan_of(name, PACKAGES, *(role.name for role in of_host(host, dict(registry))))
         for name, host in stack.hosts.items()
@@ -41,7 +41,7 @@ def cold(stack: Stack, registry: Mapping[str, Role]) -> Nodes:
 
 
 def before(nodes: Nodes, node: Node) -> set[Node]:
-    """Everything that must be done before a node."""
+    """Return all nodes that must be done before a node."""
     found: set[Node] = set()
     left = [node]
     while left:
@@ -52,7 +52,7 @@ def before(nodes: Nodes, node: Node) -> set[Node]:
 
 
 def run(nodes: Nodes, *bad: Node, cancel_at: Node | None = None) -> tuple[list[Outcome], list[Node]]:
-    """Execute a graph; gives the outcomes and the nodes in the order in which they ended."""
+    """Execute a graph; return the outcomes, and the nodes in the order in which they ended."""
     cancelled, ended, lock = threading.Event(), list[Node](), threading.Lock()
 
     def work(node: Node) -> None:
@@ -124,7 +124,7 @@ WAIT = Run(lower_limit(50))
         ({"a": [RESTART], "b": [RESTART], "c": [RESTART]}, ["b", "c", "a"]),
         ({"a": [RESTART], "b": [WAIT, RESTART], "c": [WAIT, RESTART]}, ["a", "b", "c"]),
         ({"a": [RESTART], "b": [*WORK], "c": [RESTART]}, ["c", "a"]),
-        # A standby that is new needs the primary's slots and rules, so it must not hold the primary up.
+        # A new standby needs the primary's slots and rules, so the primary must not wait for it.
         ({"a": [RESTART], "b": [START]}, ["a"]),
         ({"a": [*WORK], "b": [*WORK]}, []),
     ],
@@ -277,7 +277,7 @@ def test_a_node_begins_no_sooner_than_it_may(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_role_that_leaves_a_host_does_not_wait_for_itself(registry: Mapping[str, Role]) -> None:
-    """A host loses all roles but db: its app is removed first, and must not wait for db on the same host."""
+    """A host loses all roles except db. Its role app is removed first, and must not wait for db on the same host."""
     plans = {
         "one": plan_of("one", "base", "firewall", "db", lost=("app", "balancer")),
         "two": plan_of("two", "base", "firewall", "app", "balancer"),

@@ -1,4 +1,4 @@
-"""The secrets of a run: values where they are needed, stand-ins where they are not."""
+"""The secrets of a run: real values for runs that need them, and stand-ins for runs that need only the names."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def here(stack: Stack, tmp_path: Path) -> Stack:
 
 @pytest.fixture
 def vault() -> Vault:
-    """What the store holds: one given secret, and an outdated value of one that a command prints now."""
+    """Return a vault with one given secret, and an outdated value of a secret that a command prints now."""
     return Vault({"web/SET": Secret("web/SET", "set"), "web/PRINTED": Secret("web/PRINTED", "outdated")}, {}, "")
 
 

@@ -1,4 +1,4 @@
-"""The checks that Plainstack ships: they hold on a host as it should be, and fail on one that is not."""
+"""The shipped checks pass on a correct host and fail on an incorrect one."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ base, firewall = import_module("checks.test_base"), import_module("checks.test_f
 
 @pytest.fixture
 def ports() -> Iterator[dict[str, int]]:
-    """Ports of this machine: one that accepts, one that refuses, and one that is as silent as a filtered one."""
+    """Yield three port numbers: one port accepts connections, one refuses them, and one is silent, as if filtered."""
     with ExitStack() as opened:
         servers = [opened.enter_context(socket.socket()) for _ in range(3)]
         for server in servers:
             server.bind(("127.0.0.1", 0))
         accepting, refusing, silent = servers
         accepting.listen()
-        # With a full queue Linux drops what asks to be let in.
+        # While the queue of a socket is full, Linux drops new connection requests.
         silent.listen(0)
         for _ in range(2):
             client = opened.enter_context(socket.socket())
@@ -46,7 +46,7 @@ def ports() -> Iterator[dict[str, int]]:
 def test_a_port_that_answers_is_distinguished_from_one_that_is_silent(ports: dict[str, int], tmp_path: Path) -> None:
     unwanted = [ports["refusing"], ports["silent"]]
     reported = tmp_path / "reported"
-    # The pause of a machine that is as slow as this one: not over before the refusal was told.
+    # The script's pause must last until the refusal is reported, however slow this machine is.
     pause = (
         f"sleep() {{ until grep -qx {ports['refusing']} {reported}; do command sleep 0.02; done; command sleep $1; }}\n"
     )
@@ -87,7 +87,7 @@ ADDRESSES = {name: str(host.address) for name, host in inventories.load(ROOT / "
 
 
 def test_every_fixture_that_the_shipped_checks_take_is_there(stack: Stack, vault: Vault) -> None:
-    """Of every role; the hosts cannot be reached, which no check is in doubt about."""
+    """The checks of every role run here, on hosts that cannot be reached; none may fail because of a fixture."""
 
     def nobody(name: str, _text: str) -> str:
         raise HostFailed(name, "connect", "no answer within 10 s")
@@ -157,7 +157,7 @@ WRONG = [
 
 
 def held(stack: Stack, role: str, facts: Mapping[str, str]) -> list[str]:
-    """The checks of a role that use only facts, and pass."""
+    """Return the names of a role's checks that need nothing but facts, and that pass with these facts."""
     module = import_module(f"checks.test_{role}")
     known: dict[str, Any] = {"facts": facts, "stack": stack, "here": stack.hosts["db1"]}
     holds = []

@@ -1,4 +1,4 @@
-"""A whole deploy of a small change, over a real sshd to a sandbox: what it asks of a host, and what it says."""
+"""A whole deploy of a small change, over a real sshd to a sandbox: how many connections and execs it takes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [sshd.needed, pytest.mark.skipif(os.geteuid() != 0, reason="changes
 
 @pytest.fixture
 def deployed(tmp_path: Path) -> Sandbox:
-    """A host with the example role."""
+    """Return a host with the example role deployed."""
     host = Sandbox.new(tmp_path / "host")
     assert [done.ok for done in host.deploy(BEFORE)] == [True]
     host.calls()
@@ -30,7 +30,7 @@ def deployed(tmp_path: Path) -> Sandbox:
 
 @pytest.fixture
 def server_of(deployed: Sandbox, tmp_path: Path) -> Iterator[Server]:
-    """An sshd whose commands see the sandbox as their host, and tell of its paths as those of a host."""
+    """Yield an sshd whose commands see the sandbox as their host; in their output, paths are those of a host."""
     folder, root = tmp_path / "sshd", deployed.root
     folder.mkdir()
     with sshd.serving(
@@ -46,7 +46,7 @@ def test_a_small_change_is_one_connection_and_four_execs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The probe, the old files for the diff, the lock, and the transaction with the second probe."""
+    """The execs are the probe, the old files for the diff, the lock, and the transaction with the second probe."""
     stack = server_of.stack(tmp_path)
     inventory = tmp_path / "hosts.yaml"
     inventory.write_text("an inventory\n", encoding="utf-8")

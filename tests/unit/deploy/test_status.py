@@ -29,7 +29,7 @@ STANDBY = {
 
 
 def host(**facts: str) -> Observed:
-    """A host with one unit deployed on it, which runs."""
+    """Return a host with one deployed unit, which is running."""
     entry = Entry("unit", "x.service", "enabled,running")
     return Observed(manifest={"base": (entry,)}, units={"x.service": UnitState(active="active")}, facts=facts)
 

@@ -1,4 +1,4 @@
-"""How checks are run: several of a host at once, not too many commands on one, and a failure names its host."""
+"""Running checks: several of a host at once, a limit on the commands per host, and failures that name their host."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_checks_of_one_host_run_beside_each_other_and_a_failure_names_its_host(
 
 
 def test_a_host_runs_no_more_commands_at_once_than_its_sshd_takes(checks: Path, stack: Stack, vault: Vault) -> None:
-    """All hosts look at db1, as every check of the firewall does from a monitoring host."""
+    """The checks of all hosts run a command on db1, as the firewall's checks all run one on a monitoring host."""
     names = "\n".join(f'def test_{number}(peer):\n    peer("db1").run("x")' for number in range(6))
     (checks / "test_many.py").write_text(f'ROLE = "base"\n{names}\n')
     lock, full, running, most = threading.Lock(), threading.Event(), 0, 0

@@ -14,7 +14,7 @@ from plainstack.shipped import ROOT
 
 
 def no_lab(stack: Stack) -> Stack:
-    """The same stack on hosts that are not lab hosts."""
+    """Return the same stack on hosts that are not lab hosts."""
     return stack.model_copy(update={"ssh": stack.ssh.model_copy(update={"gateway": None})})
 
 
@@ -68,7 +68,7 @@ def test_all_is_every_target_and_every_fault_one_after_the_other(stack: Stack) -
 
 
 def without(stack: Stack, *names: str) -> Stack:
-    """The same stack without these hosts."""
+    """Return the same stack without these hosts."""
     return stack.model_copy(update={"hosts": {name: host for name, host in stack.hosts.items() if name not in names}})
 
 

@@ -1,4 +1,4 @@
-"""The load of a drill: it keeps its rate, counts none of its own failures, and ends with its parent."""
+"""The load of a drill: it keeps its rate, counts only failures of the site, and ends with its parent process."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_load_keeps_its_rate_and_count_without_any_answer(capsys: pytest.Cap
     assert len(attempts) == 50
     assert all(a.sent is not None and a.sent >= a.due for a in attempts)
     assert [round(a.due, 2) for a in attempts] == [round(number / 50, 2) for number in range(50)]
-    # Open loop: if a request waited for earlier responses, the barrier would break.
+    # The load is an open loop: if a request waited for earlier responses, the barrier would break.
     assert {a.outcome for a in attempts} == {"timed out"}
 
 
@@ -81,7 +81,7 @@ def test_the_load_generator_ends_with_its_parent() -> None:
 
 @pytest.fixture
 def site(stack: Stack, tmp_path: Path) -> Iterator[tuple[Site, queue.Queue[str]]]:
-    """A site that closes a connection after its response without announcing it, and sets an event when it has."""
+    """Yield a site that silently closes each connection after one response, and a queue with an item for each."""
     pairs = pki.ensure(stack.stack, inventories.needed(stack).certificates, {}, datetime.now(UTC))
     (tmp_path / "chain").write_text(pairs[pki.SITE]["chain"], encoding="ascii")
     (tmp_path / "key").write_text(pairs[pki.SITE]["key"], encoding="ascii")
@@ -122,11 +122,11 @@ def test_a_connection_that_the_site_closed_meanwhile_is_not_used_again(
     ("answers", "outcomes"),
     [
         ([200, 302, 200], ["ok", "ok", "ok"]),
-        # A page that requires a login, and an application without a front page.
+        # The front page requires a login (302 or 401), or the application has none (404).
         ([302, 302], ["ok", "ok"]),
         ([401, 401, 200], ["ok", "ok", "ok"]),
         ([404, 404, 502], ["ok", "ok", "HTTP 502"]),
-        # A status that it did not have before the fault is a failure.
+        # A refusal with another status than the first response is a failure, and so is any error.
         ([200, 404], ["ok", "HTTP 404"]),
         ([302, 403], ["ok", "HTTP 403"]),
         ([400, 400], ["HTTP 400", "HTTP 400"]),

@@ -20,7 +20,7 @@ MARKS = Marks(load_end=LOAD, fault=5, reaction=6, promoted=7, recovered=15)
 
 @st.composite
 def attempts(draw: st.DrawFn) -> list[Attempt]:
-    """Any history: each kind has keys of its own; some attempts were never sent, some never answered."""
+    """Draw a history: each kind of request has its own keys; some attempts were never sent, some never answered."""
     found = []
     for kind in ("get", "post", "sql"):
         for key in range(draw(st.integers(0, 12))):

@@ -1,4 +1,4 @@
-"""What tests of the engine share: a host that is bare, and one that the example role was deployed on."""
+"""Fixtures of the engine's tests: a bare host, and a host with the example role deployed."""
 
 from __future__ import annotations
 

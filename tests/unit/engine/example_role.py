@@ -1,4 +1,4 @@
-"""A role with a bit of everything, before and after a change, for the tests that run scripts on a sandbox."""
+"""An example role with many kinds of resources, before and after a change, for tests that run scripts on a sandbox."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VALID = Validation(name="app -t", run="grep -qx 'port = [0-9]*' /etc/app/app.con
 
 
 def app(conf: str, *extra: Resource, unit_file: str = "[Service]\n", health: str = "") -> Desired:
-    """A role with a bit of everything; a unit reads its configuration, and restarts for its key."""
+    """Return the role's resources; its unit reloads when app.conf changes, and restarts when the key changes."""
     unit = Unit(
         name="app.service",
         reload_on=("/etc/app/app.conf",),

@@ -1,4 +1,4 @@
-"""Why a plan does what it does: new, changed by us, changed by others, owed, no longer declared, interrupted."""
+"""The cause that a plan reports for each action: new, changed, drift, owed, undeclared or interrupted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def look(machine: Machine, wanted: Wanted, role: str = "app") -> HostPlan:
 
 
 def reported(machine: Machine, *wanted: Resource) -> list[tuple[str, str]]:
-    """What is to be done and why."""
+    """Return the subject and the cause of each planned action."""
     return [(action.subject(), getattr(action, "cause", "new")) for _, action in look(machine, wanted).actions()]
 
 

@@ -155,6 +155,6 @@ def test_no_secret_is_in_a_command_a_probe_or_a_public_file(
 def test_rendering_the_same_stack_twice_gives_the_same(
     stack: Stack, vault: Vault, desired: Mapping[str, HostDesired], registry: Mapping[str, Role]
 ) -> None:
-    """The result depends on no clock and no randomness, or every deploy would find changes."""
+    """If rendering used the clock or random values, every deploy would find changes."""
     again = inventories.load(shipped.INVENTORY)
     assert assemble(again, vault, registry, stack.hosts) == desired

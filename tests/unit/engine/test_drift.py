@@ -1,4 +1,4 @@
-"""What `inv drift` says of a path that is not as Plainstack left it."""
+"""What `inv drift` reports about a path that changed after Plainstack wrote it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def reported(left: File | Directory, seen: PathState | None) -> list[str]:
         (CONF, None, "was removed"),
         (CONF, PathState("file", 0o644, "root", "root", sha(b"by hand")), "content changed"),
         (CONF, PathState("file", 0o666, "root", "root", CONF.sha256), "mode 0644 became 0666"),
-        # /dev/null is mounted over it, a common way to disable a program.
+        # /dev/null is mounted over the file, a common way to disable a program.
         (CONF, PathState("special file", 0o666, "root", "root"), "is a special file now, mode 0644 became 0666"),
         (CONF, PathState("directory", 0o644, "app", "root"), "is a directory now, owner root:root became app:root"),
         (FOLDER, PathState("file", 0o755, "root", "root", sha(b"")), "is a file now"),

@@ -1,4 +1,4 @@
-"""A disk that is full, or that may not be written any more: what is undone, and that only that is reported."""
+"""A full or read-only disk: a failed transaction is undone, and reports if some of it could not be undone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.sandbox import Sandbox, build
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
 
-# The whole host on one disk, of which so many KiB are left when the run begins.
+# Runs a command on a copy of the host on one disk, on which `free` KiB are left when the command begins.
 SMALL = """\
 disk=$ROOT.disk
 mkdir "$disk" && mount -t tmpfs -o size=4m none "$disk" && cp -a "$ROOT/." "$disk/"
@@ -29,7 +29,7 @@ cp -a "$ROOT/." "$ROOT.after/"
 
 
 def on_a_small_disk(host: Sandbox, free: int, command: str, stream: bytes) -> tuple[str, Sandbox]:
-    """What a script said, and the host that it left."""
+    """Run a script on a small disk; return its output, and the host as it is afterwards."""
     after = host.root.with_name(f"{host.root.name}.after")
     after.mkdir()
     host.write("bin/command", SMALL.format(free=free, command=command))
@@ -45,7 +45,7 @@ def read(text: str) -> Answer:
 
 
 def test_however_full_the_disk_is_the_host_is_what_it_was_or_what_is_wanted(deployed: Sandbox) -> None:
-    """Even if no space is left for the undo."""
+    """This holds even if no space is left for the undo."""
     assert deployed.deploy({"app": [*BEFORE["app"], File(path="/etc/app/large", content=b"y" * 60_000)]})[-1].ok
     wanted = {"app": [item for item in AFTER["app"] if not isinstance(item, User)]}
     wanted["app"].append(File(path="/etc/app/large", content=b"x" * 60_000))
@@ -65,7 +65,7 @@ def test_however_full_the_disk_is_the_host_is_what_it_was_or_what_is_wanted(depl
 
 
 def test_what_cannot_be_put_back_is_reported(deployed: Sandbox) -> None:
-    """As after a disk error, when the kernel remounts the file system read-only."""
+    """This happens after a disk error, when the kernel remounts the file system read-only."""
     broken = Command(name="break", why="w", run="mount -o remount,ro,bind $ROOT/etc/app; false", unless="false")
     script = build(deployed.plan(app("port = 2\n", *BEFORE["app"][-2:], broken)).transactions[0])
     deployed.write("command", f'mount --bind "$ROOT/etc/app" "$ROOT/etc/app"\n{script.command}\n')
@@ -81,7 +81,7 @@ def test_what_cannot_be_put_back_is_reported(deployed: Sandbox) -> None:
 
 
 def test_a_full_disk_in_the_middle_leaves_the_host_as_it_was(deployed: Sandbox) -> None:
-    """The folder of one file is a disk of its own, in a mount namespace of this test, and too small."""
+    """One file's folder is a separate disk that is too small for the file."""
     large = File(path="/etc/small/data", content=b"x" * 200_000)
     new = {"app": (File(path="/etc/app/app.conf", content=b"port = 2\n"), large)}
     (deployed.root / "etc/small").mkdir()

@@ -16,7 +16,7 @@ from tests.unit.sandbox import Done, Sandbox, build
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
 
 RULES = "/etc/iptables/rules"
-# Later in a boot, units and the kernel read what is on the disk.
+# Not compared after `boot`: units and the kernel read their files only later in a boot.
 UNSEEN_AT_BOOT = ("var/lib/plainstack/runs", "systemd/loaded", "kernel")
 SNAPSHOT, RESTORE = "cp $ROOT/kernel $KEEP/rules", "cp $KEEP/rules $ROOT/kernel"
 
@@ -35,7 +35,7 @@ def firewall(rules: str, *extra: Resource) -> Mapping[str, Sequence[Resource]]:
 
 @pytest.fixture
 def host(bare: Sandbox) -> Sandbox:
-    """A host whose firewall was deployed and confirmed."""
+    """Return a host whose firewall was deployed and confirmed."""
     bare.reads("firewall.service", RULES)
     (bare.root / "systemd/packaged/firewall.service").touch()
     bare.write("/kernel", "")
@@ -58,7 +58,7 @@ def confirm(host: Sandbox) -> tuple[int, str]:
 
 
 def boot(host: Sandbox) -> None:
-    """The timer is lost with the memory; the unit that is enabled early in the boot runs."""
+    """Simulate a boot: the guard's timer is gone, and the unit that is enabled for early boot runs."""
     (host.root / "systemd/guard").unlink()
     for unit in (host.root / "etc/systemd/system/sysinit.target.wants").iterdir():
         (start,) = (line for line in unit.read_text(encoding="utf-8").splitlines() if line.startswith("ExecStart="))

@@ -1,6 +1,4 @@
-"""A transaction that is killed, or whose operator disconnects, at any moment: the next run ends where an uninterrupted
-one does.
-"""
+"""A transaction that is killed or loses its operator: the next run reaches the state of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mo
 
 
 def test_killed_after_any_step_the_next_run_ends_where_a_whole_one_does(deployed: Sandbox, tmp_path: Path) -> None:
-    """The steps are the script's own, so that a new kind of step is killed too."""
+    """The steps are read from the script, so that the test also covers new kinds of steps."""
     whole = deployed.copy(tmp_path / "whole")
     (work,) = whole.plan(AFTER).transactions
     steps = build(work).steps
@@ -43,7 +41,7 @@ def test_killed_after_any_step_the_next_run_ends_where_a_whole_one_does(deployed
         results = dict(zip(steps, pool.map(kill, range(1, len(steps) + 1)), strict=True))
     for step, (host, calls) in results.items():
         assert host.tree() == whole.tree(), step
-        # Exactly once: before the kill or after it.
+        # The unit restarts exactly once, before or after the kill.
         assert calls.count("restart app.service") == loaded, step
         assert list((host.root / "var/lib/plainstack/runs").iterdir()) == [], step
 
@@ -60,7 +58,7 @@ def test_a_reload_that_is_owed_after_a_kill_is_a_reload_and_not_a_restart(deploy
 
 @pytest.mark.parametrize("outcome", ["done", "rolled-back"])
 def test_a_plan_made_while_an_earlier_run_was_still_at_work_is_not_applied(deployed: Sandbox, outcome: str) -> None:
-    """Ctrl-C twice, and the same again at once: the probe saw a host that was half done."""
+    """After two Ctrl-Cs the operator repeats the command at once: the probe sees the earlier run in the middle."""
     for pipe in ("at", "go"):
         os.mkfifo(deployed.root / pipe)
     slow = Command(
@@ -89,7 +87,7 @@ def test_a_plan_made_while_an_earlier_run_was_still_at_work_is_not_applied(deplo
 
 
 def test_the_second_role_of_a_run_is_not_taken_for_one_that_was_overtaken(bare: Sandbox) -> None:
-    """Each of its transactions changes the host, and the next one was planned before that."""
+    """Each transaction of a run changes the host after the next one was planned."""
     wanted = {"base": (Package(name="nginx"), File(path="/etc/one", content=b"1\n")), **AFTER}
     assert [done.ok for done in bare.deploy(wanted)] == [True, True, True]
     assert bare.plan(wanted).empty
@@ -106,7 +104,7 @@ def test_an_operator_who_is_gone_before_it_begins_changes_nothing(deployed: Sand
 
 
 def test_what_has_begun_is_done_to_its_end_when_the_operator_goes(deployed: Sandbox) -> None:
-    """Half of the change would be worse, even though its output is no longer read."""
+    """Half of a change would be worse than a whole change whose output is not read."""
     waits = Command(
         name="go", why="w", run="until [ -e $RUN/orphaned ]; do :; done; touch $ROOT/went", unless="[ -e $ROOT/went ]"
     )

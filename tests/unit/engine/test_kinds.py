@@ -43,9 +43,10 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mo
 
 @dataclass(frozen=True)
 class Example:
-    """A resource, a changed version of it, and a change made by hand (empty if the kind leaves nothing on a host).
+    """A resource `one`, and a changed version of it, `other`.
 
-    `stays`: the kind is not removed with its role.
+    `harm` is a command that changes the resource by hand; it is empty if the kind leaves nothing on a host.
+    `stays` means that the kind is not removed with its role.
     """
 
     one: Resource
@@ -82,7 +83,7 @@ EXAMPLES = (
     ),
     Example(Validation(name="v", run="true", reads=("/etc/",)), Validation(name="v", run="! false", reads=("/etc/",))),
 )
-# apt's transaction is one of its own, and is not undone with a role's.
+# apt has a transaction of its own, which is not undone when a role's transaction is.
 APT = [example for example in EXAMPLES if isinstance(example.one, Package | Preseed)]
 ROLES = [example for example in EXAMPLES if not isinstance(example.one, Package)]
 HARMED = [example for example in EXAMPLES if example.harm]
@@ -93,7 +94,7 @@ DONE = Command(name="done", why="w", run="touch $ROOT/done", unless="[ -e $ROOT/
 
 
 def concrete(base: type[object]) -> Iterator[type[object]]:
-    """All subclasses of a class, without the intermediate ones that `slots=True` leaves behind."""
+    """Yield the public subclasses of a class, without the unused copies that `slots=True` leaves behind."""
     for sub in base.__subclasses__():
         yield from concrete(sub)
         module = inspect.getmodule(sub)
@@ -113,7 +114,7 @@ def host(tmp_path: Path) -> Sandbox:
             passwd.write(f"{name}:x:{len(name)}:{len(name)}::/:/bin/false\n")
     (found.root / "systemd/packaged/a.service").touch()
     (found.root / "etc/systemd/system").mkdir(parents=True)
-    # Folders that the first transaction of any role makes stay.
+    # The first transaction of any role makes folders that stay, so the tests start with them.
     deploy(found, DONE)
     return found
 
@@ -140,7 +141,7 @@ def others(examples: Sequence[Example]) -> list[Resource]:
 
 
 def state(host: Sandbox) -> dict[str, tuple[object, ...]]:
-    """The whole state of the host, except the fake systemd's notes of what units read, locks and passwords."""
+    """Return the host's state without locks, passwords, and what the fake systemd recorded about loaded units."""
     return host.tree("systemd/loaded", "systemd/failed", "etc/shadow", "etc/gshadow", "etc/group", "run") | {
         "groups": tuple(host.read("/etc/group").replace(":!:", ":x:").splitlines())
     }
@@ -157,7 +158,7 @@ def test_every_resource_is_of_one_kind_and_every_kind_has_an_example() -> None:
 
 @every_kind
 def test_a_key_begins_with_its_kinds_name(example: Example) -> None:
-    """The manifest refers to entries of the registry by this name."""
+    """Manifest entries refer to their kind by its name."""
     assert example.one.key.startswith(f"{kind_of(example.one).name} ")
     assert example.one.key == example.other.key or isinstance(example.one, Absent)
 

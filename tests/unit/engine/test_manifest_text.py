@@ -1,4 +1,4 @@
-"""The text of manifests: hosts have it from older versions, so what it says may never come to mean something else."""
+"""The text of manifests: hosts keep manifests from older versions, so the meaning of the text must never change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a role opens to whom follows from what others say that they use."""
+"""The hosts to which a role opens its ports follow from what other roles declare in `uses`."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_port_without_users_is_open_to_the_sources_that_it_names(small: Stack)
 def test_another_role_that_uses_the_database_may_reach_it_and_log_in(
     small: Stack, registry: Mapping[str, Role]
 ) -> None:
-    """Both the packet filter and PostgreSQL's list of who may connect follow from one word."""
+    """The packet filter and pg_hba.conf both follow from one word in `uses`."""
     host = small.hosts["a"].model_copy(update={"name": "rep1", "address": "10.0.0.9", "roles": ("reports",)})
     stack = small.model_copy(update={"hosts": {**small.hosts, "rep1": host}})
     network = Network(stack, {**registry, "reports": role("reports", uses=("db.application",))})

@@ -39,7 +39,7 @@ def test_our_own_hosts_and_bare_ones_are_not() -> None:
 
 
 def test_a_successor_of_our_authority_is_ours_however_far_the_hosts_have_come(stack: Stack) -> None:
-    """Every deploy around the expiry of an authority, on hosts that missed any number of them."""
+    """Around the expiry of an authority, no deploy is refused, however many earlier deploys a host missed."""
     bundles: list[File] = []
     pairs: dict[str, pki.Pair] = {}
     start = datetime(2026, 1, 1, tzinfo=UTC)
@@ -59,19 +59,19 @@ BASE = ("v1",)
 
 
 def deploy(machine: Machine, versions: Sequence[str], *wanted: File, stop_after: int | None = None) -> None:
-    """Alice deploys."""
+    """Deploy as Alice."""
     stamp = replace(NOW, who="alice@laptop", store=versions[-1])
     machine.apply(plan("app1", {"app": wanted}, machine.observed(wanted), stamp), wanted, stop_after)
 
 
 def refused(machine: Machine, versions: Sequence[str], *wanted: File) -> list[str]:
-    """Why Bob's deploy is."""
+    """Return the reasons why Bob's deploy is refused."""
     return ownership.refusals({"app1": {"app": wanted}}, {"app1": machine.observed(wanted)}, versions)
 
 
 @pytest.fixture
 def machine() -> Machine:
-    """A host that was deployed with the store that both have."""
+    """Return a host that was deployed with the version of the store that both have."""
     made = Machine()
     deploy(made, BASE, CONF, OLD)
     return made

@@ -62,7 +62,7 @@ def test_packages_come_in_one_transaction_before_everything_and_start_no_daemon(
     ],
 )
 def test_another_program_at_work_on_packages_is_waited_for_and_named(host: Sandbox, said: str, holder: str) -> None:
-    """As unattended-upgrades, that a host starts on its first boot."""
+    """Such a program is unattended-upgrades, which a host runs on its first boot."""
     host.write("proc/9/comm", "aptitude\n")
     host.write("busy", f"{said}\n")
     first, second = host.deploy(WANTED)
@@ -126,7 +126,7 @@ def test_what_apt_would_remove_is_planned_only_with_a_declared_packages_consent(
 
 @pytest.mark.parametrize("verb", ["install", "purge"])
 def test_apt_removes_nothing_that_the_plan_did_not_show(host: Sandbox, verb: str) -> None:
-    """The plan was made from stale lists; they were refreshed since."""
+    """The plan was made from stale package lists, which were refreshed afterwards."""
     work = host.plan(WANTED).packages
     if verb == "purge":
         assert all(done.ok for done in host.deploy({"balancer": (Package(name="nginx", purge=True),)}))
@@ -155,7 +155,7 @@ def test_a_package_that_does_as_well_is_enough(host: Sandbox) -> None:
 
 
 def test_what_must_be_there_before_a_package_is(host: Sandbox) -> None:
-    """A package source, or apt would not find what comes from it."""
+    """This includes a package source; apt would not find its packages otherwise."""
     steps = build(host.plan(WANTED).packages).steps
     assert steps.index("write /etc/apt/sources.list.d/angie.sources") < steps.index("refresh package lists")
     assert (
@@ -172,7 +172,7 @@ def test_an_answer_to_debconf_is_given_before_its_package(host: Sandbox) -> None
 
 def test_a_package_that_does_not_exist_leaves_the_host_as_it_was_and_is_named(host: Sandbox) -> None:
     host.write(SOURCE.path, "before\n")
-    # What apt had already unpacked stays: undoing that is apt's business, and the next run's.
+    # Packages that apt has already unpacked stay: apt and the next run take care of them.
     before = host.tree("var/lib/plainstack", "systemd", "packages")
     (done,) = host.deploy({"balancer": (*WANTED["balancer"], Package(name="missing-tool"))})
     assert (done.answer.outcome, done.answer.failed) == ("rolled-back", "install 3 packages")
@@ -182,7 +182,7 @@ def test_a_package_that_does_not_exist_leaves_the_host_as_it_was_and_is_named(ho
 
 
 def test_the_reason_why_a_package_is_not_found_is_shown_with_it(host: Sandbox) -> None:
-    """apt-get update returns 0 when a source cannot be reached; the reason stands, indented, below its line."""
+    """apt-get update exits with 0 if a source cannot be reached; it prints the reason below the source, indented."""
     host.write("unreachable", "https://packages.example.com/debian")
     (done,) = host.deploy({"balancer": (*WANTED["balancer"], Package(name="missing-tool"))})
     assert done.answer.tail == [
@@ -287,7 +287,7 @@ def test_a_policy_that_is_not_ours_is_kept(host: Sandbox) -> None:
 
 
 def test_a_proxy_or_source_that_is_no_longer_declared_goes_before_apt_is_asked(host: Sandbox) -> None:
-    """The proxy may be the reason for the change: nothing could be installed through a dead one."""
+    """The proxy may be removed because it is dead: nothing could be installed through it."""
     assert all(done.ok for done in host.deploy({**WANTED, "base": (PROXY,)}))
     host.calls()
     dead = f'#!/bin/sh\n[ ! -e "$ROOT{PROXY.path}" ] || exit 100\n[ ! -e "$ROOT{SOURCE.path}" ] || exit 100\n'

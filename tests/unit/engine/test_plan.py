@@ -1,4 +1,4 @@
-"""The planner, by properties: from any host to any desired state, interrupted anywhere."""
+"""Property tests of the planner: from any host to any desired state, interrupted anywhere."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_an_empty_host_gets_everything(desired: Desired) -> None:
 
 @given(machines, desired_states)
 def test_nothing_is_removed_that_plainstack_did_not_write(machine: Machine, desired: Desired) -> None:
-    """Only entries of the manifest that are as Plainstack left them are removed; what was changed since stays."""
+    """A plan removes only entries of the manifest that nobody changed after Plainstack wrote them."""
     ours = {entry.name: entry for entries in machine.manifest.values() for entry in entries}
     unwanted = {item.path for item in everything(desired) if isinstance(item, Absent)}
     before = dict(machine.paths)
     for _, action in look(desired, machine).actions():
         if isinstance(action, Remove) and action.path not in unwanted:
             left = ours[action.path].state
-            # A folder goes if it is empty, or with all that is in it if its role said so.
+            # A folder is removed if it is empty, or with its contents if its role declared `purge`.
             whole = action.kind == "tree" and left.endswith(" purge")
             assert action.kind == "directory" or whole or str(State.seen(before[action.path])) == left
         elif isinstance(action, RemoveUser):
@@ -69,7 +69,7 @@ def test_what_was_found_just_as_wanted_outlives_us(desired: Desired, later: Desi
 
 @given(undisturbed, desired_states, st.integers(1, 40))
 def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(machine: Machine, desired: Desired, killed: int) -> None:
-    """The end is that of an uninterrupted run, and no change outside Plainstack is reported."""
+    """The final state is that of an uninterrupted run, and no drift is reported."""
     whole = copy.deepcopy(machine)
     steps = whole.apply(look(desired, whole), everything(desired))
     assume(steps)
@@ -84,7 +84,7 @@ def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(machine: Machine, d
 
 @given(machines, desired_states, st.integers(1, 40))
 def test_no_unit_is_left_with_inputs_that_it_has_not_read(machine: Machine, desired: Desired, killed: int) -> None:
-    """Judged by what units have in memory, not by stamps; also after a reload by hand, and after a kill."""
+    """The test compares what units have in memory, not stamps. It includes reloads by hand and kills."""
     wanted = everything(desired)
     machine.apply(look(desired, machine), wanted, stop_after=killed)
     machine.apply(look(desired, machine), wanted)

@@ -28,12 +28,12 @@ EXPORTER = Unit(name="exporter.service", listens=(Listen(9100),), timeout=30)
 
 
 class Host(Sandbox):
-    """A sandbox whose /proc tests write."""
+    """A sandbox with a /proc that the tests write."""
 
     def holds(
         self, where: str, pid: int, process: str, cgroup: str, *, table: str = "tcp", state: str = "0A", fds: int = 1
     ) -> None:
-        """A process (0: none that can be seen) with a socket at ADDRESS:PORT, in hexadecimal."""
+        """Add a socket at `where`, ADDRESS:PORT in hexadecimal, and its process; pid 0 means an invisible process."""
         inode = 7000 + len(list((self.root / "proc").glob("*/fd/*"))) + 100 * pid
         listing = self.root / "proc/net" / table
         listing.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What stops a deploy to a host before anything changes: its system, unrelated clusters, removals by apt."""
+"""What stops a deploy before it changes a host: an unsupported system, an unrelated cluster, removals by apt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The probe: what it reads of a host, with the real shell on a sandbox, and what its parser makes of recorded text."""
+"""The probe: what the real shell reads from a sandbox, and how the parser reads recorded text."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_units_accounts_packages_and_parameters_are_seen(host: Sandbox) -> None:
 
 
 def test_what_is_in_the_manifest_is_observed_even_if_no_longer_declared(host: Sandbox) -> None:
-    """Or it could not be removed."""
+    """Otherwise it could not be removed."""
     lines = [
         Entry(kind, name, "state").line()
         for kind, name in (

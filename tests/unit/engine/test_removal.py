@@ -17,7 +17,7 @@ FAILS = Command(name="fails", why="w", run="false", unless="false")
 
 @pytest.fixture
 def host(tmp_path: Path) -> Sandbox:
-    """A host with a service that has written into its folder."""
+    """Return a host with a service that has written into its folder."""
     there = Sandbox.new(tmp_path / "host")
     assert there.deploy({"app": SERVICE})[-1].ok
     there.write(f"{HOME}/releases/1/source/manage.py", "pass\n")
@@ -104,7 +104,7 @@ def test_the_number_of_an_account_is_not_given_away_while_files_of_it_are_left(h
     assert note.startswith("the account app-web stays")
     assert "/var/spool/upload" in note
     assert host.plan({"app": ()}).empty
-    # The files of the service itself are no reason: they go.
+    # Files in the service's own folder do not keep the account; they are removed.
     assert files(host) == []
 
 

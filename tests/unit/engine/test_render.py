@@ -1,4 +1,4 @@
-"""Templates: what is missing in one is reported with its line, and a secret in one makes its file a secret."""
+"""Templates: errors are reported with their line, and a template that prints a secret makes a secret file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Rendering = Callable[..., File]
 
 @pytest.fixture
 def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rendering:
-    """Renders a text as templates/app/etc/app.conf.j2."""
+    """Return a function that renders a text as templates/app/etc/app.conf.j2."""
     templates = tmp_path / "templates"
     (templates / "app/etc").mkdir(parents=True)
     monkeypatch.setattr(shipped, "ROOT", tmp_path)
@@ -111,7 +111,7 @@ def test_a_secret_in_a_template_makes_the_file_a_secret(rendered: Rendering) -> 
 
 
 def test_a_rendering_inside_of_another_has_its_own_secrets(rendered: Rendering) -> None:
-    """Two files are rendered while a third is; only those with a secret in them are secret files."""
+    """A secret in one of two nested renderings makes only that file a secret."""
     inner = partial(rendered, secret=SECRET, mode=0o600)
     assert not rendered("{{ inner('{{ secret }}').secret }}", inner=inner).secret
     assert rendered("{{ secret }}{{ inner('x').secret }}", secret=SECRET, inner=inner, mode=0o600).secret

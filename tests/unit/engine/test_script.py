@@ -1,4 +1,4 @@
-"""Transactions, executed by the real shell on a sandbox: all of one is done, or nothing of it."""
+"""Transactions, executed by the real shell on a sandbox: each is done completely or not at all."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_what_was_changed_by_hand_is_put_right(deployed: Sandbox) -> None:
 def test_a_unit_that_came_up_again_since_the_probe_reads_what_changed(
     deployed: Sandbox, wanted: Desired, calls: list[str]
 ) -> None:
-    """A start would then do nothing, and the recorded stamp would be wrong from then on."""
+    """Starting a running unit would do nothing, and the recorded stamp would be wrong from then on."""
     active, pausing = deployed.root / "systemd/active/app.service", deployed.root / "systemd/activating/app.service"
     active.rename(pausing)
     (work,) = deployed.plan(wanted).transactions
@@ -106,7 +106,7 @@ def test_a_failing_validation_touches_nothing_and_says_what_the_tool_said(deploy
 
 def test_a_validation_sees_the_new_files_at_their_real_paths_with_their_rights(deployed: Sandbox) -> None:
     look = "test ! -e /etc/app/old.conf && test ! -e /etc/default-site && test -f /etc/app/deep/er/new.conf\n"
-    # By number: a validation sees the sandbox's own passwd, too.
+    # Compare the owner's number: a validation sees the sandbox's passwd, not the machine's.
     look += "test \"$(stat -c '%a %u' /etc/app/key)\" = '600 1'\n"
     (done,) = deployed.deploy({"app": (*AFTER["app"], Validation(name="look", run=look, reads=("/etc/app/",)))})
     assert done.ok, done.text
@@ -193,7 +193,7 @@ def test_a_role_that_a_host_has_no_more_goes_with_its_units_files_and_accounts(d
 
 
 def test_an_account_that_was_changed_or_removed_comes_back_as_it_was(deployed: Sandbox) -> None:
-    """With its number, because the files that it owns stay."""
+    """The account keeps its number, because the files that it owns stay."""
     assert deployed.deploy(AFTER)[-1].ok
     fails = Command(name="fails", why="w", run="exit 1", unless="false")
     user = User(name="app", home="/elsewhere", shell="/bin/sh")
@@ -208,7 +208,7 @@ def test_an_account_that_was_changed_or_removed_comes_back_as_it_was(deployed: S
 
 
 def test_a_new_account_goes_again_after_the_unit_that_runs_as_it(bare: Sandbox) -> None:
-    """userdel refuses while a process of the account lives."""
+    """userdel refuses while a process of the account is running."""
     (done,) = bare.deploy({"app": (*AFTER["app"], Command(name="fails", why="w", run="false", unless="false"))})
     assert done.answer.outcome == "rolled-back"
     assert bare.calls()[-2:] == ["stop app.service", "userdel app"]
@@ -260,7 +260,7 @@ def test_a_command_that_is_done_by_now_is_neither_run_nor_undone(deployed: Sandb
 
 
 def test_a_rollback_leaves_a_unit_that_was_on_its_way_up_on_its_way_up(deployed: Sandbox) -> None:
-    """systemd starts a program that died again, after a pause; a stop would end that for good."""
+    """systemd is about to restart a program that has died; stopping the unit would prevent this."""
     active, pausing = deployed.root / "systemd/active/app.service", deployed.root / "systemd/activating/app.service"
     active.rename(pausing)
     (done,) = deployed.deploy(app("port = 2\n", Command(name="fails", why="w", run="false", unless="false")))
@@ -285,7 +285,7 @@ def test_the_answer_ends_with_what_the_host_is_now(deployed: Sandbox, health: st
     done = deployed.run(transaction(work, "run-1", {}, {}, probe.script(new["app"])))
     assert done.ok, done.text
     seen = probe.parse("\n".join(done.answer.probe), str(deployed.root))
-    # It was the transaction itself that was still there.
+    # The probe ran inside the transaction, so it saw that the transaction was still running.
     assert replace(seen, ending=False) == deployed.observe(new["app"])
     assert deployed.plan(new).empty
 

@@ -1,4 +1,4 @@
-"""A run that meets what an earlier one left says what it waits for, and for how long at most."""
+"""A run that meets an unfinished earlier run reports what it waits for, and for how long at most."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REST = Observed()
 
 
 class Host:
-    """A host that gives one answer after another, one second apart, and then repeats the last."""
+    """A host that gives one answer after another and then repeats the last; its clock advances with each wait."""
 
     def __init__(self, answers: Iterable[Observed]) -> None:
         self.answers = list(answers)

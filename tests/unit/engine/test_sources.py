@@ -1,4 +1,4 @@
-"""A stack's own templates, files and checks take the place of the shipped ones, and a plan names each that does."""
+"""A stack's own templates, files and checks replace the shipped ones, and a plan names each replacement."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CHECK = "checks/test_firewall.py"
 
 @pytest.fixture
 def shop(tmp_path: Path, stack: Stack) -> Stack:
-    """The default stack, with its inventory in a folder of its own."""
+    """Return the default stack, with its inventory in a folder of its own."""
     return stack.model_copy(update={"folder": tmp_path})
 
 
@@ -113,7 +113,7 @@ def test_a_check_of_the_stack_replaces_the_shipped_one_of_its_name_and_others_ar
     write(shop, "checks/test_more.py", 'import words\nROLE = "base"\ndef test_added(said): assert said == words.SAID\n')
     write(shop, "checks/words.py", "SAID = 'x'\n")
     write(shop, "checks/conftest.py", "import pytest\n@pytest.fixture\ndef said(): return 'x'\n")
-    # Next to an application, whose own tests are not checks.
+    # An application may lie in the same folder; its tests are not checks.
     write(shop, "checks/tests/test_models.py", "import nothing_like_it\n")
     write(shop, "conftest.py", "import nothing_like_it\n")
     results = checked(shop, vault, registry)

@@ -1,4 +1,4 @@
-"""Reload as state: what counts as an input of a unit, and which change of it a reload or a restart is owed for."""
+"""Stamps of units: which files are inputs of a unit, and which changes call for a reload or a restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A value that hosts must change together: at no moment does a host use what is not served."""
+"""Changes of a port or a database name on several hosts: at every moment, the values in use are served."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HOSTS = ("lb1", "lb2", "app1", "app2", "db1", "db2")
 
 @dataclass
 class Served:
-    """What the hosts serve and use at one moment; `None` before they were ever deployed."""
+    """What the hosts serve and use at one moment; a host that was never deployed has no entry."""
 
     bound: dict[str, tuple[int, ...]] = field(default_factory=dict)
     opened: dict[str, set[int]] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Served:
 
 
 def _bare() -> Machine:
-    """A host with the accounts that Debian's packages bring."""
+    """Return a host with the accounts that Debian's packages bring."""
     return Machine(users={name: UserState("/", "/bin/sh") for name in ("postgres", "prometheus", "www-data")})
 
 
@@ -90,7 +90,7 @@ class World:
         return {"databases": ",".join(self.served.databases.get(name, ()))}
 
     def deploy(self, stack: Stack, stop_after: int | None = None) -> int:
-        """Deploy with as many passes as it takes, checking after every transaction; gives the number of those."""
+        """Deploy in as many passes as it takes, and check `served` after every node; return the number of nodes."""
         done = 0
         while True:
             now, desired, plans = self.plan(stack)
@@ -115,7 +115,7 @@ class World:
         return now, desired, {name: plan(name, desired[name], seen, NOW) for name, seen in observed.items()}
 
     def _assembled(self, stack: Stack) -> Mapping[str, HostDesired]:
-        """What roles want of every host; there are few stacks, and many plans of each."""
+        """Return what roles want of every host, from a cache: there are few stacks, and many plans of each."""
         key = stack.model_dump_json()
         if key not in ASSEMBLED:
             ASSEMBLED[key] = assemble(stack, self.vault, self.registry, HOSTS)

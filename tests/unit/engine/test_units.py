@@ -1,4 +1,4 @@
-"""Units that stand together in a role: what they share, what they do not, and what is left of each after an undo."""
+"""Units that follow one another in a role: which steps they share, and the state of each after an undo."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAILS = Command(name="fails", why="w", run="false", unless="false")
 
 
 def with_files(units: Iterable[Unit], content: bytes = b"[Service]\n") -> list[Resource]:
-    """Units whose files this role writes."""
+    """Return each unit after a unit file of the same role."""
     return [part for unit in units for part in (File(path=f"/etc/systemd/system/{unit.name}", content=content), unit)]
 
 
@@ -25,13 +25,13 @@ SIX = with_files(Unit(name=name) for name in NAMES)
 
 
 def packaged(host: Sandbox, *names: str) -> None:
-    """Units that a package brought."""
+    """Add units as if a package had installed them."""
     for name in names:
         host.write(f"systemd/packaged/{name}", "")
 
 
 def pauses(host: Sandbox) -> list[str]:
-    """The pauses since the last time of asking."""
+    """Return the lengths of the pauses since the last call, in seconds."""
     log = host.root / "run/pauses"
     lines = log.read_text(encoding="utf-8").split() if log.exists() else []
     log.unlink(missing_ok=True)
@@ -39,7 +39,7 @@ def pauses(host: Sandbox) -> list[str]:
 
 
 def units(host: Sandbox) -> dict[str, list[str]]:
-    """What systemd holds: which units run, and which start at boot."""
+    """Return the units in each state of the fake systemd."""
     folders = ("active", "activating", "failed", "enabled", "masked")
     return {name: sorted(path.name for path in (host.root / "systemd" / name).iterdir()) for name in folders}
 
@@ -73,7 +73,7 @@ def test_a_unit_that_went_with_its_package_is_gone_already(bare: Sandbox, purged
     packaged(bare, *NAMES)
     assert bare.deploy({"role": [Unit(name=name) for name in NAMES]})[-1].ok
     (removal,) = bare.plan({"role": ()}).transactions
-    # The package transaction of the same deploy, after the plan was made.
+    # After the plan was made, the package transaction of the same deploy removes these units.
     for name in purged:
         (bare.root / "systemd/packaged" / name).unlink()
         (bare.root / "systemd/enabled" / name).unlink()
@@ -104,7 +104,7 @@ def test_a_timer_needs_no_pause(bare: Sandbox) -> None:
 
 
 def test_a_unit_with_a_health_command_and_a_command_keep_their_places(bare: Sandbox) -> None:
-    """What comes before has stayed up by then, and what comes after has not been touched."""
+    """When the health command or the command runs, earlier units have stayed up, and later units are untouched."""
     note = "ls $ROOT/systemd/active | xargs >>$ROOT/run/seen; wc -l <$ROOT/run/pauses >>$ROOT/run/seen"
     a, b, c, d, e, _ = NAMES
     packaged(bare, *NAMES)
@@ -154,7 +154,7 @@ def test_a_unit_that_does_not_start_is_named_and_those_after_it_are_not_touched(
 
 
 def test_an_undo_gives_every_unit_the_state_that_it_had(bare: Sandbox) -> None:
-    """Below a mask a unit may be enabled: both come back."""
+    """A unit can be enabled and masked; the undo restores both."""
     runs, starts, down, masked, hidden, dying = NAMES
     packaged(bare, *NAMES)
     for state, names in {"active": (runs,), "enabled": (runs, starts, hidden), "masked": (masked, hidden)}.items():

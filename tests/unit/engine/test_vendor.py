@@ -1,4 +1,4 @@
-"""A package source beside Debian's: which keys are taken, and what the real apt says of a source of local files."""
+"""A vendor's package source: which keys are accepted, and how the real apt judges a source of local files."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_what_is_no_public_key_is_refused_with_what_it_is(key: bytes, problem: s
 
 
 def test_no_cut_of_a_key_is_taken_for_a_key() -> None:
-    """A signature behind the key is a packet of its own, so only a cut between two packets leaves a whole key."""
+    """A key file consists of packets (the key, its signatures), so only a cut between two packets can leave a key."""
     whole = {len(key) for key in (BINARY[:size] for size in range(1, len(BINARY) + 1)) if not openpgp.problem_of(key)}
     assert len(BINARY) in whole
     assert len(whole) <= 3
@@ -85,12 +85,12 @@ def test_the_source_names_its_key_and_both_are_there_before_apt_is_asked(
     assert keyring.early
     assert source.early
     assert f"Signed-By: {keyring.path}\n" in source.content.decode()
-    # For a source over https.
+    # apt needs this package for a source over https.
     assert wanted["package ca-certificates"] == Package(name="ca-certificates")
 
 
 def test_a_source_brings_its_own_updates(tmp_path: Path) -> None:
-    """In a file that apt reads after the base role's, which empties the list."""
+    """apt must read the source's file after that of the base role, which empties the list of origins."""
     updates = resources(tmp_path, BINARY)["file /etc/apt/apt.conf.d/53plainstack-example"]
     assert isinstance(updates, File)
     assert '"site=packages.example.com";' in updates.content.decode()
@@ -99,7 +99,7 @@ def test_a_source_brings_its_own_updates(tmp_path: Path) -> None:
 
 
 def verify(folder: Path, key: bytes, repository: Path) -> subprocess.CompletedProcess[str]:
-    """The validation, run by the real apt on a source of local files; /etc/apt is the test's own meanwhile."""
+    """Run the validation with the real apt on a source of local files, with a separate /etc/apt."""
     wanted = resources(folder, key, f"file:{repository}")
     for item in wanted.values():
         if isinstance(item, File):
@@ -123,8 +123,8 @@ def verify(folder: Path, key: bytes, repository: Path) -> subprocess.CompletedPr
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A signed repository without packages."""
-    # apt reads with an account of its own.
+    """Return a signed repository without packages."""
+    # apt reads the repository as another user.
     tmp_path.chmod(0o755)
     for parent in tmp_path.parents:
         if parent.owner() == "root" and parent.name.startswith("pytest-"):

@@ -161,7 +161,7 @@ VALUES = st.recursive(
 
 
 def merge(over: Any, base: Any) -> Any:
-    """The rule, in its shortest form."""
+    """Merge two values by the rule of `extends`, in its shortest form."""
     if not (isinstance(over, dict) and isinstance(base, dict)):
         return over
     kept = {key: value for key, value in base.items() if key not in over}

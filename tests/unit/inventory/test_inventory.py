@@ -137,7 +137,7 @@ def test_the_good_inventory_of_this_table_is_good() -> None:
         ),
         ("{name: shop}", "{name: shop, version: 16}", ["8: database.version: must be 17 (given: 16)"]),
         ("{name: shop}", "{name: shop, synchronous: 1}", ["8: database.synchronous: must be true or false (given: 1)"]),
-        # what belongs together
+        # values that conflict with others
         ("10.0.0.3", "10.0.0.2", ["5: hosts.db1.address: 10.0.0.2 is already the address of app1"]),
         ("10.0.0.3", "10.1.0.1", ["5: hosts.db1.address: 10.1.0.1 is already the address of lb1"]),
         (

@@ -69,7 +69,7 @@ def test_an_address_that_no_machine_can_have_is_refused_with_the_reason(address:
             "balancer.virtual_address: 10.1.4.9 is not in balancer.network, 10.1.0.0/22",
         ),
         (BALANCER + "network: 10.1.0.7/22}", "balancer.network: must be a network's first address: 10.1.0.7 is a"),
-        # how long things are kept
+        # retention
         (BACKUP + "retention: RECOVERY WINDOW OF 0 DAYS}", "backup.retention: must be at least 1: with 0 no backup"),
         (BACKUP + "retention: REDUNDANCY 0}", "backup.retention: must be at least 1: with 0 no backup is kept"),
         (BACKUP + "retention: REDUNDANCY 00}", "backup.retention: must be at least 1: with 0 no backup is kept"),
@@ -78,7 +78,7 @@ def test_an_address_that_no_machine_can_have_is_refused_with_the_reason(address:
         (MONITORING + "retention: 0d}", "monitoring.retention: must be at least 1d: with 0 no measurement is kept"),
         # ports
         (SSH + "port: 443}", "ssh.port: 443 is the port of the balancers (HTTPS); sshd cannot have it too"),
-        # who may come in
+        # SSH access
         (SSH + "allow_from: []}", "ssh.allow_from: is empty, so no one could log in"),
         (SSH + "allow_from: [203.0.113.7/24]}", "ssh.allow_from.0: must be a network's first address: 203.0.113.7 is"),
         (SSH + "allow_from: [5]}", "ssh.allow_from.0: must be an IPv4 network or an IPv6 network (given: 5)"),
@@ -183,7 +183,7 @@ def test_every_port_that_a_role_opens_or_binds_is_in_the_list(
 
 
 def test_every_account_that_a_role_makes_is_named_after_a_service(desired: Mapping[str, HostDesired]) -> None:
-    """So that a service's name can never take over an account of the system."""
+    """Otherwise a service's name could take over an account of the system."""
     made = {
         item.name for roles in desired.values() for items in roles.values() for item in items if isinstance(item, User)
     }

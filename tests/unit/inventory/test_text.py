@@ -69,7 +69,7 @@ def test_a_text_beyond_the_limits_is_refused_with_its_line(text: str, said: str)
 
 
 def test_the_largest_texts_cost_little_memory_and_little_time(tmp_path: Path) -> None:
-    """In a process whose time and memory the kernel limits: without our own limits it would be killed."""
+    """The kernel limits the time and memory of the process; without Plainstack's own limits, it would be killed."""
     for number, text in enumerate([bomb(), bomb(18), merge_bomb(), many_hosts(200_000), many_hosts(4_000)]):
         (tmp_path / f"{number}.yaml").write_text(text, encoding="utf-8")
     script = (
@@ -106,7 +106,7 @@ TWO = "  db1: &db {address: 10.0.0.3, roles: [db]}\n  db2:\n    <<: *db\n"
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        # values that YAML reads in its own way
+        # plain words that YAML reads as other types
         (
             NAME,
             "{name: yes}",
@@ -132,7 +132,7 @@ TWO = "  db1: &db {address: 10.0.0.3, roles: [db]}\n  db2:\n    <<: *db\n"
         (PORT, f'{PORT}, health: "/a\\0b"', "7: services.web.health: contains a control character"),
         (SOURCE, f"source: {'x' * 5000}", f"7: services.web.source: {PATH_RULE} (given: '{'x' * 80}'... (5,000 char"),
         (SOURCE, f"source: {'x/' * 999}", f"7: services.web.source: no such folder: {'x/' * 40}... (1,997 characters)"),
-        # a mapping that is none
+        # other values in place of a mapping
         ("database: {name: shop}", "database: ~", "1: database: is missing, but a host has the role db; add:"),
         ("hosts:\n", "hosts: ~\nlab:\n", "2: hosts: must be a mapping (given: ~, which is YAML's word for nothing)"),
         ("hosts:\n", "hosts: [a]\nlab:\n", "2: hosts: must be a mapping (given: ['a'])"),

@@ -1,4 +1,4 @@
-"""Repairing a broken host: nothing more than necessary is done."""
+"""Repairing a broken host: the lab does no more than necessary."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LAB = Lab("shop", (HOST,), Path("state"))
 
 
 class Machine:
-    """A host as the lab sees it, and what was done to it."""
+    """A simulated lab host, and a record of what the lab did to it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, alive: bool, frozen: bool, answers: bool = True) -> None:
         self.done: list[str] = []

@@ -1,4 +1,4 @@
-"""`inv lab.down --all` takes labs of others too: it lists them, and removes none without consent."""
+"""`inv lab.down --all` removes every lab of the machine, so it lists them and asks for consent first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from plainstack.lab import machine, model, up
 
 @pytest.fixture
 def removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """Two labs on a machine whose root types the commands; what is removed of them."""
+    """Simulate a machine with two labs, on which root runs the commands; return the list of removed labs."""
     gone: list[str] = []
     monkeypatch.setattr(machine, "require_root", lambda _: None)
     monkeypatch.setattr(model, "labs", lambda _: ["one", "two"])

@@ -1,4 +1,4 @@
-"""Sites and links of a lab: from the inventory to what ip and tc are asked for."""
+"""Sites and links of a lab: from the inventory to the arguments of ip and tc."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the lab does to the machine itself: as little as possible, and nothing that stays by accident."""
+"""The lab changes the machine itself as little as possible, and leaves no change behind by accident."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lab's network as a plan: from what is there to what should be."""
+"""The plan for the lab's network: the steps from the observed state to the wanted state."""
 
 from __future__ import annotations
 

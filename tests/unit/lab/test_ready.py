@@ -1,4 +1,4 @@
-"""When a lab is ready, in which order it stops, and its name."""
+"""When a lab is ready, in which order its hosts stop, and which name it has."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def stack() -> Stack:
 
 
 def host(active: str = "active", **facts: str) -> Observed:
-    """A host with one unit deployed on it."""
+    """Return a host with one deployed unit."""
     entry = Entry("unit", "x.service", "enabled,running")
     return Observed(manifest={"base": (entry,)}, units={"x.service": UnitState(active=active)}, facts=facts)
 
@@ -131,7 +131,7 @@ def named(folder: Path, lab: str) -> Stack:
 
 
 def namespaces_tried(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The namespaces from which connections to the stack's hosts are opened."""
+    """Return the network namespaces in which connections to the stack's hosts are opened."""
     tried: list[str] = []
 
     def connect(namespace: str, *_: object) -> None:
@@ -169,7 +169,7 @@ def test_a_host_may_have_a_disk_of_limited_size(tmp_path: Path) -> None:
 def test_a_host_that_refused_at_the_first_look_is_asked_again_at_the_next(
     tmp_path: Path, registry: Mapping[str, Role], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may still be booting; with a cached answer, the wait would never end."""
+    """The host may still be booting; if the refusal were cached, the wait would never end."""
     asked: list[str] = []
 
     def refuse(_sessions: Sessions, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Snapshots: no data is copied or lost whenever they are interrupted, and a snapshot that does not fit is refused."""
+"""Snapshots copy no data, lose none if interrupted, and are refused if they do not fit the inventory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
-    """A lab with two disks, on each of them a file that its host wrote."""
+    """Return a lab with two disks; on each, its host has written a file."""
     (tmp_path / "image/etc").mkdir(parents=True)
     made = Lab("shop", (DB, LB), tmp_path / "state/lab")
     made.state.mkdir(parents=True)
@@ -44,7 +44,7 @@ def second(tmp_path: Path) -> Lab:
 
 
 def seen(here: disk.Disk, name: str) -> str:
-    """A file as the host would see it."""
+    """Return the content of a file as the host would see it."""
     return next((layer / name).read_text() for layer in (here.upper, *here.lowers) if (layer / name).exists())
 
 
