@@ -1,4 +1,4 @@
-"""The pages for users name commands, files and tests that exist."""
+"""The pages for users mention only commands, files and tests that exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of a deploy: who waits for whom on the default stack, and what a failure or Ctrl-C leaves undone."""
+"""The order of a deploy: which roles and hosts wait for which, and what is not done after a failure or Ctrl-C."""
 
 from __future__ import annotations
 

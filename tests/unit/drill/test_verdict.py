@@ -1,4 +1,4 @@
-"""The verdict: which writes count as lost, and that only a complete drill within its budgets passes."""
+"""The verdict of a drill: it tells which writes were lost, and passes only a complete drill within its budgets."""
 
 from __future__ import annotations
 

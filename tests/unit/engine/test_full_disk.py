@@ -13,7 +13,7 @@ from tests.unit.sandbox import Sandbox, build
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
 
-# Runs a command on a copy of the host on one disk, on which `free` KiB are left when the command begins.
+# A shell script that moves the host to a small disk, leaves `free` KiB of it free, and then runs a command.
 SMALL = """\
 disk=$ROOT.disk
 mkdir "$disk" && mount -t tmpfs -o size=4m none "$disk" && cp -a "$ROOT/." "$disk/"

@@ -17,7 +17,7 @@ FAILS = Command(name="fails", why="w", run="false", unless="false")
 
 
 def with_files(units: Iterable[Unit], content: bytes = b"[Service]\n") -> list[Resource]:
-    """Return each unit after a unit file of the same role."""
+    """Return the units, each after its unit file."""
     return [part for unit in units for part in (File(path=f"/etc/systemd/system/{unit.name}", content=content), unit)]
 
 

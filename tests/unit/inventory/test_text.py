@@ -1,4 +1,4 @@
-"""Malformed inventory texts: they cost little, and raise nothing but InventoryError."""
+"""Malformed inventory texts take little time and memory, and raise only InventoryError."""
 
 from __future__ import annotations
 

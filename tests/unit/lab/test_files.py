@@ -1,4 +1,4 @@
-"""The texts that the lab writes: on its hosts, for its proxy, for the operator."""
+"""The files that the lab writes: on its hosts, for its proxy and for the operator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lab's model: what it derives, and what it refuses before anything is made."""
+"""The lab's model: what it derives from its hosts, and which labs it refuses before anything is made."""
 
 from __future__ import annotations
 
