@@ -1,4 +1,4 @@
-"""A database cluster in memory: hosts with WAL, cables and fences, and clients that write wherever they can."""
+"""A model of a database cluster in memory: hosts with WAL, cables and fences, and clients that write where they can."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from plainstack.postgresql.topology import State
 
 @dataclass
 class Server:
-    """A db host; its WAL is the writes it has, each with the timeline it was made on."""
+    """A db host; `wal` is the writes that it has, each with the timeline it was made on."""
 
     name: str
     wal: list[tuple[int, int]] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Server:
 
 
 class Model:
-    """The cluster, its clients, and what must always hold."""
+    """The cluster and its clients; its steps assert what must always hold."""
 
     def __init__(self, names: tuple[str, ...] = ("db1", "db2"), *, synchronous: bool = True) -> None:
         self.servers = {name: Server(name) for name in names}
@@ -72,7 +72,7 @@ class Model:
         return ""
 
     def live(self) -> None:
-        """One moment passes: standbys receive WAL, and a client writes to every primary that it reaches."""
+        """Advance by one tick: a client writes to the primary that it reaches, and standbys receive WAL."""
         reached = [
             one for one in self.servers.values() if one.running and one.leads and self.connected("app1", one.name)
         ]
@@ -124,7 +124,7 @@ class Model:
         )
 
     def run(self, decide: Callable[[Topology], Plan], most: int = 100, backwards: bool = False) -> bool:
-        """Run a decision for at most so many steps; return whether it finished."""
+        """Run a decision for at most `most` steps; return whether it finished."""
         plan = decide(self.topology())
         try:
             phase = next(plan)
@@ -205,18 +205,18 @@ class Model:
         server.wal, server.timeline, server.signal = list(other.wal), other.timeline, True
 
     def kill(self, name: str) -> None:
-        """PostgreSQL is killed; the host keeps running."""
+        """Kill PostgreSQL; the host keeps running."""
         self[name].running = self[name].leads = self[name].clean = False
 
     def cut(self, name: str) -> None:
-        """The host's cable is pulled; it keeps running, isolated."""
+        """Pull the host's cable; the host keeps running, isolated."""
         self[name].plugged = False
 
     def mend(self, name: str) -> None:
         self[name].plugged = True
 
     def boot(self, name: str) -> None:
-        """The host is switched on again; the start guard decides whether its server starts as a primary."""
+        """Switch the host on again; the start guard decides whether its server starts as a primary."""
         server = self[name]
         peers = [one for one in self.servers.values() if one.name != name and self.connected(name, one.name)]
         forbidden = server.fenced or any(one.running and (one.leads or one.timeline > server.timeline) for one in peers)
@@ -230,7 +230,7 @@ class Model:
         return leader
 
     def lost(self) -> set[int]:
-        """Writes that were acknowledged and that the primary does not have."""
+        """Return the acknowledged writes that the primary does not have."""
         return set(self.acknowledged) - {number for _, number in self.leader.wal}
 
     def whole(self) -> bool:
@@ -240,7 +240,7 @@ class Model:
 
 
 def interrupted(most: int = 30) -> Iterator[tuple[int, bool]]:
-    """Every place where a run may be interrupted: after so many steps, with a phase's steps done in either order."""
+    """Yield the points at which a run may be interrupted: the steps done, and whether phases run backwards."""
     for backwards in (False, True):
         for count in range(most):
             yield count, backwards

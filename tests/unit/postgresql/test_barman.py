@@ -1,4 +1,4 @@
-"""Backups on request: the scripts run by a real sh with a fake host around them, and their output."""
+"""Backups on request: their scripts, run by a real sh with stand-ins for the host's programs, and their output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ hosts:
 database: {name: shop}
 """
 
-# As Barman 3.13.3 wrote it on a Debian 13 host, shortened.
+# Written by Barman 3.13.3 on a Debian 13 host, shortened.
 INFO = """\
 backup_label='START WAL LOCATION: 0/3000028\\nCHECKPOINT LOCATION: 0/3000080\\n'
 begin_time=2026-11-22 01:07:27.664444+00:00

@@ -1,4 +1,4 @@
-"""Every command named in a finding or a refusal works in that very state, and helps."""
+"""Every command that a finding or a refusal advises works in the state in which it is advised, and helps."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.unit.postgresql.failover_model import Model
 
 TWO, THREE = ("db1", "db2"), ("db1", "db2", "db3")
 COMMAND = re.compile(r"(?:(?:when|make) (\w+) answer(?:s, |, then ))?fab failover ([a-z]+)((?: --[a-z]+(?:=\w+)?)*)")
-# Advice that no command can carry out: it asks for a host that is away, or for data that no host has.
+# Advice without a command: to bring back a host that is away, or to restore data that no host has.
 ELSEWHERE = re.compile(r"answer|[Bb]ring it back|reachable|restore from the backup|type this again")
 # Never advised: commands that bypass Plainstack.
 BEHIND = re.compile(r"systemctl|pg_ctl|by hand|\brm\b|\bmv\b|move .* away")
 
 
 def again(model: Model) -> Model:
-    """A copy of its own; pickle makes one in a third of deepcopy's time."""
+    """Return a copy; pickle needs a third of deepcopy's time."""
     copy: Model = pickle.loads(pickle.dumps(model, pickle.HIGHEST_PROTOCOL))
     return copy
 
@@ -51,7 +51,7 @@ def accidents(names: tuple[str, ...]) -> Iterator[tuple[str, str, int]]:
 
 
 def befall(model: Model, accident: str, name: str, steps: int) -> bool:
-    """Apply an accident; False if it cannot happen, or would be a fault of the model rather than of the advice."""
+    """Apply an accident; return False if it cannot happen in this state."""
     if steps:
         try:
             model.run(partial(decide, accident, ""), steps)
@@ -92,7 +92,7 @@ def state_of(model: Model) -> object:
 
 
 def reached(names: tuple[str, ...], depth: int) -> Iterator[tuple[tuple[str, ...], Model]]:
-    """Every state that this many accidents lead to, each once, with its cause."""
+    """Yield every state that up to `depth` accidents lead to, each once, with these accidents."""
     first = Model(names)
     known = {repr(state_of(first))}
     level: list[tuple[tuple[str, ...], Model]] = [((), first)]
@@ -106,7 +106,7 @@ def reached(names: tuple[str, ...], depth: int) -> Iterator[tuple[tuple[str, ...
                     if not befall(after, accident, name, steps):
                         continue
                 except AssertionError:
-                    # Only commands that bypass Plainstack let clients reach two primaries.
+                    # Skip states in which clients reach two primaries: only commands that bypass Plainstack lead there.
                     continue
                 if (state := repr(state_of(after))) not in known:
                     known.add(state)
@@ -116,7 +116,7 @@ def reached(names: tuple[str, ...], depth: int) -> Iterator[tuple[tuple[str, ...
 
 
 def sentences(now: Topology) -> list[str]:
-    """Everything that Plainstack says in a state, whatever the command."""
+    """Return all findings and refusals in a state, for every command."""
     said = [*findings(now), *refusals_of(list(now.nodes.values()))]
     for action in ("switchover", "promote", "rejoin", "degrade", "resync"):
         for words in ("", *(f" --{'host' if action == 'rejoin' else 'to'}={name}" for name in now.nodes)):
@@ -136,12 +136,12 @@ def writable(model: Model) -> bool:
 
 
 def gone(model: Model) -> set[int]:
-    """Acknowledged writes that no server has."""
+    """Return the acknowledged writes that no server has."""
     return set(model.acknowledged) - {number for one in model.servers.values() for _, number in one.wal}
 
 
 def follow(model: Model, sentence: str, hops: int = 3) -> None:
-    """Type every command of a message, each in that state. Raises AssertionError for one that does not help."""
+    """Run every command of a message, each in that state. Raises AssertionError for a command that does not help."""
     assert not BEHIND.search(sentence), sentence
     commands = COMMAND.findall(sentence)
     away = any(node.state == "unreachable" for node in model.topology().nodes.values())

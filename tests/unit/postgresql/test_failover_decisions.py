@@ -18,7 +18,7 @@ Decide = Callable[[Topology], Plan]
 
 
 def refused(model: Model, decide: Decide) -> str:
-    """The reason for refusing."""
+    """Return the reason for which the decision is refused."""
     with pytest.raises(Refused) as caught:
         model.run(decide)
     return str(caught.value)

@@ -1,4 +1,4 @@
-"""The scripts of failover steps: every step has one that sh can parse, and their commands are in a safe order."""
+"""The scripts of failover steps: sh can parse the script of every step, and the commands are in a safe order."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ degraded=2026-11-22T01:50:22Z
 
 
 def on_a_host(text: str, root: Path, **programs: str) -> subprocess.CompletedProcess[str]:
-    """Run a step's script on a host below `root`; `programs` are stand-ins in sh."""
+    """Run a step's script with `root` as the host's root folder; `programs` are stand-ins in sh."""
     folder = root / BIN.lstrip("/")
     folder.mkdir(parents=True, exist_ok=True)
     programs = {"setpriv": 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"', **programs}
@@ -95,7 +95,7 @@ def test_a_primary_is_stopped_also_when_its_disk_takes_no_mark(stack: Stack, tmp
     if writable:
         (tmp_path / "var/lib/plainstack").mkdir()
     else:
-        # Like on a read-only disk: the folder cannot be created.
+        # The folder cannot be created, as on a read-only disk.
         (tmp_path / "var/lib/plainstack").touch()
     ran = on_a_host(text, tmp_path, systemctl=f"echo $* >>{tmp_path}/called", pgrep="exit 1")
     called = (tmp_path / "called").read_text(encoding="utf-8").splitlines()

@@ -18,7 +18,7 @@ TWO, THREE = ("db1", "db2"), ("db1", "db2", "db3")
 
 
 def unseen(now: Topology, name: str) -> Topology:
-    """The same cluster, with one host that runs but does not answer the operator."""
+    """Return the topology with one host that runs but does not answer the operator."""
     return replace(now, nodes={**now.nodes, name: Node(name=name, state="unreachable")})
 
 
@@ -75,7 +75,7 @@ def test_a_primary_that_is_still_stopping_is_no_standby(synchronous: bool) -> No
 
 
 def lagging_heir() -> Model:
-    """The primary and the standby that confirmed its last writes are gone; the other standby is behind."""
+    """Return a cluster whose primary is dead; db2 confirmed its last writes, and db3 lacks them."""
     model = Model(THREE)
     model.closed["db3"].add("db1")
     for _ in range(5):
@@ -232,7 +232,7 @@ def test_without_synchronous_replication_an_unreachable_standby_is_not_waited_fo
 
 
 def with_a_fence_left_behind() -> Model:
-    """db1 has rejoined, but app1, which was away, still fences it off."""
+    """Return a cluster in which db1 has rejoined, but app1, which was away, still fences db1 off."""
     model = Model()
     model.kill("db1")
     model.run(promote)

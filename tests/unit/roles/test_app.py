@@ -1,4 +1,4 @@
-"""Role app: what a service is started with, who may reach it, and how a release takes another one's place."""
+"""Role app: what a service is started with, who may reach it, and how one release replaces another."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _unit(resources: list[Resource]) -> Unit:
 
 
 def _settings(resources: list[Resource]) -> dict[str, str]:
-    """As sh reads them, which is how migrations get them; systemd reads the same syntax."""
+    """Return the variables in web.env as sh reads them, as for migrations; systemd reads the same syntax."""
     text = _file(resources, "/etc/plainstack/app/web.env").content
     script = b"set -a\n" + text + b"exec env -0\n"
     out = subprocess.run(["env", "-i", "sh", "-eu"], input=script, capture_output=True, check=True).stdout
@@ -128,7 +128,7 @@ def test_gunicorn_listens_on_the_private_address_and_believes_the_balancers_and_
     assert values["forwarded_allow_ips"] == "10.0.0.1,10.0.0.2,10.0.0.3"
     assert values["wsgi_app"] == "incidents_site.wsgi:application"
     assert (values["workers"], values["threads"], values["worker_class"]) == (3, 5, "gthread")
-    # READY must mean that the application is loaded.
+    # Gunicorn must not report READY before the application is loaded.
     assert values["preload_app"] is True
     # A balancer keeps idle connections for 60 s and must be the one to close them.
     assert isinstance(values["keepalive"], int)

@@ -55,7 +55,7 @@ def test_barman_streams_from_whichever_host_is_primary(resources: list[Resource]
     for key, user in (("conninfo", "barman"), ("streaming_conninfo", "streaming_barman")):
         words = set(settings[key].split())
         assert {"host=db1,db2", "target_session_attrs=read-write", "sslmode=verify-full", f"user={user}"} <= words
-    # What the replication slot is called is agreed with role db.
+    # Role db uses the same name for the replication slot.
     assert (settings["slot_name"], settings["streaming_archiver"]) == ("barman", "on")
 
 

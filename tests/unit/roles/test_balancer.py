@@ -1,4 +1,4 @@
-"""What role balancer promises to users, read from what it renders; one set of templates for nginx and Angie."""
+"""What role balancer promises to users, as seen in its rendered files; nginx and Angie share one set of templates."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_request_is_tried_on_another_host_but_a_post_never_runs_twice(stack: S
 
 
 def test_a_failed_request_takes_no_host_out(stack: Stack, vault: Vault) -> None:
-    """One program writes the files that hold the server lines, with max_fails=0; nothing else names a server."""
+    """Only one program writes files with server lines, and it writes max_fails=0."""
     site = text(stack, vault, SITE)
     assert "max_fails" not in site
     assert not re.findall(r"^    server ", site, re.M)
@@ -128,7 +128,7 @@ def test_the_program_runs_before_the_engine_whose_files_it_makes(stack: Stack, v
     assert units.index("plainstack-upstreams.service") < units.index("nginx.service")
     unit_file = text(stack, vault, "/etc/systemd/system/plainstack-upstreams.service")
     assert "Before=nginx.service angie.service\n" in unit_file
-    # Whoever starts the engine starts the program first.
+    # Starting the engine starts this program first.
     assert "WantedBy=multi-user.target nginx.service angie.service\n" in unit_file
     program = unit(stack, vault, "plainstack-upstreams.service")
     assert {UPSTREAMS, f"{UPSTREAMS}.conf"} <= set(program.restart_on)
@@ -172,7 +172,7 @@ def test_event_streams_and_web_sockets_are_passed_on_as_they_come(stack: Stack, 
 
 
 def test_ipv6_listeners_are_in_files_of_their_own(stack: Stack, vault: Vault) -> None:
-    """They are included only where the kernel has IPv6, and are the same as those for IPv4."""
+    """The engine includes them only if the kernel has IPv6; they match the listeners for IPv4."""
     for each in (stack, changed(stack, server_names=("shop.example",))):
         placed = files(each, vault)
         everything = "".join(item.content.decode() for path, item in placed.items() if not path.startswith(IPV6))
@@ -236,7 +236,7 @@ def test_tls_is_modern_and_http_3_is_announced(stack: Stack, vault: Vault) -> No
     assert "ssl_session_tickets off;" in site
     assert "http2 on;" in site
     assert """add_header Alt-Svc 'h3=":443"; ma=86400' always;""" in site
-    # reuseport may be given once an address, or the configuration is refused.
+    # The engine refuses a configuration that has reuseport twice for one address.
     assert site.count("listen 443 quic reuseport") == 1
     assert text(stack, vault, f"{IPV6}site.conf").count("listen [::]:443 quic reuseport") == 1
     assert "server_tokens off;" in text(stack, vault, "/etc/nginx/nginx.conf")

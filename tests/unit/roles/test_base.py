@@ -1,4 +1,4 @@
-"""What role base promises of every host, read from what it renders."""
+"""What role base promises on every host, as seen in its rendered resources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Role db: who may connect, what is replicated how, and what a deploy must refuse."""
+"""Role db: who may connect, how data is replicated, and what a deploy must refuse."""
 
 from __future__ import annotations
 
@@ -180,24 +180,24 @@ def test_barman_has_no_role_without_a_backup_host(small: Stack, fake_vault: Vaul
 
 @dataclass
 class Bootstrap:
-    """The bootstrap script of a host of the small stack, with programs that only pretend."""
+    """The bootstrap script of a host of the small stack, with stand-ins for the programs that it calls."""
 
     text: str
     root: Path
 
     @property
     def folder(self) -> Path:
-        """The folder of this version's clusters."""
+        """The folder for clusters of this PostgreSQL version."""
         return self.root / CLUSTERS.lstrip("/")
 
     def run(self, answers: dict[str, str], copy: str = "") -> subprocess.CompletedProcess[str]:
-        """Run it; `answers` is what psql says about each peer, `copy` what else pg_basebackup does."""
+        """Run the script; `answers` has psql's output for each peer, `copy` is one more command of pg_basebackup."""
         cases = "".join(f"{peer}) echo '{answer}' ;;\n" for peer, answer in answers.items())
         made = 'while [ "$1" != -D ]; do shift; done; mkdir "$2"; echo 17 >"$2/PG_VERSION"; '
         self._program("psql", f'while [ "$1" != -h ]; do shift; done; case $2 in\n{cases}esac')
         self._program("initdb", made + 'touch "$2/postgresql.conf" "$2/pg_hba.conf" "$2/pg_ident.conf" "$2/new"')
         self._program("pg_basebackup", made + f'touch "$2/copied"; {copy}')
-        # After the first pause, all patience is over.
+        # The script's waiting time is over after its first pause.
         self._program("sleep", ': >"$ROOT/slept"')
         self._program("date", 'if [ -e "$ROOT/slept" ]; then echo 1000; else echo 0; fi')
         there = {"ROOT": str(self.root), "PATH": f"{self.root}{BIN}:{os.defpath}"}
@@ -205,7 +205,7 @@ class Bootstrap:
 
     @property
     def made(self) -> set[str] | None:
-        """What is in the data directory."""
+        """The names in the data directory; None without a data directory."""
         data = self.folder / "main"
         return {item.name for item in data.iterdir()} if data.exists() else None
 

@@ -50,7 +50,7 @@ def rules_of(stack: Stack, vault: Vault, host: str, version: int = 4) -> list[st
 
 
 def offers(stack: Stack, lines: list[str]) -> Offers:
-    """The openings in some rules, by protocol and port: to which hosts, by their names."""
+    """Return the openings in some rules, by protocol and port, with the names of the hosts that may use them."""
     names = {str(address): host.name for host in stack.hosts.values() for address in (host.address, host.public)}
     found: dict[str, frozenset[str]] = {}
     for line in lines:
@@ -87,7 +87,7 @@ def test_what_no_rule_lets_in_is_dropped(stack: Stack, vault: Vault, version: in
         ]
         allowed = {shlex.split(line)[-1] for line in lines if line.startswith("-A plainstack-input")}
         assert allowed == {"ACCEPT", "DROP", "plainstack drop: "}
-        # After the rules of others: what they ban stays banned.
+        # Plainstack's rules come after those of other programs: what these ban stays banned.
         assert [line for line in lines if line.startswith("-A INPUT")] == ["-A INPUT -j plainstack-input"]
         assert lines[-1] == "COMMIT"
 

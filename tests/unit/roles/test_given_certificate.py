@@ -35,7 +35,7 @@ PKCS8 = serialization.PrivateFormat.PKCS8
 
 @dataclass
 class Signed:
-    """A certificate, its key, and who signed it (None: itself)."""
+    """A certificate, its key, and its signer (None: self-signed)."""
 
     name: str
     issuer: Signed | None = None
@@ -102,7 +102,7 @@ ALIEN = Signed("Alien", OTHER)
 
 @dataclass
 class Given:
-    """The given files, and the messages about them."""
+    """The given files, and the problems reported about them."""
 
     stack: Stack
     folder: Path
@@ -123,18 +123,18 @@ class Given:
         given = stack.settings(Balancer).tls
         assert isinstance(given, GivenCertificate)
         always = [f"{key}: {what}" for key, what in given_certificate.problems(stack, given)]
-        # openssl may make one a little later than this module begins.
+        # A certificate that openssl makes may begin a little later than NOW, when this module was imported.
         return always or self.not_now(NOW + timedelta(minutes=30), *names)
 
     def not_now(self, now: datetime, *names: str) -> list[str]:
-        """Reported by plan and deploy, and by no other command."""
+        """Return the problems that only plan and deploy report."""
         reported = balancer.ROLE.problems(self.with_names(*names), now)
         return [one.removeprefix("balancer.tls.") for one in reported]
 
 
 @pytest.fixture
 def given(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Given]:
-    """The given files on a machine that knows one root."""
+    """Yield the given files on a machine that knows one root."""
     bundle = tmp_path / "roots.pem"
     bundle.write_text(f"# Root\n{ROOT.pem}")
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
@@ -151,7 +151,7 @@ def test_what_an_authority_calls_fullchain_is_accepted_with_its_root_and_without
 
 
 def _openssl(folder: Path, chain: Sequence[Signed], roots: Sequence[Signed]) -> bool:
-    """The verdict of a client that knows the roots and gets everything else from the site."""
+    """Return the verdict of a client that knows the roots and gets all other certificates from the site."""
     for name, certificates in (("leaf", chain[:1]), ("sent", chain), ("roots", roots)):
         (folder / name).write_text("".join(one.pem for one in certificates))
     command = ["openssl", "verify", "-CAfile", "roots", "-untrusted", "sent", "-purpose", "sslserver", "leaf"]
@@ -216,7 +216,7 @@ def test_a_certificate_that_signs_itself_is_complete(given: Given, ca: bool) -> 
 
 
 def test_a_root_that_another_one_signed_too_ends_a_chain(given: Given) -> None:
-    """As authorities do for old clients: the second signature leads to a root that is gone."""
+    """Authorities cross-sign a root for old clients: here the second signature leads to a root that is gone."""
     crossed = Signed("Root", OTHER, key=ROOT.key)
     given.write(SITE, LOWER, UPPER, crossed)
     assert given.problems() == []
@@ -382,7 +382,7 @@ def test_files_that_are_missing_are_both_named(given: Given) -> None:
 def test_of_files_from_another_tool_the_certificates_and_the_key_are_taken_and_no_words(
     given: Given, encoding: str
 ) -> None:
-    """As openssl pkcs12 and Windows write them: with attributes in any encoding, and all in one file."""
+    """openssl pkcs12 and Windows write such files: with attributes in any encoding, and everything in one file."""
     chain = SITE.pem + LOWER.pem + UPPER.pem
     text = f"Bag Attributes\n    friendlyName: Z\u00fcrich\n{SITE.key_pem}subject=O = Z\u00fcrich\n{chain}\n"
     for path in (given.folder / given.certificate, given.folder / given.key):
@@ -392,7 +392,7 @@ def test_of_files_from_another_tool_the_certificates_and_the_key_are_taken_and_n
     assert pki.blocks(given.folder / given.key, "PRIVATE KEY") == SITE.key_pem
 
 
-# --- the time and this machine's roots, which stop a deploy and nothing else ---
+# --- problems of the time and of this machine's roots, which stop only plan and deploy ---
 
 
 def test_what_is_not_valid_now_stops_plan_and_deploy_and_no_other_command(given: Given) -> None:
@@ -409,14 +409,14 @@ def test_what_is_not_valid_now_stops_plan_and_deploy_and_no_other_command(given:
 
 
 def test_an_incomplete_chain_stops_plan_and_deploy_and_no_other_command(given: Given) -> None:
-    """Which roots a machine knows must not keep it from a failover."""
+    """A failover must not depend on the roots that a machine knows."""
     given.write(SITE)
     assert "is incomplete" in given.not_now(NOW)[0]
     _loads(given)
 
 
 def test_an_expired_certificate_that_no_client_needs_stops_nothing(given: Given) -> None:
-    """As the second signature of a root whose first one every client knows."""
+    """This happens to the second signature of a root whose own certificate every client knows."""
     crossed = Signed("Root", OTHER, key=ROOT.key, end=NOW - timedelta(days=1) + timedelta(hours=1))
     given.write(SITE, LOWER, UPPER, crossed)
     assert given.not_now(NOW) == []

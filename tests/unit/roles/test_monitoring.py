@@ -1,4 +1,4 @@
-"""What the monitoring host watches, whom its alerts reach, and who may ask it."""
+"""What the monitoring host watches, whom its alerts reach, and who may query it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def read(stack: Stack, path: str) -> Any:
 
 
 def targets(stack: Stack, job: str) -> dict[str, str]:
-    """A job's addresses by the host that its series are labelled with."""
+    """Return a job's addresses by the host in the label `instance`."""
     groups = read(stack, f"/etc/prometheus/targets/{job}.yml")
     return {group["labels"]["instance"]: address for group in groups for address in group["targets"]}
 
@@ -101,7 +101,7 @@ def test_the_application_is_asked_through_each_balancer_by_the_name_that_users_g
 
 
 def test_the_virtual_address_is_asked_from_a_host_in_its_network_only(tmp_path: Path) -> None:
-    """Another one may have no way there, and would report a site that is up as down."""
+    """A host outside that network may have no route to the address, and would report a site that is up as down."""
     outside = parse(INVENTORY, tmp_path)
     assert "/etc/prometheus/targets/probe-site.yml" not in files(outside)
     assert 'job="probe-balancer"' in site_down(outside)
@@ -174,7 +174,7 @@ def test_a_host_that_is_down_is_one_incident(tmp_path: Path) -> None:
 
 
 def test_a_given_certificate_is_what_the_probes_expect(tmp_path: Path) -> None:
-    """Its issuer may be known to no host; that the balancers serve exactly it is what counts."""
+    """Its issuer may be unknown to the hosts, so the probes require exactly the given certificate."""
     stack = parse(INVENTORY, tmp_path)
     assert files(stack)["/etc/prometheus/site-ca.crt"].content == b"AUTHORITY\n"
     chain = "-----BEGIN CERTIFICATE-----\nGIVEN\n-----END CERTIFICATE-----\n"
@@ -196,7 +196,7 @@ def test_the_blackbox_exporter_is_allowed_to_ping(tmp_path: Path) -> None:
 
 
 def test_new_targets_need_no_reload(tmp_path: Path) -> None:
-    """Prometheus watches those files itself."""
+    """Prometheus itself watches the files with its targets."""
     units = [resource for resource in resources(parse(INVENTORY, tmp_path)) if isinstance(resource, Unit)]
     assert not any("targets" in path for unit in units for path in (*unit.reload_on, *unit.restart_on))
 
@@ -211,7 +211,7 @@ def check_config(file: File, folder: Path) -> None:
 
 
 def test_another_role_is_watched_and_reported_as_it_declares(tmp_path: Path, registry: Mapping[str, Role]) -> None:
-    """Without a word about it in the role monitoring."""
+    """The role monitoring does not mention the other role."""
     stack = parse(ALONE, tmp_path)
     cache = Role(
         name="cache",

@@ -28,7 +28,7 @@ def reported(stack: Stack, seen: str, *allowed: str) -> list[str]:
         ("::ffff:203.0.113.9", ("203.0.113.0/24",)),
         ("2001:db8::7", ("203.0.113.0/24", "2001:db8::/32")),
         ("203.0.113.9", ("0.0.0.0/0", "::/0")),
-        # A console, or an sshd that does not say.
+        # The operator is on a console, or sshd does not report the address.
         ("", ("10.0.0.0/8",)),
         ("UNKNOWN", ("10.0.0.0/8",)),
     ],

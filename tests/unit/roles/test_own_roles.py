@@ -65,7 +65,7 @@ Load = Callable[..., Stack]
 
 @pytest.fixture
 def loaded(tmp_path: Path) -> Load:
-    """A stack with its own roles: `loaded(text, name=module, ...)`."""
+    """Return a function that makes a stack with its own roles: `loaded(text, name=module, ...)`."""
 
     def made(text: str = INVENTORY, **modules: str) -> Stack:
         folder = tmp_path / f"stack{len(list(tmp_path.iterdir()))}"

@@ -1,4 +1,4 @@
-"""The alert rules, as Prometheus' own tools judge them: tests/rules/ says when each must fire and when not."""
+"""The alert rules, checked by Prometheus' own tools: tests/rules/ says when each alert must fire and when not."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ database: {name: shop}
 
 
 def tool(*words: str, cwd: Path) -> None:
-    """Run one of Prometheus' tools; what it prints is the reason of the failure."""
+    """Run one of Prometheus' tools; fail the test with its output if it fails."""
     if shutil.which(words[0]) is None:
         pytest.fail(f"{words[0]} is not installed: run `make test`, which installs it")
     done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE)
@@ -50,7 +50,7 @@ def stack_with(engine: str, folder: Path) -> Stack:
 
 
 def rule_files(stack: Stack) -> dict[str, dict[str, Any]]:
-    """The rendered rule files by name."""
+    """Return the rendered rule files by name."""
     rendered = monitoring.alerting(stack.with_role("monitoring")[0], inventories.network(stack))
     return {Path(file.path).name: yaml.safe_load(file.content) for file in rendered}
 
@@ -66,7 +66,7 @@ def test_alerts_fire_when_they_should_and_not_otherwise(engine: str, tmp_path: P
         for folder in ("whole", "rules"):
             (tmp_path / folder).mkdir(exist_ok=True)
             (tmp_path / folder / name).write_text(yaml.safe_dump(content))
-            # promtool compares all annotations; the long ones would bury what the cases are about.
+            # promtool compares all annotations; in the cases, the long ones would hide what is tested.
             for group in content["groups"]:
                 for rule in group["rules"]:
                     rule.get("annotations", {}).pop("description", None)

@@ -1,4 +1,4 @@
-"""Packet filter rules of others: what is refused, what is kept, how it is named; from texts that real tools print."""
+"""Packet filter rules of other programs, as real tools print them: which are refused or kept, and their names."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ table inet mine {
 	}
 }
 """
-# As nft shows what iptables-nft made: Docker's, and Plainstack's own.
+# Rules that iptables-nft has made, as nft shows them: Docker's, and Plainstack's own.
 OF_IPTABLES = """\
 # Warning: table ip filter is managed by iptables-nft, do not touch!
 table ip filter {
@@ -133,7 +133,7 @@ def facts_of(prefix: str, text: str) -> dict[str, str]:
 
 
 def problems(facts: Mapping[str, str]) -> dict[str, bool]:
-    """Every rule set by name, and whether it is in the way."""
+    """Return for every rule set, by name, whether it is in the way."""
     return {ruleset.name: bool(ruleset.problem) for ruleset in found(facts)}
 
 
@@ -231,7 +231,7 @@ def test_the_inventory_decides_what_becomes_of_them(stack: Stack) -> None:
 
 
 def probed(tmp_path: Path, stack: Stack, foreign: str = "refuse", **tools: str) -> dict[str, str]:
-    """What the probe's text prints where only these tools are, by what they print."""
+    """Run the probe where only these tools exist, which print these texts; return the facts that it prints."""
     stack = stack.model_copy(update={"firewall": stack.settings(Firewall).model_copy(update={"foreign": foreign})})
     for name, text in tools.items():
         tool = tmp_path / name.replace("_", "-")
@@ -253,7 +253,7 @@ def test_the_probe_reads_nftables_and_iptables(tmp_path: Path, stack: Stack) -> 
 
 
 def program(tmp_path: Path, stack: Stack, foreign: str) -> None:
-    """What a deploy left on the host; empty: one of before the program said what it was made for."""
+    """Write the program that a deploy left on the host; without `foreign`, that of a version that did not record it."""
     stack = stack.model_copy(
         update={"firewall": stack.settings(Firewall).model_copy(update={"foreign": foreign or "refuse"})}
     )

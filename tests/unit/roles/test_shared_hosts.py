@@ -1,4 +1,4 @@
-"""Several roles on one host: whatever they are, one deploy is enough, and its plan afterwards is empty."""
+"""Any combination of roles on one host: one deploy is enough, and the plan afterwards is empty."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ACCOUNTS = ("postgres", "barman", "prometheus", "www-data")
 
 
 def stack_of(*roles: str) -> Stack | None:
-    """A stack of one host with these roles; None when the inventory refuses them."""
+    """Return a stack of one host with these roles, or None if the inventory refuses them."""
     address = f"address: 10.0.0.1, public: 10.1.0.1, roles: [{', '.join(roles)}]"
     text = f"stack: small\nhosts:\n  one: {{{address}}}\ndatabase: {{name: shop}}\n"
     text += "services:\n  web: {source: apps/incidents, project: incidents_site}\n"
@@ -85,7 +85,7 @@ def test_a_unit_that_reads_what_a_later_role_writes_is_refused_by_name(stack: St
     assemble(stack, Vault({}, {}, ""), {"b": writes, "a": reads}, ["db1"])
 
 
-# Which metrics there are only in a stack that has what they tell of.
+# Metrics that only some stacks have, and the condition for each.
 _ONLY_WITH: Mapping[str, Callable[[Stack], object]] = {
     "pg_replication_slot": lambda stack: any(sql.slots(stack, host.name) for host in stack.with_role("db")),
     "pg_stat_replication": lambda stack: len(stack.with_role("db")) > 1 or stack.with_role("backup"),
@@ -103,7 +103,7 @@ _ONLY_WITH: Mapping[str, Callable[[Stack], object]] = {
 
 @pytest.mark.parametrize("roles", STACKS)
 def test_no_rule_reads_a_metric_that_the_stack_cannot_have(roles: str) -> None:
-    """Such a rule never fires, or always; and the check that all metrics are there stays red."""
+    """Such a rule fires never or always, and the check that all metrics exist always fails."""
     stack = STACKS[roles]
     expressions = "\n".join(
         rule["expr"]

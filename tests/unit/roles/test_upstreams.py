@@ -23,8 +23,8 @@ ADDRESSES = {"app1": "192.0.2.1", "app2": "192.0.2.2", "app3": "192.0.2.3"}
 PORTS = {"web": 8000, "api": 8001}
 TARGETS = [(service, host, f"{ADDRESSES[host]}:{PORTS[service]}") for service in SERVICES for host in SERVICES[service]]
 
-# Health pages answer what $ROOT/health/ADDRESS says (a status, or curl's exit code with a minus), the engine tells the
-# serial that it was last loaded with.
+# Health pages respond with the content of $ROOT/health/ADDRESS: a status, or curl's exit code with a minus. The engine
+# responds with the serial with which it was loaded last.
 CURL = """#!/bin/sh
 for url; do :; done
 case $url in
@@ -55,13 +55,13 @@ SS = '#!/bin/sh\ncat "$ROOT/connections" 2>/dev/null\n: >"$ROOT/connections"\n'
 
 @dataclass
 class Balancer:
-    """A balancer's root folder."""
+    """The root folder of a balancer on which the program runs."""
 
     root: Path
 
     @classmethod
     def new(cls, root: Path) -> Balancer:
-        """A balancer on which nothing has run yet, whose hosts are all well."""
+        """Make a balancer on which nothing has run yet, and whose hosts are all healthy."""
         for folder in ("bin", "etc/plainstack/balancer", "health", "proc/net", str(Path(METRICS).parent)):
             (root / folder).mkdir(parents=True)
         for name, text in (("curl", CURL), ("systemctl", SYSTEMCTL), ("sleep", SLEEP), ("ss", SS)):
@@ -95,14 +95,14 @@ class Balancer:
         )
 
     def health(self, host: str, answer: str) -> None:
-        """What a host's health pages answer from now on."""
+        """Set the response of a host's health pages."""
         for service in SERVICES:
             page = self.root / "health" / f"{ADDRESSES[host]}:{PORTS[service]}"
             page.with_name("new").write_text(answer)
             page.with_name("new").rename(page)
 
     def used(self) -> dict[str, set[str]]:
-        """The hosts of each service that the engine's files name as in use."""
+        """Return the hosts of each service that the engine's files do not mark as down."""
         up: dict[str, set[str]] = {service: set() for service in SERVICES}
         for service, host, address in TARGETS:
             line = (self.state / f"{address}.conf").read_text()
@@ -112,7 +112,7 @@ class Balancer:
         return up
 
     def reloads(self) -> int:
-        """How often the engine was reloaded."""
+        """Return how often the engine was reloaded."""
         log = self.root / "reloads"
         return len(log.read_text().splitlines()) if log.exists() else 0
 
@@ -132,7 +132,7 @@ def balancer(tmp_path: Path) -> Balancer:
 
 @pytest.fixture
 def watching(balancer: Balancer) -> Iterator[Balancer]:
-    """A balancer whose program is at work."""
+    """Yield a balancer on which the program runs."""
     with subprocess.Popen(
         ["sh", str(PROGRAM), "watch"], env=balancer.environment, stdout=subprocess.DEVNULL, start_new_session=True
     ) as running:
@@ -176,14 +176,14 @@ def test_ipv6_is_listened_on_where_the_kernel_has_it(balancer: Balancer, has_ipv
 def test_a_service_keeps_a_host_whatever_is_out(
     tmp_path_factory: pytest.TempPathFactory, out: set[str], drained: set[str]
 ) -> None:
-    """Those that are well and not drained; else the ill ones, which tell users so; the drained ones come last."""
+    """Healthy hosts that are not drained are used; if there are none, all that are not drained; if none, all."""
     balancer = Balancer.new(tmp_path_factory.mktemp("balancer") / "root")
     balancer.run("prepare")
     for address in out:
         (balancer.state / "out" / address).touch()
     for host in drained:
         (balancer.state / "drain" / host).write_text(f"{int(time.time()) + 600}\n")
-    # A command for a host that is not drained changes nothing but makes the files what they should be.
+    # A command for a host that is not drained changes no state, but corrects the files.
     (balancer.state / "pending").touch()
     bystander = next((host for host in ADDRESSES if host not in drained), "app1")
     assert balancer.run("restore", bystander).returncode == 0
@@ -226,10 +226,10 @@ def test_an_unknown_host_or_command_is_refused(balancer: Balancer) -> None:
 
 
 def test_a_drain_ends_by_itself(watching: Balancer) -> None:
-    """A deploy that was killed in between does not leave a host out."""
+    """A deploy that is killed between drain and restore does not leave a host out."""
     assert watching.run("drain", "app1", "60").returncode == 0
     assert watching.used() == without("app1")
-    # The moment at which it ends, long past.
+    # The drain's end, long past.
     over = watching.root / "over"
     over.write_text("1\n", encoding="utf-8")
     over.rename(watching.state / "drain/app1")
@@ -246,7 +246,7 @@ def test_a_change_that_the_engine_does_not_take_up_is_reported_and_tried_again(b
     assert failed.returncode != 0
     assert "nginx did not apply the change" in failed.stderr
     (balancer.root / "bin/systemctl").write_text(SYSTEMCTL)
-    # The files are right already; the engine does not know them yet.
+    # The files are right already, but the engine has not loaded them yet.
     assert balancer.run("restore", "app1").returncode == 0
     assert balancer.reloads() == 3
 
@@ -269,7 +269,7 @@ def test_a_host_that_is_ill_or_cannot_be_reached_goes_and_comes_back(watching: B
 
 @pytest.mark.parametrize("answer", ["204", "301", "400", "404"])
 def test_a_host_that_answers_anything_but_an_error_of_its_own_stays(watching: Balancer, answer: str) -> None:
-    """A new name or path of the health page is not known yet to the release that runs."""
+    """The running release may not know a new name or path of the health page yet."""
     for host in ("app1", "app3"):
         watching.health(host, answer)
     watching.health("app2", "500")

@@ -71,7 +71,7 @@ def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(tmp_pat
 
 def test_commands_run_at_once_and_each_of_them_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "one")
-    # Neither can end before the other has begun.
+    # Each command needs the other: neither can end before both have begun.
     lines = {
         "web/ONE": f"echo x >>{tmp_path}/runs; echo 1 >{tmp_path}/one; echo first",
         "web/TWO": f"cat {tmp_path}/one >/dev/null; echo second",

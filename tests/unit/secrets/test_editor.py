@@ -1,4 +1,4 @@
-"""An editor that is open when the operator's command is terminated: it is terminated too."""
+"""An editor is terminated together with the operator's command that has opened it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_signal_while_the_editor_is_being_started_ends_the_editor_too(
     started: list[subprocess.Popen[Any]] = []
 
     class Popen(subprocess.Popen[Any]):
-        """Gets the signal when the program already runs but its starter does not know that yet."""
+        """Sends the signal when the program already runs, but the caller does not have its process yet."""
 
         def __init__(self, *words: Any, **options: Any) -> None:
             super().__init__(*words, **options)

@@ -76,7 +76,7 @@ def test_a_new_authority_signs_everything_anew(stack: Stack, pairs: dict[str, pk
 
 
 def test_hosts_that_are_deployed_one_after_another_trust_each_other_at_every_moment(stack: Stack) -> None:
-    """A deploy every 30 days, and within it host by host: the certificate of each is one that the others accept."""
+    """Deploy host by host, every 30 days: each host's certificate is always one that all other hosts accept."""
     on_hosts: dict[str, dict[str, pki.Pair]] = {}
     pairs: dict[str, pki.Pair] = {}
     for day in range(0, 7400, 30):

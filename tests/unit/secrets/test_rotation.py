@@ -1,4 +1,4 @@
-"""Rotations: in every state on the way, hosts that know the new value work with those that do not."""
+"""Rotations: in each of their states, hosts that have the new value work with hosts that do not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def states(strategy: RotationStrategy, entry: Entry, value: str = "new") -> list[Entry]:
-    """An entry before a rotation, and in each of its states."""
+    """Return an entry before a rotation, and in each state of the rotation."""
     found = [entry, rotation.begin(entry, strategy, Secret("x", value), NOW)]
     while rotation.unfinished(found[-1], strategy):
         found.append(rotation.advance(found[-1], strategy))
@@ -34,12 +34,12 @@ def states(strategy: RotationStrategy, entry: Entry, value: str = "new") -> list
 
 
 def used(entry: Entry) -> tuple[str, int]:
-    """What a host in this state uses: the value, and the account that it belongs to."""
+    """Return the value that a host in this state uses, and which of two accounts it belongs to."""
     return entry.value.reveal(), entry.handovers % 2
 
 
 def accepted(entry: Entry, strategy: RotationStrategy) -> set[tuple[str, int]]:
-    """What a host in this state accepts."""
+    """Return the values that a host in this state accepts, with their accounts."""
     if strategy == "handover":
         before = {(entry.previous.reveal(), (entry.handovers + 1) % 2)} if entry.previous else set()
         return {used(entry)} | before
@@ -57,7 +57,7 @@ def test_a_rotation_takes_so_many_deploys_and_ends_with_the_new_value(strategy: 
 
 
 def test_two_hosts_that_are_one_deploy_apart_accept_what_the_other_one_uses() -> None:
-    """Sessions signed by one app host are read by the other one, at any moment of two rotations."""
+    """At any moment of two rotations, each app host reads sessions that another one has signed."""
     first = states("overlap", Entry(Secret("x", "old")))
     history = first + states("overlap", first[-1], "newer")[1:]
     for before, after in itertools.pairwise(history):
@@ -69,7 +69,7 @@ def test_a_handover_keeps_what_the_hosts_still_use_until_all_have_moved() -> Non
     entry = Entry(Secret("x", "old"))
     for value in ("new", "newer"):
         before, moving, after = states("handover", entry, value)
-        # The database learns first: both accounts work before the first application switches.
+        # The database is deployed first: both accounts work before the first application switches.
         assert {used(before), used(after)} <= accepted(moving, "handover")
         assert accepted(after, "handover") == {used(after)}
         assert used(before)[1] != used(after)[1]

@@ -1,4 +1,4 @@
-"""Secrets are made once, kept from others, and never printed by accident."""
+"""Secrets are generated once, hidden from other users, and never printed by accident."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_secret_does_not_show_in_tracebacks_with_local_variables() -> None:
         console.print(Traceback.from_exception(type(error), error, error.__traceback__, show_locals=True))
     for shown in (plain, console.export_text()):
         assert "<secret db>" in shown
-        # The one local of this test that holds it is the constant itself.
+        # Only the definition of VALUE may show the secret.
         assert shown.count(VALUE) == shown.count(f'VALUE = "{VALUE}"')
 
 
@@ -110,7 +110,7 @@ def test_a_new_role_gets_its_password_and_the_others_keep_theirs(small: Stack) -
     before = store.load(small, inventories.passwords("db"), NOW).password("db")
     after = store.load(small, BOTH, NOW)
     assert after.password("db") == before
-    # A role that is no longer needed keeps its password for when it comes back.
+    # A role that is no longer needed keeps its password, in case it comes back.
     assert store.load(small, inventories.passwords(), NOW).password("app") == after.password("app")
 
 
@@ -160,7 +160,7 @@ def test_a_damaged_store_is_refused_kept_and_not_quoted(small: Stack, content: b
 
 
 def test_the_verifier_accepts_only_the_password() -> None:
-    """The exchange of RFC 5802 as the server checks it: the proof must hash back to StoredKey."""
+    """The server's check of RFC 5802: the client's proof must hash back to StoredKey."""
     password = Secret("db", VALUE)
     scheme, iterations_salt, keys = values.scram_verifier(password).reveal().split("$")
     iterations, salt = iterations_salt.split(":")
@@ -169,7 +169,7 @@ def test_the_verifier_accepts_only_the_password() -> None:
 
     def proof_is_accepted(guess: str) -> bool:
         message = b"n=app,r=nonce,r=nonce,s=salt,i=4096,c=biws,r=nonce"
-        # Hi() by its definition, so that the test shares no library call with the code.
+        # Hi() is written out as the RFC defines it, so that the test shares no library call with the code.
         key = guess.encode()
         block = hmac.digest(key, base64.b64decode(salt) + b"\0\0\0\1", "sha256")
         salted = int.from_bytes(block, "big")

@@ -38,14 +38,14 @@ def make_key(path: Path, *options: str) -> str:
 
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]]:
-    """The private key's path and the public key of three people."""
+    """Return the path of the private key and the public key of three people."""
     folder = tmp_path_factory.mktemp("keys")
     return {name: (folder / name, make_key(folder / name)) for name in ("alice", "bob", "carol")}
 
 
 @pytest.fixture
 def plain(tmp_path: Path) -> Stack:
-    """A stack without recipients."""
+    """Return a stack without recipients."""
     return inventories.parse(TEXT, "my.yaml", tmp_path)
 
 
@@ -54,7 +54,7 @@ Team = Callable[..., Stack]
 
 @pytest.fixture
 def team(plain: Stack, keys: dict[str, tuple[Path, str]]) -> Team:
-    """The stack with these recipients, as the first of them (or `me`) sees it."""
+    """Return a function that builds the stack with these recipients, as the first of them (or `me`) has it."""
 
     def build(*names: str, me: str = "") -> Stack:
         ssh = plain.ssh.model_copy(update={"key": keys[me or names[0]][0]})
@@ -255,7 +255,7 @@ def test_a_key_with_a_passphrase_is_asked_for_or_refused_in_a_sentence(
     assert "the passphrase is wrong" in refusal(stack)
     answers = ["open sesame"]
     monkeypatch.setattr("getpass.getpass", lambda _: answers.pop())
-    # A rotation opens the store a dozen times, and the passphrase is asked for once.
+    # A rotation opens the store a dozen times, but asks for the passphrase only once.
     assert values(stack) == values(stack)
 
 
@@ -299,7 +299,7 @@ def _add(stack: Stack, name: str) -> None:
 def test_every_change_of_a_secret_makes_a_version_and_a_completion_makes_none(
     plain: Stack, team: Team, encrypted: bool
 ) -> None:
-    """A value that is generated because it is missing replaces nothing on a host."""
+    """A value that is generated because it is missing replaces no value on a host."""
     stack = team("alice") if encrypted else plain
     assert store.load(stack, inventories.passwords("db"), NOW).version == ""
     _add(stack, "one")

@@ -1,8 +1,8 @@
-"""Hosts, a replicated database and the network between them, in simulated time: what a lease must survive.
+"""A simulation of what a lease must survive: hosts, a replicated database and the network, in simulated time.
 
-Every host has a clock of its own, with any offset. Messages take their time or are lost. A commit is acknowledged when
-the standby has it; one that is not may be lost in a failover, or may be seen although it will be lost. A former primary
-goes on as if it were one. A host that was frozen lets its guard look at the clock before the command goes on.
+Every host has its own clock, with any offset. Messages are delayed or lost. A commit is acknowledged when the standby
+has it. A commit that is not acknowledged may be lost in a failover, even if other clients have seen it. A former
+primary still acts as primary. When a host thaws, its guard looks at the clock before the command goes on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Reply = Callable[[Row | None, bool], None]
 
 
 class World:
-    """Simulated time: what happens next, and who can talk to whom."""
+    """Simulated time with its queue of events, and the hosts with the connections between them."""
 
     def __init__(self, seed: int, hosts: int, *, slow: bool = True) -> None:
         self.slow = slow
@@ -38,7 +38,7 @@ class World:
         heapq.heappush(self._queue, (self.now + seconds, next(self._order), do))
 
     def run(self, until: float) -> Iterator[None]:
-        """Let time go by; yields after everything that happens."""
+        """Let time pass until a moment; yield after every event."""
         while self._queue and self._queue[0][0] <= until:
             self.now, _, do = heapq.heappop(self._queue)
             do()
@@ -52,17 +52,17 @@ class World:
         return (one, other) not in self.cut and (other, one) not in self.cut
 
     def delay(self) -> float:
-        """How long a message takes: little, or now and then longer than anybody waits for it."""
+        """Return how long a message takes: usually little, sometimes longer than the sender waits for it."""
         if not self.slow:
             return 0.01
         return self.random.choice((0.001, 0.01, 0.1, 0.5, self.random.uniform(0, 30)))
 
     def primary(self) -> Node:
-        """The one that a failover has chosen, or the first one."""
+        """Return the primary that a failover has chosen, or the first one."""
         return next(node for node in self.nodes if node.primary and not node.former)
 
     def promote(self) -> None:
-        """Fail over, unless the standby lacks what the primary has confirmed alone."""
+        """Fail over, unless the standby lacks commits that the primary has confirmed alone."""
         old = self.primary()
         new = next(node for node in self.nodes if node is not old)
         if new.former or old.alone:
@@ -94,7 +94,7 @@ class World:
 
 @dataclass
 class Node:
-    """A database host: the row as it shows it, and a commit that waits for the standby and keeps the row locked."""
+    """A database host: its row, and a commit that waits for the standby and keeps the row locked."""
 
     world: World
     name: str
@@ -112,7 +112,7 @@ class Node:
         if ask.verb is Verb.LOOK or wanted is None:
             reply(self.row if ask.verb is Verb.LOOK else None, True)
         elif self.waiting:
-            # The row is locked; the wait for it ends with a time-out, without an answer.
+            # The row is locked: waiting for it ends with a time-out, without an answer.
             if patience > 0:
                 self.world.after(TICK, lambda: self.execute(ask, who, tenure, reply, patience - TICK))
         elif self.alone:
@@ -123,7 +123,7 @@ class Node:
             self.ship()
 
     def ship(self) -> None:
-        """Send the waiting commit to the standby, again and again while there is one."""
+        """Send the waiting commit to the standby, repeatedly, as long as the commit waits."""
         if not self.waiting:
             return
         mine = self.waiting
@@ -146,19 +146,19 @@ class Node:
         self.world.after(0.5, lambda: self.ship() if self.waiting is mine else None)
 
     def cancel(self) -> None:
-        """Somebody cancels the wait: the commit succeeds with a warning, and others see it."""
+        """Cancel the wait: the commit succeeds with a warning, and others see it."""
         if self.waiting:
             (self.row, reply), self.waiting = self.waiting, None
             reply(self.row, False)
 
     def restart(self) -> None:
-        """What waited has been committed here, and its client does not hear of it."""
+        """Restart the server: the waiting commit is kept here, but its client gets no answer."""
         if self.waiting:
             self.row, self.waiting = self.waiting[0], None
 
 
 def changed(row: Row, ask: Ask, who: str, tenure: str) -> Row | None:
-    """The row after an update, None if its condition does not hold; as database.py says it in SQL."""
+    """Return the row after an update, or None if its condition does not hold; database.py has the same update in SQL."""
     mine = row.tenure == tenure
     if ask.verb is Verb.TAKE and ask.seen and (row.tenure, row.beat) == (ask.seen.tenure, ask.seen.beat):
         return replace(row, holder=who, tenure=tenure, beat=ask.beat)
@@ -170,7 +170,7 @@ def changed(row: Row, ask: Ask, who: str, tenure: str) -> Row | None:
 
 
 class Host:
-    """An application host: its clock, the guard that looks at it, and the command."""
+    """An application host: its clock, its guard that looks at the clock, and the command."""
 
     def __init__(self, world: World, name: str) -> None:
         self.world = world
@@ -204,7 +204,7 @@ class Host:
         self.command, self.member = False, None
 
     def kill_supervisor(self) -> None:
-        """systemd kills what is left of the service, and starts it again."""
+        """Kill the supervisor: systemd kills what is left of the service, and starts it again."""
         self.member = None
         self.world.after(self.world.random.uniform(0, 0.5), self.power_off)
         self.world.after(1, lambda: None if self.member else self.boot())
@@ -235,7 +235,7 @@ class Host:
             self.look(mine)
 
     def look(self, mine: Member) -> None:
-        """What the guard does each time, in the order of the supervisor's loop."""
+        """Run one round of the guard, in the order of the supervisor's loop."""
         now = self.clock()
         if self._asked:
             ask, until = self._asked
@@ -259,7 +259,7 @@ class Host:
             self.send(due)
 
     def send(self, ask: Ask) -> None:
-        """Send a question to a host that takes writes; it may arrive when the answer is no longer awaited."""
+        """Send a question to a database host that takes writes; it may arrive after the sender has stopped waiting."""
         if self._node is None or self._node.down or not self._node.primary:
             open_ones = [node for node in self.world.nodes if node.primary and self.world.linked(self.name, node.name)]
             self._node = self.world.random.choice(open_ones) if open_ones else None

@@ -1,4 +1,4 @@
-"""A Django project is read, never run: certain mistakes are reported with their line, possible ones are not."""
+"""A Django project is read, never run: certain mistakes are reported with their line, mere suspicions are not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from plainstack.services import django_look
 
-# As `django-admin startproject shop` writes them, shortened.
+# Written by `django-admin startproject shop`, shortened.
 MANAGE = """\
 import os
 import sys
@@ -40,7 +40,7 @@ READS = "import os\nSTATIC_ROOT = os.environ['STATIC_ROOT']\n"
 
 
 def problems(folder: Path, changed: Mapping[str, str | None] | None = None) -> list[str]:
-    """The problems reported for startproject's files, with others in their place; None removes one."""
+    """Return the problems in startproject's files after `changed` has replaced some of them; None removes a file."""
     content = {"manage.py": MANAGE, "shop/__init__.py": "", "shop/wsgi.py": WSGI, "shop/settings.py": SETTINGS}
     found = {}
     for inside, text in {**content, **(changed or {})}.items():
@@ -186,7 +186,7 @@ def test_settings_are_read_through_the_modules_that_they_are_made_of(tmp_path: P
     assert "STATIC_ROOT is not set" in reported
     files[base] = SETTINGS + READS
     assert problems(tmp_path, files) == []
-    # One of its bindings reads the environment.
+    # One of the two assignments to STATIC_ROOT reads the environment.
     files[production] = "from shop.settings.base import *\nSTATIC_ROOT = BASE_DIR / 'static'\n"
     assert problems(tmp_path, files) == []
     files[base] = SETTINGS

@@ -1,4 +1,4 @@
-"""A service's environment: what a host says of it, and what a command finds in it."""
+"""A service's environment: how it is read from a host, and what a command gets from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from plainstack.services.environment import Environment, parse, script
 from plainstack.services.kinds import KINDS
 
 UNIT = "plainstack-web.service"
-# As systemd 257 prints them.
+# Printed by systemd 257.
 SAID = """\
 LoadState=loaded
 User=app-web
@@ -57,7 +57,7 @@ def test_names_are_quoted_for_the_host() -> None:
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 PROGRAMS = {
-    # What they are told before the dashes is theirs; a host's own do what it says.
+    # Unlike a host's programs, these ignore the options before `--`.
     "systemd-run": 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"',
     "setpriv": 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"',
     "systemctl": """echo 'OWN="two words" SHARED=unit'""",
@@ -66,7 +66,7 @@ PROGRAMS = {
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run a command in an environment of a release with a Python file and a program of its own."""
+    """Return a function that runs a command in the environment of a release with manage.py and its own programs."""
     release, own = tmp_path / "release", tmp_path / "bin"
     programs = release / "venv/bin"
     for folder in (own, programs, release / "source"):

@@ -1,4 +1,4 @@
-"""A lease in simulated time, with every fault: two commands never run at once, and one runs soon after the last."""
+"""A lease in simulated time, with every fault: commands never run at once, and soon after a fault one runs again."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def pass_time(world: World, seconds: float) -> None:
 
 
 def await_running(world: World) -> float:
-    """Seconds until a command runs."""
+    """Wait until a command runs; return how many seconds that has taken."""
     began = world.now
     for _ in world.run(began + 4 * TTL):
         assert len(world.running()) <= 1
@@ -85,7 +85,8 @@ def test_two_commands_never_run_at_once_and_one_runs_after_the_last_fault(
     await_running(world)
 
 
-# Faults that come together only now and then by chance: the first host holds the lease. With each, the pause after it.
+# Combinations of faults that random runs rarely find; the first host holds the lease. Each fault has a range for the
+# pause that follows it.
 STORIES = {
     "a renewal is seen, lost in a failover, and made again": (
         ("part from the other", 0, (1.5, 3)),

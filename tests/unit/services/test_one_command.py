@@ -1,4 +1,4 @@
-"""Where the program that runs a command on one host puts that command: beside itself, in the unit's control group."""
+"""The control group of a command that runs on one host: beside its supervisor's, within the unit's."""
 
 from __future__ import annotations
 

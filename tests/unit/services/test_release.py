@@ -199,7 +199,7 @@ def test_links_that_multiply_end_at_a_bound(source: Path, monkeypatch: pytest.Mo
 
 def test_sockets_and_pipes_stay_at_home_and_are_named(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = _sent(source)
-    # The path of a socket is limited to 107 characters.
+    # The path of a socket is limited to 107 characters, so a relative one is used.
     monkeypatch.chdir(source)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("run.sock")
@@ -278,7 +278,7 @@ def test_the_lock_is_read_as_the_hosts_see_it_and_not_as_this_machine_does() -> 
 
 
 class _Pip:
-    """Stands in for pip: writes a wheel, or fails as pip does."""
+    """A stand-in for pip: writes a wheel, or fails as pip does."""
 
     def __init__(self, code: int = 0) -> None:
         self.code = code

@@ -1,4 +1,4 @@
-"""What no host could install or start is reported by plan and deploy, before any host is asked."""
+"""Releases that no host could install or start are reported by plan and deploy before they connect to any host."""
 
 from __future__ import annotations
 

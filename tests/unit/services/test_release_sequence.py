@@ -1,4 +1,4 @@
-"""Releases one after another on one host, by the real scripts: what is in place, what is kept, what is left to do."""
+"""Releases one after another on one host, by the real scripts: which is current, what is kept, what is left to do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SERVICE = DjangoService(source=Path("shop"), project="site")
 
 
 def wanted(asset: str) -> Mapping[str, Sequence[Resource]]:
-    """A host of a service whose release is `asset`."""
+    """Return the resources of a host with a service whose release is `asset`."""
     here = Release(id=asset, venv="lock", source=Payload(), wheels=Payload())
     settings = [
         File(path=f"/etc/plainstack/app/web{name}.env", content=b"A=1\n", ahead=name == ".next")
@@ -34,7 +34,7 @@ def wanted(asset: str) -> Mapping[str, Sequence[Resource]]:
 
 
 def deploy(host: Sandbox, asset: str) -> list[Done]:
-    """Plan and apply; the source of the release is one file."""
+    """Plan and apply a release whose source is one file."""
     found = host.plan(wanted(asset))
     ended: list[Done] = []
     for work in found.transactions:
@@ -58,7 +58,7 @@ def host(tmp_path: Path) -> Sandbox:
 
 
 def test_after_any_sequence_of_releases_nothing_is_left_to_do(host: Sandbox) -> None:
-    """Forward beyond what is kept, then back to a release that is kept, to one that is gone, and the same twice."""
+    """Deploy more releases than are kept; then go back to a kept one, and twice to one that is gone."""
     for number in (*range(9), 7, 0, 0, 8):
         ended = deploy(host, f"r{number}")
         assert all(done.ok for done in ended), ended[-1].text
@@ -77,10 +77,10 @@ def test_the_release_before_keeps_its_static_files_servable(host: Sandbox) -> No
         "style.one.css",
         "style.two.css",
     }
-    # Only the release before: what it had kept of others goes with it.
+    # Only files of the previous release stay, not those that it had kept of older releases.
     deploy(host, "three")
     assert not (host.root / STATIC.lstrip("/") / "style.one.css").exists()
-    # A release that is taken back finds the files of the one that it replaces.
+    # The files of the release that is replaced stay, even if an older release replaces it.
     deploy(host, "two")
     assert host.read(f"{STATIC}/style.three.css") == "three\n"
 

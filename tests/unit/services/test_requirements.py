@@ -1,4 +1,4 @@
-"""Requirements that no host could install are found on the operator's machine, with their line and what to type."""
+"""Requirements that no host could install are reported on the operator's machine, with their line and what to type."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_many_mistakes_of_a_kind_are_counted_and_not_all_shown() -> None:
 
 
 def test_a_file_that_is_no_text_is_reported() -> None:
-    """PowerShell redirects output to a file in UTF-16."""
+    """PowerShell encodes redirected output in UTF-16."""
     assert problems("gunicorn==1\n".encode("utf-16")) == ["r.txt: is not text in UTF-8. Make the lock again"]
 
 
@@ -103,7 +103,7 @@ def test_any_text_at_all_gives_sentences(text: str) -> None:
     assert all(one.startswith("r.txt:") for one in problems(text.encode("utf-8", "replace")))
 
 
-# --- by the real pip, with a folder as its index ---
+# --- with the real pip, and a folder as its index ---
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def wheel(folder: Path, name: str, version: str, *needs: str, tag: str = "py3-none-any") -> str:
-    """Make a wheel; returns its line for a lock."""
+    """Make a wheel; return its line for a lock."""
     path = folder / f"{name}-{version}-{tag}.whl"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     metadata += "".join(f"Requires-Dist: {one}\n" for one in needs)

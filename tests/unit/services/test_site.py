@@ -1,4 +1,4 @@
-"""How requests reach the site and its services: like a visitor's, wherever they come from."""
+"""Requests to the site and its services are like a visitor's, even if hosts of the stack send them."""
 
 from __future__ import annotations
 
@@ -106,12 +106,12 @@ def test_only_the_host_itself_and_balancers_are_trusted_about_the_scheme() -> No
     assert site.trusted_senders(stack.model_copy(update={"hosts": {"lb1": both}}), both) == ["10.0.0.1"]
 
 
-# --- the gate, by a real sh and a real curl ---
+# --- the gate, with a real sh and a real curl ---
 
 
 @dataclass
 class Application:
-    """A service on loopback: its responses, the last one repeated forever, and the headers of the requests."""
+    """A service on loopback: its responses, the last of which is repeated forever, and the headers of its requests."""
 
     answers: list[tuple[int, dict[str, str], bytes]]
     asked: list[dict[str, str]] = field(default_factory=list)
@@ -141,7 +141,7 @@ def application() -> Iterator[tuple[Application, int]]:
 
 
 def gate(folder: Path, port: int, release: str = "new") -> tuple[int, list[str]]:
-    """Run the health gate of app1's service; connections to that host lead to `port` of this machine."""
+    """Run the health gate of app1's service; return its code and lines. Connections to app1 lead to `port` here."""
     stack = stack_with("server_names: [shop.example]")
     real = subprocess.run(["sh", "-c", "command -v curl"], capture_output=True, text=True, check=True).stdout.strip()
     (folder / "curl").write_text(f'#!/bin/sh\nexec {shlex.quote(real)} --connect-to ::127.0.0.1:{port} "$@"\n')
@@ -214,7 +214,7 @@ def test_the_gate_reports_why_no_process_answered(tmp_path: Path) -> None:
 
 
 def test_a_unit_that_is_not_healthy_yet_says_what_it_waits_for(tmp_path: Path) -> None:
-    """The wait's own shell functions, with a simulated clock."""
+    """Run the shell functions that wait for a healthy unit, with a simulated clock."""
     units = shipped.PACKAGE / "engine/kinds/units.sh"
     (tmp_path / "health").write_text("echo hint; echo answered 400; exit 1\n")
     ticks = tmp_path / "ticks"

@@ -1,4 +1,4 @@
-"""The watchdog's program, run by a real sh with stand-ins for systemctl, curl and sleep; and who waits for whom."""
+"""The watchdog's program, run by a real sh with stand-ins for systemctl, curl and sleep; and its arguments per host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests import inventories
 from tests.waiting import PATIENCE
 
 PROGRAM = FILES / "app/usr/local/lib/plainstack/watchdog"
-# Each round of the program sleeps once; the stand-in ends the program after nine rounds, or without an answer left.
+# The program sleeps once per round; the stand-in ends the program after nine rounds, or when no answer is left.
 SLEEP = """#!/bin/sh
 echo >>"$STATE/rounds"
 [ -s "$STATE/answers" ] && [ "$(wc -l <"$STATE/rounds")" -lt 9 ]
@@ -51,7 +51,7 @@ services:
 
 
 def restarts(folder: Path, answers: str, *, active: str = "active", up: float = 1000) -> int:
-    """How often the unit is restarted while its health page gives these answers, one a round."""
+    """Return how often the unit is restarted while its health page gives these answers, one per round."""
     for name, text in (("sleep", SLEEP), ("curl", CURL), ("systemctl", SYSTEMCTL)):
         (folder / name).write_text(text, encoding="ascii")
         (folder / name).chmod(0o755)

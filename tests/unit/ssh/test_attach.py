@@ -1,4 +1,4 @@
-"""Programs joined to this process's streams and terminal, through a real sshd on loopback."""
+"""Remote programs that use this process's streams and terminal, through a real sshd on loopback."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def session(server: Server, tmp_path: Path) -> Iterator[Session]:
 
 
 class Said:
-    """What a program has written."""
+    """The output of a program."""
 
     def __init__(self) -> None:
         self.out, self.err = b"", b""
@@ -45,7 +45,7 @@ class Said:
 
 @contextmanager
 def reading(path: Path, data: bytes = b"") -> Iterator[int]:
-    """A file descriptor from which a program's input comes."""
+    """Yield a file descriptor for a program's input."""
     path.write_bytes(data)
     with path.open("rb") as file:
         yield file.fileno()
@@ -100,7 +100,7 @@ def test_a_second_ctrl_c_leaves_the_program_alone(session: Session, tmp_path: Pa
 
 
 class Terminal:
-    """A terminal with a person in front of it, who reads and types."""
+    """A terminal, and a person who reads and types at it."""
 
     def __init__(self) -> None:
         self.person, self.program = pty.openpty()
@@ -139,7 +139,7 @@ def terminal() -> Iterator[Terminal]:
 
 @contextmanager
 def meanwhile(work: Callable[[], None]) -> Iterator[None]:
-    """Work in a thread, whose failure is the test's."""
+    """Do work in a thread meanwhile; if the work fails, the test fails."""
     failures: list[BaseException] = []
 
     def run() -> None:

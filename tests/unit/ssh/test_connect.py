@@ -96,7 +96,7 @@ def test_a_port_without_a_listener_is_reported(server: Server, tmp_path: Path) -
 
 
 def test_a_host_that_does_not_answer_is_given_up_after_the_inventorys_time(server: Server, tmp_path: Path) -> None:
-    """A full backlog: the kernel drops further connection attempts, as a firewall would."""
+    """The backlog is full: the kernel drops further connection attempts, as a firewall would."""
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -109,7 +109,7 @@ def test_a_host_that_does_not_answer_is_given_up_after_the_inventorys_time(serve
 
 
 def test_a_host_that_is_off_is_reported_when_the_network_says_so(server: Server, tmp_path: Path) -> None:
-    """As the kernel reports it on one network segment, when nothing answers for the address."""
+    """The kernel reports this error if nothing on its network segment answers for the address."""
     stack = server.stack(tmp_path)
     way = Ways(stack).to(stack.hosts["db1"])
     reported = connect_errors.explain(OSError(errno.EHOSTUNREACH, "No route to host"), way, stack)
@@ -130,8 +130,8 @@ def test_something_else_than_an_sshd_is_reported(server: Server, tmp_path: Path)
 def test_a_host_that_hangs_up_is_reported_in_words_and_with_no_traceback(
     server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Like a host that is booting, or an sshd with too many logins at once."""
-    # pytest handles every logger; in a command, no handler is installed.
+    """A host that is booting hangs up like this, and so does an sshd with too many logins at once."""
+    # pytest installs log handlers; a command has none.
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -211,6 +211,6 @@ def test_a_dead_jump_host_is_tried_once_and_reported_for_all_hosts(server: Serve
 def _answer_like_a_web_server(listening: socket.socket) -> None:
     accepted, _ = listening.accept()
     with accepted:
-        # Closing with unread data resets the connection, and the response is lost.
+        # Read first: closing with unread data resets the connection, and the response is lost.
         accepted.recv(1000)
         accepted.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")

@@ -21,7 +21,7 @@ from tests.sshd import Server
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with two host keys, one of them RSA, and an unrelated RSA key."""
+    """Run a server with two host keys, one of them RSA, and make an unrelated RSA key."""
     folder = tmp_path_factory.mktemp("sshd")
     for name in ("host_rsa", "stranger_rsa"):
         subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-b", "1024", "-N", "", "-f", folder / name], check=True)
@@ -34,7 +34,7 @@ def public(server: Server, name: str) -> str:
 
 
 def hashed(text: str, folder: Path) -> str:
-    """The same lines as `HashKnownHosts yes` writes them, by ssh-keygen itself."""
+    """Return the lines as `HashKnownHosts yes` writes them; ssh-keygen hashes them."""
     path = folder / "to_hash"
     path.write_text(text, encoding="utf-8")
     subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(path)], check=True, capture_output=True)
@@ -42,7 +42,7 @@ def hashed(text: str, folder: Path) -> str:
 
 
 def trusted(stack: Stack) -> list[str]:
-    """Pin everything; returns the changes in words."""
+    """Pin every key; return the changes in words."""
     changes = [change for found in pinning.rounds(stack, lambda _: None) for change in found.changes]
     pinning.pin(stack, changes)
     return [change.described() for change in changes]
@@ -76,7 +76,7 @@ def connects(stack: Stack) -> bool:
 def test_after_trust_a_host_can_be_reached_and_trust_has_nothing_more_to_say(
     both: Server, tmp_path: Path, pins: str
 ) -> None:
-    """Whatever was pinned before, and however its line was written."""
+    """This holds whatever was pinned before, and however its line was written."""
     entry = entry_name("127.0.0.1", both.port)
     stranger = public(both, "stranger")
     known = {
@@ -90,7 +90,6 @@ def test_after_trust_a_host_can_be_reached_and_trust_has_nothing_more_to_say(
     bystander = f"10.0.0.9 {stranger}\n"
     stack = both.stack(tmp_path, pin=f"{pins.format(**known)}\n{bystander}")
     reported = trusted(stack)
-    # `inv trust` and a connection agree, before and after.
     assert connects(stack)
     assert trusted(stack) == []
     text = connections.known_hosts(stack).read_text(encoding="utf-8")

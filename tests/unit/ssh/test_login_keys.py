@@ -29,7 +29,7 @@ KINDS = [("ed25519",), ("ecdsa",), ("rsa", "-b", "1024")]
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home without keys, and no agent."""
+    """Return a home folder without keys; there is no agent."""
     (tmp_path / ".ssh").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
@@ -38,14 +38,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def agent(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An agent without keys."""
+    """Run an agent without keys."""
     with sshd.agent(home / "agent") as socket:
         monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
         yield
 
 
 def locked(server: Server, path: Path) -> Path:
-    """The operator's key with the passphrase `secret`, without its public half next to it."""
+    """Copy the operator's key, with the passphrase `secret` and without its public half next to it."""
     shutil.copy(server.folder / "operator", path)
     subprocess.run(["ssh-keygen", "-q", "-a", "1", "-p", "-P", "", "-N", "secret", "-f", str(path)], check=True)
     return path
@@ -55,7 +55,7 @@ def stack_of(server: Server, home: Path, key: Path | None = None, hosts: int = 1
     login = f"user: {ME}, port: {server.port}" + (f", key: {key}" if key else "")
     stack = inventories.parse(f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n", "h.yaml", home)
     one = sshd.at(stack, {"db1": IPv4Address("127.0.0.1")}).hosts["db1"]
-    # All of them are the same server.
+    # All hosts are the same server.
     several = {f"db{number}": one.model_copy(update={"name": f"db{number}"}) for number in range(1, hosts + 1)}
     stack = stack.model_copy(update={"hosts": several})
     stack.state.mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ def test_of_many_keys_in_the_agent_the_one_that_belongs_to_an_identity_file_goes
         make_key(home / f"key{number}")
         add_to_agent(home / f"key{number}")
     add_to_agent(server.folder / "operator")
-    # Only the agent has its private half.
+    # Only the agent has the private half of this key.
     shutil.copy(server.folder / "operator.pub", home / ".ssh/id_ed25519.pub")
     (home / ".ssh/config").write_text("IdentityFile ~/.ssh/id_ed25519.pub\n", encoding="utf-8")
     assert logs_in(stack_of(server, home))
@@ -210,7 +210,7 @@ def test_a_certificate_is_shown_with_its_key(
 
 
 def test_a_passphrase_is_read_from_the_terminal_without_echo() -> None:
-    """In a process of its own, with a terminal of its own."""
+    """Ask in a process of its own, on a terminal of its own."""
     program = "from plainstack.ssh.passphrase import ask; print(repr(ask('Passphrase? ', lambda: False)))"
     child, terminal = pty.fork()
     if child == 0:

@@ -38,7 +38,7 @@ NOISE = {
 
 @dataclass
 class Login:
-    """A connection whose login shell and sudo are written by the test."""
+    """A connection whose login shell and sudo are scripts of the test."""
 
     folder: Path
     session: Session
@@ -48,7 +48,7 @@ class Login:
         self._write("login", script)
 
     def sudo(self, script: str) -> Session:
-        """A session that runs everything through this sudo."""
+        """Return a session that runs everything through this sudo."""
         self._write("bin/sudo", script)
         return Session("db1", self.session._connection, sudo=True)
 
@@ -88,7 +88,7 @@ def test_any_login_shell_runs_our_commands(login: Login, shell: str) -> None:
 
 
 def answers_are_its_own(session: Session) -> None:
-    """Whichever way a command is run."""
+    """Check that a command's output is only its own, in every way to run a command."""
     reported: list[str] = []
     output = session.run("echo one; cat; echo error >&2; exit 7", stdin=b"two\n", on_line=reported.append)
     assert (output.code, output.out, output.err, reported) == (7, "one\ntwo\n", "error\n", ["one", "two"])
@@ -109,7 +109,7 @@ def test_every_command_finds_what_lies_in_sbin(login: Login, sudo: bool) -> None
 
 
 def test_a_host_that_lets_another_user_in_is_reported_with_that_user_and_without_waiting(login: Login) -> None:
-    """The forced command is the one of cloud-init (disable_root), which sleeps for ten seconds after its message."""
+    """This forced command is cloud-init's (disable_root), which sleeps for ten seconds after its message."""
     login.shell('echo \'Please login as the user "admin" rather than the user "root".\';echo;sleep 200;exit 142')
     failed = refusal(login.session)
     assert str(failed) == (
@@ -119,7 +119,7 @@ def test_a_host_that_lets_another_user_in_is_reported_with_that_user_and_without
 
 
 def test_a_password_that_has_expired_is_reported(login: Login) -> None:
-    """sshd's own message; it ends the exec before a shell starts."""
+    """sshd itself prints this message, and ends the exec before a shell starts."""
     login.shell(
         "echo 'WARNING: Your password has expired.' >&2\n"
         "echo 'Password change required but no TTY available.' >&2\nexit 1"
@@ -147,7 +147,7 @@ def test_a_startup_file_that_waits_is_reported_as_what_it_is(login: Login, monke
         feed(stream, data)
         now[0] += 100
 
-    # The time is up as soon as the question has arrived.
+    # The time is up as soon as the startup file's question has arrived.
     monkeypatch.setattr(Stream, "feed", late)
     monkeypatch.setattr(session_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     with pytest.raises(HostFailed, match=r"did not start the command .* startup files wait for input") as caught:

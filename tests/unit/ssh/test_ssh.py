@@ -33,7 +33,7 @@ def session(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def own_session(server: Server, tmp_path: Path) -> Iterator[Session]:
-    """A connection that the test may break."""
+    """Open a connection that the test may break."""
     with Sessions(server.stack(tmp_path)) as sessions:
         yield sessions.to("db1")
 
@@ -50,7 +50,7 @@ def test_input_arrives_whole_and_ends(session: Session) -> None:
 
 
 def test_a_program_that_ends_before_it_has_read_its_input_gives_its_own_reason(session: Session) -> None:
-    """As tar does on a full disk: the reason is in its message, not in the connection."""
+    """tar does this on a full disk: the reason is in its message, not in the connection."""
     output = session.run("echo 'No space left on device' >&2; exit 74", stdin=MEGABYTES_5)
     assert (output.code, output.err) == (74, "No space left on device\n")
 
@@ -67,7 +67,7 @@ def test_lines_are_reported_as_they_come(session: Session, tmp_path: Path) -> No
         reported.append(line)
         (tmp_path / line).touch()
 
-    # The other side goes on when we have heard the line before.
+    # The program goes on when the test has received the line before.
     heard = f"until [ -e {tmp_path}/one ]; do sleep 0.02; done"
     output = session.run(
         f"echo one; {heard}; printf 'tw'; sleep 0.1; echo o; printf rest", on_line=on_line, timeout=PATIENCE
@@ -201,7 +201,7 @@ def test_one_hosts_failure_is_its_own_result() -> None:
 
 
 def test_a_channel_is_given_up_without_a_word_when_its_connection_is_dead() -> None:
-    """A stand-in: paramiko raises this only when the connection dies at the same moment."""
+    """Dying is a stand-in, because paramiko raises this only if the connection dies at the same moment."""
 
     class Dying(paramiko.Channel):
         def close(self) -> None:

@@ -37,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
 
 @pytest.fixture
 def page() -> Iterator[int]:
-    """The port of a page that greets every client."""
+    """Yield the port of a page that greets every client."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def greet() -> None:
@@ -59,7 +59,7 @@ def page() -> Iterator[int]:
 
 @pytest.fixture
 def sessions(server: sshd.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessions]:
-    """Sessions of a stack whose lb2 answers, while nothing listens at lb1's address."""
+    """Yield sessions of a stack whose lb2 answers, while nothing listens at lb1's address."""
     folder = tmp_path_factory.mktemp("stack")
     one = server.stack(folder)
     addresses = {f"lb{number}": IPv4Address(f"127.0.0.{3 - number}") for number in (1, 2)}
@@ -118,7 +118,7 @@ def test_the_site_is_reached_through_any_balancer_and_without_a_moving_address_t
 
 @pytest.mark.parametrize("names", [("shop.example",), ("*.shop.example",)])
 def test_a_site_with_names_is_shown_with_one_that_leads_here(stack: Stack, names: tuple[str, ...]) -> None:
-    """Its balancers refuse requests for 127.0.0.1."""
+    """The balancers of a site with names refuse requests for 127.0.0.1."""
     named = stack.model_copy(update={"balancer": stack.settings(Balancer).model_copy(update={"server_names": names})})
     name = names[0].replace("*", "www")
     reported = targets(named)[0].instructions(8443)

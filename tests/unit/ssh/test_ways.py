@@ -1,4 +1,4 @@
-"""The operator's ~/.ssh/config, against real OpenSSH servers: where connections lead, and what is refused before."""
+"""The operator's ~/.ssh/config, against real OpenSSH servers: which way connections take, and which are refused."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Operator:
     far: Server
 
     def config(self, text: str) -> None:
-        """Write ~/.ssh/config; two more servers have the names `other` and `far` in it."""
+        """Write ~/.ssh/config, with two more servers in it as `other` and `far`."""
         for name, server in (("other", self.other), ("far", self.far)):
             text += f"Host {name}\n  HostName 127.0.0.1\n  Port {server.port}\n  User {ME}\n"
         (self.home / ".ssh/config").write_text(text, encoding="utf-8")
 
     def stack(self, ssh_lines: str = "", pins: str | None = None) -> Stack:
-        """A stack whose inventory names no key and, except in `ssh_lines`, no gateway."""
+        """Return a stack whose inventory names no key and, except in `ssh_lines`, no gateway."""
         login = f"user: {ME}, port: {self.host.port}, connect_timeout: {PATIENCE}{ssh_lines}"
         text = f"stack: test\nssh: {{{login}}}\nhosts:\n  db1: {{address: 10.0.0.1}}\n"
         stack = sshd.at(inventories.parse(text, "hosts.yaml", self.home), {"db1": IPv4Address("127.0.0.1")})
@@ -53,12 +53,12 @@ class Operator:
         return stack
 
     def says(self, stack: Stack) -> str:
-        """The host's answer over a new connection."""
+        """Return the host's answer over a new connection."""
         with Sessions(stack) as sessions:
             return sessions.to("db1").run("echo hello; echo $SSH_AUTH_SOCK").out.strip()
 
     def failure(self, stack: Stack) -> str:
-        """Why the host cannot be reached."""
+        """Return why the host cannot be reached."""
         with Sessions(stack) as sessions, pytest.raises(PlainstackError) as caught:
             sessions.to("db1")
         return str(caught.value)
@@ -83,14 +83,14 @@ def operator(servers: tuple[Server, Server, Server], tmp_path: Path, monkeypatch
 
 
 class Watched:
-    """What a server logs from now on."""
+    """A server's log from now on."""
 
     def __init__(self, server: Server) -> None:
         self._server, self._begin = server, len(server.log())
 
     @property
     def connected(self) -> bool:
-        """Connected to by an SSH client: another test may probe the port, and that may be logged late."""
+        """Whether an SSH client has connected; a probe of the port, perhaps by an earlier test, does not count."""
         return "Remote protocol version" in self._server.log()[self._begin :]
 
     @property
@@ -325,7 +325,7 @@ def test_a_proxy_command_that_only_has_ssh_among_its_words_is_not(operator: Oper
     )
 
 
-# --- the rest of the file -------------------------------------------------------------------------------------------
+# --- other keywords of ~/.ssh/config --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -448,7 +448,7 @@ def test_a_gateway_that_cannot_be_one_is_refused_with_its_line(operator: Operato
 def test_the_key_of_the_inventory_goes_first_at_a_jump_host_and_the_agents_may_follow(
     operator: Operator, gateway: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many keys the agent has: a server disconnects after six."""
+    """The agent may have any number of keys, but a server disconnects after six."""
     operator.config("")
     key = operator.home / ".ssh/id_ed25519"
     key.rename(operator.home / "key")
