@@ -93,7 +93,7 @@ class Deployment:
         return self
 
     def _let_peers_see(self, began: float) -> None:
-        """Wait until its peers use the last changed host again; the next deploy may start by taking down another."""
+        """Wait until peers use the last changed host again, because the next deploy may take down another one first."""
         last = {
             outcome.node: outcome.end + settle(self.plans, self.observer.roles, outcome.node)
             for outcome in self.outcomes

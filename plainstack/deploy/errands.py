@@ -1,4 +1,4 @@
-"""Errands: scripts that roles run on hosts before a deploy starts, and the questions that select them."""
+"""Errands: scripts that roles run on hosts before a deploy starts, and the queries that decide which to run."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _FORMAT = 1
 # Bytes. A larger cache is ignored; a few hundred hosts take about this much.
 _MOST = 16 << 20
-# Cached combinations of inventory and selected hosts; the least recently written ones are deleted.
+# The most combinations of inventory and selected hosts to cache; the least recently written ones are deleted.
 _PLACES = 64
 # Matches the usual way to write `extends`; an inventory that writes it differently gets no head start.
 _EXTENDS = re.compile(rb"^extends:[ \t]+([^\s'\"#&*!|>{\[][^\s#]*)[ \t]*$", re.MULTILINE)

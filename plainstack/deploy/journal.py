@@ -71,7 +71,7 @@ class Query:
 class Entry:
     """An entry of a host's journal; `at` is in microseconds since the epoch by the host's clock.
 
-    `cursor` is its place in that journal. `message` may have several lines, and is safe to print.
+    `cursor` is the entry's place in that journal. `message` may have several lines, and is safe to print.
     """
 
     host: str
@@ -168,7 +168,7 @@ def _message(value: object) -> str:
 
 
 def _text(value: object) -> str:
-    """Return a value of journalctl's JSON as text; journalctl prints text that is not printable as a list of bytes."""
+    """Return a value of journalctl's JSON as text; journalctl prints unprintable text as a list of byte values."""
     if isinstance(value, list):
         return bytes(value).decode(errors="backslashreplace")
     return "" if value is None else str(value)

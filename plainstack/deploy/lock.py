@@ -38,7 +38,7 @@ class Lockable(Protocol):
 class Locks:
     """The lock files of a kind of run, which locks `own` exclusively and `shared` together with other runs.
 
-    Runs for which `own` is the shared file write their name to `sharer`; this run reads it only to name the holder.
+    `sharer` is the file in which the runs that share `own` write their names. It is only read, to name the holder.
     """
 
     own: str

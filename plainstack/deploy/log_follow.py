@@ -90,7 +90,7 @@ class Follower:
         if isinstance(arrived, Entry):
             merger.add(arrived, time.monotonic())
             return
-        # Show the entries first that arrived before this note about a host.
+        # First show the entries that arrived before this note about a host.
         for entry in merger.rest():
             self._show(entry)
         self._note(arrived)

@@ -217,7 +217,7 @@ class Observer:
         }
 
     def _refusals_over_hosts(self, view: View) -> Iterator[str]:
-        """Yield the reasons of roles that consider all their hosts; skip a role if --host excludes all its hosts."""
+        """Yield the reasons that roles find in the facts of all their hosts; skip roles without a host in --host."""
         for role in self.roles.values():
             in_scope = self.scope is None or role.name in self.scope
             if role.refusals and in_scope and any(host.name in self.hosts for host in hosts_of(self.stack, role)):

@@ -40,7 +40,7 @@ class Outcome:
     skipped: str = ""
 
     def later(self, seconds: float) -> Outcome:
-        """Return the outcome with its times counted from `seconds` earlier."""
+        """Return the outcome with times relative to `seconds` before the run began."""
         return replace(self, begin=self.begin + seconds, end=self.end + seconds)
 
 
@@ -177,7 +177,7 @@ def unseen(
 ) -> dict[Node, float]:
     """Return the seconds until a node may stop or restart units; leave out nodes that may do so now.
 
-    A node must wait if units of its role have just started on another host: an earlier run that was killed did not wait
+    A node must wait if units of its role have just started on another host: a run that was killed may not have waited
     after it started them.
     """
     waits: dict[Node, float] = {}

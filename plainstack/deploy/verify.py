@@ -57,7 +57,7 @@ class CheckResult:
 
 
 class Verifier:
-    """A pytest plugin that binds checks to hosts, runs all of them at once, and collects the results."""
+    """A pytest plugin that binds checks to hosts, runs them on all hosts at once, and collects the results."""
 
     def __init__(
         self,
@@ -101,8 +101,8 @@ class Verifier:
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.addinivalue_line("markers", "once: run on the role's first host only")
-        # For other styles, pytest parses the sources. Python 3.11 sometimes fails to do that in several threads at once
-        # ("AST constructor recursion depth mismatch").
+        # For other traceback styles, pytest parses the sources. Python 3.11 sometimes fails to do that in several
+        # threads at once ("AST constructor recursion depth mismatch").
         config.option.tbstyle = "native"
         config.pluginmanager.register(self._fixtures())
         # Pytest 8 needs a terminal reporter to describe a failed comparison, and its own is disabled.
@@ -148,7 +148,7 @@ class Verifier:
         return plugin
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        # Pytest collects a check without hosts once; drop it.
+        # Pytest also collects a check that applies to no host, once and without a host. Drop it.
         items[:] = [item for item in items if _where(item) in self._hosts]
 
     def pytest_exception_interact(self, node: pytest.Collector | pytest.Item, call: pytest.CallInfo[Any]) -> None:
@@ -175,7 +175,7 @@ class Verifier:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool:
-        """Start all checks at once, and report the results in the order of the checks."""
+        """Start the checks of all hosts at once, and report the results in the order of the checks."""
         session = item.session
         items = [item for item in session.items if isinstance(item, pytest.Function)]
         running = Lanes(session, items)

@@ -51,12 +51,12 @@ def rotations(stack: Stack, roles: Mapping[str, Role]) -> dict[str, RotationStra
 
 
 def vault_of(role: Role, stack: Stack, host: Host, vault: Vault, roles: Mapping[str, Role]) -> Vault:
-    """Return the vault limited to what the role declares for a host."""
+    """Return the vault limited to the secrets and certificates that the role reads on a host."""
     return vault.limited(read_by(role, stack, roles), {*role.certificates(stack, host)})
 
 
 def uses(stack: Stack, roles: Mapping[str, Role]) -> dict[str, dict[str, list[str]]]:
-    """Return, for each secret and each role that reads it, the names of the hosts where it does."""
+    """Return the names of the hosts on which each secret or certificate is read, by its name and by role."""
     found: dict[str, dict[str, list[str]]] = {}
     for host in stack.hosts.values():
         for role in of_host(host, roles):

@@ -29,10 +29,10 @@ def assemble(stack: Stack, vault: Vault, roles: Mapping[str, Role], hosts: Itera
 def one_by_one(
     stack: Stack, vault: Vault, roles: Mapping[str, Role], hosts: Iterable[str]
 ) -> Iterator[tuple[str, HostDesired]]:
-    """Yield each host's name and desired state as soon as it is computed, until the first problem.
+    """Yield each host's name and desired state as soon as it is computed.
 
-    Raises InventoryError at the end, with the problems of all hosts, such as templates that do not render and
-    resources of two roles that conflict.
+    After the first problem, yield no more hosts, but check the rest. Raises InventoryError at the end, with the
+    problems of all hosts, such as templates that do not render and resources of two roles that conflict.
     """
     problems: list[str] = []
     network = Network(stack, roles)
@@ -57,7 +57,7 @@ def one_by_one(
 
 
 def check(stack: Stack, roles: Mapping[str, Role], chosen: Iterable[str], hosts: Iterable[str], now: datetime) -> None:
-    """Check the files and certificates that the stack gives the chosen roles of these hosts.
+    """Check the files and certificates of the stack that the chosen roles use on these hosts.
 
     Raises InventoryError if a role could not be deployed with them.
     """
@@ -83,7 +83,7 @@ def _conflicts(host: Host, wanted: HostDesired) -> Iterable[str]:
 
 
 def _written_later(host: Host, wanted: HostDesired) -> Iterator[str]:
-    """Yield a sentence for each unit that reads a file of a later role: a deploy would leave it with a reload owed."""
+    """Yield a sentence for each unit that reads a file of a later role: it would load before the file is written."""
     everything = [item for resources in wanted.values() for item in resources]
     written: set[str] = set()
     for role, resources in wanted.items():
@@ -95,7 +95,10 @@ def _written_later(host: Host, wanted: HostDesired) -> Iterator[str]:
 
 
 def scope(roles: Mapping[str, Role], chosen: Iterable[str]) -> tuple[str, ...] | None:
-    """Return the roles that --role selects: the chosen ones, their `after`, and those of every host. None for all."""
+    """Return the roles to deploy with --role: the chosen ones, those in their `after`, and those of every host.
+
+    None means all roles, because --role was not given.
+    """
     wanted = set(chosen)
     if not wanted:
         return None
@@ -105,6 +108,6 @@ def scope(roles: Mapping[str, Role], chosen: Iterable[str]) -> tuple[str, ...] |
 
 
 def probe_script(stack: Stack, host: Host, wanted: HostDesired, roles: Mapping[str, Role]) -> str:
-    """Return the script that reads everything that planning this host needs."""
+    """Return the probe of a host, which reads everything that its plan needs."""
     facts = [snippet for role in of_host(host, dict(roles)) if (snippet := role.facts(stack, host))]
     return probe.script((item for resources in wanted.values() for item in resources), facts)

@@ -30,7 +30,7 @@ class Network:
     roles: Mapping[str, Role]
 
     def references(self) -> dict[str, Reference]:
-        """Return what services can refer to, by name."""
+        """Return the references that services can use, by name."""
         return {name: one for role in self.roles.values() for name, one in role.provides.items()}
 
     def users(self, offer: str) -> list[Host]:

@@ -44,7 +44,7 @@ FOUND = "(found)"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of a host's manifest: a resource, the state Plainstack left it in, and when, by whom, from which commit.
+    """One line of a host's manifest: a resource, the state Plainstack left it in, and the time, operator and commit.
 
     While a transaction runs, a key may have two lines: the previous state and the desired state. `store` is the version
     of the secret store that a file with secrets was rendered from.

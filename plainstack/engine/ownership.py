@@ -20,9 +20,9 @@ def refusals(
     observed: Mapping[str, Observed],
     versions: Collection[str] = (),
 ) -> list[str]:
-    """Return why our secrets must not replace those on the hosts, one sentence per reason, naming all its hosts.
+    """Return the reasons why our secrets must not replace those on the hosts, each with the names of its hosts.
 
-    `versions` are the versions that our store has had. We cannot know what any other version changed.
+    `versions` are the versions that our store has had. We cannot know which secrets any other version changed.
     """
     files = {name: _files(wanted) for name, wanted in desired.items()}
     foreign = [name for name, seen in observed.items() if _is_foreign(files[name], seen)]
@@ -54,7 +54,7 @@ def _is_foreign(files: Mapping[str, File], seen: Observed) -> bool:
 
 
 def _states_of(authority: File) -> set[str]:
-    """Return the states that our authorities' file may have on a host: an older file may hold fewer authorities."""
+    """Return the states that the file of our authorities may have on a host; an older file may hold only some."""
     blocks = authority.content.split(_END)[:-1]
     parts = [_END.join(blocks[begin : end + 1]) + _END for end in range(len(blocks)) for begin in range(end + 1)]
     return {state_of(replace(authority, content=content)) for content in (authority.content, *parts)}

@@ -11,8 +11,8 @@ from plainstack.engine.resources import Listen, Resource, Unit
 def taken(desired: Mapping[str, Sequence[Resource]], observed: Observed) -> Iterator[str]:
     """Yield a sentence for each port that a unit of this host binds and another process holds.
 
-    Ports held by units in the host's manifest are no conflict, even if their settings have changed since. The manifest
-    names a unit before apt installs it.
+    Ports held by units in the host's manifest are no conflict, even if their settings have changed since. These units
+    include those of an interrupted run, because the manifest names a unit before apt installs it.
     """
     units = [item for wanted in desired.values() for item in wanted if isinstance(item, Unit)]
     ours = {entry.name for entries in observed.manifest.values() for entry in entries if entry.kind == "unit"}

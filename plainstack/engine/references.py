@@ -1,4 +1,4 @@
-"""What roles let services refer to in the inventory, such as `${database.url}`."""
+"""References: values of roles that services can use in the inventory, such as `${database.url}`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The resources that roles declare as the desired state of a host.
 
-A role yields them in any order, except that units, timers and commands are applied in the order in which the role
-yields them. One transaction applies a role's resources: first groups, users, directories, files, links and kernel
-parameters, then units, timers and commands. New files are validated together before any is moved into place.
+A role may yield them in any order; only units, timers and commands are applied in the order in which it yields them.
+One transaction applies a role's resources: first groups, users, directories, files, links and kernel parameters, then
+units, timers and commands. New files are validated together before any is moved into place.
 Packages, preseeds and `early` files belong to the host's package transaction, which runs before those of the roles.
 """
 

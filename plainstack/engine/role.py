@@ -119,7 +119,7 @@ def no_tunnels(_stack: Stack) -> Iterable[Target]:
 
 
 def no_notes(_stack: Stack) -> Iterable[str]:
-    """Default of `still_served`: the role has no transition."""
+    """Default of `still_served` and `refers`: the role has no transition, and reads no references."""
     return ()
 
 

@@ -87,8 +87,8 @@ Answers = Mapping[str, Mapping[str, str] | None]
 class Column:
     """A role's column in `inv status`; columns are sorted by `place`.
 
-    `says` turns the facts of the role's hosts into a Status; hosts that were not asked are left out. Its last argument
-    is the current time in seconds since the epoch.
+    `says` turns the facts of the role's hosts into a Status; the facts leave out hosts that were not probed. Its last
+    argument is the current time in seconds since the epoch.
     """
 
     title: str

@@ -11,7 +11,8 @@ from plainstack.engine.paths import APPLY_LOCK, GUARD_SECONDS, GUARD_UNIT, LOCK
 
 # Rolling back a guarded transaction takes a few seconds; the rest is a margin for slow hosts.
 UNDO_WITHIN = 30
-# After that, the plan uses the state as it is; a transaction that meets the earlier run waits for the host's lock.
+# Seconds to wait. After that, the plan uses the state as it is; a transaction that meets the earlier run waits for the
+# host's lock.
 SETTLED_WITHIN = GUARD_SECONDS + UNDO_WITHIN
 
 # Undo only while no run holds the lock: both the run that could confirm the change and its script have then ended.

@@ -1,4 +1,7 @@
-"""Stamps: hashes, kept on the host, of the inputs that a unit last loaded. A different hash means an owed reload."""
+"""Stamps: hashes of the inputs that a unit last loaded, recorded on the host.
+
+If the hash of the current inputs differs from the stamp, the unit owes a reload or a restart.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ _INPUTS = (File, Link, Absent)
 
 
 def reread_stamp(role: str) -> str:
-    """Return the name of the stamp for the unit files of a role that systemd has read."""
+    """Return the name of the stamp of a role's unit files, which records the last daemon-reload."""
     return f"daemon-reload.{role}"
 
 
 def is_unit_file(path: str) -> bool:
-    """Return whether a path is a unit file, which systemd itself must read."""
+    """Return whether a path is a unit file, which systemd reads with daemon-reload."""
     return path.startswith(_UNIT_FOLDER)
 
 
@@ -56,9 +59,9 @@ def unit_stamp(unit: Unit, managed: Sequence[Resource]) -> str:
 
 
 def stamp_without(unit: Unit, managed: Sequence[Resource], touched: set[str], kept: str) -> str:
-    """Return the valid part of a unit's stamp after paths have changed and before the unit is reloaded.
+    """Return the stamp to record for a unit after the paths `touched` have changed and before the unit loads them.
 
-    If the run is interrupted, the next one must not restart a unit that owes only a reload.
+    It keeps the restart hash if the unit owes only a reload, so that a run after an interruption does not restart it.
     """
     if inputs(unit, managed, reload=False) & touched:
         return ""
@@ -66,7 +69,7 @@ def stamp_without(unit: Unit, managed: Sequence[Resource], touched: set[str], ke
 
 
 def reloads(managed: Sequence[Resource]) -> str:
-    """Return the hash of all unit files of a role, which systemd itself must load."""
+    """Return the hash of all unit files of a role, which systemd loads with daemon-reload."""
     return _hash(
         (), frozenset(item.path for item in managed if isinstance(item, File) and is_unit_file(item.path)), managed
     )

@@ -18,9 +18,9 @@ from plainstack.inventory.stack import Stack
 def expanded(
     stack: Stack, roles: Mapping[str, Role], observed: Mapping[str, Observed], plans: Mapping[str, HostPlan]
 ) -> Stack:
-    """Return the stack to deploy now: the given stack, with old values beside the new ones if peers still use them.
+    """Return the stack to deploy now: `stack`, with old values beside the new ones where peers still use the old ones.
 
-    `plans` are the plans of the given stack, with all roles of the hosts in scope.
+    `plans` are the plans of `stack` for all roles, even if --role limits the deploy.
     """
     for role in roles.values():
         if not all(_moved(stack, peers, plans) for peers in role.used_by):
@@ -35,7 +35,7 @@ def notes(stack: Stack, roles: Mapping[str, Role]) -> Iterator[str]:
 
 
 def _moved(stack: Stack, role: str, plans: Mapping[str, HostPlan]) -> bool:
-    """Return whether a role has nothing left to deploy on any host; a host that was not planned may have."""
+    """Return whether a role has nothing left to deploy on any host; False if one of its hosts was not planned."""
     return all(
         host.name in plans and role not in {work.role for work in plans[host.name].transactions}
         for host in stack.with_role(role)

@@ -23,7 +23,8 @@ class Target:
 class Job:
     """Targets that are scraped in the same way.
 
-    They are scraped directly, over TLS if `tls` is set, or through the module `probe` of the blackbox exporter.
+    They are scraped directly, over TLS if `tls` is set. If `probe` is set, they are scraped through the module of the
+    blackbox exporter with that name.
     """
 
     name: str

@@ -105,7 +105,7 @@ class Seen(Generic[S]):
 
 @dataclass(frozen=True, kw_only=True)
 class Remembered(Generic[R]):
-    """How a kind is recorded in a host's manifest, in a format that older versions wrote too.
+    """How a kind is recorded in a host's manifest. The format must not change: hosts have manifests of older versions.
 
     `state` returns the state that the manifest records after a plan, None for no entry. `found` tells whether the
     resource was already on the host in its desired state; Plainstack then never removes it. `before` returns the state
@@ -158,7 +158,7 @@ def done_elsewhere(item: Resource, situation: Situation) -> Iterable[Action]:  #
 
 
 def never_found(item: Resource, observed: Observed) -> bool:  # noqa: ARG001
-    """Return False, for kinds that may be removed no matter who created them, or whose state records that."""
+    """Return False: for kinds that may be removed whoever created them, or whose state records the creator."""
     return False
 
 

@@ -1,6 +1,6 @@
-"""The origin of an account or a group: one that existed before Plainstack is never removed.
+"""The origin of an account or a group: Plainstack never removes one that existed before it.
 
-The first word of the manifest's state records it.
+The first word of the manifest's state records the origin.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def origin(left: Sequence[Entry], there: bool) -> str:
 
 
 def made(left: Sequence[Entry]) -> bool:
-    """Return whether Plainstack created it."""
+    """Return whether Plainstack created the account or group."""
     return _first(left[-1]) == CREATED
 
 

@@ -133,7 +133,7 @@ def path_of(item: Resource) -> str:
 
 
 def is_replaced(entry: Entry, path: str, situation: Situation) -> bool:
-    """Return whether an undeclared path now belongs to another resource, so that a removal would delete that one.
+    """Return whether an undeclared path now belongs to another resource, which a removal would delete.
 
     If the old or the new resource is a directory, the path must be removed first. Only the role that declares the new
     resource can do that.
@@ -154,7 +154,7 @@ def path_drift(path: str, left: Sequence[Entry], wanted: State | None, observed:
     # An early file is written before the manifest records it, so it may already be as wanted.
     if seen == wanted or seen in {Left.of(one).state for one in left}:
         return None
-    # The change time of the directory dates the removal of a missing path.
+    # If the path is missing, the change time of its directory tells when it was removed.
     itself, folder = shlex.quote(path), shlex.quote(path.rpartition("/")[0] or "/")
     since = f"stat -c %Z {itself} 2>/dev/null || stat -c %Z {folder} 2>/dev/null"
     return Difference(Left.of(left[-1]).state.became(seen), since)

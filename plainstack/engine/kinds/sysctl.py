@@ -80,7 +80,7 @@ class SetSysctl(Action):
 def _ask(kinds: Sequence[Kind[Any]], items: Sequence[Sysctl]) -> str:  # noqa: ARG001
     return (
         f"left sysctl\nfor key in {' '.join(item.name for item in items)} $left; do\n"
-        # Not the shell's read: it reads byte by byte, and a numeric parameter returns only its first byte that way.
+        # Use cat: the shell's `read` reads byte by byte, and a numeric parameter returns only its first byte that way.
         "IFS=.\nset -- $key\nIFS=/\nknob=$root/proc/sys/$*\nunset IFS\n"
         'value=$(cat "$knob") && echo "sysctl\t$key\t$value"\ndone 2>/dev/null\n'
     )

@@ -34,11 +34,11 @@ class UnitAction(Action):
 
     @property
     def patience(self) -> int:
-        # A unit may take its timeout to start, and as long again to become healthy.
+        # A unit may take its whole timeout to start, and the same time again to become healthy.
         return 2 * self.unit.timeout
 
     def steps(self, number: str, bundle: Bundle) -> None:  # noqa: ARG002
-        """Add the step of a stop; transaction.unit_steps arranges the other verbs for several units at once."""
+        """Add the step that stops the unit; transaction.unit_steps adds those of the other verbs."""
         bundle.step(self.subject(), "stop_unit", self.unit.name)
 
 

@@ -38,7 +38,7 @@ def _read(seen: Observed, lines: Lines) -> Observed:
     shown: list[dict[str, str]] = []
     for line in lines.get("show", ()):
         key, _, value = line.partition("=")
-        # systemd prints the same properties of every unit.
+        # systemd prints the same properties for every unit, so a repeated key begins the next unit.
         if not shown or key in shown[-1]:
             shown.append({})
         shown[-1][key] = value

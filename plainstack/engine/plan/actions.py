@@ -60,9 +60,9 @@ class Transaction:
 
     `manifest` is the role's manifest after success. `transition` is the manifest while the transaction runs: the union
     of `manifest`, the previous manifest and the states found before Plainstack. `stale` are the units whose recorded
-    stamps become invalid once files change, each with the stamp that is valid until then. `lost` is true if the host no
-    longer has the role. An `ahead` transaction holds only the actions that run on all hosts of the role before the
-    first takes its turn; its `manifest` is the one that an interrupted run leaves.
+    stamps become invalid once files change, each with the stamp that is valid until the unit loads its files. `lost` is
+    true if the host no longer has the role. An `ahead` transaction holds only the actions that run on all hosts of the
+    role before the first takes its turn; its `manifest` is the `transition`, because the role is not finished.
     """
 
     role: str
@@ -87,7 +87,7 @@ class Transaction:
 
 
 def ahead_of(role: str) -> str:
-    """Return the stage of a role's transaction ahead of its turns."""
+    """Return the stage of the transaction that a role runs ahead."""
     return f"{role}.ahead"
 
 
@@ -95,8 +95,8 @@ def ahead_of(role: str) -> str:
 class PackageTransaction:
     """The apt transaction of a host, with the files that must be written or removed before it.
 
-    `removed` are the packages in `install` that Plainstack had installed and somebody removed. `replaced` are the
-    packages that apt will remove according to the probe; it may remove no package that is not in `consented`.
+    `removed` are the packages in `install` that were removed after Plainstack had installed them. `replaced` are the
+    packages that apt will remove according to the probe; it may remove only those in `consented`.
     `cleared` are paths below /etc/apt that are removed before apt runs. `early` are the files that are written first,
     and `checks` the validations that read them and run before apt. `transition` holds, by role, the manifest entries
     that are valid while apt runs.
@@ -133,7 +133,7 @@ class HostPlan:
             yield roles.get(stage, stage), action
 
     def by_stage(self) -> Iterator[tuple[str, Action]]:
-        """Yield the same actions with their stage."""
+        """Yield the actions that plans show, with their stage; those of the package transaction come first."""
         if self.packages:
             new = tuple(name for name in self.packages.install if name not in self.packages.removed)
             if new:

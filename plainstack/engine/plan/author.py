@@ -1,4 +1,4 @@
-"""The author and origin of a plan, recorded in manifests."""
+"""The operator and the origin of a plan, which manifests record."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stamp:
-    """Who deploys, when, from which commit and with which version of the secret store.
+    """The time, operator and commit of a deploy, and its version of the secret store.
 
     Manifests record it; plans never compare it.
     """

@@ -41,7 +41,8 @@ class Drift:
 def find(host: str, desired: Mapping[str, Sequence[Resource]], observed: Observed) -> list[Drift]:
     """Compare the observed state with the manifest, entry by entry; a resource in its desired state is never drift."""
     found = []
-    # Collect the entries of all roles and kinds: a path that moves to another role or becomes a link may have two.
+    # Group the entries of all roles and kinds by place: a path that moves to another role or becomes a link may have
+    # two entries.
     left: dict[str, list[Entry]] = {}
     owner: dict[str, str] = {}
     for role, entries in observed.manifest.items():

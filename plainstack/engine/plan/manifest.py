@@ -21,7 +21,7 @@ def manifest_entries(situation: Situation, stamp: Stamp) -> Iterator[Entry]:
             continue
         left = situation.left(item)
         kept = [entry for entry in left if entry.state == state]
-        # A resource that was on the host before, in its desired state, must not be removed or stopped later.
+        # A resource that was already on the host in its desired state must not be removed or stopped later.
         found = not left and kind.remembered.found(item, situation.observed)
         store = stamp.store if isinstance(item, File) and item.secret else ""
         by = FOUND if found else stamp.who
@@ -30,9 +30,9 @@ def manifest_entries(situation: Situation, stamp: Stamp) -> Iterator[Entry]:
 
 
 def entries_between(entries: Iterable[Entry], situation: Situation) -> Iterator[Entry]:
-    """Yield the states that an interrupted run may leave besides those of the old and the new manifest.
+    """Yield entries for states that an interrupted run may leave and that neither the old nor the new manifest has.
 
-    For newly managed resources, these are their states before the run; for removed resources, their absence.
+    For newly managed resources, these are the states before the run; for removed resources, the state after removal.
     """
     wanted = {entry.key: entry for entry in entries}
     for entry in wanted.values():

@@ -14,7 +14,7 @@ Desired = Mapping[str, Sequence[Resource]]
 
 
 def packages(desired: Desired, lost: Sequence[str], observed: Observed) -> PackageTransaction | None:
-    """Return what apt must do on a host for these roles, None for nothing."""
+    """Return the apt transaction of a host for these roles; None if nothing is to be installed or purged."""
     wanted = [item for resources in desired.values() for item in resources]
     packages = {item.name: item for item in wanted if isinstance(item, Package)}
     missing = tuple(name for name, item in packages.items() if not is_served(item, observed))
@@ -55,9 +55,9 @@ def before_apt(
 ) -> dict[str, tuple[Entry, ...]]:
     """Return the manifest entries that must be written before apt runs, by role.
 
-    For a role whose files the apt transaction writes or removes, these are the entries of everything that the role will
-    change. For a role whose packages it installs, they are the entries of its packages and units: a package enables
-    its daemon, and a host that reboots before the role's transaction starts it.
+    If the apt transaction writes or removes files of a role, these are the entries of everything that the role will
+    change. If it only installs packages of the role, they are the entries of the role's packages and units: a package
+    enables its daemon, which starts if the host reboots before the role's transaction.
     """
     noted = {}
     for work in done:
@@ -73,7 +73,7 @@ def before_apt(
 
 
 def in_apts_way(work: Transaction) -> list[str]:
-    """Return the undeclared files of apt to remove before it runs: a dead proxy or source would make it fail."""
+    """Return the undeclared files below /etc/apt to remove before apt runs: a dead proxy or source makes apt fail."""
     return [
         action.path
         for action in work.actions

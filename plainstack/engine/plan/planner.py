@@ -22,9 +22,9 @@ __all__ = ["Desired", "Stamp", "consented", "plan", "state_of"]
 
 
 def plan(host: str, desired: Desired, observed: Observed, stamp: Stamp, scope: Iterable[str] | None = None) -> HostPlan:
-    """Return the plan of `host`. `desired` holds all its roles; `scope` limits the plan to some, None means all.
+    """Return the plan of a host. `desired` holds all its roles; `scope` names the roles to plan, None means all.
 
-    Unless the scope is limited, the units and files of a role that the host no longer has are removed.
+    Without a scope, the plan also removes the units and files of roles that the host no longer has.
     """
     chosen = {role: wanted for role, wanted in desired.items() if scope is None or role in set(scope)}
     rewritten = _rewritten(chosen, observed)
@@ -117,7 +117,7 @@ def _removals(situation: Situation) -> list[Action]:
 
 
 def _in_order(situation: Situation) -> list[Action]:
-    """Return the actions that are ordered by rank instead of the order in which the role yields its resources."""
+    """Return the actions that run in the order of their ranks, not in that in which the role yields its resources."""
     found: list[tuple[Rank, Action]] = []
     for item in situation.wanted:
         kind = kind_of(item)

@@ -28,7 +28,7 @@ def stale_stamps(
     observed: Observed,
     touched: set[str],
 ) -> dict[str, str]:
-    """Return the stamps that a transaction makes stale, each with the stamp that is valid until the reload."""
+    """Return the stamps that a transaction makes stale, each with the stamp to record until the files are loaded."""
     if not touched and not ours:
         return {}
     units = {item.name: item for item in everything if isinstance(item, Unit)}

@@ -1,4 +1,4 @@
-"""A probe's output -> Observed. Every line is a tag, a tab and a value."""
+"""A probe's output -> Observed. Each line of the output is a tag, a tab and a value."""
 
 from __future__ import annotations
 

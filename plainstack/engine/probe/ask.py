@@ -1,7 +1,7 @@
 """Resources -> a POSIX sh script that reads their state.
 
-The script writes nothing except apt's cache and starts no Python. Processes dominate its cost, so it calls each tool
-once for all resources.
+The script writes nothing except apt's cache and starts no Python. Starting processes takes most of its time, so it
+calls each tool once for all resources.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from plainstack.engine.kinds.kind import Resource
 from plainstack.engine.kinds.registry import KINDS, LOOKS, kind_of
 from plainstack.engine.paths import APPLY_LOCK, GUARD_UNIT, LOCK, STATE, TRANSIENT
 
-# Above it, a probe reads what Plainstack keeps on the host; below it, the resources. Each part also runs alone.
+# Above this line, a probe reads Plainstack's own state on the host; below it, the resources. Each part also runs alone.
 DIVIDER = "# --- resources ---\n"
 
 _KEPT = rf"""\

@@ -20,7 +20,7 @@ from plainstack.engine.resources import File
 from plainstack.engine.transaction.bundle import Bundle, Members
 from plainstack.engine.transaction.unit_steps import Load, arrange
 
-# apt cannot read HTTPS sources without it.
+# Packages without which apt cannot read HTTPS sources.
 _APTS_OWN = ("ca-certificates",)
 
 _FRAME = ("frame", "undo", "preview", "state", "sockets", "guard", "look")
@@ -37,7 +37,7 @@ def library() -> str:
 
 @dataclass(frozen=True)
 class Script:
-    """One exec: the command line, its input, which is a tar stream, and the lines of the script in it."""
+    """One exec on a host: its input, a tar stream, and the lines of the script in that stream."""
 
     run_id: str
     stream: bytes
@@ -55,7 +55,7 @@ class Script:
 
     @property
     def command(self) -> str:
-        """The command that receives the stream; it leaves nothing behind if the stream does not fit on the disk."""
+        """The command that unpacks the stream and runs it; if the disk is full, it removes what it has unpacked."""
         run = f"${{ROOT:-}}{STATE}/runs/{self.run_id}"
         receive = (
             f"umask 077; RUN={run}; export RUN"
@@ -78,10 +78,10 @@ def transaction(
 ) -> Script:
     """Return the script of a role's transaction; `payloads` are by command name.
 
-    `planned_at` is the host's generation at the time of the probe: the script changes nothing if the host has another
-    one by then. `probe`, if given, runs at the end. If the last step pauses to see whether units stay up, the probe
-    reads the resources during that pause. `stop_after` kills the script after that many steps, for tests of interrupted
-    runs.
+    `planned_at` is the host's generation at the time of the probe; if the host's generation differs when the script
+    runs, the script changes nothing. `probe`, if given, runs at the end. If the last step pauses to see whether units
+    stay up, the probe reads the resources during that pause. `stop_after` kills the script after that many steps, for
+    tests of interrupted runs.
     """
     bundle = _alone_on_the_host(planned_at, work.role, payloads)
     numbers = {id(action): str(number) for number, action in enumerate(work.actions, 1)}
@@ -177,7 +177,7 @@ def _kernel_state(actions: Sequence[Action], bundle: Bundle) -> None:
 
 
 def _add_files(files: Iterable[tuple[str, File]], bundle: Bundle) -> None:
-    """Add files to the bundle with their modes, and one step per owner that gives the files to it."""
+    """Add files to the bundle with their modes, and for each owner but root a step that sets the owner."""
     owned: dict[str, list[str]] = {}
     for number, item in files:
         bundle.file(f"new/{number}", item.content, item.mode)

@@ -72,10 +72,11 @@ Part = Action | Switch | Load
 
 
 def arrange(actions: Sequence[Action]) -> list[Part]:
-    """Return the actions as steps in the same order, except for those that only concern the boot.
+    """Return the actions as steps in the same order, except for the verbs enable, disable and unmask.
 
     Within a run of adjacent unit actions, units are enabled before the first is started and disabled after the last is
-    stopped. If a daemon-reload precedes the run, both steps come before it and rely on it; otherwise each runs its own.
+    stopped. If a daemon-reload directly precedes the run, these steps move before it and rely on it. Otherwise each of
+    them runs its own daemon-reload, unless the transaction has a later one.
     """
     rereads = [number for number, action in enumerate(actions) if isinstance(action, DaemonReload)]
     parts: list[Part] = []
