@@ -25,17 +25,17 @@ class Axis:
         self.seconds = max(seconds, 0.001)
 
     def x(self, at: float) -> float:
-        """The x coordinate of a moment."""
+        """Return the x coordinate of a moment."""
         return self.left + (self.right - self.left) * min(max(at / self.seconds, 0.0), 1.0)
 
 
 def marked(events: Collection[Event]) -> list[Event]:
-    """The events with a line in the chart, numbered by their position in this list."""
+    """Return the events that the chart shows as lines; their positions in this list, from 1, are their numbers."""
     return [event for event in events if event.mark]
 
 
 def svg(result: Result, attempts: Collection[Attempt], pixels: int) -> str:
-    """The chart, `pixels` wide; the size of text is fixed, so a phone gets a narrow chart instead of small text."""
+    """Return the chart, `pixels` wide. The size of text is fixed, so a phone gets a narrow chart, not small text."""
     marks = marked(result.events)
     seconds = max([result.marks.load_end, *(event.at for event in marks if event.at < result.marks.load_end + 30)])
     axis = Axis(pixels, seconds)
@@ -125,7 +125,7 @@ def _outages(
     gaps: Mapping[Kind, Gap],
     top: float,
 ) -> Iterator[str]:
-    """One lane for each kind of request: a stroke for every failure, and the longest time without a success."""
+    """Yield a lane for each kind of request: a stroke for every failure, and the longest time without a success."""
     yield f'<text class="title" x="{LEFT}" y="{top - 8}">failures and longest gap</text>'
     for number, (kind, name) in enumerate(lanes):
         y = top + number * (LANE + 6)
@@ -138,14 +138,15 @@ def _outages(
         )
         strokes = {round(axis.x(a.due), 1) for a in attempts if a.kind == kind and not a.ok}
         yield f'<path class="miss" d="{" ".join(f"M{s:.1f} {y + 4}v{LANE - 8}" for s in sorted(strokes))}"/>'
-        # To the right of the gap if there is room, otherwise to its left: on top of the strokes it would be unreadable.
+        # Write the length to the right of the gap if there is room, otherwise to its left: it would be unreadable on
+        # top of the strokes.
         at, anchor = (after + 6, "start") if after < axis.right - 60 else (x - 6, "end")
         middle = y + LANE / 2 + 4
         yield f'<text class="length" x="{at:.1f}" y="{middle}" text-anchor="{anchor}">{gap.seconds:.2f} s</text>'
 
 
 def _events(axis: Axis, marks: Sequence[Event], bottom: float) -> Iterator[str]:
-    """Numbered lines, with the numbers of the step log."""
+    """Yield vertical lines for the events, with the same numbers as in the step log."""
     taken = -100.0
     for number, event in enumerate(marks, 1):
         x = axis.x(event.at)

@@ -19,9 +19,9 @@ from plainstack.postgresql.settings import Database
 from plainstack.ssh.session import Session
 
 WARM_UP = 5.0
-# If requests are slower than this before the fault, the drill would mostly measure queues.
+# If requests take more seconds than this before the fault, the drill would mostly measure queues.
 SLOW = 0.5
-# Share of the rate: two GETs per POST at the site; the remaining requests go directly to the database.
+# The site's share of the requests, two GETs per POST. The remaining requests go directly to the database.
 SITE_SHARE = 0.75
 
 Clock = Callable[[], float]
@@ -34,7 +34,7 @@ class Clients:
         self.recorder = Recorder()
         self._observer, self._settings, self._clock = observer, settings, clock
         self._generators: list[Generator] = []
-        # An app host other than the victim, unless the victim is the only one and the fault does not cut it off.
+        # The victim sends inserts only if it is the only app host and the fault does not cut it off.
         self._from = writing_hosts(observer.stack, fault, settings.victim)[0]
 
     def start(self, began: Callable[[], None]) -> str:
@@ -77,7 +77,7 @@ class Clients:
         )
 
     def warm_up(self, kinds: Iterable[Kind]) -> None:
-        """Run the load for a while. Raises Refused unless requests of every kind succeed, and fast enough."""
+        """Run the load for WARM_UP seconds. Raises Refused if requests of a kind fail or are too slow."""
         begun = max(generator.began or 0.0 for generator in self._generators)
         generators.wait(self._clock, begun + WARM_UP, self.broken)
         if self.broken():
@@ -99,19 +99,19 @@ class Clients:
             )
 
     def broken(self) -> bool:
-        """Whether a generator died."""
+        """Return whether a generator died."""
         return any(generator.died for generator in self._generators)
 
     def deaths(self) -> list[str]:
-        """A message for every generator that died."""
+        """Return a message for every generator that died."""
         return [generator.died for generator in self._generators if generator.died]
 
     def pass_until(self, moment: float) -> None:
-        """Wait while the load continues."""
+        """Wait until a moment of the drill's clock while the load continues, or until a generator dies."""
         generators.wait(self._clock, moment, self.broken)
 
     def last_write(self) -> float | None:
-        """When the last insert was acknowledged."""
+        """Return when the last insert was acknowledged, on the drill's clock; None if none was."""
         return self.recorder.last_ok.get("sql")
 
     def await_end(self) -> None:
@@ -125,15 +125,15 @@ class Clients:
             generator.stop()
 
     def tempt(self, victim: str, session: Session) -> str:
-        """Try to write at an old primary: from an app host, as a client that knows only it, and on the host itself.
+        """Try to write to an old primary, and return the result in words.
 
-        Returns the result in words.
+        The writes come from an app host, as from a client that knows only the old primary, and from the host itself.
         """
         stray = self._new("stray")
         try:
             self._write(stray, "stray", 5, 3, victim)
             stray.await_hello(10)
-            # No fence blocks the host itself; there, a commit must wait for a standby that never comes.
+            # Fences do not block writes from the host itself; a commit there must wait for a standby that never comes.
             if self._settings.synchronous:
                 self._write_there(session)
             stray.join(20)

@@ -34,12 +34,12 @@ drop schema if exists plainstack_drill;
 
 
 def prepare(stack: Stack, primary: Session) -> None:
-    """Make the drill's table."""
+    """Create the drill's table."""
     _psql(stack, primary, _PREPARE, "make the drill's table")
 
 
 def final_read(stack: Stack, primary: Session, drill: str) -> Stored:
-    """How often each key of this drill is stored."""
+    """Return how often each key of this drill is stored, by kind of write."""
     query = f"select kind, key, count(*) from plainstack_drill.write where drill = '{drill}' group by 1, 2;\n"  # noqa: S608 - our own time stamp
     stored: dict[Kind, dict[int, int]] = defaultdict(dict)
     for line in _psql(stack, primary, query, "final read").splitlines():

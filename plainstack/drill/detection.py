@@ -1,4 +1,4 @@
-"""Detecting a dead primary as a monitor would: clients cannot write, and the primary does not answer that it works."""
+"""Detection of a dead primary, as by a monitor: clients cannot write, and the primary does not report that it works."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from plainstack.drill.database import READY
 from plainstack.errors import HostFailed, Refused
 from plainstack.ssh.session import Session
 
-# How long clients go without a write before the primary is suspected, and how long it then has to answer.
+# After how many seconds without a write the primary is suspected, and how many seconds it then has to answer.
 SUSPICION, DENIAL = 1.0, 1.0
 UNNOTICED = 15.0
 
 
 def await_death(clients: Clients, primary: Session, now: Callable[[], float], since: float) -> float:
-    """Wait until the primary is found dead; returns how long there were no writes. Raises Refused if they continue."""
+    """Wait until the primary is found dead; return for how many seconds no write had succeeded.
+
+    `since` is when the fault began. Raises Refused if writes continue for UNNOTICED seconds, or if a generator dies.
+    """
     while now() < since + UNNOTICED and not clients.broken():
         quiet = now() - (clients.last_write() or since)
         if quiet >= SUSPICION and not denies(primary):
@@ -29,7 +32,7 @@ def await_death(clients: Clients, primary: Session, now: Callable[[], float], si
 
 
 def denies(primary: Session) -> bool:
-    """Whether the primary answers in time that it works; asked in a thread, as a dead host never answers."""
+    """Return whether the primary reports within DENIAL seconds that it works."""
     answers: Queue[bool] = Queue()
 
     def ask() -> None:

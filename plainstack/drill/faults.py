@@ -1,4 +1,4 @@
-"""Faults: what a drill does to a host, how the host recovers by itself, and how the drill repairs the rest."""
+"""Faults: what a drill does to a host, how it repairs what the host does not, and what a fault may cost."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Fault:
         return self.name == "switchover"
 
     def says(self, victim: str) -> str:
-        """What is done to the victim, in words."""
+        """Return what the fault does to the victim, in words."""
         what = ", ".join(name.removesuffix(".service") for name in self.units)
         if self.planned:
             return f"switch over from {victim}"
@@ -61,19 +61,19 @@ class Fault:
         return f"kill -9 all of {what} on {victim}" if self.name.startswith("kill") else f"stop {what} on {victim}"
 
     def script(self) -> str:
-        """Shell code that causes the fault on the host; it only touches these units."""
+        """Return shell code that causes the fault on the host, by killing or stopping `units`."""
         units = shlex.join(self.units)
         if self.name == "stop":
             return f"systemctl stop {units}"
         return f"systemctl kill --kill-whom=all --signal=KILL {units}"
 
     def heal_script(self) -> str:
-        """Shell code that starts what the host did not restart by itself."""
+        """Return shell code that starts what the host did not restart by itself."""
         units = shlex.join(self.units)
         return f"systemctl reset-failed {units} 2>/dev/null; systemctl start {units}" if units else ":"
 
     def healthy_script(self, stack: Stack, host: Host) -> str:
-        """Shell code that succeeds if the host's service works."""
+        """Return shell code that succeeds if the host's service works."""
         if self.target == "balancer":
             return f"systemctl is-active {stack.settings(Balancer).engine}.service {KEEPALIVED}"
         requests = (site.of_service(stack, host, one.port, one.health) for one in served(stack) if host in one.hosts)
@@ -81,7 +81,7 @@ class Fault:
 
 
 def find(stack: Stack, target: str, name: str) -> Fault:
-    """A fault by name. Raises Refused for one that this stack or this inventory does not allow."""
+    """Return a fault by name. Raises Refused if it is unknown or impossible with this stack."""
     known = {"db": (*FAULTS, "switchover", "kill-behind"), "app": FAULTS, "balancer": (*FAULTS, "kill-keepalived")}
     if target not in known:
         raise Refused(f"unknown target {target!r}; known: {', '.join(TARGETS)}, all")
@@ -110,14 +110,14 @@ def find(stack: Stack, target: str, name: str) -> Fault:
 
 
 def writing_hosts(stack: Stack, fault: Fault, victim: str) -> list[str]:
-    """The app hosts from which a drill's clients can write during the fault, those that it does not affect first."""
+    """Return the app hosts from which a drill's clients can write during the fault, the victim last."""
     names = [host.name for host in stack.with_role("app")]
     # If only a service dies, the host can still run the clients.
     return [*(name for name in names if name != victim), *(name for name in names if name == victim and not fault.cut)]
 
 
 def refuse_where_clients_would_die(stack: Stack, fault: Fault, victim: str) -> None:
-    """Raises Refused if the fault would cut off the only app host, where the drill's clients run."""
+    """Raise Refused if the fault would cut off the only app host, where the drill's clients run."""
     if not writing_hosts(stack, fault, victim):
         raise Refused(
             f"{victim} is the only app host, so cutting it off would take the whole site down. Choose another"
@@ -136,12 +136,13 @@ def _units(stack: Stack, target: str, name: str) -> tuple[str, ...]:
 
 
 def budgets(fault: Fault, *, synchronous: bool) -> Budgets:
-    """The default limits for what a fault may cost."""
+    """Return the default limits for what a fault may cost."""
     lost = 0 if synchronous or fault.target != "db" or fault.planned else None
     if fault.planned:
         return Budgets(lost=0, write_gap=2, read_gap=2, failed_gets=0)
     if fault.target == "db":
         gap = 10 if fault.cut else 5
         return Budgets(lost=lost, write_gap=gap, read_gap=gap)
-    # A balancer's clients lose the requests in flight; with an app host, the balancer retries them at another.
+    # A fault of a balancer loses the requests in flight. After a fault of an app host, the balancer retries them at
+    # another one.
     return Budgets(lost=lost, write_gap=2, read_gap=2, failed_gets=0 if fault.target == "app" else None)

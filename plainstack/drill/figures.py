@@ -1,4 +1,4 @@
-"""The data of the chart, computed from the history: requests a second and latencies, in steps of equal length."""
+"""The data of the chart, computed from the history: requests per second and latencies, in steps of equal length."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Step:
 
 
 def width(seconds: float) -> float:
-    """The length of a step, chosen so that there are about sixty."""
+    """Return the length of a step in seconds, so that a load of `seconds` has about sixty steps."""
     return next((step for step in (0.25, 0.5, 1.0, 2.0, 5.0) if seconds / step <= 70), 10.0)
 
 
 def steps(attempts: Collection[Attempt], seconds: float) -> list[Step]:
-    """The time of the load, divided into steps."""
+    """Return the figures of each step of the load, which lasts `seconds`."""
     size = width(seconds)
     buckets: list[list[Attempt]] = [[] for _ in range(max(1, round(seconds / size + 0.499)))]
     for attempt in attempts:
@@ -49,7 +49,7 @@ def _step(begin: float, size: float, bucket: Collection[Attempt]) -> Step:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:
-    """The smallest value that at least `share` of the ordered values do not exceed (nearest rank)."""
+    """Return the smallest value that at least `share` of the ordered values do not exceed (nearest rank)."""
     if not ordered:
         return None
     return ordered[min(len(ordered) - 1, max(0, -(-len(ordered) * round(share * 100) // 100) - 1))]

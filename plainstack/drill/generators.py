@@ -1,4 +1,4 @@
-"""Starting the load generators, reading their output, and noticing when one dies."""
+"""The load generators of a drill: they are started here, their output is read, and a death is noticed."""
 
 from __future__ import annotations
 
@@ -33,14 +33,17 @@ from plainstack.shipped import PACKAGE
 from plainstack.ssh.connections import Sessions
 from plainstack.ssh.session import Session
 
-# How long a response may take after the last request was due.
+# For how many seconds after the last request was due a response is awaited.
 GRACE = 30
 WRITER = Path(__file__).with_name("writer.py")
 
 
 @dataclass
 class Generator:
-    """A load generator, read by a thread until it says bye; `died` is a message if it ended in any other way."""
+    """A load generator, whose output a thread reads until the message "bye".
+
+    `died` is an error message if the generator ended in any other way.
+    """
 
     name: str
     recorder: Recorder
@@ -54,7 +57,10 @@ class Generator:
     _end: Callable[[], None] = lambda: None
 
     def start(self, listen: Callable[[Generator], str], end: Callable[[], None]) -> None:
-        """Read it in a thread: `listen` returns why the generator ended; `end` stops it early."""
+        """Start the thread that reads the output with `listen`, which returns why the generator ended.
+
+        `end` stops the generator early.
+        """
 
         def work() -> None:
             try:
@@ -73,7 +79,7 @@ class Generator:
         self._thread.start()
 
     def take(self, line: str) -> None:
-        """Process one line of its output."""
+        """Process one line of the generator's output."""
         if line == '["hello"]':
             self.began = self.clock()
             self._heard.set()
@@ -83,17 +89,17 @@ class Generator:
             self.recorder.feed(line, self.began)
 
     def await_hello(self, seconds: float) -> None:
-        """Wait for its hello. Raises Refused if it does not come."""
+        """Wait for the message "hello". Raises Refused if it does not come within `seconds`."""
         if not self._heard.wait(seconds) or self.began is None:
             raise Refused(self.died or f"the load generator {self.name} did not start within {seconds:g} s")
 
     def stop(self) -> None:
-        """Stop it now."""
+        """Stop the generator now."""
         self._stopped = True
         self._end()
 
     def join(self, seconds: float) -> None:
-        """Wait for its end, and stop it after `seconds`."""
+        """Wait until the generator ends, and stop it after `seconds`."""
         if self._thread is not None:
             self._thread.join(max(0.0, seconds))
             if self._thread.is_alive():
@@ -111,8 +117,10 @@ class Entrance:
 
 
 def entrance(stack: Stack, vault: Vault) -> Entrance:
-    """How visitors reach the site; `authority` is every certificate authority that may have signed its certificate, as
-    PEM."""
+    """Return how visitors reach the site.
+
+    `authority` contains every certificate authority that may have signed the site's certificate, as PEM.
+    """
     authority = vault.authority
     given = stack.settings(Balancer).tls
     if isinstance(given, GivenCertificate):
@@ -121,7 +129,7 @@ def entrance(stack: Stack, vault: Vault) -> Entrance:
 
 
 def written(stack: Stack, vault: Vault, drill: str) -> dict[str, Any]:
-    """The write request of a drill, as the load generator gets it; empty if no service has one."""
+    """Return the write request of a drill as settings for the load generator; empty if no service has one."""
     found = writes(stack)
     if found is None:
         return {}
@@ -129,7 +137,7 @@ def written(stack: Stack, vault: Vault, drill: str) -> dict[str, Any]:
     secrets = {f"{OWN_SECRET}{name}": secret_name(service, name) for name in stack.services[service].secrets}
 
     def value(name: str) -> str:
-        # Others are for the load generator, which knows the key of each request.
+        # The load generator resolves all other references, because it knows the key of each request.
         return vault.password(secrets[name]).reveal() if name in secrets else f"${{{name}}}"
 
     return {
@@ -193,9 +201,9 @@ def writer(
     seconds: float,
     hosts: str,
 ) -> None:
-    """Start the inserts: run on an application host, with the database account of the services, over a new connection.
+    """Start the inserts on an application host, with the database account of the services.
 
-    `words` are the drill and the kind of attempt; `hosts` are the database hosts to connect to.
+    `words` are the drill and the kind of attempt; `hosts` are the database hosts to connect to, separated by commas.
     """
     text = WRITER.read_text(encoding="utf-8")
     reader = "import sys; exec(compile(sys.stdin.read(int(sys.argv.pop(1))), 'writer', 'exec'))"
@@ -207,7 +215,7 @@ def writer(
         "password": vault.password(sql.password_name(sql.OWNER)).reveal(),
         "sslrootcert": f"{TLS}/ca.crt",
     }
-    # A new connection: the drill stops the inserts by closing it, and their traffic slows nothing else down.
+    # A new connection: the drill closes it to stop the inserts, and their traffic does not slow down other commands.
     session: Session = sessions.fresh(host)
 
     def listen(this: Generator) -> str:
@@ -226,7 +234,7 @@ def writer(
 
 
 def _with_psycopg(stack: Stack, host: str) -> str:
-    """Shell code that becomes the first Python with psycopg among those of the services and Debian's own."""
+    """Return shell code that executes the first Python that has psycopg: one of a service, or else Debian's own."""
     found = [
         (account(name), f"{home(name)}/current/venv/bin/python")
         for name, _ in here(stack, stack.hosts[host])
@@ -241,6 +249,6 @@ def _with_psycopg(stack: Stack, host: str) -> str:
 
 
 def wait(clock: Callable[[], float], until: float, broken: Callable[[], bool]) -> None:
-    """Wait on the drill's clock, but no longer than until something breaks."""
+    """Wait until a moment of the drill's clock, or until `broken` returns True."""
     while clock() < until and not broken():
         time.sleep(0.05)

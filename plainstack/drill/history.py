@@ -1,4 +1,4 @@
-"""What a drill's clients attempted and how each attempt ended, in seconds since the drill began."""
+"""The attempts of a drill's clients and their outcomes; times are in seconds since the drill began."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 Kind = Literal["get", "post", "sql", "stray"]
-"""GET and POST at the site, INSERT at the database, and INSERT at an old primary, which must never accept it."""
+"""GET and POST at the site, INSERT at the database, and INSERT at an old primary, which must never succeed."""
 
 WRITES: tuple[Kind, ...] = ("sql", "post")
 OK = "ok"
@@ -43,14 +43,17 @@ class Damaged(ValueError):
 
 @dataclass
 class Recorder:
-    """Collects the messages of load generators, one JSON array a line; each generator's clock starts at its hello."""
+    """Collects the messages of load generators: JSON arrays, one on each line, with times since the message "hello"."""
 
     attempts: dict[tuple[Kind, int], Attempt] = field(default_factory=dict)
     last_ok: dict[Kind, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def feed(self, line: str, began: float) -> None:
-        """Process one message; `began` is the time of its generator's hello on the drill's clock."""
+        """Process one message; `began` is the time of the generator's "hello" on the drill's clock.
+
+        Raises Damaged if the line is not a message.
+        """
         try:
             verb, kind, key, *rest = json.loads(line)
             if kind not in get_args(Kind):
@@ -76,20 +79,20 @@ class Recorder:
             raise ValueError(verb)
 
     def history(self) -> tuple[Attempt, ...]:
-        """Every attempt so far, by due time."""
+        """Return every attempt so far, by due time."""
         with self._lock:
             return tuple(sorted(self.attempts.values(), key=lambda attempt: (attempt.due, attempt.kind, attempt.key)))
 
 
 def dump(attempts: Iterable[Attempt]) -> str:
-    """A history as JSON lines."""
+    """Return a history as JSON lines."""
     return "".join(
         json.dumps([a.kind, a.key, _short(a.due), _short(a.sent), _short(a.end), a.outcome]) + "\n" for a in attempts
     )
 
 
 def load(text: str) -> tuple[Attempt, ...]:
-    """The history that `dump` wrote."""
+    """Return the history that `dump` wrote."""
     return tuple(Attempt(*json.loads(line)) for line in text.splitlines())
 
 

@@ -1,7 +1,7 @@
-"""The load on the site: GET and POST over HTTPS, open loop; a child process, started inside the lab's namespace.
+"""The load on the site: a child process that sends GET and POST over HTTPS, open loop.
 
-It reads its settings as one line of JSON on stdin, writes every attempt to stdout, and ends when its time is over or
-when stdin ends, as it does when its parent dies.
+For a lab, it runs inside the lab's network namespace. It reads its settings as one line of JSON on stdin, and writes
+every attempt to stdout. It ends when its time is over, or when stdin ends because the parent died.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ CONNECT_TIMEOUT = 3
 ANSWER_TIMEOUT = 12
 CLIENTS = 600
 IDLE = 8
-# A proxy closes connections that are idle for about a minute, and a request sent at that moment is lost.
+# Connections that are idle for more seconds are not used: a proxy closes them after about a minute, and a request sent
+# at that moment is lost.
 FRESH = 20
 SHARDS = 8
 # Statuses with which an application may refuse its front page to an unknown visitor.
@@ -51,7 +52,10 @@ class Site:
     _idle: list[tuple[float, http.client.HTTPSConnection]] = field(default_factory=list)
 
     def get(self, _key: int) -> str:
-        """Request the page. Redirects are successes, and so are REFUSALS if the first response had that status."""
+        """Request the page and return the outcome, "ok" for a success.
+
+        Redirects are successes, and so is one of REFUSALS if the first response had the same status.
+        """
         outcome = self._request("GET", self.path, None, {})
         if not isinstance(outcome, int):
             return outcome
@@ -60,7 +64,7 @@ class Site:
         return "ok" if answered else f"HTTP {outcome}"
 
     def post(self, key: int) -> str:
-        """Send the write request of the service, with a key of its own."""
+        """Send the write request of the service with this key, and return the outcome, "ok" for a success."""
         known = {"key": f"{self.prefix}{key}", "shard": str(key % SHARDS), "prefix": self.prefix}
         body = resolve(self.body, known.__getitem__)
         headers = {name: resolve(value, known.__getitem__) for name, value in self.headers.items()}
@@ -68,7 +72,7 @@ class Site:
         return outcome if isinstance(outcome, str) else "ok" if outcome in (200, 201) else f"HTTP {outcome}"
 
     def _request(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> int | str:
-        """The status of the response, or why there was none."""
+        """Send a request, and return the status of the response, or why there was none."""
         connection = self._known() or http.client.HTTPSConnection(self.name, context=self.context)
         try:
             if connection.sock is None:
@@ -111,14 +115,15 @@ class Site:
 
 
 def _is_closed(idle: socket.socket) -> bool:
-    # A server may close an idle connection, for example at a reload; clients check for that before they send.
+    # A server may close an idle connection, for example when it reloads. Clients usually check for that before they
+    # send a request.
     poll = select.poll()
     poll.register(idle, select.POLLIN)
     return bool(poll.poll(0))
 
 
 def explain(error: Exception) -> str:
-    """The kind of a failure, in words that can be counted."""
+    """Return the kind of a failure in a few words, the same for all failures of a kind."""
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, ConnectionRefusedError):
@@ -133,7 +138,7 @@ def explain(error: Exception) -> str:
 
 
 class Reporter:
-    """Writes messages from many threads, one a line; their clock starts at the hello."""
+    """Writes messages from many threads, one on each line; the clock starts with the message "hello"."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -141,7 +146,7 @@ class Reporter:
         self._began = time.monotonic()
 
     def now(self) -> float:
-        """Seconds since the hello."""
+        """Return the seconds since the message "hello"."""
         return time.monotonic() - self._began
 
     def report(self, *message: Any) -> None:
@@ -155,7 +160,7 @@ class Reporter:
 
 
 def generate(reporter: Reporter, calls: list[tuple[str, Callable[[int], str]]], rate: float, seconds: float) -> None:
-    """Start `rate` calls a second, in turn, each at its own time, even if earlier ones have not ended."""
+    """Make `rate` calls a second, in rotation; each starts when it is due, even if earlier calls have not ended."""
     busy = threading.Semaphore(CLIENTS)
 
     def one(kind: str, call: Callable[[int], str], key: int, due: float) -> None:
@@ -187,7 +192,7 @@ def main() -> None:
     settings = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     context = ssl.create_default_context(cadata=settings["authority"])
-    # The given certificate may be all that is known of its authority.
+    # Trust a provided certificate itself, because its authority's root may be unknown.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     site = Site(
         settings["address"],

@@ -33,7 +33,7 @@ class Card:
 
 
 def html(result: Result, attempts: Collection[Attempt]) -> str:
-    """The page."""
+    """Return the report as an HTML page."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     verdict = result.verdict
@@ -59,12 +59,12 @@ def html(result: Result, attempts: Collection[Attempt]) -> str:
 
 
 def tone(held: bool | None) -> str:
-    """The color of a condition."""
+    """Return the color class for a condition: whether it held, None if that is unknown."""
     return {True: "good", False: "bad", None: "unknown"}[held]
 
 
 def cards(verdict: Verdict) -> list[Card]:
-    """The numbers of the verdict, in the color of the condition that judges them, if there is one."""
+    """Return the most important numbers of the verdict; a number with a condition has the condition's color."""
     held = {rule.name: rule.held for rule in verdict.rules}
     acknowledged = sum(each.acknowledged for each in verdict.writes.values())
     lost = sum(len(each.lost) for each in verdict.writes.values())

@@ -1,4 +1,4 @@
-"""Conditions before a drill may cause damage, and after it: the stack is healthy, and no other command changes it."""
+"""The conditions before and after a drill: the stack is healthy, and no other command changes it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def look(observer: Observer, sessions: Sessions) -> Seen:
 
 
 def victim(stack: Stack, target: str, seen: Seen) -> str:
-    """The host that a fault of `target` hits."""
+    """Return the host that a fault of `target` hits."""
     chosen = {"db": seen.primary, "balancer": seen.holder}.get(target)
     return chosen or stack.with_role(target)[0].name
 
@@ -73,7 +73,7 @@ def _holder(stack: Stack, view: View) -> str:
 
 
 def until_whole(observer: Observer, sessions: Sessions, seconds: float, report: Callable[[str], None]) -> Seen:
-    """Look repeatedly until nothing is wrong or the time is over; returns the last look."""
+    """Observe repeatedly until there are no problems or the time is over; return the last observation."""
     give_up = time.monotonic() + seconds
     reported = ""
     while True:
@@ -87,7 +87,7 @@ def until_whole(observer: Observer, sessions: Sessions, seconds: float, report: 
 
 
 def checks(observer: Observer, sessions: Sessions, chosen: Sequence[str], report: Callable[[str], None]) -> list[str]:
-    """Run the checks of these roles (none: of all roles); returns a message for each that fails."""
+    """Run the checks of the `chosen` roles, or of all roles if it is empty; return a message for each failed check."""
 
     def show(result: CheckResult) -> None:
         if not result.passed:
@@ -105,7 +105,7 @@ def checks(observer: Observer, sessions: Sessions, chosen: Sequence[str], report
 
 @contextmanager
 def alone(observer: Observer, what: str) -> Iterator[None]:
-    """Keep every other run off all hosts while this process lives. Raises Refused if one is at work."""
+    """Lock all hosts against other runs while this process lives. Raises Refused if another run is active."""
     when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     holder = lock.holder(who(), when, what)
     try:
@@ -120,7 +120,7 @@ def alone(observer: Observer, what: str) -> Iterator[None]:
 
 
 def refuse_unless_ready(seen: Seen, stack: Stack) -> None:
-    """Raises Refused with every reason against a drill now."""
+    """Raise Refused, with all reasons, if the stack is not ready for a drill."""
     problems = list(seen.problems)
     if stack.with_role("db") and not seen.primary and not problems:
         problems.append("there is not exactly one primary")

@@ -1,4 +1,4 @@
-"""What the drill does in the operator's place: unplug and plug in cables, and run failover commands."""
+"""The operator's part in a drill: unplug and plug in cables, and run failover commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from plainstack.postgresql.observation import Topology
 
 
 class Reaction:
-    """The operator's actions, each over new connections: a kept one to a dead host fails only after a timeout."""
+    """The operator's actions, each over new connections: on an old connection to a dead host, it would time out."""
 
     def __init__(self, stack: Stack, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -22,24 +22,24 @@ class Reaction:
         breaks.cut(self._lab, host)
 
     def mend(self, host: str) -> None:
-        """Reconnect them."""
+        """Plug in a lab host's cables."""
         assert self._lab is not None
         breaks.mend(self._lab, host)
 
     def promote(self) -> str:
-        """The primary has failed: promote a standby."""
+        """Promote a standby after the primary has failed; return the new primary, or "" if it is not certain."""
         return _leader(self._cluster.promote())
 
     def switchover(self) -> str:
-        """Hand over to a standby as planned."""
+        """Hand over to a standby as planned; return the new primary, or "" if it is not certain."""
         return _leader(self._cluster.switchover())
 
     def rejoin(self, host: str) -> None:
-        """Make the old primary a standby."""
+        """Make an old primary a standby."""
         self._cluster.rejoin(host)
 
     def leader(self) -> str:
-        """The current primary, unless the other hosts fence it off; empty if there is none."""
+        """Return the only primary that the other hosts do not fence off; "" if there is none, or more than one."""
         return _leader(self._cluster.observe())
 
 

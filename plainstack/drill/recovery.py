@@ -1,4 +1,4 @@
-"""Repairing the victim, without being interrupted half way."""
+"""Repair of the victim, which a first Ctrl-C does not interrupt."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def await_service(victim: Session, fault: Fault, stack: Stack) -> None:
 
 @contextmanager
 def unbroken(note: Callable[[str], None]) -> Iterator[list[int]]:
-    """Keep the first Ctrl-C from ending the recovery: it goes into the list, with a note that the next one ends it."""
+    """Keep the first Ctrl-C (or SIGTERM) from ending the recovery, and note that the next one will.
+
+    Yields the list to which the signal is added.
+    """
     kept: list[int] = []
 
     def keep(number: int, _frame: FrameType | None) -> None:

@@ -12,7 +12,7 @@ from plainstack.drill.verdict import Budgets, Marks, Verdict
 
 @dataclass(frozen=True)
 class Event:
-    """A step of the drill; one with a `mark` is also shown in the chart."""
+    """A step of the drill, `at` seconds after it began; a step with a `mark` is also shown in the chart."""
 
     at: float
     text: str
@@ -21,7 +21,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the drill was asked to do, and the stack it ran on."""
+    """The settings of the drill, and the stack that it runs on."""
 
     drill: str
     stack: str
@@ -46,7 +46,7 @@ class Result:
     interrupted: bool = False
 
     def as_data(self) -> dict[str, Any]:
-        """Everything except the attempts, as JSON data."""
+        """Return everything except the attempts as JSON data."""
         return {
             "passed": self.verdict.passed,
             "sentence": self.verdict.sentence,

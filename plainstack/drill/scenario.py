@@ -1,4 +1,4 @@
-"""The course of a drill: load, fault, reaction, recovery, and the final look; the stack is never left broken."""
+"""The course of a drill: load, fault, reaction, recovery, and final observation. It always repairs the stack."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from plainstack.errors import HostFailed, PlainstackError
 from plainstack.postgresql.failover.decisions import Do
 from plainstack.ssh.connections import Sessions
 
-# How long a fault without a reaction lasts; a killed service restarts by itself.
+# How many seconds a fault lasts that needs no reaction; a killed service restarts by itself.
 LASTS = 8.0
 WHOLE_WITHIN = 90.0
 
@@ -45,20 +45,20 @@ class Course:
         self._primary = ""
 
     def now(self) -> float:
-        """Seconds on the drill's clock, which starts with the first request."""
+        """Return the seconds on the drill's clock, which starts with the first request."""
         return time.monotonic() - self._began
 
     def _begin(self) -> None:
         self._began = time.monotonic()
 
     def note(self, text: str, mark: str = "") -> None:
-        """Record a step for the operator and for the report."""
+        """Show a step to the operator, and record it for the report."""
         event = Event(self.now(), text, mark)
         self.events.append(event)
         self._report(f"[{event.at:6.1f}s] {text}")
 
     def heard(self, step: Heard) -> None:
-        """Called when a step of a failover command begins or ends."""
+        """Record that a step of a failover command begins or ends."""
         if step.done is None:
             self.note(f"{step.step.host}: {step.step.says}")
         elif step.done.error:
@@ -68,7 +68,7 @@ class Course:
             self.note(f"{step.step.host} is the primary", f"{step.step.host} promoted")
 
     def run(self, primary: str) -> tuple[Result, tuple[Attempt, ...]]:
-        """Run the drill, from load to verdict. Raises Refused if it ends before the fault."""
+        """Run the drill, from load to verdict. Raises Refused if it has to end before the fault."""
         self._primary = primary
         database.prepare(self.stack, self.observer.sessions.to(primary))
         try:
@@ -213,7 +213,7 @@ class Course:
         checks: list[str] | None = None
         stored: Stored | None = None
         try:
-            # New connections: existing ones may be dead without an error so far.
+            # Use new connections: old ones may be dead without having failed yet.
             with Sessions(self.stack) as sessions:
                 seen = preflight.until_whole(self.observer, sessions, WHOLE_WITHIN, self.note)
                 topology = list(seen.problems)

@@ -1,4 +1,4 @@
-"""Saved drills: a folder for each, with its page, its numbers and every attempt."""
+"""Saved drills: each has a folder with its HTML page, its numbers and every attempt."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from plainstack.inventory.stack import Stack
 
 
 def folder(stack: Stack) -> Path:
-    """The folder of all drills of a stack."""
+    """Return the folder of all drills of a stack."""
     return stack.folder / "reports" / stack.stack
 
 
 def save(stack: Stack, result: Result, attempts: Collection[Attempt]) -> Path:
-    """Write report.html, drill.json and history.jsonl; returns the page's path."""
+    """Write report.html, drill.json and history.jsonl; return the path of report.html."""
     settings = result.settings
     place = folder(stack) / f"{settings.drill}-{settings.target}-{settings.fault}"
     place.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def save(stack: Stack, result: Result, attempts: Collection[Attempt]) -> Path:
 
 
 def past(stack: Stack) -> list[dict[str, Any]]:
-    """The saved drills, the oldest first; an unreadable one is reported as such."""
+    """Return the saved drills, the oldest first; an unreadable drill appears as failed, with an error message."""
     found = []
     for path in sorted(folder(stack).glob("*/drill.json")):
         try:

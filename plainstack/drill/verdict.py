@@ -1,4 +1,4 @@
-"""The verdict: a pure function of the history, the final read, and the final look."""
+"""The verdict: a pure function of the history, the final read, and the final state of the stack."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Marks:
 
 @dataclass(frozen=True)
 class Ending:
-    """The state at the end: a message for each problem. None: it could not be observed."""
+    """The problems at the end, as messages; None for what could not be observed."""
 
     topology: Sequence[str] | None
     checks: Sequence[str] | None
@@ -45,7 +45,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class Rule:
-    """One condition of the verdict; `held` is None if it is unknown, which does not pass either."""
+    """One condition of the verdict. `held` is None if that is unknown; then the drill does not pass."""
 
     name: str
     wanted: str
@@ -55,7 +55,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Gap:
-    """The longest time without a success; `open` if the load ended before the next one."""
+    """The longest time without a success; `open` is true if the load ended before the next success."""
 
     seconds: float
     begin: float
@@ -64,7 +64,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Writes:
-    """The set test of one kind of write; keys are sorted."""
+    """The result of the set test for one kind of write; keys are sorted."""
 
     attempted: int
     acknowledged: int
@@ -86,7 +86,7 @@ class FailedPost:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the drill passed, and every number behind that."""
+    """Whether the drill passed, and all numbers that this depends on."""
 
     passed: bool
     rules: tuple[Rule, ...]
@@ -113,7 +113,7 @@ class Verdict:
 def judge(
     attempts: Collection[Attempt], stored: Stored | None, marks: Marks, ending: Ending, budgets: Budgets
 ) -> Verdict:
-    """Compare the answers that clients got with what is stored, and the outages with the budgets."""
+    """Return the verdict: compare the responses to clients with the stored writes, and the outages with the budgets."""
     kinds: list[Kind] = [kind for kind in ("get", "post", "sql") if any(a.kind == kind for a in attempts)]
     writes = {kind: set_test([a for a in attempts if a.kind == kind], (stored or {}).get(kind, {})) for kind in WRITES}
     acks = {kind: [a.end for a in attempts if a.kind == kind and a.ok and a.end is not None] for kind in kinds}
@@ -155,7 +155,7 @@ def judge(
 
 
 def set_test(attempts: Iterable[Attempt], stored: Mapping[int, int]) -> Writes:
-    """Jepsen's set test: an acknowledged write must be stored once, and a stored one must have been attempted."""
+    """Run Jepsen's set test: an acknowledged write must be stored once, and a stored write must have been attempted."""
     attempts = list(attempts)
     sent = {a.key for a in attempts if a.sent is not None}
     acknowledged = {a.key for a in attempts if a.ok}
@@ -171,7 +171,7 @@ def set_test(attempts: Iterable[Attempt], stored: Mapping[int, int]) -> Writes:
 
 
 def longest_gap(successes: Iterable[float], since: float, until: float) -> Gap:
-    """The longest time without a success between two moments, which both count as a success."""
+    """Return the longest time without a success between two moments, each of which counts as a success."""
     until = max(since, until)
     points = [since, *sorted(at for at in successes if since < at < until), until]
     gaps = [Gap(after - before, before) for before, after in pairwise(points)]

@@ -1,8 +1,8 @@
 """Writes rows directly to PostgreSQL. This file is sent to an app host, where a Python with psycopg runs it.
 
-argv: drill id, kind, rate, seconds; the first line of stdin is a JSON object with the parameters of the connection. It
-imports nothing from Plainstack. It ends when its time is over or when stdin ends, as it does when the operator's
-connection breaks.
+argv: drill id, kind, rate, seconds; the first line of stdin is a JSON object with the parameters of the connection. The
+file imports nothing from Plainstack. The program ends when its time is over, or when stdin ends because the operator's
+connection broke.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GRACE = 10
 
 
 def connect(login: dict[str, Any], strict: bool) -> Any:
-    """A connection to the host that accepts writes; the timeouts detect a dead host within seconds."""
+    """Return a connection whose timeouts detect a dead host within seconds; with `strict`, only to a primary."""
     return psycopg.connect(
         **login,
         sslmode="verify-full",
@@ -40,7 +40,7 @@ def connect(login: dict[str, Any], strict: bool) -> Any:
 
 
 def explain(error: Exception) -> str:
-    """The kind of a failure, in words that can be counted."""
+    """Return the kind of a failure in a few words, the same for all failures of a kind."""
     text = str(error).lower()
     kinds = (
         ("read-only", "read-only"),
@@ -59,7 +59,7 @@ def explain(error: Exception) -> str:
 
 
 class Writer:
-    """Clients that keep their connections, and reconnect when one breaks."""
+    """Clients that reuse their connections, and reconnect when one breaks."""
 
     def __init__(self, drill: str, kind: str, login: dict[str, Any]) -> None:
         self.drill, self.kind, self.login = drill, kind, login
@@ -69,7 +69,7 @@ class Writer:
         self._began = time.monotonic()
 
     def now(self) -> float:
-        """Seconds since the hello."""
+        """Return the seconds since the message "hello"."""
         return time.monotonic() - self._began
 
     def report(self, *message: Any) -> None:
@@ -82,7 +82,7 @@ class Writer:
                 os._exit(1)
 
     def write(self, key: int) -> str:
-        """Insert one row; returns 'ok' only if the commit was confirmed."""
+        """Insert one row; return "ok" only if the commit was confirmed, otherwise the kind of failure."""
         connection = None
         try:
             try:
@@ -101,7 +101,7 @@ class Writer:
 
 
 def generate(writer: Writer, rate: float, seconds: float) -> None:
-    """Start `rate` writes a second, each at its own time, even if earlier ones have not ended."""
+    """Make `rate` writes a second; each starts when it is due, even if earlier writes have not ended."""
     busy = threading.Semaphore(CLIENTS)
 
     def one(key: int, due: float) -> None:
@@ -127,7 +127,7 @@ def generate(writer: Writer, rate: float, seconds: float) -> None:
 
 
 def end_with_parent() -> None:
-    """End when stdin does: its output is no longer read."""
+    """End the process when stdin ends, because its output is no longer read."""
     sys.stdin.read()
     os._exit(1)
 

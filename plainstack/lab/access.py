@@ -7,7 +7,7 @@ from plainstack.lab.model import Lab
 
 
 def operator_key(lab: Lab) -> str:
-    """The operator's public key; the pair is generated if it is missing."""
+    """Return the operator's public key; generate the key pair if it is missing."""
     private = lab.state / "id_ed25519"
     public = lab.state / "id_ed25519.pub"
     if not (private.exists() and public.exists()):
@@ -19,7 +19,7 @@ def operator_key(lab: Lab) -> str:
 
 
 def write(lab: Lab) -> None:
-    """Write known_hosts and ssh_config if they differ from what they should be."""
+    """Write known_hosts and ssh_config, if they are missing or outdated."""
     disks = {host.address: disk.of(lab, host) for host in lab.hosts}
     keys = {address: place.host_key for address, place in disks.items() if place.exists}
     for name, text in (("known_hosts", known_hosts(keys)), ("ssh_config", ssh_config(lab))):
@@ -29,12 +29,12 @@ def write(lab: Lab) -> None:
 
 
 def known_hosts(keys: dict[str, str]) -> str:
-    """The text of known_hosts, from each address's public key line."""
+    """Return the text of known_hosts; `keys` maps each address to the line of its public key."""
     return "".join(f"{address} {' '.join(key.split()[:2])}\n" for address, key in keys.items())
 
 
 def ssh_config(lab: Lab) -> str:
-    """The text of ssh_config: every host by name, connected through the namespace."""
+    """Return the text of ssh_config, in which ssh reaches every host by name through the lab's namespace."""
     state = lab.state.resolve()
     hosts = "".join(f"Host {host.name}\n    HostName {host.address}\n" for host in lab.hosts)
     return f"""\

@@ -1,4 +1,4 @@
-"""The parts of a lab's network that are behind links of their own, from the inventory."""
+"""The branches of a lab's network, from the inventory: sites and hosts that are behind a link of their own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from plainstack.lab.model import Branch
 
 
 def branches_of(stack: Stack) -> Iterator[Branch]:
-    """The sites, and the hosts with a link of their own, each after the site that contains it."""
+    """Yield the branches: the sites and hosts with a link of their own, each after the site that contains it."""
     lab = stack.lab
     keys = {name: f"s{number}" for number, name in enumerate(lab.sites, 1) if name in lab.links}
     parents = {name: keys[one] for one, members in lab.sites.items() if one in keys for name in members}
@@ -20,7 +20,7 @@ def branches_of(stack: Stack) -> Iterator[Branch]:
 
 
 def innermost(stack: Stack, branches: tuple[Branch, ...]) -> dict[str, str]:
-    """The key of each machine's innermost branch, for machines that are in one."""
+    """Return the key of the innermost branch of each machine that is in a branch, by name of the machine."""
     keys = {branch.name: branch.key for branch in branches}
     within = {name: keys[one] for one, members in stack.lab.sites.items() if one in keys for name in members}
     return {**within, **{name: key for name, key in keys.items() if name not in stack.lab.sites}}

@@ -1,4 +1,4 @@
-"""Breaking a lab host on purpose, and repairing it; used by tests, drills and the lab commands."""
+"""Faults of lab hosts, caused on purpose, and their repair; for tests, drills and the lab commands."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def reboot(lab: Lab, name: str, report: up.Report) -> None:
 
 
 def mend(lab: Lab, name: str, report: up.Report = lambda _host, _what: None) -> None:
-    """Undo whatever was done to a host: boot it, thaw it, plug in its cables, free space on its disk.
+    """Undo every fault of a host: boot it or thaw it, plug in its cables, and free space on its disk.
 
     Raises LabError if its sshd does not answer afterwards.
     """

@@ -1,4 +1,4 @@
-"""Control groups: they define which processes belong to a lab, so no process is killed by name or by a reused PID."""
+"""Control groups: they define which processes belong to a lab, so that none is killed by name or by a reused PID."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _JOIN = 'echo $$ >"$0/cgroup.procs" && exec "$@"'
 
 
 def tree() -> Path:
-    """The labs' branch of this machine's cgroup v2 tree; mounts the tree if it is not mounted."""
+    """Return the labs' branch of this machine's cgroup v2 tree; mount the tree if it is not mounted."""
     root = mount_point(Path("/proc/self/mounts").read_text())
     if root is None:
         root = _MOUNT
@@ -37,7 +37,7 @@ def release() -> None:
 
 
 def mount_point(mounts: str) -> Path | None:
-    """The mount point of the cgroup v2 tree, from the text of /proc/self/mounts."""
+    """Return the mount point of the cgroup v2 tree, from the text of /proc/self/mounts; None if it is not mounted."""
     places = [words[1] for words in map(str.split, mounts.splitlines()) if words[2] == "cgroup2"]
     return Path(min(places, key=len)) if places else None
 
@@ -49,25 +49,25 @@ def make(*names: str) -> Path:
     group.mkdir(parents=True, exist_ok=True)
     for parent in reversed(group.parents[: len(names)]):
         for controller in (parent / "cgroup.controllers").read_text().split():
-            # Limits inside a host are optional: not every machine allows delegating the controllers.
+            # Limits inside a host are optional: some machines do not allow the controllers to be delegated.
             with contextlib.suppress(OSError):
                 (parent / "cgroup.subtree_control").write_text(f"+{controller}")
     return group
 
 
 def joined(group: Path, command: Sequence[str]) -> list[str]:
-    """A command that joins the group and then executes the given command."""
+    """Return a command that joins the group and then executes the given command."""
     return ["sh", "-c", _JOIN, str(group), *command]
 
 
 def detached(group: Path, command: Sequence[str]) -> list[str]:
-    """A command that joins the group, starts the given command in it in the background, and returns."""
-    # It joins before it forks, so the group is not empty when this returns.
+    """Return a command that joins the group, starts the given command in it in the background, and returns."""
+    # Join before the fork, so that the group is not empty when the command returns.
     return joined(group, ["setsid", "--fork", *command])
 
 
 def alive(group: Path) -> bool:
-    """Whether the group or one below it has a process."""
+    """Return whether the group or a group below it has a process."""
     try:
         return "populated 1" in (group / "cgroup.events").read_text()
     except OSError:
@@ -75,7 +75,7 @@ def alive(group: Path) -> bool:
 
 
 def frozen(group: Path) -> bool:
-    """Whether the group is frozen."""
+    """Return whether the group is frozen."""
     try:
         return "frozen 1" in (group / "cgroup.events").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""A host's container: booting it, waiting for it, and stopping it, cleanly or like a power cut."""
+"""A host's container: boot it, wait for it, and stop it, cleanly or as a power cut would."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ _SCRIPT = Path(__file__).with_name("host.sh")
 
 
 def group(lab: Lab, host: LabHost) -> Path:
-    """The control group of a host."""
+    """Return the control group of a host."""
     return cgroup.tree() / lab.name / host.name
 
 
 def alive(lab: Lab, host: LabHost) -> bool:
-    """Whether the container runs."""
+    """Return whether the container runs."""
     return cgroup.alive(group(lab, host))
 
 
 def power_off(lab: Lab, host: LabHost) -> None:
     """End the container as a power cut would."""
-    # Cables first: the kernel closes the connections of a killed process, which a host without power cannot do.
+    # Unplug first: when a process is killed, the kernel closes its connections, which a host without power cannot do.
     if netns.is_up(lab.namespace):
         network.unplug(lab, host)
     cgroup.remove(group(lab, host))
 
 
 def frozen(lab: Lab, host: LabHost) -> bool:
-    """Whether the host is frozen."""
+    """Return whether the host is frozen."""
     return cgroup.frozen(group(lab, host))
 
 
@@ -78,7 +78,7 @@ def shut_down(lab: Lab, host: LabHost) -> None:
         poll.register(events, select.POLLPRI)
         for supervisor in here.glob("boot-*/supervisor/cgroup.procs"):
             for pid in supervisor.read_text().split():
-                # nspawn takes this signal as a request: it asks the host's systemd to shut down, and waits for it.
+                # On this signal, nspawn tells the host's systemd to shut down, and waits for it.
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGTERM)
         deadline = time.monotonic() + _STOP_SECONDS
@@ -105,7 +105,7 @@ def boot(lab: Lab, host: LabHost) -> None:
 
 
 def booting(lab: Lab, host: LabHost) -> bool:
-    """Whether a command is waiting for the host to boot."""
+    """Return whether a command is waiting for the host to boot."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         try:
             # The socket may be left over from a killed lab.up; then nothing listens on it.
@@ -116,7 +116,7 @@ def booting(lab: Lab, host: LabHost) -> bool:
 
 
 def answers(lab: Lab, host: LabHost, timeout: float) -> bool:
-    """Whether the host's sshd answers."""
+    """Return whether the host's sshd answers."""
     try:
         with netns.connect(lab.namespace, host.address, 22, timeout) as sock:
             sock.settimeout(timeout)
@@ -128,12 +128,12 @@ def answers(lab: Lab, host: LabHost, timeout: float) -> bool:
 
 
 def await_ssh(lab: Lab, host: LabHost) -> bool:
-    """Wait until the host's sshd answers; returns False on a timeout."""
+    """Wait until the host's sshd answers; return False on a timeout."""
     deadline = time.monotonic() + _SSH_SECONDS
     while time.monotonic() < deadline and alive(lab, host):
         if answers(lab, host, 1):
             return True
-        # A refused connection returns at once, and this side gets no event to wait for.
+        # A refused connection fails at once, and no event announces that sshd has started.
         time.sleep(0.05)
     return False
 

@@ -1,4 +1,4 @@
-"""A host's disk: an overlay on the image, with the few files that differ per host."""
+"""A host's disk: an overlay on the image, with the few files that differ between hosts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Disk:
 
     @property
     def image(self) -> Path:
-        """The image that the disk was made on; it does not change when the recipe does."""
+        """The image that the disk was made on, even if the current recipe makes another one."""
         return (self.folder / "image").readlink()
 
     @property
@@ -83,7 +83,7 @@ class Disk:
 
 
 def of(lab: Lab, host: LabHost) -> Disk:
-    """The disk of a host."""
+    """Return the disk of a host."""
     return Disk(lab.disks / host.name)
 
 
@@ -102,7 +102,7 @@ def make(disk: Disk, image: Path) -> None:
 
 
 def files(lab: Lab, host: LabHost, operator_key: str) -> Files:
-    """The files that the lab owns on a host, as path -> (mode, content)."""
+    """Return the files that the lab owns on a host, as path -> (mode, content)."""
     found = {
         "etc/hostname": (0o644, f"{host.name}\n"),
         "etc/hosts": (0o644, _names(host)),
@@ -125,7 +125,7 @@ def files(lab: Lab, host: LabHost, operator_key: str) -> Files:
 
 
 def current(disk: Disk, wanted: Files) -> bool:
-    """Whether the disk already has these files."""
+    """Return whether the disk already has the lab's current files."""
     stamp = disk.folder / "stamp"
     return disk.exists and stamp.exists() and stamp.read_text() == _hash(wanted)
 

@@ -1,4 +1,4 @@
-"""The hosts' common root file system: built once by mmdebstrap, and kept under the hash of its recipe."""
+"""The hosts' common root file system: mmdebstrap builds it once, and its name contains a hash of the recipe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PACKAGES = (
     "systemd",
     "systemd-sysv",
 )
-# Each runs on this machine, with the new root as $1.
+# Each hook runs on this machine, with the new root as $1.
 _HOOKS = (
     # Hosts get their own keys, and no name server, because they could not reach one.
     'rm -f "$1"/etc/ssh/ssh_host_*; : >"$1/etc/resolv.conf"; chmod 644 "$1/etc/resolv.conf" "$1/etc/hostname"',
@@ -34,22 +34,22 @@ _HOOKS = (
 
 
 def path(mirrors: Mirrors, release: int = 13) -> Path:
-    """The path of the image of a Debian release, built by the current recipe."""
+    """Return the path of the image of a Debian release by the current recipe; the image may not exist yet."""
     recipe = json.dumps(_command(mirrors, Path(), release))
     return CACHE / f"{SUITES[release]}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
 def release_of(image: Path) -> int:
-    """The Debian release of an image."""
+    """Return the Debian release of an image."""
     return next(release for release, suite in SUITES.items() if image.name.startswith(f"{suite}-"))
 
 
 def build(mirrors: Mirrors, release: int) -> Path:
-    """Build the image of a Debian release."""
+    """Build the image of a Debian release, and return its path. Raises LabError if mmdebstrap fails."""
     target = path(mirrors, release)
     half = target.with_suffix(".half")
-    # The control group ends a build that outlives its lab.up; the mount namespace keeps rmtree out of its /proc and
-    # /dev.
+    # The control group makes it possible to end a build whose lab.up was killed. The mount namespace keeps rmtree out of
+    # the build's /proc and /dev.
     command = cgroup.joined(cgroup.make(".build"), ["unshare", "--mount", *_command(mirrors, half, release)])
     shutil.rmtree(half, ignore_errors=True)
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Saving a lab as a snapshot, and starting one from it."""
+"""Save a lab as a snapshot, and start a lab from a snapshot."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def save(
     *,
     remove: bool = False,
 ) -> Snapshot:
-    """Stop the hosts group by group, keep their disks as a snapshot, and start them again.
+    """Stop the hosts group by group, save their disks as a snapshot, and start the hosts again.
 
-    `files` of the operator's machine are saved as well. With `remove`, the lab is taken down instead of started.
+    The snapshot also contains `files` of the operator's machine. With `remove`, the lab is removed instead of started.
     """
     machine.require_root("lab.save")
     check_name(name, "a snapshot")
@@ -59,7 +59,7 @@ def save(
 def start_from(
     lab: Lab, name: str, stack: str, files: Mapping[str, Path], only: Collection[str], report: up.Report
 ) -> Snapshot:
-    """Make a lab from a snapshot and start its hosts, or some of them. Raises LabError if the snapshot does not fit."""
+    """Make a lab from a snapshot, and start its hosts, or those in `only`. Raises LabError if the snapshot is stale."""
     machine.require_root("lab.up")
     report = up.one_at_a_time(report)
     with machine.locked(lab.name, report):

@@ -1,4 +1,4 @@
-"""Layers: what a host had written when a snapshot was taken, kept read-only below the disks that continue from it."""
+"""Layers: the files that a host had written when a snapshot was made, read-only below the disks that continue it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KEPT = ("ssh_host_ed25519_key", "ssh_host_ed25519_key.pub", "stamp")
 
 
 def make_on(disk: Disk, layer: Path, source: Path) -> None:
-    """Make a disk on top of `layer`, whose folder is at `source` until the caller moves it."""
+    """Make a disk on top of `layer`; the layer's folder is still at `source` if the caller moves it afterwards."""
     shutil.rmtree(disk.folder, ignore_errors=True)
     for folder in ("half", "work", "root"):
         (disk.folder / folder).mkdir(parents=True)
@@ -28,9 +28,9 @@ def make_on(disk: Disk, layer: Path, source: Path) -> None:
 
 
 def freeze(disk: Disk) -> Path:
-    """Turn the disk of a stopped host into a layer, and put a new disk on top of it in its place; nothing is copied.
+    """Turn the disk of a stopped host into a layer, and replace it by a new disk on top of the layer; copy nothing.
 
-    If it is killed half way, `recover` completes it.
+    Returns the layer. If this is killed half way, `recover` completes it.
     """
     layer = model.LAYERS / uuid.uuid4().hex
     layer.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -42,7 +42,7 @@ def freeze(disk: Disk) -> Path:
 
 
 def recover(disk: Disk) -> None:
-    """Complete a `freeze` that was killed, so that the disk is in its place and nothing is left over."""
+    """Complete or undo a `freeze` that was killed, so that the disk is in its place and nothing is left over."""
     fresh = _fresh(disk)
     if fresh.exists():
         if disk.folder.exists():
@@ -52,7 +52,7 @@ def recover(disk: Disk) -> None:
 
 
 def sweep() -> None:
-    """Remove incomplete layers, and those that neither a disk nor a snapshot needs any more.
+    """Remove incomplete disks and snapshots, and layers that no disk and no snapshot needs any more.
 
     The caller holds the machine's lock, so no other command is creating a layer.
     """

@@ -1,4 +1,4 @@
-"""Disks of limited size: a file system in a file, on top of the host's disk, so that a full disk is a real one."""
+"""Disks of limited size: a file system in a file, on top of the host's disk, that can really become full."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _FILE = "limited.ext4"
 
 
 def limited(disk: Disk) -> bool:
-    """Whether the disk has a size limit."""
+    """Return whether the disk has a size limit."""
     return _file(disk).exists()
 
 
 def missing(disk: Disk, host: LabHost) -> bool:
-    """Whether the disk should have a size limit but does not yet."""
+    """Return whether the disk should have a size limit but does not yet."""
     return host.room is not None and not limited(disk)
 
 
 def make(disk: Disk, host: LabHost) -> None:
-    """Limit the disk of a host that is not running; what it already contains stays, and does not count."""
+    """Limit the disk of a host that is not running; its existing files stay, and do not count."""
     half = disk.folder / "limited.half"
     with half.open("wb") as file:
         file.truncate(host.room or 0)

@@ -1,4 +1,4 @@
-"""Slow, distant or lossy links: the tc commands, and what this machine's kernel supports."""
+"""Links with a rate, a delay or a loss: the tc commands, and a check of this machine's kernel."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from plainstack.ssh.netns import LabError
 
 # The longest time that a packet waits in the queue before it is dropped: "latency" in tc-tbf(8).
 _QUEUE_MS = 400
-# The bucket: 10 ms at the full rate, long enough for every kernel's timer, but at least ten large packets.
+# The bucket of tbf: 10 ms at the full rate, long enough for every kernel's timer, but at least ten large packets.
 _BURST_SECONDS, _SMALLEST_BURST = 0.01, 15_000
 
 
 def discipline(branch: Branch) -> str:
-    """The queueing discipline for one direction of a branch's link: tbf for a rate alone, otherwise netem."""
+    """Return the queueing discipline for one direction of a branch's link: tbf for a rate alone, otherwise netem."""
     if branch.delay is None and branch.loss is None:
         rate = branch.rate or 0
         burst = max(int(rate / 8 * _BURST_SECONDS), _SMALLEST_BURST)
@@ -30,7 +30,7 @@ def discipline(branch: Branch) -> str:
 
 
 def plan(lab: Lab) -> list[str]:
-    """The tc commands that set the rate, delay and loss of the branches' links, in both directions."""
+    """Return the tc commands that set the rate, delay and loss of the branches' links, in both directions."""
     return [
         f"qdisc replace dev {end} root {discipline(branch)}"
         for branch in lab.branches
@@ -50,7 +50,7 @@ def check(lab: Lab) -> None:
 
 
 def _without_netem() -> str:
-    """tc's error if the kernel has no netem; empty if it has. Tried in a temporary network namespace."""
+    """Try netem in a temporary network namespace; return tc's error if the kernel lacks it, otherwise ""."""
     command = ["unshare", "--net", "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["tc printed nothing"])[0]

@@ -1,4 +1,4 @@
-"""The machine that the lab runs on: root, the packages it needs, and one lab command at a time."""
+"""The machine that the lab runs on: root privileges, packages, limits, and locks between lab commands."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def require_root(task: str) -> None:
 
 
 def missing_packages() -> list[str]:
-    """The packages that the lab needs and this machine lacks."""
+    """Return the packages that the lab needs and this machine lacks."""
     missing = {package for program, package in _PROGRAMS.items() if not shutil.which(program, path=PATH)}
     if not _KEYRING.exists():
         missing.add("debian-archive-keyring")
@@ -76,7 +76,7 @@ def make_room() -> None:
 
 @contextlib.contextmanager
 def locked(name: str, report: Callable[[str, str], None]) -> Iterator[None]:
-    """Hold a lock of this machine; reports when it has to wait for another command."""
+    """Hold the lock `name` of this machine; report it if another command holds the lock."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / f"{name}.lock").open("w") as file:
         try:

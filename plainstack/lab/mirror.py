@@ -1,4 +1,4 @@
-"""Debian's mirrors: this machine's apt sources, reduced to two addresses."""
+"""Debian's mirrors: two addresses, chosen from this machine's apt sources."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Mirrors:
     security: str
 
     def sources(self, release: int) -> tuple[str, ...]:
-        """The text of a host's apt sources for a Debian release.
+        """Return the text of a host's apt sources for a Debian release.
 
         Plain http, because the only way out is a caching proxy.
         """
@@ -53,7 +53,7 @@ class Mirrors:
 
 
 def find() -> Mirrors:
-    """This machine's mirrors; PLAINSTACK_MIRROR and PLAINSTACK_SECURITY_MIRROR override them."""
+    """Return this machine's mirrors; PLAINSTACK_MIRROR and PLAINSTACK_SECURITY_MIRROR override them."""
     folder = Path("/etc/apt")
     sources: list[Source] = []
     for path in [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]:
@@ -63,7 +63,7 @@ def find() -> Mirrors:
 
 
 def choose(sources: list[Source], main: str | None, security: str | None) -> Mirrors:
-    """The first sources that look like Debian's own. Raises LabError if there are none."""
+    """Return the given mirrors, or the first sources that look like Debian's own. Raises LabError if there are none."""
     main = main or _best([s for s in sources if "main" in s.components and _RELEASES.intersection(s.suites)], "debian")
     if not main:
         raise LabError("this machine's apt has no Debian mirror over http(s): set PLAINSTACK_MIRROR to one")
@@ -75,13 +75,13 @@ def choose(sources: list[Source], main: str | None, security: str | None) -> Mir
 
 
 def parse(suffix: str, text: str) -> list[Source]:
-    """Parse a file of apt sources, one-line (.list) or deb822 (.sources)."""
+    """Parse a file of apt sources, one-line (.list) or deb822 (.sources); skip sources that are not HTTP or HTTPS."""
     found = _deb822(text) if suffix == ".sources" else _one_line(text)
     return [source for source in found if source.address.startswith(("http://", "https://"))]
 
 
 def _best(sources: list[Source], folder: str) -> str:
-    # A vendor's repository may use Debian's names for suites and components, but rarely its folder's.
+    # A vendor's repository may use Debian's names for suites and components, but rarely the name of Debian's folder.
     named = [source for source in sources if source.address.rstrip("/").endswith(f"/{folder}")]
     return next((source.address for source in [*named, *sources]), "")
 

@@ -48,11 +48,11 @@ class Branch:
     parent: str = ""
 
     def bridge(self, network: str) -> str:
-        """The name of its bridge on a network."""
+        """Return the name of the branch's bridge on a network."""
         return branched(network, self.key)
 
     def trunk(self, network: str) -> tuple[str, str]:
-        """The two ends of its link: at its own bridge, and at the bridge that it leads to."""
+        """Return the two ends of the branch's link: at its own bridge, and at the bridge of its parent."""
         return f"{self.bridge(network)}-in", f"{self.bridge(network)}-up"
 
 
@@ -119,7 +119,7 @@ class Lab:
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """The names of the bridges of its networks."""
+        """The names of the lab's networks, which are also those of their bridges."""
         return (PRIVATE_BRIDGE, PUBLIC_BRIDGE) if self.public else (PRIVATE_BRIDGE,)
 
     @property
@@ -133,7 +133,7 @@ class Lab:
         return run(self.name)
 
     def host(self, name: str) -> LabHost:
-        """A host by name."""
+        """Return a host by name. Raises LabError if there is none."""
         for host in self.hosts:
             if host.name == name:
                 return host
@@ -150,29 +150,29 @@ def check_name(name: str, kind: str) -> None:
 
 
 def namespace(lab: str) -> str:
-    """The network namespace of a lab."""
+    """Return the network namespace of a lab."""
     return f"{_PREFIX}{lab}"
 
 
 def disks(lab: str) -> Path:
-    """The folder of a lab's disks."""
+    """Return the folder of a lab's disks."""
     return DISKS / lab
 
 
 def run(lab: str) -> Path:
-    """The folder of files that a lab has only while it is up."""
+    """Return the folder of files that exist only while a lab is up."""
     return RUN / lab
 
 
 def labs(groups: Path, netns: Path = Path("/run/netns")) -> list[str]:
-    """The names of this machine's labs: any with disks, control groups, a namespace or a folder in /run."""
+    """Return the names of this machine's labs: all that have disks, control groups, a namespace or a folder in /run."""
     folders = [path for place in (DISKS, RUN, groups) if place.is_dir() for path in place.iterdir() if path.is_dir()]
     names = {path.name for path in folders} | {path.name.removeprefix(_PREFIX) for path in netns.glob(f"{_PREFIX}*")}
     return sorted(name for name in names if _NAME.fullmatch(name))
 
 
 def branched(network: str, branch: str) -> str:
-    """The bridge of a branch on a network; without a branch, the network's own."""
+    """Return the name of a branch's bridge on a network; without a branch, the name of the network's own bridge."""
     return f"{network}-{branch}" if branch else network
 
 

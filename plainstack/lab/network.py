@@ -1,4 +1,4 @@
-"""The lab's network: a namespace with two bridges; plans compare what exists with what should exist."""
+"""The lab's network: a namespace with bridges. The plans compare the existing interfaces with the wanted ones."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def remove(namespace: str) -> None:
 
 
 def observe(lab: Lab) -> dict[str, Link]:
-    """The namespace's interfaces."""
+    """Return the namespace's interfaces."""
     return parse(_run(["ip", "-n", lab.namespace, "-json", "address", "show"]))
 
 
@@ -70,7 +70,7 @@ def parse(text: str) -> dict[str, Link]:
 
 
 def plan_bridges(lab: Lab, links: dict[str, Link]) -> list[str]:
-    """The ip commands that the bridges still need."""
+    """Return the ip commands that create, address and bring up the bridges of the lab's networks, where necessary."""
     commands = [] if "lo" in links and links["lo"].up else ["link set lo up"]
     for bridge, address in ((PRIVATE_BRIDGE, lab.private), (PUBLIC_BRIDGE, lab.public)):
         if address is None:
@@ -87,7 +87,7 @@ def plan_bridges(lab: Lab, links: dict[str, Link]) -> list[str]:
 
 
 def plan_branches(lab: Lab, links: Mapping[str, Link]) -> list[str]:
-    """The ip commands that create missing bridges and links of branches, and remove those that no branch has."""
+    """Return the ip commands that create missing bridges and links of branches, and remove those without a branch."""
     nowhere = Link(up=False, master=None)
     wanted: set[str] = set()
     commands = []
@@ -105,7 +105,7 @@ def plan_branches(lab: Lab, links: Mapping[str, Link]) -> list[str]:
                 seen = links.get(end, nowhere)
                 if seen.master != master or not seen.up:
                     commands.append(f"link set {end} master {master} up")
-    # Only the bridge changes: an unplugged cable stays unplugged.
+    # Change only the bridge of a cable: an unplugged cable stays unplugged.
     commands += [
         f"link set {cable.end} master {cable.bridge}"
         for host in lab.hosts
@@ -116,7 +116,7 @@ def plan_branches(lab: Lab, links: Mapping[str, Link]) -> list[str]:
 
 
 def plan_cables(host: LabHost, links: dict[str, Link]) -> list[str]:
-    """The ip commands that plug a host's cables into their bridges."""
+    """Return the ip commands that plug a host's cables into their bridges."""
     return [
         f"link set {cable.end} master {cable.bridge} up"
         for cable in host.cables

@@ -12,7 +12,7 @@ from plainstack.services import site
 
 
 def of(stack: Stack) -> Lab:
-    """The lab of an inventory: its hosts and its visitors. Raises Refused if the inventory does not use the lab."""
+    """Return the lab of an inventory: its hosts and visitors. Raises Refused if the inventory does not use the lab."""
     if not stack.in_lab:
         raise Refused("ssh.gateway is not 'lab' in this inventory, so its hosts are not lab hosts")
     machines: list[tuple[str, Host | Visitor]] = [*stack.hosts.items(), *stack.lab.visitors.items()]

@@ -12,13 +12,13 @@ _FILE = "owner"
 
 
 def write(lab: Lab, disks: Path) -> None:
-    """Record, in the folder of the disks, which state folder the lab belongs to."""
+    """Record the lab's state folder as its owner, in the folder of the disks."""
     disks.mkdir(parents=True, exist_ok=True)
     (disks / _FILE).write_text(f"{lab.state.resolve()}\n", encoding="utf-8")
 
 
 def of(name: str) -> Path | None:
-    """The state folder that a lab belongs to; None if it is unknown or gone."""
+    """Return the state folder that owns a lab; None if it is unknown or gone."""
     try:
         folder = Path((model.disks(name) / _FILE).read_text(encoding="utf-8").strip())
     except FileNotFoundError:

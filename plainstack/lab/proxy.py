@@ -22,7 +22,7 @@ _RELAY_GROUP = ".relay"
 
 
 def ensure(lab: Lab, mirrors: Mirrors) -> None:
-    """Give the lab a way to the mirrors: start nginx and the lab's relay if they do not run."""
+    """Let the lab reach the mirrors: start nginx and the lab's relay if they do not run."""
     _ensure_nginx(mirrors)
     if not cgroup.alive(cgroup.tree() / lab.name / _RELAY_GROUP):
         _start_relay(lab)
@@ -43,7 +43,7 @@ def stop_unused() -> None:
 
 
 def config(mirrors: Mirrors) -> str:
-    """nginx's configuration: a forward proxy that reaches only the mirrors."""
+    """Return nginx's configuration: a forward proxy that reaches only the mirrors."""
     servers = "".join(_server(name, upstream) for name, upstream in sorted(mirrors.upstreams.items()))
     return f"""\
 user www-data;

@@ -1,4 +1,4 @@
-"""When a started lab is ready: every unit is active, every replica streams, the virtual address is held."""
+"""Readiness of a started lab: every unit is active, every replica streams, and a balancer has the virtual address."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNITS, REPLICATION, ADDRESS = "every unit active", "replication streaming", "vir
 
 
 def stop_order(stack: Stack, roles: Mapping[str, Role]) -> list[list[str]]:
-    """Groups of machines in stopping order: the hosts of a role before those of the roles that it depends on."""
+    """Return groups of machines in stopping order: the hosts of a role before those of the roles that it depends on."""
     levels: dict[str, int] = {}
     for name, role in roles.items():
         levels[name] = max((levels[other] + 1 for other in role.after), default=0)
@@ -34,7 +34,7 @@ def await_ready(
 ) -> None:
     """Wait until everything deployed on the started hosts works.
 
-    Reports when each part did, in seconds since `began`. Raises Refused after two minutes.
+    Report for each part how many seconds after `began` it works. Raises Refused after two minutes.
     """
     hosts = tuple(name for name in stack.hosts if not only or name in only)
     if not hosts:
@@ -57,15 +57,15 @@ def await_ready(
             if time.monotonic() > deadline:
                 left = "; ".join(sentence for sentences in missing.values() for sentence in sentences)
                 raise Refused(f"the hosts are up, but these problems remain after {_SECONDS} s: {left}. See inv status")
-            # Probing costs the hosts CPU time that they need to start, so only hosts with something missing are probed
+            # Probes cost CPU time that the hosts need to start, so only hosts on which something is missing are probed
             # again.
             observer.hosts = tuple(name for name in hosts if name in awaited(stack, seen, missing))
-            # No event announces this on our side, so poll.
+            # No event announces readiness to this process, so poll.
             Event().wait(0.3)
 
 
 def awaited(stack: Stack, seen: View, missing: Mapping[str, list[str]]) -> set[str]:
-    """The hosts on which something is missing."""
+    """Return the hosts on which something is missing."""
     names = set(seen.failed) | {name for name, host in seen.observed.items() if units_down(host)[1]}
     for what, role in ((REPLICATION, "db"), (ADDRESS, "balancer")):
         if missing.get(what):
@@ -74,10 +74,9 @@ def awaited(stack: Stack, seen: View, missing: Mapping[str, list[str]]) -> set[s
 
 
 def unready(stack: Stack, view: View) -> Mapping[str, list[str]]:
-    """What a started lab still lacks, as messages by what is awaited.
+    """Return messages about everything that does not work yet, by UNITS, REPLICATION and ADDRESS.
 
-    Only what can come is awaited: nothing on hosts without a deploy, and nothing that needs hosts that were not
-    started.
+    They leave out what cannot work: everything on hosts without a deploy, and what needs hosts that were not started.
     """
     missing: dict[str, list[str]] = {UNITS: [f"{name}: {error.reason}" for name, error in view.failed.items()]}
     deployed = set(view.failed)
@@ -106,6 +105,6 @@ def _unreplicated(databases: list[str], view: View) -> list[str]:
     problems = (
         [] if leading == 1 else [f"the database has {leading or 'no'} {'primary' if leading < 2 else 'primaries'}"]
     )
-    # A host without data gets it from a deploy.
+    # A host without data is not counted: only a deploy gives it data.
     others = [member for member in cluster if member.state not in ("primary", "empty") and not member.upstream]
     return problems + [f"{member.name} does not stream ({member.label})" for member in others]

@@ -1,4 +1,4 @@
-"""Snapshots: the layers of a lab's hosts, their secrets and keys, and what they were made from."""
+"""Snapshots of labs: the layers of the hosts, secrets and keys, and the stack and commit that they were made from."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class Snapshot:
         return model.SNAPSHOTS / self.name
 
     def age(self, now: datetime) -> float:
-        """Seconds since it was made."""
+        """Return the snapshot's age in seconds."""
         return (now - datetime.fromisoformat(self.created)).total_seconds()
 
 
 def read(name: str) -> Snapshot:
-    """A snapshot by name. Raises LabError if there is none."""
+    """Return a snapshot by name. Raises LabError if there is none."""
     model.check_name(name, "a snapshot")
     try:
         data = json.loads((model.SNAPSHOTS / name / _ABOUT).read_text(encoding="utf-8"))
@@ -66,13 +66,13 @@ def read(name: str) -> Snapshot:
 
 
 def every() -> list[Snapshot]:
-    """All snapshots of this machine, the oldest first."""
+    """Return all snapshots of this machine, the oldest first."""
     found = [read(path.parent.name) for path in model.SNAPSHOTS.glob(f"*/{_ABOUT}") if path.parent.name[0] != "."]
     return sorted(found, key=lambda snapshot: snapshot.created)
 
 
 def write(lab: Lab, name: str, origin: Origin, files: Mapping[str, Path]) -> Snapshot:
-    """Save the disks of a stopped lab, and those of the given files that exist; the lab goes on from the snapshot."""
+    """Save the disks of a stopped lab, the operator's keys, and the `files` that exist; the lab continues from them."""
     half = model.SNAPSHOTS / f".{name}.half"
     shutil.rmtree(half, ignore_errors=True)
     (half / "layers").mkdir(parents=True)
@@ -101,7 +101,7 @@ def write(lab: Lab, name: str, origin: Origin, files: Mapping[str, Path]) -> Sna
 def place(snapshot: Snapshot, lab: Lab, files: Mapping[str, Path]) -> list[Path]:
     """Make the disks of a lab from a snapshot, and restore its files. The lab must not have disks.
 
-    A file that differs is kept next to the restored one under a new name; returns those names.
+    A file with other content is renamed and stays next to the restored file; return the new names.
     """
     kept = []
     for key, path in files.items():
@@ -122,13 +122,13 @@ def place(snapshot: Snapshot, lab: Lab, files: Mapping[str, Path]) -> list[Path]
         layer = (snapshot.folder / "layers" / host.name).readlink()
         layers.make_on(Disk(disks / host.name), layer, layer)
     owner.write(lab, disks)
-    # In one rename: a lab with half of its disks would be completed with empty ones.
+    # Rename all disks at once: in a lab with half of its disks, lab.up would create the others empty.
     disks.rename(lab.disks)
     return kept
 
 
 def forget(name: str) -> Snapshot:
-    """Remove a snapshot; its layers stay as long as a lab uses them."""
+    """Remove a snapshot, and return it; its layers stay as long as a lab uses them."""
     known = read(name)
     gone = known.folder.with_name(f".{name}.gone")
     shutil.rmtree(gone, ignore_errors=True)
@@ -139,7 +139,7 @@ def forget(name: str) -> Snapshot:
 
 
 def stale(snapshot: Snapshot, lab: Lab, stack: str, image: Path) -> list[str]:
-    """Why the lab of an inventory cannot start from a snapshot; empty if it can."""
+    """Return the reasons why the lab of an inventory cannot start from a snapshot."""
     problems = []
     if snapshot.image != image.name:
         problems.append(f"its hosts use the image {snapshot.image}, but the current recipe makes {image.name}")

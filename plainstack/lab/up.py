@@ -34,9 +34,9 @@ Report = Callable[[str, str], None]
 
 
 def up(lab: Lab, report: Report, only: Collection[str] = ()) -> None:
-    """Start every host of the lab, and repair broken ones; healthy hosts are left alone.
+    """Start the hosts of the lab, and repair broken ones; leave healthy hosts alone.
 
-    `only` limits it to some hosts.
+    `only` names the hosts to start; by default, all.
     """
     machine.require_root("lab.up")
     report = one_at_a_time(report)
@@ -62,12 +62,12 @@ def start(lab: Lab, hosts: Sequence[LabHost], report: Report) -> None:
     try:
         all_hosts(hosts, lambda host: _ensure_host(lab, host, images[host.release], disk.files(lab, host, key), report))
     finally:
-        # Even after a failure, so that the operator can log in to the hosts that work.
+        # Write the SSH settings even after a failure, so that the operator can log in to the hosts that work.
         access.write(lab)
 
 
 def down(lab: Lab, report: Report) -> None:
-    """Remove everything that the lab created, whatever state it is in."""
+    """Remove everything that the lab created, whatever the lab's state."""
     machine.require_root("lab.down")
     with machine.locked(lab.name, report):
         owner.check(lab)
@@ -75,7 +75,7 @@ def down(lab: Lab, report: Report) -> None:
 
 
 def down_all(report: Report, agreed: Callable[[int], bool]) -> None:
-    """List the labs of this machine, other inventories' included, and remove all if `agreed`, given their number."""
+    """List all labs of this machine, of any inventory, and remove them if `agreed` returns True for their number."""
     machine.require_root("lab.down")
     names = model.labs(cgroup.tree())
     for name in names:
@@ -106,7 +106,7 @@ def remove(name: str, report: Report) -> None:
 
 
 def status(lab: Lab) -> dict[str, str]:
-    """The state of every host, in a few words."""
+    """Return the state of every host, in a few words."""
     machine.require_root("lab.status")
     if not netns.is_up(lab.namespace):
         return {host.name: "down" for host in lab.hosts}
@@ -117,13 +117,13 @@ def status(lab: Lab) -> dict[str, str]:
 
 
 def shell(lab: Lab, host: str) -> NoReturn:
-    """Replace this process with an ssh to the host."""
+    """Replace this process by an SSH session on the host."""
     running(lab, host, "lab.shell")
     os.execvp("ssh", ["ssh", "-F", str(lab.state / "ssh_config"), host])  # noqa: S606  there is nothing to quote
 
 
 def running(lab: Lab, name: str, task: str) -> LabHost:
-    """A host of a lab that is up; `task` is the command's name for messages. Raises LabError."""
+    """Return a host of a lab that is up; `task` names the command in messages. Raises LabError without such a host."""
     machine.require_root(task)
     host = lab.host(name)
     if not netns.is_up(lab.namespace):
@@ -206,7 +206,7 @@ def all_hosts(hosts: Sequence[LabHost], task: Callable[[LabHost], None]) -> None
 
 
 def one_at_a_time(report: Report) -> Report:
-    """Let threads report without mixing their lines."""
+    """Return a `report` that threads can call at the same time without mixing their lines."""
     lock = threading.Lock()
 
     def locked(host: str, what: str) -> None:

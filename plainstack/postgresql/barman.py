@@ -34,12 +34,12 @@ class Backup:
 
 
 def server(stack: Stack) -> str:
-    """Barman's name for the stack's cluster."""
+    """Return Barman's name for the stack's cluster."""
     return stack.stack
 
 
 def conninfo(stack: Stack) -> str:
-    """A libpq connection string, without a user, that connects to whichever db host is the primary."""
+    """Return a libpq connection string, without a user, that connects to whichever db host is the primary."""
     hosts = ",".join(host.name for host in stack.with_role("db"))
     return (
         f"host={hosts} port={PORT} dbname=postgres target_session_attrs=read-write connect_timeout=3"
@@ -48,7 +48,7 @@ def conninfo(stack: Stack) -> str:
 
 
 def has_backup(stack: Stack) -> str:
-    """A shell test, fast enough for a probe, for a backup that can be restored."""
+    """Return a shell test, fast enough for a probe, for a backup that can be restored."""
     return f"grep -qsx status=DONE ${{ROOT:-}}{HOME}/{server(stack)}/meta/*-backup.info"
 
 
@@ -58,8 +58,9 @@ def _newest(stack: Stack) -> str:
 
 
 def facts(stack: Stack) -> str:
-    """Shell code for the probe of the backup host; it prints backup_at, the end of the newest usable backup (epoch
-    seconds).
+    """Return shell code for the probe of the backup host: it prints backup_at, when the newest usable backup ended.
+
+    The time is in seconds since the epoch.
     """
     return f"""\
 {_newest(stack)}\
@@ -68,7 +69,7 @@ def facts(stack: Stack) -> str:
 
 
 def last_backup_snippet(stack: Stack) -> str:
-    """Shell code for root on the backup host: prints the newest usable backup as one line of JSON, or nothing."""
+    """Return shell code for root on the backup host that prints the newest usable backup as a line of JSON, if any."""
     return f"""\
 {_newest(stack)}\
 [ -z "$info" ] || awk -v id="$(basename "$info" -backup.info)" '
@@ -81,7 +82,7 @@ def last_backup_snippet(stack: Stack) -> str:
 
 
 def backup_host(stack: Stack) -> str:
-    """The host that takes backups. Raises Refused if there is none."""
+    """Return the host that takes backups. Raises Refused if there is none."""
     hosts = barman_hosts(stack)
     if not hosts:
         raise Refused("no host has the role backup, so there is nowhere to back up to")
@@ -89,10 +90,10 @@ def backup_host(stack: Stack) -> str:
 
 
 def backup_script(stack: Stack) -> str:
-    """Shell code for root on the backup host: take a backup, wait until it is usable, print it as one line of JSON.
+    """Return shell code for root on the backup host that takes a backup and prints it as one line of JSON.
 
-    It exits with code 75 if a backup is already running. systemd runs the backup, so that it continues if the
-    operator's connection breaks.
+    It waits until the backup is usable. It exits with code 75 if a backup is already running. systemd runs the backup,
+    so that the backup continues if the operator's connection breaks.
     """
     return f"""\
 set -eu
@@ -111,7 +112,7 @@ systemctl start {UNIT} || {{
 
 
 def parse_backup(text: str) -> Backup:
-    """The backup that `backup_script` or `last_backup_snippet` printed on the last line of `text`."""
+    """Return the backup that `backup_script` or `last_backup_snippet` printed on the last line of `text`."""
     lines = text.split("\n")
     last = next((line for line in reversed(lines) if line.strip()), "")
     try:

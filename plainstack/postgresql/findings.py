@@ -10,12 +10,12 @@ from plainstack.postgresql.sql import BARMAN_SLOT, slot_name
 from plainstack.postgresql.topology import waiting
 from plainstack.wording import size
 
-# A slot that retains this much WAL holds it for a receiver that is away.
+# A slot that retains more bytes of WAL than this is reported: its receiver is away, or far behind.
 RETAINED = 128 * 2**20
 
 
 def healthy(now: Topology) -> bool:
-    """Whether there is exactly one primary, every other db host streams from it, and no db host is fenced off."""
+    """Return whether there is exactly one primary, every other db host streams from it, and none is fenced off."""
     if len(now.primaries) != 1:
         return False
     (leader,) = now.primaries
@@ -24,7 +24,7 @@ def healthy(now: Topology) -> bool:
 
 
 def findings(now: Topology) -> list[str]:
-    """Every problem that an operator should know about; empty if all is well."""
+    """Return a message for every problem that an operator should know about."""
     return [*_leaders(now), *(text for node in now.nodes.values() for text in _node(now, node)), *_fences(now)]
 
 

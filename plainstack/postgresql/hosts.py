@@ -1,4 +1,4 @@
-"""The hosts of a stack that are involved with the database, by purpose."""
+"""The hosts of a stack that take part in database operations, by purpose."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from plainstack.inventory.stack import Stack
 
 
 def databases(stack: Stack) -> list[str]:
-    """The hosts that run PostgreSQL, in the order of the inventory."""
+    """Return the hosts that run PostgreSQL, in the order of the inventory."""
     return [host.name for host in stack.with_role("db")]
 
 
 def clients(network: Network) -> list[str]:
-    """The other hosts that use the database; in a failover they fence off a db host."""
+    """Return the hosts, other than db hosts, that use the database; in a failover they fence off the old primary."""
     using = {host.name for offer in ("db.application", "db.backup") for host in network.users(offer)}
     return [name for name in network.stack.hosts if name in using and name not in databases(network.stack)]
 
 
 def users(network: Network) -> list[str]:
-    """All hosts that use the database, including the db hosts."""
+    """Return all hosts that use the database, including the db hosts."""
     return [*databases(network.stack), *clients(network)]
 
 
 def barman_hosts(stack: Stack) -> list[str]:
-    """The hosts that run Barman."""
+    """Return the hosts that run Barman."""
     return [host.name for host in stack.with_role("backup")]
 
 
 def entrances(stack: Stack) -> list[str]:
-    """The hosts from which the site can be requested as visitors do."""
+    """Return the hosts from which the site can be requested as visitors do."""
     return [host.name for host in stack.with_role("balancer")]
 
 
 def must_have_databases(stack: Stack) -> None:
-    """Raises Refused for a stack without db hosts."""
+    """Raise Refused if the stack has no db hosts."""
     if not databases(stack):
         raise Refused("no host has the role db, so there is nothing to fail over")

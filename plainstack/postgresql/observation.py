@@ -1,4 +1,4 @@
-"""The topology that failover decisions use: the state of every db host, and which hosts are fenced off where."""
+"""The topology that failover decisions use: the state of every db host, and which hosts fence off which others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ union all select concat('slot.', slot_name, '=', active, '|', coalesce(wal_statu
 
 @dataclass(frozen=True)
 class Slot:
-    """A replication slot: the host that it is for, and how many bytes of WAL it retains."""
+    """A replication slot; `retained` is how many bytes of WAL it retains."""
 
     name: str
     active: bool
@@ -35,7 +35,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Sender:
-    """A receiver of the primary's WAL, as the primary sees it, with its lag."""
+    """A receiver of the primary's WAL and its lag, from the primary's pg_stat_replication."""
 
     name: str
     state: str
@@ -48,9 +48,9 @@ class Sender:
 class Node(Member):
     """A db host with everything that `fab failover status` shows.
 
-    `cluster` is the state in a stopped server's control file. `answering` are the peers whose PostgreSQL accepts
-    connections as seen from this host. `configured` is whether a deploy has installed what a standby needs. `fenced`
-    and `degraded` say since when, and `fences` are the hosts that this host fences off.
+    `cluster` is a stopped server's state, from its control file. `answering` names the peers whose PostgreSQL accepts
+    connections from this host. `configured` is false if no deploy has installed what a standby needs. `fenced` and
+    `degraded` are the times when these states began, or empty. `fences` names the hosts that this host fences off.
     """
 
     cluster: str = ""
@@ -72,7 +72,7 @@ class Node(Member):
 
     @property
     def heard(self) -> bool:
-        """Whether the host's state is known: its PostgreSQL answered, or the host answered for it."""
+        """Whether the host's state is known: the host answers, and its PostgreSQL answers or does not run."""
         return self.state not in ("unreachable", "silent")
 
     @property
@@ -85,15 +85,16 @@ class Node(Member):
         return self.stopped and self.cluster == "shut down"
 
     def sender(self, name: str) -> Sender | None:
-        """The receiver of that name, if it streams from this host."""
+        """Return the receiver of that name; None if it does not stream from this host."""
         return next((sender for sender in self.senders if sender.name == name and sender.state == "streaming"), None)
 
 
 @dataclass(frozen=True)
 class Topology:
-    """The db hosts, and for each other host that uses the database (a client) the hosts it fences off; None: no answer.
+    """The db hosts (`nodes`), and the fences on the other hosts that use the database (`clients`).
 
-    `barman` is the name that Barman's receiver streams under, `site_from` the host from which the site is requested.
+    `clients` maps each of these hosts to the db hosts that it fences off; None if it did not answer. `barman` is the
+    application name of Barman's receiver. `site_from` are the hosts that request the site.
     """
 
     nodes: Mapping[str, Node]
@@ -104,7 +105,7 @@ class Topology:
     site_from: tuple[str, ...] = ()
 
     def node(self, name: str) -> Node:
-        """A db host by name. Raises Refused for an unknown name."""
+        """Return a db host by name. Raises Refused for an unknown name."""
         if name not in self.nodes:
             raise Refused(f"{name} is not a db host; the db hosts are {', '.join(self.nodes)}")
         return self.nodes[name]
@@ -118,15 +119,15 @@ class Topology:
         return [node for node in self.nodes.values() if node.state == "standby"]
 
     def fenced_everywhere(self, name: str) -> bool:
-        """Whether every other reachable host that uses the database fences this one off."""
+        """Return whether every other reachable db host fences this one off; False if no other is reachable."""
         others = [node for node in self.nodes.values() if node.name != name and node.reachable]
         return bool(others) and all(name in node.fences for node in others)
 
     def confirming(self, leader: Node) -> list[str]:
-        """The standbys that confirm a primary's writes.
+        """Return the standbys that confirm a primary's writes.
 
         A primary lists a dead standby until wal_sender_timeout, so the standby itself must report that it streams. If
-        only the operator cannot reach it, the primary must still reach its PostgreSQL.
+        the operator cannot reach the standby, the primary must reach its PostgreSQL instead.
         """
         return [
             sender.name
@@ -137,26 +138,26 @@ class Topology:
         ]
 
     def fencing(self, name: str) -> list[str]:
-        """The hosts that fence a db host off."""
+        """Return the hosts that fence a db host off."""
         db = [node.name for node in self.nodes.values() if name in node.fences]
         return db + [client for client, fences in self.clients.items() if fences and name in fences]
 
 
 def newest(nodes: Iterable[Node]) -> Node:
-    """The node with the most recent history: the highest timeline, and on it the most WAL."""
+    """Return the node with the most recent history: the highest timeline, and on it the most WAL."""
     return max(nodes, key=lambda node: (node.timeline, position(node.lsn)))
 
 
 def fences_script() -> str:
-    """Shell code that prints which hosts a host fences off."""
+    """Return shell code that prints which hosts a host fences off."""
     return f'for f in {FENCES}/*; do [ ! -f "$f" ] || echo "fence.${{f##*/}}=yes"; done\n'
 
 
 def script(peers: Sequence[str]) -> str:
-    """Shell code that prints everything a db host's Node contains."""
+    """Return shell code that prints everything a db host's Node contains."""
     ask = "".join(
-        # Use an account that pg_hba.conf allows, although it never logs in; otherwise the peer logs a rejection every
-        # time.
+        # pg_isready never logs in, but needs an account that pg_hba.conf allows: otherwise the peer logs a rejection
+        # every time.
         f"(! {BIN}/pg_isready -q -t 1 -d 'host={peer} user=rewinder dbname=postgres sslmode=require' ||"
         f' echo "answer.{peer}=yes") &\n'
         for peer in peers
@@ -175,12 +176,12 @@ echo end=yes
 
 
 def parse(text: str) -> dict[str, str]:
-    """The facts that a host printed."""
+    """Return the facts that a host printed as lines of KEY=VALUE."""
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
 def observed(name: str, facts: Mapping[str, str] | None) -> Node:
-    """A db host from its facts; None if it could not be reached."""
+    """Return the Node of a db host from its facts; `facts` is None for a host that could not be reached."""
     (member,) = members([name], {name: facts})
     known = {one.name: getattr(member, one.name) for one in fields(member)}
     if facts is None:
@@ -209,7 +210,7 @@ def observed(name: str, facts: Mapping[str, str] | None) -> Node:
 
 
 def named(facts: Mapping[str, str], prefix: str) -> frozenset[str]:
-    """The facts' names that start with `prefix`, without it."""
+    """Return the keys of facts that start with `prefix`, without the prefix."""
     return frozenset(key.removeprefix(prefix) for key in facts if key.startswith(prefix))
 
 

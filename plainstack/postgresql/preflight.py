@@ -1,4 +1,4 @@
-"""States of the db hosts onto which nothing may be deployed, because that could lose or fork data."""
+"""States of the db hosts that forbid a deploy, because it could lose or fork data."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from plainstack.postgresql.topology import Facts, Member, members, primaries
 
 
 def refusals(stack: Stack, facts: Facts) -> list[str]:
-    """Why the role db must not be deployed now, from the facts of all db hosts (None: not reachable)."""
+    """Return the reasons not to deploy the role db now, from the facts of all db hosts (None: not reachable)."""
     return refusals_of(members(databases(stack), facts))
 
 
 def refusals_of(cluster: Sequence[Member]) -> list[str]:
-    """The same, from the observed members."""
+    """Return the reasons not to deploy the role db now, from the members of its cluster."""
     return [*_different_clusters(cluster), *_split(cluster), *_unsafe_start(cluster)]
 
 
@@ -48,7 +48,7 @@ def _split(cluster: Sequence[Member]) -> Iterator[str]:
 
 
 def _unsafe_start(cluster: Sequence[Member]) -> Iterator[str]:
-    """Servers that this deploy would start or create although a primary may already exist."""
+    """Yield a reason for each server that this deploy would start or create although a primary may already exist."""
     leading, unknown = primaries(cluster), _unknown(cluster)
     sleeping = [member for member in cluster if member.state == "stopped primary"]
     for member in sleeping:

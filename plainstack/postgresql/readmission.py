@@ -1,4 +1,4 @@
-"""A db host that was reinstalled: a deploy removes its fences before it copies the primary's data.
+"""Readmission of a reinstalled db host: a deploy removes the fences against it before it copies the primary's data.
 
 A failover fences a host off because of its data. A host without data no longer needs the fence.
 """
@@ -15,7 +15,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.postgresql.hosts import databases, users
 from plainstack.postgresql.topology import PROBE, members, primaries
 
-# The modules of failovers are imported where they are used: every command imports this one, and few need them.
+# Import the failover modules only where they are used: every command imports this module, and few commands need them.
 if TYPE_CHECKING:
     from plainstack.postgresql.failover.phases import Step
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def readmit(
     network: Network, pending: Collection[str], seen: Answers
 ) -> Generator[Mapping[str, str], Answers, Sequence[Errand]]:
-    """The steps that db hosts without data need while another one is the primary; see Role.prepares."""
+    """Return the steps that prepare for db hosts without data while another host is the primary; see Role.prepares."""
     stack = network.stack
     blank = [name for name in databases(stack) if name in pending and (seen.get(name) or {}).get("data") == "no"]
     if not blank:

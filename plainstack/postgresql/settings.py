@@ -11,7 +11,7 @@ from plainstack.inventory.values import Bool, Int, Line, Memory, Retention, SqlN
 
 
 class Database(Model):
-    """The PostgreSQL cluster of the db hosts; which one is primary is observed, never declared."""
+    """The PostgreSQL cluster of the db hosts. Plainstack observes which of them is the primary."""
 
     name: SqlName = Field(description="The database that the services use.")
     version: Literal[17] = Field(17, description="PostgreSQL's major version.")

@@ -1,4 +1,4 @@
-"""The paths of a db host as scripts write them: below $ROOT, which is empty except in tests."""
+"""The paths of a db host as scripts use them: below $ROOT, which is empty except in tests."""
 
 from __future__ import annotations
 

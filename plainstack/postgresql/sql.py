@@ -1,4 +1,4 @@
-"""The cluster's roles, grants and slots, and one query that checks that they are as wanted."""
+"""The cluster's roles, grants and slots, and a query that checks whether the cluster has them."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ class DatabaseRole:
 
 
 def password_name(role: str) -> str:
-    """The name of a role's password in the vault."""
+    """Return the name of a role's password in the vault."""
     return f"postgres/{role}"
 
 
 def login(vault: Vault) -> str:
-    """The account that the applications log in as, selected by the number of handovers."""
+    """Return the account that the applications log in as, selected by the number of handovers."""
     return LOGINS[vault.handovers.get(password_name(OWNER), 0) % len(LOGINS)]
 
 
 def _logins(vault: Vault) -> Iterator[DatabaseRole]:
-    """Both accounts; the one not in use keeps its previous password only while some application may still use it."""
+    """Yield both accounts; the unused one has its previous password only while an application may still use it."""
     before = vault.previous.get(password_name(OWNER))
     for name in LOGINS:
         password = vault.password(password_name(OWNER)) if name == login(vault) else before
@@ -67,7 +67,7 @@ def _logins(vault: Vault) -> Iterator[DatabaseRole]:
 
 
 def roles(stack: Stack, vault: Vault) -> tuple[DatabaseRole, ...]:
-    """The roles that the stack's hosts log in as, each with the least privileges it needs."""
+    """Return the roles that the stack's hosts log in as, each with the least privileges it needs."""
 
     def verifier(name: str) -> Secret:
         return _verifier(vault.password(password_name(name)))
@@ -89,23 +89,23 @@ def roles(stack: Stack, vault: Vault) -> tuple[DatabaseRole, ...]:
 
 
 def slot_name(host: str) -> str:
-    """The replication slot of a db host; '-' is allowed in host names but not in slot names."""
+    """Return the replication slot of a db host; '-' is allowed in host names but not in slot names."""
     return host.replace("-", "_")
 
 
 def databases(stack: Stack) -> tuple[str, ...]:
-    """The databases that app hosts may connect to, the configured one first."""
+    """Return the databases that app hosts may connect to, the configured one first."""
     return (stack.settings(Database).name, *stack.still.databases)
 
 
 def slots(stack: Stack, host: str) -> tuple[str, ...]:
-    """The slots a db host keeps for when it is the primary: one for every other db host, and Barman's."""
+    """Return the slots that a db host needs when it is the primary: one for every other db host, and Barman's."""
     names = [slot_name(peer.name) for peer in stack.with_role("db") if peer.name != host]
     return (*names, BARMAN_SLOT) if stack.with_role("backup") else tuple(names)
 
 
 def synchronous_names(stack: Stack) -> str:
-    """The value of synchronous_standby_names: any one of the other db hosts; empty if writes wait for no standby."""
+    """Return synchronous_standby_names: any one db host must confirm a write; empty if writes wait for no standby."""
     names = [host.name for host in stack.with_role("db")]
     if len(names) < 2 or stack.given(Database) is None or not stack.settings(Database).synchronous:
         return ""
@@ -113,9 +113,9 @@ def synchronous_names(stack: Stack) -> str:
 
 
 def is_configured(database: str, wanted_roles: Iterable[DatabaseRole], wanted_slots: Iterable[str]) -> str:
-    """A query that returns t if the slots and, on the primary, roles, grants and database are as wanted.
+    """Return a query that prints t if the slots and, on the primary, the roles, grants and database are as wanted.
 
-    Verifiers are compared by their hash, because the query is visible in the host's process list.
+    The query contains hashes of the verifiers, because it is visible in the host's process list.
     """
     wanted_roles, wanted_slots = tuple(wanted_roles), tuple(wanted_slots)
     rows = [
@@ -149,7 +149,7 @@ and to_regclass('plainstack.heartbeat') is not null
 and {" and ".join(grants)}))"""  # noqa: S608 - every name comes from the inventory's models or from this module
 
 
-# Slow by design, and needed several times for every db host.
+# Cached: a verifier is slow to compute by design, and needed several times for every db host.
 _verifier = cache(scram_verifier)
 
 

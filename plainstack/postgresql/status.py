@@ -12,7 +12,7 @@ from plainstack.wording import size
 
 
 def status(stack: Stack, facts: Answers, _now: float) -> Status:
-    """The cell of every db host; a wrong number of primaries is reported only if all of them answered."""
+    """Return the cell of every db host, and problems; a wrong number of primaries only if all db hosts were probed."""
     cluster = members([name for name in databases(stack) if name in facts], facts)
     leading = primaries(cluster)
     problems = [(member.name, problem) for member in cluster for problem in _problems(member)]

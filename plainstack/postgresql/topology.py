@@ -1,4 +1,4 @@
-"""The role of each db host, from the hosts' own answers; only this module decides what makes a host the primary."""
+"""The state of each db host, from its own answers. Only this module decides whether a host is a primary."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ union all select 'upstream=' || sender_host from pg_stat_wal_receiver where stat
 
 
 def probe(more: str = "", patience: int = 10) -> str:
-    """Shell code that makes a db host print its facts; `more` is SQL appended to the query with `union all`.
+    """Return shell code that prints a db host's facts; `more` is SQL that begins with `union all`.
 
-    A server that does not answer within `patience` seconds is silent.
+    A server that does not answer within `patience` seconds counts as silent.
     """
     return f"""\
 if [ -s {DATA}/PG_VERSION ]; then
@@ -86,17 +86,17 @@ class Member:
 
     @property
     def described(self) -> str:
-        """The state as the end of a sentence that begins "db1 is"."""
+        """The state in words that can follow "db1 is"."""
         return _DESCRIPTIONS[self.state]
 
     @property
     def label(self) -> str:
-        """The state in a table; messages call a standby a replica."""
+        """The state as tables show it: a standby is called a replica."""
         return self.state.replace("standby", "replica")
 
 
 def waiting(settings: str) -> str:
-    """The message about settings that are changed but take effect only after a restart."""
+    """Return the message about settings that are changed but take effect only after a restart."""
     return (
         f"{settings}: changed, but takes effect only when PostgreSQL restarts. A deploy restarts it for"
         " changes in its own files, but not for ALTER SYSTEM or other files in conf.d"
@@ -104,12 +104,12 @@ def waiting(settings: str) -> str:
 
 
 def members(names: Iterable[str], facts: Facts) -> list[Member]:
-    """The db hosts in the given order, with their observed states."""
+    """Return the db hosts in the given order, with their observed states."""
     return [_member(name, facts.get(name)) for name in names]
 
 
 def primaries(of: Iterable[Member]) -> list[Member]:
-    """The members that accept writes; more than one means that the cluster is split."""
+    """Return the members that accept writes; more than one means that the cluster is split."""
     return [member for member in of if member.state == "primary"]
 
 
@@ -143,6 +143,6 @@ def _state(facts: Mapping[str, str]) -> State:
 
 
 def position(lsn: str) -> int:
-    """An LSN as a number of bytes (pg_lsn: two 32-bit halves in hexadecimal); an empty LSN is 0."""
+    """Return an LSN as a number of bytes (pg_lsn: two 32-bit halves in hexadecimal); an empty LSN is 0."""
     high, _, low = lsn.partition("/")
     return int(high, 16) << 32 | int(low, 16) if low else 0

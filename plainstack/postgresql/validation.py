@@ -1,4 +1,4 @@
-"""Mistakes in the key `database` that no single value shows."""
+"""Errors in the key `database` that its model cannot detect."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SQL = frozenset(_SQL_WORDS.split())
 
 
 def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
-    """Yield the place and the description of each mistake, for a stack with db hosts or a key `database`."""
+    """Yield the place and the description of each error."""
     hosts = stack.with_role("db")
     database = stack.given(Database)
     if hosts and database is None:
@@ -52,7 +52,7 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
 
 
 def reserved(name: str) -> str:
-    """Why a database cannot have this name; empty if it can."""
+    """Return why a database cannot have this name; empty if it can."""
     if name in _DATABASES:
         return _DATABASES[name]
     if name.startswith("pg_"):

@@ -51,7 +51,7 @@ def probe_facts(stack: Stack, _host: Host) -> str:
 
 
 def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
-    """Let every service keep listening on the ports that its hosts serve now, beside the new one."""
+    """Let every service keep listening on the ports that its hosts serve now, in addition to the new one."""
     everything = {one.name: one for one in served(stack)}
     wanted = {one.port for one in everything.values()}
     bound = {
@@ -75,7 +75,7 @@ def inconsistent(stack: Stack) -> Iterable[tuple[Loc, str]]:
 
 
 def _no_lease(stack: Stack) -> str:
-    """What the database lacks to keep leases; empty if it lacks nothing."""
+    """Return what is missing for the database to store leases; empty if nothing is."""
     database = stack.given(Database)
     if database is None or not stack.with_role("db"):
         return "a host with the role db: the database keeps which host runs the process"

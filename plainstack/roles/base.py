@@ -50,7 +50,7 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class Base(Model):
-    """What every host gets in addition to its roles."""
+    """Settings of every host, whatever its roles."""
 
     apt_proxy: Url | None = Field(None, description="The HTTP proxy that apt fetches packages through.")
 

@@ -38,12 +38,12 @@ _ASKED = (
     "transition",
     "turns",
 )
-# Names that the engine uses beside those of roles, for example for transactions.
+# Names that the engine itself uses in the place of a role's name, for example for transactions.
 _RESERVED = ("all", "packages", "probe", "lock", "connect")
 
 
 def roles(folder: Path) -> Iterator[Role]:
-    """Yield the roles in a stack's folder, sorted by module name; modules that begin with an underscore are helpers.
+    """Yield the roles in a stack's folder, sorted by module name; skip helpers, whose names begin with an underscore.
 
     Raises InventoryError, with file and line, if a module raises an exception or has no ROLE.
     """
@@ -54,7 +54,7 @@ def roles(folder: Path) -> Iterator[Role]:
 
 
 def _role(path: Path, shown: str) -> Role:
-    # A role imports its helpers from its own folder.
+    # Roles can import helper modules from their own folder.
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     name = f"plainstack_own_roles.{path.stem}"
@@ -104,7 +104,7 @@ def about(module: ModuleType) -> str:
 
 
 def _line(error: Exception, path: Path) -> int:
-    """Return the innermost line of a module in an error's traceback; 1 if there is none."""
+    """Return the innermost line in an error's traceback that is in the module at `path`; 1 if there is none."""
     lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
     return lines[-1] if lines else 1
 
@@ -134,7 +134,7 @@ def problems(role: Role, others: Mapping[str, Role]) -> Iterator[str]:
 
 
 def unknown(role: Role, others: Mapping[str, Role]) -> Iterator[str]:
-    """Yield a sentence for each role that a role names and that does not exist."""
+    """Yield a sentence for each name in a role's fields that is not the name of a role."""
     for field in ("after", "follows", "needs", "used_by"):
         for name in getattr(role, field):
             if name not in others:

@@ -17,7 +17,7 @@ from plainstack.services.secrets import names, referred
 
 
 def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
-    """Yield the resources of a worker; a host that is an application server, too, has them from that role."""
+    """Yield the resources of a worker; if the host is also an application server, the role app yields them."""
     if runner(host) == ROLE.name:
         yield from app.desired(stack, host, vault, network)
 
@@ -33,7 +33,7 @@ ROLE = Role(
     uses=("db.application",),
     facts=app.probe_facts,
     problems=problems,
-    # The first application server brings the database to the release.
+    # The first application server migrates the database.
     after=("firewall", "db", "app"),
     reads=names,
     refers=referred,

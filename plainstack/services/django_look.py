@@ -1,7 +1,7 @@
 """Checks of a Django project by reading its code: its WSGI module and the settings that a release depends on.
 
-Reading proves little. If a setting could be set in a way that is not understood here, no problem is reported; the host
-then finds it before anything irreversible happens.
+Only certain errors are reported. If the code may set a setting in a way that this module does not understand, nothing
+is reported; the build on the host then finds the error before anything irreversible happens.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STATICFILES = "django.contrib.staticfiles"
 
 
 def problems(files: Files, project: str) -> Iterator[str]:
-    """What is certain to fail on a host, as messages with file and line."""
+    """Yield the errors that are certain to fail on a host, as messages with file and line."""
     yield from _wsgi(files, project)
     found = _settings_module(files)
     if found is None:
@@ -62,7 +62,7 @@ def _wsgi(files: Files, project: str) -> Iterator[str]:
 
 
 def _collects_into_a_folder(settings: Settings) -> bool:
-    """Whether static files go to a storage that needs STATIC_ROOT; a storage in a cloud does not."""
+    """Return whether static files are collected into a local folder, which needs STATIC_ROOT, and not into a cloud."""
     kept = [one.value for one in settings.bound.get("STATICFILES_STORAGE", [])]
     for one in settings.bound.get("STORAGES", []):
         if not isinstance(one.value, ast.Dict):
@@ -104,7 +104,10 @@ def _staticfiles(settings: Settings) -> Iterator[str]:
 
 
 def _allowed_hosts(settings: Settings) -> Iterator[str]:
-    """As startproject leaves it: with DEBUG, Django then accepts requests for localhost only, and otherwise none."""
+    """Report an empty ALLOWED_HOSTS, as startproject writes it.
+
+    With DEBUG, Django then accepts only requests for localhost, and otherwise none.
+    """
     match settings.bound.get("ALLOWED_HOSTS", []):
         case [Binding(path, line, ast.List(elts=[]) | ast.Tuple(elts=[]))]:
             what = "is empty: the site would answer every request with 400"
@@ -127,7 +130,7 @@ def _database(settings: Settings) -> Iterator[str]:
 
 
 def _settings_module(files: Files) -> tuple[str, int] | None:
-    """The settings module that manage.py uses by default, and the line that names it."""
+    """Return the settings module that manage.py uses by default, and the line that names it."""
     tree = parsed(files["manage.py"])
     if tree is None:
         return None

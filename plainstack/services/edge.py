@@ -1,4 +1,4 @@
-"""The edge of the stack in the inventory: the key `balancer`."""
+"""The settings of the balancers: the key `balancer` of an inventory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service's environment on a host, as its unit has it there, and how a command is run in it."""
+"""A service's environment on a host, read from its systemd unit, and commands that run in this environment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from plainstack.services.release_steps import home
 
 _SHOWN = ("LoadState", "User", "Group", "WorkingDirectory", "UMask", "EnvironmentFiles")
 
-# Values of the environment are read on the host by the service's account, so that none is part of a command line.
+# The service's account reads the values of the variables on the host, so that no value is part of a command line.
 _RUN = """\
 unit=$1 programs=$2 folder=$3
 umask "$4"
@@ -39,9 +39,9 @@ exec "$@"
 
 @dataclass(frozen=True)
 class Environment:
-    """What a unit runs its programs with: account, folder, files with variables, and the release that is current now.
+    """The environment of a unit: account, working directory and files with variables, in the release current now.
 
-    `programs` is the folder of the release's own programs, which are found first.
+    `programs` is the folder of the release's own programs, which comes first in PATH.
     """
 
     unit: str
@@ -53,19 +53,19 @@ class Environment:
     programs: str
 
     def command(self, words: Sequence[str], name: str, description: str) -> str:
-        """A command line for root that runs `words` in this environment, in a systemd scope with this name.
+        """Return a command line for root that runs `words` in this environment, in a systemd scope with this name.
 
         A first word that is a Python file of the release is run by the release's Python.
         """
         scope = ["systemd-run", "--scope", "--quiet", "--collect", f"--unit={name}", f"--description={description}"]
         account = ["setpriv", f"--reuid={self.user}", f"--regid={self.group}", "--init-groups", "--reset-env"]
         inner = ["sh", "-c", _RUN, "sh", self.unit, self.programs, self.folder, self.umask, *self.files, "--", *words]
-        # Ctrl-C is for the command; this shell waits for it, so that its exit code arrives.
+        # Ctrl-C must end only the command: this shell waits for the command and returns its exit code.
         return f"trap : INT QUIT\n{shlex.join([*scope, '--', *account, '--', *inner])}\nexit $?"
 
 
 def script(service: str, unit: str) -> str:
-    """A script that prints what `parse` reads."""
+    """Return a script that prints what `parse` reads."""
     asked = " ".join(f"--property={name}" for name in _SHOWN)
     return (
         f"systemctl show {asked} {shlex.quote(unit)}\n"
@@ -74,7 +74,10 @@ def script(service: str, unit: str) -> str:
 
 
 def parse(host: str, service: str, unit: str, text: str) -> Environment:
-    """The answer to `script`. Raises NotDeployed if the host has no such unit yet, and Refused for one as root."""
+    """Return the environment that `script` printed.
+
+    Raises NotDeployed if the host does not have the unit yet, and Refused if the unit runs as root.
+    """
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, _, value = line.partition("=")
@@ -90,7 +93,7 @@ def parse(host: str, service: str, unit: str, text: str) -> Environment:
     current = f"{home(service)}/current"
 
     def fixed(path: str) -> str:
-        """A path in this release, whichever is current later."""
+        """Return a path below `current` as a path in this release, so that a later switch does not change it."""
         return f"{release}{path.removeprefix(current)}" if path.startswith(f"{current}/") else path
 
     files = [re.sub(r" \(ignore_errors=(yes|no)\)$", "", value) for value in found.get("EnvironmentFiles", [])]

@@ -1,4 +1,4 @@
-"""A service's health gate: a script that succeeds if the health page does, and otherwise prints what it answered."""
+"""A service's health gate: a script that succeeds if the health page answers 2xx, and otherwise prints the answer."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ exit 1
 
 
 def script(stack: Stack, host: Host, service: str, process: str, release: str) -> str:
-    """A shell script that succeeds if a process is healthy on `host`; a release named in its response must match."""
+    """Return a shell script that succeeds if a process is healthy on `host`.
+
+    If its response has an X-Release header, the release must be `release`.
+    """
     settings = processes(stack, service)[process]
     assert settings.port is not None
     assert settings.health is not None

@@ -15,7 +15,7 @@ LOCK = "requirements.txt"
 PYTHON = "3.13"
 _LOCK = f"its locked requirements, with hashes. Make it there: {compile_command(PYTHON)}"
 
-# The process that is named after its service alone.
+# The main process of a service: its unit is named after the service alone.
 MAIN = "web"
 
 Needs = Callable[[Service, str, Sequence[str]], Mapping[str, str]]
@@ -34,12 +34,12 @@ def _no_problems(_service: Service, _files: Mapping[str, str]) -> Iterator[str]:
 class Kind:
     """A kind of service.
 
-    `needs` are the files that a source must contain, with what each is. `requirements`: the source has a lock, from
-    which each release gets a virtual environment; `packages` are what the lock must contain, and why. `problems`
-    describes what reading the source shows to be wrong. `build` is a shell script that finishes a new release in the
-    folder $new, before any host switches to it; `migrate` brings the database to release $id, and does nothing if
-    another host just did. They run as root; `in_release FOLDER PROGRAM...` runs the service's own code as its account.
-    `console` is the command of `inv console`.
+    `needs` returns the files that a source must contain, with a description of each. If `requirements` is true, the
+    source has a lock, from which each release gets a virtual environment. `packages` maps each package that the lock
+    must contain to the reason. `problems` yields the errors that reading the source shows. `build` is a shell script
+    that completes a new release in the folder $new before any host switches to it. `migrate` is one that migrates the
+    database to release $id, unless another host has just done so. Both run as root; in them, `in_release FOLDER
+    PROGRAM...` runs the service's own code as its account. `console` is the command of `inv console`.
     """
 
     needs: Needs = _nothing
@@ -52,13 +52,13 @@ class Kind:
 
 
 def of(service: Service) -> Kind:
-    """The kind of a service."""
+    """Return the kind of a service."""
     kind: str = getattr(service, "kind")  # noqa: B009 - every model of the union has it, and their base has not
     return KINDS[kind]
 
 
 def variables(service: Service) -> dict[str, str]:
-    """The variables of a service's kind in the script that builds a release."""
+    """Return the shell variables that a service's kind adds to the script that builds a release."""
     if not isinstance(service, DjangoService):
         return {}
     # A process of the inventory that replaces Gunicorn is checked when it starts.

@@ -1,11 +1,11 @@
-"""Which host has which lease, as files/app/usr/local/lib/plainstack/one leaves it in the service's database."""
+"""The holders of leases, which the program files/app/usr/local/lib/plainstack/one writes to the service's database."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# The database's own clock on both sides; nothing is decided by it.
+# The age of a lease is the difference of two times of the database's own clock. It is only displayed.
 HOLDERS = """\
 select name, holder, to_char(since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC'),
  extract(epoch from clock_timestamp() - renewed)::integer

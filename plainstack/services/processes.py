@@ -11,7 +11,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.services.kinds import MAIN
 
 ROLES = ("app", "worker")
-"""The roles whose hosts can run services; a host with both runs them as the first."""
+"""The roles whose hosts can run services. On a host with both, the first runs them."""
 
 # The shipped configuration of Gunicorn keeps idle connections for 75 s; uvicorn, hypercorn and Node for 5 s by default.
 _KEEPALIVE, _UNKNOWN_KEEPALIVE = 60, 4
@@ -48,7 +48,7 @@ class Served:
 
 
 def processes(stack: Stack, service: str) -> dict[str, Process]:
-    """The processes of a service, by name, with that of its kind."""
+    """Return the processes of a service by name, including the one that its kind adds."""
     settings = stack.services[service]
     own = dict(settings.processes)
     if isinstance(settings, DjangoService):
@@ -60,32 +60,32 @@ def processes(stack: Stack, service: str) -> dict[str, Process]:
             timeout=settings.timeout,
         )
         given = own.pop(MAIN, None)
-        # A process of one's own in place of Gunicorn, such as an ASGI server, is served in the same way.
+        # A process that replaces Gunicorn, such as an ASGI server, inherits the settings that the inventory leaves out.
         main = default if given is None else default.model_copy(update=given.model_dump(exclude_unset=True))
         own = {MAIN: main, **own}
     return own
 
 
 def gunicorn(service: str) -> str:
-    """The path of Gunicorn's configuration on a host."""
+    """Return the path of Gunicorn's configuration on a host."""
     return f"/etc/plainstack/app/{service}.gunicorn.py"
 
 
 def runs_gunicorn(stack: Stack, service: str) -> bool:
-    """Whether Plainstack configures the Gunicorn of a service."""
+    """Return whether Plainstack configures the Gunicorn of a service."""
     settings = stack.services[service]
     return isinstance(settings, DjangoService) and MAIN not in settings.processes
 
 
 def placed(stack: Stack, placement: Placement | None) -> list[Host]:
-    """The hosts that a placement means, in inventory order: those of a role, or those named."""
+    """Return the hosts of a placement, in inventory order: those of a role (by default app), or those that it lists."""
     if placement is None or isinstance(placement, str):
         return stack.with_role(placement or ROLES[0])
     return [host for name, host in stack.hosts.items() if name in placement]
 
 
 def hosts(stack: Stack, service: str, process: Process | None = None) -> list[Host]:
-    """The hosts that run a process, or without one the service."""
+    """Return the hosts that run a process; without `process`, those that run any process or timer of the service."""
     if process is None:
         settings = stack.services[service]
         own = [each.hosts for each in processes(stack, service).values()]
@@ -104,39 +104,39 @@ def here(stack: Stack, host: Host) -> Iterator[tuple[str, dict[str, Process]]]:
 
 
 def timer_host(stack: Stack, service: str, timer: ServiceTimer) -> Host | None:
-    """The host that runs a timer's command: the first of those that the timer is placed on."""
+    """Return the host that runs a timer's command: the first of those that the timer is placed on."""
     return next(iter(placed(stack, timer.hosts or stack.services[service].hosts)), None)
 
 
 def runner(host: Host) -> str:
-    """The role as which a host runs services; "" if it cannot."""
+    """Return the role with which a host runs services; "" if it has none of ROLES."""
     return next((role for role in ROLES if role in host.roles), "")
 
 
 def upstream(service: str, process: str) -> str:
-    """The name of a process among all of the stack."""
+    """Return the name of a process that is unique in the stack."""
     return service if process == MAIN else f"{service}-{process}"
 
 
 def unit(service: str, process: str = MAIN) -> str:
-    """The name of the systemd unit of a process that runs once on a host."""
+    """Return the name of the systemd unit of a process that runs once on a host."""
     return f"plainstack-{upstream(service, process)}.service"
 
 
 def unit_file(service: str, process: str, count: int) -> str:
-    """The name of the unit file of a process, a template if several run on a host."""
+    """Return the name of the unit file of a process, a template if several run on a host."""
     return unit(service, process) if count == 1 else f"plainstack-{upstream(service, process)}@.service"
 
 
 def units(service: str, process: str, count: int) -> list[str]:
-    """The names of the systemd units of a process on a host."""
+    """Return the names of the systemd units of a process on a host."""
     if count == 1:
         return [unit(service, process)]
     return [f"plainstack-{upstream(service, process)}@{number}.service" for number in range(1, count + 1)]
 
 
 def units_on(stack: Stack, host: Host) -> list[str]:
-    """The names of the units of all processes of a host."""
+    """Return the names of the units of all processes of a host."""
     return [
         name
         for service, running in here(stack, host)
@@ -146,7 +146,7 @@ def units_on(stack: Stack, host: Host) -> list[str]:
 
 
 def served(stack: Stack) -> list[Served]:
-    """The processes that the balancers pass requests on to."""
+    """Return the processes that the balancers pass requests on to."""
     return [
         Served(
             name=upstream(service, name),
@@ -168,7 +168,7 @@ def served(stack: Stack) -> list[Served]:
 
 
 def ports(stack: Stack, one: Served) -> tuple[int, ...]:
-    """The ports at which hosts serve a process: the configured one first, then those that are still served."""
+    """Return the ports at which hosts serve a process: the configured port first, then earlier ports still in use."""
     return (one.port, *stack.still.ports.get(one.name, ()))
 
 

@@ -1,4 +1,4 @@
-"""What a release of a service is: an id derived from its content, and the files to send. Reads only the source."""
+"""The release of a service: an id derived from its content, and the files to send. Reads only the source."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SOURCE = "source/"
 
 @dataclass(frozen=True)
 class Release:
-    """A service as its source folder is now: `id` identifies all of its content, `venv` only its requirements.
+    """A release made from a service's source: `id` is a digest of all its content, `venv` only of its requirements.
 
     `source` is sent if the release is new to a host, `wheels` only if its requirements are. `venv` is empty for a kind
     without requirements.
@@ -35,7 +35,7 @@ class Release:
 
 
 def read(stack: Stack, name: str) -> Release:
-    """The release of a service. Raises InventoryError if its source lacks what a release needs."""
+    """Return the release of a service. Raises InventoryError if its source lacks what a release needs."""
     service = stack.services[name]
     folder = stack.file(service.source)
     try:
@@ -66,7 +66,7 @@ def read(stack: Stack, name: str) -> Release:
 
 
 def digest(files: Iterable[tuple[str, bytes]], executables: Container[str] = ()) -> str:
-    """A digest of files, which is the same for a source and for the payload made from it."""
+    """Return a digest of files, which is the same for a source and for the payload made from it."""
     hashed = hashlib.sha256(_MADE_FOR)
     for name, data in files:
         inside = name.removeprefix(_SOURCE)
@@ -76,7 +76,7 @@ def digest(files: Iterable[tuple[str, bytes]], executables: Container[str] = ())
 
 
 def content(path: str) -> bytes:
-    """The content of a file of a source. Raises InventoryError if it cannot be read."""
+    """Return the content of a file of a source. Raises InventoryError if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except OSError as error:

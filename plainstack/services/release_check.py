@@ -1,4 +1,4 @@
-"""Whether the services' sources can be installed and started on a host, as far as reading them can show."""
+"""Errors in the services' sources that would keep a host from installing or starting a release."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from plainstack.services import kinds, release, requirements
 
 
 def problems(stack: Stack) -> Iterator[str]:
-    """Problems in all services' sources that would stop every deploy, as messages with file and line."""
+    """Yield the problems in all services' sources that would stop every deploy, as messages with file and line."""
     for name, service in stack.services.items():
         try:
             here = release.read(stack, name)

@@ -1,4 +1,4 @@
-"""How a release replaces the previous one: commands with guards, each of which may be interrupted and run again."""
+"""The steps that replace a release by a new one: commands with guards, which can be interrupted and run again."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ LAYOUT = ("releases", "venvs", "current", "current.new", "previous")
 # How many releases a host keeps; the current and the previous one are always among them.
 KEPT = 5
 
-# Debian's pip, run from its wheel: creating a virtual environment with its own pip takes 2.4 s longer. The marker comes
-# last; without it, the environment is incomplete and is created again.
+# Debian's pip, run from its wheel: creating a virtual environment with its own pip takes 2.4 s longer. The file
+# `complete` is written last; without it, the environment is created again.
 _VENV = """\
 rm -rf "$venv"
 python3 -m venv --without-pip "$venv"
@@ -27,7 +27,8 @@ sync -f "$venv"
 : >"$venv/complete"
 """
 
-# Built in another place and renamed when it is complete. Project code runs as the service's account, never as root.
+# A release is built in a staging folder and renamed when complete. Project code runs as the service's account, never as
+# root.
 _BEGIN = """\
 new=$home/staging
 rm -rf "$new"
@@ -112,32 +113,32 @@ done
 
 
 def account(service: str) -> str:
-    """The system account that a service runs as."""
+    """Return the system account that a service runs as."""
     return f"app-{service}"
 
 
 def home(service: str) -> str:
-    """The folder of a service on a host: releases, their virtual environments, and the link `current`."""
+    """Return the folder of a service on a host: releases, their virtual environments, and the link `current`."""
     return f"/srv/{service}"
 
 
 def data(service: str) -> str:
-    """The folder of what a service writes itself; it outlives releases, and the service."""
+    """Return the folder for the data that a service writes; it stays when a release, or the service, is removed."""
     return f"/var/lib/{account(service)}"
 
 
 def settings(service: str) -> str:
-    """The file of a service's environment variables, including secrets."""
+    """Return the file of a service's environment variables, including secrets."""
     return f"/etc/plainstack/app/{service}.env"
 
 
 def settings_ahead(name: str) -> str:
-    """The environment file for a release that is being built, while the previous one still runs with its own."""
+    """Return the environment file for a release that is being built, while the previous one still runs with its own."""
     return f"/etc/plainstack/app/{name}.next.env"
 
 
 def put_in_place(name: str, here: Release, service: Service) -> Iterator[Command]:
-    """The steps before the service is restarted; the release is built on every host before any host switches to it."""
+    """Yield the steps before the service restarts; every host builds the release before any host switches to it."""
     kind = kinds.of(service)
     known = {
         "home": home(name),
@@ -191,7 +192,7 @@ def put_in_place(name: str, here: Release, service: Service) -> Iterator[Command
 
 
 def prune(name: str) -> Command:
-    """The step after the restart: old releases are removed."""
+    """Return the step after the restart, which removes old releases."""
     return Command(
         name=f"{name}: prune",
         why=f"keep the last {KEPT} releases of {name}",
@@ -205,5 +206,5 @@ def _script(body: str, **variables: str) -> str:
 
 
 def _word(value: str) -> str:
-    """A value quoted for sh; a path is placed below $ROOT, which is empty except in tests."""
+    """Return a value quoted for sh; a path is placed below $ROOT, which is empty except in tests."""
     return f"${{ROOT:-}}{shlex.quote(value)}" if value.startswith("/") else shlex.quote(value)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from plainstack.errors import PlainstackError
 
-# A lock without any hashes is one mistake, not hundreds.
+# At most this many lines are listed for one mistake, such as missing hashes.
 SHOWN = 8
 
 _NAMED = re.compile(
@@ -41,7 +41,7 @@ class Requirement:
 
 
 def parse(lock: bytes, path: str) -> list[Requirement]:
-    """Every requirement and option of a lock. Raises PlainstackError if it is not text."""
+    """Return every requirement and option of a lock. Raises PlainstackError if it is not text."""
     try:
         text = lock.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -68,12 +68,12 @@ def _requirement(number: int, line: str) -> Requirement:
 
 
 def canonical(name: str) -> str:
-    """A package's name in normalized form (PEP 503)."""
+    """Return a package's name in normalized form (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """The logical lines, without comments, each with the number of its first line; a backslash continues a line."""
+    """Yield (number of the first line, text) of each logical line without comments; a backslash continues a line."""
     joined, first = "", 0
     for number, raw in enumerate(text.splitlines(), 1):
         first = first if joined else number
@@ -93,7 +93,7 @@ def _without_comment(text: str) -> str:
 
 
 def target(python_version: str, arch: str) -> dict[str, str]:
-    """The environment for evaluating markers on a host; pip would evaluate them for this machine."""
+    """Return the environment for evaluating markers as a host would; pip evaluates them for this machine."""
     return {
         "implementation_name": "cpython",
         "implementation_version": f"{python_version}.0",
@@ -111,7 +111,7 @@ def target(python_version: str, arch: str) -> dict[str, str]:
 
 
 def applies(marker: str, environment: Mapping[str, str]) -> bool:
-    """Whether a marker holds. Raises ValueError if it is not valid."""
+    """Return whether a marker holds. Raises ValueError if it is not valid."""
     return not marker or _evaluated(marker, tuple(environment.items()))
 
 
@@ -126,7 +126,7 @@ def _evaluated(marker: str, environment: tuple[tuple[str, str], ...]) -> bool:
 
 
 def for_target(lock: bytes, path: str, python_version: str, arch: str) -> list[Requirement]:
-    """The requirements that a host installs. Raises PlainstackError for an invalid marker."""
+    """Return the requirements that a host installs. Raises PlainstackError for an invalid marker."""
     environment = target(python_version, arch)
     found = []
     for each in parse(lock, path):
@@ -139,7 +139,7 @@ def for_target(lock: bytes, path: str, python_version: str, arch: str) -> list[R
 
 
 def options(lock: bytes, path: str) -> list[str]:
-    """The options for pip in a lock that say where packages come from; relative folders start at the lock's folder."""
+    """Return the options for pip in a lock; folders of --find-links are relative to the lock's folder."""
     found = [re.split(r"[ =]", each.text, maxsplit=1) for each in parse(lock, path) if each.text.startswith("-")]
     return [
         f"--find-links={Path(path).absolute().parent / value}"
@@ -150,17 +150,17 @@ def options(lock: bytes, path: str) -> list[str]:
 
 
 def compile_command(python_version: str) -> str:
-    """The command that makes a lock."""
+    """Return the command that makes a lock."""
     return f"uv pip compile --generate-hashes --python-version {python_version} requirements.in -o requirements.txt"
 
 
 def problems(
     lock: bytes, path: str, needed: Mapping[str, str], python_version: str, arch: str = "x86_64"
 ) -> Iterator[str]:
-    """Why hosts cannot install a lock, as messages with file and line.
+    """Yield the reasons why hosts cannot install a lock, as messages with file and line.
 
-    `needed` maps each package that must be there to its purpose. Only the package index knows whether a wheel exists:
-    see plainstack.services.wheels.
+    `needed` maps each package that the lock must contain to its purpose. Missing wheels are not detected, because only
+    the package index knows them: see plainstack.services.wheels.
     """
     try:
         everything = parse(lock, path)

@@ -50,14 +50,14 @@ class _Here:
 
     @property
     def known(self) -> dict[str, Any]:
-        """What the templates of a service know."""
+        """The variables that every template of a service can use."""
         return {"stack": self.stack, "host": self.host, "name": self.name, "service": self.service}
 
 
 def resources(
     stack: Stack, host: Host, vault: Vault, network: Network, name: str, running: Mapping[str, Process]
 ) -> Iterator[Resource]:
-    """Yield the resources of a service on a host that runs these of its processes."""
+    """Yield the resources of a service on a host; `running` are the processes that the host runs."""
     found = release.read(stack, name)
     here = _Here(stack, host, name, found, Scope(stack, host, name, found.id, vault, network.references()))
     yield from (Package(name=package) for package in here.service.packages)
@@ -182,7 +182,7 @@ def _search(here: _Here) -> str:
 
 
 def _inputs(here: _Here) -> tuple[str, ...]:
-    """What every process of the service reads when it starts."""
+    """Return what every process of the service reads when it starts: files and the release."""
     files = [variables.secret_path(here.name, name) for name, secret in here.service.secrets.items() if secret.file]
     return (settings(here.name), *files, f"release:{here.release.id}")
 

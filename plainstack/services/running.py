@@ -11,12 +11,12 @@ from plainstack.services import processes
 
 
 def hosts(stack: Stack, service: str) -> list[Host]:
-    """The hosts that run a service, in inventory order."""
+    """Return the hosts that run a service, in inventory order."""
     return processes.hosts(stack, service)
 
 
 def units(stack: Stack, service: str, host: Host) -> list[str]:
-    """The names of a service's units on a host; the first is the one whose environment `inv exec` uses."""
+    """Return the names of a service's units on a host; the first is the one whose environment `inv exec` uses."""
     running = dict(processes.here(stack, host)).get(service, {})
     found = [name for process, one in running.items() for name in processes.units(service, process, one.count)]
     found += [f"plainstack-watchdog-{processes.upstream(service, name)}.service" for name in watched(running)]
@@ -26,7 +26,7 @@ def units(stack: Stack, service: str, host: Host) -> list[str]:
 
 
 def all_units(stack: Stack) -> Mapping[str, Mapping[str, list[str]]]:
-    """The units of every service, by service and host."""
+    """Return the units of every service, by service and host."""
     return {
         service: {host.name: units(stack, service, host) for host in hosts(stack, service)}
         for service in stack.services
@@ -34,5 +34,5 @@ def all_units(stack: Stack) -> Mapping[str, Mapping[str, list[str]]]:
 
 
 def watched(running: Mapping[str, Process]) -> list[str]:
-    """The names of the processes that have a watchdog."""
+    """Return the names of the processes that have a watchdog."""
     return [name for name, process in running.items() if process.watchdog is not None]

@@ -1,4 +1,4 @@
-"""The secrets that services declare, and what else of the vault their values contain."""
+"""The secrets that services declare, and the references that they use, some of which contain other secrets."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def declared(stack: Stack) -> Iterator[DeclaredSecret]:
 
 
 def names(stack: Stack) -> list[str]:
-    """The names of the secrets of all services."""
+    """Return the names of the secrets of all services."""
     return [secret.name for secret in declared(stack)]
 
 
 def referred(stack: Stack) -> list[str]:
-    """The references in the values of all services."""
+    """Return the names of the references that the environments and the supervisors of services use."""
     found = [
         name
         for settings in stack.services.values()

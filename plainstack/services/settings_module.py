@@ -81,7 +81,7 @@ class Settings:
             self.sure = False
 
     def fixed(self, node: ast.expr | None, depth: int = 0) -> bool:
-        """Whether an expression consists only of constants and the file's own location."""
+        """Return whether an expression consists only of constants and the file's own location."""
         if depth > _DEPTH:
             return False
         deeper = depth + 1
@@ -111,7 +111,7 @@ class Settings:
 
 
 def parsed(path: str) -> ast.Module | None:
-    """The syntax tree of a file; None if this Python cannot parse it, as the hosts' Python may be newer."""
+    """Return the syntax tree of a file; None if this Python cannot parse it, as the hosts' Python may be newer."""
     try:
         return ast.parse(Path(path).read_bytes())
     except (SyntaxError, ValueError, RecursionError, OSError):
@@ -119,7 +119,7 @@ def parsed(path: str) -> ast.Module | None:
 
 
 def file_of(module: str, files: Files) -> str | None:
-    """The file of a module in the source; None if it is not sent."""
+    """Return the file of a module in the source; None if it is not sent."""
     stem = module.replace(".", "/")
     return next((file for file in (f"{stem}/__init__.py", f"{stem}.py") if file in files), None)
 
@@ -136,7 +136,7 @@ def _hides_bindings(node: ast.AST) -> bool:
 
 
 def _bindings(node: ast.stmt) -> Iterator[tuple[str, ast.expr | None]]:
-    """Every name that a statement itself defines or changes, with the value if it is a simple assignment."""
+    """Yield every name that a statement itself defines or changes, with the value if it is a simple assignment."""
     match node:
         case ast.Assign(targets=targets, value=value):
             for target in targets:

@@ -14,7 +14,7 @@ from plainstack.services.variables import FOLDER, Scope, quoted
 
 _PROGRAM = "/usr/local/lib/plainstack/one"
 PROGRAMS = tuple(f"{_PROGRAM}/{name}.py" for name in ("__main__", "command", "database", "lease", "notify"))
-# The references that libpq's variables are made of.
+# The references whose values become libpq's environment variables.
 _LOGIN = {
     "PGHOST": "database.hosts",
     "PGPORT": "database.port",
@@ -27,12 +27,12 @@ REFERRED = tuple(_LOGIN.values())
 
 
 def login(service: str) -> str:
-    """The file with which a service's supervisors log in to the database."""
+    """Return the path of the file with the settings that a service's supervisors use to log in to the database."""
     return f"{FOLDER}/{service}.lease.env"
 
 
 def supervised(service: str, process: str, wanted: Process, command: str) -> str:
-    """The command of the unit: the supervisor, which runs `command` while it has the lease."""
+    """Return the command of the unit: the supervisor, which runs `command` while it has the lease."""
     options = f"--lease {upstream(service, process)} --stop-signal {wanted.stop_signal}"
     return f"/usr/bin/python3 -I {_PROGRAM} {options} --stop-timeout {wanted.stop_timeout} -- {command}"
 

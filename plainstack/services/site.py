@@ -23,14 +23,14 @@ class Request:
     headers: tuple[tuple[str, str], ...] = ()
 
     def curl(self) -> list[str]:
-        """The curl arguments that send the request."""
+        """Return the curl arguments that send the request."""
         words = [word for name, value in self.headers for word in ("-H", f"{name}: {value}")]
         # `--connect-to` applies to any name or address in the URL; `--resolve` does not work for an address.
         return [*words, *(["--connect-to", f"::{self.address}:"] if self.address else []), self.url]
 
 
 def name(stack: Stack) -> str:
-    """The name in visitors' URLs: the first server name, or without one the address of the balancers.
+    """Return the name in visitors' URLs: the first server name, or without one the address of the balancers.
 
     If every name is a wildcard, `www` replaces the asterisk of the first. Without a balancer it is localhost.
     """
@@ -41,7 +41,7 @@ def name(stack: Stack) -> str:
 
 
 def entrance(stack: Stack) -> str:
-    """The address at which visitors reach the site; empty without a balancer."""
+    """Return the address at which visitors reach the site; empty without a balancer."""
     balancers = stack.with_role("balancer")
     if not balancers:
         return ""
@@ -49,7 +49,7 @@ def entrance(stack: Stack) -> str:
 
 
 def addresses(stack: Stack) -> tuple[tuple[str, str], ...]:
-    """The site's public DNS records: (name, address) pairs."""
+    """Return the site's public DNS records: (name, address) pairs."""
     balancers = stack.with_role("balancer")
     found = [stack.settings(Balancer).virtual_address] if stack.settings(Balancer).virtual_address else []
     found = found or [balancer.public or balancer.address for balancer in balancers]
@@ -58,7 +58,10 @@ def addresses(stack: Stack) -> tuple[tuple[str, str], ...]:
 
 
 def accepted(stack: Stack) -> list[str]:
-    """The host names that an application must accept, in Django's notation (ALLOWED_HOSTS); loopback is one of them."""
+    """Return the host names that an application must accept, in the notation of Django's ALLOWED_HOSTS.
+
+    They include loopback.
+    """
     balancers = stack.with_role("balancer")
     addresses = [
         stack.settings(Balancer).virtual_address,
@@ -72,19 +75,19 @@ def accepted(stack: Stack) -> list[str]:
 
 
 def of_service(stack: Stack, host: Host, port: int, path: str) -> Request:
-    """A request for a page of the process at a port of one host, with the headers that a balancer sends."""
+    """Return a request for a page of the process at a port of one host, with the headers that a balancer sends."""
     known_as = name(stack)
     headers = (("Host", known_as), ("X-Forwarded-Host", known_as), ("X-Forwarded-Proto", "https"))
     return Request(f"http://{host.address}:{port}{path}", "", headers)
 
 
 def of_visitor(stack: Stack, path: str, address: str = "", scheme: str = "https") -> Request:
-    """A visitor's request for a page, sent to `address` (a balancer's), by default to the site's own."""
+    """Return a visitor's request for a page, sent to `address` (a balancer's), by default to the site's own."""
     return Request(f"{scheme}://{name(stack)}{path}", address or entrance(stack))
 
 
 def trusted_senders(stack: Stack, host: Host) -> list[str]:
-    """The addresses whose X-Forwarded-Proto an application on `host` trusts: the balancers' and the host's own.
+    """Return the addresses whose X-Forwarded-Proto an application on `host` trusts: the balancers' and the host's own.
 
     The host itself requests the health page like a balancer.
     """
@@ -99,4 +102,4 @@ REFERENCES: Mapping[str, Reference] = {
         lambda stack, _host, _vault: ",".join(accepted(stack)),
     ),
 }
-"""What services can refer to."""
+"""The references to the site that services can use."""

@@ -14,7 +14,7 @@ from plainstack.errors import InventoryError
 
 # Hidden files are left out: a developer's .env contains secrets, and .git is not part of a release.
 _LEFT_OUT = (".*", "*.sqlite3", "*.sqlite3-*", "node_modules", "venv")
-# Public by definition (RFC 8615).
+# Hidden, but sent: public by definition (RFC 8615).
 _TRAVELS = (".well-known",)
 # Every Python that runs the source writes these again, so leaving them out is not reported.
 _BYTECODE = ("__pycache__", "*.pyc")
@@ -43,7 +43,7 @@ class _Walk:
     count: int = 0
 
     def files(self, folder: str, inside: str, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-        """The files to send; `above` are the real paths of the folders on the way to `folder`."""
+        """Yield the files to send; `above` are the real paths of the folders on the way to `folder`."""
         with os.scandir(folder) as entries:
             for entry in entries:
                 if _matches(entry.name, _BYTECODE):
@@ -98,9 +98,10 @@ class _Walk:
 
 
 def walk(folder: Path, writable: Sequence[str] = ()) -> Tree:
-    """The files of a source, which is a folder or one file. Raises InventoryError for what cannot be sent, and OSError.
+    """Return the files of a source, a folder or a single file.
 
-    The folders in `writable` are left out: on a host they hold the service's data.
+    The folders in `writable` are left out: on a host they contain the service's data. Raises InventoryError for a file
+    that cannot be sent, and OSError.
     """
     if folder.is_file():
         return Tree(((folder.name, str(folder)),), ())
@@ -118,7 +119,7 @@ def walk(folder: Path, writable: Sequence[str] = ()) -> Tree:
 
 
 def is_environment(folder: str) -> bool:
-    """Whether a folder contains a Python environment."""
+    """Return whether a folder contains a Python environment."""
     return any(os.path.lexists(f"{folder}{os.sep}{mark}") for mark in _ENVIRONMENT)
 
 

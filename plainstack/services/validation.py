@@ -19,7 +19,7 @@ Problem = tuple[Loc, str]
 def contradictions(stack: Stack, no_lease: str) -> Iterator[Problem]:
     """Yield the errors as (place, sentence) pairs.
 
-    `no_lease` says what a process of which there is one would need; it is empty if the database can keep its lease.
+    `no_lease` says what is missing for processes with `one: true`; it is empty if the database can store their leases.
     """
     seen: dict[str, str] = {}
     for name, service in stack.services.items():
@@ -29,7 +29,7 @@ def contradictions(stack: Stack, no_lease: str) -> Iterator[Problem]:
         if service.hosts is not None:
             yield from _placement(stack, (*loc, "hosts"), service.hosts)
         elif not stack.with_role(ROLES[0]) and not stack.with_role("balancer"):
-            # A balancer's own need of that role is reported already.
+            # With a balancer, the missing role is reported already: the role balancer needs it.
             yield loc, f"services.{name}.hosts: no host has the role {ROLES[0]}; name the hosts that run the service"
         for process, settings in processes(stack, name).items():
             place: Loc = (*loc, "processes", process)

@@ -16,12 +16,12 @@ FOLDER = "/etc/plainstack/app"
 
 
 def secret_name(service: str, name: str) -> str:
-    """The name of a service's secret in the store."""
+    """Return the name of a service's secret in the store."""
     return f"{service}/{name}"
 
 
 def secret_path(service: str, name: str) -> str:
-    """The file on a host that holds a secret which is passed as a file."""
+    """Return the file on a host that holds a secret which is passed as a file."""
     return f"{FOLDER}/{service}/secrets/{name}"
 
 
@@ -37,7 +37,7 @@ class Scope:
     provided: Mapping[str, Reference]
 
     def value(self, name: str) -> str:
-        """The value of a reference. The inventory was checked: it has one."""
+        """Return the value of a reference; the validation of the inventory ensures that the reference exists."""
         if name.startswith(references.OWN_SECRET):
             return self.secret(name.removeprefix(references.OWN_SECRET)).reveal()
         if name in self.own:
@@ -45,11 +45,11 @@ class Scope:
         return self.provided[name].value(self.stack, self.host, self.vault)
 
     def secret(self, name: str) -> Secret:
-        """A secret of the service."""
+        """Return a secret of the service."""
         return self.vault.password(secret_name(self.service, name))
 
     def holds_secret(self, text: str) -> bool:
-        """Whether a text refers to a secret."""
+        """Return whether a text refers to a secret."""
         return any(
             name.startswith(references.OWN_SECRET) or (name in self.provided and bool(self.provided[name].secrets))
             for name in references.names(text)
@@ -57,7 +57,7 @@ class Scope:
 
     @property
     def own(self) -> Mapping[str, str]:
-        """What every service knows."""
+        """The references that every service can use."""
         return {
             "service.name": self.service,
             "service.folder": f"/srv/{self.service}/current/source",
@@ -84,12 +84,12 @@ def variables(scope: Scope) -> Iterator[tuple[str, str | Secret]]:
 
 
 def quoted(value: str) -> str:
-    r"""A value in double quotes, in which systemd.exec(5) and sh treat the same characters as special: \ " $ and `."""
+    r"""Return a value in double quotes, with \ " $ and ` escaped, which are special to systemd.exec(5) and to sh."""
     return '"' + re.sub(r'([\\"$`])', r"\\\1", value) + '"'
 
 
 def command(text: str, value: Callable[[str], str]) -> str:
-    """A command for ExecStart: with references resolved, and % taken literally."""
+    """Return a command for ExecStart: with references resolved, and % taken literally."""
     words = references.resolve(text, value)
     # manage.py is not always executable, and its first line may name a Python outside the virtual environment.
     if re.match(r"\S+\.py(\s|$)", words):

@@ -1,4 +1,4 @@
-"""The watchdog of a process: it restarts one that runs, but whose health page stopped answering."""
+"""The watchdog of a process: it restarts the process if it runs but its health page has stopped answering."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ def watchdog(stack: Stack, host: Host, service: str, process: str, wanted: Proce
 
 
 def _failures(stack: Stack, host: Host, service: str, wanted: Process) -> int:
-    """Failed checks until a restart. Each further host waits for one start-up more.
+    """Return how many checks must fail before the watchdog on `host` restarts the process.
 
-    A fault that all hosts have, such as a database that is away, so never takes two of them down at the same moment.
+    Each further host waits for one more start-up. So a fault on all hosts, such as an unreachable database, never takes
+    two of them down at the same time.
     """
     assert wanted.watchdog is not None
     before = processes.hosts(stack, service, wanted).index(host)

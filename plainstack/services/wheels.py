@@ -47,12 +47,12 @@ def unfetched(
 
 
 def architecture(seen: Observed) -> str:
-    """A host's machine type (uname -m), which decides its wheels."""
+    """Return a host's machine type (uname -m), which decides its wheels."""
     return seen.facts.get("arch") or "x86_64"
 
 
 def resolve(payload: Payload, cache: Path, report: Report, arch: str = "x86_64") -> list[tuple[str, bytes]]:
-    """The names and contents of the files to send to a host of architecture `arch` (as in `uname -m`).
+    """Return the names and contents of the files to send to a host of architecture `arch` (as in `uname -m`).
 
     Raises PlainstackError if a file or a wheel is unavailable, or if a file has changed since the plan was made.
     """
@@ -82,7 +82,7 @@ def resolve(payload: Payload, cache: Path, report: Report, arch: str = "x86_64")
 def wheelhouse(
     lock: bytes, path: str, cache: Path, report: Report, python_version: str = PYTHON, arch: str = "x86_64"
 ) -> list[Path]:
-    """The wheels of a lock, from the cache or from the package index that this machine's pip uses."""
+    """Return the wheels of a lock, from the cache or from the package index that this machine's pip uses."""
     wanted = for_target(lock, path, python_version, arch)
     folder = cache / sha256(f"{python_version} {arch}\n{wanted}".encode()).hexdigest()[:16]
     if not folder.is_dir():
@@ -104,7 +104,7 @@ def wheelhouse(
 
 
 def for_target(lock: bytes, path: str, python_version: str, arch: str) -> str:
-    """The lock for the hosts: only the requirements that they install, without markers."""
+    """Return the lock for the hosts: only the requirements that they install, without markers."""
     return "".join(f"{each.locked}\n" for each in requirements.for_target(lock, path, python_version, arch))
 
 
@@ -169,7 +169,7 @@ def _without_wheel(wanted: Sequence[Requirement], said: str) -> Requirement | No
 
 
 def _others(said: str) -> str:
-    """The newest versions that have a wheel, from pip's message."""
+    """Return the newest versions that have a wheel, from pip's message."""
     found = re.search(r"\(from versions: ([^)]+)\)", said)
     if found is None or found[1] == "none":
         return ", and no other version has one"

@@ -1,7 +1,7 @@
-"""Decisions of a failover: pure generators that yield phases of steps and get the topology observed after each.
+"""Decisions of a failover: pure generators that yield phases and receive the topology observed after each phase.
 
-Nothing is remembered between runs: every decision is made from what is observed. A run that was interrupted anywhere
-is therefore finished by typing the same command again.
+Nothing is stored between runs: every decision depends only on the observed topology. To finish an interrupted run, the
+operator types the same command again.
 """
 
 from plainstack.postgresql.failover.phases import NEAR, Do, Phase, Plan, Step

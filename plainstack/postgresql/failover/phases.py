@@ -1,4 +1,4 @@
-"""The building blocks of a failover: steps, phases of steps, and what every decision asks about a topology."""
+"""The building blocks of failover decisions: steps, phases, and functions about a topology that decisions share."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from plainstack.errors import Refused
 from plainstack.postgresql.observation import Node, Topology, newest
 from plainstack.postgresql.topology import position
 
-# A receiver that lags by more would keep clients waiting for too long in a switchover: one WAL segment.
+# The largest lag of a receiver, in bytes, at which a switchover is allowed: one WAL segment. With more, clients would
+# wait too long.
 NEAR = 16 * 2**20
 
 
 class Do(StrEnum):
-    """What a step does; steps.py has the script of each."""
+    """The action of a step; steps.py returns the script of each."""
 
     CHECKPOINT = "checkpoint"
     WAKE = "wake"
@@ -44,7 +45,7 @@ class Do(StrEnum):
 class Step:
     """One action on one host; `says` describes it to the operator, `about` names other hosts or an LSN.
 
-    A failed step ends the run unless it is `optional`; then the next topology shows the result.
+    A failed step ends the run, unless it is `optional`: then the run continues, and the next topology shows the result.
     """
 
     do: Do
@@ -62,7 +63,7 @@ Plan = Generator[Phase, Topology, None]
 
 
 def one_history(now: Topology) -> None:
-    """Raises Refused if there are two primaries."""
+    """Raise Refused if there is more than one primary."""
     if len(now.primaries) > 1:
         old = min(now.primaries, key=lambda node: node.timeline)
         raise Refused(
@@ -72,7 +73,7 @@ def one_history(now: Topology) -> None:
 
 
 def require_an_answer(now: Topology) -> None:
-    """Raises Refused if no db host answers."""
+    """Raise Refused if no db host answers."""
     if not any(node.reachable for node in now.nodes.values()):
         raise Refused(
             f"no db host answers ({', '.join(now.nodes)}), so none can be promoted. Check the network first. If"
@@ -81,7 +82,7 @@ def require_an_answer(now: Topology) -> None:
 
 
 def most_advanced(now: Topology, target: str) -> Node:
-    """The standby to promote: the given one, or the one with the most WAL. Raises Refused if there is none."""
+    """Return the standby to promote: the given one, or the one with the most WAL. Raises Refused if there is none."""
     if target:
         chosen = now.node(target)
         if chosen.state != "standby":
@@ -94,7 +95,7 @@ def most_advanced(now: Topology, target: str) -> Node:
 
 
 def _revive(now: Topology) -> str:
-    """Advice for when no standby runs."""
+    """Return the advice for when no standby runs."""
     if not now.primaries:
         return _choose(now)
     leader = now.primaries[0]
@@ -107,7 +108,7 @@ def _revive(now: Topology) -> str:
 
 
 def _choose(now: Topology) -> str:
-    """Advice for when no server runs, so that the operator must choose the new primary."""
+    """Return the advice for when no server runs and the operator must choose the new primary."""
     asleep = [node for node in now.nodes.values() if node.stopped and not node.rewinding]
     if not asleep:
         return "Make a db host with complete data answer, or restore from the backup"
@@ -121,7 +122,7 @@ def _choose(now: Topology) -> str:
 
 
 def candidate(now: Topology, target: str) -> Node:
-    """Like most_advanced, but refuses a given standby if another one has more WAL."""
+    """Return the standby to promote, like most_advanced; also raises Refused if another standby has more WAL."""
     chosen = most_advanced(now, target)
     best = newest(now.standbys)
     if (chosen.timeline, position(chosen.lsn)) < (best.timeline, position(best.lsn)):
@@ -134,12 +135,12 @@ def candidate(now: Topology, target: str) -> Node:
 
 
 def fenced_off(now: Topology, node: Node) -> bool:
-    """Whether a promotion replaced this host and it has not rejoined: it lacks everything written since."""
+    """Return whether a promotion replaced this host and the host has not rejoined; it lacks all later writes."""
     return bool(node.fenced or now.fencing(node.name))
 
 
 def successor(now: Topology, leader: Node) -> Node | None:
-    """The host that replaced a fenced-off primary, even if it does not run now: its data is newer."""
+    """Return the host that replaced a fenced-off primary and has a newer timeline, running or not; None without one."""
     if not now.fencing(leader.name):
         return None
     ahead = [node for node in now.nodes.values() if node.timeline > leader.timeline and not fenced_off(now, node)]
@@ -147,14 +148,14 @@ def successor(now: Topology, leader: Node) -> Node | None:
 
 
 def remove_fences(now: Topology, name: str) -> list[Step]:
-    """The phases that remove every fence against the host."""
+    """Return the steps that remove every fence against the host."""
     return [Step(Do.UNFENCE, other, f"remove the fence against {name}", (name,)) for other in now.fencing(name)]
 
 
 def shut_down_cleanly(now: Topology) -> Node | None:
-    """A primary that was shut down cleanly and has no successor: a standby can take over without loss.
+    """Return the primary that was shut down cleanly and has no successor: a standby can take over without loss.
 
-    None if any db host may be a primary, or may have become one after it.
+    None if another db host may be a primary, or may have become one since the shutdown.
     """
     whole = [node for node in now.nodes.values() if node.clean and not fenced_off(now, node)]
     if len(whole) != 1:
@@ -166,25 +167,25 @@ def shut_down_cleanly(now: Topology) -> Node | None:
 
 
 def follow(now: Topology, leader: Node) -> Iterator[Step]:
-    """The phases that make every other standby stream from the new primary."""
+    """Yield the steps that make every other standby stream from the new primary."""
     for node in now.standbys:
         if node.name != leader.name:
             yield Step(Do.FOLLOW, node.name, f"stream from {leader.name}", (leader.name,), optional=True)
 
 
 def receive_from_new_primary(now: Topology) -> Iterator[Step]:
-    """The step that makes Barman receive from the new primary at once, not only at its next check."""
+    """Yield the steps that make Barman receive WAL from the new primary at once, instead of at its next check."""
     if now.barman:
         for host in now.backup_hosts:
             yield Step(Do.BARMAN, host, "receive WAL from the new primary", optional=True)
 
 
 def not_degraded(node: Node) -> Iterator[Step]:
-    """The step that removes a leftover degraded setting from a host."""
+    """Yield the step that removes a leftover degraded setting from a host."""
     if node.degraded:
         yield Step(Do.RESYNC, node.name, "remove the leftover setting of a degraded primary")
 
 
 def names_of(nodes: Sequence[Node], *, timeline: bool = False) -> str:
-    """Hosts in a sentence."""
+    """Return the names of hosts for a sentence, such as "db1 and db2"."""
     return " and ".join(f"{node.name} (timeline {node.timeline})" if timeline else node.name for node in nodes)

@@ -1,4 +1,4 @@
-"""Promotion after the primary has failed, as decisions: fence it off, promote the best standby. A pure generator."""
+"""Decides the phases of a promotion after the primary has failed: pure generators, which change nothing themselves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from plainstack.postgresql.observation import Node, Topology
 
 
 def promote(now: Topology, target: str = "") -> Plan:
-    """The primary has failed: fence it off, and promote the most advanced standby."""
+    """Fence off the failed primary, and promote `target` or the most advanced standby."""
     if target:
         now.node(target)
     require_an_answer(now)
@@ -38,7 +38,7 @@ def promote(now: Topology, target: str = "") -> Plan:
     if not target:
         _refuse_unseen_writes(now, chosen)
     now = yield from _fence(now)
-    # Chosen after fencing: until then, a standby may still receive WAL.
+    # Choose again after fencing: until then, a standby may still receive WAL.
     chosen = _chosen(now, target)
     alone = now.synchronous and len(now.standbys) == 1
     says = (
@@ -68,7 +68,7 @@ def _rejoin(node: Node) -> str:
 
 
 def _wake(now: Topology, target: str) -> Generator[Phase, Topology, Topology]:
-    """Start stopped servers that may have the newest data; the next topology shows which of them run."""
+    """Start stopped servers that may have the newest data, and return the topology observed afterwards."""
     asleep = [node for node in now.nodes.values() if node.stopped and not node.rewinding]
     if not target and (old := _stopped_leader(now, asleep)) and (old.degraded or not now.standbys):
         says = "stop PostgreSQL, and keep it from starting as a primary"
@@ -88,9 +88,9 @@ def _wake(now: Topology, target: str) -> Generator[Phase, Topology, Topology]:
 
 
 def _stopped_leader(now: Topology, asleep: Sequence[Node]) -> Node | None:
-    """The stopped primary that cannot have a successor, because every other db host answers and has older data.
+    """Return the stopped primary that cannot have a successor: no other db host is silent or on a newer timeline.
 
-    A primary that is fenced off is excluded: its promotion chose another host.
+    A fenced-off primary is excluded, because a promotion has replaced it.
     """
     leaders = [node for node in asleep if node.state == "stopped primary" and not fenced_off(now, node)]
     if len(leaders) != 1:
@@ -113,7 +113,7 @@ def _refuse_unseen_primary(now: Topology) -> None:
 
 
 def _chosen(now: Topology, target: str) -> Node:
-    """The host to promote: one that no promotion has replaced, unless the operator names such a host."""
+    """Return the host to promote. Raises Refused if a promotion replaced it, unless the operator named it."""
     chosen = candidate(now, target)
     if not target and fenced_off(now, chosen):
         raise Refused(
@@ -124,7 +124,7 @@ def _chosen(now: Topology, target: str) -> Node:
 
 
 def _refuse_unseen_writes(now: Topology, chosen: Node) -> None:
-    """Refuse while a host that may have confirmed writes, other than the failed primary, cannot be compared."""
+    """Raise Refused if a host besides the failed primary may have confirmed writes and cannot be compared."""
     missing = [node for node in now.nodes.values() if node.state not in ("standby", "empty")]
     missing = [node for node in missing if not fenced_off(now, node)]
     stopped = [node for node in missing if node.state == "stopped standby" or node.degraded]
@@ -140,7 +140,7 @@ def _refuse_unseen_writes(now: Topology, chosen: Node) -> None:
 
 
 def _gone(now: Topology) -> list[Node]:
-    """Hosts that are, were or may be a primary, besides the one to promote."""
+    """Return the hosts that are, were or may be a primary, except the newly promoted one."""
     leading = [node for node in now.primaries if not now.fenced_everywhere(node.name)]
     return [
         node
@@ -160,7 +160,7 @@ def _fence_steps(now: Topology) -> Iterator[Step]:
     gone = _gone(now)
     for node in gone:
         if node.reachable and not (node.fenced and node.state == "stopped primary"):
-            # Optional: a host that cannot be stopped is fenced off by all others, like one that cannot be reached.
+            # Optional: if the host cannot be stopped, the others still fence it off, as with an unreachable host.
             says = "stop PostgreSQL, and keep it from starting as a primary"
             yield Step(Do.KEEP_OUT, node.name, says, optional=True)
     names = [node.name for node in gone]

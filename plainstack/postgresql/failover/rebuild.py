@@ -1,4 +1,4 @@
-"""The shell scripts that turn an old primary's data into a standby's: rewind it, or replace it with a copy."""
+"""The shell scripts that make a standby of an old primary: they rewind its data, or replace it with a copy."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ STANDBY_SIGNAL = f"{AS_POSTGRES} touch {DATA}/standby.signal && sync {DATA}/stan
 
 _WITH_PASSWORD = f"{AS_POSTGRES} env LC_ALL=C PGPASSFILE={PASSFILE}"
 _TO_LEADER = f"port={PORT} sslmode=verify-full sslrootcert={TLS}/ca.crt connect_timeout=3"
-# The space that pg_rewind and a copy need besides the data: the WAL that the primary keeps (wal_keep_size), and a
-# margin.
+# How many bytes pg_rewind or a copy needs in addition to the data: the WAL that the primary retains (wal_keep_size),
+# and a reserve.
 _MARGIN = 256 * 2**20
 
 _ROOM = f"""\
@@ -50,7 +50,7 @@ mv {REWINDING}.new {REWINDING}
 echo "$said"
 """
 
-# Under a name that no write waits for: an incomplete copy must not confirm writes.
+# The application name of the copy is not in synchronous_standby_names: an incomplete copy must not confirm writes.
 CLONE = f"""\
 {_ROOM}\
 new={DATA}.new

@@ -1,4 +1,4 @@
-"""Bringing hosts back, and running without a standby, as decisions: pure generators of phases."""
+"""Decides how hosts rejoin, and how the primary runs without a standby: pure generators of phases."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from plainstack.postgresql.observation import Node, Topology, newest
 
 
 def rejoin(now: Topology, host: str = "", *, discard: bool = False) -> Plan:
-    """Turn hosts that were fenced off, stopped or have diverged into standbys of the primary."""
+    """Turn hosts that are fenced off, are stopped or have diverged into standbys of the primary; only `host` if given.
+
+    With `discard`, a host that needs a new copy of the data deletes its own first.
+    """
     leader = _leader(now, host)
     if host:
         node = now.node(host)
@@ -54,8 +57,10 @@ def rejoin(now: Topology, host: str = "", *, discard: bool = False) -> Plan:
 
 
 def _leader(now: Topology, given_up: str) -> Node:
-    """The primary that the others should follow; of two that cannot be compared, the one that the operator did not give
-    up."""
+    """Return the primary that the other hosts should follow. Raises Refused if that is not certain.
+
+    Of two primaries that cannot be compared, return the one that is not `given_up`, the host that the operator rejoins.
+    """
     require_an_answer(now)
     leading = [node for node in now.primaries if not now.fenced_everywhere(node.name)] or now.primaries
     if not leading:
@@ -85,7 +90,7 @@ def _leader(now: Topology, given_up: str) -> Node:
 
 
 def _other_cluster(one: Node, other: Node) -> bool:
-    """Whether both have data but no common history."""
+    """Return whether the data of two hosts belongs to different clusters."""
     known = one.system_identifier and other.system_identifier
     return bool(known) and one.system_identifier != other.system_identifier
 
@@ -98,7 +103,7 @@ def _strayed(now: Topology, leader: Node, node: Node) -> bool:
 
 
 def _may_be_another(now: Topology, leader: Node) -> list[str]:
-    """Hosts that may have succeeded a primary that is fenced off: primaries, and hosts that do not answer."""
+    """Return the hosts that may have replaced a fenced-off primary: other primaries, and hosts that do not answer."""
     others = [node for node in now.nodes.values() if node.name != leader.name]
     return [node.name for node in others if node.state in ("unreachable", "silent", "primary")]
 
@@ -108,8 +113,8 @@ def _rejoin(now: Topology, name: str, leader: str, discard: bool) -> Generator[P
     was_primary = node.state in ("primary", "stopped primary")
     if node.state in ("primary", "silent") or (node.state == "stopped primary" and not node.fenced):
         now = yield (Step(Do.KEEP_OUT, name, "stop PostgreSQL, and keep it from starting as a primary"),)
-    # The primary may lack the slot, and with a leftover degraded setting the standby, once promoted, would acknowledge
-    # writes alone.
+    # The primary may lack the slot. With a leftover degraded setting, the standby would acknowledge writes alone after
+    # its promotion.
     now = yield (
         *remove_fences(now, name),
         Step(Do.TIDY, leader, f"prepare a replication slot for {name}"),
@@ -127,7 +132,7 @@ def _rejoin(now: Topology, name: str, leader: str, discard: bool) -> Generator[P
             )
             node = now.node(name)
     if node.upstream != leader:
-        # pg_rewind takes two servers on the same timeline for identical, whatever each has written since.
+        # pg_rewind considers two servers on the same timeline identical, even if both have written since.
         split = was_primary and node.timeline == now.node(leader).timeline
         if node.state != "empty" and not node.rewinding and not discard and not split:
             now = yield (Step(Do.REWIND, name, f"undo the writes that {leader} does not have", (leader,)),)
@@ -146,7 +151,7 @@ def _rejoin(now: Topology, name: str, leader: str, discard: bool) -> Generator[P
 
 
 def degrade(now: Topology) -> Plan:
-    """Let the primary acknowledge writes without a standby, because none is left."""
+    """Let the primary acknowledge writes without a standby. Raises Refused if a standby confirms them."""
     leader = _only_leader(now)
     if not now.synchronous and leader.synchronous:
         raise Refused(f"the inventory no longer makes {leader.name} wait for a replica. Apply that: inv deploy")

@@ -63,7 +63,7 @@ fi
 
 _NOT_DEGRADED = f"rm -f {DEGRADED} {METRIC}\n"
 
-# Until a standby has nearly caught up, every write would wait for it.
+# Wait until a standby has caught up: before that, every write would wait for it.
 _RESYNC = f"""\
 near() {{
     [ "$({_PSQL}c "select pg_is_in_recovery() or exists (select from pg_stat_replication where state = 'streaming'
@@ -75,7 +75,8 @@ near() {{
 """  # noqa: S608 - holds constants only
 
 _NONE_RUNS = "! pgrep -u postgres -x postgres >/dev/null"
-# A full or read-only disk cannot store the file; a runtime mask of the unit lasts until the host boots.
+# On a full or read-only disk, the file that keeps PostgreSQL from starting cannot be written. Then a runtime mask of
+# the unit does so until the host boots.
 _MASK = f"/run/systemd/system/{UNIT}"
 _KEEP_OUT = f"""\
 mark() {{
@@ -103,7 +104,7 @@ systemctl reset-failed {UNIT} 2>/dev/null || :
 timeout 600 systemctl start {UNIT} && systemctl is-active --quiet {UNIT} || {{ {_JOURNAL}; exit 1; }}
 """
 
-# A promotion waits for it, so a server that takes longer is named, or left out.
+# A promotion waits for this step, so the step gives up after a minute.
 _WAKE = _START.replace("timeout 600", "timeout 60")
 
 _STREAMS = f"""\
@@ -111,7 +112,7 @@ _STREAMS = f"""\
 """  # noqa: S608 - holds constants only
 _FOLLOW = await_condition(_STREAMS, "this host does not stream from @LEADER@", tries=150, pause=0.1, otherwise=_JOURNAL)
 
-# A slot that is no longer used retains WAL forever.
+# Drop a standby's unused slots, which would retain WAL forever.
 _TIDY = f"""\
 if [ "$({_PSQL}c 'select pg_is_in_recovery()')" = t ]; then
     {_PSQL}c 'select pg_drop_replication_slot(slot_name) from pg_replication_slots
@@ -123,7 +124,7 @@ fi
 {_PSQL} -f {ETC}/plainstack.sql
 """  # noqa: S608 - holds constants only
 
-# Barman's cron comes second: it would start a receiver of its own if it found none.
+# Start Barman's cron last: if it found no receiver, it would start one of its own.
 _BARMAN = f"""\
 systemctl restart {barman.RECEIVER_UNIT}
 {await_condition(barman.RECEIVES, "Barman does not receive WAL after 20 s", tries=100, pause=0.2)}\

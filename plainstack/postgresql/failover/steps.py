@@ -1,4 +1,4 @@
-"""The script of every failover step, run as root on the step's host; each may be run again at any time."""
+"""The script of every failover step. It runs as root on the step's host, and can be run again at any time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from plainstack.services.processes import served
 
 RECEIVER = "barman_receive_wal"
 
-# One step at a time on a host, even if the operator's connection broke and the command was started again.
+# Run one step at a time on a host, even if the operator's connection broke and the command was started again.
 _FRAME = """\
 export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 umask 022
@@ -41,12 +41,12 @@ _LONG = {Do.REWIND: 24 * 3600, Do.CLONE: 24 * 3600, Do.CLONE_OVER: 24 * 3600, Do
 
 
 def seconds(step: Step) -> float:
-    """The timeout of a step; steps that copy data get long enough for a big database."""
+    """Return the timeout of a step in seconds; steps that rewind or copy data get a day."""
     return _LONG.get(step.do, 120)
 
 
 def script(stack: Stack, step: Step, who: str, commit: str, command: str) -> str:
-    """The step's script, including the line that it adds to the host's log."""
+    """Return the step's whole script, which also appends a line to the host's audit log."""
     event = {
         "at": "@AT@",
         "result": "@RESULT@",
@@ -66,7 +66,7 @@ def script(stack: Stack, step: Step, who: str, commit: str, command: str) -> str
 
 
 def body(stack: Stack, step: Step) -> str:
-    """The step's own shell code, without the frame that every step has."""
+    """Return the step's own shell code, without the lock and the audit log that `script` adds."""
     if step.do is Do.FENCE:
         lines = [f"{FILTER} fence {name} {stack.hosts[name].address} {PORT}" for name in step.about]
         return "\n".join(lines) + "\n"
@@ -91,10 +91,10 @@ def body(stack: Stack, step: Step) -> str:
 
 
 def asks_site(stack: Stack) -> list[str]:
-    """The curl arguments that request the first service's health page as visitors do; empty if there is no site."""
+    """Return curl's arguments to request the first service's health page as visitors do; empty if there is no site."""
     balancers, services = stack.with_role("balancer"), served(stack)
     if not balancers or not services or not stack.with_role("app"):
         return []
-    # Balancers reach each other without the public network; the virtual address is on one of them.
+    # Balancers send this request: they reach each other without the public network, and one has the virtual address.
     address = stack.settings(Balancer).virtual_address or balancers[0].address
     return site.of_visitor(stack, services[0].health_page, str(address)).curl()

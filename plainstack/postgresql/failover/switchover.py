@@ -1,4 +1,4 @@
-"""Decides the phases of a planned switchover: a pure generator, which changes nothing itself."""
+"""Decides the phases of a planned switchover: pure generators, which change nothing themselves."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def switchover(now: Topology, target: str = "") -> Plan:
         now = yield (Step(Do.STEP_DOWN, old.name, "stop PostgreSQL; it will start as a replica"),)
         old, chosen = now.node(old.name), now.node(chosen.name)
     elif len(now.standbys) == len(now.nodes):
-        # Interrupted between the two steps of the handover. All hosts answer, so the most advanced standby has
-        # everything.
+        # An earlier run was interrupted between the two steps of the handover. All hosts answer, so the most advanced
+        # standby has all writes.
         chosen = candidate(now, target)
         now = yield (Step(Do.PROMOTE, chosen.name, "become the primary"),)
         yield from _settle(now, [node for node in now.standbys if node.name != chosen.name], now.node(chosen.name))
@@ -61,7 +61,7 @@ def switchover(now: Topology, target: str = "") -> Plan:
 
 
 def _handed_over(now: Topology) -> list[Node]:
-    """Standbys that an interrupted switchover shut down cleanly and did not start again."""
+    """Return the standbys that an interrupted switchover shut down cleanly and did not start again."""
     return [node for node in now.nodes.values() if node.state == "stopped standby" and node.clean]
 
 
@@ -105,7 +105,10 @@ def _chosen(now: Topology, old: Node, target: str) -> Node:
 
 
 def _handing_over(now: Topology) -> Node:
-    """The old primary of an interrupted switchover, or a primary that someone shut down cleanly."""
+    """Return the old primary of an interrupted switchover, or a primary that someone shut down cleanly.
+
+    Raises Refused if there is none.
+    """
     require_an_answer(now)
     old = shut_down_cleanly(now)
     if old is None:
@@ -133,9 +136,10 @@ def _hand_over(now: Topology, old: Node, chosen: Node) -> Generator[Phase, Topol
                 " Nothing is lost. To see why: fab failover status"
             )
     if old.state == "stopped primary":
-        # Someone stopped the old primary: until it is a standby, its next start would make it a second primary.
+        # Someone stopped the old primary. Make it a standby before the promotion: otherwise it would start as a second
+        # primary.
         now = yield (Step(Do.START, old.name, "start as a replica"),)
-    # At the same time: with synchronous replication, writes wait until the old primary follows.
+    # Do both at the same time: with synchronous replication, writes wait until the old primary follows.
     now = yield (
         Step(Do.PROMOTE, chosen.name, "become the primary"),
         Step(Do.START, old.name, f"start as a replica of {chosen.name}"),
@@ -144,7 +148,7 @@ def _hand_over(now: Topology, old: Node, chosen: Node) -> Generator[Phase, Topol
 
 
 def _settle(now: Topology, idle: Sequence[Node], leader: Node) -> Plan:
-    """The phases after a handover: every host follows, and slots of hosts that are gone are dropped."""
+    """Yield the phases after a handover: all hosts follow the new primary, and the old primary drops its slots."""
     starts = tuple(
         Step(Do.START, node.name, f"start as a replica of {leader.name}")
         for node in idle

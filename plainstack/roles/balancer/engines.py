@@ -25,7 +25,7 @@ class Engine:
 
     @property
     def places(self) -> dict[str, str]:
-        """What stands for the placeholders in the paths of templates."""
+        """The values of the placeholders in the paths of templates."""
         return {"engine": self.name, "sites": self.sites.rpartition("/")[2]}
 
     @property

@@ -43,8 +43,8 @@ _BUNDLES = (
 def problems(stack: Stack, given: GivenCertificate) -> Iterator[tuple[str, str]]:
     """Yield the errors of a provided certificate as (inventory key, sentence).
 
-    The errors do not depend on the time or on this machine, which must not stop a command such as a failover. For
-    those that do, see `not_now`.
+    They stop every command, so they do not depend on the time or on this machine: a certificate that expires must not
+    stop a failover. `not_now` yields the errors that do.
     """
     chain: Chain = ()
     key: PrivateKeyTypes | None = None
@@ -125,7 +125,7 @@ def _leaf_problems(chain: Chain, names: Sequence[str]) -> Iterator[str]:
 
 
 def _order(chain: Chain) -> str:
-    """Return what is wrong with the order, "" for nothing; each certificate must precede its issuer's."""
+    """Return what is wrong with the order, or ""; each certificate must come before its issuer's."""
     for number, one in enumerate(chain, 1):
         if one in chain[: number - 1]:
             return f"{_numbered(chain, number)} is there twice"
@@ -162,7 +162,7 @@ def _incomplete(chain: Chain) -> str:
 
 
 def _complete_at(chain: Chain, trusted: Chain) -> int:
-    """Return how many certificates of a chain a client needs that trusts the roots; 0 if the chain is incomplete."""
+    """Return how many certificates of a chain are needed to reach a trusted root; 0 if the chain is incomplete."""
     by_name: dict[x509.Name, list[x509.Certificate]] = {}
     for root in trusted:
         by_name.setdefault(root.subject, []).append(root)

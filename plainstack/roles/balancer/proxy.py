@@ -117,7 +117,7 @@ def _configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, File
         default_server=_default_server(stack),
         # It takes seconds to detect a lost host, so requests are retried; more tries than hosts would not help.
         tries=max(2, min(3, max((len(service.hosts) for service in served(stack)), default=0))),
-        # For a year after this header, a browser offers no way past the warning about a self-signed certificate.
+        # For a year after this header, browsers do not let users ignore the warning about a self-signed certificate.
         strict_transport=isinstance(balancer.tls, GivenCertificate),
     )
     return main, site

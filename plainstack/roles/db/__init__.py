@@ -61,7 +61,7 @@ union all select concat(sourcefile, ':', sourceline, ': ', name, ': ', error) fr
  where error is not null and error not like '%cannot be changed without restarting the server'
  and not exists (select from pg_settings where pg_settings.name = line.name and pending_restart)"""
 
-# Like initdb when it tries values: start the server up to the allocation of its memory, in a scratch data directory.
+# Test the settings as initdb does: start a server in a scratch data directory, up to the allocation of its memory.
 _TRY_SETTINGS = f"""\
 scratch=$({AS_POSTGRES} mktemp -d)
 trap 'rm -r "$scratch"' EXIT
@@ -114,7 +114,7 @@ def _packages() -> Iterator[Resource]:
 
 
 def _anywhere(path: str) -> str:
-    """A path of this version as the paths of templates have it."""
+    """Return a path with the placeholder {version} for the version, as in the paths of templates."""
     return path.replace(f"/{VERSION}/", "/{version}/")
 
 

@@ -1,4 +1,4 @@
-"""What services can refer to: where the database is, and how to log in to it."""
+"""The references to the database that services can use: its hosts, its name and its login."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def _hosts(stack: Stack) -> list[str]:
 
 
 def _url(stack: Stack, _host: Host, vault: Vault) -> str:
-    """A URL of libpq (PostgreSQL 17, section 32.1.1.2) that any client finds the primary with.
+    """Return a libpq URL (PostgreSQL 17, section 32.1.1.2) with which any client finds the primary.
 
-    The hosts are a parameter, because parsers of URLs other than libpq's allow only one host before the path.
+    The hosts are a parameter, because URL parsers other than libpq's allow only one host before the path.
     """
     login = f"{sql.login(vault)}:{quote(vault.password(_PASSWORD).reveal(), safe='')}"
     parameters = {

@@ -38,7 +38,8 @@ _NO_MATCH = re.compile(
 )
 
 # Read only the lines that decide what a table drops, to keep the output short. Once Plainstack's filter is in place,
-# foreign rules in INPUT are drift or are kept; they are listed again only when `firewall.foreign` has changed.
+# foreign rules in INPUT are drift, or `firewall.foreign: keep` allows them; list them again only when that setting has
+# changed.
 PROBE = """\
 if command -v nft >/dev/null; then
     nft -s list ruleset | grep -E '^table |^\tchain |^\t}| hook |drop|reject|jump |goto ' | head -n 4000 |

@@ -45,7 +45,7 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
 def jobs(watcher: Host, network: Network) -> list[Job]:
     """Return the jobs of the monitoring host `watcher` for all roles of the stack; jobs without targets are left out.
 
-    Its own programs come first, then the other direct scrapes, then those through the blackbox exporter.
+    The watcher's own programs come first, then the other direct scrapes, then those through the blackbox exporter.
     """
     others = [job for role in _watched(network, own=False) for job in role.scrapes(network.stack, watcher)]
     direct = [job for job in others if not job.probe]
@@ -109,7 +109,10 @@ def _configuration(host: Host, vault: Vault, network: Network) -> Iterator[Resou
 
 
 def _site_authority(stack: Stack, vault: Vault) -> str:
-    """Return the certificates that verify the site's: a provided chain itself, as the host may not trust its root."""
+    """Return the certificates that the monitoring host trusts when it checks the site's certificate.
+
+    If a certificate is provided, they are its own chain, because the host may not trust its root.
+    """
     tls = stack.settings(Balancer).tls
     if isinstance(tls, GivenCertificate):
         return pki.blocks(stack.file(tls.certificate), "CERTIFICATE")
