@@ -23,7 +23,7 @@ from plainstack.ssh.connections import Sessions
 Consent = Callable[[Topology, Phase], None]
 """Called with the topology and the first phase before any step runs; raises Refused to stop the failover."""
 
-# Seconds. A host that is up accepts a connection at once, and every second here prolongs the outage.
+# Seconds. A host that is up accepts a connection at once, and every second of waiting prolongs the outage.
 CONNECT_WITHIN = 1
 # Seconds until a host that accepts the connection but does not answer counts as away.
 ANSWER_WITHIN = 6.0

@@ -99,7 +99,7 @@ class HeadStart:
         opened, answer = self._opened[name], self._answers[name]
         try:
             session = sessions.to(name)
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the session is used
+        except BaseException as error:  # noqa: BLE001 - raised again where the session is used
             opened.set_exception(error)
             return
         opened.set_result(session)

@@ -25,7 +25,7 @@ def _timed(journal: Sequence[Entry]) -> Iterator[tuple[int, Entry]]:
 class Merger:
     """Orders entries as they arrive: each is held for `patience` seconds, in case older entries of other hosts follow.
 
-    `now` is the time in seconds by any clock of the caller.
+    `now` is the current time in seconds, by a clock of the caller's choice.
     """
 
     def __init__(self, patience: float) -> None:

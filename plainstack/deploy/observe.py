@@ -36,7 +36,7 @@ class Listener(Protocol):
 
 @dataclass
 class View:
-    """The result of observing hosts: the state and the plan of each, or in `failed` the reason why there are none.
+    """The result of observing hosts: the state and the plan of each, or its error in `failed`.
 
     `stack` is the stack that the plans bring about: the inventory's, or an intermediate one; see
     plainstack.engine.transition.
@@ -54,7 +54,7 @@ class View:
 
 
 class Observer:
-    """Observes the hosts of a stack for one command; its `with` statement opens and closes the connections.
+    """Observes the hosts of a stack for one command; use it in a `with` statement, which manages the connections.
 
     It takes over the connections and probes of `head_start`. It writes nothing but the cache of the next head start:
     missing secrets are generated in memory, and only a deploy saves them. For a command that needs no values of

@@ -1,4 +1,4 @@
-"""The order of a deploy: a graph of transactions that wait for one another, and its execution in threads."""
+"""The order of a deploy: the dependency graph of its transactions, and the execution of the graph in threads."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ class Verifier:
     def _run(self, lane: list[pytest.Function], running: Lanes) -> None:
         try:
             running.lane(lane, lambda item, phases: self._ended[item.nodeid].set_result(self._result(item, phases)))
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the results are waited for
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits for the results
             for item in lane:
                 if not self._ended[item.nodeid].done():
                     self._ended[item.nodeid].set_exception(error)

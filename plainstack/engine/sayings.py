@@ -14,11 +14,11 @@ Protocol = Literal["tcp", "udp", "vrrp"]
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A port that a role offers on a host to the hosts of the roles that use the offer.
+    """A port that a role offers on a host.
 
-    It is open to the private addresses of these hosts or, with `public`, to their public ones. `sources` are further
-    addresses and networks; None opens the port to all. `why` describes the purpose; {user} in it stands for the role
-    that uses the offer. The protocol vrrp has no port: `port` is 0.
+    It is open to the private addresses of all hosts with a role that uses the offer or, with `public`, to their public
+    addresses. `sources` are further addresses and networks; None opens the port to all. `why` describes the purpose;
+    {user} in it stands for the role that uses the offer. The protocol vrrp has no port: `port` is 0.
     """
 
     offer: str

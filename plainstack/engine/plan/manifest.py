@@ -1,4 +1,4 @@
-"""The manifest entries that apply after a plan has been carried out, and those that apply meanwhile."""
+"""The manifest entries that apply after a plan has been carried out, and those that apply while it is."""
 
 from __future__ import annotations
 

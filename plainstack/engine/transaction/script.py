@@ -55,7 +55,7 @@ class Script:
 
     @property
     def command(self) -> str:
-        """The command that unpacks the stream and runs it; if the disk is full, it removes what it has unpacked."""
+        """The command that unpacks the stream and runs the script; it cleans up if the disk is too full to unpack."""
         run = f"${{ROOT:-}}{STATE}/runs/{self.run_id}"
         receive = (
             f"umask 077; RUN={run}; export RUN"
