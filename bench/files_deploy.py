@@ -1,6 +1,6 @@
-"""`inv deploy` with one made-up role of N files a host and nothing else: what the scale benchmark times.
+"""Runs `inv deploy` with one made-up role that has N files on each host; the scale benchmark times it.
 
-Usage: files_deploy.py N INVENTORY [probes]; with `probes` it prints the floor's job as JSON instead.
+Usage: files_deploy.py N INVENTORY [probes]; with `probes`, it only prints the job for floor.py as JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from plainstack.secrets.values import Vault
 
 
 def files(count: int) -> Role:
-    """A role that wants `count` files of 1 KiB."""
+    """Return a role that has `count - 1` files of about 1 KiB and their folder on every host."""
 
     def desired(_stack: Stack, host: Host, _vault: Vault, _network: Network) -> Iterator[Resource]:
         yield Directory(path="/srv/bench")

@@ -1,6 +1,6 @@
-"""The floor of a run: bare paramiko, one connection a host and one exec for each of the given scripts, hosts at once.
+"""Runs scripts with bare paramiko, the floor of the benchmarks: all hosts at once, one exec for each script.
 
-Usage: floor.py JOB.json; the file holds the namespace, the user, the key, the pins, each host's address and scripts.
+Usage: floor.py JOB.json; the file has the namespace, the user, the key, the pins, and each host's address and scripts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from plainstack.ssh.netns import connect
 
 
 def one(job: dict[str, Any], name: str, host: dict[str, Any], answers: dict[str, int]) -> None:
-    """Connect, run the scripts one after the other, read their answers."""
+    """Connect to a host, run its scripts one after the other, and record the size of their output in `answers`."""
     client = paramiko.SSHClient()
     client.load_host_keys(job["known_hosts"])
     sock = connect(job["namespace"], host["address"], 22, 10)

@@ -1,7 +1,7 @@
-"""How long `inv deploy` takes when nothing changed, over the floor of bare paramiko doing the same probe.
+"""Times `inv deploy` when nothing has changed, as a ratio to bare paramiko (floor.py) that runs the same probe.
 
-Usage: noop.py [--inventory=FILE] [--runs=N]; the stack must be deployed. Both sides are whole processes, Python's
-start-up included, run in turns so that a busy moment hits both.
+Usage: noop.py [--inventory=FILE] [--runs=N]; the stack must be deployed. Both sides are whole processes, including
+Python's start-up, and run in turns, so that a busy moment affects both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 
 def job(inventory: str) -> dict[str, object]:
-    """What the floor needs to do the same work."""
+    """Return the job for floor.py, as JSON data: the same probes on the same hosts as a deploy."""
     from plainstack.cli import deploy_commands
     from plainstack.deploy.observe import Observer
     from plainstack.ssh.connections import known_hosts
@@ -43,7 +43,7 @@ def job(inventory: str) -> dict[str, object]:
 
 
 def seconds(*command: str) -> float:
-    """The wall time of one whole process; ends the benchmark if it fails."""
+    """Return the wall time of one whole process, or end the benchmark if it fails."""
     began = time.perf_counter()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     took = time.perf_counter() - began

@@ -1,13 +1,13 @@
-"""The reference work (bench/reference_role.py) by `inv deploy`, as ratios to floors that are measured in the same run.
+"""Times `inv deploy` with the reference work (reference_role.py), as ratios to floors measured in the same run.
 
 Usage: reference.py [--case=noop,change,converge] [--hosts=1,8,32] [--runs=N] [--lab=FOLDER]; needs root. The hosts are
 lab hosts; with --lab they stay up, and the next run with the same folder starts at once.
 
-The floor is bare paramiko (bench/floor.py), all hosts at once: one exec of the same probe for a run that changes
-nothing; the probe and a second exec that does the work by hand for a small change and for a first converge, whose
-packages are there. Both sides are whole processes, run in turns. After every run the hosts are looked at: contents,
-owners, modes, packages, users, units and the kernel parameter must be as wanted, a run that changes nothing must not
-have touched anything, and a small change exactly five files and one unit.
+The floor is bare paramiko (bench/floor.py) on all hosts at once. For a run that changes nothing, it is one exec of the
+same probe. For a small change, and for a first converge of hosts that have the packages, a second exec does the work by
+hand. Both sides are whole processes, run in turns. Every run is verified on the hosts: contents, owners, modes,
+packages, users, units and the kernel parameter must be as wanted. A run that changes nothing must not touch anything,
+and a small change must touch exactly five files and one unit.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from plainstack.roles import registry
 from plainstack.ssh.connections import Sessions, fan_out
 
 ROOT = Path(__file__).resolve().parent.parent
-# By the number of hosts; a round is one run of either side, or two where the change is taken back.
+# Rounds by the number of hosts. A round is one run of each side, or two runs for a change, which is then reverted.
 RUNS = {"noop": {1: 9, 8: 7, 32: 5}, "change": {1: 4, 8: 2, 32: 1}, "converge": {1: 3, 8: 2, 32: 1}}
 INV = str(Path(sys.executable).with_name("inv"))
 
@@ -42,7 +42,7 @@ class Wrong(Exception):
 
 
 class Bench:
-    """The first `count` hosts of the lab, and both ways to work on them."""
+    """The first `count` hosts of the lab, and the two ways to do the work on them: `tool` and `floor`."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self.inventory = inventory(folder, count)
@@ -53,7 +53,7 @@ class Bench:
         self.job = noop.job(str(self.inventory))
 
     def everywhere(self, script: Callable[[int], str]) -> dict[str, str]:
-        """The output of a script by host."""
+        """Run a script on all hosts and return its output by host; `script` returns it for a host's number."""
 
         def one(name: str) -> str:
             return self.sessions.to(name).script(script(self.numbers[name]), timeout=300).out
@@ -64,11 +64,11 @@ class Bench:
         return {name: str(answer) for name, answer in answers.items()}
 
     def touched(self) -> dict[str, str]:
-        """Every file and start of a unit that a run could change."""
+        """Return, by host, the output of TOUCHED: every file and start of a unit that a run could change."""
         return self.everywhere(lambda _: reference_host.TOUCHED)
 
     def verify(self, tuning: int) -> None:
-        """Raises Wrong unless every host is as wanted."""
+        """Raise Wrong unless every host is in the wanted state."""
         for name, seen in self.everywhere(lambda _: reference_host.STATE).items():
             wanted = reference_host.state(self.numbers[name], tuning)
             if seen != wanted:
@@ -76,12 +76,12 @@ class Bench:
                 raise Wrong(f"{name} is not as wanted: {lines[:5]}")
 
     def tool(self, tuning: int = 10) -> float:
-        """The seconds of one `inv deploy`."""
+        """Return how many seconds one `inv deploy` takes."""
         command = (INV, f"--search-root={ROOT}/bench/reference_work", "deploy", f"--inventory={self.inventory}")
         return seconds(*command, env={reference_role.TUNING: str(tuning)})
 
     def floor(self, deed: Callable[[int], str] | None = None) -> float:
-        """The seconds of bare paramiko with the probe, and then with the deed where there is one."""
+        """Return how many seconds bare paramiko takes for the probe and, if given, the script of `deed`."""
         job = json.loads(json.dumps(self.job))
         if deed is not None:
             for name, host in job["hosts"].items():
@@ -91,7 +91,7 @@ class Bench:
 
 
 def noop_case(bench: Bench) -> tuple[list[float], list[float]]:
-    """Nothing to change, and nothing touched."""
+    """Time a run that changes nothing, and check that it touches nothing."""
     before = bench.touched()
     ours, bare = [bench.tool()], [bench.floor()]
     if bench.touched() != before:
@@ -101,7 +101,7 @@ def noop_case(bench: Bench) -> tuple[list[float], list[float]]:
 
 
 def change_case(bench: Bench) -> tuple[list[float], list[float]]:
-    """The variable changes, and changes back: five files and one restart each time."""
+    """Time a change of the variable and its reversal: five files and one restart each time."""
 
     def by_hand(tuning: int) -> float:
         return bench.floor(lambda number: reference_host.change(number, tuning))
@@ -124,7 +124,7 @@ def change_case(bench: Bench) -> tuple[list[float], list[float]]:
 
 
 def converge_case(bench: Bench) -> tuple[list[float], list[float]]:
-    """All the work on hosts that have the packages; by hand first, so that the tool's result stays."""
+    """Time all the work on hosts that have only the packages: first by hand, so that the tool's result stays."""
 
     def on_bare_hosts(run: Callable[[], float]) -> list[float]:
         bench.everywhere(lambda _: reference_host.RESET)
@@ -140,7 +140,7 @@ CASES = {"noop": noop_case, "change": change_case, "converge": converge_case}
 
 
 def inventory(folder: Path, hosts: int) -> Path:
-    """An inventory of the first `hosts` hosts; the lab is this checkout's own."""
+    """Write an inventory of the first `hosts` hosts and return its path; the lab's name is unique to this checkout."""
     name = f"bench-{sha256(str(ROOT).encode()).hexdigest()[:8]}"
     lines = ["stack: bench", "ssh: {user: root, gateway: lab}", f"lab: {{name: {name}}}", "hosts:"]
     lines += [f"  h{number:02d}: {{address: {reference_role.address(number)}}}" for number in range(1, hosts + 1)]
@@ -150,7 +150,7 @@ def inventory(folder: Path, hosts: int) -> Path:
 
 
 def seconds(*command: str, env: dict[str, str] | None = None) -> float:
-    """The wall time of one process; ends the benchmark if it fails."""
+    """Return the wall time of one process, or end the benchmark if it fails."""
     began = time.perf_counter()
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
@@ -167,7 +167,7 @@ def measure(folder: Path, cases: list[str], counts: list[int], runs: int) -> Non
     for count in counts:
         bench = Bench(folder, count)
         with bench.sessions:
-            # The first one installs the packages, and fills what the tool caches.
+            # The first deploy installs the packages, and fills the tool's caches.
             bench.tool()
             bench.verify(10)
             for case in cases:

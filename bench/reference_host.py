@@ -1,6 +1,6 @@
-"""The reference work from a host's point of view: is it done, what was touched, done by hand, and undone.
+"""Scripts for a host of the reference work: print its state, print what a run may touch, do the work, and undo it.
 
-Each is a sh script; nothing here uses what it measures.
+They are sh scripts, and do not use the code that is measured.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ systemctl is-active {" ".join(UNITS)}
 cat {_KERNEL}
 """
 
-# Every file that a run could have touched, and every start of a unit.
+# Prints every file that a run could touch, and the last start of every unit.
 TOUCHED = f"""\
 find /etc /usr/local /root /srv /opt /var/lib/dpkg /var/lib/plainstack -type f \\
     -printf '%p %i %T@ %C@ %m %u %g\\n' 2>/dev/null | sort
 for unit in {" ".join(UNITS)}; do echo "$unit $(systemctl show -p InvocationID --value "$unit")"; done
 """
 
-# What a host has no reference work after; its packages stay. 7200 is the kernel's own value.
+# Removes the reference work from a host, except its packages. 7200 is the kernel's default.
 RESET = f"""\
 systemctl disable --quiet --now {" ".join(UNITS)} 2>/dev/null
 rm -rf /etc/bench /var/lib/plainstack {" ".join(VERBATIM)}
@@ -66,14 +66,14 @@ def _environment() -> jinja2.Environment:
 
 
 def contents(number: int, tuning: int) -> dict[str, bytes]:
-    """Every file of a host."""
+    """Return the content of every file of a host, by path."""
     values = variables(number, tuning)
     made = {path: _environment().get_template(f"{path}.j2").render(values).encode() for path in paths().values()}
     return {**made, **{path: (HOME / f"files/reference{path}").read_bytes() for path in VERBATIM}}
 
 
 def state(number: int, tuning: int) -> str:
-    """What STATE prints when the work is done."""
+    """Return what the script STATE prints when the work is done."""
     lines = [f"{path} {mode:o} {owner} {group}" for path, mode, owner, group in DIRECTORIES]
     for key, path in paths().items():
         mode, owner, group = ACCESS[key % 4]
@@ -86,18 +86,18 @@ def state(number: int, tuning: int) -> str:
 
 
 def touched(before: str, after: str) -> set[str]:
-    """The files and units that differ between two answers to TOUCHED."""
+    """Return the files and units that differ between two outputs of the script TOUCHED."""
     return {line.split(" ")[0] for line in set(before.splitlines()) ^ set(after.splitlines())}
 
 
 def change(number: int, tuning: int) -> str:
-    """The small change done by hand: five files and one restart."""
+    """Return a script that does the small change by hand: five files and one restart."""
     new = contents(number, tuning)
     return _written({path: new[path] for path in CHANGING}) + f"systemctl restart {UNITS[0]}\n"
 
 
 def converge(number: int, tuning: int) -> str:
-    """All of the work done by hand on a host that has the packages."""
+    """Return a script that does all of the work by hand, on a host that has the packages."""
     users = "".join(f"useradd --system --user-group {user}\n" for user in USERS)
     folders = "".join(
         f"install -d -m {mode:o} -o {owner} -g {group} {path}\n" for path, mode, owner, group in DIRECTORIES

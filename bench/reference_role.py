@@ -1,7 +1,7 @@
 """The benchmarks' reference work as a role: 10 packages, 2 users, 3 directories, 40 templates, a sysctl, 6 units.
 
-Templates 1-20 go to /etc/bench, 21-35 to /etc/bench/conf.d, 36-40 to /etc/bench/secret; owner, group and mode go by the
-number modulo 4. bench-svc1 restarts when one of the five files changes that use `tuning`.
+Templates 1-20 go to /etc/bench, 21-35 to /etc/bench/conf.d, 36-40 to /etc/bench/secret; owner, group and mode depend on
+the number modulo 4. bench-svc1 restarts when one of the five files that use `tuning` changes.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ TUNING = "PLAINSTACK_BENCH_TUNING"
 
 
 def address(number: int) -> str:
-    """Where the benchmark's host of this number is, counted from 1."""
+    """Return the address of the host with this number, counted from 1."""
     return f"192.168.64.{number + 10}"
 
 
 def paths() -> dict[int, str]:
-    """The path of every template on a host, by its number."""
+    """Return the path of every template on a host, by its number."""
     found = {}
     for number in range(1, 41):
         folder = "" if number <= 20 else "conf.d/" if number <= 35 else "secret/"
@@ -51,7 +51,7 @@ CHANGING = tuple(paths()[number] for number in range(1, 6))
 
 
 def variables(number: int, tuning: int) -> dict[str, Any]:
-    """What the templates of a host use."""
+    """Return the variables for the templates of a host."""
     return {
         "b_host": f"h{number:02d}",
         "b_ip": address(number),
@@ -65,7 +65,7 @@ def variables(number: int, tuning: int) -> dict[str, Any]:
 
 
 def desired(_stack: Stack, host: Host, _vault: Vault, _network: Network) -> Iterator[Resource]:
-    """The resources of one host."""
+    """Yield the resources of one host."""
     from plainstack.engine.render import template, verbatim
 
     values = variables(int(host.name[1:]), int(os.environ.get(TUNING, "10")))
@@ -87,7 +87,7 @@ def desired(_stack: Stack, host: Host, _vault: Vault, _network: Network) -> Iter
 
 
 def install() -> None:
-    """Make the reference work all that the tool knows in this process."""
+    """Replace all roles of the tool with the reference role, in this process."""
     from plainstack import shipped
     from plainstack.cli import deploy_commands
 

@@ -1,7 +1,7 @@
-"""A deploy that changes nothing at 1, 8 and 32 lab hosts with 400 files each, over the floor; needs root.
+"""Times a deploy that changes nothing on 1, 8 and 32 lab hosts with 400 files each, and the floor; needs root.
 
-Not part of make bench, which has the reference work. Prints one table: wall seconds of whole processes in turns
-(medians), and their ratio.
+Not part of `make bench`, which runs the reference work. Prints one table: the median wall seconds of whole processes,
+run in turns, and the ratio to the floor.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HOSTS, FILES, RUNS = (1, 8, 32), 400, 3
 
 
 def inventory(folder: Path, hosts: int) -> Path:
-    """An inventory of the first `hosts` hosts of the benchmark's lab."""
+    """Write an inventory of the first `hosts` hosts of the benchmark's lab, and return its path."""
     lines = ["stack: benchscale", "ssh: {user: root, gateway: lab}", "hosts:"]
     lines += [f"  h{number:02d}: {{address: 192.168.64.{number + 10}}}" for number in range(1, hosts + 1)]
     path = folder / f"hosts-{hosts}.yaml"
@@ -27,7 +27,7 @@ def inventory(folder: Path, hosts: int) -> Path:
 
 
 def seconds(*command: str) -> float:
-    """The wall time of one process; ends the benchmark if it fails."""
+    """Return the wall time of one process, or end the benchmark if it fails."""
     began = time.perf_counter()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     took = time.perf_counter() - began
@@ -37,7 +37,7 @@ def seconds(*command: str) -> float:
 
 
 def row(folder: Path, hosts: int, files: int) -> str:
-    """One line of the table."""
+    """Measure one combination of hosts and files, and return its line of the table."""
     deploy = (sys.executable, "bench/files_deploy.py", str(files), str(inventory(folder, hosts)))
     job = folder / f"job-{hosts}-{files}.json"
     floor = (sys.executable, "bench/floor.py", str(job))

@@ -1,4 +1,4 @@
-"""How long `inv verify` takes with all hosts at once, over the same checks one host after the other.
+"""Times `inv verify` with all hosts at once, as a ratio to the same checks on one host after the other.
 
 Usage: verify.py [--inventory=FILE]; the stack must be deployed.
 """
@@ -19,7 +19,7 @@ operate_commands.verify({inventory!r}, '', '', json=False, serial={serial})
 
 
 def seconds(inventory: str, *, serial: bool) -> float:
-    """The wall time of one whole run of the checks; ends the benchmark if one fails."""
+    """Return the wall time of one whole run of the checks, or end the benchmark if a check fails."""
     began = time.perf_counter()
     code = CODE.format(inventory=inventory, serial=serial)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -19,7 +19,7 @@ from plainstack.services.processes import served
 
 ROLE = "balancer"
 
-# Balancers use a host that has just been replaced or restarted again after a few seconds.
+# After a host was replaced or restarted, balancers need a few seconds until they use it again.
 _AWAIT_ANSWER = """\
 try=0
 until answer=$({request}); case ${{answer##* }} in {healthy}) ;; *) [ $try = 30 ] ;; esac; do

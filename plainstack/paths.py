@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# The host's certificate and key, and the certificate of its authority.
+# The folder of the host's certificate and key, and of the authority's certificate.
 TLS = "/etc/plainstack/tls"
 # The changes that Plainstack made on the host: one line of JSON per transaction.
 AUDIT = "/var/log/plainstack/audit.jsonl"

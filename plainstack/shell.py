@@ -7,9 +7,9 @@ PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def await_condition(condition: str, complaint: str, *, tries: int, pause: float, otherwise: str = "") -> str:
-    """Shell code that waits until `condition` holds, and fails with `complaint` if it does not.
+    """Return shell code that waits until `condition` holds, and fails with `complaint` if it never does.
 
-    It checks the condition `tries` times, `pause` seconds apart. `complaint` is placed between double quotes;
+    The code retries the condition `tries` times, `pause` seconds apart. `complaint` is placed between double quotes;
     `otherwise` is a command that prints details to stderr.
     """
     more = f"\n        {otherwise}" if otherwise else ""

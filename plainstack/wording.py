@@ -12,7 +12,7 @@ _PLAIN = re.compile(r"[^\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff'\".:]+")
 
 
 def dotted(loc: Loc) -> str:
-    """A place in the inventory as errors name it; a key that is not a plain word is quoted."""
+    """Return a place in the inventory as errors name it, such as `hosts.db1.roles`; unusual keys are quoted."""
     return ".".join(_word(str(part)) for part in loc)
 
 
@@ -21,12 +21,12 @@ def _word(part: str) -> str:
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
-    """The text, or if it is too long, its beginning and its length."""
+    """Return the text, or its beginning and its length if it has more than `longest` characters."""
     return text if len(text) <= longest else f"{text[:longest]}... ({len(text):,} characters)"
 
 
 def quoted(value: Any) -> str:
-    """A value as a message quotes it."""
+    """Return a value as messages quote it: its repr(), shortened."""
     # Slice before quoting: repr() of a very long value is slow, and most of it would be thrown away.
     if isinstance(value, str) and len(value) > LONGEST:
         return f"{value[:LONGEST]!r}... ({len(value):,} characters)"
@@ -34,7 +34,7 @@ def quoted(value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people."""
+    """Return a duration as messages show it, such as `5 min`; it is rounded down to a whole unit."""
     whole = int(max(0, seconds))
     for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if whole >= length:
@@ -43,7 +43,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes for people (IEC 80000-13: a KiB has 1024 bytes)."""
+    """Return a number of bytes as messages show it, such as `12 MiB` (IEC 80000-13: a KiB has 1024 bytes)."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.0f} {unit}"

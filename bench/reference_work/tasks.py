@@ -1,4 +1,4 @@
-"""`inv deploy` as it is, with the reference work as the only role: inv --search-root=bench/reference_work deploy."""
+"""The usual tasks, with the reference work as the only role: inv --search-root=bench/reference_work deploy."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ sys.path.insert(0, str(ROOT))
 
 
 def load(path: str) -> Stack:
-    """As the tool loads an inventory, and as late: what the roles import is part of what is timed."""
+    """Load an inventory with the reference role; it is imported only now, because the tool also imports roles late."""
     from bench import reference_role
 
     reference_role.install()
     return shipped_load(path)
 
 
-# Under another name: this file is `tasks` itself.
+# Under another name, because this file is the module `tasks`.
 spec = spec_from_file_location("plainstack_tasks", ROOT / "tasks.py")
 if spec is None or spec.loader is None:
     raise ImportError("there is no tasks.py")

@@ -13,7 +13,7 @@ from plainstack.cli.streams import guard
 
 
 class Console:
-    """Prints for people: with colours and a live table on a terminal, as one line per event elsewhere."""
+    """Prints text for people: on a terminal with colours and a live table, otherwise one line per event."""
 
     def __init__(self, *, json: bool = False) -> None:
         guard()

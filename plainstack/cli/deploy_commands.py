@@ -85,14 +85,14 @@ def load(path: str) -> Stack:
 
 
 def roles_of(stack: Stack) -> Mapping[str, Role]:
-    """All roles of a stack by name: the built-in ones and those in its folder."""
+    """Return all roles of a stack by name: the built-in ones and those in its folder."""
     from plainstack.roles import registry
 
     return registry(stack.folder)
 
 
 def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
-    """inv plan"""
+    """Run `inv plan`."""
     console = Console(json=json)
     with reporting(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
         stack = load(inventory)
@@ -159,9 +159,9 @@ def _tell_failed(console: Console, failed: Mapping[str, HostFailed]) -> None:
 
 
 def _show_plan(observer: Any, view: Any, console: Console, *, shorten: bool = False) -> None:
-    """Print the plan with diffs; reads old content only from hosts with changed files.
+    """Print the plan with diffs; read old content only from hosts with changed files.
 
-    With `shorten`, the first deploy of a host is shown as counts.
+    With `shorten`, the first deploy of a host is printed as counts.
     """
     from plainstack.cli.report import changed_files, fetch_script, parse_fetched, plan_lines
     from plainstack.engine.transition import notes
@@ -188,7 +188,7 @@ def _show_plan(observer: Any, view: Any, console: Console, *, shorten: bool = Fa
 
 
 def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: bool = False) -> None:
-    """inv deploy"""
+    """Run `inv deploy`."""
     began = time.monotonic()
     console = Console(json=json)
     with reporting(console, json=json), HeadStart.of(Path(inventory), role, host) as head_start:
@@ -226,7 +226,7 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
 
 
 def apply(observer: Any, view: Any, console: Console, began: float, *, json: bool) -> int:
-    """Show the pending changes, apply them, and report the result; returns the exit code.
+    """Show the pending changes, apply them, report the result, and return the exit code.
 
     A value that several hosts must change together needs a second pass; see plainstack.engine.transition.
     """

@@ -55,7 +55,7 @@ def _limit(flag: str, text: str, default: Any) -> Any:
 
 
 def run(action: str, inventory: str, *, json: bool, yes: bool = False, **flags: str) -> None:
-    """fab failover drill and fab failover drills; `flags` are as typed, empty if not given."""
+    """Run `fab failover drill` or `fab failover drills`; `flags` are the options as typed, empty if not given."""
     if action == "drills":
         _past(inventory, json=json)
     else:

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from plainstack.ssh.attach import Streams
     from plainstack.ssh.connections import Sessions
 
-# As with ssh: no program's own exit code tells what happened.
+# The exit code if a host failed, as with ssh; programs do not normally use it.
 FAILED = 255
-# As of a program that SIGPIPE ends, in a shell.
+# The exit code if the reader of our output is gone: the one that a shell reports for a program ended by SIGPIPE.
 READER_GONE = 128 + 13
 
 
 def shell(inventory: str, host: str) -> None:
-    """inv shell"""
+    """Run `inv shell`."""
     console = Console()
     with reporting(console):
         from plainstack.ssh.attach import attach
@@ -43,7 +43,7 @@ def shell(inventory: str, host: str) -> None:
 
 
 def console(inventory: str, service: str, host: str) -> None:
-    """inv console"""
+    """Run `inv console`."""
     with reporting(Console()):
         from plainstack.services import kinds
 
@@ -54,7 +54,7 @@ def console(inventory: str, service: str, host: str) -> None:
 
 
 def exec_in(inventory: str, service: str, host: str, command: str, *, everywhere: bool) -> None:
-    """inv exec"""
+    """Run `inv exec`."""
     console = Console()
     with reporting(console):
         from plainstack.ssh.connections import Sessions
@@ -81,7 +81,7 @@ def _words(service: str, command: str) -> list[str]:
 
 
 def _hosts(stack: Stack, service: str, host: str, *, everywhere: bool) -> list[str]:
-    """The hosts to run a command on. Raises Refused if one of them does not run the service."""
+    """Return the hosts to run a command on. Raises Refused if one of them does not run the service."""
     from plainstack.services import running
 
     _known("service", service, list(stack.services))
@@ -106,7 +106,7 @@ def _known(what: str, name: str, known: list[str]) -> None:
 
 
 def _or_failed(console: Console, run: Callable[[], int]) -> int:
-    """The exit code of `run`; FAILED after a message if the host failed, READER_GONE if the output is closed."""
+    """Return the exit code of `run`; FAILED, after a message, if the host failed; READER_GONE if the reader is gone."""
     try:
         return run()
     except BrokenPipeError:
@@ -117,7 +117,7 @@ def _or_failed(console: Console, run: Callable[[], int]) -> int:
 
 
 def _run(stack: Stack, sessions: Sessions, service: str, host: str, words: Sequence[str], streams: Streams) -> int:
-    """Run a command on one host, which records it; returns its exit code."""
+    """Run a command on one host, which records the command first, and return its exit code."""
     from plainstack.deploy import audit, operator
     from plainstack.services import environment, running
     from plainstack.ssh.attach import attach
@@ -141,7 +141,7 @@ def _run(stack: Stack, sessions: Sessions, service: str, host: str, words: Seque
 
 
 def _own_streams() -> Streams:
-    """The streams of this process."""
+    """Return the streams of this process."""
     from plainstack.ssh.attach import Streams
 
     sys.stdout.flush()
@@ -158,7 +158,7 @@ def _write(file: int, data: bytes) -> None:
 def _on_all(
     stack: Stack, sessions: Sessions, service: str, hosts: Sequence[str], words: Sequence[str], console: Console
 ) -> int:
-    """Run a command on one host after another, without input; returns the first exit code that is not 0."""
+    """Run a command on one host after another, without input, and return the first exit code that is not 0."""
     from plainstack.ssh.attach import Streams
 
     codes = []
@@ -176,18 +176,18 @@ def _on_all(
 
 
 class _Prefixed:
-    """Writes whole lines, each behind a prefix."""
+    """Writes output in whole lines, each after a prefix."""
 
     def __init__(self, prefix: str, file: int) -> None:
         self._prefix, self._file = prefix.encode(), file
         self._begun = b""
 
     def write(self, data: bytes) -> None:
-        """Write the lines that are whole now."""
+        """Write the lines that `data` completes."""
         *lines, self._begun = (self._begun + data).split(b"\n")
         _write(self._file, b"".join(self._prefix + line + b"\n" for line in lines))
 
     def end(self) -> None:
-        """Write what is left as a line of its own."""
+        """Write an incomplete last line as a line of its own."""
         if self._begun:
             self.write(b"\n")

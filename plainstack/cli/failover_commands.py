@@ -30,7 +30,7 @@ HEADER = ("host", "state", "timeline", "LSN", "lag", "sync", "upstream", "slots 
 
 
 def run(action: str, inventory: str, *, to: str, host: str, yes: bool, discard: bool, json: bool, **drill: Any) -> None:
-    """fab failover ACTION"""
+    """Run `fab failover ACTION`."""
     console = Console(json=json)
     with reporting(console, json=json):
         if action not in ACTIONS:
@@ -67,9 +67,10 @@ def run(action: str, inventory: str, *, to: str, host: str, yes: bool, discard: 
 
 
 def failed_steps(log: Sequence[Done]) -> list[Done]:
-    """The steps whose last attempt failed, without those that may fail in a successful failover.
+    """Return the steps whose last attempt failed, except those that may fail in a successful failover.
 
-    A dead host cannot be stopped, but its fence keeps it out. If the last WAL does not arrive, later steps decide.
+    KEEP_OUT may fail: a dead host cannot be stopped, but its peers have fenced it off. AWAIT_WAL may fail: if the last
+    WAL does not arrive, later steps decide what to do.
     """
     last = {(done.step.do, done.step.host): done for done in log}
     return [done for done in last.values() if done.error and done.step.do not in (Do.KEEP_OUT, Do.AWAIT_WAL)]

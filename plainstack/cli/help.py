@@ -1,4 +1,4 @@
-"""Positional arguments: Invoke has no optional ones, and takes --help as the value of a required one."""
+"""Positional arguments of tasks: Invoke has no optional ones, and takes --help as the value of a required one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def name_word(program: Program, task: str, option: str) -> None:
 
 
 def name_words(program: Program, task: Task[Any], option: str) -> None:
-    """Rewrite every word that names something, in `TASK WORD...`, to `--OPTION=WORD`; call it as `name_word`."""
+    """Rewrite every positional word in `TASK WORD...` to `--OPTION=WORD`; call it when you would call `name_word`."""
     words = _words(program)
     for place in _bare(words, task):
         words[place] = f"--{option}={words[place]}"
@@ -41,7 +41,7 @@ def name_words(program: Program, task: Task[Any], option: str) -> None:
 def name_command(program: Program, task: Task[Any], option: str) -> None:
     """Rewrite `TASK WORD -- COMMAND...`, or the same without the dashes, to `TASK WORD --OPTION=COMMAND`.
 
-    COMMAND becomes one word with a shell's quoting. Call it as `name_word`.
+    COMMAND becomes one word with a shell's quoting. Call it when you would call `name_word`.
     """
     words = _words(program)
     if task.name not in words:
@@ -54,9 +54,10 @@ def name_command(program: Program, task: Task[Any], option: str) -> None:
 
 
 def refuse_second_word(program: Program, task: Task[Any], called: str, why: str) -> None:
-    """Exit with code 1 and a sentence if two words follow a task that is typed as `called`; call it as `name_word`.
+    """Exit with code 1 and the message `why` if two positional words follow a task that is typed as `called`.
 
-    Invoke would take the second word for the name of a task, and print it.
+    Otherwise Invoke would take the second word for the name of a task, and print it. Call it when you would call
+    `name_word`.
     """
     if len(_bare(_words(program), task, called)) > 1:
         raise Exit(why, code=1)
@@ -68,11 +69,11 @@ def _words(program: Program) -> list[str]:
 
 
 def _bare(words: list[str], task: Task[Any], called: str = "") -> list[int]:
-    """The places of the words behind a task that are neither options nor their values; `called` as it is typed."""
+    """Return the indexes of a task's positional words; `called` is the task's name as typed, if it differs."""
     called = called or task.name
     if called not in words:
         return []
-    # Reading a task's arguments uses up its help texts.
+    # get_arguments() removes the help texts from the task.
     read = copy(task)
     read.help = dict(task.help)
     valued = {to_flag(name) for argument in read.get_arguments() if argument.takes_value for name in argument.names}

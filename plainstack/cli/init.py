@@ -19,7 +19,7 @@ _LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*_cache")
 
 
 def init(folder: Path, name: str = "") -> list[Path]:
-    """Write a stack that `inv lab.up` and `inv deploy` bring up; returns the written paths, relative to `folder`.
+    """Write a stack that `inv lab.up` and `inv deploy` bring up, and return the written paths, relative to `folder`.
 
     `name` defaults to the folder's name. Raises Refused, before anything is written, if the name is not valid or a file
     already exists.

@@ -10,7 +10,7 @@ from plainstack.inventory import load as inventories
 
 
 def show(inventory: str, *, json: bool) -> None:
-    """inv inventory.show"""
+    """Run `inv inventory.show`."""
     console = Console(json=json)
     with reporting(console, json=json, shows=True):
         from plainstack.engine.role import shape
@@ -31,7 +31,7 @@ def show(inventory: str, *, json: bool) -> None:
 
 
 def roles(inventory: str, *, json: bool) -> None:
-    """inv roles"""
+    """Run `inv roles`."""
     console = Console(json=json)
     with reporting(console, json=json, shows=True):
         from dataclasses import asdict
@@ -48,7 +48,7 @@ def roles(inventory: str, *, json: bool) -> None:
 
 
 def schema(inventory: str) -> None:
-    """inv inventory.schema"""
+    """Run `inv inventory.schema`."""
     console = Console()
     with reporting(console, shows=True):
         from plainstack.cli.reference import schema as made

@@ -23,7 +23,7 @@ _NOT_DEPLOYED = {"name", "disks", "sites", "links", "debian", "no_ipv6"}
 
 
 def up(inventory: str, from_snapshot: str = "", host: str = "") -> None:
-    """inv lab.up"""
+    """Run `inv lab.up`."""
     console = Console()
     with reporting(console):
         from plainstack.lab.up import up as lab_up
@@ -49,7 +49,7 @@ def _start_from(stack: Stack, name: str, only: tuple[str, ...], console: Console
 
 
 def save(inventory: str, name: str, *, down: bool) -> None:
-    """inv lab.save"""
+    """Run `inv lab.save`."""
     console = Console()
     with reporting(console):
         from plainstack.deploy.operator import commit
@@ -69,7 +69,7 @@ def save(inventory: str, name: str, *, down: bool) -> None:
 
 
 def snapshots(*, json: bool) -> None:
-    """inv lab.snapshots"""
+    """Run `inv lab.snapshots`."""
     console = Console(json=json)
     with reporting(console, json=json):
         from plainstack.lab.machine import require_root
@@ -104,7 +104,7 @@ def snapshots(*, json: bool) -> None:
 
 
 def forget(name: str) -> None:
-    """inv lab.forget"""
+    """Run `inv lab.forget`."""
     console = Console()
     with reporting(console):
         from plainstack.lab.keep import forget as lab_forget
@@ -114,7 +114,7 @@ def forget(name: str) -> None:
 
 
 def down(inventory: str, *, every: bool = False, yes: bool = False) -> None:
-    """inv lab.down"""
+    """Run `inv lab.down`."""
     console = Console()
     with reporting(console):
         from plainstack.lab import up
@@ -132,7 +132,7 @@ def down(inventory: str, *, every: bool = False, yes: bool = False) -> None:
 
 
 def status(inventory: str) -> None:
-    """inv lab.status"""
+    """Run `inv lab.status`."""
     console = Console()
     with reporting(console, shows=True):
         from plainstack.lab.up import status as lab_status
@@ -147,7 +147,7 @@ def status(inventory: str) -> None:
 def break_host(
     inventory: str, host: str, *, cut: bool, freeze: bool, fill_disk: bool, reboot: bool, power_off: bool
 ) -> None:
-    """inv lab.break"""
+    """Run `inv lab.break`."""
     console = Console()
     with reporting(console):
         from plainstack.lab import breaks
@@ -174,7 +174,7 @@ def break_host(
 
 
 def mend(inventory: str, host: str) -> None:
-    """inv lab.mend"""
+    """Run `inv lab.mend`."""
     console = Console()
     with reporting(console):
         from plainstack.lab import breaks
@@ -184,7 +184,7 @@ def mend(inventory: str, host: str) -> None:
 
 
 def shell(inventory: str, host: str) -> NoReturn:
-    """inv lab.shell"""
+    """Run `inv lab.shell`."""
     console = Console()
     with reporting(console):
         from plainstack.lab.up import shell as lab_shell
@@ -198,7 +198,7 @@ def _report(console: Console) -> Callable[[str, str], None]:
 
 
 def _machines(stack: Stack, names: str) -> tuple[str, ...]:
-    """The hosts and visitors that --host names; empty means all. Raises Refused on an unknown name."""
+    """Return the hosts and visitors that --host names, or () for all. Raises Refused on an unknown name."""
     known = [*stack.hosts, *stack.lab.visitors]
     chosen = tuple(name.strip() for name in names.split(",") if name.strip())
     if unknown := [name for name in chosen if name not in known]:
@@ -207,13 +207,13 @@ def _machines(stack: Stack, names: str) -> tuple[str, ...]:
 
 
 def _kept_files(stack: Stack) -> dict[str, Path]:
-    """The files on the operator's machine that belong to a lab's hosts, by their names in a snapshot."""
+    """Return the files on the operator's machine that a snapshot also contains, by their names in the snapshot."""
     from plainstack.secrets import store_files
 
     return {"secrets.yaml": store_files.plain_path(stack), "secrets.age": store_files.sealed_path(stack)}
 
 
 def digest(stack: Stack) -> str:
-    """A digest of what an inventory deploys: 12 hex digits, the same in any folder and under any lab name."""
+    """Return a digest of what an inventory deploys: 12 hex digits, the same in any folder and under any lab name."""
     text = stack.model_dump_json(exclude={"folder": True, "lab": _NOT_DEPLOYED})
     return hashlib.sha256(text.encode()).hexdigest()[:12]

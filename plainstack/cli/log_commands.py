@@ -31,7 +31,7 @@ _SEVERE, _WARNING = 3, 4
 def logs(
     names: Sequence[str], inventory: str, host: str, *, follow: bool, since: str, grep: str, lines: str, json: bool
 ) -> None:
-    """inv logs"""
+    """Run `inv logs`."""
     console = Console(json=json)
     with reporting(console, json=json, shows=True):
         from plainstack.deploy.log_merge import merged
@@ -47,7 +47,7 @@ def logs(
             queries = {name: Query(some, begin, grep) for name, some in units.items()}
             seen, unseen = _last(sessions, queries, wanted)
             if follow:
-                # A host that cannot be reached may be back later, which following reports.
+                # Following retries unreachable hosts, so only hosts where journalctl failed are left out.
                 unseen = {name: error for name, error in unseen.items() if error.code is not None}
                 queries = {name: query for name, query in queries.items() if name not in unseen}
             failed += unseen.values()
@@ -72,7 +72,10 @@ def logs(
 def _last(
     sessions: Sessions, queries: Mapping[str, Query], wanted: int | None
 ) -> tuple[dict[str, tuple[str, list[Entry]]], dict[str, HostFailed]]:
-    """The cursors and last entries by host, and the hosts that failed: with an exit code if journalctl refused."""
+    """Return the cursor and the last entries of each host, and the error of each host that failed.
+
+    An error has an exit code only if the host answered and journalctl failed.
+    """
     from plainstack.ssh.connections import fan_out
 
     def last(name: str) -> tuple[str, list[Entry]]:
@@ -88,7 +91,7 @@ def _last(
 
 
 def _count(lines: str, default: int) -> int | None:
-    """How many entries to show; None for all."""
+    """Return how many entries to show, or None for all. Raises Refused if `lines` is not a number."""
     if lines == "all":
         return None
     if lines and not (lines.isascii() and lines.isdigit() and 0 < int(lines) < 10_000_000):
@@ -99,7 +102,7 @@ def _count(lines: str, default: int) -> int | None:
 def _units(
     stack: Stack, sessions: Sessions, names: Sequence[str], host: str
 ) -> tuple[dict[str, tuple[str, ...]], list[HostFailed]]:
-    """The units that the names mean, by host, and the hosts that could not be asked. Raises Refused."""
+    """Return the units that the names mean, by host, and the errors of hosts that do not answer. Raises Refused."""
     from plainstack.deploy import log_units
     from plainstack.engine.role import hosts_of
     from plainstack.inventory.load import select
@@ -122,7 +125,7 @@ def _units(
         raise Refused(f"no chosen host has {' or '.join(names)}" + (f"; these have: {where}" if where else ""))
     failed: list[HostFailed] = []
     if names and all(name in services and name not in roles for name in names):
-        # The inventory says all: a host that is down now can be followed once it is back.
+        # The inventory alone names the units, so a host that is down now can be followed once it is back.
         found = {name: log_units.Units() for name in asked}
     else:
         script = log_units.script(everything=bool(unknown))

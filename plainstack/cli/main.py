@@ -22,7 +22,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of the command line of `plainstack`."""
+    """Return the parser of the command line of `plainstack`."""
     made = _Parser(
         prog="plainstack",
         description="A highly available web stack on plain Debian hosts, over plain SSH.",

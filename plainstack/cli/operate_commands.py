@@ -15,7 +15,7 @@ from plainstack.errors import HostFailed, Refused
 
 
 def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = False) -> None:
-    """inv verify"""
+    """Run `inv verify`."""
     began = time.monotonic()
     console = Console(json=json)
     with reporting(console, json=json, shows=True):
@@ -61,7 +61,7 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
 
 
 def backup_now(inventory: str, *, json: bool) -> None:
-    """inv backup-now"""
+    """Run `inv backup-now`."""
     console = Console(json=json)
     with reporting(console, json=json):
         from plainstack.postgresql.barman import backup_host, backup_script, parse_backup
@@ -84,7 +84,7 @@ def backup_now(inventory: str, *, json: bool) -> None:
 
 
 def trust(inventory: str, *, yes: bool) -> None:
-    """inv trust"""
+    """Run `inv trust`."""
     console = Console()
     with reporting(console):
         from plainstack.ssh.pinning import pin, rounds
@@ -108,7 +108,7 @@ def trust(inventory: str, *, yes: bool) -> None:
 
 
 def tunnel(inventory: str, to: str, host: str, port: str, *, show: bool) -> None:
-    """inv tunnel"""
+    """Run `inv tunnel`."""
     console = Console()
     with reporting(console):
         import webbrowser
@@ -126,7 +126,7 @@ def tunnel(inventory: str, to: str, host: str, port: str, *, show: bool) -> None
 
 
 def status(inventory: str, role: str, host: str, *, json: bool) -> None:
-    """inv status"""
+    """Run `inv status`."""
     console = Console(json=json)
     with reporting(console, json=json, shows=True):
         from plainstack.deploy.observe import Observer
@@ -153,7 +153,7 @@ def status(inventory: str, role: str, host: str, *, json: bool) -> None:
 
 
 def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
-    """inv drift"""
+    """Run `inv drift`."""
     console = Console(json=json)
     with reporting(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
         stack = load(inventory)
@@ -195,7 +195,7 @@ def drift(inventory: str, role: str, host: str, *, json: bool) -> None:
 
 
 def log(inventory: str, host: str, last: int, *, json: bool, verbose: bool = False) -> None:
-    """inv log"""
+    """Run `inv log`."""
     console = Console(json=json)
     with reporting(console, json=json, shows=True):
         from plainstack.deploy import audit

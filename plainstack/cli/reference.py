@@ -42,7 +42,7 @@ from:
 
 
 def schema(shape: Shape) -> Schema:
-    """The inventory as JSON Schema (draft 2020-12)."""
+    """Return the inventory as JSON Schema (draft 2020-12)."""
     made = shape.model.model_json_schema()
     for name, model in (("Stack", made), *made["$defs"].items()):
         for key in _NOT_WRITTEN.get(name, ()):
@@ -69,13 +69,13 @@ def _clean(node: Any) -> Any:
 
 
 def page(shape: Shape) -> str:
-    """The text of docs/inventory.md; update it with `python -m plainstack.cli.reference >docs/inventory.md`."""
+    """Return the text of docs/inventory.md; update it with `python -m plainstack.cli.reference >docs/inventory.md`."""
     made = shape.model.model_json_schema()
     return "\n".join([_HEAD, *_section("", made, made["$defs"])])
 
 
 def _section(place: str, model: Schema, models: Schema) -> Iterator[str]:
-    """The table of a model, followed by those of its nested models."""
+    """Yield the table of a model, followed by those of its nested models."""
     title = f"## {place or 'The keys'}"
     name = model.get("title", "")
     rows = ["| Key | Value | Default | Meaning |", "|---|---|---|---|"]
@@ -95,7 +95,7 @@ def _section(place: str, model: Schema, models: Schema) -> Iterator[str]:
 
 
 def _kinds(place: str, union: Schema, models: Schema) -> Iterator[str]:
-    """The tables of a union of kinds: the keys that all share, then those of each."""
+    """Yield the tables of a union of kinds: the keys that all kinds share, then those of each kind."""
     kinds = [models[option["$ref"].rpartition("/")[2]] for option in union["oneOf"]]
     first, *others = [kind["properties"] for kind in kinds]
     shared = {key: field for key, field in first.items() if all(other.get(key) == field for other in others)}
@@ -112,7 +112,7 @@ def _kind_of(model: Schema) -> str:
 
 
 def _models(field: Schema, models: Schema) -> Iterator[tuple[str, Schema]]:
-    """The models and unions of models that a field holds, as (suffix to the key, model)."""
+    """Yield the models and unions of models that a field holds, as (suffix to the key, model)."""
     if "$ref" in field:
         yield "", models[field["$ref"].rpartition("/")[2]]
     for option in field.get("anyOf", ()):

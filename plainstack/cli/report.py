@@ -27,7 +27,7 @@ MASKED_LENGTH = 8
 
 
 def fetch_script(paths: Iterable[str]) -> str:
-    """A script that prints files for diffs, as a tar archive in base64; leaves out those that are gone."""
+    """Return a script that prints files for diffs, as a tar archive in base64; it skips files that do not exist."""
     words = " ".join(shlex.quote(path) for path in paths)
     return f"tar -c -P -h --no-recursion --ignore-failed-read -f - -- {words} 2>/dev/null | base64 -w0\n"
 
@@ -46,12 +46,12 @@ def parse_fetched(text: str) -> dict[str, bytes]:
 
 
 def changed_files(plan: HostPlan) -> list[str]:
-    """The paths whose old content a diff of this plan needs; never those of secret files."""
+    """Return the paths whose old content a diff of this plan needs; never those of secret files."""
     return [action.asks for _, action in plan.actions() if action.asks]
 
 
 def describe(action: Action) -> str:
-    """An action in one line, with the reason for it."""
+    """Return an action in one line, with the reason for it."""
     detail = f"changed outside Plainstack: {action.detail}" if action.cause == "drift" else action.detail
     return f"{MARK[action.cause]} {action.subject()}" + (f"  ({detail})" if detail else "")
 
@@ -62,7 +62,7 @@ def plan_lines(
     secrets: Iterable[Secret] = (),
     shortened: Collection[str] = (),
 ) -> list[str]:
-    """Plans as lines of text, host by host; hosts in `shortened` are shown as counts by kind.
+    """Return plans as lines of text, host by host; hosts in `shortened` are shown as counts by kind.
 
     `secrets` are masked in diffs, because the old content of a file may contain one.
     """
@@ -94,7 +94,7 @@ def plan_lines(
 
 
 def _shortened(actions: Sequence[Action]) -> list[str]:
-    """A host's first deploy as counts, followed by the actions that change something already there."""
+    """Return a host's first deploy as counts, followed by the actions that change something already there."""
     lines = [f"  first deploy: {', '.join(_counts(actions))}"]
     lines += [f"    {describe(action)}" for action in actions if action.cause != "new"]
     return lines
@@ -112,7 +112,7 @@ def _masked(line: str, hidden: Mapping[str, Secret]) -> str:
 
 
 def as_data(plans: Mapping[str, HostPlan]) -> dict[str, Any]:
-    """Plans as JSON data; these contain no file content, and therefore no secrets."""
+    """Return plans as JSON data; these contain no file content, and therefore no secrets."""
     return {
         name: [
             {
@@ -130,7 +130,7 @@ def as_data(plans: Mapping[str, HostPlan]) -> dict[str, Any]:
 
 
 def merged(passes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The plans of several passes, as JSON data, merged into one."""
+    """Return the plans of several passes, as JSON data, merged into one."""
     hosts: dict[str, Any] = {}
     for plans in passes:
         for name, actions in plans.items():
@@ -139,7 +139,7 @@ def merged(passes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def timeline(outcomes: Sequence[Outcome], total: float) -> list[str]:
-    """The duration of every stage, as bars on one time axis."""
+    """Return the duration of every stage, as bars on one time axis."""
     width = 40
     scale = width / max(total, 0.001)
     lines = []
@@ -154,7 +154,7 @@ def timeline(outcomes: Sequence[Outcome], total: float) -> list[str]:
 
 
 def failures(failed: Mapping[str, HostFailed], outcomes: Sequence[Outcome]) -> list[str]:
-    """The failures and skipped stages of a run; each names its host."""
+    """Return the failures and skipped stages of a run; each names its host."""
     lines = [str(error) for error in failed.values()]
     lines += [str(outcome.error) for outcome in outcomes if outcome.error]
     lines += [
@@ -166,7 +166,7 @@ def failures(failed: Mapping[str, HostFailed], outcomes: Sequence[Outcome]) -> l
 
 
 def summary(plans: Mapping[str, HostPlan], outcomes: Sequence[Outcome]) -> list[str]:
-    """What was changed on each host, as counts by kind."""
+    """Return what was changed on each host, as counts by kind."""
     done = {
         (outcome.node.host, outcome.node.stage) for outcome in outcomes if not outcome.error and not outcome.skipped
     }

@@ -40,7 +40,7 @@ class Row:
 
 
 def rows(stack: Stack, roles: Mapping[str, Role]) -> list[Row]:
-    """Every role of a stack, in the order in which they are deployed."""
+    """Return every role of a stack, in the order in which they are deployed."""
     return [
         Row(
             name,
@@ -72,7 +72,7 @@ def _text(value: Any) -> str:
 
 
 def lines(found: list[Row]) -> Iterator[str]:
-    """The rows as lines of text, one paragraph per role."""
+    """Yield the rows as lines of text, one paragraph per role."""
     for number, row in enumerate(found):
         if number:
             yield ""

@@ -22,7 +22,7 @@ from plainstack.secrets.store import Opened
 
 
 def rotate(inventory: str, name: str, *, revoke: bool) -> None:
-    """inv secrets.rotate"""
+    """Run `inv secrets.rotate`."""
     console = Console()
     with reporting(console):
         stack = load(inventory)
@@ -34,7 +34,7 @@ def rotate(inventory: str, name: str, *, revoke: bool) -> None:
                 " expires"
             )
         declared = by_name(stack, roles).get(name)
-        # Certificates, and secrets that are left from a role that is gone, are generated too.
+        # Certificates and secrets of removed roles are not declared here; they are generated, too.
         origin = declared.origin if declared else Generated()
         strategy: RotationStrategy = declared.rotation if declared else "at once"
         _must_be_rotatable(name, origin, strategy, opened, revoke=revoke)
@@ -96,7 +96,7 @@ def _with(store: Store, name: str, entry: rotation.Entry) -> Store:
 
 
 def _must_be_deployed(stack: Stack, console: Console) -> None:
-    """Raise Refused if a host fails or has other changes pending: a rotation deploys only itself, to every host."""
+    """Raise Refused if a host fails or has other changes pending: a rotation must reach all hosts, and nothing else."""
     from plainstack.deploy.observe import Observer
 
     with Observer(stack, roles_of(stack), (), tuple(stack.hosts)) as observer:
@@ -118,7 +118,7 @@ def _deploy(stack: Stack, name: str, console: Console) -> None:
         code = int(bool(view.failed))
         for error in view.failed.values():
             console.error(str(error))
-        # Every state must hold on all hosts, so none of them moves on while one is missing.
+        # Hosts in different states work together only across one step, so no host changes while another one fails.
         if not code and view.pending:
             code = apply(observer, view, console, began, json=False)
     if code:

@@ -18,12 +18,12 @@ from plainstack.secrets.declaration import LONGEST, DeclaredSecret, FromCommand,
 from plainstack.secrets.format import Store
 from plainstack.secrets.listing import rows
 
-# Characters. A terminal cuts off a longer line without a word: Linux at 4095, macOS at 1023.
+# Characters. A terminal silently cuts off a longer line: Linux at 4095, macOS at 1023.
 LONGEST_LINE = 1000
 
 
 def list_all(inventory: str, *, json: bool) -> None:
-    """inv secrets.list"""
+    """Run `inv secrets.list`."""
     console = Console(json=json)
     with reporting(console, json=json, shows=True):
         stack = load(inventory)
@@ -40,7 +40,7 @@ def list_all(inventory: str, *, json: bool) -> None:
 
 
 def edit(inventory: str) -> None:
-    """inv secrets.edit"""
+    """Run `inv secrets.edit`."""
     console = Console()
     with reporting(console):
         from plainstack.secrets import editor
@@ -69,7 +69,7 @@ def edit(inventory: str) -> None:
 
 
 def set_value(inventory: str, name: str) -> None:
-    """inv secrets.set"""
+    """Run `inv secrets.set`."""
     console = Console()
     with reporting(console):
         stack = load(inventory)
@@ -92,7 +92,7 @@ def set_value(inventory: str, name: str) -> None:
 
 
 def unset(inventory: str, name: str) -> None:
-    """inv secrets.unset"""
+    """Run `inv secrets.unset`."""
     console = Console()
     with reporting(console):
         stack = load(inventory)
@@ -146,7 +146,7 @@ def _piped() -> str:
 
 
 def _tell_next(console: Console, changed: Iterable[DeclaredSecret], before: Mapping[str, str]) -> None:
-    """Print what brings changed values to the hosts."""
+    """Print the commands that bring the changed values to the hosts."""
     commands: list[str] = []
     for secret in changed:
         rotated = rotation.in_steps(secret.rotation) and secret.name in before

@@ -18,8 +18,8 @@ _NUMBERS = {"stdin": 0, "stdout": 1, "stderr": 2}
 class Guarded:
     """A text stream that drops everything after its first failed write.
 
-    `ended` is set then, and `lost` is the reason; it is empty if the reader closed its pipe (`| head`), which is no
-    failure.
+    After that, `ended` is true and `lost` is the reason. The reason is empty if the reader closed its pipe (`| head`),
+    which is not an error.
     """
 
     def __init__(self, stream: TextIO, name: str) -> None:
@@ -75,7 +75,7 @@ def guard() -> None:
     """Replace the standard streams with Guarded ones, unless something else has replaced them already."""
     for name, number in _NUMBERS.items():
         if getattr(sys, name) is None:
-            # Otherwise the next file or connection gets this descriptor, and a child process writes into it.
+            # Otherwise the next file or connection would get this descriptor, and a child process would write into it.
             with contextlib.suppress(OSError):
                 _occupy(number)
             stream = Path(os.devnull).open("r" if number == 0 else "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
@@ -95,11 +95,11 @@ def _occupy(number: int) -> None:
 
 
 def output_lost() -> str:
-    """Why output is missing from standard output; empty if all was written or the reader closed its pipe."""
+    """Return why standard output lacks some output; empty if all was written or the reader closed its pipe."""
     sys.stdout.flush()
     return getattr(sys.stdout, "lost", "")
 
 
 def reader_gone() -> bool:
-    """Whether standard output takes nothing more, so that a command that only shows something can end."""
+    """Return whether standard output no longer accepts output, so that a command that only shows output can end."""
     return bool(getattr(sys.stdout, "ended", False))

@@ -1,4 +1,4 @@
-"""A machine as given to ssh, for the jump hosts in the inventory and in the operator's SSH configuration."""
+"""A destination as ssh takes it, for the jump hosts in the inventory and in the operator's SSH configuration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Destination:
 
     @classmethod
     def parse(cls, text: str) -> Destination:
-        """Raises Refused when it is none."""
+        """Parse a destination. Raises Refused if the text is not one."""
         match = _DESTINATION.fullmatch(text.strip())
         if not match or int(match["port"] or 1) not in range(1, 65536):
             raise Refused(f"{text!r} is not a jump host: write [user@]host[:port]")

@@ -1,4 +1,4 @@
-"""`extends: base.yaml` in an inventory: mappings are merged, lists and values replace, null removes.
+"""`extends: base.yaml` in an inventory: mappings are merged, other values are replaced, and null removes a key.
 
 Relative paths are relative to the file that contains them.
 """
@@ -73,7 +73,7 @@ def _from_folder(below: Text, data: Any, loc: Loc, there: Path, here: Path, is_p
 
 
 def _merged(over: Text, below: Text) -> Text:
-    """`over` merged over `below`."""
+    """Merge `over` into `below`; where both have a value, the one in `over` wins."""
     merged = Text(names=[*over.names, *below.names], problems=list(over.problems))
     shift = len(over.names)
     merged.problems += [((file + shift, line), what) for (file, line), what in below.problems]
@@ -98,7 +98,7 @@ def _combine(over: dict[str, Any], below: dict[str, Any], loc: Loc, merged: Text
 
 
 def _take(merged: Text, source: Text, below: Loc, shift: int) -> None:
-    """Copy the file and line of every place below `below` from `source` to `merged`."""
+    """Copy the lines and the written texts of `below` and of all places under it from `source` to `merged`."""
     for loc, (file, line) in source.lines.items():
         if loc[: len(below)] == below:
             merged.lines[loc] = (file + shift, line)

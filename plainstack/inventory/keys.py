@@ -18,19 +18,19 @@ HIDDEN = {"folder", "still"}
 
 
 def unknown(stack: type[Stack], loc: Loc) -> str:
-    """What an error says about a key that the model does not have; `loc` may contain the tags of unions."""
+    """Return the error text for a key that the model does not have; `loc` may contain the tags of unions."""
     known = fields_at(stack, loc[:-1])
     return f"unknown key{did_you_mean(str(loc[-1]), known)}; known here: {', '.join(known)}"
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
-    """A suggestion to append to a message: the known word closest to `word`, or nothing."""
+    """Return the end of a message that suggests the known word closest to `word`; empty if none is close."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f", did you mean {near[0]!r}?" if near else ""
 
 
 def fields_at(stack: type[Stack], loc: Loc) -> list[str]:
-    """The keys allowed at a place of the inventory; `loc` may contain the tags of unions."""
+    """Return the keys allowed at a place of the inventory; `loc` may contain the tags of unions."""
     fields: dict[str, None] = {}
     for model in _models_at(stack, loc):
         hidden = {*HIDDEN, "name"} if model in (stack, Host) else set()
@@ -39,7 +39,7 @@ def fields_at(stack: type[Stack], loc: Loc) -> list[str]:
 
 
 def _models_at(stack: type[Stack], loc: Loc) -> list[type[BaseModel]]:
-    """The models that a value at a place may have: several for a union whose tag `loc` does not name."""
+    """Return the models that a value at a place may have: several for a union whose tag `loc` does not name."""
     options: list[tuple[str, type[BaseModel]]] = [("", stack)]
     for part in loc:
         tagged = [(tag, model) for tag, model in options if tag == part]
@@ -52,7 +52,7 @@ def _models_at(stack: type[Stack], loc: Loc) -> list[type[BaseModel]]:
 
 
 def _options(annotation: Any, metadata: Sequence[Any] = ()) -> Iterator[tuple[str, type[BaseModel]]]:
-    """The models in an annotation, with their tags."""
+    """Yield the models in an annotation, with their tags."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield next((item.tag for item in metadata if isinstance(item, Tag)), ""), annotation
     elif get_origin(annotation) is Annotated:
@@ -63,7 +63,7 @@ def _options(annotation: Any, metadata: Sequence[Any] = ()) -> Iterator[tuple[st
 
 
 def is_path(stack: type[Stack], loc: Loc) -> bool:
-    """Whether the value at a place is a path."""
+    """Return whether the value at a place is a path."""
     fields = [model.model_fields.get(str(loc[-1])) for model in _models_at(stack, loc[:-1])]
     return any(field is not None and _holds_path(field.annotation) for field in fields)
 

@@ -1,4 +1,4 @@
-"""The `lab` key of an inventory: what makes its hosts real, and more like the world."""
+"""The `lab` key of an inventory: the lab's name, and its disks, links, sites and visitors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from plainstack.inventory.values import (
 
 
 class Visitor(Model):
-    """A lab host outside the stack, as a user's machine would be."""
+    """A lab host outside the stack, such as a user's machine."""
 
     address: Address = Field(description="The machine's IPv4 address in the stack's network.")
     public: Address | None = Field(None, description="Its IPv4 address in the network of the users.")

@@ -1,4 +1,4 @@
-"""hosts.yaml -> Stack; every error names file:line and the key's path, and all errors are reported at once."""
+"""Loads hosts.yaml as a Stack. Every error names file:line and the key's path; all errors are reported at once."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _text(path: Path, name: str) -> str:
 
 
 def parse(text: str, name: str, folder: Path, shape: Shape) -> Stack:
-    """Check an inventory's text; errors call the file `name`, and relative paths start in `folder`."""
+    """Load a stack from an inventory's text; errors call the file `name`, and relative paths start in `folder`."""
     return checked(read(text, name, folder, shape), folder, shape)
 
 
@@ -89,7 +89,7 @@ def read(text: str, name: str, folder: Path, shape: Shape) -> Text:
 
 
 def checked(found: Text, folder: Path, shape: Shape) -> Stack:
-    """The stack that a text describes. Raises InventoryError with every problem found."""
+    """Return the stack that a text describes. Raises InventoryError with every problem found."""
     problems, data = found.problems, found.data or {}
     stack = None
     if not problems:
@@ -112,7 +112,7 @@ def checked(found: Text, folder: Path, shape: Shape) -> Stack:
 
 
 def _internal(data: dict[Any, Any]) -> Iterator[Loc]:
-    """Keys that only the code may set."""
+    """Yield the places of keys that only the code may set."""
     for key in HIDDEN & data.keys():
         yield (key,)
     for name, host in _hosts(data).items():
@@ -126,7 +126,7 @@ def _hosts(data: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def _named(data: dict[Any, Any]) -> dict[Any, Any]:
-    """The data with each host's name added to the host."""
+    """Return the data with each host's name added to the host."""
     if not _hosts(data):
         return data
     named = {
@@ -136,14 +136,14 @@ def _named(data: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def _valid_hosts(data: dict[Any, Any]) -> Iterator[Machine]:
-    """The hosts that are valid by themselves, in an inventory that is not."""
+    """Yield the hosts that are valid by themselves, from an inventory that is invalid as a whole."""
     for name, host in _hosts(_named(data)).items():
         with contextlib.suppress(ValidationError):
             yield ("hosts", str(name)), Host.model_validate(host)
 
 
 def _explain(error: ValidationError, found: Text, model: type[Stack]) -> Iterator[tuple[Line, str]]:
-    """Every error as (line, message); the alternatives of a union are joined into one message."""
+    """Yield every error as (line, message); the alternatives of a union are joined into one message."""
     expected: dict[Loc, dict[str, None]] = {}
     given: dict[Loc, Any] = {}
     for item in error.errors():
@@ -172,7 +172,7 @@ def _explain(error: ValidationError, found: Text, model: type[Stack]) -> Iterato
 
 
 def _given(value: Any, loc: Loc, found: Text) -> str:
-    """A value as it was written, with what YAML made of it where that is a surprise."""
+    """Return a value as it was written, and how YAML reads it if that is unexpected."""
     if isinstance(value, str) or loc not in found.written:
         return quoted(value)
     written = found.written[loc]
@@ -184,7 +184,7 @@ def _given(value: Any, loc: Loc, found: Text) -> str:
 
 
 def _place(raw: Loc, kind: str, found: Text) -> tuple[Loc, bool]:
-    """The place of an error in the file, and whether it is inside one branch of a union (whose name is not a key)."""
+    """Return an error's place in the file, and whether it is inside a branch of a union (whose name is not a key)."""
     loc: Loc = ()
     branch = False
     for number, part in enumerate(raw, 1):
@@ -213,9 +213,9 @@ def _choices(context: dict[str, Any]) -> list[str]:
 def select(
     stack: Stack, known: Iterable[str], roles: str = "", hosts: str = ""
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The (role names, host names) that --role and --host mean; empty means all. `known` are the roles there are.
+    """Return the names of the roles and of the hosts that --role and --host select; no role names means all roles.
 
-    Raises Refused on an unknown name.
+    `known` are the names of all roles. Raises Refused on an unknown name, or if no host matches.
     """
     chosen_roles = _names(roles, [*known], "role")
     chosen_hosts = _names(hosts, list(stack.hosts), "host")

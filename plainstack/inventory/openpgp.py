@@ -1,4 +1,4 @@
-"""Whether apt can verify a package source with a file: an OpenPGP public key, binary or armored (RFC 9580)."""
+"""Checks that apt can verify a package source with a file: an OpenPGP public key, binary or armored (RFC 9580)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _VERSIONS = (3, 4, 5, 6)
 
 
 def is_armored(content: bytes) -> bool:
-    """Whether the key is ASCII-armored. apt itself goes by the file's extension alone."""
+    """Return whether the key is ASCII-armored. apt itself goes by the file's extension alone."""
     return content.startswith(b"-----BEGIN")
 
 
 def problem_of(content: bytes) -> str:
-    """Why apt cannot use the content as a key, worded as the end of a sentence; empty if it can."""
+    """Return why apt cannot use the content as a key, worded as the end of a sentence; empty if it can."""
     if not content.strip():
         return "is empty"
     if b"PRIVATE KEY BLOCK-----" in content:
@@ -69,7 +69,7 @@ def _problem_of_packets(content: bytes) -> str:
 
 
 def _packets(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Every packet as (tag, body). Raises ValueError if the content is not a sequence of complete packets."""
+    """Yield every packet as (tag, body). Raises ValueError if the content is not a sequence of complete packets."""
     at = 0
     while at < len(content):
         first = content[at]
@@ -88,7 +88,7 @@ def _packets(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _new_length(content: bytes, at: int) -> tuple[int, int]:
-    """The offset of a new-format packet's body, and its length, or -1 if it cannot be read (RFC 9580, 4.2.1)."""
+    """Return the offset of a new-format packet's body, and its length, or -1 if it cannot be read (RFC 9580, 4.2.1)."""
     octets = content[at : at + 5]
     if octets[:1] and octets[0] < 192:
         return at + 1, octets[0]

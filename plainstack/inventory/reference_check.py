@@ -1,4 +1,4 @@
-"""Whether the references in the services' values can be resolved."""
+"""Checks that the references in the services' values can be resolved."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.stack import Stack
 from plainstack.wording import Loc, dotted
 
-# What every service knows, besides its secrets and the references that roles provide.
+# The references that every service can use, besides its secrets and the references that roles provide.
 OWN = ("service.name", "service.folder", "host.name", "host.address", "release")
 IN_COMMANDS = ("port", "number")
 IN_DRILLS = ("key", "shard", "prefix")

@@ -1,4 +1,4 @@
-"""References in the inventory's values: `${database.url}` stands for what the stack knows under that name."""
+"""References in the inventory's values: `${database.url}` stands for a value that the stack knows by that name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Placeholder:
 
 
 def parts(text: str) -> list[str | Placeholder]:
-    """Split a text into literal parts and references; `$${` is a literal `${`. Raises ValueError for others."""
+    """Split a text into literal parts and references; `$${` is a literal `${`. Raises ValueError on a malformed one."""
     found: list[str | Placeholder] = []
     end = 0
     for token in _TOKEN.finditer(text):
@@ -35,10 +35,10 @@ def parts(text: str) -> list[str | Placeholder]:
 
 
 def names(text: str) -> list[str]:
-    """The names that a text refers to, each once."""
+    """Return the names that a text refers to, each once."""
     return list(dict.fromkeys(part.name for part in parts(text) if isinstance(part, Placeholder)))
 
 
 def resolve(text: str, value: Callable[[str], str]) -> str:
-    """The text with each reference replaced by `value` of its name."""
+    """Return the text with each reference replaced by the result of `value` for its name."""
     return "".join(value(part.name) if isinstance(part, Placeholder) else part for part in parts(text))

@@ -19,8 +19,8 @@ STACKS = {
     "barman": "it is the name of the global section of Barman's configuration",
 }
 
-# A service's unit is named plainstack-NAME, as these units of Plainstack itself are; the guard's unit name ends in the
-# run's number.
+# A service's unit is called plainstack-NAME, and these names belong to Plainstack's own units. The name of a guard's
+# unit ends in the run's number.
 OWN_UNITS = (
     "backup",
     "backup-metrics",
@@ -43,7 +43,7 @@ SYSTEM_ACCOUNTS = frozenset(_ACCOUNTS.split())
 
 
 def service(name: str) -> str:
-    """Why a service cannot have this name; empty if it can."""
+    """Return why a service cannot have this name; empty if it can."""
     if name in OWN_UNITS or name.startswith(OWN_UNIT_FAMILIES):
         return f"plainstack-{name} is a unit of Plainstack's own"
     if name in SYSTEM_ACCOUNTS:

@@ -78,7 +78,7 @@ class Host(Model):
 
 
 class SecretStore(Model):
-    """Where generated passwords and keys are kept."""
+    """Where generated passwords and keys are stored."""
 
     recipients: tuple[Line, ...] = Field(
         (),

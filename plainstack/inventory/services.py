@@ -1,4 +1,4 @@
-"""The key `services`: the applications of a stack, a closed model for each kind."""
+"""The key `services`: the applications of a stack, with a model for each kind."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class ServiceSecret(Model):
 
 
 class DrillRequest(Model):
-    """A request with which drills write through the service, and how to find in the database what was written.
+    """A request that drills send to write through the service, and the query that finds these writes in the database.
 
     The values may contain `${key}`, a text that is unique to the request, `${shard}`, a number from 0 to 7, and
     `${prefix}`, with which all keys of a drill begin.
@@ -124,7 +124,7 @@ class DrillRequest(Model):
 
 
 class Service(Model):
-    """What all kinds of service share."""
+    """The keys that all kinds of service share."""
 
     source: FilePath = Field(description="The folder of the application's source.")
     hosts: Placement | None = Field(

@@ -23,8 +23,8 @@ class Shape:
     `settings` maps each key that a role adds to its model; a key that is left out has the model's defaults, or is None
     if the model has required fields. `roles` are the names allowed in a host's `roles`. `needs` maps a role to the
     roles that it cannot work without, and `single` lists the roles that only one host can have. `contradictions` are
-    checks of an otherwise valid inventory; they yield (place, message) pairs. `references` maps what services can refer
-    to, to the role that provides it, or to "" if every host has that role.
+    checks of an otherwise valid inventory; they yield (place, message) pairs. `references` maps each reference that
+    services can use to the role that provides it, or to "" if every host has that role.
     """
 
     settings: Mapping[str, type[Model]]

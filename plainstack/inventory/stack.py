@@ -43,32 +43,32 @@ class Stack(Model):
     lab: LabSettings = Field(LabSettings(), description="How `inv lab.up` sets up the hosts and links of a lab.")
 
     def given(self, model: type[Settings]) -> Settings | None:
-        """The settings of a role, or None if the inventory leaves them out and they have no default."""
+        """Return the settings of a role, or None if the inventory leaves them out and they have no default."""
         return next((value for value in self.__dict__.values() if isinstance(value, model)), None)
 
     def settings(self, model: type[Settings]) -> Settings:
-        """The settings of a role. Raises LookupError if the inventory leaves them out and they have no default."""
+        """Return the settings of a role. Raises LookupError if they are left out and have no default."""
         found = self.given(model)
         if found is None:
             raise LookupError(f"the stack {self.stack} has no {model.__name__} settings")
         return found
 
     def changed(self, settings: Model) -> Stack:
-        """A copy of the stack with other settings for one role."""
+        """Return a copy of the stack with other settings for one role."""
         key = next(key for key, value in self.__dict__.items() if type(value) is type(settings))
         return self.model_copy(update={key: settings})
 
     def with_role(self, role: str) -> list[Host]:
-        """The hosts with a role, in the order of the inventory."""
+        """Return the hosts with a role, in the order of the inventory."""
         return [host for host in self.hosts.values() if role in host.roles]
 
     def file(self, path: Path) -> Path:
-        """A path of the inventory, resolved against the folder of the inventory."""
+        """Return a path of the inventory, resolved against the folder of the inventory."""
         return self.folder / path
 
     @property
     def state(self) -> Path:
-        """The folder on the operator's machine for what Plainstack keeps about this stack (git-ignored)."""
+        """The folder on the operator's machine with Plainstack's own files about this stack (ignored by git)."""
         return self.folder / ".plainstack" / self.lab_name
 
     @property

@@ -17,9 +17,10 @@ class Page:
 
 @dataclass(frozen=True)
 class Target:
-    """A port to reach: the hosts in `via` can reach it at one of `addresses`, over their SSH connection.
+    """A port that a tunnel leads to: each host in `via` can reach it at one of `addresses`.
 
-    `known_as` is the server name that requests must use, if any. Without pages, the port is not for browsers.
+    `preferred` is the local port to use, or 0 for any. `known_as` is the server name that requests must use, if any.
+    Without pages, the port is not for browsers.
     """
 
     name: str
@@ -32,11 +33,11 @@ class Target:
     known_as: str = ""
 
     def urls(self, port: int) -> list[str]:
-        """The URLs of its pages when the local `port` leads to it."""
+        """Return the URLs of the target's pages when the local `port` leads to it."""
         return [f"{self.scheme}://{self.known_as or LOOPBACK}:{port}{page.path}" for page in self.pages]
 
     def instructions(self, port: int) -> list[str]:
-        """The lines to print about reaching it at the local `port`."""
+        """Return the lines to print about reaching the target at the local `port`."""
         if not self.pages:
             return [f"{self.name:<13} {LOOPBACK}:{port}"]
         urls = self.urls(port)

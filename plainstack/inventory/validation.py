@@ -64,7 +64,7 @@ def _roles(stack: Stack, shape: Shape) -> Iterator[tuple[Loc, str]]:
 
 
 def problem_of_path(stack: Stack, path: Path, *, folder: bool = False) -> str:
-    """Why a path of the inventory is not a usable file (or folder, with `folder`); empty if it is."""
+    """Return why a path of the inventory is not a usable file (or folder, with `folder`); empty if it is."""
     shown = shortened(str(path))
     try:
         mode = stack.file(path).stat().st_mode

@@ -84,7 +84,7 @@ def _address(value: Any) -> Any:
 
 
 def _no_machine(address: IPv4Address) -> str:
-    """Why an address cannot be a machine's own (RFC 6890); empty if it can."""
+    """Return why an address cannot be a machine's own (RFC 6890); empty if it can."""
     if address in IPv4Network("0.0.0.0/8"):
         return "in 0.0.0.0/8, which means 'this network' and 'any address'"
     if address.is_loopback:

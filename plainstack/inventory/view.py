@@ -27,7 +27,7 @@ class Value:
 
 
 def values(stack: Stack, found: Text) -> Iterator[Value]:
-    """Every value of a stack, in the models' order; parts of a URL that may be secret are masked."""
+    """Yield every value of a stack, in the models' order; parts of a URL that may be secret are masked."""
     data = stack.model_dump(mode="json", exclude={*HIDDEN})
     for host in data["hosts"].values():
         host.pop("name", None)
@@ -53,7 +53,7 @@ def _masked(value: Any) -> Any:
 
 
 def as_yaml(shown: list[Value]) -> Iterator[str]:
-    """The values as lines of an inventory, each with its origin as a comment."""
+    """Yield the values as lines of an inventory, each with its origin as a comment."""
     lines: list[tuple[str, str]] = []
     above: Loc = ()
     for item in shown:

@@ -12,12 +12,12 @@ MAX_NODES = 50_000
 MAX_DEPTH = 20
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# The characters that YAML allows; the parser itself checks the use of tabs.
+# A character that YAML does not allow; the parser itself checks the use of tabs.
 CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Unreadable(Exception):
-    """The text cannot be read at all."""
+    """The text is rejected as a whole; the message says why, and `line` where."""
 
     def __init__(self, line: int, what: str) -> None:
         super().__init__(what)

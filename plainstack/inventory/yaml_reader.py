@@ -1,4 +1,4 @@
-"""YAML text -> plain data, with the line of every key, within limits and without YAML's surprising conversions.
+"""Reads YAML text as plain data with the line of every key, within limits, without YAML's surprising conversions.
 
 A key is always the text that was written. Values follow YAML 1.1 as PyYAML reads it, with these exceptions: a date is
 text; a number that would be read as a different number (0644, 22:22) is an error; and so is any tag other than YAML's
@@ -45,17 +45,17 @@ class Text:
     problems: list[tuple[Line, str]] = field(default_factory=list)
 
     def line(self, loc: Loc) -> Line:
-        """The line of a place, or of the nearest place above it that is in the text."""
+        """Return the line of a place, or of the nearest place above it that is in the text."""
         while loc not in self.lines and loc:
             loc = loc[:-1]
         return self.lines.get(loc, (0, 1))
 
     def place(self, loc: Loc) -> str:
-        """The place as file:line."""
+        """Return the place as file:line."""
         return self.shown(self.line(loc))
 
     def shown(self, line: Line) -> str:
-        """A line as file:line."""
+        """Return a line as file:line."""
         return f"{self.names[line[0]]}:{line[1]}"
 
 
@@ -177,7 +177,7 @@ class _Reader:
 
 
 def _misread(text: str) -> float:
-    """The number that YAML 1.1 reads from text such as 0644 or 22:22."""
+    """Return the number that YAML 1.1 reads from text such as 0644 or 22:22."""
     sign = -1 if text.startswith("-") else 1
     text = text.lstrip("+-")
     if ":" not in text:

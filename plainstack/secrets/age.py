@@ -21,12 +21,15 @@ IDENTITY = "PLAINSTACK_IDENTITY"
 
 
 def key_of(recipient: str) -> str:
-    """A recipient without its comment."""
+    """Return a recipient without its comment."""
     return " ".join(recipient.split()[:2]) if recipient.startswith("ssh-") else recipient.strip()
 
 
 def problem_of(recipient: str) -> str:
-    """Why a recipient cannot be used; empty if it can. Never quotes the recipient, which may be a private key."""
+    """Return why a recipient cannot be used; empty if it can.
+
+    The text never quotes the recipient, which may be a private key.
+    """
     from pyrage import RecipientError
 
     if "PRIVATE KEY" in recipient or recipient.startswith("AGE-SECRET-KEY-"):
@@ -41,7 +44,7 @@ def problem_of(recipient: str) -> str:
 
 
 def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
-    """Recipients in the inventory that cannot be used; never quotes them, as one may be a private key."""
+    """Yield the place and the problem of each recipient in the inventory that cannot be used, without quoting it."""
     seen: dict[str, int] = {}
     for number, recipient in enumerate(stack.secrets.recipients):
         loc = ("secrets", "recipients", number)
@@ -60,7 +63,7 @@ def _recipient(text: str) -> Any:
 
 
 def encrypt(text: bytes, recipients: Sequence[str]) -> bytes:
-    """An armored age file that each of the recipients can decrypt."""
+    """Return an armored age file that each of the recipients can decrypt."""
     import pyrage
 
     return bytes(pyrage.encrypt(text, [_recipient(recipient) for recipient in recipients], armored=True))

@@ -19,16 +19,16 @@ from plainstack.secrets.declaration import LONGEST, FromCommand, unfit
 from plainstack.secrets.values import Secret
 
 SECONDS = 60
-# Bytes of an error that a message may quote, from its end.
+# A message quotes at most this many bytes from the end of a command's stderr.
 _TAIL = 2000
 
-# A run that opens the secrets several times, as a rotation does, runs each command once.
+# Values by folder and command line: a rotation opens the secrets several times but runs each command once.
 _known: dict[tuple[Path, str], str] = {}
 
 
 @dataclass
 class _Run:
-    """A command at work; `late` if it had to be killed, and then its output is not complete."""
+    """A command that was started; it counts as `late` until it has ended within the time limit."""
 
     process: subprocess.Popen[bytes]
     errors: IO[bytes]
@@ -37,10 +37,11 @@ class _Run:
 
 
 def values(lines: Mapping[str, str], folder: Path, seconds: float = SECONDS) -> dict[str, Secret]:
-    """Run shell command lines, by the name of their secret, and return what they print, without one newline at its end.
+    """Run the command of each secret, and return its output as the value, without the newline at its end.
 
-    All run at once, in a folder, without a terminal and with nothing on stdin. Raises Refused with the stderr of every
-    command that fails, prints nothing, or takes longer than `seconds`; no message contains what a command printed.
+    `lines` maps the names of secrets to shell command lines. They run in parallel, in `folder`, without a terminal and
+    with an empty stdin. Raises Refused with the stderr of every command that fails, prints nothing, or takes longer
+    than `seconds`. No message contains the output of a command.
     """
     missing = {line for line in lines.values() if (folder, line) not in _known}
     problems: dict[str, str] = {}
@@ -67,7 +68,7 @@ def _text(run: _Run) -> str:
 
 
 def _problem(run: _Run, seconds: float) -> str:
-    """Why the output is not a value, with the end of stderr; empty if it is one."""
+    """Return why a command gave no usable value, with the end of its stderr; empty if it gave one."""
     if len(run.out) > LONGEST + 1:
         why = f"its command prints more than {LONGEST:,} bytes"
     elif run.late:
@@ -88,7 +89,7 @@ def _problem(run: _Run, seconds: float) -> str:
 
 
 def _start(line: str, folder: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
-    # In a session of its own, it can be ended with all that it started, and it cannot wait for the terminal.
+    # In a session of its own, the command can be killed with its children, and it cannot read from the terminal.
     return subprocess.Popen(
         ["/bin/sh", "-c", line],
         cwd=folder,
@@ -100,7 +101,7 @@ def _start(line: str, folder: Path, errors: IO[bytes]) -> subprocess.Popen[bytes
 
 
 def _await(runs: Collection[_Run], seconds: float) -> None:
-    """Read what the commands print until all of them have ended, or the time is up."""
+    """Read the output of the commands until all of them have ended, or the time is up."""
     deadline = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
         for run in runs:

@@ -1,4 +1,4 @@
-"""What a role declares of a secret: its name, where its value comes from, and how it is replaced."""
+"""What a role declares about a secret: its name, the origin of its value, and how the value is replaced."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from plainstack.secrets.rotation import RotationStrategy
 
 LENGTHS = (16, 512)
-# Bytes of a value.
+# The maximum length of a value, in bytes.
 LONGEST = 64 << 10
 # Characters that need no quoting in a password file, an environment file, a header or a URL.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{20,128}")
@@ -19,10 +19,10 @@ _NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_-]+)*|[a-z0-9][a-z0-9_-]*/[A-Za-z_][A-Z
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A random value, made when it is first needed; `length` is in characters.
+    """A random value of `length` characters, generated when it is first needed.
 
-    With `any_text`, a person may replace it with any text. Without, only with characters that need no quoting in a
-    password file, a header or a URL. Raises ValueError if the length is out of range.
+    A person may replace it: with any text if `any_text` is set, otherwise only with characters that need no quoting in
+    a password file, a header or a URL. Raises ValueError if the length is out of range.
     """
 
     length: int = 32
@@ -50,7 +50,7 @@ Origin = Generated | Given | FromCommand
 
 
 def unfit(value: str, origin: Origin) -> str:
-    """Why a secret cannot have a value, worded to follow its name; empty if it can."""
+    """Return why a secret cannot have a value, worded to follow its name; empty if it can."""
     if isinstance(origin, Generated) and not origin.any_text and not _TOKEN.fullmatch(value):
         return "must have 20 to 128 characters of A-Z a-z 0-9 . _ ~ + / = - and no others"
     if any("\ud800" <= character <= "\udfff" for character in value):
@@ -85,7 +85,7 @@ class DeclaredSecret:
 
 @dataclass(frozen=True)
 class Needed:
-    """What the roles of a stack declare: secrets, and for each certificate the names that it is issued for."""
+    """The secrets that a stack's roles declare, and their certificates, each with the names that it is issued for."""
 
     secrets: tuple[DeclaredSecret, ...] = ()
     certificates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Secrets in the operator's editor: kept in memory, removed when the editor exits, and never quoted in messages."""
+"""Edits secrets in the operator's editor: the file is in memory and removed at the end; messages quote no value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from plainstack.secrets.declaration import Origin, unfit
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of mode 0700 is made in it
 _LINE = re.compile(r"([A-Za-z0-9_/-]+): *(\S.*|)")
-# What is written without quotes: everything else is a JSON string.
+# Values that are written without quotes; all others are written as JSON strings.
 _PLAIN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _HEAD = """\
 # The secrets of the stack {stack}, NAME: VALUE. Save and quit the editor to continue; an empty file changes nothing.
@@ -31,10 +31,10 @@ _HEAD = """\
 def edit(
     stack: str, values: Mapping[str, str], origins: Mapping[str, Origin], again: Callable[[str], bool]
 ) -> dict[str, str]:
-    """Let the operator edit the values; `origins` has all secrets that may have one.
+    """Let the operator edit the values of secrets; `origins` has every secret that may be given a value.
 
-    `again` gets each problem and returns whether to reopen the editor. Raises Refused if the editor fails, or if the
-    text is invalid and the operator gives up.
+    `again` is called with the problems of an invalid text, and returns whether to reopen the editor. Raises Refused if
+    the editor fails, or if the text is invalid and `again` returns false.
     """
     text = _HEAD.format(stack=stack) + "".join(f"{name}: {_quoted(value)}\n" for name, value in sorted(values.items()))
     with _signals() as end, _workspace() as folder:
@@ -51,7 +51,10 @@ def edit(
 
 
 def parse(text: str, before: Mapping[str, str], origins: Mapping[str, Origin]) -> dict[str, str]:
-    """The values in an edited text; an empty text changes nothing. Raises Refused, listing every problem by line."""
+    """Return the values in an edited text; an empty text changes nothing.
+
+    Raises Refused with every problem and its line.
+    """
     found: dict[str, str] = {}
     problems = []
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
@@ -85,7 +88,7 @@ def _quoted(value: str) -> str:
 
 
 def _unquoted(text: str) -> str | None:
-    """The value of a text; None if its quotes are wrong."""
+    """Return the value that a text stands for; None if its quotes are wrong."""
     if not text.startswith('"'):
         return text
     try:
@@ -96,7 +99,7 @@ def _unquoted(text: str) -> str | None:
 
 
 class _End:
-    """Termination by a signal: immediate, or delayed while the editor starts so that it can be terminated too."""
+    """A signal handler that ends the command: at once, or after the editor has started, so that it is killed too."""
 
     def __init__(self) -> None:
         self._waits = False
@@ -141,7 +144,10 @@ def _open_editor(file: Path, end: _End) -> None:
 
 @contextlib.contextmanager
 def _workspace() -> Iterator[Path]:
-    """A private folder in memory, with room for an editor's swap files; removed at the end."""
+    """Yield a private folder in memory, where the editor can also put its swap files, and remove it at the end.
+
+    Folders that killed commands have left behind are removed first.
+    """
     if not MEMORY.is_dir():
         raise Refused(f"{MEMORY} is missing. Without it, the decrypted secrets would be written to a disk")
     begin = f"plainstack-secrets-{os.getuid()}-"
@@ -167,7 +173,7 @@ def _alive(pid: str) -> bool:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[_End]:
-    """Leave Ctrl-C to the editor; let other signals remove the folder before they end the command."""
+    """Leave Ctrl-C to the editor, and make SIGTERM and SIGHUP end the command only after the folder is removed."""
     end = _End()
 
     def for_the_editor(_number: int, _frame: FrameType | None) -> None:

@@ -12,7 +12,7 @@ from plainstack.secrets.rotation import Entry
 from plainstack.secrets.values import Secret
 
 _HEAD = "# The secrets of this stack. Keep a copy in a safe place; never commit it unencrypted.\n"
-# "turn" counts handovers; stores have it under this name.
+# In the file, the number of handovers is called "turn".
 _HISTORY = {"made": str, "turn": int, "previous": str, "next": str}
 
 
@@ -35,7 +35,7 @@ class Store:
 
 
 def render(store: Store) -> bytes:
-    """The text of a store."""
+    """Return the text of a store."""
     history = {name: _past(entry) for name, entry in store.entries.items()}
     data: dict[str, object] = {
         "passwords": {name: entry.value.reveal() for name, entry in store.entries.items()},
@@ -51,7 +51,7 @@ def render(store: Store) -> bytes:
 
 
 def parse(text: bytes) -> Store:
-    """The store in a text. Raises NotAStore."""
+    """Return the store that a text describes. Raises NotAStore."""
     try:
         data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - a safe one
     except (yaml.YAMLError, ValueError):

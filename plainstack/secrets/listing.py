@@ -34,7 +34,10 @@ class Row:
 def rows(
     store: Store, used: Mapping[str, Mapping[str, list[str]]], declared: Mapping[str, DeclaredSecret], now: datetime
 ) -> Iterator[Row]:
-    """Every secret of the store, and every other one that is not generated, sorted by name; never a value."""
+    """Yield a row for each stored secret and each declared one that is not generated, and then for each certificate.
+
+    The rows are sorted by name and contain no values.
+    """
     elsewhere = {name for name, secret in declared.items() if not isinstance(secret.origin, Generated)}
     for name in sorted(elsewhere | store.entries.keys()):
         secret, entry = declared.get(name), store.entries.get(name)

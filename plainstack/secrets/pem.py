@@ -1,4 +1,4 @@
-"""Certificates and keys in PEM files, and the command that converts a file in another format."""
+"""Reads certificates and keys from PEM files; an error names the command that converts a file in another format."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ class Unfit(PlainstackError):
 
 
 def blocks(content: bytes, label: str) -> Iterator[bytes]:
-    """The PEM blocks whose label ends with `label`, without any text between them."""
+    """Yield the PEM blocks whose label ends with `label`, without any text between them."""
     for block in _BLOCK.finditer(content.replace(b"\r\n", b"\n")):
         if block["label"].decode().endswith(label):
             yield block[0]
 
 
 def certificates(path: Path, shown: Path) -> list[x509.Certificate]:
-    """The certificates of a file, in order. Raises Unfit, which names the file `shown`, if there is none."""
+    """Return the certificates of a file, in order.
+
+    Raises Unfit, which calls the file `shown`, if it contains no certificate or a damaged one.
+    """
     content = _content(path, shown)
     found = []
     for number, block in enumerate(blocks(content, "CERTIFICATE"), 1):
@@ -44,7 +47,7 @@ def certificates(path: Path, shown: Path) -> list[x509.Certificate]:
 
 
 def private_key(path: Path, shown: Path) -> PrivateKeyTypes:
-    """The only private key of a file. Raises Unfit, which names the file `shown`."""
+    """Return the only private key of a file. Raises Unfit, which calls the file `shown`."""
     content = _content(path, shown)
     found = list(blocks(content, "PRIVATE KEY"))
     if len(found) > 1:
@@ -72,7 +75,7 @@ def _content(path: Path, shown: Path) -> bytes:
 
 
 def _instead(content: bytes, shown: Path) -> str:
-    """What a file contains instead, and the command that converts it."""
+    """Return the end of an error message: what the file contains instead, and the command that converts it."""
     converted = shown.with_suffix(".pem")
     converted = converted.with_name(f"{shown.stem}-converted.pem") if converted == shown else converted
     labels = list(dict.fromkeys(block["label"].decode() for block in _BLOCK.finditer(content)))

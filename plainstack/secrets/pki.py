@@ -1,4 +1,4 @@
-"""The stack's own certificate authority: which certificates are due, and signing them."""
+"""The stack's own certificate authority: decides which certificates are due, and has them signed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from plainstack.errors import InventoryError
 
 AUTHORITY = "authority"
 SITE = "site"
-# A successor is trusted by every host that is deployed in the 60 days before it starts to sign.
+# The authority's successor: every host deployed in the 60 days before it starts to sign trusts it by then.
 NEXT = "authority.next"
 BEFORE = "authority.before"
 AUTHORITIES = (AUTHORITY, NEXT, BEFORE)
@@ -23,10 +23,10 @@ Pair = dict[str, str]
 def ensure(
     stack: str, subjects: Mapping[str, tuple[str, ...]], pairs: dict[str, Pair], now: datetime
 ) -> dict[str, Pair]:
-    """Add missing pairs, and renew those whose names differ or that end within 30 days.
+    """Return `pairs` with missing ones added, and with those renewed whose names differ or that expire within 30 days.
 
-    The authority gets a successor 90 days before it ends. The successor takes over 30 days before the end; the old
-    certificate stays trusted.
+    `subjects` maps each certificate to its names. The authority gets a successor 90 days before it expires. The
+    successor takes over 30 days before that date, and the old certificate stays trusted.
     """
     pairs = dict(pairs)
     if AUTHORITY not in pairs:
@@ -47,7 +47,7 @@ def ensure(
 
 
 def blocks(path: Path, label: str) -> str:
-    """The PEM blocks of a file whose label ends with `label`, without any text between them.
+    """Return the PEM blocks of a file whose label ends with `label`, without any text between them.
 
     The file may also contain the private key, which must not reach a world-readable file.
     """
@@ -61,7 +61,7 @@ def blocks(path: Path, label: str) -> str:
 
 
 def trusted(pairs: Mapping[str, Pair]) -> str:
-    """The certificates of all authorities that peers accept, as PEM, the oldest first.
+    """Return the certificates of all authorities that peers accept, as PEM, the oldest first.
 
     The order stays the same when a successor takes over, so that only the host's own certificate changes then.
     """

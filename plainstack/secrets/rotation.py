@@ -42,17 +42,17 @@ class Entry:
 
 
 def moment(now: datetime) -> str:
-    """A time in the store's format."""
+    """Return a time in the store's format."""
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def generate(name: str, length: int = 32) -> Secret:
-    """A new random value of letters and digits, 5.95 bits each, which need no quoting in files, shells and URLs."""
+    """Return a random value of letters and digits (5.95 bits each), which needs no quoting in files, shells or URLs."""
     return Secret(name, "".join(random_source.choice(_ALPHABET) for _ in range(length)))
 
 
 def begin(entry: Entry, strategy: RotationStrategy, value: Secret, now: datetime) -> Entry:
-    """The first state of replacing a secret with `value`."""
+    """Return the first state of a rotation that replaces a secret's value with `value`."""
     made = moment(now)
     if strategy == "overlap":
         return replace(entry, next=value, made=made)
@@ -64,22 +64,25 @@ def begin(entry: Entry, strategy: RotationStrategy, value: Secret, now: datetime
 
 
 def unfinished(entry: Entry, strategy: RotationStrategy) -> bool:
-    """Whether a rotation has started and has states left."""
+    """Return whether a rotation has started but not reached its last state."""
     return entry.next is not None or (strategy == "handover" and entry.previous is not None)
 
 
 def in_steps(strategy: RotationStrategy) -> bool:
-    """Whether a value changed by hand needs more than one deploy to come into use, and so must be rotated."""
+    """Return whether a new value needs more than one deploy to come into use, and so `inv secrets.rotate`."""
     return strategy in ("overlap", "handover")
 
 
 def advance(entry: Entry, strategy: RotationStrategy) -> Entry:
-    """The next state of an unfinished rotation; call it once a deploy has brought the current state to every host."""
+    """Return the next state of an unfinished rotation.
+
+    Call it only after a deploy has brought the current state to every host.
+    """
     if strategy == "overlap" and entry.next is not None:
         return replace(entry, value=entry.next, previous=entry.value, next=None)
     return revoke(entry)
 
 
 def revoke(entry: Entry) -> Entry:
-    """Stop accepting the previous value."""
+    """Return the entry without its previous value, which then is no longer accepted."""
     return replace(entry, previous=None)

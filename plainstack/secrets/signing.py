@@ -1,4 +1,4 @@
-"""Signing certificates (ECDSA P-256)."""
+"""Makes keys and signs certificates (ECDSA P-256)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _builder(subject: str, now: datetime, validity: timedelta) -> x509.Certifica
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
         .serial_number(x509.random_serial_number())
-        # Clocks of hosts differ a little, and a certificate from the future is rejected.
+        # Clocks of hosts differ a little, and hosts reject a certificate that is not valid yet.
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now - timedelta(hours=1) + validity)
     )
@@ -56,7 +56,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def authority(stack: str, now: datetime) -> Pair:
-    """A new self-signed authority for a stack."""
+    """Return a new self-signed authority for a stack."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = f"Plainstack {stack} authority {now:%Y-%m-%d}"
     builder = _builder(subject, now, AUTHORITY_VALIDITY)
@@ -72,7 +72,7 @@ def authority(stack: str, now: datetime) -> Pair:
 
 
 def leaf(issued_by: Pair, names: tuple[str, ...], now: datetime) -> Pair:
-    """A certificate with these names and addresses, for servers and clients."""
+    """Return a certificate for these names and addresses, for servers and clients, signed by `issued_by`."""
     issuer = x509.load_pem_x509_certificate(issued_by["chain"].encode())
     issuer_key = serialization.load_pem_private_key(issued_by["key"].encode(), None)
     assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)

@@ -1,4 +1,4 @@
-"""The secrets of a stack: opened, completed with what is missing, and changed."""
+"""Opens the secrets of a stack, adds those that are missing, and changes values."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Report = Callable[[str], None]
 
 
 def load(stack: Stack, needed: Needed, now: datetime, report: Report = lambda _: None) -> Vault:
-    """The stack's secrets; missing ones are generated, certificates that end soon are renewed, and both are saved.
+    """Return the stack's secrets; generate missing ones, renew certificates that expire soon, and save both.
 
-    `report` gets a message if the store was encrypted, or encrypted to other keys. Raises Refused if others can read
-    the store, if it is damaged or not encrypted to the operator's key, or if it is encrypted but the inventory lists
-    no recipients.
+    `report` is called with a message if the store was encrypted, or encrypted to other keys. Raises Refused if other
+    accounts can read the store, if it is damaged or not encrypted to the operator's key, or if it is encrypted but the
+    inventory lists no recipients.
     """
     opened = look(stack, needed, now)
     if not opened.unsaved:
@@ -32,7 +32,7 @@ def load(stack: Stack, needed: Needed, now: datetime, report: Report = lambda _:
 
 
 def look(stack: Stack, needed: Needed, now: datetime) -> Opened:
-    """Like `load`, but saves nothing until `keep` is called."""
+    """Open the stack's secrets like `load`, but save nothing until `keep` is called on the result."""
     found = store_files.find(stack, age.Operator(stack))
     return Opened(stack, found, _complete(stack, found.store, needed, now))
 
@@ -51,12 +51,12 @@ def _complete(stack: Stack, store: Store, needed: Needed, now: datetime) -> Stor
 
 
 def read(stack: Stack) -> Store:
-    """The store as it is; empty if there is none yet."""
+    """Return the store as it is saved; empty if there is none yet."""
     return store_files.find(stack, age.Operator(stack)).store
 
 
 def change(stack: Stack, how: Callable[[Store], Store], report: Report = lambda _: None) -> Store:
-    """Change secrets and record a new version; without a change, the version stays."""
+    """Replace the store with what `how` makes of it, save it, and return it; every change gets a new version."""
 
     def versioned(store: Store) -> Store:
         changed = how(store)
@@ -70,9 +70,9 @@ def change(stack: Stack, how: Callable[[Store], Store], report: Report = lambda 
 def set_values(
     stack: Stack, changed: Mapping[str, tuple[str | None, str]], strategies: RotationStrategies, now: datetime
 ) -> None:
-    """Replace secrets, by name the value before and after; None before: it is not set yet.
+    """Replace the values of secrets; `changed` maps names to the old value, None if there is none, and the new value.
 
-    Raises Refused if another run changed one of them meanwhile, or if one of them is being rotated.
+    Raises Refused if another run has changed one of them in the meantime, or if one of them is being rotated.
     """
 
     def merge(store: Store) -> Store:
@@ -108,7 +108,7 @@ def _save(stack: Stack, how: Callable[[Store], Store], report: Report) -> Store:
 
 
 def vault(store: Store) -> Vault:
-    """The store as roles see it."""
+    """Return the store as roles see it."""
     entries = store.entries
     return Vault(
         passwords={name: entry.value for name, entry in entries.items()},

@@ -21,23 +21,23 @@ from plainstack.secrets.format import NotAStore, Store
 
 
 def plain_path(stack: Stack) -> Path:
-    """The path of the unencrypted store."""
+    """Return the path of the unencrypted store."""
     return stack.state / "secrets.yaml"
 
 
 def sealed_path(stack: Stack) -> Path:
-    """The path of the encrypted store."""
+    """Return the path of the encrypted store."""
     return stack.folder / f"secrets.{stack.stack}.age"
 
 
 def path(stack: Stack) -> Path:
-    """The path of the store that the inventory asks for."""
+    """Return the path of the store: the encrypted one if the inventory lists recipients."""
     return sealed_path(stack) if stack.secrets.recipients else plain_path(stack)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A store that was read. If it is not `as_wanted`, it is written again, and `notes` say why."""
+    """A store that was read; `notes` say why its file must be rewritten, and are empty if it is `as_wanted`."""
 
     store: Store
     notes: tuple[str, ...] = ()
@@ -48,12 +48,12 @@ class Found:
 
 
 def recipients(stack: Stack) -> tuple[str, ...]:
-    """The keys to which the inventory wants the store to be encrypted, without comments."""
+    """Return the recipients that the inventory lists, sorted and without comments."""
     return tuple(sorted(age.key_of(recipient) for recipient in stack.secrets.recipients))
 
 
 def find(stack: Stack, operator: age.Operator) -> Found:
-    """Read the store, empty if there is none. Raises Refused if it cannot be read or contradicts the inventory."""
+    """Read the store; it is empty if there is none. Raises Refused if it is unreadable or contradicts the inventory."""
     plain, sealed = plain_path(stack), sealed_path(stack)
     wanted = recipients(stack)
     if not wanted:
@@ -167,7 +167,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def locked(stack: Stack) -> Iterator[None]:
-    """Make other commands that change this store wait. The lock is on the state folder, so it leaves no file behind."""
+    """Make other commands that change this store wait; the lock is on the state folder and leaves no file behind."""
     state = stack.state
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     ignore = state.parent / ".gitignore"

@@ -19,7 +19,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The value, for a file on a host or the input of a program; never for a message."""
+        """Return the value, for a file on a host or the input of a program; never put it into a message."""
         return self._value
 
     def __repr__(self) -> str:
@@ -75,28 +75,28 @@ class Vault:
         return self.versions[-1] if self.versions else ""
 
     def password(self, name: str) -> Secret:
-        """A password that the role declares in `secrets` or `reads`. Raises UndeclaredSecret for any other."""
+        """Return a password that the role declares in `secrets` or `reads`. Raises UndeclaredSecret for any other."""
         if name not in self.passwords:
             raise UndeclaredSecret(f"the secret {name} is not declared. Name it in the role's `secrets` or `reads`")
         return self.passwords[name]
 
     def also_accepted(self, name: str) -> tuple[Secret, ...]:
-        """The values of a secret that are valid in addition to the current one: the previous and the next."""
+        """Return the values of a secret that are valid in addition to the current one: the previous and the next."""
         return tuple(values[name] for values in (self.previous, self.next) if name in values)
 
     def everything(self) -> Iterator[Secret]:
-        """Every secret value, for masking."""
+        """Yield every secret value, for masking."""
         yield from (*self.passwords.values(), *self.previous.values(), *self.next.values())
         yield from (certificate.key for certificate in self.certificates.values())
 
     def certificate(self, name: str) -> Certificate:
-        """A certificate that the role declares, for server and client use. Raises UndeclaredSecret for any other."""
+        """Return a certificate that the role declares, with its key. Raises UndeclaredSecret for any other."""
         if name not in self.certificates:
             raise UndeclaredSecret(f"the certificate {name} is not declared. Name it in the role's `certificates`")
         return self.certificates[name]
 
     def limited(self, passwords: Collection[str], certificates: Collection[str]) -> Vault:
-        """A vault with the same content, but only these current values."""
+        """Return a copy with only these passwords and certificates; the previous and next values stay."""
         return replace(
             self,
             passwords={name: value for name, value in self.passwords.items() if name in passwords},
@@ -105,7 +105,7 @@ class Vault:
 
 
 def scram_verifier(password: Secret) -> Secret:
-    """What PostgreSQL stores for a password (RFC 5803, SCRAM-SHA-256, 4096 iterations).
+    """Return the verifier that PostgreSQL stores for a password (RFC 5803, SCRAM-SHA-256, 4096 iterations).
 
     The salt is derived from the password, so that the same password always gives the same verifier and a probe can
     compare digests. That is safe because the passwords are random.

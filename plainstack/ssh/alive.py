@@ -1,4 +1,4 @@
-"""Whether the host at the other end of a connection still answers."""
+"""Checks whether the host at the other end of a connection still answers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import time
 
 import paramiko
 
-# After this many seconds without output, the host's sshd is asked for a sign of life; it has PATIENCE seconds to
-# answer.
+# After this many seconds without output, a request is sent to the host's sshd, which has PATIENCE seconds to answer.
 ASK_AFTER = 8
 PATIENCE = 10
 
 
 def still_there(transport: paramiko.Transport, heard: float) -> float:
-    """When the host last answered. Raises OSError if it no longer answers."""
+    """Return when the host last answered (monotonic time); `heard` is the time known so far.
+
+    Raises OSError if the host no longer answers.
+    """
     if not transport.is_active():
         raise OSError("no answer to keepalives")
     if time.monotonic() - heard <= ASK_AFTER:
@@ -26,7 +28,7 @@ def still_there(transport: paramiko.Transport, heard: float) -> float:
 
 
 def answers(transport: paramiko.Transport) -> bool:
-    """Whether the host's sshd still answers; behind a jump host, our own TCP connection cannot tell."""
+    """Return whether the host's sshd answers a request; behind a jump host, our own TCP connection cannot tell."""
     answered = threading.Event()
 
     def ask() -> None:

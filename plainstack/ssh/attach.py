@@ -1,4 +1,4 @@
-"""A program on a host, joined to the streams and the terminal of this process."""
+"""Connects a program on a host to the streams and the terminal of this process."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from plainstack.ssh.alive import answers, still_there
 from plainstack.ssh.session import Session, Started, abandon
 
 _BLOCK = 65536
-# The exit code of what has none because a signal ended it.
+# The exit code to report for a program that has none because a signal ended it.
 UNKNOWN = 255
 
 
 @dataclass(frozen=True)
 class Streams:
-    """Where a program's input comes from, as a file descriptor, and what writes its output.
+    """A program's streams: `input` is a file descriptor to read; `output` and `errors` are called with what it prints.
 
-    If `terminal` is set, `input` is a terminal, and the program gets one of the same size.
+    If `terminal` is set, `input` is a terminal, and the program gets a terminal of the same size.
     """
 
     input: int
@@ -39,11 +39,11 @@ class Streams:
 
 
 def attach(session: Session, command: str, streams: Streams, interrupt: Callable[[], None] | None = None) -> int:
-    """Run a command as root, or without a command the account's login shell, and return its exit code.
+    """Run a command as root and return its exit code; an empty command means the account's login shell.
 
-    On a terminal, every key goes to the program, Ctrl-C too. Elsewhere `interrupt` is called at the first Ctrl-C; at
-    the second, or without it, KeyboardInterrupt is raised. Raises HostFailed if the connection fails, and OSError if
-    the output cannot be written.
+    On a terminal, the program receives every key, including Ctrl-C. Otherwise the first Ctrl-C calls `interrupt`, and
+    the second raises KeyboardInterrupt; without `interrupt`, the first one raises it. Raises HostFailed if the
+    connection fails, and OSError if the output cannot be written.
     """
     started = session.start(command, os.get_terminal_size(streams.input) if streams.terminal else None)
     with contextlib.ExitStack() as ends:
@@ -63,7 +63,7 @@ def attach(session: Session, command: str, streams: Streams, interrupt: Callable
 
 
 def _carry(started: Started, streams: Streams, wake: socket.socket) -> int:
-    """Write a program's output until it ends; returns its exit code."""
+    """Write a program's output until the program ends, and return its exit code."""
     channel = started.channel
     heard = time.monotonic()
     while True:
@@ -98,7 +98,7 @@ def _code(started: Started) -> int:
     channel = started.channel
     code: int = channel.recv_exit_status() if channel.exit_status_ready() else -1
     with _failure_of(started):
-        # Without an exit code, a signal ended a login shell, or the connection was lost.
+        # A missing exit code means that a signal ended a login shell, or that the connection was lost.
         if code == -1 and not answers(channel.get_transport()):
             raise OSError("it was closed from the other end")
     if not started.out.begun:
@@ -120,7 +120,7 @@ def _forward(started: Started, streams: Streams) -> None:
 
 @contextlib.contextmanager
 def _sending(channel: paramiko.Channel, source: int, *, terminal: bool) -> Iterator[None]:
-    """Send what can be read from `source` until it ends, in a thread: a program may print before it reads."""
+    """Send everything that `source` yields, in a thread, because a program may print before it reads its input."""
     stop, stopped = os.pipe()
 
     def send() -> None:
@@ -146,7 +146,7 @@ def _sending(channel: paramiko.Channel, source: int, *, terminal: bool) -> Itera
 
 @contextlib.contextmanager
 def _raw(terminal: int) -> Iterator[None]:
-    """Pass every key on as it is typed; the terminal is as before afterwards."""
+    """Switch the terminal to raw mode, in which it passes on every key as it is typed, and restore it at the end."""
     before = termios.tcgetattr(terminal)
     tty.setraw(terminal)
     try:
@@ -157,7 +157,7 @@ def _raw(terminal: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _woken(*, terminal: bool) -> Iterator[socket.socket]:
-    """A socket that becomes readable when the terminal's size changes."""
+    """Yield a socket that becomes readable when the terminal's size changes."""
     here, there = socket.socketpair()
     with here, there:
         if not terminal:

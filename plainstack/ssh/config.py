@@ -23,7 +23,7 @@ from plainstack.errors import Refused
 
 SYSTEM = Path("/etc/ssh/ssh_config")
 _STDIN = Path("/dev/stdin")
-# ssh may look up names (CanonicalizeHostname) and run commands (Match exec).
+# Seconds. ssh may look up names (CanonicalizeHostname) and run commands (Match exec).
 _WITHIN = 20
 
 _DEBUG = re.compile(r"(debug\d:|OpenSSH_)")
@@ -35,27 +35,27 @@ _MATCHED = re.compile(r"debug3: (.+) line (\d+): (not )?matched '")
 
 @dataclass(frozen=True)
 class Resolved:
-    """The settings for one destination: `ssh -G` prints keywords in lower case, and one line per value."""
+    """The settings for one destination: the values of each keyword, which is in lower case, and ssh's debug output."""
 
     values: Mapping[str, list[str]]
     trace: str = ""
 
     def get(self, keyword: str) -> str:
-        """A keyword's value; empty if it has none."""
+        """Return a keyword's first value; empty if it has none or is set to `none`."""
         value = self.values.get(keyword, [""])[0]
         return "" if value.lower() == "none" else value
 
     def yes(self, keyword: str) -> bool:
-        """Whether a switch is on; ssh prints some as yes and others as true."""
+        """Return whether a switch is on; ssh prints `yes` for some switches and `true` for others."""
         return self.get(keyword) not in ("", "no", "false")
 
     def paths(self, keyword: str) -> tuple[Path, ...]:
-        """The expanded file names of a keyword, in ssh's order. Raises Refused if one cannot be expanded."""
+        """Return the expanded file names of a keyword, in ssh's order. Raises Refused if one cannot be expanded."""
         found = [text for text in self.values.get(keyword, []) if text.lower() != "none"]
         return tuple(Path(self.expanded(text, keyword)).expanduser() for text in found)
 
     def expanded(self, text: str, keyword: str) -> str:
-        """A value with its tokens and environment variables expanded. Raises Refused for an unknown one."""
+        """Return a value with its tokens and environment variables expanded. Raises Refused if one is unknown."""
         known = self._tokens
 
         def token(match: re.Match[str]) -> str:
@@ -92,7 +92,7 @@ class Resolved:
         }
 
     def where(self, keyword: str) -> str:
-        """The file and line that set a keyword, as far as ssh's trace shows it."""
+        """Return the file and line that set a keyword, or ~/.ssh/config if ssh's debug output does not show them."""
         included = {name for names in self._included.values() for name in names}
         roots = [match[1] for match in _READ.finditer(self.trace) if match[1] not in included]
         found = (place for root in roots for place in self._places(root, keyword))
@@ -130,7 +130,10 @@ class Resolved:
 
 
 def resolve(host: str, user: str = "", port: int = 0) -> Resolved:
-    """The settings that `ssh -l user -p port host` would use. Raises Refused, in ssh's words, if it rejects a file."""
+    """Return the settings that `ssh -l user -p port host` would use.
+
+    Raises Refused, with ssh's own message, if ssh rejects its configuration.
+    """
     program = shutil.which("ssh")
     if program is None:
         if _own().exists():

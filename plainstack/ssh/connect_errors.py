@@ -11,8 +11,8 @@ from plainstack.ssh.login_keys import LoginRefused
 from plainstack.ssh.reach import Reach
 from plainstack.ssh.ways import Way
 
-# The time for banner, key exchange and login once a host has accepted the connection; a busy machine with many logins
-# at once is slow.
+# Seconds for banner, key exchange and login after a host has accepted the connection. A busy host with many logins at
+# once is slow.
 HANDSHAKE_WITHIN = 15
 
 BROKEN = (OSError, EOFError, paramiko.SSHException)
@@ -22,11 +22,11 @@ _FORBIDDEN, _NOT_CONNECTED = 1, 2
 
 
 class JumpFailed(OSError):
-    """A jump host on the way could not be used; the message is complete and shown as it is."""
+    """A jump host on the way to a host could not be used; the message is complete and is shown unchanged."""
 
 
 def explain(error: BaseException, way: Way, stack: Reach) -> str:
-    """The message for a connection error."""
+    """Return the message for a connection error."""
     if isinstance(error, JumpFailed):
         return str(error)
     # Messages about a jump host already start with its name.
@@ -66,5 +66,5 @@ def explain(error: BaseException, way: Way, stack: Reach) -> str:
 
 
 def fingerprint(key: paramiko.PKey) -> str:
-    """A key's fingerprint as OpenSSH prints it."""
+    """Return a key's fingerprint as OpenSSH prints it."""
     return f"{key.get_name()} {key.fingerprint}"

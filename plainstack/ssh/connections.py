@@ -1,4 +1,4 @@
-"""Opening connections to hosts: checking host keys, passing jump hosts, connecting to all hosts at once."""
+"""Opens connections to hosts: checks host keys, goes through jump hosts, and connects to all hosts at once."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 def known_hosts(stack: Reach) -> Path:
-    """The file of pinned host keys; the lab has its own."""
+    """Return the path of the file of pinned host keys; lab hosts have a file of their own."""
     return stack.state / ("lab/known_hosts" if stack.in_lab else "known_hosts")
 
 
 class Sessions:
-    """Connections to the hosts of a stack, opened on first use and kept open; close them with `with`."""
+    """Connections to the hosts of a stack, opened on first use and kept open until the end of a `with` statement."""
 
     def __init__(self, stack: Reach) -> None:
         self.stack = stack
@@ -67,7 +67,7 @@ class Sessions:
             command.terminate()
 
     def to(self, name: str) -> Session:
-        """The session of a host, opened on first use. Raises HostFailed if the host cannot be reached."""
+        """Return the session of a host, opened on first use. Raises HostFailed if the host cannot be reached."""
         with self._locks[name]:
             if name not in self._open:
                 self._open[name] = self.fresh(name)
@@ -76,9 +76,9 @@ class Sessions:
             return self._open[name]
 
     def living(self, name: str) -> Session:
-        """Like `to`, but a session that has ended is replaced.
+        """Return the session of a host, like `to`, but replace it if its connection has ended.
 
-        Only for commands that stay open for hours, such as tunnels: a run must notice a lost connection.
+        Use it only for commands that run for hours, such as tunnels; all others must fail when a connection is lost.
         """
         self._jumps.renew()
         with self._locks[name]:
@@ -88,7 +88,7 @@ class Sessions:
         return self.to(name)
 
     def fresh(self, name: str) -> Session:
-        """A new connection in addition to the kept one, to prove that new connections still work."""
+        """Open a new connection to a host, even if one is open: this proves that new logins work. Raises HostFailed."""
         way = self.ways.to(self.stack.hosts[name])
         try:
             connection = self._connect(way)
@@ -97,11 +97,11 @@ class Sessions:
         return Session(name, connection, sudo=self.stack.ssh.user != "root")
 
     def host_key(self, name: str) -> paramiko.PKey:
-        """The key that a host offers now. Raises HostFailed."""
+        """Return the host key that a host of the stack offers now. Raises HostFailed."""
         return self.offered_key(self.ways.to(self.stack.hosts[name]))
 
     def offered_key(self, way: Way) -> paramiko.PKey:
-        """The host key that a machine offers now, read without logging in, for pinning. Raises HostFailed."""
+        """Return the host key that a machine offers now, without logging in to it. Raises HostFailed."""
         pinned = Pins.read(known_hosts(self.stack)).keys(entry_name(way.address, way.port))
         try:
             transport = paramiko.Transport(self._socket(way))
@@ -119,7 +119,7 @@ class Sessions:
             raise HostFailed(way.name, "connect", explain(error, way, self.stack)) from None
 
     def forget(self, name: str) -> None:
-        """Close the kept session of a host; the next use opens a new one."""
+        """Close the session of a host, if there is one; the next use opens a new one."""
         with self._locks[name]:
             session = self._open.pop(name, None)
         if session:
@@ -190,7 +190,7 @@ def _tuned(sock: socket.socket) -> socket.socket:
 
 
 def fan_out(names: Iterable[str], work: Callable[[str], Result]) -> Mapping[str, Result | HostFailed]:
-    """Run `work` for every host at once; a host's failure is its result, so the results of other hosts are kept."""
+    """Run `work` for all hosts in parallel, and return the results by host; a host that failed has its HostFailed."""
 
     def one(name: str) -> Result | HostFailed:
         try:

@@ -33,7 +33,7 @@ class Frame:
     token: str = field(default_factory=lambda: f"@plainstack-{secrets.token_hex(8)}")
 
     def wrap(self, command: str) -> str:
-        """The command line for the login shell, in a form that every shell understands."""
+        """Return the command line for the login shell, in a form that every shell understands."""
         # The host's own PATH may lack /usr/sbin, and sudo may keep the user's PATH.
         begin = f'PATH={PATH}; export PATH; {_print_token(self.token)}; eval "$0"'
         if self.sudo:
@@ -42,11 +42,11 @@ class Frame:
         return f"exec /bin/sh -c {shlex.quote(begin)} {shlex.quote(command)}"
 
     def stream(self, *, terminal: bool = False) -> Stream:
-        """A new stream for one exec; a terminal carries both streams, and has line ends of its own."""
+        """Return a new Stream for one exec. A terminal carries both markers in one stream, with CRLF line ends."""
         return Stream(2 * _line(self.token).replace(b"\n", b"\r\n") if terminal else _line(self.token))
 
     def impediment(self, out: Stream, err: Stream) -> str:
-        """Why the command will never begin, if that is already clear before the exec has ended; otherwise empty."""
+        """Return why the command will never begin; empty if it has begun or may still begin."""
         if out.begun:
             return ""
         match = _OTHER_USER.search(out.noise + err.noise)
@@ -58,7 +58,7 @@ class Frame:
         )
 
     def refusal(self, out: Stream, err: Stream, code: int) -> tuple[str, list[str]]:
-        """Why the command never began, and what the host printed instead."""
+        """Return why the command never began, and the lines that the host printed instead."""
         reason = self.impediment(out, err)
         reached = _line(self._reached).decode()
         by_sudo = self.sudo and reached in out.noise
@@ -109,14 +109,14 @@ class Stream:
         self._before = head[-_KEPT:]
 
     def taken(self) -> bytes:
-        """The output so far, which is not kept."""
+        """Return the command's output since the last call, and drop it."""
         data = bytes(self.data)
         self.data.clear()
         return data
 
     @property
     def noise(self) -> str:
-        """What came before the marker."""
+        """The text before the marker."""
         return self._before.decode(errors="replace").replace("\r\n", "\n")
 
     @property

@@ -28,7 +28,7 @@ class Held:
         Raises HostFailed if the command never began, or if the connection fails.
         """
         try:
-            # A command that has ended has said why.
+            # Sending fails if the command has ended; its output, read below, says why.
             with contextlib.suppress(OSError):
                 self._channel.sendall(f"{question}\n".encode())
             return self._line()
@@ -50,5 +50,5 @@ class Held:
         return line.decode(errors="replace").strip()
 
     def release(self) -> None:
-        """End the command's input."""
+        """Close the channel, which ends the command's input."""
         self._channel.close()

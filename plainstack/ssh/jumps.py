@@ -1,4 +1,4 @@
-"""Connections that lead to a host: jump hosts, each logged in to once, and proxy commands."""
+"""Connections through which hosts are reached: jump hosts, shared by all hosts behind them, and proxy commands."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ class Jumps:
         self._kept: dict[Way, _Jump] = {}
 
     def to(self, way: Way) -> paramiko.Transport:
-        """The connection to a jump host. Raises Refused if it is the inventory's gateway, otherwise JumpFailed."""
+        """Return the connection to a jump host.
+
+        If it cannot be opened, raises Refused for the inventory's gateway, and JumpFailed for any other jump host.
+        """
         with self._lock:
             jump = self._kept.setdefault(way, _Jump())
         with jump.lock:
@@ -71,12 +74,12 @@ def _failure(way: Way, reason: str) -> Exception:
 
 
 def through_command(command: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
-    """Start a proxy command as ssh does; the socket is connected to its standard input and output."""
+    """Start a proxy command as ssh does; return the process, and a socket connected to its stdin and stdout."""
     ours, theirs = socket.socketpair()
     with theirs:
         shell = os.environ.get("SHELL") or "/bin/sh"
-        # In a process group of its own, so that Ctrl-C does not end it: the hosts end their transactions over this
-        # connection.
+        # In a process group of its own, so that Ctrl-C does not end it: hosts that finish their transactions still need
+        # this connection.
         end = theirs.fileno()
         process = subprocess.Popen([shell, "-c", f"exec {command}"], stdin=end, stdout=end, process_group=0)
     return ours, process

@@ -1,4 +1,4 @@
-"""The file of pinned host keys, in OpenSSH's known_hosts format: reading it, and replacing keys."""
+"""Reads the file of pinned host keys, in OpenSSH's known_hosts format, and replaces keys in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from plainstack.errors import Refused
 
 
 def entry_name(address: str, port: int) -> str:
-    """A host's name in a known_hosts file."""
+    """Return a host's name in a known_hosts file."""
     return address.lower() if port == 22 else f"[{address.lower()}]:{port}"
 
 
@@ -38,7 +38,7 @@ class Pins:
             raise Refused(f"{path}: the pinned host keys cannot be read: {error}") from None
 
     def keys(self, entry: str) -> dict[str, paramiko.PKey]:
-        """The keys pinned for a host, by type; if a type is pinned twice, the first counts.
+        """Return the keys pinned for a host, by type; if a type is pinned twice, the first counts.
 
         Raises Refused, with the line, for an invalid key.
         """
@@ -59,12 +59,12 @@ class Pins:
         return found
 
     def expected(self, entry: str, offered: paramiko.PKey) -> paramiko.PKey | None:
-        """The pinned key to compare an offered key with; None if the host is not pinned."""
+        """Return the pinned key to compare an offered key with; None if the host is not pinned."""
         keys = self.keys(entry)
         return keys.get(offered.get_name()) or next(iter(keys.values()), None)
 
     def replaced(self, new: Mapping[str, paramiko.PKey]) -> str:
-        """The file's text with these keys in place of all others for the same hosts; other lines stay as they are."""
+        """Return the file's text with these keys in place of all other keys of the same hosts; other lines stay."""
         kept = []
         for line in self.lines:
             names, fields = _parse(line)
@@ -78,7 +78,7 @@ class Pins:
 
 
 def _parse(line: str) -> tuple[list[str], list[str]]:
-    """The names of a line, and its other fields; no names for a comment, a @marker line or an incomplete line."""
+    """Return the names of a line and its other fields; comments, @marker lines and incomplete lines have no names."""
     fields = line.split()
     if len(fields) < 3 or fields[0].startswith(("#", "@")):
         return [], fields

@@ -1,4 +1,4 @@
-"""Logging in with keys, in ssh's order: the agent's keys, then files; passphrases are asked for last."""
+"""Logs in with keys in ssh's order: the agent's keys, then key files, and last the files that need a passphrase."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Identities:
     agent: str = ""
 
     def alone(self, key: Path) -> Identities:
-        """A copy limited to this key."""
+        """Return a copy limited to this key."""
         return Identities((key,), self.certificates, only=True, agent=self.agent)
 
 
@@ -43,7 +43,7 @@ class LoginRefused(paramiko.AuthenticationException):
 
 
 class Keyring:
-    """The operator's keys, read once for all hosts; `ended` returns true once the command no longer needs an answer."""
+    """The operator's keys, read once for all hosts; prompts for passphrases are abandoned once `ended` returns true."""
 
     def __init__(self, ended: Callable[[], bool]) -> None:
         self._ended = ended
@@ -120,7 +120,7 @@ class Keyring:
                 yield from self._certified(str(path), unlocked, identities)
 
     def _certified(self, name: str, key: paramiko.PKey, identities: Identities) -> Iterator[tuple[str, paramiko.PKey]]:
-        """A key with each of its certificates, then without one."""
+        """Yield a key with each of its certificates, and then the key alone."""
         for path in (Path(f"{name}-cert.pub"), *identities.certificates):
             with contextlib.suppress(OSError, ValueError, IndexError, paramiko.SSHException):
                 certificate = paramiko.pkey.PublicBlob.from_file(str(path))
@@ -129,7 +129,7 @@ class Keyring:
         yield name, key
 
     def _read(self, path: Path) -> paramiko.PKey | str | None:
-        """The key in a file, or a message that says why it is unusable; None if its passphrase is not known yet."""
+        """Return the key in a file, or a message why it is unusable; None if its passphrase is not known yet."""
         with self._lock:
             if path not in self._keys:
                 key = _load(path, None)
@@ -139,7 +139,7 @@ class Keyring:
             return self._keys[path]
 
     def _unlock(self, path: Path) -> paramiko.PKey | str:
-        """Like `_read`, but asks for the passphrase, once for all hosts."""
+        """Return the key in a file, like `_read`, but ask for its passphrase, once for all hosts."""
         with self._lock:
             if path not in self._keys:
                 self._keys[path] = self._asked(path)
@@ -177,7 +177,7 @@ class _WithCertificate(paramiko.PKey):
 
 
 class _Agent(AgentSSH):
-    """The agent at a socket; if nothing answers there, it has no keys, as for ssh."""
+    """The agent at a socket. Like ssh, it treats an agent that does not answer as one without keys."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -202,7 +202,7 @@ class _Agent(AgentSSH):
 
 
 def public_blob(path: Path) -> bytes:
-    """The public half of a key file, even if it has a passphrase; empty if it cannot be read."""
+    """Return the public half of a key file, even if the file has a passphrase; empty if it cannot be read."""
     for candidate in (Path(f"{path}.pub"), path):
         with contextlib.suppress(OSError, UnicodeDecodeError, binascii.Error, ValueError, IndexError):
             text = candidate.read_text(encoding="ascii")
@@ -220,7 +220,7 @@ def public_blob(path: Path) -> bytes:
 
 
 def _load(path: Path, passphrase: str | None) -> paramiko.PKey | str | None:
-    """A private key, or a message that says why it cannot be used; None if the passphrase is missing or wrong."""
+    """Return a private key, or a message why it cannot be used; None if the passphrase is missing or wrong."""
     blob = public_blob(path)
     kind = paramiko.Message(blob).get_text() if blob else ""
     if kind.startswith("sk-"):
@@ -242,7 +242,7 @@ def _load(path: Path, passphrase: str | None) -> paramiko.PKey | str | None:
 
 
 def _certified_key(certificate: paramiko.pkey.PublicBlob) -> bytes:
-    """The public key in a certificate, encoded like a plain key."""
+    """Return the public key in a certificate, encoded like a plain key."""
     message = paramiko.Message(certificate.key_blob)
     kind = message.get_text().removesuffix("-cert-v01@openssh.com")
     message.get_binary()

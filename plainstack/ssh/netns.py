@@ -1,4 +1,4 @@
-"""Sockets inside the lab's network namespace; every command imports it, so it imports very little."""
+"""Opens sockets in the lab's network namespace. Every command imports this module, so it imports very little."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CLONE_NEWNET = 0x40000000
 
 
 class LabError(PlainstackError):
-    """The lab cannot do what was asked; the message says why and what to do."""
+    """The lab cannot carry out a request; the message says why and what to do."""
 
 
 class LabDown(LabError):
@@ -28,9 +28,9 @@ class LabDown(LabError):
 
 
 def is_up(namespace: str) -> bool:
-    """Whether the namespace exists."""
+    """Return whether the namespace exists."""
     try:
-        # If /run is on a disk, the name survives a reboot. The name of a live namespace is on nsfs, like our own.
+        # If /run is on a disk, the name outlives its namespace after a reboot. The name of a live one is on nsfs.
         return os.stat(f"{_FOLDER}/{namespace}").st_dev == os.stat("/proc/self/ns/net").st_dev  # noqa: PTH116 - a special file
     except FileNotFoundError:
         return False

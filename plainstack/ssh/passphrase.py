@@ -1,4 +1,4 @@
-"""Asking for a passphrase on the terminal, without echo, from any thread."""
+"""Asks for a passphrase on the terminal, without echo, in any thread."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 
 def ask(question: str, ended: Callable[[], bool]) -> str | None:
-    """The answer, or None if there is no terminal or `ended` returns true while waiting.
+    """Ask a question and return the answer; None if there is no terminal, or once `ended` returns true.
 
-    It polls: a thread blocked in a read would keep an interrupted command from ending.
+    The terminal is polled, because a thread blocked in a read would keep an interrupted command from ending.
     """
     if not sys.stdin or not sys.stdin.isatty():
         return None

@@ -1,4 +1,4 @@
-"""Pinning host keys: comparing the keys that hosts offer with the pinned ones, and pinning new ones."""
+"""Compares the host keys that machines offer with the pinned ones, and pins new keys."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Change:
     old: paramiko.PKey | None
 
     def described(self) -> str:
-        """The change as a line to print, with fingerprints in OpenSSH's format."""
+        """Return the change as a line to print, with fingerprints in OpenSSH's format."""
         if self.old is None:
             return f"{self.host} ({self.entry}): new key {fingerprint(self.new)}"
         return f"{self.host} ({self.entry}): CHANGED from {fingerprint(self.old)} to {fingerprint(self.new)}"
@@ -36,7 +36,7 @@ class Change:
 
 @dataclass
 class Found:
-    """The answers of all machines of one round."""
+    """The result of one round: changed keys, the number of unchanged ones, and the reason for each failed machine."""
 
     changes: list[Change] = field(default_factory=list)
     unchanged: int = 0
@@ -44,9 +44,10 @@ class Found:
 
 
 def rounds(stack: Stack, note: Callable[[str], None]) -> Iterator[Found]:
-    """Ask every machine for its key without logging in to it: jump hosts first, nearest first, then the hosts.
+    """Read the key that every machine offers, in rounds: first the jump hosts, nearest first, then the hosts.
 
-    Pin what a round yields before you ask for the next one: it connects through the machines of this one.
+    No round logs in to the machines whose keys it reads. Pin the changes of a round before you request the next one,
+    which connects through the machines of earlier rounds.
     """
     with Sessions(stack) as sessions:
         ways = {name: sessions.ways.to(host) for name, host in stack.hosts.items()}

@@ -1,4 +1,4 @@
-"""Whether a proxy command of the SSH configuration only carries bytes, or runs an SSH client of its own.
+"""Checks whether a proxy command of the SSH configuration runs an SSH client, or only carries bytes.
 
 An SSH client in a proxy command logs in to a machine that the stack has not pinned. The client may be in the command
 line itself or in a script that it runs; the contents of a compiled program are not checked.
@@ -17,12 +17,13 @@ _BEFORE_A_COMMAND = {"exec", "env", "command", "nohup", "setsid", "sudo", "time"
 _BEFORE = re.compile(r"\w+=.*|-\S+|\d+[smh]?")
 _INTERPRETER = re.compile(r"(ba|da|k|z)?sh|python[\d.]*|perl|ruby|node")
 _TALK = {"echo", "printf", "logger", "print", "log", "die", "warn"}
-# An operator's own script is short and calls few others.
+# How many bytes of a script are searched, and how deep scripts that run scripts are followed: an operator's own scripts
+# are short and call few others.
 _LONGEST, _DEEPEST = 100_000, 3
 
 
 def runs_ssh(command: str) -> str:
-    """Where a command line runs an SSH client: "here", or the file and line of a script; empty if it does not."""
+    """Return where a command line runs an SSH client: "here", or a script's file and line; empty if it runs none."""
     return _search(command, 0, set())
 
 
@@ -41,11 +42,11 @@ def _search(text: str, depth: int, seen: set[Path]) -> str:
 
 
 def _commands(text: str) -> Iterator[list[str]]:
-    """The commands in a text, each from its name on; quoted text counts too, as another shell may run it."""
+    """Yield the words of each command in a text, its name first. Quoted text counts too: another shell may run it."""
     for part in re.split(r"[;|&()'\"`\n]+", text):
         words = part.split()
         while words and (words[0] in _BEFORE_A_COMMAND or _BEFORE.fullmatch(words[0])):
-            # SSH=/usr/bin/ssh, for a later $SSH
+            # The text may run $SSH after SSH=/usr/bin/ssh.
             _, assigned, value = words.pop(0).partition("=")
             if assigned and value.rpartition("/")[2] in _CLIENTS:
                 words = [value]
@@ -54,7 +55,7 @@ def _commands(text: str) -> Iterator[list[str]]:
 
 
 def _in_script(name: str, depth: int, seen: set[Path]) -> str:
-    """Where a script runs an SSH client; empty for a binary program."""
+    """Return where a script runs an SSH client; empty if it runs none or is a binary program."""
     path = _file(name)
     if path is None or path in seen:
         return ""
@@ -78,7 +79,7 @@ def _in_script(name: str, depth: int, seen: set[Path]) -> str:
 
 
 def _file(name: str) -> Path | None:
-    """The file that a word of a command line names, with symbolic links resolved."""
+    """Return the file that a word of a command line names, with symbolic links resolved."""
     place = os.path.expandvars(name) if "/" in name else shutil.which(name)
     if not place:
         return None

@@ -1,4 +1,4 @@
-"""What connecting needs from an inventory, as a small value that can be stored and compared."""
+"""The part of an inventory that connecting needs, as a small value that can be stored and compared."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Machine(Protocol):
 
 
 class Reach(Protocol):
-    """What connecting needs from a stack; Stack and KeptReach satisfy it."""
+    """The part of a stack that connecting needs; Stack and KeptReach both have it."""
 
     @property
     def ssh(self) -> LogIn: ...
@@ -81,7 +81,7 @@ class KeptReach:
 
     @classmethod
     def of(cls, stack: Reach) -> KeptReach:
-        """Copy what connecting needs from a stack."""
+        """Copy the part of a stack that connecting needs."""
         ssh = stack.ssh
         return cls(
             ssh=KeptLogIn(ssh.user, ssh.port, ssh.key, ssh.gateway, ssh.connect_timeout),
@@ -93,7 +93,7 @@ class KeptReach:
         )
 
     def as_data(self) -> dict[str, Any]:
-        """The value as JSON data."""
+        """Return the value as JSON data."""
         key = None if self.ssh.key is None else str(self.ssh.key)
         return {
             "ssh": [self.ssh.user, self.ssh.port, key, self.ssh.gateway, self.ssh.connect_timeout],
@@ -106,7 +106,7 @@ class KeptReach:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> KeptReach:
-        """The value of JSON data. Raises KeyError, TypeError or ValueError for data that `as_data` did not write."""
+        """Return the value that `as_data` wrote. Raises KeyError, TypeError or ValueError for any other data."""
         user, port, key, gateway, patience = data["ssh"]
         return cls(
             ssh=KeptLogIn(str(user), int(port), None if key is None else Path(key), gateway, int(patience)),

@@ -1,4 +1,4 @@
-"""One open connection to one host: execs, commands kept running, forwarded streams, detection of a dead host."""
+"""One open connection to one host: execs, long-running commands, forwarded streams, detection of a dead host."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Started:
-    """A command that was started on a host: its channel, and what its streams have brought; see Frame."""
+    """A command that was started on a host, with its channel and its two output streams; see Frame."""
 
     host: str
     channel: paramiko.Channel
@@ -59,9 +59,9 @@ class Session:
         timeout: float = 60,
         step: str = "",
     ) -> Output:
-        """Run a command as root with `stdin` as its input; with `hold_stdin`, the input stays open after that.
+        """Run a command as root with `stdin` as its input; with `hold_stdin`, its input then stays open.
 
-        `on_line` is called with every line of output as it arrives; with `discard`, the result lacks these lines.
+        `on_line` is called with every line of output as it arrives; with `discard`, these lines are not in the result.
         Raises HostFailed if the connection fails, or after `timeout` seconds.
         """
         try:
@@ -77,9 +77,9 @@ class Session:
             raise HostFailed(self.host, step, reason) from None
 
     def start(self, command: str, terminal: os.terminal_size | None = None) -> Started:
-        """Start a command as root, or without a command the account's login shell, whose streams the caller carries.
+        """Start a command as root and leave its streams to the caller; an empty command means the login shell.
 
-        With `terminal`, it gets a terminal of this size. Raises HostFailed.
+        With `terminal`, the command gets a terminal of this size. Raises HostFailed.
         """
         try:
             channel = self._open(command, terminal)
@@ -106,7 +106,7 @@ class Session:
             elif terminal:
                 channel.invoke_shell()
             else:
-                # sshd would print the message of the day for a shell.
+                # If a shell were requested, sshd would print the message of the day.
                 channel.exec_command('exec "$SHELL" -l')
         finally:
             limit.cancel()
@@ -219,7 +219,7 @@ def abandon(channel: paramiko.Channel) -> None:
 
 
 def _send(channel: paramiko.Channel, data: bytes, hold: bool) -> None:
-    """Send a program its input; if it exits without reading all of it, its own output says why."""
+    """Send a program its input. Errors are ignored: a program that exits before it has read everything says why."""
     begin = 0
     with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
         while begin < len(data):

@@ -17,7 +17,7 @@ from plainstack.ssh.connections import Sessions
 
 
 def parse(stack: Stack, to: str, host: str = "", port: str = "") -> Target | None:
-    """The port that the operator named, as HOST:PORT or in two options; None if there is none.
+    """Return the target that the operator named, as HOST:PORT or with two options; None if no port was named.
 
     Raises Refused if the host or the port is invalid.
     """
@@ -66,9 +66,10 @@ def serve(
     closing: str = "",
     show: Callable[[str], bool] | None = None,
 ) -> None:
-    """Listen for every target and carry connections until interrupted. Raises Refused if no target can be reached.
+    """Listen on one local port per target and forward connections until interrupted.
 
-    `closing` is printed below the targets; `show` opens a page in a browser and returns whether it could.
+    `closing` is printed below the targets; `show` opens a page in a browser and returns whether that worked. Raises
+    Refused if no target can be reached.
     """
     ways = [Way(sessions, target) for target in wanted]
     problems = [_problem(way) for way in ways]
@@ -98,7 +99,7 @@ def serve(
 
 
 def _problem(way: Way) -> str:
-    """Why a target cannot be reached now; empty if it can."""
+    """Return why a target cannot be reached now; empty if it can."""
     try:
         way.open().close()
     except Refused as error:
@@ -107,7 +108,7 @@ def _problem(way: Way) -> str:
 
 
 def _listen(preferred: int) -> socket.socket:
-    """The target's usual port, which the links in alerts use, or any free one."""
+    """Listen on the target's usual port, which the links in alerts use, or on any free port."""
     try:
         return socket.create_server((LOOPBACK, preferred))
     except OSError:

@@ -37,9 +37,9 @@ _MOST_JUMPS = 8
 
 @dataclass(frozen=True)
 class Way:
-    """How to reach one machine and log in to it: `name` is the host's, or the jump host as it was written.
+    """How to reach one machine and log in to it: `name` is the host's name, or the jump host as the operator wrote it.
 
-    `source` says where a jump host was named. `command` is a proxy command, ready for a shell.
+    `source` is the place that names the jump host. `command` is a proxy command, ready for a shell.
     """
 
     name: str
@@ -64,7 +64,10 @@ class Way:
 
 
 def operator_key(stack: Reach) -> Path | None:
-    """The private key to log in with; None means the agent and ~/.ssh. Raises InventoryError if the file is missing."""
+    """Return the private key to log in with; None means the agent and ~/.ssh.
+
+    Raises InventoryError if the file is missing.
+    """
     if stack.ssh.key is not None:
         path = stack.folder / stack.ssh.key.expanduser()
         if not path.is_file():
@@ -85,7 +88,7 @@ class Ways:
         self._chains: dict[str, Way | Refused] = {}
 
     def to(self, host: Machine) -> Way:
-        """The way to a host. Raises Refused if the configuration cannot be followed."""
+        """Return the way to a host. Raises Refused if the configuration cannot be followed."""
         if host.name not in self._known:
             self._known[host.name] = self._decide(host)
         return self._known[host.name]
@@ -109,7 +112,7 @@ class Ways:
         return Way(host.name, address, ssh.port, ssh.user, identities, jump, command, config.get("bindaddress"))
 
     def _chain(self, text: str, source: str, depth: int = 0) -> Way:
-        """The last jump host of a list, reached through those before it. Raises Refused."""
+        """Return the last jump host of a comma-separated list, reached through the ones before it. Raises Refused."""
         with self._lock:
             if text not in self._chains:
                 try:
@@ -140,7 +143,7 @@ class Ways:
         return Way(name, address, port, config.get("user"), identities, *nearer, config.get("bindaddress"), source)
 
     def _before(self, config: Resolved, depth: int = 0) -> tuple[Way | None, str]:
-        """The jump host or the proxy command that the configuration sets for a machine. Raises Refused."""
+        """Return the jump host or the proxy command that the configuration sets for a machine. Raises Refused."""
         if jumps := config.get("proxyjump"):
             return self._chain(jumps, config.where("proxyjump"), depth), ""
         for keyword in ("proxyusefdpass", "bindinterface"):

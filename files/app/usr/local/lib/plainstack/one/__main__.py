@@ -1,6 +1,6 @@
 """Run a command on exactly one host of several. systemd runs this program on each of them; docs/one.md has the unit.
 
-While the command runs, this process does nothing but guard it: a process of its own asks the database.
+While the command runs, this process only guards it; a child process talks to the database.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from database import Database, Unacknowledged
 from lease import DEADLINE, FREE, SETTLED, Ask, Member, Order, Row, Verb, delay
 from notify import kill_after, notify
 
-# Seconds. The guard looks at the clock at least as often, in case the host was asleep.
+# Seconds. The guard reads the clock at least this often, because the host may have been suspended.
 TICK = 0.2
 IDLE_SECONDS = 30.0
 RELEASE_SECONDS = 3.0
@@ -29,7 +29,7 @@ KILLED = float("-inf")
 
 
 def clock() -> float:
-    """Return the seconds since boot, suspended time included; nothing sets this clock."""
+    """Return the seconds since boot, including suspended time; this clock cannot be set."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -48,7 +48,7 @@ class Supervisor:
         self._said = ""
         self._armed = (False, 0.0)
         self._started = 0.0
-        # When the command is killed if it has not ended by then, once it was told to end.
+        # When to kill the command after it was told to stop; None while it was not.
         self._stop_at: float | None = None
         self.leaving = False
 
@@ -67,7 +67,7 @@ class Supervisor:
             self._sleep()
 
     def _hear(self, now: float) -> None:
-        """Take in the database's answer, if there is one."""
+        """Pass the database's answer to the member, if one has arrived."""
         heard = self._database.answer(now)
         if heard is None:
             return
@@ -137,7 +137,7 @@ class Supervisor:
             os.read(self._wake, 4096)
 
     def _end(self, *, failed: bool) -> int:
-        """Release the lease once no process of the command is left."""
+        """Kill what is left of the command, release the lease, and return the exit code."""
         self._command.kill()
         while self._command.alive:
             self._command.reap()
@@ -162,7 +162,7 @@ class Supervisor:
 
 
 def main() -> int:
-    """Read the command line, and run."""
+    """Parse the command line and run the supervisor; return the exit code."""
     parser = argparse.ArgumentParser(prog="one", description="Run a command on exactly one host of several.")
     parser.add_argument("--lease", required=True, help="the name of the lease; hosts with the same name take turns")
     parser.add_argument("--ttl", type=float, default=15, help="seconds after which a silent holder is replaced (15)")

@@ -1,4 +1,4 @@
-"""The command and everything it has started: a control group of its own, which the kernel kills as a whole."""
+"""The command and all its children, in a control group of their own that the kernel can kill as a whole."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
-# As the unit has it: DelegateSubgroup=supervisor.
+# The subgroup in which systemd starts this program; the unit sets DelegateSubgroup=supervisor.
 OWN = "supervisor"
 
 
 class NotDelegated(Exception):
-    """The unit lets this program have no control group for the command."""
+    """The unit does not allow this program to create a control group for the command."""
 
 
 def group(membership: str, root: Path = CGROUPS) -> Path:
-    """The command's control group, from the text of /proc/self/cgroup. Raises NotDelegated."""
+    """Return the path of the command's control group, from the text of /proc/self/cgroup. Raises NotDelegated."""
     own = membership.rpartition("::")[2].strip()
     if not own.endswith(f"/{OWN}"):
         raise NotDelegated(f"its unit needs Delegate=yes and DelegateSubgroup={OWN} (it runs in {own or 'no cgroup'})")
@@ -26,7 +26,7 @@ def group(membership: str, root: Path = CGROUPS) -> Path:
 
 
 class Command:
-    """The command, in its group; `code` is how it ended, None before that."""
+    """The command in its control group; `code` is its exit code (128 + N after signal N), None until it has ended."""
 
     def __init__(self, words: Sequence[str], place: Path) -> None:
         self._words = words
@@ -44,7 +44,7 @@ class Command:
         return bool(self._pid) or "populated 1" in (self._group / "cgroup.events").read_text()
 
     def start(self, environment: Mapping[str, str]) -> None:
-        """Start the command in the empty group; it does not wait until the command runs."""
+        """Start the command in the empty group, without waiting until it runs."""
         self.code = None
         self._pid = os.fork()
         if self._pid == 0:
@@ -53,12 +53,12 @@ class Command:
     def _become(self, environment: Mapping[str, str]) -> None:
         """Turn this new process into the command."""
         try:
-            # It may be killed by its number at any time, and once it is in the group with all its children.
+            # Before this process is in the group, `kill` reaches it by its number; afterwards also with its children.
             (self._group / "cgroup.procs").write_text("0")
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE):
                 signal.signal(number, signal.SIG_DFL)
-            # What systemd said to the supervisor is not for the command.
+            # With these variables, the command could send systemd messages in the supervisor's name.
             left_out = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
             kept = {key: value for key, value in os.environ.items() if key not in left_out}
             os.execvpe(self._words[0], list(self._words), {**kept, **environment})  # noqa: S606 - no shell is what we want
@@ -68,7 +68,7 @@ class Command:
             os._exit(127)
 
     def reap(self) -> bool:
-        """Whether the command itself has ended since the last look; what it leaves behind in its group is killed."""
+        """Return whether the command itself has ended since the last call; if so, kill the rest of its group."""
         if not self._pid:
             return False
         pid, status = os.waitpid(self._pid, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""The lease's row in PostgreSQL, asked by a process of its own: whatever hangs there, the guard does not.
+"""Reads and writes the lease's row in PostgreSQL, in a child process, so that a hanging query never blocks the guard.
 
 The connection's settings come from libpq's environment variables: PGHOST, PGDATABASE, PGUSER and so on.
 """
@@ -31,9 +31,9 @@ create table if not exists plainstack.lease (
     failures integer not null, since timestamptz not null, renewed timestamptz not null);
 commit;
 """
-# Each is one message and one transaction: a host that dies in between leaves no row locked.
+# Each statement is one message and one transaction: a host that dies between two of them leaves no row locked.
 _LOOK = f"select {_COLUMNS} from plainstack.lease where name = %(name)s"  # noqa: S608 - holds constants only
-# Who had a lease that is missing is unknown, so its row is waited for like that of any holder.
+# The holder of a missing row is unknown, so the new row must expire like that of any other holder.
 _ADD = """
 insert into plainstack.lease values (%(name)s, '', %(unknown)s, 0, 0, now(), now()) on conflict do nothing
 """
@@ -54,13 +54,13 @@ update plainstack.lease
 
 @dataclass(frozen=True)
 class Unacknowledged:
-    """Why nothing is known about what was asked."""
+    """The answer is missing, so the effect of the question is unknown; `why` is the reason."""
 
     why: str
 
 
 class Database:
-    """The guard's end: one question at a time, each answered in time or not at all."""
+    """The guard's end of the socket to the child process: one question at a time, each with a deadline."""
 
     def __init__(self, name: str, host: str, tenure: str, ttl: float) -> None:
         self._known = {"name": name, "host": host, "tenure": tenure}
@@ -77,11 +77,11 @@ class Database:
         return self._asked is None
 
     def fileno(self) -> int:
-        """The descriptor that becomes readable with an answer, or -1."""
+        """Return the descriptor that becomes readable when an answer arrives; -1 without a child process."""
         return self._end.fileno() if self._end else -1
 
     def ask(self, ask: Ask) -> None:
-        """Send a question."""
+        """Send a question to the child process; start one if there is none."""
         limit = ANSWER * self._ttl
         if self._end is None:
             self._fork()
@@ -92,7 +92,7 @@ class Database:
             self._end.send(pickle.dumps(ask))
 
     def answer(self, now: float) -> tuple[Ask, Row | Unacknowledged | None] | None:
-        """The question with its answer, or with the reason why there is none; None while it is waited for."""
+        """Return the question with its answer, or with Unacknowledged; None while the answer may still come."""
         if self._asked is None or self._end is None:
             return None
         ready, _, _ = select.select([self._end], [], [], 0)
@@ -116,7 +116,7 @@ class Database:
         return answer
 
     def close(self) -> None:
-        """End the process that asks, wherever it hangs."""
+        """Kill the child process, even if it hangs."""
         if self._end:
             self._end.close()
             self._end = None
@@ -161,10 +161,10 @@ def _serve(far: socket.socket, known: Mapping[str, str], ttl: float) -> None:
 
 def _connect(name: str, ttl: float) -> psycopg.Connection[tuple[str, str, int, int, str]]:
     settings = {
-        # A commit counts when a standby has it, whatever the account's own settings are.
+        # A commit must wait for the standbys that the server requires, whatever the account's own settings are.
         "synchronous_commit": "on",
         "client_min_messages": "warning",
-        # A statement that waits behind a renewal that hangs does not outlive its client.
+        # A statement that is blocked by a hanging renewal must not outlive its client.
         "statement_timeout": f"{int(ANSWER * ttl * 1000)}ms",
         "idle_in_transaction_session_timeout": "5s",
     }
@@ -174,7 +174,7 @@ def _connect(name: str, ttl: float) -> psycopg.Connection[tuple[str, str, int, i
         cursor_factory=psycopg.ClientCursor,
         application_name=f"lease {name}",
         target_session_attrs="read-write",
-        # A former primary that still takes connections must not be asked first for ever.
+        # A former primary that still accepts connections must not be tried first every time.
         load_balance_hosts="random",
         connect_timeout=CONNECT_SECONDS,
         tcp_user_timeout=int(ANSWER * ttl * 1000),

@@ -1,11 +1,11 @@
-"""The lease as one member sees it: what to ask the database next, and whether the command may run. Pure.
+"""The lease as one member sees it: decides what to ask the database next, and whether the command may run. Pure.
 
 Times are seconds of a clock of this host that never goes back and counts suspended time. Clocks of different hosts are
 never compared. Why two commands never run at the same time, as long as no acknowledged write is lost:
 
-- A holder whose take or renewal was asked at T, and acknowledged, kills the command at T + HARD * ttl.
-- A candidate takes the lease only if its row is still the one that the candidate has known for a ttl. It learned of
-  that row after it was written, so after T, whichever renewal was the last one.
+- A holder kills the command at T + HARD * ttl, where T is when it sent its last take or renewal that was acknowledged.
+- A candidate takes the lease only if the row is still as the candidate first read it at least a ttl ago. It read the
+  row after the holder's last write, so after T.
 - No two writes are alike: a tenure is random, and every attempt of a tenure has a greater beat. A renewal that was
   seen and then lost in a failover cannot be mistaken for a later one.
 """
@@ -15,10 +15,10 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-# Parts of a ttl. What is between HARD and a whole ttl is for a guard that the machine lets wait, and for clocks that
-# run at different speeds. At DEADLINE, systemd kills a service whose guard has not.
+# Fractions of a ttl. The time between HARD and the whole ttl allows for a guard that is scheduled late, and for clocks
+# that run at different speeds. At DEADLINE, systemd kills the service if the guard has not killed the command.
 EVERY, RETRY, ANSWER, SOFT, HARD, DEADLINE = 0.1, 0.03, 0.2, 0.6, 0.8, 0.9
-# A command that ran for so long, in seconds, has not failed right after its start.
+# Seconds. Once the command has run for so long, earlier failures no longer count.
 SETTLED = 60.0
 LONGEST_DELAY = 20.0
 FREE = ""
@@ -46,7 +46,7 @@ class Verb(enum.Enum):
 
 @dataclass(frozen=True)
 class Ask:
-    """A question to the database, asked at a time; the answer is a row, or None if the condition did not hold."""
+    """A question to the database, sent at the time `at`; the answer is a row, or None if its condition did not hold."""
 
     verb: Verb
     at: float
@@ -66,12 +66,12 @@ class Order(enum.Enum):
 
 
 def delay(failures: int) -> float:
-    """Seconds to wait before the command starts after that many failures in a row, on whichever hosts."""
+    """Return how many seconds to wait before the command starts after so many failures in a row, on any hosts."""
     return min(2.0 ** (failures - 1), LONGEST_DELAY) if failures else 0.0
 
 
 class Member:
-    """One process that wants the lease; `tenure` is a name that no other process ever has."""
+    """One process that wants the lease; `tenure` is a name that no other process ever uses."""
 
     def __init__(self, tenure: str, ttl: float) -> None:
         self.ttl = ttl
@@ -87,15 +87,18 @@ class Member:
 
     @property
     def holds(self) -> bool:
-        """Whether the database has said that the lease is this member's, and has not said otherwise since."""
+        """Whether this member holds the lease, according to the last answer of the database about it."""
         return self._held is not None
 
     def deadline(self, part: float) -> float:
-        """When that part of a ttl has passed since the last renewal was asked that was acknowledged."""
+        """Return when `part` of a ttl has passed since the last acknowledged take or renewal was sent.
+
+        Without the lease, this is -inf.
+        """
         return float("-inf") if self._held is None else self._held + part * self.ttl
 
     def ask(self, now: float) -> Ask | None:
-        """The question that is due; its answer is awaited before the next one."""
+        """Return the question to send now, or None. Call it only while no question is waiting for its answer."""
         if self._left or now < self._next:
             return None
         self._next = now + EVERY * self.ttl
@@ -108,13 +111,13 @@ class Member:
         return Ask(Verb.LOOK, now)
 
     def leave(self, now: float, *, failed: bool) -> Ask:
-        """The last question, once the command has ended: give the lease up. This tenure never asks again."""
+        """Return the last question, which releases the lease after the command has ended; `ask` then returns None."""
         self._left = True
         self._held = None
         return Ask(Verb.RELEASE, now, failures=self.failures + 1 if failed else 0)
 
     def answered(self, ask: Ask, row: Row | None, now: float) -> None:
-        """Take in an acknowledged answer."""
+        """Process an acknowledged answer."""
         if self._left:
             return
         if ask.verb is Verb.LOOK:
@@ -135,11 +138,11 @@ class Member:
         self.row = row
 
     def unanswered(self, now: float) -> None:
-        """Take in that there is no acknowledgment: what was asked may have happened, or may still happen."""
+        """Process a missing acknowledgment: the question may have taken effect, or may still do so."""
         self._next = min(self._next, now + RETRY * self.ttl)
 
     def order(self, now: float, *, alive: bool) -> Order:
-        """What to do with the command, by whether any process of it is alive."""
+        """Return what to do with the command now; `alive` says whether any of its processes is left."""
         if alive:
             if now >= self.deadline(HARD):
                 return Order.KILL
