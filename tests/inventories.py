@@ -30,7 +30,7 @@ def incidents() -> str:
 
 @cache
 def shipped_shape() -> Shape:
-    """Return the models behind an inventory with these roles."""
+    """Return the models behind an inventory with all shipped roles."""
     return shape(registry())
 
 
@@ -55,12 +55,12 @@ def needed(stack: Stack) -> Needed:
 
 
 def passwords(*names: str) -> Needed:
-    """Return a need for generated secrets with these names, and for no certificate."""
+    """Return a Needed with generated secrets of these names, and without certificates."""
     return Needed(tuple(map(DeclaredSecret, names)))
 
 
 def network(stack: Stack) -> Network:
-    """Return the offers of a stack's roles and the roles that use them."""
+    """Return the network of a stack: what the shipped roles offer and use."""
     return Network(stack, registry())
 
 

@@ -93,8 +93,7 @@ def serving(folder: Path, *settings: str) -> Iterator[Server]:
     """Run an sshd; `settings` are additional lines of its configuration."""
     for name in ("host", "operator", "stranger"):
         make_key(folder / name)
-    # Keep the port bound while the server runs: only a program that also sets SO_REUSEADDR, as sshd does, can listen on
-    # it.
+    # Keep the port bound while the server runs: only programs that also set SO_REUSEADDR, such as sshd, can share it.
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserved.bind(("127.0.0.1", 0))

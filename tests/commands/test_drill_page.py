@@ -25,7 +25,7 @@ Drill = tuple[Result, list[Attempt]]
 
 
 def drill(*, lose: bool) -> Drill:
-    """Return a db kill: 30 s of load, about 4 s without an answer; with `lose` an acknowledged row is gone."""
+    """Return a db kill with 30 s of load, about 4 s of it without answers; with `lose` an acknowledged row is gone."""
     attempts = []
     rates: tuple[tuple[Kind, int], ...] = (("get", 20), ("post", 10), ("sql", 10))
     for kind, rate in rates:
@@ -60,7 +60,7 @@ def drill(*, lose: bool) -> Drill:
 
 @pytest.fixture(scope="module", params=[False, True], ids=["pass", "fail"])
 def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report file of a finished drill."""
+    """Return the report file of a finished drill."""
     result, attempts = drill(lose=request.param)
     assert result.verdict.passed is not request.param
     path = tmp_path_factory.mktemp("report") / "report.html"

@@ -1,4 +1,4 @@
-"""Secrets that a person sets or a command prints: a run names the unset ones it needs before it does anything."""
+"""Secrets that a person sets or a command prints: a run that needs unset secrets names them before it does anything."""
 
 from __future__ import annotations
 

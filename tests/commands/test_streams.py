@@ -1,6 +1,6 @@
 """Commands whose output is closed, or goes to a full disk: no traceback, and all work is finished.
 
-The exit code stays the same, except that a command which only shows something fails if it could not show it.
+The exit code stays the same, except that a command that only shows something fails if its output is lost.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def deployed(request: pytest.FixtureRequest, project: Path) -> Iterator[Operator
 
 @pytest.fixture
 def whole(deployed: Operator) -> Iterator[Operator]:
-    """Yield a deployed stack that the test may break; the deploy that follows must succeed."""
+    """Yield a deployed stack that the test may break, and repair the stack by a deploy, which must succeed."""
     yield deployed
     deployed.inv("deploy")
 

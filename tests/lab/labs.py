@@ -44,9 +44,9 @@ RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()} {time.time()}
 
 
 def default_inventory() -> str:
-    """Return the default inventory with another name, other networks, and a user with sudo, which is harder than root.
+    """Return the default inventory with another name, other networks, and a user who needs sudo: the harder case.
 
-    Modules with inventories of their own, and demos, log in as root.
+    Logins as root are covered by modules with an inventory of their own, and by demos.
     """
     text = (ROOT / "hosts.yaml").read_text(encoding="utf-8")
     text = text.replace("stack: shop", f"stack: {STACK}", 1).replace("user: root", "user: ops", 1)

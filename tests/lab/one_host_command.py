@@ -22,8 +22,7 @@ from tests.waiting import until
 LOG = logging.getLogger(__name__)
 PROGRAM = "usr/local/lib/plainstack/one"
 LINES = "/var/lib/one-test"
-# The command's child, in a session of its own, writes a line twenty times a second. All lab hosts share one monotonic
-# clock.
+# A child in its own session writes a line twenty times a second. All lab hosts share one monotonic clock.
 COMMAND = f"""\
 import os, sys, time
 child = os.fork()

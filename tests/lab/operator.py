@@ -35,7 +35,7 @@ class Operator:
     """An operator who types commands for one inventory, and runs scripts on lab hosts as root.
 
     `programs` is the folder of inv and fab, `lab` the lab's name if it differs from the stack's. If only some `hosts`
-    were started, commands name these hosts.
+    were started, commands are limited to these.
     """
 
     inventory: Path

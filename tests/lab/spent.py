@@ -13,7 +13,7 @@ from plainstack.lab import cgroup
 
 @dataclass
 class Spent:
-    """Commands as (words, seconds, CPU seconds of the lab's hosts meanwhile), and the CPU seconds of whole labs."""
+    """Commands as (words, seconds, CPU seconds of the lab's hosts in that time), and the CPU seconds of whole labs."""
 
     commands: list[tuple[str, float, float]] = field(default_factory=list)
     labs: float = 0.0

@@ -31,7 +31,7 @@ def test_a_changed_worker_count_restarts_that_service_on_one_host_after_the_othe
 
 
 def test_a_balancer_whose_keepalived_was_stopped_does_not_say_that_it_holds_the_address(whole: Operator) -> None:
-    """When keepalived stops, systemd may kill its notify script before that is done."""
+    """When keepalived stops, systemd may kill its notify script before the script is done."""
     reported = "tail -n 1 /var/lib/prometheus/node-exporter/plainstack_vip.prom"
     # Each balancer holds the address in its turn: one that comes back leaves the address to the other.
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""An operator's daily work: reading the logs of several hosts as one, and running commands as the services run."""
+"""An operator's daily work: reading the logs of several hosts as one, and running commands like the services do."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def test_every_check_holds(deployed: Operator) -> None:
 
 
 def test_verify_names_each_promise_that_is_broken_and_no_other(deployed: Operator) -> None:
-    """Broken are: a service's port open to all, an open port of no service, a port closed to a peer, a stopped unit."""
+    """A service's port is open to all, a port of no service is open, a port is closed to a peer, a unit is stopped."""
     mon1 = inventories.load(deployed.inventory).hosts["mon1"].address
     rules = {
         "app2": ("INPUT -p tcp --dport 8000 -j ACCEPT", "INPUT -p tcp --dport 9 -j ACCEPT"),

@@ -1,4 +1,4 @@
-"""Failovers on lab hosts: a primary is replaced, killed, cut off and brought back; no acknowledged write is lost."""
+"""Failovers on lab hosts: a primary is switched over, killed, cut off or rejoined; no acknowledged write is lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests import inventories
 from tests.lab.conftest import Operator
 from tests.waiting import until
 
-# All hosts that a failover contacts; one balancer is enough to request the site.
+# All hosts that a failover contacts; one balancer is enough to reach the site.
 HOSTS = ("lb1", "app1", "app2", "db1", "db2", "mon1", "bak1")
 UNIT = "postgresql@17-main"
 
@@ -73,7 +73,7 @@ class Database:
         until(lambda: self.status()["healthy"] and self.sql(leader, senders) == "streaming", f"replica of {leader}")
 
     def is_whole(self, leader: str) -> bool:
-        """Check for one primary, streaming replicas, no findings, and nothing to deploy. Raises AssertionError."""
+        """Check that `leader` is the only primary, all replicas stream, and nothing is left to repair or to deploy."""
         seen = self.status()
         assert seen["healthy"], seen
         assert seen["primary"] == [leader]

@@ -24,14 +24,14 @@ from tests import inventories
 from tests.lab.conftest import Operator
 
 HOSTS = ("app1", "app2", "db1", "db2", "mon1", "bak1")
-# Import once, in the server of forks, what every deploy imports.
+# Import once, in the forkserver, what every deploy imports.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["plainstack.deploy.deployment", "plainstack.inventory.load", "fabric", "jinja2"])
 
 # The damage concerns a package; files, an account, a link and inputs that units restart for; database settings.
 PACKAGE = "dpkg --force-depends --purge prometheus-node-exporter >/dev/null 2>&1"
-# The state right after apt has unpacked the package: later interruptions then need no run of apt each. The SysV script
-# is skipped, because it would make systemd read all units again, twice.
+# The state right after apt has unpacked the package, so that interruptions after that need no run of apt each time. The
+# SysV script is skipped, because it would make systemd read all units again, twice.
 UNPACKED = """
 SYSTEMCTL_SKIP_SYSV=1 systemctl disable --quiet --now prometheus-node-exporter.service
 echo 'ARGS=""' >/etc/default/prometheus-node-exporter
@@ -137,7 +137,7 @@ def deployed_until_killed(path: Path, host: str, after: int = 0, only: str = "")
 def killed_on_the_host(pool: Executor, operator: Operator, host: str, harm: str, only: str) -> Iterator[str]:
     """Harm the host, deploy, and kill the script after step 1; then the same with step 2, and so on.
 
-    The caller heals the host after each of the yielded interruptions.
+    Yields after every kill, so that the caller can heal the host.
     """
     count = 1
     operator.on(host, harm)
@@ -182,7 +182,7 @@ def healed_each_time(pool: Executor, operator: Operator, host: str, kill: Kill, 
 
 
 def alone(operator: Operator, host: str) -> Operator:
-    """Return an operator of a stack without another app host, for whose use of this one a deploy would wait."""
+    """Return an operator of a stack with no other app host: a deploy does not wait until peers use the host again."""
     other = "app2" if host == "app1" else "app1"
     lines = operator.inventory.read_text(encoding="utf-8").splitlines(keepends=True)
     path = operator.inventory.with_name(f"{host}.yaml")

@@ -26,7 +26,7 @@ hosts:
   a: {address: 192.168.63.11, roles: []}
   b: {address: 192.168.63.12, roles: []}
 """
-# Uses every option of hosts, links and visitors.
+# This inventory uses every option of hosts, links and visitors.
 WORLD = """\
 stack: labworld
 ssh: {user: root, gateway: lab}

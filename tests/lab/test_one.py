@@ -44,7 +44,7 @@ END
 """
 MAIN_PID = "$(systemctl show --property=MainPID --value @UNIT@)"
 
-# How the command of each unit is ended. For the unit hour-off@clock, the clocks of the two hosts are two hours apart.
+# The faults that end the command, by unit. For hour-off@clock, the clocks of the two hosts are two hours apart.
 FAULTS = {
     "lease@command": f"kill -9 $(head -n 1 /sys/fs/cgroup{GROUP}/command/cgroup.procs)",
     "lease@supervisor": f"kill -9 {MAIN_PID}",

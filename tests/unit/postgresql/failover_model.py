@@ -12,7 +12,7 @@ from plainstack.postgresql.topology import State
 
 @dataclass
 class Server:
-    """A db host; `wal` is the writes that it has, each with the timeline it was made on."""
+    """A db host; `wal` holds its writes, each with the timeline on which the write was made."""
 
     name: str
     wal: list[tuple[int, int]] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Server:
 
 
 class Model:
-    """The cluster and its clients; its steps assert what must always hold."""
+    """The cluster and its clients; every step asserts what must always hold."""
 
     def __init__(self, names: tuple[str, ...] = ("db1", "db2"), *, synchronous: bool = True) -> None:
         self.servers = {name: Server(name) for name in names}
@@ -240,7 +240,7 @@ class Model:
 
 
 def interrupted(most: int = 30) -> Iterator[tuple[int, bool]]:
-    """Yield the points at which a run may be interrupted: the steps done, and whether phases run backwards."""
+    """Yield the points at which a run may be interrupted: the steps done, and whether each phase runs backwards."""
     for backwards in (False, True):
         for count in range(most):
             yield count, backwards

@@ -92,7 +92,7 @@ def state_of(model: Model) -> object:
 
 
 def reached(names: tuple[str, ...], depth: int) -> Iterator[tuple[tuple[str, ...], Model]]:
-    """Yield every state that up to `depth` accidents lead to, each once, with these accidents."""
+    """Yield every state that up to `depth` accidents lead to, each once, with the accidents that led there."""
     first = Model(names)
     known = {repr(state_of(first))}
     level: list[tuple[tuple[str, ...], Model]] = [((), first)]

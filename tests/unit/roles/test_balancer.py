@@ -172,7 +172,7 @@ def test_event_streams_and_web_sockets_are_passed_on_as_they_come(stack: Stack, 
 
 
 def test_ipv6_listeners_are_in_files_of_their_own(stack: Stack, vault: Vault) -> None:
-    """The engine includes them only if the kernel has IPv6; they match the listeners for IPv4."""
+    """The engine includes these files only if the kernel has IPv6; their listeners match those for IPv4."""
     for each in (stack, changed(stack, server_names=("shop.example",))):
         placed = files(each, vault)
         everything = "".join(item.content.decode() for path, item in placed.items() if not path.startswith(IPV6))

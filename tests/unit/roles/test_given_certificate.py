@@ -392,7 +392,7 @@ def test_of_files_from_another_tool_the_certificates_and_the_key_are_taken_and_n
     assert pki.blocks(given.folder / given.key, "PRIVATE KEY") == SITE.key_pem
 
 
-# --- problems of the time and of this machine's roots, which stop only plan and deploy ---
+# --- problems that depend on the time or on this machine's roots, and stop only plan and deploy ---
 
 
 def test_what_is_not_valid_now_stops_plan_and_deploy_and_no_other_command(given: Given) -> None:

@@ -37,7 +37,7 @@ database: {name: shop}
 
 
 def tool(*words: str, cwd: Path) -> None:
-    """Run one of Prometheus' tools; fail the test with its output if it fails."""
+    """Run one of Prometheus' tools; if it fails, fail the test with its output."""
     if shutil.which(words[0]) is None:
         pytest.fail(f"{words[0]} is not installed: run `make test`, which installs it")
     done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE)

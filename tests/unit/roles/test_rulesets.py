@@ -231,7 +231,7 @@ def test_the_inventory_decides_what_becomes_of_them(stack: Stack) -> None:
 
 
 def probed(tmp_path: Path, stack: Stack, foreign: str = "refuse", **tools: str) -> dict[str, str]:
-    """Run the probe where only these tools exist, which print these texts; return the facts that it prints."""
+    """Run the probe where only these tools exist, as stand-ins that print the given texts; return the probe's facts."""
     stack = stack.model_copy(update={"firewall": stack.settings(Firewall).model_copy(update={"foreign": foreign})})
     for name, text in tools.items():
         tool = tmp_path / name.replace("_", "-")
@@ -253,7 +253,7 @@ def test_the_probe_reads_nftables_and_iptables(tmp_path: Path, stack: Stack) -> 
 
 
 def program(tmp_path: Path, stack: Stack, foreign: str) -> None:
-    """Write the program that a deploy left on the host; without `foreign`, that of a version that did not record it."""
+    """Write the program of a deploy with this `foreign`; if empty, that of a version that did not record it."""
     stack = stack.model_copy(
         update={"firewall": stack.settings(Firewall).model_copy(update={"foreign": foreign or "refuse"})}
     )

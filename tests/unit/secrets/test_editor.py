@@ -23,7 +23,7 @@ def test_a_signal_while_the_editor_is_being_started_ends_the_editor_too(
     started: list[subprocess.Popen[Any]] = []
 
     class Popen(subprocess.Popen[Any]):
-        """Sends the signal when the program already runs, but the caller does not have its process yet."""
+        """Sends the signal when the program already runs, but the caller has no process object yet."""
 
         def __init__(self, *words: Any, **options: Any) -> None:
             super().__init__(*words, **options)

@@ -38,7 +38,7 @@ class World:
         heapq.heappush(self._queue, (self.now + seconds, next(self._order), do))
 
     def run(self, until: float) -> Iterator[None]:
-        """Let time pass until a moment; yield after every event."""
+        """Let time pass up to `until`; yield after every event."""
         while self._queue and self._queue[0][0] <= until:
             self.now, _, do = heapq.heappop(self._queue)
             do()
@@ -158,7 +158,7 @@ class Node:
 
 
 def changed(row: Row, ask: Ask, who: str, tenure: str) -> Row | None:
-    """Return the row after an update, or None if its condition does not hold; database.py has the same update in SQL."""
+    """Return the row after an update, or None if its condition does not hold; database.py has the same in SQL."""
     mine = row.tenure == tenure
     if ask.verb is Verb.TAKE and ask.seen and (row.tenure, row.beat) == (ask.seen.tenure, ask.seen.beat):
         return replace(row, holder=who, tenure=tenure, beat=ask.beat)

@@ -1,4 +1,4 @@
-"""A lease in simulated time, with every fault: commands never run at once, and soon after a fault one runs again."""
+"""A lease in simulated time, with every fault: two commands never run at once, and one soon runs again."""
 
 from __future__ import annotations
 

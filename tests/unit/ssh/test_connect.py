@@ -1,4 +1,4 @@
-"""Connecting, against a real sshd on loopback: what is refused before anything is sent, and the messages."""
+"""Connections to a real sshd on loopback: what is refused before anything is sent, and the error messages."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ def test_a_certificate_is_shown_with_its_key(
 
 
 def test_a_passphrase_is_read_from_the_terminal_without_echo() -> None:
-    """Ask in a process of its own, on a terminal of its own."""
+    """The test asks in a process of its own, on a terminal of its own."""
     program = "from plainstack.ssh.passphrase import ask; print(repr(ask('Passphrase? ', lambda: False)))"
     child, terminal = pty.fork()
     if child == 0:

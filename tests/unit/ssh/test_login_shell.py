@@ -1,4 +1,4 @@
-"""What runs between an exec and its command, against a real sshd: startup files, forced commands, sudo."""
+"""Programs that run between an SSH exec and its command, with a real sshd: startup files, forced commands, sudo."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_any_login_shell_runs_our_commands(login: Login, shell: str) -> None:
 
 
 def answers_are_its_own(session: Session) -> None:
-    """Check that a command's output is only its own, in every way to run a command."""
+    """Check that a command's output is only its own, in all ways to run a command."""
     reported: list[str] = []
     output = session.run("echo one; cat; echo error >&2; exit 7", stdin=b"two\n", on_line=reported.append)
     assert (output.code, output.out, output.err, reported) == (7, "one\ntwo\n", "error\n", ["one", "two"])

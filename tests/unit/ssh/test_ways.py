@@ -30,7 +30,7 @@ ME = getpass.getuser()
 
 @dataclass
 class Operator:
-    """An operator's home directory, with a key that both servers accept, and a stack whose only host is `host`."""
+    """An operator's home directory, with a key that all servers accept, and a stack whose only host is `host`."""
 
     home: Path
     host: Server
