@@ -56,7 +56,7 @@ def default_inventory() -> str:
 
 @contextmanager
 def lab(what: str, text: str, project: Path, hosts: tuple[str, ...] = ()) -> Iterator[Operator]:
-    """Yield the operator of a lab with this inventory; it is not started yet, and is removed afterwards.
+    """Yield the operator of a lab with this inventory. The lab is not started yet; it is removed afterwards.
 
     No other test uses the lab at the same time.
     """

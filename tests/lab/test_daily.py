@@ -1,4 +1,4 @@
-"""An operator's daily work: reading the logs of several hosts as one, and running commands like the services do."""
+"""An operator's daily work: reading the logs of several hosts as one, running commands in a service's environment."""
 
 from __future__ import annotations
 

@@ -46,8 +46,8 @@ CHRONY = "apt-get update -q && apt-get install -qy --no-install-recommends chron
 def ordinary(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     """Deploy a balancer, and a host with the site and its database.
 
-    The site's folder is as a developer has it, with an environment in it. The host already has another time service
-    than the one that Plainstack installs.
+    The site's folder looks as on a developer's machine, with a virtual environment in it. The host already has another
+    time service than the one that Plainstack installs.
     """
     folder = tmp_path_factory.mktemp("ordinary")
     site = folder / "site"

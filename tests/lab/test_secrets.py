@@ -166,7 +166,7 @@ def test_no_secret_is_shown_by_any_command_nor_in_any_process_list(whole: Operat
 
 
 def _failing(operator: Operator) -> list[Done]:
-    """Run commands that fail: an invalid inventory, a validation on a host, a unit that does not start; then repair."""
+    """Run deploys with an invalid inventory, a failing validation and a unit that does not start; then repair."""
     text = operator.inventory.read_text(encoding="utf-8")
     broken = [
         text.replace("name: shop", "name: Shop"),

@@ -240,7 +240,7 @@ class Model:
 
 
 def interrupted(most: int = 30) -> Iterator[tuple[int, bool]]:
-    """Yield the points at which a run may be interrupted: the steps done, and whether each phase runs backwards."""
+    """Yield the points at which a run may be interrupted: the steps done, and whether phases reverse their steps."""
     for backwards in (False, True):
         for count in range(most):
             yield count, backwards

@@ -26,7 +26,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 class Seen(dict[str, Value]):
-    """A mapping that remembers what was read from it."""
+    """A mapping that records the names that were read from it."""
 
     def __init__(self, values: Mapping[str, Value]) -> None:
         super().__init__(values)
