@@ -18,7 +18,7 @@ FASTEST, SLOWEST = 0.001, 10.0
 
 
 class Axis:
-    """The time axis: seconds of the drill to pixels."""
+    """The time axis, which converts seconds of the drill to pixels."""
 
     def __init__(self, pixels: int, seconds: float) -> None:
         self.left, self.right = LEFT, pixels - RIGHT

@@ -77,7 +77,7 @@ class Clients:
         )
 
     def warm_up(self, kinds: Iterable[Kind]) -> None:
-        """Run the load for WARM_UP seconds. Raises Refused if requests of a kind fail or are too slow."""
+        """Run the load for WARM_UP seconds. Raises Refused if requests fail or are too slow, or if a generator dies."""
         begun = max(generator.began or 0.0 for generator in self._generators)
         generators.wait(self._clock, begun + WARM_UP, self.broken)
         if self.broken():
@@ -148,7 +148,7 @@ class Clients:
     def _write_there(self, session: Session) -> None:
         database = self._observer.stack.given(Database)
         assert database is not None
-        keys = (1000, 1001, 1002)  # far from those of the other clients
+        keys = (1000, 1001, 1002)  # far from the keys of the other clients
         insert = f"insert into plainstack_drill.write values ('{self._settings.drill}', 'stray', $1)"  # noqa: S608 - our own time stamp
         psql = f'timeout 3 {AS_POSTGRES} {BIN}/psql -XAtqw {database.name} -c "{insert}"'
         one = shlex.quote(f'{psql} >/dev/null 2>&1 && echo $1 ok || echo $1 "not confirmed within 3 s"')

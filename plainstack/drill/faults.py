@@ -1,4 +1,4 @@
-"""Faults: what a drill does to a host, how it repairs what the host does not, and what a fault may cost."""
+"""Faults: how a drill causes them, how it repairs what a host does not repair by itself, and what they may cost."""
 
 from __future__ import annotations
 

@@ -10,7 +10,10 @@ from plainstack.drill.history import Attempt
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the time axis: requests due per second, and the latencies in seconds of successful ones."""
+    """The requests that are due in one step of the time axis, which starts at `begin`.
+
+    `reads` and `writes` are successes per second, `failed` is failures per second; latencies are in seconds.
+    """
 
     begin: float
     reads: float

@@ -1,4 +1,4 @@
-"""The load generators of a drill: they are started here, their output is read, and a death is noticed."""
+"""Starts the load generators of a drill, reads their output, and notices if one dies."""
 
 from __future__ import annotations
 

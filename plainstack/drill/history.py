@@ -33,7 +33,7 @@ class Attempt:
 
     @property
     def latency(self) -> float | None:
-        """Seconds since the request was due, so that waiting for a free client counts."""
+        """Seconds from when the request was due to its end, so that a wait for a free client counts."""
         return None if self.end is None else self.end - self.due
 
 

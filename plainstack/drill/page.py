@@ -59,7 +59,7 @@ def html(result: Result, attempts: Collection[Attempt]) -> str:
 
 
 def tone(held: bool | None) -> str:
-    """Return the color class for a condition: whether it held, None if that is unknown."""
+    """Return the CSS class for a condition; `held` is None if it is unknown whether the condition held."""
     return {True: "good", False: "bad", None: "unknown"}[held]
 
 

@@ -10,7 +10,7 @@ from plainstack.postgresql.observation import Topology
 
 
 class Reaction:
-    """The operator's actions, each over new connections: on an old connection to a dead host, it would time out."""
+    """The operator's actions, each over new connections: an old one to a dead host fails only after a timeout."""
 
     def __init__(self, stack: Stack, cluster: Cluster) -> None:
         self._cluster = cluster

@@ -32,9 +32,9 @@ def await_service(victim: Session, fault: Fault, stack: Stack) -> None:
 
 @contextmanager
 def unbroken(note: Callable[[str], None]) -> Iterator[list[int]]:
-    """Keep the first Ctrl-C (or SIGTERM) from ending the recovery, and note that the next one will.
+    """Keep the first Ctrl-C (or SIGTERM) from ending the recovery, and tell the operator that a second one ends it.
 
-    Yields the list to which the signal is added.
+    Yields a list, to which the signal's number is added.
     """
     kept: list[int] = []
 

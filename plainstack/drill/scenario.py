@@ -1,4 +1,4 @@
-"""The course of a drill: load, fault, reaction, recovery, and final observation. It always repairs the stack."""
+"""The course of a drill: load, fault, reaction, recovery, and final look. The recovery runs even after an error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from plainstack.errors import HostFailed, PlainstackError
 from plainstack.postgresql.failover.decisions import Do
 from plainstack.ssh.connections import Sessions
 
-# How many seconds a fault lasts that needs no reaction; a killed service restarts by itself.
+# For how many seconds the drill waits if a fault needs no reaction; a killed service restarts by itself.
 LASTS = 8.0
 WHOLE_WITHIN = 90.0
 

@@ -19,7 +19,7 @@ _JOIN = 'echo $$ >"$0/cgroup.procs" && exec "$@"'
 
 
 def tree() -> Path:
-    """Return the labs' branch of this machine's cgroup v2 tree; mount the tree if it is not mounted."""
+    """Return the control group that contains all labs; mount the cgroup v2 tree if it is not mounted."""
     root = mount_point(Path("/proc/self/mounts").read_text())
     if root is None:
         root = _MOUNT
@@ -29,7 +29,7 @@ def tree() -> Path:
 
 
 def release() -> None:
-    """Remove the labs' branch, and unmount the tree if the lab mounted it."""
+    """Remove the control group of all labs, and unmount the cgroup v2 tree if a lab mounted it."""
     remove(tree())
     if _MOUNT.is_mount():
         subprocess.run(["umount", str(_MOUNT)], check=True)
@@ -43,7 +43,7 @@ def mount_point(mounts: str) -> Path | None:
 
 
 def make(*names: str) -> Path:
-    """Make a new, empty group below the labs' branch."""
+    """Make a new, empty group below the control group of all labs, in place of an existing one of that name."""
     group = tree().joinpath(*names)
     remove(group)
     group.mkdir(parents=True, exist_ok=True)

@@ -48,8 +48,8 @@ def build(mirrors: Mirrors, release: int) -> Path:
     """Build the image of a Debian release, and return its path. Raises LabError if mmdebstrap fails."""
     target = path(mirrors, release)
     half = target.with_suffix(".half")
-    # The control group makes it possible to end a build whose lab.up was killed. The mount namespace keeps rmtree out of
-    # the build's /proc and /dev.
+    # The control group serves to end a build whose lab.up was killed. The mount namespace keeps rmtree out of the
+    # build's /proc and /dev.
     command = cgroup.joined(cgroup.make(".build"), ["unshare", "--mount", *_command(mirrors, half, release)])
     shutil.rmtree(half, ignore_errors=True)
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)

@@ -13,7 +13,7 @@ _KEPT = ("ssh_host_ed25519_key", "ssh_host_ed25519_key.pub", "stamp")
 
 
 def make_on(disk: Disk, layer: Path, source: Path) -> None:
-    """Make a disk on top of `layer`; the layer's folder is still at `source` if the caller moves it afterwards."""
+    """Make a disk on top of `layer`. The layer's content is at `source`, until the caller moves it to `layer`."""
     shutil.rmtree(disk.folder, ignore_errors=True)
     for folder in ("half", "work", "root"):
         (disk.folder / folder).mkdir(parents=True)
@@ -28,9 +28,9 @@ def make_on(disk: Disk, layer: Path, source: Path) -> None:
 
 
 def freeze(disk: Disk) -> Path:
-    """Turn the disk of a stopped host into a layer, and replace it by a new disk on top of the layer; copy nothing.
+    """Turn the disk of a stopped host into a layer, and return it; a new disk on top of the layer takes its place.
 
-    Returns the layer. If this is killed half way, `recover` completes it.
+    Nothing is copied. `recover` completes or undoes a call that was killed.
     """
     layer = model.LAYERS / uuid.uuid4().hex
     layer.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

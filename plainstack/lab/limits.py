@@ -1,4 +1,4 @@
-"""Disks of limited size: a file system in a file, on top of the host's disk, that can really become full."""
+"""Disks of limited size: a file system in a file on top of the host's disk, so that the disk can really fill up."""
 
 from __future__ import annotations
 

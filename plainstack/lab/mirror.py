@@ -33,7 +33,7 @@ class Mirrors:
     security: str
 
     def sources(self, release: int) -> tuple[str, ...]:
-        """Return the text of a host's apt sources for a Debian release.
+        """Return the lines of a host's apt sources for a Debian release.
 
         Plain http, because the only way out is a caching proxy.
         """

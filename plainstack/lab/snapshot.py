@@ -72,7 +72,10 @@ def every() -> list[Snapshot]:
 
 
 def write(lab: Lab, name: str, origin: Origin, files: Mapping[str, Path]) -> Snapshot:
-    """Save the disks of a stopped lab, the operator's keys, and the `files` that exist; the lab continues from them."""
+    """Save the disks of a stopped lab, its keys, and the `files` that exist, as a snapshot.
+
+    The lab gets new disks on top of the snapshot's layers.
+    """
     half = model.SNAPSHOTS / f".{name}.half"
     shutil.rmtree(half, ignore_errors=True)
     (half / "layers").mkdir(parents=True)

@@ -62,7 +62,7 @@ def _wsgi(files: Files, project: str) -> Iterator[str]:
 
 
 def _collects_into_a_folder(settings: Settings) -> bool:
-    """Return whether static files are collected into a local folder, which needs STATIC_ROOT, and not into a cloud."""
+    """Return whether collectstatic writes to a local folder, which needs STATIC_ROOT, and not to cloud storage."""
     kept = [one.value for one in settings.bound.get("STATICFILES_STORAGE", [])]
     for one in settings.bound.get("STORAGES", []):
         if not isinstance(one.value, ast.Dict):

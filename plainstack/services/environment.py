@@ -39,9 +39,10 @@ exec "$@"
 
 @dataclass(frozen=True)
 class Environment:
-    """The environment of a unit: account, working directory and files with variables, in the release current now.
+    """The environment of a unit: account, working directory, and files with variables.
 
-    `programs` is the folder of the release's own programs, which comes first in PATH.
+    Paths below the link `current` are those of the release that was current at the time. `programs` is the folder of
+    the release's own programs, which comes first in PATH.
     """
 
     unit: str

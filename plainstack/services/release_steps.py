@@ -1,4 +1,4 @@
-"""The steps that replace a release by a new one: commands with guards, which can be interrupted and run again."""
+"""The steps that replace a release with a new one: commands with guards, which can be interrupted and run again."""
 
 from __future__ import annotations
 
@@ -128,12 +128,12 @@ def data(service: str) -> str:
 
 
 def settings(service: str) -> str:
-    """Return the file of a service's environment variables, including secrets."""
+    """Return the path of the file with a service's environment variables, including secrets."""
     return f"/etc/plainstack/app/{service}.env"
 
 
 def settings_ahead(name: str) -> str:
-    """Return the environment file for a release that is being built, while the previous one still runs with its own."""
+    """Return the path of the environment file for a new release while it is built; the current one has its own file."""
     return f"/etc/plainstack/app/{name}.next.env"
 
 

@@ -18,7 +18,7 @@ _METHODS = frozenset({"resolve", "absolute", "joinpath", "as_posix", "with_name"
 _DEPTH = 20
 
 Files = Mapping[str, str]
-"""Local paths by their path in the source, for every file that is sent."""
+"""The local path of every file that is sent, by its path in the source."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def secret_name(service: str, name: str) -> str:
 
 
 def secret_path(service: str, name: str) -> str:
-    """Return the file on a host that holds a secret which is passed as a file."""
+    """Return the path, on a host, of a secret that the service gets as a file."""
     return f"{FOLDER}/{service}/secrets/{name}"
 
 

@@ -31,7 +31,7 @@ _UNREACHED = re.compile(r"connection broken|Could not fetch URL|name resolution|
 def unfetched(
     plans: Mapping[str, HostPlan], observed: Mapping[str, Observed], cache: Path, report: Report
 ) -> list[str]:
-    """Download the wheels that plans need, once per lock; returns messages about those that are unavailable."""
+    """Download the wheels that plans need, once per lock; return messages about unavailable wheels."""
     wanted: dict[tuple[Payload, str], None] = {}
     for name, plan in plans.items():
         for _, action in plan.actions():
@@ -169,7 +169,7 @@ def _without_wheel(wanted: Sequence[Requirement], said: str) -> Requirement | No
 
 
 def _others(said: str) -> str:
-    """Return the newest versions that have a wheel, from pip's message."""
+    """Return the end of the error message: the newest versions that have a wheel, from pip's output."""
     found = re.search(r"\(from versions: ([^)]+)\)", said)
     if found is None or found[1] == "none":
         return ", and no other version has one"

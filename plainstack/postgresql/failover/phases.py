@@ -140,7 +140,10 @@ def fenced_off(now: Topology, node: Node) -> bool:
 
 
 def successor(now: Topology, leader: Node) -> Node | None:
-    """Return the host that replaced a fenced-off primary and has a newer timeline, running or not; None without one."""
+    """Return the host that replaced a fenced-off primary, even if its server does not run now; None if there is none.
+
+    Its timeline is newer than the primary's.
+    """
     if not now.fencing(leader.name):
         return None
     ahead = [node for node in now.nodes.values() if node.timeline > leader.timeline and not fenced_off(now, node)]

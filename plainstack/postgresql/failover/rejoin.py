@@ -21,9 +21,9 @@ from plainstack.postgresql.observation import Node, Topology, newest
 
 
 def rejoin(now: Topology, host: str = "", *, discard: bool = False) -> Plan:
-    """Turn hosts that are fenced off, are stopped or have diverged into standbys of the primary; only `host` if given.
+    """Make every host that does not follow the primary a standby of it; only `host` if given.
 
-    With `discard`, a host that needs a new copy of the data deletes its own first.
+    With `discard`, a host that cannot follow with its own data deletes the data before it copies the primary's.
     """
     leader = _leader(now, host)
     if host:
