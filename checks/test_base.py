@@ -1,4 +1,4 @@
-"""What every host provides for the rest of the stack."""
+"""The basis of every host: names, clock, sshd, node exporter, security updates."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_node_exporter_answers_the_monitoring_hosts_and_nobody_without_a_cer
 
 
 def test_security_updates_are_installed_automatically(facts: Mapping[str, str]) -> None:
-    """In effect, apt takes updates from Debian Security and the sources that Plainstack added, and from no others."""
+    """apt takes automatic updates only from Debian Security and from the sources that Plainstack added."""
     assert facts["timers"] == "active\nactive"
     settings = facts["apt"]
     assert 'APT::Periodic::Unattended-Upgrade "1";' in settings

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from plainstack.ssh.attach import Streams
     from plainstack.ssh.connections import Sessions
 
-# The exit code if a host failed, as with ssh; programs do not normally use it.
+# The exit code if a host or its connection failed, as with ssh.
 FAILED = 255
 # The exit code if the reader of our output is gone: the one that a shell reports for a program ended by SIGPIPE.
 READER_GONE = 128 + 13

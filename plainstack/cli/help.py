@@ -32,7 +32,7 @@ def name_word(program: Program, task: str, option: str) -> None:
 
 
 def name_words(program: Program, task: Task[Any], option: str) -> None:
-    """Rewrite every positional word in `TASK WORD...` to `--OPTION=WORD`; call it when you would call `name_word`."""
+    """Rewrite every positional word in `TASK WORD...` to `--OPTION=WORD`, at the same time as `name_word`."""
     words = _words(program)
     for place in _bare(words, task):
         words[place] = f"--{option}={words[place]}"
@@ -41,7 +41,7 @@ def name_words(program: Program, task: Task[Any], option: str) -> None:
 def name_command(program: Program, task: Task[Any], option: str) -> None:
     """Rewrite `TASK WORD -- COMMAND...`, or the same without the dashes, to `TASK WORD --OPTION=COMMAND`.
 
-    COMMAND becomes one word with a shell's quoting. Call it when you would call `name_word`.
+    COMMAND becomes one word with a shell's quoting. Like `name_word`, call it while the tasks are being loaded.
     """
     words = _words(program)
     if task.name not in words:
@@ -56,8 +56,8 @@ def name_command(program: Program, task: Task[Any], option: str) -> None:
 def refuse_second_word(program: Program, task: Task[Any], called: str, why: str) -> None:
     """Exit with code 1 and the message `why` if two positional words follow a task that is typed as `called`.
 
-    Otherwise Invoke would take the second word for the name of a task, and print it. Call it when you would call
-    `name_word`.
+    Otherwise Invoke would take the second word for the name of a task, and print it. Like `name_word`, call it while
+    the tasks are being loaded.
     """
     if len(_bare(_words(program), task, called)) > 1:
         raise Exit(why, code=1)

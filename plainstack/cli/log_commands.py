@@ -79,7 +79,7 @@ def _last(
     from plainstack.ssh.connections import fan_out
 
     def last(name: str) -> tuple[str, list[Entry]]:
-        # One more than wanted shows whether there are more.
+        # One more entry than wanted is requested, to see whether there are more.
         output = sessions.to(name).script(queries[name].last(wanted and wanted + 1), timeout=300, step="logs")
         if output.code != 0 and output.err.strip():
             raise HostFailed(name, "logs", output.err.strip().splitlines()[-1], code=output.code)
@@ -160,7 +160,7 @@ def _say_how_to_see_more(console: Console, shown: int, found: int, hosts: Sequen
 
 
 class _Printer:
-    """Prints entries, each line with its host's name; on a terminal in the host's colour, and errors in red."""
+    """Prints entries, each line after its host's name; on a terminal, names have colours and errors are red."""
 
     def __init__(
         self, all_hosts: Sequence[str], hosts: Sequence[str], console: Console, *, json: bool, follow: bool

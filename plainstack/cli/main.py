@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run the command; exits with 1 after an error."""
+    """Run the command, and exit with 1 after an error."""
     guard()
     given = parser().parse_args(words)
     from plainstack.cli.init import init

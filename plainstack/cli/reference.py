@@ -141,7 +141,7 @@ def _value(field: Schema, models: Schema) -> str:
 
 
 def _meaning(field: Schema, models: Schema) -> str:
-    # A section without a description of its own has that of its model.
+    # A field without a description of its own gets the description of its model.
     described = field if "description" in field or "$ref" not in field else models[field["$ref"].rpartition("/")[2]]
     return str(described.get("description", "")).replace("|", "\\|")
 

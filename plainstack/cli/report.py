@@ -51,7 +51,7 @@ def changed_files(plan: HostPlan) -> list[str]:
 
 
 def describe(action: Action) -> str:
-    """Return an action in one line, with the reason for it."""
+    """Describe an action in one line, with its reason."""
     detail = f"changed outside Plainstack: {action.detail}" if action.cause == "drift" else action.detail
     return f"{MARK[action.cause]} {action.subject()}" + (f"  ({detail})" if detail else "")
 
@@ -85,7 +85,7 @@ def plan_lines(
                 lines.append(f"    {describe(action)}")
                 lines += [f"        {_masked(line, hidden)}" for line in action.diff(old.get(name, {}))]
                 stays = _stays(action)
-                # The same for every host with this source, so shown once.
+                # Every host with this source has the same list, so it is shown once.
                 lines += [f"        not part of it: {', '.join(stays)}"] if stays and stays not in reported else []
                 reported.add(stays)
     if any(not plans[name].empty for name in shortened):
@@ -112,7 +112,7 @@ def _masked(line: str, hidden: Mapping[str, Secret]) -> str:
 
 
 def as_data(plans: Mapping[str, HostPlan]) -> dict[str, Any]:
-    """Return plans as JSON data; these contain no file content, and therefore no secrets."""
+    """Return plans as JSON data, which contains no file content, and therefore no secrets."""
     return {
         name: [
             {

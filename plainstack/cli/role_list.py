@@ -1,4 +1,4 @@
-"""What `inv roles` shows: every role, where it comes from, what it needs, and its settings with their defaults."""
+"""The list that `inv roles` prints: every role with its origin, its hosts, its needs, and its settings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Row:
-    """One role of a stack; `hosts` are those that have it."""
+    """One role of a stack; `hosts` are the hosts that have it."""
 
     name: str
     about: str

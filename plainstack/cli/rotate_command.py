@@ -34,7 +34,7 @@ def rotate(inventory: str, name: str, *, revoke: bool) -> None:
                 " expires"
             )
         declared = by_name(stack, roles).get(name)
-        # Certificates and secrets of removed roles are not declared here; they are generated, too.
+        # Certificates and secrets of removed roles are not declared, but are generated, too.
         origin = declared.origin if declared else Generated()
         strategy: RotationStrategy = declared.rotation if declared else "at once"
         _must_be_rotatable(name, origin, strategy, opened, revoke=revoke)
@@ -96,7 +96,10 @@ def _with(store: Store, name: str, entry: rotation.Entry) -> Store:
 
 
 def _must_be_deployed(stack: Stack, console: Console) -> None:
-    """Raise Refused if a host fails or has other changes pending: a rotation must reach all hosts, and nothing else."""
+    """Raise Refused if a host fails or has other changes pending.
+
+    A rotation must reach every host, and must not deploy any other change.
+    """
     from plainstack.deploy.observe import Observer
 
     with Observer(stack, roles_of(stack), (), tuple(stack.hosts)) as observer:

@@ -1,4 +1,4 @@
-"""Mistakes in an inventory's `lab:` block that no single value shows."""
+"""Finds mistakes in an inventory's `lab:` block that involve more than one value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names, ports and networks that are valid in themselves but cannot be used where the inventory uses them."""
+"""Finds names and ports that are valid in themselves but cannot be used where the inventory uses them."""
 
 from __future__ import annotations
 

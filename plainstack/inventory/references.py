@@ -13,7 +13,7 @@ OWN_SECRET = "secret."  # noqa: S105 - the beginning of a name
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """The place of a reference in a text."""
+    """A reference in a text."""
 
     name: str
 

@@ -1,4 +1,4 @@
-"""Names that an inventory cannot use, because they already mean something on the hosts, and why."""
+"""Names that an inventory cannot use because they already mean something on the hosts, with the reasons."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ class DjangoService(Service):
 
 
 class PythonService(Service):
-    """A Python application with the processes that the inventory names; any ASGI or WSGI server."""
+    """A Python application whose processes the inventory lists, such as any ASGI or WSGI server."""
 
     kind: Literal["python"] = Field(description="The kind of application.")
 

@@ -1,4 +1,4 @@
-"""Limits on YAML input: text that would be too expensive to load, or would crash the parser, is rejected first."""
+"""Limits on YAML input: reject text that would be too expensive to load or would crash the parser."""
 
 from __future__ import annotations
 

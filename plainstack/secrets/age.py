@@ -1,4 +1,4 @@
-"""age encryption to SSH keys: to the recipients listed in the inventory, opened with the operator's own key.
+"""Encrypts with age to the recipients listed in the inventory, and decrypts with the operator's own SSH or age key.
 
 pyrage is imported when it is first used: the import takes 25 ms, and most stacks do not encrypt their store.
 """

@@ -1,4 +1,4 @@
-"""Secrets that a command prints on the operator's machine; their values are kept in memory only."""
+"""Secrets that a command prints on the operator's machine; their values are never written to a disk there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text of a secret store: YAML to Store and back. Errors never quote the text."""
+"""Converts the YAML text of a secret store to a Store and back. Errors never quote the text."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def unfinished(entry: Entry, strategy: RotationStrategy) -> bool:
 
 
 def in_steps(strategy: RotationStrategy) -> bool:
-    """Return whether a new value needs more than one deploy to come into use, and so `inv secrets.rotate`."""
+    """Return whether a new value takes several deploys to come into use, and so must be rotated."""
     return strategy in ("overlap", "handover")
 
 

@@ -1,4 +1,4 @@
-"""Where a stack's secrets are stored: in a file of mode 0600 outside git, or encrypted to the team's keys inside it.
+"""Stores a stack's secrets: in a file of mode 0600 outside git, or in git, encrypted to the team's keys.
 
 Without recipients in the inventory, the file is .plainstack/<stack>/secrets.yaml. With recipients, it is
 secrets.<stack>.age next to the inventory; commit it, so that everyone on the team deploys the same secrets.

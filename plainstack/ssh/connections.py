@@ -107,7 +107,7 @@ class Sessions:
             transport = paramiko.Transport(self._socket(way))
             try:
                 options = transport.get_security_options()
-                # Ask for the type that a connection would: the pinned one, otherwise ed25519, which Debian's sshd has.
+                # Prefer the key type that a connection would use: the pinned one, otherwise ed25519, which Debian has.
                 first = ["rsa-sha2-512" if kind == "ssh-rsa" else kind for kind in pinned][:1]
                 usual = ["ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512"]
                 options.key_types = tuple(dict.fromkeys([*first, *usual]))
@@ -190,7 +190,7 @@ def _tuned(sock: socket.socket) -> socket.socket:
 
 
 def fan_out(names: Iterable[str], work: Callable[[str], Result]) -> Mapping[str, Result | HostFailed]:
-    """Run `work` for all hosts in parallel, and return the results by host; a host that failed has its HostFailed."""
+    """Run `work` for all hosts in parallel and return the results by host; a failed host's result is its HostFailed."""
 
     def one(name: str) -> Result | HostFailed:
         try:

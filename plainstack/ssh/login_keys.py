@@ -25,7 +25,7 @@ _TRIES = 3
 class Identities:
     """The keys to offer to one machine: files, certificates for them, and the keys of the agent at the socket `agent`.
 
-    With `only`, the agent's keys are limited to those that `files` names.
+    With `only`, the agent's keys are offered only if `files` has their public or private half.
     """
 
     files: tuple[Path, ...] = ()

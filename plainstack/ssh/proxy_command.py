@@ -86,6 +86,6 @@ def _file(name: str) -> Path | None:
     try:
         path = Path(place).expanduser().resolve()
     except RuntimeError:
-        # ~ of an unknown account, or a loop of symbolic links
+        # The path has the ~ of an unknown account, or a loop of symbolic links.
         return None
     return path if path.is_file() else None

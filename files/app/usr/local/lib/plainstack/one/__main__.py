@@ -1,4 +1,4 @@
-"""Run a command on exactly one host of several. systemd runs this program on each of them; docs/one.md has the unit.
+"""Run a command on exactly one host of several. systemd runs this program on each host; docs/one.md shows the unit.
 
 While the command runs, this process only guards it; a child process talks to the database.
 """

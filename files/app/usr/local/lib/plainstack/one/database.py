@@ -21,7 +21,7 @@ from lease import ANSWER, FREE, Ask, Row, Verb
 
 CONNECT_SECONDS = 2
 _COLUMNS = "holder, tenure, beat, failures, to_char(since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC')"
-# Two hosts may create the table at the same moment, which "if not exists" alone does not survive.
+# Without the lock, "create table if not exists" fails if two hosts run it at the same moment.
 _CREATE = """
 begin;
 select pg_advisory_xact_lock(hashtext('plainstack.lease'));

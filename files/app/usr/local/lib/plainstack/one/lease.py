@@ -1,11 +1,11 @@
 """The lease as one member sees it: decides what to ask the database next, and whether the command may run. Pure.
 
-Times are seconds of a clock of this host that never goes back and counts suspended time. Clocks of different hosts are
-never compared. Why two commands never run at the same time, as long as no acknowledged write is lost:
+Times are seconds of a clock of this host that never goes back and includes suspended time. Clocks of different hosts
+are never compared. Two commands never run at the same time, as long as no acknowledged write is lost, because:
 
 - A holder kills the command at T + HARD * ttl, where T is when it sent its last take or renewal that was acknowledged.
-- A candidate takes the lease only if the row is still as the candidate first read it at least a ttl ago. It read the
-  row after the holder's last write, so after T.
+- A candidate takes a lease that was not released only if its row has not changed since the candidate first read it, at
+  least a ttl ago. It read the row after the holder's last write, so after T.
 - No two writes are alike: a tenure is random, and every attempt of a tenure has a greater beat. A renewal that was
   seen and then lost in a failover cannot be mistaken for a later one.
 """
@@ -26,7 +26,7 @@ FREE = ""
 
 @dataclass(frozen=True)
 class Row:
-    """The row of a lease: the holder's host and tenure, its last beat, and how often the command failed in a row."""
+    """The row of a lease: the holder's host and tenure, its last beat, and the command's failures in a row."""
 
     holder: str
     tenure: str
@@ -36,7 +36,7 @@ class Row:
 
 
 class Verb(enum.Enum):
-    """What a member asks the database."""
+    """The kinds of questions to the database."""
 
     LOOK = "look"
     TAKE = "take"
