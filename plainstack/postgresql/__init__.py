@@ -1,1 +1,1 @@
-"""PostgreSQL: its roles and replication slots, its backups, which host is the primary, and failover."""
+"""PostgreSQL: its roles and replication slots, its backups, the states of the db hosts, and failover."""

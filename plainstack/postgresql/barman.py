@@ -48,7 +48,7 @@ def conninfo(stack: Stack) -> str:
 
 
 def has_backup(stack: Stack) -> str:
-    """Return a shell test, fast enough for a probe, for a backup that can be restored."""
+    """Return a shell test that succeeds if there is a usable backup; it is fast enough for a probe."""
     return f"grep -qsx status=DONE ${{ROOT:-}}{HOME}/{server(stack)}/meta/*-backup.info"
 
 

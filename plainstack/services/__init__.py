@@ -1,1 +1,1 @@
-"""Services: what a release contains, and how it replaces the previous one."""
+"""Services: their processes and environment, the content of a release, and the steps that put it in place."""

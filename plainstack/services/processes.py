@@ -1,4 +1,4 @@
-"""The processes of a stack's services: which there are, where they run, and which of them serve HTTP."""
+"""The processes of a stack's services: their hosts, their units, and which of them serve HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a service runs, and the systemd units that run it there."""
+"""The hosts that run a service, and its systemd units on each."""
 
 from __future__ import annotations
 

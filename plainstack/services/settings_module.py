@@ -1,4 +1,4 @@
-"""The names that a Django settings module defines, itself or by star imports, found without running it."""
+"""The names that a Django settings module defines, itself or by star imports. The module is read, not run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files of a service's source folder are sent to hosts, and which are left out. Reads only names, no content."""
+"""The files of a service's source that are sent to hosts, and those that are left out. Reads names, no content."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _LEFT_OUT = (".*", "*.sqlite3", "*.sqlite3-*", "node_modules", "venv")
 _TRAVELS = (".well-known",)
 # Every Python that runs the source writes these again, so leaving them out is not reported.
 _BYTECODE = ("__pycache__", "*.pyc")
-# Written by venv and virtualenv, and by conda: an environment that only works on this machine.
+# The marks of an environment, which works only on this machine: venv and virtualenv write the first, conda the second.
 _ENVIRONMENT = ("pyvenv.cfg", "conda-meta")
-# A source with more files is a mistake, or links that multiply them; every plan reads each file.
+# A source with more files is a mistake, or contains links that multiply the files; every plan reads each file.
 MOST_FILES = 100_000
 _NAMED = 12
 

@@ -63,7 +63,7 @@ def _dependencies(wheel: Path) -> Iterator[Dependency]:
             ]
             metadata = HeaderParser().parsestr(archive.read(name).decode(errors="replace"))
     except (zipfile.BadZipFile, ValueError):
-        return  # pip says what is wrong with it
+        return  # pip reports what is wrong with the wheel
     for line in metadata.get_all("Requires-Dist") or ():
         try:
             yield Dependency(line)

@@ -1,4 +1,4 @@
-"""The operator's side of a payload: wheels chosen for the hosts, not for this machine, downloaded once per lock."""
+"""The wheels of a payload: chosen for the hosts, not for this machine, and downloaded to this machine once per lock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from plainstack.services.requirements import Requirement
 Report = Callable[[str], None]
 # Debian 13 has glibc 2.41 and runs wheels built for any glibc up to that. pip does not infer the older tags.
 _GLIBC_MINORS = range(5, 42)
-# pip stops at the first requirement without a wheel; it is run again to name up to this many.
+# pip stops at the first requirement without a wheel. Run it again until this many are found.
 _MISSING_NAMED = 10
 _UNREACHED = re.compile(r"connection broken|Could not fetch URL|name resolution|timed out", re.I)
 
@@ -73,7 +73,7 @@ def resolve(payload: Payload, cache: Path, report: Report, arch: str = "x86_64")
                 f"the wheels of {path} cannot be kept in {cache} on this machine: {error.strerror}"
                 f" ({error.filename or cache}). Make room or make it writable, and deploy again"
             ) from None
-        # Without the options for pip: they say where this machine finds packages, and hosts would use them too.
+        # Leave out the options for pip: they say where this machine finds packages, and hosts would use them, too.
         here = for_target(lock, path, PYTHON, arch)
         found = [(name, here.encode() if name == payload.requirements else content) for name, content in found]
     return found
@@ -98,7 +98,7 @@ def wheelhouse(
             try:
                 fetched.rename(folder)
             except OSError:
-                if not folder.is_dir():  # else another run was faster, and what it fetched has the same hashes
+                if not folder.is_dir():  # otherwise another run was faster, and its wheels have the same hashes
                     raise
     return sorted(folder.glob("*.whl"))
 

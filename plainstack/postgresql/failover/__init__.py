@@ -1,1 +1,1 @@
-"""Failovers: decisions as pure generators of steps, and the scripts of the steps."""
+"""Failovers: the decisions, as pure generators of phases, and the scripts of their steps."""

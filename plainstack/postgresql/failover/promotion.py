@@ -88,7 +88,7 @@ def _wake(now: Topology, target: str) -> Generator[Phase, Topology, Topology]:
 
 
 def _stopped_leader(now: Topology, asleep: Sequence[Node]) -> Node | None:
-    """Return the stopped primary that cannot have a successor: no other db host is silent or on a newer timeline.
+    """Return the stopped primary that cannot have a successor: all other db hosts answer, none on a newer timeline.
 
     A fenced-off primary is excluded, because a promotion has replaced it.
     """

@@ -1,4 +1,4 @@
-"""Check a certificate provided for the site: would clients that trust only root certificates accept it?"""
+"""Check whether clients that trust only root certificates would accept a certificate provided for the site."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def _incomplete(chain: Chain) -> str:
 
 
 def _complete_at(chain: Chain, trusted: Chain) -> int:
-    """Return how many certificates of a chain are needed to reach a trusted root; 0 if the chain is incomplete."""
+    """Return how many certificates of a chain lead to a trusted or self-signed root; 0 if the chain is incomplete."""
     by_name: dict[x509.Name, list[x509.Certificate]] = {}
     for root in trusted:
         by_name.setdefault(root.subject, []).append(root)
