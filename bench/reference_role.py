@@ -93,7 +93,7 @@ def install() -> None:
 
     shipped.ROOT = HOME
 
-    def roles_of(stack: Stack) -> Mapping[str, Role]:  # noqa: ARG001 - as the tool asks
+    def roles_of(stack: Stack) -> Mapping[str, Role]:  # noqa: ARG001 - the tool passes it
         return {ROLE.name: ROLE}
 
     deploy_commands.roles_of = roles_of

@@ -30,6 +30,6 @@ shipped = module_from_spec(spec)
 spec.loader.exec_module(shipped)
 namespace = shipped.namespace
 
-from plainstack.cli import deploy_commands  # noqa: E402 - after ROOT is where modules come from
+from plainstack.cli import deploy_commands  # noqa: E402 - importable only once ROOT is in sys.path
 
 shipped_load, deploy_commands.load = deploy_commands.load, load

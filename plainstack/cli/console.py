@@ -47,7 +47,7 @@ class Console:
 
     def error(self, text: str) -> None:
         """Print an error on stderr."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is where errors go
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - it prints errors
 
     def ask(self, question: str) -> str:
         """Ask a question and return the answer in lower case; empty if stdin is not a terminal."""

@@ -61,7 +61,7 @@ def save(_c: Context, name: str, inventory: str = "hosts.yaml", down: bool = Fal
 
 
 @task(help={"inventory": "not used: snapshots belong to the machine", **JSON})
-def snapshots(_c: Context, inventory: str = "", json: bool = False) -> None:  # noqa: ARG001 - every command takes it
+def snapshots(_c: Context, inventory: str = "", json: bool = False) -> None:  # noqa: ARG001 - every command takes --inventory
     """Show the snapshots of this machine: name, age, size, stack, image, commit, inventory."""
     from plainstack.cli import lab_commands
 
@@ -71,7 +71,7 @@ def snapshots(_c: Context, inventory: str = "", json: bool = False) -> None:  # 
 @task(
     positional=["name"], help={"inventory": "not used: snapshots belong to the machine", "name": "the snapshot's name"}
 )
-def forget(_c: Context, name: str, inventory: str = "") -> None:  # noqa: ARG001 - every command takes it
+def forget(_c: Context, name: str, inventory: str = "") -> None:  # noqa: ARG001 - every command takes --inventory
     """Remove a snapshot: inv lab.forget deployed
 
     Labs that were started from it keep working.

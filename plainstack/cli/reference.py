@@ -161,4 +161,4 @@ if __name__ == "__main__":
     from plainstack.engine.role import shape as shape_of
     from plainstack.roles import registry
 
-    print(page(shape_of(registry())), end="")  # noqa: T201 - this is what the module is run for
+    print(page(shape_of(registry())), end="")  # noqa: T201 - it prints the page

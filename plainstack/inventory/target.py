@@ -19,8 +19,8 @@ class Page:
 class Target:
     """A port that a tunnel leads to: each host in `via` can reach it at one of `addresses`.
 
-    `preferred` is the local port to use, or 0 for any. `known_as` is the server name that requests must use, if any.
-    Without pages, the port is not for browsers.
+    `preferred` is the local port to use if it is free; 0 means any. `known_as` is the server name that requests must
+    use, if any. Without pages, the port is not for browsers.
     """
 
     name: str

@@ -53,7 +53,7 @@ def render(store: Store) -> bytes:
 def parse(text: bytes) -> Store:
     """Return the store that a text describes. Raises NotAStore."""
     try:
-        data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - a safe one
+        data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
     except (yaml.YAMLError, ValueError):
         # The parser's message would quote the damaged line, which may be a secret.
         raise NotAStore("not YAML") from None

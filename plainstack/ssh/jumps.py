@@ -74,7 +74,7 @@ def _failure(way: Way, reason: str) -> Exception:
 
 
 def through_command(command: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
-    """Start a proxy command as ssh does; return the process, and a socket connected to its stdin and stdout."""
+    """Start a proxy command as ssh does; return a socket connected to its stdin and stdout, and its process."""
     ours, theirs = socket.socketpair()
     with theirs:
         shell = os.environ.get("SHELL") or "/bin/sh"

@@ -187,7 +187,7 @@ class _Agent(AgentSSH):
         connection.settimeout(_AGENT_WITHIN)
         try:
             connection.connect(path)
-            self._connect(connection)  # type: ignore[attr-defined]  # left out of the stubs
+            self._connect(connection)  # type: ignore[attr-defined]  # missing from the stubs
             # The agent may ask a person before it signs.
             connection.settimeout(None)
         except (OSError, paramiko.SSHException):
@@ -198,7 +198,7 @@ class _Agent(AgentSSH):
         return tuple(self.get_keys())
 
     def close(self) -> None:
-        self._close()  # type: ignore[attr-defined]  # left out of the stubs
+        self._close()  # type: ignore[attr-defined]  # missing from the stubs
 
 
 def public_blob(path: Path) -> bytes:

@@ -62,7 +62,7 @@ def inside(namespace: str, function: Callable[[], T]) -> T:
         try:
             _enter(namespace)
             results.append(function())
-        except BaseException as error:  # noqa: BLE001  it is raised again in the caller's thread
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
             errors.append(error)
 
     thread = threading.Thread(target=run, name=f"netns {namespace}", daemon=True)

@@ -219,7 +219,7 @@ def abandon(channel: paramiko.Channel) -> None:
 
 
 def _send(channel: paramiko.Channel, data: bytes, hold: bool) -> None:
-    """Send a program its input. Errors are ignored: a program that exits before it has read everything says why."""
+    """Send a program its input. Errors are ignored: a program that exits without reading all of it prints why."""
     begin = 0
     with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
         while begin < len(data):

@@ -61,7 +61,7 @@ class Command:
             # With these variables, the command could send systemd messages in the supervisor's name.
             left_out = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
             kept = {key: value for key, value in os.environ.items() if key not in left_out}
-            os.execvpe(self._words[0], list(self._words), {**kept, **environment})  # noqa: S606 - no shell is what we want
+            os.execvpe(self._words[0], list(self._words), {**kept, **environment})  # noqa: S606 - it must not run in a shell
         except BaseException as error:  # noqa: BLE001 - it must never return into the guard's code
             os.write(2, f"{self._words[0]}: {error}\n".encode())
         finally:

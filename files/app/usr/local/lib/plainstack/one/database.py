@@ -32,7 +32,7 @@ create table if not exists plainstack.lease (
 commit;
 """
 # Each statement is one message and one transaction: a host that dies between two of them leaves no row locked.
-_LOOK = f"select {_COLUMNS} from plainstack.lease where name = %(name)s"  # noqa: S608 - holds constants only
+_LOOK = f"select {_COLUMNS} from plainstack.lease where name = %(name)s"  # noqa: S608 - built from constants
 # The holder of a missing row is unknown, so the new row must expire like that of any other holder.
 _ADD = """
 insert into plainstack.lease values (%(name)s, '', %(unknown)s, 0, 0, now(), now()) on conflict do nothing
@@ -54,7 +54,7 @@ update plainstack.lease
 
 @dataclass(frozen=True)
 class Unacknowledged:
-    """The answer is missing, so the effect of the question is unknown; `why` is the reason."""
+    """A missing answer, which leaves the effect of the question unknown; `why` is the reason."""
 
     why: str
 
@@ -112,7 +112,7 @@ class Database:
             packet = b""
         if not packet:
             return Unacknowledged("the process that asks has ended")
-        answer: Row | Unacknowledged | None = pickle.loads(packet)  # noqa: S301 - of this program's own child
+        answer: Row | Unacknowledged | None = pickle.loads(packet)  # noqa: S301 - written by our own child process
         return answer
 
     def close(self) -> None:
@@ -146,7 +146,7 @@ def _serve(far: socket.socket, known: Mapping[str, str], ttl: float) -> None:
                 connection = _connect(known["name"], ttl)
                 connection.add_notice_handler(lambda notice: warnings.append(notice.message_primary or "a warning"))
             warnings.clear()
-            row = _do(connection, known, pickle.loads(packet))  # noqa: S301 - the guard's
+            row = _do(connection, known, pickle.loads(packet))  # noqa: S301 - written by the guard
             # A commit whose wait for a standby was canceled succeeds with a warning, and may be lost.
             if warnings:
                 raise psycopg.OperationalError(warnings[0])
