@@ -38,11 +38,16 @@ def _text(value: Any) -> Any:
     return value
 
 
-def _command(value: Any) -> Any:
+def _shell_line(value: Any) -> Any:
     if not isinstance(value, str) or not value.strip() or any(ord(char) < 32 for char in value):
         raise ValueError("a command on one line")
     if len(value) > 4096:
         raise ValueError("at most 4,096 characters long")
+    return value
+
+
+def _command(value: Any) -> Any:
+    _shell_line(value)
     references.parts(value)
     try:
         words = shlex.split(value)
@@ -69,6 +74,7 @@ def _inner_path(value: Any) -> Any:
 EnvironmentName = Annotated[str, AfterValidator(_variable)]
 EnvironmentValue = Annotated[str, BeforeValidator(_text)]
 CommandLine = Annotated[str, BeforeValidator(_command)]
+ShellLine = Annotated[str, BeforeValidator(_shell_line)]
 Calendar = Annotated[str, BeforeValidator(_calendar)]
 InnerPath = Annotated[str, BeforeValidator(_inner_path)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]

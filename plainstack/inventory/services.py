@@ -18,6 +18,7 @@ from plainstack.inventory.service_values import (
     PagePath,
     RoutePath,
     Seconds,
+    ShellLine,
     Size,
 )
 from plainstack.inventory.values import Bool, FilePath, Int, Name, Port
@@ -90,7 +91,7 @@ class ServiceSecret(Model):
     generate: Annotated[Int, Field(ge=16, le=512)] | None = Field(
         None, description="Generate a value of this many characters instead of asking a person to set it."
     )
-    command: CommandLine | None = Field(
+    command: ShellLine | None = Field(
         None, description="A shell command on the operator's machine that prints the value, such as `pass show mail`."
     )
     file: Bool = Field(

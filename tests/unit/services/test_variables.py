@@ -155,6 +155,11 @@ def test_a_host_with_both_roles_runs_everything_once() -> None:
     assert names == {"app": ["plainstack-web.service", "plainstack-web-worker.service"], "worker": []}
 
 
+def test_a_secret_may_come_from_a_pipe_of_commands_with_variables_of_the_shell() -> None:
+    stack = parse(f"{SHORT}, secrets: {{KEY: {{command: 'pass show ${{STORE}}/key | head -n 1'}}}}}}")
+    assert stack.services["web"].secrets["KEY"].command == "pass show ${STORE}/key | head -n 1"
+
+
 def test_a_percent_sign_of_a_command_is_not_systemds() -> None:
     stack = parse(f"{SHORT}, processes: {{w: {{command: 'date +%s'}}}}}}")
     (file,) = [
