@@ -113,7 +113,7 @@ def test_a_killed_save_loses_nothing_and_a_killed_start_is_finished_by_the_next(
         kill_at(second, "booting", "lab.up", f"--from={KEPT}")
         second.inv("lab.up")
         assert second.on("a", "cat /root/mark") == "a\nsince\n"
-        assert "lab-second exists" in second.inv("lab.up", f"--from={KEPT}", code=1).err
+        assert "lab-second already exists" in second.inv("lab.up", f"--from={KEPT}", code=1).err
         two.inv("lab.forget", KEPT)
         assert second.on("b", "cat /root/mark; hostname") == "b\nb\n"
         # Files that come from a snapshot can be moved and deleted like any other.

@@ -6,6 +6,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import takewhile
@@ -40,10 +41,14 @@ def tunnel(deployed: Operator, *words: str) -> Iterator[tuple[subprocess.Popen[s
     """Run `inv tunnel`; yield the process and the lines that it prints before it waits."""
     line = [str(Path(sys.executable).with_name("inv")), "tunnel", *words, f"--inventory={deployed.inventory}"]
     with subprocess.Popen(line, cwd=deployed.project, stdout=subprocess.PIPE, text=True) as running:
+        # A message that is worded differently must fail the test, and not keep it waiting.
+        end = threading.Timer(PATIENCE, running.kill)
+        end.start()
         try:
             assert running.stdout
-            yield running, list(takewhile(lambda text: not text.startswith("Ctrl-C"), running.stdout))
+            yield running, list(takewhile(lambda text: "Ctrl-C" not in text, running.stdout))
         finally:
+            end.cancel()
             running.kill()
 
 
