@@ -11,7 +11,7 @@ import pytest
 from plainstack.inventory.sections import Host
 from plainstack.inventory.services import DjangoService
 from plainstack.inventory.stack import Stack
-from plainstack.services import processes, release, site
+from plainstack.services import processes, release, running, site
 from plainstack.services.release_steps import account, home, settings
 
 ROLE = "app"
@@ -21,11 +21,11 @@ _EXPOSURE = 30
 
 
 def test_every_service_is_ready_and_runs_the_wanted_release(host: Any, here: Host, stack: Stack) -> None:
-    for name, running in processes.here(stack, here):
+    for name, started in processes.here(stack, here):
         wanted = release.read(stack, name).id
         current = host.run(f"readlink {home(name)}/current").stdout.strip()
         assert current == f"releases/{wanted}", f"{name} is at {current}, and the source is {wanted}: inv deploy"
-        for process, one in running.items():
+        for process, one in started.items():
             if one.port is None or one.health is None:
                 continue
             request = shlex.join(site.of_service(stack, here, one.port, one.health).curl())
@@ -49,8 +49,7 @@ def test_every_service_reports_that_it_is_alive_without_using_the_database(host:
 
 def test_every_process_runs_and_does_not_restart(host: Any, here: Host, stack: Stack) -> None:
     units = processes.units_on(stack, here)
-    show = f"systemctl show -p Id -p ActiveState -p SubState -p MainPID -p NRestarts {' '.join(units)}"
-    before, after = host.check_output(f"{show}; sleep 2; echo =; {show}").split("\n=\n")
+    before, after = host.check_output(running.twice(units)).split("\n=\n")
     assert before.count("SubState=running") == len(units), before
     assert after == before, f"restarted within two seconds: {after}"
 

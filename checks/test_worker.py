@@ -6,14 +6,13 @@ from typing import Any
 
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.services import processes
+from plainstack.services import processes, running
 
 ROLE = "worker"
 
 
 def test_every_process_runs_and_does_not_restart(host: Any, here: Host, stack: Stack) -> None:
     units = processes.units_on(stack, here)
-    show = f"systemctl show -p Id -p ActiveState -p SubState -p MainPID -p NRestarts {' '.join(units)}"
-    before, after = host.check_output(f"{show}; sleep 2; echo =; {show}").split("\n=\n")
+    before, after = host.check_output(running.twice(units)).split("\n=\n")
     assert before.count("SubState=running") == len(units), before
     assert after == before, f"restarted within two seconds: {after}"

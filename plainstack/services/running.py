@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from plainstack.inventory.sections import Host
 from plainstack.inventory.services import Process
@@ -31,6 +31,12 @@ def all_units(stack: Stack) -> Mapping[str, Mapping[str, list[str]]]:
         service: {host.name: units(stack, service, host) for host in hosts(stack, service)}
         for service in stack.services
     }
+
+
+def twice(units: Iterable[str]) -> str:
+    """Return a script that prints the state of units, and again two seconds later, with a line `=` between."""
+    show = f"systemctl show -p Id -p ActiveState -p SubState -p MainPID -p NRestarts {' '.join(units)}"
+    return f"{show}; sleep 2; echo =; {show}"
 
 
 def watched(running: Mapping[str, Process]) -> list[str]:

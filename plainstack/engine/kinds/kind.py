@@ -158,7 +158,7 @@ def done_elsewhere(item: Resource, situation: Situation) -> Iterable[Action]:  #
 
 
 def never_found(item: Resource, observed: Observed) -> bool:  # noqa: ARG001
-    """Return False: for kinds that may be removed whoever created them, or whose state records the creator."""
+    """Return False, for kinds that Plainstack may remove in any case, or whose state records the creator."""
     return False
 
 

@@ -154,7 +154,7 @@ def path_drift(path: str, left: Sequence[Entry], wanted: State | None, observed:
     # An early file is written before the manifest records it, so it may already be as wanted.
     if seen == wanted or seen in {Left.of(one).state for one in left}:
         return None
-    # If the path is missing, the change time of its directory tells when it was removed.
+    # If the path is missing, the change time of its directory shows when it was removed.
     itself, folder = shlex.quote(path), shlex.quote(path.rpartition("/")[0] or "/")
     since = f"stat -c %Z {itself} 2>/dev/null || stat -c %Z {folder} 2>/dev/null"
     return Difference(Left.of(left[-1]).state.became(seen), since)
