@@ -1,4 +1,4 @@
-"""The verdict of a drill: it tells which writes were lost, and passes only a complete drill within its budgets."""
+"""The verdict of a drill lists the writes that were lost, and passes only a complete drill within its budgets."""
 
 from __future__ import annotations
 

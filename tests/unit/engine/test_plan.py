@@ -41,7 +41,7 @@ def test_an_empty_host_gets_everything(desired: Desired) -> None:
 
 @given(machines, desired_states)
 def test_nothing_is_removed_that_plainstack_did_not_write(machine: Machine, desired: Desired) -> None:
-    """A plan removes only entries of the manifest that nobody changed after Plainstack wrote them."""
+    """A plan removes only manifest entries that were not changed after Plainstack wrote them."""
     ours = {entry.name: entry for entries in machine.manifest.values() for entry in entries}
     unwanted = {item.path for item in everything(desired) if isinstance(item, Absent)}
     before = dict(machine.paths)

@@ -1,4 +1,4 @@
-"""What the monitoring host watches, whom its alerts reach, and who may query it."""
+"""What the monitoring host watches, where it sends alerts, and which hosts may query it."""
 
 from __future__ import annotations
 
