@@ -12,7 +12,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.services import DjangoService
 from plainstack.inventory.stack import Stack
 from plainstack.services import processes, release, running, site
-from plainstack.services.release_steps import account, home, settings
+from plainstack.services.release_steps import account, home, pin, settings
 
 ROLE = "app"
 
@@ -22,7 +22,8 @@ _EXPOSURE = 30
 
 def test_every_service_is_ready_and_runs_the_wanted_release(host: Any, here: Host, stack: Stack) -> None:
     for name, started in processes.here(stack, here):
-        wanted = release.read(stack, name).id
+        rolled_back = host.run(f"sed -n 's/^release=//p' {pin(name)} 2>/dev/null").stdout.strip()
+        wanted = rolled_back or release.read(stack, name).id
         current = host.run(f"readlink {home(name)}/current").stdout.strip()
         assert current == f"releases/{wanted}", f"{name} is at {current}, and the source is {wanted}: inv deploy"
         for process, one in started.items():

@@ -100,6 +100,7 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
         from plainstack.deploy.observe import Observer
         from plainstack.engine.desired import check
         from plainstack.engine.role import assigned
+        from plainstack.engine.transition import notes
         from plainstack.inventory import load as inventories
         from plainstack.services.wheels import unfetched
 
@@ -120,7 +121,7 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
                 document(
                     {
                         **data,
-                        "notes": observer.findings(view),
+                        "notes": [*notes(view.stack, observer.roles), *observer.findings(view)],
                         "secrets": observer.secrets.unsaved,
                         "overrides": observer.overrides(),
                     }
@@ -187,7 +188,7 @@ def _show_plan(observer: Any, view: Any, console: Console, *, shorten: bool = Fa
         console.line(f"note: {text}")
 
 
-def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: bool = False) -> None:
+def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: bool = False, again: bool = False) -> None:
     """Run `inv deploy`."""
     began = time.monotonic()
     console = Console(json=json)
@@ -199,12 +200,14 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
         from plainstack.engine.desired import check
         from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
+        from plainstack.services.holds import unpinned
 
         registry = roles_of(stack)
         roles, hosts = inventories.select(stack, assigned(registry), role, host)
         check(stack, registry, roles, hosts, datetime.now(UTC))
         with Observer(stack, registry, roles, hosts, head_start) as observer:
             observer.new_secrets = new_secrets
+            observer.change = unpinned if again else None
             view = observer.observe(console.progress(), to_apply=True)
             if not view.pending:
                 refused = observer.refusals(view)

@@ -34,6 +34,7 @@ def plan(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str =
         **SELECT,
         **JSON,
         "new-secrets": "replace secrets on hosts that were deployed with another secret store or a newer version of it",
+        "again": "deploy the sources of the services even if their content was rolled back; see inv rollback",
     }
 )
 def deploy(
@@ -43,6 +44,7 @@ def deploy(
     host: str = "",
     json: bool = False,
     new_secrets: bool = False,
+    again: bool = False,
 ) -> None:
     """Bring the hosts to the state that the inventory describes.
 
@@ -53,7 +55,7 @@ def deploy(
     """
     from plainstack.cli import deploy_commands
 
-    deploy_commands.deploy(inventory, role, host, json=json, new_secrets=new_secrets)
+    deploy_commands.deploy(inventory, role, host, json=json, new_secrets=new_secrets, again=again)
 
 
 @task(help={**SELECT, **JSON})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,8 +38,8 @@ class Listener(Protocol):
 class View:
     """The result of observing hosts: the state and the plan of each, or its error in `failed`.
 
-    `stack` is the stack that the plans bring about: the inventory's, or an intermediate one; see
-    plainstack.engine.transition.
+    `stack` is the stack that the plans bring about: the inventory's with what the hosts hold, or an intermediate one;
+    see plainstack.engine.transition.
     """
 
     stack: Stack
@@ -59,6 +59,9 @@ class Observer:
     It takes over the connections and probes of `head_start`. It writes nothing but the cache of the next head start:
     missing secrets are generated in memory, and only a deploy saves them. For a command that needs no values of
     secrets, pass `needs_values=False`: the commands that print secrets are then not run, and unset secrets are allowed.
+
+    `stack` is the stack of the inventory and, after `observe`, with what the hosts hold; see Role. A command that
+    changes what they hold sets `change`, a function that is applied to the stack.
     """
 
     def __init__(
@@ -71,7 +74,8 @@ class Observer:
         *,
         needs_values: bool = True,
     ) -> None:
-        self.stack = stack
+        self.stack = self._declared = stack
+        self.change: Callable[[Stack], Stack] | None = None
         self.hosts = hosts
         self.roles = roles
         self.chosen = chosen
@@ -124,11 +128,29 @@ class Observer:
         If an earlier run ended before it confirmed its change, the host undoes the change when its timer ends. With
         `to_apply`, it does so at once.
         """
+        self.stack = self.change(self.stack) if self.change else self.stack
         view = View(self.stack)
+        self._look_all(view, listener, to_apply=to_apply)
+        self._head_start.keep(self.stack, self.probes)
+        held = self._held(view.observed)
+        if held != self.stack:
+            # A probe asks for what the plan needs, so the hosts that hold something are asked again.
+            self.stack = view.stack = held
+            self._look_all(view, listener, to_apply=to_apply)
+        self._expand(view)
+        return view
+
+    def _look_all(self, view: View, listener: Listener | None, *, to_apply: bool) -> None:
+        before = dict(self.probes) if view.observed else {}
         futures: dict[str, Future[tuple[Observed, HostPlan]]] = {}
 
         def look(name: str) -> None:
-            futures[name] = self._pool.submit(self._look, name, listener, to_apply)
+            if name in view.failed:
+                return
+            if name in view.observed and self.probes[name] == before[name]:
+                view.plans[name] = self._plan(name, view.observed[name], self.scope)
+            else:
+                futures[name] = self._pool.submit(self._look, name, listener, to_apply)
 
         # The first hosts are probed while the others' templates are rendered.
         self.render(look)
@@ -137,11 +159,17 @@ class Observer:
                 view.observed[name], view.plans[name] = future.result()
             except HostFailed as error:
                 view.failed[name] = error
+                view.observed.pop(name, None)
+                view.plans.pop(name, None)
         while listener and self.sessions.notes:
             listener.note(self.sessions.notes.pop(0))
-        self._expand(view)
-        self._head_start.keep(self.stack, self.probes)
-        return view
+
+    def _held(self, observed: Mapping[str, Observed]) -> Stack:
+        """Return the stack of the inventory with what the hosts hold, and with what the command changes about it."""
+        stack = self._declared
+        for role in self.roles.values():
+            stack = role.holds(stack, observed)
+        return self.change(stack) if self.change else stack
 
     def _expand(self, view: View) -> None:
         """Replan if hosts must serve old values beside the new ones for a while."""
@@ -191,7 +219,23 @@ class Observer:
 
         found = preflight.refusals(self.stack, self.roles, self._applied(), view.observed)
         others = [] if self.new_secrets else ownership.refusals(self._applied(), view.observed, self.vault.versions)
-        return [*found, *others, *self._refusals_over_hosts(view)]
+        return [*found, *others, *self._refusals_over_hosts(view), *self._held_back()]
+
+    def _held_back(self) -> Iterable[str]:
+        """Return the reasons to refuse the deploy that follow from what commands left on the hosts."""
+        from plainstack.engine.role import of_host
+
+        if self.change:
+            return ()
+        hosts = [self.stack.hosts[name] for name in self.hosts]
+        found = [
+            sentence
+            for host in hosts
+            for role in of_host(host, dict(self.roles))
+            if not self.chosen or role.name in self.chosen
+            for sentence in role.held_back(self.stack, host)
+        ]
+        return dict.fromkeys(found)
 
     def overrides(self) -> Mapping[str, str]:
         """Return the shipped templates, files and checks that the stack overrides for these hosts.

@@ -53,6 +53,7 @@ Desired = Callable[[Stack, Host, Vault, "Network"], Iterable[Resource]]
 Opens = Callable[[Stack, Host], Iterable[Opening]]
 Facts = Callable[[Stack, Host], str]
 Transition = Callable[[Stack, Mapping[str, Observed]], Stack]
+HeldBack = Callable[[Stack, Host], Iterable[str]]
 Findings = Callable[[Stack, Host, Observed], Iterable[Finding]]
 Problems = Callable[[Stack, datetime], Iterable[str]]
 Certificates = Callable[[Stack, Host], Mapping[str, tuple[str, ...]]]
@@ -81,6 +82,16 @@ def no_facts(_stack: Stack, _host: Host) -> str:
 def no_transition(stack: Stack, _observed: Mapping[str, Observed]) -> Stack:
     """Default of `transition`: the role has no value that it must change together with its peers."""
     return stack
+
+
+def holds_nothing(stack: Stack, _observed: Mapping[str, Observed]) -> Stack:
+    """Default of `holds`: no command leaves anything on the role's hosts that deploys must respect."""
+    return stack
+
+
+def held_back_by_nothing(_stack: Stack, _host: Host) -> Iterable[str]:
+    """Default of `held_back`: what the hosts hold never refuses a deploy."""
+    return ()
 
 
 def finds_nothing(_stack: Stack, _host: Host, _observed: Observed) -> Iterable[Finding]:
@@ -165,6 +176,12 @@ class Role:
         all hosts of the roles in `used_by` have moved (see plainstack.engine.transition); `still_served` describes
         these values in sentences.
 
+    What commands left on the hosts:
+        `holds` returns the stack with what commands left on the role's hosts for deploys to respect, such as a release
+        that was rolled back to; `desired` and all functions after it get this stack. `still_served` describes it.
+        `held_back` yields sentences for a host on which a deploy of the role is refused for it. It is not asked if
+        --role names other roles only, or if the command itself changes what the hosts hold.
+
     Checks before a deploy:
         `contradictions`, errors in an otherwise valid inventory that concern the role, as (place, sentence) pairs;
         every command that loads the inventory reports them;
@@ -208,6 +225,8 @@ class Role:
     transition: Transition = no_transition
     used_by: tuple[str, ...] = ()
     still_served: Notes = no_notes
+    holds: Transition = holds_nothing
+    held_back: HeldBack = held_back_by_nothing
     findings: Findings = finds_nothing
     refusals: Refusals | None = None
     status: Column | None = None

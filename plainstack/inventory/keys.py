@@ -14,7 +14,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.wording import Loc
 
 # Fields that are set by the code, never in the file.
-HIDDEN = {"folder", "still"}
+HIDDEN = {"folder", "still", "held"}
 
 
 def unknown(stack: type[Stack], loc: Loc) -> str:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import Field
 
+from plainstack.inventory.held import Held
 from plainstack.inventory.lab_settings import LabSettings
 from plainstack.inventory.sections import Host, Model, SecretStore, Ssh
 from plainstack.inventory.services import AnyService
@@ -27,10 +28,14 @@ class StillServed(Model):
 
 
 class Stack(Model):
-    """A whole inventory. `folder` is the folder of the inventory file; relative paths start there."""
+    """A whole inventory. `folder` is the folder of the inventory file; relative paths start there.
+
+    `still` and `held` are observed on the hosts, never written in the inventory.
+    """
 
     folder: Path = Path()
     still: StillServed = StillServed()
+    held: Held = Held()
     stack: Name = Field(description="The stack's name; an operator's stacks must have different names.")
     extends: FilePath | None = Field(
         None,

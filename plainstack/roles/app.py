@@ -15,7 +15,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Target
 from plainstack.postgresql.settings import Database
 from plainstack.secrets.values import Vault
-from plainstack.services import release_check
+from plainstack.services import holds, release_check
 from plainstack.services.processes import gunicorn, here, ports, served
 from plainstack.services.resources import resources
 from plainstack.services.secrets import declared, referred
@@ -47,6 +47,7 @@ def probe_facts(stack: Stack, _host: Host) -> str:
     """Return the script that prints the host's architecture, which selects wheels, and the addresses services bind."""
     lines = ['echo "arch=$(uname -m)"']
     lines += [f"sed -n 's/^bind = /bind.{name}=/p' {gunicorn(name)} 2>/dev/null" for name in stack.services]
+    lines.append(holds.facts())
     return "\n".join(lines)
 
 
@@ -85,13 +86,19 @@ def _no_lease(stack: Stack) -> str:
 
 
 def still_served(stack: Stack) -> Iterator[str]:
-    """Yield a sentence for the ports of each service that the second pass closes."""
+    """Yield a sentence for what the hosts hold, and for the ports of each service that the second pass closes."""
+    yield from holds.sentences(stack)
     for one in served(stack):
         if still := stack.still.ports.get(one.name):
             yield (
                 f"{one.name} also answers at port {' and '.join(map(str, still))} until every balancer uses"
                 f" {one.port}. A second pass closes it"
             )
+
+
+def held_back(stack: Stack, host: Host) -> Iterator[str]:
+    """Yield a sentence for each service of a host that was rolled back and that a deploy would have to leave so."""
+    return holds.refusals(stack, [name for name, _ in here(stack, host)])
 
 
 def tunnels(stack: Stack) -> Iterator[Target]:
@@ -116,6 +123,8 @@ ROLE = Role(
     transition=transition,
     used_by=("balancer",),
     still_served=still_served,
+    holds=holds.read,
+    held_back=held_back,
     tunnels=tunnels,
     problems=problems,
     after=("firewall", "db"),

@@ -22,6 +22,11 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
         yield from app.desired(stack, host, vault, network)
 
 
+def held_back(stack: Stack, host: Host) -> Iterable[str]:
+    """Return the reasons to refuse a deploy of a worker; if it is also an application server, the role app does."""
+    return app.held_back(stack, host) if runner(host) == ROLE.name else ()
+
+
 def problems(stack: Stack, now: datetime) -> Iterable[str]:
     """Return the problems that keep the services' sources from being installed and started on a host."""
     return () if stack.with_role("app") else app.problems(stack, now)
@@ -32,6 +37,8 @@ ROLE = Role(
     desired=desired,
     uses=("db.application",),
     facts=app.probe_facts,
+    holds=app.ROLE.holds,
+    held_back=held_back,
     problems=problems,
     # The first application server migrates the database.
     after=("firewall", "db", "app"),

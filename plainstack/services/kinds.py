@@ -104,9 +104,17 @@ chown -R root:root "$new/static"
 """
 
 # A migration that waits for a lock makes all other queries wait behind it: better to fail the deploy than the site.
-_DJANGO_MIGRATE = """\
-export PGOPTIONS='-c lock_timeout=20s'
-manage "$home/releases/$id" migrate --check --verbosity 0 || manage "$home/releases/$id" migrate --noinput
+_DJANGO_MIGRATE = r"""export PGOPTIONS='-c lock_timeout=20s'
+manage "$home/releases/$id" migrate --check --verbosity 0 || {
+    said=$home/releases/$id/migrate.out
+    failed=0
+    manage "$home/releases/$id" migrate --noinput --no-color >"$said" || failed=1
+    # For inv rollback, which does not undo migrations.
+    sed -n 's/^ *Applying \([^ ]*\)\.\.\. *OK$/\1/p' "$said" >>"$home/releases/$id/migrations"
+    cat "$said"
+    rm "$said"
+    [ $failed = 0 ]
+}
 """
 
 KINDS: Mapping[str, Kind] = {

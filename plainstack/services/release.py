@@ -25,13 +25,25 @@ class Release:
     """A release made from a service's source: `id` is a digest of all its content, `venv` only of its requirements.
 
     `source` is sent if the release is new to a host, `wheels` only if its requirements are. `venv` is empty for a kind
-    without requirements.
+    without requirements. A `pinned` release is on the hosts already, and nothing is sent.
     """
 
     id: str
     venv: str
     source: Payload
     wheels: Payload
+    pinned: bool = False
+
+
+def wanted(stack: Stack, name: str) -> Release:
+    """Return the release that a service should run: the one that it was rolled back to, or that of its source.
+
+    Raises InventoryError if the source lacks what a release needs.
+    """
+    pin = stack.held.pinned.get(name)
+    if pin is None:
+        return read(stack, name)
+    return Release(id=pin.release, venv=pin.venv, source=Payload(), wheels=Payload(), pinned=True)
 
 
 def read(stack: Stack, name: str) -> Release:

@@ -84,6 +84,10 @@ if [ -d "$before/static" ] && [ -d "$static" ] && [ "$before/static" != "$static
 fi
 rm -f "$home/previous"
 if [ -L "$home/current" ]; then cp -P "$home/current" "$home/previous"; fi
+# Unlike `previous`, this outlasts a switch that is undone, and a rollback does not change it.
+if [ -z "$pinned" ] && [ -d "$before" ] && [ "${before##*/}" != "$id" ]; then
+    echo "${before##*/}" >"$home/releases/$id/before"
+fi
 touch "$home/releases/$id"
 ln -sfn "releases/$id" "$home/current.new"
 mv -T "$home/current.new" "$home/current"
@@ -101,7 +105,9 @@ fi
 
 _PRUNE = """\
 cd "$home/releases"
-keep=$({ readlink ../current; readlink ../previous || :; ls -t; } | sed 's|.*/||' | awk '!seen[$0]++' | head -n "$kept")
+pinned=$(sed -n 's/^release=//p' "$pin" 2>/dev/null || :)
+keep=$({ readlink ../current; echo "$pinned"; readlink ../previous || :; ls -t; } |
+    sed '/^$/d; s|.*/||' | awk '!seen[$0]++' | head -n "$kept")
 for each in *; do
     printf '%s\\n' "$keep" | grep -qxF "$each" || rm -rf "$each"
 done
@@ -127,6 +133,11 @@ def data(service: str) -> str:
     return f"/var/lib/{account(service)}"
 
 
+def pin(service: str) -> str:
+    """Return the path of the file that names the release that a service was rolled back to, if it was."""
+    return f"/etc/plainstack/app/{service}.pinned"
+
+
 def settings(service: str) -> str:
     """Return the path of the file with a service's environment variables, including secrets."""
     return f"/etc/plainstack/app/{service}.env"
@@ -147,11 +158,13 @@ def put_in_place(name: str, here: Release, service: Service) -> Iterator[Command
         "account": account(name),
     }
     folder = _word(f"{home(name)}/releases/{here.id}")
+    # A rollback is refused if a host lacks the release; this is for a host that loses it, or is added, afterwards.
+    lacks = f"echo {shlex.quote(f'release {here.id} of {name} is gone from this host: inv deploy --again')}\nexit 1\n"
     if here.venv:
         yield Command(
             name=f"{name}: requirements",
             why=f"install what {name} needs, from wheels ({here.venv})",
-            run=_script(_VENV, venv=known["venv"]),
+            run=lacks if here.pinned else _script(_VENV, venv=known["venv"]),
             unless=f"[ -e {_word(known['venv'])}/complete ]",
             payload=here.wheels,
             timeout=300,
@@ -161,7 +174,9 @@ def put_in_place(name: str, here: Release, service: Service) -> Iterator[Command
     yield Command(
         name=f"{name}: release",
         why=f"put release {here.id} of {name} in place",
-        run=_script(
+        run=lacks
+        if here.pinned
+        else _script(
             executables + _MANAGE + _BEGIN + kind.build + _END,
             settings=settings_ahead(name),
             data=data(name),
@@ -174,7 +189,7 @@ def put_in_place(name: str, here: Release, service: Service) -> Iterator[Command
         timeout=300,
         ahead=True,
     )
-    if kind.migrate:
+    if kind.migrate and not here.pinned:
         yield Command(
             name=f"{name}: migrate",
             why=f"bring the database to release {here.id} of {name}, unless another host has just done it",
@@ -185,7 +200,7 @@ def put_in_place(name: str, here: Release, service: Service) -> Iterator[Command
     yield Command(
         name=f"{name}: switch",
         why=f"make release {here.id} of {name} the current one",
-        run=_script(_SWITCH, home=home(name), id=here.id),
+        run=_script(_SWITCH, home=home(name), id=here.id, pinned="yes" if here.pinned else ""),
         undo=_script(_SWITCH_BACK, home=home(name), id=here.id),
         unless=f'[ "$(readlink {_word(home(name))}/current)" = releases/{here.id} ]',
     )
@@ -196,7 +211,7 @@ def prune(name: str) -> Command:
     return Command(
         name=f"{name}: prune",
         why=f"keep the last {KEPT} releases of {name}",
-        run=_script(_PRUNE, home=home(name), kept=str(KEPT)),
+        run=_script(_PRUNE, home=home(name), kept=str(KEPT), pin=pin(name)),
         unless=f"set -- {_word(home(name))}/releases/*; [ $# -le {KEPT} ]",
     )
 

@@ -13,7 +13,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.services import DjangoService, Process, Service
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Vault
-from plainstack.services import health, kinds, processes, release, site, variables
+from plainstack.services import health, holds, kinds, processes, release, site, variables
 from plainstack.services.kinds import MAIN
 from plainstack.services.processes import runs_gunicorn
 from plainstack.services.release import Release
@@ -58,7 +58,7 @@ def resources(
     stack: Stack, host: Host, vault: Vault, network: Network, name: str, running: Mapping[str, Process]
 ) -> Iterator[Resource]:
     """Yield the resources of a service on a host; `running` are the processes that the host runs."""
-    found = release.read(stack, name)
+    found = release.wanted(stack, name)
     here = _Here(stack, host, name, found, Scope(stack, host, name, found.id, vault, network.references()))
     yield from (Package(name=package) for package in here.service.packages)
     yield User(name=account(name))
@@ -66,6 +66,7 @@ def resources(
     yield Directory(path=f"{home(name)}/releases")
     yield Directory(path=f"{home(name)}/venvs")
     yield from _writable(here)
+    yield from holds.files(stack, name)
     yield from _settings(here)
     if MAIN in running and runs_gunicorn(stack, name):
         yield _gunicorn(here)

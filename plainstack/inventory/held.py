@@ -1,0 +1,34 @@
+"""What commands left on the hosts of a service for later deploys to respect; see plainstack.services.holds."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from plainstack.inventory.sections import Model
+
+
+class Hold(Model):
+    """Base of all kinds of hold: when a command set it, and who ran the command.
+
+    A field is a text without line breaks, or a tuple of words.
+    """
+
+    at: str = ""
+    who: str = ""
+
+
+class Pinned(Hold):
+    """A service keeps a release that `inv rollback` chose: `release`, in the virtual environment `venv`.
+
+    `refused` are the releases that were rolled back: a source with that content is deployed only with --again.
+    """
+
+    release: str
+    venv: str = ""
+    refused: tuple[str, ...] = ()
+
+
+class Held(Model):
+    """The holds of a stack, by kind and service. The name of a field is the name of its kind on the hosts."""
+
+    pinned: dict[str, Pinned] = Field({})

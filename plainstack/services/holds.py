@@ -1,0 +1,147 @@
+"""Holds: what a command leaves on the hosts of a service, so that later plans and deploys respect it.
+
+A hold is a small managed file on every host of the service, /etc/plainstack/app/SERVICE.KIND, with lines NAME=VALUE.
+The hosts are the only place where holds are recorded: every operator sees them, and a host that was down when a hold
+was set gets it from the next deploy.
+
+- A command sets or ends a hold with a function that changes `stack.held`, which it gives the Observer (`change`). Roles
+  then declare what the hold means, and `files` declares its file in the same transaction. So the hold is written
+  exactly on the hosts on which it is in effect, a plan shows it, and a failed transaction removes it again.
+- `facts` prints the files of a host. `read` returns the stack with the holds of all its hosts, before anything is
+  planned: it is the `holds` of the roles that run services. The newest hold of a service applies to all its hosts.
+- Everything else reads `stack.held`, such as plainstack.services.release.wanted, and `sentences` for plans.
+
+To add a kind: add a model and a field to plainstack.inventory.held, a sentence to `sentences`, and read
+`stack.held.KIND` where resources are declared. The file, the facts and the reading need no change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, get_args
+
+from plainstack.engine.observed import Observed
+from plainstack.engine.resources import File
+from plainstack.errors import InventoryError
+from plainstack.inventory.held import Held, Hold, Pinned
+from plainstack.inventory.stack import Stack
+from plainstack.services import processes, release
+from plainstack.services.variables import FOLDER
+
+_MODELS: Mapping[str, type[Hold]] = {kind: get_args(field.annotation)[1] for kind, field in Held.model_fields.items()}
+
+# A host without holds starts no process for this.
+_FACTS = """\
+for hold in {globs}; do
+    [ -e "$hold" ] || continue
+    name=${{hold##*/}}
+    sed -n "s/^\\([a-z]*\\)=/hold.$name.\\1=/p" "$hold"
+done
+"""
+
+
+def path(service: str, kind: str) -> str:
+    """Return the path of a hold's file on a host."""
+    return f"{FOLDER}/{service}.{kind}"
+
+
+def facts() -> str:
+    """Return the script that prints the holds of all services of a host."""
+    return _FACTS.format(globs=" ".join(f"${{ROOT:-}}{path('*', kind)}" for kind in _MODELS))
+
+
+def files(stack: Stack, service: str) -> Iterator[File]:
+    """Yield the files of a service's holds, as resources of each of its hosts."""
+    for kind in _MODELS:
+        hold: Hold | None = getattr(stack.held, kind).get(service)
+        if hold is not None:
+            yield File(path=path(service, kind), content=_text(hold).encode())
+
+
+def _text(hold: Hold) -> str:
+    values = hold.model_dump()
+    lines = [f"{name}={value if isinstance(value, str) else ' '.join(value)}\n" for name, value in values.items()]
+    return "".join(["# Written by Plainstack, and respected by inv deploy; inv plan describes it.\n", *lines])
+
+
+def of_host(service: str, facts: Mapping[str, str]) -> Mapping[str, Hold]:
+    """Return the holds of a service on one host by kind, from the facts of the host."""
+    found = {}
+    for kind, model in _MODELS.items():
+        prefix = f"hold.{service}.{kind}."
+        values = {name.removeprefix(prefix): value for name, value in facts.items() if name.startswith(prefix)}
+        if values:
+            found[kind] = model.model_validate(_fields(model, values))
+    return found
+
+
+def _fields(model: type[Hold], values: Mapping[str, str]) -> dict[str, Any]:
+    """Return a model's fields; leave out lines that a newer version of Plainstack may have added."""
+    words = {name for name, field in model.model_fields.items() if field.annotation is not str}
+    return {
+        name: tuple(value.split()) if name in words else value
+        for name, value in values.items()
+        if name in model.model_fields
+    }
+
+
+def newest(service: str, facts: Iterable[Mapping[str, str]]) -> Mapping[str, Hold]:
+    """Return the holds of a service by kind, from the facts of all its hosts."""
+    found: dict[str, Hold] = {}
+    for each in facts:
+        for kind, hold in of_host(service, each).items():
+            if kind not in found or hold.at > found[kind].at:
+                found[kind] = hold
+    return found
+
+
+def read(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
+    """Return the stack with the holds of its hosts; a release is no longer pinned if the source has new content."""
+    held: dict[str, dict[str, Hold]] = {kind: {} for kind in _MODELS}
+    for service in stack.services:
+        names = [host.name for host in processes.hosts(stack, service) if host.name in observed]
+        for kind, hold in newest(service, [observed[name].facts for name in names]).items():
+            if not isinstance(hold, Pinned) or _pins(stack, service, hold):
+                held[kind][service] = hold
+    return changed(stack, lambda now: now.model_copy(update=held)) if any(held.values()) else stack
+
+
+def _pins(stack: Stack, service: str, pinned: Pinned) -> bool:
+    """Return whether a deploy would bring a release back that was rolled back; True if the source cannot be read."""
+    try:
+        return release.read(stack, service).id in pinned.refused
+    except InventoryError:
+        return True
+
+
+def changed(stack: Stack, change: Callable[[Held], Held]) -> Stack:
+    """Return a copy of the stack with other holds."""
+    return stack.model_copy(update={"held": change(stack.held)})
+
+
+def unpinned(stack: Stack) -> Stack:
+    """Return the stack without pinned releases: for `inv deploy --again`."""
+    return changed(stack, lambda held: held.model_copy(update={"pinned": {}}))
+
+
+def sentences(stack: Stack) -> Iterator[str]:
+    """Yield a sentence for each hold in effect, for plans."""
+    for service, pinned in stack.held.pinned.items():
+        yield f"{rolled_back(service, pinned)}; a deploy of the same content needs --again"
+
+
+def refusals(stack: Stack, services: Iterable[str]) -> Iterator[str]:
+    """Yield a sentence for each of these services whose release may be replaced only if the operator says so."""
+    for service in services:
+        if service in stack.held.pinned:
+            yield (
+                f"{rolled_back(service, stack.held.pinned[service])}, and its source still has the content that was"
+                " rolled back. Change it, or deploy it nevertheless: inv deploy --again. inv releases shows what runs"
+                " where; --role limits a deploy to other roles"
+            )
+
+
+def rolled_back(service: str, pinned: Pinned) -> str:
+    """Return the clause that says when a service was rolled back, and by whom."""
+    back = f" from {pinned.refused[0]}" if pinned.refused else ""
+    return f"{service}: rolled back{back} to {pinned.release} on {pinned.at} by {pinned.who}"

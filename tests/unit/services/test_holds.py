@@ -1,0 +1,101 @@
+"""What `inv rollback` leaves on hosts: read back as it was written, and respected until the source changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from plainstack.engine import probe
+from plainstack.engine.observed import Observed
+from plainstack.inventory.held import Pinned
+from plainstack.inventory.stack import Stack
+from plainstack.roles import registry
+from plainstack.services import holds, release
+from plainstack.services.release_steps import pin
+from tests import inventories
+from tests.unit.sandbox import Sandbox
+
+TEXT = """
+stack: small
+hosts:
+  a1: {address: 10.0.0.1, roles: [app]}
+  a2: {address: 10.0.0.2, roles: [app]}
+  w1: {address: 10.0.0.3, roles: [worker]}
+services:
+  tool: {kind: binary, source: tool, processes: {web: {command: tool}}}
+  jobs: {kind: binary, source: tool, hosts: worker, processes: {web: {command: tool}}}
+"""
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Stack:
+    (tmp_path / "tool").write_text("#!/bin/sh\n", encoding="utf-8")
+    return inventories.parse(TEXT, "test.yaml", tmp_path)
+
+
+def _pinned(stack: Stack, hold: Pinned, service: str = "tool") -> Stack:
+    return holds.changed(stack, lambda held: held.model_copy(update={"pinned": {service: hold}}))
+
+
+def _seen(tmp_path: Path, stack: Stack, name: str) -> Observed:
+    """Return the observed facts of a host on which the files of the stack's holds are."""
+    host = Sandbox.new(tmp_path / name)
+    for service in stack.services:
+        for file in holds.files(stack, service):
+            host.write(file.path, file.content.decode())
+    return probe.parse(host.sh(probe.script([], [holds.facts()]))[1], str(host.root))
+
+
+def _hold(stack: Stack, at: str = "2026-01-01T00:00:00Z", to: str = "aaa", refused: tuple[str, ...] = ()) -> Pinned:
+    refused = refused or (release.read(stack, "tool").id, "bbb")
+    return Pinned(release=to, venv="", refused=refused, at=at, who="ann@desk (a=b)")
+
+
+def test_a_hold_is_read_back_from_its_hosts_as_it_was_set(tmp_path: Path, stack: Stack) -> None:
+    held = _pinned(stack, _hold(stack))
+    assert holds.read(stack, {"a1": _seen(tmp_path, held, "a1"), "a2": _seen(tmp_path, stack, "a2")}) == held
+    assert holds.read(stack, {"a2": _seen(tmp_path, stack, "other")}) == stack
+
+
+def test_the_newest_hold_applies_to_all_hosts_of_the_service(tmp_path: Path, stack: Stack) -> None:
+    older, newer = _hold(stack), _hold(stack, at="2026-01-02T00:00:00Z", to="ccc")
+    seen = {name: _seen(tmp_path, _pinned(stack, hold), name) for name, hold in (("a1", newer), ("a2", older))}
+    assert holds.read(stack, seen).held.pinned == {"tool": newer}
+
+
+def test_a_host_that_does_not_run_the_service_holds_nothing_of_it(tmp_path: Path, stack: Stack) -> None:
+    assert holds.read(stack, {"w1": _seen(tmp_path, _pinned(stack, _hold(stack)), "w1")}) == stack
+
+
+def test_lines_of_a_newer_version_are_ignored() -> None:
+    facts: Mapping[str, str] = {"hold.tool.pinned.release": "aaa", "hold.tool.pinned.reason": "it is slow"}
+    assert holds.of_host("tool", facts) == {"pinned": Pinned(release="aaa")}
+
+
+def test_only_the_content_that_was_rolled_back_is_kept_from_being_deployed(tmp_path: Path, stack: Stack) -> None:
+    seen = {"a1": _seen(tmp_path, _pinned(stack, _hold(stack)), "a1")}
+    held = holds.read(stack, seen)
+    assert release.wanted(held, "tool").id == "aaa"
+    (tmp_path / "tool").write_text("#!/bin/sh\n# mended\n", encoding="utf-8")
+    assert holds.read(stack, seen) == stack
+    (tmp_path / "tool").unlink()
+    assert holds.read(stack, seen).held.pinned["tool"].release == "aaa"
+
+
+def test_only_a_deploy_of_the_roles_and_hosts_of_the_service_is_refused(stack: Stack) -> None:
+    held = _pinned(stack, _hold(stack), "jobs")
+    roles = registry()
+    refused = {name: list(roles[role].held_back(held, held.hosts[name])) for name, role in _HOSTS.items()}
+    assert (refused["a1"], refused["a2"]) == ([], [])
+    (sentence,) = refused["w1"]
+    assert "jobs: rolled back" in sentence
+    assert "inv deploy --again" in sentence
+
+
+_HOSTS = {"a1": "app", "a2": "app", "w1": "worker"}
+
+
+def test_the_file_of_a_pinned_release_is_where_the_release_steps_look_for_it() -> None:
+    assert holds.path("web", "pinned") == pin("web")
