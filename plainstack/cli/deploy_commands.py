@@ -243,8 +243,8 @@ def apply(observer: Any, view: Any, console: Console, began: float, *, json: boo
     while not passes or view.pending:
         _show_plan(observer, view, console, shorten=console.live)
         offset = time.monotonic() - began if passes else 0.0
-        with console.progress() as progress, _sigint_restored():
-            passes.append(deploy(observer, view, progress, command, on_start=_finish_on_interrupt))
+        with console.progress() as progress, sigint_restored():
+            passes.append(deploy(observer, view, progress, command, on_start=finish_on_interrupt))
         outcomes += [outcome.later(offset) for outcome in passes[-1].outcomes]
         failed |= view.failed
         if passes[-1].cancelled.is_set() or report.failures(failed, outcomes) or view.stack == observer.stack:
@@ -296,7 +296,8 @@ def apply(observer: Any, view: Any, console: Console, began: float, *, json: boo
 
 
 @contextlib.contextmanager
-def _sigint_restored() -> Iterator[None]:
+def sigint_restored() -> Iterator[None]:
+    """Put back the handling of Ctrl-C that `finish_on_interrupt` replaces."""
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -304,7 +305,7 @@ def _sigint_restored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _finish_on_interrupt(deployment: Any) -> None:
+def finish_on_interrupt(deployment: Any) -> None:
     """On Ctrl-C, let every host finish its transaction and start no other; on a second Ctrl-C, exit at once."""
 
     def first(_signal: int, _frame: FrameType | None) -> None:

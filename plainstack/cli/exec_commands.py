@@ -15,6 +15,7 @@ from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
 from plainstack.cli.deploy_commands import load, reporting
+from plainstack.cli.selection import must_be_known
 from plainstack.errors import HostFailed, Refused
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def shell(inventory: str, host: str) -> None:
         from plainstack.ssh.connections import Sessions
 
         stack = load(inventory)
-        _known("host", host, list(stack.hosts))
+        must_be_known("host", host, list(stack.hosts))
         with Sessions(stack) as sessions:
             code = _or_failed(console, lambda: attach(sessions.to(host), "", _own_streams()))
     raise Exit(code=code)
@@ -48,7 +49,7 @@ def console(inventory: str, service: str, host: str) -> None:
         from plainstack.services import kinds
 
         stack = load(inventory)
-        _known("service", service, list(stack.services))
+        must_be_known("service", service, list(stack.services))
         command = kinds.of(stack.services[service]).console
     exec_in(inventory, service, host, shlex.join(command), everywhere=False)
 
@@ -84,25 +85,18 @@ def _hosts(stack: Stack, service: str, host: str, *, everywhere: bool) -> list[s
     """Return the hosts to run a command on. Raises Refused if one of them does not run the service."""
     from plainstack.services import running
 
-    _known("service", service, list(stack.services))
+    must_be_known("service", service, list(stack.services))
     having = [one.name for one in running.hosts(stack, service)]
     chosen = [name for name in host.split(",") if name]
     if chosen and everywhere:
         raise Refused("name the hosts with --host, or take all with --all")
     for name in chosen:
-        _known("host", name, list(stack.hosts))
+        must_be_known("host", name, list(stack.hosts))
         if name not in having:
             raise Refused(f"{name} does not run {service}; these do: {', '.join(having)}")
     if not having:
         raise Refused(f"no host runs {service}")
     return chosen or (having if everywhere else having[:1])
-
-
-def _known(what: str, name: str, known: list[str]) -> None:
-    from plainstack.inventory.keys import did_you_mean
-
-    if name not in known:
-        raise Refused(f"unknown {what} {name!r}{did_you_mean(name, known)}; known: {', '.join(known) or 'none'}")
 
 
 def _or_failed(console: Console, run: Callable[[], int]) -> int:

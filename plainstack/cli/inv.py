@@ -7,7 +7,7 @@ from invoke.context import Context
 from invoke.main import program
 from invoke.tasks import task
 
-from plainstack.cli import daily_tasks, inventory_tasks, lab_tasks, secret_tasks
+from plainstack.cli import daily_tasks, inventory_tasks, lab_tasks, secret_tasks, service_tasks
 from plainstack.cli.collector import relax
 from plainstack.cli.help import name_word
 from plainstack.cli.options import JSON, SELECT
@@ -184,6 +184,7 @@ namespace = Collection(
     daily_tasks.shell,
     daily_tasks.exec_in,
     daily_tasks.console,
+    service_tasks.restart,
     backup_now,
     trust,
     tunnel,

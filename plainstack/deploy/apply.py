@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 
 from plainstack.deploy.schedule import PACKAGES
@@ -30,12 +30,13 @@ class Applier:
     """Sends transactions to hosts.
 
     `on_step` is called with the host, the stage and the step when a step begins; `on_note` with any other message from
-    a host.
+    a host. `afterwards` describes the state of a host after a failed transaction, by the word that it prints for it.
     """
 
     sessions: Sessions
     on_step: Callable[[str, str, str], None]
     on_note: Callable[[str], None]
+    afterwards: Mapping[str, str] = field(default_factory=lambda: AFTERWARDS)
 
     def apply(self, host: str, stage: str, work: Script, limit: int) -> Observed | None:
         """Run a script on a host; return what the probe at its end observed, or None if the script has no probe.
@@ -61,7 +62,7 @@ class Applier:
             step=stage,
         )
         if answer.failed:
-            reason = f"failed; {AFTERWARDS[answer.outcome]}"
+            reason = f"failed; {self.afterwards[answer.outcome]}"
             raise HostFailed(host, f"{stage}: {answer.failed}", reason, answer.tail, answer.code)
         if not answer.done:
             where = answer.step or "receive the files"

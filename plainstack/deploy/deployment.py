@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Event
+from typing import ClassVar
 
 from plainstack.deploy import errands, lock
 from plainstack.deploy.apply import Applier, build, longest, work_of
@@ -15,8 +16,10 @@ from plainstack.deploy.observe import Listener, Observer, View
 from plainstack.deploy.operator import commit, who
 from plainstack.deploy.schedule import Node, execute, graph, settle, unseen
 from plainstack.engine.observed import Observed
-from plainstack.engine.plan.actions import Run, Transaction
+from plainstack.engine.plan.actions import HostPlan, Run, Transaction
 from plainstack.engine.plan.planner import Stamp, plan
+from plainstack.engine.role import Errand
+from plainstack.engine.transaction.result import AFTERWARDS
 from plainstack.errors import HostFailed, PlainstackError, Refused
 from plainstack.services.wheels import architecture, resolve, unfetched
 
@@ -55,21 +58,20 @@ class Deployment:
     command: str
     cancelled: Event = field(default_factory=Event)
 
+    afterwards: ClassVar[Mapping[str, str]] = AFTERWARDS
+
     def run(self) -> Deployment:
         """Lock the hosts, apply the plans, and release the locks; raises Refused or HostFailed."""
         stamp = self._stamp()
         self.generations = {name: self.view.observed[name].generation for name in self.view.pending}
-        before = errands.wanted(self.observer, self.view)
+        before = self._errands()
         releases = self._lock(stamp, [errand.host for errand in before])
         try:
             for errand in before:
                 self.listener.note(f"{errand.host}: {errand.says}")
             self.generations |= errands.do(self.observer, before, stamp.who, stamp.commit, self.command)
             observer = self.observer
-            self.plans = {
-                name: plan(name, observer.desired[name], self.view.observed[name], stamp, observer.scope)
-                for name in self.view.pending
-            }
+            self.plans = {name: self._plan(name, stamp) for name in self.view.pending}
             self.nodes = graph(self.plans, observer.roles, self.view.observed)
 
             def work(node: Node) -> None:
@@ -91,6 +93,12 @@ class Deployment:
             for release in releases:
                 release()
         return self
+
+    def _errands(self) -> Sequence[Errand]:
+        return errands.wanted(self.observer, self.view)
+
+    def _plan(self, name: str, stamp: Stamp) -> HostPlan:
+        return plan(name, self.observer.desired[name], self.view.observed[name], stamp, self.observer.scope)
 
     def _let_peers_see(self, began: float) -> None:
         """Wait until peers use the last changed host again, because the next deploy may take down another one first."""
@@ -126,19 +134,19 @@ class Deployment:
             probe = self.observer.probes[host]
             work = build(self.plans[host], stage, run_id, audit, payloads, probe, self.generations[host])
             limit = longest(work_of(self.plans[host], stage))
-            seen = Applier(self.observer.sessions, self.listener.step, self.listener.note).apply(
-                host, stage, work, limit
-            )
+            applier = Applier(self.observer.sessions, self.listener.step, self.listener.note, self.afterwards)
+            seen = applier.apply(host, stage, work, limit)
             self.generations[host] = work.generation
             if seen is not None:
-                self._must_be_empty(host, stage, seen)
+                self._check(host, stage, seen)
         except (PlainstackError, OSError) as failure:
             error = failure.reason if isinstance(failure, HostFailed) else str(failure)
             raise
         finally:
             self.listener.ended(host, stage, time.monotonic() - begin, error)
 
-    def _must_be_empty(self, host: str, stage: str, seen: Observed) -> None:
+    def _check(self, host: str, stage: str, seen: Observed) -> None:
+        """Raise HostFailed if the host is not in its desired state after its last stage."""
         left = plan(host, self.observer.desired[host], seen, Stamp("", "", ""), self.observer.scope)
         if not left.empty:
             lines = [f"{role}: {action.subject()} ({getattr(action, 'detail', '')})" for role, action in left.actions()]

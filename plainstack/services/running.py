@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from plainstack.inventory.sections import Host
 from plainstack.inventory.services import Process
 from plainstack.inventory.stack import Stack
-from plainstack.services import processes
+from plainstack.services import health, processes
+from plainstack.services.release_steps import home
 
 
 def hosts(stack: Stack, service: str) -> list[Host]:
@@ -23,6 +24,32 @@ def units(stack: Stack, service: str, host: Host) -> list[str]:
     timers = stack.services[service].timers
     mine = [name for name, timer in timers.items() if processes.timer_host(stack, service, timer) == host]
     return found + [processes.unit(service, name) for name in mine]
+
+
+def process_units(stack: Stack, service: str, host: Host, process: str = "") -> dict[str, str]:
+    """Return the units of a service's processes on a host, or of one process, each with its process."""
+    running = dict(processes.here(stack, host)).get(service, {})
+    return {
+        unit: name
+        for name, one in running.items()
+        if process in ("", name)
+        for unit in processes.units(service, name, one.count)
+    }
+
+
+def current(service: str) -> str:
+    """Return a script that prints the id of a service's release on a host as `release`."""
+    return f"echo \"release=$(readlink {home(service)}/current | sed 's|.*/||')\""
+
+
+def healths(stack: Stack, service: str, host: Host, units: Mapping[str, str], release: str) -> dict[str, str]:
+    """Return the health gate of each unit whose process has a health page, for the release that the host runs."""
+    known = processes.processes(stack, service)
+    return {
+        unit: health.script(stack, host, service, process, release)
+        for unit, process in units.items()
+        if known[process].health is not None
+    }
 
 
 def all_units(stack: Stack) -> Mapping[str, Mapping[str, list[str]]]:

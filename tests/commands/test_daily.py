@@ -123,6 +123,9 @@ NOT_UP = "the lab is not up. Run: inv lab.up\n"
         (("exec", "web", "--host=app1", "--all", "--", "ls"), "name the hosts with --host, or take all with --all"),
         (("exec", "web", "--command=it's"), "--command: No closing quotation"),
         (("console", "wbe"), "unknown service 'wbe', did you mean 'web'?; known: web"),
+        (("restart", "wbe"), "unknown service 'wbe', did you mean 'web'?; known: web"),
+        (("restart", "web", "--process=wbe"), "unknown process of web 'wbe', did you mean 'web'?; known: web"),
+        (("restart", "web", "--host=db1"), "db1: does not run web; these do: app1"),
         (("shell", "db9"), "unknown host 'db9', did you mean 'db1'?; known: app1, db1"),
     ],
     ids=lambda one: " ".join(one) if isinstance(one, tuple) else "",
@@ -134,7 +137,15 @@ def test_a_mistake_is_reported_before_a_host_is_asked(inventory: Path, words: tu
 
 
 @pytest.mark.parametrize(
-    "words", [("logs",), ("logs", "web", "-f"), ("exec", "web", "--", "ls"), ("console", "web"), ("shell", "db1")]
+    "words",
+    [
+        ("logs",),
+        ("logs", "web", "-f"),
+        ("exec", "web", "--", "ls"),
+        ("console", "web"),
+        ("shell", "db1"),
+        ("restart", "web"),
+    ],
 )
 def test_what_is_well_typed_goes_to_the_hosts(inventory: Path, words: tuple[str, ...]) -> None:
     assert typed(inventory, *words) == NOT_UP
