@@ -56,13 +56,10 @@ def test_only_the_units_of_the_service_are_restarted(
 def test_a_change_that_is_not_deployed_is_still_due_after_a_restart(
     desired: Mapping[str, HostDesired], deployed: Mapping[str, Observed]
 ) -> None:
-    wanted = {
-        role: [
-            replace(item, restart_on=("a new release",)) if getattr(item, "key", "") == f"unit {WEB}" else item
-            for item in resources
-        ]
-        for role, resources in desired["app1"].items()
-    }
+    def changed(item: Resource) -> Resource:
+        return replace(item, restart_on=("a new release",)) if isinstance(item, Unit) and item.name == WEB else item
+
+    wanted = {role: [changed(item) for item in resources] for role, resources in desired["app1"].items()}
     before = plan("app1", wanted, deployed["app1"], NOW)
     assert actions(before) == [f"restart {WEB}"]
     made = restarts("app1", wanted, deployed["app1"], [WEB], {})
