@@ -137,7 +137,7 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
     from plainstack.drill import preflight, store
     from plainstack.drill.reaction import Reaction
     from plainstack.drill.result import Settings
-    from plainstack.drill.scenario import Course
+    from plainstack.drill.scenario import Scenario
 
     synchronous = stack.given(Database) is not None and stack.settings(Database).synchronous
     begin = datetime.now(UTC)
@@ -164,15 +164,17 @@ def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, co
             raise Refused("no drill: checks fail even without a fault: " + "; ".join(bad))
         victim = preflight.victim(stack, fault.target, seen)
         refuse_where_clients_would_die(stack, fault, victim)
-        course: Course | None = None
+        scenario: Scenario | None = None
 
         def heard(event: Heard) -> None:
-            if course is not None:
-                course.heard(event)
+            if scenario is not None:
+                scenario.heard(event)
 
         with Cluster(Network(stack, roles_of(stack)), command=command, report=heard, in_drill=True) as cluster:
-            course = Course(observer, replace(settings, victim=victim), fault, Reaction(stack, cluster), console.line)
-            result, attempts = course.run(seen.primary)
+            scenario = Scenario(
+                observer, replace(settings, victim=victim), fault, Reaction(stack, cluster), console.line
+            )
+            result, attempts = scenario.run(seen.primary)
     report = store.save(stack, result, attempts)
     for rule in result.verdict.rules:
         mark, style = {True: ("ok  ", "green"), False: ("FAIL", "bold red"), None: ("?   ", "bold yellow")}[rule.held]

@@ -19,8 +19,9 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
     began = time.monotonic()
     console = Console(json=json)
     with reporting(console, json=json, shows=True):
+        from plainstack.deploy.check_result import CheckResult
         from plainstack.deploy.observe import Observer
-        from plainstack.deploy.verify import CheckResult, Verifier, run
+        from plainstack.deploy.verify import Verifier, run
         from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
         from plainstack.ssh.netns import LabDown, is_up

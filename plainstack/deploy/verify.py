@@ -6,7 +6,6 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,10 +16,11 @@ from testinfra.host import Host as TestinfraHost
 
 from plainstack.deploy import check_errors
 from plainstack.deploy.check_facts import Facts, gather
+from plainstack.deploy.check_fixtures import plugin
 from plainstack.deploy.check_host import Backend
 from plainstack.deploy.check_lanes import Lanes, Phase, lanes
+from plainstack.deploy.check_result import CheckResult
 from plainstack.deploy.check_session import alone, options, reporter
-from plainstack.engine.network import Network
 from plainstack.engine.role import Role
 from plainstack.engine.sources import Sources, used
 from plainstack.errors import Refused
@@ -31,29 +31,6 @@ from plainstack.ssh.connections import Sessions
 
 # The most checks of one host that run at once. They mostly wait: for a unit to stay up, or for a port not to answer.
 AT_ONCE = 6
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """The result of one check on one host; `why` says why it failed.
-
-    A file of checks that cannot be read counts as a failed check of the host "-".
-    """
-
-    host: str
-    role: str
-    name: str
-    passed: bool
-    seconds: float
-    why: str = ""
-
-    @property
-    def promise(self) -> str:
-        """The check's name as words."""
-        if not self.name.startswith("test_"):
-            return self.name
-        words, bracket, parameters = self.name.removeprefix("test_").partition("[")
-        return f"{words.replace('_', ' ')} {bracket}{parameters}".rstrip()
 
 
 class Verifier:
@@ -104,48 +81,9 @@ class Verifier:
         # For other traceback styles, pytest parses the sources. Python 3.11 sometimes fails to do that in several
         # threads at once ("AST constructor recursion depth mismatch").
         config.option.tbstyle = "native"
-        config.pluginmanager.register(self._fixtures())
+        config.pluginmanager.register(plugin(self._stack, self._vault, self._roles, self._testinfra, self._facts))
         # Pytest 8 needs a terminal reporter to describe a failed comparison, and its own is disabled.
         config.pluginmanager.register(reporter(), "terminalreporter")
-
-    def _fixtures(self) -> ModuleType:
-        """Return a plugin with the fixtures that checks may use. Pytest requires functions, not methods."""
-
-        @pytest.fixture(scope="session")
-        def host(where: str) -> Any:
-            return self._testinfra[where]
-
-        @pytest.fixture(scope="session")
-        def here(where: str) -> Any:
-            return self._stack.hosts[where]
-
-        @pytest.fixture(scope="module")
-        def facts(where: str, request: pytest.FixtureRequest) -> Mapping[str, str]:
-            answered = self._facts[where].result()[request.module.__name__]
-            if isinstance(answered, Exception):
-                raise answered
-            return answered
-
-        @pytest.fixture(scope="session")
-        def stack() -> Stack:
-            return self._stack
-
-        @pytest.fixture(scope="session")
-        def vault() -> Vault:
-            return self._vault
-
-        @pytest.fixture(scope="session")
-        def network() -> Network:
-            return Network(self._stack, self._roles)
-
-        @pytest.fixture(scope="session")
-        def peer() -> Callable[[str], Any]:
-            return self._testinfra.__getitem__
-
-        plugin = ModuleType("plainstack fixtures")
-        given = {"host": host, "here": here, "facts": facts, "stack": stack, "vault": vault, "network": network}
-        plugin.__dict__.update(given, peer=peer)
-        return plugin
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         # Pytest also collects a check that applies to no host, once and without a host. Drop it.

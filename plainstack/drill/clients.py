@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from plainstack.deploy.observe import Observer
 from plainstack.drill import generators
 from plainstack.drill.faults import Fault, writing_hosts
-from plainstack.drill.generators import Generator
+from plainstack.drill.generator import Generator
 from plainstack.drill.history import Attempt, Kind, Recorder
 from plainstack.drill.requests import writes
 from plainstack.drill.result import Settings

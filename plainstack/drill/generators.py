@@ -1,4 +1,4 @@
-"""Starts the load generators of a drill, reads their output, and notices if one dies."""
+"""Starts the load generators of a drill: requests to the site, and inserts into the database."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import os
 import shlex
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plainstack.drill.history import Damaged, Recorder
+from plainstack.drill.generator import Generator
 from plainstack.drill.requests import prefix, writes
-from plainstack.errors import HostFailed, Refused
 from plainstack.inventory.references import OWN_SECRET, resolve
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
@@ -36,75 +34,6 @@ from plainstack.ssh.session import Session
 # For how many seconds after the last request was due a response is awaited.
 GRACE = 30
 WRITER = Path(__file__).with_name("writer.py")
-
-
-@dataclass
-class Generator:
-    """A load generator, whose output a thread reads until the message "bye".
-
-    `died` is an error message if the generator ended in any other way.
-    """
-
-    name: str
-    recorder: Recorder
-    clock: Callable[[], float]
-    died: str = ""
-    began: float | None = None
-    _over: bool = False
-    _stopped: bool = False
-    _heard: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-    _end: Callable[[], None] = lambda: None
-
-    def start(self, listen: Callable[[Generator], str], end: Callable[[], None]) -> None:
-        """Start the thread that reads the output with `listen`, which returns why the generator ended.
-
-        `end` stops the generator early.
-        """
-
-        def work() -> None:
-            try:
-                reason = listen(self)
-            except (Damaged, HostFailed, OSError) as error:
-                reason = str(error)
-            if not self._over and not self._stopped:
-                self.died = (
-                    f"the load generator {self.name} died at {self.clock():.1f} s:"
-                    f" {reason or 'it ended without an error'}"
-                )
-            self._heard.set()
-
-        self._end = end
-        self._thread = threading.Thread(target=work, name=self.name, daemon=True)
-        self._thread.start()
-
-    def take(self, line: str) -> None:
-        """Process one line of the generator's output."""
-        if line == '["hello"]':
-            self.began = self.clock()
-            self._heard.set()
-        elif line == '["bye"]':
-            self._over = True
-        elif self.began is not None:
-            self.recorder.feed(line, self.began)
-
-    def await_hello(self, seconds: float) -> None:
-        """Wait for the message "hello". Raises Refused if it does not come within `seconds`."""
-        if not self._heard.wait(seconds) or self.began is None:
-            raise Refused(self.died or f"the load generator {self.name} did not start within {seconds:g} s")
-
-    def stop(self) -> None:
-        """Stop the generator now."""
-        self._stopped = True
-        self._end()
-
-    def join(self, seconds: float) -> None:
-        """Wait until the generator ends, and stop it after `seconds`."""
-        if self._thread is not None:
-            self._thread.join(max(0.0, seconds))
-            if self._thread.is_alive():
-                self.stop()
-                self._thread.join(5)
 
 
 @dataclass(frozen=True)

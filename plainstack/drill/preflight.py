@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from plainstack.deploy import lock
+from plainstack.deploy.check_result import CheckResult
 from plainstack.deploy.observe import Observer, View
 from plainstack.deploy.operator import who
 from plainstack.deploy.status import rows
-from plainstack.deploy.verify import CheckResult, Verifier
+from plainstack.deploy.verify import Verifier
 from plainstack.deploy.verify import run as run_checks
 from plainstack.engine.observed import Observed
 from plainstack.engine.probe import parse

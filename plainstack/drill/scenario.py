@@ -24,7 +24,7 @@ LASTS = 8.0
 WHOLE_WITHIN = 90.0
 
 
-class Course:
+class Scenario:
     """One drill; `run` returns its result and the attempts of its clients."""
 
     def __init__(

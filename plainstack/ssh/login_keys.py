@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import socket
 import threading
@@ -14,9 +12,9 @@ from pathlib import Path
 import paramiko
 from paramiko.agent import AgentSSH
 
+from plainstack.ssh.key_files import certified_key, load, public_blob
 from plainstack.ssh.passphrase import ask
 
-_KINDS = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
 _AGENT_WITHIN = 5
 _TRIES = 3
 
@@ -124,7 +122,7 @@ class Keyring:
         for path in (Path(f"{name}-cert.pub"), *identities.certificates):
             with contextlib.suppress(OSError, ValueError, IndexError, paramiko.SSHException):
                 certificate = paramiko.pkey.PublicBlob.from_file(str(path))
-                if _certified_key(certificate) == key.asbytes():
+                if certified_key(certificate) == key.asbytes():
                     yield f"{name} with {path.name}", _WithCertificate(key, certificate)
         yield name, key
 
@@ -132,7 +130,7 @@ class Keyring:
         """Return the key in a file, or a message why it is unusable; None if its passphrase is not known yet."""
         with self._lock:
             if path not in self._keys:
-                key = _load(path, None)
+                key = load(path, None)
                 if key is None:
                     return None
                 self._keys[path] = key
@@ -153,7 +151,7 @@ class Keyring:
                     f"{path} has a passphrase, but there is no terminal to ask for it. Add the key to the agent:"
                     f" ssh-add {path}"
                 )
-            key = _load(path, answer)
+            key = load(path, answer)
             if isinstance(key, paramiko.PKey):
                 return key
         return f"wrong passphrase for {path}"
@@ -199,58 +197,6 @@ class _Agent(AgentSSH):
 
     def close(self) -> None:
         self._close()  # type: ignore[attr-defined]  # missing from the stubs
-
-
-def public_blob(path: Path) -> bytes:
-    """Return the public half of a key file, even if the file has a passphrase; empty if it cannot be read."""
-    for candidate in (Path(f"{path}.pub"), path):
-        with contextlib.suppress(OSError, UnicodeDecodeError, binascii.Error, ValueError, IndexError):
-            text = candidate.read_text(encoding="ascii")
-            if text.startswith(("ssh-", "ecdsa-", "sk-")):
-                return base64.b64decode(text.split()[1], validate=True)
-            if text.startswith("-----BEGIN OPENSSH PRIVATE KEY-----"):
-                # OpenSSH's PROTOCOL.key: magic, cipher, KDF, KDF options, number of keys, public key.
-                body = base64.b64decode("".join(text.strip().splitlines()[1:-1]))
-                message = paramiko.Message(body.removeprefix(b"openssh-key-v1\0"))
-                for _ in range(3):
-                    message.get_binary()
-                message.get_int()
-                return bytes(message.get_binary())
-    return b""
-
-
-def _load(path: Path, passphrase: str | None) -> paramiko.PKey | str | None:
-    """Return a private key, or a message why it cannot be used; None if the passphrase is missing or wrong."""
-    blob = public_blob(path)
-    kind = paramiko.Message(blob).get_text() if blob else ""
-    if kind.startswith("sk-"):
-        return f"{path} is a security key, which works only through an agent. Add it: ssh-add {path}"
-    for key_class in _KINDS:
-        if kind and kind not in key_class.identifiers():
-            continue
-        try:
-            return key_class.from_private_key_file(str(path), passphrase)
-        except paramiko.PasswordRequiredException:
-            return None
-        except OSError as error:
-            return f"{path}: {error.strerror or error}"
-        except (paramiko.SSHException, ValueError, TypeError, IndexError):
-            continue
-    if passphrase is not None:
-        return None
-    return f"{path} is not a private key in a supported format"
-
-
-def _certified_key(certificate: paramiko.pkey.PublicBlob) -> bytes:
-    """Return the public key in a certificate, encoded like a plain key."""
-    message = paramiko.Message(certificate.key_blob)
-    kind = message.get_text().removesuffix("-cert-v01@openssh.com")
-    message.get_binary()
-    plain = paramiko.Message()
-    plain.add_string(kind)
-    for _ in range({"ssh-rsa": 2, "ssh-ed25519": 1}.get(kind, 2)):
-        plain.add_string(message.get_binary())
-    return bytes(plain.asbytes())
 
 
 def _listed(names: list[str]) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from plainstack import shipped
 from plainstack.deploy import verify
-from plainstack.deploy.verify import CheckResult, Verifier
+from plainstack.deploy.check_result import CheckResult
+from plainstack.deploy.verify import Verifier
 from plainstack.inventory.stack import Stack
 from plainstack.roles import registry
 from plainstack.secrets.values import Vault

@@ -12,8 +12,9 @@ import pytest
 from plainstack import shipped
 from plainstack.cli import deploy_commands
 from plainstack.deploy import verify
+from plainstack.deploy.check_result import CheckResult
 from plainstack.deploy.observe import Observer, View
-from plainstack.deploy.verify import CheckResult, Verifier
+from plainstack.deploy.verify import Verifier
 from plainstack.engine import desired
 from plainstack.engine.resources import File
 from plainstack.engine.role import Role

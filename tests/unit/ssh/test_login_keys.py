@@ -16,9 +16,9 @@ import pytest
 
 from plainstack.errors import HostFailed
 from plainstack.inventory.stack import Stack
-from plainstack.ssh import connections, login_keys
+from plainstack.ssh import connections, key_files, login_keys
 from plainstack.ssh.connections import Sessions
-from plainstack.ssh.login_keys import public_blob
+from plainstack.ssh.key_files import public_blob
 from tests import inventories, sshd
 from tests.sshd import Server, add_to_agent, make_key
 
@@ -184,11 +184,11 @@ def test_keys_of_every_kind_and_form_can_be_read_with_and_without_a_passphrase(
         public = path.with_suffix(".pub")
         blob = public_blob(path)
         public.unlink()
-        key = login_keys._load(path, passphrase or None)
+        key = key_files.load(path, passphrase or None)
         assert getattr(key, "asbytes", bytes)() == blob
         if passphrase:
-            assert login_keys._load(path, None) is None
-            assert login_keys._load(path, "wrong") is None
+            assert key_files.load(path, None) is None
+            assert key_files.load(path, "wrong") is None
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["CertificateFile", "beside the key"])
