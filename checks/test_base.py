@@ -62,7 +62,7 @@ def test_the_clock_is_right_and_in_utc(host: Any) -> None:
     assert zone == "UTC"
 
 
-def test_sshd_takes_no_passwords(facts: Mapping[str, str], stack: Stack) -> None:
+def test_sshd_accepts_no_passwords(facts: Mapping[str, str], stack: Stack) -> None:
     """Ask sshd for its effective settings, because other files in sshd_config.d may change them."""
     wanted = {
         "passwordauthentication": "no",
@@ -74,7 +74,7 @@ def test_sshd_takes_no_passwords(facts: Mapping[str, str], stack: Stack) -> None
     assert {key: settings.get(key) for key in wanted} == wanted
 
 
-def test_the_node_exporter_answers_the_monitoring_hosts_and_nobody_without_a_certificate(
+def test_the_node_exporter_answers_only_monitoring_hosts_and_only_with_a_certificate(
     here: Host, stack: Stack, peer: Callable[[str], Any]
 ) -> None:
     scrapers = stack.with_role("monitoring")

@@ -78,7 +78,7 @@ def test_data_is_checksummed(facts: Mapping[str, str]) -> None:
     assert facts["checksums"] == "on"
 
 
-def test_no_secret_of_the_database_can_be_read_by_others(facts: Mapping[str, str]) -> None:
+def test_no_secret_of_the_database_is_readable_by_others(facts: Mapping[str, str]) -> None:
     """The secrets are passwords, their verifiers, the server's key and the data itself."""
     modes = {path: mode for mode, _, path in (line.partition(" ") for line in facts["secrets"].splitlines())}
     assert modes.keys() == {*_SECRETS}

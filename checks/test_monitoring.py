@@ -45,7 +45,7 @@ def _rules(here: Host, network: Network) -> dict[str, str]:
     return {rule.get("alert") or rule["record"]: rule["expr"] for rule in rules}
 
 
-def test_prometheus_sees_every_target_up(host: Any, here: Host, network: Network) -> None:
+def test_every_target_of_prometheus_is_up(host: Any, here: Host, network: Network) -> None:
     wanted = {(job.name, target.labels["instance"]) for job in monitoring.jobs(here, network) for target in job.targets}
 
     def down(answer: Any) -> dict[tuple[str, str], str]:
@@ -70,7 +70,7 @@ def test_every_rule_is_loaded_and_can_be_evaluated(host: Any, here: Host, networ
     assert bad(_ask(host, "rules", lambda answer: not bad(answer))) == {}
 
 
-def test_every_metric_that_a_rule_reads_is_there(host: Any, here: Host, network: Network) -> None:
+def test_every_metric_that_a_rule_reads_exists(host: Any, here: Host, network: Network) -> None:
     """A rule that reads a missing metric would never fire, or always."""
     expressions = " ".join(_rules(here, network).values())
     wanted = set(_METRIC.findall(re.sub(r'"[^"]*"', "", expressions))) - _RARE

@@ -1,13 +1,14 @@
 #!/bin/sh
 # Runs a host's container until it is switched off. The mounts and cables made here end with this process.
-# Arguments: disk, its lower layers, namespace, number of cables, for each (end, bridge, interface, hardware address), words for nspawn.
+# Arguments: disk, its lower layers, namespace, number of cables; for each cable its end, bridge, interface and hardware
+# address; then arguments for nspawn.
 set -eu
 disk=$1 lowers=$2 namespace=$3 cables=$4
 shift 4
 
 mount --make-rprivate /
 while [ "$cables" -gt 0 ]; do
-    # nspawn moves the interface into the host; at a reboot of the host, it takes it back and moves it in again.
+    # nspawn moves the interface into the container. When the container reboots, nspawn takes it out and moves it in again.
     ip link add "$3" address "$4" type veth peer name "$1" netns "$namespace"
     ip -n "$namespace" link set "$1" master "$2" up
     shift 4
@@ -18,13 +19,14 @@ if ! [ -e /sys/fs/cgroup/cgroup.controllers ]; then
     umount -R /sys/fs/cgroup
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
 fi
-# This /sys shows the machine's interfaces; nspawn would look for its own there if it were writable.
+# If /sys were writable, nspawn would look for its interfaces there, but this /sys shows the interfaces of the machine.
 mount -o remount,bind,ro /sys
 # nspawn cleans /run/systemd/nspawn up only on a tmpfs, and on some machines /run is on a disk.
 mkdir -p /run/systemd/nspawn
 mount -t tmpfs tmpfs /run/systemd/nspawn
 # `volatile` skips fsync: a killed host loses nothing, and the machine's disk has less to do. Only a crash of the machine
-# itself can damage such an overlay, for which the kernel marks it as used. In a lab that risk is acceptable.
+# itself can damage such an overlay, which is acceptable in a lab. The kernel refuses to mount a volatile overlay twice
+# until its mark work/incompat is deleted.
 space=$disk
 if [ -e "$disk/limited.ext4" ]; then
     # A disk of limited size; what was written before it had a limit is in a lower layer.
@@ -42,7 +44,7 @@ mount -t overlay -o "volatile,redirect_dir=on,lowerdir=$lowers,upperdir=$space/u
 group=$(sed -n 's|^0::\(.*\)/starter$|/sys/fs/cgroup\1|p' /proc/self/cgroup)
 boot=0
 code=133
-while [ "$code" -eq 133 ]; do # nspawn's way to say: reboot
+while [ "$code" -eq 133 ]; do # nspawn's exit code for a reboot
     boot=$((boot + 1))
     mkdir "$group/boot-$boot"
     code=0

@@ -61,7 +61,7 @@ def test_the_command_of_exec_needs_no_quoting(typed: list[str], host: str, comma
     assert understood("exec", *typed) == ["web", host, command, {"everywhere": False}]
 
 
-def test_exec_on_all_hosts() -> None:
+def test_exec_can_run_on_all_hosts() -> None:
     assert understood("exec", "web", "--all", "--", "uptime", "--all") == [
         "web",
         "",
@@ -82,7 +82,7 @@ def test_exec_on_all_hosts() -> None:
         (["plan"], ["plan"], ""),
     ],
 )
-def test_names_of_logs_may_be_anywhere(typed: list[str], names: list[str], since: str) -> None:
+def test_log_names_may_come_before_or_after_the_options(typed: list[str], names: list[str], since: str) -> None:
     found, _, options = understood("logs", *typed)
     assert isinstance(options, dict)
     assert (found, options["since"]) == (names, since)
@@ -130,7 +130,9 @@ NOT_UP = "the lab is not up. Run: inv lab.up\n"
     ],
     ids=lambda one: " ".join(one) if isinstance(one, tuple) else "",
 )
-def test_a_mistake_is_reported_before_a_host_is_asked(inventory: Path, words: tuple[str, ...], said: str) -> None:
+def test_a_usage_error_is_reported_before_any_host_is_contacted(
+    inventory: Path, words: tuple[str, ...], said: str
+) -> None:
     error = typed(inventory, *words)
     assert error.startswith(said)
     assert NOT_UP not in error
@@ -147,5 +149,5 @@ def test_a_mistake_is_reported_before_a_host_is_asked(inventory: Path, words: tu
         ("restart", "web"),
     ],
 )
-def test_what_is_well_typed_goes_to_the_hosts(inventory: Path, words: tuple[str, ...]) -> None:
+def test_correct_arguments_reach_the_hosts(inventory: Path, words: tuple[str, ...]) -> None:
     assert typed(inventory, *words) == NOT_UP

@@ -68,13 +68,13 @@ def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return path
 
 
-def test_the_page_holds_no_link_to_anything_and_no_script(kept: Path) -> None:
+def test_the_page_has_no_external_links_and_no_scripts(kept: Path) -> None:
     text = kept.read_text(encoding="utf-8")
     assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)[^"']*|url\(|@import|<script|https?://""", text)
     assert "&lt;script&gt;alert(1)" in text
 
 
-def test_the_page_says_all_that_the_verdict_knows() -> None:
+def test_the_page_shows_the_whole_verdict() -> None:
     result, attempts = drill(lose=True)
     text = unescape(page.html(result, attempts))
     for rule in result.verdict.rules:
@@ -90,7 +90,7 @@ def test_the_page_says_all_that_the_verdict_knows() -> None:
     assert len(rows) == len(result.verdict.failed_posts) > 0
 
 
-def test_a_drill_is_kept_with_its_numbers_and_listed(stack: Stack, tmp_path: Path) -> None:
+def test_a_drill_is_saved_with_its_numbers_and_listed(stack: Stack, tmp_path: Path) -> None:
     here = stack.model_copy(update={"folder": tmp_path})
     assert store.past(here) == []
     for lose in (False, True):
@@ -106,7 +106,7 @@ def test_a_drill_is_kept_with_its_numbers_and_listed(stack: Stack, tmp_path: Pat
     assert "cannot be read" in store.past(here)[0]["sentence"]
 
 
-def test_chromium_shows_it_on_a_phone_and_on_a_desk_without_a_horizontal_scroll_bar(kept: Path) -> None:
+def test_chromium_shows_the_page_without_horizontal_scrolling_on_a_phone_and_a_desktop(kept: Path) -> None:
     """Frames have exactly these widths; a headless window is never narrower than 500 pixels."""
     widths = (390, 1160)
     frames = "".join(f"<iframe src='{kept.name}' style='width:{width}px;height:4000px'></iframe>" for width in widths)
@@ -133,7 +133,7 @@ def test_chromium_shows_it_on_a_phone_and_on_a_desk_without_a_horizontal_scroll_
         assert scale > 0.8, "the chart is shrunk, and its text with it"
 
 
-def test_chromium_paints_it(tmp_path: Path) -> None:
+def test_chromium_renders_the_page(tmp_path: Path) -> None:
     result, attempts = drill(lose=False)
     report, picture = tmp_path / "report.html", tmp_path / "report.png"
     report.write_text(page.html(result, attempts), encoding="utf-8")

@@ -37,7 +37,7 @@ def run(programs: Path, folder: Path, *words: str) -> subprocess.CompletedProces
     )
 
 
-def test_the_wheel_holds_every_template_file_check_and_script(wheel: Path) -> None:
+def test_the_wheel_contains_every_template_file_check_and_script(wheel: Path) -> None:
     kept = wheel.parent / "source"
     listed = [
         str(path.relative_to(kept))
@@ -64,7 +64,7 @@ def test_commands_work_in_a_new_stack(programs: Path, shop: Path, words: str) ->
 
 
 @pytest.mark.parametrize("words", ["inv plan", "inv deploy", "inv verify", "fab failover status"])
-def test_without_its_lab_a_new_stack_says_how_to_bring_it_up(programs: Path, shop: Path, words: str) -> None:
+def test_a_new_stack_whose_lab_is_down_says_how_to_bring_it_up(programs: Path, shop: Path, words: str) -> None:
     done = run(programs, shop, *words.split())
     assert done.returncode == 1
     assert "inv lab.up" in done.stdout + done.stderr

@@ -51,7 +51,7 @@ def line_with(process: subprocess.Popen[str], word: str) -> str:
     pytest.fail(f"it ended without saying {word!r}")
 
 
-def test_a_second_ctrl_c_ends_the_command_although_a_host_is_still_at_work(tmp_path: Path) -> None:
+def test_a_second_ctrl_c_ends_the_command_although_a_host_is_still_busy(tmp_path: Path) -> None:
     text = TEXT.replace("SOURCE", str(ROOT / "apps/incidents"))
     (tmp_path / "hosts.yaml").write_text(text, encoding="utf-8")
     script = tmp_path / "deploy.py"

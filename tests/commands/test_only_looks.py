@@ -62,7 +62,7 @@ def content(folder: Path) -> dict[Path, tuple[int, bytes]]:
 
 
 @pytest.mark.parametrize("words", LOOKS, ids=" ".join)
-def test_in_a_new_folder_nothing_is_written(folder: Path, words: tuple[str, ...]) -> None:
+def test_nothing_is_written_in_a_new_folder(folder: Path, words: tuple[str, ...]) -> None:
     before = content(folder)
     typed(folder, words)
     assert content(folder) == before
@@ -90,7 +90,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
 @sshd.needed
 @pytest.mark.parametrize("command", ANSWERED)
 @pytest.mark.parametrize("answers", [True, False])
-def test_nothing_is_written_and_what_a_deploy_would_generate_is_reported(
+def test_nothing_is_written_and_secrets_that_a_deploy_would_generate_are_reported(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -132,7 +132,7 @@ ROLE = Role(name="own", everywhere=True, desired=desired, secrets=SECRETS)
 
 @sshd.needed
 @pytest.mark.parametrize("command", ["status", "verify", "drift"])
-def test_a_secret_that_is_not_set_is_named_and_the_hosts_are_looked_at(
+def test_an_unset_secret_is_reported_and_the_hosts_are_observed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -153,7 +153,7 @@ def test_a_secret_that_is_not_set_is_named_and_the_hosts_are_looked_at(
     assert server.log().count("Accepted publickey") > logged_in
 
 
-def test_an_observer_that_is_not_entered_has_done_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_observer_has_no_effect_before_it_is_entered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = inventories.load(folder / "hosts.yaml")
     before = content(folder)
     monkeypatch.setattr(Sessions, "to", lambda *_: pytest.fail("connects"))
@@ -169,7 +169,9 @@ def no_host(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_host")
-def test_a_plan_says_which_secrets_a_deploy_would_make(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_lists_the_secrets_that_a_deploy_would_generate(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = folder / "hosts.yaml"
     before = content(folder)
     deploy_commands.plan(str(path), "", "", json=False)
@@ -180,7 +182,7 @@ def test_a_plan_says_which_secrets_a_deploy_would_make(folder: Path, capsys: pyt
 
 
 @pytest.mark.usefixtures("no_host")
-def test_a_plan_with_new_recipients_leaves_the_store_where_it_is(
+def test_a_plan_with_new_recipients_does_not_rewrite_the_store(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = folder / "hosts.yaml"

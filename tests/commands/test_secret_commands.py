@@ -82,7 +82,7 @@ def left_behind(pid: int) -> list[Path]:
 NEW = "a-value-of-the-operator"
 
 
-def test_a_changed_value_is_saved_and_reported_by_name_only(small: Stack) -> None:
+def test_a_changed_value_is_saved_and_only_its_name_is_reported(small: Stack) -> None:
     out = edit(small, f"sed -i 's|^postgres/rewinder: .*|postgres/rewinder: {NEW}|' \"$1\"")
     assert values(small)["postgres/rewinder"] == NEW
     assert "changed: postgres/rewinder\n" in out
@@ -90,7 +90,7 @@ def test_a_changed_value_is_saved_and_reported_by_name_only(small: Stack) -> Non
     assert NEW not in out
 
 
-def test_a_changed_database_password_is_the_beginning_of_a_rotation(small: Stack) -> None:
+def test_changing_a_database_password_starts_a_rotation(small: Stack) -> None:
     out = edit(small, f"sed -i 's|^postgres/app: .*|postgres/app: {NEW}|' \"$1\"")
     assert "not deployed yet; to deploy: inv secrets.rotate postgres/app\n" in out
     entry = store.read(small).entries["postgres/app"]
@@ -100,7 +100,7 @@ def test_a_changed_database_password_is_the_beginning_of_a_rotation(small: Stack
     assert ("postgres/app is being rotated; finish that first: inv secrets.rotate postgres/app") in again
 
 
-def test_the_editor_works_in_memory_on_a_file_of_its_own(small: Stack, tmp_path: Path) -> None:
+def test_the_editor_gets_a_private_file_in_memory(small: Stack, tmp_path: Path) -> None:
     edit(small, f'stat -c "%a %n" "$1" "${{1%/*}}" >{tmp_path}/seen')
     (mode, path), (folder_mode, folder) = (
         line.split() for line in (tmp_path / "seen").read_text(encoding="utf-8").splitlines()
@@ -134,9 +134,7 @@ def test_the_editor_works_in_memory_on_a_file_of_its_own(small: Stack, tmp_path:
         (f'sed -i \'s|^postgres/rewinder: .*|postgres/rewinder: "{NEW}|\' "$1"', 1, "is not of the form NAME: VALUE"),
     ],
 )
-def test_what_is_no_list_of_secrets_is_refused_and_changes_nothing(
-    small: Stack, editor: str, code: int, reported: str
-) -> None:
+def test_invalid_text_is_refused_and_changes_nothing(small: Stack, editor: str, code: int, reported: str) -> None:
     edit(small, "exit 0")
     before = values(small)
     out = edit(small, editor, code)
@@ -147,7 +145,7 @@ def test_what_is_no_list_of_secrets_is_refused_and_changes_nothing(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_an_edit_that_is_killed_leaves_no_file(small: Stack, number: signal.Signals) -> None:
+def test_a_killed_edit_leaves_no_file(small: Stack, number: signal.Signals) -> None:
     process = start(small, "secrets.edit", "exec sleep 1000")
     _await_file(process.pid)
     process.send_signal(number)
@@ -156,7 +154,7 @@ def test_an_edit_that_is_killed_leaves_no_file(small: Stack, number: signal.Sign
     assert not left_behind(process.pid)
 
 
-def test_what_a_sigkill_left_is_removed_by_the_next_edit(small: Stack) -> None:
+def test_files_left_by_sigkill_are_removed_by_the_next_edit(small: Stack) -> None:
     # The editor ends when inv is dead. It closes its output, so that `communicate` does not wait for the editor.
     process = start(small, "secrets.edit", "exec >&- 2>&-; while kill -0 $PPID; do sleep 0.1; done")
     _await_file(process.pid)
@@ -182,7 +180,7 @@ def test_a_value_that_another_operator_changed_meanwhile_is_not_lost(small: Stac
     assert values(small)["postgres/rewinder"] == "theirs"
 
 
-def test_the_list_shows_names_and_uses_and_no_value(small: Stack) -> None:
+def test_the_list_shows_names_and_uses_but_no_values(small: Stack) -> None:
     edit(small, "exit 0")
     process = start(small, "secrets.list", "", "--json")
     out, _ = process.communicate(timeout=PATIENCE)
@@ -197,6 +195,6 @@ def test_the_list_shows_names_and_uses_and_no_value(small: Stack) -> None:
     assert "db (db1)" in line
 
 
-def test_an_unknown_name_is_refused_with_the_known_ones(small: Stack) -> None:
+def test_an_error_about_an_unknown_name_lists_the_known_names(small: Stack) -> None:
     out = start(small, "secrets.rotate", "", "postgres/ap").communicate(timeout=PATIENCE)[0]
     assert "no secret is called 'postgres/ap'; known: postgres/app" in out

@@ -75,7 +75,9 @@ def inv(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("words", [("plan",), ("deploy",), ("plan", "--role=mail"), ("deploy", "--host=a,b,c")])
-def test_all_secrets_that_are_not_set_are_named_with_the_command_to_type(folder: Path, words: tuple[str, ...]) -> None:
+def test_the_error_lists_all_unset_secrets_with_the_command_that_sets_each(
+    folder: Path, words: tuple[str, ...]
+) -> None:
     ran = inv(folder, *words)
     assert ran.returncode == 1
     assert ran.stderr.splitlines() == UNSET
@@ -83,13 +85,13 @@ def test_all_secrets_that_are_not_set_are_named_with_the_command_to_type(folder:
 
 
 @pytest.mark.parametrize("command", ["plan", "deploy"])
-def test_a_program_reads_the_same(folder: Path, command: str) -> None:
+def test_unset_secrets_are_also_reported_as_json(folder: Path, command: str) -> None:
     ran = inv(folder, command, "--json")
     assert ran.returncode == 1
     assert json.loads(ran.stdout) == {"error": "\n".join(UNSET)}
 
 
-def test_only_the_secrets_of_the_chosen_hosts_are_asked_for(folder: Path) -> None:
+def test_only_secrets_of_the_chosen_hosts_are_required(folder: Path) -> None:
     ran = inv(folder, "plan", "--host=c")
     # The message that the lab is not up shows that the plan went on to the host.
     assert "is not up" in ran.stderr
@@ -98,7 +100,7 @@ def test_only_the_secrets_of_the_chosen_hosts_are_asked_for(folder: Path) -> Non
 
 
 @pytest.mark.parametrize("words", [("status",), ("drift",)])
-def test_a_command_that_only_looks_needs_no_value(folder: Path, words: tuple[str, ...]) -> None:
+def test_read_only_commands_need_no_values(folder: Path, words: tuple[str, ...]) -> None:
     ran = inv(folder, *words)
     assert "is not up" in ran.stdout + ran.stderr
     assert not (folder / "ran").exists()
@@ -144,7 +146,7 @@ def value_of(folder: Path, name: str) -> str | None:
         (b"x" * 65536 + b"\n", "x" * 65536),
     ],
 )
-def test_a_value_from_a_pipe_is_kept_without_its_last_newline(folder: Path, given: bytes, kept: str) -> None:
+def test_a_value_from_a_pipe_is_stored_without_its_last_newline(folder: Path, given: bytes, kept: str) -> None:
     ran = piped(folder, "a/PASSWORD", given)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == b"a/PASSWORD is set\nnot deployed yet; to deploy: inv deploy\n"
@@ -166,7 +168,7 @@ def test_a_value_from_a_pipe_is_kept_without_its_last_newline(folder: Path, give
         ("postgres/rewinder", b"hunter2", "postgres/rewinder must have 20 to 128 characters"),
     ],
 )
-def test_what_cannot_be_set_is_refused_in_a_sentence(folder: Path, name: str, given: bytes, reported: str) -> None:
+def test_an_invalid_value_is_refused_with_a_clear_message(folder: Path, name: str, given: bytes, reported: str) -> None:
     ran = piped(folder, name, given)
     assert ran.returncode == 1
     assert ran.stderr.decode().startswith(reported)
@@ -175,7 +177,7 @@ def test_what_cannot_be_set_is_refused_in_a_sentence(folder: Path, name: str, gi
 
 
 @pytest.mark.parametrize("words", [("a/PASSWORD", "hunter2"), ("--inventory", "hosts.yaml", "a/PASSWORD", "hunter2")])
-def test_a_value_on_the_command_line_is_refused_and_not_repeated(folder: Path, words: tuple[str, ...]) -> None:
+def test_a_value_on_the_command_line_is_refused_and_not_echoed(folder: Path, words: tuple[str, ...]) -> None:
     ran = inv(folder, "secrets.set", *words)
     assert ran.returncode == 1
     assert ran.stderr.startswith("a value is not taken from the command line, where the shell's history")
@@ -183,7 +185,7 @@ def test_a_value_on_the_command_line_is_refused_and_not_repeated(folder: Path, w
     assert value_of(folder, "a/PASSWORD") is None
 
 
-def test_on_a_terminal_it_is_asked_for_twice_without_being_shown(folder: Path) -> None:
+def test_a_terminal_asks_for_the_value_twice_without_echo(folder: Path) -> None:
     code, seen = typed(folder, "a/PASSWORD", "hunter2\n", "hunter2\n")
     assert (code, "hunter2" in seen) == (0, False)
     assert "a/PASSWORD is set" in seen
@@ -198,21 +200,21 @@ def test_on_a_terminal_it_is_asked_for_twice_without_being_shown(folder: Path) -
         (("x" * 1001 + "\n",), "a terminal may cut off a value this long; pipe it: inv secrets.set a/TOKEN <FILE"),
     ],
 )
-def test_a_value_that_was_not_typed_well_is_not_set(folder: Path, answers: tuple[str, ...], reported: str) -> None:
+def test_a_mistyped_value_is_not_saved(folder: Path, answers: tuple[str, ...], reported: str) -> None:
     code, seen = typed(folder, "a/TOKEN", *answers)
     assert code == 1
     assert reported in seen
     assert value_of(folder, "a/TOKEN") is None
 
 
-def test_with_all_secrets_set_a_plan_runs_the_command_once_and_goes_on(folder: Path) -> None:
+def test_once_all_secrets_are_set_a_plan_runs_the_command_of_a_secret_once(folder: Path) -> None:
     for name in ("a/PASSWORD", "a/TOKEN", "b/PASSWORD", "b/TOKEN"):
         assert piped(folder, name, b"hunter2").returncode == 0
     assert "is not up" in inv(folder, "plan").stderr
     assert (folder / "ran").read_text(encoding="ascii") == "ran\n"
 
 
-def test_a_command_that_fails_is_named_with_its_stderr_and_without_its_output(tmp_path: Path) -> None:
+def test_a_failing_command_is_reported_with_its_stderr_but_not_its_output(tmp_path: Path) -> None:
     folder = write(tmp_path, "echo hunter2; echo locked >&2; false")
     (folder / "hosts.yaml").write_text(TEXT.replace(", roles: [mail]", "", 1), encoding="utf-8")
     for name in ("b/PASSWORD", "b/TOKEN"):
@@ -223,7 +225,7 @@ def test_a_command_that_fails_is_named_with_its_stderr_and_without_its_output(tm
     assert ran.stdout == ""
 
 
-def test_the_list_shows_where_a_value_comes_from_and_whether_it_is_set(folder: Path) -> None:
+def test_the_list_shows_the_origin_of_each_value_and_whether_it_is_set(folder: Path) -> None:
     piped(folder, "a/PASSWORD", b"hunter2")
     ran = inv(folder, "secrets.list")
     assert "hunter2" not in ran.stdout
@@ -236,7 +238,7 @@ def test_the_list_shows_where_a_value_comes_from_and_whether_it_is_set(folder: P
     assert rows["a/TOKEN"]["kind"] == "given"
 
 
-def test_a_secret_that_is_unset_is_missed_again(folder: Path) -> None:
+def test_an_unset_secret_is_missing_again(folder: Path) -> None:
     piped(folder, "a/PASSWORD", b"hunter2")
     assert inv(folder, "secrets.unset", "a/PASSWORD").returncode == 0
     assert value_of(folder, "a/PASSWORD") is None

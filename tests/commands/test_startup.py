@@ -40,16 +40,16 @@ def imported(*words: str) -> set[str]:
     [("inv", "--list"), ("inv", "--help"), ("inv", "--help", "deploy"), ("inv", "deploy", "--hots=db1")],
     ids=" ".join,
 )
-def test_help_and_a_misspelled_flag_read_no_inventory(words: tuple[str, ...]) -> None:
+def test_help_and_misspelled_flags_do_not_read_the_inventory(words: tuple[str, ...]) -> None:
     assert not imported(*words) & (CONNECTS | READS | DRAWS)
 
 
-def test_the_list_of_fab_needs_fabric_and_no_more() -> None:
+def test_fab_list_needs_only_fabric() -> None:
     assert not imported("fab", "--list") & (READS | DRAWS)
 
 
 @pytest.mark.parametrize("command", ["plan", "deploy", "drift"])
-def test_a_misspelled_key_is_found_before_anything_connects_or_renders(tmp_path: Path, command: str) -> None:
+def test_a_misspelled_key_is_reported_before_anything_is_rendered_or_connected(tmp_path: Path, command: str) -> None:
     (tmp_path / "hosts.yaml").write_text("stak: shop\n", encoding="utf-8")
     names = imported("inv", command, f"--inventory={tmp_path}/hosts.yaml")
     assert names >= READS

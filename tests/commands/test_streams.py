@@ -82,7 +82,7 @@ def shell(folder: Path, words: list[str], redirections: str) -> subprocess.Popen
 
 
 @pytest.mark.parametrize("words", [*INV, *FAB, *JSON], ids=" ".join)
-def test_a_command_ends_as_always_whatever_becomes_of_its_output(folder: Path, words: list[str]) -> None:
+def test_a_command_ends_with_its_usual_exit_code_whatever_happens_to_its_output(folder: Path, words: list[str]) -> None:
     asked = shell(folder, words, "")
     out, err = asked.communicate(timeout=PATIENCE)
     assert "Traceback" not in err + out
@@ -138,7 +138,7 @@ except Exit as end:
 @pytest.mark.parametrize("verdict", ["green", "red"])
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("where", [">/dev/full", ">&-", "2>&- >&-", "| head -n 1"])
-def test_a_deploy_goes_to_its_end_and_its_exit_code_tells_its_verdict(
+def test_a_deploy_finishes_and_its_exit_code_is_its_verdict_when_output_fails(
     folder: Path, verdict: str, form: str, where: str
 ) -> None:
     script, done = folder / "deploy.py", folder / "done"
@@ -163,14 +163,14 @@ def test_a_deploy_goes_to_its_end_and_its_exit_code_tells_its_verdict(
         assert "db1: db: failed" in ran.stderr
 
 
-def test_letters_that_a_terminal_does_not_know_are_no_end() -> None:
+def test_characters_that_the_terminal_cannot_encode_do_not_end_a_command() -> None:
     script = "from plainstack.cli.console import Console; Console().line('█ done')"
     env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
     ran = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "? done\n", "")
 
 
-def test_a_folder_that_takes_no_file_is_named(folder: Path) -> None:
+def test_the_error_names_a_folder_that_cannot_be_written(folder: Path) -> None:
     """The folder behaves as on a full or read-only disk."""
     (folder / ".plainstack").write_text("in the way", encoding="utf-8")
     ran = shell(folder, ["inv", "deploy"], "")

@@ -6,7 +6,7 @@ from tests.lab.conftest import Operator
 from tests.waiting import PATIENCE
 
 
-def test_a_changed_worker_count_restarts_that_service_on_one_host_after_the_other(whole: Operator) -> None:
+def test_a_changed_worker_count_restarts_that_service_one_host_at_a_time(whole: Operator) -> None:
     text = whole.inventory.read_text(encoding="utf-8")
     whole.inventory.write_text(text.replace("workers: 2", "workers: 3"), encoding="utf-8")
     try:
@@ -30,7 +30,7 @@ def test_a_changed_worker_count_restarts_that_service_on_one_host_after_the_othe
         whole.inventory.write_text(text, encoding="utf-8")
 
 
-def test_a_balancer_whose_keepalived_was_stopped_does_not_say_that_it_holds_the_address(whole: Operator) -> None:
+def test_a_balancer_with_keepalived_stopped_does_not_report_the_virtual_address(whole: Operator) -> None:
     """When keepalived stops, systemd may kill its notify script before the script is done."""
     reported = "tail -n 1 /var/lib/prometheus/node-exporter/plainstack_vip.prom"
     # Each balancer holds the address in its turn: one that comes back leaves the address to the other.
@@ -62,7 +62,7 @@ BREAKS = [
 ]
 
 
-def test_what_is_broken_by_hand_is_reported_and_healed(whole: Operator) -> None:
+def test_manual_damage_is_reported_and_repaired(whole: Operator) -> None:
     for host, harm, _, _ in BREAKS:
         whole.on(host, harm)
     changes = whole.json("plan", code=2)["changes"]

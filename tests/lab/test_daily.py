@@ -70,7 +70,7 @@ def shown(text: str) -> list[tuple[str, str]]:
     return [(match[1], match[2]) for match in lines if match]
 
 
-def test_logs_of_two_hosts_are_one_in_order(deployed: Operator) -> None:
+def test_logs_of_two_hosts_are_merged_in_order(deployed: Operator) -> None:
     turns = [("app1", "daily-1"), ("app2", "daily-2"), ("app1", "daily-3"), ("app2", "daily-4")]
     for host, text in turns:
         write(deployed, host, text)
@@ -88,7 +88,7 @@ def test_logs_of_two_hosts_are_one_in_order(deployed: Operator) -> None:
     assert "no service, role or unit is called 'wbe', did you mean 'web'?" in wrong.err
 
 
-def test_following_survives_a_host_that_is_cut_off(deployed: Operator) -> None:
+def test_following_continues_after_a_host_was_cut_off(deployed: Operator) -> None:
     with running(deployed, "logs", "web", "--follow", "--grep=^beat-[0-9]") as process:
         assert process.stdout
         # If following has not begun yet, these lines are shown as well: they are then among the last lines.
@@ -124,7 +124,7 @@ def test_following_survives_a_host_that_is_cut_off(deployed: Operator) -> None:
         deployed.on(host, "while grep -qx journalctl /proc/[0-9]*/comm; do sleep 0.05; done")
 
 
-def test_a_command_runs_as_the_service_does(deployed: Operator) -> None:
+def test_a_command_runs_in_the_environment_of_the_service(deployed: Operator) -> None:
     script = 'id -un; pwd -P; echo "$RELEASE"; echo "${#DB_PASSWORD}"; command -v python; umask; exit 7'
     ran = typed(deployed, "exec", "web", "--", "sh", "-c", script)
     assert ran.returncode == 7, ran
@@ -137,7 +137,7 @@ def test_a_command_runs_as_the_service_does(deployed: Operator) -> None:
     assert checked.returncode == 0
 
 
-def test_input_and_exit_codes_pass_through(deployed: Operator) -> None:
+def test_input_and_exit_codes_are_passed_through(deployed: Operator) -> None:
     ran = typed(deployed, "exec", "web", "--host=app2", "--", "python", "-", given="import os; print(os.uname()[1])")
     assert (ran.returncode, ran.stdout) == (0, "app2\n")
     missing = typed(deployed, "exec", "web", "--", "no-such-program")
@@ -158,7 +158,7 @@ def test_ctrl_c_interrupts_the_command_and_its_exit_code_is_passed_on(deployed: 
         assert process.wait(PATIENCE) == 9
 
 
-def test_a_command_whose_output_is_not_read_ends(deployed: Operator) -> None:
+def test_a_command_ends_if_its_output_is_not_read(deployed: Operator) -> None:
     with running(deployed, "exec", "web", "--", "sh", "-c", "while :; do echo daily-flood; done") as process:
         await_output(process, "daily-flood")
         assert process.stdout
@@ -167,7 +167,7 @@ def test_a_command_whose_output_is_not_read_ends(deployed: Operator) -> None:
     deployed.on("app1", "while grep -q 'daily-floo[d]' /proc/[1-9]*/cmdline; do sleep 0.05; done 2>/dev/null")
 
 
-def test_on_a_terminal_a_command_has_one(deployed: Operator) -> None:
+def test_a_command_on_a_terminal_gets_a_terminal(deployed: Operator) -> None:
     person, program = pty.openpty()
     os.set_blocking(person, False)
     termios.tcsetwinsize(program, (31, 97))

@@ -6,12 +6,12 @@ from tests import inventories
 from tests.lab.conftest import Operator
 
 
-def test_deploy_again_changes_nothing(deployed: Operator) -> None:
+def test_a_second_deploy_changes_nothing(deployed: Operator) -> None:
     again = deployed.inv("deploy")
     assert "nothing to do on 8 hosts" in again.out
 
 
-def test_plan_of_a_deployed_stack_is_empty(deployed: Operator) -> None:
+def test_the_plan_of_a_deployed_stack_is_empty(deployed: Operator) -> None:
     assert deployed.json("plan", code=0) == {
         "changes": {},
         "failed": {},
@@ -22,14 +22,14 @@ def test_plan_of_a_deployed_stack_is_empty(deployed: Operator) -> None:
     }
 
 
-def test_every_check_holds(deployed: Operator) -> None:
+def test_every_check_passes(deployed: Operator) -> None:
     verdict = deployed.json("verify")
     failed = [check for check in verdict["checks"] if not check["passed"]]
     assert verdict["passed"], failed
     assert {check["role"] for check in verdict["checks"]} >= {"base", "firewall", "db", "backup", "app", "balancer"}
 
 
-def test_verify_names_each_promise_that_is_broken_and_no_other(deployed: Operator) -> None:
+def test_verify_reports_each_broken_promise_and_no_other(deployed: Operator) -> None:
     """A service's port is open to all, a port of no service is open, a port is closed to a peer, a unit is stopped."""
     mon1 = inventories.load(deployed.inventory).hosts["mon1"].address
     rules = {
@@ -51,18 +51,18 @@ def test_verify_names_each_promise_that_is_broken_and_no_other(deployed: Operato
         ("app2", offered),
         ("app2", intact),
         ("app2", "test_a_host_that_is_not_a_balancer_cannot_reach_any_service"),
-        ("app2", "test_the_node_exporter_answers_the_monitoring_hosts_and_nobody_without_a_certificate"),
+        ("app2", "test_the_node_exporter_answers_only_monitoring_hosts_and_only_with_a_certificate"),
         ("db1", offered),
         ("db1", intact),
     }
 
 
-def test_verify_of_one_role_runs_its_checks_only(deployed: Operator) -> None:
+def test_verify_of_one_role_runs_only_its_checks(deployed: Operator) -> None:
     checks = deployed.json("verify", "--role=db")["checks"]
     assert {(check["role"], check["host"][:2]) for check in checks} == {("db", "db")}
 
 
-def test_status_names_primary_replica_virtual_address_and_backup(deployed: Operator) -> None:
+def test_status_shows_primary_replica_virtual_address_and_backup(deployed: Operator) -> None:
     rows = {row["host"]: row for row in deployed.json("status")}
     assert [row["problems"] for row in rows.values() if row["problems"]] == []
     databases = sorted(row["database"].split(",")[0].split(" of ")[0] for row in rows.values() if row["database"])
@@ -71,13 +71,13 @@ def test_status_names_primary_replica_virtual_address_and_backup(deployed: Opera
     assert rows["bak1"]["last_backup"].endswith("ago")
 
 
-def test_backup_now_gives_a_backup_that_barman_calls_done(deployed: Operator) -> None:
+def test_backup_now_takes_a_backup_that_barman_reports_as_done(deployed: Operator) -> None:
     backup = deployed.json("backup-now")
     listed = deployed.on("bak1", f"runuser -u barman -- barman -f json show-backup {deployed.stack} {backup['id']}")
     assert '"status": "DONE"' in listed
 
 
-def test_role_selects_hosts_and_what_the_role_needs(deployed: Operator) -> None:
+def test_the_role_option_selects_hosts_and_the_roles_that_it_needs(deployed: Operator) -> None:
     deployed.on("db1", "rm /etc/sysctl.d/nothing 2>/dev/null; echo x >>/etc/hosts")
     deployed.on("lb1", "echo x >>/etc/hosts")
     assert set(deployed.subjects("--role=db")) == {"db1"}
@@ -86,6 +86,6 @@ def test_role_selects_hosts_and_what_the_role_needs(deployed: Operator) -> None:
     deployed.inv("deploy")
 
 
-def test_an_unknown_role_or_host_is_reported_with_the_known_ones(deployed: Operator) -> None:
+def test_an_error_about_an_unknown_role_or_host_lists_the_known_ones(deployed: Operator) -> None:
     assert "unknown role 'dbs', did you mean 'db'?" in deployed.inv("plan", "--role=dbs", code=1).err
     assert "known: lb1, lb2" in deployed.inv("plan", "--host=nope", code=1).err

@@ -34,7 +34,7 @@ def drill(operator: Operator, target: str, fault: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("target", "fault"), [("app", "kill"), ("balancer", "kill"), ("db", "kill"), ("db", "cut")])
-def test_a_drill_passes_and_loses_nothing(whole: Operator, target: str, fault: str) -> None:
+def test_a_drill_passes_and_no_write_is_lost(whole: Operator, target: str, fault: str) -> None:
     data = drill(whole, target, fault)
     verdict = data["verdict"]
     for writes in verdict["writes"].values():
@@ -57,7 +57,7 @@ def test_a_drill_passes_and_loses_nothing(whole: Operator, target: str, fault: s
     assert whole.on(primary, asked).split() == ["0", "0"]
 
 
-def test_a_second_drill_is_refused_and_an_interrupted_one_leaves_the_stack_whole(whole: Operator) -> None:
+def test_a_second_drill_is_refused_and_an_interrupted_drill_leaves_the_stack_intact(whole: Operator) -> None:
     command = [str(Path(sys.executable).with_name("fab")), "failover", "drill", "--target=db", *SHORT]
     first = subprocess.Popen(
         [*command, f"--inventory={whole.inventory}"],
@@ -89,7 +89,7 @@ def test_a_second_drill_is_refused_and_an_interrupted_one_leaves_the_stack_whole
     assert "ok   acknowledged writes lost: 0" in text, text
 
 
-def test_a_load_generator_that_dies_makes_a_red_verdict_and_a_whole_stack(whole: Operator) -> None:
+def test_a_load_generator_that_dies_fails_the_drill_and_leaves_the_stack_intact(whole: Operator) -> None:
     command = [str(Path(sys.executable).with_name("fab")), "failover", "drill", "--target=balancer", *SHORT]
     drilling = subprocess.Popen(
         [*command, f"--inventory={whole.inventory}"],

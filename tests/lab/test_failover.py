@@ -95,7 +95,7 @@ def database(deployed: Operator) -> Iterator[Database]:
         deployed.inv("deploy")
 
 
-def test_a_switchover_hands_over_everything_and_leaves_nothing_to_deploy(database: Database) -> None:
+def test_a_switchover_moves_the_primary_and_leaves_nothing_to_deploy(database: Database) -> None:
     old, new = database.hosts()
     database.write(old, "before")
     said = database.operator.fab("switchover").out
@@ -132,7 +132,7 @@ def test_a_killed_primary_is_replaced_kept_out_and_rejoins_by_rewind(database: D
     database.operator.on(new, f"! test -e {METRIC}")
 
 
-def test_an_isolated_primary_whose_cable_is_back_never_takes_a_write(database: Database) -> None:
+def test_an_isolated_primary_accepts_no_writes_after_it_is_reconnected(database: Database) -> None:
     old, new = database.hosts()
     database.write(old, "before")
     database.operator.inv("lab.break", old, "--cut")
@@ -152,7 +152,7 @@ def test_an_isolated_primary_whose_cable_is_back_never_takes_a_write(database: D
     assert database.rows(new) == {"before", "kept"}
 
 
-def test_a_promotion_that_died_after_the_fence_is_finished_by_typing_it_again(database: Database) -> None:
+def test_a_promotion_that_died_after_fencing_is_completed_by_repeating_it(database: Database) -> None:
     old, new = database.hosts()
     database.operator.on(old, "pkill -9 -u postgres -x postgres")
     line = [str(Path(sys.executable).with_name("fab")), "failover", "promote", "--yes"]
@@ -174,7 +174,9 @@ def test_a_promotion_that_died_after_the_fence_is_finished_by_typing_it_again(da
     assert database.is_whole(new)
 
 
-def test_half_rewound_data_is_replaced_by_a_copy_and_kept_until_that_streams(database: Database) -> None:
+def test_a_half_rewound_data_directory_is_replaced_by_a_copy_and_kept_until_the_copy_streams(
+    database: Database,
+) -> None:
     new, old = database.hosts()
     database.operator.on(old, f"systemctl stop {UNIT}; echo 'an earlier rewind was interrupted' >{REWINDING}")
     assert "is stopped" in database.operator.fab("status", code=1).out
@@ -184,7 +186,7 @@ def test_half_rewound_data_is_replaced_by_a_copy_and_kept_until_that_streams(dat
     assert database.is_whole(new)
 
 
-def test_a_reinstalled_host_that_is_still_fenced_off_rejoins_by_one_command(database: Database) -> None:
+def test_a_reinstalled_host_that_is_still_fenced_off_rejoins_with_one_command(database: Database) -> None:
     old, new = database.hosts()
     database.operator.on(old, "pkill -9 -u postgres -x postgres")
     database.operator.fab("promote", "--yes")
@@ -199,7 +201,7 @@ def test_a_reinstalled_host_that_is_still_fenced_off_rejoins_by_one_command(data
     assert database.is_whole(new)
 
 
-def test_a_setting_that_only_a_restart_takes_back_is_named_and_reloads_go_on(database: Database) -> None:
+def test_a_setting_that_needs_a_restart_is_reported_and_reloads_still_work(database: Database) -> None:
     leader, follower = database.hosts()
     database.sql(follower, "alter system set max_worker_processes = 12")
     try:
@@ -228,7 +230,7 @@ mkdir /var/lib/postgresql/17/main && mount --bind /mnt/data /var/lib/postgresql/
 NOT_FULL = "umount /var/lib/postgresql/17/main /var/lib/postgresql/17 /mnt/data"
 
 
-def test_a_rejoin_without_room_on_the_disk_touches_nothing_and_says_how_much_is_needed(database: Database) -> None:
+def test_a_rejoin_without_disk_space_changes_nothing_and_says_how_much_is_needed(database: Database) -> None:
     new, old = database.hosts()
     database.operator.on(old, f"systemctl stop {UNIT}; echo 'an earlier rewind was interrupted' >{REWINDING}; {FULL}")
     try:
@@ -243,7 +245,7 @@ def test_a_rejoin_without_room_on_the_disk_touches_nothing_and_says_how_much_is_
     assert database.is_whole(new)
 
 
-def test_writes_wait_for_a_lost_replica_until_degrade_and_wait_again_after_resync(database: Database) -> None:
+def test_writes_wait_for_a_lost_replica_until_degrade_and_again_after_resync(database: Database) -> None:
     leader, follower = database.hosts()
     insert = "insert into failover_test values ('nobody confirms this')"
     database.operator.on(follower, f"systemctl stop {UNIT}")
@@ -276,7 +278,7 @@ def test_writes_wait_for_a_lost_replica_until_degrade_and_wait_again_after_resyn
     assert "alone" in database.rows(leader)
 
 
-def test_what_can_not_be_done_is_refused_with_what_to_type_instead(database: Database) -> None:
+def test_every_refusal_says_what_to_type_instead(database: Database) -> None:
     leader, follower = database.hosts()
     refusals = {
         ("promot",): "unknown action, did you mean promote? Known actions: status, switchover,",

@@ -75,7 +75,7 @@ def start(operator: Operator, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(line, cwd=operator.project, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def test_an_unreachable_host_fails_alone_and_is_healed_when_it_is_back(whole: Operator) -> None:
+def test_an_unreachable_host_fails_alone_and_is_repaired_when_it_is_back(whole: Operator) -> None:
     whole.inv("lab.break", "app2", "--power-off")
     try:
         whole.on("app1", "echo x >>/etc/hosts")
@@ -86,7 +86,7 @@ def test_an_unreachable_host_fails_alone_and_is_healed_when_it_is_back(whole: Op
         whole.inv("lab.mend", "app2")
 
 
-def test_a_host_cut_off_in_the_middle_ends_within_30_seconds_and_the_others_go_on(whole: Operator) -> None:
+def test_a_host_cut_off_during_a_deploy_fails_within_30_seconds_and_the_others_continue(whole: Operator) -> None:
     for host in ("app1", "mon1"):
         whole.on(host, "echo x >>/etc/default/prometheus-node-exporter")
     # Make the restart slow enough to cut the host off during it.
@@ -110,7 +110,7 @@ def test_a_host_cut_off_in_the_middle_ends_within_30_seconds_and_the_others_go_o
     whole.on("app1", f"flock -w {PATIENCE} /run/plainstack.lock true")
 
 
-def test_a_second_deploy_is_refused_at_once_naming_the_holder_and_the_lock_ends_with_its_run(whole: Operator) -> None:
+def test_a_second_deploy_is_refused_and_names_the_lock_holder_and_the_lock_ends_with_its_run(whole: Operator) -> None:
     whole.on("app1", "echo x >>/etc/default/prometheus-node-exporter; echo 'x' >>/etc/hosts")
     drop_in = "/run/systemd/system/prometheus-node-exporter.service.d/slow.conf"
     whole.on("app1", "mkdir -p /run/systemd/system/prometheus-node-exporter.service.d")
@@ -129,7 +129,7 @@ def test_a_second_deploy_is_refused_at_once_naming_the_holder_and_the_lock_ends_
         whole.on("app1", f"rm -f {drop_in}; systemctl daemon-reload; systemctl stop prometheus-node-exporter")
 
 
-def test_ctrl_c_ends_in_order_and_the_next_run_goes_on(whole: Operator) -> None:
+def test_ctrl_c_ends_a_deploy_in_order_and_the_next_deploy_completes_it(whole: Operator) -> None:
     for host in ("app1", "mon1"):
         whole.on(host, "echo x >>/etc/default/prometheus-node-exporter; rm /etc/iptables/plainstack.v4")
     process = start(whole, "deploy")
@@ -143,7 +143,7 @@ def test_ctrl_c_ends_in_order_and_the_next_run_goes_on(whole: Operator) -> None:
         assert whole.on(host, "ls /var/lib/plainstack/runs").strip() == ""
 
 
-def test_a_firewall_that_would_lock_the_operator_out_is_undone_by_the_host(whole: Operator) -> None:
+def test_the_host_undoes_a_firewall_that_would_lock_the_operator_out(whole: Operator) -> None:
     with locking_out(whole):
         done = whole.inv("deploy", "--host=mon1", code=1)
     assert "this change would have locked you out, so the host has undone it" in done.err
@@ -151,7 +151,7 @@ def test_a_firewall_that_would_lock_the_operator_out_is_undone_by_the_host(whole
     assert whole.subjects("--host=mon1", code=0) == {}
 
 
-def test_a_lock_out_is_undone_also_when_the_controller_died_before_confirming(whole: Operator) -> None:
+def test_a_lockout_is_undone_even_if_the_controller_died_before_confirming(whole: Operator) -> None:
     with locking_out(whole):
         process = start(whole, "deploy", "--host=mon1")
         await_output(process, "mon1: firewall: reload plainstack-firewall.service")
@@ -160,7 +160,7 @@ def test_a_lock_out_is_undone_also_when_the_controller_died_before_confirming(wh
     until(lambda: whole.inv("plan", "--host=mon1", code=None).code == 0)
 
 
-def test_a_lock_out_is_undone_also_when_the_host_boots_before_its_guard_acts(whole: Operator) -> None:
+def test_a_lockout_is_undone_even_if_the_host_boots_before_its_guard_acts(whole: Operator) -> None:
     with locking_out(whole):
         process = start(whole, "deploy", "--host=mon1")
         await_output(process, "mon1: firewall: reload plainstack-firewall.service")
@@ -172,7 +172,7 @@ def test_a_lock_out_is_undone_also_when_the_host_boots_before_its_guard_acts(who
     assert whole.json("log", "--host=mon1", "--last=1")[-1]["result"] == "rolled-back"
 
 
-def test_an_sshd_that_refuses_the_operator_is_undone(whole: Operator) -> None:
+def test_an_sshd_configuration_that_refuses_the_operator_is_undone(whole: Operator) -> None:
     with ending(whole, "base/etc/ssh/sshd_config.d/00-plainstack.conf.j2", "DenyUsers ops"):
         done = whole.inv("deploy", "--host=mon1", code=1)
     assert "would have locked you out" in done.err
@@ -192,7 +192,7 @@ def test_an_invalid_configuration_changes_nothing(whole: Operator) -> None:
     assert "/etc/nginx" not in whole.on("lb1", "find /etc -xdev -newer /run/before-the-deploy -type f")
 
 
-def test_a_unit_that_does_not_come_up_gives_way_to_what_ran_before(whole: Operator) -> None:
+def test_a_unit_that_does_not_come_up_is_rolled_back(whole: Operator) -> None:
     template = whole.project / "templates/monitoring/etc/default/prometheus.j2"
     text = template.read_text(encoding="utf-8")
     with holding(template, text.replace('ARGS="', 'ARGS="--no.such.flag ', 1)):
@@ -203,7 +203,7 @@ def test_a_unit_that_does_not_come_up_gives_way_to_what_ran_before(whole: Operat
     assert whole.subjects("--host=mon1", code=0) == {}
 
 
-def test_a_database_setting_that_does_not_start_stops_at_the_standby_and_the_primary_goes_on(whole: Operator) -> None:
+def test_an_invalid_database_setting_stops_at_the_standby_and_the_primary_keeps_running(whole: Operator) -> None:
     databases = {row["database"].partition(" ")[0]: row["host"] for row in whole.json("status")}
     primary, standby = databases["primary"], databases["replica"]
     started = "runuser -u postgres -- psql -XAtqc 'select pg_postmaster_start_time()'"
@@ -245,7 +245,7 @@ def test_a_full_disk_is_reported_and_leaves_everything_as_it_was(whole: Operator
         whole.inv("lab.mend", "app2")
 
 
-def test_a_package_that_does_not_exist_is_named(whole: Operator) -> None:
+def test_the_error_names_a_package_that_does_not_exist(whole: Operator) -> None:
     role = whole.project / "plainstack/roles/base.py"
     text = role.read_text(encoding="utf-8")
     with holding(role, text.replace('Package(name="tzdata")', 'Package(name="no-such-package")')):
@@ -253,7 +253,7 @@ def test_a_package_that_does_not_exist_is_named(whole: Operator) -> None:
     assert "Unable to locate package no-such-package" in done.err
 
 
-def test_a_changed_host_key_stops_before_anything_is_sent(whole: Operator) -> None:
+def test_a_changed_host_key_is_refused_before_anything_is_sent(whole: Operator) -> None:
     pins = whole.state / "lab/known_hosts"
     text = pins.read_text(encoding="utf-8")
     lines = text.splitlines()
@@ -276,7 +276,7 @@ def test_a_changed_host_key_stops_before_anything_is_sent(whole: Operator) -> No
         pins.write_text(text, encoding="utf-8")
 
 
-def test_drift_is_distinguished_from_what_is_not_deployed_yet(whole: Operator) -> None:
+def test_drift_is_distinguished_from_pending_changes(whole: Operator) -> None:
     with changed(whole, "workers: 2", "workers: 3"):
         whole.inv("drift", code=0)
         whole.on("db1", "chmod 600 /etc/hosts; systemctl stop prometheus-node-exporter; rm /etc/iptables/plainstack.v6")
@@ -288,7 +288,7 @@ def test_drift_is_distinguished_from_what_is_not_deployed_yet(whole: Operator) -
     }
 
 
-def test_the_log_names_who_changed_what_from_which_commit(whole: Operator) -> None:
+def test_the_log_says_who_changed_what_from_which_commit(whole: Operator) -> None:
     whole.on("db1", "chmod 600 /etc/hosts")
     whole.inv("deploy", "--host=db1")
     event = whole.json("log", "--host=db1", "--last=1")[-1]

@@ -193,7 +193,7 @@ def alone(operator: Operator, host: str) -> Operator:
     return replace(operator, inventory=path)
 
 
-def test_killed_after_every_step(whole: Operator) -> None:
+def test_a_deploy_killed_after_any_step_is_completed_by_the_next_one(whole: Operator) -> None:
     """Six hosts at once, each with a different kind of plan; for three of them, the operator's process is killed."""
     databases = {row["database"].partition(" ")[0]: row["host"] for row in whole.json("status")}
     primary, standby = databases["primary"], databases["replica"]

@@ -70,7 +70,7 @@ def answering(operator: Operator) -> list[str]:
     return [operator.on(host, "hostname").strip() for host in ("a", "b")]
 
 
-def test_a_killed_start_of_bare_hosts_is_finished_by_the_next(project: Path) -> None:
+def test_a_killed_start_of_bare_hosts_is_completed_by_the_next(project: Path) -> None:
     with labs.lab("lab", INVENTORY, project) as operator:
         for moment in ("network", "booting", "up"):
             kill_at(operator, moment, "lab.up")
@@ -79,10 +79,10 @@ def test_a_killed_start_of_bare_hosts_is_finished_by_the_next(project: Path) -> 
             operator.inv("lab.down")
 
 
-def test_a_killed_run_of_these_tests_is_no_hindrance_to_the_next(tmp_path: Path) -> None:
+def test_a_killed_test_run_does_not_affect_the_next_one(tmp_path: Path) -> None:
     """The killed run's `lab.up` goes on without it; the next run waits for that, and removes its lab."""
     name = f"{labs.NAME}-killed"
-    test = f"{Path(__file__)}::{test_a_lab_of_another_folder_is_not_taken_for_ones_own.__name__}"
+    test = f"{Path(__file__)}::{test_the_lab_of_another_folder_is_not_mistaken_for_this_ones.__name__}"
     line = [sys.executable, "-m", "pytest", "-q", f"--basetemp={tmp_path / 'run'}", test]
     environment = {**os.environ, "PLAINSTACK_TEST_LAB": name}
     try:
@@ -97,7 +97,7 @@ def test_a_killed_run_of_these_tests_is_no_hindrance_to_the_next(tmp_path: Path)
         shutil.rmtree(f"/var/tmp/plainstack-{name}", ignore_errors=True)
 
 
-def test_a_killed_save_loses_nothing_and_a_killed_start_is_finished_by_the_next(two: Operator, project: Path) -> None:
+def test_a_killed_save_loses_nothing_and_a_killed_start_is_completed_by_the_next(two: Operator, project: Path) -> None:
     for host in ("a", "b"):
         two.on(host, f"echo {host} >/root/mark; mkdir /root/folder; touch /root/folder/file")
     for moment in ("stopping", "booting"):
@@ -123,7 +123,7 @@ def test_a_killed_save_loses_nothing_and_a_killed_start_is_finished_by_the_next(
     assert two.on("b", "cat /root/mark") == "b\n"
 
 
-def test_a_host_is_broken_and_mended(two: Operator) -> None:
+def test_a_host_can_be_broken_and_repaired(two: Operator) -> None:
     text = two.inventory.read_text(encoding="utf-8")
     two.inventory.write_text(text.replace("lab: {", "lab: {disks: {a: 100M}, "), encoding="utf-8")
     two.inv("lab.up")
@@ -157,7 +157,7 @@ def shaped(operator: Operator) -> dict[str, dict[str, Any]]:
     return {one["dev"]: one for one in seen if one["kind"] != "noqueue"}
 
 
-def test_a_lab_is_like_the_world(project: Path) -> None:
+def test_lab_hosts_behave_like_real_hosts(project: Path) -> None:
     text = WORLD.replace("SOURCE", str(ROOT / "apps/incidents"))
     with labs.lab("lab-world", text, project) as world:
         world.inv("lab.up", timeout=900)
@@ -185,7 +185,7 @@ def test_a_lab_is_like_the_world(project: Path) -> None:
         assert world.on("lb", "hostname") == "lb\n"
 
 
-def test_a_lab_of_another_folder_is_not_taken_for_ones_own(two: Operator, tmp_path: Path) -> None:
+def test_the_lab_of_another_folder_is_not_mistaken_for_this_ones(two: Operator, tmp_path: Path) -> None:
     clone = Operator(tmp_path / "hosts.yaml", two.stack, two.project, two.lab)
     clone.inventory.write_text(two.inventory.read_text(encoding="utf-8"), encoding="utf-8")
     for words in (("lab.up",), ("lab.down",), ("lab.save", KEPT)):

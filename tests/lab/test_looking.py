@@ -52,7 +52,7 @@ def tunnel(deployed: Operator, *words: str) -> Iterator[tuple[subprocess.Popen[s
             running.kill()
 
 
-def test_the_pages_are_on_loopback_until_ctrl_c(deployed: Operator) -> None:
+def test_the_pages_are_served_on_loopback_until_ctrl_c(deployed: Operator) -> None:
     with tunnel(deployed) as (running, lines):
         front, *pages = [word for line in lines for word in line.split() if "://127.0.0.1:" in word]
         assert site(stack_of(deployed), front) == "ok"
@@ -68,14 +68,14 @@ def test_the_pages_are_on_loopback_until_ctrl_c(deployed: Operator) -> None:
         assert running.stdout.read() == "tunnels closed\n"
 
 
-def test_any_port_of_a_host_is_reached_by_the_hosts_name(deployed: Operator) -> None:
+def test_any_port_of_a_host_is_reachable_through_the_hosts_name(deployed: Operator) -> None:
     with tunnel(deployed, "mon1:9093") as (_, lines):
         name, address = lines[0].split()
         assert name == "mon1:9093"
         assert requests.get(f"http://{address}/api/v2/alerts", timeout=PATIENCE).status_code == 200
 
 
-def test_a_shell_on_a_host_is_one_of_its_account(deployed: Operator) -> None:
+def test_the_shell_command_opens_a_shell_of_the_hosts_account(deployed: Operator) -> None:
     line = [str(Path(sys.executable).with_name("inv")), "lab.shell", "db1", f"--inventory={deployed.inventory}"]
     typed = "hostname; id -un; sudo -n id -un\n"
     ran = subprocess.run(line, cwd=deployed.project, input=typed, capture_output=True, text=True, timeout=PATIENCE)

@@ -50,7 +50,7 @@ def rules(operator: Operator) -> set[str]:
     return set(operator.on(HOST, "iptables-save").splitlines())
 
 
-def test_chains_of_other_programs_are_no_drift_and_outlive_every_load(others: Operator) -> None:
+def test_chains_of_other_programs_are_not_drift_and_survive_every_reload(others: Operator) -> None:
     assert others.json("plan", f"--host={HOST}", code=0)["changes"] == {}
     others.on(HOST, "iptables -I plainstack-input -p tcp --dport 8081 -j ACCEPT")
     others.inv("deploy", f"--host={HOST}")
@@ -59,7 +59,7 @@ def test_chains_of_other_programs_are_no_drift_and_outlive_every_load(others: Op
     assert rules(others) >= THEIRS
 
 
-def test_an_opening_by_hand_is_closed_again(others: Operator) -> None:
+def test_a_rule_added_by_hand_is_removed_again(others: Operator) -> None:
     others.on(HOST, "iptables -I INPUT -p tcp --dport 8080 -j ACCEPT")
     assert others.subjects(f"--host={HOST}") == {HOST: ["reload plainstack-firewall.service"]}
     others.inv("deploy", f"--host={HOST}")
@@ -67,7 +67,7 @@ def test_an_opening_by_hand_is_closed_again(others: Operator) -> None:
     assert rules(others) >= THEIRS
 
 
-def test_a_table_that_closes_what_plainstack_opens_is_refused_by_name(whole: Operator) -> None:
+def test_a_table_that_blocks_plainstacks_openings_is_refused_by_name(whole: Operator) -> None:
     install = "DEBIAN_FRONTEND=noninteractive apt-get install -qy nftables >/dev/null 2>&1"
     whole.on(HOST, f"{install}; nft -f - <<'RULES'\n{RULESET}RULES")
     try:
@@ -78,7 +78,7 @@ def test_a_table_that_closes_what_plainstack_opens_is_refused_by_name(whole: Ope
         whole.on(HOST, "nft delete table inet filter; apt-get purge -qy nftables >/dev/null 2>&1")
 
 
-def test_what_the_inventory_says_to_keep_outlives_deploys(others: Operator) -> None:
+def test_rules_that_the_inventory_keeps_survive_deploys(others: Operator) -> None:
     text = others.inventory.read_text(encoding="utf-8")
     mine = "-A INPUT -p tcp -m tcp --dport 8081 -j ACCEPT"
     only = f"--host={HOST}"
@@ -101,7 +101,7 @@ def test_what_the_inventory_says_to_keep_outlives_deploys(others: Operator) -> N
         others.on(HOST, f"iptables {mine.replace('-A', '-D')}", check=False)
 
 
-def test_a_stranger_on_a_port_is_named_before_anything_changes(whole: Operator) -> None:
+def test_another_program_on_a_port_is_reported_before_anything_changes(whole: Operator) -> None:
     serve = "systemd-run -q --unit=legacy python3 -m http.server 9100"
     listens = "until ss -Hltn 'sport = :9100' | grep -q .; do sleep 0.1; done"
     whole.on(HOST, f'systemctl stop prometheus-node-exporter && {serve} && timeout {PATIENCE} sh -c "{listens}"')

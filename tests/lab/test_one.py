@@ -83,7 +83,7 @@ def await_replica(leases: Leases, primary: str) -> None:
     until(lambda: sql(leases, primary, confirms) == "quorum")
 
 
-def test_it_runs_again_when_the_command_or_its_supervisor_dies_hangs_or_is_stopped(leases: Leases) -> None:
+def test_the_process_runs_again_when_its_command_or_supervisor_dies_hangs_or_is_stopped(leases: Leases) -> None:
     holders = {unit: leases.holder(unit.partition("@")[2]) for unit in FAULTS}
     began = {}
     for unit, fault in FAULTS.items():
@@ -99,26 +99,26 @@ def test_it_runs_again_when_the_command_or_its_supervisor_dies_hangs_or_is_stopp
         leases.operator.on(host, "systemctl stop " + " ".join(FAULTS))
 
 
-def test_one_query_tells_who_has_it(leases: Leases) -> None:
+def test_one_query_tells_which_host_runs_the_process(leases: Leases) -> None:
     answer = sql(leases, databases(leases)[0], lease.HOLDERS)
     assert lease.holders(answer)[LEASE].host == leases.holder(LEASE)
 
 
-def test_it_moves_when_its_host_loses_power(leases: Leases) -> None:
+def test_the_process_moves_when_its_host_loses_power(leases: Leases) -> None:
     inv = leases.operator.inv
     holder, _ = moved(leases, LEASE, "power off", lambda host: inv("lab.break", host, "--power-off"))
     inv("lab.mend", holder)
     leases.operator.on(holder, f"systemctl start {UNIT}")
 
 
-def test_it_moves_when_its_host_is_cut_off(leases: Leases) -> None:
+def test_the_process_moves_when_its_host_is_cut_off(leases: Leases) -> None:
     inv = leases.operator.inv
     holder, _ = moved(leases, LEASE, "cut off", lambda host: inv("lab.break", host, "--cut"))
     inv("lab.mend", holder)
     leases.await_quiet(holder)
 
 
-def test_it_moves_when_its_host_freezes_and_is_killed_when_that_thaws(leases: Leases) -> None:
+def test_the_process_moves_when_its_host_freezes_and_is_killed_when_the_host_thaws(leases: Leases) -> None:
     inv = leases.operator.inv
     holder, run = moved(leases, LEASE, "freeze", lambda host: inv("lab.break", host, "--freeze"))
     thawed = time.monotonic()
@@ -147,7 +147,7 @@ def test_a_commit_whose_wait_for_a_replica_was_canceled_is_not_acknowledged(leas
     await_replica(leases, primary)
 
 
-def test_it_runs_again_when_the_database_has_changed_hands(leases: Leases) -> None:
+def test_the_process_runs_again_after_a_database_failover(leases: Leases) -> None:
     old, new = databases(leases)
     began = time.monotonic()
     leases.operator.on(old, "pkill -9 -u postgres -x postgres")
@@ -161,7 +161,7 @@ def test_it_runs_again_when_the_database_has_changed_hands(leases: Leases) -> No
     await_replica(leases, new)
 
 
-def test_it_moves_when_its_host_and_the_primary_are_cut_off_together(leases: Leases) -> None:
+def test_the_process_moves_when_its_host_and_the_primary_are_cut_off_together(leases: Leases) -> None:
     old, new = databases(leases)
 
     def part(host: str) -> None:

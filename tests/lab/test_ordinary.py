@@ -66,7 +66,7 @@ def ordinary(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield operator
 
 
-def test_it_keeps_every_promise_that_it_makes(ordinary: Operator) -> None:
+def test_an_ordinary_project_passes_every_check(ordinary: Operator) -> None:
     ordinary.inv("verify")
     request = (
         "curl -sk -o /dev/null -w '%{http_code} %{redirect_url}' --connect-to ::192.168.63.16: https://shop.example"
@@ -76,7 +76,7 @@ def test_it_keeps_every_promise_that_it_makes(ordinary: Operator) -> None:
     assert ordinary.on("app1", "cat /srv/web/current/static/shared/logo.svg") == "<svg/>"
 
 
-def test_a_time_service_that_was_there_before_the_first_deploy_stays(ordinary: Operator) -> None:
+def test_a_time_service_installed_before_the_first_deploy_stays(ordinary: Operator) -> None:
     installed = ordinary.on(
         "app1", "dpkg-query -W -f '${Package} ${Status}\\n' | sed -n 's/ install ok installed$//p'"
     ).split()
@@ -86,7 +86,7 @@ def test_a_time_service_that_was_there_before_the_first_deploy_stays(ordinary: O
     assert ordinary.json("plan", code=0)["changes"] == {}
 
 
-def test_the_site_is_seen_through_a_tunnel_by_its_name(ordinary: Operator) -> None:
+def test_the_site_is_reachable_by_its_name_through_a_tunnel(ordinary: Operator) -> None:
     line = [str(Path(sys.executable).with_name("inv")), "tunnel", f"--inventory={ordinary.inventory}"]
     with subprocess.Popen(line, cwd=ordinary.project, stdout=subprocess.PIPE, text=True) as running:
         try:
@@ -104,7 +104,7 @@ def test_the_site_is_seen_through_a_tunnel_by_its_name(ordinary: Operator) -> No
             running.kill()
 
 
-def test_a_release_that_refuses_the_sites_name_says_what_it_answered_and_gives_way(ordinary: Operator) -> None:
+def test_a_release_that_rejects_the_sites_name_reports_its_response_and_is_rolled_back(ordinary: Operator) -> None:
     settings = inventories.load(ordinary.inventory).services["web"].source / "shop/settings.py"
     right = settings.read_text(encoding="utf-8")
     settings.write_text(right.replace('["shop.example"]', '["elsewhere.example"]'), encoding="utf-8")

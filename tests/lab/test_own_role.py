@@ -45,7 +45,7 @@ def reaches(operator: Operator, host: str) -> bool:
     return "yes" in operator.on(host, f"timeout 5 bash -c '</dev/tcp/{address}/6379' && echo yes", check=False)
 
 
-def test_it_is_planned_deployed_and_verified_like_any_role(stack: Operator) -> None:
+def test_an_own_role_is_planned_deployed_and_verified_like_any_other(stack: Operator) -> None:
     said = stack.inv("plan", code=2).out
     assert "requirepass" not in said
     planned = stack.subjects()
@@ -60,7 +60,7 @@ def test_it_is_planned_deployed_and_verified_like_any_role(stack: Operator) -> N
     assert "redis-server.service" in stack.on("bak1", "journalctl -u redis-server.service -o json -n 1")
 
 
-def test_a_service_gets_what_it_provides(stack: Operator) -> None:
+def test_a_service_gets_the_values_that_the_role_provides(stack: Operator) -> None:
     shown = stack.on("app1", "tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value plainstack-web)/environ")
     (url,) = [line for line in shown.splitlines() if line.startswith("CACHE_URL=")]
     store = yaml.safe_load((stack.state / "secrets.yaml").read_text(encoding="utf-8"))
@@ -68,24 +68,24 @@ def test_a_service_gets_what_it_provides(stack: Operator) -> None:
     assert url == f"CACHE_URL=redis://:{password}@bak1:6379/0"
 
 
-def test_only_the_hosts_that_it_is_offered_to_reach_it(stack: Operator) -> None:
+def test_only_the_hosts_that_use_the_port_reach_it(stack: Operator) -> None:
     assert reaches(stack, "app1")
     assert not reaches(stack, "mon1")
 
 
-def test_its_alert_is_evaluated(stack: Operator) -> None:
+def test_the_roles_alert_is_evaluated(stack: Operator) -> None:
     asked = "curl -sf http://127.0.0.1:9090/api/v1/rules | grep -o 'CacheDown'"
     assert "CacheDown" in stack.on("mon1", f'timeout {PATIENCE} sh -c "until {asked}; do sleep 0.2; done"')
 
 
-def test_a_changed_setting_restarts_it_and_nothing_else(stack: Operator) -> None:
+def test_a_changed_setting_restarts_only_the_roles_unit(stack: Operator) -> None:
     changed(stack, "memory: 64mb", "memory: 128mb")
     assert stack.subjects() == {"bak1": [WRITE, RESTART]}
     stack.inv("deploy")
     assert stack.subjects(code=0) == {}
 
 
-def test_what_is_changed_by_hand_is_drift_and_is_healed(stack: Operator) -> None:
+def test_a_manual_change_is_reported_as_drift_and_repaired(stack: Operator) -> None:
     stack.on("bak1", f"sed -i 's/^maxmemory .*/maxmemory 1gb/' {CONFIGURATION}")
     drifted = stack.json("drift", code=2)
     assert CONFIGURATION in str(drifted)
@@ -93,7 +93,7 @@ def test_what_is_changed_by_hand_is_drift_and_is_healed(stack: Operator) -> None
     assert "128mb" in stack.on("bak1", f"grep '^maxmemory ' {CONFIGURATION}")
 
 
-def test_a_check_of_its_own_is_red_when_its_promise_is_broken(stack: Operator) -> None:
+def test_the_roles_own_check_fails_when_its_promise_is_broken(stack: Operator) -> None:
     stack.on("bak1", "systemctl stop redis-server.service")
     failed = [check["name"] for check in stack.json("verify", "--role=cache", code=1)["checks"] if not check["passed"]]
     assert "test_redis_runs_and_starts_at_boot" in failed
@@ -101,7 +101,7 @@ def test_a_check_of_its_own_is_red_when_its_promise_is_broken(stack: Operator) -
     stack.inv("verify", "--role=cache")
 
 
-def test_a_wrong_setting_is_reported_with_its_line(stack: Operator) -> None:
+def test_an_invalid_setting_is_reported_with_its_line(stack: Operator) -> None:
     changed(stack, "memory: 128mb", "memry: 128mb")
     try:
         assert "cache.memry: unknown key, did you mean 'memory'?" in stack.inv("plan", code=1).text
@@ -109,7 +109,7 @@ def test_a_wrong_setting_is_reported_with_its_line(stack: Operator) -> None:
         changed(stack, "memry: 128mb", "memory: 128mb")
 
 
-def test_it_leaves_nothing_behind_when_it_is_taken_out(stack: Operator) -> None:
+def test_a_removed_role_leaves_nothing_behind(stack: Operator) -> None:
     """The role's module is deleted, too: the hosts' manifests record what it put there."""
     changed(stack, "roles: [backup, cache]", "roles: [backup]")
     changed(stack, "cache: {memory: 128mb}\n", "")

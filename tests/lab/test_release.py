@@ -93,7 +93,7 @@ def shop(deployed: Operator) -> Shop:
     return Shop(deployed, source)
 
 
-def test_a_release_with_other_static_files_and_another_port_is_noticed_by_no_visitor(shop: Shop) -> None:
+def test_visitors_see_no_error_while_a_release_changes_static_files_and_port(shop: Shop) -> None:
     deployed = shop.operator
     with (shop.source / "incidents/static/incidents/style.css").open("a", encoding="utf-8") as style:
         style.write("/* another style sheet */\n")

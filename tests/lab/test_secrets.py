@@ -136,7 +136,7 @@ def on_hosts(operator: Operator, secrets: dict[str, str], hosts: Iterable[str]) 
     return found
 
 
-def test_no_secret_is_shown_by_any_command_nor_in_any_process_list(whole: Operator) -> None:
+def test_no_command_and_no_process_list_shows_a_secret(whole: Operator) -> None:
     """The commands rewrite every file that holds a secret, log at debug level, print JSON, and fail."""
     secrets = secrets_of(whole)
     for host in stack_of(whole).hosts:
@@ -199,7 +199,7 @@ def test_no_secret_on_a_host_is_readable_by_others_or_in_a_log(deployed: Operato
         assert [line for line in lines if not line.startswith("found ")] == [], host
 
 
-def test_a_leak_on_a_host_would_be_found(deployed: Operator) -> None:
+def test_a_planted_leak_on_a_host_is_found(deployed: Operator) -> None:
     """Plant a harmless text where the tests above look for secrets."""
     bait = {"bait": f"not-a-secret-{time.time():.0f}"}
     deployed.on("bak1", f"umask 022; echo {bait['bait']} | tee /var/tmp/bait | systemd-cat; journalctl --sync")

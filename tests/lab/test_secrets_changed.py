@@ -73,7 +73,7 @@ def load(operator: Operator, rate: float) -> Iterator[list[str]]:
 ROTATED = ("web/DJANGO_SECRET_KEY", "postgres/replicator", "postgres/streaming_barman", "postgres/app")
 
 
-def test_replacing_secrets_is_not_noticed_by_any_request(whole: Operator) -> None:
+def test_no_request_fails_while_secrets_are_replaced(whole: Operator) -> None:
     before = {name: store.read(stack_of(whole)).entries[name].value for name in ROTATED}
     with load(whole, rate=20) as outcomes:
         for name in ROTATED:
@@ -102,7 +102,7 @@ def _takes_the_new_account_only(whole: Operator) -> None:
     assert answer == [now, "t", "app"]
 
 
-def test_a_token_is_accepted_for_the_time_of_grace_and_no_old_store_brings_it_back(
+def test_a_token_is_accepted_for_its_grace_period_and_an_old_store_does_not_bring_it_back(
     whole: Operator,
 ) -> None:
     def post(token: str) -> str:
@@ -133,7 +133,7 @@ def test_a_token_is_accepted_for_the_time_of_grace_and_no_old_store_brings_it_ba
     assert post(newest) == "201"
 
 
-def test_a_rotation_that_is_interrupted_goes_on(whole: Operator) -> None:
+def test_an_interrupted_rotation_continues(whole: Operator) -> None:
     """The operator's process is killed: the site keeps working, and the same command continues the rotation."""
     inv = str(Path(sys.executable).with_name("inv"))
     line = [inv, "secrets.rotate", "postgres/app", f"--inventory={whole.inventory}"]
@@ -156,7 +156,7 @@ def test_a_rotation_that_is_interrupted_goes_on(whole: Operator) -> None:
     assert set(outcomes) == {"get ok", "post ok"}, Counter(outcomes)
 
 
-def test_the_store_moves_to_the_teams_keys_and_nothing_changes_on_the_hosts(whole: Operator, tmp_path: Path) -> None:
+def test_moving_the_store_to_the_teams_keys_changes_nothing_on_the_hosts(whole: Operator, tmp_path: Path) -> None:
     text = whole.inventory.read_text(encoding="utf-8")
     plain = store_files.plain_path(stack_of(whole))
     kept = plain.read_bytes()

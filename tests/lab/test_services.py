@@ -82,7 +82,7 @@ def logged(stack: Operator, host: str, unit: str) -> list[str]:
     return stack.on(host, f"journalctl -u {unit} -o cat --no-pager").splitlines()
 
 
-def test_a_secret_that_no_one_has_set_is_reported_before_anything_is_changed(stack: Operator) -> None:
+def test_an_unset_secret_is_reported_before_anything_is_changed(stack: Operator) -> None:
     for command in ("plan", "deploy"):
         assert "inv secrets.set api/GIVEN" in stack.inv(command, code=1).err
     line = [str(stack.programs / "inv"), "secrets.set", "api/GIVEN", f"--inventory={stack.inventory}"]
@@ -96,7 +96,7 @@ def test_services_of_every_kind_are_deployed_and_verified(stack: Operator) -> No
     assert [check["name"] for check in verified["checks"] if not check["passed"]] == []
 
 
-def test_a_process_gets_exactly_what_the_inventory_says(stack: Operator) -> None:
+def test_a_process_gets_exactly_the_environment_in_the_inventory(stack: Operator) -> None:
     got = asked(stack, "/")["env"]
     assert (got["ODD"], got["GIVEN"], got["PRINTED"]) == (ODD, ODD, "a manager")
     assert got["WHERE"] == "app1"
@@ -105,7 +105,7 @@ def test_a_process_gets_exactly_what_the_inventory_says(stack: Operator) -> None
     assert asked(stack, "/", "app2")["env"]["WHERE"] == "app2"
 
 
-def test_every_process_runs_where_it_is_placed(stack: Operator) -> None:
+def test_every_process_runs_on_the_hosts_that_the_inventory_names(stack: Operator) -> None:
     assert "tool --at" in logged(stack, "app1", "plainstack-tool-run")[-1]
     assert " as app-tool with " in logged(stack, "app1", "plainstack-tool-run")[-1]
     for number in ("1", "2"):
@@ -114,7 +114,7 @@ def test_every_process_runs_where_it_is_placed(stack: Operator) -> None:
     until(lambda: any(line.startswith("Finished ") for line in logged(stack, "app1", "plainstack-web-sessions")))
 
 
-def test_exactly_one_host_runs_the_process_of_which_there_is_one(stack: Operator) -> None:
+def test_a_single_process_runs_on_exactly_one_host(stack: Operator) -> None:
     def running() -> list[str]:
         group = "/sys/fs/cgroup$(systemctl show -p ControlGroup --value plainstack-web-beat)/command/cgroup.procs"
         return [host for host in ("app1", "app2") if stack.on(host, f"cat {group} 2>/dev/null || :").strip()]
@@ -126,7 +126,7 @@ def test_exactly_one_host_runs_the_process_of_which_there_is_one(stack: Operator
     stack.on(before, "systemctl start plainstack-web-beat")
 
 
-def test_what_a_service_writes_outlives_a_release(stack: Operator) -> None:
+def test_data_that_a_service_writes_survives_a_release(stack: Operator) -> None:
     before = asked(stack, "/api/upload")
     assert before["media"] == ["upload"]
     data = yaml.safe_load(stack.inventory.read_text(encoding="utf-8"))
@@ -141,7 +141,7 @@ def test_what_a_service_writes_outlives_a_release(stack: Operator) -> None:
     assert after["folder"] != before["folder"]
 
 
-def test_a_process_that_lives_but_does_not_answer_is_restarted(stack: Operator) -> None:
+def test_a_process_that_is_alive_but_does_not_answer_is_restarted(stack: Operator) -> None:
     before = asked(stack, "/")["pid"]
     asked(stack, "/api/sick")
 
@@ -169,7 +169,7 @@ def test_a_process_that_cannot_start_stops_the_deploy_on_the_first_host(stack: O
     assert stack.subjects(code=0) == {}
 
 
-def test_a_service_that_is_no_longer_declared_is_removed_but_not_its_data(stack: Operator) -> None:
+def test_a_removed_service_is_deleted_but_its_data_is_kept(stack: Operator) -> None:
     data = yaml.safe_load(stack.inventory.read_text(encoding="utf-8"))
     for name in ("api", "tool"):
         del data["services"][name]

@@ -41,14 +41,14 @@ def test_the_page_is_served_over_every_http_version(visitor: Operator, option: s
     assert "<html" in page
 
 
-def test_plain_http_leads_to_https(visitor: Operator) -> None:
+def test_plain_http_redirects_to_https(visitor: Operator) -> None:
     answer = visitor.on(
         "visitor", f"curl -sS --max-time 60 -o /dev/null -w '%{{redirect_url}}' http://{site(visitor)}/page"
     )
     assert answer.startswith("https://")
 
 
-def test_a_posted_sample_is_on_the_replica(visitor: Operator) -> None:
+def test_a_posted_sample_reaches_the_replica(visitor: Operator) -> None:
     store = visitor.state / "secrets.yaml"
     import yaml
 
@@ -80,7 +80,7 @@ PORTS = [
 TRY = "(timeout {seconds} bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && echo {host}:{port}) &\n"
 
 
-def test_what_is_not_for_users_refuses_them(visitor: Operator) -> None:
+def test_internal_pages_refuse_users(visitor: Operator) -> None:
     hosts = inventories.load(visitor.inventory).hosts
     attempts = [TRY.format(address=hosts[host].address, host=host, port=port, seconds=2) for host, port in PORTS]
     # Port 443 is meant for users: it shows that this test would report an open port.
@@ -118,7 +118,7 @@ def in_use(operator: Operator) -> None:
     ("path", "answer"),
     [("cookies-5", "200"), ("cookies-30", "200"), ("cookies-90", "502"), ("broken", "502"), ("nonsense", "502")],
 )
-def test_one_bad_url_takes_nothing_else_down(misbehaving: Operator, path: str, answer: str) -> None:
+def test_one_bad_url_does_not_affect_other_urls(misbehaving: Operator, path: str, answer: str) -> None:
     """The bad URL is requested more often than there are application hosts."""
     curl = "curl -s --max-time 60 -o /dev/null --cacert /root/ca.crt -w '%{http_code}\\n'"
     address = site(misbehaving)
@@ -133,7 +133,7 @@ def test_one_bad_url_takes_nothing_else_down(misbehaving: Operator, path: str, a
 
 
 @pytest.mark.parametrize("what", ["events", "socket"])
-def test_what_stays_open_is_passed_on_as_it_comes(misbehaving: Operator, what: str) -> None:
+def test_long_lived_responses_are_passed_on_as_they_arrive(misbehaving: Operator, what: str) -> None:
     program = (Path(__file__).parent / "standin_client.py").read_text()
     said = misbehaving.on(
         "visitor",
@@ -142,7 +142,7 @@ def test_what_stays_open_is_passed_on_as_it_comes(misbehaving: Operator, what: s
     assert said == "well\n"
 
 
-def test_without_ipv6_in_the_kernel_the_configuration_is_still_valid(visitor: Operator) -> None:
+def test_the_configuration_is_valid_on_a_kernel_without_ipv6(visitor: Operator) -> None:
     """Refuse nginx every IPv6 socket, as a kernel without IPv6 would.
 
     A unit test shows what the host's own program does where /proc says that there is no IPv6.

@@ -32,7 +32,7 @@ def three(project: Path) -> Iterator[Operator]:
         yield operator
 
 
-def test_a_switchover_goes_to_the_named_host_and_all_others_follow(three: Operator) -> None:
+def test_a_switchover_goes_to_the_named_host_and_all_others_follow_it(three: Operator) -> None:
     said = three.fab("switchover", f"--to={THIRD}").out
     assert f"The primary is {THIRD}" in said
     seen = json.loads(three.fab("status", "--json").out)

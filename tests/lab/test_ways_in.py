@@ -31,7 +31,7 @@ def two(project: Path) -> Iterator[Operator]:
         yield operator
 
 
-def test_a_jump_host_leads_to_hosts_behind_it(two: Operator) -> None:
+def test_hosts_behind_a_jump_host_are_reachable(two: Operator) -> None:
     """Commands run inside the lab's namespace, as on a machine that reaches only the jump host."""
     key = f", key: {two.state}/lab/id_ed25519"
     text = two.inventory.read_text(encoding="utf-8")
@@ -55,7 +55,7 @@ def test_a_jump_host_leads_to_hosts_behind_it(two: Operator) -> None:
         two.inventory.write_text(text, encoding="utf-8")
 
 
-def test_what_startup_files_print_and_a_short_path_disturb_no_command(two: Operator) -> None:
+def test_startup_files_that_print_and_a_short_path_do_not_disturb_commands(two: Operator) -> None:
     noise = "echo NOISE; for n in 1 2 3 4 5; do echo $n; done; echo NOISE >&2; PATH=/usr/bin:/bin"
     on_inner(two, f"cp .bashrc .bashrc.kept; echo '{noise}' | cat - .bashrc.kept >.bashrc")
     try:

@@ -63,7 +63,7 @@ def layer(package: str) -> int:
     return next(number for number, packages in enumerate(LAYERS) if package in packages)
 
 
-def test_packages_import_only_what_is_below_them_or_beside_them() -> None:
+def test_packages_import_only_packages_of_lower_layers_or_their_own() -> None:
     known = {package for packages in LAYERS for package in packages}
     bad = [
         f"{package} imports {other}"
@@ -74,7 +74,7 @@ def test_packages_import_only_what_is_below_them_or_beside_them() -> None:
     assert {package for pair in edges() for package in pair} <= known | {"__init__"}
 
 
-def test_no_package_imports_itself_by_way_of_another() -> None:
+def test_no_package_imports_itself_through_another() -> None:
     graph: dict[str, set[str]] = {}
     for package, other in edges():
         graph.setdefault(package, set()).add(other)
@@ -155,12 +155,12 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-def test_nothing_below_the_roles_names_one() -> None:
+def test_no_package_below_the_roles_names_a_role() -> None:
     found = {path: texts for path in modules() if package_of(path) in NAMELESS and (texts := named(path))}
     assert found == EXCEPTIONS
 
 
-def test_postgresqls_version_is_written_in_one_place() -> None:
+def test_the_version_of_postgresql_is_written_in_one_place() -> None:
     """The paths of templates may contain it too, because they are the paths of the files on a host."""
     version = re.compile(r"postgresql(-client)?[@/-]17|\b17/main")
     texts = {f"plainstack/{path}": " ".join(said(tree)) for path, tree in modules().items()}

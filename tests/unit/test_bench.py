@@ -41,7 +41,7 @@ def files(resources: list[Resource]) -> dict[str, bytes]:
     return {item.path: item.content for item in resources if isinstance(item, File)}
 
 
-def test_the_check_expects_what_the_role_wants(wanted: Wanted) -> None:
+def test_the_benchmarks_check_expects_what_the_role_declares(wanted: Wanted) -> None:
     for tuning, hosts in wanted.items():
         for number, resources in hosts.items():
             assert files(resources) == reference_host.contents(number, tuning)
@@ -52,7 +52,7 @@ def test_the_check_expects_what_the_role_wants(wanted: Wanted) -> None:
                     assert f"{item.sha256}  {item.path}" in state
 
 
-def test_the_small_change_is_five_files_and_one_restart(wanted: Wanted) -> None:
+def test_the_benchmarks_small_change_is_five_files_and_one_restart(wanted: Wanted) -> None:
     before, after = files(wanted[10][2]), files(wanted[20][2])
     changed = {path for path in before if before[path] != after[path]}
     assert changed == set(reference_role.CHANGING)
@@ -60,7 +60,7 @@ def test_the_small_change_is_five_files_and_one_restart(wanted: Wanted) -> None:
     assert [unit.name for unit in units if changed & set(unit.restart_on)] == ["bench-svc1.service"]
 
 
-def test_a_touched_file_and_a_started_unit_are_seen() -> None:
+def test_the_benchmarks_check_notices_a_touched_file_and_a_started_unit() -> None:
     before = "/etc/a 1 1.0 1.0\n/etc/b 2 1.0 1.0\nx.service 77\n"
     after = "/etc/a 3 2.0 2.0\n/etc/b 2 1.0 1.0\nx.service 78\n/etc/new 4 2.0 2.0\n"
     assert reference_host.touched(before, after) == {"/etc/a", "/etc/new", "x.service"}

@@ -15,13 +15,13 @@ IDS = [page.name for page in PAGES]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).is_file(), target
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
-def test_every_command_is_one(page: Path) -> None:
+def test_every_command_in_the_documentation_exists(page: Path) -> None:
     known = {*namespace.task_names}
     for name in re.findall(r"\binv ([a-z][a-z.-]+)\b", page.read_text(encoding="utf-8")):
         assert name.rstrip(".") in known, f"inv {name}"
@@ -51,6 +51,6 @@ def test_every_promise_names_tests_that_exist() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
-def test_every_quoted_file_is_quoted_as_it_is(page: Path) -> None:
+def test_every_quoted_file_is_quoted_exactly(page: Path) -> None:
     for path, block in re.findall(r"<!-- (\S+) -->\n```\w*\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
         assert block == (ROOT / path).read_text(encoding="utf-8"), path

@@ -66,7 +66,7 @@ def rendered(wanted: HostDesired) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_the_rendered_files_are_the_golden_ones(host: str, desired: Mapping[str, HostDesired]) -> None:
+def test_rendered_files_match_the_golden_ones(host: str, desired: Mapping[str, HostDesired]) -> None:
     files = rendered(desired[host])
     tree = GOLDEN / host
     if UPDATE:
@@ -83,10 +83,10 @@ def test_the_rendered_files_are_the_golden_ones(host: str, desired: Mapping[str,
     assert kept == files, "\n".join(lines)
 
 
-def test_twins_have_the_same_files(desired: Mapping[str, HostDesired]) -> None:
+def test_golden_files_are_kept_for_one_host_of_each_kind(desired: Mapping[str, HostDesired]) -> None:
     for host in STACK.hosts.values():
         assert rendered(desired[host.name]).keys() == rendered(desired[FIRST[host.roles]]).keys(), host.name
 
 
-def test_no_golden_tree_is_of_a_host_that_is_not_shown() -> None:
+def test_every_golden_tree_belongs_to_a_host_that_is_tested() -> None:
     assert sorted(path.name for path in GOLDEN.iterdir()) == sorted(HOSTS)

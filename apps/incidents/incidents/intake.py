@@ -1,4 +1,4 @@
-"""A sample on its way in: read from JSON, stored once, judged by its threshold."""
+"""Accepts samples: parses the JSON, stores each sample once, and compares it with its threshold."""
 
 import math
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def parse(data: object) -> NewSample:
 def text(data: dict[str, object], field: str) -> str:
     value = data.get(field)
     if not isinstance(value, str) or not 1 <= len(value) <= 100 or not value.isprintable() or value != value.strip():
-        raise Invalid(field, "must be a text of 1 to 100 printable characters, no space around it")
+        raise Invalid(field, "must be text of 1 to 100 printable characters, without spaces at the start or end")
     return value
 
 
@@ -72,20 +72,20 @@ def moment(data: dict[str, object], field: str) -> datetime:
     except (Invalid, ValueError, OverflowError):
         raise Invalid(field, "must be an ISO 8601 time with an offset, such as 2026-01-31T12:00:00Z") from None
     if value > timezone.now() + CLOCK_SKEW:
-        raise Invalid(field, "lies in the future")
+        raise Invalid(field, "is in the future")
     return value
 
 
 @transaction.atomic
 def store(new: NewSample) -> tuple[Sample, bool]:
-    """The stored sample, and whether it is new: a known key answers with the sample it first came with."""
+    """Store a sample; return it and whether it is new. For a known key, return the sample stored under that key."""
     if new.key and (known := Sample.objects.filter(key=new.key).first()):
         return known, False
     machine, _ = Machine.objects.get_or_create(name=new.machine)
     values = {"machine": machine, "metric": new.metric, "value": new.value, "taken_at": new.taken_at}
     if new.key is None:
         sample, created = Sample.objects.create(**values), True
-    else:  # two requests with one key at the same time: the unique key decides
+    else:  # if two requests send the same key at the same time, the unique constraint lets only one create a row
         sample, created = Sample.objects.get_or_create(key=new.key, defaults=values)
     if created:
         judge(sample)
@@ -93,8 +93,9 @@ def store(new: NewSample) -> tuple[Sample, bool]:
 
 
 def judge(sample: Sample) -> None:
-    """Open or close the incident of this machine and metric. A sample that arrives late decides nothing."""
-    machine = Machine.objects.select_for_update(no_key=True).get(pk=sample.machine_id)  # one sample after another
+    """Open or close the incident of this machine and metric; ignore a sample that is older than the latest one."""
+    # The row lock makes the samples of a machine wait for each other.
+    machine = Machine.objects.select_for_update(no_key=True).get(pk=sample.machine_id)
     if Sample.objects.filter(machine=machine, metric=sample.metric, taken_at__gt=sample.taken_at).exists():
         return
     thresholds = Threshold.objects.filter(Q(machine=machine) | Q(machine=None), metric=sample.metric)

@@ -1,4 +1,4 @@
-"""Machines send samples; a sample over its threshold opens an incident, one at or under it closes it."""
+"""Machines send samples. A sample above its threshold opens an incident; a later one at or below it closes it."""
 
 from django.db import models
 from django.db.models import F, Q
@@ -22,7 +22,7 @@ class Machine(models.Model):
 
 
 class Threshold(models.Model):
-    """The highest value of a metric that is still fine, on one machine or (no machine) on all others."""
+    """The highest normal value of a metric, for one machine or for every machine that has no threshold of its own."""
 
     machine = models.ForeignKey(Machine, models.CASCADE, null=True, blank=True, help_text="Empty: every machine.")
     metric = models.CharField(max_length=100)
@@ -65,7 +65,7 @@ class Incident(models.Model):
     summary = models.CharField(max_length=300)
 
     class Meta:
-        ordering = (F("closed_at").desc(nulls_first=True), "-opened_at", "-id")  # the open ones first
+        ordering = (F("closed_at").desc(nulls_first=True), "-opened_at", "-id")  # open incidents first
         constraints = (
             models.UniqueConstraint(
                 fields=["machine", "kind"], condition=Q(closed_at=None), name="one_open_incident_a_kind"

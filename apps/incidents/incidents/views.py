@@ -1,4 +1,4 @@
-"""The list of incidents, as a page and as JSON, and the API that takes samples."""
+"""The list of incidents, as a page and as JSON, and the API that receives samples."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Where the site meets those who operate it: health checks, the release header, log lines."""
+"""What the site offers its operators: health checks, the release header, one-line log events."""
 
 import logging
 import time
@@ -10,14 +10,17 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 log = logging.getLogger(__name__)
 
-# Seconds that a reader waits for a database that changes hands: a planned switchover takes one or two.
+# For how many seconds a GET is retried while the database fails over; a planned switchover takes one or two.
 PATIENCE = 5.0
 PAUSE = 0.1
 
 
 class Edge:
-    """The first middleware. It answers the health checks before anything looks at their Host header, marks
-    every response with the release, and says 503 instead of 500 when it is the database that is missing."""
+    """The first middleware: answers health checks, adds the release header, and retries reads during a failover.
+
+    Health checks are answered before Django validates the Host header, which may be an IP address. If the database is
+    unavailable, the status is 503 rather than 500.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -32,14 +35,14 @@ class Edge:
         return response
 
     def answer(self, request: HttpRequest) -> HttpResponse:
-        """What only reads is tried again while the database is away; what writes is the sender's to repeat."""
+        """Return the response; retry GET and HEAD while the database is unavailable. Clients repeat other requests."""
         give_up = time.monotonic() + PATIENCE
         while True:
             response = self.get_response(request)
             away = getattr(response, "database_is_away", False)
             if not away or request.method not in ("GET", "HEAD") or time.monotonic() > give_up:
                 return response
-            connection.close()  # the next try looks for the primary anew
+            connection.close()  # so that the next attempt looks for the primary again
             time.sleep(PAUSE)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
@@ -52,22 +55,22 @@ class Edge:
 
 
 def livez() -> HttpResponse:
-    """The process answers. Never touches the database."""
+    """Report that the process is alive, without using the database."""
     return HttpResponse("ok", content_type="text/plain")
 
 
 def healthz() -> HttpResponse:
-    """The process can do its work: the database answers, and takes writes."""
+    """Report whether the process can serve requests: the database answers and accepts writes."""
     reason = database_trouble()
     if reason:
-        connection.close()  # the next check looks for the primary anew
+        connection.close()  # so that the next check looks for the primary again
         body = {"database": "failed", "reason": reason, "release": settings.RELEASE}
         return JsonResponse(body, status=503)
     return JsonResponse({"database": "ok", "release": settings.RELEASE})
 
 
 def database_trouble() -> str:
-    """Why the database cannot be used, or nothing. Addresses and users go to the log, not to whoever asks."""
+    """Return why the database cannot be used, or "". Addresses and users are logged, but not shown to clients."""
     standby = "pg_is_in_recovery()" if connection.vendor == "postgresql" else "1 = 0"
     try:
         with connection.cursor() as cursor:
@@ -80,7 +83,7 @@ def database_trouble() -> str:
 
 
 class OneLine(logging.Formatter):
-    """One line an event, tracebacks included, so that no event falls apart in the journal."""
+    """Formats an event, including its traceback, as one line, so that the journal keeps it as one entry."""
 
     def format(self, record: logging.LogRecord) -> str:
         return " | ".join(super().format(record).splitlines())

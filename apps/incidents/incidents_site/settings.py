@@ -1,22 +1,22 @@
-"""Settings. All of them come from the environment, and this is the whole list:
+"""Settings, from these environment variables:
 
     DJANGO_SECRET_KEY            required; 50 characters or more
-    DJANGO_SECRET_KEY_FALLBACKS  keys that signed sessions before, separated by commas; default none
-    DJANGO_ALLOWED_HOSTS         required; names the site answers to, separated by commas
+    DJANGO_SECRET_KEY_FALLBACKS  other keys accepted for existing sessions, separated by commas; default none
+    DJANGO_ALLOWED_HOSTS         required; the site's host names, separated by commas
     DJANGO_CSRF_TRUSTED_ORIGINS  origins such as https://shop.example:8443, separated by commas; default none
-    DJANGO_DEBUG                 1: development; everything below is optional then; default off
+    DJANGO_DEBUG                 1: development, where no variable is required; default off
     API_TOKEN                    required; the bearer token of /api/samples
-    API_TOKEN_PREVIOUS           tokens that are accepted, too, separated by commas; default none
-    RELEASE                      required; the id of this release, shown in every answer
-    STATIC_ROOT                  required; where collectstatic writes and from where static files are served
+    API_TOKEN_PREVIOUS           other tokens that are accepted, separated by commas; default none
+    RELEASE                      required; the ID of this release, shown in every response
+    STATIC_ROOT                  required; the folder that collectstatic writes to and static files are served from
     DB_HOSTS                     required; PostgreSQL hosts, separated by commas; the app finds the primary
     DB_PORT                      their port; default 5432
     DB_NAME, DB_USER             required
     DB_PASSWORD or DB_PASSFILE   one is required; DB_PASSFILE is a libpq password file (mode 0600)
-    DB_SSLROOTCERT               CA certificate of the servers; turns sslmode=verify-full on
+    DB_SSLROOTCERT               the CA certificate of the servers; turns on sslmode=verify-full
 
-In development (DJANGO_DEBUG=1) and under `manage.py test` the required ones have harmless defaults, and
-without DB_HOSTS the database is SQLite.
+In development (DJANGO_DEBUG=1) and under `manage.py test`, the required variables have safe defaults, and without
+DB_HOSTS the database is SQLite.
 """
 
 import os
@@ -46,10 +46,10 @@ def words(text: str) -> list[str]:
 def postgresql() -> dict[str, Any]:
     hosts = words(required("DB_HOSTS"))
     options: dict[str, Any] = {
-        # Whichever host is the primary now. At random: a dead host must not slow down every new connection.
+        # Connect to the current primary. Try the hosts in random order, so that a dead one delays only some of them.
         "target_session_attrs": "read-write",
         "load_balance_hosts": "random",
-        # A host that vanishes without a word is given up after three seconds; it needs all of these.
+        # Together, these settings detect within three seconds that a host is gone.
         "connect_timeout": 2,
         "tcp_user_timeout": 3000,
         "keepalives": 1,
@@ -59,7 +59,7 @@ def postgresql() -> dict[str, Any]:
         "application_name": "incidents",
     }
     if sys.argv[1:2] != ["migrate"]:
-        # A host that vanishes in the middle of a transaction must not hold its row locks for all others.
+        # If an application host vanishes during a transaction, its row locks must not block the others.
         options["options"] = "-c idle_in_transaction_session_timeout=3s -c lock_timeout=3s"
     if passfile := os.environ.get("DB_PASSFILE"):
         options["passfile"] = passfile
@@ -104,7 +104,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "incidents_site.edge.Edge",  # first: health checks come with an IP address as their Host
+    "incidents_site.edge.Edge",  # first, because the Host header of health checks may be an IP address
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -161,7 +161,7 @@ LOGGING = {
         "stderr": {
             "class": "logging.StreamHandler",
             "formatter": "line",
-            "level": "CRITICAL" if TESTING else "INFO",  # the tests provoke errors all the time
+            "level": "CRITICAL" if TESTING else "INFO",  # tests cause many expected errors
         },
     },
     "root": {"handlers": ["stderr"], "level": "INFO"},

@@ -1,4 +1,4 @@
-"""Every address of the site, but /livez and /healthz: those are answered by incidents_site.edge."""
+"""Every URL of the site except /livez and /healthz, which incidents_site.edge answers."""
 
 from django.contrib import admin
 from django.urls import include, path

@@ -126,7 +126,7 @@ def is_served(package: Package, observed: Observed) -> bool:
 _SHAPE = r"package\t${Package}\t${db:Status-Status}\t${Version}\n"
 
 _REMOVALS = """\
-# No process for each: there may be a hundred.
+# Shell builtins only: there may be a hundred packages, and a process for each would be slow.
 has() {
     case "
 $installed" in *"
@@ -140,9 +140,9 @@ done <<'WANTED'
 %s
 WANTED
 ask() { [ $# != 1 ] && apt-get install --no-install-recommends -q "$@" 2>/dev/null </dev/null; }
-# To print addresses costs apt half a simulation.
+# --print-uris takes apt half as long as a simulation.
 [ -z "$missing" ] || ask --print-uris --no-remove $missing >/dev/null || {
-    # One name that apt does not know, of a source that is not there yet, keeps it from answering for the others.
+    # An unknown name makes apt fail for all names. It may come from a source that is not configured yet: leave it out.
     ask --simulate $missing || ask --simulate $(apt-cache pkgnames 2>/dev/null | grep -Fx "$missing")
 } | sed -n 's/^\\(Remv\\|Purg\\) \\([^ ]*\\).*/removes\t\\2/p'
 """

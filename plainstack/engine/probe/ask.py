@@ -16,7 +16,7 @@ from plainstack.engine.paths import APPLY_LOCK, GUARD_UNIT, LOCK, STATE, TRANSIE
 DIVIDER = "# --- resources ---\n"
 
 _KEPT = rf"""\
-# ROOT is for tests: another tree, that may bring stand-ins for programs in its bin.
+# ROOT is for tests: another directory tree, whose bin may hold stand-ins for programs.
 export LC_ALL=C PATH=${{ROOT:+$ROOT/bin:}}/usr/sbin:/usr/bin:/sbin:/bin
 root=${{ROOT:-}}
 state=$root{STATE} lock=$root{LOCK} applying=$root{APPLY_LOCK}
@@ -27,15 +27,15 @@ lines_of() {{ # lines_of FOLDER TAG: every line of its files, behind the tag and
     awk -v tag="$tag" '{{ print tag "\t" FILENAME "\t" $0 }}' "$@"
 }}
 echo 'probe 2'
-# In this order: whether something goes on, what it has come to by now, and then the rest. What changes later makes
-# another generation.
+# Keep this order: whether another run is at work, then the generation, then the rest. If the rest changes while it is
+# read, the generation changes too, and the plan is not applied.
 if [ -f "$lock" ] && ! flock -n -s 9 9<"$lock"; then
     sed 's/^/lock	/' "$lock"
 elif [ -f "$applying" ] && ! flock -n -s 9 9<"$applying"; then
     echo ending
 fi
 guards() {{
-    # To ask systemd costs more than all else here, and without a file there is no such unit.
+    # Asking systemd takes longer than all the rest of this part, and without a unit file no guard can be active.
     set -- "$root{TRANSIENT}/{GUARD_UNIT}"-*
     [ ! -e "$1" ] ||
         systemctl list-units --plain --no-legend --state=active,activating '{GUARD_UNIT}-*' 2>/dev/null

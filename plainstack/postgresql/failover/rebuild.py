@@ -40,7 +40,7 @@ then
 fi
 echo "$said" | grep -i error | tail -n 1 >{REWINDING}.new
 [ -s {REWINDING}.new ] || printf 'it ended without a word\n' >{REWINDING}.new
-# Nothing was touched yet when the primary could not be asked.
+# If pg_rewind could not connect to the primary, it has changed nothing.
 if grep -q 'connection to server' {REWINDING}.new; then
     rm {REWINDING}
     cat {REWINDING}.new >&2

@@ -43,7 +43,7 @@ answer=$({_PSQL}c 'select not pg_is_in_recovery() or pg_promote(true, 30)')
 _NO_WRITE_WAITS = f"""[ -z "$({_PSQL}c 'show synchronous_standby_names')" ]"""
 _DEGRADE = f"""\
 cat >{DEGRADED}.new <<END
-# written by fab failover, and left alone by inv deploy; fab failover resync takes it back
+# written by fab failover; inv deploy leaves it alone, and fab failover resync removes it
 # since $(date -u +%Y-%m-%dT%H:%M:%SZ)
 synchronous_standby_names = ''
 END
@@ -88,7 +88,7 @@ mark || systemctl mask --runtime {UNIT}
 timeout 2 systemctl stop {UNIT} || systemctl kill --signal=KILL {UNIT} 2>/dev/null || :
 pid=$(head -n 1 {DATA}/postmaster.pid 2>/dev/null || :)
 if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ]; then
-    # It may end by itself at this moment.
+    # The process may end by itself just now; then kill fails.
     kill -KILL "$pid" 2>/dev/null || :
 fi
 {await_condition(_NONE_RUNS, "PostgreSQL was killed and still runs", tries=50, pause=0.1)}\

@@ -43,10 +43,10 @@ def reachable(stack: Stack, engine: Engine) -> Iterator[Validation]:
             name=f"port of {service.name}",
             run=f"""\
                 systemctl --quiet is-active {engine.name}.service || exit 0
-                # The preview hides the present file from this shell, and not from process 1.
+                # In the preview, this shell sees the new file; process 1 still sees the current one.
                 ! grep -qE {used} /proc/1/root{path} 2>/dev/null || exit 0
                 for address in {addresses}; do
-                    # Whatever the status: an answer in HTTP, which another server at this port would not give.
+                    # Any HTTP status will do: a server with another protocol at this port would not send one.
                     ! curl --silent --output /dev/null --max-time 5 http://$address:{service.port}/ || exit 0
                 done
                 echo '{service.name}: no host serves it at port {service.port}: inv deploy --role=app' >&2

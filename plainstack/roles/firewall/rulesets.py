@@ -48,7 +48,7 @@ fi
 decided=
 if [ -x "${ROOT:-}%(program)s" ]; then
     { read -r _ && read -r _ && read -r _ _ decided; } <"${ROOT:-}%(program)s" || :
-    # one of before this line was in it
+    # An older version of the program does not have this line.
     case $decided in refuse | keep | replace) ;; *) decided=%(foreign)s ;; esac
 fi
 if [ "$decided" != %(foreign)s ]; then

@@ -7,7 +7,7 @@ import pytest
 from plainstack.cli.console import Console, Progress
 
 
-def test_events_are_reported_as_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_events_are_printed_as_lines(capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress(Console())
     for step in ("wait for the host's lock", "write /etc/app.conf", "restart app.service"):
         progress.step("app1", "app", step)
@@ -22,7 +22,7 @@ def test_events_are_reported_as_lines_where_there_is_no_terminal(capsys: pytest.
     ]
 
 
-def test_with_json_standard_output_is_left_to_the_document(capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_json_standard_output_holds_only_the_document(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(json=True)
     console.line("for a person")
     console.error("an error")

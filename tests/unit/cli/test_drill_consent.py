@@ -44,7 +44,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("yes", [False, True])
-def test_without_a_terminal_nothing_begins_and_the_faults_and_their_hosts_are_reported(
+def test_without_a_terminal_nothing_starts_and_the_faults_and_their_hosts_are_listed(
     real: str, begun: list[str], capsys: pytest.CaptureFixture[str], yes: bool
 ) -> None:
     with pytest.raises(Exit) as ended:
@@ -58,7 +58,7 @@ def test_without_a_terminal_nothing_begins_and_the_faults_and_their_hosts_are_re
 
 
 @pytest.mark.parametrize(("typed", "drills"), [("shop", ["kill"]), ("shop2", []), ("y", []), ("", [])])
-def test_only_the_stacks_own_name_begins_it(
+def test_only_the_stacks_own_name_starts_the_drill(
     real: str, begun: list[str], monkeypatch: pytest.MonkeyPatch, typed: str, drills: list[str]
 ) -> None:
     monkeypatch.setattr(Console, "ask", lambda _self, _question: typed)

@@ -14,7 +14,7 @@ from plainstack.shipped import ROOT
 from tests import inventories
 
 
-def test_a_new_stack_is_the_example_under_its_own_name(tmp_path: Path) -> None:
+def test_a_new_stack_is_the_example_with_its_own_name(tmp_path: Path) -> None:
     folder = tmp_path / "shop"
     init(folder)
     for name in ("hosts.yaml", "tasks.py", "fabfile.py"):
@@ -24,21 +24,21 @@ def test_a_new_stack_is_the_example_under_its_own_name(tmp_path: Path) -> None:
     assert stack.file(stack.services["web"].source).is_dir()
 
 
-def test_the_stack_may_have_another_name_than_its_folder(tmp_path: Path) -> None:
+def test_the_stacks_name_may_differ_from_the_folders(tmp_path: Path) -> None:
     init(tmp_path / "My Stack", "my-shop")
     stack = inventories.load(tmp_path / "My Stack/hosts.yaml")
     assert stack.given(Database)
     assert (stack.stack, stack.settings(Database).name) == ("my-shop", "my_shop")
 
 
-def test_a_folder_with_other_files_keeps_them(tmp_path: Path) -> None:
+def test_other_files_in_the_folder_are_kept(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("mine", encoding="utf-8")
     init(tmp_path, "shop")
     assert (tmp_path / "notes").read_text(encoding="utf-8") == "mine"
 
 
 @pytest.mark.parametrize("name", ["hosts.yaml", "tasks.py", "fabfile.py", ".gitignore", "README.md", "apps/incidents"])
-def test_nothing_is_written_over_what_is_there(tmp_path: Path, name: str) -> None:
+def test_existing_files_are_not_overwritten(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).symlink_to("nowhere")
     before = sorted(tmp_path.rglob("*"))
@@ -59,16 +59,14 @@ def test_nothing_is_written_over_what_is_there(tmp_path: Path, name: str) -> Non
         ("x\nhosts: {}", ""),
     ],
 )
-def test_a_name_that_no_stack_can_have_is_refused_before_anything_is_written(
-    tmp_path: Path, name: str, reason: str
-) -> None:
+def test_an_invalid_stack_name_is_refused_before_anything_is_written(tmp_path: Path, name: str, reason: str) -> None:
     folder = tmp_path / "new"
     with pytest.raises(Refused, match=f"^{reason}(.|\n)*--name=NAME$"):
         init(folder, name)
     assert not folder.exists()
 
 
-def test_a_file_is_no_folder(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "shop").touch()
     with pytest.raises(Refused, match="shop is not a folder"):
         init(tmp_path / "shop")
@@ -86,7 +84,7 @@ def test_a_usage_error_says_what_is_missing_and_exits_with_1(
     assert said in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit, match="file"):
         command.main(["init", str(tmp_path / "file/shop")])

@@ -25,12 +25,12 @@ SCHEMA = reference.schema(SHAPE)
 PAGE = reference.page(SHAPE)
 
 
-def test_the_page_is_that_of_the_models() -> None:
+def test_the_page_is_generated_from_the_models() -> None:
     """To regenerate the page, run: python -m plainstack.cli.reference >docs/inventory.md"""
     assert (ROOT / "docs/inventory.md").read_text(encoding="utf-8") == PAGE
 
 
-def test_every_key_is_explained_in_a_sentence() -> None:
+def test_every_key_has_a_one_sentence_description() -> None:
     for name, model in (("Stack", SCHEMA), *SCHEMA["$defs"].items()):
         for key, field in model["properties"].items():
             about = field.get("description") or SCHEMA["$defs"][field["$ref"].rpartition("/")[2]]["description"]
@@ -38,7 +38,7 @@ def test_every_key_is_explained_in_a_sentence() -> None:
             assert f"| `{key}` |" in PAGE, f"{name}.{key}"
 
 
-def test_the_schema_takes_the_default_inventory() -> None:
+def test_the_schema_accepts_the_default_inventory() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(DATA, SCHEMA)
 
@@ -59,7 +59,7 @@ def test_the_schema_takes_the_default_inventory() -> None:
         (("services", "web", "workers"), 0),
     ],
 )
-def test_the_schema_refuses_what_the_models_refuse(keys: tuple[str, ...], value: object) -> None:
+def test_the_schema_rejects_what_the_models_reject(keys: tuple[str, ...], value: object) -> None:
     data = copy.deepcopy(DATA)
     inner = data
     for key in keys[:-1]:
@@ -78,21 +78,21 @@ def shown(folder: Path, text: str = OWN, base: str = SHARED) -> list[str]:
     return [*view.as_yaml([*view.values(load.checked(found, folder, SHAPE), found)])]
 
 
-def test_every_value_in_effect_is_shown_with_where_it_comes_from(tmp_path: Path) -> None:
+def test_every_effective_value_is_shown_with_its_origin(tmp_path: Path) -> None:
     lines = [" ".join(line.split()) for line in shown(tmp_path)]
     assert "user: deploy # base.yaml:1" in lines
     assert "address: 10.0.0.1 # hosts.yaml:4" in lines
     assert "port: 22 # default" in lines
 
 
-def test_what_a_url_may_let_in_is_masked(tmp_path: Path) -> None:
+def test_secrets_in_urls_are_masked(tmp_path: Path) -> None:
     text = "\n".join(shown(tmp_path))
     assert "webhook: https://hooks.example.com/***" in text
     assert "secret@" not in text
     assert "key=" not in text
 
 
-def test_what_is_shown_is_an_inventory_of_the_same_stack(stack: Stack) -> None:
+def test_the_output_is_an_inventory_of_the_same_stack(stack: Stack) -> None:
     found: Text = load.read_file(ROOT / "hosts.yaml", SHAPE)
     text = "\n".join(view.as_yaml([*view.values(stack, found)]))
     assert inventories.parse(text, "shown.yaml", stack.folder) == stack

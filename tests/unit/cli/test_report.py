@@ -54,7 +54,7 @@ def plans(*actions: Action, packages: PackageTransaction | None = None, lost: bo
     return {"app1": HostPlan("app1", packages, (Transaction("app", actions, lost=lost),) if actions else ())}
 
 
-def test_a_plan_reads_like_this() -> None:
+def test_a_whole_plan_is_printed_as_expected() -> None:
     packages = PackageTransaction(install=("nginx", "curl"), removed=("curl",), purge=("rare",))
     assert report.plan_lines(plans(*EVERY_ACTION, packages=packages), {"app1": OLD}) == [
         "",
@@ -86,13 +86,13 @@ def test_a_plan_reads_like_this() -> None:
     ]
 
 
-def test_a_host_with_nothing_to_do_is_not_mentioned_and_a_lost_role_is_named() -> None:
+def test_a_host_with_nothing_to_do_is_not_mentioned_and_a_removed_role_is_named() -> None:
     assert report.plan_lines(plans(), {}) == []
     lines = report.plan_lines(plans(EVERY_ACTION[4], lost=True), {})
     assert lines[2] == "  app  (no longer a role of this host)"
 
 
-def test_no_secret_is_in_a_plan_as_text_or_as_data() -> None:
+def test_a_plan_contains_no_secret_either_as_text_or_as_data() -> None:
     """This includes a secret in the old content of a file that is no longer secret."""
     reported = "\n".join(report.plan_lines(plans(*EVERY_ACTION), {"app1": OLD}))
     reported += json.dumps(report.as_data(plans(*EVERY_ACTION)))
@@ -104,7 +104,7 @@ def test_no_secret_is_in_a_plan_as_text_or_as_data() -> None:
     assert "        +port = 1" in lines
 
 
-def test_the_old_content_is_asked_for_where_a_diff_is_shown_and_never_of_secret_files() -> None:
+def test_old_content_is_fetched_only_for_diffs_and_never_for_secret_files() -> None:
     assert report.changed_files(plans(*EVERY_ACTION)["app1"]) == ["/etc/app.conf"]
 
 
@@ -115,7 +115,7 @@ def test_a_long_diff_is_cut() -> None:
     assert lines[-1] == "... and 143 more lines"
 
 
-def test_a_plan_as_data_says_what_and_why_and_nothing_is_left_out() -> None:
+def test_a_plan_as_data_is_complete() -> None:
     packages = PackageTransaction(install=(), purge=("rare",))
     data: Mapping[str, list[dict[str, Any]]] = report.as_data(plans(*EVERY_ACTION, packages=packages))
     assert len(data["app1"]) == len(EVERY_ACTION) + 1
@@ -137,7 +137,7 @@ def test_a_plan_as_data_says_what_and_why_and_nothing_is_left_out() -> None:
     }
 
 
-def test_files_are_fetched_whatever_they_hold(tmp_path: Any) -> None:
+def test_files_of_any_content_are_fetched(tmp_path: Any) -> None:
     import subprocess
 
     odd, missing = tmp_path / "it's odd", tmp_path / "missing"
@@ -169,7 +169,7 @@ def test_the_timeline_shows_every_stage_on_one_axis() -> None:
     assert report.timeline([outcome("a", "base", 0, 0)], 0)[0].count("█") == 1
 
 
-def test_failures_name_every_host_with_the_last_words_and_what_was_not_attempted() -> None:
+def test_failures_name_every_host_with_its_last_output_and_the_stages_that_were_skipped() -> None:
     unreachable = {"lb1": HostFailed("lb1", "connect", "no answer within 10 s")}
     assert report.failures(unreachable, OUTCOMES) == [
         "lb1: connect: no answer within 10 s",
@@ -179,7 +179,7 @@ def test_failures_name_every_host_with_the_last_words_and_what_was_not_attempted
     ]
 
 
-def test_the_summary_counts_what_was_done_and_only_that() -> None:
+def test_the_summary_counts_only_completed_actions() -> None:
     everything = {
         **plans(
             *EVERY_ACTION, UnitAction("stop", UNIT, "changed", ""), packages=PackageTransaction(install=("a", "b"))
@@ -194,7 +194,7 @@ def test_the_summary_counts_what_was_done_and_only_that() -> None:
     ]
 
 
-def test_the_first_deploy_of_a_host_is_shortened_but_for_what_it_replaces() -> None:
+def test_the_first_deploy_of_a_host_is_shortened_except_for_what_it_replaces() -> None:
     packages = PackageTransaction(install=("nginx", "curl"), removed=(), purge=())
     lines = report.plan_lines(plans(*EVERY_ACTION, packages=packages), {}, shortened={"app1"})
     assert lines[:3] == ["", "app1", "  first deploy: 2 packages, 4 files, 1 removal, 1 account, 1 command"]

@@ -14,7 +14,7 @@ from plainstack.engine.resources import Command, Unit
 NOW = Stamp("2026-01-01T00:00:00Z", "me@here", "abc")
 
 
-def test_a_host_that_may_still_be_at_work_is_awaited(desired: Mapping[str, HostDesired]) -> None:
+def test_a_deploy_waits_for_a_host_that_may_still_be_working(desired: Mapping[str, HostDesired]) -> None:
     """Copying a big database may take a day: a run that gave up earlier would leave the host copying."""
     for host, wanted in desired.items():
         bare = plan(host, wanted, Observed(), NOW)

@@ -24,14 +24,14 @@ EVENT = {
 }
 
 
-def test_every_event_is_a_row_with_how_much_it_did_and_how_it_ended(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_event_is_a_row_with_its_number_of_actions_and_its_result(capsys: pytest.CaptureFixture[str]) -> None:
     events = audit.parse("db1", f'{json.dumps(EVENT)}\n{{"cut short\n')
     Console().table(audit.HEADER, [event.row() for event in events])
     _, row = capsys.readouterr().out.splitlines()
     assert row.split() == ["2026-01-01T00:00:00Z", "me@laptop", "db1", "db", "2", "done"]
 
 
-def test_details_stand_below_their_event(capsys: pytest.CaptureFixture[str]) -> None:
+def test_details_are_printed_below_their_event(capsys: pytest.CaptureFixture[str]) -> None:
     events = audit.parse("db1", f"{json.dumps(EVENT)}\n" * 2)
     Console().table(audit.HEADER, [event.row() for event in events], [event.details() for event in events])
     lines = capsys.readouterr().out.splitlines()
@@ -39,7 +39,7 @@ def test_details_stand_below_their_event(capsys: pytest.CaptureFixture[str]) -> 
     assert lines[1::4] == [lines[1], lines[1]]
 
 
-def test_a_command_that_was_started_is_an_event_with_its_words_unchanged(tmp_path: Path) -> None:
+def test_the_start_of_a_command_is_an_event_that_shows_the_command_unchanged(tmp_path: Path) -> None:
     log = tmp_path / "var/log/plainstack/audit.jsonl"
     log.parent.mkdir(parents=True)
     line = """sh -c 'echo "%s" \\n'"""

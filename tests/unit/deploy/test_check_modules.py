@@ -83,7 +83,7 @@ def setup_module():
 """
 
 
-def test_a_check_takes_fixtures_of_its_own_as_in_any_test(checks: Path, stack: Stack, vault: Vault) -> None:
+def test_a_check_may_have_its_own_fixtures_like_any_test(checks: Path, stack: Stack, vault: Vault) -> None:
     (checks / "test_ours.py").write_text(FIXTURES)
     said: dict[str, list[str]] = {"db1": [], "db2": []}
 
@@ -104,9 +104,7 @@ def test_a_check_takes_fixtures_of_its_own_as_in_any_test(checks: Path, stack: S
     assert said == {name: [f"mkdir {name}", f"rmdir {name}"] for name in said}, "once a host, and undone at its end"
 
 
-def test_hosts_and_checks_without_a_fixture_in_common_run_beside_each_other(
-    checks: Path, stack: Stack, vault: Vault
-) -> None:
+def test_hosts_and_checks_without_a_common_fixture_run_in_parallel(checks: Path, stack: Stack, vault: Vault) -> None:
     """This includes checks that take a fixture from the same conftest.py."""
     (checks / "conftest.py").write_text(
         "import pytest\n@pytest.fixture\ndef met(host):\n    yield host.run('meet').stdout\n    host.run('part')\n"
@@ -168,7 +166,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_is_wrong_in_a_check_is_a_check_that_failed_with_its_place(
+def test_an_error_in_a_check_is_a_failed_check_with_its_file_and_line(
     checks: Path, stack: Stack, vault: Vault, name: str
 ) -> None:
     text, reported = BROKEN[name]
@@ -182,7 +180,7 @@ def test_what_is_wrong_in_a_check_is_a_check_that_failed_with_its_place(
     assert len(results) == (1 if name == "conftest.py" else 3)
 
 
-def test_a_comparison_that_fails_shows_how_its_sides_differ(
+def test_a_failed_comparison_shows_how_its_sides_differ(
     checks: Path, stack: Stack, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # `inv verify` runs outside of a pytest test, where this hook is None.
@@ -194,7 +192,7 @@ def test_a_comparison_that_fails_shows_how_its_sides_differ(
     assert ["At index 1 diff: 'seen' != 'wanted'" in one.why for one in results] == [True, True]
 
 
-def test_failures_in_several_threads_parse_no_source(
+def test_failures_in_several_threads_do_not_parse_source_code(
     checks: Path, stack: Stack, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python 3.11 sometimes fails to parse source in two threads at once."""
@@ -219,7 +217,7 @@ def test_failures_in_several_threads_parse_no_source(
     ]
 
 
-def test_what_a_check_prints_is_not_among_the_results(
+def test_output_of_a_check_is_not_mixed_with_the_results(
     checks: Path, stack: Stack, vault: Vault, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")

@@ -51,7 +51,7 @@ def place() -> Iterator[Path]:
 
 
 @given(kept_things, st.text(), st.text())
-def test_what_is_kept_comes_back_under_its_key_and_no_other(place: Path, kept: Kept, key: str, other: str) -> None:
+def test_cached_data_is_returned_only_for_its_own_key(place: Path, kept: Kept, key: str, other: str) -> None:
     _write(place, key, kept)
     assert _read(place, key) == kept
     assert place.stat().st_mode & 0o777 == 0o600
@@ -64,7 +64,7 @@ parts: st.SearchStrategy[Parts] = st.lists(st.text(st.characters(codec="utf-8"))
 
 
 @given(parts, parts)
-def test_two_inputs_have_one_key_only_if_they_are_the_same(one: Parts, two: Parts) -> None:
+def test_two_inputs_have_the_same_key_only_if_they_are_equal(one: Parts, two: Parts) -> None:
     def encoded(given: Parts) -> list[bytes]:
         return [part if isinstance(part, bytes) else part.encode() for part in given]
 
@@ -72,7 +72,7 @@ def test_two_inputs_have_one_key_only_if_they_are_the_same(one: Parts, two: Part
 
 
 @given(st.binary() | anything.map(lambda data: json.dumps(data).encode()))
-def test_a_file_of_anything_is_as_good_as_none(place: Path, content: bytes) -> None:
+def test_a_cache_file_with_arbitrary_content_is_ignored(place: Path, content: bytes) -> None:
     place.touch(mode=0o600)
     place.write_bytes(content)
     assert _read(place, "key") is None
@@ -81,7 +81,7 @@ def test_a_file_of_anything_is_as_good_as_none(place: Path, content: bytes) -> N
 @given(
     kept_things, st.lists(st.sampled_from(["key", "reach", "probes", "ssh", "hosts", "state"]), min_size=1), anything
 )
-def test_a_damaged_file_is_as_good_as_none_or_still_whole(
+def test_a_damaged_cache_file_is_ignored_unless_its_data_is_intact(
     place: Path, kept: Kept, damaged: list[str], value: object
 ) -> None:
     _write(place, "key", kept)
@@ -95,7 +95,7 @@ def test_a_damaged_file_is_as_good_as_none_or_still_whole(
     assert found is None or set(found.probes) <= set(found.reach.hosts)
 
 
-def test_a_file_that_others_may_read_is_not_used(place: Path) -> None:
+def test_a_cache_file_that_others_can_read_is_not_used(place: Path) -> None:
     kept = Kept(KeptReach(KeptLogIn("root", 22, None, None, 1), {}, Path("/a"), Path("/b"), False, "c"), {})
     _write(place, "key", kept)
     assert _read(place, "key") == kept
@@ -103,7 +103,7 @@ def test_a_file_that_others_may_read_is_not_used(place: Path) -> None:
     assert _read(place, "key") is None
 
 
-def test_what_is_kept_of_the_default_stack_holds_no_secret(
+def test_the_cache_of_the_default_stack_contains_no_secret(
     stack: Stack, vault: Vault, desired: Mapping[str, desired.HostDesired], registry: Mapping[str, Role]
 ) -> None:
     from plainstack.engine.desired import probe_script
@@ -150,7 +150,7 @@ def counted(server: Server, act: Callable[[], object]) -> tuple[int, int]:
 
 
 @sshd.needed
-def test_a_deploy_that_changes_nothing_is_one_connection_and_one_exec_a_host(
+def test_a_deploy_that_changes_nothing_uses_one_connection_and_one_exec_per_host(
     server: Server, tmp_path: Path, deploy: Deploy
 ) -> None:
     stack = server.stack(tmp_path)
@@ -161,7 +161,7 @@ def test_a_deploy_that_changes_nothing_is_one_connection_and_one_exec_a_host(
 
 
 @sshd.needed
-def test_a_changed_inventory_file_has_no_head_start(
+def test_a_changed_inventory_file_gets_no_head_start(
     server: Server, tmp_path: Path, deploy: Deploy, inventory_file: Path
 ) -> None:
     deploy(server.stack(tmp_path))
@@ -170,7 +170,7 @@ def test_a_changed_inventory_file_has_no_head_start(
 
 
 @pytest.mark.parametrize("written", ["extends: base.yaml", "extends:  ./base.yaml  ", "{stack: s, extends: base.yaml}"])
-def test_what_an_inventory_extends_is_an_input_too(tmp_path: Path, written: str) -> None:
+def test_files_that_an_inventory_extends_are_inputs_too(tmp_path: Path, written: str) -> None:
     (tmp_path / "hosts.yaml").write_text(f"{written}\n", encoding="utf-8")
     keys = []
     for base in ("ssh: {port: 1}\n", "ssh: {port: 2}\n"):
@@ -179,7 +179,7 @@ def test_what_an_inventory_extends_is_an_input_too(tmp_path: Path, written: str)
     assert keys[0] != keys[1] or keys == ["", ""]
 
 
-def test_an_inventory_that_extends_nothing_that_can_be_read_has_no_head_start(tmp_path: Path) -> None:
+def test_an_inventory_that_extends_only_unreadable_files_gets_no_head_start(tmp_path: Path) -> None:
     for text in ("extends: none.yaml\n", "extends: hosts.yaml\n", "extends: .\n", "extends:\n  base.yaml\n"):
         (tmp_path / "hosts.yaml").write_text(text, encoding="utf-8")
         assert HeadStart.of(tmp_path / "hosts.yaml")._key == ""
@@ -204,7 +204,7 @@ def test_connections_that_this_run_would_make_differently_are_not_used(
 
 
 @sshd.needed
-def test_an_answer_to_another_question_is_not_used(
+def test_the_output_of_a_different_probe_is_not_used(
     server: Server, tmp_path: Path, deploy: Deploy, inventory_file: Path
 ) -> None:
     """The inventory is the same, but a role wants more than in the last run, so the probe is a different one."""
@@ -230,7 +230,7 @@ def test_an_answer_to_another_question_is_not_used(
 
 
 @sshd.needed
-def test_a_host_that_fails_with_a_head_start_fails_as_without_one(
+def test_a_host_fails_the_same_way_with_a_head_start_as_without(
     server: Server, tmp_path: Path, deploy: Deploy, inventory_file: Path
 ) -> None:
     stack = server.stack(tmp_path)

@@ -14,7 +14,7 @@ NAMELESS = 54321
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="runs as another user: needs root")
-def test_an_operator_without_a_name_and_a_home_is_named_by_number() -> None:
+def test_an_operator_without_a_name_or_home_is_identified_by_number() -> None:
     """This is common in containers that run with an arbitrary user ID."""
     code = f"""\
 import os, sys

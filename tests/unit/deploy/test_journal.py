@@ -40,11 +40,11 @@ def entry(message: object, **fields: object) -> Entry:
     return found
 
 
-def test_a_line_says_when_in_utc_and_which_unit() -> None:
+def test_a_line_shows_its_time_in_utc_and_its_unit() -> None:
     assert entry("GET /").lines() == ["2026-03-01T12:30:15.250Z web[77]: GET /"]
 
 
-def test_what_systemd_says_about_a_unit_is_systemds() -> None:
+def test_a_message_from_systemd_about_a_unit_is_attributed_to_systemd() -> None:
     about = entry(
         "Started it.", SYSLOG_IDENTIFIER="systemd", _PID="1", UNIT="plainstack-web.service", _SYSTEMD_UNIT="init.scope"
     )
@@ -52,7 +52,7 @@ def test_what_systemd_says_about_a_unit_is_systemds() -> None:
     assert about.unit == "plainstack-web.service"
 
 
-def test_a_message_of_several_lines_keeps_them() -> None:
+def test_a_message_of_several_lines_stays_complete() -> None:
     first, *rest = entry("Traceback:\r\n  File x\n\tKeyError\n").lines()
     assert first.endswith(": Traceback:")
     assert [text.strip() for text in rest] == ["File x", "KeyError"]
@@ -75,27 +75,27 @@ def test_a_message_of_several_lines_keeps_them() -> None:
         ("", ""),
     ],
 )
-def test_a_message_is_shown_without_harm(message: object, shown: str) -> None:
+def test_control_characters_in_a_message_are_escaped(message: object, shown: str) -> None:
     assert entry(message).message == shown
 
 
 @given(st.text() | st.lists(st.integers(0, 255)))
-def test_no_message_moves_a_cursor(message: object) -> None:
+def test_no_message_can_move_the_cursor(message: object) -> None:
     for text in entry(message).lines():
         assert text.replace("\t", "").replace("\xa0", "").isprintable()
 
 
-def test_fields_are_shown_without_harm_too() -> None:
+def test_control_characters_in_other_fields_are_escaped_too() -> None:
     odd = entry("x", SYSLOG_IDENTIFIER=["a\nb", "c"], _SYSTEMD_UNIT=None, _PID="\x1b")
     assert odd.lines() == [r"2026-03-01T12:30:15.250Z a b[\x1b]: x"]
 
 
 @pytest.mark.parametrize("text", ["", "-- No entries --", "{}", "[]", '{"__REALTIME_TIMESTAMP": "x"}', "null"])
-def test_what_is_no_entry_is_left_out(text: str) -> None:
+def test_lines_that_are_not_journal_entries_are_ignored(text: str) -> None:
     assert parse("app1", text) is None
 
 
-def test_the_answer_begins_with_the_end_of_the_journal() -> None:
+def test_the_output_starts_with_the_end_of_the_journal() -> None:
     end = line(None, __CURSOR="end")
     assert parse_last("app1", f"{end}\n") == ("end", [])
     assert parse_last("app1", "\n") == ("", [])
@@ -103,19 +103,19 @@ def test_the_answer_begins_with_the_end_of_the_journal() -> None:
     assert (cursor, [one.message for one in entries]) == ("b", ["a", "b"])
 
 
-def test_lines_that_a_pattern_found_backwards_are_put_in_order() -> None:
+def test_matches_found_in_reverse_are_put_in_order() -> None:
     later = line("later", __REALTIME_TIMESTAMP=str(AT + 1), __CURSOR="later")
     cursor, entries = parse_last("app1", f"\n{later}\n{line('sooner')}\n", searched=True)
     assert (cursor, [one.message for one in entries]) == ("later", ["sooner", "later"])
 
 
-def test_a_clock_that_was_set_back_changes_no_order_of_a_host() -> None:
+def test_a_clock_that_was_set_back_does_not_reorder_the_entries_of_a_host() -> None:
     earlier = line("second", __REALTIME_TIMESTAMP=str(AT - 1))
     _, entries = parse_last("app1", f"\n{line('first')}\n{earlier}\n")
     assert [one.message for one in entries] == ["first", "second"]
 
 
-def test_words_for_a_shell_are_quoted() -> None:
+def test_shell_words_are_quoted() -> None:
     asked = Query(("a b.service",), "-60s", "it's; rm -rf /").last(5)
     assert "'--unit=a b.service'" in asked
     assert """'--grep=it'"'"'s; rm -rf /'""" in asked
@@ -123,7 +123,7 @@ def test_words_for_a_shell_are_quoted() -> None:
     assert "--lines=5" not in Query(("a.service",)).last(None)
 
 
-def test_following_begins_behind_the_cursor_and_no_earlier() -> None:
+def test_following_starts_exactly_after_the_cursor() -> None:
     query = Query(("a.service",), "-3600s")
     assert "'--after-cursor=s=1;i=2'" in query.follow("s=1;i=2")
     assert "--no-tail" in query.follow("s=1;i=2")
@@ -153,7 +153,7 @@ def test_following_begins_behind_the_cursor_and_no_earlier() -> None:
         ("@1000", "1970-01-01 00:16:40"),
     ],
 )
-def test_times_are_understood_before_a_host_is_asked(text: str, asked: str) -> None:
+def test_times_are_parsed_before_any_host_is_contacted(text: str, asked: str) -> None:
     wanted = asked
     if not asked.startswith("-"):
         moment = datetime.fromisoformat(asked).replace(tzinfo=UTC)
@@ -164,12 +164,12 @@ def test_times_are_understood_before_a_host_is_asked(text: str, asked: str) -> N
 @pytest.mark.parametrize(
     "text", ["", "1x", "h", "15", "1h later", "2026-13-01", "25:00", "tomorrow", "1:30", "--help", "@"]
 )
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_an_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(Refused, match="not a time: write how long ago"):
         since(text, NOW)
 
 
-def test_a_time_to_come_is_refused() -> None:
+def test_a_future_time_is_refused() -> None:
     with pytest.raises(Refused, match="still to come; it is 2026-03-01 12:30:15 UTC"):
         since("18:00", NOW)
 
@@ -184,7 +184,7 @@ journals = st.lists(st.lists(st.integers(0, 30), max_size=8), min_size=1, max_si
 
 
 @given(journals)
-def test_one_order_keeps_everything_and_the_order_of_each_host(hosts: list[list[Entry]]) -> None:
+def test_merging_keeps_all_entries_and_the_order_of_each_host(hosts: list[list[Entry]]) -> None:
     together = merged(hosts)
     for number, one in enumerate(hosts):
         assert [entry for entry in together if entry.host == f"h{number}"] == one
@@ -193,7 +193,7 @@ def test_one_order_keeps_everything_and_the_order_of_each_host(hosts: list[list[
 
 
 @given(journals, st.randoms(use_true_random=False))
-def test_entries_that_arrive_within_the_patience_come_in_order(hosts: list[list[Entry]], random: Random) -> None:
+def test_entries_that_arrive_in_time_are_merged_in_order(hosts: list[list[Entry]], random: Random) -> None:
     queues = [list(one) for one in hosts]
     merger = Merger(patience=1)
     while left := [queue for queue in queues if queue]:
@@ -206,7 +206,7 @@ def test_entries_that_arrive_within_the_patience_come_in_order(hosts: list[list[
         assert [entry.at for entry in shown] == sorted(entry.at for entry in shown)
 
 
-def test_an_entry_is_held_for_a_moment_and_no_longer() -> None:
+def test_an_entry_is_delayed_only_briefly() -> None:
     merger = Merger(patience=0.3)
     late, soon = (Entry("app1", 20, "", "", "p", "", 6, "late"), Entry("app2", 10, "", "", "p", "", 6, "soon"))
     assert merger.wait(now=0) is None
@@ -218,7 +218,7 @@ def test_an_entry_is_held_for_a_moment_and_no_longer() -> None:
     assert merger.rest() == []
 
 
-def test_what_is_held_is_there_at_the_end() -> None:
+def test_delayed_entries_are_printed_at_the_end() -> None:
     merger = Merger(patience=9)
     one = Entry("app1", 20, "", "", "p", "", 6, "")
     merger.add(one, now=0)
@@ -226,7 +226,7 @@ def test_what_is_held_is_there_at_the_end() -> None:
     assert merger.wait(now=0) is None
 
 
-def test_json_has_everything() -> None:
+def test_json_output_contains_every_field() -> None:
     data = entry("x").as_data()
     assert re.fullmatch(r"2026-.*Z", str(data.pop("at")))
     assert data == {

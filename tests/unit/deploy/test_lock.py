@@ -44,7 +44,7 @@ def free(session: Session, path: Path) -> bool:
     return session.run(f"flock -w {PATIENCE} '{path}' true").code == 0
 
 
-def test_a_second_run_gets_the_name_of_the_run_at_work(take: Take, session: Session, tmp_path: Path) -> None:
+def test_a_second_run_is_refused_with_the_name_of_the_first(take: Take, session: Session, tmp_path: Path) -> None:
     (release,) = take("ann@desk 'quoted' (pid 1) since noon: inv deploy")
     with pytest.raises(
         Refused, match=r"^a: another run is at work: ann@desk 'quoted' \(pid 1\) since noon: inv deploy$"
@@ -55,14 +55,14 @@ def test_a_second_run_gets_the_name_of_the_run_at_work(take: Take, session: Sess
     assert len(take("bob")) == 1
 
 
-def test_when_one_host_is_busy_the_others_locks_are_given_back(take: Take, session: Session, tmp_path: Path) -> None:
+def test_if_one_host_is_busy_the_locks_of_the_others_are_released(take: Take, session: Session, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="another run is at work: ann"):
         take("ann", names="ab")
     assert free(session, tmp_path / "work lock")
     assert len(take("bob")) == 1
 
 
-def test_a_drill_keeps_runs_out_but_its_own(take: Take) -> None:
+def test_a_drill_blocks_every_run_except_its_own(take: Take) -> None:
     held = take("drill", drill=True)
     with pytest.raises(Refused, match="another run is at work: drill"):
         take("deploy")
@@ -71,14 +71,14 @@ def test_a_drill_keeps_runs_out_but_its_own(take: Take) -> None:
     assert len(take("promote", in_drill=True)) == len(held)
 
 
-def test_a_run_keeps_drills_out_and_is_named(take: Take) -> None:
+def test_a_run_blocks_drills_and_is_named_in_the_error(take: Take) -> None:
     held = take("deploy")
     with pytest.raises(Refused, match="another run is at work: deploy"):
         take("drill", drill=True)
     held[0]()
 
 
-def test_who_only_looks_keeps_no_run_out(take: Take, tmp_path: Path) -> None:
+def test_observing_blocks_no_run(take: Take, tmp_path: Path) -> None:
     """A probe holds a shared lock for a moment, to see whether a run holds the lock."""
     path = tmp_path / "work lock"
     path.write_text("")
@@ -90,7 +90,7 @@ def test_who_only_looks_keeps_no_run_out(take: Take, tmp_path: Path) -> None:
         done.join()
 
 
-def test_a_host_that_was_changed_since_the_plan_is_reported(session: Session, tmp_path: Path) -> None:
+def test_a_host_that_changed_since_the_plan_is_reported(session: Session, tmp_path: Path) -> None:
     with pytest.raises(
         Refused, match=r"^a: another run changed this host since the plan was made\. Run the same command again$"
     ):

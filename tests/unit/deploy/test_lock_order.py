@@ -133,7 +133,7 @@ ROUNDS = 5
 
 
 @sshd.needed
-def test_of_two_operators_one_wins_and_the_other_gets_the_name_of_the_winner(server: Server, tmp_path: Path) -> None:
+def test_of_two_operators_one_wins_and_the_other_sees_the_name_of_the_winner(server: Server, tmp_path: Path) -> None:
     """Two processes lock the same hosts over a real sshd, one of them in reverse order."""
     context = multiprocessing.get_context("spawn")
     start, end, said = context.Barrier(2), context.Barrier(2), context.Queue()

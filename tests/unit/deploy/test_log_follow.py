@@ -88,7 +88,7 @@ def numbers(journal: Journal) -> list[str]:
     return [str(number + 1) for number in range(journal.written)]
 
 
-def test_entries_are_shown_as_they_come(server: Server, tmp_path: Path) -> None:
+def test_entries_are_printed_as_they_arrive(server: Server, tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
     journal.write(3)
     with following(server, tmp_path / "stack", journal) as screen:
@@ -98,7 +98,9 @@ def test_entries_are_shown_as_they_come(server: Server, tmp_path: Path) -> None:
     assert (screen.shown, screen.notes) == (numbers(journal), [])
 
 
-def test_a_host_that_was_away_loses_and_doubles_nothing_and_is_reported_once(server: Server, tmp_path: Path) -> None:
+def test_after_a_lost_connection_no_entry_is_lost_or_repeated_and_the_loss_is_reported_once(
+    server: Server, tmp_path: Path
+) -> None:
     journal = Journal(tmp_path / "journal")
     journal.write(1)
     with following(server, tmp_path / "stack", journal) as screen:
@@ -117,7 +119,7 @@ def test_a_host_that_was_away_loses_and_doubles_nothing_and_is_reported_once(ser
     assert screen.notes[1] == "db1: is back"
 
 
-def test_nothing_is_left_running_on_the_host(server: Server, tmp_path: Path) -> None:
+def test_nothing_keeps_running_on_the_host(server: Server, tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
     with following(server, tmp_path / "stack", journal):
         until(journal.readers)

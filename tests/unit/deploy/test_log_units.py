@@ -26,7 +26,7 @@ def chosen(*names: str) -> dict[str, tuple[str, ...]]:
     return choose(names, HOSTS, SERVICES, ROLES, ["app", "db", "balancer"])
 
 
-def test_without_a_name_it_is_what_the_assigned_roles_declare() -> None:
+def test_without_a_name_the_units_of_the_assigned_roles_are_shown() -> None:
     assert chosen() == {
         "app1": (WEB, WORKER),
         "app2": ("plainstack-web.service",),
@@ -47,11 +47,11 @@ def test_without_a_name_it_is_what_the_assigned_roles_declare() -> None:
         ("cron", {"app2": ["cron.service"]}),
     ],
 )
-def test_a_name_is_that_of_a_service_a_role_or_a_unit(name: str, units: dict[str, list[str]]) -> None:
+def test_a_name_can_be_a_service_a_role_or_a_unit(name: str, units: dict[str, list[str]]) -> None:
     assert {host: list(some) for host, some in chosen(name).items()} == units
 
 
-def test_several_names_mean_each_unit_once() -> None:
+def test_overlapping_names_select_each_unit_once() -> None:
     assert chosen("web", "app", "ssh")["app1"] == (
         "plainstack-web.service",
         "plainstack-web-worker@1.service",
@@ -59,11 +59,11 @@ def test_several_names_mean_each_unit_once() -> None:
     )
 
 
-def test_a_role_that_no_host_has_means_nothing() -> None:
+def test_a_role_without_hosts_selects_nothing() -> None:
     assert chosen("balancer") == {}
 
 
-def test_a_misspelled_name_is_reported_with_what_there_is() -> None:
+def test_a_misspelled_name_is_reported_with_the_known_names() -> None:
     with pytest.raises(Refused) as caught:
         chosen("web", "postgresq")
     assert str(caught.value).splitlines() == [
@@ -74,7 +74,7 @@ def test_a_misspelled_name_is_reported_with_what_there_is() -> None:
     ]
 
 
-def test_a_host_says_what_its_roles_have_declared(tmp_path: Path) -> None:
+def test_a_host_reports_the_units_that_its_roles_declare(tmp_path: Path) -> None:
     manifests = tmp_path / "var/lib/plainstack/manifest"
     manifests.mkdir(parents=True)
     entries = {

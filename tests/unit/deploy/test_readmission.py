@@ -82,7 +82,7 @@ class Run:
         return errands.do(self.observer, self.errands, "me", "-", "inv deploy")
 
 
-def test_a_reinstalled_host_is_let_in_wherever_it_is_shut_out_and_gets_a_slot(stack: Stack) -> None:
+def test_a_reinstalled_host_is_unfenced_everywhere_and_gets_a_slot(stack: Stack) -> None:
     hosts = Hosts({"db2": "db1", "db3": "db1", "app1": "db1", "app2": "db3"}, away=("lb1",))
     readmitted = Run(stack, hosts, {"db1": EMPTY, "db2": PRIMARY, "db3": STANDBY})
     assert [(step.host, step.says) for step in readmitted.errands] == [
@@ -97,7 +97,7 @@ def test_a_reinstalled_host_is_let_in_wherever_it_is_shut_out_and_gets_a_slot(st
     assert sorted(name for name, text in hosts.scripts if "plainstack-firewall unfence db1" in text) == readmitted.hosts
 
 
-def test_a_host_that_does_not_answer_keeps_its_fence_and_stops_nothing(stack: Stack) -> None:
+def test_an_unreachable_host_keeps_its_fence_and_blocks_nothing(stack: Stack) -> None:
     hosts = Hosts({"db2": "db1"}, away=("app1", "app2"))
     readmitted = Run(stack, hosts, {"db1": EMPTY, "db2": PRIMARY, "db3": None})
     assert readmitted.hosts == ["db2"]
@@ -113,13 +113,15 @@ def test_a_host_that_does_not_answer_keeps_its_fence_and_stops_nothing(stack: St
     ],
     ids=["it has data", "nobody has data", "nobody leads", "role db is left out"],
 )
-def test_otherwise_nothing_is_done_and_no_question_is_asked(stack: Stack, facts: Mapping[str, Any], scope: Any) -> None:
+def test_otherwise_nothing_is_changed_and_no_host_is_queried(
+    stack: Stack, facts: Mapping[str, Any], scope: Any
+) -> None:
     hosts = Hosts({"db2": "db1"})
     readmitted = Run(stack, hosts, facts, scope)
     assert (readmitted.errands, readmitted.do(), hosts.scripts) == ([], {}, [])
 
 
-def test_a_host_that_this_deploy_leaves_out_is_asked_who_leads(stack: Stack) -> None:
+def test_a_host_outside_this_deploy_is_still_asked_which_host_is_the_primary(stack: Stack) -> None:
     hosts = Hosts({})
     readmitted = Run(stack, hosts, {"db1": EMPTY})
     asked = [name for name, text in hosts.scripts if "pg_controldata" in text]

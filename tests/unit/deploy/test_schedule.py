@@ -68,17 +68,17 @@ def run(nodes: Nodes, *bad: Node, cancel_at: Node | None = None) -> tuple[list[O
     return execute(nodes, work, lambda *_: 0, cancelled, lambda *_: None), ended
 
 
-def test_all_hosts_begin_at_once_with_their_packages(cold: Nodes, stack: Stack) -> None:
+def test_all_hosts_start_together_with_their_packages(cold: Nodes, stack: Stack) -> None:
     assert {node for node, waits in cold.items() if not waits} == {Node(name, PACKAGES) for name in stack.hosts}
 
 
-def test_on_one_host_packages_come_first_then_roles_in_their_order(cold: Nodes) -> None:
+def test_on_one_host_packages_come_first_and_then_roles_in_order(cold: Nodes) -> None:
     assert cold[Node("db1", "base")] == {Node("db1", PACKAGES)}
     assert cold[Node("db1", "firewall")] == {Node("db1", "base")}
     assert cold[Node("db1", "db")] == {Node("db1", "firewall")}
 
 
-def test_a_role_waits_for_the_roles_it_comes_after_on_all_hosts_and_for_no_others(cold: Nodes) -> None:
+def test_a_role_waits_on_all_hosts_only_for_the_roles_that_it_comes_after(cold: Nodes) -> None:
     assert {node for node in before(cold, Node("bak1", "backup")) if node.stage == "db"} == {
         Node("db1", "db"),
         Node("db2", "db"),
@@ -86,11 +86,11 @@ def test_a_role_waits_for_the_roles_it_comes_after_on_all_hosts_and_for_no_other
     assert {other.host for other in before(cold, Node("mon1", "monitoring"))} == {"mon1"}, "it needs no other host"
 
 
-def test_a_balancer_moves_only_when_all_app_hosts_have(cold: Nodes) -> None:
+def test_a_balancer_changes_only_after_all_app_hosts_have(cold: Nodes) -> None:
     assert {Node("app1", "app"), Node("app2", "app")} <= cold[Node("lb1", "balancer")]
 
 
-def test_what_is_done_ahead_is_done_on_all_hosts_before_the_first_takes_its_turn(registry: Mapping[str, Role]) -> None:
+def test_steps_ahead_of_the_turns_are_done_on_all_hosts_before_the_first_turn(registry: Mapping[str, Role]) -> None:
     plans = {
         host: HostPlan(host, None, (Transaction("app", WORK, ahead=True), Transaction("app", WORK)))
         for host in ("a", "b")
@@ -105,7 +105,7 @@ def test_what_is_done_ahead_is_done_on_all_hosts_before_the_first_takes_its_turn
     }
 
 
-def test_rolling_roles_take_one_host_after_the_other_in_the_order_of_the_inventory(cold: Nodes) -> None:
+def test_rolling_roles_change_one_host_after_the_other_in_inventory_order(cold: Nodes) -> None:
     assert Node("app1", "app") in cold[Node("app2", "app")]
     assert Node("lb1", "balancer") in cold[Node("lb2", "balancer")]
     assert Node("db1", "db") not in before(cold, Node("db2", "db"))
@@ -129,7 +129,7 @@ WAIT = Run(lower_limit(50))
         ({"a": [*WORK], "b": [*WORK]}, []),
     ],
 )
-def test_databases_restart_one_by_one_and_the_primary_last_unless_its_limit_goes_down(
+def test_databases_restart_one_by_one_and_the_primary_last_unless_a_limit_is_lowered(
     registry: Mapping[str, Role], work: dict[str, list[Action]], turns: list[str]
 ) -> None:
     plans = {host: HostPlan(host, None, (Transaction("db", tuple(actions)),)) for host, actions in work.items()}
@@ -140,13 +140,13 @@ def test_databases_restart_one_by_one_and_the_primary_last_unless_its_limit_goes
     assert nodes == expected
 
 
-def test_everything_is_done_once_and_nothing_before_its_time(cold: Nodes) -> None:
+def test_every_stage_runs_once_and_not_too_early(cold: Nodes) -> None:
     outcomes, ended = run(cold)
     assert sorted(ended) == sorted(cold)
     assert [outcome for outcome in outcomes if outcome.error or outcome.skipped] == []
 
 
-def test_a_failure_stops_what_needs_it_and_nothing_else(cold: Nodes) -> None:
+def test_a_failure_stops_only_the_stages_that_depend_on_it(cold: Nodes) -> None:
     bad = Node("db2", "db")
     outcomes, ended = run(cold, bad)
     not_done = {outcome.node: outcome.skipped for outcome in outcomes if outcome.node not in ended}
@@ -161,7 +161,7 @@ def test_a_failure_stops_what_needs_it_and_nothing_else(cold: Nodes) -> None:
     assert next(outcome.error for outcome in outcomes if outcome.node == bad)
 
 
-def test_a_rolling_role_stops_at_its_first_bad_host(cold: Nodes) -> None:
+def test_a_rolling_role_stops_at_its_first_failed_host(cold: Nodes) -> None:
     outcomes, ended = run(cold, Node("app1", "app"))
     not_attempted = (Node("app2", "app"), Node("lb1", "balancer"), Node("lb2", "balancer"))
     skipped = {outcome.node: outcome.skipped for outcome in outcomes if outcome.skipped}
@@ -169,7 +169,7 @@ def test_a_rolling_role_stops_at_its_first_bad_host(cold: Nodes) -> None:
     assert Node("mon1", "monitoring") in ended
 
 
-def test_what_was_skipped_is_not_said_to_have_failed(cold: Nodes) -> None:
+def test_a_skipped_stage_is_not_reported_as_failed(cold: Nodes) -> None:
     outcomes, _ = run(cold, Node("db1", "base"))
     assert {o.skipped for o in outcomes if o.skipped} == {"base failed on db1"}
 
@@ -181,7 +181,9 @@ def test_what_was_skipped_is_not_said_to_have_failed(cold: Nodes) -> None:
         (OSError(28, "No space left on device", "/x"), "on this machine: [Errno 28] No space left on device: '/x'"),
     ],
 )
-def test_an_error_of_another_kind_fails_its_host_and_keeps_the_others_results(error: Exception, reported: str) -> None:
+def test_an_unexpected_error_fails_its_host_and_keeps_the_results_of_the_others(
+    error: Exception, reported: str
+) -> None:
     nodes: Nodes = {Node("a", "base"): set(), Node("b", "base"): set()}
 
     def work(node: Node) -> None:
@@ -194,7 +196,7 @@ def test_an_error_of_another_kind_fails_its_host_and_keeps_the_others_results(er
     assert good.error is None
 
 
-def test_after_ctrl_c_no_new_stage_begins_and_running_ones_end(cold: Nodes) -> None:
+def test_after_ctrl_c_no_new_stage_starts_and_running_stages_finish(cold: Nodes) -> None:
     at = Node("db1", "base")
     outcomes, ended = run(cold, cancel_at=at)
     assert at in ended
@@ -204,7 +206,7 @@ def test_after_ctrl_c_no_new_stage_begins_and_running_ones_end(cold: Nodes) -> N
     assert {outcome.node for outcome in outcomes} == set(cold)
 
 
-def test_peers_get_time_to_see_the_previous_host_and_ctrl_c_ends_the_waiting() -> None:
+def test_peers_get_time_to_notice_the_previous_host_and_ctrl_c_ends_the_wait() -> None:
     first, second = Node("a", "app"), Node("b", "app")
     nodes: Nodes = {first: set(), second: {first}}
     cancelled, waits = threading.Event(), list[Node]()
@@ -231,7 +233,7 @@ def test_peers_get_time_to_see_the_previous_host_and_ctrl_c_ends_the_waiting() -
         ("reload", None, 0),
     ],
 )
-def test_a_host_goes_down_only_when_the_one_that_came_up_before_is_used_again(
+def test_a_host_goes_down_only_when_the_host_that_came_up_before_it_is_in_use_again(
     registry: Mapping[str, Role], first: UnitVerb, second: UnitVerb | None, seconds: int
 ) -> None:
     assert registry["app"].settle == Settle(6, "wait until the balancers use the previous host again")
@@ -253,7 +255,7 @@ def test_a_host_goes_down_only_when_the_one_that_came_up_before_is_used_again(
         ({}, "restart", {}),
     ],
 )
-def test_what_came_up_just_before_a_run_is_seen_again_before_its_peer_goes_down(
+def test_a_host_that_came_up_just_before_a_run_is_seen_up_before_its_peer_goes_down(
     registry: Mapping[str, Role], up_for: Mapping[str, float], verb: UnitVerb, wait: Mapping[Node, float]
 ) -> None:
     plans = {"b": HostPlan("b", None, (Transaction("app", (UnitAction(verb, Unit(name="web"), "changed", ""),)),))}
@@ -262,7 +264,7 @@ def test_what_came_up_just_before_a_run_is_seen_again_before_its_peer_goes_down(
     assert unseen(plans, registry, desired, observed) == wait
 
 
-def test_a_node_begins_no_sooner_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_starts_no_sooner_than_its_earliest_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "time", SimpleNamespace(monotonic=lambda: 0.0))
     node, waits = Node("b", "app"), list[float]()
     cancelled = threading.Event()
@@ -276,7 +278,7 @@ def test_a_node_begins_no_sooner_than_it_may(monkeypatch: pytest.MonkeyPatch) ->
     assert outcome.skipped == "interrupted"
 
 
-def test_a_role_that_leaves_a_host_does_not_wait_for_itself(registry: Mapping[str, Role]) -> None:
+def test_a_role_that_is_removed_from_a_host_does_not_wait_for_itself(registry: Mapping[str, Role]) -> None:
     """A host loses all roles except db. Its role app is removed first, and must not wait for db on the same host."""
     plans = {
         "one": plan_of("one", "base", "firewall", "db", lost=("app", "balancer")),
@@ -287,7 +289,7 @@ def test_a_role_that_leaves_a_host_does_not_wait_for_itself(registry: Mapping[st
         assert len(outcomes) == 9
 
 
-def test_the_critical_path_is_the_chain_that_decided() -> None:
+def test_the_critical_path_is_the_chain_that_determined_the_duration() -> None:
     a, b, c, d = (Node(name, "base") for name in "abcd")
     nodes: Nodes = {a: set(), b: set(), c: {a, b}, d: set()}
     times = {a: (0.0, 1.0), b: (0.0, 3.0), c: (3.0, 4.0), d: (0.0, 2.0)}

@@ -37,12 +37,12 @@ def vault() -> Vault:
     return Vault({"web/SET": Secret("web/SET", "set"), "web/PRINTED": Secret("web/PRINTED", "outdated")}, {}, "")
 
 
-def test_the_secrets_of_the_chosen_hosts_are_looked_at(here: Stack, vault: Vault) -> None:
+def test_secrets_of_the_chosen_hosts_are_checked(here: Stack, vault: Vault) -> None:
     assert Elsewhere.of(here, ROLES, ["db1", "app1"], vault).unset == ("web/UNSET",)
     assert Elsewhere.of(here, ROLES, ["db1", "lb1"], vault) == Elsewhere((), {})
 
 
-def test_a_printed_value_takes_the_place_of_a_stored_one_and_is_masked(here: Stack, vault: Vault) -> None:
+def test_a_printed_value_replaces_a_stored_one_and_is_masked(here: Stack, vault: Vault) -> None:
     lines = Elsewhere.of(here, ROLES, ["app1"], vault).lines
     full = Elsewhere((), lines).added_to(vault, here)
     assert {name: secret.reveal() for name, secret in full.passwords.items()} == {
@@ -54,7 +54,7 @@ def test_a_printed_value_takes_the_place_of_a_stored_one_and_is_masked(here: Sta
         Elsewhere(("web/UNSET",), lines).added_to(vault, here)
 
 
-def test_stand_ins_run_no_command(here: Stack, vault: Vault) -> None:
+def test_placeholder_values_run_no_command(here: Stack, vault: Vault) -> None:
     stood_in = Elsewhere.of(here, ROLES, ["app1"], vault).stood_in(vault)
     assert set(stood_in.passwords) == {"web/SET", "web/PRINTED", "web/UNSET"}
     assert stood_in.password("web/SET").reveal() == "set"

@@ -43,7 +43,7 @@ def ports() -> Iterator[dict[str, int]]:
         yield {name: server.getsockname()[1] for name, server in zip(names, (accepting, refusing, silent), strict=True)}
 
 
-def test_a_port_that_answers_is_distinguished_from_one_that_is_silent(ports: dict[str, int], tmp_path: Path) -> None:
+def test_a_port_that_answers_is_distinguished_from_a_silent_port(ports: dict[str, int], tmp_path: Path) -> None:
     unwanted = [ports["refusing"], ports["silent"]]
     reported = tmp_path / "reported"
     # The script's pause must last until the refusal is reported, however slow this machine is.
@@ -66,7 +66,7 @@ def test_a_port_that_answers_is_distinguished_from_one_that_is_silent(ports: dic
         ("node_filesystem_size_bytes{device=x} 1\n", "Connection refused", False),
     ],
 )
-def test_an_exporter_that_is_silent_or_answers_a_stranger_is_found(
+def test_an_exporter_that_is_silent_or_answers_clients_without_a_certificate_is_reported(
     stack: Stack, answered: str, refused: str, holds: bool
 ) -> None:
     class Scraper:
@@ -75,7 +75,7 @@ def test_an_exporter_that_is_silent_or_answers_a_stranger_is_found(
         def run(self, *_: object) -> Any:
             return self
 
-    check = base.test_the_node_exporter_answers_the_monitoring_hosts_and_nobody_without_a_certificate
+    check = base.test_the_node_exporter_answers_only_monitoring_hosts_and_only_with_a_certificate
     if holds:
         check(stack.hosts["db1"], stack, lambda _name: Scraper())
     else:
@@ -86,7 +86,7 @@ def test_an_exporter_that_is_silent_or_answers_a_stranger_is_found(
 ADDRESSES = {name: str(host.address) for name, host in inventories.load(ROOT / "hosts.yaml").hosts.items()}
 
 
-def test_every_fixture_that_the_shipped_checks_take_is_there(stack: Stack, vault: Vault) -> None:
+def test_every_fixture_that_the_shipped_checks_use_exists(stack: Stack, vault: Vault) -> None:
     """The checks of every role run here, on hosts that cannot be reached; none may fail because of a fixture."""
 
     def nobody(name: str, _text: str) -> str:
@@ -171,7 +171,7 @@ def held(stack: Stack, role: str, facts: Mapping[str, str]) -> list[str]:
 
 
 @pytest.mark.parametrize("role", RIGHT)
-def test_checks_hold_on_a_host_as_it_should_be_and_not_on_one_that_says_nothing(stack: Stack, role: str) -> None:
+def test_checks_pass_on_a_correct_host_and_fail_on_one_without_output(stack: Stack, role: str) -> None:
     facts = RIGHT[role]
     assert import_module(f"checks.test_{role}").facts(stack, stack.hosts["db1"]).keys() == facts.keys()
     assert held(stack, role, facts)
@@ -179,7 +179,7 @@ def test_checks_hold_on_a_host_as_it_should_be_and_not_on_one_that_says_nothing(
 
 
 @pytest.mark.parametrize(("role", "fact", "old", "new"), WRONG)
-def test_each_check_that_goes_by_facts_fails_when_one_is_wrong(
+def test_each_check_based_on_facts_fails_when_its_fact_is_wrong(
     stack: Stack, role: str, fact: str, old: str, new: str
 ) -> None:
     right = RIGHT[role]

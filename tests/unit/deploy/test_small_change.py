@@ -39,7 +39,7 @@ def server_of(deployed: Sandbox, tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def test_a_small_change_is_one_connection_and_four_execs(
+def test_a_small_change_takes_one_connection_and_four_execs(
     server_of: Server,
     deployed: Sandbox,
     tmp_path: Path,

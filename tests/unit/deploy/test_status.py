@@ -49,7 +49,7 @@ def shown(stack: Stack, registry: Mapping[str, Role], view: View) -> dict[str, R
     return {row.host: row for row in rows(stack, registry, view, NOW)}
 
 
-def test_a_whole_stack_has_a_line_for_every_host_and_no_problem(stack: Stack, registry: Mapping[str, Role]) -> None:
+def test_a_healthy_stack_has_a_line_for_every_host_and_no_problem(stack: Stack, registry: Mapping[str, Role]) -> None:
     header, lines = table(rows(stack, registry, View(stack, observed=whole(stack)), NOW))
     assert header == ("host", "address", "roles", "units", "database", "virtual address", "last backup")
     reported = {line[0]: line[3:] for line in lines}
@@ -75,19 +75,19 @@ def test_a_whole_stack_has_a_line_for_every_host_and_no_problem(stack: Stack, re
         ("mon1", replace(host(), lock="inv deploy"), "mon1", "a run is at work: inv deploy"),
     ],
 )
-def test_what_is_wrong_is_said_of_the_host_where_it_is(
+def test_problems_are_reported_for_the_host_that_has_them(
     stack: Stack, registry: Mapping[str, Role], name: str, seen: Observed, where: str, problem: str
 ) -> None:
     found = shown(stack, registry, View(stack, observed={**whole(stack), name: seen}))
     assert any(reported.startswith(problem) for reported in found[where].problems), found[where].problems
 
 
-def test_of_hosts_that_were_not_asked_nothing_is_concluded(stack: Stack, registry: Mapping[str, Role]) -> None:
+def test_nothing_is_concluded_about_hosts_that_were_not_observed(stack: Stack, registry: Mapping[str, Role]) -> None:
     some = {name: seen for name, seen in whole(stack).items() if name in ("db2", "lb2")}
     assert not any(row.problems for row in shown(stack, registry, View(stack, observed=some)).values())
 
 
-def test_a_host_that_does_not_answer_keeps_its_cells(stack: Stack, registry: Mapping[str, Role]) -> None:
+def test_the_row_of_an_unreachable_host_keeps_its_columns(stack: Stack, registry: Mapping[str, Role]) -> None:
     observed = whole(stack)
     del observed["db2"], observed["lb1"]
     failed = {name: HostFailed(name, "connect", "no answer") for name in ("db2", "lb1")}
@@ -96,7 +96,7 @@ def test_a_host_that_does_not_answer_keeps_its_cells(stack: Stack, registry: Map
     assert (found["lb1"].cells["virtual address"], found["lb1"].problems) == ("", ["no answer"])
 
 
-def test_a_column_is_there_for_roles_that_the_stack_has(registry: Mapping[str, Role]) -> None:
+def test_only_roles_of_the_stack_have_a_column(registry: Mapping[str, Role]) -> None:
     stack = inventories.parse("{stack: s, hosts: {a: {address: 10.0.0.1}}}", "hosts.yaml", Path())
     (row,) = rows(stack, registry, View(stack, observed={"a": host()}), NOW)
     assert row.as_data() == {

@@ -25,7 +25,7 @@ def test_another(host):
 """
 
 
-def test_checks_of_one_host_run_beside_each_other_and_a_failure_names_its_host(
+def test_the_checks_of_one_host_run_in_parallel_and_a_failure_names_its_host(
     checks: Path, stack: Stack, vault: Vault
 ) -> None:
     (checks / "test_beside.py").write_text(CHECKS)
@@ -45,7 +45,7 @@ def test_checks_of_one_host_run_beside_each_other_and_a_failure_names_its_host(
     assert next(one.why for one in results if not one.passed).startswith("it is db1")
 
 
-def test_a_host_runs_no_more_commands_at_once_than_its_sshd_takes(checks: Path, stack: Stack, vault: Vault) -> None:
+def test_a_host_runs_no_more_commands_at_once_than_its_sshd_allows(checks: Path, stack: Stack, vault: Vault) -> None:
     """The checks of all hosts run a command on db1, as the firewall's checks all run one on a monitoring host."""
     names = "\n".join(f'def test_{number}(peer):\n    peer("db1").run("x")' for number in range(6))
     (checks / "test_many.py").write_text(f'ROLE = "base"\n{names}\n')
@@ -68,7 +68,7 @@ def test_a_host_runs_no_more_commands_at_once_than_its_sshd_takes(checks: Path, 
     assert most == check_host.COMMANDS
 
 
-def test_facts_are_asked_once_a_host_for_all_checks_and_do_not_mix(checks: Path, stack: Stack, vault: Vault) -> None:
+def test_facts_are_gathered_once_per_host_and_not_mixed_up(checks: Path, stack: Stack, vault: Vault) -> None:
     for number in (1, 2):
         (checks / f"test_asking_{number}.py").write_text(ASKING)
     asked: list[str] = []
@@ -84,7 +84,7 @@ def test_facts_are_asked_once_a_host_for_all_checks_and_do_not_mix(checks: Path,
     assert {one.why.partition("\n")[0] for one in results if one.name == "test_another" and one.why} == {"db2"}
 
 
-def test_a_check_of_a_role_that_no_chosen_host_has_is_not_run(checks: Path, stack: Stack, vault: Vault) -> None:
+def test_checks_of_a_role_without_chosen_hosts_are_not_run(checks: Path, stack: Stack, vault: Vault) -> None:
     (checks / "test_present.py").write_text(ASKING)
     (checks / "test_absent.py").write_text(ASKING.replace('"base"', '"monitoring"'))
 
@@ -95,9 +95,7 @@ def test_a_check_of_a_role_that_no_chosen_host_has_is_not_run(checks: Path, stac
     assert [(one.role, one.passed) for one in results] == [("base", True), ("base", True)]
 
 
-def test_a_host_that_cannot_be_asked_fails_each_of_its_checks_with_the_reason(
-    checks: Path, stack: Stack, vault: Vault
-) -> None:
+def test_an_unreachable_host_fails_each_of_its_checks_with_the_reason(checks: Path, stack: Stack, vault: Vault) -> None:
     (checks / "test_unreachable.py").write_text(ASKING)
 
     def ask(name: str, _text: str) -> str:
@@ -108,9 +106,7 @@ def test_a_host_that_cannot_be_asked_fails_each_of_its_checks_with_the_reason(
     assert all("no answer within 10 s" in one.why for one in results)
 
 
-def test_a_question_that_is_no_shell_has_no_answer_and_takes_none_from_others(
-    checks: Path, stack: Stack, vault: Vault
-) -> None:
+def test_an_invalid_fact_script_fails_without_affecting_the_others(checks: Path, stack: Stack, vault: Vault) -> None:
     (checks / "test_unclosed.py").write_text(ASKING.replace("exit 3", "if true"))
     (checks / "test_whole.py").write_text(ASKING)
     results = checked(stack, vault, asking_here, ["db1"])

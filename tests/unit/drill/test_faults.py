@@ -28,7 +28,7 @@ def no_lab(stack: Stack) -> Stack:
         ("balancer", "kill-keepalived", "kill -9 all of keepalived on h", "--signal=KILL keepalived.service"),
     ],
 )
-def test_a_fault_touches_the_units_of_its_service_only(
+def test_a_fault_affects_only_the_units_of_its_service(
     stack: Stack, target: str, fault: str, says: str, script: str
 ) -> None:
     found = faults.find(stack, target, fault)
@@ -44,25 +44,25 @@ def test_a_fault_touches_the_units_of_its_service_only(
         ("app", "switchover", "known: kill, stop, cut, all"),
     ],
 )
-def test_an_unknown_name_is_refused_with_the_known_ones(stack: Stack, target: str, fault: str, why: str) -> None:
+def test_an_error_about_an_unknown_name_lists_the_known_ones(stack: Stack, target: str, fault: str, why: str) -> None:
     with pytest.raises(Refused, match=why):
         drill_commands.chosen(stack, target, fault)
 
 
-def test_a_role_with_one_host_is_not_drilled(stack: Stack) -> None:
+def test_a_drill_is_refused_if_the_role_has_only_one_host(stack: Stack) -> None:
     alone = stack.model_copy(update={"hosts": {name: host for name, host in stack.hosts.items() if name != "db2"}})
     with pytest.raises(Refused, match="only db1 has the role db"):
         faults.find(alone, "db", "kill")
 
 
-def test_cables_are_cut_in_the_lab_only(stack: Stack) -> None:
+def test_cables_are_cut_only_in_the_lab(stack: Stack) -> None:
     assert faults.find(stack, "db", "cut").cut
     for fault in ("cut", "all"):
         with pytest.raises(Refused, match=r"in the lab|for the lab"):
             drill_commands.chosen(no_lab(stack), "db", fault)
 
 
-def test_all_is_every_target_and_every_fault_one_after_the_other(stack: Stack) -> None:
+def test_all_means_every_target_and_every_fault_one_after_the_other(stack: Stack) -> None:
     found = [(fault.target, fault.name) for fault in drill_commands.chosen(stack, "all", "all")]
     assert found == [(target, name) for target in ("db", "app", "balancer") for name in ("kill", "stop", "cut")]
 
@@ -72,7 +72,7 @@ def without(stack: Stack, *names: str) -> Stack:
     return stack.model_copy(update={"hosts": {name: host for name, host in stack.hosts.items() if name not in names}})
 
 
-def test_all_leaves_out_what_the_stack_cannot_have_and_says_why(stack: Stack) -> None:
+def test_all_leaves_out_impossible_faults_and_says_why(stack: Stack) -> None:
     reported: list[str] = []
     found = drill_commands.chosen(without(stack, "app2", "mon1", "bak1"), "all", "kill", reported.append)
     assert [fault.target for fault in found] == ["db", "balancer"]
@@ -84,7 +84,7 @@ def test_all_leaves_out_what_the_stack_cannot_have_and_says_why(stack: Stack) ->
 
 
 @pytest.mark.parametrize("target", ["db", "app", "balancer", "all"])
-def test_a_stack_without_a_site_has_nothing_to_drill(stack: Stack, target: str) -> None:
+def test_a_stack_without_a_site_cannot_be_drilled(stack: Stack, target: str) -> None:
     for gone in (("lb1", "lb2"), ("lb1", "lb2", "app1", "app2")):
         with pytest.raises(Refused, match=r"no host has the role balancer.*: fab failover switchover"):
             drill_commands.chosen(without(stack, *gone), target, "kill")
@@ -92,7 +92,7 @@ def test_a_stack_without_a_site_has_nothing_to_drill(stack: Stack, target: str) 
             drill_commands.chosen(without(stack, *gone, "db2"), target, "kill")
 
 
-def test_clients_write_from_an_app_host_that_works_on(stack: Stack) -> None:
+def test_clients_write_from_an_app_host_that_the_fault_does_not_affect(stack: Stack) -> None:
     alone = without(stack, "app2")
     kill, cut = faults.find(stack, "db", "kill"), faults.find(stack, "db", "cut")
     assert faults.writing_hosts(stack, kill, "app1") == ["app2", "app1"]
@@ -103,7 +103,7 @@ def test_clients_write_from_an_app_host_that_works_on(stack: Stack) -> None:
         faults.refuse_where_clients_would_die(alone, cut, "app1")
 
 
-def test_budgets_follow_from_what_is_promised(stack: Stack) -> None:
+def test_budgets_follow_from_the_promises_of_the_stack(stack: Stack) -> None:
     def of(target: str, fault: str, *, synchronous: bool = True) -> Budgets:
         return faults.budgets(faults.find(stack, target, fault), synchronous=synchronous)
 
@@ -118,7 +118,7 @@ def test_budgets_follow_from_what_is_promised(stack: Stack) -> None:
 @pytest.mark.parametrize(
     "flags", [{"rate": "0"}, {"rate": "x"}, {"seconds": "9999"}, {"max_lost": "-1"}, {"max_gap": "nan"}]
 )
-def test_a_bad_number_is_refused_before_anything_is_asked(
+def test_an_invalid_number_is_refused_before_any_host_is_contacted(
     flags: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(Exit):
@@ -129,7 +129,7 @@ def test_a_bad_number_is_refused_before_anything_is_asked(
     assert value in said
 
 
-def test_a_real_stack_wants_its_name_typed_and_says_what_will_be_done(
+def test_a_real_stack_needs_its_name_typed_and_lists_the_faults(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(drill_commands, "load", lambda _path: no_lab(stack))

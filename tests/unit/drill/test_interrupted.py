@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_one_is_kept_until_the_recovery_has_ended_and_the_second_one_ends_it(number: signal.Signals) -> None:
+def test_the_first_ctrl_c_waits_for_the_recovery_and_the_second_one_ends_it(number: signal.Signals) -> None:
     notes: list[str] = []
     steps: list[str] = []
 
@@ -35,7 +35,7 @@ def test_the_first_one_is_kept_until_the_recovery_has_ended_and_the_second_one_e
 
 
 @pytest.mark.parametrize(("interrupted", "drills"), [(False, 3), (True, 1)])
-def test_no_other_drill_begins_after_one_that_was_interrupted(
+def test_no_drill_starts_after_an_interrupted_one(
     monkeypatch: pytest.MonkeyPatch, interrupted: bool, drills: int
 ) -> None:
     begun: list[str] = []

@@ -26,7 +26,7 @@ from tests import inventories
 from tests.waiting import PATIENCE
 
 
-def test_the_load_keeps_its_rate_and_count_without_any_answer(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_load_keeps_its_rate_and_count_without_any_response(capsys: pytest.CaptureFixture[str]) -> None:
     all_sent = threading.Barrier(50, timeout=PATIENCE)
 
     def call(_key: int) -> str:
@@ -109,7 +109,7 @@ def site(stack: Stack, tmp_path: Path) -> Iterator[tuple[Site, queue.Queue[str]]
     thread.join(PATIENCE)
 
 
-def test_a_connection_that_the_site_closed_meanwhile_is_not_used_again(
+def test_a_connection_closed_by_the_site_is_not_reused(
     site: tuple[Site, queue.Queue[str]],
 ) -> None:
     client, closed = site
@@ -133,7 +133,7 @@ def test_a_connection_that_the_site_closed_meanwhile_is_not_used_again(
         ([503, 404], ["HTTP 503", "HTTP 404"]),
     ],
 )
-def test_a_get_counts_as_answered_by_what_the_site_answers_without_a_fault(
+def test_a_get_succeeds_if_the_response_matches_the_one_without_a_fault(
     monkeypatch: pytest.MonkeyPatch, answers: list[int], outcomes: list[str]
 ) -> None:
     client = Site("127.0.0.1", "shop.example", ssl.create_default_context(), "/")

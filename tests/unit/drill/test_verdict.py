@@ -41,7 +41,7 @@ stores = st.fixed_dictionaries(
 
 
 @given(attempts(), stores)
-def test_the_set_test_puts_every_key_in_one_place(tried: list[Attempt], stored: Any) -> None:
+def test_the_set_test_classifies_every_key_exactly_once(tried: list[Attempt], stored: Any) -> None:
     for kind in ("post", "sql"):
         mine = [a for a in tried if a.kind == kind]
         writes = set_test(mine, stored[kind])
@@ -56,7 +56,7 @@ def test_the_set_test_puts_every_key_in_one_place(tried: list[Attempt], stored: 
 
 
 @given(attempts())
-def test_a_store_that_keeps_what_it_acknowledged_and_no_more_loses_nothing(tried: list[Attempt]) -> None:
+def test_a_store_with_exactly_the_acknowledged_rows_has_lost_nothing(tried: list[Attempt]) -> None:
     stored: Stored = {kind: {a.key: 1 for a in tried if a.kind == kind and a.ok} for kind in history.WRITES}
     verdict = judge(tried, stored, MARKS, WHOLE, Budgets(lost=0))
     for writes in verdict.writes.values():
@@ -64,7 +64,7 @@ def test_a_store_that_keeps_what_it_acknowledged_and_no_more_loses_nothing(tried
 
 
 @given(attempts(), stores, st.integers(0, 1000))
-def test_taking_one_acknowledged_row_away_is_noticed(tried: list[Attempt], stored: Any, pick: int) -> None:
+def test_one_missing_acknowledged_row_is_detected(tried: list[Attempt], stored: Any, pick: int) -> None:
     kept = [a for a in tried if a.kind == "sql" and a.ok]
     if not kept:
         return
@@ -76,7 +76,7 @@ def test_taking_one_acknowledged_row_away_is_noticed(tried: list[Attempt], store
 
 
 @given(attempts(), stores, st.sampled_from(["store", "topology", "checks", "trouble"]))
-def test_what_could_not_be_looked_at_is_never_a_pass(tried: list[Attempt], stored: Any, missing: str) -> None:
+def test_an_unreadable_result_is_never_a_pass(tried: list[Attempt], stored: Any, missing: str) -> None:
     ending = Ending(
         topology=None if missing == "topology" else [],
         checks=None if missing == "checks" else [],
@@ -86,14 +86,14 @@ def test_what_could_not_be_looked_at_is_never_a_pass(tried: list[Attempt], store
 
 
 @given(attempts(), stores)
-def test_failed_posts_are_all_listed_with_what_became_of_them(tried: list[Attempt], stored: Any) -> None:
+def test_all_failed_posts_are_listed_with_their_outcome(tried: list[Attempt], stored: Any) -> None:
     listed = judge(tried, stored, MARKS, WHOLE, Budgets()).failed_posts
     assert {post.key for post in listed} == {a.key for a in tried if a.kind == "post" and not a.ok}
     assert all(post.stored == (post.key in stored["post"]) for post in listed)
 
 
 @given(st.lists(st.floats(0, 40)), st.floats(0, 30), st.floats(0, 10))
-def test_the_longest_gap_is_within_its_time_and_no_success_is_inside(
+def test_the_longest_gap_lies_within_the_drill_and_contains_no_success(
     successes: list[float], since: float, more: float
 ) -> None:
     until = since + more
@@ -117,7 +117,7 @@ def _stored(tried: Sequence[Attempt]) -> Stored:
     return {kind: {a.key: 1 for a in tried if a.kind == kind and a.ok} for kind in history.WRITES}
 
 
-def test_a_drill_in_its_budgets_passes() -> None:
+def test_a_drill_within_its_budgets_passes() -> None:
     tried = [*_steady("sql", 0, 5), *_steady("sql", 8, LOAD), *_steady("get", 0, LOAD)]
     verdict = judge(tried, _stored(tried), MARKS, WHOLE, Budgets(lost=0, write_gap=5, read_gap=1, failed_gets=0))
     assert verdict.passed, verdict.rules
@@ -135,7 +135,7 @@ def test_a_drill_in_its_budgets_passes() -> None:
         (Budgets(failed_gets=0), "failed GETs"),
     ],
 )
-def test_each_budget_fails_a_drill_that_is_over_it(budgets: Budgets, rule: str) -> None:
+def test_each_exceeded_budget_fails_the_drill(budgets: Budgets, rule: str) -> None:
     failed = Attempt("get", 9999, 6.0, 6.0, 6.5, "HTTP 502")
     tried = [*_steady("sql", 0, 5), *_steady("sql", 8, LOAD), *_steady("get", 0, LOAD), failed]
     verdict = judge(tried, _stored(tried), MARKS, WHOLE, budgets)
@@ -143,25 +143,25 @@ def test_each_budget_fails_a_drill_that_is_over_it(budgets: Budgets, rule: str) 
     assert verdict.sentence.startswith(f"fail: {rule}")
 
 
-def test_writes_that_never_come_back_are_no_pass_however_large_the_budget() -> None:
+def test_writes_that_never_recover_fail_the_drill_however_large_the_budget() -> None:
     tried = [*_steady("sql", 0, 5), *_steady("get", 0, LOAD)]
     verdict = judge(tried, _stored(tried), MARKS, WHOLE, Budgets(write_gap=600))
     assert not verdict.passed
     assert "none succeeded" in verdict.sentence
 
 
-def test_a_write_that_an_old_primary_took_fails_the_drill() -> None:
+def test_a_write_accepted_by_an_old_primary_fails_the_drill() -> None:
     tried = [*_steady("sql", 0, LOAD), Attempt("stray", 0, 9, 9, 9.1, "ok"), Attempt("stray", 1, 9, 9, 9.1, "refused")]
     verdict = judge(tried, _stored(tried), MARKS, WHOLE, Budgets())
     assert [(one.name, one.seen) for one in verdict.rules if not one.held] == [("old primary", "took 1 of 2")]
 
 
-def test_requests_that_fail_before_the_fault_spoil_the_verdict() -> None:
+def test_requests_that_fail_before_the_fault_invalidate_the_verdict() -> None:
     tried = [*_steady("sql", 0, LOAD), Attempt("get", 9999, 1.0, 1.0, 1.5, "HTTP 502")]
     assert not judge(tried, _stored(tried), MARKS, WHOLE, Budgets()).passed
 
 
-def test_a_recorder_pairs_begin_and_end_of_each_generator_on_one_clock() -> None:
+def test_a_recorder_pairs_start_and_end_of_each_generator_on_one_clock() -> None:
     recorder = Recorder()
     recorder.feed('["begin", "sql", 3, 0.5, 0.51]', 0.0)
     recorder.feed('["begin", "get", 3, 0.5, 0.51]', 2.0)
@@ -177,13 +177,13 @@ def test_a_recorder_pairs_begin_and_end_of_each_generator_on_one_clock() -> None
 @pytest.mark.parametrize(
     "line", ["", "nonsense", '["begin"]', '["begin", "put", 1, 0, 0]', '["end", "sql", 99, 1, "ok"]']
 )
-def test_a_damaged_line_is_reported_as_such(line: str) -> None:
+def test_a_damaged_line_is_reported_as_damaged(line: str) -> None:
     with pytest.raises(Damaged):
         Recorder().feed(line, 0)
 
 
 @given(attempts())
-def test_a_kept_history_is_read_as_it_was(tried: list[Attempt]) -> None:
+def test_a_saved_history_is_read_back_unchanged(tried: list[Attempt]) -> None:
     again = history.load(history.dump(tried))
     assert [(a.kind, a.key, a.outcome) for a in again] == [(a.kind, a.key, a.outcome) for a in tried]
     assert all(abs(a.due - b.due) < 0.001 for a, b in zip(again, tried, strict=True))

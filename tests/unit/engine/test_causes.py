@@ -36,7 +36,7 @@ def reported(machine: Machine, *wanted: Resource) -> list[tuple[str, str]]:
     return [(action.subject(), getattr(action, "cause", "new")) for _, action in look(machine, wanted).actions()]
 
 
-def test_what_was_never_there_is_new_and_what_is_there_without_us_is_changed() -> None:
+def test_a_missing_resource_is_new_and_one_changed_by_others_is_drift() -> None:
     assert reported(Machine(), CONF) == [("write /etc/app.conf", "new")]
     there = Machine(paths={CONF.path: PathState("file", 0o644, "root", "root", sha(b"theirs"))})
     assert reported(there, CONF) == [("write /etc/app.conf", "changed")]
@@ -68,7 +68,7 @@ def test_a_changed_template_is_pending_and_a_changed_file_is_drift() -> None:
         (PathState("special file", 0o644, "root", "root"), "write /etc/app.conf", "is a special file"),
     ],
 )
-def test_drift_of_a_file_says_what_is_different(seen: PathState | None, subject: str, detail: str) -> None:
+def test_drift_of_a_file_says_what_differs(seen: PathState | None, subject: str, detail: str) -> None:
     machine = deployed(CONF)
     machine.paths = {CONF.path: seen} if seen else {}
     ((_, action),) = look(machine, [CONF]).actions()
@@ -76,7 +76,7 @@ def test_drift_of_a_file_says_what_is_different(seen: PathState | None, subject:
     assert (action.subject(), action.cause, action.detail) == (subject, "drift", detail)
 
 
-def test_a_unit_stopped_by_hand_is_drift_and_one_declared_otherwise_is_not() -> None:
+def test_a_unit_stopped_by_hand_is_drift_and_one_declared_stopped_is_not() -> None:
     machine = deployed(UNIT)
     machine.units["app.service"] = UnitState("loaded", "failed", "", "masked")
     assert reported(machine, UNIT) == [("enable app.service", "drift"), ("start app.service", "drift")]
@@ -85,7 +85,7 @@ def test_a_unit_stopped_by_hand_is_drift_and_one_declared_otherwise_is_not() -> 
     assert reported(machine, off) == [("disable app.service", "changed"), ("stop app.service", "changed")]
 
 
-def test_accounts_packages_and_kernel_parameters_are_distinguished_as_well() -> None:
+def test_drift_and_pending_changes_are_also_distinguished_for_accounts_packages_and_sysctls() -> None:
     user, package, knob = User(name="app"), Package(name="nginx"), Sysctl(name="net.x", value="1")
     machine = deployed(user, package, knob)
     shell = dataclasses.replace(user, shell="/bin/sh")
@@ -106,21 +106,21 @@ def test_accounts_packages_and_kernel_parameters_are_distinguished_as_well() -> 
     assert ("create user app", "drift") in reported(machine, user, package, knob)
 
 
-def test_a_unit_is_reloaded_or_restarted_for_the_input_that_changes() -> None:
+def test_a_changed_input_reloads_or_restarts_its_unit() -> None:
     machine = deployed(CONF, KEY, UNIT)
     assert reported(machine, NEW, KEY, UNIT)[1:] == [("reload app.service", "changed")]
     rotated = dataclasses.replace(KEY, content=b"other\n")
     assert reported(machine, NEW, rotated, UNIT)[2:] == [("restart app.service", "changed")]
 
 
-def test_a_file_that_others_changed_is_put_back_and_the_unit_reads_it_again() -> None:
+def test_a_file_changed_by_others_is_restored_and_the_unit_reads_it_again() -> None:
     """It is unknown whether the unit was reloaded with the other content."""
     machine = deployed(CONF, KEY, UNIT)
     machine.paths[CONF.path] = PathState("file", 0o644, "root", "root", sha(b"by hand"))
     assert reported(machine, CONF, KEY, UNIT) == [("write /etc/app.conf", "drift"), ("reload app.service", "changed")]
 
 
-def test_a_unit_whose_stamp_is_not_what_is_wanted_owes_it() -> None:
+def test_a_unit_whose_stamp_is_outdated_is_reloaded_or_restarted() -> None:
     machine = deployed(CONF, KEY, UNIT)
     restart, _, _ = machine.stamps["app.service"].partition(" ")
     machine.stamps["app.service"] = f"{restart} ?"
@@ -129,7 +129,7 @@ def test_a_unit_whose_stamp_is_not_what_is_wanted_owes_it() -> None:
     assert reported(machine, CONF, KEY, UNIT) == [("restart app.service", "owed")]
 
 
-def test_a_unit_that_ran_before_us_is_only_reloaded_for_what_a_reload_is_enough() -> None:
+def test_a_unit_that_already_ran_is_only_reloaded_if_a_reload_suffices() -> None:
     sshd = Unit(name="ssh.service", reload_on=(CONF.path,))
     machine = Machine(units={"ssh.service": UnitState("loaded", "active", "", "enabled")})
     assert reported(machine, CONF, sshd) == [("write /etc/app.conf", "new"), ("reload ssh.service", "changed")]
@@ -142,7 +142,7 @@ def test_a_unit_whose_live_state_was_changed_is_reloaded() -> None:
     assert reported(machine, unit) == [("reload firewall.service", "drift")]
 
 
-def test_a_packaged_file_that_comes_back_goes_again_and_is_not_served_on() -> None:
+def test_a_packaged_file_that_reappears_is_removed_and_no_longer_served() -> None:
     unwanted = Absent(path="/etc/app.d/default")
     unit = Unit(name="app.service", reload_on=("/etc/app.d/",))
     machine = deployed(unwanted, unit)
@@ -153,7 +153,7 @@ def test_a_packaged_file_that_comes_back_goes_again_and_is_not_served_on() -> No
     ]
 
 
-def test_what_is_no_longer_declared_goes_units_first_and_folders_last() -> None:
+def test_undeclared_resources_are_removed_units_first_and_folders_last() -> None:
     machine = deployed(
         User(name="app"),
         Directory(path="/srv/a"),
@@ -186,13 +186,13 @@ def test_a_file_changed_outside_plainstack_is_left_and_forgotten() -> None:
     assert look(machine, []).empty
 
 
-def test_a_folder_of_ours_that_is_a_link_now_is_left() -> None:
+def test_a_folder_of_ours_that_became_a_link_is_left() -> None:
     machine = deployed(Directory(path="/srv/a"))
     machine.paths["/srv/a"] = PathState("link", 0o777, "root", "root", target="/elsewhere")
     assert reported(machine) == [("leave /srv/a", "undeclared")]
 
 
-def test_a_role_that_a_host_has_no_more_loses_everything_unless_the_run_is_limited() -> None:
+def test_a_role_that_a_host_lost_is_removed_completely_unless_the_run_is_limited() -> None:
     machine = deployed(CONF, UNIT, Package(name="nginx"), Package(name="rare", purge=True))
     base: dict[str, Wanted] = {"base": []}
     found = plan("db1", base, machine.observed([]), NOW)
@@ -208,7 +208,7 @@ def test_a_purged_package_is_not_purged_twice() -> None:
     assert reported(machine) == [("record the state", "interrupted")]
 
 
-def test_a_file_that_moves_to_another_role_or_becomes_a_link_is_not_removed_behind_it() -> None:
+def test_a_file_that_moves_to_another_role_or_becomes_a_link_is_not_removed_afterwards() -> None:
     machine = deployed(CONF)
     link = Link(path=CONF.path, target="/x")
     for item in (CONF, link):
@@ -216,7 +216,7 @@ def test_a_file_that_moves_to_another_role_or_becomes_a_link_is_not_removed_behi
         assert not [action for _, action in found.actions() if isinstance(action, Remove)]
 
 
-def test_a_role_may_name_its_resources_in_any_order() -> None:
+def test_a_role_may_list_its_resources_in_any_order() -> None:
     user = User(name="app")
     folder, file = Directory(path="/srv/a", owner="app"), File(path="/srv/a/f", content=b"", owner="app")
     assert [subject for subject, _ in reported(Machine(), UNIT, Absent(path="/x"), file, folder, user)] == [
@@ -228,14 +228,14 @@ def test_a_role_may_name_its_resources_in_any_order() -> None:
     ]
 
 
-def test_a_validation_runs_only_when_something_that_it_reads_changes() -> None:
+def test_a_validation_runs_only_when_one_of_its_inputs_changes() -> None:
     check = Validation(name="app -t", run="true", reads=("/etc/app",))
     other = Validation(name="other -t", run="true", reads=("/etc/other",))
     (transaction,) = look(Machine(), [CONF, check, other]).transactions
     assert transaction.validations == (check,)
 
 
-def test_rubbish_of_a_killed_run_is_a_reason_to_run_and_an_unconfirmed_change_is_not() -> None:
+def test_leftovers_of_a_killed_run_are_cleaned_up_and_an_unconfirmed_change_is_left_alone() -> None:
     machine = deployed(CONF)
     seen = dataclasses.replace(machine.observed([CONF]), leftovers=("run-1",))
     (transaction,) = plan("db1", {"app": [CONF]}, seen, NOW).transactions
@@ -244,7 +244,7 @@ def test_rubbish_of_a_killed_run_is_a_reason_to_run_and_an_unconfirmed_change_is
     assert plan("db1", {"app": [CONF]}, dataclasses.replace(seen, guard_pending=True), NOW).empty
 
 
-def test_history_is_kept_for_what_does_not_change() -> None:
+def test_the_history_of_unchanged_entries_is_kept() -> None:
     machine = deployed(CONF, KEY)
     later = dataclasses.replace(NOW, when="later", who="you")
     found = plan("db1", {"app": [NEW, KEY]}, machine.observed([NEW, KEY]), later)

@@ -33,7 +33,7 @@ def put_together(stack: Stack, *roles: Role) -> dict[str, HostDesired]:
     return assemble(stack, EMPTY, {one.name: one for one in roles}, ["db1"])
 
 
-def test_every_host_gets_its_roles_in_their_order(desired: Mapping[str, HostDesired]) -> None:
+def test_every_host_gets_its_roles_in_order(desired: Mapping[str, HostDesired]) -> None:
     assert {name: list(wanted) for name, wanted in desired.items()} == {
         "lb1": ["base", "firewall", "balancer"],
         "lb2": ["base", "firewall", "balancer"],
@@ -61,7 +61,7 @@ def test_every_host_gets_its_roles_in_their_order(desired: Mapping[str, HostDesi
         ),
     ],
 )
-def test_two_roles_that_want_different_things_of_one_name_are_refused(
+def test_two_roles_that_declare_one_resource_differently_are_refused(
     stack: Stack, one: Resource, other: Resource, reported: str
 ) -> None:
     with pytest.raises(InventoryError) as caught:
@@ -70,13 +70,13 @@ def test_two_roles_that_want_different_things_of_one_name_are_refused(
     put_together(stack, role("a", one), role("b", one))
 
 
-def test_a_command_and_a_unit_of_one_name_would_share_their_guard_and_are_refused(stack: Stack) -> None:
+def test_a_command_and_a_unit_with_the_same_name_are_refused_because_they_share_a_guard(stack: Stack) -> None:
     command, unit = Command(name="a.service", why="w", run="r", unless="u"), Unit(name="a.service", intact="true")
     with pytest.raises(InventoryError, match="both have a guard named a"):
         put_together(stack, role("a", command), role("b", unit))
 
 
-def test_the_errors_of_all_templates_are_reported_at_once(stack: Stack) -> None:
+def test_the_errors_of_all_templates_are_reported_together(stack: Stack) -> None:
     def broken(name: str) -> Role:
         def wanted(_stack: Stack, _host: Host, _vault: Vault, _network: Network) -> Iterator[Resource]:
             yield render.template(name, "/etc/none")
@@ -91,20 +91,22 @@ def test_the_errors_of_all_templates_are_reported_at_once(stack: Stack) -> None:
     )
 
 
-def test_a_role_means_also_those_it_needs_and_those_that_are_everywhere(registry: Mapping[str, Role]) -> None:
+def test_selecting_a_role_includes_the_roles_that_it_needs_and_those_on_every_host(
+    registry: Mapping[str, Role],
+) -> None:
     assert scope(registry, []) is None
     assert scope(registry, ["db"]) == ("base", "firewall", "db")
     assert scope(registry, ["backup"]) == ("base", "firewall", "db", "backup")
 
 
-def test_the_registry_names_roles_after_those_they_come_after(registry: Mapping[str, Role]) -> None:
+def test_the_registry_lists_roles_after_the_ones_that_they_come_after(registry: Mapping[str, Role]) -> None:
     seen: set[str] = set()
     for name, one in registry.items():
         assert set(one.after) <= seen, name
         seen.add(name)
 
 
-def test_every_probe_of_the_default_stack_is_shell_that_parses(
+def test_every_probe_of_the_default_stack_is_valid_shell(
     stack: Stack, desired: Mapping[str, HostDesired], registry: Mapping[str, Role]
 ) -> None:
     for name, host in stack.hosts.items():
@@ -113,7 +115,7 @@ def test_every_probe_of_the_default_stack_is_shell_that_parses(
         assert checked.returncode == 0, checked.stderr
 
 
-def test_every_command_of_the_default_stack_is_shell_that_parses(desired: Mapping[str, HostDesired]) -> None:
+def test_every_command_of_the_default_stack_is_valid_shell(desired: Mapping[str, HostDesired]) -> None:
     snippets = {
         text
         for wanted in desired.values()
@@ -135,7 +137,7 @@ def _shell(item: Resource) -> Sequence[str]:
     return ()
 
 
-def test_no_secret_is_in_a_command_a_probe_or_a_public_file(
+def test_commands_probes_and_public_files_contain_no_secret(
     stack: Stack, vault: Vault, desired: Mapping[str, HostDesired], registry: Mapping[str, Role]
 ) -> None:
     secrets = [secret.reveal() for secret in vault.passwords.values()]
@@ -152,7 +154,7 @@ def test_no_secret_is_in_a_command_a_probe_or_a_public_file(
         assert [secret for secret in secrets if secret in public] == []
 
 
-def test_rendering_the_same_stack_twice_gives_the_same(
+def test_rendering_the_same_stack_twice_gives_the_same_result(
     stack: Stack, vault: Vault, desired: Mapping[str, HostDesired], registry: Mapping[str, Role]
 ) -> None:
     """If rendering used the clock or random values, every deploy would find changes."""

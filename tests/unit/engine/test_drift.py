@@ -34,9 +34,9 @@ def reported(left: File | Directory, seen: PathState | None) -> list[str]:
         (FOLDER, PathState("special file", 0o755, "root", "root"), "is a special file now"),
     ],
 )
-def test_what_became_of_a_path_is_reported(left: File | Directory, seen: PathState | None, what: str) -> None:
+def test_every_change_of_a_path_is_reported(left: File | Directory, seen: PathState | None, what: str) -> None:
     assert reported(left, seen) == [f"{left.key}: {what}"]
 
 
-def test_what_is_as_it_was_left_is_not_reported() -> None:
+def test_an_unchanged_path_is_not_reported() -> None:
     assert reported(CONF, PathState("file", 0o644, "root", "root", CONF.sha256)) == []

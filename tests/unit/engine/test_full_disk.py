@@ -44,7 +44,7 @@ def read(text: str) -> Answer:
     return answer
 
 
-def test_however_full_the_disk_is_the_host_is_what_it_was_or_what_is_wanted(deployed: Sandbox) -> None:
+def test_a_full_disk_leaves_either_the_old_state_or_the_desired_state(deployed: Sandbox) -> None:
     """This holds even if no space is left for the undo."""
     assert deployed.deploy({"app": [*BEFORE["app"], File(path="/etc/app/large", content=b"y" * 60_000)]})[-1].ok
     wanted = {"app": [item for item in AFTER["app"] if not isinstance(item, User)]}
@@ -64,7 +64,7 @@ def test_however_full_the_disk_is_the_host_is_what_it_was_or_what_is_wanted(depl
     assert {("untouched", "validate app -t"), ("rolled-back", "write /etc/app/large")} <= failed
 
 
-def test_what_cannot_be_put_back_is_reported(deployed: Sandbox) -> None:
+def test_failed_undo_steps_are_reported(deployed: Sandbox) -> None:
     """This happens after a disk error, when the kernel remounts the file system read-only."""
     broken = Command(name="break", why="w", run="mount -o remount,ro,bind $ROOT/etc/app; false", unless="false")
     script = build(deployed.plan(app("port = 2\n", *BEFORE["app"][-2:], broken)).transactions[0])
@@ -80,7 +80,7 @@ def test_what_cannot_be_put_back_is_reported(deployed: Sandbox) -> None:
     assert "port = 1" in deployed.read("systemd/loaded/app.service")
 
 
-def test_a_full_disk_in_the_middle_leaves_the_host_as_it_was(deployed: Sandbox) -> None:
+def test_a_disk_that_fills_up_halfway_leaves_the_host_as_it_was(deployed: Sandbox) -> None:
     """One file's folder is a separate disk that is too small for the file."""
     large = File(path="/etc/small/data", content=b"x" * 200_000)
     new = {"app": (File(path="/etc/app/app.conf", content=b"port = 2\n"), large)}

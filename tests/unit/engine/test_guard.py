@@ -71,13 +71,13 @@ def let_the_timer_fire(host: Sandbox) -> None:
     assert code == 0, text
 
 
-def test_a_guarded_change_waits_for_the_operator_and_keeps_what_it_needs_to_go_back(host: Sandbox) -> None:
+def test_a_guarded_change_waits_for_the_operator_and_can_be_undone(host: Sandbox) -> None:
     done = changed(host)
     assert host.read("kernel") == "drop\n"
     assert (host.root / "var/lib/plainstack/runs" / done.answer.unconfirmed / "old").is_dir()
 
 
-def test_an_unconfirmed_change_is_undone_in_files_live_state_and_memory(host: Sandbox) -> None:
+def test_undoing_an_unconfirmed_change_restores_files_live_state_and_stamps(host: Sandbox) -> None:
     before, states = host.tree("var/lib/plainstack/runs"), host.states()
     changed(host)
     let_the_timer_fire(host)
@@ -89,7 +89,7 @@ def test_an_unconfirmed_change_is_undone_in_files_live_state_and_memory(host: Sa
     assert '"rolled-back"' in host.read("/var/log/plainstack/audit.jsonl").splitlines()[-1]
 
 
-def test_a_change_that_no_run_is_left_to_confirm_is_undone_as_soon_as_the_next_run_looks(host: Sandbox) -> None:
+def test_an_abandoned_unconfirmed_change_is_undone_as_soon_as_the_next_run_observes_it(host: Sandbox) -> None:
     before = host.tree("var/lib/plainstack/runs", "systemd/guard")
     (work,) = host.plan(firewall("drop\n")).transactions
     host.run(build(work, stop_after=build(work).steps.index(f"write {RULES}") + 1))
@@ -110,7 +110,7 @@ def test_a_change_that_no_run_is_left_to_confirm_is_undone_as_soon_as_the_next_r
     assert host.tree("var/lib/plainstack/runs", "systemd/guard") == before
 
 
-def test_the_guard_is_armed_before_anything_changes_and_outlives_a_kill(host: Sandbox) -> None:
+def test_the_guard_is_armed_before_anything_changes_and_survives_a_kill(host: Sandbox) -> None:
     (work,) = host.plan(firewall("drop\n")).transactions
     steps = build(work).steps
     armed = steps.index("arm the lock-out guard") + 1
@@ -123,7 +123,7 @@ def test_the_guard_is_armed_before_anything_changes_and_outlives_a_kill(host: Sa
         assert killed.tree("var/lib/plainstack/runs", "systemd/guard") == before, steps[number - 1]
 
 
-def test_a_later_run_that_gives_up_leaves_the_boot_guard_of_the_one_before(host: Sandbox) -> None:
+def test_a_later_run_that_gives_up_leaves_the_boot_guard_of_the_earlier_run(host: Sandbox) -> None:
     before = host.tree(*UNSEEN_AT_BOOT)
     done = changed(host)
     runs = host.root / "var/lib/plainstack/runs"
@@ -133,7 +133,7 @@ def test_a_later_run_that_gives_up_leaves_the_boot_guard_of_the_one_before(host:
     assert host.tree(*UNSEEN_AT_BOOT) == before
 
 
-def test_a_plan_made_before_the_guard_acted_is_not_applied_after_it(host: Sandbox) -> None:
+def test_a_plan_from_before_the_guard_acted_is_not_applied(host: Sandbox) -> None:
     wanted = firewall("drop\n")
     (work,) = host.plan(wanted).transactions
     host.run(build(work, stop_after=build(work).steps.index(f"write {RULES}") + 1))
@@ -146,7 +146,7 @@ def test_a_plan_made_before_the_guard_acted_is_not_applied_after_it(host: Sandbo
     assert (host.read(RULES), host.read("kernel")) == ("drop\n", "drop\n")
 
 
-def test_a_boot_before_the_operator_has_confirmed_boots_with_what_was_there_before(host: Sandbox) -> None:
+def test_a_boot_before_the_confirmation_restores_the_previous_state(host: Sandbox) -> None:
     (work,) = host.plan(firewall("drop\n")).transactions
     steps = build(work).steps
     before = host.tree("systemd/guard", *UNSEEN_AT_BOOT)
@@ -159,7 +159,7 @@ def test_a_boot_before_the_operator_has_confirmed_boots_with_what_was_there_befo
         assert not [call for call in killed.calls() if "start" in call or "load" in call], "no unit runs so early"
 
 
-def test_what_was_confirmed_is_kept_by_the_guard_and_by_a_boot(host: Sandbox) -> None:
+def test_a_confirmed_change_survives_the_guard_and_a_boot(host: Sandbox) -> None:
     changed(host)
     assert confirm(host) == (0, "")
     let_the_timer_fire(host)
@@ -168,13 +168,13 @@ def test_what_was_confirmed_is_kept_by_the_guard_and_by_a_boot(host: Sandbox) ->
     assert not (host.root / "etc/systemd/system/plainstack-undo.service").exists()
 
 
-def test_a_confirmation_that_comes_while_the_host_undoes_is_refused(host: Sandbox) -> None:
+def test_a_confirmation_during_the_undo_is_refused(host: Sandbox) -> None:
     done = changed(host)
     (host.root / "var/lib/plainstack/runs" / done.answer.unconfirmed / "decided").mkdir()
     assert confirm(host) == (1, "the host was already undoing it\n")
 
 
-def test_a_failure_after_the_change_puts_the_live_state_back_at_once(host: Sandbox) -> None:
+def test_a_failure_after_the_change_restores_the_live_state_at_once(host: Sandbox) -> None:
     done = changed(host, Command(name="fails", why="w", run="false", unless="false"))
     assert done.answer.outcome == "rolled-back"
     assert host.read("kernel") == "accept\n"

@@ -16,7 +16,7 @@ from tests.unit.sandbox import Sandbox, build
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
 
 
-def test_killed_after_any_step_the_next_run_ends_where_a_whole_one_does(deployed: Sandbox, tmp_path: Path) -> None:
+def test_after_a_kill_at_any_step_the_next_run_reaches_the_desired_state(deployed: Sandbox, tmp_path: Path) -> None:
     """The steps are read from the script, so that the test also covers new kinds of steps."""
     whole = deployed.copy(tmp_path / "whole")
     (work,) = whole.plan(AFTER).transactions
@@ -46,7 +46,7 @@ def test_killed_after_any_step_the_next_run_ends_where_a_whole_one_does(deployed
         assert list((host.root / "var/lib/plainstack/runs").iterdir()) == [], step
 
 
-def test_a_reload_that_is_owed_after_a_kill_is_a_reload_and_not_a_restart(deployed: Sandbox) -> None:
+def test_a_reload_that_is_due_after_a_kill_does_not_become_a_restart(deployed: Sandbox) -> None:
     new = app("port = 2\n", *BEFORE["app"][-2:])
     written = build(deployed.plan(new).transactions[0]).steps.index("write /etc/app/app.conf") + 1
     deployed.deploy(new, stop_after=written)
@@ -57,7 +57,7 @@ def test_a_reload_that_is_owed_after_a_kill_is_a_reload_and_not_a_restart(deploy
 
 
 @pytest.mark.parametrize("outcome", ["done", "rolled-back"])
-def test_a_plan_made_while_an_earlier_run_was_still_at_work_is_not_applied(deployed: Sandbox, outcome: str) -> None:
+def test_a_plan_made_while_an_earlier_run_was_still_working_is_not_applied(deployed: Sandbox, outcome: str) -> None:
     """After two Ctrl-Cs the operator repeats the command at once: the probe sees the earlier run in the middle."""
     for pipe in ("at", "go"):
         os.mkfifo(deployed.root / pipe)
@@ -86,14 +86,14 @@ def test_a_plan_made_while_an_earlier_run_was_still_at_work_is_not_applied(deplo
     assert deployed.read("/var/log/ran") == "ran\n"
 
 
-def test_the_second_role_of_a_run_is_not_taken_for_one_that_was_overtaken(bare: Sandbox) -> None:
+def test_the_second_role_of_a_run_is_not_mistaken_for_an_outdated_plan(bare: Sandbox) -> None:
     """Each transaction of a run changes the host after the next one was planned."""
     wanted = {"base": (Package(name="nginx"), File(path="/etc/one", content=b"1\n")), **AFTER}
     assert [done.ok for done in bare.deploy(wanted)] == [True, True, True]
     assert bare.plan(wanted).empty
 
 
-def test_an_operator_who_is_gone_before_it_begins_changes_nothing(deployed: Sandbox) -> None:
+def test_if_the_operator_is_gone_before_the_start_nothing_changes(deployed: Sandbox) -> None:
     before = deployed.tree()
     slow = Validation(name="slow", run="until [ -e $RUN/orphaned ]; do :; done", reads=("/",))
     new = app("port = 2\n", slow)
@@ -103,7 +103,7 @@ def test_an_operator_who_is_gone_before_it_begins_changes_nothing(deployed: Sand
     assert deployed.tree() == before
 
 
-def test_what_has_begun_is_done_to_its_end_when_the_operator_goes(deployed: Sandbox) -> None:
+def test_a_started_transaction_finishes_even_if_the_operator_is_gone(deployed: Sandbox) -> None:
     """Half of a change would be worse than a whole change whose output is not read."""
     waits = Command(
         name="go", why="w", run="until [ -e $RUN/orphaned ]; do :; done; touch $ROOT/went", unless="[ -e $ROOT/went ]"
@@ -115,7 +115,7 @@ def test_what_has_begun_is_done_to_its_end_when_the_operator_goes(deployed: Sand
     assert list((deployed.root / "var/lib/plainstack/runs").iterdir()) == []
 
 
-def test_a_host_where_an_operator_left_something_to_end_says_so_and_one_with_its_operator_names_him(
+def test_a_host_finishing_an_abandoned_transaction_says_so_and_one_in_use_names_its_operator(
     deployed: Sandbox,
 ) -> None:
     applying, held = (deployed.root / "run" / name for name in ("plainstack-apply.lock", "plainstack.lock"))

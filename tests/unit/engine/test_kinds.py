@@ -147,7 +147,7 @@ def state(host: Sandbox) -> dict[str, tuple[object, ...]]:
     }
 
 
-def test_every_resource_is_of_one_kind_and_every_kind_has_an_example() -> None:
+def test_every_resource_has_one_kind_and_every_kind_has_an_example() -> None:
     declared = {getattr(resources, name) for name in resources.__all__}
     known = {kind.resource for kind in KINDS}
     assert set(concrete(Resource)) == known
@@ -157,25 +157,25 @@ def test_every_resource_is_of_one_kind_and_every_kind_has_an_example() -> None:
 
 
 @every_kind
-def test_a_key_begins_with_its_kinds_name(example: Example) -> None:
+def test_a_key_starts_with_the_name_of_its_kind(example: Example) -> None:
     """Manifest entries refer to their kind by its name."""
     assert example.one.key.startswith(f"{kind_of(example.one).name} ")
     assert example.one.key == example.other.key or isinstance(example.one, Absent)
 
 
 @pytest.mark.parametrize("asked", [Kind, Remembered, Look])
-def test_no_face_of_a_kind_can_be_forgotten(asked: type) -> None:
+def test_no_field_of_a_kind_can_be_omitted(asked: type) -> None:
     fields = dataclasses.fields(asked)
     assert [one.name for one in fields if one.default is not one.default_factory] == []
     with pytest.raises(TypeError):
         asked()
 
 
-def test_no_action_lacks_its_subject_or_its_steps() -> None:
+def test_every_action_has_a_subject_and_steps() -> None:
     assert [action.__name__ for action in concrete(Action) if inspect.isabstract(action)] == []
 
 
-def test_every_kinds_shell_functions_are_part_of_a_transaction() -> None:
+def test_the_shell_functions_of_every_kind_are_part_of_a_transaction() -> None:
     named = {kind.functions for kind in KINDS if kind.functions}
     assert named == {path.stem for path in FOLDER.glob("*.sh")}
     defined = re.findall(r"^([a-z_]+)\(\)", library(), re.M)
@@ -189,7 +189,7 @@ def test_no_two_parts_of_the_probe_share_a_tag() -> None:
 
 @needs_root
 @all_kinds
-def test_what_a_plan_leaves_needs_no_plan(host: Sandbox, examples: Sequence[Example]) -> None:
+def test_applying_a_plan_leaves_nothing_to_do(host: Sandbox, examples: Sequence[Example]) -> None:
     for wanted in (ones(examples), others(examples), ones(examples)):
         deploy(host, *wanted)
         seen = host.observe(wanted)
@@ -210,7 +210,7 @@ def test_a_change_is_undone_with_the_transaction(host: Sandbox) -> None:
 
 @needs_root
 @all_kinds
-def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(
+def test_the_next_run_completes_a_run_that_was_killed_at_any_step(
     host: Sandbox, tmp_path: Path, examples: Sequence[Example]
 ) -> None:
     deploy(host, *ones(examples))
@@ -231,7 +231,7 @@ def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(
 
 @needs_root
 @pytest.mark.parametrize("stays", [False, True])
-def test_what_is_no_longer_declared_goes(host: Sandbox, stays: bool) -> None:
+def test_undeclared_resources_are_removed(host: Sandbox, stays: bool) -> None:
     bare = state(host)
     deploy(host, *[example.one for example in HARMED if example.stays == stays])
     assert state(host) != bare

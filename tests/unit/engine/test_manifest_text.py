@@ -37,14 +37,14 @@ def of(kind: str, text: str) -> Entry:
         ("group", "created ,", group.Kept.of, group.Kept("created", frozenset())),
     ],
 )
-def test_a_state_is_read_and_written_the_same(
+def test_a_state_survives_writing_and_reading(
     kind: str, text: str, parse: Callable[[Entry], object], value: object
 ) -> None:
     assert parse(of(kind, text)) == value
     assert str(value) == text
 
 
-def test_a_path_state_that_no_version_wrote_equals_none_that_is_seen() -> None:
+def test_a_path_state_of_an_unknown_format_equals_no_observed_state() -> None:
     seen = path_state.State.seen(None)
     for text in ("", "x", "x y", "directory"):
         assert Left.of(of("file", text)).state != seen

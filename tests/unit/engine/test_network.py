@@ -42,7 +42,7 @@ def allowed(stack: Stack, host: str, *roles: Role) -> list[Allowed]:
     return list(Network(stack, {one.name: one for one in roles}).allowed(stack.hosts[host]))
 
 
-def test_an_offer_is_open_to_the_hosts_of_the_roles_that_use_it(small: Stack) -> None:
+def test_a_port_is_open_to_the_hosts_of_the_roles_that_use_it(small: Stack) -> None:
     db = role("db", Opening("sql", 5432, "tcp", "sql: {user}"), Opening("metrics", 9187, "tcp", "metrics"))
     assert allowed(small, "c", db, role("app", uses=("db.sql",))) == [
         Allowed(5432, "tcp", ("10.0.0.1", "10.0.0.2"), "sql: app")
@@ -50,12 +50,12 @@ def test_an_offer_is_open_to_the_hosts_of_the_roles_that_use_it(small: Stack) ->
     assert [one.port for one in allowed(small, "c", db, role("app", uses=("*.metrics",)))] == [9187]
 
 
-def test_among_the_hosts_of_one_role_an_offer_is_for_the_others(small: Stack) -> None:
+def test_a_port_used_within_its_own_role_is_open_to_the_other_hosts_of_the_role(small: Stack) -> None:
     peers = role("app", Opening("vrrp", 0, "vrrp", "peers", public=True), uses=("app.vrrp",))
     assert allowed(small, "a", peers) == [Allowed(0, "vrrp", ("10.1.0.2",), "peers")]
 
 
-def test_an_offer_is_also_open_to_the_roles_that_it_is_for(small: Stack) -> None:
+def test_a_port_is_also_open_to_the_roles_that_it_names(small: Stack) -> None:
     own = replace(role("db", Opening("sql", 5432, "tcp", "sql: {user}")), offers_to={"sql": ("app",)})
     network = Network(small, {"db": own, "app": role("app")})
     assert [*network.allowed(small.hosts["c"])] == [Allowed(5432, "tcp", ("10.0.0.1", "10.0.0.2"), "sql: app")]
@@ -86,7 +86,7 @@ def test_another_role_that_uses_the_database_may_reach_it_and_log_in(
     assert b"10.0.0.9/32  scram-sha-256  # rep1" in hba.content
 
 
-def test_what_the_shipped_roles_use_is_offered(stack: Stack, registry: Mapping[str, Role]) -> None:
+def test_every_port_that_the_shipped_roles_use_is_offered(stack: Stack, registry: Mapping[str, Role]) -> None:
     offers = {
         f"{one.name}.{opening.offer}"
         for one in registry.values()
@@ -98,6 +98,6 @@ def test_what_the_shipped_roles_use_is_offered(stack: Stack, registry: Mapping[s
             assert any(fnmatchcase(offer, pattern) for offer in offers), f"{one.name} uses {pattern}"
 
 
-def test_without_a_role_that_uses_it_a_port_stays_shut(stack: Stack, registry: Mapping[str, Role]) -> None:
+def test_a_port_that_no_role_uses_stays_closed(stack: Stack, registry: Mapping[str, Role]) -> None:
     silent = {name: replace(one, uses=()) for name, one in registry.items()}
     assert [one.port for one in Network(stack, silent).allowed(stack.hosts["db1"])] == [22]

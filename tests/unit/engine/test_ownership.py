@@ -33,12 +33,12 @@ def test_a_host_with_another_authority_is_refused_by_name() -> None:
     assert "--new-secrets" in found[0]
 
 
-def test_our_own_hosts_and_bare_ones_are_not() -> None:
+def test_our_own_hosts_and_bare_hosts_are_accepted() -> None:
     desired = {"db1": {"base": [OURS]}, "db2": {"base": [OURS]}}
     assert ownership.refusals(desired, {"db1": host_with(OURS), "db2": Observed()}) == []
 
 
-def test_a_successor_of_our_authority_is_ours_however_far_the_hosts_have_come(stack: Stack) -> None:
+def test_a_successor_of_our_authority_is_accepted_however_outdated_the_hosts_are(stack: Stack) -> None:
     """Around the expiry of an authority, no deploy is refused, however many earlier deploys a host missed."""
     bundles: list[File] = []
     pairs: dict[str, pki.Pair] = {}
@@ -77,7 +77,7 @@ def machine() -> Machine:
     return made
 
 
-def test_an_older_state_of_the_store_does_not_bring_replaced_secrets_back(machine: Machine) -> None:
+def test_an_older_store_does_not_restore_replaced_secrets(machine: Machine) -> None:
     deploy(machine, [*BASE, "alices"], CONF, NEW)
     for bobs in ((), BASE, (*BASE, "bobs")):
         (reported,) = refused(machine, bobs, CONF, OLD)
@@ -88,7 +88,7 @@ def test_an_older_state_of_the_store_does_not_bring_replaced_secrets_back(machin
     assert refused(machine, [*BASE, "alices", "bobs"], CONF, replace(NEW, content=b"TOKEN=newer\n")) == []
 
 
-def test_a_deploy_that_overwrites_no_newer_secret_is_not_refused(machine: Machine) -> None:
+def test_a_deploy_that_overwrites_no_newer_secret_is_accepted(machine: Machine) -> None:
     """An operator who has not pulled yet can still deploy another fix."""
     deploy(machine, [*BASE, "alices"], replace(CONF, content=b"port = 2\n"), OLD)
     assert refused(machine, BASE, CONF, OLD) == []
@@ -96,13 +96,13 @@ def test_a_deploy_that_overwrites_no_newer_secret_is_not_refused(machine: Machin
     assert refused(machine, BASE, CONF) == []
 
 
-def test_also_a_rotation_that_was_killed_half_way_is_not_undone(machine: Machine) -> None:
+def test_a_rotation_that_was_killed_halfway_is_not_undone_either(machine: Machine) -> None:
     deploy(machine, [*BASE, "alices"], CONF, NEW, stop_after=1)
     assert refused(machine, BASE, CONF, OLD) != []
     assert refused(machine, [*BASE, "alices"], CONF, NEW) == []
 
 
-def test_a_host_of_before_there_were_versions_is_not_refused() -> None:
+def test_a_host_from_before_secret_versions_existed_is_accepted() -> None:
     machine = Machine()
     deploy(machine, [""], CONF, OLD)
     assert refused(machine, BASE, CONF, NEW) == []

@@ -31,7 +31,7 @@ def host(tmp_path: Path) -> Sandbox:
     return Sandbox.new(tmp_path / "host")
 
 
-def test_packages_come_in_one_transaction_before_everything_and_start_no_daemon(host: Sandbox) -> None:
+def test_packages_are_installed_first_in_one_transaction_and_start_no_daemon(host: Sandbox) -> None:
     first, second = host.deploy(WANTED)
     assert first.ok, first.text
     assert second.ok, second.text
@@ -61,7 +61,7 @@ def test_packages_come_in_one_transaction_before_everything_and_start_no_daemon(
         ('debconf: DbDriver "config": /var/cache/debconf/config.dat is locked by another process', "another program"),
     ],
 )
-def test_another_program_at_work_on_packages_is_waited_for_and_named(host: Sandbox, said: str, holder: str) -> None:
+def test_a_run_waits_for_another_package_manager_and_names_it(host: Sandbox, said: str, holder: str) -> None:
     """Such a program is unattended-upgrades, which a host runs on its first boot."""
     host.write("proc/9/comm", "aptitude\n")
     host.write("busy", f"{said}\n")
@@ -75,7 +75,7 @@ def test_another_program_at_work_on_packages_is_waited_for_and_named(host: Sandb
     assert all(re.fullmatch(words + r"\d+ s of at most 600 s\)", line) for line in waits)
 
 
-def test_a_package_that_the_lists_of_today_do_not_know_is_looked_for_in_newer_ones(host: Sandbox) -> None:
+def test_a_package_missing_from_the_cached_lists_is_looked_up_in_fresh_ones(host: Sandbox) -> None:
     host.write("var/lib/apt/lists/mirror_Packages", "")
     outdated = (
         '#!/bin/sh\n[ "$1" != update ] || : >"$ROOT/newer"\n'
@@ -89,7 +89,7 @@ def test_a_package_that_the_lists_of_today_do_not_know_is_looked_for_in_newer_on
     assert "Unable to locate" not in first.text
 
 
-def test_debconf_and_dpkg_wait_for_another_program_too(host: Sandbox) -> None:
+def test_debconf_and_dpkg_wait_for_another_package_manager_too(host: Sandbox) -> None:
     locked = "dpkg: error: dpkg frontend lock was locked by another process with pid 9"
     once = f'[ -e "$ROOT/$0.told" ] || {{ mkdir -p "$ROOT/$0.told"; echo "{locked}"; exit 2; }}\n'
     host.write("bin/debconf-set-selections", f"#!/bin/sh\n{once}", 0o755)
@@ -101,7 +101,7 @@ def test_debconf_and_dpkg_wait_for_another_program_too(host: Sandbox) -> None:
     assert first.text.count("waiting for another program (process 9)") == 2
 
 
-def test_a_program_that_never_lets_go_is_named_when_the_patience_ends(host: Sandbox) -> None:
+def test_a_package_manager_that_never_finishes_is_named_after_the_timeout(host: Sandbox) -> None:
     host.write("busy", "E: Could not get lock /var/lib/dpkg/lock. It is held by process 4321 (unattended-upgr)\n")
     host.write("busy-for-long", "")
     # A clock that advances 100 seconds each time it is read.
@@ -115,7 +115,7 @@ def test_a_program_that_never_lets_go_is_named_when_the_patience_ends(host: Sand
     ]
 
 
-def test_what_apt_would_remove_is_planned_only_with_a_declared_packages_consent(host: Sandbox) -> None:
+def test_removals_by_apt_are_planned_only_if_a_declared_package_allows_them(host: Sandbox) -> None:
     host.write("packages", "exim4\n")
     host.write("conflicts", "exim4\n")
     wanted = {"mail": (Package(name="postfix", replaces=("exim4",)),)}
@@ -142,7 +142,7 @@ def test_apt_removes_nothing_that_the_plan_did_not_show(host: Sandbox, verb: str
     assert f"apt-get {verb}" not in host.calls()
 
 
-def test_a_package_that_does_as_well_is_enough(host: Sandbox) -> None:
+def test_an_alternative_package_satisfies_the_declaration(host: Sandbox) -> None:
     clock = {"base": (Package(name="systemd-timesyncd", instead=("chrony", "ntpsec")),)}
     host.write("packages", "ntpsec\n")
     assert all(done.ok for done in host.deploy(clock))
@@ -154,7 +154,7 @@ def test_a_package_that_does_as_well_is_enough(host: Sandbox) -> None:
     assert host.read("packages").split() == ["systemd-timesyncd"]
 
 
-def test_what_must_be_there_before_a_package_is(host: Sandbox) -> None:
+def test_the_prerequisites_of_a_package_are_installed_before_it(host: Sandbox) -> None:
     """This includes a package source; apt would not find its packages otherwise."""
     steps = build(host.plan(WANTED).packages).steps
     assert steps.index("write /etc/apt/sources.list.d/angie.sources") < steps.index("refresh package lists")
@@ -163,14 +163,14 @@ def test_what_must_be_there_before_a_package_is(host: Sandbox) -> None:
     )
 
 
-def test_an_answer_to_debconf_is_given_before_its_package(host: Sandbox) -> None:
+def test_debconf_answers_are_set_before_their_package_is_installed(host: Sandbox) -> None:
     answer = Preseed(package="nginx", question="nginx/x", kind="boolean", value="true")
     host.write("bin/debconf-set-selections", '#!/bin/sh\ncat "$1" >"$ROOT/answers"\n', 0o755)
     host.deploy({"balancer": (Package(name="nginx"), answer)})
     assert host.read("answers") == "nginx nginx/x boolean true\n"
 
 
-def test_a_package_that_does_not_exist_leaves_the_host_as_it_was_and_is_named(host: Sandbox) -> None:
+def test_a_package_that_does_not_exist_leaves_the_host_unchanged_and_is_named(host: Sandbox) -> None:
     host.write(SOURCE.path, "before\n")
     # Packages that apt has already unpacked stay: apt and the next run take care of them.
     before = host.tree("var/lib/plainstack", "systemd", "packages")
@@ -181,7 +181,7 @@ def test_a_package_that_does_not_exist_leaves_the_host_as_it_was_and_is_named(ho
     assert host.states() == {}
 
 
-def test_the_reason_why_a_package_is_not_found_is_shown_with_it(host: Sandbox) -> None:
+def test_the_error_shows_why_a_package_was_not_found(host: Sandbox) -> None:
     """apt-get update exits with 0 if a source cannot be reached; it prints the reason below the source, indented."""
     host.write("unreachable", "https://packages.example.com/debian")
     (done,) = host.deploy({"balancer": (*WANTED["balancer"], Package(name="missing-tool"))})
@@ -193,7 +193,7 @@ def test_the_reason_why_a_package_is_not_found_is_shown_with_it(host: Sandbox) -
     ]
 
 
-def test_a_foreign_package_source_that_cannot_be_reached_stops_nothing(host: Sandbox) -> None:
+def test_a_foreign_package_source_that_cannot_be_reached_does_not_stop_a_deploy(host: Sandbox) -> None:
     host.write("unreachable", "https://packages.example.com/debian")
     assert all(done.ok for done in host.deploy(WANTED))
 
@@ -208,7 +208,7 @@ def test_a_source_is_validated_before_anything_is_installed_from_it(host: Sandbo
     assert host.tree("var/lib/plainstack", "systemd", "packages") == before
 
 
-def test_a_changed_source_is_validated_when_nothing_is_to_be_installed(host: Sandbox) -> None:
+def test_a_changed_source_is_validated_even_if_nothing_is_to_be_installed(host: Sandbox) -> None:
     verify = Validation(name="source", run="! grep -q bad /etc/apt/sources.list.d/*", reads=(SOURCE.path,))
     assert all(done.ok for done in host.deploy({"balancer": (*WANTED["balancer"], verify)}))
     changed = {"balancer": (*WANTED["balancer"][:2], replace(SOURCE, content=b"URIs: bad\n"), verify)}
@@ -217,7 +217,7 @@ def test_a_changed_source_is_validated_when_nothing_is_to_be_installed(host: San
     assert host.read(SOURCE.path) == "URIs: x\n"
 
 
-def test_what_apt_needs_for_a_source_over_https_is_there_before_the_source(host: Sandbox) -> None:
+def test_the_packages_that_apt_needs_for_an_https_source_come_before_the_source(host: Sandbox) -> None:
     wanted = {"balancer": (*WANTED["balancer"], Package(name="ca-certificates"), PROXY)}
     steps = build(host.plan(wanted).packages).steps
     order = [
@@ -232,7 +232,7 @@ def test_what_apt_needs_for_a_source_over_https_is_there_before_the_source(host:
     assert host.plan(wanted).empty
 
 
-def test_killed_after_any_step_the_next_run_ends_where_a_whole_one_does(host: Sandbox, tmp_path: Path) -> None:
+def test_after_a_kill_at_any_step_the_next_run_reaches_the_desired_state(host: Sandbox, tmp_path: Path) -> None:
     work = host.plan(WANTED).packages
     steps = build(work).steps
     whole = host.copy(tmp_path / "whole")
@@ -245,7 +245,7 @@ def test_killed_after_any_step_the_next_run_ends_where_a_whole_one_does(host: Sa
         assert killed.tree("systemd") == whole.tree("systemd"), step
 
 
-def test_a_daemon_that_a_boot_starts_between_apt_and_its_role_is_plainstacks(host: Sandbox) -> None:
+def test_a_daemon_that_a_boot_starts_before_its_role_ran_belongs_to_plainstack(host: Sandbox) -> None:
     daemon = Unit(name="exporter.service", listens=(Listen(9100),))
     file = File(path="/etc/exporter", content=b"x\n")
     wanted = {"base": (Package(name="exporter"), file, daemon), "db": (Package(name="postgresql"),)}
@@ -262,7 +262,7 @@ def test_a_daemon_that_a_boot_starts_between_apt_and_its_role_is_plainstacks(hos
     assert not (host.root / "systemd/active/exporter.service").exists()
 
 
-def test_a_file_that_a_package_would_bring_goes_in_the_same_run(host: Sandbox) -> None:
+def test_a_file_that_a_new_package_would_bring_is_removed_in_the_same_run(host: Sandbox) -> None:
     apt = f'#!/bin/sh\necho nginx >"$ROOT/packages"; mkdir -p "$ROOT/etc/nginx"; : >"$ROOT{DEFAULT.path}"\n'
     host.write("bin/apt-get", apt, 0o755)
     wanted = {"balancer": (Package(name="nginx"), DEFAULT)}
@@ -271,7 +271,7 @@ def test_a_file_that_a_package_would_bring_goes_in_the_same_run(host: Sandbox) -
     assert host.plan(wanted).empty
 
 
-def test_a_package_that_is_no_longer_declared_stays_unless_it_was_marked(host: Sandbox) -> None:
+def test_an_undeclared_package_stays_unless_it_was_marked_for_removal(host: Sandbox) -> None:
     host.deploy({"balancer": (Package(name="nginx"), Package(name="rare", purge=True))})
     host.calls()
     assert all(done.ok for done in host.deploy({"balancer": ()}))
@@ -286,7 +286,7 @@ def test_a_policy_that_is_not_ours_is_kept(host: Sandbox) -> None:
     assert host.read(POLICY) == "#!/bin/sh\nexit 0\n"
 
 
-def test_a_proxy_or_source_that_is_no_longer_declared_goes_before_apt_is_asked(host: Sandbox) -> None:
+def test_an_undeclared_proxy_or_source_is_removed_before_apt_runs(host: Sandbox) -> None:
     """The proxy may be removed because it is dead: nothing could be installed through it."""
     assert all(done.ok for done in host.deploy({**WANTED, "base": (PROXY,)}))
     host.calls()
@@ -299,7 +299,7 @@ def test_a_proxy_or_source_that_is_no_longer_declared_goes_before_apt_is_asked(h
     assert host.plan(wanted).empty
 
 
-def test_a_proxy_that_goes_comes_back_when_the_packages_cannot_be_installed(host: Sandbox) -> None:
+def test_a_removed_proxy_is_restored_if_the_packages_cannot_be_installed(host: Sandbox) -> None:
     assert all(done.ok for done in host.deploy({"base": (PROXY,)}))
     before = host.tree("var/lib/plainstack/generation", "systemd", "packages")
     (done,) = host.deploy({"base": (Package(name="missing-tool"),)})
@@ -314,7 +314,7 @@ def test_a_foreign_proxy_stays(host: Sandbox) -> None:
     assert host.read(PROXY.path) == "by hand\n"
 
 
-def test_of_a_role_that_is_left_out_no_source_goes(host: Sandbox) -> None:
+def test_sources_of_roles_that_are_not_selected_stay(host: Sandbox) -> None:
     assert all(done.ok for done in host.deploy({**WANTED, "base": ()}))
     tool = (Package(name="tzdata"),)
     limited = plan("sandbox", {"base": tool, "balancer": ()}, host.observe(tool), STAMP, scope=["base"])

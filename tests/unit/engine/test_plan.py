@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ def look(desired: Desired, machine: Machine, scope: Sequence[str] | None = None)
 
 
 @given(machines, desired_states)
-def test_what_a_plan_leaves_needs_no_plan(machine: Machine, desired: Desired) -> None:
+def test_applying_a_plan_leaves_nothing_to_do(machine: Machine, desired: Desired) -> None:
     machine.apply(look(desired, machine), everything(desired))
     assert all(machine.satisfies(item) for item in everything(desired))
     assert look(desired, machine).empty
@@ -40,7 +41,7 @@ def test_an_empty_host_gets_everything(desired: Desired) -> None:
 
 
 @given(machines, desired_states)
-def test_nothing_is_removed_that_plainstack_did_not_write(machine: Machine, desired: Desired) -> None:
+def test_only_files_that_plainstack_wrote_are_removed(machine: Machine, desired: Desired) -> None:
     """A plan removes only manifest entries that were not changed after Plainstack wrote them."""
     ours = {entry.name: entry for entries in machine.manifest.values() for entry in entries}
     unwanted = {item.path for item in everything(desired) if isinstance(item, Absent)}
@@ -56,11 +57,14 @@ def test_nothing_is_removed_that_plainstack_did_not_write(machine: Machine, desi
 
 
 @given(desired_states, desired_states, st.data())
-def test_what_was_found_just_as_wanted_outlives_us(desired: Desired, later: Desired, data: st.DataObject) -> None:
+def test_resources_found_in_the_desired_state_are_never_removed(
+    desired: Desired, later: Desired, data: st.DataObject
+) -> None:
     wanted = [item for item in everything(desired) if isinstance(item, File) and item.owner == "root"]
     some = data.draw(st.lists(st.sampled_from(wanted), unique=True)) if wanted else []
     found = {item.path: PathState("file", item.mode, "root", "root", item.sha256) for item in some}
-    machine = Machine(paths=dict(found), sysctls={"net.x": "0"}, unit_files=UNIT_FILES)
+    folders = {str(Path(path).parent): PathState("directory", 0o755, "root", "root") for path in found}
+    machine = Machine(paths={**folders, **found}, sysctls={"net.x": "0"}, unit_files=UNIT_FILES)
     machine.apply(look(desired, machine), everything(desired))
     without = {"base": [item for item in everything(later) if not isinstance(item, File | Link | Absent | Directory)]}
     machine.apply(look(without, machine), everything(without))
@@ -68,7 +72,9 @@ def test_what_was_found_just_as_wanted_outlives_us(desired: Desired, later: Desi
 
 
 @given(undisturbed, desired_states, st.integers(1, 40))
-def test_a_run_that_is_killed_anywhere_is_healed_by_the_next(machine: Machine, desired: Desired, killed: int) -> None:
+def test_the_next_run_completes_a_run_that_was_killed_at_any_step(
+    machine: Machine, desired: Desired, killed: int
+) -> None:
     """The final state is that of an uninterrupted run, and no drift is reported."""
     whole = copy.deepcopy(machine)
     steps = whole.apply(look(desired, whole), everything(desired))
@@ -99,9 +105,7 @@ def test_no_unit_is_left_with_inputs_that_it_has_not_read(machine: Machine, desi
 
 
 @given(undisturbed, desired_states, st.integers(1, 40))
-def test_a_killed_run_costs_no_restart_that_a_whole_one_would_not(
-    machine: Machine, desired: Desired, killed: int
-) -> None:
+def test_a_killed_run_causes_no_additional_restart(machine: Machine, desired: Desired, killed: int) -> None:
     whole = look(desired, machine)
     machine.apply(whole, everything(desired), stop_after=killed)
     assert restarts(look(desired, machine)) <= restarts(whole)
@@ -112,7 +116,7 @@ def restarts(found: HostPlan) -> set[str]:
 
 
 @given(machines, desired_states)
-def test_a_run_limited_to_a_role_leaves_the_others_alone(machine: Machine, desired: Desired) -> None:
+def test_a_run_limited_to_a_role_leaves_the_other_roles_alone(machine: Machine, desired: Desired) -> None:
     before = dict(machine.manifest)
     found = look(desired, machine, scope=["base"])
     machine.apply(found, everything(desired))

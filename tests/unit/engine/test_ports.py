@@ -58,7 +58,7 @@ def host(tmp_path: Path) -> Host:
     return Host(Sandbox.new(tmp_path / "host").root)
 
 
-def test_who_holds_a_port_is_seen_with_its_unit(host: Host) -> None:
+def test_the_process_and_unit_that_hold_a_port_are_observed(host: Host) -> None:
     host.holds(f"{ANY}:238C", 41, "python3", "/user.slice/user-0.slice/session-3.scope", fds=2)
     host.holds(f"{LOOPBACK}:1F91", 42, "nginx", "/system.slice/nginx.service")
     host.holds(f"{LOOPBACK}:1F92", 43, "other", "/system.slice/other.service")
@@ -75,14 +75,14 @@ def test_who_holds_a_port_is_seen_with_its_unit(host: Host) -> None:
     }
 
 
-def test_a_connection_is_no_listener(host: Host) -> None:
+def test_a_connection_is_not_a_listener(host: Host) -> None:
     host.holds(f"{ANY}:238D", 41, "other", "/system.slice/other.service")
     host.holds(f"{LOOPBACK}:238C", 42, "curl", "/system.slice/curl.service", state="01")
     host.holds(f"{LOOPBACK}:238C", 43, "dig", "/system.slice/dig.service", table="udp", state="01")
     assert host.listeners(EXPORTER) == set()
 
 
-def test_a_real_socket_of_this_machine_is_seen() -> None:
+def test_a_real_socket_of_this_machine_is_observed() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         unit = Unit(name="a.service", listens=(Listen(port),))
@@ -99,7 +99,7 @@ def taken(*listeners: Listener, unit: Unit = EXPORTER, manifest: Sequence[str] =
     return list(ports.taken({"base": [unit]}, Observed(listeners=listeners, manifest=entries)))
 
 
-def test_a_strangers_port_is_reported_with_the_process_and_what_to_do() -> None:
+def test_a_port_held_by_another_program_is_reported_with_the_process_and_a_remedy() -> None:
     (sentence,) = taken(Listener("tcp", "", 9100, "python3", "41", "legacy.service"))
     assert sentence == (
         "tcp port 9100 is taken: python3 (process 41, legacy.service) listens on *:9100, and exporter.service"
@@ -110,7 +110,7 @@ def test_a_strangers_port_is_reported_with_the_process_and_what_to_do() -> None:
     assert "a socket without a process" in taken(Listener("tcp", "", 9100))[0]
 
 
-def test_many_workers_of_one_stranger_are_one_sentence() -> None:
+def test_many_workers_of_one_program_are_reported_once() -> None:
     workers = [Listener("tcp", address, 9100, "nginx", str(pid), "n.service") for address in "a" for pid in range(9)]
     assert len(taken(*workers)) == 1
 
@@ -125,34 +125,34 @@ def test_many_workers_of_one_stranger_are_one_sentence() -> None:
         ("192.0.2.1", "127.0.0.1", False),
     ],
 )
-def test_only_an_address_that_both_want_is_taken(ours: str, theirs: str, collide: bool) -> None:
+def test_only_listeners_on_the_same_address_conflict(ours: str, theirs: str, collide: bool) -> None:
     unit = Unit(name="exporter.service", listens=(Listen(9100, address=ours),))
     assert bool(taken(Listener("tcp", theirs, 9100, "python3", "41"), unit=unit)) == collide
     assert not taken(Listener("udp", theirs, 9100, "python3", "41"), unit=unit)
     assert not taken(Listener("tcp", theirs, 9101, "python3", "41"), unit=unit)
 
 
-def test_what_plainstack_runs_may_keep_its_port_until_it_is_moved() -> None:
+def test_a_unit_of_plainstack_may_keep_its_port_until_it_is_moved() -> None:
     own = Listener("tcp", "", 9100, "exporter", "41", "exporter.service")
     other = Listener("tcp", "", 9100, "web", "41", "plainstack-web.service")
     assert taken(own, manifest=["exporter.service"]) == []
     assert taken(other, manifest=["plainstack-web.service"]) == []
 
 
-def test_a_running_daemon_of_that_name_that_plainstack_did_not_set_up_is_not_taken_over() -> None:
+def test_a_running_daemon_with_the_name_of_a_unit_but_not_from_plainstack_is_refused() -> None:
     own = Listener("tcp", "", 9100, "exporter", "41", "exporter.service")
     (sentence,) = taken(own)
     assert "as exporter.service, which Plainstack did not set up" in sentence
 
 
-def test_sshd_has_its_port_on_every_host() -> None:
+def test_every_host_has_sshd_on_its_port() -> None:
     sshd = Unit(name="ssh.service", listens=(Listen(22, adopted=True),))
     assert not taken(Listener("tcp", "", 22, "sshd", "41", "ssh.service"), unit=sshd)
     assert not taken(Listener("tcp", "", 22, "systemd", "1", "init.scope"), unit=sshd)
     assert taken(Listener("tcp", "", 22, "dropbear", "41", "dropbear.service"), unit=sshd)
 
 
-def test_every_port_that_the_default_stack_offers_or_asks_for_health_is_named_by_the_unit_that_binds_it(
+def test_every_port_of_the_default_stack_with_clients_or_a_health_check_names_its_unit(
     stack: Stack, vault: Vault, registry: dict[str, Role]
 ) -> None:
     wanted = assemble(stack, vault, registry, stack.hosts)
@@ -177,7 +177,7 @@ def started(host: Host) -> Host:
     return host
 
 
-def test_a_unit_is_healthy_only_when_it_has_its_port_itself(started: Host) -> None:
+def test_a_unit_is_healthy_only_if_it_holds_its_port_itself(started: Host) -> None:
     started.holds(f"{ANY}:238C", 41, "python3", "/system.slice/legacy.service")
     (done,) = started.deploy({"base": (EXPORTER,)})
     assert done.answer.outcome == "rolled-back"
@@ -196,7 +196,7 @@ def test_a_unit_that_listens_is_healthy(started: Host) -> None:
     assert started.plan({"base": (EXPORTER,)}).empty
 
 
-def test_numbers_of_ports_reach_the_host_as_its_kernel_writes_them() -> None:
+def test_port_numbers_are_matched_as_the_kernel_writes_them() -> None:
     listens = [Listen(port) for port in (1, 80, 443, 9100, 65535)]
     assert listeners.hexadecimal(listens) == ["0001", "0050", "01BB", "238C", "FFFF"]
     assert all(len(text) == 4 for text in listeners.hexadecimal(itertools.islice(listens, 2)))

@@ -38,7 +38,7 @@ def test_debian_13_on_amd64_and_arm64_is_supported(stack: Stack, machine: str) -
         ("linuxmint", "13", "A derivative 13"),
     ],
 )
-def test_another_system_is_refused_by_its_name(stack: Stack, system: str, version: str, name: str) -> None:
+def test_another_system_is_refused_by_name(stack: Stack, system: str, version: str, name: str) -> None:
     (sentence,) = reported(stack, {**GOOD, "os": system, "os_version": version, "os_name": name})
     assert sentence.startswith(f"runs {name}: Plainstack supports Debian 13 (trixie)")
 
@@ -85,14 +85,14 @@ def clusters(stack: Stack, tmp_path: Path, *names: str, audit: str = "") -> list
     return [finding.text for finding in seen_by_db.findings(stack, stack.hosts["db1"], Observed(facts=facts))]
 
 
-def test_a_database_cluster_that_plainstack_did_not_make_is_refused_by_name(stack: Stack, tmp_path: Path) -> None:
+def test_a_database_cluster_that_plainstack_did_not_create_is_refused_by_name(stack: Stack, tmp_path: Path) -> None:
     assert [text.split()[1] for text in clusters(stack, tmp_path, "17/main", "15/main")] == [
         "/var/lib/postgresql/15/main",
         "/var/lib/postgresql/17/main",
     ]
 
 
-def test_a_cluster_of_a_host_that_had_the_role_before_is_plainstacks(stack: Stack, tmp_path: Path) -> None:
+def test_a_cluster_left_from_an_earlier_assignment_of_the_role_is_accepted(stack: Stack, tmp_path: Path) -> None:
     """The data stays when a host loses the role, and is used again when it gets the role back."""
     assert clusters(stack, tmp_path, "17/main", audit='{"who": "me", "role": "db", "actions": []}\n') == []
 
@@ -105,7 +105,7 @@ def role(*findings: Finding) -> dict[str, Role]:
     return {"base": Role(name="base", desired=lambda *_: (), everywhere=True, findings=lambda *_: findings)}
 
 
-def test_refusals_name_their_host_and_only_roles_in_scope_are_asked(stack: Stack) -> None:
+def test_refusals_name_their_host_and_only_selected_roles_are_asked(stack: Stack) -> None:
     roles = role(Finding("no"), Finding("by the way", refused=False))
     seen = {"db1": Observed()}
     wanted: dict[str, Mapping[str, list[Resource]]] = {"db1": {"base": []}}

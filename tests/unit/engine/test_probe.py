@@ -26,7 +26,7 @@ def file(path: str) -> File:
     return File(path=path, content=b"")
 
 
-def test_paths_are_seen_as_they_are(host: Sandbox) -> None:
+def test_paths_are_observed_as_they_are(host: Sandbox) -> None:
     host.write("/etc/usual", "abc\n", 0o640)
     host.write("/etc/empty", "", 0o4755)
     host.write("/etc/with space and +@%,:=.conf", "abc\n")
@@ -51,7 +51,7 @@ def test_paths_are_seen_as_they_are(host: Sandbox) -> None:
     assert seen["/etc/usual"].owner == OWNER
 
 
-def test_the_kind_of_a_path_is_observed_not_assumed(host: Sandbox) -> None:
+def test_the_type_of_a_path_is_observed_and_not_assumed(host: Sandbox) -> None:
     (host.root / "etc/app.conf").mkdir()
     host.write("/etc/app", "a file\n")
     host.write("/etc/link", "a file\n")
@@ -65,7 +65,7 @@ def test_the_kind_of_a_path_is_observed_not_assumed(host: Sandbox) -> None:
     }
 
 
-def test_units_accounts_packages_and_parameters_are_seen(host: Sandbox) -> None:
+def test_units_accounts_packages_and_sysctls_are_observed(host: Sandbox) -> None:
     for name in ("active/a.service", "enabled/a.service", "failed/b.service", "masked/c.service"):
         (host.root / "systemd" / name).touch()
     host.write("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\napp:x:9:9:An app:/srv:/bin/false\n")
@@ -93,7 +93,7 @@ def test_units_accounts_packages_and_parameters_are_seen(host: Sandbox) -> None:
     assert VALUES.of(seen) == {"net.ipv4.x": "1"}
 
 
-def test_what_is_in_the_manifest_is_observed_even_if_no_longer_declared(host: Sandbox) -> None:
+def test_resources_in_the_manifest_are_observed_even_if_no_longer_declared(host: Sandbox) -> None:
     """Otherwise it could not be removed."""
     lines = [
         Entry(kind, name, "state").line()
@@ -120,13 +120,13 @@ def test_what_is_in_the_manifest_is_observed_even_if_no_longer_declared(host: Sa
     assert seen.manifest["app"][0] == Entry("file", "/etc/old file", "state")
 
 
-def test_the_version_of_the_secrets_that_a_file_was_made_from_is_seen(host: Sandbox) -> None:
+def test_the_version_of_the_secrets_behind_a_file_is_observed(host: Sandbox) -> None:
     entries = (Entry("file", "/k", "s", "t", "me@here", "abc", "0a1b"), Entry("file", "/l", "s", "t", "me@here", "abc"))
     host.write("/var/lib/plainstack/manifest/app", "".join(f"{entry.line()}\n" for entry in entries))
     assert host.observe([]).manifest["app"] == entries
 
 
-def test_what_plainstack_keeps_on_a_host_is_seen(host: Sandbox) -> None:
+def test_plainstacks_own_state_on_a_host_is_observed(host: Sandbox) -> None:
     kept = "/var/lib/plainstack"
     host.write(f"{kept}/units/app.service", "abc def\n")
     host.write(f"{kept}/generation", "0123\n")
@@ -158,19 +158,19 @@ def test_guards_are_judged_by_their_exit_code_and_print_nothing(host: Sandbox) -
     assert set(seen.guards) == {*guards, "x.service", "y.service"}
 
 
-def test_facts_are_what_roles_print(host: Sandbox) -> None:
+def test_facts_are_the_output_of_the_roles_probes(host: Sandbox) -> None:
     _, text = host.sh(probe.script([], ["echo role=primary; echo 'lag=a=b'; echo >&2 noise", "echo slots=; exit 1"]))
     assert probe.parse(text).facts == {"role": "primary", "lag": "a=b", "slots": ""}
 
 
-def test_an_empty_host_is_seen_as_empty_and_nothing_is_written(host: Sandbox) -> None:
+def test_observing_an_empty_host_finds_nothing_and_writes_nothing(host: Sandbox) -> None:
     before = host.tree()
     assert host.observe([]) == Observed()
     assert host.tree() == before
 
 
 @pytest.mark.parametrize("path", ["/etc/a\nb", "/etc/a\n", "/etc/$(x)", "/etc/it's", "relative", "/etc/ü"])
-def test_a_path_that_no_shell_can_be_trusted_with_is_refused(path: str) -> None:
+def test_a_path_that_is_unsafe_in_a_shell_is_refused(path: str) -> None:
     with pytest.raises(PlainstackError, match="a managed path may hold only"):
         probe.script([file(path)])
 
@@ -178,7 +178,7 @@ def test_a_path_that_no_shell_can_be_trusted_with_is_refused(path: str) -> None:
 RECORDED = (Path(__file__).parents[1] / "recorded/probe.txt").read_text(encoding="utf-8")
 
 
-def test_recorded_text_is_parsed() -> None:
+def test_recorded_output_is_parsed() -> None:
     seen, hba = probe.parse(RECORDED), "/etc/postgresql/17/main/pg_hba.conf"
     assert seen.paths == {
         hba: PathState("file", 0o640, "postgres", "postgres", "6a"),
@@ -202,17 +202,17 @@ def test_recorded_text_is_parsed() -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 30, 200, len(RECORDED) // 2, len(RECORDED) - 2])
-def test_an_answer_that_is_cut_short_is_not_taken_for_a_whole_one(cut: int) -> None:
+def test_truncated_output_is_not_mistaken_for_complete_output(cut: int) -> None:
     with pytest.raises(PlainstackError, match="the probe's answer is cut short"):
         probe.parse(RECORDED[:cut])
 
 
-def test_an_answer_in_which_systemd_is_silent_is_not_taken_for_stopped_units() -> None:
+def test_missing_output_of_systemd_is_not_mistaken_for_stopped_units() -> None:
     silent = "".join(line for line in RECORDED.splitlines(keepends=True) if not line.startswith("show"))
     with pytest.raises(PlainstackError, match="systemd reported 0 of 2 units"):
         probe.parse(silent)
 
 
-def test_something_else_than_a_probe_is_refused() -> None:
+def test_output_of_another_program_is_refused() -> None:
     with pytest.raises(PlainstackError, match="cut short: bash: no such command"):
         probe.parse("bash: no such command\n")

@@ -28,21 +28,21 @@ def files(host: Sandbox) -> list[str]:
     return sorted(path.name for path in (host.root / "srv").iterdir())
 
 
-def test_a_service_that_goes_takes_its_folder_and_its_account_with_it(host: Sandbox) -> None:
+def test_removing_a_service_removes_its_folder_and_account(host: Sandbox) -> None:
     assert host.deploy({"app": ()})[-1].ok
     assert files(host) == []
     assert "app-web" not in host.read("/etc/passwd")
     assert host.plan({"app": ()}).empty
 
 
-def test_a_removal_that_fails_further_on_brings_everything_back(host: Sandbox) -> None:
+def test_a_failed_removal_restores_everything(host: Sandbox) -> None:
     before = host.tree("etc/shadow", "etc/group")
     (done,) = host.deploy({"app": (FAILS,)})
     assert done.answer.outcome == "rolled-back"
     assert host.tree("etc/shadow", "etc/group") == before
 
 
-def test_after_a_removal_that_was_killed_anywhere_the_next_run_leaves_nothing(host: Sandbox, tmp_path: Path) -> None:
+def test_after_a_removal_that_was_killed_at_any_step_the_next_run_leaves_nothing(host: Sandbox, tmp_path: Path) -> None:
     steps = len(host.copy(tmp_path / "counted").plan({"app": ()}).transactions[0].actions) + 3
     for stop_after in range(1, steps + 1):
         killed = host.copy(tmp_path / f"killed-{stop_after}")
@@ -53,7 +53,7 @@ def test_after_a_removal_that_was_killed_anywhere_the_next_run_leaves_nothing(ho
         assert killed.plan({"app": ()}).empty
 
 
-def test_a_folder_that_was_there_before_is_left_with_what_is_in_it(tmp_path: Path) -> None:
+def test_a_folder_that_existed_before_is_left_with_its_contents(tmp_path: Path) -> None:
     host = Sandbox.new(tmp_path / "host")
     host.write(f"{HOME}/photos/1.jpg", "somebody's\n")
     assert host.deploy({"app": SERVICE})[-1].ok
@@ -65,7 +65,7 @@ LIKE_0_1_0: tuple[Resource, ...] = (SERVICE[0], Directory(path=HOME, mode=0o750)
 WITH_LAYOUT: tuple[Resource, ...] = (SERVICE[0], Directory(path=HOME, mode=0o750, purge=True, layout=("releases",)))
 
 
-def test_a_folder_that_an_older_version_made_goes_too_once_this_one_deployed(tmp_path: Path) -> None:
+def test_a_folder_made_by_an_older_version_is_removed_after_one_deploy_by_this_version(tmp_path: Path) -> None:
     host = Sandbox.new(tmp_path / "host")
     assert host.deploy({"app": LIKE_0_1_0})[-1].ok
     host.write(f"{HOME}/releases/1/source/manage.py", "pass\n")
@@ -77,7 +77,7 @@ def test_a_folder_that_an_older_version_made_goes_too_once_this_one_deployed(tmp
 
 
 @pytest.mark.parametrize("theirs", ["photos/1.jpg", ".htaccess", "*", "releases old"])
-def test_a_folder_of_an_older_version_with_anything_else_in_it_is_left(tmp_path: Path, theirs: str) -> None:
+def test_a_folder_made_by_an_older_version_is_left_if_it_holds_other_files(tmp_path: Path, theirs: str) -> None:
     host = Sandbox.new(tmp_path / "host")
     host.write(f"{HOME}/{theirs}", "somebody's\n")
     assert host.deploy({"app": LIKE_0_1_0})[-1].ok
@@ -86,14 +86,14 @@ def test_a_folder_of_an_older_version_with_anything_else_in_it_is_left(tmp_path:
     assert host.read(f"{HOME}/{theirs}") == "somebody's\n"
 
 
-def test_a_folder_in_which_something_else_is_declared_is_left(host: Sandbox) -> None:
+def test_a_folder_that_holds_declared_files_is_left(host: Sandbox) -> None:
     inside = Directory(path=f"{HOME}/shared")
     assert host.deploy({"app": (*SERVICE, inside)})[-1].ok
     assert host.deploy({"app": (), "other": (inside,)})[-1].ok
     assert (host.root / "srv/web/shared").is_dir()
 
 
-def test_the_number_of_an_account_is_not_given_away_while_files_of_it_are_left(host: Sandbox) -> None:
+def test_the_uid_of_an_account_is_not_reused_while_files_of_it_are_left(host: Sandbox) -> None:
     _, _, uid, gid, *_ = next(line for line in host.read("/etc/passwd").splitlines() if "app-web" in line).split(":")
     host.write("/var/spool/upload", "a customer's\n")
     os.chown(host.root / "var/spool/upload", int(uid), int(gid))
@@ -108,6 +108,6 @@ def test_the_number_of_an_account_is_not_given_away_while_files_of_it_are_left(h
     assert files(host) == []
 
 
-def test_a_plan_says_that_a_folder_goes_with_all_that_is_in_it(host: Sandbox) -> None:
+def test_a_plan_says_that_a_folder_is_removed_with_its_contents(host: Sandbox) -> None:
     details = [getattr(action, "detail", "") for _, action in host.plan({"app": (Unit(name="x"),)}).actions()]
     assert "no longer declared, with its contents" in details

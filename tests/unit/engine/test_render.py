@@ -53,7 +53,7 @@ def test_a_template_becomes_the_file_at_its_path(rendered: Rendering) -> None:
     )
 
 
-def test_square_brackets_leave_curly_ones_to_others(rendered: Rendering) -> None:
+def test_square_bracket_templates_keep_curly_brackets(rendered: Rendering) -> None:
     assert (
         rendered("{{ $labels.x }} [[ a ]] [% if a %]yes[% endif %]", a=1, square=True).content
         == b"{{ $labels.x }} 1 yes"
@@ -75,26 +75,26 @@ def test_square_brackets_leave_curly_ones_to_others(rendered: Rendering) -> None
         ("\n\n{% include 'app/etc/inner.j2' %}\n", "templates/app/etc/inner.j2:2: 'nothing' is undefined"),
     ],
 )
-def test_what_cannot_be_printed_is_reported_with_its_line_and_the_host(
+def test_an_expression_that_cannot_be_rendered_is_reported_with_its_line_and_host(
     rendered: Rendering, stack: Stack, text: str, reported: str
 ) -> None:
     (shipped.ROOT / "templates/app/etc/inner.j2").write_text("\n{{ nothing }}\n", encoding="utf-8")
     assert problem(rendered, text, host=stack.hosts["db1"]) == f"{reported} (host db1)"
 
 
-def test_a_broken_template_is_reported_with_its_line(rendered: Rendering) -> None:
+def test_a_template_with_a_syntax_error_is_reported_with_its_line(rendered: Rendering) -> None:
     reported = problem(rendered, "a\n{% if a %}\n")
     assert reported.startswith("templates/app/etc/app.conf.j2:2: Unexpected end of template")
 
 
-def test_a_template_and_a_file_that_are_not_there_are_named() -> None:
+def test_the_error_names_a_missing_template_or_file() -> None:
     with pytest.raises(InventoryError, match=r"^templates/app/etc/none.j2: no such template$"):
         render.template("app", "/etc/none")
     with pytest.raises(InventoryError, match=r"^files/app/etc/none: no such file$"):
         render.verbatim("app", "/etc/none")
 
 
-def test_a_verbatim_file_is_taken_byte_for_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verbatim_file_is_copied_byte_for_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipped, "ROOT", tmp_path)
     (tmp_path / "files/app/bin").mkdir(parents=True)
     (tmp_path / "files/app/bin/tool").write_bytes(b"{{ not a template }}\xff\r\n")
@@ -103,14 +103,14 @@ def test_a_verbatim_file_is_taken_byte_for_byte(tmp_path: Path, monkeypatch: pyt
     )
 
 
-def test_a_secret_in_a_template_makes_the_file_a_secret(rendered: Rendering) -> None:
+def test_a_secret_in_a_template_makes_the_file_secret(rendered: Rendering) -> None:
     assert not rendered("{{ user }}", user="x", mode=0o600, secret=SECRET).secret
     file = rendered("password = {{ secret }}", secret=SECRET, mode=0o600)
     assert (file.content, file.secret) == (b"password = correct horse", True)
     assert not rendered("{{ user }}", user="x").secret, "the next file is judged by itself"
 
 
-def test_a_rendering_inside_of_another_has_its_own_secrets(rendered: Rendering) -> None:
+def test_nested_renderings_track_their_secrets_separately(rendered: Rendering) -> None:
     """A secret in one of two nested renderings makes only that file a secret."""
     inner = partial(rendered, secret=SECRET, mode=0o600)
     assert not rendered("{{ inner('{{ secret }}').secret }}", inner=inner).secret
@@ -155,7 +155,7 @@ def test_a_secret_in_a_world_readable_file_is_refused(rendered: Rendering, mode:
         "secret._value",
     ],
 )
-def test_what_is_made_of_a_secret_is_refused_and_not_shown(rendered: Rendering, expression: str) -> None:
+def test_text_derived_from_a_secret_is_refused_and_not_shown(rendered: Rendering, expression: str) -> None:
     reported = problem(rendered, f"\n{{{{ {expression} }}}}", secret=SECRET, mode=0o600)
     assert reported.startswith("templates/app/etc/app.conf.j2:")
     assert "correct horse" not in reported

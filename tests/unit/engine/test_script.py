@@ -18,7 +18,7 @@ from tests.unit.sandbox import Sandbox, build
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
 
 
-def test_a_bare_host_becomes_what_is_wanted_and_stays_so(bare: Sandbox) -> None:
+def test_a_bare_host_reaches_the_desired_state_and_stays_there(bare: Sandbox) -> None:
     (done,) = bare.deploy(AFTER)
     assert done.ok, done.text
     assert bare.plan(AFTER).empty
@@ -36,7 +36,7 @@ def test_a_bare_host_becomes_what_is_wanted_and_stays_so(bare: Sandbox) -> None:
     assert list((bare.root / "var/lib/plainstack/runs").iterdir()) == []
 
 
-def test_a_change_reloads_or_restarts_and_removes_what_is_no_longer_wanted(deployed: Sandbox) -> None:
+def test_a_change_reloads_or_restarts_units_and_removes_undeclared_resources(deployed: Sandbox) -> None:
     only_conf = app("port = 2\n", *BEFORE["app"][-2:])
     (done,) = deployed.deploy(only_conf)
     assert done.ok, done.text
@@ -49,7 +49,7 @@ def test_a_change_reloads_or_restarts_and_removes_what_is_no_longer_wanted(deplo
     assert deployed.plan(AFTER).empty
 
 
-def test_what_was_changed_by_hand_is_put_right(deployed: Sandbox) -> None:
+def test_manual_changes_are_corrected(deployed: Sandbox) -> None:
     whole = deployed.tree()
     deployed.write("/etc/app/app.conf", "by hand\n")
     (deployed.root / "etc/app/key").chmod(0o644)
@@ -74,7 +74,7 @@ def test_what_was_changed_by_hand_is_put_right(deployed: Sandbox) -> None:
     ],
     ids=["nothing", "what a reload reads", "what a restart reads"],
 )
-def test_a_unit_that_came_up_again_since_the_probe_reads_what_changed(
+def test_a_unit_that_came_up_after_the_probe_reads_the_change(
     deployed: Sandbox, wanted: Desired, calls: list[str]
 ) -> None:
     """Starting a running unit would do nothing, and the recorded stamp would be wrong from then on."""
@@ -89,7 +89,7 @@ def test_a_unit_that_came_up_again_since_the_probe_reads_what_changed(
     assert deployed.plan(wanted).empty
 
 
-def test_a_failing_validation_touches_nothing_and_says_what_the_tool_said(deployed: Sandbox) -> None:
+def test_a_failing_validation_changes_nothing_and_shows_the_tools_message(deployed: Sandbox) -> None:
     before = deployed.tree()
     generation = deployed.read("/var/lib/plainstack/generation")
     (done,) = deployed.deploy(
@@ -104,7 +104,7 @@ def test_a_failing_validation_touches_nothing_and_says_what_the_tool_said(deploy
     assert deployed.tree() == before
 
 
-def test_a_validation_sees_the_new_files_at_their_real_paths_with_their_rights(deployed: Sandbox) -> None:
+def test_a_validation_sees_the_new_files_at_their_real_paths_with_their_modes(deployed: Sandbox) -> None:
     look = "test ! -e /etc/app/old.conf && test ! -e /etc/default-site && test -f /etc/app/deep/er/new.conf\n"
     # Compare the owner's number: a validation sees the sandbox's passwd, not the machine's.
     look += "test \"$(stat -c '%a %u' /etc/app/key)\" = '600 1'\n"
@@ -113,7 +113,7 @@ def test_a_validation_sees_the_new_files_at_their_real_paths_with_their_rights(d
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first deploy", "later deploy"])
-def test_a_unit_that_does_not_come_up_brings_everything_back(bare: Sandbox, first: bool) -> None:
+def test_a_unit_that_does_not_come_up_undoes_everything(bare: Sandbox, first: bool) -> None:
     if not first:
         assert bare.deploy(BEFORE)[-1].ok
     before = bare.tree("var/lib/plainstack", "systemd")
@@ -127,7 +127,7 @@ def test_a_unit_that_does_not_come_up_brings_everything_back(bare: Sandbox, firs
     assert ("restart app.service" in bare.calls()[-3:]) is not first
 
 
-def test_a_unit_that_is_up_and_not_healthy_brings_everything_back(deployed: Sandbox) -> None:
+def test_a_unit_that_is_up_but_not_healthy_undoes_everything(deployed: Sandbox) -> None:
     before = deployed.tree()
     (done,) = deployed.deploy(app("port = 2\n", health="echo 503; false"))
     assert (done.answer.outcome, done.answer.failed) == ("rolled-back", "reload app.service")
@@ -155,7 +155,7 @@ def test_a_unit_that_is_up_and_not_healthy_brings_everything_back(deployed: Sand
     ],
     ids=["fails", "has no effect", "hangs"],
 )
-def test_a_command_that_fails_is_undone_with_everything_before_it(
+def test_a_failing_command_is_undone_with_everything_before_it(
     deployed: Sandbox, command: Command, reported: str
 ) -> None:
     before = deployed.tree()
@@ -173,7 +173,7 @@ def test_a_new_unit_that_does_not_come_up_is_left_absent(bare: Sandbox) -> None:
     assert not (bare.root / UNIT_FILE.lstrip("/")).exists()
 
 
-def test_a_role_that_a_host_has_no_more_goes_with_its_units_files_and_accounts(deployed: Sandbox) -> None:
+def test_removing_a_role_removes_its_units_files_and_accounts(deployed: Sandbox) -> None:
     assert deployed.deploy(AFTER)[-1].ok
     deployed.write("/etc/app/by-hand.conf", "somebody else's\n")
     deployed.calls()
@@ -192,7 +192,7 @@ def test_a_role_that_a_host_has_no_more_goes_with_its_units_files_and_accounts(d
     assert deployed.plan({"base": ()}).empty
 
 
-def test_an_account_that_was_changed_or_removed_comes_back_as_it_was(deployed: Sandbox) -> None:
+def test_a_changed_or_removed_account_is_restored_by_an_undo(deployed: Sandbox) -> None:
     """The account keeps its number, because the files that it owns stay."""
     assert deployed.deploy(AFTER)[-1].ok
     fails = Command(name="fails", why="w", run="exit 1", unless="false")
@@ -207,7 +207,7 @@ def test_an_account_that_was_changed_or_removed_comes_back_as_it_was(deployed: S
         assert deployed.read("/etc/group").replace(":x:", ":!:") == groups.replace(":x:", ":!:")
 
 
-def test_a_new_account_goes_again_after_the_unit_that_runs_as_it(bare: Sandbox) -> None:
+def test_an_undo_removes_a_new_account_after_the_unit_that_runs_as_it(bare: Sandbox) -> None:
     """userdel refuses while a process of the account is running."""
     (done,) = bare.deploy({"app": (*AFTER["app"], Command(name="fails", why="w", run="false", unless="false"))})
     assert done.answer.outcome == "rolled-back"
@@ -222,7 +222,7 @@ def test_a_new_account_goes_again_after_the_unit_that_runs_as_it(bare: Sandbox) 
         ("mv ../app ../moved; ln -s moved ../app", "write /etc/app: a symbolic link is in the way"),
     ],
 )
-def test_what_is_in_the_way_is_reported_and_left(deployed: Sandbox, harm: str, reported: str) -> None:
+def test_files_in_the_way_are_reported_and_left(deployed: Sandbox, harm: str, reported: str) -> None:
     deployed.sh(f"cd $ROOT/etc/app; {harm}")
     before = deployed.tree()
     (done,) = deployed.deploy(app("port = 2\n"))
@@ -230,7 +230,7 @@ def test_what_is_in_the_way_is_reported_and_left(deployed: Sandbox, harm: str, r
     assert deployed.tree() == before
 
 
-def test_a_link_planted_where_a_file_is_put_is_not_followed(deployed: Sandbox) -> None:
+def test_a_symlink_planted_at_the_path_of_a_file_is_not_followed(deployed: Sandbox) -> None:
     deployed.write("/etc/precious", "untouched\n")
     (deployed.root / "etc/app/app.conf.plainstack-new").symlink_to(deployed.root / "etc/precious")
     assert deployed.deploy(app("port = 2\n"))[-1].ok
@@ -238,9 +238,7 @@ def test_a_link_planted_where_a_file_is_put_is_not_followed(deployed: Sandbox) -
     assert not (deployed.root / "etc/app/app.conf").is_symlink()
 
 
-def test_files_on_another_file_system_than_the_runs_are_put_in_place_whole_as_well(
-    bare: Sandbox, tmp_path: Path
-) -> None:
+def test_files_on_a_different_file_system_are_also_replaced_atomically(bare: Sandbox, tmp_path: Path) -> None:
     same = bare.copy(tmp_path / "same")
     assert same.deploy(AFTER)[-1].ok
     bare.write("bin/mv", '#!/bin/sh\n[ "$1" != --no-copy ] || exit 1\nexec /bin/mv "$@"\n', 0o755)
@@ -248,7 +246,7 @@ def test_files_on_another_file_system_than_the_runs_are_put_in_place_whole_as_we
     assert bare.tree() == same.tree()
 
 
-def test_a_command_that_is_done_by_now_is_neither_run_nor_undone(deployed: Sandbox) -> None:
+def test_a_command_whose_guard_now_holds_is_neither_run_nor_undone(deployed: Sandbox) -> None:
     done = Command(name="a", why="w", run="touch $ROOT/a $ROOT/both", unless="[ -e $ROOT/a ]")
     both = Command(name="both", why="w", run="exit 1", unless="[ -e $ROOT/both ]", undo="rm $ROOT/both")
     assert deployed.deploy(app("port = 1\n", *BEFORE["app"][-2:], done, both))[-1].ok
@@ -259,7 +257,7 @@ def test_a_command_that_is_done_by_now_is_neither_run_nor_undone(deployed: Sandb
     assert (deployed.root / "both").exists()
 
 
-def test_a_rollback_leaves_a_unit_that_was_on_its_way_up_on_its_way_up(deployed: Sandbox) -> None:
+def test_a_rollback_leaves_a_starting_unit_starting(deployed: Sandbox) -> None:
     """systemd is about to restart a program that has died; stopping the unit would prevent this."""
     active, pausing = deployed.root / "systemd/active/app.service", deployed.root / "systemd/activating/app.service"
     active.rename(pausing)
@@ -269,7 +267,7 @@ def test_a_rollback_leaves_a_unit_that_was_on_its_way_up_on_its_way_up(deployed:
     assert "port = 1" in deployed.read("systemd/loaded/app.service")
 
 
-def test_a_command_finds_its_payload_and_leaves_none_of_it(deployed: Sandbox) -> None:
+def test_a_command_finds_its_payload_and_leaves_none_of_it_behind(deployed: Sandbox) -> None:
     run = "cp $PAYLOAD/wheels/a.whl $ROOT/got && [ ! -r /dev/fd/8 ]"
     command = Command(name="install", why="w", run=run, unless="[ -e $ROOT/got ]")
     (work,) = deployed.plan(app("port = 1\n", command)).transactions
@@ -279,7 +277,7 @@ def test_a_command_finds_its_payload_and_leaves_none_of_it(deployed: Sandbox) ->
 
 
 @pytest.mark.parametrize("health", ["", "true"], ids=["read in the pause", "read at the end"])
-def test_the_answer_ends_with_what_the_host_is_now(deployed: Sandbox, health: str) -> None:
+def test_the_output_ends_with_the_new_state_of_the_host(deployed: Sandbox, health: str) -> None:
     new = app("port = 2\n", health=health)
     (work,) = deployed.plan(new).transactions
     done = deployed.run(transaction(work, "run-1", {}, {}, probe.script(new["app"])))
@@ -290,7 +288,7 @@ def test_the_answer_ends_with_what_the_host_is_now(deployed: Sandbox, health: st
     assert deployed.plan(new).empty
 
 
-def test_every_transaction_is_in_the_audit_log_done_or_not(deployed: Sandbox) -> None:
+def test_every_transaction_is_in_the_audit_log_whether_it_succeeded_or_not(deployed: Sandbox) -> None:
     deployed.deploy(app("port = 2\n"))
     deployed.deploy(app("port = x\n"))
     deployed.deploy(app("port = 3\n", Command(name="fails", why="w", run="false", unless="false")))
@@ -299,7 +297,7 @@ def test_every_transaction_is_in_the_audit_log_done_or_not(deployed: Sandbox) ->
     assert all(line["who"] == "me" and line["at"].endswith("Z") for line in lines)
 
 
-def test_a_stream_that_does_not_fit_on_the_disk_leaves_nothing(deployed: Sandbox) -> None:
+def test_a_stream_that_does_not_fit_on_the_disk_leaves_nothing_behind(deployed: Sandbox) -> None:
     before = deployed.tree()
     work = build(deployed.plan(app("port = 2\n")).transactions[0])
     code, said = deployed.sh(f"ulimit -f 20; {work.command}", work.stream)

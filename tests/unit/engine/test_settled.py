@@ -35,13 +35,13 @@ class Host:
         )
 
 
-def test_a_host_at_rest_is_looked_at_once_and_nothing_is_said() -> None:
+def test_an_idle_host_is_observed_once_and_nothing_is_reported() -> None:
     host = Host([REST, Observed(ending=True)])
     assert host.settle(to_apply=True) is REST
     assert (host.notes, host.undone, host.now) == ([], 0, 0)
 
 
-def test_every_wait_is_reported_once_with_its_host_its_reason_and_the_longest_it_can_take() -> None:
+def test_every_wait_is_reported_once_with_its_host_reason_and_time_limit() -> None:
     host = Host([Observed(ending=True)] * 3 + [Observed(guard_pending=True, guard_left=25)] * 3 + [REST])
     host.settle(to_apply=False)
     ends, undoes = "finish an earlier run", "undo the unconfirmed change of an earlier run"
@@ -54,7 +54,7 @@ def test_every_wait_is_reported_once_with_its_host_its_reason_and_the_longest_it
     assert f"({GUARD_SECONDS + UNDO_WITHIN} s at most)" in unknown.notes[0]
 
 
-def test_a_change_that_no_run_is_left_to_confirm_is_not_waited_for_by_a_run_that_applies() -> None:
+def test_a_deploy_does_not_wait_for_an_abandoned_unconfirmed_change() -> None:
     left = [Observed(guard_pending=True, guard_left=170)] * 2 + [REST]
     looks, applies = Host(left), Host(left)
     looks.settle(to_apply=False)
@@ -63,7 +63,7 @@ def test_a_change_that_no_run_is_left_to_confirm_is_not_waited_for_by_a_run_that
     assert "db1: an earlier run ended before it confirmed its change, so the host undoes the change" in applies.notes[0]
 
 
-def test_a_change_that_a_run_may_still_confirm_is_left_to_that_run() -> None:
+def test_a_change_that_another_run_may_still_confirm_is_left_to_that_run() -> None:
     held = Host(
         [Observed(guard_pending=True, guard_left=9, lock="ann"), Observed(guard_pending=True, ending=True), REST]
     )
@@ -72,7 +72,7 @@ def test_a_change_that_a_run_may_still_confirm_is_left_to_that_run() -> None:
     assert len(held.notes) == 2
 
 
-def test_a_host_that_never_comes_to_rest_is_not_waited_for_without_end() -> None:
+def test_waiting_for_a_host_that_never_becomes_idle_ends() -> None:
     host = Host([Observed(guard_pending=True)])
     assert host.settle(to_apply=True).guard_pending
     assert host.now <= SETTLED_WITHIN + 1

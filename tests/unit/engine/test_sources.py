@@ -47,7 +47,7 @@ def files(stack: Stack, vault: Vault, registry: Mapping[str, Role], host: str = 
     return {item.path: item for items in wanted.values() for item in items if isinstance(item, File)}
 
 
-def test_a_template_and_a_file_of_the_stack_replace_the_shipped_ones_and_no_other(
+def test_a_template_and_a_file_of_the_stack_replace_only_the_shipped_ones_with_their_name(
     shop: Stack, vault: Vault, registry: Mapping[str, Role]
 ) -> None:
     before = files(shop.model_copy(update={"folder": shipped.ROOT}), vault, registry)
@@ -74,7 +74,7 @@ def test_an_error_names_the_file_of_the_stack_with_its_line(
         files(shop, vault, registry)
 
 
-def test_a_shipped_template_that_fails_is_still_named_as_shipped(
+def test_an_error_in_a_shipped_template_names_the_shipped_file(
     shop: Stack, vault: Vault, registry: Mapping[str, Role], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = tmp_path / "shipped"
@@ -101,7 +101,7 @@ def checked(stack: Stack, vault: Vault, registry: Mapping[str, Role]) -> list[Ch
     return verifier.results
 
 
-def test_a_check_of_the_stack_replaces_the_shipped_one_of_its_name_and_others_are_added(
+def test_a_check_of_the_stack_replaces_the_shipped_one_with_its_name_and_other_checks_are_added(
     shop: Stack, vault: Vault, registry: Mapping[str, Role], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = shop.folder / "shipped"
@@ -125,7 +125,7 @@ def test_a_check_of_the_stack_replaces_the_shipped_one_of_its_name_and_others_ar
     }
 
 
-def test_an_error_of_a_check_names_the_file_of_the_stack(
+def test_an_error_in_a_check_names_the_file_of_the_stack(
     shop: Stack, vault: Vault, registry: Mapping[str, Role], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shipped, "ROOT", shop.folder / "shipped")
@@ -142,7 +142,7 @@ def test_overrides_are_the_shipped_files_of_these_roles_that_the_folder_replaces
     assert overrides == {name: str(shop.folder / name) for name in (CHECK, JOURNAL, HOSTS)}
 
 
-def test_the_folder_of_what_is_shipped_overrides_nothing(registry: Mapping[str, Role]) -> None:
+def test_the_folder_of_the_shipped_files_overrides_nothing(registry: Mapping[str, Role]) -> None:
     for folder in (shipped.ROOT, Path(os.path.relpath(shipped.ROOT))):
         assert Sources.of(folder).overrides(registry) == {}
 

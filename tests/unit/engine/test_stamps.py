@@ -27,7 +27,7 @@ def swapped(old: Resource, new: Resource) -> list[Resource]:
     return [new if item is old else item for item in ALL]
 
 
-def test_a_path_names_a_file_and_a_folder_everything_below_it() -> None:
+def test_a_path_with_a_trailing_slash_covers_the_whole_folder() -> None:
     assert inputs(UNIT, ALL) == {CONF.path, KEY.path, LINK.path, GONE.path}
     assert inputs(UNIT, ALL, reload=False) == {KEY.path}
     assert inputs(Unit(name="x.service", reload_on=("/etc/app",)), ALL) == frozenset()
@@ -47,7 +47,7 @@ def test_a_path_names_a_file_and_a_folder_everything_below_it() -> None:
         ("app.service", "/etc/systemd/system/my-app.service", False),
     ],
 )
-def test_a_units_own_files_count_without_being_named(unit: str, path: str, counts: bool) -> None:
+def test_a_units_own_files_are_inputs_without_being_named(unit: str, path: str, counts: bool) -> None:
     assert bool(inputs(Unit(name=unit), [File(path=path, content=b"")], reload=False)) is counts
 
 
@@ -69,23 +69,23 @@ def test_a_units_own_files_count_without_being_named(unit: str, path: str, count
         (ALL, dataclasses.replace(UNIT, health="new", timeout=9, enabled=False), False, False),
     ],
 )
-def test_a_stamp_changes_with_what_it_is_for(managed: list[Resource], unit: Unit, restart: bool, reload: bool) -> None:
+def test_a_stamp_changes_with_its_inputs(managed: list[Resource], unit: Unit, restart: bool, reload: bool) -> None:
     before, after = parts(UNIT, ALL), parts(unit, managed)
     assert (before[0] != after[0], before[1] != after[1]) == (restart, reload)
 
 
-def test_a_unit_without_inputs_has_no_stamp_and_one_without_restart_inputs_half_of_one() -> None:
+def test_a_unit_without_inputs_has_no_stamp_and_one_without_restart_inputs_has_half_of_one() -> None:
     assert unit_stamp(Unit(name="x.service"), ALL) == ""
     assert unit_stamp(Unit(name="x.service", reload_on=(CONF.path,)), ALL).startswith("- ")
 
 
-def test_when_files_change_under_a_unit_only_that_part_of_its_stamp_is_lost() -> None:
+def test_if_the_files_of_a_unit_changed_only_that_half_of_its_stamp_is_lost() -> None:
     kept = unit_stamp(UNIT, ALL)
     assert stamp_without(UNIT, ALL, {CONF.path}, kept) == f"{kept.split(' ')[0]} ?"
     assert stamp_without(UNIT, ALL, {CONF.path, KEY.path}, kept) == ""
 
 
-def test_systemd_must_read_unit_files_and_nothing_else() -> None:
+def test_only_unit_files_need_a_daemon_reload() -> None:
     unit_file = File(path="/etc/systemd/system/app.service", content=b"u")
     assert reloads(ALL) == ""
     assert reloads([*ALL, unit_file]) == reloads([unit_file])

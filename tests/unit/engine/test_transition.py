@@ -162,7 +162,7 @@ VALUES = st.tuples(st.sampled_from([8000, 8001, 8002]), st.sampled_from(["shop",
 
 @settings(max_examples=8)
 @given(st.lists(st.tuples(VALUES, st.none() | st.integers(0, 20)), min_size=1, max_size=4))
-def test_at_every_moment_of_any_sequence_of_deploys_what_is_used_is_served(
+def test_during_any_sequence_of_deploys_every_port_in_use_is_served(
     stack: Stack, vault: Vault, registry: Mapping[str, Role], steps: list[tuple[tuple[int, str], int | None]]
 ) -> None:
     world = World(registry, vault)
@@ -191,7 +191,7 @@ def test_a_plan_says_what_is_still_served_and_why(stack: Stack, vault: Vault, re
     ]
 
 
-def test_a_balancer_that_is_not_asked_may_still_use_the_old_port(
+def test_a_balancer_that_was_not_observed_may_still_use_the_old_port(
     stack: Stack, vault: Vault, registry: Mapping[str, Role]
 ) -> None:
     world = World(registry, vault)
@@ -208,12 +208,12 @@ def test_a_balancer_that_is_not_asked_may_still_use_the_old_port(
 
 
 @pytest.mark.parametrize("key", ["still", "folder"])
-def test_what_only_the_models_know_is_no_key_of_an_inventory(key: str) -> None:
+def test_internal_fields_of_the_models_are_not_keys_of_the_inventory(key: str) -> None:
     with pytest.raises(InventoryError, match=f":1: {key}: unknown key"):
         inventories.parse(f"{key}: {{}}\nstack: x\nhosts: {{a: {{address: 10.0.0.1}}}}\n", "t.yaml", Path())
 
 
-def test_a_stack_without_database_and_services_has_nothing_to_move(tmp_path: Path) -> None:
+def test_a_stack_without_database_and_services_has_no_transition(tmp_path: Path) -> None:
     (tmp_path / "hosts.yaml").write_text("stack: bare\nhosts:\n  a: {address: 192.0.2.1}\n", encoding="utf-8")
     stack = inventories.load(tmp_path / "hosts.yaml")
     assert all(role.transition(stack, {"a": Observed()}) == stack for role in registry().values())

@@ -44,7 +44,7 @@ def units(host: Sandbox) -> dict[str, list[str]]:
     return {name: sorted(path.name for path in (host.root / "systemd" / name).iterdir()) for name in folders}
 
 
-def test_new_units_are_enabled_at_once_and_one_pause_shows_whether_they_stay_up(bare: Sandbox) -> None:
+def test_new_units_are_enabled_together_and_one_pause_shows_whether_they_stay_up(bare: Sandbox) -> None:
     (done,) = bare.deploy({"role": SIX})
     assert done.ok, done.text
     enabled = f"enable --no-reload {' '.join(NAMES)}"
@@ -53,13 +53,13 @@ def test_new_units_are_enabled_at_once_and_one_pause_shows_whether_they_stay_up(
     assert bare.plan({"role": SIX}).empty
 
 
-def test_systemd_reads_its_unit_files_once_whether_they_are_written_or_a_packages(bare: Sandbox) -> None:
+def test_systemd_reloads_unit_files_once_whether_written_or_packaged(bare: Sandbox) -> None:
     packaged(bare, *NAMES)
     assert bare.deploy({"role": [Unit(name=name) for name in NAMES]})[-1].ok
     assert bare.calls() == [f"enable {' '.join(NAMES)}", *(f"start {name}" for name in NAMES)]
 
 
-def test_units_that_are_no_longer_declared_are_stopped_in_turn_and_disabled_at_once(bare: Sandbox) -> None:
+def test_undeclared_units_are_stopped_one_by_one_and_disabled_together(bare: Sandbox) -> None:
     assert bare.deploy({"role": SIX})[-1].ok
     bare.calls()
     assert bare.deploy({"role": ()})[-1].ok
@@ -69,7 +69,7 @@ def test_units_that_are_no_longer_declared_are_stopped_in_turn_and_disabled_at_o
 
 
 @pytest.mark.parametrize("purged", [NAMES[:1], NAMES])
-def test_a_unit_that_went_with_its_package_is_gone_already(bare: Sandbox, purged: tuple[str, ...]) -> None:
+def test_a_unit_that_was_removed_with_its_package_needs_no_action(bare: Sandbox, purged: tuple[str, ...]) -> None:
     packaged(bare, *NAMES)
     assert bare.deploy({"role": [Unit(name=name) for name in NAMES]})[-1].ok
     (removal,) = bare.plan({"role": ()}).transactions
@@ -83,7 +83,7 @@ def test_a_unit_that_went_with_its_package_is_gone_already(bare: Sandbox, purged
     assert bare.plan({"role": ()}).empty
 
 
-def test_changed_units_share_a_pause_and_each_keeps_what_it_was_loaded_with(bare: Sandbox) -> None:
+def test_changed_units_share_a_pause_and_each_gets_its_own_stamp(bare: Sandbox) -> None:
     conf = File(path="/etc/conf", content=b"1\n")
     wanted = [conf, *with_files(Unit(name=name, reload_on=(conf.path,)) for name in NAMES[:3]), *SIX[6:]]
     assert bare.deploy({"role": wanted})[-1].ok
@@ -122,7 +122,7 @@ def test_a_unit_with_a_health_command_and_a_command_keep_their_places(bare: Sand
     assert bare.calls() == [f"enable {a} {b} {c} {d}", *starts, f"enable {e}", f"start {e}"]
 
 
-def test_a_unit_that_dies_in_the_pause_is_named_and_everything_is_undone(bare: Sandbox) -> None:
+def test_a_unit_that_dies_during_the_pause_is_named_and_everything_is_undone(bare: Sandbox) -> None:
     before = bare.tree("var/lib/plainstack")
     bare.write("run/in-a-pause", "mv $ROOT/systemd/active/c.service $ROOT/systemd/failed\n")
     (done,) = bare.deploy({"role": SIX})
@@ -134,7 +134,7 @@ def test_a_unit_that_dies_in_the_pause_is_named_and_everything_is_undone(bare: S
     assert bare.states() == {}
 
 
-def test_a_unit_that_is_on_its_way_up_after_the_pause_is_awaited(bare: Sandbox) -> None:
+def test_a_unit_that_is_still_starting_after_the_pause_is_awaited(bare: Sandbox) -> None:
     died = "if mkdir $ROOT/run/died 2>&-; then mv $ROOT/systemd/active/c.service $ROOT/systemd/activating"
     bare.write("run/in-a-pause", f"{died}; else mv $ROOT/systemd/activating/c.service $ROOT/systemd/active 2>&-; fi\n")
     (done,) = bare.deploy({"role": SIX})
@@ -142,7 +142,7 @@ def test_a_unit_that_is_on_its_way_up_after_the_pause_is_awaited(bare: Sandbox) 
     assert len(pauses(bare)) > 1
 
 
-def test_a_unit_that_does_not_start_is_named_and_those_after_it_are_not_touched(bare: Sandbox) -> None:
+def test_a_unit_that_does_not_start_is_named_and_later_units_are_not_touched(bare: Sandbox) -> None:
     bare.reads("c.service", "/etc/broken")
     bare.write("/etc/broken", "broken\n")
     (done,) = bare.deploy({"role": SIX})
@@ -153,7 +153,7 @@ def test_a_unit_that_does_not_start_is_named_and_those_after_it_are_not_touched(
     assert not any(units(bare).values())
 
 
-def test_an_undo_gives_every_unit_the_state_that_it_had(bare: Sandbox) -> None:
+def test_an_undo_restores_the_state_of_every_unit(bare: Sandbox) -> None:
     """A unit can be enabled and masked; the undo restores both."""
     runs, starts, down, masked, hidden, dying = NAMES
     packaged(bare, *NAMES)
@@ -179,7 +179,7 @@ def test_a_masked_unit_that_need_not_start_at_boot_is_unmasked_and_started(bare:
     assert units(bare)["enabled"] == []
 
 
-def test_killed_after_any_step_or_in_the_pause_the_next_run_ends_where_a_whole_one_does(bare: Sandbox) -> None:
+def test_after_a_kill_at_any_step_or_pause_the_next_run_reaches_the_desired_state(bare: Sandbox) -> None:
     whole = bare.copy(bare.root.with_name("whole"))
     assert whole.deploy({"role": SIX})[-1].ok
     assert whole.plan({"role": SIX}).empty
@@ -196,7 +196,7 @@ def test_killed_after_any_step_or_in_the_pause_the_next_run_ends_where_a_whole_o
         assert host.tree() == whole.tree(), number
 
 
-def test_a_unit_that_was_started_too_often_lately_is_restarted_all_the_same(bare: Sandbox) -> None:
+def test_a_unit_that_reached_its_start_limit_is_restarted_anyway(bare: Sandbox) -> None:
     unit = Unit(name="a.service", restart_on=("/etc/a.conf",))
 
     def wanted(text: bytes) -> list[Resource]:

@@ -26,7 +26,7 @@ def crlf(text: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("key", [BINARY, ARMORED, crlf(ARMORED), BINARY + BINARY, ARMORED + ARMORED])
-def test_a_public_key_is_taken_in_either_form(key: bytes) -> None:
+def test_a_public_key_is_accepted_in_both_formats(key: bytes) -> None:
     assert openpgp.problem_of(key) == ""
 
 
@@ -56,11 +56,11 @@ def test_a_public_key_is_taken_in_either_form(key: bytes) -> None:
         (b"\xef\xbb\xbf" + ARMORED, "does not begin with the line -----BEGIN PGP PUBLIC KEY BLOCK-----"),
     ],
 )
-def test_what_is_no_public_key_is_refused_with_what_it_is(key: bytes, problem: str) -> None:
+def test_a_file_that_is_not_a_public_key_is_refused_with_its_type(key: bytes, problem: str) -> None:
     assert problem in openpgp.problem_of(key)
 
 
-def test_no_cut_of_a_key_is_taken_for_a_key() -> None:
+def test_a_truncated_key_is_never_accepted() -> None:
     """A key file consists of packets (the key, its signatures), so only a cut between two packets can leave a key."""
     whole = {len(key) for key in (BINARY[:size] for size in range(1, len(BINARY) + 1)) if not openpgp.problem_of(key)}
     assert len(BINARY) in whole
@@ -73,9 +73,7 @@ def resources(folder: Path, key: bytes, uri: str = "https://packages.example.com
 
 
 @pytest.mark.parametrize(("key", "suffix"), [(BINARY, "gpg"), (ARMORED, "asc")])
-def test_the_source_names_its_key_and_both_are_there_before_apt_is_asked(
-    tmp_path: Path, key: bytes, suffix: str
-) -> None:
+def test_the_source_names_its_key_and_both_exist_before_apt_runs(tmp_path: Path, key: bytes, suffix: str) -> None:
     wanted = resources(tmp_path, key)
     keyring = wanted[f"file /etc/apt/keyrings/example.{suffix}"]
     source = wanted["file /etc/apt/sources.list.d/example.sources"]
@@ -89,7 +87,7 @@ def test_the_source_names_its_key_and_both_are_there_before_apt_is_asked(
     assert wanted["package ca-certificates"] == Package(name="ca-certificates")
 
 
-def test_a_source_brings_its_own_updates(tmp_path: Path) -> None:
+def test_updates_from_an_added_source_are_installed_automatically(tmp_path: Path) -> None:
     """apt must read the source's file after that of the base role, which empties the list of origins."""
     updates = resources(tmp_path, BINARY)["file /etc/apt/apt.conf.d/53plainstack-example"]
     assert isinstance(updates, File)
@@ -145,7 +143,7 @@ real_apt = pytest.mark.skipif(
 
 @real_apt
 @pytest.mark.parametrize("key", [BINARY, ARMORED])
-def test_a_source_that_is_signed_with_the_key_passes_and_leaves_nothing_behind(
+def test_a_source_signed_with_its_key_passes_and_leaves_nothing_behind(
     tmp_path: Path, repository: Path, key: bytes
 ) -> None:
     ran = verify(tmp_path, key, repository)
@@ -163,7 +161,7 @@ def test_a_source_that_is_signed_with_the_key_passes_and_leaves_nothing_behind(
         ("signer.gpg", "gone", "File not found"),
     ],
 )
-def test_a_source_that_does_not_verify_is_an_error_with_apts_reason(
+def test_a_source_that_cannot_be_verified_is_an_error_with_the_message_of_apt(
     tmp_path: Path, repository: Path, key: str, breakage: str, reason: str
 ) -> None:
     release = repository / "dists/trixie/InRelease"

@@ -48,7 +48,7 @@ def problems(folder: Path, text: str = PRODUCTION, **files: str) -> list[str]:
     return list(caught.value.problems)
 
 
-def test_mappings_merge_and_lists_and_values_replace(tmp_path: Path) -> None:
+def test_mappings_merge_while_lists_and_values_replace(tmp_path: Path) -> None:
     stack = load_in(tmp_path, f"{PRODUCTION}services: {{web: {{workers: 2}}}}\nssh: {{allow_from: [10.1.0.0/16]}}\n")
     assert (stack.ssh.user, [str(network) for network in stack.ssh.allow_from]) == ("deploy", ["10.1.0.0/16"])
     web = stack.services["web"]
@@ -58,14 +58,14 @@ def test_mappings_merge_and_lists_and_values_replace(tmp_path: Path) -> None:
     assert (stack.settings(Database).name, stack.settings(Database).max_connections) == ("shop", 300)
 
 
-def test_null_removes(tmp_path: Path) -> None:
+def test_null_removes_a_key(tmp_path: Path) -> None:
     stack = load_in(tmp_path, f"{PRODUCTION}ssh:\ndatabase: {{max_connections: null}}\n")
     assert stack.ssh == Stack.model_fields["ssh"].default
     assert stack.given(Database)
     assert stack.settings(Database).max_connections == 100
 
 
-def test_null_for_what_is_in_no_file_is_an_error_as_ever(tmp_path: Path) -> None:
+def test_null_for_a_key_that_no_base_has_is_an_error(tmp_path: Path) -> None:
     assert problems(tmp_path, f"{PRODUCTION}backup:\n") == [
         "my.yaml:6: backup: must be a mapping with retention, schedule, max_age_hours (given: nothing)"
     ]
@@ -103,7 +103,7 @@ def test_an_error_in_a_base_names_its_file_and_line(tmp_path: Path, old: str, ne
     assert first.startswith(expected)
 
 
-def test_an_error_of_what_was_merged_names_the_file_that_said_it_last(tmp_path: Path) -> None:
+def test_an_error_in_merged_data_names_the_file_that_last_set_the_value(tmp_path: Path) -> None:
     text = f"{PRODUCTION}services:\n  web: {{workers: many}}\n"
     assert problems(tmp_path, text) == [
         "my.yaml:7: services.web.workers: must be a whole number (given: 'many')",
@@ -129,7 +129,7 @@ def test_an_error_of_what_was_merged_names_the_file_that_said_it_last(tmp_path: 
         ('"\\0"', "must be the path"),
     ],
 )
-def test_what_cannot_be_extended_is_named_with_the_line_that_names_it(
+def test_a_base_that_cannot_be_read_is_reported_with_the_line_that_names_it(
     tmp_path: Path, value: str, expected: str
 ) -> None:
     (found,) = problems(tmp_path, PRODUCTION.replace("base.yaml", value))
@@ -137,13 +137,13 @@ def test_what_cannot_be_extended_is_named_with_the_line_that_names_it(
     assert expected in found
 
 
-def test_a_chain_without_end_is_cut_off(tmp_path: Path) -> None:
+def test_an_endless_chain_of_bases_is_refused(tmp_path: Path) -> None:
     files = {f"b{number}": f"extends: b{number + 1}.yaml\n" for number in range(MAX_FILES + 1)}
     (found,) = problems(tmp_path, PRODUCTION.replace("base.yaml", "b0.yaml"), **files)
     assert found == f"b{MAX_FILES - 2}.yaml:1: extends: more than {MAX_FILES} files in one chain"
 
 
-def test_paths_start_in_the_folder_of_the_file_that_they_are_written_in(tmp_path: Path) -> None:
+def test_relative_paths_start_from_the_file_that_contains_them(tmp_path: Path) -> None:
     (tmp_path / "shared/app").mkdir(parents=True)
     text = PRODUCTION.replace("base.yaml", "shared/base.yaml")
     stack = load_in(tmp_path, text, **{"shared/base": BASE.replace("source: .", "source: app")})
@@ -171,7 +171,7 @@ def merge(over: Any, base: Any) -> Any:
 
 
 @given(over=st.dictionaries(KEYS, VALUES, max_size=3), base=st.dictionaries(KEYS, VALUES, max_size=3))
-def test_any_two_files_merge_by_the_rule_and_every_place_is_known(
+def test_any_two_files_merge_by_the_rules_and_every_value_has_a_known_place(
     tmp_path_factory: pytest.TempPathFactory, over: dict[str, Any], base: dict[str, Any]
 ) -> None:
     folder = tmp_path_factory.mktemp("stack")

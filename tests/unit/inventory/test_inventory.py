@@ -49,7 +49,7 @@ def test_the_default_inventory_has_the_eight_hosts_of_the_demo(stack: Stack) -> 
     assert stack.in_lab
 
 
-def test_a_service_cannot_have_the_name_of_a_unit_of_plainstacks_own(desired: Mapping[str, HostDesired]) -> None:
+def test_a_service_cannot_have_the_name_of_a_unit_of_plainstack(desired: Mapping[str, HostDesired]) -> None:
     """A service named like the lockout guard's unit would make every deploy wait for the service to end."""
     files = [
         item.path
@@ -68,7 +68,7 @@ def test_a_service_cannot_have_the_name_of_a_unit_of_plainstacks_own(desired: Ma
     assert inventories.parse(GOOD.replace("  web:", "  guardian:"), "my.yaml", Path()).services
 
 
-def test_the_good_inventory_of_this_table_is_good() -> None:
+def test_the_valid_inventory_used_in_these_tests_is_valid() -> None:
     assert inventories.parse(GOOD, "my.yaml", Path()).hosts["db1"].name == "db1"
 
 
@@ -176,17 +176,17 @@ def test_the_good_inventory_of_this_table_is_good() -> None:
         ("hosts:\n", "hosts: &a\n  x: *a\n", ["2: an alias refers to a value that contains the alias"]),
     ],
 )
-def test_a_mistake_is_reported_with_its_line_its_key_and_what_is_wrong(old: str, new: str, expected: list[str]) -> None:
+def test_an_error_is_reported_with_its_line_key_and_reason(old: str, new: str, expected: list[str]) -> None:
     assert old in GOOD
     assert problems(GOOD.replace(old, new, 1)) == [f"my.yaml:{problem}" for problem in expected]
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "- a\n- list\n", "word", "null"])
-def test_what_is_no_mapping_is_reported_how_an_inventory_begins(text: str) -> None:
+def test_a_file_that_is_not_a_mapping_is_reported_with_an_example(text: str) -> None:
     assert problems(text) == ["my.yaml:1: an inventory is a mapping that begins with 'stack: NAME'"]
 
 
-def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file() -> None:
+def test_all_errors_are_reported_at_once_in_file_order() -> None:
     text = GOOD.replace("shop\n", "Shop\n", 1).replace("10.0.0.2", "10.0.0.1").replace("name: shop", "nam: shop")
     assert problems(text) == [
         f"my.yaml:1: stack: {NAME_RULE} (given: 'Shop')",
@@ -197,7 +197,7 @@ def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file() -> None:
     ]
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     missing, binary = tmp_path / "none.yaml", tmp_path / "binary.yaml"
     binary.write_bytes(b"stack: \xff\xfe\n")
     for path, said in [
@@ -210,7 +210,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         assert str(caught.value).startswith(said)
 
 
-def test_paths_of_an_inventory_start_at_its_folder_not_at_the_callers(tmp_path: Path) -> None:
+def test_relative_paths_start_from_the_folder_of_the_inventory_and_not_the_current_one(tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "my.yaml").write_text(GOOD.replace("source: .", "source: code"), encoding="utf-8")
     stack = inventories.load(tmp_path / "my.yaml")
@@ -228,7 +228,7 @@ def test_paths_of_an_inventory_start_at_its_folder_not_at_the_callers(tmp_path: 
         ("db", "db2,lb1", ["db2"]),
     ],
 )
-def test_role_and_host_limit_a_run(stack: Stack, roles: str, hosts: str, expected: list[str]) -> None:
+def test_role_and_host_options_limit_a_run(stack: Stack, roles: str, hosts: str, expected: list[str]) -> None:
     assert list(load.select(stack, SHAPE.roles, roles, hosts)[1]) == expected
 
 
@@ -240,7 +240,7 @@ def test_role_and_host_limit_a_run(stack: Stack, roles: str, hosts: str, expecte
         ("db", "lb1", "no host matches --role=db --host=lb1"),
     ],
 )
-def test_a_selection_that_means_nothing_is_refused(stack: Stack, roles: str, hosts: str, said: str) -> None:
+def test_an_empty_or_unknown_selection_is_refused(stack: Stack, roles: str, hosts: str, said: str) -> None:
     with pytest.raises(Refused) as caught:
         load.select(stack, SHAPE.roles, roles, hosts)
     assert str(caught.value) == said

@@ -45,7 +45,7 @@ def with_section(text: str) -> str:
     ],
 )
 @pytest.mark.parametrize("key", ["address", "public", "virtual_address", "visitor"])
-def test_an_address_that_no_machine_can_have_is_refused_with_the_reason(address: str, reason: str, key: str) -> None:
+def test_an_unusable_address_is_refused_with_the_reason(address: str, reason: str, key: str) -> None:
     if key == "virtual_address":
         text, place = with_section(f"balancer: {{virtual_address: {address}}}"), "6: balancer.virtual_address"
     elif key == "visitor":
@@ -92,7 +92,7 @@ def test_an_address_that_no_machine_can_have_is_refused_with_the_reason(address:
         ),
     ],
 )
-def test_a_value_that_cannot_be_meant_is_refused_with_the_reason(section: str, said: str) -> None:
+def test_an_implausible_value_is_refused_with_the_reason(section: str, said: str) -> None:
     assert problems(with_section(section))[0].startswith(f"my.yaml:6: {said}")
 
 
@@ -110,7 +110,7 @@ def test_a_value_that_cannot_be_meant_is_refused_with_the_reason(section: str, s
         SSH + "gateway: root@bastion, allow_from: [10.0.0.0/24]}",
     ],
 )
-def test_what_can_be_meant_is_taken(section: str) -> None:
+def test_a_plausible_value_is_accepted(section: str) -> None:
     assert inventories.parse(with_section(section), "my.yaml", Path())
 
 
@@ -122,12 +122,12 @@ def test_a_service_cannot_have_the_name_of_a_system_account(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["postgres", "template1", "template0", "replication", "barman", "user", "pg_shop"])
-def test_a_database_cannot_have_a_name_that_means_something_else(name: str) -> None:
+def test_a_database_cannot_have_a_name_with_a_special_meaning(name: str) -> None:
     (problem,) = problems(GOOD.replace("{name: shop}", f"{{name: {name}}}"))
     assert problem.startswith(f"my.yaml:8: database.name: a database cannot be called {name}: ")
 
 
-def test_a_database_cannot_be_called_as_an_account_of_ours(stack: Stack, vault: Vault) -> None:
+def test_a_database_cannot_be_named_like_an_internal_account(stack: Stack, vault: Vault) -> None:
     """The application's own account is allowed: it owns the database."""
     own = {name.name for name in sql.roles(stack, vault)} - {sql.OWNER, *sql.LOGINS}
     assert {"replicator", "barman"} < own
@@ -136,7 +136,7 @@ def test_a_database_cannot_be_called_as_an_account_of_ours(stack: Stack, vault: 
 
 
 @pytest.mark.parametrize("name", ["all", "barman"])
-def test_a_stack_cannot_have_a_name_that_barman_reads_otherwise(name: str) -> None:
+def test_a_stack_cannot_have_a_name_with_a_special_meaning_for_barman(name: str) -> None:
     assert problems(GOOD.replace("stack: shop", f"stack: {name}"))[0].startswith(
         f"my.yaml:1: stack: a stack cannot be called {name}: "
     )
@@ -149,7 +149,7 @@ def test_a_db_host_cannot_have_the_name_of_barmans_slot() -> None:
 
 
 @pytest.mark.parametrize("port", [22, 2222, *ports.TAKEN])
-def test_a_service_cannot_have_a_port_that_something_else_has(port: int) -> None:
+def test_a_service_cannot_use_a_port_that_is_taken(port: int) -> None:
     text = with_section("ssh: {port: 2222}").replace("project: site", f"project: site, port: {port}")
     (problem,) = problems(text)
     assert re.fullmatch(
@@ -182,7 +182,9 @@ def test_every_port_that_a_role_opens_or_binds_is_in_the_list(
     assert bound <= own
 
 
-def test_every_account_that_a_role_makes_is_named_after_a_service(desired: Mapping[str, HostDesired]) -> None:
+def test_every_account_that_a_role_creates_is_reserved_or_named_after_a_service(
+    desired: Mapping[str, HostDesired],
+) -> None:
     """Otherwise a service's name could take over an account of the system."""
     made = {
         item.name for roles in desired.values() for items in roles.values() for item in items if isinstance(item, User)
@@ -190,5 +192,5 @@ def test_every_account_that_a_role_makes_is_named_after_a_service(desired: Mappi
     assert made == {"app-web"}
 
 
-def test_the_default_inventory_misuses_nothing(stack: Stack) -> None:
+def test_the_default_inventory_has_no_misuse(stack: Stack) -> None:
     assert list(misuse(stack)) == []

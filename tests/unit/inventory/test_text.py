@@ -64,11 +64,11 @@ def many_hosts(count: int) -> str:
     ],
     ids=lambda value: value[:30] if value[0].isdigit() else "text",
 )
-def test_a_text_beyond_the_limits_is_refused_with_its_line(text: str, said: str) -> None:
+def test_text_beyond_a_limit_is_refused_with_its_line(text: str, said: str) -> None:
     assert problems(text) == [f"my.yaml:{said}"]
 
 
-def test_the_largest_texts_cost_little_memory_and_little_time(tmp_path: Path) -> None:
+def test_the_largest_accepted_text_costs_little_memory_and_time(tmp_path: Path) -> None:
     """The kernel limits the time and memory of the process; without Plainstack's own limits, it would be killed."""
     for number, text in enumerate([bomb(), bomb(18), merge_bomb(), many_hosts(200_000), many_hosts(4_000)]):
         (tmp_path / f"{number}.yaml").write_text(text, encoding="utf-8")
@@ -154,7 +154,7 @@ TWO = "  db1: &db {address: 10.0.0.3, roles: [db]}\n  db2:\n    <<: *db\n"
     ],
     ids=lambda value: value[:40],
 )
-def test_what_yaml_makes_of_a_value_is_said_where_it_is_written(old: str, new: str, said: str) -> None:
+def test_a_value_that_yaml_reads_differently_is_reported_with_its_line(old: str, new: str, said: str) -> None:
     text = GOOD.replace(old, new, 1)
     assert text != GOOD
     if not said:
@@ -164,19 +164,19 @@ def test_what_yaml_makes_of_a_value_is_said_where_it_is_written(old: str, new: s
 
 
 @pytest.mark.parametrize("text", [f"\ufeff{GOOD}", GOOD.replace("\n", "\r\n"), f"---\n{GOOD}...\n"])
-def test_marks_and_line_ends_of_other_systems_make_no_difference(text: str, tmp_path: Path) -> None:
+def test_byte_order_marks_and_foreign_line_ends_make_no_difference(text: str, tmp_path: Path) -> None:
     path = tmp_path / "hosts.yaml"
     path.write_bytes(text.encode())
     assert inventories.load(path).hosts == inventories.parse(GOOD, "hosts.yaml", tmp_path).hosts
 
 
-def test_a_file_that_is_wrong_everywhere_says_so_in_a_few_lines() -> None:
+def test_a_file_full_of_errors_is_reported_in_a_few_lines() -> None:
     found = problems(GOOD + "".join(f"x{number}: 1\n" for number in range(5000)))
     assert len(found) == load.MOST_PROBLEMS + 1
     assert found[-1] == "my.yaml:49: and 4960 more problems from here"
 
 
-def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
     fifo, loop, secret = tmp_path / "fifo", tmp_path / "loop", tmp_path / "secret"
     os.mkfifo(fifo)
     loop.symlink_to(loop)
@@ -204,7 +204,7 @@ _SCALARS = st.sampled_from([*_ODD.split(), *_LONG]) | st.text(max_size=20)
 
 
 @given(data=st.data())
-def test_a_mutated_inventory_loads_or_says_in_bounded_words_with_file_and_line_what_is_wrong(
+def test_a_mutated_inventory_either_loads_or_gives_a_bounded_error_with_file_and_line(
     data: st.DataObject,
 ) -> None:
     text = data.draw(st.sampled_from([GOOD, DEFAULT]))
@@ -225,7 +225,7 @@ _VALUES = st.recursive(
 
 
 @given(data=st.data())
-def test_a_value_of_any_shape_at_any_place_is_taken_or_refused_in_words(data: st.DataObject) -> None:
+def test_any_value_in_any_place_is_accepted_or_refused_with_a_message(data: st.DataObject) -> None:
     tree = yaml.safe_load(data.draw(st.sampled_from([GOOD, DEFAULT])))
     where = tree
     for _ in range(data.draw(st.integers(0, 3))):

@@ -35,7 +35,7 @@ class Machine:
     ("alive", "frozen", "first"),
     [(True, False, []), (True, True, ["freeze False"]), (False, False, ["boot"])],
 )
-def test_a_host_that_runs_is_not_booted(
+def test_a_running_host_is_not_booted(
     monkeypatch: pytest.MonkeyPatch, alive: bool, frozen: bool, first: list[str]
 ) -> None:
     seen = Machine(monkeypatch, alive=alive, frozen=frozen)
@@ -43,7 +43,7 @@ def test_a_host_that_runs_is_not_booted(
     assert seen.done == [*first, "cables up", "make room"]
 
 
-def test_a_host_that_does_not_answer_afterwards_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_does_not_answer_afterwards_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     Machine(monkeypatch, alive=True, frozen=False, answers=False)
     with pytest.raises(LabError, match="db1: is mended, but its sshd does not answer"):
         breaks.mend(LAB, "db1")

@@ -22,7 +22,7 @@ def removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     return gone
 
 
-def test_without_consent_all_are_listed_and_none_is_removed(
+def test_without_consent_all_labs_are_listed_and_none_is_removed(
     removed: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(Exit):
@@ -34,6 +34,6 @@ def test_without_consent_all_are_listed_and_none_is_removed(
     assert removed == []
 
 
-def test_with_consent_all_are_removed(removed: list[str]) -> None:
+def test_with_consent_all_labs_are_removed(removed: list[str]) -> None:
     lab_commands.down("hosts.yaml", every=True, yes=True)
     assert removed == ["one", "two"]

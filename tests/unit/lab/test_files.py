@@ -19,7 +19,7 @@ MIRRORS = Mirrors("https://mirror.test:8443/debian", "http://security.test/debia
 FOLDER = Path(disk.__file__).parent
 
 
-def test_files_of_a_host() -> None:
+def test_a_host_gets_the_expected_files() -> None:
     files = disk.files(LAB, LB, "ssh-ed25519 AAAA operator")
     assert files["etc/hostname"] == (0o644, "lb1\n")
     assert files["root/.ssh/authorized_keys"] == (0o600, "ssh-ed25519 AAAA operator\nssh-ed25519 BBBB me\n")
@@ -32,13 +32,13 @@ def test_a_host_without_a_public_address_has_one_network() -> None:
     assert "etc/systemd/network/10-public.network" not in disk.files(LAB, DB, "")
 
 
-def test_a_user_who_is_not_root_has_an_account_and_may_do_everything_on_every_host() -> None:
+def test_an_ordinary_user_has_an_account_and_passwordless_sudo_on_every_host() -> None:
     files = disk.files(Lab("shop", (DB,), Path("state"), user="ops"), DB, "ssh-ed25519 AAAA operator")
     assert files["etc/sudoers.d/lab-ops"] == (0o440, "ops ALL=(ALL:ALL) NOPASSWD: ALL\n")
     assert "useradd --create-home --shell /bin/bash ops" in files["etc/systemd/system/ssh.service.d/10-lab.conf"][1]
 
 
-def test_a_host_without_ipv6_has_none_on_any_interface() -> None:
+def test_a_host_without_ipv6_has_no_ipv6_on_any_interface() -> None:
     without = LabHost("lb1", LB.address, LB.public, ipv6=False)
     files = disk.files(LAB, without, "")
     assert "net.ipv6.conf.all.disable_ipv6 = 1" in files["etc/sysctl.d/99-lab.conf"][1]
@@ -51,13 +51,13 @@ def test_a_host_without_ipv6_has_none_on_any_interface() -> None:
     assert "etc/sysctl.d/99-lab.conf" not in disk.files(LAB, LB, "")
 
 
-def test_a_host_finds_the_names_that_it_is_given() -> None:
+def test_a_host_resolves_the_given_names() -> None:
     visitor = LabHost("pc", "192.168.57.50", names=(("shop.test", "192.168.3.230"), ("shop.test", "192.168.3.231")))
     lines = disk.files(LAB, visitor, "")["etc/hosts"][1].splitlines()
     assert lines[-2:] == ["192.168.3.230 shop.test", "192.168.3.231 shop.test"]
 
 
-def test_an_older_sshd_is_not_asked_for_what_it_does_not_know() -> None:
+def test_an_older_sshd_is_not_given_unknown_options() -> None:
     def settings(release: int) -> str:
         return disk.files(LAB, LabHost("db1", "192.168.57.11", release=release), "")[
             "etc/ssh/sshd_config.d/10-lab.conf"
@@ -87,7 +87,7 @@ def test_a_disk_keeps_the_modes_of_its_image(fresh: disk.Disk) -> None:
     assert (fresh.upper / "etc/ssh/ssh_host_ed25519_key").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_disk_knows_what_was_written_to_it(fresh: disk.Disk) -> None:
+def test_a_disk_keeps_the_files_that_were_written_to_it(fresh: disk.Disk) -> None:
     files = disk.files(LAB, DB, "ssh-ed25519 AAAA operator")
     assert not disk.current(fresh, files)
     disk.write(fresh, files)
@@ -103,12 +103,12 @@ def test_a_host_that_had_no_ipv6_gets_it_back(fresh: disk.Disk) -> None:
     assert (fresh.upper / "etc/sysctl.d/99-lab.conf").read_text() == ""
 
 
-def test_a_half_made_disk_does_not_count(tmp_path: Path) -> None:
+def test_an_incomplete_disk_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "half").mkdir()
     assert not disk.Disk(tmp_path).exists
 
 
-def test_operator_key_is_made_once(tmp_path: Path) -> None:
+def test_the_operator_key_is_created_once(tmp_path: Path) -> None:
     lab = Lab("shop", (DB,), tmp_path / "lab")
     key = access.operator_key(lab)
     assert key.startswith("ssh-ed25519 ")
@@ -117,11 +117,11 @@ def test_operator_key_is_made_once(tmp_path: Path) -> None:
     assert access.operator_key(lab) != key
 
 
-def test_pins() -> None:
+def test_the_pins_name_every_host_with_its_key() -> None:
     assert access.known_hosts({"192.168.57.11": "ssh-ed25519 AAAA root@x"}) == "192.168.57.11 ssh-ed25519 AAAA\n"
 
 
-def test_ssh_config_as_ssh_reads_it(tmp_path: Path) -> None:
+def test_the_ssh_config_has_the_syntax_of_ssh(tmp_path: Path) -> None:
     lab = Lab("shop", (DB, LB), tmp_path / "a b", user="ops")
     (tmp_path / "config").write_text(access.ssh_config(lab))
     command = ["ssh", "-G", "-F", str(tmp_path / "config"), "lb1"]
@@ -134,7 +134,7 @@ def test_ssh_config_as_ssh_reads_it(tmp_path: Path) -> None:
     assert "proxycommand nsenter --net=/run/netns/plainstack-shop socat - TCP:%h:%p,nodelay" in seen
 
 
-def test_the_proxy_leads_to_the_mirrors_only() -> None:
+def test_the_proxy_forwards_only_to_the_mirrors() -> None:
     text = proxy.config(MIRRORS)
     assert text.count("proxy_pass ") == 4
     assert text.count("proxy_pass https://mirror.test:8443;") == 2
@@ -150,7 +150,7 @@ def test_the_image_is_named_after_its_recipe() -> None:
 
 
 @pytest.mark.parametrize(("release", "suite"), [(12, "bookworm"), (13, "trixie")])
-def test_an_image_tells_its_release(release: int, suite: str) -> None:
+def test_the_release_of_an_image_is_known(release: int, suite: str) -> None:
     assert image.path(MIRRORS, release).name.startswith(f"{suite}-")
     assert image.release_of(image.path(MIRRORS, release)) == release
 
@@ -163,15 +163,15 @@ def test_an_image_tells_its_release(release: int, suite: str) -> None:
         ("cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0", None),
     ],
 )
-def test_where_control_groups_are(mounts: str, place: str | None) -> None:
+def test_the_mount_point_of_the_control_groups_is_found(mounts: str, place: str | None) -> None:
     assert cgroup.mount_point(mounts) == (Path(place) if place else None)
 
 
-def test_the_host_script_parses() -> None:
+def test_the_host_script_is_valid_shell() -> None:
     subprocess.run(["sh", "-n", str(FOLDER / "host.sh")], check=True)
 
 
-def test_the_hot_path_is_light() -> None:
+def test_entering_a_network_namespace_imports_no_heavy_modules() -> None:
     code = "import sys, plainstack.ssh.netns; print(*sys.modules)"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"ipaddress", "subprocess", "ctypes", "json", "pydantic", "plainstack.lab.model"}.intersection(seen)

@@ -36,7 +36,7 @@ def lab() -> Lab:
     return of(inventories.parse(TEXT, "hosts.yaml", Path()))
 
 
-def test_what_an_inventory_says_of_sites_and_hosts(lab: Lab) -> None:
+def test_sites_and_hosts_of_an_inventory_become_links(lab: Lab) -> None:
     assert lab.branches == (
         WEST,
         Branch("h1", "a", rate=500_000, delay=1),
@@ -61,11 +61,11 @@ def test_what_an_inventory_says_of_sites_and_hosts(lab: Lab) -> None:
         (Branch("h1", "a", rate=10**6, loss=100), "netem limit 10000 loss 100% rate 1000000bit"),
     ],
 )
-def test_what_tc_is_asked_for(branch: Branch, words: str) -> None:
+def test_links_become_tc_commands(branch: Branch, words: str) -> None:
     assert links.discipline(branch) == words
 
 
-def test_every_link_is_the_same_in_both_directions_on_both_networks(lab: Lab) -> None:
+def test_every_link_is_symmetric_on_both_networks(lab: Lab) -> None:
     lines = [line.split(" root ") for line in links.plan(lab)]
     assert [where for where, _ in lines[:4]] == [
         "qdisc replace dev private-s1-in",
@@ -77,7 +77,7 @@ def test_every_link_is_the_same_in_both_directions_on_both_networks(lab: Lab) ->
     assert len(lines) == 12
 
 
-def test_a_kernel_without_netem_is_refused_delay_and_loss_but_not_a_rate(
+def test_a_kernel_without_netem_cannot_delay_or_drop_packets_but_can_limit_the_rate(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(links, "_without_netem", lambda: "Error: Specified qdisc kind is unknown.")
@@ -121,11 +121,11 @@ def test_a_host_of_a_site_is_behind_two_links() -> None:
     ]
 
 
-def test_links_that_are_there_are_left_alone() -> None:
+def test_existing_links_are_left_alone() -> None:
     assert plan_branches(SMALL, PLUGGED) == []
 
 
-def test_a_link_that_is_not_wanted_any_more_goes_and_a_pulled_cable_stays_pulled() -> None:
+def test_an_undeclared_link_is_removed_and_a_pulled_cable_stays_pulled() -> None:
     assert plan_branches(Lab("shop", (LabHost("db2", "192.168.57.12"),), Path()), PLUGGED) == [
         "link set private-12 master private",
         "link delete private-s1",
@@ -161,7 +161,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("block", "said"), BAD)
-def test_a_mistake_is_reported_with_its_line(block: str, said: str) -> None:
+def test_an_error_is_reported_with_its_line(block: str, said: str) -> None:
     text = f"{TEXT.partition(LAB.rstrip())[0]}lab:\n  {block[1:-1]}\n"
     with pytest.raises(InventoryError) as caught:
         inventories.parse(text, "hosts.yaml", Path())

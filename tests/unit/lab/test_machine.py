@@ -11,14 +11,14 @@ from plainstack.lab import machine
 from plainstack.ssh.netns import LabError
 
 
-def test_without_root_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_root_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(LabError) as said:
         machine.require_root("lab.up")
     assert str(said.value) == "inv lab.up needs root: run it with sudo"
 
 
-def test_services_are_held_back_only_while_installing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_services_are_held_back_only_during_the_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = tmp_path / "policy-rc.d"
     monkeypatch.setattr(machine, "_POLICY", policy)
     with machine._no_services():
@@ -27,7 +27,7 @@ def test_services_are_held_back_only_while_installing(tmp_path: Path, monkeypatc
     assert not policy.exists()
 
 
-def test_a_policy_that_is_there_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_existing_policy_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = tmp_path / "policy-rc.d"
     policy.write_text("mine")
     monkeypatch.setattr(machine, "_POLICY", policy)
@@ -36,7 +36,7 @@ def test_a_policy_that_is_there_stays(tmp_path: Path, monkeypatch: pytest.Monkey
     assert policy.read_text() == "mine"
 
 
-def test_the_lock_says_when_it_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_the_lock_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "CACHE", tmp_path)
 
     class Waiting(Exception):
@@ -56,7 +56,7 @@ def test_the_lock_says_when_it_is_waited_for(tmp_path: Path, monkeypatch: pytest
         pass
 
 
-def test_what_is_missing_is_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_programs_are_mapped_to_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_KEYRING", Path("/"))
     monkeypatch.setattr(machine, "_PROGRAMS", {"sh": "dash", "no-such-program": "iproute2", "nor-this": "iproute2"})
     assert machine.missing_packages() == ["iproute2"]

@@ -33,7 +33,7 @@ deb {SECURITY} bookworm-security main
 """
 
 
-def test_deb822() -> None:
+def test_sources_in_deb822_format_are_parsed() -> None:
     assert parse(".sources", DEB822) == [
         Source(MAIN, ("bookworm", "bookworm-updates"), ("main",)),
         Source(f"{SECURITY}/", ("bookworm-security",), ("main", "contrib")),
@@ -41,22 +41,22 @@ def test_deb822() -> None:
     ]
 
 
-def test_deb822_switched_off_or_sources_only() -> None:
+def test_disabled_and_source_only_entries_in_deb822_format_are_ignored() -> None:
     assert parse(".sources", DEB822.replace("Types: deb\n", "Types: deb\nEnabled: no\n"))[0].address != MAIN
     assert parse(".sources", DEB822.replace("Types: deb\n", "Types: deb-src\n"))[0].address != MAIN
 
 
-def test_one_line() -> None:
+def test_sources_in_one_line_format_are_parsed() -> None:
     addresses = [source.address for source in parse(".list", ONE_LINE)]
     assert addresses == ["https://vendor.test/debian/12", MAIN, SECURITY]
 
 
 @pytest.mark.parametrize(("suffix", "text"), [(".sources", DEB822), (".list", ONE_LINE)])
-def test_choice(suffix: str, text: str) -> None:
+def test_the_mirror_is_chosen_from_the_sources(suffix: str, text: str) -> None:
     assert choose(parse(suffix, text), None, None) == Mirrors(MAIN, SECURITY)
 
 
-def test_a_company_mirror_with_a_folder_of_its_own() -> None:
+def test_a_company_mirror_in_a_subfolder_is_found() -> None:
     sources = [
         Source("http://nexus.test/deb-proxy", ("trixie",), ("main",)),
         Source("http://nexus.test/sec-proxy", ("trixie-security",), ("main",)),
@@ -64,17 +64,17 @@ def test_a_company_mirror_with_a_folder_of_its_own() -> None:
     assert choose(sources, None, None) == Mirrors("http://nexus.test/deb-proxy", "http://nexus.test/sec-proxy")
 
 
-def test_environment_overrules() -> None:
+def test_the_environment_overrides_the_sources() -> None:
     assert choose([], f"{MAIN}/", SECURITY) == Mirrors(MAIN, SECURITY)
 
 
 @pytest.mark.parametrize(("main", "name"), [(None, "PLAINSTACK_MIRROR"), (MAIN, "PLAINSTACK_SECURITY_MIRROR")])
-def test_nothing_found_names_the_way_out(main: str | None, name: str) -> None:
+def test_without_a_mirror_the_error_says_what_to_do(main: str | None, name: str) -> None:
     with pytest.raises(LabError, match=name):
         choose([Source("http://vendor.test/x", ("focal",), ("main",))], main, None)
 
 
-def test_hosts_speak_http_and_the_proxy_what_the_mirror_speaks() -> None:
+def test_hosts_use_http_and_the_proxy_uses_the_scheme_of_the_mirror() -> None:
     mirrors = Mirrors("https://mirror.test:8443/debian", SECURITY.replace("mirror", "security"))
     assert mirrors.sources(13) == (
         "deb http://mirror.test/debian trixie main",

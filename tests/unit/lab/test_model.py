@@ -17,7 +17,7 @@ def lab(*hosts: LabHost, name: str = "shop") -> Lab:
     return Lab(name, hosts, Path("state"))
 
 
-def test_what_follows_from_the_hosts() -> None:
+def test_settings_are_derived_from_the_hosts() -> None:
     shop = lab(DB, LB)
     assert shop.namespace == "plainstack-shop"
     assert str(shop.private) == "192.168.57.1/24"
@@ -28,11 +28,11 @@ def test_what_follows_from_the_hosts() -> None:
     )
 
 
-def test_no_public_addresses_make_no_public_network() -> None:
+def test_without_public_addresses_there_is_no_public_network() -> None:
     assert lab(DB).public is None
 
 
-def test_host_by_name() -> None:
+def test_a_host_is_found_by_name() -> None:
     assert lab(DB, LB).host("lb1") is LB
     with pytest.raises(LabError, match=r"no host db9\. Its hosts: db1, lb1"):
         lab(DB, LB).host("db9")
@@ -55,19 +55,19 @@ def test_host_by_name() -> None:
         ((LabHost("d" * 31, "192.168.57.11"),), "is not a valid name"),
     ],
 )
-def test_refused(hosts: tuple[LabHost, ...], problem: str) -> None:
+def test_an_invalid_lab_is_refused(hosts: tuple[LabHost, ...], problem: str) -> None:
     with pytest.raises(LabError) as refused:
         lab(*hosts)
     assert problem in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["", ".apt", "..", "a/b", "Shop", "shop-"])
-def test_refused_lab_names(name: str) -> None:
+def test_an_invalid_lab_name_is_refused(name: str) -> None:
     with pytest.raises(LabError, match="is not a valid name"):
         lab(DB, name=name)
 
 
-def test_all_problems_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(LabError) as refused:
         lab(DB, LabHost("db2", "192.168.57.1"), LabHost("db3", "192.168.58.2"))
     assert len(str(refused.value).splitlines()) == 2

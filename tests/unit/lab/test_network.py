@@ -23,7 +23,7 @@ HEALTHY = {
 }
 
 
-def test_a_new_namespace() -> None:
+def test_a_new_namespace_is_set_up() -> None:
     assert plan_bridges(LAB, {"lo": Link(up=False, master=None)}) == [
         "link set lo up",
         "link add private type bridge forward_delay 0 mcast_snooping 0",
@@ -40,7 +40,7 @@ def test_a_healthy_network_is_left_alone() -> None:
     assert plan_cables(HOST, HEALTHY) == []
 
 
-def test_an_address_of_a_former_inventory_is_replaced() -> None:
+def test_an_address_from_an_earlier_inventory_is_replaced() -> None:
     links = {**HEALTHY, "private": Link(up=True, master=None, addresses=("192.168.99.1/24",))}
     assert plan_bridges(LAB, links) == [
         "address delete 192.168.99.1/24 dev private",
@@ -48,7 +48,7 @@ def test_an_address_of_a_former_inventory_is_replaced() -> None:
     ]
 
 
-def test_cables_that_are_cut_or_loose_are_plugged_in() -> None:
+def test_cut_and_unplugged_cables_are_plugged_in() -> None:
     links = {**HEALTHY, "private-16": Link(up=False, master="private"), "public-231": Link(up=True, master=None)}
     assert plan_cables(HOST, links) == [
         "link set private-16 master private up",
@@ -60,7 +60,7 @@ def test_a_host_that_is_off_has_no_cables() -> None:
     assert plan_cables(HOST, {}) == []
 
 
-def test_parse() -> None:
+def test_the_state_of_the_network_is_parsed() -> None:
     seen = [
         {"ifname": "lo", "flags": ["LOOPBACK"], "addr_info": []},
         {
@@ -81,7 +81,7 @@ def test_parse() -> None:
     }
 
 
-def test_no_namespace_is_said_at_once() -> None:
+def test_a_missing_namespace_is_reported_at_once() -> None:
     assert not netns.is_up("plainstack-no-such-lab")
     with pytest.raises(LabDown) as said:
         netns.connect("plainstack-no-such-lab", "192.168.57.11", 22, timeout=60)

@@ -44,7 +44,7 @@ def whole(stack: Stack) -> dict[str, Observed]:
     return {name: roles.get(name, host()) for name in stack.hosts}
 
 
-def test_what_a_database_serves_is_stopped_before_it(stack: Stack, registry: Mapping[str, Role]) -> None:
+def test_clients_of_a_database_are_stopped_before_it(stack: Stack, registry: Mapping[str, Role]) -> None:
     groups = stop_order(stack, registry)
     place = {name: number for number, group in enumerate(groups) for name in group}
     assert set(place) == {*stack.hosts, "visitor"}
@@ -52,7 +52,7 @@ def test_what_a_database_serves_is_stopped_before_it(stack: Stack, registry: Map
     assert max(place["app1"], place["app2"], place["bak1"]) < min(place["db1"], place["db2"])
 
 
-def test_a_whole_stack_lacks_nothing(stack: Stack) -> None:
+def test_a_complete_stack_lacks_nothing(stack: Stack) -> None:
     assert unready(stack, View(stack, observed=whole(stack))) == {UNITS: [], REPLICATION: [], ADDRESS: []}
 
 
@@ -64,7 +64,7 @@ def test_a_whole_stack_lacks_nothing(stack: Stack) -> None:
         ("db2", host(data="yes", running="yes", signal="yes", recovery="true"), {"db1", "db2"}),
     ],
 )
-def test_only_hosts_that_something_is_awaited_from_are_asked_again(
+def test_only_hosts_that_are_still_awaited_are_asked_again(
     stack: Stack, name: str, seen: Observed, asked: set[str]
 ) -> None:
     view = View(stack, observed={**whole(stack), name: seen})
@@ -89,12 +89,12 @@ def test_only_hosts_that_something_is_awaited_from_are_asked_again(
         ),
     ],
 )
-def test_what_is_lacking_is_reported(stack: Stack, name: str, seen: Observed, what: str, sentence: str) -> None:
+def test_whatever_is_missing_is_reported(stack: Stack, name: str, seen: Observed, what: str, sentence: str) -> None:
     missing = unready(stack, View(stack, observed={**whole(stack), name: seen}))
     assert missing[what] == [sentence]
 
 
-def test_a_host_that_does_not_answer_is_lacking(stack: Stack) -> None:
+def test_a_host_that_does_not_answer_is_missing(stack: Stack) -> None:
     observed = whole(stack)
     del observed["mon1"]
     missing = unready(
@@ -103,17 +103,17 @@ def test_a_host_that_does_not_answer_is_lacking(stack: Stack) -> None:
     assert missing[UNITS] == ["mon1: no answer"]
 
 
-def test_of_hosts_that_were_not_started_nothing_is_awaited(stack: Stack) -> None:
+def test_hosts_that_were_not_started_are_not_awaited(stack: Stack) -> None:
     some = {name: seen for name, seen in whole(stack).items() if name in ("db1", "lb1", "app1")}
     assert unready(stack, View(stack, observed=some)) == {UNITS: []}
 
 
-def test_of_a_host_that_is_to_become_a_database_nothing_is_awaited(stack: Stack) -> None:
+def test_a_host_that_is_to_become_a_database_is_not_awaited(stack: Stack) -> None:
     observed = {**whole(stack), "db2": host(data="no")}
     assert unready(stack, View(stack, observed=observed))[REPLICATION] == []
 
 
-def test_of_bare_hosts_nothing_is_awaited(stack: Stack) -> None:
+def test_bare_hosts_are_not_awaited(stack: Stack) -> None:
     assert unready(stack, View(stack, observed={name: Observed() for name in stack.hosts})) == {}
 
 
@@ -144,7 +144,7 @@ def namespaces_tried(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]
     return sorted(set(tried))
 
 
-def test_a_lab_may_have_a_name_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lab_may_have_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = named(tmp_path / "a", ""), named(tmp_path / "b", "lab: {name: second}")
     assert of(first).namespace == "plainstack-shop"
     assert of(second).namespace == "plainstack-second"
@@ -166,7 +166,7 @@ def test_a_host_may_have_a_disk_of_limited_size(tmp_path: Path) -> None:
             named(tmp_path / "c", f"lab: {{disks: {wrong}}}")
 
 
-def test_a_host_that_refused_at_the_first_look_is_asked_again_at_the_next(
+def test_a_host_that_refused_the_first_connection_is_asked_again(
     tmp_path: Path, registry: Mapping[str, Role], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The host may still be booting; if the refusal were cached, the wait would never end."""

@@ -48,7 +48,7 @@ def seen(here: disk.Disk, name: str) -> str:
     return next((layer / name).read_text() for layer in (here.upper, *here.lowers) if (layer / name).exists())
 
 
-def test_a_saved_lab_goes_on_from_its_snapshot_and_so_does_another(lab: Lab, tmp_path: Path) -> None:
+def test_a_saved_lab_and_a_second_lab_both_continue_from_the_snapshot(lab: Lab, tmp_path: Path) -> None:
     inode = (disk.of(lab, DB).upper / "data").stat().st_ino
     key = disk.of(lab, DB).host_key
     snapshot.write(lab, "deployed", ORIGIN, {})
@@ -66,7 +66,7 @@ def test_a_saved_lab_goes_on_from_its_snapshot_and_so_does_another(lab: Lab, tmp
     assert seen(disk.of(lab, DB), "data") == "data of db1"
 
 
-def test_a_layer_stays_as_long_as_a_snapshot_or_a_lab_lies_on_it(lab: Lab, tmp_path: Path) -> None:
+def test_a_layer_stays_while_a_snapshot_or_a_lab_uses_it(lab: Lab, tmp_path: Path) -> None:
     snapshot.write(lab, "one", ORIGIN, {})
     snapshot.write(lab, "two", ORIGIN, {})
     assert len(list(model.LAYERS.iterdir())) == 4
@@ -83,7 +83,7 @@ def test_a_layer_stays_as_long_as_a_snapshot_or_a_lab_lies_on_it(lab: Lab, tmp_p
     assert list(model.LAYERS.iterdir()) == []
 
 
-def test_a_freeze_that_is_killed_is_ended_or_forgotten(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_freeze_is_completed_or_discarded(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     here = disk.of(lab, DB)
     rename = Path.rename
     for allowed in (0, 1):
@@ -109,7 +109,7 @@ def test_a_freeze_that_is_killed_is_ended_or_forgotten(lab: Lab, monkeypatch: py
     assert seen(here, "data") == "data of db1"
 
 
-def test_secrets_travel_with_a_snapshot_and_what_they_replace_is_kept(lab: Lab, tmp_path: Path) -> None:
+def test_secrets_travel_with_a_snapshot_and_replaced_secrets_are_kept(lab: Lab, tmp_path: Path) -> None:
     store = tmp_path / "state/secrets.yaml"
     store.write_text("old")
     store.chmod(0o600)
@@ -126,7 +126,7 @@ def test_secrets_travel_with_a_snapshot_and_what_they_replace_is_kept(lab: Lab, 
     assert model.SNAPSHOTS.joinpath("deployed").stat().st_mode & 0o077 == 0
 
 
-def test_what_is_not_there_is_reported_with_what_is(lab: Lab) -> None:
+def test_an_unknown_snapshot_is_reported_with_the_existing_ones(lab: Lab) -> None:
     with pytest.raises(LabError, match=r"there is no snapshot nope\. To make one: inv lab.save NAME"):
         snapshot.read("nope")
     snapshot.write(lab, "deployed", ORIGIN, {})
@@ -140,7 +140,7 @@ def test_what_is_not_there_is_reported_with_what_is(lab: Lab) -> None:
     assert 0 <= listed.age(datetime.now(UTC)) < 3600
 
 
-def test_a_half_written_snapshot_is_none(lab: Lab) -> None:
+def test_an_incomplete_snapshot_is_ignored(lab: Lab) -> None:
     snapshot.write(lab, "deployed", ORIGIN, {})
     (model.SNAPSHOTS / "deployed").rename(model.SNAPSHOTS / ".deployed.half")
     assert snapshot.every() == []
@@ -149,7 +149,7 @@ def test_a_half_written_snapshot_is_none(lab: Lab) -> None:
     assert list(model.LAYERS.iterdir()) != [], "the disks lie on them"
 
 
-def test_a_lab_that_was_half_made_from_a_snapshot_is_swept(lab: Lab, tmp_path: Path) -> None:
+def test_a_lab_that_was_partly_created_from_a_snapshot_is_removed(lab: Lab, tmp_path: Path) -> None:
     snapshot.write(lab, "deployed", ORIGIN, {})
     snapshot.place(snapshot.read("deployed"), second(tmp_path), {})
     (model.DISKS / "second").rename(model.DISKS / ".second.half")
@@ -157,7 +157,7 @@ def test_a_lab_that_was_half_made_from_a_snapshot_is_swept(lab: Lab, tmp_path: P
     assert sorted(path.name for path in model.DISKS.iterdir()) == [".layers", ".snapshots", "shop"]
 
 
-def test_two_inventories_do_not_take_each_others_lab(lab: Lab, tmp_path: Path) -> None:
+def test_two_inventories_do_not_share_a_lab_by_mistake(lab: Lab, tmp_path: Path) -> None:
     clone = Lab("shop", (DB,), tmp_path / "clone/lab")
     owner.check(clone)
     owner.write(lab, lab.disks)
@@ -168,7 +168,7 @@ def test_two_inventories_do_not_take_each_others_lab(lab: Lab, tmp_path: Path) -
     owner.check(clone)
 
 
-def test_every_lab_of_the_machine_is_listed_by_whatever_is_left_of_it(
+def test_every_lab_of_the_machine_is_listed_however_little_is_left_of_it(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model, "RUN", tmp_path / "run")
@@ -202,7 +202,7 @@ KEPT = Snapshot("deployed", "2026-01-01T00:00:00+00:00", "trixie-1", "ops", HOST
         ),
     ],
 )
-def test_a_snapshot_that_does_not_fit_is_refused(kept: Snapshot, said: list[str], tmp_path: Path) -> None:
+def test_a_snapshot_of_a_different_inventory_is_refused(kept: Snapshot, said: list[str], tmp_path: Path) -> None:
     (tmp_path / "trixie-1").mkdir()
     lab = Lab("shop", (DB, LB), tmp_path, user="ops")
     assert snapshot.stale(kept, lab, "shop", tmp_path / "trixie-1") == said

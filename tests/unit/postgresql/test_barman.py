@@ -61,7 +61,7 @@ def _tool(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / "bin" / name).chmod(0o755)
 
 
-def test_barman_is_led_to_whichever_host_is_primary_over_verified_tls(stack: Stack) -> None:
+def test_barman_finds_the_primary_over_verified_tls(stack: Stack) -> None:
     words = barman.conninfo(stack).split()
     assert {"host=db1,db2", "target_session_attrs=read-write", "sslmode=verify-full"} <= set(words)
 
@@ -83,7 +83,7 @@ def test_the_newest_usable_backup_is_found_among_failed_ones(stack: Stack, tmp_p
     assert _sh(tmp_path, barman.has_backup(stack)).returncode == 0
 
 
-def test_no_usable_backup_is_no_error_and_no_answer(stack: Stack, tmp_path: Path, catalogue: Path) -> None:
+def test_a_missing_usable_backup_is_not_an_error(stack: Stack, tmp_path: Path, catalogue: Path) -> None:
     for _ in range(2):
         done = _sh(tmp_path, "set -eu\n" + barman.last_backup_snippet(stack))
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -93,12 +93,12 @@ def test_no_usable_backup_is_no_error_and_no_answer(stack: Stack, tmp_path: Path
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "no JSON", "[]", "{}", '{"id": "x", "size": "many"}', "null"])
-def test_an_answer_that_is_no_backup_is_refused_with_what_was_said(text: str) -> None:
+def test_an_invalid_description_of_a_backup_is_refused_and_quoted(text: str) -> None:
     with pytest.raises(PlainstackError, match="not the description of a backup"):
         barman.parse_backup(text)
 
 
-def test_messages_before_the_answer_do_not_matter() -> None:
+def test_messages_before_the_description_are_ignored() -> None:
     line = (
         '{"id": "a", "begin_time": "2026-11-22 01:00:00+00:00", "end_time": "2026-11-22 01:00:05+00:00", "size": "7"}'
     )
@@ -123,7 +123,7 @@ def _backup_now(
     return _sh(tmp_path, barman.backup_script(stack))
 
 
-def test_a_second_backup_while_one_runs_is_refused_and_reported_since_when(
+def test_a_second_backup_is_refused_with_the_start_time_of_the_running_one(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = _backup_now(stack, tmp_path, monkeypatch, "activating")
@@ -131,7 +131,7 @@ def test_a_second_backup_while_one_runs_is_refused_and_reported_since_when(
     assert "a backup is already running, since Sun 2026-11-22 01:19:28 UTC" in done.stderr
 
 
-def test_a_failed_backup_ends_with_its_last_words(
+def test_a_failed_backup_ends_with_its_last_output(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = _backup_now(stack, tmp_path, monkeypatch, "broken")

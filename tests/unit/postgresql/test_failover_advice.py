@@ -172,7 +172,7 @@ def follow(model: Model, sentence: str, hops: int = 3) -> None:
 
 
 @pytest.mark.parametrize(("names", "depth"), [(TWO, 4), (THREE, 3)])
-def test_what_is_advised_is_allowed_and_makes_nothing_worse(names: tuple[str, ...], depth: int) -> None:
+def test_advice_is_always_allowed_and_never_makes_matters_worse(names: tuple[str, ...], depth: int) -> None:
     count = 0
     for story, model in reached(names, depth):
         for sentence in sentences(model.topology()):

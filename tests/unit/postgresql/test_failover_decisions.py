@@ -26,7 +26,7 @@ def refused(model: Model, decide: Decide) -> str:
 
 @pytest.mark.parametrize("names", [TWO, THREE])
 @pytest.mark.parametrize("synchronous", [True, False])
-def test_a_switchover_interrupted_anywhere_and_typed_again_loses_nothing(
+def test_a_switchover_interrupted_at_any_step_and_repeated_loses_nothing(
     names: tuple[str, ...], synchronous: bool
 ) -> None:
     for count, backwards in interrupted():
@@ -53,7 +53,7 @@ def test_a_switchover_stops_the_primary_once_and_rewinds_no_host() -> None:
     assert not {Do.REWIND, Do.CLONE} & set(done)
 
 
-def test_a_standby_that_did_not_get_the_last_wal_leaves_the_old_primary_in_charge() -> None:
+def test_if_the_standby_did_not_get_the_last_wal_the_old_primary_stays_in_charge() -> None:
     model = Model()
     plan = switchover(model.topology())
     for step in next(plan):
@@ -78,7 +78,7 @@ def fail(model: Model, fault: str) -> None:
 @pytest.mark.parametrize("names", [TWO, THREE])
 @pytest.mark.parametrize("fault", ["kill", "cut"])
 @pytest.mark.parametrize("rewind_fails", [False, True])
-def test_a_promotion_and_a_rejoin_interrupted_anywhere_and_typed_again_lose_nothing(
+def test_a_promotion_and_a_rejoin_interrupted_at_any_step_and_repeated_lose_nothing(
     names: tuple[str, ...], fault: str, rewind_fails: bool
 ) -> None:
     for count, backwards in interrupted():
@@ -107,7 +107,7 @@ def test_a_promotion_and_a_rejoin_interrupted_anywhere_and_typed_again_lose_noth
 
 
 @pytest.mark.parametrize("names", [TWO, THREE])
-def test_the_cable_comes_back_between_fence_and_promote_and_promote_is_typed_again(names: tuple[str, ...]) -> None:
+def test_the_cable_comes_back_between_fencing_and_promotion_and_promote_is_repeated(names: tuple[str, ...]) -> None:
     for count in range(1, 8):
         model = Model(names)
         model.cut("db1")
@@ -127,7 +127,7 @@ def test_the_cable_comes_back_between_fence_and_promote_and_promote_is_typed_aga
         assert not model.lost()
 
 
-def test_writes_wait_for_no_replica_only_if_none_is_left() -> None:
+def test_writes_stop_waiting_for_a_replica_only_if_none_is_left() -> None:
     two, three = Model(TWO), Model(THREE)
     for model in (two, three):
         model.kill("db1")
@@ -141,7 +141,7 @@ def test_writes_wait_for_no_replica_only_if_none_is_left() -> None:
     assert not two.leader.degraded
 
 
-def test_the_standby_with_the_most_wal_is_promoted_and_no_other() -> None:
+def test_only_the_standby_with_the_most_wal_is_promoted() -> None:
     model = Model(THREE)
     model["db2"].wal.pop()
     model.kill("db1")
@@ -160,7 +160,7 @@ def test_a_standby_on_an_older_timeline_is_not_promoted_however_much_wal_it_has(
     assert model.leader.name == "db3"
 
 
-def test_every_host_that_may_be_a_primary_is_fenced_off_on_every_host_before_the_promotion() -> None:
+def test_every_possible_primary_is_fenced_off_on_every_host_before_the_promotion() -> None:
     model = Model(THREE)
     model.cut("db1")
     model.run(promote)
@@ -205,7 +205,7 @@ def test_an_interrupted_rewind_is_not_trusted() -> None:
     assert model.whole()
 
 
-def test_a_host_without_data_is_copied_to() -> None:
+def test_a_host_without_data_gets_a_copy() -> None:
     model = Model()
     model.kill("db2")
     model["db2"].data = False
@@ -213,13 +213,13 @@ def test_a_host_without_data_is_copied_to() -> None:
     assert model.whole()
 
 
-def test_rejoin_of_a_whole_cluster_does_nothing() -> None:
+def test_rejoining_a_healthy_cluster_does_nothing() -> None:
     model = Model(THREE)
     model.run(rejoin)
     assert not model.steps
 
 
-def test_degrade_and_resync_by_hand() -> None:
+def test_degrade_and_resync_work_on_command() -> None:
     model = Model()
     assert "db2 confirms the writes of db1" in refused(model, degrade)
     assert "db1 is not degraded" in refused(model, resync)
@@ -238,7 +238,7 @@ def test_degrade_and_resync_by_hand() -> None:
     assert "synchronous is false" in refused(Model(synchronous=False), degrade)
 
 
-def test_every_refusal_says_what_is_so_and_what_to_type() -> None:
+def test_every_refusal_states_the_reason_and_what_to_type() -> None:
     model = Model()
     assert "db9 is not a db host; the db hosts are db1, db2" in refused(model, lambda now: switchover(now, "db9"))
     assert "db9 is not a db host" in refused(model, lambda now: promote(now, "db9"))
@@ -260,7 +260,7 @@ def test_every_refusal_says_what_is_so_and_what_to_type() -> None:
         assert "no db host answers (db1, db2)" in refused(model, decide)
 
 
-def test_a_primary_that_answers_its_standby_is_not_declared_dead() -> None:
+def test_a_primary_that_its_standby_reaches_is_not_declared_dead() -> None:
     model = Model()
     now = model.topology()
     nodes = {**now.nodes, "db1": Topology(now.nodes).nodes["db1"].__class__(name="db1", state="unreachable")}
@@ -279,7 +279,7 @@ def test_two_primaries_are_never_switched_over_or_promoted() -> None:
             next(decide(model.topology()))
 
 
-def test_two_primaries_on_one_timeline_are_for_a_person_to_judge() -> None:
+def test_two_primaries_on_one_timeline_are_left_to_a_person() -> None:
     model = Model()
     model["db2"].leads, model["db2"].signal = True, False
     model.closed["app1"].add("db2")
@@ -287,7 +287,7 @@ def test_two_primaries_on_one_timeline_are_for_a_person_to_judge() -> None:
         next(rejoin(model.topology()))
 
 
-def test_a_slot_of_a_host_that_left_the_inventory_is_reported_with_how_to_drop_it() -> None:
+def test_a_slot_of_a_removed_host_is_reported_with_the_command_that_drops_it() -> None:
     now = Model().topology()
     gone, used = Slot("db9", active=False, retained=4096, wal_status="reserved"), Slot("etl", True, 4096, "reserved")
     ready = Slot("db2", active=False, retained=0, wal_status="-")

@@ -24,7 +24,7 @@ from tests import inventories
 
 
 @pytest.mark.parametrize("do", list(Do))
-def test_every_step_is_a_script_that_sh_can_read(stack: Stack, do: Do) -> None:
+def test_every_step_is_valid_shell(stack: Stack, do: Do) -> None:
     step = Step(do, "db1", "what 'it' does", ("db2",))
     text = step_script(stack, step, "me@here", "-", "fab failover rejoin --host='db1'")
     subprocess.run(["sh", "-n"], input=text, text=True, check=True)
@@ -39,17 +39,17 @@ def test_a_server_is_marked_as_a_standby_before_it_stops_or_starts(stack: Stack)
         assert text.index(f"touch {DATA}/standby.signal") < text.index(verb)
 
 
-def test_the_mark_that_keeps_a_server_out_is_on_disk_before_it_is_stopped(stack: Stack) -> None:
+def test_the_mark_that_keeps_a_server_out_is_on_disk_before_it_stops(stack: Stack) -> None:
     text = body(stack, Step(Do.KEEP_OUT, "db1", ""))
     assert text.index(f"sync {FENCED}") < text.index("systemctl stop")
 
 
-def test_a_lone_primary_is_taken_out_of_waiting_before_it_is_promoted(stack: Stack) -> None:
+def test_a_lone_primary_stops_waiting_for_replicas_before_it_is_promoted(stack: Stack) -> None:
     text = body(stack, Step(Do.PROMOTE_ALONE, "db2", ""))
     assert text.index("synchronous_standby_names = ''") < text.index("pg_promote")
 
 
-def test_what_a_host_says_becomes_its_node() -> None:
+def test_the_output_of_a_host_becomes_its_node() -> None:
     said = """data=yes
 running=yes
 recovery=false
@@ -89,7 +89,9 @@ def on_a_host(text: str, root: Path, **programs: str) -> subprocess.CompletedPro
 
 
 @pytest.mark.parametrize("writable", [True, False])
-def test_a_primary_is_stopped_also_when_its_disk_takes_no_mark(stack: Stack, tmp_path: Path, writable: bool) -> None:
+def test_a_primary_is_stopped_even_if_its_disk_cannot_store_the_mark(
+    stack: Stack, tmp_path: Path, writable: bool
+) -> None:
     text = body(stack, Step(Do.KEEP_OUT, "db1", ""))
     (tmp_path / "var/lib").mkdir(parents=True)
     if writable:
@@ -114,9 +116,7 @@ def test_a_primary_is_stopped_also_when_its_disk_takes_no_mark(stack: Stack, tmp
         ("echo 'error: connection to server at db2 failed'; exit 1", 1, None),
     ],
 )
-def test_a_rewind_that_did_not_end_well_leaves_its_mark(
-    stack: Stack, tmp_path: Path, ends: str, code: int, kept: str | None
-) -> None:
+def test_a_failed_rewind_leaves_its_mark(stack: Stack, tmp_path: Path, ends: str, code: int, kept: str | None) -> None:
     (tmp_path / "var/lib/plainstack").mkdir(parents=True)
     (tmp_path / "var/lib/postgresql/17/main").mkdir(parents=True)
     text = body(stack, Step(Do.REWIND, "db1", "", ("db2",)))
@@ -126,14 +126,14 @@ def test_a_rewind_that_did_not_end_well_leaves_its_mark(
     assert (mark.read_text(encoding="utf-8").strip() if mark.exists() else None) == kept
 
 
-def test_a_mark_without_a_word_is_seen_too(tmp_path: Path) -> None:
+def test_an_empty_mark_counts(tmp_path: Path) -> None:
     (tmp_path / "var/lib/plainstack").mkdir(parents=True)
     (tmp_path / "var/lib/plainstack/rewinding").touch()
     ran = on_a_host(script([]), tmp_path)
     assert observed("db1", parse(ran.stdout)).rewinding == "it was interrupted"
 
 
-def test_half_rewound_data_do_not_start_even_as_a_standby(stack: Stack, vault: Vault, tmp_path: Path) -> None:
+def test_half_rewound_data_does_not_start_even_as_a_standby(stack: Stack, vault: Vault, tmp_path: Path) -> None:
     (guard,) = [
         item
         for item in inventories.wanted(ROLE, stack, "db1", vault)
@@ -156,7 +156,7 @@ def test_a_copy_is_received_under_a_name_that_no_write_waits_for(stack: Stack) -
     assert "application_name=db2_copy " in text
 
 
-def test_an_attempt_that_failed_first_and_succeeded_in_the_end_is_no_failure() -> None:
+def test_a_retry_that_succeeds_is_not_a_failure() -> None:
     def done(do: Do, error: str = "") -> Done:
         return Done(Step(do, "db2", "", optional=True), 0, 1, error)
 

@@ -32,7 +32,7 @@ def done(model: Model) -> list[tuple[Do, str]]:
     return [(step.do, step.host) for step in model.steps]
 
 
-def test_a_primary_that_was_succeeded_is_not_handed_over_from_though_it_stopped_in_order() -> None:
+def test_a_replaced_primary_is_not_switched_over_even_after_a_clean_shutdown() -> None:
     model = Model(THREE)
     model.kill("db1")
     model["db1"].clean = True
@@ -56,7 +56,7 @@ def test_a_primary_that_was_shut_down_cleanly_hands_over_without_loss(names: tup
 
 
 @pytest.mark.parametrize("synchronous", [True, False])
-def test_a_primary_that_is_still_stopping_is_no_standby(synchronous: bool) -> None:
+def test_a_primary_that_is_still_stopping_is_not_a_standby(synchronous: bool) -> None:
     """A switchover was interrupted while it waited for the old primary to shut down."""
     stopping = observed("db1", {"data": "yes", "signal": "yes", "running": "yes"})
     reported = {
@@ -74,7 +74,7 @@ def test_a_primary_that_is_still_stopping_is_no_standby(synchronous: bool) -> No
     )
 
 
-def lagging_heir() -> Model:
+def lagging_candidate() -> Model:
     """Return a cluster whose primary is dead; db2 confirmed its last writes, and db3 lacks them."""
     model = Model(THREE)
     model.closed["db3"].add("db1")
@@ -86,15 +86,15 @@ def lagging_heir() -> Model:
 
 
 def test_a_stopped_standby_may_have_confirmed_writes_and_is_started_first() -> None:
-    model = lagging_heir()
+    model = lagging_candidate()
     model["db2"].running = False
     model.run(promote)
     assert model.leader.name == "db2"
     assert not model.lost()
 
 
-def test_a_stopped_standby_that_does_not_start_is_gone_on_without_by_name_only() -> None:
-    now = (model := lagging_heir()).topology()
+def test_a_stopped_standby_that_does_not_start_is_left_out_only_by_name() -> None:
+    now = (model := lagging_candidate()).topology()
     now = replace(now, nodes={**now.nodes, "db2": replace(now.nodes["db2"], state="stopped standby")})
     plan = promote(now)
     assert [(step.do, step.host, step.optional) for step in next(plan)] == [(Do.WAKE, "db2", True)]
@@ -103,7 +103,7 @@ def test_a_stopped_standby_that_does_not_start_is_gone_on_without_by_name_only()
     assert not model.steps
 
 
-def test_a_primary_that_acknowledged_writes_alone_is_started_and_not_succeeded() -> None:
+def test_a_primary_that_acknowledged_writes_alone_is_started_and_not_replaced() -> None:
     model = Model()
     model.kill("db2")
     model.run(degrade)
@@ -121,7 +121,7 @@ def test_a_primary_that_acknowledged_writes_alone_is_started_and_not_succeeded()
         plan.send(replace(now, nodes=nodes))
 
 
-def test_an_old_primary_that_came_back_is_not_followed_while_the_one_that_succeeded_it_is_stopped() -> None:
+def test_an_old_primary_is_not_followed_while_its_successor_is_stopped() -> None:
     model = Model()
     model.cut("db1")
     model.run(promote)
@@ -143,7 +143,7 @@ def test_a_primary_stopped_by_hand_becomes_a_standby_before_another_is_promoted(
     assert done(model).index((Do.START, "db1")) < done(model).index((Do.PROMOTE, "db2"))
 
 
-def test_a_stopped_standby_is_brought_back_by_rejoin_and_writes_are_said_to_wait() -> None:
+def test_rejoin_starts_a_stopped_standby_and_reports_that_writes_wait() -> None:
     model = Model()
     model.run(switchover)
     model.kill("db1")
@@ -154,7 +154,7 @@ def test_a_stopped_standby_is_brought_back_by_rejoin_and_writes_are_said_to_wait
 
 
 @pytest.mark.parametrize("away", ["unreachable", "stopped standby", "silent"])
-def test_a_standby_that_died_does_not_confirm_although_the_primary_still_lists_it(away: State) -> None:
+def test_a_dead_standby_does_not_confirm_even_if_the_primary_still_lists_it(away: State) -> None:
     now = Model().topology()
     gone = Node(name="db2", state=away)
     leader = replace(now.nodes["db1"], answering=frozenset())
@@ -164,7 +164,7 @@ def test_a_standby_that_died_does_not_confirm_although_the_primary_still_lists_i
     assert any("every write waits" in text for text in findings(now))
 
 
-def test_a_primary_that_waits_for_a_host_that_the_inventory_lost_is_deployed_and_not_degraded() -> None:
+def test_a_primary_waiting_for_a_removed_host_needs_a_deploy_and_not_degrade() -> None:
     now = Model().topology()
     alone = replace(now, nodes={"db1": replace(now.nodes["db1"], answering=frozenset(), senders=())}, synchronous=False)
     (reported,) = (text for text in findings(alone) if "every write waits" in text)
@@ -172,12 +172,12 @@ def test_a_primary_that_waits_for_a_host_that_the_inventory_lost_is_deployed_and
     assert refused(alone, degrade).endswith("Apply that: inv deploy")
 
 
-def test_a_standby_that_only_the_operator_cannot_reach_confirms() -> None:
+def test_a_standby_that_only_the_operator_cannot_reach_confirms_writes() -> None:
     now = unseen(Model().topology(), "db2")
     assert "db2 confirms the writes of db1" in refused(now, degrade)
 
 
-def test_a_reinstalled_host_has_to_be_deployed_before_it_can_rejoin() -> None:
+def test_a_reinstalled_host_must_be_deployed_before_it_can_rejoin() -> None:
     model = Model(THREE)
     model.kill("db1")
     model.run(promote)
@@ -192,7 +192,7 @@ def test_a_reinstalled_host_has_to_be_deployed_before_it_can_rejoin() -> None:
 
 
 @pytest.mark.parametrize("names", [TWO, THREE])
-def test_what_is_so_already_is_no_failure(names: tuple[str, ...]) -> None:
+def test_reaching_an_existing_state_is_not_a_failure(names: tuple[str, ...]) -> None:
     model = Model(names)
     model.cut("db1")
     model.run(promote)
@@ -203,7 +203,7 @@ def test_what_is_so_already_is_no_failure(names: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("names", [TWO, THREE])
-def test_promote_starts_a_cluster_of_which_nothing_runs(names: tuple[str, ...]) -> None:
+def test_promote_starts_a_cluster_with_no_running_host(names: tuple[str, ...]) -> None:
     model = Model(names)
     for name in names:
         model.kill(name)
@@ -213,8 +213,8 @@ def test_promote_starts_a_cluster_of_which_nothing_runs(names: tuple[str, ...]) 
     assert not model.lost()
 
 
-def test_going_on_without_a_host_that_may_have_confirmed_writes_is_asked_for_by_name() -> None:
-    model = lagging_heir()
+def test_proceeding_without_a_host_that_may_have_confirmed_writes_needs_its_name() -> None:
+    model = lagging_candidate()
     model.cut("db2")
     reported = refused(model.topology(), promote)
     assert "db2 is unreachable, and may have writes that db3 lacks. Make it answer" in reported
@@ -223,7 +223,7 @@ def test_going_on_without_a_host_that_may_have_confirmed_writes_is_asked_for_by_
     assert model.leader.name == "db3"
 
 
-def test_without_synchronous_replication_an_unreachable_standby_is_not_waited_for() -> None:
+def test_without_synchronous_replication_an_unreachable_standby_is_not_awaited() -> None:
     model = Model(THREE, synchronous=False)
     model.kill("db1")
     model.cut("db2")
@@ -242,7 +242,7 @@ def with_a_fence_left_behind() -> Model:
     return model
 
 
-def test_a_fence_left_behind_is_no_healthy_cluster_and_a_rejoin_takes_it_away() -> None:
+def test_a_leftover_fence_is_a_problem_and_a_rejoin_removes_it() -> None:
     model = with_a_fence_left_behind()
     assert not healthy(model.topology())
     assert any("db1 is fenced off by app1 until it has rejoined" in text for text in findings(model.topology()))
@@ -251,7 +251,7 @@ def test_a_fence_left_behind_is_no_healthy_cluster_and_a_rejoin_takes_it_away() 
     assert not findings(model.topology())
 
 
-def test_a_switchover_opens_every_door_to_the_new_primary_first() -> None:
+def test_a_switchover_opens_every_host_to_the_new_primary_first() -> None:
     model = with_a_fence_left_behind()
     model.run(switchover)
     kinds = done(model)
@@ -262,7 +262,7 @@ def test_a_switchover_opens_every_door_to_the_new_primary_first() -> None:
     assert len(model.acknowledged) == before + 1
 
 
-def test_a_fence_around_the_only_primary_is_taken_away_when_no_other_can_exist() -> None:
+def test_a_fence_around_the_only_possible_primary_is_removed() -> None:
     model = Model()
     model.closed["app1"].add("db1")
     assert any(
@@ -272,7 +272,7 @@ def test_a_fence_around_the_only_primary_is_taken_away_when_no_other_can_exist()
     assert healthy(model.topology())
 
 
-def test_a_standby_that_missed_a_promotion_is_promoted_only_by_name_and_then_let_in() -> None:
+def test_a_standby_that_missed_a_promotion_is_promoted_only_by_name_and_then_unfenced() -> None:
     model = Model(THREE)
     model.cut("db3")
     model.kill("db1")
@@ -291,7 +291,7 @@ def test_a_standby_that_missed_a_promotion_is_promoted_only_by_name_and_then_let
     assert len(model.acknowledged) == before + 1
 
 
-def test_an_old_primary_that_is_shut_out_is_not_degraded_nor_let_in_while_its_successor_is_unseen() -> None:
+def test_a_fenced_old_primary_is_neither_degraded_nor_unfenced_while_its_successor_is_unreachable() -> None:
     model = Model()
     model.cut("db1")
     model.run(promote)

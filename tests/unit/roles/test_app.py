@@ -82,14 +82,14 @@ def _settings(resources: list[Resource]) -> dict[str, str]:
     return dict(line.split("=", 1) for line in out.decode().split("\0") if line)
 
 
-def test_the_settings_are_readable_for_the_service_alone(resources: list[Resource]) -> None:
+def test_the_settings_are_readable_only_by_the_service(resources: list[Resource]) -> None:
     settings = _file(resources, "/etc/plainstack/app/web.env")
     assert (settings.secret, settings.mode, settings.owner, settings.group) == (True, 0o640, "root", "app-web")
     assert User(name="app-web") in resources
     assert Directory(path="/srv/web", mode=0o750, group="app-web", purge=True, layout=LAYOUT) in resources
 
 
-def test_the_application_gets_the_variables_of_the_inventory_and_no_others(resources: list[Resource]) -> None:
+def test_the_application_gets_exactly_the_variables_in_the_inventory(resources: list[Resource]) -> None:
     settings = _settings(resources)
     assert settings["DB_HOSTS"] == "db1,db2"
     assert settings["DB_PASSWORD"] == "pw-of-postgres/app"
@@ -113,13 +113,13 @@ def test_the_application_gets_the_variables_of_the_inventory_and_no_others(resou
     }
 
 
-def test_the_site_answers_to_its_names_and_addresses_and_through_a_tunnel(resources: list[Resource]) -> None:
+def test_the_site_accepts_its_names_and_addresses_and_works_through_a_tunnel(resources: list[Resource]) -> None:
     allowed = _settings(resources)["DJANGO_ALLOWED_HOSTS"].split(",")
     assert {"shop.example", ".shop.example", "192.0.2.9", "192.0.2.1", "lb1", "localhost", "127.0.0.1"} <= set(allowed)
     assert "*" not in allowed
 
 
-def test_gunicorn_listens_on_the_private_address_and_believes_the_balancers_and_its_own_host(
+def test_gunicorn_listens_on_the_private_address_and_trusts_the_balancers_and_its_own_host(
     resources: list[Resource],
 ) -> None:
     values: dict[str, object] = {}
@@ -140,7 +140,7 @@ def test_only_balancers_may_reach_the_service(small: Stack) -> None:
     assert (opening.port, opening.protocol, opening.sources) == (8000, "tcp", ("10.0.0.1", "10.0.0.2"))
 
 
-def test_the_unit_comes_back_by_itself_and_has_no_rights_to_lose(resources: list[Resource]) -> None:
+def test_the_unit_restarts_by_itself_and_has_no_privileges(resources: list[Resource]) -> None:
     text = _file(resources, "/etc/systemd/system/plainstack-web.service").content.decode()
     unit = configparser.RawConfigParser(strict=False)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
@@ -154,7 +154,7 @@ def test_the_unit_comes_back_by_itself_and_has_no_rights_to_lose(resources: list
         assert line in sandbox.splitlines()
 
 
-def test_a_low_port_brings_the_one_capability_it_needs(small: Stack) -> None:
+def test_a_low_port_adds_only_the_capability_to_bind_it(small: Stack) -> None:
     low = small.model_copy(update={"services": {"web": small.services["web"].model_copy(update={"port": 80})}})
     vault = Vault({name: Secret(name, "pw") for name in SECRETS}, {}, "")
     found = inventories.wanted(app.ROLE, low, "app1", vault)
@@ -162,7 +162,7 @@ def test_a_low_port_brings_the_one_capability_it_needs(small: Stack) -> None:
     assert "\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n" in text
 
 
-def test_settings_and_release_restart_the_service_and_its_health_is_of_that_release(
+def test_settings_and_release_restart_the_service_and_its_health_check_expects_that_release(
     small: Stack, resources: list[Resource]
 ) -> None:
     wanted = release.read(small, "web").id
@@ -225,7 +225,7 @@ def _switch_to(home: Path, name: str) -> None:
     (home / "current").symlink_to(f"releases/{name}")
 
 
-def test_a_switch_satisfies_its_guard_and_its_undo_brings_the_previous_release_back(
+def test_a_switch_satisfies_its_guard_and_its_undo_restores_the_previous_release(
     small: Stack, resources: list[Resource], home: Path
 ) -> None:
     new = release.read(small, "web").id
@@ -242,7 +242,7 @@ def test_a_switch_satisfies_its_guard_and_its_undo_brings_the_previous_release_b
         assert (home / "current").readlink() == Path("releases/old")
 
 
-def test_the_undo_of_a_first_switch_leaves_no_current_release(
+def test_undoing_the_first_switch_leaves_no_current_release(
     small: Stack, resources: list[Resource], home: Path
 ) -> None:
     _release(home, release.read(small, "web").id)
@@ -252,7 +252,7 @@ def test_the_undo_of_a_first_switch_leaves_no_current_release(
     assert not (home / "current").is_symlink()
 
 
-def test_the_undo_of_a_switch_that_did_not_happen_touches_nothing(resources: list[Resource], home: Path) -> None:
+def test_undoing_a_switch_that_did_not_happen_changes_nothing(resources: list[Resource], home: Path) -> None:
     _release(home, "running")
     _switch_to(home, "running")
     (home / "previous").symlink_to("releases/ancient")
@@ -260,7 +260,7 @@ def test_the_undo_of_a_switch_that_did_not_happen_touches_nothing(resources: lis
     assert (home / "current").readlink() == Path("releases/running")
 
 
-def test_pruning_keeps_five_releases_the_current_and_previous_among_them_and_only_their_environments(
+def test_pruning_keeps_five_releases_including_the_current_and_previous_ones_and_only_their_environments(
     resources: list[Resource], home: Path
 ) -> None:
     for age, name in enumerate("abcdefg"):
@@ -282,7 +282,7 @@ def test_five_releases_are_not_pruned(resources: list[Resource], home: Path) -> 
     assert _sh(home, _command(resources, "web: prune").unless) == 0
 
 
-def test_half_of_a_virtual_environment_does_not_count(small: Stack, resources: list[Resource], home: Path) -> None:
+def test_an_incomplete_virtual_environment_is_rebuilt(small: Stack, resources: list[Resource], home: Path) -> None:
     guard = _command(resources, "web: requirements").unless
     venv = home / "venvs" / release.read(small, "web").venv
     venv.mkdir()

@@ -59,17 +59,17 @@ def test_barman_streams_from_whichever_host_is_primary(resources: list[Resource]
     assert (settings["slot_name"], settings["streaming_archiver"]) == ("barman", "on")
 
 
-def test_a_dead_primary_is_noticed_by_the_stream(resources: list[Resource]) -> None:
+def test_the_stream_notices_a_dead_primary(resources: list[Resource]) -> None:
     assert "tcp_user_timeout=8000" in _barman(resources)["streaming_conninfo"]
 
 
-def test_retention_and_age_are_those_of_the_inventory(resources: list[Resource]) -> None:
+def test_retention_and_maximum_age_come_from_the_inventory(resources: list[Resource]) -> None:
     settings = _barman(resources)
     assert settings["retention_policy"] == "REDUNDANCY 3"
     assert settings["last_backup_maximum_age"] == "170 HOURS"
 
 
-def test_passwords_are_in_one_file_that_only_barman_reads(resources: list[Resource]) -> None:
+def test_passwords_are_in_one_file_that_only_barman_can_read(resources: list[Resource]) -> None:
     pgpass = _file(resources, "/var/lib/barman/.pgpass")
     assert (pgpass.mode, pgpass.owner, pgpass.secret) == (0o600, "barman", True)
     assert b"*:5432:*:barman:pw-of-postgres/barman\n" in pgpass.content
@@ -78,7 +78,7 @@ def test_passwords_are_in_one_file_that_only_barman_reads(resources: list[Resour
     assert holding == [pgpass.path]
 
 
-def test_backups_are_taken_on_schedule_and_a_bad_schedule_is_refused_before_anything_changes(
+def test_backups_follow_the_schedule_and_an_invalid_schedule_is_refused_before_anything_changes(
     resources: list[Resource],
 ) -> None:
     timer = _file(resources, "/etc/systemd/system/plainstack-backup.timer").content.decode()
@@ -89,7 +89,7 @@ def test_backups_are_taken_on_schedule_and_a_bad_schedule_is_refused_before_anyt
     ]
 
 
-def test_maintenance_is_a_timer_and_not_a_second_time_cron(resources: list[Resource]) -> None:
+def test_maintenance_runs_from_a_timer_and_not_also_from_cron(resources: list[Resource]) -> None:
     assert Absent(path="/etc/cron.d/barman") in resources
     assert {item.name for item in resources if isinstance(item, Unit)} == {
         "plainstack-barman-receive-wal.service",
@@ -99,12 +99,12 @@ def test_maintenance_is_a_timer_and_not_a_second_time_cron(resources: list[Resou
     }
 
 
-def test_the_receiver_comes_back_within_a_second_or_two_and_for_ever(resources: list[Resource]) -> None:
+def test_the_receiver_always_restarts_within_two_seconds(resources: list[Resource]) -> None:
     unit = _file(resources, "/etc/systemd/system/plainstack-barman-receive-wal.service").content.decode()
     assert {"Restart=always", "RestartSec=1", "StartLimitIntervalSec=0"} <= set(unit.splitlines())
 
 
-def test_all_services_run_as_barman_without_rights(resources: list[Resource]) -> None:
+def test_all_services_run_as_barman_without_privileges(resources: list[Resource]) -> None:
     services = [item.path for item in resources if isinstance(item, File) and item.path.endswith(".service")]
     assert len(services) == 4
     for path in services:
@@ -113,7 +113,7 @@ def test_all_services_run_as_barman_without_rights(resources: list[Resource]) ->
         assert wanted <= set(hardening)
 
 
-def test_the_first_backup_comes_last_and_its_guard_starts_no_barman(resources: list[Resource]) -> None:
+def test_the_first_backup_comes_last_and_its_guard_does_not_start_barman(resources: list[Resource]) -> None:
     steps = [item for item in resources if isinstance(item, Command | Unit)]
     last = steps[-1]
     assert isinstance(last, Command)
@@ -168,7 +168,7 @@ def test_a_backup_ends_when_it_can_be_restored(folder: Path) -> None:
     assert (folder / "meta" / "20261122T010000-backup.info").read_text() == "status=DONE\n"
 
 
-def test_the_first_backup_waits_for_wal_before_and_every_backup_after_it(folder: Path) -> None:
+def test_the_first_backup_waits_for_wal_beforehand_and_every_backup_waits_for_it_afterwards(folder: Path) -> None:
     _take_backup(folder)
     _take_backup(folder)
     log = (folder.parent / "log").read_text().splitlines()
@@ -176,16 +176,14 @@ def test_the_first_backup_waits_for_wal_before_and_every_backup_after_it(folder:
     assert segments == ["plainstack: first WAL", *["plainstack: end of backup 20261122T010000"] * 2]
 
 
-def test_wal_that_never_arrives_ends_the_backup_with_the_place_to_look(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_wal_fails_the_backup_with_a_hint_where_to_look(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEEDS", "1000")
     done = _take_backup(folder)
     assert done.returncode == 1
     assert "WAL that it needs has not arrived; see why: systemctl status plainstack-barman-receive-wal" in done.stderr
 
 
-def test_a_backup_that_cannot_begin_tells_which_checks_fail(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backup_that_cannot_start_reports_the_failed_checks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKEN", "1")
     done = _take_backup(folder)
     assert done.returncode == 1
@@ -193,7 +191,7 @@ def test_a_backup_that_cannot_begin_tells_which_checks_fail(folder: Path, monkey
     assert "WAL archive" not in done.stderr
 
 
-def test_halves_of_earlier_backups_go_when_a_whole_one_is_there(folder: Path) -> None:
+def test_incomplete_earlier_backups_are_removed_after_a_complete_one(folder: Path) -> None:
     for name, status in (("20261120T000000", "DONE"), ("20261121T000000", "STARTED"), ("20261121T100000", "FAILED")):
         (folder / "meta" / f"{name}-backup.info").write_text(f"status={status}\n")
     _take_backup(folder)
@@ -212,7 +210,7 @@ def _metrics(folder: Path, check: str) -> dict[str, float]:
     return {name.removesuffix('{server="shop"}'): float(value) for name, value in (line.split(" ") for line in lines)}
 
 
-def test_prometheus_gets_age_size_health_and_the_last_wal(folder: Path) -> None:
+def test_prometheus_gets_age_size_health_and_last_wal(folder: Path) -> None:
     (folder / "meta" / "20261122T010727-backup.info").write_text(INFO)
     (folder / "meta" / "20261123T010727-backup.info").write_text(INFO.replace("DONE", "FAILED"))
     for wal, age in (("wals/0000000100000000/1", 100), ("wals/0000000100000001/2", 50), ("streaming/3.partial", 70)):
@@ -228,14 +226,12 @@ def test_prometheus_gets_age_size_health_and_the_last_wal(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("check", ['{"shop": {"a": {"status": "FAILED", "hint": "x"}}}', "", "{}", '{"_ERROR": ["x"]}'])
-def test_a_check_that_fails_or_says_nothing_is_not_ok_and_the_rest_is_reported_all_the_same(
-    folder: Path, check: str
-) -> None:
+def test_a_failed_or_silent_check_is_not_ok_and_the_other_metrics_are_still_reported(folder: Path, check: str) -> None:
     (folder / "meta" / "20261122T010727-backup.info").write_text(INFO)
     found = _metrics(folder, check)
     assert found["plainstack_barman_check_ok"] == 0
     assert found["plainstack_backup_size_bytes"] == 32160780
 
 
-def test_without_any_backup_there_is_no_last_success(folder: Path) -> None:
+def test_without_any_backup_the_time_of_the_last_success_is_missing(folder: Path) -> None:
     assert _metrics(folder, "") == {"plainstack_barman_check_ok": 0}

@@ -75,7 +75,7 @@ def test_every_service_is_spread_over_every_app_host(stack: Stack, vault: Vault)
     assert upstreams(text(stack, vault, SITE)) == {"web": ["192.168.57.14:8000", "192.168.57.15:8000"]}
 
 
-def test_a_request_is_tried_on_another_host_but_a_post_never_runs_twice(stack: Stack, vault: Vault) -> None:
+def test_a_failed_get_is_retried_on_another_host_but_a_post_never_runs_twice(stack: Stack, vault: Vault) -> None:
     site = text(stack, vault, SITE)
     for setting in (
         "proxy_connect_timeout 500ms;",
@@ -90,7 +90,7 @@ def test_a_request_is_tried_on_another_host_but_a_post_never_runs_twice(stack: S
     assert "non_idempotent" not in site
 
 
-def test_a_failed_request_takes_no_host_out(stack: Stack, vault: Vault) -> None:
+def test_a_failed_request_does_not_take_a_host_out_of_use(stack: Stack, vault: Vault) -> None:
     """Only one program writes files with server lines, and it writes max_fails=0."""
     site = text(stack, vault, SITE)
     assert "max_fails" not in site
@@ -123,7 +123,7 @@ def told_by_sh(settings: str) -> dict[str, str]:
     return dict(zip(names, ran.stdout.split("\0"), strict=False))
 
 
-def test_the_program_runs_before_the_engine_whose_files_it_makes(stack: Stack, vault: Vault) -> None:
+def test_the_program_runs_before_the_engine_that_includes_its_files(stack: Stack, vault: Vault) -> None:
     units = [item.name for item in resources(stack, vault) if isinstance(item, Unit)]
     assert units.index("plainstack-upstreams.service") < units.index("nginx.service")
     unit_file = text(stack, vault, "/etc/systemd/system/plainstack-upstreams.service")
@@ -135,7 +135,7 @@ def test_the_program_runs_before_the_engine_whose_files_it_makes(stack: Stack, v
 
 
 @pytest.mark.parametrize(("hosts", "tries"), [(1, 2), (2, 2), (3, 3), (5, 3)])
-def test_two_hosts_lost_at_once_are_one_too_few_only_for_two(
+def test_the_number_of_retries_depends_on_the_number_of_hosts(
     stack: Stack, vault: Vault, hosts: int, tries: int
 ) -> None:
     apps = {
@@ -147,7 +147,7 @@ def test_two_hosts_lost_at_once_are_one_too_few_only_for_two(
     assert f"proxy_next_upstream_tries {tries};" in text(many, vault, SITE)
 
 
-def test_an_applications_time_and_headers_are_its_own(stack: Stack, vault: Vault) -> None:
+def test_timeouts_and_headers_of_an_application_are_kept(stack: Stack, vault: Vault) -> None:
     assert "proxy_read_timeout 60s;" in locations(text(stack, vault, SITE))["/"]
     slow = stack.services["web"].model_copy(update={"timeout": 300})
     site = text(stack.model_copy(update={"services": {"web": slow}}), vault, SITE)
@@ -156,7 +156,7 @@ def test_an_applications_time_and_headers_are_its_own(stack: Stack, vault: Vault
     assert "large_client_header_buffers 4 32k;" in text(stack, vault, "/etc/nginx/nginx.conf")
 
 
-def test_event_streams_and_web_sockets_are_passed_on_as_they_come(stack: Stack, vault: Vault) -> None:
+def test_event_streams_and_web_sockets_are_not_buffered(stack: Stack, vault: Vault) -> None:
     site = text(stack, vault, SITE)
     block = re.search(r'map "\$http_upgrade\|\$http_accept" \$stays_open \{(.*?)\}', site, re.S)
     assert block
@@ -171,7 +171,7 @@ def test_event_streams_and_web_sockets_are_passed_on_as_they_come(stack: Stack, 
     assert "proxy_read_timeout 1h;" in open_ended
 
 
-def test_ipv6_listeners_are_in_files_of_their_own(stack: Stack, vault: Vault) -> None:
+def test_ipv6_listeners_are_in_separate_files(stack: Stack, vault: Vault) -> None:
     """The engine includes these files only if the kernel has IPv6; their listeners match those for IPv4."""
     for each in (stack, changed(stack, server_names=("shop.example",))):
         placed = files(each, vault)
@@ -186,7 +186,7 @@ def test_ipv6_listeners_are_in_files_of_their_own(stack: Stack, vault: Vault) ->
         assert len(servers(site)) == len([path for path in placed if path.startswith(IPV6)])
 
 
-def test_dead_connections_are_noticed_within_the_time_for_another_try(stack: Stack, vault: Vault) -> None:
+def test_dead_connections_are_detected_in_time_for_a_retry(stack: Stack, vault: Vault) -> None:
     sysctls = text(stack, vault, "/etc/sysctl.d/60-plainstack-balancer.conf")
     wanted = dict(re.findall(r"^net\.ipv4\.(\S+) = (\d+)$", sysctls, re.M))
     assert wanted["tcp_retries2"] == "3"
@@ -196,7 +196,7 @@ def test_dead_connections_are_noticed_within_the_time_for_another_try(stack: Sta
     assert live == {f"net.ipv4.{name}": value for name, value in wanted.items()}
 
 
-def test_services_below_their_paths_and_their_health_checks(stack: Stack, vault: Vault) -> None:
+def test_services_are_routed_by_path_and_have_health_checks(stack: Stack, vault: Vault) -> None:
     web = stack.services["web"]
     api = web.model_copy(update={"path": "/api/", "port": 8001})
     site = text(stack.model_copy(update={"services": {"web": web, "api": api}}), vault, SITE)
@@ -214,7 +214,7 @@ def test_services_below_their_paths_and_their_health_checks(stack: Stack, vault:
     assert re.search(r"location / \{\s+return 404;", only_api)
 
 
-def test_what_a_client_claims_about_itself_is_replaced(stack: Stack, vault: Vault) -> None:
+def test_headers_that_a_client_forges_are_replaced(stack: Stack, vault: Vault) -> None:
     sent = dict(re.findall(r"proxy_set_header (\S+) (\S+);", text(stack, vault, SITE)))
     assert sent == {
         "Host": "$host$port_suffix",
@@ -242,7 +242,7 @@ def test_tls_is_modern_and_http_3_is_announced(stack: Stack, vault: Vault) -> No
     assert "server_tokens off;" in text(stack, vault, "/etc/nginx/nginx.conf")
 
 
-def test_http_3_can_be_left_out_and_browsers_forget_it(stack: Stack, vault: Vault) -> None:
+def test_http_3_can_be_turned_off_and_browsers_forget_it(stack: Stack, vault: Vault) -> None:
     for names in ((), ("shop.example",)):
         without = changed(stack, http3=False, server_names=names)
         everything = b"".join(item.content for item in files(without, vault).values())
@@ -258,14 +258,14 @@ def test_no_location_drops_the_hardening_headers(stack: Stack, vault: Vault) -> 
     assert "        add_header" not in site
 
 
-def test_without_server_names_the_site_answers_to_any(stack: Stack, vault: Vault) -> None:
+def test_without_server_names_the_site_answers_to_any_name(stack: Stack, vault: Vault) -> None:
     redirect, site = servers(text(stack, vault, SITE))
     assert "listen 80 default_server;" in redirect
     assert "return 308 https://$host$request_uri;" in redirect
     assert "listen 443 ssl default_server;" in site
 
 
-def test_with_server_names_a_stranger_gets_no_certificate_and_no_answer(stack: Stack, vault: Vault) -> None:
+def test_with_server_names_an_unknown_name_gets_neither_certificate_nor_response(stack: Stack, vault: Vault) -> None:
     strangers, redirect, site = servers(
         text(changed(stack, server_names=("shop.example", "www.shop.example")), vault, SITE)
     )
@@ -277,7 +277,7 @@ def test_with_server_names_a_stranger_gets_no_certificate_and_no_answer(stack: S
         assert "default_server" not in server
 
 
-def test_the_stacks_own_certificate_is_served_and_its_key_is_roots_alone(stack: Stack, vault: Vault) -> None:
+def test_the_stacks_certificate_is_served_and_only_root_can_read_its_key(stack: Stack, vault: Vault) -> None:
     placed = files(stack, vault)
     assert placed["/etc/plainstack/tls/site.crt"].content.decode() == vault.certificate("site").chain
     key = placed["/etc/plainstack/tls/site.key"]
@@ -285,7 +285,7 @@ def test_the_stacks_own_certificate_is_served_and_its_key_is_roots_alone(stack: 
     assert (key.secret, key.mode, key.owner) == (True, 0o600, "root")
 
 
-def test_a_given_certificate_is_served_instead_and_brings_strict_transport(
+def test_a_provided_certificate_is_served_instead_and_adds_strict_transport_security(
     stack: Stack, vault: Vault, tmp_path: Path
 ) -> None:
     chain = "".join(f"-----BEGIN CERTIFICATE-----\n{one}\n-----END CERTIFICATE-----\n" for one in ("leaf", "issuer"))
@@ -301,7 +301,7 @@ def test_a_given_certificate_is_served_instead_and_brings_strict_transport(
     assert "Strict-Transport-Security" not in text(stack, vault, SITE)
 
 
-def test_an_expired_certificate_and_a_wrong_configuration_stop_the_deploy(stack: Stack, vault: Vault) -> None:
+def test_an_expired_certificate_and_an_invalid_configuration_stop_the_deploy(stack: Stack, vault: Vault) -> None:
     checks = {item.name: item for item in resources(stack, vault) if isinstance(item, Validation)}
     assert "-checkend 0" in checks["site certificate"].run
     assert checks["nginx configuration"].run == f"{UPSTREAMS} prepare\nnginx -t -q -c /etc/nginx/nginx.conf"
@@ -309,7 +309,7 @@ def test_an_expired_certificate_and_a_wrong_configuration_stop_the_deploy(stack:
         assert path.startswith(checks["nginx configuration"].reads)
 
 
-def test_a_change_reloads_and_never_restarts_and_is_seen_to_be_live(stack: Stack, vault: Vault) -> None:
+def test_a_change_reloads_and_never_restarts_and_the_reload_is_verified(stack: Stack, vault: Vault) -> None:
     before, after = (unit(each, vault, "nginx.service") for each in (stack, changed(stack, max_body="99m")))
     assert before.restart_on == ()
     assert {SITE, STATUS, "/etc/nginx/nginx.conf", "/etc/plainstack/tls/site.crt"} <= set(before.reload_on)
@@ -319,7 +319,9 @@ def test_a_change_reloads_and_never_restarts_and_is_seen_to_be_live(stack: Stack
     assert f"return 200 {generation[1]}\\n;" in text(changed(stack, max_body="99m"), vault, STATUS)
 
 
-def test_status_is_on_loopback_and_metrics_need_a_certificate_of_a_monitoring_host(stack: Stack, vault: Vault) -> None:
+def test_the_status_page_is_on_loopback_and_metrics_need_the_certificate_of_a_monitoring_host(
+    stack: Stack, vault: Vault
+) -> None:
     assert re.findall(r"listen (\S+);", text(stack, vault, STATUS)) == ["127.0.0.1:8081"]
     arguments = text(stack, vault, "/etc/default/prometheus-nginx-exporter")
     assert "--nginx.scrape-uri=http://127.0.0.1:8081/stub_status" in arguments
@@ -329,7 +331,7 @@ def test_status_is_on_loopback_and_metrics_need_a_certificate_of_a_monitoring_ho
     assert "client_allowed_sans: [mon1]" in web
 
 
-def test_every_address_may_use_the_site_and_nothing_else(stack: Stack) -> None:
+def test_any_address_can_reach_the_site_and_nothing_else(stack: Stack) -> None:
     allowed = inventories.network(stack).allowed(stack.hosts["lb1"])
     offered = {(item.port, item.protocol): item.sources for item in allowed if item.port not in (22, 9100)}
     assert offered == {
@@ -341,7 +343,7 @@ def test_every_address_may_use_the_site_and_nothing_else(stack: Stack) -> None:
     }
 
 
-def test_the_virtual_address_moves_between_equals_and_does_not_move_back(stack: Stack, vault: Vault) -> None:
+def test_the_virtual_address_moves_between_equal_balancers_and_does_not_move_back(stack: Stack, vault: Vault) -> None:
     first, second = (text(stack, vault, VRRP, host) for host in ("lb1", "lb2"))
     for configuration, own, other in ((first, "231", "232"), (second, "232", "231")):
         for setting in ("vrrp_version 3", "state BACKUP", "nopreempt", "interface public0", "enable_script_security"):
@@ -354,7 +356,7 @@ def test_the_virtual_address_moves_between_equals_and_does_not_move_back(stack: 
     assert "Restart=always" in text(stack, vault, "/etc/systemd/system/keepalived.service.d/10-plainstack.conf")
 
 
-def test_a_balancer_may_call_its_interface_something_else(stack: Stack, vault: Vault) -> None:
+def test_a_balancer_may_have_a_different_interface_name(stack: Stack, vault: Vault) -> None:
     other = stack.hosts["lb2"].model_copy(update={"interface": "ens5"})
     mixed = stack.model_copy(update={"hosts": {**stack.hosts, "lb2": other}})
     assert "    interface public0\n" in text(mixed, vault, VRRP, "lb1")
@@ -382,7 +384,7 @@ def test_a_single_balancer_may_have_a_virtual_address(stack: Stack, vault: Vault
     assert "unicast" not in text(alone, vault, VRRP)
 
 
-def test_no_site_of_the_package_is_left(stack: Stack, vault: Vault, tmp_path: Path) -> None:
+def test_the_default_site_of_the_package_is_removed(stack: Stack, vault: Vault, tmp_path: Path) -> None:
     for each in (stack, angie(stack, tmp_path)):
         assert len([item for item in resources(each, vault) if isinstance(item, Absent)]) == 1
         engine = each.settings(Balancer).engine
@@ -390,7 +392,7 @@ def test_no_site_of_the_package_is_left(stack: Stack, vault: Vault, tmp_path: Pa
         assert not [path for path in re.findall(r"include (\S+);", main) if "*" in path]
 
 
-def test_angie_reads_the_same_site_from_its_own_places(stack: Stack, vault: Vault, tmp_path: Path) -> None:
+def test_angie_serves_the_same_site_from_its_own_paths(stack: Stack, vault: Vault, tmp_path: Path) -> None:
     vendor = angie(stack, tmp_path)
     site = text(vendor, vault, "/etc/angie/http.d/site.conf")
     assert site.replace("    status_zone site;\n", "") == text(stack, vault, SITE)
@@ -408,7 +410,7 @@ def test_angie_reads_the_same_site_from_its_own_places(stack: Stack, vault: Vaul
     assert "nginx" not in drop_in
 
 
-def test_angie_tells_its_status_on_loopback_and_its_metrics_to_monitoring_hosts(
+def test_angie_serves_its_status_on_loopback_and_its_metrics_to_monitoring_hosts(
     stack: Stack, vault: Vault, tmp_path: Path
 ) -> None:
     vendor = angie(stack, tmp_path)
@@ -423,7 +425,7 @@ def test_angie_tells_its_status_on_loopback_and_its_metrics_to_monitoring_hosts(
     assert "/etc/plainstack/tls/host.crt" in unit(vendor, vault, "angie.service").reload_on
 
 
-def test_angies_packages_and_their_updates_come_from_its_vendor_signed_with_the_given_key(
+def test_angies_packages_and_updates_come_from_its_vendor_and_are_verified_with_the_given_key(
     stack: Stack, vault: Vault, tmp_path: Path
 ) -> None:
     vendor = angie(stack, tmp_path)
@@ -462,7 +464,7 @@ def test_a_new_balancer_is_known_to_the_others(stack: Stack, vault: Vault) -> No
         ("{server_names: ['shop.example; evil']}", "balancer.server_names.0: "),
     ],
 )
-def test_an_inventory_that_lacks_what_a_balancer_needs_is_refused(
+def test_an_inventory_without_what_a_balancer_needs_is_refused(
     tmp_path: Path, balancer_line: str, problem: str
 ) -> None:
     (tmp_path / "page.gpg").write_text("<html><title>404 Not Found</title></html>\n")
@@ -481,14 +483,14 @@ def test_an_inventory_that_lacks_what_a_balancer_needs_is_refused(
         ("{virtual_address: 192.0.2.9}", "[db]", False),
     ],
 )
-def test_an_interface_that_nothing_would_use_is_refused(tmp_path: Path, balancer: str, roles: str, fine: bool) -> None:
+def test_an_interface_without_effect_is_refused(tmp_path: Path, balancer: str, roles: str, fine: bool) -> None:
     text = f"stack: shop\nhosts:\n  one: {{address: 192.0.2.1, public: 192.0.2.2, interface: ens5, roles: {roles}}}\n"
     with pytest.raises(InventoryError) as caught:
         inventories.parse(f"{text}balancer: {balancer}\n", "hosts.yaml", tmp_path)
     assert ("hosts.yaml:3: hosts.one.interface: only a balancer" in str(caught.value)) is not fine
 
 
-def test_two_services_on_one_path_are_refused(tmp_path: Path) -> None:
+def test_two_services_with_the_same_path_are_refused(tmp_path: Path) -> None:
     service = f"source: {tmp_path}, project: site"
     text = (
         "stack: shop\nhosts:\n  one: {address: 192.0.2.1}\nservices:\n"

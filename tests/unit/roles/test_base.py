@@ -36,7 +36,7 @@ def as_operator(stack: Stack, user: str) -> Stack:
     return stack.model_copy(update={"ssh": stack.ssh.model_copy(update={"user": user})})
 
 
-def test_every_host_knows_every_host_and_itself(stack: Stack, vault: Vault) -> None:
+def test_every_host_resolves_every_host_and_itself(stack: Stack, vault: Vault) -> None:
     for name in stack.hosts:
         hosts = text_of(stack, vault, "/etc/hosts", name).splitlines()
         assert "127.0.0.1 localhost" in hosts
@@ -50,9 +50,7 @@ def test_the_host_name_takes_effect(stack: Stack, vault: Vault) -> None:
     assert '[ "$name" = db1 ]' in next(item for item in commands if item.name == "hostname").unless
 
 
-def test_the_site_is_found_at_the_virtual_address_by_those_of_its_names_that_are_names(
-    stack: Stack, vault: Vault
-) -> None:
+def test_the_sites_real_names_resolve_to_the_virtual_address(stack: Stack, vault: Vault) -> None:
     names = ("shop.example", "www.shop.example", "*.shop.example", "_")
     site = stack.settings(Balancer).model_copy(
         update={"server_names": names, "virtual_address": ip_address("192.168.3.230")},
@@ -68,7 +66,7 @@ def test_clocks_are_in_utc(stack: Stack, vault: Vault) -> None:
     assert links == [Link(path="/etc/localtime", target="/usr/share/zoneinfo/Etc/UTC")]
 
 
-def test_sshd_takes_no_passwords_and_drops_silent_clients(stack: Stack, vault: Vault) -> None:
+def test_sshd_accepts_no_passwords_and_drops_silent_clients(stack: Stack, vault: Vault) -> None:
     settings = settings_of(text_of(stack, vault, SSHD))
     assert settings["PasswordAuthentication"] == "no"
     assert settings["KbdInteractiveAuthentication"] == "no"
@@ -79,13 +77,13 @@ def test_sshd_takes_no_passwords_and_drops_silent_clients(stack: Stack, vault: V
 
 
 @pytest.mark.parametrize(("user", "root_log_in"), [("root", "prohibit-password"), ("deploy", "no")])
-def test_root_logs_in_only_where_the_operator_is_root_and_never_by_password(
+def test_root_can_log_in_only_if_the_operator_is_root_and_never_by_password(
     stack: Stack, vault: Vault, user: str, root_log_in: str
 ) -> None:
     assert settings_of(text_of(as_operator(stack, user), vault, SSHD))["PermitRootLogin"] == root_log_in
 
 
-def test_sshd_listens_on_the_port_of_the_inventory(stack: Stack, vault: Vault) -> None:
+def test_sshd_listens_on_the_port_in_the_inventory(stack: Stack, vault: Vault) -> None:
     moved = stack.model_copy(update={"ssh": stack.ssh.model_copy(update={"port": 2222})})
     assert settings_of(text_of(moved, vault, SSHD))["Port"] == "2222"
     assert next(iter(base.opens(moved, moved.hosts["db1"]))).port == 2222
@@ -99,7 +97,7 @@ def test_an_sshd_change_is_validated_and_guarded(stack: Stack, vault: Vault) -> 
     assert any(isinstance(item, Validation) and SSHD in item.reads and "sshd -t" in item.run for item in wanted)
 
 
-def test_an_operator_who_is_not_root_keeps_sudo_without_a_password(stack: Stack, vault: Vault) -> None:
+def test_an_operator_who_is_not_root_keeps_passwordless_sudo(stack: Stack, vault: Vault) -> None:
     wanted = inventories.wanted(base.ROLE, as_operator(stack, "deploy"), "db1", vault)
     sudoers = next(item for item in wanted if isinstance(item, File) and item.path == SUDOERS)
     assert sudoers.content.decode().splitlines()[-1] == "deploy ALL=(ALL:ALL) NOPASSWD: ALL"
@@ -108,7 +106,9 @@ def test_an_operator_who_is_not_root_keeps_sudo_without_a_password(stack: Stack,
     assert SUDOERS not in files_of(stack, vault)
 
 
-def test_a_proxy_for_apt_is_there_before_the_first_package_and_only_when_named(stack: Stack, vault: Vault) -> None:
+def test_an_apt_proxy_is_set_before_the_first_package_and_only_if_the_inventory_names_one(
+    stack: Stack, vault: Vault
+) -> None:
     assert PROXY not in files_of(stack, vault)
     proxied = stack.model_copy(
         update={"base": stack.settings(Base).model_copy(update={"apt_proxy": "http://192.0.2.1:3142"})}
@@ -118,7 +118,7 @@ def test_a_proxy_for_apt_is_there_before_the_first_package_and_only_when_named(s
     assert 'Acquire::http::Proxy "http://192.0.2.1:3142";' in proxy.content.decode()
 
 
-def test_only_security_updates_come_by_themselves_and_the_database_is_left_alone(stack: Stack, vault: Vault) -> None:
+def test_only_security_updates_are_automatic_and_the_database_is_excluded(stack: Stack, vault: Vault) -> None:
     updates = text_of(stack, vault, "/etc/apt/apt.conf.d/52plainstack-unattended-upgrades")
     assert "#clear Unattended-Upgrade::Origins-Pattern;" in updates
     origins = [line.strip() for line in updates.splitlines() if "origin=" in line]
@@ -127,13 +127,13 @@ def test_only_security_updates_come_by_themselves_and_the_database_is_left_alone
     assert '"postgresql";' in updates
 
 
-def test_the_journal_survives_a_reboot_and_is_bounded(stack: Stack, vault: Vault) -> None:
+def test_the_journal_survives_a_reboot_and_has_a_size_limit(stack: Stack, vault: Vault) -> None:
     journal = text_of(stack, vault, "/etc/systemd/journald.conf.d/10-plainstack.conf")
     assert "Storage=persistent" in journal
     assert "SystemMaxUse=" in journal
 
 
-def test_the_hosts_key_is_for_root_and_one_group(stack: Stack, vault: Vault) -> None:
+def test_only_root_and_one_group_can_read_the_hosts_key(stack: Stack, vault: Vault) -> None:
     files = files_of(stack, vault, "app1")
     key = files["/etc/plainstack/tls/host.key"]
     assert (key.mode, key.owner, key.group, key.secret) == (0o640, "root", "ssl-cert", True)
@@ -152,7 +152,7 @@ def test_the_node_exporter_answers_only_the_monitoring_hosts(stack: Stack, vault
     assert opening.sources == ("192.168.57.13",)
 
 
-def test_the_node_exporter_sees_the_root_of_a_container(stack: Stack, vault: Vault) -> None:
+def test_the_node_exporter_sees_the_root_filesystem_of_a_container(stack: Stack, vault: Vault) -> None:
     arguments = text_of(stack, vault, "/etc/default/prometheus-node-exporter")
     excluded = next(line for line in arguments.splitlines() if "fs-types-exclude" in line)
     assert "overlay" not in excluded

@@ -70,7 +70,9 @@ def _settings(resources: list[Resource]) -> dict[str, str]:
     return {name.strip(): value.strip().strip("'") for name, _, value in (line.partition("=") for line in lines)}
 
 
-def test_only_named_hosts_may_connect_and_only_encrypted_with_a_password(small: Stack, fake_vault: Vault) -> None:
+def test_only_hosts_that_use_the_database_may_connect_and_only_encrypted_with_a_password(
+    small: Stack, fake_vault: Vault
+) -> None:
     lines = _text(_resources(small, fake_vault), f"{ETC}/pg_hba.conf").splitlines()
     rules = [line.split()[:5] for line in lines if not line.startswith(("#", "local"))]
     assert {(rule[0], rule[4]) for rule in rules} == {("hostssl", "scram-sha-256")}
@@ -86,7 +88,7 @@ def test_only_named_hosts_may_connect_and_only_encrypted_with_a_password(small: 
     }
 
 
-def test_the_port_is_open_to_those_that_use_it_and_the_exporter_to_monitoring(small: Stack) -> None:
+def test_the_database_port_is_open_to_its_users_and_the_exporter_to_monitoring_hosts(small: Stack) -> None:
     openings = list(inventories.network(small).allowed(small.hosts["db1"]))
     sources = {port: {s for o in openings if o.port == port for s in o.sources or ()} for port in (5432, 9187)}
     assert sources == {
@@ -95,7 +97,7 @@ def test_the_port_is_open_to_those_that_use_it_and_the_exporter_to_monitoring(sm
     }
 
 
-def test_db_hosts_have_the_same_settings_but_for_their_own_name(small: Stack, fake_vault: Vault) -> None:
+def test_db_hosts_have_the_same_settings_except_for_their_own_name(small: Stack, fake_vault: Vault) -> None:
     one, other = (_settings(_resources(small, fake_vault, name)) for name in ("db1", "db-2"))
     differing = {name for name in one if one[name] != other[name]}
     assert differing == {"cluster_name", "primary_conninfo", "primary_slot_name"}
@@ -112,14 +114,14 @@ def test_a_standby_asks_all_other_hosts_which_one_accepts_writes(small: Stack, f
     assert settings["primary_slot_name"] == "db_2"
 
 
-def test_synchronous_means_that_any_one_replica_confirms(small: Stack, fake_vault: Vault) -> None:
+def test_synchronous_replication_needs_confirmation_from_any_one_replica(small: Stack, fake_vault: Vault) -> None:
     name = "synchronous_standby_names"
     assert _settings(_resources(small, fake_vault))[name] == 'ANY 1 ("db1", "db-2", "db3")'
     asynchronous = inventories.parse(TEXT.replace("synchronous: true", "synchronous: false"), "test.yaml", Path())
     assert _settings(_resources(asynchronous, fake_vault))[name] == ""
 
 
-def test_writes_on_a_single_db_host_wait_for_no_replica(small: Stack, fake_vault: Vault) -> None:
+def test_writes_on_a_single_db_host_do_not_wait_for_a_replica(small: Stack, fake_vault: Vault) -> None:
     hosts = {name: host for name, host in small.hosts.items() if name not in ("db-2", "db3")}
     alone = small.model_copy(update={"hosts": hosts})
     settings = _settings(_resources(alone, fake_vault))
@@ -132,13 +134,15 @@ def test_every_db_host_keeps_slots_for_its_peers_and_for_barman(small: Stack) ->
     assert sql.slots(small, "db1") == ("db_2", "db3", "barman")
 
 
-def test_only_the_first_db_host_may_make_a_new_cluster(small: Stack, fake_vault: Vault) -> None:
+def test_only_the_first_db_host_may_create_a_new_cluster(small: Stack, fake_vault: Vault) -> None:
     path = "/usr/local/lib/plainstack/db-bootstrap"
     makes = {n: "    initialise\n" in _text(_resources(small, fake_vault, n), path) for n in ("db1", "db-2", "db3")}
     assert makes == {"db1": True, "db-2": False, "db3": False}
 
 
-def test_a_setting_is_in_the_file_that_causes_no_more_than_it_needs(small: Stack, fake_vault: Vault) -> None:
+def test_settings_that_need_a_restart_are_separate_from_those_that_need_a_reload(
+    small: Stack, fake_vault: Vault
+) -> None:
     resources = _resources(small, fake_vault)
     (unit,) = [item for item in resources if isinstance(item, Unit) and item.name == UNIT]
     assert {path.rsplit("/", 1)[1] for path in unit.restart_on} == {"postgresql.conf", "10-restart.conf"}
@@ -153,7 +157,7 @@ def test_a_setting_is_in_the_file_that_causes_no_more_than_it_needs(small: Stack
     }
 
 
-def test_secrets_are_in_private_files_only(small: Stack, fake_vault: Vault) -> None:
+def test_secrets_are_only_in_private_files(small: Stack, fake_vault: Vault) -> None:
     resources = _resources(small, fake_vault)
     private = {item.path for item in resources if isinstance(item, File) and item.secret}
     assert private == {f"{ETC}/plainstack.sql", "/var/lib/postgresql/.pgpass"}
@@ -171,7 +175,7 @@ def test_no_statement_is_ever_logged(small: Stack, fake_vault: Vault) -> None:
     assert settings["log_min_duration_statement"] == "-1"
 
 
-def test_barman_has_no_role_without_a_backup_host(small: Stack, fake_vault: Vault) -> None:
+def test_without_a_backup_host_there_are_no_roles_for_barman(small: Stack, fake_vault: Vault) -> None:
     with_backup = {role.name for role in sql.roles(small, fake_vault)}
     hosts = {name: host for name, host in small.hosts.items() if name != "bak1"}
     without = {role.name for role in sql.roles(small.model_copy(update={"hosts": hosts}), fake_vault)}
@@ -231,13 +235,13 @@ NOBODY = "connection to server failed: Connection refused"
 SILENCE = "connection to server failed: timeout expired"
 
 
-def test_day_0_the_first_host_makes_a_cluster(bootstrap: Callable[[str], Bootstrap]) -> None:
+def test_on_the_first_deploy_the_first_host_creates_a_cluster(bootstrap: Callable[[str], Bootstrap]) -> None:
     first = bootstrap("db1")
     assert first.run({"db-2": NOBODY, "db3": NOBODY}).returncode == 0
     assert first.made == {"PG_VERSION", "new"}
 
 
-def test_day_0_the_others_do_not(bootstrap: Callable[[str], Bootstrap]) -> None:
+def test_on_the_first_deploy_the_other_hosts_create_no_cluster(bootstrap: Callable[[str], Bootstrap]) -> None:
     second = bootstrap("db-2")
     done = second.run({"db1": NOBODY, "db3": NOBODY})
     assert (done.returncode, second.made) == (1, None)
@@ -248,9 +252,7 @@ def test_day_0_the_others_do_not(bootstrap: Callable[[str], Bootstrap]) -> None:
 
 
 @pytest.mark.parametrize("host", ["db1", "db3"])
-def test_a_host_without_data_copies_the_primary_wherever_it_is(
-    bootstrap: Callable[[str], Bootstrap], host: str
-) -> None:
+def test_a_host_without_data_copies_whichever_host_is_primary(bootstrap: Callable[[str], Bootstrap], host: str) -> None:
     there = bootstrap(host)
     (there.folder / "main.new").mkdir()
     assert there.run({"db1": "t", "db-2": "f", "db3": "t"}).returncode == 0
@@ -258,14 +260,14 @@ def test_a_host_without_data_copies_the_primary_wherever_it_is(
 
 
 @pytest.mark.parametrize("answer", [SILENCE, "t", "FATAL: password authentication failed"])
-def test_the_first_host_makes_no_second_cluster(bootstrap: Callable[[str], Bootstrap], answer: str) -> None:
+def test_the_first_host_creates_no_second_cluster(bootstrap: Callable[[str], Bootstrap], answer: str) -> None:
     first = bootstrap("db1")
     done = first.run({"db-2": NOBODY, "db3": answer})
     assert (done.returncode, first.made) == (1, None)
     assert done.stderr.startswith("no data directory, and it is not safe to make one: db3 ")
 
 
-def test_half_a_copy_is_no_data_directory(bootstrap: Callable[[str], Bootstrap]) -> None:
+def test_an_incomplete_copy_is_not_a_data_directory(bootstrap: Callable[[str], Bootstrap]) -> None:
     second = bootstrap("db-2")
     done = second.run({"db1": "f"}, copy="echo 'lost the connection'; exit 1")
     assert (done.returncode, second.made) == (1, None)
@@ -281,7 +283,7 @@ def test_no_cluster_is_created_next_to_data_that_may_be_in_use(bootstrap: Callab
 
 
 @pytest.mark.parametrize("host", ["db1", "db-2"])
-def test_half_a_data_directory_is_kept_beside_the_copy(bootstrap: Callable[[str], Bootstrap], host: str) -> None:
+def test_an_incomplete_data_directory_is_kept_beside_the_copy(bootstrap: Callable[[str], Bootstrap], host: str) -> None:
     there = bootstrap(host)
     (there.folder / "main").mkdir()
     (there.folder / "main" / "half").touch()
@@ -291,14 +293,14 @@ def test_half_a_data_directory_is_kept_beside_the_copy(bootstrap: Callable[[str]
     assert [item.name for item in kept.iterdir()] == ["half"]
 
 
-def test_an_empty_folder_is_no_half_of_anything(bootstrap: Callable[[str], Bootstrap]) -> None:
+def test_an_empty_folder_does_not_count_as_an_incomplete_copy(bootstrap: Callable[[str], Bootstrap]) -> None:
     first = bootstrap("db1")
     (first.folder / "main").mkdir()
     assert first.run({"db-2": NOBODY, "db3": NOBODY}).returncode == 0
     assert first.made == {"PG_VERSION", "new"}
 
 
-def test_a_host_that_its_peers_shut_out_does_not_wait_but_says_what_lets_it_in(
+def test_a_host_that_its_peers_fenced_off_does_not_wait_but_says_what_unfences_it(
     bootstrap: Callable[[str], Bootstrap],
 ) -> None:
     first = bootstrap("db1")
@@ -338,7 +340,7 @@ FOREIGN = {**STANDBY, "system_identifier": "8"}
         (None, None),
     ],
 )
-def test_a_deploy_goes_on(db1: dict[str, str] | None, db2: dict[str, str] | None) -> None:
+def test_these_states_do_not_stop_a_deploy(db1: dict[str, str] | None, db2: dict[str, str] | None) -> None:
     assert preflight.refusals(_pair(), {"db1": db1, "db2": db2}) == []
 
 
@@ -362,12 +364,12 @@ def test_a_deploy_goes_on(db1: dict[str, str] | None, db2: dict[str, str] | None
         (STANDBY, STANDBY, "no primary: db1 and db2 can only follow one. Promote a replica"),
     ],
 )
-def test_a_deploy_is_refused(db1: dict[str, str] | None, db2: dict[str, str] | None, said: str) -> None:
+def test_these_states_stop_a_deploy(db1: dict[str, str] | None, db2: dict[str, str] | None, said: str) -> None:
     (refusal,) = preflight.refusals(_pair(), {"db1": db1, "db2": db2})
     assert refusal.startswith(said)
 
 
-def test_who_is_primary_is_what_the_hosts_say_not_their_order() -> None:
+def test_the_primary_is_determined_by_observation_and_not_by_order() -> None:
     everybody = members(["db1", "db2"], {"db1": STANDBY, "db2": PROMOTED})
     assert [member.name for member in primaries(everybody)] == ["db2"]
 
@@ -380,7 +382,7 @@ def _pair() -> Stack:
 @pytest.mark.parametrize(
     ("answers", "code"), [("exit 0", 0), ("echo '/etc/x.conf:1: work_mem: bad'", 1), ("echo refused >&2; exit 2", 1)]
 )
-def test_a_reload_that_finds_errors_in_files_says_where(
+def test_a_reload_with_errors_reports_their_places_in_the_files(
     small: Stack, fake_vault: Vault, tmp_path: Path, answers: str, code: int
 ) -> None:
     (unit,) = [item for item in _resources(small, fake_vault) if isinstance(item, Unit) and item.name == UNIT]
@@ -395,7 +397,7 @@ def test_a_reload_that_finds_errors_in_files_says_where(
     assert done.stdout == ("/etc/x.conf:1: work_mem: bad\n" if answers.startswith("echo '") else "\n" * code)
 
 
-def test_a_setting_that_waits_for_a_restart_is_named_and_keeps_nothing_from_being_deployed(small: Stack) -> None:
+def test_a_setting_that_waits_for_a_restart_is_reported_and_does_not_stop_a_deploy(small: Stack) -> None:
     (finding,) = db.ROLE.findings(small, small.hosts["db1"], Observed(facts={"restart": "max_connections, wal_level"}))
     assert finding.text.startswith("max_connections, wal_level: changed, but takes effect only when PostgreSQL")
     assert not finding.refused

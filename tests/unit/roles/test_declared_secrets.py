@@ -37,7 +37,9 @@ class Seen(dict[str, Value]):
         return super().__getitem__(name)
 
 
-def test_every_role_reads_what_it_declares(stack: Stack, vault: Vault, registry: Mapping[str, Role]) -> None:
+def test_every_role_can_read_the_secrets_that_it_declares(
+    stack: Stack, vault: Vault, registry: Mapping[str, Role]
+) -> None:
     read: dict[str, dict[str, list[str]]] = {}
     for host in stack.hosts.values():
         for role in of_host(host, registry):
@@ -56,7 +58,7 @@ def reader(name: str, **fields: object) -> Role:
     return replace(Role(name=name, desired=wanted, everywhere=True, origin=f"roles/{name}.py"), **fields)  # type: ignore[arg-type]
 
 
-def test_a_secret_that_a_role_does_not_declare_is_not_given_to_it(stack: Stack, vault: Vault) -> None:
+def test_a_role_gets_no_secret_that_it_does_not_declare(stack: Stack, vault: Vault) -> None:
     whole = replace(vault, passwords={**vault.passwords, "own/token": vault.password("web/API_TOKEN")})
     roles = {"own": reader("own")}
     with pytest.raises(InventoryError) as caught:
@@ -91,7 +93,7 @@ def per_host(stack: Stack) -> Iterator[DeclaredSecret]:
         yield DeclaredSecret(f"{name}/API_KEY", "grace", Generated(40))
 
 
-def test_what_a_role_declares_can_depend_on_the_stack(stack: Stack) -> None:
+def test_declared_secrets_can_depend_on_the_stack(stack: Stack) -> None:
     roles = {
         "one": Role(name="one", desired=lambda *_: (), everywhere=True, secrets=per_host),
         "two": Role(
@@ -107,7 +109,7 @@ def test_what_a_role_declares_can_depend_on_the_stack(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("name", ["web/EMAIL_HOST_PASSWORD", "web-2/_x", "cache/password", "a_b/c-d", "plain"])
-def test_a_secret_is_named_in_lower_case_or_like_a_variable(name: str) -> None:
+def test_a_secret_name_is_lower_case_or_like_a_variable(name: str) -> None:
     assert DeclaredSecret(name).name == name
 
 
@@ -120,7 +122,7 @@ def test_another_name_is_an_error(name: str) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 15, 513])
-def test_a_generated_secret_is_neither_short_nor_endless(length: int) -> None:
+def test_the_length_of_a_generated_secret_has_a_minimum_and_a_maximum(length: int) -> None:
     with pytest.raises(ValueError, match=f"16 to 512 characters, not {length}"):
         Generated(length)
 
@@ -138,5 +140,5 @@ def test_a_generated_secret_is_neither_short_nor_endless(length: int) -> None:
         ("x" * 20, Generated(), ""),
     ],
 )
-def test_what_a_value_may_be(value: str, origin: Origin, problem: str) -> None:
+def test_unfit_values_are_described(value: str, origin: Origin, problem: str) -> None:
     assert unfit(value, origin) == problem

@@ -77,7 +77,7 @@ def test_a_host_offers_exactly_its_ports_to_exactly_the_hosts_that_need_them(
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_what_no_rule_lets_in_is_dropped(stack: Stack, vault: Vault, version: int) -> None:
+def test_packets_without_a_matching_rule_are_dropped(stack: Stack, vault: Vault, version: int) -> None:
     for name in stack.hosts:
         lines = rules_of(stack, vault, name, version)
         assert [line for line in lines if line.startswith(":")][:3] == [
@@ -92,7 +92,7 @@ def test_what_no_rule_lets_in_is_dropped(stack: Stack, vault: Vault, version: in
         assert lines[-1] == "COMMIT"
 
 
-def test_a_host_that_a_failover_fenced_off_is_shut_out_before_anything_is_let_in(stack: Stack, vault: Vault) -> None:
+def test_a_fenced_off_host_is_shut_out_before_anything_is_accepted(stack: Stack, vault: Vault) -> None:
     rules = [line for line in rules_of(stack, vault, "app1", 4) if line.startswith("-")]
     assert rules[:3] == [
         "-I INPUT -j plainstack-fence",
@@ -111,7 +111,7 @@ def test_the_first_rules_are_loopback_invalid_and_established(stack: Stack, vaul
         ]
 
 
-def test_icmp_that_must_stay_open_does(stack: Stack, vault: Vault) -> None:
+def test_necessary_icmp_is_accepted(stack: Stack, vault: Vault) -> None:
     v4 = rules_of(stack, vault, "db1", 4)
     assert [line for line in v4 if "icmp" in line] == [
         f"-A plainstack-input -p icmp --icmp-type {kind} -j ACCEPT" for kind in (3, 8, 11)
@@ -126,13 +126,13 @@ def test_a_source_appears_only_in_the_rules_of_its_ip_version() -> None:
         assert [ip_network(source).version for source in sources] == [version]
 
 
-def test_an_opening_without_sources_opens_nothing_and_an_unrestricted_one_is_open_in_both_ip_versions() -> None:
+def test_an_opening_without_sources_opens_nothing_and_an_unrestricted_one_covers_both_ip_versions() -> None:
     assert list(firewall.rules([Allowed(9100, "tcp", (), "monitoring")], 4)) == []
     everybody = Allowed(443, "udp", None, "http/3")
     assert [rule.source for version in (4, 6) for rule in firewall.rules([everybody], version)] == ["0.0.0.0/0", "::/0"]
 
 
-def test_ssh_is_offered_to_the_operators_networks_only(stack: Stack, vault: Vault) -> None:
+def test_ssh_is_open_only_to_the_operators_networks(stack: Stack, vault: Vault) -> None:
     operators = (ip_network("192.168.57.50"), ip_network("2001:db8:1::/48"))
     narrow = stack.model_copy(update={"ssh": stack.ssh.model_copy(update={"allow_from": operators, "port": 2222})})
     assert [line.split()[3] for line in rules_of(narrow, vault, "db1", 4) if "2222" in line] == ["192.168.57.50/32"]
@@ -140,9 +140,7 @@ def test_ssh_is_offered_to_the_operators_networks_only(stack: Stack, vault: Vaul
     assert not [line for line in rules_of(narrow, vault, "db1", 4) if "--dport 22 " in line]
 
 
-def test_the_rules_are_loaded_at_boot_behind_the_guard_and_reloaded_when_they_change(
-    stack: Stack, vault: Vault
-) -> None:
+def test_the_rules_are_loaded_at_boot_with_the_guard_and_reloaded_when_they_change(stack: Stack, vault: Vault) -> None:
     unit = next(item for item in inventories.wanted(firewall.ROLE, stack, "db1", vault) if isinstance(item, Unit))
     assert unit.enabled
     assert unit.running

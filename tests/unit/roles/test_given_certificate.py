@@ -144,7 +144,7 @@ def given(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     forget()
 
 
-def test_what_an_authority_calls_fullchain_is_accepted_with_its_root_and_without(given: Given) -> None:
+def test_a_full_chain_is_accepted_with_and_without_its_root(given: Given) -> None:
     for chain in ([SITE, LOWER, UPPER], [SITE, LOWER, UPPER, ROOT]):
         given.write(*chain)
         assert given.problems("shop.example", "www.shop.example", "*.shop.example", "192.0.2.7") == []
@@ -158,9 +158,7 @@ def _openssl(folder: Path, chain: Sequence[Signed], roots: Sequence[Signed]) -> 
     return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
 
 
-def test_no_order_and_no_choice_of_certificates_is_accepted_that_openssl_would_not_verify(
-    given: Given, tmp_path: Path
-) -> None:
+def test_any_accepted_order_and_choice_of_certificates_is_valid_for_openssl(given: Given, tmp_path: Path) -> None:
     accepted = []
     for length in range(1, 5):
         for chain in itertools.permutations((SITE, LOWER, UPPER, ROOT, ALIEN), length):
@@ -191,7 +189,7 @@ def test_no_order_and_no_choice_of_certificates_is_accepted_that_openssl_would_n
         ([LOWER, UPPER], "certificate 1 (Lower) is an authority's. Put the site's own certificate first"),
     ],
 )
-def test_a_chain_that_clients_cannot_follow_is_reported_with_what_to_do(
+def test_a_chain_that_clients_cannot_verify_is_reported_with_a_remedy(
     given: Given, chain: list[Signed], reported: str
 ) -> None:
     given.write(*chain, key=SITE)
@@ -199,7 +197,7 @@ def test_a_chain_that_clients_cannot_follow_is_reported_with_what_to_do(
     assert all(one.startswith(("certificate: site.pem", "key: site.key")) for one in given.problems())
 
 
-def test_an_authority_of_ones_own_is_given_with_its_root(given: Given) -> None:
+def test_a_private_authority_is_provided_with_its_root(given: Given) -> None:
     inside = Signed("Inside", OTHER)
     site = Signed("shop.example", inside, ca=False, names=("shop.example",))
     given.write(site, inside)
@@ -210,19 +208,19 @@ def test_an_authority_of_ones_own_is_given_with_its_root(given: Given) -> None:
 
 
 @pytest.mark.parametrize("ca", [True, False])
-def test_a_certificate_that_signs_itself_is_complete(given: Given, ca: bool) -> None:
+def test_a_self_signed_certificate_is_a_complete_chain(given: Given, ca: bool) -> None:
     given.write(Signed("shop.example", ca=ca, names=("shop.example",)))
     assert given.problems("shop.example") == []
 
 
-def test_a_root_that_another_one_signed_too_ends_a_chain(given: Given) -> None:
+def test_a_cross_signed_root_ends_a_chain(given: Given) -> None:
     """Authorities cross-sign a root for old clients: here the second signature leads to a root that is gone."""
     crossed = Signed("Root", OTHER, key=ROOT.key)
     given.write(SITE, LOWER, UPPER, crossed)
     assert given.problems() == []
 
 
-def test_without_known_roots_only_what_is_sure_is_refused(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_known_roots_only_certain_errors_are_refused(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(given_certificate, "roots", lambda: [])
     given.write(SITE, LOWER, UPPER)
     assert given.problems() == []
@@ -230,7 +228,7 @@ def test_without_known_roots_only_what_is_sure_is_refused(given: Given, monkeypa
     assert "is incomplete" in given.problems()[0]
 
 
-def test_only_an_authority_can_have_signed(given: Given) -> None:
+def test_only_an_authority_can_be_an_issuer(given: Given) -> None:
     host = Signed("Host", ROOT, ca=False)
     given.write(Signed("shop.example", host, ca=False), host)
     assert "certificate 2 (Host) is not an authority's" in given.problems()[0]
@@ -240,7 +238,7 @@ def test_only_an_authority_can_have_signed(given: Given) -> None:
     assert "certificate 3 (Low) allows 0 authorities below it, but has more" in given.problems()[0]
 
 
-def test_a_key_or_a_signature_that_clients_refuse_is_reported(given: Given) -> None:
+def test_a_key_or_signature_that_clients_reject_is_reported(given: Given) -> None:
     short = rsa.generate_private_key(65537, 1024)
     given.write(Signed("shop.example", ROOT, ca=False, key=short))
     assert given.problems() == [
@@ -250,7 +248,7 @@ def test_a_key_or_a_signature_that_clients_refuse_is_reported(given: Given) -> N
     assert "is not for servers" in given.problems()[0]
 
 
-def test_a_signature_that_clients_refuse_is_reported(given: Given) -> None:
+def test_a_signature_algorithm_that_clients_reject_is_reported(given: Given) -> None:
     given.write(SITE, ROOT, key=SITE)
     (given.folder / "root.pem").write_text(ROOT.pem + ROOT.key_pem)
     request = "openssl req -new -key site.key -subj /CN=shop.example"
@@ -288,7 +286,7 @@ def test_a_certificate_for_another_name_is_refused(given: Given, names: tuple[st
     assert given.problems(wanted) == [reported]
 
 
-def test_a_key_of_another_certificate_is_refused(given: Given) -> None:
+def test_the_key_of_another_certificate_is_refused(given: Given) -> None:
     given.write(SITE, LOWER, UPPER, key=ALIEN)
     assert given.problems() == ["key: site.key does not belong to the first certificate in site.pem"]
 
@@ -320,7 +318,7 @@ def _pkcs12(password: bytes) -> bytes:
         (lambda: SITE.pem.replace("CERTIFICATE", "CERTIFICATE REQUEST").encode(), "but CERTIFICATE REQUEST"),
     ],
 )
-def test_a_certificate_in_another_form_is_reported_with_how_to_convert_it(
+def test_a_certificate_in_another_format_is_reported_with_the_conversion_command(
     given: Given, content: Callable[[], bytes], reported: str
 ) -> None:
     given.write(SITE, LOWER, UPPER)
@@ -361,7 +359,7 @@ def test_a_certificate_in_another_form_is_reported_with_how_to_convert_it(
         (lambda: SITE.key_pem.replace("M", "N", 1).encode(), "site.key holds no private key in PEM form"),
     ],
 )
-def test_a_key_in_another_form_is_reported_with_how_to_convert_it(
+def test_a_key_in_another_format_is_reported_with_the_conversion_command(
     given: Given, content: Callable[[], bytes], reported: str
 ) -> None:
     given.write(SITE, LOWER, UPPER)
@@ -371,7 +369,7 @@ def test_a_key_in_another_form_is_reported_with_how_to_convert_it(
     assert "secret" not in problem
 
 
-def test_files_that_are_missing_are_both_named(given: Given) -> None:
+def test_missing_files_are_all_named(given: Given) -> None:
     assert given.problems() == [
         "certificate: site.pem cannot be read: No such file or directory",
         "key: site.key cannot be read: No such file or directory",
@@ -379,9 +377,7 @@ def test_files_that_are_missing_are_both_named(given: Given) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
-def test_of_files_from_another_tool_the_certificates_and_the_key_are_taken_and_no_words(
-    given: Given, encoding: str
-) -> None:
+def test_text_around_certificates_and_keys_in_the_files_is_ignored(given: Given, encoding: str) -> None:
     """openssl pkcs12 and Windows write such files: with attributes in any encoding, and everything in one file."""
     chain = SITE.pem + LOWER.pem + UPPER.pem
     text = f"Bag Attributes\n    friendlyName: Z\u00fcrich\n{SITE.key_pem}subject=O = Z\u00fcrich\n{chain}\n"
@@ -395,7 +391,7 @@ def test_of_files_from_another_tool_the_certificates_and_the_key_are_taken_and_n
 # --- problems that depend on the time or on this machine's roots, and stop only plan and deploy ---
 
 
-def test_what_is_not_valid_now_stops_plan_and_deploy_and_no_other_command(given: Given) -> None:
+def test_a_certificate_outside_its_validity_stops_plan_and_deploy_but_no_other_command(given: Given) -> None:
     given.write(SITE, LOWER, UPPER)
     assert given.not_now(NOW) == []
     assert given.not_now(NOW + timedelta(days=91))[0].startswith(
@@ -408,7 +404,7 @@ def test_what_is_not_valid_now_stops_plan_and_deploy_and_no_other_command(given:
     _loads(given)
 
 
-def test_an_incomplete_chain_stops_plan_and_deploy_and_no_other_command(given: Given) -> None:
+def test_an_incomplete_chain_stops_plan_and_deploy_but_no_other_command(given: Given) -> None:
     """A failover must not depend on the roots that a machine knows."""
     given.write(SITE)
     assert "is incomplete" in given.not_now(NOW)[0]
@@ -422,7 +418,7 @@ def test_an_expired_certificate_that_no_client_needs_stops_nothing(given: Given)
     assert given.not_now(NOW) == []
 
 
-def test_a_certificate_of_the_stacks_own_is_renewed_and_never_expired(stack: Stack) -> None:
+def test_the_stacks_own_certificate_is_renewed_before_it_expires(stack: Stack) -> None:
     assert list(balancer.ROLE.problems(stack, NOW + timedelta(days=9999))) == []
 
 
@@ -444,7 +440,7 @@ def _loads(given: Given) -> Stack:
     return inventories.parse(INVENTORY, "test.yaml", given.folder)
 
 
-def test_an_inventory_names_the_line_of_the_certificate(given: Given) -> None:
+def test_an_error_names_the_line_of_the_certificate_in_the_inventory(given: Given) -> None:
     given.write(SITE, UPPER, LOWER)
     with pytest.raises(InventoryError, match=r"test.yaml:8: balancer.tls.certificate: .* are out of order"):
         _loads(given)

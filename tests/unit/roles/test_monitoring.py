@@ -64,7 +64,7 @@ def targets(stack: Stack, job: str) -> dict[str, str]:
     return {group["labels"]["instance"]: address for group in groups for address in group["targets"]}
 
 
-def test_every_host_is_watched_by_its_name_over_tls_with_both_sides_verified(tmp_path: Path) -> None:
+def test_every_host_is_monitored_by_name_over_mutual_tls(tmp_path: Path) -> None:
     stack = parse(INVENTORY, tmp_path)
     assert targets(stack, "node") == {host.name: f"{host.address}:9100" for host in stack.hosts.values()}
     jobs = {job["job_name"]: job for job in read(stack, "/etc/prometheus/prometheus.yml")["scrape_configs"]}
@@ -73,7 +73,7 @@ def test_every_host_is_watched_by_its_name_over_tls_with_both_sides_verified(tmp
         assert set(jobs[name]["tls_config"]) == {"ca_file", "cert_file", "key_file"}
 
 
-def test_exporters_are_asked_where_their_roles_are(tmp_path: Path) -> None:
+def test_exporters_are_scraped_on_the_hosts_of_their_roles(tmp_path: Path) -> None:
     stack = parse(INVENTORY, tmp_path)
     assert targets(stack, "postgres") == {"db1": "192.0.2.11:9187", "db2": "192.0.2.12:9187"}
     assert targets(stack, "nginx") == {"lb1": "192.0.2.16:9113", "lb2": "192.0.2.17:9113"}
@@ -87,7 +87,7 @@ def keyed(folder: Path) -> Path:
     return folder
 
 
-def test_the_application_is_asked_through_each_balancer_by_the_name_that_users_give(tmp_path: Path) -> None:
+def test_the_application_is_probed_through_each_balancer_by_the_name_that_users_type(tmp_path: Path) -> None:
     stack = parse(INVENTORY, tmp_path)
     assert targets(stack, "probe-balancer") == {
         "lb1": "https://192.0.2.16/healthz",
@@ -100,7 +100,7 @@ def test_the_application_is_asked_through_each_balancer_by_the_name_that_users_g
             assert {group["labels"]["__param_hostname"] for group in groups} == {wanted}
 
 
-def test_the_virtual_address_is_asked_from_a_host_in_its_network_only(tmp_path: Path) -> None:
+def test_the_virtual_address_is_probed_only_from_a_host_in_its_network(tmp_path: Path) -> None:
     """A host outside that network may have no route to the address, and would report a site that is up as down."""
     outside = parse(INVENTORY, tmp_path)
     assert "/etc/prometheus/targets/probe-site.yml" not in files(outside)
@@ -115,21 +115,21 @@ def site_down(stack: Stack) -> str:
     return next(str(rule["expr"]) for rule in rules if rule["alert"] == "SiteDown")
 
 
-def test_a_stack_of_plain_hosts_gets_no_rules_about_what_it_has_not(tmp_path: Path) -> None:
+def test_a_stack_of_plain_hosts_gets_no_rules_about_absent_roles(tmp_path: Path) -> None:
     stack = parse(ALONE, tmp_path)
     rules = {Path(path).stem for path in files(stack) if "/rules/" in path}
     assert rules == {"host", "certificates", "meta"}
     assert "/etc/prometheus/site-ca.crt" not in files(stack)
 
 
-def test_one_database_host_gets_no_rules_about_replicas(tmp_path: Path) -> None:
+def test_a_single_database_host_gets_no_rules_about_replicas(tmp_path: Path) -> None:
     stack = parse(INVENTORY.replace("  db2: {address: 192.0.2.12, roles: [db]}\n", ""), tmp_path)
     alerts = {rule["alert"] for rule in read(stack, "/etc/prometheus/rules/db.yml")["groups"][0]["rules"]}
     assert "NoPrimary" in alerts
     assert not alerts & {"ReplicaMissing", "TwoPrimaries", "ReplicaLagSeconds", "SynchronousDegraded"}
 
 
-def test_the_inventory_says_how_often_how_long_and_how_old(tmp_path: Path) -> None:
+def test_intervals_retention_and_age_limits_come_from_the_inventory(tmp_path: Path) -> None:
     keys = "monitoring: {scrape_interval: 5, retention: 90d}\nbackup: {max_age_hours: 170}\n"
     stack = parse(INVENTORY + keys, tmp_path)
     assert read(stack, "/etc/prometheus/prometheus.yml")["global"]["scrape_interval"] == "5s"
@@ -146,7 +146,7 @@ def test_only_the_host_itself_may_query_the_daemons(tmp_path: Path) -> None:
     assert list(monitoring.ROLE.opens(stack, stack.hosts["mon1"])) == []
 
 
-def test_alerts_go_to_the_webhook_whose_address_is_never_shown(tmp_path: Path) -> None:
+def test_alerts_go_to_the_webhook_and_its_address_is_never_shown(tmp_path: Path) -> None:
     path = "/etc/prometheus/alertmanager.yml"
     stack = parse(INVENTORY + 'monitoring: {webhook: "https://chat.example/hook?token=a&b=%27"}\n', tmp_path)
     config = read(stack, path)
@@ -160,20 +160,20 @@ def test_alerts_go_to_the_webhook_whose_address_is_never_shown(tmp_path: Path) -
         parse(INVENTORY + "monitoring: {webhook: chat.example}\n", tmp_path)
 
 
-def test_without_a_webhook_alerts_stay_in_the_list(tmp_path: Path) -> None:
+def test_without_a_webhook_alerts_are_only_listed(tmp_path: Path) -> None:
     stack = parse(INVENTORY, tmp_path)
     config = read(stack, "/etc/prometheus/alertmanager.yml")
     assert config["receivers"] == [{"name": config["route"]["receiver"]}]
     check_config(files(stack)["/etc/prometheus/alertmanager.yml"], tmp_path)
 
 
-def test_a_host_that_is_down_is_one_incident(tmp_path: Path) -> None:
+def test_a_host_that_is_down_causes_one_alert(tmp_path: Path) -> None:
     rules = read(parse(INVENTORY, tmp_path), "/etc/prometheus/alertmanager.yml")["inhibit_rules"]
     rule = {"source_matchers": ["alertname = HostDown"], "target_matchers": ["alertname != HostDown"]}
     assert rule | {"equal": ["instance"]} in rules
 
 
-def test_a_given_certificate_is_what_the_probes_expect(tmp_path: Path) -> None:
+def test_the_probes_expect_the_provided_certificate(tmp_path: Path) -> None:
     """Its issuer may be unknown to the hosts, so the probes require exactly the given certificate."""
     stack = parse(INVENTORY, tmp_path)
     assert files(stack)["/etc/prometheus/site-ca.crt"].content == b"AUTHORITY\n"
@@ -210,7 +210,7 @@ def check_config(file: File, folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_another_role_is_watched_and_reported_as_it_declares(tmp_path: Path, registry: Mapping[str, Role]) -> None:
+def test_another_role_is_monitored_and_alerted_on_as_it_declares(tmp_path: Path, registry: Mapping[str, Role]) -> None:
     """The role monitoring does not mention the other role."""
     stack = parse(ALONE, tmp_path)
     cache = Role(

@@ -33,7 +33,7 @@ def reported(stack: Stack, seen: str, *allowed: str) -> list[str]:
         ("UNKNOWN", ("10.0.0.0/8",)),
     ],
 )
-def test_an_operator_who_stays_let_in_hears_nothing(stack: Stack, seen: str, allowed: tuple[str, ...]) -> None:
+def test_an_operator_who_keeps_access_gets_no_message(stack: Stack, seen: str, allowed: tuple[str, ...]) -> None:
     assert reported(stack, seen, *allowed) == []
 
 
@@ -46,7 +46,7 @@ def test_an_operator_who_stays_let_in_hears_nothing(stack: Stack, seen: str, all
         ("fe80::1%eth0", "fe80::1%eth0", ("0.0.0.0/0",)),
     ],
 )
-def test_an_operator_that_the_firewall_would_lock_out_gets_the_address_to_add(
+def test_an_operator_whom_the_firewall_would_lock_out_gets_the_address_to_add(
     stack: Stack, seen: str, shown: str, allowed: tuple[str, ...]
 ) -> None:
     assert reported(stack, seen, *allowed) == [
@@ -55,7 +55,7 @@ def test_an_operator_that_the_firewall_would_lock_out_gets_the_address_to_add(
 
 
 @pytest.mark.parametrize("way", ["sh -c 'eval \"$(cat)\"'", "env -i sh -c 'eval \"$(cat)\"; :'"])
-def test_the_probe_finds_the_address_also_where_sudo_took_it_out_of_the_environment(
+def test_the_probe_finds_the_address_even_if_sudo_removed_it_from_the_environment(
     stack: Stack, way: str, tmp_path: Path
 ) -> None:
     script = tmp_path / "probe"

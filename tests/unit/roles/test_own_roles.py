@@ -83,7 +83,7 @@ def problems(loaded: Load, text: str = INVENTORY, **modules: str) -> list[str]:
     return list(caught.value.problems)
 
 
-def test_a_role_of_the_stack_is_assembled_like_any_other(loaded: Load) -> None:
+def test_an_own_role_is_assembled_like_any_other(loaded: Load) -> None:
     stack = loaded(cache=CACHE)
     roles = registry(stack.folder)
     vault = fake_vault(stack, ["cache/password", "web/DJANGO_SECRET_KEY", "web/API_TOKEN", "postgres/app"])
@@ -111,7 +111,7 @@ def test_its_settings_are_checked_like_all_others(loaded: Load, old: str, new: s
     assert any(each.startswith(problem) for each in found), found
 
 
-def test_its_hosts_need_the_hosts_of_the_roles_it_needs(loaded: Load) -> None:
+def test_its_hosts_need_the_hosts_of_the_roles_that_it_needs(loaded: Load) -> None:
     text = INVENTORY.replace("[app, cache]", "[cache]")
     assert problems(loaded, text, cache=CACHE) == [
         "hosts.yaml:3: hosts.app1.roles: cache needs a host with the role app, and none has it",
@@ -157,7 +157,7 @@ ROLE = "from plainstack.engine.role import Role\n"
         ),
     ],
 )
-def test_a_module_that_is_no_role_is_named_with_what_is_wrong(loaded: Load, module: str, problem: str) -> None:
+def test_a_module_that_is_not_a_role_is_named_with_the_reason(loaded: Load, module: str, problem: str) -> None:
     text = INVENTORY.replace(", cache", "").replace("cache:\n  memory: 64mb\n", "")
     found = problems(loaded, text, own=module)
     assert [each for each in found if each.startswith(problem)], found
@@ -171,7 +171,7 @@ def test_a_module_that_is_no_role_is_named_with_what_is_wrong(loaded: Load, modu
         ("    settings = 1 / 0", "ZeroDivisionError: division by zero"),
     ],
 )
-def test_a_role_that_goes_wrong_names_its_line(loaded: Load, line: str, problem: str) -> None:
+def test_a_failing_role_is_reported_with_its_line(loaded: Load, line: str, problem: str) -> None:
     broken = CACHE.replace("    settings = stack.settings(Cache)", line)
     stack = loaded(cache=broken)
     number = broken.splitlines().index(line) + 1
@@ -180,11 +180,11 @@ def test_a_role_that_goes_wrong_names_its_line(loaded: Load, line: str, problem:
     assert caught.value.problems == (f"roles/cache.py:{number}: {problem}",)
 
 
-def test_two_modules_with_one_name_are_both_named(loaded: Load) -> None:
+def test_two_modules_with_the_same_name_are_both_named(loaded: Load) -> None:
     assert problems(loaded, one=CACHE, two=CACHE)[0] == "roles/two.py: there is already a role cache, from roles/one.py"
 
 
-def test_modules_that_begin_with_an_underscore_are_helpers(loaded: Load) -> None:
+def test_modules_that_start_with_an_underscore_are_helpers(loaded: Load) -> None:
     helped = CACHE.replace('"port that', '"port that').replace(
         "def desired", "from _cache_words import COMMENT\n\n\ndef desired"
     )

@@ -77,7 +77,7 @@ def test_alerts_fire_when_they_should_and_not_otherwise(engine: str, tmp_path: P
 
 
 @pytest.mark.parametrize("engine", ["nginx", "angie"])
-def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_not(engine: str, tmp_path: Path) -> None:
+def test_every_alert_has_one_case_that_fires_it_and_one_that_does_not(engine: str, tmp_path: Path) -> None:
     fires: set[str] = set()
     silent = {ALWAYS_FIRES}
     for case in CASES:
@@ -90,7 +90,7 @@ def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_not(engine: s
 
 
 @pytest.mark.parametrize("engine", ["nginx", "angie"])
-def test_every_alert_says_how_bad_it_is_what_is_wrong_and_what_to_type_next(engine: str, tmp_path: Path) -> None:
+def test_every_alert_states_its_severity_the_problem_and_what_to_type_next(engine: str, tmp_path: Path) -> None:
     for rule in alerts(stack_with(engine, tmp_path)):
         assert rule["labels"]["severity"] in ("critical", "warning", "none"), rule["alert"]
         assert rule["annotations"]["summary"], rule["alert"]

@@ -148,16 +148,16 @@ def problems(facts: Mapping[str, str]) -> dict[str, bool]:
         (OWN.replace("hook input priority filter", "hook prerouting priority raw"), "nftables table 'inet filter'"),
     ],
 )
-def test_a_table_that_drops_what_it_does_not_know_is_in_the_way(text: str, name: str) -> None:
+def test_a_table_that_drops_unknown_packets_is_a_conflict(text: str, name: str) -> None:
     assert problems(facts_of("nft", text)) == {name: True}
 
 
 @pytest.mark.parametrize("text", [FAIL2BAN, INVALID_ONLY, OUTGOING])
-def test_a_table_that_drops_only_what_it_names_is_not(text: str) -> None:
+def test_a_table_that_drops_only_named_packets_is_not_a_conflict(text: str) -> None:
     assert list(problems(facts_of("nft", text)).values()) == [False]
 
 
-def test_iptables_rules_shown_by_nft_are_no_foreign_table() -> None:
+def test_iptables_rules_shown_by_nft_are_not_a_foreign_table() -> None:
     assert problems(facts_of("nft", OF_IPTABLES)) == {}
     assert problems(facts_of("nft", OF_IPTABLES + OWN)) == {"nftables table 'inet filter'": True}
 
@@ -174,7 +174,7 @@ BARE = "ip :INPUT ACCEPT [0:0]\nip :FORWARD ACCEPT [0:0]\nip6 :INPUT ACCEPT [0:0
         ("-A INPUT -s 192.0.2.1/32", "192.0.2.1"),
     ],
 )
-def test_an_input_rule_of_no_known_program_is_refused(rule: str, shown: str) -> None:
+def test_an_input_rule_of_an_unknown_program_is_refused(rule: str, shown: str) -> None:
     ((name, problem),) = problems(facts_of("filter", f"{BARE}ip {rule}\n")).items()
     assert problem
     assert shown in name
@@ -196,7 +196,7 @@ ip -A INPUT -j LIBVIRT_INP
     assert problems(facts_of("filter", BARE)) == {}
 
 
-def test_ufw_and_rules_of_the_other_iptables_are_in_the_way() -> None:
+def test_ufw_and_rules_of_the_other_iptables_variant_are_a_conflict() -> None:
     assert problems({"ufw": "yes", **facts_of("filter", f"{BARE}ip -A INPUT -j ufw-before-input")}) == {
         "the rules of ufw": True
     }
@@ -216,7 +216,7 @@ def reported(stack: Stack, foreign: str, text: str = OWN, legacy: str = "") -> t
     return refused, notes
 
 
-def test_the_inventory_decides_what_becomes_of_them(stack: Stack) -> None:
+def test_the_inventory_decides_what_happens_to_foreign_rules(stack: Stack) -> None:
     (refused,), notes = reported(stack, "refuse")
     assert refused.startswith("db1: firewall: nftables table 'inet filter' drops what it does not accept (chain input)")
     assert "nft delete table inet filter" in refused
@@ -270,9 +270,7 @@ OURS_AND_ONE_MORE = ":INPUT DROP [0:0]\n-A INPUT -p tcp --dport 81 -j ACCEPT\n-A
 
 
 @pytest.mark.parametrize("foreign", ["", "refuse"])
-def test_where_plainstack_filters_already_only_tables_of_others_are_asked_for(
-    tmp_path: Path, stack: Stack, foreign: str
-) -> None:
+def test_once_plainstack_filters_only_foreign_tables_are_listed(tmp_path: Path, stack: Stack, foreign: str) -> None:
     program(tmp_path, stack, foreign)
     facts = probed(tmp_path, stack, nft=OF_IPTABLES, iptables_save=OURS_AND_ONE_MORE)
     assert list(found(facts)) == []
@@ -280,7 +278,7 @@ def test_where_plainstack_filters_already_only_tables_of_others_are_asked_for(
 
 
 @pytest.mark.parametrize(("before", "now"), [*itertools.permutations(["refuse", "keep", "replace"], 2)])
-def test_rules_among_plainstacks_own_are_reported_when_something_else_is_to_become_of_them(
+def test_foreign_rules_are_reported_again_if_the_setting_changes(
     tmp_path: Path, stack: Stack, before: str, now: str
 ) -> None:
     program(tmp_path, stack, before)

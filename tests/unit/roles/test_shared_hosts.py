@@ -50,7 +50,7 @@ STACKS = {"+".join(roles) or "none": stack for roles in SETS if (stack := stack_
 
 
 @pytest.mark.parametrize("roles", STACKS)
-def test_a_deploy_of_any_roles_on_one_host_leaves_nothing_to_do(roles: str, registry: Mapping[str, Role]) -> None:
+def test_a_second_deploy_of_any_roles_on_one_host_has_nothing_to_do(roles: str, registry: Mapping[str, Role]) -> None:
     stack = STACKS[roles]
     before = fake_vault(stack, by_name(stack, registry))
     renewed = {name: replace(pair, chain=f"new {pair.chain}") for name, pair in before.certificates.items()}
@@ -70,7 +70,7 @@ def test_all_five_roles_fit_on_one_host() -> None:
     assert len(STACKS) > 10
 
 
-def test_a_unit_that_reads_what_a_later_role_writes_is_refused_by_name(stack: Stack) -> None:
+def test_a_unit_that_depends_on_a_file_of_a_later_role_is_refused_by_name(stack: Stack) -> None:
     def role(name: str, *resources: Resource) -> Role:
         def wanted(_stack: Stack, _host: Host, _vault: Vault, _network: Network) -> Sequence[Resource]:
             return resources

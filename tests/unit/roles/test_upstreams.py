@@ -143,14 +143,14 @@ def watching(balancer: Balancer) -> Iterator[Balancer]:
             os.killpg(running.pid, signal.SIGKILL)
 
 
-def test_a_configuration_has_its_files_before_anything_was_asked(balancer: Balancer) -> None:
+def test_the_first_configuration_uses_every_host_before_any_health_check(balancer: Balancer) -> None:
     assert balancer.run("prepare").returncode == 0
     assert balancer.used() == everything()
     assert (balancer.state / "serial.conf").read_text() == 'return 200 "0\\n";\n'
     assert balancer.reloads() == 0
 
 
-def test_preparing_again_puts_no_host_back(balancer: Balancer) -> None:
+def test_preparing_again_does_not_bring_a_host_back(balancer: Balancer) -> None:
     balancer.run("prepare")
     assert balancer.run("drain", "app1").returncode == 0
     balancer.run("prepare")
@@ -158,7 +158,7 @@ def test_preparing_again_puts_no_host_back(balancer: Balancer) -> None:
 
 
 @pytest.mark.parametrize("has_ipv6", [True, False])
-def test_ipv6_is_listened_on_where_the_kernel_has_it(balancer: Balancer, has_ipv6: bool) -> None:
+def test_nginx_listens_on_ipv6_if_the_kernel_has_it(balancer: Balancer, has_ipv6: bool) -> None:
     link = balancer.root / "run/plainstack/ipv6"
     link.parent.mkdir(parents=True)
     link.symlink_to("/somewhere")
@@ -173,7 +173,7 @@ def test_ipv6_is_listened_on_where_the_kernel_has_it(balancer: Balancer, has_ipv
     drained=st.sets(st.sampled_from(sorted(ADDRESSES))),
 )
 @settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
-def test_a_service_keeps_a_host_whatever_is_out(
+def test_a_service_keeps_at_least_one_host_whatever_is_out(
     tmp_path_factory: pytest.TempPathFactory, out: set[str], drained: set[str]
 ) -> None:
     """Healthy hosts that are not drained are used; if there are none, all that are not drained; if none, all."""
@@ -194,7 +194,7 @@ def test_a_service_keeps_a_host_whatever_is_out(
         assert used == (well or hosts - left or hosts)
 
 
-def test_a_drained_host_is_out_when_the_command_returns_and_back_after_restore(balancer: Balancer) -> None:
+def test_a_drained_host_is_out_when_drain_returns_and_back_in_after_restore(balancer: Balancer) -> None:
     (balancer.root / "connections").write_text("ESTAB 0 0 192.0.2.9:40000 192.0.2.1:8000\n")
     balancer.run("prepare")
     assert balancer.run("drain", "app1").returncode == 0
@@ -225,7 +225,7 @@ def test_an_unknown_host_or_command_is_refused(balancer: Balancer) -> None:
     assert balancer.run("dance").returncode == 2
 
 
-def test_a_drain_ends_by_itself(watching: Balancer) -> None:
+def test_a_drain_expires(watching: Balancer) -> None:
     """A deploy that is killed between drain and restore does not leave a host out."""
     assert watching.run("drain", "app1", "60").returncode == 0
     assert watching.used() == without("app1")
@@ -236,7 +236,7 @@ def test_a_drain_ends_by_itself(watching: Balancer) -> None:
     until(lambda: watching.used() == everything())
 
 
-def test_a_change_that_the_engine_does_not_take_up_is_reported_and_tried_again(balancer: Balancer) -> None:
+def test_a_change_that_the_engine_does_not_load_is_reported_and_retried(balancer: Balancer) -> None:
     (balancer.root / "broken").touch()
     balancer.run("prepare")
     assert balancer.run("drain", "app1").returncode == 0
@@ -251,7 +251,7 @@ def test_a_change_that_the_engine_does_not_take_up_is_reported_and_tried_again(b
     assert balancer.reloads() == 3
 
 
-def test_an_engine_that_does_not_run_reads_the_files_when_it_starts(balancer: Balancer) -> None:
+def test_a_stopped_engine_reads_the_files_when_it_starts(balancer: Balancer) -> None:
     (balancer.root / "stopped").touch()
     balancer.run("prepare")
     assert balancer.run("drain", "app1").returncode == 0
@@ -260,7 +260,7 @@ def test_an_engine_that_does_not_run_reads_the_files_when_it_starts(balancer: Ba
 
 
 @pytest.mark.parametrize("answer", ["500", "503", "-7", "-28", "-52", "-56"])
-def test_a_host_that_is_ill_or_cannot_be_reached_goes_and_comes_back(watching: Balancer, answer: str) -> None:
+def test_an_unhealthy_or_unreachable_host_is_taken_out_and_put_back(watching: Balancer, answer: str) -> None:
     watching.health("app2", answer)
     until(lambda: watching.used() == without("app2"))
     watching.health("app2", "200")
@@ -268,7 +268,7 @@ def test_a_host_that_is_ill_or_cannot_be_reached_goes_and_comes_back(watching: B
 
 
 @pytest.mark.parametrize("answer", ["204", "301", "400", "404"])
-def test_a_host_that_answers_anything_but_an_error_of_its_own_stays(watching: Balancer, answer: str) -> None:
+def test_a_host_is_taken_out_only_for_a_server_error(watching: Balancer, answer: str) -> None:
     """The running release may not know a new name or path of the health page yet."""
     for host in ("app1", "app3"):
         watching.health(host, answer)
@@ -276,7 +276,7 @@ def test_a_host_that_answers_anything_but_an_error_of_its_own_stays(watching: Ba
     until(lambda: watching.used() == without("app2"))
 
 
-def test_when_all_are_ill_all_are_used(watching: Balancer) -> None:
+def test_if_all_hosts_are_unhealthy_all_are_used(watching: Balancer) -> None:
     watching.health("app1", "503")
     until(lambda: watching.used() == without("app1"))
     for host in ("app2", "app3"):
@@ -284,7 +284,7 @@ def test_when_all_are_ill_all_are_used(watching: Balancer) -> None:
     until(lambda: len(list((watching.state / "out").iterdir())) == len(TARGETS) and watching.used() == everything())
 
 
-def test_metrics_in_use_are_exported_from_the_beginning(watching: Balancer) -> None:
+def test_metrics_are_exported_from_the_start(watching: Balancer) -> None:
     reported = watching.root / METRICS
 
     def values() -> dict[str, str]:
@@ -302,7 +302,7 @@ def test_metrics_in_use_are_exported_from_the_beginning(watching: Balancer) -> N
     until(lambda: values() == wanted("app2"))
 
 
-def test_the_health_page_is_asked_as_the_site_is(watching: Balancer) -> None:
+def test_the_health_request_looks_like_a_request_to_the_site(watching: Balancer) -> None:
     asked = watching.root / "asked"
     lines = until(lambda: asked.read_text().splitlines() if asked.exists() else [])
     assert "-H Host: www.example.com -H X-Forwarded-Proto: https" in lines[0]

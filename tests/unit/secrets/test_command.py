@@ -54,7 +54,7 @@ def test_the_output_is_the_value_without_its_last_newline(line: str, found: str,
         ("read answer </dev/tty", "its command failed (exit code"),
     ],
 )
-def test_what_is_no_value_is_refused_with_stderr_and_without_the_output(
+def test_an_invalid_value_is_refused_with_stderr_but_without_the_output(
     line: str, reported: str, tmp_path: Path
 ) -> None:
     text = refusal(line, tmp_path)
@@ -62,14 +62,14 @@ def test_what_is_no_value_is_refused_with_stderr_and_without_the_output(
     assert "hunter2" not in text
 
 
-def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+def test_a_command_that_takes_too_long_is_killed_with_all_its_children(tmp_path: Path) -> None:
     line = f"sh -c 'echo $$ >{tmp_path}/pid; exec sleep 1000' | cat"
     assert refusal(line, tmp_path, 0.5) == "web/KEY: its command did not end within 0.5 s"
     pid = int((tmp_path / "pid").read_text(encoding="ascii"))
     until(lambda: not Path(f"/proc/{pid}").exists() or "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text("utf-8"))
 
 
-def test_commands_run_at_once_and_each_of_them_once(tmp_path: Path) -> None:
+def test_commands_run_in_parallel_and_each_runs_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "one")
     # Each command needs the other: neither can end before both have begun.
     lines = {
@@ -83,7 +83,7 @@ def test_commands_run_at_once_and_each_of_them_once(tmp_path: Path) -> None:
         assert (tmp_path / "runs").read_text(encoding="ascii") == "x\n"
 
 
-def test_all_that_fail_are_named(tmp_path: Path) -> None:
+def test_all_failing_commands_are_named(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
         command.values({"web/A": "exit 1", "web/B": "echo b", "web/C": "exit 2"}, tmp_path)
     assert str(caught.value) == ("web/A: its command failed (exit code 1)\nweb/C: its command failed (exit code 2)")

@@ -17,7 +17,7 @@ from plainstack.secrets.declaration import Generated, Given
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_while_the_editor_is_being_started_ends_the_editor_too(
+def test_a_signal_while_the_editor_starts_ends_the_editor_too(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[subprocess.Popen[Any]] = []
@@ -54,6 +54,6 @@ def test_a_signal_while_the_editor_is_being_started_ends_the_editor_too(
 @example("two\nlines\r\n")
 @example(" spaces ")
 @example("null")
-def test_every_value_can_be_edited_and_is_the_same_if_it_is_not(value: str) -> None:
+def test_any_value_survives_the_editor_unchanged(value: str) -> None:
     text = f"web/KEY: {editor._quoted(value)}\n"
     assert editor.parse(text, {}, {"web/KEY": Given()}) == {"web/KEY": value}

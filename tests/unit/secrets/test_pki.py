@@ -32,7 +32,7 @@ def leaf(pair: pki.Pair) -> x509.Certificate:
     return x509.load_pem_x509_certificate(pair["chain"].encode())
 
 
-def test_every_host_and_the_site_have_a_certificate_of_the_stacks_authority(
+def test_every_host_and_the_site_have_a_certificate_from_the_stacks_authority(
     stack: Stack, pairs: dict[str, pki.Pair]
 ) -> None:
     assert set(pairs) == {pki.AUTHORITY, pki.SITE, *stack.hosts}
@@ -40,7 +40,7 @@ def test_every_host_and_the_site_have_a_certificate_of_the_stacks_authority(
         leaf(pairs[name]).verify_directly_issued_by(leaf(pairs[pki.AUTHORITY]))
 
 
-def test_the_sites_certificate_is_for_its_names_and_for_every_address_that_users_may_type(stack: Stack) -> None:
+def test_the_sites_certificate_covers_its_names_and_every_address_that_users_may_type(stack: Stack) -> None:
     named = stack.model_copy(
         update={"balancer": stack.settings(Balancer).model_copy(update={"server_names": ("shop.example",)})}
     )
@@ -51,9 +51,7 @@ def test_the_sites_certificate_is_for_its_names_and_for_every_address_that_users
     assert addresses == ["192.168.3.230", "192.168.3.231", "192.168.3.232"]
 
 
-def test_certificates_are_kept_until_30_days_before_their_end_and_then_renewed(
-    stack: Stack, pairs: dict[str, pki.Pair]
-) -> None:
+def test_certificates_are_renewed_30_days_before_they_expire(stack: Stack, pairs: dict[str, pki.Pair]) -> None:
     assert ensure(stack, pairs, END - timedelta(days=30)) == pairs
     later = ensure(stack, pairs, END - timedelta(days=30) + timedelta(seconds=1))
     assert later[pki.AUTHORITY] == pairs[pki.AUTHORITY]
@@ -62,20 +60,20 @@ def test_certificates_are_kept_until_30_days_before_their_end_and_then_renewed(
         assert later[name]["key"] != pairs[name]["key"]
 
 
-def test_only_the_certificate_whose_names_changed_is_signed_anew(stack: Stack, pairs: dict[str, pki.Pair]) -> None:
+def test_only_the_certificate_whose_names_changed_is_reissued(stack: Stack, pairs: dict[str, pki.Pair]) -> None:
     balancer = stack.settings(Balancer).model_copy(update={"server_names": ("shop.example",)})
     again = ensure(stack.model_copy(update={"balancer": balancer}), pairs, NOW)
     assert {name for name in pairs if again[name] != pairs[name]} == {pki.SITE}
 
 
-def test_a_new_authority_signs_everything_anew(stack: Stack, pairs: dict[str, pki.Pair]) -> None:
+def test_a_new_authority_reissues_every_certificate(stack: Stack, pairs: dict[str, pki.Pair]) -> None:
     late = NOW + signing.AUTHORITY_VALIDITY - timedelta(days=20)
     again = ensure(stack, pairs, late)
     assert not {name for name in pairs if again[name] == pairs[name]}
     leaf(again[pki.SITE]).verify_directly_issued_by(leaf(again[pki.AUTHORITY]))
 
 
-def test_hosts_that_are_deployed_one_after_another_trust_each_other_at_every_moment(stack: Stack) -> None:
+def test_hosts_that_are_deployed_one_after_another_always_trust_each_other(stack: Stack) -> None:
     """Deploy host by host, every 30 days: each host's certificate is always one that all other hosts accept."""
     on_hosts: dict[str, dict[str, pki.Pair]] = {}
     pairs: dict[str, pki.Pair] = {}
@@ -89,7 +87,7 @@ def test_hosts_that_are_deployed_one_after_another_trust_each_other_at_every_mom
                     assert leaf(of_one[one]).issuer in [issuer.subject for issuer in issuers]
 
 
-def test_a_successor_that_takes_over_changes_nothing_that_is_trusted(stack: Stack) -> None:
+def test_a_successor_that_takes_over_does_not_change_what_is_trusted(stack: Stack) -> None:
     end = NOW + signing.AUTHORITY_VALIDITY
     announced = ensure(stack, ensure(stack, {}, NOW), end - timedelta(days=80))
     in_office = ensure(stack, announced, end - timedelta(days=20))
@@ -99,7 +97,7 @@ def test_a_successor_that_takes_over_changes_nothing_that_is_trusted(stack: Stac
 
 @pytest.mark.parametrize("purpose", ["sslserver", "sslclient"])
 @pytest.mark.parametrize("name", ["db1", pki.SITE])
-def test_openssl_accepts_the_chain_by_its_strictest_rules(
+def test_openssl_accepts_the_chain_in_strict_mode(
     pairs: dict[str, pki.Pair], tmp_path: Path, name: str, purpose: str
 ) -> None:
     authority, certificate = tmp_path / "ca.crt", tmp_path / "leaf.crt"
@@ -112,14 +110,14 @@ def test_openssl_accepts_the_chain_by_its_strictest_rules(
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def test_a_hosts_certificate_is_for_its_name_and_its_addresses(pairs: dict[str, pki.Pair]) -> None:
+def test_a_hosts_certificate_covers_its_name_and_addresses(pairs: dict[str, pki.Pair]) -> None:
     names = leaf(pairs["lb1"]).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["lb1"]
     addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
     assert addresses == ["192.168.57.16", "192.168.3.231"]
 
 
-def test_a_site_name_longer_than_a_common_name_may_be_is_an_alternative_name(stack: Stack) -> None:
+def test_a_site_name_too_long_for_the_common_name_is_an_alternative_name(stack: Stack) -> None:
     long = f"{'a' * 63}.shop.example"
     balancer = stack.settings(Balancer).model_copy(update={"server_names": (long,)})
     site = leaf(ensure(stack.model_copy(update={"balancer": balancer}), {}, NOW)[pki.SITE])
@@ -128,7 +126,7 @@ def test_a_site_name_longer_than_a_common_name_may_be_is_an_alternative_name(sta
     assert site.subject.rfc4514_string() == "CN=lb1"
 
 
-def test_the_key_in_the_store_is_the_certificates(pairs: dict[str, pki.Pair]) -> None:
+def test_the_stored_key_belongs_to_the_certificate(pairs: dict[str, pki.Pair]) -> None:
     for pair in pairs.values():
         key = serialization.load_pem_private_key(pair["key"].encode(), None)
         assert key.public_key() == leaf(pair).public_key()

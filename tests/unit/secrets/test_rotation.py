@@ -48,7 +48,9 @@ def accepted(entry: Entry, strategy: RotationStrategy) -> set[tuple[str, int]]:
 
 
 @pytest.mark.parametrize(("strategy", "deploys"), [("at once", 1), ("grace", 1), ("overlap", 2), ("handover", 2)])
-def test_a_rotation_takes_so_many_deploys_and_ends_with_the_new_value(strategy: RotationStrategy, deploys: int) -> None:
+def test_a_rotation_takes_the_expected_number_of_deploys_and_ends_with_the_new_value(
+    strategy: RotationStrategy, deploys: int
+) -> None:
     found = states(strategy, Entry(Secret("x", "old"), previous=None))
     assert len(found) == 1 + deploys
     assert found[-1].value.reveal() == "new"
@@ -56,7 +58,7 @@ def test_a_rotation_takes_so_many_deploys_and_ends_with_the_new_value(strategy: 
     assert not rotation.unfinished(found[-1], strategy)
 
 
-def test_two_hosts_that_are_one_deploy_apart_accept_what_the_other_one_uses() -> None:
+def test_hosts_one_deploy_apart_accept_what_the_other_uses() -> None:
     """At any moment of two rotations, each app host reads sessions that another one has signed."""
     first = states("overlap", Entry(Secret("x", "old")))
     history = first + states("overlap", first[-1], "newer")[1:]
@@ -65,7 +67,7 @@ def test_two_hosts_that_are_one_deploy_apart_accept_what_the_other_one_uses() ->
         assert used(after) in accepted(before, "overlap")
 
 
-def test_a_handover_keeps_what_the_hosts_still_use_until_all_have_moved() -> None:
+def test_a_handover_keeps_the_old_value_until_all_hosts_have_moved() -> None:
     entry = Entry(Secret("x", "old"))
     for value in ("new", "newer"):
         before, moving, after = states("handover", entry, value)
@@ -76,14 +78,14 @@ def test_a_handover_keeps_what_the_hosts_still_use_until_all_have_moved() -> Non
         entry = after
 
 
-def test_a_client_with_the_token_before_is_accepted_until_the_next_rotation_or_a_revocation() -> None:
+def test_the_previous_token_is_accepted_until_the_next_rotation_or_a_revocation() -> None:
     _, after = states("grace", Entry(Secret("x", "old")))
     assert ("old", 0) in accepted(after, "grace")
     assert ("old", 0) not in accepted(rotation.revoke(after), "grace")
     assert ("old", 0) not in accepted(states("grace", after, "newer")[-1], "grace")
 
 
-def test_every_state_is_kept_by_the_store(tmp_path: Path) -> None:
+def test_the_store_keeps_every_state(tmp_path: Path) -> None:
     text = "stack: shop\nhosts:\n  db1: {address: 10.0.0.1, roles: [db]}\ndatabase: {name: shop}\n"
     stack = inventories.parse(text, "my.yaml", tmp_path)
     store.load(stack, inventories.passwords("x"), NOW)
@@ -115,7 +117,7 @@ def _settings(stack: Stack, vault: Vault) -> dict[str, str]:
     return dict(line.replace('"', "").split("=", 1) for line in lines)
 
 
-def test_the_application_moves_to_the_other_account_and_both_are_let_in_meanwhile(
+def test_the_application_moves_to_the_other_account_and_both_can_log_in_meanwhile(
     stack: Stack, registry: Mapping[str, Role]
 ) -> None:
     name = sql.password_name(sql.OWNER)
@@ -130,7 +132,7 @@ def test_the_application_moves_to_the_other_account_and_both_are_let_in_meanwhil
     assert seen == [("app_a", [True, False]), ("app_b", [True, True]), ("app_b", [False, True])]
 
 
-def test_both_accounts_act_as_the_owner_who_cannot_log_in(stack: Stack, vault: Vault) -> None:
+def test_both_accounts_act_as_the_owner_and_the_owner_cannot_log_in(stack: Stack, vault: Vault) -> None:
     roles = {role.name: role for role in sql.roles(stack, vault)}
     assert not roles[sql.OWNER].login
     assert {roles[name].acts_as for name in sql.LOGINS} == {sql.OWNER}
@@ -139,7 +141,7 @@ def test_both_accounts_act_as_the_owner_who_cannot_log_in(stack: Stack, vault: V
     assert [line.split()[2] for line in rules.content.decode().splitlines() if '"shop"' in line] == ["app_a,app_b"] * 2
 
 
-def test_no_password_nor_verifier_is_in_a_command_in_any_state(stack: Stack, registry: Mapping[str, Role]) -> None:
+def test_no_command_contains_a_password_or_verifier_in_any_state(stack: Stack, registry: Mapping[str, Role]) -> None:
     name = sql.password_name(sql.OWNER)
     for entry in states("handover", Entry(Secret(name, "old-password"))):
         vault = _vault(stack, registry, entry, name)
@@ -149,7 +151,7 @@ def test_no_password_nor_verifier_is_in_a_command_in_any_state(stack: Stack, reg
                 assert "SCRAM-SHA-256$" not in item.run + item.unless
 
 
-def test_django_accepts_the_other_keys_and_tokens(stack: Stack, registry: Mapping[str, Role]) -> None:
+def test_django_accepts_the_previous_keys_and_tokens(stack: Stack, registry: Mapping[str, Role]) -> None:
     entry = Entry(Secret("k", "current"), previous=Secret("k", "before"), next=Secret("k", "coming"))
     settings = _settings(stack, _vault(stack, registry, entry, "web/DJANGO_SECRET_KEY"))
     keys = settings["DJANGO_SECRET_KEY_FALLBACKS"].split(",")
@@ -161,7 +163,7 @@ def test_django_accepts_the_other_keys_and_tokens(stack: Stack, registry: Mappin
     assert (settings["API_TOKEN"], settings["API_TOKEN_PREVIOUS"]) == ("current", "before")
 
 
-def test_without_a_rotation_nothing_but_the_current_values_is_rendered(stack: Stack, vault: Vault) -> None:
+def test_without_a_rotation_only_current_values_are_rendered(stack: Stack, vault: Vault) -> None:
     settings = _settings(stack, vault)
     assert "DJANGO_SECRET_KEY_FALLBACKS" not in settings
     assert "API_TOKEN_PREVIOUS" not in settings

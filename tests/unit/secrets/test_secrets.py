@@ -57,20 +57,20 @@ def store_path(stack: Stack) -> Path:
         lambda secret: str(ValueError(secret)),
     ],
 )
-def test_a_secret_shows_its_name_only(show: Callable[[Secret], str]) -> None:
+def test_a_secret_shows_only_its_name(show: Callable[[Secret], str]) -> None:
     shown = show(Secret("db", VALUE))
     assert "<secret db>" in shown
     assert VALUE not in shown
 
 
 @pytest.mark.parametrize("write", [json.dumps, pickle.dumps, copy.deepcopy, vars])
-def test_a_secret_is_not_serialised(write: Callable[[Secret], object]) -> None:
+def test_a_secret_cannot_be_serialized(write: Callable[[Secret], object]) -> None:
     with pytest.raises(TypeError) as caught:
         write(Secret("db", VALUE))
     assert VALUE not in str(caught.value)
 
 
-def test_a_secret_does_not_show_in_tracebacks_with_local_variables() -> None:
+def test_a_secret_does_not_appear_in_tracebacks_with_local_variables() -> None:
     def connect(password: Secret) -> None:
         raise RuntimeError(f"no way in with {password}")
 
@@ -114,7 +114,7 @@ def test_a_new_role_gets_its_password_and_the_others_keep_theirs(small: Stack) -
     assert store.load(small, inventories.passwords(), NOW).password("app") == after.password("app")
 
 
-def test_the_store_is_for_its_owner_only_and_git_ignores_it(small: Stack) -> None:
+def test_only_the_owner_can_read_the_store_and_git_ignores_it(small: Stack) -> None:
     store.load(small, inventories.passwords("db"), NOW)
     assert store_path(small).stat().st_mode & 0o777 == 0o600
     assert store_path(small).parent.stat().st_mode & 0o777 == 0o700
@@ -159,7 +159,7 @@ def test_a_damaged_store_is_refused_kept_and_not_quoted(small: Stack, content: b
     assert store_path(small).read_bytes() == content
 
 
-def test_the_verifier_accepts_only_the_password() -> None:
+def test_the_verifier_accepts_only_its_password() -> None:
     """The server's check of RFC 5802: the client's proof must hash back to StoredKey."""
     password = Secret("db", VALUE)
     scheme, iterations_salt, keys = values.scram_verifier(password).reveal().split("$")
@@ -188,7 +188,7 @@ def test_the_verifier_accepts_only_the_password() -> None:
     assert not proof_is_accepted(VALUE + "!")
 
 
-def test_the_verifier_of_a_password_is_always_the_same_and_of_another_one_not() -> None:
+def test_the_same_password_gives_the_same_verifier_and_another_one_does_not() -> None:
     verifier = values.scram_verifier(Secret("db", VALUE))
     assert verifier == values.scram_verifier(Secret("other", VALUE))
     assert verifier != values.scram_verifier(Secret("db", "another"))

@@ -91,14 +91,14 @@ def test_with_recipients_the_store_is_one_armored_file_beside_the_inventory(team
     assert value not in text
 
 
-def test_every_recipient_opens_the_store_and_changes_nothing_by_it(team: Team) -> None:
+def test_every_recipient_can_read_the_store_without_changing_it(team: Team) -> None:
     stack = team("alice", "bob")
     before, content = values(stack), store_files.sealed_path(stack).read_bytes()
     assert values(team("alice", "bob", me="bob")) == before
     assert store_files.sealed_path(stack).read_bytes() == content
 
 
-def test_an_age_key_is_a_recipient_too(plain: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_age_key_can_be_a_recipient(plain: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     identity = pyrage.x25519.Identity.generate()
     (tmp_path / "age.key").write_text(f"# created: today\n{identity}\n", encoding="utf-8")
     monkeypatch.setenv(age.IDENTITY, str(tmp_path / "age.key"))
@@ -106,7 +106,7 @@ def test_an_age_key_is_a_recipient_too(plain: Stack, tmp_path: Path, monkeypatch
     assert values(stack) == values(stack)
 
 
-def test_the_environment_names_the_key_before_the_inventory_does(
+def test_the_key_in_the_environment_takes_precedence_over_the_inventory(
     team: Team, keys: dict[str, tuple[Path, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = values(team("alice"))
@@ -114,7 +114,7 @@ def test_the_environment_names_the_key_before_the_inventory_does(
     assert values(team("alice", me="carol")) == before
 
 
-def test_a_plain_store_moves_to_the_encrypted_one_when_recipients_appear(plain: Stack, team: Team) -> None:
+def test_adding_recipients_encrypts_the_plain_store(plain: Stack, team: Team) -> None:
     before, reported = values(plain), list[str]()
     store.load(team("alice"), inventories.passwords("db"), NOW, reported.append)
     assert values(team("alice")) == before
@@ -124,7 +124,7 @@ def test_a_plain_store_moves_to_the_encrypted_one_when_recipients_appear(plain: 
     assert "Commit that file" in reported[0]
 
 
-def test_a_migration_that_ended_before_the_plain_file_was_removed_is_ended(plain: Stack, team: Team) -> None:
+def test_an_interrupted_encryption_is_completed_by_removing_the_plain_file(plain: Stack, team: Team) -> None:
     before = values(plain)
     content = store_files.plain_path(plain).read_bytes()
     values(team("alice"))
@@ -134,7 +134,7 @@ def test_a_migration_that_ended_before_the_plain_file_was_removed_is_ended(plain
     assert not store_files.plain_path(plain).exists()
 
 
-def test_the_plain_file_stays_when_the_encrypted_one_cannot_be_written(
+def test_the_plain_file_stays_if_the_encrypted_one_cannot_be_written(
     plain: Stack, team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, content = values(plain), store_files.plain_path(plain).read_bytes()
@@ -151,7 +151,7 @@ def test_the_plain_file_stays_when_the_encrypted_one_cannot_be_written(
     assert values(plain) == before
 
 
-def test_two_stores_that_differ_are_refused_and_both_kept(plain: Stack, team: Team) -> None:
+def test_two_different_stores_are_refused_and_both_kept(plain: Stack, team: Team) -> None:
     values(plain)
     content = store_files.plain_path(plain).read_bytes()
     values(team("alice"))
@@ -162,7 +162,7 @@ def test_two_stores_that_differ_are_refused_and_both_kept(plain: Stack, team: Te
     assert store_files.plain_path(plain).read_bytes() == content
 
 
-def test_changed_recipients_encrypt_it_anew(team: Team) -> None:
+def test_changed_recipients_encrypt_the_store_again(team: Team) -> None:
     before, reported = values(team("alice", "bob")), list[str]()
     store.load(team("alice", "carol"), inventories.passwords("db"), NOW, reported.append)
     assert values(team("alice", "carol", me="carol")) == before
@@ -170,7 +170,7 @@ def test_changed_recipients_encrypt_it_anew(team: Team) -> None:
     assert "is not encrypted to your key" in refusal(team("alice", "carol", me="bob"))
 
 
-def test_another_comment_or_order_is_no_other_recipient(team: Team) -> None:
+def test_the_order_and_comments_of_recipients_do_not_matter(team: Team) -> None:
     stack = team("alice", "bob")
     values(stack)
     content = store_files.sealed_path(stack).read_bytes()
@@ -179,7 +179,7 @@ def test_another_comment_or_order_is_no_other_recipient(team: Team) -> None:
     assert store_files.sealed_path(stack).read_bytes() == content
 
 
-def test_an_operator_is_not_locked_out(plain: Stack, team: Team) -> None:
+def test_an_operator_cannot_be_locked_out(plain: Stack, team: Team) -> None:
     before = values(plain)
     reported = refusal(team("bob", me="alice"))
     assert "is not in the inventory's secrets.recipients" in reported
@@ -187,7 +187,7 @@ def test_an_operator_is_not_locked_out(plain: Stack, team: Team) -> None:
     assert values(plain) == before
 
 
-def test_an_operator_who_removes_himself_is_refused(team: Team) -> None:
+def test_an_operator_cannot_remove_their_own_key(team: Team) -> None:
     stack = team("alice", "bob")
     values(stack)
     content = store_files.sealed_path(stack).read_bytes()
@@ -202,7 +202,7 @@ def test_a_missing_key_is_reported_before_anything_is_generated(plain: Stack, te
     assert files(plain) <= {".plainstack/.gitignore"}
 
 
-def test_recipients_that_vanish_from_the_inventory_generate_nothing(plain: Stack, team: Team) -> None:
+def test_recipients_missing_from_the_inventory_do_not_generate_a_new_store(plain: Stack, team: Team) -> None:
     values(team("alice"))
     before = files(plain)
     reported = refusal(plain)
@@ -231,7 +231,7 @@ def test_a_damaged_store_is_refused_and_kept(team: Team, harm: Callable[[bytes],
     assert sealed.read_bytes() == broken
 
 
-def test_what_is_encrypted_but_no_store_is_refused_without_being_quoted(team: Team) -> None:
+def test_an_encrypted_file_that_is_not_a_store_is_refused_and_not_quoted(team: Team) -> None:
     stack = team("alice")
     values(stack)
     sealed = age.encrypt(b"passwords: {db: hunter2-hunter2\n", stack.secrets.recipients)
@@ -243,7 +243,7 @@ def test_what_is_encrypted_but_no_store_is_refused_without_being_quoted(team: Te
     assert "hunter2" not in reported
 
 
-def test_a_key_with_a_passphrase_is_asked_for_or_refused_in_a_sentence(
+def test_a_key_with_a_passphrase_is_prompted_for_or_refused_with_a_clear_message(
     plain: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     public = make_key(tmp_path / "locked", "-N", "open sesame")
@@ -270,7 +270,7 @@ def test_a_key_with_a_passphrase_is_asked_for_or_refused_in_a_sentence(
         ("-----BEGIN OPENSSH PRIVATE KEY-----\\nHIDDEN", "must be one line of text"),
     ],
 )
-def test_a_bad_recipient_is_an_error_of_the_inventory_that_does_not_repeat_it(recipient: str, reported: str) -> None:
+def test_an_invalid_recipient_is_an_inventory_error_that_does_not_repeat_it(recipient: str, reported: str) -> None:
     text = f'{TEXT}secrets:\n  recipients:\n    - "{recipient}"\n'
     with pytest.raises(InventoryError) as caught:
         inventories.parse(text, "my.yaml", Path())
@@ -280,7 +280,7 @@ def test_a_bad_recipient_is_an_error_of_the_inventory_that_does_not_repeat_it(re
     assert "HIDDEN" not in problem
 
 
-def test_a_recipient_twice_is_an_error(keys: dict[str, tuple[Path, str]]) -> None:
+def test_a_duplicate_recipient_is_an_error(keys: dict[str, tuple[Path, str]]) -> None:
     text = f"{TEXT}secrets:\n  recipients:\n  - {keys['bob'][1]}\n  - {age.key_of(keys['bob'][1])} other\n"
     with pytest.raises(InventoryError) as caught:
         inventories.parse(text, "my.yaml", Path())
@@ -296,7 +296,7 @@ def _add(stack: Stack, name: str) -> None:
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
-def test_every_change_of_a_secret_makes_a_version_and_a_completion_makes_none(
+def test_changing_a_secret_makes_a_version_and_adding_a_missing_one_does_not(
     plain: Stack, team: Team, encrypted: bool
 ) -> None:
     """A value that is generated because it is missing replaces no value on a host."""
@@ -318,7 +318,7 @@ def test_every_change_of_a_secret_makes_a_version_and_a_completion_makes_none(
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
-def test_of_two_operators_at_once_none_loses_what_he_wrote(plain: Stack, team: Team, encrypted: bool) -> None:
+def test_two_operators_writing_at_once_lose_nothing(plain: Stack, team: Team, encrypted: bool) -> None:
     stack = team("alice") if encrypted else plain
     values(stack)
     names = [f"name/{number}" for number in range(6)]
@@ -330,7 +330,7 @@ def test_of_two_operators_at_once_none_loses_what_he_wrote(plain: Stack, team: T
     assert {*names, "db"} == set(store.read(stack).entries)
 
 
-def test_a_change_waits_for_the_one_before_and_a_read_never_waits(plain: Stack) -> None:
+def test_a_change_waits_for_the_previous_one_and_a_read_never_waits(plain: Stack) -> None:
     values(plain)
     folder = os.open(plain.state, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
@@ -348,7 +348,7 @@ def test_a_change_waits_for_the_one_before_and_a_read_never_waits(plain: Stack) 
 @pytest.mark.parametrize(
     "value", ["ä€𝄞\n\"'\\\t$(x) #: \r\n ", "\x85\u2028\ufeff\x1b", "null", "x" * 65536, "ä\n" * 21845]
 )
-def test_any_text_is_kept_as_it_is(plain: Stack, team: Team, encrypted: bool, value: str) -> None:
+def test_any_text_is_stored_unchanged(plain: Stack, team: Team, encrypted: bool, value: str) -> None:
     stack = team("alice") if encrypted else plain
     store.set_values(stack, {"web/API_KEY": (None, value)}, {}, NOW)
     store.set_values(stack, {"web/API_KEY": (value, f"{value}.")}, {"web/API_KEY": "grace"}, NOW)
@@ -362,6 +362,6 @@ secret_names = st.from_regex(r"[a-z][a-z0-9-]{0,9}/[A-Za-z_][A-Za-z0-9_]{0,200}"
 
 
 @given(st.dictionaries(secret_names, st.text(), max_size=4))
-def test_a_stores_text_is_read_as_it_was_written(texts: dict[str, str]) -> None:
+def test_a_store_is_read_back_as_it_was_written(texts: dict[str, str]) -> None:
     kept = Store({name: Entry(Secret(name, text), previous=Secret(name, text)) for name, text in texts.items()})
     assert format.parse(format.render(kept)) == kept

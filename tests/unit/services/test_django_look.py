@@ -114,7 +114,9 @@ def test_a_folder_that_no_host_can_write_is_reported_with_its_line(tmp_path: Pat
         "this is no Python that this machine reads",
     ],
 )
-def test_what_may_read_the_environment_or_is_not_understood_is_left_to_the_host(tmp_path: Path, line: str) -> None:
+def test_settings_that_depend_on_the_environment_or_are_not_understood_are_left_to_the_host(
+    tmp_path: Path, line: str
+) -> None:
     assert problems(tmp_path, {"shop/settings.py": f"{SETTINGS}{line}\n"}) == []
 
 
@@ -149,7 +151,7 @@ DATABASES = {{
 """
 
 
-def test_a_fresh_project_accepts_no_host_and_has_no_database_that_hosts_share(tmp_path: Path) -> None:
+def test_a_fresh_project_accepts_no_host_and_has_no_shared_database(tmp_path: Path) -> None:
     hosts, database = problems(tmp_path, {"shop/settings.py": STARTED})
     assert hosts.startswith("shop/settings.py:12: ALLOWED_HOSTS is empty: the site would answer every request with")
     assert hosts.endswith("ALLOWED_HOSTS: ${site.names}")
@@ -169,11 +171,11 @@ def test_a_fresh_project_accepts_no_host_and_has_no_database_that_hosts_share(tm
         "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': 'x'}}\nif DEBUG:\n    DATABASES = {}",
     ],
 )
-def test_hosts_and_databases_that_may_be_right_are_left_to_the_host(tmp_path: Path, lines: str) -> None:
+def test_plausible_hosts_and_databases_are_left_to_the_host(tmp_path: Path, lines: str) -> None:
     assert problems(tmp_path, {"shop/settings.py": f"{SETTINGS}{READS}{lines}\n"}) == []
 
 
-def test_settings_are_read_through_the_modules_that_they_are_made_of(tmp_path: Path) -> None:
+def test_settings_are_read_through_imported_modules(tmp_path: Path) -> None:
     base, production = "shop/settings/base.py", "shop/settings/production.py"
     files: dict[str, str | None] = {
         "manage.py": MANAGE.replace("shop.settings", "shop.settings.production"),
@@ -194,13 +196,13 @@ def test_settings_are_read_through_the_modules_that_they_are_made_of(tmp_path: P
     assert reported.startswith("shop/settings/production.py:2: STATIC_ROOT is a folder")
 
 
-def test_local_settings_that_do_not_travel_are_not_there_on_a_host_either(tmp_path: Path) -> None:
+def test_local_settings_that_are_not_deployed_are_ignored(tmp_path: Path) -> None:
     settings = f"{SETTINGS}try:\n    from .local_settings import *\nexcept ImportError:\n    pass\n"
     (reported,) = problems(tmp_path, {"shop/settings.py": settings})
     assert "STATIC_ROOT is not set" in reported
 
 
-def test_a_settings_module_that_is_not_there_is_reported(tmp_path: Path) -> None:
+def test_a_missing_settings_module_is_reported(tmp_path: Path) -> None:
     (reported,) = problems(tmp_path, {"shop/settings.py": None})
     assert reported == "manage.py:6: DJANGO_SETTINGS_MODULE is shop.settings, but the release has no shop/settings.py"
 
@@ -217,7 +219,7 @@ def test_a_settings_module_that_is_not_there_is_reported(tmp_path: Path) -> None
         "print 'python 2'\n",
     ],
 )
-def test_settings_that_another_program_chooses_are_left_to_the_host(tmp_path: Path, manage: str) -> None:
+def test_settings_chosen_by_another_program_are_left_to_the_host(tmp_path: Path, manage: str) -> None:
     assert problems(tmp_path, {"manage.py": manage}) == []
 
 
@@ -269,6 +271,6 @@ def test_modules_that_import_each_other_are_read_once(tmp_path: Path) -> None:
     assert reported.startswith("shop/settings.py:2: STATIC_ROOT is not set")
 
 
-def test_a_name_that_is_made_of_itself_ends(tmp_path: Path) -> None:
+def test_a_name_defined_by_itself_does_not_loop(tmp_path: Path) -> None:
     settings = "A = B\nB = A\nSTATIC_ROOT = A + '/static'\n" + SETTINGS
     assert problems(tmp_path, {"shop/settings.py": settings}) == []

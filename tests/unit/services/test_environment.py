@@ -27,7 +27,7 @@ Release=/srv/web/releases/abc
 """
 
 
-def test_the_release_that_is_current_stays_the_one_of_the_command() -> None:
+def test_a_command_uses_the_release_that_was_current_when_it_started() -> None:
     assert parse("app1", "web", UNIT, SAID) == Environment(
         unit=UNIT,
         user="app-web",
@@ -40,12 +40,12 @@ def test_the_release_that_is_current_stays_the_one_of_the_command() -> None:
 
 
 @pytest.mark.parametrize("said", [SAID.replace("loaded", "not-found"), SAID.replace("/srv/web/releases/abc", ""), ""])
-def test_a_host_without_the_service_is_to_be_deployed(said: str) -> None:
+def test_a_host_without_the_service_needs_a_deploy(said: str) -> None:
     with pytest.raises(NotDeployed, match=r"^app1 has not been deployed.*inv deploy --host=app1"):
         parse("app1", "web", UNIT, said)
 
 
-def test_no_command_runs_as_root_because_a_unit_does() -> None:
+def test_a_command_never_runs_as_root_even_if_the_unit_does() -> None:
     with pytest.raises(Refused, match=r"app1: plainstack-web\.service sets no User= and runs as root"):
         parse("app1", "web", UNIT, SAID.replace("User=app-web", "User="))
 
@@ -89,7 +89,7 @@ def run(tmp_path: Path) -> Run:
     return typed
 
 
-def test_a_command_has_the_units_variables_folder_and_mask(run: Run, tmp_path: Path) -> None:
+def test_a_command_has_the_units_variables_folder_and_umask(run: Run, tmp_path: Path) -> None:
     ran = run("sh", "-c", 'echo "$OWN,$SHARED,$SECRET"; pwd; umask')
     assert ran.stdout.splitlines() == ['two words,file,it is "$5"', str(tmp_path / "release/source"), "0027"]
 
@@ -100,13 +100,13 @@ def test_programs_of_the_release_come_first_and_run_its_python_files(run: Run) -
     assert run("/bin/echo", "a  b", "$HOME", "*", "--").stdout == "a  b $HOME * --\n"
 
 
-def test_input_and_exit_code_are_the_commands(run: Run) -> None:
+def test_input_and_exit_code_are_those_of_the_command(run: Run) -> None:
     ran = run("sh", "-c", "cat; exit 7", given="typed")
     assert (ran.returncode, ran.stdout) == (7, "typed")
     assert run("sh", "-c", "kill -TERM $$").returncode == 128 + 15
 
 
-def test_a_command_that_is_not_there_is_named(run: Run) -> None:
+def test_the_error_names_a_missing_command(run: Run) -> None:
     ran = run("mange.py", "check")
     assert (ran.returncode, ran.stderr.startswith("mange.py: no such command in ")) == (127, True)
 

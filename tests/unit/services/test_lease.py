@@ -108,7 +108,7 @@ STORIES = {
 @pytest.mark.parametrize("story", STORIES)
 @settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32), data=st.data())
-def test_what_a_failover_loses_lets_no_second_command_run(story: str, seed: int, data: st.DataObject) -> None:
+def test_writes_lost_by_a_failover_do_not_allow_a_second_command(story: str, seed: int, data: st.DataObject) -> None:
     world = World(seed, 2, slow=False)
     await_running(world)
     first = world.running() == [world.hosts[0].name]
@@ -135,7 +135,7 @@ def test_another_host_takes_over_within_thirty_seconds(seed: int, pause: float, 
     assert world.starts[done][0] - began < 20
 
 
-def test_a_command_that_ends_at_once_starts_less_and_less_often_on_all_hosts_together() -> None:
+def test_a_command_that_ends_at_once_is_restarted_less_and_less_often_across_all_hosts() -> None:
     world = World(0, HOSTS, slow=False)
     for host in world.hosts:
         host.crashes = True

@@ -8,12 +8,12 @@ import pytest
 from command import NotDelegated, group
 
 
-def test_the_command_has_a_control_group_beside_the_supervisor() -> None:
+def test_the_command_has_a_control_group_beside_the_supervisors() -> None:
     membership = "4:memory:/\n0::/system.slice/beat.service/supervisor\n"
     assert group(membership, Path("/cgroup")) == Path("/cgroup/system.slice/beat.service/command")
 
 
 @pytest.mark.parametrize("membership", ["0::/system.slice/beat.service\n", "0::/\n", "1:name=systemd:/\n"])
-def test_a_unit_that_delegates_no_control_group_is_refused_with_what_it_lacks(membership: str) -> None:
+def test_a_unit_without_its_own_control_group_is_refused_with_the_missing_settings(membership: str) -> None:
     with pytest.raises(NotDelegated, match=r"Delegate=yes and DelegateSubgroup=supervisor"):
         group(membership)

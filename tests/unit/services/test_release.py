@@ -51,14 +51,14 @@ def _sent(source: Path) -> set[str]:
     return {name.removeprefix("source/") for name, _ in release.read(_stack(source), "web").source.files}
 
 
-def test_the_same_content_is_the_same_release_wherever_and_whenever_it_was_written(source: Path) -> None:
+def test_the_same_content_is_the_same_release_whenever_and_wherever_it_was_written(source: Path) -> None:
     before = _id(source)
     (source / "manage.py").write_text("pass\n")
     assert _id(source.rename(source.parent / "other").rename(source)) == before
 
 
 @pytest.mark.parametrize("change", ["content", "new file", "renamed", "executable", "requirements"])
-def test_any_change_is_another_release(source: Path, change: str) -> None:
+def test_any_change_makes_another_release(source: Path, change: str) -> None:
     before = _id(source)
     if change == "content":
         (source / "site_" / "wsgi.py").write_text("application = 1\n")
@@ -83,7 +83,7 @@ def test_only_changed_requirements_need_another_virtual_environment(source: Path
     assert release.read(_stack(source), "web").venv != before
 
 
-def test_secrets_and_left_overs_of_a_developer_stay_at_home_and_are_named(source: Path) -> None:
+def test_secrets_and_leftovers_of_a_developer_are_left_out_and_named(source: Path) -> None:
     wanted, before = _sent(source), _id(source)
     left = (".env", ".git/config", "site_/__pycache__/wsgi.cpython-313.pyc", "db.sqlite3", "a.pyc", "venv/x")
     for name in (*left, ".gitkeep", "site_/.gitkeep", "node_modules/x"):
@@ -95,7 +95,7 @@ def test_secrets_and_left_overs_of_a_developer_stay_at_home_and_are_named(source
     assert stays == (".env", ".git/", ".gitkeep (2)", "db.sqlite3", "node_modules/", "venv/")
 
 
-def test_a_plan_shows_once_what_is_not_part_of_the_release(source: Path) -> None:
+def test_a_plan_lists_once_what_a_release_leaves_out(source: Path) -> None:
     (source / ".env").touch()
     here = release.read(_stack(source), "web").source
     run = Run(Command(name="web: release", why="put it in place", run="true", unless="false", payload=here))
@@ -105,7 +105,7 @@ def test_a_plan_shows_once_what_is_not_part_of_the_release(source: Path) -> None
     assert as_data(plans)["app2"][0]["stays"] == (".env",)
 
 
-def test_the_folder_that_is_public_by_its_definition_travels(source: Path) -> None:
+def test_a_folder_of_public_files_is_included_whatever_its_name(source: Path) -> None:
     (source / ".well-known").mkdir()
     (source / ".well-known" / "security.txt").touch()
     assert ".well-known/security.txt" in _sent(source)
@@ -113,7 +113,7 @@ def test_the_folder_that_is_public_by_its_definition_travels(source: Path) -> No
 
 @pytest.mark.parametrize("name", ["env", "venv3.13", ".direnv", "site_/python", "linked"])
 @pytest.mark.parametrize("mark", ["pyvenv.cfg", "conda-meta/history"])
-def test_an_environment_stays_at_home_whatever_it_is_called(source: Path, name: str, mark: str) -> None:
+def test_a_virtual_environment_is_left_out_whatever_its_name(source: Path, name: str, mark: str) -> None:
     wanted = _sent(source)
     folder = source / name
     if name == "linked":
@@ -127,13 +127,13 @@ def test_an_environment_stays_at_home_whatever_it_is_called(source: Path, name: 
     assert any(stay.startswith(Path(name).name) for stay in release.read(_stack(source), "web").source.stays)
 
 
-def test_a_source_that_is_an_environment_itself_is_refused(source: Path) -> None:
+def test_a_source_that_is_itself_a_virtual_environment_is_refused(source: Path) -> None:
     (source / "pyvenv.cfg").touch()
     with pytest.raises(InventoryError, match=r"src: is itself a Python environment\. Create the environment in its"):
         release.read(_stack(source), "web")
 
 
-def test_links_inside_the_source_travel_as_what_they_lead_to(source: Path) -> None:
+def test_links_inside_the_source_are_replaced_by_their_targets(source: Path) -> None:
     (source / "shared").mkdir()
     (source / "shared" / "style.css").write_text("a {}")
     (source / "site_" / "static").symlink_to("../shared")
@@ -146,7 +146,7 @@ def test_links_inside_the_source_travel_as_what_they_lead_to(source: Path) -> No
     assert _id(source) != before
 
 
-def test_a_source_behind_a_link_is_read_like_any_other(source: Path) -> None:
+def test_a_source_behind_a_symlink_is_read_like_any_other(source: Path) -> None:
     (source / "shared").mkdir()
     (source / "shared" / "a").touch()
     (source / "link").symlink_to("shared")
@@ -171,7 +171,7 @@ def test_a_source_behind_a_link_is_read_like_any_other(source: Path) -> None:
         ({"system": "/etc/hostname"}, "system: a link to /etc/hostname"),
     ],
 )
-def test_a_link_that_leads_out_or_nowhere_or_around_is_refused_by_name(
+def test_a_link_that_leads_outside_or_nowhere_or_in_a_circle_is_refused_by_name(
     source: Path, links: dict[str, str], reported: str
 ) -> None:
     for folder in ("outside", "src-2", "src/site_/b", "src/site_/c"):
@@ -183,7 +183,7 @@ def test_a_link_that_leads_out_or_nowhere_or_around_is_refused_by_name(
         release.read(_stack(source), "web")
 
 
-def test_links_that_multiply_end_at_a_bound(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_that_multiply_stop_at_the_file_limit(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("plainstack.services.source.MOST_FILES", 500)
     for number in range(12):
         (source / f"d{number}").mkdir()
@@ -197,7 +197,7 @@ def test_links_that_multiply_end_at_a_bound(source: Path, monkeypatch: pytest.Mo
         release.read(_stack(source), "web")
 
 
-def test_sockets_and_pipes_stay_at_home_and_are_named(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sockets_and_pipes_are_left_out_and_named(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = _sent(source)
     # The path of a socket is limited to 107 characters, so a relative one is used.
     monkeypatch.chdir(source)
@@ -208,25 +208,25 @@ def test_sockets_and_pipes_stay_at_home_and_are_named(source: Path, monkeypatch:
         assert release.read(_stack(source), "web").source.stays == ("pipe (a pipe)", "run.sock (a socket)")
 
 
-def test_executable_files_are_named_because_a_payload_has_no_modes(source: Path) -> None:
+def test_executable_files_are_named_because_a_release_does_not_keep_modes(source: Path) -> None:
     (source / "manage.py").chmod(0o755)
     assert release.read(_stack(source), "web").source.executables == ("manage.py",)
 
 
 @pytest.mark.parametrize("file", ["requirements.txt", "manage.py", "site_/wsgi.py"])
-def test_a_source_without_what_a_release_needs_is_refused(source: Path, file: str) -> None:
+def test_a_source_that_lacks_required_files_is_refused(source: Path, file: str) -> None:
     (source / file).unlink()
     with pytest.raises(InventoryError, match=f"services.web.source: .* has no {file}"):
         release.read(_stack(source), "web")
 
 
-def test_a_name_that_is_not_utf_8_is_reported(source: Path) -> None:
+def test_a_name_that_is_not_valid_utf_8_is_reported(source: Path) -> None:
     Path(os.fsdecode(os.fsencode(source) + b"/caf\xe9.txt")).touch()
     with pytest.raises(InventoryError, match=r"src/caf\\xe9.txt: the name is not UTF-8. Rename it"):
         release.read(_stack(source), "web")
 
 
-def test_a_file_that_cannot_be_read_is_named(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_an_unreadable_file(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (source / "data").touch()
     read = Path.read_bytes
 
@@ -246,7 +246,7 @@ def test_a_wrong_project_is_reported_with_the_packages_that_have_an_application(
         release.read(_stack(source), "web")
 
 
-def test_the_default_application_is_read_in_a_moment() -> None:
+def test_the_default_application_is_read_quickly() -> None:
     stack = inventories.load(Path(__file__).parents[3] / "hosts.yaml")
     release.read(stack, "web")
     spent = []
@@ -269,7 +269,7 @@ uvloop==0.2 ; sys_platform != 'win32' and platform_machine == 'x86_64' --hash=sh
 """
 
 
-def test_the_lock_is_read_as_the_hosts_see_it_and_not_as_this_machine_does() -> None:
+def test_environment_markers_of_the_lock_are_evaluated_for_the_hosts() -> None:
     assert wheels.for_target(LOCK.encode(), "r.txt", "3.13", "x86_64") == (
         "django==5.2.1 --hash=sha256:aa --hash=sha256:bb\nuvloop==0.2 --hash=sha256:ee\n"
     )
@@ -292,7 +292,7 @@ class _Pip:
         return subprocess.CompletedProcess(command, self.code, "", "ERROR: no matching distribution\n")
 
 
-def test_wheels_are_fetched_once_and_travel_beside_the_files(
+def test_wheels_are_fetched_once_and_sent_with_the_files(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pip = _Pip()
@@ -309,7 +309,7 @@ def test_wheels_are_fetched_once_and_travel_beside_the_files(
     assert "--platform=manylinux_2_34_x86_64" in pip.commands[0]
 
 
-def test_a_failed_fetch_says_what_pip_said_and_leaves_nothing_behind(
+def test_a_failed_fetch_shows_the_output_of_pip_and_leaves_nothing_behind(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subprocess, "run", _Pip(code=1))
@@ -318,19 +318,19 @@ def test_a_failed_fetch_says_what_pip_said_and_leaves_nothing_behind(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_written_is_named_with_what_to_do(source: Path, tmp_path: Path) -> None:
+def test_an_unwritable_cache_is_reported_with_a_remedy(source: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("no folder")
     with pytest.raises(PlainstackError, match=r"requirements.txt cannot be kept in .*cache on this machine: .*room"):
         wheels.resolve(release.read(_stack(source), "web").wheels, tmp_path / "cache", lambda _: None)
 
 
-def test_a_file_that_vanished_since_the_plan_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_file_that_vanished_since_the_plan(tmp_path: Path) -> None:
     with pytest.raises(PlainstackError, match="gone: can no longer be read"):
         wheels.resolve(Payload(files=(("x", str(tmp_path / "gone")),)), tmp_path, lambda _: None)
 
 
 @pytest.mark.parametrize("change", ["content", "requirements"])
-def test_a_source_that_changed_since_the_plan_does_not_travel_under_the_old_name(
+def test_a_source_that_changed_since_the_plan_is_not_sent_under_the_old_name(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     monkeypatch.setattr(subprocess, "run", _Pip())
@@ -344,7 +344,7 @@ def test_a_source_that_changed_since_the_plan_does_not_travel_under_the_old_name
         wheels.resolve(payload, tmp_path / "cache", lambda _: None)
 
 
-def test_a_source_that_was_only_saved_again_travels(source: Path, tmp_path: Path) -> None:
+def test_a_source_that_was_saved_again_unchanged_is_sent(source: Path, tmp_path: Path) -> None:
     here = release.read(_stack(source), "web")
     (source / "manage.py").write_text("pass\n")
     (source / "new.py").write_text("written after the plan\n")

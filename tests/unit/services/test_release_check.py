@@ -71,7 +71,7 @@ def test_all_problems_of_all_services_are_reported_before_any_connection(
     ("roles", "hosts", "reported"),
     [((), ("h", "b"), True), (("app",), ("h",), True), ((), ("b",), False), (("db",), ("h",), False)],
 )
-def test_only_what_is_to_be_deployed_is_judged(
+def test_only_services_to_be_deployed_are_checked(
     hosts_yaml: Path, roles: tuple[str, ...], hosts: tuple[str, ...], reported: bool
 ) -> None:
     stack = inventories.load(hosts_yaml)
@@ -90,7 +90,7 @@ def _view(stack: Stack, *hosts: str) -> View:
     return View(stack, plans=plans, observed={name: Observed(facts={"arch": f"arch-of-{name}"}) for name in hosts})
 
 
-def test_a_lock_is_fetched_once_for_every_architecture_of_its_hosts(
+def test_a_lock_is_fetched_once_per_architecture_of_its_hosts(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[str] = []

@@ -57,7 +57,7 @@ def host(tmp_path: Path) -> Sandbox:
     return there
 
 
-def test_after_any_sequence_of_releases_nothing_is_left_to_do(host: Sandbox) -> None:
+def test_any_sequence_of_releases_leaves_nothing_to_do(host: Sandbox) -> None:
     """Deploy more releases than are kept; then go back to a kept one, and twice to one that is gone."""
     for number in (*range(9), 7, 0, 0, 8):
         ended = deploy(host, f"r{number}")
@@ -68,7 +68,7 @@ def test_after_any_sequence_of_releases_nothing_is_left_to_do(host: Sandbox) -> 
     assert len(releases(host)) == KEPT
 
 
-def test_the_release_before_keeps_its_static_files_servable(host: Sandbox) -> None:
+def test_static_files_of_the_previous_release_stay_available(host: Sandbox) -> None:
     for asset in ("one", "two"):
         deploy(host, asset)
     assert host.read(f"{STATIC}/style.css") == "two\n"
@@ -85,7 +85,7 @@ def test_the_release_before_keeps_its_static_files_servable(host: Sandbox) -> No
     assert host.read(f"{STATIC}/style.three.css") == "three\n"
 
 
-def test_a_release_is_built_ahead_and_changes_nothing_that_runs(host: Sandbox) -> None:
+def test_a_release_is_built_in_advance_and_changes_nothing_that_runs(host: Sandbox) -> None:
     deploy(host, "one")
     ahead, rest = host.plan(wanted("two")).transactions
     assert (ahead.ahead, ahead.stage, rest.stage) == (True, "app.ahead", "app")
@@ -108,7 +108,7 @@ def test_a_release_that_cannot_be_loaded_fails_before_the_migration(host: Sandbo
 @pytest.mark.parametrize(
     ("asset", "reported"), [("unset", "ImproperlyConfigured"), ("elsewhere", "copied to '/somewhere/else'")]
 )
-def test_static_files_that_are_not_put_into_the_release_fail_it_with_the_setting_to_write(
+def test_static_files_outside_the_release_fail_it_and_the_message_names_the_setting(
     host: Sandbox, asset: str, reported: str
 ) -> None:
     deploy(host, "one")
@@ -118,11 +118,11 @@ def test_static_files_that_are_not_put_into_the_release_fail_it_with_the_setting
     assert releases(host) == {"one"}
 
 
-def test_static_files_that_go_to_a_storage_of_the_projects_own_are_its_business(host: Sandbox) -> None:
+def test_static_files_in_the_projects_own_storage_are_left_to_the_project(host: Sandbox) -> None:
     assert all(done.ok for done in deploy(host, "cloud"))
 
 
-def test_a_plan_lists_no_command_that_is_only_asked_again(host: Sandbox) -> None:
+def test_a_plan_does_not_list_commands_whose_guards_are_only_checked_again(host: Sandbox) -> None:
     deploy(host, "one")
     subjects = [action.subject() for _, action in host.plan(wanted("two")).actions()]
     assert not [subject for subject in subjects if "prune" in subject]

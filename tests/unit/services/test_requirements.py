@@ -37,7 +37,7 @@ def problems(lock: str | bytes) -> list[str]:
         f"gunicorn==1 ; python_version < '3.13' {HASH}\ngunicorn==2 ; python_version >= '3.13' {HASH}\n",
     ],
 )
-def test_what_pip_compile_and_uv_write_is_fine(lock: str) -> None:
+def test_output_of_pip_compile_and_uv_is_accepted(lock: str) -> None:
     assert problems(lock) == []
 
 
@@ -70,7 +70,7 @@ def test_a_requirement_that_no_host_can_install_is_reported_with_its_line(line: 
     assert all(one.startswith("r.txt:") for one in found)
 
 
-def test_what_the_service_is_run_with_must_be_in_the_lock_with_what_to_type() -> None:
+def test_packages_that_run_the_service_must_be_in_the_lock() -> None:
     found = problems(f"django==5.2 {HASH}\n")
     assert found == [
         "r.txt: has no gunicorn, which runs the service. Add gunicorn to requirements.in",
@@ -81,25 +81,25 @@ def test_what_the_service_is_run_with_must_be_in_the_lock_with_what_to_type() ->
     assert problems("")[0].startswith("r.txt: has no gunicorn")
 
 
-def test_a_lock_without_any_hash_is_one_mistake() -> None:
+def test_a_lock_without_hashes_is_one_error() -> None:
     found = problems("gunicorn==1\n" + "".join(f"p{number}==1\n" for number in range(200)))
     assert found[0] == "r.txt: none of its 201 requirements has a --hash, which hosts need to verify what they install"
     assert len(found) == 2
 
 
-def test_many_mistakes_of_a_kind_are_counted_and_not_all_shown() -> None:
+def test_many_errors_of_one_kind_are_counted_and_shortened() -> None:
     found = problems(f"gunicorn==1 {HASH}\n" + "".join(f"p{number}\n" for number in range(200)))
     assert len(found) < 12
     assert "r.txt: 192 more of this kind" in found
 
 
-def test_a_file_that_is_no_text_is_reported() -> None:
+def test_a_binary_file_is_reported() -> None:
     """PowerShell encodes redirected output in UTF-16."""
     assert problems("gunicorn==1\n".encode("utf-16")) == ["r.txt: is not text in UTF-8. Make the lock again"]
 
 
 @given(st.text() | st.text(alphabet="ab=<>-; \\#\n'@[]./:0").map(lambda text: f"gunicorn{text}"))
-def test_any_text_at_all_gives_sentences(text: str) -> None:
+def test_any_text_at_all_is_either_accepted_or_described(text: str) -> None:
     assert all(one.startswith("r.txt:") for one in problems(text.encode("utf-8", "replace")))
 
 
@@ -136,7 +136,7 @@ def fetch(lock: str, folder: Path) -> list[str]:
     return [one.name for one in found]
 
 
-def test_every_requirement_without_a_wheel_is_named_at_once(index: Path, tmp_path: Path) -> None:
+def test_all_requirements_without_a_wheel_are_named_at_once(index: Path, tmp_path: Path) -> None:
     good = wheel(index, "good", "1")
     wheel(index, "shop", "2")
     other = wheel(index, "other", "1", tag="cp313-cp313-win_amd64")
@@ -154,7 +154,7 @@ def test_every_requirement_without_a_wheel_is_named_at_once(index: Path, tmp_pat
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_wheel_that_a_person_built_is_found_in_a_folder_beside_the_lock(
+def test_a_wheel_built_by_hand_is_found_in_the_folder_beside_the_lock(
     index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = wheel(index, "built", "1")
@@ -162,7 +162,7 @@ def test_a_wheel_that_a_person_built_is_found_in_a_folder_beside_the_lock(
     assert fetch(f"--find-links index\n{line}", tmp_path) == ["built-1-py3-none-any.whl"]
 
 
-def test_what_packages_need_and_the_lock_lacks_is_named(index: Path, tmp_path: Path) -> None:
+def test_dependencies_missing_from_the_lock_are_named(index: Path, tmp_path: Path) -> None:
     lock = wheel(
         index,
         "shop",
@@ -185,7 +185,7 @@ def test_what_packages_need_and_the_lock_lacks_is_named(index: Path, tmp_path: P
     assert "uv pip compile" in str(reported.value)
 
 
-def test_an_index_that_is_not_reached_is_not_called_a_missing_wheel(
+def test_an_unreachable_index_is_not_reported_as_a_missing_wheel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")

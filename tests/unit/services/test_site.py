@@ -81,18 +81,18 @@ def test_every_request_uses_the_name_that_visitors_type_and_every_application_ac
         ("", ""),
     ],
 )
-def test_visitors_find_the_name_where_name_servers_would_lead_them(balancer: str, known: str) -> None:
+def test_names_resolve_to_the_addresses_in_public_dns(balancer: str, known: str) -> None:
     assert " ".join(f"{address} {name}" for name, address in site.addresses(stack_with(balancer))) == known
 
 
-def test_without_a_virtual_address_visitors_find_every_balancer() -> None:
+def test_without_a_virtual_address_the_names_resolve_to_every_balancer() -> None:
     text = TEXT.replace("BALANCER", "server_names: [a.example]").replace("PUBLIC", "public: 192.0.2.1,")
     text = text.replace("hosts:\n", "hosts:\n  lb2: {address: 10.0.0.2, public: 192.0.2.2, roles: [balancer]}\n")
     stack = inventories.parse(text, "test.yaml", Path(__file__).parents[3])
     assert site.addresses(stack) == (("a.example", "192.0.2.2"), ("a.example", "192.0.2.1"))
 
 
-def test_without_a_balancer_a_service_is_asked_as_localhost() -> None:
+def test_without_a_balancer_a_service_is_requested_as_localhost() -> None:
     text = TEXT.replace("BALANCER", "").replace("PUBLIC", "").replace("balancer, monitoring", "monitoring")
     stack = inventories.parse(text, "test.yaml", Path(__file__).parents[3])
     assert site.name(stack) in site.accepted(stack)
@@ -152,7 +152,7 @@ def gate(folder: Path, port: int, release: str = "new") -> tuple[int, list[str]]
     return ran.returncode, ran.stdout.decode(errors="replace").splitlines()
 
 
-def test_the_gate_asks_as_a_balancer_does(application: tuple[Application, int], tmp_path: Path) -> None:
+def test_the_health_gate_sends_the_headers_of_a_balancer(application: tuple[Application, int], tmp_path: Path) -> None:
     served, port = application
     assert gate(tmp_path, port) == (0, [])
     (asked,) = served.asked
@@ -181,7 +181,7 @@ DEBUG_PAGE = b"""<!DOCTYPE html><html><head><title>DisallowedHost at /status/</t
         (200, {"X-Release": "old"}, b"ok", ["answered 200: as release old, and new was put in place"]),
     ],
 )
-def test_the_gate_says_what_the_answer_was(
+def test_the_health_gate_shows_the_response(
     application: tuple[Application, int],
     tmp_path: Path,
     status: int,
@@ -199,7 +199,7 @@ def test_the_gate_says_what_the_answer_was(
 
 @pytest.mark.parametrize("status", [200, 204])
 @pytest.mark.parametrize("release", [{}, {"X-Release": "new"}, {"x-release": "new"}])
-def test_the_gate_is_open_for_a_good_answer_of_the_wanted_release(
+def test_the_health_gate_accepts_a_good_response_of_the_wanted_release(
     application: tuple[Application, int], tmp_path: Path, status: int, release: dict[str, str]
 ) -> None:
     served, port = application
@@ -207,7 +207,7 @@ def test_the_gate_is_open_for_a_good_answer_of_the_wanted_release(
     assert gate(tmp_path, port) == (0, [])
 
 
-def test_the_gate_reports_why_no_process_answered(tmp_path: Path) -> None:
+def test_the_health_gate_reports_why_no_process_answered(tmp_path: Path) -> None:
     code, lines = gate(tmp_path, 1)
     assert code == 1
     assert "curl: (7) Failed to connect" in lines[-1]

@@ -71,14 +71,14 @@ def test_text_without_references_is_kept_and_each_reference_is_replaced_once(pie
     assert "".join(part for part in parts if isinstance(part, str)) == references.resolve(text, lambda _: "")
 
 
-def test_an_unclosed_or_shell_like_reference_is_refused_with_the_way_to_write_it() -> None:
+def test_an_unclosed_or_shell_like_reference_is_refused_with_the_correct_notation() -> None:
     for text in ("${HOME}", "${", "${a-b}", "x ${database.url"):
         (problem,) = problems(f"{SHORT}, env: {{A: '{text}'}}}}")
         assert "hosts.yaml:9: services.web.env.A:" in problem
         assert "write $${" in problem
 
 
-def test_a_misspelled_reference_is_reported_with_the_one_that_was_meant() -> None:
+def test_a_misspelled_reference_is_reported_with_the_intended_one() -> None:
     (problem,) = problems(f"{SHORT}, env: {{A: '${{databse.url}}'}}}}")
     assert "unknown reference ${databse.url}, did you mean 'database.url'?" in problem
 
@@ -91,13 +91,13 @@ def test_a_reference_needs_a_host_with_the_role_that_provides_it() -> None:
     assert "${database.url} comes from the role db, and no host has that role" in str(caught.value)
 
 
-def test_a_secret_is_not_put_on_a_command_line() -> None:
+def test_a_secret_on_a_command_line_is_refused() -> None:
     service = f"{SHORT}, secrets: {{KEY: {{}}}}, processes: {{w: {{command: 'work ${{secret.KEY}}'}}}}}}"
     (problem,) = problems(service)
     assert "could be read by every account of the host" in problem
 
 
-def test_a_secret_as_a_file_is_readable_for_the_service_alone_and_its_variable_is_the_path() -> None:
+def test_only_the_service_can_read_a_secret_file_and_its_variable_holds_the_path() -> None:
     stack = parse(f"{SHORT}, secrets: {{KEY: {{file: true}}}}}}")
     found = inventories.wanted(app.ROLE, stack, "app1", vault(KEY="line\nline"))
     files = {item.path: item for item in found if isinstance(item, File)}
@@ -108,7 +108,7 @@ def test_a_secret_as_a_file_is_readable_for_the_service_alone_and_its_variable_i
     assert key.path in unit.restart_on
 
 
-def test_values_that_are_accepted_during_a_rotation_come_in_the_variable_for_fallbacks() -> None:
+def test_values_accepted_during_a_rotation_are_in_the_fallback_variable() -> None:
     stack = parse(f"{SHORT}, secrets: {{KEY: {{generate: 50, fallbacks: OLD_KEYS}}}}}}")
     before = vault(KEY="new")
     during = Vault(before.passwords, {}, "", previous={"web/KEY": Secret("web/KEY", "old")})
@@ -122,7 +122,7 @@ def test_values_that_are_accepted_during_a_rotation_come_in_the_variable_for_fal
     assert b'OLD_KEYS="old"\n' in texts[1]
 
 
-def test_workers_run_the_processes_that_are_placed_there_and_no_others() -> None:
+def test_each_host_runs_exactly_the_processes_placed_on_it() -> None:
     stack = parse(
         f"{SHORT}, processes: {{worker: {{command: 'celery -A x worker -n w${{number}}', count: 2, hosts: worker}}}}}}"
     )
@@ -143,7 +143,7 @@ def test_workers_run_the_processes_that_are_placed_there_and_no_others() -> None
     assert [one.name for one in processes.served(stack)] == ["web"]
 
 
-def test_a_host_with_both_roles_runs_everything_once() -> None:
+def test_a_host_with_both_roles_runs_every_process_once() -> None:
     text = TEXT.format(
         service=f"{SHORT}, processes: {{worker: {{command: work, hosts: worker}}}}}}",
     ).replace("roles: [worker]", "roles: [app, worker]")
@@ -155,12 +155,12 @@ def test_a_host_with_both_roles_runs_everything_once() -> None:
     assert names == {"app": ["plainstack-web.service", "plainstack-web-worker.service"], "worker": []}
 
 
-def test_a_secret_may_come_from_a_pipe_of_commands_with_variables_of_the_shell() -> None:
+def test_the_command_of_a_secret_may_use_pipes_and_shell_variables() -> None:
     stack = parse(f"{SHORT}, secrets: {{KEY: {{command: 'pass show ${{STORE}}/key | head -n 1'}}}}}}")
     assert stack.services["web"].secrets["KEY"].command == "pass show ${STORE}/key | head -n 1"
 
 
-def test_a_percent_sign_of_a_command_is_not_systemds() -> None:
+def test_a_percent_sign_in_a_command_is_not_a_systemd_specifier() -> None:
     stack = parse(f"{SHORT}, processes: {{w: {{command: 'date +%s'}}}}}}")
     (file,) = [
         item
@@ -199,13 +199,13 @@ def test_a_percent_sign_of_a_command_is_not_systemds() -> None:
         (f"{SHORT}, writable: [../x]}}", "a path inside the source without '..'"),
     ],
 )
-def test_what_cannot_work_is_refused_with_the_place_and_the_reason(service: str, sentence: str) -> None:
+def test_an_impossible_service_is_refused_with_its_place_and_the_reason(service: str, sentence: str) -> None:
     (problem,) = problems(service)
     assert problem.startswith("hosts.yaml:9: services.web")
     assert sentence in problem
 
 
-def test_a_process_of_which_there_is_one_needs_a_database_that_keeps_its_lease() -> None:
+def test_a_single_process_needs_a_database_that_keeps_its_lease() -> None:
     text = TEXT.format(service=f"{SHORT}, processes: {{beat: {{command: x, one: true}}}}}}")
     second = text.replace("services:", "  db2: {address: 10.0.0.7, roles: [db]}\nservices:")
     for wrong, reported in (
@@ -218,7 +218,7 @@ def test_a_process_of_which_there_is_one_needs_a_database_that_keeps_its_lease()
     assert inventories.parse(second, "hosts.yaml", ROOT)
 
 
-def test_a_process_of_which_there_is_one_is_supervised_and_the_supervisor_can_log_in() -> None:
+def test_a_single_process_has_a_supervisor_that_can_log_in_to_the_database() -> None:
     stack = parse(f"{SHORT}, processes: {{beat: {{command: celery beat, one: true, stop_timeout: 20}}}}}}")
     files = {item.path: item for item in inventories.wanted(app.ROLE, stack, "app1", vault()) if isinstance(item, File)}
     login = files["/etc/plainstack/app/web.lease.env"]
@@ -232,7 +232,7 @@ def test_a_process_of_which_there_is_one_is_supervised_and_the_supervisor_can_lo
     assert {"Type=notify", "Delegate=yes", "TimeoutStopSec=35"} <= set(unit)
 
 
-def test_the_units_of_two_services_cannot_have_one_name() -> None:
+def test_two_services_cannot_have_units_with_the_same_name() -> None:
     text = TEXT.format(
         service=f"{SHORT}, processes: {{b: {{command: x}}}}}}\n  web-b: {SHORT}, port: 8001, path: /b/}}"
     )

@@ -80,16 +80,16 @@ def restarts(folder: Path, answers: str, *, active: str = "active", up: float = 
         ("500 500 500 500 500 500 500", 2),
     ],
 )
-def test_a_unit_is_restarted_after_so_many_failures_in_a_row(tmp_path: Path, answers: str, count: int) -> None:
+def test_a_unit_is_restarted_after_a_number_of_failures_in_a_row(tmp_path: Path, answers: str, count: int) -> None:
     assert restarts(tmp_path, answers) == count
 
 
 @pytest.mark.parametrize(("active", "up"), [("active", 10), ("activating", 1000), ("failed", 1000)])
-def test_a_unit_that_starts_or_does_not_run_is_not_checked(tmp_path: Path, active: str, up: float) -> None:
+def test_a_unit_that_is_starting_or_stopped_is_not_checked(tmp_path: Path, active: str, up: float) -> None:
     assert restarts(tmp_path, "500 500 500 500", active=active, up=up) == 0
 
 
-def test_the_second_host_waits_for_a_start_up_of_the_first() -> None:
+def test_the_second_host_waits_for_the_first_to_start() -> None:
     stack = inventories.parse(INVENTORY, "hosts.yaml", FILES.parent)
     vault = Vault({"x": Secret("x", "x")}, {}, "")
     lines = []

@@ -73,7 +73,7 @@ def test_without_a_command_the_login_shell_reads_commands(session: Session, tmp_
     assert said.out.endswith(b"one\n")
 
 
-def test_the_first_ctrl_c_interrupts_the_program_and_its_end_is_awaited(session: Session, tmp_path: Path) -> None:
+def test_the_first_ctrl_c_interrupts_the_program_and_waits_for_its_end(session: Session, tmp_path: Path) -> None:
     said, asked = Said(), []
 
     def output(data: bytes) -> None:
@@ -91,7 +91,7 @@ def test_the_first_ctrl_c_interrupts_the_program_and_its_end_is_awaited(session:
     assert (said.out, asked) == (b"ready\ntidied\n", [True])
 
 
-def test_a_second_ctrl_c_leaves_the_program_alone(session: Session, tmp_path: Path) -> None:
+def test_a_second_ctrl_c_abandons_the_program(session: Session, tmp_path: Path) -> None:
     def press(_: bytes) -> None:
         signal.raise_signal(signal.SIGINT)
 
@@ -183,9 +183,7 @@ while :; do sleep 0.05; done
     assert terminal.modes() == before
 
 
-def test_a_connection_that_is_lost_is_reported_and_the_terminal_is_as_before(
-    session: Session, terminal: Terminal
-) -> None:
+def test_a_lost_connection_is_reported_and_the_terminal_is_restored(session: Session, terminal: Terminal) -> None:
     before = terminal.modes()
 
     def person() -> None:

@@ -61,12 +61,12 @@ def test_a_changed_host_key_is_reported_with_both_fingerprints_and_nothing_is_se
     assert "userauth-request" not in server.log()[before:]
 
 
-def test_the_key_to_pin_is_the_one_the_host_offers(server: Server, tmp_path: Path) -> None:
+def test_the_key_to_pin_is_the_one_that_the_host_offers(server: Server, tmp_path: Path) -> None:
     with Sessions(server.stack(tmp_path, pin="")) as sessions:
         assert connect_errors.fingerprint(sessions.host_key("db1")) == fingerprint(server.folder / "host.pub")
 
 
-def test_a_key_that_the_host_does_not_know_is_reported(server: Server, tmp_path: Path) -> None:
+def test_a_key_that_the_host_does_not_accept_is_reported(server: Server, tmp_path: Path) -> None:
     reported = failure(server.stack(tmp_path, key="stranger"))
     who, key = getpass.getuser(), server.folder / "stranger"
     assert reported == f"db1: connect: login as {who} was refused with {key} (127.0.0.1:{server.port})"
@@ -81,7 +81,7 @@ def test_a_key_with_a_passphrase_is_reported(server: Server, tmp_path: Path) -> 
     )
 
 
-def test_a_missing_key_is_an_error_of_the_inventory(server: Server, tmp_path: Path) -> None:
+def test_a_missing_key_is_an_inventory_error(server: Server, tmp_path: Path) -> None:
     stack = server.stack(tmp_path, key="nowhere")
     with Sessions(stack) as sessions, pytest.raises(InventoryError, match="there is no key at"):
         sessions.to("db1")
@@ -95,7 +95,7 @@ def test_a_port_without_a_listener_is_reported(server: Server, tmp_path: Path) -
     assert reported == f"db1: connect: the connection was refused (127.0.0.1:{port}): is sshd running?"
 
 
-def test_a_host_that_does_not_answer_is_given_up_after_the_inventorys_time(server: Server, tmp_path: Path) -> None:
+def test_a_host_that_does_not_answer_fails_after_the_timeout_in_the_inventory(server: Server, tmp_path: Path) -> None:
     """The backlog is full: the kernel drops further connection attempts, as a firewall would."""
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
@@ -108,7 +108,7 @@ def test_a_host_that_does_not_answer_is_given_up_after_the_inventorys_time(serve
     assert reported == f"db1: connect: no answer within 1 s (127.0.0.1:{port})"
 
 
-def test_a_host_that_is_off_is_reported_when_the_network_says_so(server: Server, tmp_path: Path) -> None:
+def test_a_host_that_is_off_is_reported_if_the_network_says_so(server: Server, tmp_path: Path) -> None:
     """The kernel reports this error if nothing on its network segment answers for the address."""
     stack = server.stack(tmp_path)
     way = Ways(stack).to(stack.hosts["db1"])
@@ -116,7 +116,7 @@ def test_a_host_that_is_off_is_reported_when_the_network_says_so(server: Server,
     assert reported == f"no route to the host (127.0.0.1:{server.port}): is it up, and on this network?"
 
 
-def test_something_else_than_an_sshd_is_reported(server: Server, tmp_path: Path) -> None:
+def test_a_server_that_is_not_sshd_is_reported(server: Server, tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -127,7 +127,7 @@ def test_something_else_than_an_sshd_is_reported(server: Server, tmp_path: Path)
     assert "banner" in reported
 
 
-def test_a_host_that_hangs_up_is_reported_in_words_and_with_no_traceback(
+def test_a_host_that_hangs_up_is_reported_without_a_traceback(
     server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host that is booting hangs up like this, and so does an sshd with too many logins at once."""
@@ -144,9 +144,7 @@ def test_a_host_that_hangs_up_is_reported_in_words_and_with_no_traceback(
     assert capfd.readouterr().err == ""
 
 
-def test_a_host_that_is_slow_at_its_handshake_has_longer_for_it_than_to_answer_at_all(
-    server: Server, tmp_path: Path
-) -> None:
+def test_a_host_gets_more_time_for_its_handshake_than_for_its_first_answer(server: Server, tmp_path: Path) -> None:
     with socket.socket() as slow, socket.socket() as there:
         slow.bind(("127.0.0.1", 0))
         slow.listen()

@@ -73,9 +73,7 @@ def connects(stack: Stack) -> bool:
         "",
     ],
 )
-def test_after_trust_a_host_can_be_reached_and_trust_has_nothing_more_to_say(
-    both: Server, tmp_path: Path, pins: str
-) -> None:
+def test_after_trust_a_host_is_reachable_and_trust_has_nothing_to_do(both: Server, tmp_path: Path, pins: str) -> None:
     """This holds whatever was pinned before, and however its line was written."""
     entry = entry_name("127.0.0.1", both.port)
     stranger = public(both, "stranger")
@@ -100,7 +98,7 @@ def test_after_trust_a_host_can_be_reached_and_trust_has_nothing_more_to_say(
 
 @sshd.needed
 @pytest.mark.parametrize("kind", ["host", "host_rsa"])
-def test_a_pin_that_is_true_is_left_alone_whatever_its_type(both: Server, tmp_path: Path, kind: str) -> None:
+def test_a_correct_pin_is_kept_whatever_its_type(both: Server, tmp_path: Path, kind: str) -> None:
     entry = entry_name("127.0.0.1", both.port)
     for text in (f"{entry} {public(both, kind)}\n", hashed(f"{entry} {public(both, kind)}\n", tmp_path)):
         stack = both.stack(tmp_path, pin=text)
@@ -109,7 +107,7 @@ def test_a_pin_that_is_true_is_left_alone_whatever_its_type(both: Server, tmp_pa
         assert connections.known_hosts(stack).read_text(encoding="utf-8") == text
 
 
-def test_a_line_that_is_no_key_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_line_that_is_not_a_key(tmp_path: Path) -> None:
     path = tmp_path / "known_hosts"
     path.write_text("10.0.0.1 ssh-ed25519 AAAAnonsense\n10.0.0.2 ssh-ed25519 !\n", encoding="utf-8")
     with pytest.raises(Refused, match=r"known_hosts:1: not a host key .*. Remove the line, then run: inv trust"):
@@ -119,7 +117,7 @@ def test_a_line_that_is_no_key_is_named(tmp_path: Path) -> None:
     assert Pins.read(path).keys("10.0.0.3") == {}
 
 
-def test_a_file_that_cannot_be_read_is_named_and_one_that_is_not_there_pins_nothing(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported_and_a_missing_one_pins_nothing(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="the pinned host keys cannot be read"):
         Pins.read(tmp_path)
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
@@ -129,7 +127,7 @@ def test_a_file_that_cannot_be_read_is_named_and_one_that_is_not_there_pins_noth
 
 
 @given(st.lists(st.text("|1@#,= \tab/+-[]:", max_size=30), max_size=6))
-def test_lines_of_others_survive_and_break_nothing(lines: list[str]) -> None:
+def test_lines_of_other_programs_are_kept_and_ignored(lines: list[str]) -> None:
     pins = Pins(Path("known_hosts"), tuple(lines))
     assert pins.keys("10.0.0.1") == {}
     assert pins.replaced({}) == "".join(f"{line}\n" for line in lines)

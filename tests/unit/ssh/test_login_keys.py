@@ -74,13 +74,13 @@ def logs_in(stack: Stack) -> bool:
         return sessions.to("db1").run("true").code == 0
 
 
-def test_a_key_of_the_home_is_used_without_any_setting(server: Server, home: Path) -> None:
+def test_a_key_in_the_home_folder_is_used_without_any_setting(server: Server, home: Path) -> None:
     shutil.copy(server.folder / "operator", home / ".ssh/id_ed25519")
     assert logs_in(stack_of(server, home))
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["ssh.key", "home"])
-def test_a_passphrase_that_cannot_be_asked_for_is_reported_with_the_file(
+def test_a_passphrase_that_cannot_be_prompted_for_is_reported_with_the_file(
     server: Server, home: Path, given: bool
 ) -> None:
     path = locked(server, home / ".ssh/id_ed25519")
@@ -91,14 +91,14 @@ def test_a_passphrase_that_cannot_be_asked_for_is_reported_with_the_file(
     )
 
 
-def test_no_key_at_all_is_reported(server: Server, home: Path) -> None:
+def test_having_no_key_at_all_is_reported(server: Server, home: Path) -> None:
     assert failure(stack_of(server, home)).startswith(
         f"there is no key to log in with as {ME}. Add one to the agent (ssh-add), or set"
     )
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["ssh.key", "home"])
-def test_a_passphrase_is_asked_for_once_for_all_hosts(
+def test_a_passphrase_is_prompted_for_once_for_all_hosts(
     server: Server, home: Path, given: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = locked(server, home / ".ssh/id_ed25519")
@@ -117,7 +117,7 @@ def test_a_passphrase_is_asked_for_once_for_all_hosts(
     assert asked == [f"Passphrase of {path}: "] * 2
 
 
-def test_no_passphrase_is_asked_for_while_another_key_will_do(
+def test_no_passphrase_is_prompted_for_if_another_key_works(
     server: Server, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     locked(server, home / ".ssh/id_rsa")
@@ -128,14 +128,14 @@ def test_no_passphrase_is_asked_for_while_another_key_will_do(
 
 @pytest.mark.parametrize("given", [True, False], ids=["ssh.key", "home"])
 @pytest.mark.usefixtures("agent")
-def test_an_agent_that_has_the_key_makes_the_passphrase_needless(server: Server, home: Path, given: bool) -> None:
+def test_a_key_in_the_agent_needs_no_passphrase(server: Server, home: Path, given: bool) -> None:
     path = locked(server, home / ".ssh/id_ed25519")
     add_to_agent(server.folder / "operator")
     assert logs_in(stack_of(server, home, path if given else None))
 
 
 @pytest.mark.usefixtures("agent")
-def test_the_key_of_the_inventory_is_shown_alone_however_many_the_agent_has(server: Server, home: Path) -> None:
+def test_only_the_key_in_the_inventory_is_offered_however_many_the_agent_has(server: Server, home: Path) -> None:
     for number in range(8):
         make_key(home / f"key{number}")
         add_to_agent(home / f"key{number}")
@@ -147,9 +147,7 @@ def test_the_key_of_the_inventory_is_shown_alone_however_many_the_agent_has(serv
 
 
 @pytest.mark.usefixtures("agent")
-def test_of_many_keys_in_the_agent_the_one_that_belongs_to_an_identity_file_goes_first(
-    server: Server, home: Path
-) -> None:
+def test_the_agents_key_that_belongs_to_an_identity_file_is_offered_first(server: Server, home: Path) -> None:
     for number in range(8):
         make_key(home / f"key{number}")
         add_to_agent(home / f"key{number}")
@@ -160,7 +158,7 @@ def test_of_many_keys_in_the_agent_the_one_that_belongs_to_an_identity_file_goes
     assert logs_in(stack_of(server, home))
 
 
-def test_every_key_that_was_refused_is_named_and_every_one_that_could_not_be_used(server: Server, home: Path) -> None:
+def test_all_refused_and_unusable_keys_are_named(server: Server, home: Path) -> None:
     for name in ("id_rsa", "id_ecdsa"):
         make_key(home / ".ssh" / name)
     (home / ".ssh/id_ed25519").write_text("no key\n", encoding="utf-8")
@@ -173,7 +171,7 @@ def test_every_key_that_was_refused_is_named_and_every_one_that_could_not_be_use
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind[0])
 @pytest.mark.parametrize("form", ["RFC4716", "PEM"])
-def test_keys_of_every_kind_and_form_can_be_read_with_and_without_a_passphrase(
+def test_keys_of_every_type_and_format_can_be_read_with_and_without_a_passphrase(
     tmp_path: Path, kind: tuple[str, ...], form: str
 ) -> None:
     path = tmp_path / "key"
@@ -193,7 +191,7 @@ def test_keys_of_every_kind_and_form_can_be_read_with_and_without_a_passphrase(
 
 @pytest.mark.parametrize("named", [True, False], ids=["CertificateFile", "beside the key"])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind[0])
-def test_a_certificate_is_shown_with_its_key(
+def test_a_certificate_is_offered_with_its_key(
     home: Path, kind: tuple[str, ...], named: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("sshd")

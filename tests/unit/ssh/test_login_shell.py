@@ -76,13 +76,13 @@ def refusal(session: Session) -> HostFailed:
 
 @pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE)
 @pytest.mark.parametrize("sudo", [False, True], ids=["root", "sudo"])
-def test_what_a_startup_file_prints_is_not_part_of_any_answer(login: Login, noise: str, sudo: bool) -> None:
+def test_output_of_a_startup_file_is_not_part_of_any_result(login: Login, noise: str, sudo: bool) -> None:
     login.shell(f'{noise}\nexec sh -c "$SSH_ORIGINAL_COMMAND"')
     answers_are_its_own(login.sudo(LETS_IN) if sudo else login.session)
 
 
 @pytest.mark.parametrize("shell", OTHER_SHELLS)
-def test_any_login_shell_runs_our_commands(login: Login, shell: str) -> None:
+def test_commands_work_with_any_login_shell(login: Login, shell: str) -> None:
     login.shell(f'echo NOISE\nexec {shell} -c "$SSH_ORIGINAL_COMMAND"')
     answers_are_its_own(login.sudo(LETS_IN))
 
@@ -99,7 +99,7 @@ def answers_are_its_own(session: Session) -> None:
 
 
 @pytest.mark.parametrize("sudo", [False, True], ids=["root", "sudo"])
-def test_every_command_finds_what_lies_in_sbin(login: Login, sudo: bool) -> None:
+def test_every_command_finds_programs_in_sbin(login: Login, sudo: bool) -> None:
     login.shell('PATH=/bin; export PATH; exec sh -c "$SSH_ORIGINAL_COMMAND"')
     session = login.session
     if sudo:
@@ -108,7 +108,7 @@ def test_every_command_finds_what_lies_in_sbin(login: Login, sudo: bool) -> None
     assert session.run("echo $PATH").out == "/usr/sbin:/usr/bin:/sbin:/bin\n"
 
 
-def test_a_host_that_lets_another_user_in_is_reported_with_that_user_and_without_waiting(login: Login) -> None:
+def test_a_host_that_wants_another_user_is_reported_with_that_user_and_without_delay(login: Login) -> None:
     """This forced command is cloud-init's (disable_root), which sleeps for ten seconds after its message."""
     login.shell('echo \'Please login as the user "admin" rather than the user "root".\';echo;sleep 200;exit 142')
     failed = refusal(login.session)
@@ -118,7 +118,7 @@ def test_a_host_that_lets_another_user_in_is_reported_with_that_user_and_without
     )
 
 
-def test_a_password_that_has_expired_is_reported(login: Login) -> None:
+def test_an_expired_password_is_reported(login: Login) -> None:
     """sshd itself prints this message, and ends the exec before a shell starts."""
     login.shell(
         "echo 'WARNING: Your password has expired.' >&2\n"
@@ -131,14 +131,14 @@ def test_a_password_that_has_expired_is_reported(login: Login) -> None:
     )
 
 
-def test_a_login_shell_that_runs_nothing_is_reported_with_its_words(login: Login) -> None:
+def test_a_login_shell_that_runs_nothing_is_reported_with_its_output(login: Login) -> None:
     login.shell("echo This account is currently not available.; exit 1")
     failed = refusal(login.session)
     assert failed.reason == f"the host did not run the command. To see why: ssh {ME}@127.0.0.1 true"
     assert failed.tail == ("This account is currently not available.",)
 
 
-def test_a_startup_file_that_waits_is_reported_as_what_it_is(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_startup_file_that_waits_for_input_is_reported(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
     login.shell("echo which one; sleep 60")
     now = [0.0]
     feed = Stream.feed
@@ -158,7 +158,7 @@ def test_a_startup_file_that_waits_is_reported_as_what_it_is(login: Login, monke
 @pytest.mark.parametrize(
     "words", ["sudo: unable to resolve host db1: Name or service not known", "sudo: /etc/sudoers.d/x: bad permissions"]
 )
-def test_a_command_that_fails_under_sudo_is_not_called_a_refusal_of_sudo(login: Login, words: str) -> None:
+def test_a_command_that_fails_under_sudo_is_not_reported_as_refused_by_sudo(login: Login, words: str) -> None:
     login.shell('exec sh -c "$SSH_ORIGINAL_COMMAND"')
     session = login.sudo(f"echo '{words}' >&2; shift 2; exec \"$@\"")
     output = session.run("sh -c 'echo E: Unable to locate package >&2; exit 100'")
@@ -188,6 +188,6 @@ def test_a_command_that_fails_under_sudo_is_not_called_a_refusal_of_sudo(login: 
         ("exit 127", "sudo is not installed on the host. Install it, or log in as root (ssh.user)"),
     ],
 )
-def test_what_sudo_refuses_is_reported_with_what_to_do(login: Login, sudo: str, reason: str, noise: str) -> None:
+def test_a_refusal_by_sudo_is_reported_with_a_remedy(login: Login, sudo: str, reason: str, noise: str) -> None:
     login.shell(f'{noise}\nexec sh -c "$SSH_ORIGINAL_COMMAND"')
     assert refusal(login.sudo(sudo)).reason == reason

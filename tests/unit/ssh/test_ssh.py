@@ -43,24 +43,24 @@ def test_an_exec_gives_its_exit_code_and_both_streams(session: Session) -> None:
     assert (output.code, output.out, output.err) == (7, "out\n", "err\n")
 
 
-def test_input_arrives_whole_and_ends(session: Session) -> None:
+def test_input_arrives_completely_and_then_ends(session: Session) -> None:
     assert session.run("wc -c", stdin=MEGABYTES_5).out.strip() == str(len(MEGABYTES_5))
     assert session.run("cat", stdin=MEGABYTES_5).out.encode() == MEGABYTES_5
     assert session.run("cat", stdin=b"\xff\x00 last line without end").out == "\ufffd\x00 last line without end"
 
 
-def test_a_program_that_ends_before_it_has_read_its_input_gives_its_own_reason(session: Session) -> None:
+def test_a_program_that_ends_before_it_has_read_its_input_reports_its_own_reason(session: Session) -> None:
     """tar does this on a full disk: the reason is in its message, not in the connection."""
     output = session.run("echo 'No space left on device' >&2; exit 74", stdin=MEGABYTES_5)
     assert (output.code, output.err) == (74, "No space left on device\n")
 
 
-def test_much_output_on_both_streams_is_read(session: Session) -> None:
+def test_large_output_on_both_streams_is_read(session: Session) -> None:
     output = session.run("head -c 3000000 /dev/zero >&2; echo done; head -c 3000000 /dev/zero", timeout=PATIENCE)
     assert (output.code, len(output.out), len(output.err)) == (0, 3000005, 3000000)
 
 
-def test_lines_are_reported_as_they_come(session: Session, tmp_path: Path) -> None:
+def test_lines_are_reported_as_they_arrive(session: Session, tmp_path: Path) -> None:
     reported: list[str] = []
 
     def on_line(line: str) -> None:
@@ -75,7 +75,7 @@ def test_lines_are_reported_as_they_come(session: Session, tmp_path: Path) -> No
     assert (reported, output.out) == (["one", "two"], "one\ntwo\nrest")
 
 
-def test_input_stays_open_for_what_watches_it(session: Session) -> None:
+def test_input_can_be_held_open_for_a_program_that_waits_for_its_end(session: Session) -> None:
     output = session.run("head -c 3; timeout 0.2 cat; echo $?", stdin=b"abc", hold_stdin=True)
     assert output.out == "abc124\n"
 
@@ -87,7 +87,7 @@ def test_several_execs_share_one_connection(server: Server, session: Session) ->
     assert server.log().count("Accepted publickey") == before
 
 
-def test_a_script_travels_on_stdin_and_not_on_a_command_line(session: Session) -> None:
+def test_a_script_is_sent_on_stdin_and_not_on_a_command_line(session: Session) -> None:
     text = "secret=tell-nobody; tr '\\0' ' ' </proc/$$/cmdline; tr '\\0' ' ' </proc/$PPID/cmdline"
     output = session.script(text)
     assert output.code == 0
@@ -96,7 +96,7 @@ def test_a_script_travels_on_stdin_and_not_on_a_command_line(session: Session) -
 
 
 @pytest.mark.parametrize("command", ["sleep 60", "while :; do echo x; sleep 0.05; done", "exec >&- 2>&- sleep 60"])
-def test_what_does_not_end_in_its_time_is_ended(session: Session, command: str) -> None:
+def test_a_command_that_exceeds_its_timeout_is_ended(session: Session, command: str) -> None:
     with pytest.raises(HostFailed, match="within the timeout") as caught:
         session.run(command, timeout=0.5, step="probe", stdin=MEGABYTES_5)
     assert (caught.value.host, caught.value.step) == ("db1", "probe")
@@ -111,7 +111,7 @@ def test_a_lock_is_held_until_it_is_released(session: Session, tmp_path: Path) -
     assert session.run(f"flock -w {PATIENCE} {lock} true").code == 0
 
 
-def test_a_connection_that_is_killed_in_the_middle_is_a_failure_of_its_host(own_session: Session) -> None:
+def test_a_killed_connection_is_a_failure_of_its_host(own_session: Session) -> None:
     def kill(line: str) -> None:
         os.kill(int(line), signal.SIGKILL)
 
@@ -121,7 +121,7 @@ def test_a_connection_that_is_killed_in_the_middle_is_a_failure_of_its_host(own_
         own_session.run("true", step="next")
 
 
-def test_a_host_that_falls_silent_is_given_up(own_session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_host_is_given_up(own_session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped: list[int] = []
 
     def stop(line: str) -> None:
@@ -137,7 +137,7 @@ def test_a_host_that_falls_silent_is_given_up(own_session: Session, monkeypatch:
         os.kill(stopped[0], signal.SIGKILL)
 
 
-def test_a_host_that_falls_silent_before_a_command_has_begun_is_given_up(
+def test_a_host_that_is_silent_before_a_command_starts_is_given_up(
     own_session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server_process = int(own_session.run("echo $PPID").out)
@@ -158,7 +158,7 @@ def test_a_host_that_falls_silent_before_a_command_has_begun_is_given_up(
         os.kill(server_process, signal.SIGKILL)
 
 
-def test_a_connection_that_is_still_being_opened_when_the_run_ends_is_closed_too(
+def test_a_connection_that_is_still_being_opened_at_the_end_of_a_run_is_closed_too(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, ended = threading.Event(), threading.Event()
@@ -179,7 +179,7 @@ def test_a_connection_that_is_still_being_opened_when_the_run_ends_is_closed_too
             opening.result().run("true")
 
 
-def test_a_program_that_dies_by_a_signal_is_not_a_lost_connection(session: Session) -> None:
+def test_a_program_killed_by_a_signal_is_not_a_lost_connection(session: Session) -> None:
     assert session.run("echo begun; kill -KILL $$").out == "begun\n"
     assert session.run("echo fine").out == "fine\n"
 
@@ -190,7 +190,7 @@ def test_sudo_that_asks_for_a_password_is_reported_with_what_to_do(own_session: 
         asked.run("true")
 
 
-def test_one_hosts_failure_is_its_own_result() -> None:
+def test_the_failure_of_one_host_does_not_affect_the_others() -> None:
     def work(name: str) -> str:
         if name == "b":
             raise HostFailed("b", "probe", "broken")
@@ -200,7 +200,7 @@ def test_one_hosts_failure_is_its_own_result() -> None:
     assert [str(answer) for answer in answers.values()] == ["A", "b: probe: broken", "C"]
 
 
-def test_a_channel_is_given_up_without_a_word_when_its_connection_is_dead() -> None:
+def test_a_channel_over_a_dead_connection_closes_without_an_error() -> None:
     """Dying is a stand-in, because paramiko raises this only if the connection dies at the same moment."""
 
     class Dying(paramiko.Channel):

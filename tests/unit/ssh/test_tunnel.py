@@ -84,18 +84,18 @@ def to(port: int, *via: str) -> Target:
     return Target("site", "http", via, ("127.0.0.1",), port)
 
 
-def test_a_host_that_is_down_is_passed_over(sessions: Sessions, page: int) -> None:
+def test_a_host_that_is_down_is_skipped(sessions: Sessions, page: int) -> None:
     assert read(Way(sessions, to(page, "lb1", "lb2"))) == b"hello"
 
 
-def test_a_connection_that_ended_is_opened_again(sessions: Sessions, page: int) -> None:
+def test_a_lost_connection_is_reopened(sessions: Sessions, page: int) -> None:
     way = Way(sessions, to(page, "lb2"))
     assert read(way) == b"hello"
     sessions.to("lb2").close()
     assert read(way) == b"hello"
 
 
-def test_a_page_that_is_not_there_is_reported_and_leaves_the_connection_open(sessions: Sessions) -> None:
+def test_a_missing_page_is_reported_and_the_connection_stays_open(sessions: Sessions) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -104,12 +104,12 @@ def test_a_page_that_is_not_there_is_reported_and_leaves_the_connection_open(ses
     assert sessions.to("lb2").alive
 
 
-def test_when_no_host_is_up_every_one_is_named_with_its_reason(sessions: Sessions, page: int) -> None:
+def test_if_no_host_is_up_every_one_is_named_with_its_reason(sessions: Sessions, page: int) -> None:
     with pytest.raises(Refused, match="lb1: connect: the connection was refused"):
         Way(sessions, to(page, "lb1")).open()
 
 
-def test_the_site_is_reached_through_any_balancer_and_without_a_moving_address_through_one(stack: Stack) -> None:
+def test_the_site_is_reached_through_any_balancer_or_without_a_virtual_address_through_one(stack: Stack) -> None:
     assert (targets(stack)[0].name, targets(stack)[0].via) == ("site", ("lb1", "lb2"))
     fixed = stack.model_copy(update={"balancer": stack.settings(Balancer).model_copy(update={"virtual_address": None})})
     site = targets(fixed)[0]
@@ -117,7 +117,7 @@ def test_the_site_is_reached_through_any_balancer_and_without_a_moving_address_t
 
 
 @pytest.mark.parametrize("names", [("shop.example",), ("*.shop.example",)])
-def test_a_site_with_names_is_shown_with_one_that_leads_here(stack: Stack, names: tuple[str, ...]) -> None:
+def test_a_site_with_names_is_shown_with_a_local_name_that_leads_to_it(stack: Stack, names: tuple[str, ...]) -> None:
     """The balancers of a site with names refuse requests for 127.0.0.1."""
     named = stack.model_copy(update={"balancer": stack.settings(Balancer).model_copy(update={"server_names": names})})
     name = names[0].replace("*", "www")
@@ -131,7 +131,7 @@ def test_a_site_without_names_is_shown_at_loopback(stack: Stack) -> None:
     assert [line.split()[:2] for line in targets(stack)[0].instructions(8443)] == [["site", "https://127.0.0.1:8443/"]]
 
 
-def test_every_page_is_shown_with_what_is_seen_there(stack: Stack) -> None:
+def test_every_page_is_shown_with_a_description(stack: Stack) -> None:
     shown = [line for target in targets(stack) for line in target.instructions(target.preferred)]
     urls = [url for target in targets(stack) for url in target.urls(target.preferred)]
     assert len(shown) == len(urls) > 3
@@ -139,9 +139,7 @@ def test_every_page_is_shown_with_what_is_seen_there(stack: Stack) -> None:
         assert len(line.partition(f"{url} ")[2].split()) >= 4
 
 
-def test_a_port_that_listens_on_loopback_or_on_the_hosts_address_alone_is_reached(
-    sessions: Sessions, page: int
-) -> None:
+def test_a_port_on_loopback_or_only_on_the_hosts_own_address_is_reached(sessions: Sessions, page: int) -> None:
     for addresses in (("127.0.0.1", "127.0.0.9"), ("127.0.0.9", "127.0.0.1")):
         assert read(Way(sessions, Target("it", "", ("lb2",), addresses, page))) == b"hello"
 
@@ -169,7 +167,7 @@ def test_any_port_of_a_host_can_be_named(stack: Stack, to: str, host: str, port:
         ("db1:5432", "db1", "", "name the port only once"),
     ],
 )
-def test_what_names_no_port_of_a_host_is_refused(stack: Stack, to: str, host: str, port: str, reason: str) -> None:
+def test_an_invalid_port_of_a_host_is_refused(stack: Stack, to: str, host: str, port: str, reason: str) -> None:
     with pytest.raises(Refused, match=f"^{re.escape(reason)}"):
         parse(stack, to, host, port)
 
@@ -184,7 +182,7 @@ def test_a_word_with_a_colon_is_the_port_to_reach(monkeypatch: pytest.MonkeyPatc
     assert Core.unparsed == ["tunnel", "--to=db1:5432", "-i", "a:b.yaml"]
 
 
-def test_other_ports_are_named_by_example(stack: Stack) -> None:
+def test_examples_show_how_to_reach_other_ports(stack: Stack) -> None:
     assert pages.others(stack, registry()) == (
         "any other port: inv tunnel HOST:PORT (db1:5432, app1:8000, lb1:8081, mon1:9093)"
     )

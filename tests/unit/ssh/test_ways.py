@@ -105,7 +105,7 @@ class Watched:
 # --- jump hosts -----------------------------------------------------------------------------------------------------
 
 
-def test_a_jump_host_that_is_not_pinned_gets_nothing_and_nor_does_the_host(operator: Operator) -> None:
+def test_nothing_is_sent_to_an_unpinned_jump_host_or_the_host_behind_it(operator: Operator) -> None:
     operator.config("# mine\nHost 127.*\n  ProxyJump other\n")
     host, other = Watched(operator.host), Watched(operator.other)
     assert operator.failure(operator.stack()) == (
@@ -117,7 +117,7 @@ def test_a_jump_host_that_is_not_pinned_gets_nothing_and_nor_does_the_host(opera
     assert not host.connected
 
 
-def test_a_jump_host_with_another_key_than_the_pinned_one_gets_nothing(operator: Operator) -> None:
+def test_nothing_is_sent_to_a_jump_host_with_the_wrong_key(operator: Operator) -> None:
     operator.config("Host 127.*\n  ProxyJump other\n")
     other = Watched(operator.other)
     stranger = (operator.host.folder / "stranger.pub").read_text(encoding="utf-8")
@@ -145,7 +145,7 @@ def test_trust_pins_jump_hosts_from_near_to_far_and_then_the_hosts_behind_them(o
     assert all(server.logged_in for server in watched)
 
 
-def test_the_gateway_of_the_inventory_counts_and_not_the_jump_host_of_the_configuration(operator: Operator) -> None:
+def test_the_gateway_in_the_inventory_overrides_the_jump_host_in_the_configuration(operator: Operator) -> None:
     operator.config("Host 127.*\n  ProxyJump far\n")
     other = Watched(operator.other)
     there = operator.stack(", gateway: other")
@@ -159,14 +159,14 @@ def test_the_gateway_of_the_inventory_counts_and_not_the_jump_host_of_the_config
 
 
 @pytest.mark.parametrize("text", ["ProxyJump none\nProxyJump other\n", "Host !127.0.0.1 *\n  ProxyJump other\n", ""])
-def test_no_jump_host_means_none(operator: Operator, text: str) -> None:
+def test_proxyjump_none_means_no_jump_host(operator: Operator, text: str) -> None:
     operator.config(text)
     other = Watched(operator.other)
     assert operator.says(operator.stack()) == "hello"
     assert not other.connected
 
 
-def test_an_inventory_can_say_that_there_is_no_jump_host(operator: Operator) -> None:
+def test_an_inventory_can_turn_off_the_jump_host(operator: Operator) -> None:
     operator.config("Host 127.*\n  ProxyJump other\n")
     other = Watched(operator.other)
     assert operator.says(operator.stack(", gateway: none")) == "hello"
@@ -174,7 +174,7 @@ def test_an_inventory_can_say_that_there_is_no_jump_host(operator: Operator) -> 
 
 
 @pytest.mark.parametrize("network", ["192.0.2.0/24", "0.0.0.0/0"])
-def test_a_block_for_a_network_leads_nowhere_that_is_not_pinned(operator: Operator, network: str) -> None:
+def test_every_jump_host_in_a_block_for_a_network_must_be_pinned(operator: Operator, network: str) -> None:
     """OpenSSH before 9.4 does not know the keyword and rejects the file."""
     operator.config(f"Match localnetwork {network}\n  ProxyJump other\n")
     other = Watched(operator.other)
@@ -188,13 +188,13 @@ def test_jump_hosts_in_a_circle_are_refused(operator: Operator) -> None:
     assert "is it a loop?" in operator.failure(operator.stack())
 
 
-def test_a_jump_host_whose_name_does_not_resolve_is_reported_by_name(operator: Operator) -> None:
+def test_an_unresolvable_jump_host_is_named(operator: Operator) -> None:
     operator.config("ProxyJump bastion.invalid\nHost bastion.invalid\n  ProxyJump none\n")
     reported = operator.failure(operator.stack())
     assert "bastion.invalid" in reported
 
 
-def test_a_jump_host_that_lets_nothing_through_is_reported_with_the_setting(
+def test_a_jump_host_that_forbids_forwarding_is_reported_with_the_setting(
     operator: Operator, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("closed")
@@ -217,7 +217,7 @@ def test_fabrics_own_configuration_is_not_read(operator: Operator) -> None:
     assert not other.connected
 
 
-def test_in_the_lab_the_configuration_is_not_even_read(operator: Operator) -> None:
+def test_in_the_lab_the_configuration_is_not_read(operator: Operator) -> None:
     operator.config("ProxyJump other\nProxyCommand nonsense\nNo option\n")
     stack = operator.stack(", gateway: lab")
     way = Ways(stack).to(stack.hosts["db1"])
@@ -241,7 +241,9 @@ while data := there.recv(65536):
 """
 
 
-def test_a_proxy_command_carries_the_connection_and_the_host_behind_it_is_checked(operator: Operator) -> None:
+def test_a_proxy_command_carries_the_connection_and_the_key_of_the_host_behind_it_is_checked(
+    operator: Operator,
+) -> None:
     said = "# not by ssh\nprint('ssh', file=sys.stderr)\n"
     (operator.home / "relay.py").write_text(f"import sys\n{said}{RELAY}", encoding="utf-8")
     operator.config(f"ProxyCommand {sys.executable} {operator.home}/relay.py %h %p\n")
@@ -317,7 +319,7 @@ def test_a_script_that_logs_in_elsewhere_is_refused_with_its_line(
         "aws ssm start-session --target %h --document AWS-StartSSHSession",
     ],
 )
-def test_a_proxy_command_that_only_has_ssh_among_its_words_is_not(operator: Operator, command: str) -> None:
+def test_a_proxy_command_that_only_mentions_ssh_is_allowed(operator: Operator, command: str) -> None:
     operator.config(f"ProxyCommand {command}\n")
     stack = operator.stack()
     assert Ways(stack).to(stack.hosts["db1"]).command == command.replace("%h", "127.0.0.1").replace(
@@ -342,12 +344,12 @@ def test_a_proxy_command_that_only_has_ssh_among_its_words_is_not(operator: Oper
         "BindAddress 127.0.0.1\nGSSAPIAuthentication yes\nPreferredAuthentications password\nRequestTTY yes\n",
     ],
 )
-def test_a_configuration_that_ssh_gets_along_with_is_got_along_with(operator: Operator, text: str) -> None:
+def test_a_configuration_that_ssh_accepts_is_accepted(operator: Operator, text: str) -> None:
     operator.config(text)
     assert operator.says(operator.stack()) == "hello"
 
 
-def test_only_the_named_identity_is_shown_when_the_configuration_says_so(operator: Operator) -> None:
+def test_identitiesonly_limits_the_keys_to_the_named_ones(operator: Operator) -> None:
     stranger = operator.host.folder / "stranger"
     operator.config(f"IdentityFile {stranger}\nIdentitiesOnly yes\n")
     reported = operator.failure(operator.stack())
@@ -376,7 +378,7 @@ def test_only_the_named_identity_is_shown_when_the_configuration_says_so(operato
         ),
     ],
 )
-def test_what_cannot_be_honoured_is_named_with_its_line(operator: Operator, text: str, reported: str) -> None:
+def test_an_unsupported_keyword_is_reported_with_its_line(operator: Operator, text: str, reported: str) -> None:
     operator.config(text)
     host = Watched(operator.host)
     assert reported in operator.failure(operator.stack())
@@ -390,7 +392,7 @@ def test_what_cannot_be_honoured_is_named_with_its_line(operator: Operator, text
         ("HostName 192.0.2.1\n", "~/.ssh/config:1: HostName has no effect: the inventory sets the host's address"),
     ],
 )
-def test_what_has_no_effect_is_noted_once_with_its_line(operator: Operator, text: str, reported: str) -> None:
+def test_a_keyword_without_effect_is_noted_once_with_its_line(operator: Operator, text: str, reported: str) -> None:
     operator.config(text)
     with Sessions(operator.stack()) as sessions:
         assert sessions.to("db1").run("echo $SSH_AUTH_SOCK").out == "\n"
@@ -398,7 +400,7 @@ def test_what_has_no_effect_is_noted_once_with_its_line(operator: Operator, text
         assert sessions.notes == [reported]
 
 
-def test_a_values_line_is_found_where_ssh_took_it_from(operator: Operator) -> None:
+def test_the_line_of_a_value_is_the_one_that_ssh_used(operator: Operator) -> None:
     more = operator.home / "more"
     more.write_text("Host 10.*\n  BindAddress 1.1.1.1\nMatch host 127.*\n  BindAddress 2.2.2.2\n", encoding="utf-8")
     operator.config(
@@ -409,7 +411,7 @@ def test_a_values_line_is_found_where_ssh_took_it_from(operator: Operator) -> No
     assert (config.get("bindaddress"), config.where("bindaddress")) == ("2.2.2.2", "~/more:4")
 
 
-def test_without_openssh_a_configuration_is_refused_and_none_is_not_missed(
+def test_without_openssh_a_configuration_is_refused_and_a_missing_one_is_no_problem(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(operator.home))
@@ -434,18 +436,18 @@ def test_a_jump_host_is_written_as_for_ssh(text: str, parsed: Destination) -> No
 
 
 @pytest.mark.parametrize("text", ["", "-oProxyCommand=x", "me@-x", "a b", "x:0", "x:99999", "x:y", "me@", "a,b"])
-def test_what_is_no_jump_host_is_refused(text: str) -> None:
+def test_an_invalid_jump_host_is_refused(text: str) -> None:
     with pytest.raises(Refused, match="is not a jump host"):
         Destination.parse(text)
 
 
-def test_a_gateway_that_cannot_be_one_is_refused_with_its_line(operator: Operator) -> None:
+def test_an_invalid_gateway_is_refused_with_its_line(operator: Operator) -> None:
     with pytest.raises(InventoryError, match=r"hosts\.yaml:2: ssh\.gateway: must be \[user@\]host\[:port\]"):
         operator.stack(", gateway: 'me@-oX'")
 
 
 @pytest.mark.parametrize("gateway", ["other", "other,far"])
-def test_the_key_of_the_inventory_goes_first_at_a_jump_host_and_the_agents_may_follow(
+def test_the_key_in_the_inventory_is_offered_first_to_a_jump_host_and_then_the_agents(
     operator: Operator, gateway: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The agent may have any number of keys, but a server disconnects after six."""

@@ -1,4 +1,4 @@
-"""Two thresholds for every machine, so that a new site does something.
+"""Two thresholds for every machine, so that a new site opens incidents.
 
 Ordinary rows: change them in the admin.
 """

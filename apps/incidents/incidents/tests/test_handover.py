@@ -1,4 +1,4 @@
-"""What a reader and a writer see while the database changes hands."""
+"""What readers and writers see while the database fails over."""
 
 from typing import Any
 from unittest import mock
@@ -16,7 +16,7 @@ GONE = OperationalError("the primary is gone")
 @override_settings(API_TOKEN="t0ken")
 class Handover(TestCase):
     def setUp(self) -> None:
-        # The test's own connection must stay: its transaction is what the rows are in.
+        # Keep the test's own connection open: its transaction contains the rows.
         self.connection = self.enterContext(mock.patch("incidents_site.edge.connection"))
         self.enterContext(mock.patch("incidents_site.edge.PAUSE", 0))
         self.enterContext(self.assertLogs("incidents_site.edge"))
@@ -32,16 +32,16 @@ class Handover(TestCase):
 
         return mock.patch.object(Paginator, "get_page", get_page)
 
-    def test_a_reader_waits_and_gets_the_page(self) -> None:
+    def test_a_reader_waits_for_the_handover_and_gets_the_page(self) -> None:
         with self.missing(GONE, GONE):
             self.assertEqual(self.client.get("/api/incidents").status_code, 200)
         self.assertEqual(self.connection.close.call_count, 2)
 
-    def test_a_reader_is_told_when_it_takes_too_long(self) -> None:
+    def test_a_reader_gets_an_error_if_the_handover_takes_too_long(self) -> None:
         with mock.patch.object(edge, "PATIENCE", -1), self.missing(GONE):
             self.assertEqual(self.client.get("/api/incidents").status_code, 503)
 
-    def test_a_writer_is_told_at_once(self) -> None:
+    def test_a_writer_gets_an_error_immediately(self) -> None:
         with mock.patch("incidents.intake.store", side_effect=GONE):
             answer = self.client.post(
                 "/api/samples",

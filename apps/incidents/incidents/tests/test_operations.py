@@ -1,4 +1,4 @@
-"""What those who operate the site rely on: health checks, settings, log lines."""
+"""What operators of the site rely on: health checks, settings, log lines."""
 
 import logging
 import os
@@ -36,7 +36,7 @@ def load(environment: dict[str, str], argv: tuple[str, ...] = ("gunicorn",)) -> 
 
 
 class Settings(SimpleTestCase):
-    def test_a_missing_variable_is_named(self) -> None:
+    def test_the_error_names_a_missing_environment_variable(self) -> None:
         for name in PRODUCTION:
             with self.subTest(name), self.assertRaisesMessage(ImproperlyConfigured, f"{name} is not set"):
                 load({key: value for key, value in PRODUCTION.items() if key != name})
@@ -69,14 +69,14 @@ class Settings(SimpleTestCase):
         self.assertEqual(database["OPTIONS"]["sslmode"], "verify-full")
         self.assertEqual(database["OPTIONS"]["sslrootcert"], "/etc/ca.crt")
 
-    def test_replaced_secrets_are_accepted_when_they_are_given(self) -> None:
+    def test_replaced_secrets_are_accepted_while_they_are_listed(self) -> None:
         self.assertEqual(load(PRODUCTION)["SECRET_KEY_FALLBACKS"], [])
         self.assertEqual(load(PRODUCTION)["API_TOKEN_PREVIOUS"], [])
         replaced = load({**PRODUCTION, "DJANGO_SECRET_KEY_FALLBACKS": "old,older", "API_TOKEN_PREVIOUS": "before,next"})
         self.assertEqual(replaced["SECRET_KEY_FALLBACKS"], ["old", "older"])
         self.assertEqual(replaced["API_TOKEN_PREVIOUS"], ["before", "next"])
 
-    def test_production_is_strict_and_development_is_not(self) -> None:
+    def test_production_settings_are_strict_and_development_settings_are_not(self) -> None:
         strict, loose = load(PRODUCTION), load({"DJANGO_DEBUG": "1"})
         self.assertEqual(strict["ALLOWED_HOSTS"], ["shop.example", "www.shop.example"])
         self.assertTrue(strict["SESSION_COOKIE_SECURE"] and strict["CSRF_COOKIE_SECURE"] and not strict["DEBUG"])
@@ -85,13 +85,13 @@ class Settings(SimpleTestCase):
 
 
 class Sessions(TestCase):
-    def test_who_is_logged_in_stays_so_when_the_secret_key_is_replaced(self) -> None:
+    def test_users_stay_logged_in_when_the_secret_key_is_replaced(self) -> None:
         person = get_user_model().objects.create_superuser("ann")
         with override_settings(SECRET_KEY="before"):
             self.client.force_login(person)
         with override_settings(SECRET_KEY="after", SECRET_KEY_FALLBACKS=["before"]):
             self.assertEqual(self.client.get("/admin/").status_code, 200)
-        # A host that is still to follow begins to use a key only when all accept it.
+        # A host that has not switched keys yet must accept sessions signed with the new key.
         with override_settings(SECRET_KEY="before", SECRET_KEY_FALLBACKS=["after"]):
             self.assertEqual(self.client.get("/admin/").status_code, 200)
         with override_settings(SECRET_KEY="unrelated"):
@@ -99,7 +99,7 @@ class Sessions(TestCase):
 
 
 class Health(TestCase):
-    def test_both_checks_answer_whatever_the_host_header_says(self) -> None:
+    def test_both_health_pages_answer_any_host_header(self) -> None:
         for url in ("/livez", "/healthz"):
             for host in ("192.0.2.7:8000", "anything"):
                 answer = self.client.get(url, headers={"Host": host})
@@ -107,16 +107,16 @@ class Health(TestCase):
         with self.assertLogs("django.security.DisallowedHost"):
             self.assertEqual(self.client.get("/", headers={"Host": "192.0.2.7"}).status_code, 400)
 
-    def test_livez_leaves_the_database_alone(self) -> None:
+    def test_livez_does_not_use_the_database(self) -> None:
         with self.assertNumQueries(0):
             self.assertEqual(self.client.get("/livez").content, b"ok")
 
     @override_settings(RELEASE="r42")
-    def test_healthz_asks_the_database(self) -> None:
+    def test_healthz_queries_the_database(self) -> None:
         with self.assertNumQueries(1):
             self.assertEqual(self.client.get("/healthz").json(), {"database": "ok", "release": "r42"})
 
-    def test_healthz_tells_why_it_is_not_well(self) -> None:
+    def test_healthz_says_why_it_is_unhealthy(self) -> None:
         with (
             mock.patch("incidents_site.edge.connection") as connection,
             self.assertLogs("incidents_site.edge") as log,
@@ -127,7 +127,7 @@ class Health(TestCase):
         self.assertIn("no route to db1", log.output[0])
         connection.close.assert_called_once()
 
-    def test_healthz_is_not_well_on_a_standby(self) -> None:
+    def test_healthz_is_unhealthy_on_a_standby(self) -> None:
         with mock.patch("incidents_site.edge.connection") as connection:
             connection.vendor = "postgresql"
             connection.cursor.return_value.__enter__.return_value.fetchone.return_value = (True,)
@@ -137,10 +137,10 @@ class Health(TestCase):
 
 
 class Repository(TestCase):
-    def test_the_migrations_are_complete(self) -> None:
+    def test_no_migration_is_missing(self) -> None:
         call_command("makemigrations", check=True, dry_run=True, stdout=StringIO())
 
-    def test_an_event_is_one_line_in_the_log(self) -> None:
+    def test_a_log_event_is_one_line(self) -> None:
         line = OneLine("%(levelname)s %(message)s")
         record = logging.LogRecord("x", logging.ERROR, "x.py", 1, "first\nsecond", None, None)
         self.assertEqual(line.format(record), "ERROR first | second")

@@ -1,4 +1,4 @@
-"""What a visitor sees."""
+"""The pages that a visitor sees."""
 
 import re
 import tempfile
@@ -25,7 +25,7 @@ class Pages(TestCase):
         )
         Incident.objects.create(machine=machine, kind="t", severity="critical", summary="hot", opened_at=opened)
 
-    def test_an_empty_list_says_so(self) -> None:
+    def test_an_empty_list_says_that_it_is_empty(self) -> None:
         page = self.client.get("/")
         self.assertContains(page, "No incident has been recorded yet")
         self.assertContains(page, "All machines are fine")
@@ -38,7 +38,7 @@ class Pages(TestCase):
         self.assertEqual(states, ["critical", "closed", "closed", "closed"])
         self.assertContains(page, "&lt;press&gt;")
 
-    def test_pages_of_25_and_no_error_beyond_the_last(self) -> None:
+    def test_pages_hold_25_rows_and_a_page_beyond_the_last_is_no_error(self) -> None:
         self.incidents(closed=29)
         self.assertContains(self.client.get("/"), 'rel="next" href="?page=2"')
         for number in ("2", "99"):
@@ -47,18 +47,18 @@ class Pages(TestCase):
             self.assertContains(page, '<th scope="row">', 5)
         self.assertContains(self.client.get("/?page=rubbish"), "Page 1 of 2")
 
-    def test_a_page_costs_the_same_number_of_queries_at_any_length(self) -> None:
+    def test_a_page_costs_the_same_number_of_queries_whatever_its_length(self) -> None:
         self.incidents(closed=20)
         with self.assertNumQueries(3):
             self.client.get("/")
 
     @override_settings(RELEASE="r42")
-    def test_the_release_is_on_the_page_and_on_every_answer(self) -> None:
+    def test_the_release_is_shown_on_the_page_and_in_every_response(self) -> None:
         self.assertContains(self.client.get("/"), "<code>r42</code>")
         for url in ("/", "/api/incidents", "/nowhere", "/admin/", "/livez"):
             self.assertEqual(self.client.get(url)["X-Release"], "r42", url)
 
-    def test_the_same_list_as_json(self) -> None:
+    def test_the_list_is_also_served_as_json(self) -> None:
         self.incidents(closed=29)
         answer = self.client.get("/api/incidents?page=2").json()
         self.assertEqual((answer["page"], answer["pages"], answer["total"]), (2, 2, 30))
@@ -73,7 +73,7 @@ class Pages(TestCase):
             self.assertEqual(self.client.get(f"/admin/incidents/{model}/").status_code, 200)
             self.assertEqual(self.client.get(f"/admin/incidents/{model}/add/").status_code, 200)
 
-    def test_collected_static_files_are_hashed_and_served_for_ever(self) -> None:
+    def test_collected_static_files_have_hashed_names_and_are_cached_for_ever(self) -> None:
         storages = {**settings.STORAGES, "staticfiles": {"BACKEND": settings.HASHED_STATIC}}
         with tempfile.TemporaryDirectory() as root, override_settings(STORAGES=storages, STATIC_ROOT=root):
             call_command("collectstatic", interactive=False, stdout=StringIO())

@@ -1,4 +1,4 @@
-"""Samples come in through the API, once each, and open and close incidents."""
+"""The API stores each sample once, and samples open and close incidents."""
 
 from datetime import timedelta
 from typing import Any
@@ -32,16 +32,16 @@ class Accepting(ApiTest):
         self.post()
         self.assertLess(timezone.now() - Sample.objects.get().taken_at, timedelta(seconds=10))
 
-    def test_the_same_key_twice_is_one_sample(self) -> None:
+    def test_the_same_key_twice_stores_one_sample(self) -> None:
         first, second = self.post(key="k1"), self.post(key="k1")
         self.assertEqual((first.status_code, second.status_code), (201, 200))
         self.assertEqual(first.json(), second.json())
         self.assertEqual(Sample.objects.count(), 1)
 
-    def test_without_a_key_every_sample_counts(self) -> None:
+    def test_without_keys_every_sample_is_stored(self) -> None:
         self.assertNotEqual(self.post().json(), self.post().json())
 
-    def test_a_sample_that_nobody_sent_is_not_found(self) -> None:
+    def test_an_unknown_sample_is_not_found(self) -> None:
         for pk in (404, 10**30):
             answer = self.client.get(f"/api/samples/{pk}", headers={"Authorization": "Bearer t0ken"})
             self.assertEqual(answer.status_code, 404)
@@ -49,7 +49,7 @@ class Accepting(ApiTest):
 
 class Refusing(ApiTest):
     @override_settings(API_TOKEN="n3w", API_TOKEN_PREVIOUS=["t0ken"])
-    def test_the_token_before_is_accepted_while_it_is_given(self) -> None:
+    def test_the_previous_token_is_accepted_while_it_is_configured(self) -> None:
         self.assertEqual(self.post().status_code, 201)
         self.assertEqual(self.post(authorization="Bearer n3w").status_code, 201)
         with override_settings(API_TOKEN_PREVIOUS=[]):
@@ -63,7 +63,7 @@ class Refusing(ApiTest):
         self.assertEqual(self.client.get("/api/samples/1").status_code, 401)
         self.assertFalse(Sample.objects.exists())
 
-    def test_a_bad_field_is_named(self) -> None:
+    def test_the_error_names_a_bad_field(self) -> None:
         bad: dict[str, list[Any]] = {
             "value": [None, "20", True, [], float("nan"), float("inf"), 10**400],
             "machine": [None, "", 7, "x" * 101, " padded", "nul\0", "\ud800"],
@@ -83,7 +83,7 @@ class Refusing(ApiTest):
                 self.assertTrue(answer.json()["error"].startswith(f"{field}: "))
         self.assertFalse(Sample.objects.exists())
 
-    def test_a_body_that_is_no_json_object_is_refused(self) -> None:
+    def test_a_body_that_is_not_a_json_object_is_refused(self) -> None:
         for body in ("", "{", "[1]", "7", b"\xff", "[" * 100_000):
             answer = self.post(data=body or " ")
             self.assertEqual((answer.status_code, answer.json()["field"]), (400, "body"))
@@ -92,7 +92,7 @@ class Refusing(ApiTest):
         self.assertEqual(self.client.get("/api/samples").status_code, 405)
         self.assertEqual(self.client.post("/api/incidents").status_code, 405)
 
-    def test_a_missing_database_is_a_503_that_says_so(self) -> None:
+    def test_a_missing_database_gives_status_503_and_a_reason(self) -> None:
         with (
             mock.patch("incidents.intake.store", side_effect=OperationalError("db1 is gone")),
             self.assertLogs("incidents_site.edge"),
@@ -103,13 +103,13 @@ class Refusing(ApiTest):
 
 
 class Judging(ApiTest):
-    """The migrations bring a threshold for the temperature of every machine: 80."""
+    """The migrations create a threshold of 80 for the temperature of every machine."""
 
     def at(self, minutes: int, value: float, **fields: Any) -> None:
         taken_at = timezone.now() - timedelta(hours=1) + timedelta(minutes=minutes)
         self.assertEqual(self.post(value=value, taken_at=taken_at.isoformat(), **fields).status_code, 201)
 
-    def test_over_opens_one_incident_and_under_closes_it(self) -> None:
+    def test_a_value_over_the_threshold_opens_one_incident_and_a_value_under_it_closes_it(self) -> None:
         self.at(0, 80)
         self.assertFalse(Incident.objects.exists())
         self.at(1, 80.1)
@@ -124,32 +124,32 @@ class Judging(ApiTest):
         self.assertEqual(Incident.objects.filter(closed_at=None).count(), 1)
         self.assertEqual(Incident.objects.count(), 2)
 
-    def test_a_late_sample_decides_nothing(self) -> None:
+    def test_a_late_sample_neither_opens_nor_closes_an_incident(self) -> None:
         self.at(5, 99)
         self.at(1, 20)
         self.assertEqual(Incident.objects.filter(closed_at=None).count(), 1)
 
-    def test_a_retry_decides_nothing(self) -> None:
+    def test_a_retry_neither_opens_nor_closes_an_incident(self) -> None:
         self.at(0, 99, key="over")
         self.at(1, 20)
         self.post(value=99, key="over")
         self.assertEqual(Incident.objects.filter(closed_at=None).count(), 0)
 
-    def test_the_threshold_of_a_machine_beats_the_one_of_all(self) -> None:
+    def test_a_machines_own_threshold_overrides_the_default(self) -> None:
         oven = Machine.objects.create(name="oven")
         Threshold.objects.create(machine=oven, metric="temperature", limit=250, severity="warning")
         self.at(0, 200, machine="oven")
         self.at(0, 200, machine="press-1")
         self.assertEqual([str(incident.machine) for incident in Incident.objects.all()], ["press-1"])
 
-    def test_machines_and_metrics_do_not_mix(self) -> None:
+    def test_machines_and_metrics_are_independent(self) -> None:
         self.at(0, 99)
         self.at(1, 20, machine="press-2")
         self.at(1, 20, metric="disk_used_percent")
         self.at(1, 9999, metric="a metric without a threshold")
         self.assertEqual([incident.kind for incident in Incident.objects.filter(closed_at=None)], ["temperature"])
 
-    def test_the_database_itself_allows_one_open_incident_a_kind(self) -> None:
+    def test_the_database_itself_allows_one_open_incident_of_each_kind(self) -> None:
         self.at(0, 99)
         twin = Incident.objects.get()
         twin.pk = None

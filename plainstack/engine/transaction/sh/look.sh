@@ -1,19 +1,19 @@
-# The probe at the end of a transaction. It reads the resources while the last pause shows whether units stay up, and what
-# Plainstack keeps on the host after the transaction has ended.
+# The probe at the end of a transaction. It reads the resources during the last pause, which shows whether units stay up.
+# It reads Plainstack's own state on the host after the transaction has ended.
 
 look_in_pause() {
     [ -n "${LOOK_IN_PAUSE:-}" ] || return 0
-    # Without the lock: a transaction that fails meanwhile does not wait for it.
+    # Close the lock's descriptor: if the transaction fails meanwhile, it ends without waiting for this process.
     (. "$RUN/probe.resources") >"$RUN/seen" 2>/dev/null 8>&- &
     LOOKING=$!
 }
 
-read_probe() { # while RUN is there
+read_probe() { # before RUN is deleted
     KEPT=$(cat "$RUN/probe.kept") SEEN=
     [ -z "${LOOKING:-}" ] || { wait "$LOOKING" || :; SEEN=$(cat "$RUN/seen"); }
     case $SEEN in
     *"${NEWLINE}end") ;;
-    *) SEEN= RESOURCES=$(cat "$RUN/probe.resources") ;; # not read in a pause, or not to the end
+    *) SEEN= RESOURCES=$(cat "$RUN/probe.resources") ;; # there was no pause, or it was too short
     esac
 }
 

@@ -31,7 +31,7 @@ holders() { # holders PORT...: one `protocol<TAB>address:port<TAB>pid<TAB>proces
         while read -r protocol address pid; do
             process= cgroup=
             { read -r process <"$proc/$pid/comm"; } 2>/dev/null
-            # The last line: on a host with both cgroup versions, it is version 2 or systemd's own hierarchy.
+            # Use the last line: on a host with both cgroup versions, it is version 2 or systemd's own hierarchy.
             { while IFS= read -r line; do case $line in *.service* | *.scope*) cgroup=${line##*:} ;; esac; done <"$proc/$pid/cgroup"; } 2>/dev/null
             printf '%s\t%s\t%s\t%s\t%s\n' "$protocol" "$address" "$pid" "$process" "$cgroup"
         done

@@ -1,6 +1,6 @@
 # Undo: files first, then systemd and the units that read them.
 
-# An undo is noted before its change. If a full disk prevents the note, the change is not made.
+# Each undo step is recorded before its change is made. If a full disk prevents the record, the change is not made.
 undo_path() { printf '%s\n' "$1" >>"$RUN/undo.paths"; }
 undo_unit() { printf '%s\n' "$1" >>"$RUN/undo.units"; }
 undo_command() { printf '%s\n' "$1" >>"$RUN/undo.commands"; }
