@@ -34,10 +34,12 @@ def inputs(unit: Unit, managed: Sequence[Resource], *, reload: bool = True) -> f
     """Return the managed paths that a unit reads; without `reload`, only those that it reads at a restart."""
     named = {*unit.restart_on, *(unit.reload_on if reload else ()), *_own_files(unit.name)}
     folders = tuple([name for name in named if name.endswith("/")] + [f"{own}.d/" for own in _own_files(unit.name)])
+    # The path is compared first: isinstance is slow for abstract classes, and every plan comes here for each unit.
     return frozenset(
         item.path
         for item in managed
-        if isinstance(item, _INPUTS) and (item.path in named or item.path.startswith(folders))
+        if (path := getattr(item, "path", "")) and (path in named or path.startswith(folders))
+        if isinstance(item, _INPUTS)
     )
 
 
@@ -78,7 +80,7 @@ def reloads(managed: Sequence[Resource]) -> str:
 def _hash(named: Sequence[str], paths: frozenset[str], managed: Sequence[Resource]) -> str:
     tokens = sorted(name for name in named if not name.startswith("/"))
     lines = [f"token {token}" for token in tokens]
-    found = [item for item in managed if isinstance(item, _INPUTS) and item.path in paths] if paths else []
+    found = [item for item in managed if getattr(item, "path", "") in paths and isinstance(item, _INPUTS)]
     for item in sorted(found, key=lambda item: item.key):
         if isinstance(item, File):
             lines.append(f"{item.path} {item.sha256} {item.mode:04o} {item.owner}:{item.group}")

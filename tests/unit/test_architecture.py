@@ -39,13 +39,19 @@ def modules() -> dict[str, ast.Module]:
     }
 
 
+@cache
+def nodes(tree: ast.Module) -> tuple[ast.AST, ...]:
+    """Return every node of a module."""
+    return tuple(ast.walk(tree))
+
+
 def package_of(path: str) -> str:
     return path.partition("/")[0].removesuffix(".py")
 
 
 def imports(tree: ast.Module) -> Iterator[str]:
     """Yield the packages of Plainstack that a module imports, also inside functions."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "plainstack":
             first = (node.module or "").split(".")[1:2]
             yield from first or (alias.name for alias in node.names)
@@ -53,6 +59,7 @@ def imports(tree: ast.Module) -> Iterator[str]:
             yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("plainstack."))
 
 
+@cache
 def edges() -> Counter[tuple[str, str]]:
     """For each pair of packages, count the modules of the first that import the second."""
     pairs = ((package_of(path), to) for path, tree in modules().items() for to in set(imports(tree)))
@@ -84,14 +91,19 @@ def test_no_package_imports_itself_through_another() -> None:
 def docstrings(tree: ast.Module) -> set[ast.AST]:
     """Return the docstrings of a module, its classes and its functions."""
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    first = (node.body[0] for node in ast.walk(tree) if isinstance(node, kinds) and node.body)
+    first = (node.body[0] for node in nodes(tree) if isinstance(node, kinds) and node.body)
     return {node.value for node in first if isinstance(node, ast.Expr)}
 
 
-def said(tree: ast.Module) -> Iterator[str]:
-    """Yield every identifier, and every string that is not a docstring."""
+@cache
+def said(tree: ast.Module) -> tuple[str, ...]:
+    """Return every identifier, and every string that is not a docstring."""
+    return tuple(_said(tree))
+
+
+def _said(tree: ast.Module) -> Iterator[str]:
     prose = docstrings(tree)
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         match node:
             case ast.Constant(value=str(text)) if node not in prose:
                 yield text
