@@ -72,7 +72,18 @@ def passed(site: str) -> dict[str, str]:
 
 
 def test_every_service_is_spread_over_every_app_host(stack: Stack, vault: Vault) -> None:
-    assert upstreams(text(stack, vault, SITE)) == {"web": ["192.168.57.14:8000", "192.168.57.15:8000"]}
+    hosts = ["192.168.57.14:8000", "192.168.57.15:8000"]
+    assert upstreams(text(stack, vault, SITE)) == {"web": hosts, "web.once": hosts}
+
+
+def test_a_post_never_gets_a_connection_that_a_stopping_server_may_close(stack: Stack, vault: Vault) -> None:
+    site = text(stack, vault, SITE)
+    kept, once = re.findall(r"^upstream \S+ \{(.*?)^\}", site, re.M | re.S)
+    assert "keepalive 32;" in kept
+    assert "keepalive" not in once
+    # The variable is `.once` for exactly the methods that proxy_next_upstream does not repeat.
+    assert "~^(POST|LOCK|PATCH)$ .once;" in site
+    assert [passed(site)[path] for path in ("/", "@web-stays-open")] == ["http://web$once"] * 2
 
 
 def test_a_failed_get_is_retried_on_another_host_but_a_post_never_runs_twice(stack: Stack, vault: Vault) -> None:
@@ -113,7 +124,8 @@ def test_the_program_knows_every_host_of_every_service(stack: Stack, vault: Vaul
     named = changed(stack, server_names=("*.shop.example",))
     assert told_by_sh(text(named, vault, f"{UPSTREAMS}.conf"))["SITE"] == "www.shop.example"
     addresses = [line.split()[2] for line in reported["TARGETS"].splitlines()]
-    assert [each for pool in upstreams(text(both, vault, SITE)).values() for each in pool] == addresses
+    pools = upstreams(text(both, vault, SITE))
+    assert [each for name, pool in pools.items() if not name.endswith(".once") for each in pool] == addresses
 
 
 def told_by_sh(settings: str) -> dict[str, str]:
@@ -202,11 +214,11 @@ def test_services_are_routed_by_path_and_have_health_checks(stack: Stack, vault:
     site = text(stack.model_copy(update={"services": {"web": web, "api": api}}), vault, SITE)
     assert upstreams(site)["api"] == ["192.168.57.14:8001", "192.168.57.15:8001"]
     assert passed(site) == {
-        "/": "http://web",
-        "@web-stays-open": "http://web",
+        "/": "http://web$once",
+        "@web-stays-open": "http://web$once",
         "/static/": "http://web",
-        "/api/": "http://api",
-        "@api-stays-open": "http://api",
+        "/api/": "http://api$once",
+        "@api-stays-open": "http://api$once",
         "/api/static/": "http://api",
         "= /api/healthz": "http://api/healthz",
     }

@@ -1,0 +1,28 @@
+"""An ASGI application that counts what is posted to it. Its server closes idle connections as soon as it must stop."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+Message = dict[str, Any]
+
+
+async def app(
+    scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+) -> None:
+    assert scope["type"] == "http"
+    body, more = b"", scope["method"] == "POST"
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    await asyncio.sleep(0.01)
+    if body:
+        with Path("media/counted").open("ab") as file:
+            file.write(body + b"\n")
+    text = f"release {os.environ['RELEASE']}\n".encode()
+    headers = [(b"content-length", str(len(text)).encode())]
+    await send({"type": "http.response.start", "status": 201 if body else 200, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
