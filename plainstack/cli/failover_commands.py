@@ -38,9 +38,9 @@ def run(action: str, inventory: str, *, to: str, host: str, yes: bool, discard: 
             hint = f", did you mean {near[0]}?" if near else "?"
             raise Refused(f"failover {action}: unknown action{hint} Known actions: {', '.join(ACTIONS)}")
         if to and action not in ("switchover", "promote"):
-            raise Refused(f"--to names the new primary; failover {action} does not take it")
+            raise Refused(f"--to names the new primary; failover {action} does not accept it")
         if (host or discard) and action != "rejoin":
-            raise Refused(f"--host and --discard are for failover rejoin; failover {action} does not take them")
+            raise Refused(f"--host and --discard are for failover rejoin; failover {action} does not accept them")
     if action in ("drill", "drills"):
         from plainstack.cli import drill_commands as drills
 

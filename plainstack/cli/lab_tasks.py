@@ -60,7 +60,7 @@ def save(_c: Context, name: str, inventory: str = "hosts.yaml", down: bool = Fal
     lab_commands.save(inventory, name, down=down)
 
 
-@task(help={"inventory": "not used: snapshots belong to the machine", **JSON})
+@task(help={"inventory": "ignored: a snapshot belongs to the machine", **JSON})
 def snapshots(_c: Context, inventory: str = "", json: bool = False) -> None:  # noqa: ARG001 - every command takes --inventory
     """Show the snapshots of this machine: name, age, size, stack, image, commit, inventory."""
     from plainstack.cli import lab_commands
@@ -69,7 +69,7 @@ def snapshots(_c: Context, inventory: str = "", json: bool = False) -> None:  # 
 
 
 @task(
-    positional=["name"], help={"inventory": "not used: snapshots belong to the machine", "name": "the snapshot's name"}
+    positional=["name"], help={"inventory": "ignored: a snapshot belongs to the machine", "name": "the snapshot's name"}
 )
 def forget(_c: Context, name: str, inventory: str = "") -> None:  # noqa: ARG001 - every command takes --inventory
     """Remove a snapshot: inv lab.forget deployed

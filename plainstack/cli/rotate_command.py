@@ -68,7 +68,7 @@ def _roll_out(stack: Stack, name: str, strategy: RotationStrategy, console: Cons
 def _must_be_rotatable(name: str, origin: Origin, strategy: RotationStrategy, opened: Opened, *, revoke: bool) -> None:
     vault = opened.vault
     if isinstance(origin, FromCommand):
-        raise Refused(f"{name} comes from a command and is not in the store; replace it where the command finds it")
+        raise Refused(f"{name} comes from a command and is not in the store; replace it at its source")
     if isinstance(origin, Given):
         entry = opened.wanted.entries.get(name)
         unfinished = entry is not None and rotation.unfinished(entry, strategy)

@@ -75,7 +75,7 @@ def set_value(inventory: str, name: str) -> None:
         stack = load(inventory)
         secret = _declared(name, by_name(stack, roles_of(stack)))
         if not _is_stored(secret):
-            raise Refused(f"{name} comes from a command and is not in the store; set it where the command finds it")
+            raise Refused(f"{name} comes from a command and is not in the store; set it at its source")
         entry = store.read(stack).entries.get(name)
         before = entry.value.reveal() if entry else None
         if entry and rotation.unfinished(entry, secret.rotation):

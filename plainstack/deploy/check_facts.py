@@ -37,7 +37,7 @@ def gather(stack: Stack, here: Host, modules: Iterable[ModuleType], host: Any) -
     done = host.run("sh -c %s", script)
     answered = done.stdout.split(f"\n{token}\n")[1:]
     if len(answered) != len(wanted):
-        reason = f"answered {len(answered)} of {len(wanted)} checks' questions"
+        reason = f"printed only {len(answered)} of {len(wanted)} facts"
         raise HostFailed(here.name, "check", reason, done.stderr.splitlines()[-5:], done.rc)
     for (answers, key, _), answer in zip(wanted, answered, strict=True):
         answers[key] = answer.rstrip("\n")
@@ -47,5 +47,5 @@ def gather(stack: Stack, here: Host, modules: Iterable[ModuleType], host: Any) -
 def _asked(module: ModuleType) -> Callable[[Stack, Host], Mapping[str, str]]:
     asked = getattr(module, "facts", None)
     if not isinstance(asked, FunctionType):
-        raise LookupError("a check takes facts, and its module defines no function facts(stack, here)")
+        raise LookupError("a check uses the fixture `facts`, but its module defines no function facts(stack, here)")
     return asked

@@ -116,7 +116,7 @@ class Follower:
             self._sessions.forget(name)
             if not gone:
                 gone = True
-                self._arrived.put(f"{name}: {why}; its lines follow when it is back")
+                self._arrived.put(f"{name}: {why}; its entries will be shown when it is back")
             self._stopped.wait(_PAUSE)
 
     def _reader(self, name: str) -> Callable[[str], None]:

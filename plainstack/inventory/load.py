@@ -177,7 +177,7 @@ def _given(value: Any, loc: Loc, found: Text) -> str:
         return quoted(value)
     written = found.written[loc]
     if value is None:
-        return f"{written}, which is YAML's word for nothing" if written else "nothing"
+        return f"{written}, which is null in YAML" if written else "nothing"
     if isinstance(value, bool):
         return f"{written}, which YAML reads as {str(value).lower()}; in quotes it is text"
     return shortened(written)

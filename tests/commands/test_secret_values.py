@@ -238,7 +238,7 @@ def test_the_list_shows_the_origin_of_each_value_and_whether_it_is_set(folder: P
     assert rows["a/TOKEN"]["kind"] == "given"
 
 
-def test_an_unset_secret_is_missing_again(folder: Path) -> None:
+def test_a_secret_that_was_unset_is_reported_again(folder: Path) -> None:
     piped(folder, "a/PASSWORD", b"hunter2")
     assert inv(folder, "secrets.unset", "a/PASSWORD").returncode == 0
     assert value_of(folder, "a/PASSWORD") is None
@@ -262,7 +262,7 @@ def test_only_a_secret_that_was_set_can_be_unset(folder: Path, name: str, report
     ("name", "reported"),
     [
         ("a/TOKEN", "a/TOKEN is not generated; set its new value: inv secrets.set a/TOKEN"),
-        ("mail/PRINTED", "mail/PRINTED comes from a command and is not in the store; replace it where"),
+        ("mail/PRINTED", "mail/PRINTED comes from a command and is not in the store; replace it at"),
     ],
 )
 def test_only_a_generated_secret_is_rotated(folder: Path, name: str, reported: str) -> None:

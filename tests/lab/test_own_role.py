@@ -45,7 +45,7 @@ def reaches(operator: Operator, host: str) -> bool:
     return "yes" in operator.on(host, f"timeout 5 bash -c '</dev/tcp/{address}/6379' && echo yes", check=False)
 
 
-def test_an_own_role_is_planned_deployed_and_verified_like_any_other(stack: Operator) -> None:
+def test_a_stacks_own_role_is_planned_deployed_and_verified_like_any_other(stack: Operator) -> None:
     said = stack.inv("plan", code=2).out
     assert "requirepass" not in said
     planned = stack.subjects()

@@ -86,7 +86,7 @@ class Machine:
         if plan.packages:
             for role, entries in plan.packages.transition:
                 self._record(role, entries)
-                yield "note the coming changes in the manifest"
+                yield "record the planned changes in the manifest"
             for file in plan.packages.early:
                 self._put(Put(file, "new", None))
                 yield f"early {file.path}"
@@ -104,7 +104,7 @@ class Machine:
 
     def _transaction(self, work: Transaction, desired: Sequence[Resource]) -> Iterator[str]:
         self._record(work.role, work.transition)
-        yield "note the coming changes in the manifest"
+        yield "record the planned changes in the manifest"
         for unit, stamp in work.stale:
             self._keep(unit, stamp)
             yield f"mark {unit}"

@@ -103,7 +103,7 @@ attempt() { # write the command's output to $RUN/said; wait while another progra
             break
         fi
         if [ "$waited" -ge "$next" ]; then
-            emit "@step	waiting for $holder, which is at work on packages ($waited s of at most $APT_PATIENCE s)"
+            emit "@step	waiting for $holder, which is changing packages ($waited s of at most $APT_PATIENCE s)"
             next=$((waited + 15))
         fi
         sleep 2

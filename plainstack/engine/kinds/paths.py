@@ -72,7 +72,7 @@ def _absent(item: Absent, situation: Situation) -> Iterator[Action]:
             yield Remove(item.path, there.kind, "changed", "must be absent")
     elif any(isinstance(other, Package) and not is_served(other, situation.observed) for other in situation.wanted):
         # The file may come with a package that this deploy installs after the probe.
-        yield Remove(item.path, "file", "changed", "must stay absent when a package brings it")
+        yield Remove(item.path, "file", "changed", "must stay absent even if a package installs it")
 
 
 def _state(item: File | Link, situation: Situation) -> str:  # noqa: ARG001

@@ -51,7 +51,7 @@ class Unit(Resource):
         return f"unit {self.name}"
 
 
-_LIVE = "§its live state differs from what it loaded"
+_LIVE = "its live state differs from what it loaded"
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ def transaction(
     bundle.step("begin", "begin")
     bundle.file("manifest.both", _manifest(work.transition))
     bundle.lines.append(
-        f'step "note the coming changes in the manifest" write_manifest "$RUN/manifest.both" {work.role}'
+        f'step "record the planned changes in the manifest" write_manifest "$RUN/manifest.both" {work.role}'
     )
     if work.guarded:
         bundle.lines.append("GUARDED=yes")
@@ -128,7 +128,7 @@ def packages(
     for role, entries in work.transition:
         bundle.file(f"manifest.{role}", _manifest(entries))
         bundle.lines.append(
-            f'step "note the coming changes in the manifest" write_manifest "$RUN/manifest.{role}" {role}'
+            f'step "record the planned changes in the manifest" write_manifest "$RUN/manifest.{role}" {role}'
         )
     for number, path in enumerate(work.cleared, len(work.early) + 1):
         bundle.step(f"remove {path}", "remove_path", str(number), path)
@@ -173,7 +173,7 @@ def _kernel_state(actions: Sequence[Action], bundle: Bundle) -> None:
     for number, unit in enumerate(dict.fromkeys(units), 1):
         snapshot = bundle.file(f"snapshot.{number}", unit.snapshot + "\n")
         restore = bundle.file(f"restore.{number}", unit.restore + "\n")
-        bundle.step(f"keep the live state of {unit.name}", "keep_kernel_state", snapshot, restore)
+        bundle.step(f"save the live state of {unit.name}", "keep_kernel_state", snapshot, restore)
 
 
 def _add_files(files: Iterable[tuple[str, File]], bundle: Bundle) -> None:

@@ -42,7 +42,9 @@ def promote(now: Topology, target: str = "") -> Plan:
     chosen = _chosen(now, target)
     alone = now.synchronous and len(now.standbys) == 1
     says = (
-        "become the primary; no other db host answers, so writes wait for no replica" if alone else "become the primary"
+        "become the primary; no other db host answers, so writes will not wait for a replica"
+        if alone
+        else "become the primary"
     )
     now = yield (Step(Do.PROMOTE_ALONE if alone else Do.PROMOTE, chosen.name, says), *remove_fences(now, chosen.name))
     yield from _after_promotion(now, now.node(chosen.name))

@@ -156,7 +156,7 @@ def degrade(now: Topology) -> Plan:
     if not now.synchronous and leader.synchronous:
         raise Refused(f"the inventory no longer makes {leader.name} wait for a replica. Apply that: inv deploy")
     if not now.synchronous:
-        raise Refused("database.synchronous is false in the inventory, so writes wait for no replica")
+        raise Refused("database.synchronous is false in the inventory, so writes do not wait for a replica")
     if leader.degraded:
         raise AlreadySo(
             f"{leader.name} is degraded already, since {leader.degraded}. To make writes wait again:"

@@ -155,7 +155,7 @@ BROKEN = {
     ),
     "test_asks_nothing.py": (
         'ROLE = "base"\ndef test_x(facts): pass\n',
-        "checks/test_asks_nothing.py:2: LookupError: a check takes facts, and its module defines no function facts",
+        "checks/test_asks_nothing.py:2: LookupError: a check uses the fixture `facts`, but its module defines no",
     ),
     "test_strict.py": (
         'ROLE = "base"\nimport pytest\n@pytest.mark.xfail(strict=True, reason="r")\ndef test_x(): pass\n',

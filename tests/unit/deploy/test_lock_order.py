@@ -78,7 +78,7 @@ class Host:
     wanted=st.lists(st.lists(st.sampled_from(HOSTS), min_size=1, unique=True), min_size=2, max_size=3),
     schedule=st.lists(st.integers(0, 2), max_size=40),
 )
-def test_of_runs_that_start_together_one_gets_all_its_locks(wanted: list[list[str]], schedule: list[int]) -> None:
+def test_if_several_runs_start_together_one_gets_all_its_locks(wanted: list[list[str]], schedule: list[int]) -> None:
     """This holds for any choice and order of hosts, and for any interleaving of the requests."""
     turns, holders = Turns(schedule, len(wanted)), dict[str, int]()
     refused: dict[int, str] = {}
@@ -133,7 +133,7 @@ ROUNDS = 5
 
 
 @sshd.needed
-def test_of_two_operators_one_wins_and_the_other_sees_the_name_of_the_winner(server: Server, tmp_path: Path) -> None:
+def test_one_of_two_operators_wins_and_the_other_sees_the_winners_name(server: Server, tmp_path: Path) -> None:
     """Two processes lock the same hosts over a real sshd, one of them in reverse order."""
     context = multiprocessing.get_context("spawn")
     start, end, said = context.Barrier(2), context.Barrier(2), context.Queue()

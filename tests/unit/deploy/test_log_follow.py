@@ -115,7 +115,7 @@ def test_after_a_lost_connection_no_entry_is_lost_or_repeated_and_the_loss_is_re
             until(lambda: len(screen.shown) >= journal.written)
     assert screen.shown == numbers(journal)
     assert [note.partition(":")[0] for note in screen.notes] == ["db1"] * 4
-    assert screen.notes[0].endswith("; its lines follow when it is back")
+    assert screen.notes[0].endswith("; its entries will be shown when it is back")
     assert screen.notes[1] == "db1: is back"
 
 

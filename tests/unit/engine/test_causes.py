@@ -139,7 +139,10 @@ def test_a_unit_whose_live_state_was_changed_is_reloaded() -> None:
     unit = Unit(name="firewall.service", intact="check")
     machine = deployed(unit)
     machine.guards["firewall.service"] = False
-    assert reported(machine, unit) == [("reload firewall.service", "drift")]
+    ((_, action),) = look(machine, [unit]).actions()
+    assert isinstance(action, UnitAction)
+    assert (action.subject(), action.cause) == ("reload firewall.service", "drift")
+    assert action.detail == "its live state differs from what it loaded"
 
 
 def test_a_packaged_file_that_reappears_is_removed_and_no_longer_served() -> None:
@@ -192,7 +195,7 @@ def test_a_folder_of_ours_that_became_a_link_is_left() -> None:
     assert reported(machine) == [("leave /srv/a", "undeclared")]
 
 
-def test_a_role_that_a_host_lost_is_removed_completely_unless_the_run_is_limited() -> None:
+def test_a_role_removed_from_a_host_leaves_nothing_unless_the_run_is_limited() -> None:
     machine = deployed(CONF, UNIT, Package(name="nginx"), Package(name="rare", purge=True))
     base: dict[str, Wanted] = {"base": []}
     found = plan("db1", base, machine.observed([]), NOW)

@@ -50,7 +50,7 @@ def test_a_port_is_open_to_the_hosts_of_the_roles_that_use_it(small: Stack) -> N
     assert [one.port for one in allowed(small, "c", db, role("app", uses=("*.metrics",)))] == [9187]
 
 
-def test_a_port_used_within_its_own_role_is_open_to_the_other_hosts_of_the_role(small: Stack) -> None:
+def test_a_port_that_its_own_role_uses_is_open_between_the_hosts_of_the_role(small: Stack) -> None:
     peers = role("app", Opening("vrrp", 0, "vrrp", "peers", public=True), uses=("app.vrrp",))
     assert allowed(small, "a", peers) == [Allowed(0, "vrrp", ("10.1.0.2",), "peers")]
 

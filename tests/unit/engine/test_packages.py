@@ -70,7 +70,7 @@ def test_a_run_waits_for_another_package_manager_and_names_it(host: Sandbox, sai
     assert second.ok, second.text
     assert host.calls() == ["apt-get update", "apt-get update", "apt-get install"]
     waits = [line for line in first.text.splitlines() if "waiting" in line]
-    words = re.escape(f"@step\twaiting for {holder}, which is at work on packages (")
+    words = re.escape(f"@step\twaiting for {holder}, which is changing packages (")
     assert waits
     assert all(re.fullmatch(words + r"\d+ s of at most 600 s\)", line) for line in waits)
 

@@ -112,7 +112,7 @@ TWO = "  db1: &db {address: 10.0.0.3, roles: [db]}\n  db2:\n    <<: *db\n"
             "{name: yes}",
             "8: database.name: must be text (given: yes, which YAML reads as true; in quotes it is text)",
         ),
-        (NAME, "{name: ~}", "8: database.name: must be text (given: ~, which is YAML's word for nothing)"),
+        (NAME, "{name: ~}", "8: database.name: must be text (given: ~, which is null in YAML)"),
         (NAME, "{name: }", "8: database.name: must be text (given: nothing)"),
         (NAME, "{name: 2024-02-30}", f"8: database.name: {SQL_RULE} (given: '2024-02-30')"),
         (NAME, "{name: !!python/name:os []}", f"8: database.name: the tag !!python/name:os {NO_TAG}"),
@@ -134,7 +134,7 @@ TWO = "  db1: &db {address: 10.0.0.3, roles: [db]}\n  db2:\n    <<: *db\n"
         (SOURCE, f"source: {'x/' * 999}", f"7: services.web.source: no such folder: {'x/' * 40}... (1,997 characters)"),
         # other values in place of a mapping
         ("database: {name: shop}", "database: ~", "1: database: is missing, but a host has the role db; add:"),
-        ("hosts:\n", "hosts: ~\nlab:\n", "2: hosts: must be a mapping (given: ~, which is YAML's word for nothing)"),
+        ("hosts:\n", "hosts: ~\nlab:\n", "2: hosts: must be a mapping (given: ~, which is null in YAML)"),
         ("hosts:\n", "hosts: [a]\nlab:\n", "2: hosts: must be a mapping (given: ['a'])"),
         # keys
         ("  db1:", "  yes:", ""),

@@ -52,7 +52,7 @@ def test_clients_of_a_database_are_stopped_before_it(stack: Stack, registry: Map
     assert max(place["app1"], place["app2"], place["bak1"]) < min(place["db1"], place["db2"])
 
 
-def test_a_complete_stack_lacks_nothing(stack: Stack) -> None:
+def test_a_complete_stack_is_ready(stack: Stack) -> None:
     assert unready(stack, View(stack, observed=whole(stack))) == {UNITS: [], REPLICATION: [], ADDRESS: []}
 
 
@@ -89,12 +89,14 @@ def test_only_hosts_that_are_still_awaited_are_asked_again(
         ),
     ],
 )
-def test_whatever_is_missing_is_reported(stack: Stack, name: str, seen: Observed, what: str, sentence: str) -> None:
+def test_everything_that_is_not_ready_is_reported(
+    stack: Stack, name: str, seen: Observed, what: str, sentence: str
+) -> None:
     missing = unready(stack, View(stack, observed={**whole(stack), name: seen}))
     assert missing[what] == [sentence]
 
 
-def test_a_host_that_does_not_answer_is_missing(stack: Stack) -> None:
+def test_a_host_that_does_not_answer_is_not_ready(stack: Stack) -> None:
     observed = whole(stack)
     del observed["mon1"]
     missing = unready(

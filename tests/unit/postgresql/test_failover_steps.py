@@ -39,7 +39,7 @@ def test_a_server_is_marked_as_a_standby_before_it_stops_or_starts(stack: Stack)
         assert text.index(f"touch {DATA}/standby.signal") < text.index(verb)
 
 
-def test_the_mark_that_keeps_a_server_out_is_on_disk_before_it_stops(stack: Stack) -> None:
+def test_the_file_that_fences_a_server_off_is_on_disk_before_the_server_stops(stack: Stack) -> None:
     text = body(stack, Step(Do.KEEP_OUT, "db1", ""))
     assert text.index(f"sync {FENCED}") < text.index("systemctl stop")
 

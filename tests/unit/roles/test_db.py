@@ -300,7 +300,7 @@ def test_an_empty_folder_does_not_count_as_an_incomplete_copy(bootstrap: Callabl
     assert first.made == {"PG_VERSION", "new"}
 
 
-def test_a_host_that_its_peers_fenced_off_does_not_wait_but_says_what_unfences_it(
+def test_a_fenced_off_host_does_not_wait_but_says_how_to_unfence_it(
     bootstrap: Callable[[str], Bootstrap],
 ) -> None:
     first = bootstrap("db1")

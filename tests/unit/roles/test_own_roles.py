@@ -83,7 +83,7 @@ def problems(loaded: Load, text: str = INVENTORY, **modules: str) -> list[str]:
     return list(caught.value.problems)
 
 
-def test_an_own_role_is_assembled_like_any_other(loaded: Load) -> None:
+def test_a_stacks_own_role_is_assembled_like_any_other(loaded: Load) -> None:
     stack = loaded(cache=CACHE)
     roles = registry(stack.folder)
     vault = fake_vault(stack, ["cache/password", "web/DJANGO_SECRET_KEY", "web/API_TOKEN", "postgres/app"])

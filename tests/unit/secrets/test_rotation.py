@@ -58,7 +58,7 @@ def test_a_rotation_takes_the_expected_number_of_deploys_and_ends_with_the_new_v
     assert not rotation.unfinished(found[-1], strategy)
 
 
-def test_hosts_one_deploy_apart_accept_what_the_other_uses() -> None:
+def test_hosts_in_adjacent_states_of_a_rotation_accept_each_others_values() -> None:
     """At any moment of two rotations, each app host reads sessions that another one has signed."""
     first = states("overlap", Entry(Secret("x", "old")))
     history = first + states("overlap", first[-1], "newer")[1:]

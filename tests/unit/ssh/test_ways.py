@@ -411,7 +411,7 @@ def test_the_line_of_a_value_is_the_one_that_ssh_used(operator: Operator) -> Non
     assert (config.get("bindaddress"), config.where("bindaddress")) == ("2.2.2.2", "~/more:4")
 
 
-def test_without_openssh_a_configuration_is_refused_and_a_missing_one_is_no_problem(
+def test_without_openssh_only_an_existing_configuration_is_refused(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(operator.home))

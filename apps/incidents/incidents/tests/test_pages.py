@@ -38,7 +38,7 @@ class Pages(TestCase):
         self.assertEqual(states, ["critical", "closed", "closed", "closed"])
         self.assertContains(page, "&lt;press&gt;")
 
-    def test_pages_hold_25_rows_and_a_page_beyond_the_last_is_no_error(self) -> None:
+    def test_pages_have_25_rows_and_a_page_beyond_the_last_is_not_an_error(self) -> None:
         self.incidents(closed=29)
         self.assertContains(self.client.get("/"), 'rel="next" href="?page=2"')
         for number in ("2", "99"):

@@ -32,7 +32,7 @@ class Accepting(ApiTest):
         self.post()
         self.assertLess(timezone.now() - Sample.objects.get().taken_at, timedelta(seconds=10))
 
-    def test_the_same_key_twice_stores_one_sample(self) -> None:
+    def test_two_posts_with_the_same_key_store_one_sample(self) -> None:
         first, second = self.post(key="k1"), self.post(key="k1")
         self.assertEqual((first.status_code, second.status_code), (201, 200))
         self.assertEqual(first.json(), second.json())

@@ -74,7 +74,7 @@ class Supervisor:
         ask, row = heard
         if isinstance(row, Unacknowledged):
             self._member.unanswered(now)
-            self._say(f"the database gives no answer: {row.why}", about="silence")
+            self._say(f"no confirmation from the database: {row.why}", about="silence")
             return
         had = self._member.holds
         self._member.answered(ask, row, now)
@@ -89,7 +89,7 @@ class Supervisor:
             pause = f"; starts in {delay(row.failures):g} s after {row.failures} failures" if row.failures else ""
             self._say(f"takes the lease over{f' from {before}' if before else ''}{pause}")
         elif had and row is None:
-            self._say("the lease is not this host's any more")
+            self._say("this host has lost the lease")
         elif ask.verb is Verb.LOOK and row and row.tenure != FREE:
             held = f"{row.holder} has the lease since {row.since}" if row.holder else "the lease has no known history"
             self._say(f"waits: {held}")
@@ -168,7 +168,7 @@ def main() -> int:
     parser.add_argument("--ttl", type=float, default=15, help="seconds after which a silent holder is replaced (15)")
     parser.add_argument("--stop-signal", choices=("TERM", "INT", "QUIT", "HUP", "USR1", "USR2"), default="TERM")
     parser.add_argument("--stop-timeout", type=float, default=30, help="seconds between that signal and SIGKILL (30)")
-    parser.add_argument("--host", default=socket.gethostname(), help="what other hosts call this one")
+    parser.add_argument("--host", default=socket.gethostname(), help="the name of this host in the lease")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
     if options.ttl < SHORTEST_TTL:

@@ -99,7 +99,7 @@ class Database:
         if not ready and now < self._until:
             return None
         ask, self._asked = self._asked, None
-        answer = self._receive() if ready else Unacknowledged(f"none within {self._until - ask.at:g} s")
+        answer = self._receive() if ready else Unacknowledged(f"no answer within {self._until - ask.at:g} s")
         if isinstance(answer, Unacknowledged):
             self.close()
         return ask, answer
@@ -111,7 +111,7 @@ class Database:
         except ConnectionResetError:
             packet = b""
         if not packet:
-            return Unacknowledged("the process that asks has ended")
+            return Unacknowledged("the process that sends the queries has ended")
         answer: Row | Unacknowledged | None = pickle.loads(packet)  # noqa: S301 - written by our own child process
         return answer
 
