@@ -12,7 +12,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -91,7 +91,7 @@ def roles_of(stack: Stack) -> Mapping[str, Role]:
     return registry(stack.folder)
 
 
-def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
+def plan(inventory: str, role: str, host: str, *, json: bool, no_build: bool = False) -> None:
     """Run `inv plan`."""
     console = Console(json=json)
     with reporting(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
@@ -106,6 +106,7 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
 
         registry = roles_of(stack)
         roles, hosts = inventories.select(stack, assigned(registry), role, host)
+        _build(console, stack, roles, hosts, left_out=no_build)
         check(stack, registry, roles, hosts, datetime.now(UTC))
         with Observer(stack, registry, roles, hosts, head_start) as observer:
             view = observer.observe(console.progress())
@@ -138,6 +139,19 @@ def plan(inventory: str, role: str, host: str, *, json: bool) -> None:
         raise Exit(code=1)
     if pending:
         raise Exit(code=CHANGES)
+
+
+def _build(console: Console, stack: Stack, roles: Sequence[str], hosts: Sequence[str], *, left_out: bool) -> None:
+    """Run the builds of the services' sources that are due on this machine, or say that they are left out."""
+    from plainstack.engine import desired
+    from plainstack.services import local_build
+
+    names = local_build.wanted(stack, hosts, desired.scope(roles_of(stack), roles))
+    if not left_out:
+        local_build.run(stack, names, console.line)
+        return
+    for name, why in local_build.due(stack, names):
+        console.line(f"note: {name}: {stack.services[name].build.local} is left out ({why})")
 
 
 def report_unsaved(console: Console, observer: Observer) -> None:
@@ -188,7 +202,16 @@ def _show_plan(observer: Any, view: Any, console: Console, *, shorten: bool = Fa
         console.line(f"note: {text}")
 
 
-def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: bool = False, again: bool = False) -> None:
+def deploy(
+    inventory: str,
+    role: str,
+    host: str,
+    *,
+    json: bool,
+    new_secrets: bool = False,
+    again: bool = False,
+    no_build: bool = False,
+) -> None:
     """Run `inv deploy`."""
     began = time.monotonic()
     console = Console(json=json)
@@ -204,6 +227,7 @@ def deploy(inventory: str, role: str, host: str, *, json: bool, new_secrets: boo
 
         registry = roles_of(stack)
         roles, hosts = inventories.select(stack, assigned(registry), role, host)
+        _build(console, stack, roles, hosts, left_out=no_build)
         check(stack, registry, roles, hosts, datetime.now(UTC))
         with Observer(stack, registry, roles, hosts, head_start) as observer:
             observer.new_secrets = new_secrets
@@ -251,6 +275,7 @@ def apply(observer: Any, view: Any, console: Console, began: float, *, json: boo
             break
         view = observer.observe(console.progress(), to_apply=True)
     problems = report.failures(failed, outcomes)
+    warnings = [warning for one in passes for warning in one.warnings]
     interrupted = passes[-1].cancelled.is_set()
     code = INTERRUPTED if interrupted else int(bool(problems))
     seconds = time.monotonic() - began
@@ -271,6 +296,7 @@ def apply(observer: Any, view: Any, console: Console, began: float, *, json: boo
                     for outcome in outcomes
                 ],
                 "failed": _failed(failed),
+                "warnings": warnings,
                 "interrupted": interrupted,
                 "seconds": round(seconds, 2),
             }
@@ -286,6 +312,8 @@ def apply(observer: Any, view: Any, console: Console, began: float, *, json: boo
     console.line()
     for problem in problems:
         console.error(problem)
+    for warning in warnings:
+        console.line(f"WARNING: {warning}", "bold yellow")
     hosts = len({outcome.node.host for outcome in outcomes})
     bad = len({outcome.node.host for outcome in outcomes if outcome.error or outcome.skipped} | set(failed))
     verdict = f"{bad} of {len(view.plans) + len(view.failed)} hosts failed" if problems else f"{hosts} hosts changed"

@@ -10,7 +10,7 @@ from invoke.tasks import task
 from plainstack.cli import daily_tasks, inventory_tasks, lab_tasks, secret_tasks, service_tasks
 from plainstack.cli.collector import relax
 from plainstack.cli.help import name_word
-from plainstack.cli.options import JSON, SELECT
+from plainstack.cli.options import BUILD, JSON, SELECT
 from plainstack.cli.streams import guard
 
 relax()
@@ -18,21 +18,31 @@ guard()
 name_word(program, "tunnel", "to")
 
 
-@task(help={**SELECT, **JSON})
-def plan(_c: Context, inventory: str = "hosts.yaml", role: str = "", host: str = "", json: bool = False) -> None:
-    """Show what a deploy would change, as diffs; changes nothing.
+@task(help={**SELECT, **JSON, **BUILD})
+def plan(
+    _c: Context,
+    inventory: str = "hosts.yaml",
+    role: str = "",
+    host: str = "",
+    json: bool = False,
+    no_build: bool = False,
+) -> None:
+    """Show what a deploy would change, as diffs; changes nothing on hosts.
+
+    A service with `build.local` is built first, in its source folder, if the source has changed since its last build.
 
     Exit code: 0 nothing to do, 2 there are changes, 1 an error or a deploy would be refused.
     """
     from plainstack.cli import deploy_commands
 
-    deploy_commands.plan(inventory, role, host, json=json)
+    deploy_commands.plan(inventory, role, host, json=json, no_build=no_build)
 
 
 @task(
     help={
         **SELECT,
         **JSON,
+        **BUILD,
         "new-secrets": "replace secrets on hosts that were deployed with another secret store or a newer version of it",
         "again": "deploy the sources of the services even if their content was rolled back; see inv rollback",
     }
@@ -45,6 +55,7 @@ def deploy(
     json: bool = False,
     new_secrets: bool = False,
     again: bool = False,
+    no_build: bool = False,
 ) -> None:
     """Bring the hosts to the state that the inventory describes.
 
@@ -55,7 +66,7 @@ def deploy(
     """
     from plainstack.cli import deploy_commands
 
-    deploy_commands.deploy(inventory, role, host, json=json, new_secrets=new_secrets, again=again)
+    deploy_commands.deploy(inventory, role, host, json=json, new_secrets=new_secrets, again=again, no_build=no_build)
 
 
 @task(help={**SELECT, **JSON})

@@ -8,3 +8,4 @@ SELECT = {
     "host": "only these hosts: db1[,db2...]",
 }
 JSON = {"json": "print one JSON document on stdout instead of text"}
+BUILD = {"no-build": "use the sources of services as they are: do not run their `build.local`"}

@@ -31,12 +31,14 @@ class Applier:
 
     `on_step` is called with the host, the stage and the step when a step begins; `on_note` with any other message from
     a host. `afterwards` describes the state of a host after a failed transaction, by the word that it prints for it.
+    `warnings` collects what the operator must not miss.
     """
 
     sessions: Sessions
     on_step: Callable[[str, str, str], None]
     on_note: Callable[[str], None]
     afterwards: Mapping[str, str] = field(default_factory=lambda: AFTERWARDS)
+    warnings: list[str] = field(default_factory=list)
 
     def apply(self, host: str, stage: str, work: Script, limit: int) -> Observed | None:
         """Run a script on a host; return what the probe at its end observed, or None if the script has no probe.
@@ -61,6 +63,7 @@ class Applier:
             timeout=limit,
             step=stage,
         )
+        self.warnings.extend(f"{host}: {warning}" for warning in answer.warnings)
         if answer.failed:
             reason = f"failed; {self.afterwards[answer.outcome]}"
             raise HostFailed(host, f"{stage}: {answer.failed}", reason, answer.tail, answer.code)

@@ -50,13 +50,14 @@ def deploy(
 
 @dataclass
 class Deployment:
-    """One deploy; after `run`, `outcomes` holds the result of every stage."""
+    """One deploy; after `run`, `outcomes` holds the result of every stage, `warnings` what the operator must see."""
 
     observer: Observer
     view: View
     listener: Listener
     command: str
     cancelled: Event = field(default_factory=Event)
+    warnings: list[str] = field(default_factory=list)
 
     afterwards: ClassVar[Mapping[str, str]] = AFTERWARDS
 
@@ -134,7 +135,8 @@ class Deployment:
             probe = self.observer.probes[host]
             work = build(self.plans[host], stage, run_id, audit, payloads, probe, self.generations[host])
             limit = longest(work_of(self.plans[host], stage))
-            applier = Applier(self.observer.sessions, self.listener.step, self.listener.note, self.afterwards)
+            sessions, listener = self.observer.sessions, self.listener
+            applier = Applier(sessions, listener.step, listener.note, self.afterwards, self.warnings)
             seen = applier.apply(host, stage, work, limit)
             self.generations[host] = work.generation
             if seen is not None:

@@ -7,12 +7,13 @@ from typing import Any
 
 from plainstack.inventory import references
 from plainstack.inventory.keys import did_you_mean
+from plainstack.inventory.services import Service
 from plainstack.inventory.stack import Stack
 from plainstack.wording import Loc, dotted
 
 # The references that every service can use, besides its secrets and the references that roles provide.
 OWN = ("service.name", "service.folder", "host.name", "host.address", "release")
-IN_COMMANDS = ("port", "number")
+IN_PROCESSES = ("port", "number")
 IN_DRILLS = ("key", "shard", "prefix")
 
 
@@ -26,12 +27,8 @@ def unresolved(stack: Stack, provided: Mapping[str, str]) -> Iterator[tuple[Loc,
             own = [*known[len(OWN) :], *IN_DRILLS]
             for loc, text in _texts(("services", service, "drill"), settings.drill.model_dump()):
                 yield from _unknown(stack, loc, text, own, {})
-        commands: dict[Loc, str] = {
-            ("services", service, key, name, "command"): each.command
-            for key in ("processes", "timers")
-            for name, each in getattr(settings, key).items()
-        }
-        for loc, text in commands.items():
+        plain = [one for one in known if not one.startswith(references.OWN_SECRET)]
+        for loc, text, more in _commands(service, settings):
             for name in references.names(text):
                 if name.startswith(references.OWN_SECRET):
                     yield (
@@ -39,8 +36,16 @@ def unresolved(stack: Stack, provided: Mapping[str, str]) -> Iterator[tuple[Loc,
                         f"{dotted(loc)}: ${{{name}}} on a command line could be read by every account of the host;"
                         " pass it as an environment variable",
                     )
-            plain = [one for one in (*known, *IN_COMMANDS) if not one.startswith(references.OWN_SECRET)]
-            yield from _unknown(stack, loc, text, plain, provided)
+            yield from _unknown(stack, loc, text, [*plain, *more], provided, passed_over=references.OWN_SECRET)
+
+
+def _commands(service: str, settings: Service) -> Iterator[tuple[Loc, str, tuple[str, ...]]]:
+    """Yield the place and the text of every command of a service, and the references that only it can use."""
+    for key in ("processes", "timers", "before", "after"):
+        for name, each in getattr(settings, key).items():
+            yield ("services", service, key, name, "command"), each.command, IN_PROCESSES if key == "processes" else ()
+    for number, text in enumerate(settings.build.host):
+        yield ("services", service, "build", "host", number), text, ()
 
 
 def _texts(loc: Loc, values: Mapping[str, Any]) -> Iterator[tuple[Loc, str]]:
@@ -52,10 +57,10 @@ def _texts(loc: Loc, values: Mapping[str, Any]) -> Iterator[tuple[Loc, str]]:
 
 
 def _unknown(
-    stack: Stack, loc: Loc, text: str, known: list[str], provided: Mapping[str, str]
+    stack: Stack, loc: Loc, text: str, known: list[str], provided: Mapping[str, str], passed_over: str = ""
 ) -> Iterator[tuple[Loc, str]]:
     for name in references.names(text):
-        if name in known or (name.startswith(references.OWN_SECRET) and loc[-1] == "command"):
+        if name in known or (passed_over and name.startswith(passed_over)):
             continue
         if name not in provided:
             everything = [*known, *provided]

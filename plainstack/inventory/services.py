@@ -14,6 +14,7 @@ from plainstack.inventory.service_values import (
     EnvironmentName,
     EnvironmentValue,
     HeaderName,
+    HookSeconds,
     InnerPath,
     PagePath,
     RoutePath,
@@ -106,6 +107,34 @@ class ServiceSecret(Model):
     )
 
 
+class Build(Model):
+    """What completes a release: a command on the operator's machine, and commands on the hosts."""
+
+    local: ShellLine | None = Field(
+        None,
+        description=(
+            "A shell command that plan and deploy run in the source folder on this machine, such as `npm run build`,"
+            " if the source has changed since it ran last."
+        ),
+    )
+    output: tuple[InnerPath, ...] = Field((), description="Files or folders inside the source that `local` must make.")
+    host: tuple[CommandLine, ...] = Field(
+        (), description="Commands that run in the new release on every host, before any host uses the release."
+    )
+    timeout: HookSeconds = Field(600, description="Seconds that each of the commands may take.")
+
+
+class Hook(Model):
+    """A command of a service that runs for each release, as the service's account."""
+
+    command: CommandLine = Field(description="The program and its arguments, as for a process.")
+    once: Bool = Field(
+        False, description="Run it on one host of the service for each release, instead of on every host."
+    )
+    fatal: Bool = Field(True, description="Whether the deploy of a host fails if the command fails.")
+    timeout: HookSeconds = Field(600, description="Seconds that the command may take.")
+
+
 class DrillRequest(Model):
     """A request that drills send to write through the service, and the query that finds these writes in the database.
 
@@ -142,6 +171,13 @@ class Service(Model):
     )
     secrets: dict[EnvironmentName, ServiceSecret] = Field(
         {}, description="Secret environment variables; `inv secrets.set SERVICE/NAME` sets one."
+    )
+    build: Build = Field(Build(), description="Commands that complete a new release before any host uses it.")
+    before: dict[Name, Hook] = Field(
+        {}, description="Commands that run for each release before a host switches to it, by name."
+    )
+    after: dict[Name, Hook] = Field(
+        {}, description="Commands that run for each release after a host has started it, by name."
     )
     packages: tuple[DebianPackage, ...] = Field((), description="Debian packages that the service needs.")
     drill: DrillRequest | None = Field(

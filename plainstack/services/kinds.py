@@ -37,8 +37,9 @@ class Kind:
     `needs` returns the files that a source must contain, with a description of each. If `requirements` is true, the
     source has a lock, from which each release gets a virtual environment. `packages` maps each package that the lock
     must contain to the reason. `problems` yields the errors that reading the source shows. `build` is a shell script
-    that completes a new release in the folder $new before any host switches to it. `migrate` is one that migrates the
-    database to release $id, unless another host has just done so. Both run as root; in them, `in_release FOLDER
+    that builds a new release in the folder $new before any host switches to it, and `finish` one that ends the build,
+    after the inventory's own commands. `migrate` is one that migrates the database to release $id, unless another host
+    has just done so. They run as root; in them, `in_release FOLDER
     PROGRAM...` runs the service's own code as its account. `console` is the command of `inv console`.
     """
 
@@ -47,6 +48,7 @@ class Kind:
     packages: Mapping[str, str] = field(default_factory=dict)
     problems: Look = _no_problems
     build: str = ""
+    finish: str = ""
     migrate: str = ""
     console: tuple[str, ...] = ("python",)
 
@@ -97,6 +99,9 @@ case $said in
     exit 1
     ;;
 esac
+"""
+
+_DJANGO_FINISH = """\
 chown -R root:root "$new/static"
 (cd "$new/static" && find . -type f -print0) >"$new/static.files"
 # Whether it can be loaded is known before anything that cannot be undone, such as a migration.
@@ -123,6 +128,7 @@ KINDS: Mapping[str, Kind] = {
         packages={"gunicorn": "which runs the service", "django": "which manage.py needs"},
         problems=_django_problems,
         build=_DJANGO_BUILD,
+        finish=_DJANGO_FINISH,
         migrate=_DJANGO_MIGRATE,
         console=("manage.py", "shell"),
     ),

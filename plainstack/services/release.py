@@ -11,7 +11,7 @@ from plainstack.engine.resources import Payload
 from plainstack.errors import InventoryError
 from plainstack.inventory.services import Service
 from plainstack.inventory.stack import Stack
-from plainstack.services import kinds, source
+from plainstack.services import hooks, kinds, source
 from plainstack.services.kinds import LOCK, PYTHON
 
 # Increase this when the way a release or a virtual environment is built on a host changes.
@@ -64,7 +64,8 @@ def read(stack: Stack, name: str) -> Release:
         digest=whole,
         stays=tree.stays,
     )
-    built = hashlib.sha256("\0".join([whole, *service.writable]).encode()).hexdigest() if service.writable else whole
+    more = [*service.writable, *hooks.identity(service)]
+    built = hashlib.sha256("\0".join([whole, *more]).encode()).hexdigest() if more else whole
     if not kinds.of(service).requirements:
         return Release(id=built[:12], venv="", source=payload, wheels=Payload())
     lock = str(folder / LOCK)

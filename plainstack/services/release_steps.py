@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from plainstack.engine.resources import Command
 from plainstack.inventory.services import Service
@@ -54,15 +54,17 @@ mv -T "$new" "$home/releases/$id"
 
 _MIGRATED = ': >"$home/releases/$id/migrated"\n'
 
-_MANAGE = """\
+# The environment of the service's processes: `in_release FOLDER PROGRAM...` runs the service's code as its account.
+IN_RELEASE = """\
 in_release() (
     folder=$1
     shift
     set -a
     . "$settings"
     RELEASE=$id STATIC_ROOT=$folder/static PYTHONDONTWRITEBYTECODE=1
+    HOME=$(getent passwd "$account" | cut -d : -f 6) USER=$account LOGNAME=$account
     PATH=${venv:+$venv/bin:}$folder/source:$PATH
-    cd "$folder/source"
+    cd "$folder/source" || exit
     exec runuser -u "$account" -- "$@"
 )
 manage() {
@@ -70,6 +72,22 @@ manage() {
     shift
     in_release "$folder" python manage.py "$@"
 }
+"""
+
+# What the commands write into the source becomes root's when they have ended: a release is read-only.
+_COMPLETE = """complete() { # complete COMMAND LINE
+    code=0
+    in_release "$new" timeout -k 10 "$seconds" sh -c "$2" || code=$?
+    [ $code != 0 ] || return 0
+    how="failed with exit code $code"
+    [ $code != 124 ] || how="did not finish within $seconds s"
+    echo "The command of services.$service.build.host, $1, $how. No host was switched"
+    exit 1
+}
+chown -R "$account" "$new/source"
+"""
+_COMPLETED = """chown -R root:root "$new/source"
+chmod -R a+rX "$new/source"
 """
 
 _SWITCH = """\
@@ -148,8 +166,18 @@ def settings_ahead(name: str) -> str:
     return f"/etc/plainstack/app/{name}.next.env"
 
 
-def put_in_place(name: str, here: Release, service: Service) -> Iterator[Command]:
-    """Yield the steps before the service restarts; every host builds the release before any host switches to it."""
+def put_in_place(
+    name: str,
+    here: Release,
+    service: Service,
+    complete: Sequence[tuple[str, str]] = (),
+    before: Iterable[Command] = (),
+) -> Iterator[Command]:
+    """Yield the steps before the service restarts; every host builds the release before any host switches to it.
+
+    `complete` are the commands that complete the release, as people and as sh read them; `before` are the last steps
+    before the switch.
+    """
     kind = kinds.of(service)
     known = {
         "home": home(name),
@@ -157,15 +185,15 @@ def put_in_place(name: str, here: Release, service: Service) -> Iterator[Command
         "venv": f"{home(name)}/venvs/{here.venv}" if here.venv else "",
         "account": account(name),
     }
-    folder = _word(f"{home(name)}/releases/{here.id}")
+    folder = word(f"{home(name)}/releases/{here.id}")
     # A rollback is refused if a host lacks the release; this is for a host that loses it, or is added, afterwards.
     lacks = f"echo {shlex.quote(f'release {here.id} of {name} is gone from this host: inv deploy --again')}\nexit 1\n"
     if here.venv:
         yield Command(
             name=f"{name}: requirements",
             why=f"install what {name} needs, from wheels ({here.venv})",
-            run=lacks if here.pinned else _script(_VENV, venv=known["venv"]),
-            unless=f"[ -e {_word(known['venv'])}/complete ]",
+            run=lacks if here.pinned else script(_VENV, venv=known["venv"]),
+            unless=f"[ -e {word(known['venv'])}/complete ]",
             payload=here.wheels,
             timeout=300,
             ahead=True,
@@ -176,8 +204,10 @@ def put_in_place(name: str, here: Release, service: Service) -> Iterator[Command
         why=f"put release {here.id} of {name} in place",
         run=lacks
         if here.pinned
-        else _script(
-            executables + _MANAGE + _BEGIN + kind.build + _END,
+        else script(
+            executables + IN_RELEASE + _BEGIN + kind.build + _completed(complete) + kind.finish + _END,
+            service=name,
+            seconds=str(service.build.timeout),
             settings=settings_ahead(name),
             data=data(name),
             writable=" ".join(service.writable),
@@ -186,23 +216,24 @@ def put_in_place(name: str, here: Release, service: Service) -> Iterator[Command
         ),
         unless=f"[ -d {folder} ]",
         payload=here.source,
-        timeout=300,
+        timeout=300 + len(complete) * service.build.timeout,
         ahead=True,
     )
     if kind.migrate and not here.pinned:
         yield Command(
             name=f"{name}: migrate",
             why=f"bring the database to release {here.id} of {name}, unless another host has just done it",
-            run=_script(_MANAGE + kind.migrate + _MIGRATED, settings=settings(name), **known),
+            run=script(IN_RELEASE + kind.migrate + _MIGRATED, settings=settings(name), **known),
             unless=f"[ -e {folder}/migrated ]",
             timeout=600,
         )
+    yield from before
     yield Command(
         name=f"{name}: switch",
         why=f"make release {here.id} of {name} the current one",
-        run=_script(_SWITCH, home=home(name), id=here.id, pinned="yes" if here.pinned else ""),
-        undo=_script(_SWITCH_BACK, home=home(name), id=here.id),
-        unless=f'[ "$(readlink {_word(home(name))}/current)" = releases/{here.id} ]',
+        run=script(_SWITCH, home=home(name), id=here.id, pinned="yes" if here.pinned else ""),
+        undo=script(_SWITCH_BACK, home=home(name), id=here.id),
+        unless=f'[ "$(readlink {word(home(name))}/current)" = releases/{here.id} ]',
     )
 
 
@@ -211,15 +242,21 @@ def prune(name: str) -> Command:
     return Command(
         name=f"{name}: prune",
         why=f"keep the last {KEPT} releases of {name}",
-        run=_script(_PRUNE, home=home(name), kept=str(KEPT), pin=pin(name)),
-        unless=f"set -- {_word(home(name))}/releases/*; [ $# -le {KEPT} ]",
+        run=script(_PRUNE, home=home(name), kept=str(KEPT), pin=pin(name)),
+        unless=f"set -- {word(home(name))}/releases/*; [ $# -le {KEPT} ]",
     )
 
 
-def _script(body: str, **variables: str) -> str:
-    return "".join(f"{name}={_word(value)}\n" for name, value in variables.items()) + body
+def _completed(commands: Sequence[tuple[str, str]]) -> str:
+    lines = [f"complete {shlex.quote(said)} {shlex.quote(line)}\n" for said, line in commands]
+    return "".join([_COMPLETE, *lines, _COMPLETED]) if lines else ""
 
 
-def _word(value: str) -> str:
+def script(body: str, **variables: str) -> str:
+    """Return a shell script that begins with variables."""
+    return "".join(f"{name}={word(value)}\n" for name, value in variables.items()) + body
+
+
+def word(value: str) -> str:
     """Return a value quoted for sh; a path is placed below $ROOT, which is empty except in tests."""
     return f"${{ROOT:-}}{shlex.quote(value)}" if value.startswith("/") else shlex.quote(value)

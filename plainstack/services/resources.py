@@ -13,7 +13,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.services import DjangoService, Process, Service
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Vault
-from plainstack.services import health, holds, kinds, processes, release, site, variables
+from plainstack.services import health, holds, hook_steps, hooks, kinds, processes, release, site, variables
 from plainstack.services.kinds import MAIN
 from plainstack.services.processes import runs_gunicorn
 from plainstack.services.release import Release
@@ -74,12 +74,14 @@ def resources(
         yield from supervisor(here.scope)
     for process, wanted in running.items():
         yield from _unit_files(here, process, wanted)
-    yield from put_in_place(name, here.release, here.service)
+    before = hook_steps.commands(here.scope, found, "before")
+    yield from put_in_place(name, found, here.service, hooks.build_lines(here.scope), before)
     for process, wanted in running.items():
         yield from _units(here, process, wanted)
         if wanted.watchdog is not None:
             yield from watchdog(stack, host, name, process, wanted)
     yield from _timers(here)
+    yield from hook_steps.commands(here.scope, found, "after")
     yield prune(name)
 
 

@@ -27,10 +27,14 @@ _NAMED = 12
 
 @dataclass(frozen=True)
 class Tree:
-    """The files to send as (path in the source, local path), sorted; `stays` names what is left out, with counts."""
+    """The files to send as (path in the source, local path), sorted; `stays` names what is left out, with counts.
+
+    `hidden` are files that are left out because their names begin with a dot.
+    """
 
     files: tuple[tuple[str, str], ...]
     stays: tuple[str, ...]
+    hidden: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -41,6 +45,7 @@ class _Walk:
     writable: frozenset[str] = frozenset()
     stays: Counter[str] = field(default_factory=Counter)
     count: int = 0
+    hidden: list[tuple[str, str]] = field(default_factory=list)
 
     def files(self, folder: str, inside: str, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         """Yield the files to send; `above` are the real paths of the folders on the way to `folder`."""
@@ -50,6 +55,8 @@ class _Walk:
                     continue
                 if _matches(entry.name, _LEFT_OUT) and entry.name not in _TRAVELS:
                     self.stays[_shown(entry.name) + ("/" if entry.is_dir() else "")] += 1
+                    if entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
+                        self.hidden.append((f"{inside}{_shown(entry.name)}", entry.path))
                     continue
                 self._must_be_utf8(entry)
                 real = self._real(entry, above) if entry.is_symlink() else f"{above[-1]}{os.sep}{entry.name}"
@@ -115,7 +122,7 @@ def walk(folder: Path, writable: Sequence[str] = ()) -> Tree:
     stays = sorted(name if count == 1 else f"{name} ({count})" for name, count in walked.stays.items())
     if len(stays) > _NAMED:
         stays = [*stays[:_NAMED], f"{len(stays) - _NAMED} other names"]
-    return Tree(tuple(files), tuple(stays))
+    return Tree(tuple(files), tuple(stays), tuple(sorted(walked.hidden)))
 
 
 def is_environment(folder: str) -> bool:

@@ -37,7 +37,8 @@ class Command(Resource):
     The probe evaluates `unless`, and the host evaluates it again just before `run`. It must exit 0 once `run` has
     succeeded. Both may be multi-line scripts and run with `set -eu`. Neither may contain a secret; they can read
     secrets from managed files on the host. `undo` runs when the transaction is rolled back. `why` is the sentence that
-    plans and progress output show. `id`, if set, lets the role find the command in a plan.
+    plans and progress output show. `run` can append warnings for the operator to the file $WARNINGS; the lines that
+    continue one are indented by four spaces. `id`, if set, lets the role find the command in a plan.
 
     A command with `ahead` runs on all hosts of its role before the role changes anything else on any of them. It runs
     in a separate transaction, together with the accounts, directories and `ahead` files that it needs. It must not

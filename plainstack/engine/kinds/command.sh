@@ -4,7 +4,9 @@ run_command() { # run_command N TIMEOUT: n.run, its guard n.unless, perhaps n.un
     # The probe may be minutes old: other hosts had their turn since.
     ! sh -eu "$RUN/command.$1.unless" >/dev/null 2>&1 </dev/null || return 0
     PAYLOAD=$RUN/payload.$1
-    export PAYLOAD
+    WARNINGS=$RUN/warnings
+    export PAYLOAD WARNINGS
+    rm -f "$WARNINGS"
     if [ -f "$RUN/command.$1.undo" ]; then undo_command "sh -eu '$RUN/command.$1.undo' || :" || return; fi
     (exec 8>&- && cd / && timeout "$2" sh -eu "$RUN/command.$1.run") >"$RUN/said" 2>&1 </dev/null
     code=$?
@@ -18,4 +20,5 @@ run_command() { # run_command N TIMEOUT: n.run, its guard n.unless, perhaps n.un
         emit "@tail	it ran without an error, but its guard still reports that it is not done"
         return 1
     }
+    [ ! -s "$WARNINGS" ] || sed 's/^/@warning	/' "$WARNINGS"
 }

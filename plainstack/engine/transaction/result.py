@@ -19,6 +19,7 @@ class Answer:
     step: str = ""
     tail: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     failed: str = ""
     code: int = 0
     outcome: str = ""
@@ -36,6 +37,11 @@ class Answer:
             self.tail.append(rest)
         elif tag == "@note":
             self.notes.append(rest)
+        elif tag == "@warning":
+            if rest.startswith("    ") and self.warnings:
+                self.warnings[-1] += f"\n{rest}"
+            else:
+                self.warnings.append(rest)
         elif tag == "@failed":
             self.outcome, code, self.failed = rest.split("\t", 2)
             self.code = int(code)
