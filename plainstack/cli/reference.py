@@ -47,7 +47,8 @@ def schema(shape: Shape) -> Schema:
     for name, model in (("Stack", made), *made["$defs"].items()):
         for key in _NOT_WRITTEN.get(name, ()):
             model.get("properties", {}).pop(key, None)
-    made["$defs"].pop("StillServed", None)
+    for name in ("StillServed", "Held", "Pinned"):
+        made["$defs"].pop(name, None)
     made["$defs"]["Host"]["properties"]["roles"]["items"]["enum"] = list(shape.roles)
     cleaned: Schema = _clean(made)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Plainstack inventory", **cleaned}
