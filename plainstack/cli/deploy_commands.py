@@ -318,6 +318,10 @@ def apply(observer: Any, view: Any, console: Console, began: float, *, json: boo
     bad = len({outcome.node.host for outcome in outcomes if outcome.error or outcome.skipped} | set(failed))
     verdict = f"{bad} of {len(view.plans) + len(view.failed)} hosts failed" if problems else f"{hosts} hosts changed"
     console.line(f"{verdict} in {seconds:.1f} s", "bold red" if problems else "bold green")
+    if problems:
+        from plainstack.cli.release_commands import after_failure
+
+        after_failure(observer, [each.node.stage for each in outcomes if each.error or each.skipped], console)
     if interrupted:
         console.error("interrupted; run the same command again to continue")
     return code

@@ -7,7 +7,7 @@ from invoke.context import Context
 from invoke.main import program
 from invoke.tasks import task
 
-from plainstack.cli import daily_tasks, inventory_tasks, lab_tasks, secret_tasks, service_tasks
+from plainstack.cli import daily_tasks, inventory_tasks, lab_tasks, release_tasks, secret_tasks, service_tasks
 from plainstack.cli.collector import relax
 from plainstack.cli.help import name_word
 from plainstack.cli.options import BUILD, JSON, SELECT
@@ -187,6 +187,8 @@ def roles(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> Non
 namespace = Collection(
     plan,
     deploy,
+    release_tasks.releases,
+    release_tasks.rollback,
     verify,
     status,
     drift,

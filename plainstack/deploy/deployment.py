@@ -17,7 +17,7 @@ from plainstack.deploy.operator import commit, who
 from plainstack.deploy.schedule import Node, execute, graph, settle, unseen
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan, Run, Transaction
-from plainstack.engine.plan.planner import Stamp, plan
+from plainstack.engine.plan.planner import Stamp
 from plainstack.engine.role import Errand
 from plainstack.engine.transaction.result import AFTERWARDS
 from plainstack.errors import HostFailed, PlainstackError, Refused
@@ -99,7 +99,7 @@ class Deployment:
         return errands.wanted(self.observer, self.view)
 
     def _plan(self, name: str, stamp: Stamp) -> HostPlan:
-        return plan(name, self.observer.desired[name], self.view.observed[name], stamp, self.observer.scope)
+        return self.observer.plan_of(name, self.view.observed[name], stamp)
 
     def _let_peers_see(self, began: float) -> None:
         """Wait until peers use the last changed host again, because the next deploy may take down another one first."""
@@ -149,7 +149,7 @@ class Deployment:
 
     def _check(self, host: str, stage: str, seen: Observed) -> None:
         """Raise HostFailed if the host is not in its desired state after its last stage."""
-        left = plan(host, self.observer.desired[host], seen, Stamp("", "", ""), self.observer.scope)
+        left = self.observer.plan_of(host, seen, Stamp("", "", ""))
         if not left.empty:
             lines = [f"{role}: {action.subject()} ({getattr(action, 'detail', '')})" for role, action in left.actions()]
             raise HostFailed(host, stage, "was applied, but the host still differs from the plan", lines[:10])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
+from plainstack.deploy.focus import Focus
 from plainstack.deploy.head_start import HeadStart
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.observed import Observed
@@ -19,6 +20,9 @@ from plainstack.engine.settled import UNDO_NOW, settled
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.inventory.stack import Stack
 from plainstack.ssh.connections import Sessions
+
+# The author of plans that are only looked at.
+_NOBODY = Stamp("", "", "")
 
 
 class Listener(Protocol):
@@ -61,7 +65,8 @@ class Observer:
     secrets, pass `needs_values=False`: the commands that print secrets are then not run, and unset secrets are allowed.
 
     `stack` is the stack of the inventory and, after `observe`, with what the hosts hold; see Role. A command that
-    changes what they hold sets `change`, a function that is applied to the stack.
+    changes what they hold sets `change`, a function that is applied to the stack. One that deploys only a part of the
+    stack sets `focus`.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class Observer:
     ) -> None:
         self.stack = self._declared = stack
         self.change: Callable[[Stack], Stack] | None = None
+        self.focus: Focus | None = None
         self.hosts = hosts
         self.roles = roles
         self.chosen = chosen
@@ -83,6 +89,7 @@ class Observer:
         self._needs_values = needs_values
         self._head_start = head_start or HeadStart()
         self.desired: dict[str, HostDesired] = {}
+        self._only: dict[str, frozenset[str]] = {}
         self.probes: dict[str, str] = {}
 
     def __enter__(self) -> Observer:
@@ -103,20 +110,37 @@ class Observer:
             others = Elsewhere.of(self.stack, self.roles, self.hosts, stored)
             self.vault = others.added_to(stored, self.stack) if self._needs_values else others.stood_in(stored)
             self.unset = others.unset
-            self.scope = desired.scope(self.roles, self.chosen)
+            self._scope = desired.scope(self.roles, self.chosen)
         except BaseException:
             self.__exit__()
             raise
         return self
 
+    @property
+    def scope(self) -> tuple[str, ...] | None:
+        """The roles to plan; None for all."""
+        return self.focus.roles if self.focus else self._scope
+
+    def plan_of(self, name: str, seen: Observed, stamp: Stamp) -> HostPlan:
+        """Return the plan of a host within the scope and the focus of this run."""
+        return plan(name, self.desired[name], seen, stamp, self.scope, self._only.get(name))
+
     def render(self, ready: Callable[[str], None] = lambda _: None) -> None:
         """Fill `desired` and `probes`; call `ready` with the name of each finished host. Raises InventoryError."""
         from plainstack.engine import desired
 
+        without = self._without(self.stack)
         for name, wanted in desired.one_by_one(self.stack, self.vault, self.roles, self.hosts):
             self.desired[name] = wanted
+            if self.focus:
+                self._only[name] = self.focus.keys(wanted, without[name])
             self.probes[name] = desired.probe_script(self.stack, self.stack.hosts[name], wanted, self.roles)
             ready(name)
+
+    def _without(self, stack: Stack) -> Mapping[str, HostDesired]:
+        from plainstack.engine import desired
+
+        return desired.assemble(self.focus.without(stack), self.vault, self.roles, self.hosts) if self.focus else {}
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -148,7 +172,7 @@ class Observer:
             if name in view.failed:
                 return
             if name in view.observed and self.probes[name] == before[name]:
-                view.plans[name] = self._plan(name, view.observed[name], self.scope)
+                view.plans[name] = self.plan_of(name, view.observed[name], _NOBODY)
             else:
                 futures[name] = self._pool.submit(self._look, name, listener, to_apply)
 
@@ -178,19 +202,16 @@ class Observer:
         # This test is cheap, and almost always true.
         if all(role.transition(self.stack, view.observed) == self.stack for role in self.roles.values()):
             return
-        whole = {name: self._plan(name, seen, None) for name, seen in view.observed.items()}
+        whole = {name: plan(name, self.desired[name], seen, _NOBODY) for name, seen in view.observed.items()}
         view.stack = transition.expanded(self.stack, self.roles, view.observed, whole)
         if view.stack == self.stack:
             return
         self.desired = desired.assemble(view.stack, self.vault, self.roles, self.hosts)
-        view.plans = {name: self._plan(name, seen, self.scope) for name, seen in view.observed.items()}
+        view.plans = {name: self.plan_of(name, seen, _NOBODY) for name, seen in view.observed.items()}
 
     def _look(self, name: str, listener: Listener | None, to_apply: bool) -> tuple[Observed, HostPlan]:
         seen = self._probe(name, listener, to_apply)
-        return seen, self._plan(name, seen, self.scope)
-
-    def _plan(self, name: str, seen: Observed, scope: tuple[str, ...] | None) -> HostPlan:
-        return plan(name, self.desired[name], seen, Stamp("", "", ""), scope)
+        return seen, self.plan_of(name, seen, _NOBODY)
 
     def _probe(self, name: str, listener: Listener | None, to_apply: bool) -> Observed:
         # If the first connection failed, a second `observe` opens another: a booting host refuses connections at first.
@@ -256,7 +277,11 @@ class Observer:
 
     def _applied(self) -> dict[str, HostDesired]:
         return {
-            name: {role: items for role, items in wanted.items() if self.scope is None or role in self.scope}
+            name: {
+                role: [item for item in items if not self.focus or item.key in self._only[name]]
+                for role, items in wanted.items()
+                if self.scope is None or role in self.scope
+            }
             for name, wanted in self.desired.items()
         }
 

@@ -29,6 +29,11 @@ class Pinned(Hold):
 
 
 class Held(Model):
-    """The holds of a stack, by kind and service. The name of a field is the name of its kind on the hosts."""
+    """The holds of a stack, by kind and service. The name of a field is the name of its kind on the hosts.
+
+    `aside` is not on the hosts: it names the services that a command does not touch, so that it needs no source of
+    theirs.
+    """
 
     pinned: dict[str, Pinned] = Field({})
+    aside: tuple[str, ...] = ()

@@ -28,7 +28,9 @@ from plainstack.inventory.stack import Stack
 from plainstack.services import processes, release
 from plainstack.services.variables import FOLDER
 
-_MODELS: Mapping[str, type[Hold]] = {kind: get_args(field.annotation)[1] for kind, field in Held.model_fields.items()}
+_MODELS: Mapping[str, type[Hold]] = {
+    kind: get_args(field.annotation)[1] for kind, field in Held.model_fields.items() if kind != "aside"
+}
 
 # A host without holds starts no process for this.
 _FACTS = """\
@@ -145,3 +147,29 @@ def rolled_back(service: str, pinned: Pinned) -> str:
     """Return the clause that says when a service was rolled back, and by whom."""
     back = f" from {pinned.refused[0]}" if pinned.refused else ""
     return f"{service}: rolled back{back} to {pinned.release} on {pinned.at} by {pinned.who}"
+
+
+def only(service: str, pinned: Mapping[str, Pinned]) -> Callable[[Stack], Stack]:
+    """Return a change of the stack that pins a service, or ends its pin, and leaves its other services as they run."""
+
+    def change(stack: Stack) -> Stack:
+        others = tuple(name for name in stack.services if name != service)
+        return changed(stack, lambda held: held.model_copy(update={"pinned": pinned, "aside": others}))
+
+    return change
+
+
+def without(service: str) -> Callable[[Stack], Stack]:
+    """Return a function that removes a service from a stack."""
+
+    def removed(stack: Stack) -> Stack:
+        return stack.model_copy(
+            update={"services": {name: one for name, one in stack.services.items() if name != service}}
+        )
+
+    return removed
+
+
+def keys(service: str) -> frozenset[str]:
+    """Return the keys of the resources of all holds that a service could have."""
+    return frozenset(File(path=path(service, kind), content=b"").key for kind in _MODELS)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from plainstack.engine.resources import Payload
 from plainstack.errors import InventoryError
+from plainstack.inventory.held import Pinned
 from plainstack.inventory.services import Service
 from plainstack.inventory.stack import Stack
 from plainstack.services import hooks, kinds, source
@@ -18,6 +19,8 @@ from plainstack.services.kinds import LOCK, PYTHON
 _PACKAGING = "1"
 _MADE_FOR = f"packaging {_PACKAGING} python {PYTHON}\n".encode()
 _SOURCE = "source/"
+# Stands for the release of a service that a command does not touch.
+_ASIDE = Pinned(release="-")
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def wanted(stack: Stack, name: str) -> Release:
 
     Raises InventoryError if the source lacks what a release needs.
     """
-    pin = stack.held.pinned.get(name)
+    pin = stack.held.pinned.get(name, _ASIDE if name in stack.held.aside else None)
     if pin is None:
         return read(stack, name)
     return Release(id=pin.release, venv=pin.venv, source=Payload(), wheels=Payload(), pinned=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from plainstack.engine.kinds.action import Action, Rank
@@ -17,28 +17,37 @@ from plainstack.engine.plan.manifest import entries_between, manifest_entries
 from plainstack.engine.plan.packages import Desired, before_apt, consented, in_apts_way, packages
 from plainstack.engine.plan.units import daemon_reload, stale_stamps
 from plainstack.engine.resources import Resource, Validation
+from plainstack.engine.stamps import is_unit_file
 
 __all__ = ["Desired", "Stamp", "consented", "plan", "state_of"]
 
 
-def plan(host: str, desired: Desired, observed: Observed, stamp: Stamp, scope: Iterable[str] | None = None) -> HostPlan:
+def plan(
+    host: str,
+    desired: Desired,
+    observed: Observed,
+    stamp: Stamp,
+    scope: Iterable[str] | None = None,
+    only: Collection[str] | None = None,
+) -> HostPlan:
     """Return the plan of a host. `desired` holds all its roles; `scope` names the roles to plan, None means all.
 
-    Without a scope, the plan also removes the units and files of roles that the host no longer has.
+    Without a scope, the plan also removes the units and files of roles that the host no longer has. With `only`, the
+    keys of resources, it leaves all other resources as they are, and installs no packages.
     """
     chosen = {role: wanted for role, wanted in desired.items() if scope is None or role in set(scope)}
-    rewritten = _rewritten(chosen, observed)
+    rewritten = _rewritten({role: _limited(wanted, only) for role, wanted in chosen.items()}, observed)
     lost = [] if scope is not None else sorted(role for role in observed.manifest if role not in desired)
     transactions = [
         transaction
         for role in (*lost, *chosen)
-        for transaction in _transactions(role, chosen.get(role, ()), desired, observed, stamp, rewritten)
+        for transaction in _transactions(role, chosen.get(role, ()), desired, observed, stamp, rewritten, only)
     ]
     done = [transaction for transaction in transactions if transaction.actions]
     if observed.leftovers and not observed.guard_pending and not done and transactions:
         cleaning = Record(detail="an interrupted run left files behind")
         done = [replace(transactions[0], actions=(cleaning,))]
-    apt = packages(chosen, lost, observed)
+    apt = packages(chosen, lost, observed) if only is None else None
     if apt:
         apt = replace(
             apt,
@@ -60,23 +69,29 @@ def _transactions(
     observed: Observed,
     stamp: Stamp,
     rewritten: frozenset[str],
+    only: Collection[str] | None,
 ) -> list[Transaction]:
     """Return the transaction of a role, or two if some of its actions run ahead."""
     ours: dict[str, list[Entry]] = {}
     for entry in observed.manifest.get(role, ()):
         ours.setdefault(entry.key, []).append(entry)
+    left_alone = [entry for key, same in ours.items() if only is not None and key not in only for entry in same]
+    ours = {key: same for key, same in ours.items() if only is None or key in only}
     everything = [item for resources in desired.values() for item in resources]
-    situation = Situation(role, wanted, everything, ours, observed, rewritten)
+    limited = _limited(wanted, only)
+    situation = Situation(role, limited, everything, ours, observed, rewritten)
     actions = [*_removals(situation), *_in_order(situation)]
-    actions += daemon_reload(role, wanted, observed, _touched(actions))
-    for item in wanted:
+    if only is None or any(is_unit_file(path) for path in _touched(actions)):
+        actions += daemon_reload(role, wanted, observed, _touched(actions))
+    for item in limited:
         if kind_of(item).rank is Rank.AS_NAMED:
             actions += kind_of(item).compare(item, replace(situation, begun=bool(actions)))
     entries = tuple(manifest_entries(situation, stamp))
     if not actions and {(e.key, e.state) for e in entries} != {(e.key, e.state) for es in ours.values() for e in es}:
         actions.append(Record())
     between = entries_between(entries, situation)
-    transition = tuple(dict.fromkeys([*between, *(entry for same in ours.values() for entry in same), *entries]))
+    before = [entry for same in ours.values() for entry in same]
+    transition = tuple(dict.fromkeys([*between, *before, *left_alone, *entries]))
 
     def part(actions: Sequence[Action], manifest: tuple[Entry, ...], *, ahead: bool = False) -> Transaction:
         touched = _touched(actions)
@@ -100,7 +115,11 @@ def _transactions(
         )
 
     first, rest = split(actions)
-    return [*([part(first, transition, ahead=True)] if first else []), part(rest, entries)]
+    return [*([part(first, transition, ahead=True)] if first else []), part(rest, (*left_alone, *entries))]
+
+
+def _limited(wanted: Sequence[Resource], only: Collection[str] | None) -> Sequence[Resource]:
+    return wanted if only is None else [item for item in wanted if item.key in only]
 
 
 def _removals(situation: Situation) -> list[Action]:

@@ -1,0 +1,246 @@
+"""The commands behind `inv releases` and `inv rollback`, and what a failed deploy says about releases."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from invoke.exceptions import Exit
+
+from plainstack.cli.console import Console
+from plainstack.cli.deploy_commands import apply, document, load, reporting, roles_of
+from plainstack.errors import HostFailed, InventoryError, PlainstackError, Refused
+
+if TYPE_CHECKING:
+    from plainstack.deploy.observe import Observer, View
+    from plainstack.inventory.held import Pinned
+    from plainstack.inventory.stack import Stack
+    from plainstack.services.kept import OnHost
+    from plainstack.ssh.connections import Sessions
+
+_HEADER = ("service", "release", "state", "hosts", "since", "by")
+
+
+def releases(inventory: str, service: str, *, json: bool) -> None:
+    """Run `inv releases`."""
+    console = Console(json=json)
+    with reporting(console, json=json, shows=True):
+        from plainstack.ssh.connections import Sessions
+
+        stack = load(inventory)
+        names = [_service(stack, service)] if service else list(stack.services)
+        with Sessions(stack) as sessions:
+            seen = {name: _look(stack, sessions, name) for name in names}
+        failed = {host: found for one in seen.values() for host, found in one.items() if isinstance(found, HostFailed)}
+        if json:
+            document({"services": {name: _data(_reached(one)) for name, one in seen.items()}, "failed": _texts(failed)})
+        else:
+            _show(console, {name: _reached(one) for name, one in seen.items()})
+            for error in failed.values():
+                console.error(str(error))
+    if failed:
+        raise Exit(code=1)
+
+
+def rollback(inventory: str, service: str, to: str, *, json: bool) -> None:
+    """Run `inv rollback`."""
+    began = time.monotonic()
+    console = Console(json=json)
+    with reporting(console, json=json):
+        stack = load(inventory)
+
+        from plainstack.deploy.focus import Focus
+        from plainstack.deploy.observe import Observer
+        from plainstack.deploy.operator import who
+        from plainstack.services import holds, processes, rollback
+
+        name = _service(stack, service)
+        hosts = tuple(host.name for host in processes.hosts(stack, name))
+        with Observer(stack, roles_of(stack), (), hosts) as observer:
+            seen = _reached(_look(stack, observer.sessions, name))
+            if not seen:
+                raise Refused(f"no host of {name} could be reached: {', '.join(hosts)}")
+            at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            pin = rollback.target(name, seen, to, at, who())
+            pinned = {} if _source(stack, name) == pin.release else {name: pin}
+            observer.change = holds.only(name, pinned)
+            observer.focus = Focus(processes.ROLES, holds.without(name), holds.keys(name))
+            view = observer.observe(console.progress(), to_apply=True)
+            if not json:
+                _announce(console, stack, name, seen, pin)
+            if view.pending:
+                code = apply(observer, view, console, began, json=json)
+            else:
+                code = _nothing_to_do(console, view, json=json)
+            if not json and not code:
+                console.line(_after(name, pin, pinned))
+    if code:
+        raise Exit(code=code)
+
+
+def _service(stack: Stack, service: str) -> str:
+    """Return the name of the service that is meant; it may be left out if there is only one."""
+    from plainstack.inventory.keys import did_you_mean
+
+    known = list(stack.services)
+    if not known:
+        raise Refused("the inventory has no services")
+    if not service and len(known) > 1:
+        raise Refused(f"which service? --service={known[0]}; known: {', '.join(known)}")
+    if service and service not in known:
+        raise Refused(f"unknown service {service!r}{did_you_mean(service, known)}; known: {', '.join(known)}")
+    return service or known[0]
+
+
+def _look(stack: Stack, sessions: Sessions, service: str) -> Mapping[str, OnHost | HostFailed]:
+    """Return what the hosts of a service keep, or their errors; by host, in inventory order."""
+    from plainstack.engine import probe
+    from plainstack.services import kept, processes
+    from plainstack.ssh.connections import fan_out
+
+    text = probe.script((), [kept.script(service)])
+
+    def look(name: str) -> OnHost:
+        answer = sessions.to(name).script(text, step="look at the releases")
+        try:
+            return kept.parse(stack, service, probe.parse(answer.out).facts)
+        except PlainstackError as error:
+            raise HostFailed(name, "look at the releases", str(error), answer.err.splitlines()[-5:]) from None
+
+    names = [host.name for host in processes.hosts(stack, service)]
+    answers = fan_out(names, look)
+    return {name: answers[name] for name in names}
+
+
+def _reached(seen: Mapping[str, OnHost | HostFailed]) -> dict[str, OnHost]:
+    return {name: one for name, one in seen.items() if not isinstance(one, HostFailed)}
+
+
+def _texts(failed: Mapping[str, HostFailed]) -> dict[str, str]:
+    return {name: str(error) for name, error in failed.items()}
+
+
+def _source(stack: Stack, service: str) -> str:
+    """Return the release that the source has now; "" if the source cannot be read, which a rollback does not need."""
+    from plainstack.services import release
+
+    try:
+        return release.read(stack, service).id
+    except InventoryError:
+        return ""
+
+
+def _nothing_to_do(console: Console, view: View, *, json: bool) -> int:
+    if json:
+        document({"changed": {}, "failed": _texts(view.failed)})
+    for error in view.failed.values() if not json else ():
+        console.error(str(error))
+    return int(bool(view.failed))
+
+
+def _announce(console: Console, stack: Stack, service: str, seen: Mapping[str, OnHost], pin: Pinned) -> None:
+    """Say what a rollback does and, before it starts, what it does not."""
+    from plainstack.services import kinds, rollback
+
+    running = dict.fromkeys(one.current for one in seen.values() if one.current != pin.release)
+    console.line(f"{service}: from {' and '.join(running) or pin.release} to {pin.release}")
+    if not kinds.of(stack.services[service]).migrate:
+        console.line(f"what newer releases changed in the database stays: {pin.release} must work with it")
+        return
+    applied = rollback.migrations(seen, pin.release)
+    which = f"these, which newer releases applied: {', '.join(applied)}" if applied else "the database as it is"
+    console.line(f"migrations are not undone: {pin.release} must work with {which}")
+
+
+def _after(service: str, pin: Pinned, pinned: Mapping[str, Pinned]) -> str:
+    if not pinned:
+        return f"{service} runs {pin.release}, which is also the content of its source"
+    return (
+        f"{service} stays at {pin.release} until its source changes: inv deploy refuses the content that was rolled"
+        " back, unless with --again"
+    )
+
+
+def _data(seen: Mapping[str, OnHost]) -> dict[str, Any]:
+    from plainstack.services import rollback
+
+    pinned = rollback.newest(seen)
+    return {
+        "hosts": {
+            name: {
+                "runs": one.current or None,
+                "previous": one.previous or None,
+                "releases": [
+                    {
+                        "id": kept.id,
+                        "since": kept.since,
+                        "by": kept.who or None,
+                        "lacks": kept.lacks or None,
+                        "migrations": kept.migrations,
+                    }
+                    for kept in one.releases.values()
+                ],
+            }
+            for name, one in seen.items()
+        },
+        "can_roll_back_to": rollback.candidates(seen),
+        "rolled_back": pinned.model_dump(mode="json") if pinned else None,
+    }
+
+
+def _show(console: Console, seen: Mapping[str, Mapping[str, OnHost]]) -> None:
+    from plainstack.services import holds, rollback
+
+    if rows := [row for service, hosts in seen.items() for row in _rows(service, hosts)]:
+        console.table(_HEADER, rows)
+        console.line()
+    for service, hosts in seen.items():
+        if not any(one.releases for one in hosts.values()):
+            console.line(f"{service}: no release yet" if hosts else f"{service}: no host could be reached")
+            continue
+        if text := rollback.differing(service, hosts):
+            console.line(text)
+        if pinned := rollback.newest(hosts):
+            console.line(f"{holds.rolled_back(service, pinned)}; a deploy of the same content needs --again")
+        console.line(rollback.choice(service, hosts))
+
+
+def _rows(service: str, seen: Mapping[str, OnHost]) -> Iterable[tuple[str, ...]]:
+    """Yield a row for each release and state, with the hosts on which it is in this state; newest first."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, one in seen.items():
+        for kept in one.releases.values():
+            groups.setdefault((kept.id, _state(one, kept.id)), []).append(name)
+    rows = []
+    for (release, state), names in groups.items():
+        first = [seen[name].releases[release] for name in names]
+        since = min(kept.since for kept in first)
+        rows.append((service, release, state, ", ".join(names), since, next((k.who for k in first if k.who), "-")))
+    return sorted(rows, key=lambda row: (row[2] != "runs", row[2] != "previous", _descending(row[4])))
+
+
+def _descending(text: str) -> tuple[int, ...]:
+    return tuple(-ord(character) for character in text)
+
+
+def _state(one: OnHost, release: str) -> str:
+    if release == one.current:
+        return "runs"
+    if one.releases[release].lacks:
+        return one.releases[release].lacks
+    return "previous" if release == one.previous else "kept"
+
+
+def after_failure(observer: Observer, stages: Iterable[str], console: Console) -> None:
+    """Print, after some stages of a deploy failed, which hosts run which release if they differ, and what to do."""
+    from plainstack.services import processes, rollback
+
+    if not {*processes.ROLES} & {*stages}:
+        return
+    for service in observer.stack.services:
+        seen = _reached(_look(observer.stack, observer.sessions, service))
+        text = rollback.differing(service, seen)
+        if text:
+            console.error(f"{text}. {rollback.advice(service, seen)}")
