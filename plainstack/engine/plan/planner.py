@@ -8,7 +8,7 @@ from dataclasses import replace
 from plainstack.engine.kinds.action import Action, Rank
 from plainstack.engine.kinds.kind import Leaves, Situation
 from plainstack.engine.kinds.paths import state_of, writes
-from plainstack.engine.kinds.registry import kind_named, kind_of
+from plainstack.engine.kinds.registry import kind_named, kind_of, place_left, place_of
 from plainstack.engine.observed import Entry, Observed
 from plainstack.engine.plan.actions import HostPlan, Record, Transaction, UnitAction
 from plainstack.engine.plan.ahead import split
@@ -16,7 +16,7 @@ from plainstack.engine.plan.author import Stamp
 from plainstack.engine.plan.manifest import entries_between, manifest_entries
 from plainstack.engine.plan.packages import Desired, before_apt, consented, in_apts_way, packages
 from plainstack.engine.plan.units import daemon_reload, stale_stamps
-from plainstack.engine.resources import Resource, Validation
+from plainstack.engine.resources import File, Package, Preseed, Resource, Validation
 from plainstack.engine.stamps import is_unit_file
 
 __all__ = ["Desired", "Stamp", "consented", "plan", "state_of"]
@@ -33,8 +33,10 @@ def plan(
     """Return the plan of a host. `desired` holds all its roles; `scope` names the roles to plan, None means all.
 
     Without a scope, the plan also removes the units and files of roles that the host no longer has. With `only`, the
-    keys of resources, it leaves all other resources as they are, and installs no packages.
+    keys of resources, it leaves all other resources as they are, and everything that the package transaction does.
     """
+    if only is not None:
+        only = {*only} - {item.key for wanted in desired.values() for item in wanted if _by_apt(item)}
     chosen = {role: wanted for role, wanted in desired.items() if scope is None or role in set(scope)}
     rewritten = _rewritten({role: _limited(wanted, only) for role, wanted in chosen.items()}, observed)
     lost = [] if scope is not None else sorted(role for role in observed.manifest if role not in desired)
@@ -75,6 +77,10 @@ def _transactions(
     ours: dict[str, list[Entry]] = {}
     for entry in observed.manifest.get(role, ()):
         ours.setdefault(entry.key, []).append(entry)
+    if only is not None:
+        # A file may replace a link at the same path.
+        places = {place_of(item) for item in wanted if item.key in only}
+        only = {*only, *(key for key, same in ours.items() if place_left(same[0]) in places)}
     left_alone = [entry for key, same in ours.items() if only is not None and key not in only for entry in same]
     ours = {key: same for key, same in ours.items() if only is None or key in only}
     everything = [item for resources in desired.values() for item in resources]
@@ -116,6 +122,10 @@ def _transactions(
 
     first, rest = split(actions)
     return [*([part(first, transition, ahead=True)] if first else []), part(rest, (*left_alone, *entries))]
+
+
+def _by_apt(item: Resource) -> bool:
+    return isinstance(item, Package | Preseed) or (isinstance(item, File) and item.early)
 
 
 def _limited(wanted: Sequence[Resource], only: Collection[str] | None) -> Sequence[Resource]:

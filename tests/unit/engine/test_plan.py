@@ -14,7 +14,7 @@ from plainstack.engine.observed import PathState
 from plainstack.engine.plan.actions import HostPlan, Record, Remove, RemoveUser, UnitAction
 from plainstack.engine.plan.drift import find
 from plainstack.engine.plan.planner import plan
-from plainstack.engine.resources import Absent, Directory, File, Link, Unit
+from plainstack.engine.resources import Absent, Directory, File, Link, Package, Resource, Unit
 from tests.unit.hosts import NOW, UNIT_FILES, Desired, desired_states, everything, machines, undisturbed
 from tests.unit.simulate import Machine
 
@@ -127,3 +127,35 @@ def test_a_run_limited_to_a_role_leaves_the_other_roles_alone(machine: Machine, 
     assert look(desired, machine, scope=["base"]).empty
     machine.apply(look(desired, machine), everything(desired))
     assert look(desired, machine).empty
+
+
+@given(machines, desired_states, st.data())
+def test_a_run_limited_to_some_resources_leaves_everything_else_as_it_is(
+    machine: Machine, desired: Desired, data: st.DataObject
+) -> None:
+    wanted = everything(desired)
+    # An account is needed by the files that it owns.
+    only = {item.key for item in wanted if data.draw(st.booleans()) and not _by_apt(item)} | {"user app"}
+    seen = machine.observed(wanted)
+    paths, before = dict(machine.paths), {role: set(entries) for role, entries in machine.manifest.items()}
+    machine.apply(plan("db1", desired, seen, NOW, [*desired], only), wanted)
+    assert all(machine.satisfies(item) for item in wanted if item.key in only)
+    ours = {getattr(item, "path", "") for item in wanted if item.key in only}
+    assert {path: state for path, state in machine.paths.items() if not _inside(path, ours)} == {
+        path: state for path, state in paths.items() if not _inside(path, ours)
+    }
+    for role in desired:
+        left_alone = {entry for entry in before.get(role, ()) if entry.key not in only and entry.name not in ours}
+        assert left_alone <= set(machine.manifest.get(role, ()))
+    assert plan("db1", desired, machine.observed(wanted), NOW, [*desired], only).empty
+    machine.apply(look(desired, machine), wanted)
+    assert all(machine.satisfies(item) for item in wanted)
+    assert look(desired, machine).empty
+
+
+def _by_apt(item: Resource) -> bool:
+    return isinstance(item, Package) or getattr(item, "early", False)
+
+
+def _inside(path: str, folders: set[str]) -> bool:
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
