@@ -14,7 +14,7 @@ from tests.waiting import PATIENCE
 
 
 @pytest.mark.parametrize("words", ["fab failover", *(f"inv {name}" for name in namespace.task_names)])
-def test_help_says_what_a_command_does_and_explains_every_option(words: str) -> None:
+def test_help_describes_every_command_and_every_option(words: str) -> None:
     program, *task = words.split()
     line = [str(Path(sys.executable).with_name(program)), *task, "--help"]
     ran = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)

@@ -167,7 +167,7 @@ def test_a_command_ends_if_its_output_is_not_read(deployed: Operator) -> None:
     deployed.on("app1", "while grep -q 'daily-floo[d]' /proc/[1-9]*/cmdline; do sleep 0.05; done 2>/dev/null")
 
 
-def test_a_command_on_a_terminal_gets_a_terminal(deployed: Operator) -> None:
+def test_a_command_gets_a_terminal_if_the_operator_has_one(deployed: Operator) -> None:
     person, program = pty.openpty()
     os.set_blocking(person, False)
     termios.tcsetwinsize(program, (31, 97))

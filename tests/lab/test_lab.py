@@ -82,7 +82,7 @@ def test_a_killed_start_of_bare_hosts_is_completed_by_the_next(project: Path) ->
 def test_a_killed_test_run_does_not_affect_the_next_one(tmp_path: Path) -> None:
     """The killed run's `lab.up` goes on without it; the next run waits for that, and removes its lab."""
     name = f"{labs.NAME}-killed"
-    test = f"{Path(__file__)}::{test_the_lab_of_another_folder_is_not_mistaken_for_this_ones.__name__}"
+    test = f"{Path(__file__)}::{test_the_lab_of_another_folder_is_not_used_by_mistake.__name__}"
     line = [sys.executable, "-m", "pytest", "-q", f"--basetemp={tmp_path / 'run'}", test]
     environment = {**os.environ, "PLAINSTACK_TEST_LAB": name}
     try:
@@ -185,7 +185,7 @@ def test_lab_hosts_behave_like_real_hosts(project: Path) -> None:
         assert world.on("lb", "hostname") == "lb\n"
 
 
-def test_the_lab_of_another_folder_is_not_mistaken_for_this_ones(two: Operator, tmp_path: Path) -> None:
+def test_the_lab_of_another_folder_is_not_used_by_mistake(two: Operator, tmp_path: Path) -> None:
     clone = Operator(tmp_path / "hosts.yaml", two.stack, two.project, two.lab)
     clone.inventory.write_text(two.inventory.read_text(encoding="utf-8"), encoding="utf-8")
     for words in (("lab.up",), ("lab.down",), ("lab.save", KEPT)):

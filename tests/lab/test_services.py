@@ -114,7 +114,7 @@ def test_every_process_runs_on_the_hosts_that_the_inventory_names(stack: Operato
     until(lambda: any(line.startswith("Finished ") for line in logged(stack, "app1", "plainstack-web-sessions")))
 
 
-def test_a_single_process_runs_on_exactly_one_host(stack: Operator) -> None:
+def test_a_process_that_runs_once_runs_on_exactly_one_host(stack: Operator) -> None:
     def running() -> list[str]:
         group = "/sys/fs/cgroup$(systemctl show -p ControlGroup --value plainstack-web-beat)/command/cgroup.procs"
         return [host for host in ("app1", "app2") if stack.on(host, f"cat {group} 2>/dev/null || :").strip()]

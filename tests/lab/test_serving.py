@@ -124,7 +124,7 @@ class Visitors:
         return +seen, {f"visit-{key}" for key, kind in kinds.items() if kind == "post"}
 
 
-def test_no_request_fails_while_a_release_or_a_restart_goes_over_the_hosts(serving: Operator) -> None:
+def test_no_request_fails_during_a_release_or_a_restart(serving: Operator) -> None:
     """Gunicorn keeps idle connections open for a moment when it stops, and uvicorn closes them at once."""
     visitors = [Visitors(serving, path) for path in COUNTED]
     done = 0

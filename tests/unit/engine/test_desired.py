@@ -99,7 +99,7 @@ def test_selecting_a_role_includes_the_roles_that_it_needs_and_those_on_every_ho
     assert scope(registry, ["backup"]) == ("base", "firewall", "db", "backup")
 
 
-def test_the_registry_lists_roles_after_the_ones_that_they_come_after(registry: Mapping[str, Role]) -> None:
+def test_the_registry_sorts_roles_by_their_order(registry: Mapping[str, Role]) -> None:
     seen: set[str] = set()
     for name, one in registry.items():
         assert set(one.after) <= seen, name

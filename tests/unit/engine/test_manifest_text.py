@@ -44,7 +44,7 @@ def test_a_state_survives_writing_and_reading(
     assert str(value) == text
 
 
-def test_a_path_state_of_an_unknown_format_equals_no_observed_state() -> None:
+def test_a_path_state_in_an_unknown_format_never_equals_an_observed_one() -> None:
     seen = path_state.State.seen(None)
     for text in ("", "x", "x y", "directory"):
         assert Left.of(of("file", text)).state != seen

@@ -31,7 +31,7 @@ def test_applying_a_plan_leaves_nothing_to_do(machine: Machine, desired: Desired
 
 
 @given(desired_states)
-def test_an_empty_host_gets_everything(desired: Desired) -> None:
+def test_an_empty_host_gets_every_declared_resource(desired: Desired) -> None:
     machine = Machine(sysctls={"net.x": "0"}, unit_files=UNIT_FILES)
     found = look(desired, machine)
     machine.apply(found, everything(desired))

@@ -105,7 +105,7 @@ def role(*findings: Finding) -> dict[str, Role]:
     return {"base": Role(name="base", desired=lambda *_: (), everywhere=True, findings=lambda *_: findings)}
 
 
-def test_refusals_name_their_host_and_only_selected_roles_are_asked(stack: Stack) -> None:
+def test_refusals_name_their_host_and_only_selected_roles_can_refuse(stack: Stack) -> None:
     roles = role(Finding("no"), Finding("by the way", refused=False))
     seen = {"db1": Observed()}
     wanted: dict[str, Mapping[str, list[Resource]]] = {"db1": {"base": []}}

@@ -74,12 +74,12 @@ def test_a_stamp_changes_with_its_inputs(managed: list[Resource], unit: Unit, re
     assert (before[0] != after[0], before[1] != after[1]) == (restart, reload)
 
 
-def test_a_unit_without_inputs_has_no_stamp_and_one_without_restart_inputs_has_half_of_one() -> None:
+def test_a_unit_without_inputs_has_no_stamp_and_one_with_only_reload_inputs_has_half_of_one() -> None:
     assert unit_stamp(Unit(name="x.service"), ALL) == ""
     assert unit_stamp(Unit(name="x.service", reload_on=(CONF.path,)), ALL).startswith("- ")
 
 
-def test_if_the_files_of_a_unit_changed_only_that_half_of_its_stamp_is_lost() -> None:
+def test_if_only_reload_inputs_changed_the_restart_half_of_the_stamp_is_kept() -> None:
     kept = unit_stamp(UNIT, ALL)
     assert stamp_without(UNIT, ALL, {CONF.path}, kept) == f"{kept.split(' ')[0]} ?"
     assert stamp_without(UNIT, ALL, {CONF.path, KEY.path}, kept) == ""

@@ -103,7 +103,7 @@ def test_a_timer_needs_no_pause(bare: Sandbox) -> None:
     assert pauses(bare) == []
 
 
-def test_a_unit_with_a_health_command_and_a_command_keep_their_places(bare: Sandbox) -> None:
+def test_a_health_command_and_a_command_run_between_the_units_before_and_after_them(bare: Sandbox) -> None:
     """When the health command or the command runs, earlier units have stayed up, and later units are untouched."""
     note = "ls $ROOT/systemd/active | xargs >>$ROOT/run/seen; wc -l <$ROOT/run/pauses >>$ROOT/run/seen"
     a, b, c, d, e, _ = NAMES

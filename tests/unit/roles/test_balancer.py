@@ -343,7 +343,7 @@ def test_the_status_page_is_on_loopback_and_metrics_need_the_certificate_of_a_mo
     assert "client_allowed_sans: [mon1]" in web
 
 
-def test_any_address_can_reach_the_site_and_nothing_else(stack: Stack) -> None:
+def test_any_address_can_reach_the_site_but_nothing_else(stack: Stack) -> None:
     allowed = inventories.network(stack).allowed(stack.hosts["lb1"])
     offered = {(item.port, item.protocol): item.sources for item in allowed if item.port not in (22, 9100)}
     assert offered == {

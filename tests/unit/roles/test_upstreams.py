@@ -229,7 +229,7 @@ def test_a_drain_expires(watching: Balancer) -> None:
     """A deploy that is killed between drain and restore does not leave a host out."""
     assert watching.run("drain", "app1", "60").returncode == 0
     assert watching.used() == without("app1")
-    # The drain's end, long past.
+    # The drain expired long ago.
     over = watching.root / "over"
     over.write_text("1\n", encoding="utf-8")
     over.rename(watching.state / "drain/app1")

@@ -84,7 +84,7 @@ def test_only_the_content_that_was_rolled_back_is_kept_from_being_deployed(tmp_p
     assert holds.read(stack, seen).held.pinned["tool"].release == "aaa"
 
 
-def test_only_a_deploy_of_the_roles_and_hosts_of_the_service_is_refused(stack: Stack) -> None:
+def test_only_deploys_that_include_the_service_and_its_hosts_are_refused(stack: Stack) -> None:
     held = _pinned(stack, _hold(stack), "jobs")
     roles = registry()
     refused = {name: list(roles[role].held_back(held, held.hosts[name])) for name, role in _HOSTS.items()}

@@ -205,7 +205,7 @@ def test_an_impossible_service_is_refused_with_its_place_and_the_reason(service:
     assert sentence in problem
 
 
-def test_a_single_process_needs_a_database_that_keeps_its_lease() -> None:
+def test_a_process_that_runs_once_needs_a_database_for_its_lease() -> None:
     text = TEXT.format(service=f"{SHORT}, processes: {{beat: {{command: x, one: true}}}}}}")
     second = text.replace("services:", "  db2: {address: 10.0.0.7, roles: [db]}\nservices:")
     for wrong, reported in (
@@ -218,7 +218,7 @@ def test_a_single_process_needs_a_database_that_keeps_its_lease() -> None:
     assert inventories.parse(second, "hosts.yaml", ROOT)
 
 
-def test_a_single_process_has_a_supervisor_that_can_log_in_to_the_database() -> None:
+def test_a_process_that_runs_once_has_a_supervisor_that_can_log_in_to_the_database() -> None:
     stack = parse(f"{SHORT}, processes: {{beat: {{command: celery beat, one: true, stop_timeout: 20}}}}}}")
     files = {item.path: item for item in inventories.wanted(app.ROLE, stack, "app1", vault()) if isinstance(item, File)}
     login = files["/etc/plainstack/app/web.lease.env"]

@@ -224,7 +224,7 @@ def test_a_passphrase_is_read_from_the_terminal_without_echo() -> None:
     assert seen.split() == [b"Passphrase?", b"'sesame'"]
 
 
-def test_a_command_that_is_no_longer_awaited_ends() -> None:
+def test_a_prompt_ends_when_the_run_ends() -> None:
     program = "import plainstack.ssh.passphrase as p; print(p.ask('Passphrase? ', lambda: True))"
     child, terminal = pty.fork()
     if child == 0:

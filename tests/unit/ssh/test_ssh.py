@@ -75,7 +75,7 @@ def test_lines_are_reported_as_they_arrive(session: Session, tmp_path: Path) -> 
     assert (reported, output.out) == (["one", "two"], "one\ntwo\nrest")
 
 
-def test_input_can_be_held_open_for_a_program_that_waits_for_its_end(session: Session) -> None:
+def test_input_can_be_held_open_for_a_program_that_runs_until_its_input_ends(session: Session) -> None:
     output = session.run("head -c 3; timeout 0.2 cat; echo $?", stdin=b"abc", hold_stdin=True)
     assert output.out == "abc124\n"
 
@@ -184,7 +184,7 @@ def test_a_program_killed_by_a_signal_is_not_a_lost_connection(session: Session)
     assert session.run("echo fine").out == "fine\n"
 
 
-def test_sudo_that_asks_for_a_password_is_reported_with_what_to_do(own_session: Session) -> None:
+def test_a_sudo_that_asks_for_a_password_is_reported_with_a_remedy(own_session: Session) -> None:
     asked = Session("db1", own_session._connection, sudo=True)
     with pytest.raises(HostFailed, match=r"sudo refused: sudo: a password is required\. Let \w+ use sudo without"):
         asked.run("true")

@@ -109,7 +109,7 @@ def test_if_no_host_is_up_every_one_is_named_with_its_reason(sessions: Sessions,
         Way(sessions, to(page, "lb1")).open()
 
 
-def test_the_site_is_reached_through_any_balancer_or_without_a_virtual_address_through_one(stack: Stack) -> None:
+def test_the_tunnel_uses_any_balancer_for_a_virtual_address_and_otherwise_the_first_one(stack: Stack) -> None:
     assert (targets(stack)[0].name, targets(stack)[0].via) == ("site", ("lb1", "lb2"))
     fixed = stack.model_copy(update={"balancer": stack.settings(Balancer).model_copy(update={"virtual_address": None})})
     site = targets(fixed)[0]
