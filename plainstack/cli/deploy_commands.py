@@ -244,6 +244,8 @@ def deploy(
                     document({"changed": {}, "failed": _failed(view.failed), "seconds": round(seconds, 2)})
                 else:
                     _tell_failed(console, view.failed)
+                    for text in observer.findings(view):
+                        console.line(f"note: {text}")
                     console.line(f"nothing to do on {len(view.plans)} hosts ({seconds:.1f} s)")
                 code = int(bool(view.failed))
             else:

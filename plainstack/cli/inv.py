@@ -198,6 +198,7 @@ namespace = Collection(
     daily_tasks.exec_in,
     daily_tasks.console,
     service_tasks.restart,
+    service_tasks.maintenance,
     backup_now,
     trust,
     tunnel,

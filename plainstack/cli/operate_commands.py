@@ -24,6 +24,7 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
         from plainstack.deploy.verify import Verifier, run
         from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
+        from plainstack.services import maintenance
         from plainstack.ssh.netns import LabDown, is_up
 
         stack = load(inventory)
@@ -46,12 +47,16 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
                 stack, observer.secrets.vault, observer.sessions, observer.roles, roles, hosts, show, serial
             )
             run(verifier)
+            survey = maintenance.Survey.of(observer.ask(maintenance.questions(stack)))
+        notes = [*dict.fromkeys(sentence for _, sentence in survey.notes())]
         failed = [result for result in verifier.results if not result.passed]
         seconds = time.monotonic() - began
         if json:
             checks = [result.__dict__ for result in verifier.results]
-            document({"passed": not failed, "checks": checks, "seconds": round(seconds, 2)})
+            document({"passed": not failed, "checks": checks, "notes": notes, "seconds": round(seconds, 2)})
         else:
+            for note in notes:
+                console.line(f"note: {note}", "yellow")
             count = len(verifier.results)
             verdict = f"{len(failed)} of {count} checks failed" if failed else f"all {count} checks passed"
             console.line(f"{verdict} on {len(hosts)} hosts in {seconds:.1f} s", "bold red" if failed else "bold green")
@@ -131,7 +136,7 @@ def status(inventory: str, role: str, host: str, *, json: bool) -> None:
     console = Console(json=json)
     with reporting(console, json=json, shows=True):
         from plainstack.deploy.observe import Observer
-        from plainstack.deploy.status import rows, table
+        from plainstack.deploy.status import notes, rows, table
         from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
 
@@ -145,6 +150,8 @@ def status(inventory: str, role: str, host: str, *, json: bool) -> None:
             document([row.as_data() for row in found])
         else:
             console.table(*table(found))
+            for text in notes(found):
+                console.line(text)
             for row in found:
                 for problem in row.problems:
                     console.error(f"{row.host}: {problem}")

@@ -1,4 +1,4 @@
-"""The Invoke tasks that restart services."""
+"""The Invoke tasks that act on services: restart, maintenance."""
 
 from __future__ import annotations
 
@@ -36,3 +36,38 @@ def restart(
 
     help_if_asked(service, program, "restart")
     service_commands.restart(inventory, service, process, host, json=json)
+
+
+@task(
+    positional=["action"],
+    help={
+        "inventory": SELECT["inventory"],
+        "action": "on, off or status",
+        "service": "only this service (default: all that visitors reach)",
+        "message": "one line for visitors to read",
+        **JSON,
+    },
+)
+def maintenance(
+    _c: Context,
+    action: str,
+    inventory: str = "hosts.yaml",
+    service: str = "",
+    message: str = "",
+    json: bool = False,
+) -> None:
+    """Close services to visitors, or open them again: they get a page with status 503 and Retry-After.
+
+    inv maintenance on --message='We are back at 14:00 UTC.'
+    inv maintenance off
+    inv maintenance status                 which balancer has closed what, since when
+
+    It takes effect at once on all balancers, without a reload, and lasts until it is switched off. Open WebSockets stay
+    open. Health pages, and the addresses in balancer.maintenance.allow, are let through.
+
+    Exit code: 0, or 1 if a balancer failed or the balancers differ.
+    """
+    from plainstack.cli import maintenance_command
+
+    help_if_asked(action, program, "maintenance")
+    maintenance_command.maintenance(inventory, action, service, message, json=json)

@@ -39,11 +39,15 @@ def script(last: int) -> str:
     return f"tail -n {last} {AUDIT} 2>/dev/null || :\n"
 
 
-def started(who: str, commit: str, command: str, role: str, actions: Sequence[str]) -> str:
-    """Return a script that logs the start of a command. Plainstack does not see what the command changes."""
-    event = {"who": who, "commit": commit, "role": role, "result": "started", "command": command, "actions": [*actions]}
+def started(who: str, commit: str, command: str, role: str, actions: Sequence[str], result: str = "started") -> str:
+    """Return a script that logs the start of a command. Plainstack does not see what the command changes.
+
+    With another `result`, it logs that this is how the actions ended.
+    """
+    event = {"who": who, "commit": commit, "role": role, "result": result, "command": command, "actions": [*actions]}
     rest = shlex.quote(json.dumps(event).removeprefix("{"))
-    return f"""printf '{{"at": "%s", %s\\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" {rest} >>"${{ROOT:-}}{AUDIT}"\n"""
+    return f"""mkdir -p "${{ROOT:-}}{AUDIT.rpartition("/")[0]}"
+printf '{{"at": "%s", %s\\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" {rest} >>"${{ROOT:-}}{AUDIT}"\n"""
 
 
 def parse(host: str, text: str) -> list[Event]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -270,10 +271,12 @@ class Observer:
         return Sources.of(self.stack.folder).overrides(roles)
 
     def findings(self, view: View) -> list[str]:
-        """Return notes for the operator on the hosts that would change."""
+        """Return notes for the operator: on the hosts that would change, and those of `inv status`."""
+        from plainstack.deploy import status
         from plainstack.engine import preflight
 
-        return preflight.notes(self.stack, self.roles, self._applied(), view.observed, view.pending)
+        found = preflight.notes(self.stack, self.roles, self._applied(), view.observed, view.pending)
+        return [*found, *status.notes(status.rows(self.stack, self.roles, view, time.time()))]
 
     def _applied(self) -> dict[str, HostDesired]:
         return {

@@ -16,7 +16,7 @@ _COMMON = ("host", "address", "roles", "units")
 
 @dataclass
 class Row:
-    """The row of one host: `cells` by column title, `problems` as sentences."""
+    """The row of one host: `cells` by column title; `problems`, and `notes` on what is no problem, as sentences."""
 
     host: str
     address: str
@@ -25,12 +25,13 @@ class Row:
     units: str = "-"
     cells: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def as_data(self) -> dict[str, object]:
         """Return the row as a JSON object; its keys are the column titles with underscores for spaces."""
         cells = {title.replace(" ", "_"): cell for title, cell in self.cells.items()}
         common = {name: getattr(self, name) for name in ("host", "address", "roles", "reachable", "units")}
-        return {**common, **cells, "problems": self.problems}
+        return {**common, **cells, "problems": self.problems, "notes": self.notes}
 
 
 def rows(stack: Stack, roles: Mapping[str, Role], view: View, now: float) -> list[Row]:
@@ -44,7 +45,14 @@ def rows(stack: Stack, roles: Mapping[str, Role], view: View, now: float) -> lis
             row.cells[column.title] = said.cells.get(name, "")
         for name, problem in said.problems:
             found[name].problems.append(problem)
+        for name, note in said.notes:
+            found[name].notes.append(note)
     return list(found.values())
+
+
+def notes(found: Sequence[Row]) -> list[str]:
+    """Return the notes of all rows, each once."""
+    return list(dict.fromkeys(note for row in found for note in row.notes))
 
 
 def _row(stack: Stack, view: View, name: str) -> Row:

@@ -73,10 +73,15 @@ class Errand:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A role's part of `inv status`: a cell for each host, and problems as (host, sentence) pairs."""
+    """A role's part of `inv status`: a cell for each host, and problems as (host, sentence) pairs.
+
+    `notes` are such pairs about what the operator should know and is no problem; plans show them too. Several hosts may
+    have the same note.
+    """
 
     cells: Mapping[str, str]
     problems: Sequence[tuple[str, str]] = ()
+    notes: Sequence[tuple[str, str]] = ()
 
 
 Answers = Mapping[str, Mapping[str, str] | None]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from plainstack.inventory.sections import Model
-from plainstack.inventory.values import Address, Bool, FilePath, Int, Interface, Network4, ServerName
+from plainstack.inventory.values import Address, Bool, FilePath, Int, Interface, Network, Network4, ServerName
 
 
 class GivenCertificate(Model):
@@ -15,6 +15,17 @@ class GivenCertificate(Model):
 
     certificate: FilePath = Field(description="The PEM file of the certificate chain, the site's certificate first.")
     key: FilePath = Field(description="The PEM file of the certificate's private key, without a passphrase.")
+
+
+class Maintenance(Model):
+    """What visitors get while `inv maintenance` has closed a service, and who is let through."""
+
+    allow: tuple[Network, ...] = Field(
+        (), description="The addresses and networks whose requests are passed on as usual."
+    )
+    retry_after: Annotated[Int, Field(ge=1, le=86400)] = Field(
+        300, description="The seconds after which visitors' programs may try again: the header Retry-After."
+    )
 
 
 class Balancer(Model):
@@ -55,4 +66,7 @@ class Balancer(Model):
     http3: Bool = Field(True, description="Whether browsers are offered HTTP/3 in addition to HTTP/2.")
     max_body: Annotated[str, Field(pattern=r"^[0-9]+[kmg]?$")] = Field(
         "10m", description="The largest request body, in bytes or with k, m or g."
+    )
+    maintenance: Maintenance = Field(
+        Maintenance(), description="What visitors get while a service is in maintenance; `inv maintenance` closes it."
     )

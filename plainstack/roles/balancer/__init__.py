@@ -18,7 +18,7 @@ from plainstack.roles.balancer.validation import contradictions
 from plainstack.roles.balancer.watched import METRICS_PORT, rules, scrapes
 from plainstack.secrets import pki
 from plainstack.secrets.values import Vault
-from plainstack.services import site
+from plainstack.services import maintenance, site
 from plainstack.services.edge import Balancer
 
 _SYSCTLS = "/etc/sysctl.d/60-plainstack-balancer.conf"
@@ -54,11 +54,13 @@ def opens(stack: Stack, _host: Host) -> Iterator[Opening]:
 
 
 def probe_facts(stack: Stack, host: Host) -> str:
-    """Return the script that prints whether a balancer holds the virtual address, as vip=yes or vip=no."""
-    if "balancer" not in host.roles or stack.settings(Balancer).virtual_address is None:
+    """Return the script that prints the services in maintenance, and vip=yes if the host holds the virtual address."""
+    if "balancer" not in host.roles:
         return ""
+    if stack.settings(Balancer).virtual_address is None:
+        return maintenance.FACTS
     holds = f"ip -o -4 address show | grep -q ' {stack.settings(Balancer).virtual_address}/'"
-    return f"if {holds}; then echo vip=yes; else echo vip=no; fi"
+    return f"{maintenance.FACTS}\nif {holds}; then echo vip=yes; else echo vip=no; fi"
 
 
 def _peers(stack: Stack, host: Host) -> list[Host]:
@@ -144,18 +146,23 @@ def tunnels(stack: Stack) -> Iterator[Target]:
 
 
 def status(stack: Stack, facts: Answers, _now: float) -> Status:
-    """Return which balancer holds the virtual address.
+    """Return which balancer holds the virtual address, and which services are in maintenance.
 
-    It is a problem if none or several hold it, but that is known only if all balancers answered.
+    It is a problem if none or several hold it, but that is known only if all balancers answered. So is a service that
+    only some of them have closed.
     """
     known = {name: seen for name, seen in facts.items() if seen is not None and "vip" in seen}
     cells = {name: "holds it" if seen["vip"] == "yes" else "-" for name, seen in known.items()}
+    survey = maintenance.Survey.of(facts)
+    return Status(cells, [*_not_held_once(stack, facts, known), *survey.problems()], list(survey.notes()))
+
+
+def _not_held_once(stack: Stack, facts: Answers, known: Answers) -> Iterator[tuple[str, str]]:
     balancers = [host.name for host in stack.with_role("balancer")]
     address = stack.settings(Balancer).virtual_address
-    holders = [name for name, seen in known.items() if seen["vip"] == "yes"]
-    if address is None or any(facts.get(name) is None for name in balancers) or len(holders) == 1:
-        return Status(cells)
-    return Status(cells, [(balancers[0], f"{len(holders)} hosts hold the virtual address {address}")])
+    holders = [name for name, seen in known.items() if seen and seen["vip"] == "yes"]
+    if address is not None and all(facts.get(name) is not None for name in balancers) and len(holders) != 1:
+        yield balancers[0], f"{len(holders)} hosts hold the virtual address {address}"
 
 
 ROLE = Role(

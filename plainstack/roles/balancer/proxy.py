@@ -19,6 +19,7 @@ from plainstack.roles.balancer.watched import METRICS_PORT
 from plainstack.roles.shared.exporter import exporter, web_file
 from plainstack.secrets import pki
 from plainstack.secrets.values import Secret, Vault
+from plainstack.services import maintenance
 from plainstack.services.edge import Balancer, GivenCertificate
 from plainstack.services.processes import served
 
@@ -44,9 +45,12 @@ def _server(stack: Stack, host: Host, vault: Vault, engine: Engine, network: Net
     yield Absent(path=engine.default_site)
     yield Directory(path=_ERROR_PAGES)
     yield verbatim("balancer", f"{_ERROR_PAGES}/plainstack-unavailable.html")
+    yield verbatim("balancer", f"{_ERROR_PAGES}/plainstack-maintenance.html")
+    yield Directory(path=maintenance.PAGES)
 
     unit = f"{engine.name}.service"
     yield from upstreams(stack, host, engine)
+    yield verbatim("balancer", maintenance.PROGRAM, mode=0o755)
     chain, key = _tls_files(stack, host, vault)
     configuration = (*_configuration(stack, host, engine), *_ipv6_listeners(stack, host, engine))
     generation = _generation(*configuration, chain)
@@ -114,6 +118,7 @@ def _configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, File
         services=served(stack),
         server_names=balancer.server_names,
         http3=balancer.http3,
+        maintenance=balancer.maintenance,
         default_server=_default_server(stack),
         # It takes seconds to detect a lost host, so requests are retried; more tries than hosts would not help.
         tries=max(2, min(3, max((len(service.hosts) for service in served(stack)), default=0))),

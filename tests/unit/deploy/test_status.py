@@ -106,4 +106,5 @@ def test_only_roles_of_the_stack_have_a_column(registry: Mapping[str, Role]) -> 
         "reachable": True,
         "units": "1/1 up",
         "problems": [],
+        "notes": [],
     }
