@@ -19,7 +19,7 @@ _NAMED = re.compile(
 _PINNED = re.compile(r"={2,3}\s*(?P<version>[A-Za-z0-9.!+_-]+)")
 _HASH = re.compile(r"--hash[= ](?:sha256|sha384|sha512):[0-9a-fA-F]+")
 _ELSEWHERE = ("-r", "--requirement", "-c", "--constraint")
-_BUILDS = ("-e", "--editable", "--no-binary", "--global-option", "--config-settings")
+_BUILDS = ("-e", "--editable", "--global-option", "--config-settings")
 
 
 @dataclass(frozen=True)
@@ -196,6 +196,8 @@ def _unfit(text: str) -> str:
         return "other files are not sent to hosts. Put all requirements into one lock"
     if option in _BUILDS:
         return "would have to be built on the host, but hosts install only wheels"
+    if option == "--no-binary":
+        return "asks for a build on the host. Remove it: what has no wheel is built on this machine"
     if text.startswith("-"):
         return ""
     return "is not a package from an index. Hosts install only wheels, by name and version"

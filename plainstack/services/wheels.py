@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,16 +17,18 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan, Run
 from plainstack.engine.resources import Payload
 from plainstack.errors import PlainstackError
-from plainstack.services import requirements, wheel_metadata
+from plainstack.services import requirements, sdists, wheel_metadata
 from plainstack.services.kinds import PYTHON
 from plainstack.services.release import digest
 from plainstack.services.requirements import Requirement
 
 Report = Callable[[str], None]
 # Debian 13 has glibc 2.41 and runs wheels built for any glibc up to that. pip does not infer the older tags.
-_GLIBC_MINORS = range(5, 42)
+_GLIBC_MINORS = range(5, sdists.GLIBC_MINOR + 1)
 # pip stops at the first requirement without a wheel. Run it again until this many are found.
 _MISSING_NAMED = 10
+# In a folder of wheels: which lines of the lock have another hash on hosts, because this machine built the wheel.
+_BUILT = "built.json"
 _UNREACHED = re.compile(r"connection broken|Could not fetch URL|name resolution|timed out", re.I)
 
 
@@ -74,7 +78,7 @@ def resolve(payload: Payload, cache: Path, report: Report, arch: str = "x86_64")
                 f" ({error.filename or cache}). Make room or make it writable, and deploy again"
             ) from None
         # Leave out the options for pip: they say where this machine finds packages, and hosts would use them, too.
-        here = for_target(lock, path, PYTHON, arch)
+        here = _for_hosts(for_target(lock, path, PYTHON, arch), wheels)
         found = [(name, here.encode() if name == payload.requirements else content) for name, content in found]
     return found
 
@@ -91,7 +95,11 @@ def wheelhouse(
         here = requirements.for_target(lock, path, python_version, arch)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".fetching-") as scratch:
             fetched = Path(scratch, "wheels")
-            _download(here, requirements.options(lock, path), fetched, path, python_version, arch)
+
+            def build(wanted: Requirement) -> Path:
+                return sdists.built(wanted, requirements.options(lock, path), cache, python_version, arch, report)
+
+            _download(here, requirements.options(lock, path), fetched, path, python_version, arch, build)
             environment = requirements.target(python_version, arch)
             if problems := wheel_metadata.incomplete(here, sorted(fetched.glob("*.whl")), path, environment):
                 raise PlainstackError("\n".join(problems))
@@ -103,19 +111,38 @@ def wheelhouse(
     return sorted(folder.glob("*.whl"))
 
 
+def _for_hosts(lock: str, wheels: Sequence[Path]) -> str:
+    """Return a lock for the hosts with the hashes of the wheels that this machine built."""
+    notes = [wheel.with_name(_BUILT) for wheel in wheels[:1]]
+    built = json.loads(notes[0].read_bytes()) if notes and notes[0].is_file() else {}
+    return "".join(f"{built.get(line, line)}\n" for line in lock.splitlines())
+
+
 def for_target(lock: bytes, path: str, python_version: str, arch: str) -> str:
     """Return the lock for the hosts: only the requirements that they install, without markers."""
     return "".join(f"{each.locked}\n" for each in requirements.for_target(lock, path, python_version, arch))
 
 
 def _download(
-    wanted: Sequence[Requirement], options: Sequence[str], dest: Path, path: str, python_version: str, arch: str
+    wanted: Sequence[Requirement],
+    options: Sequence[str],
+    dest: Path,
+    path: str,
+    python_version: str,
+    arch: str,
+    build: Callable[[Requirement], Path],
 ) -> None:
-    """Download into `dest`. Raises PlainstackError that names every requirement without a wheel."""
+    """Download into `dest`, and build there what has no wheel.
+
+    Raises PlainstackError that names every requirement without a wheel that hosts could use.
+    """
     dest.mkdir()
     missing: dict[str, str] = {}
+    built: dict[str, str] = {}
     while len(missing) < _MISSING_NAMED:
-        left = [each for each in wanted if each.locked not in missing]
+        left = [each for each in wanted if each.locked not in missing and each.locked not in built]
+        if not left:
+            break
         done = _pip(left, options, dest, python_version, arch)
         if done.returncode == 0:
             break
@@ -131,19 +158,26 @@ def _download(
                     + [f"    {line}" for line in last]
                 )
             )
-        missing[without.locked] = (
-            f"{path}:{without.line}: {without.name}=={without.version} has no wheel for Python {python_version} on"
-            f" {arch}{_others(said)}"
-        )
+        place = f"{path}:{without.line}: {without.name}=={without.version} has no wheel for Python {python_version}"
+        try:
+            wheel = build(without)
+            shutil.copy(wheel, dest)
+            built[without.locked] = sdists.host_line(without, wheel)
+        except sdists.NoSource:
+            missing[without.locked] = f"{place} on {arch}{_others(said)}"
+        except PlainstackError as error:
+            missing[without.locked] = f"{place} on {arch}, and {error}"
     if missing:
         name = next(each for each in wanted if each.locked in missing)
         pinned = f"{name.name}=={name.version}"
         how = (
-            "Hosts install only wheels: choose a version that has one, or build it here: pip wheel --no-deps"
-            f" {pinned} -w DIR. Then add the output of pip hash DIR/*.whl to the lock, and deploy with"
-            " PIP_FIND_LINKS=DIR"
+            "Hosts install only wheels: choose a version that has one, or build it on a machine that can:"
+            f" pip wheel --no-deps {pinned} -w DIR. Then add the output of pip hash DIR/*.whl to the lock, and deploy"
+            " with PIP_FIND_LINKS=DIR"
         )
         raise PlainstackError("\n".join([*missing.values(), how]))
+    if built:
+        (dest / _BUILT).write_text(json.dumps(built), encoding="utf-8")
 
 
 def _pip(

@@ -55,7 +55,7 @@ def test_output_of_pip_compile_and_uv_is_accepted(lock: str) -> None:
         ("-rbase.txt", "other files are not sent to hosts"),
         ("--constraint=c.txt", "other files are not sent to hosts"),
         ("-e .", "r.txt:2: -e .: would have to be built on the host"),
-        ("--no-binary :all:", "would have to be built on the host"),
+        ("--no-binary :all:", "what has no wheel is built on this machine"),
         (f"shop @ https://example.org/shop.whl {HASH}", "is not a package from an index. Hosts install only wheels"),
         (f"git+https://example.org/shop.git@1 {HASH}", "is not a package from an index"),
         ("./shop", "r.txt:2: ./shop: is not a package from an index"),
@@ -140,7 +140,6 @@ def test_all_requirements_without_a_wheel_are_named_at_once(index: Path, tmp_pat
     good = wheel(index, "good", "1")
     wheel(index, "shop", "2")
     other = wheel(index, "other", "1", tag="cp313-cp313-win_amd64")
-    (index / "gone-1.tar.gz").write_bytes(b"a source only")
     lock = f"gone==1 {HASH}\n{good}shop==1 {HASH}\n{other}"
     with pytest.raises(PlainstackError) as reported:
         fetch(lock, tmp_path)
