@@ -27,8 +27,8 @@ CONNECT_TIMEOUT = 3
 ANSWER_TIMEOUT = 12
 CLIENTS = 600
 IDLE = 8
-# Connections that are idle for more seconds are not used: a proxy closes them after about a minute, and a request sent
-# at that moment is lost.
+# Seconds. A connection that was idle for longer is not reused: a proxy closes it after about a minute, and a request
+# sent at that moment is lost.
 FRESH = 20
 SHARDS = 8
 # Statuses with which an application may refuse its front page to an unknown visitor.

@@ -78,7 +78,7 @@ def _conflicts(host: Host, wanted: HostDesired) -> Iterable[str]:
                     yield f"{host.name}: {guards[name]} and {item.key} both have a guard named {name}"
             name = place_of(item)
             if name in seen and seen[name][1] != item:
-                yield f"{host.name}: roles {seen[name][0]} and {role} want different things of {name}"
+                yield f"{host.name}: roles {seen[name][0]} and {role} declare {name} differently"
             seen.setdefault(name, (role, item))
 
 

@@ -84,7 +84,7 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The observed state of a host, as planning needs it; a missing key means that the thing does not exist.
+    """The observed state of a host, as planning needs it; a missing key means that there is no such resource.
 
     `lock` names the holder of the host's lock. `ending` is true while a run whose operator has disconnected is still
     finishing. `guard_pending` is true while a guarded change waits for confirmation; the host undoes it in

@@ -90,7 +90,7 @@ def holds_nothing(stack: Stack, _observed: Mapping[str, Observed]) -> Stack:
 
 
 def held_back_by_nothing(_stack: Stack, _host: Host) -> Iterable[str]:
-    """Default of `held_back`: what the hosts hold never refuses a deploy."""
+    """Default of `held_back`: nothing that commands left on the hosts stops a deploy."""
     return ()
 
 
@@ -176,11 +176,11 @@ class Role:
         all hosts of the roles in `used_by` have moved (see plainstack.engine.transition); `still_served` describes
         these values in sentences.
 
-    What commands left on the hosts:
-        `holds` returns the stack with what commands left on the role's hosts for deploys to respect, such as a release
-        that was rolled back to; `desired` and all functions after it get this stack. `still_served` describes it.
-        `held_back` yields sentences for a host on which a deploy of the role is refused for it. It is not asked if
-        --role names other roles only, or if the command itself changes what the hosts hold.
+    Holds, which commands leave on the role's hosts and deploys must respect, such as a pinned release:
+        `holds` returns the stack with the holds of the hosts; `desired` and all later functions get this stack, and
+        `still_served` describes the holds in sentences;
+        `held_back` yields the reasons why a hold stops a deploy of the role to a host. It is not called if --role
+        names only other roles, or if the command itself changes the holds.
 
     Checks before a deploy:
         `contradictions`, errors in an otherwise valid inventory that concern the role, as (place, sentence) pairs;

@@ -1,4 +1,4 @@
-"""A port of a stack's hosts that a tunnel can lead to, with the web pages that are there."""
+"""A port of a stack's hosts that a tunnel can lead to, with the web pages that it serves."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def slots(stack: Stack, host: str) -> tuple[str, ...]:
 
 
 def synchronous_names(stack: Stack) -> str:
-    """Return synchronous_standby_names: any one db host must confirm a write; empty if writes wait for no standby."""
+    """Return synchronous_standby_names: any one db host must confirm a write; empty if none must."""
     names = [host.name for host in stack.with_role("db")]
     if len(names) < 2 or stack.given(Database) is None or not stack.settings(Database).synchronous:
         return ""

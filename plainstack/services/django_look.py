@@ -1,6 +1,6 @@
 """Checks of a Django project by reading its code: its WSGI module and the settings that a release depends on.
 
-Only certain errors are reported. If the code may set a setting in a way that this module does not understand, nothing
+Only definite errors are reported. If the code may set a setting in a way that this module does not understand, nothing
 is reported; the build on the host then finds the error before anything irreversible happens.
 """
 
@@ -29,7 +29,7 @@ _STATICFILES = "django.contrib.staticfiles"
 
 
 def problems(files: Files, project: str) -> Iterator[str]:
-    """Yield the errors that are certain to fail on a host, as messages with file and line."""
+    """Yield the errors that must make a release fail on a host, as messages with file and line."""
     yield from _wsgi(files, project)
     found = _settings_module(files)
     if found is None:

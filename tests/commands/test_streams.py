@@ -138,7 +138,7 @@ except Exit as end:
 @pytest.mark.parametrize("verdict", ["green", "red"])
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("where", [">/dev/full", ">&-", "2>&- >&-", "| head -n 1"])
-def test_a_deploy_finishes_and_its_exit_code_is_its_verdict_when_output_fails(
+def test_a_deploy_whose_output_fails_finishes_with_the_right_exit_code(
     folder: Path, verdict: str, form: str, where: str
 ) -> None:
     script, done = folder / "deploy.py", folder / "done"

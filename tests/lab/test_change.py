@@ -1,4 +1,4 @@
-"""One changed variable changes one thing; damage done by hand is reported and repaired."""
+"""A changed variable changes only what depends on it; damage done by hand is reported and repaired."""
 
 from __future__ import annotations
 

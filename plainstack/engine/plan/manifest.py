@@ -13,7 +13,7 @@ from plainstack.engine.resources import File
 
 
 def manifest_entries(situation: Situation, stamp: Stamp) -> Iterator[Entry]:
-    """Yield the role's manifest after this plan; entries whose state does not change keep their history."""
+    """Yield the role's manifest entries once this plan is applied; unchanged entries keep their time and operator."""
     for item in situation.wanted:
         kind = kind_of(item)
         state = kind.remembered.state(item, situation) if kind.remembered else None

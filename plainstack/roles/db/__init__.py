@@ -114,7 +114,7 @@ def _packages() -> Iterator[Resource]:
 
 
 def _anywhere(path: str) -> str:
-    """Return a path with the placeholder {version} for the version, as in the paths of templates."""
+    """Return a path with the placeholder {version} in place of the version, as in the paths of templates."""
     return path.replace(f"/{VERSION}/", "/{version}/")
 
 

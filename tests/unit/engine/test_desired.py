@@ -66,7 +66,7 @@ def test_two_roles_that_declare_one_resource_differently_are_refused(
 ) -> None:
     with pytest.raises(InventoryError) as caught:
         put_together(stack, role("a", one), role("b", other))
-    assert caught.value.problems == (f"db1: roles a and b want different things of {reported}",)
+    assert caught.value.problems == (f"db1: roles a and b declare {reported} differently",)
     put_together(stack, role("a", one), role("b", one))
 
 

@@ -220,7 +220,7 @@ def test_a_cross_signed_root_ends_a_chain(given: Given) -> None:
     assert given.problems() == []
 
 
-def test_without_known_roots_only_certain_errors_are_refused(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_known_roots_only_definite_errors_are_refused(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(given_certificate, "roots", lambda: [])
     given.write(SITE, LOWER, UPPER)
     assert given.problems() == []

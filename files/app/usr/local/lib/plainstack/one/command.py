@@ -53,7 +53,7 @@ class Command:
     def _become(self, environment: Mapping[str, str]) -> None:
         """Turn this new process into the command."""
         try:
-            # Before this process is in the group, `kill` reaches it by its number; afterwards also with its children.
+            # Until this process has joined the group, `kill` kills it by its PID; afterwards, with its children.
             (self._group / "cgroup.procs").write_text("0")
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE):
