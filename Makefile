@@ -82,6 +82,7 @@ bench: root setup ## how long runs take, compared with their lower bounds, in la
 	@$(VENV)/bin/inv deploy
 	@$(VENV)/bin/python bench/noop.py
 	@$(VENV)/bin/python bench/verify.py
+	@$(VENV)/bin/python bench/source.py
 
 clean: ## remove what make created
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -65,8 +65,14 @@ def _options(annotation: Any, metadata: Sequence[Any] = ()) -> Iterator[tuple[st
 def is_path(stack: type[Stack], loc: Loc) -> bool:
     """Return whether the value at a place is a path."""
     fields = [model.model_fields.get(str(loc[-1])) for model in _models_at(stack, loc[:-1])]
-    return any(field is not None and _holds_path(field.annotation) for field in fields)
+    above = [model.model_fields.get(str(loc[-2])) for model in _models_at(stack, loc[:-2])] if len(loc) > 1 else []
+    return any(field is not None and _holds_path(field.annotation) for field in fields) or any(
+        field is not None and get_origin(field.annotation) is dict and _holds_path(get_args(field.annotation)[1])
+        for field in above
+    )
 
 
 def _holds_path(annotation: Any) -> bool:
+    if get_origin(annotation) is dict:
+        return False
     return annotation is Path or any(_holds_path(option) for option in get_args(annotation))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from plainstack.inventory import references
+from plainstack.inventory import references, user_templates
 from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.services import Service
 from plainstack.inventory.stack import Stack
@@ -23,6 +23,7 @@ def unresolved(stack: Stack, provided: Mapping[str, str]) -> Iterator[tuple[Loc,
         known = [*OWN, *(f"{references.OWN_SECRET}{name}" for name in settings.secrets)]
         for variable, text in settings.env.items():
             yield from _unknown(stack, ("services", service, "env", variable), text, known, provided)
+        yield from _templates(stack, service, settings, known, provided)
         if settings.drill is not None:
             own = [*known[len(OWN) :], *IN_DRILLS]
             for loc, text in _texts(("services", service, "drill"), settings.drill.model_dump()):
@@ -37,6 +38,21 @@ def unresolved(stack: Stack, provided: Mapping[str, str]) -> Iterator[tuple[Loc,
                         " pass it as an environment variable",
                     )
             yield from _unknown(stack, loc, text, [*plain, *more], provided, passed_over=references.OWN_SECRET)
+
+
+def _templates(
+    stack: Stack, service: str, settings: Service, known: list[str], provided: Mapping[str, str]
+) -> Iterator[tuple[Loc, str]]:
+    for target, path in settings.files.items():
+        loc: Loc = ("services", service, "files", target)
+        try:
+            found = list(user_templates.referred(stack.file(path), str(path)))
+        except ValueError as error:
+            yield loc, f"{dotted(loc)}: {error}"
+            continue
+        for number, name in found:
+            for _, problem in _unknown(stack, loc, f"${{{name}}}", known, provided):
+                yield loc, problem.replace(": ", f": {path}:{number}: ", 1)
 
 
 def _commands(service: str, settings: Service) -> Iterator[tuple[Loc, str, tuple[str, ...]]]:

@@ -71,12 +71,20 @@ def _inner_path(value: Any) -> Any:
     return value
 
 
+def _target(value: Any) -> Any:
+    part = r"(?!\.{1,2}(/|$))[A-Za-z0-9._-]+"
+    if not isinstance(value, str) or len(value) > 200 or not re.fullmatch(f"{part}(/{part})*", value):
+        raise ValueError("a path inside the source without '..', such as conf/configuration.py")
+    return value
+
+
 EnvironmentName = Annotated[str, AfterValidator(_variable)]
 EnvironmentValue = Annotated[str, BeforeValidator(_text)]
 CommandLine = Annotated[str, BeforeValidator(_command)]
 ShellLine = Annotated[str, BeforeValidator(_shell_line)]
 Calendar = Annotated[str, BeforeValidator(_calendar)]
 InnerPath = Annotated[str, BeforeValidator(_inner_path)]
+TargetPath = Annotated[str, BeforeValidator(_target)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
 PagePath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")]
 RoutePath = Annotated[str, Field(pattern=r"^/([A-Za-z0-9_.-]+/)*$")]

@@ -21,6 +21,7 @@ from plainstack.inventory.service_values import (
     Seconds,
     ShellLine,
     Size,
+    TargetPath,
 )
 from plainstack.inventory.values import Bool, FilePath, Int, Name, Port
 
@@ -171,6 +172,13 @@ class Service(Model):
     )
     secrets: dict[EnvironmentName, ServiceSecret] = Field(
         {}, description="Secret environment variables; `inv secrets.set SERVICE/NAME` sets one."
+    )
+    files: dict[TargetPath, FilePath] = Field(
+        {},
+        description=(
+            "Files that every release gets: the path inside the source, and the template beside the inventory, whose"
+            " references are those of `env`."
+        ),
     )
     build: Build = Field(Build(), description="Commands that complete a new release before any host uses it.")
     before: dict[Name, Hook] = Field(

@@ -66,8 +66,8 @@ def _digest(stack: Stack, name: str) -> str:
     service = stack.services[name]
     tree = source.walk(stack.file(service.source), service.writable)
     command = (" command", f"{service.build.local}".encode())
-    files = [(inside, release.content(path)) for inside, path in tree.files]
-    return release.digest([command, *files, *_readable(tree.hidden)])
+    whole = ("source", release.tree_digest(stack, name, tree).encode())
+    return release.digest([command, whole, *_readable(tree.hidden)])
 
 
 def _readable(files: Iterable[tuple[str, str]]) -> Iterator[tuple[str, bytes]]:
@@ -109,7 +109,7 @@ def _run(key: str, line: str, folder: Path, seconds: int) -> None:
 def _check(stack: Stack, name: str, key: str) -> None:
     """Raise Refused if the build did not make what the inventory says."""
     service = stack.services[name]
-    files = [inside for inside, _ in source.walk(stack.file(service.source), service.writable).files]
+    files = [file.inside for file in source.walk(stack.file(service.source), service.writable).files]
     missing = [
         output
         for output in service.build.output

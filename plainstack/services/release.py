@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from plainstack.errors import InventoryError
 from plainstack.inventory.held import Pinned
 from plainstack.inventory.services import Service
 from plainstack.inventory.stack import Stack
+from plainstack.services import files as own_files
 from plainstack.services import hooks, kinds, source
+from plainstack.services.digests import digests
 from plainstack.services.kinds import LOCK, PYTHON
 
 # Increase this when the way a release or a virtual environment is built on a host changes.
@@ -55,19 +57,17 @@ def read(stack: Stack, name: str) -> Release:
     folder = stack.file(service.source)
     try:
         tree = source.walk(folder, service.writable)
-        files = tree.files
-        executables = tuple(inside for inside, path in files if Path(path).stat().st_mode & 0o100)
+        _check(folder, service, f"services.{name}", [file.inside for file in tree.files])
+        whole = tree_digest(stack, name, tree)
     except OSError as error:
         raise _unreadable(error.filename, error) from None
-    _check(folder, service, f"services.{name}", [inside for inside, _ in files])
-    whole = digest(((inside, content(path)) for inside, path in files), executables)
     payload = Payload(
-        files=tuple((f"{_SOURCE}{inside}", path) for inside, path in files),
-        executables=executables,
+        files=tuple((f"{_SOURCE}{file.inside}", file.path) for file in tree.files),
+        executables=tuple(file.inside for file in tree.files if file.executable),
         digest=whole,
         stays=tree.stays,
     )
-    more = [*service.writable, *hooks.identity(service)]
+    more = [*service.writable, *hooks.identity(service), *own_files.identity(service)]
     built = hashlib.sha256("\0".join([whole, *more]).encode()).hexdigest() if more else whole
     if not kinds.of(service).requirements:
         return Release(id=built[:12], venv="", source=payload, wheels=Payload())
@@ -81,13 +81,24 @@ def read(stack: Stack, name: str) -> Release:
     )
 
 
-def digest(files: Iterable[tuple[str, bytes]], executables: Container[str] = ()) -> str:
+def tree_digest(stack: Stack, name: str, tree: source.Tree) -> str:
+    """Return the digest of the files of a service's source. Raises OSError."""
+    found = digests(tree.files, stack.state / "digests" / f"{name}.json")
+    return _combined((file.inside, file.executable, each) for file, each in found)
+
+
+def digest(files: Iterable[tuple[str, bytes]], executables: Iterable[str] = ()) -> str:
     """Return a digest of files, which is the same for a source and for the payload made from it."""
+    marked = set(executables)
+    inner = ((name.removeprefix(_SOURCE), data) for name, data in files)
+    return _combined((inside, inside in marked, hashlib.sha256(data).hexdigest()) for inside, data in inner)
+
+
+def _combined(files: Iterable[tuple[str, bool, str]]) -> str:
+    """Return the digest of files, given as path, whether the file is executable, and the digest of its content."""
     hashed = hashlib.sha256(_MADE_FOR)
-    for name, data in files:
-        inside = name.removeprefix(_SOURCE)
-        hashed.update(f"{inside}\0{inside in executables}\0{len(data)}\0".encode())
-        hashed.update(data)
+    for inside, executable, content_digest in files:
+        hashed.update(f"{inside}\0{executable}\0{content_digest}\0".encode())
     return hashed.hexdigest()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from plainstack.errors import InventoryError
 from plainstack.inventory.stack import Stack
+from plainstack.services import files as own_files
 from plainstack.services import kinds, release, requirements
 
 
@@ -18,6 +19,7 @@ def problems(stack: Stack) -> Iterator[str]:
             yield from error.problems
             continue
         files = {inside.removeprefix("source/"): path for inside, path in here.source.files}
+        yield from own_files.clashes(name, service, files)
         kind = kinds.of(service)
         if kind.requirements:
             lock = files[kinds.LOCK]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from plainstack.engine.resources import Command
 from plainstack.inventory.services import Service
-from plainstack.services import kinds
+from plainstack.services import files, kinds
 from plainstack.services.release import Release
 
 # Everything that a service's folder contains.
@@ -43,9 +43,17 @@ if [ -n "$venv" ]; then
     "$venv/bin/python" -m compileall -qq "$new/source" || :
     ln -s "../../venvs/${venv##*/}" "$new/venv"
 fi
+# Linked after the compilation: a file may contain secrets, and compiled code would keep them.
+for file in $files; do
+    mkdir -p "$new/source/$(dirname "$file")"
+    ln -s "$rendered.next/$file" "$new/source/$file"
+done
 """
 
 _END = """\
+for file in $files; do
+    ln -sfn "$rendered/$file" "$new/source/$file"
+done
 printf 'RELEASE=%s\\n' "$id" >"$new/release.env"
 if [ -d "$new/static" ]; then printf 'STATIC_ROOT=%s\\n' "$home/releases/$id/static" >>"$new/release.env"; fi
 sync -f "$new"
@@ -211,6 +219,8 @@ def put_in_place(
             settings=settings_ahead(name),
             data=data(name),
             writable=" ".join(service.writable),
+            files=" ".join(service.files),
+            rendered=files.folder(name),
             **kinds.variables(service),
             **known,
         ),

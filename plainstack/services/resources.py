@@ -13,7 +13,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.services import DjangoService, Process, Service
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Vault
-from plainstack.services import health, holds, hook_steps, hooks, kinds, processes, release, site, variables
+from plainstack.services import files, health, holds, hook_steps, hooks, kinds, processes, release, site, variables
 from plainstack.services.kinds import MAIN
 from plainstack.services.processes import runs_gunicorn
 from plainstack.services.release import Release
@@ -112,12 +112,14 @@ def _settings(here: _Here) -> Iterator[Resource]:
     )
     yield file
     yield replace(file, path=settings_ahead(here.name), ahead=True)
-    files = [name for name, secret in here.service.secrets.items() if secret.file]
-    if files:
-        folder = f"{variables.FOLDER}/{here.name}"
+    secret_files = [name for name, secret in here.service.secrets.items() if secret.file]
+    folder = f"{variables.FOLDER}/{here.name}"
+    if secret_files or here.service.files:
         yield Directory(path=folder)
+    yield from files.resources(here.scope, group)
+    if secret_files:
         yield Directory(path=f"{folder}/secrets", mode=0o750, group=group)
-    for name in files:
+    for name in secret_files:
         content = here.scope.secret(name).reveal().encode()
         path = variables.secret_path(here.name, name)
         # The build of a release starts the application, which may read the file.
@@ -186,8 +188,9 @@ def _search(here: _Here) -> str:
 
 def _inputs(here: _Here) -> tuple[str, ...]:
     """Return what every process of the service reads when it starts: files and the release."""
-    files = [variables.secret_path(here.name, name) for name, secret in here.service.secrets.items() if secret.file]
-    return (settings(here.name), *files, f"release:{here.release.id}")
+    secret = [variables.secret_path(here.name, name) for name, secret in here.service.secrets.items() if secret.file]
+    own = [files.path(here.name, target) for target in here.service.files]
+    return (settings(here.name), *secret, *own, f"release:{here.release.id}")
 
 
 def _units(here: _Here, process: str, wanted: Process) -> Iterator[Unit]:

@@ -9,6 +9,7 @@ from plainstack.inventory import references
 from plainstack.inventory.services import ServiceSecret
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.rotation import RotationStrategy
+from plainstack.services import files
 from plainstack.services.single import REFERRED
 from plainstack.services.variables import secret_name
 
@@ -27,13 +28,14 @@ def names(stack: Stack) -> list[str]:
 
 
 def referred(stack: Stack) -> list[str]:
-    """Return the names of the references that the environments and the supervisors of services use."""
+    """Return the names of the references that the environments, files and supervisors of services use."""
     found = [
         name
         for settings in stack.services.values()
         for text in settings.env.values()
         for name in references.names(text)
     ]
+    found += [name for settings in stack.services.values() for name in files.referred(stack, settings)]
     single = any(process.one for settings in stack.services.values() for process in settings.processes.values())
     return [*found, *(REFERRED if single else ())]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,12 +13,17 @@ from pathlib import Path
 
 from plainstack.errors import InventoryError
 
+
+def _any(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(map(fnmatch.translate, patterns)))
+
+
 # Hidden files are left out: a developer's .env contains secrets, and .git is not part of a release.
-_LEFT_OUT = (".*", "*.sqlite3", "*.sqlite3-*", "node_modules", "venv")
+_LEFT_OUT = _any(".*", "*.sqlite3", "*.sqlite3-*", "node_modules", "venv")
 # Hidden, but sent: public by definition (RFC 8615).
 _TRAVELS = (".well-known",)
 # Every Python that runs the source writes these again, so leaving them out is not reported.
-_BYTECODE = ("__pycache__", "*.pyc")
+_BYTECODE = _any("__pycache__", "*.pyc")
 # The marks of an environment, which works only on this machine: venv and virtualenv write the first, conda the second.
 _ENVIRONMENT = ("pyvenv.cfg", "conda-meta")
 # A source with more files is a mistake, or contains links that multiply the files; every plan reads each file.
@@ -25,14 +31,34 @@ MOST_FILES = 100_000
 _NAMED = 12
 
 
+# What changes with a file's content: size, times of modification and change in nanoseconds, inode and device.
+Mark = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file to send: its path in the source, its local path, and what its content cannot change without changing."""
+
+    inside: str
+    path: str
+    executable: bool
+    mark: Mark
+
+    @classmethod
+    def of(cls, inside: str, path: str, info: os.stat_result) -> Found:
+        """Return the file with this status."""
+        mark = (info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, info.st_dev)
+        return cls(inside, path, bool(info.st_mode & 0o100), mark)
+
+
 @dataclass(frozen=True)
 class Tree:
-    """The files to send as (path in the source, local path), sorted; `stays` names what is left out, with counts.
+    """The files to send, sorted by their paths in the source; `stays` names what is left out, with counts.
 
     `hidden` are files that are left out because their names begin with a dot.
     """
 
-    files: tuple[tuple[str, str], ...]
+    files: tuple[Found, ...]
     stays: tuple[str, ...]
     hidden: tuple[tuple[str, str], ...] = ()
 
@@ -47,13 +73,13 @@ class _Walk:
     count: int = 0
     hidden: list[tuple[str, str]] = field(default_factory=list)
 
-    def files(self, folder: str, inside: str, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    def files(self, folder: str, inside: str, above: tuple[str, ...]) -> Iterator[Found]:
         """Yield the files to send; `above` are the real paths of the folders on the way to `folder`."""
         with os.scandir(folder) as entries:
             for entry in entries:
-                if _matches(entry.name, _BYTECODE):
+                if _BYTECODE.match(entry.name):
                     continue
-                if _matches(entry.name, _LEFT_OUT) and entry.name not in _TRAVELS:
+                if _LEFT_OUT.match(entry.name) and entry.name not in _TRAVELS:
                     self.stays[_shown(entry.name) + ("/" if entry.is_dir() else "")] += 1
                     if entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
                         self.hidden.append((f"{inside}{_shown(entry.name)}", entry.path))
@@ -64,7 +90,8 @@ class _Walk:
                 if here in self.writable:
                     self.stays[f"{here}/ (writable on hosts)"] += 1
                     continue
-                mode = Path(real).stat().st_mode
+                info = entry.stat()
+                mode = info.st_mode
                 if stat.S_ISDIR(mode):
                     if is_environment(real):
                         self.stays[f"{entry.name}/ (an environment)"] += 1
@@ -72,7 +99,7 @@ class _Walk:
                         yield from self.files(entry.path, f"{here}/", (*above, real))
                 elif stat.S_ISREG(mode):
                     self._count(entry)
-                    yield here, entry.path
+                    yield Found.of(here, entry.path, info)
                 else:
                     self.stays[f"{entry.name} ({_kind(mode)})"] += 1
 
@@ -111,14 +138,14 @@ def walk(folder: Path, writable: Sequence[str] = ()) -> Tree:
     that cannot be sent, and OSError.
     """
     if folder.is_file():
-        return Tree(((folder.name, str(folder)),), ())
+        return Tree((Found.of(folder.name, str(folder), folder.stat()),), ())
     root = os.path.realpath(folder)
     if is_environment(root):
         raise InventoryError(
             [f"{folder}: is itself a Python environment. Create the environment in its own folder, such as env/"]
         )
     walked = _Walk(root, frozenset(writable))
-    files = sorted(walked.files(str(folder), "", (root,)))
+    files = sorted(walked.files(str(folder), "", (root,)), key=lambda file: file.inside)
     stays = sorted(name if count == 1 else f"{name} ({count})" for name, count in walked.stays.items())
     if len(stays) > _NAMED:
         stays = [*stays[:_NAMED], f"{len(stays) - _NAMED} other names"]
@@ -128,10 +155,6 @@ def walk(folder: Path, writable: Sequence[str] = ()) -> Tree:
 def is_environment(folder: str) -> bool:
     """Return whether a folder contains a Python environment."""
     return any(os.path.lexists(f"{folder}{os.sep}{mark}") for mark in _ENVIRONMENT)
-
-
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _shown(name: str) -> str:

@@ -9,7 +9,7 @@ from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.services import BinaryService, Placement, Process
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import problem_of_path
-from plainstack.services import local_build
+from plainstack.services import files, local_build
 from plainstack.services.kinds import MAIN
 from plainstack.services.processes import ROLES, processes, runner, served, upstream
 from plainstack.wording import Loc, dotted
@@ -48,6 +48,7 @@ def contradictions(stack: Stack, no_lease: str) -> Iterator[Problem]:
                 yield place, f"{dotted(place)}: services.{name}.env sets {secret}, too; remove one of the two"
             if wanted.generate is not None and wanted.command is not None:
                 yield place, f"{dotted(place)}: is either generated or printed by a command; remove one of the two"
+        yield from files.contradictions(name, service)
         if problem := local_build.problem(stack, name):
             place = (*loc, "build", "local")
             yield place, f"{dotted(place)}: {problem}"

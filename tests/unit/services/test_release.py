@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -228,14 +229,13 @@ def test_a_name_that_is_not_valid_utf_8_is_reported(source: Path) -> None:
 
 def test_the_error_names_an_unreadable_file(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (source / "data").touch()
-    read = Path.read_bytes
 
-    def fails(path: Path) -> bytes:
-        if path.name == "data":
-            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
-        return read(path)
+    def fails(path: str, mode: str) -> IO[bytes]:
+        if path.endswith("/data"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return Path(path).open(mode)
 
-    monkeypatch.setattr(Path, "read_bytes", fails)
+    monkeypatch.setattr("plainstack.services.digests.open", fails, raising=False)
     with pytest.raises(InventoryError, match=f"^{source}/data: cannot be read: Input/output error"):
         release.read(_stack(source), "web")
 
