@@ -82,10 +82,11 @@ def _state(item: File | Link, situation: Situation) -> str:  # noqa: ARG001
 def _directory_state(item: Directory, situation: Situation) -> str:
     """Return the state with its purge flag, which is set only if Plainstack created the directory."""
     before = situation.left(item)
+    empty = situation.observed.guards.get(item.key, False)
     if not before:
-        made = item.path not in situation.observed.paths
+        # A first deploy that failed leaves what its commands wrote, and no manifest.
+        made = empty or item.path not in situation.observed.paths
     else:
-        empty = situation.observed.guards.get(item.key, False)
         made = any(Left.of(entry).purge for entry in before) or (empty and all(entry.who != FOUND for entry in before))
     return str(Left(item.wanted(), item.purge and made))
 

@@ -111,3 +111,16 @@ def test_the_uid_of_an_account_is_not_reused_while_files_of_it_are_left(host: Sa
 def test_a_plan_says_that_a_folder_is_removed_with_its_contents(host: Sandbox) -> None:
     details = [getattr(action, "detail", "") for _, action in host.plan({"app": (Unit(name="x"),)}).actions()]
     assert "no longer declared, with its contents" in details
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_a_folder_that_a_failed_first_deploy_has_filled_is_known_as_made_here(tmp_path: Path, ahead: bool) -> None:
+    host = Sandbox.new(tmp_path / "host")
+    made = Directory(path=HOME, mode=0o750, purge=True, layout=("releases",))
+    fill = Command(name="fill", why="w", run=f'echo 1 >"$ROOT{HOME}/releases"', unless="false", ahead=True)
+    fails = Command(name="fails", why="w", run="false", unless="false", ahead=ahead)
+    assert host.deploy({"app": (SERVICE[0], made, fill, fails)})[-1].answer.outcome == "rolled-back"
+    assert host.deploy({"app": (SERVICE[0], made)})[-1].ok
+    assert host.plan({"app": (SERVICE[0], made)}).empty
+    assert host.deploy({"app": ()})[-1].ok
+    assert files(host) == []
