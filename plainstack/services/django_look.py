@@ -8,46 +8,80 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from pathlib import Path
 
-from plainstack.services.settings_module import Binding, Files, Settings, file_of, parsed
+from plainstack.inventory.services import DjangoService
+from plainstack.services import django_environment, django_files, django_settings
+from plainstack.services.settings_module import Files, Settings, file_of, parsed
 
-# The advice printed when STATIC_ROOT is missing or cannot work on a host.
-STATIC_ROOT = (
-    "Plainstack gives each release a folder for static files, as the environment variable STATIC_ROOT:"
-    ' STATIC_ROOT = os.environ.get("STATIC_ROOT", BASE_DIR / "staticfiles")'
-)
-_ALLOWED_HOSTS = (
-    'Write ALLOWED_HOSTS = os.environ["ALLOWED_HOSTS"].split(","), and in the inventory, in the env of the service,'
-    " ALLOWED_HOSTS: ${site.names}"
-)
-_DATABASE = (
-    'Write DATABASES = {"default": dj_database_url.config()} (add dj-database-url to requirements.in), and in the'
-    " inventory, in the env of the service, DATABASE_URL: ${database.url}"
-)
 _ENVIRONMENT = "DJANGO_SETTINGS_MODULE"
-_STATICFILES = "django.contrib.staticfiles"
+_PRODUCTION = ("production", "prod", "live")
 
 
-def problems(files: Files, project: str) -> Iterator[str]:
-    """Yield the errors that must make a release fail on a host, as messages with file and line."""
-    yield from _wsgi(files, project)
-    found = _settings_module(files)
-    if found is None:
+def problems(files: Files, service: DjangoService) -> Iterator[str]:
+    """Yield the errors that must make a release fail on a host, or that harm the site, as messages with file and line."""
+    yield from _wsgi(files, service.project)
+    yield from _health(files, service)
+    found = _chosen(files, service)
+    if isinstance(found, str):
+        yield found
+    if found is None or isinstance(found, str):
         return
-    module, line = found
-    if file_of(module, files) is None:
+    module, where = found
+    path = file_of(module, files)
+    if path is None:
         if any(inside.startswith(f"{module.split('.')[0]}/") for inside in files):
             wanted = module.replace(".", "/")
-            yield f"{files['manage.py']}:{line}: {_ENVIRONMENT} is {module}, but the release has no {wanted}.py"
+            yield f"{where}{_ENVIRONMENT} is {module}, but the release has no {wanted}.py"
         return
     settings = Settings(files)
     settings.read(module)
-    if settings.sure:
-        if _collects_into_a_folder(settings):
-            yield from _static_root(settings, files[file_of(module, files) or ""])
-        yield from _staticfiles(settings)
-        yield from _allowed_hosts(settings)
-        yield from _database(settings)
+    if not settings.sure:
+        return
+    if _ENVIRONMENT not in service.env and (better := _production(module, files)):
+        other = f"Choose the settings in the inventory, in the env of the service: {_ENVIRONMENT}: {better}"
+        if wrong := list(django_settings.debug(settings, other)):
+            # The other settings of a module that is not for hosts do not matter.
+            yield from wrong
+            return
+    yield from django_environment.problems(settings, service)
+    yield from django_settings.problems(settings, files[path])
+    yield from django_files.problems(settings, files[path], service.project, service.writable)
+
+
+def _chosen(files: Files, service: DjangoService) -> tuple[str, str] | str | None:
+    """Return the settings module and what to print before its name; a message if no single one is chosen; or None."""
+    if given := service.env.get(_ENVIRONMENT):
+        return None if "${" in given else (given, "the service's env: ")
+    manage, path = _named(files["manage.py"]), files[f"{service.project}/wsgi.py"]
+    wsgi = _named(path)
+    if manage and wsgi and manage[0] != wsgi[0]:
+        return (
+            f"{path}:{wsgi[1]}: {_ENVIRONMENT} is {wsgi[0]}, but {manage[0]} in manage.py, which migrates. Choose one"
+            f" in the inventory, in the env of the service: {_ENVIRONMENT}: {wsgi[0]}"
+        )
+    return (manage[0], f"{files['manage.py']}:{manage[1]}: ") if manage else None
+
+
+def _production(module: str, files: Files) -> str:
+    """Return the module of settings for production that stands beside another one; empty if there is none."""
+    package = module.rpartition(".")[0]
+    near = [f"{package}.{name}" for name in _PRODUCTION]
+    return next((each for each in near if each != module and file_of(each, files)), "")
+
+
+def _health(files: Files, service: DjangoService) -> Iterator[str]:
+    """Report the default health page if no code mentions it and the inventory does not name it either."""
+    if "health" in service.model_fields_set or "web" in service.processes:
+        return
+    word = service.health.strip("/").encode()
+    for inside, path in files.items():
+        if inside.endswith(".py") and word in Path(path).read_bytes():
+            return
+    yield (
+        f"{files['manage.py']}: no code of the project mentions {service.health}, the default health page. Name another"
+        " in the inventory, in the service, that answers 200 without a login, such as health: /admin/login/"
+    )
 
 
 def _wsgi(files: Files, project: str) -> Iterator[str]:
@@ -61,77 +95,9 @@ def _wsgi(files: Files, project: str) -> Iterator[str]:
         yield f"{path}: does not define 'application', although Gunicorn runs {project}.wsgi:application"
 
 
-def _collects_into_a_folder(settings: Settings) -> bool:
-    """Return whether collectstatic writes to a local folder, which needs STATIC_ROOT, and not to cloud storage."""
-    kept = [one.value for one in settings.bound.get("STATICFILES_STORAGE", [])]
-    for one in settings.bound.get("STORAGES", []):
-        if not isinstance(one.value, ast.Dict):
-            return False
-        for key, value in zip(one.value.keys, one.value.values, strict=True):
-            if not isinstance(key, ast.Constant):
-                return False
-            kept += [value] if key.value == "staticfiles" else []
-    return all(value is not None and _is_local(value) for value in kept)
-
-
-def _is_local(storage: ast.expr) -> bool:
-    plain = (ast.Dict, ast.Constant, ast.Load)
-    nodes = list(ast.walk(storage))
-    paths = [node.value for node in nodes if isinstance(node, ast.Constant) and "." in str(node.value)]
-    return all(isinstance(node, plain) for node in nodes) and all(
-        str(path).startswith(("django.", "whitenoise.")) for path in paths
-    )
-
-
-def _static_root(settings: Settings, path: str) -> Iterator[str]:
-    known = settings.bound.get("STATIC_ROOT", [])
-    if not known:
-        near = [one for one in settings.bound.get("STATIC_URL", []) if one.path == path]
-        yield f"{path}:{near[-1].line if near else 1}: STATIC_ROOT is not set. {STATIC_ROOT}"
-    elif all(settings.fixed(one.value) for one in known):
-        last = known[-1]
-        unset = isinstance(last.value, ast.Constant) and not last.value.value
-        what = "is not set" if unset else "is a folder that the service cannot write to on a host"
-        yield f"{last.path}:{last.line}: STATIC_ROOT {what}. {STATIC_ROOT}"
-
-
-def _staticfiles(settings: Settings) -> Iterator[str]:
-    match settings.bound.get("INSTALLED_APPS", []):
-        case [Binding(path, line, ast.List(elts=items) | ast.Tuple(elts=items))]:
-            apps = [item.value for item in items if isinstance(item, ast.Constant)]
-            if len(apps) == len(items) and not any(str(app).startswith(_STATICFILES) for app in apps):
-                yield f"{path}:{line}: INSTALLED_APPS lacks {_STATICFILES}, which collects a release's static files"
-
-
-def _allowed_hosts(settings: Settings) -> Iterator[str]:
-    """Report an empty ALLOWED_HOSTS, as startproject writes it.
-
-    With DEBUG, Django then accepts only requests for localhost, and otherwise none.
-    """
-    match settings.bound.get("ALLOWED_HOSTS", []):
-        case [Binding(path, line, ast.List(elts=[]) | ast.Tuple(elts=[]))]:
-            what = "is empty: the site would answer every request with 400"
-            yield f"{path}:{line}: ALLOWED_HOSTS {what}. {_ALLOWED_HOSTS}"
-
-
-def _database(settings: Settings) -> Iterator[str]:
-    match settings.bound.get("DATABASES", []):
-        case [Binding(path, line, ast.Dict(keys=[ast.Constant(value="default")], values=[ast.Dict() as default]))]:
-            values = {
-                key.value: value
-                for key, value in zip(default.keys, default.values, strict=True)
-                if isinstance(key, ast.Constant)
-            }
-            engine, name = values.get("ENGINE"), values.get("NAME")
-            is_sqlite = isinstance(engine, ast.Constant) and engine.value == "django.db.backends.sqlite3"
-            if is_sqlite and settings.fixed(name):
-                what = "an SQLite file, which no host could write and no two could share"
-                yield f"{path}:{line}: DATABASES is {what}. {_DATABASE}"
-
-
-def _settings_module(files: Files) -> tuple[str, int] | None:
-    """Return the settings module that manage.py uses by default, and the line that names it."""
-    tree = parsed(files["manage.py"])
+def _named(path: str) -> tuple[str, int] | None:
+    """Return the settings module that a file names as its default, and the line that does."""
+    tree = parsed(path)
     if tree is None:
         return None
     found = []

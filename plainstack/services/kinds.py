@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from plainstack.inventory.services import DjangoService, Service
-from plainstack.services import django_look
-from plainstack.services.requirements import compile_command
+from plainstack.services import django_files, django_look
+from plainstack.services.requirements import lock_command
 
 LOCK = "requirements.txt"
 # The Python version of Debian 13, for which wheels are chosen.
 PYTHON = "3.13"
-_LOCK = f"its locked requirements, with hashes. Make it there: {compile_command(PYTHON)}"
 
 # The main process of a service: its unit is named after the service alone.
 MAIN = "web"
+_DRIVERS = ("psycopg", "psycopg-binary", "psycopg-c", "psycopg2", "psycopg2-binary")
 
 Needs = Callable[[Service, str, Sequence[str]], Mapping[str, str]]
 Look = Callable[[Service, Mapping[str, str]], Iterator[str]]
@@ -59,20 +59,35 @@ def of(service: Service) -> Kind:
     return KINDS[kind]
 
 
+def packages(service: Service, locked: Collection[str]) -> Mapping[str, str]:
+    """Return the packages that a service's lock must contain, with the reason for each; `locked` are those it has."""
+    needed = dict(of(service).packages)
+    if isinstance(service, DjangoService) and any("${database." in value for value in service.env.values()):
+        if not any(name.startswith("psycopg") for name in locked):
+            needed["psycopg[binary]"] = "with which Django uses PostgreSQL"
+        elif {"psycopg"} == {name for name in locked if name in _DRIVERS} and "libpq5" not in service.packages:
+            needed["psycopg[binary]"] = "and psycopg alone finds no libpq on a host"
+    return needed
+
+
 def variables(service: Service) -> dict[str, str]:
     """Return the shell variables that a service's kind adds to the script that builds a release."""
     if not isinstance(service, DjangoService):
         return {}
     # A process of the inventory that replaces Gunicorn is checked when it starts.
     wsgi = "" if MAIN in service.processes else f"{service.project}.wsgi:application"
-    return {"wsgi": wsgi, "advice": django_look.STATIC_ROOT}
+    return {"wsgi": wsgi, "advice": django_files.STATIC_ROOT}
+
+
+def _lock(files: Sequence[str]) -> str:
+    return f"its locked requirements, with hashes. Make it there: {lock_command(PYTHON, files)}"
 
 
 def _django_needs(service: Service, key: str, files: Sequence[str]) -> Mapping[str, str]:
     assert isinstance(service, DjangoService)
     wsgi = f"{service.project}/wsgi.py"
     needed = {
-        LOCK: _LOCK,
+        LOCK: _lock(files),
         "manage.py": "Django's command line",
         wsgi: "its WSGI application, in the package named by `project`",
     }
@@ -83,7 +98,7 @@ def _django_needs(service: Service, key: str, files: Sequence[str]) -> Mapping[s
 
 def _django_problems(service: Service, files: Mapping[str, str]) -> Iterator[str]:
     assert isinstance(service, DjangoService)
-    return django_look.problems(files, service.project)
+    return django_look.problems(files, service)
 
 
 _DJANGO_BUILD = """\
@@ -132,6 +147,6 @@ KINDS: Mapping[str, Kind] = {
         migrate=_DJANGO_MIGRATE,
         console=("manage.py", "shell"),
     ),
-    "python": Kind(needs=lambda _service, _key, _files: {LOCK: _LOCK}),
+    "python": Kind(needs=lambda _service, _key, files: {LOCK: _lock(files)}),
     "binary": Kind(requirements=False, console=("sh",)),
 }

@@ -33,6 +33,7 @@ class Served:
     timeout: int
     routes: tuple[str, ...]
     static: str | None
+    max_body: str | None
     keepalive: int
     hosts: tuple[Host, ...]
 
@@ -158,6 +159,7 @@ def served(stack: Stack) -> list[Served]:
             timeout=process.timeout,
             routes=routes,
             static=_static(stack, service, name),
+            max_body=stack.services[service].max_body,
             keepalive=_KEEPALIVE if name == MAIN and runs_gunicorn(stack, service) else _UNKNOWN_KEEPALIVE,
             hosts=tuple(hosts(stack, service, process)),
         )

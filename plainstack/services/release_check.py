@@ -23,5 +23,7 @@ def problems(stack: Stack) -> Iterator[str]:
         kind = kinds.of(service)
         if kind.requirements:
             lock = files[kinds.LOCK]
-            yield from requirements.problems(release.content(lock), lock, kind.packages, kinds.PYTHON)
+            text = release.content(lock)
+            needed = kinds.packages(service, requirements.names(text, lock))
+            yield from requirements.problems(text, lock, needed, kinds.PYTHON, beside=files)
         yield from kind.problems(service, files)

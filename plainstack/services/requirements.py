@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,13 @@ _NAMED = re.compile(
 )
 _PINNED = re.compile(r"={2,3}\s*(?P<version>[A-Za-z0-9.!+_-]+)")
 _HASH = re.compile(r"--hash[= ](?:sha256|sha384|sha512):[0-9a-fA-F]+")
+# How to export a lock with hashes from the lock of another tool.
+_TOOLS = {
+    "uv.lock": "uv export --frozen --no-dev --no-emit-project -o requirements.txt",
+    "poetry.lock": "poetry export --only main -o requirements.txt",
+    "Pipfile.lock": "pipenv requirements --hash >requirements.txt",
+    "pdm.lock": "pdm export --prod -o requirements.txt",
+}
 _ELSEWHERE = ("-r", "--requirement", "-c", "--constraint")
 _BUILDS = ("-e", "--editable", "--global-option", "--config-settings")
 
@@ -65,6 +72,14 @@ def _requirement(number: int, line: str) -> Requirement:
         marker=(found["marker"] or "").strip(),
         hashes=hashes,
     )
+
+
+def names(lock: bytes, path: str) -> set[str]:
+    """Return the names of the packages in a lock; none if it is not text, which `problems` reports."""
+    try:
+        return {each.name for each in parse(lock, path)}
+    except PlainstackError:
+        return set()
 
 
 def canonical(name: str) -> str:
@@ -150,17 +165,32 @@ def options(lock: bytes, path: str) -> list[str]:
 
 
 def compile_command(python_version: str) -> str:
-    """Return the command that makes a lock."""
+    """Return the command that makes a lock from requirements.in."""
     return f"uv pip compile --generate-hashes --python-version {python_version} requirements.in -o requirements.txt"
 
 
+def lock_command(python_version: str, names: Collection[str]) -> str:
+    """Return how to make a lock from what a project has: the files in its folder by name."""
+    for name, command in _TOOLS.items():
+        if name in names and "requirements.in" not in names:
+            return command
+    if "requirements.in" not in names and "requirements.txt" in names:
+        return f"rename it to requirements.in, and run: {compile_command(python_version)}"
+    return compile_command(python_version)
+
+
 def problems(
-    lock: bytes, path: str, needed: Mapping[str, str], python_version: str, arch: str = "x86_64"
+    lock: bytes,
+    path: str,
+    needed: Mapping[str, str],
+    python_version: str,
+    arch: str = "x86_64",
+    beside: Collection[str] = ("requirements.in",),
 ) -> Iterator[str]:
     """Yield the reasons why hosts cannot install a lock, as messages with file and line.
 
-    `needed` maps each package that the lock must contain to its purpose. Missing wheels are not detected, because only
-    the package index knows them: see plainstack.services.wheels.
+    `needed` maps each package that the lock must contain to its purpose. `beside` are the names of the files in its
+    folder. Missing wheels are not detected, because only the package index knows them: see plainstack.services.wheels.
     """
     try:
         everything = parse(lock, path)
@@ -187,7 +217,7 @@ def problems(
     for name, what in missing.items():
         yield f"{path}: has no {name}, {what}. Add {name} to requirements.in"
     if unpinned or unhashed or missing:
-        yield f"{path}: make the lock again: {compile_command(python_version)}"
+        yield f"{path}: make the lock again: {lock_command(python_version, beside)}"
 
 
 def _unfit(text: str) -> str:

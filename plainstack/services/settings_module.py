@@ -39,6 +39,11 @@ class Settings:
     sure: bool = True
     _read: list[str] = field(default_factory=list)
 
+    @property
+    def paths(self) -> list[str]:
+        """The local paths of the modules that were read."""
+        return [self.files[inside] for inside in self._read]
+
     def read(self, module: str) -> None:
         """Read a module of the source, and the modules that it star-imports."""
         inside = file_of(module, self.files)

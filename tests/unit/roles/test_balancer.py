@@ -226,6 +226,15 @@ def test_services_are_routed_by_path_and_have_health_checks(stack: Stack, vault:
     assert re.search(r"location / \{\s+return 404;", only_api)
 
 
+def test_a_service_may_accept_larger_bodies_than_others(stack: Stack, vault: Vault) -> None:
+    web = stack.services["web"]
+    uploads = web.model_copy(update={"path": "/uploads/", "port": 8001, "max_body": "50M"})
+    site = text(stack.model_copy(update={"services": {"web": web, "uploads": uploads}}), vault, SITE)
+    (place,) = re.findall(r"location (\S+) \{[^}]*\{[^}]*\}[^}]*client_max_body_size 50m;", site)
+    assert place == "/uploads/"
+    assert site.count("client_max_body_size") == 1
+
+
 def test_headers_that_a_client_forges_are_replaced(stack: Stack, vault: Vault) -> None:
     sent = dict(re.findall(r"proxy_set_header (\S+) (\S+);", text(stack, vault, SITE)))
     assert sent == {

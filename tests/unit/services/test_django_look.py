@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from plainstack.inventory.services import DjangoService
 from plainstack.services import django_look
 
 # Written by `django-admin startproject shop`, shortened.
@@ -27,19 +28,20 @@ os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'shop.settings')
 application = get_wsgi_application()
 """
 SETTINGS = """\
-from pathlib import Path
+from pathlib import Path; from elsewhere import CLOUD, MORE, both, choose, folder
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 INSTALLED_APPS = [
     'django.contrib.admin',
     'django.contrib.staticfiles',
 ]
-STATIC_URL = 'static/'
+STATIC_URL = 'static/'; SECRET_KEY, ALLOWED_HOSTS = 'x', ['shop.example']
 """
-READS = "import os\nSTATIC_ROOT = os.environ['STATIC_ROOT']\n"
+READS = "import os; from elsewhere import MORE, SECRET_KEY, ALLOWED_HOSTS\nSTATIC_ROOT = os.environ['STATIC_ROOT']\n"
+GIVEN = dict.fromkeys(("DATA", "X", "HOSTS", "DB", "ENGINE"), "given")
 
 
-def problems(folder: Path, changed: Mapping[str, str | None] | None = None) -> list[str]:
+def problems(folder: Path, changed: Mapping[str, str | None] | None = None, **keys: object) -> list[str]:
     """Return the problems in startproject's files after `changed` has replaced some of them; None removes a file."""
     content = {"manage.py": MANAGE, "shop/__init__.py": "", "shop/wsgi.py": WSGI, "shop/settings.py": SETTINGS}
     found = {}
@@ -49,7 +51,8 @@ def problems(folder: Path, changed: Mapping[str, str | None] | None = None) -> l
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
             found[inside] = str(path)
-    return [one.removeprefix(f"{folder}/") for one in django_look.problems(found, "shop")]
+    service = DjangoService.model_validate({"source": folder, "project": "shop", "health": "/", "env": GIVEN, **keys})
+    return [one.removeprefix(f"{folder}/") for one in django_look.problems(found, service)]
 
 
 def test_a_fresh_project_lacks_the_folder_for_static_files_and_the_message_says_what_to_write(tmp_path: Path) -> None:
@@ -138,7 +141,7 @@ def test_static_files_in_a_cloud_need_no_folder(tmp_path: Path, storage: str, re
     assert bool(problems(tmp_path, {"shop/settings.py": f"{SETTINGS}{storage}\n"})) is reported
 
 
-STARTED = f"""{SETTINGS}import os
+STARTED = f"""{SETTINGS.replace(", ALLOWED_HOSTS", ", NAMES")}import os
 STATIC_ROOT = os.environ['STATIC_ROOT']
 DEBUG = True
 ALLOWED_HOSTS = []
@@ -152,7 +155,7 @@ DATABASES = {{
 
 
 def test_a_fresh_project_accepts_no_host_and_has_no_shared_database(tmp_path: Path) -> None:
-    hosts, database = problems(tmp_path, {"shop/settings.py": STARTED})
+    _, hosts, database = problems(tmp_path, {"shop/settings.py": STARTED})
     assert hosts.startswith("shop/settings.py:12: ALLOWED_HOSTS is empty: the site would answer every request with")
     assert hosts.endswith("ALLOWED_HOSTS: ${site.names}")
     assert database.startswith("shop/settings.py:13: DATABASES is an SQLite file, which no host could write")
@@ -179,6 +182,7 @@ def test_settings_are_read_through_imported_modules(tmp_path: Path) -> None:
     base, production = "shop/settings/base.py", "shop/settings/production.py"
     files: dict[str, str | None] = {
         "manage.py": MANAGE.replace("shop.settings", "shop.settings.production"),
+        "shop/wsgi.py": WSGI.replace("shop.settings", "shop.settings.production"),
         "shop/settings.py": None,
         "shop/settings/__init__.py": "",
         base: SETTINGS,
@@ -220,7 +224,7 @@ def test_a_missing_settings_module_is_reported(tmp_path: Path) -> None:
     ],
 )
 def test_settings_chosen_by_another_program_are_left_to_the_host(tmp_path: Path, manage: str) -> None:
-    assert problems(tmp_path, {"manage.py": manage}) == []
+    assert problems(tmp_path, {"manage.py": manage, "shop/wsgi.py": "from elsewhere import application\n"}) == []
 
 
 @pytest.mark.parametrize(
@@ -266,7 +270,8 @@ def test_a_module_without_an_application_is_reported(tmp_path: Path, wsgi: str, 
 
 def test_modules_that_import_each_other_are_read_once(tmp_path: Path) -> None:
     settings = "from shop.settings_two import *\nSTATIC_URL = 'a'\n"
-    two = "from shop.settings import *\nINSTALLED_APPS = ['django.contrib.staticfiles']\n"
+    two = "from shop.settings import *\nSECRET_KEY, ALLOWED_HOSTS = 'x', 'y'\n"
+    two += "INSTALLED_APPS = ['django.contrib.staticfiles']\n"
     (reported,) = problems(tmp_path, {"shop/settings.py": settings, "shop/settings_two.py": two})
     assert reported.startswith("shop/settings.py:2: STATIC_ROOT is not set")
 
