@@ -192,7 +192,7 @@ class Service(Model):
         None, description="A request that drills send, to count writes that were acknowledged and lost."
     )
     max_body: Size | None = Field(
-        None, description="The largest request body, such as an upload, if not the `max_body` of the balancers."
+        None, description="The largest request body, such as an upload, if it differs from the site's."
     )
     writable: tuple[InnerPath, ...] = Field(
         (), description="Folders inside the source that the service may write, such as media; they survive releases."
