@@ -19,7 +19,7 @@ _PRODUCTION = ("production", "prod", "live")
 
 
 def problems(files: Files, service: DjangoService) -> Iterator[str]:
-    """Yield the errors that must make a release fail on a host, or that harm the site, as messages with file and line."""
+    """Yield the errors that make a release fail on a host, or that harm the site, as messages with file and line."""
     yield from _wsgi(files, service.project)
     yield from _health(files, service)
     found = _chosen(files, service)

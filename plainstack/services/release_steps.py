@@ -11,7 +11,7 @@ from plainstack.services import files, kinds
 from plainstack.services.release import Release
 
 # Everything that a service's folder contains.
-LAYOUT = ("releases", "venvs", "current", "current.new", "previous")
+LAYOUT = ("releases", "venvs", "staging", "current", "current.new", "previous")
 # How many releases a host keeps; the current and the previous one are always among them.
 KEPT = 5
 
