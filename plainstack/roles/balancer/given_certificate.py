@@ -8,29 +8,34 @@ import warnings
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import cache
-from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
 from plainstack.inventory.stack import Stack
+from plainstack.roles.balancer.certificate import (
+    alternative_names,
+    basic,
+    called,
+    called_name,
+    covers,
+    extension,
+    self_signed,
+    signed_by,
+    weakly_signed,
+)
 from plainstack.secrets import pem
 from plainstack.secrets.pem import Unfit
 from plainstack.services.edge import Balancer, GivenCertificate
 
 Chain = Sequence[x509.Certificate]
-T = TypeVar("T", bound=x509.ExtensionType)
 
 # The minimum of OpenSSL's security level 2, Debian's default, and of the CA/Browser Forum's requirements.
 _LEAST_RSA = 2048
-_BROKEN = (hashes.MD5, hashes.SHA1)
 # Files that hold all root certificates of a system; the first is Debian's.
 _BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -87,15 +92,15 @@ def not_now(stack: Stack, now: datetime) -> Iterator[str]:
 def chain_problems(chain: Chain) -> Iterator[str]:
     """Yield why no client can verify a chain, whichever roots it trusts; at most one sentence concerns the order."""
     # Weak signatures are not verified, so the order cannot be checked.
-    if weak := [number for number, one in enumerate(chain, 1) if _weakly_signed(one) and not _self_signed(one)]:
+    if weak := [number for number, one in enumerate(chain, 1) if weakly_signed(one) and not self_signed(one)]:
         yield f"{_numbered(chain, weak[0])} is signed with MD5 or SHA-1, which clients refuse"
         return
     if problem := _order(chain):
         yield problem
         return
     for number, one in enumerate(chain[1:], 2):
-        constraints = _basic(one)
-        if (constraints is None and not _self_signed(one)) or (constraints and not constraints.ca):
+        constraints = basic(one)
+        if (constraints is None and not self_signed(one)) or (constraints and not constraints.ca):
             yield (
                 f"{_numbered(chain, number)} is not an authority's, so it cannot have signed the certificate before it"
             )
@@ -105,22 +110,22 @@ def chain_problems(chain: Chain) -> Iterator[str]:
 
 def _leaf_problems(chain: Chain, names: Sequence[str]) -> Iterator[str]:
     leaf = chain[0]
-    constraints = _basic(leaf)
-    if constraints and constraints.ca and not _self_signed(leaf):
+    constraints = basic(leaf)
+    if constraints and constraints.ca and not self_signed(leaf):
         yield (
             f"{_numbered(chain, 1)} is an authority's. Put the site's own certificate first, then the one that signed"
             " it"
         )
         return
-    usage = _extension(leaf, x509.ExtendedKeyUsage)
+    usage = extension(leaf, x509.ExtendedKeyUsage)
     if usage and not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(usage):
         yield f"{_numbered(chain, 1)} is not for servers (extended key usage)"
     key = leaf.public_key()
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < _LEAST_RSA:
         yield f"its RSA key has {key.key_size} bits. Clients and the balancer refuse less than {_LEAST_RSA}"
-    covered = _names(leaf)
+    covered = alternative_names(leaf)
     for name in names:
-        if not any(_covers(pattern, name) for pattern in covered):
+        if not any(covers(pattern, name) for pattern in covered):
             yield f"is not for {name}, but for {', '.join(covered) or 'no name'}"
 
 
@@ -129,11 +134,11 @@ def _order(chain: Chain) -> str:
     for number, one in enumerate(chain, 1):
         if one in chain[: number - 1]:
             return f"{_numbered(chain, number)} is there twice"
-    if all(_signed_by(below, above) for below, above in pairwise(chain)):
+    if all(signed_by(below, above) for below, above in pairwise(chain)):
         return ""
     order = [0]
     left = list(range(1, len(chain)))
-    while found := next((number for number in left if _signed_by(chain[order[-1]], chain[number])), 0):
+    while found := next((number for number in left if signed_by(chain[order[-1]], chain[number])), 0):
         order.append(found)
         left.remove(found)
     if not left:
@@ -141,21 +146,21 @@ def _order(chain: Chain) -> str:
         return f"its certificates are out of order: write them in the order {wanted}"
     top = chain[order[-1]]
     return (
-        f"{_numbered(chain, left[0] + 1)} does not belong there: {_called(top)} was signed by"
-        f" {_called_name(top.issuer)}. Remove it, or put the certificates between them before it"
+        f"{_numbered(chain, left[0] + 1)} does not belong there: {called(top)} was signed by"
+        f" {called_name(top.issuer)}. Remove it, or put the certificates between them before it"
     )
 
 
 def _incomplete(chain: Chain) -> str:
     top = chain[-1]
-    issuer = _called_name(top.issuer)
-    access = _extension(top, x509.AuthorityInformationAccess) or ()
+    issuer = called_name(top.issuer)
+    access = extension(top, x509.AuthorityInformationAccess) or ()
     places = [
         one.access_location.value for one in access if one.access_method == AuthorityInformationAccessOID.CA_ISSUERS
     ]
     where = f" (in DER form at {places[0]})" if places else ""
     return (
-        f"is incomplete: it ends with {_called(top)}, signed by {issuer}, which is not a root that this machine"
+        f"is incomplete: it ends with {called(top)}, signed by {issuer}, which is not a root that this machine"
         f" knows. Append the certificate of {issuer}{where}, and so on up to a known root. Authorities call such"
         " a file fullchain. For your own authority, append its root too"
     )
@@ -167,69 +172,14 @@ def _complete_at(chain: Chain, trusted: Chain) -> int:
     for root in trusted:
         by_name.setdefault(root.subject, []).append(root)
     for number, one in enumerate(chain, 1):
-        if _self_signed(one) or any(_signed_by(one, root) for root in by_name.get(one.issuer, ())):
+        if self_signed(one) or any(signed_by(one, root) for root in by_name.get(one.issuer, ())):
             return number
     # Without roots, a chain cannot be checked, but the site's certificate alone is never complete.
     return len(chain) if not trusted and len(chain) > 1 else 0
 
 
-def _signed_by(one: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        one.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
-        return False
-    return True
-
-
-def _self_signed(one: x509.Certificate) -> bool:
-    return one.issuer == one.subject and (_weakly_signed(one) or _signed_by(one, one))
-
-
-def _weakly_signed(one: x509.Certificate) -> bool:
-    """Return whether clients refuse the signature's hash algorithm; they do not verify a root's own signature."""
-    return isinstance(one.signature_hash_algorithm, _BROKEN)
-
-
-def _basic(one: x509.Certificate) -> x509.BasicConstraints | None:
-    return _extension(one, x509.BasicConstraints)
-
-
-def _extension(one: x509.Certificate, kind: type[T]) -> T | None:
-    try:
-        return one.extensions.get_extension_for_class(kind).value
-    except (x509.ExtensionNotFound, ValueError):
-        return None
-
-
 def _numbered(chain: Chain, number: int) -> str:
-    return f"certificate {number} ({_called(chain[number - 1])})"
-
-
-def _called(one: x509.Certificate) -> str:
-    return _called_name(one.subject) or ", ".join(_names(one)[:1]) or f"serial {one.serial_number:x}"
-
-
-def _called_name(name: x509.Name) -> str:
-    common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(common[0].value) if common else name.rfc4514_string()
-
-
-def _names(certificate: x509.Certificate) -> list[str]:
-    names = _extension(certificate, x509.SubjectAlternativeName)
-    if names is None:
-        return []
-    return [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
-
-
-def _covers(pattern: str, name: str) -> bool:
-    pattern = pattern.lower()
-    if name == pattern:
-        return True
-    try:
-        ip_address(name)
-    except ValueError:
-        return pattern.startswith("*.") and name.partition(".")[2] == pattern[2:]
-    return False
+    return f"certificate {number} ({called(chain[number - 1])})"
 
 
 @cache
