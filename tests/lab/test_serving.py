@@ -20,7 +20,7 @@ from tests.lab.operator import ROOT, Operator
 SOURCES = Path(__file__).parent / "serving"
 ADDRESS, NAME = "192.168.67.16", "shop.example"
 COUNTED = {"/": "/var/lib/app-web/media/counted", "/api/": "/var/lib/app-api/media/counted"}
-# Requests a second for each of two services, and for how many seconds.
+# The rate in requests per second, for each of the two services, and the duration in seconds.
 RATE, SECONDS = 100, 45
 
 

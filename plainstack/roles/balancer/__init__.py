@@ -148,8 +148,8 @@ def tunnels(stack: Stack) -> Iterator[Target]:
 def status(stack: Stack, facts: Answers, _now: float) -> Status:
     """Return which balancer holds the virtual address, and which services are in maintenance.
 
-    It is a problem if none or several hold it, but that is known only if all balancers answered. So is a service that
-    only some of them have closed.
+    It is a problem if no or several balancers hold the address, which is known only if all of them answered, or if only
+    some of them have closed a service.
     """
     known = {name: seen for name, seen in facts.items() if seen is not None and "vip" in seen}
     cells = {name: "holds it" if seen["vip"] == "yes" else "-" for name, seen in known.items()}

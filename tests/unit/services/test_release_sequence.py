@@ -80,7 +80,7 @@ def test_static_files_of_the_previous_release_stay_available(host: Sandbox) -> N
     # Only files of the previous release stay, not those that it had kept of older releases.
     deploy(host, "three")
     assert not (host.root / STATIC.lstrip("/") / "style.one.css").exists()
-    # The files of the release that is replaced stay, even if an older release replaces it.
+    # The files of a replaced release stay, even if it is replaced by an older release.
     deploy(host, "two")
     assert host.read(f"{STATIC}/style.three.css") == "three\n"
 

@@ -48,7 +48,7 @@ class Supervisor:
         self._said = ""
         self._armed = (False, 0.0)
         self._started = 0.0
-        # When to kill the command after it was told to stop; None while it was not.
+        # When to kill the command; None unless it was told to stop.
         self._stop_at: float | None = None
         self.leaving = False
 
