@@ -43,10 +43,13 @@ def rows(stack: Stack, roles: Mapping[str, Role], view: View, now: float) -> lis
         said = column.says(stack, {host.name: facts[host.name] for host in hosts if host.name in facts}, now)
         for name, row in found.items():
             row.cells[column.title] = said.cells.get(name, "")
+        # A role may know something about a host that was not probed.
         for name, problem in said.problems:
-            found[name].problems.append(problem)
+            if name in found:
+                found[name].problems.append(problem)
         for name, note in said.notes:
-            found[name].notes.append(note)
+            if name in found:
+                found[name].notes.append(note)
     return list(found.values())
 
 

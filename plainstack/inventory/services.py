@@ -77,7 +77,10 @@ class Process(Model):
 
 
 class ServiceTimer(Model):
-    """A command of a service that runs at certain times, on the first of its hosts."""
+    """A command of a service that runs at certain times, on one of its hosts.
+
+    With a database, another host runs it while one is down. Without, it runs on the first of its hosts.
+    """
 
     command: CommandLine = Field(description="The program and its arguments, as for a process.")
     calendar: Calendar = Field(description="The times, as in systemd.time(7), such as `daily` or `*:0/15`.")

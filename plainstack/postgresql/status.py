@@ -1,4 +1,4 @@
-"""The database in `inv status`: the primary, its replicas and their lag, and problems."""
+"""The database in `inv status`: the primary, its replicas and their lag, who has which lease, and problems."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from plainstack.engine.role import Answers, Status
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.hosts import databases
 from plainstack.postgresql.topology import Member, members, position, primaries
+from plainstack.services import lease
+from plainstack.services.processes import leases
 from plainstack.wording import size
 
 
@@ -19,7 +21,11 @@ def status(stack: Stack, facts: Answers, _now: float) -> Status:
     if len(cluster) == len(databases(stack)) and len(leading) != 1:
         what = "no primary" if not leading else f"{len(leading)} primaries"
         problems.append((cluster[0].name, f"the database has {what}"))
-    return Status({member.name: _described(member, leading) for member in cluster}, problems)
+    notes: list[tuple[str, str]] = []
+    held = lease.seen(one for one in facts.values() if one)
+    for host, sentence, is_problem in lease.sentences(leases(stack), held):
+        (problems if is_problem else notes).append((host or cluster[0].name, sentence))
+    return Status({member.name: _described(member, leading) for member in cluster}, problems, notes)
 
 
 def _problems(member: Member) -> Iterator[str]:

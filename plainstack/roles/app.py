@@ -9,14 +9,13 @@ from datetime import datetime
 from plainstack.engine.network import Network
 from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Directory, Package, Resource
-from plainstack.engine.role import Opening, Role, Settle, one_by_one
+from plainstack.engine.role import Finding, Opening, Role, Settle, one_by_one
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Target
-from plainstack.postgresql.settings import Database
 from plainstack.secrets.values import Vault
-from plainstack.services import holds, release_check
-from plainstack.services.processes import gunicorn, here, ports, served
+from plainstack.services import holds, lease, release_check
+from plainstack.services.processes import gunicorn, here, placed, ports, served, timer_hosts
 from plainstack.services.resources import resources
 from plainstack.services.secrets import declared, referred
 from plainstack.services.validation import contradictions
@@ -72,17 +71,7 @@ def inconsistent(stack: Stack) -> Iterable[tuple[Loc, str]]:
     """Report a stack with application servers but no services, and errors in its services."""
     if stack.with_role("app") and not stack.services:
         yield (), "services: is missing, but a host has the role app"
-    yield from contradictions(stack, _no_lease(stack))
-
-
-def _no_lease(stack: Stack) -> str:
-    """Return what is missing for the database to store leases; empty if nothing is."""
-    database = stack.given(Database)
-    if database is None or not stack.with_role("db"):
-        return "a host with the role db: the database keeps which host runs the process"
-    if not database.synchronous and len(stack.with_role("db")) > 1:
-        return "database.synchronous: true; a primary that was cut off could keep a second one running"
-    return ""
+    yield from contradictions(stack, lease.missing(stack))
 
 
 def still_served(stack: Stack) -> Iterator[str]:
@@ -99,6 +88,16 @@ def still_served(stack: Stack) -> Iterator[str]:
 def held_back(stack: Stack, host: Host) -> Iterator[str]:
     """Yield a sentence for each service of a host that was rolled back and that a deploy would have to leave so."""
     return holds.refusals(stack, [name for name, _ in here(stack, host)])
+
+
+def findings(stack: Stack, host: Host, _observed: Observed) -> Iterator[Finding]:
+    """Report the timers that stay on this host although they have others."""
+    for service, settings in stack.services.items():
+        for name, timer in settings.timers.items():
+            several = len(placed(stack, timer.hosts or settings.hosts)) > 1
+            if several and timer_hosts(stack, service, timer) == [host]:
+                why = f"to move when the host is down, it needs {lease.missing(stack)}"
+                yield Finding(f"{service}: the timer {name} runs on this host only; {why}", refused=False)
 
 
 def tunnels(stack: Stack) -> Iterator[Target]:
@@ -120,6 +119,7 @@ ROLE = Role(
     opens=opens,
     uses=("db.application",),
     facts=probe_facts,
+    findings=findings,
     transition=transition,
     used_by=("balancer",),
     still_served=still_served,

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from plainstack.engine.network import Network
+from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Resource
-from plainstack.engine.role import Role
+from plainstack.engine.role import Finding, Role
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles import app
@@ -27,6 +28,11 @@ def held_back(stack: Stack, host: Host) -> Iterable[str]:
     return app.held_back(stack, host) if runner(host) == ROLE.name else ()
 
 
+def findings(stack: Stack, host: Host, observed: Observed) -> Iterable[Finding]:
+    """Report what the role app reports, unless it does so itself."""
+    return app.findings(stack, host, observed) if runner(host) == ROLE.name else ()
+
+
 def problems(stack: Stack, now: datetime) -> Iterable[str]:
     """Return the problems that keep the services' sources from being installed and started on a host."""
     return () if stack.with_role("app") else app.problems(stack, now)
@@ -37,6 +43,7 @@ ROLE = Role(
     desired=desired,
     uses=("db.application",),
     facts=app.probe_facts,
+    findings=findings,
     holds=app.ROLE.holds,
     held_back=held_back,
     problems=problems,

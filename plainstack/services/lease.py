@@ -1,13 +1,20 @@
-"""The holders of leases, which the program files/app/usr/local/lib/plainstack/one writes to the service's database."""
+"""Leases, which the program files/app/usr/local/lib/plainstack/one writes to the service's database."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from plainstack.inventory.stack import Stack
+
+# Seconds. The holder renews a lease every 1.5 seconds, and another host takes it over after 15.
+_EXPIRED = 30
 
 # The age of a lease is the difference of two times of the database's own clock. It is only displayed.
 HOLDERS = """\
-select name, holder, to_char(since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC'),
+select name, holder,
+ to_char(since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC'),
  extract(epoch from clock_timestamp() - renewed)::integer
 from plainstack.lease order by name"""
 
@@ -19,6 +26,56 @@ class Holder:
     host: str
     since: str
     renewed: int
+
+
+@runtime_checkable
+class _Database(Protocol):
+    """The settings of the database, as far as leases depend on them."""
+
+    synchronous: bool
+
+
+def missing(stack: Stack) -> str:
+    """Return what is missing for the database to store leases; empty if nothing is."""
+    database = next((value for value in stack.__dict__.values() if isinstance(value, _Database)), None)
+    if database is None or not stack.with_role("db"):
+        return "a host with the role db: the database keeps which host runs the process"
+    if not database.synchronous and len(stack.with_role("db")) > 1:
+        return "database.synchronous: true; a primary that was cut off could keep a second one running"
+    return ""
+
+
+FACTS = """\
+select 'lease.' || name || '=' || concat_ws('|', holder,
+ to_char(since at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+ extract(epoch from clock_timestamp() - renewed)::integer)
+from plainstack.lease where not pg_is_in_recovery()"""
+"""A query that prints the leases as facts; a replica prints none."""
+
+
+def seen(facts: Iterable[Mapping[str, str]]) -> dict[str, Holder]:
+    """Return the leases that the facts of the database's hosts name."""
+    lines = [
+        f"{key.removeprefix('lease.')}|{value}"
+        for each in facts
+        for key, value in each.items()
+        if key.startswith("lease.")
+    ]
+    return dict(holders("\n".join(lines)))
+
+
+def sentences(known: Mapping[str, bool], found: Mapping[str, Holder]) -> Iterator[tuple[str, str, bool]]:
+    """Yield the host ("" for none), a sentence, and whether it is a problem, for each of the leases in `known`.
+
+    These are the leases of a stack, each with whether a host should have it at all times.
+    """
+    for name, always in known.items():
+        holder = found.get(name)
+        if holder is not None and holder.host and holder.renewed < _EXPIRED:
+            yield holder.host, f"{name} runs on {holder.host} since {holder.since}", False
+        elif holder is not None and always:
+            last = f"; {holder.host} renewed its lease {holder.renewed} s ago" if holder.host else ""
+            yield "", f"{name} runs on no host since {holder.since}{last}", True
 
 
 def holders(answer: str) -> Mapping[str, Holder]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from plainstack.inventory.sections import Host
 from plainstack.inventory.services import DjangoService, Placement, Process, ServiceTimer
 from plainstack.inventory.stack import Stack
+from plainstack.services import lease
 from plainstack.services.kinds import MAIN
 
 ROLES = ("app", "worker")
@@ -104,9 +105,32 @@ def here(stack: Stack, host: Host) -> Iterator[tuple[str, dict[str, Process]]]:
             yield service, found
 
 
-def timer_host(stack: Stack, service: str, timer: ServiceTimer) -> Host | None:
-    """Return the host that runs a timer's command: the first of those that the timer is placed on."""
-    return next(iter(placed(stack, timer.hosts or stack.services[service].hosts)), None)
+def timer_hosts(stack: Stack, service: str, timer: ServiceTimer) -> list[Host]:
+    """Return the hosts that start a timer's command: all of its hosts, one of which runs it; see `moves`."""
+    found = placed(stack, timer.hosts or stack.services[service].hosts)
+    return found if moves(stack, service, timer) else found[:1]
+
+
+def moves(stack: Stack, service: str, timer: ServiceTimer) -> bool:
+    """Return whether another host runs a timer's command while one is down: that needs a lease in the database."""
+    return len(placed(stack, timer.hosts or stack.services[service].hosts)) > 1 and not lease.missing(stack)
+
+
+def leases(stack: Stack) -> dict[str, bool]:
+    """Return the names of the leases of a stack, each with whether a host should have it at all times.
+
+    A timer's lease has a holder only while its command runs.
+    """
+    found = {
+        upstream(service, name): True
+        for service in stack.services
+        for name, process in processes(stack, service).items()
+        if process.one
+    }
+    for service, settings in stack.services.items():
+        moving = [name for name, timer in settings.timers.items() if moves(stack, service, timer)]
+        found |= {upstream(service, name): False for name in moving}
+    return found
 
 
 def runner(host: Host) -> str:

@@ -10,7 +10,7 @@ from plainstack.engine.network import Network
 from plainstack.engine.render import template
 from plainstack.engine.resources import Directory, File, Listen, Package, Resource, Timer, Unit, User
 from plainstack.inventory.sections import Host
-from plainstack.inventory.services import DjangoService, Process, Service
+from plainstack.inventory.services import DjangoService, Process, Service, ServiceTimer
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Vault
 from plainstack.services import files, health, holds, hook_steps, hooks, kinds, processes, release, site, variables
@@ -27,7 +27,7 @@ from plainstack.services.release_steps import (
     settings,
     settings_ahead,
 )
-from plainstack.services.single import PROGRAMS, login, supervised, supervisor
+from plainstack.services.single import PROGRAMS, at_its_times, login, supervised, supervisor
 from plainstack.services.variables import Scope, command
 from plainstack.services.watchdog import watchdog
 
@@ -70,7 +70,7 @@ def resources(
     yield from _settings(here)
     if MAIN in running and runs_gunicorn(stack, name):
         yield _gunicorn(here)
-    if any(wanted.one for wanted in running.values()):
+    if any(wanted.one for wanted in running.values()) or any(_moves(here, timer) for timer in _mine(here).values()):
         yield from supervisor(here.scope)
     for process, wanted in running.items():
         yield from _unit_files(here, process, wanted)
@@ -209,22 +209,39 @@ def _units(here: _Here, process: str, wanted: Process) -> Iterator[Unit]:
         )
 
 
+def _mine(here: _Here) -> dict[str, ServiceTimer]:
+    """Return the timers that start on this host, by name."""
+    timers = here.service.timers
+    return {
+        name: timer
+        for name, timer in timers.items()
+        if here.host in processes.timer_hosts(here.stack, here.name, timer)
+    }
+
+
+def _moves(here: _Here, timer: ServiceTimer) -> bool:
+    return processes.moves(here.stack, here.name, timer)
+
+
 def _timers(here: _Here) -> Iterator[Resource]:
-    for name, timer in here.service.timers.items():
-        if processes.timer_host(here.stack, here.name, timer) != here.host:
-            continue
+    for name, timer in _mine(here).items():
         unit = processes.unit(here.name, name)
+        moves = _moves(here, timer)
+        line = command(timer.command, here.scope.value)
         yield template(
             "app",
             f"{_SYSTEMD}/plainstack-{{timer}}.service",
             at={"timer": f"{here.name}-{name}"},
             timer=name,
             wanted=timer,
-            command=command(timer.command, here.scope.value),
+            moves=moves,
+            command=at_its_times(here.name, name, timer, line) if moves else line,
             account=account(here.name),
             home=home(here.name),
             search=_search(here),
             **here.known,
         )
-        yield _sandbox(here, {"unit": unit})
-        yield Timer(name=unit.replace(".service", ".timer"), calendar=timer.calendar, unit=unit)
+        yield _sandbox(here, {"unit": unit}, groups=moves)
+        # Hosts that start at different moments would only wait for each other.
+        accuracy = 1 if moves else 60
+        yield Timer(name=unit.replace(".service", ".timer"), calendar=timer.calendar, unit=unit, accuracy=accuracy)

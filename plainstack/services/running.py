@@ -22,7 +22,7 @@ def units(stack: Stack, service: str, host: Host) -> list[str]:
     found = [name for process, one in running.items() for name in processes.units(service, process, one.count)]
     found += [f"plainstack-watchdog-{processes.upstream(service, name)}.service" for name in watched(running)]
     timers = stack.services[service].timers
-    mine = [name for name, timer in timers.items() if processes.timer_host(stack, service, timer) == host]
+    mine = [name for name, timer in timers.items() if host in processes.timer_hosts(stack, service, timer)]
     return found + [processes.unit(service, name) for name in mine]
 
 

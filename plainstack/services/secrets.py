@@ -10,6 +10,7 @@ from plainstack.inventory.services import ServiceSecret
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.rotation import RotationStrategy
 from plainstack.services import files
+from plainstack.services.processes import leases
 from plainstack.services.single import REFERRED
 from plainstack.services.variables import secret_name
 
@@ -36,8 +37,7 @@ def referred(stack: Stack) -> list[str]:
         for name in references.names(text)
     ]
     found += [name for settings in stack.services.values() for name in files.referred(stack, settings)]
-    single = any(process.one for settings in stack.services.values() for process in settings.processes.values())
-    return [*found, *(REFERRED if single else ())]
+    return [*found, *(REFERRED if leases(stack) else ())]
 
 
 def _origin(wanted: ServiceSecret) -> Generated | Given | FromCommand:

@@ -1,19 +1,20 @@
-"""The supervisor of a process of which exactly one runs: it holds a lease in the database while it runs the process."""
+"""The supervisor of a process of which exactly one runs, and of timers: it holds a lease while it runs the command."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, Package, Resource
-from plainstack.inventory.services import Process
+from plainstack.inventory.services import Process, ServiceTimer
 from plainstack.secrets.values import Secret
 from plainstack.services.processes import upstream
 from plainstack.services.release_steps import account
 from plainstack.services.variables import FOLDER, Scope, quoted
 
 _PROGRAM = "/usr/local/lib/plainstack/one"
-PROGRAMS = tuple(f"{_PROGRAM}/{name}.py" for name in ("__main__", "command", "database", "lease", "notify"))
+PROGRAMS = tuple(f"{_PROGRAM}/{name}.py" for name in ("__main__", "command", "database", "lease", "notify", "tick"))
 # The references whose values become libpq's environment variables.
 _LOGIN = {
     "PGHOST": "database.hosts",
@@ -35,6 +36,13 @@ def supervised(service: str, process: str, wanted: Process, command: str) -> str
     """Return the command of the unit: the supervisor, which runs `command` while it has the lease."""
     options = f"--lease {upstream(service, process)} --stop-signal {wanted.stop_signal}"
     return f"/usr/bin/python3 -I {_PROGRAM} {options} --stop-timeout {wanted.stop_timeout} -- {command}"
+
+
+def at_its_times(service: str, name: str, timer: ServiceTimer, command: str) -> str:
+    """Return the command of a timer's unit: the supervisor, which runs `command` unless another host has."""
+    calendar = shlex.quote(timer.calendar.replace("%", "%%"))
+    options = f"--lease {upstream(service, name)} --calendar {calendar} --limit {timer.timeout}"
+    return f"/usr/bin/python3 -I {_PROGRAM} {options} -- {command}"
 
 
 def supervisor(scope: Scope) -> Iterator[Resource]:

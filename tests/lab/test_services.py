@@ -111,7 +111,8 @@ def test_every_process_runs_on_the_hosts_that_the_inventory_names(stack: Operato
     for number in ("1", "2"):
         assert f"worker db1,db2 {number}" in logged(stack, "bak1", f"plainstack-web-worker@{number}")
     assert "plainstack-web-worker" not in stack.on("app1", "systemctl list-units --no-legend 'plainstack-*'")
-    until(lambda: any(line.startswith("Finished ") for line in logged(stack, "app1", "plainstack-web-sessions")))
+    both = ("app1", "app2")
+    until(lambda: any("runs the command" in logged(stack, host, "plainstack-web-sessions") for host in both))
 
 
 def test_a_process_that_runs_once_runs_on_exactly_one_host(stack: Operator) -> None:

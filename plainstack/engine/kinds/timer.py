@@ -27,7 +27,7 @@ OnCalendar={calendar}
 Unit={unit}
 Persistent={persistent}
 RandomizedDelaySec={spread}
-[Install]
+{accuracy}[Install]
 WantedBy=timers.target
 """
 
@@ -37,7 +37,8 @@ class Timer(Resource):
     """A timer that starts `unit`, by default the service with its name, at the times in `calendar` (systemd.time(7)).
 
     The timer is always enabled and running. With `persistent`, a run missed while the host was off is made up after
-    boot. `spread` is the maximum random delay in seconds, so that not all hosts start at once.
+    boot. `spread` is the maximum random delay in seconds, so that not all hosts start at once. `accuracy` is how many
+    seconds later systemd may start the unit, to do several things at once.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Timer(Resource):
     unit: str = ""
     persistent: bool = True
     spread: int = 0
+    accuracy: int = 60
 
     @property
     def key(self) -> str:
@@ -61,6 +63,7 @@ class Timer(Resource):
             unit=self.unit or f"{self.name.removesuffix('.timer')}.service",
             persistent="yes" if self.persistent else "no",
             spread=self.spread,
+            accuracy="" if self.accuracy == 60 else f"AccuracySec={self.accuracy}s\n",
         )
         return File(path=self.path, content=content.encode())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 
 from plainstack.engine.observed import Observed
@@ -10,9 +11,12 @@ from plainstack.engine.role import Finding
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import AUDIT
-from plainstack.postgresql.layout import ETC
+from plainstack.postgresql.layout import AS_POSTGRES, ETC
 from plainstack.postgresql.settings import Database
+from plainstack.postgresql.shell_paths import BIN
 from plainstack.postgresql.topology import PROBE, waiting
+from plainstack.services import lease
+from plainstack.services.processes import leases
 
 # Print existing clusters on a host that never had this role.
 CLUSTERS = f"""\
@@ -24,10 +28,18 @@ CLUSTERS = f"""\
 """
 
 
-def facts(_stack: Stack, _host: Host) -> str:
-    """Return the script that prints the replication state, the databases open to app hosts, and foreign clusters."""
+def facts(stack: Stack, _host: Host) -> str:
+    """Return the script that prints the replication state, databases open to app hosts, foreign clusters and leases."""
     names = f"sed -n 's/^hostssl \"\\([a-z0-9_]*\\)\".*/\\1/p' {ETC}/pg_hba.conf 2>/dev/null | sort -u | paste -sd ,"
-    return f'{PROBE}\necho "databases=$({names})"\n{CLUSTERS}'
+    return f'{PROBE}\necho "databases=$({names})"\n{CLUSTERS}{_leases(stack)}'
+
+
+def _leases(stack: Stack) -> str:
+    if not leases(stack):
+        return ""
+    # There is no table before the first supervisor has run.
+    name = stack.settings(Database).name
+    return f"timeout 10 {AS_POSTGRES} {BIN}/psql -XAtqd {name} -c {shlex.quote(lease.FACTS)} 2>/dev/null || :\n"
 
 
 def findings(_stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:

@@ -23,8 +23,9 @@ Reply = Callable[[Row | None, bool], None]
 class World:
     """Simulated time with its queue of events, and the hosts with the connections between them."""
 
-    def __init__(self, seed: int, hosts: int, *, slow: bool = True) -> None:
+    def __init__(self, seed: int, hosts: int, *, slow: bool = True, timers: bool = False) -> None:
         self.slow = slow
+        self.timers = timers
         self.random = random.Random(seed)
         self.now = 0.0
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
@@ -33,6 +34,7 @@ class World:
         self.nodes = [Node(self, "db1", primary=True), Node(self, "db2")]
         self.hosts = [Host(self, f"app{number}") for number in range(1, hosts + 1)]
         self.starts: list[tuple[float, str]] = []
+        self.ticks: list[int] = []
 
     def after(self, seconds: float, do: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (self.now + seconds, next(self._order), do))
@@ -161,7 +163,9 @@ def changed(row: Row, ask: Ask, who: str, tenure: str) -> Row | None:
     """Return the row after an update, or None if its condition does not hold; database.py has the same in SQL."""
     mine = row.tenure == tenure
     if ask.verb is Verb.TAKE and ask.seen and (row.tenure, row.beat) == (ask.seen.tenure, ask.seen.beat):
-        return replace(row, holder=who, tenure=tenure, beat=ask.beat)
+        if ask.tick and row.tick >= ask.tick:
+            return None
+        return replace(row, holder=who, tenure=tenure, beat=ask.beat, tick=max(row.tick, ask.tick))
     if ask.verb is Verb.RENEW and mine and row.beat < ask.beat:
         return replace(row, beat=ask.beat, failures=ask.failures)
     if ask.verb is Verb.RELEASE and mine:
@@ -179,6 +183,7 @@ class Host:
         self.frozen = False
         self.stalled = False
         self.crashes = False
+        self.due = 0
         self.member: Member | None = None
         self._offset = world.random.uniform(-1e6, 1e6)
         self._speed = world.random.uniform(0.999, 1.001)
@@ -193,9 +198,11 @@ class Host:
         return self._offset + self._speed * self.world.now
 
     def boot(self) -> None:
+        if self.world.timers and not self.due:
+            return
         self.command = self.stalled = False
         self._tenure = f"{self.name} {next(self._life)}"
-        self.member = Member(self._tenure, TTL)
+        self.member = Member(self._tenure, TTL, self.due)
         self._node = self._asked = self._heard = None
         mine = self.member
         self.world.after(self.world.random.uniform(0, TICK), lambda: self.tick(mine))
@@ -207,7 +214,14 @@ class Host:
         """Kill the supervisor: systemd kills what is left of the service, and starts it again."""
         self.member = None
         self.world.after(self.world.random.uniform(0, 0.5), self.power_off)
-        self.world.after(1, lambda: None if self.member else self.boot())
+        if not self.due:
+            self.world.after(1, lambda: None if self.member else self.boot())
+
+    def timer(self, due: int) -> None:
+        """Start the supervisor for a tick, unless it still runs for an earlier one."""
+        if not self.member and not self.frozen and not self.stalled:
+            self.due = due
+            self.boot()
 
     def thaw(self) -> None:
         if self.frozen:
@@ -221,7 +235,8 @@ class Host:
             self.command = False
             self.send(self.member.leave(self.clock(), failed=failed))
             self.member = None
-            self.world.after(0.5, lambda: None if self.member else self.boot())
+            if not self.due:
+                self.world.after(0.5, lambda: None if self.member else self.boot())
 
     def tick(self, mine: Member) -> None:
         if self.member is not mine:
@@ -243,14 +258,21 @@ class Host:
                 row, acknowledged = self._heard
                 self._asked = self._heard = None
                 mine.answered(ask, row, now) if acknowledged else mine.unanswered(now)
+                if mine.over:
+                    self.member = None
+                    return
             elif now >= until:
                 self._asked = self._node = None
                 mine.unanswered(now)
         order = mine.order(now, alive=self.command)
         if order is Order.KILL or (order is Order.STOP and self.world.random.random() < 0.1):
             self.command = False
+            if self.due:
+                self.member = None
+                return
         elif order is Order.START:
             self.command = True
+            self.world.ticks.append(mine.tick)
             self.world.starts.append((self.world.now, self.name))
             if self.crashes:
                 self.stop(failed=True)

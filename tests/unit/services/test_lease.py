@@ -143,3 +143,39 @@ def test_a_command_that_ends_at_once_is_restarted_less_and_less_often_across_all
     pauses = [after - before for (before, _), (after, _) in zip(world.starts, world.starts[1:], strict=False)]
     assert len({name for _, name in world.starts}) > 1
     assert min(pauses[5:]) >= 20
+
+
+def pass_ticks(world: World, first: int, ticks: int, every: float = 40) -> None:
+    """Let the timers of all hosts start at nearly the same moments; the command of each takes some seconds."""
+    for tick in range(first, first + ticks):
+        for host in world.hosts:
+            world.after(world.random.uniform(0, 3), lambda host=host, tick=tick: host.timer(tick))  # type: ignore[misc]
+            world.after(world.random.uniform(5, 30), lambda host=host: host.stop(failed=False))  # type: ignore[misc]
+        pass_time(world, every)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32), FAULTS)
+def test_no_tick_is_run_twice_and_ticks_after_the_last_fault_are_run(
+    seed: int, faults: list[tuple[float, tuple[str, int]]]
+) -> None:
+    world = World(seed, HOSTS, timers=True)
+    tick = 1
+    for _, (what, number) in faults:
+        act(world, what, number)
+        pass_ticks(world, tick, 1)
+        tick += 1
+    world.heal()
+    world.slow = False
+    pass_ticks(world, tick, 4)
+    assert len(world.ticks) == len(set(world.ticks)), world.ticks
+    assert {tick + 2, tick + 3} <= set(world.ticks), world.ticks
+
+
+def test_with_one_host_down_every_tick_is_run_by_the_others() -> None:
+    world = World(3, HOSTS, slow=False, timers=True)
+    pass_ticks(world, 1, 2)
+    world.hosts[0].stalled = True
+    world.hosts[0].power_off()
+    pass_ticks(world, 3, 10)
+    assert world.ticks[-10:] == list(range(3, 13))

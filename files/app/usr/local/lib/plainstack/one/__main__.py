@@ -1,5 +1,7 @@
 """Run a command on exactly one host of several. systemd runs this program on each host; docs/one.md shows the unit.
 
+With --calendar, a timer starts this program on each host, and one of them runs the command for this time.
+
 While the command runs, this process only guards it; a child process talks to the database.
 """
 
@@ -19,6 +21,7 @@ from command import Command, NotDelegated, group
 from database import Database, Unacknowledged
 from lease import DEADLINE, FREE, SETTLED, Ask, Member, Order, Row, Verb, delay
 from notify import kill_after, notify
+from tick import NoTick, latest
 
 # Seconds. The guard reads the clock at least this often, because the host may have been suspended.
 TICK = 0.2
@@ -26,6 +29,9 @@ IDLE_SECONDS = 30.0
 RELEASE_SECONDS = 3.0
 SHORTEST_TTL = 5
 KILLED = float("-inf")
+# Seconds after which a command that runs at certain times is given up for this time: while another host still runs it
+# for an earlier time, and while the database gives no answer.
+PATIENCE, SILENCE = 45.0, 300.0
 
 
 def clock() -> float:
@@ -41,7 +47,8 @@ class Supervisor:
         self._options = options
         self._command = command
         self._wake = wake
-        self._member = Member(tenure, options.ttl)
+        self._member = Member(tenure, options.ttl, options.tick)
+        self._heard_at = self._began = clock()
         self._database = Database(options.lease, options.host, tenure, options.ttl)
         self._environment = {"PLAINSTACK_LEASE": options.lease, "PLAINSTACK_TENURE": tenure}
         self._ready = False
@@ -58,13 +65,35 @@ class Supervisor:
             ended = self._command.reap() and self._stop_at is None
             self._hear(clock())
             now = clock()
-            self._obey(self._member.order(now, alive=self._command.alive), now)
-            if ended or (self.leaving and not self._command.alive):
+            if not ended:
+                self._obey(self._member.order(now, alive=self._command.alive), now)
+            if ended or (not self._command.alive and (self.leaving or self._has_run)):
                 return self._end(failed=ended)
+            if self._options.tick and not (self._member.holds or self._has_run) and self._give_up(now):
+                self._database.close()
+                return int(now >= self._heard_at + SILENCE)
             if self._database.idle and (ask := self._member.ask(now)):
                 self._database.ask(ask)
             self._arm(now, guarded=self._command.alive)
             self._sleep()
+
+    @property
+    def _has_run(self) -> bool:
+        """Whether the command was started for its tick: it must not be started again."""
+        return bool(self._options.tick and self._started)
+
+    def _give_up(self, now: float) -> bool:
+        """Return whether the command is not run here for this time, and say why."""
+        row = self._member.row
+        if self._member.over and row:
+            self._say(f"does not run it: {row.holder or 'another host'} {'runs' if row.holder else 'has run'} it")
+        elif now >= self._heard_at + SILENCE:
+            self._say(f"missed: the database has given no answer for {SILENCE:g} s")
+        elif row and row.tenure != FREE and now >= self._began + PATIENCE and now < self._heard_at + self._options.ttl:
+            self._say(f"does not run it: {row.holder or 'another host'} still runs it for an earlier time")
+        else:
+            return False
+        return True
 
     def _hear(self, now: float) -> None:
         """Pass the database's answer to the member, if one has arrived."""
@@ -76,6 +105,7 @@ class Supervisor:
             self._member.unanswered(now)
             self._say(f"no confirmation from the database: {row.why}", about="silence")
             return
+        self._heard_at = now
         had = self._member.holds
         self._member.answered(ask, row, now)
         if not self._ready:
@@ -99,7 +129,7 @@ class Supervisor:
     def _obey(self, order: Order, now: float) -> None:
         command = self._command
         if order is Order.START:
-            if not self.leaving:
+            if not self.leaving and not self._has_run:
                 self._arm(now, guarded=True)
                 self._stop_at, self._started = None, now
                 command.start(self._environment)
@@ -116,12 +146,16 @@ class Supervisor:
         if self._stop_at is not None:
             if now >= self._stop_at:
                 self._command.kill()
-        elif self.leaving or order is Order.STOP:
+        elif self.leaving or order is Order.STOP or self._is_late(now):
             self._stop_at = now + self._options.stop_timeout
             self._command.signal(signal.Signals[f"SIG{self._options.stop_signal}"])
-            self._say("stops the command" + ("" if self.leaving else ": the lease could not be renewed"))
+            why = ": the lease could not be renewed" if order is Order.STOP else ": its time is over"
+            self._say("stops the command" + ("" if self.leaving else why))
         elif now >= self._started + SETTLED:
             self._member.failures = 0
+
+    def _is_late(self, now: float) -> bool:
+        return bool(self._options.limit) and now >= self._started + self._options.limit
 
     def _arm(self, now: float, *, guarded: bool) -> None:
         """Have systemd kill the whole service if this process does not kill the command in time."""
@@ -146,12 +180,15 @@ class Supervisor:
         asked = False
         while not (asked and self._database.idle) and (now := clock()) < until:
             if self._database.idle:
-                self._database.ask(self._member.leave(now, failed=failed))
+                self._database.ask(self._member.leave(now, failed=failed and not self._options.tick))
                 asked = True
             select.select([self._database.fileno()], [], [], TICK)
             self._database.answer(clock())
         self._database.close()
-        return self._command.code or 0 if failed else 0
+        if failed:
+            return self._command.code or 0
+        # The command was stopped because its lease or its time was over.
+        return int(self._has_run and not self.leaving)
 
     def _say(self, text: str, about: str = "") -> None:
         """Write a line to the journal and make it the unit's status, unless the last line was about the same."""
@@ -169,10 +206,17 @@ def main() -> int:
     parser.add_argument("--stop-signal", choices=("TERM", "INT", "QUIT", "HUP", "USR1", "USR2"), default="TERM")
     parser.add_argument("--stop-timeout", type=float, default=30, help="seconds between that signal and SIGKILL (30)")
     parser.add_argument("--host", default=socket.gethostname(), help="the name of this host in the lease")
+    parser.add_argument("--calendar", help="run the command once for its latest time, as in systemd.time(7), then end")
+    parser.add_argument("--limit", type=float, default=0, help="seconds after which the command is stopped")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
     if options.ttl < SHORTEST_TTL:
         parser.error(f"--ttl: at least {SHORTEST_TTL} seconds, or a busy machine stops the command for nothing")
+    try:
+        options.tick = latest(options.calendar, int(time.time())) if options.calendar else 0
+    except NoTick as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     try:

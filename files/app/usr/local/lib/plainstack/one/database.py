@@ -20,7 +20,7 @@ import psycopg
 from lease import ANSWER, FREE, Ask, Row, Verb
 
 CONNECT_SECONDS = 2
-_COLUMNS = "holder, tenure, beat, failures, to_char(since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC')"
+_COLUMNS = "holder, tenure, beat, failures, to_char(since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC'), tick"
 # Without the lock, "create table if not exists" fails if two hosts run it at the same moment.
 _CREATE = """
 begin;
@@ -29,6 +29,7 @@ create schema if not exists plainstack;
 create table if not exists plainstack.lease (
     name text primary key, holder text not null, tenure text not null, beat bigint not null,
     failures integer not null, since timestamptz not null, renewed timestamptz not null);
+alter table plainstack.lease add column if not exists tick bigint not null default 0;
 commit;
 """
 # Each statement is one message and one transaction: a host that dies between two of them leaves no row locked.
@@ -40,8 +41,10 @@ insert into plainstack.lease values (%(name)s, '', %(unknown)s, 0, 0, now(), now
 _CHANGES: Mapping[Verb, str] = {
     Verb.TAKE: f"""
 update plainstack.lease
-   set holder = %(host)s, tenure = %(tenure)s, beat = %(beat)s, since = clock_timestamp(), renewed = clock_timestamp()
- where name = %(name)s and tenure = %(seen_tenure)s and beat = %(seen_beat)s returning {_COLUMNS}""",  # noqa: S608
+   set holder = %(host)s, tenure = %(tenure)s, beat = %(beat)s, tick = greatest(tick, %(tick)s),
+       since = clock_timestamp(), renewed = clock_timestamp()
+ where name = %(name)s and tenure = %(seen_tenure)s and beat = %(seen_beat)s
+   and (%(tick)s = 0 or tick < %(tick)s) returning {_COLUMNS}""",  # noqa: S608
     Verb.RENEW: f"""
 update plainstack.lease set beat = %(beat)s, failures = %(failures)s, renewed = clock_timestamp()
  where name = %(name)s and tenure = %(tenure)s and beat < %(beat)s returning {_COLUMNS}""",  # noqa: S608
@@ -50,6 +53,9 @@ update plainstack.lease
    set holder = '', tenure = '{FREE}', failures = %(failures)s, since = clock_timestamp(), renewed = clock_timestamp()
  where name = %(name)s and tenure = %(tenure)s returning {_COLUMNS}""",  # noqa: S608
 }
+
+
+_Found = tuple[str, str, int, int, str, int]
 
 
 @dataclass(frozen=True)
@@ -159,7 +165,7 @@ def _serve(far: socket.socket, known: Mapping[str, str], ttl: float) -> None:
         os._exit(1)
 
 
-def _connect(name: str, ttl: float) -> psycopg.Connection[tuple[str, str, int, int, str]]:
+def _connect(name: str, ttl: float) -> psycopg.Connection[_Found]:
     settings = {
         # A commit must wait for the standbys that the server requires, whatever the account's own settings are.
         "synchronous_commit": "on",
@@ -182,10 +188,8 @@ def _connect(name: str, ttl: float) -> psycopg.Connection[tuple[str, str, int, i
     )
 
 
-def _do(
-    connection: psycopg.Connection[tuple[str, str, int, int, str]], known: Mapping[str, str], ask: Ask
-) -> Row | None:
-    values: dict[str, object] = {**known, "beat": ask.beat, "failures": ask.failures}
+def _do(connection: psycopg.Connection[_Found], known: Mapping[str, str], ask: Ask) -> Row | None:
+    values: dict[str, object] = {**known, "beat": ask.beat, "failures": ask.failures, "tick": ask.tick}
     if ask.seen:
         values |= {"seen_tenure": ask.seen.tenure, "seen_beat": ask.seen.beat}
     if ask.verb is not Verb.LOOK:
@@ -193,7 +197,7 @@ def _do(
         return Row(*found) if found else None
     try:
         found = connection.execute(_LOOK, values).fetchone()
-    except psycopg.errors.UndefinedTable:
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
         connection.execute(_CREATE)
         found = None
     if found is None:

@@ -8,6 +8,10 @@ are never compared. Two commands never run at the same time, as long as no ackno
   least a ttl ago. It read the row after the holder's last write, so after T.
 - No two writes are alike: a tenure is random, and every attempt of a tenure has a greater beat. A renewal that was
   seen and then lost in a failover cannot be mistaken for a later one.
+
+A command that runs at certain times has a tick: the time for which it runs, in seconds since the epoch. All hosts work
+out the same tick from their calendar. A member takes the lease only if the row has an earlier tick, and writes its own
+in the same update, so no tick is run twice.
 """
 
 from __future__ import annotations
@@ -26,13 +30,14 @@ FREE = ""
 
 @dataclass(frozen=True)
 class Row:
-    """The row of a lease: the holder's host and tenure, its last beat, and the command's failures in a row."""
+    """The row of a lease: the holder's host and tenure, its last beat, the command's failures in a row, its tick."""
 
     holder: str
     tenure: str
     beat: int
     failures: int
     since: str
+    tick: int = 0
 
 
 class Verb(enum.Enum):
@@ -53,6 +58,7 @@ class Ask:
     beat: int = 0
     failures: int = 0
     seen: Row | None = None
+    tick: int = 0
 
 
 class Order(enum.Enum):
@@ -71,10 +77,14 @@ def delay(failures: int) -> float:
 
 
 class Member:
-    """One process that wants the lease; `tenure` is a name that no other process ever uses."""
+    """One process that wants the lease; `tenure` is a name that no other process ever uses.
 
-    def __init__(self, tenure: str, ttl: float) -> None:
+    With a `tick`, it wants the lease only as long as no other process has had it for this tick or a later one.
+    """
+
+    def __init__(self, tenure: str, ttl: float, tick: int = 0) -> None:
         self.ttl = ttl
+        self.tick = tick
         self.tenure = tenure
         self.row: Row | None = None
         self.failures = 0
@@ -90,6 +100,12 @@ class Member:
         """Whether this member holds the lease, according to the last answer of the database about it."""
         return self._held is not None
 
+    @property
+    def over(self) -> bool:
+        """Whether another process has had the lease for this member's tick or a later one."""
+        row = self.row
+        return bool(self.tick) and row is not None and row.tenure != self.tenure and row.tick >= self.tick
+
     def deadline(self, part: float) -> float:
         """Return when `part` of a ttl has passed since the last acknowledged take or renewal was sent.
 
@@ -99,7 +115,7 @@ class Member:
 
     def ask(self, now: float) -> Ask | None:
         """Return the question to send now, or None. Call it only while no question is waiting for its answer."""
-        if self._left or now < self._next:
+        if self._left or self.over or now < self._next:
             return None
         self._next = now + EVERY * self.ttl
         if self.holds or (self.row and self.row.tenure == self.tenure):
@@ -107,7 +123,7 @@ class Member:
             return Ask(Verb.RENEW, now, self._beat, self.failures)
         if self.row and (self.row.tenure == FREE or now >= self._seen_at + self.ttl):
             self._beat += 1
-            return Ask(Verb.TAKE, now, self._beat, seen=self.row)
+            return Ask(Verb.TAKE, now, self._beat, seen=self.row, tick=self.tick)
         return Ask(Verb.LOOK, now)
 
     def leave(self, now: float, *, failed: bool) -> Ask:
