@@ -13,7 +13,7 @@ import pytest
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.proxy import SITE_CERTIFICATE
-from plainstack.services import site
+from plainstack.services import site, stops
 from plainstack.services.edge import Balancer, GivenCertificate
 from plainstack.services.processes import served
 
@@ -35,6 +35,8 @@ def test_the_site_answers_over_http_1_2_and_3_with_its_certificate_verified(
     here: Host, stack: Stack, host: Any
 ) -> None:
     """Use the virtual address if there is one. Every balancer sends the requests, not only the one that holds it."""
+    if not _health_paths(stack):
+        pytest.skip("every service is stopped")
     entrance = str(stack.settings(Balancer).virtual_address or _address(_neighbour(stack, here)))
     request = _curl(stack, entrance, _health_paths(stack)[0])
     versions = {"1.1": "http1.1", "2": "http2", **({"3": "http3-only"} if stack.settings(Balancer).http3 else {})}
@@ -59,12 +61,12 @@ def test_requests_go_to_every_application_host(stack: Stack, host: Any) -> None:
     wanted = sorted(
         f"{service.name} {app.name} {app.address}:{service.port} up"
         for service in served(stack)
-        for app in service.hosts
+        for app in stops.served_by(stack, service)
     )
     seen: list[str] = []
     for _ in range(20):
         seen = sorted(host.check_output("/etc/plainstack/balancer/upstreams status").splitlines())
-        if seen == wanted:
+        if set(wanted) <= {*seen}:
             return
         time.sleep(0.5)
     raise AssertionError(seen)
@@ -161,4 +163,4 @@ def _neighbour(stack: Stack, here: Host) -> Host:
 
 
 def _health_paths(stack: Stack) -> list[str]:
-    return [service.health_page for service in served(stack)]
+    return [service.health_page for service in served(stack) if stops.served_by(stack, service)]

@@ -198,6 +198,8 @@ namespace = Collection(
     daily_tasks.exec_in,
     daily_tasks.console,
     service_tasks.restart,
+    service_tasks.stop,
+    service_tasks.start,
     service_tasks.maintenance,
     backup_now,
     trust,

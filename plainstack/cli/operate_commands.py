@@ -22,9 +22,10 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
         from plainstack.deploy.check_result import CheckResult
         from plainstack.deploy.observe import Observer
         from plainstack.deploy.verify import Verifier, run
+        from plainstack.engine.observed import Observed
         from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
-        from plainstack.services import maintenance
+        from plainstack.services import holds, maintenance, stops
         from plainstack.ssh.netns import LabDown, is_up
 
         stack = load(inventory)
@@ -43,12 +44,14 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
 
         with Observer(stack, registry, roles, hosts, needs_values=False) as observer:
             report_unsaved(console, observer)
+            answers = observer.ask(holds.questions(stack))
+            held = holds.read(stack, {name: Observed(facts=facts) for name, facts in answers.items() if facts})
             verifier = Verifier(
-                stack, observer.secrets.vault, observer.sessions, observer.roles, roles, hosts, show, serial
+                held, observer.secrets.vault, observer.sessions, observer.roles, roles, hosts, show, serial
             )
             run(verifier)
             survey = maintenance.Survey.of(observer.ask(maintenance.questions(stack)))
-        notes = [*dict.fromkeys(sentence for _, sentence in survey.notes())]
+        notes = [*dict.fromkeys(sentence for _, sentence in [*survey.notes(), *stops.sentences(held)])]
         failed = [result for result in verifier.results if not result.passed]
         seconds = time.monotonic() - began
         if json:
@@ -145,7 +148,7 @@ def status(inventory: str, role: str, host: str, *, json: bool) -> None:
         roles, hosts = inventories.select(stack, assigned(registry), role, host)
         with Observer(stack, registry, roles, hosts, needs_values=False) as observer:
             view = observer.observe(console.progress())
-            found: list[Any] = rows(stack, observer.roles, view, time.time())
+            found: list[Any] = rows(observer.stack, observer.roles, view, time.time())
         if json:
             document([row.as_data() for row in found])
         else:

@@ -61,7 +61,7 @@ def restart(inventory: str, service: str, process: str, host: str, *, json: bool
 def _plans(observer: Observer, view: View, service: str, units: Mapping[str, Mapping[str, str]]) -> dict[str, HostPlan]:
     """Return the plan of each host. Raises NotDeployed if a host does not have the units yet."""
     from plainstack.deploy.restart import restarts
-    from plainstack.services import running
+    from plainstack.services import running, stops
 
     stack = observer.stack
     answers = observer.ask(dict.fromkeys(units, running.current(service)))
@@ -70,7 +70,10 @@ def _plans(observer: Observer, view: View, service: str, units: Mapping[str, Map
         release = (answers[name] or {}).get("release", "")
         health = running.healths(stack, service, stack.hosts[name], mine, release)
         plans[name] = restarts(name, observer.desired[name], view.observed[name], list(mine), health)
-    if bare := [name for name, plan in plans.items() if plan.empty]:
+    bare = [name for name, plan in plans.items() if plan.empty]
+    if stopped := [sentence for name, sentence in stops.sentences(stack) if name in bare]:
+        raise Refused("\n".join(stopped))
+    if bare:
         raise NotDeployed(bare)
     return plans
 

@@ -1,4 +1,4 @@
-"""The Invoke tasks that act on services: restart, maintenance."""
+"""The Invoke tasks that act on services: restart, stop, start, maintenance."""
 
 from __future__ import annotations
 
@@ -36,6 +36,46 @@ def restart(
 
     help_if_asked(service, program, "restart")
     service_commands.restart(inventory, service, process, host, json=json)
+
+
+_PART = {**_SERVICE, "process": "only this process or timer of the service"}
+
+
+@task(positional=["service"], help={**_PART, **JSON})
+def stop(
+    _c: Context, service: str, inventory: str = "hosts.yaml", process: str = "", host: str = "", json: bool = False
+) -> None:
+    """Stop the processes and timers of a service until `inv start`; a deploy and a reboot do not start them.
+
+    inv stop web                             all processes and timers of web
+    inv stop web --process=worker            one of them
+    inv stop web --host=app2
+
+    A deploy of a stopped service updates its files and its release. inv plan, status and verify say who stopped what.
+
+    Exit code: 0, or 1 if a host failed.
+    """
+    from plainstack.cli import stop_commands
+
+    help_if_asked(service, program, "stop")
+    stop_commands.stop(inventory, service, process, host, json=json)
+
+
+@task(positional=["service"], help={**_PART, **JSON})
+def start(
+    _c: Context, service: str, inventory: str = "hosts.yaml", process: str = "", host: str = "", json: bool = False
+) -> None:
+    """Start what `inv stop` has stopped, one host after another, and wait until each is healthy.
+
+    inv start web
+    inv start web --process=worker --host=app2
+
+    Exit code: 0, or 1 if a host failed.
+    """
+    from plainstack.cli import stop_commands
+
+    help_if_asked(service, program, "start")
+    stop_commands.start(inventory, service, process, host, json=json)
 
 
 @task(

@@ -22,7 +22,7 @@ def restarts(
     units: Collection[str],
     health: Mapping[str, str],
 ) -> HostPlan:
-    """Return the plan that restarts those of `units` that the host has, and changes nothing else.
+    """Return the plan that restarts those of `units` that the host has and that should run, and changes nothing else.
 
     `health` replaces the health commands of units by name. The manifest and the stamps stay as they are: a change that
     is not deployed yet stays a change.
@@ -32,7 +32,7 @@ def restarts(
         actions = tuple(
             UnitAction("restart", _with_health(item, health), "changed", "", observed.stamps.get(item.name, ""))
             for item in resources
-            if isinstance(item, Unit) and item.name in units and _is_installed(item, observed)
+            if isinstance(item, Unit) and item.running and item.name in units and _is_installed(item, observed)
         )
         if actions:
             kept = observed.manifest.get(role, ())

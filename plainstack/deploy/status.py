@@ -10,6 +10,7 @@ from plainstack.engine.kinds.unit import Kept
 from plainstack.engine.observed import Observed
 from plainstack.engine.role import Role, hosts_of
 from plainstack.inventory.stack import Stack
+from plainstack.services import stops
 
 _COMMON = ("host", "address", "roles", "units")
 
@@ -50,6 +51,9 @@ def rows(stack: Stack, roles: Mapping[str, Role], view: View, now: float) -> lis
         for name, note in said.notes:
             if name in found:
                 found[name].notes.append(note)
+    for name, note in stops.sentences(stack):
+        if name in found:
+            found[name].notes.append(note)
     return list(found.values())
 
 

@@ -12,7 +12,8 @@ from plainstack.inventory.stack import Stack
 from plainstack.postgresql.layout import UNIT
 from plainstack.services import site
 from plainstack.services.edge import Balancer
-from plainstack.services.processes import served, units_on
+from plainstack.services.processes import served
+from plainstack.services.stops import units_on
 
 TARGETS = ("db", "app", "balancer")
 FAULTS = ("kill", "stop", "cut")

@@ -28,6 +28,16 @@ class Pinned(Hold):
     refused: tuple[str, ...] = ()
 
 
+class Stopped(Hold):
+    """Processes and timers of a service are stopped on some of its hosts; see plainstack.services.stops.
+
+    Each of `items` has a name, a host, and when and by whom it was stopped, with commas between them. A hold without
+    items says that everything was started again: it replaces an older hold on a host that was down then.
+    """
+
+    items: tuple[str, ...] = ()
+
+
 class Held(Model):
     """The holds of a stack, by kind and service. The name of a field is the name of its kind on the hosts.
 
@@ -36,4 +46,5 @@ class Held(Model):
     """
 
     pinned: dict[str, Pinned] = Field({})
+    stopped: dict[str, Stopped] = Field({})
     aside: tuple[str, ...] = ()

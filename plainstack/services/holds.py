@@ -108,6 +108,12 @@ def read(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
     return changed(stack, lambda now: now.model_copy(update=held)) if any(held.values()) else stack
 
 
+def questions(stack: Stack) -> dict[str, str]:
+    """Return the script that prints the holds of a host, for each host that runs a service."""
+    names = [host.name for service in stack.services for host in processes.hosts(stack, service)]
+    return dict.fromkeys(names, facts())
+
+
 def _pins(stack: Stack, service: str, pinned: Pinned) -> bool:
     """Return whether a deploy would bring a release back that was rolled back; True if the source cannot be read."""
     try:

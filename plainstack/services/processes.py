@@ -160,16 +160,6 @@ def units(service: str, process: str, count: int) -> list[str]:
     return [f"plainstack-{upstream(service, process)}@{number}.service" for number in range(1, count + 1)]
 
 
-def units_on(stack: Stack, host: Host) -> list[str]:
-    """Return the names of the units of all processes of a host."""
-    return [
-        name
-        for service, running in here(stack, host)
-        for process, settings in running.items()
-        for name in units(service, process, settings.count)
-    ]
-
-
 def served(stack: Stack) -> list[Served]:
     """Return the processes that the balancers pass requests on to."""
     return [

@@ -13,7 +13,19 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.services import DjangoService, Process, Service, ServiceTimer
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Vault
-from plainstack.services import files, health, holds, hook_steps, hooks, kinds, processes, release, site, variables
+from plainstack.services import (
+    files,
+    health,
+    holds,
+    hook_steps,
+    hooks,
+    kinds,
+    processes,
+    release,
+    site,
+    stops,
+    variables,
+)
 from plainstack.services.kinds import MAIN
 from plainstack.services.processes import runs_gunicorn
 from plainstack.services.release import Release
@@ -79,7 +91,8 @@ def resources(
     for process, wanted in running.items():
         yield from _units(here, process, wanted)
         if wanted.watchdog is not None:
-            yield from watchdog(stack, host, name, process, wanted)
+            stopped = process in stops.names(stack, name, host)
+            yield from watchdog(stack, host, name, process, wanted, stopped=stopped)
     yield from _timers(here)
     yield from hook_steps.commands(here.scope, found, "after")
     yield prune(name)
@@ -199,9 +212,12 @@ def _units(here: _Here, process: str, wanted: Process) -> Iterator[Unit]:
     page = health.script(here.stack, here.host, here.name, process, here.release.id) if wanted.health else ""
     # Only the shipped configuration of Gunicorn is sure to bind the host's address.
     address = str(here.host.address) if gunicorn else ""
+    stopped = process in stops.names(here.stack, here.name, here.host)
     for name in processes.units(here.name, process, wanted.count):
         yield Unit(
             name=name,
+            enabled=not stopped,
+            running=not stopped,
             restart_on=(*_inputs(here), *own),
             listens=(Listen(wanted.port, address=address),) if wanted.port is not None else (),
             health=page,
@@ -244,4 +260,6 @@ def _timers(here: _Here) -> Iterator[Resource]:
         yield _sandbox(here, {"unit": unit}, groups=moves)
         # Hosts that start at different moments would only wait for each other.
         accuracy = 1 if moves else 60
+        if name in stops.names(here.stack, here.name, here.host):
+            continue
         yield Timer(name=unit.replace(".service", ".timer"), calendar=timer.calendar, unit=unit, accuracy=accuracy)

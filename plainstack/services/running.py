@@ -20,7 +20,7 @@ def units(stack: Stack, service: str, host: Host) -> list[str]:
     """Return the names of a service's units on a host; the first is the one whose environment `inv exec` uses."""
     running = dict(processes.here(stack, host)).get(service, {})
     found = [name for process, one in running.items() for name in processes.units(service, process, one.count)]
-    found += [f"plainstack-watchdog-{processes.upstream(service, name)}.service" for name in watched(running)]
+    found += watchdogs(stack, service, host)
     timers = stack.services[service].timers
     mine = [name for name, timer in timers.items() if host in processes.timer_hosts(stack, service, timer)]
     return found + [processes.unit(service, name) for name in mine]
@@ -35,6 +35,12 @@ def process_units(stack: Stack, service: str, host: Host, process: str = "") -> 
         if process in ("", name)
         for unit in processes.units(service, name, one.count)
     }
+
+
+def watchdogs(stack: Stack, service: str, host: Host) -> list[str]:
+    """Return the units of the watchdogs of a service's processes on a host."""
+    running = dict(processes.here(stack, host)).get(service, {})
+    return [f"plainstack-watchdog-{processes.upstream(service, name)}.service" for name in watched(running)]
 
 
 def current(service: str) -> str:

@@ -15,8 +15,10 @@ from plainstack.services import processes, site
 _PROGRAM = "/usr/local/lib/plainstack/watchdog"
 
 
-def watchdog(stack: Stack, host: Host, service: str, process: str, wanted: Process) -> Iterator[Resource]:
-    """Yield the resources of a process's watchdog on a host."""
+def watchdog(
+    stack: Stack, host: Host, service: str, process: str, wanted: Process, *, stopped: bool = False
+) -> Iterator[Resource]:
+    """Yield the resources of a process's watchdog on a host; it is stopped together with the process."""
     assert wanted.watchdog is not None
     assert wanted.port is not None
     assert wanted.health is not None
@@ -35,7 +37,7 @@ def watchdog(stack: Stack, host: Host, service: str, process: str, wanted: Proce
         # systemd's quoting: a percent sign and a dollar sign would be expanded.
         request=" ".join(_quoted(word) for word in request),
     )
-    yield Unit(name=file.rpartition("/")[2], restart_on=(_PROGRAM,))
+    yield Unit(name=file.rpartition("/")[2], restart_on=(_PROGRAM,), enabled=not stopped, running=not stopped)
 
 
 def _failures(stack: Stack, host: Host, service: str, wanted: Process) -> int:

@@ -1,0 +1,118 @@
+"""What `inv stop` leaves on the hosts: it is respected by plans until `inv start`, whichever hosts were down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plainstack.engine import desired
+from plainstack.engine.desired import HostDesired
+from plainstack.engine.observed import Observed
+from plainstack.engine.plan.planner import Stamp, plan
+from plainstack.engine.resources import File, Resource, Timer, Unit
+from plainstack.engine.role import Role
+from plainstack.inventory.stack import Stack
+from plainstack.secrets.values import Vault
+from plainstack.services import holds, stops
+from plainstack.services.stops import Stop
+from tests.unit.simulate import Machine
+
+NOW = Stamp("2026-01-01T00:00:00Z", "me@here", "abc")
+WEB = "plainstack-web.service"
+EVERYWHERE = [("web", "app1"), ("web", "app2")]
+
+
+def everything(wanted: HostDesired) -> list[Resource]:
+    return [item for resources in wanted.values() for item in resources]
+
+
+def unit(wanted: HostDesired, name: str = WEB) -> Unit:
+    return next(item for item in everything(wanted) if isinstance(item, Unit) and item.name == name)
+
+
+def facts(stack: Stack) -> Mapping[str, str]:
+    """Return the facts of a host that has the files of all holds of a stack."""
+    found = {}
+    for file in holds.files(stack, "web"):
+        for line in file.content.decode().splitlines()[1:]:
+            key, _, value = line.partition("=")
+            found[f"hold.web.stopped.{key}"] = value
+    return found
+
+
+@pytest.fixture(scope="module")
+def stopped(stack: Stack) -> Stack:
+    return stops.stop("web", EVERYWHERE, "2026-01-31T14:00:00Z", "jane@laptop")(stack)
+
+
+def on(stack: Stack, vault: Vault, registry: Mapping[str, Role], host: str = "app1") -> HostDesired:
+    return desired.assemble(stack, vault, registry, [host])[host]
+
+
+def test_a_stopped_process_neither_runs_nor_starts_at_boot(
+    stopped: Stack, vault: Vault, registry: Mapping[str, Role]
+) -> None:
+    wanted = unit(on(stopped, vault, registry))
+    assert (wanted.enabled, wanted.running) == (False, False)
+
+
+def test_a_deploy_of_a_stopped_service_writes_its_files_and_starts_nothing(
+    stopped: Stack, vault: Vault, registry: Mapping[str, Role]
+) -> None:
+    bare = plan("app1", on(stopped, vault, registry), Observed(), NOW)
+    subjects = [action.subject() for _, action in bare.actions()]
+    assert f"start {WEB}" not in subjects
+    assert f"write /etc/systemd/system/{WEB}" in subjects
+    machine = Machine()
+    machine.apply(bare, everything(on(stopped, vault, registry)))
+    seen = machine.observed(everything(on(stopped, vault, registry)))
+    assert plan("app1", on(stopped, vault, registry), seen, NOW).empty
+    started = stops.start("web", EVERYWHERE, "2026-01-31T15:00:00Z", "jane@laptop")(stopped)
+    again = [action.subject() for _, action in plan("app1", on(started, vault, registry), seen, NOW).actions()]
+    assert again[-2:] == [f"enable {WEB}", f"start {WEB}"]
+
+
+def test_one_host_can_be_stopped(stack: Stack, vault: Vault, registry: Mapping[str, Role]) -> None:
+    here = stops.stop("web", [("web", "app2")], "2026-01-31T14:00:00Z", "jane@laptop")(stack)
+    assert unit(on(here, vault, registry, "app1")).running
+    assert not unit(on(here, vault, registry, "app2")).running
+    assert stops.units_on(here, here.hosts["app1"]) == [WEB]
+    assert stops.units_on(here, here.hosts["app2"]) == []
+
+
+def test_the_hosts_say_who_stopped_what_and_since_when(stack: Stack, stopped: Stack) -> None:
+    read = holds.read(stack, {"app1": Observed(facts=facts(stopped)), "app2": Observed()})
+    assert stops.stops(read, "web") == [
+        Stop("web", host, "2026-01-31T14:00:00Z", "jane@laptop") for host in ("app1", "app2")
+    ]
+    assert next(iter(stops.sentences(read))) == (
+        "app1",
+        "web: web is stopped on app1 since 2026-01-31T14:00:00Z by jane@laptop; a deploy does not start it:"
+        " inv start web",
+    )
+
+
+def test_a_host_that_was_down_during_the_start_does_not_stop_the_others_again(stack: Stack, stopped: Stack) -> None:
+    started = stops.start("web", EVERYWHERE, "2026-01-31T15:00:00Z", "jane@laptop")(stopped)
+    seen = {"app1": Observed(facts=facts(started)), "app2": Observed(facts=facts(stopped))}
+    assert stops.stops(holds.read(stack, seen), "web") == []
+
+
+def test_a_second_stop_keeps_who_did_the_first(stopped: Stack) -> None:
+    assert stops.stop("web", EVERYWHERE, "2026-02-01T00:00:00Z", "joe@laptop")(stopped) == stopped
+
+
+@given(who=st.text(min_size=1, max_size=20).filter(lambda text: "," not in text and bool(text.split())))
+def test_every_operator_can_be_named(who: str) -> None:
+    item = Stop("web", "app1", "2026-01-31T14:00:00Z", who).item
+    assert len(item.split()) == 1
+    assert Stop.parse(item).who == "_".join(who.split())
+
+
+def test_a_stop_concerns_only_units_timers_and_its_own_file(stack: Stack) -> None:
+    kinds = {key.partition(" ")[0] for key in stops.keys(stack, "web")}
+    assert kinds == {Unit(name="x").key.split()[0], File(path="/x", content=b"").key.split()[0]}
+    assert Timer(name="x", calendar="").key not in stops.keys(stack, "web")
