@@ -72,7 +72,7 @@ def _plans(observer: Observer, view: View, service: str, units: Mapping[str, Map
         plans[name] = restarts(name, observer.desired[name], view.observed[name], list(mine), health)
     bare = [name for name, plan in plans.items() if plan.empty]
     if stopped := [sentence for name, sentence in stops.sentences(stack) if name in bare]:
-        raise Refused("\n".join(stopped))
+        raise Refused("\n".join(dict.fromkeys(stopped)))
     if bare:
         raise NotDeployed(bare)
     return plans

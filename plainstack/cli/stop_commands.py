@@ -118,7 +118,7 @@ def _say_what_it_means(console: Console, stack: Stack, action: str, service: str
     from plainstack.services import maintenance, stops
     from plainstack.services.processes import served
 
-    for _, sentence in stops.sentences(stack):
+    for sentence in dict.fromkeys(sentence for _, sentence in stops.sentences(stack)):
         if sentence.startswith(f"{service}: "):
             console.line(sentence)
     mine = [one for one in served(stack) if one.service == service and one.hosts]

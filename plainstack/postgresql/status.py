@@ -9,7 +9,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.postgresql.hosts import databases
 from plainstack.postgresql.topology import Member, members, position, primaries
 from plainstack.services import lease
-from plainstack.services.processes import leases
+from plainstack.services.stops import leases
 from plainstack.wording import size
 
 

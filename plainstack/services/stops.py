@@ -124,12 +124,21 @@ def keys(stack: Stack, service: str) -> frozenset[str]:
 def sentences(stack: Stack) -> Iterator[tuple[str, str]]:
     """Yield each host, and a sentence for each part of a service that is stopped there."""
     for service in stack.held.stopped:
-        if service in stack.services:
-            for one in stops(stack, service):
-                yield (
-                    one.host,
-                    (
-                        f"{service}: {one.name} is stopped on {one.host} since {one.at} by {one.who}; a deploy does not"
-                        f" start it: inv start {service}"
-                    ),
-                )
+        found = stops(stack, service) if service in stack.services else []
+        for one in found:
+            where = [each.host for each in found if (each.name, each.at, each.who) == (one.name, one.at, one.who)]
+            until = f"a deploy does not start it: inv start {service}"
+            yield (
+                one.host,
+                f"{service}: {one.name} is stopped on {', '.join(where)} since {one.at} by {one.who}; {until}",
+            )
+
+
+def leases(stack: Stack) -> dict[str, bool]:
+    """Return the leases of a stack as plainstack.services.processes does; nothing need hold those that are stopped."""
+    found = processes.leases(stack)
+    for service in stack.held.stopped:
+        for name, process in processes.processes(stack, service).items() if service in stack.services else ():
+            if all(name in names(stack, service, host) for host in processes.hosts(stack, service, process)):
+                found |= {one: False for one in found if one == processes.upstream(service, name)}
+    return found

@@ -90,7 +90,7 @@ def test_the_hosts_say_who_stopped_what_and_since_when(stack: Stack, stopped: St
     ]
     assert next(iter(stops.sentences(read))) == (
         "app1",
-        "web: web is stopped on app1 since 2026-01-31T14:00:00Z by jane@laptop; a deploy does not start it:"
+        "web: web is stopped on app1, app2 since 2026-01-31T14:00:00Z by jane@laptop; a deploy does not start it:"
         " inv start web",
     )
 

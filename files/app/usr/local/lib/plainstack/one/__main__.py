@@ -51,6 +51,8 @@ class Supervisor:
         self._heard_at = self._began = clock()
         self._database = Database(options.lease, options.host, tenure, options.ttl)
         self._environment = {"PLAINSTACK_LEASE": options.lease, "PLAINSTACK_TENURE": tenure}
+        if options.tick:
+            self._environment["PLAINSTACK_TICK"] = str(options.tick)
         self._ready = False
         self._said = ""
         self._armed = (False, 0.0)
