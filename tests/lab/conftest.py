@@ -33,6 +33,7 @@ ORDER = (
     "test_ways_in",
     "test_failover",
     "test_drill",
+    "test_operate",
     "test_services",
     "test_faults",
     "test_secrets_changed",
