@@ -20,6 +20,7 @@ from plainstack.services import (
     hook_steps,
     hooks,
     kinds,
+    package_units,
     processes,
     release,
     site,
@@ -73,6 +74,8 @@ def resources(
     found = release.wanted(stack, name)
     here = _Here(stack, host, name, found, Scope(stack, host, name, found.id, vault, network.references()))
     yield from (Package(name=package) for package in here.service.packages)
+    if here.service.packages:
+        yield package_units.started(name, here.service.packages)
     yield User(name=account(name))
     yield Directory(path=home(name), mode=0o750, group=account(name), purge=True, layout=LAYOUT)
     yield Directory(path=f"{home(name)}/releases")

@@ -1,11 +1,12 @@
-"""A chat room: every message that a client sends over a WebSocket goes to all clients of this process."""
+"""A chat: every message that a client sends over a WebSocket goes to all clients in the same room of this process."""
 
 import os
+from collections import defaultdict
 
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
 app = FastAPI(root_path="/chat")
-clients: set[WebSocket] = set()
+rooms: dict[str, set[WebSocket]] = defaultdict(set)
 
 
 @app.get("/health")
@@ -13,15 +14,15 @@ def health() -> dict[str, str]:
     return {"release": os.environ["RELEASE"]}
 
 
-@app.websocket("/room")
-async def room(client: WebSocket) -> None:
+@app.websocket("/room/{name}")
+async def room(client: WebSocket, name: str) -> None:
     await client.accept()
-    clients.add(client)
+    rooms[name].add(client)
     await client.send_text(f"joined {os.environ['WHERE']}")
     try:
         while True:
             text = await client.receive_text()
-            for each in list(clients):
+            for each in list(rooms[name]):
                 await each.send_text(text)
     except WebSocketDisconnect:
-        clients.discard(client)
+        rooms[name].discard(client)
