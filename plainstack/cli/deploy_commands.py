@@ -71,8 +71,11 @@ def document(data: object) -> None:
     sys.stdout.write("\n")
 
 
-def load(path: str) -> Stack:
-    """Load an inventory with the roles in its folder; raises InventoryError."""
+def load(path: str, *, notify: bool = True) -> Stack:
+    """Load an inventory with the roles in its folder; raises InventoryError.
+
+    Without `notify`, no notification is sent.
+    """
     from plainstack.engine import declared
     from plainstack.engine.role import shape
     from plainstack.inventory import load as inventories
@@ -81,7 +84,7 @@ def load(path: str) -> Stack:
     roles = registry(Path(path).resolve().parent)
     stack = inventories.load(Path(path), shape(roles))
     declared.check(stack, roles)
-    return stack
+    return stack if notify else stack.model_copy(update={"notify": type(stack.notify)()})
 
 
 def roles_of(stack: Stack) -> Mapping[str, Role]:
@@ -211,12 +214,13 @@ def deploy(
     new_secrets: bool = False,
     again: bool = False,
     no_build: bool = False,
+    notify: bool = True,
 ) -> None:
     """Run `inv deploy`."""
     began = time.monotonic()
     console = Console(json=json)
     with reporting(console, json=json), HeadStart.of(Path(inventory), role, host) as head_start:
-        stack = load(inventory)
+        stack = load(inventory, notify=notify)
 
         # Imported after the inventory is loaded, so that errors in it are reported without the delay of these imports.
         from plainstack.deploy.observe import Observer
@@ -254,18 +258,19 @@ def deploy(
         raise Exit(code=code)
 
 
-def apply(observer: Any, view: Any, console: Console, began: float, *, json: bool) -> int:
+def apply(observer: Any, view: Any, console: Console, began: float, *, json: bool, action: str = "deploy") -> int:
     """Show the pending changes, apply them, report the result, and return the exit code.
 
     A value that several hosts must change together needs a second pass; see plainstack.engine.transition.
     """
-    from plainstack.cli import report
+    from plainstack.cli import notify, report
     from plainstack.deploy.deployment import deploy
 
     command = shlex.join(["inv", *sys.argv[1:]])
     passes: list[Any] = []
     outcomes: list[Any] = []
     failed: dict[str, HostFailed] = {}
+    before = notify.releases(observer)
     while not passes or view.pending:
         _show_plan(observer, view, console, shorten=console.live)
         offset = time.monotonic() - began if passes else 0.0
@@ -281,6 +286,16 @@ def apply(observer: Any, view: Any, console: Console, began: float, *, json: boo
     interrupted = passes[-1].cancelled.is_set()
     code = INTERRUPTED if interrupted else int(bool(problems))
     seconds = time.monotonic() - began
+    notify.tell(
+        console,
+        observer.stack,
+        action,
+        began,
+        hosts=list(dict.fromkeys(each.node.host for each in outcomes if not each.skipped)),
+        failures=report.failed_hosts(failed, outcomes),
+        interrupted=interrupted,
+        services=notify.changes(before, notify.releases(observer)),
+    )
     changed = report.merged(report.as_data(one.plans) for one in passes)
     if json:
         document(

@@ -14,6 +14,7 @@ from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
 from plainstack.cli.deploy_commands import apply, document, load, reporting, roles_of
+from plainstack.cli.notify import tell
 from plainstack.deploy.failover import Cluster, Consent, Done, Event
 from plainstack.engine.network import Network
 from plainstack.errors import AlreadySo, NotDeployed, Refused
@@ -29,7 +30,18 @@ ACTIONS = ("status", "switchover", "promote", "rejoin", "degrade", "resync", "dr
 HEADER = ("host", "state", "timeline", "LSN", "lag", "sync", "upstream", "slots (retained)")
 
 
-def run(action: str, inventory: str, *, to: str, host: str, yes: bool, discard: bool, json: bool, **drill: Any) -> None:
+def run(
+    action: str,
+    inventory: str,
+    *,
+    to: str,
+    host: str,
+    yes: bool,
+    discard: bool,
+    json: bool,
+    notify: bool = True,
+    **drill: Any,
+) -> None:
     """Run `fab failover ACTION`."""
     console = Console(json=json)
     with reporting(console, json=json):
@@ -47,7 +59,8 @@ def run(action: str, inventory: str, *, to: str, host: str, yes: bool, discard: 
         drills.run(action, inventory, yes=yes, json=json, **drill)
         return
     with reporting(console, json=json, shows=action == "status"):
-        stack = load(inventory)
+        stack = load(inventory, notify=notify)
+        began = time.monotonic()
         must_have_databases(stack)
         command = shlex.join(["fab", *sys.argv[1:]])
         with Cluster(Network(stack, roles_of(stack)), command, _reporter(console)) as cluster:
@@ -61,6 +74,11 @@ def run(action: str, inventory: str, *, to: str, host: str, yes: bool, discard: 
                 except AlreadySo as so:
                     already = str(so)
                     now = cluster.observe()
+            if cluster.log:
+                failures = {done.step.host: f"{done.step.says}: {done.error}" for done in failed_steps(cluster.log)}
+                hosts = list(dict.fromkeys(done.step.host for done in cluster.log))
+                details = {"done": action, "primary": [node.name for node in now.primaries]}
+                tell(console, stack, "failover", began, hosts=hosts, failures=failures, details=details)
             _show(console, cluster, action, now, already, json=json)
     if not healthy(now) if action == "status" else failed_steps(cluster.log):
         raise Exit(code=1)

@@ -10,7 +10,7 @@ from invoke.tasks import task
 from plainstack.cli import daily_tasks, inventory_tasks, lab_tasks, release_tasks, secret_tasks, service_tasks
 from plainstack.cli.collector import relax
 from plainstack.cli.help import name_word
-from plainstack.cli.options import BUILD, JSON, SELECT
+from plainstack.cli.options import BUILD, JSON, NOTIFY, SELECT
 from plainstack.cli.streams import guard
 
 relax()
@@ -44,6 +44,7 @@ def plan(
         **JSON,
         **BUILD,
         "new-secrets": "replace secrets on hosts that were deployed with another secret store or a newer version of it",
+        **NOTIFY,
         "again": "deploy the sources of the services even if their content was rolled back; see inv rollback",
     }
 )
@@ -56,6 +57,7 @@ def deploy(
     new_secrets: bool = False,
     again: bool = False,
     no_build: bool = False,
+    no_notify: bool = False,
 ) -> None:
     """Bring the hosts to the state that the inventory describes.
 
@@ -66,7 +68,16 @@ def deploy(
     """
     from plainstack.cli import deploy_commands
 
-    deploy_commands.deploy(inventory, role, host, json=json, new_secrets=new_secrets, again=again, no_build=no_build)
+    deploy_commands.deploy(
+        inventory,
+        role,
+        host,
+        json=json,
+        new_secrets=new_secrets,
+        again=again,
+        no_build=no_build,
+        notify=not no_notify,
+    )
 
 
 @task(help={**SELECT, **JSON})

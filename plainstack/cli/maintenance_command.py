@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
 from plainstack.cli.deploy_commands import document, load, reporting
+from plainstack.cli.notify import tell
 from plainstack.cli.selection import must_be_known
 from plainstack.errors import HostFailed, Refused
 
@@ -24,15 +26,16 @@ if TYPE_CHECKING:
 ACTIONS = ("on", "off", "status")
 
 
-def maintenance(inventory: str, action: str, service: str, message: str, *, json: bool) -> None:
+def maintenance(inventory: str, action: str, service: str, message: str, *, json: bool, notify: bool) -> None:
     """Run `inv maintenance`."""
+    began = time.monotonic()
     console = Console(json=json)
     with reporting(console, json=json, shows=action == "status"):
         from plainstack.services import maintenance as services
         from plainstack.ssh.connections import Sessions
 
         _must_be_well_typed(action, message)
-        stack = load(inventory)
+        stack = load(inventory, notify=notify)
         if not services.entrances(stack):
             raise Refused("this stack has no host that could show visitors a maintenance page")
         known = services.closable(stack)
@@ -46,6 +49,9 @@ def maintenance(inventory: str, action: str, service: str, message: str, *, json
                 failed |= _change(stack, sessions, survey, action, chosen, message, now)
                 after, lost = _look(sessions, [name for name in survey.hosts if name not in failed])
                 failed |= lost
+                done = [name for name, here in survey.hosts.items() if here is not None and name not in failed]
+                details = {"switched": action, "services": chosen, "message": message}
+                tell(console, stack, "maintenance", began, hosts=done, failures=failed, details=details)
                 survey = services.Survey({name: after.hosts.get(name) for name in survey.hosts})
         if json:
             document(_as_data(survey, failed))

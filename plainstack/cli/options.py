@@ -7,5 +7,6 @@ SELECT = {
     "role": "only these roles and the roles they need, on the hosts that have these roles: ROLE[,ROLE...]",
     "host": "only these hosts: db1[,db2...]",
 }
+NOTIFY = {"no-notify": "send no notification; see the key notify of the inventory"}
 JSON = {"json": "print one JSON document on stdout instead of text"}
 BUILD = {"no-build": "use the sources of services as they are: do not run their `build.local`"}

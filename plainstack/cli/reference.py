@@ -47,7 +47,7 @@ def schema(shape: Shape) -> Schema:
     for name, model in (("Stack", made), *made["$defs"].items()):
         for key in _NOT_WRITTEN.get(name, ()):
             model.get("properties", {}).pop(key, None)
-    for name in ("StillServed", "Held", "Pinned"):
+    for name in ("StillServed", "Held", "Pinned", "Stopped"):
         made["$defs"].pop(name, None)
     made["$defs"]["Host"]["properties"]["roles"]["items"]["enum"] = list(shape.roles)
     cleaned: Schema = _clean(made)

@@ -44,12 +44,12 @@ def releases(inventory: str, service: str, *, json: bool) -> None:
         raise Exit(code=1)
 
 
-def rollback(inventory: str, service: str, to: str, *, json: bool) -> None:
+def rollback(inventory: str, service: str, to: str, *, json: bool, notify: bool = True) -> None:
     """Run `inv rollback`."""
     began = time.monotonic()
     console = Console(json=json)
     with reporting(console, json=json):
-        stack = load(inventory)
+        stack = load(inventory, notify=notify)
 
         from plainstack.deploy.focus import Focus
         from plainstack.deploy.observe import Observer
@@ -71,7 +71,7 @@ def rollback(inventory: str, service: str, to: str, *, json: bool) -> None:
             if not json:
                 _announce(console, stack, name, seen, pin)
             if view.pending:
-                code = apply(observer, view, console, began, json=json)
+                code = apply(observer, view, console, began, json=json, action="rollback")
             else:
                 code = _nothing_to_do(console, view, json=json)
             if not json and not code:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.tasks import task
 
-from plainstack.cli.options import JSON, SELECT
+from plainstack.cli.options import JSON, NOTIFY, SELECT
 
 _SERVICE = "a service of the inventory"
 
@@ -27,9 +27,17 @@ def releases(_c: Context, inventory: str = "hosts.yaml", service: str = "", json
         "service": f"{_SERVICE}; may be left out if there is only one",
         "to": "the release to go back to, or the beginning of its id (default: the one that ran before)",
         **JSON,
+        **NOTIFY,
     }
 )
-def rollback(_c: Context, inventory: str = "hosts.yaml", service: str = "", to: str = "", json: bool = False) -> None:
+def rollback(
+    _c: Context,
+    inventory: str = "hosts.yaml",
+    service: str = "",
+    to: str = "",
+    json: bool = False,
+    no_notify: bool = False,
+) -> None:
     """Return a service to a release that its hosts keep, one host after another, each checked before the next.
 
     Only this service changes; nothing is built or sent. Migrations are not undone. The service then stays at that
@@ -39,4 +47,4 @@ def rollback(_c: Context, inventory: str = "hosts.yaml", service: str = "", to: 
     """
     from plainstack.cli import release_commands
 
-    release_commands.rollback(inventory, service, to, json=json)
+    release_commands.rollback(inventory, service, to, json=json, notify=not no_notify)

@@ -165,6 +165,12 @@ def failures(failed: Mapping[str, HostFailed], outcomes: Sequence[Outcome]) -> l
     return lines
 
 
+def failed_hosts(failed: Mapping[str, HostFailed], outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """Return the failures of a run by host; a host that was left out because of another is not among them."""
+    found = {name: str(error) for name, error in failed.items()}
+    return found | {outcome.node.host: str(outcome.error) for outcome in outcomes if outcome.error}
+
+
 def summary(plans: Mapping[str, HostPlan], outcomes: Sequence[Outcome]) -> list[str]:
     """Return what was changed on each host, as counts by kind."""
     done = {

@@ -123,7 +123,7 @@ def _deploy(stack: Stack, name: str, console: Console) -> None:
             console.error(str(error))
         # Hosts in different states work together only across one step, so no host changes while another one fails.
         if not code and view.pending:
-            code = apply(observer, view, console, began, json=False)
+            code = apply(observer, view, console, began, json=False, action="secrets.rotate")
     if code:
         console.error(
             f"{name}: not rotated on every host yet. The stack still works. Run the same command again to continue"

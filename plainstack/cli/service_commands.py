@@ -20,6 +20,7 @@ from plainstack.cli.deploy_commands import (
     roles_of,
     sigint_restored,
 )
+from plainstack.cli.notify import tell
 from plainstack.cli.selection import chosen_units
 from plainstack.errors import HostFailed, NotDeployed, Refused
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from plainstack.engine.plan.actions import HostPlan
 
 
-def restart(inventory: str, service: str, process: str, host: str, *, json: bool) -> None:
+def restart(inventory: str, service: str, process: str, host: str, *, json: bool, notify: bool = True) -> None:
     """Run `inv restart`."""
     began = time.monotonic()
     console = Console(json=json)
@@ -37,7 +38,7 @@ def restart(inventory: str, service: str, process: str, host: str, *, json: bool
         from plainstack.deploy.observe import Observer, View
         from plainstack.deploy.restart import Restart
 
-        stack = load(inventory)
+        stack = load(inventory, notify=notify)
         units = chosen_units(stack, service, process, host)
         with Observer(stack, roles_of(stack), (), tuple(units), needs_values=False) as observer:
             view = observer.observe(console.progress())
@@ -51,8 +52,13 @@ def restart(inventory: str, service: str, process: str, host: str, *, json: bool
                 run = Restart(observer, restarting, progress, command, restarting=plans)
                 finish_on_interrupt(run)
                 run.run()
+        errors = {outcome.node.host: str(outcome.error) for outcome in run.outcomes if outcome.error}
+        touched = list(dict.fromkeys(outcome.node.host for outcome in run.outcomes if not outcome.skipped))
+        interrupted = run.cancelled.is_set()
+        details = {"service": service, "process": process or None}
+        tell(console, stack, "restart", began, hosts=touched, failures=errors, interrupted=interrupted, details=details)
         code = _report(console, service, run.outcomes, time.monotonic() - began, json=json)
-        if run.cancelled.is_set():
+        if interrupted:
             code = INTERRUPTED
     if code:
         raise Exit(code=code)

@@ -7,7 +7,7 @@ from invoke.main import program
 from invoke.tasks import task
 
 from plainstack.cli.help import help_if_asked
-from plainstack.cli.options import JSON, SELECT
+from plainstack.cli.options import JSON, NOTIFY, SELECT
 
 _SERVICE = {
     "inventory": SELECT["inventory"],
@@ -17,9 +17,15 @@ _SERVICE = {
 }
 
 
-@task(positional=["service"], help={**_SERVICE, **JSON})
+@task(positional=["service"], help={**_SERVICE, **JSON, **NOTIFY})
 def restart(
-    _c: Context, service: str, inventory: str = "hosts.yaml", process: str = "", host: str = "", json: bool = False
+    _c: Context,
+    service: str,
+    inventory: str = "hosts.yaml",
+    process: str = "",
+    host: str = "",
+    json: bool = False,
+    no_notify: bool = False,
 ) -> None:
     """Restart the processes of a service, one host after another, as a deploy does.
 
@@ -35,15 +41,21 @@ def restart(
     from plainstack.cli import service_commands
 
     help_if_asked(service, program, "restart")
-    service_commands.restart(inventory, service, process, host, json=json)
+    service_commands.restart(inventory, service, process, host, json=json, notify=not no_notify)
 
 
 _PART = {**_SERVICE, "process": "only this process or timer of the service"}
 
 
-@task(positional=["service"], help={**_PART, **JSON})
+@task(positional=["service"], help={**_PART, **JSON, **NOTIFY})
 def stop(
-    _c: Context, service: str, inventory: str = "hosts.yaml", process: str = "", host: str = "", json: bool = False
+    _c: Context,
+    service: str,
+    inventory: str = "hosts.yaml",
+    process: str = "",
+    host: str = "",
+    json: bool = False,
+    no_notify: bool = False,
 ) -> None:
     """Stop the processes and timers of a service until `inv start`; a deploy and a reboot do not start them.
 
@@ -58,12 +70,18 @@ def stop(
     from plainstack.cli import stop_commands
 
     help_if_asked(service, program, "stop")
-    stop_commands.stop(inventory, service, process, host, json=json)
+    stop_commands.stop(inventory, service, process, host, json=json, notify=not no_notify)
 
 
-@task(positional=["service"], help={**_PART, **JSON})
+@task(positional=["service"], help={**_PART, **JSON, **NOTIFY})
 def start(
-    _c: Context, service: str, inventory: str = "hosts.yaml", process: str = "", host: str = "", json: bool = False
+    _c: Context,
+    service: str,
+    inventory: str = "hosts.yaml",
+    process: str = "",
+    host: str = "",
+    json: bool = False,
+    no_notify: bool = False,
 ) -> None:
     """Start what `inv stop` has stopped, one host after another, and wait until each is healthy.
 
@@ -75,7 +93,7 @@ def start(
     from plainstack.cli import stop_commands
 
     help_if_asked(service, program, "start")
-    stop_commands.start(inventory, service, process, host, json=json)
+    stop_commands.start(inventory, service, process, host, json=json, notify=not no_notify)
 
 
 @task(
@@ -86,6 +104,7 @@ def start(
         "service": "only this service (default: all that visitors reach)",
         "message": "one line for visitors to read",
         **JSON,
+        **NOTIFY,
     },
 )
 def maintenance(
@@ -95,6 +114,7 @@ def maintenance(
     service: str = "",
     message: str = "",
     json: bool = False,
+    no_notify: bool = False,
 ) -> None:
     """Close services to visitors, or open them again: they get a page with status 503 and Retry-After.
 
@@ -110,4 +130,4 @@ def maintenance(
     from plainstack.cli import maintenance_command
 
     help_if_asked(action, program, "maintenance")
-    maintenance_command.maintenance(inventory, action, service, message, json=json)
+    maintenance_command.maintenance(inventory, action, service, message, json=json, notify=not no_notify)

@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from plainstack.services.stops import Part
 
 
-def stop(inventory: str, service: str, process: str, host: str, *, json: bool) -> None:
+def stop(inventory: str, service: str, process: str, host: str, *, json: bool, notify: bool) -> None:
     """Run `inv stop`."""
-    _run("stop", inventory, service, process, host, json=json)
+    _run("stop", inventory, service, process, host, json=json, notify=notify)
 
 
-def start(inventory: str, service: str, process: str, host: str, *, json: bool) -> None:
+def start(inventory: str, service: str, process: str, host: str, *, json: bool, notify: bool) -> None:
     """Run `inv start`."""
-    _run("start", inventory, service, process, host, json=json)
+    _run("start", inventory, service, process, host, json=json, notify=notify)
 
 
-def _run(action: str, inventory: str, service: str, process: str, host: str, *, json: bool) -> None:
+def _run(action: str, inventory: str, service: str, process: str, host: str, *, json: bool, notify: bool) -> None:
     began = time.monotonic()
     console = Console(json=json)
     with reporting(console, json=json):
-        stack = load(inventory)
+        stack = load(inventory, notify=notify)
         chosen = _chosen(stack, service, process, host)
 
         from plainstack.deploy.observe import Observer
@@ -48,7 +48,7 @@ def _run(action: str, inventory: str, service: str, process: str, host: str, *, 
             observer.change = change
             view = _observed(observer, console, action, service)
             if view.pending:
-                code = apply(observer, view, console, began, json=json)
+                code = apply(observer, view, console, began, json=json, action=action)
             else:
                 code = _nothing_to_do(console, view, action, service, json=json)
             if not json and not code:

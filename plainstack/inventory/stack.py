@@ -9,6 +9,7 @@ from pydantic import Field
 
 from plainstack.inventory.held import Held
 from plainstack.inventory.lab_settings import LabSettings
+from plainstack.inventory.notify import Notify
 from plainstack.inventory.sections import Host, Model, SecretStore, Ssh
 from plainstack.inventory.services import AnyService
 from plainstack.inventory.values import FilePath, Name
@@ -45,6 +46,7 @@ class Stack(Model):
     hosts: dict[Name, Host] = Field(min_length=1, description="The stack's machines by name.")
     services: dict[Name, AnyService] = Field({}, description="The applications of the stack, by name.")
     secrets: SecretStore = Field(SecretStore(), description="Where generated passwords and keys are kept.")
+    notify: Notify = Field(Notify(), description="Whom a command that changed something tells about it.")
     lab: LabSettings = Field(LabSettings(), description="How `inv lab.up` sets up the hosts and links of a lab.")
 
     def given(self, model: type[Settings]) -> Settings | None:

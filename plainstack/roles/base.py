@@ -22,7 +22,7 @@ from plainstack.paths import TLS
 from plainstack.roles.shared.alerts import alerts
 from plainstack.roles.shared.exporter import exporter
 from plainstack.secrets.values import Vault
-from plainstack.services import site
+from plainstack.services import notifications, site
 from plainstack.services.edge import Balancer
 
 NODE_EXPORTER_PORT = ports.NODE_EXPORTER
@@ -228,6 +228,9 @@ ROLE = Role(
     name="base",
     certificates=certificates,
     settings=Base,
+    # Every stack has this role, so that secrets that no host reads are declared once.
+    secrets=notifications.declared,
+    contradictions=notifications.contradictions,
     desired=desired,
     opens=opens,
     scrapes=scrapes,

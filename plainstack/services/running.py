@@ -48,6 +48,14 @@ def current(service: str) -> str:
     return f"echo \"release=$(readlink {home(service)}/current | sed 's|.*/||')\""
 
 
+def releases(stack: Stack) -> str:
+    """Return a script that prints the id of the release of each service on a host, as facts."""
+    return "".join(
+        f"echo \"release.{service}=$(readlink {home(service)}/current | sed 's|.*/||')\"\n"
+        for service in stack.services
+    )
+
+
 def healths(stack: Stack, service: str, host: Host, units: Mapping[str, str], release: str) -> dict[str, str]:
     """Return the health gate of each unit whose process has a health page, for the release that the host runs."""
     known = processes.processes(stack, service)

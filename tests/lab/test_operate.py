@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -36,9 +37,16 @@ def stack(project: Path) -> Iterator[Operator]:
         data["services"]["web"]["timers"] = {"tick": {"command": tick, "calendar": "*:*:0/10"}}
         data["services"]["web"]["processes"] = {"beat": {"command": "sleep infinity", "one": True}}
         data["balancer"]["maintenance"] = {"retry_after": 120}
+        data["notify"] = {"command": "cat >>notified.jsonl"}
         operator.inventory.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
-        operator.inv("deploy")
+        operator.inv("deploy", "--no-notify")
         yield operator
+
+
+def notified(stack: Operator) -> list[dict[str, Any]]:
+    """Return the documents that notify.command has got."""
+    text = (stack.inventory.parent / "notified.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def asked(stack: Operator, path: str = "/", *words: str) -> tuple[str, str, str]:
@@ -139,3 +147,14 @@ def test_a_timer_runs_once_for_each_time_whichever_host_is_up(stack: Operator) -
 
 def test_status_says_which_host_runs_the_process_of_which_there_is_one(stack: Operator) -> None:
     until(lambda: "web-beat runs on app" in stack.inv("status", code=None).out)
+
+
+def test_every_command_that_changed_something_was_notified(stack: Operator) -> None:
+    told = notified(stack)
+    assert [one["action"] for one in told[:4]] == ["restart", "restart", "deploy", "maintenance"]
+    assert [one["result"] for one in told[:4]] == ["done", "failed", "done", "done"]
+    assert list(told[1]["failures"]) == ["app1"]
+    assert told[0]["hosts"] == list(APPS)
+    off = next(one for one in told if one["action"] == "maintenance" and one["result"] == "failed")
+    assert list(off["failures"]) == ["lb2"]
+    assert {"stop", "start"} <= {one["action"] for one in told}

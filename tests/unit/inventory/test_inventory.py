@@ -29,8 +29,8 @@ database: {name: shop}
 SHAPE = inventories.shipped_shape()
 HOST_KEYS = "known here: address, public, interface, roles"
 ALL_KEYS = (
-    "known here: stack, extends, ssh, hosts, services, secrets, lab, base, firewall, database, backup, balancer,"
-    " monitoring"
+    "known here: stack, extends, ssh, hosts, services, secrets, notify, lab, base, firewall, database, backup,"
+    " balancer, monitoring"
 )
 NAME_RULE = "must be lower case letters, digits and '-', begin with a letter, at most 32 characters"
 BEFORE_DB, DB, DATABASE = "services:\n", "db1: {address: 10.0.0.3, roles: [db]}", "database: {name: shop}\n"
