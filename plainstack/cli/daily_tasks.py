@@ -9,7 +9,7 @@ from invoke.tasks import task
 from plainstack.cli.help import help_if_asked, name_command, name_words
 from plainstack.cli.options import SELECT
 
-_SERVICE = {"inventory": SELECT["inventory"], "service": "a service of the inventory"}
+_SERVICE = {"inventory": SELECT["inventory"], "service": "a service in the inventory"}
 
 
 @task(
@@ -18,7 +18,7 @@ _SERVICE = {"inventory": SELECT["inventory"], "service": "a service of the inven
         "of": "a service, role or unit; the option's name may be left out: inv logs web nginx",
         "inventory": SELECT["inventory"],
         "host": SELECT["host"],
-        "follow": "go on with new lines as they come, until Ctrl-C",
+        "follow": "keep showing new lines until Ctrl-C",
         "since": "only lines since then: 90s, 15m, 1h or 2d ago, or a time in UTC: 14:30, '2026-01-31 14:30', today",
         "grep": "only lines that match this regular expression, as journalctl --grep does; lower case matches both",
         "lines": "how many of the last entries (default: 200, with --follow 20), or all",
@@ -36,12 +36,12 @@ def logs(
     lines: str = "",
     json: bool = False,
 ) -> None:
-    """Show the journals of all hosts as one, in the order of time, each line with its host's name.
+    """Show the merged journals of all hosts, ordered by time; each line starts with its host's name.
 
-    inv logs                   the units of every role that the inventory gives a host
+    inv logs                   the units of all roles that the inventory assigns to hosts
     inv logs web               the service web, on all hosts that run it
-    inv logs db --follow       the units of the role db, and what they write from now on
-    inv logs nginx ssh         units by name, of a role or not
+    inv logs db --follow       the units of the role db, with new lines as they arrive
+    inv logs nginx ssh         units by name, even if no role declares them
     inv logs web --since=1h --grep='timeout|refused' --host=app1
 
     Roles that every host has are left out unless they are named: they log every login of Plainstack itself.
@@ -54,9 +54,9 @@ def logs(
     log_commands.logs(of or [], inventory, host, follow=follow, since=since, grep=grep, lines=lines, json=json)
 
 
-@task(positional=["host"], help={"inventory": SELECT["inventory"], "host": "a host of the inventory"})
+@task(positional=["host"], help={"inventory": SELECT["inventory"], "host": "a host in the inventory"})
 def shell(_c: Context, host: str, inventory: str = "hosts.yaml") -> None:
-    """Log in to a host, by the same way as all commands: jump hosts, keys, the lab.
+    """Log in to a host in the same way as all commands do: with their account, key and jump hosts, or in the lab.
 
     inv shell db1              a terminal of the account in ssh.user
     inv shell db1 <script.sh   commands from standard input

@@ -44,7 +44,7 @@ def rows(stack: Stack, roles: Mapping[str, Role], view: View, now: float) -> lis
         said = column.says(stack, {host.name: facts[host.name] for host in hosts if host.name in facts}, now)
         for name, row in found.items():
             row.cells[column.title] = said.cells.get(name, "")
-        # A role may know something about a host that was not probed.
+        # A role may report a problem of a host that was not probed.
         for name, problem in said.problems:
             if name in found:
                 found[name].problems.append(problem)

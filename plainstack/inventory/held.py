@@ -1,4 +1,4 @@
-"""What commands left on the hosts of a service for later deploys to respect; see plainstack.services.holds."""
+"""The models of holds: decisions that commands record on the hosts of a service; see plainstack.services.holds."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Pinned(Hold):
 
 
 class Stopped(Hold):
-    """Processes and timers of a service are stopped on some of its hosts; see plainstack.services.stops.
+    """The processes and timers of a service that are stopped on some of its hosts; see plainstack.services.stops.
 
-    Each of `items` has a name, a host, and when and by whom it was stopped, with commas between them. A hold without
-    items says that everything was started again: it replaces an older hold on a host that was down then.
+    Each item contains the name, the host, the time and the operator, separated by commas. A hold without items records
+    that everything was started again: it replaces an older hold on a host that was down at the time.
     """
 
     items: tuple[str, ...] = ()
@@ -41,8 +41,8 @@ class Stopped(Hold):
 class Held(Model):
     """The holds of a stack, by kind and service. The name of a field is the name of its kind on the hosts.
 
-    `aside` is not on the hosts: it names the services that a command does not touch, so that it needs no source of
-    theirs.
+    `aside` is not recorded on the hosts: it names the services that a command leaves alone, so that their sources are
+    not read.
     """
 
     pinned: dict[str, Pinned] = Field({})

@@ -1,18 +1,18 @@
-"""Holds: what a command leaves on the hosts of a service, so that later plans and deploys respect it.
+"""Holds: decisions about a service, such as a rollback, that commands record on its hosts and later deploys respect.
 
 A hold is a small managed file on every host of the service, /etc/plainstack/app/SERVICE.KIND, with lines NAME=VALUE.
-The hosts are the only place where holds are recorded: every operator sees them, and a host that was down when a hold
-was set gets it from the next deploy.
+Holds are recorded only on the hosts, so that every operator sees them. If a host was down when a hold was set, the next
+deploy writes it there.
 
-- A command sets or ends a hold with a function that changes `stack.held`, which it gives the Observer (`change`). Roles
-  then declare what the hold means, and `files` declares its file in the same transaction. So the hold is written
-  exactly on the hosts on which it is in effect, a plan shows it, and a failed transaction removes it again.
-- `facts` prints the files of a host. `read` returns the stack with the holds of all its hosts, before anything is
-  planned: it is the `holds` of the roles that run services. The newest hold of a service applies to all its hosts.
-- Everything else reads `stack.held`, such as plainstack.services.release.wanted, and `sentences` for plans.
+- To set or end a hold, a command passes the Observer a function that changes `stack.held` (`Observer.change`). Roles
+  then declare the effect of the hold, and `files` declares its file in the same transaction. So the file is written
+  exactly on the hosts on which the hold is in effect, a plan shows it, and a failed transaction removes it again.
+- Before anything is planned, `facts` prints the files of a host, and `read` returns the stack with the holds of all
+  hosts; roles that run services use it as their `holds`. The newest hold of a service applies to all its hosts.
+- All other code reads `stack.held`, such as plainstack.services.release.wanted and, for plans, `sentences`.
 
-To add a kind: add a model and a field to plainstack.inventory.held, a sentence to `sentences`, and read
-`stack.held.KIND` where resources are declared. The file, the facts and the reading need no change.
+To add a kind of hold, add a model and a field to plainstack.inventory.held, add a sentence to `sentences`, and read
+`stack.held.KIND` where resources are declared. The functions for files and facts need no change.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MODELS: Mapping[str, type[Hold]] = {
     kind: get_args(field.annotation)[1] for kind, field in Held.model_fields.items() if kind != "aside"
 }
 
-# A host without holds starts no process for this.
+# On a host without holds, this starts no process.
 _FACTS = """\
 for hold in {globs}; do
     [ -e "$hold" ] || continue
@@ -115,7 +115,7 @@ def questions(stack: Stack) -> dict[str, str]:
 
 
 def _pins(stack: Stack, service: str, pinned: Pinned) -> bool:
-    """Return whether a deploy would bring a release back that was rolled back; True if the source cannot be read."""
+    """Return whether the source still has content that was rolled back; True if the source cannot be read."""
     try:
         return release.read(stack, service).id in pinned.refused
     except InventoryError:
@@ -139,13 +139,13 @@ def sentences(stack: Stack) -> Iterator[str]:
 
 
 def refusals(stack: Stack, services: Iterable[str]) -> Iterator[str]:
-    """Yield a sentence for each of these services whose release may be replaced only if the operator says so."""
+    """Yield a sentence for each of these services whose pinned release a deploy may replace only with --again."""
     for service in services:
         if service in stack.held.pinned:
             yield (
                 f"{rolled_back(service, stack.held.pinned[service])}, and its source still has the content that was"
-                " rolled back. Change it, or deploy it nevertheless: inv deploy --again. inv releases shows what runs"
-                " where; --role limits a deploy to other roles"
+                " rolled back. Change the source, or deploy it anyway: inv deploy --again. To see which release each"
+                " host runs: inv releases. To deploy only other roles, use --role"
             )
 
 
@@ -156,7 +156,7 @@ def rolled_back(service: str, pinned: Pinned) -> str:
 
 
 def only(service: str, pinned: Mapping[str, Pinned]) -> Callable[[Stack], Stack]:
-    """Return a change of the stack that pins a service, or ends its pin, and leaves its other services as they run."""
+    """Return a function that pins a service of a stack, or ends its pin, and leaves all other services as they run."""
 
     def change(stack: Stack) -> Stack:
         others = tuple(name for name in stack.services if name != service)

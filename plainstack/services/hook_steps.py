@@ -33,17 +33,17 @@ mkdir -p "$home/releases/$id/hooks"
 _NEXT = {
     ("before", True): "{service} was not switched on this host. Correct the command or the release, and deploy again",
     ("after", True): (
-        "Release {release} had started; this host returns to what it ran before, hosts that had their turn keep"
-        " {release}. Correct the command or the release and deploy again, or set services.{service}.after.{hook}.fatal"
-        " to false"
+        "Release {release} had started; this host returns to the previous release. Hosts that were deployed before it"
+        " keep {release}. Correct the command or the release and deploy again, or set"
+        " services.{service}.after.{hook}.fatal to false"
     ),
-    ("before", False): "It is not fatal, so the deploy went on. It runs again with the next release",
-    ("after", False): "It is not fatal, so the deploy went on. It runs again with the next release",
+    ("before", False): "It is not fatal, so the deploy continued. It runs again with the next release",
+    ("after", False): "It is not fatal, so the deploy continued. It runs again with the next release",
 }
 
 
 def commands(scope: Scope, here: Release, phase: Phase) -> Iterator[Command]:
-    """Yield the step of each hook that the host of `scope` runs; a rollback runs none, as it runs no migration."""
+    """Yield the step of each hook that the host of `scope` runs; a rollback runs neither hooks nor migrations."""
     if here.pinned:
         return
     service = scope.service

@@ -12,8 +12,8 @@ from plainstack.paths import AUDIT
 from plainstack.services import holds, kinds
 from plainstack.services.release_steps import home
 
-# For each release, by one `sh` on the host: the virtual environment that it needs, whether that is complete, whether
-# the release was migrated to and when, when a host switched to it last, and what ran before it.
+# Prints for each release its virtual environment and whether that is complete, when the database was migrated for it,
+# when the host last switched to it, and which release ran before it.
 _SCRIPT = """\
 when() {{ date -u -r "$1" +%Y-%m-%dT%H:%M:%SZ; }}
 name={name} home=${{ROOT:-}}{home} audit=${{ROOT:-}}{audit}

@@ -36,12 +36,12 @@ class _Database(Protocol):
 
 
 def missing(stack: Stack) -> str:
-    """Return what is missing for the database to store leases; empty if nothing is."""
+    """Return what the inventory lacks so that the database can store leases; empty if nothing is missing."""
     database = next((value for value in stack.__dict__.values() if isinstance(value, _Database)), None)
     if database is None or not stack.with_role("db"):
-        return "a host with the role db: the database keeps which host runs the process"
+        return "a host with the role db: its database records which host runs the process"
     if not database.synchronous and len(stack.with_role("db")) > 1:
-        return "database.synchronous: true; a primary that was cut off could keep a second one running"
+        return "database.synchronous: true; otherwise a primary that was cut off could keep a second process running"
     return ""
 
 

@@ -88,7 +88,7 @@ class Survey:
         return list(dict.fromkeys(name for here in self.hosts.values() for name in here or ()))
 
     def first(self, service: str) -> Closed | None:
-        """Return since when a service is closed, by the balancer that closed it first."""
+        """Return the state of a service on the balancer that closed it first."""
         found = [here[service] for here in self.hosts.values() if here and service in here]
         return min(found, key=lambda one: one.since, default=None)
 

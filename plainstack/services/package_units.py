@@ -1,4 +1,4 @@
-"""Daemons that come with the Debian packages of a service: they are started, as Debian itself would."""
+"""Starts the daemons in the Debian packages of a service, as Debian itself would."""
 
 from __future__ import annotations
 

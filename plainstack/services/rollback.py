@@ -1,4 +1,4 @@
-"""Which release a service is rolled back to: a decision from what its hosts keep, without any I/O."""
+"""Decides which release a service is rolled back to, from the releases that its hosts keep; does no I/O."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Hosts = Mapping[str, OnHost]
 
 
 def target(service: str, hosts: Hosts, wanted: str, at: str, who: str) -> Pinned:
-    """Return what `inv rollback` pins a service to; `hosts` are those that could be reached, and not empty.
+    """Return what `inv rollback` pins a service to; `hosts` are the hosts that could be reached, at least one.
 
-    `wanted` is the release of --to, or the beginning of its id; "" means the previous release. Raises Refused, with
-    what can be rolled back to, if the service cannot run that release on all of these hosts.
+    `wanted` is the release in --to, or the beginning of its id; "" means the previous release. Raises Refused, with the
+    possible releases, if one of these hosts cannot run the release.
     """
     pinned = newest(hosts)
     release = _named(service, hosts, wanted) if wanted else _previous(service, hosts, pinned)
@@ -25,12 +25,12 @@ def target(service: str, hosts: Hosts, wanted: str, at: str, who: str) -> Pinned
         raise Refused(f"{service} cannot go back to {release}: {'; '.join(lacking)}. {choice(service, hosts)}")
     running = [seen.current for seen in hosts.values() if seen.current != release]
     if not running and all(seen.pinned and seen.pinned.release == release for seen in hosts.values()):
-        raise Refused(f"{service} runs {release} already: it was rolled back to it. {choice(service, hosts)}")
+        raise Refused(f"{service} was rolled back to {release} already. {choice(service, hosts)}")
     if not running and pinned is None:
         raise Refused(f"{service} runs {release} already. {choice(service, hosts)}")
     earlier = pinned.refused if pinned else ()
     if pinned and pinned.release == release and set(running) <= {*earlier}:
-        # The same rollback goes on, on the hosts that it has not reached.
+        # Continue the same rollback on the hosts that it has not reached.
         return pinned
     refused = tuple(name for name in dict.fromkeys([*running, *earlier]) if name != release)
     venv = next(iter(hosts.values())).releases[release].venv
@@ -54,7 +54,7 @@ def candidates(hosts: Hosts) -> list[str]:
 
 
 def choice(service: str, hosts: Hosts) -> str:
-    """Return the sentence that says what a service can be rolled back to."""
+    """Return the sentence that lists the releases to which a service can be rolled back."""
     found = candidates(hosts)
     if not found:
         return f"There is no release that {service} can be rolled back to; inv releases shows what the hosts keep"
@@ -62,7 +62,7 @@ def choice(service: str, hosts: Hosts) -> str:
 
 
 def differing(service: str, hosts: Hosts) -> str:
-    """Return the sentence that says which hosts run what; empty if all run the same release."""
+    """Return the sentence that says which release each host runs; empty if all run the same one."""
     if len({seen.current for seen in hosts.values()}) < 2:
         return ""
     runs = [f"{name} runs {seen.current or 'no release'}" for name, seen in hosts.items()]
@@ -74,22 +74,22 @@ def advice(service: str, hosts: Hosts) -> str:
     pinned = newest(hosts)
     if pinned:
         return (
-            f"inv rollback --service={service} goes on with the rollback to {pinned.release}; inv deploy --again ends"
-            " it on all hosts"
+            f"To continue the rollback to {pinned.release}: inv rollback --service={service}. To end it on all hosts:"
+            " inv deploy --again"
         )
     try:
         back = _previous(service, hosts, None)
     except Refused:
-        return "Mend the cause, and run inv deploy again"
+        return "Fix the cause, and run inv deploy again"
     ahead = [name for name, seen in hosts.items() if seen.current != back]
     return (
-        f"Mend the cause, and run inv deploy again; or inv rollback --service={service} returns {' and '.join(ahead)}"
-        f" to {back}"
+        f"Fix the cause, and run inv deploy again. To return {' and '.join(ahead)} to {back}: inv rollback"
+        f" --service={service}"
     )
 
 
 def migrations(hosts: Hosts, release: str) -> list[str]:
-    """Return the migrations that were applied after `release` was migrated to, oldest first, as far as is known."""
+    """Return the known migrations that were applied after those of `release`, oldest first."""
     since = min((seen.releases[release].migrated for seen in hosts.values() if release in seen.releases), default="")
     later = [
         kept
@@ -129,7 +129,7 @@ def _previous(service: str, hosts: Hosts, pinned: Pinned | None) -> str:
         if running == {pinned.release} and all(seen.pinned == pinned for seen in hosts.values()):
             raise Refused(
                 f"{rolled_back(service, pinned)}. To go back further, name the release. {choice(service, hosts)}."
-                " Forward again: inv deploy --again"
+                " To deploy the source again: inv deploy --again"
             )
         # An earlier rollback did not reach all hosts.
         return pinned.release
@@ -140,5 +140,5 @@ def _previous(service: str, hosts: Hosts, pinned: Pinned | None) -> str:
         if len(before) != 1:
             raise Refused(f"{differing(service, hosts)}. Name a release with --to. {choice(service, hosts)}")
     if not before:
-        raise Refused(f"no release of {service} is known to have run before this one. {choice(service, hosts)}")
+        raise Refused(f"the hosts know no previous release of {service}. {choice(service, hosts)}")
     return next(iter(before))

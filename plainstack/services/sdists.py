@@ -1,4 +1,4 @@
-"""Wheels that this machine builds: for requirements of a lock of which the package index has only the source."""
+"""Builds wheels on this machine for requirements that the package index has only as source."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NO_SOURCE = re.compile(r"No matching distribution found for ")
 
 
 class NoSource(PlainstackError):
-    """The package index has no source of this version either."""
+    """The package index has neither a wheel nor the source of this version."""
 
 
 def built(
@@ -57,7 +57,7 @@ def built(
         try:
             made.rename(folder)
         except OSError:
-            if not folder.is_dir():  # otherwise another run was faster
+            if not folder.is_dir():  # otherwise another run has already built it
                 raise
     return sorted(folder.glob("*.whl"))[0]
 

@@ -1,4 +1,4 @@
-"""The supervisor of a process of which exactly one runs, and of timers: it holds a lease while it runs the command."""
+"""The supervisor of timers and of processes that run on one host at a time: it holds a lease while the command runs."""
 
 from __future__ import annotations
 

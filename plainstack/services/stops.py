@@ -1,4 +1,4 @@
-"""Processes and timers that `inv stop` stopped: a hold on the hosts of their service, until `inv start`."""
+"""Stopped processes and timers: a hold that `inv stop` records on the hosts of their service, until `inv start`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def parts(stack: Stack, service: str) -> list[Part]:
 
 
 def stops(stack: Stack, service: str) -> list[Stop]:
-    """Return what is stopped of a service."""
+    """Return the stopped processes and timers of a service."""
     hold = stack.held.stopped.get(service)
     return [Stop.parse(item) for item in hold.items] if hold else []
 
@@ -76,7 +76,7 @@ def served_by(stack: Stack, one: Served) -> list[Host]:
 
 
 def stop(service: str, chosen: Collection[Part], at: str, who: str) -> Callable[[Stack], Stack]:
-    """Return a change of the stack that stops parts of a service; what is stopped already stays as it is."""
+    """Return a function that stops parts of a service in a stack; parts that are already stopped do not change."""
 
     def change(stack: Stack) -> Stack:
         before = stops(stack, service)
@@ -88,7 +88,7 @@ def stop(service: str, chosen: Collection[Part], at: str, who: str) -> Callable[
 
 
 def start(service: str, chosen: Collection[Part], at: str, who: str) -> Callable[[Stack], Stack]:
-    """Return a change of the stack that starts parts of a service again."""
+    """Return a function that starts parts of a service in a stack again."""
 
     def change(stack: Stack) -> Stack:
         before = stops(stack, service)
@@ -135,7 +135,7 @@ def sentences(stack: Stack) -> Iterator[tuple[str, str]]:
 
 
 def leases(stack: Stack) -> dict[str, bool]:
-    """Return the leases of a stack as plainstack.services.processes does; nothing need hold those that are stopped."""
+    """Return the leases of a stack like plainstack.services.processes; stopped ones need no holder."""
     found = processes.leases(stack)
     for service in stack.held.stopped:
         for name, process in processes.processes(stack, service).items() if service in stack.services else ():

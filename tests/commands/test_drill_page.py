@@ -25,7 +25,7 @@ Drill = tuple[Result, list[Attempt]]
 
 
 def drill(*, lose: bool) -> Drill:
-    """Return a db kill with 30 s of load, about 4 s of it without answers; with `lose` an acknowledged row is gone."""
+    """Return a drill that killed the primary: 30 s of load, 4 s without answers, and with `lose` one row lost."""
     attempts = []
     rates: tuple[tuple[Kind, int], ...] = (("get", 20), ("post", 10), ("sql", 10))
     for kind, rate in rates:

@@ -37,7 +37,7 @@ def facts(stack: Stack, _host: Host) -> str:
 def _leases(stack: Stack) -> str:
     if not leases(stack):
         return ""
-    # There is no table before the first supervisor has run.
+    # The table does not exist before the first supervisor has run.
     name = stack.settings(Database).name
     return f"timeout 10 {AS_POSTGRES} {BIN}/psql -XAtqd {name} -c {shlex.quote(lease.FACTS)} 2>/dev/null || :\n"
 

@@ -65,7 +65,7 @@ def test_the_newest_hold_applies_to_all_hosts_of_the_service(tmp_path: Path, sta
     assert holds.read(stack, seen).held.pinned == {"tool": newer}
 
 
-def test_a_host_that_does_not_run_the_service_holds_nothing_of_it(tmp_path: Path, stack: Stack) -> None:
+def test_a_host_without_the_service_has_no_hold_of_it(tmp_path: Path, stack: Stack) -> None:
     assert holds.read(stack, {"w1": _seen(tmp_path, _pinned(stack, _hold(stack)), "w1")}) == stack
 
 
@@ -74,7 +74,7 @@ def test_lines_of_a_newer_version_are_ignored() -> None:
     assert holds.of_host("tool", facts) == {"pinned": Pinned(release="aaa")}
 
 
-def test_only_the_content_that_was_rolled_back_is_kept_from_being_deployed(tmp_path: Path, stack: Stack) -> None:
+def test_only_rolled_back_content_is_not_deployed_again(tmp_path: Path, stack: Stack) -> None:
     seen = {"a1": _seen(tmp_path, _pinned(stack, _hold(stack)), "a1")}
     held = holds.read(stack, seen)
     assert release.wanted(held, "tool").id == "aaa"
@@ -97,5 +97,5 @@ def test_only_deploys_that_include_the_service_and_its_hosts_are_refused(stack: 
 _HOSTS = {"a1": "app", "a2": "app", "w1": "worker"}
 
 
-def test_the_file_of_a_pinned_release_is_where_the_release_steps_look_for_it() -> None:
+def test_the_release_steps_read_the_file_of_the_pinned_release() -> None:
     assert holds.path("web", "pinned") == pin("web")

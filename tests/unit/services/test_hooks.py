@@ -122,7 +122,7 @@ def test_a_deploy_that_is_killed_at_any_step_still_runs_every_hook(host: Sandbox
         deploy(host, found, f"r{step}")
         assert host.plan(wanted(found, f"r{step}")).empty
         assert current(host) == f"r{step}"
-        # Killed between the command and its marker, it would run twice; the steps of a transaction are not so fine.
+        # A kill between the command and its marker would run the hook twice, but this test kills only between steps.
         assert log.read_text() == "once\n"
         log.unlink()
         if killed[-1].ok:
@@ -130,7 +130,7 @@ def test_a_deploy_that_is_killed_at_any_step_still_runs_every_hook(host: Sandbox
     pytest.fail("the run has more steps than the test knows")
 
 
-def test_a_hook_that_fails_before_the_switch_leaves_the_release_before(host: Sandbox, tmp_path: Path) -> None:
+def test_a_hook_that_fails_before_the_switch_keeps_the_previous_release(host: Sandbox, tmp_path: Path) -> None:
     deploy(host, stack("", tmp_path), "r1")
     found = stack("    before: {load: {command: sh -c 'echo some reason; exit 3'}}\n", tmp_path)
     failed = deploy(host, found, "r2")[-1]
@@ -144,16 +144,16 @@ def test_a_hook_that_fails_before_the_switch_leaves_the_release_before(host: San
     assert current(host) == "r1"
 
 
-def test_a_fatal_hook_that_fails_after_the_start_takes_the_host_back(host: Sandbox, tmp_path: Path) -> None:
+def test_a_fatal_hook_that_fails_after_the_start_rolls_the_host_back(host: Sandbox, tmp_path: Path) -> None:
     deploy(host, stack("", tmp_path), "r1")
     failed = deploy(host, stack("    after: {warm: {command: sh -c 'exit 3'}}\n", tmp_path), "r2")[-1]
     assert failed.answer.outcome == "rolled-back"
-    assert "Release r2 had started; this host returns to what it ran before" in failed.answer.tail[-1]
+    assert "Release r2 had started; this host returns to the previous release" in failed.answer.tail[-1]
     assert current(host) == "r1"
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
-def test_a_hook_that_is_not_fatal_warns_and_the_deploy_goes_on(host: Sandbox, tmp_path: Path, phase: str) -> None:
+def test_a_hook_that_is_not_fatal_warns_and_the_deploy_continues(host: Sandbox, tmp_path: Path, phase: str) -> None:
     hook = f"    {phase}: {{warm: {{command: sh -c 'echo reason; exit 3', fatal: false}}}}\n"
     found = stack(hook, tmp_path)
     ended = deploy(host, found)
@@ -208,7 +208,7 @@ def test_a_build_command_that_fails_stops_the_deploy_before_anything_else(host: 
         "before: {a: {command: y}}",
     ],
 )
-def test_other_commands_make_another_release(tmp_path: Path, keys: str) -> None:
+def test_changed_commands_make_a_new_release(tmp_path: Path, keys: str) -> None:
     def made(text: str) -> str:
         return release.read(stack(f"    {text}\n" if text else "", tmp_path), "tool").id
 
@@ -250,7 +250,7 @@ WORDS = st.text(st.characters(exclude_characters="\0\n\r", exclude_categories=["
 
 
 @given(st.lists(WORDS.map(lambda word: word.replace("$", "$$")), min_size=1, max_size=4))
-def test_sh_gets_every_word_as_it_is_written(words: list[str]) -> None:
+def test_sh_receives_every_word_as_written(words: list[str]) -> None:
     quoted = " ".join("'" + word.replace("'", "'\"'\"'") + "'" for word in words)
     line = shell_line(f"printf '%%s\\n' {quoted}".replace("%%", "%"))
     printed = subprocess.run(["/bin/sh", "-c", line], capture_output=True, check=True, text=True).stdout

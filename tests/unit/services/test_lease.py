@@ -156,7 +156,7 @@ def pass_ticks(world: World, first: int, ticks: int, every: float = 40) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32), FAULTS)
-def test_no_tick_is_run_twice_and_ticks_are_run_again_after_the_last_fault(
+def test_no_tick_runs_twice_and_ticks_run_again_after_the_last_fault(
     seed: int, faults: list[tuple[float, tuple[str, int]]]
 ) -> None:
     world = World(seed, HOSTS, timers=True)
@@ -167,13 +167,13 @@ def test_no_tick_is_run_twice_and_ticks_are_run_again_after_the_last_fault(
         tick += 1
     world.heal()
     world.slow = False
-    # Messages that were sent before are still on their way.
+    # Earlier messages may still be in transit.
     pass_ticks(world, tick, 6)
     assert len(world.ticks) == len(set(world.ticks)), world.ticks
     assert world.ticks[-1] == tick + 5, world.ticks
 
 
-def test_with_one_host_down_every_tick_is_run_by_the_others() -> None:
+def test_if_one_host_is_down_the_others_run_every_tick() -> None:
     world = World(3, HOSTS, slow=False, timers=True)
     pass_ticks(world, 1, 2)
     world.hosts[0].stalled = True

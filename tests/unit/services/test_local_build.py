@@ -62,7 +62,7 @@ def test_a_build_runs_when_its_source_has_changed_and_says_so(folder: Path) -> N
 
 
 @pytest.mark.parametrize("change", ["output removed", "output edited", "hidden file", "command", "state lost"])
-def test_whatever_a_build_reads_or_made_makes_it_due_again(folder: Path, change: str) -> None:
+def test_a_change_of_any_input_or_output_makes_a_build_due_again(folder: Path, change: str) -> None:
     (folder / "src" / ".babelrc").write_text("{}")
     built(stack(folder, COUNTED))
     if change == "output removed":
@@ -78,7 +78,7 @@ def test_whatever_a_build_reads_or_made_makes_it_due_again(folder: Path, change:
     assert runs(folder) == 2
 
 
-def test_what_a_build_makes_is_part_of_the_release(folder: Path) -> None:
+def test_the_output_of_a_build_is_part_of_the_release(folder: Path) -> None:
     found = stack(folder, "{local: echo made >made}")
     before = release.read(found, "tool").id
     built(found)
@@ -87,7 +87,7 @@ def test_what_a_build_makes_is_part_of_the_release(folder: Path) -> None:
     assert here.id != before
 
 
-def test_a_build_that_fails_ends_the_command_with_its_last_lines(folder: Path) -> None:
+def test_a_failed_build_ends_the_command_with_its_last_output(folder: Path) -> None:
     found = stack(folder, "{local: 'for n in $(seq 30); do echo line $n; done; exit 3'}")
     with pytest.raises(Refused) as error:
         built(found)
@@ -99,7 +99,7 @@ def test_a_build_that_fails_ends_the_command_with_its_last_lines(folder: Path) -
     assert [name for name, _ in local_build.due(found, ["tool"])] == ["tool"]
 
 
-def test_a_build_that_hangs_is_ended_with_its_children(folder: Path) -> None:
+def test_a_build_that_hangs_is_killed_with_its_children(folder: Path) -> None:
     found = stack(folder, "{local: 'sleep 300 & echo $! >../child; wait', timeout: 1}")
     began = time.monotonic()
     with pytest.raises(Refused, match="did not finish within 1 s"):
@@ -112,7 +112,7 @@ def test_a_build_that_hangs_is_ended_with_its_children(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("output", "made"), [("dist", "true"), ("dist", "mkdir dist"), ("venv", "mkdir venv; >venv/x")]
 )
-def test_an_output_that_no_release_would_contain_is_reported(folder: Path, output: str, made: str) -> None:
+def test_output_that_a_release_leaves_out_is_reported(folder: Path, output: str, made: str) -> None:
     with pytest.raises(Refused, match=f"no file that a release contains is at {output}"):
         built(stack(folder, f"{{local: '{made}', output: [{output}]}}"))
 

@@ -61,7 +61,7 @@ def test_visitors_read_the_message_as_it_was_typed(root: Path, message: str) -> 
     assert told(root) == {"web": state}
 
 
-def test_a_service_that_is_opened_again_has_no_page(root: Path) -> None:
+def test_reopening_a_service_removes_its_page(root: Path) -> None:
     run(root, maintenance.close("web", SOME))
     run(root, maintenance.close("api", SOME))
     run(root, maintenance.open_again("web"))
@@ -70,7 +70,7 @@ def test_a_service_that_is_opened_again_has_no_page(root: Path) -> None:
     run(root, maintenance.open_again("web"))
 
 
-def test_a_balancer_without_the_program_is_told_apart_from_one_with_nothing_closed(root: Path) -> None:
+def test_a_balancer_without_the_program_is_distinguished_from_one_with_nothing_closed(root: Path) -> None:
     (root / PROGRAM[1:]).unlink()
     assert run(root, maintenance.FACTS) == ""
 
@@ -89,7 +89,7 @@ def facts(**closed: Closed) -> dict[str, str]:
     return {f"maintenance.{name}": f"{one.since}\t{one.who}\t{one.message}" for name, one in closed.items()}
 
 
-def test_balancers_that_differ_are_a_problem_of_the_one_that_is_open() -> None:
+def test_if_balancers_differ_the_open_one_is_reported() -> None:
     survey = Survey.of({"lb1": facts(web=SOME), "lb2": {}, "lb3": None})
     assert list(survey.notes()) == [
         ("lb1", "web: in maintenance since 2026-01-31T14:00:00Z by jane@laptop: Back at 15:00 UTC.")
@@ -99,11 +99,11 @@ def test_balancers_that_differ_are_a_problem_of_the_one_that_is_open() -> None:
     assert "inv maintenance on (or off) --service=web" in sentence
 
 
-def test_balancers_that_agree_are_no_problem() -> None:
+def test_balancers_that_agree_are_not_reported() -> None:
     assert list(Survey.of({"lb1": facts(web=SOME), "lb2": facts(web=SOME)}).problems()) == []
     assert list(Survey.of({"lb1": {}, "lb2": None}).problems()) == []
 
 
-def test_the_first_balancer_that_closed_a_service_says_since_when() -> None:
+def test_the_earliest_closing_time_is_shown() -> None:
     later = Closed("2026-02-01T00:00:00Z", "joe@laptop", "")
     assert Survey.of({"lb1": facts(web=later), "lb2": facts(web=SOME)}).first("web") == SOME

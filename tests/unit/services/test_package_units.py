@@ -46,6 +46,6 @@ def test_an_enabled_daemon_is_started_once(host: dict[str, str]) -> None:
     assert sh(step.unless or "", host) == (0, "")
 
 
-def test_before_the_package_is_installed_the_step_is_planned(host: dict[str, str]) -> None:
+def test_the_step_is_planned_before_the_package_is_installed(host: dict[str, str]) -> None:
     assert sh(started("talks", ["redis-server", "missing"]).unless or "", host)[0] != 0
     assert sh(started("talks", ["missing"]).unless or "", host)[0] != 0

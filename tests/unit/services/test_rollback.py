@@ -41,12 +41,12 @@ BACK = Pinned(release="bbb", venv="v1", refused=("ccc",), at="2026-02-01T00:00:0
 GONE = Kept("")
 
 
-def test_a_rollback_goes_to_the_release_that_ran_before() -> None:
+def test_a_rollback_goes_to_the_previous_release() -> None:
     assert _target({"app1": _host(), "app2": _host()}) == BACK.model_copy(update={"at": AT, "who": WHO})
 
 
 @pytest.mark.parametrize("to", ["aaa", "aa"])
-def test_the_release_to_go_back_to_can_be_named_by_the_beginning_of_its_id(to: str) -> None:
+def test_a_release_can_be_named_by_the_beginning_of_its_id(to: str) -> None:
     assert _target({"app1": _host(), "app2": _host()}, to).release == "aaa"
 
 
@@ -60,12 +60,12 @@ def test_a_second_rollback_is_refused_unless_it_names_the_release() -> None:
     assert _target(hosts, "aaa").refused == ("bbb", "ccc")
 
 
-def test_a_rollback_that_did_not_reach_every_host_goes_on() -> None:
+def test_repeating_an_incomplete_rollback_continues_it() -> None:
     assert _target({"app1": _host("bbb", pinned=BACK), "app2": _host()}) == BACK
     assert _target({"app1": _host("bbb", pinned=BACK), "app2": _host("bbb")}) == BACK
 
 
-def test_after_a_deploy_that_reached_only_the_first_host_it_returns_to_what_the_other_runs() -> None:
+def test_after_an_incomplete_deploy_a_rollback_returns_to_the_release_of_the_other_host() -> None:
     hosts = {"app1": _host("ccc"), "app2": _host("bbb")}
     assert (_target(hosts).release, _target(hosts).refused) == ("bbb", ("ccc",))
     assert rollback.differing("web", hosts) == "web: app1 runs ccc, and app2 runs bbb"
@@ -81,18 +81,18 @@ def test_after_a_deploy_that_reached_only_the_first_host_it_returns_to_what_the_
         ({"app1": _host(), "app2": _host(aaa=GONE)}, "aaa", "app2 has no release aaa"),
         ({"app1": _host(), "app2": _host(bbb=GONE)}, "", "app2 has no release bbb"),
         ({"app1": _host(), "app2": _host(bbb=Kept("bbb", lacks="its environment is gone"))}, "", "app2: its environ"),
-        ({"app1": _host("aaa")}, "", "no release of web is known to have run before"),
+        ({"app1": _host("aaa")}, "", "the hosts know no previous release of web"),
         ({"app1": _host("aaa"), "app2": _host()}, "", "app1 runs aaa, and app2 runs ccc. Name a release with --to"),
     ],
 )
-def test_a_rollback_that_cannot_be_done_is_refused(hosts: Mapping[str, OnHost], to: str, said: str) -> None:
+def test_an_impossible_rollback_is_refused(hosts: Mapping[str, OnHost], to: str, said: str) -> None:
     text = _refused(hosts, to)
     assert said in text
     possible = rollback.candidates(hosts)
     assert (" or ".join(possible) if possible else "There is no release that web can be rolled back to") in text
 
 
-def test_the_migrations_that_newer_releases_applied_are_named_in_order() -> None:
+def test_migrations_of_newer_releases_are_listed_in_order() -> None:
     first = Kept("bbb", before="aaa", migrated="2026-01-02", applied="2026-01-02", migrations=("shop.0002",))
     second = Kept("ccc", before="bbb", migrated="2026-01-03", applied="2026-01-03", migrations=("shop.0003",))
     hosts = {"app1": _host(bbb=first), "app2": _host(ccc=second)}
@@ -128,9 +128,7 @@ def _hosts(draw: st.DrawFn) -> dict[str, OnHost]:
 
 
 @given(_hosts(), st.sampled_from(["", *_RELEASES, "zzz"]))
-def test_whatever_the_hosts_keep_a_rollback_goes_only_to_what_all_of_them_can_run(
-    hosts: dict[str, OnHost], to: str
-) -> None:
+def test_a_rollback_only_chooses_a_release_that_all_hosts_can_run(hosts: dict[str, OnHost], to: str) -> None:
     try:
         pin = _target(hosts, to)
     except Refused:

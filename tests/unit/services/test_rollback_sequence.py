@@ -140,7 +140,7 @@ def shop(three: Shop, tmp_path: Path) -> Shop:
     return Shop(tmp_path / "shop", ids=[*three.ids])
 
 
-def test_a_rolled_back_release_comes_back_only_if_the_operator_says_so(shop: Shop) -> None:
+def test_a_rolled_back_release_is_deployed_again_only_on_request(shop: Shop) -> None:
     one, two, three = shop.ids
     assert shop.back() == two
     assert shop.running() == {two}
@@ -159,14 +159,14 @@ def test_a_rolled_back_release_comes_back_only_if_the_operator_says_so(shop: Sho
     assert shop.back() == one
 
 
-def test_new_content_goes_forward_and_ends_the_rollback(shop: Shop) -> None:
+def test_deploying_new_content_ends_the_rollback(shop: Shop) -> None:
     shop.back()
     four = shop.write("four")
     shop.deploy()
     assert (shop.running(), shop.pins(), shop.nothing_to_do()) == ({four}, {None}, True)
 
 
-def test_a_source_that_was_returned_to_the_same_release_ends_the_rollback_without_a_restart(shop: Shop) -> None:
+def test_reverting_the_source_to_the_pinned_release_ends_the_rollback_without_a_restart(shop: Shop) -> None:
     two = shop.back()
     shop.write("two")
     for host in shop.hosts.values():
@@ -176,7 +176,7 @@ def test_a_source_that_was_returned_to_the_same_release_ends_the_rollback_withou
     assert [call for host in shop.hosts.values() for call in host.calls() if "restart" in call] == []
 
 
-def test_a_release_that_fails_on_a_host_does_not_hide_the_one_before(shop: Shop) -> None:
+def test_a_release_that_fails_on_a_host_does_not_hide_the_previous_one(shop: Shop) -> None:
     _, two, three = shop.ids
     shop.write("four")
     for host in shop.hosts.values():
@@ -191,14 +191,14 @@ def test_a_release_that_fails_on_a_host_does_not_hide_the_one_before(shop: Shop)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
-def test_a_rollback_that_was_killed_anywhere_can_be_run_again(shop: Shop, steps: int) -> None:
+def test_a_rollback_killed_at_any_step_can_be_repeated(shop: Shop, steps: int) -> None:
     _, two, _ = shop.ids
     shop.back(killed=steps)
     assert shop.back() == two
     assert (shop.running(), shop.nothing_to_do()) == ({two}, True)
 
 
-def test_pruning_keeps_what_was_rolled_back_to(shop: Shop) -> None:
+def test_pruning_keeps_the_pinned_release(shop: Shop) -> None:
     one, *_ = shop.ids
     shop.back(one)
     for host in shop.hosts.values():
@@ -210,7 +210,7 @@ def test_pruning_keeps_what_was_rolled_back_to(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_any_sequence_of_commands_ends_where_the_last_complete_one_said(shop: Shop, seed: int) -> None:
+def test_any_sequence_of_commands_ends_in_the_state_of_the_last_complete_one(shop: Shop, seed: int) -> None:
     chosen = random.Random(seed)
     for number in range(5):
         command = chosen.choice(COMMANDS)

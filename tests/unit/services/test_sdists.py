@@ -20,7 +20,7 @@ __all__ = ["index"]
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
-# A build backend that needs no other package. What the source says decides how the build ends.
+# A build backend that needs no other package. The source of the package decides how the build ends.
 BACKEND = """
 import hashlib, sys, zipfile
 def build_wheel(folder, config_settings=None, metadata_directory=None):
@@ -86,7 +86,7 @@ def test_a_source_is_built_once_and_hosts_install_the_wheel_by_its_own_hash(inde
     assert count.read_text() == "x"
 
 
-def test_a_build_that_fails_is_named_with_its_last_lines_beside_all_others(index: Path, tmp_path: Path) -> None:
+def test_failed_builds_are_reported_with_their_last_output_and_all_other_errors(index: Path, tmp_path: Path) -> None:
     lock = source(index, "bad", act="raise RuntimeError('pg_config is missing')") + source(index, "fine")
     lock += "gone==1 --hash=sha256:" + "0" * 64 + "\n"
     said = failure(lock, tmp_path)
@@ -104,12 +104,14 @@ def test_a_source_with_another_hash_is_not_built(index: Path, tmp_path: Path) ->
     assert not mark.exists()
 
 
-def test_what_a_built_wheel_needs_must_be_in_the_lock(index: Path, tmp_path: Path) -> None:
+def test_dependencies_of_a_built_wheel_must_be_in_the_lock(index: Path, tmp_path: Path) -> None:
     said = failure(source(index, "pure", needs="Requires-Dist: other>=2\\n"), tmp_path)
     assert "pure==1 needs other>=2, which the lock does not contain" in said
 
 
-def test_compiled_code_for_another_python_is_refused_with_what_could_build_it(index: Path, tmp_path: Path) -> None:
+def test_compiled_code_for_another_python_is_refused_with_the_requirements_to_build_it(
+    index: Path, tmp_path: Path
+) -> None:
     said = failure(source(index, "fast", tag=f"cp39-cp39-linux_{platform.machine()}"), tmp_path)
     assert "fast==1 has no wheel" in said
     assert f"only a Linux machine with {platform.machine()}, Python 3.13 and glibc 2.41 or older can build it" in said
@@ -133,7 +135,7 @@ def test_a_built_wheel_is_used_only_where_it_runs(wheel_name: str, arch: str, fi
     assert unsuitable(wheel_name, "3.13", arch, "3.13") == "" or arch == "sparc"
 
 
-def test_a_machine_with_a_newer_c_library_builds_no_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_code_from_a_machine_with_a_newer_c_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"a-1-cp313-cp313-linux_{platform.machine()}.whl"
     for libc, fits in (
         (("glibc", "2.41"), True),

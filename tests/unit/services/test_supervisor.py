@@ -92,6 +92,6 @@ def test_a_command_that_ends_by_itself_was_started_once(program: ModuleType, cod
     assert (ended, command.starts) == (code, 1)
 
 
-def test_a_command_that_another_host_has_run_is_not_started(program: ModuleType) -> None:
+def test_a_command_that_another_host_has_already_run_is_not_started(program: ModuleType) -> None:
     ended, command = supervised(program, Row("app2", "theirs", 4, 0, "", 100), 0, 100)
     assert (ended, command.starts) == (0, 0)

@@ -1,4 +1,4 @@
-"""The tick of a timer is the same on every host, whatever second its clock shows."""
+"""The tick of a timer is the same on every host, even if their clocks differ by seconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOMENTS = st.integers(1_600_000_000, 2_000_000_000)
 
 @settings(max_examples=20)
 @given(st.sampled_from(CALENDARS), MOMENTS)
-def test_it_is_the_last_time_of_the_calendar(calendar: str, now: int) -> None:
+def test_the_tick_is_the_latest_time_of_the_calendar(calendar: str, now: int) -> None:
     tick = latest(calendar, now)
     assert tick <= now
     after = following(calendar, tick)
@@ -24,7 +24,7 @@ def test_it_is_the_last_time_of_the_calendar(calendar: str, now: int) -> None:
     assert following(calendar, tick - 1) == tick
 
 
-def test_clocks_that_differ_by_seconds_agree() -> None:
+def test_clocks_that_differ_by_seconds_give_the_same_tick() -> None:
     due = int(datetime(2026, 1, 31, 14, 15, tzinfo=UTC).timestamp())
     assert {latest("*:0/15 UTC", due + late) for late in (0, 1, 30, 899)} == {due}
     assert latest("*:0/15 UTC", due - 1) == due - 900

@@ -29,8 +29,8 @@ IDLE_SECONDS = 30.0
 RELEASE_SECONDS = 3.0
 SHORTEST_TTL = 5
 KILLED = float("-inf")
-# Seconds after which a command that runs at certain times is given up for this time: while another host still runs it
-# for an earlier time, and while the database gives no answer.
+# Seconds after which a scheduled run is skipped: while another host still runs the command for an earlier time, and
+# while the database does not answer.
 PATIENCE, SILENCE = 45.0, 300.0
 
 
@@ -81,16 +81,16 @@ class Supervisor:
 
     @property
     def _has_run(self) -> bool:
-        """Whether the command was started for its tick: it must not be started again."""
+        """Whether the command has already been started for its tick, so that it must not be started again."""
         return bool(self._options.tick and self._started)
 
     def _give_up(self, now: float) -> bool:
-        """Return whether the command is not run here for this time, and say why."""
+        """Return whether this host does not run the command for this time, and log the reason."""
         row = self._member.row
         if self._member.over and row:
             self._say(f"does not run it: {row.holder or 'another host'} {'runs' if row.holder else 'has run'} it")
         elif now >= self._heard_at + SILENCE:
-            self._say(f"missed: the database has given no answer for {SILENCE:g} s")
+            self._say(f"missed: the database has not answered for {SILENCE:g} s")
         elif row and row.tenure != FREE and now >= self._began + PATIENCE and now < self._heard_at + self._options.ttl:
             self._say(f"does not run it: {row.holder or 'another host'} still runs it for an earlier time")
         else:

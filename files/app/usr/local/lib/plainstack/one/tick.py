@@ -7,12 +7,12 @@ import re
 import subprocess
 from datetime import datetime
 
-# Seconds; a calendar has no time in the past if it has none in so many years.
+# Seconds. If a calendar has no time in so long a period, it has none in the past.
 _LONGEST = 20 * 366 * 86400
 
 
 class NoTick(Exception):
-    """The calendar has no time in the past, or systemd does not understand it."""
+    """The calendar has no time in the past, or is invalid for systemd."""
 
 
 def latest(calendar: str, now: int) -> int:
@@ -25,7 +25,7 @@ def latest(calendar: str, now: int) -> int:
         if span > _LONGEST:
             raise NoTick(f"{calendar}: no time in the past")
         span *= 8
-    # Between `found` and `until`, a bisection: systemd only tells the next time after a given one.
+    # Bisect between `found` and `until`, because systemd prints only the next time after a given one.
     until = now
     while found < until:
         middle = (found + until) // 2
@@ -44,6 +44,6 @@ def following(calendar: str, after: int) -> int | None:
     ran = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
     if ran.returncode != 0:
         raise NoTick(f"{calendar}: {ran.stderr.strip()}")
-    # In another time zone than UTC, a line with the time in UTC follows.
+    # If the host's time zone is not UTC, the next line has the time in UTC.
     times = re.findall(r"(?:Next elapse|\(in UTC\)): \w+ (\S+ \S+) UTC$", ran.stdout, re.MULTILINE)
     return int(datetime.fromisoformat(f"{times[-1]}+00:00").timestamp()) if times else None
