@@ -15,6 +15,7 @@ from plainstack.errors import Refused
 
 if TYPE_CHECKING:
     from plainstack.deploy.observe import Observer, View
+    from plainstack.engine.resources import Resource
     from plainstack.inventory.stack import Stack
     from plainstack.services.stops import Part
 
@@ -80,6 +81,7 @@ def _chosen(stack: Stack, service: str, process: str, host: str) -> list[Part]:
 def _observed(observer: Observer, console: Console, action: str, service: str) -> View:
     """Return the plan of the units alone. Raises Refused if a unit would start with changes that are not deployed."""
     from plainstack.deploy.focus import Focus
+    from plainstack.engine.resources import Unit
     from plainstack.services import holds, processes, stops
 
     keys = stops.keys(observer.stack, service)
@@ -87,7 +89,12 @@ def _observed(observer: Observer, console: Console, action: str, service: str) -
     if action == "start":
         observer.focus = Focus(processes.ROLES, holds.without(service), keys)
         due = _subjects(observer.observe(console.progress(), to_apply=True))
-    observer.focus = Focus(processes.ROLES, lambda stack: stack, keys)
+
+    def leaves(item: Resource) -> bool:
+        # A process that another host cannot start does not keep this one from being stopped.
+        return action == "stop" and isinstance(item, Unit) and item.running
+
+    observer.focus = Focus(processes.ROLES, lambda stack: stack, keys, leaves)
     view = observer.observe(console.progress(), to_apply=True)
     started = _subjects(view)
     if changed := [name for name, subjects in due.items() if subjects - started.get(name, set())]:

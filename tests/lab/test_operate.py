@@ -24,7 +24,10 @@ TIMER = "plainstack-web-tick"
 # The load of a visitor, by curl on a balancer; prints how often each status was answered.
 LOAD = f"""
 rm -f /run/load.stop
+cat >/run/load.sh <<'END'
 while [ ! -e /run/load.stop ]; do curl -sk -m 10 -o /dev/null -w '%{{http_code}}\\n' {SITE}/; done >/run/load
+END
+systemd-run --quiet --unit=load sh /run/load.sh
 """
 
 
@@ -70,7 +73,7 @@ def ticks(stack: Operator, *hosts: str) -> list[int]:
 
 def test_a_restart_goes_over_the_hosts_and_no_request_fails(stack: Operator) -> None:
     before = {host: pid(stack, host) for host in APPS}
-    stack.on("lb2", f"systemd-run --quiet --unit=load sh -c {json.dumps(LOAD)}")
+    stack.on("lb2", LOAD)
     done = stack.json("restart", "web", "--process=web")
     answers = stack.on("lb2", "touch /run/load.stop; sort /run/load | uniq -c").split()
     assert done["restarted"] == list(APPS)
@@ -82,7 +85,7 @@ def test_a_restart_goes_over_the_hosts_and_no_request_fails(stack: Operator) -> 
 
 def test_a_restart_stops_at_a_host_that_does_not_become_healthy(stack: Operator) -> None:
     before = pid(stack, "app2")
-    stack.on("app1", "echo broken >>/etc/plainstack/app/web.gunicorn.py")
+    stack.on("app1", "echo 'raise SystemExit(3)' >>/etc/plainstack/app/web.gunicorn.py")
     failed = stack.inv("restart", "web", "--process=web", code=1)
     assert "app1: app: restart plainstack-web.service" in failed.err
     assert "not restarted: app2" in failed.err

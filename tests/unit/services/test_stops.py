@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plainstack.deploy.focus import Focus
 from plainstack.engine import desired
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.observed import Observed
@@ -17,6 +18,7 @@ from plainstack.engine.role import Role
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Vault
 from plainstack.services import holds, stops
+from plainstack.services.processes import ROLES
 from plainstack.services.stops import Stop
 from tests.unit.simulate import Machine
 
@@ -116,3 +118,17 @@ def test_a_stop_concerns_only_units_timers_and_its_own_file(stack: Stack) -> Non
     kinds = {key.partition(" ")[0] for key in stops.keys(stack, "web")}
     assert kinds == {Unit(name="x").key.split()[0], File(path="/x", content=b"").key.split()[0]}
     assert Timer(name="x", calendar="").key not in stops.keys(stack, "web")
+
+
+def test_a_stop_on_one_host_starts_nothing_that_is_down_on_another(
+    stack: Stack, vault: Vault, registry: Mapping[str, Role]
+) -> None:
+    here = stops.stop("web", [("web", "app2")], "2026-01-31T14:00:00Z", "jane@laptop")(stack)
+    wanted = on(here, vault, registry, "app1")
+    machine = Machine()
+    machine.apply(plan("app1", wanted, Observed(), NOW), everything(wanted))
+    del machine.units[WEB]
+    focus = Focus(ROLES, lambda stack: stack, stops.keys(here, "web"), lambda item: getattr(item, "running", False))
+    only = focus.keys(wanted, wanted)
+    assert plan("app1", wanted, machine.observed(everything(wanted)), NOW, ROLES, only=only).empty
+    assert not plan("app1", wanted, machine.observed(everything(wanted)), NOW, ROLES).empty
