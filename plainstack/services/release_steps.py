@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from plainstack.engine.resources import Command
+from plainstack.engine.transaction.room import ROOM
 from plainstack.inventory.services import Service
 from plainstack.services import files, kinds
 from plainstack.services.release import Release
@@ -15,10 +16,30 @@ LAYOUT = ("releases", "venvs", "staging", "current", "current.new", "previous")
 # How many releases a host keeps; the current and the previous one are always among them.
 KEPT = 5
 
+# Stop before a file is written if the disk has no room for what is known to come, in KiB. What a step that failed
+# halfway has written is removed, because the running release needs the room, too.
+_ROOM = f"""\
+room_for() {{ # room_for FOLDER KIB
+    {ROOM}
+}}
+enough_room() {{
+    lacking=$(room_for "$1" "${{2:-0}}" 2>&1)
+    [ -z "$lacking" ] || {{ echo "$lacking"; exit 1; }}
+}}
+or_clear() {{
+    unfinished=$1
+    trap 'code=$?; [ $code = 0 ] || rm -rf "$unfinished"; exit $code' EXIT
+}}
+"""
+
 # Debian's pip, run from its wheel: creating a virtual environment with its own pip takes 2.4 s longer. The file
 # `complete` is written last; without it, the environment is created again.
 _VENV = """\
 rm -rf "$venv"
+or_clear "$venv"
+unpacked='import sys, zipfile
+print(sum(one.file_size for name in sys.argv[1:] for one in zipfile.ZipFile(name).infolist()) // 1024)'
+enough_room "${venv%/*}" "$(python3 -c "$unpacked" "$PAYLOAD"/wheels/*.whl 2>/dev/null)"
 python3 -m venv --without-pip "$venv"
 pip=$(echo /usr/share/python-wheels/pip-*.whl)/pip
 "$venv/bin/python" "$pip" install --quiet --no-index --no-cache-dir --find-links "$PAYLOAD/wheels" \\
@@ -32,6 +53,8 @@ sync -f "$venv"
 _BEGIN = """\
 new=$home/staging
 rm -rf "$new"
+or_clear "$new"
+enough_room "$home" "$(du -sk "$PAYLOAD/source" | cut -f 1)"
 mkdir "$new"
 cp -R --no-preserve=mode,ownership "$PAYLOAD/source" "$new/source"
 if [ $# -gt 0 ]; then (cd "$new/source" && chmod 755 "$@"); fi
@@ -200,7 +223,7 @@ def put_in_place(
         yield Command(
             name=f"{name}: requirements",
             why=f"install what {name} needs, from wheels ({here.venv})",
-            run=lacks if here.pinned else script(_VENV, venv=known["venv"]),
+            run=lacks if here.pinned else script(_ROOM + _VENV, venv=known["venv"]),
             unless=f"[ -e {word(known['venv'])}/complete ]",
             payload=here.wheels,
             timeout=300,
@@ -213,7 +236,7 @@ def put_in_place(
         run=lacks
         if here.pinned
         else script(
-            executables + IN_RELEASE + _BEGIN + kind.build + _completed(complete) + kind.finish + _END,
+            executables + _ROOM + IN_RELEASE + _BEGIN + kind.build + _completed(complete) + kind.finish + _END,
             service=name,
             seconds=str(service.build.timeout),
             settings=settings_ahead(name),

@@ -18,6 +18,7 @@ from plainstack.engine.plan.actions import Action, PackageTransaction, Transacti
 from plainstack.engine.probe import DIVIDER
 from plainstack.engine.resources import File
 from plainstack.engine.transaction.bundle import Bundle, Members
+from plainstack.engine.transaction.room import ROOM
 from plainstack.engine.transaction.unit_steps import Load, arrange
 
 # Packages without which apt cannot read HTTPS sources.
@@ -55,13 +56,17 @@ class Script:
 
     @property
     def command(self) -> str:
-        """The command that unpacks the stream and runs the script; it cleans up if the disk is too full to unpack."""
+        """The command that unpacks the stream and runs the script.
+
+        If the disk is too full to unpack, it cleans up, and says how much room is missing.
+        """
+        needed = len(self.stream) // 1024 + 1024
         run = f"${{ROOT:-}}{STATE}/runs/{self.run_id}"
         receive = (
             f"umask 077; RUN={run}; export RUN"
             "; { mkdir $RUN 2>/dev/null || { mkdir -p ${RUN%/*} && mkdir $RUN; }; }"
             f" && head -c {len(self.stream)} | tar -x -m -p -f - -C $RUN --no-same-owner"
-            " && [ -f $RUN/apply.sh ] || { rm -rf $RUN; exit 74; }"
+            f" && [ -f $RUN/apply.sh ] || {{ rm -rf $RUN; set -- ${{RUN%/*}} {needed}; {ROOM}; exit 74; }}"
             "; exec 7<&0; exec sh $RUN/apply.sh"
         )
         return f"sh -c {shlex.quote(receive)}"

@@ -1,0 +1,193 @@
+"""Releases go back: under load, refused where they cannot, after a failure on one host, and on a full disk."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from plainstack.services.edge import Balancer
+from tests import inventories
+from tests.lab.conftest import ROOT, Operator
+from tests.lab.test_faults import await_output, start
+from tests.lab.test_secrets_changed import load
+
+HOSTS = ("lb1", "app1", "app2", "db1", "db2")
+DISKS = "app2: 700M"
+APPS = ("app1", "app2")
+
+MIGRATION = """\
+from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    dependencies = [("incidents", "{before}")]
+    operations = [migrations.RunSQL("select 1", "select 1")]
+"""
+# Loads on every host, and answers requests on all but app2.
+BROKEN_ON_APP2 = """
+
+import socket
+
+healthy = application
+
+
+def application(environ, start_response):
+    if socket.gethostname() == "app2":
+        raise RuntimeError("no such device on this host")
+    return healthy(environ, start_response)
+"""
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A stack whose application the tests may change: `source` is their copy of the application."""
+
+    operator: Operator
+    source: Path
+
+    def running(self) -> dict[str, str]:
+        """Return the release that each application host runs."""
+        return {host: self.operator.on(host, "basename $(readlink /srv/web/current)").strip() for host in APPS}
+
+    def release(self) -> str:
+        """Return the release that all hosts run."""
+        (release,) = {*self.running().values()}
+        return release
+
+    def style(self, text: str) -> None:
+        """Change the source."""
+        with (self.source / "incidents/static/incidents/style.css").open("a", encoding="utf-8") as style:
+            style.write(f"/* {text} */\n")
+
+
+@pytest.fixture(scope="module")
+def shop(deployed: Operator) -> Shop:
+    """Let the deployed stack use an equal copy of its application, so that every host has the release already."""
+    source = deployed.inventory.parent / "incidents"
+    shutil.copytree(ROOT / "apps/incidents", source, ignore=shutil.ignore_patterns("__pycache__"))
+    text = deployed.inventory.read_text(encoding="utf-8")
+    deployed.inventory.write_text(text.replace(str(ROOT / "apps/incidents"), str(source)), encoding="utf-8")
+    return Shop(deployed, source)
+
+
+def test_a_release_and_its_rollback_fail_no_request(shop: Shop) -> None:
+    deployed, first = shop.operator, shop.release()
+    folder = shop.source / "incidents/migrations"
+    last = max(path.stem for path in folder.glob("[0-9]*.py"))
+    (folder / "9999_nothing.py").write_text(MIGRATION.format(before=last), encoding="utf-8")
+    with load(deployed, rate=30) as outcomes:
+        deployed.inv("deploy")
+        second = shop.release()
+        back = deployed.inv("rollback").out
+    assert set(Counter(outcomes)) == {"get ok", "post ok"}, Counter(outcomes)
+    assert second != first == shop.release()
+    assert f"web: from {second} to {first}" in back
+    assert "which newer releases applied: incidents.9999_nothing" in back
+    # It changes nothing but the service, and the hosts agree with what was said.
+    assert {line for line in back.splitlines() if re.match(r"\S+: (app|worker|base|firewall|db)\b", line)} <= {
+        line for line in back.splitlines() if re.match(r"app[12]: app", line)
+    }
+    assert f"web stays at {first}" in back
+
+
+def test_what_was_rolled_back_stays_so_until_the_operator_says_otherwise(shop: Shop) -> None:
+    deployed, first = shop.operator, shop.release()
+    plan = deployed.inv("plan", code=1)
+    assert re.search(
+        rf"web: rolled back from \w+ to {first} on .*; a deploy of the same content needs --again", plan.out
+    )
+    assert "would be refused" in plan.err
+    assert deployed.json("plan", code=1)["changes"] == {}
+    assert "inv deploy --again" in deployed.inv("deploy", code=1).err
+    deployed.inv("deploy", "--role=db")
+    assert shop.release() == first
+    assert "all " in deployed.inv("verify", "--host=app1,app2").out
+
+    seen = deployed.json("releases")["services"]["web"]
+    (second,) = seen["rolled_back"]["refused"]
+    assert seen["rolled_back"]["release"] == first
+    assert second in seen["can_roll_back_to"]
+    assert {host: one["runs"] for host, one in seen["hosts"].items()} == dict.fromkeys(APPS, first)
+    table = deployed.inv("releases").out
+    assert re.search(rf"web +{first} +runs +app1, app2 +20\S+Z +\S+@\S+", table)
+
+    for words, why in {
+        (): "web: rolled back",
+        (f"--to={first}",): f"web runs {first} already",
+        (f"--to={second[:-1]}0{second[-1]}",): f"did you mean '{second}'?",
+        ("--service=wep",): "did you mean 'web'?",
+    }.items():
+        assert why in deployed.inv("rollback", *words, code=1).err
+    venv = deployed.on("app2", f"basename $(readlink /srv/web/releases/{second}/venv)").strip()
+    deployed.on("app2", f"mv /srv/web/releases/{second} /root/")
+    assert f"app2 has no release {second}" in deployed.inv("rollback", f"--to={second}", code=1).err
+    deployed.on("app2", f"mv /root/{second} /srv/web/releases/; mv /srv/web/venvs/{venv}/complete /root/")
+    done = deployed.inv("rollback", f"--to={second}", code=1)
+    assert "app2: its virtual environment is gone or incomplete" in done.err
+    deployed.on("app2", f"mv /root/complete /srv/web/venvs/{venv}/")
+    assert shop.release() == first
+
+    deployed.inv("deploy", "--again")
+    assert shop.release() == second
+    assert deployed.json("plan")["changes"] == {}
+
+
+def test_a_release_that_fails_on_the_second_host_stops_there_and_one_command_returns_the_first(shop: Shop) -> None:
+    deployed, before = shop.operator, shop.release()
+    wsgi = shop.source / "incidents_site/wsgi.py"
+    good = wsgi.read_text(encoding="utf-8")
+    wsgi.write_text(good + BROKEN_ON_APP2, encoding="utf-8")
+    try:
+        failed = deployed.inv("deploy", code=1)
+    finally:
+        wsgi.write_text(f"{good}\n# mended\n", encoding="utf-8")
+    now = shop.running()
+    assert now["app1"] != before == now["app2"]
+    assert f"web: app1 runs {now['app1']}, and app2 runs {before}. " in failed.err
+    assert f"inv rollback --service=web returns app1 to {before}" in failed.err
+    assert f"web: app1 runs {now['app1']}, and app2 runs {before}" in deployed.inv("releases").out
+    deployed.inv("rollback")
+    assert shop.release() == before
+    # The mended source is new content: it goes forward, and ends the rollback.
+    deployed.inv("deploy")
+    assert shop.release() not in (before, now["app1"])
+    assert deployed.json("releases")["services"]["web"]["rolled_back"] is None
+
+
+def test_a_rollback_that_was_killed_between_two_hosts_goes_on(shop: Shop) -> None:
+    deployed, before = shop.operator, shop.release()
+    shop.style("another")
+    deployed.inv("deploy")
+    process = start(deployed, "rollback")
+    await_output(process, "app2: app: wait until the balancers use the previous host again")
+    process.kill()
+    process.communicate()
+    assert shop.running()["app1"] == before != shop.running()["app2"]
+    assert "inv deploy --again" in deployed.inv("deploy", code=1).err
+    deployed.inv("rollback")
+    assert shop.release() == before
+    assert deployed.json("plan", code=1)["changes"] == {}
+
+
+def test_a_disk_that_is_too_full_for_a_release_leaves_the_old_one_serving(shop: Shop) -> None:
+    deployed, before = shop.operator, shop.running()
+    site = inventories.load(deployed.inventory).settings(Balancer).virtual_address
+    (shop.source / "large.bin").write_bytes(bytes(range(256)) * 4096 * 40)
+    deployed.on("app2", "fallocate -l $(($(df --output=avail -B1 / | tail -n 1) - 60000000)) /root/ballast")
+    failed = deployed.inv("deploy", code=1).err
+    assert re.search(r"app2: .*", failed)
+    assert re.search(r"the disk of / has \d+ MB free and needs \d+ MB: \d+ MB are missing", failed), failed
+    assert shop.running() == before
+    answer = deployed.on(
+        "app2", f"a=$(hostname -I | cut -d' ' -f1); curl -sSi -H 'Host: {site}' http://$a:8000/healthz"
+    )
+    assert f"x-release: {before['app2']}" in answer.lower()
+    deployed.on("app2", "rm /root/ballast")
+    deployed.inv("deploy")
+    assert shop.release() != before["app2"]
+    assert deployed.json("plan")["changes"] == {}
