@@ -73,7 +73,7 @@ class Deployment:
             self.generations |= errands.do(self.observer, before, stamp.who, stamp.commit, self.command)
             observer = self.observer
             self.plans = {name: self._plan(name, stamp) for name in self.view.pending}
-            self.nodes = graph(self.plans, observer.roles, self.view.observed)
+            self.nodes = graph(self.view.stack, self.plans, observer.roles, self.view.observed)
 
             def work(node: Node) -> None:
                 self._one(node.host, node.stage, stamp)

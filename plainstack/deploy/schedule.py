@@ -17,6 +17,7 @@ from plainstack.engine.plan.actions import HostPlan, Run, UnitAction, ahead_of
 from plainstack.engine.resources import Resource, Unit
 from plainstack.engine.role import HostWork, Role
 from plainstack.errors import HostFailed, PlainstackError
+from plainstack.inventory.stack import Stack
 
 PACKAGES = "packages"
 
@@ -45,13 +46,13 @@ class Outcome:
 
 
 def graph(
-    plans: Mapping[str, HostPlan], roles: Mapping[str, Role], observed: Mapping[str, Observed]
+    stack: Stack, plans: Mapping[str, HostPlan], roles: Mapping[str, Role], observed: Mapping[str, Observed]
 ) -> dict[Node, set[Node]]:
     """Return every node with the nodes that it waits for.
 
     On one host, packages come first, then its roles in order. A role also waits until all hosts have finished the roles
     in its `after` and `follows`, and its own actions that run ahead. If the hosts of a role take turns, each also waits
-    for the previous one.
+    for the previous group.
     """
     nodes: dict[Node, set[Node]] = {}
     lost: set[Node] = set()
@@ -79,8 +80,9 @@ def graph(
                 nodes[node] |= early
         mine = [host for host in plans if Node(host, role.name) in nodes.keys() - lost]
         work = {host: _work(plans[host], role.name, observed[host]) for host in mine}
-        for previous, host in pairwise(role.turns(work)):
-            nodes[Node(host, role.name)].add(Node(previous, role.name))
+        for previous, group in pairwise(role.turns(stack, work)):
+            for host in group:
+                nodes[Node(host, role.name)] |= {Node(other, role.name) for other in previous}
     return nodes
 
 

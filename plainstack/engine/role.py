@@ -66,7 +66,7 @@ Tunnels = Callable[[Stack], Iterable[Target]]
 Notes = Callable[[Stack], Iterable[str]]
 Secrets = Callable[[Stack], Iterable[DeclaredSecret]]
 Reads = Callable[[Stack], Iterable[str]]
-Turns = Callable[[Mapping[str, HostWork]], Sequence[str]]
+Turns = Callable[[Stack, Mapping[str, HostWork]], Sequence[Sequence[str]]]
 
 
 def opens_nothing(_stack: Stack, _host: Host) -> Iterable[Opening]:
@@ -134,14 +134,14 @@ def no_notes(_stack: Stack) -> Iterable[str]:
     return ()
 
 
-def all_at_once(_work: Mapping[str, HostWork]) -> Sequence[str]:
+def all_at_once(_stack: Stack, _work: Mapping[str, HostWork]) -> Sequence[Sequence[str]]:
     """Default of `turns`: the role's hosts can be deployed at the same time."""
     return ()
 
 
-def one_by_one(work: Mapping[str, HostWork]) -> Sequence[str]:
+def one_by_one(_stack: Stack, work: Mapping[str, HostWork]) -> Sequence[Sequence[str]]:
     """The `turns` of a role that is deployed to one host at a time, in inventory order."""
-    return list(work)
+    return [[host] for host in work]
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,8 @@ class Role:
     Order of deployment:
         `after`, roles that are deployed before this one and that --role includes; `follows`, roles that are deployed
         before this one and that --role leaves out;
-        `turns`, the hosts with work that are deployed one after another, in order; if one fails, the rest are skipped;
+        `turns`, the hosts with work that are deployed one after another, as groups in order; a group waits for the one
+        before it, and if a host fails, the groups after it are skipped;
         `settle`, the time that peers get after each host;
         `transition` returns the stack with the old values that the role's hosts must serve beside the new ones until
         all hosts of the roles in `used_by` have moved (see plainstack.engine.transition); `still_served` describes

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from plainstack.engine.network import Network
 from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Directory, Package, Resource
-from plainstack.engine.role import Finding, Opening, Role, Settle, one_by_one
+from plainstack.engine.role import Finding, HostWork, Opening, Role, Settle
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Target
 from plainstack.secrets.values import Vault
-from plainstack.services import holds, lease, release_check
+from plainstack.services import holds, lease, release_check, rolling
 from plainstack.services.processes import gunicorn, here, placed, ports, served, timer_hosts
 from plainstack.services.resources import resources
 from plainstack.services.secrets import declared, referred
@@ -72,6 +72,7 @@ def inconsistent(stack: Stack) -> Iterable[tuple[Loc, str]]:
     if stack.with_role("app") and not stack.services:
         yield (), "services: is missing, but a host has the role app"
     yield from contradictions(stack, lease.missing(stack))
+    yield from rolling.contradictions(stack)
 
 
 def still_served(stack: Stack) -> Iterator[str]:
@@ -83,6 +84,11 @@ def still_served(stack: Stack) -> Iterator[str]:
                 f"{one.name} also answers at port {' and '.join(map(str, still))} until every balancer uses"
                 f" {one.port}. A second pass closes it"
             )
+
+
+def turns(stack: Stack, work: Mapping[str, HostWork]) -> Sequence[Sequence[str]]:
+    """Return the hosts in the groups in which they are deployed, one group after another."""
+    return rolling.groups(stack, work, rolling.settings(stack).at_once)
 
 
 def held_back(stack: Stack, host: Host) -> Iterator[str]:
@@ -114,6 +120,8 @@ def problems(stack: Stack, _now: datetime) -> Iterable[str]:
 
 ROLE = Role(
     name="app",
+    key="rolling",
+    settings=rolling.Rolling,
     contradictions=inconsistent,
     desired=desired,
     opens=opens,
@@ -128,7 +136,7 @@ ROLE = Role(
     tunnels=tunnels,
     problems=problems,
     after=("firewall", "db"),
-    turns=one_by_one,
+    turns=turns,
     # Balancers may have taken a host out of use that was down for ten seconds. They check such a host twice a second
     # and use it again after a reload.
     settle=Settle(6, "wait until the balancers use the previous host again"),

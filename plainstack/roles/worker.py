@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from plainstack.engine.network import Network
 from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Resource
-from plainstack.engine.role import Finding, Role
+from plainstack.engine.role import Finding, HostWork, Role
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles import app
 from plainstack.secrets.values import Vault
+from plainstack.services import rolling
 from plainstack.services.processes import runner
 from plainstack.services.secrets import names, referred
 
@@ -21,6 +22,11 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
     """Yield the resources of a worker; if the host is also an application server, the role app yields them."""
     if runner(host) == ROLE.name:
         yield from app.desired(stack, host, vault, network)
+
+
+def turns(stack: Stack, work: Mapping[str, HostWork]) -> Sequence[Sequence[str]]:
+    """Return the workers in groups: all at once, but for hosts that migrate the database or end a release."""
+    return rolling.groups(stack, work, at_once=len(work))
 
 
 def held_back(stack: Stack, host: Host) -> Iterable[str]:
@@ -49,6 +55,7 @@ ROLE = Role(
     problems=problems,
     # The first application server migrates the database.
     after=("firewall", "db", "app"),
+    turns=turns,
     reads=names,
     refers=referred,
 )

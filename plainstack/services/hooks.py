@@ -12,7 +12,8 @@ from plainstack.inventory import references
 from plainstack.inventory.sections import Host
 from plainstack.inventory.services import Service
 from plainstack.inventory.stack import Stack
-from plainstack.services.processes import ROLES, hosts, runner
+from plainstack.services.processes import hosts
+from plainstack.services.rolling import ordered
 from plainstack.services.variables import Scope
 
 Phase = Literal["before", "after"]
@@ -37,7 +38,7 @@ def once_host(stack: Stack, service: str, phase: Phase) -> Host:
 
     Before the release starts anywhere, it is the first host that gets its turn; when all have started it, the last.
     """
-    order = sorted(hosts(stack, service), key=lambda host: ROLES.index(runner(host)))
+    order = ordered(stack, hosts(stack, service))
     return order[0 if phase == "before" else -1]
 
 

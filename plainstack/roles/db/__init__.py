@@ -93,7 +93,7 @@ def tunnels(stack: Stack) -> Iterator[Target]:
     yield Target("", "", (stack.with_role("db")[0].name,), (), PORT)
 
 
-def turns(work: Mapping[str, HostWork]) -> list[str]:
+def turns(_stack: Stack, work: Mapping[str, HostWork]) -> list[list[str]]:
     """Return the hosts whose PostgreSQL restarts, in order: standbys first, to keep bad settings from the primary.
 
     If the connection limit is lowered, the primary restarts first, because a standby does not start with a lower limit
@@ -102,7 +102,7 @@ def turns(work: Mapping[str, HostWork]) -> list[str]:
     restarting = [host for host, here in work.items() if ("restart", UNIT) in here.units]
     leading = {member.name for member in primaries(members(work, {host: here.facts for host, here in work.items()}))}
     lowered = any(_LIMIT in here.commands for here in work.values())
-    return sorted(restarting, key=lambda host: (host in leading) != lowered)
+    return [[host] for host in sorted(restarting, key=lambda host: (host in leading) != lowered)]
 
 
 def _packages() -> Iterator[Resource]:

@@ -79,10 +79,10 @@ def test_a_host_without_the_units_has_nothing_to_restart(desired: Mapping[str, H
 
 
 def test_hosts_take_turns_as_in_a_deploy(
-    desired: Mapping[str, HostDesired], deployed: Mapping[str, Observed], registry: Mapping[str, Role]
+    stack: Stack, desired: Mapping[str, HostDesired], deployed: Mapping[str, Observed], registry: Mapping[str, Role]
 ) -> None:
     plans = {name: restarts(name, desired[name], deployed[name], [WEB], {}) for name in deployed}
-    assert graph(plans, registry, deployed) == {
+    assert graph(stack, plans, registry, deployed) == {
         Node("app1", "app"): set(),
         Node("app2", "app"): {Node("app1", "app")},
     }

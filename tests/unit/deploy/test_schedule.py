@@ -37,7 +37,7 @@ def cold(stack: Stack, registry: Mapping[str, Role]) -> Nodes:
         name: plan_of(name, PACKAGES, *(role.name for role in of_host(host, dict(registry))))
         for name, host in stack.hosts.items()
     }
-    return graph(plans, registry, dict.fromkeys(plans, Observed()))
+    return graph(stack, plans, registry, dict.fromkeys(plans, Observed()))
 
 
 def before(nodes: Nodes, node: Node) -> set[Node]:
@@ -90,18 +90,20 @@ def test_a_balancer_changes_only_after_all_app_hosts_have(cold: Nodes) -> None:
     assert {Node("app1", "app"), Node("app2", "app")} <= cold[Node("lb1", "balancer")]
 
 
-def test_steps_ahead_of_the_turns_are_done_on_all_hosts_before_the_first_turn(registry: Mapping[str, Role]) -> None:
+def test_steps_ahead_of_the_turns_are_done_on_all_hosts_before_the_first_turn(
+    stack: Stack, registry: Mapping[str, Role]
+) -> None:
     plans = {
         host: HostPlan(host, None, (Transaction("app", WORK, ahead=True), Transaction("app", WORK)))
-        for host in ("a", "b")
+        for host in ("app1", "app2")
     }
-    nodes = graph(plans, registry, dict.fromkeys(plans, Observed()))
+    nodes = graph(stack, plans, registry, dict.fromkeys(plans, Observed()))
     built = {Node(host, "app.ahead") for host in plans}
     assert {node for node, waits in nodes.items() if not waits} == built
-    assert nodes[Node("a", "app")] == built
-    outcomes, _ = run(nodes, Node("b", "app.ahead"))
+    assert nodes[Node("app1", "app")] == built
+    outcomes, _ = run(nodes, Node("app2", "app.ahead"))
     assert {o.node: o.skipped for o in outcomes if o.skipped} == {
-        Node(host, "app"): "app.ahead failed on b" for host in plans
+        Node(host, "app"): "app.ahead failed on app2" for host in plans
     }
 
 
@@ -130,11 +132,11 @@ WAIT = Run(lower_limit(50))
     ],
 )
 def test_databases_restart_one_by_one_and_the_primary_last_unless_a_limit_is_lowered(
-    registry: Mapping[str, Role], work: dict[str, list[Action]], turns: list[str]
+    stack: Stack, registry: Mapping[str, Role], work: dict[str, list[Action]], turns: list[str]
 ) -> None:
     plans = {host: HostPlan(host, None, (Transaction("db", tuple(actions)),)) for host, actions in work.items()}
     observed = {host: Observed(facts=PRIMARY if host == "a" else STANDBY) for host in plans}
-    nodes = graph(plans, registry, observed)
+    nodes = graph(stack, plans, registry, observed)
     expected = {Node(host, "db"): set[Node]() for host in plans}
     expected |= {Node(host, "db"): {Node(previous, "db")} for previous, host in pairwise(turns)}
     assert nodes == expected
@@ -278,14 +280,16 @@ def test_a_stage_starts_no_sooner_than_its_earliest_time(monkeypatch: pytest.Mon
     assert outcome.skipped == "interrupted"
 
 
-def test_a_role_that_is_removed_from_a_host_does_not_wait_for_itself(registry: Mapping[str, Role]) -> None:
+def test_a_role_that_is_removed_from_a_host_does_not_wait_for_itself(
+    stack: Stack, registry: Mapping[str, Role]
+) -> None:
     """A host loses all roles except db. Its role app is removed first, and must not wait for db on the same host."""
     plans = {
-        "one": plan_of("one", "base", "firewall", "db", lost=("app", "balancer")),
-        "two": plan_of("two", "base", "firewall", "app", "balancer"),
+        "app1": plan_of("app1", "base", "firewall", "db", lost=("app", "balancer")),
+        "app2": plan_of("app2", "base", "firewall", "app", "balancer"),
     }
     for order in (plans, dict(reversed(plans.items()))):
-        outcomes, _ = run(graph(order, registry, dict.fromkeys(plans, Observed())))
+        outcomes, _ = run(graph(stack, order, registry, dict.fromkeys(plans, Observed())))
         assert len(outcomes) == 9
 
 

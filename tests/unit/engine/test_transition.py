@@ -97,7 +97,7 @@ class World:
             if all(one.empty for one in plans.values()):
                 assert now == stack, "nothing is left to do, and the old values are still served"
                 return done
-            for node in self._order(plans, desired):
+            for node in self._order(now, plans, desired):
                 if done == stop_after:
                     return done
                 self._apply(now, node, plans[node.host], desired[node.host])
@@ -121,8 +121,8 @@ class World:
             ASSEMBLED[key] = assemble(stack, self.vault, self.registry, HOSTS)
         return ASSEMBLED[key]
 
-    def _order(self, plans: Mapping[str, HostPlan], desired: Mapping[str, HostDesired]) -> Iterator[Node]:
-        yield from TopologicalSorter(graph(plans, self.registry, self.observe(desired))).static_order()
+    def _order(self, stack: Stack, plans: Mapping[str, HostPlan], desired: Mapping[str, HostDesired]) -> Iterator[Node]:
+        yield from TopologicalSorter(graph(stack, plans, self.registry, self.observe(desired))).static_order()
 
     def _apply(self, stack: Stack, node: Node, found: HostPlan, desired: HostDesired) -> None:
         packages = found.packages if node.stage == "packages" else None

@@ -1,0 +1,77 @@
+"""The order in which application hosts get a release: one first, and the others after it, alone or in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from pydantic import Field
+
+from plainstack.inventory.keys import did_you_mean
+from plainstack.inventory.sections import Host, Model
+from plainstack.inventory.stack import Stack
+from plainstack.inventory.values import Int, Name
+from plainstack.services import processes
+from plainstack.services.processes import ROLES
+from plainstack.wording import Loc
+
+
+class Rolling(Model):
+    """How a release reaches the application hosts."""
+
+    at_once: Int = Field(
+        1, ge=1, description="How many hosts change at once; the first changes alone, and the others wait for it."
+    )
+    canary: Name | None = Field(
+        None, description="The host that changes first; without it, the first in the inventory with the role app."
+    )
+
+
+def settings(stack: Stack) -> Rolling:
+    """Return the settings of a stack."""
+    return stack.given(Rolling) or Rolling()
+
+
+def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
+    """Yield the errors in the settings as (place, sentence) pairs."""
+    rolling, known = settings(stack), [host.name for host in stack.with_role(ROLES[0])]
+    if rolling.at_once > max(1, len(known)):
+        count = f"{len(known)} host{'s have' if len(known) != 1 else ' has'} the role app"
+        yield ("rolling", "at_once"), f"rolling.at_once: {rolling.at_once} are too many: {count}"
+    if rolling.canary is not None and rolling.canary not in known:
+        found = f"{rolling.canary} is no host with the role app{did_you_mean(rolling.canary, known)}"
+        yield ("rolling", "canary"), f"rolling.canary: {found}; known: {', '.join(known) or 'none'}"
+
+
+def ordered(stack: Stack, hosts: Collection[Host]) -> list[Host]:
+    """Return hosts in the order of their turns: those of the first role before the others, and the canary first."""
+    canary = settings(stack).canary
+    # A host may have lost its roles since it was deployed.
+    place = {"": 0, **{role: number for number, role in enumerate(ROLES)}}
+    return sorted(hosts, key=lambda host: (place[processes.runner(host)], host.name != canary))
+
+
+def groups(stack: Stack, names: Collection[str], at_once: int) -> Sequence[Sequence[str]]:
+    """Return the hosts in groups that change one after another, at most `at_once` hosts in a group.
+
+    A host is not in a group with others of a service if it is the first of that service, which migrates the database,
+    or the last, if that runs a hook when all hosts have started the release.
+    """
+    found: list[list[str]] = []
+    for host in ordered(stack, [stack.hosts[name] for name in names]):
+        last = found[-1] if found else []
+        if last and len(last) < at_once and not any(_apart(stack, host, stack.hosts[other]) for other in last):
+            last.append(host.name)
+        else:
+            found.append([host.name])
+    return found
+
+
+def _apart(stack: Stack, one: Host, other: Host) -> bool:
+    """Return whether two hosts must not change at the same time."""
+    for name, service in stack.services.items():
+        mine = ordered(stack, processes.hosts(stack, name))
+        if one in mine and other in mine:
+            ends = [mine[0]] + ([mine[-1]] if any(hook.once for hook in service.after.values()) else [])
+            if one in ends or other in ends:
+                return True
+    return False
