@@ -106,7 +106,7 @@ def test_what_was_rolled_back_stays_so_until_the_operator_says_otherwise(shop: S
     assert "inv deploy --again" in deployed.inv("deploy", code=1).err
     deployed.inv("deploy", "--role=db")
     assert shop.release() == first
-    assert "all " in deployed.inv("verify", "--host=app1,app2").out
+    assert "all " in deployed.inv("verify", "--role=app", "--host=app1,app2").out
 
     seen = deployed.json("releases")["services"]["web"]
     (second,) = seen["rolled_back"]["refused"]
