@@ -115,6 +115,7 @@ def plan(inventory: str, role: str, host: str, *, json: bool, no_build: bool = F
             view = observer.observe(console.progress())
             pending = view.pending
             refused = [
+                *observer.held_back(),
                 *observer.refusals(view),
                 *unfetched(view.pending, view.observed, stack.state / "wheels", console.progress().note),
             ]
@@ -237,6 +238,8 @@ def deploy(
             observer.new_secrets = new_secrets
             observer.change = unpinned if again else None
             view = observer.observe(console.progress(), to_apply=True)
+            if held_back := observer.held_back():
+                raise Refused("\n".join(held_back))
             if not view.pending:
                 refused = observer.refusals(view)
                 if refused:

@@ -11,6 +11,7 @@ from invoke.exceptions import Exit
 
 from plainstack.cli.console import Console
 from plainstack.cli.deploy_commands import apply, document, load, reporting, roles_of
+from plainstack.cli.selection import must_be_known
 from plainstack.errors import HostFailed, InventoryError, PlainstackError, Refused
 
 if TYPE_CHECKING:
@@ -82,15 +83,13 @@ def rollback(inventory: str, service: str, to: str, *, json: bool, notify: bool 
 
 def _service(stack: Stack, service: str) -> str:
     """Return the name of the service that is meant; it may be left out if there is only one."""
-    from plainstack.inventory.keys import did_you_mean
-
     known = list(stack.services)
     if not known:
         raise Refused("the inventory has no services")
     if not service and len(known) > 1:
         raise Refused(f"which service? --service={known[0]}; known: {', '.join(known)}")
-    if service and service not in known:
-        raise Refused(f"unknown service {service!r}{did_you_mean(service, known)}; known: {', '.join(known)}")
+    if service:
+        must_be_known("service", service, known)
     return service or known[0]
 
 

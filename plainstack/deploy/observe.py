@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -241,14 +241,14 @@ class Observer:
 
         found = preflight.refusals(self.stack, self.roles, self._applied(), view.observed)
         others = [] if self.new_secrets else ownership.refusals(self._applied(), view.observed, self.vault.versions)
-        return [*found, *others, *self._refusals_over_hosts(view), *self._held_back()]
+        return [*found, *others, *self._refusals_over_hosts(view)]
 
-    def _held_back(self) -> Iterable[str]:
-        """Return the reasons to refuse the deploy that follow from what commands left on the hosts."""
+    def held_back(self) -> list[str]:
+        """Return the reasons to refuse `inv deploy` that follow from what commands left on the hosts."""
         from plainstack.engine.role import of_host
 
         if self.change:
-            return ()
+            return []
         hosts = [self.stack.hosts[name] for name in self.hosts]
         found = [
             sentence
@@ -257,7 +257,7 @@ class Observer:
             if not self.chosen or role.name in self.chosen
             for sentence in role.held_back(self.stack, host)
         ]
-        return dict.fromkeys(found)
+        return list(dict.fromkeys(found))
 
     def overrides(self) -> Mapping[str, str]:
         """Return the shipped templates, files and checks that the stack overrides for these hosts.

@@ -180,7 +180,7 @@ class Role:
     Holds, which commands leave on the role's hosts and deploys must respect, such as a pinned release:
         `holds` returns the stack with the holds of the hosts; `desired` and all later functions get this stack, and
         `still_served` describes the holds in sentences;
-        `held_back` yields the reasons why a hold stops a deploy of the role to a host. It is not called if --role
+        `held_back` yields the reasons why a hold stops `inv deploy` of the role to a host. It is not called if --role
         names only other roles, or if the command itself changes the holds.
 
     Checks before a deploy:
