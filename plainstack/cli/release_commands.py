@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +61,12 @@ def rollback(inventory: str, service: str, to: str, *, json: bool, notify: bool 
         hosts = tuple(host.name for host in processes.hosts(stack, name))
         with Observer(stack, roles_of(stack), (), hosts) as observer:
             seen = _reached(_look(stack, observer.sessions, name))
+            failed = [host for host in hosts if host not in seen]
+            seen = {host: one for host, one in seen.items() if one.current}
             if not seen:
-                raise Refused(f"no host of {name} could be reached: {', '.join(hosts)}")
+                raise Refused(_nowhere(name, failed))
+            # A host that is new in the inventory has no release yet, and is left alone.
+            observer.hosts = (*seen, *failed)
             at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             pin = rollback.target(name, seen, to, at, who())
             pinned = {} if _source(stack, name) == pin.release else {name: pin}
@@ -79,6 +83,12 @@ def rollback(inventory: str, service: str, to: str, *, json: bool, notify: bool 
                 console.line(_after(name, pin, pinned))
     if code:
         raise Exit(code=code)
+
+
+def _nowhere(service: str, failed: Sequence[str]) -> str:
+    if failed:
+        return f"no host that runs {service} could be reached: {', '.join(failed)} did not answer"
+    return f"{service} has no release yet: inv deploy"
 
 
 def _service(stack: Stack, service: str) -> str:
