@@ -28,18 +28,16 @@ class Migration(migrations.Migration):
     dependencies = [("incidents", "{before}")]
     operations = [migrations.RunSQL("select 1", "select 1")]
 """
-# Loads on every host, and answers requests on all but app2.
+# Can be loaded on every host, and starts on all but app2.
 BROKEN_ON_APP2 = """
 
+import os
 import socket
+import sys
 
-healthy = application
-
-
-def application(environ, start_response):
-    if socket.gethostname() == "app2":
-        raise RuntimeError("no such device on this host")
-    return healthy(environ, start_response)
+if socket.gethostname() == "app2" and "--check-config" not in sys.argv:
+    print("no such device on this host", file=sys.stderr, flush=True)
+    os._exit(3)
 """
 
 
@@ -147,6 +145,7 @@ def test_a_release_that_fails_on_the_second_host_stops_there_and_one_command_ret
     finally:
         wsgi.write_text(f"{good}\n# mended\n", encoding="utf-8")
     now = shop.running()
+    assert "no such device on this host" in failed.err
     assert now["app1"] != before == now["app2"]
     assert f"web: app1 runs {now['app1']}, and app2 runs {before}. " in failed.err
     assert f"inv rollback --service=web returns app1 to {before}" in failed.err
