@@ -29,7 +29,7 @@ database: {name: shop}
 SHAPE = inventories.shipped_shape()
 HOST_KEYS = "known here: address, public, interface, roles"
 ALL_KEYS = (
-    "known here: stack, extends, ssh, hosts, services, secrets, notify, lab, base, firewall, database, backup,"
+    "known here: stack, extends, ssh, hosts, services, secrets, notify, lab, base, firewall, database, rolling, backup,"
     " balancer, monitoring"
 )
 NAME_RULE = "must be lower case letters, digits and '-', begin with a letter, at most 32 characters"
