@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import shlex
 from collections.abc import Callable
 from typing import Any
@@ -27,12 +28,15 @@ def test_every_service_is_ready_and_runs_the_wanted_release(host: Any, here: Hos
         current = host.run(f"readlink {home(name)}/current").stdout.strip()
         assert current == f"releases/{wanted}", f"{name} is at {current}, and the source is {wanted}: inv deploy"
         for process, one in started.items():
-            if one.port is None or one.health is None or process in stops.names(stack, name, here):
+            if one.port is None or one.check is None or process in stops.names(stack, name, here):
                 continue
-            request = shlex.join(site.of_service(stack, here, one.port, one.health).curl())
-            answer = host.run(f"curl -sS --max-time 5 --include {request}")
+            page = one.check
+            request = shlex.join(site.of_service(stack, here, one.port, page.path, page.host).curl())
+            answer = host.run(f"curl -sS --max-time {page.timeout} --include {request}")
             head = answer.stdout.replace("\r", "")
-            assert head.startswith("HTTP/1.1 2"), f"{name} {process}: {head[-500:] or answer.stderr}"
+            status = head.partition(" ")[2][:3]
+            healthy = any(fnmatch.fnmatchcase(status, pattern) for pattern in page.statuses)
+            assert healthy, f"{name} {process}: {head[-500:] or answer.stderr}"
             # The header is optional, but if it is sent, it must name the wanted release.
             sent = [line for line in head.lower().splitlines() if line.startswith("x-release:")]
             assert sent in ([], [f"x-release: {wanted}"]), f"{name} was not restarted: it still sends {sent}"
@@ -43,7 +47,7 @@ def test_every_service_reports_that_it_is_alive_without_using_the_database(host:
     for one in processes.served(stack):
         if one.live is None or here not in stops.served_by(stack, one):
             continue
-        request = shlex.join(site.of_service(stack, here, one.port, one.live).curl())
+        request = shlex.join(site.of_service(stack, here, one.port, one.live, one.health.host).curl())
         answer = host.run(f"curl -sS --max-time 5 -o /dev/null -w '%{{http_code}}' {request}")
         assert answer.stdout.startswith("2"), f"{one.name}: {one.live} answers {answer.stdout} {answer.stderr}"
 

@@ -15,14 +15,14 @@ from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.proxy import SITE_CERTIFICATE
 from plainstack.services import site, stops
 from plainstack.services.edge import Balancer, GivenCertificate
-from plainstack.services.processes import served
+from plainstack.services.processes import Served, served
 
 ROLE = "balancer"
 
 # After a host was replaced or restarted, balancers need a few seconds until they use it again.
 _AWAIT_ANSWER = """\
 try=0
-until answer=$({request}); case ${{answer##* }} in {healthy}) ;; *) [ $try = 30 ] ;; esac; do
+until answer=$({request}); case ${{answer##* }} in {statuses}) ;; *) [ $try = 30 ] ;; esac; do
     try=$((try + 1))
     sleep 0.3
 done 2>/dev/null
@@ -35,25 +35,27 @@ def test_the_site_answers_over_http_1_2_and_3_with_its_certificate_verified(
     here: Host, stack: Stack, host: Any
 ) -> None:
     """Use the virtual address if there is one. Every balancer sends the requests, not only the one that holds it."""
-    if not _health_paths(stack):
+    if not _in_use(stack):
         pytest.skip("every service is stopped")
     entrance = str(stack.settings(Balancer).virtual_address or _address(_neighbour(stack, here)))
-    request = _curl(stack, entrance, _health_paths(stack)[0])
+    first = _in_use(stack)[0]
+    request = _curl(stack, entrance, first.health_page)
     versions = {"1.1": "http1.1", "2": "http2", **({"3": "http3-only"} if stack.settings(Balancer).http3 else {})}
     script = "".join(
-        _await(f"{request} --{version} -w '%{{http_version}} %{{http_code}}'") for version in versions.values()
+        _await(f"{request} --{version} -w '%{{http_version}} %{{http_code}}'", first) for version in versions.values()
     )
     seen = host.run("timeout 60 sh -c %s", script).stdout.splitlines()
-    assert [line.partition(" ")[0] for line in seen if _healthy(line)] == [*versions], seen
+    assert [line.partition(" ")[0] for line in seen if _healthy(line, first)] == [*versions], seen
 
 
 def test_every_balancer_reaches_every_service(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
     """Include the balancers that do not hold the virtual address: they may have to take it over at any moment."""
-    requests = [_curl(stack, _address(here), path) + " -w '%{url} %{http_code}'" for path in _health_paths(stack)]
-    script = "".join(_await(request) for request in requests)
+    services = _in_use(stack)
+    requests = [_curl(stack, _address(here), one.health_page) + " -w '%{url} %{http_code}'" for one in services]
+    script = "".join(_await(request, one) for request, one in zip(requests, services, strict=True))
     answers = peer(_neighbour(stack, here).name).run("timeout 60 sh -c %s", script).stdout.splitlines()
     assert len(answers) == len(requests)
-    assert all(_healthy(answer) for answer in answers), answers
+    assert all(_healthy(answer, one) for answer, one in zip(answers, services, strict=True)), answers
 
 
 def test_requests_go_to_every_application_host(stack: Stack, host: Any) -> None:
@@ -144,12 +146,13 @@ def _curl(stack: Stack, address: str, path: str, scheme: str = "https") -> str:
     return shlex.join([*words, *site.of_visitor(stack, path, address, scheme).curl()])
 
 
-def _await(request: str) -> str:
-    return _AWAIT_ANSWER.format(request=request, healthy=site.HEALTHY)
+def _await(request: str, service: Served) -> str:
+    return _AWAIT_ANSWER.format(request=request, statuses=" | ".join(service.health.statuses))
 
 
-def _healthy(answer: str) -> bool:
-    return fnmatch.fnmatchcase(answer.rpartition(" ")[2], site.HEALTHY)
+def _healthy(answer: str, service: Served) -> bool:
+    status = answer.rpartition(" ")[2]
+    return any(fnmatch.fnmatchcase(status, pattern) for pattern in service.health.statuses)
 
 
 def _address(balancer: Host) -> str:
@@ -162,5 +165,5 @@ def _neighbour(stack: Stack, here: Host) -> Host:
     return balancers[(balancers.index(here) + 1) % len(balancers)]
 
 
-def _health_paths(stack: Stack) -> list[str]:
-    return [service.health_page for service in served(stack) if stops.served_by(stack, service)]
+def _in_use(stack: Stack) -> list[Served]:
+    return [service for service in served(stack) if stops.served_by(stack, service)]

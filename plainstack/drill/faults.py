@@ -12,7 +12,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.postgresql.layout import UNIT
 from plainstack.services import site
 from plainstack.services.edge import Balancer
-from plainstack.services.processes import served
+from plainstack.services.processes import Served, served
 from plainstack.services.stops import units_on
 
 TARGETS = ("db", "app", "balancer")
@@ -77,8 +77,13 @@ class Fault:
         """Return shell code that succeeds if the host's service works."""
         if self.target == "balancer":
             return f"systemctl is-active {stack.settings(Balancer).engine}.service {KEEPALIVED}"
-        requests = (site.of_service(stack, host, one.port, one.health) for one in served(stack) if host in one.hosts)
-        return " && ".join(shlex.join(["curl", "-fsS", "--max-time", "3", *request.curl()]) for request in requests)
+        return " && ".join(_answers(stack, host, one) for one in served(stack) if host in one.hosts)
+
+
+def _answers(stack: Stack, host: Host, one: Served) -> str:
+    request = site.of_service(stack, host, one.port, one.health.path, one.health.host).curl()
+    ask = shlex.join(["curl", "-sS", "--max-time", "3", "-o", "/dev/null", "-w", "%{http_code}", *request])
+    return f"case $({ask}) in {' | '.join(one.health.statuses)}) ;; *) false ;; esac"
 
 
 def find(stack: Stack, target: str, name: str) -> Fault:

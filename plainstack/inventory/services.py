@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from plainstack.inventory.health import Health, Watchdog
 from plainstack.inventory.sections import Model
 from plainstack.inventory.service_values import (
     Calendar,
@@ -28,16 +29,6 @@ from plainstack.inventory.values import Bool, FilePath, Int, Name, Port
 Placement = Name | tuple[Name, ...]
 
 
-class Watchdog(Model):
-    """Restarts a process that runs but whose health page does not answer 2xx."""
-
-    interval: Seconds = Field(5, description="Seconds between two checks.")
-    failures: Annotated[Int, Field(ge=1, le=100)] = Field(
-        3, description="The number of failed checks in a row after which the process is restarted."
-    )
-    startup: Seconds = Field(30, description="Seconds after a start during which nothing is checked.")
-
-
 class Process(Model):
     """A program of a service, run by systemd on each of its hosts."""
 
@@ -51,8 +42,9 @@ class Process(Model):
         description="Run it on exactly one of its hosts at a time; it moves within 30 seconds. It needs a database.",
     )
     port: Port | None = Field(None, description="The port at which it serves HTTP; `${port}` in the command.")
-    health: PagePath | None = Field(
-        None, description="The page that answers 2xx when the process is ready; it needs `port`."
+    health: PagePath | Health | None = Field(
+        None,
+        description="The page that answers 2xx when the process is ready, or a mapping; it needs `port`.",
     )
     live: PagePath | None = Field(
         None, description="A page that answers 2xx while the process runs, without using the database."
@@ -74,6 +66,11 @@ class Process(Model):
     watchdog: Watchdog | None = Field(
         None, description="Restarts the process when its health page stops answering; it needs `health`."
     )
+
+    @property
+    def check(self) -> Health | None:
+        """The health page with all its settings; None if the process has none."""
+        return Health(path=self.health) if isinstance(self.health, str) else self.health
 
 
 class ServiceTimer(Model):
@@ -107,6 +104,19 @@ class ServiceSecret(Model):
         description=(
             "The variable for the values that are also accepted while the secret is rotated, separated by commas,"
             " such as SECRET_KEY_FALLBACKS."
+        ),
+    )
+
+
+class Writable(Model):
+    """A folder inside the source that the service may write."""
+
+    path: InnerPath = Field(description="The folder, such as `media`.")
+    shared: Bool | None = Field(
+        None,
+        description=(
+            "`true` if every host must see the same files, which only a service on one host can have; `false` if each"
+            " host may have its own, such as a cache."
         ),
     )
 
@@ -197,9 +207,14 @@ class Service(Model):
     max_body: Size | None = Field(
         None, description="The largest request body, such as an upload, if it differs from the site's."
     )
-    writable: tuple[InnerPath, ...] = Field(
+    writable: tuple[InnerPath | Writable, ...] = Field(
         (), description="Folders inside the source that the service may write, such as media; they survive releases."
     )
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The paths of the folders that the service may write."""
+        return tuple(one if isinstance(one, str) else one.path for one in self.writable)
 
 
 class DjangoService(Service):
@@ -213,8 +228,9 @@ class DjangoService(Service):
     port: Port = Field(8000, description="The port at which the app hosts serve it.")
     workers: Annotated[Int, Field(ge=1, le=64)] = Field(2, description="Gunicorn's worker processes on each app host.")
     threads: Annotated[Int, Field(ge=1, le=64)] = Field(4, description="Threads of each worker.")
-    health: PagePath = Field(
-        "/healthz", description="The page that answers 2xx when the service is ready to serve requests."
+    health: PagePath | Health = Field(
+        "/healthz",
+        description="The page that answers 2xx when the service is ready to serve requests, or a mapping.",
     )
     timeout: Seconds = Field(60, description="Seconds that a balancer waits for a response.")
     live: PagePath | None = Field(
@@ -239,7 +255,18 @@ class BinaryService(Service):
     source: FilePath = Field(description="The program, or the folder that contains it.")
 
 
-KINDS = ("django", "python", "binary")
+class StaticService(Service):
+    """A folder of files, such as a built frontend or documentation, served by nginx on the app hosts."""
+
+    kind: Literal["static"] = Field(description="The kind of application.")
+    folder: InnerPath | None = Field(
+        None, description="The folder inside the source with the files, such as `dist`; without it, the source itself."
+    )
+    port: Port = Field(8080, description="The port at which the app hosts serve it.")
+    spa: Bool = Field(False, description="Answer every path without a file, and without an extension, with index.html.")
+
+
+KINDS = ("django", "python", "binary", "static")
 
 
 def _kind(value: Any) -> str:
@@ -250,7 +277,8 @@ def _kind(value: Any) -> str:
 AnyService = Annotated[
     Annotated[DjangoService, Tag("django")]
     | Annotated[PythonService, Tag("python")]
-    | Annotated[BinaryService, Tag("binary")],
+    | Annotated[BinaryService, Tag("binary")]
+    | Annotated[StaticService, Tag("static")],
     Discriminator(
         _kind,
         custom_error_type="unknown_kind",

@@ -14,11 +14,11 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Target
 from plainstack.secrets.values import Vault
-from plainstack.services import holds, lease, release_check, rolling
+from plainstack.services import holds, lease, release_check, rolling, static_files
 from plainstack.services.processes import gunicorn, here, placed, ports, served, timer_hosts
 from plainstack.services.resources import resources
 from plainstack.services.secrets import declared, referred
-from plainstack.services.validation import contradictions
+from plainstack.services.validation import contradictions, one_host_each
 from plainstack.wording import Loc
 
 
@@ -30,6 +30,7 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
     # for HTTPS requests that an application makes
     yield Package(name="ca-certificates")
     yield Directory(path="/etc/plainstack/app")
+    yield from static_files.program(stack, host)
     for name, running in here(stack, host):
         yield from resources(stack, host, vault, network, name, running)
 
@@ -97,7 +98,9 @@ def held_back(stack: Stack, host: Host) -> Iterator[str]:
 
 
 def findings(stack: Stack, host: Host, _observed: Observed) -> Iterator[Finding]:
-    """Report the timers that stay on this host although they have others."""
+    """Report folders that hosts do not share, and the timers that stay on this host although they have others."""
+    for text in one_host_each(stack, host):
+        yield Finding(text, refused=False)
     for service, settings in stack.services.items():
         for name, timer in settings.timers.items():
             several = len(placed(stack, timer.hosts or settings.hosts)) > 1

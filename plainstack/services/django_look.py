@@ -46,7 +46,7 @@ def problems(files: Files, service: DjangoService) -> Iterator[str]:
             return
     yield from django_environment.problems(settings, service)
     yield from django_settings.problems(settings, files[path])
-    yield from django_files.problems(settings, files[path], service.project, service.writable)
+    yield from django_files.problems(settings, files[path], service.project, service.folders)
 
 
 def _chosen(files: Files, service: DjangoService) -> tuple[str, str] | str | None:
@@ -72,7 +72,7 @@ def _production(module: str, files: Files) -> str:
 
 def _health(files: Files, service: DjangoService) -> Iterator[str]:
     """Report the default health page if no code mentions it and the inventory does not name it either."""
-    if "health" in service.model_fields_set or "web" in service.processes:
+    if not isinstance(service.health, str) or {"health"} & service.model_fields_set or "web" in service.processes:
         return
     word = service.health.strip("/").encode()
     for inside, path in files.items():

@@ -63,13 +63,13 @@ def identity(service: Service) -> list[str]:
 def contradictions(name: str, service: Service) -> Iterator[tuple[Loc, str]]:
     """Yield targets that exclude each other, or that are in a writable folder."""
     taken = {target: f"services.{name}.files.{target}" for target in service.files}
-    taken |= dict.fromkeys(service.writable, f"services.{name}.writable")
+    taken |= dict.fromkeys(service.folders, f"services.{name}.writable")
     for target in service.files:
         loc: Loc = ("services", name, "files", target)
         for other, what in taken.items():
-            if other == target and other in service.files and other not in service.writable:
+            if other == target and other in service.files and other not in service.folders:
                 continue
-            if other == target or _inside(target, other) or (other in service.writable and _inside(other, target)):
+            if other == target or _inside(target, other) or (other in service.folders and _inside(other, target)):
                 yield loc, f"{dotted(loc)}: {target} and {other} of {what} cannot both be there; remove one of the two"
 
 

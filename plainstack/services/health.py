@@ -1,4 +1,4 @@
-"""A service's health gate: a script that succeeds if the health page answers 2xx, and otherwise prints the answer."""
+"""A service's health gate: a script that succeeds if the health page says so, and otherwise prints its answer."""
 
 from __future__ import annotations
 
@@ -53,16 +53,17 @@ def script(stack: Stack, host: Host, service: str, process: str, release: str) -
     """
     settings = processes(stack, service)[process]
     assert settings.port is not None
-    assert settings.health is not None
-    request = site.of_service(stack, host, settings.port, settings.health)
+    page = settings.check
+    assert page is not None
+    request = site.of_service(stack, host, settings.port, page.path, page.host)
     own = f".processes.{process}" if process in stack.services[service].processes else ""
     known = {
-        "@CURL@": shlex.join(["curl", "-sS", "--max-time", "5", "--include", *request.curl()]),
+        "@CURL@": shlex.join(["curl", "-sS", "--max-time", str(page.timeout), "--include", *request.curl()]),
         "@KEY@": f"services.{service}{own}.health",
-        "@NAME@": shlex.quote(site.name(stack)),
-        "@HEALTHY@": site.HEALTHY,
+        "@NAME@": shlex.quote(page.host or site.name(stack)),
+        "@HEALTHY@": " | ".join(page.statuses),
         "@RELEASE@": release,
-        "@PAGE@": settings.health,
+        "@PAGE@": page.path,
     }
     text = _SCRIPT
     for key, value in known.items():

@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from plainstack.inventory.services import DjangoService, Service
+from plainstack.inventory.services import DjangoService, Service, StaticService
 from plainstack.services import django_files, django_look
 from plainstack.services.requirements import lock_command
 
@@ -101,6 +101,13 @@ def _django_problems(service: Service, files: Mapping[str, str]) -> Iterator[str
     return django_look.problems(files, service)
 
 
+def _static_needs(service: Service, key: str, _files: Sequence[str]) -> Mapping[str, str]:
+    assert isinstance(service, StaticService)
+    front = f"{service.folder}/index.html" if service.folder else "index.html"
+    # Files without a front page are of use, for example below a path of their own.
+    return {front: f"its front page. {key}.folder names the folder with the files"} if service.spa else {}
+
+
 _DJANGO_BUILD = """\
 # The health page may touch no URL: without this, a broken view would go live.
 manage "$new" check
@@ -147,6 +154,7 @@ KINDS: Mapping[str, Kind] = {
         migrate=_DJANGO_MIGRATE,
         console=("manage.py", "shell"),
     ),
+    "static": Kind(needs=_static_needs, requirements=False, console=("sh",)),
     "python": Kind(needs=lambda _service, _key, files: {LOCK: _lock(files)}),
     "binary": Kind(requirements=False, console=("sh",)),
 }

@@ -64,7 +64,7 @@ def _note(stack: Stack) -> Path:
 def _digest(stack: Stack, name: str) -> str:
     """Return a digest of the source and the command; hidden files, which configure many build tools, count, too."""
     service = stack.services[name]
-    tree = source.walk(stack.file(service.source), service.writable)
+    tree = source.walk(stack.file(service.source), service.folders)
     command = (" command", f"{service.build.local}".encode())
     whole = ("source", release.tree_digest(stack, name, tree).encode())
     return release.digest([command, whole, *_readable(tree.hidden)])
@@ -109,7 +109,7 @@ def _run(key: str, line: str, folder: Path, seconds: int) -> None:
 def _check(stack: Stack, name: str, key: str) -> None:
     """Raise Refused if the build did not make what the inventory says."""
     service = stack.services[name]
-    files = [file.inside for file in source.walk(stack.file(service.source), service.writable).files]
+    files = [file.inside for file in source.walk(stack.file(service.source), service.folders).files]
     missing = [
         output
         for output in service.build.output

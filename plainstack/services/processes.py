@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from plainstack.inventory.health import Health
 from plainstack.inventory.sections import Host
-from plainstack.inventory.services import DjangoService, Placement, Process, ServiceTimer
+from plainstack.inventory.services import DjangoService, Placement, Process, ServiceTimer, StaticService
 from plainstack.inventory.stack import Stack
 from plainstack.services import lease
 from plainstack.services.kinds import MAIN
@@ -15,6 +16,10 @@ ROLES = ("app", "worker")
 """The roles whose hosts can run services. On a host with both, the first runs them."""
 
 # The shipped configuration of Gunicorn keeps idle connections for 75 s; uvicorn, hypercorn and Node for 5 s by default.
+# The page with which nginx shows that the release is in place.
+STATIC_HEALTH = "/.plainstack-health"
+# A process without a health page. The validation of the inventory refuses it where balancers use it.
+_MISSING = Health.model_construct(path="")
 _KEEPALIVE, _UNKNOWN_KEEPALIVE = 60, 4
 
 
@@ -22,6 +27,7 @@ _KEEPALIVE, _UNKNOWN_KEEPALIVE = 60, 4
 class Served:
     """A process that the balancers pass requests on to; `name` is unique in the stack and names the upstream.
 
+    `files` is true if it only serves files, so that another host may have one that is missing here.
     `keepalive` is how many seconds a balancer keeps an idle connection; it must be shorter than the process does.
     """
 
@@ -29,12 +35,13 @@ class Served:
     service: str
     process: str
     port: int
-    health: str
+    health: Health
     live: str | None
     timeout: int
     routes: tuple[str, ...]
     static: str | None
     max_body: str | None
+    files: bool
     keepalive: int
     hosts: tuple[Host, ...]
 
@@ -46,7 +53,7 @@ class Served:
     @property
     def health_page(self) -> str:
         """The path of the health page in visitors' URLs."""
-        return self.path.rstrip("/") + self.health
+        return self.path.rstrip("/") + self.health.path
 
 
 def processes(stack: Stack, service: str) -> dict[str, Process]:
@@ -63,14 +70,26 @@ def processes(stack: Stack, service: str) -> dict[str, Process]:
         )
         given = own.pop(MAIN, None)
         # A process that replaces Gunicorn, such as an ASGI server, inherits the settings that the inventory leaves out.
-        main = default if given is None else default.model_copy(update=given.model_dump(exclude_unset=True))
+        main = (
+            default
+            if given is None
+            else default.model_copy(update={key: getattr(given, key) for key in given.model_fields_set})
+        )
         own = {MAIN: main, **own}
+    if isinstance(settings, StaticService):
+        command = f"nginx -e stderr -c {nginx(service)}"
+        own = {MAIN: Process(command=command, port=settings.port, health=STATIC_HEALTH, stop_signal="QUIT")}
     return own
 
 
 def gunicorn(service: str) -> str:
     """Return the path of Gunicorn's configuration on a host."""
     return f"/etc/plainstack/app/{service}.gunicorn.py"
+
+
+def nginx(service: str) -> str:
+    """Return the path, on a host, of the configuration of the nginx that serves the files of a service."""
+    return f"/etc/plainstack/app/{service}.nginx.conf"
 
 
 def runs_gunicorn(stack: Stack, service: str) -> bool:
@@ -168,13 +187,14 @@ def served(stack: Stack) -> list[Served]:
             service=service,
             process=name,
             port=process.port,
-            health=process.health or "",
+            health=process.check or _MISSING,
             live=process.live,
             timeout=process.timeout,
             routes=routes,
             static=_static(stack, service, name),
             max_body=stack.services[service].max_body,
-            keepalive=_KEEPALIVE if name == MAIN and runs_gunicorn(stack, service) else _UNKNOWN_KEEPALIVE,
+            files=isinstance(stack.services[service], StaticService),
+            keepalive=_keepalive(stack, service, name),
             hosts=tuple(hosts(stack, service, process)),
         )
         for service in stack.services
@@ -183,9 +203,19 @@ def served(stack: Stack) -> list[Served]:
     ]
 
 
+def site_module(one: Served) -> str:
+    """Return the name of the blackbox exporter's module that requests the health page of a process over HTTPS."""
+    return "_".join(["site_https", *(one.health.statuses if one.health.status is not None else ())])
+
+
 def ports(stack: Stack, one: Served) -> tuple[int, ...]:
     """Return the ports at which hosts serve a process: the configured port first, then earlier ports still in use."""
     return (one.port, *stack.still.ports.get(one.name, ()))
+
+
+def _keepalive(stack: Stack, service: str, name: str) -> int:
+    ours = isinstance(stack.services[service], StaticService) or (name == MAIN and runs_gunicorn(stack, service))
+    return _KEEPALIVE if ours else _UNKNOWN_KEEPALIVE
 
 
 def _routes(stack: Stack, service: str, name: str, process: Process) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ def read(stack: Stack, name: str) -> Release:
     service = stack.services[name]
     folder = stack.file(service.source)
     try:
-        tree = source.walk(folder, service.writable)
+        tree = source.walk(folder, service.folders)
         _check(folder, service, f"services.{name}", [file.inside for file in tree.files])
         whole = tree_digest(stack, name, tree)
     except OSError as error:
@@ -67,7 +67,7 @@ def read(stack: Stack, name: str) -> Release:
         digest=whole,
         stays=tree.stays,
     )
-    more = [*service.writable, *hooks.identity(service), *own_files.identity(service)]
+    more = [*service.folders, *hooks.identity(service), *own_files.identity(service)]
     built = hashlib.sha256("\0".join([whole, *more]).encode()).hexdigest() if more else whole
     if not kinds.of(service).requirements:
         return Release(id=built[:12], venv="", source=payload, wheels=Payload())

@@ -241,7 +241,7 @@ def put_in_place(
             seconds=str(service.build.timeout),
             settings=settings_ahead(name),
             data=data(name),
-            writable=" ".join(service.writable),
+            writable=" ".join(service.folders),
             files=" ".join(service.files),
             rendered=files.folder(name),
             **kinds.variables(service),

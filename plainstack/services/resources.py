@@ -10,7 +10,7 @@ from plainstack.engine.network import Network
 from plainstack.engine.render import template
 from plainstack.engine.resources import Directory, File, Listen, Package, Resource, Timer, Unit, User
 from plainstack.inventory.sections import Host
-from plainstack.inventory.services import DjangoService, Process, Service, ServiceTimer
+from plainstack.inventory.services import DjangoService, Process, Service, ServiceTimer, StaticService
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Vault
 from plainstack.services import (
@@ -24,6 +24,7 @@ from plainstack.services import (
     processes,
     release,
     site,
+    static_files,
     stops,
     variables,
 )
@@ -85,6 +86,8 @@ def resources(
     yield from _settings(here)
     if MAIN in running and runs_gunicorn(stack, name):
         yield _gunicorn(here)
+    if isinstance(here.service, StaticService):
+        yield from static_files.configuration(stack, host, name, found.id, _ports(here, MAIN))
     if any(wanted.one for wanted in running.values()) or any(_moves(here, timer) for timer in _mine(here).values()):
         yield from supervisor(here.scope)
     for process, wanted in running.items():
@@ -102,7 +105,7 @@ def resources(
 
 
 def _writable(here: _Here) -> Iterator[Resource]:
-    folders = {f"{data(here.name)}/{path}" for path in here.service.writable}
+    folders = {f"{data(here.name)}/{path}" for path in here.service.folders}
     above = {parent for folder in folders for parent in _parents(folder, data(here.name))} - folders
     for path in sorted(above):
         yield Directory(path=path)
@@ -190,7 +193,7 @@ def _sandbox(here: _Here, at: Mapping[str, str], *, groups: bool = False, capabi
         "app",
         f"{_SYSTEMD}/{{unit}}.d/10-sandbox.conf",
         at=at,
-        writable=[f"{data(here.name)}/{path}" for path in here.service.writable],
+        writable=[f"{data(here.name)}/{path}" for path in here.service.folders],
         capabilities=capabilities,
         groups=groups,
         **here.known,
@@ -211,10 +214,12 @@ def _inputs(here: _Here) -> tuple[str, ...]:
 
 def _units(here: _Here, process: str, wanted: Process) -> Iterator[Unit]:
     gunicorn = runs_gunicorn(here.stack, here.name) and process == MAIN
+    static = isinstance(here.service, StaticService)
     own = (processes.gunicorn(here.name),) if gunicorn else (login(here.name), *PROGRAMS) if wanted.one else ()
+    own = (processes.nginx(here.name),) if static else own
     page = health.script(here.stack, here.host, here.name, process, here.release.id) if wanted.health else ""
-    # Only the shipped configuration of Gunicorn is sure to bind the host's address.
-    address = str(here.host.address) if gunicorn else ""
+    # Only the shipped configurations are sure to bind the host's address.
+    address = str(here.host.address) if gunicorn or static else ""
     stopped = process in stops.names(here.stack, here.name, here.host)
     for name in processes.units(here.name, process, wanted.count):
         yield Unit(

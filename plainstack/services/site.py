@@ -10,9 +10,6 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.services.edge import Balancer
 
-# The status that counts as healthy, as a sh pattern; it matches the default of the blackbox exporter.
-HEALTHY = "2??"
-
 
 @dataclass(frozen=True)
 class Request:
@@ -74,9 +71,12 @@ def accepted(stack: Stack) -> list[str]:
     return list(dict.fromkeys([*names, "localhost", "127.0.0.1"]))
 
 
-def of_service(stack: Stack, host: Host, port: int, path: str) -> Request:
-    """Return a request for a page of the process at a port of one host, with the headers that a balancer sends."""
-    known_as = name(stack)
+def of_service(stack: Stack, host: Host, port: int, path: str, known_as: str | None = None) -> Request:
+    """Return a request for a page of the process at a port of one host, with the headers that a balancer sends.
+
+    `known_as` is the Host of the request, by default the site's name.
+    """
+    known_as = known_as or name(stack)
     headers = (("Host", known_as), ("X-Forwarded-Host", known_as), ("X-Forwarded-Proto", "https"))
     return Request(f"http://{host.address}:{port}{path}", "", headers)
 

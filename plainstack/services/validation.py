@@ -6,15 +6,33 @@ from collections.abc import Iterator
 
 from plainstack.inventory import port_numbers
 from plainstack.inventory.keys import did_you_mean
-from plainstack.inventory.services import BinaryService, Placement, Process
+from plainstack.inventory.sections import Host
+from plainstack.inventory.services import BinaryService, Placement, Process, StaticService, Writable
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import problem_of_path
 from plainstack.services import files, local_build
 from plainstack.services.kinds import MAIN
-from plainstack.services.processes import ROLES, processes, runner, served, upstream
+from plainstack.services.processes import ROLES, hosts, processes, runner, served, upstream
 from plainstack.wording import Loc, dotted
 
 Problem = tuple[Loc, str]
+
+_NOT_FOR_FILES = (
+    "processes",
+    "timers",
+    "env",
+    "secrets",
+    "packages",
+    "drill",
+    "writable",
+    "files",
+    "before",
+    "after",
+)
+OBJECT_STORE = (
+    "Keep uploads in an object store such as S3 (django-storages: docs/services.md), or run the service on one host:"
+    " `hosts: [NAME]`."
+)
 
 
 def contradictions(stack: Stack, no_lease: str) -> Iterator[Problem]:
@@ -39,6 +57,14 @@ def contradictions(stack: Stack, no_lease: str) -> Iterator[Problem]:
             if unit in seen:
                 yield place, f"{dotted(place)}: its unit, plainstack-{unit}, is already that of {seen[unit]}"
             seen.setdefault(unit, f"services.{name}.processes.{process}")
+        yield from _shared(stack, name)
+        if isinstance(service, StaticService):
+            for key in _NOT_FOR_FILES:
+                if getattr(service, key):
+                    yield (
+                        (*loc, key),
+                        f"services.{name}.{key}: a service of the kind static runs no code; remove this key",
+                    )
         for timer, each in service.timers.items():
             if each.hosts is not None:
                 yield from _placement(stack, (*loc, "timers", timer, "hosts"), each.hosts)
@@ -85,6 +111,31 @@ def _placement(stack: Stack, loc: Loc, placement: Placement) -> Iterator[Problem
             yield loc, f"{dotted(loc)}: unknown host {name!r}{hint}; known: {', '.join(stack.hosts)}"
         elif not runner(stack.hosts[name]):
             yield loc, f"{dotted(loc)}: {name} has neither of the roles {' and '.join(ROLES)}; give it one of them"
+
+
+def _shared(stack: Stack, name: str) -> Iterator[Problem]:
+    service, names = stack.services[name], [host.name for host in hosts(stack, name)]
+    loc: Loc = ("services", name, "writable")
+    for number, folder in enumerate(service.writable):
+        if isinstance(folder, Writable) and folder.shared and len(names) > 1:
+            yield (
+                (*loc, number),
+                f"{dotted(loc)}: {folder.path} cannot be shared by {', '.join(names)}. {OBJECT_STORE}",
+            )
+
+
+def one_host_each(stack: Stack, host: Host) -> Iterator[str]:
+    """Yield a note for each folder that the hosts of a service do not share, without `shared: false`, on the first."""
+    for name, service in stack.services.items():
+        names = [one.name for one in hosts(stack, name)]
+        if len(names) < 2 or names[0] != host.name or not any(one.service == name for one in served(stack)):
+            continue
+        for folder in (one for one in service.writable if isinstance(one, str)):
+            yield (
+                f"services.{name}.writable: {folder} is a separate folder on {', '.join(names)}: a file that a visitor"
+                f" uploads is found on one host only. {OBJECT_STORE} If each host may have its own files, write"
+                f" {{path: {folder}, shared: false}}"
+            )
 
 
 def _process(stack: Stack, loc: Loc, process: Process, no_lease: str) -> Iterator[Problem]:
@@ -134,11 +185,11 @@ def _ports(stack: Stack) -> Iterator[Problem]:
 def _routes(stack: Stack) -> Iterator[Problem]:
     paths: dict[str, str] = {}
     for one in served(stack):
-        if not one.health:
+        if not one.health.path:
             where = f"services.{one.service}.processes.{one.process}"
             yield (
                 ("services", one.service, "processes", one.process),
-                f"{where}.health: is missing; the balancers use a host only while this page answers 2xx",
+                f"{where}.health: is missing; the balancers use a host only while this page says that it is healthy",
             )
         static = [("static_url", one.static)] if one.static else []
         for key, path in (*(("path", route) for route in one.routes), *static):

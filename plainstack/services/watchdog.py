@@ -21,8 +21,9 @@ def watchdog(
     """Yield the resources of a process's watchdog on a host; it is stopped together with the process."""
     assert wanted.watchdog is not None
     assert wanted.port is not None
-    assert wanted.health is not None
-    request = site.of_service(stack, host, wanted.port, wanted.health).curl()
+    page = wanted.check
+    assert page is not None
+    request = site.of_service(stack, host, wanted.port, page.path, page.host).curl()
     file = f"/etc/systemd/system/plainstack-watchdog-{processes.upstream(service, process)}.service"
     yield Directory(path="/usr/local/lib/plainstack")
     yield verbatim("app", _PROGRAM, mode=0o755)
@@ -33,6 +34,7 @@ def watchdog(
         host=host,
         unit=processes.unit(service, process),
         watchdog=wanted.watchdog,
+        statuses=",".join(page.statuses),
         failures=_failures(stack, host, service, wanted),
         # systemd's quoting: a percent sign and a dollar sign would be expanded.
         request=" ".join(_quoted(word) for word in request),

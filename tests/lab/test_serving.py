@@ -16,6 +16,7 @@ import yaml
 
 from tests.lab.labs import lab
 from tests.lab.operator import ROOT, Operator
+from tests.waiting import PATIENCE
 
 SOURCES = Path(__file__).parent / "serving"
 ADDRESS, NAME = "192.168.67.16", "shop.example"
@@ -87,15 +88,23 @@ def source(serving: Operator, service: str) -> Path:
 class Visitors:
     """Clients with kept-alive connections, of whose requests a third are POSTs to `count` below the path."""
 
-    def __init__(self, serving: Operator, path: str) -> None:
-        self.path = path
-        self._process = subprocess.Popen(
-            ["nsenter", f"--net=/run/netns/plainstack-{serving.lab}", sys.executable, "-m", "plainstack.drill.load"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    def __init__(self, serving: Operator, path: str, output: Path) -> None:
+        self.path, self._output = path, output
+        # A pipe that nobody reads would fill up and stop the clients.
+        with output.open("w") as file:
+            self._process = subprocess.Popen(
+                [
+                    "nsenter",
+                    f"--net=/run/netns/plainstack-{serving.lab}",
+                    sys.executable,
+                    "-m",
+                    "plainstack.drill.load",
+                ],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=file,
+                text=True,
+            )
         asked = {
             "address": ADDRESS,
             "name": NAME,
@@ -115,8 +124,8 @@ class Visitors:
 
     def outcomes(self) -> tuple[Counter[str], set[str]]:
         """Return a count of the outcomes at the end, and the bodies of all POSTs."""
-        assert self._process.stdout is not None
-        messages = [json.loads(line) for line in self._process.stdout]
+        self._process.wait(PATIENCE)
+        messages = [json.loads(line) for line in self._output.read_text(encoding="utf-8").splitlines()]
         kinds = {message[2]: message[1] for message in messages if message[0] == "begin"}
         seen = Counter(message[4] for message in messages if message[0] == "end")
         seen["not sent"] = sum(message[0] == "skip" for message in messages)
@@ -124,9 +133,9 @@ class Visitors:
         return +seen, {f"visit-{key}" for key, kind in kinds.items() if kind == "post"}
 
 
-def test_no_request_fails_during_a_release_or_a_restart(serving: Operator) -> None:
+def test_no_request_fails_during_a_release_or_a_restart(serving: Operator, tmp_path: Path) -> None:
     """Gunicorn keeps idle connections open for a moment when it stops, and uvicorn closes them at once."""
-    visitors = [Visitors(serving, path) for path in COUNTED]
+    visitors = [Visitors(serving, path, tmp_path / str(number)) for number, path in enumerate(COUNTED)]
     done = 0
     while not any(each.over for each in visitors):
         if done % 2 == 0:

@@ -75,15 +75,16 @@ def body(stack: Stack, step: Step) -> str:
     text = TEXTS[step.do]
     for key, value in (rebuild.GIVE_UP_OLD if step.do is Do.CLONE_OVER else rebuild.KEEP_OLD).items():
         text = text.replace(key, value)
+    asked = asks_site(stack)
     known = {
         "@LEADER@": step.about[0] if step.about else "",
         "@LSN@": step.about[0] if step.about else "",
         "@SELF@": step.host,
         "@SLOT@": slot_name(step.host),
         "@DB@": ",".join(host.name for host in stack.with_role("db")),
-        "@ASK@": join(asks_site(stack)),
-        "@SHOWN@": " ".join(asks_site(stack)),
-        "@HEALTHY@": site.HEALTHY,
+        "@ASK@": join(asked),
+        "@SHOWN@": " ".join(asked),
+        "@HEALTHY@": " | ".join(served(stack)[0].health.statuses) if asked else "*",
     }
     for key, value in known.items():
         text = text.replace(key, value)

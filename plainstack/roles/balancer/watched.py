@@ -12,7 +12,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.roles.shared.alerts import alerts, names
 from plainstack.services import site
 from plainstack.services.edge import Balancer
-from plainstack.services.processes import served
+from plainstack.services.processes import Served, served, site_module
 
 METRICS_PORT = ports.BALANCER_METRICS
 
@@ -61,6 +61,7 @@ def _site(stack: Stack, host: Host) -> Iterator[Target]:
             "role": "balancer",
             "service": service.name,
             "__param_hostname": site.name(stack),
+            **_module(service),
         }
         yield Target(f"https://{address}{service.health_page}", own)
 
@@ -69,8 +70,13 @@ def _healths(stack: Stack) -> Iterator[Target]:
     """Yield each service through each balancer, with the site's name in the request."""
     for balancer in stack.with_role("balancer"):
         for service in served(stack):
-            own = {**_labels(stack, balancer), "service": service.name}
+            own = {**_labels(stack, balancer), "service": service.name, **_module(service)}
             yield Target(f"https://{balancer.address}{service.health_page}", own)
+
+
+def _module(service: Served) -> dict[str, str]:
+    """Return the label that selects the prober's module for a service with statuses of its own; empty without them."""
+    return {"__param_module": site_module(service)} if service.health.status is not None else {}
 
 
 def _ports(stack: Stack) -> Iterator[Target]:

@@ -22,6 +22,7 @@ from plainstack.roles.shared.alerts import RULES
 from plainstack.secrets import pki
 from plainstack.secrets.values import Secret, Vault
 from plainstack.services.edge import Balancer, GivenCertificate
+from plainstack.services.processes import served, site_module
 
 _ETC = "/etc/prometheus"
 _PROMETHEUS = f"{_ETC}/prometheus.yml"
@@ -103,7 +104,14 @@ def _configuration(host: Host, vault: Vault, network: Network) -> Iterator[Resou
     # Knowing a webhook's URL is often enough to post to it, so no diff may show it.
     url = Secret("monitoring.webhook", json.dumps(webhook)) if webhook else None
     yield template("monitoring", _ALERTMANAGER, mode=0o640, group="prometheus", host=host, webhook=url)
-    yield template("monitoring", _BLACKBOX, site_ca=_SITE_CA if stack.with_role("balancer") else "", **values)
+    statuses = {site_module(one): one.health.statuses for one in served(stack) if one.health.status is not None}
+    yield template(
+        "monitoring",
+        _BLACKBOX,
+        site_ca=_SITE_CA if stack.with_role("balancer") else "",
+        modules={"site_https": (), **statuses},
+        **values,
+    )
     if stack.with_role("balancer"):
         yield File(path=_SITE_CA, content=_site_authority(stack, vault).encode())
 

@@ -115,21 +115,21 @@ def test_the_program_knows_every_host_of_every_service(stack: Stack, vault: Vaul
     both = stack.model_copy(update={"services": {"web": web, "api": api}})
     reported = told_by_sh(text(both, vault, f"{UPSTREAMS}.conf"))
     assert reported["TARGETS"].splitlines() == [
-        "web app1 192.168.57.14:8000 /healthz",
-        "web app2 192.168.57.15:8000 /healthz",
-        "api app1 192.168.57.14:8001 /up",
-        "api app2 192.168.57.15:8001 /up",
+        "web app1 192.168.57.14:8000 /healthz [!5]?? 192.168.3.230 5 2",
+        "web app2 192.168.57.15:8000 /healthz [!5]?? 192.168.3.230 5 2",
+        "api app1 192.168.57.14:8001 /up [!5]?? 192.168.3.230 5 2",
+        "api app2 192.168.57.15:8001 /up [!5]?? 192.168.3.230 5 2",
     ]
-    assert (reported["ENGINE"], reported["FOLDER"], reported["SITE"]) == ("nginx", "/etc/nginx", "192.168.3.230")
+    assert (reported["ENGINE"], reported["FOLDER"]) == ("nginx", "/etc/nginx")
     named = changed(stack, server_names=("*.shop.example",))
-    assert told_by_sh(text(named, vault, f"{UPSTREAMS}.conf"))["SITE"] == "www.shop.example"
+    assert "/healthz [!5]?? www.shop.example 5 2" in told_by_sh(text(named, vault, f"{UPSTREAMS}.conf"))["TARGETS"]
     addresses = [line.split()[2] for line in reported["TARGETS"].splitlines()]
     pools = upstreams(text(both, vault, SITE))
     assert [each for name, pool in pools.items() if not name.endswith(".once") for each in pool] == addresses
 
 
 def told_by_sh(settings: str) -> dict[str, str]:
-    names = ("ENGINE", "FOLDER", "SITE", "TARGETS")
+    names = ("ENGINE", "FOLDER", "TARGETS")
     show = "".join(f"printf '%s\\0' \"${name}\"\n" for name in names)
     ran = subprocess.run(["sh", "-eu", "-c", settings + show], capture_output=True, text=True, check=True)
     return dict(zip(names, ran.stdout.split("\0"), strict=False))
@@ -238,9 +238,9 @@ def test_a_service_may_accept_larger_bodies_than_others(stack: Stack, vault: Vau
 def test_headers_that_a_client_forges_are_replaced(stack: Stack, vault: Vault) -> None:
     sent = dict(re.findall(r"proxy_set_header (\S+) (\S+);", text(stack, vault, SITE)))
     assert sent == {
-        "Host": "$host$port_suffix",
+        "Host": "$sent_host",
         "X-Forwarded-For": "$remote_addr",
-        "X-Forwarded-Host": "$host$port_suffix",
+        "X-Forwarded-Host": "$sent_host",
         "X-Forwarded-Proto": "$scheme",
         "X-Real-IP": "$remote_addr",
         "X-Request-ID": "$request_id",
@@ -248,6 +248,7 @@ def test_headers_that_a_client_forges_are_replaced(stack: Stack, vault: Vault) -
         "Upgrade": "$http_upgrade",
         "Connection": "$connection_header",
     }
+    assert "map $uri $sent_host {\n    default $host$port_suffix;\n}" in text(stack, vault, SITE)
     assert "$proxy_add_x_forwarded_for" not in text(stack, vault, SITE)
 
 

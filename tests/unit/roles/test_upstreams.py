@@ -67,8 +67,10 @@ class Balancer:
         for name, text in (("curl", CURL), ("systemctl", SYSTEMCTL), ("sleep", SLEEP), ("ss", SS)):
             (root / "bin" / name).write_text(text)
             (root / "bin" / name).chmod(0o755)
-        targets = "\n".join(f"{service} {host} {address} /healthz" for service, host, address in TARGETS)
-        settings_file = f"ENGINE=nginx\nFOLDER=/etc/nginx\nSITE='www.example.com'\nTARGETS='{targets}'\n"
+        targets = "\n".join(
+            f"{service} {host} {address} /healthz [!5]??,507 www.example.com 5 2" for service, host, address in TARGETS
+        )
+        settings_file = f"ENGINE=nginx\nFOLDER=/etc/nginx\nTARGETS='{targets}'\n"
         (root / "etc/plainstack/balancer/upstreams.conf").write_text(settings_file)
         made = cls(root)
         for host in ADDRESSES:
@@ -267,9 +269,9 @@ def test_an_unhealthy_or_unreachable_host_is_taken_out_and_put_back(watching: Ba
     until(lambda: watching.used() == everything())
 
 
-@pytest.mark.parametrize("answer", ["204", "301", "400", "404"])
+@pytest.mark.parametrize("answer", ["204", "301", "400", "404", "507"])
 def test_a_host_is_taken_out_only_for_a_server_error(watching: Balancer, answer: str) -> None:
-    """The running release may not know a new name or path of the health page yet."""
+    """The running release may not know a new name or path of the health page yet. 507 is a status of this service."""
     for host in ("app1", "app3"):
         watching.health(host, answer)
     watching.health("app2", "500")
@@ -305,5 +307,5 @@ def test_metrics_are_exported_from_the_start(watching: Balancer) -> None:
 def test_the_health_request_looks_like_a_request_to_the_site(watching: Balancer) -> None:
     asked = watching.root / "asked"
     lines = until(lambda: asked.read_text().splitlines() if asked.exists() else [])
-    assert "-H Host: www.example.com -H X-Forwarded-Proto: https" in lines[0]
+    assert "-H Host: www.example.com -H X-Forwarded-Host: www.example.com -H X-Forwarded-Proto: https" in lines[0]
     assert "/healthz" in lines[0]

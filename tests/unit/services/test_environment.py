@@ -113,4 +113,4 @@ def test_the_error_names_a_missing_command(run: Run) -> None:
 
 def test_every_kind_has_a_console() -> None:
     consoles = {name: kind.console for name, kind in KINDS.items()}
-    assert consoles == {"django": ("manage.py", "shell"), "python": ("python",), "binary": ("sh",)}
+    assert consoles == {"django": ("manage.py", "shell"), "python": ("python",), "binary": ("sh",), "static": ("sh",)}

@@ -13,11 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 
 from plainstack import shipped
 from plainstack.drill import faults, generators
+from plainstack.engine.resources import File
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.failover import steps
+from plainstack.roles import registry
 from plainstack.roles.monitoring import jobs
 from plainstack.secrets.values import Vault
 from plainstack.services import health, site
@@ -159,6 +162,38 @@ def test_the_health_gate_sends_the_headers_of_a_balancer(application: tuple[Appl
     assert asked["path"] == "/status/"
     assert (asked["host"], asked["x-forwarded-host"]) == ("shop.example", "shop.example")
     assert asked["x-forwarded-proto"] == "https"
+
+
+DECLARED = "{path: /up, status: [200, 503], host: in.example, timeout: 9, interval: 7}"
+
+
+def test_a_declared_health_page_is_requested_in_the_same_way_everywhere(vault: Vault) -> None:
+    text = TEXT.replace("health: /status/", f"health: {DECLARED}").replace("BALANCER", "server_names: [shop.example]")
+    stack = inventories.parse(text.replace("PUBLIC", ""), "test.yaml", Path(__file__).parents[3])
+    host = stack.hosts["app1"]
+    script = health.script(stack, host, "web", "web", "release")
+    assert "--max-time 9" in script
+    assert "Host: in.example" in script
+    assert "http://10.0.0.3:8000/up" in script
+    assert "\n200 | 503)\n" in script
+    fault = faults.Fault("app", "kill").healthy_script(stack, host)
+    assert "Host: in.example" in fault
+    assert "in 200 | 503)" in fault
+    files = {
+        item.path: item.content.decode()
+        for role in ("balancer", "monitoring")
+        for item in inventories.wanted(registry()[role], stack, "lb1", vault)
+        if isinstance(item, File)
+    }
+    targets = files["/etc/plainstack/balancer/upstreams.conf"]
+    assert "web app1 10.0.0.3:8000 /up [!5]??,200,503 in.example 9 7" in targets
+    assert "\n    /shop/up in.example;\n" in files["/etc/nginx/conf.d/site.conf"]
+    modules = yaml.safe_load(files["/etc/prometheus/blackbox.yml"])["modules"]
+    assert modules["site_https_200_503"]["http"]["valid_status_codes"] == [200, 503]
+    assert "valid_status_codes" not in modules["site_https"]["http"]
+    watched = yaml.safe_load(files["/etc/prometheus/targets/probe-balancer.yml"])
+    assert [target["labels"]["__param_module"] for target in watched] == ["site_https_200_503"]
+    assert [target["targets"] for target in watched] == [["https://10.0.0.1/shop/up"]]
 
 
 DEBUG_PAGE = b"""<!DOCTYPE html><html><head><title>DisallowedHost at /status/</title>

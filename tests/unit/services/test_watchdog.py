@@ -50,7 +50,7 @@ services:
 """
 
 
-def restarts(folder: Path, answers: str, *, active: str = "active", up: float = 1000) -> int:
+def restarts(folder: Path, answers: str, *, active: str = "active", up: float = 1000, statuses: str = "2??") -> int:
     """Return how often the unit is restarted while its health page gives these answers, one per round."""
     for name, text in (("sleep", SLEEP), ("curl", CURL), ("systemctl", SYSTEMCTL)):
         (folder / name).write_text(text, encoding="ascii")
@@ -60,7 +60,7 @@ def restarts(folder: Path, answers: str, *, active: str = "active", up: float = 
     (folder / "active").write_text(f"{active}\n", encoding="ascii")
     (folder / "since").write_text(f"{int((uptime - up) * 1e6)}\n", encoding="ascii")
     subprocess.run(
-        ["sh", PROGRAM, "web.service", "5", "3", "30", "http://127.0.0.1/ping"],
+        ["sh", PROGRAM, "web.service", "5", "3", "30", statuses, "http://127.0.0.1/ping"],
         env={"PATH": f"{folder}:{os.environ['PATH']}", "STATE": str(folder)},
         capture_output=True,
         timeout=PATIENCE,
@@ -82,6 +82,10 @@ def restarts(folder: Path, answers: str, *, active: str = "active", up: float = 
 )
 def test_a_unit_is_restarted_after_a_number_of_failures_in_a_row(tmp_path: Path, answers: str, count: int) -> None:
     assert restarts(tmp_path, answers) == count
+
+
+def test_only_the_declared_statuses_count_as_healthy(tmp_path: Path) -> None:
+    assert restarts(tmp_path, "204 503 204 204 200 204 204 204", statuses="200,503") == 1
 
 
 @pytest.mark.parametrize(("active", "up"), [("active", 10), ("activating", 1000), ("failed", 1000)])

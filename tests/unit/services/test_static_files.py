@@ -1,0 +1,105 @@
+"""A service of the kind `static`: what a host serves, and what the inventory refuses; the lab has a real nginx."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from plainstack.engine.resources import Absent, File, Package
+from plainstack.errors import InventoryError
+from plainstack.inventory.stack import Stack
+from plainstack.roles import app
+from plainstack.secrets.values import Secret, Vault
+from plainstack.services.processes import served
+from tests import inventories
+
+TEXT = """
+stack: small
+hosts:
+  lb1: {address: 10.0.0.1, roles: [balancer, BALANCER]}
+  app1: {address: 10.0.0.3, roles: [app]}
+services:
+  docs: {kind: static, source: docs, path: /docs/, EXTRA}
+"""
+
+
+def parse(folder: Path, extra: str = "", more: str = "monitoring") -> Stack:
+    """Return a stack that serves a folder with a front page in `site`."""
+    site = folder / "docs/site"
+    site.mkdir(parents=True, exist_ok=True)
+    (site / "index.html").write_text("front\n")
+    return inventories.parse(TEXT.replace("EXTRA", extra).replace("BALANCER", more), "hosts.yaml", folder)
+
+
+def resources(stack: Stack, host: str = "app1") -> list[object]:
+    return list(inventories.wanted(app.ROLE, stack, host, Vault({"x": Secret("x", "x")}, {}, "")))
+
+
+def configuration(stack: Stack) -> str:
+    (file,) = [
+        item
+        for item in resources(stack)
+        if isinstance(item, File) and item.path == "/etc/plainstack/app/docs.nginx.conf"
+    ]
+    return file.content.decode()
+
+
+def test_the_files_of_the_current_release_are_served_below_the_path(tmp_path: Path) -> None:
+    text = configuration(parse(tmp_path, "folder: site, port: 8090"))
+    assert "listen 10.0.0.3:8090;" in text
+    assert "location /docs/ {\n            alias /srv/docs/current/source/site/;" in text
+    assert "/current/source/site/$file /previous/source/site/$file =404" in text
+
+
+def test_only_a_single_page_application_answers_missing_paths_with_its_front_page(tmp_path: Path) -> None:
+    fallback = "error_page 403 404 =200 /docs/index.html;"
+    assert fallback in configuration(parse(tmp_path, "folder: site, spa: true"))
+    plain = configuration(parse(tmp_path, "folder: site"))
+    assert fallback not in plain
+    assert "error_page 404 /docs/404.html;" in plain
+
+
+def test_a_single_page_application_needs_a_front_page(tmp_path: Path) -> None:
+    stack = parse(tmp_path, "spa: true")
+    assert any("docs has no index.html: its front page" in one for one in app.problems(stack, None))  # type: ignore[arg-type]
+
+
+def test_the_default_site_of_the_package_is_not_served_beside_it(tmp_path: Path) -> None:
+    stack = parse(tmp_path)
+    assert Package(name="nginx") in resources(stack)
+    assert Absent(path="/etc/nginx/sites-enabled/default") in resources(stack)
+    both = parse(tmp_path, "hosts: [lb1]", "app")
+    assert Absent(path="/etc/nginx/sites-enabled/default") not in resources(both, "lb1")
+
+
+def test_a_file_that_one_host_lacks_is_asked_for_on_another(tmp_path: Path) -> None:
+    (service,) = served(parse(tmp_path))
+    assert service.files
+    assert service.health.path == "/.plainstack-health"
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "env: {A: b}",
+        "secrets: {A: {}}",
+        "writable: [media]",
+        "packages: [curl]",
+        "processes: {web: {command: x}}",
+        "timers: {t: {command: x, calendar: daily}}",
+    ],
+)
+def test_a_key_for_code_is_refused(tmp_path: Path, extra: str) -> None:
+    with pytest.raises(InventoryError) as caught:
+        parse(tmp_path, extra)
+    key = extra.partition(":")[0]
+    assert any(
+        one == f"hosts.yaml:7: services.docs.{key}: a service of the kind static runs no code; remove this key"
+        for one in caught.value.problems
+    ), caught.value.problems
+
+
+def test_an_unknown_key_names_those_of_the_kind(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError, match=r"services\.docs\.spaa: unknown key, did you mean 'spa'\?"):
+        parse(tmp_path, "spaa: true")
