@@ -146,7 +146,7 @@ def plan(inventory: str, role: str, host: str, *, json: bool, no_build: bool = F
 
 
 def _build(console: Console, stack: Stack, roles: Sequence[str], hosts: Sequence[str], *, left_out: bool) -> None:
-    """Run the builds of the services' sources that are due on this machine, or say that they are left out."""
+    """Run the local builds that are due, or say that they are left out."""
     from plainstack.engine import desired
     from plainstack.services import local_build
 

@@ -1,4 +1,4 @@
-"""Tells the inventory's `notify` what a command did."""
+"""Sends the notifications of the inventory's `notify` after a command."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Releases = Mapping[str, Mapping[str, str]]
 
 
 def wanted(stack: Stack) -> bool:
-    """Return whether somebody is to be told."""
+    """Return whether the inventory asks for notifications."""
     return stack.notify.command is not None or stack.notify.webhook is not None
 
 
 def releases(observer: Observer) -> Releases:
-    """Return what the hosts of an observer run; nothing if nobody is to be told."""
+    """Return the releases that the observed hosts run; nothing if no notification is sent."""
     from plainstack.services import running
 
     stack = observer.stack

@@ -120,6 +120,8 @@ def _models(field: Schema, models: Schema) -> Iterator[tuple[str, Schema]]:
         yield from _models(option, models)
     if "oneOf" in field:
         yield "", field
+    if isinstance(field.get("items"), dict):
+        yield from _models(field["items"], models)
     if isinstance(field.get("additionalProperties"), dict):
         yield from ((f".NAME{below}", found) for below, found in _models(field["additionalProperties"], models))
 

@@ -1,4 +1,4 @@
-"""The commands behind `inv releases` and `inv rollback`, and what a failed deploy says about releases."""
+"""The commands behind `inv releases` and `inv rollback`, and the advice on releases after a failed deploy."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from invoke.tasks import task
 
 from plainstack.cli.options import JSON, NOTIFY, SELECT
 
-_SERVICE = "a service of the inventory"
+_SERVICE = "a service in the inventory"
 
 
 @task(help={"inventory": SELECT["inventory"], "service": f"{_SERVICE} (default: all)", **JSON})

@@ -11,7 +11,7 @@ from plainstack.cli.options import JSON, NOTIFY, SELECT
 
 _SERVICE = {
     "inventory": SELECT["inventory"],
-    "service": "a service of the inventory",
+    "service": "a service in the inventory",
     "process": "only this process of the service",
     "host": SELECT["host"],
 }

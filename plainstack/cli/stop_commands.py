@@ -44,7 +44,7 @@ def _run(action: str, inventory: str, service: str, process: str, host: str, *, 
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         change = (stops.stop if action == "stop" else stops.start)(service, chosen, at, who())
         hosts = tuple(one.name for one in processes.hosts(stack, service))
-        # A unit that starts records what it has read, which includes secrets.
+        # Starting a unit records a stamp of its inputs, which include secrets.
         with Observer(stack, roles_of(stack), (), hosts, needs_values=action == "start") as observer:
             observer.change = change
             view = _observed(observer, console, action, service)
@@ -59,7 +59,7 @@ def _run(action: str, inventory: str, service: str, process: str, host: str, *, 
 
 
 def _chosen(stack: Stack, service: str, process: str, host: str) -> list[Part]:
-    """Return the processes and timers that are meant, each with its host. Raises Refused."""
+    """Return the selected processes and timers, each with its host. Raises Refused."""
     from plainstack.services import stops
 
     must_be_known("service", service, list(stack.services))
@@ -79,7 +79,7 @@ def _chosen(stack: Stack, service: str, process: str, host: str) -> list[Part]:
 
 
 def _observed(observer: Observer, console: Console, action: str, service: str) -> View:
-    """Return the plan of the units alone. Raises Refused if a unit would start with changes that are not deployed."""
+    """Return a plan for the units alone. Raises Refused if a unit would start with undeployed changes."""
     from plainstack.deploy.focus import Focus
     from plainstack.engine.resources import Unit
     from plainstack.services import holds, processes, stops
@@ -91,7 +91,7 @@ def _observed(observer: Observer, console: Console, action: str, service: str) -
         due = _subjects(observer.observe(console.progress(), to_apply=True))
 
     def leaves(item: Resource) -> bool:
-        # A process that another host cannot start does not keep this one from being stopped.
+        # A process that cannot be started on another host must not prevent this stop.
         return action == "stop" and isinstance(item, Unit) and item.running
 
     observer.focus = Focus(processes.ROLES, lambda stack: stack, keys, leaves)

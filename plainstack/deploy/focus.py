@@ -1,4 +1,4 @@
-"""Limits a run to a part of what roles want, such as one service: its plans leave everything else as it is."""
+"""Limits a run to some of the resources, such as those of one service; plans leave all others as they are."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from plainstack.inventory.stack import Stack
 
 @dataclass(frozen=True)
 class Focus:
-    """A part of a stack: the resources of `roles` that `without`, the stack without the part, does not want.
+    """A part of a stack: the resources of `roles` that are not declared once `without` has removed the part.
 
-    `also` are keys of resources that belong to the part even when the stack does not want them, so that a plan may
-    remove them. The resources for which `leaves` is true do not belong to it.
+    `also` are keys of resources that belong to the part even if they are not declared now, so that a plan may remove
+    them. The resources for which `leaves` is true do not belong to it.
     """
 
     roles: tuple[str, ...]
@@ -24,7 +24,7 @@ class Focus:
     leaves: Callable[[Resource], bool] = lambda _: False
 
     def keys(self, wanted: HostDesired, others: HostDesired) -> frozenset[str]:
-        """Return the keys of the part's resources on a host; `others` is what the host wants without the part."""
+        """Return the keys of the part's resources on a host; `others` is the host's desired state without the part."""
         left = {item.key for role in self.roles for item in wanted.get(role, ()) if self.leaves(item)}
         return (self.also | (self._keys(wanted) - self._keys(others))) - left
 

@@ -1,4 +1,4 @@
-"""Notifications: a command and a webhook are told what a command did. They never fail it, and delay it only briefly."""
+"""Notifications about a command, to a program and a webhook. They never fail the command, and delay it only briefly."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Report:
 
 
 def send(stack: Stack, report: Report, complain: Callable[[str], None]) -> None:
-    """Tell the inventory's `notify` about a command; call `complain` with a sentence for each that failed.
+    """Send the notifications about a command; call `complain` with a sentence for each that failed.
 
     It returns after `notify.timeout` seconds at the latest, and raises nothing.
     """

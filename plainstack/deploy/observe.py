@@ -23,7 +23,7 @@ from plainstack.ssh.connections import Sessions
 
 __all__ = ["Listener", "Observer", "View"]
 
-# The author of plans that are only looked at.
+# The author of plans that are not applied.
 _NOBODY = Stamp("", "", "")
 
 
@@ -34,8 +34,8 @@ class Observer:
     missing secrets are generated in memory, and only a deploy saves them. For a command that needs no values of
     secrets, pass `needs_values=False`: the commands that print secrets are then not run, and unset secrets are allowed.
 
-    `stack` is the stack of the inventory and, after `observe`, with what the hosts hold; see Role. A command that
-    changes what they hold sets `change`, a function that is applied to the stack. One that deploys only a part of the
+    `stack` is the stack of the inventory; after `observe`, it includes the holds of the hosts (see Role). A command
+    that changes holds sets `change`, a function that is applied to the stack. A command that deploys only a part of the
     stack sets `focus`.
     """
 
@@ -159,7 +159,7 @@ class Observer:
             listener.note(self.sessions.notes.pop(0))
 
     def _held(self, observed: Mapping[str, Observed]) -> Stack:
-        """Return the stack of the inventory with what the hosts hold, and with what the command changes about it."""
+        """Return the stack of the inventory with the holds of the hosts, as changed by the command."""
         stack = self._declared
         for role in self.roles.values():
             stack = role.holds(stack, observed)
@@ -213,7 +213,7 @@ class Observer:
         return [*found, *others, *self._refusals_over_hosts(view)]
 
     def held_back(self) -> list[str]:
-        """Return the reasons to refuse `inv deploy` that follow from what commands left on the hosts."""
+        """Return the reasons why holds on the hosts stop `inv deploy`."""
         from plainstack.engine.role import of_host
 
         if self.change:
@@ -240,7 +240,7 @@ class Observer:
         return Sources.of(self.stack.folder).overrides(roles)
 
     def findings(self, view: View) -> list[str]:
-        """Return notes for the operator: on the hosts that would change, and those of `inv status`."""
+        """Return notes for the operator about the hosts that would change, and the notes of `inv status`."""
         from plainstack.deploy import status
         from plainstack.engine import preflight
 

@@ -17,7 +17,7 @@ _COMMON = ("host", "address", "roles", "units")
 
 @dataclass
 class Row:
-    """The row of one host: `cells` by column title; `problems`, and `notes` on what is no problem, as sentences."""
+    """The row of one host: `cells` by column title; `problems`, and `notes` that are not problems, as sentences."""
 
     host: str
     address: str

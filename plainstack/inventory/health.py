@@ -1,4 +1,4 @@
-"""How the health of a process is found out: its health page, and its watchdog."""
+"""How the health of a process is checked: its health page, and its watchdog."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Health(Model):
 
 
 class Watchdog(Model):
-    """Restarts a process that runs but whose health page says that it is not healthy."""
+    """Restarts a process that runs but whose health page reports that it is not healthy."""
 
     interval: Seconds = Field(5, description="Seconds between two checks.")
     failures: Annotated[Int, Field(ge=1, le=100)] = Field(

@@ -1,4 +1,4 @@
-"""The key `notify`: whom a command tells what it did."""
+"""The key `notify`: notifications about what a command did."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NotifySecret(Model):
 
 
 class Notify(Model):
-    """Whom a command that changed something tells about it, from the operator's machine."""
+    """Notifications that the operator's machine sends after a command has changed something."""
 
     command: ShellLine | None = Field(
         None, description="A shell command that gets a JSON document on its standard input."
@@ -35,5 +35,5 @@ class Notify(Model):
         {}, description="Secrets for the URL and the headers; `inv secrets.set notify/NAME` sets one."
     )
     timeout: Annotated[Int, Field(ge=1, le=60)] = Field(
-        10, description="Seconds after which a notification is given up, so that no command waits for long."
+        10, description="Seconds after which a notification is abandoned, so that no command waits for long."
     )

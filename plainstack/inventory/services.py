@@ -76,7 +76,7 @@ class Process(Model):
 class ServiceTimer(Model):
     """A command of a service that runs at certain times, on one of its hosts.
 
-    With a database, another host runs it while one is down. Without, it runs on the first of its hosts.
+    With a database, another host runs it if one is down. Without one, only the first of its hosts runs it.
     """
 
     command: CommandLine = Field(description="The program and its arguments, as for a process.")
@@ -115,8 +115,8 @@ class Writable(Model):
     shared: Bool | None = Field(
         None,
         description=(
-            "`true` if every host must see the same files, which only a service on one host can have; `false` if each"
-            " host may have its own, such as a cache."
+            "`true` if all hosts must see the same files, which is possible only on one host; `false` if each host may"
+            " have its own files, such as a cache."
         ),
     )
 
@@ -128,10 +128,10 @@ class Build(Model):
         None,
         description=(
             "A shell command that plan and deploy run in the source folder on this machine, such as `npm run build`,"
-            " if the source has changed since it ran last."
+            " if the source has changed since the last build."
         ),
     )
-    output: tuple[InnerPath, ...] = Field((), description="Files or folders inside the source that `local` must make.")
+    output: tuple[InnerPath, ...] = Field((), description="Files or folders in the source that `local` must create.")
     host: tuple[CommandLine, ...] = Field(
         (), description="Commands that run in the new release on every host, before any host uses the release."
     )
@@ -162,7 +162,7 @@ class DrillRequest(Model):
         {}, description="Headers of the request; `${secret.NAME}` stands for a secret of the service."
     )
     stored: EnvironmentValue = Field(
-        description="A query that selects the keys that are stored, one a row, among those that begin with `${prefix}`."
+        description="A query that returns the stored keys that begin with `${prefix}`, one per row."
     )
     clean_up: EnvironmentValue = Field(description="SQL statements that remove what drills wrote.")
 
@@ -176,15 +176,15 @@ class Service(Model):
     )
     path: RoutePath = Field(
         "/",
-        description="The URL path of the service; the balancers pass requests below it on with the path unchanged.",
+        description="The URL path of the service; the balancers pass on requests below it, with the path unchanged.",
     )
     processes: dict[Name, Process] = Field({}, description="The service's programs, by name.")
     timers: dict[Name, ServiceTimer] = Field({}, description="Commands that run at certain times, by name.")
     env: dict[EnvironmentName, EnvironmentValue] = Field(
-        {}, description="Environment variables; `${database.url}` and the like stand for what the stack knows."
+        {}, description="Environment variables; references such as `${database.url}` are replaced by their values."
     )
     secrets: dict[EnvironmentName, ServiceSecret] = Field(
-        {}, description="Secret environment variables; `inv secrets.set SERVICE/NAME` sets one."
+        {}, description="Secret environment variables; set a value with `inv secrets.set SERVICE/NAME`."
     )
     files: dict[TargetPath, FilePath] = Field(
         {},
@@ -195,14 +195,14 @@ class Service(Model):
     )
     build: Build = Field(Build(), description="Commands that complete a new release before any host uses it.")
     before: dict[Name, Hook] = Field(
-        {}, description="Commands that run for each release before a host switches to it, by name."
+        {}, description="Commands by name that run for each release before a host switches to it."
     )
     after: dict[Name, Hook] = Field(
-        {}, description="Commands that run for each release after a host has started it, by name."
+        {}, description="Commands by name that run for each release after a host has started it."
     )
     packages: tuple[DebianPackage, ...] = Field((), description="Debian packages that the service needs.")
     drill: DrillRequest | None = Field(
-        None, description="A request that drills send, to count writes that were acknowledged and lost."
+        None, description="A request with which drills write, to count acknowledged writes that a failover lost."
     )
     max_body: Size | None = Field(
         None, description="The largest request body, such as an upload, if it differs from the site's."
@@ -225,7 +225,7 @@ class DjangoService(Service):
     project: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")] = Field(
         description="The Python package that holds settings.py and wsgi.py."
     )
-    port: Port = Field(8000, description="The port at which the app hosts serve it.")
+    port: Port = Field(8000, description="The port on which the app hosts serve it.")
     workers: Annotated[Int, Field(ge=1, le=64)] = Field(2, description="Gunicorn's worker processes on each app host.")
     threads: Annotated[Int, Field(ge=1, le=64)] = Field(4, description="Threads of each worker.")
     health: PagePath | Health = Field(
@@ -235,10 +235,10 @@ class DjangoService(Service):
     timeout: Seconds = Field(60, description="Seconds that a balancer waits for a response.")
     live: PagePath | None = Field(
         None,
-        description="A page that answers 2xx while the process runs, without using the database; optional.",
+        description="An optional page that answers 2xx while the process runs, without using the database.",
     )
     static_url: Annotated[str, Field(pattern=r"^/([A-Za-z0-9_.-]+/)+$")] | None = Field(
-        None, description="Django's STATIC_URL; `static/` below `path` when it is not given."
+        None, description="Django's STATIC_URL; by default, `static/` below `path`."
     )
 
 
@@ -262,7 +262,7 @@ class StaticService(Service):
     folder: InnerPath | None = Field(
         None, description="The folder inside the source with the files, such as `dist`; without it, the source itself."
     )
-    port: Port = Field(8080, description="The port at which the app hosts serve it.")
+    port: Port = Field(8080, description="The port on which the app hosts serve it.")
     spa: Bool = Field(False, description="Answer every path without a file, and without an extension, with index.html.")
 
 

@@ -46,7 +46,7 @@ class Stack(Model):
     hosts: dict[Name, Host] = Field(min_length=1, description="The stack's machines by name.")
     services: dict[Name, AnyService] = Field({}, description="The applications of the stack, by name.")
     secrets: SecretStore = Field(SecretStore(), description="Where generated passwords and keys are kept.")
-    notify: Notify = Field(Notify(), description="Whom a command that changed something tells about it.")
+    notify: Notify = Field(Notify(), description="Notifications about commands that changed something.")
     lab: LabSettings = Field(LabSettings(), description="How `inv lab.up` sets up the hosts and links of a lab.")
 
     def given(self, model: type[Settings]) -> Settings | None:

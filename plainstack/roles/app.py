@@ -77,7 +77,7 @@ def inconsistent(stack: Stack) -> Iterable[tuple[Loc, str]]:
 
 
 def still_served(stack: Stack) -> Iterator[str]:
-    """Yield a sentence for what the hosts hold, and for the ports of each service that the second pass closes."""
+    """Yield a sentence for each hold, and for each old port of a service that the second pass closes."""
     yield from holds.sentences(stack)
     for one in served(stack):
         if still := stack.still.ports.get(one.name):
@@ -93,7 +93,7 @@ def turns(stack: Stack, work: Mapping[str, HostWork]) -> Sequence[Sequence[str]]
 
 
 def held_back(stack: Stack, host: Host) -> Iterator[str]:
-    """Yield a sentence for each service of a host that was rolled back and that a deploy would have to leave so."""
+    """Yield a sentence for each service of a host whose source still has content that was rolled back."""
     return holds.refusals(stack, [name for name, _ in here(stack, host)])
 
 
@@ -105,7 +105,7 @@ def findings(stack: Stack, host: Host, _observed: Observed) -> Iterator[Finding]
         for name, timer in settings.timers.items():
             several = len(placed(stack, timer.hosts or settings.hosts)) > 1
             if several and timer_hosts(stack, service, timer) == [host]:
-                why = f"to move when the host is down, it needs {lease.missing(stack)}"
+                why = f"to run on another host if this one is down, it needs {lease.missing(stack)}"
                 yield Finding(f"{service}: the timer {name} runs on this host only; {why}", refused=False)
 
 

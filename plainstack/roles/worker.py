@@ -25,7 +25,7 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
 
 
 def turns(stack: Stack, work: Mapping[str, HostWork]) -> Sequence[Sequence[str]]:
-    """Return the workers in groups: all at once, but for hosts that migrate the database or end a release."""
+    """Return the workers in groups: all at once, except hosts that migrate the database or run the last hooks."""
     return rolling.groups(stack, work, at_once=len(work))
 
 
@@ -35,7 +35,7 @@ def held_back(stack: Stack, host: Host) -> Iterable[str]:
 
 
 def findings(stack: Stack, host: Host, observed: Observed) -> Iterable[Finding]:
-    """Report what the role app reports, unless it does so itself."""
+    """Report the findings of the role app for a host that has only the role worker."""
     return app.findings(stack, host, observed) if runner(host) == ROLE.name else ()
 
 

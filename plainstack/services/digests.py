@@ -1,4 +1,4 @@
-"""Digests of a large source's files, kept between runs: a file that has not changed since is not read again.
+"""Caches the digests of a large source's files between runs, so that unchanged files are not read again.
 
 The file with them is a cache: it can be deleted at any time. A digest is used only for a file with the same size, times
 and inode as when it was computed. It is kept only if the file had not been written to for a while before it was read:
@@ -55,7 +55,7 @@ def settled(mark: Mark, now: int) -> bool:
 
 
 def _read(place: Path) -> dict[str, tuple[Mark, str]]:
-    """Return the cached digests; those that are not of the right form are left out."""
+    """Return the cached digests; malformed ones are left out."""
     try:
         data = json.loads(place.read_bytes())
         return {

@@ -1,4 +1,4 @@
-"""Checks of what settings need from outside: names that they import, and environment variables."""
+"""Checks the imports and environment variables that Django settings need."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LAZY = (ast.IfExp, ast.BoolOp, ast.Lambda, ast.GeneratorExp, ast.ListComp, ast.
 
 
 def problems(settings: Settings, service: DjangoService) -> Iterator[str]:
-    """Yield the names and the variables that the settings use but that are not there on a host."""
+    """Yield the names and the variables that the settings use but that do not exist on a host."""
     given = {*service.env, *_ALWAYS}
     for name, secret in service.secrets.items():
         given |= {f"{name}_FILE" if secret.file else name, *([secret.fallbacks] if secret.fallbacks else [])}

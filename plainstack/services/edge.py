@@ -18,13 +18,13 @@ class GivenCertificate(Model):
 
 
 class Maintenance(Model):
-    """What visitors get while `inv maintenance` has closed a service, and who is let through."""
+    """The response to visitors while `inv maintenance` has closed a service, and the addresses that are let through."""
 
     allow: tuple[Network, ...] = Field(
         (), description="The addresses and networks whose requests are passed on as usual."
     )
     retry_after: Annotated[Int, Field(ge=1, le=86400)] = Field(
-        300, description="The seconds after which visitors' programs may try again: the header Retry-After."
+        300, description="The value of the header Retry-After, in seconds."
     )
 
 
@@ -68,5 +68,5 @@ class Balancer(Model):
         "10m", description="The largest request body, in bytes or with k, m or g."
     )
     maintenance: Maintenance = Field(
-        Maintenance(), description="What visitors get while a service is in maintenance; `inv maintenance` closes it."
+        Maintenance(), description="The response to visitors while `inv maintenance` has closed a service."
     )

@@ -1,4 +1,4 @@
-"""Files of the user's own, rendered on the hosts and linked into every release of a service."""
+"""The user's own files, rendered on the hosts and linked into every release of a service."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def identity(service: Service) -> list[str]:
 
 
 def contradictions(name: str, service: Service) -> Iterator[tuple[Loc, str]]:
-    """Yield targets that exclude each other, or that are in a writable folder."""
+    """Yield target paths that conflict with each other, or that are in a writable folder."""
     taken = {target: f"services.{name}.files.{target}" for target in service.files}
     taken |= dict.fromkeys(service.folders, f"services.{name}.writable")
     for target in service.files:

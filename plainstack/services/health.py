@@ -1,4 +1,4 @@
-"""A service's health gate: a script that succeeds if the health page says so, and otherwise prints its answer."""
+"""A service's health gate: a script that succeeds if the health page reports success, or prints the response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of a service that belong to a release: which host runs each, and how sh runs it as systemd would."""
+"""The commands that belong to a service's release: which host runs each, and how sh runs it as systemd would."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _VARIABLE = re.compile(r"(?P<dollars>\$\$)|(?P<braced>\$\{[A-Za-z_][A-Za-z0-9_]*
 
 @dataclass(frozen=True)
 class HookHere:
-    """A hook that a host runs: `line` is for sh, `said` is the command as the inventory has it."""
+    """A hook that a host runs: `line` is the command for sh, `said` the command as written in the inventory."""
 
     phase: Phase
     name: str
@@ -52,7 +52,7 @@ def here(scope: Scope, phase: Phase) -> Iterator[HookHere]:
 
 
 def build_lines(scope: Scope) -> list[tuple[str, str]]:
-    """Return the commands that complete a release on a host, each as the inventory has it and as a line for sh."""
+    """Return the commands that complete a release on a host, each as written in the inventory and as a line for sh."""
     commands = scope.stack.services[scope.service].build.host
     return [(command, shell_line(references.resolve(command, scope.value))) for command in commands]
 

@@ -104,7 +104,7 @@ def _django_problems(service: Service, files: Mapping[str, str]) -> Iterator[str
 def _static_needs(service: Service, key: str, _files: Sequence[str]) -> Mapping[str, str]:
     assert isinstance(service, StaticService)
     front = f"{service.folder}/index.html" if service.folder else "index.html"
-    # Files without a front page are of use, for example below a path of their own.
+    # A folder of files may have no front page.
     return {front: f"its front page. {key}.folder names the folder with the files"} if service.spa else {}
 
 

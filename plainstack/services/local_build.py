@@ -45,7 +45,7 @@ def run(stack: Stack, names: Collection[str], report: Callable[[str], None]) -> 
 def due(stack: Stack, names: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield each service whose build is due, and why.
 
-    What a build makes is part of the source, so a build is due if the source is not what the last build left behind.
+    The output of a build is part of the source, so a build is due if the source differs from what the last build left.
     """
     for name in names:
         try:

@@ -28,7 +28,7 @@ class Served:
     """A process that the balancers pass requests on to; `name` is unique in the stack and names the upstream.
 
     `files` is true if it only serves files, so that another host may have one that is missing here.
-    `keepalive` is how many seconds a balancer keeps an idle connection; it must be shorter than the process does.
+    `keepalive` is for how many seconds a balancer keeps an idle connection; the process must keep it for longer.
     """
 
     name: str
@@ -131,7 +131,7 @@ def timer_hosts(stack: Stack, service: str, timer: ServiceTimer) -> list[Host]:
 
 
 def moves(stack: Stack, service: str, timer: ServiceTimer) -> bool:
-    """Return whether another host runs a timer's command while one is down: that needs a lease in the database."""
+    """Return whether another host runs a timer's command if one is down, which needs a lease in the database."""
     return len(placed(stack, timer.hosts or stack.services[service].hosts)) > 1 and not lease.missing(stack)
 
 

@@ -227,7 +227,7 @@ def _unfit(text: str) -> str:
     if option in _BUILDS:
         return "would have to be built on the host, but hosts install only wheels"
     if option == "--no-binary":
-        return "asks for a build on the host. Remove it: what has no wheel is built on this machine"
+        return "asks for a build on the host. Remove it: requirements without a wheel are built on this machine"
     if text.startswith("-"):
         return ""
     return "is not a package from an index. Hosts install only wheels, by name and version"

@@ -266,7 +266,7 @@ def _timers(here: _Here) -> Iterator[Resource]:
             **here.known,
         )
         yield _sandbox(here, {"unit": unit}, groups=moves)
-        # Hosts that start at different moments would only wait for each other.
+        # With a random delay per host, the hosts would only wait for each other.
         accuracy = 1 if moves else 60
         if name in stops.names(here.stack, here.name, here.host):
             continue

@@ -1,4 +1,4 @@
-"""The order in which application hosts get a release: one first, and the others after it, alone or in groups."""
+"""The order in which application hosts get a release: one host first, then the others, one by one or in groups."""
 
 from __future__ import annotations
 

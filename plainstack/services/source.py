@@ -31,13 +31,13 @@ MOST_FILES = 100_000
 _NAMED = 12
 
 
-# What changes with a file's content: size, times of modification and change in nanoseconds, inode and device.
+# Attributes that change with a file's content: size, times of modification and change in nanoseconds, inode and device.
 Mark = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file to send: its path in the source, its local path, and what its content cannot change without changing."""
+    """A file to send: its path in the source, its local path, and a mark that changes whenever its content does."""
 
     inside: str
     path: str

@@ -27,7 +27,7 @@ Report = Callable[[str], None]
 _GLIBC_MINORS = range(5, sdists.GLIBC_MINOR + 1)
 # pip stops at the first requirement without a wheel. Run it again until this many are found.
 _MISSING_NAMED = 10
-# In a folder of wheels: which lines of the lock have another hash on hosts, because this machine built the wheel.
+# A file in a folder of wheels: the lines of the lock whose hash differs on hosts, because this machine built the wheel.
 _BUILT = "built.json"
 _UNREACHED = re.compile(r"connection broken|Could not fetch URL|name resolution|timed out", re.I)
 

@@ -33,7 +33,7 @@ systemd-run --quiet --unit=load sh /run/load.sh
 
 @pytest.fixture(scope="module")
 def stack(project: Path) -> Iterator[Operator]:
-    """Start the deployed stack, and add a timer and a process of which there is one."""
+    """Start the deployed stack, and add a timer and a process that runs once."""
     with labs.from_snapshot("operate", labs.default_inventory(), project, HOSTS) as operator:
         data = yaml.safe_load(operator.inventory.read_text(encoding="utf-8"))
         tick = "sh -c 'echo tick $$PLAINSTACK_TICK; exec sleep 1'"
@@ -71,7 +71,7 @@ def ticks(stack: Operator, *hosts: str) -> list[int]:
     return [int(found) for found in re.findall("(?m)^tick ([0-9]+)$", lines)]
 
 
-def test_a_restart_goes_over_the_hosts_and_no_request_fails(stack: Operator) -> None:
+def test_no_request_fails_during_a_restart(stack: Operator) -> None:
     before = {host: pid(stack, host) for host in APPS}
     stack.on("lb2", LOAD)
     done = stack.json("restart", "web", "--process=web")
@@ -118,7 +118,7 @@ def test_maintenance_closes_the_site_to_visitors_and_a_balancer_that_was_down_is
     stack.inv("status")
 
 
-def test_a_stopped_service_stays_stopped_over_a_reboot_and_a_deploy(stack: Operator) -> None:
+def test_a_stopped_service_stays_stopped_after_a_reboot_and_a_deploy(stack: Operator) -> None:
     stack.inv("stop", "web", "--process=web", "--host=app2")
     stack.inv("lab.break", "app2", "--reboot")
     until(lambda: stack.on("app2", "echo up", check=False))
@@ -148,7 +148,7 @@ def test_a_timer_runs_once_for_each_time_whichever_host_is_up(stack: Operator) -
     assert all(tick % 10 == 0 for tick in run)
 
 
-def test_status_says_which_host_runs_the_process_of_which_there_is_one(stack: Operator) -> None:
+def test_status_shows_which_host_runs_a_process_that_runs_once(stack: Operator) -> None:
     until(lambda: "web-beat runs on app" in stack.inv("status", code=None).out)
 
 

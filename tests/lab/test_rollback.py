@@ -1,4 +1,4 @@
-"""Releases go back: under load, refused where they cannot, after a failure on one host, and on a full disk."""
+"""Rollbacks: under load, refused if impossible, after a failure on one host, and on a full disk."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def shop(deployed: Operator) -> Shop:
     return Shop(deployed, source)
 
 
-def test_a_release_and_its_rollback_fail_no_request(shop: Shop) -> None:
+def test_no_request_fails_during_a_release_and_its_rollback(shop: Shop) -> None:
     deployed, first = shop.operator, shop.release()
     folder = shop.source / "incidents/migrations"
     last = max(path.stem for path in folder.glob("[0-9]*.py"))
@@ -86,14 +86,14 @@ def test_a_release_and_its_rollback_fail_no_request(shop: Shop) -> None:
     assert second != first == shop.release()
     assert f"web: from {second} to {first}" in back
     assert "which newer releases applied: incidents.9999_nothing" in back
-    # It changes nothing but the service, and the hosts agree with what was said.
+    # The rollback changes only the service, and the hosts run the announced release.
     assert {line for line in back.splitlines() if re.match(r"\S+: (app|worker|base|firewall|db)\b", line)} <= {
         line for line in back.splitlines() if re.match(r"app[12]: app", line)
     }
     assert f"web stays at {first}" in back
 
 
-def test_what_was_rolled_back_stays_so_until_the_operator_says_otherwise(shop: Shop) -> None:
+def test_a_rollback_lasts_until_the_operator_ends_it(shop: Shop) -> None:
     deployed, first = shop.operator, shop.release()
     plan = deployed.inv("plan", code=1)
     assert re.search(
@@ -135,7 +135,7 @@ def test_what_was_rolled_back_stays_so_until_the_operator_says_otherwise(shop: S
     assert deployed.json("plan")["changes"] == {}
 
 
-def test_a_release_that_fails_on_the_second_host_stops_there_and_one_command_returns_the_first(shop: Shop) -> None:
+def test_a_release_that_fails_on_the_second_host_stops_there_and_one_command_rolls_the_first_back(shop: Shop) -> None:
     deployed, before = shop.operator, shop.release()
     wsgi = shop.source / "incidents_site/wsgi.py"
     good = wsgi.read_text(encoding="utf-8")
@@ -148,17 +148,17 @@ def test_a_release_that_fails_on_the_second_host_stops_there_and_one_command_ret
     assert "no such device on this host" in failed.err
     assert now["app1"] != before == now["app2"]
     assert f"web: app1 runs {now['app1']}, and app2 runs {before}. " in failed.err
-    assert f"inv rollback --service=web returns app1 to {before}" in failed.err
+    assert f"To return app1 to {before}: inv rollback --service=web" in failed.err
     assert f"web: app1 runs {now['app1']}, and app2 runs {before}" in deployed.inv("releases").out
     deployed.inv("rollback")
     assert shop.release() == before
-    # The mended source is new content: it goes forward, and ends the rollback.
+    # The corrected source is new content: deploying it ends the rollback.
     deployed.inv("deploy")
     assert shop.release() not in (before, now["app1"])
     assert deployed.json("releases")["services"]["web"]["rolled_back"] is None
 
 
-def test_a_rollback_that_was_killed_between_two_hosts_goes_on(shop: Shop) -> None:
+def test_a_rollback_killed_between_two_hosts_can_be_continued(shop: Shop) -> None:
     deployed, before = shop.operator, shop.release()
     shop.style("another")
     deployed.inv("deploy")
@@ -173,7 +173,7 @@ def test_a_rollback_that_was_killed_between_two_hosts_goes_on(shop: Shop) -> Non
     assert deployed.json("plan", code=1)["changes"] == {}
 
 
-def test_a_disk_that_is_too_full_for_a_release_leaves_the_old_one_serving(shop: Shop) -> None:
+def test_on_a_disk_too_full_for_a_release_the_old_one_keeps_running(shop: Shop) -> None:
     deployed, before = shop.operator, shop.running()
     site = inventories.load(deployed.inventory).settings(Balancer).virtual_address
     (shop.source / "large.bin").write_bytes(bytes(range(256)) * 4096 * 40)

@@ -158,7 +158,7 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
         "Seconds that a balancer waits for a resp",
         "The URL path of the service; the balance",
         "The URL paths that the balancers pass on",
-        "The port at which the app hosts serve it",
+        "The port on which the app hosts serve it",
         "The role or the hosts that run the servi",
         "Threads of each worker.",
         "workers",

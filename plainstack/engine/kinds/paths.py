@@ -84,7 +84,7 @@ def _directory_state(item: Directory, situation: Situation) -> str:
     before = situation.left(item)
     empty = situation.observed.guards.get(item.key, False)
     if not before:
-        # A first deploy that failed leaves what its commands wrote, and no manifest.
+        # A failed first deploy leaves the files that its commands wrote, but no manifest.
         made = empty or item.path not in situation.observed.paths
     else:
         made = any(Left.of(entry).purge for entry in before) or (empty and all(entry.who != FOUND for entry in before))

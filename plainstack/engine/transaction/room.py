@@ -1,4 +1,4 @@
-"""A full disk, in words: which disk, how much room it has, and how much is missing."""
+"""The message about a full disk: which disk, how much room it has, and how much is missing."""
 
 from __future__ import annotations
 

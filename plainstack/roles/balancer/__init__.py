@@ -27,7 +27,7 @@ _KERNEL = {
     "net.ipv4.tcp_keepalive_time": "3",
     "net.ipv4.tcp_keepalive_intvl": "1",
     "net.ipv4.tcp_keepalive_probes": "4",
-    # Every POST has a connection of its own. Without this, 28,000 in a minute to one host would be the limit.
+    # Every POST opens a connection. Without this setting, the limit would be 28,000 a minute to one host.
     "net.ipv4.tcp_tw_reuse": "1",
 }
 

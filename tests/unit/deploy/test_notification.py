@@ -78,7 +78,7 @@ def sent(stack: Stack) -> list[str]:
     return complaints
 
 
-def test_a_script_gets_the_document_in_the_folder_of_the_inventory(tmp_path: Path) -> None:
+def test_a_command_gets_the_document_and_runs_in_the_folder_of_the_inventory(tmp_path: Path) -> None:
     assert sent(stack_with(tmp_path, command="cat >got.json")) == []
     got = json.loads((tmp_path / "got.json").read_text(encoding="utf-8"))
     assert got["version"] == 1
@@ -124,14 +124,14 @@ def test_a_secret_that_is_not_set_is_named(tmp_path: Path, server: str) -> None:
 
 
 @pytest.mark.parametrize("keys", [{"command": "sleep 60 & sleep 60"}, {"webhook": "SERVER/slow"}])
-def test_a_slow_notification_is_given_up(tmp_path: Path, server: str, keys: dict[str, str]) -> None:
+def test_a_slow_notification_is_abandoned(tmp_path: Path, server: str, keys: dict[str, str]) -> None:
     began = time.monotonic()
     stack = stack_with(tmp_path, timeout=1, **{name: text.replace("SERVER", server) for name, text in keys.items()})
     assert len(sent(stack)) == 1
     assert time.monotonic() - began < 15
 
 
-def test_nobody_is_told_with_no_notify(tmp_path: Path) -> None:
+def test_no_notify_sends_nothing(tmp_path: Path) -> None:
     (tmp_path / "hosts.yaml").write_text(INVENTORY.replace("NOTIFY", "{command: cat}"), encoding="utf-8")
     assert notify.wanted(load(str(tmp_path / "hosts.yaml")))
     assert not notify.wanted(load(str(tmp_path / "hosts.yaml"), notify=False))
@@ -147,7 +147,7 @@ def test_nobody_is_told_with_no_notify(tmp_path: Path) -> None:
         ("{commando: x}", "notify.commando: unknown key, did you mean 'command'?"),
     ],
 )
-def test_a_mistake_is_reported_with_its_line(tmp_path: Path, keys: str, said: str) -> None:
+def test_an_error_is_reported_with_its_line(tmp_path: Path, keys: str, said: str) -> None:
     with pytest.raises(InventoryError, match=r"hosts\.yaml:1: ") as raised:
         inventories.parse(INVENTORY.replace("NOTIFY", keys), "hosts.yaml", tmp_path)
     assert said in str(raised.value)

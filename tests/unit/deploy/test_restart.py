@@ -53,7 +53,7 @@ def test_only_the_units_of_the_service_are_restarted(
     assert action.unit.health == "gate"
 
 
-def test_a_change_that_is_not_deployed_is_still_due_after_a_restart(
+def test_an_undeployed_change_is_still_pending_after_a_restart(
     desired: Mapping[str, HostDesired], deployed: Mapping[str, Observed]
 ) -> None:
     def changed(item: Resource) -> Resource:
@@ -88,7 +88,7 @@ def test_hosts_take_turns_as_in_a_deploy(
     }
 
 
-def test_a_health_gate_asks_for_the_release_that_the_host_runs(stack: Stack) -> None:
+def test_a_health_gate_expects_the_release_that_the_host_runs(stack: Stack) -> None:
     host = stack.hosts["app1"]
     gates = running.healths(stack, "web", host, running.process_units(stack, "web", host), "0123456789ab")
     assert "0123456789ab" in gates[WEB]

@@ -58,7 +58,7 @@ def test_a_reload_that_is_due_after_a_kill_does_not_become_a_restart(deployed: S
 
 @pytest.mark.parametrize("outcome", ["done", "rolled-back"])
 def test_a_plan_made_while_an_earlier_run_was_still_working_is_not_applied(deployed: Sandbox, outcome: str) -> None:
-    """After two Ctrl-Cs the operator repeats the command at once: the probe sees the earlier run in the middle."""
+    """After two Ctrl-Cs the operator repeats the command at once: the probe runs during the earlier run."""
     for pipe in ("at", "go"):
         os.mkfifo(deployed.root / pipe)
     slow = Command(

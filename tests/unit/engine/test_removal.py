@@ -114,7 +114,7 @@ def test_a_plan_says_that_a_folder_is_removed_with_its_contents(host: Sandbox) -
 
 
 @pytest.mark.parametrize("ahead", [True, False])
-def test_a_folder_that_a_failed_first_deploy_has_filled_is_known_as_made_here(tmp_path: Path, ahead: bool) -> None:
+def test_a_folder_filled_by_a_failed_first_deploy_counts_as_created_by_plainstack(tmp_path: Path, ahead: bool) -> None:
     host = Sandbox.new(tmp_path / "host")
     made = Directory(path=HOME, mode=0o750, purge=True, layout=("releases",))
     fill = Command(name="fill", why="w", run=f'echo 1 >"$ROOT{HOME}/releases"', unless="false", ahead=True)

@@ -74,7 +74,7 @@ def test_everything_that_a_fresh_project_lacks_is_said_at_once(tmp_path: Path) -
     ]
 
 
-def test_a_project_that_follows_every_advice_has_no_problem(tmp_path: Path) -> None:
+def test_a_project_that_follows_all_advice_has_no_problems(tmp_path: Path) -> None:
     advice = " ".join(said(tmp_path / "before", STARTED))
     for line in MOVED.splitlines():
         if "environ" in line or "dj_database_url" in line:

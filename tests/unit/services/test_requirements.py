@@ -55,7 +55,7 @@ def test_output_of_pip_compile_and_uv_is_accepted(lock: str) -> None:
         ("-rbase.txt", "other files are not sent to hosts"),
         ("--constraint=c.txt", "other files are not sent to hosts"),
         ("-e .", "r.txt:2: -e .: would have to be built on the host"),
-        ("--no-binary :all:", "what has no wheel is built on this machine"),
+        ("--no-binary :all:", "requirements without a wheel are built on this machine"),
         (f"shop @ https://example.org/shop.whl {HASH}", "is not a package from an index. Hosts install only wheels"),
         (f"git+https://example.org/shop.git@1 {HASH}", "is not a package from an index"),
         ("./shop", "r.txt:2: ./shop: is not a package from an index"),

@@ -69,14 +69,14 @@ def test_after_an_incomplete_deploy_a_rollback_returns_to_the_release_of_the_oth
     hosts = {"app1": _host("ccc"), "app2": _host("bbb")}
     assert (_target(hosts).release, _target(hosts).refused) == ("bbb", ("ccc",))
     assert rollback.differing("web", hosts) == "web: app1 runs ccc, and app2 runs bbb"
-    assert "returns app1 to bbb" in rollback.advice("web", hosts)
+    assert "To return app1 to bbb: inv rollback" in rollback.advice("web", hosts)
 
 
 @pytest.mark.parametrize(
     ("hosts", "to", "said"),
     [
         ({"app1": _host()}, "ccc", "web runs ccc already"),
-        ({"app1": _host("bbb", pinned=BACK)}, "bbb", "web runs bbb already"),
+        ({"app1": _host("bbb", pinned=BACK)}, "bbb", "web was rolled back to bbb already"),
         ({"app1": _host()}, "aab", "did you mean 'aaa'?"),
         ({"app1": _host(), "app2": _host(aaa=GONE)}, "aaa", "app2 has no release aaa"),
         ({"app1": _host(), "app2": _host(bbb=GONE)}, "", "app2 has no release bbb"),

@@ -1,4 +1,4 @@
-"""In which groups the application hosts change: one first, and no host that must be alone in a group with others."""
+"""The groups in which application hosts change: one host first, and hosts that must change alone in their own group."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_hosts_of_different_services_may_change_at_the_same_time() -> None:
         ("{canery: a1}", "did you mean 'canary'"),
     ],
 )
-def test_a_value_that_cannot_be_is_an_error_with_its_line(rolling: str, reported: str) -> None:
+def test_an_impossible_value_is_an_error_with_its_line(rolling: str, reported: str) -> None:
     with pytest.raises(InventoryError) as raised:
         _stack(f"rolling: {rolling}\n")
     (problem,) = raised.value.problems

@@ -73,7 +73,7 @@ def test_the_default_site_of_the_package_is_not_served_beside_it(tmp_path: Path)
     assert Absent(path="/etc/nginx/sites-enabled/default") not in resources(both, "lb1")
 
 
-def test_a_file_that_one_host_lacks_is_asked_for_on_another(tmp_path: Path) -> None:
+def test_a_file_missing_on_one_host_is_requested_from_another(tmp_path: Path) -> None:
     (service,) = served(parse(tmp_path))
     assert service.files
     assert service.health.path == "/.plainstack-health"
@@ -90,7 +90,7 @@ def test_a_file_that_one_host_lacks_is_asked_for_on_another(tmp_path: Path) -> N
         "timers: {t: {command: x, calendar: daily}}",
     ],
 )
-def test_a_key_for_code_is_refused(tmp_path: Path, extra: str) -> None:
+def test_a_key_that_concerns_code_is_refused(tmp_path: Path, extra: str) -> None:
     with pytest.raises(InventoryError) as caught:
         parse(tmp_path, extra)
     key = extra.partition(":")[0]

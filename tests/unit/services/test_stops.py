@@ -1,4 +1,4 @@
-"""What `inv stop` leaves on the hosts: it is respected by plans until `inv start`, whichever hosts were down."""
+"""Plans respect the holds of `inv stop` until `inv start`, whichever hosts were down meanwhile."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_one_host_can_be_stopped(stack: Stack, vault: Vault, registry: Mapping[s
     assert stops.units_on(here, here.hosts["app2"]) == []
 
 
-def test_the_hosts_say_who_stopped_what_and_since_when(stack: Stack, stopped: Stack) -> None:
+def test_the_hosts_record_who_stopped_what_and_when(stack: Stack, stopped: Stack) -> None:
     read = holds.read(stack, {"app1": Observed(facts=facts(stopped)), "app2": Observed()})
     assert stops.stops(read, "web") == [
         Stop("web", host, "2026-01-31T14:00:00Z", "jane@laptop") for host in ("app1", "app2")
@@ -103,18 +103,18 @@ def test_a_host_that_was_down_during_the_start_does_not_stop_the_others_again(st
     assert stops.stops(holds.read(stack, seen), "web") == []
 
 
-def test_a_second_stop_keeps_who_did_the_first(stopped: Stack) -> None:
+def test_a_second_stop_keeps_the_operator_of_the_first(stopped: Stack) -> None:
     assert stops.stop("web", EVERYWHERE, "2026-02-01T00:00:00Z", "joe@laptop")(stopped) == stopped
 
 
 @given(who=st.text(min_size=1, max_size=20).filter(lambda text: "," not in text and bool(text.split())))
-def test_every_operator_can_be_named(who: str) -> None:
+def test_any_operator_name_can_be_recorded(who: str) -> None:
     item = Stop("web", "app1", "2026-01-31T14:00:00Z", who).item
     assert len(item.split()) == 1
     assert Stop.parse(item).who == "_".join(who.split())
 
 
-def test_a_stop_concerns_only_units_timers_and_its_own_file(stack: Stack) -> None:
+def test_a_stop_changes_only_units_timers_and_its_own_file(stack: Stack) -> None:
     kinds = {key.partition(" ")[0] for key in stops.keys(stack, "web")}
     assert kinds == {Unit(name="x").key.split()[0], File(path="/x", content=b"").key.split()[0]}
     assert Timer(name="x", calendar="").key not in stops.keys(stack, "web")

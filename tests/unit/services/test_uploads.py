@@ -28,7 +28,7 @@ def notes(writable: str) -> list[str]:
     return [f"{host.name}: {text}" for host in stack.hosts.values() for text in one_host_each(stack, host)]
 
 
-def test_a_folder_that_two_hosts_cannot_share_is_refused_with_its_line() -> None:
+def test_a_shared_folder_on_two_hosts_is_refused_with_its_line() -> None:
     with pytest.raises(InventoryError) as caught:
         notes("writable: [cache, {path: media, shared: true}]")
     (problem,) = caught.value.problems
@@ -40,14 +40,14 @@ def test_one_host_may_have_a_shared_folder() -> None:
     assert notes("writable: [{path: media, shared: true}], hosts: [app2]") == []
 
 
-def test_the_operator_is_told_once_that_uploads_stay_on_one_host() -> None:
+def test_the_plan_says_once_that_uploads_stay_on_one_host() -> None:
     (note,) = notes("writable: [media, {path: cache, shared: false}]")
     assert note.startswith("app1: services.web.writable: media is a separate folder on app1, app2: ")
     assert note.endswith("write {path: media, shared: false}")
     assert notes("writable: [media], hosts: [app1]") == []
 
 
-def test_both_notations_of_a_folder_are_the_same_release() -> None:
+def test_both_notations_of_a_folder_give_the_same_release() -> None:
     one, other = (
         inventories.parse(TEXT.replace("WRITABLE", f"writable: [{text}]"), "hosts.yaml", ROOT).services["web"]
         for text in ("media", "{path: media, shared: false}")
