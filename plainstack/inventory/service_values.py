@@ -14,6 +14,7 @@ from plainstack.inventory.values import Int
 # Set by Plainstack for every service, so an inventory cannot set them.
 RESERVED = ("RELEASE", "STATIC_ROOT", "INVOCATION_ID", "MAINPID", "NOTIFY_SOCKET")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+DEBIANS_PYTHON = "3.13"
 _LONGEST_VALUE = 65536
 
 
@@ -78,12 +79,27 @@ def _target(value: Any) -> Any:
     return value
 
 
+def _python(value: Any) -> Any:
+    version = r"3\.(9|1[0-9])"
+    if isinstance(value, str) and value == DEBIANS_PYTHON:
+        return value
+    if isinstance(value, str) and re.fullmatch(rf"(/[A-Za-z0-9._-]+)+/python{version}", value):
+        if re.match(r"/(home|root|tmp|run/user)/", value) or "/../" in value:
+            raise ValueError("a path that services can read, which those below /home, /root and /tmp are not")
+        return value
+    raise ValueError(
+        f'"{DEBIANS_PYTHON}", in quotes, for Debian\'s Python, or the path of another one on the hosts, whose name ends'
+        " with its version, such as /opt/python3.12/bin/python3.12"
+    )
+
+
 EnvironmentName = Annotated[str, AfterValidator(_variable)]
 EnvironmentValue = Annotated[str, BeforeValidator(_text)]
 CommandLine = Annotated[str, BeforeValidator(_command)]
 ShellLine = Annotated[str, BeforeValidator(_shell_line)]
 Calendar = Annotated[str, BeforeValidator(_calendar)]
 InnerPath = Annotated[str, BeforeValidator(_inner_path)]
+PythonChoice = Annotated[str, BeforeValidator(_python)]
 TargetPath = Annotated[str, BeforeValidator(_target)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
 PagePath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")]

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag
 from plainstack.inventory.health import Health, Watchdog
 from plainstack.inventory.sections import Model
 from plainstack.inventory.service_values import (
+    DEBIANS_PYTHON,
     Calendar,
     CommandLine,
     DebianPackage,
@@ -18,6 +19,7 @@ from plainstack.inventory.service_values import (
     HookSeconds,
     InnerPath,
     PagePath,
+    PythonChoice,
     RoutePath,
     Seconds,
     ShellLine,
@@ -222,6 +224,9 @@ class DjangoService(Service):
 
     kind: Literal["django"] = Field("django", description="The kind of application.")
     source: FilePath = Field(description="The folder of the application's source, with manage.py and requirements.txt.")
+    python: PythonChoice = Field(
+        DEBIANS_PYTHON, description="The Python that runs it: Debian's, or the path of another one on the hosts."
+    )
     project: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")] = Field(
         description="The Python package that holds settings.py and wsgi.py."
     )
@@ -246,6 +251,9 @@ class PythonService(Service):
     """A Python application whose processes the inventory lists, such as any ASGI or WSGI server."""
 
     kind: Literal["python"] = Field(description="The kind of application.")
+    python: PythonChoice = Field(
+        DEBIANS_PYTHON, description="The Python that runs it: Debian's, or the path of another one on the hosts."
+    )
 
 
 class BinaryService(Service):

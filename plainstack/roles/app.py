@@ -14,7 +14,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Target
 from plainstack.secrets.values import Vault
-from plainstack.services import holds, lease, release_check, rolling, static_files
+from plainstack.services import holds, lease, pythons, release_check, rolling, static_files
 from plainstack.services.processes import gunicorn, here, placed, ports, served, timer_hosts
 from plainstack.services.resources import resources
 from plainstack.services.secrets import declared, referred
@@ -48,7 +48,7 @@ def probe_facts(stack: Stack, _host: Host) -> str:
     lines = ['echo "arch=$(uname -m)"']
     lines += [f"sed -n 's/^bind = /bind.{name}=/p' {gunicorn(name)} 2>/dev/null" for name in stack.services]
     lines.append(holds.facts())
-    return "\n".join(lines)
+    return "\n".join([*lines, *pythons.facts(stack)])
 
 
 def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
@@ -97,8 +97,9 @@ def held_back(stack: Stack, host: Host) -> Iterator[str]:
     return holds.refusals(stack, [name for name, _ in here(stack, host)])
 
 
-def findings(stack: Stack, host: Host, _observed: Observed) -> Iterator[Finding]:
-    """Report folders that hosts do not share, and the timers that stay on this host although they have others."""
+def findings(stack: Stack, host: Host, observed: Observed) -> Iterator[Finding]:
+    """Report missing Pythons, folders that hosts do not share, and the timers that stay on this host although they have others."""
+    yield from pythons.findings(stack, (name for name, _ in here(stack, host)), observed)
     for text in one_host_each(stack, host):
         yield Finding(text, refused=False)
     for service, settings in stack.services.items():

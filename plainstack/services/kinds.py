@@ -6,13 +6,14 @@ import fnmatch
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from plainstack.inventory.service_values import DEBIANS_PYTHON
 from plainstack.inventory.services import DjangoService, Service, StaticService
 from plainstack.services import django_files, django_look
 from plainstack.services.requirements import lock_command
 
 LOCK = "requirements.txt"
 # The Python version of Debian 13, for which wheels are chosen.
-PYTHON = "3.13"
+PYTHON = DEBIANS_PYTHON
 
 # The main process of a service: its unit is named after the service alone.
 MAIN = "web"

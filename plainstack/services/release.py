@@ -13,7 +13,7 @@ from plainstack.inventory.held import Pinned
 from plainstack.inventory.services import Service
 from plainstack.inventory.stack import Stack
 from plainstack.services import files as own_files
-from plainstack.services import hooks, kinds, source
+from plainstack.services import hooks, kinds, pythons, source
 from plainstack.services.digests import digests
 from plainstack.services.kinds import LOCK, PYTHON
 
@@ -67,7 +67,7 @@ def read(stack: Stack, name: str) -> Release:
         digest=whole,
         stays=tree.stays,
     )
-    more = [*service.folders, *hooks.identity(service), *own_files.identity(service)]
+    more = [*service.folders, *hooks.identity(service), *own_files.identity(service), *_python(service)]
     built = hashlib.sha256("\0".join([whole, *more]).encode()).hexdigest() if more else whole
     if not kinds.of(service).requirements:
         return Release(id=built[:12], venv="", source=payload, wheels=Payload())
@@ -75,9 +75,14 @@ def read(stack: Stack, name: str) -> Release:
     requirements = content(lock)
     return Release(
         id=built[:12],
-        venv=hashlib.sha256(_MADE_FOR + requirements).hexdigest()[:12],
+        venv=hashlib.sha256("\0".join(_python(service)).encode() + _MADE_FOR + requirements).hexdigest()[:12],
         source=payload,
-        wheels=Payload(files=((LOCK, lock),), requirements=LOCK, digest=digest([(LOCK, requirements)])),
+        wheels=Payload(
+            files=((LOCK, lock),),
+            requirements=LOCK,
+            digest=digest([(LOCK, requirements)]),
+            python=pythons.version(service),
+        ),
     )
 
 
@@ -114,6 +119,11 @@ def _unreadable(path: str, error: OSError) -> InventoryError:
     return InventoryError(
         [f"{path}: cannot be read: {error.strerror}. A release contains every file of its source folder"]
     )
+
+
+def _python(service: Service) -> list[str]:
+    """Return what distinguishes a release with another Python than Debian's."""
+    return [] if pythons.given(service) == PYTHON else [f"python\0{pythons.given(service)}"]
 
 
 def _check(folder: Path, service: Service, key: str, files: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from plainstack.errors import InventoryError
 from plainstack.inventory.stack import Stack
 from plainstack.services import files as own_files
-from plainstack.services import kinds, release, requirements
+from plainstack.services import kinds, pythons, release, requirements
 
 
 def problems(stack: Stack) -> Iterator[str]:
@@ -25,5 +25,5 @@ def problems(stack: Stack) -> Iterator[str]:
             lock = files[kinds.LOCK]
             text = release.content(lock)
             needed = kinds.packages(service, requirements.names(text, lock))
-            yield from requirements.problems(text, lock, needed, kinds.PYTHON, beside=files)
+            yield from requirements.problems(text, lock, needed, pythons.version(service), beside=files)
         yield from kind.problems(service, files)

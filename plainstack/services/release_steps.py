@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from plainstack.engine.resources import Command
 from plainstack.engine.transaction.room import ROOM
 from plainstack.inventory.services import Service
-from plainstack.services import files, kinds
+from plainstack.services import files, kinds, pythons
 from plainstack.services.release import Release
 
 # Everything that a service's folder contains.
@@ -40,7 +40,7 @@ or_clear "$venv"
 unpacked='import sys, zipfile
 print(sum(one.file_size for name in sys.argv[1:] for one in zipfile.ZipFile(name).infolist()) // 1024)'
 enough_room "${venv%/*}" "$(python3 -c "$unpacked" "$PAYLOAD"/wheels/*.whl 2>/dev/null)"
-python3 -m venv --without-pip "$venv"
+"$python" -m venv --without-pip "$venv"
 pip=$(echo /usr/share/python-wheels/pip-*.whl)/pip
 "$venv/bin/python" "$pip" install --quiet --no-index --no-cache-dir --find-links "$PAYLOAD/wheels" \\
     --require-hashes --requirement "$PAYLOAD/requirements.txt"
@@ -223,7 +223,9 @@ def put_in_place(
         yield Command(
             name=f"{name}: requirements",
             why=f"install what {name} needs, from wheels ({here.venv})",
-            run=lacks if here.pinned else script(_ROOM + _VENV, venv=known["venv"]),
+            run=lacks
+            if here.pinned
+            else script(_ROOM + _VENV, venv=known["venv"], python=pythons.interpreter(service)),
             unless=f"[ -e {word(known['venv'])}/complete ]",
             payload=here.wheels,
             timeout=300,

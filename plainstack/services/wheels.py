@@ -70,7 +70,7 @@ def resolve(payload: Payload, cache: Path, report: Report, arch: str = "x86_64")
     if payload.requirements:
         lock, path = dict(found)[payload.requirements], dict(payload.files)[payload.requirements]
         try:
-            wheels = wheelhouse(lock, path, cache, report, arch=arch)
+            wheels = wheelhouse(lock, path, cache, report, payload.python or PYTHON, arch)
             found += [(f"wheels/{wheel.name}", wheel.read_bytes()) for wheel in wheels]
         except OSError as error:
             raise PlainstackError(
@@ -78,7 +78,7 @@ def resolve(payload: Payload, cache: Path, report: Report, arch: str = "x86_64")
                 f" ({error.filename or cache}). Make room or make it writable, and deploy again"
             ) from None
         # Leave out the options for pip: they say where this machine finds packages, and hosts would use them, too.
-        here = _for_hosts(for_target(lock, path, PYTHON, arch), wheels)
+        here = _for_hosts(for_target(lock, path, payload.python or PYTHON, arch), wheels)
         found = [(name, here.encode() if name == payload.requirements else content) for name, content in found]
     return found
 

@@ -15,9 +15,9 @@ from plainstack.engine.transaction.bundle import Bundle
 class Payload:
     """Local files that are copied to the host if, and only if, a command runs: `files` as (name, local path).
 
-    If `requirements` names one of the files, a locked requirements file, its wheels are downloaded on the operator's
-    machine and copied as wheels/*.whl. The command finds everything under $PAYLOAD. File modes are not copied:
-    `executables` lists the paths below source/ that the command makes executable.
+    If `requirements` names one of the files, a locked requirements file, its wheels for the Python version `python` are
+    downloaded on the operator's machine and copied as wheels/*.whl. The command finds everything under $PAYLOAD. File
+    modes are not copied: `executables` lists the paths below source/ that the command makes executable.
 
     A file may change between the plan and the command: with a `digest`, only the content hashed for the plan is
     copied. `stays` lists, for display, the parts of the same directory that are not copied.
@@ -26,6 +26,7 @@ class Payload:
     files: tuple[tuple[str, str], ...] = ()
     executables: tuple[str, ...] = ()
     requirements: str = ""
+    python: str = ""
     digest: str = ""
     stays: tuple[str, ...] = ()
 
