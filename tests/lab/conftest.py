@@ -29,6 +29,7 @@ ORDER = (
     "test_one_host",
     "test_one",
     "test_ordinary",
+    "test_building",
     "test_neighbours",
     "test_ways_in",
     "test_failover",

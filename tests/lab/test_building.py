@@ -166,7 +166,7 @@ def test_a_hook_that_is_not_fatal_warns_at_the_end(stack: Operator) -> None:
 
 
 def test_a_service_runs_with_the_python_that_the_inventory_names(stack: Operator) -> None:
-    keys = {"before": {}, "after": {}}
+    keys: dict[str, Any] = {"before": {}, "after": {}}
     change(stack, python="/usr/bin/python3.12", **keys)
     said = stack.inv("plan", code=1).text
     for host in ("app1", "app2"):
