@@ -98,7 +98,7 @@ def held_back(stack: Stack, host: Host) -> Iterator[str]:
 
 
 def findings(stack: Stack, host: Host, observed: Observed) -> Iterator[Finding]:
-    """Report missing Pythons, folders that hosts do not share, and the timers that stay on this host although they have others."""
+    """Report missing Pythons, folders that hosts do not share, and timers that could run on others but stay here."""
     yield from pythons.findings(stack, (name for name, _ in here(stack, host)), observed)
     for text in one_host_each(stack, host):
         yield Finding(text, refused=False)
