@@ -26,6 +26,7 @@ LAB = labs.NAME
 # same time. A worker whose module has only one or two tests already holds its next module, which should be short.
 ORDER = (
     "test_interrupted",
+    "test_programs",
     "test_one_host",
     "test_one",
     "test_ordinary",

@@ -1,0 +1,280 @@
+"""Programs that others wrote, moved in by an inventory: a fresh Django project, FastAPI, Wagtail, and pretalx.
+
+All of them come from the package index. What a person would change in a project that a tool has started is changed here
+as well, and `inv plan` has to ask for it.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.lab import labs
+from tests.lab.operator import Operator
+from tests.lab.programs import projects
+from tests.waiting import until
+
+FOLDER = Path(__file__).parent / "programs"
+# The balancer at its public address, and at the one that the other hosts reach.
+NAME, ADDRESS, INSIDE = "shop.example", "192.168.67.16", "192.168.66.16"
+SILENT = 65
+WHITENOISE = '"whitenoise.middleware.WhiteNoiseMiddleware",'
+HOSTS = """\
+stack: programs
+ssh: {user: root, gateway: lab}
+hosts:
+  lb1: {address: 192.168.66.16, public: 192.168.67.16, roles: [balancer]}
+  app1: {address: 192.168.66.14, roles: [app]}
+  app2: {address: 192.168.66.15, roles: [app]}
+  db1: {address: 192.168.66.11, roles: [db]}
+balancer: {server_names: [shop.example]}
+services: {web: {source: SOURCE, project: shop}}
+database: {name: shop}
+"""
+SHOP = """\
+kind: django
+source: shop
+project: shop
+health: /admin/login/
+env:
+  ALLOWED_HOSTS: ${site.names}
+  DATABASE_URL: ${database.url}
+secrets: {SECRET_KEY: {generate: 50}}
+"""
+CHAT = """\
+kind: python
+source: chat
+path: /chat/
+env: {WHERE: "${host.name}"}
+processes:
+  web:
+    command: uvicorn main:app --host ${host.address} --port ${port} --forwarded-allow-ips='*'
+    port: 8001
+    health: /health
+"""
+CMS = """\
+kind: django
+source: cms
+project: cms
+hosts: [app1]                # uploads are on its disk
+health: /admin/login/
+max_body: 50M
+writable: [media]
+env:
+  DJANGO_SETTINGS_MODULE: cms.settings.production
+  ALLOWED_HOSTS: ${site.names}
+  DATABASE_URL: ${database.url}
+secrets: {SECRET_KEY: {generate: 50}}
+"""
+TALKS = """\
+kind: python
+source: talks                # nothing but requirements.txt, with pretalx[postgres] and gunicorn
+hosts: [app1]                # uploads are on its disk, and so is Redis
+packages: [redis-server]
+writable: [data]
+build: {host: [python -m pretalx rebuild]}
+before: {migrate: {command: python -m pretalx migrate, once: true}}
+env:
+  PRETALX_SITE_URL: ${site.url}
+  PRETALX_DATA_DIR: data
+  PRETALX_FILESYSTEM_STATIC: static
+  PRETALX_DB_TYPE: postgresql
+  PRETALX_DB_HOST: ${database.hosts}
+  PRETALX_DB_NAME: ${database.name}
+  PRETALX_DB_USER: ${database.user}
+  PRETALX_DB_PASS: ${database.password}
+  PGSSLMODE: verify-full
+  PGSSLROOTCERT: ${database.ca}
+  PRETALX_CELERY_BROKER: redis://localhost/2
+  PRETALX_CELERY_BACKEND: redis://localhost/3
+processes:
+  web: {command: "gunicorn pretalx.wsgi --bind ${host.address}:${port} --workers 2", port: 8002, health: /orga/login/}
+  worker: {command: celery -A pretalx.celery_app worker --concurrency 1}
+timers:
+  periodic: {command: python -m pretalx runperiodic, calendar: "*:*:0/10"}
+"""
+# A red dot.
+IMAGE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAUAAAAFCAYAAACNbyblAAAAHElEQVQI12P4//8/w38GIAXDIBKE0DHxg"
+    "ljNBAAO9TXL0Y4OHwAAAABJRU5ErkJggg=="
+)
+
+
+@pytest.fixture(scope="module")
+def stack(project: Path) -> Iterator[Operator]:
+    """Start four bare hosts. Wheels that an earlier run has downloaded are used again."""
+    with labs.lab("programs", HOSTS.replace("SOURCE", str(FOLDER / "chat")), project) as operator:
+        (projects.CACHE / "wheels").mkdir(parents=True, exist_ok=True)
+        operator.state.mkdir(parents=True)
+        (operator.state / "wheels").symlink_to(projects.CACHE / "wheels")
+        operator.inv("lab.up", timeout=300)
+        yield operator
+
+
+@pytest.fixture(scope="module")
+def silent(stack: Operator) -> list[dict[str, Any]]:
+    """Return a list to which a thread adds what became of a connection that was silent; the first caller starts it."""
+    answers: list[dict[str, Any]] = []
+    threading.Thread(target=lambda: answers.append(client(stack, "idle", str(SILENT))), daemon=True).start()
+    return answers
+
+
+def folder(stack: Operator) -> Path:
+    return stack.inventory.parent
+
+
+def services(stack: Operator, database: str, **texts: str) -> None:
+    """Write an inventory with these services, and nothing else that differs."""
+    data = yaml.safe_load(stack.inventory.read_text())
+    data["services"] = {name: yaml.safe_load(text) for name, text in texts.items()}
+    data["database"]["name"] = database
+    stack.inventory.write_text(yaml.safe_dump(data, sort_keys=False))
+
+
+def client(stack: Operator, *words: str) -> dict[str, Any]:
+    """Run the WebSocket client on db1, through the balancer, and return what it prints."""
+    code = (FOLDER / "websocket.py").read_text()
+    found: dict[str, Any] = json.loads(
+        stack.on("db1", f"python3 - {INSIDE} {NAME} {shlex.join(words)} <<'END'\n{code}\nEND\n")
+    )
+    return found
+
+
+def asked(stack: Operator, path: str, address: str = ADDRESS, port: int = 443) -> str:
+    """Return status and content type of a page: by default as a visitor gets them."""
+    scheme = "https" if port == 443 else "http"
+    words = ["curl", "-sSk", "-o", "/dev/null", "-w", "%{http_code} %{content_type}"]
+    words += ["--connect-to", f"::{address}:{port}", "-H", "X-Forwarded-Proto: https", f"{scheme}://{NAME}{path}"]
+    return stack.on("lb1" if port == 443 else "app1", shlex.join(words))
+
+
+def release(stack: Operator, file: str) -> None:
+    """Deploy the next release: the same project with one more line in a file."""
+    with (folder(stack) / file).open("a") as source:
+        source.write("\n# the next release\n")
+    stack.inv("deploy")
+
+
+def test_a_fresh_django_project_needs_only_the_lines_that_plan_shows(stack: Operator) -> None:
+    shop = folder(stack) / "shop"
+    projects.start(shop, "django-admin", "startproject", "shop")
+    projects.lock(shop, "django", "gunicorn")
+    services(stack, "shop", web="{source: shop, project: shop}")
+    advice = stack.inv("plan", code=1).text
+    lines = [
+        'SECRET_KEY = os.environ["SECRET_KEY"]',
+        'DEBUG = os.environ.get("DEBUG") == "1"',
+        'ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "localhost").split(",")',
+        'DATABASES = {"default": dj_database_url.config(default=f"sqlite:///{BASE_DIR}/db.sqlite3")}',
+        'STATIC_ROOT = os.environ.get("STATIC_ROOT", BASE_DIR / "staticfiles")',
+    ]
+    for line in lines:
+        assert line in advice
+    settings = shop / "shop/settings.py"
+    changes = [(rf"^{line.split()[0]} = (\{{.*?^\}}|[^\n]*)$", line) for line in lines[:-1]]
+    middleware = r"('|\")django.middleware.security.SecurityMiddleware('|\"),"
+    projects.edit(settings, *changes, (r"^STATIC_URL = [^\n]*", f"STATIC_URL = 'static/'\n{lines[-1]}"))
+    projects.edit(settings, (middleware, security := '"django.middleware.security.SecurityMiddleware",'))
+    projects.edit(settings, (security, f"{security}\n    {WHITENOISE}"))
+    services(stack, "shop", web=SHOP, chat=CHAT)
+    shutil.copytree(FOLDER / "chat", folder(stack) / "chat")
+    projects.lock(folder(stack) / "chat", "fastapi", "uvicorn", "websockets")
+    advice = stack.inv("plan", code=1).text
+    assert "os is not defined. Write at the top: import os" in advice
+    assert "dj_database_url is not defined. Write at the top: import dj_database_url" in advice
+    assert "has no psycopg[binary], with which Django uses PostgreSQL" in advice
+    projects.edit(settings, (r"^from pathlib", "import os\nimport dj_database_url\nfrom pathlib"))
+    projects.lock(shop, "django", "gunicorn", "psycopg[binary]", "dj-database-url", "whitenoise")
+    stack.inv("deploy", timeout=600)
+    assert asked(stack, "/admin/login/").startswith("200 text/html")
+    assert asked(stack, "/static/admin/css/base.css").startswith("200 text/css")
+    assert asked(stack, "/nothing") == "404 text/html; charset=utf-8"
+
+
+def test_messages_flow_over_a_release(stack: Operator) -> None:
+    flows: list[dict[str, Any]] = []
+    stack.on("db1", "rm -f /tmp/ended")
+    thread = threading.Thread(target=lambda: flows.append(client(stack, "flow", "/tmp/ended")))
+    thread.start()
+    try:
+        release(stack, "chat/main.py")
+    finally:
+        stack.on("db1", "touch /tmp/ended")
+        thread.join()
+    (seen,) = flows
+    # Each host restarts once. What was sent at that moment is lost, and the client connects again, to the other host.
+    assert seen["cuts"] <= 3
+    assert seen["lost"] <= 2
+    assert seen["gap"] < 3
+    assert seen["sent"] > 20
+    assert seen["where"] == ["joined app1", "joined app2"]
+
+
+def test_wagtail_serves_an_uploaded_image_before_and_after_a_release(
+    stack: Operator, silent: list[dict[str, Any]]
+) -> None:
+    assert silent == []
+    cms = folder(stack) / "cms"
+    projects.start(cms, "wagtail", "start", "cms")
+    projects.lock(cms, "django", "wagtail", "gunicorn", "psycopg[binary]", "dj-database-url", "whitenoise")
+    settings = cms / "cms/settings"
+    services(stack, "cms", web="{source: cms, project: cms}", chat=CHAT)
+    assert "DJANGO_SETTINGS_MODULE: cms.settings.production" in stack.inv("plan", code=1).text
+    projects.edit(
+        settings / "base.py",
+        (r"^import|^from pathlib", "import os\nimport dj_database_url\nfrom pathlib"),
+        (r"^DATABASES = \{.*?^\}", 'DATABASES = {"default": dj_database_url.config()}'),
+        (r"^STATIC_ROOT = [^\n]*", 'STATIC_ROOT = os.environ.get("STATIC_ROOT", BASE_DIR / "static")'),
+        (r"^    .django.contrib.sessions.,", '    "django.contrib.sessions",\n    "django.contrib.postgres",'),
+        (r"^    .django.contrib.sessions.m", f'    {WHITENOISE}\n    "django.contrib.sessions.m'),
+    )
+    projects.edit(
+        settings / "production.py",
+        (r"^DEBUG = False", 'DEBUG = False\nSECRET_KEY = os.environ["SECRET_KEY"]'),
+        (r"^DEBUG = False", 'DEBUG = False\nALLOWED_HOSTS = os.environ["ALLOWED_HOSTS"].split(",")'),
+    )
+    serve = 'path("media/<path:path>", serve, {"document_root": settings.MEDIA_ROOT}),'
+    projects.edit(
+        cms / "cms/urls.py",
+        (r"^from django.urls", "from django.views.static import serve\nfrom django.urls"),
+        (r"^urlpatterns = \[", f"urlpatterns = [\n    {serve}"),
+    )
+    services(stack, "cms", cms=CMS, chat=CHAT)
+    stack.inv("deploy", timeout=600)
+    create = "env DJANGO_SUPERUSER_PASSWORD=red-dots-5 python manage.py createsuperuser --noinput"
+    stack.inv("exec", "cms", "--", "sh", "-c", f"{create} --username editor --email e@shop.example")
+    script = (FOLDER / "upload.sh").read_text()
+    stack.on("lb1", f"base64 -d >/tmp/dot.png <<'END'\n{IMAGE}\nEND\ncat >/tmp/upload.sh <<'END'\n{script}\nEND\n")
+    said = stack.on("lb1", f"sh /tmp/upload.sh {ADDRESS} {NAME} red-dots-5 /tmp/dot.png")
+    assert said == f"302 https://{NAME}/admin/images/\n"
+    image = "/media/original_images/dot.png"
+    stored = stack.on("app1", f"base64 -w 0 /var/lib/app-cms{image}")
+    assert stored == IMAGE
+    assert asked(stack, image) == asked(stack, image, "192.168.66.14", 8000) == "200 image/png"
+    release(stack, "cms/cms/urls.py")
+    assert asked(stack, image) == asked(stack, image, "192.168.66.14", 8000) == "200 image/png"
+
+
+def test_a_connection_that_was_silent_for_more_than_a_minute_lives(silent: list[dict[str, Any]]) -> None:
+    (seen,) = until(lambda: list(silent))
+    assert seen["answer"] == "still here"
+
+
+def test_pretalx_runs_with_a_worker_and_a_timer_and_settings_by_environment(stack: Operator) -> None:
+    talks = folder(stack) / "talks"
+    talks.mkdir()
+    projects.lock(talks, "pretalx[postgres]", "gunicorn")
+    services(stack, "talks", talks=TALKS, chat=CHAT)
+    stack.inv("deploy", timeout=900)
+    assert asked(stack, "/orga/login/").startswith("200 text/html")
+    until(lambda: "Finished" in stack.on("app1", "journalctl -u plainstack-talks-periodic -o cat --no-pager"))
+    assert " ready." in stack.on("app1", "journalctl -u plainstack-talks-worker -o cat --no-pager")
+    stack.inv("verify", "--role=app,balancer", timeout=300)
