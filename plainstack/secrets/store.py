@@ -152,12 +152,16 @@ class Opened:
         return tuple(sentences)
 
     def keep(self, report: Report) -> None:
-        """Save the store. Raises Refused if it has changed since it was read."""
+        """Save the store. Raises Refused if another run has changed it since it was read.
+
+        Every pass of a deploy calls this; after the first one, the store is as wanted.
+        """
         if not self.unsaved:
             return
+        saved = replace(self.wanted, recipients=store_files.recipients(self.stack))
 
         def unchanged(store: Store) -> Store:
-            if store != self.found.store:
+            if store not in (self.found.store, saved):
                 raise Refused("another run changed the secrets in the meantime. Run the same command again")
             return self.wanted
 

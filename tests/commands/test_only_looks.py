@@ -200,6 +200,8 @@ def test_a_plan_with_new_recipients_does_not_rewrite_the_store(
     assert content(folder) == before
     with Observer(inventories.load(path), registry(), (), ()) as observer:
         observer.secrets.keep(lambda _: None)
+        # The second pass of a deploy saves again.
+        observer.secrets.keep(lambda _: None)
     assert sealed.exists()
     assert not store_files.plain_path(stack).exists()
 

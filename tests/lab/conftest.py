@@ -37,6 +37,7 @@ ORDER = (
     "test_drill",
     "test_operate",
     "test_services",
+    "test_serving",
     "test_faults",
     "test_secrets_changed",
     "test_site",

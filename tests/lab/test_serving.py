@@ -1,4 +1,4 @@
-"""What visitors of two application hosts notice of releases and restarts: nothing."""
+"""What visitors of two application hosts get: files, and an answer to every request during releases and restarts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RATE, SECONDS = 100, 45
 
 
 def inventory(sources: Path) -> dict[str, Any]:
-    """Return the inventory: Gunicorn serves `web`, and uvicorn `api`."""
+    """Return the inventory: Gunicorn serves `web`, uvicorn `api`, and nginx the files of the others."""
     command = "uvicorn api:app --host ${host.address} --port ${port} --timeout-keep-alive 60"
     database = {"DB_HOSTS": "hosts", "DB_NAME": "name", "DB_USER": "user", "DB_PASSWORD": "password", "DB_CA": "ca"}
     return {
@@ -54,8 +54,16 @@ def inventory(sources: Path) -> dict[str, Any]:
                 "source": str(sources / "api"),
                 "path": "/api/",
                 "writable": ["media"],
-                "processes": {"web": {"command": command, "port": 8010, "health": "/"}},
+                "processes": {
+                    "web": {
+                        "command": command,
+                        "port": 8010,
+                        "health": {"path": "/up", "status": [218], "host": "inner.example", "interval": 1},
+                    }
+                },
             },
+            "docs": {"kind": "static", "source": str(sources / "docs"), "path": "/docs/"},
+            "front": {"kind": "static", "source": str(sources / "front"), "path": "/app/", "port": 8083, "spa": True},
         },
         "database": {"name": "shop"},
     }
@@ -63,7 +71,7 @@ def inventory(sources: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def serving(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    """Deploy a balancer and two hosts with two services, from sources that the tests may change."""
+    """Deploy a balancer and two hosts with four services, from sources that the tests may change."""
     sources = tmp_path_factory.mktemp("serving") / "sources"
     shutil.copytree(SOURCES, sources)
     shutil.copy(ROOT / "apps/incidents/requirements.txt", sources / "site")
@@ -153,3 +161,47 @@ def test_no_request_fails_during_a_release_or_a_restart(serving: Operator, tmp_p
         lines = [line for host in ("app1", "app2") for line in serving.on(host, f"cat {COUNTED[each.path]}").split()]
         stored = Counter(line for line in lines if line in posted)
         assert stored == dict.fromkeys(posted, 1)
+
+
+def got(serving: Operator, path: str) -> tuple[str, str, str]:
+    """Return the status, the cache header and the text of a page, as a visitor gets them."""
+    show = "-w '\n%{http_code}|%header{cache-control}'"
+    page = serving.on("lb1", f"curl -sk {show} --connect-to ::{ADDRESS}: https://{NAME}{path}")
+    text, _, about = page.rpartition("\n")
+    status, _, cached = about.partition("|")
+    return status, cached, text
+
+
+def test_every_check_makes_the_request_that_the_service_declares(serving: Operator) -> None:
+    """The health page of `api` answers 218, and only under another name than the site's."""
+    verified = serving.json("verify", "--role=app,balancer")
+    assert [check["name"] for check in verified["checks"] if not check["passed"]] == []
+    assert got(serving, "/api/up")[0] == "218"
+
+
+FOREVER, ASKED = "public, max-age=31536000, immutable", "no-cache"
+
+
+def test_files_are_served_with_pages_for_what_is_missing(serving: Operator) -> None:
+    assert got(serving, "/docs/")[:2] == ("200", ASKED)
+    assert got(serving, "/docs/guide/") == ("200", ASKED, "guide\n")
+    assert got(serving, "/docs/guide")[0] == "301"
+    assert got(serving, "/docs/nothing") == ("404", ASKED, "no such page\n")
+    assert got(serving, "/docs/assets/app-3f9ac0d1.js") == ("200", FOREVER, "// first\n")
+    assert got(serving, "/app/any/page") == ("200", ASKED, "front\n")
+    assert got(serving, "/app/missing.js")[0] == "404"
+
+
+def test_a_release_of_files_keeps_what_open_pages_ask_for_and_can_be_rolled_back(serving: Operator) -> None:
+    docs = source(serving, "docs")
+    (docs / "assets/app-3f9ac0d1.js").rename(docs / "assets/app-77aa00bb.js")
+    (docs / "style.css").unlink()
+    (docs / "index.html").write_text("second\n", encoding="utf-8")
+    serving.inv("deploy")
+    assert got(serving, "/docs/")[2] == "second\n"
+    assert got(serving, "/docs/assets/app-77aa00bb.js")[:2] == ("200", FOREVER)
+    assert got(serving, "/docs/assets/app-3f9ac0d1.js") == ("200", FOREVER, "// first\n")
+    assert got(serving, "/docs/style.css")[0] == "404"
+    serving.inv("rollback", "--service=docs")
+    assert "<h1>" in got(serving, "/docs/")[2]
+    assert got(serving, "/docs/style.css")[0] == "200"

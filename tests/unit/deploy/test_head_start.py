@@ -133,7 +133,7 @@ def deploy(inventory_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(deploy_commands, "roles_of", lambda _: {"nothing": nothing})
 
     def run(stack: Stack) -> str:
-        monkeypatch.setattr(deploy_commands, "load", lambda _: stack)
+        monkeypatch.setattr(deploy_commands, "load", lambda _, **_options: stack)
         deploy_commands.deploy(str(inventory_file), "", "", json=False)
         return capsys.readouterr().out
 

@@ -51,7 +51,7 @@ def test_a_small_change_takes_one_connection_and_four_execs(
     inventory = tmp_path / "hosts.yaml"
     inventory.write_text("an inventory\n", encoding="utf-8")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(deploy_commands, "load", lambda _: stack)
+    monkeypatch.setattr(deploy_commands, "load", lambda _, **_options: stack)
 
     def deploy(wanted: Desired) -> str:
         role = Role(name="app", desired=lambda *_: wanted["app"], everywhere=True)

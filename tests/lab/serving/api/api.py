@@ -1,4 +1,7 @@
-"""An ASGI application that counts what is posted to it. Its server closes idle connections as soon as it must stop."""
+"""An ASGI application that counts what is posted to it. Its server closes idle connections as soon as it must stop.
+
+Its health page has a status and a name of its own.
+"""
 
 import asyncio
 import os
@@ -22,6 +25,13 @@ async def app(
     if body:
         with Path("media/counted").open("ab") as file:
             file.write(body + b"\n")
+    if scope["path"] == "/up":
+        named = dict(scope["headers"]).get(b"host") == b"inner.example"
+        await send(
+            {"type": "http.response.start", "status": 218 if named else 421, "headers": [(b"content-length", b"0")]}
+        )
+        await send({"type": "http.response.body", "body": b""})
+        return
     text = f"release {os.environ['RELEASE']}\n".encode()
     headers = [(b"content-length", str(len(text)).encode())]
     await send({"type": "http.response.start", "status": 201 if body else 200, "headers": headers})
