@@ -56,7 +56,9 @@ class Operator:
         return self._type("fab", "failover", *words, code=code, timeout=timeout)
 
     def _type(self, program: str, *words: str, code: int | None, timeout: float) -> Done:
-        line = [str(self.programs / program), *words, f"--inventory={self.inventory}"]
+        # Words after -- belong to a command on a host.
+        end = words.index("--") if "--" in words else len(words)
+        line = [str(self.programs / program), *words[:end], f"--inventory={self.inventory}", *words[end:]]
         with SPENT.command(self.lab, f"{program} {' '.join(words)}"):
             ran = subprocess.run(
                 line,

@@ -152,7 +152,7 @@ def test_a_fatal_hook_that_fails_after_the_start_takes_its_host_back(stack: Oper
     change(stack, before={}, after={"check": {"command": "sh -c 'echo the reason; exit 9'"}})
     said = stack.inv("deploy", code=1).text
     assert "app1: app: run api: after check" in said
-    assert "this host returns to what it ran before" in said
+    assert "this host returns to the previous release" in said
     assert {host: asked(stack, host)["folder"] for host in ("app1", "app2")} == before
 
 
@@ -175,7 +175,7 @@ def test_a_service_runs_with_the_python_that_the_inventory_names(stack: Operator
     stack.inv("deploy")
     for host in ("app1", "app2"):
         there = stack.on(
-            host, "readlink /srv/api/current/venv/bin/python; grep ^executable /srv/api/current/venv/pyvenv.cfg"
+            host, "readlink -f /srv/api/current/venv/bin/python; grep ^executable /srv/api/current/venv/pyvenv.cfg"
         )
         assert there.splitlines() == ["/usr/bin/python3.13", "executable = /usr/bin/python3.13"]
     assert "nothing to do" in stack.inv("deploy").out
