@@ -4,7 +4,7 @@ PYTHON ?= python3
 # The tests start hundreds of interpreters; without cached bytecode, each start would take twice as long.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help root demo test unit commands lab stress bench lint setup clean
+.PHONY: help root demo test unit programs commands lab stress bench lint setup clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -45,12 +45,16 @@ lint: setup ## ruff and mypy --strict
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 
-unit: setup lint ## the tests that need no host, in seconds
-	@./bin/apt-install openssh-server prometheus prometheus-alertmanager
+unit: setup lint ## the tests that start no other program, in seconds
 	@echo '== unit tests'
-	@$(VENV)/bin/python -m pytest -n 3 --durations=10 tests/unit
+	@$(VENV)/bin/python -m pytest -n 2 --durations=10 -m 'not programs' tests/unit
 	@echo '== the tests of apps/incidents'
 	@$(VENV)/bin/python apps/incidents/manage.py test incidents
+
+programs: setup ## the unit tests that start other programs: sh, sshd, nginx, promtool; no host
+	@./bin/apt-install openssh-server prometheus prometheus-alertmanager
+	@echo '== unit tests that start other programs'
+	@$(VENV)/bin/python -m pytest -n 3 --durations=10 -m programs tests/unit
 
 commands: setup ## whole commands and pages on this machine, no host
 	@./bin/apt-install chromium
@@ -72,7 +76,7 @@ stress: root setup ## a test module N times (N=20) on a busy machine: make stres
 	@[ -n "$(T)" ] || { echo 'name the tests to run: make stress T=tests/lab/test_change.py N=20'; exit 1; }
 	@$(VENV)/bin/python -m tests.stress --times=$(N) $(T)
 
-test: unit commands lab ## every test
+test: unit programs commands lab ## every test
 
 bench: root setup ## how long runs take, compared with their lower bounds, in labs (needs root)
 	@echo '== measuring the reference work'

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,28 @@ ROOT = Path(__file__).resolve().parents[2]
 def pytest_configure(config: pytest.Config) -> None:
     # Tests import the modules of checks/, which use this marker; only `inv verify` acts on it.
     config.addinivalue_line("markers", "once: run on the role's first host only")
+    config.addinivalue_line(
+        "markers", "programs: starts other programs, such as sh, sshd or nginx; not part of `make unit`"
+    )
+    sys.addaudithook(_note_program)
+
+
+_started: list[str] = []
+
+
+def _note_program(event: str, args: tuple[object, ...]) -> None:
+    if event == "subprocess.Popen":
+        _started.append(str(args[0]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Fail a test that starts programs and is not marked as such: `make unit` would become slow."""
+    before = len(_started)
+    result = yield
+    if len(_started) > before and not pyfuncitem.get_closest_marker("programs"):
+        pytest.fail(f"starts {_started[-1]}: mark it with @pytest.mark.programs")
+    return result
 
 
 def fake_vault(stack: Stack, names: Iterable[str]) -> Vault:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from plainstack.cli import report
 from plainstack.deploy.schedule import Node, Outcome
 from plainstack.engine.kinds.path_actions import SHOWN_DIFF_LINES
@@ -137,6 +139,7 @@ def test_a_plan_as_data_is_complete() -> None:
     }
 
 
+@pytest.mark.programs
 def test_files_of_any_content_are_fetched(tmp_path: Any) -> None:
     import subprocess
 

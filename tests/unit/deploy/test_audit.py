@@ -39,6 +39,7 @@ def test_details_are_printed_below_their_event(capsys: pytest.CaptureFixture[str
     assert lines[1::4] == [lines[1], lines[1]]
 
 
+@pytest.mark.programs
 def test_the_start_of_a_command_is_an_event_that_shows_the_command_unchanged(tmp_path: Path) -> None:
     log = tmp_path / "var/log/plainstack/audit.jsonl"
     log.parent.mkdir(parents=True)

@@ -165,6 +165,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("name", BROKEN)
 def test_an_error_in_a_check_is_a_failed_check_with_its_file_and_line(
     checks: Path, stack: Stack, vault: Vault, name: str

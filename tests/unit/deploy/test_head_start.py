@@ -149,6 +149,7 @@ def counted(server: Server, act: Callable[[], object]) -> tuple[int, int]:
     return connections, execs
 
 
+@pytest.mark.programs
 @sshd.needed
 def test_a_deploy_that_changes_nothing_uses_one_connection_and_one_exec_per_host(
     server: Server, tmp_path: Path, deploy: Deploy
@@ -160,6 +161,7 @@ def test_a_deploy_that_changes_nothing_uses_one_connection_and_one_exec_per_host
     assert [line.partition(" (")[0] for line in said] == ["nothing to do on 1 hosts"] * 2
 
 
+@pytest.mark.programs
 @sshd.needed
 def test_a_changed_inventory_file_gets_no_head_start(
     server: Server, tmp_path: Path, deploy: Deploy, inventory_file: Path
@@ -185,6 +187,7 @@ def test_an_inventory_that_extends_only_unreadable_files_gets_no_head_start(tmp_
         assert HeadStart.of(tmp_path / "hosts.yaml")._key == ""
 
 
+@pytest.mark.programs
 @sshd.needed
 def test_connections_that_this_run_would_make_differently_are_not_used(
     server: Server, tmp_path: Path, deploy: Deploy, inventory_file: Path
@@ -203,6 +206,7 @@ def test_connections_that_this_run_would_make_differently_are_not_used(
         taken[0].__exit__()
 
 
+@pytest.mark.programs
 @sshd.needed
 def test_the_output_of_a_different_probe_is_not_used(
     server: Server, tmp_path: Path, deploy: Deploy, inventory_file: Path
@@ -229,6 +233,7 @@ def test_the_output_of_a_different_probe_is_not_used(
     assert counted(server, look) == (1, 1)
 
 
+@pytest.mark.programs
 @sshd.needed
 def test_a_host_fails_the_same_way_with_a_head_start_as_without(
     server: Server, tmp_path: Path, deploy: Deploy, inventory_file: Path

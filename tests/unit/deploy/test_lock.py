@@ -18,7 +18,7 @@ from tests import sshd
 from tests.sshd import Server
 from tests.waiting import PATIENCE
 
-pytestmark = sshd.needed
+pytestmark = [pytest.mark.programs, sshd.needed]
 Take = Callable[..., list[lock.Release]]
 
 

@@ -20,7 +20,7 @@ from tests import sshd
 from tests.sshd import Server
 from tests.waiting import PATIENCE, until
 
-pytestmark = sshd.needed
+pytestmark = [pytest.mark.programs, sshd.needed]
 
 
 class Journal:

@@ -74,6 +74,7 @@ def test_a_misspelled_name_is_reported_with_the_known_names() -> None:
     ]
 
 
+@pytest.mark.programs
 def test_a_host_reports_the_units_that_its_roles_declare(tmp_path: Path) -> None:
     manifests = tmp_path / "var/lib/plainstack/manifest"
     manifests.mkdir(parents=True)
@@ -92,6 +93,7 @@ def test_a_host_reports_the_units_that_its_roles_declare(tmp_path: Path) -> None
     assert said.known == frozenset()
 
 
+@pytest.mark.programs
 def test_a_host_that_was_never_deployed_declares_nothing(tmp_path: Path) -> None:
     assert answer(tmp_path) == Units()
 

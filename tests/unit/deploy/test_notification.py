@@ -21,6 +21,8 @@ from plainstack.inventory.notify import Notify
 from plainstack.inventory.stack import Stack
 from tests import inventories
 
+pytestmark = pytest.mark.programs
+
 REPORT = Report(
     action="deploy",
     command="inv deploy",

@@ -42,6 +42,7 @@ def test_secrets_of_the_chosen_hosts_are_checked(here: Stack, vault: Vault) -> N
     assert Elsewhere.of(here, ROLES, ["db1", "lb1"], vault) == Elsewhere((), {})
 
 
+@pytest.mark.programs
 def test_a_printed_value_replaces_a_stored_one_and_is_masked(here: Stack, vault: Vault) -> None:
     lines = Elsewhere.of(here, ROLES, ["app1"], vault).lines
     full = Elsewhere((), lines).added_to(vault, here)

@@ -43,6 +43,7 @@ def ports() -> Iterator[dict[str, int]]:
         yield {name: server.getsockname()[1] for name, server in zip(names, (accepting, refusing, silent), strict=True)}
 
 
+@pytest.mark.programs
 def test_a_port_that_answers_is_distinguished_from_a_silent_port(ports: dict[str, int], tmp_path: Path) -> None:
     unwanted = [ports["refusing"], ports["silent"]]
     reported = tmp_path / "reported"

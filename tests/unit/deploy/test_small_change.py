@@ -16,7 +16,11 @@ from tests.unit.deploy.test_head_start import counted
 from tests.unit.engine.example_role import BEFORE, Desired, app
 from tests.unit.sandbox import Sandbox
 
-pytestmark = [sshd.needed, pytest.mark.skipif(os.geteuid() != 0, reason="changes owners: needs root")]
+pytestmark = [
+    pytest.mark.programs,
+    sshd.needed,
+    pytest.mark.skipif(os.geteuid() != 0, reason="changes owners: needs root"),
+]
 
 
 @pytest.fixture

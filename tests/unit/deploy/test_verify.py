@@ -6,12 +6,16 @@ import subprocess
 import threading
 from pathlib import Path
 
+import pytest
+
 from plainstack.deploy import check_host
 from plainstack.errors import HostFailed
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Vault
 from tests.unit.deploy.checking import ASKING, asking_here, checked
 from tests.waiting import PATIENCE
+
+pytestmark = pytest.mark.programs
 
 CHECKS = """
 ROLE = "base"

@@ -61,6 +61,7 @@ def test_failures_are_reported_by_kind(error: Exception, kind: str) -> None:
 POST = {"post_path": "/write", "body": "${key}", "headers": {}, "prefix": "drill-d-"}
 
 
+@pytest.mark.programs
 def test_the_load_generator_ends_with_its_parent() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "plainstack.drill.load"],

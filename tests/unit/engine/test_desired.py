@@ -106,6 +106,7 @@ def test_the_registry_sorts_roles_by_their_order(registry: Mapping[str, Role]) -
         seen.add(name)
 
 
+@pytest.mark.programs
 def test_every_probe_of_the_default_stack_is_valid_shell(
     stack: Stack, desired: Mapping[str, HostDesired], registry: Mapping[str, Role]
 ) -> None:
@@ -115,6 +116,7 @@ def test_every_probe_of_the_default_stack_is_valid_shell(
         assert checked.returncode == 0, checked.stderr
 
 
+@pytest.mark.programs
 def test_every_command_of_the_default_stack_is_valid_shell(desired: Mapping[str, HostDesired]) -> None:
     snippets = {
         text

@@ -11,7 +11,10 @@ from plainstack.engine.transaction.result import AFTERWARDS, Answer
 from tests.unit.engine.example_role import AFTER, BEFORE, app
 from tests.unit.sandbox import Sandbox, build
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
+pytestmark = [
+    pytest.mark.programs,
+    pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root"),
+]
 
 # A shell script that moves the host to a small disk, leaves `free` KiB of it free, and then runs a command.
 SMALL = """\

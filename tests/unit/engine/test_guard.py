@@ -13,7 +13,10 @@ from plainstack.engine.resources import Command, File, Resource, Unit
 from plainstack.engine.settled import UNDO_NOW
 from tests.unit.sandbox import Done, Sandbox, build
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
+pytestmark = [
+    pytest.mark.programs,
+    pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root"),
+]
 
 RULES = "/etc/iptables/rules"
 # Not compared after `boot`: units and the kernel read their files only later in a boot.

@@ -13,7 +13,10 @@ from plainstack.engine.resources import Command, File, Package, Validation
 from tests.unit.engine.example_role import AFTER, BEFORE, app
 from tests.unit.sandbox import Sandbox, build
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
+pytestmark = [
+    pytest.mark.programs,
+    pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root"),
+]
 
 
 def test_after_a_kill_at_any_step_the_next_run_reaches_the_desired_state(deployed: Sandbox, tmp_path: Path) -> None:

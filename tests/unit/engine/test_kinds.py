@@ -187,6 +187,7 @@ def test_no_two_parts_of_the_probe_share_a_tag() -> None:
     assert len(tags) == len(set(tags))
 
 
+@pytest.mark.programs
 @needs_root
 @all_kinds
 def test_applying_a_plan_leaves_nothing_to_do(host: Sandbox, examples: Sequence[Example]) -> None:
@@ -197,6 +198,7 @@ def test_applying_a_plan_leaves_nothing_to_do(host: Sandbox, examples: Sequence[
         assert reported(seen, *wanted) == []
 
 
+@pytest.mark.programs
 @needs_root
 def test_a_change_is_undone_with_the_transaction(host: Sandbox) -> None:
     around: list[list[Resource]] = [[], ones(ROLES), others(ROLES)]
@@ -208,6 +210,7 @@ def test_a_change_is_undone_with_the_transaction(host: Sandbox) -> None:
         assert state(host) == was
 
 
+@pytest.mark.programs
 @needs_root
 @all_kinds
 def test_the_next_run_completes_a_run_that_was_killed_at_any_step(
@@ -229,6 +232,7 @@ def test_the_next_run_completes_a_run_that_was_killed_at_any_step(
     pytest.fail("no run came to its end")
 
 
+@pytest.mark.programs
 @needs_root
 @pytest.mark.parametrize("stays", [False, True])
 def test_undeclared_resources_are_removed(host: Sandbox, stays: bool) -> None:
@@ -240,6 +244,7 @@ def test_undeclared_resources_are_removed(host: Sandbox, stays: bool) -> None:
     assert (state(host) != bare) == stays
 
 
+@pytest.mark.programs
 @needs_root
 def test_a_change_made_outside_plainstack_is_reported_and_corrected(host: Sandbox) -> None:
     wanted = ones(HARMED)

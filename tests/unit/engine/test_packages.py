@@ -17,7 +17,7 @@ from plainstack.engine.plan.planner import plan
 from plainstack.engine.resources import Absent, File, Listen, Package, Preseed, Resource, Unit, Validation
 from tests.unit.sandbox import STAMP, Sandbox, build
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners: needs root")
+pytestmark = [pytest.mark.programs, pytest.mark.skipif(os.geteuid() != 0, reason="changes owners: needs root")]
 
 SOURCE = File(path="/etc/apt/sources.list.d/angie.sources", content=b"URIs: x\n", early=True)
 PROXY = File(path="/etc/apt/apt.conf.d/10plainstack-proxy", content=b"Acquire::http::Proxy x;\n", early=True)

@@ -58,6 +58,7 @@ def host(tmp_path: Path) -> Host:
     return Host(Sandbox.new(tmp_path / "host").root)
 
 
+@pytest.mark.programs
 def test_the_process_and_unit_that_hold_a_port_are_observed(host: Host) -> None:
     host.holds(f"{ANY}:238C", 41, "python3", "/user.slice/user-0.slice/session-3.scope", fds=2)
     host.holds(f"{LOOPBACK}:1F91", 42, "nginx", "/system.slice/nginx.service")
@@ -75,6 +76,7 @@ def test_the_process_and_unit_that_hold_a_port_are_observed(host: Host) -> None:
     }
 
 
+@pytest.mark.programs
 def test_a_connection_is_not_a_listener(host: Host) -> None:
     host.holds(f"{ANY}:238D", 41, "other", "/system.slice/other.service")
     host.holds(f"{LOOPBACK}:238C", 42, "curl", "/system.slice/curl.service", state="01")
@@ -82,6 +84,7 @@ def test_a_connection_is_not_a_listener(host: Host) -> None:
     assert host.listeners(EXPORTER) == set()
 
 
+@pytest.mark.programs
 def test_a_real_socket_of_this_machine_is_observed() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -177,6 +180,7 @@ def started(host: Host) -> Host:
     return host
 
 
+@pytest.mark.programs
 def test_a_unit_is_healthy_only_if_it_holds_its_port_itself(started: Host) -> None:
     started.holds(f"{ANY}:238C", 41, "python3", "/system.slice/legacy.service")
     (done,) = started.deploy({"base": (EXPORTER,)})
@@ -184,12 +188,14 @@ def test_a_unit_is_healthy_only_if_it_holds_its_port_itself(started: Host) -> No
     assert "port 9100 is held by python3 (process 41), not by exporter.service" in done.answer.tail
 
 
+@pytest.mark.programs
 def test_a_unit_that_answers_but_does_not_listen_is_not_healthy(started: Host) -> None:
     unit = Unit(name="exporter.service", listens=(Listen(9100),), health="true", timeout=30)
     (done,) = started.deploy({"base": (unit,)})
     assert "exporter.service does not listen on port 9100" in done.answer.tail
 
 
+@pytest.mark.programs
 def test_a_unit_that_listens_is_healthy(started: Host) -> None:
     started.holds(f"{ANY6}:238C", 41, "exporter", "/system.slice/exporter.service", table="tcp6")
     assert all(done.ok for done in started.deploy({"base": (EXPORTER,)}))

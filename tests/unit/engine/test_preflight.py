@@ -51,6 +51,7 @@ def test_other_machines_and_init_systems_are_refused(stack: Stack) -> None:
     assert "an unknown system" in reported(stack, {"machine": "x86_64"})[0]
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(
     ("release", "expected"),
     [
@@ -85,6 +86,7 @@ def clusters(stack: Stack, tmp_path: Path, *names: str, audit: str = "") -> list
     return [finding.text for finding in seen_by_db.findings(stack, stack.hosts["db1"], Observed(facts=facts))]
 
 
+@pytest.mark.programs
 def test_a_database_cluster_that_plainstack_did_not_create_is_refused_by_name(stack: Stack, tmp_path: Path) -> None:
     assert [text.split()[1] for text in clusters(stack, tmp_path, "17/main", "15/main")] == [
         "/var/lib/postgresql/15/main",
@@ -92,11 +94,13 @@ def test_a_database_cluster_that_plainstack_did_not_create_is_refused_by_name(st
     ]
 
 
+@pytest.mark.programs
 def test_a_cluster_left_from_an_earlier_assignment_of_the_role_is_accepted(stack: Stack, tmp_path: Path) -> None:
     """The data stays when a host loses the role, and is used again when it gets the role back."""
     assert clusters(stack, tmp_path, "17/main", audit='{"who": "me", "role": "db", "actions": []}\n') == []
 
 
+@pytest.mark.programs
 def test_a_host_without_a_cluster_is_free(stack: Stack, tmp_path: Path) -> None:
     assert clusters(stack, tmp_path) == []
 

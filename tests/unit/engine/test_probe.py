@@ -14,6 +14,8 @@ from plainstack.engine.resources import Absent, Command, Directory, File, Link, 
 from plainstack.errors import PlainstackError
 from tests.unit.sandbox import Sandbox
 
+pytestmark = pytest.mark.programs
+
 OWNER = "root" if os.geteuid() == 0 else Path.home().owner()
 
 

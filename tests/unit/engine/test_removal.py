@@ -10,6 +10,8 @@ import pytest
 from plainstack.engine.resources import Command, Directory, Resource, Unit, User
 from tests.unit.sandbox import Sandbox
 
+pytestmark = pytest.mark.programs
+
 HOME = "/srv/web"
 SERVICE: tuple[Resource, ...] = (User(name="app-web"), Directory(path=HOME, mode=0o750, purge=True))
 FAILS = Command(name="fails", why="w", run="false", unless="false")

@@ -15,7 +15,10 @@ from plainstack.engine.transaction.script import transaction
 from tests.unit.engine.example_role import AFTER, BEFORE, UNIT_FILE, Desired, app
 from tests.unit.sandbox import Sandbox, build
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root")
+pytestmark = [
+    pytest.mark.programs,
+    pytest.mark.skipif(os.geteuid() != 0, reason="changes owners and mount namespaces: needs root"),
+]
 
 
 def test_a_bare_host_reaches_the_desired_state_and_stays_there(bare: Sandbox) -> None:

@@ -10,7 +10,7 @@ import pytest
 from plainstack.engine.resources import Command, File, Resource, Unit
 from tests.unit.sandbox import Sandbox, build
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners: needs root")
+pytestmark = [pytest.mark.programs, pytest.mark.skipif(os.geteuid() != 0, reason="changes owners: needs root")]
 
 NAMES = tuple(f"{letter}.service" for letter in "abcdef")
 FAILS = Command(name="fails", why="w", run="false", unless="false")

@@ -141,6 +141,7 @@ real_apt = pytest.mark.skipif(
 )
 
 
+@pytest.mark.programs
 @real_apt
 @pytest.mark.parametrize("key", [BINARY, ARMORED])
 def test_a_source_signed_with_its_key_passes_and_leaves_nothing_behind(
@@ -151,6 +152,7 @@ def test_a_source_signed_with_its_key_passes_and_leaves_nothing_behind(
     assert not list((tmp_path / "temporary").iterdir())
 
 
+@pytest.mark.programs
 @real_apt
 @pytest.mark.parametrize(
     ("key", "breakage", "reason"),

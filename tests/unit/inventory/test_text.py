@@ -68,6 +68,7 @@ def test_text_beyond_a_limit_is_refused_with_its_line(text: str, said: str) -> N
     assert problems(text) == [f"my.yaml:{said}"]
 
 
+@pytest.mark.programs
 def test_the_largest_accepted_text_costs_little_memory_and_time(tmp_path: Path) -> None:
     """The kernel limits the time and memory of the process; without Plainstack's own limits, it would be killed."""
     for number, text in enumerate([bomb(), bomb(18), merge_bomb(), many_hosts(200_000), many_hosts(4_000)]):

@@ -79,6 +79,7 @@ def fresh(tmp_path: Path) -> disk.Disk:
     return made
 
 
+@pytest.mark.programs
 def test_a_disk_keeps_the_modes_of_its_image(fresh: disk.Disk) -> None:
     disk.write(fresh, disk.files(LAB, DB, "ssh-ed25519 AAAA operator"))
     modes = {path: (fresh.upper / path).stat().st_mode & 0o777 for path in ("etc", "root", "etc/apt/apt.conf.d")}
@@ -87,6 +88,7 @@ def test_a_disk_keeps_the_modes_of_its_image(fresh: disk.Disk) -> None:
     assert (fresh.upper / "etc/ssh/ssh_host_ed25519_key").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.programs
 def test_a_disk_keeps_the_files_that_were_written_to_it(fresh: disk.Disk) -> None:
     files = disk.files(LAB, DB, "ssh-ed25519 AAAA operator")
     assert not disk.current(fresh, files)
@@ -95,6 +97,7 @@ def test_a_disk_keeps_the_files_that_were_written_to_it(fresh: disk.Disk) -> Non
     assert not disk.current(fresh, disk.files(LAB, DB, "ssh-ed25519 CCCC another"))
 
 
+@pytest.mark.programs
 def test_a_host_that_had_no_ipv6_gets_it_back(fresh: disk.Disk) -> None:
     without = LabHost("db1", DB.address, ipv6=False)
     disk.write(fresh, disk.files(LAB, without, ""))
@@ -108,6 +111,7 @@ def test_an_incomplete_disk_is_not_used(tmp_path: Path) -> None:
     assert not disk.Disk(tmp_path).exists
 
 
+@pytest.mark.programs
 def test_the_operator_key_is_created_once(tmp_path: Path) -> None:
     lab = Lab("shop", (DB,), tmp_path / "lab")
     key = access.operator_key(lab)
@@ -121,6 +125,7 @@ def test_the_pins_name_every_host_with_its_key() -> None:
     assert access.known_hosts({"192.168.57.11": "ssh-ed25519 AAAA root@x"}) == "192.168.57.11 ssh-ed25519 AAAA\n"
 
 
+@pytest.mark.programs
 def test_the_ssh_config_has_the_syntax_of_ssh(tmp_path: Path) -> None:
     lab = Lab("shop", (DB, LB), tmp_path / "a b", user="ops")
     (tmp_path / "config").write_text(access.ssh_config(lab))
@@ -167,10 +172,12 @@ def test_the_mount_point_of_the_control_groups_is_found(mounts: str, place: str 
     assert cgroup.mount_point(mounts) == (Path(place) if place else None)
 
 
+@pytest.mark.programs
 def test_the_host_script_is_valid_shell() -> None:
     subprocess.run(["sh", "-n", str(FOLDER / "host.sh")], check=True)
 
 
+@pytest.mark.programs
 def test_entering_a_network_namespace_imports_no_heavy_modules() -> None:
     code = "import sys, plainstack.ssh.netns; print(*sys.modules)"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -13,6 +13,8 @@ from plainstack.lab.model import Lab, LabHost
 from plainstack.lab.snapshot import Origin, Snapshot
 from plainstack.ssh.netns import LabError
 
+pytestmark = pytest.mark.programs
+
 DB = LabHost("db1", "192.168.57.11")
 LB = LabHost("lb1", "192.168.57.16", "192.168.3.231")
 ORIGIN = Origin("shop", "/home/me/hosts.yaml", "abc", "0123456")

@@ -14,6 +14,8 @@ from plainstack.inventory.stack import Stack
 from plainstack.postgresql import barman
 from tests import inventories
 
+pytestmark = pytest.mark.programs
+
 TEXT = """
 stack: shop
 hosts:

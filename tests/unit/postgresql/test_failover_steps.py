@@ -23,6 +23,7 @@ from plainstack.secrets.values import Vault
 from tests import inventories
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("do", list(Do))
 def test_every_step_is_valid_shell(stack: Stack, do: Do) -> None:
     step = Step(do, "db1", "what 'it' does", ("db2",))
@@ -88,6 +89,7 @@ def on_a_host(text: str, root: Path, **programs: str) -> subprocess.CompletedPro
     return subprocess.run(["sh", "-eu"], input=text, env=there, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("writable", [True, False])
 def test_a_primary_is_stopped_even_if_its_disk_cannot_store_the_mark(
     stack: Stack, tmp_path: Path, writable: bool
@@ -107,6 +109,7 @@ def test_a_primary_is_stopped_even_if_its_disk_cannot_store_the_mark(
     assert (tmp_path / "var/lib/plainstack/fenced").exists() == writable
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(
     ("ends", "code", "kept"),
     [
@@ -126,6 +129,7 @@ def test_a_failed_rewind_leaves_its_mark(stack: Stack, tmp_path: Path, ends: str
     assert (mark.read_text(encoding="utf-8").strip() if mark.exists() else None) == kept
 
 
+@pytest.mark.programs
 def test_an_empty_mark_counts(tmp_path: Path) -> None:
     (tmp_path / "var/lib/plainstack").mkdir(parents=True)
     (tmp_path / "var/lib/plainstack/rewinding").touch()
@@ -133,6 +137,7 @@ def test_an_empty_mark_counts(tmp_path: Path) -> None:
     assert observed("db1", parse(ran.stdout)).rewinding == "it was interrupted"
 
 
+@pytest.mark.programs
 def test_half_rewound_data_does_not_start_even_as_a_standby(stack: Stack, vault: Vault, tmp_path: Path) -> None:
     (guard,) = [
         item

@@ -18,6 +18,8 @@ from plainstack.services import release
 from plainstack.services.release_steps import LAYOUT
 from tests import inventories
 
+pytestmark = pytest.mark.programs
+
 TEXT = """
 stack: small
 hosts:

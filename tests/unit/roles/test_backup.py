@@ -162,12 +162,14 @@ def _take_backup(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.programs
 def test_a_backup_ends_when_it_can_be_restored(folder: Path) -> None:
     done = _take_backup(folder)
     assert (done.returncode, done.stdout) == (0, "backup 20261122T010000 can be restored\n")
     assert (folder / "meta" / "20261122T010000-backup.info").read_text() == "status=DONE\n"
 
 
+@pytest.mark.programs
 def test_the_first_backup_waits_for_wal_beforehand_and_every_backup_waits_for_it_afterwards(folder: Path) -> None:
     _take_backup(folder)
     _take_backup(folder)
@@ -176,6 +178,7 @@ def test_the_first_backup_waits_for_wal_beforehand_and_every_backup_waits_for_it
     assert segments == ["plainstack: first WAL", *["plainstack: end of backup 20261122T010000"] * 2]
 
 
+@pytest.mark.programs
 def test_missing_wal_fails_the_backup_with_a_hint_where_to_look(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEEDS", "1000")
     done = _take_backup(folder)
@@ -183,6 +186,7 @@ def test_missing_wal_fails_the_backup_with_a_hint_where_to_look(folder: Path, mo
     assert "WAL that it needs has not arrived; see why: systemctl status plainstack-barman-receive-wal" in done.stderr
 
 
+@pytest.mark.programs
 def test_a_backup_that_cannot_start_reports_the_failed_checks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKEN", "1")
     done = _take_backup(folder)
@@ -191,6 +195,7 @@ def test_a_backup_that_cannot_start_reports_the_failed_checks(folder: Path, monk
     assert "WAL archive" not in done.stderr
 
 
+@pytest.mark.programs
 def test_incomplete_earlier_backups_are_removed_after_a_complete_one(folder: Path) -> None:
     for name, status in (("20261120T000000", "DONE"), ("20261121T000000", "STARTED"), ("20261121T100000", "FAILED")):
         (folder / "meta" / f"{name}-backup.info").write_text(f"status={status}\n")
@@ -210,6 +215,7 @@ def _metrics(folder: Path, check: str) -> dict[str, float]:
     return {name.removesuffix('{server="shop"}'): float(value) for name, value in (line.split(" ") for line in lines)}
 
 
+@pytest.mark.programs
 def test_prometheus_gets_age_size_health_and_last_wal(folder: Path) -> None:
     (folder / "meta" / "20261122T010727-backup.info").write_text(INFO)
     (folder / "meta" / "20261123T010727-backup.info").write_text(INFO.replace("DONE", "FAILED"))
@@ -225,6 +231,7 @@ def test_prometheus_gets_age_size_health_and_last_wal(folder: Path) -> None:
     }
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("check", ['{"shop": {"a": {"status": "FAILED", "hint": "x"}}}', "", "{}", '{"_ERROR": ["x"]}'])
 def test_a_failed_or_silent_check_is_not_ok_and_the_other_metrics_are_still_reported(folder: Path, check: str) -> None:
     (folder / "meta" / "20261122T010727-backup.info").write_text(INFO)
@@ -233,5 +240,6 @@ def test_a_failed_or_silent_check_is_not_ok_and_the_other_metrics_are_still_repo
     assert found["plainstack_backup_size_bytes"] == 32160780
 
 
+@pytest.mark.programs
 def test_without_any_backup_the_time_of_the_last_success_is_missing(folder: Path) -> None:
     assert _metrics(folder, "") == {"plainstack_barman_check_ok": 0}

@@ -109,6 +109,7 @@ def test_a_failed_request_does_not_take_a_host_out_of_use(stack: Stack, vault: V
     assert " max_fails=0;" in text(stack, vault, UPSTREAMS)
 
 
+@pytest.mark.programs
 def test_the_program_knows_every_host_of_every_service(stack: Stack, vault: Vault) -> None:
     web = stack.services["web"]
     api = web.model_copy(update={"path": "/api/", "port": 8001, "health": "/up"})

@@ -235,12 +235,14 @@ NOBODY = "connection to server failed: Connection refused"
 SILENCE = "connection to server failed: timeout expired"
 
 
+@pytest.mark.programs
 def test_on_the_first_deploy_the_first_host_creates_a_cluster(bootstrap: Callable[[str], Bootstrap]) -> None:
     first = bootstrap("db1")
     assert first.run({"db-2": NOBODY, "db3": NOBODY}).returncode == 0
     assert first.made == {"PG_VERSION", "new"}
 
 
+@pytest.mark.programs
 def test_on_the_first_deploy_the_other_hosts_create_no_cluster(bootstrap: Callable[[str], Bootstrap]) -> None:
     second = bootstrap("db-2")
     done = second.run({"db1": NOBODY, "db3": NOBODY})
@@ -251,6 +253,7 @@ def test_on_the_first_deploy_the_other_hosts_create_no_cluster(bootstrap: Callab
     )
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("host", ["db1", "db3"])
 def test_a_host_without_data_copies_whichever_host_is_primary(bootstrap: Callable[[str], Bootstrap], host: str) -> None:
     there = bootstrap(host)
@@ -259,6 +262,7 @@ def test_a_host_without_data_copies_whichever_host_is_primary(bootstrap: Callabl
     assert there.made == {"PG_VERSION", "copied", "standby.signal"}
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("answer", [SILENCE, "t", "FATAL: password authentication failed"])
 def test_the_first_host_creates_no_second_cluster(bootstrap: Callable[[str], Bootstrap], answer: str) -> None:
     first = bootstrap("db1")
@@ -267,6 +271,7 @@ def test_the_first_host_creates_no_second_cluster(bootstrap: Callable[[str], Boo
     assert done.stderr.startswith("no data directory, and it is not safe to make one: db3 ")
 
 
+@pytest.mark.programs
 def test_an_incomplete_copy_is_not_a_data_directory(bootstrap: Callable[[str], Bootstrap]) -> None:
     second = bootstrap("db-2")
     done = second.run({"db1": "f"}, copy="echo 'lost the connection'; exit 1")
@@ -274,6 +279,7 @@ def test_an_incomplete_copy_is_not_a_data_directory(bootstrap: Callable[[str], B
     assert "lost the connection" in done.stderr
 
 
+@pytest.mark.programs
 def test_no_cluster_is_created_next_to_data_that_may_be_in_use(bootstrap: Callable[[str], Bootstrap]) -> None:
     first = bootstrap("db1")
     (first.folder / "main").mkdir()
@@ -282,6 +288,7 @@ def test_no_cluster_is_created_next_to_data_that_may_be_in_use(bootstrap: Callab
     assert first.made == {"precious"}
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("host", ["db1", "db-2"])
 def test_an_incomplete_data_directory_is_kept_beside_the_copy(bootstrap: Callable[[str], Bootstrap], host: str) -> None:
     there = bootstrap(host)
@@ -293,6 +300,7 @@ def test_an_incomplete_data_directory_is_kept_beside_the_copy(bootstrap: Callabl
     assert [item.name for item in kept.iterdir()] == ["half"]
 
 
+@pytest.mark.programs
 def test_an_empty_folder_does_not_count_as_an_incomplete_copy(bootstrap: Callable[[str], Bootstrap]) -> None:
     first = bootstrap("db1")
     (first.folder / "main").mkdir()
@@ -300,6 +308,7 @@ def test_an_empty_folder_does_not_count_as_an_incomplete_copy(bootstrap: Callabl
     assert first.made == {"PG_VERSION", "new"}
 
 
+@pytest.mark.programs
 def test_a_fenced_off_host_does_not_wait_but_says_how_to_unfence_it(
     bootstrap: Callable[[str], Bootstrap],
 ) -> None:
@@ -379,6 +388,7 @@ def _pair() -> Stack:
     return inventories.parse(text + "database: {name: shop}\n", "test.yaml", Path())
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(
     ("answers", "code"), [("exit 0", 0), ("echo '/etc/x.conf:1: work_mem: bad'", 1), ("echo refused >&2; exit 2", 1)]
 )

@@ -158,6 +158,7 @@ def _openssl(folder: Path, chain: Sequence[Signed], roots: Sequence[Signed]) -> 
     return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
 
 
+@pytest.mark.programs
 def test_any_accepted_order_and_choice_of_certificates_is_valid_for_openssl(given: Given, tmp_path: Path) -> None:
     accepted = []
     for length in range(1, 5):
@@ -248,6 +249,7 @@ def test_a_key_or_signature_that_clients_reject_is_reported(given: Given) -> Non
     assert "is not for servers" in given.problems()[0]
 
 
+@pytest.mark.programs
 def test_a_signature_algorithm_that_clients_reject_is_reported(given: Given) -> None:
     given.write(SITE, ROOT, key=SITE)
     (given.folder / "root.pem").write_text(ROOT.pem + ROOT.key_pem)
@@ -259,6 +261,7 @@ def test_a_signature_algorithm_that_clients_reject_is_reported(given: Given) -> 
     ]
 
 
+@pytest.mark.programs
 def test_the_signature_of_a_root_on_itself_does_not_matter(given: Given) -> None:
     given.write(SITE, LOWER, UPPER)
     (given.folder / "other.pem").write_text(OTHER.key_pem)

@@ -146,6 +146,7 @@ def test_only_the_host_itself_may_query_the_daemons(tmp_path: Path) -> None:
     assert list(monitoring.ROLE.opens(stack, stack.hosts["mon1"])) == []
 
 
+@pytest.mark.programs
 def test_alerts_go_to_the_webhook_and_its_address_is_never_shown(tmp_path: Path) -> None:
     path = "/etc/prometheus/alertmanager.yml"
     stack = parse(INVENTORY + 'monitoring: {webhook: "https://chat.example/hook?token=a&b=%27"}\n', tmp_path)
@@ -160,6 +161,7 @@ def test_alerts_go_to_the_webhook_and_its_address_is_never_shown(tmp_path: Path)
         parse(INVENTORY + "monitoring: {webhook: chat.example}\n", tmp_path)
 
 
+@pytest.mark.programs
 def test_without_a_webhook_alerts_are_only_listed(tmp_path: Path) -> None:
     stack = parse(INVENTORY, tmp_path)
     config = read(stack, "/etc/prometheus/alertmanager.yml")

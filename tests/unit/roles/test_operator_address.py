@@ -54,6 +54,7 @@ def test_an_operator_whom_the_firewall_would_lock_out_gets_the_address_to_add(
     ]
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("way", ["sh -c 'eval \"$(cat)\"'", "env -i sh -c 'eval \"$(cat)\"; :'"])
 def test_the_probe_finds_the_address_even_if_sudo_removed_it_from_the_environment(
     stack: Stack, way: str, tmp_path: Path

@@ -15,6 +15,8 @@ from plainstack.roles import monitoring
 from tests import inventories
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.programs
+
 TESTS = Path(__file__).parents[2] / "rules"
 CASES = sorted(TESTS.glob("*.yml"))
 ALWAYS_FIRES = "Watchdog"

@@ -243,6 +243,7 @@ def probed(tmp_path: Path, stack: Stack, foreign: str = "refuse", **tools: str) 
     return dict(line.partition("=")[::2] for line in ran.stdout.splitlines())
 
 
+@pytest.mark.programs
 def test_the_probe_reads_nftables_and_iptables(tmp_path: Path, stack: Stack) -> None:
     saved = "# Generated\n*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j DROP\n-A FORWARD -j DROP\nCOMMIT\n"
     facts = probed(tmp_path, stack, nft=OWN, iptables_save=saved)
@@ -269,6 +270,7 @@ def program(tmp_path: Path, stack: Stack, foreign: str) -> None:
 OURS_AND_ONE_MORE = ":INPUT DROP [0:0]\n-A INPUT -p tcp --dport 81 -j ACCEPT\n-A INPUT -j plainstack-input\n"
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("foreign", ["", "refuse"])
 def test_once_plainstack_filters_only_foreign_tables_are_listed(tmp_path: Path, stack: Stack, foreign: str) -> None:
     program(tmp_path, stack, foreign)
@@ -277,6 +279,7 @@ def test_once_plainstack_filters_only_foreign_tables_are_listed(tmp_path: Path, 
     assert not [key for key in facts if key.startswith("filter")]
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(("before", "now"), [*itertools.permutations(["refuse", "keep", "replace"], 2)])
 def test_foreign_rules_are_reported_again_if_the_setting_changes(
     tmp_path: Path, stack: Stack, before: str, now: str

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from plainstack import shipped
 from tests.waiting import PATIENCE, until
 
+pytestmark = pytest.mark.programs
+
 PROGRAM = shipped.FILES / "balancer/etc/plainstack/balancer/upstreams"
 SERVICES = {"web": ("app1", "app2", "app3"), "api": ("app1", "app2")}
 ADDRESSES = {"app1": "192.0.2.1", "app2": "192.0.2.2", "app3": "192.0.2.3"}

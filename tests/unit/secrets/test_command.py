@@ -11,6 +11,8 @@ from plainstack.errors import Refused
 from plainstack.secrets import command
 from tests.waiting import until
 
+pytestmark = pytest.mark.programs
+
 
 def value(line: str, folder: Path) -> str:
     return command.values({"web/KEY": line}, folder)["web/KEY"].reveal()

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from plainstack.secrets import editor
 from plainstack.secrets.declaration import Generated, Given
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_while_the_editor_starts_ends_the_editor_too(

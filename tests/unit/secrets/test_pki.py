@@ -95,6 +95,7 @@ def test_a_successor_that_takes_over_does_not_change_what_is_trusted(stack: Stac
     assert pki.trusted(announced) == pki.trusted(in_office)
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("purpose", ["sslserver", "sslclient"])
 @pytest.mark.parametrize("name", ["db1", pki.SITE])
 def test_openssl_accepts_the_chain_in_strict_mode(

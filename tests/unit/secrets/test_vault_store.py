@@ -80,6 +80,7 @@ def files(stack: Stack) -> set[str]:
     return {str(path.relative_to(stack.folder)) for path in stack.folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.programs
 def test_with_recipients_the_store_is_one_armored_file_beside_the_inventory(team: Team) -> None:
     stack = team("alice", "bob")
     value = values(stack)["db"]
@@ -243,6 +244,7 @@ def test_an_encrypted_file_that_is_not_a_store_is_refused_and_not_quoted(team: T
     assert "hunter2" not in reported
 
 
+@pytest.mark.programs
 def test_a_key_with_a_passphrase_is_prompted_for_or_refused_with_a_clear_message(
     plain: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,23 +89,27 @@ def run(tmp_path: Path) -> Run:
     return typed
 
 
+@pytest.mark.programs
 def test_a_command_has_the_units_variables_folder_and_umask(run: Run, tmp_path: Path) -> None:
     ran = run("sh", "-c", 'echo "$OWN,$SHARED,$SECRET"; pwd; umask')
     assert ran.stdout.splitlines() == ['two words,file,it is "$5"', str(tmp_path / "release/source"), "0027"]
 
 
+@pytest.mark.programs
 def test_programs_of_the_release_come_first_and_run_its_python_files(run: Run) -> None:
     assert run("env").stdout == "the release's\n"
     assert run("manage.py", "migrate", "--plan").stdout == "python manage.py migrate --plan\n"
     assert run("/bin/echo", "a  b", "$HOME", "*", "--").stdout == "a  b $HOME * --\n"
 
 
+@pytest.mark.programs
 def test_input_and_exit_code_are_those_of_the_command(run: Run) -> None:
     ran = run("sh", "-c", "cat; exit 7", given="typed")
     assert (ran.returncode, ran.stdout) == (7, "typed")
     assert run("sh", "-c", "kill -TERM $$").returncode == 128 + 15
 
 
+@pytest.mark.programs
 def test_the_error_names_a_missing_command(run: Run) -> None:
     ran = run("mange.py", "check")
     assert (ran.returncode, ran.stderr.startswith("mange.py: no such command in ")) == (127, True)

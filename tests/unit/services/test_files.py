@@ -91,6 +91,7 @@ def wanted(found: Stack, number: str, key: str = "s3cret") -> Mapping[str, Seque
     return {"app": [*folders, *settings, *files.resources(at, "root"), *steps]}
 
 
+@pytest.mark.programs
 def test_every_release_reads_the_file_at_its_place_and_the_build_reads_the_new_one(
     tmp_path: Path, folder: Path
 ) -> None:

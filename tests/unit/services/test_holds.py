@@ -17,6 +17,8 @@ from plainstack.services.release_steps import pin
 from tests import inventories
 from tests.unit.sandbox import Sandbox
 
+pytestmark = pytest.mark.programs
+
 TEXT = """
 stack: small
 hosts:

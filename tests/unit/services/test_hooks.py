@@ -25,6 +25,8 @@ from plainstack.services.variables import Scope
 from tests import inventories
 from tests.unit.sandbox import Done, Sandbox, build
 
+pytestmark = pytest.mark.programs
+
 HOSTS = """
 stack: small
 hosts:

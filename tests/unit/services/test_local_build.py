@@ -12,6 +12,8 @@ from plainstack.inventory.stack import Stack
 from plainstack.services import local_build, release
 from tests import inventories
 
+pytestmark = pytest.mark.programs
+
 TEXT = """
 stack: small
 hosts: {{a: {{address: 10.0.0.2, roles: [app]}}, w: {{address: 10.0.0.3, roles: [worker]}}}}

@@ -16,6 +16,8 @@ from plainstack import shipped
 from plainstack.services import maintenance
 from plainstack.services.maintenance import PAGES, PROGRAM, Closed, Survey
 
+pytestmark = pytest.mark.programs
+
 PAGE = "usr/local/share/plainstack/plainstack-maintenance.html"
 SOME = Closed("2026-01-31T14:00:00Z", "jane@laptop", "Back at 15:00 UTC.")
 MESSAGES = st.text(max_size=60).filter(lambda text: not maintenance.problem_of(text))

@@ -10,6 +10,8 @@ import pytest
 
 from plainstack.services.package_units import started
 
+pytestmark = pytest.mark.programs
+
 # Programs of a host with redis-server, whose state is in files.
 DPKG = """\
 case " $* " in *" missing "*) false ;; esac || { echo not installed >&2; exit 1; }

@@ -87,6 +87,7 @@ def refusals(found: Stack, seen: dict[str, str]) -> list[str]:
     return [finding.text for finding in app.findings(found, found.hosts["a"], Observed(facts=seen)) if finding.refused]
 
 
+@pytest.mark.programs
 def test_a_host_without_the_python_is_refused(folder: Path) -> None:
     found = stack(folder, "python: /nowhere/python3.12")
     assert refusals(found, facts(found)) == [
@@ -94,6 +95,7 @@ def test_a_host_without_the_python_is_refused(folder: Path) -> None:
     ]
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(("prints", "fits"), [("3.12", True), ("3.11", False), ("bad interpreter", False)])
 def test_a_host_whose_python_has_another_version_is_refused(folder: Path, prints: str, fits: bool) -> None:
     program = folder / "python3.12"
@@ -106,6 +108,7 @@ def test_a_host_whose_python_has_another_version_is_refused(folder: Path, prints
     assert said == ([] if fits else [f"services.api.python: {program} is not Python 3.12; asked, it says: {prints}"])
 
 
+@pytest.mark.programs
 def test_a_real_python_is_asked_for_its_version(folder: Path) -> None:
     found = stack(folder)
     api = found.services["api"].model_copy(update={"python": sys.executable})
@@ -114,6 +117,7 @@ def test_a_real_python_is_asked_for_its_version(folder: Path) -> None:
     ]
 
 
+@pytest.mark.programs
 def test_debians_python_needs_no_question(folder: Path) -> None:
     assert facts(stack(folder, "")) == {}
     assert refusals(stack(folder, ""), {}) == []

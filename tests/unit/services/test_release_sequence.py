@@ -14,6 +14,8 @@ from plainstack.services.release import Release
 from plainstack.services.release_steps import KEPT, prune, put_in_place
 from tests.unit.sandbox import Done, Sandbox, build
 
+pytestmark = pytest.mark.programs
+
 HOME = "/srv/web"
 STATIC = f"{HOME}/current/static/css"
 

@@ -136,6 +136,7 @@ def fetch(lock: str, folder: Path) -> list[str]:
     return [one.name for one in found]
 
 
+@pytest.mark.programs
 def test_all_requirements_without_a_wheel_are_named_at_once(index: Path, tmp_path: Path) -> None:
     good = wheel(index, "good", "1")
     wheel(index, "shop", "2")
@@ -153,6 +154,7 @@ def test_all_requirements_without_a_wheel_are_named_at_once(index: Path, tmp_pat
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+@pytest.mark.programs
 def test_a_wheel_built_by_hand_is_found_in_the_folder_beside_the_lock(
     index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +163,7 @@ def test_a_wheel_built_by_hand_is_found_in_the_folder_beside_the_lock(
     assert fetch(f"--find-links index\n{line}", tmp_path) == ["built-1-py3-none-any.whl"]
 
 
+@pytest.mark.programs
 def test_dependencies_missing_from_the_lock_are_named(index: Path, tmp_path: Path) -> None:
     lock = wheel(
         index,
@@ -184,6 +187,7 @@ def test_dependencies_missing_from_the_lock_are_named(index: Path, tmp_path: Pat
     assert "uv pip compile" in str(reported.value)
 
 
+@pytest.mark.programs
 def test_an_unreachable_index_is_not_reported_as_a_missing_wheel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

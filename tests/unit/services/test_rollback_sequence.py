@@ -21,6 +21,8 @@ from plainstack.services.release_steps import KEPT, prune, put_in_place
 from tests import inventories
 from tests.unit.sandbox import Sandbox, build
 
+pytestmark = pytest.mark.programs
+
 HOSTS = ("app1", "app2")
 TEXT = """
 stack: small

@@ -16,6 +16,8 @@ from plainstack.services import wheels
 from plainstack.services.sdists import unsuitable
 from tests.unit.services.test_requirements import index, wheel
 
+pytestmark = pytest.mark.programs
+
 __all__ = ["index"]
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"

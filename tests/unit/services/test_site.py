@@ -155,6 +155,7 @@ def gate(folder: Path, port: int, release: str = "new") -> tuple[int, list[str]]
     return ran.returncode, ran.stdout.decode(errors="replace").splitlines()
 
 
+@pytest.mark.programs
 def test_the_health_gate_sends_the_headers_of_a_balancer(application: tuple[Application, int], tmp_path: Path) -> None:
     served, port = application
     assert gate(tmp_path, port) == (0, [])
@@ -201,6 +202,7 @@ DEBUG_PAGE = b"""<!DOCTYPE html><html><head><title>DisallowedHost at /status/</t
 <h1>DisallowedHost</h1><pre>Invalid HTTP_HOST header</pre>\x00\xff</body>"""
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(
     ("status", "headers", "body", "said"),
     [
@@ -232,6 +234,7 @@ def test_the_health_gate_shows_the_response(
     assert all(word in "\n".join(lines) for word in said)
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("status", [200, 204])
 @pytest.mark.parametrize("release", [{}, {"X-Release": "new"}, {"x-release": "new"}])
 def test_the_health_gate_accepts_a_good_response_of_the_wanted_release(
@@ -242,12 +245,14 @@ def test_the_health_gate_accepts_a_good_response_of_the_wanted_release(
     assert gate(tmp_path, port) == (0, [])
 
 
+@pytest.mark.programs
 def test_the_health_gate_reports_why_no_process_answered(tmp_path: Path) -> None:
     code, lines = gate(tmp_path, 1)
     assert code == 1
     assert "curl: (7) Failed to connect" in lines[-1]
 
 
+@pytest.mark.programs
 def test_a_unit_that_is_not_healthy_yet_says_what_it_waits_for(tmp_path: Path) -> None:
     """Run the shell functions that wait for a healthy unit, with a simulated clock."""
     units = shipped.PACKAGE / "engine/kinds/units.sh"

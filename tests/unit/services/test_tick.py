@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tick import NoTick, following, latest
 
+pytestmark = pytest.mark.programs
+
 CALENDARS = ("*:0/1", "*:*:0/10", "daily", "monthly", "Mon *-*-* 00..08:*:*", "*-02-29", "daily Europe/Berlin")
 MOMENTS = st.integers(1_600_000_000, 2_000_000_000)
 

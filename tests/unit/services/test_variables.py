@@ -48,6 +48,7 @@ def problems(service: str) -> list[str]:
     return list(caught.value.problems)
 
 
+@pytest.mark.programs
 @settings(max_examples=25)
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1, max_size=30))
 def test_a_shell_reads_every_value_as_it_was_written(values: list[str]) -> None:

@@ -15,6 +15,8 @@ from plainstack.shipped import FILES
 from tests import inventories
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.programs
+
 PROGRAM = FILES / "app/usr/local/lib/plainstack/watchdog"
 # The program sleeps once per round; the stand-in ends the program after nine rounds, or when no answer is left.
 SLEEP = """#!/bin/sh

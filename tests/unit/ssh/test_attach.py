@@ -21,7 +21,7 @@ from tests import sshd
 from tests.sshd import Server
 from tests.waiting import PATIENCE, until
 
-pytestmark = sshd.needed
+pytestmark = [pytest.mark.programs, sshd.needed]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests import inventories, sshd
 from tests.sshd import Server
 from tests.waiting import PATIENCE
 
-pytestmark = sshd.needed
+pytestmark = [pytest.mark.programs, sshd.needed]
 
 
 def failure(stack: Stack) -> str:

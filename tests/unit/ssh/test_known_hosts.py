@@ -56,6 +56,7 @@ def connects(stack: Stack) -> bool:
         return False
 
 
+@pytest.mark.programs
 @sshd.needed
 @pytest.mark.parametrize(
     "pins",
@@ -96,6 +97,7 @@ def test_after_trust_a_host_is_reachable_and_trust_has_nothing_to_do(both: Serve
     assert all("CHANGED from" in line or "new key" in line for line in reported)
 
 
+@pytest.mark.programs
 @sshd.needed
 @pytest.mark.parametrize("kind", ["host", "host_rsa"])
 def test_a_correct_pin_is_kept_whatever_its_type(both: Server, tmp_path: Path, kind: str) -> None:

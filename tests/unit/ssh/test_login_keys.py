@@ -22,7 +22,7 @@ from plainstack.ssh.key_files import public_blob
 from tests import inventories, sshd
 from tests.sshd import Server, add_to_agent, make_key
 
-pytestmark = sshd.needed
+pytestmark = [pytest.mark.programs, sshd.needed]
 ME = getpass.getuser()
 KINDS = [("ed25519",), ("ecdsa",), ("rsa", "-b", "1024")]
 

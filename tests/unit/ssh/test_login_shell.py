@@ -74,6 +74,7 @@ def refusal(session: Session) -> HostFailed:
     return caught.value
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE)
 @pytest.mark.parametrize("sudo", [False, True], ids=["root", "sudo"])
 def test_output_of_a_startup_file_is_not_part_of_any_result(login: Login, noise: str, sudo: bool) -> None:

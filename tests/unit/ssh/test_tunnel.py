@@ -84,10 +84,12 @@ def to(port: int, *via: str) -> Target:
     return Target("site", "http", via, ("127.0.0.1",), port)
 
 
+@pytest.mark.programs
 def test_a_host_that_is_down_is_skipped(sessions: Sessions, page: int) -> None:
     assert read(Way(sessions, to(page, "lb1", "lb2"))) == b"hello"
 
 
+@pytest.mark.programs
 def test_a_lost_connection_is_reopened(sessions: Sessions, page: int) -> None:
     way = Way(sessions, to(page, "lb2"))
     assert read(way) == b"hello"
@@ -95,6 +97,7 @@ def test_a_lost_connection_is_reopened(sessions: Sessions, page: int) -> None:
     assert read(way) == b"hello"
 
 
+@pytest.mark.programs
 def test_a_missing_page_is_reported_and_the_connection_stays_open(sessions: Sessions) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -104,6 +107,7 @@ def test_a_missing_page_is_reported_and_the_connection_stays_open(sessions: Sess
     assert sessions.to("lb2").alive
 
 
+@pytest.mark.programs
 def test_if_no_host_is_up_every_one_is_named_with_its_reason(sessions: Sessions, page: int) -> None:
     with pytest.raises(Refused, match="lb1: connect: the connection was refused"):
         Way(sessions, to(page, "lb1")).open()
@@ -139,6 +143,7 @@ def test_every_page_is_shown_with_a_description(stack: Stack) -> None:
         assert len(line.partition(f"{url} ")[2].split()) >= 4
 
 
+@pytest.mark.programs
 def test_a_port_on_loopback_or_only_on_the_hosts_own_address_is_reached(sessions: Sessions, page: int) -> None:
     for addresses in (("127.0.0.1", "127.0.0.9"), ("127.0.0.9", "127.0.0.1")):
         assert read(Way(sessions, Target("it", "", ("lb2",), addresses, page))) == b"hello"

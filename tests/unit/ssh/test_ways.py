@@ -24,7 +24,11 @@ from tests import inventories, sshd
 from tests.sshd import Server
 from tests.waiting import PATIENCE
 
-pytestmark = [sshd.needed, pytest.mark.skipif(shutil.which("ssh") is None, reason="needs OpenSSH's client")]
+pytestmark = [
+    pytest.mark.programs,
+    sshd.needed,
+    pytest.mark.skipif(shutil.which("ssh") is None, reason="needs OpenSSH's client"),
+]
 ME = getpass.getuser()
 
 
