@@ -56,7 +56,8 @@ path: /chat/
 env: {WHERE: "${host.name}"}
 processes:
   web:
-    command: uvicorn main:app --host ${host.address} --port ${port} --forwarded-allow-ips='*'
+    # Without pings, a connection on which nobody speaks is silent, as with servers that send none.
+    command: uvicorn main:app --host ${host.address} --port ${port} --forwarded-allow-ips='*' --ws-ping-interval 3600
     port: 8001
     health: /health
 """
@@ -283,5 +284,5 @@ def test_pretalx_runs_with_a_worker_and_a_timer_and_settings_by_environment(stac
     stack.inv("deploy", timeout=900)
     assert asked(stack, "/orga/login/").startswith("200 text/html")
     until(lambda: "Finished" in stack.on("app1", "journalctl -u plainstack-talks-periodic -o cat --no-pager"))
-    assert " ready." in stack.on("app1", "journalctl -u plainstack-talks-worker -o cat --no-pager")
+    until(lambda: " ready." in stack.on("app1", "journalctl -u plainstack-talks-worker -o cat --no-pager"))
     stack.inv("verify", "--role=app,balancer", timeout=300)

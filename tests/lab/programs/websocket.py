@@ -41,8 +41,8 @@ class Room:
             data += part
         return data
 
-    def send(self, text: str, kind: int = 1) -> None:
-        mask, data = os.urandom(4), text.encode()
+    def send(self, data: bytes, kind: int = 1) -> None:
+        mask = os.urandom(4)
         masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(data))
         self.socket.sendall(bytes([0x80 | kind, 0x80 | len(data)]) + mask + masked)
 
@@ -51,7 +51,7 @@ class Room:
             kind, size = self._exactly(2)
             data = self._exactly(size)
             if kind & 15 == 9:
-                self.send(data.decode(), kind=10)
+                self.send(data, kind=10)
             elif kind & 15 == 8:
                 raise ConnectionError("closed")
             else:
@@ -62,7 +62,7 @@ def idle() -> dict[str, object]:
     room = Room()
     room.socket.settimeout(float(LIMIT) + 10)
     time.sleep(float(LIMIT))
-    room.send("still here")
+    room.send(b"still here")
     return {"joined": room.joined, "answer": room.receive()}
 
 
@@ -76,7 +76,7 @@ def flow() -> dict[str, object]:
                 room.socket.settimeout(5)
                 where.add(room.joined)
             sent += 1
-            room.send(str(sent))
+            room.send(str(sent).encode())
             if room.receive() != str(sent):
                 raise ConnectionError("another message")
             now = time.monotonic()
