@@ -116,7 +116,7 @@ def test_a_rollback_lasts_until_the_operator_ends_it(shop: Shop) -> None:
 
     for words, why in {
         (): "web: rolled back",
-        (f"--to={first}",): f"web runs {first} already",
+        (f"--to={first}",): f"web was rolled back to {first} already",
         (f"--to={second[:-1]}0{second[-1]}",): f"did you mean '{second}'?",
         ("--service=wep",): "did you mean 'web'?",
     }.items():
