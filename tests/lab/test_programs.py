@@ -1,4 +1,4 @@
-"""Programs that others wrote, moved in by an inventory: a fresh Django project, FastAPI, Wagtail, and pretalx.
+"""Programs that others wrote, moved in by an inventory: a fresh Django project, FastAPI, and Wagtail.
 
 All of them come from the package index. What a person would change in a project that a tool has started is changed here
 as well, and `inv plan` has to ask for it.
@@ -74,33 +74,6 @@ env:
   ALLOWED_HOSTS: ${site.names}
   DATABASE_URL: ${database.url}
 secrets: {SECRET_KEY: {generate: 50}}
-"""
-TALKS = """\
-kind: python
-source: talks                # nothing but requirements.txt, with pretalx[postgres] and gunicorn
-hosts: [app1]                # uploads are on its disk, and so is Redis
-packages: [redis-server]
-writable: [data]
-build: {host: [python -m pretalx rebuild]}
-before: {migrate: {command: python -m pretalx migrate, once: true}}
-env:
-  PRETALX_SITE_URL: ${site.url}
-  PRETALX_DATA_DIR: data
-  PRETALX_FILESYSTEM_STATIC: static
-  PRETALX_DB_TYPE: postgresql
-  PRETALX_DB_HOST: ${database.hosts}
-  PRETALX_DB_NAME: ${database.name}
-  PRETALX_DB_USER: ${database.user}
-  PRETALX_DB_PASS: ${database.password}
-  PGSSLMODE: verify-full
-  PGSSLROOTCERT: ${database.ca}
-  PRETALX_CELERY_BROKER: redis://localhost/2
-  PRETALX_CELERY_BACKEND: redis://localhost/3
-processes:
-  web: {command: "gunicorn pretalx.wsgi --bind ${host.address}:${port} --workers 2", port: 8002, health: /orga/login/}
-  worker: {command: celery -A pretalx.celery_app worker --concurrency 1}
-timers:
-  periodic: {command: python -m pretalx runperiodic, calendar: "*:*:0/10"}
 """
 # A red dot.
 IMAGE = (
@@ -274,15 +247,3 @@ def test_wagtail_serves_an_uploaded_image_before_and_after_a_release(
 def test_a_connection_that_was_silent_for_more_than_a_minute_lives(silent: list[dict[str, Any]]) -> None:
     (seen,) = until(lambda: list(silent))
     assert seen.get("answer") == "still here", seen
-
-
-def test_pretalx_runs_with_a_worker_and_a_timer_and_settings_by_environment(stack: Operator) -> None:
-    talks = folder(stack) / "talks"
-    talks.mkdir()
-    projects.lock(talks, "pretalx[postgres]", "gunicorn")
-    services(stack, "talks", talks=TALKS, chat=CHAT)
-    stack.inv("deploy", timeout=900)
-    assert asked(stack, "/orga/login/").startswith("200 text/html")
-    until(lambda: "Finished" in stack.on("app1", "journalctl -u plainstack-talks-periodic -o cat --no-pager"))
-    until(lambda: " ready." in stack.on("app1", "journalctl -u plainstack-talks-worker -o cat --no-pager"))
-    stack.inv("verify", "--role=app,balancer", timeout=300)
