@@ -124,7 +124,7 @@ def deploy(observer, view, listener, command, **_):
     Path(sys.argv[1]).write_text("audit")
     error = HostFailed("db1", "db", "failed") if sys.argv[2] == "red" else None
     outcomes = [Outcome(Node("db1", "db"), 0, 1, error)]
-    return Made(outcomes=outcomes, plans=view.plans, cancelled=Made(is_set=lambda: False))
+    return Made(outcomes=outcomes, plans=view.plans, warnings=[], cancelled=Made(is_set=lambda: False))
 
 observe.Observer, deployment.deploy = Observer, deploy
 from invoke.exceptions import Exit
