@@ -11,6 +11,7 @@ from plainstack.errors import InventoryError, Refused
 from plainstack.inventory.stack import Stack
 from plainstack.services import local_build, release
 from tests import inventories
+from tests.waiting import until
 
 pytestmark = pytest.mark.programs
 
@@ -108,7 +109,14 @@ def test_a_build_that_hangs_is_killed_with_its_children(folder: Path) -> None:
         built(found)
     assert time.monotonic() - began < 30
     state = Path(f"/proc/{(folder / 'child').read_text().strip()}/stat")
-    assert not state.exists() or state.read_text().split()[2] == "Z"
+
+    def ended() -> bool:
+        try:
+            return state.read_text().split()[2] == "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    until(ended)
 
 
 @pytest.mark.parametrize(
