@@ -45,7 +45,7 @@ def _secret_key(settings: Settings, path: str) -> Iterator[str]:
     if not known:
         yield f"{path}:1: SECRET_KEY is not set. {_KEY}"
     elif isinstance(known[-1].value, ast.Constant) and str(known[-1].value.value).startswith(_INSECURE):
-        what = "is written in the source: whoever reads it can sign in as anyone"
+        what = "is written in the source: anyone who can read the source can forge sessions of every user"
         yield f"{known[-1].path}:{known[-1].line}: SECRET_KEY {what}. {_KEY}"
 
 

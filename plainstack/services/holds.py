@@ -150,7 +150,7 @@ def refusals(stack: Stack, services: Iterable[str]) -> Iterator[str]:
 
 
 def rolled_back(service: str, pinned: Pinned) -> str:
-    """Return the clause that says when a service was rolled back, and by whom."""
+    """Return a clause with the time of a rollback and its operator."""
     back = f" from {pinned.refused[0]}" if pinned.refused else ""
     return f"{service}: rolled back{back} to {pinned.release} on {pinned.at} by {pinned.who}"
 

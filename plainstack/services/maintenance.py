@@ -21,7 +21,7 @@ LONGEST = 500
 
 @dataclass(frozen=True)
 class Closed:
-    """A service that a balancer has closed: since when, by whom, and the message that visitors read."""
+    """A service that a balancer has closed: the time, the operator, and the message for visitors."""
 
     since: str
     who: str

@@ -19,7 +19,7 @@ Part = tuple[str, str]
 
 @dataclass(frozen=True)
 class Stop:
-    """A process or timer that was stopped on a host: when, and by whom."""
+    """A process or timer that was stopped on a host: the time and the operator."""
 
     name: str
     host: str

@@ -107,6 +107,16 @@ def deployed(request: pytest.FixtureRequest, project: Path) -> Iterator[Operator
         yield operator
 
 
+@pytest.fixture(scope="module")
+def application(deployed: Operator) -> Path:
+    """Let the deployed stack use an equal copy of its application, whose release every host has already; return it."""
+    source = deployed.inventory.parent / "incidents"
+    shutil.copytree(ROOT / "apps/incidents", source, ignore=shutil.ignore_patterns("__pycache__"))
+    text = deployed.inventory.read_text(encoding="utf-8")
+    deployed.inventory.write_text(text.replace(str(ROOT / "apps/incidents"), str(source)), encoding="utf-8")
+    return source
+
+
 @pytest.fixture
 def whole(deployed: Operator) -> Iterator[Operator]:
     """Yield a deployed stack that the test may break, and repair the stack by a deploy, which must succeed."""

@@ -56,7 +56,7 @@ path: /chat/
 env: {WHERE: "${host.name}"}
 processes:
   web:
-    # Without pings, a connection on which nobody speaks is silent, as with servers that send none.
+    # uvicorn sends a ping every 20 s by default, so an idle connection would not be silent.
     command: uvicorn main:app --host ${host.address} --port ${port} --forwarded-allow-ips='*' --ws-ping-interval 3600
     port: 8001
     health: /health

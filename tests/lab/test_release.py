@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import re
-import shutil
 import ssl
 import threading
 from collections import Counter
@@ -18,7 +17,7 @@ import pytest
 from plainstack.services.edge import Balancer
 from plainstack.ssh import netns
 from tests import inventories
-from tests.lab.conftest import ROOT, Operator
+from tests.lab.conftest import Operator
 from tests.waiting import PATIENCE
 
 HOSTS = ("lb1", "lb2", "app1", "app2", "db1", "db2")
@@ -84,13 +83,8 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(deployed: Operator) -> Shop:
-    """Let the deployed stack use an equal copy of its application, so that every host has the release already."""
-    source = deployed.inventory.parent / "incidents"
-    shutil.copytree(ROOT / "apps/incidents", source, ignore=shutil.ignore_patterns("__pycache__"))
-    text = deployed.inventory.read_text(encoding="utf-8")
-    deployed.inventory.write_text(text.replace(str(ROOT / "apps/incidents"), str(source)), encoding="utf-8")
-    return Shop(deployed, source)
+def shop(deployed: Operator, application: Path) -> Shop:
+    return Shop(deployed, application)
 
 
 def test_visitors_see_no_error_while_a_release_changes_static_files_and_port(shop: Shop) -> None:

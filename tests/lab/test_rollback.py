@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from plainstack.services.edge import Balancer
 from tests import inventories
-from tests.lab.conftest import ROOT, Operator
+from tests.lab.conftest import Operator
 from tests.lab.test_faults import await_output, start
 from tests.lab.test_secrets_changed import load
 
@@ -64,13 +63,8 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(deployed: Operator) -> Shop:
-    """Let the deployed stack use an equal copy of its application, so that every host has the release already."""
-    source = deployed.inventory.parent / "incidents"
-    shutil.copytree(ROOT / "apps/incidents", source, ignore=shutil.ignore_patterns("__pycache__"))
-    text = deployed.inventory.read_text(encoding="utf-8")
-    deployed.inventory.write_text(text.replace(str(ROOT / "apps/incidents"), str(source)), encoding="utf-8")
-    return Shop(deployed, source)
+def shop(deployed: Operator, application: Path) -> Shop:
+    return Shop(deployed, application)
 
 
 def test_no_request_fails_during_a_release_and_its_rollback(shop: Shop) -> None:

@@ -98,7 +98,7 @@ class Visitors:
 
     def __init__(self, serving: Operator, path: str, output: Path) -> None:
         self.path, self._output = path, output
-        # A pipe that nobody reads would fill up and stop the clients.
+        # The output is not read until the end: a pipe would fill up and block the clients.
         with output.open("w") as file:
             self._process = subprocess.Popen(
                 [
