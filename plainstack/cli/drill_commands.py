@@ -11,8 +11,8 @@ from typing import Any
 
 from invoke.exceptions import Exit
 
+from plainstack.cli.command import document, load, reporting, roles_of
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import document, load, reporting, roles_of
 from plainstack.drill.faults import FAULTS, TARGETS, Fault, budgets, find, refuse_where_clients_would_die
 from plainstack.drill.verdict import Budgets
 from plainstack.engine.network import Network

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from invoke.exceptions import Exit
 
+from plainstack.cli.command import load, reporting
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import load, reporting
 from plainstack.cli.selection import must_be_known
 from plainstack.errors import HostFailed, Refused
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from invoke.exceptions import Exit
 
+from plainstack.cli.changes import apply
+from plainstack.cli.command import document, load, reporting, roles_of
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import apply, document, load, reporting, roles_of
 from plainstack.cli.notify import tell
 from plainstack.deploy.failover import Cluster, Consent, Done, Event
 from plainstack.engine.network import Network

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from plainstack.cli.command import document, load, reporting, roles_of
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import document, load, reporting, roles_of
 from plainstack.inventory import load as inventories
 
 

@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from invoke.exceptions import Exit
 
+from plainstack.cli.command import document, load, reporting, roles_of
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import document, load, reporting, roles_of
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.lab.of_inventory import of

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from invoke.exceptions import Exit
 
+from plainstack.cli.command import document, load, reporting, roles_of
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import document, load, reporting, roles_of
 from plainstack.cli.streams import reader_gone
 from plainstack.deploy.journal import Entry, Query, parse_last
 from plainstack.errors import HostFailed, Refused

@@ -8,8 +8,9 @@ from typing import Any
 
 from invoke.exceptions import Exit
 
+from plainstack.cli.command import CHANGES, document, load, reporting, roles_of
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import CHANGES, document, load, report_unsaved, reporting, roles_of
+from plainstack.cli.deploy_commands import report_unsaved
 from plainstack.deploy.head_start import HeadStart
 from plainstack.errors import HostFailed, Refused
 

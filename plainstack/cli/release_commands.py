@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit
 
+from plainstack.cli.changes import apply
+from plainstack.cli.command import document, load, reporting, roles_of
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import apply, document, load, reporting, roles_of
 from plainstack.cli.selection import must_be_known
 from plainstack.errors import HostFailed, InventoryError, PlainstackError, Refused
 

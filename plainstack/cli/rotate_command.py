@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 from invoke.exceptions import Exit
 
+from plainstack.cli.changes import apply
+from plainstack.cli.command import load, reporting, roles_of
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import apply, load, reporting, roles_of
 from plainstack.engine.declared import by_name, needed
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from plainstack.cli.command import document, load, reporting, roles_of
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import document, load, reporting, roles_of
 from plainstack.engine.declared import by_name, needed, uses
 from plainstack.errors import Refused
 from plainstack.inventory.keys import did_you_mean

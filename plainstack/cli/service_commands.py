@@ -10,16 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit
 
+from plainstack.cli.changes import finish_on_interrupt, sigint_restored
+from plainstack.cli.command import INTERRUPTED, document, load, reporting, roles_of
 from plainstack.cli.console import Console
-from plainstack.cli.deploy_commands import (
-    INTERRUPTED,
-    document,
-    finish_on_interrupt,
-    load,
-    reporting,
-    roles_of,
-    sigint_restored,
-)
 from plainstack.cli.notify import tell
 from plainstack.cli.selection import chosen_units
 from plainstack.errors import HostFailed, NotDeployed, Refused

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.cli import deploy_commands
+from plainstack.cli import command
 from plainstack.secrets import store
 from tests.commands.test_streams import ROOT
 from tests.waiting import PATIENCE
@@ -132,7 +132,7 @@ def typed(folder: Path, name: str, *answers: str) -> tuple[int, str]:
 
 
 def value_of(folder: Path, name: str) -> str | None:
-    entry = store.read(deploy_commands.load(str(folder / "hosts.yaml"))).entries.get(name)
+    entry = store.read(command.load(str(folder / "hosts.yaml"))).entries.get(name)
     return entry.value.reveal() if entry else None
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from plainstack.cli import notify
-from plainstack.cli.deploy_commands import load
+from plainstack.cli.command import load
 from plainstack.deploy import notification
 from plainstack.deploy.notification import Report
 from plainstack.errors import InventoryError
