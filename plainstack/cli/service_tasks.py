@@ -122,8 +122,8 @@ def maintenance(
     inv maintenance off
     inv maintenance status                 which balancer has closed what, since when
 
-    It takes effect at once on all balancers, without a reload, and lasts until it is switched off. Health pages, and the
-    addresses in balancer.maintenance.allow, are let through.
+    It takes effect at once on all balancers, without a reload, and lasts until it is switched off. Health pages, and
+    the addresses in balancer.maintenance.allow, are let through.
 
     Exit code: 0, or 1 if a balancer failed or the balancers differ.
     """
