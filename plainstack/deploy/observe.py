@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -15,7 +15,7 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan
 from plainstack.engine.plan.planner import Stamp, plan
 from plainstack.engine.probe import parse
-from plainstack.engine.role import Answers, Role, hosts_of
+from plainstack.engine.role import Answers, Role
 from plainstack.engine.settled import UNDO_NOW, settled
 from plainstack.errors import HostFailed, PlainstackError
 from plainstack.inventory.stack import Stack
@@ -206,11 +206,14 @@ class Observer:
 
     def refusals(self, view: View) -> list[str]:
         """Return the reasons to refuse the deploy that follow from the observed state of the hosts."""
+        from plainstack.deploy import over_hosts
         from plainstack.engine import ownership, preflight
 
-        found = preflight.refusals(self.stack, self.roles, self._applied(), view.observed)
-        others = [] if self.new_secrets else ownership.refusals(self._applied(), view.observed, self.vault.versions)
-        return [*found, *others, *self._refusals_over_hosts(view)]
+        applied = self._applied()
+        found = preflight.refusals(self.stack, self.roles, applied, view.observed)
+        others = [] if self.new_secrets else ownership.refusals(applied, view.observed, self.vault.versions)
+        deployed = {name: tuple(wanted) for name, wanted in applied.items() if name in view.observed}
+        return [*found, *others, *over_hosts.refusals(self, view, deployed)]
 
     def held_back(self) -> list[str]:
         """Return the reasons why holds on the hosts stop `inv deploy`."""
@@ -256,20 +259,6 @@ class Observer:
             }
             for name, wanted in self.desired.items()
         }
-
-    def _refusals_over_hosts(self, view: View) -> Iterator[str]:
-        """Yield the reasons that roles find in the facts of all their hosts; skip roles without a host in --host."""
-        for role in self.roles.values():
-            in_scope = self.scope is None or role.name in self.scope
-            if role.refusals and in_scope and any(host.name in self.hosts for host in hosts_of(self.stack, role)):
-                yield from role.refusals(self.stack, self.answers(view, role))
-
-    def answers(self, view: View, role: Role) -> Answers:
-        """Return the facts of all hosts of a role; read them now from the hosts that --host left out."""
-        hosts = hosts_of(self.stack, role)
-        left_out = {host.name: role.facts(self.stack, host) for host in hosts if host.name not in self.hosts}
-        seen = {host.name: view.observed[host.name].facts if host.name in view.observed else None for host in hosts}
-        return {**seen, **self.ask(left_out)}
 
     def ask(self, snippets: Mapping[str, str]) -> Answers:
         """Run a shell snippet on each host; return the key=value lines that they print. `snippets` is by host."""

@@ -58,7 +58,7 @@ Findings = Callable[[Stack, Host, Observed], Iterable[Finding]]
 Problems = Callable[[Stack, datetime], Iterable[str]]
 Certificates = Callable[[Stack, Host], Mapping[str, tuple[str, ...]]]
 Contradictions = Callable[[Stack], Iterable[tuple[Loc, str]]]
-Refusals = Callable[[Stack, Answers], Iterable[str]]
+Refusals = Callable[[Stack, Answers, Mapping[str, Collection[str]]], Iterable[str]]
 Prepares = Callable[["Network", Collection[str], Answers], Generator[Mapping[str, str], Answers, Sequence[Errand]]]
 Scrapes = Callable[[Stack, Host], Iterable[Job]]
 Rules = Callable[[Stack, Host, int], Iterable[File]]
@@ -190,7 +190,8 @@ class Role:
         and deploy report them before anything else;
         `facts`, a shell snippet for the probe that prints key=value lines about state beyond the role's resources;
         `findings`, conclusions from the observed state of one host; `refusals`, reasons to refuse a deploy that depend
-        on the facts of all hosts;
+        on the facts of all hosts; roles with the same function are asked together, with the facts of all their hosts.
+        Its last argument holds the roles that the command deploys to each host that it has reached;
         `prepares`, a generator that gets the names of the hosts that a deploy changes and the facts of the probed
         hosts. It yields further questions as shell snippets by host, is sent the answers, and returns the errands to
         run first.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.hosts import databases
 from plainstack.postgresql.topology import Facts, Member, members, primaries
 
 
-def refusals(stack: Stack, facts: Facts) -> list[str]:
+def refusals(stack: Stack, facts: Facts, _deployed: Mapping[str, Collection[str]]) -> list[str]:
     """Return the reasons not to deploy the role db now, from the facts of all db hosts (None: not reachable)."""
     return refusals_of(members(databases(stack), facts))
 

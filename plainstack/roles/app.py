@@ -14,7 +14,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Target
 from plainstack.secrets.values import Vault
-from plainstack.services import holds, lease, pythons, release_check, rolling, static_files
+from plainstack.services import holds, hook_hosts, lease, pythons, release_check, rolling, static_files
 from plainstack.services.processes import gunicorn, here, placed, ports, served, timer_hosts
 from plainstack.services.resources import resources
 from plainstack.services.secrets import declared, referred
@@ -48,6 +48,7 @@ def probe_facts(stack: Stack, _host: Host) -> str:
     lines = ['echo "arch=$(uname -m)"']
     lines += [f"sed -n 's/^bind = /bind.{name}=/p' {gunicorn(name)} 2>/dev/null" for name in stack.services]
     lines.append(holds.facts())
+    lines += hook_hosts.facts(stack)
     return "\n".join([*lines, *pythons.facts(stack)])
 
 
@@ -132,6 +133,7 @@ ROLE = Role(
     uses=("db.application",),
     facts=probe_facts,
     findings=findings,
+    refusals=hook_hosts.refusals,
     transition=transition,
     used_by=("balancer",),
     still_served=still_served,

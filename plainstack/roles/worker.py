@@ -50,6 +50,7 @@ ROLE = Role(
     uses=("db.application",),
     facts=app.probe_facts,
     findings=findings,
+    refusals=app.ROLE.refusals,
     holds=app.ROLE.holds,
     held_back=held_back,
     problems=problems,

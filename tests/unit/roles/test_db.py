@@ -350,7 +350,7 @@ FOREIGN = {**STANDBY, "system_identifier": "8"}
     ],
 )
 def test_these_states_do_not_stop_a_deploy(db1: dict[str, str] | None, db2: dict[str, str] | None) -> None:
-    assert preflight.refusals(_pair(), {"db1": db1, "db2": db2}) == []
+    assert preflight.refusals(_pair(), {"db1": db1, "db2": db2}, {}) == []
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_these_states_do_not_stop_a_deploy(db1: dict[str, str] | None, db2: dict
     ],
 )
 def test_these_states_stop_a_deploy(db1: dict[str, str] | None, db2: dict[str, str] | None, said: str) -> None:
-    (refusal,) = preflight.refusals(_pair(), {"db1": db1, "db2": db2})
+    (refusal,) = preflight.refusals(_pair(), {"db1": db1, "db2": db2}, {})
     assert refusal.startswith(said)
 
 
