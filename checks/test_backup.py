@@ -9,8 +9,8 @@ from typing import Any
 
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql import barman, sql
-from plainstack.postgresql.barman import parse_backup
+from plainstack.postgresql import sql
+from plainstack.postgresql.backup import barman, catalogue
 from plainstack.postgresql.settings import Backup
 from plainstack.roles.backup import METRICS
 
@@ -28,12 +28,12 @@ def test_every_check_of_barman_passes(host: Any, stack: Stack) -> None:
 
 
 def test_the_newest_backup_can_be_restored_and_is_not_too_old(host: Any, stack: Stack) -> None:
-    printed = host.check_output(barman.last_backup_snippet(stack))
-    assert printed, "there is no usable backup; take one: inv backup-now"
-    backup = parse_backup(printed)
+    backup = catalogue.parse(host.check_output(catalogue.script(stack))).newest
+    assert backup, "there is no usable backup; take one: inv backup-now"
+    assert backup.end
     hours = (time.time() - backup.end.timestamp()) / 3600
     assert hours < stack.settings(Backup).max_age_hours, f"backup {backup.id} is {hours:.0f} hours old"
-    assert backup.size_bytes > 0
+    assert backup.size
 
 
 def test_the_primary_streams_its_wal_to_barman(host: Any, stack: Stack) -> None:

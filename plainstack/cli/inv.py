@@ -7,7 +7,15 @@ from invoke.context import Context
 from invoke.main import program
 from invoke.tasks import task
 
-from plainstack.cli import daily_tasks, inventory_tasks, lab_tasks, release_tasks, secret_tasks, service_tasks
+from plainstack.cli import (
+    backup_tasks,
+    daily_tasks,
+    inventory_tasks,
+    lab_tasks,
+    release_tasks,
+    secret_tasks,
+    service_tasks,
+)
 from plainstack.cli.collector import relax
 from plainstack.cli.help import name_word
 from plainstack.cli.options import BUILD, JSON, NOTIFY, SELECT
@@ -138,14 +146,6 @@ def log(
     operate_commands.log(inventory, host, last, json=json, verbose=verbose)
 
 
-@task(name="backup-now", help={"inventory": SELECT["inventory"], **JSON})
-def backup_now(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> None:
-    """Take a base backup now and wait until it is usable; print its id, size and duration."""
-    from plainstack.cli import operate_commands
-
-    operate_commands.backup_now(inventory, json=json)
-
-
 @task(
     help={
         "inventory": SELECT["inventory"],
@@ -212,7 +212,7 @@ namespace = Collection(
     service_tasks.stop,
     service_tasks.start,
     service_tasks.maintenance,
-    backup_now,
+    backup_tasks.backup_now,
     trust,
     tunnel,
     roles,

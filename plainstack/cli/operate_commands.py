@@ -1,4 +1,4 @@
-"""The commands behind `inv verify`, `status`, `drift`, `log`, `backup-now`, `trust` and `tunnel`."""
+"""The commands behind `inv verify`, `status`, `drift`, `log`, `trust` and `tunnel`."""
 
 from __future__ import annotations
 
@@ -68,29 +68,6 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
             raise Refused("no check matches this selection")
     if failed:
         raise Exit(code=1)
-
-
-def backup_now(inventory: str, *, json: bool) -> None:
-    """Run `inv backup-now`."""
-    console = Console(json=json)
-    with reporting(console, json=json):
-        from plainstack.postgresql.barman import backup_host, backup_script, parse_backup
-        from plainstack.ssh.connections import Sessions
-
-        stack = load(inventory)
-        name = backup_host(stack)
-        console.line(f"{name}: taking a base backup")
-        with Sessions(stack) as sessions:
-            output = sessions.to(name).script(backup_script(stack), timeout=6 * 3600, step="backup")
-        if output.code != 0:
-            lines = (output.err or output.out).splitlines()[-8:]
-            raise HostFailed(name, "backup", "no usable backup was taken", lines, output.code)
-        taken = parse_backup(output.out)
-        if json:
-            document(taken.__dict__)
-        else:
-            size = f"{taken.size_bytes / 2**20:.1f} MiB"
-            console.line(f"backup {taken.id} is usable: {size} in {taken.seconds:.1f} s", "bold green")
 
 
 def trust(inventory: str, *, yes: bool) -> None:

@@ -13,7 +13,8 @@ from plainstack.engine.role import Answers, Column, Role, Status
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
-from plainstack.postgresql import barman, sql
+from plainstack.postgresql import sql
+from plainstack.postgresql.backup import barman
 from plainstack.postgresql.settings import Backup, Database
 from plainstack.roles.shared.alerts import alerts, names
 from plainstack.secrets.values import Vault
@@ -50,6 +51,7 @@ def desired(stack: Stack, host: Host, vault: Vault, _network: Network) -> Iterat
     yield template("backup", _CONFIG, slot=sql.BARMAN_SLOT, **known)
     yield template("backup", _PGPASS, mode=0o600, owner="barman", group="barman", vault=vault, **known)
     yield verbatim("backup", f"{_LIBRARY}/take-backup", mode=0o755)
+    yield verbatim("backup", f"{_LIBRARY}/backup-catalogue", mode=0o755)
     yield verbatim("backup", f"{_LIBRARY}/backup-metrics", mode=0o755)
     yield from _units(known)
     yield from _validations(stack)

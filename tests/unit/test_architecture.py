@@ -132,9 +132,9 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
     ),
     # A folder of the example application.
     "cli/init.py": ("apps/incidents",),
-    # The command `backup-now` and its messages.
-    "cli/inv.py": ("backup-now",),
-    "cli/operate_commands.py": (": taking a base backup", "backup", "no usable backup was taken"),
+    # The commands about backups and their messages.
+    "cli/backup_commands.py": (": taking a base backup", "backup", "no usable backup was taken"),
+    "cli/backup_tasks.py": ("backup-now",),
     # An example in the documentation.
     "cli/reference.py": ("# The inventory\n\nEvery key of hosts.yaml",),
     # A field of dpkg-query.

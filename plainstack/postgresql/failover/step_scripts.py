@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from plainstack.postgresql import barman
+from plainstack.postgresql.backup import barman
 from plainstack.postgresql.failover import rebuild
 from plainstack.postgresql.failover.decisions import Do
 from plainstack.postgresql.failover.rebuild import STANDBY_SIGNAL

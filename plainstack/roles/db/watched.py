@@ -9,7 +9,8 @@ from plainstack.engine.watching import Job, on_port
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql import barman, sql
+from plainstack.postgresql import sql
+from plainstack.postgresql.backup import barman
 from plainstack.postgresql.layout import UNIT
 from plainstack.roles.shared.alerts import alerts, names
 

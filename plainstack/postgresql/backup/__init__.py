@@ -1,0 +1,1 @@
+"""Backups of the cluster with Barman: what it holds, and how backups are taken."""

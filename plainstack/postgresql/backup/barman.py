@@ -1,0 +1,54 @@
+"""Barman on the backup host: its paths and units, how it finds the primary, and what the probe asks about it."""
+
+from __future__ import annotations
+
+from plainstack.errors import Refused
+from plainstack.inventory.stack import Stack
+from plainstack.paths import TLS
+from plainstack.postgresql.hosts import barman_hosts
+from plainstack.postgresql.layout import PORT
+
+HOME = "/var/lib/barman"
+UNIT = "plainstack-backup.service"
+RECEIVER_UNIT = "plainstack-barman-receive-wal.service"
+# Only the unit's own receiver counts: if Barman's cron starts one first, the unit cannot start its own.
+RECEIVES = f'pgrep -P "$(systemctl show --property=MainPID --value {RECEIVER_UNIT})" -x pg_receivewal >/dev/null'
+
+
+def server(stack: Stack) -> str:
+    """Return Barman's name for the stack's cluster."""
+    return stack.stack
+
+
+def conninfo(stack: Stack) -> str:
+    """Return a libpq connection string, without a user, that connects to whichever db host is the primary."""
+    hosts = ",".join(host.name for host in stack.with_role("db"))
+    return (
+        f"host={hosts} port={PORT} dbname=postgres target_session_attrs=read-write connect_timeout=3"
+        f" sslmode=verify-full sslrootcert={TLS}/ca.crt"
+    )
+
+
+def backup_host(stack: Stack) -> str:
+    """Return the host that takes backups. Raises Refused if there is none."""
+    hosts = barman_hosts(stack)
+    if not hosts:
+        raise Refused("no host has the role backup, so there is nowhere to back up to")
+    return hosts[0]
+
+
+def has_backup(stack: Stack) -> str:
+    """Return a shell test that succeeds if there is a usable backup; it is fast enough for a probe."""
+    return f"grep -qsx status=DONE ${{ROOT:-}}{HOME}/{server(stack)}/meta/*-backup.info"
+
+
+def facts(stack: Stack) -> str:
+    """Return shell code for the probe of the backup host: it prints backup_at, when the newest usable backup ended.
+
+    The time is in seconds since the epoch.
+    """
+    # Reads Barman's catalogue directly: starting Barman would take a second. Ids are dates, so names sort by time.
+    return f"""\
+info=$(grep -lsx status=DONE ${{ROOT:-}}{HOME}/{server(stack)}/meta/*-backup.info | tail -n 1)
+[ -z "$info" ] || echo "backup_at=$(date -d "$(sed -n 's/^end_time=//p' "$info")" +%s)"
+"""
