@@ -105,14 +105,17 @@ def test_a_failing_validation_changes_nothing_and_shows_the_tools_message(deploy
     (done,) = deployed.deploy(app("port = 3\n", Validation(name="loud", run="echo no port; false", reads=("/etc/",))))
     assert (done.answer.failed, done.answer.tail) == ("validate loud", ["no port"])
     assert deployed.tree() == before
+    assert not (deployed.root / "run/plainstack-preview").exists()
 
 
 def test_a_validation_sees_the_new_files_at_their_real_paths_with_their_modes(deployed: Sandbox) -> None:
     look = "test ! -e /etc/app/old.conf && test ! -e /etc/default-site && test -f /etc/app/deep/er/new.conf\n"
     # Compare the owner's number: a validation sees the sandbox's passwd, not the machine's.
-    look += "test \"$(stat -c '%a %u' /etc/app/key)\" = '600 1'\n"
+    look += "test \"$(stat -c '%a %u' /etc/app/key)\" = '600 1' && test ! -e /etc/app/of-a-killed-run\n"
+    deployed.write("/run/plainstack-preview/etc/app/of-a-killed-run", "")
     (done,) = deployed.deploy({"app": (*AFTER["app"], Validation(name="look", run=look, reads=("/etc/app/",)))})
     assert done.ok, done.text
+    assert not (deployed.root / "run/plainstack-preview").exists()
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first deploy", "later deploy"])

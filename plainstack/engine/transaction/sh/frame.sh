@@ -43,6 +43,7 @@ show_journal() {
 
 discard() {
     disarm
+    [ ! -e "$RUN/previewed" ] || forget_preview
     rm -rf "$RUN"
 }
 

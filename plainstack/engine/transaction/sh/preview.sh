@@ -1,15 +1,22 @@
 # A mount namespace that shows the new files at their real paths, for validations.
 
+# In memory: on some disks, hundreds of files that live for a second cost far more than the validations themselves.
+PREVIEW=${ROOT:-}/run/plainstack-preview
+
 shadow() { # shadow SCRIPT: run it where /etc already holds this transaction's files
-    shade=$RUN/etc
-    if [ ! -d "$shade" ]; then
-        cp -a "${ROOT:-}/etc" "$shade" || return 1
-        (ETC=$shade && . "$RUN/shade.sh") || return 1
+    if [ ! -e "$RUN/previewed" ]; then
+        # A transaction that was killed may have left its preview.
+        : >"$RUN/previewed" && forget_preview && mkdir -m 700 "$PREVIEW" && cp -a "${ROOT:-}/etc" "$PREVIEW/etc" &&
+            (ETC=$PREVIEW/etc && . "$RUN/shade.sh") || return 1
     fi
-    unshare --mount sh -c 'mount --bind "$1" /etc && exec sh -eu "$2"' - "$shade" "$1" >"$RUN/said" 2>&1 </dev/null
+    unshare --mount sh -c 'mount --bind "$1" /etc && exec sh -eu "$2"' - "$PREVIEW/etc" "$1" >"$RUN/said" 2>&1 </dev/null
     code=$?
     [ $code = 0 ] || tail -n 12 "$RUN/said" | sed 's/^/@tail	/'
     return $code
+}
+
+forget_preview() { # the caller holds this host's lock
+    [ ! -e "$PREVIEW" ] || rm -rf "$PREVIEW"
 }
 
 shade_put() { # shade_put N PATH MODE OWNER GROUP

@@ -1,6 +1,7 @@
 # The state kept on the host: the manifests of its roles, and the stamps that its units were last loaded with.
 
 begin() {
+    forget_preview
     still_wanted || { STEP='begin: the operator is gone, nothing was touched'; return 70; }
     : >"$RUN/begun" && next_generation begun
 }
