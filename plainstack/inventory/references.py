@@ -1,4 +1,7 @@
-"""References in the inventory's values: `${database.url}` stands for a value that the stack knows by that name."""
+"""References in the inventory's values: `${database.url}` stands for a value that the stack knows by that name.
+
+`${database.url|json}` stands for the same value, quoted.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,20 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from plainstack.inventory.quoting import QUOTINGS
+
 _NAME = r"[a-z][a-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
-_TOKEN = re.compile(rf"\$\$\{{|\$\{{(?P<name>{_NAME})\}}|(?P<bad>\$\{{[^}}\n]{{0,40}}\}}?)")
+_REFERENCE = rf"\$\{{(?P<name>{_NAME})(?:\|(?P<quoting>{'|'.join(QUOTINGS)}))?\}}"
+_TOKEN = re.compile(rf"\$\$\{{|{_REFERENCE}|(?P<bad>\$\{{[^}}\n]{{0,40}}\}}?)")
 OWN_SECRET = "secret."  # noqa: S105 - the beginning of a name
 
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """A reference in a text."""
+    """A reference in a text; `quoting` is a key of QUOTINGS, or "" for the value itself."""
 
     name: str
+    quoting: str = ""
 
 
 def parts(text: str) -> list[str | Placeholder]:
@@ -24,11 +31,16 @@ def parts(text: str) -> list[str | Placeholder]:
     end = 0
     for token in _TOKEN.finditer(text):
         if token["bad"]:
+            name, bar, _ = token["bad"][2:].partition("|")
+            if bar and re.fullmatch(_NAME, name):
+                known = ", ".join(f"|{quoting}" for quoting in QUOTINGS)
+                raise ValueError(f"text in which {token['bad']} ends with a known quoting: {known}")
             raise ValueError(
                 f"text whose references are of the form ${{database.url}}: {token['bad']} is none;"
                 " write $${ for a literal ${"
             )
-        found += [text[end : token.start()], Placeholder(token["name"]) if token["name"] else "${"]
+        reference = Placeholder(token["name"], token["quoting"] or "") if token["name"] else "${"
+        found += [text[end : token.start()], reference]
         end = token.end()
     found.append(text[end:])
     return [part for part in found if part]
@@ -41,4 +53,8 @@ def names(text: str) -> list[str]:
 
 def resolve(text: str, value: Callable[[str], str]) -> str:
     """Return the text with each reference replaced by the result of `value` for its name."""
-    return "".join(value(part.name) if isinstance(part, Placeholder) else part for part in parts(text))
+    return "".join(_value(part, value(part.name)) if isinstance(part, Placeholder) else part for part in parts(text))
+
+
+def _value(part: Placeholder, value: str) -> str:
+    return QUOTINGS[part.quoting](value) if part.quoting else value

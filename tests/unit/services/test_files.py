@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from plainstack.engine.network import Network
 from plainstack.engine.plan.actions import Run
 from plainstack.engine.resources import Directory, File, Payload, Resource
 from plainstack.errors import InventoryError
+from plainstack.inventory import references
 from plainstack.inventory.stack import Stack
 from plainstack.roles import app, registry
 from plainstack.secrets.values import Secret, Vault
@@ -72,6 +77,35 @@ def test_references_are_replaced_and_what_only_looks_like_one_is_kept(folder: Pa
     assert (conf.mode, conf.owner, conf.group) == (0o640, "root", "app-tool")
     assert conf.secret
     assert not made["/etc/plainstack/app/tool/files/.settings"].secret
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20))
+@example('it\'s "quoted" \\ ${x} $$ \n\t #: 😀\u2028\x85\x7f')
+@example("null")
+def test_a_quoted_value_is_read_as_itself(value: str) -> None:
+    def literal(quoting: str) -> str:
+        return references.resolve(f"${{secret.KEY|{quoting}}}", lambda _: value)
+
+    assert ast.literal_eval(literal("python")) == value
+    assert json.loads(literal("json")) == value
+    assert yaml.safe_load(f"key: {literal('yaml')}\n") == {"key": value}
+    assert shlex.split(literal("shell")) == [value]
+    assert "\n" not in literal("python") + literal("json") + literal("yaml")
+
+
+def test_a_template_quotes_a_secret_for_its_language(folder: Path) -> None:
+    (folder / "templates" / "conf.py").write_text("KEY = ${secret.KEY|python}\n")
+    made = {item.path: item for item in files.resources(scope(stack(folder), "a'b\"c"), "g") if isinstance(item, File)}
+    conf = made["/etc/plainstack/app/tool/files/conf/configuration.py"]
+    assert (conf.content, conf.secret) == (b"KEY = 'a\\'b\"c'\n", True)
+
+
+def test_an_unknown_quoting_is_reported_with_its_line_and_the_known_ones(folder: Path) -> None:
+    (folder / "templates" / "plain").write_text("\n${site.name|pyhton}\n")
+    with pytest.raises(
+        InventoryError, match=r"templates/plain:2: .*\$\{site.name\|pyhton\} ends with a known quoting: .*\|python"
+    ):
+        stack(folder)
 
 
 def test_a_release_that_is_built_has_the_new_content_and_the_running_one_the_old(folder: Path) -> None:
