@@ -5,6 +5,7 @@ from __future__ import annotations
 HTTP = 80
 HTTPS = 443
 POSTGRESQL = 5432
+RESTORED = 5499
 PROXY_STATUS = 8081
 PROMETHEUS = 9090
 ALERTMANAGER = 9093
@@ -21,6 +22,7 @@ TAKEN = {
     HTTP: "the balancers (HTTP)",
     HTTPS: "the balancers (HTTPS)",
     POSTGRESQL: "PostgreSQL",
+    RESTORED: "restored clusters",
     PROXY_STATUS: "the balancers (status page)",
     PROMETHEUS: "Prometheus",
     ALERTMANAGER: "Alertmanager",

@@ -9,12 +9,14 @@ from typing import Any
 from plainstack.engine.network import Network
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Absent, Command, Directory, File, Package, Resource, Unit, Validation
-from plainstack.engine.role import Answers, Column, Role, Status
+from plainstack.engine.role import Answers, Column, Opening, Role, Status
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
 from plainstack.postgresql import sql
 from plainstack.postgresql.backup import barman
+from plainstack.postgresql.restore import scratch
+from plainstack.postgresql.restore.host import restoring
 from plainstack.postgresql.settings import Backup, Database
 from plainstack.roles.shared.alerts import alerts, names
 from plainstack.secrets.values import Vault
@@ -32,7 +34,7 @@ _TIMERS = ("plainstack-barman-cron.timer", "plainstack-backup.timer", "plainstac
 _PATIENCE = 900
 
 
-def desired(stack: Stack, host: Host, vault: Vault, _network: Network) -> Iterator[Resource]:
+def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
     """Yield the resources of the role backup: Barman with its services and timers, and a first base backup."""
     known: dict[str, Any] = {
         "stack": stack,
@@ -43,6 +45,7 @@ def desired(stack: Stack, host: Host, vault: Vault, _network: Network) -> Iterat
     }
     yield Package(name="barman")
     yield Package(name=f"postgresql-client-{stack.settings(Database).version}")
+    yield from restoring(stack, network)
     yield Package(name="logrotate")
     yield Package(name="procps")
     # A timer below replaces this cron job, so cron need not be installed.
@@ -111,6 +114,11 @@ exit 1
 """
 
 
+def opens(_stack: Stack, _host: Host) -> Iterator[Opening]:
+    """Open the port of a restored cluster, which the db hosts copy."""
+    yield Opening("restored", scratch.PORT, "tcp", "restored cluster: {user}")
+
+
 def probe_facts(stack: Stack, _host: Host) -> str:
     """Return the script that prints when the newest usable backup was taken."""
     return barman.facts(stack)
@@ -145,6 +153,7 @@ ROLE = Role(
     single=True,
     reads=tuple(sql.password_name(name) for name in ("barman", "streaming_barman")),
     desired=desired,
+    opens=opens,
     after=("db",),
     uses=("db.backup",),
     facts=probe_facts,

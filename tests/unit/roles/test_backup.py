@@ -106,7 +106,7 @@ def test_the_receiver_always_restarts_within_two_seconds(resources: list[Resourc
 
 def test_all_services_run_as_barman_without_privileges(resources: list[Resource]) -> None:
     services = [item.path for item in resources if isinstance(item, File) and item.path.endswith(".service")]
-    assert len(services) == 4
+    assert len(services) == 5
     for path in services:
         hardening = _file(resources, f"{path}.d/10-hardening.conf").content.decode().splitlines()
         wanted = {"User=barman", "NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet="}

@@ -31,7 +31,7 @@ BY_ROLE: Mapping[str, Offers] = {
     },
     "app": {"tcp 8000": BALANCERS},
     "db": {"tcp 5432": frozenset({"app1", "app2", "bak1", "mon1"}), "tcp 9187": MONITORING},
-    "backup": {},
+    "backup": {"tcp 5499": frozenset({"db1", "db2"})},
     "monitoring": {},
 }
 BETWEEN_PEERS: Mapping[str, Offers] = {

@@ -1,0 +1,78 @@
+"""The command line: scratch start, stop, status; and run, which systemd starts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import Any
+
+import recovery
+import service
+from place import Failed, Place
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    whole = argparse.ArgumentParser(prog="scratch", description="Restore a backup into a cluster of its own.")
+    verbs = whole.add_subparsers(dest="verb", required=True)
+    start = verbs.add_parser("start", help="restore a backup and bring it up; print its description as JSON")
+    start.add_argument("name")
+    start.add_argument("--backup", default="latest", help="the id of a backup (default: latest)")
+    until = start.add_mutually_exclusive_group()
+    until.add_argument("--at", help="recover to this time, with its time zone: 2026-11-21T14:03:00+00:00")
+    until.add_argument("--before-xid", type=int, help="recover to just before this transaction")
+    until.add_argument("--lsn", help="recover to this position")
+    until.add_argument("--end", action="store_true", help="recover to the end of the WAL (default)")
+    start.add_argument("--or-end", action="store_true", help="if the WAL ends before that, recover to its end")
+    start.add_argument("--timeline", type=int, default=0, help="follow this timeline (default: the latest)")
+    start.add_argument("--serve", action="store_true", help="let the database hosts copy it, over TLS")
+    for verb, text in (("stop", "end a cluster and delete it"), ("run", "for systemd: bring a cluster up")):
+        verbs.add_parser(verb, help=text).add_argument("name")
+    verbs.add_parser("status", help="print all clusters as JSON")
+    return whole
+
+
+def options_of(found: argparse.Namespace) -> dict[str, Any]:
+    """Return what a unit is asked for, as JSON can hold it. Raises Failed."""
+    kind, value = "", ""
+    if found.at:
+        try:
+            kind, value = "time", recovery.moment(found.at)
+        except ValueError:
+            raise Failed(f"--at={found.at}: not a time with a time zone, such as 2026-11-21T14:03:00+00:00") from None
+    elif found.before_xid is not None:
+        kind, value = "xid", str(found.before_xid)
+    elif found.lsn:
+        kind, value = "lsn", found.lsn
+    return {
+        "backup": found.backup,
+        "target": [kind, value],
+        "timeline": found.timeline,
+        "serve": found.serve,
+        "or_end": found.or_end,
+    }
+
+
+def main() -> int:
+    """Run one command; return the exit code."""
+    found = parser().parse_args()
+    try:
+        place = Place.read()
+        os.umask(0o077)
+        if found.verb == "run":
+            return service.run(place, found.name)
+        if os.geteuid() != 0:
+            raise Failed("run this as root: systemd starts the cluster as another account")
+        if found.verb == "start":
+            os.umask(0o022)
+            return service.start(place, found.name, options_of(found))
+        if found.verb == "stop":
+            service.stop(place, found.name)
+        else:
+            sys.stdout.write(json.dumps(service.status(place)) + "\n")
+    except Failed as error:
+        sys.stderr.write(f"{error}\n" + (f"{error.details}\n" if error.details else ""))
+        return 1
+    return 0

@@ -1,0 +1,209 @@
+"""The life of a scratch cluster: it is restored, recovered, perhaps served, and deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import base_backup
+import postmaster
+from base_backup import BaseBackup
+from place import Cluster, Failed, last_lines
+from postmaster import Postmaster
+from recovery import Logged, Target
+from wal_files import Wal, position
+
+# What a cluster needs beside its data: WAL between two checkpoints, and some air for the WAL that Barman receives.
+SPARE = 512 * 2**20
+_MIB = 2**20
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a scratch cluster is to be; `timeline` 0 is the latest one that contains the backup."""
+
+    backup: str = "latest"
+    target: Target = field(default_factory=Target)
+    timeline: int = 0
+    serve: bool = False
+    or_end: bool = False
+
+
+class Life:
+    """One scratch cluster from the restore to its end. `say` is called with lines of progress."""
+
+    def __init__(self, cluster: Cluster, wanted: Wanted, say: Say) -> None:
+        self.cluster = cluster
+        self.server: Postmaster | None = None
+        self._wanted = wanted
+        self._say = say
+        self._began = time.monotonic()
+        self.backup: BaseBackup
+        self.timeline = 0
+
+    def restore(self) -> None:
+        """Restore the backup into the data directory. Raises Failed."""
+        cluster = self.cluster
+        remove(cluster)
+        self.backup = backup = base_backup.find(cluster.place, self._wanted.backup)
+        wal = Wal.read(cluster.place.archive, backup.segment_size)
+        self.timeline = wal.to_follow(backup.timeline, position(backup.end), self._wanted.timeline)
+        cluster.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        room(cluster.folder, backup.size)
+        self._say(f"restoring backup {backup.id}, {megabytes(backup.size)}")
+        self._barman(backup)
+        postmaster.configure(cluster, serve=self._wanted.serve)
+
+    def _barman(self, backup: BaseBackup) -> None:
+        cluster = self.cluster
+        staging = cluster.folder / "staging"
+        staging.mkdir(mode=0o700)
+        words = ["barman", "restore", "--get-wal", "--local-staging-path", str(staging)]
+        for name in backup.tablespaces:
+            cluster.tablespace(name).mkdir(mode=0o700, parents=True)
+            words += ["--tablespace", f"{name}:{cluster.tablespace(name)}"]
+        words += [cluster.place.server, backup.id, str(cluster.data)]
+        with (cluster.folder / "barman.log").open("wb") as log:
+            running = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=cluster.folder)
+            try:
+                while True:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        code = running.wait(3)
+                        break
+                    self._say(f"restored {megabytes(size_of(cluster.folder))} of {megabytes(backup.size)}")
+            finally:
+                running.kill()
+        if code:
+            shown = last_lines(cluster.folder / "barman.log")
+            raise Failed(f"Barman could not restore backup {backup.id}", shown)
+        shutil.rmtree(staging, ignore_errors=True)
+
+    def recover(self, target: Target) -> dict[str, Any]:
+        """Start the server, and wait until it has reached the target. Raises Failed.
+
+        A cluster that was recovered before, and stopped while it was paused, continues from there.
+        """
+        logged = self._replay(target)
+        if logged.ended_early and self._wanted.or_end:
+            self._stop()
+            self._say("the WAL ends before the target; recovering to its end")
+            logged = self._replay(Target())
+        if not (logged.up or logged.paused):
+            self._stop()
+            raise self._not_reached(target, logged)
+        ended = not logged.stopped
+        if ended and (why := self._incomplete(logged)):
+            self._stop()
+            raise Failed(why, last_lines(self.cluster.log))
+        return self._described(logged, "end of WAL" if ended else "target")
+
+    def _replay(self, target: Target) -> Logged:
+        cluster = self.cluster
+        wanted = postmaster.settings(cluster, postmaster.control_data(cluster), serve=self._wanted.serve)
+        wanted |= target.settings(self.timeline)
+        wanted["restore_command"] = postmaster.fetch_command(cluster, self.backup.segment_size)
+        # A server that admits readers stops if the primary's limits were raised on the way.
+        wanted["hot_standby"] = "on" if target.pause else "off"
+        (cluster.data / "recovery.signal").touch(mode=0o600)
+        self._say(f"recovering: timeline {self.timeline}, {target.described()}")
+        self.server = Postmaster(cluster, wanted)
+        shown = time.monotonic()
+        for seen in self.server.await_ready():
+            if seen.last_file and time.monotonic() - shown > 3:
+                shown = time.monotonic()
+                self._say(f"recovering: {seen.restored} WAL files replayed, the last is {seen.last_file}")
+        return self.server.log
+
+    def _not_reached(self, target: Target, logged: Logged) -> Failed:
+        log = last_lines(self.cluster.log)
+        if not logged.ended_early:
+            return Failed(f"the restored cluster does not start: {logged.fatal or 'see its log'}", log)
+        if why := self._incomplete(logged):
+            return Failed(why, log)
+        last = f"; the newest commit in it is of {logged.last_commit}" if logged.last_commit else ""
+        return Failed(
+            f"the WAL ends before {target.described()} is reached{last}. With --or-end, recovery ends there", log
+        )
+
+    def _incomplete(self, logged: Logged) -> str:
+        """Return a sentence if recovery ended although there is more WAL on this timeline."""
+        if not logged.redo_done:
+            return ""
+        wal = Wal.read(self.cluster.place.archive, self.backup.segment_size)
+        until = f" The newest commit before it is of {logged.last_commit}." if logged.last_commit else ""
+        return wal.interrupted(self.timeline, position(logged.redo_done), until)
+
+    def _described(self, logged: Logged, reached: str) -> dict[str, Any]:
+        cluster = self.cluster
+        timeline, fork = self.timeline, ""
+        if logged.up:
+            timeline = int(postmaster.query(cluster, "select left(pg_walfile_name(pg_current_wal_lsn()), 8)"), 16)
+            history = (cluster.data / "pg_wal" / f"{timeline:08X}.history").read_text().splitlines()
+            fork = next(line.split()[1] for line in reversed(history) if line.strip() and not line.startswith("#"))
+        return {
+            "backup": self.backup.id,
+            "timeline": timeline,
+            "fork_lsn": fork,
+            "last_commit": logged.last_commit or None,
+            "reached": reached,
+            "stopped": logged.stopped or None,
+            "socket": str(cluster.socket),
+            "port": cluster.place.port,
+            "tablespaces": {
+                name: {"was": was, "is": str(cluster.tablespace(name))} for name, was in self.backup.tablespaces.items()
+            },
+            "seconds": round(time.monotonic() - self._began, 1),
+        }
+
+    def _stop(self) -> None:
+        if self.server:
+            self.server.stop()
+
+    def stop(self) -> None:
+        """End the server, if it runs."""
+        self._stop()
+
+
+def room(folder: Path, size: int) -> None:
+    """Raise Failed if a cluster of a size in bytes does not fit on the disk of a folder."""
+    free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
+    needed = size + SPARE
+    if free < needed:
+        raise Failed(
+            f"the disk of {folder} is too small: {megabytes(needed)} are needed, {megabytes(free)} are free."
+            " Nothing was restored"
+        )
+
+
+def megabytes(size: int) -> str:
+    """Return a size in bytes in MB."""
+    return f"{size // _MIB} MB"
+
+
+def size_of(folder: Path) -> int:
+    """Return the bytes of all files below a folder, some of which may vanish meanwhile."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(f"{path}/{name}").st_size
+    return total
+
+
+def remove(cluster: Cluster) -> None:
+    """Delete what an earlier cluster of this name has left, except for its state."""
+    for path in cluster.folder.glob("*"):
+        if path == cluster.state or path.name.startswith("."):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,153 @@
+"""Scratch clusters on the backup host: a backup, restored to a moment, in a PostgreSQL server of its own.
+
+The program files/backup/usr/local/lib/plainstack/scratch does the work there, in the unit plainstack-scratch@NAME. A
+cluster stays up when the operator's connection ends, until `stop`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from shlex import join
+from typing import Any
+
+from plainstack.errors import PlainstackError
+from plainstack.inventory import port_numbers as ports
+from plainstack.paths import TLS
+
+# Not below a name that a server of Barman could have.
+FOLDER = "/var/lib/barman/_scratch"
+REQUESTS = "/run/plainstack-scratch"
+PROGRAM = "/usr/local/lib/plainstack/scratch"
+MODULES = (
+    "__main__",
+    "base_backup",
+    "commands",
+    "fetch",
+    "life",
+    "place",
+    "postmaster",
+    "recovery",
+    "service",
+    "wal_files",
+)
+CONFIG = "/etc/plainstack/scratch.json"
+PORT = ports.RESTORED
+# The account of the db hosts in a served cluster. It is the primary's own; the host's certificate takes the place of
+# the password.
+READER = "replicator"
+_COMMAND = f"/usr/bin/python3 -I {PROGRAM}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where recovery ends; at most one field is set, and without any it is the end of the WAL."""
+
+    at: datetime | None = None
+    before_xid: int = 0
+    lsn: str = ""
+
+    def words(self) -> list[str]:
+        """Return it as options of the program."""
+        if self.at:
+            return [f"--at={self.at.isoformat()}"]
+        if self.before_xid:
+            return [f"--before-xid={self.before_xid}"]
+        return [f"--lsn={self.lsn}"] if self.lsn else ["--end"]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A scratch cluster that is up.
+
+    `timeline` is its own, which began at `fork_lsn`; `last_commit` is None if no transaction was replayed. `reached`
+    is "target" or "end of WAL". `socket` is the folder of its Unix socket; `seconds` is how long it took to get up.
+    `tablespaces` maps each name to where the tablespace is on the db hosts, and where in the scratch cluster.
+    """
+
+    backup: str
+    timeline: int
+    fork_lsn: str
+    last_commit: datetime | None
+    reached: str
+    socket: str
+    port: int
+    tablespaces: dict[str, tuple[str, str]]
+    seconds: float
+
+
+def start_script(
+    name: str,
+    backup: str = "latest",
+    target: Target = Target(),
+    *,
+    timeline: int = 0,
+    or_end: bool = False,
+    serve: bool = False,
+) -> str:
+    """Return shell code for root on the backup host that brings a scratch cluster up, and waits for it.
+
+    It prints lines of progress, then the cluster as JSON, which `parse` reads. It fails with a sentence, followed by
+    the last lines of PostgreSQL's log. Run again with the same arguments, it continues to wait, or returns at once.
+
+    `timeline` 0 is the latest that contains the backup. With `or_end`, a target after the last commit is no error. With
+    `serve`, the db hosts can copy the cluster over TLS.
+    """
+    words = ["start", name, f"--backup={backup}", *target.words()]
+    words += [f"--timeline={timeline}"] if timeline else []
+    words += ["--or-end"] if or_end else []
+    words += ["--serve"] if serve else []
+    return f"{_COMMAND} {join(words)}\n"
+
+
+def stop_script(name: str) -> str:
+    """Return shell code for root on the backup host that ends a scratch cluster and deletes it, if there is one."""
+    return f"{_COMMAND} {join(['stop', name])}\n"
+
+
+def status_script() -> str:
+    """Return shell code for root on the backup host that prints all scratch clusters as JSON."""
+    return f"{_COMMAND} status\n"
+
+
+def conninfo(server: str) -> str:
+    """Return how the account postgres of a db host connects to the served cluster on a backup host, to copy it."""
+    files = f"sslcert={TLS}/host.crt sslkey={TLS}/host.key sslrootcert={TLS}/ca.crt"
+    return f"host={server} port={PORT} user={READER} sslmode=verify-full {files} connect_timeout=5"
+
+
+def parse(text: str) -> Restored:
+    """Return the cluster that `start_script` printed on its last line. Raises PlainstackError."""
+    known = _last(text)
+    try:
+        commit = known["last_commit"]
+        return Restored(
+            known["backup"],
+            int(known["timeline"]),
+            known["fork_lsn"],
+            datetime.fromisoformat(commit) if commit else None,
+            known["reached"],
+            known["socket"],
+            int(known["port"]),
+            {name: (place["was"], place["is"]) for name, place in known["tablespaces"].items()},
+            float(known["seconds"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise PlainstackError(f"not the description of a scratch cluster: {text[-200:]!r}") from None
+
+
+def states(text: str) -> dict[str, str]:
+    """Return the state of each scratch cluster that `status_script` printed: restoring, up, failed or left over."""
+    known = _last(text)
+    return {one["name"]: one["state"] for one in known} if isinstance(known, list) else {}
+
+
+def _last(text: str) -> Any:
+    lines: Iterable[str] = reversed(text.split("\n"))
+    last = next((line for line in lines if line.strip()), "")
+    try:
+        return json.loads(last)
+    except ValueError:
+        raise PlainstackError(f"not JSON: {last[:200]!r}") from None
