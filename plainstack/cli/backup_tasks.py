@@ -14,3 +14,17 @@ def backup_now(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -
     from plainstack.cli import backup_commands
 
     backup_commands.backup_now(inventory, json=json)
+
+
+@task(help={"inventory": SELECT["inventory"], **JSON})
+def backups(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> None:
+    """List the backups of the database: kind, size, how long they are kept, to which moment they can be restored.
+
+    WAL up to: the backup can be restored to any moment between its end and this one. Times are in UTC.
+
+    Exit code: 0, or 1 if there is no usable backup, if WAL is missing since the newest one, if the last restore test of
+    a backup failed, or if the backup host failed.
+    """
+    from plainstack.cli import backup_commands
+
+    backup_commands.backups(inventory, json=json)

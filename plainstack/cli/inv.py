@@ -212,6 +212,7 @@ namespace = Collection(
     service_tasks.stop,
     service_tasks.start,
     service_tasks.maintenance,
+    backup_tasks.backups,
     backup_tasks.backup_now,
     trust,
     tunnel,

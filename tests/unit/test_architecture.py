@@ -133,8 +133,9 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
     # A folder of the example application.
     "cli/init.py": ("apps/incidents",),
     # The commands about backups and their messages.
-    "cli/backup_commands.py": (": taking a base backup", "backup", "no usable backup was taken"),
-    "cli/backup_tasks.py": ("backup-now",),
+    "cli/backup_commands.py": (": taking a base backup", "backup", "backups", "no usable backup was taken"),
+    "cli/backup_tasks.py": ("backup-now", "backups"),
+    "cli/inv.py": ("backups",),
     # An example in the documentation.
     "cli/reference.py": ("# The inventory\n\nEvery key of hosts.yaml",),
     # A field of dpkg-query.
