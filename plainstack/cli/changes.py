@@ -31,7 +31,7 @@ def show_failed(console: Console, failed: Mapping[str, HostFailed]) -> None:
         console.error(str(error))
 
 
-def show_plan(observer: Any, view: Any, console: Console, *, shorten: bool = False) -> None:
+def show_plan(observer: Any, view: Any, console: Console, *, shorten: bool = False, verbose: bool = False) -> None:
     """Print the plan with diffs; read old content only from hosts with changed files.
 
     With `shorten`, the first deploy of a host is printed as counts.
@@ -49,7 +49,7 @@ def show_plan(observer: Any, view: Any, console: Console, *, shorten: bool = Fal
 
     fetched = fan_out([name for name in paths if paths[name]], fetch)
     old = {name: content for name, content in fetched.items() if not isinstance(content, HostFailed)}
-    console.plan(plan_lines(pending, old, observer.vault.everything(), new))
+    console.plan(plan_lines(pending, old, observer.vault.everything(), new, verbose=verbose))
     for note in notes(view.stack, observer.roles):
         console.line(note)
     for name, path in observer.overrides().items():

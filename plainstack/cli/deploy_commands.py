@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from plainstack.inventory.stack import Stack
 
 
-def plan(inventory: str, role: str, host: str, *, json: bool, no_build: bool = False) -> None:
+def plan(inventory: str, role: str, host: str, *, json: bool, no_build: bool = False, verbose: bool = False) -> None:
     """Run `inv plan`."""
     console = Console(json=json)
     with reporting(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
@@ -59,7 +59,7 @@ def plan(inventory: str, role: str, host: str, *, json: bool, no_build: bool = F
                     }
                 )
             else:
-                show_plan(observer, view, console)
+                show_plan(observer, view, console, verbose=verbose)
                 for text in refused:
                     console.error(f"a deploy would be refused: {text}")
                 show_failed(console, view.failed)

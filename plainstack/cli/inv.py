@@ -26,7 +26,7 @@ guard()
 name_word(program, "tunnel", "to")
 
 
-@task(help={**SELECT, **JSON, **BUILD})
+@task(help={**SELECT, **JSON, **BUILD, "verbose": "list every file that a release leaves out"})
 def plan(
     _c: Context,
     inventory: str = "hosts.yaml",
@@ -34,6 +34,7 @@ def plan(
     host: str = "",
     json: bool = False,
     no_build: bool = False,
+    verbose: bool = False,
 ) -> None:
     """Show what a deploy would change, as diffs; changes nothing on hosts.
 
@@ -43,7 +44,7 @@ def plan(
     """
     from plainstack.cli import deploy_commands
 
-    deploy_commands.plan(inventory, role, host, json=json, no_build=no_build)
+    deploy_commands.plan(inventory, role, host, json=json, no_build=no_build, verbose=verbose)
 
 
 @task(

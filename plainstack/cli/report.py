@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -56,13 +57,22 @@ def describe(action: Action) -> str:
     return f"{MARK[action.cause]} {action.subject()}" + (f"  ({detail})" if detail else "")
 
 
+# How many names of files that a release leaves out are shown; the folders above a file, which its name leaves out.
+_NAMED = 12
+_NAME_OF_PATH = re.compile(r"^.*/(?=[^/]+/?( \([^/]*\))?$)")
+
+
 def plan_lines(
     plans: Mapping[str, HostPlan],
     old: Mapping[str, Mapping[str, bytes]],
     secrets: Iterable[Secret] = (),
     shortened: Collection[str] = (),
+    *,
+    verbose: bool = False,
 ) -> list[str]:
     """Return plans as lines of text, host by host; hosts in `shortened` are shown as counts by kind.
+
+    With `verbose`, all files of a source that are not part of a release are listed, not only the first names.
 
     `secrets` are masked in diffs, because the old content of a file may contain one.
     """
@@ -86,7 +96,7 @@ def plan_lines(
                 lines += [f"        {_masked(line, hidden)}" for line in action.diff(old.get(name, {}))]
                 stays = _stays(action)
                 # Every host with this source has the same list, so it is shown once.
-                lines += [f"        not part of it: {', '.join(stays)}"] if stays and stays not in reported else []
+                lines += _left_out(stays, verbose=verbose) if stays and stays not in reported else []
                 reported.add(stays)
     if any(not plans[name].empty for name in shortened):
         lines += ["", "to see a first deploy in full: inv plan"]
@@ -103,6 +113,18 @@ def _shortened(actions: Sequence[Action]) -> list[str]:
 def _stays(action: Action) -> tuple[str, ...]:
     payload = action.command.payload if isinstance(action, Run) else None
     return payload.stays if payload else ()
+
+
+def _left_out(stays: Sequence[str], *, verbose: bool) -> list[str]:
+    """Return lines with the files that a release leaves out: each, or the first names with counts."""
+    if verbose:
+        return ["        not part of it:", *(f"            {path}" for path in stays)]
+    by_name: dict[str, list[str]] = {}
+    for path in stays:
+        by_name.setdefault(_NAME_OF_PATH.sub("", path), []).append(path)
+    names = sorted(paths[0] if len(paths) == 1 else f"{name} ({len(paths)})" for name, paths in by_name.items())
+    more = [f"{len(names) - _NAMED} other names (inv plan -v lists all)"] if len(names) > _NAMED else []
+    return [f"        not part of it: {', '.join([*names[:_NAMED], *more])}"]
 
 
 def _masked(line: str, hidden: Mapping[str, Secret]) -> str:

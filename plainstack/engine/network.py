@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any, TypeVar
 
 from plainstack.engine.references import Reference
 from plainstack.engine.role import Opening, Protocol, Role, hosts_of, of_host
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,17 @@ class Network:
 
     stack: Stack
     roles: Mapping[str, Role]
+    _kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, key: str, compute: Callable[[], Result]) -> Result:
+        """Return what `compute` returned first for this key: a value that is the same for all hosts, and slow to get.
+
+        A source that changes meanwhile is the same for all hosts of a deploy, too.
+        """
+        if key not in self._kept:
+            self._kept[key] = compute()
+        found: Result = self._kept[key]
+        return found
 
     def references(self) -> dict[str, Reference]:
         """Return the references that services can use, by name."""

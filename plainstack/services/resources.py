@@ -72,7 +72,7 @@ def resources(
     stack: Stack, host: Host, vault: Vault, network: Network, name: str, running: Mapping[str, Process]
 ) -> Iterator[Resource]:
     """Yield the resources of a service on a host; `running` are the processes that the host runs."""
-    found = release.wanted(stack, name)
+    found = network.once(f"release {name}", lambda: release.wanted(stack, name))
     here = _Here(stack, host, name, found, Scope(stack, host, name, found.id, vault, network.references()))
     yield from (Package(name=package) for package in here.service.packages)
     if here.service.packages:

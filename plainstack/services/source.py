@@ -6,7 +6,6 @@ import fnmatch
 import os
 import re
 import stat
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +27,6 @@ _BYTECODE = _any("__pycache__", "*.pyc")
 _ENVIRONMENT = ("pyvenv.cfg", "conda-meta")
 # A source with more files is a mistake, or contains links that multiply the files; every plan reads each file.
 MOST_FILES = 100_000
-_NAMED = 12
 
 
 # Attributes that change with a file's content: size, times of modification and change in nanoseconds, inode and device.
@@ -53,7 +51,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Tree:
-    """The files to send, sorted by their paths in the source; `stays` names what is left out, with counts.
+    """The files to send, sorted by their paths in the source; `stays` are the paths of what is left out, with reasons.
 
     `hidden` are files that are left out because their names begin with a dot.
     """
@@ -69,7 +67,7 @@ class _Walk:
 
     root: str
     writable: frozenset[str] = frozenset()
-    stays: Counter[str] = field(default_factory=Counter)
+    stays: list[str] = field(default_factory=list)
     count: int = 0
     hidden: list[tuple[str, str]] = field(default_factory=list)
 
@@ -80,7 +78,7 @@ class _Walk:
                 if _BYTECODE.match(entry.name):
                     continue
                 if _LEFT_OUT.match(entry.name) and entry.name not in _TRAVELS:
-                    self.stays[_shown(entry.name) + ("/" if entry.is_dir() else "")] += 1
+                    self.stays.append(f"{inside}{_shown(entry.name)}{'/' if entry.is_dir() else ''}")
                     if entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
                         self.hidden.append((f"{inside}{_shown(entry.name)}", entry.path))
                     continue
@@ -88,20 +86,20 @@ class _Walk:
                 real = self._real(entry, above) if entry.is_symlink() else f"{above[-1]}{os.sep}{entry.name}"
                 here = f"{inside}{entry.name}"
                 if here in self.writable:
-                    self.stays[f"{here}/ (writable on hosts)"] += 1
+                    self.stays.append(f"{here}/ (writable on hosts)")
                     continue
                 info = entry.stat()
                 mode = info.st_mode
                 if stat.S_ISDIR(mode):
                     if is_environment(real):
-                        self.stays[f"{entry.name}/ (an environment)"] += 1
+                        self.stays.append(f"{here}/ (an environment)")
                     else:
                         yield from self.files(entry.path, f"{here}/", (*above, real))
                 elif stat.S_ISREG(mode):
                     self._count(entry)
                     yield Found.of(here, entry.path, info)
                 else:
-                    self.stays[f"{entry.name} ({_kind(mode)})"] += 1
+                    self.stays.append(f"{here} ({_kind(mode)})")
 
     def _real(self, entry: os.DirEntry[str], above: tuple[str, ...]) -> str:
         try:
@@ -146,10 +144,7 @@ def walk(folder: Path, writable: Sequence[str] = ()) -> Tree:
         )
     walked = _Walk(root, frozenset(writable))
     files = sorted(walked.files(str(folder), "", (root,)), key=lambda file: file.inside)
-    stays = sorted(name if count == 1 else f"{name} ({count})" for name, count in walked.stays.items())
-    if len(stays) > _NAMED:
-        stays = [*stays[:_NAMED], f"{len(stays) - _NAMED} other names"]
-    return Tree(tuple(files), tuple(stays), tuple(sorted(walked.hidden)))
+    return Tree(tuple(files), tuple(sorted(walked.stays)), tuple(sorted(walked.hidden)))
 
 
 def is_environment(folder: str) -> bool:

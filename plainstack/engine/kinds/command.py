@@ -20,7 +20,7 @@ class Payload:
     modes are not copied: `executables` lists the paths below source/ that the command makes executable.
 
     A file may change between the plan and the command: with a `digest`, only the content hashed for the plan is
-    copied. `stays` lists, for display, the parts of the same directory that are not copied.
+    copied. `stays` lists, for display, the files and folders of the same directory that are not copied.
     """
 
     files: tuple[tuple[str, str], ...] = ()

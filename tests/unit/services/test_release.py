@@ -93,7 +93,7 @@ def test_secrets_and_leftovers_of_a_developer_are_left_out_and_named(source: Pat
     assert _sent(source) == wanted == {"manage.py", "requirements.txt", "site_/wsgi.py"}
     assert _id(source) == before
     stays = release.read(_stack(source), "web").source.stays
-    assert stays == (".env", ".git/", ".gitkeep (2)", "db.sqlite3", "node_modules/", "venv/")
+    assert stays == (".env", ".git/", ".gitkeep", "db.sqlite3", "node_modules/", "site_/.gitkeep", "venv/")
 
 
 def test_a_plan_lists_once_what_a_release_leaves_out(source: Path) -> None:
@@ -104,6 +104,20 @@ def test_a_plan_lists_once_what_a_release_leaves_out(source: Path) -> None:
     plans = {"app1": one, "app2": replace(one, host="app2")}
     assert [line.strip() for line in plan_lines(plans, {})].count("not part of it: .env") == 1
     assert as_data(plans)["app2"][0]["stays"] == (".env",)
+
+
+def test_a_plan_names_the_first_files_that_a_release_leaves_out_and_a_verbose_one_all(source: Path) -> None:
+    names = [f".hidden{number:02}" for number in range(15)]
+    for name in (*names, "site_/.hidden00"):
+        (source / name).touch()
+    here = release.read(_stack(source), "web").source
+    run = Run(Command(name="web: release", why="put it in place", run="true", unless="false", payload=here))
+    plans = {"app1": HostPlan("app1", None, (Transaction("app", (run,)),))}
+    shown = plan_lines(plans, {})[-1].strip()
+    assert shown.startswith("not part of it: .hidden00 (2), .hidden01, ")
+    assert shown.endswith(".hidden11, 3 other names (inv plan -v lists all)")
+    lines = [line.strip() for line in plan_lines(plans, {}, verbose=True)]
+    assert lines[lines.index("not part of it:") + 1 :] == [*names, "site_/.hidden00"]
 
 
 def test_a_folder_of_public_files_is_included_whatever_its_name(source: Path) -> None:
@@ -125,7 +139,7 @@ def test_a_virtual_environment_is_left_out_whatever_its_name(source: Path, name:
     (folder / "lib").mkdir()
     (folder / "lib" / "django.py").touch()
     assert _sent(source) == wanted
-    assert any(stay.startswith(Path(name).name) for stay in release.read(_stack(source), "web").source.stays)
+    assert any(stay.startswith(name) for stay in release.read(_stack(source), "web").source.stays)
 
 
 def test_a_source_that_is_itself_a_virtual_environment_is_refused(source: Path) -> None:
