@@ -31,6 +31,7 @@ def maintenance(inventory: str, action: str, service: str, message: str, *, json
     began = time.monotonic()
     console = Console(json=json)
     with reporting(console, json=json, shows=action == "status"):
+        from plainstack.deploy.hurry import hurried
         from plainstack.services import maintenance as services
         from plainstack.ssh.connections import Sessions
 
@@ -42,7 +43,7 @@ def maintenance(inventory: str, action: str, service: str, message: str, *, json
         if service:
             must_be_known("service", service, known)
         chosen = [service] if service else known
-        with Sessions(stack) as sessions:
+        with Sessions(hurried(stack)) as sessions:
             survey, failed = _look(sessions, [host.name for host in services.entrances(stack)])
             if action != "status":
                 now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from plainstack.deploy import lock
+from plainstack.deploy.hurry import hurried
 from plainstack.deploy.operator import commit, who
 from plainstack.engine.network import Network
 from plainstack.errors import HostFailed, PlainstackError
@@ -23,8 +24,6 @@ from plainstack.ssh.connections import Sessions
 Consent = Callable[[Topology, Phase], None]
 """Called with the topology and the first phase before any step runs; raises Refused to stop the failover."""
 
-# Seconds. A host that is up accepts a connection at once, and every second of waiting prolongs the outage.
-CONNECT_WITHIN = 1
 # Seconds until a host that accepts the connection but does not answer counts as away.
 ANSWER_WITHIN = 6.0
 
@@ -65,8 +64,7 @@ class Cluster:
         self.began = time.monotonic()
         self._report = report
         self._in_drill = in_drill
-        ssh = stack.ssh.model_copy(update={"connect_timeout": min(CONNECT_WITHIN, stack.ssh.connect_timeout)})
-        self._sessions = Sessions(stack.model_copy(update={"ssh": ssh}))
+        self._sessions = Sessions(hurried(stack))
         self._databases = hosts.databases(stack)
         self._users = hosts.clients(network)
         self._site = hosts.entrances(stack)[:1] if steps.asks_site(stack) else []
