@@ -17,7 +17,7 @@ from plainstack.deploy.head_start import HeadStart
 from plainstack.errors import Refused
 
 if TYPE_CHECKING:
-    from plainstack.deploy.observe import Observer
+    from plainstack.deploy.observe import Observer, View
     from plainstack.inventory.stack import Stack
 
 
@@ -117,6 +117,8 @@ def deploy(
             observer.new_secrets = new_secrets
             observer.change = unpinned if again else None
             view = observer.observe(console.progress(), to_apply=True)
+            for text in _still_pinned(observer, view) if again else ():
+                console.line(f"note: {text}")
             if held_back := observer.held_back():
                 raise Refused("\n".join(held_back))
             if not view.pending:
@@ -138,6 +140,16 @@ def deploy(
                 code = apply(observer, view, console, began, json=json)
     if code:
         raise Exit(code=code)
+
+
+def _still_pinned(observer: Observer, view: View) -> list[str]:
+    """Return what `--again` leaves on the hosts that it does not reach."""
+    from plainstack.services import holds
+
+    everywhere = holds.questions(observer.stack)
+    left_out = {name: script for name, script in everywhere.items() if name not in observer.hosts}
+    facts = {**dict.fromkeys(view.failed), **{name: seen.facts for name, seen in view.observed.items()}}
+    return list(holds.still_pinned(observer.stack, {**facts, **observer.ask(left_out)}, list(view.plans)))
 
 
 def report_unsaved(console: Console, observer: Observer) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from pydantic import Field
 
 from plainstack.inventory.sections import Model
+
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+"""The format of times in holds; later times sort later."""
 
 
 class Hold(Model):
@@ -15,6 +20,20 @@ class Hold(Model):
 
     at: str = ""
     who: str = ""
+
+
+def later(at: str, than: Hold | None) -> str:
+    """Return the time of a new hold: `at`, or a second after the hold that it replaces if this clock is behind.
+
+    The newest hold applies to all hosts, and the clocks of two operators may differ.
+    """
+    if than is None or at > than.at:
+        return at
+    try:
+        before = datetime.strptime(than.at, TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return at
+    return (before + timedelta(seconds=1)).strftime(TIME)
 
 
 class Pinned(Hold):

@@ -17,7 +17,7 @@ To add a kind of hold, add a model and a field to plainstack.inventory.held, add
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, get_args
 
 from plainstack.engine.observed import Observed
@@ -146,6 +146,29 @@ def refusals(stack: Stack, services: Iterable[str]) -> Iterator[str]:
                 f"{rolled_back(service, stack.held.pinned[service])}, and its source still has the content that was"
                 " rolled back. Change the source, or deploy it anyway: inv deploy --again. To see which release each"
                 " host runs: inv releases. To deploy only other roles, use --role"
+            )
+
+
+def still_pinned(
+    stack: Stack, facts: Mapping[str, Mapping[str, str] | None], reached: Collection[str]
+) -> Iterator[str]:
+    """Yield a sentence for each service whose pinned release `inv deploy --again` ends on some hosts only.
+
+    `facts` are those of all hosts of the services, None for a host that did not answer; `reached` are the hosts that
+    the command deploys.
+    """
+    for service in stack.services:
+        hosts = [host.name for host in processes.hosts(stack, service)]
+        known = {name: "pinned" in of_host(service, each) for name in hosts if (each := facts.get(name)) is not None}
+        left = [name for name in hosts if name not in reached and known.get(name, name in facts)]
+        if left and any(known.values()):
+            them = "it" if len(left) == 1 else "them"
+            stay = "stays" if len(left) == 1 else "stay"
+            silent = [name for name in left if name not in known]
+            unsure = f" ({' and '.join(silent)} did not answer)" if silent else ""
+            yield (
+                f"{service}: {' and '.join(left)}{unsure} {stay} rolled back, and a deploy of the same"
+                f" content that includes {them} is refused: inv deploy --again"
             )
 
 

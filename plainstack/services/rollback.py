@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from plainstack.errors import Refused
-from plainstack.inventory.held import Pinned
+from plainstack.inventory.held import Pinned, later
 from plainstack.inventory.keys import did_you_mean
 from plainstack.services.holds import rolled_back
 from plainstack.services.kept import OnHost
@@ -34,7 +34,7 @@ def target(service: str, hosts: Hosts, wanted: str, at: str, who: str) -> Pinned
         return pinned
     refused = tuple(name for name in dict.fromkeys([*running, *earlier]) if name != release)
     venv = next(iter(hosts.values())).releases[release].venv
-    return Pinned(release=release, venv=venv, refused=refused, at=at, who=who)
+    return Pinned(release=release, venv=venv, refused=refused, at=later(at, pinned), who=who)
 
 
 def newest(hosts: Hosts) -> Pinned | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import astuple, dataclass
 
 from plainstack.engine.resources import File, Timer, Unit
-from plainstack.inventory.held import Stopped
+from plainstack.inventory.held import Stopped, later
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.services import processes, running
@@ -99,7 +99,7 @@ def start(service: str, chosen: Collection[Part], at: str, who: str) -> Callable
 
 
 def _with(stack: Stack, service: str, wanted: list[Stop], at: str, who: str) -> Stack:
-    hold = Stopped(at=at, who=who, items=tuple(one.item for one in wanted))
+    hold = Stopped(at=later(at, stack.held.stopped.get(service)), who=who, items=tuple(one.item for one in wanted))
     held = stack.held.model_copy(update={"stopped": {**stack.held.stopped, service: hold}})
     return stack.model_copy(update={"held": held})
 

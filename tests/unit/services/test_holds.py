@@ -9,7 +9,7 @@ import pytest
 
 from plainstack.engine import probe
 from plainstack.engine.observed import Observed
-from plainstack.inventory.held import Pinned
+from plainstack.inventory.held import Pinned, later
 from plainstack.inventory.stack import Stack
 from plainstack.roles import registry
 from plainstack.services import holds, release
@@ -101,3 +101,23 @@ _HOSTS = {"a1": "app", "a2": "app", "w1": "worker"}
 
 def test_the_release_steps_read_the_file_of_the_pinned_release() -> None:
     assert holds.path("web", "pinned") == pin("web")
+
+
+def test_a_hold_set_by_a_slow_clock_is_newer_than_the_one_that_it_replaces() -> None:
+    before = Pinned(release="aaa", at="2026-03-01T23:59:59Z")
+    assert later("2026-03-01T12:00:00Z", before) == later(before.at, before) == "2026-03-02T00:00:00Z"
+    assert later("2026-03-02T12:00:00Z", before) == later("2026-03-02T12:00:00Z", None) == "2026-03-02T12:00:00Z"
+
+
+def test_ending_a_rollback_on_some_hosts_names_those_that_keep_it(tmp_path: Path, stack: Stack) -> None:
+    pinned = _seen(tmp_path, _pinned(stack, _hold(stack)), "a1").facts
+
+    def said(facts: Mapping[str, Mapping[str, str] | None], *reached: str) -> list[str]:
+        return list(holds.still_pinned(stack, {"w1": {}, **facts}, ["w1", *reached]))
+
+    assert said({"a1": pinned, "a2": pinned}, "a1") == [
+        "tool: a2 stays rolled back, and a deploy of the same content that includes it is refused: inv deploy --again"
+    ]
+    assert "a2 (a2 did not answer) stays rolled back" in said({"a1": pinned, "a2": None}, "a1")[0]
+    assert said({"a1": pinned, "a2": {}}, "a1") == said({"a1": pinned, "a2": pinned}, "a1", "a2") == []
+    assert said({"a1": {}, "a2": None}, "a1") == []

@@ -45,6 +45,11 @@ def test_a_rollback_goes_to_the_previous_release() -> None:
     assert _target({"app1": _host(), "app2": _host()}) == BACK.model_copy(update={"at": AT, "who": WHO})
 
 
+def test_a_rollback_replaces_the_one_before_although_its_clock_is_behind() -> None:
+    hosts = {name: _host("bbb", pinned=BACK.model_copy(update={"at": "2027-01-01T00:00:00Z"})) for name in ("a", "b")}
+    assert _target(hosts, "aaa").at == "2027-01-01T00:00:01Z"
+
+
 @pytest.mark.parametrize("to", ["aaa", "aa"])
 def test_a_release_can_be_named_by_the_beginning_of_its_id(to: str) -> None:
     assert _target({"app1": _host(), "app2": _host()}, to).release == "aaa"

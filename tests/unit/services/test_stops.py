@@ -103,6 +103,12 @@ def test_a_host_that_was_down_during_the_start_does_not_stop_the_others_again(st
     assert stops.stops(holds.read(stack, seen), "web") == []
 
 
+def test_a_start_is_newer_than_the_stop_although_its_clock_is_behind(stopped: Stack) -> None:
+    before = stopped.held.stopped["web"]
+    started = stops.start("web", stops.parts(stopped, "web"), "2001-01-01T00:00:00Z", "me")(stopped)
+    assert started.held.stopped["web"].at > before.at
+
+
 def test_a_second_stop_keeps_the_operator_of_the_first(stopped: Stack) -> None:
     assert stops.stop("web", EVERYWHERE, "2026-02-01T00:00:00Z", "joe@laptop")(stopped) == stopped
 
