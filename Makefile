@@ -45,9 +45,11 @@ lint: setup ## ruff and mypy --strict
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 
+# These tests write many small files and start no program, so that a small disk in memory will do.
+IN_MEMORY := $(if $(wildcard /dev/shm),TMPDIR=/dev/shm)
 unit: setup lint ## the tests that start no other program, in seconds
 	@echo '== unit tests'
-	@$(VENV)/bin/python -m pytest -n 2 --durations=10 -m 'not programs' tests/unit
+	@$(IN_MEMORY) $(VENV)/bin/python -m pytest -n 2 --durations=10 -m 'not programs' tests/unit
 	@echo '== the tests of apps/incidents'
 	@$(VENV)/bin/python apps/incidents/manage.py test incidents
 

@@ -13,8 +13,12 @@ PATIENCE = 120
 
 def until(look: Callable[[], Value], what: object = "") -> Value:
     """Call `look` until its result is true, and return that result. Raises AssertionError after PATIENCE."""
-    give_up = time.monotonic() + PATIENCE
+    began = time.monotonic()
+    give_up = began + PATIENCE
     while not (seen := look()):
-        assert time.monotonic() < give_up, what or f"it is still {seen!r}"
-        time.sleep(0.02)
+        ended = time.monotonic()
+        assert ended < give_up, what or f"it is still {seen!r}"
+        # A look may start programs on hosts. Pausing as long as it took leaves the processor to what is awaited.
+        time.sleep(min(max(ended - began, 0.02), 1))
+        began = time.monotonic()
     return seen

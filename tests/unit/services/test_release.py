@@ -178,7 +178,7 @@ def test_a_source_behind_a_symlink_is_read_like_any_other(source: Path) -> None:
         ({"itself": "itself"}, "itself: a broken link"),
         ({"here": "."}, "here: a link to .*src, a folder that contains the link"),
         ({"site_/up": ".."}, "site_/up: a link to .*src, a folder that contains the link"),
-        ({"site_/b/to_c": "../c", "site_/c/to_b": "../b"}, "site_/b, a folder that contains the link"),
+        ({"site_/b/to_c": "../c", "site_/c/to_b": "../b"}, "site_/[bc], a folder that contains the link"),
         ({"out": "../outside"}, "out: a link to .*outside, outside the source. Replace it with a copy"),
         ({"out": "../outside/file"}, "out: a link to .*, outside the source"),
         ({"near": "../src-2"}, "near: a link to .*, outside the source"),
