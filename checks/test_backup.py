@@ -11,6 +11,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
 from plainstack.postgresql.backup import barman, catalogue
+from plainstack.postgresql.backup.schedule import calendars, max_age_hours
 from plainstack.postgresql.settings import Backup
 from plainstack.roles.backup import METRICS
 
@@ -32,7 +33,7 @@ def test_the_newest_backup_can_be_restored_and_is_not_too_old(host: Any, stack: 
     assert backup, "there is no usable backup; take one: inv backup-now"
     assert backup.end
     hours = (time.time() - backup.end.timestamp()) / 3600
-    assert hours < stack.settings(Backup).max_age_hours, f"backup {backup.id} is {hours:.0f} hours old"
+    assert hours < max_age_hours(stack.settings(Backup)), f"backup {backup.id} is {hours:.0f} hours old"
     assert backup.size
 
 
@@ -52,18 +53,22 @@ def test_the_primary_streams_its_wal_to_barman(host: Any, stack: Stack) -> None:
     assert streams.succeeded, f"Barman does not receive the WAL: {streams.stderr}"
 
 
-def facts(_stack: Stack, _here: Host) -> dict[str, str]:
+def facts(stack: Stack, _here: Host) -> dict[str, str]:
     """Return the shell commands of these checks; one exec runs the commands of all roles of a host."""
     return {
         "failed": "systemctl list-units --failed --plain --no-legend 'plainstack-ba*' && echo listed",
-        "timers": "systemctl is-active plainstack-backup.timer plainstack-barman-cron.timer",
+        "timers": f"systemctl is-active plainstack-barman-cron.timer {' '.join(_timers(stack))}",
         "metrics": f"echo $(($(date +%s) - $(stat -c %Y {METRICS}))); cat {METRICS}",
     }
 
 
-def test_no_backup_unit_has_failed_and_the_timers_run(facts: Mapping[str, str]) -> None:
+def _timers(stack: Stack) -> list[str]:
+    return [f"{barman.unit(kind)}.timer" for kind, _ in calendars(stack.settings(Backup))]
+
+
+def test_no_backup_unit_has_failed_and_the_timers_run(facts: Mapping[str, str], stack: Stack) -> None:
     assert facts["failed"] == "listed"
-    assert facts["timers"].split() == ["active", "active"]
+    assert facts["timers"].split() == ["active", *("active" for _ in _timers(stack))]
 
 
 def test_the_backups_are_reported_to_prometheus(facts: Mapping[str, str]) -> None:

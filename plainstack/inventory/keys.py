@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, Tag
 
-from plainstack.inventory.sections import Host
+from plainstack.inventory.sections import Host, Model
 from plainstack.inventory.stack import Stack
 from plainstack.wording import Loc
 
@@ -20,6 +20,9 @@ HIDDEN = {"folder", "still", "held"}
 def unknown(stack: type[Stack], loc: Loc) -> str:
     """Return the error text for a key that the model does not have; `loc` may contain the tags of unions."""
     known = fields_at(stack, loc[:-1])
+    for model in _models_at(stack, loc[:-1]):
+        if issubclass(model, Model) and (instead := model.replaced.get(str(loc[-1]))):
+            return f"was replaced: write {instead}"
     return f"unknown key{did_you_mean(str(loc[-1]), known)}; known here: {', '.join(known)}"
 
 

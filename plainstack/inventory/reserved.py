@@ -22,7 +22,8 @@ STACKS = {
 # A service's unit is called plainstack-NAME, and these names belong to Plainstack's own units. The name of a guard's
 # unit ends in the run's number.
 OWN_UNITS = (
-    "backup",
+    "backup-full",
+    "backup-incremental",
     "backup-metrics",
     "barman-cron",
     "barman-receive-wal",

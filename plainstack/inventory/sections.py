@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import ip_network
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
@@ -21,7 +22,12 @@ from plainstack.inventory.values import (
 
 
 class Model(BaseModel):
-    """Base of all sections: closed (an unknown key is an error) and immutable."""
+    """Base of all sections: closed (an unknown key is an error) and immutable.
+
+    `replaced` names keys of earlier versions, and what to write instead.
+    """
+
+    replaced: ClassVar[Mapping[str, str]] = {}
 
     # Deferred: only the validator of the whole stack is built, not one for each section.
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)

@@ -170,6 +170,16 @@ def _loss(value: Any) -> Any:
     return float(match[1])
 
 
+def _slot_limit(value: str) -> str:
+    match = re.fullmatch(r"([0-9]{1,6})(MB|GB)", value)
+    if not match:
+        raise ValueError("a whole number with MB or GB, such as 4GB")
+    # PostgreSQL invalidates slots only at a checkpoint and in whole segments of 16 MB.
+    if not 64 <= int(match[1]) * (1024 if match[2] == "GB" else 1) <= 8191 * 1024:
+        raise ValueError("between 64MB and 8191GB")
+    return value
+
+
 def _memory(value: str) -> str:
     match = re.fullmatch(r"([0-9]{1,6})(kB|MB|GB)", value)
     if not match:
@@ -203,5 +213,6 @@ Bool = Annotated[bool, BeforeValidator(_strict_bool)]
 Port = Annotated[Int, Field(ge=1, le=65535)]
 Retention = Annotated[str, AfterValidator(_retention)]
 TimeSpan = Annotated[str, AfterValidator(_time_span)]
+SlotLimit = Annotated[str, AfterValidator(_slot_limit)]
 Memory = Annotated[str, AfterValidator(_memory)]
 Url = Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2000)]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from plainstack.inventory.sections import Model
-from plainstack.inventory.values import Bool, Int, Line, Memory, Retention, SqlName
+from plainstack.inventory.values import Bool, Int, Line, Memory, Retention, SlotLimit, SqlName
+
+NEVER = "never"
 
 
 class Database(Model):
@@ -22,18 +25,40 @@ class Database(Model):
     shared_buffers: Memory = Field(
         "128MB", description="PostgreSQL's shared_buffers; a change restarts the db hosts one by one."
     )
+    max_slot_wal_keep_size: SlotLimit = Field(
+        "4GB",
+        description=(
+            "How much WAL the primary keeps for a replica or backup host that is away; more would fill its disk. A"
+            " replica that was away for longer must be copied again, and a backup host needs `inv backup-now`."
+        ),
+    )
 
 
 class Backup(Model):
     """Barman on the backup host."""
 
+    replaced: ClassVar[Mapping[str, str]] = {
+        "schedule": "full (when full backups are taken) and incremental (when those between them are)"
+    }
+
     retention: Retention = Field(
         "RECOVERY WINDOW OF 7 DAYS",
         description="How long backups are kept, in Barman's syntax: `RECOVERY WINDOW OF n DAYS` or `REDUNDANCY n`.",
     )
-    schedule: Line = Field(
-        "*-*-* 02:00", description="When a base backup is taken, as a systemd calendar expression, in UTC."
+    full: Line = Field(
+        "Sun *-*-* 02:00", description="When a full backup is taken, as a systemd calendar expression, in UTC."
     )
-    max_age_hours: Annotated[Int, Field(ge=1, le=9999)] = Field(
-        26, description="An alert fires when the last backup is older than this, in hours."
+    incremental: Line = Field(
+        "Mon..Sat *-*-* 02:00",
+        description=(
+            "When an incremental backup is taken, which holds only what changed since the last backup of either kind;"
+            f" in the same form, or `{NEVER}`."
+        ),
+    )
+    max_age_hours: Annotated[Int, Field(ge=1, le=9999)] | None = Field(
+        None,
+        description=(
+            "An alert fires when the last backup is older than this, in hours. Without it, two hours more than the"
+            " longest interval between two scheduled backups."
+        ),
     )

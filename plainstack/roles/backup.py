@@ -9,18 +9,19 @@ from typing import Any
 from plainstack.engine.network import Network
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Absent, Command, Directory, File, Package, Resource, Unit, Validation
-from plainstack.engine.role import Answers, Column, Opening, Role, Status
+from plainstack.engine.role import Column, Opening, Role
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
 from plainstack.postgresql import sql
 from plainstack.postgresql.backup import barman
+from plainstack.postgresql.backup.schedule import calendars, contradictions, max_age_hours
+from plainstack.postgresql.backup.status import facts, findings, status
 from plainstack.postgresql.restore import scratch
 from plainstack.postgresql.restore.host import restoring
 from plainstack.postgresql.settings import Backup, Database
 from plainstack.roles.shared.alerts import alerts, names
 from plainstack.secrets.values import Vault
-from plainstack.wording import duration
 
 METRICS = "/var/lib/prometheus/node-exporter/plainstack_backup.prom"
 
@@ -28,8 +29,9 @@ _CONFIG = "/etc/barman.d/main.conf"
 _PGPASS = f"{barman.HOME}/.pgpass"
 _SYSTEM = "/etc/systemd/system"
 _LIBRARY = "/usr/local/lib/plainstack"
-_SERVICES = (barman.RECEIVER_UNIT, "plainstack-barman-cron.service", barman.UNIT, "plainstack-backup-metrics.service")
-_TIMERS = ("plainstack-barman-cron.timer", "plainstack-backup.timer", "plainstack-backup-metrics.timer")
+_SERVICES = (barman.RECEIVER_UNIT, "plainstack-barman-cron.service", "plainstack-backup-metrics.service")
+_TIMERS = ("plainstack-barman-cron.timer", "plainstack-backup-metrics.timer")
+_SCRIPTS = ("take-backup", "mend-wal", "receiver-ended", "backup-catalogue", "backup-metrics")
 # How many seconds a deploy waits for the first backup; a longer backup continues after the deploy gives up.
 _PATIENCE = 900
 
@@ -40,7 +42,7 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
         "stack": stack,
         "host": host,
         "server": barman.server(stack),
-        "folder": f"{barman.HOME}/{barman.server(stack)}",
+        "folder": barman.folder(stack),
         "conninfo": barman.conninfo(stack),
     }
     yield Package(name="barman")
@@ -51,20 +53,26 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
     # A timer below replaces this cron job, so cron need not be installed.
     yield Absent(path="/etc/cron.d/barman")
     yield Directory(path=f"{barman.HOME}/staging", mode=0o700, owner="barman", group="barman")
-    yield template("backup", _CONFIG, slot=sql.BARMAN_SLOT, **known)
+    yield template(
+        "backup", _CONFIG, slot=sql.BARMAN_SLOT, max_age_hours=max_age_hours(stack.settings(Backup)), **known
+    )
     yield template("backup", _PGPASS, mode=0o600, owner="barman", group="barman", vault=vault, **known)
-    yield verbatim("backup", f"{_LIBRARY}/take-backup", mode=0o755)
-    yield verbatim("backup", f"{_LIBRARY}/backup-catalogue", mode=0o755)
-    yield verbatim("backup", f"{_LIBRARY}/backup-metrics", mode=0o755)
+    for script in _SCRIPTS:
+        yield verbatim("backup", f"{_LIBRARY}/{script}", mode=0o755)
     yield from _units(known)
-    yield from _validations(stack)
+    yield from _scheduled(stack, known)
+    yield Validation(
+        name="barman",
+        run=f"runuser -u barman -- barman list-servers --minimal | grep -qx {barman.server(stack)}",
+        reads=(_CONFIG,),
+    )
     yield Unit(
         name=barman.RECEIVER_UNIT,
         restart_on=(_CONFIG, _PGPASS, f"{TLS}/ca.crt"),
         health=barman.RECEIVES,
         timeout=60,
     )
-    for timer in _TIMERS:
+    for timer in (*_TIMERS, *(f"{barman.unit(kind)}.timer" for kind, _ in calendars(stack.settings(Backup)))):
         yield Unit(name=timer)
     yield Command(
         name="first backup",
@@ -78,6 +86,7 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
 def _units(known: dict[str, Any]) -> Iterator[Resource]:
     for service in _SERVICES:
         yield template("backup", f"{_SYSTEM}/{service}", metrics=METRICS, **known)
+    for service in (*_SERVICES, *(f"{barman.unit(kind)}.service" for kind in barman.KINDS)):
         yield template(
             "backup",
             f"{_SYSTEM}/{{service}}.d/10-hardening.conf",
@@ -88,27 +97,30 @@ def _units(known: dict[str, Any]) -> Iterator[Resource]:
         yield template("backup", f"{_SYSTEM}/{timer}", **known)
 
 
-def _validations(stack: Stack) -> Iterator[Resource]:
-    yield Validation(
-        name="barman",
-        run=f"runuser -u barman -- barman list-servers --minimal | grep -qx {barman.server(stack)}",
-        reads=(_CONFIG,),
-    )
-    yield Validation(
-        name="backup.schedule",
-        run=f"systemd-analyze calendar {quote(stack.settings(Backup).schedule)}",
-        reads=(f"{_SYSTEM}/plainstack-backup.timer",),
-    )
+def _scheduled(stack: Stack, known: dict[str, Any]) -> Iterator[Resource]:
+    # Both kinds can be taken on request, even if they are not scheduled.
+    for kind in barman.KINDS:
+        path = f"{_SYSTEM}/plainstack-backup-{{kind}}.service"
+        yield template("backup", path, at={"kind": kind}, kind=kind, **known)
+    for kind, calendar in calendars(stack.settings(Backup)):
+        path = f"{_SYSTEM}/plainstack-backup-{{kind}}.timer"
+        yield template("backup", path, at={"kind": kind}, kind=kind, calendar=calendar, **known)
+        yield Validation(
+            name=f"backup.{kind}",
+            run=f"systemd-analyze calendar {quote(calendar)}",
+            reads=(f"{_SYSTEM}/{barman.unit(kind)}.timer",),
+        )
 
 
+_FULL = f"{barman.unit('full')}.service"
 _FIRST_BACKUP = f"""\
 code=0
-timeout {_PATIENCE} systemctl start {barman.UNIT} || code=$?
+timeout {_PATIENCE} systemctl start {_FULL} || code=$?
 [ $code != 0 ] || exit 0
 if [ $code = 124 ]; then
     echo 'the first backup takes longer than {_PATIENCE // 60} minutes; it goes on: deploy again when it is done'
 else
-    journalctl --unit={barman.UNIT} --invocation=0 --no-pager --quiet --output=cat --lines=12
+    journalctl --unit={_FULL} --invocation=0 --no-pager --quiet --output=cat --lines=12
 fi
 exit 1
 """
@@ -119,31 +131,10 @@ def opens(_stack: Stack, _host: Host) -> Iterator[Opening]:
     yield Opening("restored", scratch.PORT, "tcp", "restored cluster: {user}")
 
 
-def probe_facts(stack: Stack, _host: Host) -> str:
-    """Return the script that prints when the newest usable backup was taken."""
-    return barman.facts(stack)
-
-
-def status(stack: Stack, facts: Answers, now: float) -> Status:
-    """Return the age of the newest usable backup; it is a problem if there is none or it is too old."""
-    cells: dict[str, str] = {}
-    problems: list[tuple[str, str]] = []
-    for name, seen in facts.items():
-        if seen is None:
-            continue
-        at = float(seen.get("backup_at") or 0)
-        cells[name] = f"{duration(now - at)} ago" if at else "none"
-        if not at:
-            problems.append((name, "there is no usable backup. Take one: inv backup-now"))
-        elif now - at > stack.settings(Backup).max_age_hours * 3600:
-            problems.append((name, f"the last usable backup is {duration(now - at)} old"))
-    return Status(cells, problems)
-
-
 def rules(stack: Stack, watcher: Host, _interval: int) -> Iterator[File]:
     """Yield the alerts for backups that are old or report no metrics, and for failures of Barman's check."""
     hosts = names(stack.with_role("backup"))
-    yield alerts("backup", "backup", watcher, hosts=hosts, max_age=stack.settings(Backup).max_age_hours)
+    yield alerts("backup", "backup", watcher, hosts=hosts, max_age=max_age_hours(stack.settings(Backup)))
 
 
 ROLE = Role(
@@ -156,7 +147,9 @@ ROLE = Role(
     opens=opens,
     after=("db",),
     uses=("db.backup",),
-    facts=probe_facts,
+    contradictions=contradictions,
+    facts=facts,
+    findings=findings,
     status=Column("last backup", 3, status),
     rules=rules,
 )

@@ -302,7 +302,7 @@ def test_a_host_that_loses_a_role_loses_its_units_and_files(whole: Operator) -> 
     bak1 = "roles: [backup]}"
     with changed(whole, bak1, "roles: []}"):
         whole.inv("deploy", "--host=bak1")
-        assert whole.on("bak1", "systemctl is-active plainstack-backup.timer", check=False).strip() == "inactive"
+        assert whole.on("bak1", "systemctl is-active plainstack-backup-full.timer", check=False).strip() == "inactive"
         assert whole.on("bak1", f"ls /etc/barman.d/{whole.stack}.conf 2>/dev/null", check=False) == ""
         assert whole.on("bak1", "dpkg-query -W -f '${db:Status-Status}' barman").strip() == "installed"
         assert whole.subjects("--host=bak1", code=0) == {}

@@ -148,7 +148,13 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
         "the balancers' metrics",
     ),
     # Names of units, and of Debian's system accounts.
-    "inventory/reserved.py": ("backup", "backup-metrics", "firewall", "root daemon bin sys sync games man lp ma"),
+    "inventory/reserved.py": (
+        "backup-full",
+        "backup-incremental",
+        "backup-metrics",
+        "firewall",
+        "root daemon bin sys sync games man lp ma",
+    ),
     # Descriptions of keys that belong to no role.
     "inventory/sections.py": (
         "The network interface of the public addr",

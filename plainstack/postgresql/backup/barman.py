@@ -1,4 +1,4 @@
-"""Barman on the backup host: its paths and units, how it finds the primary, and what the probe asks about it."""
+"""Barman on the backup host: its paths and units, and how it finds the primary."""
 
 from __future__ import annotations
 
@@ -9,15 +9,30 @@ from plainstack.postgresql.hosts import barman_hosts
 from plainstack.postgresql.layout import PORT
 
 HOME = "/var/lib/barman"
-UNIT = "plainstack-backup.service"
+KINDS = ("full", "incremental")
 RECEIVER_UNIT = "plainstack-barman-receive-wal.service"
 # Only the unit's own receiver counts: if Barman's cron starts one first, the unit cannot start its own.
 RECEIVES = f'pgrep -P "$(systemctl show --property=MainPID --value {RECEIVER_UNIT})" -x pg_receivewal >/dev/null'
 
 
+def unit(kind: str) -> str:
+    """Return the name, without a suffix, of the timer and the service that take backups of a kind."""
+    return f"plainstack-backup-{kind}"
+
+
 def server(stack: Stack) -> str:
     """Return Barman's name for the stack's cluster."""
     return stack.stack
+
+
+def folder(stack: Stack) -> str:
+    """Return the folder on the backup host that holds the stack's backups and WAL."""
+    return f"{HOME}/{server(stack)}"
+
+
+def missing_file(stack: Stack) -> str:
+    """Return the file that exists while the primary no longer has WAL that Barman needs; it says since when."""
+    return f"{folder(stack)}/wal-missing"
 
 
 def conninfo(stack: Stack) -> str:
@@ -39,16 +54,4 @@ def backup_host(stack: Stack) -> str:
 
 def has_backup(stack: Stack) -> str:
     """Return a shell test that succeeds if there is a usable backup; it is fast enough for a probe."""
-    return f"grep -qsx status=DONE ${{ROOT:-}}{HOME}/{server(stack)}/meta/*-backup.info"
-
-
-def facts(stack: Stack) -> str:
-    """Return shell code for the probe of the backup host: it prints backup_at, when the newest usable backup ended.
-
-    The time is in seconds since the epoch.
-    """
-    # Reads Barman's catalogue directly: starting Barman would take a second. Ids are dates, so names sort by time.
-    return f"""\
-info=$(grep -lsx status=DONE ${{ROOT:-}}{HOME}/{server(stack)}/meta/*-backup.info | tail -n 1)
-[ -z "$info" ] || echo "backup_at=$(date -d "$(sed -n 's/^end_time=//p' "$info")" +%s)"
-"""
+    return f"grep -qsx status=DONE ${{ROOT:-}}{folder(stack)}/meta/*-backup.info"

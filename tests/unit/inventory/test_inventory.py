@@ -59,7 +59,7 @@ def test_a_service_cannot_have_the_name_of_a_unit_of_plainstack(desired: Mapping
         if isinstance(item, File) and role != "app"
     ]
     own = re.findall(r"\bplainstack-([a-z-]+)\.(?:service|timer)\b", "\n".join([*files, script.library()]))
-    assert {"firewall", "backup", "barman-cron", "undo"} <= set(own)
+    assert {"firewall", "backup-full", "barman-cron", "undo"} <= set(own)
     for name in {*own, "guard", "guard-api"}:
         assert problems(GOOD.replace("  web:", f"  {name}:")) == [
             f"my.yaml:7: services.{name}: a service cannot be called {name}: plainstack-{name} is a unit of"
@@ -193,7 +193,7 @@ def test_all_errors_are_reported_at_once_in_file_order() -> None:
         "my.yaml:4: hosts.app1.address: 10.0.0.1 is already the address of lb1",
         "my.yaml:8: database.name: is missing",
         "my.yaml:8: database.nam: unknown key, did you mean 'name'?; "
-        "known here: name, version, synchronous, max_connections, shared_buffers",
+        "known here: name, version, synchronous, max_connections, shared_buffers, max_slot_wal_keep_size",
     ]
 
 

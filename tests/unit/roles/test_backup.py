@@ -23,7 +23,7 @@ hosts:
   db2: {address: 10.0.0.2, roles: [db]}
   bak1: {address: 10.0.0.3, roles: [backup]}
 database: {name: shop}
-backup: {retention: REDUNDANCY 3, schedule: "Sun 04:30", max_age_hours: 170}
+backup: {retention: REDUNDANCY 3, full: "Sun 04:30", incremental: "Mon,Thu 04:30"}
 """
 LIBRARY = FILES / "backup" / "usr/local/lib/plainstack"
 
@@ -66,7 +66,8 @@ def test_the_stream_notices_a_dead_primary(resources: list[Resource]) -> None:
 def test_retention_and_maximum_age_come_from_the_inventory(resources: list[Resource]) -> None:
     settings = _barman(resources)
     assert settings["retention_policy"] == "REDUNDANCY 3"
-    assert settings["last_backup_maximum_age"] == "170 HOURS"
+    # From Thursday to Sunday, and two hours more.
+    assert settings["last_backup_maximum_age"] == "74 HOURS"
 
 
 def test_passwords_are_in_one_file_that_only_barman_can_read(resources: list[Resource]) -> None:
@@ -81,12 +82,23 @@ def test_passwords_are_in_one_file_that_only_barman_can_read(resources: list[Res
 def test_backups_follow_the_schedule_and_an_invalid_schedule_is_refused_before_anything_changes(
     resources: list[Resource],
 ) -> None:
-    timer = _file(resources, "/etc/systemd/system/plainstack-backup.timer").content.decode()
-    assert "\nOnCalendar=Sun 04:30\n" in timer
-    assert "\nPersistent=yes\n" in timer
-    assert [item.run for item in resources if isinstance(item, Validation) and item.name == "backup.schedule"] == [
-        "systemd-analyze calendar 'Sun 04:30'"
-    ]
+    for kind, calendar in (("full", "Sun 04:30"), ("incremental", "Mon,Thu 04:30")):
+        timer = _file(resources, f"/etc/systemd/system/plainstack-backup-{kind}.timer").content.decode()
+        assert f"\nOnCalendar={calendar}\n" in timer
+        assert "\nPersistent=yes\n" in timer
+        assert [item.run for item in resources if isinstance(item, Validation) and item.name == f"backup.{kind}"] == [
+            f"systemd-analyze calendar {calendar!r}"
+        ]
+
+
+def test_incremental_backups_are_optional_but_can_be_taken_on_request() -> None:
+    stack = inventories.parse(TEXT.replace('"Mon,Thu 04:30"', "never"), "test.yaml", Path())
+    passwords = {name: Secret(name, "pw") for name in ("postgres/barman", "postgres/streaming_barman")}
+    resources = list(inventories.wanted(backup.ROLE, stack, "bak1", Vault(passwords, {}, "authority")))
+    units = {item.path.rpartition("/")[2] for item in resources if isinstance(item, File)}
+    assert {"plainstack-backup-full.timer", "plainstack-backup-incremental.service"} <= units
+    assert "plainstack-backup-incremental.timer" not in units
+    assert _barman(resources)["last_backup_maximum_age"] == "170 HOURS"
 
 
 def test_maintenance_runs_from_a_timer_and_not_also_from_cron(resources: list[Resource]) -> None:
@@ -94,7 +106,8 @@ def test_maintenance_runs_from_a_timer_and_not_also_from_cron(resources: list[Re
     assert {item.name for item in resources if isinstance(item, Unit)} == {
         "plainstack-barman-receive-wal.service",
         "plainstack-barman-cron.timer",
-        "plainstack-backup.timer",
+        "plainstack-backup-full.timer",
+        "plainstack-backup-incremental.timer",
         "plainstack-backup-metrics.timer",
     }
 
@@ -106,7 +119,7 @@ def test_the_receiver_always_restarts_within_two_seconds(resources: list[Resourc
 
 def test_all_services_run_as_barman_without_privileges(resources: list[Resource]) -> None:
     services = [item.path for item in resources if isinstance(item, File) and item.path.endswith(".service")]
-    assert len(services) == 5
+    assert len(services) == 6
     for path in services:
         hardening = _file(resources, f"{path}.d/10-hardening.conf").content.decode().splitlines()
         wanted = {"User=barman", "NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet="}
@@ -129,7 +142,7 @@ _BARMAN = r"""#!/bin/sh
 # A Barman whose backup is usable after $NEEDS archivings.
 echo "$*" >>"$LOG"
 case $* in
-"backup shop")
+"backup shop" | "backup --incremental 20261120T000000 shop")
     [ -z "${BROKEN:-}" ] || { echo 'ERROR: Impossible to start the backup.' >&2; exit 1; }
     echo "status=WAITING_FOR_WALS" >"$FOLDER/meta/20261122T010000-backup.info" ;;
 "check shop") printf 'WAL archive: OK\nPostgreSQL: FAILED\n'; exit 1 ;;
@@ -157,8 +170,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return found
 
 
-def _take_backup(folder: Path) -> subprocess.CompletedProcess[str]:
-    words = ["sh", str(LIBRARY / "take-backup"), "shop", str(folder), "host=db1 user=barman"]
+def _take_backup(folder: Path, kind: str = "full") -> subprocess.CompletedProcess[str]:
+    words = ["sh", str(LIBRARY / "take-backup"), "shop", str(folder), "host=db1 user=barman", kind]
     return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
@@ -193,6 +206,28 @@ def test_a_backup_that_cannot_start_reports_the_failed_checks(folder: Path, monk
     assert done.returncode == 1
     assert "PostgreSQL: FAILED" in done.stderr
     assert "WAL archive" not in done.stderr
+
+
+@pytest.mark.programs
+def test_an_incremental_backup_is_based_on_the_newest_usable_one(folder: Path) -> None:
+    for name, status in (("20261119T000000", "DONE"), ("20261120T000000", "DONE"), ("20261121T000000", "FAILED")):
+        (folder / "meta" / f"{name}-backup.info").write_text(f"status={status}\n")
+    assert _take_backup(folder, "incremental").returncode == 0
+    assert "backup --incremental 20261120T000000 shop" in (folder.parent / "log").read_text().splitlines()
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("wal", ["", "missing"])
+def test_a_scheduled_incremental_backup_becomes_a_full_one_if_it_has_no_base_or_wal_is_missing(
+    folder: Path, wal: str
+) -> None:
+    if wal:
+        (folder / "meta/20261120T000000-backup.info").write_text("status=DONE\n")
+        (folder / "wal-missing").write_text("1795309648\nwhy\n")
+    done = _take_backup(folder, "incremental")
+    assert done.stdout.startswith("a full backup is taken: ")
+    assert "backup shop" in (folder.parent / "log").read_text().splitlines()
+    assert not (folder / "wal-missing").exists()
 
 
 @pytest.mark.programs

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql.backup import barman, catalogue, taking
+from plainstack.postgresql.backup import barman, catalogue, status, taking
 from tests import inventories
 from tests.unit.postgresql.backup.holdings import INFO
 
@@ -58,13 +58,13 @@ def test_the_probe_finds_the_newest_usable_backup_among_failed_ones(stack: Stack
     (meta / "20261122T010727-backup.info").write_text(INFO)
     (meta / "20261123T010000-backup.info").write_text(INFO.replace("DONE", "FAILED"))
     (meta / "20261124T010000-backup.info").write_text(INFO.replace("DONE", "WAITING_FOR_WALS"))
-    assert _sh(tmp_path, barman.facts(stack)).stdout == "backup_at=1795309648\n"
+    assert _sh(tmp_path, status.facts(stack, stack.hosts["bak1"])).stdout == "backup_at.full=1795309648\n"
     assert _sh(tmp_path, barman.has_backup(stack)).returncode == 0
 
 
 def test_a_missing_usable_backup_is_not_an_error(stack: Stack, tmp_path: Path, meta: Path) -> None:
     for _ in range(2):
-        assert _sh(tmp_path, barman.facts(stack)).stdout == ""
+        assert _sh(tmp_path, status.facts(stack, stack.hosts["bak1"])).stdout == ""
         assert _sh(tmp_path, barman.has_backup(stack)).returncode != 0
         (meta / "20261122T010727-backup.info").write_text(INFO.replace("DONE", "FAILED"))
 

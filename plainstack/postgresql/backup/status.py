@@ -1,0 +1,106 @@
+"""Backups in `inv status` and before a deploy: the newest one, the schedule, and WAL that is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+from plainstack.engine.observed import Observed
+from plainstack.engine.sayings import Answers, Finding, Status
+from plainstack.inventory.sections import Host
+from plainstack.inventory.stack import Stack
+from plainstack.postgresql.backup import barman
+from plainstack.postgresql.backup.listing import moment
+from plainstack.postgresql.backup.schedule import calendars, max_age_hours
+from plainstack.postgresql.settings import Backup
+from plainstack.wording import duration
+
+
+def facts(stack: Stack, _host: Host) -> str:
+    """Return shell code for the probe of the backup host: the newest usable backup, the schedule, and missing WAL.
+
+    It prints backup_at.KIND, when the newest usable backup of each kind ended, in seconds since the epoch;
+    unit.UNIT.PROPERTY of the timers and services that take backups; and what `missing_facts` prints.
+    """
+    units = " ".join(f"{barman.unit(kind)}.{suffix}" for kind in barman.KINDS for suffix in ("timer", "service"))
+    # Reads Barman's catalogue directly: starting Barman would take a second. Ids are dates, so names sort by time.
+    return f"""\
+usable=$(grep -lsx status=DONE ${{ROOT:-}}{barman.folder(stack)}/meta/*-backup.info)
+for kind in full incremental; do
+    if [ $kind = full ]; then which=-L; else which=-l; fi
+    info=$(echo "$usable" | xargs -r grep $which '^parent_backup_id=[0-9]' | tail -n 1)
+    [ -z "$info" ] || echo "backup_at.$kind=$(date -d "$(sed -n 's/^end_time=//p' "$info")" +%s)"
+done
+TZ=UTC systemctl show --property=Id,NextElapseUSecRealtime,Result,ExecMainExitTimestamp {units} 2>/dev/null | awk '
+    BEGIN {{ RS = ""; FS = "\\n" }}
+    {{ for (i = 1; i <= NF; i++) if ($i ~ /^Id=/) id = substr($i, 4) }}
+    {{ for (i = 1; i <= NF; i++) if ($i !~ /^Id=/) print "unit." id "." $i }}'
+{missing_facts(stack)}"""
+
+
+def missing_facts(stack: Stack) -> str:
+    """Return shell code for the backup host; if WAL is missing, it prints wal_missing, since when, as an epoch time."""
+    path = f"${{ROOT:-}}{barman.missing_file(stack)}"
+    return f'[ ! -s "{path}" ] || echo "wal_missing=$(head -n 1 "{path}")"\n'
+
+
+def missing(facts: Mapping[str, str]) -> str:
+    """Return what the facts say about missing WAL, as a sentence; empty if none is missing."""
+    if not (since := facts.get("wal_missing")):
+        return ""
+    return (
+        f"WAL is missing since {moment(datetime.fromtimestamp(float(since), UTC))} UTC: the primary removed it before"
+        " Barman received it, so no moment since then can be restored. Mend it with a new backup: inv backup-now"
+    )
+
+
+def findings(_stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:
+    """Report missing WAL to who deploys."""
+    if sentence := missing(observed.facts):
+        yield Finding(sentence, refused=False)
+
+
+def status(stack: Stack, facts: Answers, now: float) -> Status:
+    """Return the age of the newest usable backup of each kind, when the next one is due, and what is wrong."""
+    cells: dict[str, str] = {}
+    problems: list[tuple[str, str]] = []
+    limit = max_age_hours(stack.settings(Backup))
+    for name, seen in facts.items():
+        if seen is None:
+            continue
+        at = max(_newest(seen, kind) for kind in barman.KINDS)
+        cells[name] = "; ".join(_cell(stack.settings(Backup), seen, now)) if at else "none"
+        if not at:
+            problems.append((name, "there is no usable backup. Take one: inv backup-now"))
+        elif now - at > limit * 3600:
+            problems.append((name, f"the last usable backup is {duration(now - at)} old. Take one: inv backup-now"))
+        problems += [(name, sentence) for sentence in _failures(seen)]
+        if sentence := missing(seen):
+            problems.append((name, sentence))
+    return Status(cells, problems)
+
+
+def _failures(seen: Mapping[str, str]) -> Iterator[str]:
+    for kind in barman.KINDS:
+        result = seen.get(f"unit.{barman.unit(kind)}.service.Result", "success")
+        if result not in ("success", ""):
+            ended = seen.get(f"unit.{barman.unit(kind)}.service.ExecMainExitTimestamp", "")
+            yield f"the last {kind} backup failed{f', {ended}' if ended else ''}. See why: inv backup-now"
+
+
+def _cell(settings: Backup, seen: Mapping[str, str], now: float) -> Iterator[str]:
+    scheduled = dict(calendars(settings))
+    for kind in barman.KINDS:
+        at = _newest(seen, kind)
+        if not at and kind not in scheduled:
+            continue
+        last = f"{kind} {duration(now - at)} ago" if at else f"no {kind} one"
+        following = seen.get(f"unit.{barman.unit(kind)}.timer.NextElapseUSecRealtime", "")
+        if kind in scheduled and following:
+            due = datetime.strptime(following, "%a %Y-%m-%d %H:%M:%S %Z").replace(tzinfo=UTC)
+            last += f", next in {duration(due.timestamp() - now)}"
+        yield last
+
+
+def _newest(seen: Mapping[str, str], kind: str) -> float:
+    return float(seen.get(f"backup_at.{kind}") or 0)
