@@ -15,11 +15,12 @@ from plainstack.engine.kinds.package import Package, Preseed
 from plainstack.engine.kinds.path_resources import Absent, Directory, File, Link
 from plainstack.engine.kinds.sysctl import Sysctl
 from plainstack.engine.kinds.timer import Timer
-from plainstack.engine.kinds.unit import Unit
+from plainstack.engine.kinds.unit import HOPELESS, Unit
 from plainstack.engine.kinds.user import User
 from plainstack.engine.listeners import Listen
 
 __all__ = [
+    "HOPELESS",
     "Absent",
     "Command",
     "Directory",

@@ -15,7 +15,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Target
 from plainstack.secrets.values import Vault
 from plainstack.services import holds, hook_hosts, lease, pythons, release_check, rolling, static_files
-from plainstack.services.processes import gunicorn, here, placed, ports, served, timer_hosts
+from plainstack.services.processes import gunicorn, here, hosts, placed, ports, served, timer_hosts
 from plainstack.services.resources import resources
 from plainstack.services.secrets import declared, referred
 from plainstack.services.validation import contradictions, one_host_each
@@ -103,6 +103,9 @@ def findings(stack: Stack, host: Host, observed: Observed) -> Iterator[Finding]:
     yield from pythons.findings(stack, (name for name, _ in here(stack, host)), observed)
     for text in one_host_each(stack, host):
         yield Finding(text, refused=False)
+    for name in [name for name, _ in here(stack, host) if hosts(stack, name)[0] == host]:
+        for text in release_check.notes(stack, name):
+            yield Finding(text, refused=False)
     for service, settings in stack.services.items():
         for name, timer in settings.timers.items():
             several = len(placed(stack, timer.hosts or settings.hosts)) > 1

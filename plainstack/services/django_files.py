@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
-from plainstack.services.settings_module import Binding, Settings, parsed
+from plainstack.services.settings_module import Binding, Files, Settings, parsed
 from plainstack.services.settings_paths import inside_source
 
 # The advice printed when STATIC_ROOT is missing or cannot work on a host.
@@ -102,6 +103,31 @@ def _media(settings: Settings, writable: Collection[str]) -> Iterator[str]:
             f"{known[-1].path}:{known[-1].line}: MEDIA_ROOT is {folder}/ in the release, which is read-only, so that"
             f" uploads would fail. Name it in the inventory, in the service: writable: [{folder}]"
         )
+
+
+def unserved(settings: Settings, writable: Collection[str]) -> Iterator[str]:
+    """Report uploads on the host that no URL of the project serves: Django itself serves them only in development."""
+    known, urls = settings.bound.get("MEDIA_ROOT", []), settings.bound.get("MEDIA_URL", [])
+    if not known or not urls or not _stores_uploads_here(settings):
+        return
+    url, folder = urls[-1], inside_source(settings, known[-1])
+    if not isinstance(url.value, ast.Constant) or not folder:
+        return
+    if not any(f"{folder}/".startswith(f"{each}/") for each in writable):
+        return
+    path = str(url.value.value).strip("/")
+    if not path or "//" in path or _serves_files(settings.files):
+        return
+    line = f'path("{path}/<path:path>", django.views.static.serve, {{"document_root": settings.MEDIA_ROOT}})'
+    yield (
+        f"{url.path}:{url.line}: MEDIA_URL is /{path}/, but no urls.py serves it unless DEBUG is on, so that uploads"
+        f" answer 404. Add to urlpatterns: {line}"
+    )
+
+
+def _serves_files(files: Files) -> bool:
+    own = [path for inside, path in files.items() if inside.rpartition("/")[2] == "urls.py"]
+    return any(b"views.static" in Path(path).read_bytes() for path in own)
 
 
 def _stores_uploads_here(settings: Settings) -> bool:

@@ -22,22 +22,12 @@ def problems(files: Files, service: DjangoService) -> Iterator[str]:
     """Yield the errors that make a release fail on a host, or that harm the site, as messages with file and line."""
     yield from _wsgi(files, service.project)
     yield from _health(files, service)
-    found = _chosen(files, service)
+    found = _read(files, service)
     if isinstance(found, str):
         yield found
     if found is None or isinstance(found, str):
         return
-    module, where = found
-    path = file_of(module, files)
-    if path is None:
-        if any(inside.startswith(f"{module.split('.')[0]}/") for inside in files):
-            wanted = module.replace(".", "/")
-            yield f"{where}{_ENVIRONMENT} is {module}, but the release has no {wanted}.py"
-        return
-    settings = Settings(files)
-    settings.read(module)
-    if not settings.sure:
-        return
+    module, path, settings = found
     if _ENVIRONMENT not in service.env and (better := _production(module, files)):
         other = f"Choose the settings in the inventory, in the env of the service: {_ENVIRONMENT}: {better}"
         if wrong := list(django_settings.debug(settings, other)):
@@ -45,8 +35,33 @@ def problems(files: Files, service: DjangoService) -> Iterator[str]:
             yield from wrong
             return
     yield from django_environment.problems(settings, service)
-    yield from django_settings.problems(settings, files[path])
-    yield from django_files.problems(settings, files[path], service.project, service.folders)
+    yield from django_settings.problems(settings, path)
+    yield from django_files.problems(settings, path, service.project, service.folders)
+
+
+def notes(files: Files, service: DjangoService) -> Iterator[str]:
+    """Yield what visitors of a release that works might miss, as messages with file and line."""
+    # Without folders for uploads, nothing is found, and the settings need not be read.
+    found = _read(files, service) if service.folders else None
+    if isinstance(found, tuple):
+        yield from django_files.unserved(found[2], service.folders)
+
+
+def _read(files: Files, service: DjangoService) -> tuple[str, str, Settings] | str | None:
+    """Return the settings module, its local path and what it defines; a message if it is missing; or None."""
+    found = _chosen(files, service)
+    if found is None or isinstance(found, str):
+        return found
+    module, where = found
+    path = file_of(module, files)
+    if path is None:
+        if any(inside.startswith(f"{module.split('.')[0]}/") for inside in files):
+            wanted = module.replace(".", "/")
+            return f"{where}{_ENVIRONMENT} is {module}, but the release has no {wanted}.py"
+        return None
+    settings = Settings(files)
+    settings.read(module)
+    return (module, files[path], settings) if settings.sure else None
 
 
 def _chosen(files: Files, service: DjangoService) -> tuple[str, str] | str | None:

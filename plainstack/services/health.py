@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 
+from plainstack.engine.resources import HOPELESS
 from plainstack.inventory.sections import Host
+from plainstack.inventory.services import BinaryService
 from plainstack.inventory.stack import Stack
 from plainstack.services import site
 from plainstack.services.processes import processes
@@ -42,6 +44,7 @@ case $status in
 404) echo "$key: the application has no such page; name one that answers 200" ;;
 esac
 echo "GET @PAGE@ with Host: $name answered $status: $said"
+[ "$status" != 404 ] || exit @MISSING@
 exit 1
 """
 
@@ -64,6 +67,8 @@ def script(stack: Stack, host: Host, service: str, process: str, release: str) -
         "@HEALTHY@": " | ".join(page.statuses),
         "@RELEASE@": release,
         "@PAGE@": page.path,
+        # A program may add its pages while it starts. Frameworks of Python know all of them before they answer.
+        "@MISSING@": "1" if isinstance(stack.services[service], BinaryService) else str(HOPELESS),
     }
     text = _SCRIPT
     for key, value in known.items():

@@ -37,7 +37,8 @@ class Kind:
 
     `needs` returns the files that a source must contain, with a description of each. If `requirements` is true, the
     source has a lock, from which each release gets a virtual environment. `packages` maps each package that the lock
-    must contain to the reason. `problems` yields the errors that reading the source shows. `build` is a shell script
+    must contain to the reason. `problems` yields the errors that reading the source shows, and `notes` what
+    the operator should know. `build` is a shell script
     that builds a new release in the folder $new before any host switches to it, and `finish` one that ends the build,
     after the inventory's own commands. `migrate` is one that migrates the database to release $id, unless another host
     has just done so. They run as root; in them, `in_release FOLDER
@@ -48,6 +49,7 @@ class Kind:
     requirements: bool = True
     packages: Mapping[str, str] = field(default_factory=dict)
     problems: Look = _no_problems
+    notes: Look = _no_problems
     build: str = ""
     finish: str = ""
     migrate: str = ""
@@ -102,6 +104,11 @@ def _django_problems(service: Service, files: Mapping[str, str]) -> Iterator[str
     return django_look.problems(files, service)
 
 
+def _django_notes(service: Service, files: Mapping[str, str]) -> Iterator[str]:
+    assert isinstance(service, DjangoService)
+    return django_look.notes(files, service)
+
+
 def _static_needs(service: Service, key: str, _files: Sequence[str]) -> Mapping[str, str]:
     assert isinstance(service, StaticService)
     front = f"{service.folder}/index.html" if service.folder else "index.html"
@@ -150,6 +157,7 @@ KINDS: Mapping[str, Kind] = {
         needs=_django_needs,
         packages={"gunicorn": "which runs the service", "django": "which manage.py needs"},
         problems=_django_problems,
+        notes=_django_notes,
         build=_DJANGO_BUILD,
         finish=_DJANGO_FINISH,
         migrate=_DJANGO_MIGRATE,

@@ -86,6 +86,18 @@ def read(stack: Stack, name: str) -> Release:
     )
 
 
+def sent(stack: Stack, name: str) -> dict[str, str]:
+    """Return the local paths of the files that a release contains, by their paths in the source.
+
+    Raises InventoryError if the source cannot be read.
+    """
+    service = stack.services[name]
+    try:
+        return {file.inside: file.path for file in source.walk(stack.file(service.source), service.folders).files}
+    except OSError as error:
+        raise _unreadable(error.filename, error) from None
+
+
 def tree_digest(stack: Stack, name: str, tree: source.Tree) -> str:
     """Return the digest of the files of a service's source. Raises OSError."""
     found = digests(tree.files, stack.state / "digests" / f"{name}.json")

@@ -15,6 +15,9 @@ from plainstack.engine.listeners import Listen
 from plainstack.engine.observed import FOUND, Entry, Observed, UnitState
 from plainstack.engine.stamps import inputs, unit_stamp
 
+HOPELESS = 78
+"""The exit code of a health command whose answer will not change by waiting (EX_CONFIG in sysexits.h)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit(Resource):
@@ -26,11 +29,12 @@ class Unit(Resource):
     unit's own file and its drop-ins under /etc/systemd/system always count as `restart_on`.
 
     `health` is a shell command that must succeed within `timeout` seconds of every start, reload or restart; otherwise
-    the whole transaction is rolled back. Within the same time, the unit's own processes must hold the ports in
-    `listens`; if another program holds one of them, the deploy is refused before anything changes. Every probe runs the
-    shell command `intact`; if it fails, a reload is owed. `guarded` arms the lock-out guard: the host rolls the
-    transaction back unless a new connection confirms it. `snapshot` and `restore` are shell commands that save and
-    restore kernel state that no file holds; $KEEP names the directory for it.
+    the whole transaction is rolled back. If it exits with HOPELESS, it is not tried again. Within the same time, the
+    unit's own processes must hold the ports in `listens`; if another program holds one of them, the deploy is refused
+    before anything changes. Every probe runs the shell command `intact`; if it fails, a reload is owed. `guarded` arms
+    the lock-out guard: the host rolls the transaction back unless a new connection confirms it. `snapshot` and
+    `restore` are shell commands that save and restore kernel state that no file holds; $KEEP names the directory for
+    it.
     """
 
     name: str

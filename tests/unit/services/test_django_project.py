@@ -52,13 +52,19 @@ KEYS: dict[str, Any] = {
 
 def said(folder: Path, settings: str, more: dict[str, str] | None = None, **keys: object) -> list[str]:
     """Return what is reported about a project with these settings and files."""
+    files = written(folder, settings, more)
+    service = DjangoService.model_validate({"source": folder, "project": "shop", **keys})
+    return [each.removeprefix(f"{folder}/") for each in django_look.problems(files, service)]
+
+
+def written(folder: Path, settings: str, more: dict[str, str] | None = None) -> dict[str, str]:
+    """Write a project with these settings and files; return the files by their paths in the source."""
     content = {"manage.py": MANAGE, "shop/wsgi.py": WSGI, "shop/settings.py": settings, **(more or {})}
     files = {inside: str(folder / inside) for inside in content}
     for inside, text in content.items():
         (folder / inside).parent.mkdir(parents=True, exist_ok=True)
         (folder / inside).write_text(text)
-    service = DjangoService.model_validate({"source": folder, "project": "shop", **keys})
-    return [each.removeprefix(f"{folder}/") for each in django_look.problems(files, service)]
+    return files
 
 
 def test_everything_that_a_fresh_project_lacks_is_said_at_once(tmp_path: Path) -> None:
@@ -204,6 +210,32 @@ def test_uploads_into_the_release_need_a_writable_folder(tmp_path: Path, media: 
     assert [f"writable: [{folder}]" in each for each in found] == ([True] if folder else [])
     assert said(tmp_path, settings, **KEYS, writable=[folder or "x"]) == []
     assert said(tmp_path, f"{settings}STORAGES = {{'default': {{'BACKEND': 'storages.S3'}}}}\n", **KEYS) == []
+
+
+DEBUG_ONLY = "urlpatterns = static(settings.MEDIA_URL, document_root=settings.MEDIA_ROOT)\n"
+ALWAYS = "from django.views.static import serve\n"
+
+
+@pytest.mark.parametrize(
+    ("url", "urls", "writable", "noted"),
+    [
+        ("'/media/'", DEBUG_ONLY, ["media"], True),
+        ("'media/'", "", ["media"], True),
+        ("'media/'", ALWAYS, ["media"], False),
+        ("'https://cdn.example/media/'", DEBUG_ONLY, ["media"], False),
+        ("os.environ['MEDIA_URL']", DEBUG_ONLY, ["media"], False),
+        ("'/media/'", DEBUG_ONLY, [], False),
+    ],
+)
+def test_uploads_that_no_url_serves_are_noted(
+    tmp_path: Path, url: str, urls: str, writable: list[str], noted: bool
+) -> None:
+    settings = f"{MOVED}MEDIA_ROOT = BASE_DIR / 'media'\nMEDIA_URL = {url}\n"
+    files = written(tmp_path, settings, {"shop/urls.py": urls})
+    service = DjangoService.model_validate({"source": tmp_path, "project": "shop", **KEYS, "writable": writable})
+    found = list(django_look.notes(files, service))
+    assert [each.startswith(f"{tmp_path}/shop/settings.py:") for each in found] == [True] * noted
+    assert all('path("media/<path:path>", django.views.static.serve,' in each for each in found)
 
 
 @pytest.mark.parametrize(

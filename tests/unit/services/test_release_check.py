@@ -18,7 +18,7 @@ from plainstack.engine.resources import Command, Payload
 from plainstack.errors import InventoryError, PlainstackError
 from plainstack.inventory.stack import Stack
 from plainstack.roles import registry
-from plainstack.services import wheels
+from plainstack.services import release_check, wheels
 from plainstack.ssh import connections
 from tests import inventories
 
@@ -65,6 +65,15 @@ def test_all_problems_of_all_services_are_reported_before_any_connection(
     assert "api/shop/wsgi.py: does not define 'application'" in said
     assert asked == []
     assert not (hosts_yaml.parent / ".plainstack").exists()
+
+
+def test_a_missing_lock_hides_no_other_problem(hosts_yaml: Path) -> None:
+    (hosts_yaml.parent / "api" / "requirements.txt").unlink()
+    said = "\n".join(release_check.problems(inventories.load(hosts_yaml)))
+    assert "api has no requirements.txt" in said
+    assert "api/shop/wsgi.py: does not define 'application'" in said
+    (hosts_yaml.parent / "api" / "manage.py").unlink()
+    assert "api has no manage.py" in "\n".join(release_check.problems(inventories.load(hosts_yaml)))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import yaml
 
 from plainstack import shipped
 from plainstack.drill import faults, generators
-from plainstack.engine.resources import File
+from plainstack.engine.resources import HOPELESS, File
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.failover import steps
 from plainstack.roles import registry
@@ -229,7 +229,7 @@ def test_the_health_gate_shows_the_response(
     served, port = application
     served.answers = [(status, headers, body)]
     code, lines = gate(tmp_path, port)
-    assert code == 1
+    assert code == (HOPELESS if status == 404 else 1)
     assert said[-1] in lines[-1]
     assert all(word in "\n".join(lines) for word in said)
 
@@ -250,6 +250,35 @@ def test_the_health_gate_reports_why_no_process_answered(tmp_path: Path) -> None
     code, lines = gate(tmp_path, 1)
     assert code == 1
     assert "curl: (7) Failed to connect" in lines[-1]
+
+
+@pytest.mark.programs
+def test_a_unit_whose_answer_will_not_change_is_not_waited_for(tmp_path: Path) -> None:
+    units = shipped.PACKAGE / "engine/kinds/units.sh"
+    (tmp_path / "health").write_text(f"echo hint; echo answered 404; exit {HOPELESS}\n")
+    script = f"""
+        RUN={tmp_path} STEP='restart web.service'
+        emit() {{ printf '%s\\n' "$*"; }}
+        systemctl() {{ case $1 in is-active) echo active ;; show) echo 0 ;; esac; }}
+        sleep() {{ echo slept; }}
+        . {units}
+        healthy web.service 20 health
+    """
+    ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1, ran.stderr
+    assert ran.stdout.splitlines() == [
+        "@tail\thint",
+        "@tail\tanswered 404",
+        "@tail\tthis does not change by waiting",
+    ]
+
+
+def test_a_program_may_add_its_health_page_after_it_has_started(tmp_path: Path) -> None:
+    (tmp_path / "tool").touch()
+    tool = "kind: binary, source: tool, processes: {web: {command: tool, port: 8000, health: /}}"
+    text = f"stack: x\nhosts: {{a: {{address: 10.0.0.1, roles: [app]}}}}\nservices: {{tool: {{{tool}}}}}\n"
+    stack = inventories.parse(text, "test.yaml", tmp_path)
+    assert '[ "$status" != 404 ] || exit 1\n' in health.script(stack, stack.hosts["a"], "tool", "web", "r")
 
 
 @pytest.mark.programs
