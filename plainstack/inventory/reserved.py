@@ -29,6 +29,7 @@ OWN_UNITS = (
     "barman-receive-wal",
     "firewall",
     "guard",
+    "restore-test",
     "undo",
     "upstreams",
 )

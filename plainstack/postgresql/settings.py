@@ -55,6 +55,13 @@ class Backup(Model):
             f" in the same form, or `{NEVER}`."
         ),
     )
+    restore_test: Line = Field(
+        "Sun *-*-* 06:00",
+        description=(
+            "When the newest backup is restored on the backup host, checked, and deleted again; in the same form, or"
+            f" `{NEVER}`."
+        ),
+    )
     max_age_hours: Annotated[Int, Field(ge=1, le=9999)] | None = Field(
         None,
         description=(

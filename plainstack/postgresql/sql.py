@@ -16,6 +16,8 @@ OWNER = "app"
 # rotation the old account keeps working until the last application uses the new one. Both act as the owner.
 LOGINS = ("app_a", "app_b")
 BARMAN_SLOT = "barman"
+# A row of it is written before every backup, and a restore test looks for the row.
+MARKERS = "backup_marker"
 
 _REWIND = (
     "pg_catalog.pg_ls_dir(text, boolean, boolean)",
@@ -36,6 +38,7 @@ class DatabaseRole:
     """A role of the cluster; without a `verifier` it can only log in by peer authentication.
 
     Sessions of a role that `acts_as` another role have the rights of that role, which also owns what they create.
+    It may add rows to the tables that it `writes`, which are in the schema plainstack of the database postgres.
     """
 
     name: str
@@ -45,6 +48,7 @@ class DatabaseRole:
     execute: tuple[str, ...] = ()
     login: bool = True
     acts_as: str = ""
+    writes: tuple[str, ...] = ()
 
 
 def password_name(role: str) -> str:
@@ -80,9 +84,10 @@ def roles(stack: Stack, vault: Vault) -> tuple[DatabaseRole, ...]:
         DatabaseRole("postgres_exporter", None, member_of=("pg_monitor",)),
     ]
     if stack.with_role("backup"):
-        reads = ("pg_read_all_settings", "pg_read_all_stats", "pg_checkpoint")
+        # All data: Barman has every byte of it anyway, and a restore test compares it with what was restored.
+        reads = ("pg_read_all_settings", "pg_read_all_stats", "pg_read_all_data", "pg_checkpoint")
         wanted += [
-            DatabaseRole("barman", verifier("barman"), member_of=reads, execute=_BACKUP),
+            DatabaseRole("barman", verifier("barman"), member_of=reads, execute=_BACKUP, writes=(MARKERS,)),
             DatabaseRole("streaming_barman", verifier("streaming_barman"), replication=True),
         ]
     return tuple(wanted)
@@ -128,6 +133,11 @@ def is_configured(database: str, wanted_roles: Iterable[DatabaseRole], wanted_sl
             f"has_function_privilege('{role.name}', '{function}', 'execute')"
             for role in wanted_roles
             for function in role.execute
+        ),
+        *(
+            f"coalesce(has_table_privilege('{role.name}', to_regclass('plainstack.{table}'), 'insert'), false)"
+            for role in wanted_roles
+            for table in role.writes
         ),
     ]
     slot_array = ", ".join(f"'{name}'" for name in wanted_slots)

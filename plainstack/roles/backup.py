@@ -18,7 +18,7 @@ from plainstack.postgresql.backup import barman
 from plainstack.postgresql.backup.schedule import calendars, contradictions, max_age_hours
 from plainstack.postgresql.backup.status import facts, findings, status
 from plainstack.postgresql.restore import scratch
-from plainstack.postgresql.restore.host import restoring
+from plainstack.postgresql.restore.host import restoring, testing
 from plainstack.postgresql.settings import Backup, Database
 from plainstack.roles.shared.alerts import alerts, names
 from plainstack.secrets.values import Vault
@@ -74,6 +74,7 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
     )
     for timer in (*_TIMERS, *(f"{barman.unit(kind)}.timer" for kind, _ in calendars(stack.settings(Backup)))):
         yield Unit(name=timer)
+    yield from testing(stack)
     yield Command(
         name="first backup",
         why="take the first base backup",

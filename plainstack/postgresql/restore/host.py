@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from shlex import quote
 
 from plainstack.engine.network import Network
 from plainstack.engine.render import template, verbatim
-from plainstack.engine.resources import Directory, File, Package, Resource
+from plainstack.engine.resources import Directory, File, Package, Resource, Unit, Validation
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
 from plainstack.postgresql.backup import barman
 from plainstack.postgresql.layout import BIN, VERSION
 from plainstack.postgresql.restore import scratch
+from plainstack.postgresql.settings import NEVER, Backup, Database
 
-UNIT = "plainstack-scratch@.service"
+_UNITS = ("plainstack-scratch@.service", "plainstack-restore-test.service")
+_TIMER = "plainstack-restore-test.timer"
 _SYSTEM = "/etc/systemd/system"
 
 
@@ -29,6 +32,8 @@ def restoring(stack: Stack, network: Network) -> Iterator[Resource]:
     yield Directory(path=scratch.PROGRAM)
     yield from (verbatim("backup", f"{scratch.PROGRAM}/{name}.py") for name in scratch.MODULES)
     yield Directory(path=scratch.FOLDER, mode=0o700, owner="barman", group="barman")
+    for folder in (scratch.RECORDS, scratch.TESTS):
+        yield Directory(path=folder, owner="barman", group="barman")
     known = {
         "server": barman.server(stack),
         "barman": barman.HOME,
@@ -36,9 +41,27 @@ def restoring(stack: Stack, network: Network) -> Iterator[Resource]:
         "requests": scratch.REQUESTS,
         "bin": BIN,
         "tls": TLS,
+        "records": f"{scratch.SEEN}/records",
+        "tests": f"{scratch.SEEN}/tests",
         "port": scratch.PORT,
+        "database": stack.settings(Database).name,
         "readers": {host.name: str(host.address) for host in network.users("backup.restored")},
     }
     yield File(path=scratch.CONFIG, content=f"{json.dumps(known, indent=4)}\n".encode())
-    yield template("backup", f"{_SYSTEM}/{UNIT}", program=scratch.PROGRAM)
-    yield template("backup", f"{_SYSTEM}/{{service}}.d/10-hardening.conf", at={"service": UNIT})
+    for unit in _UNITS:
+        yield template("backup", f"{_SYSTEM}/{unit}", program=scratch.PROGRAM, requests=scratch.REQUESTS)
+        yield template("backup", f"{_SYSTEM}/{{service}}.d/10-hardening.conf", at={"service": unit})
+
+
+def testing(stack: Stack) -> Iterator[Resource]:
+    """Yield the timer of the restore tests, unless there is to be none."""
+    calendar = stack.settings(Backup).restore_test
+    if calendar == NEVER:
+        return
+    yield template("backup", f"{_SYSTEM}/{_TIMER}", calendar=calendar)
+    yield Validation(
+        name="backup.restore_test",
+        run=f"systemd-analyze calendar {quote(calendar)}",
+        reads=(f"{_SYSTEM}/{_TIMER}",),
+    )
+    yield Unit(name=_TIMER)

@@ -25,14 +25,25 @@ MODULES = (
     "__main__",
     "base_backup",
     "commands",
+    "compared",
+    "contents",
+    "damage",
     "fetch",
     "life",
     "place",
     "postmaster",
+    "record",
     "recovery",
     "service",
+    "trial",
+    "trial_unit",
     "wal_files",
 )
+# What was recorded about each backup when it was taken, and the results of restore tests; both as ID.json.
+RECORDS = "/var/lib/plainstack/backup-records"
+TESTS = "/var/lib/plainstack/restore-tests"
+# Where Barman's units see these two: only root can enter /var/lib/plainstack.
+SEEN = "/run/plainstack-backup"
 CONFIG = "/etc/plainstack/scratch.json"
 PORT = ports.RESTORED
 # The account of the db hosts in a served cluster. It is the primary's own; the host's certificate takes the place of

@@ -109,7 +109,26 @@ def test_maintenance_runs_from_a_timer_and_not_also_from_cron(resources: list[Re
         "plainstack-backup-full.timer",
         "plainstack-backup-incremental.timer",
         "plainstack-backup-metrics.timer",
+        "plainstack-restore-test.timer",
     }
+
+
+def test_restore_tests_follow_their_schedule_and_can_be_switched_off() -> None:
+    def timers(calendar: str) -> list[str]:
+        text = TEXT.replace("REDUNDANCY 3", f"REDUNDANCY 3, restore_test: {calendar}")
+        passwords = {name: Secret(name, "pw") for name in ("postgres/barman", "postgres/streaming_barman")}
+        vault = Vault(passwords, {}, "authority")
+        found = inventories.wanted(backup.ROLE, inventories.parse(text, "test.yaml", Path()), "bak1", vault)
+        path = "/etc/systemd/system/plainstack-restore-test.timer"
+        return [item.content.decode() for item in found if isinstance(item, File) and item.path == path]
+
+    assert "\nOnCalendar=Sat 05:00\n" in timers('"Sat 05:00"')[0]
+    assert timers("never") == []
+
+
+def test_a_restore_test_is_cut_off_from_the_network(resources: list[Resource]) -> None:
+    unit = _file(resources, "/etc/systemd/system/plainstack-restore-test.service").content.decode()
+    assert "\nPrivateNetwork=yes\n" in unit
 
 
 def test_the_receiver_always_restarts_within_two_seconds(resources: list[Resource]) -> None:
@@ -119,7 +138,7 @@ def test_the_receiver_always_restarts_within_two_seconds(resources: list[Resourc
 
 def test_all_services_run_as_barman_without_privileges(resources: list[Resource]) -> None:
     services = [item.path for item in resources if isinstance(item, File) and item.path.endswith(".service")]
-    assert len(services) == 6
+    assert len(services) == 7
     for path in services:
         hardening = _file(resources, f"{path}.d/10-hardening.conf").content.decode().splitlines()
         wanted = {"User=barman", "NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet="}

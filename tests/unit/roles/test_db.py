@@ -78,6 +78,7 @@ def test_only_hosts_that_use_the_database_may_connect_and_only_encrypted_with_a_
     assert {(rule[0], rule[4]) for rule in rules} == {("hostssl", "scram-sha-256")}
     assert sorted(tuple(rule[1:4]) for rule in rules if rule[2] not in ("rewinder", "replicator")) == [
         ('"shop"', "app_a,app_b", "10.0.0.4/32"),
+        ('"shop"', "barman", "10.0.0.5/32"),
         ("postgres", "barman", "10.0.0.5/32"),
         ("replication", "streaming_barman", "10.0.0.5/32"),
     ]

@@ -8,8 +8,10 @@ import os
 import sys
 from typing import Any
 
+import record
 import recovery
 import service
+import trial_unit
 from place import Failed, Place
 
 
@@ -20,6 +22,11 @@ def parser() -> argparse.ArgumentParser:
     start = verbs.add_parser("start", help="restore a backup and bring it up; print its description as JSON")
     start.add_argument("name")
     start.add_argument("--backup", default="latest", help="the id of a backup (default: latest)")
+    test = verbs.add_parser("test", help="restore a backup, check it, and delete it again; print the result as JSON")
+    test.add_argument("--backup", default="latest", help="the id of a backup (default: latest)")
+    test.add_argument("--at", help="recover to this time (default: to the end of the WAL)")
+    test.set_defaults(before_xid=None, lsn="", timeline=0, serve=False, or_end=True)
+    verbs.add_parser("trial", help="for systemd: carry out a restore test")
     until = start.add_mutually_exclusive_group()
     until.add_argument("--at", help="recover to this time, with its time zone: 2026-11-21T14:03:00+00:00")
     until.add_argument("--before-xid", type=int, help="recover to just before this transaction")
@@ -30,6 +37,11 @@ def parser() -> argparse.ArgumentParser:
     start.add_argument("--serve", action="store_true", help="let the database hosts copy it, over TLS")
     for verb, text in (("stop", "end a cluster and delete it"), ("run", "for systemd: bring a cluster up")):
         verbs.add_parser(verb, help=text).add_argument("name")
+    mark = verbs.add_parser("mark", help="write a marker row before a backup; print its id")
+    mark.add_argument("conninfo")
+    recorded = verbs.add_parser("record", help="record what the tables contain after a backup")
+    for word in ("backup", "conninfo", "marker"):
+        recorded.add_argument(word)
     verbs.add_parser("status", help="print all clusters as JSON")
     return whole
 
@@ -60,15 +72,25 @@ def main() -> int:
     found = parser().parse_args()
     try:
         place = Place.read()
-        os.umask(0o077)
+        # The units can read what root asks them for.
+        os.umask(0o022 if os.geteuid() == 0 else 0o077)
         if found.verb == "run":
             return service.run(place, found.name)
+        if found.verb == "trial":
+            return trial_unit.run(place)
+        if found.verb == "mark":
+            sys.stdout.write(f"{record.mark(found.conninfo)}\n")
+            return 0
+        if found.verb == "record":
+            record.record(place, found.conninfo, found.backup, found.marker)
+            return 0
         if os.geteuid() != 0:
             raise Failed("run this as root: systemd starts the cluster as another account")
         if found.verb == "start":
-            os.umask(0o022)
-            return service.start(place, found.name, options_of(found))
-        if found.verb == "stop":
+            service.start(place, found.name, options_of(found))
+        elif found.verb == "test":
+            return trial_unit.start(place, options_of(found))
+        elif found.verb == "stop":
             service.stop(place, found.name)
         else:
             sys.stdout.write(json.dumps(service.status(place)) + "\n")

@@ -92,7 +92,7 @@ class Life:
         A cluster that was recovered before, and stopped while it was paused, continues from there.
         """
         logged = self._replay(target)
-        if logged.ended_early and self._wanted.or_end:
+        if logged.ended_early and self._wanted.or_end and not target.pause:
             self._stop()
             self._say("the WAL ends before the target; recovering to its end")
             logged = self._replay(Target())
@@ -124,22 +124,21 @@ class Life:
 
     def _not_reached(self, target: Target, logged: Logged) -> Failed:
         log = last_lines(self.cluster.log)
-        if not logged.ended_early:
-            return Failed(f"the restored cluster does not start: {logged.fatal or 'see its log'}", log)
         if why := self._incomplete(logged):
             return Failed(why, log)
+        if not logged.ended_early:
+            return Failed(f"the restored cluster does not start: {logged.fatal or 'see its log'}", log)
         last = f"; the newest commit in it is of {logged.last_commit}" if logged.last_commit else ""
-        return Failed(
-            f"the WAL ends before {target.described()} is reached{last}. With --or-end, recovery ends there", log
-        )
+        hint = "" if target.pause else ". With --or-end, recovery ends there"
+        return Failed(f"the WAL ends before {target.described()} is reached{last}{hint}", log)
 
     def _incomplete(self, logged: Logged) -> str:
         """Return a sentence if recovery ended although there is more WAL on this timeline."""
-        if not logged.redo_done:
-            return ""
+        if logged.damaged:
+            return logged.damaged
         wal = Wal.read(self.cluster.place.archive, self.backup.segment_size)
         until = f" The newest commit before it is of {logged.last_commit}." if logged.last_commit else ""
-        return wal.interrupted(self.timeline, position(logged.redo_done), until)
+        return wal.interrupted(self.timeline, position(logged.redo_done or self.backup.begin), until)
 
     def _described(self, logged: Logged, reached: str) -> dict[str, Any]:
         cluster = self.cluster
@@ -199,7 +198,7 @@ def size_of(folder: Path) -> int:
 
 
 def remove(cluster: Cluster) -> None:
-    """Delete what an earlier cluster of this name has left, except for its state."""
+    """Delete a cluster that does not run, except for its state."""
     for path in cluster.folder.glob("*"):
         if path == cluster.state or path.name.startswith("."):
             continue
@@ -207,3 +206,5 @@ def remove(cluster: Cluster) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        cluster.folder.rmdir()

@@ -24,7 +24,10 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """The backup host as the role describes it; `readers` are the addresses that may copy a served cluster, by name."""
+    """The backup host as the role describes it; `readers` are the addresses that may copy a served cluster, by name.
+
+    `records` has what was recorded about backups, `tests` the results of restore tests.
+    """
 
     server: str
     barman: Path
@@ -33,14 +36,17 @@ class Place:
     bin: Path
     tls: Path
     port: int
+    database: str
+    records: Path
+    tests: Path
     readers: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path = CONFIG) -> Place:
         """Return what the role wrote."""
         known = json.loads(path.read_text())
-        folders = {key: Path(known[key]) for key in ("barman", "scratch", "requests", "bin", "tls")}
-        return cls(known["server"], **folders, port=known["port"], readers=known["readers"])
+        folders = {key: Path(known[key]) for key in ("barman", "scratch", "requests", "bin", "tls", "records", "tests")}
+        return cls(known["server"], port=known["port"], database=known["database"], readers=known["readers"], **folders)
 
     @property
     def archive(self) -> Path:

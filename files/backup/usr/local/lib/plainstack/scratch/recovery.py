@@ -25,7 +25,7 @@ class Target:
             found["recovery_target"] = "immediate"
         elif self.kind:
             found[f"recovery_target_{self.kind}"] = self.value
-            found["recovery_target_inclusive"] = "off" if self.kind == "xid" else "on"
+            found["recovery_target_inclusive"] = "on" if self.kind == "time" else "off"
         if self.kind:
             found["recovery_target_action"] = "pause" if self.pause else "promote"
         return found
@@ -47,6 +47,7 @@ class Logged:
     fatal: str
     up: bool
     paused: bool
+    damaged: str
 
     @property
     def ended_early(self) -> bool:
@@ -72,6 +73,7 @@ def read(log: str) -> Logged:
         found(r"(?:FATAL|PANIC):  (.*)"),
         "database system is ready to accept connections" in log,
         "pausing at the end of recovery" in log,
+        found(r"(WAL file \S+ is damaged: .*)"),
     )
 
 

@@ -9,22 +9,23 @@ import subprocess
 import sys
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 from life import Life, Wanted, remove, size_of
-from place import Cluster, Failed, Place, last_lines, read_json, write_json
+from place import Failed, Place, last_lines, read_json, write_json
 from recovery import Target
 
 _LINES = 200
 
 
 class State:
-    """What a unit has done so far, in a file that `start` and `status` read."""
+    """What a unit has done so far, in a file that `start`, `status` and `test` read."""
 
-    def __init__(self, cluster: Cluster, request: dict[str, Any]) -> None:
-        self._path = cluster.state
+    def __init__(self, path: Path, request: dict[str, Any]) -> None:
+        self._path = path
         self._known: dict[str, Any] = {"id": request["id"], "wanted": request["wanted"], "progress": []}
-        cluster.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._write()
 
     def say(self, line: str) -> None:
@@ -33,8 +34,8 @@ class State:
         self._known["said"] = self._known.get("said", 0) + 1
         self._write()
 
-    def is_up(self, result: dict[str, Any]) -> None:
-        """Record that the cluster is up."""
+    def done(self, result: dict[str, Any]) -> None:
+        """Record that the cluster is up, or the result of a test."""
         self._known["result"] = result
         self._write()
 
@@ -62,33 +63,33 @@ def run(place: Place, name: str) -> int:
         sys.stderr.write(f"{cluster.request} does not say what to restore; run: scratch start {name}\n")
         return 1
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
-    state = State(cluster, request)
+    state = State(cluster.state, request)
     wanted, target = wanted_of(request["wanted"])
     life = Life(cluster, wanted, state.say)
     try:
         life.restore()
-        state.is_up(life.recover(target))
+        state.done(life.recover(target))
         assert life.server
         code = life.server.wait()
         raise Failed(f"the cluster has ended by itself, with code {code}", last_lines(cluster.log))
     except Failed as error:
-        state.failed(error)
-        sys.stderr.write(f"{error}\n{error.details}\n")
         life.stop()
         remove(cluster)
+        state.failed(error)
+        sys.stderr.write(f"{error}\n{error.details}\n")
         return 1
     finally:
         life.stop()
 
 
-def start(place: Place, name: str, options: dict[str, Any]) -> int:
+def start(place: Place, name: str, options: dict[str, Any]) -> None:
     """Start the unit unless it is up with the same options, and show its progress until the cluster is up.
 
     Prints the result as JSON on the last line. Raises Failed.
     """
     cluster = place.cluster(name)
     request = read_json(cluster.request)
-    if _is_active(cluster):
+    if is_active(cluster.unit):
         if request.get("wanted") != options:
             raise Failed(f"scratch cluster {name} is in use with other options; end it with: scratch stop {name}")
     else:
@@ -97,17 +98,18 @@ def start(place: Place, name: str, options: dict[str, Any]) -> int:
         request = {"id": str(uuid.uuid4()), "wanted": options}
         place.requests.mkdir(mode=0o755, parents=True, exist_ok=True)
         write_json(cluster.request, request)
-        _systemctl("reset-failed", cluster.unit)
-        if (started := _systemctl("start", cluster.unit)).returncode:
+        systemctl("reset-failed", cluster.unit)
+        if (started := systemctl("start", cluster.unit)).returncode:
             raise Failed(f"{cluster.unit} does not start: {started.stderr.strip()}")
-    return _follow(cluster, request["id"])
+    follow(cluster.unit, cluster.state, request["id"])
 
 
-def _follow(cluster: Cluster, identity: str) -> int:
+def follow(unit: str, path: Path, identity: str) -> dict[str, Any]:
+    """Print the progress of a unit, then its result as JSON; return the result. Raises Failed if there is none."""
     shown = 0
     while True:
-        active = _is_active(cluster)
-        state = read_json(cluster.state)
+        active = is_active(unit)
+        state = read_json(path)
         if state.get("id") == identity:
             new = int(state.get("said", 0)) - shown
             shown += new
@@ -115,22 +117,30 @@ def _follow(cluster: Cluster, identity: str) -> int:
                 print(line, flush=True)  # noqa: T201 - the output of this program
             if "result" in state:
                 print(json.dumps(state["result"]), flush=True)  # noqa: T201
-                return 0
+                return dict(state["result"])
             if "problem" in state:
                 raise Failed(state["problem"], state["details"])
         if not active:
-            words = ["journalctl", f"--unit={cluster.unit}", "--quiet", "--no-pager", "--output=cat", "--lines=12"]
+            words = [
+                "journalctl",
+                f"--unit={unit}",
+                "--invocation=0",
+                "--quiet",
+                "--no-pager",
+                "--output=cat",
+                "--lines=12",
+            ]
             said = subprocess.run(words, capture_output=True, text=True, check=False).stdout
-            raise Failed(f"{cluster.unit} has ended before the cluster was up", said)
+            raise Failed(f"{unit} has ended before it was done", said)
         time.sleep(0.2)
 
 
 def stop(place: Place, name: str) -> None:
     """End a cluster and delete it; do nothing if there is none. Raises Failed."""
     cluster = place.cluster(name)
-    if (stopped := _systemctl("stop", cluster.unit)).returncode:
+    if (stopped := systemctl("stop", cluster.unit)).returncode:
         raise Failed(f"{cluster.unit} does not stop: {stopped.stderr.strip()}")
-    _systemctl("reset-failed", cluster.unit)
+    systemctl("reset-failed", cluster.unit)
     if cluster.folder.exists():
         shutil.rmtree(cluster.folder)
     cluster.request.unlink(missing_ok=True)
@@ -142,7 +152,7 @@ def status(place: Place) -> list[dict[str, Any]]:
     for name in place.names():
         cluster = place.cluster(name)
         state = read_json(cluster.state)
-        if not _is_active(cluster):
+        if not is_active(cluster.unit):
             word = "failed" if "problem" in state else "left over"
         else:
             word = "up" if "result" in state else "restoring"
@@ -162,16 +172,18 @@ def status(place: Place) -> list[dict[str, Any]]:
 def _served(place: Place, but: str) -> str:
     for one in place.names():
         wanted = read_json(place.cluster(one).state).get("wanted") or {}
-        if one != but and wanted.get("serve") and _is_active(place.cluster(one)):
+        if one != but and wanted.get("serve") and is_active(place.cluster(one).unit):
             return one
     return ""
 
 
-def _is_active(cluster: Cluster) -> bool:
-    words = ["systemctl", "show", "--property=ActiveState", "--value", cluster.unit]
+def is_active(unit: str) -> bool:
+    """Return whether a unit runs, or is about to."""
+    words = ["systemctl", "show", "--property=ActiveState", "--value", unit]
     state = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
     return state in ("active", "activating", "deactivating", "reloading")
 
 
-def _systemctl(verb: str, unit: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["systemctl", verb, unit], capture_output=True, text=True, check=False)
+def systemctl(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run systemctl."""
+    return subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)

@@ -73,7 +73,12 @@ class Wal:
         def of(number: int) -> int:
             return next((one for one, end in ends if number < end), timeline)
 
-        later = [number for one, number in self.complete if number > here and of(number) == one]
+        # The segment that is being received may not contain a whole record yet.
+        later = [
+            number
+            for one, number in self.segments
+            if of(number) == one and number > here + ((one, number) not in self.complete)
+        ]
         if not later:
             return ""
         count = len(later)

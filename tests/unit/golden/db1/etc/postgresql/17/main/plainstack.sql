@@ -64,6 +64,7 @@ alter role barman login inherit nosuperuser nocreatedb nocreaterole nobypassrls 
  password 'SCRAM-SHA-256$4096:63q6KsGmpBZwvrsul0h4pg==$i9cQQ3/4k8nQy09RxVOi7Kz9ideFWn9QP/zyJD5mlk8=:gn16OWK6fp+bKwqdQe1yJN09r0Sih2oKT2Zbu9M3Wo8=';
 grant pg_read_all_settings to barman;
 grant pg_read_all_stats to barman;
+grant pg_read_all_data to barman;
 grant pg_checkpoint to barman;
 alter role barman reset role;
 grant execute on function pg_catalog.pg_backup_start(text, boolean) to barman;
@@ -81,6 +82,9 @@ select pg_terminate_backend(pid) from pg_stat_activity join pg_authid on rolname
 -- inv verify writes a row here on the primary and looks for it on the standbys.
 create schema if not exists plainstack;
 create table if not exists plainstack.heartbeat (host text primary key, at timestamptz not null);
+create table if not exists plainstack.backup_marker (id uuid primary key, at timestamptz not null default now());
+grant usage on schema plainstack to barman;
+grant insert on plainstack.backup_marker to barman;
 commit;
 
 select 'create database "shop" owner app'

@@ -1,0 +1,137 @@
+"""A restore test: a backup is restored, checked, compared with what was recorded about it, and deleted again."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import compared
+import damage
+import postmaster
+import record
+from base_backup import BaseBackup
+from damage import Damaged
+from life import Life, Say, Wanted, remove
+from place import Cluster, Failed, Place, read_json, write_json
+from recovery import Target
+from wal_files import Wal, position
+
+NAME = "restore-test"
+
+
+class Trial:
+    """One restore test. `say` is called with lines of progress."""
+
+    def __init__(self, place: Place, backup: str, until: Target, say: Say) -> None:
+        self._place = place
+        self._until = until
+        self._say = say
+        self._cluster: Cluster = place.cluster(NAME)
+        self._life = Life(self._cluster, Wanted(backup, until, or_end=True), say)
+        self._problems: list[str] = []
+        self._notes: list[str] = []
+        self._known: dict[str, Any] = {}
+        self._spent = 0.0
+
+    def run(self) -> dict[str, Any]:
+        """Return the result, which is also kept. Raises Failed if there is nothing to test."""
+        began = datetime.now(UTC)
+        try:
+            self._restored()
+        except (Failed, subprocess.TimeoutExpired) as error:
+            if not hasattr(self._life, "backup"):
+                raise
+            self._problems.append(str(error))
+            self._known["log"] = getattr(error, "details", "")
+        finally:
+            self._life.stop()
+            remove(self._cluster)
+        result = {
+            "backup": self._life.backup.id,
+            "at": began.isoformat(timespec="seconds"),
+            "passed": not self._problems,
+            "seconds": round(self._spent, 1),
+            "rpo_seconds": None,
+            "target": self._until.described(),
+            "problems": self._problems,
+            "notes": self._notes,
+            **self._known,
+        }
+        write_json(self._place.tests / f"{self._life.backup.id}.json", result)
+        return result
+
+    def _restored(self) -> None:
+        self._timed(self._life.restore)
+        backup = self._life.backup
+        self._say(f"verifying the files of backup {backup.id}")
+        damaged = list(damage.of_backup(self._place, backup))
+        try:
+            self._compare(backup)
+            damaged += self._pages()
+            self._newest(backup)
+        finally:
+            # Also if the cluster does not start: then the damage is the reason.
+            self._problems += [damage.sentence(self._cluster, one) for one in damaged]
+        self._say("checking all tables and indexes")
+        self._problems += damage.of_tables(self._cluster, backup.size)
+
+    def _compare(self, backup: BaseBackup) -> None:
+        """Recover to the moment of the record, or as far as the backup needs, and compare."""
+        known = read_json(record.path_of(self._place, backup.id))
+        why = self._incomparable(known)
+        target = Target("immediate", pause=True) if why else Target("lsn", known["lsn"], pause=True)
+        self._timed(lambda: self._life.recover(target))
+        if why:
+            self._notes.append(f"marker and tables were not compared: {why}")
+            return
+        self._say("comparing the tables with what was recorded when the backup was taken")
+        found = compared.compare(self._cluster, known)
+        self._problems += found.problems
+        self._notes += found.notes
+        self._known |= {"tables": found.tables, "rows": found.rows}
+
+    def _incomparable(self, known: dict[str, Any]) -> str:
+        if not known:
+            return "nothing was recorded about this backup"
+        if "lsn" not in known:
+            return f"the tables could not be read when the backup was taken: {known.get('problem', '')}"
+        if self._until.kind == "time" and self._until.value < known["at"].replace("T", " "):
+            return "the time to recover to is before the record was made"
+        timeline, here = int(known["timeline"], 16), self._life.timeline
+        wal = Wal.read(self._place.archive, self._life.backup.segment_size)
+        left = dict(wal.ancestors.get(here, ())).get(timeline, -1)
+        if timeline != here and left < position(known["lsn"]):
+            return f"they were recorded on timeline {timeline}, which timeline {here} left before that"
+        return ""
+
+    def _pages(self) -> list[Damaged]:
+        self._life.stop()
+        self._say("checking the checksums of all pages")
+        return list(damage.of_pages(self._cluster))
+
+    def _newest(self, backup: BaseBackup) -> None:
+        """Recover as far as asked, and measure how old the newest commit is."""
+        looked = datetime.now(UTC)
+        found = self._timed(lambda: self._life.recover(self._until))
+        newest = found["last_commit"] or postmaster.query(
+            self._cluster,
+            "select to_char(max(at) at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"+00:00\"')"
+            " from plainstack.backup_marker",
+        )
+        commit = datetime.fromisoformat(newest or backup.end_time)
+        self._known |= {
+            "rpo_seconds": round(max(0.0, (looked - commit).total_seconds()), 1),
+            "last_commit": commit.isoformat(),
+            "reached": found["reached"],
+            "timeline": found["timeline"],
+            "size_bytes": backup.size,
+        }
+
+    def _timed(self, work: Any) -> Any:
+        began = time.monotonic()
+        try:
+            return work()
+        finally:
+            self._spent += time.monotonic() - began
