@@ -132,8 +132,8 @@ def _consent(stack: Stack, faults: list[Fault], console: Console, *, yes: bool) 
 
 def _one(stack: Stack, fault: Fault, rate: int, seconds: int, limits: Limits, console: Console) -> dict[str, Any]:
     from plainstack.deploy.failover import Cluster
-    from plainstack.deploy.failover import Event as Heard
     from plainstack.deploy.observe import Observer
+    from plainstack.deploy.step_runner import Event as Heard
     from plainstack.drill import preflight, store
     from plainstack.drill.reaction import Reaction
     from plainstack.drill.result import Settings

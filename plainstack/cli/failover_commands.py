@@ -16,7 +16,8 @@ from plainstack.cli.changes import apply
 from plainstack.cli.command import document, load, reporting, roles_of
 from plainstack.cli.console import Console
 from plainstack.cli.notify import tell
-from plainstack.deploy.failover import Cluster, Consent, Done, Event
+from plainstack.deploy.failover import Cluster, Consent
+from plainstack.deploy.step_runner import Done, Event
 from plainstack.engine.network import Network
 from plainstack.errors import AlreadySo, NotDeployed, Refused
 from plainstack.inventory.stack import Stack

@@ -13,6 +13,7 @@ from plainstack.cli import (
     inventory_tasks,
     lab_tasks,
     release_tasks,
+    restore_tasks,
     secret_tasks,
     service_tasks,
 )
@@ -214,6 +215,7 @@ namespace = Collection(
     service_tasks.start,
     service_tasks.maintenance,
     backup_tasks.backups,
+    restore_tasks.restore,
     backup_tasks.backup_now,
     trust,
     tunnel,

@@ -20,13 +20,11 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
     began = time.monotonic()
     console = Console(json=json)
     with reporting(console, json=json, shows=True):
-        from plainstack.deploy.check_result import CheckResult
+        from plainstack.cli.checks import run_checks
         from plainstack.deploy.observe import Observer
-        from plainstack.deploy.verify import Verifier, run
-        from plainstack.engine.observed import Observed
         from plainstack.engine.role import assigned
         from plainstack.inventory import load as inventories
-        from plainstack.services import holds, maintenance, stops
+        from plainstack.services import maintenance, stops
         from plainstack.ssh.netns import LabDown, is_up
 
         stack = load(inventory)
@@ -36,35 +34,23 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
             # Reported once, instead of once per check.
             raise LabDown
 
-        def show(result: CheckResult) -> None:
-            mark, style = ("ok  ", "green") if result.passed else ("FAIL", "bold red")
-            console.line(f"{mark} {result.host:<8} {result.role}: {result.promise} ({result.seconds:.1f} s)", style)
-            if not result.passed:
-                for line in result.why.splitlines()[:12]:
-                    console.line(f"       {line}")
-
         with Observer(stack, registry, roles, hosts, needs_values=False) as observer:
             report_unsaved(console, observer)
-            answers = observer.ask(holds.questions(stack))
-            held = holds.read(stack, {name: Observed(facts=facts) for name, facts in answers.items() if facts})
-            verifier = Verifier(
-                held, observer.secrets.vault, observer.sessions, observer.roles, roles, hosts, show, serial
-            )
-            run(verifier)
+            held, results = run_checks(console, observer, roles, hosts, serial=serial)
             survey = maintenance.Survey.of(observer.ask(maintenance.questions(stack)))
         notes = [*dict.fromkeys(sentence for _, sentence in [*survey.notes(), *stops.sentences(held)])]
-        failed = [result for result in verifier.results if not result.passed]
+        failed = [result for result in results if not result.passed]
         seconds = time.monotonic() - began
         if json:
-            checks = [result.__dict__ for result in verifier.results]
+            checks = [result.__dict__ for result in results]
             document({"passed": not failed, "checks": checks, "notes": notes, "seconds": round(seconds, 2)})
         else:
             for note in notes:
                 console.line(f"note: {note}", "yellow")
-            count = len(verifier.results)
+            count = len(results)
             verdict = f"{len(failed)} of {count} checks failed" if failed else f"all {count} checks passed"
             console.line(f"{verdict} on {len(hosts)} hosts in {seconds:.1f} s", "bold red" if failed else "bold green")
-        if not verifier.results:
+        if not results:
             raise Refused("no check matches this selection")
     if failed:
         raise Exit(code=1)

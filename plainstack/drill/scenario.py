@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from plainstack.deploy.failover import Event as Heard
 from plainstack.deploy.observe import Observer
+from plainstack.deploy.step_runner import Event as Heard
 from plainstack.drill import database, detection, preflight, recovery
 from plainstack.drill.clients import Clients
 from plainstack.drill.faults import BEHIND, Fault
@@ -59,6 +59,8 @@ class Scenario:
 
     def heard(self, step: Heard) -> None:
         """Record that a step of a failover command begins or ends."""
+        if step.progress:
+            return
         if step.done is None:
             self.note(f"{step.step.host}: {step.step.says}")
         elif step.done.error:

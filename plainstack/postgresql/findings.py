@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from plainstack.postgresql.failover.phases import NEAR, shut_down_cleanly, successor
 from plainstack.postgresql.observation import Node, Topology
 from plainstack.postgresql.sql import BARMAN_SLOT, slot_name
-from plainstack.postgresql.topology import waiting
+from plainstack.postgresql.topology import unfinished_restore, waiting
 from plainstack.wording import size
 
 # A slot that retains more bytes of WAL than this is reported: its receiver is away, or far behind.
@@ -54,7 +54,9 @@ def _node(now: Topology, node: Node) -> Iterator[str]:
     leader = now.primaries[0] if len(now.primaries) == 1 else None
     if leader and successor(now, leader):
         leader = None
-    if node.state == "unreachable":
+    if node.restoring:
+        yield f"{node.name}: {unfinished_restore(node.restoring)}"
+    elif node.state == "unreachable":
         yield f"{node.name} does not answer"
     elif node.state == "empty":
         yield f"{node.name} has no data" + (f": fab failover rejoin --host={node.name}" if leader else "")

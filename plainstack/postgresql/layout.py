@@ -20,5 +20,7 @@ DEGRADED = f"{ETC}/conf.d/90-degraded.conf"
 FENCED = "/var/lib/plainstack/fenced"
 # Exists while pg_rewind runs. If it remains, the rewind failed or was interrupted, and the data directory is unusable.
 REWINDING = "/var/lib/plainstack/rewinding"
+# Exists while the database is brought back to an earlier moment, and names the restore. It keeps the server stopped.
+RESTORING = "/var/lib/plainstack/restoring"
 # Not runuser: PAM would log two lines for every probe. Not Debian's psql: it is a Perl wrapper.
 AS_POSTGRES = "setpriv --reuid=postgres --regid=postgres --init-groups --reset-env --"

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from plainstack.errors import Refused
 from plainstack.paths import FENCES
-from plainstack.postgresql.shell_paths import BIN, DATA, DEGRADED, FENCED, PASSFILE, REWINDING, START_GUARD
+from plainstack.postgresql.shell_paths import BIN, DATA, DEGRADED, FENCED, PASSFILE, RESTORING, REWINDING, START_GUARD
 from plainstack.postgresql.topology import Member, members, position, probe
 
 _MORE = """
@@ -50,7 +50,9 @@ class Node(Member):
 
     `cluster` is a stopped server's state, from its control file. `answering` names the peers whose PostgreSQL accepts
     connections from this host. `configured` is false if no deploy has installed what a standby needs. `fenced` and
-    `degraded` are the times when these states began, or empty. `fences` names the hosts that this host fences off.
+    `degraded` are the times when these states began, or empty; `restoring` is the restore that has not
+    finished here. `tablespaces` says that there are some outside the data directory.
+    `fences` names the hosts that this host fences off.
     """
 
     cluster: str = ""
@@ -60,6 +62,8 @@ class Node(Member):
     rewinding: str = ""
     configured: bool = True
     heard_seconds: float = 0
+    restoring: str = ""
+    tablespaces: bool = False
     fences: frozenset[str] = frozenset()
     answering: frozenset[str] = frozenset()
     senders: tuple[Sender, ...] = ()
@@ -168,7 +172,9 @@ export LC_ALL=C
 [ -x {BIN}/pg_basebackup ] && [ -s {PASSFILE} ] && [ -x {START_GUARD} ] || echo configured=no
 [ ! -e {FENCED} ] || echo "fenced=$(cat {FENCED})"
 [ ! -e {REWINDING} ] || echo "rewinding=$(grep . {REWINDING} || echo it was interrupted)"
+[ ! -e {RESTORING} ] || echo "restoring=$(head -n 1 {RESTORING})"
 [ ! -e {DEGRADED} ] || echo "degraded=$(sed -n 's/^# since //p' {DEGRADED})"
+[ -z "$(ls {DATA}/pg_tblspc 2>/dev/null)" ] || echo tablespaces=yes
 for old in {DATA}.old-*; do [ ! -d "$old" ] || echo "old.$old=yes"; done
 wait
 echo end=yes
@@ -193,6 +199,8 @@ def observed(name: str, facts: Mapping[str, str] | None) -> Node:
         degraded=facts.get("degraded", ""),
         fenced=facts.get("fenced", ""),
         rewinding=facts.get("rewinding", ""),
+        restoring=facts.get("restoring", ""),
+        tablespaces=facts.get("tablespaces") == "yes",
         configured=facts.get("configured") != "no",
         heard_seconds=_number(facts.get("seconds", "")),
         fences=named(facts, "fence."),

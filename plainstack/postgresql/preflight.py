@@ -6,12 +6,18 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.hosts import databases
-from plainstack.postgresql.topology import Facts, Member, members, primaries
+from plainstack.postgresql.topology import Facts, Member, members, primaries, unfinished_restore
 
 
 def refusals(stack: Stack, facts: Facts, _deployed: Mapping[str, Collection[str]]) -> list[str]:
     """Return the reasons not to deploy the role db now, from the facts of all db hosts (None: not reachable)."""
-    return refusals_of(members(databases(stack), facts))
+    return [*_restoring(facts), *refusals_of(members(databases(stack), facts))]
+
+
+def _restoring(facts: Facts) -> Iterator[str]:
+    for name, seen in facts.items():
+        if restore := (seen or {}).get("restoring"):
+            yield f"{name}: {unfinished_restore(restore)}"
 
 
 def refusals_of(cluster: Sequence[Member]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from plainstack.engine.role import Answers, Status
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.hosts import databases
-from plainstack.postgresql.topology import Member, members, position, primaries
+from plainstack.postgresql.topology import Member, members, position, primaries, unfinished_restore
 from plainstack.services import lease
 from plainstack.services.stops import leases
 from plainstack.wording import size
@@ -22,10 +22,33 @@ def status(stack: Stack, facts: Answers, _now: float) -> Status:
         what = "no primary" if not leading else f"{len(leading)} primaries"
         problems.append((cluster[0].name, f"the database has {what}"))
     notes: list[tuple[str, str]] = []
+    for name, seen in facts.items():
+        if seen and (restore := seen.get("restoring")):
+            problems.append((name, unfinished_restore(restore)))
+    notes += kept_data(facts)
     held = lease.seen(one for one in facts.values() if one)
     for host, sentence, is_problem in lease.sentences(leases(stack), held):
         (problems if is_problem else notes).append((host or cluster[0].name, sentence))
     return Status({member.name: _described(member, leading) for member in cluster}, problems, notes)
+
+
+def kept_data(facts: Answers) -> Iterator[tuple[str, str]]:
+    """Yield a host and a sentence for each restore whose data, old or undone, is still kept on db hosts."""
+    hosts: dict[str, list[str]] = {}
+    for name, seen in facts.items():
+        for key in seen or ():
+            if key.startswith("kept."):
+                hosts.setdefault(key.removeprefix("kept."), []).append(name)
+    for kept, names in hosts.items():
+        kind, _, restore = kept.partition("-")
+        where = f"{', '.join(names)}: the data"
+        if kind == "before":
+            yield (
+                names[0],
+                f"{where} from before restore {restore} is kept: inv restore --undo, or --discard",
+            )
+        else:
+            yield names[0], f"{where} of restore {restore}, which was undone, is kept: inv restore --discard deletes it"
 
 
 def _problems(member: Member) -> Iterator[str]:

@@ -103,6 +103,14 @@ def waiting(settings: str) -> str:
     )
 
 
+def unfinished_restore(restore: str) -> str:
+    """Return the message about a restore that has neither finished nor been undone."""
+    return (
+        f"a restore of the database has not finished ({restore}). Finish it with the same inv restore command, or put"
+        " the old data back: inv restore --undo"
+    )
+
+
 def members(names: Iterable[str], facts: Facts) -> list[Member]:
     """Return the db hosts in the given order, with their observed states."""
     return [_member(name, facts.get(name)) for name in names]

@@ -171,9 +171,11 @@ class Session:
         if reason := self._frame.impediment(out, err):
             raise HostFailed(self.host, step, reason)
 
-    def script(self, text: str, *, timeout: float = 60, step: str = "") -> Output:
+    def script(
+        self, text: str, *, timeout: float = 60, step: str = "", on_line: Callable[[str], None] | None = None
+    ) -> Output:
         """Run a sh script passed on stdin, so that neither its length nor its content appears in a command line."""
-        return self.run('eval "$(cat)"', stdin=text.encode(), timeout=timeout, step=step)
+        return self.run('eval "$(cat)"', stdin=text.encode(), timeout=timeout, step=step, on_line=on_line)
 
     def hold(self, command: str, *, step: str = "take the lock") -> Held:
         """Start a command that runs until it is released; raises HostFailed if it cannot be started."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from plainstack.postgresql.failover.step_scripts import METRIC
 from plainstack.postgresql.layout import AS_POSTGRES, BIN, FENCED, REWINDING
+from plainstack.postgresql.server_scripts import METRIC
 from tests import inventories
 from tests.lab.conftest import Operator
 from tests.waiting import until

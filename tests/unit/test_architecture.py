@@ -136,6 +136,18 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
     "cli/backup_commands.py": (": taking a base backup", "backup", "backups", "no usable backup was taken"),
     "cli/backup_tasks.py": ("backup-now", "backups"),
     "cli/inv.py": ("backups",),
+    "cli/restore_commands.py": (
+        ". The backups and their WAL reach",
+        ". There is no backup yet: inv backup-now",
+        "a moment (--at, --before-xid, --backup),",
+        "backup",
+        'name the moment to go back to: --at="202',
+        "no db host answers (",
+        "nothing to do: no db host keeps data fro",
+    ),
+    "cli/restore_report.py": (", from backup",),
+    "cli/restore_tasks.py": ("backup", "start from this backup; without --at and"),
+    "deploy/restore.py": ("backup",),
     # An example in the documentation.
     "cli/reference.py": ("# The inventory\n\nEvery key of hosts.yaml",),
     # A field of dpkg-query.

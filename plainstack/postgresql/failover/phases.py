@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from plainstack.errors import Refused
 from plainstack.postgresql.observation import Node, Topology, newest
-from plainstack.postgresql.topology import position
+from plainstack.postgresql.topology import position, unfinished_restore
 
 # The largest lag of a receiver, in bytes, at which a switchover is allowed: one WAL segment. With more, clients would
 # wait too long.
@@ -70,6 +70,13 @@ def one_history(now: Topology) -> None:
             f"two primaries: {names_of(now.primaries, timeline=True)}. Their writes diverge. Make one of them a"
             f" replica: fab failover rejoin --host={old.name}"
         )
+
+
+def no_restore(now: Topology) -> None:
+    """Raise Refused if a restore of the database has begun and has neither finished nor been undone."""
+    for node in now.nodes.values():
+        if node.restoring:
+            raise Refused(f"{node.name}: {unfinished_restore(node.restoring)}")
 
 
 def require_an_answer(now: Topology) -> None:

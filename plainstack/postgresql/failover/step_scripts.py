@@ -8,16 +8,12 @@ from plainstack.postgresql.backup import barman
 from plainstack.postgresql.failover import rebuild
 from plainstack.postgresql.failover.decisions import Do
 from plainstack.postgresql.failover.rebuild import STANDBY_SIGNAL
-from plainstack.postgresql.layout import AS_POSTGRES, UNIT
-from plainstack.postgresql.shell_paths import BIN, DATA, DEGRADED, ETC, FENCED, STATE
+from plainstack.postgresql.layout import UNIT
+from plainstack.postgresql.server_scripts import AWAIT_NONE_RUNS, JOURNAL, METRIC, NOT_DEGRADED, PSQL, UNMASK, start
+from plainstack.postgresql.shell_paths import DATA, DEGRADED, ETC, FENCED, STATE
 from plainstack.shell import await_condition
 
-METRIC = "${ROOT:-}/var/lib/prometheus/node-exporter/plainstack_degraded.prom"
-
-_PSQL = f"{AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtq"
-_JOURNAL = f"journalctl --unit={UNIT} --no-pager --quiet --output=cat --lines=6 >&2"
-
-_CHECKPOINT = f"timeout 600 {_PSQL}c checkpoint\n"
+_CHECKPOINT = f"timeout 600 {PSQL}c checkpoint\n"
 
 # Clients wait from here on, so send SIGINT (fast shutdown) directly: systemctl stop would first start Debian's Perl
 # wrapper.
@@ -36,11 +32,11 @@ timeout 120 systemctl start {UNIT}
 """
 
 _PROMOTE = f"""\
-answer=$({_PSQL}c 'select not pg_is_in_recovery() or pg_promote(true, 30)')
-[ "$answer" = t ] || {{ echo 'pg_promote did not finish within 30 s' >&2; {_JOURNAL}; exit 1; }}
+answer=$({PSQL}c 'select not pg_is_in_recovery() or pg_promote(true, 30)')
+[ "$answer" = t ] || {{ echo 'pg_promote did not finish within 30 s' >&2; {JOURNAL}; exit 1; }}
 """
 
-_NO_WRITE_WAITS = f"""[ -z "$({_PSQL}c 'show synchronous_standby_names')" ]"""
+_NO_WRITE_WAITS = f"""[ -z "$({PSQL}c 'show synchronous_standby_names')" ]"""
 _DEGRADE = f"""\
 cat >{DEGRADED}.new <<END
 # written by fab failover; inv deploy leaves it alone, and fab failover resync removes it
@@ -57,27 +53,21 @@ plainstack_synchronous_degraded 1
 END
     mv {METRIC}.new {METRIC}
 fi
-{_PSQL}c 'select pg_reload_conf()' >/dev/null
+{PSQL}c 'select pg_reload_conf()' >/dev/null
 {await_condition(_NO_WRITE_WAITS, "the reload did not take effect", tries=100, pause=0.05)}\
 """
-
-_NOT_DEGRADED = f"rm -f {DEGRADED} {METRIC}\n"
 
 # Wait until a standby has caught up: before that, every write would wait for it.
 _RESYNC = f"""\
 near() {{
-    [ "$({_PSQL}c "select pg_is_in_recovery() or exists (select from pg_stat_replication where state = 'streaming'
+    [ "$({PSQL}c "select pg_is_in_recovery() or exists (select from pg_stat_replication where state = 'streaming'
         and application_name = any (string_to_array('@DB@', ',')))")" = t ]
 }}
 {await_condition("near", "no replica caught up within ten minutes", tries=3000, pause=0.2)}\
-{_NOT_DEGRADED}\
-{_PSQL}c 'select pg_reload_conf()' >/dev/null
+{NOT_DEGRADED}\
+{PSQL}c 'select pg_reload_conf()' >/dev/null
 """  # noqa: S608 - holds constants only
 
-_NONE_RUNS = "! pgrep -u postgres -x postgres >/dev/null"
-# On a full or read-only disk, the file that keeps PostgreSQL from starting cannot be written. Then a runtime mask of
-# the unit does so until the host boots.
-_MASK = f"/run/systemd/system/{UNIT}"
 _KEEP_OUT = f"""\
 mark() {{
     mkdir -p {STATE}
@@ -91,37 +81,36 @@ if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ]; then
     # The process may end by itself just now; then kill fails.
     kill -KILL "$pid" 2>/dev/null || :
 fi
-{await_condition(_NONE_RUNS, "PostgreSQL was killed and still runs", tries=50, pause=0.1)}\
+{AWAIT_NONE_RUNS}\
 """
 
-_START = f"""\
+
+def _start(seconds: int) -> str:
+    return f"""\
 [ -s {DATA}/PG_VERSION ] || {{ echo 'there is no data directory' >&2; exit 1; }}
-[ ! -e {_MASK} ] && [ ! -L {_MASK} ] || systemctl unmask --runtime {UNIT}
+{UNMASK}\
 {STANDBY_SIGNAL}\
 rm -f {FENCED}
-{_NOT_DEGRADED}\
-systemctl reset-failed {UNIT} 2>/dev/null || :
-timeout 600 systemctl start {UNIT} && systemctl is-active --quiet {UNIT} || {{ {_JOURNAL}; exit 1; }}
+{NOT_DEGRADED}\
+{start(seconds)}\
 """
 
-# A promotion waits for this step, so the step gives up after a minute.
-_WAKE = _START.replace("timeout 600", "timeout 60")
 
 _STREAMS = f"""\
-[ "$({_PSQL}c "select sender_host from pg_stat_wal_receiver where status = 'streaming'" 2>/dev/null)" = @LEADER@ ]\
+[ "$({PSQL}c "select sender_host from pg_stat_wal_receiver where status = 'streaming'" 2>/dev/null)" = @LEADER@ ]\
 """  # noqa: S608 - holds constants only
-_FOLLOW = await_condition(_STREAMS, "this host does not stream from @LEADER@", tries=150, pause=0.1, otherwise=_JOURNAL)
+_FOLLOW = await_condition(_STREAMS, "this host does not stream from @LEADER@", tries=150, pause=0.1, otherwise=JOURNAL)
 
 # Drop a standby's unused slots, which would retain WAL forever.
 _TIDY = f"""\
-if [ "$({_PSQL}c 'select pg_is_in_recovery()')" = t ]; then
-    {_PSQL}c 'select pg_drop_replication_slot(slot_name) from pg_replication_slots
+if [ "$({PSQL}c 'select pg_is_in_recovery()')" = t ]; then
+    {PSQL}c 'select pg_drop_replication_slot(slot_name) from pg_replication_slots
         where not active and restart_lsn is not null' >/dev/null
-    if [ -e {DEGRADED} ]; then {_NOT_DEGRADED}{_PSQL}c 'select pg_reload_conf()' >/dev/null; fi
+    if [ -e {DEGRADED} ]; then {NOT_DEGRADED}{PSQL}c 'select pg_reload_conf()' >/dev/null; fi
 else
-    timeout 600 {_PSQL}c checkpoint
+    timeout 600 {PSQL}c checkpoint
 fi
-{_PSQL} -f {ETC}/plainstack.sql
+{PSQL} -f {ETC}/plainstack.sql
 """  # noqa: S608 - holds constants only
 
 # Start Barman's cron last: if it found no receiver, it would start one of its own.
@@ -137,7 +126,7 @@ _ANSWERS = (
 _SITE = await_condition(_ANSWERS, "the site answers $answer to curl @SHOWN@", tries=30, pause=0.3)
 
 _ARRIVED = f"""\
-[ "$({_PSQL}c "select greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) > '@LSN@'")" = t ]\
+[ "$({PSQL}c "select greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) > '@LSN@'")" = t ]\
 """
 _AWAIT_WAL = await_condition(_ARRIVED, "the last WAL did not arrive", tries=100, pause=0.05)
 
@@ -150,8 +139,9 @@ TEXTS: Mapping[Do, str] = {
     Do.DEGRADE: _DEGRADE,
     Do.RESYNC: _RESYNC,
     Do.KEEP_OUT: _KEEP_OUT,
-    Do.START: _START,
-    Do.WAKE: _WAKE,
+    Do.START: _start(600),
+    # A promotion waits for this step, so the step gives up after a minute.
+    Do.WAKE: _start(60),
     Do.FOLLOW: _FOLLOW,
     Do.TIDY: _TIDY,
     Do.REWIND: rebuild.REWIND,

@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from shlex import join, quote
+from shlex import join
 
-from plainstack.engine.paths import STATE
 from plainstack.inventory.stack import Stack
-from plainstack.paths import AUDIT, FILTER
+from plainstack.paths import FILTER
 from plainstack.postgresql.failover import rebuild
 from plainstack.postgresql.failover.decisions import Do, Step
 from plainstack.postgresql.failover.step_scripts import TEXTS
 from plainstack.postgresql.layout import PORT
 from plainstack.postgresql.sql import slot_name
+from plainstack.postgresql.step_frame import Origin, framed
 from plainstack.services import site
 from plainstack.services.edge import Balancer
 from plainstack.services.processes import served
 
 RECEIVER = "barman_receive_wal"
-
-# Run one step at a time on a host, even if the operator's connection broke and the command was started again.
-_FRAME = """\
-export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
-umask 022
-exec 8>/run/plainstack-apply.lock
-flock -w 10 8 || {{ echo 'an earlier run still works on this host; wait for it' >&2; exit 75; }}
-( set -eu
-cd /
-{body}) 8>&-
-code=$?
-result=done
-[ $code = 0 ] || result=failed
-mkdir -p {folder}
-echo {audit} | sed "s/@AT@/$(date -u +%Y-%m-%dT%H:%M:%SZ)/; s/@RESULT@/$result/" >>{log}
-od -An -N8 -tx8 /dev/urandom | tr -d ' ' >{state}/generation.new && mv {state}/generation.new {state}/generation
-exit $code
-"""
 
 _LONG = {Do.REWIND: 24 * 3600, Do.CLONE: 24 * 3600, Do.CLONE_OVER: 24 * 3600, Do.START: 660, Do.RESYNC: 660}
 
@@ -47,22 +28,7 @@ def seconds(step: Step) -> float:
 
 def script(stack: Stack, step: Step, who: str, commit: str, command: str) -> str:
     """Return the step's whole script, which also appends a line to the host's audit log."""
-    event = {
-        "at": "@AT@",
-        "result": "@RESULT@",
-        "who": who,
-        "commit": commit,
-        "command": command,
-        "role": "failover",
-        "actions": [step.says],
-    }
-    return _FRAME.format(
-        body=body(stack, step),
-        audit=quote(json.dumps(event)),
-        log=AUDIT,
-        folder=AUDIT.rpartition("/")[0],
-        state=STATE,
-    )
+    return framed(body(stack, step), step.says, Origin(who, commit, command), "failover")
 
 
 def body(stack: Stack, step: Step) -> str:

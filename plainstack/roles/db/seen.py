@@ -13,7 +13,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.paths import AUDIT
 from plainstack.postgresql.layout import AS_POSTGRES, ETC
 from plainstack.postgresql.settings import Database
-from plainstack.postgresql.shell_paths import BIN
+from plainstack.postgresql.shell_paths import BIN, DATA, RESTORING
 from plainstack.postgresql.topology import PROBE, waiting
 from plainstack.services import lease
 from plainstack.services.processes import leases
@@ -27,11 +27,16 @@ CLUSTERS = f"""\
     done
 """
 
+_RESTORING = f"""\
+[ ! -e {RESTORING} ] || echo "restoring=$(head -n 1 {RESTORING})"
+for kept in {DATA}.before-* {DATA}.undone-*; do [ ! -d "$kept" ] || echo "kept.${{kept##*/main.}}=yes"; done
+"""
+
 
 def facts(stack: Stack, _host: Host) -> str:
     """Return the script that prints the replication state, databases open to app hosts, foreign clusters and leases."""
     names = f"sed -n 's/^hostssl \"\\([a-z0-9_]*\\)\".*/\\1/p' {ETC}/pg_hba.conf 2>/dev/null | sort -u | paste -sd ,"
-    return f'{PROBE}\necho "databases=$({names})"\n{CLUSTERS}{_leases(stack)}'
+    return f'{PROBE}\necho "databases=$({names})"\n{CLUSTERS}{_RESTORING}{_leases(stack)}'
 
 
 def _leases(stack: Stack) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from plainstack.cli.failover_commands import failed_steps
-from plainstack.deploy.failover import Done
+from plainstack.deploy.step_runner import Done
 from plainstack.engine.resources import File
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.failover.decisions import Do, Step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -92,7 +93,7 @@ def test_received_wal_is_read_as_runs_with_their_times(stack: Stack, tmp_path: P
     _wal(held, "streaming/000000010000000100000000", 102)
     _wal(held, "wals/0000000200000000/000000020000000100000002", 110)
     _wal(held, "streaming/000000020000000100000003.partial", 111)
-    (held / "wals/00000002.history").write_text("1\t1/2000060\tno recovery target specified\n\n")
+    (held / "wals/00000002.history").write_bytes(gzip.compress(b"1\t1/2000060\tno recovery target specified\n\n"))
     found, _ = _read(stack, tmp_path)
     assert found.runs == (
         Run("0000000100000000000000FE", "000000010000000100000000", _at(100), _at(102)),

@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     until.add_argument("--at", help="recover to this time, with its time zone: 2026-11-21T14:03:00+00:00")
     until.add_argument("--before-xid", type=int, help="recover to just before this transaction")
     until.add_argument("--lsn", help="recover to this position")
+    until.add_argument("--consistent", action="store_true", help="recover to the end of the backup itself")
     until.add_argument("--end", action="store_true", help="recover to the end of the WAL (default)")
     start.add_argument("--or-end", action="store_true", help="if the WAL ends before that, recover to its end")
     start.add_argument("--timeline", type=int, default=0, help="follow this timeline (default: the latest)")
@@ -56,6 +57,8 @@ def options_of(found: argparse.Namespace) -> dict[str, Any]:
             raise Failed(f"--at={found.at}: not a time with a time zone, such as 2026-11-21T14:03:00+00:00") from None
     elif found.before_xid is not None:
         kind, value = "xid", str(found.before_xid)
+    elif found.consistent:
+        kind = "immediate"
     elif found.lsn:
         kind, value = "lsn", found.lsn
     return {

@@ -1,0 +1,54 @@
+"""What `inv restore` prints: what it is about to do, each step, and what the operator may want to do afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from plainstack.cli.console import Console
+
+if TYPE_CHECKING:
+    from plainstack.deploy.step_runner import Event
+    from plainstack.postgresql.restore.situation import Request, Situation
+
+
+def prospect(now: Situation, request: Request) -> Iterator[str]:
+    yield f"the database goes back to what it was {request.says}, from backup {request.target[0].partition('=')[2]}"
+    yield f"what was committed later leaves it; {request.leader} becomes the primary"
+    hosts = ", ".join(node.name for node in now.reached)
+    yield f"the data of today stays on {hosts}, and comes back with: inv restore --undo"
+    for node in now.away:
+        yield f"{node.name} does not answer: it is fenced off, and can rejoin later: fab failover rejoin"
+    if request.closed:
+        yield f"visitors of {', '.join(request.closed)} get the maintenance page meanwhile"
+
+
+def afterwards(now: Situation, done: str) -> Iterator[str]:
+    kept = [host for host, found in now.kept.items() if found]
+    if done == "restored" and kept:
+        yield f"the data from before stays on {', '.join(kept)}. To put it back: inv restore --undo"
+        yield "to delete it, when you are sure: inv restore --discard"
+    elif kept:
+        yield f"the data that was restored stays on {', '.join(kept)}. To delete it: inv restore --discard"
+    if now.away:
+        yield f"when {', '.join(node.name for node in now.away)} answers: fab failover rejoin"
+
+
+def reporter(console: Console) -> Callable[[Event], None]:
+    def report(event: Event) -> None:
+        step = event.step
+        if event.progress:
+            console.line(f"[{event.at:6.1f}s] {step.host}: {event.progress}")
+        elif event.done is None:
+            console.line(f"[{event.at:6.1f}s] {step.host}: {step.says} ...")
+        elif event.done.error:
+            grave = "did not succeed" if step.optional else "FAILED"
+            took = event.done.end - event.done.begin
+            console.line(f"[{event.at:6.1f}s] {step.host}: {step.says}: {grave} ({took:.1f} s)", "bold red")
+            for line in event.done.error.split("; "):
+                console.line(f"          {line}")
+        else:
+            took = event.done.end - event.done.begin
+            console.line(f"[{event.at:6.1f}s] {step.host}: {step.says}: done ({took:.1f} s)")
+
+    return report

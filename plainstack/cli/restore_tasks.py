@@ -1,0 +1,60 @@
+"""The Invoke task that restores the database of a stack."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from plainstack.cli.options import JSON, NOTIFY, SELECT
+
+
+@task(
+    help={
+        "inventory": SELECT["inventory"],
+        "at": 'go back to this time, with its time zone: --at="2026-11-21 14:03:00+00"',
+        "before-xid": "go back to just before this transaction committed (pg_current_xact_id() prints such numbers)",
+        "backup": "start from this backup; without --at and --before-xid, go back to its end (see inv backups)",
+        "undo": "put the data from before the last restore back",
+        "discard": "delete the data from before restores, which inv restore --undo needs",
+        "yes": "do not ask for the name of the stack (for scripts)",
+        **JSON,
+        **NOTIFY,
+    },
+)
+def restore(
+    _c: Context,
+    inventory: str = "hosts.yaml",
+    at: str = "",
+    before_xid: str = "",
+    backup: str = "",
+    undo: bool = False,
+    discard: bool = False,
+    yes: bool = False,
+    json: bool = False,
+    no_notify: bool = False,
+) -> None:
+    """Bring the database of the stack back to an earlier moment; all that was committed later leaves it.
+
+    First, the backup host recovers a copy, while the site stays open. Then visitors get the maintenance page, and the
+    processes of the services stop. Every db host puts its data aside; one copies the recovered data and becomes the
+    primary, the others copy it from there. Barman receives the new WAL and takes a base backup. The site opens after
+    the checks of the database have passed.
+
+    An interrupted restore can be repeated: it continues from the state that it finds. It can be undone as well, also
+    after its end: inv restore --undo. The old data stays on the db hosts until inv restore --discard.
+
+    Exit code: 0 done, 1 refused or failed (the message says why and what to type next).
+    """
+    from plainstack.cli import restore_commands
+
+    restore_commands.restore(
+        inventory,
+        at=at,
+        before_xid=before_xid,
+        backup=backup,
+        undo=undo,
+        discard=discard,
+        yes=yes,
+        json=json,
+        notify=not no_notify,
+    )

@@ -1,0 +1,53 @@
+"""The building blocks of restore decisions: the steps that only a restore has, and its phases and plans."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from plainstack.postgresql.failover.phases import Step
+from plainstack.postgresql.restore.situation import Situation
+
+
+class Act(StrEnum):
+    """The action of a step of a restore; step_scripts.py has the script of each."""
+
+    RECORD = "record"
+    MARK = "mark"
+    PIN = "pin"
+    RECOVER = "recover"
+    CLOSE = "close"
+    HALT = "halt"
+    STAND_DOWN = "stand down"
+    PUT_ASIDE = "put aside"
+    COPY = "copy"
+    LEAD = "lead"
+    RELEASE = "release"
+    PUT_BACK = "put back"
+    LEAD_AGAIN = "lead again"
+    REANCHOR = "reanchor"
+    BACKUP = "backup"
+    RESUME = "resume"
+    OPEN = "open"
+    DROP_SCRATCH = "drop scratch"
+    DISCARD = "discard"
+
+
+@dataclass(frozen=True)
+class RestoreStep:
+    """One action on one host, like a failover's Step; `about` holds the words that its script needs."""
+
+    do: Act
+    host: str
+    says: str
+    about: tuple[str, ...] = ()
+    optional: bool = False
+
+
+AnyStep = Step | RestoreStep
+Phase = tuple[AnyStep, ...]
+"""Steps that run at the same time."""
+
+Plan = Generator[Phase, Situation, None]
+Part = Generator[Phase, Situation, Situation]

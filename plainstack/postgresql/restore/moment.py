@@ -1,0 +1,117 @@
+"""The moment to which a database goes back: what the operator typed, and from which backup it can be reached."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from plainstack.errors import Refused
+from plainstack.postgresql.backup.catalogue import Backup, Catalogue
+from plainstack.postgresql.backup.recoverable import on_newest_history, windows
+
+_EXAMPLE = "2026-11-21 14:03:00+00"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time, the moment before a transaction, or, with neither, the end of the backup; `backup` may be empty."""
+
+    at: datetime | None = None
+    before_xid: int = 0
+    backup: str = ""
+
+    @property
+    def says(self) -> str:
+        """The moment in words that can follow "the database as it was"."""
+        if self.at:
+            return f"at {self.at:%Y-%m-%d %H:%M:%S%z}".replace("+0000", " UTC")
+        if self.before_xid:
+            return f"before transaction {self.before_xid}"
+        return f"at the end of backup {self.backup}"
+
+    def words(self, backup: str, *, or_end: bool) -> tuple[str, ...]:
+        """Return it as options of the program that recovers a copy from a backup.
+
+        With `or_end`, a time after the last commit means the end of the WAL.
+        """
+        if self.at:
+            return (f"--backup={backup}", f"--at={self.at.isoformat()}", *(["--or-end"] if or_end else []))
+        if self.before_xid:
+            return (f"--backup={backup}", f"--before-xid={self.before_xid}")
+        return (f"--backup={backup}", "--consistent")
+
+
+def typed(at: str, before_xid: str, backup: str) -> Moment:
+    """Return the moment that the options --at, --before-xid and --backup mean. Raises Refused."""
+    if at and before_xid:
+        raise Refused("--at and --before-xid both name a moment: use one of them")
+    if not (at or before_xid or backup):
+        raise Refused(f'name the moment to go back to: --at="{_EXAMPLE}", --before-xid=N or --backup=ID')
+    return Moment(_time(at) if at else None, _xid(before_xid) if before_xid else 0, backup)
+
+
+def _time(text: str) -> datetime:
+    try:
+        # PostgreSQL and people write +00; before Python 3.12 only +00:00 was read.
+        found = datetime.fromisoformat(re.sub(r"\s*(UTC|Z)$|([+-]\d\d)$", _offset, text.strip()))
+    except ValueError:
+        raise Refused(f"--at={text}: not a time. Write it like {_EXAMPLE}") from None
+    if found.tzinfo is None:
+        raise Refused(f'--at={text}: in which time zone? Add it: --at="{text.strip()}+00" is that time in UTC')
+    return found.astimezone(UTC)
+
+
+def _offset(match: re.Match[str]) -> str:
+    return "+00:00" if match[1] else f"{match[2]}:00"
+
+
+def _xid(text: str) -> int:
+    if not text.isdecimal() or not 3 <= int(text) < 2**64:
+        raise Refused(f"--before-xid={text}: not a transaction number, as pg_current_xact_id() prints them")
+    return int(text)
+
+
+def base_of(catalogue: Catalogue, moment: Moment, now: datetime, *, running: bool) -> Backup:
+    """Return the backup to start from. Raises Refused if the moment cannot be reached, with those that can.
+
+    If a primary is `running`, its newest WAL can still be received, so that the last window reaches until `now`.
+    """
+    usable = [one for one in catalogue.usable if one.end and on_newest_history(catalogue, one)]
+    if not usable:
+        raise Refused("there is no usable backup to restore from. Look at them: inv backups")
+    if moment.backup:
+        usable = [_named(catalogue, usable, moment.backup)]
+    if moment.at:
+        _must_be_recoverable(catalogue, moment.at, now, running=running)
+        usable = [one for one in usable if one.end and one.end <= moment.at]
+        if not usable:
+            end = catalogue.by_id[moment.backup].end
+            raise Refused(f"backup {moment.backup} ended {_shown(end)}, after the moment. Leave --backup out")
+    return usable[-1]
+
+
+def _named(catalogue: Catalogue, usable: list[Backup], name: str) -> Backup:
+    for one in usable:
+        if one.id == name:
+            return one
+    ids = ", ".join(one.id for one in usable)
+    if name not in catalogue.by_id:
+        raise Refused(f"--backup={name}: there is no such backup. Usable are: {ids}")
+    raise Refused(f"--backup={name}: it is incomplete, or its history was abandoned. Usable are: {ids}")
+
+
+def _must_be_recoverable(catalogue: Catalogue, at: datetime, now: datetime, *, running: bool) -> None:
+    found = list(windows(catalogue))
+    if running and found and at <= now:
+        found[-1] = (found[-1][0], max(found[-1][1], now))
+    if any(begin <= at <= end for begin, end in found):
+        return
+    reachable = ", and ".join(f"from {_shown(begin)} to {_shown(end)}" for begin, end in found)
+    if at > now:
+        raise Refused(f"{_shown(at)} is in the future. The backups and their WAL reach {reachable}")
+    raise Refused(f"the database cannot go back to {_shown(at)}. The backups and their WAL reach {reachable}")
+
+
+def _shown(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at else "at an unknown time"

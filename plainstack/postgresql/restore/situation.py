@@ -1,0 +1,152 @@
+"""What a restore sees before every decision: the database hosts, the backup host, the balancers and the processes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from plainstack.postgresql.layout import CLUSTERS
+from plainstack.postgresql.observation import Node, Topology
+
+# The recovered cluster on the backup host that the db hosts copy.
+SCRATCH = "restore"
+# The folder on the backup host with one file per restore: what was asked for, and what is done.
+RECORDS = "/var/lib/plainstack/restores"
+# The roles whose checks must pass before the site opens again.
+CHECKED = ("db", "backup")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A restore that was begun, as the backup host records it.
+
+    `target` are the arguments of the scratch cluster; `says` describes the moment; `leader` is the host that becomes
+    the primary, `before` the one that was the primary when the restore began, or empty. `closed` are the services that
+    the restore closes to visitors. `undo` says that its undoing was begun. `done` are the marks of what is
+    done, `finished` says that nothing is left to do, for the restore or for its undoing.
+    """
+
+    id: str
+    says: str
+    target: tuple[str, ...]
+    leader: str
+    before: str = ""
+    closed: tuple[str, ...] = ()
+    undo: bool = False
+    done: frozenset[str] = frozenset()
+    finished: bool = False
+
+    def as_json(self) -> str:
+        """Return the record that the backup host keeps."""
+        return json.dumps(
+            {
+                "id": self.id,
+                "says": self.says,
+                "target": self.target,
+                "leader": self.leader,
+                "before": self.before,
+                "closed": self.closed,
+            }
+        )
+
+    @classmethod
+    def parse(cls, text: str, marks: str) -> Request:
+        """Return the request of a record and of the names of the marks beside it."""
+        data: dict[str, Any] = json.loads(text)
+        done = frozenset(marks.split())
+        return cls(
+            id=data["id"],
+            says=data["says"],
+            target=tuple(data["target"]),
+            leader=data["leader"],
+            before=data["before"],
+            closed=tuple(data["closed"]),
+            undo="undo" in done,
+            done=done,
+            finished=("undone" if "undo" in done else "finished") in done,
+        )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A data directory that was put aside on a db host: `kind` is "before" a restore, or "undone" by its undoing.
+
+    `empty` says that the host had no data. `standby`, `timeline` and `clean` are its state when it was stopped.
+    """
+
+    kind: str
+    restore: str
+    empty: bool = False
+    standby: bool = False
+    timeline: int = 0
+    size: int = 0
+
+    @property
+    def path(self) -> str:
+        """The directory on its host."""
+        return f"{CLUSTERS}/main.{self.kind}-{self.restore}"
+
+
+@dataclass(frozen=True)
+class Situation:
+    """The state of all hosts that a restore concerns.
+
+    `kept` are the data directories put aside, and `room` the free bytes beside the data, by db host. `running` maps
+    each host with processes to how many of the units that a restore stops still run there, and `halted` to whether a
+    restore has stopped some; None if it did not answer. `closed` maps each balancer to the services that it has closed.
+    `scratch` says that the recovered cluster serves copies, `size` how many bytes it has. `request` is the newest
+    restore, unless it is finished.
+    """
+
+    topology: Topology
+    backup: str
+    reachable: bool = True
+    request: Request | None = None
+    scratch: bool = False
+    size: int = 0
+    kept: Mapping[str, tuple[Kept, ...]] = field(default_factory=dict)
+    room: Mapping[str, int] = field(default_factory=dict)
+    running: Mapping[str, int | None] = field(default_factory=dict)
+    halted: Mapping[str, bool] = field(default_factory=dict)
+    closed: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+
+    def has_kept(self, host: str, kind: str, restore: str) -> Kept | None:
+        """Return the data that a host has put aside for a restore; None if it has not."""
+        found = [one for one in self.kept.get(host, ()) if (one.kind, one.restore) == (kind, restore)]
+        return found[0] if found else None
+
+    @cached_property
+    def reached(self) -> list[Node]:
+        """The db hosts that answer."""
+        return [node for node in self.topology.nodes.values() if node.reachable]
+
+    @cached_property
+    def away(self) -> list[Node]:
+        """The db hosts that do not answer."""
+        return [node for node in self.topology.nodes.values() if not node.reachable]
+
+    @cached_property
+    def unfinished(self) -> str:
+        """The id of the restore that has not finished, as the backup host or else the db hosts know it; or empty."""
+        if self.request and not self.request.finished:
+            return self.request.id
+        return next((node.restoring.split()[0] for node in self.reached if node.restoring), "")
+
+    @property
+    def touched(self) -> bool:
+        """Whether the unfinished restore has changed anything outside the backup host."""
+        begun = self.request
+        return (
+            any(node.restoring for node in self.reached)
+            or any(self.halted.values())
+            or any(self.has_kept(name, "before", self.unfinished) for name in self.kept)
+            or any(here and begun and here & set(begun.closed) for here in self.closed.values())
+        )
+
+    @property
+    def last(self) -> str:
+        """The id of the newest restore that any db host has data from before of; empty if there is none."""
+        return max((one.restore for found in self.kept.values() for one in found if one.kind == "before"), default="")

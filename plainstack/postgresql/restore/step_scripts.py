@@ -1,0 +1,121 @@
+"""The shell scripts of a restore's steps on the other hosts; db_scripts.py has those of the db hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from shlex import join, quote
+
+from plainstack.inventory.stack import Stack
+from plainstack.postgresql.backup import barman
+from plainstack.postgresql.restore import db_scripts, processes, scratch
+from plainstack.postgresql.restore.acts import Act, RestoreStep
+from plainstack.postgresql.restore.situation import RECORDS, SCRATCH
+from plainstack.services import maintenance
+from plainstack.shell import await_condition
+
+
+def body(stack: Stack, step: RestoreStep, who: str) -> str:
+    """Return the shell code of a step; `who` closes the site."""
+    if step.do in db_scripts.BODIES:
+        return db_scripts.BODIES[step.do](step)
+    return _BODIES[step.do](stack, step, who)
+
+
+def _record(_stack: Stack, step: RestoreStep, _who: str) -> str:
+    restore, text = step.about
+    return f"""\
+mkdir -p -m 700 {RECORDS}
+printf '%s\\n' {quote(text)} >{RECORDS}/{restore}.new
+sync {RECORDS}/{restore}.new
+mv {RECORDS}/{restore}.new {RECORDS}/{restore}.json
+"""
+
+
+def _mark(_stack: Stack, step: RestoreStep, _who: str) -> str:
+    restore, mark = step.about
+    return f"touch {RECORDS}/{restore}.{mark} && sync {RECORDS}\n"
+
+
+def _recover(_stack: Stack, step: RestoreStep, _who: str) -> str:
+    words = join(["start", SCRATCH, *step.about, "--serve"])
+    # The error begins with a sentence, and ends with the log of PostgreSQL.
+    return f"""\
+said=$(mktemp -d)
+trap 'rm -r "$said"' EXIT
+{{ /usr/bin/python3 -I {scratch.PROGRAM} {words} 2>"$said/error" || touch "$said/failed"; }} |
+    sed -u '/^{{/!s/^/progress: /'
+[ -e "$said/failed" ] || exit 0
+head -n 1 "$said/error" >&2
+tail -n +2 "$said/error" | tail -n 4 >&2
+exit 1
+"""
+
+
+def _drop_scratch(_stack: Stack, _step: RestoreStep, _who: str) -> str:
+    return scratch.stop_script(SCRATCH)
+
+
+def _close(_stack: Stack, step: RestoreStep, who: str) -> str:
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    state = maintenance.Closed(now, who, maintenance.MESSAGE)
+    return "".join(maintenance.close(service, state) for service in step.about)
+
+
+def _open(_stack: Stack, step: RestoreStep, _who: str) -> str:
+    return "".join(maintenance.open_again(service) for service in step.about)
+
+
+def _halt(stack: Stack, step: RestoreStep, _who: str) -> str:
+    return processes.halt(stack, stack.hosts[step.host])
+
+
+def _resume(_stack: Stack, _step: RestoreStep, _who: str) -> str:
+    return processes.RESUME
+
+
+def _reanchor(stack: Stack, step: RestoreStep, _who: str) -> str:
+    restore, mark = step.about
+    server = barman.server(stack)
+    return f"""\
+{scratch.stop_script(SCRATCH)}\
+systemctl stop {barman.RECEIVER_UNIT}
+runuser -u barman -- barman -q receive-wal --reset {server}
+systemctl start {barman.RECEIVER_UNIT}
+{await_condition(barman.RECEIVES, "Barman does not receive WAL after 20 s", tries=100, pause=0.2)}\
+touch {RECORDS}/{restore}.{mark}
+"""
+
+
+def _backup(stack: Stack, step: RestoreStep, _who: str) -> str:
+    """Take a backup that began after the restore; one that is running is awaited, and does not count."""
+    restore, mark = step.about
+    unit = f"{barman.unit('full')}.service"
+    since = f"{RECORDS}/{restore}.{mark.replace('backed-up', 'reanchored')}"
+    newest = f'[ -n "$(find {barman.folder(stack)}/meta -name "*-backup.info" -newer {since})" ]'
+    return f"""\
+take() {{
+    systemctl reset-failed {unit} 2>/dev/null || :
+    systemctl start {unit}
+}}
+take || take || {{
+    journalctl --unit={unit} --invocation=0 --no-pager --quiet --output=cat --lines=12 >&2
+    exit 1
+}}
+{newest} || take
+touch {RECORDS}/{restore}.{mark}
+"""
+
+
+_BODIES: Mapping[Act, Callable[[Stack, RestoreStep, str], str]] = {
+    Act.RECORD: _record,
+    Act.MARK: _mark,
+    Act.RECOVER: _recover,
+    Act.DROP_SCRATCH: _drop_scratch,
+    Act.CLOSE: _close,
+    Act.OPEN: _open,
+    Act.HALT: _halt,
+    Act.RESUME: _resume,
+    Act.REANCHOR: _reanchor,
+    Act.BACKUP: _backup,
+}

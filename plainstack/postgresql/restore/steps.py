@@ -1,0 +1,27 @@
+"""The script of every step of a restore, framed like a failover's: it runs as root, and can be run again."""
+
+from __future__ import annotations
+
+from plainstack.inventory.stack import Stack
+from plainstack.postgresql.failover import steps as failover
+from plainstack.postgresql.restore.acts import Act, AnyStep, RestoreStep
+from plainstack.postgresql.restore.step_scripts import body
+from plainstack.postgresql.step_frame import Origin, framed
+
+_DAY = 24 * 3600
+_LONG = {Act.RECOVER: _DAY, Act.COPY: _DAY, Act.BACKUP: _DAY, Act.DISCARD: 3600}
+# An earlier run that was killed may still be at a long step on the host, and this run then goes on where it ends.
+_PATIENCE = _DAY
+
+
+def seconds(step: AnyStep) -> float:
+    """Return the timeout of a step in seconds; those that copy data get a day."""
+    if isinstance(step, RestoreStep):
+        return _LONG.get(step.do, 900)
+    return max(failover.seconds(step), 300)
+
+
+def script(stack: Stack, step: AnyStep, origin: Origin) -> str:
+    """Return the step's whole script, which also appends a line to the host's audit log."""
+    text = body(stack, step, origin.who) if isinstance(step, RestoreStep) else failover.body(stack, step)
+    return framed(text, step.says, origin, "restore", _PATIENCE)

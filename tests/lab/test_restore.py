@@ -1,0 +1,159 @@
+"""The database goes back to an earlier moment on lab hosts, and forward again; no row is lost, and none too many."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+
+import pytest
+
+from plainstack.postgresql.layout import AS_POSTGRES, BIN, UNIT
+from tests.lab.conftest import Operator
+from tests.waiting import until
+
+HOSTS = ("lb1", "app1", "db1", "db2", "bak1")
+# A step in the output of a restore: its host and what it does, as it begins and as it ends.
+STEP = re.compile(r"^\[ *[\d.]+s\] (\w+: .*?)(: done \([\d.]+ s\)| \.\.\.)$")
+
+
+class Stack:
+    """The stack, as the tests use it: rows with an acknowledgement each, and the site."""
+
+    def __init__(self, operator: Operator) -> None:
+        self.operator = operator
+        self.acknowledged: list[int] = []
+
+    @property
+    def primary(self) -> str:
+        (leader,) = self.operator_status()["primary"]
+        return str(leader)
+
+    def operator_status(self) -> dict[str, list[str]]:
+        status: dict[str, list[str]] = json.loads(self.operator.fab("status", "--json", code=None).out)
+        return status
+
+    def sql(self, text: str, host: str = "") -> str:
+        command = f"cd / && timeout 60 {AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtqd shop"
+        return self.operator.on(host or self.primary, f"{command} <<'END'\n{text}\nEND\n").strip()
+
+    def write(self, count: int) -> None:
+        """Insert rows one by one, and record each after its commit was acknowledged."""
+        host = self.primary
+        first = len(self.acknowledged) + 1
+        numbers = list(range(first, first + count))
+        self.sql("\n".join(f"insert into restore_test values ({number});" for number in numbers), host)
+        self.acknowledged += numbers
+
+    def rows(self) -> list[int]:
+        return [int(row) for row in self.sql("select n from restore_test order by n").split()]
+
+    def now(self) -> str:
+        return self.sql("select clock_timestamp()")
+
+    def serves(self) -> bool:
+        """Return whether the site answers through the balancer with the service, not the maintenance page."""
+        ask = "curl -sk -m 5 -o /dev/null -w '%{http_code}' --resolve testlab:443:127.0.0.1 https://testlab/healthz"
+        return self.operator.on("lb1", ask, check=False).strip() == "200"
+
+    def is_whole(self) -> None:
+        until(self.serves, "the site does not answer")
+        self.operator.inv("verify", "--role=db,backup")
+        status = self.operator_status()
+        assert status["findings"] == [], status
+        plan = self.operator.json("plan", code=None)
+        assert not any(plan["changes"].values()), plan
+
+
+@pytest.fixture(scope="module")
+def stack(deployed: Operator) -> Stack:
+    stack = Stack(deployed)
+    stack.sql("create table restore_test (n int primary key, at timestamptz default clock_timestamp())")
+    stack.sql("create table restore_orders as select generate_series(1, 1000) as n")
+    return stack
+
+
+def killed_at_every_step(stack: Stack, *words: str) -> list[str]:
+    """Type a restore until it ends; kill it whenever a step begins or ends that had not in an earlier attempt."""
+    seen: list[str] = []
+    operator = stack.operator
+    line = [str(operator.programs / "inv"), "restore", *words, "--yes", f"--inventory={operator.inventory}"]
+    while True:
+        process = subprocess.Popen(
+            line,
+            cwd=operator.project,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+        assert process.stdout
+        said = []
+        for text in process.stdout:
+            said.append(text)
+            found = STEP.match(text.rstrip("\n"))
+            if found and found[0].partition("] ")[2].partition("(")[0] not in seen:
+                seen.append(found[0].partition("] ")[2].partition("(")[0])
+                process.send_signal(signal.SIGKILL)
+                break
+        code = process.wait(timeout=600)
+        process.stdout.close()
+        if code != -signal.SIGKILL:
+            assert code == 0, "".join(said)[-4000:]
+            return seen
+
+
+def test_a_dropped_table_comes_back_with_every_row_from_before_and_none_from_after_over_a_failover(
+    stack: Stack,
+) -> None:
+    """The backup is from before a failover, the moment from after it; every step of the restore is interrupted."""
+    stack.write(50)
+    stack.operator.inv("backup-now")
+    stack.write(50)
+    old = stack.primary
+    stack.operator.on(old, f"systemctl kill --signal=KILL {UNIT}")
+    stack.operator.fab("promote", "--yes")
+    stack.operator.fab("rejoin", "--yes")
+    stack.write(50)
+    before = list(stack.acknowledged)
+    moment = stack.now()
+    stack.sql("drop table restore_orders")
+    stack.write(50)
+    seen = killed_at_every_step(stack, f"--at={moment}")
+    assert len(seen) > 20, seen
+    assert stack.rows() == before
+    assert stack.sql("select count(*) from restore_orders") == "1000"
+    stack.is_whole()
+
+
+def test_undoing_a_restore_brings_back_everything_also_if_every_step_is_interrupted(stack: Stack) -> None:
+    assert stack.rows() != stack.acknowledged
+    stack.sql("insert into restore_test values (100000)")
+    seen = killed_at_every_step(stack, "--undo")
+    assert len(seen) > 12, seen
+    assert stack.rows() == stack.acknowledged
+    assert stack.sql("select to_regclass('restore_orders') is null") == "t"
+    stack.is_whole()
+    # Barman follows the old history again: a failover and a restore to after it work.
+    stack.write(20)
+
+
+def test_a_restore_to_just_before_a_transaction_after_an_undone_one(stack: Stack) -> None:
+    before = list(stack.acknowledged)
+    xid = stack.sql("begin; insert into restore_test values (0); select pg_current_xact_id(); commit").split()[-1]
+    done = stack.operator.json("restore", f"--before-xid={xid}", "--yes")
+    assert done["failed_checks"] == []
+    assert stack.rows() == before
+    stack.is_whole()
+    stack.operator.inv("restore", "--discard", "--yes")
+    assert "nothing to undo" in stack.operator.inv("restore", "--undo", "--yes", code=1).text
+
+
+def test_a_moment_out_of_reach_and_a_wrong_name_change_nothing(stack: Stack) -> None:
+    assert "The backups and their WAL reach" in stack.operator.inv("restore", code=1).text
+    assert "is in the future" in stack.operator.inv("restore", "--at=2999-01-01 00:00+00", "--yes", code=1).text
+    assert "cannot go back to" in stack.operator.inv("restore", "--at=2020-01-01 00:00+00", "--yes", code=1).text
+    # stdin is no terminal, so nobody types the name of the stack.
+    assert "nothing was done" in stack.operator.inv("restore", f"--at={stack.now()}", code=1).text
+    assert stack.serves()
