@@ -13,7 +13,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.services import DjangoService
 from plainstack.inventory.stack import Stack
 from plainstack.services import processes, release, running, site, stops
-from plainstack.services.release_steps import account, home, pin, settings
+from plainstack.services.places import account, home, pin, settings
 
 ROLE = "app"
 

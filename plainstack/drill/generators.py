@@ -24,8 +24,8 @@ from plainstack.secrets import pki
 from plainstack.secrets.values import Vault
 from plainstack.services import kinds, site
 from plainstack.services.edge import Balancer, GivenCertificate
+from plainstack.services.places import account, home
 from plainstack.services.processes import here, served
-from plainstack.services.release_steps import account, home
 from plainstack.services.variables import secret_name
 from plainstack.shipped import PACKAGE
 from plainstack.ssh.connections import Sessions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from plainstack.inventory.references import resolve
-from plainstack.inventory.services import DrillRequest
+from plainstack.inventory.service_parts import DrillRequest
 from plainstack.inventory.stack import Stack
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plainstack.errors import NotDeployed, Refused
-from plainstack.services.release_steps import home
+from plainstack.services.places import home
 
 _SHOWN = ("LoadState", "User", "Group", "WorkingDirectory", "UMask", "EnvironmentFiles")
 

@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from plainstack.engine.role import Answers
 from plainstack.inventory.sections import Host
-from plainstack.inventory.services import Hook
+from plainstack.inventory.service_parts import Hook
 from plainstack.inventory.stack import Stack
 from plainstack.services import release
 from plainstack.services.hooks import Phase, once_host
+from plainstack.services.places import home
 from plainstack.services.processes import hosts, runner
-from plainstack.services.release_steps import home
 
 Deployed = Mapping[str, Collection[str]]
 """The roles that a command deploys to each host that it has reached."""

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from plainstack.engine.resources import Command
 from plainstack.services import hooks
 from plainstack.services.hooks import Phase
+from plainstack.services.places import account, home, settings
 from plainstack.services.release import Release
-from plainstack.services.release_steps import IN_RELEASE, account, home, script, settings, word
+from plainstack.services.release_shell import IN_RELEASE, script, word
 from plainstack.services.variables import Scope
 
 # The marker is written after the command has succeeded: a command that is killed on the way runs again.

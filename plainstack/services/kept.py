@@ -10,7 +10,7 @@ from plainstack.inventory.held import Pinned
 from plainstack.inventory.stack import Stack
 from plainstack.paths import AUDIT
 from plainstack.services import holds, kinds
-from plainstack.services.release_steps import home
+from plainstack.services.places import home
 
 # Prints for each release its virtual environment and whether that is complete, when the database was migrated for it,
 # when the host last switched to it, and which release ran before it.

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from plainstack.inventory.health import Health
 from plainstack.inventory.sections import Host
-from plainstack.inventory.services import DjangoService, Placement, Process, ServiceTimer, StaticService
+from plainstack.inventory.service_parts import Placement, Process, ServiceTimer
+from plainstack.inventory.services import DjangoService, StaticService
 from plainstack.inventory.stack import Stack
 from plainstack.services import lease
 from plainstack.services.kinds import MAIN

@@ -9,10 +9,10 @@ from plainstack.engine.resources import Command
 from plainstack.engine.transaction.room import ROOM
 from plainstack.inventory.services import Service
 from plainstack.services import files, kinds, pythons
+from plainstack.services.places import account, data, home, pin, settings, settings_ahead
 from plainstack.services.release import Release
+from plainstack.services.release_shell import IN_RELEASE, script, word
 
-# Everything that a service's folder contains.
-LAYOUT = ("releases", "venvs", "staging", "current", "current.new", "previous")
 # How many releases a host keeps; the current and the previous one are always among them.
 KEPT = 5
 
@@ -85,26 +85,6 @@ mv -T "$new" "$home/releases/$id"
 
 _MIGRATED = ': >"$home/releases/$id/migrated"\n'
 
-# The environment of the service's processes: `in_release FOLDER PROGRAM...` runs the service's code as its account.
-IN_RELEASE = """\
-in_release() (
-    folder=$1
-    shift
-    set -a
-    . "$settings"
-    RELEASE=$id STATIC_ROOT=$folder/static PYTHONDONTWRITEBYTECODE=1
-    HOME=$(getent passwd "$account" | cut -d : -f 6) USER=$account LOGNAME=$account
-    PATH=${venv:+$venv/bin:}$folder/source:$PATH
-    cd "$folder/source" || exit
-    exec runuser -u "$account" -- "$@"
-)
-manage() {
-    folder=$1
-    shift
-    in_release "$folder" python manage.py "$@"
-}
-"""
-
 # What the commands write into the source becomes root's when they have ended: a release is read-only.
 _COMPLETE = """complete() { # complete COMMAND LINE
     code=0
@@ -165,36 +145,6 @@ for each in ../venvs/*; do
     readlink ./*/venv | sed 's|.*/||' | grep -qxF "${each##*/}" || rm -rf "$each"
 done
 """
-
-
-def account(service: str) -> str:
-    """Return the system account that a service runs as."""
-    return f"app-{service}"
-
-
-def home(service: str) -> str:
-    """Return the folder of a service on a host: releases, their virtual environments, and the link `current`."""
-    return f"/srv/{service}"
-
-
-def data(service: str) -> str:
-    """Return the folder for the data that a service writes; it stays when a release, or the service, is removed."""
-    return f"/var/lib/{account(service)}"
-
-
-def pin(service: str) -> str:
-    """Return the path of the file that names the release that a service was rolled back to, if it was."""
-    return f"/etc/plainstack/app/{service}.pinned"
-
-
-def settings(service: str) -> str:
-    """Return the path of the file with a service's environment variables, including secrets."""
-    return f"/etc/plainstack/app/{service}.env"
-
-
-def settings_ahead(name: str) -> str:
-    """Return the path of the environment file for a new release while it is built; the current one has its own file."""
-    return f"/etc/plainstack/app/{name}.next.env"
 
 
 def put_in_place(
@@ -285,13 +235,3 @@ def prune(name: str) -> Command:
 def _completed(commands: Sequence[tuple[str, str]]) -> str:
     lines = [f"complete {shlex.quote(said)} {shlex.quote(line)}\n" for said, line in commands]
     return "".join([_COMPLETE, *lines, _COMPLETED]) if lines else ""
-
-
-def script(body: str, **variables: str) -> str:
-    """Return a shell script that begins with variables."""
-    return "".join(f"{name}={word(value)}\n" for name, value in variables.items()) + body
-
-
-def word(value: str) -> str:
-    """Return a value quoted for sh; a path is placed below $ROOT, which is empty except in tests."""
-    return f"${{ROOT:-}}{shlex.quote(value)}" if value.startswith("/") else shlex.quote(value)

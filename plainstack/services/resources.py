@@ -10,7 +10,8 @@ from plainstack.engine.network import Network
 from plainstack.engine.render import template
 from plainstack.engine.resources import Directory, File, Listen, Package, Resource, Timer, Unit, User
 from plainstack.inventory.sections import Host
-from plainstack.inventory.services import DjangoService, Process, Service, ServiceTimer, StaticService
+from plainstack.inventory.service_parts import Process, ServiceTimer
+from plainstack.inventory.services import DjangoService, Service, StaticService
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.values import Vault
 from plainstack.services import (
@@ -29,18 +30,10 @@ from plainstack.services import (
     variables,
 )
 from plainstack.services.kinds import MAIN
+from plainstack.services.places import LAYOUT, account, data, home, settings, settings_ahead
 from plainstack.services.processes import runs_gunicorn
 from plainstack.services.release import Release
-from plainstack.services.release_steps import (
-    LAYOUT,
-    account,
-    data,
-    home,
-    prune,
-    put_in_place,
-    settings,
-    settings_ahead,
-)
+from plainstack.services.release_steps import prune, put_in_place
 from plainstack.services.single import PROGRAMS, at_its_times, login, supervised, supervisor
 from plainstack.services.variables import Scope, command
 from plainstack.services.watchdog import watchdog

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from plainstack.inventory.sections import Host
-from plainstack.inventory.services import Process
+from plainstack.inventory.service_parts import Process
 from plainstack.inventory.stack import Stack
 from plainstack.services import health, processes
-from plainstack.services.release_steps import home
+from plainstack.services.places import home
 
 
 def hosts(stack: Stack, service: str) -> list[Host]:

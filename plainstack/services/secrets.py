@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from plainstack.engine.role import DeclaredSecret, FromCommand, Generated, Given
 from plainstack.inventory import references
-from plainstack.inventory.services import ServiceSecret
+from plainstack.inventory.service_parts import ServiceSecret
 from plainstack.inventory.stack import Stack
 from plainstack.secrets.rotation import RotationStrategy
 from plainstack.services import files

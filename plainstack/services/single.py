@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, Package, Resource
-from plainstack.inventory.services import Process, ServiceTimer
+from plainstack.inventory.service_parts import Process, ServiceTimer
 from plainstack.secrets.values import Secret
+from plainstack.services.places import account
 from plainstack.services.processes import upstream
-from plainstack.services.release_steps import account
 from plainstack.services.variables import FOLDER, Scope, quoted
 
 _PROGRAM = "/usr/local/lib/plainstack/one"

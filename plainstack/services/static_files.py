@@ -11,7 +11,7 @@ from plainstack.inventory.services import StaticService
 from plainstack.inventory.stack import Stack
 from plainstack.services import processes
 from plainstack.services.edge import Balancer
-from plainstack.services.release_steps import home
+from plainstack.services.places import home
 
 
 def program(stack: Stack, host: Host) -> Iterator[Resource]:

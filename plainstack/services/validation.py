@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from plainstack.inventory import port_numbers
 from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.sections import Host
-from plainstack.inventory.services import BinaryService, Placement, Process, StaticService, Writable
+from plainstack.inventory.service_parts import Placement, Process, Writable
+from plainstack.inventory.services import BinaryService, StaticService
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import problem_of_path
 from plainstack.services import files, local_build

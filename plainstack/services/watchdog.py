@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, Resource, Unit
 from plainstack.inventory.sections import Host
-from plainstack.inventory.services import Process
+from plainstack.inventory.service_parts import Process
 from plainstack.inventory.stack import Stack
 from plainstack.services import processes, site
 

@@ -172,11 +172,14 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
         "The network interface of the public addr",
         "The networks that may connect to the SSH",
     ),
+    "inventory/service_parts.py": (
+        "Seconds that a balancer waits for a resp",
+        "The URL paths that the balancers pass on",
+    ),
     "inventory/services.py": (
         "Gunicorn's worker processes on each app",
         "Seconds that a balancer waits for a resp",
         "The URL path of the service; the balance",
-        "The URL paths that the balancers pass on",
         "The port on which the app hosts serve it",
         "The role or the hosts that run the servi",
         "Threads of each worker.",

@@ -15,7 +15,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.roles import app
 from plainstack.secrets.values import Secret, Vault
 from plainstack.services import release
-from plainstack.services.release_steps import LAYOUT
+from plainstack.services.places import LAYOUT
 from tests import inventories
 
 pytestmark = pytest.mark.programs

@@ -13,7 +13,7 @@ from plainstack.inventory.held import Pinned, later
 from plainstack.inventory.stack import Stack
 from plainstack.roles import registry
 from plainstack.services import holds, release
-from plainstack.services.release_steps import pin
+from plainstack.services.places import pin
 from tests import inventories
 from tests.unit.sandbox import Sandbox
 
