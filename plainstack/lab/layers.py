@@ -6,7 +6,7 @@ import shutil
 import uuid
 from pathlib import Path
 
-from plainstack.lab import model
+from plainstack.lab import model, trees
 from plainstack.lab.disk import Disk
 
 _KEPT = ("ssh_host_ed25519_key", "ssh_host_ed25519_key.pub", "stamp")
@@ -56,8 +56,7 @@ def sweep() -> None:
 
     The caller holds the machine's lock, so no other command is creating a layer.
     """
-    for half in (*model.DISKS.glob(".*.half"), *model.SNAPSHOTS.glob(".*")):
-        shutil.rmtree(half)
+    trees.remove((*model.DISKS.glob(".*.half"), *model.SNAPSHOTS.glob(".*")))
     if not model.LAYERS.is_dir():
         return
     used = {link.readlink() for link in model.DISKS.glob("*/*/layer") if link.parent.parent != model.LAYERS}
@@ -68,9 +67,7 @@ def sweep() -> None:
         if below.is_symlink() and below.readlink() not in used:
             used.add(below.readlink())
             waiting.append(below.readlink())
-    for layer in model.LAYERS.iterdir():
-        if layer not in used:
-            shutil.rmtree(layer)
+    trees.remove(layer for layer in model.LAYERS.iterdir() if layer not in used)
 
 
 def _fresh(disk: Disk) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from plainstack.lab import (
     network,
     owner,
     proxy,
+    trees,
 )
 from plainstack.lab.model import Lab, LabHost
 from plainstack.ssh import netns
@@ -96,9 +96,7 @@ def remove(name: str, report: Report) -> None:
     existed = any(place.exists() for place in (group, disks, run, Path("/run/netns", namespace)))
     cgroup.remove(group)
     network.remove(namespace)
-    for folder in (disks, run):
-        if folder.exists():
-            shutil.rmtree(folder)
+    trees.remove(folder for folder in (disks, run) if folder.exists())
     with machine.locked("machine", report):
         layers.sweep()
         proxy.stop_unused()
