@@ -28,3 +28,27 @@ def backups(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> N
     from plainstack.cli import backup_commands
 
     backup_commands.backups(inventory, json=json)
+
+
+@task(
+    name="restore-test",
+    help={
+        "backup": "the id of a backup, from `inv backups` (default: the newest)",
+        "at": 'recover to this time: --at="2026-11-21 14:03:00+00" (default: as far as there is WAL)',
+        "inventory": SELECT["inventory"],
+        **JSON,
+    },
+)
+def restore_test(
+    _c: Context, backup: str = "latest", at: str = "", inventory: str = "hosts.yaml", json: bool = False
+) -> None:
+    """Restore a backup on the backup host, check it, and delete it again; says how long that took.
+
+    The restored cluster is cut off from the network. Its files, pages, tables and indexes are checked, and its tables
+    compared with what was recorded when the backup was taken. The test goes on if the connection breaks.
+
+    Exit code: 0, or 1 if the test failed or could not be made.
+    """
+    from plainstack.cli import restore_test_command
+
+    restore_test_command.restore_test(inventory, backup, at, json=json)

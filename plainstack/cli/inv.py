@@ -217,6 +217,7 @@ namespace = Collection(
     backup_tasks.backups,
     restore_tasks.restore,
     backup_tasks.backup_now,
+    backup_tasks.restore_test,
     trust,
     tunnel,
     roles,

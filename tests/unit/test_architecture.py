@@ -134,7 +134,7 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
     "cli/init.py": ("apps/incidents",),
     # The commands about backups and their messages.
     "cli/backup_commands.py": (": taking a base backup", "backup", "backups", "no usable backup was taken"),
-    "cli/backup_tasks.py": ("backup-now", "backups"),
+    "cli/backup_tasks.py": ("backup", "backup-now", "backups", "the id of a backup, from `inv backups` ("),
     "cli/inv.py": ("backups",),
     "cli/restore_commands.py": (
         ". The backups and their WAL reach",

@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     test = verbs.add_parser("test", help="restore a backup, check it, and delete it again; print the result as JSON")
     test.add_argument("--backup", default="latest", help="the id of a backup (default: latest)")
     test.add_argument("--at", help="recover to this time (default: to the end of the WAL)")
-    test.set_defaults(before_xid=None, lsn="", timeline=0, serve=False, or_end=True)
+    test.set_defaults(before_xid=None, lsn="", consistent=False, timeline=0, serve=False, or_end=True)
     verbs.add_parser("trial", help="for systemd: carry out a restore test")
     until = start.add_mutually_exclusive_group()
     until.add_argument("--at", help="recover to this time, with its time zone: 2026-11-21T14:03:00+00:00")

@@ -1,0 +1,53 @@
+"""The command behind `inv restore-test`."""
+
+from __future__ import annotations
+
+import shlex
+
+from invoke.exceptions import Exit
+
+from plainstack.cli.command import document, load, reporting
+from plainstack.cli.console import Console
+from plainstack.errors import HostFailed
+
+_LONGEST = 12 * 3600
+
+
+def restore_test(inventory: str, chosen: str, at: str, *, json: bool) -> None:
+    """Run `inv restore-test`; `chosen` is the id of a backup, or latest."""
+    console = Console(json=json)
+    with reporting(console, json=json):
+        from plainstack.postgresql.backup.barman import backup_host
+        from plainstack.postgresql.restore import testing
+        from plainstack.postgresql.restore.moment import typed
+        from plainstack.ssh.connections import Sessions
+
+        until = typed(at, "", "").at if at else None
+        stack = load(inventory)
+        name = backup_host(stack)
+        results: list[str] = []
+
+        def show(line: str) -> None:
+            if testing.is_result(line):
+                results.append(line)
+            elif line and not json:
+                console.line(f"{name}: {line}")
+
+        with Sessions(stack) as sessions:
+            command = f"sh -c {shlex.quote(testing.script(chosen, until))}"
+            output = sessions.to(name).run(command, on_line=show, timeout=_LONGEST, step="restore test")
+        if not results:
+            first, *rest = output.err.splitlines() or ["it ended without a result"]
+            raise HostFailed(name, "restore test", first, rest[-12:], output.code)
+        result = testing.parse(results[-1])
+        if json:
+            document(result.data)
+        else:
+            for sentence in result.sentences():
+                console.line(sentence, "bold green" if result.passed else "bold")
+            for note in result.notes:
+                console.line(f"note: {note}", "yellow")
+            for problem in result.problems:
+                console.error(f"{name}: {problem}")
+    if not result.passed:
+        raise Exit(code=1)

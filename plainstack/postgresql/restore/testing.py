@@ -1,0 +1,77 @@
+"""Restore tests: a backup is restored on the backup host, checked, compared with its record, and deleted again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from shlex import join
+from typing import Any
+
+from plainstack.errors import PlainstackError
+from plainstack.postgresql.restore.scratch import PROGRAM
+from plainstack.wording import duration
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of a restore test.
+
+    `seconds` is how long it took to restore and recover; `rpo_seconds` is how old the newest recovered commit was, None
+    if the cluster did not get so far. `problems` and `notes` are sentences. `data` is all that the host reported.
+    """
+
+    backup: str
+    passed: bool
+    seconds: float
+    rpo_seconds: float | None
+    tables: int
+    rows: int
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    data: dict[str, Any]
+
+    def sentences(self) -> Iterator[str]:
+        """Yield what a person wants to know of it, without the problems and notes."""
+        verdict = "can be restored" if self.passed else "FAILED the restore test"
+        yield f"backup {self.backup} {verdict}"
+        yield f"time to restore: {duration(self.seconds)}"
+        if self.rpo_seconds is not None:
+            yield f"the newest recovered commit is {duration(self.rpo_seconds)} old"
+        if self.tables:
+            yield f"compared with what was recorded at the backup: {self.tables} tables with {self.rows} rows"
+
+
+def script(backup: str = "latest", at: datetime | None = None) -> str:
+    """Return shell code for root on the backup host that tests a backup, as far as the time `at` or the end of the WAL.
+
+    It prints lines of progress, then the result as JSON. Its exit code is 1 if the test was not passed.
+    """
+    words = ["test", f"--backup={backup}", *([f"--at={at.isoformat()}"] if at else [])]
+    return f"/usr/bin/python3 -I {PROGRAM} {join(words)}\n"
+
+
+def is_result(line: str) -> bool:
+    """Return whether a line that the script printed is the result, and not progress."""
+    return line.startswith("{")
+
+
+def parse(line: str) -> Result:
+    """Return the result that the script printed. Raises PlainstackError."""
+    try:
+        data = json.loads(line)
+        rpo = data["rpo_seconds"]
+        return Result(
+            data["backup"],
+            bool(data["passed"]),
+            float(data["seconds"]),
+            None if rpo is None else float(rpo),
+            int(data.get("tables", 0)),
+            int(data.get("rows", 0)),
+            tuple(data["problems"]),
+            tuple(data["notes"]),
+            data,
+        )
+    except (KeyError, TypeError, ValueError):
+        raise PlainstackError(f"not the result of a restore test: {line[:200]!r}") from None
