@@ -8,6 +8,7 @@ from dataclasses import replace
 from plainstack.deploy.step_runner import StepRunner
 from plainstack.engine.network import Network
 from plainstack.postgresql import hosts, observation
+from plainstack.postgresql.backup.status import missing, missing_facts
 from plainstack.postgresql.failover import steps
 from plainstack.postgresql.observation import Topology
 from plainstack.postgresql.settings import Database
@@ -25,6 +26,7 @@ class Lookout:
         self._fences: dict[str, frozenset[str] | None] = {}
         self._answering: dict[str, frozenset[str]] = {name: frozenset() for name in self.databases}
         self._seen = False
+        self._wal_missing = ""
 
     def observe(self) -> Topology:
         """Return the topology, from the answers of all hosts, also of those that did not answer before."""
@@ -50,12 +52,16 @@ class Lookout:
         if peers:
             self._answering = {name: node.answering for name, node in nodes.items()}
         unknown = [name for name in self.clients if name not in self._fences]
-        answers = self._runner.ask({name: observation.fences_script() for name in unknown})
+        barman = hosts.barman_hosts(self._stack)
+        scripts = dict.fromkeys(unknown, observation.fences_script())
+        scripts |= {name: scripts[name] + missing_facts(self._stack) for name in unknown if name in barman}
+        answers = self._runner.ask(scripts)
         for name in unknown:
             answer = answers[name]
+            if name in barman:
+                self._wal_missing = missing(answer or {})
             self._fences[name] = None if answer is None else observation.named(answer, "fence.")
         database = self._stack.given(Database)
-        barman = hosts.barman_hosts(self._stack)
         return Topology(
             nodes={name: replace(node, answering=self._answering[name]) for name, node in nodes.items()},
             clients=dict(self._fences),
@@ -63,4 +69,5 @@ class Lookout:
             barman=steps.RECEIVER if barman else "",
             backup_hosts=tuple(name for name in barman if name not in self._runner.away),
             site_from=tuple(self._site),
+            wal_missing=self._wal_missing,
         )

@@ -37,12 +37,12 @@ def notes(
     observed: Mapping[str, Observed],
     pending: Mapping[str, HostPlan],
 ) -> list[str]:
-    """Return notes on the hosts that change, for the operator; they do not stop the deploy."""
+    """Return notes for the operator, most of them on the hosts that change; they do not stop the deploy."""
     return [
         f"{name}: {finding.text}"
-        for name in pending
-        for finding in _findings(stack, roles, name, desired[name], observed[name])
-        if not finding.refused
+        for name, seen in observed.items()
+        for finding in _findings(stack, roles, name, desired[name], seen)
+        if not finding.refused and (finding.always or name in pending)
     ]
 
 

@@ -31,10 +31,14 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something found on a host that stops a deploy (`refused`) or that the operator should know."""
+    """Something found on a host that stops a deploy (`refused`) or that the operator should know.
+
+    What does not stop a deploy is reported if the deploy changes the host; with `always`, also if nothing is to do.
+    """
 
     text: str
     refused: bool = True
+    always: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,9 @@ def healthy(now: Topology) -> bool:
 
 def findings(now: Topology) -> list[str]:
     """Return a message for every problem that an operator should know about."""
-    return [*_leaders(now), *(text for node in now.nodes.values() for text in _node(now, node)), *_fences(now)]
+    nodes = (text for node in now.nodes.values() for text in _node(now, node))
+    backups = [f"{name}: {now.wal_missing}" for name in now.backup_hosts if now.wal_missing]
+    return [*_leaders(now), *nodes, *_fences(now), *backups]
 
 
 def _leaders(now: Topology) -> Iterator[str]:
@@ -94,6 +96,11 @@ def _node(now: Topology, node: Node) -> Iterator[str]:
         if slot.name not in known and not slot.active and slot.retained:
             drop = f"select pg_drop_replication_slot('{slot.name}')"
             yield f"{node.name}: slot {slot.name} belongs to no host of this inventory. If it is not needed: {drop}"
+        elif slot.wal_status == "lost" and slot.name == BARMAN_SLOT:
+            yield (
+                f"{node.name}: slot {slot.name} is lost: Barman was away for too long, and WAL that it needs is gone."
+                " When the backup host runs again, take a full backup: inv backup-now"
+            )
         elif slot.wal_status == "lost":
             yield f"{node.name}: slot {slot.name} is lost, so its replica must be copied again"
         elif slot.retained > RETAINED:

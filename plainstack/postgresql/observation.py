@@ -98,7 +98,8 @@ class Topology:
     """The db hosts (`nodes`), and the fences on the other hosts that use the database (`clients`).
 
     `clients` maps each of these hosts to the db hosts that it fences off; None if it did not answer. `barman` is the
-    application name of Barman's receiver. `site_from` are the hosts that request the site.
+    application name of Barman's receiver. `site_from` are the hosts that request the site. `wal_missing` is what the
+    backup host says about WAL that it could not receive.
     """
 
     nodes: Mapping[str, Node]
@@ -107,6 +108,7 @@ class Topology:
     barman: str = ""
     backup_hosts: tuple[str, ...] = ()
     site_from: tuple[str, ...] = ()
+    wal_missing: str = ""
 
     def node(self, name: str) -> Node:
         """Return a db host by name. Raises Refused for an unknown name."""

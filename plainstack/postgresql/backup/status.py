@@ -50,14 +50,14 @@ def missing(facts: Mapping[str, str]) -> str:
         return ""
     return (
         f"WAL is missing since {moment(datetime.fromtimestamp(float(since), UTC))} UTC: the primary removed it before"
-        " Barman received it, so no moment since then can be restored. Mend it with a new backup: inv backup-now"
+        " Barman received it. No moment since then can be restored. Take a full backup: inv backup-now"
     )
 
 
 def findings(_stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:
-    """Report missing WAL to who deploys."""
+    """Report missing WAL in plans and deploys, also in those that have nothing to do."""
     if sentence := missing(observed.facts):
-        yield Finding(sentence, refused=False)
+        yield Finding(sentence, refused=False, always=True)
 
 
 def status(stack: Stack, facts: Answers, now: float) -> Status:

@@ -108,7 +108,7 @@ def test_barman_says_what_its_retention_policy_makes_of_a_backup(stack: Stack, t
     (held / "meta/20261122T010727-backup.info").write_text(INFO)
     (held / "meta/20261123T010727-backup.info").write_text(INFO.replace("DONE", "FAILED"))
     judged = [
-        {"backup_id": "20261122T010727", "retention_status": "VALID", "status": "DONE"},
+        {"backup_id": "20261122T010727", "retention_status": "-", "status": "DONE"},
         {"backup_id": "20261123T010727", "status": "FAILED"},
     ]
     found, _ = _read(stack, tmp_path, runuser=f"echo '{json.dumps({'shop': judged})}'")

@@ -64,8 +64,8 @@ def test_a_host_that_does_not_answer_has_no_cell(stack: Stack) -> None:
         ),
         (
             {"wal_missing": "1795309648.25"},
-            "WAL is missing since 2026-11-22 01:07:28 UTC: the primary removed it before Barman received it,"
-            " so no moment since then can be restored. Mend it with a new backup: inv backup-now",
+            "WAL is missing since 2026-11-22 01:07:28 UTC: the primary removed it before Barman received it."
+            " No moment since then can be restored. Take a full backup: inv backup-now",
         ),
     ],
 )
@@ -78,4 +78,4 @@ def test_a_deploy_says_that_wal_is_missing_and_goes_on(stack: Stack) -> None:
     assert list(status.findings(stack, host, Observed(facts=FACTS))) == []
     (found,) = status.findings(stack, host, Observed(facts={"wal_missing": "1795309648"}))
     assert found.text.startswith("WAL is missing since 2026-11-22 01:07:28 UTC")
-    assert not found.refused
+    assert (found.refused, found.always) == (False, True)
