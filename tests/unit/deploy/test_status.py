@@ -28,6 +28,9 @@ STANDBY = {
 }
 
 
+OLD = "the last usable backup is 1 d old. Take one: inv backup-now"
+
+
 def host(**facts: str) -> Observed:
     """Return a host with one deployed unit, which is running."""
     entry = Entry("unit", "x.service", "enabled,running")
@@ -38,7 +41,7 @@ def whole(stack: Stack) -> dict[str, Observed]:
     known = {
         "db1": host(**PRIMARY),
         "db2": host(**STANDBY),
-        "bak1": host(backup_at=str(NOW - 7300)),
+        "bak1": host(**{"backup_at.full": str(NOW - 7300)}),
         "lb1": host(vip="yes"),
         "lb2": host(vip="no"),
     }
@@ -56,7 +59,7 @@ def test_a_healthy_stack_has_a_line_for_every_host_and_no_problem(stack: Stack, 
     assert list(reported) == list(stack.hosts)
     assert reported["db1"] == ("1/1 up", "primary", "-", "-")
     assert reported["db2"] == ("1/1 up", "replica of db1, lag 1 KiB", "-", "-")
-    assert reported["bak1"] == ("1/1 up", "-", "-", "2 h ago")
+    assert reported["bak1"] == ("1/1 up", "-", "-", "full 2 h ago; no incremental one")
     assert (reported["lb1"][2], reported["lb2"][2]) == ("holds it", "-")
     assert not any(row.problems for row in shown(stack, registry, View(stack, observed=whole(stack))).values())
 
@@ -69,7 +72,7 @@ def test_a_healthy_stack_has_a_line_for_every_host_and_no_problem(stack: Stack, 
         ("db1", host(**STANDBY), "db1", "the database has no primary"),
         ("db2", host(data="no"), "db2", "PostgreSQL is without data"),
         ("bak1", host(), "bak1", "there is no usable backup. Take one: inv backup-now"),
-        ("bak1", host(backup_at=str(NOW - 27 * 3600)), "bak1", "the last usable backup is 1 d old"),
+        ("bak1", host(**{"backup_at.full": str(NOW - 27 * 3600)}), "bak1", OLD),
         ("lb1", host(vip="no"), "lb1", "0 hosts hold the virtual address"),
         ("mon1", replace(host(), units={}), "mon1", "x.service is missing"),
         ("mon1", replace(host(), lock="inv deploy"), "mon1", "a run is at work: inv deploy"),
