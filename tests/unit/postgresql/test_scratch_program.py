@@ -171,6 +171,11 @@ def test_a_target_after_the_last_commit_is_recognized() -> None:
     assert not found.up
 
 
+def test_a_tablespace_that_is_newer_than_the_backup_is_recognized() -> None:
+    found = recovery.read('2026-11-26 12:09:26 UTC FATAL:  directory "/srv/fast" does not exist\n')
+    assert (found.tablespace, found.lacks_wal) == ("/srv/fast", False)
+
+
 @pytest.mark.parametrize(
     ("typed", "target"),
     [

@@ -124,7 +124,13 @@ class Life:
 
     def _not_reached(self, target: Target, logged: Logged) -> Failed:
         log = last_lines(self.cluster.log)
-        if why := self._incomplete(logged):
+        if logged.tablespace:
+            return Failed(
+                f"a tablespace was created in {logged.tablespace} after this backup; restore a later backup, or a moment"
+                " before that",
+                log,
+            )
+        if (logged.damaged or logged.lacks_wal) and (why := self._incomplete(logged)):
             return Failed(why, log)
         if not logged.ended_early:
             return Failed(f"the restored cluster does not start: {logged.fatal or 'see its log'}", log)

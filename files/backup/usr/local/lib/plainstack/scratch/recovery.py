@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 
 _FLAGS = {"time": "--at", "xid": "--before-xid", "lsn": "--lsn", "immediate": "--consistent", "": "--end"}
 ENDED_BEFORE = "recovery ended before configured recovery target was reached"
+# How the server ends if WAL that it needs is missing.
+_WITHOUT_WAL = (ENDED_BEFORE, "could not locate required checkpoint record", "WAL ends before", "is not a child of")
+_TABLESPACE = re.compile(r'directory "([^"]+)" does not exist')
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,17 @@ class Logged:
     up: bool
     paused: bool
     damaged: str
+
+    @property
+    def lacks_wal(self) -> bool:
+        """Whether the server ended because WAL is missing."""
+        return any(words in self.fatal for words in _WITHOUT_WAL)
+
+    @property
+    def tablespace(self) -> str:
+        """The folder of a tablespace that was created after the backup, if the server ended because it lacks it."""
+        found = _TABLESPACE.search(self.fatal)
+        return found[1] if found else ""
 
     @property
     def ended_early(self) -> bool:
