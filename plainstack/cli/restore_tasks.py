@@ -14,6 +14,9 @@ from plainstack.cli.options import JSON, NOTIFY, SELECT
         "at": 'go back to this time, with its time zone: --at="2026-11-21 14:03:00+00"',
         "before-xid": "go back to just before this transaction committed (pg_current_xact_id() prints such numbers)",
         "backup": "start from this backup; without --at and --before-xid, go back to its end (see inv backups)",
+        "table": "restore only this table of the stack's database, as a copy with another name: --table=public.orders",
+        "database": "restore only this database, as a copy with another name",
+        "into": "the name of the copy (default: the old name with _restored at its end)",
         "undo": "put the data from before the last restore back",
         "discard": "delete the data from before restores, which inv restore --undo needs",
         "yes": "do not ask for the name of the stack (for scripts)",
@@ -27,6 +30,9 @@ def restore(
     at: str = "",
     before_xid: str = "",
     backup: str = "",
+    table: str = "",
+    database: str = "",
+    into: str = "",
     undo: bool = False,
     discard: bool = False,
     yes: bool = False,
@@ -43,10 +49,23 @@ def restore(
     An interrupted restore can be repeated: it continues from the state that it finds. It can be undone as well, also
     after its end: inv restore --undo. The old data stays on the db hosts until inv restore --discard.
 
+    With --table or --database, the site stays open: a copy of the table or database as it was is added to the living
+    cluster under a new name. Its foreign keys and triggers are left out.
+
     Exit code: 0 done, 1 refused or failed (the message says why and what to type next).
     """
-    from plainstack.cli import restore_commands
+    from plainstack.cli import restore_commands, restore_one_command
 
+    if table or database or into:
+        forbidden = undo or discard
+        restore_one_command.restore_one(
+            inventory,
+            (at, before_xid, backup),
+            (table, database, into),
+            alone=not forbidden,
+            json=json,
+        )
+        return
     restore_commands.restore(
         inventory,
         at=at,

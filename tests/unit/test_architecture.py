@@ -135,6 +135,7 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
     # The commands about backups and their messages.
     "cli/backup_commands.py": (": taking a base backup", "backup", "backups", "no usable backup was taken"),
     "cli/backup_tasks.py": ("backup", "backup-now", "backups", "the id of a backup, from `inv backups` ("),
+    "cli/restore_one_command.py": ("backup",),
     "cli/inv.py": ("backups",),
     "cli/restore_commands.py": (
         ". The backups and their WAL reach",

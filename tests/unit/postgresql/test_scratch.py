@@ -48,6 +48,7 @@ def test_the_program_understands_what_the_script_asks_for(target: Target, wanted
         "target": wanted,
         "timeline": 2,
         "serve": True,
+        "dump": False,
         "or_end": True,
     }
 

@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     test = verbs.add_parser("test", help="restore a backup, check it, and delete it again; print the result as JSON")
     test.add_argument("--backup", default="latest", help="the id of a backup (default: latest)")
     test.add_argument("--at", help="recover to this time (default: to the end of the WAL)")
-    test.set_defaults(before_xid=None, lsn="", consistent=False, timeline=0, serve=False, or_end=True)
+    test.set_defaults(before_xid=None, lsn="", consistent=False, dump=False, timeline=0, serve=False, or_end=True)
     verbs.add_parser("trial", help="for systemd: carry out a restore test")
     until = start.add_mutually_exclusive_group()
     until.add_argument("--at", help="recover to this time, with its time zone: 2026-11-21T14:03:00+00:00")
@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     start.add_argument("--or-end", action="store_true", help="if the WAL ends before that, recover to its end")
     start.add_argument("--timeline", type=int, default=0, help="follow this timeline (default: the latest)")
     start.add_argument("--serve", action="store_true", help="let the database hosts copy it, over TLS")
+    start.add_argument("--dump", action="store_true", help="let the database hosts dump tables of it, over TLS")
     for verb, text in (("stop", "end a cluster and delete it"), ("run", "for systemd: bring a cluster up")):
         verbs.add_parser(verb, help=text).add_argument("name")
     mark = verbs.add_parser("mark", help="write a marker row before a backup; print its id")
@@ -66,6 +67,7 @@ def options_of(found: argparse.Namespace) -> dict[str, Any]:
         "target": [kind, value],
         "timeline": found.timeline,
         "serve": found.serve,
+        "dump": found.dump,
         "or_end": found.or_end,
     }
 

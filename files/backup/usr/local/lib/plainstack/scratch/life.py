@@ -34,6 +34,7 @@ class Wanted:
     target: Target = field(default_factory=Target)
     timeline: int = 0
     serve: bool = False
+    dump: bool = False
     or_end: bool = False
 
 
@@ -60,7 +61,7 @@ class Life:
         room(cluster.folder, backup.size)
         self._say(f"restoring backup {backup.id}, {megabytes(backup.size)}")
         self._barman(backup)
-        postmaster.configure(cluster, serve=self._wanted.serve)
+        postmaster.configure(cluster, serve=self._wanted.serve, dump=self._wanted.dump)
 
     def _barman(self, backup: BaseBackup) -> None:
         cluster = self.cluster
@@ -103,11 +104,15 @@ class Life:
         if ended and (why := self._incomplete(logged)):
             self._stop()
             raise Failed(why, last_lines(self.cluster.log))
+        if self._wanted.dump:
+            postmaster.query(self.cluster, postmaster.DUMPER_ROLE)
         return self._described(logged, "end of WAL" if ended else "target")
 
     def _replay(self, target: Target) -> Logged:
         cluster = self.cluster
-        wanted = postmaster.settings(cluster, postmaster.control_data(cluster), serve=self._wanted.serve)
+        wanted = postmaster.settings(
+            cluster, postmaster.control_data(cluster), serve=self._wanted.serve or self._wanted.dump
+        )
         wanted |= target.settings(self.timeline)
         wanted["restore_command"] = postmaster.fetch_command(cluster, self.backup.segment_size)
         # A server that admits readers stops if the primary's limits were raised on the way.
@@ -126,8 +131,8 @@ class Life:
         log = last_lines(self.cluster.log)
         if logged.tablespace:
             return Failed(
-                f"a tablespace was created in {logged.tablespace} after this backup; restore a later backup, or a moment"
-                " before that",
+                f"a tablespace was created in {logged.tablespace} after this backup; restore a later backup, or a"
+                " moment before that",
                 log,
             )
         if (logged.damaged or logged.lacks_wal) and (why := self._incomplete(logged)):

@@ -16,6 +16,10 @@ from place import Cluster, Failed, last_lines
 from recovery import Logged
 
 FETCH = Path(__file__).with_name("fetch.py")
+# The account that may read all tables of a cluster that is dumped. It is no superuser: a database host must not be able
+# to run programs on the backup host.
+DUMPER = "plainstack_dump"
+DUMPER_ROLE = f"create role {DUMPER} login bypassrls in role pg_read_all_data"
 _STOP_SECONDS = 60
 # Settings that a server in recovery needs at least as high as the primary's were, by the names in pg_controldata.
 _LIMITS = {
@@ -91,7 +95,7 @@ def settings(cluster: Cluster, control: Mapping[str, str], *, serve: bool) -> di
     return found
 
 
-def configure(cluster: Cluster, *, serve: bool) -> None:
+def configure(cluster: Cluster, *, serve: bool, dump: bool = False) -> None:
     """Write the configuration, and remove from the restored data what belongs to the cluster that it comes from."""
     cluster.config.mkdir(mode=0o700, exist_ok=True)
     cluster.socket.mkdir(mode=0o700, exist_ok=True)
@@ -102,6 +106,10 @@ def configure(cluster: Cluster, *, serve: bool) -> None:
         for name, address in cluster.place.readers.items():
             access.append(f"hostssl replication replicator {address}/32 cert map=readers")
             names.append(f"readers {name} replicator")
+    if dump:
+        for name, address in cluster.place.readers.items():
+            access.append(f"hostssl all {DUMPER} {address}/32 cert map=dumpers")
+            names.append(f"dumpers {name} {DUMPER}")
     (cluster.config / "pg_hba.conf").write_text("\n".join(access) + "\n")
     (cluster.config / "pg_ident.conf").write_text("\n".join(names) + "\n")
     for name in ("standby.signal", "recovery.done", ".barman-recover.info", "postmaster.pid"):

@@ -52,7 +52,9 @@ class State:
 def wanted_of(options: dict[str, Any]) -> tuple[Wanted, Target]:
     """Return what a request asks for."""
     target = Target(*options["target"])
-    return Wanted(options["backup"], target, options["timeline"], options["serve"], options["or_end"]), target
+    return Wanted(
+        options["backup"], target, options["timeline"], options["serve"], options["dump"], options["or_end"]
+    ), target
 
 
 def run(place: Place, name: str) -> int:
@@ -93,7 +95,7 @@ def start(place: Place, name: str, options: dict[str, Any]) -> None:
         if request.get("wanted") != options:
             raise Failed(f"scratch cluster {name} is in use with other options; end it with: scratch stop {name}")
     else:
-        if options["serve"] and (other := _served(place, name)):
+        if (options["serve"] or options["dump"]) and (other := _served(place, name)):
             raise Failed(f"scratch cluster {other} is already served; end it with: scratch stop {other}")
         request = {"id": str(uuid.uuid4()), "wanted": options}
         place.requests.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -172,7 +174,7 @@ def status(place: Place) -> list[dict[str, Any]]:
 def _served(place: Place, but: str) -> str:
     for one in place.names():
         wanted = read_json(place.cluster(one).state).get("wanted") or {}
-        if one != but and wanted.get("serve") and is_active(place.cluster(one).unit):
+        if one != but and (wanted.get("serve") or wanted.get("dump")) and is_active(place.cluster(one).unit):
             return one
     return ""
 

@@ -16,7 +16,7 @@ from trial import NAME, Trial
 
 UNIT = "plainstack-restore-test.service"
 # What the timer asks for.
-_USUAL = {"backup": "latest", "target": ["", ""], "timeline": 0, "serve": False, "or_end": True}
+_USUAL = {"backup": "latest", "target": ["", ""], "timeline": 0, "serve": False, "dump": False, "or_end": True}
 
 
 def _state(place: Place) -> Path:
