@@ -75,9 +75,10 @@ class _Run:
         now = self.restoration.observe()
         if moment is None and not now.unfinished:
             raise Refused(f"{_MOMENT}{self._reachable(now)}")
-        wanted = self._wanted(now, moment)
-        request = continued(now, wanted)
-        if request is wanted:
+        request = continued(now, moment.key if moment else "")
+        if request is None:
+            assert moment
+            request = self._wanted(now, moment)
             for line in prospect(now, request):
                 self.console.line(line)
             self._consent("restore")
@@ -124,14 +125,11 @@ class _Run:
         self.console.line("deleted. That restore can no longer be undone", "bold green")
         return {"discarded": paths}
 
-    def _wanted(self, now: Situation, moment: Moment | None) -> Request:
-        """Return the restore to the moment; without one, a request that continues what is unfinished."""
+    def _wanted(self, now: Situation, moment: Moment) -> Request:
         from plainstack.postgresql.restore.moment import base_of
         from plainstack.postgresql.restore.situation import Request
         from plainstack.services.maintenance import closable
 
-        if moment is None:
-            return Request("", "", (), "")
         primaries = now.topology.primaries
         began = datetime.now(UTC)
         source = base_of(self.restoration.catalogue(), moment, began, running=len(primaries) == 1)
@@ -142,6 +140,7 @@ class _Run:
         shut = frozenset[str]().union(*(here or () for here in now.closed.values()))
         return Request(
             id=began.strftime("%Y%m%dT%H%M%S"),
+            moment=moment.key,
             says=moment.says,
             target=moment.words(source.id, or_end=not primaries),
             leader=leader,

@@ -18,14 +18,14 @@ from plainstack.wording import size
 MARGIN = 256 * 2**20
 
 
-def continued(now: Situation, wanted: Request) -> Request:
-    """Return the unfinished restore to the same moment, or else `wanted`.
+def continued(now: Situation, moment: str) -> Request | None:
+    """Return the unfinished restore to this moment, to any if it is empty; None if a new restore can begin.
 
-    Raises Refused if another has begun to change the stack. A `wanted` without a target continues any restore.
+    Raises Refused if a restore to another moment has begun to change the stack.
     """
     begun = now.request
-    if not now.unfinished or (wanted.target and begun and begun.target != wanted.target and not now.touched):
-        return wanted
+    if not now.unfinished or (moment and begun and begun.moment != moment and not now.touched):
+        return None
     if begun is None or begun.id != now.unfinished:
         raise Refused(
             f"a restore ({now.unfinished}) has not finished, and {now.backup} does not know it. Put the old data back:"
@@ -33,7 +33,7 @@ def continued(now: Situation, wanted: Request) -> Request:
         )
     if begun.undo:
         raise Refused(f"restore {begun.id} is being undone. Finish that: inv restore --undo")
-    if wanted.target and begun.target != wanted.target:
+    if moment and begun.moment != moment:
         raise Refused(
             f"restore {begun.id} ({begun.says}) has not finished. Finish it with the command it was begun with, or put"
             " the old data back: inv restore --undo"
@@ -45,7 +45,7 @@ def restore(now: Situation, wanted: Request) -> Plan:
     """Bring the database of the stack back to an earlier moment, up to the checks before the site opens."""
     if not now.reachable:
         raise Refused(f"{now.backup} does not answer, and it has the backups. Bring it back (power, network, SSH)")
-    request = continued(now, wanted)
+    request = continued(now, wanted.moment) or wanted
     _leader_answers(now, request)
     _no_tablespaces(now)
     if now.unfinished != request.id or now.request is None:

@@ -30,6 +30,11 @@ class Moment:
             return f"before transaction {self.before_xid}"
         return f"at the end of backup {self.backup}"
 
+    @property
+    def key(self) -> str:
+        """The moment as a restore records it, to recognize a command that is typed again."""
+        return f"{self.at.isoformat() if self.at else ''} {self.before_xid or ''} {self.backup}".strip()
+
     def words(self, backup: str, *, or_end: bool) -> tuple[str, ...]:
         """Return it as options of the program that recovers a copy from a backup.
 

@@ -23,13 +23,14 @@ CHECKED = ("db", "backup")
 class Request:
     """A restore that was begun, as the backup host records it.
 
-    `target` are the arguments of the scratch cluster; `says` describes the moment; `leader` is the host that becomes
+    `moment` is what was asked for, and `says` describes it; `target` are the arguments of the scratch cluster; `leader` is the host that becomes
     the primary, `before` the one that was the primary when the restore began, or empty. `closed` are the services that
     the restore closes to visitors. `undo` says that its undoing was begun. `done` are the marks of what is
     done, `finished` says that nothing is left to do, for the restore or for its undoing.
     """
 
     id: str
+    moment: str
     says: str
     target: tuple[str, ...]
     leader: str
@@ -44,6 +45,7 @@ class Request:
         return json.dumps(
             {
                 "id": self.id,
+                "moment": self.moment,
                 "says": self.says,
                 "target": self.target,
                 "leader": self.leader,
@@ -59,6 +61,7 @@ class Request:
         done = frozenset(marks.split())
         return cls(
             id=data["id"],
+            moment=data["moment"],
             says=data["says"],
             target=tuple(data["target"]),
             leader=data["leader"],

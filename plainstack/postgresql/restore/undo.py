@@ -20,7 +20,7 @@ def undone(now: Situation) -> Request:
         raise Refused("there is nothing to undo: no db host keeps data from before a restore")
     if now.request and now.request.id == restore:
         return now.request
-    return Request(restore, "a restore", (), _old_primary(now, restore), _old_primary(now, restore))
+    return Request(restore, "", "", (), _old_primary(now, restore), _old_primary(now, restore))
 
 
 def undo(now: Situation) -> Plan:

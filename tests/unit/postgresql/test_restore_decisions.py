@@ -15,8 +15,8 @@ from plainstack.postgresql.restore.situation import Request
 from plainstack.postgresql.restore.undo import undo
 from tests.unit.postgresql.restore_model import GB, Host, World
 
-WANTED = Request("20261126T120000", "at noon", ("--backup=1", "--at=noon"), "db1", "db1", ("web",))
-LATER = replace(WANTED, id="20261126T130000", says="at one", target=("--backup=1", "--at=one"))
+WANTED = Request("20261126T120000", "noon", "at noon", ("--backup=1", "--at=noon"), "db1", "db1", ("web",))
+LATER = replace(WANTED, id="20261126T130000", moment="one", says="at one", target=("--backup=1", "--at=one"))
 STEPS = 40
 
 

@@ -16,7 +16,7 @@ from plainstack.postgresql.restore.steps import script
 from plainstack.postgresql.shell_paths import DATA, RESTORING
 from plainstack.postgresql.step_frame import Origin
 
-REQUEST = Request("20261126T120000", "at 'noon'", ("--backup=1", "--at=it's noon"), "db1", "db1", ("web",))
+REQUEST = Request("20261126T120000", "noon", "at 'noon'", ("--backup=1", "--at=it's noon"), "db1", "db1", ("web",))
 ABOUT = {
     Act.RECORD: (REQUEST.id, REQUEST.as_json()),
     Act.MARK: (REQUEST.id, "undo"),
