@@ -23,10 +23,10 @@ CHECKED = ("db", "backup")
 class Request:
     """A restore that was begun, as the backup host records it.
 
-    `moment` is what was asked for, and `says` describes it; `target` are the arguments of the scratch cluster; `leader` is the host that becomes
-    the primary, `before` the one that was the primary when the restore began, or empty. `closed` are the services that
-    the restore closes to visitors. `undo` says that its undoing was begun. `done` are the marks of what is
-    done, `finished` says that nothing is left to do, for the restore or for its undoing.
+    `moment` is what was asked for, and `says` describes it; `target` are the arguments of the scratch cluster. `leader`
+    is the host that becomes the primary, `before` the one that was the primary when the restore began, or empty.
+    `closed` are the services that the restore closes to visitors. `done` are the marks of what is done, `undo` says
+    that the undoing was begun, and `finished` that nothing is left to do for the restore, or for its undoing.
     """
 
     id: str
