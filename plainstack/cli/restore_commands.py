@@ -32,6 +32,7 @@ def restore(
     backup: str,
     undo: bool,
     discard: bool,
+    despite_checks: bool,
     yes: bool,
     json: bool,
     notify: bool,
@@ -52,7 +53,7 @@ def restore(
         must_have_databases(stack)
         command = shlex.join(["inv", *sys.argv[1:]])
         with Restoration(Network(stack, roles_of(stack)), command, reporter(console)) as restoration:
-            run = _Run(console, stack, restoration, yes=yes)
+            run = _Run(console, stack, restoration, yes=yes, opens=despite_checks)
             result = run.discard() if discard else run.undo() if undo else run.restore(moment)
             if json:
                 document(result | {"seconds": round(time.monotonic() - restoration.began, 2)})
@@ -63,11 +64,12 @@ def restore(
 class _Run:
     """One run of the command."""
 
-    def __init__(self, console: Console, stack: Stack, restoration: Restoration, *, yes: bool) -> None:
+    def __init__(self, console: Console, stack: Stack, restoration: Restoration, *, yes: bool, opens: bool) -> None:
         self.console = console
         self.stack = stack
         self.restoration = restoration
         self._yes = yes
+        self._opens_despite_checks = opens
 
     def restore(self, moment: Moment | None) -> dict[str, Any]:
         from plainstack.postgresql.restore.decisions import continued
@@ -88,9 +90,10 @@ class _Run:
         with self._told("restore", request.id):
             now = self.restoration.restore(request)
             failed = self._checks(now)
-            if not failed:
-                self._open()
-        return self._end("restored", f"the database is as it was {request.says}", failed)
+            opens = not failed or self._opens_despite_checks
+            if opens:
+                self.restoration.reopen()
+        return self._end("restored", f"the database is as it was {request.says}", failed, opens)
 
     def undo(self) -> dict[str, Any]:
         from plainstack.postgresql.restore.undo import undone
@@ -107,9 +110,10 @@ class _Run:
         with self._told("restore undone", request.id):
             now = self.restoration.undo()
             failed = self._checks(now)
-            if not failed:
-                self._open()
-        return self._end("undone", f"the database is as it was before restore {request.id}", failed)
+            opens = not failed or self._opens_despite_checks
+            if opens:
+                self.restoration.reopen()
+        return self._end("undone", f"the database is as it was before restore {request.id}", failed, opens)
 
     def discard(self) -> dict[str, Any]:
         now = self.restoration.observe()
@@ -177,21 +181,20 @@ class _Run:
             _, results = run_checks(self.console, observer, CHECKED, hosts)
         return [one for one in results if not one.passed]
 
-    def _open(self) -> None:
-        self.restoration.reopen()
-
     def _told(self, action: str, restore: str) -> _Telling:
         return _Telling(self.console, self.stack, self.restoration, action, restore)
 
-    def _end(self, done: str, says: str, failed: list[CheckResult]) -> dict[str, Any]:
+    def _end(self, done: str, says: str, failed: list[CheckResult], opened: bool) -> dict[str, Any]:
         now = self.restoration.observe()
         seconds = time.monotonic() - self.restoration.began
-        if failed:
+        if failed and opened:
+            self.console.error(f"{len(failed)} checks failed, and the site is open nevertheless: inv verify")
+        elif failed:
             self.console.error(
                 f"{len(failed)} checks failed, so the site stays closed. Mend what they name and type the same command"
-                " again, which opens it; or go the other way: inv restore --undo"
+                " again, which opens it. To open it nevertheless, add --despite-checks; to go back: inv restore --undo"
             )
-        else:
+        if opened:
             self.console.line(f"{done}: {says} ({seconds:.1f} s)", "bold green")
             for line in afterwards(now, done):
                 self.console.line(line)
