@@ -19,7 +19,7 @@ from plainstack.cli.options import JSON, NOTIFY, SELECT
         "into": "the name of the copy (default: the old name with _restored at its end)",
         "undo": "put the data from before the last restore back",
         "discard": "delete the data from before restores, which inv restore --undo needs",
-        "despite-checks": "open the site although checks of the database fail, for example because another host is down",
+        "despite-checks": "open the site although checks fail, for example because another host is down",
         "yes": "do not ask for the name of the stack (for scripts)",
         **JSON,
         **NOTIFY,
