@@ -2,40 +2,88 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from invoke.exceptions import Exit
 
 from plainstack.cli.command import document, load, reporting
 from plainstack.cli.console import Console
-from plainstack.errors import HostFailed
+from plainstack.errors import HostFailed, Refused
+from plainstack.wording import size
+
+if TYPE_CHECKING:
+    from plainstack.inventory.stack import Stack
+    from plainstack.postgresql.backup.progress import Progress
+    from plainstack.ssh.session import Session
 
 
-def backup_now(inventory: str, *, json: bool) -> None:
+_LOOK_EVERY = 1.0
+
+
+def backup_now(inventory: str, kind: str, *, json: bool) -> None:
     """Run `inv backup-now`."""
     console = Console(json=json)
     with reporting(console, json=json):
-        from plainstack.postgresql.backup import catalogue
+        from plainstack.postgresql.backup import catalogue, failures, taking
         from plainstack.postgresql.backup.barman import backup_host
-        from plainstack.postgresql.backup.taking import backup_script
         from plainstack.ssh.connections import Sessions
 
         stack = load(inventory)
         name = backup_host(stack)
-        console.line(f"{name}: taking a base backup")
+        console.line(f"{name}: taking {'an' if kind == 'incremental' else 'a'} {kind} backup")
         with Sessions(stack) as sessions:
-            output = sessions.to(name).script(backup_script(stack), timeout=6 * 3600, step="backup")
-        if output.code != 0:
-            lines = (output.err or output.out).splitlines()[-8:]
-            raise HostFailed(name, "backup", "no usable backup was taken", lines, output.code)
-        taken = catalogue.parse(output.out).newest
+            session = sessions.to(name)
+            before = catalogue.parse(session.script(catalogue.script(stack), step="catalogue").out)
+            begun = session.script(taking.begin_script(stack, kind), step="backup")
+            if begun.code in (taking.BUSY, taking.NO_BASE):
+                raise Refused(f"{name}: {begun.err.strip()}")
+            if begun.code != 0:
+                raise HostFailed(name, "backup", "it could not be started", begun.err.splitlines()[-3:], begun.code)
+            total = int(begun.out.strip() or 0) if kind == "full" else 0
+            newest = before.backups[-1].id if before.backups else ""
+            ended = _await(console, session, stack, kind, newest, total)
+            if not ended.succeeded:
+                said = session.script(taking.explain_script(stack, kind), timeout=90, step="explain")
+                failure = failures.parse(said.out)
+                why = failures.reasons(failure) or ["see: inv logs plainstack-backup"]
+                raise HostFailed(
+                    name, "backup", f"no usable backup was taken: {'; '.join(why)}", failures.last_words(failure)
+                )
+            found = catalogue.parse(session.script(catalogue.script(stack), step="catalogue").out)
+        taken = found.by_id.get(ended.id)
         if taken is None:
-            raise HostFailed(name, "backup", "no usable backup was taken")
+            raise HostFailed(name, "backup", f"backup {ended.id} has ended, but is not in the catalogue")
         if json:
             document(taken.as_data())
         else:
-            size = f"{(taken.size or 0) / 2**20:.1f} MiB"
-            console.line(f"backup {taken.id} is usable: {size} in {taken.seconds or 0:.1f} s", "bold green")
+            kept = f"{taken.kind}, based on {taken.parent}" if taken.parent else taken.kind
+            took = f"{size(taken.size or 0)} in {taken.seconds or 0:.1f} s"
+            console.line(f"backup {taken.id} is usable: {kept}, {took}", "bold green")
+
+
+def _await(console: Console, session: Session, stack: Stack, kind: str, before: str, total: int) -> Progress:
+    """Show the progress of a running backup until it has ended, and return its last state."""
+    from plainstack.postgresql.backup import progress, taking
+
+    shown: object = None
+    with console.progress() as listener:
+        try:
+            while True:
+                looked = session.script(taking.look_script(stack, kind), timeout=120, step="progress")
+                now = progress.parse(looked.out, before, total)
+                if now.ended:
+                    return now
+                if console.live:
+                    listener.step(session.host, kind, now.sentence())
+                elif now.milestone() != shown:
+                    listener.note(f"{session.host}: {now.sentence()}")
+                    shown = now.milestone()
+                time.sleep(_LOOK_EVERY)
+        except (KeyboardInterrupt, HostFailed):
+            console.line(f"the backup goes on on {session.host}: inv backups shows it when it is usable")
+            raise
 
 
 def backups(inventory: str, *, json: bool) -> None:

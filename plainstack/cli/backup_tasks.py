@@ -8,12 +8,25 @@ from invoke.tasks import task
 from plainstack.cli.options import JSON, SELECT
 
 
-@task(name="backup-now", help={"inventory": SELECT["inventory"], **JSON})
-def backup_now(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> None:
-    """Take a base backup now and wait until it is usable; print its id, size and duration."""
+@task(
+    name="backup-now",
+    help={
+        "inventory": SELECT["inventory"],
+        "incremental": "copy only what changed since the last backup, of either kind",
+        **JSON,
+    },
+)
+def backup_now(_c: Context, inventory: str = "hosts.yaml", incremental: bool = False, json: bool = False) -> None:
+    """Take a backup of the database now, show its progress, and wait until it is usable.
+
+    If it fails, the command says which of Barman's checks fails, and what to do. The backup goes on if the connection
+    breaks or after Ctrl-C. If WAL is missing, a full backup is what is needed.
+
+    Exit code: 0, or 1 if there is no usable backup at the end.
+    """
     from plainstack.cli import backup_commands
 
-    backup_commands.backup_now(inventory, json=json)
+    backup_commands.backup_now(inventory, "incremental" if incremental else "full", json=json)
 
 
 @task(help={"inventory": SELECT["inventory"], **JSON})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql.backup import barman, catalogue, status, taking
+from plainstack.postgresql.backup import barman, failures, progress, status, taking
 from tests import inventories
 from tests.unit.postgresql.backup.holdings import INFO
 
@@ -70,43 +70,86 @@ def test_a_missing_usable_backup_is_not_an_error(stack: Stack, tmp_path: Path, m
 
 
 _SYSTEMCTL = """\
+echo "$*" >>"$ROOT/log"
 case $* in
+*ActiveState,Result*) printf 'ActiveState=%s\nResult=success\n' "$STATE" ;;
 *ActiveState*) echo "$STATE" ;;
 *ExecMainStartTimestamp*) echo "Sun 2026-11-22 01:19:28 UTC" ;;
-start*) [ "$STATE" != broken ] || exit 1 ;;
 esac
 """
 
 
-def _backup_now(
-    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+def _begin(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str = "full", state: str = "inactive"
 ) -> subprocess.CompletedProcess[str]:
     monkeypatch.setenv("STATE", state)
     _tool(tmp_path, "systemctl", _SYSTEMCTL)
-    _tool(tmp_path, "journalctl", "echo 'the last words'")
-    return _sh(tmp_path, taking.backup_script(stack))
+    _tool(tmp_path, "runuser", "echo 30694624")
+    return _sh(tmp_path, taking.begin_script(stack, kind))
 
 
-def test_a_second_backup_is_refused_with_the_start_time_of_the_running_one(
+def test_a_backup_is_started_and_its_size_estimated(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = _backup_now(stack, tmp_path, monkeypatch, "activating")
+    done = _begin(stack, tmp_path, monkeypatch)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "30694624\n", "")
+    assert "start --no-block plainstack-backup-full.service" in (tmp_path / "log").read_text().splitlines()
+
+
+@pytest.mark.parametrize("kind", ["full", "incremental"])
+def test_a_second_backup_is_refused_with_the_start_time_of_the_running_one(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    done = _begin(stack, tmp_path, monkeypatch, kind, "activating")
     assert done.returncode == taking.BUSY
     assert "a backup is already running, since Sun 2026-11-22 01:19:28 UTC" in done.stderr
 
 
-def test_a_failed_backup_ends_with_its_last_output(
-    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done = _backup_now(stack, tmp_path, monkeypatch, "broken")
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "the last words\n")
-
-
-def test_a_backup_ends_with_its_description(
+def test_an_incremental_backup_needs_a_usable_one(
     stack: Stack, tmp_path: Path, meta: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (meta / "20261122T010727-backup.info").write_text(INFO.replace("DONE", "FAILED"))
+    done = _begin(stack, tmp_path, monkeypatch, "incremental")
+    assert done.returncode == taking.NO_BASE
+    assert "needs a full one to be based on, and there is none. Take one: inv backup-now" in done.stderr
     (meta / "20261122T010727-backup.info").write_text(INFO)
-    done = _backup_now(stack, tmp_path, monkeypatch, "inactive")
-    newest = catalogue.parse(done.stdout).newest
-    assert newest is not None
-    assert (newest.id, newest.seconds) == ("20261122T010727", 0.673014)
+    assert _begin(stack, tmp_path, monkeypatch, "incremental").returncode == 0
+    (meta.parent / "wal-missing").write_text("1795309648\n")
+    done = _begin(stack, tmp_path, monkeypatch, "incremental")
+    assert done.returncode == taking.NO_BASE
+    assert "WAL is missing since the last backup, so a full one is needed" in done.stderr
+
+
+def _look(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str) -> progress.Progress:
+    monkeypatch.setenv("STATE", state)
+    _tool(tmp_path, "systemctl", _SYSTEMCTL)
+    return progress.parse(_sh(tmp_path, taking.look_script(stack, "full")).stdout, "20261121T010000", 1000_000)
+
+
+def test_a_running_backup_is_looked_at(
+    stack: Stack, tmp_path: Path, meta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (meta / "20261121T010000-backup.info").write_text(INFO)
+    assert _look(stack, tmp_path, monkeypatch, "activating") == progress.Progress(total=1000_000)
+    (meta / "20261122T010727-backup.info").write_text(INFO.replace("DONE", "STARTED"))
+    base = meta.parent / "base/20261122T010727"
+    base.mkdir(parents=True)
+    (base / "file").write_bytes(b"x" * 300_000)
+    now = _look(stack, tmp_path, monkeypatch, "activating")
+    assert (now.ended, now.id, now.status, now.percent) == (False, "20261122T010727", "STARTED", 30)
+    (meta / "20261122T010727-backup.info").write_text(INFO)
+    ended = _look(stack, tmp_path, monkeypatch, "inactive")
+    assert (ended.ended, ended.succeeded, ended.status) == (True, True, "DONE")
+
+
+def test_what_explains_a_failure_is_collected(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _tool(tmp_path, "systemctl", _SYSTEMCTL)
+    _tool(tmp_path, "df", "printf 'Avail\\n 4096\\n'")
+    _tool(tmp_path, "journalctl", "echo 'the last words'")
+    _tool(tmp_path, "runuser", """echo '{"shop": {"directories": {"status": "FAILED", "hint": "no"}}}'; exit 1""")
+    log = tmp_path / "var/log/barman/barman.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("2026-11-22 01:19:27,1 old\n2026-11-22 01:19:28,1 new\n")
+    monkeypatch.setenv("TZ", "UTC")
+    found = failures.parse(_sh(tmp_path, taking.explain_script(stack, "full")).stdout)
+    assert found == failures.Failure(4096, ("the last words",), ("2026-11-22 01:19:28,1 new",), {"directories": "no"})
