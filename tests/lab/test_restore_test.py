@@ -1,0 +1,132 @@
+"""Backups that are restored on the backup host: as a test, to look at a moment, and for one table of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from plainstack.postgresql.layout import AS_POSTGRES, BIN
+from plainstack.postgresql.restore import scratch
+from plainstack.postgresql.restore.scratch import Target
+from tests.lab.conftest import Operator
+
+HOSTS = ("db1", "db2", "bak1")
+# A table whose file in a backup is found by its content.
+FILL = """\
+create table restored_test (id int primary key, what text);
+insert into restored_test select n, 'recognizable ' || n from generate_series(1, 2000) n"""
+
+
+def sql(operator: Operator, text: str) -> str:
+    """Run statements on the primary, and return what they print."""
+    (host,) = json.loads(operator.fab("status", "--json", code=None).out)["primary"]
+    command = f"cd / && {AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtqd shop"
+    return operator.on(host, f"{command} <<'END'\n{text}\nEND\n").strip()
+
+
+def in_scratch(operator: Operator, found: scratch.Restored, text: str) -> str:
+    """Run a query in a scratch cluster."""
+    where = f"host={found.socket} port={found.port} user=postgres dbname=shop"
+    return operator.on("bak1", f"{BIN}/psql -XAtq -d '{where}' -c \"{text}\"").strip()
+
+
+def left(operator: Operator) -> list[str]:
+    """Return what scratch clusters have left on the backup host: folders and server processes."""
+    looked = operator.on("bak1", f"ls {scratch.FOLDER}; pgrep -x postgres || :")
+    return looked.split()
+
+
+@pytest.fixture(scope="module")
+def backed_up(deployed: Operator) -> tuple[Operator, Any]:
+    """Return the operator of a stack with a backup that contains the table, and the backup."""
+    sql(deployed, FILL)
+    return deployed, deployed.json("backup-now")
+
+
+def test_a_backup_that_can_be_restored_passes_and_nothing_of_it_stays(backed_up: tuple[Operator, Any]) -> None:
+    operator, backup = backed_up
+    result = operator.json("restore-test")
+    assert (result["backup"], result["passed"], result["problems"]) == (backup["id"], True, [])
+    assert result["rows"] >= 2000
+    assert not [note for note in result["notes"] if "compared" in note]
+    assert result["seconds"] > 0
+    assert 0 <= result["rpo_seconds"] < 600
+    assert left(operator) == []
+    listed = {one["id"]: one for one in operator.json("backups")["backups"]}
+    assert listed[backup["id"]]["restore_test"]["passed"]
+
+
+def test_a_file_of_the_backup_that_changed_is_caught_with_its_table(backed_up: tuple[Operator, Any]) -> None:
+    operator, backup = backed_up
+    folder = f"/var/lib/barman/{operator.stack}/base/{backup['id']}"
+    find = f"grep -rl 'recognizable 1999' {folder}/data/base | head -n 1"
+    file = operator.on("bak1", find).strip()
+    operator.on(
+        "bak1", f"cp -a {file} /root/whole && printf XXXX | dd of={file} bs=1 seek=9000 conv=notrunc status=none"
+    )
+    try:
+        result = operator.json("restore-test", code=1)
+    finally:
+        operator.on("bak1", f"cp -a /root/whole {file}")
+    assert not result["passed"]
+    (found,) = [one for one in result["problems"] if "checksum mismatch" in one]
+    assert found.startswith("table public.restored_test of database shop: ")
+    assert left(operator) == []
+
+
+def test_wal_that_is_missing_is_caught_with_its_file(backed_up: tuple[Operator, Any]) -> None:
+    operator, backup = backed_up
+    archive = f"/var/lib/barman/{operator.stack}"
+    # The backup needs its last segment, and the record was made after it.
+    end = operator.on("bak1", f"sed -n 's/^end_wal=//p' {archive}/meta/{backup['id']}-backup.info").strip()
+    file = f"{archive}/wals/{end[:16]}/{end}"
+    operator.on("bak1", f"mv {file} /root/")
+    try:
+        result = operator.json("restore-test", code=1)
+    finally:
+        operator.on("bak1", f"mv /root/{end} {file}")
+    assert any(end in problem and "missing" in problem for problem in result["problems"]), result["problems"]
+
+
+def test_after_a_promotion_a_scratch_cluster_has_the_rows_of_both_timelines(backed_up: tuple[Operator, Any]) -> None:
+    operator, backup = backed_up
+    operator.fab("switchover", "--yes")
+    sql(operator, "insert into restored_test values (3000, 'after the promotion')")
+    start = scratch.start_script("look", backup["id"])
+    found = scratch.parse(operator.on("bak1", start))
+    rows = "select count(*), max(what) filter (where id = 3000) from restored_test"
+    assert in_scratch(operator, found, rows) == "2001|after the promotion"
+    assert found.reached == "end of WAL"
+    # A second start of the same cluster neither restores nor waits.
+    assert scratch.parse(operator.on("bak1", start)) == found
+    operator.on("bak1", scratch.stop_script("look"))
+    assert left(operator) == []
+
+
+def test_a_moment_after_the_last_commit_is_the_end_of_the_wal_only_if_asked(backed_up: tuple[Operator, Any]) -> None:
+    operator, backup = backed_up
+    position = Target(lsn="FF/0")
+    refused = operator.on("bak1", f"{scratch.start_script('look', backup['id'], position)} 2>&1 || :", check=False)
+    assert "the WAL ends before --lsn=FF/0 is reached" in refused
+    assert left(operator) == ["look"]
+    again = scratch.start_script("look", backup["id"], position, or_end=True)
+    assert scratch.parse(operator.on("bak1", again)).reached == "end of WAL"
+    operator.on("bak1", scratch.stop_script("look"))
+    assert left(operator) == []
+
+
+def test_one_table_comes_back_as_a_copy_with_another_name(backed_up: tuple[Operator, Any]) -> None:
+    operator, _ = backed_up
+    sql(operator, "alter table restored_test owner to app")
+    at = sql(operator, "select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US\"+00\"')")
+    sql(operator, "delete from restored_test")
+    done = operator.json("restore", f"--at={at}", "--table=public.restored_test", "--into=came_back")
+    assert (done["rows"], done["as"]) == (2001, "table public.came_back")
+    kept = "select tableowner, (select count(*) from came_back) from pg_tables where tablename = 'came_back'"
+    assert sql(operator, kept) == "app|2001"
+    assert sql(operator, "select count(*) from restored_test") == "0"
+    refused = operator.inv("restore", f"--at={at}", "--table=public.restored_test", "--into=came_back", code=1)
+    assert "exists already" in refused.text
+    assert left(operator) == []
