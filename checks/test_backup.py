@@ -12,7 +12,8 @@ from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
 from plainstack.postgresql.backup import barman, catalogue
 from plainstack.postgresql.backup.schedule import calendars, max_age_hours
-from plainstack.postgresql.settings import Backup
+from plainstack.postgresql.restore.host import TIMER
+from plainstack.postgresql.settings import NEVER, Backup
 from plainstack.roles.backup import METRICS
 
 ROLE = "backup"
@@ -63,7 +64,9 @@ def facts(stack: Stack, _here: Host) -> dict[str, str]:
 
 
 def _timers(stack: Stack) -> list[str]:
-    return [f"{barman.unit(kind)}.timer" for kind, _ in calendars(stack.settings(Backup))]
+    settings = stack.settings(Backup)
+    backups = [f"{barman.unit(kind)}.timer" for kind, _ in calendars(settings)]
+    return backups if settings.restore_test == NEVER else [*backups, TIMER]
 
 
 def test_no_backup_unit_has_failed_and_the_timers_run(facts: Mapping[str, str], stack: Stack) -> None:

@@ -17,7 +17,7 @@ from plainstack.postgresql.restore import scratch
 from plainstack.postgresql.settings import NEVER, Backup, Database
 
 _UNITS = ("plainstack-scratch@.service", "plainstack-restore-test.service")
-_TIMER = "plainstack-restore-test.timer"
+TIMER = "plainstack-restore-test.timer"
 _SYSTEM = "/etc/systemd/system"
 
 
@@ -58,10 +58,10 @@ def testing(stack: Stack) -> Iterator[Resource]:
     calendar = stack.settings(Backup).restore_test
     if calendar == NEVER:
         return
-    yield template("backup", f"{_SYSTEM}/{_TIMER}", calendar=calendar)
+    yield template("backup", f"{_SYSTEM}/{TIMER}", calendar=calendar)
     yield Validation(
         name="backup.restore_test",
         run=f"systemd-analyze calendar {quote(calendar)}",
-        reads=(f"{_SYSTEM}/{_TIMER}",),
+        reads=(f"{_SYSTEM}/{TIMER}",),
     )
-    yield Unit(name=_TIMER)
+    yield Unit(name=TIMER)

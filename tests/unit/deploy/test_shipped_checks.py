@@ -123,7 +123,7 @@ RIGHT = {
     },
     "backup": {
         "failed": "listed",
-        "timers": "active\nactive\nactive",
+        "timers": "active\nactive\nactive\nactive",
         "metrics": "20\nplainstack_backup_last_success_timestamp_seconds 1\nplainstack_backup_size_bytes 1\n"
         "plainstack_barman_check_ok 1\nplainstack_barman_last_wal_timestamp_seconds 1",
     },
