@@ -10,7 +10,8 @@ from typing import Any
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
-from plainstack.postgresql.backup import barman, catalogue
+from plainstack.postgresql.backup import barman, catalogue, listing
+from plainstack.postgresql.backup.recoverable import open_gaps
 from plainstack.postgresql.backup.schedule import calendars, max_age_hours
 from plainstack.postgresql.restore.host import TIMER
 from plainstack.postgresql.settings import NEVER, Backup
@@ -36,6 +37,12 @@ def test_the_newest_backup_can_be_restored_and_is_not_too_old(host: Any, stack: 
     hours = (time.time() - backup.end.timestamp()) / 3600
     assert hours < max_age_hours(stack.settings(Backup)), f"backup {backup.id} is {hours:.0f} hours old"
     assert backup.size
+
+
+def test_no_wal_is_missing_since_the_newest_backup(host: Any, stack: Stack) -> None:
+    held = catalogue.parse(host.check_output(catalogue.script(stack)))
+    assert [listing.gap_sentence(gap) for gap in open_gaps(held)] == []
+    assert not host.file(barman.missing_file(stack)).exists, "Barman misses WAL; take a full backup: inv backup-now"
 
 
 def test_the_primary_streams_its_wal_to_barman(host: Any, stack: Stack) -> None:
@@ -83,6 +90,8 @@ def test_the_backups_are_reported_to_prometheus(facts: Mapping[str, str]) -> Non
     assert names >= {
         "plainstack_backup_last_success_timestamp_seconds",
         "plainstack_backup_size_bytes",
+        "plainstack_backup_wal_gaps",
+        "plainstack_barman_streaming",
         "plainstack_barman_check_ok",
         "plainstack_barman_last_wal_timestamp_seconds",
     }

@@ -15,7 +15,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
 from plainstack.postgresql import sql
 from plainstack.postgresql.backup import barman
-from plainstack.postgresql.backup.schedule import calendars, contradictions, max_age_hours
+from plainstack.postgresql.backup.schedule import calendars, contradictions, max_age_hours, restore_test_hours
 from plainstack.postgresql.backup.status import facts, findings, status
 from plainstack.postgresql.restore import scratch
 from plainstack.postgresql.restore.host import restoring, testing
@@ -133,9 +133,16 @@ def opens(_stack: Stack, _host: Host) -> Iterator[Opening]:
 
 
 def rules(stack: Stack, watcher: Host, _interval: int) -> Iterator[File]:
-    """Yield the alerts for backups that are old or report no metrics, and for failures of Barman's check."""
-    hosts = names(stack.with_role("backup"))
-    yield alerts("backup", "backup", watcher, hosts=hosts, max_age=max_age_hours(stack.settings(Backup)))
+    """Yield the alerts about backups, the WAL that belongs to them, their disk, and restore tests."""
+    settings = stack.settings(Backup)
+    yield alerts(
+        "backup",
+        "backup",
+        watcher,
+        hosts=names(stack.with_role("backup")),
+        max_age=max_age_hours(settings),
+        restore_test_hours=restore_test_hours(settings),
+    )
 
 
 ROLE = Role(

@@ -15,6 +15,8 @@ from plainstack.wording import Loc
 
 # How much later than scheduled a backup may end before it counts as too old.
 _GRACE_HOURS = 2
+# A restore test of a large database takes hours.
+_RESTORE_GRACE_HOURS = 24
 _LONG = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _DAYS = tuple(name[:3] for name in _LONG)
 _SHORT = {
@@ -54,6 +56,12 @@ def max_age_hours(settings: Backup) -> int:
     longest = longest_interval(*expressions(settings))
     # `contradictions` refuses an inventory in which it is not known.
     return ceil(longest / timedelta(hours=1)) + _GRACE_HOURS if longest else 0
+
+
+def restore_test_hours(settings: Backup) -> int:
+    """Return the age in hours from which on the last restore test is too old; 0 if that is not known."""
+    longest = None if settings.restore_test == NEVER else longest_interval(settings.restore_test)
+    return ceil(longest / timedelta(hours=1)) + _RESTORE_GRACE_HOURS if longest else 0
 
 
 def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:

@@ -10,7 +10,6 @@ from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
-from plainstack.postgresql.backup import barman
 from plainstack.postgresql.layout import UNIT
 from plainstack.roles.shared.alerts import alerts, names
 
@@ -34,5 +33,4 @@ def rules(stack: Stack, watcher: Host, interval: int) -> Iterator[File]:
         hosts=names(hosts),
         replicas=len(hosts) > 1,
         slots=any(sql.slots(stack, host.name) for host in hosts),
-        server=barman.server(stack),
     )

@@ -125,7 +125,8 @@ RIGHT = {
         "failed": "listed",
         "timers": "active\nactive\nactive\nactive",
         "metrics": "20\nplainstack_backup_last_success_timestamp_seconds 1\nplainstack_backup_size_bytes 1\n"
-        "plainstack_barman_check_ok 1\nplainstack_barman_last_wal_timestamp_seconds 1",
+        "plainstack_barman_check_ok 1\nplainstack_barman_last_wal_timestamp_seconds 1\n"
+        "plainstack_backup_wal_gaps 0\nplainstack_barman_streaming 1",
     },
 }
 WRONG = [
