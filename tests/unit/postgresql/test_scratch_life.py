@@ -200,6 +200,12 @@ def test_a_record_on_a_timeline_that_was_left_before_is_not_compared(
     assert "recorded on timeline 1, which timeline 2 left before that" in result["notes"][0]
 
 
+def test_a_newer_timeline_without_the_backup_is_mentioned(place: Place, tried: Callable[..., dict[str, Any]]) -> None:
+    (place.archive / "wals").mkdir()
+    (place.archive / "wals/00000002.history").write_text("1\t0/90\tno recovery target specified\n")
+    assert "timeline 2 does not contain this backup" in tried(PAUSED, UP)["notes"][-1]
+
+
 def test_a_test_without_any_backup_says_so(
     place: Place, tried: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,16 @@ def test_the_newest_usable_backup_is_the_latest(place: Place) -> None:
     assert (found.id, found.size, found.tablespaces) == ("20261125T000000", 5000, {"fast": "/srv/fast"})
 
 
+def test_a_backup_ends_where_its_manifest_says_not_at_the_end_of_the_segment(place: Place) -> None:
+    _backup(place, "20261124T000000", end_xlog="0/100")
+    assert base_backup.find(place, "latest").end == "0/100"
+    folder = place.archive / "base/20261124T000000/data"
+    folder.mkdir(parents=True)
+    ranges = '"WAL-Ranges": [\n{ "Timeline": 1, "Start-LSN": "0/80", "End-LSN": "0/C8" }\n],'
+    (folder / "backup_manifest").write_text("x" * 9000 + ranges + '\n"Manifest-Checksum": "0"}\n')
+    assert base_backup.find(place, "latest").end == "0/C8"
+
+
 def test_an_incremental_backup_needs_its_parents(place: Place) -> None:
     _backup(place, "20261124T000000")
     _backup(place, "20261125T000000", parent_backup_id="20261124T000000")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,20 @@ class BaseBackup:
 
 def _entry(path: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
+
+
+def _end(manifest: Path) -> str:
+    """Return the position at which the backup ends, or an empty text if its manifest does not say so.
+
+    Barman's catalogue has the end of the segment instead, and a timeline may have begun between the two.
+    """
+    try:
+        with manifest.open("rb") as file:
+            file.seek(max(0, manifest.stat().st_size - 4096))
+            ends = re.findall(rb'"End-LSN": "([0-9A-F]+/[0-9A-F]+)"', file.read())
+    except OSError:
+        return ""
+    return ends[-1].decode() if ends else ""
 
 
 def find(place: Place, wanted: str) -> BaseBackup:
@@ -60,7 +75,7 @@ def find(place: Place, wanted: str) -> BaseBackup:
         wanted,
         int(entry["timeline"]),
         entry["begin_xlog"],
-        entry["end_xlog"],
+        _end(place.archive / "base" / wanted / "data/backup_manifest") or entry["end_xlog"],
         entry["end_time"],
         int(entry.get("cluster_size") or entry["size"]),
         tuple(chain),

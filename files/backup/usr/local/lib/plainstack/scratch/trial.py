@@ -114,13 +114,18 @@ class Trial:
     def _newest(self, backup: BaseBackup) -> None:
         """Recover as far as asked, and measure how old the newest commit is."""
         looked = datetime.now(UTC)
+        wal = Wal.read(self._place.archive, backup.segment_size)
+        if (newest := max(wal.ancestors, default=0)) > self._life.timeline:
+            self._notes.append(
+                f"timeline {newest} does not contain this backup, so nothing that was written on it was recovered"
+            )
         found = self._timed(lambda: self._life.recover(self._until))
-        newest = found["last_commit"] or postmaster.query(
+        written = found["last_commit"] or postmaster.query(
             self._cluster,
             "select to_char(max(at) at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"+00:00\"')"
             " from plainstack.backup_marker",
         )
-        commit = datetime.fromisoformat(newest or backup.end_time)
+        commit = datetime.fromisoformat(written or backup.end_time)
         self._known |= {
             "rpo_seconds": round(max(0.0, (looked - commit).total_seconds()), 1),
             "last_commit": commit.isoformat(),
