@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import ClassVar
 
-from plainstack.deploy import errands, lock
+from plainstack.deploy import errands, lock, peers
 from plainstack.deploy.apply import Applier, build, longest, work_of
 from plainstack.deploy.observe import Listener, Observer, View
 from plainstack.deploy.operator import commit, who
@@ -81,14 +81,15 @@ class Deployment:
             def pause(before: Node, node: Node) -> int:
                 return settle(self.plans, observer.roles, before, node)
 
-            def waiting(node: Node, seconds: float) -> None:
+            def waiting(node: Node, others: Mapping[Node, float]) -> None:
                 settle = observer.roles[node.stage].settle
                 assert settle is not None, "only roles with a settle time wait"
-                self.listener.step(node.host, node.stage, f"{settle.why} ({seconds:.0f} s)")
+                self.listener.step(node.host, node.stage, f"{settle.why} (at most {max(others.values()):.0f} s)")
+                peers.see(observer, self.view, others, self.cancelled)
 
             began = time.monotonic()
-            earliest = unseen(self.plans, observer.roles, observer.desired, self.view.observed)
-            self.outcomes = execute(self.nodes, work, pause, self.cancelled, waiting, earliest)
+            before_us = unseen(self.plans, observer.roles, observer.desired, self.view.observed)
+            self.outcomes = execute(self.nodes, work, pause, self.cancelled, waiting, before_us)
             self._let_peers_see(began)
         finally:
             for release in releases:
@@ -103,18 +104,19 @@ class Deployment:
 
     def _let_peers_see(self, began: float) -> None:
         """Wait until peers use the last changed host again, because the next deploy may take down another one first."""
-        last = {
-            outcome.node: outcome.end + settle(self.plans, self.observer.roles, outcome.node)
+        now = time.monotonic() - began
+        left = {
+            outcome.node: outcome.end + settle(self.plans, self.observer.roles, outcome.node) - now
             for outcome in self.outcomes
             if not outcome.skipped and len(self.observer.stack.with_role(outcome.node.stage)) > 1
         }
-        node = max(last, key=last.__getitem__, default=None)
-        left = last[node] - (time.monotonic() - began) if node else 0
-        if node and left > 0:
-            self.listener.note(f"{node.host}: waiting until its peers use it again ({left:.0f} s)")
+        waits = {node: seconds for node, seconds in left.items() if seconds > 0}
+        if waits:
+            last = max(waits, key=waits.__getitem__)
+            self.listener.note(f"{last.host}: waiting until its peers use it again (at most {waits[last]:.0f} s)")
             # Wait even after Ctrl-C. If --host limits the next run to another host, that run does not probe this one,
             # so it cannot know that it must wait.
-            time.sleep(left)
+            peers.see(self.observer, self.view, waits, Event())
 
     def _stamp(self) -> Stamp:
         when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -100,15 +100,16 @@ def execute(
     work: Callable[[Node], None],
     settle: Callable[[Node, Node], int],
     cancelled: Event,
-    on_wait: Callable[[Node, float], None],
-    earliest: Mapping[Node, float] | None = None,
+    wait_for: Callable[[Node, Mapping[Node, float]], None],
+    unseen: Mapping[Node, Mapping[Node, float]] | None = None,
 ) -> list[Outcome]:
     """Run `work` for every node as soon as the nodes that it waits for are done; return the outcomes by start time.
 
     Nodes that wait for a failed or skipped node are skipped; once `cancelled` is set, so are all nodes not yet started.
     `settle` returns the seconds that must pass between the end of one node and the start of the next of the same stage;
-    `earliest` holds the seconds from now until a node may start. `on_wait` is called with each node that has to wait,
-    and the seconds.
+    `unseen` holds nodes of earlier runs that a node must wait for, each with the seconds from now. `wait_for` is called
+    with each node that has to wait and what it waits for, each with the seconds that are left; it returns when they are
+    over, or before that if it is sure that they are not needed.
     """
     began = time.monotonic()
     outcomes: dict[Node, Outcome] = {}
@@ -124,11 +125,12 @@ def execute(
         reasons += [other.skipped for other in before if other.skipped]
         if reasons or cancelled.is_set():
             return skip(reasons[0] if reasons else "interrupted")
-        ready = [outcomes[other].end + settle(other, node) for other in nodes[node] if other.stage == node.stage]
-        pause = max([*ready, (earliest or {}).get(node, 0)]) - (time.monotonic() - began)
-        if pause > 0:
-            on_wait(node, pause)
-            if cancelled.wait(pause):
+        ready = {other: outcomes[other].end + settle(other, node) for other in nodes[node] if other.stage == node.stage}
+        now = time.monotonic() - began
+        waits = {other: end - now for other, end in {**(unseen or {}).get(node, {}), **ready}.items() if end > now}
+        if waits:
+            wait_for(node, waits)
+            if cancelled.is_set():
                 return skip("interrupted")
         begin = time.monotonic() - began
         try:
@@ -176,21 +178,23 @@ def unseen(
     roles: Mapping[str, Role],
     desired: Mapping[str, HostDesired],
     observed: Mapping[str, Observed],
-) -> dict[Node, float]:
-    """Return the seconds until a node may stop or restart units; leave out nodes that may do so now.
+) -> dict[Node, dict[Node, float]]:
+    """Return the nodes of earlier runs that a node must wait for before it stops or restarts units, with the seconds.
 
     A node must wait if units of its role have just started on another host: a run that was killed may not have waited
     after it started them.
     """
-    waits: dict[Node, float] = {}
+    waits: dict[Node, dict[Node, float]] = {}
     for name in plans:
         for stage, role in roles.items():
             node = Node(name, stage)
-            others = [other for other in observed if other != name and stage in desired[other]]
-            if role.settle and others and _does(plans, node, "restart", "stop"):
-                pause = role.settle.seconds
-                waits[node] = max(pause - _up_for(desired[other][stage], observed[other]) for other in others)
-    return {node: left for node, left in waits.items() if left > 0}
+            if role.settle and _does(plans, node, "restart", "stop"):
+                others = [other for other in observed if other != name and stage in desired[other]]
+                left = {
+                    other: role.settle.seconds - _up_for(desired[other][stage], observed[other]) for other in others
+                }
+                waits[node] = {Node(other, stage): seconds for other, seconds in left.items() if seconds > 0}
+    return {node: left for node, left in waits.items() if left}
 
 
 def _up_for(wanted: Iterable[Resource], seen: Observed) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from plainstack.engine.plan.actions import UnitVerb
+from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 
 Protocol = Literal["tcp", "udp", "vrrp"]
@@ -55,10 +56,15 @@ class HostWork:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """The seconds that peers need to recognise a changed host as healthy, and the reason that progress output shows."""
+    """The seconds that peers need to recognise a changed host as healthy, and the reason that progress output shows.
+
+    `asks` returns, by host, a shell script for each peer that can tell: it waits until the peer uses the changed host,
+    and exits 0 then. When all of them have done so, the rest of the seconds is not waited for.
+    """
 
     seconds: int
     why: str
+    asks: Callable[[Stack, Host], Mapping[str, str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from plainstack.secrets.values import Vault
 from plainstack.services import holds, hook_hosts, lease, pythons, release_check, rolling, static_files
 from plainstack.services.processes import gunicorn, here, hosts, placed, ports, served, timer_hosts
 from plainstack.services.resources import resources
+from plainstack.services.rolling import SETTLE, taken_again
 from plainstack.services.secrets import declared, referred
 from plainstack.services.validation import contradictions, one_host_each
 from plainstack.wording import Loc
@@ -148,7 +149,7 @@ ROLE = Role(
     turns=turns,
     # Balancers may have taken a host out of use that was down for ten seconds. They check such a host twice a second
     # and use it again after a reload.
-    settle=Settle(6, "wait until the balancers use the previous host again"),
+    settle=Settle(SETTLE, "wait until the balancers use the previous host again", taken_again),
     secrets=declared,
     refers=referred,
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from pydantic import Field
 
@@ -13,6 +14,11 @@ from plainstack.inventory.values import Int, Name
 from plainstack.services import processes
 from plainstack.services.processes import ROLES
 from plainstack.wording import Loc
+
+SETTLE = 6
+"""The seconds after which the next host may change, whether or not all balancers use the one before it again."""
+
+_BALANCERS = "/etc/plainstack/balancer/upstreams"
 
 
 class Rolling(Model):
@@ -64,6 +70,12 @@ def groups(stack: Stack, names: Collection[str], at_once: int) -> Sequence[Seque
         else:
             found.append([host.name])
     return found
+
+
+def taken_again(stack: Stack, host: Host) -> Mapping[str, str]:
+    """Return, for each balancer, the script that waits until it uses a host that has changed."""
+    script = shlex.join([_BALANCERS, "taken", host.name, str(SETTLE)])
+    return {balancer.name: script for balancer in stack.with_role("balancer")}
 
 
 def _apart(stack: Stack, one: Host, other: Host) -> bool:

@@ -19,6 +19,7 @@ from plainstack.errors import HostFailed, Refused
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.layout import UNIT
 from plainstack.roles.db import lower_limit
+from plainstack.services.rolling import taken_again
 
 WORK = (Run(Command(name="x", why="w", run="r", unless="u")),)
 Nodes = dict[Node, set[Node]]
@@ -211,14 +212,14 @@ def test_after_ctrl_c_no_new_stage_starts_and_running_stages_finish(cold: Nodes)
 def test_peers_get_time_to_notice_the_previous_host_and_ctrl_c_ends_the_wait() -> None:
     first, second = Node("a", "app"), Node("b", "app")
     nodes: Nodes = {first: set(), second: {first}}
-    cancelled, waits = threading.Event(), list[Node]()
+    cancelled, waits = threading.Event(), list[tuple[Node, list[Node]]]()
 
-    def on_wait(node: Node, _seconds: float) -> None:
-        waits.append(node)
+    def wait_for(node: Node, others: Mapping[Node, float]) -> None:
+        waits.append((node, list(others)))
         cancelled.set()
 
-    outcomes = execute(nodes, lambda _: None, lambda *_: 60, cancelled, on_wait)
-    assert waits == [second]
+    outcomes = execute(nodes, lambda _: None, lambda *_: 60, cancelled, wait_for)
+    assert waits == [(second, [first])]
     assert [outcome.skipped for outcome in outcomes] == ["", "interrupted"]
 
 
@@ -238,7 +239,7 @@ def test_peers_get_time_to_notice_the_previous_host_and_ctrl_c_ends_the_wait() -
 def test_a_host_goes_down_only_when_the_host_that_came_up_before_it_is_in_use_again(
     registry: Mapping[str, Role], first: UnitVerb, second: UnitVerb | None, seconds: int
 ) -> None:
-    assert registry["app"].settle == Settle(6, "wait until the balancers use the previous host again")
+    assert registry["app"].settle == Settle(6, "wait until the balancers use the previous host again", taken_again)
     plans = {
         host: HostPlan(host, None, (Transaction("app", (UnitAction(verb, Unit(name="web"), "changed", ""),)),))
         for host, verb in (("a", first), ("b", second or "restart"))
@@ -250,7 +251,7 @@ def test_a_host_goes_down_only_when_the_host_that_came_up_before_it_is_in_use_ag
 @pytest.mark.parametrize(
     ("up_for", "verb", "wait"),
     [
-        ({"web": 1.5}, "restart", {Node("b", "app"): 4.5}),
+        ({"web": 1.5}, "restart", {Node("b", "app"): {Node("a", "app"): 4.5}}),
         ({"web": 600.0}, "restart", {}),
         ({"other": 1.5}, "restart", {}),
         ({"web": 1.5}, "start", {}),
@@ -258,7 +259,7 @@ def test_a_host_goes_down_only_when_the_host_that_came_up_before_it_is_in_use_ag
     ],
 )
 def test_a_host_that_came_up_just_before_a_run_is_seen_up_before_its_peer_goes_down(
-    registry: Mapping[str, Role], up_for: Mapping[str, float], verb: UnitVerb, wait: Mapping[Node, float]
+    registry: Mapping[str, Role], up_for: Mapping[str, float], verb: UnitVerb, wait: Mapping[Node, Mapping[Node, float]]
 ) -> None:
     plans = {"b": HostPlan("b", None, (Transaction("app", (UnitAction(verb, Unit(name="web"), "changed", ""),)),))}
     desired = {host: {"app": [Unit(name="web")], "base": [Unit(name="other")]} for host in "ab"}
@@ -268,15 +269,16 @@ def test_a_host_that_came_up_just_before_a_run_is_seen_up_before_its_peer_goes_d
 
 def test_a_stage_starts_no_sooner_than_its_earliest_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "time", SimpleNamespace(monotonic=lambda: 0.0))
-    node, waits = Node("b", "app"), list[float]()
+    node, waits = Node("b", "app"), list[Mapping[Node, float]]()
     cancelled = threading.Event()
 
-    def on_wait(_node: Node, seconds: float) -> None:
-        waits.append(seconds)
+    def wait_for(_node: Node, others: Mapping[Node, float]) -> None:
+        waits.append(others)
         cancelled.set()
 
-    (outcome,) = execute({node: set()}, lambda _: None, lambda *_: 0, cancelled, on_wait, {node: 60.0})
-    assert waits == [60]
+    earlier = {Node("a", "app"): 60.0}
+    (outcome,) = execute({node: set()}, lambda _: None, lambda *_: 0, cancelled, wait_for, {node: earlier})
+    assert waits == [earlier]
     assert outcome.skipped == "interrupted"
 
 

@@ -240,6 +240,33 @@ def test_a_drain_expires(watching: Balancer) -> None:
     until(lambda: watching.used() == everything())
 
 
+def test_a_host_is_taken_when_it_answers_and_no_failures_are_counted(watching: Balancer) -> None:
+    assert watching.run("taken", "app2", "60").returncode == 0
+    watching.health("app2", "-7")
+    until(lambda: len(list((watching.state / "failing").iterdir())) == 2)
+    assert watching.run("taken", "app2", "0").returncode == 1
+    # The follower counts failures of a host that answers again, until it has asked once more.
+    watching.health("app2", "200")
+    assert watching.run("taken", "app2", "60").returncode == 0
+    assert list((watching.state / "failing").iterdir()) == []
+
+
+def test_a_host_that_is_out_is_taken_when_the_engine_has_loaded_the_change(watching: Balancer) -> None:
+    watching.health("app2", "500")
+    until(lambda: watching.used() == without("app2"))
+    watching.health("app2", "200")
+    assert watching.run("taken", "app2", "60").returncode == 0
+    assert watching.used() == everything()
+    assert not (watching.state / "pending").exists()
+
+
+def test_nobody_waits_for_a_host_that_is_drained_or_unknown(balancer: Balancer) -> None:
+    balancer.run("prepare")
+    assert balancer.run("drain", "app1").returncode == 0
+    assert balancer.run("taken", "app1", "0").returncode == 0
+    assert balancer.run("taken", "app9", "0").returncode == 0
+
+
 def test_a_change_that_the_engine_does_not_load_is_reported_and_retried(balancer: Balancer) -> None:
     (balancer.root / "broken").touch()
     balancer.run("prepare")
