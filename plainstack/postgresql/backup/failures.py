@@ -40,8 +40,9 @@ _SYMPTOMS = (
         "the primary has no free WAL sender or slot for Barman. See who uses them: fab failover status",
     ),
     (
-        r"requested WAL segment \S+ has already been removed|can no longer (access|get changes from) replication slot",
-        "the primary has removed WAL that Barman needs. Its receiver starts anew within seconds: inv backup-now",
+        r"requested WAL segment \S+ has already been removed|can no longer (access|get changes from) replication slot"
+        r"|is not in this server's history",
+        "the primary no longer has WAL that Barman needs. Its receiver starts anew within seconds: inv backup-now",
     ),
     (
         r"terminating connection|server closed the connection|SSL SYSCALL|could not (receive|read) .*(data|COPY)"

@@ -369,6 +369,7 @@ _LOST = (
     "2026-11-22 01:00:00,1 [9] barman INFO: shop: pg_receivewal: error: unexpected termination of replication stream:"
     " ERROR:  requested WAL segment 000000010000000000000007 has already been removed\n"
 )
+_FORKED = "ERROR:  requested starting point 0/8000000 on timeline 1 is not in this server's history"
 
 
 def _receiver_ended(folder: Path, log: str, before: int = 0) -> Path:
@@ -391,7 +392,7 @@ def receiving(folder: Path) -> Path:
 
 
 @pytest.mark.programs
-@pytest.mark.parametrize("words", ["ERROR: can no longer access replication slot", _LOST])
+@pytest.mark.parametrize("words", ["ERROR: can no longer access replication slot", _LOST, _FORKED])
 def test_wal_is_missing_since_the_last_that_arrived_if_the_primary_has_removed_what_follows(
     receiving: Path, words: str
 ) -> None:

@@ -25,7 +25,7 @@ from plainstack.postgresql.backup.failures import Failure, last_words, parse, re
             "FATAL:  number of requested standby connections exceeds max_wal_senders",
             "the primary has no free WAL sender",
         ),
-        ("requested WAL segment 000000010000000000000007 has already been removed", "the primary has removed WAL"),
+        ("requested WAL segment 000000010000000000000007 has already been removed", "the primary no longer has WAL"),
         ("pg_basebackup: error: could not read COPY data: server closed the connection", "the primary went away,"),
         ('connection to server at "db1", port 5432 failed: Connection refused', "the primary went away,"),
         (
