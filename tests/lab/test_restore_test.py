@@ -12,7 +12,6 @@ import pytest
 
 from plainstack.postgresql.layout import AS_POSTGRES, BIN
 from plainstack.postgresql.restore import scratch
-from plainstack.postgresql.restore.scratch import Target
 from tests.lab import labs
 from tests.lab.conftest import Operator
 
@@ -122,7 +121,7 @@ def test_after_a_promotion_a_scratch_cluster_has_the_rows_of_both_timelines(back
     operator, backup = backed_up
     operator.fab("switchover", "--yes")
     sql(operator, "insert into restored_test values (3000, 'after the promotion')")
-    start = scratch.start_script("look", backup["id"])
+    start = scratch.start_script("look", (f"--backup={backup['id']}", "--end"))
     found = scratch.parse(operator.on("bak1", start))
     rows = "select count(*), max(what) filter (where id = 3000) from restored_test"
     assert in_scratch(operator, found, rows) == "2001|after the promotion"
@@ -135,11 +134,12 @@ def test_after_a_promotion_a_scratch_cluster_has_the_rows_of_both_timelines(back
 
 def test_a_moment_after_the_last_commit_is_the_end_of_the_wal_only_if_asked(backed_up: tuple[Operator, Any]) -> None:
     operator, backup = backed_up
-    position = Target(lsn="FF/0")
-    refused = operator.on("bak1", f"{scratch.start_script('look', backup['id'], position)} 2>&1 || :", check=False)
+    words = (f"--backup={backup['id']}", "--lsn=FF/0")
+    start = scratch.start_script("look", words).strip()
+    refused = operator.on("bak1", f"{start} 2>&1", check=False)
     assert "the WAL ends before --lsn=FF/0 is reached" in refused
     assert left(operator) == ["look"]
-    again = scratch.start_script("look", backup["id"], position, or_end=True)
+    again = scratch.start_script("look", (*words, "--or-end"))
     assert scratch.parse(operator.on("bak1", again)).reached == "end of WAL"
     operator.on("bak1", scratch.stop_script("look"))
     assert left(operator) == []

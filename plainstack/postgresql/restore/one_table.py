@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from shlex import quote
 
 from plainstack.errors import PlainstackError, Refused
-from plainstack.paths import TLS
 from plainstack.postgresql.layout import AS_POSTGRES
-from plainstack.postgresql.restore import scratch
+from plainstack.postgresql.restore import renaming, scratch
 from plainstack.postgresql.shell_paths import BIN, DATA
 
 SCRATCH = "one-table"
-# What a database is called until all of it is there.
-UNFINISHED = "plainstack_restoring"
 _DUMPER = "plainstack_dump"
 _PSQL = "psql -XAtq -v ON_ERROR_STOP=1"
 # Beside the data itself, the primary writes it to its WAL.
@@ -98,9 +95,8 @@ def _word(option: str, text: str) -> str:
 
 def start_script(backup: str, options: tuple[str, ...]) -> str:
     """Return shell code for the backup host that recovers a fresh cluster; `options` name the moment."""
-    words = " ".join(quote(word) for word in (f"--backup={backup}", *options))
     # An earlier run may have left one in which names are already changed.
-    return f"{scratch.stop_script(SCRATCH)}/usr/bin/python3 -I {scratch.PROGRAM} start {SCRATCH} {words} --dump\n"
+    return scratch.stop_script(SCRATCH) + scratch.start_script(SCRATCH, (f"--backup={backup}", *options, "--dump"))
 
 
 def exists_script(wanted: Table | Database) -> str:
@@ -132,9 +128,9 @@ def prepare_script(wanted: Table | Database) -> str:
     """
     where = f"host={scratch.FOLDER}/{SCRATCH}/socket port={scratch.PORT} user=postgres"
     if isinstance(wanted, Database):
-        database, text = "postgres", _RENAME_DATABASE
+        database, text = "postgres", renaming.DATABASE
     else:
-        database, text = wanted.database, _RENAME_TABLE
+        database, text = wanted.database, renaming.TABLE
     conninfo = f"{where} dbname={database} options='-c event_triggers=off -c client_min_messages=warning'"
     return f"{BIN}/{_PSQL} {_variables(wanted)} -d {quote(conninfo)} <<'END'\n{text}END\n"
 
@@ -144,8 +140,7 @@ def copy_script(wanted: Table | Database, backup_host: str, size: int) -> str:
 
     It prints how many rows were copied, or nothing for a database. If it fails, nothing of the copy remains.
     """
-    files = f"sslcert={TLS}/host.crt sslkey={TLS}/host.key sslrootcert={TLS}/ca.crt"
-    source = f"host={backup_host} port={scratch.PORT} user={_DUMPER} sslmode=verify-full {files} connect_timeout=5"
+    source = scratch.conninfo(backup_host, _DUMPER)
     needed = size * _ROOM + _SPARE
     return f"""\
 set -eu
@@ -179,18 +174,18 @@ sed -n 's/^COPY //p' "$done/said" | tail -n 1
 
 
 def _copy_database(wanted: Database, source: str) -> str:
-    conninfo = quote(f"{source} dbname={UNFINISHED}")
+    conninfo = quote(f"{source} dbname={renaming.UNFINISHED}")
     return f"""\
 psql="{AS_POSTGRES} {BIN}/{_PSQL} -d postgres"
-$psql -c 'drop database if exists {UNFINISHED}' 2>/dev/null
+$psql -c 'drop database if exists {renaming.UNFINISHED}' 2>/dev/null
 {{ ! {_DUMP} --create -d {conninfo} 2>"$done/error" || touch "$done/dumped"; }} |
     {AS_POSTGRES} {BIN}/{_PSQL} -d postgres >"$done/said" 2>"$done/refused" && [ -e "$done/dumped" ] || {{
-    $psql -c 'drop database if exists {UNFINISHED}' 2>/dev/null
+    $psql -c 'drop database if exists {renaming.UNFINISHED}' 2>/dev/null
     cat "$done/error" "$done/refused" >&2
     exit 1
 }}
 $psql -v into={quote(wanted.into)} <<'END'
-alter database {UNFINISHED} rename to :"into";
+alter database {renaming.UNFINISHED} rename to :"into";
 END
 """
 
@@ -202,83 +197,3 @@ def prepared(text: str) -> Prepared:
         return Prepared(int(data["size"]), tuple(data["left_out"]))
     except (KeyError, TypeError, ValueError):
         raise PlainstackError(f"not the description of a table or database: {text[-200:]!r}") from None
-
-
-_RENAME_DATABASE = """\
-select not exists (select from pg_database where datname = :'name') as missing \\gset
-\\if :missing
-\\warn there is no such database at that moment
-select 1/0;
-\\endif
-alter database :"name" rename to plainstack_restoring;
-select json_build_object('size', pg_database_size('plainstack_restoring'), 'left_out', '[]'::json);
-"""
-
-_RENAME_TABLE = """\
-select set_config('one.schema', :'schema', false), set_config('one.name', :'name', false),
- set_config('one.into_schema', :'into_schema', false), set_config('one.into', :'into', false) \\gset ignored_
-create temporary table left_out (what text);
-do $$
-declare
-    wanted text := format('%I.%I', current_setting('one.schema'), current_setting('one.name'));
-    source regclass := to_regclass(wanted);
-    old text := current_setting('one.name');
-    new text := current_setting('one.into');
-    one record;
-begin
-    if source is null then
-        raise exception 'there is no table % at that moment', wanted;
-    elsif (select relkind from pg_class where oid = source) = 'p' then
-        raise exception '% is partitioned; restore its partitions one by one, or the whole database', wanted;
-    elsif (select relkind from pg_class where oid = source) <> 'r' then
-        raise exception '% is not a table', wanted;
-    end if;
-    for one in select conname from pg_constraint where conrelid = source and contype = 'f' loop
-        insert into left_out values ('foreign key ' || one.conname);
-        execute format('alter table %s drop constraint %I', source, one.conname);
-    end loop;
-    for one in select tgname from pg_trigger where tgrelid = source and not tgisinternal loop
-        insert into left_out values ('trigger ' || one.tgname);
-        execute format('drop trigger %I on %s', one.tgname, source);
-    end loop;
-    for one in select rulename from pg_rewrite where ev_class = source loop
-        insert into left_out values ('rule ' || one.rulename);
-        execute format('drop rule %I on %s', one.rulename, source);
-    end loop;
-    for one in select inhparent::regclass as parent, relispartition from pg_inherits join pg_class c on c.oid = inhrelid
-     where inhrelid = source loop
-        insert into left_out values ('its place below ' || one.parent);
-        execute case when one.relispartition then format('alter table %s detach partition %s', one.parent, source)
-            else format('alter table %s no inherit %s', source, one.parent) end;
-    end loop;
-    -- The names of indexes and sequences are those of the living table, so the copy needs others.
-    for one in
-        select oid, relname, relkind, case when left(relname, length(old)) = old
-            then new || substr(relname, length(old) + 1) else new || '_' || relname end as name
-        from pg_class where oid in (select indexrelid from pg_index where indrelid = source)
-        or relkind = 'S' and oid in (select objid from pg_depend where refobjid = source
-         and classid = 'pg_class'::regclass and deptype in ('a', 'i'))
-    loop
-        if octet_length(one.name) > 63 then
-            one.name := left(new, 20) || '_' || md5(one.relname);
-        end if;
-        execute format('alter %s %s rename to %I', case one.relkind when 'S' then 'sequence' else 'index' end,
-            one.oid::regclass, one.name);
-    end loop;
-    for one in select format('%I.%I', nspname, stxname) as what, stxname from pg_statistic_ext
-     join pg_namespace n on n.oid = stxnamespace where stxrelid = source loop
-        insert into left_out values ('extended statistics ' || one.stxname);
-        execute format('drop statistics %s', one.what);
-    end loop;
-    execute format('create schema if not exists %I', current_setting('one.into_schema'));
-    execute format('drop table if exists %I.%I cascade', current_setting('one.into_schema'), new);
-    execute format('alter table %s rename to %I', source, new);
-    if current_setting('one.schema') <> current_setting('one.into_schema') then
-        execute format('alter table %s set schema %I', source, current_setting('one.into_schema'));
-    end if;
-end
-$$;
-select json_build_object(
- 'size', pg_total_relation_size(format('%I.%I', :'into_schema', :'into')::regclass),
- 'left_out', (select coalesce(json_agg(what), '[]') from left_out));
-"""

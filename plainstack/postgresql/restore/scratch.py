@@ -7,11 +7,10 @@ cluster stays up when the operator's connection ends, until `stop`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from shlex import join
-from typing import Any
 
 from plainstack.errors import PlainstackError
 from plainstack.inventory import port_numbers as ports
@@ -53,23 +52,6 @@ _COMMAND = f"/usr/bin/python3 -I {PROGRAM}"
 
 
 @dataclass(frozen=True)
-class Target:
-    """Where recovery ends; at most one field is set, and without any it is the end of the WAL."""
-
-    at: datetime | None = None
-    before_xid: int = 0
-    lsn: str = ""
-
-    def words(self) -> list[str]:
-        """Return it as options of the program."""
-        if self.at:
-            return [f"--at={self.at.isoformat()}"]
-        if self.before_xid:
-            return [f"--before-xid={self.before_xid}"]
-        return [f"--lsn={self.lsn}"] if self.lsn else ["--end"]
-
-
-@dataclass(frozen=True)
 class Restored:
     """A scratch cluster that is up.
 
@@ -89,28 +71,14 @@ class Restored:
     seconds: float
 
 
-def start_script(
-    name: str,
-    backup: str = "latest",
-    target: Target = Target(),
-    *,
-    timeline: int = 0,
-    or_end: bool = False,
-    serve: bool = False,
-) -> str:
+def start_script(name: str, words: Sequence[str]) -> str:
     """Return shell code for root on the backup host that brings a scratch cluster up, and waits for it.
 
-    It prints lines of progress, then the cluster as JSON, which `parse` reads. It fails with a sentence, followed by
-    the last lines of PostgreSQL's log. Run again with the same arguments, it continues to wait, or returns at once.
-
-    `timeline` 0 is the latest that contains the backup. With `or_end`, a target after the last commit is no error. With
-    `serve`, the db hosts can copy the cluster over TLS.
+    `words` are the options of the program, such as --backup=ID and --end. The script prints lines of progress, then the
+    cluster as JSON, which `parse` reads. It fails with a sentence, followed by the last lines of PostgreSQL's log. Run
+    again with the same words, it continues to wait, or returns at once.
     """
-    words = ["start", name, f"--backup={backup}", *target.words()]
-    words += [f"--timeline={timeline}"] if timeline else []
-    words += ["--or-end"] if or_end else []
-    words += ["--serve"] if serve else []
-    return f"{_COMMAND} {join(words)}\n"
+    return f"{_COMMAND} {join(['start', name, *words])}\n"
 
 
 def stop_script(name: str) -> str:
@@ -123,16 +91,17 @@ def status_script() -> str:
     return f"{_COMMAND} status\n"
 
 
-def conninfo(server: str) -> str:
-    """Return how the account postgres of a db host connects to the served cluster on a backup host, to copy it."""
+def conninfo(server: str, user: str = READER) -> str:
+    """Return how the account postgres of a db host connects to the served cluster on a backup host."""
     files = f"sslcert={TLS}/host.crt sslkey={TLS}/host.key sslrootcert={TLS}/ca.crt"
-    return f"host={server} port={PORT} user={READER} sslmode=verify-full {files} connect_timeout=5"
+    return f"host={server} port={PORT} user={user} sslmode=verify-full {files} connect_timeout=5"
 
 
 def parse(text: str) -> Restored:
     """Return the cluster that `start_script` printed on its last line. Raises PlainstackError."""
-    known = _last(text)
+    last = next((line for line in reversed(text.split("\n")) if line.strip()), "")
     try:
+        known = json.loads(last)
         commit = known["last_commit"]
         return Restored(
             known["backup"],
@@ -146,19 +115,4 @@ def parse(text: str) -> Restored:
             float(known["seconds"]),
         )
     except (KeyError, TypeError, ValueError):
-        raise PlainstackError(f"not the description of a scratch cluster: {text[-200:]!r}") from None
-
-
-def states(text: str) -> dict[str, str]:
-    """Return the state of each scratch cluster that `status_script` printed: restoring, up, failed or left over."""
-    known = _last(text)
-    return {one["name"]: one["state"] for one in known} if isinstance(known, list) else {}
-
-
-def _last(text: str) -> Any:
-    lines: Iterable[str] = reversed(text.split("\n"))
-    last = next((line for line in lines if line.strip()), "")
-    try:
-        return json.loads(last)
-    except ValueError:
-        raise PlainstackError(f"not JSON: {last[:200]!r}") from None
+        raise PlainstackError(f"not the description of a scratch cluster: {last[:200]!r}") from None

@@ -12,7 +12,6 @@ import pytest
 
 from plainstack.errors import PlainstackError
 from plainstack.postgresql.restore import scratch
-from plainstack.postgresql.restore.scratch import Target
 from plainstack.shipped import FILES
 
 PRINTED = {
@@ -29,25 +28,17 @@ PRINTED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("target", "wanted"),
-    [
-        (Target(at=datetime(2026, 11, 21, 14, 3, tzinfo=UTC)), ["time", "2026-11-21 14:03:00.000000+00"]),
-        (Target(before_xid=745), ["xid", "745"]),
-        (Target(lsn="0/7051E40"), ["lsn", "0/7051E40"]),
-        (Target(), ["", ""]),
-    ],
-)
-def test_the_program_understands_what_the_script_asks_for(target: Target, wanted: list[str]) -> None:
-    script = scratch.start_script("one", "20261126T113939", target, timeline=2, or_end=True, serve=True)
+def test_the_program_understands_the_script() -> None:
+    script = scratch.start_script("one", ("--backup=20261126T113939", "--before-xid=745", "--timeline=2", "--or-end"))
     words = shlex.split(script)
     assert words[:3] == ["/usr/bin/python3", "-I", "/usr/local/lib/plainstack/scratch"]
-    options = commands.options_of(commands.parser().parse_args(words[3:]))
-    assert options == {
+    found = commands.parser().parse_args(words[3:])
+    assert (found.verb, found.name) == ("start", "one")
+    assert commands.options_of(found) == {
         "backup": "20261126T113939",
-        "target": wanted,
+        "target": ["xid", "745"],
         "timeline": 2,
-        "serve": True,
+        "serve": False,
         "dump": False,
         "or_end": True,
     }
@@ -65,13 +56,6 @@ def test_a_cluster_that_is_up_is_described_on_the_last_line() -> None:
 def test_other_output_is_an_error(text: str) -> None:
     with pytest.raises(PlainstackError):
         scratch.parse(text)
-
-
-def test_the_state_of_every_cluster() -> None:
-    assert scratch.states('[{"name": "one", "state": "up"}, {"name": "two", "state": "left over"}]\n') == {
-        "one": "up",
-        "two": "left over",
-    }
 
 
 def test_every_module_of_the_program_is_deployed() -> None:
