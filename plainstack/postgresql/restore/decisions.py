@@ -197,7 +197,7 @@ def start_replicas(now: Situation, leader: str, names: list[str]) -> Part:
         now = yield following
     tidying = tuple(
         Step(Do.TIDY, name, "prepare replication slots, in case it becomes the primary")
-        for name in waiting
+        for name in names
         if now.topology.node(name).state == "standby"
     )
     if tidying:

@@ -32,6 +32,7 @@ class Host:
     running: bool = True
     marker: str = ""
     plugged: bool = True
+    tidy: bool = True
     fences: set[str] = field(default_factory=set)
     kept: dict[tuple[str, str], Data | None] = field(default_factory=dict)
 
@@ -167,12 +168,16 @@ class World:
                 assert source.state == "primary"
                 assert source.data
                 host.data = replace(source.data, rows=list(source.data.rows), standby=True)
+                host.tidy = False
             case Do.START:
                 assert host
                 assert host.data
                 assert not host.marker, "the start guard refuses"
                 host.data.standby = host.running = True
-            case Do.TIDY | Do.FOLLOW | Do.DEGRADE | Do.KEEP_OUT | Do.RESYNC:
+            case Do.TIDY:
+                assert host
+                host.tidy = True
+            case Do.FOLLOW | Do.DEGRADE | Do.KEEP_OUT | Do.RESYNC:
                 pass
             case _:
                 raise AssertionError(step)
@@ -193,6 +198,7 @@ class World:
                 assert self.scratch
                 assert not host.running
                 host.data = replace(self.scratch, rows=list(self.scratch.rows))
+                host.tidy = False
             case Act.LEAD | Act.LEAD_AGAIN:
                 assert host.data
                 host.marker, host.running, host.data.standby = "", True, False
@@ -255,5 +261,5 @@ class World:
         """Return whether one primary and its replicas serve an open site, and nothing is in the way of a deploy."""
         others = [one for one in self.hosts.values() if one is not self.leader]
         followed = all(self.upstream(one) == self.leader.name and not one.fences for one in others)
-        quiet = not (self.closed or self.halted or any(one.marker for one in self.hosts.values()))
+        quiet = not (self.closed or self.halted or any(one.marker or not one.tidy for one in self.hosts.values()))
         return followed and quiet and self.runs and self.scratch is None
