@@ -63,7 +63,7 @@ def run(
     with reporting(console, json=json, shows=action == "status"):
         stack = load(inventory, notify=notify)
         began = time.monotonic()
-        must_have_databases(stack)
+        must_have_databases(stack, "fail over")
         command = shlex.join(["fab", *sys.argv[1:]])
         with Cluster(Network(stack, roles_of(stack)), command, _reporter(console)) as cluster:
             already = ""

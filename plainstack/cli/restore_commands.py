@@ -50,7 +50,7 @@ def restore(
             raise Refused("a moment (--at, --before-xid, --backup), --undo and --discard exclude one another")
         moment = typed(at, before_xid, backup) if given else None
         stack = load(inventory, notify=notify)
-        must_have_databases(stack)
+        must_have_databases(stack, "restore")
         command = shlex.join(["inv", *sys.argv[1:]])
         with Restoration(Network(stack, roles_of(stack)), command, reporter(console)) as restoration:
             run = _Run(console, stack, restoration, yes=yes, opens=despite_checks)

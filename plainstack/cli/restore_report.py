@@ -28,6 +28,7 @@ def afterwards(now: Situation, done: str) -> Iterator[str]:
     if done == "restored" and kept:
         yield f"the data from before stays on {', '.join(kept)}. To put it back: inv restore --undo"
         yield "to delete it, when you are sure: inv restore --discard"
+        yield "if a release has migrated the database since that moment, migrate again, or roll the release back"
     elif kept:
         yield f"the data that was restored stays on {', '.join(kept)}. To delete it: inv restore --discard"
     if now.away:

@@ -33,7 +33,7 @@ def entrances(stack: Stack) -> list[str]:
     return [host.name for host in stack.with_role("balancer")]
 
 
-def must_have_databases(stack: Stack) -> None:
-    """Raise Refused if the stack has no db hosts."""
+def must_have_databases(stack: Stack, purpose: str) -> None:
+    """Raise Refused if the stack has no db hosts; `purpose` follows "there is nothing to"."""
     if not databases(stack):
-        raise Refused("no host has the role db, so there is nothing to fail over")
+        raise Refused(f"no host has the role db, so there is nothing to {purpose}")
