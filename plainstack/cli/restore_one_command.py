@@ -31,7 +31,7 @@ def restore_one(
         wanted = typed(*moment)
         began = time.monotonic()
         stack = load(inventory)
-        must_have_databases(stack)
+        must_have_databases(stack, "restore")
         copy = chosen(stack.settings(Database).name, *what)
 
         def say(line: str) -> None:
