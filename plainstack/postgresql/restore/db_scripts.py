@@ -6,15 +6,14 @@ from collections.abc import Callable, Mapping
 from shlex import quote
 
 from plainstack.paths import TLS
+from plainstack.postgresql.failover.rebuild import STANDBY_SIGNAL
 from plainstack.postgresql.failover.steps import RECEIVER
 from plainstack.postgresql.layout import AS_POSTGRES, UNIT
 from plainstack.postgresql.restore import scratch
 from plainstack.postgresql.restore.acts import Act, RestoreStep
 from plainstack.postgresql.server_scripts import AWAIT_NONE_RUNS, NOT_DEGRADED, PSQL, UNMASK, start
-from plainstack.postgresql.shell_paths import BIN, CLUSTERS, DATA, ETC, FENCED, RESTORING, REWINDING, STATE
+from plainstack.postgresql.shell_paths import BIN, CLUSTERS, DATA, FENCED, RESTORING, REWINDING, STATE
 from plainstack.shell import await_condition
-
-_UNDO_CONF = f"{ETC}/conf.d/95-undo.conf"
 
 
 def _pin(_step: RestoreStep) -> str:
@@ -93,20 +92,25 @@ def _lead(_step: RestoreStep) -> str:
 def _lead_again(step: RestoreStep) -> str:
     """Start the old primary. If the restored data was served, begin a timeline that none of its WAL has.
 
-    Barman may have WAL of the restored history. A later promotion on the old one would use its timeline again, so the
-    old data recovers at once to a new timeline, numbered after all that its host knows of.
+    Barman may have WAL of the restored history, and a later promotion on the old one must not use its timeline again.
+    A promotion takes the number after all whose histories are in pg_wal. They are copied there only once the server is
+    in recovery: at its start, it would try to follow the newest of them.
     """
     (restore,) = step.about
+    undone = f"{DATA}.undone-{restore}"
+    recovers = f"""[ -n "$({PSQL}c 'select pg_is_in_recovery()' 2>/dev/null)" ]"""
     return f"""\
-new={DATA}.undone-{restore}
-if [ -d "$new/pg_wal" ]; then
-    cp -n --preserve=ownership "$new"/pg_wal/*.history {DATA}/pg_wal/ 2>/dev/null || :
-    printf "restore_command = 'false'\\nrecovery_target_timeline = 'current'\\n" >{_UNDO_CONF}
-    {AS_POSTGRES} touch {DATA}/recovery.signal
-fi
+if [ ! -d {undone}/pg_wal ]; then
 {_start_primary()}\
-rm -f {_UNDO_CONF}
-{PSQL}c 'select pg_reload_conf()' >/dev/null
+    exit 0
+fi
+{UNMASK}\
+{STANDBY_SIGNAL}\
+rm -f {FENCED} {RESTORING}
+{start(600)}\
+{await_condition(recovers, "PostgreSQL does not answer", tries=300, pause=0.2)}\
+cp -n --preserve=ownership {undone}/pg_wal/*.history {DATA}/pg_wal/ 2>/dev/null || :
+[ "$({PSQL}c 'select not pg_is_in_recovery() or pg_promote(true, 60)')" = t ]
 """
 
 

@@ -66,8 +66,7 @@ def _old_primary(now: Situation, restore: str) -> str:
 
 def _start(now: Situation, request: Request, leader: str) -> Part:
     """Start the servers as they were before the restore; without an earlier primary, only let them start."""
-    nodes = [now.topology.node(leader)] if leader else []
-    if nodes and nodes[0].state == "stopped primary":
+    if leader and now.topology.node(leader).state not in ("primary", "empty"):
         says = "start as the primary, on a timeline of its own"
         now = yield (RestoreStep(Act.LEAD_AGAIN, leader, says, (request.id,)),)
     if leader and now.topology.node(leader).state == "primary":
