@@ -38,6 +38,9 @@ echo 'ARGS=""' >/etc/default/prometheus-node-exporter
 """
 Harm = tuple[str, str]
 INSTALLED: list[Harm] = [(PACKAGE, PACKAGES), (UNPACKED, "")]
+# When the operator is gone, the host completes every run of apt; a package without a daemon takes less time.
+SMALL = "dpkg --purge logrotate >/dev/null 2>&1"
+COMPLETED: list[Harm] = [(SMALL, PACKAGES), (UNPACKED, "")]
 APP = """
 systemctl stop plainstack-web.service
 userdel app-web
@@ -182,28 +185,29 @@ def healed_each_time(pool: Executor, operator: Operator, host: str, kill: Kill, 
 
 
 def alone(operator: Operator, host: str) -> Operator:
-    """Return an operator of a stack with no other app host: a deploy does not wait until peers use the host again."""
+    """Return an operator of a stack with no other app host: a deploy does not wait until peers use the host again.
+
+    One worker is enough to see that the application runs; each start of a worker takes as long as all other steps.
+    """
     other = "app2" if host == "app1" else "app1"
     lines = operator.inventory.read_text(encoding="utf-8").splitlines(keepends=True)
     path = operator.inventory.with_name(f"{host}.yaml")
-    path.write_text(
-        "".join(line.replace("[app]", "[]") if line.strip().startswith(f"{other}:") else line for line in lines),
-        encoding="utf-8",
-    )
+    text = "".join(line.replace("[app]", "[]") if line.strip().startswith(f"{other}:") else line for line in lines)
+    path.write_text(text.replace("workers: 2", "workers: 1"), encoding="utf-8")
     return replace(operator, inventory=path)
 
 
-def test_a_deploy_killed_after_any_step_is_completed_by_the_next_one(whole: Operator) -> None:
+def test_a_deploy_killed_after_any_step_is_completed_by_the_next_one(deployed: Operator) -> None:
     """Six hosts at once, each with a different kind of plan; for three of them, the operator's process is killed."""
-    databases = {row["database"].partition(" ")[0]: row["host"] for row in whole.json("status")}
+    databases = {row["database"].partition(" ")[0]: row["host"] for row in deployed.json("status")}
     primary, standby = databases["primary"], databases["replica"]
     plans = {
-        "mon1": (whole, killed_on_the_host, INSTALLED),
-        "app1": (alone(whole, "app1"), killed_on_the_host, [(APP, "")]),
-        standby: (whole, killed_on_the_host, [(DB, "")]),
-        "app2": (alone(whole, "app2"), killed_at_the_operators_end, [(APP, "")]),
-        "bak1": (whole, killed_at_the_operators_end, INSTALLED),
-        primary: (whole, killed_at_the_operators_end, [(SETTING, "")]),
+        "mon1": (deployed, killed_on_the_host, INSTALLED),
+        "app1": (alone(deployed, "app1"), killed_on_the_host, [(APP, "")]),
+        standby: (deployed, killed_on_the_host, [(DB, "")]),
+        "app2": (alone(deployed, "app2"), killed_at_the_operators_end, [(APP, "")]),
+        "bak1": (deployed, killed_at_the_operators_end, COMPLETED),
+        primary: (deployed, killed_at_the_operators_end, [(SETTING, "")]),
     }
     with ProcessPoolExecutor(len(HOSTS), FORKS) as pool, ThreadPoolExecutor(len(HOSTS)) as threads:
         counts = {
