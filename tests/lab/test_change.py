@@ -9,25 +9,20 @@ from tests.waiting import PATIENCE
 def test_a_changed_worker_count_restarts_that_service_one_host_at_a_time(whole: Operator) -> None:
     text = whole.inventory.read_text(encoding="utf-8")
     whole.inventory.write_text(text.replace("workers: 2", "workers: 3"), encoding="utf-8")
-    try:
-        plan = whole.inv("plan", code=2).out
-        changed = [line for line in plan.splitlines() if line.strip().startswith(("+workers", "-workers"))]
-        assert changed == ["        -workers = 2", "        +workers = 3"] * 2
-        subjects = whole.subjects()
-        assert set(subjects) == {"app1", "app2"}
-        for actions in subjects.values():
-            assert actions == ["write /etc/plainstack/app/web.gunicorn.py", "restart plainstack-web.service"]
-        before = {
-            host: whole.on(host, "systemctl show -p ActiveEnterTimestampMonotonic nginx") for host in ("lb1", "lb2")
-        }
-        stages = whole.json("deploy")["stages"]
-        assert [(stage["host"], stage["stage"]) for stage in stages] == [("app1", "app"), ("app2", "app")]
-        assert stages[0]["end"] <= stages[1]["begin"]
-        for host, entered in before.items():
-            assert whole.on(host, "systemctl show -p ActiveEnterTimestampMonotonic nginx") == entered
-        assert whole.on("app2", "pgrep -c -u app-web -f web.gunicorn.py").strip() == "4"
-    finally:
-        whole.inventory.write_text(text, encoding="utf-8")
+    plan = whole.inv("plan", code=2).out
+    changed = [line for line in plan.splitlines() if line.strip().startswith(("+workers", "-workers"))]
+    assert changed == ["        -workers = 2", "        +workers = 3"] * 2
+    subjects = whole.subjects()
+    assert set(subjects) == {"app1", "app2"}
+    for actions in subjects.values():
+        assert actions == ["write /etc/plainstack/app/web.gunicorn.py", "restart plainstack-web.service"]
+    before = {host: whole.on(host, "systemctl show -p ActiveEnterTimestampMonotonic nginx") for host in ("lb1", "lb2")}
+    stages = whole.json("deploy")["stages"]
+    assert [(stage["host"], stage["stage"]) for stage in stages] == [("app1", "app"), ("app2", "app")]
+    assert stages[0]["end"] <= stages[1]["begin"]
+    for host, entered in before.items():
+        assert whole.on(host, "systemctl show -p ActiveEnterTimestampMonotonic nginx") == entered
+    assert whole.on("app2", "pgrep -c -u app-web -f web.gunicorn.py").strip() == "4"
 
 
 def test_a_balancer_with_keepalived_stopped_does_not_report_the_virtual_address(whole: Operator) -> None:
