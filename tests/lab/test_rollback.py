@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +11,10 @@ import pytest
 from plainstack.services.edge import Balancer
 from tests import inventories
 from tests.lab.conftest import Operator
+from tests.lab.load import load
 from tests.lab.test_faults import await_output, start
-from tests.lab.test_secrets_changed import load
 
-HOSTS = ("lb1", "app1", "app2", "db1", "db2")
+HOSTS = ("lb1", "lb2", "app1", "app2", "db1", "db2")
 DISKS = "app2: 700M"
 APPS = ("app1", "app2")
 
@@ -67,16 +66,17 @@ def shop(deployed: Operator, application: Path) -> Shop:
     return Shop(deployed, application)
 
 
-def test_no_request_fails_during_a_release_and_its_rollback(shop: Shop) -> None:
+def test_no_request_fails_during_a_release_with_a_migration_and_its_rollback(shop: Shop, tmp_path: Path) -> None:
     deployed, first = shop.operator, shop.release()
     folder = shop.source / "incidents/migrations"
     last = max(path.stem for path in folder.glob("[0-9]*.py"))
     (folder / "9999_nothing.py").write_text(MIGRATION.format(before=last), encoding="utf-8")
-    with load(deployed, rate=30) as outcomes:
+    with load(deployed, tmp_path / "requests", rate=30) as requests:
         deployed.inv("deploy")
         second = shop.release()
         back = deployed.inv("rollback").out
-    assert set(Counter(outcomes)) == {"get ok", "post ok"}, Counter(outcomes)
+    outcomes, _ = requests.outcomes()
+    assert set(outcomes) == {"get ok", "post ok"}, outcomes
     assert second != first == shop.release()
     assert f"web: from {second} to {first}" in back
     assert "which newer releases applied: incidents.9999_nothing" in back

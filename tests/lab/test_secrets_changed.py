@@ -2,84 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import subprocess
 import sys
-import threading
-import time
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
-from plainstack.drill import generators
 from plainstack.secrets import store, store_files
-from plainstack.services.edge import Balancer
-from tests.lab.conftest import ROOT, Operator
+from tests.lab.conftest import Operator
+from tests.lab.load import load
 from tests.lab.test_secrets import stack_of
-from tests.waiting import until
-
-
-def await_posts(lines: list[str], more: int) -> None:
-    """Wait until `more` further POSTs have ended."""
-    answered = sum(line.startswith('["end", "post"') for line in lines)
-    until(lambda: sum(line.startswith('["end", "post"') for line in lines) >= answered + more)
-
-
-@contextlib.contextmanager
-def load(operator: Operator, rate: float) -> Iterator[list[str]]:
-    """Send GETs and POSTs to the site from the lab's own network; the yielded list gets all outcomes at the end."""
-    stack = stack_of(operator)
-    kept = store.read(stack)
-    address = str(stack.settings(Balancer).virtual_address)
-    asked = {
-        "address": address,
-        "name": address,
-        "authority": kept.pki["authority"]["chain"],
-        "path": "/",
-        "rate": rate,
-        "seconds": 1200,
-        "post": generators.written(stack, store.vault(kept), f"rotation-{time.time():.0f}"),
-    }
-    process = subprocess.Popen(
-        ["nsenter", f"--net=/run/netns/plainstack-{stack.lab_name}", sys.executable, "-m", "plainstack.drill.load"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin
-    assert process.stdout
-    process.stdin.write(json.dumps(asked) + "\n")
-    process.stdin.flush()
-    lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()))
-    reader.start()
-    outcomes: list[str] = []
-    try:
-        await_posts(lines, 20)
-        yield outcomes
-        await_posts(lines, 40)
-    finally:
-        process.kill()
-        process.wait()
-        reader.join()
-    ended = [json.loads(line) for line in lines if line.startswith('["end"') and line.endswith("]\n")]
-    skipped = sum(line.startswith('["skip"') for line in lines)
-    outcomes += [f"{kind} {outcome}" for _, kind, _, _, outcome in ended] + ["skipped"] * skipped
-
 
 ROTATED = ("web/DJANGO_SECRET_KEY", "postgres/replicator", "postgres/streaming_barman", "postgres/app")
 
 
-def test_no_request_fails_while_secrets_are_replaced(whole: Operator) -> None:
+def test_no_request_fails_while_secrets_are_replaced(whole: Operator, tmp_path: Path) -> None:
     before = {name: store.read(stack_of(whole)).entries[name].value for name in ROTATED}
-    with load(whole, rate=20) as outcomes:
+    with load(whole, tmp_path / "requests", rate=20) as requests:
         for name in ROTATED:
             whole.inv("secrets.rotate", name, timeout=1200)
     after = store.read(stack_of(whole)).entries
-    counted = Counter(outcomes)
+    counted, _ = requests.outcomes()
     assert [name for name in ROTATED if after[name].value == before[name]] == []
     assert set(counted) == {"get ok", "post ok"}, counted
     assert counted["post ok"] > 200
@@ -133,11 +75,11 @@ def test_a_token_is_accepted_for_its_grace_period_and_an_old_store_does_not_brin
     assert post(newest) == "201"
 
 
-def test_an_interrupted_rotation_continues(whole: Operator) -> None:
+def test_an_interrupted_rotation_continues(whole: Operator, tmp_path: Path) -> None:
     """The operator's process is killed: the site keeps working, and the same command continues the rotation."""
     inv = str(Path(sys.executable).with_name("inv"))
     line = [inv, "secrets.rotate", "postgres/app", f"--inventory={whole.inventory}"]
-    with load(whole, rate=10) as outcomes:
+    with load(whole, tmp_path / "requests", rate=10) as requests:
         running = subprocess.Popen(line, cwd=whole.project, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
         assert running.stdout
         for text in running.stdout:
@@ -153,7 +95,8 @@ def test_an_interrupted_rotation_continues(whole: Operator) -> None:
         )
     ended = store.read(stack_of(whole)).entries["postgres/app"]
     assert (ended.value, ended.handovers, ended.previous) == (begun.value, begun.handovers, None)
-    assert set(outcomes) == {"get ok", "post ok"}, Counter(outcomes)
+    counted, _ = requests.outcomes()
+    assert set(counted) == {"get ok", "post ok"}, counted
 
 
 def test_moving_the_store_to_the_teams_keys_changes_nothing_on_the_hosts(whole: Operator, tmp_path: Path) -> None:

@@ -1,11 +1,8 @@
-"""What visitors of two application hosts get: files, and an answer to every request during releases and restarts."""
+"""What visitors of two application hosts get: files, and an answer to every request while the hosts change."""
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +12,14 @@ import pytest
 import yaml
 
 from tests.lab.labs import lab
+from tests.lab.load import Load
 from tests.lab.operator import ROOT, Operator
-from tests.waiting import PATIENCE
 
 SOURCES = Path(__file__).parent / "serving"
 ADDRESS, NAME = "192.168.67.16", "shop.example"
 COUNTED = {"/": "/var/lib/app-web/media/counted", "/api/": "/var/lib/app-api/media/counted"}
-# The rate in requests per second, for each of the two services, and the duration in seconds.
-RATE, SECONDS = 100, 45
+# For each of the two services: requests per second, and how many are counted at least.
+RATE, LEAST = 100, 2500
 
 
 def inventory(sources: Path) -> dict[str, Any]:
@@ -93,74 +90,57 @@ def source(serving: Operator, service: str) -> Path:
     return Path(data["services"][service]["source"])
 
 
-class Visitors:
-    """Clients with kept-alive connections, of whose requests a third are POSTs to `count` below the path."""
-
-    def __init__(self, serving: Operator, path: str, output: Path) -> None:
-        self.path, self._output = path, output
-        # The output is not read until the end: a pipe would fill up and block the clients.
-        with output.open("w") as file:
-            self._process = subprocess.Popen(
-                [
-                    "nsenter",
-                    f"--net=/run/netns/plainstack-{serving.lab}",
-                    sys.executable,
-                    "-m",
-                    "plainstack.drill.load",
-                ],
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=file,
-                text=True,
-            )
-        asked = {
-            "address": ADDRESS,
-            "name": NAME,
-            "authority": serving.on("lb1", "cat /etc/plainstack/tls/ca.crt"),
-            "path": path,
-            "rate": RATE,
-            "seconds": SECONDS,
-            "post": {"post_path": f"{path}count", "body": "${key}", "headers": {}, "prefix": "visit-"},
-        }
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
-
-    @property
-    def over(self) -> bool:
-        return self._process.poll() is not None
-
-    def outcomes(self) -> tuple[Counter[str], set[str]]:
-        """Return a count of the outcomes at the end, and the bodies of all POSTs."""
-        self._process.wait(PATIENCE)
-        messages = [json.loads(line) for line in self._output.read_text(encoding="utf-8").splitlines()]
-        kinds = {message[2]: message[1] for message in messages if message[0] == "begin"}
-        seen = Counter(message[4] for message in messages if message[0] == "end")
-        seen["not sent"] = sum(message[0] == "skip" for message in messages)
-        seen["unanswered"] = len(kinds) - sum(message[0] == "end" for message in messages)
-        return +seen, {f"visit-{key}" for key, kind in kinds.items() if kind == "post"}
+def visitors(serving: Operator, path: str, output: Path) -> Load:
+    """Start the requests to a service; its POSTs go to `count` below the path."""
+    asked = {
+        "address": ADDRESS,
+        "name": NAME,
+        "authority": serving.on("lb1", "cat /etc/plainstack/tls/ca.crt"),
+        "path": path,
+        "rate": RATE,
+        "seconds": 1200,
+        "post": {"post_path": f"{path}count", "body": "${key}", "headers": {}, "prefix": "visit-"},
+    }
+    return Load(serving.lab, asked, output)
 
 
-def test_no_request_fails_during_a_release_or_a_restart(serving: Operator, tmp_path: Path) -> None:
+def _release_one_and_restart_the_other(serving: Operator, number: int) -> None:
+    (source(serving, "web") / "release.txt").write_text(f"{number}\n", encoding="utf-8")
+    change(serving, "api", env={"RESTARTED": str(number)})
+    serving.inv("deploy")
+
+
+def _roll_back(serving: Operator, _number: int) -> None:
+    serving.inv("rollback", "--service=web")
+
+
+def _release_the_other(serving: Operator, number: int) -> None:
+    (source(serving, "api") / "release.txt").write_text(f"{number}\n", encoding="utf-8")
+    # New content ends the rollback.
+    (source(serving, "web") / "release.txt").write_text(f"{number}\n", encoding="utf-8")
+    serving.inv("deploy")
+
+
+def _restart(serving: Operator, _number: int) -> None:
+    serving.inv("restart", "web")
+
+
+def test_no_request_fails_during_a_release_a_rollback_or_a_restart(serving: Operator, tmp_path: Path) -> None:
     """Gunicorn keeps idle connections open for a moment when it stops, and uvicorn closes them at once."""
-    visitors = [Visitors(serving, path, tmp_path / str(number)) for number, path in enumerate(COUNTED)]
-    done = 0
-    while not any(each.over for each in visitors):
-        if done % 2 == 0:
-            (source(serving, "web") / "release.txt").write_text(f"{done}\n", encoding="utf-8")
-            change(serving, "api", env={"RESTARTED": str(done)})
-        else:
-            (source(serving, "api") / "release.txt").write_text(f"{done}\n", encoding="utf-8")
-            change(serving, "web", threads=4 + done)
-        serving.inv("deploy")
-        done += 1
-    assert done >= 2, "the load ended before a release and a restart had been deployed"
-    for each in visitors:
-        seen, posted = each.outcomes()
-        assert seen == {"ok": RATE * SECONDS}
-        lines = [line for host in ("app1", "app2") for line in serving.on(host, f"cat {COUNTED[each.path]}").split()]
-        stored = Counter(line for line in lines if line in posted)
-        assert stored == dict.fromkeys(posted, 1)
+    loads = {path: visitors(serving, path, tmp_path / str(number)) for number, path in enumerate(COUNTED)}
+    changes = (_release_one_and_restart_the_other, _roll_back, _release_the_other, _restart)
+    for number, each in enumerate(changes):
+        each(serving, number)
+    for load in loads.values():
+        load.await_answers(LEAST)
+        load.stop()
+    for path, load in loads.items():
+        seen, answered = load.outcomes()
+        assert set(seen) == {"get ok", "post ok"}, seen
+        lines = [line for host in ("app1", "app2") for line in serving.on(host, f"cat {COUNTED[path]}").split()]
+        stored = Counter(lines)
+        assert {f"visit-{key}" for key in answered} <= set(stored)
+        assert set(stored.values()) == {1}
 
 
 def got(serving: Operator, path: str) -> tuple[str, str, str]:
