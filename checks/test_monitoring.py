@@ -24,12 +24,7 @@ _PORTS = "9090 9093 9094 9115"
 _PATIENCE = 60
 
 # Metrics that exist only while there is something to report.
-_RARE = {
-    "plainstack_synchronous_degraded",
-    # A new stack has not been tested yet.
-    "plainstack_restore_test_ok",
-    "plainstack_restore_test_timestamp_seconds",
-}
+_RARE = {"plainstack_synchronous_degraded"}
 _METRIC = re.compile(r"\bup\b|\b(?:alertmanager|angie|node|pg|plainstack|probe|prometheus)_\w+")
 
 
