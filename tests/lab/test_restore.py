@@ -54,7 +54,7 @@ class Stack:
 
     def serves(self) -> bool:
         """Return whether the site answers through the balancer with the service, not the maintenance page."""
-        ask = "curl -sk -m 5 -o /dev/null -w '%{http_code}' --resolve testlab:443:127.0.0.1 https://testlab/healthz"
+        ask = "curl -sk -m 5 -o /dev/null -w '%{http_code}' --resolve testlab:443:127.0.0.1 https://testlab/"
         return self.operator.on("lb1", ask, check=False).strip() == "200"
 
     def is_whole(self) -> None:
