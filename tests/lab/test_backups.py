@@ -1,0 +1,171 @@
+"""Backups are taken, kept and listed; missing WAL is noticed and mended; an empty backup host is filled again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from plainstack.postgresql.layout import AS_POSTGRES, BIN
+from tests.lab.conftest import Operator
+from tests.waiting import until
+
+HOSTS = ("db1", "db2", "bak1", "mon1")
+PRIMARY = "db1"
+RECEIVING = "plainstack-barman-receive-wal.service plainstack-barman-cron.timer"
+NEXT_SEGMENT = "select pg_logical_emit_message(false, 'x', 'y'), pg_switch_wal();"
+
+
+def sql(operator: Operator, text: str) -> str:
+    command = f"cd / && {AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtqd shop"
+    return operator.on(PRIMARY, f"{command} <<'END'\n{text}\nEND\n").strip()
+
+
+def change(operator: Operator, old: str, new: str) -> None:
+    """Change the inventory, and deploy it."""
+    text = operator.inventory.read_text(encoding="utf-8")
+    assert old in text
+    operator.inventory.write_text(text.replace(old, new), encoding="utf-8")
+    operator.inv("deploy")
+
+
+def backups(operator: Operator, code: int | None = 0) -> dict[str, Any]:
+    return dict(operator.json("backups", code=code))
+
+
+def retention(operator: Operator) -> dict[str, str]:
+    """Return how the retention policy judges each backup, after it was applied."""
+    operator.on("bak1", "systemctl start plainstack-barman-cron.service")
+    return {one["id"]: one["retention"] for one in backups(operator, code=None)["backups"]}
+
+
+@pytest.fixture(scope="module")
+def operator(deployed: Operator) -> Operator:
+    change(deployed, "database: {", "database: {max_slot_wal_keep_size: 64MB, ")
+    return deployed
+
+
+@pytest.fixture(scope="module")
+def taken(operator: Operator) -> tuple[Any, Any]:
+    """Return a full backup and an incremental one."""
+    return operator.json("backup-now"), operator.json("backup-now", "--incremental")
+
+
+def test_an_incremental_backup_is_based_on_the_newest_one_and_smaller(
+    operator: Operator, taken: tuple[Any, Any]
+) -> None:
+    full, incremental = taken
+    assert (full["kind"], incremental["kind"], incremental["parent"]) == ("full", "incremental", full["id"])
+    assert incremental["size_bytes"] < full["size_bytes"] / 2
+    listed = {one["id"]: one for one in backups(operator)["backups"]}
+    for one in taken:
+        assert listed[one["id"]]["usable"]
+        assert listed[one["id"]]["wal_up_to"] >= one["end"]
+        assert listed[one["id"]]["restore_test"] is None
+
+
+def test_status_shows_the_newest_backups_and_when_the_next_are_due(operator: Operator, taken: tuple[Any, Any]) -> None:
+    assert taken
+    (row,) = operator.json("status", "--host=bak1")
+    full, incremental = row["last_backup"].split("; ")
+    assert full.startswith("full ")
+    assert incremental.startswith("incremental ")
+    assert all(", next in " in cell for cell in (full, incremental))
+    assert row["problems"] == []
+
+
+def test_the_full_backup_of_an_incremental_one_is_kept_and_both_go_together(
+    operator: Operator, taken: tuple[Any, Any]
+) -> None:
+    full, incremental = (one["id"] for one in taken)
+    change(operator, "RECOVERY WINDOW OF 7 DAYS", "REDUNDANCY 1")
+    until(lambda: retention(operator) == {full: "VALID", incremental: "VALID"}, "older backups are removed")
+    newer = operator.json("backup-now")["id"]
+    until(lambda: retention(operator) == {newer: "VALID"}, "both are removed")
+    change(operator, "REDUNDANCY 1", "RECOVERY WINDOW OF 7 DAYS")
+
+
+def test_a_backup_that_fails_says_why_and_what_to_type(operator: Operator) -> None:
+    operator.on(
+        "bak1",
+        "cd /var/lib/barman && cp -p .pgpass pgpass && sed -i 's/:streaming_barman:.*/:streaming_barman:no/' .pgpass",
+    )
+    try:
+        said = operator.inv("backup-now", code=1).text
+    finally:
+        operator.on("bak1", "cd /var/lib/barman && mv pgpass .pgpass")
+    assert "the primary refuses the password of streaming_barman" in said
+    assert "inv deploy" in said
+
+
+def test_a_wal_file_that_was_removed_from_the_archive_is_noticed(operator: Operator) -> None:
+    backup = operator.json("backup-now")
+    sql(operator, NEXT_SEGMENT * 3)
+    archive = f"/var/lib/barman/{operator.stack}/wals"
+
+    def archived() -> list[str]:
+        operator.on("bak1", "systemctl start plainstack-barman-cron.service")
+        found = operator.on("bak1", f"ls {archive}/*/ | grep -E '^[0-9A-F]{{24}}$'").split()
+        return [name for name in found if name > backup["end_wal"]]
+
+    until(lambda: len(archived()) >= 3, "three more segments are archived")
+    lost = archived()[1]
+    operator.on("bak1", f"mv {archive}/*/{lost} /root")
+    said = operator.inv("backups", code=1).text
+    operator.on("bak1", f"install -o barman -g barman -m 600 -p /root/{lost} {archive}/{lost[:16]}/{lost}")
+    assert f"a WAL segment is missing, from {lost} on" in said
+    assert "Take a backup: inv backup-now" in said
+    assert backups(operator)["missing"] == []
+
+
+def test_a_backup_host_that_was_away_for_too_long_starts_anew_and_everything_says_since_when(
+    operator: Operator,
+) -> None:
+    operator.on("bak1", f"systemctl stop {RECEIVING} plainstack-barman-cron.service")
+
+    def slot_is_lost() -> bool:
+        sql(operator, f"{NEXT_SEGMENT * 6} checkpoint")
+        return sql(operator, "select wal_status from pg_replication_slots where slot_name = 'barman'") == "lost"
+
+    until(slot_is_lost)
+    status = json.loads(operator.fab("status", "--json", code=None).out)
+    assert any("slot barman is lost: Barman was away for too long" in text for text in status["findings"])
+
+    operator.on("bak1", f"systemctl start {RECEIVING}")
+    missing = "WAL is missing since 20"
+    until(lambda: any(missing in text for text in operator.json("status", "--host=bak1", code=None)[0]["problems"]))
+    mended = f"test -e /var/lib/barman/{operator.stack}/wal-mended && pgrep -x pg_receivewal"
+    until(lambda: operator.on("bak1", mended, check=False), "Barman receives WAL again")
+    said = operator.inv("deploy").out
+    assert missing in said
+    assert "Take a full backup: inv backup-now" in said
+    assert missing in operator.fab("status", code=None).out
+    operator.on("bak1", "systemctl start plainstack-backup-metrics.service")
+    ask = "curl -sS --data-urlencode 'query=ALERTS{alertname=\"BackupWalMissing\"}' http://127.0.0.1:9090/api/v1/query"
+    until(lambda: "bak1" in operator.on("mon1", ask), "BackupWalMissing")
+
+    operator.inv("backup-now")
+    held = backups(operator)
+    assert len(held["missing"]) == 1
+    assert len(held["recoverable"]) == 2
+    assert operator.json("status", "--host=bak1")[0]["problems"] == []
+
+
+def test_an_empty_backup_host_gets_its_files_its_wal_and_a_backup_by_a_deploy(operator: Operator) -> None:
+    operator.on(
+        "bak1",
+        f"systemctl stop {RECEIVING} 'plainstack-backup*.timer' plainstack-barman-cron.service\n"
+        f"rm -rf /var/lib/barman /etc/barman.d/{operator.stack}.conf /etc/barman.d/main.conf"
+        " /etc/systemd/system/plainstack-ba* /etc/systemd/system/*/plainstack-ba*"
+        " /usr/local/lib/plainstack /var/lib/plainstack/manifest/backup\n"
+        "install -d -o barman -g barman /var/lib/barman && systemctl daemon-reload",
+    )
+    operator.inv("deploy")
+    held = backups(operator)
+    assert [one["usable"] for one in held["backups"]] == [True]
+    assert held["missing"] == []
+    # A segment that begins now arrives.
+    before = held["received"]["wal"]
+    sql(operator, NEXT_SEGMENT)
+    until(lambda: backups(operator)["received"]["wal"] > before)
