@@ -11,10 +11,10 @@ from plainstack.cli.options import JSON, NOTIFY, SELECT
 @task(
     help={
         "inventory": SELECT["inventory"],
-        "at": 'go back to this time, with its time zone: --at="2026-11-21 14:03:00+00"',
+        "at": 'go back to this time, written with its zone as in "2026-11-21 14:03:00+00"',
         "before-xid": "go back to just before this transaction committed (pg_current_xact_id() prints such numbers)",
         "backup": "start from this backup; without --at and --before-xid, go back to its end (see inv backups)",
-        "table": "restore only this table of the stack's database, as a copy with another name: --table=public.orders",
+        "table": "restore only this table, such as public.orders, as a copy with another name",
         "database": "restore only this database, as a copy with another name",
         "into": "the name of the copy (default: the old name with _restored at its end)",
         "undo": "put the data from before the last restore back",

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from plainstack.postgresql.layout import AS_POSTGRES, BIN, UNIT
+from tests.lab import labs
 from tests.lab.conftest import Operator
 from tests.waiting import until
 
@@ -54,7 +55,7 @@ class Stack:
 
     def serves(self) -> bool:
         """Return whether the site answers through the balancer with the service, not the maintenance page."""
-        ask = "curl -sk -m 5 -o /dev/null -w '%{http_code}' --resolve testlab:443:127.0.0.1 https://testlab/"
+        ask = f"curl -sk -m 5 -o /dev/null -w '%{{http_code}}' https://{labs.NETWORKS[1]}.230/"
         return self.operator.on("lb1", ask, check=False).strip() == "200"
 
     def is_whole(self) -> None:
