@@ -90,24 +90,31 @@ def backups(inventory: str, *, json: bool) -> None:
     """Run `inv backups`."""
     console = Console(json=json)
     with reporting(console, json=json, shows=True):
-        from plainstack.postgresql.backup import catalogue, listing
+        from plainstack.postgresql.backup import catalogue, listing, second_copy_state
         from plainstack.postgresql.backup.barman import backup_host
         from plainstack.ssh.connections import Sessions
 
-        stack = load(inventory)
+        stack, now = load(inventory), datetime.now(UTC)
         name = backup_host(stack)
         with Sessions(stack) as sessions:
-            output = sessions.to(name).script(catalogue.script(stack, retention=True), timeout=120, step="catalogue")
+            session = sessions.to(name)
+            output = session.script(catalogue.script(stack, retention=True), timeout=120, step="catalogue")
+            copied = second_copy_state.read(session.script(second_copy_state.facts(stack) or ":", step="copy").out)
         if output.code != 0:
             raise HostFailed(name, "catalogue", "it could not be read", output.err.splitlines()[-3:], output.code)
         found = catalogue.parse(output.out)
         if json:
-            document({"host": name, **listing.as_data(found)})
+            copy = {"second_copy": copied.as_data() if copied else None}
+            document({"host": name, **listing.as_data(found), **copy})
         else:
             if found.backups:
-                console.table(listing.HEADER, listing.rows(found, datetime.now(UTC)))
+                console.table(listing.HEADER, listing.rows(found, now))
             for sentence in listing.sentences(found):
                 console.line(sentence)
+            if where := second_copy_state.sentence(stack, copied, now):
+                console.line(where)
+            for text in second_copy_state.problems(stack, copied, now):
+                console.error(f"{name}: {text}")
             for text in (*output.err.splitlines(), *listing.problems(found)):
                 console.error(f"{name}: {text}")
     if listing.problems(found):

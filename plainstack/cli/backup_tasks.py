@@ -29,8 +29,21 @@ def backup_now(_c: Context, inventory: str = "hosts.yaml", incremental: bool = F
     backup_commands.backup_now(inventory, "incremental" if incremental else "full", json=json)
 
 
-@task(help={"inventory": SELECT["inventory"], **JSON})
-def backups(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> None:
+@task(
+    help={
+        "copy_key": "print the line for authorized_keys at the destination of the second copy",
+        "fetch_copy": "bring back the backups that only the second copy has, for example on a new backup host",
+        "inventory": SELECT["inventory"],
+        **JSON,
+    }
+)
+def backups(
+    _c: Context,
+    copy_key: bool = False,
+    fetch_copy: bool = False,
+    inventory: str = "hosts.yaml",
+    json: bool = False,
+) -> None:
     """List the backups of the database: kind, size, how long they are kept, to which moment they can be restored.
 
     WAL up to: the backup can be restored to any moment between its end and this one. Times are in UTC.
@@ -38,22 +51,33 @@ def backups(_c: Context, inventory: str = "hosts.yaml", json: bool = False) -> N
     Exit code: 0, or 1 if there is no usable backup, if WAL is missing since the newest one, if the last restore test of
     a backup failed, or if the backup host failed.
     """
-    from plainstack.cli import backup_commands
+    from plainstack.cli import backup_commands, second_copy_commands
 
-    backup_commands.backups(inventory, json=json)
+    if copy_key:
+        second_copy_commands.copy_key(inventory, json=json)
+    elif fetch_copy:
+        second_copy_commands.fetch_copy(inventory, json=json)
+    else:
+        backup_commands.backups(inventory, json=json)
 
 
 @task(
     name="restore-test",
     help={
         "backup": "the id of a backup, from `inv backups` (default: the newest)",
+        "from_copy": "fetch the backup and its WAL from the second copy",
         "at": 'recover to this time: --at="2026-11-21 14:03:00+00" (default: as far as there is WAL)',
         "inventory": SELECT["inventory"],
         **JSON,
     },
 )
 def restore_test(
-    _c: Context, backup: str = "latest", at: str = "", inventory: str = "hosts.yaml", json: bool = False
+    _c: Context,
+    backup: str = "latest",
+    at: str = "",
+    from_copy: bool = False,
+    inventory: str = "hosts.yaml",
+    json: bool = False,
 ) -> None:
     """Restore a backup on the backup host, check it, and delete it again; says how long that took.
 
@@ -64,4 +88,4 @@ def restore_test(
     """
     from plainstack.cli import restore_test_command
 
-    restore_test_command.restore_test(inventory, backup, at, json=json)
+    restore_test_command.restore_test(inventory, backup, at, from_copy=from_copy, json=json)

@@ -13,10 +13,11 @@ from plainstack.errors import HostFailed
 _LONGEST = 12 * 3600
 
 
-def restore_test(inventory: str, chosen: str, at: str, *, json: bool) -> None:
+def restore_test(inventory: str, chosen: str, at: str, *, from_copy: bool, json: bool) -> None:
     """Run `inv restore-test`; `chosen` is the id of a backup, or latest."""
     console = Console(json=json)
     with reporting(console, json=json):
+        from plainstack.postgresql.backup import second_copy
         from plainstack.postgresql.backup.barman import backup_host
         from plainstack.postgresql.restore import testing
         from plainstack.postgresql.restore.moment import typed
@@ -25,6 +26,8 @@ def restore_test(inventory: str, chosen: str, at: str, *, json: bool) -> None:
         until = typed(at, "", "").at if at else None
         stack = load(inventory)
         name = backup_host(stack)
+        if from_copy:
+            second_copy.required(stack)
         results: list[str] = []
 
         def show(line: str) -> None:
@@ -34,7 +37,7 @@ def restore_test(inventory: str, chosen: str, at: str, *, json: bool) -> None:
                 console.line(f"{name}: {line}")
 
         with Sessions(stack) as sessions:
-            command = f"sh -c {shlex.quote(testing.script(chosen, until))}"
+            command = f"sh -c {shlex.quote(testing.script(chosen, until, from_copy=from_copy))}"
             output = sessions.to(name).run(command, on_line=show, timeout=_LONGEST, step="restore test")
         if not results:
             first, *rest = output.err.splitlines() or ["it ended without a result"]

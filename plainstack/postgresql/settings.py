@@ -9,6 +9,7 @@ from pydantic import Field
 
 from plainstack.inventory.sections import Model
 from plainstack.inventory.values import Bool, Int, Line, Memory, Retention, SlotLimit, SqlName
+from plainstack.postgresql.second_copy_settings import SecondCopy
 
 NEVER = "never"
 
@@ -68,4 +69,8 @@ class Backup(Model):
             "An alert fires when the last backup is older than this, in hours. Without it, two hours more than the"
             " longest interval between two scheduled backups."
         ),
+    )
+    second_copy: SecondCopy | None = Field(
+        None,
+        description="A second copy of the backups on another machine. Without it, there is only the backup host's.",
     )

@@ -7,21 +7,24 @@ from shlex import quote
 from typing import Any
 
 from plainstack.engine.network import Network
+from plainstack.engine.observed import Observed
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Absent, Command, Directory, File, Package, Resource, Unit, Validation
 from plainstack.engine.role import Column, Opening, Role
+from plainstack.engine.sayings import Answers, Finding, Status
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
 from plainstack.postgresql import sql
-from plainstack.postgresql.backup import barman
-from plainstack.postgresql.backup.schedule import calendars, contradictions, max_age_hours, restore_test_hours
-from plainstack.postgresql.backup.status import facts, findings, status
+from plainstack.postgresql.backup import barman, schedule, second_copy, second_copy_state
+from plainstack.postgresql.backup import status as state
+from plainstack.postgresql.backup.schedule import calendars, max_age_hours, restore_test_hours
 from plainstack.postgresql.restore import scratch
 from plainstack.postgresql.restore.host import restoring, testing
 from plainstack.postgresql.settings import Backup, Database
 from plainstack.roles.shared.alerts import alerts, names
 from plainstack.secrets.values import Vault
+from plainstack.wording import Loc
 
 METRICS = "/var/lib/prometheus/node-exporter/plainstack_backup.prom"
 
@@ -75,6 +78,7 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
     for timer in (*_TIMERS, *(f"{barman.unit(kind)}.timer" for kind, _ in calendars(stack.settings(Backup)))):
         yield Unit(name=timer)
     yield from testing(stack)
+    yield from second_copy.copying(stack, host)
     yield Command(
         name="first backup",
         why="take the first base backup",
@@ -82,6 +86,7 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
         unless=barman.has_backup(stack),
         timeout=_PATIENCE + 60,
     )
+    yield from second_copy.first_copy(stack)
 
 
 def _units(known: dict[str, Any]) -> Iterator[Resource]:
@@ -143,6 +148,37 @@ def rules(stack: Stack, watcher: Host, _interval: int) -> Iterator[File]:
         max_age=max_age_hours(settings),
         restore_test_hours=restore_test_hours(settings),
     )
+    if copy := settings.second_copy:
+        yield alerts(
+            "backup",
+            "second-copy",
+            watcher,
+            hosts=names(stack.with_role("backup")),
+            to=copy.to,
+            max_age=copy.max_age_hours,
+        )
+
+
+def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
+    """Yield what contradicts itself in the schedule and in the destination of the second copy."""
+    yield from schedule.contradictions(stack)
+    yield from second_copy.contradictions(stack)
+
+
+def facts(stack: Stack, host: Host) -> str:
+    """Return shell code for the probe: about the backups and about their second copy."""
+    return state.facts(stack, host) + second_copy_state.facts(stack)
+
+
+def findings(stack: Stack, host: Host, observed: Observed) -> Iterator[Finding]:
+    """Report missing WAL and a failing second copy to who deploys."""
+    yield from state.findings(stack, host, observed)
+    yield from second_copy_state.findings(stack, observed)
+
+
+def status(stack: Stack, answers: Answers, now: float) -> Status:
+    """Return the backups and the second copy in `inv status`."""
+    return second_copy_state.with_copy(stack, state.status(stack, answers, now), answers, now)
 
 
 ROLE = Role(

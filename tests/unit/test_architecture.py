@@ -146,7 +146,9 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
         "backup",
         "backup-now",
         "backups",
+        "bring back the backups that only the sec",
         "copy only what changed since the last ba",
+        "fetch the backup and its WAL from the se",
         "the id of a backup, from `inv backups` (",
     ),
     "cli/inv.py": ("backups",),
@@ -161,6 +163,13 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
     ),
     "cli/restore_report.py": (", from backup",),
     "cli/restore_tasks.py": ("backup", "start from this backup; without --at and"),
+    "cli/second_copy_commands.py": (
+        ": backup",
+        ": fetching backups from",
+        ": it has all backups that the copy has",
+        "backup",
+        "there is no key yet. Run: inv deploy --r",
+    ),
     "deploy/restore.py": ("backup",),
     # An example in the documentation.
     "cli/reference.py": ("# The inventory\n\nEvery key of hosts.yaml",),

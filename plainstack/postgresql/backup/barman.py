@@ -35,6 +35,11 @@ def missing_file(stack: Stack) -> str:
     return f"{folder(stack)}/wal-missing"
 
 
+def copy_file(stack: Stack) -> str:
+    """Return the file that says what the last run of the second copy achieved, as JSON."""
+    return f"{folder(stack)}/second-copy.json"
+
+
 def conninfo(stack: Stack) -> str:
     """Return a libpq connection string, without a user, that connects to whichever db host is the primary."""
     hosts = ",".join(host.name for host in stack.with_role("db"))

@@ -34,7 +34,8 @@ class Result:
 
     def sentences(self) -> Iterator[str]:
         """Yield what a person wants to know of it, without the problems and notes."""
-        verdict = "can be restored" if self.passed else "FAILED the restore test"
+        copy = " from the second copy" if self.data.get("from_copy") else ""
+        verdict = f"can be restored{copy}" if self.passed else f"FAILED the restore test{copy}"
         yield f"backup {self.backup} {verdict}"
         yield f"time to restore: {duration(self.seconds)}"
         if self.rpo_seconds is not None:
@@ -43,12 +44,14 @@ class Result:
             yield f"compared with what was recorded at the backup: {self.tables} tables with {self.rows} rows"
 
 
-def script(backup: str = "latest", at: datetime | None = None) -> str:
+def script(backup: str = "latest", at: datetime | None = None, *, from_copy: bool = False) -> str:
     """Return shell code for root on the backup host that tests a backup, as far as the time `at` or the end of the WAL.
 
-    It prints lines of progress, then the result as JSON. Its exit code is 1 if the test was not passed.
+    With `from_copy`, the backup and its WAL are fetched from the second copy. It prints lines of progress, then
+    the result as JSON. Its exit code is 1 if the test was not passed.
     """
     words = ["test", f"--backup={backup}", *([f"--at={at.isoformat()}"] if at else [])]
+    words += ["--from-copy"] if from_copy else []
     return f"/usr/bin/python3 -I {PROGRAM} {join(words)}\n"
 
 

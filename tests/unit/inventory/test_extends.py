@@ -67,8 +67,8 @@ def test_null_removes_a_key(tmp_path: Path) -> None:
 
 def test_null_for_a_key_that_no_base_has_is_an_error(tmp_path: Path) -> None:
     assert problems(tmp_path, f"{PRODUCTION}backup:\n") == [
-        "my.yaml:6: backup: must be a mapping with retention, full, incremental, restore_test, max_age_hours"
-        " (given: nothing)"
+        "my.yaml:6: backup: must be a mapping with retention, full, incremental, restore_test, max_age_hours,"
+        " second_copy (given: nothing)"
     ]
 
 

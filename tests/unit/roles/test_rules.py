@@ -35,6 +35,10 @@ hosts:
 balancer: {engine: ENGINE, angie_key: key, virtual_address: 192.0.2.230, tls: self-signed}
 services: {web: {source: ".", project: site}}
 database: {name: shop}
+backup:
+  second_copy:
+    to: backups@203.0.113.50:/srv/shop
+    host_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f
 """
 
 

@@ -25,8 +25,10 @@ def parser() -> argparse.ArgumentParser:
     test = verbs.add_parser("test", help="restore a backup, check it, and delete it again; print the result as JSON")
     test.add_argument("--backup", default="latest", help="the id of a backup (default: latest)")
     test.add_argument("--at", help="recover to this time (default: to the end of the WAL)")
+    test.add_argument("--from-copy", action="store_true", help="take the backup from the second copy")
     test.set_defaults(before_xid=None, lsn="", consistent=False, dump=False, timeline=0, serve=False, or_end=True)
-    verbs.add_parser("trial", help="for systemd: carry out a restore test")
+    trial = verbs.add_parser("trial", help="for systemd: carry out a restore test")
+    trial.add_argument("--from-copy", action="store_true", help="of what was fetched from the second copy")
     until = start.add_mutually_exclusive_group()
     until.add_argument("--at", help="recover to this time, with its time zone: 2026-11-21T14:03:00+00:00")
     until.add_argument("--before-xid", type=int, help="recover to just before this transaction")
@@ -82,7 +84,7 @@ def main() -> int:
         if found.verb == "run":
             return service.run(place, found.name)
         if found.verb == "trial":
-            return trial_unit.run(place)
+            return trial_unit.run(place, trial_unit.COPY if found.from_copy else trial_unit.USUAL)
         if found.verb == "mark":
             sys.stdout.write(f"{record.mark(found.conninfo)}\n")
             return 0
@@ -94,7 +96,8 @@ def main() -> int:
         if found.verb == "start":
             service.start(place, found.name, options_of(found))
         elif found.verb == "test":
-            return trial_unit.start(place, options_of(found))
+            kind = trial_unit.COPY if found.from_copy else trial_unit.USUAL
+            return trial_unit.start(place, options_of(found), kind)
         elif found.verb == "stop":
             service.stop(place, found.name)
         else:

@@ -67,7 +67,8 @@ class Life:
         cluster = self.cluster
         staging = cluster.folder / "staging"
         staging.mkdir(mode=0o700)
-        words = ["barman", "restore", "--get-wal", "--local-staging-path", str(staging)]
+        config = ["-c", str(cluster.place.config)] if cluster.place.config else []
+        words = ["barman", *config, "restore", "--get-wal", "--local-staging-path", str(staging)]
         for name in backup.tablespaces:
             cluster.tablespace(name).mkdir(mode=0o700, parents=True)
             words += ["--tablespace", f"{name}:{cluster.tablespace(name)}"]

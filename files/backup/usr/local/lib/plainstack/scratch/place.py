@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ class Failed(Exception):
 class Place:
     """The backup host as the role describes it; `readers` are the addresses that may copy a served cluster, by name.
 
-    `records` has what was recorded about backups, `tests` the results of restore tests.
+    `records` has what was recorded about backups, `tests` the results of restore tests. `config` is Barman's
+    configuration, if it is not the usual one.
     """
 
     server: str
@@ -40,6 +41,7 @@ class Place:
     records: Path
     tests: Path
     readers: dict[str, str] = field(default_factory=dict)
+    config: Path | None = None
 
     @classmethod
     def read(cls, path: Path = CONFIG) -> Place:
@@ -47,6 +49,15 @@ class Place:
         known = json.loads(path.read_text())
         folders = {key: Path(known[key]) for key in ("barman", "scratch", "requests", "bin", "tls", "records", "tests")}
         return cls(known["server"], port=known["port"], database=known["database"], readers=known["readers"], **folders)
+
+    def of_copy(self) -> Place:
+        """Return the place with the backup that was fetched from the second copy instead of Barman's own."""
+        home = self.scratch / "_copy"
+        tests = self.tests / "from-copy"
+        tests.mkdir(exist_ok=True)
+        return replace(
+            self, barman=home, records=home / self.server / "records", tests=tests, config=home / "barman.conf"
+        )
 
     @property
     def archive(self) -> Path:

@@ -123,17 +123,7 @@ def follow(unit: str, path: Path, identity: str) -> dict[str, Any]:
             if "problem" in state:
                 raise Failed(state["problem"], state["details"])
         if not active:
-            words = [
-                "journalctl",
-                f"--unit={unit}",
-                "--invocation=0",
-                "--quiet",
-                "--no-pager",
-                "--output=cat",
-                "--lines=12",
-            ]
-            said = subprocess.run(words, capture_output=True, text=True, check=False).stdout
-            raise Failed(f"{unit} has ended before it was done", said)
+            raise Failed(f"{unit} has ended before it was done", said(unit))
         time.sleep(0.2)
 
 
@@ -179,11 +169,20 @@ def _served(place: Place, but: str) -> str:
     return ""
 
 
+def said(unit: str, *options: str) -> str:
+    """Return the last lines in the journal about a unit, limited by options of journalctl."""
+    words = ["journalctl", f"--unit={unit}", "--invocation=0", "--quiet", "--no-pager", "--output=cat", "--lines=12"]
+    words += options
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+
+
 def is_active(unit: str) -> bool:
     """Return whether a unit runs, or is about to."""
-    words = ["systemctl", "show", "--property=ActiveState", "--value", unit]
-    state = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
-    return state in ("active", "activating", "deactivating", "reloading")
+    shown = systemctl("show", "--property=ActiveState,Job", unit).stdout
+    known = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    # A unit that waits for another one has a job.
+    waits = known.get("Job", "0") not in ("", "0")
+    return waits or known.get("ActiveState") in ("active", "activating", "deactivating", "reloading")
 
 
 def systemctl(*words: str) -> subprocess.CompletedProcess[str]:

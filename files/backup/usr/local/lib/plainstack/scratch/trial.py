@@ -24,11 +24,11 @@ NAME = "restore-test"
 class Trial:
     """One restore test. `say` is called with lines of progress."""
 
-    def __init__(self, place: Place, backup: str, until: Target, say: Say) -> None:
+    def __init__(self, place: Place, backup: str, until: Target, say: Say, name: str = NAME) -> None:
         self._place = place
         self._until = until
         self._say = say
-        self._cluster: Cluster = place.cluster(NAME)
+        self._cluster: Cluster = place.cluster(name)
         self._life = Life(self._cluster, Wanted(backup, until, or_end=True), say)
         self._problems: list[str] = []
         self._notes: list[str] = []
@@ -57,6 +57,7 @@ class Trial:
             "target": self._until.described(),
             "problems": self._problems,
             "notes": self._notes,
+            "from_copy": self._place.config is not None,
             **self._known,
         }
         write_json(self._place.tests / f"{self._life.backup.id}.json", result)

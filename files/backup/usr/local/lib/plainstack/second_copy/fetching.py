@@ -1,0 +1,106 @@
+"""Out of the copy: one backup with its WAL for a restore test, or all that a rebuilt backup host does not have."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import entries
+from destination import Destination, Failed
+from outcome import Outcome
+from pushing import Push, empty
+
+_KEEP = ("--recursive", "--links", "--perms", "--times", "--compress")
+_BARMAN_CONFIG = Path("/etc/barman.d/main.conf")
+# WAL that is fetched, and some air for the WAL that Barman receives.
+_SPARE = 512 * 2**20
+
+
+def fetch_one(place: Destination, push: Push, wanted: str, into: Path, config: Path = _BARMAN_CONFIG) -> str:
+    """Fetch a backup, by its id or `latest`, with the WAL since; return its id. Raises Failed.
+
+    `into` becomes a home of Barman, with a configuration of its own: barman.conf.
+    """
+    theirs = push.look()
+    if wanted == "latest":
+        wanted = next(reversed(theirs), "")
+    chain = entries.chain(theirs, wanted) if wanted in theirs else []
+    if not chain or set(chain) - set(theirs):
+        listed = ", ".join(list(theirs)[-5:]) or "none"
+        raise Failed("missing", f"the copy has no usable backup {wanted or 'yet'}; the newest ones are: {listed}")
+    folder = empty(into) / place.server
+    folder.mkdir()
+    _room(into, theirs, chain)
+    rules = [f"--include=/{name}/***" for name in ("streaming", "partial")]
+    rules += ["--include=/meta/", *(f"--include=/meta/{entries.info(one)}" for one in chain)]
+    rules += ["--include=/base/", *(f"--include=/base/{one}/***" for one in chain)]
+    rules += ["--include=/records/", f"--include=/records/{wanted}.json"]
+    rules += ["--include=/identity.json", "--include=/copied-until", "--exclude=*"]
+    place.rsync(*_KEEP, *rules, ":", f"{folder}/")
+    listed_wal = into / "wal-files"
+    listed_wal.write_text("".join(f"wals/{name}\n" for name in entries.needed_wal(place.names("wals"), theirs[wanted])))
+    place.rsync(*_KEEP, f"--files-from={listed_wal}", ":", f"{folder}/")
+    for name in ("streaming", "wals", "records", "incoming"):
+        (folder / name).mkdir(exist_ok=True)
+    _tablespaces(place, folder, chain)
+    (into / "barman.conf").write_text(
+        f"[barman]\nbarman_user = barman\nbarman_home = {into}\nlog_file = {into}/barman.log\n{config.read_text()}"
+    )
+    return wanted
+
+
+def _room(into: Path, theirs: dict[str, entries.Entry], chain: list[str]) -> None:
+    sizes = [theirs[one].get("size", "") for one in chain]
+    needed = sum(int(size) for size in sizes if size.isdigit()) + _SPARE
+    free = shutil.disk_usage(into).free
+    if free < needed:
+        raise Failed(
+            "room",
+            f"the disk of {into} is too small to fetch the backup: {needed // 2**20} MB are needed,"
+            f" {free // 2**20} MB are free",
+        )
+
+
+def _tablespaces(place: Destination, folder: Path, chain: list[str]) -> None:
+    """Let the links to tablespaces point to what was fetched."""
+    for backup in chain:
+        for link in (folder / "base" / backup / "data/pg_tblspc").glob("*"):
+            if link.is_symlink() and (to := str(link.readlink())).startswith(f"{place.folder}/"):
+                link.unlink()
+                link.symlink_to(folder / to.removeprefix(f"{place.folder}/"))
+
+
+def fetch_all(place: Destination, push: Push, outcome: Outcome) -> list[str]:
+    """Bring back the backups and the WAL that only the copy has; return the ids of these backups. Raises Failed."""
+    theirs = push.look()
+    lost = [one for one in theirs if one not in entries.read(place.folder / "meta")]
+    once = ("--ignore-existing", "--partial-dir=.rsync-partial")
+    rules = ["--exclude=/wals/*-xlog.db*", "--include=/wals/***", "--include=/partial/***", "--include=/base/"]
+    rules += [*(f"--include=/base/{one}/***" for one in lost), "--exclude=*"]
+    place.rsync(*_KEEP, *once, *rules, ":", f"{place.folder}/")
+    place.rsync(*_KEEP, *once, "--include=/records/", "--include=/records/*.json", "--exclude=*", ":", _beside(place))
+    shutil.copytree(Path(_beside(place)) / "records", place.records, dirs_exist_ok=True)
+    # Before Barman sees the backups: the next run of the copy may then remove what Barman's retention removes.
+    outcome.holds({*outcome.copied, *lost})
+    rules = ["--include=/meta/", *(f"--include=/meta/{entries.info(one)}" for one in lost), "--exclude=*"]
+    place.rsync(*_KEEP, *once, *rules, ":", f"{place.folder}/")
+    ran = subprocess.run(["barman", "rebuild-xlogdb", place.server], capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise Failed("barman", "barman rebuild-xlogdb failed after the backups were fetched", ran.stdout + ran.stderr)
+    return lost
+
+
+def _beside(place: Destination) -> str:
+    folder = place.folder / ".second-copy" / "fetched"
+    (folder / "records").mkdir(parents=True, exist_ok=True)
+    return f"{folder}/"
+
+
+def request(path: Path) -> str:
+    """Return which backup a restore test asks for."""
+    try:
+        return str(json.loads(path.read_text())["wanted"]["backup"])
+    except (OSError, ValueError, KeyError):
+        return "latest"

@@ -1,0 +1,58 @@
+"""The commands behind `inv backups --copy-key` and `inv backups --fetch-copy`."""
+
+from __future__ import annotations
+
+from plainstack.cli.command import document, load, reporting
+from plainstack.cli.console import Console
+from plainstack.errors import HostFailed
+
+_LONGEST = 24 * 3600
+
+
+def copy_key(inventory: str, *, json: bool) -> None:
+    """Print the line for authorized_keys at the destination of the second copy."""
+    console = Console(json=json)
+    with reporting(console, json=json, shows=True):
+        from plainstack.postgresql.backup import second_copy
+        from plainstack.postgresql.backup.barman import backup_host
+        from plainstack.ssh.connections import Sessions
+
+        stack = load(inventory)
+        wanted = second_copy.required(stack)
+        name = backup_host(stack)
+        with Sessions(stack) as sessions:
+            output = sessions.to(name).script(second_copy.key_script(), step="key of the second copy")
+        if output.code != 0:
+            raise HostFailed(name, "key of the second copy", "there is no key yet. Run: inv deploy --role=backup")
+        line = second_copy.authorized_key(stack, stack.hosts[name], output.out)
+        if json:
+            document({"host": wanted.place.host, "user": wanted.place.user, "line": line})
+        else:
+            console.line(line)
+
+
+def fetch_copy(inventory: str, *, json: bool) -> None:
+    """Bring back to the backup host what only the second copy has."""
+    console = Console(json=json)
+    with reporting(console, json=json):
+        from plainstack.postgresql.backup import second_copy
+        from plainstack.postgresql.backup.barman import backup_host
+        from plainstack.ssh.connections import Sessions
+
+        stack = load(inventory)
+        wanted = second_copy.required(stack)
+        name = backup_host(stack)
+        console.line(f"{name}: fetching backups from {wanted.to}")
+        with Sessions(stack) as sessions:
+            output = sessions.to(name).script(second_copy.fetch_script(), timeout=_LONGEST, step="fetch")
+        if output.code != 0:
+            first, *rest = output.err.splitlines() or ["it ended without saying why"]
+            raise HostFailed(name, "fetch", first, rest[-8:], output.code)
+        fetched = output.out.split()
+        if json:
+            document({"host": name, "fetched": fetched})
+        else:
+            for backup in fetched:
+                console.line(f"{name}: backup {backup} is back", "bold green")
+            if not fetched:
+                console.line(f"{name}: it has all backups that the copy has")

@@ -1,0 +1,125 @@
+"""The second copy in `inv status`, `inv backups` and before a deploy: until when it is complete, and what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from plainstack.engine.observed import Observed
+from plainstack.engine.sayings import Answers, Finding, Status
+from plainstack.inventory.stack import Stack
+from plainstack.postgresql.backup import barman
+from plainstack.postgresql.settings import Backup
+from plainstack.wording import duration
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What the last run of the copy achieved.
+
+    All that the backup host had at `until` is in the copy. `problem` is a sentence, empty if the run succeeded;
+    `unknown` are backups in the copy that the backup host does not know.
+    """
+
+    at: datetime
+    until: datetime | None
+    problem: str
+    kind: str
+    unknown: tuple[str, ...]
+
+    def as_data(self) -> dict[str, object]:
+        """Return it as a JSON object; times are in ISO 8601."""
+        return {
+            "at": self.at.isoformat(),
+            "until": self.until.isoformat() if self.until else None,
+            "problem": self.problem or None,
+            "unknown": list(self.unknown),
+        }
+
+
+def facts(stack: Stack) -> str:
+    """Return shell code for the probe; it prints second_copy, what the last run achieved, as JSON."""
+    if stack.settings(Backup).second_copy is None:
+        return ""
+    path = f"${{ROOT:-}}{barman.copy_file(stack)}"
+    return f'[ ! -s "{path}" ] || printf "second_copy=%s\\n" "$(cat "{path}")"\n'
+
+
+def parse(facts: Mapping[str, str]) -> Copied | None:
+    """Return what the last run achieved by what the probe found; None if no copy was tried yet."""
+    try:
+        data = json.loads(facts.get("second_copy", ""))
+        until = data.get("until")
+        return Copied(
+            datetime.fromtimestamp(data["at"], UTC),
+            datetime.fromtimestamp(until, UTC) if until else None,
+            str(data.get("problem", "")),
+            str(data.get("kind", "")),
+            tuple(data.get("unknown", ())),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def read(printed: str) -> Copied | None:
+    """Return the same by what the shell code of `facts` printed."""
+    return parse(dict(line.split("=", 1) for line in printed.splitlines() if "=" in line))
+
+
+def problems(stack: Stack, seen: Copied | None, now: datetime) -> Iterator[str]:
+    """Yield what is wrong with the second copy, as sentences."""
+    wanted = stack.settings(Backup).second_copy
+    if wanted is None:
+        return
+    if seen is None:
+        yield "the second copy of the backups was never tried. Run: inv deploy --role=backup"
+        return
+    if seen.problem:
+        yield f"the second copy of the backups fails: {seen.problem}"
+    elif seen.until is None:
+        yield "the first run of the second copy has not ended yet"
+    elif (age := (now - seen.until).total_seconds()) > wanted.max_age_hours * 3600:
+        yield f"the second copy of the backups is {duration(age)} old"
+    if seen.unknown:
+        yield (
+            f"the second copy has {len(seen.unknown)} backups that this host does not know, from {seen.unknown[0]} on;"
+            " if it was rebuilt, bring them back: inv backups --fetch-copy"
+        )
+
+
+def findings(stack: Stack, observed: Observed) -> Iterator[Finding]:
+    """Report a copy that fails to who deploys; a copy that was never tried is tried by the deploy."""
+    seen = parse(observed.facts)
+    for text in problems(stack, seen, datetime.now(UTC)) if seen and seen.problem else ():
+        yield Finding(text, refused=False)
+
+
+def with_copy(stack: Stack, backups: Status, answers: Answers, now: float) -> Status:
+    """Return the status of the backups with that of the second copy."""
+    if stack.settings(Backup).second_copy is None:
+        return backups
+    at = datetime.fromtimestamp(now, UTC)
+    seen = {name: parse(facts) for name, facts in answers.items() if facts is not None}
+    cells = {name: f"{text}; {cell(seen[name], at)}" if name in seen else text for name, text in backups.cells.items()}
+    wrong = [(name, text) for name, one in seen.items() for text in problems(stack, one, at)]
+    return Status(cells, [*backups.problems, *wrong], backups.notes)
+
+
+def cell(seen: Copied | None, now: datetime) -> str:
+    """Return the second copy's part of a cell in `inv status`."""
+    if seen is None or seen.until is None:
+        return "no second copy"
+    return f"copied {duration((now - seen.until).total_seconds())} ago"
+
+
+def sentence(stack: Stack, seen: Copied | None, now: datetime) -> str:
+    """Return until when the backups are copied, as `inv backups` shows it; empty if there is to be no copy."""
+    wanted = stack.settings(Backup).second_copy
+    if wanted is None:
+        return ""
+    if seen is None or seen.until is None:
+        return f"second copy at {wanted.to}: none yet"
+    age = duration((now - seen.until).total_seconds())
+    return f"second copy at {wanted.to}: copied until {seen.until:%Y-%m-%d %H:%M:%S} UTC, {age} ago"

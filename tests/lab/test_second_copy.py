@@ -1,0 +1,159 @@
+"""A second copy of the backups on another machine: refused, interrupted, complete, restored from, and brought back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from plainstack.postgresql.backup.second_copy import UNIT
+from plainstack.postgresql.layout import AS_POSTGRES, BIN
+from tests.lab.conftest import Operator
+from tests.waiting import until
+
+HOSTS = ("db1", "db2", "bak1", "mon1")
+FOLDER = "/srv/copy"
+# The backups need more than this, and less than that.
+TOO_SMALL, LARGE = "12M", "900M"
+
+
+class Copy:
+    """The stack with a second copy on mon1, in a folder of an account that belongs to nothing else."""
+
+    def __init__(self, operator: Operator) -> None:
+        self.operator = operator
+        self.mon1 = operator.on("bak1", "getent hosts mon1").split()[0]
+        self.key = operator.on("mon1", "cat /etc/ssh/ssh_host_ed25519_key.pub").strip()
+        operator.on(
+            "mon1",
+            "apt-get -qq update && apt-get -qqy install --no-install-recommends rsync python3 >/dev/null\n"
+            f"useradd --create-home keeper && mkdir {FOLDER} && mount -t tmpfs -o size={TOO_SMALL} none {FOLDER}"
+            f" && chown keeper: {FOLDER} && install -d -m 700 -o keeper -g keeper ~keeper/.ssh",
+        )
+
+    def wanted(self, key: str) -> None:
+        """Write the destination into the inventory, with this host key."""
+        text = self.operator.inventory.read_text(encoding="utf-8")
+        lines = [line for line in text.splitlines() if not line.startswith("backup:")]
+        lines.append(f'backup: {{second_copy: {{to: "keeper@mon1:{FOLDER}", host_key: "{key}"}}}}')
+        self.operator.inventory.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def deploy(self) -> str:
+        return self.operator.inv("deploy", "--role=backup", timeout=1200).text
+
+    def admit(self, options: str = "") -> None:
+        """Add the key of the backup host to the account."""
+        line = self.operator.inv("backups", "--copy-key").out.strip()
+        self.operator.on("mon1", f"cat >~keeper/.ssh/authorized_keys <<'END'\n{options or line}\nEND\n")
+
+    def run(self) -> dict[str, Any]:
+        """Run a copy, and return what it achieved."""
+        self.operator.on("bak1", f"systemctl start {UNIT} || :")
+        found: dict[str, Any] = json.loads(
+            self.operator.on("bak1", f"cat /var/lib/barman/{self.operator.stack}/second-copy.json")
+        )
+        return found
+
+    def kept(self) -> list[str]:
+        """Return the backups that the copy lists."""
+        listed = self.operator.on("mon1", f"cd {FOLDER} && ls meta 2>/dev/null || :").split()
+        return sorted(name.removesuffix("-backup.info") for name in listed)
+
+    def sql(self, text: str) -> str:
+        (host,) = json.loads(self.operator.fab("status", "--json", code=None).out)["primary"]
+        command = f"cd / && {AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtqd shop"
+        return self.operator.on(host, f"{command} <<'END'\n{text}\nEND\n").strip()
+
+
+@pytest.fixture(scope="module")
+def copy(deployed: Operator) -> Copy:
+    return Copy(deployed)
+
+
+def test_a_destination_that_cannot_be_used_is_reported_with_what_to_do(copy: Copy) -> None:
+    operator = copy.operator
+    copy.wanted(operator.on("db1", "cat /etc/ssh/ssh_host_ed25519_key.pub").strip())
+    assert "mon1 has another host key than backup.second_copy.host_key" in copy.deploy()
+    copy.wanted(copy.key)
+    said = copy.deploy()
+    assert "mon1 refuses the key of bak1. Add the line that inv backups --copy-key prints" in said
+    assert "mon1 refuses the key of bak1" in operator.inv("status", code=None).text
+    copy.admit(operator.on("bak1", "cat /var/lib/barman/.ssh/second_copy.pub"))
+    assert "mon1 lets the key of bak1 run any command" in copy.run()["problem"]
+    copy.admit()
+    assert "the disk of mon1 is full" in copy.run()["problem"]
+    assert copy.kept() == []
+    operator.on("mon1", f"mount -o remount,size={LARGE} {FOLDER}")
+    from_bak1 = f"INPUT -s {operator.on('mon1', 'getent hosts bak1').split()[0]} -p tcp --dport 22 -j REJECT"
+    operator.on("mon1", f"iptables -I {from_bak1} --reject-with tcp-reset")
+    assert "mon1 cannot be reached: Connection refused" in copy.run()["problem"]
+    operator.on("mon1", f"iptables -D {from_bak1} --reject-with tcp-reset")
+
+
+def test_what_was_copied_passes_a_restore_test_from_the_copy(copy: Copy) -> None:
+    operator = copy.operator
+    copy.sql("create table copied_test as select generate_series(1, 2000) as n")
+    backup = operator.json("backup-now")
+    copy.sql("insert into copied_test values (2001)")
+    assert copy.run()["problem"] == ""
+    assert backup["id"] in copy.kept()
+    assert "copied until" in operator.inv("backups").text
+    assert operator.json("backups")["second_copy"]["problem"] is None
+    assert "second copy" not in operator.inv("status", code=None).text
+    # Not even a command of rsync's leaves the folder.
+    key = "-i /var/lib/barman/.ssh/second_copy -o UserKnownHostsFile=/etc/plainstack/second-copy.known_hosts"
+    outside = f"cd / && runuser -u barman -- rsync --rsh='ssh {key}' keeper@mon1:/../../etc/hostname /tmp/ 2>&1 || :"
+    assert "do not use .. in" in operator.on("bak1", outside)
+    # The copy alone is enough: Barman's own backup is out of the way.
+    base = f"/var/lib/barman/{operator.stack}/base/{backup['id']}"
+    operator.on("bak1", f"mv {base} /var/lib/barman/aside")
+    result = operator.json("restore-test", "--from-copy")
+    operator.on("bak1", f"mv /var/lib/barman/aside {base}")
+    assert (result["backup"], result["passed"], result["problems"]) == (backup["id"], True, [])
+    assert result["rows"] >= 2000
+    assert result["from_copy"]
+    assert operator.on("bak1", "ls -A /var/lib/barman/_scratch | grep -v '^[.]' || :") == ""
+
+
+def test_an_interrupted_copy_lists_no_half_backup_and_the_next_one_completes_it(copy: Copy) -> None:
+    operator = copy.operator
+    operator.on("bak1", "systemctl stop plainstack-second-copy.timer")
+    config = "/etc/plainstack/second-copy.json"
+    operator.on("bak1", f'cp -a {config} /root/ && sed -i \'s/"bandwidth": 0/"bandwidth": 100/\' {config}')
+    backup = operator.json("backup-now")["id"]
+    # The backup starts a copy.
+    until(
+        lambda: bool(operator.on("mon1", f"find {FOLDER}/base/{backup} -type f 2>/dev/null || :")), "nothing is copied"
+    )
+    operator.on("bak1", f"systemctl kill --signal=KILL {UNIT}; cp -a /root/second-copy.json {config}")
+    assert backup not in copy.kept()
+    assert operator.json("restore-test", "--from-copy")["backup"] != backup
+    assert copy.run()["problem"] == ""
+    assert backup in copy.kept()
+    operator.on("bak1", "systemctl start plainstack-second-copy.timer")
+
+
+def test_what_retention_removes_leaves_the_copy_and_what_a_lost_host_had_does_not(copy: Copy) -> None:
+    operator = copy.operator
+    oldest, *kept = copy.kept()
+    operator.on("bak1", f"cd / && runuser -u barman -- barman delete {operator.stack} {oldest}")
+    assert copy.run()["problem"] == ""
+    assert copy.kept() == kept
+    assert not operator.on("mon1", f"ls -d {FOLDER}/base/{oldest} 2>/dev/null || :")
+    # The backup host is lost. The new one has none of its backups, and takes one of its own.
+    folder = f"/var/lib/barman/{operator.stack}"
+    operator.on("bak1", f"systemctl stop 'plainstack-ba*' 'plainstack-second*' && rm -rf {folder}")
+    operator.inv("deploy", "--role=backup", timeout=1200)
+    seen = copy.run()
+    assert (seen["problem"], seen["unknown"]) == ("", kept)
+    assert set(kept) < set(copy.kept())
+    assert "bring them back: inv backups --fetch-copy" in operator.inv("status", code=None).text
+    assert operator.json("backups", "--fetch-copy")["fetched"] == kept
+    assert set(kept) < {one["id"] for one in operator.json("backups", code=None)["backups"]}
+    assert copy.run()["unknown"] == []
+    operator.inv("verify", "--role=backup")
+    # All is back but the WAL between the last run of the copy and the first backup of the new host.
+    result = operator.json("restore-test", f"--backup={kept[-1]}", code=None)
+    assert result["rows"] >= 2000
+    assert all("is missing from Barman's archive" in problem for problem in result["problems"])
