@@ -181,7 +181,7 @@ def test_a_half_rewound_data_directory_is_replaced_by_a_copy_and_kept_until_the_
     database.operator.on(old, f"systemctl stop {UNIT}; echo 'an earlier rewind was interrupted' >{REWINDING}")
     assert "is stopped" in database.operator.fab("status", code=1).out
     said = database.operator.fab("rejoin", f"--host={old}").out
-    assert "because pg_rewind failed: an earlier rewind was interrupted" in said
+    assert "because its own could not be rewound: an earlier rewind was interrupted" in said
     assert said.index(f"{old}: stream from") < said.index("remove the old data directory")
     assert database.is_whole(new)
 

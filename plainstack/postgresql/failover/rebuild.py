@@ -25,14 +25,38 @@ room() {{ # room NEEDED WHAT-FOR
 }}
 """
 
+# After a rewind, pg_wal holds all WAL that the primary has and what this host needs of its own. A gap after the point
+# from which the host recovers can never be filled: the primary no longer has that WAL, or never had it, because its
+# data was restored from a backup. There are 256 segments of 16 MB in each log file.
+_GAP = f"""\
+number() {{ echo $((0x${{1%????????}} * 256 + 0x${{1#????????}})); }}
+gap() {{
+    first=$(sed -n 's/^START WAL LOCATION: .*file [0-9A-F]\\{{8\\}}\\([0-9A-F]\\{{16\\}}\\))$/\\1/p' \\
+        {DATA}/backup_label 2>/dev/null)
+    [ -n "$first" ] || return 1
+    next=$(number "$first")
+    for segment in $(ls {DATA}/pg_wal | sed -n 's/^[0-9A-F]\\{{8\\}}\\([0-9A-F]\\{{16\\}}\\)$/\\1/p' | sort -u); do
+        at=$(number "$segment")
+        if [ "$at" -gt "$next" ]; then return 0; elif [ "$at" = "$next" ]; then next=$((next + 1)); fi
+    done
+    [ "$next" = "$(number "$first")" ]
+}}
+"""
+
 REWIND = f"""\
 {_ROOM}\
+{_GAP}\
 room {_MARGIN} 'rewind'
 printf 'an earlier rewind was interrupted\\n' >{REWINDING}
 sync {REWINDING}
 if said=$({_WITH_PASSWORD} {BIN}/pg_rewind -D {DATA} --config-file={ETC}/postgresql.conf \\
     --source-server='host=@LEADER@ user=rewinder dbname=postgres {_TO_LEADER}' 2>&1)
 then
+    if gap; then
+        echo '@LEADER@ lacks WAL from after their histories parted' >{REWINDING}.new
+        mv {REWINDING}.new {REWINDING}
+        exit 0
+    fi
     {STANDBY_SIGNAL}\
     rm {REWINDING}
     echo "$said"

@@ -138,7 +138,7 @@ def _rejoin(now: Topology, name: str, leader: str, discard: bool) -> Generator[P
             now = yield (Step(Do.REWIND, name, f"undo the writes that {leader} does not have", (leader,)),)
             node = now.node(name)
         if node.state == "empty" or node.rewinding or discard or split:
-            why = f", because pg_rewind failed: {node.rewinding}" if node.rewinding else ""
+            why = f", because its own could not be rewound: {node.rewinding}" if node.rewinding else ""
             verb = Do.CLONE_OVER if discard else Do.CLONE
             now = yield (Step(verb, name, f"copy the whole database from {leader}{why}", (leader,)),)
         now = yield (Step(Do.START, name, f"start as a replica of {leader}"),)

@@ -129,6 +129,41 @@ def test_a_failed_rewind_leaves_its_mark(stack: Stack, tmp_path: Path, ends: str
     assert (mark.read_text(encoding="utf-8").strip() if mark.exists() else None) == kept
 
 
+LABEL = "START WAL LOCATION: 0/5000028 (file 000000010000000000000005)\nCHECKPOINT LOCATION: 0/5000060\n"
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize(
+    ("segments", "lacks"),
+    [
+        # the old history until it parted in segment 6, then the primary's
+        (["01 05", "01 06", "02 06", "02 07", "02 08"], False),
+        # what is before the point of recovery is not needed
+        (["01 02", "01 05", "02 06"], False),
+        # the primary was restored, and has WAL from segment 8 on
+        (["01 05", "01 06", "02 08", "02 09"], True),
+        (["02 08", "02 09"], True),
+        (["01 02"], True),
+    ],
+)
+def test_a_rewound_host_that_could_never_catch_up_is_copied_instead(
+    stack: Stack, tmp_path: Path, segments: list[str], lacks: bool
+) -> None:
+    (tmp_path / "var/lib/plainstack").mkdir(parents=True)
+    wal = tmp_path / "var/lib/postgresql/17/main/pg_wal"
+    wal.mkdir(parents=True)
+    (wal.parent / "backup_label").write_text(LABEL, encoding="ascii")
+    for timeline, segment in map(str.split, segments):
+        (wal / f"000000{timeline}00000000000000{segment}").touch()
+    (wal / "00000002.history").touch()
+    ran = on_a_host(body(stack, Step(Do.REWIND, "db1", "", ("db2",))), tmp_path, pg_rewind="echo done")
+    assert ran.returncode == 0, ran.stderr
+    mark = tmp_path / "var/lib/plainstack/rewinding"
+    assert mark.exists() == lacks
+    if lacks:
+        assert mark.read_text(encoding="utf-8").strip() == "db2 lacks WAL from after their histories parted"
+
+
 @pytest.mark.programs
 def test_an_empty_mark_counts(tmp_path: Path) -> None:
     (tmp_path / "var/lib/plainstack").mkdir(parents=True)
