@@ -27,14 +27,28 @@ room() {{ # room NEEDED WHAT-FOR
 
 # After a rewind, pg_wal holds all WAL that the primary has and what this host needs of its own. A gap after the point
 # from which the host recovers can never be filled: the primary no longer has that WAL, or never had it, because its
-# data was restored from a backup. There are 256 segments of 16 MB in each log file.
+# data was restored from a backup. The segment in which a timeline began must be that timeline's. Each log file has 256
+# segments of 16 MB.
 _GAP = f"""\
 number() {{ echo $((0x${{1%????????}} * 256 + 0x${{1#????????}})); }}
+begun() {{ # begun TIMELINE SEGMENT: whether the segment is there, if the host recovers from before it
+    [ "$(number "$2")" -lt "$next" ] || [ -e {DATA}/pg_wal/"$1$2" ]
+}}
 gap() {{
     first=$(sed -n 's/^START WAL LOCATION: .*file [0-9A-F]\\{{8\\}}\\([0-9A-F]\\{{16\\}}\\))$/\\1/p' \\
         {DATA}/backup_label 2>/dev/null)
     [ -n "$first" ] || return 1
     next=$(number "$first")
+    history=$(ls {DATA}/pg_wal | grep '\\.history$' | tail -n 1)
+    fork=
+    while read -r timeline lsn why; do
+        case $timeline in *[!0-9]* | '') continue ;; esac
+        [ -z "$fork" ] || begun "$(printf %08X "$timeline")" "$fork" || return 0
+        fork=$(printf %08X000000%02X "0x${{lsn%/*}}" $((0x${{lsn#*/}} >> 24)))
+    done <<END
+$([ -z "$history" ] || cat {DATA}/pg_wal/"$history")
+END
+    [ -z "$fork" ] || begun "${{history%.history}}" "$fork" || return 0
     for segment in $(ls {DATA}/pg_wal | sed -n 's/^[0-9A-F]\\{{8\\}}\\([0-9A-F]\\{{16\\}}\\)$/\\1/p' | sort -u); do
         at=$(number "$segment")
         if [ "$at" -gt "$next" ]; then return 0; elif [ "$at" = "$next" ]; then next=$((next + 1)); fi

@@ -140,6 +140,8 @@ LABEL = "START WAL LOCATION: 0/5000028 (file 000000010000000000000005)\nCHECKPOI
         (["01 05", "01 06", "02 06", "02 07", "02 08"], False),
         # what is before the point of recovery is not needed
         (["01 02", "01 05", "02 06"], False),
+        # the primary has its history only from after the segment in which it began
+        (["01 05", "01 06", "02 07"], True),
         # the primary was restored, and has WAL from segment 8 on
         (["01 05", "01 06", "02 08", "02 09"], True),
         (["02 08", "02 09"], True),
@@ -155,7 +157,7 @@ def test_a_rewound_host_that_could_never_catch_up_is_copied_instead(
     (wal.parent / "backup_label").write_text(LABEL, encoding="ascii")
     for timeline, segment in map(str.split, segments):
         (wal / f"000000{timeline}00000000000000{segment}").touch()
-    (wal / "00000002.history").touch()
+    (wal / "00000002.history").write_text("1\t0/6000100\tno recovery target specified\n\n", encoding="ascii")
     ran = on_a_host(body(stack, Step(Do.REWIND, "db1", "", ("db2",))), tmp_path, pg_rewind="echo done")
     assert ran.returncode == 0, ran.stderr
     mark = tmp_path / "var/lib/plainstack/rewinding"
