@@ -20,6 +20,8 @@ class Act(StrEnum):
     CLOSE = "close"
     HALT = "halt"
     STAND_DOWN = "stand down"
+    SILENCE = "silence"
+    RECEIVE = "receive"
     PUT_ASIDE = "put aside"
     COPY = "copy"
     LEAD = "lead"

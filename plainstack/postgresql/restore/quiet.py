@@ -46,6 +46,9 @@ def stand_down(now: Situation, request: Request, nodes: list[Node], why: str) ->
     fences = tuple(_fences(now))
     if fences:
         now = yield fences
+    if now.reachable and not now.topology.primaries:
+        # The new primary has another history, so what Barman does by itself would be in the way.
+        now = yield (RestoreStep(Act.SILENCE, now.backup, "stop receiving WAL"),)
     return now
 
 

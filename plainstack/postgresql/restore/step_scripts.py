@@ -74,15 +74,28 @@ def _resume(_stack: Stack, _step: RestoreStep, _who: str) -> str:
     return processes.RESUME
 
 
-def _reanchor(stack: Stack, step: RestoreStep, _who: str) -> str:
+_CRON = "plainstack-barman-cron"
+_RECEIVING = await_condition(barman.RECEIVES, "Barman does not receive WAL after 20 s", tries=100, pause=0.2)
+
+
+def _silence(_stack: Stack, _step: RestoreStep, _who: str) -> str:
+    # Barman's cron would start a receiver.
+    return f"systemctl stop {_CRON}.timer {_CRON}.service {barman.RECEIVER_UNIT}\n"
+
+
+def _receive(_stack: Stack, _step: RestoreStep, _who: str) -> str:
+    return f"systemctl start {barman.RECEIVER_UNIT}\n{_RECEIVING}systemctl start {_CRON}.timer\n"
+
+
+def _reanchor(stack: Stack, step: RestoreStep, who: str) -> str:
     restore, mark = step.about
     server = barman.server(stack)
     return f"""\
 {scratch.stop_script(SCRATCH)}\
-systemctl stop {barman.RECEIVER_UNIT}
+{_silence(stack, step, who)}\
+rm -f {barman.missing_file(stack)} {barman.folder(stack)}/wal-mended
 runuser -u barman -- barman -q receive-wal --reset {server}
-systemctl start {barman.RECEIVER_UNIT}
-{await_condition(barman.RECEIVES, "Barman does not receive WAL after 20 s", tries=100, pause=0.2)}\
+{_receive(stack, step, who)}\
 touch {RECORDS}/{restore}.{mark}
 """
 
@@ -99,7 +112,7 @@ take() {{
     systemctl start {unit}
 }}
 take || take || {{
-    journalctl --unit={unit} --invocation=0 --no-pager --quiet --output=cat --lines=12 >&2
+    journalctl --unit={unit} --invocation=0 --no-pager --quiet --output=cat --lines=12 _TRANSPORT=stdout >&2
     exit 1
 }}
 {newest} || take
@@ -116,6 +129,8 @@ _BODIES: Mapping[Act, Callable[[Stack, RestoreStep, str], str]] = {
     Act.OPEN: _open,
     Act.HALT: _halt,
     Act.RESUME: _resume,
+    Act.SILENCE: _silence,
+    Act.RECEIVE: _receive,
     Act.REANCHOR: _reanchor,
     Act.BACKUP: _backup,
 }

@@ -91,6 +91,8 @@ def _forget(now: Situation, request: Request) -> Part:
     """Undo a restore that has not exchanged any data: drop the recovered copy, and start the processes again."""
     if now.reachable and now.scratch:
         now = yield (RestoreStep(Act.DROP_SCRATCH, now.backup, "drop the recovered copy", (request.id,)),)
+    if now.reachable:
+        now = yield (RestoreStep(Act.RECEIVE, now.backup, "receive WAL again"),)
     resuming = tuple(
         RestoreStep(Act.RESUME, host, "start the processes of the services again")
         for host, halted in now.halted.items()

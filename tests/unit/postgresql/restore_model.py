@@ -58,6 +58,7 @@ class World:
         self.size = size
         self.halted = False
         self.runs = True
+        self.receives = True
         self.closed: set[str] = set()
         self.backed_up = 0
         self.acknowledged: list[int] = []
@@ -201,8 +202,10 @@ class World:
                 host.tidy = False
             case Act.LEAD | Act.LEAD_AGAIN:
                 assert host.data
+                undone = any(kind == "undone" for kind, _ in host.kept)
+                assert not self.receives or (step.do is Act.LEAD_AGAIN and not undone)
                 host.marker, host.running, host.data.standby = "", True, False
-                if step.do is Act.LEAD_AGAIN and any(kind == "undone" for kind, _ in host.kept):
+                if step.do is Act.LEAD_AGAIN and undone:
                     self._new_timeline(host.data)
             case Act.RELEASE:
                 host.marker = ""
@@ -227,11 +230,13 @@ class World:
                 assert self.request
                 self.request = Request.parse(self.request.as_json(), " ".join({*self.request.done, step.about[1]}))
                 if step.do is Act.REANCHOR:
-                    self.scratch = None
+                    self.scratch, self.receives = None, True
                 self.backed_up += step.do is Act.BACKUP
             case Act.RECOVER:
                 self.scratch = Data(list(self.recovered))
                 self._new_timeline(self.scratch)
+            case Act.SILENCE | Act.RECEIVE:
+                self.receives = step.do is Act.RECEIVE
             case Act.DROP_SCRATCH:
                 self.scratch = None
             case Act.CLOSE:
@@ -262,4 +267,4 @@ class World:
         others = [one for one in self.hosts.values() if one is not self.leader]
         followed = all(self.upstream(one) == self.leader.name and not one.fences for one in others)
         quiet = not (self.closed or self.halted or any(one.marker or not one.tidy for one in self.hosts.values()))
-        return followed and quiet and self.runs and self.scratch is None
+        return followed and quiet and self.runs and self.receives and self.scratch is None
