@@ -27,8 +27,10 @@ LAB = labs.NAME
 ORDER = (
     "test_programs",
     "test_building",
+    "test_restore",
     "test_interrupted",
     "test_one_host",
+    "test_backups",
     "test_serving",
     "test_rollback",
     "test_operate",
