@@ -105,7 +105,7 @@ def test_a_wal_file_that_was_removed_from_the_archive_is_noticed(operator: Opera
     archive = f"/var/lib/barman/{operator.stack}/wals"
 
     def archived() -> list[str]:
-        operator.on("bak1", "systemctl start plainstack-barman-cron.service")
+        operator.on("bak1", f"runuser -u barman -- barman -q archive-wal {operator.stack}")
         found = operator.on("bak1", f"ls {archive}/*/ | grep -E '^[0-9A-F]{{24}}$'").split()
         return [name for name in found if name > backup["end_wal"]]
 
