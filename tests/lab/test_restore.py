@@ -169,6 +169,6 @@ def test_a_moment_out_of_reach_and_a_wrong_name_change_nothing(stack: Stack) -> 
     assert "The backups and their WAL reach" in stack.operator.inv("restore", code=1).text
     assert "is in the future" in stack.operator.inv("restore", "--at=2999-01-01 00:00+00", "--yes", code=1).text
     assert "cannot go back to" in stack.operator.inv("restore", "--at=2020-01-01 00:00+00", "--yes", code=1).text
-    # stdin is no terminal, so nobody types the name of the stack.
+    # Without a terminal, nobody can be asked for the name of the stack.
     assert "nothing was done" in stack.operator.inv("restore", f"--at={stack.now()}", code=1).text
     assert stack.serves()
