@@ -10,10 +10,10 @@ from typing import Any
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
-from plainstack.postgresql.backup import barman, catalogue, listing
+from plainstack.postgresql.backup import barman, catalogue, listing, second_copy
 from plainstack.postgresql.backup.recoverable import open_gaps
 from plainstack.postgresql.backup.schedule import calendars, max_age_hours
-from plainstack.postgresql.restore.host import TIMER
+from plainstack.postgresql.restore.host import COPY_TIMER, TIMER
 from plainstack.postgresql.settings import NEVER, Backup
 from plainstack.roles.backup import METRICS
 
@@ -73,7 +73,10 @@ def facts(stack: Stack, _here: Host) -> dict[str, str]:
 def _timers(stack: Stack) -> list[str]:
     settings = stack.settings(Backup)
     backups = [f"{barman.unit(kind)}.timer" for kind, _ in calendars(settings)]
-    return backups if settings.restore_test == NEVER else [*backups, TIMER]
+    copy = settings.second_copy
+    backups += [second_copy.TIMER] if copy else []
+    tests = {TIMER: settings.restore_test, COPY_TIMER: copy.restore_test if copy else NEVER}
+    return [*backups, *(timer for timer, calendar in tests.items() if calendar != NEVER)]
 
 
 def test_no_backup_unit_has_failed_and_the_timers_run(facts: Mapping[str, str], stack: Stack) -> None:

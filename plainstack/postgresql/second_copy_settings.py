@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from plainstack.inventory.sections import Model
-from plainstack.inventory.values import BitRate, Int, Port
+from plainstack.inventory.values import BitRate, Int, Line, Port
 
 _TO = re.compile(r"(?P<user>[a-z_][a-z0-9_.-]*)@(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[A-Za-z0-9._/-]+)")
 _TYPES = ("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
@@ -85,6 +85,14 @@ class SecondCopy(Model):
     )
     max_age_hours: Annotated[Int, Field(ge=1, le=9999)] = Field(
         3, description="An alert fires when the copy is older than this, in hours; one is made every 15 minutes."
+    )
+
+    restore_test: Line = Field(
+        "Sun *-*-* 09:00",
+        description=(
+            "When the newest backup of the copy is fetched, restored on the backup host, checked, and deleted again; a"
+            " systemd calendar expression, in UTC, or `never`."
+        ),
     )
 
     @property

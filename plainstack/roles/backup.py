@@ -146,7 +146,7 @@ def rules(stack: Stack, watcher: Host, _interval: int) -> Iterator[File]:
         watcher,
         hosts=names(stack.with_role("backup")),
         max_age=max_age_hours(settings),
-        restore_test_hours=restore_test_hours(settings),
+        restore_test_hours=restore_test_hours(settings.restore_test),
     )
     if copy := settings.second_copy:
         yield alerts(
@@ -156,6 +156,7 @@ def rules(stack: Stack, watcher: Host, _interval: int) -> Iterator[File]:
             hosts=names(stack.with_role("backup")),
             to=copy.to,
             max_age=copy.max_age_hours,
+            restore_test_hours=restore_test_hours(copy.restore_test),
         )
 
 

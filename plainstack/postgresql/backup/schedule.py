@@ -58,9 +58,12 @@ def max_age_hours(settings: Backup) -> int:
     return ceil(longest / timedelta(hours=1)) + _GRACE_HOURS if longest else 0
 
 
-def restore_test_hours(settings: Backup) -> int:
-    """Return the age in hours from which on the last restore test is too old; 0 if that is not known."""
-    longest = None if settings.restore_test == NEVER else longest_interval(settings.restore_test)
+def restore_test_hours(calendar: str) -> int:
+    """Return the age in hours from which on the last restore test is too old; 0 if that is not known.
+
+    `calendar` says when restore tests are made.
+    """
+    longest = None if calendar == NEVER else longest_interval(calendar)
     return ceil(longest / timedelta(hours=1)) + _RESTORE_GRACE_HOURS if longest else 0
 
 

@@ -11,8 +11,22 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.sayings import Answers, Finding, Status
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.backup import barman
+from plainstack.postgresql.restore import scratch
 from plainstack.postgresql.settings import Backup
 from plainstack.wording import duration
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A restore test from the copy: of which backup, when it began, and whether it passed."""
+
+    backup: str
+    at: datetime
+    passed: bool
+
+    def as_data(self) -> dict[str, object]:
+        """Return it as a JSON object; the time is in ISO 8601."""
+        return {"backup": self.backup, "at": self.at.isoformat(), "passed": self.passed}
 
 
 @dataclass(frozen=True)
@@ -20,7 +34,7 @@ class Copied:
     """What the last run of the copy achieved.
 
     All that the backup host had at `until` is in the copy. `problem` is a sentence, empty if the run succeeded;
-    `unknown` are backups in the copy that the backup host does not know.
+    `unknown` are backups in the copy that the backup host does not know; `tested` is the last restore test from it.
     """
 
     at: datetime
@@ -28,6 +42,7 @@ class Copied:
     problem: str
     kind: str
     unknown: tuple[str, ...]
+    tested: Tested | None = None
 
     def as_data(self) -> dict[str, object]:
         """Return it as a JSON object; times are in ISO 8601."""
@@ -36,15 +51,25 @@ class Copied:
             "until": self.until.isoformat() if self.until else None,
             "problem": self.problem or None,
             "unknown": list(self.unknown),
+            "restore_test": self.tested.as_data() if self.tested else None,
         }
 
 
 def facts(stack: Stack) -> str:
-    """Return shell code for the probe; it prints second_copy, what the last run achieved, as JSON."""
+    """Return shell code for the probe.
+
+    It prints second_copy, what the last run achieved, and second_copy_test, the last restore test from the copy, both
+    as JSON.
+    """
     if stack.settings(Backup).second_copy is None:
         return ""
     path = f"${{ROOT:-}}{barman.copy_file(stack)}"
-    return f'[ ! -s "{path}" ] || printf "second_copy=%s\\n" "$(cat "{path}")"\n'
+    tests = f"${{ROOT:-}}{scratch.TESTS}/from-copy"
+    return (
+        f'[ ! -s "{path}" ] || printf "second_copy=%s\\n" "$(cat "{path}")"\n'
+        f'newest=$(ls -t "{tests}"/*.json 2>/dev/null | head -n 1)\n'
+        '[ ! -s "$newest" ] || printf "second_copy_test=%s\\n" "$(cat "$newest")"\n'
+    )
 
 
 def parse(facts: Mapping[str, str]) -> Copied | None:
@@ -58,9 +83,20 @@ def parse(facts: Mapping[str, str]) -> Copied | None:
             str(data.get("problem", "")),
             str(data.get("kind", "")),
             tuple(data.get("unknown", ())),
+            _tested(facts.get("second_copy_test", ""), data.get("first", 0)),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _tested(text: str, first: float) -> Tested | None:
+    """Return a restore test as the probe printed it; None if it is older than the copy: of another destination."""
+    try:
+        data = json.loads(text)
+        tested = Tested(str(data["backup"]), datetime.fromisoformat(data["at"]), bool(data["passed"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+    return tested if tested.at.timestamp() >= first else None
 
 
 def read(printed: str) -> Copied | None:
@@ -82,6 +118,11 @@ def problems(stack: Stack, seen: Copied | None, now: datetime) -> Iterator[str]:
         yield "the first run of the second copy has not ended yet"
     elif (age := (now - seen.until).total_seconds()) > wanted.max_age_hours * 3600:
         yield f"the second copy of the backups is {duration(age)} old"
+    if seen.tested and not seen.tested.passed:
+        yield (
+            f"backup {seen.tested.backup} could not be restored from the second copy. See why:"
+            f" inv restore-test --from-copy --backup={seen.tested.backup}"
+        )
     if seen.unknown:
         yield (
             f"the second copy has {len(seen.unknown)} backups that this host does not know, from {seen.unknown[0]} on;"
@@ -122,4 +163,8 @@ def sentence(stack: Stack, seen: Copied | None, now: datetime) -> str:
     if seen is None or seen.until is None:
         return f"second copy at {wanted.to}: none yet"
     age = duration((now - seen.until).total_seconds())
-    return f"second copy at {wanted.to}: copied until {seen.until:%Y-%m-%d %H:%M:%S} UTC, {age} ago"
+    copied = f"second copy at {wanted.to}: copied until {seen.until:%Y-%m-%d %H:%M:%S} UTC, {age} ago"
+    if seen.tested is None:
+        return f"{copied}; not restored as a test yet"
+    verdict = "restored as a test" if seen.tested.passed else "failed a restore test"
+    return f"{copied}; {verdict} {duration((now - seen.tested.at).total_seconds())} ago"

@@ -18,6 +18,7 @@ from plainstack.postgresql.settings import NEVER, Backup, Database
 
 _UNITS = ("plainstack-scratch@.service", "plainstack-restore-test.service")
 TIMER = "plainstack-restore-test.timer"
+COPY_TIMER = "plainstack-restore-test-copy.timer"
 _SYSTEM = "/etc/systemd/system"
 
 
@@ -54,14 +55,17 @@ def restoring(stack: Stack, network: Network) -> Iterator[Resource]:
 
 
 def testing(stack: Stack) -> Iterator[Resource]:
-    """Yield the timer of the restore tests, unless there is to be none."""
-    calendar = stack.settings(Backup).restore_test
+    """Yield the timers of the restore tests: of the backups, and of their second copy."""
+    settings = stack.settings(Backup)
+    yield from _timer(TIMER, settings.restore_test, "backup.restore_test")
+    if copy := settings.second_copy:
+        yield from _timer(COPY_TIMER, copy.restore_test, "backup.second_copy.restore_test")
+
+
+def _timer(name: str, calendar: str, key: str) -> Iterator[Resource]:
     if calendar == NEVER:
         return
-    yield template("backup", f"{_SYSTEM}/{TIMER}", calendar=calendar)
-    yield Validation(
-        name="backup.restore_test",
-        run=f"systemd-analyze calendar {quote(calendar)}",
-        reads=(f"{_SYSTEM}/{TIMER}",),
-    )
-    yield Unit(name=TIMER)
+    path = f"{_SYSTEM}/{name}"
+    yield template("backup", path, calendar=calendar)
+    yield Validation(name=key, run=f"systemd-analyze calendar {quote(calendar)}", reads=(path,))
+    yield Unit(name=name)

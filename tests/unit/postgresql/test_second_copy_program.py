@@ -205,6 +205,9 @@ def test_the_state_and_the_metrics_keep_what_earlier_runs_achieved(tmp_path: Pat
     later = Outcome(place)
     later.failed(Failed("full", "the disk of nas is full"))
     assert (later.known["ok"], later.known["until"]) == (False, 100.0)
+    later.done()
+    assert later.known["first"] == outcome.known["first"]
+    later.failed(Failed("full", "the disk of nas is full"))
     assert 'plainstack_second_copy_ok{server="shop"} 0\n' in later.metrics()
     assert 'plainstack_second_copy_until_timestamp_seconds{server="shop"} 100.0\n' in later.metrics()
     later.checked()

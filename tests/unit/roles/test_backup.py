@@ -354,6 +354,25 @@ def test_the_last_restore_test_is_reported(folder: Path) -> None:
 
 
 @pytest.mark.programs
+def test_the_last_restore_test_from_the_second_copy_is_reported_unless_it_is_older_than_the_copy(folder: Path) -> None:
+    def found() -> dict[str, float]:
+        names = (name for name in _metrics(folder).items() if "second_copy" in name[0])
+        return {name.removeprefix("plainstack_second_copy_restore_test_"): value for name, value in names}
+
+    assert found() == {}
+    (folder / "second-copy.json").write_text('{"first": 1795300000.0}')
+    (folder / "tests" / "from-copy").mkdir(parents=True)
+    before = found()
+    assert isnan(before.pop("ok"))
+    assert before == {"timestamp_seconds": 1795300000}
+    result = {"backup": "b", "at": "2026-11-22T03:00:00Z", "passed": False, "seconds": 1, "problems": ["x"]}
+    (folder / "tests" / "from-copy" / "b.json").write_text(json.dumps(result))
+    assert found() == {"timestamp_seconds": 1795316400, "ok": 0}
+    (folder / "second-copy.json").write_text('{"first": 1795316401.0}')
+    assert isnan(found()["ok"])
+
+
+@pytest.mark.programs
 @pytest.mark.parametrize("check", ['{"shop": {"a": {"status": "FAILED", "hint": "x"}}}', "", "{}", '{"_ERROR": ["x"]}'])
 def test_a_failed_or_silent_check_is_not_ok_and_the_other_metrics_are_still_reported(folder: Path, check: str) -> None:
     (folder / "meta" / "20261122T010727-backup.info").write_text(INFO)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -113,6 +113,26 @@ def test_a_copy_that_fails_is_old_or_has_unknown_backups_is_a_problem() -> None:
     assert "was never tried" in next(second_copy_state.problems(stack, second_copy_state.read(""), NOW))
 
 
+def test_the_last_restore_test_from_the_copy_is_shown_and_a_failed_one_is_a_problem() -> None:
+    stack, until = parse(), NOW.timestamp() - 600
+
+    def seen(*, passed: bool, days: int = 2) -> second_copy_state.Copied | None:
+        state = {"at": NOW.timestamp(), "ok": True, "until": until, "first": until - 5 * 86400}
+        test = {"backup": "20261124T020000", "at": (NOW - timedelta(days=days)).isoformat(), "passed": passed}
+        return second_copy_state.parse({"second_copy": json.dumps(state), "second_copy_test": json.dumps(test)})
+
+    assert second_copy_state.sentence(stack, seen(passed=True), NOW).endswith(
+        ", 10 min ago; restored as a test 2 d ago"
+    )
+    assert list(second_copy_state.problems(stack, seen(passed=True), NOW)) == []
+    assert list(second_copy_state.problems(stack, seen(passed=False), NOW)) == [
+        "backup 20261124T020000 could not be restored from the second copy. See why: inv restore-test --from-copy"
+        " --backup=20261124T020000"
+    ]
+    # It is older than this copy, so it was one of another.
+    assert list(second_copy_state.problems(stack, seen(passed=False, days=9), NOW)) == []
+
+
 def test_status_and_the_list_of_backups_say_until_when_they_are_copied() -> None:
     stack = parse()
     state = json.dumps({"to": "x", "at": NOW.timestamp(), "ok": True, "until": NOW.timestamp() - 600})
@@ -120,5 +140,6 @@ def test_status_and_the_list_of_backups_say_until_when_they_are_copied() -> None
     after = second_copy_state.with_copy(stack, before, {"bak1": {"second_copy": state}}, NOW.timestamp())
     assert (after.cells, after.problems) == ({"bak1": "full 2 h ago; copied 10 min ago"}, [])
     assert second_copy_state.sentence(stack, second_copy_state.parse({"second_copy": state}), NOW) == (
-        "second copy at backups@nas.example.com:/srv/shop: copied until 2026-11-26 11:50:00 UTC, 10 min ago"
+        "second copy at backups@nas.example.com:/srv/shop: copied until 2026-11-26 11:50:00 UTC, 10 min ago;"
+        " not restored as a test yet"
     )

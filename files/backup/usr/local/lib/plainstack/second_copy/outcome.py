@@ -39,8 +39,8 @@ class Outcome:
         self._write()
 
     def done(self, **values: Any) -> None:
-        """Record success."""
-        self.known |= {"ok": True, "kind": "", "problem": "", **values}
+        """Record success; `first` is when a copy to this destination first succeeded."""
+        self.known = {"first": self.known["at"]} | self.known | {"ok": True, "kind": "", "problem": "", **values}
         self._finish()
 
     def failed(self, error: Failed) -> None:
