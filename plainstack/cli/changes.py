@@ -37,6 +37,7 @@ def show_plan(observer: Any, view: Any, console: Console, *, shorten: bool = Fal
     With `shorten`, the first deploy of a host is printed as counts.
     """
     from plainstack.cli.report import changed_files, fetch_script, parse_fetched, plan_lines
+    from plainstack.deploy import conclusions
     from plainstack.engine.transition import notes
     from plainstack.ssh.connections import fan_out
 
@@ -52,11 +53,11 @@ def show_plan(observer: Any, view: Any, console: Console, *, shorten: bool = Fal
     console.plan(plan_lines(pending, old, observer.vault.everything(), new, verbose=verbose))
     for note in notes(view.stack, observer.roles):
         console.line(note)
-    for name, path in observer.overrides().items():
+    for name, path in conclusions.overrides(observer).items():
         console.line(f"override: {name} from {path}")
     if pending:
         console.line()
-    for text in observer.findings(view):
+    for text in conclusions.findings(observer, view):
         console.line(f"note: {text}")
 
 

@@ -27,6 +27,7 @@ def plan(inventory: str, role: str, host: str, *, json: bool, no_build: bool = F
     with reporting(console, json=json, shows=True), HeadStart.of(Path(inventory), role, host) as head_start:
         stack = load(inventory)
 
+        from plainstack.deploy import conclusions
         from plainstack.deploy.observe import Observer
         from plainstack.engine.desired import check
         from plainstack.engine.role import assigned
@@ -42,8 +43,8 @@ def plan(inventory: str, role: str, host: str, *, json: bool, no_build: bool = F
             view = observer.observe(console.progress())
             pending = view.pending
             refused = [
-                *observer.held_back(),
-                *observer.refusals(view),
+                *conclusions.held_back(observer),
+                *conclusions.refusals(observer, view),
                 *unfetched(view.pending, view.observed, stack.state / "wheels", console.progress().note),
             ]
             if json:
@@ -53,9 +54,9 @@ def plan(inventory: str, role: str, host: str, *, json: bool, no_build: bool = F
                 document(
                     {
                         **data,
-                        "notes": [*notes(view.stack, observer.roles), *observer.findings(view)],
+                        "notes": [*notes(view.stack, observer.roles), *conclusions.findings(observer, view)],
                         "secrets": observer.secrets.unsaved,
-                        "overrides": observer.overrides(),
+                        "overrides": conclusions.overrides(observer),
                     }
                 )
             else:
@@ -103,6 +104,7 @@ def deploy(
         stack = load(inventory, notify=notify)
 
         # Imported after the inventory is loaded, so that errors in it are reported without the delay of these imports.
+        from plainstack.deploy import conclusions
         from plainstack.deploy.observe import Observer
         from plainstack.engine.desired import check
         from plainstack.engine.role import assigned
@@ -119,10 +121,10 @@ def deploy(
             view = observer.observe(console.progress(), to_apply=True)
             for text in _still_pinned(observer, view) if again else ():
                 console.line(f"note: {text}")
-            if held_back := observer.held_back():
+            if held_back := conclusions.held_back(observer):
                 raise Refused("\n".join(held_back))
             if not view.pending:
-                refused = observer.refusals(view)
+                refused = conclusions.refusals(observer, view)
                 if refused:
                     raise Refused("\n".join(refused))
                 if view.plans:
@@ -132,7 +134,7 @@ def deploy(
                     document({"changed": {}, "failed": failed_hosts(view.failed), "seconds": round(seconds, 2)})
                 else:
                     show_failed(console, view.failed)
-                    for text in observer.findings(view):
+                    for text in conclusions.findings(observer, view):
                         console.line(f"note: {text}")
                     console.line(f"nothing to do on {len(view.plans)} hosts ({seconds:.1f} s)")
                 code = int(bool(view.failed))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import ClassVar
 
-from plainstack.deploy import errands, lock, peers
+from plainstack.deploy import conclusions, errands, lock, peers
 from plainstack.deploy.apply import Applier, build, longest, work_of
 from plainstack.deploy.observe import Listener, Observer, View
 from plainstack.deploy.operator import commit, who
@@ -37,7 +37,7 @@ def deploy(
     before any host is changed, if the deploy must not or cannot be done.
     """
     refusals = [
-        *observer.refusals(view),
+        *conclusions.refusals(observer, view),
         *unfetched(view.pending, view.observed, observer.stack.state / "wheels", listener.note),
     ]
     if refusals:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from plainstack.deploy import lock
-from plainstack.deploy.lookout import Lookout
-from plainstack.deploy.step_runner import Done, Event, StepRunner
+from plainstack.deploy.phased_run import PhasedRun
+from plainstack.deploy.step_runner import Event
 from plainstack.engine.network import Network
 from plainstack.postgresql.failover import decisions, steps
-from plainstack.postgresql.failover.decisions import Do, Phase, Plan
+from plainstack.postgresql.failover.decisions import Phase, Plan, Step
 from plainstack.postgresql.failover.phases import no_restore
 from plainstack.postgresql.observation import Topology
+from plainstack.postgresql.step_frame import Origin
 
 Consent = Callable[[Topology, Phase], None]
 """Called with the topology and the first phase before any step runs; raises Refused to stop the failover."""
 
 
-class Cluster:
+class Cluster(PhasedRun[Step, Topology]):
     """Observes the database cluster of a stack and acts on it; use it in a `with` statement."""
 
     def __init__(
@@ -28,25 +29,7 @@ class Cluster:
         *,
         in_drill: bool = False,
     ) -> None:
-        self.stack = network.stack
-        self._runner = StepRunner(network.stack, command, report, lock.IN_DRILL if in_drill else lock.RUN)
-        self._lookout = Lookout(network, self._runner)
-
-    def __enter__(self) -> Cluster:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._runner.close()
-
-    @property
-    def log(self) -> list[Done]:
-        """The steps that this cluster has run."""
-        return self._runner.log
-
-    @property
-    def began(self) -> float:
-        """When this cluster was created, on the monotonic clock."""
-        return self._runner.began
+        super().__init__(network, command, report, lock.IN_DRILL if in_drill else lock.RUN)
 
     def why(self, name: str) -> str:
         """Return why a host could not be reached; "" if it was reached or has not been tried."""
@@ -88,27 +71,16 @@ class Cluster:
                 now = self.observe()
             else:
                 self._lookout.forget_fences(self._lookout.clients)
-                now = self._lookout.look()
+                now = self._look()
             no_restore(now)
-            plan = decide(now)
-            phase = next(plan, None)
-            while phase is not None:
-                self._do(phase)
-                now = self._lookout.look()
-                try:
-                    phase = plan.send(now)
-                except StopIteration:
-                    phase = None
+            now = self._follow(decide(now), now)
         finally:
             for release in releases:
                 release()
         return now
 
-    def _do(self, phase: Phase) -> None:
-        origin = self._runner.origin()
-        try:
-            self._runner.perform(
-                {step: (steps.script(self.stack, step, *origin), steps.seconds(step)) for step in phase}
-            )
-        finally:
-            self._lookout.forget_fences(step.host for step in phase if step.do in (Do.FENCE, Do.UNFENCE))
+    def _look(self) -> Topology:
+        return self._lookout.look()
+
+    def _script(self, step: Step, origin: Origin) -> tuple[str, float]:
+        return steps.script(self.stack, step, *origin), steps.seconds(step)

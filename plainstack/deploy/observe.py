@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -204,53 +203,8 @@ class Observer:
 
         return settled(name, look, listener.note if listener else lambda _: None, undo if to_apply else None)
 
-    def refusals(self, view: View) -> list[str]:
-        """Return the reasons to refuse the deploy that follow from the observed state of the hosts."""
-        from plainstack.deploy import over_hosts
-        from plainstack.engine import ownership, preflight
-
-        applied = self._applied()
-        found = preflight.refusals(self.stack, self.roles, applied, view.observed)
-        others = [] if self.new_secrets else ownership.refusals(applied, view.observed, self.vault.versions)
-        deployed = {name: tuple(wanted) for name, wanted in applied.items() if name in view.observed}
-        return [*found, *others, *over_hosts.refusals(self, view, deployed)]
-
-    def held_back(self) -> list[str]:
-        """Return the reasons why holds on the hosts stop `inv deploy`."""
-        from plainstack.engine.role import of_host
-
-        if self.change:
-            return []
-        hosts = [self.stack.hosts[name] for name in self.hosts]
-        found = [
-            sentence
-            for host in hosts
-            for role in of_host(host, dict(self.roles))
-            if not self.chosen or role.name in self.chosen
-            for sentence in role.held_back(self.stack, host)
-        ]
-        return list(dict.fromkeys(found))
-
-    def overrides(self) -> Mapping[str, str]:
-        """Return the shipped templates, files and checks that the stack overrides for these hosts.
-
-        Each comes with the path of its replacement.
-        """
-        from plainstack.engine.role import of_host
-        from plainstack.engine.sources import Sources
-
-        roles = {role.name for name in self.hosts for role in of_host(self.stack.hosts[name], dict(self.roles))}
-        return Sources.of(self.stack.folder).overrides(roles)
-
-    def findings(self, view: View) -> list[str]:
-        """Return notes for the operator about the hosts that would change, and the notes of `inv status`."""
-        from plainstack.deploy import status
-        from plainstack.engine import preflight
-
-        found = preflight.notes(self.stack, self.roles, self._applied(), view.observed, view.pending)
-        return [*found, *status.notes(status.rows(self.stack, self.roles, view, time.time()))]
-
-    def _applied(self) -> dict[str, HostDesired]:
+    def in_scope(self) -> dict[str, HostDesired]:
+        """Return the desired resources within the scope and the focus of this run, by host and role."""
         return {
             name: {
                 role: [item for item in items if not self.focus or item.key in self._only[name]]

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from plainstack.engine.role import Answers, Refusals, Role, hosts_of
+from plainstack.engine.role import Answers, Role, hosts_of
+from plainstack.engine.role_functions import Refusals
 
 if TYPE_CHECKING:
     from plainstack.deploy.observe import Observer, View

@@ -5,42 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from plainstack.deploy import lock
-from plainstack.deploy.lookout import Lookout
-from plainstack.deploy.step_runner import Done, Event, StepRunner
+from plainstack.deploy.phased_run import PhasedRun
+from plainstack.deploy.step_runner import Event
 from plainstack.engine.network import Network
 from plainstack.postgresql.backup import catalogue
-from plainstack.postgresql.failover.decisions import Do
 from plainstack.postgresql.restore import decisions, facts, steps, undo
-from plainstack.postgresql.restore.acts import Phase, Plan
+from plainstack.postgresql.restore.acts import AnyStep, Plan
 from plainstack.postgresql.restore.situation import Request, Situation
+from plainstack.postgresql.step_frame import Origin
 
 
-class Restoration:
+class Restoration(PhasedRun[AnyStep, Situation]):
     """Observes the hosts that a restore concerns, and acts on them; use it in a `with` statement."""
 
     def __init__(self, network: Network, command: str, report: Callable[[Event], None]) -> None:
-        self.stack = network.stack
+        super().__init__(network, command, report)
         self._questions = facts.questions(network.stack)
-        self._runner = StepRunner(network.stack, command, report, lock.RUN)
-        self._lookout = Lookout(network, self._runner)
         self._releases: list[lock.Release] = []
-
-    def __enter__(self) -> Restoration:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.unlock()
-        self._runner.close()
-
-    @property
-    def log(self) -> list[Done]:
-        """The steps that were run."""
-        return self._runner.log
-
-    @property
-    def began(self) -> float:
-        """When this object was created, on the monotonic clock."""
-        return self._runner.began
+        super().__exit__()
 
     @property
     def away(self) -> Mapping[str, str]:
@@ -87,16 +72,7 @@ class Restoration:
 
     def _run(self, decide: Callable[[Situation], Plan]) -> Situation:
         now = self._look()
-        plan = decide(now)
-        phase = next(plan, None)
-        while phase is not None:
-            self._do(phase)
-            now = self._look()
-            try:
-                phase = plan.send(now)
-            except StopIteration:
-                phase = None
-        return now
+        return self._follow(decide(now), now)
 
     def _look(self) -> Situation:
         asked = self._questions
@@ -109,14 +85,8 @@ class Restoration:
         said = self._runner.ask(scripts)
         return facts.situation(topology, *({name: said[name] for name in part} for part in _parts(asked)))
 
-    def _do(self, phase: Phase) -> None:
-        origin = self._runner.origin()
-        try:
-            self._runner.perform(
-                {step: (steps.script(self.stack, step, origin), steps.seconds(step)) for step in phase}
-            )
-        finally:
-            self._lookout.forget_fences(step.host for step in phase if step.do in (Do.FENCE, Do.UNFENCE))
+    def _script(self, step: AnyStep, origin: Origin) -> tuple[str, float]:
+        return steps.script(self.stack, step, origin), steps.seconds(step)
 
 
 def _parts(asked: facts.Questions) -> tuple[Mapping[str, str], ...]:

@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING
 
-from plainstack.engine.observed import Observed
 from plainstack.engine.references import Reference
-from plainstack.engine.resources import File, Resource
+from plainstack.engine.role_functions import (
+    Certificates,
+    Contradictions,
+    Desired,
+    Facts,
+    Findings,
+    HeldBack,
+    Notes,
+    Opens,
+    Prepares,
+    Problems,
+    Reads,
+    Refusals,
+    Rules,
+    Scrapes,
+    Secrets,
+    Transition,
+    Tunnels,
+    Turns,
+    all_at_once,
+    finds_nothing,
+    held_back_by_nothing,
+    holds_nothing,
+    no_certificates,
+    no_contradictions,
+    no_facts,
+    no_notes,
+    no_problems,
+    no_rules,
+    no_scrapes,
+    no_transition,
+    no_tunnels,
+    one_by_one,
+    opens_nothing,
+)
 from plainstack.engine.sayings import Answers, Column, Errand, Finding, HostWork, Opening, Protocol, Settle, Status
-from plainstack.engine.watching import Job
 from plainstack.inventory.sections import Host, Model
 from plainstack.inventory.shape import Shape
 from plainstack.inventory.stack import Stack
-from plainstack.inventory.target import Target
 from plainstack.secrets import age
 from plainstack.secrets.declaration import DeclaredSecret, FromCommand, Generated, Given
-from plainstack.secrets.values import Vault
-from plainstack.wording import Loc
-
-if TYPE_CHECKING:
-    from plainstack.engine.network import Network
 
 # Everything that the module of a role needs.
 __all__ = [
@@ -48,100 +72,6 @@ __all__ = [
     "one_by_one",
     "shape",
 ]
-
-Desired = Callable[[Stack, Host, Vault, "Network"], Iterable[Resource]]
-Opens = Callable[[Stack, Host], Iterable[Opening]]
-Facts = Callable[[Stack, Host], str]
-Transition = Callable[[Stack, Mapping[str, Observed]], Stack]
-HeldBack = Callable[[Stack, Host], Iterable[str]]
-Findings = Callable[[Stack, Host, Observed], Iterable[Finding]]
-Problems = Callable[[Stack, datetime], Iterable[str]]
-Certificates = Callable[[Stack, Host], Mapping[str, tuple[str, ...]]]
-Contradictions = Callable[[Stack], Iterable[tuple[Loc, str]]]
-Refusals = Callable[[Stack, Answers, Mapping[str, Collection[str]]], Iterable[str]]
-Prepares = Callable[["Network", Collection[str], Answers], Generator[Mapping[str, str], Answers, Sequence[Errand]]]
-Scrapes = Callable[[Stack, Host], Iterable[Job]]
-Rules = Callable[[Stack, Host, int], Iterable[File]]
-Tunnels = Callable[[Stack], Iterable[Target]]
-Notes = Callable[[Stack], Iterable[str]]
-Secrets = Callable[[Stack], Iterable[DeclaredSecret]]
-Reads = Callable[[Stack], Iterable[str]]
-Turns = Callable[[Stack, Mapping[str, HostWork]], Sequence[Sequence[str]]]
-
-
-def opens_nothing(_stack: Stack, _host: Host) -> Iterable[Opening]:
-    """Default of `opens`: the role offers no port."""
-    return ()
-
-
-def no_facts(_stack: Stack, _host: Host) -> str:
-    """Default of `facts`: the probe reads nothing beyond the role's resources."""
-    return ""
-
-
-def no_transition(stack: Stack, _observed: Mapping[str, Observed]) -> Stack:
-    """Default of `transition`: the role has no value that it must change together with its peers."""
-    return stack
-
-
-def holds_nothing(stack: Stack, _observed: Mapping[str, Observed]) -> Stack:
-    """Default of `holds`: no command leaves anything on the role's hosts that deploys must respect."""
-    return stack
-
-
-def held_back_by_nothing(_stack: Stack, _host: Host) -> Iterable[str]:
-    """Default of `held_back`: nothing that commands left on the hosts stops a deploy."""
-    return ()
-
-
-def finds_nothing(_stack: Stack, _host: Host, _observed: Observed) -> Iterable[Finding]:
-    """Default of `findings`: no state of a host stops the role from being deployed."""
-    return ()
-
-
-def no_problems(_stack: Stack, _now: datetime) -> Iterable[str]:
-    """Default of `problems`: the role uses no files or certificates from the operator's machine."""
-    return ()
-
-
-def no_contradictions(_stack: Stack) -> Iterable[tuple[Loc, str]]:
-    """Default of `contradictions`: every valid inventory suits the role."""
-    return ()
-
-
-def no_certificates(_stack: Stack, _host: Host) -> Mapping[str, tuple[str, ...]]:
-    """Default of `certificates`: the role reads no certificate."""
-    return {}
-
-
-def no_scrapes(_stack: Stack, _watcher: Host) -> Iterable[Job]:
-    """Default of `scrapes`: the role exports no metrics."""
-    return ()
-
-
-def no_rules(_stack: Stack, _watcher: Host, _interval: int) -> Iterable[File]:
-    """Default of `rules`: the role has no alerts."""
-    return ()
-
-
-def no_tunnels(_stack: Stack) -> Iterable[Target]:
-    """Default of `tunnels`: the role has no port that the operator would open."""
-    return ()
-
-
-def no_notes(_stack: Stack) -> Iterable[str]:
-    """Default of `still_served` and `refers`: the role has no transition, and reads no references."""
-    return ()
-
-
-def all_at_once(_stack: Stack, _work: Mapping[str, HostWork]) -> Sequence[Sequence[str]]:
-    """Default of `turns`: the role's hosts can be deployed at the same time."""
-    return ()
-
-
-def one_by_one(_stack: Stack, work: Mapping[str, HostWork]) -> Sequence[Sequence[str]]:
-    """The `turns` of a role that is deployed to one host at a time, in inventory order."""
-    return [[host] for host in work]
 
 
 @dataclass(frozen=True)
