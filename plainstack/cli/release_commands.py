@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from invoke.exceptions import Exit
 
@@ -22,13 +22,12 @@ if TYPE_CHECKING:
     from plainstack.services.kept import OnHost
     from plainstack.ssh.connections import Sessions
 
-_HEADER = ("service", "release", "state", "hosts", "since", "by")
-
 
 def releases(inventory: str, service: str, *, json: bool) -> None:
     """Run `inv releases`."""
     console = Console(json=json)
     with reporting(console, json=json, shows=True):
+        from plainstack.cli import release_list
         from plainstack.ssh.connections import Sessions
 
         stack = load(inventory)
@@ -37,9 +36,14 @@ def releases(inventory: str, service: str, *, json: bool) -> None:
             seen = {name: _look(stack, sessions, name) for name in names}
         failed = {host: found for one in seen.values() for host, found in one.items() if isinstance(found, HostFailed)}
         if json:
-            document({"services": {name: _data(_reached(one)) for name, one in seen.items()}, "failed": _texts(failed)})
+            document(
+                {
+                    "services": {name: release_list.data(_reached(one)) for name, one in seen.items()},
+                    "failed": _texts(failed),
+                }
+            )
         else:
-            _show(console, {name: _reached(one) for name, one in seen.items()})
+            release_list.show(console, {name: _reached(one) for name, one in seen.items()})
             for error in failed.values():
                 console.error(str(error))
     if failed:
@@ -171,76 +175,6 @@ def _after(service: str, pin: Pinned, pinned: Mapping[str, Pinned]) -> str:
         f"{service} stays at {pin.release} until its source changes: inv deploy refuses the content that was rolled"
         " back, unless with --again"
     )
-
-
-def _data(seen: Mapping[str, OnHost]) -> dict[str, Any]:
-    from plainstack.services import rollback
-
-    pinned = rollback.newest(seen)
-    return {
-        "hosts": {
-            name: {
-                "runs": one.current or None,
-                "previous": one.previous or None,
-                "releases": [
-                    {
-                        "id": kept.id,
-                        "since": kept.since,
-                        "by": kept.who or None,
-                        "lacks": kept.lacks or None,
-                        "migrations": kept.migrations,
-                    }
-                    for kept in one.releases.values()
-                ],
-            }
-            for name, one in seen.items()
-        },
-        "can_roll_back_to": rollback.candidates(seen),
-        "rolled_back": pinned.model_dump(mode="json") if pinned else None,
-    }
-
-
-def _show(console: Console, seen: Mapping[str, Mapping[str, OnHost]]) -> None:
-    from plainstack.services import holds, rollback
-
-    if rows := [row for service, hosts in seen.items() for row in _rows(service, hosts)]:
-        console.table(_HEADER, rows)
-        console.line()
-    for service, hosts in seen.items():
-        if not any(one.releases for one in hosts.values()):
-            console.line(f"{service}: no release yet" if hosts else f"{service}: no host could be reached")
-            continue
-        if text := rollback.differing(service, hosts):
-            console.line(text)
-        if pinned := rollback.newest(hosts):
-            console.line(f"{holds.rolled_back(service, pinned)}; a deploy of the same content needs --again")
-        console.line(rollback.choice(service, hosts))
-
-
-def _rows(service: str, seen: Mapping[str, OnHost]) -> Iterable[tuple[str, ...]]:
-    """Yield a row for each release and state, with the hosts on which it is in this state; newest first."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for name, one in seen.items():
-        for kept in one.releases.values():
-            groups.setdefault((kept.id, _state(one, kept.id)), []).append(name)
-    rows = []
-    for (release, state), names in groups.items():
-        first = [seen[name].releases[release] for name in names]
-        since = min(kept.since for kept in first)
-        rows.append((service, release, state, ", ".join(names), since, next((k.who for k in first if k.who), "-")))
-    return sorted(rows, key=lambda row: (row[2] != "runs", row[2] != "previous", _descending(row[4])))
-
-
-def _descending(text: str) -> tuple[int, ...]:
-    return tuple(-ord(character) for character in text)
-
-
-def _state(one: OnHost, release: str) -> str:
-    if release == one.current:
-        return "runs"
-    if one.releases[release].lacks:
-        return one.releases[release].lacks
-    return "previous" if release == one.previous else "kept"
 
 
 def after_failure(observer: Observer, stages: Iterable[str], console: Console) -> None:

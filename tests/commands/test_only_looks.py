@@ -14,6 +14,7 @@ import pytest
 from invoke.exceptions import Exit
 
 from plainstack.cli import deploy_commands, operate_commands
+from plainstack.deploy import conclusions
 from plainstack.deploy.observe import Observer, View
 from plainstack.errors import Refused
 from plainstack.roles import registry
@@ -165,7 +166,7 @@ def test_an_observer_has_no_effect_before_it_is_entered(folder: Path, monkeypatc
 def no_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands contact no host: every host is as it should be."""
     monkeypatch.setattr(Observer, "observe", lambda self, *_, **__: View(self.stack))
-    monkeypatch.setattr(Observer, "refusals", lambda *_: [])
+    monkeypatch.setattr(conclusions, "refusals", lambda *_: [])
 
 
 @pytest.mark.usefixtures("no_host")

@@ -11,7 +11,7 @@ import pytest
 
 from plainstack import shipped
 from plainstack.cli import deploy_commands
-from plainstack.deploy import verify
+from plainstack.deploy import conclusions, verify
 from plainstack.deploy.check_result import CheckResult
 from plainstack.deploy.observe import Observer, View
 from plainstack.deploy.verify import Verifier
@@ -155,7 +155,7 @@ def test_a_plan_marks_each_override(
     monkeypatch.chdir(shop.folder.parent)
     monkeypatch.setattr(deploy_commands, "load", lambda _: shop)
     monkeypatch.setattr(Observer, "observe", lambda self, *_, **__: View(self.stack))
-    monkeypatch.setattr(Observer, "refusals", lambda *_: [])
+    monkeypatch.setattr(conclusions, "refusals", lambda *_: [])
     monkeypatch.setattr(desired, "check", lambda *_: None)
     deploy_commands.plan(str(shop.folder / "hosts.yaml"), "", "", json=False)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("override: ")]
