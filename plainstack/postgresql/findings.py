@@ -96,13 +96,22 @@ def _node(now: Topology, node: Node) -> Iterator[str]:
         if slot.name not in known and not slot.active and slot.retained:
             drop = f"select pg_drop_replication_slot('{slot.name}')"
             yield f"{node.name}: slot {slot.name} belongs to no host of this inventory. If it is not needed: {drop}"
+        elif slot.wal_status == "lost" and slot.active:
+            yield (
+                f"{node.name}: slot {slot.name} is lost: its reader still finds the WAL that it needs, but"
+                " PostgreSQL keeps none for it. To replace the slot: inv deploy"
+            )
         elif slot.wal_status == "lost" and slot.name == BARMAN_SLOT:
             yield (
-                f"{node.name}: slot {slot.name} is lost: Barman was away for too long, and WAL that it needs is gone."
-                " When the backup host runs again, take a full backup: inv backup-now"
+                f"{node.name}: slot {slot.name} is lost: Barman was away for too long, and WAL that it needs may be"
+                " gone. When the backup host runs again, Barman makes a new slot, and `inv status` says whether WAL"
+                " is missing"
             )
         elif slot.wal_status == "lost":
-            yield f"{node.name}: slot {slot.name} is lost, so its replica must be copied again"
+            yield (
+                f"{node.name}: slot {slot.name} is lost: its replica was away for too long. If it cannot catch up,"
+                " copy it again: fab failover rejoin --discard"
+            )
         elif slot.retained > RETAINED:
             yield f"{node.name}: slot {slot.name} retains {size(slot.retained)}" + ("" if slot.active else ", unused")
     for path in node.old_data:

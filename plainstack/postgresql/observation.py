@@ -18,14 +18,19 @@ union all select 'seconds=' || extract(epoch from now() - last_msg_receipt_time)
 union all select concat('sender.', application_name, '=', state, '|', sync_state, '|',
  pg_wal_lsn_diff(pg_current_wal_lsn(), coalesce(replay_lsn, write_lsn)), '|', extract(epoch from replay_lag))
  from pg_stat_replication where not pg_is_in_recovery() and state <> 'backup'
-union all select concat('slot.', slot_name, '=', active, '|', coalesce(wal_status, '-'), '|',
+union all select concat('slot.', slot_name, '=', active, '|',
+ case when invalidation_reason is null then coalesce(wal_status, '-') else 'lost' end, '|',
  pg_wal_lsn_diff(case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_lsn() end,
  restart_lsn)) from pg_replication_slots"""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A replication slot; `retained` is how many bytes of WAL it retains."""
+    """A replication slot; `retained` is how many bytes of WAL it retains.
+
+    `wal_status` is as in pg_replication_slots, or "lost" if PostgreSQL has invalidated the slot: its reader may go on
+    while WAL is left, but PostgreSQL keeps none for it.
+    """
 
     name: str
     active: bool

@@ -143,7 +143,7 @@ def is_configured(database: str, wanted_roles: Iterable[DatabaseRole], wanted_sl
     slot_array = ", ".join(f"'{name}'" for name in wanted_slots)
     return f"""\
 select (select count(*) from pg_replication_slots where slot_type = 'physical'
- and wal_status is distinct from 'lost' and slot_name = any (array[{slot_array}]::text[])) = {len(wanted_slots)}
+ and invalidation_reason is null and slot_name = any (array[{slot_array}]::text[])) = {len(wanted_slots)}
 and (pg_is_in_recovery() or (
 (select count(*) from pg_authid join (values {", ".join(rows)}) wanted (name, hash, replication, login, acts_as)
  on rolname = name and rolreplication = replication and rolcanlogin = login and rolinherit

@@ -47,6 +47,9 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
         "server": barman.server(stack),
         "folder": barman.folder(stack),
         "conninfo": barman.conninfo(stack),
+        "slot": sql.BARMAN_SLOT,
+        # In a unit's command line, systemd would replace a single dollar sign.
+        "receives": barman.RECEIVES.replace("$", "$$"),
     }
     yield Package(name="barman")
     yield Package(name=f"postgresql-client-{stack.settings(Database).version}")
@@ -56,9 +59,7 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
     # A timer below replaces this cron job, so cron need not be installed.
     yield Absent(path="/etc/cron.d/barman")
     yield Directory(path=f"{barman.HOME}/staging", mode=0o700, owner="barman", group="barman")
-    yield template(
-        "backup", _CONFIG, slot=sql.BARMAN_SLOT, max_age_hours=max_age_hours(stack.settings(Backup)), **known
-    )
+    yield template("backup", _CONFIG, max_age_hours=max_age_hours(stack.settings(Backup)), **known)
     yield template("backup", _PGPASS, mode=0o600, owner="barman", group="barman", vault=vault, **known)
     for script in _SCRIPTS:
         yield verbatim("backup", f"{_LIBRARY}/{script}", mode=0o755)

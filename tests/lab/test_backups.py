@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from plainstack.postgresql.layout import AS_POSTGRES, BIN
+from plainstack.postgresql.layout import AS_POSTGRES, BIN, DATA, UNIT
 from tests.lab.conftest import Operator
 from tests.waiting import until
 
@@ -119,16 +119,66 @@ def test_a_wal_file_that_was_removed_from_the_archive_is_noticed(operator: Opera
     assert backups(operator)["missing"] == []
 
 
+def slot(operator: Operator, what: str, name: str = "barman") -> str:
+    return sql(operator, f"select {what} from pg_replication_slots where slot_name = '{name}'")
+
+
+def await_slot(operator: Operator, name: str, condition: str) -> None:
+    until(lambda: slot(operator, condition, name) == "t", f"slot {name}: {condition}")
+
+
+def test_a_slot_that_is_lost_before_its_readers_miss_anything_is_replaced_without_a_gap(operator: Operator) -> None:
+    """An older copy takes the place of each slot, so that it exceeds the limit while its reader is up to date.
+
+    The primary keeps at least wal_keep_size, 128 MB or 8 segments.
+    """
+    local, received = "set synchronous_commit = local;", "pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) < 16777216"
+    names = ("barman", "db2")
+    for name in names:
+        sql(operator, f"select pg_copy_physical_replication_slot('{name}', 'old_{name}')")
+    sql(operator, NEXT_SEGMENT * 7)
+    for name in names:
+        await_slot(operator, name, received)
+    operator.on("bak1", f"systemctl stop {RECEIVING} plainstack-barman-cron.service")
+    operator.on("db2", f"systemctl stop {UNIT}")
+    for name in names:
+        await_slot(operator, name, "not active")
+        copied = f"pg_copy_physical_replication_slot('old_{name}', '{name}'), pg_drop_replication_slot('old_{name}')"
+        sql(operator, f"{local} select pg_drop_replication_slot('{name}'), {copied}")
+    sql(operator, f"{local} {NEXT_SEGMENT * 3}")
+
+    def lost() -> bool:
+        sql(operator, "checkpoint")
+        return {slot(operator, "wal_status", name) for name in names} == {"lost"}
+
+    until(lost)
+    operator.on("bak1", f"systemctl start {RECEIVING}")
+    operator.on("db2", f"systemctl start {UNIT}")
+    for name in names:
+        await_slot(operator, name, "active")
+    assert slot(operator, "invalidation_reason is null") == "t"
+    status = json.loads(operator.fab("status", "--json", code=None).out)
+    assert any("slot db2 is lost: its reader still finds the WAL" in text for text in status["findings"]), status
+    operator.inv("deploy")
+    await_slot(operator, "db2", "active and invalidation_reason is null")
+    assert json.loads(operator.fab("status", "--json").out)["findings"] == []
+    assert operator.json("status", "--host=bak1")[0]["problems"] == []
+    assert backups(operator)["missing"] == []
+
+
 def test_a_backup_host_that_was_away_for_too_long_starts_anew_and_everything_says_since_when(
     operator: Operator,
 ) -> None:
     operator.on("bak1", f"systemctl stop {RECEIVING} plainstack-barman-cron.service")
+    part = operator.on("bak1", f"ls /var/lib/barman/{operator.stack}/streaming").split()[-1]
+    assert part.endswith(".partial")
 
-    def slot_is_lost() -> bool:
+    def wal_is_removed() -> bool:
         sql(operator, f"{NEXT_SEGMENT * 6} checkpoint")
-        return sql(operator, "select wal_status from pg_replication_slots where slot_name = 'barman'") == "lost"
+        kept = operator.on(PRIMARY, f"test -e {DATA}/pg_wal/{part.removesuffix('.partial')} && echo kept", check=False)
+        return slot(operator, "wal_status") == "lost" and not kept
 
-    until(slot_is_lost)
+    until(wal_is_removed)
     status = json.loads(operator.fab("status", "--json", code=None).out)
     assert any("slot barman is lost: Barman was away for too long" in text for text in status["findings"])
 

@@ -287,6 +287,19 @@ def test_two_primaries_on_one_timeline_are_left_to_a_person() -> None:
         next(rejoin(model.topology()))
 
 
+def test_a_lost_slot_is_reported_with_what_its_reader_needs() -> None:
+    now = Model().topology()
+
+    def said(name: str, *, active: bool) -> str:
+        leader = replace(now.nodes["db1"], slots=(Slot(name, active, 0, "lost"),))
+        (finding,) = findings(replace(now, nodes={**now.nodes, "db1": leader}))
+        return finding
+
+    assert "slot db2 is lost: its reader still finds the WAL" in said("db2", active=True)
+    assert "fab failover rejoin --discard" in said("db2", active=False)
+    assert "Barman makes a new slot" in said("barman", active=False)
+
+
 def test_a_slot_of_a_removed_host_is_reported_with_the_command_that_drops_it() -> None:
     now = Model().topology()
     gone, used = Slot("db9", active=False, retained=4096, wal_status="reserved"), Slot("etl", True, 4096, "reserved")

@@ -8,9 +8,12 @@ set log_min_error_statement = panic;
 -- On the first run there is no standby yet that could confirm a commit.
 set synchronous_commit = local;
 
--- A slot that fell too far behind can never be used again.
+-- A slot that fell too far behind never keeps WAL again, although its reader may go on while it still finds what it needs.
+-- The reader connects again within seconds.
+select pg_terminate_backend(active_pid, 10000) from pg_replication_slots
+ where invalidation_reason is not null and active and slot_name in ('db2', 'barman');
 select pg_drop_replication_slot(slot_name) from pg_replication_slots
- where wal_status = 'lost' and not active and slot_name in ('db2', 'barman');
+ where invalidation_reason is not null and not active and slot_name in ('db2', 'barman');
 -- Slots retain no WAL until they are first used, so every host can have them ready for a failover.
 select pg_create_physical_replication_slot(name, false) from unnest(array['db2', 'barman']) name
  where not exists (select from pg_replication_slots where slot_name = name);
