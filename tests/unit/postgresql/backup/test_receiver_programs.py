@@ -73,7 +73,7 @@ def _mend(folder: Path, invalid: str = "") -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
-NEW_SLOT = ["-q receive-wal --drop-slot shop", "-q receive-wal --create-slot shop"]
+NEW_SLOT = [f"-q receive-wal {option} shop" for option in ("--stop", "--drop-slot", "--create-slot")]
 
 
 @pytest.mark.programs
