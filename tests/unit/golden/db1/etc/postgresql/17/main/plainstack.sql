@@ -9,11 +9,24 @@ set log_min_error_statement = panic;
 set synchronous_commit = local;
 
 -- A slot that fell too far behind never keeps WAL again, although its reader may go on while it still finds what it needs.
--- The reader connects again within seconds.
-select pg_terminate_backend(active_pid, 10000) from pg_replication_slots
- where invalidation_reason is not null and active and slot_name in ('db2', 'barman');
-select pg_drop_replication_slot(slot_name) from pg_replication_slots
- where invalidation_reason is not null and not active and slot_name in ('db2', 'barman');
+-- The reader connects again at once, so its slot must be dropped in the milliseconds before that.
+do $$
+declare slot name;
+begin
+  for slot in select slot_name from pg_replication_slots
+    where invalidation_reason is not null and slot_name in ('db2', 'barman')
+  loop
+    for attempt in 1..1000 loop
+      begin
+        perform pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = slot and active;
+        perform pg_drop_replication_slot(slot);
+        exit;
+      exception when object_in_use then
+        perform pg_sleep(0.002);
+      end;
+    end loop;
+  end loop;
+end $$;
 -- Slots retain no WAL until they are first used, so every host can have them ready for a failover.
 select pg_create_physical_replication_slot(name, false) from unnest(array['db2', 'barman']) name
  where not exists (select from pg_replication_slots where slot_name = name);
