@@ -4,144 +4,37 @@ from __future__ import annotations
 
 import itertools
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
-from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from plainstack.errors import InventoryError
 from plainstack.inventory.stack import Stack
 from plainstack.roles import balancer
 from plainstack.roles.balancer import given_certificate
-from plainstack.secrets import pki
-from plainstack.services.edge import Balancer, GivenCertificate
 from tests import inventories
-
-NOW = datetime.now(UTC).replace(microsecond=0)
-Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-PEM = serialization.Encoding.PEM
-DER = serialization.Encoding.DER
-PLAIN = serialization.NoEncryption()
-PKCS8 = serialization.PrivateFormat.PKCS8
-
-
-@dataclass
-class Signed:
-    """A certificate, its key, and its signer (None: self-signed)."""
-
-    name: str
-    issuer: Signed | None = None
-    ca: bool = True
-    path_length: int | None = None
-    names: tuple[str, ...] = ()
-    begin: datetime = NOW - timedelta(days=1)
-    end: datetime = NOW + timedelta(days=90)
-    key: Key = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
-    usage: x509.ObjectIdentifier | None = None
-    offered_at: str = ""
-
-    def __post_init__(self) -> None:
-        signer = self.issuer or self
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(_name(self.name))
-            .issuer_name(_name(signer.name))
-            .public_key(self.key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(self.begin)
-            .not_valid_after(self.end)
-            .add_extension(x509.BasicConstraints(ca=self.ca, path_length=self.path_length), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key()), critical=False)
-        )
-        if self.names:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(n) for n in self.names]), False)
-        if self.usage:
-            builder = builder.add_extension(x509.ExtendedKeyUsage([self.usage]), critical=False)
-        if self.offered_at:
-            place = x509.UniformResourceIdentifier(self.offered_at)
-            access = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, place)
-            builder = builder.add_extension(x509.AuthorityInformationAccess([access]), critical=False)
-        self.certificate = builder.sign(signer.key, hashes.SHA256())
-
-    @property
-    def pem(self) -> str:
-        return self.certificate.public_bytes(PEM).decode()
-
-    @property
-    def key_pem(self) -> str:
-        return self.key.private_bytes(PEM, PKCS8, PLAIN).decode()
-
-
-def _name(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-
-def _alternative(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
-
-
-ROOT = Signed("Root")
-UPPER = Signed("Upper", ROOT)
-LOWER = Signed("Lower", UPPER, path_length=0, offered_at="http://ca.example/upper.der")
-SITE = Signed("shop.example", LOWER, ca=False, names=("shop.example", "*.shop.example", "192.0.2.7"))
-OTHER = Signed("Other root")
-ALIEN = Signed("Alien", OTHER)
-
-
-@dataclass
-class Given:
-    """The given files, and the problems reported about them."""
-
-    stack: Stack
-    folder: Path
-    certificate: Path = Path("site.pem")
-    key: Path = Path("site.key")
-
-    def write(self, *chain: Signed, key: Signed | None = None) -> None:
-        (self.folder / self.certificate).write_text("".join(one.pem for one in chain))
-        (self.folder / self.key).write_text((key or chain[0]).key_pem)
-
-    def with_names(self, *names: str) -> Stack:
-        tls = GivenCertificate(certificate=self.certificate, key=self.key)
-        changed = self.stack.settings(Balancer).model_copy(update={"server_names": names, "tls": tls})
-        return self.stack.model_copy(update={"balancer": changed, "folder": self.folder})
-
-    def problems(self, *names: str) -> list[str]:
-        stack = self.with_names(*names)
-        given = stack.settings(Balancer).tls
-        assert isinstance(given, GivenCertificate)
-        always = [f"{key}: {what}" for key, what in given_certificate.problems(stack, given)]
-        # A certificate that openssl makes may begin a little later than NOW, when this module was imported.
-        return always or self.not_now(NOW + timedelta(minutes=30), *names)
-
-    def not_now(self, now: datetime, *names: str) -> list[str]:
-        """Return the problems that only plan and deploy report."""
-        reported = balancer.ROLE.problems(self.with_names(*names), now)
-        return [one.removeprefix("balancer.tls.") for one in reported]
+from tests.unit.roles.certificate_files import (
+    ALIEN,
+    LOWER,
+    NOW,
+    OTHER,
+    ROOT,
+    SITE,
+    UPPER,
+    Given,
+    Signed,
+    given_files,
+)
 
 
 @pytest.fixture
 def given(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Given]:
-    """Yield the given files on a machine that knows one root."""
-    bundle = tmp_path / "roots.pem"
-    bundle.write_text(f"# Root\n{ROOT.pem}")
-    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
-    forget = given_certificate.roots.cache_clear
-    forget()
-    yield Given(stack, tmp_path)
-    forget()
+    with given_files(stack, tmp_path, monkeypatch) as given:
+        yield given
 
 
 def test_a_full_chain_is_accepted_with_and_without_its_root(given: Given) -> None:
@@ -292,103 +185,6 @@ def test_a_certificate_for_another_name_is_refused(given: Given, names: tuple[st
 def test_the_key_of_another_certificate_is_refused(given: Given) -> None:
     given.write(SITE, LOWER, UPPER, key=ALIEN)
     assert given.problems() == ["key: site.key does not belong to the first certificate in site.pem"]
-
-
-def _der(one: Signed) -> bytes:
-    return one.certificate.public_bytes(DER)
-
-
-def _pkcs12(password: bytes) -> bytes:
-    lock = serialization.BestAvailableEncryption(password) if password else PLAIN
-    return pkcs12.serialize_key_and_certificates(b"site", SITE.key, SITE.certificate, [LOWER.certificate], lock)
-
-
-@pytest.mark.parametrize(
-    ("content", "reported"),
-    [
-        (lambda: b"", "site.pem holds no certificate in PEM form"),
-        (lambda: b"not a certificate\n", "site.pem holds no certificate in PEM form"),
-        (lambda: _der(SITE), "DER form. Convert it: openssl x509 -inform der -in site.pem -out site-converted.pem"),
-        (lambda: _pkcs12(b""), "but PKCS#12. Convert it: openssl pkcs12 -nodes -in site.pem -out site-converted.pem"),
-        (lambda: _pkcs12(b"secret"), "but PKCS#12. Convert it"),
-        (lambda: SITE.pem.encode("utf-16"), "but text in UTF-16. Save it as UTF-8"),
-        (lambda: SITE.key_pem.encode(), "but PRIVATE KEY"),
-        (
-            lambda: pkcs7.serialize_certificates([SITE.certificate], PEM),
-            "but PKCS#7. Convert it: openssl pkcs7 -print_certs",
-        ),
-        (lambda: SITE.pem.replace("M", "N", 1).encode(), "site.pem: certificate 1 is damaged"),
-        (lambda: SITE.pem.replace("CERTIFICATE", "CERTIFICATE REQUEST").encode(), "but CERTIFICATE REQUEST"),
-    ],
-)
-def test_a_certificate_in_another_format_is_reported_with_the_conversion_command(
-    given: Given, content: Callable[[], bytes], reported: str
-) -> None:
-    given.write(SITE, LOWER, UPPER)
-    (given.folder / given.certificate).write_bytes(content())
-    (problem,) = given.problems("shop.example")
-    assert reported in problem
-
-
-@pytest.mark.parametrize(
-    ("content", "reported"),
-    [
-        (lambda: b"not a key\n", "site.key holds no private key in PEM form"),
-        (lambda: SITE.pem.encode(), "site.key holds no private key in PEM form, but CERTIFICATE"),
-        (
-            lambda: SITE.key.private_bytes(DER, PKCS8, PLAIN),
-            "but a private key in DER form. Convert it: openssl pkey -inform der -in site.key -out site.pem",
-        ),
-        (
-            lambda: (SITE.key_pem + LOWER.key_pem).encode(),
-            "site.key holds 2 private keys. Keep only the certificate's key",
-        ),
-        (
-            lambda: SITE.key.private_bytes(PEM, serialization.PrivateFormat.OpenSSH, PLAIN),
-            "is a key in OpenSSH format. Convert it: ssh-keygen -p -m PKCS8 -f site.key",
-        ),
-        (
-            lambda: SITE.key.private_bytes(PEM, PKCS8, serialization.BestAvailableEncryption(b"secret")),
-            "is encrypted. A balancer starts unattended, so it cannot ask for a passphrase. Decrypt it:",
-        ),
-        (
-            lambda: SITE.key.private_bytes(
-                PEM,
-                serialization.PrivateFormat.TraditionalOpenSSL,
-                serialization.BestAvailableEncryption(b"secret"),
-            ),
-            "is encrypted",
-        ),
-        (lambda: SITE.key_pem.replace("M", "N", 1).encode(), "site.key holds no private key in PEM form"),
-    ],
-)
-def test_a_key_in_another_format_is_reported_with_the_conversion_command(
-    given: Given, content: Callable[[], bytes], reported: str
-) -> None:
-    given.write(SITE, LOWER, UPPER)
-    (given.folder / given.key).write_bytes(content())
-    (problem,) = given.problems("shop.example")
-    assert reported in problem
-    assert "secret" not in problem
-
-
-def test_missing_files_are_all_named(given: Given) -> None:
-    assert given.problems() == [
-        "certificate: site.pem cannot be read: No such file or directory",
-        "key: site.key cannot be read: No such file or directory",
-    ]
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
-def test_text_around_certificates_and_keys_in_the_files_is_ignored(given: Given, encoding: str) -> None:
-    """openssl pkcs12 and Windows write such files: with attributes in any encoding, and everything in one file."""
-    chain = SITE.pem + LOWER.pem + UPPER.pem
-    text = f"Bag Attributes\n    friendlyName: Z\u00fcrich\n{SITE.key_pem}subject=O = Z\u00fcrich\n{chain}\n"
-    for path in (given.folder / given.certificate, given.folder / given.key):
-        path.write_bytes(text.replace("\n", "\r\n").encode(encoding))
-    assert given.problems("shop.example") == []
-    assert pki.blocks(given.folder / given.certificate, "CERTIFICATE") == chain
-    assert pki.blocks(given.folder / given.key, "PRIVATE KEY") == SITE.key_pem
 
 
 # --- problems that depend on the time or on this machine's roots, and stop only plan and deploy ---
