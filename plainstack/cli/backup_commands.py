@@ -26,6 +26,7 @@ def backup_now(inventory: str, kind: str, *, json: bool) -> None:
     """Run `inv backup-now`."""
     console = Console(json=json)
     with reporting(console, json=json):
+        from plainstack.cli import folder_commands
         from plainstack.postgresql.backup import catalogue, failures, taking
         from plainstack.postgresql.backup.barman import backup_host
         from plainstack.ssh.connections import Sessions
@@ -52,15 +53,21 @@ def backup_now(inventory: str, kind: str, *, json: bool) -> None:
                     name, "backup", f"no usable backup was taken: {'; '.join(why)}", failures.last_words(failure)
                 )
             found = catalogue.parse(session.script(catalogue.script(stack), step="catalogue").out)
+            kept = folder_commands.take(console, session, stack)
         taken = found.by_id.get(ended.id)
         if taken is None:
             raise HostFailed(name, "backup", f"backup {ended.id} has ended, but is not in the catalogue")
         if json:
-            document(taken.as_data())
+            document(
+                taken.as_data() | {"files": [one.as_data() for one in kept.taken], "problems": list(kept.problems)}
+            )
         else:
-            kept = f"{taken.kind}, based on {taken.parent}" if taken.parent else taken.kind
+            about = f"{taken.kind}, based on {taken.parent}" if taken.parent else taken.kind
             took = f"{size(taken.size or 0)} in {taken.seconds or 0:.1f} s"
-            console.line(f"backup {taken.id} is usable: {kept}, {took}", "bold green")
+            console.line(f"backup {taken.id} is usable: {about}, {took}", "bold green")
+            folder_commands.show(console, name, kept)
+    if kept.problems:
+        raise Exit(code=1)
 
 
 def _await(console: Console, session: Session, stack: Stack, kind: str, before: str, total: int) -> Progress:
@@ -90,7 +97,7 @@ def backups(inventory: str, *, json: bool) -> None:
     """Run `inv backups`."""
     console = Console(json=json)
     with reporting(console, json=json, shows=True):
-        from plainstack.postgresql.backup import catalogue, listing, second_copy_state
+        from plainstack.postgresql.backup import catalogue, folder_listing, folders, listing, second_copy_state
         from plainstack.postgresql.backup.barman import backup_host
         from plainstack.ssh.connections import Sessions
 
@@ -99,13 +106,18 @@ def backups(inventory: str, *, json: bool) -> None:
         with Sessions(stack) as sessions:
             session = sessions.to(name)
             output = session.script(catalogue.script(stack, retention=True), timeout=120, step="catalogue")
+            kept = folder_listing.parse(session.script(folders.list_script(stack), step="files").out)
             copied = second_copy_state.read(session.script(second_copy_state.facts(stack) or ":", step="copy").out)
         if output.code != 0:
             raise HostFailed(name, "catalogue", "it could not be read", output.err.splitlines()[-3:], output.code)
         found = catalogue.parse(output.out)
         if json:
-            copy = {"second_copy": copied.as_data() if copied else None}
-            document({"host": name, **listing.as_data(found), **copy})
+            more = {
+                "second_copy": copied.as_data() if copied else None,
+                "files": [one.as_data() for one in kept.snapshots],
+                "files_problems": list(folder_listing.problems(stack, kept, now)),
+            }
+            document({"host": name, **listing.as_data(found), **more})
         else:
             if found.backups:
                 console.table(listing.HEADER, listing.rows(found, now))
@@ -113,9 +125,14 @@ def backups(inventory: str, *, json: bool) -> None:
                 console.line(sentence)
             if where := second_copy_state.sentence(stack, copied, now):
                 console.line(where)
-            for text in second_copy_state.problems(stack, copied, now):
+            if kept.snapshots:
+                console.table(folder_listing.HEADER, folder_listing.rows(kept, now))
+            for text in (
+                *second_copy_state.problems(stack, copied, now),
+                *folder_listing.problems(stack, kept, now),
+            ):
                 console.error(f"{name}: {text}")
             for text in (*output.err.splitlines(), *listing.problems(found)):
                 console.error(f"{name}: {text}")
-    if listing.problems(found):
+    if listing.problems(found) or any(folder_listing.problems(stack, kept, now)):
         raise Exit(code=1)

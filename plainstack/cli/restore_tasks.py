@@ -17,6 +17,7 @@ from plainstack.cli.options import JSON, NOTIFY, SELECT
         "table": "restore only this table, such as public.orders, as a copy with another name",
         "database": "restore only this database, as a copy with another name",
         "into": "the name of the copy (default: the old name with _restored at its end)",
+        "files": "restore only this folder, as in web/media, from its newest snapshot or the one before --at",
         "undo": "put the data from before the last restore back",
         "discard": "delete the data from before restores, which inv restore --undo needs",
         "despite-checks": "open the site although checks fail, for example because another host is down",
@@ -34,6 +35,7 @@ def restore(
     table: str = "",
     database: str = "",
     into: str = "",
+    files: str = "",
     undo: bool = False,
     discard: bool = False,
     despite_checks: bool = False,
@@ -54,9 +56,19 @@ def restore(
     With --table or --database, the site stays open: a copy of the table or database as it was is added to the living
     cluster under a new name. Its foreign keys and triggers are left out.
 
+    With --files, only the named folders of services go back, and the services restart. The present files are kept on
+    their host; --undo and --discard concern them then.
+
     Exit code: 0 done, 1 refused or failed (the message says why and what to type next).
     """
-    from plainstack.cli import restore_commands, restore_one_command
+    from plainstack.cli import restore_commands, restore_files_command, restore_one_command
+
+    if files:
+        forbidden = bool(before_xid or backup or table or database or into or despite_checks)
+        restore_files_command.restore_files(
+            inventory, files, at, undo=undo, discard=discard, alone=not forbidden, yes=yes, json=json
+        )
+        return
 
     if table or database or into:
         forbidden = undo or discard

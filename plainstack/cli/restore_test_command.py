@@ -17,6 +17,7 @@ def restore_test(inventory: str, chosen: str, at: str, *, from_copy: bool, json:
     """Run `inv restore-test`; `chosen` is the id of a backup, or latest."""
     console = Console(json=json)
     with reporting(console, json=json):
+        from plainstack.cli import folder_commands
         from plainstack.postgresql.backup import second_copy
         from plainstack.postgresql.backup.barman import backup_host
         from plainstack.postgresql.restore import testing
@@ -39,12 +40,14 @@ def restore_test(inventory: str, chosen: str, at: str, *, from_copy: bool, json:
         with Sessions(stack) as sessions:
             command = f"sh -c {shlex.quote(testing.script(chosen, until, from_copy=from_copy))}"
             output = sessions.to(name).run(command, on_line=show, timeout=_LONGEST, step="restore test")
+            tested = folder_commands.test(console, sessions.to(name), stack)
         if not results:
             first, *rest = output.err.splitlines() or ["it ended without a result"]
             raise HostFailed(name, "restore test", first, rest[-12:], output.code)
         result = testing.parse(results[-1])
         if json:
-            document(result.data)
+            files = [one.as_data() for one in tested.taken]
+            document(result.data | {"files": files, "files_problems": list(tested.problems)})
         else:
             for sentence in result.sentences():
                 console.line(sentence, "bold green" if result.passed else "bold")
@@ -52,5 +55,6 @@ def restore_test(inventory: str, chosen: str, at: str, *, from_copy: bool, json:
                 console.line(f"note: {note}", "yellow")
             for problem in result.problems:
                 console.error(f"{name}: {problem}")
-    if not result.passed:
+            folder_commands.show(console, name, tested)
+    if not result.passed or tested.problems:
         raise Exit(code=1)

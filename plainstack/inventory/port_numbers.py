@@ -13,6 +13,7 @@ NODE_EXPORTER = 9100
 BALANCER_METRICS = 9113
 BLACKBOX = 9115
 POSTGRES_EXPORTER = 9187
+FOLDERS = 9873
 
 SSH = 22
 """sshd's default port. Even if the inventory names another one, Debian's sshd may still listen here."""
@@ -30,5 +31,6 @@ TAKEN = {
     BALANCER_METRICS: "the balancers' metrics",
     BLACKBOX: "the blackbox exporter",
     POSTGRES_EXPORTER: "the PostgreSQL exporter",
+    FOLDERS: "snapshots of services' folders",
 }
 """What uses each port, as messages name it."""

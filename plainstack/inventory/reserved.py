@@ -27,6 +27,9 @@ OWN_UNITS = (
     "backup-metrics",
     "barman-cron",
     "barman-receive-wal",
+    "files",
+    "files-snapshot",
+    "files-test",
     "firewall",
     "guard",
     "restore-test",
@@ -39,7 +42,7 @@ OWN_UNIT_FAMILIES = ("guard-", "watchdog-")
 _ACCOUNTS = """
 root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc nobody sshd messagebus systemd-
 network systemd-timesync systemd-resolve adm tty disk sudo shadow staff users ssl-cert nginx angie postgres barman
-prometheus keepalived haproxy
+prometheus keepalived haproxy plainstack-files
 """
 SYSTEM_ACCOUNTS = frozenset(_ACCOUNTS.split())
 

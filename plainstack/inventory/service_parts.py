@@ -117,6 +117,7 @@ class Writable(Model):
             " have its own files, such as a cache."
         ),
     )
+    backup: Bool = Field(False, description="Whether snapshots of the folder are taken, on each host of the service.")
 
 
 class Build(Model):

@@ -14,7 +14,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Target
 from plainstack.secrets.values import Vault
-from plainstack.services import holds, hook_hosts, lease, pythons, release_check, rolling, static_files
+from plainstack.services import folders, holds, hook_hosts, lease, pythons, release_check, rolling, static_files
 from plainstack.services.processes import gunicorn, here, hosts, placed, ports, served, timer_hosts
 from plainstack.services.resources import resources
 from plainstack.services.rolling import SETTLE, taken_again
@@ -34,14 +34,16 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
     yield from static_files.program(stack, host)
     for name, running in here(stack, host):
         yield from resources(stack, host, vault, network, name, running)
+    yield from folders.answering(stack, host, network)
 
 
 def opens(stack: Stack, host: Host) -> Iterable[Opening]:
-    """Open the ports that serve HTTP to the balancers only."""
+    """Open the ports that serve HTTP to the balancers only, and that of the folders to the backup host."""
     for one in served(stack):
         if host in one.hosts:
             for port in ports(stack, one):
                 yield Opening("http", port, "tcp", f"{one.name}, from the balancers")
+    yield from folders.opens(stack, host, "app")
 
 
 def probe_facts(stack: Stack, _host: Host) -> str:

@@ -16,7 +16,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
 from plainstack.postgresql import sql
-from plainstack.postgresql.backup import barman, schedule, second_copy, second_copy_state
+from plainstack.postgresql.backup import barman, folder_listing, folders, schedule, second_copy, second_copy_state
 from plainstack.postgresql.backup import status as state
 from plainstack.postgresql.backup.schedule import calendars, max_age_hours, restore_test_hours
 from plainstack.postgresql.restore import scratch
@@ -24,6 +24,7 @@ from plainstack.postgresql.restore.host import restoring, testing
 from plainstack.postgresql.settings import Backup, Database
 from plainstack.roles.shared.alerts import alerts, names
 from plainstack.secrets.values import Vault
+from plainstack.services.folders import kept
 from plainstack.wording import Loc
 
 METRICS = "/var/lib/prometheus/node-exporter/plainstack_backup.prom"
@@ -80,6 +81,8 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
         yield Unit(name=timer)
     yield from testing(stack)
     yield from second_copy.copying(stack, host)
+    yield from folders.keeping(stack, host)
+    yield from folders.first_snapshots(stack)
     yield Command(
         name="first backup",
         why="take the first base backup",
@@ -159,6 +162,15 @@ def rules(stack: Stack, watcher: Host, _interval: int) -> Iterator[File]:
             max_age=copy.max_age_hours,
             restore_test_hours=restore_test_hours(copy.restore_test),
         )
+    if kept(stack):
+        yield alerts(
+            "backup",
+            "files",
+            watcher,
+            hosts=names(stack.with_role("backup")),
+            max_age=max_age_hours(settings),
+            test_hours=restore_test_hours(settings.restore_test),
+        )
 
 
 def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
@@ -168,8 +180,8 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
 
 
 def facts(stack: Stack, host: Host) -> str:
-    """Return shell code for the probe: about the backups and about their second copy."""
-    return state.facts(stack, host) + second_copy_state.facts(stack)
+    """Return shell code for the probe: about the backups, their second copy, and the files of services."""
+    return state.facts(stack, host) + second_copy_state.facts(stack) + folders.facts(stack)
 
 
 def findings(stack: Stack, host: Host, observed: Observed) -> Iterator[Finding]:
@@ -179,8 +191,9 @@ def findings(stack: Stack, host: Host, observed: Observed) -> Iterator[Finding]:
 
 
 def status(stack: Stack, answers: Answers, now: float) -> Status:
-    """Return the backups and the second copy in `inv status`."""
-    return second_copy_state.with_copy(stack, state.status(stack, answers, now), answers, now)
+    """Return the backups, the second copy, and the files of services in `inv status`."""
+    copied = second_copy_state.with_copy(stack, state.status(stack, answers, now), answers, now)
+    return folder_listing.with_files(stack, copied, answers, now)
 
 
 ROLE = Role(
@@ -192,7 +205,7 @@ ROLE = Role(
     desired=desired,
     opens=opens,
     after=("db",),
-    uses=("db.backup",),
+    uses=("db.backup", "app.files", "worker.files"),
     contradictions=contradictions,
     facts=facts,
     findings=findings,

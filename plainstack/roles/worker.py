@@ -8,12 +8,12 @@ from datetime import datetime
 from plainstack.engine.network import Network
 from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Resource
-from plainstack.engine.role import Finding, HostWork, Role
+from plainstack.engine.role import Finding, HostWork, Opening, Role
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles import app
 from plainstack.secrets.values import Vault
-from plainstack.services import rolling
+from plainstack.services import folders, rolling
 from plainstack.services.processes import runner
 from plainstack.services.secrets import names, referred
 
@@ -22,6 +22,11 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
     """Yield the resources of a worker; if the host is also an application server, the role app yields them."""
     if runner(host) == ROLE.name:
         yield from app.desired(stack, host, vault, network)
+
+
+def opens(stack: Stack, host: Host) -> Iterable[Opening]:
+    """Open the port of the folders that are backed up to the backup host."""
+    return folders.opens(stack, host, ROLE.name)
 
 
 def turns(stack: Stack, work: Mapping[str, HostWork]) -> Sequence[Sequence[str]]:
@@ -47,6 +52,7 @@ def problems(stack: Stack, now: datetime) -> Iterable[str]:
 ROLE = Role(
     name="worker",
     desired=desired,
+    opens=opens,
     uses=("db.application",),
     facts=app.probe_facts,
     findings=findings,

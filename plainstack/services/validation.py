@@ -118,10 +118,17 @@ def _shared(stack: Stack, name: str) -> Iterator[Problem]:
     service, names = stack.services[name], [host.name for host in hosts(stack, name)]
     loc: Loc = ("services", name, "writable")
     for number, folder in enumerate(service.writable):
-        if isinstance(folder, Writable) and folder.shared and len(names) > 1:
+        if not isinstance(folder, Writable):
+            continue
+        if folder.shared and len(names) > 1:
             yield (
                 (*loc, number),
                 f"{dotted(loc)}: {folder.path} cannot be shared by {', '.join(names)}. {OBJECT_STORE}",
+            )
+        if folder.backup and not stack.with_role("backup"):
+            yield (
+                (*loc, number, "backup"),
+                f"{dotted(loc)}: {folder.path} cannot be backed up, because no host has the role backup",
             )
 
 
@@ -131,7 +138,8 @@ def one_host_each(stack: Stack, host: Host) -> Iterator[str]:
         names = [one.name for one in hosts(stack, name)]
         if len(names) < 2 or names[0] != host.name or not any(one.service == name for one in served(stack)):
             continue
-        for folder in (one for one in service.writable if isinstance(one, str)):
+        undecided = (one for one in service.writable if isinstance(one, str) or one.shared is None)
+        for folder in (one if isinstance(one, str) else one.path for one in undecided):
             yield (
                 f"services.{name}.writable: {folder} is a separate folder on {', '.join(names)}: a file that a visitor"
                 f" uploads is found on one host only. {OBJECT_STORE} If each host may have its own files, write"

@@ -33,7 +33,7 @@ hosts:
   mon1: {address: 203.0.113.13, public: 192.0.2.13, roles: [monitoring]}
   bak1: {address: 203.0.113.18, roles: [backup]}
 balancer: {engine: ENGINE, angie_key: key, virtual_address: 192.0.2.230, tls: self-signed}
-services: {web: {source: ".", project: site}}
+services: {web: {source: ".", project: site, writable: [{path: media, backup: true}]}}
 database: {name: shop}
 backup:
   second_copy:

@@ -37,7 +37,8 @@ def stack_of(*roles: str) -> Stack | None:
     """Return a stack of one host with these roles, or None if the inventory refuses them."""
     address = f"address: 10.0.0.1, public: 10.1.0.1, roles: [{', '.join(roles)}]"
     text = f"stack: small\nhosts:\n  one: {{{address}}}\ndatabase: {{name: shop}}\n"
-    text += "services:\n  web: {source: apps/incidents, project: incidents_site}\n"
+    media = ", writable: [{path: media, backup: true}]" if "backup" in roles else ""
+    text += f"services:\n  web: {{source: apps/incidents, project: incidents_site{media}}}\n"
     try:
         return inventories.parse(text, "small.yaml", ROOT)
     except InventoryError:

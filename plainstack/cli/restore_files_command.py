@@ -1,0 +1,70 @@
+"""The command behind `inv restore --files`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+
+from plainstack.cli.command import document, load, reporting
+from plainstack.cli.console import Console
+from plainstack.errors import Refused
+
+
+def restore_files(
+    inventory: str, names: str, at: str, *, undo: bool, discard: bool, alone: bool, yes: bool, json: bool
+) -> None:
+    """Run `inv restore --files`; `alone` is false if options were given that concern the database."""
+    console = Console(json=json)
+    with reporting(console, json=json):
+        from plainstack.deploy.restore_files import FilesRestore
+        from plainstack.postgresql.backup.folder_listing import chosen
+        from plainstack.postgresql.restore.moment import typed
+
+        if not alone:
+            raise Refused("--files goes with --at, --undo or --discard; leave the other options out")
+        if undo + discard + bool(at) > 1:
+            raise Refused("--at, --undo and --discard exclude one another")
+        until = typed(at, "", "").at if at else None
+        began = time.monotonic()
+        stack = load(inventory)
+        wanted = chosen(stack, names)
+        says = ", ".join(one.says for one in wanted)
+
+        def say(line: str) -> None:
+            if not json:
+                console.line(line)
+
+        def consent(what: str) -> None:
+            if yes:
+                return
+            if console.ask(f"to {what}, type the name of the stack: ") != stack.stack.lower():
+                raise Refused(f"nothing was done. Type {stack.stack}, or use --yes to skip this question")
+
+        result: dict[str, object]
+        with FilesRestore(stack, shlex.join(["inv", *sys.argv[1:]]), say) as work:
+            if discard:
+                consent(f"delete what restores of {says} have replaced")
+                work.lock(wanted)
+                gone = work.discard(wanted)
+                result, ended = {"discarded": gone}, "deleted" if gone else "nothing to do: nothing is kept"
+            elif undo:
+                consent(f"undo the last restore of {says}")
+                work.lock(wanted)
+                result, ended = {"undone": work.undo(wanted)}, f"{says}: the files are as they were before the restore"
+            else:
+                files = work.snapshots()
+                sources = [files.newest(one, until) for one in wanted]
+                for one in sources:
+                    say(f"{one.of.says} goes back to snapshot {one.id}, complete at {one.end:%Y-%m-%d %H:%M:%S} UTC")
+                say("the files of today stay on the host, and come back with: inv restore --files=... --undo")
+                consent("restore")
+                work.lock(wanted)
+                work.restore(sources)
+                result = {"restored": [one.as_data() for one in sources]}
+                ended = f"{says}: the files are as they were in the snapshot"
+        seconds = time.monotonic() - began
+        if json:
+            document(result | {"seconds": round(seconds, 2)})
+        else:
+            console.line(f"{ended} ({seconds:.1f} s)", "bold green")
