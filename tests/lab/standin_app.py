@@ -2,8 +2,11 @@
 
 import base64
 import hashlib
+import socket
+import struct
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 GO = threading.Event()
@@ -37,6 +40,33 @@ class Handler(BaseHTTPRequestHandler):
     def page_nonsense(self, _number: int) -> None:
         self.wfile.write(b"HTTP/1.0 200 OK\r\nX-Nonsense: \x00\r\n\r\n")
         self.close_connection = True
+
+    def page_slow(self, seconds: int) -> None:
+        time.sleep(seconds)
+        self.page_(0)
+
+    def page_crash(self, _number: int) -> None:
+        self.send_error(500)
+
+    def page_cut(self, _number: int) -> None:
+        """Reset the connection in the middle of the body."""
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        self.wfile.write(b"x" * 1000)
+        self.wfile.flush()
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        raise ConnectionResetError
+
+    def page_echo(self, _number: int) -> None:
+        """Show the request that the application gets, and set headers as applications do."""
+        body = f"{self.requestline}\n{self.headers}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Powered-By", "a language")
+        self.end_headers()
+        self.wfile.write(body)
 
     def page_events(self, _number: int) -> None:
         """Send one event, and a second one when somebody has requested /go."""
@@ -75,6 +105,11 @@ class Server(ThreadingHTTPServer):
     """A server with a longer queue of new connections than Python's default of 5, as Gunicorn has."""
 
     request_queue_size = 256
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Report errors of this program, but not that a client has closed its connection."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from plainstack.services.edge import Balancer
 from plainstack.services.processes import served
 from tests import inventories
 from tests.lab.conftest import Operator
+from tests.lab.load import Load
 from tests.waiting import PATIENCE
 
 
@@ -114,22 +115,42 @@ def in_use(operator: Operator) -> None:
     operator.on("visitor", f"timeout {PATIENCE} sh -c 'until {page} | grep -q 200; do sleep 0.2; done'")
 
 
-@pytest.mark.parametrize(
-    ("path", "answer"),
-    [("cookies-5", "200"), ("cookies-30", "200"), ("cookies-90", "502"), ("broken", "502"), ("nonsense", "502")],
-)
-def test_one_bad_url_does_not_affect_other_urls(misbehaving: Operator, path: str, answer: str) -> None:
-    """The bad URL is requested more often than there are application hosts."""
-    curl = "curl -s --max-time 60 -o /dev/null --cacert /root/ca.crt -w '%{http_code}\\n'"
+# What one client asks for at once, how often, and the status that each of these requests gets.
+BAD = {
+    "cookies-5": (20, "200"),
+    "cookies-30": (20, "200"),
+    "cookies-90": (20, "502"),
+    "broken": (20, "502"),
+    "nonsense": (20, "502"),
+    "crash": (20, "500"),
+    # The status is sent before the connection is reset.
+    "cut": (20, "200"),
+    "slow-5": (50, "200"),
+}
+
+
+def test_bad_answers_do_not_affect_other_requests(misbehaving: Operator, tmp_path: Path) -> None:
+    """Large headers, crashes, resets within a body and slow pages, while others send 100 requests a second."""
     address = site(misbehaving)
-    seen = misbehaving.on(
-        "visitor",
-        f"for n in 1 2 3 4; do {curl} https://{address}/{path}; done | sort | uniq -c\n"
-        f"for n in $(seq 40); do {curl} https://{address}/; done | sort | uniq -c\n",
-    ).split()
-    assert seen == ["4", answer, "40", "200"]
-    status = misbehaving.on("lb1", "/etc/plainstack/balancer/upstreams status")
-    assert "down" not in status
+    authority = misbehaving.on("visitor", "cat /root/ca.crt")
+    asked = {"address": address, "name": address, "authority": authority, "path": "/", "rate": 100}
+    load = Load(misbehaving.lab, {**asked, "seconds": 600, "post": {}}, tmp_path / "load")
+    try:
+        load.await_answers(100)
+        curl = "curl -s --max-time 60 -o /dev/null --cacert /root/ca.crt -w '%{http_code}\\n'"
+        lines = [
+            f"for n in $(seq {count}); do {curl} https://{address}/{path} >>/run/answers-{path} & done"
+            for path, (count, _) in BAD.items()
+        ]
+        misbehaving.on("visitor", "rm -f /run/answers-*\n" + "\n".join([*lines, "wait"]))
+        load.await_answers(load.answered() + 200)
+    finally:
+        load.stop()
+    seen = {path: misbehaving.on("visitor", f"sort /run/answers-{path} | uniq -c").split() for path in BAD}
+    assert seen == {path: [str(count), answer] for path, (count, answer) in BAD.items()}
+    assert set(load.outcomes()[0]) == {"get ok"}, load.outcomes()[0]
+    for balancer in ("lb1", "lb2"):
+        assert "down" not in misbehaving.on(balancer, "/etc/plainstack/balancer/upstreams status")
 
 
 @pytest.mark.parametrize("what", ["events", "socket"])

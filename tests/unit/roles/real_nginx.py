@@ -1,0 +1,150 @@
+"""A balancer's nginx on this machine: with the files that it has on a host, at free ports and below a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from plainstack.engine.resources import File
+from plainstack.inventory.stack import Stack
+from plainstack.roles import balancer
+from plainstack.secrets.values import Certificate, Secret, Vault
+from plainstack.services.processes import served
+from tests import inventories
+from tests.lab.standin_app import Handler, Server
+from tests.waiting import until
+
+PLACES = r"/(etc/plainstack|run/plainstack|usr/local/share/plainstack|var/lib/plainstack-|var/log/nginx|run/nginx)"
+
+
+@dataclass
+class Edge:
+    """The running nginx: its ports for HTTPS and HTTP, and its folder."""
+
+    folder: Path
+    port: int
+    plain: int
+    answers: dict[str, str] = field(default_factory=dict)
+
+    def curl(self, url: str, *options: str) -> tuple[str, str, str]:
+        """Return the status, the headers in lower case, and the body of the response to a request for https://NAME/PATH."""
+        name = re.sub(r"^https?://([^/]+).*", r"\1", url)
+        to = self.plain if url.startswith("http:") else self.port
+        ran = subprocess.run(
+            ["curl", "-sik", "-m", "60", "--connect-to", f"{name}::127.0.0.1:{to}", *options, url],
+            capture_output=True,
+            check=False,
+        )
+        head, _, body = ran.stdout.decode().partition("\r\n\r\n")
+        return head.partition(" ")[2][:3], head.lower(), body
+
+    def status(self, url: str, *options: str) -> str:
+        """Return the status of the response to a request."""
+        return self.curl(url, *options)[0]
+
+    def says(self, text: bytes) -> str:
+        """Send raw bytes over TLS, and return all that comes back."""
+        context = ssl._create_unverified_context()
+        with (
+            socket.create_connection(("127.0.0.1", self.port)) as plain,
+            context.wrap_socket(plain, server_hostname="shop.example") as secure,
+        ):
+            secure.sendall(text)
+            return b"".join(iter(lambda: secure.recv(65536), b"")).decode(errors="replace")
+
+
+def certificate(folder: Path) -> Certificate:
+    """Make a certificate for a site."""
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    files = ["-keyout", str(folder / "key"), "-out", str(folder / "chain"), "-subj", "/CN=shop.example"]
+    subprocess.run([*made, *files], check=True, capture_output=True)
+    return Certificate((folder / "chain").read_text(), Secret("site.key", (folder / "key").read_text()))
+
+
+@contextlib.contextmanager
+def running(stack: Stack, folder: Path, **passwords: str) -> Iterator[Edge]:
+    """Run nginx as on the first balancer. On this machine, a stand-in answers for every host of every service."""
+    edge = Edge(folder, free_port(), free_port())
+    vault = Vault(
+        {name: Secret(name, value) for name, value in passwords.items()}, {"site": certificate(folder)}, "authority\n"
+    )
+    for file in inventories.wanted(balancer.ROLE, stack, stack.with_role("balancer")[0].name, vault):
+        if isinstance(file, File):
+            _put(edge, file)
+    for name in ("var/log/nginx", "var/lib/plainstack-maintenance"):
+        (folder / name).mkdir(parents=True)
+    with contextlib.ExitStack() as running:
+        _applications(stack, edge, running)
+        yield from _nginx(edge)
+
+
+def _put(edge: Edge, file: File) -> None:
+    path = edge.folder / file.path.lstrip("/")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = file.content.decode()
+    if "/etc/nginx/" in file.path:
+        # Debian's nginx of an earlier release, which may be the one here, lacks these.
+        text = re.sub(r"^ *(http2 on|listen \S+ quic.*);\n", "", text, flags=re.M)
+        text = re.sub(r"listen 443 ", f"listen 127.0.0.1:{edge.port} ", text)
+        text = re.sub(r"listen 80\b", f"listen 127.0.0.1:{edge.plain}", text)
+        text = re.sub(r"listen 127\.0\.0\.1:8081", f"listen 127.0.0.1:{free_port()}", text)
+        text = re.sub(r"^user .*", f"user {getpass.getuser()};", text, flags=re.M)
+        text = re.sub(rf"{PLACES}", lambda found: f"{edge.folder}{found[0]}", text)
+        text = text.replace("/etc/nginx/conf.d/", f"{edge.folder}/etc/nginx/conf.d/")
+        kinds = "".join(f"    {kind}_temp_path {edge.folder}/{kind};\n" for kind in ("client_body", "proxy"))
+        text = text.replace("    sendfile on;\n", f"    sendfile on;\n{kinds}")
+    path.write_text(text)
+    path.chmod(file.mode)
+
+
+def _applications(stack: Stack, edge: Edge, running: contextlib.ExitStack) -> None:
+    program = edge.folder / "etc/plainstack/balancer/upstreams"
+    subprocess.run([program, "prepare"], env={**os.environ, "ROOT": str(edge.folder)}, check=True)
+    for service in served(stack):
+        for host in service.hosts:
+            application = running.enter_context(Server(("127.0.0.1", 0), Handler))
+            application.daemon_threads = True
+            application.block_on_close = False
+            threading.Thread(target=application.serve_forever, daemon=True).start()
+            running.callback(application.shutdown)
+            known = edge.folder / f"run/plainstack/upstreams/{host.address}:{service.port}.conf"
+            local = f"127.0.0.1:{application.server_address[1]}"
+            known.write_text(known.read_text().replace(f"{host.address}:{service.port}", local))
+
+
+def _nginx(edge: Edge) -> Iterator[Edge]:
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    assert nginx, "install nginx"
+    configuration = edge.folder / "etc/nginx/nginx.conf"
+    command = [nginx, "-e", str(edge.folder / "error"), "-c", str(configuration), "-g", "daemon off;"]
+    with (edge.folder / "said").open("w") as said, subprocess.Popen(command, stderr=said) as process:
+        try:
+            until(lambda: process.poll() is not None or _open(edge.port), "nginx")
+            assert process.poll() is None, (edge.folder / "said").read_text()
+            yield edge
+        finally:
+            process.terminate()
+
+
+def _open(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
+
+
+def free_port() -> int:
+    """Return a port that no program on this machine uses."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
