@@ -102,6 +102,25 @@ def test_the_certificate_that_is_served_has_20_days_left(here: Host, stack: Stac
     assert answer.rc == 0, answer.stdout or answer.stderr
 
 
+_OLD_CIPHERS = "AES128-SHA:AES256-SHA256:AES128-GCM-SHA256:ECDHE-RSA-AES128-SHA:ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0"
+# Options of openssl s_client, and what it says about the connection.
+_TLS = {
+    "-tls1_3": "Protocol version: TLSv1.3",
+    "-tls1_2": "Protocol version: TLSv1.2",
+    # Without a lower security level, this client itself would refuse what the balancer must refuse.
+    "-tls1_1 -cipher ALL:@SECLEVEL=0": "alert protocol version",
+    "-tls1 -cipher ALL:@SECLEVEL=0": "alert protocol version",
+    f"-tls1_2 -cipher {_OLD_CIPHERS}": "alert handshake failure",
+}
+
+
+def test_only_tls_1_2_and_1_3_with_forward_secrecy_are_offered(here: Host, stack: Stack, host: Any) -> None:
+    asks = f"openssl s_client -brief -connect {_address(here)}:443 -servername {site.name(stack)}"
+    says = "grep -oE 'Protocol version: [A-Za-z0-9.]+|alert [a-z ]+' | head -n 1"
+    script = "\n".join(f"timeout 10 {asks} {options} </dev/null 2>&1 | {says}" for options in _TLS)
+    assert host.run("sh -c %s", script).stdout.splitlines() == [*_TLS.values()]
+
+
 def test_the_status_pages_answer_on_loopback_only(
     here: Host, stack: Stack, host: Any, peer: Callable[[str], Any]
 ) -> None:

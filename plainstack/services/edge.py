@@ -67,6 +67,9 @@ class Balancer(Model):
     max_body: Annotated[str, Field(pattern=r"^[0-9]+[kmg]?$")] = Field(
         "10m", description="The largest request body, in bytes or with k, m or g."
     )
+    connections: Annotated[Int, Field(ge=1, le=16384)] = Field(
+        1000, description="How many requests of one address are in progress at a time; further ones get the status 429."
+    )
     maintenance: Maintenance = Field(
         Maintenance(), description="The response to visitors while `inv maintenance` has closed a service."
     )

@@ -118,6 +118,7 @@ def _configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, File
         services=served(stack),
         server_names=balancer.server_names,
         http3=balancer.http3,
+        connections=balancer.connections,
         maintenance=balancer.maintenance,
         default_server=_default_server(stack),
         # It takes seconds to detect a lost host, so requests are retried; more tries than hosts would not help.

@@ -1,0 +1,87 @@
+"""What a balancer refuses before an application sees it: a real nginx with its configuration."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests import inventories
+from tests.unit.roles.real_nginx import Edge, running
+
+pytestmark = pytest.mark.programs
+
+TEXT = """
+stack: shop
+hosts:
+  lb1: {address: 10.0.0.1, roles: [balancer]}
+  app1: {address: 10.0.0.3, roles: [app]}
+services:
+  web: {kind: binary, source: ".", processes: {web: {command: run, port: 8000, health: /}}}
+balancer: {connections: 5}
+"""
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    """Start a balancer that lets an address have five requests in progress."""
+    stack = inventories.parse(TEXT, "hosts.yaml", Path.cwd())
+    with running(stack, tmp_path_factory.mktemp("edge")) as started:
+        yield started
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ("GET / HTTP/1.1\nHost: shop.example", "200"),
+        ("POST / HTTP/1.1\nHost: shop.example\nContent-Length: 6\nTransfer-Encoding: chunked", "400"),
+        ("POST / HTTP/1.1\nHost: shop.example\nContent-Length: 6\nContent-Length: 5", "400"),
+        ("POST / HTTP/1.1\nHost: shop.example\nTransfer-Encoding: xchunked", "501"),
+        ("POST / HTTP/1.1\nHost: shop.example\nTransfer-Encoding: chunked\nTransfer-Encoding: identity", "400"),
+        ("GET / HTTP/1.1\nHost: shop.example\nHost: other.example", "400"),
+        ("GET / HTTP/1.1\nHost: shop.example\nX-Forwarded-For : 10.0.0.9", "400"),
+        ("GET / HTTP/1.1", "400"),
+    ],
+)
+def test_a_request_that_two_servers_could_read_differently_is_refused(edge: Edge, lines: str, status: str) -> None:
+    text = lines.replace("\n", "\r\n").encode() + b"\r\nConnection: close\r\n\r\n0\r\n\r\n"
+    assert edge.says(text).startswith(f"HTTP/1.1 {status} ")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/echo/../x", "400"),
+        ("/echo/%2e%2e/x", "400"),
+        ("/echo%2F..%2fx", "400"),
+        ("/echo/./x", "400"),
+        ("/echo/..", "400"),
+        ("/echo/..x/.y/z..", "200"),
+        ("/echo?next=/../x", "200"),
+    ],
+)
+def test_a_path_that_the_application_could_read_differently_is_refused(edge: Edge, path: str, status: str) -> None:
+    assert edge.status(f"https://shop.example{path}", "--path-as-is") == status
+
+
+def test_headers_that_applications_confuse_with_the_balancers_are_dropped(edge: Edge) -> None:
+    forged = ("X_Forwarded_For: 10.9.9.9", "X-Forwarded-Host: evil.example", "Forwarded: for=10.9.9.9")
+    _, _, seen = edge.curl("https://shop.example/echo", *(word for each in forged for word in ("-H", each)))
+    assert "10.9.9.9" not in seen
+    assert "evil" not in seen
+
+
+def test_responses_do_not_name_programs_or_versions(edge: Edge) -> None:
+    _, headers, _ = edge.curl("https://shop.example/echo")
+    assert "server: nginx\r\n" in headers
+    assert "powered-by" not in headers
+
+
+def test_one_address_cannot_occupy_all_connections(edge: Edge) -> None:
+    with ThreadPoolExecutor(9) as many:
+        seen = Counter(many.map(lambda _: edge.status("https://shop.example/slow-2"), range(9)))
+    assert seen == {"200": 5, "429": 4}
+    assert edge.status("https://shop.example/") == "200"
