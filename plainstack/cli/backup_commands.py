@@ -29,6 +29,7 @@ def backup_now(inventory: str, kind: str, *, json: bool) -> None:
         from plainstack.cli import folder_commands
         from plainstack.postgresql.backup import catalogue, failures, taking
         from plainstack.postgresql.backup.barman import backup_host
+        from plainstack.postgresql.topology import TABLESPACES
         from plainstack.ssh.connections import Sessions
 
         stack = load(inventory)
@@ -48,7 +49,7 @@ def backup_now(inventory: str, kind: str, *, json: bool) -> None:
             if not ended.succeeded:
                 said = session.script(taking.explain_script(stack, kind), timeout=90, step="explain")
                 failure = failures.parse(said.out)
-                why = failures.reasons(failure) or ["see: inv logs plainstack-backup"]
+                why = failures.reasons(failure, total) or ["see: inv logs plainstack-backup"]
                 raise HostFailed(
                     name, "backup", f"no usable backup was taken: {'; '.join(why)}", failures.last_words(failure)
                 )
@@ -65,6 +66,8 @@ def backup_now(inventory: str, kind: str, *, json: bool) -> None:
             about = f"{taken.kind}, based on {taken.parent}" if taken.parent else taken.kind
             took = f"{size(taken.size or 0)} in {taken.seconds or 0:.1f} s"
             console.line(f"backup {taken.id} is usable: {about}, {took}", "bold green")
+            if taken.tablespaces:
+                console.line(f"note: {TABLESPACES}", "yellow")
             folder_commands.show(console, name, kept)
     if kept.problems:
         raise Exit(code=1)

@@ -181,7 +181,6 @@ export LC_ALL=C
 [ ! -e {REWINDING} ] || echo "rewinding=$(grep . {REWINDING} || echo it was interrupted)"
 [ ! -e {RESTORING} ] || echo "restoring=$(head -n 1 {RESTORING})"
 [ ! -e {DEGRADED} ] || echo "degraded=$(sed -n 's/^# since //p' {DEGRADED})"
-[ -z "$(ls {DATA}/pg_tblspc 2>/dev/null)" ] || echo tablespaces=yes
 for old in {DATA}.old-*; do [ ! -d "$old" ] || echo "old.$old=yes"; done
 wait
 echo end=yes

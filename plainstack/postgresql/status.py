@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from plainstack.engine.role import Answers, Status
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.hosts import databases
-from plainstack.postgresql.topology import Member, members, position, primaries, unfinished_restore
+from plainstack.postgresql.topology import TABLESPACES, Member, members, position, primaries, unfinished_restore
 from plainstack.services import lease
 from plainstack.services.stops import leases
 from plainstack.wording import size
@@ -26,6 +26,8 @@ def status(stack: Stack, facts: Answers, _now: float) -> Status:
         if seen and (restore := seen.get("restoring")):
             problems.append((name, unfinished_restore(restore)))
     notes += kept_data(facts)
+    if stack.with_role("backup"):
+        notes += [(name, TABLESPACES) for name, seen in facts.items() if seen and seen.get("tablespaces")][:1]
     held = lease.seen(one for one in facts.values() if one)
     for host, sentence, is_problem in lease.sentences(leases(stack), held):
         (problems if is_problem else notes).append((host or cluster[0].name, sentence))

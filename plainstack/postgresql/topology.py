@@ -37,6 +37,7 @@ def probe(more: str = "", patience: int = 10) -> str:
     return f"""\
 if [ -s {DATA}/PG_VERSION ]; then
     echo data=yes
+    [ -z "$(ls {DATA}/pg_tblspc 2>/dev/null)" ] || echo tablespaces=yes
     if [ -e {DATA}/standby.signal ]; then echo signal=yes; fi
     pid=$(head -n 1 {DATA}/postmaster.pid 2>/dev/null || :)
     if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ]; then
@@ -93,6 +94,14 @@ class Member:
     def label(self) -> str:
         """The state as tables show it: a standby is called a replica."""
         return self.state.replace("standby", "replica")
+
+
+TABLESPACES = (
+    "the database has tablespaces outside its data directory. Backups contain them, and inv restore can copy a table or"
+    " a database out of a backup, but it refuses to bring back the whole. To be able to do that, move their tables back"
+    " (alter table ... set tablespace pg_default), and drop them"
+)
+"""What tablespaces mean for a restore, as sentences without a last full stop."""
 
 
 def waiting(settings: str) -> str:

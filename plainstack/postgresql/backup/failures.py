@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from plainstack.postgresql.backup.barman import HOME
 from plainstack.postgresql.sql import BARMAN_SLOT
 from plainstack.wording import size
 
@@ -14,8 +15,9 @@ from plainstack.wording import size
 _SYMPTOMS = (
     (
         r"No space left on device|Disk quota exceeded",
-        "the disk of the backup host became full ({free} are free now). Make it larger, or keep backups for a shorter"
-        " time (backup.retention), and try again. The incomplete backup is removed by the next one that succeeds",
+        f"the disk of {HOME} on the backup host is full: {{free}} are free now{{needed}}. Make it larger, or keep"
+        " backups for a shorter time (backup.retention), and try again. The primary keeps the WAL that does not fit, up"
+        " to database.max_slot_wal_keep_size. The next backup that succeeds removes the incomplete one",
     ),
     (
         r'password authentication failed for user "(?P<what>[a-z_]+)"',
@@ -122,15 +124,18 @@ def _failed(text: str) -> Iterator[tuple[str, str]]:
         return
 
 
-def reasons(failure: Failure) -> list[str]:
+def reasons(failure: Failure, needed: int = 0) -> list[str]:
     """Return why the backup failed and what to do, as sentences: the cause, or else each failed check of Barman.
 
-    If Barman cannot ask PostgreSQL, many other checks fail because of that.
+    `needed` is about how many bytes it would have, 0 if that is not known. If Barman cannot ask PostgreSQL, many other
+    checks fail because of that.
     """
     said = "\n".join((*failure.journal, *failure.log))
     for pattern, sentence in _SYMPTOMS:
         if match := re.search(pattern, said):
-            return [sentence.format(free=size(failure.free), what=match.groupdict().get("what") or "")]
+            need = f", and the backup needs about {size(needed)}" if needed else ""
+            what = match.groupdict().get("what") or ""
+            return [sentence.format(free=size(failure.free), needed=need, what=what)]
     connecting = [key for key in _CONNECTING if key in failure.checks][:1]
     return [
         f"Barman's check {key!r} fails{f' ({hint})' if (hint := failure.checks[key]) else ''}: {sentence}"

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from plainstack.postgresql.backup.catalogue import DONE, WAITING, Backup, Catalogue, RestoreTest
 from plainstack.postgresql.backup.recoverable import Gap, gaps, open_gaps, reach, windows
+from plainstack.postgresql.topology import TABLESPACES
 from plainstack.wording import duration, size
 
 HEADER = ("id", "kind", "ended", "size", "WAL up to", "retention", "restore test")
@@ -52,9 +53,10 @@ def _tested(test: RestoreTest | None, now: datetime) -> str:
 
 
 def sentences(catalogue: Catalogue) -> list[str]:
-    """Return the recoverable periods, and where WAL is missing, as sentences."""
+    """Return the recoverable periods, where WAL is missing, and what tablespaces mean for a restore, as sentences."""
     periods = [f"{moment(begin)} to {moment(end)}" for begin, end in windows(catalogue)]
     lines = [f"recoverable, in UTC: {', and '.join(periods)}"] if periods else []
+    lines += [TABLESPACES] if catalogue.newest and catalogue.newest.tablespaces else []
     return lines + [gap_sentence(gap) for gap in gaps(catalogue) if gap not in open_gaps(catalogue)]
 
 

@@ -48,7 +48,8 @@ def parse(text: str, before: str, total: int) -> Progress:
     """Return the progress that `look_script` printed; `before` is the ID of the newest backup when this one began."""
     facts: Mapping[str, str] = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     state, result = facts.get("state", ""), facts.get("result", "")
-    ended = state in _ENDED
+    # A unit that waits for another one to start, such as the receiver, is still inactive, and has a job.
+    ended = state in _ENDED and facts.get("job", "0") in ("", "0")
     if facts.get("id", "") == before:
         return Progress(ended, ended and result == "success", total=total)
     return Progress(

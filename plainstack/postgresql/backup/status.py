@@ -13,14 +13,18 @@ from plainstack.postgresql.backup import barman
 from plainstack.postgresql.backup.listing import moment
 from plainstack.postgresql.backup.schedule import calendars, max_age_hours
 from plainstack.postgresql.settings import Backup
-from plainstack.wording import duration
+from plainstack.wording import duration, size
+
+# Room for some WAL segments of 16 MB: the one that is being received, and those that are being archived.
+_LEAST_FREE = 64 * 2**20
 
 
 def facts(stack: Stack, _host: Host) -> str:
     """Return shell code for the probe of the backup host: the newest usable backup, the schedule, and missing WAL.
 
     It prints backup_at.KIND, when the newest usable backup of each kind ended, in seconds since the epoch;
-    unit.UNIT.PROPERTY of the timers and services that take backups; and what `missing_facts` prints.
+    unit.UNIT.PROPERTY of the timers and services that take backups; disk_free, the free bytes of the disk that holds
+    the backups; and what `missing_facts` prints.
     """
     units = " ".join(f"{barman.unit(kind)}.{suffix}" for kind in barman.KINDS for suffix in ("timer", "service"))
     # Reads Barman's catalogue directly: starting Barman would take a second. Ids are dates, so names sort by time.
@@ -35,6 +39,7 @@ TZ=UTC systemctl show --property=Id,NextElapseUSecRealtime,Result,ExecMainExitTi
     BEGIN {{ RS = ""; FS = "\\n" }}
     {{ for (i = 1; i <= NF; i++) if ($i ~ /^Id=/) id = substr($i, 4) }}
     {{ for (i = 1; i <= NF; i++) if ($i !~ /^Id=/) print "unit." id "." $i }}'
+echo "disk_free=$(df --output=avail -B1 ${{ROOT:-}}{barman.HOME} 2>/dev/null | tail -n 1)"
 {missing_facts(stack)}"""
 
 
@@ -54,10 +59,23 @@ def missing(facts: Mapping[str, str]) -> str:
     )
 
 
+def full(facts: Mapping[str, str]) -> str:
+    """Return a sentence if the disk of the backup host is too full to receive WAL; else an empty text."""
+    free = facts.get("disk_free", "").strip()
+    if not free.isdigit() or int(free) >= _LEAST_FREE:
+        return ""
+    return (
+        f"the disk of {barman.HOME} is full ({size(int(free))} are free), so WAL cannot be received. The primary keeps"
+        " it up to database.max_slot_wal_keep_size. Make the disk larger, or keep backups for a shorter time"
+        " (backup.retention): then WAL is received again without a gap"
+    )
+
+
 def findings(_stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:
-    """Report missing WAL in plans and deploys, also in those that have nothing to do."""
-    if sentence := missing(observed.facts):
-        yield Finding(sentence, refused=False, always=True)
+    """Report missing WAL and a full disk in plans and deploys, also in those that have nothing to do."""
+    for sentence in (missing(observed.facts), full(observed.facts)):
+        if sentence:
+            yield Finding(sentence, refused=False, always=True)
 
 
 def status(stack: Stack, facts: Answers, now: float) -> Status:
@@ -75,8 +93,7 @@ def status(stack: Stack, facts: Answers, now: float) -> Status:
         elif now - at > limit * 3600:
             problems.append((name, f"the last usable backup is {duration(now - at)} old. Take one: inv backup-now"))
         problems += [(name, sentence) for sentence in _failures(seen)]
-        if sentence := missing(seen):
-            problems.append((name, sentence))
+        problems += [(name, sentence) for sentence in (missing(seen), full(seen)) if sentence]
     return Status(cells, problems)
 
 

@@ -50,12 +50,13 @@ timeout 20 runuser -u barman -- psql -XAtqwc '{sizes}' '{barman.conninfo(stack)}
 def look_script(stack: Stack, kind: str) -> str:
     """Return shell code for root on the backup host that prints how far a running backup is, as KEY=VALUE lines.
 
-    `state` and `result` are systemd's; `status` and `id` are those of Barman's newest backup, and `copied` its size.
+    `state`, `result` and `job` are systemd's; `status` and `id` are those of Barman's newest backup, and `copied` its
+    size.
     """
     folder = f"${{ROOT:-}}{barman.folder(stack)}"
     return f"""\
-systemctl show --property=ActiveState,Result {barman.unit(kind)}.service |
-    sed 's/^ActiveState=/state=/; s/^Result=/result=/'
+systemctl show --property=ActiveState,Result,Job {barman.unit(kind)}.service |
+    sed 's/^ActiveState=/state=/; s/^Result=/result=/; s/^Job=/job=/'
 info=$(ls {folder}/meta/*-backup.info 2>/dev/null | tail -n 1)
 [ -n "$info" ] || exit 0
 id=${{info##*/}} id=${{id%-backup.info}}

@@ -12,6 +12,7 @@ from plainstack.postgresql.observation import Node
 from plainstack.postgresql.restore import quiet
 from plainstack.postgresql.restore.acts import Act, Part, Plan, RestoreStep
 from plainstack.postgresql.restore.situation import Request, Situation
+from plainstack.postgresql.topology import TABLESPACES
 from plainstack.wording import size
 
 # How many bytes a host needs beside the data: the WAL of the copy, and a reserve.
@@ -94,11 +95,7 @@ def _leader_answers(now: Situation, request: Request) -> None:
 def _no_tablespaces(now: Situation) -> None:
     for node in now.reached:
         if node.tablespaces:
-            raise Refused(
-                f"{node.name}: the database has tablespaces outside its data directory, which a restore cannot put"
-                " aside. Move their tables back (alter table ... set tablespace pg_default) and drop them, or restore"
-                " with Barman by hand: docs/backups.md"
-            )
+            raise Refused(f"{node.name}: {TABLESPACES}")
 
 
 def _has_data(now: Situation, request: Request, host: str) -> bool:

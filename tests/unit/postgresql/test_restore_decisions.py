@@ -40,6 +40,14 @@ def refused(world: World, wanted: Request = WANTED) -> str:
     return str(caught.value)
 
 
+def test_tablespaces_are_refused_before_anything_changes() -> None:
+    world = written()
+    now = world.situation()
+    nodes = {name: replace(node, tablespaces=True) for name, node in now.topology.nodes.items()}
+    with pytest.raises(Refused, match=r"db1: the database has tablespaces .* it refuses to bring back the whole"):
+        next(restore(replace(now, topology=replace(now.topology, nodes=nodes)), WANTED))
+
+
 def test_a_restore_interrupted_at_any_step_and_repeated_has_the_rows_of_the_moment_and_none_after() -> None:
     for count in range(STEPS):
         world = written()

@@ -126,6 +126,19 @@ def test_a_server_that_does_not_start_says_why(recovered: Callable[..., dict[str
         recovered(Target(), "FATAL:  could not open file\n")
 
 
+@pytest.mark.parametrize("way", ['FATAL:  could not extend file "base/1/2": {}\n', "LOG:  WAL file x: {}\n" + UP])
+def test_a_disk_that_becomes_full_during_recovery_is_named_with_what_is_missing(
+    place: Place, recovered: Callable[..., dict[str, Any]], way: str
+) -> None:
+    folder = place.archive / "wals/0000000100000000"
+    folder.mkdir(parents=True)
+    for number in (4, 5, 6):
+        (folder / f"0000000100000000{number:08X}").write_text("x")
+    replayed = 'LOG:  restored log file "000000010000000000000004" from archive\n'
+    with pytest.raises(Failed, match=r"the disk of \S+/one became full: .* 2 WAL files were not replayed yet"):
+        recovered(Target(), replayed + way.format(recovery.NO_SPACE))
+
+
 @pytest.fixture
 def tried(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run a restore test in which this is found, with a server that writes these logs."""

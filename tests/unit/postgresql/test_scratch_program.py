@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import base_backup
@@ -111,6 +113,24 @@ def test_an_empty_partial_segment_holds_nothing(place: Place, tmp_path: Path) ->
     assert not fetch.fetch(place.archive, SIZE, "000000010000000000000002", tmp_path / "target")
 
 
+@pytest.mark.programs
+def test_a_full_disk_is_not_called_a_damaged_wal_file(place: Place) -> None:
+    _segment(place, 1, 2).write_bytes(b"newest")
+    words = [
+        sys.executable,
+        "-I",
+        fetch.__file__,
+        str(place.archive),
+        str(SIZE),
+        "000000010000000000000002",
+        "/dev/full",
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert recovery.NO_SPACE in done.stderr
+    assert "damaged" not in done.stderr
+
+
 def _after_a_promotion(place: Place) -> Wal:
     """Return WAL in which timeline 2 began in the middle of segment 4."""
     (place.archive / "wals/00000002.history").write_text("1\t0/120\tno recovery target specified\n")
@@ -216,7 +236,7 @@ def test_recovery_ends_before_a_transaction_and_after_a_moment() -> None:
 
 
 def test_a_disk_that_is_too_small_is_reported_before_anything_is_restored(tmp_path: Path) -> None:
-    with pytest.raises(Failed, match=r"too small: \d+ MB are needed, \d+ MB are free. Nothing was restored"):
+    with pytest.raises(Failed, match=r"too small: \d+ MB are needed, \d+ MB are free. Free some"):
         life.room(tmp_path, 10**18)
     life.room(tmp_path, 0)
 

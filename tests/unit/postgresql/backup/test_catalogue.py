@@ -35,7 +35,9 @@ def held(tmp_path: Path) -> Path:
 
 
 def _wal(held: Path, where: str, seconds: int) -> None:
-    (held / where).write_bytes(b"x")
+    (held / where).write_bytes(b"")
+    # The receiver makes a file of the whole length before it writes into it.
+    os.truncate(held / where, 2**24)
     os.utime(held / where, (seconds, seconds))
 
 
@@ -101,6 +103,17 @@ def test_received_wal_is_read_as_runs_with_their_times(stack: Stack, tmp_path: P
     )
     assert found.history == ((1, "1/2000060"),)
     assert found.received == Partial("000000020000000100000003", _at(111))
+
+
+@pytest.mark.programs
+def test_a_segment_that_did_not_get_its_length_on_a_full_disk_is_not_received_wal(
+    stack: Stack, tmp_path: Path, held: Path
+) -> None:
+    _wal(held, "streaming/000000010000000000000028", 100)
+    _wal(held, "streaming/000000010000000000000029.partial", 500)
+    os.truncate(held / "streaming/000000010000000000000029.partial", 3 * 2**20)
+    found, _ = _read(stack, tmp_path)
+    assert found.received == Partial("000000010000000000000028", _at(100))
 
 
 @pytest.mark.programs

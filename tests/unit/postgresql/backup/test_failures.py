@@ -12,7 +12,7 @@ from plainstack.postgresql.backup.failures import Failure, last_words, parse, re
     [
         (
             "pg_basebackup: error: could not write to file: No space left on device",
-            "the disk of the backup host became full (4 KiB are free now)",
+            "the disk of /var/lib/barman on the backup host is full: 4 KiB are free now. Make it larger,",
         ),
         (
             'FATAL:  password authentication failed for user "streaming_barman"',
@@ -38,6 +38,11 @@ def test_the_cause_is_told_with_what_to_type(said: str, reason: str) -> None:
     (found,) = reasons(Failure(4096, log=("other", said)))
     assert found.startswith(reason)
     assert "inv " in found or "fab " in found or "backup.retention" in found
+
+
+def test_a_full_disk_is_reported_with_what_the_backup_needs() -> None:
+    (found,) = reasons(Failure(4096, log=("No space left on device",)), 2**30)
+    assert "4 KiB are free now, and the backup needs about 1.0 GiB." in found
 
 
 def test_without_a_known_cause_the_failed_checks_are_named_and_consequences_left_out() -> None:

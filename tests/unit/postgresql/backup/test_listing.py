@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from plainstack.postgresql.backup import listing
-from plainstack.postgresql.backup.catalogue import Backup, Catalogue, RestoreTest
+from plainstack.postgresql.backup.catalogue import Backup, Catalogue, RestoreTest, Tablespace
 from tests.unit.postgresql.backup.holdings import at, backup, run
 
 FULL = backup(60, 5, retention="VALID", size=32160780)
@@ -20,6 +20,11 @@ def test_a_backup_is_shown_with_the_moment_that_it_reaches() -> None:
     ]
     assert listing.sentences(HELD) == ["recoverable, in UTC: 1970-01-01 00:01:00 to 1970-01-01 01:06:40"]
     assert listing.problems(HELD) == []
+
+
+def test_tablespaces_are_mentioned_if_the_newest_backup_has_some() -> None:
+    spaced = replace(FULL, tablespaces=(Tablespace("fast", 16385, "/srv/fast"),))
+    assert any("tablespaces" in text for text in listing.sentences(replace(HELD, backups=(spaced,))))
 
 
 def test_a_backup_that_cannot_be_used_says_why() -> None:

@@ -46,4 +46,6 @@ def test_only_a_unit_that_ended_well_has_succeeded() -> None:
     assert parse("state=failed\nresult=exit-code\nid=2\nstatus=FAILED\n", "1", 0) == Progress(
         True, False, "2", "FAILED"
     )
-    assert parse("state=inactive\nresult=success\nid=2\nstatus=DONE\n", "1", 0).succeeded
+    # Its start waits for another unit, for example because the receiver is being restarted.
+    assert not parse("state=inactive\nresult=success\njob=812\n", "1", 0).ended
+    assert parse("state=inactive\nresult=success\njob=0\nid=2\nstatus=DONE\n", "1", 0).succeeded

@@ -32,9 +32,12 @@ def _receiver_ended(folder: Path, log: str, before: int = 0) -> Path:
 
 @pytest.fixture
 def receiving(folder: Path) -> Path:
-    for seconds, name in ((100, "wals/0000000100000000/000000010000000000000006"), (200, "streaming/7.partial")):
+    names = ("wals/0000000100000000/000000010000000000000006", "streaming/7.partial", "streaming/8.partial")
+    for seconds, name in zip((100, 200, 300), names, strict=True):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("WAL")
+        (folder / name).touch()
+        # The last one did not get its length on a full disk.
+        os.truncate(folder / name, 3 * 2**20 if seconds == 300 else 2**24)
         os.utime(folder / name, (seconds, seconds))
     return folder
 
@@ -82,12 +85,14 @@ def test_missing_wal_is_mended_once_with_a_new_slot_and_what_was_received_is_kep
     (receiving / "wal-missing").write_text("100.5\nwhy\n")
     wanted = [*NEW_SLOT, "-q receive-wal --reset shop"]
     assert _mend(receiving) == wanted
-    assert sorted(path.name for path in (receiving / "streaming").iterdir()) == ["7"]
+    assert not (receiving / "streaming/7.partial").exists()
+    assert (receiving / "streaming/7").exists()
+    assert not (receiving / "streaming/8").exists()
     assert _mend(receiving) == wanted
 
 
 @pytest.mark.programs
 def test_an_invalidated_slot_is_replaced_and_barman_goes_on_where_it_was(receiving: Path) -> None:
     assert _mend(receiving, invalid="1") == NEW_SLOT
-    assert sorted(path.name for path in (receiving / "streaming").iterdir()) == ["7.partial"]
+    assert sorted(path.name for path in (receiving / "streaming").iterdir()) == ["7.partial", "8.partial"]
     assert not (receiving / "wal-mended").exists()

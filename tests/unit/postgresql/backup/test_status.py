@@ -8,6 +8,7 @@ import pytest
 
 from plainstack.engine.observed import Observed
 from plainstack.inventory.stack import Stack
+from plainstack.postgresql import status as database
 from plainstack.postgresql.backup import status
 from plainstack.postgresql.settings import NEVER, Backup
 from tests import inventories
@@ -67,6 +68,12 @@ def test_a_host_that_does_not_answer_has_no_cell(stack: Stack) -> None:
             "WAL is missing since 2026-11-22 01:07:28 UTC: the primary removed it before Barman received it."
             " No moment since then can be restored. Take a full backup: inv backup-now",
         ),
+        (
+            {"disk_free": "       73728"},
+            "the disk of /var/lib/barman is full (72 KiB are free), so WAL cannot be received. The primary keeps"
+            " it up to database.max_slot_wal_keep_size. Make the disk larger, or keep backups for a shorter time"
+            " (backup.retention): then WAL is received again without a gap",
+        ),
     ],
 )
 def test_status_says_what_is_wrong_and_what_to_type(stack: Stack, changed: dict[str, str], problem: str) -> None:
@@ -76,6 +83,18 @@ def test_status_says_what_is_wrong_and_what_to_type(stack: Stack, changed: dict[
 def test_a_deploy_says_that_wal_is_missing_and_goes_on(stack: Stack) -> None:
     host = stack.hosts["bak1"]
     assert list(status.findings(stack, host, Observed(facts=FACTS))) == []
+    assert list(status.findings(stack, host, Observed(facts={"disk_free": str(10**9)}))) == []
+    assert len(list(status.findings(stack, host, Observed(facts={"disk_free": "0"})))) == 1
     (found,) = status.findings(stack, host, Observed(facts={"wal_missing": "1795309648"}))
     assert found.text.startswith("WAL is missing since 2026-11-22 01:07:28 UTC")
     assert (found.refused, found.always) == (False, True)
+
+
+def test_who_has_tablespaces_learns_from_status_and_plans_that_a_restore_would_refuse_them(stack: Stack) -> None:
+    seen = {"data": "yes", "running": "yes", "recovery": "false"}
+    assert database.status(stack, {"db1": seen}, NOW).notes == []
+    ((host, text),) = database.status(stack, {"db1": {**seen, "tablespaces": "yes"}}, NOW).notes
+    assert host == "db1"
+    assert "it refuses to bring back the whole" in text
+    without = stack.model_copy(update={"hosts": {"db1": stack.hosts["db1"]}})
+    assert database.status(without, {"db1": {**seen, "tablespaces": "yes"}}, NOW).notes == []

@@ -58,13 +58,15 @@ def test_the_probe_finds_the_newest_usable_backup_among_failed_ones(stack: Stack
     (meta / "20261122T010727-backup.info").write_text(INFO)
     (meta / "20261123T010000-backup.info").write_text(INFO.replace("DONE", "FAILED"))
     (meta / "20261124T010000-backup.info").write_text(INFO.replace("DONE", "WAITING_FOR_WALS"))
-    assert _sh(tmp_path, status.facts(stack, stack.hosts["bak1"])).stdout == "backup_at.full=1795309648\n"
+    _tool(tmp_path, "df", "printf 'Avail\n 4096\n'")
+    printed = _sh(tmp_path, status.facts(stack, stack.hosts["bak1"])).stdout
+    assert printed.splitlines() == ["backup_at.full=1795309648", "disk_free= 4096"]
     assert _sh(tmp_path, barman.has_backup(stack)).returncode == 0
 
 
 def test_a_missing_usable_backup_is_not_an_error(stack: Stack, tmp_path: Path, meta: Path) -> None:
     for _ in range(2):
-        assert _sh(tmp_path, status.facts(stack, stack.hosts["bak1"])).stdout == ""
+        assert "backup_at" not in _sh(tmp_path, status.facts(stack, stack.hosts["bak1"])).stdout
         assert _sh(tmp_path, barman.has_backup(stack)).returncode != 0
         (meta / "20261122T010727-backup.info").write_text(INFO.replace("DONE", "FAILED"))
 

@@ -7,6 +7,7 @@ received, which holds the newest rows.
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import shutil
@@ -43,7 +44,10 @@ def opened(path: Path) -> BinaryIO:
 
 
 def fetch(archive: Path, size: int, name: str, target: Path) -> bool:
-    """Copy a file to its target; return whether there is one. A file that is being received is filled with zeros."""
+    """Copy a file to its target; return whether there is one. A file that is being received is filled with zeros.
+
+    Raises OSError if the disk of the target is full.
+    """
     for path in candidates(archive, name):
         try:
             with opened(path) as source, target.open("wb") as copy:
@@ -55,6 +59,8 @@ def fetch(archive: Path, size: int, name: str, target: Path) -> bool:
         except FileNotFoundError:
             continue
         except (OSError, EOFError, lzma.LZMAError) as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise
             sys.stderr.write(f"WAL file {path} is damaged: {error}\n")
             return False
         return True
@@ -62,4 +68,7 @@ def fetch(archive: Path, size: int, name: str, target: Path) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if fetch(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])) else 1)
+    try:
+        sys.exit(0 if fetch(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])) else 1)
+    except OSError as failure:
+        sys.exit(f"WAL file {sys.argv[3]} was not restored: {failure}")

@@ -14,6 +14,7 @@ from typing import Any
 
 import base_backup
 import postmaster
+import recovery
 from base_backup import BaseBackup
 from place import Cluster, Failed, last_lines
 from postmaster import Postmaster
@@ -85,6 +86,8 @@ class Life:
                 running.kill()
         if code:
             shown = last_lines(cluster.folder / "barman.log")
+            if recovery.NO_SPACE in shown:
+                raise Failed(self._full(""), shown)
             raise Failed(f"Barman could not restore backup {backup.id}", shown)
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -102,6 +105,9 @@ class Life:
             self._stop()
             raise self._not_reached(target, logged)
         ended = not logged.stopped
+        if ended and logged.full:
+            self._stop()
+            raise Failed(self._full(logged.last_file), last_lines(self.cluster.log))
         if ended and (why := self._incomplete(logged)):
             self._stop()
             raise Failed(why, last_lines(self.cluster.log))
@@ -130,6 +136,8 @@ class Life:
 
     def _not_reached(self, target: Target, logged: Logged) -> Failed:
         log = last_lines(self.cluster.log)
+        if logged.full:
+            return Failed(self._full(logged.last_file), log)
         if logged.tablespace:
             return Failed(
                 f"a tablespace was created in {logged.tablespace} after this backup; restore a later backup, or a"
@@ -143,6 +151,16 @@ class Life:
         last = f"; the newest commit in it is of {logged.last_commit}" if logged.last_commit else ""
         hint = "" if target.pause else ". With --or-end, recovery ends there"
         return Failed(f"the WAL ends before {target.described()} is reached{last}{hint}", log)
+
+    def _full(self, last_file: str) -> str:
+        """Return the sentence about a disk that became full, after the last WAL file that was replayed, if any was."""
+        folder = self.cluster.folder
+        wal = Wal.read(self.cluster.place.archive, self.backup.segment_size)
+        left = f" {wal.after(last_file)} WAL files were not replayed yet." if last_file else ""
+        return (
+            f"the disk of {folder} became full: the restored cluster has {megabytes(size_of(folder))} by now.{left}"
+            f" Free some there or make it larger. Nothing has changed but {folder}, which is deleted"
+        )
 
     def _incomplete(self, logged: Logged) -> str:
         """Return a sentence if recovery ended although there is more WAL on this timeline."""
@@ -189,8 +207,8 @@ def room(folder: Path, size: int) -> None:
     needed = size + SPARE
     if free < needed:
         raise Failed(
-            f"the disk of {folder} is too small: {megabytes(needed)} are needed, {megabytes(free)} are free."
-            " Nothing was restored"
+            f"the disk of {folder} is too small: {megabytes(needed)} are needed, {megabytes(free)} are free. Free some"
+            " there or make it larger. Nothing was restored, and nothing else has changed"
         )
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 _FLAGS = {"time": "--at", "xid": "--before-xid", "lsn": "--lsn", "immediate": "--consistent", "": "--end"}
 ENDED_BEFORE = "recovery ended before configured recovery target was reached"
+NO_SPACE = "No space left on device"
 # How the server ends if WAL that it needs is missing.
 _WITHOUT_WAL = (ENDED_BEFORE, "could not locate required checkpoint record", "WAL ends before", "is not a child of")
 _TABLESPACE = re.compile(r'directory "([^"]+)" does not exist')
@@ -40,7 +41,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Logged:
-    """What PostgreSQL's log says: the WAL files replayed so far, the last of them, where and why recovery ended."""
+    """What PostgreSQL's log says: the WAL files replayed so far, the last of them, where and why recovery ended.
+
+    `full` says that the disk became full.
+    """
 
     restored: int
     last_file: str
@@ -51,6 +55,7 @@ class Logged:
     up: bool
     paused: bool
     damaged: str
+    full: bool = False
 
     @property
     def lacks_wal(self) -> bool:
@@ -88,6 +93,7 @@ def read(log: str) -> Logged:
         "database system is ready to accept connections" in log,
         "pausing at the end of recovery" in log,
         found(r"(WAL file \S+ is damaged: .*)"),
+        NO_SPACE in log,
     )
 
 

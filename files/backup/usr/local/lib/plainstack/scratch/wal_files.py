@@ -49,6 +49,11 @@ class Wal:
         parts = 2**32 // self.size
         return f"{timeline:08X}{number // parts:08X}{number % parts:08X}"
 
+    def after(self, name: str) -> int:
+        """Return how many segments follow the one of a file name, on any timeline."""
+        last = int(name[8:16], 16) * (2**32 // self.size) + int(name[16:24], 16)
+        return len({number for _, number in self.segments if number > last})
+
     def to_follow(self, begun: int, until: int, wanted: int) -> int:
         """Return the timeline to recover along after a backup of timeline `begun` that ended at the position `until`.
 
