@@ -21,13 +21,13 @@ sys.path.insert(0, str(ROOT))
 
 def job(inventory: str) -> dict[str, object]:
     """Return the job for floor.py, as JSON data: the same probes on the same hosts as a deploy."""
-    from plainstack.cli import deploy_commands
+    from plainstack.cli.command import load, roles_of
     from plainstack.deploy.observe import Observer
     from plainstack.ssh.connections import known_hosts
     from plainstack.ssh.ways import operator_key
 
-    stack = deploy_commands.load(inventory)
-    with Observer(stack, deploy_commands.roles_of(stack), (), tuple(stack.hosts)) as observer:
+    stack = load(inventory)
+    with Observer(stack, roles_of(stack), (), tuple(stack.hosts)) as observer:
         observer.render()
         hosts = {
             name: {"address": str(stack.hosts[name].address), "scripts": [probe]}

@@ -96,7 +96,7 @@ def install() -> None:
     def roles_of(stack: Stack) -> Mapping[str, Role]:  # noqa: ARG001 - the tool passes it
         return {ROLE.name: ROLE}
 
-    deploy_commands.roles_of = roles_of
+    vars(deploy_commands)["roles_of"] = roles_of
 
 
 ROLE = Role(name="reference", desired=desired, everywhere=True)
