@@ -174,6 +174,8 @@ class Machine:
 
     def _switch(self, action: UnitAction, desired: Sequence[Resource]) -> None:
         unit = action.unit
+        if action.verb == "disable" and unit.name not in self.units:
+            return
         seen = self.units.get(unit.name, UnitState("loaded", "inactive", "dead", "disabled"))
         active = {"start": "active", "stop": "inactive"}.get(action.verb, seen.active)
         file = {"enable": "enabled", "disable": "disabled", "unmask": "disabled"}.get(action.verb, seen.file)

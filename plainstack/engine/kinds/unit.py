@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from plainstack.engine.kinds.action import Action, Rank
 from plainstack.engine.kinds.kind import Difference, Kind, Leaves, Remembered, Resource, Situation, outside_cause
 from plainstack.engine.kinds.origin import gone
+from plainstack.engine.kinds.package import Package, is_served
 from plainstack.engine.kinds.unit_actions import UnitAction
 from plainstack.engine.kinds.unit_look import PORTS, UNITS
 from plainstack.engine.listeners import Listen
@@ -105,6 +106,9 @@ def _compare(unit: Unit, situation: Situation) -> list[UnitAction]:
         actions.append(UnitAction("unmask", unit, outside, "is masked"))
     if not unit.enabled and seen.file in ("enabled", "enabled-runtime"):
         actions.append(UnitAction("disable", unit, outside, "is enabled"))
+    elif not unit.enabled and not seen.file and _installs(situation):
+        # Packages enable their units. They do not start here: policy-rc.d forbids that.
+        actions.append(UnitAction("disable", unit, "new", "may come with a package"))
     if not unit.running:
         if seen.active not in ("inactive", "failed"):
             actions.append(UnitAction("stop", unit, outside, f"is {seen.active}"))
@@ -126,6 +130,11 @@ def _compare(unit: Unit, situation: Situation) -> list[UnitAction]:
     elif unit.intact and not situation.observed.guards.get(unit.name, False):
         actions.append(UnitAction("reload", unit, "drift", _LIVE, wanted))
     return actions
+
+
+def _installs(situation: Situation) -> bool:
+    packages = (item for item in situation.everything if isinstance(item, Package))
+    return any(not is_served(package, situation.observed) for package in packages)
 
 
 def _first(paths: frozenset[str], otherwise: str) -> str:

@@ -87,6 +87,21 @@ def test_a_package_missing_from_the_cached_lists_is_looked_up_in_fresh_ones(host
     assert "Unable to locate" not in first.text
 
 
+def test_a_unit_that_its_package_enables_is_disabled_in_the_same_deploy(host: Sandbox) -> None:
+    enables = (
+        '\n[ "$1" != install ] || touch "$ROOT/systemd/packaged/nginx.service" "$ROOT/systemd/enabled/nginx.service"\n'
+    )
+    host.write("bin/apt-get", host.read("bin/apt-get") + enables, 0o755)
+    wanted = {"own": (Package(name="nginx"), Unit(name="nginx.service", enabled=False, running=False))}
+    assert [done.ok for done in host.deploy(wanted)] == [True, True]
+    assert not (host.root / "systemd/enabled/nginx.service").exists()
+    assert host.plan(wanted).empty
+    # A unit that no package brings is planned no more once the packages are there.
+    more = {"own": (*wanted["own"], Unit(name="other.service", enabled=False, running=False))}
+    host.deploy(more)
+    assert host.plan(more).empty
+
+
 def test_debconf_and_dpkg_wait_for_another_package_manager_too(host: Sandbox) -> None:
     locked = "dpkg: error: dpkg frontend lock was locked by another process with pid 9"
     once = f'[ -e "$ROOT/$0.told" ] || {{ mkdir -p "$ROOT/$0.told"; echo "{locked}"; exit 2; }}\n'
