@@ -14,6 +14,7 @@ import yaml
 
 from tests.lab import labs
 from tests.lab.conftest import Operator
+from tests.lab.operator import ROOT
 from tests.waiting import until
 
 HOSTS = ("lb1", "app1", "app2", "db1", "db2", "bak1")
@@ -27,6 +28,7 @@ def own() -> dict[str, Any]:
     beat = "sh -c 'echo beat; exec sleep infinity'"
     return {
         "web": {
+            "hosts": ["app1", "app2"],
             "processes": {
                 "worker": {"command": tick, "count": 2, "hosts": "worker"},
                 "beat": {"command": beat, "one": True},
@@ -61,12 +63,14 @@ def own() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def stack(project: Path) -> Iterator[Operator]:
-    """Start the deployed stack with more services in its inventory, where bak1 also has the role worker."""
+    """Start the deployed stack with more services, where bak1 is also a worker and db2 an application server."""
     with labs.from_snapshot("services", labs.default_inventory(), project, HOSTS) as operator:
         data = yaml.safe_load(operator.inventory.read_text(encoding="utf-8"))
         for name, service in own().items():
             data["services"][name] = {**data["services"].get(name, {}), **service}
         data["hosts"]["bak1"]["roles"].append("worker")
+        data["hosts"]["db2"]["roles"].append("app")
+        data["rolling"] = {"at_once": 2, "canary": "app2"}
         operator.inventory.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
         yield operator
 
@@ -92,7 +96,7 @@ def test_an_unset_secret_is_reported_before_anything_is_changed(stack: Operator)
 def test_services_of_every_kind_are_deployed_and_verified(stack: Operator) -> None:
     stack.inv("deploy")
     assert stack.subjects(code=0) == {}
-    verified = stack.json("verify", "--role=app,worker", "--host=app1,app2,bak1")
+    verified = stack.json("verify", "--role=app,worker", "--host=app1,app2,bak1,db2")
     assert [check["name"] for check in verified["checks"] if not check["passed"]] == []
 
 
@@ -127,19 +131,59 @@ def test_a_process_that_runs_once_runs_on_exactly_one_host(stack: Operator) -> N
     stack.on(before, "systemctl start plainstack-web-beat")
 
 
-def test_data_that_a_service_writes_survives_a_release(stack: Operator) -> None:
-    before = asked(stack, "/api/upload")
-    assert before["media"] == ["upload"]
-    data = yaml.safe_load(stack.inventory.read_text(encoding="utf-8"))
-    copied = stack.inventory.parent / "api"
-    shutil.copytree(SERVICES / "api", copied)
-    (copied / "release.txt").write_text("the next one\n", encoding="utf-8")
-    data["services"]["api"]["source"] = str(copied)
-    stack.inventory.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
-    stack.inv("deploy")
-    after = asked(stack, "/")
-    assert after["media"] == ["upload"]
-    assert after["folder"] != before["folder"]
+@pytest.fixture(scope="module")
+def released(stack: Operator) -> list[dict[str, Any]]:
+    """Let api write a file, and release api and web anew; return the stages of the deploy."""
+    assert asked(stack, "/api/upload")["media"] == ["upload"]
+    text = stack.inventory.read_text(encoding="utf-8")
+    for source in (SERVICES / "api", ROOT / "apps/incidents"):
+        copied = stack.inventory.parent / source.name
+        shutil.copytree(source, copied)
+        (copied / "release.txt").write_text("the next one\n", encoding="utf-8")
+        text = text.replace(str(source), str(copied))
+    stack.inventory.write_text(text, encoding="utf-8")
+    stages: list[dict[str, Any]] = stack.json("deploy")["stages"]
+    return stages
+
+
+def runs(stack: Operator, service: str) -> dict[str, tuple[str, str]]:
+    """Return the release that each host of a service runs, and the one before."""
+    hosts = stack.json("releases", f"--service={service}")["services"][service]["hosts"]
+    return {name: (one["runs"], one["previous"]) for name, one in hosts.items()}
+
+
+def test_a_release_goes_to_the_canary_first_and_then_to_two_hosts_at_once(released: list[dict[str, Any]]) -> None:
+    times = {one["host"]: (one["begin"], one["end"]) for one in released if one["stage"] == "app"}
+    first, *others = sorted(times, key=times.__getitem__)
+    assert (first, sorted(others)) == ("app2", ["app1", "db2"])
+    begins, ends = zip(*(times[host] for host in others), strict=True)
+    assert times["app2"][1] <= min(begins) <= max(begins) < min(ends)
+
+
+def test_one_service_is_rolled_back_on_its_application_servers_and_workers(
+    stack: Operator, released: list[dict[str, Any]]
+) -> None:
+    assert released
+    assert "which service? --service=" in stack.inv("rollback", code=1).err
+    before = {service: runs(stack, service) for service in ("web", "api")}
+    stack.inv("rollback", "--service=web")
+    assert before["web"].keys() == {"app1", "app2", "bak1"}
+    assert runs(stack, "web") == {host: (old, new) for host, (new, old) in before["web"].items()}
+    assert runs(stack, "api") == before["api"]
+    for number in ("1", "2"):
+        working = stack.on(
+            "bak1", f"readlink /proc/$(systemctl show -p MainPID --value plainstack-web-worker@{number})/cwd"
+        )
+        assert f"/{before['web']['bak1'][1]}/" in working
+    # The source of the release that runs now ends the rollback.
+    text = stack.inventory.read_text(encoding="utf-8")
+    text = text.replace(str(stack.inventory.parent / "incidents"), str(ROOT / "apps/incidents"))
+    stack.inventory.write_text(text, encoding="utf-8")
+
+
+def test_data_that_a_service_writes_survives_a_release(stack: Operator, released: list[dict[str, Any]]) -> None:
+    assert released
+    assert asked(stack, "/")["media"] == ["upload"]
 
 
 def test_a_process_that_is_alive_but_does_not_answer_is_restarted(stack: Operator) -> None:
@@ -177,6 +221,7 @@ def test_a_removed_service_is_deleted_but_its_data_is_kept(stack: Operator) -> N
     for key in ("processes", "timers"):
         del data["services"]["web"][key]
     data["hosts"]["bak1"]["roles"].remove("worker")
+    data["hosts"]["db2"]["roles"].remove("app")
     stack.inventory.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
     stack.inv("deploy")
     assert stack.subjects(code=0) == {}
