@@ -35,7 +35,7 @@ hosts:
   app1: {address: 192.168.66.14, roles: [app]}
   app2: {address: 192.168.66.15, roles: [app]}
   db1: {address: 192.168.66.11, roles: [db]}
-balancer: {server_names: [shop.example]}
+balancer: {server_names: [shop.example], maintenance: {allow: [192.168.66.14/32]}}
 services: {web: {source: SOURCE, project: shop}}
 database: {name: shop}
 """
@@ -135,6 +135,14 @@ def asked(stack: Operator, path: str, address: str = ADDRESS, port: int = 443) -
     words = ["curl", "-sSk", "-o", "/dev/null", "-w", "%{http_code} %{content_type}"]
     words += ["--connect-to", f"::{address}:{port}", "-H", "X-Forwarded-Proto: https", f"{scheme}://{NAME}{path}"]
     return stack.on("lb1" if port == 443 else "app1", shlex.join(words))
+
+
+def connected(stack: Operator, host: str) -> str:
+    """Return the status of a new WebSocket from a host, through the balancer."""
+    words = ["curl", "-sk", "--http1.1", "-m", "1", "-o", "/dev/null", "-w", "%{http_code}"]
+    words += ["-H", "Upgrade: websocket", "-H", "Connection: Upgrade", "-H", "Sec-WebSocket-Version: 13"]
+    words += ["-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "--connect-to", f"::{INSIDE}:443"]
+    return stack.on(host, f"{shlex.join([*words, f'https://{NAME}/chat/room/new'])} || :")
 
 
 def release(stack: Operator, file: str) -> None:
@@ -244,6 +252,17 @@ def test_wagtail_serves_an_uploaded_image_before_and_after_a_release(
     assert asked(stack, image) == asked(stack, image, "192.168.66.14", 8000) == "200 image/png"
 
 
+def test_maintenance_refuses_new_connections_but_those_of_allowed_addresses(
+    stack: Operator, silent: list[dict[str, Any]]
+) -> None:
+    assert silent == []
+    stack.inv("maintenance", "on", "--service=chat")
+    assert (connected(stack, "db1"), connected(stack, "app1")) == ("503", "101")
+    stack.inv("maintenance", "off")
+    assert connected(stack, "db1") == "101"
+
+
 def test_a_connection_that_was_silent_for_more_than_a_minute_lives(silent: list[dict[str, Any]]) -> None:
+    """It also outlives maintenance."""
     (seen,) = until(lambda: list(silent))
     assert seen.get("answer") == "still here", seen
