@@ -43,3 +43,7 @@ class HostFailed(PlainstackError):
         if code is not None:
             shown += f" (exit code {code})"
         super().__init__("\n".join([shown, *(f"    {line}" for line in self.tail)]))
+
+
+class Untouched(HostFailed):
+    """A host was left as it was, because its change could not begin."""

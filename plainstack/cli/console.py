@@ -105,6 +105,7 @@ class Progress:
                 "let ",
                 "build",
                 "wait for an earlier",
+                "wait until ",
                 "waiting for ",
             )
         ):

@@ -96,6 +96,7 @@ def deploy(
     again: bool = False,
     no_build: bool = False,
     notify: bool = True,
+    accept_outage: bool = False,
 ) -> None:
     """Run `inv deploy`."""
     began = time.monotonic()
@@ -117,6 +118,7 @@ def deploy(
         check(stack, registry, roles, hosts, datetime.now(UTC))
         with Observer(stack, registry, roles, hosts, head_start) as observer:
             observer.new_secrets = new_secrets
+            observer.accept_outage = accept_outage
             observer.change = unpinned if again else None
             view = observer.observe(console.progress(), to_apply=True)
             for text in _still_pinned(observer, view) if again else ():

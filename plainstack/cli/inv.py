@@ -19,7 +19,7 @@ from plainstack.cli import (
 )
 from plainstack.cli.collector import relax
 from plainstack.cli.help import name_word
-from plainstack.cli.options import BUILD, JSON, NOTIFY, SELECT
+from plainstack.cli.options import BUILD, JSON, NOTIFY, OUTAGE, SELECT
 from plainstack.cli.streams import guard
 
 relax()
@@ -56,6 +56,7 @@ def plan(
         "new-secrets": "replace secrets on hosts that were deployed with another secret store or a newer version of it",
         **NOTIFY,
         "again": "deploy the sources of the services even if their content was rolled back; see inv rollback",
+        **OUTAGE,
     }
 )
 def deploy(
@@ -68,6 +69,7 @@ def deploy(
     again: bool = False,
     no_build: bool = False,
     no_notify: bool = False,
+    accept_outage: bool = False,
 ) -> None:
     """Bring the hosts to the state that the inventory describes.
 
@@ -87,6 +89,7 @@ def deploy(
         again=again,
         no_build=no_build,
         notify=not no_notify,
+        accept_outage=accept_outage,
     )
 
 

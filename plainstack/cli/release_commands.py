@@ -50,7 +50,9 @@ def releases(inventory: str, service: str, *, json: bool) -> None:
         raise Exit(code=1)
 
 
-def rollback(inventory: str, service: str, to: str, *, json: bool, notify: bool = True) -> None:
+def rollback(
+    inventory: str, service: str, to: str, *, json: bool, notify: bool = True, accept_outage: bool = False
+) -> None:
     """Run `inv rollback`."""
     began = time.monotonic()
     console = Console(json=json)
@@ -65,6 +67,7 @@ def rollback(inventory: str, service: str, to: str, *, json: bool, notify: bool 
         name = _service(stack, service)
         hosts = tuple(host.name for host in processes.hosts(stack, name))
         with Observer(stack, roles_of(stack), (), hosts) as observer:
+            observer.accept_outage = accept_outage
             seen = _reached(_look(stack, observer.sessions, name))
             failed = [host for host in hosts if host not in seen]
             seen = {host: one for host, one in seen.items() if one.current}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.tasks import task
 
-from plainstack.cli.options import JSON, NOTIFY, SELECT
+from plainstack.cli.options import JSON, NOTIFY, OUTAGE, SELECT
 
 _SERVICE = "a service in the inventory"
 
@@ -27,6 +27,7 @@ def releases(_c: Context, inventory: str = "hosts.yaml", service: str = "", json
         "service": f"{_SERVICE}; may be left out if there is only one",
         "to": "the release to go back to, or the beginning of its id (default: the one that ran before)",
         **JSON,
+        **OUTAGE,
         **NOTIFY,
     }
 )
@@ -37,6 +38,7 @@ def rollback(
     to: str = "",
     json: bool = False,
     no_notify: bool = False,
+    accept_outage: bool = False,
 ) -> None:
     """Return a service to a release that its hosts keep, one host after another, each checked before the next.
 
@@ -47,4 +49,4 @@ def rollback(
     """
     from plainstack.cli import release_commands
 
-    release_commands.rollback(inventory, service, to, json=json, notify=not no_notify)
+    release_commands.rollback(inventory, service, to, json=json, notify=not no_notify, accept_outage=accept_outage)

@@ -22,7 +22,7 @@ from plainstack.secrets.rotation import RotationStrategy
 from plainstack.secrets.store import Opened
 
 
-def rotate(inventory: str, name: str, *, revoke: bool) -> None:
+def rotate(inventory: str, name: str, *, revoke: bool, accept_outage: bool = False) -> None:
     """Run `inv secrets.rotate`."""
     console = Console()
     with reporting(console):
@@ -47,18 +47,18 @@ def rotate(inventory: str, name: str, *, revoke: bool) -> None:
             _must_be_deployed(stack, console)
             if isinstance(origin, Generated):
                 _change(stack, name, strategy, origin.length)
-        _roll_out(stack, name, strategy, console)
+        _roll_out(stack, name, strategy, console, accept_outage=accept_outage)
         if revoke and not name.startswith(CERTIFICATE) and store.read(stack).entries[name].previous:
             console.line(f"{name}: revoking the previous value", "bold")
             store.change(stack, lambda store: _with(store, name, rotation.revoke(store.entries[name])))
-            _deploy(stack, name, console)
+            _deploy(stack, name, console, accept_outage=accept_outage)
         console.line(f"{name}: every host has the new value", "bold green")
 
 
-def _roll_out(stack: Stack, name: str, strategy: RotationStrategy, console: Console) -> None:
+def _roll_out(stack: Stack, name: str, strategy: RotationStrategy, console: Console, *, accept_outage: bool) -> None:
     """Deploy each state of the rotation in turn until it is finished."""
     while True:
-        _deploy(stack, name, console)
+        _deploy(stack, name, console, accept_outage=accept_outage)
         if name.startswith(CERTIFICATE):
             return
         if not rotation.unfinished(store.read(stack).entries[name], strategy):
@@ -113,11 +113,12 @@ def _must_be_deployed(stack: Stack, console: Console) -> None:
         raise Refused(f"there are other changes to deploy on {hosts}. Nothing was rotated. Run this first: inv deploy")
 
 
-def _deploy(stack: Stack, name: str, console: Console) -> None:
+def _deploy(stack: Stack, name: str, console: Console, *, accept_outage: bool) -> None:
     from plainstack.deploy.observe import Observer
 
     began = time.monotonic()
     with Observer(stack, roles_of(stack), (), tuple(stack.hosts)) as observer:
+        observer.accept_outage = accept_outage
         view = observer.observe(console.progress(), to_apply=True)
         code = int(bool(view.failed))
         for error in view.failed.values():

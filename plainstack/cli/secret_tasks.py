@@ -8,7 +8,7 @@ from invoke.main import program
 from invoke.tasks import task
 
 from plainstack.cli.help import help_if_asked, refuse_second_word
-from plainstack.cli.options import JSON, SELECT
+from plainstack.cli.options import JSON, OUTAGE, SELECT
 
 
 @task(name="list", help={"inventory": SELECT["inventory"], **JSON})
@@ -34,9 +34,12 @@ def edit_secrets(_c: Context, inventory: str = "hosts.yaml") -> None:
         "inventory": SELECT["inventory"],
         "name": "the secret's name, as inv secrets.list shows it",
         "revoke": "stop accepting the previous value, for example after a leak; its clients and sessions are rejected",
+        **OUTAGE,
     },
 )
-def rotate_secret(_c: Context, name: str, inventory: str = "hosts.yaml", revoke: bool = False) -> None:
+def rotate_secret(
+    _c: Context, name: str, inventory: str = "hosts.yaml", revoke: bool = False, accept_outage: bool = False
+) -> None:
     """Replace a secret with a new value on every host, without an outage of the site: inv secrets.rotate postgres/app
 
     Runs as many deploys as this takes. After an interruption, the same command continues.
@@ -45,7 +48,7 @@ def rotate_secret(_c: Context, name: str, inventory: str = "hosts.yaml", revoke:
     from plainstack.cli import rotate_command
 
     help_if_asked(name, program, "secrets.rotate")
-    rotate_command.rotate(inventory, name, revoke=revoke)
+    rotate_command.rotate(inventory, name, revoke=revoke, accept_outage=accept_outage)
 
 
 NAMED = {"inventory": SELECT["inventory"], "name": "the secret's name, as inv secrets.list shows it"}

@@ -15,7 +15,7 @@ from plainstack.cli.command import INTERRUPTED, document, load, reporting, roles
 from plainstack.cli.console import Console
 from plainstack.cli.notify import tell
 from plainstack.cli.selection import chosen_units
-from plainstack.errors import HostFailed, NotDeployed, Refused
+from plainstack.errors import HostFailed, NotDeployed, Refused, Untouched
 
 if TYPE_CHECKING:
     from plainstack.deploy.observe import Observer, View
@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from plainstack.engine.plan.actions import HostPlan
 
 
-def restart(inventory: str, service: str, process: str, host: str, *, json: bool, notify: bool = True) -> None:
+def restart(
+    inventory: str,
+    service: str,
+    process: str,
+    host: str,
+    *,
+    json: bool,
+    notify: bool = True,
+    accept_outage: bool = False,
+) -> None:
     """Run `inv restart`."""
     began = time.monotonic()
     console = Console(json=json)
@@ -34,6 +43,7 @@ def restart(inventory: str, service: str, process: str, host: str, *, json: bool
         stack = load(inventory, notify=notify)
         units = chosen_units(stack, service, process, host)
         with Observer(stack, roles_of(stack), (), tuple(units), needs_values=False) as observer:
+            observer.accept_outage = accept_outage
             view = observer.observe(console.progress())
             if view.failed:
                 raise Refused(_unreachable(view.failed))
@@ -104,7 +114,9 @@ def _report(console: Console, service: str, outcomes: Sequence[Outcome], seconds
         document(data)
         return int(bool(errors or left))
     for error in errors:
-        console.error(f"{error}\n{error.host}: see inv logs {service} --host={error.host} --since=5m")
+        console.error(str(error))
+        if not isinstance(error, Untouched):
+            console.error(f"{error.host}: see inv logs {service} --host={error.host} --since=5m")
     if left:
         console.error(f"not restarted: {', '.join(left)}. When {service} works again: inv restart {service}")
     if not errors and not left:

@@ -7,7 +7,7 @@ from invoke.main import program
 from invoke.tasks import task
 
 from plainstack.cli.help import help_if_asked
-from plainstack.cli.options import JSON, NOTIFY, SELECT
+from plainstack.cli.options import JSON, NOTIFY, OUTAGE, SELECT
 
 _SERVICE = {
     "inventory": SELECT["inventory"],
@@ -17,7 +17,7 @@ _SERVICE = {
 }
 
 
-@task(positional=["service"], help={**_SERVICE, **JSON, **NOTIFY})
+@task(positional=["service"], help={**_SERVICE, **OUTAGE, **JSON, **NOTIFY})
 def restart(
     _c: Context,
     service: str,
@@ -26,6 +26,7 @@ def restart(
     host: str = "",
     json: bool = False,
     no_notify: bool = False,
+    accept_outage: bool = False,
 ) -> None:
     """Restart the processes of a service, one host after another, as a deploy does.
 
@@ -41,13 +42,15 @@ def restart(
     from plainstack.cli import service_commands
 
     help_if_asked(service, program, "restart")
-    service_commands.restart(inventory, service, process, host, json=json, notify=not no_notify)
+    service_commands.restart(
+        inventory, service, process, host, json=json, notify=not no_notify, accept_outage=accept_outage
+    )
 
 
 _PART = {**_SERVICE, "process": "only this process or timer of the service"}
 
 
-@task(positional=["service"], help={**_PART, **JSON, **NOTIFY})
+@task(positional=["service"], help={**_PART, **OUTAGE, **JSON, **NOTIFY})
 def stop(
     _c: Context,
     service: str,
@@ -56,6 +59,7 @@ def stop(
     host: str = "",
     json: bool = False,
     no_notify: bool = False,
+    accept_outage: bool = False,
 ) -> None:
     """Stop the processes and timers of a service until `inv start`; a deploy and a reboot do not start them.
 
@@ -70,7 +74,7 @@ def stop(
     from plainstack.cli import stop_commands
 
     help_if_asked(service, program, "stop")
-    stop_commands.stop(inventory, service, process, host, json=json, notify=not no_notify)
+    stop_commands.stop(inventory, service, process, host, json=json, notify=not no_notify, accept_outage=accept_outage)
 
 
 @task(positional=["service"], help={**_PART, **JSON, **NOTIFY})

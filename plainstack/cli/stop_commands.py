@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from plainstack.services.stops import Part
 
 
-def stop(inventory: str, service: str, process: str, host: str, *, json: bool, notify: bool) -> None:
+def stop(
+    inventory: str, service: str, process: str, host: str, *, json: bool, notify: bool, accept_outage: bool
+) -> None:
     """Run `inv stop`."""
-    _run("stop", inventory, service, process, host, json=json, notify=notify)
+    _run("stop", inventory, service, process, host, json=json, notify=notify, accept_outage=accept_outage)
 
 
 def start(inventory: str, service: str, process: str, host: str, *, json: bool, notify: bool) -> None:
@@ -31,7 +33,17 @@ def start(inventory: str, service: str, process: str, host: str, *, json: bool, 
     _run("start", inventory, service, process, host, json=json, notify=notify)
 
 
-def _run(action: str, inventory: str, service: str, process: str, host: str, *, json: bool, notify: bool) -> None:
+def _run(
+    action: str,
+    inventory: str,
+    service: str,
+    process: str,
+    host: str,
+    *,
+    json: bool,
+    notify: bool,
+    accept_outage: bool = False,
+) -> None:
     began = time.monotonic()
     console = Console(json=json)
     with reporting(console, json=json):
@@ -48,6 +60,7 @@ def _run(action: str, inventory: str, service: str, process: str, host: str, *, 
         # Starting a unit records a stamp of its inputs, which include secrets.
         with Observer(stack, roles_of(stack), (), hosts, needs_values=action == "start") as observer:
             observer.change = change
+            observer.accept_outage = accept_outage
             view = _observed(observer, console, action, service)
             if view.pending:
                 code = apply(observer, view, console, began, json=json, action=action)

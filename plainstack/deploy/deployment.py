@@ -14,13 +14,13 @@ from plainstack.deploy import conclusions, errands, lock, peers
 from plainstack.deploy.apply import Applier, build, longest, work_of
 from plainstack.deploy.observe import Listener, Observer, View
 from plainstack.deploy.operator import commit, who
-from plainstack.deploy.schedule import Node, execute, graph, settle, unseen
+from plainstack.deploy.schedule import Node, execute, graph, leaving, settle, unseen
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan, Run, Transaction
 from plainstack.engine.plan.planner import Stamp
 from plainstack.engine.role import Errand
 from plainstack.engine.transaction.result import AFTERWARDS
-from plainstack.errors import HostFailed, PlainstackError, Refused
+from plainstack.errors import HostFailed, PlainstackError, Refused, Untouched
 from plainstack.services.wheels import architecture, resolve, unfetched
 
 
@@ -76,7 +76,7 @@ class Deployment:
             self.nodes = graph(self.view.stack, self.plans, observer.roles, self.view.observed)
 
             def work(node: Node) -> None:
-                self._one(node.host, node.stage, stamp)
+                self._one(node, stamp)
 
             def pause(before: Node, node: Node) -> int:
                 return settle(self.plans, observer.roles, before, node)
@@ -108,7 +108,9 @@ class Deployment:
         left = {
             outcome.node: outcome.end + settle(self.plans, self.observer.roles, outcome.node) - now
             for outcome in self.outcomes
-            if not outcome.skipped and len(self.observer.stack.with_role(outcome.node.stage)) > 1
+            if not outcome.skipped
+            and not isinstance(outcome.error, Untouched)
+            and len(self.observer.stack.with_role(outcome.node.stage)) > 1
         }
         waits = {node: seconds for node, seconds in left.items() if seconds > 0}
         if waits:
@@ -127,10 +129,12 @@ class Deployment:
         holder = lock.holder(stamp.who, stamp.when, self.command)
         return lock.hold({*self.view.pending, *more}, self.observer.sessions.to, holder, generations=self.generations)
 
-    def _one(self, host: str, stage: str, stamp: Stamp) -> None:
+    def _one(self, node: Node, stamp: Stamp) -> None:
+        host, stage = node.host, node.stage
         begin = time.monotonic()
         error = ""
         try:
+            self._await_another(node)
             payloads = self._payloads(host, stage)
             run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
             audit = {"who": stamp.who, "commit": stamp.commit, "command": self.command}
@@ -148,6 +152,13 @@ class Deployment:
             raise
         finally:
             self.listener.ended(host, stage, time.monotonic() - begin, error)
+
+    def _await_another(self, node: Node) -> None:
+        """If units of the host go down, wait until its peers use another one. Raises Untouched if they use none."""
+        units, together = leaving(self.nodes, self.plans, node)
+        if units and node.stage in self.observer.roles and not self.observer.accept_outage:
+            leaves = peers.Leaves(node, units, together | self.view.failed.keys())
+            peers.await_another(self.observer, self.view, leaves, self.listener, self.cancelled)
 
     def _check(self, host: str, stage: str, seen: Observed) -> None:
         """Raise HostFailed if the host is not in its desired state after its last stage."""

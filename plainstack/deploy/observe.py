@@ -35,7 +35,7 @@ class Observer:
 
     `stack` is the stack of the inventory; after `observe`, it includes the holds of the hosts (see Role). A command
     that changes holds sets `change`, a function that is applied to the stack. A command that deploys only a part of the
-    stack sets `focus`.
+    stack sets `focus`. With `accept_outage`, hosts go down even if their peers use no other one.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Observer:
         self.roles = roles
         self.chosen = chosen
         self.new_secrets = False
+        self.accept_outage = False
         self._needs_values = needs_values
         self._head_start = head_start or HeadStart()
         self.desired: dict[str, HostDesired] = {}

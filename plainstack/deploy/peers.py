@@ -1,20 +1,29 @@
-"""Wait until the peers of changed hosts use them again: ask those that can tell, and give the others a fixed time."""
+"""Ask the peers of hosts that change: whether they use another host before, and whether they use this one after.
+
+Peers that cannot tell get a fixed time after a change, and are not asked before the next one.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING
 
-from plainstack.errors import HostFailed
+from plainstack.engine.sayings import NO_OTHER
+from plainstack.errors import HostFailed, PlainstackError, Untouched
 
 if TYPE_CHECKING:
-    from plainstack.deploy.observe import Observer, View
+    from plainstack.deploy.observe import Listener, Observer, View
     from plainstack.deploy.schedule import Node
 
 _LOOK = 0.1
+# Seconds for a peer to connect and answer.
+_ANSWER = 6
+_AGAIN = 0.5
+_ADVICE = "Repeat the command when another one is in use. To accept that requests fail: --accept-outage"
 
 
 def see(observer: Observer, view: View, waits: Mapping[Node, float], cancelled: Event) -> None:
@@ -50,3 +59,57 @@ def _seen(observer: Observer, view: View, node: Node) -> bool:
 
     with ThreadPoolExecutor(max_workers=len(scripts)) as pool:
         return all(pool.map(uses, scripts))
+
+
+@dataclass(frozen=True)
+class Leaves:
+    """A node that stops or restarts `units`; `absent` are the hosts that cannot take its host's place meanwhile."""
+
+    node: Node
+    units: Collection[str]
+    absent: Collection[str]
+
+
+def await_another(observer: Observer, view: View, leaves: Leaves, listener: Listener, cancelled: Event) -> None:
+    """Return when no peer says that it would use no host while the units are down; wait for that if need be.
+
+    Raises Untouched when the seconds of the role's `spare` are over, or when cancelled.
+    """
+    host, stage = leaves.node.host, leaves.node.stage
+    spare = observer.roles[stage].spare
+    if spare is None:
+        return
+    # With the holds of hosts: a host on which a person stopped the units does not take the place of another.
+    scripts = spare.asks(observer.stack, observer.stack.hosts[host], leaves.units, leaves.absent)
+    asked = {peer: script for peer, script in scripts.items() if peer not in view.failed}
+    until = time.monotonic() + spare.seconds
+    told = False
+    while why := _without(observer, asked):
+        if cancelled.is_set():
+            raise Untouched(host, stage, "interrupted; nothing was changed")
+        if time.monotonic() > until:
+            reason = "nothing was changed, because no other host is in use that could answer its requests"
+            raise Untouched(host, stage, reason, [*why, _ADVICE])
+        if not told:
+            listener.step(host, stage, f"{spare.why} (at most {spare.seconds} s)")
+        told = True
+        cancelled.wait(_AGAIN)
+
+
+def _without(observer: Observer, scripts: Mapping[str, str]) -> list[str]:
+    """Return the lines of the peers that use no other host; peers that do not answer are left out."""
+
+    def ask(peer: str) -> list[str]:
+        try:
+            said = observer.sessions.to(peer).script(scripts[peer], timeout=_ANSWER, step="look for other hosts")
+        except PlainstackError:
+            return []
+        return [f"{peer}: {line}" for line in said.out.splitlines()] if said.code == NO_OTHER else []
+
+    pool = ThreadPoolExecutor(max_workers=64)
+    try:
+        answers = [pool.submit(ask, peer) for peer in scripts]
+        done = wait(answers, timeout=_ANSWER).done
+        return [line for answer in answers if answer in done for line in answer.result()]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
@@ -92,6 +92,28 @@ def _work(plan: HostPlan, role: str, seen: Observed) -> HostWork:
         frozenset((action.verb, action.unit.name) for action in actions if isinstance(action, UnitAction)),
         frozenset(action.command.id for action in actions if isinstance(action, Run) and action.command.id),
         seen.facts,
+    )
+
+
+def leaving(
+    nodes: Mapping[Node, Collection[Node]], plans: Mapping[str, HostPlan], node: Node
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the units that a node stops or restarts, and the other hosts whose units it may be at the same time."""
+
+    def turn(one: Node) -> set[Node]:
+        return {before for before in nodes[one] if before.stage == node.stage}
+
+    group = [one for one in nodes if one.stage == node.stage and one != node and turn(one) == turn(node)]
+    return _down(plans, node), frozenset(one.host for one in group if _down(plans, one))
+
+
+def _down(plans: Mapping[str, HostPlan], node: Node) -> frozenset[str]:
+    return frozenset(
+        action.unit.name
+        for each in plans[node.host].transactions
+        if each.stage == node.stage
+        for action in each.actions
+        if isinstance(action, UnitAction) and action.verb in ("restart", "stop")
     )
 
 

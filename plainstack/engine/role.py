@@ -41,7 +41,18 @@ from plainstack.engine.role_functions import (
     one_by_one,
     opens_nothing,
 )
-from plainstack.engine.sayings import Answers, Column, Errand, Finding, HostWork, Opening, Protocol, Settle, Status
+from plainstack.engine.sayings import (
+    Answers,
+    Column,
+    Errand,
+    Finding,
+    HostWork,
+    Opening,
+    Protocol,
+    Settle,
+    Spare,
+    Status,
+)
 from plainstack.inventory.sections import Host, Model
 from plainstack.inventory.shape import Shape
 from plainstack.inventory.stack import Stack
@@ -64,6 +75,7 @@ __all__ = [
     "Reference",
     "Role",
     "Settle",
+    "Spare",
     "Status",
     "all_at_once",
     "assigned",
@@ -103,6 +115,7 @@ class Role:
         `turns`, the hosts with work that are deployed one after another, as groups in order; a group waits for the one
         before it, and if a host fails, the groups after it are skipped;
         `settle`, the time that peers get after each host at most, and how to ask them whether they need less;
+        `spare`, how to ask peers, before units of a host stop or restart, whether they use another host meanwhile;
         `transition` returns the stack with the old values that the role's hosts must serve beside the new ones until
         all hosts of the roles in `used_by` have moved (see plainstack.engine.transition); `still_served` describes
         these values in sentences.
@@ -150,6 +163,7 @@ class Role:
     about: str = ""
     turns: Turns = all_at_once
     settle: Settle | None = None
+    spare: Spare | None = None
     secrets: tuple[DeclaredSecret, ...] | Secrets = ()
     reads: tuple[str, ...] | Reads = ()
     certificates: Certificates = no_certificates

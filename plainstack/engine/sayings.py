@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,6 +65,25 @@ class Settle:
     seconds: int
     why: str
     asks: Callable[[Stack, Host], Mapping[str, str]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """The question to peers, before units of a host stop or restart, whether they use another host meanwhile.
+
+    `asks` returns, by host, a shell script for each peer that can tell, given the host with its units, and the hosts
+    that cannot take its place because they change at the same time or cannot be reached. The script exits with NO_OTHER
+    if its peer uses no other host, and prints why. They are asked again for at most `seconds`; `why` describes this in
+    progress output.
+    """
+
+    seconds: int
+    why: str
+    asks: Callable[[Stack, Host, Collection[str], Collection[str]], Mapping[str, str]]
+
+
+NO_OTHER = 4
+"""The exit code with which a peer says that it uses no other host; see Spare."""
 
 
 @dataclass(frozen=True, slots=True)

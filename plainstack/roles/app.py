@@ -9,7 +9,7 @@ from datetime import datetime
 from plainstack.engine.network import Network
 from plainstack.engine.observed import Observed
 from plainstack.engine.resources import Directory, Package, Resource
-from plainstack.engine.role import Finding, HostWork, Opening, Role, Settle
+from plainstack.engine.role import Finding, HostWork, Opening, Role, Settle, Spare
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Target
@@ -17,7 +17,7 @@ from plainstack.secrets.values import Vault
 from plainstack.services import folders, holds, hook_hosts, lease, pythons, release_check, rolling, static_files
 from plainstack.services.processes import gunicorn, here, hosts, placed, ports, served, timer_hosts
 from plainstack.services.resources import resources
-from plainstack.services.rolling import SETTLE, taken_again
+from plainstack.services.rolling import PATIENCE, SETTLE, another_taken, taken_again
 from plainstack.services.secrets import declared, referred
 from plainstack.services.validation import contradictions, one_host_each
 from plainstack.wording import Loc
@@ -152,6 +152,7 @@ ROLE = Role(
     # Balancers may have taken a host out of use that was down for ten seconds. They check such a host twice a second
     # and use it again after a reload.
     settle=Settle(SETTLE, "wait until the balancers use the previous host again", taken_again),
+    spare=Spare(PATIENCE, "wait until the balancers use another host", another_taken),
     secrets=declared,
     refers=referred,
 )

@@ -11,12 +11,15 @@ from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.sections import Host, Model
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.values import Int, Name
-from plainstack.services import processes
+from plainstack.services import processes, stops
 from plainstack.services.processes import ROLES
 from plainstack.wording import Loc
 
 SETTLE = 6
 """The seconds after which the next host may change, whether or not all balancers use the one before it again."""
+
+PATIENCE = 30
+"""The seconds for which a host is not changed while the balancers use no other host of its services."""
 
 _BALANCERS = "/etc/plainstack/balancer/upstreams"
 
@@ -76,6 +79,24 @@ def taken_again(stack: Stack, host: Host) -> Mapping[str, str]:
     """Return, for each balancer, the script that waits until it uses a host that has changed."""
     script = shlex.join([_BALANCERS, "taken", host.name, str(SETTLE)])
     return {balancer.name: script for balancer in stack.with_role("balancer")}
+
+
+def another_taken(stack: Stack, host: Host, units: Collection[str], absent: Collection[str]) -> Mapping[str, str]:
+    """Return, for each balancer, the script that tells whether it uses another host of the services of `units`.
+
+    A service without any other host that should serve it is left out: there is nothing to wait for.
+    """
+    names = [
+        one.name
+        for one in processes.served(stack)
+        if host in one.hosts
+        and not (process := processes.processes(stack, one.service)[one.process]).one
+        and not {*processes.units(one.service, one.process, process.count)}.isdisjoint(units)
+        and any(other.name not in (host.name, *absent) for other in stops.served_by(stack, one))
+    ]
+    leaving = ",".join([host.name, *sorted(absent)])
+    script = shlex.join([_BALANCERS, "spare", leaving, *names])
+    return {balancer.name: script for balancer in stack.with_role("balancer")} if names else {}
 
 
 def _apart(stack: Stack, one: Host, other: Host) -> bool:

@@ -14,12 +14,14 @@ import yaml
 
 from tests.lab import labs
 from tests.lab.conftest import Operator
+from tests.lab.test_faults import await_output, start
 from tests.waiting import until
 
 HOSTS = ("lb1", "lb2", "app1", "app2", "db1", "db2")
 APPS = ("app1", "app2")
 SITE = f"https://{labs.NETWORKS[1]}.230"
 UNIT = "plainstack-web"
+UPSTREAMS = "/etc/plainstack/balancer/upstreams"
 TIMER = "plainstack-web-tick"
 # The load of a visitor, by curl on a balancer; prints how often each status was answered.
 LOAD = f"""
@@ -81,6 +83,18 @@ def test_no_request_fails_during_a_restart(stack: Operator) -> None:
     assert answers[1::2] == ["200"], answers
     assert int(answers[0]) > 50
     assert [event["actions"] for event in stack.json("log", "--host=app2", "--last=1")] == [[f"restart {UNIT}.service"]]
+
+
+def test_a_host_is_restarted_only_when_the_balancers_use_another_one(stack: Operator) -> None:
+    stack.on("lb2", LOAD)
+    stack.on("lb1", f"{UPSTREAMS} drain app1")
+    waiting = start(stack, "restart", "web", "--process=web", "--host=app2")
+    await_output(waiting, "app2: app: wait until the balancers use another host")
+    stack.on("lb1", f"{UPSTREAMS} restore app1")
+    waiting.communicate()
+    answers = stack.on("lb2", "touch /run/load.stop; sort /run/load | uniq -c").split()
+    assert waiting.returncode == 0
+    assert answers[1::2] == ["200"], answers
 
 
 def test_a_restart_stops_at_a_host_that_does_not_become_healthy(stack: Operator) -> None:
@@ -154,9 +168,9 @@ def test_status_shows_which_host_runs_a_process_that_runs_once(stack: Operator) 
 
 def test_every_command_that_changed_something_was_notified(stack: Operator) -> None:
     told = notified(stack)
-    assert [one["action"] for one in told[:4]] == ["restart", "restart", "deploy", "maintenance"]
-    assert [one["result"] for one in told[:4]] == ["done", "failed", "done", "done"]
-    assert list(told[1]["failures"]) == ["app1"]
+    assert [one["action"] for one in told[:5]] == ["restart", "restart", "restart", "deploy", "maintenance"]
+    assert [one["result"] for one in told[:5]] == ["done", "done", "failed", "done", "done"]
+    assert list(told[2]["failures"]) == ["app1"]
     assert told[0]["hosts"] == list(APPS)
     off = next(one for one in told if one["action"] == "maintenance" and one["result"] == "failed")
     assert list(off["failures"]) == ["lb2"]

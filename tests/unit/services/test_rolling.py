@@ -8,10 +8,11 @@ import pytest
 
 from plainstack.engine.role import HostWork
 from plainstack.errors import InventoryError
+from plainstack.inventory.held import Stopped
 from plainstack.inventory.stack import Stack
 from plainstack.roles import app, worker
 from plainstack.services.hooks import once_host
-from plainstack.services.rolling import groups
+from plainstack.services.rolling import another_taken, groups
 from tests import inventories
 
 TEXT = """
@@ -86,3 +87,32 @@ def test_an_impossible_value_is_an_error_with_its_line(rolling: str, reported: s
     (problem,) = raised.value.problems
     assert reported in problem
     assert problem.startswith("test.yaml:15: ")
+
+
+BALANCED = "  lb1: {address: 10.0.0.9, public: 10.1.0.9, roles: [balancer]}\ndatabase:"
+STOPPED = Stopped(at="2026-01-01T00:00:00Z", who="me", items=("web,a2,2026-01-01T00:00:00Z,me",))
+
+
+@pytest.mark.parametrize(
+    ("service", "units", "absent", "asked"),
+    [
+        ("workers: 2", ["plainstack-web.service"], (), "spare a1 web"),
+        ("workers: 2", ["plainstack-web.service"], ("a3", "a2"), "spare a1,a2,a3 web"),
+        # Nothing that balancers use goes down.
+        ("workers: 2", ["plainstack-web-beat.service"], (), ""),
+        # No other host should serve it.
+        ("hosts: [a1]", ["plainstack-web.service"], (), ""),
+        ("hosts: [a1, a3]", ["plainstack-web.service"], ("a3",), ""),
+        ("hosts: [a1, a2]", ["plainstack-web.service"], (), ""),
+    ],
+)
+def test_balancers_are_asked_about_the_services_that_go_down_and_have_other_hosts(
+    service: str, units: list[str], absent: tuple[str, ...], asked: str
+) -> None:
+    text = TEXT.replace("database:", BALANCED).replace("SERVICE", service)
+    stack = inventories.parse(text, "test.yaml", Path())
+    # On a2, a person has stopped the service.
+    held = stack.held.model_copy(update={"stopped": {"web": STOPPED}})
+    stack = stack.model_copy(update={"held": held})
+    found = another_taken(stack, stack.hosts["a1"], units, absent)
+    assert found == ({"lb1": f"/etc/plainstack/balancer/upstreams {asked}"} if asked else {})
