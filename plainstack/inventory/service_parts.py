@@ -59,7 +59,8 @@ class Process(Model):
     memory: Size | None = Field(None, description="The most memory that it may use, such as 512M or 2G.")
     cpus: Annotated[Int, Field(ge=1, le=256)] | None = Field(None, description="The most CPU cores that it may use.")
     restart: Literal["always", "on-failure", "no"] = Field(
-        "always", description="When systemd restarts the process after it has ended."
+        "always",
+        description="When systemd restarts the process after it has ended. `inv verify` reports one that has ended.",
     )
     watchdog: Watchdog | None = Field(
         None, description="Restarts the process when its health page stops answering; it needs `health`."
