@@ -84,7 +84,7 @@ def await_another(observer: Observer, view: View, leaves: Leaves, listener: List
     asked = {peer: script for peer, script in scripts.items() if peer not in view.failed}
     until = time.monotonic() + spare.seconds
     told = False
-    while why := _without(observer, asked):
+    while why := _without(observer, asked, one_is_enough=spare.one_is_enough):
         if cancelled.is_set():
             raise Untouched(host, stage, "interrupted; nothing was changed")
         if time.monotonic() > until:
@@ -96,20 +96,23 @@ def await_another(observer: Observer, view: View, leaves: Leaves, listener: List
         cancelled.wait(_AGAIN)
 
 
-def _without(observer: Observer, scripts: Mapping[str, str]) -> list[str]:
+def _without(observer: Observer, scripts: Mapping[str, str], *, one_is_enough: bool) -> list[str]:
     """Return the lines of the peers that use no other host; peers that do not answer are left out."""
 
-    def ask(peer: str) -> list[str]:
+    def ask(peer: str) -> list[str] | None:
         try:
             said = observer.sessions.to(peer).script(scripts[peer], timeout=_ANSWER, step="look for other hosts")
         except PlainstackError:
-            return []
+            return None
         return [f"{peer}: {line}" for line in said.out.splitlines()] if said.code == NO_OTHER else []
 
     pool = ThreadPoolExecutor(max_workers=64)
     try:
         answers = [pool.submit(ask, peer) for peer in scripts]
         done = wait(answers, timeout=_ANSWER).done
-        return [line for answer in answers if answer in done for line in answer.result()]
+        told = [lines for answer in answers if answer in done and (lines := answer.result()) is not None]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+    if one_is_enough and [] in told:
+        return []
+    return [line for lines in told for line in lines]

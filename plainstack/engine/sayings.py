@@ -73,13 +73,14 @@ class Spare:
 
     `asks` returns, by host, a shell script for each peer that can tell, given the host with its units, and the hosts
     that cannot take its place because they change at the same time or cannot be reached. The script exits with NO_OTHER
-    if its peer uses no other host, and prints why. They are asked again for at most `seconds`; `why` describes this in
-    progress output.
+    if its peer uses no other host, and prints why; with `one_is_enough`, the others do not matter if one exits with 0.
+    They are asked again for at most `seconds`; `why` describes this in progress output.
     """
 
     seconds: int
     why: str
     asks: Callable[[Stack, Host, Collection[str], Collection[str]], Mapping[str, str]]
+    one_is_enough: bool = False
 
 
 NO_OTHER = 4

@@ -8,12 +8,13 @@ from datetime import datetime
 from plainstack.engine.network import Network
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Package, Resource, Sysctl, Unit, Validation
-from plainstack.engine.role import Answers, Column, Opening, Role, Settle, Status, one_by_one
+from plainstack.engine.role import Answers, Column, Opening, Role, Settle, Spare, Status, one_by_one
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Page, Target
 from plainstack.roles.balancer.proxy import proxy
+from plainstack.roles.balancer.spare import another_balancer
 from plainstack.roles.balancer.validation import contradictions
 from plainstack.roles.balancer.watched import METRICS_PORT, rules, scrapes
 from plainstack.secrets import pki
@@ -178,6 +179,7 @@ ROLE = Role(
     follows=("app",),
     turns=one_by_one,
     settle=Settle(2, "wait until the other balancers see the previous host again"),
+    spare=Spare(30, "wait until another balancer answers requests", another_balancer, one_is_enough=True),
     facts=probe_facts,
     tunnels=tunnels,
     status=Column("virtual address", 2, status),

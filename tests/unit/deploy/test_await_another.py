@@ -28,6 +28,7 @@ def awaited(
     seconds: int = 0,
     failed: tuple[str, ...] = (),
     cancelled: threading.Event | None = None,
+    one_is_enough: bool = False,
 ) -> list[str]:
     """Wait before app2 goes down; `answer` returns the exit code of lb1 or lb2. Return the reported steps."""
 
@@ -38,7 +39,8 @@ def awaited(
         assert (units, absent) == (["web.service"], ["app3"])
         return {"lb1": "ask", "lb2": "ask"}
 
-    role = Role(name="app", desired=lambda *_: (), spare=Spare(seconds, "wait for another host", scripts))
+    spare = Spare(seconds, "wait for another host", scripts, one_is_enough)
+    role = Role(name="app", desired=lambda *_: (), spare=spare)
     observer: Any = SimpleNamespace(
         roles={"app": role}, stack=SimpleNamespace(hosts={"app2": None}), sessions=SimpleNamespace(to=session)
     )
@@ -72,6 +74,12 @@ def test_after_the_time_the_host_is_left_alone_and_the_message_says_why_and_what
         "    lb1: web: app1 is drained",
         "    Repeat the command when another one is in use. To accept that requests fail: --accept-outage",
     ]
+
+
+def test_if_one_peer_is_enough_the_others_do_not_matter() -> None:
+    assert awaited(lambda name: NO_OTHER if name == "lb1" else 0, one_is_enough=True) == []
+    with pytest.raises(HostFailed, match="lb2: web: app1 is drained"):
+        awaited(lambda name: NO_OTHER if name == "lb2" else unreachable(name), one_is_enough=True)
 
 
 def unreachable(name: str) -> int:
