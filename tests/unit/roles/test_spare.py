@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.roles.test_upstreams import ADDRESSES, PORTS, SERVICES, TARGETS, Balancer
+from tests.unit.roles.upstreams_program import ADDRESSES, PORTS, SERVICES, TARGETS, Balancer
 
 pytestmark = pytest.mark.programs
 
