@@ -27,6 +27,7 @@ MODULES = (
     "compared",
     "contents",
     "damage",
+    "disk",
     "fetch",
     "life",
     "place",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import life
 import postmaster
 import pytest
 import recovery
+import service
 from base_backup import BaseBackup
 from life import Life, Wanted
 from place import Cluster, Failed, Place, read_json, write_json
@@ -137,6 +139,28 @@ def test_a_disk_that_becomes_full_during_recovery_is_named_with_what_is_missing(
     replayed = 'LOG:  restored log file "000000010000000000000004" from archive\n'
     with pytest.raises(Failed, match=r"the disk of \S+/one became full: .* 2 WAL files were not replayed yet"):
         recovered(Target(), replayed + way.format(recovery.NO_SPACE))
+
+
+def test_the_unit_survives_a_full_disk_says_so_and_deletes_what_it_restored(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = place.cluster("one")
+    place.requests.mkdir()
+    options = {"backup": "latest", "target": ["", ""], "timeline": 0, "serve": False, "dump": False, "or_end": False}
+    write_json(cluster.request, {"id": "1", "wanted": options})
+    full = OSError(errno.ENOSPC, recovery.NO_SPACE)
+
+    def no_room(state: service.State) -> None:
+        if state._known["progress"] and "problem" not in state._known:
+            raise full
+        write(state)
+
+    write = service.State._write
+    monkeypatch.setattr(service.State, "_write", no_room)
+    monkeypatch.setattr(Life, "_barman", lambda *_: (_ for _ in ()).throw(full))
+    assert service.run(place, "one") == 1
+    assert "/one became full" in read_json(cluster.state)["problem"]
+    assert [path.name for path in cluster.folder.iterdir()] == ["state.json"]
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import base_backup
 import commands
+import disk
 import fetch
-import life
 import postmaster
 import pytest
 import recovery
@@ -237,8 +237,8 @@ def test_recovery_ends_before_a_transaction_and_after_a_moment() -> None:
 
 def test_a_disk_that_is_too_small_is_reported_before_anything_is_restored(tmp_path: Path) -> None:
     with pytest.raises(Failed, match=r"too small: \d+ MB are needed, \d+ MB are free. Free some"):
-        life.room(tmp_path, 10**18)
-    life.room(tmp_path, 0)
+        disk.room(tmp_path, 10**18)
+    disk.room(tmp_path, 0)
 
 
 @pytest.fixture

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import errno
 import shutil
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import base_backup
 import postmaster
 import recovery
 from base_backup import BaseBackup
+from disk import megabytes, room, size_of
 from place import Cluster, Failed, last_lines
 from postmaster import Postmaster
 from recovery import Logged, Target
 from wal_files import Wal, position
 
-# What a cluster needs beside its data: WAL between two checkpoints, and some air for the WAL that Barman receives.
-SPARE = 512 * 2**20
-_MIB = 2**20
 Say = Callable[[str], None]
 
 
@@ -152,11 +149,21 @@ class Life:
         hint = "" if target.pause else ". With --or-end, recovery ends there"
         return Failed(f"the WAL ends before {target.described()} is reached{last}{hint}", log)
 
+    def explained(self, error: Exception) -> Failed:
+        """Return why the cluster failed, if this was the error; call it before the cluster is removed."""
+        if isinstance(error, Failed):
+            return error
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return Failed(self._full(self.server.log.last_file if self.server else ""), last_lines(self.cluster.log))
+        return Failed(str(error))
+
     def _full(self, last_file: str) -> str:
         """Return the sentence about a disk that became full, after the last WAL file that was replayed, if any was."""
         folder = self.cluster.folder
-        wal = Wal.read(self.cluster.place.archive, self.backup.segment_size)
-        left = f" {wal.after(last_file)} WAL files were not replayed yet." if last_file else ""
+        left = ""
+        if last_file:
+            wal = Wal.read(self.cluster.place.archive, self.backup.segment_size)
+            left = f" {wal.after(last_file)} WAL files were not replayed yet."
         return (
             f"the disk of {folder} became full: the restored cluster has {megabytes(size_of(folder))} by now.{left}"
             f" Free some there or make it larger. Nothing has changed but {folder}, which is deleted"
@@ -199,32 +206,6 @@ class Life:
     def stop(self) -> None:
         """End the server, if it runs."""
         self._stop()
-
-
-def room(folder: Path, size: int) -> None:
-    """Raise Failed if a cluster of a size in bytes does not fit on the disk of a folder."""
-    free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
-    needed = size + SPARE
-    if free < needed:
-        raise Failed(
-            f"the disk of {folder} is too small: {megabytes(needed)} are needed, {megabytes(free)} are free. Free some"
-            " there or make it larger. Nothing was restored, and nothing else has changed"
-        )
-
-
-def megabytes(size: int) -> str:
-    """Return a size in bytes in MB."""
-    return f"{size // _MIB} MB"
-
-
-def size_of(folder: Path) -> int:
-    """Return the bytes of all files below a folder, some of which may vanish meanwhile."""
-    total = 0
-    for path, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += os.lstat(f"{path}/{name}").st_size
-    return total
 
 
 def remove(cluster: Cluster) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
@@ -12,7 +13,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from life import Life, Wanted, remove, size_of
+from disk import size_of
+from life import Life, Wanted, remove
 from place import Failed, Place, last_lines, read_json, write_json
 from recovery import Target
 
@@ -32,7 +34,9 @@ class State:
         """Add a line of progress."""
         self._known["progress"] = [*self._known["progress"], line][-_LINES:]
         self._known["said"] = self._known.get("said", 0) + 1
-        self._write()
+        # On a full disk, the work itself fails, and says so.
+        with contextlib.suppress(OSError):
+            self._write()
 
     def done(self, result: dict[str, Any]) -> None:
         """Record that the cluster is up, or the result of a test."""
@@ -65,8 +69,12 @@ def run(place: Place, name: str) -> int:
         sys.stderr.write(f"{cluster.request} does not say what to restore; run: scratch start {name}\n")
         return 1
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
-    state = State(cluster.state, request)
     wanted, target = wanted_of(request["wanted"])
+    try:
+        state = State(cluster.state, request)
+    except OSError as error:
+        sys.stderr.write(f"{error.strerror}: {cluster.folder}\n")
+        return 1
     life = Life(cluster, wanted, state.say)
     try:
         life.restore()
@@ -74,11 +82,12 @@ def run(place: Place, name: str) -> int:
         assert life.server
         code = life.server.wait()
         raise Failed(f"the cluster has ended by itself, with code {code}", last_lines(cluster.log))
-    except Failed as error:
+    except (Failed, OSError) as error:
         life.stop()
+        why = life.explained(error)
         remove(cluster)
-        state.failed(error)
-        sys.stderr.write(f"{error}\n{error.details}\n")
+        state.failed(why)
+        sys.stderr.write(f"{why}\n{why.details}\n")
         return 1
     finally:
         life.stop()
@@ -123,7 +132,8 @@ def follow(unit: str, path: Path, identity: str) -> dict[str, Any]:
             if "problem" in state:
                 raise Failed(state["problem"], state["details"])
         if not active:
-            raise Failed(f"{unit} has ended before it was done", said(unit))
+            first, *rest = said(unit, "--identifier=python3").splitlines() or [f"{unit} has ended before it was done"]
+            raise Failed(first, "\n".join(rest) or said(unit))
         time.sleep(0.2)
 
 

@@ -40,11 +40,13 @@ class Trial:
         began = datetime.now(UTC)
         try:
             self._restored()
-        except (Failed, subprocess.TimeoutExpired) as error:
+        except (Failed, OSError, subprocess.TimeoutExpired) as error:
+            self._life.stop()
+            why = self._life.explained(error)
             if not hasattr(self._life, "backup"):
-                raise
-            self._problems.append(str(error))
-            self._known["log"] = getattr(error, "details", "")
+                raise why from error
+            self._problems.append(str(why))
+            self._known["log"] = why.details
         finally:
             self._life.stop()
             remove(self._cluster)
