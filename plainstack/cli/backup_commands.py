@@ -92,7 +92,7 @@ def _await(console: Console, session: Session, stack: Stack, kind: str, before: 
                     shown = now.milestone()
                 time.sleep(_LOOK_EVERY)
         except (KeyboardInterrupt, HostFailed):
-            console.line(f"the backup goes on on {session.host}: inv backups shows it when it is usable")
+            console.line(f"the backup continues on {session.host}: inv backups lists it once it is usable")
             raise
 
 

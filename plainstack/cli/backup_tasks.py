@@ -19,8 +19,8 @@ from plainstack.cli.options import JSON, SELECT
 def backup_now(_c: Context, inventory: str = "hosts.yaml", incremental: bool = False, json: bool = False) -> None:
     """Take a backup of the database now, show its progress, and wait until it is usable.
 
-    If it fails, the command says which of Barman's checks fails, and what to do. The backup goes on if the connection
-    breaks or after Ctrl-C. If WAL is missing, a full backup is what is needed.
+    If it fails, the command says which of Barman's checks fails, and what to do. The backup continues if the connection
+    breaks, and after Ctrl-C. If WAL is missing, take a full backup.
 
     Exit code: 0, or 1 if there is no usable backup at the end.
     """
@@ -44,7 +44,7 @@ def backups(
     inventory: str = "hosts.yaml",
     json: bool = False,
 ) -> None:
-    """List the backups of the database: kind, size, how long they are kept, to which moment they can be restored.
+    """List the backups of the database: kind, size, how long they are kept, to which moments they can be restored.
 
     WAL up to: the backup can be restored to any moment between its end and this one. Times are in UTC.
 
@@ -82,7 +82,7 @@ def restore_test(
     """Restore a backup on the backup host, check it, and delete it again; says how long that took.
 
     The restored cluster is cut off from the network. Its files, pages, tables and indexes are checked, and its tables
-    compared with what was recorded when the backup was taken. The test goes on if the connection breaks.
+    compared with what was recorded when the backup was taken. The test continues if the connection breaks.
 
     Exit code: 0, or 1 if the test failed or could not be made.
     """

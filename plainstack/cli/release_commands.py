@@ -176,7 +176,7 @@ def _after(service: str, pin: Pinned, pinned: Mapping[str, Pinned]) -> str:
         return f"{service} runs {pin.release}, which is also the content of its source"
     return (
         f"{service} stays at {pin.release} until its source changes: inv deploy refuses the content that was rolled"
-        " back, unless with --again"
+        f" back, unless --again is given"
     )
 
 

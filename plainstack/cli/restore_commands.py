@@ -85,7 +85,7 @@ class _Run:
                 self.console.line(line)
             self._consent("restore")
         else:
-            self.console.line(f"going on with restore {request.id} of the database as it was {request.says}")
+            self.console.line(f"continuing restore {request.id} of the database as it was {request.says}")
         self.restoration.lock()
         with self._told("restore", request.id):
             now = self.restoration.restore(request)
@@ -100,9 +100,9 @@ class _Run:
 
         now = self.restoration.observe()
         request = undone(now)
-        self.console.line(f"restore {request.id} ({request.says}) is undone: the old data comes back")
+        self.console.line(f"restore {request.id} ({request.says}) is being undone: the old data is put back")
         self.console.line(
-            "what was written since the restore leaves the database; it stays aside until inv restore --discard"
+            "what was written since the restore is removed from the database, but kept until inv restore --discard"
         )
         if request.finished or not now.unfinished:
             self._consent("undo")
@@ -188,11 +188,12 @@ class _Run:
         now = self.restoration.observe()
         seconds = time.monotonic() - self.restoration.began
         if failed and opened:
-            self.console.error(f"{len(failed)} checks failed, and the site is open nevertheless: inv verify")
+            self.console.error(f"{len(failed)} checks failed, but the site is open: inv verify")
         elif failed:
             self.console.error(
-                f"{len(failed)} checks failed, so the site stays closed. Mend what they name and type the same command"
-                " again, which opens it. To open it nevertheless, add --despite-checks; to go back: inv restore --undo"
+                f"{len(failed)} checks failed, so the site stays closed. Fix what they report and run the same"
+                f" command again, which opens it. To open it anyway, add --despite-checks; to go back: inv restore"
+                f" --undo"
             )
         if opened:
             self.console.line(f"{done}: {says} ({seconds:.1f} s)", "bold green")
@@ -213,7 +214,7 @@ class _Run:
 
 
 class _Telling:
-    """Sends the notification of a restore when it ends, also if it fails."""
+    """Sends the notification of a restore when it ends, even if it fails."""
 
     def __init__(self, console: Console, stack: Stack, restoration: Restoration, action: str, restore: str) -> None:
         self._console, self._stack, self._restoration = console, stack, restoration

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def prospect(now: Situation, request: Request) -> Iterator[str]:
-    yield f"the database goes back to what it was {request.says}, from backup {request.target[0].partition('=')[2]}"
-    yield f"what was committed later leaves it; {request.leader} becomes the primary"
+    yield f"the database is brought back to its state {request.says}, from backup {request.target[0].partition('=')[2]}"
+    yield f"later commits are removed from it; {request.leader} becomes the primary"
     hosts = ", ".join(node.name for node in now.reached)
-    yield f"the data of today stays on {hosts}, and comes back with: inv restore --undo"
+    yield f"the current data is kept on {hosts}. To put it back: inv restore --undo"
     for node in now.away:
         yield f"{node.name} does not answer: it is fenced off, and can rejoin later: fab failover rejoin"
     if request.closed:
@@ -26,11 +26,11 @@ def prospect(now: Situation, request: Request) -> Iterator[str]:
 def afterwards(now: Situation, done: str) -> Iterator[str]:
     kept = [host for host, found in now.kept.items() if found]
     if done == "restored" and kept:
-        yield f"the data from before stays on {', '.join(kept)}. To put it back: inv restore --undo"
+        yield f"the previous data is kept on {', '.join(kept)}. To put it back: inv restore --undo"
         yield "to delete it, when you are sure: inv restore --discard"
         yield "if a release has migrated the database since that moment, migrate again, or roll the release back"
     elif kept:
-        yield f"the data that was restored stays on {', '.join(kept)}. To delete it: inv restore --discard"
+        yield f"the data that was restored is kept on {', '.join(kept)}. To delete it: inv restore --discard"
     if now.away:
         yield f"when {', '.join(node.name for node in now.away)} answers: fab failover rejoin"
 

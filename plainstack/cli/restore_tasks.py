@@ -17,10 +17,10 @@ from plainstack.cli.options import JSON, NOTIFY, SELECT
         "table": "restore only this table, such as public.orders, as a copy with another name",
         "database": "restore only this database, as a copy with another name",
         "into": "the name of the copy (default: the old name with _restored at its end)",
-        "files": "restore only this folder, as in web/media, from its newest snapshot or the one before --at",
+        "files": "restore only this folder, such as web/media: from its newest snapshot, or the last one until --at",
         "undo": "put the data from before the last restore back",
         "discard": "delete the data from before restores, which inv restore --undo needs",
-        "despite-checks": "open the site although checks fail, for example because another host is down",
+        "despite-checks": "open the site even if checks fail, for example because another host is down",
         "yes": "do not ask for the name of the stack (for scripts)",
         **JSON,
         **NOTIFY,
@@ -43,21 +43,21 @@ def restore(
     json: bool = False,
     no_notify: bool = False,
 ) -> None:
-    """Bring the database of the stack back to an earlier moment; all that was committed later leaves it.
+    """Bring the database of the stack back to an earlier moment; everything committed later is removed from it.
 
     First, the backup host recovers a copy, while the site stays open. Then visitors get the maintenance page, and the
     processes of the services stop. Every db host puts its data aside; one copies the recovered data and becomes the
     primary, the others copy it from there. Barman receives the new WAL and takes a base backup. The site opens after
     the checks of the database have passed.
 
-    An interrupted restore can be repeated: it continues from the state that it finds. It can be undone as well, also
-    after its end: inv restore --undo. The old data stays on the db hosts until inv restore --discard.
+    An interrupted restore can be repeated: it continues from the state that it finds. It can be undone, even after it
+    has ended: inv restore --undo. The old data stays on the db hosts until inv restore --discard.
 
-    With --table or --database, the site stays open: a copy of the table or database as it was is added to the living
+    With --table or --database, the site stays open: a copy of the table or database as it was is added to the live
     cluster under a new name. Its foreign keys and triggers are left out.
 
-    With --files, only the named folders of services go back, and the services restart. The present files are kept on
-    their host; --undo and --discard concern them then.
+    With --files, only the named folders of services go back, and the services restart. The current files are kept on
+    their host; with --files, --undo puts them back and --discard deletes them.
 
     Exit code: 0 done, 1 refused or failed (the message says why and what to type next).
     """

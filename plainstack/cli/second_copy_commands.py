@@ -55,4 +55,4 @@ def fetch_copy(inventory: str, *, json: bool) -> None:
             for backup in fetched:
                 console.line(f"{name}: backup {backup} is back", "bold green")
             if not fetched:
-                console.line(f"{name}: it has all backups that the copy has")
+                console.line(f"{name}: it already has all backups of the copy")

@@ -120,7 +120,7 @@ def maintenance(
     json: bool = False,
     no_notify: bool = False,
 ) -> None:
-    """Close services to visitors, or open them again: they get a page with status 503 and Retry-After.
+    """Close services to visitors, who get a page with status 503 and Retry-After, or open them again.
 
     inv maintenance on --message='We are back at 14:00 UTC.'
     inv maintenance off

@@ -9,6 +9,6 @@ CONNECT_WITHIN = 1
 
 
 def hurried(stack: Stack) -> Stack:
-    """Return the stack with a short limit for connections, so that a host that is down is given up quickly."""
+    """Return the stack with a short limit for connections, so that the command soon gives up on a host that is down."""
     limit = min(CONNECT_WITHIN, stack.ssh.connect_timeout)
     return stack.model_copy(update={"ssh": stack.ssh.model_copy(update={"connect_timeout": limit})})

@@ -56,8 +56,8 @@ def choose(
 ) -> dict[str, tuple[str, ...]]:
     """Return the units that `names` refer to, by host; leave out hosts without such units.
 
-    A name is that of a service, a role or a unit. Of a unit's name, the prefix `plainstack-`, the instance and the
-    suffix may be left out. Without names, return the units of the roles in `by_default`. `services` holds the units of
+    A name is that of a service, a role or a unit. The prefix `plainstack-`, the instance and the suffix of a unit's
+    name may be left out. Without names, return the units of the roles in `by_default`. `services` holds the units of
     each service by host. Raises Refused for a name that is no service, no role and no unit of any host.
     """
     roles, by_default = list(roles), list(by_default)

@@ -29,7 +29,7 @@ class Lookout:
         self._wal_missing = ""
 
     def observe(self) -> Topology:
-        """Return the topology, from the answers of all hosts, also of those that did not answer before."""
+        """Return the topology, from the answers of all hosts, including those that did not answer before."""
         self._runner.away.clear()
         self._fences.clear()
         self._seen = False

@@ -1,4 +1,4 @@
-"""Reasons to refuse a deploy that roles find in the facts of all their hosts, also of those that --host leaves out."""
+"""Reasons of roles to refuse a deploy, from the facts of all their hosts, including those that --host leaves out."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _ADVICE = "Repeat the command when another one is in use. To accept that request
 def see(observer: Observer, view: View, waits: Mapping[Node, float], cancelled: Event) -> None:
     """Return when the peers of all nodes use their hosts again, when the seconds are over, or when cancelled.
 
-    `waits` holds the seconds for each node. They are waited for in full if a peer cannot be asked.
+    `waits` holds the seconds for each node. If a peer cannot be asked, the wait takes all of them.
     """
     pool = ThreadPoolExecutor(max_workers=64)
     until = time.monotonic() + max(waits.values())

@@ -22,7 +22,7 @@ def restarts(
     units: Collection[str],
     health: Mapping[str, str],
 ) -> HostPlan:
-    """Return the plan that restarts those of `units` that the host has and that should run, and changes nothing else.
+    """Return a plan that does nothing but restart units: those of `units` that the host has and that should run.
 
     `health` replaces the health commands of units by name. The manifest and the stamps stay as they are: a change that
     is not deployed yet stays a change.

@@ -16,7 +16,7 @@ from plainstack.postgresql.step_frame import Origin
 
 
 class Restoration(PhasedRun[AnyStep, Situation]):
-    """Observes the hosts that a restore concerns, and acts on them; use it in a `with` statement."""
+    """Observes the hosts of a restore, and acts on them; use it in a `with` statement."""
 
     def __init__(self, network: Network, command: str, report: Callable[[Event], None]) -> None:
         super().__init__(network, command, report)
@@ -33,7 +33,7 @@ class Restoration(PhasedRun[AnyStep, Situation]):
         return self._runner.away
 
     def observe(self) -> Situation:
-        """Return the situation, from the answers of all hosts, also of those that did not answer before."""
+        """Return the situation, from the answers of all hosts, including those that did not answer before."""
         self._lookout.observe()
         return self._look()
 
@@ -43,7 +43,7 @@ class Restoration(PhasedRun[AnyStep, Situation]):
         return catalogue.parse(self._runner.read(name, catalogue.script(self.stack), 120))
 
     def lock(self) -> None:
-        """Lock all hosts that the restore concerns and that answered. Raises Refused."""
+        """Lock all hosts of the restore that answered. Raises Refused."""
         asked = self._questions
         names = {*asked.databases, *asked.backup, *asked.processes, *asked.doors, *self._lookout.clients}
         self._releases = self._runner.lock(names)
@@ -77,7 +77,7 @@ class Restoration(PhasedRun[AnyStep, Situation]):
     def _look(self) -> Situation:
         asked = self._questions
         topology = self._lookout.look()
-        # Each host is asked once, although it may have several parts.
+        # Each host is asked once, even if it plays several parts.
         scripts: dict[str, str] = {}
         for part in _parts(asked):
             for name, script in part.items():

@@ -1,4 +1,4 @@
-"""Bring one table or database out of a backup into the living cluster, over SSH."""
+"""Copy one table or database from a backup into the live cluster, over SSH."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def execute(
     `settle` returns the seconds that must pass between the end of one node and the start of the next of the same stage;
     `unseen` holds nodes of earlier runs that a node must wait for, each with the seconds from now. `wait_for` is called
     with each node that has to wait and what it waits for, each with the seconds that are left; it returns when they are
-    over, or before that if it is sure that they are not needed.
+    over, or earlier if the wait is no longer needed.
     """
     began = time.monotonic()
     outcomes: dict[Node, Outcome] = {}

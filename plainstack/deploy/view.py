@@ -28,8 +28,8 @@ class Listener(Protocol):
 class View:
     """The result of observing hosts: the state and the plan of each, or its error in `failed`.
 
-    `stack` is the stack that the plans bring about: the inventory's with what the hosts hold, or an intermediate one;
-    see plainstack.engine.transition.
+    `stack` is the stack that the plans lead to: that of the inventory with the holds of the hosts, or an intermediate
+    one; see plainstack.engine.transition.
     """
 
     stack: Stack

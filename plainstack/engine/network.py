@@ -36,7 +36,7 @@ class Network:
     def once(self, key: str, compute: Callable[[], Result]) -> Result:
         """Return what `compute` returned first for this key: a value that is the same for all hosts, and slow to get.
 
-        A source that changes meanwhile is the same for all hosts of a deploy, too.
+        So a source that changes during a deploy is still the same for all hosts.
         """
         if key not in self._kept:
             self._kept[key] = compute()

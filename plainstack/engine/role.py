@@ -114,7 +114,7 @@ class Role:
         before this one and that --role leaves out;
         `turns`, the hosts with work that are deployed one after another, as groups in order; a group waits for the one
         before it, and if a host fails, the groups after it are skipped;
-        `settle`, the time that peers get after each host at most, and how to ask them whether they need less;
+        `settle`, the longest time that peers get after each host, and how to ask them whether they need less;
         `spare`, how to ask peers, before units of a host stop or restart, whether they use another host meanwhile;
         `transition` returns the stack with the old values that the role's hosts must serve beside the new ones until
         all hosts of the roles in `used_by` have moved (see plainstack.engine.transition); `still_served` describes

@@ -1,4 +1,4 @@
-"""The types of the functions that a role consists of, and what those do that a role leaves out."""
+"""The types of a role's functions, and the defaults for those that a role does not define."""
 
 from __future__ import annotations
 

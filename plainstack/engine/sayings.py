@@ -34,7 +34,8 @@ class Opening:
 class Finding:
     """Something found on a host that stops a deploy (`refused`) or that the operator should know.
 
-    What does not stop a deploy is reported if the deploy changes the host; with `always`, also if nothing is to do.
+    What does not stop a deploy is reported if the deploy changes the host; with `always`, even if there is nothing to
+    do.
     """
 
     text: str
@@ -59,7 +60,7 @@ class Settle:
     """The seconds that peers need to recognise a changed host as healthy, and the reason that progress output shows.
 
     `asks` returns, by host, a shell script for each peer that can tell: it waits until the peer uses the changed host,
-    and exits 0 then. When all of them have done so, the rest of the seconds is not waited for.
+    and exits 0 then. When all of them have done so, the wait ends early.
     """
 
     seconds: int

@@ -28,8 +28,8 @@ union all select concat('slot.', slot_name, '=', active, '|',
 class Slot:
     """A replication slot; `retained` is how many bytes of WAL it retains.
 
-    `wal_status` is as in pg_replication_slots, or "lost" if PostgreSQL has invalidated the slot: its reader may go on
-    while WAL is left, but PostgreSQL keeps none for it.
+    `wal_status` is as in pg_replication_slots, or "lost" if PostgreSQL has invalidated the slot: its reader may
+    continue while WAL is left, but PostgreSQL retains none for it.
     """
 
     name: str

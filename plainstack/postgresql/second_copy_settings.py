@@ -81,7 +81,8 @@ class SecondCopy(Model):
     )
     port: Port = Field(22, description="The port of the destination's sshd.")
     bandwidth: BitRate | None = Field(
-        None, description="How much of the line a copy may use, in bits a second: 50M. Without it, all."
+        None,
+        description="The bandwidth that a copy may use, in bits a second, such as 50M; without it, there is no limit.",
     )
     max_age_hours: Annotated[Int, Field(ge=1, le=9999)] = Field(
         3, description="An alert fires when the copy is older than this, in hours; one is made every 15 minutes."

@@ -128,7 +128,7 @@ code=0
 timeout {_PATIENCE} systemctl start {_FULL} || code=$?
 [ $code != 0 ] || exit 0
 if [ $code = 124 ]; then
-    echo 'the first backup takes longer than {_PATIENCE // 60} minutes; it goes on: deploy again when it is done'
+    echo 'the first backup takes longer than {_PATIENCE // 60} minutes; it continues: deploy again when it is done'
 else
     journalctl --unit={_FULL} --invocation=0 --no-pager --quiet --output=cat --lines=12
 fi
@@ -174,7 +174,7 @@ def rules(stack: Stack, watcher: Host, _interval: int) -> Iterator[File]:
 
 
 def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
-    """Yield what contradicts itself in the schedule and in the destination of the second copy."""
+    """Yield the contradictions in the schedule and in the destination of the second copy."""
     yield from schedule.contradictions(stack)
     yield from second_copy.contradictions(stack)
 
@@ -185,7 +185,7 @@ def facts(stack: Stack, host: Host) -> str:
 
 
 def findings(stack: Stack, host: Host, observed: Observed) -> Iterator[Finding]:
-    """Report missing WAL and a failing second copy to who deploys."""
+    """Report missing WAL and a failing second copy in plans and deploys."""
     yield from state.findings(stack, host, observed)
     yield from second_copy_state.findings(stack, observed)
 

@@ -1,4 +1,4 @@
-"""Hooks with `once` in a deploy that does not reach all hosts of a service: when it must not be done."""
+"""When a deploy that does not reach all hosts of a service is refused because of hooks with `once`."""
 
 from __future__ import annotations
 

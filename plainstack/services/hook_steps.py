@@ -12,7 +12,7 @@ from plainstack.services.release import Release
 from plainstack.services.release_shell import IN_RELEASE, script, word
 from plainstack.services.variables import Scope
 
-# The marker is written after the command has succeeded: a command that is killed on the way runs again.
+# The marker is written after the command has succeeded: a command that is killed runs again.
 _HOOK = """\
 code=0
 said=$(in_release "$home/releases/$id" timeout -k 10 "$seconds" sh -c "$line" 2>&1) || code=$?

@@ -58,7 +58,7 @@ class Kind:
 
 def of(service: Service) -> Kind:
     """Return the kind of a service."""
-    kind: str = getattr(service, "kind")  # noqa: B009 - every model of the union has it, and their base has not
+    kind: str = getattr(service, "kind")  # noqa: B009 - every model of the union has it, but their base class does not
     return KINDS[kind]
 
 

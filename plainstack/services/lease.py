@@ -30,7 +30,7 @@ class Holder:
 
 @runtime_checkable
 class _Database(Protocol):
-    """The settings of the database, as far as leases depend on them."""
+    """The database settings that leases depend on."""
 
     synchronous: bool
 
@@ -54,7 +54,7 @@ from plainstack.lease where not pg_is_in_recovery()"""
 
 
 def seen(facts: Iterable[Mapping[str, str]]) -> dict[str, Holder]:
-    """Return the leases that the facts of the database's hosts name."""
+    """Return the leases, from the facts of the db hosts."""
     lines = [
         f"{key.removeprefix('lease.')}|{value}"
         for each in facts
@@ -67,7 +67,7 @@ def seen(facts: Iterable[Mapping[str, str]]) -> dict[str, Holder]:
 def sentences(known: Mapping[str, bool], found: Mapping[str, Holder]) -> Iterator[tuple[str, str, bool]]:
     """Yield the host ("" for none), a sentence, and whether it is a problem, for each of the leases in `known`.
 
-    These are the leases of a stack, each with whether a host should have it at all times.
+    `known` maps each lease of a stack to whether a host should have it at all times.
     """
     for name, always in known.items():
         holder = found.get(name)

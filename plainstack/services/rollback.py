@@ -44,7 +44,7 @@ def newest(hosts: Hosts) -> Pinned | None:
 
 
 def candidates(hosts: Hosts) -> list[str]:
-    """Return the releases that all hosts could run and that some host does not run, newest first."""
+    """Return the releases that every host could run and at least one host does not, newest first."""
     order = dict.fromkeys(name for seen in hosts.values() for name in [*seen.ready, seen.current] if name)
     return [
         name

@@ -16,7 +16,7 @@ from plainstack.services.processes import ROLES
 from plainstack.wording import Loc
 
 SETTLE = 6
-"""The seconds after which the next host may change, whether or not all balancers use the one before it again."""
+"""The seconds after which the next host may change, whether or not all balancers use the previous one again."""
 
 PATIENCE = 30
 """The seconds for which a host is not changed while the balancers use no other host of its services."""
@@ -63,7 +63,7 @@ def groups(stack: Stack, names: Collection[str], at_once: int) -> Sequence[Seque
     """Return the hosts in groups that change one after another, at most `at_once` hosts in a group.
 
     A host is not in a group with others of a service if it is the first of that service, which migrates the database,
-    or the last, if that runs a hook when all hosts have started the release.
+    or the last and runs a hook when all hosts have started the release.
     """
     found: list[list[str]] = []
     for host in ordered(stack, [stack.hosts[name] for name in names]):

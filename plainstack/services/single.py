@@ -39,7 +39,7 @@ def supervised(service: str, process: str, wanted: Process, command: str) -> str
 
 
 def at_its_times(service: str, name: str, timer: ServiceTimer, command: str) -> str:
-    """Return the command of a timer's unit: the supervisor, which runs `command` unless another host has."""
+    """Return the command of a timer's unit: the supervisor, which runs `command` unless another host has run it."""
     calendar = shlex.quote(timer.calendar.replace("%", "%%"))
     options = f"--lease {upstream(service, name)} --calendar {calendar} --limit {timer.timeout}"
     return f"/usr/bin/python3 -I {_PROGRAM} {options} -- {command}"

@@ -89,7 +89,7 @@ def of_visitor(stack: Stack, path: str, address: str = "", scheme: str = "https"
 def trusted_senders(stack: Stack, host: Host) -> list[str]:
     """Return the addresses whose X-Forwarded-Proto an application on `host` trusts: the balancers' and the host's own.
 
-    The host itself requests the health page like a balancer.
+    The host itself also requests the health page, as a balancer does.
     """
     return list(dict.fromkeys(str(peer.address) for peer in (*stack.with_role("balancer"), host)))
 

@@ -20,7 +20,7 @@ def program(stack: Stack, host: Host) -> Iterator[Resource]:
         return
     yield Package(name="nginx")
     if "balancer" not in host.roles or stack.settings(Balancer).engine != "nginx":
-        # The package's own unit would serve it.
+        # Otherwise the package's own unit would serve this site.
         yield Absent(path="/etc/nginx/sites-enabled/default")
 
 

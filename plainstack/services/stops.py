@@ -135,7 +135,7 @@ def sentences(stack: Stack) -> Iterator[tuple[str, str]]:
 
 
 def leases(stack: Stack) -> dict[str, bool]:
-    """Return the leases of a stack like plainstack.services.processes; stopped ones need no holder."""
+    """Return the leases of a stack, as plainstack.services.processes does; those of stopped parts need no holder."""
     found = processes.leases(stack)
     for service in stack.held.stopped:
         for name, process in processes.processes(stack, service).items() if service in stack.services else ():

@@ -96,7 +96,7 @@ def inventory(tmp_path: Path) -> Path:
 
 
 def typed(inventory: Path, *words: str, code: int = 1) -> str:
-    """Return a command's stderr. The lab is not up: a command that goes on to the hosts fails and says so."""
+    """Return a command's stderr. The lab is not up: a command that tries to reach the hosts fails and says so."""
     line = [str(Path(sys.executable).with_name("inv")), words[0], f"--inventory={inventory}", *words[1:]]
     ran = subprocess.run(
         line, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False

@@ -93,7 +93,7 @@ def test_unset_secrets_are_also_reported_as_json(folder: Path, command: str) -> 
 
 def test_only_secrets_of_the_chosen_hosts_are_required(folder: Path) -> None:
     ran = inv(folder, "plan", "--host=c")
-    # The message that the lab is not up shows that the plan went on to the host.
+    # The message that the lab is not up shows that the plan tried to reach the host.
     assert "is not up" in ran.stderr
     assert "is not set" not in ran.stderr
     assert not (folder / "ran").exists()

@@ -80,7 +80,7 @@ def test_a_killed_start_of_bare_hosts_is_completed_by_the_next(project: Path) ->
 
 
 def test_a_killed_test_run_does_not_affect_the_next_one(tmp_path: Path) -> None:
-    """The killed run's `lab.up` goes on without it; the next run waits for that, and removes its lab."""
+    """The killed run's `lab.up` continues without it; the next run waits for that, and removes its lab."""
     name = f"{labs.NAME}-killed"
     test = f"{Path(__file__)}::{test_the_lab_of_another_folder_is_not_used_by_mistake.__name__}"
     line = [sys.executable, "-m", "pytest", "-q", f"--basetemp={tmp_path / 'run'}", test]

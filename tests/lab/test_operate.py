@@ -49,7 +49,7 @@ def stack(project: Path) -> Iterator[Operator]:
 
 
 def notified(stack: Operator) -> list[dict[str, Any]]:
-    """Return the documents that notify.command has got."""
+    """Return the documents that notify.command has received."""
     text = (stack.inventory.parent / "notified.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 

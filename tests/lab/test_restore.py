@@ -1,4 +1,4 @@
-"""The database goes back to an earlier moment on lab hosts, and forward again; no row is lost, and none too many."""
+"""The database goes back to an earlier moment on lab hosts, and forward again; no row is lost or left over."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_undoing_a_restore_brings_back_everything_also_if_it_is_interrupted(stac
     assert stack.rows() == stack.acknowledged
     assert stack.sql("select to_regclass('restore_orders') is null") == "t"
     stack.is_whole()
-    # Barman follows the old history again: a failover and a restore to after it work.
+    # Barman follows the old history again: a failover works, and so does a restore to a moment after it.
     stack.write(20)
 
 

@@ -101,7 +101,7 @@ def test_what_was_copied_passes_a_restore_test_from_the_copy(copy: Copy) -> None
     assert "copied until" in operator.inv("backups").text
     assert operator.json("backups")["second_copy"]["problem"] is None
     assert "second copy" not in operator.inv("status", code=None).text
-    # Not even a command of rsync's leaves the folder.
+    # Not even rsync can leave the folder.
     key = "-i /var/lib/barman/.ssh/second_copy -o UserKnownHostsFile=/etc/plainstack/second-copy.known_hosts"
     outside = f"cd / && runuser -u barman -- rsync --rsh='ssh {key}' keeper@mon1:/../../etc/hostname /tmp/ 2>&1 || :"
     assert "do not use .. in" in operator.on("bak1", outside)
@@ -153,7 +153,7 @@ def test_what_retention_removes_leaves_the_copy_and_what_a_lost_host_had_does_no
     assert set(kept) < {one["id"] for one in operator.json("backups", code=None)["backups"]}
     assert copy.run()["unknown"] == []
     operator.inv("verify", "--role=backup")
-    # All is back but the WAL between the last run of the copy and the first backup of the new host.
+    # Everything is back except the WAL between the last run of the copy and the first backup of the new host.
     result = operator.json("restore-test", f"--backup={kept[-1]}", code=None)
     assert result["rows"] >= 2000
     assert all("is missing from Barman's archive" in problem for problem in result["problems"])

@@ -135,12 +135,12 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
     # The commands about backups and their messages.
     "cli/restore_one_command.py": ("backup",),
     "cli/backup_commands.py": (
-        ": inv backups shows it when it is usable",
+        ": inv backups lists it once it is usable",
         "backup",
         "backups",
         "no usable backup was taken:",
         "see: inv logs plainstack-backup",
-        "the backup goes on on",
+        "the backup continues on",
     ),
     "cli/backup_tasks.py": (
         "backup",
@@ -166,7 +166,7 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
     "cli/second_copy_commands.py": (
         ": backup",
         ": fetching backups from",
-        ": it has all backups that the copy has",
+        ": it already has all backups of the copy",
         "backup",
         "there is no key yet. Run: inv deploy --r",
     ),

@@ -36,9 +36,9 @@ WantedBy=timers.target
 class Timer(Resource):
     """A timer that starts `unit`, by default the service with its name, at the times in `calendar` (systemd.time(7)).
 
-    The timer is always enabled and running. With `persistent`, a run missed while the host was off is made up after
-    boot. `spread` is the maximum random delay in seconds, so that not all hosts start at once. `accuracy` is how many
-    seconds later systemd may start the unit, to do several things at once.
+    The timer is always enabled and running. With `persistent`, a run that was missed while the host was off takes place
+    after the next boot. `spread` is the maximum random delay in seconds, so that not all hosts start at once.
+    `accuracy` is how many seconds later systemd may start the unit, so that it can start several units at once.
     """
 
     name: str

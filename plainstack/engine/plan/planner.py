@@ -33,7 +33,7 @@ def plan(
     """Return the plan of a host. `desired` holds all its roles; `scope` names the roles to plan, None means all.
 
     Without a scope, the plan also removes the units and files of roles that the host no longer has. With `only`, the
-    keys of resources, it leaves all other resources as they are, and everything that the package transaction does.
+    keys of resources, it plans nothing for other resources, and no package transaction.
     """
     if only is not None:
         only = {*only} - {item.key for wanted in desired.values() for item in wanted if _by_apt(item)}
@@ -146,7 +146,7 @@ def _removals(situation: Situation) -> list[Action]:
 
 
 def _in_order(situation: Situation) -> list[Action]:
-    """Return the actions that run in the order of their ranks, not in that in which the role yields its resources."""
+    """Return the actions that run in order of rank, not in the order in which the role yields its resources."""
     found: list[tuple[Rank, Action]] = []
     for item in situation.wanted:
         kind = kind_of(item)

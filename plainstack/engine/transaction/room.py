@@ -7,4 +7,4 @@ ROOM = (
     """echo "the disk of $disk has $((free / 1024)) MB free and needs $((($2 + 1023) / 1024)) MB:"""
     """ $((($2 - free + 1023) / 1024)) MB are missing" >&2; }"""
 )
-"""A shell command that says on stderr how much room the disk of folder $1 lacks for $2 KiB; nothing if it has it."""
+"""A shell command that prints on stderr how much room the disk of folder $1 lacks for $2 KiB, if any."""

@@ -172,7 +172,7 @@ def script(stack: Stack, *, retention: bool = False) -> str:
 
     It takes some tens of milliseconds; with `retention` it starts Barman, which takes one or two seconds.
     """
-    # Sent, not called there: it answers also before a deploy has brought the host its newest version.
+    # Sent with the script, so that it works even before a deploy has installed its newest version on the host.
     text = (FILES / "backup/usr/local/lib/plainstack/backup-catalogue").read_text(encoding="utf-8")
     options = " --retention" if retention else ""
     return f"python3 -I -c {quote(text)} {quote(server(stack))}{options}\n"

@@ -26,11 +26,11 @@ _SYMPTOMS = (
     ),
     (
         r"no pg_hba\.conf entry",
-        "the primary does not let the backup host in. A deploy brings its pg_hba.conf back: inv deploy",
+        "the primary rejects the backup host. A deploy restores its pg_hba.conf: inv deploy",
     ),
     (
         r"certificate verify failed|SSL error|does not match host name",
-        "the TLS connection to the primary fails. A deploy issues certificates anew: inv deploy",
+        "the TLS connection to the primary fails. A deploy issues new certificates: inv deploy",
     ),
     (
         r"WAL summar(y|ies) (is|are) required|summarize_wal",
@@ -44,13 +44,13 @@ _SYMPTOMS = (
     (
         r"requested WAL segment \S+ has already been removed|can no longer (access|get changes from) replication slot"
         r"|is not in this server's history",
-        "the primary no longer has WAL that Barman needs. Its receiver starts anew within seconds: inv backup-now",
+        "the primary no longer has WAL that Barman needs. Its receiver starts again within seconds: inv backup-now",
     ),
     (
         r"terminating connection|server closed the connection|SSL SYSCALL|could not (receive|read) .*(data|COPY)"
         r"|Connection (refused|timed out|reset)|No route to host|could not translate host name"
         r"|session is (read-only|not read-write)|the database system is (shutting down|starting up)",
-        "the primary went away, or there is none. See what the db hosts are: fab failover status. Then try again",
+        "the primary became unreachable, or there is none. Look at the db hosts: fab failover status. Then try again",
     ),
     (
         r"WAL that it needs has not arrived|no WAL has arrived",
@@ -70,8 +70,8 @@ _CHECKS: Mapping[str, str] = {
     "wal_level": "the primary writes too little WAL (wal_level). A deploy sets it: inv deploy",
     "replication_slot": f"slot {BARMAN_SLOT} is missing or unused on the primary. A deploy makes it: inv deploy",
     "directories": "Barman cannot write to its folders. See with inv shell whether the disk is full or read-only",
-    "retention_policy_settings": "Barman does not understand backup.retention. A deploy writes it anew: inv deploy",
-    "compression_settings": "Barman's configuration was changed. A deploy writes it anew: inv deploy",
+    "retention_policy_settings": "Barman does not understand backup.retention. A deploy writes it again: inv deploy",
+    "compression_settings": "Barman's configuration was changed. A deploy writes it again: inv deploy",
     "pg_basebackup": "pg_basebackup is missing on the backup host. A deploy installs it: inv deploy",
     "pg_basebackup_compatible": f"pg_basebackup {_ANOTHER}",
     "pg_receivexlog": "pg_receivewal is missing on the backup host. A deploy installs it: inv deploy",

@@ -40,7 +40,7 @@ class Progress:
         return f"copying: {size(self.copied)} of about {size(self.total)} ({self.percent} %)"
 
     def milestone(self) -> tuple[str, int]:
-        """Return a value that changes whenever a log should have another line: a new phase, or another tenth copied."""
+        """Return a value that changes when a log should get a new line: in a new phase, or after another tenth."""
         return self.sentence().partition(":")[0].lstrip("0123456789. "), (self.percent or 0) // 10
 
 

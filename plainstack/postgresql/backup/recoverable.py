@@ -46,7 +46,7 @@ def window(catalogue: Catalogue) -> tuple[datetime, datetime] | None:
 
 
 def windows(catalogue: Catalogue) -> tuple[tuple[datetime, datetime], ...]:
-    """Return the periods to whose moments the database can be brought back, the oldest first.
+    """Return the periods in which any moment can be restored, the oldest first.
 
     A period begins with the end of a usable backup, and ends when the last WAL before a gap was received. The last one
     grows as WAL arrives; it ends with the last WAL, which can be later than the last commit.
@@ -95,7 +95,7 @@ def open_gaps(catalogue: Catalogue) -> tuple[Gap, ...]:
 
 
 def on_newest_history(catalogue: Catalogue, backup: Backup) -> bool:
-    """Return whether a complete backup was taken on what the newest timeline contains, not on an abandoned one."""
+    """Return whether a complete backup belongs to the history of the newest timeline, not to an abandoned timeline."""
     begin, end = (number(catalogue, name) for name in (backup.begin_wal, backup.end_wal))
     return any(
         span.timeline == backup.timeline and span.first <= begin and (span.end is None or end <= span.end)
@@ -104,7 +104,7 @@ def on_newest_history(catalogue: Catalogue, backup: Backup) -> bool:
 
 
 def number(catalogue: Catalogue, segment: str) -> int:
-    """Return the number of a WAL segment, which grows by one from segment to segment, also to the next timeline."""
+    """Return the number of a WAL segment, which grows by one from segment to segment, even across timelines."""
     return int(segment[8:16], 16) * (2**32 // catalogue.segment_bytes) + int(segment[16:], 16)
 
 
@@ -157,7 +157,7 @@ def _chunks(catalogue: Catalogue) -> Iterator[_Chunk]:
 
 
 def _joined(pieces: Iterator[_Chunk]) -> Iterator[_Chunk]:
-    """Yield the pieces, with those joined that follow on one another."""
+    """Yield the pieces, joining those that follow one another."""
     current: _Chunk | None = None
     for piece in pieces:
         if current and piece.first <= current.last + 1:

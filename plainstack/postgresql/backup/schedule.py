@@ -50,7 +50,7 @@ def expressions(settings: Backup) -> tuple[str, ...]:
 
 
 def max_age_hours(settings: Backup) -> int:
-    """Return the age in hours from which on the newest backup is too old: given, or the schedule's longest interval."""
+    """Return the age in hours above which the newest backup is too old: as given, or as the schedule implies."""
     if settings.max_age_hours is not None:
         return settings.max_age_hours
     longest = longest_interval(*expressions(settings))
@@ -59,7 +59,7 @@ def max_age_hours(settings: Backup) -> int:
 
 
 def restore_test_hours(calendar: str) -> int:
-    """Return the age in hours from which on the last restore test is too old; 0 if that is not known.
+    """Return the age in hours above which the last restore test is too old; 0 if that is not known.
 
     `calendar` says when restore tests are made.
     """
@@ -79,8 +79,8 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
 def longest_interval(*calendar: str) -> timedelta | None:
     """Return the longest time between two moments at which any of these expressions occurs.
 
-    It is None if they never occur, or if one is not in the part of systemd.time(7) that this function knows: days of
-    the week, dates and times with lists, ranges and steps, and words such as daily; not `~` or other time zones.
+    It is None if they never occur, or if one uses more of systemd.time(7) than this function knows: days of the week,
+    dates and times with lists, ranges and steps, and words such as daily; not `~` or other time zones.
     """
     try:
         parsed = [_parsed(text) for text in calendar]

@@ -35,7 +35,7 @@ _AS_BARMAN = f"runuser -u barman -- /usr/bin/python3 -I {PROGRAM}"
 
 
 def copying(stack: Stack, host: Host) -> Iterator[Resource]:
-    """Yield the resources of the backup host for the second copy; none if there is to be none."""
+    """Yield the resources of the backup host for the second copy; none if the inventory names no second copy."""
     wanted = stack.settings(Backup).second_copy
     if wanted is None:
         return
@@ -65,7 +65,7 @@ def copying(stack: Stack, host: Host) -> Iterator[Resource]:
 
 
 def first_copy(stack: Stack) -> Iterator[Resource]:
-    """Yield the command that tries the destination when a deploy changes it; a refusal is a warning of the deploy."""
+    """Yield the command that tries the destination when a deploy changes it; a refusal becomes a warning."""
     if stack.settings(Backup).second_copy is None:
         return
     state = f"${{ROOT:-}}{barman.copy_file(stack)}"

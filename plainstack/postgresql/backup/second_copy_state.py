@@ -73,7 +73,7 @@ def facts(stack: Stack) -> str:
 
 
 def parse(facts: Mapping[str, str]) -> Copied | None:
-    """Return what the last run achieved by what the probe found; None if no copy was tried yet."""
+    """Return what the last run achieved, from the facts of the probe; None if there was no run yet."""
     try:
         data = json.loads(facts.get("second_copy", ""))
         until = data.get("until")
@@ -90,7 +90,7 @@ def parse(facts: Mapping[str, str]) -> Copied | None:
 
 
 def _tested(text: str, first: float) -> Tested | None:
-    """Return a restore test as the probe printed it; None if it is older than the copy: of another destination."""
+    """Return a restore test from the facts of the probe; None if it is of another destination, older than the copy."""
     try:
         data = json.loads(text)
         tested = Tested(str(data["backup"]), datetime.fromisoformat(data["at"]), bool(data["passed"]))
@@ -100,7 +100,7 @@ def _tested(text: str, first: float) -> Tested | None:
 
 
 def read(printed: str) -> Copied | None:
-    """Return the same by what the shell code of `facts` printed."""
+    """Return the same from the output of the shell code of `facts`."""
     return parse(dict(line.split("=", 1) for line in printed.splitlines() if "=" in line))
 
 
@@ -131,7 +131,7 @@ def problems(stack: Stack, seen: Copied | None, now: datetime) -> Iterator[str]:
 
 
 def findings(stack: Stack, observed: Observed) -> Iterator[Finding]:
-    """Report a copy that fails to who deploys; a copy that was never tried is tried by the deploy."""
+    """Report a failing copy in plans and deploys; if it was never tried, the deploy tries it."""
     seen = parse(observed.facts)
     for text in problems(stack, seen, datetime.now(UTC)) if seen and seen.problem else ():
         yield Finding(text, refused=False)
@@ -156,7 +156,7 @@ def cell(seen: Copied | None, now: datetime) -> str:
 
 
 def sentence(stack: Stack, seen: Copied | None, now: datetime) -> str:
-    """Return until when the backups are copied, as `inv backups` shows it; empty if there is to be no copy."""
+    """Return until when the backups are copied, as `inv backups` shows it; empty without a second copy."""
     wanted = stack.settings(Backup).second_copy
     if wanted is None:
         return ""

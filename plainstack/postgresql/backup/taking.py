@@ -7,15 +7,15 @@ from plainstack.postgresql.backup import barman
 
 # EX_TEMPFAIL of sysexits.h: the same request may succeed later.
 BUSY = 75
-# An incremental backup has nothing that it could be based on.
+# There is no backup on which an incremental one could be based.
 NO_BASE = 76
 
 
 def begin_script(stack: Stack, kind: str) -> str:
     """Return shell code for root on the backup host that starts a backup and prints how many bytes a full one copies.
 
-    It exits with BUSY or NO_BASE, and a sentence on stderr, if it starts none. systemd runs the backup, so that it goes
-    on if the operator's connection breaks.
+    It exits with BUSY or NO_BASE, and a sentence on stderr, if it starts none. systemd runs the backup, so that it
+    continues if the operator's connection breaks.
     """
     folder = f"${{ROOT:-}}{barman.folder(stack)}"
     units = " ".join(f"{barman.unit(one)}.service" for one in barman.KINDS)

@@ -123,7 +123,7 @@ def _choose(now: Topology) -> str:
     away = [node for node in now.nodes.values() if not node.heard]
     bring = f"Make {names_of(away)} answer, and type this again. " if away else ""
     return (
-        f"{bring}To go on with the data of {best.name} (timeline {best.timeline}), without writes that only other"
+        f"{bring}To continue with the data of {best.name} (timeline {best.timeline}), without writes that only other"
         f" hosts may have: fab failover promote --to={best.name}"
     )
 

@@ -120,7 +120,8 @@ def _chosen(now: Topology, target: str) -> Node:
     if not target and fenced_off(now, chosen):
         raise Refused(
             f"{chosen.name} has been fenced off since an earlier promotion, so it lacks the writes made since."
-            " Bring back a host that has them. To go on and lose those writes: fab failover promote --to=" + chosen.name
+            " Bring back a host that has them. To continue and lose those writes: fab failover promote --to="
+            + chosen.name
         )
     return chosen
 
@@ -136,7 +137,7 @@ def _refuse_unseen_writes(now: Topology, chosen: Node) -> None:
     what = " and ".join(f"{node.name} is {node.described}" for node in unsure)
     bring = "See why it does not start (its journal is above)" if stopped else "Make it answer"
     raise Refused(
-        f"{what}, and may have writes that {chosen.name} lacks. {bring}, and type this again. To go on without"
+        f"{what}, and may have writes that {chosen.name} lacks. {bring}, and type this again. To continue without"
         f" them: fab failover promote --to={chosen.name}"
     )
 

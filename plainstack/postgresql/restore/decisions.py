@@ -1,7 +1,7 @@
 """Decides the phases of a restore: pure generators, which change nothing themselves.
 
 Every decision depends only on what was observed. To finish an interrupted restore, the operator types the same command
-again; to give it up, `inv restore --undo`.
+again; to abandon it, `inv restore --undo`.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _must_have_room(now: Situation, request: Request) -> None:
             raise Refused(
                 f"{node.name}: the disk is too full for the restored data beside the old: {size(free)} are free,"
                 f" {size(needed)} are needed. Free some under /var/lib/postgresql and type this again. The site is"
-                " untouched; to give the restore up: inv restore --undo"
+                f" untouched; to abandon the restore: inv restore --undo"
             )
 
 

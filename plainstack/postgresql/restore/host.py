@@ -27,7 +27,7 @@ def restoring(stack: Stack, network: Network) -> Iterator[Resource]:
     # Early: without this file, the package would create a cluster. The db hosts have the same file.
     yield verbatim("db", "/etc/postgresql-common/createcluster.d/plainstack.conf", early=True)
     yield Package(name=f"postgresql-{VERSION}")
-    # Barman restores with it, also on the same host.
+    # Barman needs it to restore, even on the same host.
     yield Package(name="rsync")
     yield Directory(path="/usr/local/lib/plainstack")
     yield Directory(path=scratch.PROGRAM)

@@ -78,9 +78,9 @@ def _xid(text: str) -> int:
 
 
 def base_of(catalogue: Catalogue, moment: Moment, now: datetime, *, running: bool) -> Backup:
-    """Return the backup to start from. Raises Refused if the moment cannot be reached, with those that can.
+    """Return the backup to start from. Raises Refused, with the moments that can be reached, if this one cannot.
 
-    If a primary is `running`, its newest WAL can still be received, so that the last window reaches until `now`.
+    If a primary is `running`, Barman can still receive its newest WAL, so the last period extends to `now`.
     """
     usable = [one for one in catalogue.usable if one.end and on_newest_history(catalogue, one)]
     if not usable:

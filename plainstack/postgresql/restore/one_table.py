@@ -18,7 +18,7 @@ from plainstack.postgresql.shell_paths import BIN, DATA
 SCRATCH = "one-table"
 _DUMPER = "plainstack_dump"
 _PSQL = "psql -XAtq -v ON_ERROR_STOP=1"
-# Beside the data itself, the primary writes it to its WAL.
+# The primary writes the data to its WAL, too.
 _ROOM = 2
 _SPARE = 512 * 2**20
 
@@ -73,12 +73,12 @@ def chosen(stack_database: str, table: str, database: str, into: str) -> Table |
     if database:
         name, new = _word("--database", database), _word("--into", into or f"{database}_restored")
         if name == new:
-            raise Refused(f"--into={new}: the copy needs another name than the database has")
+            raise Refused(f"--into={new}: the copy must not have the name of the database")
         return Database(name, new)
     schema, name = _qualified("--table", table, "public")
     into_schema, new = _qualified("--into", into or f"{schema}.{name}_restored", schema)
     if (schema, name) == (into_schema, new):
-        raise Refused(f"--into={into}: the copy needs another name than the table has")
+        raise Refused(f"--into={into}: the copy must not have the name of the table")
     return Table(stack_database, schema, name, into_schema, new)
 
 

@@ -1,4 +1,4 @@
-"""Stop what runs of a stack's services on a host while its database is exchanged, and start exactly that again."""
+"""Stop the running units of services on a host while the database is replaced, and start exactly these again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decides how a stack is made quiet before its data is exchanged, and how it is opened again."""
+"""Decides how a stack is closed before its data is replaced, and how it is opened again."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def stand_down(now: Situation, request: Request, nodes: list[Node], why: str) ->
     if fences:
         now = yield fences
     if now.reachable and not now.topology.primaries:
-        # The new primary has another history, so what Barman does by itself would be in the way.
+        # The new primary has another history, so Barman's own jobs would be in the way.
         now = yield (RestoreStep(Act.SILENCE, now.backup, "stop receiving WAL"),)
     return now
 

@@ -5,7 +5,7 @@ Their variables are the fields of one_table.Table and one_table.Database. The la
 
 from __future__ import annotations
 
-# What a database is called until all of it is there.
+# The name of a database until it is complete.
 UNFINISHED = "plainstack_restoring"
 
 DATABASE = """\

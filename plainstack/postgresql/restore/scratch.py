@@ -16,7 +16,7 @@ from plainstack.errors import PlainstackError
 from plainstack.inventory import port_numbers as ports
 from plainstack.paths import TLS
 
-# Not below a name that a server of Barman could have.
+# A name that no server of Barman can have.
 FOLDER = "/var/lib/barman/_scratch"
 REQUESTS = "/run/plainstack-scratch"
 PROGRAM = "/usr/local/lib/plainstack/scratch"
@@ -57,7 +57,7 @@ class Restored:
     """A scratch cluster that is up.
 
     `timeline` is its own, which began at `fork_lsn`; `last_commit` is None if no transaction was replayed. `reached`
-    is "target" or "end of WAL". `socket` is the folder of its Unix socket; `seconds` is how long it took to get up.
+    is "target" or "end of WAL". `socket` is the folder of its Unix socket; `seconds` is how long it took to start.
     `tablespaces` maps each name to where the tablespace is on the db hosts, and where in the scratch cluster.
     """
 

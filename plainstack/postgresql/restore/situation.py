@@ -133,7 +133,7 @@ class Situation:
 
     @cached_property
     def unfinished(self) -> str:
-        """The id of the restore that has not finished, as the backup host or else the db hosts know it; or empty."""
+        """The id of the unfinished restore, from the backup host or else the db hosts; empty if there is none."""
         if self.request and not self.request.finished:
             return self.request.id
         return next((node.restoring.split()[0] for node in self.reached if node.restoring), "")
@@ -151,5 +151,5 @@ class Situation:
 
     @property
     def last(self) -> str:
-        """The id of the newest restore that any db host has data from before of; empty if there is none."""
+        """The id of the newest restore whose old data a db host keeps; empty if there is none."""
         return max((one.restore for found in self.kept.values() for one in found if one.kind == "before"), default="")

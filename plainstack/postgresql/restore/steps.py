@@ -10,7 +10,7 @@ from plainstack.postgresql.step_frame import Origin, framed
 
 _DAY = 24 * 3600
 _LONG = {Act.RECOVER: _DAY, Act.COPY: _DAY, Act.BACKUP: _DAY, Act.DISCARD: 3600}
-# An earlier run that was killed may still be at a long step on the host, and this run then goes on where it ends.
+# A long step of a killed run may still be running on the host; this run then waits for it and continues from there.
 _PATIENCE = _DAY
 
 

@@ -33,7 +33,7 @@ class Result:
     data: dict[str, Any]
 
     def sentences(self) -> Iterator[str]:
-        """Yield what a person wants to know of it, without the problems and notes."""
+        """Yield its results as sentences, without the problems and notes."""
         copy = " from the second copy" if self.data.get("from_copy") else ""
         verdict = f"can be restored{copy}" if self.passed else f"FAILED the restore test{copy}"
         yield f"backup {self.backup} {verdict}"
@@ -48,7 +48,7 @@ def script(backup: str = "latest", at: datetime | None = None, *, from_copy: boo
     """Return shell code for root on the backup host that tests a backup, as far as the time `at` or the end of the WAL.
 
     With `from_copy`, the backup and its WAL are fetched from the second copy. It prints lines of progress, then
-    the result as JSON. Its exit code is 1 if the test was not passed.
+    the result as JSON. Its exit code is 1 if the test failed.
     """
     words = ["test", f"--backup={backup}", *([f"--at={at.isoformat()}"] if at else [])]
     words += ["--from-copy"] if from_copy else []

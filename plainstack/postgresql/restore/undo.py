@@ -88,7 +88,7 @@ def _start(now: Situation, request: Request, leader: str) -> Part:
 
 
 def _forget(now: Situation, request: Request) -> Part:
-    """Undo a restore that has not exchanged any data: drop the recovered copy, and start the processes again."""
+    """Undo a restore that has not replaced any data: drop the recovered copy, and start the processes again."""
     if now.reachable and now.scratch:
         now = yield (RestoreStep(Act.DROP_SCRATCH, now.backup, "drop the recovered copy", (request.id,)),)
     if now.reachable:

@@ -1,4 +1,4 @@
-"""A WebSocket client of the chat, in the standard library alone. It prints one JSON object when it ends.
+"""A WebSocket client of the chat that needs only the standard library. It prints one JSON object when it ends.
 
 websocket.py ADDRESS NAME idle SECONDS    # be silent that long, then send one message and wait for it
 websocket.py ADDRESS NAME flow FILE       # send a message every 0.1 s until FILE exists; connect again when cut off

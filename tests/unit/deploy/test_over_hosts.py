@@ -1,4 +1,4 @@
-"""Refusals that depend on all hosts of a role: which roles are asked, and when a host that --host leaves out is."""
+"""Refusals that depend on all hosts of a role: which roles are asked, and when also hosts that --host leaves out."""
 
 from __future__ import annotations
 

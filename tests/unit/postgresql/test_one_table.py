@@ -37,8 +37,8 @@ def test_the_copy_gets_another_name(table: str, database: str, into: str, wanted
     [
         ("", "", "x", "either a table"),
         ("a", "b", "", "either a table"),
-        ("public.orders", "", "orders", "another name than the table has"),
-        ("", "shop", "shop", "another name than the database has"),
+        ("public.orders", "", "orders", "must not have the name of the table"),
+        ("", "shop", "shop", "must not have the name of the database"),
         ('public."or ders"', "", "", "--table="),
         ("orders", "", "x;y", "--into=x;y: not a name"),
         ("orders", "", "x" * 64, "at most 63 bytes"),

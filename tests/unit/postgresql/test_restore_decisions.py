@@ -83,7 +83,7 @@ def kept_rows(world: World) -> list[int]:
 
 
 def since_restore(world: World) -> set[int]:
-    """Return the rows that only the data has which an undo put aside."""
+    """Return the rows that are only in the data that an undo put aside."""
     aside = [data for host in world.hosts.values() for (kind, _), data in host.kept.items() if kind == "undone"]
     return {row for data in aside if data for row in data.rows}
 

@@ -2,7 +2,7 @@
 
 Every host has its own clock, with any offset. Messages are delayed or lost. A commit is acknowledged when the standby
 has it. A commit that is not acknowledged may be lost in a failover, even if other clients have seen it. A former
-primary still acts as primary. When a host thaws, its guard looks at the clock before the command goes on.
+primary still acts as primary. When a host thaws, its guard looks at the clock before the command continues.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def later(scratch: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(STEPS)
 def test_the_digests_are_always_those_of_the_content(steps: list[tuple[str, str, bytes]]) -> None:
-    """Most steps follow the one before within the same tick of the file system's clock."""
+    """Most steps follow the previous one within the same tick of the file system's clock."""
     with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(digests, "_RESOLUTION", TICK)
         folder, place = Path(scratch, "src"), Path(scratch, "cache")

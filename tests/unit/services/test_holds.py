@@ -42,7 +42,7 @@ def _pinned(stack: Stack, hold: Pinned, service: str = "tool") -> Stack:
 
 
 def _seen(tmp_path: Path, stack: Stack, name: str) -> Observed:
-    """Return the observed facts of a host on which the files of the stack's holds are."""
+    """Return the observed facts of a host that has the files of the stack's holds."""
     host = Sandbox.new(tmp_path / name)
     for service in stack.services:
         for file in holds.files(stack, service):

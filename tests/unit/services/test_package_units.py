@@ -1,4 +1,4 @@
-"""Daemons of a service's Debian packages are started once after each boot, and not against anybody's wish."""
+"""Daemons of a service's Debian packages are started once after each boot, unless somebody has stopped them."""
 
 from __future__ import annotations
 

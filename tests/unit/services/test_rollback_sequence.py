@@ -157,7 +157,7 @@ def test_a_rolled_back_release_is_deployed_again_only_on_request(shop: Shop) -> 
     shop.write("three")
     shop.deploy(again=True)
     assert (shop.running(), shop.pins(), shop.nothing_to_do()) == ({three}, {None}, True)
-    # What ran before it was deployed again is what it can be rolled back to.
+    # It can be rolled back to what ran before it was deployed again.
     assert shop.back() == one
 
 

@@ -68,7 +68,7 @@ def test_lines_are_reported_as_they_arrive(session: Session, tmp_path: Path) -> 
         reported.append(line)
         (tmp_path / line).touch()
 
-    # The program goes on when the test has received the line before.
+    # The program continues when the test has received the previous line.
     heard = f"until [ -e {tmp_path}/one ]; do sleep 0.02; done"
     output = session.run(
         f"echo one; {heard}; printf 'tw'; sleep 0.1; echo o; printf rest", on_line=on_line, timeout=PATIENCE

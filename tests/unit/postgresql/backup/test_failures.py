@@ -18,7 +18,7 @@ from plainstack.postgresql.backup.failures import Failure, last_words, parse, re
             'FATAL:  password authentication failed for user "streaming_barman"',
             "the primary refuses the password of streaming_barman.",
         ),
-        ('FATAL:  no pg_hba.conf entry for host "10.0.0.5"', "the primary does not let the backup host in."),
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.5"', "the primary rejects the backup host."),
         ("SSL error: certificate verify failed", "the TLS connection to the primary fails."),
         ("ERROR:  WAL summaries are required on timeline 1 from 0/2 to 0/3", "PostgreSQL no longer has its record"),
         (
@@ -26,8 +26,11 @@ from plainstack.postgresql.backup.failures import Failure, last_words, parse, re
             "the primary has no free WAL sender",
         ),
         ("requested WAL segment 000000010000000000000007 has already been removed", "the primary no longer has WAL"),
-        ("pg_basebackup: error: could not read COPY data: server closed the connection", "the primary went away,"),
-        ('connection to server at "db1", port 5432 failed: Connection refused', "the primary went away,"),
+        (
+            "pg_basebackup: error: could not read COPY data: server closed the connection",
+            "the primary became unreachable",
+        ),
+        ('connection to server at "db1", port 5432 failed: Connection refused', "the primary became unreachable"),
         (
             "backup 1 is copied, but WAL that it needs has not arrived; see why",
             "the WAL that the backup needs does not",

@@ -58,7 +58,8 @@ def test_wal_that_a_failover_left_out_is_a_gap() -> None:
 
 
 def test_a_backup_of_an_abandoned_timeline_reaches_only_to_its_end() -> None:
-    # The database was brought back to segment 7 of timeline 1; the backup at segment 9 is of a future that is no more.
+    # The database was brought back to segment 7 of timeline 1; the backup at segment 9 belongs to the abandoned
+    # history.
     runs = (run(1, 5, 12), run(2, 7, 20))
     held = Catalogue("shop", (backup(60, 5), backup(100, 9)), runs, history=((1, "0/7000060"),))
     assert windows(held) == ((at(60), at(200)),)

@@ -129,7 +129,7 @@ def test_the_last_restore_test_from_the_copy_is_shown_and_a_failed_one_is_a_prob
         "backup 20261124T020000 could not be restored from the second copy. See why: inv restore-test --from-copy"
         " --backup=20261124T020000"
     ]
-    # It is older than this copy, so it was one of another.
+    # It is older than this copy, so it belongs to another one.
     assert list(second_copy_state.problems(stack, seen(passed=False, days=9), NOW)) == []
 
 

@@ -79,7 +79,7 @@ def main() -> int:
     found = parser().parse_args()
     try:
         place = Place.read()
-        # The units can read what root asks them for.
+        # Let the units, which do not run as root, read root's request.
         os.umask(0o022 if os.geteuid() == 0 else 0o077)
         if found.verb == "run":
             return service.run(place, found.name)

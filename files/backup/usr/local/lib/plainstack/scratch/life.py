@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a scratch cluster is to be; `timeline` 0 is the latest one that contains the backup."""
+    """What a scratch cluster is made from; `timeline` 0 is the latest one that contains the backup."""
 
     backup: str = "latest"
     target: Target = field(default_factory=Target)
@@ -145,7 +145,7 @@ class Life:
             return Failed(why, log)
         if not logged.ended_early:
             return Failed(f"the restored cluster does not start: {logged.fatal or 'see its log'}", log)
-        last = f"; the newest commit in it is of {logged.last_commit}" if logged.last_commit else ""
+        last = f"; the newest commit in it is from {logged.last_commit}" if logged.last_commit else ""
         hint = "" if target.pause else ". With --or-end, recovery ends there"
         return Failed(f"the WAL ends before {target.described()} is reached{last}{hint}", log)
 
@@ -174,7 +174,7 @@ class Life:
         if logged.damaged:
             return logged.damaged
         wal = Wal.read(self.cluster.place.archive, self.backup.segment_size)
-        until = f" The newest commit before it is of {logged.last_commit}." if logged.last_commit else ""
+        until = f" The newest commit before it is from {logged.last_commit}." if logged.last_commit else ""
         return wal.interrupted(self.timeline, position(logged.redo_done or self.backup.begin), until)
 
     def _described(self, logged: Logged, reached: str) -> dict[str, Any]:

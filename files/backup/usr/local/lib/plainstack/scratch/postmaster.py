@@ -21,7 +21,7 @@ FETCH = Path(__file__).with_name("fetch.py")
 DUMPER = "plainstack_dump"
 DUMPER_ROLE = f"create role {DUMPER} login bypassrls in role pg_read_all_data"
 _STOP_SECONDS = 60
-# Settings that a server in recovery needs at least as high as the primary's were, by the names in pg_controldata.
+# Settings that recovery needs at least as high as they were on the primary, by their names in pg_controldata.
 _LIMITS = {
     "max_connections setting": ("max_connections", 100),
     "max_worker_processes setting": ("max_worker_processes", 8),
@@ -29,7 +29,7 @@ _LIMITS = {
     "max_prepared_xacts setting": ("max_prepared_transactions", 0),
     "max_locks_per_xact setting": ("max_locks_per_transaction", 64),
 }
-# Settings of a restored cluster that would connect it to the living one, or that hold it back.
+# Settings of a restored cluster that would connect it to the live one, or delay its recovery.
 _LEFT_BY_OTHERS = re.compile(
     r"\s*(restore_command|archive_cleanup_command|recovery_end_command|recovery_target\w*|primary_\w+|archive_\w+"
     r"|synchronous_standby_names|#.*barman.*)\b",
@@ -155,7 +155,7 @@ class Postmaster:
         return self._process.wait()
 
     def stop(self) -> None:
-        """End the server: first in good order, and by force if that takes too long."""
+        """Stop the server: cleanly at first, and by force if that takes too long."""
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
             if self._process.poll() is not None:
                 return

@@ -32,7 +32,7 @@ def mark(conninfo: str) -> str:
 def record(place: Place, conninfo: str, identity: str, marker: str) -> None:
     """Write the record of a backup: its marker, and the contents of the stack's database after it.
 
-    The backup is good without it, so a problem becomes a part of the record.
+    The backup is usable without a record, so problems are only noted in the record.
     """
     known: dict[str, Any] = {"backup": identity, "marker": marker or None, "database": place.database}
     try:

@@ -1,4 +1,4 @@
-"""How far a cluster is to be recovered, and what PostgreSQL's log says about how far it was."""
+"""How far to recover a cluster, and how far it got according to PostgreSQL's log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scratch cluster in a systemd unit, which goes on when the operator's connection ends: `run` is in the unit."""
+"""A scratch cluster in a systemd unit, which continues when the operator's connection ends: `run` is in the unit."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Trial:
             damaged += self._pages()
             self._newest(backup)
         finally:
-            # Also if the cluster does not start: then the damage is the reason.
+            # Even if the cluster does not start: damage may be the reason.
             self._problems += [damage.sentence(self._cluster, one) for one in damaged]
         self._say("checking all tables and indexes")
         self._problems += damage.of_tables(self._cluster, backup.size)

@@ -37,7 +37,7 @@ _BY_TIMER = {"backup": "latest", "target": ["", ""], "timeline": 0, "serve": Fal
 
 
 def _state(place: Place, kind: Kind) -> Path:
-    # Beside the cluster, which is deleted in the end.
+    # Not in the cluster's folder, which is deleted at the end.
     return place.scratch / f".{kind.name}.json"
 
 
@@ -46,7 +46,7 @@ def _request(place: Place, kind: Kind) -> Path:
 
 
 def run(place: Place, kind: Kind = USUAL) -> int:
-    """Carry out a test; return the exit code, 1 if it was not passed."""
+    """Carry out a test; return the exit code, 1 if the test failed."""
     request = read_json(_request(place, kind)) or {"id": str(uuid.uuid4()), "wanted": _BY_TIMER}
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
     state = State(_state(place, kind), request)

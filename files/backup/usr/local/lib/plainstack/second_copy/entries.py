@@ -58,7 +58,7 @@ def _path(file: Mapping[str, str]) -> str:
 
 
 def unknown(theirs: Collection[str], ours: Collection[str], copied: Collection[str]) -> list[str]:
-    """Return the backups of the copy that this host neither has nor has copied: it was perhaps built anew."""
+    """Return the backups of the copy that this host neither has nor has copied: it may have been rebuilt."""
     return sorted(set(theirs) - set(ours) - set(copied))
 
 
@@ -76,7 +76,7 @@ def removable(theirs: Mapping[str, Entry], ours: Mapping[str, Entry], copied: Co
 
 
 def old_wal(names: Iterable[str], kept: Mapping[str, Entry]) -> list[str]:
-    """Return the WAL files, as paths of which the last part counts, that are older than all backups that are kept."""
+    """Return the WAL files that are older than all backups that are kept; only the last part of each path counts."""
     begins = [entry["begin_wal"][8:] for entry in kept.values() if _SEGMENT.fullmatch(entry.get("begin_wal", ""))]
     if not begins:
         return []
@@ -85,7 +85,7 @@ def old_wal(names: Iterable[str], kept: Mapping[str, Entry]) -> list[str]:
 
 
 def needed_wal(names: Iterable[str], entry: Entry) -> list[str]:
-    """Return the WAL files, as paths of which the last part counts, that a backup can be recovered with."""
+    """Return the WAL files with which a backup can be recovered; only the last part of each path counts."""
     begin = entry["begin_wal"][8:]
     return [name for name in names if name.endswith(".history") or _number(name) >= begin]
 

@@ -1,4 +1,4 @@
-"""Out of the copy: one backup with its WAL for a restore test, or all that a rebuilt backup host does not have."""
+"""Fetch from the copy: one backup with its WAL for a restore test, or everything that a rebuilt backup host lacks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pushing import Push, empty
 
 _KEEP = ("--recursive", "--links", "--perms", "--times", "--compress")
 _BARMAN_CONFIG = Path("/etc/barman.d/main.conf")
-# WAL that is fetched, and some air for the WAL that Barman receives.
+# Room for the WAL that is fetched, and for WAL that Barman receives meanwhile.
 _SPARE = 512 * 2**20
 
 

@@ -32,7 +32,7 @@ class Outcome:
         return list(self.known.get("streamed", ()))
 
     def holds(self, copied: Collection[str], streamed: Collection[str] | None = None) -> None:
-        """Record what the copy holds; at once, because the copy is only pruned of what is recorded."""
+        """Record at once what the copy holds: only what is recorded may be pruned from it."""
         self.known["copied"] = sorted(copied)
         if streamed is not None:
             self.known["streamed"] = sorted(streamed)

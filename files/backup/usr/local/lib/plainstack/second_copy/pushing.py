@@ -1,6 +1,6 @@
-"""One run of the copy. What makes a backup visible comes last, what retention removed goes after that.
+"""One run of the copy. Copies last what makes a backup visible, and then deletes what retention has removed.
 
-At any moment, also if a run is interrupted, each backup that the copy lists is complete and has all WAL it needs.
+At any moment, even if a run is interrupted, each backup that the copy lists is complete and has all WAL it needs.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def _check(place: Destination, outcome: Outcome) -> int:
         if error.kind != "busy":
             outcome.failed(error)
             return _report(error)
-    # What a copy has found stays; this run only asked whether one is possible.
+    # The outcome of the last copy stays; this run only checked whether one is possible.
     outcome.checked()
     return 0
 

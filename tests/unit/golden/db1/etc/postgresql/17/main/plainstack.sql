@@ -8,8 +8,8 @@ set log_min_error_statement = panic;
 -- On the first run there is no standby yet that could confirm a commit.
 set synchronous_commit = local;
 
--- A slot that fell too far behind never keeps WAL again, although its reader may go on while it still finds what it needs.
--- The reader connects again at once, so its slot must be dropped in the milliseconds before that.
+-- A slot that fell too far behind never retains WAL again, even if its reader still finds the WAL that it needs.
+-- The reader reconnects at once, so the slot must be dropped in the milliseconds before that.
 do $$
 declare slot name;
 begin
