@@ -22,7 +22,7 @@ from plainstack.postgresql import sql
 from plainstack.postgresql.settings import Database
 from plainstack.secrets import pki
 from plainstack.secrets.values import Vault
-from plainstack.services import kinds, site
+from plainstack.services import kinds, routing, site
 from plainstack.services.edge import Balancer, GivenCertificate
 from plainstack.services.places import account, home
 from plainstack.services.processes import here, served
@@ -54,7 +54,9 @@ def entrance(stack: Stack, vault: Vault) -> Entrance:
     given = stack.settings(Balancer).tls
     if isinstance(given, GivenCertificate):
         authority += pki.blocks(stack.file(given.certificate), "CERTIFICATE")
-    return Entrance(site.entrance(stack), site.name(stack), authority)
+    first = next(iter(served(stack)), None)
+    known_as = routing.known_as(stack, first) if first else site.name(stack)
+    return Entrance(site.entrance(stack), known_as, authority)
 
 
 def written(stack: Stack, vault: Vault, drill: str) -> dict[str, Any]:

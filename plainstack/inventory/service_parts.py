@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from plainstack.inventory.health import Health, Watchdog
+from plainstack.inventory.route_parts import Route
 from plainstack.inventory.sections import Model
 from plainstack.inventory.service_values import (
     Calendar,
@@ -47,8 +48,12 @@ class Process(Model):
     live: PagePath | None = Field(
         None, description="A page that answers 2xx while the process runs, without using the database."
     )
-    routes: tuple[RoutePath, ...] = Field(
-        (), description="The URL paths that the balancers pass on to it; the process `web` has the service's `path`."
+    routes: tuple[RoutePath | Route, ...] = Field(
+        (),
+        description=(
+            "The URL paths that the balancers pass on to it, each a path or a mapping; the process `web` has the"
+            " service's `path` or `routes`."
+        ),
     )
     timeout: Seconds = Field(60, description="Seconds that a balancer waits for a response.")
     stop_signal: Literal["TERM", "INT", "QUIT", "HUP", "USR1", "USR2"] = Field(

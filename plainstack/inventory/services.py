@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from plainstack.inventory.health import Health
+from plainstack.inventory.route_parts import Route
 from plainstack.inventory.sections import Model
 from plainstack.inventory.service_parts import (
     Build,
@@ -44,6 +45,9 @@ class Service(Model):
     path: RoutePath = Field(
         "/",
         description="The URL path of the service; the balancers pass on requests below it, with the path unchanged.",
+    )
+    routes: tuple[RoutePath | Route, ...] = Field(
+        (), description="The URL paths of the service, each a path or a mapping, instead of the single `path`."
     )
     processes: dict[Name, Process] = Field({}, description="The service's programs, by name.")
     timers: dict[Name, ServiceTimer] = Field({}, description="Commands that run at certain times, by name.")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from plainstack.inventory.route_parts import Redirect
 from plainstack.inventory.sections import Model
 from plainstack.inventory.values import Address, Bool, FilePath, Int, Interface, Network, Network4, ServerName
 
@@ -70,6 +71,7 @@ class Balancer(Model):
     connections: Annotated[Int, Field(ge=1, le=16384)] = Field(
         1000, description="How many requests of one address are in progress at a time; further ones get the status 429."
     )
+    redirects: tuple[Redirect, ...] = Field((), description="Permanent redirects of names and paths.")
     maintenance: Maintenance = Field(
         Maintenance(), description="The response to visitors while `inv maintenance` has closed a service."
     )

@@ -8,7 +8,7 @@ from plainstack.engine.resources import HOPELESS
 from plainstack.inventory.sections import Host
 from plainstack.inventory.services import BinaryService
 from plainstack.inventory.stack import Stack
-from plainstack.services import site
+from plainstack.services import routing, site
 from plainstack.services.processes import processes
 
 # The last line is the answer; advice, if there is any, is printed above it.
@@ -58,12 +58,13 @@ def script(stack: Stack, host: Host, service: str, process: str, release: str) -
     assert settings.port is not None
     page = settings.check
     assert page is not None
-    request = site.of_service(stack, host, settings.port, page.path, page.host)
+    known_as = routing.health_host(stack, service, process)
+    request = site.of_service(stack, host, settings.port, page.path, known_as)
     own = f".processes.{process}" if process in stack.services[service].processes else ""
     known = {
         "@CURL@": shlex.join(["curl", "-sS", "--max-time", str(page.timeout), "--include", *request.curl()]),
         "@KEY@": f"services.{service}{own}.health",
-        "@NAME@": shlex.quote(page.host or site.name(stack)),
+        "@NAME@": shlex.quote(known_as),
         "@HEALTHY@": " | ".join(page.statuses),
         "@RELEASE@": release,
         "@PAGE@": page.path,

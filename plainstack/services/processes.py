@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from plainstack.inventory.health import Health
+from plainstack.inventory.route_parts import Route
 from plainstack.inventory.sections import Host
 from plainstack.inventory.service_parts import Placement, Process, ServiceTimer
 from plainstack.inventory.services import DjangoService, StaticService
@@ -39,7 +40,7 @@ class Served:
     health: Health
     live: str | None
     timeout: int
-    routes: tuple[str, ...]
+    routes: tuple[Route, ...]
     static: str | None
     max_body: str | None
     files: bool
@@ -49,7 +50,7 @@ class Served:
     @property
     def path(self) -> str:
         """The first URL path of the process."""
-        return self.routes[0]
+        return self.routes[0].path
 
     @property
     def health_page(self) -> str:
@@ -219,12 +220,15 @@ def _keepalive(stack: Stack, service: str, name: str) -> int:
     return _KEEPALIVE if ours else _UNKNOWN_KEEPALIVE
 
 
-def _routes(stack: Stack, service: str, name: str, process: Process) -> tuple[str, ...]:
-    return process.routes or ((stack.services[service].path,) if name == MAIN else ())
+def _routes(stack: Stack, service: str, name: str, process: Process) -> tuple[Route, ...]:
+    settings = stack.services[service]
+    given = process.routes or ((settings.routes or (settings.path,)) if name == MAIN else ())
+    return tuple(Route(path=one) if isinstance(one, str) else one for one in given)
 
 
 def _static(stack: Stack, service: str, name: str) -> str | None:
     settings = stack.services[service]
     if not isinstance(settings, DjangoService) or name != MAIN:
         return None
-    return settings.static_url or f"{settings.path}static/"
+    path = _routes(stack, service, name, processes(stack, service)[name])[0].path
+    return settings.static_url or f"{path}static/"

@@ -29,11 +29,14 @@ class Request:
 def name(stack: Stack) -> str:
     """Return the name in visitors' URLs: the first server name, or without one the address of the balancers.
 
-    If every name is a wildcard, `www` replaces the asterisk of the first. Without a balancer it is localhost.
+    Names that are redirected are passed over. If every name is a wildcard, `www` replaces the asterisk of the first.
+    Without a balancer it is localhost.
     """
-    plain = [one for one in stack.settings(Balancer).server_names if not one.startswith("*.")]
-    if stack.settings(Balancer).server_names:
-        return plain[0] if plain else stack.settings(Balancer).server_names[0].replace("*", "www", 1)
+    moved = [one.host for one in stack.settings(Balancer).redirects if one.path is None]
+    known = [one for one in stack.settings(Balancer).server_names if one not in moved]
+    plain = [one for one in known if not one.startswith("*.")]
+    if known:
+        return plain[0] if plain else known[0].replace("*", "www", 1)
     return entrance(stack) or "localhost"
 
 
@@ -81,9 +84,12 @@ def of_service(stack: Stack, host: Host, port: int, path: str, known_as: str | N
     return Request(f"http://{host.address}:{port}{path}", "", headers)
 
 
-def of_visitor(stack: Stack, path: str, address: str = "", scheme: str = "https") -> Request:
-    """Return a visitor's request for a page, sent to `address` (a balancer's), by default to the site's own."""
-    return Request(f"{scheme}://{name(stack)}{path}", address or entrance(stack))
+def of_visitor(stack: Stack, path: str, address: str = "", scheme: str = "https", known_as: str = "") -> Request:
+    """Return a visitor's request for a page, sent to `address` (a balancer's), by default to the site's own.
+
+    `known_as` is the name in the URL, by default the site's.
+    """
+    return Request(f"{scheme}://{known_as or name(stack)}{path}", address or entrance(stack))
 
 
 def trusted_senders(stack: Stack, host: Host) -> list[str]:

@@ -36,6 +36,7 @@ def configuration(stack: Stack, host: Host, name: str, release: str, ports: tupl
         host=host,
         name=name,
         service=service,
+        url_path=next(one.path for one in processes.served(stack) if one.service == name),
         release=release,
         ports=ports,
         home=home(name),

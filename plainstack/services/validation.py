@@ -11,7 +11,7 @@ from plainstack.inventory.service_parts import Placement, Process, Writable
 from plainstack.inventory.services import BinaryService, StaticService
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import problem_of_path
-from plainstack.services import files, local_build
+from plainstack.services import files, local_build, route_errors
 from plainstack.services.kinds import MAIN
 from plainstack.services.processes import ROLES, hosts, processes, runner, served, upstream
 from plainstack.wording import Loc, dotted
@@ -192,7 +192,6 @@ def _ports(stack: Stack) -> Iterator[Problem]:
 
 
 def _routes(stack: Stack) -> Iterator[Problem]:
-    paths: dict[str, str] = {}
     for one in served(stack):
         if not one.health.path:
             where = f"services.{one.service}.processes.{one.process}"
@@ -200,9 +199,4 @@ def _routes(stack: Stack) -> Iterator[Problem]:
                 ("services", one.service, "processes", one.process),
                 f"{where}.health: is missing; the balancers use a host only while this page says that it is healthy",
             )
-        static = [("static_url", one.static)] if one.static else []
-        for key, path in (*(("path", route) for route in one.routes), *static):
-            if path in paths:
-                loc: Loc = ("services", one.service)
-                yield loc, f"services.{one.service}.{key}: {path} is already served by {paths[path]}"
-            paths.setdefault(path, one.name)
+    yield from route_errors.problems(stack)

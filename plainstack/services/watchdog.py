@@ -10,7 +10,7 @@ from plainstack.engine.resources import Directory, Resource, Unit
 from plainstack.inventory.sections import Host
 from plainstack.inventory.service_parts import Process
 from plainstack.inventory.stack import Stack
-from plainstack.services import processes, site
+from plainstack.services import processes, routing, site
 
 _PROGRAM = "/usr/local/lib/plainstack/watchdog"
 
@@ -23,7 +23,8 @@ def watchdog(
     assert wanted.port is not None
     page = wanted.check
     assert page is not None
-    request = site.of_service(stack, host, wanted.port, page.path, page.host).curl()
+    known_as = routing.health_host(stack, service, process)
+    request = site.of_service(stack, host, wanted.port, page.path, known_as).curl()
     file = f"/etc/systemd/system/plainstack-watchdog-{processes.upstream(service, process)}.service"
     yield Directory(path="/usr/local/lib/plainstack")
     yield verbatim("app", _PROGRAM, mode=0o755)

@@ -16,9 +16,24 @@ WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 class Handler(BaseHTTPRequestHandler):
     """Speaks HTTP/1.0: a response without a length ends with its connection, the hardest kind for a proxy to stream."""
 
+    service = ""
+
     def do_GET(self) -> None:
-        name, _, number = self.path.strip("/").partition("-")
+        # Below any folder, the last part of the path says what to do.
+        name, _, number = self.path.partition("?")[0].rstrip("/").rpartition("/")[2].partition("-")
         getattr(self, f"page_{name}", self.page_)(int(number or 0))
+
+    def end_headers(self) -> None:
+        if self.service:
+            self.send_header("X-Service", self.service)
+        super().end_headers()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.page_(0)
+
+    def page_up(self, _number: int) -> None:
+        self.page_echo(0)
 
     def page_(self, _number: int) -> None:
         body = b"fine\n"

@@ -34,7 +34,10 @@ def inventory(sources: Path) -> dict[str, Any]:
             "app1": {"address": "192.168.66.14", "roles": ["app"]},
             "app2": {"address": "192.168.66.15", "roles": ["app"]},
         },
-        "balancer": {"server_names": [NAME]},
+        "balancer": {
+            "server_names": [NAME, f"www.{NAME}", f"in.{NAME}"],
+            "redirects": [{"host": f"www.{NAME}", "to": f"https://{NAME}"}],
+        },
         "services": {
             "web": {
                 "source": str(sources / "site"),
@@ -45,6 +48,11 @@ def inventory(sources: Path) -> dict[str, Any]:
                 },
                 "secrets": {"SECRET_KEY": {"generate": 50}},
                 "writable": ["media"],
+                "routes": [
+                    "/",
+                    {"host": f"in.{NAME}", "users": ["jane"], "headers": {"X-Robots-Tag": "noindex"}},
+                    {"host": f"in.{NAME}", "path": "/few/", "limit": {"rate": "1/m", "burst": 1}},
+                ],
             },
             "api": {
                 "kind": "python",
@@ -150,6 +158,23 @@ def got(serving: Operator, path: str) -> tuple[str, str, str]:
     text, _, about = page.rpartition("\n")
     status, _, cached = about.partition("|")
     return status, cached, text
+
+
+def test_a_name_has_routes_of_its_own(serving: Operator) -> None:
+    answer = "%{http_code}|%header{x-robots-tag}|%{redirect_url}\n"
+    show = f"curl -sk -o /dev/null -w '{answer}' --connect-to ::{ADDRESS}:"
+
+    def seen(url: str, options: str = "") -> list[str]:
+        return serving.on("lb1", f"{show} {options} {url}").strip().split("|")
+
+    kept = yaml.safe_load((serving.state / "secrets.yaml").read_text(encoding="utf-8"))
+    login = f"-u jane:{kept['passwords']['balancer/users/jane']}"
+    assert seen(f"https://www.{NAME}/a?b=c") == ["301", "", f"https://{NAME}/a?b=c"]
+    assert seen(f"https://in.{NAME}/")[0] == "401"
+    assert seen(f"https://in.{NAME}/", f"{login} --http3-only") == ["200", "noindex", ""]
+    assert seen(f"https://{NAME}/") == ["200", "", ""]
+    assert [seen(f"https://in.{NAME}/few/")[0] for _ in range(3)] == ["404", "404", "429"]
+    assert seen(f"https://in.{NAME}/docs/", "--http2")[0] == "200"
 
 
 def test_every_check_makes_the_request_that_the_service_declares(serving: Operator) -> None:

@@ -191,6 +191,11 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
         "root daemon bin sys sync games man lp ma",
     ),
     # Descriptions of keys that belong to no role.
+    "inventory/route_parts.py": (
+        "Seconds that a balancer waits for a resp",
+        "The name, or wildcard such as `*.example",
+        "The users who may log in by HTTP basic a",
+    ),
     "inventory/sections.py": (
         "The network interface of the public addr",
         "The networks that may connect to the SSH",

@@ -14,6 +14,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Page, Target
 from plainstack.roles.balancer.proxy import proxy
+from plainstack.roles.balancer.routes import declared
 from plainstack.roles.balancer.spare import another_balancer
 from plainstack.roles.balancer.validation import contradictions
 from plainstack.roles.balancer.watched import METRICS_PORT, rules, scrapes
@@ -169,6 +170,7 @@ def _not_held_once(stack: Stack, facts: Answers, known: Answers) -> Iterator[tup
 ROLE = Role(
     name="balancer",
     certificates=certificates,
+    secrets=declared,
     settings=Balancer,
     needs=("app",),
     contradictions=contradictions,

@@ -14,12 +14,13 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
 from plainstack.roles.balancer.engines import ENGINES, Engine
+from plainstack.roles.balancer.routes import default_headers, inside, password_files
 from plainstack.roles.balancer.upstreams import PROGRAM, TARGETS, reachable, upstreams
 from plainstack.roles.balancer.watched import METRICS_PORT
 from plainstack.roles.shared.exporter import exporter, web_file
 from plainstack.secrets import pki
 from plainstack.secrets.values import Secret, Vault
-from plainstack.services import maintenance
+from plainstack.services import maintenance, routing
 from plainstack.services.edge import Balancer, GivenCertificate
 from plainstack.services.processes import served
 
@@ -50,6 +51,7 @@ def _server(stack: Stack, host: Host, vault: Vault, engine: Engine, network: Net
 
     unit = f"{engine.name}.service"
     yield from upstreams(stack, host, engine)
+    yield from password_files(stack, host, vault, engine)
     yield verbatim("balancer", maintenance.PROGRAM, mode=0o755)
     chain, key = _tls_files(stack, host, vault)
     configuration = (*_configuration(stack, host, engine), *_ipv6_listeners(stack, host, engine))
@@ -117,6 +119,11 @@ def _configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, File
         engine=engine,
         services=served(stack),
         server_names=balancer.server_names,
+        names=routing.names(stack),
+        sites=routing.sites(stack),
+        limits=[one for one in routing.locations(stack) if one.route.limit],
+        inside=inside(stack),
+        defaults=default_headers(stack),
         http3=balancer.http3,
         connections=balancer.connections,
         maintenance=balancer.maintenance,

@@ -9,7 +9,7 @@ from plainstack.engine.resources import Directory, Resource, Unit, Validation
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.engines import Engine
-from plainstack.services import site
+from plainstack.services import routing
 from plainstack.services.processes import served
 
 PROGRAM = "/etc/plainstack/balancer/upstreams"
@@ -26,7 +26,7 @@ def upstreams(stack: Stack, host: Host, engine: Engine) -> Iterator[Resource]:
         TARGETS,
         host=host,
         engine=engine,
-        site=site.name(stack),
+        names={one.name: one.health.host or routing.known_as(stack, one) for one in served(stack)},
         services=served(stack),
     )
     yield verbatim("balancer", f"/etc/systemd/system/{unit}")

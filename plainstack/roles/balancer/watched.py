@@ -10,7 +10,7 @@ from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.shared.alerts import alerts, names
-from plainstack.services import site
+from plainstack.services import routing, site
 from plainstack.services.edge import Balancer
 from plainstack.services.processes import Served, served, site_module
 
@@ -60,7 +60,7 @@ def _site(stack: Stack, host: Host) -> Iterator[Target]:
             "instance": address,
             "role": "balancer",
             "service": service.name,
-            "__param_hostname": site.name(stack),
+            "__param_hostname": routing.known_as(stack, service),
             **_module(service),
         }
         yield Target(f"https://{address}{service.health_page}", own)
@@ -70,7 +70,8 @@ def _healths(stack: Stack) -> Iterator[Target]:
     """Yield each service through each balancer, with the site's name in the request."""
     for balancer in stack.with_role("balancer"):
         for service in served(stack):
-            own = {**_labels(stack, balancer), "service": service.name, **_module(service)}
+            known_as = {"__param_hostname": routing.known_as(stack, service)}
+            own = {**_labels(stack, balancer), "service": service.name, **known_as, **_module(service)}
             yield Target(f"https://{balancer.address}{service.health_page}", own)
 
 

@@ -11,9 +11,10 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from plainstack.engine.resources import File
 from plainstack.inventory.stack import Stack
@@ -34,7 +35,6 @@ class Edge:
     folder: Path
     port: int
     plain: int
-    answers: dict[str, str] = field(default_factory=dict)
 
     def curl(self, url: str, *options: str) -> tuple[str, str, str]:
         """Return the status, the headers in lower case, and the body of the response to a request for https://NAME/PATH."""
@@ -72,8 +72,11 @@ def certificate(folder: Path) -> Certificate:
 
 
 @contextlib.contextmanager
-def running(stack: Stack, folder: Path, **passwords: str) -> Iterator[Edge]:
-    """Run nginx as on the first balancer. On this machine, a stand-in answers for every host of every service."""
+def running(stack: Stack, folder: Path, passwords: Mapping[str, str] = MappingProxyType({})) -> Iterator[Edge]:
+    """Run nginx as on the first balancer. On this machine, a stand-in answers for every host of every service.
+
+    Its responses have the service's name in the header X-Service.
+    """
     edge = Edge(folder, free_port(), free_port())
     vault = Vault(
         {name: Secret(name, value) for name, value in passwords.items()}, {"site": certificate(folder)}, "authority\n"
@@ -112,7 +115,8 @@ def _applications(stack: Stack, edge: Edge, running: contextlib.ExitStack) -> No
     subprocess.run([program, "prepare"], env={**os.environ, "ROOT": str(edge.folder)}, check=True)
     for service in served(stack):
         for host in service.hosts:
-            application = running.enter_context(Server(("127.0.0.1", 0), Handler))
+            handler = type("Named", (Handler,), {"service": service.name})
+            application = running.enter_context(Server(("127.0.0.1", 0), handler))
             application.daemon_threads = True
             application.block_on_close = False
             threading.Thread(target=application.serve_forever, daemon=True).start()

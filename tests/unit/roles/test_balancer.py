@@ -171,8 +171,11 @@ def test_a_service_may_accept_larger_bodies_than_others(stack: Stack, vault: Vau
     uploads = web.model_copy(update={"path": "/uploads/", "port": 8001, "max_body": "50M"})
     site = text(stack.model_copy(update={"services": {"web": web, "uploads": uploads}}), vault, SITE)
     blocks = re.split(r"^    location ", site, flags=re.M)
-    assert [block.split()[0] for block in blocks if "client_max_body_size 50m;" in block] == ["/uploads/"]
-    assert site.count("client_max_body_size") == 1
+    assert [block.split()[0] for block in blocks if "client_max_body_size 50m;" in block] == [
+        "/uploads/",
+        "@uploads-stays-open",
+    ]
+    assert site.count("client_max_body_size") == 2
 
 
 def test_headers_that_a_client_forges_are_replaced(stack: Stack, vault: Vault) -> None:
@@ -188,5 +191,5 @@ def test_headers_that_a_client_forges_are_replaced(stack: Stack, vault: Vault) -
         "Upgrade": "$http_upgrade",
         "Connection": "$connection_header",
     }
-    assert "map $uri $sent_host {\n    default $host$port_suffix;\n}" in text(stack, vault, SITE)
+    assert 'map "$server_name$uri" $sent_host {\n    default $host$port_suffix;\n}' in text(stack, vault, SITE)
     assert "$proxy_add_x_forwarded_for" not in text(stack, vault, SITE)

@@ -126,5 +126,7 @@ def test_two_services_with_the_same_path_are_refused(tmp_path: Path) -> None:
         "stack: shop\nhosts:\n  one: {address: 192.0.2.1}\nservices:\n"
         f"  web: {{{service}, port: 8000}}\n  api: {{{service}, port: 8001}}\n"
     )
-    with pytest.raises(InventoryError, match=r"hosts\.yaml:6: services\.api\.path: / is already served by web"):
+    with pytest.raises(InventoryError) as caught:
         inventories.parse(text, "hosts.yaml", tmp_path)
+    assert "hosts.yaml:5: services.web.path: / is also that of services.api.path" in str(caught.value)
+    assert "hosts.yaml:6: services.api.path: / is already that of services.web.path" in str(caught.value)

@@ -123,7 +123,7 @@ def test_a_declared_health_page_is_requested_in_the_same_way_everywhere(vault: V
     }
     targets = files["/etc/plainstack/balancer/upstreams.conf"]
     assert "web app1 10.0.0.3:8000 /up [!5]??,200,503 in.example 9 7" in targets
-    assert "\n    /shop/up in.example;\n" in files["/etc/nginx/conf.d/site.conf"]
+    assert "\n    shop.example/shop/up in.example;\n" in files["/etc/nginx/conf.d/site.conf"]
     modules = yaml.safe_load(files["/etc/prometheus/blackbox.yml"])["modules"]
     assert modules["site_https_200_503"]["http"]["valid_status_codes"] == [200, 503]
     assert "valid_status_codes" not in modules["site_https"]["http"]

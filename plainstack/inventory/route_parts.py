@@ -1,0 +1,93 @@
+"""The parts of an inventory that say under which names and paths a site is reached: routes and redirects."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from plainstack.inventory.sections import Model
+from plainstack.inventory.service_values import HeaderName, RoutePath, Seconds, Size
+from plainstack.inventory.values import Bool, Int, Network, ServerName
+
+
+def _header_value(value: Any) -> Any:
+    if not isinstance(value, str) or not re.fullmatch(r"[ -~]{1,4000}", value) or "$" in value:
+        raise ValueError("printable ASCII text on one line, without '$'")
+    return value
+
+
+HeaderValue = Annotated[str, BeforeValidator(_header_value)]
+UserName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}/[sm]$")]
+RedirectPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")]
+RedirectTarget = Annotated[
+    str, Field(pattern=r"^(https?://[a-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9/_.~%-]*)?|/[A-Za-z0-9/_.~%-]*)$", max_length=2000)
+]
+
+
+class Limit(Model):
+    """How many requests each address may send; further ones get the status 429."""
+
+    rate: Rate = Field(description="Requests per second or minute, such as `10/s` or `30/m`.")
+    burst: Annotated[Int, Field(ge=0, le=100000)] = Field(
+        20, description="How many requests more an address may send at once."
+    )
+
+
+class Route(Model):
+    """A path of the site, and how the balancers pass on the requests below it."""
+
+    path: RoutePath = Field("/", description="The URL path; requests below it are passed on with the path unchanged.")
+    host: ServerName | None = Field(
+        None,
+        description=(
+            "The name, or wildcard such as `*.example.com`, under which the path is served; one of"
+            " `balancer.server_names`, or covered by one. Without it, all names for which no other route has this path."
+        ),
+    )
+    timeout: Seconds | None = Field(
+        None, description="Seconds that a balancer waits for a response, if not the process's `timeout`."
+    )
+    max_body: Size | None = Field(None, description="The largest request body, if not the service's `max_body`.")
+    buffering: Bool = Field(
+        True, description="`false` passes requests and responses on as they arrive; such a request is never repeated."
+    )
+    limit: Limit | None = Field(None, description="How many requests each address may send.")
+    users: tuple[UserName, ...] = Field(
+        (),
+        description=(
+            "The users who may log in by HTTP basic authentication; without it, no login is needed. Their passwords are"
+            " the secrets `balancer/users/NAME`."
+        ),
+    )
+    allow: tuple[Network, ...] = Field(
+        (), description="The only addresses and networks whose requests are passed on; others get the status 403."
+    )
+    headers: dict[HeaderName, HeaderValue] = Field(
+        {}, description="Headers of the responses; they replace headers of the application with the same name."
+    )
+
+    @property
+    def closed(self) -> bool:
+        """Whether only some visitors get an answer from the application."""
+        return bool(self.users or self.allow)
+
+
+class Redirect(Model):
+    """A permanent redirect (status 301) of a name, or of a path."""
+
+    host: ServerName | None = Field(
+        None, description="The name whose requests are redirected, one of `server_names`; without it, all names."
+    )
+    path: RedirectPath | None = Field(
+        None,
+        description=("The page, or with a `/` at its end everything below the path; without it, every page of `host`."),
+    )
+    to: RedirectTarget = Field(
+        description=(
+            "A path, or a URL. If it is a URL without a path, the page's own path and query are added; if it ends with"
+            " `/` as `path` does, what follows `path`."
+        )
+    )

@@ -1,0 +1,71 @@
+"""What routes need on a balancer beside the configuration: password files, default headers, the stack's addresses."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+
+from plainstack.engine.render import template
+from plainstack.engine.resources import Directory, Resource
+from plainstack.engine.role import DeclaredSecret, Generated
+from plainstack.inventory.sections import Host
+from plainstack.inventory.stack import Stack
+from plainstack.roles.balancer.engines import Engine
+from plainstack.secrets.values import Secret, Vault
+from plainstack.services import routing
+from plainstack.services.edge import Balancer, GivenCertificate
+
+_USERS = "/etc/plainstack/balancer/users"
+
+
+def declared(stack: Stack) -> Iterator[DeclaredSecret]:
+    """Yield the passwords of all users of routes."""
+    for user in dict.fromkeys(user for one in routing.locations(stack) for user in one.route.users):
+        yield DeclaredSecret(_secret_name(user), "at once", Generated(24, any_text=True))
+
+
+def password_files(stack: Stack, host: Host, vault: Vault, engine: Engine) -> Iterator[Resource]:
+    """Yield a file with the users of each route that needs a login. The engine reads it for each request."""
+    closed = [one for one in routing.locations(stack) if one.route.users]
+    if closed:
+        yield Directory(path=_USERS)
+    for one in closed:
+        users = {user: _hashed(user, vault.password(_secret_name(user))) for user in one.route.users}
+        at = {"route": one.name}
+        yield template("balancer", f"{_USERS}/{{route}}", at=at, mode=0o640, group=engine.user, host=host, users=users)
+
+
+def default_headers(stack: Stack) -> list[tuple[str, str]]:
+    """Return the headers that a response gets unless the application or the route sets them, as (name, value)."""
+    found = [
+        ("X-Content-Type-Options", "$content_type_options"),
+        ("X-Frame-Options", "$frame_options"),
+        ("Referrer-Policy", "$referrer_policy"),
+    ]
+    # For a year after this header, browsers do not let users ignore the warning about a self-signed certificate.
+    if isinstance(stack.settings(Balancer).tls, GivenCertificate):
+        found.append(("Strict-Transport-Security", "$strict_transport"))
+    return found
+
+
+def inside(stack: Stack) -> list[str]:
+    """Return the addresses from which the stack's own hosts request health pages, and loopback."""
+    addresses = [address for host in stack.hosts.values() for address in (host.address, host.public) if address]
+    return list(dict.fromkeys(["127.0.0.1", *map(str, addresses)]))
+
+
+def _secret_name(user: str) -> str:
+    return f"balancer/users/{user}"
+
+
+def _hashed(user: str, password: Secret) -> Secret:
+    """Return a password as a salted SHA-1 hash.
+
+    The salt depends on the password alone, so that the file does not change with every plan.
+    """
+    value = password.reveal().encode()
+    salt = hashlib.sha256(user.encode() + b"\0" + value).digest()[:8]
+    # The other hashes that the engines know take milliseconds for each request.
+    hashed = base64.b64encode(hashlib.sha1(value + salt).digest() + salt)  # noqa: S324
+    return Secret(password.name, f"{{SSHA}}{hashed.decode()}")

@@ -1,0 +1,137 @@
+"""Errors in the routes of services and in redirects: two for one path, an unknown name, a redirect to itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from plainstack.inventory.keys import did_you_mean
+from plainstack.inventory.route_parts import Redirect
+from plainstack.inventory.services import StaticService
+from plainstack.inventory.stack import Stack
+from plainstack.services import routing
+from plainstack.services.edge import Balancer
+from plainstack.services.kinds import MAIN
+from plainstack.services.processes import Served, served
+from plainstack.wording import Loc, dotted
+
+Problem = tuple[Loc, str]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A path of a name (None: of every name without a claim of its own), and the key that asks for it.
+
+    An empty path stands for all paths. `location` is the name of the location of a route.
+    """
+
+    loc: Loc
+    host: str | None
+    path: str
+    location: str = ""
+
+
+def problems(stack: Stack) -> Iterator[Problem]:
+    """Yield the errors as (place, sentence) pairs."""
+    for name, service in stack.services.items():
+        loc: Loc = ("services", name, "routes")
+        if service.routes and "path" in service.model_fields_set:
+            yield loc, f"{dotted(loc)}: replaces services.{name}.path. Remove `path`, and add it to the routes"
+        if service.routes and MAIN in service.processes and service.processes[MAIN].routes:
+            yield loc, f"{dotted(loc)}: services.{name}.processes.{MAIN}.routes is given, too. Remove one of the two"
+        if isinstance(service, StaticService):
+            yield from _files(loc, next(one for one in served(stack) if one.service == name))
+    claims = list(_claims(stack))
+    found = [*_overlaps(claims), *_names(stack, claims)]
+    yield from found or _hidden(stack, claims)
+    balancer = stack.settings(Balancer)
+    for number, redirect in enumerate(balancer.redirects):
+        yield from _redirect(("balancer", "redirects", number), redirect, balancer.server_names)
+
+
+def _files(loc: Loc, one: Served) -> Iterator[Problem]:
+    for number, route in enumerate(one.routes):
+        if not route.path.startswith(one.path):
+            place = (*loc, number)
+            yield (
+                place,
+                f"{dotted(place)}: the files are served at {one.path}, the first route, and not at {route.path}",
+            )
+
+
+def _claims(stack: Stack) -> Iterator[Claim]:
+    for one in served(stack):
+        base = _place(stack, one)
+        for number, route in enumerate(one.routes):
+            loc = (*base, number) if base[-1] == "routes" else base
+            yield Claim(loc, route.host, route.path, routing.location_name(one, number))
+        if one.static:
+            loc = ("services", one.service, "static_url")
+            yield from (Claim(loc, host, one.static) for host in dict.fromkeys(route.host for route in one.routes))
+    for number, redirect in enumerate(stack.settings(Balancer).redirects):
+        yield Claim(("balancer", "redirects", number), redirect.host, redirect.path or "")
+
+
+def _place(stack: Stack, one: Served) -> Loc:
+    service = stack.services[one.service]
+    if one.process in service.processes and service.processes[one.process].routes:
+        return ("services", one.service, "processes", one.process, "routes")
+    return ("services", one.service, "routes" if service.routes else "path")
+
+
+def _overlaps(claims: Sequence[Claim]) -> Iterator[Problem]:
+    """Yield an error at each of two places that ask for the same path of the same name."""
+    for number, claim in enumerate(claims):
+        other = next((one for one in claims[:number] if _same(one, claim)), None)
+        if other is not None:
+            yield claim.loc, f"{dotted(claim.loc)}: {_shown(claim)} is already that of {dotted(other.loc)}"
+            yield other.loc, f"{dotted(other.loc)}: {_shown(other)} is also that of {dotted(claim.loc)}"
+
+
+def _same(one: Claim, other: Claim) -> bool:
+    whole = one.host is not None and "" in (one.path, other.path)
+    return one.host == other.host and (whole or one.path == other.path)
+
+
+def _shown(claim: Claim) -> str:
+    return f"{claim.host or ''}{claim.path}"
+
+
+def _names(stack: Stack, claims: Sequence[Claim]) -> Iterator[Problem]:
+    known = stack.settings(Balancer).server_names
+    for claim in claims:
+        if claim.host is None or claim.loc[-1] == "static_url":
+            continue
+        loc = (*claim.loc, "host")
+        if not known:
+            yield loc, f"{dotted(loc)}: needs balancer.server_names. List all names of the site there"
+        elif not any(routing.covers(name, claim.host) for name in known):
+            hint = did_you_mean(claim.host, [*known])
+            yield loc, f"{dotted(loc)}: {claim.host} is not in balancer.server_names{hint}; known: {', '.join(known)}"
+
+
+def _hidden(stack: Stack, claims: Sequence[Claim]) -> Iterator[Problem]:
+    """Yield an error for each route that no name has, because every name has another one for its path."""
+    reached = {one.name for site in routing.sites(stack) for one in site.locations}
+    for claim in claims:
+        if claim.location and claim.location not in reached:
+            yield (
+                claim.loc,
+                f"{dotted(claim.loc)}: no request gets there: every name has another route or redirect for"
+                f" {claim.path}",
+            )
+
+
+def _redirect(loc: Loc, redirect: Redirect, known: Sequence[str]) -> Iterator[Problem]:
+    if redirect.host is None and redirect.path is None:
+        yield loc, f"{dotted(loc)}: needs `host`, `path` or both, to say what is redirected"
+        return
+    found = re.fullmatch(r"(?:https?://([^/:]+)(?::[0-9]+)?)?(/.*)?", redirect.to)
+    assert found, "the model refuses other targets"
+    host, path = found[1], found[2] or redirect.path or "/"
+    own = [redirect.host] if redirect.host is not None else known
+    same_name = host is None or any(routing.covers(name, host) for name in own)
+    below = redirect.path is None or (redirect.path.endswith("/") and path.startswith(redirect.path))
+    if same_name and (below or path == redirect.path):
+        yield (*loc, "to"), f"{dotted((*loc, 'to'))}: {redirect.to} is redirected again by the same rule"

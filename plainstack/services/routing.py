@@ -1,0 +1,204 @@
+"""Which paths a site has under each of its names: the routes of its services, and the redirects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from plainstack.inventory.route_parts import Redirect, Route
+from plainstack.inventory.stack import Stack
+from plainstack.services import site
+from plainstack.services.edge import Balancer
+from plainstack.services.processes import Served, processes, served
+
+
+@dataclass(frozen=True)
+class Location:
+    """A path of a site, with the process that serves it; `name` is unique to the route in the stack.
+
+    `static` is true for a path below the route at which the process only serves files.
+    """
+
+    name: str
+    path: str
+    route: Route
+    service: Served
+    static: bool = False
+
+    @property
+    def timeout(self) -> int:
+        """Seconds that a balancer waits for a response."""
+        return self.route.timeout or self.service.timeout
+
+    @property
+    def max_body(self) -> str:
+        """The largest request body in the notation of nginx; empty for the site's."""
+        return (self.route.max_body or self.service.max_body or "").lower()
+
+
+@dataclass(frozen=True)
+class HealthPage:
+    """A process's health page under a name of the site.
+
+    `exact` is true if requests for it must not be treated like others below its path; `closed` is true if visitors get
+    no answer below that path without a login, or from any address.
+    """
+
+    service: Served
+    exact: bool
+    closed: bool
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A redirected path; `pattern` is a regular expression if what follows the path is kept, and else empty."""
+
+    path: str
+    to: str
+    pattern: str = ""
+
+
+@dataclass(frozen=True)
+class Site:
+    """The same paths under one or several names; no name stands for any.
+
+    `redirect` is the URL to which all requests are redirected, if they are. `healths` are the health pages that are
+    requested under these names.
+    """
+
+    names: tuple[str, ...]
+    locations: tuple[Location, ...] = ()
+    healths: tuple[HealthPage, ...] = ()
+    moved: tuple[Moved, ...] = ()
+    redirect: str = ""
+
+    @property
+    def root(self) -> bool:
+        """Whether something answers at every path."""
+        return bool(self.redirect) or "/" in [*(one.path for one in self.locations), *(one.path for one in self.moved)]
+
+
+def sites(stack: Stack) -> tuple[Site, ...]:
+    """Return the paths of the site by name. Names with the same paths are together."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name in names(stack):
+        groups.setdefault(_hosts_for(stack, name), []).append(name)
+    if not groups:
+        groups[()] = []
+    return tuple(_site(stack, tuple(members), hosts) for hosts, members in groups.items())
+
+
+def names(stack: Stack) -> list[str]:
+    """Return all names of the site, with the wildcards and names of its routes and redirects."""
+    balancer = stack.settings(Balancer)
+    return list(dict.fromkeys([*balancer.server_names, *_named(stack)])) if balancer.server_names else []
+
+
+def covers(pattern: str, name: str) -> bool:
+    """Return whether a name, which may be a wildcard, stands for another one."""
+    return pattern == name or (pattern.startswith("*.") and name.endswith(pattern[1:]))
+
+
+def locations(stack: Stack) -> Iterator[Location]:
+    """Yield a location for each route of the stack, in inventory order."""
+    for one in served(stack):
+        for number, route in enumerate(one.routes):
+            yield Location(location_name(one, number), route.path, route, one)
+
+
+def location_name(service: Served, number: int) -> str:
+    """Return the name of the location of a process's route."""
+    return f"{service.name}.{number}" if number else service.name
+
+
+def health_host(stack: Stack, service: str, process: str) -> str:
+    """Return the Host with which the health page of a process is requested."""
+    one = next((one for one in served(stack) if (one.service, one.process) == (service, process)), None)
+    page = processes(stack, service)[process].check
+    return (page and page.host) or (known_as(stack, one) if one else site.name(stack))
+
+
+def known_as(stack: Stack, service: Served) -> str:
+    """Return a name under which the first path of a process is served, preferably the site's own."""
+    usual = site.name(stack)
+    found = [
+        name
+        for each in sites(stack)
+        for name in each.names
+        if any(one.service.name == service.name for one in each.healths)
+    ]
+    if not found or usual in found:
+        return usual
+    plain = [name for name in found if not name.startswith("*.")]
+    return plain[0] if plain else found[0].replace("*", "www", 1)
+
+
+def _named(stack: Stack) -> list[str]:
+    hosts = [one.route.host for one in locations(stack)]
+    hosts += [one.host for one in stack.settings(Balancer).redirects]
+    return [host for host in hosts if host is not None]
+
+
+def _hosts_for(stack: Stack, name: str) -> tuple[str, ...]:
+    """Return the hosts of routes and redirects that apply to a name, the most specific first."""
+    found = {host for host in _named(stack) if covers(host, name)}
+    return tuple(sorted(found, key=lambda host: (host != name, -len(host), host)))
+
+
+def _site(stack: Stack, members: tuple[str, ...], hosts: tuple[str, ...]) -> Site:
+    rank: Mapping[str | None, int] = {None: len(hosts)} | {host: number for number, host in enumerate(hosts)}
+    redirects = sorted(
+        (one for one in stack.settings(Balancer).redirects if one.host in rank), key=lambda one: rank[one.host]
+    )
+    chosen: dict[str, Location] = {}
+    for location in sorted(locations(stack), key=lambda one: rank.get(one.route.host, -1)):
+        if location.route.host in rank:
+            chosen.setdefault(location.path, location)
+    whole = next((one for one in redirects if one.path is None), None)
+    if whole is not None and not any(rank[one.route.host] <= rank[whole.host] for one in chosen.values()):
+        return Site(members, redirect=_kept(whole))
+    moved = {one.path: _moved(one.path, one) for one in reversed(redirects) if one.path is not None}
+    kept = {path: one for path, one in chosen.items() if path not in moved}
+    return Site(members, _with_static(kept), tuple(_healths(kept, moved)), tuple(moved.values()))
+
+
+def _with_static(kept: Mapping[str, Location]) -> tuple[Location, ...]:
+    """Return the locations, each process's together, with the paths at which they only serve files."""
+    found: list[Location] = []
+    for name in dict.fromkeys(one.service.name for one in kept.values()):
+        own = [one for one in kept.values() if one.service.name == name]
+        service = own[0].service
+        found += own
+        if service.static and service.static not in kept:
+            around = [one for one in own if service.static.startswith(one.path)] or own
+            inner = max(around, key=lambda one: len(one.path))
+            found.append(replace(inner, path=service.static, static=True))
+    return tuple(found)
+
+
+def _healths(kept: Mapping[str, Location], moved: Collection[str]) -> Iterator[HealthPage]:
+    for own in kept.values():
+        if own.name != location_name(own.service, 0):
+            continue
+        page = own.service.health_page
+        around = max(
+            (one for one in kept.values() if page.startswith(one.path)), key=lambda one: len(one.path), default=own
+        )
+        plain = own.path == "/" and around.service.name == own.service.name and not any(map(page.startswith, moved))
+        # The engines redirect a page to the path that has only a slash more.
+        plain = plain and f"{page}/" not in kept
+        exact = not plain or around.route.closed or around.route.limit is not None
+        yield HealthPage(own.service, exact, around.route.closed)
+
+
+def _kept(redirect: Redirect) -> str:
+    return f"{redirect.to}$request_uri" if re.fullmatch(r"https?://[^/]+", redirect.to) else redirect.to
+
+
+def _moved(path: str, redirect: Redirect) -> Moved:
+    if _kept(redirect) != redirect.to:
+        return Moved(path, _kept(redirect))
+    if path.endswith("/") and redirect.to.endswith("/"):
+        return Moved(path, f"{redirect.to}$1", f"^{re.escape(path)}(.*)$")
+    return Moved(path, f"{redirect.to}$is_args$args")

@@ -1,0 +1,173 @@
+"""Routes as visitors meet them: names, limits, logins, headers and redirects, through a real nginx."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import inventories
+from tests.unit.roles.real_nginx import Edge, running
+
+pytestmark = pytest.mark.programs
+
+TEXT = """
+stack: shop
+hosts:
+  lb1: {address: 10.0.0.1, roles: [balancer]}
+  app1: {address: 10.0.0.3, roles: [app]}
+balancer:
+  server_names: [www.shop.example, shop.example, api.shop.example, old.example, in.shop.example, "*.tenant.example"]
+  redirects:
+    - {host: www.shop.example, to: "https://shop.example"}
+    - {host: old.example, to: "https://shop.example/archive/"}
+    - {path: /blog/, to: /news/}
+    - {path: /terms, to: "https://legal.example/terms"}
+services:
+  web:
+    kind: binary
+    source: .
+    routes:
+      - /
+      - {path: /reports/, timeout: 1, max_body: 1M}
+      - {path: /login/, limit: {rate: 1/m, burst: 2}}
+      - {path: /up/, users: [jane]}
+      - path: /embed/
+        headers: {X-Frame-Options: ALLOWALL, Content-Security-Policy: "default-src 'self'; img-src \\"x\\""}
+    processes: {web: {command: run, port: 8000, health: /up/page}}
+  api:
+    kind: binary
+    source: .
+    routes: [{host: api.shop.example}]
+    processes: {web: {command: run, port: 8001, health: {path: /up, host: inner.example}}}
+  intra:
+    kind: binary
+    source: .
+    routes:
+      - {host: in.shop.example, users: [jane, joe], max_body: 1M}
+      - {host: in.shop.example, path: /far/, allow: [192.0.2.0/24]}
+      - {host: in.shop.example, path: /near/, allow: [127.0.0.0/8]}
+    processes: {web: {command: run, port: 8002, health: /up}}
+  tenants:
+    kind: binary
+    source: .
+    routes: [{host: "*.tenant.example"}]
+    processes: {web: {command: run, port: 8003, health: /}}
+"""
+SHOP, STAFF = "https://shop.example", "https://in.shop.example"
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    """Start a balancer with four services."""
+    stack = inventories.parse(TEXT, "hosts.yaml", Path.cwd())
+    secrets = {"balancer/users/jane": "correct horse", "balancer/users/joe": "battery"}
+    with running(stack, tmp_path_factory.mktemp("edge"), secrets) as started:
+        yield started
+
+
+def served_by(edge: Edge, url: str) -> str:
+    """Return the service that answers at a URL."""
+    return edge.curl(url)[1].partition("x-service: ")[2].partition("\r")[0]
+
+
+@pytest.mark.parametrize(
+    ("url", "service"),
+    [
+        (f"{SHOP}/echo", "web"),
+        (f"{SHOP}/any/page", "web"),
+        ("https://api.shop.example/echo", "api"),
+        # Routes without a name are served under every name.
+        ("https://api.shop.example/embed/x", "web"),
+        ("https://a.tenant.example/", "tenants"),
+        ("https://api.shop.example/up", "api"),
+    ],
+)
+def test_the_name_and_the_path_choose_the_service(edge: Edge, url: str, service: str) -> None:
+    assert served_by(edge, url) == service
+
+
+def test_an_unknown_name_is_refused(edge: Edge) -> None:
+    assert edge.status("https://stranger.example/") == ""
+    assert edge.status("http://stranger.example/") == "421"
+
+
+def test_a_service_sees_the_name_that_the_visitor_typed(edge: Edge) -> None:
+    assert "Host: api.shop.example" in edge.curl("https://api.shop.example/echo")[2]
+    # Only under the name of its own service is the health page requested as the service wants it.
+    assert "Host: inner.example" in edge.curl("https://api.shop.example/up")[2]
+    assert "Host: inner.example" not in edge.curl(f"{SHOP}/up")[2]
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("https://www.shop.example/a%20b/?c=d", "https://shop.example/a%20b/?c=d"),
+        ("https://old.example/any/page", "https://shop.example/archive/"),
+        (f"{SHOP}/blog/2024/one?x=1", "https://shop.example/news/2024/one?x=1"),
+        (f"{SHOP}/terms?lang=de", "https://legal.example/terms?lang=de"),
+        (f"{SHOP}/terms/other", ""),
+    ],
+)
+def test_redirects_keep_what_follows(edge: Edge, url: str, target: str) -> None:
+    status, headers, _ = edge.curl(url)
+    location = headers.partition("location: ")[2].partition("\r")[0]
+    assert (status, location.replace(f":{edge.port}", "")) == (("301", target) if target else ("200", ""))
+
+
+def test_a_route_has_a_time_out_and_a_largest_body_of_its_own(edge: Edge, tmp_path: Path) -> None:
+    assert edge.status(f"{SHOP}/reports/slow-2") == "504"
+    assert edge.status(f"{SHOP}/slow-2") == "200"
+    (tmp_path / "body").write_bytes(b"x" * 2_000_000)
+    body = ("--data-binary", f"@{tmp_path}/body", "-H", "Expect:")
+    assert edge.status(f"{SHOP}/reports/", *body) == "413"
+    assert edge.status(f"{SHOP}/", *body) != "413"
+    assert edge.status(f"{SHOP}/reports/", *body, "-H", "Accept: text/event-stream") == "413"
+
+
+def test_an_address_gets_429_after_its_burst_and_only_on_that_route(edge: Edge) -> None:
+    seen = Counter(edge.status(f"{SHOP}/login/") for _ in range(6))
+    assert seen == {"200": 3, "429": 3}
+    # An event stream is counted as well.
+    assert edge.status(f"{SHOP}/login/", "-H", "Accept: text/event-stream") == "429"
+    assert edge.status(f"{SHOP}/") == "200"
+
+
+@pytest.mark.parametrize("accept", ["text/html", "text/event-stream"])
+def test_a_login_is_needed_and_the_application_does_not_get_it(edge: Edge, accept: str) -> None:
+    kind = ("-H", f"Accept: {accept}")
+    assert edge.status(f"{STAFF}/echo", *kind) == "401"
+    assert edge.status(f"{STAFF}/echo", *kind, "-u", "jane:wrong") == "401"
+    assert edge.status(f"{STAFF}/echo", *kind, "-u", "joe:correct horse") == "401"
+    status, _, request = edge.curl(f"{STAFF}/echo", *kind, "-u", "jane:correct horse")
+    assert status == "200"
+    assert "Authorization" not in request
+    assert "Authorization: Basic" in edge.curl(f"{SHOP}/echo", *kind, "-u", "a:b")[2]
+
+
+@pytest.mark.parametrize("accept", ["text/html", "text/event-stream"])
+def test_only_allowed_networks_reach_a_route(edge: Edge, accept: str) -> None:
+    kind = ("-H", f"Accept: {accept}")
+    assert edge.status(f"{STAFF}/far/", *kind) == "403"
+    assert edge.status(f"{STAFF}/near/", *kind) == "200"
+    assert edge.status(f"{STAFF}/near/../", *kind, "--path-as-is") == "400"
+
+
+def test_the_stacks_own_hosts_reach_the_health_page_without_a_login(edge: Edge) -> None:
+    """This includes a page below a route other than the first."""
+    assert edge.status(f"{STAFF}/up") == "200"
+    assert edge.status(f"{SHOP}/up/page") == "200"
+    assert edge.status(f"{SHOP}/up/other") == "401"
+
+
+def test_headers_of_a_route_replace_those_of_the_application_and_the_defaults(edge: Edge) -> None:
+    _, headers, _ = edge.curl(f"{SHOP}/embed/x")
+    lines = headers.splitlines()
+    assert [line for line in lines if line.startswith("x-frame-options")] == ["x-frame-options: allowall"]
+    assert "content-security-policy: default-src 'self'; img-src \"x\"" in lines
+    for kept in ("x-content-type-options: nosniff", "referrer-policy: strict-origin-when-cross-origin"):
+        assert lines.count(kept) == 1
+    assert "x-powered-by" not in headers
+    assert "x-frame-options: sameorigin" in edge.curl(f"{SHOP}/")[1]
