@@ -11,6 +11,11 @@ from plainstack.inventory.sections import Model
 from plainstack.inventory.values import Address, Bool, FilePath, Int, Interface, Network, Network4, ServerName
 
 
+def covers(pattern: str, name: str) -> bool:
+    """Return whether a name, which may be a wildcard, stands for another one."""
+    return pattern == name or (pattern.startswith("*.") and name.endswith(pattern[1:]))
+
+
 class GivenCertificate(Model):
     """A certificate chain and its key, as PEM files next to the inventory."""
 

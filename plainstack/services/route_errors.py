@@ -10,8 +10,8 @@ from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.route_parts import Redirect
 from plainstack.inventory.services import StaticService
 from plainstack.inventory.stack import Stack
-from plainstack.services import routing
-from plainstack.services.edge import Balancer
+from plainstack.services import routing, snippets
+from plainstack.services.edge import Balancer, covers
 from plainstack.services.kinds import MAIN
 from plainstack.services.processes import Served, served
 from plainstack.wording import Loc, dotted
@@ -43,6 +43,7 @@ def problems(stack: Stack) -> Iterator[Problem]:
         if isinstance(service, StaticService):
             yield from _files(loc, next(one for one in served(stack) if one.service == name))
     claims = list(_claims(stack))
+    yield from snippets.problems(stack)
     found = [*_overlaps(claims), *_names(stack, claims)]
     yield from found or _hidden(stack, claims)
     balancer = stack.settings(Balancer)
@@ -106,7 +107,7 @@ def _names(stack: Stack, claims: Sequence[Claim]) -> Iterator[Problem]:
         loc = (*claim.loc, "host")
         if not known:
             yield loc, f"{dotted(loc)}: needs balancer.server_names. List all names of the site there"
-        elif not any(routing.covers(name, claim.host) for name in known):
+        elif not any(covers(name, claim.host) for name in known):
             hint = did_you_mean(claim.host, [*known])
             yield loc, f"{dotted(loc)}: {claim.host} is not in balancer.server_names{hint}; known: {', '.join(known)}"
 
@@ -131,7 +132,7 @@ def _redirect(loc: Loc, redirect: Redirect, known: Sequence[str]) -> Iterator[Pr
     assert found, "the model refuses other targets"
     host, path = found[1], found[2] or redirect.path or "/"
     own = [redirect.host] if redirect.host is not None else known
-    same_name = host is None or any(routing.covers(name, host) for name in own)
+    same_name = host is None or any(covers(name, host) for name in own)
     below = redirect.path is None or (redirect.path.endswith("/") and path.startswith(redirect.path))
     if same_name and (below or path == redirect.path):
         yield (*loc, "to"), f"{dotted((*loc, 'to'))}: {redirect.to} is redirected again by the same rule"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from plainstack.inventory.route_parts import Redirect, Route
 from plainstack.inventory.stack import Stack
 from plainstack.services import site
-from plainstack.services.edge import Balancer
+from plainstack.services.edge import Balancer, covers
 from plainstack.services.processes import Served, processes, served
+from plainstack.services.snippets import ANY, snippets
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class Moved:
 class Site:
     """The same paths under one or several names; no name stands for any.
 
-    `redirect` is the URL to which all requests are redirected, if they are. `healths` are the health pages that are
+    `redirect` is the URL to which all requests are redirected, if they are. `snippets` are files of the stack's folder
+    with further directives, as paths from there. `healths` are the health pages that are
     requested under these names.
     """
 
@@ -72,6 +75,7 @@ class Site:
     healths: tuple[HealthPage, ...] = ()
     moved: tuple[Moved, ...] = ()
     redirect: str = ""
+    snippets: tuple[Path, ...] = ()
 
     @property
     def root(self) -> bool:
@@ -81,23 +85,20 @@ class Site:
 
 def sites(stack: Stack) -> tuple[Site, ...]:
     """Return the paths of the site by name. Names with the same paths are together."""
-    groups: dict[tuple[str, ...], list[str]] = {}
+    written = snippets(stack)
+    groups: dict[tuple[tuple[str, ...], tuple[Path, ...]], list[str]] = {}
     for name in names(stack):
-        groups.setdefault(_hosts_for(stack, name), []).append(name)
+        own = (*written.get(ANY, ()), *written.get(name, ()))
+        groups.setdefault((_hosts_for(stack, name), own), []).append(name)
     if not groups:
-        groups[()] = []
-    return tuple(_site(stack, tuple(members), hosts) for hosts, members in groups.items())
+        groups[(), written.get(ANY, ())] = []
+    return tuple(_site(stack, tuple(members), hosts, own) for (hosts, own), members in groups.items())
 
 
 def names(stack: Stack) -> list[str]:
     """Return all names of the site, with the wildcards and names of its routes and redirects."""
     balancer = stack.settings(Balancer)
     return list(dict.fromkeys([*balancer.server_names, *_named(stack)])) if balancer.server_names else []
-
-
-def covers(pattern: str, name: str) -> bool:
-    """Return whether a name, which may be a wildcard, stands for another one."""
-    return pattern == name or (pattern.startswith("*.") and name.endswith(pattern[1:]))
 
 
 def locations(stack: Stack) -> Iterator[Location]:
@@ -137,7 +138,7 @@ def known_as(stack: Stack, service: Served) -> str:
 def _named(stack: Stack) -> list[str]:
     hosts = [one.route.host for one in locations(stack)]
     hosts += [one.host for one in stack.settings(Balancer).redirects]
-    return [host for host in hosts if host is not None]
+    return [*(host for host in hosts if host is not None), *(name for name in snippets(stack) if name != ANY)]
 
 
 def _hosts_for(stack: Stack, name: str) -> tuple[str, ...]:
@@ -146,7 +147,7 @@ def _hosts_for(stack: Stack, name: str) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda host: (host != name, -len(host), host)))
 
 
-def _site(stack: Stack, members: tuple[str, ...], hosts: tuple[str, ...]) -> Site:
+def _site(stack: Stack, members: tuple[str, ...], hosts: tuple[str, ...], own: tuple[Path, ...]) -> Site:
     rank: Mapping[str | None, int] = {None: len(hosts)} | {host: number for number, host in enumerate(hosts)}
     redirects = sorted(
         (one for one in stack.settings(Balancer).redirects if one.host in rank), key=lambda one: rank[one.host]
@@ -157,10 +158,10 @@ def _site(stack: Stack, members: tuple[str, ...], hosts: tuple[str, ...]) -> Sit
             chosen.setdefault(location.path, location)
     whole = next((one for one in redirects if one.path is None), None)
     if whole is not None and not any(rank[one.route.host] <= rank[whole.host] for one in chosen.values()):
-        return Site(members, redirect=_kept(whole))
+        return Site(members, redirect=_kept(whole), snippets=own)
     moved = {one.path: _moved(one.path, one) for one in reversed(redirects) if one.path is not None}
     kept = {path: one for path, one in chosen.items() if path not in moved}
-    return Site(members, _with_static(kept), tuple(_healths(kept, moved)), tuple(moved.values()))
+    return Site(members, _with_static(kept), tuple(_healths(kept, moved)), tuple(moved.values()), snippets=own)
 
 
 def _with_static(kept: Mapping[str, Location]) -> tuple[Location, ...]:

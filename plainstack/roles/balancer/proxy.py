@@ -14,7 +14,13 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
 from plainstack.roles.balancer.engines import ENGINES, Engine
-from plainstack.roles.balancer.routes import default_headers, inside, password_files
+from plainstack.roles.balancer.routes import (
+    configuration_check,
+    default_headers,
+    inside,
+    password_files,
+    snippet_files,
+)
 from plainstack.roles.balancer.upstreams import PROGRAM, TARGETS, reachable, upstreams
 from plainstack.roles.balancer.watched import METRICS_PORT
 from plainstack.roles.shared.exporter import exporter, web_file
@@ -54,7 +60,11 @@ def _server(stack: Stack, host: Host, vault: Vault, engine: Engine, network: Net
     yield from password_files(stack, host, vault, engine)
     yield verbatim("balancer", maintenance.PROGRAM, mode=0o755)
     chain, key = _tls_files(stack, host, vault)
-    configuration = (*_configuration(stack, host, engine), *_ipv6_listeners(stack, host, engine))
+    configuration = (
+        *_configuration(stack, host, engine),
+        *_ipv6_listeners(stack, host, engine),
+        *snippet_files(stack, engine),
+    )
     generation = _generation(*configuration, chain)
     files = (*configuration, _status(network, host, engine, generation), chain, key)
     yield from files
@@ -96,7 +106,7 @@ def _validations(engine: Engine) -> Iterator[Resource]:
     )
     yield Validation(
         name=f"{engine.name} configuration",
-        run=f"{PROGRAM} prepare\n{engine.name} -t -q -c {engine.configuration}",
+        run=configuration_check(engine, f"{PROGRAM} prepare"),
         reads=(f"{engine.folder}/", SITE_CERTIFICATE, _SITE_KEY, TARGETS),
     )
 

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator
 
 from plainstack.engine.render import template
-from plainstack.engine.resources import Directory, Resource
+from plainstack.engine.resources import Directory, File, Resource
 from plainstack.engine.role import DeclaredSecret, Generated
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
@@ -15,7 +15,9 @@ from plainstack.roles.balancer.engines import Engine
 from plainstack.secrets.values import Secret, Vault
 from plainstack.services import routing
 from plainstack.services.edge import Balancer, GivenCertificate
+from plainstack.services.snippets import FOLDER, snippets
 
+_SNIPPETS = "stack"
 _USERS = "/etc/plainstack/balancer/users"
 
 
@@ -34,6 +36,24 @@ def password_files(stack: Stack, host: Host, vault: Vault, engine: Engine) -> It
         users = {user: _hashed(user, vault.password(_secret_name(user))) for user in one.route.users}
         at = {"route": one.name}
         yield template("balancer", f"{_USERS}/{{route}}", at=at, mode=0o640, group=engine.user, host=host, users=users)
+
+
+def snippet_files(stack: Stack, engine: Engine) -> Iterator[File]:
+    """Yield the stack's own files of configuration, which must be valid as a part of the whole."""
+    for paths in snippets(stack).values():
+        for path in paths:
+            place = f"{engine.folder}/{_SNIPPETS}/{'/'.join(path.parts[1:])}"
+            yield File(path=place, content=stack.file(path).read_bytes())
+
+
+def configuration_check(engine: Engine, prepare: str) -> str:
+    """Return the script that checks the configuration; an error in a snippet names the file in the stack's folder."""
+    return f"""\
+{prepare}
+said=$({engine.name} -t -q -c {engine.configuration} 2>&1) || {{
+    printf '%s\\n' "$said" | sed 's|{engine.folder}/{_SNIPPETS}/|{FOLDER}/|g' >&2
+    exit 1
+}}"""
 
 
 def default_headers(stack: Stack) -> list[tuple[str, str]]:

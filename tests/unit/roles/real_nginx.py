@@ -103,7 +103,7 @@ def _put(edge: Edge, file: File) -> None:
         text = re.sub(r"listen 127\.0\.0\.1:8081", f"listen 127.0.0.1:{free_port()}", text)
         text = re.sub(r"^user .*", f"user {getpass.getuser()};", text, flags=re.M)
         text = re.sub(rf"{PLACES}", lambda found: f"{edge.folder}{found[0]}", text)
-        text = text.replace("/etc/nginx/conf.d/", f"{edge.folder}/etc/nginx/conf.d/")
+        text = re.sub("/etc/nginx/(?=conf.d/|stack/)", f"{edge.folder}/etc/nginx/", text)
         kinds = "".join(f"    {kind}_temp_path {edge.folder}/{kind};\n" for kind in ("client_body", "proxy"))
         text = text.replace("    sendfile on;\n", f"    sendfile on;\n{kinds}")
     path.write_text(text)

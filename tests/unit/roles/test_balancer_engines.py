@@ -27,7 +27,8 @@ from tests.unit.roles.balancer_files import (
 def test_an_expired_certificate_and_an_invalid_configuration_stop_the_deploy(stack: Stack, vault: Vault) -> None:
     checks = {item.name: item for item in resources(stack, vault) if isinstance(item, Validation)}
     assert "-checkend 0" in checks["site certificate"].run
-    assert checks["nginx configuration"].run == f"{UPSTREAMS} prepare\nnginx -t -q -c /etc/nginx/nginx.conf"
+    script = checks["nginx configuration"].run
+    assert script.startswith(f"{UPSTREAMS} prepare\nsaid=$(nginx -t -q -c /etc/nginx/nginx.conf 2>&1) || {{")
     for path in (SITE, STATUS, "/etc/nginx/nginx.conf", "/etc/plainstack/tls/site.crt", "/etc/plainstack/tls/site.key"):
         assert path.startswith(checks["nginx configuration"].reads)
 

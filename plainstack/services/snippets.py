@@ -1,0 +1,54 @@
+"""The stack's own lines for the balancers' configuration: nginx/NAME.d/*.conf beside the inventory.
+
+They are in the context `server` of one of the site's names, or with the NAME `any`, of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from plainstack.inventory.keys import did_you_mean
+from plainstack.inventory.stack import Stack
+from plainstack.services.edge import Balancer, covers
+from plainstack.wording import Loc
+
+FOLDER = Path("nginx")
+ANY = "any"
+# Far more than a person writes; it is sent with every change.
+_LARGEST = 256 << 10
+
+
+def snippets(stack: Stack) -> Mapping[str, tuple[Path, ...]]:
+    """Return the paths of the snippets, relative to the inventory's folder, by name of the site."""
+    found: dict[str, tuple[Path, ...]] = {}
+    for folder in sorted(stack.file(FOLDER).glob("*.d")):
+        files = tuple(FOLDER / folder.name / file.name for file in sorted(folder.glob("*.conf")))
+        if files:
+            found[folder.name.removesuffix(".d")] = files
+    return found
+
+
+def problems(stack: Stack) -> Iterator[tuple[Loc, str]]:
+    """Yield the errors as (place, sentence) pairs."""
+    names = stack.settings(Balancer).server_names
+    for name, files in snippets(stack).items():
+        if name != ANY and not any(covers(known, name) for known in names):
+            hint = did_you_mean(name, [*names, ANY])
+            yield (
+                ("balancer",),
+                f"{FOLDER}/{name}.d: {name} is not in balancer.server_names{hint}; known: {', '.join([*names, ANY])}",
+            )
+        for file in files:
+            if problem := _problem(stack.file(file)):
+                yield ("balancer",), f"{file}: {problem}"
+
+
+def _problem(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if len(content) > _LARGEST:
+        return f"has more than {_LARGEST >> 10} KiB, the limit"
+    return "" if b"\0" not in content else "is not a text file"
