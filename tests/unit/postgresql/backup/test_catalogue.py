@@ -15,6 +15,7 @@ from plainstack.errors import PlainstackError
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.backup import catalogue
 from plainstack.postgresql.backup.catalogue import Backup, Catalogue, Partial, RestoreTest, Run, Tablespace
+from plainstack.postgresql.backup.recoverable import gaps, windows
 from tests import inventories
 from tests.unit.postgresql.backup.holdings import INFO
 
@@ -114,6 +115,23 @@ def test_a_segment_that_did_not_get_its_length_on_a_full_disk_is_not_received_wa
     os.truncate(held / "streaming/000000010000000000000029.partial", 3 * 2**20)
     found, _ = _read(stack, tmp_path)
     assert found.received == Partial("000000010000000000000028", _at(100))
+
+
+@pytest.mark.programs
+def test_what_a_restore_abandoned_is_not_claimed_to_be_recoverable(stack: Stack, tmp_path: Path, held: Path) -> None:
+    """The database went back to a moment in segment 5. Timeline 1 was received up to 9, timeline 2 from 7 on."""
+    (held / "meta/20261122T010727-backup.info").write_text(INFO)
+    end = int(datetime(2026, 11, 22, 1, 7, 28, tzinfo=UTC).timestamp())
+    for number in range(3, 10):
+        _wal(held, f"wals/0000000100000000/00000001{number:016X}", end + 10 * number)
+    for number in (7, 8):
+        _wal(held, f"wals/0000000200000000/00000002{number:016X}", end + 1000 + number)
+    (held / "wals/00000002.history").write_text("1\t0/5000060\tbefore 2026-11-22 01:08:01+00\n")
+    found, _ = _read(stack, tmp_path)
+    assert [run.last[-1] for run in found.runs] == ["5", "9", "8"]
+    assert [until for _, until in windows(found)] == [_at(end + 50)]
+    (gap,) = gaps(found)
+    assert (gap.first[:8], gap.count, gap.after, gap.before) == ("00000002", 2, _at(end + 50), _at(end + 1007))
 
 
 @pytest.mark.programs
