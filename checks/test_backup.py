@@ -11,11 +11,11 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql import sql
 from plainstack.postgresql.backup import barman, catalogue, listing, second_copy
+from plainstack.postgresql.backup.barman import METRICS
 from plainstack.postgresql.backup.recoverable import open_gaps
 from plainstack.postgresql.backup.schedule import calendars, max_age_hours
 from plainstack.postgresql.restore.host import COPY_TIMER, TIMER
 from plainstack.postgresql.settings import NEVER, Backup
-from plainstack.roles.backup import METRICS
 
 ROLE = "backup"
 

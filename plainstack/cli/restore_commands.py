@@ -130,13 +130,17 @@ class _Run:
         return {"discarded": paths}
 
     def _wanted(self, now: Situation, moment: Moment) -> Request:
+        from plainstack.postgresql.backup.clock import skewed
         from plainstack.postgresql.restore.moment import base_of
         from plainstack.postgresql.restore.situation import Request
         from plainstack.services.maintenance import closable
 
         primaries = now.topology.primaries
         began = datetime.now(UTC)
-        source = base_of(self.restoration.catalogue(), moment, began, running=len(primaries) == 1)
+        held = self.restoration.catalogue()
+        if warning := skewed(held.clock_skew):
+            self.console.line(f"{now.backup}: {warning}", "yellow")
+        source = base_of(held, moment, began, running=len(primaries) == 1)
         leading = primaries or now.reached
         if not leading:
             raise Refused(f"no db host answers ({', '.join(now.topology.nodes)}), so there is none to restore to")

@@ -18,8 +18,9 @@ def restore_test(inventory: str, chosen: str, at: str, *, from_copy: bool, json:
     console = Console(json=json)
     with reporting(console, json=json):
         from plainstack.cli import folder_commands
-        from plainstack.postgresql.backup import second_copy
+        from plainstack.postgresql.backup import clock, second_copy
         from plainstack.postgresql.backup.barman import backup_host
+        from plainstack.postgresql.observation import parse
         from plainstack.postgresql.restore import testing
         from plainstack.postgresql.restore.moment import typed
         from plainstack.ssh.connections import Sessions
@@ -39,6 +40,7 @@ def restore_test(inventory: str, chosen: str, at: str, *, from_copy: bool, json:
 
         with Sessions(stack) as sessions:
             command = f"sh -c {shlex.quote(testing.script(chosen, until, from_copy=from_copy))}"
+            facts = parse(sessions.to(name).script(clock.FACTS, step="clock").out)
             output = sessions.to(name).run(command, on_line=show, timeout=_LONGEST, step="restore test")
             tested = folder_commands.test(console, sessions.to(name), stack)
         if not results:
@@ -51,7 +53,8 @@ def restore_test(inventory: str, chosen: str, at: str, *, from_copy: bool, json:
         else:
             for sentence in result.sentences():
                 console.line(sentence, "bold green" if result.passed else "bold")
-            for note in result.notes:
+            warning = clock.skewed(float(facts.get("clock_skew") or 0))
+            for note in (*result.notes, *([warning] if warning else [])):
                 console.line(f"note: {note}", "yellow")
             for problem in result.problems:
                 console.error(f"{name}: {problem}")

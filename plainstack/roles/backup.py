@@ -27,8 +27,6 @@ from plainstack.secrets.values import Vault
 from plainstack.services.folders import kept
 from plainstack.wording import Loc
 
-METRICS = "/var/lib/prometheus/node-exporter/plainstack_backup.prom"
-
 _CONFIG = "/etc/barman.d/main.conf"
 _PGPASS = f"{barman.HOME}/.pgpass"
 _SYSTEM = "/etc/systemd/system"
@@ -95,7 +93,7 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
 
 def _units(known: dict[str, Any]) -> Iterator[Resource]:
     for service in _SERVICES:
-        yield template("backup", f"{_SYSTEM}/{service}", metrics=METRICS, **known)
+        yield template("backup", f"{_SYSTEM}/{service}", metrics=barman.METRICS, **known)
     for service in (*_SERVICES, *(f"{barman.unit(kind)}.service" for kind in barman.KINDS)):
         yield template(
             "backup",

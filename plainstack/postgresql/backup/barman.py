@@ -10,6 +10,8 @@ from plainstack.postgresql.layout import PORT
 
 HOME = "/var/lib/barman"
 KINDS = ("full", "incremental")
+# What the backup host reports to the node exporter; written every few minutes.
+METRICS = "/var/lib/prometheus/node-exporter/plainstack_backup.prom"
 RECEIVER_UNIT = "plainstack-barman-receive-wal.service"
 # Only the unit's own receiver counts: if Barman's cron starts one first, the unit cannot start its own.
 RECEIVES = f'pgrep -P "$(systemctl show --property=MainPID --value {RECEIVER_UNIT})" -x pg_receivewal >/dev/null'

@@ -121,6 +121,7 @@ class Catalogue:
     """All that the backup host holds: `backups` and `runs` in order, the oldest first.
 
     `history` is where the ancestors of the newest timeline end, as pairs of a timeline and an LSN, the oldest first.
+    `clock_skew` is by how many seconds the host's clock was last found ahead of the primary's.
     """
 
     server: str
@@ -130,6 +131,7 @@ class Catalogue:
     history: tuple[tuple[int, str], ...] = ()
     restore_tests: Mapping[str, RestoreTest] = field(default_factory=dict)
     segment_bytes: int = 2**24
+    clock_skew: float = 0
 
     @cached_property
     def by_id(self) -> Mapping[str, Backup]:
@@ -191,6 +193,7 @@ def parse(text: str) -> Catalogue:
             history=tuple((int(timeline), lsn) for timeline, lsn in data["history"]),
             restore_tests={key: _restore_test(key, one) for key, one in data["restore_tests"].items()},
             segment_bytes=int(data["segment_bytes"]),
+            clock_skew=float(data["clock_skew"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise PlainstackError(f"the backup host did not print Barman's catalogue but {last[:200]!r}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from plainstack.postgresql.backup.catalogue import DONE, WAITING, Backup, Catalogue, RestoreTest
+from plainstack.postgresql.backup.clock import skewed
 from plainstack.postgresql.backup.recoverable import Gap, gaps, open_gaps, reach, windows
 from plainstack.postgresql.topology import TABLESPACES
 from plainstack.wording import duration, size
@@ -66,8 +67,10 @@ def problems(catalogue: Catalogue) -> list[str]:
         return ["there is no backup yet. Take one: inv backup-now"]
     if catalogue.newest is None:
         return ["no backup can be used. Take one, or see why none succeeds: inv backup-now"]
+    clock = skewed(catalogue.clock_skew)
     failed = [test for test in (catalogue.restore_tests.get(one.id) for one in catalogue.usable) if test]
     return [
+        *([clock] if clock else []),
         *(f"{gap_sentence(gap)}. Take a backup: inv backup-now" for gap in open_gaps(catalogue)),
         *(f"the restore test of backup {one.backup} failed: {_first(one)}" for one in failed if not one.passed),
     ]

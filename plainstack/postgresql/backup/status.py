@@ -9,7 +9,7 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.sayings import Answers, Finding, Status
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql.backup import barman
+from plainstack.postgresql.backup import barman, clock
 from plainstack.postgresql.backup.listing import moment
 from plainstack.postgresql.backup.schedule import calendars, max_age_hours
 from plainstack.postgresql.settings import Backup
@@ -24,7 +24,7 @@ def facts(stack: Stack, _host: Host) -> str:
 
     It prints backup_at.KIND, when the newest usable backup of each kind ended, in seconds since the epoch;
     unit.UNIT.PROPERTY of the timers and services that take backups; disk_free, the free bytes of the disk that holds
-    the backups; and what `missing_facts` prints.
+    the backups; and what `clock.FACTS` and `missing_facts` print.
     """
     units = " ".join(f"{barman.unit(kind)}.{suffix}" for kind in barman.KINDS for suffix in ("timer", "service"))
     # Reads Barman's catalogue directly: starting Barman would take a second. Ids are dates, so names sort by time.
@@ -40,7 +40,7 @@ TZ=UTC systemctl show --property=Id,NextElapseUSecRealtime,Result,ExecMainExitTi
     {{ for (i = 1; i <= NF; i++) if ($i ~ /^Id=/) id = substr($i, 4) }}
     {{ for (i = 1; i <= NF; i++) if ($i !~ /^Id=/) print "unit." id "." $i }}'
 echo "disk_free=$(df --output=avail -B1 ${{ROOT:-}}{barman.HOME} 2>/dev/null | tail -n 1)"
-{missing_facts(stack)}"""
+{clock.FACTS}{missing_facts(stack)}"""
 
 
 def missing_facts(stack: Stack) -> str:
@@ -72,10 +72,15 @@ def full(facts: Mapping[str, str]) -> str:
 
 
 def findings(_stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:
-    """Report missing WAL and a full disk in plans and deploys, also in those that have nothing to do."""
-    for sentence in (missing(observed.facts), full(observed.facts)):
-        if sentence:
-            yield Finding(sentence, refused=False, always=True)
+    """Report what `_always` finds in plans and deploys, also in those that have nothing to do."""
+    for sentence in _always(observed.facts):
+        yield Finding(sentence, refused=False, always=True)
+
+
+def _always(facts: Mapping[str, str]) -> Iterator[str]:
+    """Yield sentences about missing WAL, a full disk, and a clock that differs from the primary's."""
+    found = (missing(facts), full(facts), clock.skewed(float(facts.get("clock_skew") or 0)))
+    yield from (sentence for sentence in found if sentence)
 
 
 def status(stack: Stack, facts: Answers, now: float) -> Status:
@@ -93,7 +98,7 @@ def status(stack: Stack, facts: Answers, now: float) -> Status:
         elif now - at > limit * 3600:
             problems.append((name, f"the last usable backup is {duration(now - at)} old. Take one: inv backup-now"))
         problems += [(name, sentence) for sentence in _failures(seen)]
-        problems += [(name, sentence) for sentence in (missing(seen), full(seen)) if sentence]
+        problems += [(name, sentence) for sentence in _always(seen)]
     return Status(cells, problems)
 
 

@@ -14,6 +14,7 @@ import pytest
 from plainstack.errors import PlainstackError
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.backup import catalogue
+from plainstack.postgresql.backup.barman import METRICS
 from plainstack.postgresql.backup.catalogue import Backup, Catalogue, Partial, RestoreTest, Run, Tablespace
 from plainstack.postgresql.backup.recoverable import gaps, windows
 from tests import inventories
@@ -132,6 +133,15 @@ def test_what_a_restore_abandoned_is_not_claimed_to_be_recoverable(stack: Stack,
     assert [until for _, until in windows(found)] == [_at(end + 50)]
     (gap,) = gaps(found)
     assert (gap.first[:8], gap.count, gap.after, gap.before) == ("00000002", 2, _at(end + 50), _at(end + 1007))
+
+
+@pytest.mark.programs
+def test_the_clock_is_as_the_metrics_say(stack: Stack, tmp_path: Path) -> None:
+    assert _read(stack, tmp_path)[0].clock_skew == 0
+    metrics = tmp_path / METRICS.lstrip("/")
+    metrics.parent.mkdir(parents=True)
+    metrics.write_text('plainstack_backup_clock_skew_seconds{server="shop"} -3600.25\n')
+    assert _read(stack, tmp_path)[0].clock_skew == -3600.25
 
 
 @pytest.mark.programs

@@ -22,6 +22,12 @@ def test_a_backup_is_shown_with_the_moment_that_it_reaches() -> None:
     assert listing.problems(HELD) == []
 
 
+def test_a_clock_that_differs_is_a_problem() -> None:
+    assert listing.problems(replace(HELD, clock_skew=2)) == []
+    (found,) = listing.problems(replace(HELD, clock_skew=3601))
+    assert found.startswith("the clock is 1 h ahead of the primary's")
+
+
 def test_tablespaces_are_mentioned_if_the_newest_backup_has_some() -> None:
     spaced = replace(FULL, tablespaces=(Tablespace("fast", 16385, "/srv/fast"),))
     assert any("tablespaces" in text for text in listing.sentences(replace(HELD, backups=(spaced,))))

@@ -27,9 +27,12 @@ xlog_segment_size=16777216
 CHECKED = '{"shop": {"a": {"status": "OK", "hint": ""}}}'
 
 
-def _metrics(folder: Path, check: str = CHECKED, streams: str = "1 4096 0.25") -> dict[str, float]:
+def _metrics(folder: Path, check: str = CHECKED, streams: str = "1 4096 0.25", ahead: float = 0) -> dict[str, float]:
     (folder / "check.json").write_text(check)
-    (folder.parent / "psql").write_text(f"#!/bin/sh\necho '{streams}'\n")
+    answer = f"{streams} {{time.time() - AHEAD}}" if streams else ""
+    (folder.parent / "psql").write_text(
+        f"#!/usr/bin/python3\nimport time\nprint(f'{answer}')\n".replace("AHEAD", str(ahead))
+    )
     words = ["python3", str(LIBRARY / "backup-metrics"), "shop", str(folder), "host=db1", str(folder / "tests")]
     subprocess.run([*words, str(folder.parent / "out.prom")], check=True)
     lines = [line for line in (folder.parent / "out.prom").read_text().splitlines() if not line.startswith("#")]
@@ -62,6 +65,7 @@ def test_prometheus_gets_age_size_health_and_last_wal(folder: Path) -> None:
         "plainstack_restore_test_timestamp_seconds": 1795309648,
         "plainstack_barman_check_ok": 1,
         "plainstack_barman_streaming": 1,
+        "plainstack_backup_clock_skew_seconds": 0,
         "plainstack_barman_wal_lag_bytes": 4096,
         "plainstack_barman_wal_lag_seconds": 0.25,
         "plainstack_backup_last_success_timestamp_seconds": 1795309708,
@@ -81,6 +85,12 @@ def test_a_gap_since_the_newest_backup_and_missing_wal_are_reported(folder: Path
     found = _metrics(folder)
     assert found["plainstack_backup_wal_gaps"] == 1
     assert found["plainstack_backup_wal_missing_timestamp_seconds"] == 999_951.5
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("ahead", [-3600, -7, 7, 3600])
+def test_a_clock_that_differs_from_the_primarys_is_reported(folder: Path, ahead: int) -> None:
+    assert _metrics(folder, ahead=ahead)["plainstack_backup_clock_skew_seconds"] == pytest.approx(ahead, abs=1)
 
 
 @pytest.mark.programs

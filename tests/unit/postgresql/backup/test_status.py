@@ -69,6 +69,12 @@ def test_a_host_that_does_not_answer_has_no_cell(stack: Stack) -> None:
             " No moment since then can be restored. Take a full backup: inv backup-now",
         ),
         (
+            {"clock_skew": "-3600.2"},
+            "the clock is 1 h behind the primary's. The ages of backups, the moments that can be restored, and the age"
+            " of recovered rows are wrong by that much, because commits have the primary's time. See with timedatectl"
+            " on both hosts which one is right, and let both use NTP",
+        ),
+        (
             {"disk_free": "       73728"},
             "the disk of /var/lib/barman is full (72 KiB are free), so WAL cannot be received. The primary keeps"
             " it up to database.max_slot_wal_keep_size. Make the disk larger, or keep backups for a shorter time"
@@ -85,6 +91,8 @@ def test_a_deploy_says_that_wal_is_missing_and_goes_on(stack: Stack) -> None:
     assert list(status.findings(stack, host, Observed(facts=FACTS))) == []
     assert list(status.findings(stack, host, Observed(facts={"disk_free": str(10**9)}))) == []
     assert len(list(status.findings(stack, host, Observed(facts={"disk_free": "0"})))) == 1
+    assert list(status.findings(stack, host, Observed(facts={"clock_skew": "1.5"}))) == []
+    assert len(list(status.findings(stack, host, Observed(facts={"clock_skew": "7"})))) == 1
     (found,) = status.findings(stack, host, Observed(facts={"wal_missing": "1795309648"}))
     assert found.text.startswith("WAL is missing since 2026-11-22 01:07:28 UTC")
     assert (found.refused, found.always) == (False, True)
