@@ -1,7 +1,8 @@
 """A WebSocket client of the chat that needs only the standard library. It prints one JSON object when it ends.
 
 websocket.py ADDRESS NAME idle SECONDS    # be silent that long, then send one message and wait for it
-websocket.py ADDRESS NAME flow FILE       # send a message every 0.1 s until FILE exists; connect again when cut off
+websocket.py ADDRESS NAME flow FILE       # send a message every 0.1 s until FILE exists; connect again when cut off;
+                                          # FILE.joined exists from the first connection on
 """
 
 import json
@@ -75,6 +76,7 @@ def flow() -> dict[str, object]:
                 room = Room()
                 room.socket.settimeout(5)
                 where.add(room.joined)
+                Path(f"{LIMIT}.joined").touch()
             sent += 1
             room.send(str(sent).encode())
             if room.receive() != str(sent):
