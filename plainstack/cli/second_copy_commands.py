@@ -18,7 +18,7 @@ def copy_key(inventory: str, *, json: bool) -> None:
         from plainstack.ssh.connections import Sessions
 
         stack = load(inventory)
-        wanted = second_copy.required(stack)
+        machine = second_copy.machine(stack)
         name = backup_host(stack)
         with Sessions(stack) as sessions:
             output = sessions.to(name).script(second_copy.key_script(), step="key of the second copy")
@@ -26,7 +26,7 @@ def copy_key(inventory: str, *, json: bool) -> None:
             raise HostFailed(name, "key of the second copy", "there is no key yet. Run: inv deploy --role=backup")
         line = second_copy.authorized_key(stack, stack.hosts[name], output.out)
         if json:
-            document({"host": wanted.place.host, "user": wanted.place.user, "line": line})
+            document({"host": machine.host, "user": machine.user, "line": line})
         else:
             console.line(line)
 

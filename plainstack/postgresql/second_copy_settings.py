@@ -1,4 +1,7 @@
-"""The settings of the second copy of the backups: the key `backup.second_copy`."""
+"""The settings of the second copy of the backups: the key `backup.second_copy`.
+
+There are two kinds, which differ by `to`: a folder on another machine, by rsync over SSH, and a bucket, over S3.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,13 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from plainstack.inventory.sections import Model
-from plainstack.inventory.values import BitRate, Int, Line, Port
+from plainstack.inventory.values import BitRate, FilePath, Int, Line, Port
 
 _TO = re.compile(r"(?P<user>[a-z_][a-z0-9_.-]*)@(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[A-Za-z0-9._/-]+)")
+_BUCKET = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[A-Za-z0-9._/-]*))?")
+# Backups go over an encrypted connection only.
+_ENDPOINT = re.compile(r"https://[A-Za-z0-9][A-Za-z0-9.-]*(?::(?P<port>[0-9]{1,5}))?/?")
+_EXAMPLES = "user@host:path, such as backups@nas.example.com:/srv/shop, or s3://bucket/prefix"
 _TYPES = ("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
 
 
@@ -26,20 +33,48 @@ class Place:
     path: str
 
 
-def place(text: str) -> Place:
-    """Return the parts of user@host:path. Raises ValueError."""
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket, and the beginning of the names in it, without a slash at its end."""
+
+    bucket: str
+    prefix: str
+
+
+def place(text: str) -> Place | Bucket:
+    """Return the parts of user@host:path or s3://bucket/prefix. Raises ValueError."""
+    if text.startswith("s3:"):
+        return _bucket(text)
     match = _TO.fullmatch(text)
     if not match or match["path"].startswith("-") or ".." in match["path"].split("/"):
-        raise ValueError("must be user@host:path, such as backups@nas.example.com:/srv/shop")
+        raise ValueError(f"must be {_EXAMPLES}")
     path = match["path"].rstrip("/")
     if path in ("", "."):
         raise ValueError("must be user@host:path with a folder of its own, such as backups@nas.example.com:/srv/shop")
     return Place(match["user"], match["host"], path)
 
 
+def _bucket(text: str) -> Bucket:
+    match = _BUCKET.fullmatch(text)
+    prefix = (match["prefix"] or "").strip("/") if match else ""
+    if not match or not {"", ".", ".."}.isdisjoint(prefix.split("/") if prefix else ()):
+        raise ValueError("must be s3://bucket/prefix, such as s3://example-backups/shop")
+    return Bucket(match["bucket"], prefix)
+
+
 def _to(value: str) -> str:
     place(value)
     return value
+
+
+def _endpoint(value: str) -> str:
+    found = _ENDPOINT.fullmatch(value)
+    if not found or (found["port"] and not 0 < int(found["port"]) < 65536):
+        raise ValueError("must be a URL without a path that begins with https://, such as https://s3.example.com")
+    return value.rstrip("/")
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
 
 
 def _host_key(value: str) -> str:
@@ -70,16 +105,40 @@ def _parts(data: str) -> list[bytes]:
     return parts
 
 
+# The keys of one kind only.
+OF_MACHINE = ("host_key", "port")
+OF_BUCKET = ("endpoint", "region", "ca")
+
+
 class SecondCopy(Model):
-    """A second copy of the backups and their WAL on another machine, by rsync over SSH."""
+    """A second copy of the backups and their WAL: on another machine, by rsync over SSH, or in a bucket, over S3."""
 
     to: Annotated[str, AfterValidator(_to)] = Field(
-        description="Where the copy is kept: `user@host:path`. The machine need not belong to the stack."
+        description=(
+            "Where the copy is kept: `user@host:path`, a folder on a machine that need not belong to the stack, or"
+            " `s3://bucket/prefix`."
+        )
     )
-    host_key: Annotated[str, AfterValidator(_host_key)] = Field(
-        description="The destination's public host key, as in its /etc/ssh/ssh_host_ed25519_key.pub."
+    host_key: Annotated[str, AfterValidator(_host_key)] | None = Field(
+        None,
+        description=(
+            "The machine's public host key, as in its /etc/ssh/ssh_host_ed25519_key.pub; required for a machine."
+        ),
     )
-    port: Port = Field(22, description="The port of the destination's sshd.")
+    port: Port = Field(22, description="The port of the machine's sshd.")
+    endpoint: Endpoint | None = Field(
+        None, description="The URL of the S3 service, `https://...`; without it, Amazon's in the region."
+    )
+    region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = Field(
+        "us-east-1", description="The bucket's region. Many services other than Amazon's accept any."
+    )
+    ca: FilePath | None = Field(
+        None,
+        description=(
+            "The PEM file of the authority that has issued the endpoint's certificate; without it, those that Debian"
+            " trusts."
+        ),
+    )
     bandwidth: BitRate | None = Field(
         None,
         description="The bandwidth that a copy may use, in bits a second, such as 50M; without it, there is no limit.",
@@ -87,7 +146,6 @@ class SecondCopy(Model):
     max_age_hours: Annotated[Int, Field(ge=1, le=9999)] = Field(
         3, description="An alert fires when the copy is older than this, in hours; one is made every 15 minutes."
     )
-
     restore_test: Line = Field(
         "Sun *-*-* 09:00",
         description=(
@@ -97,6 +155,11 @@ class SecondCopy(Model):
     )
 
     @property
-    def place(self) -> Place:
+    def place(self) -> Place | Bucket:
         """The parts of `to`."""
         return place(self.to)
+
+    @property
+    def where(self) -> str:
+        """The name of the machine or bucket."""
+        return self.place.bucket if isinstance(self.place, Bucket) else self.place.host

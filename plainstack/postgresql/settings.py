@@ -72,5 +72,5 @@ class Backup(Model):
     )
     second_copy: SecondCopy | None = Field(
         None,
-        description="A second copy of the backups on another machine. Without it, there is only the backup host's.",
+        description="A second copy of the backups, elsewhere. Without it, there is only the backup host's.",
     )

@@ -16,7 +16,15 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
 from plainstack.postgresql import sql
-from plainstack.postgresql.backup import barman, folder_listing, folders, schedule, second_copy, second_copy_state
+from plainstack.postgresql.backup import (
+    barman,
+    folder_listing,
+    folders,
+    schedule,
+    second_copy,
+    second_copy_s3,
+    second_copy_state,
+)
 from plainstack.postgresql.backup import status as state
 from plainstack.postgresql.backup.schedule import calendars, max_age_hours, restore_test_hours
 from plainstack.postgresql.restore import scratch
@@ -78,7 +86,7 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
     for timer in (*_TIMERS, *(f"{barman.unit(kind)}.timer" for kind, _ in calendars(stack.settings(Backup)))):
         yield Unit(name=timer)
     yield from testing(stack)
-    yield from second_copy.copying(stack, host)
+    yield from second_copy.copying(stack, host, vault)
     yield from folders.keeping(stack, host)
     yield from folders.first_snapshots(stack)
     yield Command(
@@ -199,6 +207,7 @@ ROLE = Role(
     settings=Backup,
     needs=("db",),
     single=True,
+    secrets=second_copy_s3.declared,
     reads=tuple(sql.password_name(name) for name in ("barman", "streaming_barman")),
     desired=desired,
     opens=opens,

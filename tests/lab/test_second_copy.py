@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from plainstack.postgresql.backup.barman import METRICS
 from plainstack.postgresql.backup.second_copy import UNIT
 from plainstack.postgresql.layout import AS_POSTGRES, BIN
+from tests.lab import bucket
 from tests.lab.conftest import Operator
 from tests.waiting import until
 
@@ -33,11 +37,21 @@ class Copy:
         )
 
     def wanted(self, key: str) -> None:
-        """Write the destination into the inventory, with this host key."""
+        """Write the machine into the inventory, with this host key."""
+        self.write(f'to: "keeper@mon1:{FOLDER}", host_key: "{key}"')
+
+    def write(self, keys: str) -> None:
+        """Write the destination into the inventory."""
         text = self.operator.inventory.read_text(encoding="utf-8")
         lines = [line for line in text.splitlines() if not line.startswith("backup:")]
-        lines.append(f'backup: {{second_copy: {{to: "keeper@mon1:{FOLDER}", host_key: "{key}"}}}}')
+        lines.append(f"backup: {{second_copy: {{{keys}}}}}")
         self.operator.inventory.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def secret(self, name: str, value: str) -> None:
+        """Set a secret, as from a pipe."""
+        operator = self.operator
+        line = [str(operator.programs / "inv"), "secrets.set", name, f"--inventory={operator.inventory}"]
+        subprocess.run(line, cwd=operator.project, input=value, text=True, check=True, stdout=subprocess.DEVNULL)
 
     def deploy(self) -> str:
         return self.operator.inv("deploy", "--role=backup", timeout=1200).text
@@ -54,6 +68,10 @@ class Copy:
             self.operator.on("bak1", f"cat /var/lib/barman/{self.operator.stack}/second-copy.json")
         )
         return found
+
+    def listed(self) -> list[str]:
+        """Return the backups that Barman lists."""
+        return [one["id"] for one in self.operator.json("backups", code=None)["backups"]]
 
     def kept(self) -> list[str]:
         """Return the backups that the copy lists."""
@@ -113,7 +131,15 @@ def test_what_was_copied_passes_a_restore_test_from_the_copy(copy: Copy) -> None
     assert (result["backup"], result["passed"], result["problems"]) == (backup["id"], True, [])
     assert result["rows"] >= 2000
     assert result["from_copy"]
-    assert operator.on("bak1", "ls -A /var/lib/barman/_scratch | grep -v '^[.]' || :") == ""
+    until(
+        lambda: operator.on("bak1", "ls -A /var/lib/barman/_scratch | grep -v '^[.]' || :") == "",
+        "what was fetched is not deleted",
+    )
+    assert "restored as a test" in operator.inv("backups").text
+    until(
+        lambda: bool(operator.on("bak1", f"grep '^plainstack_second_copy_restore_test_ok.* 1$' {METRICS} || :")),
+        "the metrics do not have the restore test",
+    )
 
 
 def test_an_interrupted_copy_lists_no_half_backup_and_the_next_one_completes_it(copy: Copy) -> None:
@@ -157,3 +183,34 @@ def test_what_retention_removes_leaves_the_copy_and_what_a_lost_host_had_does_no
     result = operator.json("restore-test", f"--backup={kept[-1]}", code=None)
     assert result["rows"] >= 2000
     assert all("is missing from Barman's archive" in problem for problem in result["problems"])
+
+
+def test_a_bucket_takes_the_place_of_the_machine(copy: Copy, tmp_path: Path) -> None:
+    operator = copy.operator
+    # One backup has more than a thousand files, which a server for tests takes its time for.
+    old = "for info in $(ls | head -n -1); do rm -rf $info ../base/${info%-backup.info}; done"
+    operator.on("bak1", f"cd /var/lib/barman/{operator.stack}/meta && {old}")
+    with bucket.serving(operator, tmp_path) as server:
+        copy.write(f"to: s3://{bucket.NAME}/shop, endpoint: '{server.endpoint}', ca: {server.authority}")
+        assert "inv secrets.set backup/s3_access_key_id" in operator.inv("plan", "--role=backup", code=1).err
+        copy.secret("backup/s3_access_key_id", server.key)
+        copy.secret("backup/s3_secret_access_key", server.secret[::-1])
+        assert "Set the right one, and deploy: inv secrets.set backup/s3_secret_access_key" in copy.deploy()
+        copy.secret("backup/s3_secret_access_key", server.secret)
+        assert "there is no second copy" not in copy.deploy()
+        assert copy.run()["problem"] == ""
+        kept = copy.listed()
+        # The backup host loses all that the copy has.
+        operator.on("bak1", f"cd /var/lib/barman/{operator.stack} && rm -rf base/* meta/* wals/* second-copy.json")
+        assert copy.listed() == []
+        assert copy.run()["unknown"] == kept
+        # As the timer does it.
+        operator.on("bak1", "systemctl start plainstack-restore-test-copy.service")
+        assert operator.json("backups", "--fetch-copy")["fetched"] == kept
+        assert copy.listed() == kept
+        assert copy.run()["unknown"] == []
+        listed = operator.inv("backups", code=None).text
+        assert f"second copy at s3://{bucket.NAME}/shop: copied until" in listed
+        assert listed.count("restored as a test") == 1
+        seen = operator.on("bak1", "journalctl --no-pager; ps -eo args; cat /var/lib/barman/*/second-copy.json")
+        assert server.secret not in seen

@@ -13,6 +13,7 @@ import fetching
 import pytest
 from destination import Destination, Failed
 from outcome import Outcome
+from over_ssh import Machine
 from pushing import Push
 
 OLD, MIDDLE, NEW = "20261101T020000", "20261108T020000", "20261115T020000"
@@ -23,7 +24,7 @@ def entry(begin: str = "000000010000000000000010", parent: str = "None", status:
 
 
 @dataclass(frozen=True)
-class Recorded(Destination):
+class Recorded(Machine):
     """A destination with these backups, which records the folders that rsync is called for."""
 
     there: tuple[str, ...] = ()
@@ -33,7 +34,7 @@ class Recorded(Destination):
     def check(self) -> None:
         pass
 
-    def _rsync(self, words: Iterable[str], _accepted: Iterable[int]) -> tuple[int, str]:
+    def _rsync(self, words: Iterable[str], _accepted: Iterable[int] = ()) -> tuple[int, str]:
         line = list(words)
         self.calls.append(line)
         if line[-2] == ":":
@@ -89,6 +90,7 @@ def back_up(place: Destination, backup: str, *, whole: bool = True, parent: str 
         (255, "kex_exchange_identification: banner line", "unreachable", "banner line"),
         (1, "/usr/bin/rrsync error: Restricted directory does not exist!", "folder", "Create it there, as backups"),
         (127, "sh: 1: rrsync: not found", "rrsync", "Install rsync there"),
+        (11, "", "full", "the disk of nas is full, or fails"),
         (11, 'rsync: write failed on "x": No space left on device (28)', "full", "the disk of nas is full"),
         (23, 'rsync: mkdir "x" failed: Permission denied (13)', "folder", "backups cannot write"),
         (12, "rsync: connection unexpectedly closed (9 bytes)", "interrupted", "The next run continues"),
@@ -186,7 +188,7 @@ def test_the_copy_of_another_cluster_is_refused(tmp_path: Path) -> None:
     push = Push(place, Outcome(place), tmp_path / "stage")
     original = Recorded._rsync
 
-    def other(self: Recorded, words: Iterable[str], accepted: Iterable[int]) -> tuple[int, str]:
+    def other(self: Recorded, words: Iterable[str], accepted: Iterable[int] = ()) -> tuple[int, str]:
         line = list(words)
         if line[-2] == ":":
             (Path(line[-1]) / "identity.json").write_text('{"systemid": "2"}')

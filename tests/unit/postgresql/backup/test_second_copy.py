@@ -12,7 +12,8 @@ from plainstack.engine.resources import Command, File, Resource
 from plainstack.engine.sayings import Status
 from plainstack.errors import PlainstackError, Refused
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql.backup import second_copy, second_copy_state
+from plainstack.postgresql.backup import second_copy, second_copy_s3, second_copy_state
+from plainstack.secrets.values import Secret, Vault
 from tests import inventories
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
@@ -36,7 +37,9 @@ def parse(to: str = "backups@nas.example.com:/srv/shop", key: str = f"{KEY} root
 
 
 def resources(stack: Stack) -> list[Resource]:
-    return [*second_copy.copying(stack, stack.hosts["bak1"]), *second_copy.first_copy(stack)]
+    secrets = {one.name: Secret(one.name, f"value of {one.name}") for one in second_copy_s3.declared(stack)}
+    vault = Vault(secrets, {}, "authority")
+    return [*second_copy.copying(stack, stack.hosts["bak1"], vault), *second_copy.first_copy(stack)]
 
 
 def content(stack: Stack, path: str) -> str:

@@ -10,9 +10,8 @@ from pathlib import Path
 import entries
 from destination import Destination, Failed
 from outcome import Outcome
-from pushing import Push, empty
+from pushing import NOT_WAL, Push, empty
 
-_KEEP = ("--recursive", "--links", "--perms", "--times", "--compress")
 _BARMAN_CONFIG = Path("/etc/barman.d/main.conf")
 # Room for the WAL that is fetched, and for WAL that Barman receives meanwhile.
 _SPARE = 512 * 2**20
@@ -33,15 +32,11 @@ def fetch_one(place: Destination, push: Push, wanted: str, into: Path, config: P
     folder = empty(into) / place.server
     folder.mkdir()
     _room(into, theirs, chain)
-    rules = [f"--include=/{name}/***" for name in ("streaming", "partial")]
-    rules += ["--include=/meta/", *(f"--include=/meta/{entries.info(one)}" for one in chain)]
-    rules += ["--include=/base/", *(f"--include=/base/{one}/***" for one in chain)]
-    rules += ["--include=/records/", f"--include=/records/{wanted}.json"]
-    rules += ["--include=/identity.json", "--include=/copied-until", "--exclude=*"]
-    place.rsync(*_KEEP, *rules, ":", f"{folder}/")
-    listed_wal = into / "wal-files"
-    listed_wal.write_text("".join(f"wals/{name}\n" for name in entries.needed_wal(place.names("wals"), theirs[wanted])))
-    place.rsync(*_KEEP, f"--files-from={listed_wal}", ":", f"{folder}/")
+    names = ["streaming/", "partial/", f"records/{wanted}.json", "identity.json", "copied-until"]
+    names += [*(f"meta/{entries.info(one)}" for one in chain), *(f"base/{one}/" for one in chain)]
+    place.fetch(names, folder)
+    needed = entries.needed_wal(place.names("wals"), theirs[wanted])
+    place.fetch_listed([f"wals/{name}" for name in needed], folder)
     for name in ("streaming", "wals", "records", "incoming"):
         (folder / name).mkdir(exist_ok=True)
     _tablespaces(place, folder, chain)
@@ -76,26 +71,19 @@ def fetch_all(place: Destination, push: Push, outcome: Outcome) -> list[str]:
     """Bring back the backups and the WAL that only the copy has; return the ids of these backups. Raises Failed."""
     theirs = push.look()
     lost = [one for one in theirs if one not in entries.read(place.folder / "meta")]
-    once = ("--ignore-existing", "--partial-dir=.rsync-partial")
-    rules = ["--exclude=/wals/*-xlog.db*", "--include=/wals/***", "--include=/partial/***", "--include=/base/"]
-    rules += [*(f"--include=/base/{one}/***" for one in lost), "--exclude=*"]
-    place.rsync(*_KEEP, *once, *rules, ":", f"{place.folder}/")
-    place.rsync(*_KEEP, *once, "--include=/records/", "--include=/records/*.json", "--exclude=*", ":", _beside(place))
-    shutil.copytree(Path(_beside(place)) / "records", place.records, dirs_exist_ok=True)
+    names = ["wals/", "partial/", *(f"base/{one}/" for one in lost)]
+    place.fetch(names, place.folder, once=True, without=NOT_WAL)
+    beside = place.folder / ".second-copy" / "fetched"
+    (beside / "records").mkdir(parents=True, exist_ok=True)
+    place.fetch(["records/"], beside, once=True)
+    shutil.copytree(beside / "records", place.records, dirs_exist_ok=True)
     # Before Barman sees the backups: the next run of the copy may then remove what Barman's retention removes.
     outcome.holds({*outcome.copied, *lost})
-    rules = ["--include=/meta/", *(f"--include=/meta/{entries.info(one)}" for one in lost), "--exclude=*"]
-    place.rsync(*_KEEP, *once, *rules, ":", f"{place.folder}/")
+    place.fetch([f"meta/{entries.info(one)}" for one in lost], place.folder, once=True)
     ran = subprocess.run(["barman", "rebuild-xlogdb", place.server], capture_output=True, text=True, check=False)
     if ran.returncode:
         raise Failed("barman", "barman rebuild-xlogdb failed after the backups were fetched", ran.stdout + ran.stderr)
     return lost
-
-
-def _beside(place: Destination) -> str:
-    folder = place.folder / ".second-copy" / "fetched"
-    (folder / "records").mkdir(parents=True, exist_ok=True)
-    return f"{folder}/"
 
 
 def request(path: Path) -> str:

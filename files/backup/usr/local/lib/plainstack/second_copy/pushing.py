@@ -12,19 +12,11 @@ import time
 from pathlib import Path
 
 import entries
-from destination import VANISHED, Destination, Failed
+from destination import Destination, Failed
 from outcome import Outcome
 
-_KEEP = ("--recursive", "--links", "--perms", "--times", "--chmod=D700,F600", "--compress")
-# Files that do not change once they are complete. A damaged one must not replace the good one in the copy.
-_ONCE = ("--ignore-existing", "--partial-dir=.rsync-partial")
-_WAL = (
-    "--exclude=/wals/*-xlog.db*",
-    "--exclude=*.tmp",
-    "--include=/wals/***",
-    "--include=/partial/***",
-    "--exclude=*",
-)
+# Barman rebuilds its list of WAL files, and these files are not complete.
+NOT_WAL = ("wals/*-xlog.db*", "*.tmp")
 _TRIES = 4
 
 
@@ -45,10 +37,10 @@ class Push:
         # Before the WAL is copied: what these backups need has been archived.
         done = entries.read(place.folder / "meta")
         early, streamed = self._hold_stream()
-        # An interruption must not leave a gap in the WAL of the copy: rsync sends the archive in order, and what is
-        # still being received comes after it.
-        place.rsync(*_KEEP, *_ONCE, *_WAL, f"{place.folder}/", ":", accepted=[VANISHED])
-        place.rsync(*_KEEP, f"{early}/", ":")
+        # An interruption must not leave a gap in the WAL of the copy: the archive is sent in order, and what is still
+        # being received comes after it.
+        place.send(place.folder, ["wals/", "partial/"], once=True, without=NOT_WAL)
+        place.send(early)
         ours = self._base(done)
         broken = [one for one in ours if one not in theirs and not entries.complete(place.folder / "base" / one)]
         # A backup cannot be used without those that it is based on.
@@ -75,21 +67,20 @@ class Push:
     def look(self) -> dict[str, entries.Entry]:
         """Return the backups in the copy. Raises Failed if it belongs to another database cluster."""
         seen = empty(self._stage / "seen")
-        rules = ["--include=/meta/", "--include=/meta/*.info", "--include=/identity.json", "--exclude=*"]
-        self._place.rsync("--recursive", "--times", *rules, ":", f"{seen}/")
+        self._place.fetch(["meta/", "identity.json"], seen)
         mine, theirs = (_text(folder / "identity.json") for folder in (self._place.folder, seen))
         if mine and theirs and _system(mine) != _system(theirs):
             raise Failed(
                 "other",
-                f"{self._place.path} on {self._place.host} holds the backups of another database cluster. Name another"
-                " folder in backup.second_copy.to",
+                f"{self._place.to} holds the backups of another database cluster. Name another place in"
+                " backup.second_copy.to",
             )
         return entries.read(seen / "meta")
 
     def _hold_stream(self) -> tuple[Path, list[str]]:
         """Return a folder with the WAL that is being received and the records, and the names of these WAL files.
 
-        The files are links: rsync finds them there even if Barman archives them meanwhile.
+        The files are links: they stay there even if Barman archives them meanwhile.
         """
         early = empty(self._stage / "early")
         (early / "streaming").mkdir()
@@ -105,10 +96,9 @@ class Push:
         """Copy these backups; return those that still exist afterwards."""
         folder = self._place.folder
         for _ in range(_TRIES):
-            rules = ["--include=/base/", *(f"--include=/base/{one}/***" for one in done), "--exclude=*"]
-            code = self._place.rsync(*_KEEP, *_ONCE, *rules, f"{folder}/", ":", accepted=[VANISHED])
+            vanished = self._place.send(folder, [f"base/{one}/" for one in done], once=True)
             done = {one: entry for one, entry in entries.read(folder / "meta").items() if one in done}
-            if code != VANISHED:
+            if not vanished:
                 return done
         raise Failed("busy", f"files on {self._place.here} vanish again and again while they are copied")
 
@@ -123,29 +113,20 @@ class Push:
             if (folder / name).exists():
                 shutil.copy2(folder / name, late / name)
         (late / "copied-until").write_text(f"{until:.0f}\n")
-        self._place.rsync(*_KEEP, f"{late}/", ":")
+        self._place.send(late)
 
     def _prune(self, theirs: dict[str, entries.Entry], ours: dict[str, entries.Entry], streamed: list[str]) -> None:
         old = entries.removable(theirs, ours, self._outcome.copied)
         if old:
-            self._remove([f"meta/{entries.info(one)}" for one in old])
+            self._place.remove([f"meta/{entries.info(one)}" for one in old], self._stage)
             kept = {one: entry for one, entry in {**theirs, **ours}.items() if one not in old}
             wal = entries.old_wal(self._place.names("wals"), kept)
-            names = [f"{folder}/{one}{end}" for one in old for folder, end in (("base", ""), ("records", ".json"))]
-            self._remove([*names, *(f"wals/{name}" for name in wal), *(f"streaming/{name}" for name in streamed)])
+            names = [name for one in old for name in (f"base/{one}/", f"records/{one}.json")]
+            names += [*(f"wals/{name}" for name in wal), *(f"streaming/{name}" for name in streamed)]
+            self._place.remove(names, self._stage)
             self._outcome.holds(set(self._outcome.copied) - set(old))
         elif streamed and not self.unknown:
-            self._remove([f"streaming/{name}" for name in streamed])
-
-    def _remove(self, paths: list[str]) -> None:
-        """Remove these files and folders from the copy, and nothing else."""
-        nothing = empty(self._stage / "nothing")
-        for path in paths:
-            (nothing / path).parent.mkdir(parents=True, exist_ok=True)
-        rules = self._stage / "rules"
-        # R: may be removed; P: is protected. rsync looks only into the folders that exist here.
-        rules.write_text("".join(f"R /{path}\nR /{path}/***\n" for path in paths) + "P *\n")
-        self._place.rsync("--recursive", "--delete", "--force", f"--filter=merge {rules}", f"{nothing}/", ":")
+            self._place.remove([f"streaming/{name}" for name in streamed], self._stage)
 
 
 def _link(path: Path, to: Path) -> None:

@@ -11,12 +11,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import fetching
-from destination import Destination, Failed
+from destination import CONFIG, Destination, Failed, described
 from outcome import Outcome
+from over_ssh import Machine
 from pushing import Push
 
 REQUEST = Path("/run/plainstack-scratch/restore-test-copy.json")
 FETCHED = "_copy"
+
+
+def destination(config: Path = CONFIG) -> Destination:
+    """Return the destination that the role wrote."""
+    kind, fields = described(config)
+    if kind == "s3":
+        # Its client takes a while to load, and is only installed where it is needed.
+        from in_s3 import Bucket
+
+        return Bucket(**fields)
+    return Machine(**fields)
 
 
 @contextmanager
@@ -34,7 +46,7 @@ def main() -> int:
     parser.add_argument("verb", choices=("copy", "check", "fetch-test", "fetch-all"))
     verb = parser.parse_args().verb
     os.umask(0o077)
-    place = Destination.read()
+    place = destination()
     outcome = Outcome(place)
     try:
         if verb == "copy":
