@@ -13,7 +13,7 @@ import pytest
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.proxy import SITE_CERTIFICATE
-from plainstack.services import site, stops
+from plainstack.services import routing, site, stops
 from plainstack.services.edge import Balancer, GivenCertificate
 from plainstack.services.processes import Served, served
 
@@ -39,7 +39,7 @@ def test_the_site_answers_over_http_1_2_and_3_with_its_certificate_verified(
         pytest.skip("every service is stopped")
     entrance = str(stack.settings(Balancer).virtual_address or _address(_neighbour(stack, here)))
     first = _in_use(stack)[0]
-    request = _curl(stack, entrance, first.health_page)
+    request = _health(stack, entrance, first)
     versions = {"1.1": "http1.1", "2": "http2", **({"3": "http3-only"} if stack.settings(Balancer).http3 else {})}
     script = "".join(
         _await(f"{request} --{version} -w '%{{http_version}} %{{http_code}}'", first) for version in versions.values()
@@ -51,7 +51,7 @@ def test_the_site_answers_over_http_1_2_and_3_with_its_certificate_verified(
 def test_every_balancer_reaches_every_service(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
     """Include the balancers that do not hold the virtual address: they may have to take it over at any moment."""
     services = _in_use(stack)
-    requests = [_curl(stack, _address(here), one.health_page) + " -w '%{url} %{http_code}'" for one in services]
+    requests = [_health(stack, _address(here), one) + " -w '%{url} %{http_code}'" for one in services]
     script = "".join(_await(request, one) for request, one in zip(requests, services, strict=True))
     answers = peer(_neighbour(stack, here).name).run("timeout 60 sh -c %s", script).stdout.splitlines()
     assert len(answers) == len(requests)
@@ -157,12 +157,16 @@ def _holds(host: Any, address: str) -> str:
     return str(host.run(script).stdout.strip())
 
 
-def _curl(stack: Stack, address: str, path: str, scheme: str = "https") -> str:
+def _health(stack: Stack, address: str, service: Served) -> str:
+    return _curl(stack, address, service.health_page, known_as=routing.known_as(stack, service))
+
+
+def _curl(stack: Stack, address: str, path: str, scheme: str = "https", known_as: str = "") -> str:
     """Return the curl command for a request such as a visitor's browser makes, sent to one address."""
     given = isinstance(stack.settings(Balancer).tls, GivenCertificate)
     trusted = SITE_CERTIFICATE if given else "/etc/plainstack/tls/ca.crt"
     words = ["curl", "-sS", "-m", "5", "-o", "/dev/null", "--cacert", trusted]
-    return shlex.join([*words, *site.of_visitor(stack, path, address, scheme).curl()])
+    return shlex.join([*words, *site.of_visitor(stack, path, address, scheme, known_as).curl()])
 
 
 def _await(request: str, service: Served) -> str:

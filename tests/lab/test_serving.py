@@ -68,7 +68,13 @@ def inventory(sources: Path) -> dict[str, Any]:
                 },
             },
             "docs": {"kind": "static", "source": str(sources / "docs"), "path": "/docs/"},
-            "front": {"kind": "static", "source": str(sources / "front"), "path": "/app/", "port": 8083, "spa": True},
+            "front": {
+                "kind": "static",
+                "source": str(sources / "front"),
+                "routes": [{"host": f"in.{NAME}", "path": "/app/"}],
+                "port": 8083,
+                "spa": True,
+            },
         },
         "database": {"name": "shop"},
     }
@@ -81,6 +87,9 @@ def serving(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     shutil.copytree(SOURCES, sources)
     shutil.copy(ROOT / "apps/incidents/requirements.txt", sources / "site")
     with lab("serving", yaml.safe_dump(inventory(sources), sort_keys=False), project) as operator:
+        own = operator.inventory.parent / f"nginx/in.{NAME}.d"
+        own.mkdir(parents=True)
+        (own / "robots.conf").write_text('location = /robots.txt {\n    return 200 "nobody\\n";\n}\n')
         operator.inv("lab.up", timeout=900)
         operator.inv("deploy", timeout=1200)
         yield operator
@@ -151,10 +160,10 @@ def test_no_request_fails_during_a_release_a_rollback_or_a_restart(serving: Oper
         assert set(stored.values()) == {1}
 
 
-def got(serving: Operator, path: str) -> tuple[str, str, str]:
+def got(serving: Operator, path: str, name: str = NAME) -> tuple[str, str, str]:
     """Return the status, the cache header and the text of a page, as a visitor gets them."""
     show = "-w '\n%{http_code}|%header{cache-control}'"
-    page = serving.on("lb1", f"curl -sk {show} --connect-to ::{ADDRESS}: https://{NAME}{path}")
+    page = serving.on("lb1", f"curl -sk {show} --connect-to ::{ADDRESS}: https://{name}{path}")
     text, _, about = page.rpartition("\n")
     status, _, cached = about.partition("|")
     return status, cached, text
@@ -177,6 +186,18 @@ def test_a_name_has_routes_of_its_own(serving: Operator) -> None:
     assert seen(f"https://in.{NAME}/docs/", "--http2")[0] == "200"
 
 
+def test_lines_of_the_stacks_own_are_part_of_the_configuration_if_they_are_valid(serving: Operator) -> None:
+    """An error in them names the file in the stack's folder and the line, and the site keeps its configuration."""
+    file = serving.inventory.parent / f"nginx/in.{NAME}.d/robots.conf"
+    assert got(serving, "/robots.txt", f"in.{NAME}")[2] == "nobody\n"
+    good = file.read_text()
+    file.write_text(good.replace("return", "retrun"))
+    failed = serving.inv("deploy", "--role=balancer", code=1)
+    assert f'unknown directive "retrun" in nginx/in.{NAME}.d/robots.conf:2' in failed.text
+    assert got(serving, "/robots.txt", f"in.{NAME}")[2] == "nobody\n"
+    file.write_text(good)
+
+
 def test_every_check_makes_the_request_that_the_service_declares(serving: Operator) -> None:
     """The health page of `api` answers 218, and only under another name than the site's."""
     verified = serving.json("verify", "--role=app,balancer")
@@ -193,8 +214,8 @@ def test_files_are_served_with_pages_for_what_is_missing(serving: Operator) -> N
     assert got(serving, "/docs/guide")[0] == "301"
     assert got(serving, "/docs/nothing") == ("404", ASKED, "no such page\n")
     assert got(serving, "/docs/assets/app-3f9ac0d1.js") == ("200", FOREVER, "// first\n")
-    assert got(serving, "/app/any/page") == ("200", ASKED, "front\n")
-    assert got(serving, "/app/missing.js")[0] == "404"
+    assert got(serving, "/app/any/page", f"in.{NAME}") == ("200", ASKED, "front\n")
+    assert got(serving, "/app/missing.js", f"in.{NAME}")[0] == "404"
 
 
 def test_a_release_of_files_keeps_what_open_pages_ask_for_and_can_be_rolled_back(serving: Operator) -> None:
