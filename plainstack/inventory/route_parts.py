@@ -28,18 +28,30 @@ RedirectTarget = Annotated[
 
 
 class Limit(Model):
-    """How many requests each address may send; further ones get the status 429."""
+    """How many requests each address may send; further ones get the status 429. `rate`, `connections` or both."""
 
-    rate: Rate = Field(description="Requests per second or minute, such as `10/s` or `30/m`.")
+    rate: Rate | None = Field(None, description="Requests per second or minute, such as `10/s` or `30/m`.")
     burst: Annotated[Int, Field(ge=0, le=100000)] = Field(
-        20, description="How many requests more an address may send at once."
+        20, description="How many requests more than `rate` an address may send at once."
+    )
+    connections: Annotated[Int, Field(ge=1, le=16384)] | None = Field(
+        None, description="How many requests of an address are in progress at a time, including WebSockets."
     )
 
 
 class Route(Model):
     """A path of the site, and how the balancers pass on the requests below it."""
 
-    path: RoutePath = Field("/", description="The URL path; requests below it are passed on with the path unchanged.")
+    path: RoutePath = Field(
+        "/", description="The URL path; requests below it are passed on, by default with the path unchanged."
+    )
+    strip: Bool = Field(
+        False,
+        description=(
+            "`true` removes `path` from the URL that the application gets, and sends it in the header"
+            " X-Forwarded-Prefix."
+        ),
+    )
     host: ServerName | None = Field(
         None,
         description=(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from plainstack.inventory.keys import did_you_mean
-from plainstack.inventory.route_parts import Redirect
+from plainstack.inventory.route_parts import Redirect, Route
 from plainstack.inventory.services import StaticService
 from plainstack.inventory.stack import Stack
 from plainstack.services import routing, snippets
@@ -42,6 +42,10 @@ def problems(stack: Stack) -> Iterator[Problem]:
             yield loc, f"{dotted(loc)}: services.{name}.processes.{MAIN}.routes is given, too. Remove one of the two"
         if isinstance(service, StaticService):
             yield from _files(loc, next(one for one in served(stack) if one.service == name))
+        for place, route in _routes(stack, name):
+            if route.limit and route.limit.rate is None and route.limit.connections is None:
+                loc = (*place, "limit")
+                yield loc, f"{dotted(loc)}: needs `rate`, `connections` or both"
     claims = list(_claims(stack))
     yield from snippets.problems(stack)
     found = [*_overlaps(claims), *_names(stack, claims)]
@@ -59,6 +63,17 @@ def _files(loc: Loc, one: Served) -> Iterator[Problem]:
                 place,
                 f"{dotted(place)}: the files are served at {one.path}, the first route, and not at {route.path}",
             )
+        if route.strip:
+            place = (*loc, number, "strip")
+            yield place, f"{dotted(place)}: the files are served below their path; remove this key"
+
+
+def _routes(stack: Stack, service: str) -> Iterator[tuple[Loc, Route]]:
+    for one in served(stack):
+        if one.service == service:
+            base = _place(stack, one)
+            for number, route in enumerate(one.routes):
+                yield ((*base, number) if base[-1] == "routes" else base), route
 
 
 def _claims(stack: Stack) -> Iterator[Claim]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,8 @@ services:
       - {path: /reports/, timeout: 1, max_body: 1M}
       - {path: /login/, limit: {rate: 1/m, burst: 2}}
       - {path: /up/, users: [jane]}
+      - {path: /raw/, strip: true}
+      - {path: /wait/, limit: {connections: 2}}
       - path: /embed/
         headers: {X-Frame-Options: ALLOWALL, Content-Security-Policy: "default-src 'self'; img-src \\"x\\""}
     processes: {web: {command: run, port: 8000, health: /up/page}}
@@ -133,6 +136,21 @@ def test_an_address_gets_429_after_its_burst_and_only_on_that_route(edge: Edge) 
     # An event stream is counted as well.
     assert edge.status(f"{SHOP}/login/", "-H", "Accept: text/event-stream") == "429"
     assert edge.status(f"{SHOP}/") == "200"
+
+
+def test_an_address_can_have_some_requests_of_a_route_in_progress(edge: Edge) -> None:
+    with ThreadPoolExecutor(5) as many:
+        seen = Counter(many.map(lambda _: edge.status(f"{SHOP}/wait/slow-2"), range(5)))
+    assert seen == {"200": 2, "429": 3}
+
+
+@pytest.mark.parametrize("accept", ["text/html", "text/event-stream"])
+def test_the_path_of_a_route_can_be_removed(edge: Edge, accept: str) -> None:
+    kind = ("-H", f"Accept: {accept}", "-H", "X-Forwarded-Prefix: /forged")
+    request = edge.curl(f"{SHOP}/raw/a%20b/echo?x=%2F", *kind)[2]
+    assert request.startswith("GET /a%20b/echo?x=%2F HTTP")
+    assert "X-Forwarded-Prefix: /raw\n" in request
+    assert "Prefix" not in edge.curl(f"{SHOP}/echo", *kind)[2]
 
 
 @pytest.mark.parametrize("accept", ["text/html", "text/event-stream"])

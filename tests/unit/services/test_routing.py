@@ -104,6 +104,12 @@ def test_a_service_is_asked_under_a_name_that_has_its_first_route() -> None:
         ),
         ("/", "{path: /api/, timout: 5}", "", ["hosts.yaml:8: services.api.routes.0.timout: unknown key"]),
         ("/", "{path: /api/, limit: {rate: 5}}", "", ["hosts.yaml:8: services.api.routes.0.limit.rate: must be"]),
+        (
+            "/",
+            "{path: /api/, limit: {burst: 5}}",
+            "",
+            ["hosts.yaml:8: services.api.routes.0.limit: needs `rate`, `con"],
+        ),
         ("/", "{path: /api/, headers: {X-A: '$host'}}", "", ["hosts.yaml:8: services.api.routes.0.headers.X-A: must"]),
         ("/", "/api/", "{to: /x/}", ["hosts.yaml:5: balancer.redirects.0: needs `host`, `path` or both"]),
         ("/", "/api/", "{path: /a/, to: /a/b/}", ["hosts.yaml:5: balancer.redirects.0.to: /a/b/ is redirected again"]),
