@@ -36,7 +36,7 @@ class Lanes:
     def __init__(self, session: pytest.Session, items: Sequence[pytest.Function]) -> None:
         kept = self._kept = _Kept()
         self._plugins = session.config.pluginmanager
-        session._setupstate = _OfThisLane(kept)  # type: ignore[assignment]
+        session._setupstate = _OfThisLane(kept)  # type: ignore[assignment]  # a proxy
 
         def results(self: pytest.FixtureDef[Any]) -> Any:
             return kept.results.get(id(self))
@@ -76,7 +76,8 @@ class Lanes:
         for when, options in (("setup", {}), ("call", {}), ("teardown", {"nextitem": following})):
             if when == "call" and not passed:
                 continue
-            call: pytest.CallInfo[None] = pytest.CallInfo.from_call(self._hook(when, item, options), when)  # type: ignore[arg-type]
+            hook = self._hook(when, item, options)
+            call: pytest.CallInfo[None] = pytest.CallInfo.from_call(hook, when)  # type: ignore[arg-type]  # a literal
             report = item.ihook.pytest_runtest_makereport(item=item, call=call)
             passed = passed and report.passed
             yield call, report

@@ -64,7 +64,7 @@ class Restart(Deployment):
     def _errands(self) -> Sequence[Errand]:
         return ()
 
-    def _plan(self, name: str, stamp: Stamp) -> HostPlan:  # noqa: ARG002
+    def _plan(self, name: str, _stamp: Stamp) -> HostPlan:
         return self.restarting[name]
 
     def _check(self, host: str, stage: str, seen: Observed) -> None:

@@ -117,7 +117,7 @@ def status(lab: Lab) -> dict[str, str]:
 def shell(lab: Lab, host: str) -> NoReturn:
     """Replace this process with an SSH session on the host."""
     running(lab, host, "lab.shell")
-    os.execvp("ssh", ["ssh", "-F", str(lab.state / "ssh_config"), host])  # noqa: S606  there is nothing to quote
+    os.execvp("ssh", ["ssh", "-F", str(lab.state / "ssh_config"), host])  # noqa: S606 - there is nothing to quote
 
 
 def running(lab: Lab, name: str, task: str) -> LabHost:

@@ -142,4 +142,4 @@ def _identity_path(stack: Stack) -> Path:
     if stack.ssh.key is not None:
         return stack.file(stack.ssh.key.expanduser())
     # Without a home directory the path stays unexpanded, and reading it fails with a message.
-    return Path(os.path.expanduser("~/.ssh/id_ed25519"))  # noqa: PTH111
+    return Path(os.path.expanduser("~/.ssh/id_ed25519"))  # noqa: PTH111 - expanduser() of Path raises

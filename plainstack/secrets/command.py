@@ -105,7 +105,7 @@ def _await(runs: Collection[_Run], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
         for run in runs:
-            selector.register(run.process.stdout, selectors.EVENT_READ, run)  # type: ignore[arg-type]
+            selector.register(run.process.stdout, selectors.EVENT_READ, run)  # type: ignore[arg-type]  # it is a pipe
         while selector.get_map() and (left := deadline - time.monotonic()) > 0:
             for key, _ in selector.select(left):
                 data = os.read(key.fd, 1 << 16)

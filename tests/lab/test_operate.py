@@ -154,9 +154,9 @@ def test_a_timer_runs_once_for_each_time_whichever_host_is_up(stack: Operator) -
     for host, other, fault in (("app1", "app2", "--power-off"), ("app2", "app1", "--cut")):
         stack.inv("lab.break", host, fault)
         broken = time.time()
-        until(lambda other=other, broken=broken: len([tick for tick in ticks(stack, other) if tick > broken]) >= 3)  # type: ignore[misc]
+        until(lambda other=other, broken=broken: len([tick for tick in ticks(stack, other) if tick > broken]) >= 3)  # type: ignore[misc]  # a default
         stack.inv("lab.mend", host)
-        until(lambda host=host: stack.on(host, "echo up", check=False))  # type: ignore[misc]
+        until(lambda host=host: stack.on(host, "echo up", check=False))  # type: ignore[misc]  # the defaults bind the loop variables
     run = ticks(stack)
     assert len(run) == len(set(run))
     assert all(tick % 10 == 0 for tick in run)

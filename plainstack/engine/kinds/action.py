@@ -91,7 +91,7 @@ class Action(ABC):
         """The file that the bundle carries as new/NUMBER, with its mode and owner; None if there is none."""
         return None
 
-    def shade(self, number: str) -> str:  # noqa: ARG002
+    def shade(self, _number: str) -> str:
         """Return the shell command that applies the action to a validation's preview of /etc."""
         return ":"
 
@@ -100,6 +100,6 @@ class Action(ABC):
         """The path of the file whose old content `diff` needs; "" if it needs none."""
         return ""
 
-    def diff(self, old: Mapping[str, bytes]) -> list[str]:  # noqa: ARG002
+    def diff(self, _old: Mapping[str, bytes]) -> list[str]:
         """Return the lines of the content diff, without secrets; `old` maps paths to their current contents."""
         return []

@@ -77,7 +77,7 @@ class MakeGroup(Action):
     def subject(self) -> str:
         return f"create group {self.group.name}"
 
-    def steps(self, number: str, bundle: Bundle) -> None:  # noqa: ARG002
+    def steps(self, _number: str, bundle: Bundle) -> None:
         bundle.step(self.subject(), "create_group", self.group.name)
 
 
@@ -96,7 +96,7 @@ class SetMembers(Action):
     def subject(self) -> str:
         return f"set members of group {self.name}"
 
-    def steps(self, number: str, bundle: Bundle) -> None:  # noqa: ARG002
+    def steps(self, _number: str, bundle: Bundle) -> None:
         bundle.step(self.subject(), "set_members", self.name, ",".join(self.members))
 
 
@@ -113,11 +113,11 @@ class RemoveGroup(Action):
     def subject(self) -> str:
         return f"remove group {self.name}"
 
-    def steps(self, number: str, bundle: Bundle) -> None:  # noqa: ARG002
+    def steps(self, _number: str, bundle: Bundle) -> None:
         bundle.step(self.subject(), "remove_group", self.name)
 
 
-def _ask(kinds: Sequence[Kind[Any]], items: Sequence[Group]) -> str:  # noqa: ARG001
+def _ask(_kinds: Sequence[Kind[Any]], items: Sequence[Group]) -> str:
     return (
         f"left group\nset -- {' '.join(item.name for item in items)} $left\n"
         '[ $# = 0 ] || tagged group "$(getent group "$@")"\n'

@@ -147,22 +147,22 @@ class Kind(Generic[R]):
     functions: str
 
 
-def no_guards(item: Resource) -> Mapping[str, str]:  # noqa: ARG001
+def no_guards(_item: Resource) -> Mapping[str, str]:
     """Return no guards: for kinds that are compared by their observed state alone."""
     return {}
 
 
-def done_elsewhere(item: Resource, situation: Situation) -> Iterable[Action]:  # noqa: ARG001
+def done_elsewhere(_item: Resource, _situation: Situation) -> Iterable[Action]:
     """Return no actions: for kinds that are planned elsewhere, as packages and validations are."""
     return ()
 
 
-def never_found(item: Resource, observed: Observed) -> bool:  # noqa: ARG001
+def never_found(_item: Resource, _observed: Observed) -> bool:
     """Return False, for kinds that Plainstack may remove in any case, or whose state records the creator."""
     return False
 
 
-def nothing_removed(left: Sequence[Entry], situation: Situation) -> Iterable[Action]:  # noqa: ARG001
+def nothing_removed(_left: Sequence[Entry], _situation: Situation) -> Iterable[Action]:
     """Return no actions: for kinds that are not removed with their role."""
     return ()
 

@@ -24,7 +24,7 @@ def made(left: Sequence[Entry]) -> bool:
     return _first(left[-1]) == CREATED
 
 
-def gone(left: Sequence[Entry]) -> Literal["absent"]:  # noqa: ARG001
+def gone(_left: Sequence[Entry]) -> Literal["absent"]:
     """Return the state after a removal."""
     return "absent"
 

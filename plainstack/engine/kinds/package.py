@@ -148,7 +148,7 @@ ask() { [ $# != 1 ] && apt-get install --no-install-recommends -q "$@" 2>/dev/nu
 """
 
 
-def _ask(kinds: Sequence[Kind[Any]], items: Sequence[Package]) -> str:  # noqa: ARG001
+def _ask(_kinds: Sequence[Kind[Any]], items: Sequence[Package]) -> str:
     """Return the script, which runs apt only if a package is missing; without package lists, apt prints nothing."""
     names = dict.fromkeys(name for item in items for name in (item.name, *item.instead))
     query = (

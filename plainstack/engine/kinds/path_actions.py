@@ -135,7 +135,7 @@ class Remove(Action):
     def subject(self) -> str:
         return f"remove {self.path}"
 
-    def shade(self, number: str) -> str:  # noqa: ARG002
+    def shade(self, _number: str) -> str:
         return ":" if self.folder else shlex.join(["shade_remove", self.path])
 
     def steps(self, number: str, bundle: Bundle) -> None:

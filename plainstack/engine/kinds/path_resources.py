@@ -43,10 +43,10 @@ class Directory(Resource):
     def rights(self) -> tuple[str, ...]:
         return (self.path, f"{self.mode:04o}", self.owner, self.group)
 
-    def place(self, number: str) -> tuple[str, ...]:  # noqa: ARG002
+    def place(self, _number: str) -> tuple[str, ...]:
         return ("make_directory", *self.rights)
 
-    def shade(self, number: str) -> tuple[str, ...]:  # noqa: ARG002
+    def shade(self, _number: str) -> tuple[str, ...]:
         return ("shade_dir", *self.rights)
 
 
@@ -126,7 +126,7 @@ class Link(Resource):
     def place(self, number: str) -> tuple[str, ...]:
         return ("make_link", number, self.path, self.target)
 
-    def shade(self, number: str) -> tuple[str, ...]:  # noqa: ARG002
+    def shade(self, _number: str) -> tuple[str, ...]:
         return ("shade_link", self.path, self.target)
 
 

@@ -75,7 +75,7 @@ def _absent(item: Absent, situation: Situation) -> Iterator[Action]:
         yield Remove(item.path, "file", "changed", "must stay absent even if a package installs it")
 
 
-def _state(item: File | Link, situation: Situation) -> str:  # noqa: ARG001
+def _state(item: File | Link, _situation: Situation) -> str:
     return state_of(item)
 
 
@@ -100,7 +100,7 @@ def _before(entry: Entry, observed: Observed) -> str:
     return entry.state if seen == Left.of(entry).state else str(seen)
 
 
-def _gone(left: Sequence[Entry]) -> str:  # noqa: ARG001
+def _gone(_left: Sequence[Entry]) -> str:
     return str(ABSENT)
 
 

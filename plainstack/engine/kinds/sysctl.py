@@ -73,11 +73,11 @@ class SetSysctl(Action):
     def subject(self) -> str:
         return f"set {self.name} = {self.value}"
 
-    def steps(self, number: str, bundle: Bundle) -> None:  # noqa: ARG002
+    def steps(self, _number: str, bundle: Bundle) -> None:
         bundle.step(self.subject(), "set_sysctl", self.name, self.value)
 
 
-def _ask(kinds: Sequence[Kind[Any]], items: Sequence[Sysctl]) -> str:  # noqa: ARG001
+def _ask(_kinds: Sequence[Kind[Any]], items: Sequence[Sysctl]) -> str:
     return (
         f"left sysctl\nfor key in {' '.join(item.name for item in items)} $left; do\n"
         # Use cat: the shell's `read` reads byte by byte, and a numeric parameter returns only its first byte that way.
@@ -120,7 +120,7 @@ def _removed(left: Sequence[Entry], situation: Situation) -> Iterator[Action]:
         yield SetSysctl(name, before, "undeclared", "no longer declared; restores the previous value")
 
 
-def _drift(left: Sequence[Entry], wanted: Sysctl | None, observed: Observed) -> Difference | None:  # noqa: ARG001
+def _drift(left: Sequence[Entry], _wanted: Sysctl | None, observed: Observed) -> Difference | None:
     value = VALUES.of(observed).get(left[-1].name, "")
     if value in {Kept.of(entry).value for entry in left}:
         return None

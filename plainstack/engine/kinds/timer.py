@@ -113,7 +113,7 @@ class RemoveTimer(Action):
     def subject(self) -> str:
         return f"remove {self.name}"
 
-    def shade(self, number: str) -> str:  # noqa: ARG002
+    def shade(self, _number: str) -> str:
         return shlex.join(["shade_remove", f"{_FOLDER}{self.name}"])
 
     def steps(self, number: str, bundle: Bundle) -> None:
@@ -138,7 +138,7 @@ def _is_ours(left: Sequence[Entry]) -> bool:
     return any(entry.who != FOUND for entry in left)
 
 
-def _state(item: Timer, situation: Situation) -> str:  # noqa: ARG001
+def _state(item: Timer, _situation: Situation) -> str:
     return state_of(item.file)
 
 
@@ -151,7 +151,7 @@ def _before(entry: Entry, observed: Observed) -> str:
     return entry.state if seen == Left.of(entry).state else str(seen)
 
 
-def _gone(left: Sequence[Entry]) -> str:  # noqa: ARG001
+def _gone(_left: Sequence[Entry]) -> str:
     return str(ABSENT)
 
 

@@ -148,7 +148,7 @@ def _intact(unit: Unit) -> Mapping[str, str]:
     return {unit.name: unit.intact} if unit.intact else {}
 
 
-def _state(unit: Unit, situation: Situation) -> str:  # noqa: ARG001
+def _state(unit: Unit, _situation: Situation) -> str:
     return str(Kept.wanted(unit))
 
 

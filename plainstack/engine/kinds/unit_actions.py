@@ -37,7 +37,7 @@ class UnitAction(Action):
         # A unit may take its whole timeout to start, and the same time again to become healthy.
         return 2 * self.unit.timeout
 
-    def steps(self, number: str, bundle: Bundle) -> None:  # noqa: ARG002
+    def steps(self, _number: str, bundle: Bundle) -> None:
         """Add the step that stops the unit; transaction.unit_steps adds those of the other verbs."""
         bundle.step(self.subject(), "stop_unit", self.unit.name)
 
@@ -53,5 +53,5 @@ class DaemonReload(Action):
     def subject(self) -> str:
         return "daemon-reload"
 
-    def steps(self, number: str, bundle: Bundle) -> None:  # noqa: ARG002
+    def steps(self, _number: str, bundle: Bundle) -> None:
         bundle.step(self.subject(), "reread_units", reread_stamp(bundle.role), self.stamp)

@@ -59,7 +59,7 @@ def _read(seen: Observed, lines: Lines) -> Observed:
     return replace(seen, units=units, up_for=up_for)
 
 
-def _ask_ports(kinds: Sequence[Kind[Any]], items: Sequence[Any]) -> str:  # noqa: ARG001
+def _ask_ports(_kinds: Sequence[Kind[Any]], items: Sequence[Any]) -> str:
     return listeners.probe(listen for unit in items for listen in unit.listens)
 
 

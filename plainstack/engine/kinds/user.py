@@ -57,7 +57,7 @@ class MakeUser(Action):
     def subject(self) -> str:
         return f"{'create' if self.create else 'change'} user {self.user.name}"
 
-    def steps(self, number: str, bundle: Bundle) -> None:  # noqa: ARG002
+    def steps(self, _number: str, bundle: Bundle) -> None:
         user, verb = self.user, "create_user" if self.create else "change_user"
         bundle.step(self.subject(), verb, user.name, user.home, user.shell, ",".join(user.groups))
 
@@ -75,11 +75,11 @@ class RemoveUser(Action):
     def subject(self) -> str:
         return f"remove user {self.name}"
 
-    def steps(self, number: str, bundle: Bundle) -> None:  # noqa: ARG002
+    def steps(self, _number: str, bundle: Bundle) -> None:
         bundle.step(self.subject(), "remove_user", self.name)
 
 
-def _ask(kinds: Sequence[Kind[Any]], items: Sequence[User]) -> str:  # noqa: ARG001
+def _ask(_kinds: Sequence[Kind[Any]], items: Sequence[User]) -> str:
     text = (
         f"left user\nset -- {' '.join(user.name for user in items)} $left\n"
         '[ $# = 0 ] || tagged user "$(getent passwd "$@")"\n'
@@ -133,7 +133,7 @@ def _removed(left: Sequence[Entry], situation: Situation) -> Iterator[Action]:
         yield RemoveUser(left[-1].name)
 
 
-def _drift(left: Sequence[Entry], wanted: User | None, observed: Observed) -> Difference | None:  # noqa: ARG001
+def _drift(left: Sequence[Entry], _wanted: User | None, observed: Observed) -> Difference | None:
     # After an interrupted run, either state is expected.
     between = len({entry.state for entry in left}) > 1
     return None if between or left[-1].name in observed.users else Difference("was removed")

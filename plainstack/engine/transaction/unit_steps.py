@@ -28,7 +28,7 @@ class Switch:
     def subject(self) -> str:
         return f"{self.verb} {', '.join(self.units)}"
 
-    def steps(self, number: str, bundle: Bundle) -> None:  # noqa: ARG002
+    def steps(self, _number: str, bundle: Bundle) -> None:
         bundle.step(self.subject(), "switch_units", self.verb, "later" if self.reread_later else "now", *self.units)
 
 

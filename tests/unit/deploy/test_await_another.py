@@ -113,7 +113,7 @@ def test_hosts_of_one_group_do_not_take_each_others_place() -> None:
     groups: list[list[str]] = [["a1"], ["a2", "a3", "a4"], ["a5"]]
     role = Role(name="app", desired=lambda *_: (), turns=lambda *_: groups)
     nothing: Any = SimpleNamespace(facts={})
-    nodes = schedule.graph(SimpleNamespace(), plans, {"app": role}, dict.fromkeys(plans, nothing))  # type: ignore[arg-type]
+    nodes = schedule.graph(SimpleNamespace(), plans, {"app": role}, dict.fromkeys(plans, nothing))  # type: ignore[arg-type]  # stand-ins
     found = {name: schedule.leaving(nodes, plans, Node(name, "app")) for name in plans}
     web = frozenset({"web.service"})
     assert found == {

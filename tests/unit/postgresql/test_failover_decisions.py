@@ -89,7 +89,7 @@ def test_a_promotion_and_a_rejoin_interrupted_at_any_step_and_repeated_lose_noth
             try:
                 assert model.run(promote)
             except Refused as refusal:
-                assert "is the primary already" in str(refusal)  # noqa: PT017
+                assert "is the primary already" in str(refusal)  # noqa: PT017 - it may have finished
         chosen = model.leader.name
         assert not model.lost()
         assert not model["db1"].leads or fault == "cut"

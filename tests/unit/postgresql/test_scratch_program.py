@@ -28,7 +28,7 @@ def place(tmp_path: Path) -> Place:
         (tmp_path / "barman/shop" / folder).mkdir(parents=True)
     names = ("scratch", "requests", "bin", "tls", "records", "tests")
     folders = {name: tmp_path / name for name in names}
-    return Place("shop", barman=tmp_path / "barman", port=5499, database="shop", **folders)  # type: ignore[arg-type]
+    return Place("shop", barman=tmp_path / "barman", port=5499, database="shop", **folders)  # type: ignore[arg-type]  # paths
 
 
 def _segment(place: Place, timeline: int, number: int, folder: str = "wals", suffix: str = "") -> Path:

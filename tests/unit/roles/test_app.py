@@ -145,7 +145,7 @@ def test_only_balancers_may_reach_the_service(small: Stack) -> None:
 def test_the_unit_restarts_by_itself_and_has_no_privileges(resources: list[Resource]) -> None:
     text = _file(resources, "/etc/systemd/system/plainstack-web.service").content.decode()
     unit = configparser.RawConfigParser(strict=False)
-    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.optionxform = str  # type: ignore[assignment,method-assign]  # as documented
     unit.read_string(text)
     service = unit["Service"]
     assert (service["Type"], service["User"], service["Restart"]) == ("notify", "app-web", "always")

@@ -56,7 +56,7 @@ def reader(name: str, **fields: object) -> Role:
     def wanted(_stack: Stack, _host: Host, vault: Vault, _network: object) -> Iterator[Resource]:
         yield File(path="/etc/own", content=vault.password("own/token").reveal().encode(), mode=0o600, secret=True)
 
-    return replace(Role(name=name, desired=wanted, everywhere=True, origin=f"roles/{name}.py"), **fields)  # type: ignore[arg-type]
+    return replace(Role(name=name, desired=wanted, everywhere=True, origin=f"roles/{name}.py"), **fields)  # type: ignore[arg-type]  # any
 
 
 def test_a_role_gets_no_secret_that_it_does_not_declare(stack: Stack, vault: Vault) -> None:

@@ -88,7 +88,7 @@ def test_a_stacks_own_role_is_assembled_like_any_other(loaded: Load) -> None:
     roles = registry(stack.folder)
     vault = fake_vault(stack, ["cache/password", "web/DJANGO_SECRET_KEY", "web/API_TOKEN", "postgres/app"])
     (file,) = assemble(stack, vault, {"cache": roles["cache"]}, ["app1"])["app1"]["cache"]
-    assert file.content == b"port 6379\nmaxmemory 64mb\nrequirepass password-of-cache/password\n"  # type: ignore[attr-defined]
+    assert file.content == b"port 6379\nmaxmemory 64mb\nrequirepass password-of-cache/password\n"  # type: ignore[attr-defined]  # a File
     assert list(roles).index("firewall") < list(roles).index("cache")
 
 

@@ -211,8 +211,8 @@ def reported(stack: Stack, foreign: str, text: str = OWN, legacy: str = "") -> t
     roles = {"firewall": registry()["firewall"]}
     seen = {"db1": Observed(facts={**facts_of("nft", text), **facts_of("legacy", legacy)})}
     wanted: dict[str, dict[str, list[object]]] = {"db1": {"firewall": []}}
-    refused = preflight.refusals(chosen, roles, wanted, seen)  # type: ignore[arg-type]
-    notes = preflight.notes(chosen, roles, wanted, seen, {"db1": None})  # type: ignore[arg-type,dict-item]
+    refused = preflight.refusals(chosen, roles, wanted, seen)  # type: ignore[arg-type]  # no resources
+    notes = preflight.notes(chosen, roles, wanted, seen, {"db1": None})  # type: ignore[arg-type,dict-item]  # not read
     return refused, notes
 
 
@@ -258,7 +258,7 @@ def program(tmp_path: Path, stack: Stack, foreign: str) -> None:
     stack = stack.model_copy(
         update={"firewall": stack.settings(Firewall).model_copy(update={"foreign": foreign or "refuse"})}
     )
-    wanted = inventories.wanted(firewall.ROLE, stack, "app1", None)  # type: ignore[arg-type]
+    wanted = inventories.wanted(firewall.ROLE, stack, "app1", None)  # type: ignore[arg-type]  # no vault
     text = next(item for item in wanted if isinstance(item, File) and item.path == FILTER).content.decode()
     lines = [line for line in text.splitlines(keepends=True) if foreign or "firewall.foreign" not in line]
     program = tmp_path / FILTER.lstrip("/")

@@ -91,7 +91,7 @@ def test_the_store_keeps_every_state(tmp_path: Path) -> None:
     store.load(stack, inventories.passwords("x"), NOW)
     for strategy in ("at once", "grace", "overlap", "handover"):
         for entry in states(strategy, Entry(Secret("x", "old"), made="2026-01-01T00:00:00Z", handovers=3)):
-            store.change(stack, lambda store, entry=entry: replace(store, entries={"x": entry}))  # type: ignore[misc]
+            store.change(stack, lambda store, entry=entry: replace(store, entries={"x": entry}))  # type: ignore[misc]  # a default
             assert store.read(stack).entries["x"] == entry
 
 

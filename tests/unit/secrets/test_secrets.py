@@ -49,7 +49,7 @@ def store_path(stack: Stack) -> Path:
         str,
         ascii,
         lambda secret: f"{secret} {secret!r} {secret:>40}",
-        lambda secret: "%s %r" % (secret, secret),  # noqa: UP031
+        lambda secret: "%s %r" % (secret, secret),  # noqa: UP031 - one of the ways to print
         lambda secret: f"{secret}",
         lambda secret: f"{[secret]} { ({'key': secret}) } {(secret,)}",
         lambda secret: repr(Vault({"db": secret}, {"db1": Certificate("chain", secret)}, "authority")),

@@ -155,7 +155,7 @@ def test_processes_restart_when_a_file_changes(folder: Path) -> None:
     vault = Vault({"tool/KEY": Secret("tool/KEY", "k"), "postgres/app": Secret("postgres/app", "p")}, {}, "")
     items = list(app.ROLE.desired(found, found.hosts["a"], vault, Network(found, registry())))
     (unit,) = [item for item in items if getattr(item, "name", "") == "plainstack-tool-run.service"]
-    assert "/etc/plainstack/app/tool/files/conf/configuration.py" in unit.restart_on  # type: ignore[attr-defined]
+    assert "/etc/plainstack/app/tool/files/conf/configuration.py" in unit.restart_on  # type: ignore[attr-defined]  # a Unit
 
 
 def test_a_password_of_another_role_reaches_a_file(folder: Path) -> None:

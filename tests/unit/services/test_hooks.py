@@ -94,7 +94,7 @@ def test_a_hook_that_runs_once_runs_before_the_first_host_switches_or_after_the_
     tmp_path: Path, phase: str, first: str
 ) -> None:
     found = stack(f"    {phase}: {{one: {{command: x, once: true}}, each: {{command: y}}}}\n", tmp_path)
-    running = {name: [hook.name for hook in hooks.here(scope(found, name), phase)] for name in found.hosts}  # type: ignore[arg-type]
+    running = {name: [hook.name for hook in hooks.here(scope(found, name), phase)] for name in found.hosts}  # type: ignore[arg-type]  # a str
     assert running == {name: ["one", "each"] if name == first else ["each"] for name in found.hosts}
 
 

@@ -149,8 +149,8 @@ def pass_ticks(world: World, first: int, ticks: int, every: float = 40) -> None:
     """Let the timers of all hosts start at nearly the same moments; the command of each takes some seconds."""
     for tick in range(first, first + ticks):
         for host in world.hosts:
-            world.after(world.random.uniform(0, 3), lambda host=host, tick=tick: host.timer(tick))  # type: ignore[misc]
-            world.after(world.random.uniform(5, 30), lambda host=host: host.stop(failed=False))  # type: ignore[misc]
+            world.after(world.random.uniform(0, 3), lambda host=host, tick=tick: host.timer(tick))  # type: ignore[misc]  # a default
+            world.after(world.random.uniform(5, 30), lambda host=host: host.stop(failed=False))  # type: ignore[misc]  # a default
         pass_time(world, every)
 
 

@@ -62,7 +62,7 @@ def test_only_a_single_page_application_answers_missing_paths_with_its_front_pag
 
 def test_a_single_page_application_needs_a_front_page(tmp_path: Path) -> None:
     stack = parse(tmp_path, "spa: true")
-    assert any("docs has no index.html: its front page" in one for one in app.problems(stack, None))  # type: ignore[arg-type]
+    assert any("docs has no index.html: its front page" in one for one in app.problems(stack, None))  # type: ignore[arg-type]  # no clock
 
 
 def test_the_default_site_of_the_package_is_not_served_beside_it(tmp_path: Path) -> None:

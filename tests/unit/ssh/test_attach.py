@@ -92,11 +92,15 @@ def test_the_first_ctrl_c_interrupts_the_program_and_waits_for_its_end(session: 
 
 
 def test_a_second_ctrl_c_abandons_the_program(session: Session, tmp_path: Path) -> None:
+    pressed = tmp_path / "pressed"
+
     def press(_: bytes) -> None:
+        pressed.touch()
         signal.raise_signal(signal.SIGINT)
 
+    printed_twice = f"echo a; until [ -e {pressed} ]; do sleep 0.02; done; echo b; exec sleep 60"
     with reading(tmp_path / "input") as given, pytest.raises(KeyboardInterrupt):
-        attach(session, "echo a; sleep 0.2; echo b; exec sleep 60", Streams(given, press, press), lambda: None)
+        attach(session, printed_twice, Streams(given, press, press), lambda: None)
 
 
 class Terminal:
