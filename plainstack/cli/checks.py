@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def run_checks(
     console: Console, observer: Observer, roles: Sequence[str], hosts: Sequence[str], *, serial: bool = False
 ) -> tuple[Stack, list[CheckResult]]:
-    """Run the checks of the roles, of all if there are none, on these hosts; show each result as it arrives.
+    """Run the checks of these roles (none means all) on these hosts; show each result as it arrives.
 
     Return the stack with its holds as the hosts record them, and the results.
     """

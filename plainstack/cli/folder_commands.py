@@ -18,7 +18,7 @@ _LONGEST = 24 * 3600
 
 @dataclass(frozen=True)
 class Outcome:
-    """The newest snapshot of each folder after a run, and what the run could not do or has found, as sentences."""
+    """The newest snapshot of each folder after a run, and the failures and findings of the run, as sentences."""
 
     taken: tuple[Snapshot, ...] = ()
     problems: tuple[str, ...] = ()

@@ -57,7 +57,7 @@ def restore_files(
                 sources = [files.newest(one, until) for one in wanted]
                 for one in sources:
                     say(f"{one.of.says} goes back to snapshot {one.id}, complete at {one.end:%Y-%m-%d %H:%M:%S} UTC")
-                say("the files of today stay on the host, and come back with: inv restore --files=... --undo")
+                say("the current files are kept on the host. To put them back: inv restore --files=... --undo")
                 consent("restore")
                 work.lock(wanted)
                 work.restore(sources)

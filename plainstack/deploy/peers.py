@@ -1,4 +1,4 @@
-"""Ask the peers of hosts that change: whether they use another host before, and whether they use this one after.
+"""Ask the peers of a host that changes whether they use another host before the change, and this one after it.
 
 Peers that cannot tell get a fixed time after a change, and are not asked before the next one.
 """
@@ -71,7 +71,7 @@ class Leaves:
 
 
 def await_another(observer: Observer, view: View, leaves: Leaves, listener: Listener, cancelled: Event) -> None:
-    """Return when no peer says that it would use no host while the units are down; wait for that if need be.
+    """Wait until each peer that answers uses another host than those whose units go down.
 
     Raises Untouched when the seconds of the role's `spare` are over, or when cancelled.
     """

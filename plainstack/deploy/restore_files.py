@@ -1,4 +1,4 @@
-"""Bring folders of services back from their snapshots, over SSH; or put back what that has replaced."""
+"""Restore folders of services from their snapshots, over SSH, or undo that."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class FilesRestore:
         ]
 
     def _finish(self, wanted: Sequence[Kept]) -> None:
-        """Restart what runs of the services: a process keeps the folder that it had when it started."""
+        """Restart the running processes of the services: a process keeps the folder that it had when it started."""
         for service, host in dict.fromkeys((one.service, one.host) for one in wanted):
             units = running.units(self._stack, service, self._stack.hosts[host])
             mine = [one for one in wanted if (one.service, one.host) == (service, host)]

@@ -187,7 +187,7 @@ def _failure(node: Node, error: PlainstackError | OSError) -> HostFailed:
 def settle(plans: Mapping[str, HostPlan], roles: Mapping[str, Role], before: Node, node: Node | None = None) -> int:
     """Return the seconds after the end of `before` until `node` may stop or restart units.
 
-    Without `node`, return the seconds until any peer of `before` may do so.
+    Without `node`, return the seconds until any peer of `before` may stop or restart units.
     """
     role = roles.get(before.stage)
     came_up = _does(plans, before, "start", "restart")

@@ -98,7 +98,7 @@ class Member:
 
 TABLESPACES = (
     "the database has tablespaces outside its data directory. Backups contain them, and inv restore can copy a table or"
-    " a database out of a backup, but it refuses to bring back the whole. To be able to do that, move their tables back"
+    " a database out of a backup, but it refuses to restore everything. To allow that, move their tables back"
     " (alter table ... set tablespace pg_default), and drop them"
 )
 """What tablespaces mean for a restore, as sentences without a last full stop."""

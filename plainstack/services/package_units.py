@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from plainstack.engine.resources import Command
 
 # Plainstack installs packages without starting anything. A unit that was started since the last boot is left alone,
-# whether somebody has stopped it or one of its conditions does not hold.
+# even if it was stopped or one of its conditions does not hold.
 _FIND = """\
 for unit in $(dpkg -L {packages} | sed -n 's|^\\(/usr\\)*/lib/systemd/system/\\([^@/]*\\.service\\)$|\\2|p'); do
     systemctl --quiet is-enabled "$unit" 2>/dev/null || continue

@@ -17,11 +17,12 @@ from plainstack.services.kinds import MAIN
 ROLES = ("app", "worker")
 """The roles whose hosts can run services. On a host with both, the first runs them."""
 
-# The shipped configuration of Gunicorn keeps idle connections for 75 s; uvicorn, hypercorn and Node for 5 s by default.
 # The page with which nginx shows that the release is in place.
 STATIC_HEALTH = "/.plainstack-health"
 # A process without a health page. The validation of the inventory refuses it where balancers use it.
 _MISSING = Health.model_construct(path="")
+# Seconds. The shipped configurations of Gunicorn and nginx keep idle connections for 75 s; uvicorn, hypercorn and Node
+# keep them for 5 s by default.
 _KEEPALIVE, _UNKNOWN_KEEPALIVE = 60, 4
 
 

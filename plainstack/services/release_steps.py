@@ -85,7 +85,7 @@ mv -T "$new" "$home/releases/$id"
 
 _MIGRATED = ': >"$home/releases/$id/migrated"\n'
 
-# What the commands write into the source becomes root's when they have ended: a release is read-only.
+# When the commands have ended, root becomes the owner of what they wrote into the source: a release is read-only.
 _COMPLETE = """complete() { # complete COMMAND LINE
     code=0
     in_release "$new" timeout -k 10 "$seconds" sh -c "$2" || code=$?

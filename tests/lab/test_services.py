@@ -133,7 +133,7 @@ def test_a_process_that_runs_once_runs_on_exactly_one_host(stack: Operator) -> N
 
 @pytest.fixture(scope="module")
 def released(stack: Operator) -> list[dict[str, Any]]:
-    """Let api write a file, and release api and web anew; return the stages of the deploy."""
+    """Let api write a file, and make new releases of api and web; return the stages of the deploy."""
     assert asked(stack, "/api/upload")["media"] == ["upload"]
     text = stack.inventory.read_text(encoding="utf-8")
     for source in (SERVICES / "api", ROOT / "apps/incidents"):
@@ -147,7 +147,7 @@ def released(stack: Operator) -> list[dict[str, Any]]:
 
 
 def runs(stack: Operator, service: str) -> dict[str, tuple[str, str]]:
-    """Return the release that each host of a service runs, and the one before."""
+    """Return the release that each host of a service runs, and the previous one."""
     hosts = stack.json("releases", f"--service={service}")["services"][service]["hosts"]
     return {name: (one["runs"], one["previous"]) for name, one in hosts.items()}
 

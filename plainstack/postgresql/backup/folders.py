@@ -76,7 +76,7 @@ def list_script(stack: Stack) -> str:
 def run_script(unit: str) -> str:
     """Return shell code for root on the backup host that runs UNIT or TEST to its end, and prints all snapshots.
 
-    It goes on if the connection breaks. If another run is under way, it waits for that.
+    It continues if the connection breaks. If another run is under way, it waits for that.
     """
     return f"""\
 systemctl reset-failed {unit}.service 2>/dev/null || :

@@ -72,7 +72,7 @@ def full(facts: Mapping[str, str]) -> str:
 
 
 def findings(_stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:
-    """Report what `_always` finds in plans and deploys, also in those that have nothing to do."""
+    """Report what `_always` finds in plans and deploys, even in those that have nothing to do."""
     for sentence in _always(observed.facts):
         yield Finding(sentence, refused=False, always=True)
 

@@ -15,7 +15,7 @@ from plainstack.postgresql.restore.situation import Request, Situation
 from plainstack.postgresql.topology import TABLESPACES
 from plainstack.wording import size
 
-# How many bytes a host needs beside the data: the WAL of the copy, and a reserve.
+# How many bytes a host needs besides the data: the WAL of the copy, and a reserve.
 MARGIN = 256 * 2**20
 
 
@@ -122,7 +122,7 @@ def _must_have_room(now: Situation, request: Request) -> None:
         free = now.room.get(node.name, needed)
         if not _has_data(now, request, node.name) and free < needed:
             raise Refused(
-                f"{node.name}: the disk is too full for the restored data beside the old: {size(free)} are free,"
+                f"{node.name}: the disk is too full for the restored data next to the old: {size(free)} are free,"
                 f" {size(needed)} are needed. Free some under /var/lib/postgresql and type this again. The site is"
                 f" untouched; to abandon the restore: inv restore --undo"
             )

@@ -42,7 +42,7 @@ MODULES = (
 # What was recorded about each backup when it was taken, and the results of restore tests; both as ID.json.
 RECORDS = "/var/lib/plainstack/backup-records"
 TESTS = "/var/lib/plainstack/restore-tests"
-# Where Barman's units see these two: only root can enter /var/lib/plainstack.
+# The folder in which Barman's units see both, because only root can enter /var/lib/plainstack.
 SEEN = "/run/plainstack-backup"
 CONFIG = "/etc/plainstack/scratch.json"
 PORT = ports.RESTORED

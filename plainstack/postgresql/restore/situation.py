@@ -56,7 +56,7 @@ class Request:
 
     @classmethod
     def parse(cls, text: str, marks: str) -> Request:
-        """Return the request of a record and of the names of the marks beside it."""
+        """Return the request that a record and the names of its marks describe."""
         data: dict[str, Any] = json.loads(text)
         done = frozenset(marks.split())
         return cls(

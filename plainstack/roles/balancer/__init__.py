@@ -150,8 +150,8 @@ def tunnels(stack: Stack) -> Iterator[Target]:
 def status(stack: Stack, facts: Answers, _now: float) -> Status:
     """Return which balancer holds the virtual address, and which services are in maintenance.
 
-    It is a problem if no or several balancers hold the address, which is known only if all of them answered, or if only
-    some of them have closed a service.
+    It is a problem if only some balancers have closed a service, or if none or several of them hold the address. The
+    latter is known only if all of them answered.
     """
     known = {name: seen for name, seen in facts.items() if seen is not None and "vip" in seen}
     cells = {name: "holds it" if seen["vip"] == "yes" else "-" for name, seen in known.items()}

@@ -147,7 +147,7 @@ def _order(chain: Chain) -> str:
     top = chain[order[-1]]
     return (
         f"{_numbered(chain, left[0] + 1)} does not belong there: {called(top)} was signed by"
-        f" {called_name(top.issuer)}. Remove it, or put the certificates between them before it"
+        f" {called_name(top.issuer)}. Remove it, or insert the missing certificates before it"
     )
 
 

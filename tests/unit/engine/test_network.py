@@ -87,11 +87,15 @@ def test_another_role_that_uses_the_database_may_reach_it_and_log_in(
 
 
 def test_every_port_that_the_shipped_roles_use_is_offered(stack: Stack, registry: Mapping[str, Role]) -> None:
+    media = TEXT.replace("project: p", "project: p, hosts: [a, b], writable: [{path: media, backup: true}]")
+    text = media.replace("roles: [app]", "roles: [worker]").replace("[db]", "[db, backup]")
+    backed_up = inventories.parse(text, "test.yaml", Path())
     offers = {
         f"{one.name}.{opening.offer}"
         for one in registry.values()
-        for host in stack.hosts.values()
-        for opening in one.opens(stack, host)
+        for some in (stack, backed_up)
+        for host in some.hosts.values()
+        for opening in one.opens(some, host)
     }
     for one in registry.values():
         for pattern in one.uses:

@@ -96,7 +96,7 @@ def test_a_unit_that_its_package_enables_is_disabled_in_the_same_deploy(host: Sa
     assert [done.ok for done in host.deploy(wanted)] == [True, True]
     assert not (host.root / "systemd/enabled/nginx.service").exists()
     assert host.plan(wanted).empty
-    # A unit that no package brings is planned no more once the packages are there.
+    # A unit that no package brings is no longer planned once the packages are installed.
     more = {"own": (*wanted["own"], Unit(name="other.service", enabled=False, running=False))}
     host.deploy(more)
     assert host.plan(more).empty

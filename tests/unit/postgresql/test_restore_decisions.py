@@ -44,7 +44,7 @@ def test_tablespaces_are_refused_before_anything_changes() -> None:
     world = written()
     now = world.situation()
     nodes = {name: replace(node, tablespaces=True) for name, node in now.topology.nodes.items()}
-    with pytest.raises(Refused, match=r"db1: the database has tablespaces .* it refuses to bring back the whole"):
+    with pytest.raises(Refused, match=r"db1: the database has tablespaces .* it refuses to restore everything"):
         next(restore(replace(now, topology=replace(now.topology, nodes=nodes)), WANTED))
 
 

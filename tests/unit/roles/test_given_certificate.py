@@ -75,7 +75,7 @@ def test_any_accepted_order_and_choice_of_certificates_is_valid_for_openssl(give
         ([SITE, ROOT, UPPER, LOWER], "write them in the order 1, 4, 3, 2"),
         (
             [SITE, UPPER],
-            "certificate 2 (Upper) does not belong there: shop.example was signed by Lower. Remove it, or put",
+            "certificate 2 (Upper) does not belong there: shop.example was signed by Lower. Remove it, or insert",
         ),
         ([SITE, LOWER, UPPER, ALIEN], "certificate 4 (Alien) does not belong there: Upper was signed by Root"),
         ([SITE, LOWER, UPPER, LOWER], "certificate 4 (Lower) is there twice"),

@@ -99,7 +99,7 @@ def test_an_unknown_name_is_refused(edge: Edge) -> None:
 
 def test_a_service_sees_the_name_that_the_visitor_typed(edge: Edge) -> None:
     assert "Host: api.shop.example" in edge.curl("https://api.shop.example/echo")[2]
-    # Only under the name of its own service is the health page requested as the service wants it.
+    # The health page gets the request that its service declares only under the name of this service.
     assert "Host: inner.example" in edge.curl("https://api.shop.example/up")[2]
     assert "Host: inner.example" not in edge.curl(f"{SHOP}/up")[2]
 

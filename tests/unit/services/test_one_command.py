@@ -1,4 +1,4 @@
-"""The control group of a command that runs on one host: beside its supervisor's, within the unit's."""
+"""The control group of a command that runs on one host: next to that of its supervisor, within that of the unit."""
 
 from __future__ import annotations
 

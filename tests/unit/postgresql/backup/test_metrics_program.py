@@ -41,7 +41,7 @@ def _metrics(folder: Path, check: str = CHECKED, streams: str = "1 4096 0.25", a
 
 
 def _received(folder: Path, *names: str) -> None:
-    """Let the folder hold these files; each was received a second after the one before."""
+    """Let the folder hold these files; each was received a second after the previous one."""
     for seconds, name in enumerate(names, 999_950):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()

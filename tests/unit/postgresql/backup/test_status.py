@@ -103,6 +103,6 @@ def test_who_has_tablespaces_learns_from_status_and_plans_that_a_restore_would_r
     assert database.status(stack, {"db1": seen}, NOW).notes == []
     ((host, text),) = database.status(stack, {"db1": {**seen, "tablespaces": "yes"}}, NOW).notes
     assert host == "db1"
-    assert "it refuses to bring back the whole" in text
+    assert "it refuses to restore everything" in text
     without = stack.model_copy(update={"hosts": {"db1": stack.hosts["db1"]}})
     assert database.status(without, {"db1": {**seen, "tablespaces": "yes"}}, NOW).notes == []

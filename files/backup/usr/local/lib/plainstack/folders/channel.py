@@ -17,7 +17,7 @@ TLS = "/etc/plainstack/tls"
 _PATIENCE = 20
 _CHUNK = 2**18
 _RRSYNC = "/usr/bin/rrsync"
-# What a host of a service lets the backup host do with a folder, as rrsync's option.
+# What the backup host may do with a folder on a host of a service, as rrsync's option.
 READ, WRITE = "read", "write"
 _OPTIONS = {READ: "-ro", WRITE: "-wo"}
 

@@ -1,4 +1,4 @@
-"""Bring a folder of a service back on its own host: beside the present one, then in its place, in one step each way.
+"""Restore a folder of a service on its host: first next to the current one, then in its place, in one step each way.
 
 DATA/.plainstack-files/FOLDER has `new`, into which the backup host copies, which becomes `ready`; `request.json`, the
 restore that is under way; and what restores have put aside: `before-ID`, and `undone-ID`, which an undone one had
@@ -85,7 +85,7 @@ class Place:
 def prepare(place: Place, restore: str, snapshot: str, size: int) -> tuple[str, bool]:
     """Make room for a snapshot of this size; return the id of the restore, and whether all was copied already.
 
-    An interrupted restore of the same snapshot goes on, under its own id. Raises Refused.
+    An interrupted restore of the same snapshot continues, under its own id. Raises Refused.
     """
     _must_be_ours(place)
     begun = place.request()
@@ -114,7 +114,7 @@ def prepare(place: Place, restore: str, snapshot: str, size: int) -> tuple[str, 
 
 
 def swap(place: Place, restore: str) -> None:
-    """Put what was copied in the place of the folder, and the folder aside; also after an interruption."""
+    """Replace the folder with what was copied, and put the folder aside; can be repeated after an interruption."""
     if restore in place.kept():
         return
     if place.request().get("id") != restore:

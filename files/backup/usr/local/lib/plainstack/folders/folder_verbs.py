@@ -59,7 +59,7 @@ def _test(_words: Sequence[str]) -> int:
 def _report(config: Config, problems: Sequence[str]) -> int:
     if folder := os.environ.get("RUNTIME_DIRECTORY"):
         (Path(folder) / "new").write_text(gathering.metrics(config))
-    # Whoever reads the journal finds the problems by their priority; see sd-daemon(3).
+    # The priority makes the problems easy to find in the journal; see sd-daemon(3).
     level = "<3>" if "JOURNAL_STREAM" in os.environ else ""
     sys.stderr.write("".join(f"{level}{problem}\n" for problem in problems))
     return 1 if problems else 0

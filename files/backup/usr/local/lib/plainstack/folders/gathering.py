@@ -19,7 +19,7 @@ from snapshots import Config, Folder, Snapshot
 PROGRAM = Path(__file__).resolve().parent
 # rsync's exit code if files vanished while it read them, as in any folder that is in use.
 VANISHED = 24
-# What a snapshot leaves out of the modes: it must stay readable here, and its unit may not create set-id files.
+# The mode bits that a snapshot leaves out: it must stay readable here, and its unit may not create set-id files.
 _MODES = "ug-s,Du+rwx,Fu+r"
 _KEEP = ("--recursive", "--links", "--perms", "--times", "--numeric-ids", "--delete", f"--chmod={_MODES}")
 # How many damaged files of a snapshot are named.
@@ -160,7 +160,7 @@ def _values(known: Sequence[Snapshot]) -> dict[str, float]:
 
 
 def _remove(path: Path) -> None:
-    """Delete a snapshot; what is interrupted no longer counts as one."""
+    """Delete a snapshot; even if this is interrupted, it no longer counts as one."""
     (path / snapshots.ABOUT).unlink(missing_ok=True)
     shutil.rmtree(path)
 

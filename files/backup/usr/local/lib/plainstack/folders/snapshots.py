@@ -98,7 +98,7 @@ class Snapshot:
 
 
 def every(root: Path) -> Iterator[tuple[Folder, list[Snapshot]]]:
-    """Yield each folder that has snapshots, also one that is no longer backed up, with these, the oldest first."""
+    """Yield each folder that has snapshots, even if it is no longer backed up, with its snapshots, the oldest first."""
     for place in sorted(root.glob("*/*/*/")):
         service, host, name = place.relative_to(root).parts
         folder = Folder(service, name.replace("+", "/"), host)
@@ -135,7 +135,7 @@ def obsolete(snapshots: Sequence[Snapshot], retention: str, now: float) -> list[
     number, unit = re.findall(r"([0-9]+) *(DAYS|WEEKS|MONTHS)?", retention.upper())[0]
     if unit:
         since = now - int(number) * _DAYS[unit] * 86400
-        # The newest one before the window is what the folder was when the window began.
+        # The newest one before the window shows the folder as it was when the window began.
         oldest = ([one for one in whole if one.end < since] or whole[:1])[-1]
     else:
         oldest = whole[-int(number) :][0]

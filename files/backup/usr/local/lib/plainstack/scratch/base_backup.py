@@ -14,8 +14,8 @@ from place import Failed, Place
 class BaseBackup:
     """A usable base backup; `size` is that of the restored cluster, `tablespaces` their locations on the db host.
 
-    `begin` and `end` are the positions between which it was taken, and `chain` the ids of the backups that it is
-    combined from, itself first.
+    `begin` and `end` are the positions between which it was taken, and `chain` its id, followed by those of the backups
+    that it is combined with.
     """
 
     id: str

@@ -8,11 +8,11 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-# Bytes that are read of one table. Of a larger one, the same share of its blocks is read at both times.
+# Bytes to read of one table. Of a larger table, the same sample of its blocks is read both times.
 SAMPLE = 256 * 2**20
 _TABLE_SECONDS = 60
 _SEED = 17
-# Both times, every value must be written as the same text. An error must not end the transaction.
+# Every value must be printed as the same text both times. An error must not end the transaction.
 _SETTINGS = f"""\
 \\set ON_ERROR_ROLLBACK on
 set timezone = 'UTC'; set datestyle = 'ISO, YMD'; set intervalstyle = 'postgres'; set bytea_output = 'hex';

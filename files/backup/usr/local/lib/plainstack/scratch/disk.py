@@ -8,7 +8,7 @@ from pathlib import Path
 
 from place import Failed
 
-# What a cluster needs beside its data: WAL between two checkpoints, and some air for the WAL that Barman receives.
+# Room that a cluster needs besides its data: for WAL between two checkpoints, and for WAL that Barman receives.
 SPARE = 512 * 2**20
 _MIB = 2**20
 

@@ -158,7 +158,7 @@ class Life:
         return Failed(str(error))
 
     def _full(self, last_file: str) -> str:
-        """Return the sentence about a disk that became full, after the last WAL file that was replayed, if any was."""
+        """Return a sentence about a full disk; `last_file` is the last WAL file that was replayed, if any."""
         folder = self.cluster.folder
         left = ""
         if last_file:

@@ -34,7 +34,7 @@ def info(backup: str) -> str:
 
 
 def chain(entries: Mapping[str, Entry], backup: str) -> list[str]:
-    """Return a backup and those that it is based on, itself first; the last may be missing from the entries."""
+    """Return a backup, followed by those that it is based on; the last one may be missing from the entries."""
     found = [backup]
     while (parent := entries.get(found[-1], {}).get("parent_backup_id", "None")) != "None":
         found.append(parent)

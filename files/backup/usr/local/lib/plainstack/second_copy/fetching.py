@@ -18,7 +18,7 @@ _SPARE = 512 * 2**20
 
 
 def fetch_one(place: Destination, push: Push, wanted: str, into: Path, config: Path = _BARMAN_CONFIG) -> str:
-    """Fetch a backup, by its id or `latest`, with the WAL since; return its id. Raises Failed.
+    """Fetch a backup, by its id or `latest`, with the WAL after it; return its id. Raises Failed.
 
     `into` becomes a home of Barman, with a configuration of its own: barman.conf.
     """
