@@ -66,8 +66,7 @@ class Site:
     """The same paths under one or several names; no name stands for any.
 
     `redirect` is the URL to which all requests are redirected, if they are. `snippets` are files of the stack's folder
-    with further directives, as paths from there. `healths` are the health pages that are
-    requested under these names.
+    with further directives, as paths from there. `healths` are the health pages that are requested under these names.
     """
 
     names: tuple[str, ...]
@@ -159,7 +158,11 @@ def _site(stack: Stack, members: tuple[str, ...], hosts: tuple[str, ...], own: t
     whole = next((one for one in redirects if one.path is None), None)
     if whole is not None and not any(rank[one.route.host] <= rank[whole.host] for one in chosen.values()):
         return Site(members, redirect=_kept(whole), snippets=own)
-    moved = {one.path: _moved(one.path, one) for one in reversed(redirects) if one.path is not None}
+    moved: dict[str, Moved] = {}
+    for one in redirects:
+        route = chosen.get(one.path or "")
+        if one.path is not None and (route is None or rank[one.host] <= rank[route.route.host]):
+            moved.setdefault(one.path, _moved(one.path, one))
     kept = {path: one for path, one in chosen.items() if path not in moved}
     return Site(members, _with_static(kept), tuple(_healths(kept, moved)), tuple(moved.values()), snippets=own)
 

@@ -57,6 +57,14 @@ def test_a_redirected_name_has_no_routes_and_is_never_used_by_the_stack_itself()
     assert site.name(stack) == "www.shop.example"
 
 
+def test_between_a_route_and_a_redirect_of_a_path_the_one_with_a_name_wins() -> None:
+    stack = parse("/, {host: shop.example, path: /news/}", "/x/", "{path: /news/, to: /x/}, {path: /blog/, to: /x/}")
+    moved = {name: [one.path for one in each.moved] for each in routing.sites(stack) for name in each.names}
+    assert moved["shop.example"] == ["/blog/"]
+    assert moved["www.shop.example"] == ["/news/", "/blog/"]
+    assert "/news/" in table(stack)["shop.example"]
+
+
 def test_a_service_is_asked_under_a_name_that_has_its_first_route() -> None:
     stack = parse("{host: www.shop.example}", '/, {host: "*.tenant.example"}')
     web, api = served(stack)
