@@ -9,6 +9,8 @@ from plainstack.postgresql.failover.decisions import Do, Plan, Step
 from plainstack.postgresql.observation import Node, Sender, Topology
 from plainstack.postgresql.topology import State
 
+TWO, THREE = ("db1", "db2"), ("db1", "db2", "db3")
+
 
 @dataclass
 class Server:

@@ -14,9 +14,8 @@ from plainstack.postgresql.failover.decisions import Plan, degrade, promote, rej
 from plainstack.postgresql.findings import findings
 from plainstack.postgresql.observation import Topology
 from plainstack.postgresql.preflight import refusals_of
-from tests.unit.postgresql.failover_model import Model
+from tests.unit.postgresql.failover_model import THREE, TWO, Model
 
-TWO, THREE = ("db1", "db2"), ("db1", "db2", "db3")
 COMMAND = re.compile(r"(?:(?:when|make) (\w+) answer(?:s, |, then ))?fab failover ([a-z]+)((?: --[a-z]+(?:=\w+)?)*)")
 # Advice without a command: to bring back a host that is away, or to restore data that no host has.
 ELSEWHERE = re.compile(r"answer|[Bb]ring it back|reachable|restore from the backup|type this again")
