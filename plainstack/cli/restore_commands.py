@@ -12,9 +12,9 @@ from invoke.exceptions import Exit
 
 from plainstack.cli.command import document, load, reporting, roles_of
 from plainstack.cli.console import Console
-from plainstack.cli.notify import tell
+from plainstack.cli.restore_notice import Telling
 from plainstack.cli.restore_report import afterwards, prospect, reporter
-from plainstack.errors import HostFailed, PlainstackError, Refused
+from plainstack.errors import Refused
 
 if TYPE_CHECKING:
     from plainstack.deploy.check_result import CheckResult
@@ -117,7 +117,10 @@ class _Run:
 
     def discard(self) -> dict[str, Any]:
         now = self.restoration.observe()
+        from plainstack.postgresql.restore.folder_steps import aside
+
         paths = [f"{host}: {kept.path}" for host, found in now.kept.items() for kept in found]
+        paths += [f"{host}: {key} ({name})" for host, key, name in aside(now, now.restores)]
         if not paths:
             self.console.line("nothing to do: no db host keeps data from before a restore", "bold green")
             return {"discarded": []}
@@ -130,6 +133,7 @@ class _Run:
         return {"discarded": paths}
 
     def _wanted(self, now: Situation, moment: Moment) -> Request:
+        from plainstack.cli.restore_files_command import files_with
         from plainstack.postgresql.backup.clock import skewed
         from plainstack.postgresql.restore.moment import base_of
         from plainstack.postgresql.restore.situation import Request
@@ -154,6 +158,9 @@ class _Run:
             leader=leader,
             before=leader if primaries else "",
             closed=tuple(name for name in closable(self.stack) if name not in shut),
+            files=tuple(
+                files_with(self.console, self.restoration, now, None if moment.before_xid else moment.at or source.end)
+            ),
         )
 
     def _reachable(self, now: Situation) -> str:
@@ -185,8 +192,8 @@ class _Run:
             _, results = run_checks(self.console, observer, CHECKED, hosts)
         return [one for one in results if not one.passed]
 
-    def _told(self, action: str, restore: str) -> _Telling:
-        return _Telling(self.console, self.stack, self.restoration, action, restore)
+    def _told(self, action: str, restore: str) -> Telling:
+        return Telling(self.console, self.stack, self.restoration, action, restore)
 
     def _end(self, done: str, says: str, failed: list[CheckResult], opened: bool) -> dict[str, Any]:
         now = self.restoration.observe()
@@ -215,35 +222,6 @@ class _Run:
                 for one in self.restoration.log
             ],
         }
-
-
-class _Telling:
-    """Sends the notification of a restore when it ends, even if it fails."""
-
-    def __init__(self, console: Console, stack: Stack, restoration: Restoration, action: str, restore: str) -> None:
-        self._console, self._stack, self._restoration = console, stack, restoration
-        self._action, self._restore = action, restore
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
-        failures = {}
-        if isinstance(error, HostFailed):
-            failures = {error.host: error.reason}
-        elif isinstance(error, PlainstackError):
-            failures = {"-": str(error)}
-        hosts = list(dict.fromkeys(done.step.host for done in self._restoration.log))
-        tell(
-            self._console,
-            self._stack,
-            self._action,
-            self._restoration.began,
-            hosts=hosts,
-            failures=failures,
-            interrupted=kind is KeyboardInterrupt,
-            details={"restore": self._restore},
-        )
 
 
 _MOMENT = 'name the moment to go back to: --at="2026-11-21 14:03:00+00", --before-xid=N or --backup=ID'

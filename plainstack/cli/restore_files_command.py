@@ -1,14 +1,21 @@
-"""The command behind `inv restore --files`."""
+"""The command behind `inv restore --files`, and the files that go back with the database."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from plainstack.cli.command import document, load, reporting
 from plainstack.cli.console import Console
 from plainstack.errors import Refused
+
+if TYPE_CHECKING:
+    from plainstack.deploy.restore import Restoration
+    from plainstack.postgresql.restore.situation import Files, Situation
 
 
 def restore_files(
@@ -68,3 +75,22 @@ def restore_files(
             document(result | {"seconds": round(seconds, 2)})
         else:
             console.line(f"{ended} ({seconds:.1f} s)", "bold green")
+
+
+def files_with(console: Console, restoration: Restoration, now: Situation, until: datetime | None) -> Iterator[Files]:
+    """Yield the folders that go back with the database to a moment, None if no time is known; say which do not."""
+    from plainstack.postgresql.backup.folder_listing import at_moment
+    from plainstack.postgresql.restore.situation import Files
+    from plainstack.services.folders import kept
+
+    if not kept(restoration.stack):
+        return
+    if until is None:
+        console.line("note: the files of services stay as they are. To restore them: inv restore --files", "yellow")
+        return
+    answering = [name for name, count in now.running.items() if count is not None]
+    found, notes = at_moment(restoration.stack, restoration.snapshots(), until, answering)
+    for note in notes:
+        console.line(f"note: {note}", "yellow")
+    for one in found:
+        yield Files(one.of.service, one.of.folder, one.of.host, one.id, one.size)

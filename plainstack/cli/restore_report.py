@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def prospect(now: Situation, request: Request) -> Iterator[str]:
     yield f"the database is brought back to its state {request.says}, from backup {request.target[0].partition('=')[2]}"
     yield f"later commits are removed from it; {request.leader} becomes the primary"
+    for one in request.files:
+        yield f"the files of {one.key} of {one.host} are brought back from snapshot {one.snapshot}"
     hosts = ", ".join(node.name for node in now.reached)
     yield f"the current data is kept on {hosts}. To put it back: inv restore --undo"
     for node in now.away:

@@ -48,7 +48,7 @@ def restore(
     First, the backup host recovers a copy, while the site stays open. Then visitors get the maintenance page, and the
     processes of the services stop. Every db host puts its data aside; one copies the recovered data and becomes the
     primary, the others copy it from there. Barman receives the new WAL and takes a base backup. The site opens after
-    the checks of the database have passed.
+    the checks of the database have passed. Folders of services that are backed up go back too.
 
     An interrupted restore can be repeated: it continues from the state that it finds. It can be undone, even after it
     has ended: inv restore --undo. The old data stays on the db hosts until inv restore --discard.

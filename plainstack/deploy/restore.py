@@ -8,7 +8,7 @@ from plainstack.deploy import lock
 from plainstack.deploy.phased_run import PhasedRun
 from plainstack.deploy.step_runner import Event
 from plainstack.engine.network import Network
-from plainstack.postgresql.backup import catalogue
+from plainstack.postgresql.backup import catalogue, folder_listing, folders
 from plainstack.postgresql.restore import decisions, facts, steps, undo
 from plainstack.postgresql.restore.acts import AnyStep, Plan
 from plainstack.postgresql.restore.situation import Request, Situation
@@ -41,6 +41,11 @@ class Restoration(PhasedRun[AnyStep, Situation]):
         """Return the backups and WAL that the backup host has. Raises HostFailed."""
         (name,) = self._questions.backup
         return catalogue.parse(self._runner.read(name, catalogue.script(self.stack), 120))
+
+    def snapshots(self) -> folder_listing.Files:
+        """Return the snapshots of services' folders that the backup host has. Raises HostFailed."""
+        (name,) = self._questions.backup
+        return folder_listing.parse(self._runner.read(name, folders.list_script(self.stack), 120))
 
     def lock(self) -> None:
         """Lock all hosts of the restore that answered. Raises Refused."""

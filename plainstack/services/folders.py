@@ -55,6 +55,11 @@ class Kept:
         return data(self.service)
 
     @property
+    def stage(self) -> str:
+        """Where restores of the folder work, and keep what they have replaced."""
+        return f"{self.data}/{STAGE}/{self.folder.replace('/', '+')}"
+
+    @property
     def account(self) -> str:
         return account(self.service)
 

@@ -50,6 +50,17 @@ class Stack:
     def rows(self) -> list[int]:
         return [int(row) for row in self.sql("select n from restore_test order by n").split()]
 
+    def upload(self, text: str) -> None:
+        """Change the files of the service on app1 as the service: some are replaced, some are new, some are gone."""
+        self.operator.on(
+            "app1",
+            f"runuser -u app-web -- sh -ec 'cd {MEDIA}; rm -rf old; [ ! -e new ] || mv new old; mkdir -p new/empty;"
+            f' echo {text} >same; echo {text} >"new/{text} ö"; chmod 600 same; ln -sfn same link\'',
+        )
+
+    def files(self) -> str:
+        return self.operator.on("app1", LOOK)
+
     def now(self) -> str:
         return self.sql("select clock_timestamp()")
 
@@ -67,8 +78,21 @@ class Stack:
         assert not any(plan["changes"].values()), plan
 
 
+MEDIA = "/var/lib/app-web/media"
+KEPT = "    writable: [{path: media, backup: true}]\n"
+# All about the files of a folder but the times of links and folders.
+LOOK = f"""cd {MEDIA}
+{{ find . -printf '%P %y %m %u %g %l\\n'; find . -type f -printf '%P %T@\\n' -exec sha256sum {{}} +; }} | sort"""
+
+
 @pytest.fixture(scope="module")
 def stack(deployed: Operator) -> Stack:
+    text = deployed.inventory.read_text(encoding="utf-8")
+    deployed.inventory.write_text(
+        text.replace("    kind: django\n", "    kind: django\n    hosts: [app1]\n" + KEPT, 1),
+        encoding="utf-8",
+    )
+    deployed.inv("deploy", "--host=lb1,app1,bak1,mon1", timeout=1200)
     stack = Stack(deployed)
     stack.sql("create table restore_test (n int primary key, at timestamptz default clock_timestamp())")
     stack.sql("create table restore_orders as select generate_series(1, 1000) as n")
@@ -113,7 +137,10 @@ def test_a_dropped_table_comes_back_with_every_row_from_before_and_none_from_aft
 ) -> None:
     """The backup is from before a failover, the moment from after it; every step of the restore is interrupted."""
     stack.write(50)
+    stack.upload("first")
+    uploaded = stack.files()
     stack.operator.inv("backup-now")
+    stack.upload("second")
     stack.write(50)
     old = stack.primary
     stack.operator.on(old, f"systemctl kill --signal=KILL {UNIT}")
@@ -128,6 +155,7 @@ def test_a_dropped_table_comes_back_with_every_row_from_before_and_none_from_aft
     assert len(seen) > 14, seen
     assert stack.rows() == before
     assert stack.sql("select count(*) from restore_orders") == "1000"
+    assert stack.files() == uploaded
     stack.is_whole()
 
 
@@ -138,6 +166,7 @@ def test_undoing_a_restore_brings_back_everything_also_if_it_is_interrupted(stac
     assert len(seen) == 3, seen
     assert stack.rows() == stack.acknowledged
     assert stack.sql("select to_regclass('restore_orders') is null") == "t"
+    assert "second" in stack.files()
     stack.is_whole()
     # Barman follows the old history again: a failover works, and so does a restore to a moment after it.
     stack.write(20)
@@ -163,6 +192,35 @@ def test_a_restore_to_just_before_a_transaction_while_the_replica_is_away_after_
     stack.is_whole()
     stack.operator.inv("restore", "--discard", "--yes")
     assert "nothing to undo" in stack.operator.inv("restore", "--undo", "--yes", code=1).text
+
+
+def test_one_folder_comes_back_alone_and_a_damaged_file_of_its_snapshot_is_caught(stack: Stack) -> None:
+    operator = stack.operator
+    before = stack.files()
+    operator.on("bak1", "systemctl start plainstack-files-snapshot")
+    newest = operator.json("backups")["files"][-1]
+    assert (newest["service"], newest["folder"], newest["host"], newest["restore_test"]) == (
+        "web",
+        "media",
+        "app1",
+        None,
+    )
+    stack.upload("third")
+    after = stack.files()
+    operator.inv("restore", "--files=web/media", "--yes")
+    assert stack.files() == before
+    operator.inv("restore", "--files=web/media", "--undo", "--yes")
+    assert stack.files() == after
+    # A certificate of the stack is not enough: it must be the backup host's.
+    ask = "/usr/bin/python3 -I /usr/local/lib/plainstack/folders connect read web/media 9873 app1 rsync --server 2>&1"
+    assert "app1 refuses: it does not admit app1" in operator.on("app1", f"{ask} || :")
+    tree = f"/var/lib/barman/_folders/web/app1/media/{newest['id']}/tree"
+    operator.on("bak1", f"cd {tree} && touch -r same /root/when && echo fourth >same && touch -r /root/when same")
+    damaged = f"web/media of app1: same has changed in the snapshot {newest['id']}"
+    assert damaged in operator.inv("restore-test", code=1).text
+    assert damaged in operator.inv("restore", "--files=web/media", "--yes", code=1).text
+    assert damaged in operator.inv("status", code=None).text
+    assert stack.files() == after
 
 
 def test_a_moment_out_of_reach_and_a_wrong_name_change_nothing(stack: Stack) -> None:

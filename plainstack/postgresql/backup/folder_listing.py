@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -78,6 +78,22 @@ class Files:
             first = f"the oldest snapshot of {folder.says} was complete at {moment(known[0].end)} UTC"
             raise Refused(f"{first}. Name that moment or a later one")
         raise Refused(f"there is no snapshot of {folder.says}. Take one: inv backup-now")
+
+
+def at_moment(
+    stack: Stack, files: Files, until: datetime, answering: Collection[str]
+) -> tuple[list[Snapshot], list[str]]:
+    """Return the snapshots with which all folders go back to a moment, and a sentence for each that cannot."""
+    found, notes = [], []
+    for folder in kept(stack):
+        if folder.host not in answering:
+            notes.append(f"{folder.host} does not answer: {folder.key} stays there as it is")
+            continue
+        try:
+            found.append(files.newest(folder, until))
+        except Refused:
+            notes.append(f"{folder.says} has no snapshot from before that moment, and stays as it is")
+    return found, notes
 
 
 def parse(text: str) -> Files:

@@ -34,6 +34,11 @@ class Act(StrEnum):
     OPEN = "open"
     DROP_SCRATCH = "drop scratch"
     DISCARD = "discard"
+    PREPARE_FILES = "prepare files"
+    COPY_FILES = "copy files"
+    SWAP_FILES = "swap files"
+    UNDO_FILES = "undo files"
+    DISCARD_FILES = "discard files"
 
 
 @dataclass(frozen=True)

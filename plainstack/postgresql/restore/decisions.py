@@ -9,7 +9,7 @@ from __future__ import annotations
 from plainstack.errors import Refused
 from plainstack.postgresql.failover.phases import Do, Step, not_degraded, remove_fences
 from plainstack.postgresql.observation import Node
-from plainstack.postgresql.restore import quiet
+from plainstack.postgresql.restore import folder_steps, quiet
 from plainstack.postgresql.restore.acts import Act, Part, Plan, RestoreStep
 from plainstack.postgresql.restore.situation import Request, Situation
 from plainstack.postgresql.topology import TABLESPACES
@@ -57,10 +57,12 @@ def restore(now: Situation, wanted: Request) -> Plan:
     if not _has_data(now, request, request.leader):
         now = yield from _recover(now, request)
         _must_have_room(now, request)
+        now = yield from folder_steps.copy(now, request)
         now = yield from quiet.close_and_halt(now, request)
     now = yield from _put_aside(now, request)
     now = yield from _lead(now, request)
     now = yield from _follow(now, request)
+    now = yield from folder_steps.exchange(now, request)
     yield from quiet.settle(now, request)
 
 
@@ -71,13 +73,20 @@ def reopen(now: Situation) -> Plan:
 
 
 def discard(now: Situation) -> Plan:
-    """Delete the data directories that restores have put aside."""
+    """Delete the data directories, and the files of services, that restores have put aside."""
     if now.unfinished:
         raise Refused(f"restore {now.unfinished} has not finished, and may still need the data that it put aside")
     steps = tuple(
         RestoreStep(Act.DISCARD, host, f"delete {len(kept)} data directories that were put aside")
         for host, kept in now.kept.items()
         if kept
+    )
+    files: dict[tuple[str, str], list[str]] = {}
+    for host, key, name in folder_steps.aside(now, now.restores):
+        files.setdefault((host, key), []).append(name)
+    steps += tuple(
+        RestoreStep(Act.DISCARD_FILES, host, f"delete old files of {key}", (key, *names))
+        for (host, key), names in files.items()
     )
     if steps:
         yield steps

@@ -15,6 +15,7 @@ from plainstack.postgresql.restore import processes, scratch
 from plainstack.postgresql.restore.situation import RECORDS, SCRATCH, Kept, Request, Situation
 from plainstack.postgresql.shell_paths import BIN, CLUSTERS, DATA
 from plainstack.services import maintenance
+from plainstack.services.folders import kept_on
 
 Facts = Mapping[str, Mapping[str, str] | None]
 
@@ -58,8 +59,16 @@ def questions(stack: Stack) -> Questions:
     return Questions(
         dict.fromkeys(databases(stack), _KEPT),
         {backup_host(stack): _BACKUP},
-        {name: processes.facts(stack, stack.hosts[name]) for name in processes.hosts(stack)},
+        {name: processes.facts(stack, stack.hosts[name]) + _files(stack, name) for name in processes.hosts(stack)},
         maintenance.questions(stack),
+    )
+
+
+def _files(stack: Stack, host: str) -> str:
+    """Return shell code that prints what restores have left beside each folder that is backed up."""
+    return "".join(
+        f"echo \"files.{one.key}=$(cd {one.stage} 2>/dev/null && ls | paste -sd ' ')\"\n"
+        for one in kept_on(stack, stack.hosts[host])
     )
 
 
@@ -79,6 +88,12 @@ def situation(topology: Topology, databases: Facts, backup: Facts, others: Facts
         room={host: int(facts["room"]) for host, facts in databases.items() if facts and facts.get("room")},
         running={host: int(facts["running"]) if facts else None for host, facts in others.items()},
         halted={host: bool(facts and facts.get("halted")) for host, facts in others.items()},
+        files={
+            (host, key.removeprefix("files.")): frozenset(value.split())
+            for host, facts in others.items()
+            for key, value in (facts or {}).items()
+            if key.startswith("files.")
+        },
         closed={host: frozenset(maintenance.closed(facts)) if facts else None for host, facts in doors.items()},
     )
 

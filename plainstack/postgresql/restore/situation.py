@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -20,13 +20,34 @@ CHECKED = ("db", "backup")
 
 
 @dataclass(frozen=True)
+class Files:
+    """A folder of a service on a host, the snapshot that it goes back to, and that one's size in bytes."""
+
+    service: str
+    folder: str
+    host: str
+    snapshot: str
+    size: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.service}/{self.folder}"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """It as the words of a step."""
+        return (self.service, self.folder, self.host, self.snapshot, str(self.size))
+
+
+@dataclass(frozen=True)
 class Request:
     """A restore that was begun, as the backup host records it.
 
     `moment` is what was asked for, and `says` describes it; `target` are the arguments of the scratch cluster. `leader`
     is the host that becomes the primary, `before` the one that was the primary when the restore began, or empty.
-    `closed` are the services that the restore closes to visitors. `done` are the marks of what is done, `undo` says
-    that the undoing was begun, and `finished` that nothing is left to do for the restore, or for its undoing.
+    `closed` are the services that the restore closes to visitors, `files` the folders that go back too. `done` are the
+    marks of what is done, `undo` says that the undoing was begun, and `finished` that nothing is left to do for the
+    restore, or for its undoing.
     """
 
     id: str
@@ -36,6 +57,7 @@ class Request:
     leader: str
     before: str = ""
     closed: tuple[str, ...] = ()
+    files: tuple[Files, ...] = ()
     undo: bool = False
     done: frozenset[str] = frozenset()
     finished: bool = False
@@ -51,6 +73,7 @@ class Request:
                 "leader": self.leader,
                 "before": self.before,
                 "closed": self.closed,
+                "files": [asdict(one) for one in self.files],
             }
         )
 
@@ -67,6 +90,7 @@ class Request:
             leader=data["leader"],
             before=data["before"],
             closed=tuple(data["closed"]),
+            files=tuple(Files(**one) for one in data.get("files", ())),
             undo="undo" in done,
             done=done,
             finished=("undone" if "undo" in done else "finished") in done,
@@ -99,7 +123,9 @@ class Situation:
 
     `kept` are the data directories put aside, and `room` the free bytes beside the data, by db host. `running` maps
     each host with processes to how many of the units that a restore stops still run there, and `halted` to whether a
-    restore has stopped some; None if it did not answer. `closed` maps each balancer to the services that it has closed.
+    restore has stopped some; None if it did not answer. `files` maps each host that answered, with each of its folders
+    that are backed up, to what restores have left beside it. `closed` maps each balancer to the services that it has
+    closed.
     `scratch` says that the recovered cluster serves copies, `size` how many bytes it has. `request` is the newest
     restore, unless it is finished.
     """
@@ -114,6 +140,7 @@ class Situation:
     room: Mapping[str, int] = field(default_factory=dict)
     running: Mapping[str, int | None] = field(default_factory=dict)
     halted: Mapping[str, bool] = field(default_factory=dict)
+    files: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     closed: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
 
     def has_kept(self, host: str, kind: str, restore: str) -> Kept | None:
@@ -148,6 +175,11 @@ class Situation:
             or any(self.has_kept(name, "before", self.unfinished) for name in self.kept)
             or any(here and begun and here & set(begun.closed) for here in self.closed.values())
         )
+
+    @cached_property
+    def restores(self) -> frozenset[str]:
+        """The ids of the restores that have put data aside."""
+        return frozenset(one.restore for found in self.kept.values() for one in found)
 
     @property
     def last(self) -> str:

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from shlex import join, quote
 
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql.backup import barman
+from plainstack.postgresql.backup import barman, folders
 from plainstack.postgresql.restore import db_scripts, processes, scratch
 from plainstack.postgresql.restore.acts import Act, RestoreStep
 from plainstack.postgresql.restore.situation import RECORDS, SCRATCH
 from plainstack.services import maintenance
+from plainstack.services.folders import Kept
 from plainstack.shell import await_condition
 
 
@@ -120,6 +121,45 @@ touch {RECORDS}/{restore}.{mark}
 """
 
 
+def _prepare_files(_stack: Stack, step: RestoreStep, _who: str) -> str:
+    restore, service, folder, host, snapshot, size = step.about
+    prepare = folders.step("prepare", Kept(service, folder, host), id=restore, snapshot=snapshot, size=size).strip()
+    return f"""\
+said=$({prepare})
+[ "${{said% *}}" = {restore} ] || {{
+    echo "inv restore --files={service}/{folder} has not finished. Finish it, or undo it with --undo" >&2
+    exit 1
+}}
+"""
+
+
+def _copy_files(_stack: Stack, step: RestoreStep, _who: str) -> str:
+    service, folder, host, snapshot, _size = step.about
+    return folders.send_script(Kept(service, folder, host), snapshot)
+
+
+def _swap_files(_stack: Stack, step: RestoreStep, _who: str) -> str:
+    restore, service, folder, host, *_ = step.about
+    one = Kept(service, folder, host)
+    return folders.step("swap", one, id=restore) + folders.step("finish", one, id=restore)
+
+
+def _undo_files(_stack: Stack, step: RestoreStep, _who: str) -> str:
+    restore, key = step.about
+    one = _kept(step.host, key)
+    return folders.step("undo", one, id=restore) + folders.step("finish", one, id=restore)
+
+
+def _discard_files(_stack: Stack, step: RestoreStep, _who: str) -> str:
+    key, *names = step.about
+    return "".join(folders.step("discard", _kept(step.host, key), id=name.partition("-")[2]) for name in names)
+
+
+def _kept(host: str, key: str) -> Kept:
+    service, _, folder = key.partition("/")
+    return Kept(service, folder, host)
+
+
 _BODIES: Mapping[Act, Callable[[Stack, RestoreStep, str], str]] = {
     Act.RECORD: _record,
     Act.MARK: _mark,
@@ -133,4 +173,9 @@ _BODIES: Mapping[Act, Callable[[Stack, RestoreStep, str], str]] = {
     Act.RECEIVE: _receive,
     Act.REANCHOR: _reanchor,
     Act.BACKUP: _backup,
+    Act.PREPARE_FILES: _prepare_files,
+    Act.COPY_FILES: _copy_files,
+    Act.SWAP_FILES: _swap_files,
+    Act.UNDO_FILES: _undo_files,
+    Act.DISCARD_FILES: _discard_files,
 }

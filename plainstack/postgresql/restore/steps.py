@@ -9,7 +9,14 @@ from plainstack.postgresql.restore.step_scripts import body
 from plainstack.postgresql.step_frame import Origin, framed
 
 _DAY = 24 * 3600
-_LONG = {Act.RECOVER: _DAY, Act.COPY: _DAY, Act.BACKUP: _DAY, Act.DISCARD: 3600}
+_LONG = {
+    Act.RECOVER: _DAY,
+    Act.COPY: _DAY,
+    Act.BACKUP: _DAY,
+    Act.DISCARD: 3600,
+    Act.COPY_FILES: _DAY,
+    Act.DISCARD_FILES: 3600,
+}
 # A long step of a killed run may still be running on the host; this run then waits for it and continues from there.
 _PATIENCE = _DAY
 

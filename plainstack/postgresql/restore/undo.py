@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from plainstack.errors import Refused
 from plainstack.postgresql.failover.phases import Do, Step
-from plainstack.postgresql.restore import quiet
+from plainstack.postgresql.restore import folder_steps, quiet
 from plainstack.postgresql.restore.acts import Act, Part, Plan, RestoreStep
 from plainstack.postgresql.restore.decisions import start_replicas, tidy_leader
 from plainstack.postgresql.restore.situation import Request, Situation
@@ -32,12 +32,14 @@ def undo(now: Situation) -> Plan:
         now = yield (RestoreStep(Act.MARK, now.backup, "record that the restore is undone", (request.id, "undo")),)
     kept = [node for node in now.reached if now.has_kept(node.name, "before", request.id)]
     rivals = [node for node in now.topology.primaries if node.name != leader and node not in kept]
-    if kept or rivals:
+    if kept or rivals or folder_steps.exchanged(now, request.id):
         now = yield from quiet.close_and_halt(now, request)
+    if kept or rivals:
         now = yield from quiet.stand_down(now, request, [*kept, *rivals], "to put the old data back")
     if kept:
         says = "put the old data directory back"
         now = yield tuple(RestoreStep(Act.PUT_BACK, node.name, says, (request.id,)) for node in kept)
+    now = yield from folder_steps.put_back(now, request.id)
     now = yield from _start(now, request, leader)
     if any(now.has_kept(node.name, "undone", request.id) for node in now.reached):
         yield from quiet.settle(now, request, "undo-")

@@ -64,6 +64,9 @@ class World:
         self.acknowledged: list[int] = []
         self.steps: list[AnyStep] = []
         self.recovered: list[int] = []
+        # The files of a folder on app1, and what restores have left beside it.
+        self.media = "today"
+        self.stage: dict[str, str] = {}
         self.live()
 
     def live(self) -> None:
@@ -112,6 +115,7 @@ class World:
             room=dict.fromkeys(reached, 10 * GB),
             running={"app1": 2 if self.runs else 0},
             halted={"app1": self.halted},
+            files={("app1", "web/media"): frozenset(self.stage)},
             closed={"lb1": frozenset(self.closed)},
         )
 
@@ -248,6 +252,29 @@ class World:
                 self.halted, self.runs = True, False
             case Act.RESUME:
                 self.halted, self.runs = False, True
+            case _:
+                self._files(step)
+
+    def _files(self, step: RestoreStep) -> None:
+        stage, restore = self.stage, step.about[0]
+        match step.do:
+            case Act.PREPARE_FILES:
+                stage |= {"new": "", "request.json": restore}
+            case Act.COPY_FILES:
+                stage["new"] = step.about[3]
+            case Act.SWAP_FILES:
+                assert self.halted, "files are exchanged under running processes"
+                stage[f"before-{restore}"], self.media = self.media, stage.pop("new")
+                del stage["request.json"]
+            case Act.UNDO_FILES:
+                if f"before-{restore}" in stage:
+                    assert self.halted, "files are exchanged under running processes"
+                    stage[f"undone-{restore}"], self.media = self.media, stage.pop(f"before-{restore}")
+                stage.pop("new", "")
+                stage.pop("request.json", "")
+            case Act.DISCARD_FILES:
+                for name in step.about[1:]:
+                    del stage[name]
             case _:
                 raise AssertionError(step)
 

@@ -128,7 +128,7 @@ def test_undoing_can_be_interrupted_and_typed_again(place: Place, monkeypatch: p
 
 def test_another_snapshot_does_not_mix_with_one_that_was_being_copied(place: Place) -> None:
     assert exchange.prepare(place, "R1", "S1", 10) == ("R1", False)
-    assert exchange.prepare(place, "R2", "S1", 10) == ("R1", False)
+    assert exchange.prepare(place, "R2", "S1", 10) == ("R2", False)
     assert exchange.prepare(place, "R3", "S2", 10) == ("R3", False)
     (place.new / "file").write_text("second")
     place.record(inode=place.new.lstat().st_ino)

@@ -11,11 +11,12 @@ from plainstack.postgresql.failover.decisions import Do
 from plainstack.postgresql.failover.phases import no_restore
 from plainstack.postgresql.restore.acts import Act
 from plainstack.postgresql.restore.decisions import discard, reopen, restore
-from plainstack.postgresql.restore.situation import Request
+from plainstack.postgresql.restore.situation import Files, Request
 from plainstack.postgresql.restore.undo import undo
 from tests.unit.postgresql.restore_model import GB, Host, World
 
-WANTED = Request("20261126T120000", "noon", "at noon", ("--backup=1", "--at=noon"), "db1", "db1", ("web",))
+FILES = (Files("web", "media", "app1", "S1", 10),)
+WANTED = Request("20261126T120000", "noon", "at noon", ("--backup=1", "--at=noon"), "db1", "db1", ("web",), FILES)
 LATER = replace(WANTED, id="20261126T130000", moment="one", says="at one", target=("--backup=1", "--at=one"))
 STEPS = 40
 
@@ -58,6 +59,7 @@ def test_a_restore_interrupted_at_any_step_and_repeated_has_the_rows_of_the_mome
         assert since == world.acknowledged[len(world.acknowledged) - len(since) :], "a row from after the moment"
         assert world.is_whole(), world.steps
         assert world.backed_up == 1
+        assert (world.media, world.stage) == ("S1", {f"before-{WANTED.id}": "today"})
         assert all(("before", WANTED.id) in host.kept for host in world.hosts.values())
 
 
@@ -73,6 +75,8 @@ def test_undoing_a_restore_interrupted_at_any_step_brings_every_acknowledged_row
         assert world.rows[: len(old)] == old
         assert set(world.acknowledged) - set(world.rows) <= since_restore(world), (count, undone, world.steps)
         assert world.is_whole(), world.steps
+        assert world.media == "today"
+        assert set(world.stage) <= {f"undone-{WANTED.id}"}
 
 
 def kept_rows(world: World) -> list[int]:
@@ -92,7 +96,13 @@ def test_the_site_is_open_until_the_recovered_copy_is_ready() -> None:
     world = written()
     restored(world)
     acts = [step.do for step in world.steps]
-    assert acts.index(Act.RECOVER) < acts.index(Act.CLOSE) < acts.index(Act.HALT) < acts.index(Act.STAND_DOWN)
+    assert (
+        acts.index(Act.RECOVER)
+        < acts.index(Act.COPY_FILES)
+        < acts.index(Act.CLOSE)
+        < acts.index(Act.HALT)
+        < acts.index(Act.STAND_DOWN)
+    )
     assert acts[-2:] == [Act.OPEN, Act.MARK]
 
 
@@ -166,6 +176,7 @@ def test_nothing_can_be_undone_or_discarded_twice() -> None:
     restored(world)
     world.run(discard)
     assert not any(host.kept for host in world.hosts.values())
+    assert world.stage == {}
     with pytest.raises(Refused, match="nothing to undo"):
         world.run(undo)
 

@@ -10,13 +10,14 @@ import pytest
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.restore import facts, processes
 from plainstack.postgresql.restore.acts import Act, RestoreStep
-from plainstack.postgresql.restore.situation import RECORDS, Request
+from plainstack.postgresql.restore.situation import RECORDS, Files, Request
 from plainstack.postgresql.restore.step_scripts import body
 from plainstack.postgresql.restore.steps import script
 from plainstack.postgresql.shell_paths import DATA, RESTORING
 from plainstack.postgresql.step_frame import Origin
 
 REQUEST = Request("20261126T120000", "noon", "at 'noon'", ("--backup=1", "--at=it's noon"), "db1", "db1", ("web",))
+FILES = Files("web", "var/media", "app1", "S1", 10)
 ABOUT = {
     Act.RECORD: (REQUEST.id, REQUEST.as_json()),
     Act.MARK: (REQUEST.id, "undo"),
@@ -27,6 +28,11 @@ ABOUT = {
     Act.COPY: ("bak1",),
     Act.REANCHOR: (REQUEST.id, "reanchored"),
     Act.BACKUP: (REQUEST.id, "backed-up"),
+    Act.PREPARE_FILES: (REQUEST.id, *FILES.words),
+    Act.COPY_FILES: FILES.words,
+    Act.SWAP_FILES: (REQUEST.id, *FILES.words),
+    Act.UNDO_FILES: (REQUEST.id, FILES.key),
+    Act.DISCARD_FILES: (FILES.key, f"before-{REQUEST.id}"),
 }
 
 

@@ -73,9 +73,10 @@ class Place:
             os.fsync(out.fileno())
         fresh.replace(path)
 
-    def finish(self) -> None:
-        """Forget the restore that was under way: all that belongs to it is done."""
-        (self.stage / "request.json").unlink(missing_ok=True)
+    def finish(self, restore: str = "") -> None:
+        """Forget the restore that was under way, or only this one: all that belongs to it is done."""
+        if restore in ("", self.request().get("id")):
+            (self.stage / "request.json").unlink(missing_ok=True)
 
     def kept(self, kind: str = "before") -> list[str]:
         """Return the restores for which a folder was put aside, the oldest first. Their names begin with times."""
@@ -85,7 +86,7 @@ class Place:
 def prepare(place: Place, restore: str, snapshot: str, size: int) -> tuple[str, bool]:
     """Make room for a snapshot of this size; return the id of the restore, and whether all was copied already.
 
-    An interrupted restore of the same snapshot continues, under its own id. Raises Refused.
+    An interrupted restore of the same snapshot continues, under its own id if the exchange has begun. Raises Refused.
     """
     _must_be_ours(place)
     begun = place.request()
@@ -105,12 +106,10 @@ def prepare(place: Place, restore: str, snapshot: str, size: int) -> tuple[str, 
         )
     account = pwd.getpwnam(RECEIVER)
     place.stage.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if begun.get("snapshot") != snapshot:
-        place.finish()
-        place.record(id=restore, snapshot=snapshot)
+    place.record(id=restore, snapshot=snapshot)
     place.new.mkdir(mode=0o700, exist_ok=True)
     os.chown(place.new, account.pw_uid, account.pw_gid)
-    return str(place.request()["id"]), False
+    return restore, False
 
 
 def swap(place: Place, restore: str) -> None:
@@ -137,6 +136,8 @@ def _finish_swap(place: Place, restore: str) -> None:
 def undo(place: Place, restore: str = "") -> str:
     """Put back what a restore, by default the newest one, has put aside; return the restore's id. Raises Refused."""
     begun = place.request()
+    if restore and begun.get("id") != restore:
+        begun = {}
     if begun and not begun.get("undo") and begun["id"] not in place.kept():
         if begun.get("inode") != place.target.lstat().st_ino:
             # It has not changed the folder yet.
@@ -154,18 +155,19 @@ def undo(place: Place, restore: str = "") -> str:
             _must_be_ours(place)
             exchange(aside, place.target)
         aside.rename(place.stage / f"undone-{wanted}")
-    elif not wanted or wanted not in place.kept("undone"):
+    elif not restore and (not wanted or wanted not in place.kept("undone")):
         raise Refused(f"{place.folder}: there is nothing to undo: no files from before a restore are kept")
     return str(wanted)
 
 
-def discard(place: Place) -> Iterator[str]:
-    """Delete what restores have put aside; yield the paths."""
+def discard(place: Place, restore: str = "") -> Iterator[str]:
+    """Delete what a restore has put aside, by default what all have; yield the paths."""
     for kind in ("before", "undone"):
-        for restore in place.kept(kind):
-            path = place.stage / f"{kind}-{restore}"
-            yield str(path)
-            _delete(path)
+        for one in place.kept(kind):
+            if restore in ("", one):
+                path = place.stage / f"{kind}-{one}"
+                yield str(path)
+                _delete(path)
 
 
 def exchange(one: Path, other: Path) -> None:

@@ -127,9 +127,9 @@ def _restore(words: Sequence[str]) -> int:
     elif asked.step == "undo":
         sys.stdout.write(exchange.undo(place, asked.id) + "\n")
     elif asked.step == "finish":
-        place.finish()
+        place.finish(asked.id)
     else:
-        sys.stdout.writelines(f"{path}\n" for path in exchange.discard(place))
+        sys.stdout.writelines(f"{path}\n" for path in exchange.discard(place, asked.id))
     return 0
 
 
