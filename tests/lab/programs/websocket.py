@@ -60,7 +60,10 @@ class Room:
 
 
 def idle() -> dict[str, object]:
-    room = Room()
+    try:
+        room = Room()
+    except ConnectionError as error:
+        return {"refused": str(error)}
     room.socket.settimeout(float(LIMIT) + 10)
     time.sleep(float(LIMIT))
     room.send(b"still here")
