@@ -158,7 +158,7 @@ def _nothing_to_do(console: Console, view: View, *, json: bool) -> int:
 
 
 def _announce(console: Console, stack: Stack, service: str, seen: Mapping[str, OnHost], pin: Pinned) -> None:
-    """Say what a rollback does and, before it starts, what it does not."""
+    """Print, before a rollback starts, what it does and what it does not undo."""
     from plainstack.services import kinds, rollback
 
     running = dict.fromkeys(one.current for one in seen.values() if one.current != pin.release)

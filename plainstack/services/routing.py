@@ -65,8 +65,9 @@ class Moved:
 class Site:
     """The same paths under one or several names; no name stands for any.
 
-    `redirect` is the URL to which all requests are redirected, if they are. `snippets` are files of the stack's folder
-    with further directives, as paths from there. `healths` are the health pages that are requested under these names.
+    `redirect` is the URL to which all requests are redirected; empty if they are served. `snippets` are files of the
+    stack's folder with further directives, as paths from there. `healths` are the health pages that are requested under
+    these names.
     """
 
     names: tuple[str, ...]
@@ -168,7 +169,7 @@ def _site(stack: Stack, members: tuple[str, ...], hosts: tuple[str, ...], own: t
 
 
 def _with_static(kept: Mapping[str, Location]) -> tuple[Location, ...]:
-    """Return the locations, each process's together, with the paths at which they only serve files."""
+    """Return the locations, grouped by process, with the paths at which they only serve files."""
     found: list[Location] = []
     for name in dict.fromkeys(one.service.name for one in kept.values()):
         own = [one for one in kept.values() if one.service.name == name]

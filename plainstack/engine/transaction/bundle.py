@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,3 +31,20 @@ class Bundle:
         self.files[name] = content if isinstance(content, bytes) else content.encode()
         self.modes[name] = mode
         return name
+
+    def tar(self) -> bytes:
+        """Return the files as a tar stream, with the empty folders that the script uses."""
+        # Imported here: every command imports this module, and few of them build a transaction.
+        import tarfile
+
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+            for name in ("old", "keep"):
+                folder = tarfile.TarInfo(name)
+                folder.type, folder.mode = tarfile.DIRTYPE, 0o700
+                archive.addfile(folder)
+            for name, content in self.files.items():
+                member = tarfile.TarInfo(name)
+                member.size, member.mode = len(content), self.modes.get(name, 0o600)
+                archive.addfile(member, io.BytesIO(content))
+        return buffer.getvalue()

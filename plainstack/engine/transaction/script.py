@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shlex
-import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -218,7 +216,7 @@ def _finish(bundle: Bundle, run_id: str, audit: Mapping[str, object], probe: str
         bundle.file("probe.resources", resources)
         tail = ["read_probe", "end", "look_again"]
     bundle.file("apply.sh", "\n".join([*lines, *tail]) + "\n")
-    return Script(run_id, _tar(bundle), tuple(bundle.lines))
+    return Script(run_id, bundle.tar(), tuple(bundle.lines))
 
 
 def _interrupt(lines: Sequence[str], stop_after: int) -> list[str]:
@@ -231,20 +229,6 @@ def _interrupt(lines: Sequence[str], stop_after: int) -> list[str]:
             if steps == stop_after:
                 done.append("kill -KILL $$")
     return done
-
-
-def _tar(bundle: Bundle) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        for name in ("old", "keep"):
-            folder = tarfile.TarInfo(name)
-            folder.type, folder.mode = tarfile.DIRTYPE, 0o700
-            archive.addfile(folder)
-        for name, content in bundle.files.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(content), bundle.modes.get(name, 0o600)
-            archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def _manifest(entries: Sequence[Entry]) -> str:

@@ -15,7 +15,7 @@ sed -n 's/^plainstack_backup_clock_skew_seconds{{.*}} /clock_skew=/p' "${{ROOT:-
 
 
 def skewed(seconds: float) -> str:
-    """Return what it means that the clock is ahead by so many seconds, as sentences; empty if that is no problem."""
+    """Return what it means if the clock is ahead by so many seconds, as sentences; empty if the difference is small."""
     if abs(seconds) < LIMIT:
         return ""
     where = "ahead of" if seconds > 0 else "behind"
