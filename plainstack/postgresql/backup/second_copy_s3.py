@@ -12,7 +12,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import problem_of_path
 from plainstack.postgresql.second_copy_settings import Bucket, SecondCopy
 from plainstack.postgresql.settings import Backup
-from plainstack.secrets import pem, pki
+from plainstack.secrets import pki
 from plainstack.secrets.values import Vault
 
 MODULES = ("in_s3", "from_s3", "s3_failures")
@@ -64,6 +64,9 @@ def contradictions(stack: Stack, wanted: SecondCopy) -> Iterator[tuple[str, str]
     if problem := problem_of_path(stack, wanted.ca):
         yield "ca", problem
         return
+    # Imported here: every command imports this module, and few stacks need cryptography for it.
+    from plainstack.secrets import pem
+
     try:
         pem.certificates(stack.file(wanted.ca), wanted.ca)
     except pem.Unfit as error:
