@@ -28,7 +28,7 @@ HOSTS = ("app1", "app2", "db1", "db2", "mon1", "bak1")
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["plainstack.deploy.deployment", "plainstack.inventory.load", "fabric", "jinja2"])
 
-# The damage concerns a package; files, an account, a link and inputs that units restart for; database settings.
+# What is damaged: a package; files, an account, a link and the inputs of units; database settings.
 PACKAGE = "dpkg --force-depends --purge prometheus-node-exporter >/dev/null 2>&1"
 # The state right after apt has unpacked the package, so that interruptions after that need no run of apt each time. The
 # SysV script is skipped, because it would make systemd read all units again, twice.
