@@ -100,6 +100,19 @@ def test_a_backup_that_was_sent_is_fetched_as_it_was(place: Bucket, tmp_path: Pa
     assert not list(tmp_path.glob("into/**/.*.new"))
 
 
+def test_an_incremental_backup_is_fetched_with_those_that_it_is_based_on(place: Bucket, tmp_path: Path) -> None:
+    back_up(place, OLD)
+    back_up(place, MIDDLE, parent=OLD)
+    back_up(place, NEW)
+    run(place)
+    push = Push(place, Outcome(place), tmp_path / "stage")
+    (tmp_path / "main.conf").write_text("[shop]\n")
+    assert fetching.fetch_one(place, push, MIDDLE, tmp_path / "into", tmp_path / "main.conf") == MIDDLE
+    for folder, end in (("base", ""), ("meta", "-backup.info")):
+        fetched = {path.name for path in (tmp_path / "into/shop" / folder).iterdir()}
+        assert fetched == {f"{OLD}{end}", f"{MIDDLE}{end}"}
+
+
 def test_what_is_there_is_not_sent_again_and_damage_does_not_spread(place: Bucket) -> None:
     back_up(place, NEW)
     run(place)
