@@ -78,8 +78,9 @@ def main(address: str, port: str, folder: Path) -> None:
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     class Handler(WSGIRequestHandler):
-        # Otherwise there is a handshake for each request.
+        # Otherwise there is a handshake for each request, and each answer waits for an acknowledgement.
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def log_request(self, *_what: object) -> None:
             pass
