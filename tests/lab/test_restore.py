@@ -196,6 +196,7 @@ def test_a_restore_to_just_before_a_transaction_while_the_replica_is_away_after_
 
 def test_one_folder_comes_back_alone_and_a_damaged_file_of_its_snapshot_is_caught(stack: Stack) -> None:
     operator = stack.operator
+    stack.upload("second")
     before = stack.files()
     operator.on("bak1", "systemctl start plainstack-files-snapshot")
     newest = operator.json("backups")["files"][-1]
