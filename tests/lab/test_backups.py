@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from plainstack.postgresql.backup import barman
 from plainstack.postgresql.layout import AS_POSTGRES, BIN, DATA, UNIT
 from tests.lab.conftest import Operator
 from tests.waiting import until
@@ -32,6 +33,13 @@ def change(operator: Operator, old: str, new: str) -> None:
 
 def backups(operator: Operator, code: int | None = 0) -> dict[str, Any]:
     return dict(operator.json("backups", code=code))
+
+
+def alerts(operator: Operator) -> set[str]:
+    """Return the names of the alerts about bak1 that fire, or that will after their time."""
+    ask = "curl -sS --data-urlencode 'query=ALERTS{instance=\"bak1\"}' http://127.0.0.1:9090/api/v1/query"
+    found = json.loads(operator.on("mon1", ask))["data"]["result"]
+    return {one["metric"]["alertname"] for one in found}
 
 
 def retention(operator: Operator) -> dict[str, str]:
@@ -192,14 +200,29 @@ def test_a_backup_host_that_was_away_for_too_long_starts_anew_and_everything_say
     assert "Take a full backup: inv backup-now" in said
     assert missing in operator.fab("status", code=None).out
     operator.on("bak1", "systemctl start plainstack-backup-metrics.service")
-    ask = "curl -sS --data-urlencode 'query=ALERTS{alertname=\"BackupWalMissing\"}' http://127.0.0.1:9090/api/v1/query"
-    until(lambda: "bak1" in operator.on("mon1", ask), "BackupWalMissing")
+    until(lambda: "BackupWalMissing" in alerts(operator), "BackupWalMissing")
 
     operator.inv("backup-now")
     held = backups(operator)
     assert len(held["missing"]) == 1
     assert len(held["recoverable"]) == 2
     assert operator.json("status", "--host=bak1")[0]["problems"] == []
+
+
+def test_prometheus_has_the_alerts_that_the_reported_values_call_for(operator: Operator) -> None:
+    """The host reports an old backup, much WAL that was not received, a failed restore test and a wrong clock."""
+    wrong = {
+        "backup_last_success_timestamp_seconds": 1000,
+        "barman_wal_lag_bytes": 10**9,
+        "restore_test_ok": 0,
+        "backup_clock_skew_seconds": -3600,
+    }
+    edits = " ".join(f"-e 's/^\\(plainstack_{name}{{.*}}\\) .*/\\1 {value}/'" for name, value in wrong.items())
+    operator.on("bak1", f"systemctl stop plainstack-backup-metrics.timer && sed -i {edits} {barman.METRICS}")
+    wanted = {"BackupTooOld", "BackupWalBehind", "RestoreTestFailed", "BackupClockSkew"}
+    until(lambda: wanted <= alerts(operator), wanted)
+    operator.on("bak1", "systemctl start plainstack-backup-metrics.timer plainstack-backup-metrics.service")
+    until(lambda: not wanted & alerts(operator), wanted)
 
 
 def test_an_empty_backup_host_gets_its_files_its_wal_and_a_backup_by_a_deploy(operator: Operator) -> None:

@@ -20,7 +20,7 @@ def skewed(seconds: float) -> str:
         return ""
     where = "ahead of" if seconds > 0 else "behind"
     return (
-        f"the clock is {duration(abs(seconds))} {where} the primary's. The ages of backups, the moments that can be"
-        " restored, and the age of recovered rows are wrong by that much, because commits have the primary's time. See"
-        " with timedatectl on both hosts which one is right, and let both use NTP"
+        f"the clock is {duration(round(abs(seconds)))} {where} the primary's. The ages of backups, the moments that can"
+        " be restored, and the age of recovered rows are wrong by that much, because commits have the primary's time."
+        " See with timedatectl on both hosts which one is right, and let both use NTP"
     )

@@ -69,14 +69,23 @@ def test_wal_that_is_missing_again_keeps_its_first_time_and_is_mended_again(rece
 
 def _mend(folder: Path, invalid: str = "") -> list[str]:
     """Run the script while the primary answers a question about the slot with `invalid`; return what Barman did."""
-    (folder.parent / "psql").write_text(f"#!/bin/sh\necho {invalid}\n")
+    (folder.parent / "psql").write_text(f"""#!/bin/sh
+case $* in
+*replication=true) shift; echo "$*" >>"$LOG" ;;
+*) echo {invalid} ;;
+esac
+""")
     words = ["sh", str(LIBRARY / "mend-wal"), "shop", str(folder), "host=db1 user=barman", "barman"]
     subprocess.run(words, check=True, capture_output=True)
     log = folder.parent / "log"
     return log.read_text().splitlines() if log.exists() else []
 
 
-NEW_SLOT = [f"-q receive-wal {option} shop" for option in ("--stop", "--drop-slot", "--create-slot")]
+NEW_SLOT = [
+    "-q receive-wal --stop shop",
+    "-c DROP_REPLICATION_SLOT barman -c CREATE_REPLICATION_SLOT barman PHYSICAL"
+    " host=db1 user=streaming_barman replication=true",
+]
 
 
 @pytest.mark.programs
