@@ -12,6 +12,7 @@ import pytest
 
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.roles.balancer import acme
 from plainstack.roles.balancer.proxy import SITE_CERTIFICATE
 from plainstack.services import routing, site, stops
 from plainstack.services.edge import Balancer, GivenCertificate
@@ -163,8 +164,11 @@ def _health(stack: Stack, address: str, service: Served) -> str:
 
 def _curl(stack: Stack, address: str, path: str, scheme: str = "https", known_as: str = "") -> str:
     """Return the curl command for a request such as a visitor's browser makes, sent to one address."""
-    given = isinstance(stack.settings(Balancer).tls, GivenCertificate)
-    trusted = SITE_CERTIFICATE if given else "/etc/plainstack/tls/ca.crt"
+    trusted = "/etc/plainstack/tls/ca.crt"
+    if isinstance(stack.settings(Balancer).tls, GivenCertificate):
+        trusted = SITE_CERTIFICATE
+    elif stack.settings(Balancer).issuer:
+        trusted = acme.TRUSTED
     words = ["curl", "-sS", "-m", "5", "-o", "/dev/null", "--cacert", trusted]
     return shlex.join([*words, *site.of_visitor(stack, path, address, scheme, known_as).curl()])
 

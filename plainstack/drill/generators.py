@@ -48,12 +48,16 @@ class Entrance:
 def entrance(stack: Stack, vault: Vault) -> Entrance:
     """Return how visitors reach the site.
 
-    `authority` contains every certificate authority that may have signed the site's certificate, as PEM.
+    `authority` contains every certificate authority that may have signed the site's certificate, as PEM, except the
+    public ones.
     """
     authority = vault.authority
     given = stack.settings(Balancer).tls
     if isinstance(given, GivenCertificate):
         authority += pki.blocks(stack.file(given.certificate), "CERTIFICATE")
+    acme = stack.settings(Balancer).issuer
+    if acme and acme.authority:
+        authority += pki.blocks(stack.file(acme.authority), "CERTIFICATE")
     first = next(iter(served(stack)), None)
     known_as = routing.known_as(stack, first) if first else site.name(stack)
     return Entrance(site.entrance(stack), known_as, authority)

@@ -192,6 +192,8 @@ def main() -> None:
     settings = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     context = ssl.create_default_context(cadata=settings["authority"])
+    # An ACME authority may be a public one.
+    context.load_default_certs()
     # Trust a provided certificate itself, because its authority's root may be unknown.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     site = Site(

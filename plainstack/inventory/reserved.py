@@ -22,6 +22,7 @@ STACKS = {
 # A service's unit is called plainstack-NAME, and these names belong to Plainstack's own units. The name of a guard's
 # unit ends in the run's number.
 OWN_UNITS = (
+    "acme",
     "backup-full",
     "backup-incremental",
     "backup-metrics",

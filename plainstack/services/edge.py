@@ -8,7 +8,23 @@ from pydantic import Field
 
 from plainstack.inventory.route_parts import Redirect
 from plainstack.inventory.sections import Model
-from plainstack.inventory.values import Address, Bool, FilePath, Int, Interface, Network, Network4, ServerName
+from plainstack.inventory.values import (
+    Address,
+    Bool,
+    FilePath,
+    Int,
+    Interface,
+    Line,
+    Network,
+    Network4,
+    ServerName,
+)
+
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Email = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+$", max_length=254)]
+Directory = Annotated[
+    str, Field(pattern=r"^(letsencrypt|letsencrypt-staging|https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?)$")
+]
 
 
 def covers(pattern: str, name: str) -> bool:
@@ -21,6 +37,42 @@ class GivenCertificate(Model):
 
     certificate: FilePath = Field(description="The PEM file of the certificate chain, the site's certificate first.")
     key: FilePath = Field(description="The PEM file of the certificate's private key, without a passphrase.")
+
+
+class DnsChallenge(Model):
+    """How the authority is shown that the names are ours by records in their DNS zones; wildcards need it."""
+
+    provider: Annotated[str, Field(pattern=r"^[a-z0-9]+$")] = Field(
+        description="lego's name of the DNS provider, such as `hetzner` or `rfc2136`."
+    )
+    env: dict[VariableName, Line] = Field(
+        default_factory=dict, description="The variables that lego's provider reads, as far as they are no secrets."
+    )
+    secrets: tuple[VariableName, ...] = Field(
+        (), description="The variables that are secrets. Set each with `inv secrets.set acme/NAME`."
+    )
+
+
+class Acme(Model):
+    """The authority that issues the site's certificate for `tls: acme`, over the ACME protocol (RFC 8555)."""
+
+    email: Email = Field(description="The address of the account, for the authority's messages.")
+    directory: Directory = Field(
+        "letsencrypt",
+        description=(
+            "`letsencrypt`, `letsencrypt-staging` for tries without rate limits, whose certificates no browser"
+            " trusts, or the URL of another authority's directory."
+        ),
+    )
+    authority: FilePath | None = Field(
+        None, description="The PEM file of an authority's roots that systems do not trust by themselves: a private one."
+    )
+    key_type: Literal["ec256", "ec384", "rsa2048", "rsa4096"] = Field(
+        "ec256", description="The type of the certificate's key."
+    )
+    dns: DnsChallenge | None = Field(
+        None, description="Proof by DNS records instead of by a page on port 80 of the balancers."
+    )
 
 
 class Maintenance(Model):
@@ -65,10 +117,14 @@ class Balancer(Model):
     angie_key: FilePath | None = Field(
         None, description="The file of the key that signs Angie's packages; needed for the engine angie."
     )
-    tls: Literal["self-signed"] | GivenCertificate = Field(
+    tls: Literal["self-signed", "acme"] | GivenCertificate = Field(
         "self-signed",
-        description="`self-signed`, for a certificate of the stack's own authority, or a certificate's files.",
+        description=(
+            "`self-signed`, for a certificate of the stack's own authority; `acme`, for one that Let's Encrypt or"
+            " another authority issues and renews; or the files of one."
+        ),
     )
+    acme: Acme | None = Field(None, description="The authority and the account of `tls: acme`.")
     http3: Bool = Field(True, description="Whether browsers are offered HTTP/3 in addition to HTTP/2.")
     max_body: Annotated[str, Field(pattern=r"^[0-9]+[kmg]?$")] = Field(
         "10m", description="The largest request body, in bytes or with k, m or g."
@@ -80,3 +136,8 @@ class Balancer(Model):
     maintenance: Maintenance = Field(
         Maintenance(), description="The response to visitors while `inv maintenance` has closed a service."
     )
+
+    @property
+    def issuer(self) -> Acme | None:
+        """The ACME authority that issues the site's certificate; None if the certificate comes from elsewhere."""
+        return self.acme if self.tls == "acme" else None

@@ -101,6 +101,18 @@ def test_wal_that_is_missing_is_caught_with_its_file(backed_up: tuple[Operator, 
     assert any(end in problem and "missing" in problem for problem in result["problems"]), result["problems"]
 
 
+def test_an_incremental_backup_can_be_restored_with_the_full_one_that_it_is_based_on(
+    backed_up: tuple[Operator, Any],
+) -> None:
+    operator, _ = backed_up
+    sql(operator, "insert into restored_test values (2500, 'after the full backup')")
+    backup = operator.json("backup-now", "--incremental")
+    result = operator.json("restore-test")
+    assert (result["backup"], result["passed"], result["problems"]) == (backup["id"], True, [])
+    assert backup["kind"] == "incremental"
+    assert result["rows"] >= 2001
+
+
 def test_a_backup_taken_while_rows_are_written_is_not_called_damaged(backed_up: tuple[Operator, Any]) -> None:
     operator, _ = backed_up
     sql(operator, "create table written (id bigserial, at timestamptz default clock_timestamp())")
@@ -124,7 +136,7 @@ def test_after_a_promotion_a_scratch_cluster_has_the_rows_of_both_timelines(back
     start = scratch.start_script("look", (f"--backup={backup['id']}", "--end"))
     found = scratch.parse(operator.on("bak1", start))
     rows = "select count(*), max(what) filter (where id = 3000) from restored_test"
-    assert in_scratch(operator, found, rows) == "2001|after the promotion"
+    assert in_scratch(operator, found, rows) == "2002|after the promotion"
     assert found.reached == "end of WAL"
     # A second start of the same cluster neither restores nor waits.
     assert scratch.parse(operator.on("bak1", start)) == found

@@ -14,7 +14,7 @@ from plainstack.services.processes import served
 from tests import inventories
 from tests.lab.conftest import Operator
 from tests.lab.load import Load
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 
 def site(operator: Operator) -> str:
@@ -89,7 +89,7 @@ def test_internal_pages_refuse_users(visitor: Operator) -> None:
     assert visitor.on("visitor", "".join(attempts) + "wait\n").split() == ["site:443"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def misbehaving(visitor: Operator) -> Iterator[Operator]:
     """Replace the site's service by an application that misbehaves on request."""
     program = (Path(__file__).parent / "standin_app.py").read_text()
@@ -175,3 +175,64 @@ def test_the_configuration_is_valid_on_a_kernel_without_ipv6(visitor: Operator) 
         f'rm /run/plainstack/ipv6; {refused} && echo valid; ln -s "$link" /run/plainstack/ipv6',
     )
     assert said == "valid\n"
+
+
+# Pebble on the visitor's machine, as an authority in the internet would be; every name is the virtual address to it.
+PEBBLE = """
+command -v pebble openssl >/dev/null || apt-get install -qq -y --no-install-recommends pebble openssl >&2
+mkdir -p /root/pebble && cd /root/pebble
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key -out crt \\
+    -subj /CN=pebble -addext subjectAltName=IP:{here} 2>/dev/null
+cat >config <<'E'
+{{"pebble": {{"listenAddress": "{here}:14000", "managementListenAddress": "127.0.0.1:15000",
+    "certificate": "crt", "privateKey": "key", "httpPort": 80, "tlsPort": 443}}}}
+E
+systemd-run -q --unit=names pebble-challtestsrv -dns01 127.0.0.1:8053 -http01 '' -https01 '' -tlsalpn01 '' \\
+    -management 127.0.0.1:8055 -defaultIPv6 '' -defaultIPv4 {site}
+systemd-run -q --unit=pebble --working-directory=/root/pebble --setenv=PEBBLE_VA_NOSLEEP=1 \\
+    pebble -config config -dnsserver 127.0.0.1:8053
+timeout {patience} sh -c 'until curl -sk https://127.0.0.1:15000/roots/0 >root && grep -q CERT root; do sleep 0.1; done'
+cat crt root
+"""
+NAME = "shop.example.com"
+EDGE = "--host=lb1,lb2,app1,app2,mon1"
+
+
+def test_an_authority_certifies_both_balancers_and_renews_while_one_is_away(visitor: Operator) -> None:
+    stack = inventories.load(visitor.inventory)
+    here = str(stack.lab.visitors["visitor"].public)
+    settings = PEBBLE.format(here=here, site=site(visitor), patience=PATIENCE)
+    (visitor.inventory.parent / "root.crt").write_text(visitor.on("visitor", settings))
+    text = visitor.inventory.read_text(encoding="utf-8")
+    acme = f"{{email: ops@{NAME}, directory: 'https://{here}:14000/dir', authority: root.crt}}"
+    wanted = f"tls: acme, server_names: [{NAME}], acme: {acme}"
+    visitor.inventory.write_text(text.replace("tls: self-signed", wanted), encoding="utf-8")
+    visitor.inv("deploy", EDGE)
+
+    def issued(balancer: str) -> str:
+        """Return the fingerprint of a balancer's certificate, empty if the authority has issued none."""
+        ask = "readlink /var/lib/plainstack-acme/live"
+        return visitor.on(balancer, ask).strip().removeprefix("own")
+
+    until(lambda: issued("lb1") and issued("lb2"), "certificates")
+    assert issued("lb1") != issued("lb2")
+    page = f"curl -sS --max-time 60 -o /dev/null --cacert /root/pebble/root --resolve {NAME}:443:{site(visitor)}"
+    ask = f"{page} -w '%{{http_code}}' https://{NAME}/"
+    assert visitor.on("visitor", ask) == "200"
+    visitor.inv("verify", "--role=balancer")
+    assert not any(visitor.json("plan", EDGE)["changes"].values())
+
+    visitor.inv("lab.break", "lb1", "--cut")
+    before = issued("lb2")
+    # Without the note of what its certificate is for, it asks for another one.
+    visitor.on("lb2", "rm /var/lib/plainstack-acme/wanted")
+    renew = "systemctl start plainstack-acme"
+    until(lambda: visitor.on("lb2", f"{renew} && echo renewed", check=False), "lb2 renews")
+    assert issued("lb2") != before
+    assert visitor.on("visitor", ask) == "200"
+    visitor.inv("lab.mend", "lb1")
+    visitor.on("visitor", "systemctl stop pebble")
+    visitor.on("lb2", f"rm /var/lib/plainstack-acme/wanted; ! {renew}")
+    problems = {row["host"]: row["problems"] for row in visitor.json("status", EDGE, code=None)}
+    assert any("could not be renewed" in problem for problem in problems["lb2"]), problems
+    assert visitor.on("visitor", ask) == "200"

@@ -6,22 +6,34 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from plainstack.engine.network import Network
+from plainstack.engine.observed import Observed
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Package, Resource, Sysctl, Unit, Validation
-from plainstack.engine.role import Answers, Column, Opening, Role, Settle, Spare, Status, one_by_one
+from plainstack.engine.role import (
+    Answers,
+    Column,
+    DeclaredSecret,
+    Finding,
+    Opening,
+    Role,
+    Settle,
+    Spare,
+    Status,
+    one_by_one,
+)
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Page, Target
+from plainstack.roles.balancer import acme, routes
 from plainstack.roles.balancer.proxy import proxy
-from plainstack.roles.balancer.routes import declared
 from plainstack.roles.balancer.spare import another_balancer
 from plainstack.roles.balancer.validation import contradictions
 from plainstack.roles.balancer.watched import METRICS_PORT, rules, scrapes
 from plainstack.secrets import pki
 from plainstack.secrets.values import Vault
 from plainstack.services import maintenance, site
-from plainstack.services.edge import Balancer
+from plainstack.services.edge import Balancer, GivenCertificate
 
 _SYSCTLS = "/etc/sysctl.d/60-plainstack-balancer.conf"
 _KERNEL = {
@@ -56,13 +68,14 @@ def opens(stack: Stack, _host: Host) -> Iterator[Opening]:
 
 
 def probe_facts(stack: Stack, host: Host) -> str:
-    """Return the script that prints the services in maintenance, and vip=yes if the host holds the virtual address."""
+    """Return the script that prints the state of maintenance, certificate, and virtual address (vip=yes: held here)."""
     if "balancer" not in host.roles:
         return ""
+    known = f"{maintenance.FACTS}{acme.probe(stack)}"
     if stack.settings(Balancer).virtual_address is None:
-        return maintenance.FACTS
+        return known
     holds = f"ip -o -4 address show | grep -q ' {stack.settings(Balancer).virtual_address}/'"
-    return f"{maintenance.FACTS}\nif {holds}; then echo vip=yes; else echo vip=no; fi"
+    return f"{known}\nif {holds}; then echo vip=yes; else echo vip=no; fi"
 
 
 def _peers(stack: Stack, host: Host) -> list[Host]:
@@ -116,9 +129,12 @@ def _virtual_address(stack: Stack, host: Host) -> Iterator[Resource]:
 
 
 def certificates(stack: Stack, _host: Host) -> Mapping[str, tuple[str, ...]]:
-    """Return the site's self-signed certificate, for every name and address of the site; none if one is provided."""
+    """Return the site's self-signed certificate, for every name and address of the site; none if one is provided.
+
+    It is served until an ACME authority has issued one.
+    """
     balancer = stack.settings(Balancer)
-    if balancer.tls != "self-signed":
+    if isinstance(balancer.tls, GivenCertificate):
         return {}
     balancers = stack.with_role("balancer")
     names = [*balancer.server_names, *(peer.name for peer in balancers)]
@@ -128,7 +144,7 @@ def certificates(stack: Stack, _host: Host) -> Mapping[str, tuple[str, ...]]:
 
 def problems(stack: Stack, now: datetime) -> Iterable[str]:
     """Return why a provided certificate cannot be deployed now; `contradictions` reports its other errors."""
-    if stack.settings(Balancer).tls == "self-signed":
+    if not isinstance(stack.settings(Balancer).tls, GivenCertificate):
         return ()
     from plainstack.roles.balancer import given_certificate
 
@@ -156,7 +172,17 @@ def status(stack: Stack, facts: Answers, _now: float) -> Status:
     known = {name: seen for name, seen in facts.items() if seen is not None and "vip" in seen}
     cells = {name: "holds it" if seen["vip"] == "yes" else "-" for name, seen in known.items()}
     survey = maintenance.Survey.of(facts)
-    return Status(cells, [*_not_held_once(stack, facts, known), *survey.problems()], list(survey.notes()))
+    certificates = [
+        (name, sentence) for name, seen in facts.items() if seen and (sentence := acme.unissued(stack, seen))
+    ]
+    problems = [*_not_held_once(stack, facts, known), *survey.problems(), *certificates]
+    return Status(cells, problems, list(survey.notes()))
+
+
+def findings(stack: Stack, host: Host, observed: Observed) -> Iterator[Finding]:
+    """Report that browsers warn of the site, or soon will."""
+    if "balancer" in host.roles and (sentence := acme.unissued(stack, observed.facts)):
+        yield Finding(sentence, refused=False, always=True)
 
 
 def _not_held_once(stack: Stack, facts: Answers, known: Answers) -> Iterator[tuple[str, str]]:
@@ -167,10 +193,16 @@ def _not_held_once(stack: Stack, facts: Answers, known: Answers) -> Iterator[tup
         yield balancers[0], f"{len(holders)} hosts hold the virtual address {address}"
 
 
+def secrets(stack: Stack) -> Iterator[DeclaredSecret]:
+    """Yield the passwords of routes, and what an ACME authority and the DNS provider need."""
+    yield from routes.declared(stack)
+    yield from acme.declared(stack)
+
+
 ROLE = Role(
     name="balancer",
     certificates=certificates,
-    secrets=declared,
+    secrets=secrets,
     settings=Balancer,
     needs=("app",),
     contradictions=contradictions,
@@ -183,6 +215,7 @@ ROLE = Role(
     settle=Settle(2, "wait until the other balancers see the previous host again"),
     spare=Spare(30, "wait until another balancer answers requests", another_balancer, one_is_enough=True),
     facts=probe_facts,
+    findings=findings,
     tunnels=tunnels,
     status=Column("virtual address", 2, status),
     scrapes=scrapes,

@@ -13,6 +13,7 @@ from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
+from plainstack.roles.balancer import acme
 from plainstack.roles.balancer.engines import ENGINES, Engine
 from plainstack.roles.balancer.routes import (
     configuration_check,
@@ -49,6 +50,7 @@ def proxy(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[
 def _server(stack: Stack, host: Host, vault: Vault, engine: Engine, network: Network) -> Iterator[Resource]:
     for name in (engine.name, "curl", "logrotate", "openssl"):
         yield Package(name=name)
+    yield from acme.packages(stack)
     yield Absent(path=engine.default_site)
     yield Directory(path=_ERROR_PAGES)
     yield verbatim("balancer", f"{_ERROR_PAGES}/plainstack-unavailable.html")
@@ -60,15 +62,17 @@ def _server(stack: Stack, host: Host, vault: Vault, engine: Engine, network: Net
     yield from password_files(stack, host, vault, engine)
     yield verbatim("balancer", maintenance.PROGRAM, mode=0o755)
     chain, key = _tls_files(stack, host, vault)
+    obtaining = acme.files(stack, host, vault, engine)
+    yield from obtaining
     configuration = (
-        *_configuration(stack, host, engine),
+        *_configuration(stack, host, vault, engine),
         *_ipv6_listeners(stack, host, engine),
         *snippet_files(stack, engine),
     )
     generation = _generation(*configuration, chain)
     files = (*configuration, _status(network, host, engine, generation), chain, key)
     yield from files
-    yield from _validations(engine)
+    yield from _validations(engine, obtains=bool(obtaining))
     yield from reachable(stack, engine)
     yield template(
         "balancer",
@@ -92,9 +96,10 @@ def _server(stack: Stack, host: Host, vault: Vault, engine: Engine, network: Net
         reload_on=(*(file.path for file in files), *host_certificate),
         health=f'[ "$(curl -fs -m 2 http://127.0.0.1:8081/generation)" = {generation} ]',
     )
+    yield from acme.timer(obtaining)
 
 
-def _validations(engine: Engine) -> Iterator[Resource]:
+def _validations(engine: Engine, *, obtains: bool) -> Iterator[Resource]:
     yield Validation(
         name="site certificate",
         run=f"""\
@@ -104,15 +109,17 @@ def _validations(engine: Engine) -> Iterator[Resource]:
             }}""",
         reads=(SITE_CERTIFICATE,),
     )
+    prepare = f"\n{acme.PROGRAM} prepare" if obtains else ""
     yield Validation(
         name=f"{engine.name} configuration",
-        run=configuration_check(engine, f"{PROGRAM} prepare"),
+        run=configuration_check(engine, f"{PROGRAM} prepare{prepare}"),
         reads=(f"{engine.folder}/", SITE_CERTIFICATE, _SITE_KEY, TARGETS),
     )
 
 
-def _configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, File]:
+def _configuration(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tuple[File, File]:
     balancer = stack.settings(Balancer)
+    issued = stack.settings(Balancer).issuer
     main = template(
         "balancer",
         "/etc/{engine}/{engine}.conf",
@@ -141,7 +148,10 @@ def _configuration(stack: Stack, host: Host, engine: Engine) -> tuple[File, File
         # It takes seconds to detect a lost host, so requests are retried; more tries than hosts would not help.
         tries=max(2, min(3, max((len(service.hosts) for service in served(stack)), default=0))),
         # For a year after this header, browsers do not let users ignore the warning about a self-signed certificate.
-        strict_transport=isinstance(balancer.tls, GivenCertificate),
+        strict_transport=isinstance(balancer.tls, GivenCertificate) or bool(issued),
+        certificate=acme.CERTIFICATE if issued else SITE_CERTIFICATE,
+        key=acme.KEY if issued else _SITE_KEY,
+        thumbprint=acme.thumbprint(vault) if issued and not issued.dns else "",
     )
     return main, site
 

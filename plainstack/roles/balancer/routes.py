@@ -64,7 +64,7 @@ def default_headers(stack: Stack) -> list[tuple[str, str]]:
         ("Referrer-Policy", "$referrer_policy"),
     ]
     # For a year after this header, browsers do not let users ignore the warning about a self-signed certificate.
-    if isinstance(stack.settings(Balancer).tls, GivenCertificate):
+    if isinstance(stack.settings(Balancer).tls, GivenCertificate) or stack.settings(Balancer).issuer:
         found.append(("Strict-Transport-Security", "$strict_transport"))
     return found
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import problem_of_path
+from plainstack.secrets import pem
+from plainstack.secrets.pem import Unfit
 from plainstack.services.edge import Balancer, GivenCertificate
 from plainstack.wording import Loc, dotted
 
@@ -107,6 +109,7 @@ def _problem_of_key(path: Path) -> str:
 
 
 def _certificate(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
+    yield from _acme(stack, balancer)
     if not isinstance(balancer.tls, GivenCertificate):
         return
     from plainstack.roles.balancer import given_certificate
@@ -118,3 +121,37 @@ def _certificate(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
         )
     for key, problem in given_certificate.problems(stack, balancer.tls):
         yield ("balancer", "tls", key), f"balancer.tls.{key}: {problem}"
+
+
+def _acme(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
+    place: Loc = ("balancer", "acme")
+    acme = balancer.acme
+    if balancer.tls != "acme":
+        if acme is not None:
+            yield place, "balancer.acme: only `balancer.tls: acme` uses it. Set that, or remove balancer.acme"
+        return
+    if not balancer.server_names:
+        yield (
+            ("balancer", "tls"),
+            "balancer.server_names: is missing. List the names that the authority is to issue a certificate for",
+        )
+    if acme is None:
+        yield (
+            ("balancer", "tls"),
+            "balancer.acme: is missing. `tls: acme` needs the account's address: acme: {email: ops@example.com}",
+        )
+        return
+    wildcards = [name for name in balancer.server_names if name.startswith("*.")]
+    if wildcards and acme.dns is None:
+        yield (
+            place,
+            f"balancer.acme.dns: is missing. Authorities issue a certificate for {wildcards[0]} only if DNS records"
+            " prove that the zone is yours",
+        )
+    if acme.authority:
+        try:
+            pem.certificates(stack.file(acme.authority), acme.authority)
+        except Unfit as error:
+            yield (*place, "authority"), f"balancer.acme.authority: {error}"
+    for name in sorted({*acme.dns.secrets} & {*acme.dns.env}) if acme.dns else ():
+        yield (*place, "dns", "env"), f"balancer.acme.dns.env.{name}: is also one of the secrets. Remove one of them"

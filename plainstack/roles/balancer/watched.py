@@ -37,6 +37,7 @@ def rules(stack: Stack, watcher: Host, interval: int) -> Iterator[File]:
         interval=interval,
         engine=settings.engine,
         virtual_address=settings.virtual_address,
+        acme=settings.issuer,
         balancers=balancers,
         apps=names(stack.with_role("app")),
         # Outside the public network, the probes of each balancer stand in for a probe of the virtual address.

@@ -29,6 +29,8 @@ _PROMETHEUS = f"{_ETC}/prometheus.yml"
 _ALERTMANAGER = f"{_ETC}/alertmanager.yml"
 _BLACKBOX = f"{_ETC}/blackbox.yml"
 _SITE_CA = f"{_ETC}/site-ca.crt"
+# of Debian's package ca-certificates
+_PUBLIC_CAS = "/etc/ssl/certs/ca-certificates.crt"
 _RELOAD = "/usr/local/lib/plainstack/prometheus-reload"
 
 
@@ -105,14 +107,17 @@ def _configuration(host: Host, vault: Vault, network: Network) -> Iterator[Resou
     url = Secret("monitoring.webhook", json.dumps(webhook)) if webhook else None
     yield template("monitoring", _ALERTMANAGER, mode=0o640, group="prometheus", host=host, webhook=url)
     statuses = {site_module(one): one.health.statuses for one in served(stack) if one.health.status is not None}
+    site_authority = ""
+    if stack.with_role("balancer"):
+        site_authority = _PUBLIC_CAS if _by_public_authority(stack) else _SITE_CA
     yield template(
         "monitoring",
         _BLACKBOX,
-        site_ca=_SITE_CA if stack.with_role("balancer") else "",
+        site_ca=site_authority,
         modules={"site_https": (), **statuses},
         **values,
     )
-    if stack.with_role("balancer"):
+    if site_authority == _SITE_CA:
         yield File(path=_SITE_CA, content=_site_authority(stack, vault).encode())
 
 
@@ -124,7 +129,15 @@ def _site_authority(stack: Stack, vault: Vault) -> str:
     tls = stack.settings(Balancer).tls
     if isinstance(tls, GivenCertificate):
         return pki.blocks(stack.file(tls.certificate), "CERTIFICATE")
+    acme = stack.settings(Balancer).issuer
+    if acme and acme.authority:
+        return vault.authority + pki.blocks(stack.file(acme.authority), "CERTIFICATE")
     return vault.authority
+
+
+def _by_public_authority(stack: Stack) -> bool:
+    acme = stack.settings(Balancer).issuer
+    return acme is not None and acme.authority is None
 
 
 def _validations() -> Iterator[Resource]:

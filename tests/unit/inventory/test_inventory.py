@@ -127,7 +127,7 @@ def test_the_valid_inventory_used_in_these_tests_is_valid() -> None:
         (
             BEFORE_DB,
             "balancer: {tls: selfsigned}\nservices:\n",
-            ["6: balancer.tls: must be self-signed or a mapping with certificate, key (given: 'selfsigned')"],
+            ["6: balancer.tls: must be self-signed or acme or a mapping with certificate, key (given: 'selfsigned')"],
         ),
         (BEFORE_DB, "balancer: {tls: {certificate: a}}\nservices:\n", ["6: balancer.tls.key: is missing"]),
         (

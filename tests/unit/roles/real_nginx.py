@@ -111,8 +111,10 @@ def _put(edge: Edge, file: File) -> None:
 
 
 def _applications(stack: Stack, edge: Edge, running: contextlib.ExitStack) -> None:
-    program = edge.folder / "etc/plainstack/balancer/upstreams"
-    subprocess.run([program, "prepare"], env={**os.environ, "ROOT": str(edge.folder)}, check=True)
+    for name in ("upstreams", "acme"):
+        program = edge.folder / "etc/plainstack/balancer" / name
+        if program.exists():
+            subprocess.run([program, "prepare"], env={**os.environ, "ROOT": str(edge.folder)}, check=True)
     for service in served(stack):
         for host in service.hosts:
             handler = type("Named", (Handler,), {"service": service.name})

@@ -32,7 +32,13 @@ hosts:
   db3: {address: 203.0.113.19, roles: [db]}
   mon1: {address: 203.0.113.13, public: 192.0.2.13, roles: [monitoring]}
   bak1: {address: 203.0.113.18, roles: [backup]}
-balancer: {engine: ENGINE, angie_key: key, virtual_address: 192.0.2.230, tls: self-signed}
+balancer:
+  engine: ENGINE
+  angie_key: key
+  virtual_address: 192.0.2.230
+  server_names: [shop.example]
+  tls: acme
+  acme: {email: ops@shop.example}
 services: {web: {source: ".", project: site, writable: [{path: media, backup: true}]}}
 database: {name: shop}
 backup:

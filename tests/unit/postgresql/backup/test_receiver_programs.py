@@ -92,7 +92,7 @@ NEW_SLOT = [
 def test_missing_wal_is_mended_once_with_a_new_slot_and_what_was_received_is_kept(receiving: Path) -> None:
     assert _mend(receiving) == []
     (receiving / "wal-missing").write_text("100.5\nwhy\n")
-    wanted = [*NEW_SLOT, "-q receive-wal --reset shop"]
+    wanted = ["-q archive-wal shop", *NEW_SLOT, "-q receive-wal --reset shop"]
     assert _mend(receiving) == wanted
     assert not (receiving / "streaming/7.partial").exists()
     assert (receiving / "streaming/7").exists()

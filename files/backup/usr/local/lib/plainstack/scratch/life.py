@@ -86,6 +86,8 @@ class Life:
             if recovery.NO_SPACE in shown:
                 raise Failed(self._full(""), shown)
             raise Failed(f"Barman could not restore backup {backup.id}", shown)
+        # Barman 3.13 leaves this folder out of a combined incremental backup without tablespaces; the server needs it.
+        (cluster.data / "pg_tblspc").mkdir(mode=0o700, exist_ok=True)
         shutil.rmtree(staging, ignore_errors=True)
 
     def recover(self, target: Target) -> dict[str, Any]:

@@ -1,0 +1,214 @@
+"""A balancer's certificate from an ACME authority: a real nginx, lego and Pebble on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from plainstack.inventory.stack import Stack
+from tests import inventories
+from tests.unit.roles import acme_authority
+from tests.unit.roles.acme_authority import Authority
+from tests.unit.roles.real_nginx import Edge, running
+from tests.waiting import until
+
+pytestmark = pytest.mark.programs
+
+TEXT = """
+stack: shop
+hosts:
+  lb1: {address: 10.0.0.1, roles: [balancer]}
+  app1: {address: 10.0.0.3, roles: [app]}
+services:
+  web: {kind: binary, source: ".", processes: {web: {command: run, port: 8000, health: /}}}
+balancer:
+  server_names: [shop.example, www.shop.example]
+  tls: acme
+  acme: {email: ops@shop.example, directory: "DIRECTORY", authority: root.crt}
+"""
+SECRETS = {"acme/account": "a" * 64}
+
+
+@dataclass
+class Balancer:
+    """A balancer below a folder, and the authority that it uses."""
+
+    folder: Path
+    authority: Authority
+    edge: Edge
+
+    def acme(self, verb: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run the program in a balancer's folder."""
+        root = folder or self.folder
+        program = root / "etc/plainstack/balancer/acme"
+        environment = {**os.environ, "ROOT": str(root), "PATH": f"{self.folder}/bin:{os.environ['PATH']}"}
+        return subprocess.run([program, verb], env=environment, capture_output=True, text=True, check=False)
+
+    def renew(self, folder: Path | None = None) -> None:
+        done = self.acme("renew", folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def facts(self) -> dict[str, str]:
+        lines = self.acme("facts").stdout.splitlines()
+        return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+    def metrics(self) -> dict[str, float]:
+        text = (self.folder / "var/lib/prometheus/node-exporter/plainstack_acme.prom").read_text()
+        return {line.split()[0]: float(line.split()[1]) for line in text.splitlines() if not line.startswith("#")}
+
+    def served(self) -> x509.Certificate:
+        """Return the certificate that visitors get."""
+        context = ssl._create_unverified_context()
+        with (
+            socket.create_connection(("127.0.0.1", self.edge.port)) as plain,
+            context.wrap_socket(plain, server_hostname="shop.example") as secure,
+        ):
+            certificate = secure.getpeercert(binary_form=True)
+        assert certificate
+        return x509.load_der_x509_certificate(certificate)
+
+    def becomes(self, before: x509.Certificate) -> x509.Certificate:
+        until(lambda: self.served() != before, "the certificate is replaced")
+        return self.served()
+
+
+@pytest.fixture
+def balancer(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Balancer]:
+    authority = acme_authority.prepared(tmp_path_factory.mktemp("authority"))
+    text = TEXT.replace("DIRECTORY", authority.directory)
+    stack: Stack = inventories.parse(text, "hosts.yaml", authority.folder)
+    for path in ("etc/plainstack/tls/ca.crt", "etc/ssl/certs/ca-certificates.crt"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("")
+    (tmp_path / "var/lib/prometheus/node-exporter").mkdir(parents=True)
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    _program(tmp_path, "nginx", f'exec {nginx} -e /dev/null "$@" -c {tmp_path}/etc/nginx/nginx.conf')
+    _program(tmp_path, "systemctl", f"kill -HUP $(cat {tmp_path}/run/nginx.pid)")
+    with running(stack, tmp_path, SECRETS) as edge, acme_authority.running(authority, edge.plain):
+        yield Balancer(tmp_path, authority, edge)
+
+
+def _program(folder: Path, name: str, text: str) -> None:
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / "bin" / name).chmod(0o755)
+
+
+def test_the_stacks_own_certificate_is_served_until_the_authority_has_issued_one(balancer: Balancer) -> None:
+    own = balancer.served()
+    assert balancer.facts() == {"acme": "none"}
+    balancer.renew()
+    issued = balancer.becomes(own)
+    names = issued.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert set(names.get_values_for_type(x509.DNSName)) == {"shop.example", "www.shop.example"}
+    assert "Pebble" in issued.issuer.rfc4514_string()
+    assert float(balancer.facts()["acme"]) == issued.not_valid_after_utc.timestamp() > time.time()
+    assert balancer.metrics() == {
+        "plainstack_acme_failed": 0,
+        "plainstack_site_certificate_expires_timestamp_seconds": issued.not_valid_after_utc.timestamp(),
+    }
+
+
+def test_only_root_can_read_the_keys(balancer: Balancer) -> None:
+    balancer.renew()
+    keys = [path for path in (balancer.folder / "var/lib/plainstack-acme").rglob("*.key") if path.is_file()]
+    assert len(keys) >= 3
+    assert {path.stat().st_mode & 0o077 for path in keys} == {0}
+
+
+def test_a_certificate_is_renewed_when_it_is_due_and_not_before(balancer: Balancer) -> None:
+    own = balancer.served()
+    balancer.renew()
+    first = balancer.becomes(own)
+    balancer.renew()
+    assert len(list((balancer.folder / "var/lib/plainstack-acme").glob("issued-*"))) == 1
+    assert balancer.served() == first
+    settings = balancer.folder / "etc/plainstack/balancer/acme.conf"
+    settings.write_text(settings.read_text().replace("DAYS=30", "DAYS=36500"))
+    balancer.renew()
+    second = balancer.becomes(first)
+    assert second.public_key() != first.public_key()
+    assert len(list((balancer.folder / "var/lib/plainstack-acme").glob("issued-*"))) == 1
+
+
+def test_each_balancer_gets_its_own_certificate_although_another_one_is_asked(
+    balancer: Balancer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The authority sends all challenges to the first balancer, as if it held the virtual address."""
+    balancer.renew()
+    other = tmp_path_factory.mktemp("lb2")
+    shutil.copytree(balancer.folder / "etc", other / "etc")
+    balancer.renew(other)
+    first, second = (
+        x509.load_pem_x509_certificate((folder / "var/lib/plainstack-acme/live/site.crt").read_bytes())
+        for folder in (balancer.folder, other)
+    )
+    assert first.public_key() != second.public_key()
+    assert first.subject == second.subject
+
+
+def test_other_names_need_another_certificate_at_once(balancer: Balancer) -> None:
+    own = balancer.served()
+    balancer.renew()
+    before = balancer.becomes(own)
+    settings = balancer.folder / "etc/plainstack/balancer/acme.conf"
+    settings.write_text(settings.read_text().replace(" www.shop.example", ""))
+    balancer.renew()
+    names = balancer.becomes(before).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["shop.example"]
+
+
+def test_a_name_with_a_wrong_address_keeps_the_certificate_and_says_why(balancer: Balancer) -> None:
+    own = balancer.served()
+    balancer.authority.resolve("www.shop.example", "127.0.0.9")
+    failed = balancer.acme("renew")
+    assert failed.returncode == 1
+    facts = balancer.facts()
+    assert facts["acme"] == "none"
+    assert "www.shop.example" in facts["acme_error"] or "127.0.0.9" in facts["acme_error"]
+    assert balancer.served() == own
+    assert balancer.metrics()["plainstack_acme_failed"] == 1
+    balancer.authority.forget("www.shop.example")
+    balancer.renew()
+    assert "acme_error" not in balancer.facts()
+    balancer.becomes(own)
+
+
+def test_a_replaced_account_is_registered_anew(balancer: Balancer) -> None:
+    balancer.renew()
+    key = balancer.folder / "etc/plainstack/balancer/acme.key"
+    subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key], check=True)
+    failed = balancer.acme("renew")
+    # The web server still answers with the thumbprint of the previous account.
+    assert failed.returncode == 1
+    assert "unauthorized" in balancer.facts()["acme_error"]
+    assert balancer.facts()["acme"] != "none"
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (
+            "2026/11/26 Could not obtain certificates:\n\terror: one or more domains had a problem:\n"
+            "acme: error: 429 :: POST :: https://x/new-order :: urn:ietf:params:acme:error:rateLimited ::"
+            " too many certificates already issued",
+            "rateLimited :: too many certificates already issued",
+        ),
+        ("2026/11/26 Could not create client: connection refused", "2026/11/26 Could not create client: connection"),
+    ],
+)
+def test_the_reason_of_a_failure_is_the_authoritys_own(balancer: Balancer, said: str, why: str) -> None:
+    """A stand-in for lego: Pebble does not limit rates."""
+    _program(balancer.folder, "lego", f"cat <<'END' >&2\n{said}\nEND\nexit 1")
+    assert balancer.acme("renew").returncode == 1
+    assert balancer.facts()["acme_error"].startswith(why)

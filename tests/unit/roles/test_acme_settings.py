@@ -1,0 +1,97 @@
+"""What `tls: acme` asks of an inventory, and what a plan and a status say until there is a certificate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from plainstack.errors import InventoryError
+from plainstack.roles import balancer
+from plainstack.roles.balancer import acme
+from plainstack.secrets.values import Certificate, Secret, Vault
+from tests import inventories
+from tests.unit.roles.balancer_files import SITE, files, servers
+
+TEXT = """\
+stack: shop
+hosts:
+  lb1: {address: 10.0.0.1, roles: [balancer]}
+  app1: {address: 10.0.0.3, roles: [app]}
+services:
+  web: {kind: binary, source: ".", processes: {web: {command: run, port: 8000, health: /}}}
+balancer:
+  server_names: [shop.example]
+  tls: acme
+  acme: {email: ops@shop.example}
+"""
+DNS = "acme: {email: ops@shop.example, dns: {provider: hetzner, env: {TTL: '60'}, secrets: [HETZNER_API_KEY]}}"
+
+
+def vault(**more: str) -> Vault:
+    passwords = {"acme/account": "a" * 64, **{name.replace("__", "/"): value for name, value in more.items()}}
+    own = Certificate("chain\n", Secret("site.key", "key\n"))
+    return Vault({name: Secret(name, value) for name, value in passwords.items()}, {"site": own}, "authority\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("  server_names: [shop.example]\n", "", "balancer.server_names: is missing"),
+        ("  acme: {email: ops@shop.example}\n", "", "balancer.acme: is missing"),
+        ("  tls: acme\n", "", "balancer.acme: only `balancer.tls: acme` uses it"),
+        ("[shop.example]", "['*.shop.example']", "balancer.acme.dns: is missing"),
+        ("email: ops@shop.example", "email: ops", "balancer.acme.email: "),
+        ("email: ops@shop.example", "email: a@b.c, directory: http://ca", "balancer.acme.directory: "),
+        ("email: ops@shop.example", "email: a@b.c, authority: none.crt", "balancer.acme.authority: none.crt"),
+        ("{email: ops@shop.example}", "{mail: ops@shop.example}", "did you mean 'email'?"),
+        (
+            "acme: {email: ops@shop.example}",
+            DNS.replace("TTL: '60'", "HETZNER_API_KEY: x"),
+            "balancer.acme.dns.env.HETZNER_API_KEY: is also one of the secrets",
+        ),
+    ],
+)
+def test_what_is_missing_is_reported_with_its_line(old: str, new: str, expected: str) -> None:
+    assert old in TEXT
+    with pytest.raises(InventoryError) as caught:
+        inventories.parse(TEXT.replace(old, new, 1), "hosts.yaml", Path.cwd())
+    problems = caught.value.problems
+    assert any(expected in problem for problem in problems), problems
+    assert all(problem.partition(":")[2].partition(":")[0].isdigit() for problem in problems), problems
+
+
+def test_every_balancer_answers_the_challenges_before_it_redirects() -> None:
+    stack = inventories.parse(TEXT, "hosts.yaml", Path.cwd())
+    redirect = next(block for block in servers(files(stack, vault())[SITE].content.decode()) if "return 308" in block)
+    answer = f'return 200 "$1.{acme.thumbprint(vault())}";'
+    assert redirect.index(answer) < redirect.index("return 308")
+
+
+def test_names_that_a_wildcard_covers_are_left_out_of_the_certificate() -> None:
+    text = TEXT.replace("[shop.example]", "[shop.example, '*.shop.example', www.shop.example]")
+    stack = inventories.parse(text.replace("acme: {email: ops@shop.example}", DNS), "hosts.yaml", Path.cwd())
+    placed = files(stack, vault(acme__HETZNER_API_KEY="s3cret"))
+    assert "NAMES='shop.example *.shop.example'\n" in placed[f"{acme.PROGRAM}.conf"].content.decode()
+    variables = placed[f"{acme.PROGRAM}.env"]
+    assert variables.content.decode().splitlines()[1:] == ["TTL=60", "HETZNER_API_KEY=s3cret"]
+    assert (variables.mode, variables.secret) == (0o600, True)
+    # DNS records prove the names, so the web server answers no challenge.
+    assert "acme-challenge" not in placed[SITE].content.decode()
+    assert {secret.name for secret in balancer.secrets(stack)} == {"acme/account", "acme/HETZNER_API_KEY"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({}, ""),
+        ({"acme": "none"}, "letsencrypt has not issued one yet"),
+        ({"acme": "none", "acme_error": "rateLimited :: x"}, "letsencrypt refused: rateLimited :: x"),
+        ({"acme": "1795600000"}, ""),
+        ({"acme": "1795600000", "acme_error": "dns :: x"}, "valid until 2026-11-25, could not be renewed: dns :: x"),
+    ],
+)
+def test_plan_and_status_say_that_browsers_warn_and_why(facts: dict[str, str], said: str) -> None:
+    sentence = acme.unissued(inventories.parse(TEXT, "hosts.yaml", Path.cwd()), facts)
+    assert said in sentence
+    assert bool(said) == bool(sentence)
