@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from plainstack.postgresql.layout import AS_POSTGRES, BIN
+from plainstack.postgresql.backup import barman
+from plainstack.postgresql.layout import AS_POSTGRES, BIN, UNIT
 from plainstack.postgresql.restore import scratch
+from tests import inventories
 from tests.lab import labs
 from tests.lab.conftest import Operator
+from tests.waiting import until
 
 HOSTS = ("db1", "db2", "bak1")
 # A table whose file in a backup is found by its content.
@@ -129,19 +135,90 @@ def test_a_backup_taken_while_rows_are_written_is_not_called_damaged(backed_up: 
     assert all("written could not be compared" in note for note in result["notes"])
 
 
-def test_after_a_promotion_a_scratch_cluster_has_the_rows_of_both_timelines(backed_up: tuple[Operator, Any]) -> None:
+class Writer:
+    """Writes rows all the time, from the backup host to whichever host is the primary.
+
+    `rows` are those whose commit was acknowledged, as seconds since the epoch with their digits.
+    """
+
+    def __init__(self, operator: Operator) -> None:
+        self._operator = operator
+        sql(operator, "create table moments (at timestamptz default clock_timestamp()); grant all on moments to barman")
+        stack = inventories.parse(
+            operator.inventory.read_text(encoding="utf-8"), "hosts.yaml", operator.inventory.parent
+        )
+        login = barman.conninfo(stack).replace("dbname=postgres", "dbname=shop user=barman")
+        insert = "insert into moments default values returning extract(epoch from at)"
+        loop = f"while sleep 0.1; do timeout 20 psql -XAtqwc '{insert}' '{login}' >>/var/lib/barman/rows; done"
+        operator.on("bak1", f'systemd-run --quiet --unit=writer --uid=barman sh -c "{loop}"')
+
+    @property
+    def rows(self) -> list[str]:
+        return self._operator.on("bak1", "cat /var/lib/barman/rows || :").split()
+
+    def some(self) -> int:
+        """Wait until some rows more are acknowledged, and return how many there are."""
+        now = len(self.rows)
+        return until(lambda: len(found) if len(found := self.rows) > now + 4 else 0)
+
+    def stop(self) -> None:
+        self._operator.on("bak1", "systemctl stop writer")
+
+
+def lose_the_primary_during_a_backup(operator: Operator) -> str:
+    """Kill PostgreSQL on the primary while it is copied, and return what the command that takes the backup says."""
+    (host,) = json.loads(operator.fab("status", "--json", code=None).out)["primary"]
+    with ThreadPoolExecutor() as pool:
+        taking = pool.submit(operator.inv, "backup-now", code=1)
+        # Not one that only prints its version for a check of Barman.
+        pause = "pkill -STOP -f '^[^ ]*pg_basebackup .*--pgdata' && echo paused"
+        until(lambda: operator.on("bak1", pause, check=False))
+        operator.on(host, f"systemctl kill --signal=KILL {UNIT}")
+        operator.on("bak1", "pkill -CONT -x pg_basebackup")
+        return taking.result().text
+
+
+def test_barman_follows_a_switchover_and_a_failover_during_a_backup_without_a_gap(
+    backed_up: tuple[Operator, Any],
+) -> None:
+    """One backup from before both reaches moments before, during and after them."""
     operator, backup = backed_up
-    operator.fab("switchover", "--yes")
-    sql(operator, "insert into restored_test values (3000, 'after the promotion')")
-    start = scratch.start_script("look", (f"--backup={backup['id']}", "--end"))
-    found = scratch.parse(operator.on("bak1", start))
-    rows = "select count(*), max(what) filter (where id = 3000) from restored_test"
-    assert in_scratch(operator, found, rows) == "2002|after the promotion"
-    assert found.reached == "end of WAL"
-    # A second start of the same cluster neither restores nor waits.
-    assert scratch.parse(operator.on("bak1", start)) == found
-    operator.on("bak1", scratch.stop_script("look"))
+    writer = Writer(operator)
+    try:
+        counts = [writer.some()]
+        operator.fab("switchover", "--yes")
+        counts.append(writer.some())
+        said = lose_the_primary_during_a_backup(operator)
+        assert "no usable backup was taken: the primary became unreachable" in said
+        (failed,) = [one for one in operator.json("backups")["backups"] if one["status"] == "FAILED"]
+        assert not failed["usable"]
+        operator.fab("promote", "--yes")
+        counts.append(writer.some())
+    finally:
+        writer.stop()
+    rows = writer.rows
+    times = [float(row) for row in rows]
+    # The longest pause is the one without a primary.
+    pauses = [
+        max(range(first - 1, last - 1), key=lambda n: times[n + 1] - times[n]) for first, last in pairwise(counts)
+    ]
+    for last in (1, pauses[0], counts[1] - 2, pauses[1], counts[2] - 2):
+        moment = (times[last] + times[last + 1]) / 2 if last in pauses else times[last + 1]
+        at = datetime.fromtimestamp(moment, UTC).isoformat()
+        start = scratch.start_script("look", (f"--backup={backup['id']}", f"--at={at}"))
+        found = scratch.parse(operator.on("bak1", start))
+        restored = in_scratch(operator, found, "select extract(epoch from at) from moments").split()
+        assert set(rows[: last + 1]) <= set(restored)
+        assert all(float(row) <= moment for row in restored)
+        # A second start of the same cluster neither restores nor waits.
+        assert last != 1 or scratch.parse(operator.on("bak1", start)) == found
+        operator.on("bak1", scratch.stop_script("look"))
     assert left(operator) == []
+    newer = operator.json("backup-now")
+    held = operator.json("backups")
+    assert held["missing"] == []
+    assert [one["id"] for one in held["backups"] if one["usable"]][-1] == newer["id"]
+    assert all(one["usable"] for one in held["backups"])
 
 
 def test_a_moment_after_the_last_commit_is_the_end_of_the_wal_only_if_asked(backed_up: tuple[Operator, Any]) -> None:
