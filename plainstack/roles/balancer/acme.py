@@ -7,22 +7,22 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import File, Package, Resource, Unit
 from plainstack.engine.role import DeclaredSecret, Generated, Given
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.roles.balancer.certificate import covers
 from plainstack.roles.balancer.engines import Engine
 from plainstack.secrets.values import Secret, Vault
 from plainstack.services.edge import Balancer
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+# Libraries for cryptography are imported where they are used: loading them takes longer than reading an inventory.
 
 PROGRAM = "/etc/plainstack/balancer/acme"
 STATE = "/var/lib/plainstack-acme"
@@ -125,11 +125,15 @@ def unissued(stack: Stack, facts: Mapping[str, str]) -> str:
 
 def _names(stack: Stack) -> list[str]:
     """Return the names of the certificate; authorities refuse those that one of its wildcards covers as redundant."""
+    from plainstack.roles.balancer.certificate import covers
+
     names = stack.settings(Balancer).server_names
     return [name for name in names if not any(covers(other, name) for other in names if other != name)]
 
 
 def _account_key(vault: Vault) -> Secret:
+    from cryptography.hazmat.primitives import serialization
+
     pem = _private_key(vault).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.TraditionalOpenSSL,
@@ -140,6 +144,10 @@ def _account_key(vault: Vault) -> Secret:
 
 def _private_key(vault: Vault) -> ec.EllipticCurvePrivateKey:
     """Derive the key, so that all balancers share it and a person can rotate it like any secret."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
     seed = vault.password(_ACCOUNT).reveal().encode()
     derived = HKDF(hashes.SHA256(), 48, None, b"plainstack acme account").derive(seed)
     order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import problem_of_path
-from plainstack.secrets import pem
-from plainstack.secrets.pem import Unfit
 from plainstack.services.edge import Balancer, GivenCertificate
 from plainstack.wording import Loc, dotted
 
@@ -149,6 +147,9 @@ def _acme(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
             " prove that the zone is yours",
         )
     if acme.authority:
+        from plainstack.secrets import pem
+        from plainstack.secrets.pem import Unfit
+
         try:
             pem.certificates(stack.file(acme.authority), acme.authority)
         except Unfit as error:
