@@ -18,6 +18,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.engines import Engine
 from plainstack.secrets.values import Secret, Vault
 from plainstack.services.edge import Balancer
+from plainstack.services.variables import quoted
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -72,8 +73,9 @@ def files(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tuple[File,
     if acme.authority:
         found.append(File(path=_AUTHORITY, content=stack.file(acme.authority).read_bytes()))
     if acme.dns:
-        variables: dict[str, object] = dict(acme.dns.env)
-        variables |= {name: vault.password(f"acme/{name}") for name in acme.dns.secrets}
+        variables: dict[str, str | Secret] = {name: quoted(value) for name, value in acme.dns.env.items()}
+        for name in acme.dns.secrets:
+            variables[name] = Secret(f"acme/{name}", quoted(vault.password(f"acme/{name}").reveal()))
         found.append(template("balancer", f"{PROGRAM}.env", mode=0o600, variables=variables, **known))
     return tuple(found)
 

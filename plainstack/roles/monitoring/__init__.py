@@ -110,6 +110,8 @@ def _configuration(host: Host, vault: Vault, network: Network) -> Iterator[Resou
     site_authority = ""
     if stack.with_role("balancer"):
         site_authority = _PUBLIC_CAS if _by_public_authority(stack) else _SITE_CA
+    if site_authority == _PUBLIC_CAS:
+        yield Package(name="ca-certificates")
     yield template(
         "monitoring",
         _BLACKBOX,

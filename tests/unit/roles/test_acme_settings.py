@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from plainstack.engine.resources import File, Package
 from plainstack.errors import InventoryError
-from plainstack.roles import balancer
+from plainstack.roles import balancer, monitoring
 from plainstack.roles.balancer import acme
 from plainstack.secrets.values import Certificate, Secret, Vault
 from tests import inventories
 from tests.unit.roles.balancer_files import SITE, files, servers
+from tests.unit.roles.certificate_files import PEM, ROOT
 
 TEXT = """\
 stack: shop
@@ -71,10 +73,10 @@ def test_every_balancer_answers_the_challenges_before_it_redirects() -> None:
 def test_names_that_a_wildcard_covers_are_left_out_of_the_certificate() -> None:
     text = TEXT.replace("[shop.example]", "[shop.example, '*.shop.example', www.shop.example]")
     stack = inventories.parse(text.replace("acme: {email: ops@shop.example}", DNS), "hosts.yaml", Path.cwd())
-    placed = files(stack, vault(acme__HETZNER_API_KEY="s3cret"))
+    placed = files(stack, vault(acme__HETZNER_API_KEY="s3 $cret"))
     assert "NAMES='shop.example *.shop.example'\n" in placed[f"{acme.PROGRAM}.conf"].content.decode()
     variables = placed[f"{acme.PROGRAM}.env"]
-    assert variables.content.decode().splitlines()[1:] == ["TTL=60", "HETZNER_API_KEY=s3cret"]
+    assert variables.content.decode().splitlines()[1:] == ['TTL="60"', r'HETZNER_API_KEY="s3 \$cret"']
     assert (variables.mode, variables.secret) == (0o600, True)
     # DNS records prove the names, so the web server answers no challenge.
     assert "acme-challenge" not in placed[SITE].content.decode()
@@ -95,3 +97,19 @@ def test_plan_and_status_say_that_browsers_warn_and_why(facts: dict[str, str], s
     sentence = acme.unissued(inventories.parse(TEXT, "hosts.yaml", Path.cwd()), facts)
     assert said in sentence
     assert bool(said) == bool(sentence)
+
+
+@pytest.mark.parametrize("authority", ["", ", authority: root.crt"])
+def test_monitoring_has_the_roots_of_the_authority(authority: str, tmp_path: Path) -> None:
+    (tmp_path / "root.crt").write_bytes(ROOT.certificate.public_bytes(PEM))
+    text = TEXT.replace("shop.example}", f"shop.example{authority}}}", 1)
+    text = text.replace("services:", "  mon1: {address: 10.0.0.4, roles: [monitoring]}\nservices:", 1)
+    found = inventories.wanted(monitoring.ROLE, inventories.parse(text, "hosts.yaml", tmp_path), "mon1", vault())
+    prober = next(item for item in found if isinstance(item, File) and item.path == "/etc/prometheus/blackbox.yml")
+    own = next((item for item in found if isinstance(item, File) and item.path.endswith("/site-ca.crt")), None)
+    if authority:
+        assert own
+        assert (tmp_path / "root.crt").read_bytes().strip() in own.content
+    else:
+        assert Package(name="ca-certificates") in found
+        assert b"ca_file: /etc/ssl/certs/ca-certificates.crt" in prober.content
