@@ -190,7 +190,7 @@ E
 systemd-run -q --unit=names pebble-challtestsrv -dns01 127.0.0.1:8053 -http01 '' -https01 '' -tlsalpn01 '' \\
     -management 127.0.0.1:8055 -defaultIPv6 '' -defaultIPv4 {site}
 systemd-run -q --unit=pebble --working-directory=/root/pebble --setenv=PEBBLE_VA_NOSLEEP=1 \\
-    pebble -config config -dnsserver 127.0.0.1:8053
+    --setenv=PEBBLE_WFE_NONCEREJECT=0 pebble -config config -dnsserver 127.0.0.1:8053
 timeout {patience} sh -c 'until curl -sk https://127.0.0.1:15000/roots/0 >root && grep -q CERT root; do sleep 0.1; done'
 cat crt root
 """
