@@ -30,7 +30,7 @@ class UserState:
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """A unit's LoadState, ActiveState, SubState and UnitFileState, as systemd reports them."""
+    """A unit's LoadState, ActiveState ("active" also while it reloads), SubState and UnitFileState."""
 
     load: str = "not-found"
     active: str = "inactive"

@@ -27,6 +27,10 @@ done
 """
 
 
+_RUNNING = frozenset({"active", "reloading", "refreshing"})
+"""The states of a unit that runs: a reload does not stop it, and is over before anything could be done about it."""
+
+
 def _ask(kinds: Sequence[Kind[Any]], items: Sequence[Any]) -> str:
     names = " ".join(sorted({item.name for item in items}))
     left = " ".join(f"{kind.name} ''" for kind in kinds)
@@ -47,9 +51,10 @@ def _read(seen: Observed, lines: Lines) -> Observed:
     units, up_for = {}, {}
     uptime = float((*lines.get("uptime", ()), "0")[0])
     for name, show in sorted(zip(names, shown, strict=True), key=itemgetter(0)):
+        active = show.get("ActiveState", "inactive")
         units[name] = UnitState(
             show.get("LoadState", "not-found"),
-            show.get("ActiveState", "inactive"),
+            "active" if active in _RUNNING else active,
             show.get("SubState", "dead"),
             show.get("UnitFileState", ""),
         )

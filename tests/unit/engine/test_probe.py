@@ -203,6 +203,12 @@ def test_recorded_output_is_parsed() -> None:
     assert (seen.generation, seen.leftovers, seen.guard_pending) == ("77", ("20260101T000000-ab",), True)
 
 
+@pytest.mark.parametrize("state", ["reloading", "refreshing"])
+def test_a_unit_that_reloads_while_it_is_looked_at_is_running(state: str) -> None:
+    seen = probe.parse(RECORDED.replace("ActiveState=active", f"ActiveState={state}"))
+    assert seen == probe.parse(RECORDED)
+
+
 @pytest.mark.parametrize("cut", [0, 30, 200, len(RECORDED) // 2, len(RECORDED) - 2])
 def test_truncated_output_is_not_mistaken_for_complete_output(cut: int) -> None:
     with pytest.raises(PlainstackError, match="the probe's answer is cut short"):
