@@ -18,7 +18,7 @@ def run_checks(
 ) -> tuple[Stack, list[CheckResult]]:
     """Run the checks of these roles (none means all) on these hosts; show each result as it arrives.
 
-    Return the stack with its holds as the hosts record them, and the results.
+    Return the stack with the stops and rollbacks that its hosts record, and the results.
     """
     from plainstack.deploy.verify import Verifier, run
     from plainstack.engine.observed import Observed

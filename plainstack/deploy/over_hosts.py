@@ -1,4 +1,4 @@
-"""Reasons of roles to refuse a deploy, from the facts of all their hosts, including those that --host leaves out."""
+"""Roles can refuse a deploy because of facts about any of their hosts, including those that --host leaves out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def refusals(observer: Observer, view: View, deployed: Mapping[str, Collection[str]]) -> Iterator[str]:
-    """Yield the reasons of the roles in scope; skip roles without a host in --host.
+    """Yield why roles in scope refuse the deploy; skip roles without a host in --host.
 
     `deployed` holds the roles that the command deploys to each host that it has reached.
     """

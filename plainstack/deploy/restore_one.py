@@ -73,7 +73,7 @@ class OneTable:
                 f"{self._wanted.becomes}: there is no such schema on {self.primary}. Create it, or name another"
             )
         if taken not in ("f", "false"):
-            raise Refused(f"{self._wanted.becomes} exists already on {self.primary}. Name another with --into")
+            raise Refused(f"{self._wanted.becomes} already exists on {self.primary}. Choose another name with --into")
 
     def restore(self, source: str, options: tuple[str, ...]) -> Copied:
         """Recover the backup `source` to the moment that `options` name, and copy what is wanted. Raises HostFailed."""

@@ -32,7 +32,7 @@ class Limit(Model):
 
     rate: Rate | None = Field(None, description="Requests per second or minute, such as `10/s` or `30/m`.")
     burst: Annotated[Int, Field(ge=0, le=100000)] = Field(
-        20, description="How many requests more than `rate` an address may send at once."
+        20, description="How many requests beyond `rate` an address may send in a burst."
     )
     connections: Annotated[Int, Field(ge=1, le=16384)] | None = Field(
         None, description="How many requests of an address are in progress at a time, including WebSockets."

@@ -22,7 +22,7 @@ _RELAY_GROUP = ".relay"
 
 
 def ensure(lab: Lab, mirrors: Mirrors) -> None:
-    """Let the lab reach the mirrors: start nginx and the lab's relay if they do not run."""
+    """Let the lab reach the mirrors: start nginx and the lab's relay if they are not running."""
     _ensure_nginx(mirrors)
     if not cgroup.alive(cgroup.tree() / lab.name / _RELAY_GROUP):
         _start_relay(lab)

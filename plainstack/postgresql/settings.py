@@ -29,8 +29,8 @@ class Database(Model):
     max_slot_wal_keep_size: SlotLimit = Field(
         "4GB",
         description=(
-            "How much WAL the primary keeps for a replica or backup host that is away; more would fill its disk. A"
-            " replica that was away for longer must be copied again, and a backup host needs `inv backup-now`."
+            "How much WAL the primary keeps for a replica or backup host that is away, so that its disk does not fill."
+            " A replica that was away for longer must be copied again, and a backup host needs `inv backup-now`."
         ),
     )
 
@@ -72,5 +72,5 @@ class Backup(Model):
     )
     second_copy: SecondCopy | None = Field(
         None,
-        description="A second copy of the backups, elsewhere. Without it, there is only the backup host's.",
+        description="A second copy of the backups, elsewhere. Without it, they are only on the backup host.",
     )

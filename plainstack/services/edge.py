@@ -40,13 +40,13 @@ class GivenCertificate(Model):
 
 
 class DnsChallenge(Model):
-    """How the authority is shown that the names are ours by records in their DNS zones; wildcards need it."""
+    """How DNS records prove to the authority that the names belong to the site; wildcards need it."""
 
     provider: Annotated[str, Field(pattern=r"^[a-z0-9]+$")] = Field(
         description="lego's name of the DNS provider, such as `hetzner` or `rfc2136`."
     )
     env: dict[VariableName, Line] = Field(
-        default_factory=dict, description="The variables that lego's provider reads, as far as they are no secrets."
+        default_factory=dict, description="The variables that lego's provider reads and that are not secrets."
     )
     secrets: tuple[VariableName, ...] = Field(
         (), description="The variables that are secrets. Set each with `inv secrets.set acme/NAME`."
@@ -60,12 +60,12 @@ class Acme(Model):
     directory: Directory = Field(
         "letsencrypt",
         description=(
-            "`letsencrypt`, `letsencrypt-staging` for tries without rate limits, whose certificates no browser"
-            " trusts, or the URL of another authority's directory."
+            "`letsencrypt`; `letsencrypt-staging` for experiments, with high rate limits and certificates that no"
+            " browser trusts; or the URL of another authority's directory."
         ),
     )
     authority: FilePath | None = Field(
-        None, description="The PEM file of an authority's roots that systems do not trust by themselves: a private one."
+        None, description="The PEM file of the root certificates of a private authority, which systems do not trust."
     )
     key_type: Literal["ec256", "ec384", "rsa2048", "rsa4096"] = Field(
         "ec256", description="The type of the certificate's key."
@@ -130,7 +130,7 @@ class Balancer(Model):
         "10m", description="The largest request body, in bytes or with k, m or g."
     )
     connections: Annotated[Int, Field(ge=1, le=16384)] = Field(
-        1000, description="How many requests of one address are in progress at a time; further ones get the status 429."
+        1000, description="How many requests of one address may be in progress; further ones get the status 429."
     )
     redirects: tuple[Redirect, ...] = Field((), description="Permanent redirects of names and paths.")
     maintenance: Maintenance = Field(

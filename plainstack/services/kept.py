@@ -71,7 +71,7 @@ class OnHost:
 
     @property
     def ready(self) -> list[str]:
-        """The releases other than the current one that the host could run at once, newest first."""
+        """The releases other than the current one that the host could run without building anything, newest first."""
         found = [kept for kept in self.releases.values() if not kept.lacks and kept.id != self.current]
         return [kept.id for kept in sorted(found, key=lambda kept: kept.since, reverse=True)]
 

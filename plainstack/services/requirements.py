@@ -52,7 +52,7 @@ def parse(lock: bytes, path: str) -> list[Requirement]:
     try:
         text = lock.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise PlainstackError(f"{path}: is not text in UTF-8. Make the lock again") from None
+        raise PlainstackError(f"{path}: is not UTF-8 text. Make the lock again") from None
     return [_requirement(number, line) for number, line in _logical_lines(text)]
 
 

@@ -74,8 +74,8 @@ def advice(service: str, hosts: Hosts) -> str:
     pinned = newest(hosts)
     if pinned:
         return (
-            f"To continue the rollback to {pinned.release}: inv rollback --service={service}. To end it on all hosts:"
-            " inv deploy --again"
+            f"To continue the rollback to {pinned.release}: inv rollback --service={service}. To deploy the source"
+            " again on all hosts: inv deploy --again"
         )
     try:
         back = _previous(service, hosts, None)

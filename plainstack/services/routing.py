@@ -43,8 +43,8 @@ class Location:
 class HealthPage:
     """A process's health page under a name of the site.
 
-    `exact` is true if requests for it must not be treated like others below its path; `closed` is true if visitors get
-    no answer below that path without a login, or from any address.
+    `exact` is true if it needs a location of its own, because other requests below its path are treated differently.
+    `closed` is true if visitors need a login or an allowed address below that path.
     """
 
     service: Served

@@ -72,7 +72,7 @@ def full(facts: Mapping[str, str]) -> str:
 
 
 def findings(_stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding]:
-    """Report what `_always` finds in plans and deploys, even in those that have nothing to do."""
+    """Report the sentences of `_always` in every plan and deploy, even if nothing is to be done."""
     for sentence in _always(observed.facts):
         yield Finding(sentence, refused=False, always=True)
 

@@ -73,7 +73,7 @@ def _offset(match: re.Match[str]) -> str:
 
 def _xid(text: str) -> int:
     if not text.isdecimal() or not 3 <= int(text) < 2**64:
-        raise Refused(f"--before-xid={text}: not a transaction number, as pg_current_xact_id() prints them")
+        raise Refused(f"--before-xid={text}: not a transaction number such as pg_current_xact_id() prints")
     return int(text)
 
 

@@ -95,7 +95,7 @@ def test_many_errors_of_one_kind_are_counted_and_shortened() -> None:
 
 def test_a_binary_file_is_reported() -> None:
     """PowerShell encodes redirected output in UTF-16."""
-    assert problems("gunicorn==1\n".encode("utf-16")) == ["r.txt: is not text in UTF-8. Make the lock again"]
+    assert problems("gunicorn==1\n".encode("utf-16")) == ["r.txt: is not UTF-8 text. Make the lock again"]
 
 
 @given(st.text() | st.text(alphabet="ab=<>-; \\#\n'@[]./:0").map(lambda text: f"gunicorn{text}"))

@@ -50,7 +50,7 @@ class Wal:
         return f"{timeline:08X}{number // parts:08X}{number % parts:08X}"
 
     def after(self, name: str) -> int:
-        """Return how many segments follow the one of a file name, on any timeline."""
+        """Return how many segments on any timeline follow the segment with this file name."""
         last = int(name[8:16], 16) * (2**32 // self.size) + int(name[16:24], 16)
         return len({number for _, number in self.segments if number > last})
 

@@ -55,7 +55,7 @@ _ACTIONS = {
 
 @dataclass(frozen=True)
 class Refusals:
-    """Whose errors they are: the server's, about a bucket, as this host sees them."""
+    """The server that errors come from, the bucket that they are about, and the name of this host."""
 
     host: str
     here: str
