@@ -36,7 +36,13 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value that a person sets."""
+    """A value that a person sets. If `form` is not empty, it is the regular expression that a value must match.
+
+    `described` says what such a value is, worded to follow "must be".
+    """
+
+    form: str = ""
+    described: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,8 @@ def unfit(value: str, origin: Origin) -> str:
         return "must not be empty"
     if "\0" in value:
         return "must not contain a NUL character"
+    if isinstance(origin, Given) and origin.form and not re.fullmatch(origin.form, value):
+        return f"must be {origin.described}"
     if len(value.encode()) > LONGEST:
         return f"must not have more than {LONGEST:,} bytes"
     return ""

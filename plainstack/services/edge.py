@@ -22,6 +22,8 @@ from plainstack.inventory.values import (
 
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Email = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+$", max_length=254)]
+KeyId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._~+/=:-]{1,200}$")]
+Resolver = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?$")]
 Directory = Annotated[
     str, Field(pattern=r"^(letsencrypt|letsencrypt-staging|https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?)$")
 ]
@@ -39,6 +41,12 @@ class GivenCertificate(Model):
     key: FilePath = Field(description="The PEM file of the certificate's private key, without a passphrase.")
 
 
+class ExternalAccount(Model):
+    """The account that you have with an authority which issues certificates to its customers only (RFC 8555, 7.3.4)."""
+
+    key_id: KeyId = Field(description="The identifier of the key that the authority gave you; also called EAB KID.")
+
+
 class DnsChallenge(Model):
     """How DNS records prove to the authority that the names belong to the site; wildcards need it."""
 
@@ -50,6 +58,20 @@ class DnsChallenge(Model):
     )
     secrets: tuple[VariableName, ...] = Field(
         (), description="The variables that are secrets. Set each with `inv secrets.set acme/NAME`."
+    )
+    resolvers: tuple[Resolver, ...] = Field(
+        (),
+        description=(
+            "The DNS servers, as ADDRESS or ADDRESS:PORT, that tell which zone a name is in; without them, those of the"
+            " balancers' /etc/resolv.conf."
+        ),
+    )
+    wait: Bool = Field(
+        True,
+        description=(
+            "Whether to wait until all name servers of the zone have the record; `false` if the balancers cannot ask"
+            " them."
+        ),
     )
 
 
@@ -69,6 +91,13 @@ class Acme(Model):
     )
     key_type: Literal["ec256", "ec384", "rsa2048", "rsa4096"] = Field(
         "ec256", description="The type of the certificate's key."
+    )
+    external_account: ExternalAccount | None = Field(
+        None,
+        description=(
+            "Your account with the authority, if it wants one (external account binding); its key is the secret"
+            " `acme/hmac`."
+        ),
     )
     dns: DnsChallenge | None = Field(
         None, description="Proof by DNS records instead of by a page on port 80 of the balancers."

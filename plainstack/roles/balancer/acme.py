@@ -32,6 +32,8 @@ CERTIFICATE, KEY = f"{STATE}/live/site.crt", f"{STATE}/live/site.key"
 TRUSTED = f"{STATE}/trusted.crt"
 
 _ACCOUNT = "acme/account"
+_CUSTOMER = "acme/hmac"
+_BINDING = "/usr/local/lib/plainstack/acme_account.py"
 _AUTHORITY = f"{PROGRAM}.crt"
 _SERVICE, _TIMER = "plainstack-acme.service", "plainstack-acme.timer"
 _DIRECTORIES = {
@@ -44,6 +46,9 @@ def declared(stack: Stack) -> Iterator[DeclaredSecret]:
     """Yield the secret that the account's key is derived from, and those of the DNS provider."""
     if acme := stack.settings(Balancer).issuer:
         yield DeclaredSecret(_ACCOUNT, "at once", Generated(64))
+        if acme.external_account:
+            form = Given(r"[A-Za-z0-9+/_-]{16,}={0,2}", "the HMAC key from the authority, in base64")
+            yield DeclaredSecret(_CUSTOMER, "at once", form)
         for name in acme.dns.secrets if acme.dns else ():
             yield DeclaredSecret(f"acme/{name}", "at once", Given())
 
@@ -70,6 +75,10 @@ def files(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tuple[File,
         verbatim("balancer", f"/etc/systemd/system/{_SERVICE}"),
         verbatim("balancer", f"/etc/systemd/system/{_TIMER}"),
     ]
+    if acme.external_account:
+        key = Secret(_CUSTOMER, f"{vault.password(_CUSTOMER).reveal()}\n")
+        found.append(verbatim("balancer", _BINDING, mode=0o755))
+        found.append(template("balancer", f"{PROGRAM}.hmac", mode=0o600, key=key, **known))
     if acme.authority:
         found.append(File(path=_AUTHORITY, content=stack.file(acme.authority).read_bytes()))
     if acme.dns:
@@ -82,9 +91,11 @@ def files(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tuple[File,
 
 def packages(stack: Stack) -> Iterator[Package]:
     """Yield the ACME client and the roots of public authorities."""
-    if stack.settings(Balancer).issuer:
+    if acme := stack.settings(Balancer).issuer:
         yield Package(name="lego")
         yield Package(name="ca-certificates")
+        if acme.external_account:
+            yield Package(name="python3")
 
 
 def timer(placed: tuple[File, ...]) -> Iterator[Resource]:

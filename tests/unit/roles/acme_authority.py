@@ -7,9 +7,10 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import requests
 
@@ -60,10 +61,15 @@ def prepared(folder: Path) -> Authority:
 
 
 @contextlib.contextmanager
-def running(authority: Authority, http_port: int) -> Iterator[None]:
-    """Run an authority that sends its challenges to a port of this machine."""
+def running(
+    authority: Authority, http_port: int, customers: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[None]:
+    """Run an authority that sends its challenges to a port of this machine.
+
+    If it has customers, who are given as keys by their identifiers, it refuses accounts of others.
+    """
     dns = free_port()
-    settings = {
+    settings: dict[str, object] = {
         "listenAddress": f"127.0.0.1:{authority.port}",
         "managementListenAddress": f"127.0.0.1:{free_port()}",
         "certificate": str(authority.root),
@@ -71,6 +77,8 @@ def running(authority: Authority, http_port: int) -> Iterator[None]:
         "httpPort": http_port,
         "tlsPort": 1,
     }
+    if customers:
+        settings |= {"externalAccountBindingRequired": True, "externalAccountMACKeys": dict(customers)}
     configuration = authority.folder / "pebble.json"
     configuration.write_text(json.dumps({"pebble": settings}))
     nothing = [word for name in ("http01", "https01", "tlsalpn01") for word in (f"-{name}", "")]

@@ -16,6 +16,8 @@ import pytest
 from cryptography import x509
 
 from plainstack.inventory.stack import Stack
+from plainstack.roles.balancer import acme
+from plainstack.secrets.values import Secret, Vault
 from tests import inventories
 from tests.unit.roles import acme_authority
 from tests.unit.roles.acme_authority import Authority
@@ -36,6 +38,7 @@ balancer:
   tls: acme
   acme: {email: ops@shop.example, directory: "DIRECTORY", authority: root.crt}
 """
+CHALLENGE = "http://shop.example/.well-known/acme-challenge/x"
 SECRETS = {"acme/account": "a" * 64}
 
 
@@ -178,6 +181,22 @@ def test_a_balancer_with_the_key_of_another_account_keeps_its_certificate(balanc
     assert failed.returncode == 1
     assert "unauthorized" in balancer.facts()["acme_error"]
     assert balancer.served() == before
+
+
+def test_a_replaced_account_gets_another_certificate(balancer: Balancer) -> None:
+    """`inv secrets.rotate acme/account` and a deploy change the key and the thumbprint."""
+    before = balancer.served()
+    first, second = (Vault({"acme/account": Secret("acme/account", letter * 64)}, {}, "authority\n") for letter in "ab")
+    site = balancer.folder / "etc/nginx/conf.d/site.conf"
+    text = site.read_text()
+    assert acme.thumbprint(first) in text
+    site.write_text(text.replace(acme.thumbprint(first), acme.thumbprint(second)))
+    key = balancer.folder / "etc/plainstack/balancer/acme.key"
+    key.write_text(acme._account_key(second).reveal())
+    subprocess.run([balancer.folder / "bin/systemctl"], check=True)
+    until(lambda: acme.thumbprint(second) in balancer.edge.curl(CHALLENGE)[2], "nginx answers for the new account")
+    balancer.renew()
+    assert balancer.becomes(before).not_valid_after_utc > before.not_valid_before_utc
 
 
 def test_another_name_needs_another_certificate_and_one_with_a_wrong_address_says_why(balancer: Balancer) -> None:

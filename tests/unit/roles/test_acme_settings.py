@@ -10,6 +10,7 @@ from plainstack.engine.resources import File, Package
 from plainstack.errors import InventoryError
 from plainstack.roles import balancer, monitoring
 from plainstack.roles.balancer import acme
+from plainstack.secrets.declaration import unfit
 from plainstack.secrets.values import Certificate, Secret, Vault
 from tests import inventories
 from tests.unit.roles.balancer_files import SITE, files, servers
@@ -48,6 +49,16 @@ def vault(**more: str) -> Vault:
         ("email: ops@shop.example", "email: a@b.c, authority: none.crt", "balancer.acme.authority: none.crt"),
         ("{email: ops@shop.example}", "{mail: ops@shop.example}", "did you mean 'email'?"),
         (
+            "email: ops@shop.example",
+            "email: a@b.c, external_account: {kid: x}",
+            "external_account.kid: unknown key, did you mean 'key_id'?",
+        ),
+        (
+            "acme: {email: ops@shop.example}",
+            DNS.replace("[HETZNER", "[hmac, HETZNER"),
+            "balancer.acme.dns.secrets: acme/hmac is a secret of the account",
+        ),
+        (
             "acme: {email: ops@shop.example}",
             DNS.replace("TTL: '60'", "HETZNER_API_KEY: x"),
             "balancer.acme.dns.env.HETZNER_API_KEY: is also one of the secrets",
@@ -81,6 +92,17 @@ def test_names_that_a_wildcard_covers_are_left_out_of_the_certificate() -> None:
     # DNS records prove the names, so the web server answers no challenge.
     assert "acme-challenge" not in placed[SITE].content.decode()
     assert {secret.name for secret in balancer.secrets(stack)} == {"acme/account", "acme/HETZNER_API_KEY"}
+
+
+def test_the_key_of_an_external_account_is_a_secret_in_base64_that_only_root_reads() -> None:
+    text = TEXT.replace("shop.example}", "shop.example, external_account: {key_id: shop-1}}", 1)
+    stack = inventories.parse(text, "hosts.yaml", Path.cwd())
+    secret = next(one for one in balancer.secrets(stack) if one.name == "acme/hmac")
+    assert unfit("zWNDZM6eQGHWpSRTPal5eIUY", secret.origin) == ""
+    assert unfit("not a key", secret.origin) == "must be the HMAC key from the authority, in base64"
+    placed = files(stack, vault(acme__hmac="zWNDZM6eQGHWpSRTPal5eIUY"))
+    assert "KEY_ID='shop-1'\n" in placed[f"{acme.PROGRAM}.conf"].content.decode()
+    assert (placed[f"{acme.PROGRAM}.hmac"].mode, placed[f"{acme.PROGRAM}.hmac"].secret) == (0o600, True)
 
 
 @pytest.mark.parametrize(
