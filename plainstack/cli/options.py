@@ -9,5 +9,5 @@ SELECT = {
 }
 NOTIFY = {"no-notify": "send no notification; see the key notify of the inventory"}
 JSON = {"json": "print one JSON document on stdout instead of text"}
-OUTAGE = {"accept-outage": "change a host although no other host of its service is in use, so that requests fail"}
+OUTAGE = {"accept-outage": "change a host even if no other host of its service is in use and requests fail"}
 BUILD = {"no-build": "use the sources of services as they are: do not run their `build.local`"}

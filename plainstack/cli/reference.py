@@ -100,7 +100,7 @@ def _kinds(place: str, union: Schema, models: Schema) -> Iterator[str]:
     kinds = [models[option["$ref"].rpartition("/")[2]] for option in union["oneOf"]]
     first, *others = [kind["properties"] for kind in kinds]
     shared = {key: field for key, field in first.items() if all(other.get(key) == field for other in others)}
-    about = f"What all kinds share; `kind` is {' or '.join(f'`{_kind_of(kind)}`' for kind in kinds)}."
+    about = f"The keys that all kinds share; `kind` is {' or '.join(f'`{_kind_of(kind)}`' for kind in kinds)}."
     required = [key for key in shared if all(key in kind.get("required", ()) for kind in kinds)]
     yield from _section(place, {"properties": shared, "description": about, "required": required}, models)
     for kind in kinds:

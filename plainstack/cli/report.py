@@ -57,7 +57,7 @@ def describe(action: Action) -> str:
     return f"{MARK[action.cause]} {action.subject()}" + (f"  ({detail})" if detail else "")
 
 
-# How many of the files that a release leaves out are named, and the folders above a file, which are cut off its name.
+# How many of the files that a release leaves out are listed, and the folders in front of a name, which are not shown.
 _NAMED = 12
 _NAME_OF_PATH = re.compile(r"^.*/(?=[^/]+/?( \([^/]*\))?$)")
 

@@ -78,7 +78,7 @@ def restore_files(
 
 
 def files_with(console: Console, restoration: Restoration, now: Situation, until: datetime | None) -> Iterator[Files]:
-    """Yield the folders that go back with the database to a moment, None if no time is known; say which do not."""
+    """Yield the folders that go back to `until` with the database (None: not known), and report those that do not."""
     from plainstack.postgresql.backup.folder_listing import at_moment
     from plainstack.postgresql.restore.situation import Files
     from plainstack.services.folders import kept

@@ -36,9 +36,9 @@ class Lockable(Protocol):
 
 @dataclass(frozen=True)
 class Locks:
-    """The lock files of a kind of run, which locks `own` exclusively and `shared` together with other runs.
+    """The lock files of a kind of run: it locks `own` exclusively, and `shared` in shared mode.
 
-    `sharer` is the file in which the runs that share `own` write their names. It is only read, to name the holder.
+    `sharer` is the file in which runs that hold `own` in shared mode write their names. It is read to name the holder.
     """
 
     own: str

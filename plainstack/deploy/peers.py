@@ -79,7 +79,7 @@ def await_another(observer: Observer, view: View, leaves: Leaves, listener: List
     spare = observer.roles[stage].spare
     if spare is None:
         return
-    # With the holds of hosts: a host on which a person stopped the units does not take the place of another.
+    # The stack includes the holds: a host on which a person stopped the units cannot stand in for another.
     scripts = spare.asks(observer.stack, observer.stack.hosts[host], leaves.units, leaves.absent)
     asked = {peer: script for peer, script in scripts.items() if peer not in view.failed}
     until = time.monotonic() + spare.seconds

@@ -68,4 +68,4 @@ class Restart(Deployment):
         return self.restarting[name]
 
     def _check(self, host: str, stage: str, seen: Observed) -> None:
-        """Accept the host: its units are healthy, and other changes may be due there."""
+        """Do not compare the host with its desired state: changes that are not deployed may be pending there."""

@@ -101,6 +101,6 @@ class FilesRestore:
     def _read(self, host: str, script: str, step: str, timeout: float = _SOON) -> str:
         done = self._sessions.to(host).script(script, timeout=timeout, step=step)
         if done.code != 0:
-            first, *rest = done.err.strip().splitlines() or ["it failed without a word"]
+            first, *rest = done.err.strip().splitlines() or ["it failed without an error message"]
             raise HostFailed(host, step, first, rest[-8:], done.code)
         return done.out

@@ -98,6 +98,6 @@ class OneTable:
 
         done = self._sessions.to(host).run(f"sh -c {shlex.quote(script)}", on_line=show, timeout=_LONGEST, step=step)
         if done.code != 0:
-            first, *rest = done.err.strip().splitlines() or ["it failed without a word"]
+            first, *rest = done.err.strip().splitlines() or ["it failed without an error message"]
             raise HostFailed(host, step, _PREFIX.sub("", first), rest[-8:], done.code)
         return done.out

@@ -62,7 +62,7 @@ def template(
         )
     if "<secret " in text:
         raise InventoryError(
-            [f"{_shown(sources, name)}: a secret was put into another text, which hides its value{where}"]
+            [f"{_shown(sources, name)}: a secret was embedded in another string, which hides its value{where}"]
         )
     place, content = path.format_map(at), text.encode()
     return File(path=place, content=content, mode=mode, owner=owner, group=group, secret=bool(secrets), early=early)

@@ -1,7 +1,7 @@
 """Folders of services that are backed up, and how their hosts show them to the backup host.
 
-The program files/backup/usr/local/lib/plainstack/folders answers it there: over TLS, if it has its certificate, with
-rsync in one of these folders, which it may read. It may write only into a folder that a restore has prepared.
+The program files/backup/usr/local/lib/plainstack/folders answers the backup host over TLS, and checks its certificate.
+Its rsync may read each of these folders, and may write only into a folder that a restore has prepared.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ PORT = port_numbers.FOLDERS
 OFFER = "files"
 PROGRAM = "/usr/local/lib/plainstack/folders"
 MODULES = ("__main__", "channel", "exchange", "folder_verbs", "gathering", "snapshots")
-# The account that answers; also in the program's module exchange.
+# The account that answers. The program's module exchange names it too, and the folder STAGE.
 ACCOUNT = "plainstack-files"
-# What restores prepare and put aside, below the folder of all that a service writes; also in that module.
+# The folder, below the data of a service, in which restores prepare files and put old ones aside.
 STAGE = ".plainstack-files"
 _SYSTEM = "/etc/systemd/system"
 _SOCKET, _SERVICE = "plainstack-files.socket", "plainstack-files@.service"

@@ -103,7 +103,7 @@ chmod -R a+rX "$new/source"
 
 _SWITCH = """\
 static=$home/releases/$id/static
-# Pages of the release before ask for its files until they are closed. Those that the new one has too are its own.
+# Open pages of the previous release still request its files. Link those that the new release does not have.
 before=$(readlink -f "$home/current" || :)
 if [ -d "$before/static" ] && [ -d "$static" ] && [ "$before/static" != "$static" ]; then
     cd "$before/static"

@@ -21,9 +21,10 @@ Problem = tuple[Loc, str]
 
 @dataclass(frozen=True)
 class Claim:
-    """A path of a name (None: of every name without a claim of its own), and the key that asks for it.
+    """A path that a key of the inventory asks for, under the name `host`.
 
-    An empty path stands for all paths. `location` is the name of the location of a route.
+    `host` is None for all names that no other claim has with this path. An empty path stands for all paths. `location`
+    is set for a route: the name of its location.
     """
 
     loc: Loc

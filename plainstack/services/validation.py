@@ -167,7 +167,7 @@ def _one(loc: Loc, process: Process, no_lease: str) -> Iterator[Problem]:
         yield loc, f"{dotted(loc)}: needs {no_lease}"
     for key in ("port", "watchdog"):
         if getattr(process, key) is not None:
-            yield (*loc[:-1], key), f"{dotted((*loc[:-1], key))}: a process of which there is one cannot have {key}"
+            yield (*loc[:-1], key), f"{dotted((*loc[:-1], key))}: a process with `one: true` cannot have {key}"
     if process.count > 1:
         yield (*loc[:-1], "count"), f"{dotted((*loc[:-1], 'count'))}: contradicts {dotted(loc)}; remove one of the two"
 

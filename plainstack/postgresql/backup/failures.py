@@ -44,7 +44,8 @@ _SYMPTOMS = (
     (
         r"requested WAL segment \S+ has already been removed|can no longer (access|get changes from) replication slot"
         r"|is not in this server's history",
-        "the primary no longer has WAL that Barman needs. Its receiver starts again within seconds: inv backup-now",
+        "the primary no longer has WAL that Barman needs. Its receiver restarts within seconds. Then try again:"
+        " inv backup-now",
     ),
     (
         r"terminating connection|server closed the connection|SSL SYSCALL|could not (receive|read) .*(data|COPY)"
@@ -127,7 +128,7 @@ def _failed(text: str) -> Iterator[tuple[str, str]]:
 def reasons(failure: Failure, needed: int = 0) -> list[str]:
     """Return why the backup failed and what to do, as sentences: the cause, or else each failed check of Barman.
 
-    `needed` is about how many bytes it would have, 0 if that is not known. If Barman cannot ask PostgreSQL, many other
+    `needed` is about how many bytes it would take, 0 if that is not known. If Barman cannot ask PostgreSQL, many other
     checks fail because of that.
     """
     said = "\n".join((*failure.journal, *failure.log))

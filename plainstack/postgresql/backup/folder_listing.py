@@ -188,6 +188,6 @@ def chosen(stack: Stack, names: str) -> list[Kept]:
         mine = [one for one in everything if wanted in (one.key, one.service)]
         if not mine:
             known = ", ".join(dict.fromkeys(one.key for one in everything)) or "none"
-            raise Refused(f"{name.strip() or 'nothing'} is no folder that is backed up; known: {known}")
+            raise Refused(f"{name.strip() or 'nothing'} is not a folder that is backed up; known: {known}")
         found += [one for one in mine if one not in found]
     return found

@@ -20,7 +20,7 @@ from plainstack.postgresql.backup.schedule import calendars
 from plainstack.postgresql.settings import NEVER, Backup
 from plainstack.services import folders
 
-# Not below a name that a server of Barman could have.
+# No Barman server can have the folder's name, because it begins with an underscore.
 ROOT = f"{barman.HOME}/_folders"
 UNIT, TEST = "plainstack-files-snapshot", "plainstack-files-test"
 METRICS = "/var/lib/prometheus/node-exporter/plainstack_files.prom"

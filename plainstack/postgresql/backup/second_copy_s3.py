@@ -31,7 +31,7 @@ def declared(stack: Stack) -> Iterator[DeclaredSecret]:
 
 
 def resources(stack: Stack, wanted: SecondCopy, vault: Vault) -> Iterator[Resource]:
-    """Yield the client of S3, which is Amazon's for Python, and what it is to use."""
+    """Yield Amazon's S3 client for Python, its credentials, and the certificates that it trusts."""
     yield Package(name="python3-s3transfer")
     yield Package(name="ca-certificates")
     keys = {

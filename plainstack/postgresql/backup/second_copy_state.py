@@ -126,7 +126,7 @@ def problems(stack: Stack, seen: Copied | None, now: datetime) -> Iterator[str]:
     if seen.unknown:
         yield (
             f"the second copy has {len(seen.unknown)} backups that this host does not know, from {seen.unknown[0]} on;"
-            " if it was rebuilt, bring them back: inv backups --fetch-copy"
+            " if this host was rebuilt, bring them back: inv backups --fetch-copy"
         )
 
 

@@ -77,7 +77,7 @@ then
     exit 0
 fi
 echo "$said" | grep -i error | tail -n 1 >{REWINDING}.new
-[ -s {REWINDING}.new ] || printf 'it ended without a word\n' >{REWINDING}.new
+[ -s {REWINDING}.new ] || printf 'it ended without an error message\n' >{REWINDING}.new
 # If pg_rewind could not connect to the primary, it has changed nothing.
 if grep -q 'connection to server' {REWINDING}.new; then
     rm {REWINDING}

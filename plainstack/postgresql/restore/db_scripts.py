@@ -90,11 +90,11 @@ def _lead(_step: RestoreStep) -> str:
 
 
 def _lead_again(step: RestoreStep) -> str:
-    """Start the old primary. If the restored data was served, begin a timeline that none of its WAL has.
+    """Start the old primary, on a new timeline if the restored data was served.
 
-    Barman may have WAL of the restored history, and a later promotion on the old one must not use its timeline again.
-    A promotion takes the number after all whose histories are in pg_wal. They are copied there only once the server is
-    in recovery: at its start, it would try to follow the newest of them.
+    Barman may have WAL of the restored timelines, so no later promotion may reuse their numbers. A promotion takes the
+    number after all timelines whose history files are in pg_wal. The files are copied there only once the server is in
+    recovery: when it starts, it would try to follow the newest of them.
     """
     (restore,) = step.about
     undone = f"{DATA}.undone-{restore}"

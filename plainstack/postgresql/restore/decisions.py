@@ -20,7 +20,7 @@ MARGIN = 256 * 2**20
 
 
 def continued(now: Situation, moment: str) -> Request | None:
-    """Return the unfinished restore to this moment, to any if it is empty; None if a new restore can begin.
+    """Return the unfinished restore to this moment (if empty, to any moment); None if a new restore can begin.
 
     Raises Refused if a restore to another moment has begun to change the stack.
     """
@@ -36,7 +36,7 @@ def continued(now: Situation, moment: str) -> Request | None:
         raise Refused(f"restore {begun.id} is being undone. Finish that: inv restore --undo")
     if moment and begun.moment != moment:
         raise Refused(
-            f"restore {begun.id} ({begun.says}) has not finished. Finish it with the command it was begun with, or put"
+            f"restore {begun.id} ({begun.says}) has not finished. Finish it with the command that began it, or put"
             " the old data back: inv restore --undo"
         )
     return begun

@@ -21,7 +21,7 @@ CHECKED = ("db", "backup")
 
 @dataclass(frozen=True)
 class Files:
-    """A folder of a service on a host, the snapshot that it goes back to, and that one's size in bytes."""
+    """A folder of a service on a host, the snapshot that it goes back to, and the snapshot's size in bytes."""
 
     service: str
     folder: str
@@ -35,7 +35,7 @@ class Files:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """It as the words of a step."""
+        """The fields as the words that a step gets."""
         return (self.service, self.folder, self.host, self.snapshot, str(self.size))
 
 

@@ -180,7 +180,7 @@ def status(stack: Stack, facts: Answers, _now: float) -> Status:
 
 
 def findings(stack: Stack, host: Host, observed: Observed) -> Iterator[Finding]:
-    """Report that browsers warn of the site, or soon will."""
+    """Report that browsers warn about the site, or soon will."""
     if "balancer" in host.roles and (sentence := acme.unissued(stack, observed.facts)):
         yield Finding(sentence, refused=False, always=True)
 

@@ -127,9 +127,7 @@ def unissued(stack: Stack, facts: Mapping[str, str]) -> str:
     see = f"journalctl -u {_SERVICE}"
     if facts["acme"] == "none":
         reason = f"refused: {why}" if why else "has not issued one yet"
-        return (
-            f"browsers warn of the site, which has a certificate of the stack's own: {acme.directory} {reason} ({see})"
-        )
+        return f"browsers warn about the site, which has the stack's own certificate: {acme.directory} {reason} ({see})"
     if why:
         until = datetime.fromtimestamp(float(facts["acme"]), UTC)
         return f"the certificate of the site, valid until {until:%Y-%m-%d}, could not be renewed: {why} ({see})"
@@ -137,7 +135,7 @@ def unissued(stack: Stack, facts: Mapping[str, str]) -> str:
 
 
 def _names(stack: Stack) -> list[str]:
-    """Return the names of the certificate; authorities refuse those that one of its wildcards covers as redundant."""
+    """Return the names of the certificate, without those that its wildcards cover: authorities refuse them."""
     from plainstack.roles.balancer.certificate import covers
 
     names = stack.settings(Balancer).server_names

@@ -114,7 +114,7 @@ def test_a_primary_is_stopped_even_if_its_disk_cannot_store_the_mark(
     ("ends", "code", "kept"),
     [
         ("echo done", 0, None),
-        ("echo 'pg_rewind: servers diverged'; kill -KILL $$", 0, "it ended without a word"),
+        ("echo 'pg_rewind: servers diverged'; kill -KILL $$", 0, "it ended without an error message"),
         ("echo 'pg_rewind: error: no common ancestor'; exit 1", 0, "pg_rewind: error: no common ancestor"),
         ("echo 'error: connection to server at db2 failed'; exit 1", 1, None),
     ],

@@ -234,7 +234,7 @@ def test_a_record_on_a_timeline_that_was_left_before_is_not_compared(
     (place.archive / "wals/00000002.history").write_text("1\t0/100\tno recovery target specified\n")
     write_json(place.records / f"{BACKUP.id}.json", RECORD)
     result = tried(PAUSED, UP)
-    assert "recorded on timeline 1, which timeline 2 left before that" in result["notes"][0]
+    assert "recorded on timeline 1, after timeline 2 had branched off" in result["notes"][0]
 
 
 def test_a_newer_timeline_without_the_backup_is_mentioned(place: Place, tried: Callable[..., dict[str, Any]]) -> None:

@@ -192,7 +192,10 @@ def test_a_percent_sign_in_a_command_is_not_a_systemd_specifier() -> None:
             f"{SHORT}, processes: {{w: {{command: a, one: true, count: 2}}}}}}",
             "contradicts services.web.processes.w.one",
         ),
-        (f"{SHORT}, processes: {{w: {{command: a, one: true, port: 81}}}}}}", "of which there is one cannot have port"),
+        (
+            f"{SHORT}, processes: {{w: {{command: a, one: true, port: 81}}}}}}",
+            "a process with `one: true` cannot have port",
+        ),
         (
             "{kind: binary, source: Makefile, processes: {web: {command: a, port: 8000}}}",
             "services.web.processes.web.health: is missing; the balancers use a host only while",

@@ -81,7 +81,7 @@ def test_a_restore_takes_the_newest_snapshot_that_was_complete_at_the_moment(sta
 def test_every_host_of_a_service_has_snapshots_of_its_own(stack: Stack) -> None:
     assert [one.says for one in folders.kept(stack)] == ["web/media of app1", "web/media of app2"]
     assert folder_listing.chosen(stack, "web/media") == folder_listing.chosen(stack, "web,web/media/")
-    with pytest.raises(Refused, match="web/cache is no folder that is backed up; known: web/media"):
+    with pytest.raises(Refused, match="web/cache is not a folder that is backed up; known: web/media"):
         folder_listing.chosen(stack, "web/cache")
 
 

@@ -38,9 +38,9 @@ def refusal(
     request: str,
     folders: Mapping[str, Mapping[str, str]],
 ) -> tuple[str, list[str], str]:
-    """Return why a request is refused, or else "", the command that answers it, and what rsync asked for.
+    """Return why a request is refused ("" if it is not), the command that answers it, and what rsync asked for.
 
-    `names` are those of the other host's certificate. `folders` maps what may be done to the folders, by key.
+    `names` are those of the other host's certificate. `folders` has, for each verb, the allowed folders by key.
     """
     verb, _, rest = request.partition(" ")
     key, _, command = rest.partition(" ")

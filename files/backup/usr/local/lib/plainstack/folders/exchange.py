@@ -1,8 +1,8 @@
-"""Restore a folder of a service on its host: first next to the current one, then in its place, in one step each way.
+"""Restore a folder of a service on its host: it is copied next to the current one, then the two are exchanged.
 
-DATA/.plainstack-files/FOLDER has `new`, into which the backup host copies, which becomes `ready`; `request.json`, the
-restore that is under way; and what restores have put aside: `before-ID`, and `undone-ID`, which an undone one had
-brought back.
+DATA/.plainstack-files/FOLDER contains `new`, into which the backup host copies, and which is then renamed to `ready`;
+`request.json`, the restore that is under way; `before-ID`, the folder that restore ID replaced; and `undone-ID`, the
+folder that restore ID had brought back before it was undone.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Place:
 
     @property
     def new(self) -> Path:
-        """Where the backup host copies to, while it may."""
+        """The folder that the backup host copies to; it is renamed when the copy is complete."""
         return self.stage / "new"
 
     @property
@@ -74,7 +74,7 @@ class Place:
         fresh.replace(path)
 
     def finish(self, restore: str = "") -> None:
-        """Forget the restore that was under way, or only this one: all that belongs to it is done."""
+        """Forget the restore that is under way, because it is complete; with `restore`, only if it has this id."""
         if restore in ("", self.request().get("id")):
             (self.stage / "request.json").unlink(missing_ok=True)
 
@@ -93,7 +93,7 @@ def prepare(place: Place, restore: str, snapshot: str, size: int) -> tuple[str, 
     if begun.get("undo") or (begun.get("inode") and begun["snapshot"] != snapshot):
         what = "the undoing of restore" if begun.get("undo") else "restore"
         raise Refused(
-            f"{place.folder}: {what} {begun['id']} has not finished. Finish it with the command that it was begun with,"
+            f"{place.folder}: {what} {begun['id']} has not finished. Finish it with the command that began it,"
             " or with --undo"
         )
     if begun.get("inode"):
@@ -101,7 +101,7 @@ def prepare(place: Place, restore: str, snapshot: str, size: int) -> tuple[str, 
     free = shutil.disk_usage(place.data).free + (_size(place.new) if place.new.exists() else 0)
     if free < size + _MARGIN:
         raise Refused(
-            f"{place.folder}: the disk is too full for the restored files beside the present ones: {free // 2**20} MB"
+            f"{place.folder}: the disk is too full for the restored files next to the current ones: {free // 2**20} MB"
             f" are free, {(size + _MARGIN) // 2**20} MB are needed"
         )
     account = pwd.getpwnam(RECEIVER)

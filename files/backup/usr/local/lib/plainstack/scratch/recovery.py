@@ -23,7 +23,7 @@ class Target:
     pause: bool = False
 
     def settings(self, timeline: int) -> dict[str, str]:
-        """Return the settings of PostgreSQL for it."""
+        """Return the settings with which PostgreSQL recovers to it."""
         found = {"recovery_target_timeline": str(timeline)}
         if self.kind == "immediate":
             found["recovery_target"] = "immediate"
@@ -35,7 +35,7 @@ class Target:
         return found
 
     def described(self) -> str:
-        """Return it as the option that was typed."""
+        """Return the target as the option that was typed."""
         return f"{_FLAGS[self.kind]}={self.value}" if self.value else _FLAGS[self.kind]
 
 

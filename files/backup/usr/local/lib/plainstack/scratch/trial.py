@@ -106,7 +106,7 @@ class Trial:
         wal = Wal.read(self._place.archive, self._life.backup.segment_size)
         left = dict(wal.ancestors.get(here, ())).get(timeline, -1)
         if timeline != here and left < position(known["lsn"]):
-            return f"they were recorded on timeline {timeline}, which timeline {here} left before that"
+            return f"they were recorded on timeline {timeline}, after timeline {here} had branched off"
         return ""
 
     def _pages(self) -> list[Damaged]:

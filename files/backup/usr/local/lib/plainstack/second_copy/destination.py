@@ -60,7 +60,7 @@ class Destination(ABC):
 
     @abstractmethod
     def fetch(self, only: Sequence[str], into: Path, *, once: bool = False, without: Sequence[str] = ()) -> None:
-        """Copy files from the copy, which need not have all of them; the rest as `send`. Raises Failed."""
+        """Copy files from the copy, and skip those that it lacks; the options are those of `send`. Raises Failed."""
 
     @abstractmethod
     def fetch_listed(self, names: Iterable[str], into: Path) -> None:
@@ -88,7 +88,7 @@ class Destination(ABC):
 
 
 def described(path: Path = CONFIG) -> tuple[str, dict[str, Any]]:
-    """Return the kind of destination that the role wrote, and its fields."""
+    """Return the kind and the fields of the destination, as the role wrote them."""
     known: dict[str, Any] = json.loads(path.read_text())
     kind = str(known.pop("kind"))
     return kind, {name: Path(value) if name in _PATHS else value for name, value in known.items()}

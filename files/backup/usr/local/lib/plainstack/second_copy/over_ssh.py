@@ -63,7 +63,7 @@ class Machine(Destination):
             raise Failed(
                 "open",
                 f"{self.host} lets the key of {self.here} run any command. In the file authorized_keys of"
-                f" {self.user}, replace the line of the key by the one that inv backups --copy-key prints",
+                f" {self.user}, replace the line of the key with the one that inv backups --copy-key prints",
             )
         if "SSH_ORIGINAL_COMMAND" not in ran.stderr:
             raise self.failure(ran.returncode, ran.stderr)

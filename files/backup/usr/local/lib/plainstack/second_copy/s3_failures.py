@@ -20,7 +20,8 @@ _MEANINGS = {
     ),
     "SignatureDoesNotMatch": (
         "key",
-        f"the secret access key of {{here}} is not the one of its access key. Set the right one, and deploy: {_SECRET}",
+        f"the secret access key of {{here}} does not belong to its access key. Set the right one, and deploy:"
+        f" {_SECRET}",
     ),
     "AccessDenied": (
         "key",
@@ -35,7 +36,7 @@ _MEANINGS = {
 }
 _REGION = (
     "region",
-    "the bucket {bucket} is in another region than {here} asks. Correct backup.second_copy.region",
+    "the bucket {bucket} is not in the region that {here} asks for. Correct backup.second_copy.region",
 )
 _MEANINGS |= {
     "PermanentRedirect": _REGION,
