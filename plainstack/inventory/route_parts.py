@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -88,7 +88,7 @@ class Route(Model):
 
 
 class Redirect(Model):
-    """A permanent redirect (status 301) of a name, or of a path."""
+    """A redirect of a name, or of a path."""
 
     host: ServerName | None = Field(
         None, description="The name whose requests are redirected, one of `server_names`; without it, all names."
@@ -102,4 +102,11 @@ class Redirect(Model):
             "A path, or a URL. If it is a URL without a path, the page's own path and query are added; if it ends with"
             " `/` as `path` does, what follows `path`."
         )
+    )
+    status: Literal[301, 302, 303, 307, 308] = Field(
+        301,
+        description=(
+            "Browsers remember `301` and `308`; `302`, `303` and `307` are temporary. After `307` and `308`, a POST"
+            " stays a POST."
+        ),
     )

@@ -161,7 +161,7 @@ class Balancer(Model):
     connections: Annotated[Int, Field(ge=1, le=16384)] = Field(
         1000, description="How many requests of one address may be in progress; further ones get the status 429."
     )
-    redirects: tuple[Redirect, ...] = Field((), description="Permanent redirects of names and paths.")
+    redirects: tuple[Redirect, ...] = Field((), description="Redirects of names and paths.")
     maintenance: Maintenance = Field(
         Maintenance(), description="The response to visitors while `inv maintenance` has closed a service."
     )

@@ -58,6 +58,7 @@ class Moved:
 
     path: str
     to: str
+    status: int
     pattern: str = ""
 
 
@@ -65,9 +66,9 @@ class Moved:
 class Site:
     """The same paths under one or several names; no name stands for any.
 
-    `redirect` is the URL to which all requests are redirected; empty if they are served. `snippets` are files of the
-    stack's folder with further directives, as paths from there. `healths` are the health pages that are requested under
-    these names.
+    `redirect` is the URL to which all requests are redirected with `status`; empty if they are served. `snippets` are
+    files of the stack's folder with further directives, as paths from there. `healths` are the health pages that are
+    requested under these names.
     """
 
     names: tuple[str, ...]
@@ -75,6 +76,7 @@ class Site:
     healths: tuple[HealthPage, ...] = ()
     moved: tuple[Moved, ...] = ()
     redirect: str = ""
+    status: int = 301
     snippets: tuple[Path, ...] = ()
 
     @property
@@ -158,7 +160,7 @@ def _site(stack: Stack, members: tuple[str, ...], hosts: tuple[str, ...], own: t
             chosen.setdefault(location.path, location)
     whole = next((one for one in redirects if one.path is None), None)
     if whole is not None and not any(rank[one.route.host] <= rank[whole.host] for one in chosen.values()):
-        return Site(members, redirect=_kept(whole), snippets=own)
+        return Site(members, redirect=_kept(whole), status=whole.status, snippets=own)
     moved: dict[str, Moved] = {}
     for one in redirects:
         route = chosen.get(one.path or "")
@@ -203,7 +205,7 @@ def _kept(redirect: Redirect) -> str:
 
 def _moved(path: str, redirect: Redirect) -> Moved:
     if _kept(redirect) != redirect.to:
-        return Moved(path, _kept(redirect))
+        return Moved(path, _kept(redirect), redirect.status)
     if path.endswith("/") and redirect.to.endswith("/"):
-        return Moved(path, f"{redirect.to}$1", f"^{re.escape(path)}(.*)$")
-    return Moved(path, f"{redirect.to}$is_args$args")
+        return Moved(path, f"{redirect.to}$1", redirect.status, f"^{re.escape(path)}(.*)$")
+    return Moved(path, f"{redirect.to}$is_args$args", redirect.status)

@@ -83,6 +83,12 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def page_redirect(self, _number: int) -> None:
+        """Redirect to the URL in the query."""
+        self.send_response(302)
+        self.send_header("Location", self.path.partition("?")[2].replace("HOST", self.headers["Host"]))
+        self.end_headers()
+
     def page_events(self, _number: int) -> None:
         """Send one event, and a second one when somebody has requested /go."""
         GO.clear()

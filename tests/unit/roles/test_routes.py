@@ -20,12 +20,16 @@ hosts:
   lb1: {address: 10.0.0.1, roles: [balancer]}
   app1: {address: 10.0.0.3, roles: [app]}
 balancer:
-  server_names: [www.shop.example, shop.example, api.shop.example, old.example, in.shop.example, "*.tenant.example"]
+  server_names:
+    [www.shop.example, shop.example, api.shop.example, old.example, in.shop.example, soon.example, "*.tenant.example"]
   redirects:
     - {host: www.shop.example, to: "https://shop.example"}
     - {host: old.example, to: "https://shop.example/archive/"}
     - {path: /blog/, to: /news/}
     - {path: /terms, to: "https://legal.example/terms"}
+    - {host: soon.example, to: "https://shop.example", status: 302}
+    - {path: /v1/, to: /v2/, status: 308}
+    - {path: /form, to: /form/, status: 307}
 services:
   web:
     kind: binary
@@ -105,19 +109,28 @@ def test_a_service_sees_the_name_that_the_visitor_typed(edge: Edge) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "target"),
+    ("url", "status", "target"),
     [
-        ("https://www.shop.example/a%20b/?c=d", "https://shop.example/a%20b/?c=d"),
-        ("https://old.example/any/page", "https://shop.example/archive/"),
-        (f"{SHOP}/blog/2024/one?x=1", "https://shop.example/news/2024/one?x=1"),
-        (f"{SHOP}/terms?lang=de", "https://legal.example/terms?lang=de"),
-        (f"{SHOP}/terms/other", ""),
+        ("https://www.shop.example/a%20b/?c=d", "301", "https://shop.example/a%20b/?c=d"),
+        ("https://old.example/any/page", "301", "https://shop.example/archive/"),
+        (f"{SHOP}/blog/2024/one?x=1", "301", "https://shop.example/news/2024/one?x=1"),
+        (f"{SHOP}/terms?lang=de", "301", "https://legal.example/terms?lang=de"),
+        (f"{SHOP}/terms/other", "200", ""),
+        ("https://soon.example/x", "302", "https://shop.example/x"),
+        (f"{SHOP}/v1/a%20b%0d%0aX:y?x=1", "308", "https://shop.example/v2/a%20b%0d%0ax:y?x=1"),
+        (f"{SHOP}/%761/a%20b?x=1", "301", "https://shop.example/v2/a%20b?x=1"),
+        (f"{SHOP}/form?x=1", "307", "https://shop.example/form/?x=1"),
+        (f"{SHOP}/form/", "200", ""),
     ],
 )
-def test_redirects_keep_what_follows(edge: Edge, url: str, target: str) -> None:
-    status, headers, _ = edge.curl(url)
-    location = headers.partition("location: ")[2].partition("\r")[0]
-    assert (status, location.replace(f":{edge.port}", "")) == (("301", target) if target else ("200", ""))
+def test_redirects_keep_what_follows(edge: Edge, url: str, status: str, target: str) -> None:
+    seen, headers, _ = edge.curl(url)
+    assert (seen, location(edge, headers)) == (status, target)
+
+
+def location(edge: Edge, headers: str) -> str:
+    """Return the target of a redirect, as on a host with the usual port."""
+    return headers.partition("location: ")[2].partition("\r")[0].replace(f":{edge.port}", "")
 
 
 def test_a_route_has_a_time_out_and_a_largest_body_of_its_own(edge: Edge, tmp_path: Path) -> None:
@@ -151,6 +164,26 @@ def test_the_path_of_a_route_can_be_removed(edge: Edge, accept: str) -> None:
     assert request.startswith("GET /a%20b/echo?x=%2F HTTP")
     assert "X-Forwarded-Prefix: /raw\n" in request
     assert "Prefix" not in edge.curl(f"{SHOP}/echo", *kind)[2]
+
+
+@pytest.mark.parametrize(
+    ("sent", "target"),
+    [
+        ("/login?next=/", "/raw/login?next=/"),
+        ("https://HOST/login", f"{SHOP}/raw/login"),
+        # An application that knows X-Forwarded-Prefix has added it.
+        ("/raw/login", "/raw/login"),
+        ("https://HOST/raw/login", f"{SHOP}/raw/login"),
+        ("https://other.example/login", "https://other.example/login"),
+        ("//other.example/login", "//other.example/login"),
+        ("login", "login"),
+    ],
+)
+def test_a_redirect_of_an_application_without_its_prefix_gets_it(edge: Edge, sent: str, target: str) -> None:
+    headers = edge.curl(f"{SHOP}/raw/redirect?{sent}", "-H", f"Host: shop.example:{edge.port}")[1]
+    assert location(edge, headers) == target
+    headers = edge.curl(f"{SHOP}/redirect?{sent}", "-H", f"Host: shop.example:{edge.port}")[1]
+    assert location(edge, headers) == sent.replace("HOST", "shop.example")
 
 
 @pytest.mark.parametrize("accept", ["text/html", "text/event-stream"])
