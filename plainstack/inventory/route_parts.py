@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from plainstack.inventory.sections import Model
 from plainstack.inventory.service_values import HeaderName, RoutePath, Seconds, Size
-from plainstack.inventory.values import Bool, Int, Network, ServerName
+from plainstack.inventory.values import Bool, FilePath, Int, Network, ServerName
 
 
 def _header_value(value: Any) -> Any:
@@ -79,6 +79,13 @@ class Route(Model):
     )
     headers: dict[HeaderName, HeaderValue] = Field(
         {}, description="Headers of the responses; they replace headers of the application with the same name."
+    )
+    snippet: FilePath | None = Field(
+        None,
+        description=(
+            "A file in the folder `nginx` beside the inventory, with lines of your own for this route in the"
+            " configuration of nginx or Angie."
+        ),
     )
 
     @property

@@ -47,6 +47,9 @@ def problems(stack: Stack) -> Iterator[Problem]:
             if route.limit and route.limit.rate is None and route.limit.connections is None:
                 loc = (*place, "limit")
                 yield loc, f"{dotted(loc)}: needs `rate`, `connections` or both"
+            if route.snippet and (problem := snippets.problem_of(stack, route.snippet)):
+                loc = (*place, "snippet")
+                yield loc, f"{dotted(loc)}: {problem}"
     claims = list(_claims(stack))
     yield from snippets.problems(stack)
     found = [*_overlaps(claims), *_names(stack, claims)]

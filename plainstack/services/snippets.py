@@ -1,6 +1,7 @@
 """The stack's own lines for the balancers' configuration: nginx/NAME.d/*.conf beside the inventory.
 
-They are in the context `server` of one of the site's names, or with the NAME `any`, of all of them.
+They are in the context `server` of one of the site's names, or with the NAME `any`, of all of them. Other files in the
+folder are in the context `location` of the routes that name them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from pathlib import Path
 
 from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.stack import Stack
+from plainstack.inventory.validation import problem_of_path
 from plainstack.services.edge import Balancer, covers
+from plainstack.services.processes import served
 from plainstack.wording import Loc
 
 FOLDER = Path("nginx")
@@ -27,6 +30,23 @@ def snippets(stack: Stack) -> Mapping[str, tuple[Path, ...]]:
         if files:
             found[folder.name.removesuffix(".d")] = files
     return found
+
+
+def of_routes(stack: Stack) -> Iterator[Path]:
+    """Yield the snippets that routes name, relative to the inventory's folder."""
+    yield from dict.fromkeys(route.snippet for one in served(stack) for route in one.routes if route.snippet)
+
+
+def problem_of(stack: Stack, path: Path) -> str:
+    """Return why a route cannot have this snippet; empty if it can."""
+    if path.parts[0] != str(FOLDER) or ".." in path.parts or len(path.parts) == 1:
+        return f"{path} must be in the folder {FOLDER} beside the inventory"
+    if path.suffix == ".conf" and path.parent.parent == FOLDER and path.parent.suffix == ".d":
+        return f"{path} is for the whole server, like every *.conf in a folder NAME.d. Move it to {FOLDER}/{path.name}"
+    if problem := problem_of_path(stack, path):
+        return problem
+    problem = _problem(stack.file(path))
+    return f"{path} {problem}" if problem else ""
 
 
 def problems(stack: Stack) -> Iterator[tuple[Loc, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
+from itertools import chain
 
 from plainstack.engine.render import template
 from plainstack.engine.resources import Directory, File, Resource
@@ -15,7 +16,7 @@ from plainstack.roles.balancer.engines import Engine
 from plainstack.secrets.values import Secret, Vault
 from plainstack.services import routing
 from plainstack.services.edge import Balancer, GivenCertificate
-from plainstack.services.snippets import FOLDER, snippets
+from plainstack.services.snippets import FOLDER, of_routes, snippets
 
 _SNIPPETS = "stack"
 _USERS = "/etc/plainstack/balancer/users"
@@ -40,10 +41,9 @@ def password_files(stack: Stack, host: Host, vault: Vault, engine: Engine) -> It
 
 def snippet_files(stack: Stack, engine: Engine) -> Iterator[File]:
     """Yield the stack's own files of configuration, which must be valid as a part of the whole."""
-    for paths in snippets(stack).values():
-        for path in paths:
-            place = f"{engine.folder}/{_SNIPPETS}/{'/'.join(path.parts[1:])}"
-            yield File(path=place, content=stack.file(path).read_bytes())
+    for path in dict.fromkeys([*chain(*snippets(stack).values()), *of_routes(stack)]):
+        place = f"{engine.folder}/{_SNIPPETS}/{'/'.join(path.parts[1:])}"
+        yield File(path=place, content=stack.file(path).read_bytes())
 
 
 def configuration_check(engine: Engine, prepare: str) -> str:

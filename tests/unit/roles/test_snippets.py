@@ -22,7 +22,18 @@ hosts:
   app1: {address: 10.0.0.3, roles: [app]}
 balancer: {server_names: [shop.example, other.example]}
 services:
-  web: {kind: binary, source: ".", processes: {web: {command: run, port: 8000, health: /}}}
+  web:
+    kind: binary
+    source: "."
+    routes: [/, {path: /reports/, snippet: nginx/reports.conf}]
+    processes: {web: {command: run, port: 8000, health: /}}
+"""
+REPORTS = """\
+add_header X-Own "yes" always;
+proxy_set_header X-Own $request_method;
+if ($arg_format = "xml") {
+    return 410;
+}
 """
 
 
@@ -32,6 +43,8 @@ def stack_with(folder: Path, **snippets: str) -> Stack:
         own = folder / f"nginx/{name.replace('_', '.')}.d"
         own.mkdir(parents=True)
         (own / "robots.conf").write_text(text)
+    (folder / "nginx").mkdir(exist_ok=True)
+    (folder / "nginx/reports.conf").write_text(REPORTS)
     return inventories.parse(TEXT, "hosts.yaml", folder)
 
 
@@ -56,17 +69,31 @@ def test_a_snippet_is_part_of_the_configuration_of_its_name(edge: Edge) -> None:
 
 
 @pytest.mark.programs
+@pytest.mark.parametrize("accept", ["text/html", "text/event-stream"])
+def test_a_snippet_of_a_route_applies_there_and_keeps_the_headers_of_the_balancer(edge: Edge, accept: str) -> None:
+    _, headers, request = edge.curl("https://shop.example/reports/echo", "-H", f"Accept: {accept}")
+    assert "x-own: yes" in headers
+    assert "x-content-type-options: nosniff" in headers
+    assert "X-Own: GET" in request
+    assert "Host: shop.example" in request
+    assert "X-Forwarded-Proto: https" in request
+    assert edge.status("https://shop.example/reports/?format=xml", "-H", f"Accept: {accept}") == "410"
+    assert "x-own" not in edge.curl("https://shop.example/echo")[1]
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("place", ["shop.example.d/robots.conf", "reports.conf"])
 @pytest.mark.parametrize("text", ["# fine\nlocation /x { nonsense on; }\n", "# fine\n} server { listen 99;\n"])
-def test_an_error_names_the_file_in_the_stacks_folder_and_the_line(edge: Edge, text: str) -> None:
+def test_an_error_names_the_file_in_the_stacks_folder_and_the_line(edge: Edge, place: str, text: str) -> None:
     """This includes a snippet that closes the block that it is in."""
-    placed = edge.folder / "etc/nginx/stack/shop.example.d/robots.conf"
+    placed = edge.folder / "etc/nginx/stack" / place
     good = placed.read_text()
     placed.write_text(text)
     script = configuration_check(ENGINES["nginx"], "").replace("/etc/nginx/", f"{edge.folder}/etc/nginx/")
     ran = subprocess.run(["sh", "-euc", f"PATH=$PATH:/usr/sbin\n{script}"], capture_output=True, text=True, check=False)
     placed.write_text(good)
     assert ran.returncode == 1
-    assert " in nginx/shop.example.d/robots.conf:2" in ran.stderr
+    assert f" in nginx/{place}:2" in ran.stderr
 
 
 def test_a_snippet_for_a_name_that_the_site_does_not_have_is_refused(tmp_path: Path) -> None:
@@ -76,3 +103,22 @@ def test_a_snippet_for_a_name_that_the_site_does_not_have_is_refused(tmp_path: P
         "hosts.yaml:6: nginx/shop.exmple.d: shop.exmple is not in balancer.server_names, did you mean 'shop.example'?;"
         " known: shop.example, other.example, any"
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("nginx/none.conf", "no such file: nginx/none.conf"),
+        ("other/reports.conf", "other/reports.conf must be in the folder nginx beside the inventory"),
+        ("nginx/../reports.conf", "nginx/../reports.conf must be in the folder nginx beside the inventory"),
+        (
+            "nginx/any.d/reports.conf",
+            "nginx/any.d/reports.conf is for the whole server, like every *.conf in a folder NAME.d. Move it to"
+            " nginx/reports.conf",
+        ),
+    ],
+)
+def test_a_snippet_that_a_route_cannot_have_is_refused(tmp_path: Path, path: str, problem: str) -> None:
+    with pytest.raises(InventoryError) as caught:
+        inventories.parse(TEXT.replace("nginx/reports.conf", path), "hosts.yaml", tmp_path)
+    assert str(caught.value) == f"hosts.yaml:11: services.web.routes.1.snippet: {problem}"
