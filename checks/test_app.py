@@ -49,7 +49,7 @@ def test_every_service_reports_that_it_is_alive_without_using_the_database(host:
         if one.live is None or here not in stops.served_by(stack, one):
             continue
         request = shlex.join(site.of_service(stack, here, one.port, one.live, one.health.host).curl())
-        answer = host.run(f"curl -sS --max-time 5 -o /dev/null -w '%{{http_code}}' {request}")
+        answer = host.run(f"curl -sS --max-time 20 -o /dev/null -w '%{{http_code}}' {request}")
         assert answer.stdout.startswith("2"), f"{one.name}: {one.live} answers {answer.stdout} {answer.stderr}"
 
 

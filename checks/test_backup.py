@@ -53,7 +53,7 @@ def test_the_primary_streams_its_wal_to_barman(host: Any, stack: Stack) -> None:
     conninfo = f"{barman.conninfo(stack)} user=barman"
     # After a failover, the receiver needs a second or two to find the new primary.
     streams = host.run(
-        'timeout 15 runuser -u barman -- sh -c \'until psql -XAtqw -c "$2" "$1" | grep -q 1; do sleep 0.5; done\''
+        'timeout 60 runuser -u barman -- sh -c \'until psql -XAtqw -c "$2" "$1" | grep -q 1; do sleep 0.5; done\''
         " sh %s %s",
         conninfo,
         query,

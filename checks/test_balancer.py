@@ -85,8 +85,8 @@ def test_a_name_that_is_not_the_sites_is_refused(here: Host, stack: Stack, peer:
         pytest.skip("without balancer.server_names the site answers to any name")
     address = _address(here)
     answer = peer(_neighbour(stack, here).name).run(
-        f"curl -s -m 5 -o /dev/null -w '%{{http_code}} ' -H 'Host: stranger.invalid' http://{address}/;"
-        f" curl -sk -m 5 -o /dev/null --resolve stranger.invalid:443:{address} https://stranger.invalid/; echo $?"
+        f"curl -s -m 20 -o /dev/null -w '%{{http_code}} ' -H 'Host: stranger.invalid' http://{address}/;"
+        f" curl -sk -m 20 -o /dev/null --resolve stranger.invalid:443:{address} https://stranger.invalid/; echo $?"
     )
     failed_handshake = "35"
     assert answer.stdout.split() == ["421", failed_handshake]
@@ -118,14 +118,14 @@ _TLS = {
 def test_only_tls_1_2_and_1_3_with_forward_secrecy_are_offered(here: Host, stack: Stack, host: Any) -> None:
     asks = f"openssl s_client -brief -connect {_address(here)}:443 -servername {site.name(stack)}"
     says = "grep -oE 'Protocol version: [A-Za-z0-9.]+|alert [a-z ]+' | head -n 1"
-    script = "\n".join(f"timeout 10 {asks} {options} </dev/null 2>&1 | {says}" for options in _TLS)
+    script = "\n".join(f"timeout 30 {asks} {options} </dev/null 2>&1 | {says}" for options in _TLS)
     assert host.run("sh -c %s", script).stdout.splitlines() == [*_TLS.values()]
 
 
 def test_the_status_pages_answer_on_loopback_only(
     here: Host, stack: Stack, host: Any, peer: Callable[[str], Any]
 ) -> None:
-    assert host.run("curl -fsS -m 5 http://127.0.0.1:8081/stub_status").stdout.startswith("Active connections")
+    assert host.run("curl -fsS -m 20 http://127.0.0.1:8081/stub_status").stdout.startswith("Active connections")
     neighbour = _neighbour(stack, here)
     if neighbour.name == here.name:
         pytest.skip("the stack has no other host")

@@ -21,7 +21,7 @@ ROLE = "base"
 # that it works, at a fifth of the cost.
 _SCRAPE = f"""\
 scrape() {{
-    printf 'GET /metrics?collect[]=filesystem HTTP/1.0\\r\\n\\r\\n' | timeout 10 openssl s_client -quiet -connect %s \\
+    printf 'GET /metrics?collect[]=filesystem HTTP/1.0\\r\\n\\r\\n' | timeout 30 openssl s_client -quiet -connect %s \\
         -CAfile {TLS}/ca.crt -verify_return_error -verify_hostname %s "$@" 2>&1
 }}
 scrape -cert {TLS}/host.crt -key {TLS}/host.key | grep -m 1 '^node_filesystem_size_bytes{{device='

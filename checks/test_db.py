@@ -14,7 +14,7 @@ from plainstack.postgresql.topology import PROBE, Member, members, primaries
 
 ROLE = "db"
 
-_PSQL = f"timeout 10 {AS_POSTGRES} {BIN}/psql -XAtqw"
+_PSQL = f"timeout 30 {AS_POSTGRES} {BIN}/psql -XAtqw"
 _VERIFIED = "sslmode=verify-full sslrootcert=/etc/plainstack/tls/ca.crt connect_timeout=3"
 
 
@@ -39,7 +39,7 @@ def _observe(stack: Stack, peer: Callable[[str], Any]) -> list[Member]:
 
 def _await_streaming(host: Any) -> None:
     query = "select 1 from pg_stat_wal_receiver where status = 'streaming'"
-    found = host.run(f"timeout 15 sh -c 'until {_PSQL}c \"$1\" | grep -q 1; do sleep 0.2; done' sh %s", query)
+    found = host.run(f"timeout 60 sh -c 'until {_PSQL}c \"$1\" | grep -q 1; do sleep 0.2; done' sh %s", query)
     assert found.succeeded, f"the replica does not stream: {found.stderr}"
 
 
@@ -70,8 +70,8 @@ def test_a_row_written_on_the_primary_is_on_every_replica(stack: Stack, peer: Ca
     written = peer(primary.name).check_output(f"{_PSQL}c %s", write)
     for member in everybody:
         query = f"select 1 from plainstack.heartbeat where host = 'verify' and at >= '{written}'"
-        wait = f"timeout 10 sh -c 'until {_PSQL}c \"$1\" | grep -q 1; do sleep 0.2; done' sh %s"
-        assert peer(member.name).run(wait, query).succeeded, f"not on {member.name} after 10 s"
+        wait = f"timeout 30 sh -c 'until {_PSQL}c \"$1\" | grep -q 1; do sleep 0.2; done' sh %s"
+        assert peer(member.name).run(wait, query).succeeded, f"not on {member.name} after 30 s"
 
 
 def test_data_is_checksummed(facts: Mapping[str, str]) -> None:
@@ -117,5 +117,5 @@ def test_the_exporter_reports_that_its_server_is_up(here: Host, stack: Stack, pe
         f" -cert {tls}/host.crt -key {tls}/host.key -CAfile {tls}/ca.crt -verify_return_error"
         f" -verify_hostname {here.name} 2>&1"
     )
-    found = peer(scraper).run(f"timeout 15 sh -c \"until {fetch} | grep -qx 'pg_up 1'; do sleep 0.5; done\"")
-    assert found.succeeded, "no 'pg_up 1' within 15 s"
+    found = peer(scraper).run(f"timeout 60 sh -c \"until {fetch} | grep -qx 'pg_up 1'; do sleep 0.5; done\"")
+    assert found.succeeded, "no 'pg_up 1' within 60 s"

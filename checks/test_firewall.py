@@ -64,7 +64,7 @@ def test_exactly_the_ports_that_are_offered_to_a_host_are_open_to_it(
 
     def let_in(name: str) -> set[int]:
         script = knock(str(here.address), wanted[name], ports - wanted[name])
-        return {int(port) for port in peer(name).run("timeout 12 bash -c %s", script).stdout.split()}
+        return {int(port) for port in peer(name).run("timeout 60 bash -c %s", script).stdout.split()}
 
     with ThreadPoolExecutor() as pool:
         assert dict(zip(wanted, pool.map(let_in, wanted), strict=True)) == wanted

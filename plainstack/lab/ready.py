@@ -14,7 +14,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.postgresql.topology import members, primaries
 from plainstack.services.edge import Balancer
 
-_SECONDS = 120
+_SECONDS = 240
 UNITS, REPLICATION, ADDRESS = "every unit active", "replication streaming", "virtual address held"
 
 
@@ -34,7 +34,7 @@ def await_ready(
 ) -> None:
     """Wait until everything deployed on the started hosts works.
 
-    Report for each part how many seconds after `began` it works. Raises Refused after two minutes.
+    Report for each part how many seconds after `began` it works. Raises Refused after four minutes.
     """
     hosts = tuple(name for name in stack.hosts if not only or name in only)
     if not hosts:

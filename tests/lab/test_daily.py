@@ -16,8 +16,8 @@ from pathlib import Path
 
 from plainstack.lab import container
 from plainstack.lab.of_inventory import of
+from tests.lab.commands import await_output
 from tests.lab.conftest import Operator
-from tests.lab.test_faults import await_output
 from tests.lab.test_secrets import stack_of
 from tests.waiting import PATIENCE, until
 

@@ -17,10 +17,10 @@ from tests.lab.conftest import Operator
 from tests.waiting import PATIENCE
 
 # A small, short load, with generous limits for gaps, because a busy machine is slow; lost writes are never allowed.
-LOAD = ("--rate=16", "--max-gap=12", "--max-read-gap=12")
+LOAD = ("--rate=16", "--max-gap=20", "--max-read-gap=20")
 SHORT = (*LOAD, "--seconds=15")
 # The fault comes after five seconds, and the load must outlast the longest gap that is allowed.
-LONG = (*LOAD, "--seconds=25")
+LONG = (*LOAD, "--seconds=28")
 
 
 def drill(operator: Operator, target: str, fault: str) -> dict[str, Any]:

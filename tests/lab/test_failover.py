@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from plainstack.postgresql.layout import AS_POSTGRES, BIN, FENCED, REWINDING
+from plainstack.postgresql.layout import FENCED, REWINDING
 from plainstack.postgresql.server_scripts import METRIC
 from tests import inventories
 from tests.lab.conftest import Operator
+from tests.lab.database import Database
 from tests.waiting import until
 
 # All hosts that a failover contacts; one balancer is enough to reach the site.
@@ -23,70 +22,14 @@ HOSTS = ("lb1", "app1", "app2", "db1", "db2", "mon1", "bak1")
 UNIT = "postgresql@17-main"
 
 
-class Database:
-    """The stack's database cluster, as the tests use it."""
-
-    def __init__(self, operator: Operator) -> None:
-        self.operator = operator
-
-    def status(self) -> Any:
-        return json.loads(self.operator.fab("status", "--json", code=None).out)
-
-    def hosts(self) -> tuple[str, str]:
-        """Return the primary and its standby."""
-        seen = self.status()
-        (leader,) = seen["primary"]
-        (follower,) = [host["name"] for host in seen["hosts"] if host["name"] != leader]
-        return leader, follower
-
-    def sql(self, host: str, text: str, check: bool = True, seconds: int = 30) -> str:
-        command = f"cd / && timeout {seconds} {AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtqd shop"
-        return self.operator.on(host, f"{command} <<'END'\n{text}\nEND\n", check=check).strip()
-
-    def write(self, host: str, row: str) -> None:
-        self.sql(host, f"insert into failover_test values ('{row}')")
-
-    def rows(self, host: str) -> set[str]:
-        return set(self.sql(host, "select * from failover_test").split())
-
-    def await_sql(self, host: str, text: str, wanted: str) -> None:
-        """Wait until a query gives the wanted result."""
-        until(lambda: self.sql(host, text) == wanted, text)
-
-    def await_alert(self, name: str, host: str) -> None:
-        """Wait until an alert is pending or firing for a host; tests/rules show after which time it fires."""
-        ask = "curl -sS --data-urlencode 'query=ALERTS' http://127.0.0.1:9090/api/v1/query"
-
-        def fires() -> bool:
-            found = json.loads(self.operator.on("mon1", ask))["data"]["result"]
-            return any(one["metric"]["alertname"] == name and host in one["metric"]["instance"] for one in found)
-
-        until(fires, f"{name} on {host}")
-
-    def await_finding(self, text: str) -> None:
-        """Wait until the status has a finding with this text."""
-        until(lambda: any(text in found for found in self.status()["findings"]), text)
-
-    def await_replica(self, leader: str) -> None:
-        """Wait until every replica streams again, as the status and the primary say."""
-        senders = "select state from pg_stat_replication where application_name ~ '^db'"
-        until(lambda: self.status()["healthy"] and self.sql(leader, senders) == "streaming", f"replica of {leader}")
-
-    def is_whole(self, leader: str) -> bool:
-        """Check that `leader` is the only primary, all replicas stream, and nothing is left to repair or to deploy."""
-        seen = self.status()
-        assert seen["healthy"], seen
-        assert seen["primary"] == [leader]
-        assert seen["findings"] == []
-        assert self.operator.json("plan", code=None)["changes"] == {}
-        return True
-
-
 @pytest.fixture
 def database(deployed: Operator) -> Iterator[Database]:
     """Yield the cluster with an empty table; repair the cluster if a test has failed half way."""
     here = Database(deployed)
-    here.sql(here.hosts()[0], "drop table if exists failover_test; create table failover_test (row text)")
+    leader, _ = here.hosts()
+    here.sql(leader, "drop table if exists failover_test; create table failover_test (row text)")
+    # A switchover is refused until Barman's receiver, which has just started, streams.
+    here.await_barman(leader)
     yield here
     seen = here.status()
     if not seen["healthy"] or seen["findings"]:
@@ -100,11 +43,11 @@ def test_a_switchover_moves_the_primary_and_leaves_nothing_to_deploy(database: D
     database.write(old, "before")
     said = database.operator.fab("switchover").out
     assert f"The primary is {new}" in said
-    assert database.is_whole(new)
+    database.await_whole(new)
     database.write(new, "after")
     assert database.rows(new) == {"before", "after"}
     # Barman finds the new primary by itself.
-    database.await_sql(new, "select active from pg_replication_slots where slot_name = 'barman'", "t")
+    database.await_barman(new)
     assert database.sql(old, "select count(*) from pg_replication_slots where restart_lsn is not null") == "0"
 
 
@@ -127,7 +70,7 @@ def test_a_killed_primary_is_replaced_kept_out_and_rejoins_by_rewind(database: D
     said = database.operator.fab("rejoin").out
     assert "undo the writes that" in said
     assert "copy the whole database" not in said
-    assert database.is_whole(new)
+    database.await_whole(new)
     assert database.rows(new) == {"before", "alone"}
     database.operator.on(new, f"! test -e {METRIC}")
 
@@ -148,7 +91,7 @@ def test_an_isolated_primary_accepts_no_writes_after_it_is_reconnected(database:
         database.operator.on(app, f"! timeout 1 bash -c '</dev/tcp/{old}/5432' 2>/dev/null")
     assert f"2 primaries: {' and '.join(sorted((old, new)))}" in database.operator.inv("plan", code=None).text
     database.operator.fab("rejoin")
-    assert database.is_whole(new)
+    database.await_whole(new)
     assert database.rows(new) == {"before", "kept"}
 
 
@@ -171,7 +114,7 @@ def test_a_promotion_that_died_after_fencing_is_completed_by_repeating_it(databa
     database.operator.fab("promote", "--yes", code=None)
     assert "Next: fab failover rejoin" in database.operator.fab("promote", "--yes").out
     database.operator.fab("rejoin")
-    assert database.is_whole(new)
+    database.await_whole(new)
 
 
 def test_a_half_rewound_data_directory_is_replaced_by_a_copy_and_kept_until_the_copy_streams(
@@ -183,7 +126,7 @@ def test_a_half_rewound_data_directory_is_replaced_by_a_copy_and_kept_until_the_
     said = database.operator.fab("rejoin", f"--host={old}").out
     assert "because its own could not be rewound: an earlier rewind was interrupted" in said
     assert said.index(f"{old}: stream from") < said.index("remove the old data directory")
-    assert database.is_whole(new)
+    database.await_whole(new)
 
 
 def test_a_reinstalled_host_that_is_still_fenced_off_rejoins_with_one_command(database: Database) -> None:
@@ -198,7 +141,7 @@ def test_a_reinstalled_host_that_is_still_fenced_off_rejoins_with_one_command(da
     )
     said = database.operator.fab("rejoin").out
     assert f"{new}: remove the fence against {old}" in said
-    assert database.is_whole(new)
+    database.await_whole(new)
 
 
 def test_a_setting_that_needs_a_restart_is_reported_and_reloads_still_work(database: Database) -> None:
@@ -219,7 +162,7 @@ def test_a_setting_that_needs_a_restart_is_reported_and_reloads_still_work(datab
         database.sql(follower, "alter system reset max_worker_processes")
         database.operator.on(follower, f"systemctl restart {UNIT}")
     database.await_replica(leader)
-    assert database.is_whole(leader)
+    database.await_whole(leader)
 
 
 FULL = """
@@ -242,7 +185,7 @@ def test_a_rejoin_without_disk_space_changes_nothing_and_says_how_much_is_needed
     said = database.operator.fab("rejoin", "--discard").out
     assert "copy" in said
     assert "remove the old data directory" not in said
-    assert database.is_whole(new)
+    database.await_whole(new)
 
 
 def test_writes_wait_for_a_lost_replica_until_degrade_and_again_after_resync(database: Database) -> None:
@@ -274,7 +217,7 @@ def test_writes_wait_for_a_lost_replica_until_degrade_and_again_after_resync(dat
         database.operator.on(follower, f"systemctl start {UNIT}")
     database.await_replica(leader)
     database.operator.fab("resync")
-    assert database.is_whole(leader)
+    database.await_whole(leader)
     assert "alone" in database.rows(leader)
 
 

@@ -4,75 +4,16 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 
 from tests import inventories
+from tests.lab.commands import await_output, changed, ending, holding, locking_out, start
 from tests.lab.conftest import Operator
-from tests.waiting import PATIENCE, until
+from tests.lab.whole import await_nothing_to_deploy, await_whole
+from tests.waiting import PATIENCE
 
 DISKS = "app2: 500M"
-
-
-@contextmanager
-def changed(operator: Operator, old: str, new: str) -> Iterator[None]:
-    """Replace a text in the inventory during the `with` block."""
-    text = operator.inventory.read_text(encoding="utf-8")
-    assert old in text
-    with holding(operator.inventory, text.replace(old, new)):
-        yield
-
-
-@contextmanager
-def holding(path: Path, text: str) -> Iterator[None]:
-    """Give a file on the operator's machine another text during the `with` block."""
-    before = path.read_text(encoding="utf-8")
-    assert text != before
-    path.write_text(text, encoding="utf-8")
-    try:
-        yield
-    finally:
-        path.write_text(before, encoding="utf-8")
-
-
-@contextmanager
-def ending(operator: Operator, template: str, line: str) -> Iterator[None]:
-    """Append a line to a template during the `with` block."""
-    path = operator.project / "templates" / template
-    with holding(path, f"{path.read_text(encoding='utf-8')}{line}\n"):
-        yield
-
-
-@contextmanager
-def locking_out(operator: Operator) -> Iterator[None]:
-    """Let the firewall's template drop new SSH connections during the `with` block; a plan cannot see that."""
-    template = operator.project / "templates/firewall/etc/iptables/plainstack.v{version}.j2"
-    openings = "{% for rule in rules %}"
-    text = template.read_text(encoding="utf-8")
-    with holding(template, text.replace(openings, f"-A plainstack-input -p tcp --dport 22 -j DROP\n{openings}")):
-        yield
-
-
-def await_output(process: subprocess.Popen[str], text: str) -> str:
-    """Return the output up to and including the line that contains a text."""
-    assert process.stdout
-    seen = ""
-    for line in process.stdout:
-        seen += line
-        if text in line:
-            return seen
-    raise AssertionError(f"{text!r} never came:\n{seen}")
-
-
-def start(operator: Operator, *words: str) -> subprocess.Popen[str]:
-    """Start an inv command without waiting for it."""
-    line = [str(Path(sys.executable).with_name("inv")), *words, f"--inventory={operator.inventory}"]
-    return subprocess.Popen(line, cwd=operator.project, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def test_an_unreachable_host_fails_alone_and_is_repaired_when_it_is_back(whole: Operator) -> None:
@@ -157,7 +98,7 @@ def test_a_lockout_is_undone_even_if_the_controller_died_before_confirming(whole
         await_output(process, "mon1: firewall: reload plainstack-firewall.service")
         process.send_signal(signal.SIGKILL)
         process.wait()
-    until(lambda: whole.inv("plan", "--host=mon1", code=None).code == 0)
+    await_nothing_to_deploy(whole, "--host=mon1")
 
 
 def test_a_lockout_is_undone_even_if_the_host_boots_before_its_guard_acts(whole: Operator) -> None:
@@ -167,7 +108,7 @@ def test_a_lockout_is_undone_even_if_the_host_boots_before_its_guard_acts(whole:
         whole.inv("lab.break", "mon1", "--power-off")
         process.communicate(timeout=PATIENCE)
     whole.inv("lab.mend", "mon1")
-    assert whole.subjects("--host=mon1", code=0) == {}
+    await_nothing_to_deploy(whole, "--host=mon1")
     assert whole.on("mon1", "ls /var/lib/plainstack/runs; ls /etc/systemd/system | grep undo; :").strip() == ""
     assert whole.json("log", "--host=mon1", "--last=1")[-1]["result"] == "rolled-back"
 
@@ -222,9 +163,7 @@ def test_an_invalid_database_setting_stops_at_the_standby_and_the_primary_keeps_
     raised = f"{control} | grep -q '^max_connections setting: *120$'"
     whole.on(standby, f'timeout {PATIENCE} sh -c "until {raised}; do sleep 0.2; done"')
     assert order(whole) == [primary, standby]
-    streams = "runuser -u postgres -- psql -XAtqc 'select status from pg_stat_wal_receiver' | grep -q streaming"
-    whole.on(standby, f'timeout {PATIENCE} sh -c "until {streams}; do sleep 0.2; done"')
-    whole.inv("status")
+    await_whole(whole, primary)
 
 
 def order(operator: Operator) -> list[str]:

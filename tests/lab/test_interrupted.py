@@ -57,14 +57,16 @@ echo 'log_checkpoints = off' >>/etc/postgresql/17/main/conf.d/20-reload.conf
 rm /etc/postgresql/17/main/conf.d/10-restart.conf
 systemctl disable --quiet plainstack-firewall.service
 """
+# A run whose operator is gone completes what apt does.
+FREE = "flock -w 300"
 STATE = """
 cd /var/lib/plainstack && cut -f1-3 manifest/* | sort && grep . units/* && ls runs
 cut -f2 manifest/* | grep ^/ | sort -u | xargs -d '\\n' stat -c '%n %F %a %U %G' 2>&1
 cut -f2 manifest/* | grep ^/ | sort -u | xargs -d '\\n' sha256sum 2>/dev/null
 systemctl show --property=Id,ActiveState,UnitFileState $(grep -h ^unit manifest/* | cut -f2)
 id app-web 2>/dev/null; readlink /srv/web/current; dpkg-query -W -f '${Package} ${db:Status-Status}\\n'
-flock -w 60 /run/plainstack.lock echo free; flock -w 60 /run/plainstack-apply.lock echo free
-"""
+@FREE@ /run/plainstack.lock echo free; @FREE@ /run/plainstack-apply.lock echo free
+""".replace("@FREE@", FREE)
 
 
 def stages(found: HostPlan) -> list[str]:
@@ -163,7 +165,7 @@ def killed_at_the_operators_end(_pool: Executor, operator: Operator, host: str, 
         controller.join(600)
         killed = controller.exitcode == -signal.SIGKILL
         assert killed or controller.exitcode == 0
-        operator.on(host, "flock -w 90 /run/plainstack-apply.lock true && flock -w 90 /run/plainstack.lock true")
+        operator.on(host, f"{FREE} /run/plainstack-apply.lock true && {FREE} /run/plainstack.lock true")
         yield f"the operator killed at step {count}"
 
 

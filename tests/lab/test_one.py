@@ -128,7 +128,7 @@ def test_the_process_moves_when_its_host_freezes_and_is_killed_when_the_host_tha
     LOG.info("thawed: %d lines, in %.3f s", len(late), late[-1][2] - late[0][2] if late else 0)
     # The command may have gone on for as long as the guard needed to wake up.
     assert all(at > thawed for _, _, at in late)
-    assert not late or late[-1][2] - late[0][2] < 3
+    assert not late or late[-1][2] - late[0][2] < 10
     leases.thawed |= {name for _, name, _ in late}
 
 

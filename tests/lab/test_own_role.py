@@ -12,7 +12,7 @@ import yaml
 from tests.lab import labs
 from tests.lab.conftest import Operator
 from tests.lab.operator import ROOT
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 HOSTS = ("app1", "db1", "mon1", "bak1")
 EXAMPLE = ROOT / "stacks/cache"
@@ -69,7 +69,7 @@ def test_a_service_gets_the_values_that_the_role_provides(stack: Operator) -> No
 
 
 def test_only_the_hosts_that_use_the_port_reach_it(stack: Operator) -> None:
-    assert reaches(stack, "app1")
+    until(lambda: reaches(stack, "app1"))
     assert not reaches(stack, "mon1")
 
 

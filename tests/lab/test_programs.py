@@ -203,7 +203,7 @@ def test_messages_flow_over_a_release(stack: Operator) -> None:
     # Each host restarts once. What was sent at that moment is lost, and the client connects again, to the other host.
     assert seen["cuts"] <= 3
     assert seen["lost"] <= 2
-    assert seen["gap"] < 3
+    assert seen["gap"] < 15
     assert seen["sent"] > 20
     assert seen["where"] == ["joined app1", "joined app2"]
 

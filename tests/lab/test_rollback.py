@@ -10,9 +10,9 @@ import pytest
 
 from plainstack.services.edge import Balancer
 from tests import inventories
+from tests.lab.commands import await_output, start
 from tests.lab.conftest import Operator
 from tests.lab.load import load
-from tests.lab.test_faults import await_output, start
 
 HOSTS = ("lb1", "lb2", "app1", "app2", "db1", "db2")
 DISKS = "app2: 700M"

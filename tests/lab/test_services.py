@@ -124,8 +124,7 @@ def test_a_process_that_runs_once_runs_on_exactly_one_host(stack: Operator) -> N
         group = "/sys/fs/cgroup$(systemctl show -p ControlGroup --value plainstack-web-beat)/command/cgroup.procs"
         return [host for host in ("app1", "app2") if stack.on(host, f"cat {group} 2>/dev/null || :").strip()]
 
-    until(lambda: len(running()) == 1)
-    (before,) = running()
+    (before,) = until(lambda: found if len(found := running()) == 1 else [])
     stack.on(before, "systemctl stop plainstack-web-beat")
     until(lambda: running() == [host for host in ("app1", "app2") if host != before])
     stack.on(before, "systemctl start plainstack-web-beat")

@@ -19,7 +19,7 @@ SOURCES = Path(__file__).parent / "serving"
 ADDRESS, NAME = "192.168.67.16", "shop.example"
 COUNTED = {"/": "/var/lib/app-web/media/counted", "/api/": "/var/lib/app-api/media/counted"}
 # For each of the two services: requests per second, and how many are counted at least.
-RATE, LEAST = 100, 2500
+RATE, LEAST = 60, 1500
 
 
 def inventory(sources: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 from itertools import pairwise
 from math import ceil
 
@@ -76,6 +77,7 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
         yield loc, f"backup.max_age_hours: must be given, because Plainstack cannot tell how often {given} occurs"
 
 
+@lru_cache(64)
 def longest_interval(*calendar: str) -> timedelta | None:
     """Return the longest time between two moments at which any of these expressions occurs.
 

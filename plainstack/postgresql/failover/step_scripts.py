@@ -65,7 +65,10 @@ near() {{
 }}
 {await_condition("near", "no replica caught up within ten minutes", tries=3000, pause=0.2)}\
 {NOT_DEGRADED}\
+loaded=$({PSQL}c 'select pg_conf_load_time()')
 {PSQL}c 'select pg_reload_conf()' >/dev/null
+reloaded() {{ [ "$({PSQL}c 'select pg_conf_load_time()')" != "$loaded" ]; }}
+{await_condition("reloaded", "the reload did not take effect", tries=100, pause=0.05)}\
 """  # noqa: S608 - holds constants only
 
 _KEEP_OUT = f"""\

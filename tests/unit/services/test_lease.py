@@ -71,7 +71,7 @@ def act(world: World, what: str, number: int) -> None:
     assert len(world.running()) <= 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.integers(0, 2**32), FAULTS)
 def test_two_commands_never_run_at_once_and_one_runs_after_the_last_fault(
     seed: int, faults: list[tuple[float, tuple[str, int]]]
@@ -154,7 +154,7 @@ def pass_ticks(world: World, first: int, ticks: int, every: float = 40) -> None:
         pass_time(world, every)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(0, 2**32), FAULTS)
 def test_no_tick_runs_twice_and_ticks_run_again_after_the_last_fault(
     seed: int, faults: list[tuple[float, tuple[str, int]]]

@@ -1,0 +1,67 @@
+"""Commands that run beside a test, and changes to the inventory, a template or another file that end with a block."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.lab.operator import Operator
+
+
+@contextmanager
+def changed(operator: Operator, old: str, new: str) -> Iterator[None]:
+    """Replace a text in the inventory during the `with` block."""
+    text = operator.inventory.read_text(encoding="utf-8")
+    assert old in text
+    with holding(operator.inventory, text.replace(old, new)):
+        yield
+
+
+@contextmanager
+def holding(path: Path, text: str) -> Iterator[None]:
+    """Give a file on the operator's machine another text during the `with` block."""
+    before = path.read_text(encoding="utf-8")
+    assert text != before
+    path.write_text(text, encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.write_text(before, encoding="utf-8")
+
+
+@contextmanager
+def ending(operator: Operator, template: str, line: str) -> Iterator[None]:
+    """Append a line to a template during the `with` block."""
+    path = operator.project / "templates" / template
+    with holding(path, f"{path.read_text(encoding='utf-8')}{line}\n"):
+        yield
+
+
+@contextmanager
+def locking_out(operator: Operator) -> Iterator[None]:
+    """Let the firewall's template drop new SSH connections during the `with` block; a plan cannot see that."""
+    template = operator.project / "templates/firewall/etc/iptables/plainstack.v{version}.j2"
+    openings = "{% for rule in rules %}"
+    text = template.read_text(encoding="utf-8")
+    with holding(template, text.replace(openings, f"-A plainstack-input -p tcp --dport 22 -j DROP\n{openings}")):
+        yield
+
+
+def await_output(process: subprocess.Popen[str], text: str) -> str:
+    """Return the output up to and including the line that contains a text."""
+    assert process.stdout
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if text in line:
+            return seen
+    raise AssertionError(f"{text!r} never came:\n{seen}")
+
+
+def start(operator: Operator, *words: str) -> subprocess.Popen[str]:
+    """Start an inv command without waiting for it."""
+    line = [str(Path(sys.executable).with_name("inv")), *words, f"--inventory={operator.inventory}"]
+    return subprocess.Popen(line, cwd=operator.project, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
