@@ -1,4 +1,4 @@
-"""The services on application servers: each runs the wanted release, is ready, and is open to balancers only."""
+"""The services on app hosts: each runs the wanted release, is ready, and is open to balancers only."""
 
 from __future__ import annotations
 

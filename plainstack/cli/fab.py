@@ -58,12 +58,12 @@ def failover(
 ) -> None:
     """Switch over, fail over and repair the PostgreSQL cluster, or rehearse it: fab failover ACTION
 
-    status      show the primary, the standbys and their lag, and explain problems; exit code 1 if there are any
+    status      show the primary, the replicas and their lag, and explain problems; exit code 1 if there are any
     switchover  planned: make another db host the primary, without losing writes
     promote     the primary is gone: fence it off, and make the most advanced replica the primary
-    rejoin      turn a host that was fenced off or has diverged into a standby again
-    degrade     no standby is left: acknowledge writes without one, until resync
-    resync      make writes wait for a standby again
+    rejoin      turn a host that was fenced off or has diverged into a replica again
+    degrade     no replica is left: acknowledge writes without one, until resync
+    resync      make writes wait for a replica again
     drill       inject a fault under load, repair it, and compare what users lost with the budgets
     drills      list past drills and their verdicts
 

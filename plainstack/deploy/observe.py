@@ -128,7 +128,7 @@ class Observer:
         self._head_start.keep(self.stack, self.probes)
         held = self._held(view.observed)
         if held != self.stack:
-            # A probe asks for what the plan needs, so the hosts that hold something are asked again.
+            # Holds change what is desired, and so what the probe must read: hosts that have holds are probed again.
             self.stack = view.stack = held
             self._look_all(view, listener, to_apply=to_apply)
         self._expand(view)

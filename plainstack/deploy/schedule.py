@@ -41,7 +41,7 @@ class Outcome:
     skipped: str = ""
 
     def later(self, seconds: float) -> Outcome:
-        """Return the outcome with times relative to `seconds` before the run began."""
+        """Return the outcome with this many seconds added to its times."""
         return replace(self, begin=self.begin + seconds, end=self.end + seconds)
 
 

@@ -136,7 +136,7 @@ def writer(
     seconds: float,
     hosts: str,
 ) -> None:
-    """Start the inserts on an application host, with the database account of the services.
+    """Start the inserts on an app host, with the database account of the services.
 
     `words` are the drill and the kind of attempt; `hosts` are the database hosts to connect to, separated by commas.
     """

@@ -34,7 +34,7 @@ def _leaders(now: Topology) -> Iterator[str]:
     if len(now.primaries) > 1:
         names = " and ".join(f"{node.name} (timeline {node.timeline})" for node in now.primaries)
         old = min(now.primaries, key=lambda node: node.timeline)
-        kept = " (its peers and the application hosts fence it off)" if now.fenced_everywhere(old.name) else ""
+        kept = " (its peers and the app hosts fence it off)" if now.fenced_everywhere(old.name) else ""
         yield f"two primaries: {names}. Make {old.name} a replica{kept}: fab failover rejoin --host={old.name}"
     elif now.primaries and (after := successor(now, now.primaries[0])):
         yield (

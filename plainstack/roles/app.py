@@ -1,4 +1,4 @@
-"""Application servers: hosts that run the processes of services, most of which serve HTTP to the balancers."""
+"""App hosts: hosts that run the processes of services, most of which serve HTTP to the balancers."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
 
 
 def inconsistent(stack: Stack) -> Iterable[tuple[Loc, str]]:
-    """Report a stack with application servers but no services, and errors in its services."""
+    """Report a stack with app hosts but no services, and errors in its services."""
     if stack.with_role("app") and not stack.services:
         yield (), "services: is missing, but a host has the role app"
     yield from contradictions(stack, lease.missing(stack))

@@ -19,7 +19,7 @@ from plainstack.services.secrets import names, referred
 
 
 def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
-    """Yield the resources of a worker; if the host is also an application server, the role app yields them."""
+    """Yield the resources of a worker; if the host is also an app host, the role app yields them."""
     if runner(host) == ROLE.name:
         yield from app.desired(stack, host, vault, network)
 
@@ -35,7 +35,7 @@ def turns(stack: Stack, work: Mapping[str, HostWork]) -> Sequence[Sequence[str]]
 
 
 def held_back(stack: Stack, host: Host) -> Iterable[str]:
-    """Return the reasons to refuse a deploy of a worker; if it is also an application server, the role app does."""
+    """Return the reasons to refuse a deploy of a worker; if it is also an app host, the role app does."""
     return app.held_back(stack, host) if runner(host) == ROLE.name else ()
 
 
@@ -60,7 +60,7 @@ ROLE = Role(
     holds=app.ROLE.holds,
     held_back=held_back,
     problems=problems,
-    # The first application server migrates the database.
+    # The first app host migrates the database.
     after=("firewall", "db", "app"),
     turns=turns,
     reads=names,

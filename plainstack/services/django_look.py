@@ -31,7 +31,7 @@ def problems(files: Files, service: DjangoService) -> Iterator[str]:
     if _ENVIRONMENT not in service.env and (better := _production(module, files)):
         other = f"Choose the settings in the inventory, in the env of the service: {_ENVIRONMENT}: {better}"
         if wrong := list(django_settings.debug(settings, other)):
-            # The other settings of a module that is not for hosts do not matter.
+            # If the module is not meant for hosts, its other settings do not matter.
             yield from wrong
             return
     yield from django_environment.problems(settings, service)

@@ -1,4 +1,4 @@
-"""The order in which application hosts get a release: one host first, then the others, one by one or in groups."""
+"""The order in which app hosts get a release: one host first, then the others, one by one or in groups."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BALANCERS = "/etc/plainstack/balancer/upstreams"
 
 
 class Rolling(Model):
-    """How a release reaches the application hosts."""
+    """How a release reaches the app hosts."""
 
     at_once: Int = Field(
         1, ge=1, description="How many hosts change at once; the first changes alone, and the others wait for it."
@@ -63,7 +63,7 @@ def groups(stack: Stack, names: Collection[str], at_once: int) -> Sequence[Seque
     """Return the hosts in groups that change one after another, at most `at_once` hosts in a group.
 
     A host is not in a group with others of a service if it is the first of that service, which migrates the database,
-    or the last and runs a hook when all hosts have started the release.
+    or the last, if it runs a hook when all hosts have started the release.
     """
     found: list[list[str]] = []
     for host in ordered(stack, [stack.hosts[name] for name in names]):

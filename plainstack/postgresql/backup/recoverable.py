@@ -32,7 +32,7 @@ class _Chunk:
 
 @dataclass(frozen=True)
 class _Span:
-    """The part of the newest history that is on one timeline: the segment numbers from `first` up to but not `end`."""
+    """The part of the newest history that is on one timeline: segments `first` to `end`, without `end` itself."""
 
     timeline: int
     first: int

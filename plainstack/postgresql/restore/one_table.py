@@ -1,6 +1,6 @@
-"""One table or database out of a backup: a scratch cluster gives it its new name, and the primary dumps it from there.
+"""One table or database out of a backup: it is renamed in a scratch cluster, and the primary dumps it from there.
 
-With the new name already in the scratch cluster, the text of the dump need not be changed.
+Because it already has its new name there, the text of the dump need not be changed.
 """
 
 from __future__ import annotations

@@ -87,5 +87,6 @@ def _hashed(user: str, password: Secret) -> Secret:
     value = password.reveal().encode()
     salt = hashlib.sha256(user.encode() + b"\0" + value).digest()[:8]
     # The other hashes that the engines know take milliseconds for each request.
-    hashed = base64.b64encode(hashlib.sha1(value + salt).digest() + salt)  # noqa: S324
+    digest = hashlib.sha1(value + salt).digest()  # noqa: S324 - see above
+    hashed = base64.b64encode(digest + salt)
     return Secret(password.name, f"{{SSHA}}{hashed.decode()}")

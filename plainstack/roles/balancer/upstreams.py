@@ -1,4 +1,4 @@
-"""The service that selects the application hosts a balancer uses, and the check before it moves to another port."""
+"""The service that selects the app hosts a balancer uses, and the check before it moves to another port."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TARGETS = f"{PROGRAM}.conf"
 
 
 def upstreams(stack: Stack, host: Host, engine: Engine) -> Iterator[Resource]:
-    """Yield the resources of the service that selects application hosts; the engine's configuration depends on it."""
+    """Yield the resources of the service that selects app hosts; the engine's configuration depends on it."""
     unit = "plainstack-upstreams.service"
     yield Directory(path="/etc/plainstack/balancer")
     yield verbatim("balancer", PROGRAM, mode=0o755)

@@ -155,6 +155,9 @@ def _acme(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
         except Unfit as error:
             yield (*place, "authority"), f"balancer.acme.authority: {error}"
     for name in sorted({*acme.dns.secrets} & {"account", "hmac"}) if acme.dns else ():
-        yield (*place, "dns", "secrets"), f"balancer.acme.dns.secrets: acme/{name} is a secret of the account"
+        yield (
+            (*place, "dns", "secrets"),
+            f"balancer.acme.dns.secrets: acme/{name} is the account's own secret. Remove it",
+        )
     for name in sorted({*acme.dns.secrets} & {*acme.dns.env}) if acme.dns else ():
         yield (*place, "dns", "env"), f"balancer.acme.dns.env.{name}: is also one of the secrets. Remove one of them"

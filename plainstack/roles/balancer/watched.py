@@ -26,7 +26,7 @@ def scrapes(stack: Stack, watcher: Host) -> Iterator[Job]:
 
 
 def rules(stack: Stack, watcher: Host, interval: int) -> Iterator[File]:
-    """Yield the alerts for the site, the balancers, application hosts out of use, and the virtual address."""
+    """Yield the alerts for the site, the balancers, app hosts out of use, and the virtual address."""
     settings = stack.settings(Balancer)
     balancers = names(stack.with_role("balancer"))
     direct = _sees_virtual_address(stack, watcher)

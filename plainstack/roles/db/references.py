@@ -51,7 +51,7 @@ REFERENCES: Mapping[str, Reference] = {
         (_PASSWORD,),
     ),
     "database.hosts": Reference(
-        "the names of the database hosts, separated by commas", lambda stack, _host, _vault: ",".join(_hosts(stack))
+        "the names of the db hosts, separated by commas", lambda stack, _host, _vault: ",".join(_hosts(stack))
     ),
     "database.hosts_with_ports": Reference(
         "the same, each with its port",
@@ -67,7 +67,7 @@ REFERENCES: Mapping[str, Reference] = {
         "the password of that account", lambda _stack, _host, vault: vault.password(_PASSWORD).reveal(), (_PASSWORD,)
     ),
     "database.ca": Reference(
-        "the file of the authority that signs the database hosts' certificates",
+        "the file of the authority that signs the db hosts' certificates",
         lambda _stack, _host, _vault: _AUTHORITY,
     ),
 }

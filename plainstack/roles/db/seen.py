@@ -61,7 +61,7 @@ def findings(_stack: Stack, _host: Host, observed: Observed) -> Iterator[Finding
 
 
 def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
-    """Let the application hosts keep using the databases that they can connect to now."""
+    """Let the app hosts keep using the databases that they can connect to now."""
     if stack.given(Database) is None:
         return stack
     allowed = {

@@ -56,7 +56,7 @@ def vault(**more: str) -> Vault:
         (
             "acme: {email: ops@shop.example}",
             DNS.replace("[HETZNER", "[hmac, HETZNER"),
-            "balancer.acme.dns.secrets: acme/hmac is a secret of the account",
+            "balancer.acme.dns.secrets: acme/hmac is the account's own secret. Remove it",
         ),
         (
             "acme: {email: ops@shop.example}",

@@ -44,14 +44,14 @@ update plainstack.lease
    set holder = %(host)s, tenure = %(tenure)s, beat = %(beat)s, tick = greatest(tick, %(tick)s),
        since = clock_timestamp(), renewed = clock_timestamp()
  where name = %(name)s and tenure = %(seen_tenure)s and beat = %(seen_beat)s
-   and (%(tick)s = 0 or tick < %(tick)s) returning {_COLUMNS}""",  # noqa: S608
+   and (%(tick)s = 0 or tick < %(tick)s) returning {_COLUMNS}""",  # noqa: S608 - built from constants
     Verb.RENEW: f"""
 update plainstack.lease set beat = %(beat)s, failures = %(failures)s, renewed = clock_timestamp()
- where name = %(name)s and tenure = %(tenure)s and beat < %(beat)s returning {_COLUMNS}""",  # noqa: S608
+ where name = %(name)s and tenure = %(tenure)s and beat < %(beat)s returning {_COLUMNS}""",  # noqa: S608 - likewise
     Verb.RELEASE: f"""
 update plainstack.lease
    set holder = '', tenure = '{FREE}', failures = %(failures)s, since = clock_timestamp(), renewed = clock_timestamp()
- where name = %(name)s and tenure = %(tenure)s returning {_COLUMNS}""",  # noqa: S608
+ where name = %(name)s and tenure = %(tenure)s returning {_COLUMNS}""",  # noqa: S608 - likewise
 }
 
 

@@ -37,8 +37,8 @@ def parser() -> argparse.ArgumentParser:
     until.add_argument("--end", action="store_true", help="recover to the end of the WAL (default)")
     start.add_argument("--or-end", action="store_true", help="if the WAL ends before that, recover to its end")
     start.add_argument("--timeline", type=int, default=0, help="follow this timeline (default: the latest)")
-    start.add_argument("--serve", action="store_true", help="let the database hosts copy it, over TLS")
-    start.add_argument("--dump", action="store_true", help="let the database hosts dump tables of it, over TLS")
+    start.add_argument("--serve", action="store_true", help="let the db hosts copy it, over TLS")
+    start.add_argument("--dump", action="store_true", help="let the db hosts dump tables of it, over TLS")
     for verb, text in (("stop", "end a cluster and delete it"), ("run", "for systemd: bring a cluster up")):
         verbs.add_parser(verb, help=text).add_argument("name")
     mark = verbs.add_parser("mark", help="write a marker row before a backup; print its id")

@@ -65,14 +65,16 @@ def statement(name: str, percent: float) -> str:
     sample = f" tablesample system ({percent}) repeatable ({_SEED})" if percent < 100 else ""
     literal = name.replace("'", "''")
     return (
-        f"select json_build_object('table', '{literal}'::text, 'percent', {percent}::float8, 'rows', count(*),"  # noqa: S608
-        f" 'hash', coalesce(sum(pg_catalog.hashtextextended(t::text, 0)), 0)::text) from only {name} t{sample};\n"
+        f"select json_build_object('table', '{literal}'::text, 'percent', {percent}::float8,"  # noqa: S608 - quoted names
+        " 'rows', count(*), 'hash', coalesce(sum(pg_catalog.hashtextextended(t::text, 0)), 0)::text)"
+        f" from only {name} t{sample};\n"
     )
 
 
 def record_script() -> str:
     """Return the script that prints a snapshot, if possible of a quiet moment, and the tables with their contents."""
-    listed = f"select json_build_object('table', name, 'percent', percent) from ({_LIST}) listed;\n"  # noqa: S608
+    columns = "json_build_object('table', name, 'percent', percent)"
+    listed = f"select {columns} from ({_LIST}) listed;\n"  # noqa: S608 - only constants
     return _SETTINGS + _SNAPSHOT + _AGAIN * (_ATTEMPTS - 1) + _HEAD + listed + _READ_ALL
 
 

@@ -152,7 +152,7 @@ class Life:
         return Failed(f"the WAL ends before {target.described()} is reached{last}{hint}", log)
 
     def explained(self, error: Exception) -> Failed:
-        """Return why the cluster failed, if this was the error; call it before the cluster is removed."""
+        """Return an error as the reason why the cluster failed; call it before the cluster is removed."""
         if isinstance(error, Failed):
             return error
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:

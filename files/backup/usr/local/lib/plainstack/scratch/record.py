@@ -20,7 +20,8 @@ def mark(conninfo: str) -> str:
     """Write a marker row in the primary, which the next backup must contain; return its id, or "" if that fails."""
     marker = str(uuid.uuid4())
     # The row is in the WAL even if no standby confirms it.
-    text = f"set synchronous_commit = local; insert into plainstack.backup_marker (id) values ('{marker}');"  # noqa: S608
+    text = "set synchronous_commit = local; "
+    text += f"insert into plainstack.backup_marker (id) values ('{marker}');"  # noqa: S608 - our own UUID
     words = ["psql", "-XAtqw", "-v", "ON_ERROR_STOP=1", "-c", text, conninfo]
     ran = subprocess.run(words, capture_output=True, text=True, check=False)
     if ran.returncode:

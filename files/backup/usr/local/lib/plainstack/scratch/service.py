@@ -127,7 +127,7 @@ def follow(unit: str, path: Path, identity: str) -> dict[str, Any]:
             for line in state["progress"][-new:] if new else ():
                 print(line, flush=True)  # noqa: T201 - the output of this program
             if "result" in state:
-                print(json.dumps(state["result"]), flush=True)  # noqa: T201
+                print(json.dumps(state["result"]), flush=True)  # noqa: T201 - likewise
                 return dict(state["result"])
             if "problem" in state:
                 raise Failed(state["problem"], state["details"])

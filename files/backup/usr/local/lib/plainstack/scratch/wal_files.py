@@ -70,7 +70,7 @@ class Wal:
     def interrupted(self, timeline: int, reached: int, until: str = "") -> str:
         """Return a sentence if recovery along a timeline ended at `reached` although later WAL was archived.
 
-        `until` is a sentence that follows. Return an empty text if recovery ended where the WAL does.
+        `until` is a sentence to append. Return an empty text if recovery ended where the WAL does.
         """
         ends = [(one, end // self.size) for one, end in self.ancestors.get(timeline, ())]
         here = reached // self.size
