@@ -189,7 +189,7 @@ def _show(console: Console, cluster: Cluster, action: str, now: Topology, alread
     if action == "status":
         return
     if not cluster.log:
-        console.line(f"nothing to do: {already or 'every db host is as it should be'}", "bold green")
+        console.line(f"nothing to do: {already or 'every database host is as it should be'}", "bold green")
         return
     seconds = time.monotonic() - cluster.began
     leader = now.primaries[0].name if len(now.primaries) == 1 else "unknown"

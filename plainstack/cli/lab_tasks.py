@@ -52,7 +52,8 @@ def up(_c: Context, inventory: str = "hosts.yaml", from_: str = "", host: str = 
 def save(_c: Context, name: str, inventory: str = "hosts.yaml", down: bool = False) -> None:
     """Save the lab's hosts and secrets as a snapshot: inv lab.save deployed; inv lab.up --from=deployed
 
-    The hosts are stopped in order, so that databases shut down cleanly. Disks are not copied.
+    The hosts are stopped in order, so that databases shut down cleanly. Their disks become layers of the snapshot, so
+    nothing is copied.
     """
     from plainstack.cli import lab_commands
 

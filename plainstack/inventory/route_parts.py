@@ -106,8 +106,8 @@ class Redirect(Model):
     )
     to: RedirectTarget = Field(
         description=(
-            "A path, or a URL. If it is a URL without a path, the page's own path and query are added; if it ends with"
-            " `/` as `path` does, what follows `path`."
+            "A path, or a URL. If it is a URL without a path, the page's own path and query are added. If it and `path`"
+            " both end with `/`, what follows `path` is added."
         )
     )
     status: Literal[301, 302, 303, 307, 308] = Field(

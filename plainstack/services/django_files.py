@@ -106,7 +106,7 @@ def _media(settings: Settings, writable: Collection[str]) -> Iterator[str]:
 
 
 def unserved(settings: Settings, writable: Collection[str]) -> Iterator[str]:
-    """Report uploads on the host that no URL of the project serves: Django itself serves them only in development."""
+    """Report uploads that no URL of the project serves: Django itself serves them only in development."""
     known, urls = settings.bound.get("MEDIA_ROOT", []), settings.bound.get("MEDIA_URL", [])
     if not known or not urls or not _stores_uploads_here(settings):
         return

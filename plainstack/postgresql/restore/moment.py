@@ -92,7 +92,7 @@ def base_of(catalogue: Catalogue, moment: Moment, now: datetime, *, running: boo
         usable = [one for one in usable if one.end and one.end <= moment.at]
         if not usable:
             end = catalogue.by_id[moment.backup].end
-            raise Refused(f"backup {moment.backup} ended {_shown(end)}, after the moment. Leave --backup out")
+            raise Refused(f"backup {moment.backup} ended {_shown(end)}, after that moment. Leave --backup out")
     return usable[-1]
 
 

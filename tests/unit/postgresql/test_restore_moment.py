@@ -94,5 +94,5 @@ def test_an_unknown_backup_is_refused_with_the_known_ones() -> None:
     with pytest.raises(Refused, match=r"--backup=20200101: there is no such backup\. Usable are: 20261122, 20261121"):
         base_of(catalogue(), typed("", "", "20200101"), NOON, running=True)
     late = typed((NOON - 90 * HOUR / 60).isoformat(), "", "20261121")
-    with pytest.raises(Refused, match="backup 20261121 ended 2026-11-21 11:00:00 UTC, after the moment"):
+    with pytest.raises(Refused, match="backup 20261121 ended 2026-11-21 11:00:00 UTC, after that moment"):
         base_of(catalogue(), late, NOON, running=True)

@@ -44,7 +44,7 @@ def opened(path: Path) -> BinaryIO:
 
 
 def fetch(archive: Path, size: int, name: str, target: Path) -> bool:
-    """Copy a file to its target; return whether there is one. A file that is being received is filled with zeros.
+    """Copy a file to its target; return whether there is one. A file that is still being received is padded with zeros.
 
     Raises OSError if the disk of the target is full.
     """
