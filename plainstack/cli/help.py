@@ -31,10 +31,13 @@ def name_word(program: Program, task: str, option: str) -> None:
             words[place] = f"--{option}={word}"
 
 
-def name_words(program: Program, task: Task[Any], option: str) -> None:
-    """Rewrite every positional word in `TASK WORD...` to `--OPTION=WORD`, at the same time as `name_word`."""
+def name_words(program: Program, task: Task[Any], option: str, called: str = "") -> None:
+    """Rewrite every positional word in `TASK WORD...` to `--OPTION=WORD`, at the same time as `name_word`.
+
+    `called` is the task's name as typed, if it differs.
+    """
     words = _words(program)
-    for place in _bare(words, task):
+    for place in _bare(words, task, called):
         words[place] = f"--{option}={words[place]}"
 
 

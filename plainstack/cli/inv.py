@@ -9,6 +9,7 @@ from invoke.tasks import task
 
 from plainstack.cli import (
     backup_tasks,
+    cache_tasks,
     daily_tasks,
     inventory_tasks,
     lab_tasks,
@@ -217,6 +218,7 @@ namespace = Collection(
     service_tasks.stop,
     service_tasks.start,
     service_tasks.maintenance,
+    cache_tasks.cache,
     backup_tasks.backups,
     restore_tasks.restore,
     backup_tasks.backup_now,

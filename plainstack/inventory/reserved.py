@@ -33,6 +33,7 @@ OWN_UNITS = (
     "files-test",
     "firewall",
     "guard",
+    "responses",
     "restore-test",
     "undo",
     "upstreams",

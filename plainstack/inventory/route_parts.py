@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from plainstack.inventory.route_cache import RouteCache
 from plainstack.inventory.sections import Model
 from plainstack.inventory.service_values import HeaderName, RoutePath, Seconds, Size
 from plainstack.inventory.values import Bool, FilePath, Int, Network, ServerName
@@ -86,6 +87,9 @@ class Route(Model):
             "A file in the folder `nginx` beside the inventory, with lines of your own for this route in the"
             " configuration of nginx or Angie."
         ),
+    )
+    cache: RouteCache | None = Field(
+        None, description="Which responses are kept, to answer later requests without the application; by default none."
     )
 
     @property

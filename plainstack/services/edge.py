@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from plainstack.inventory.route_cache import CacheDisk
 from plainstack.inventory.route_parts import Redirect
 from plainstack.inventory.sections import Model
 from plainstack.inventory.values import (
@@ -162,6 +163,9 @@ class Balancer(Model):
         1000, description="How many requests of one address may be in progress; further ones get the status 429."
     )
     redirects: tuple[Redirect, ...] = Field((), description="Redirects of names and paths.")
+    cache: CacheDisk | None = Field(
+        None, description="The size and the place of the cache, if a route has the key `cache`."
+    )
     maintenance: Maintenance = Field(
         Maintenance(), description="The response to visitors while `inv maintenance` has closed a service."
     )

@@ -10,7 +10,7 @@ from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.route_parts import Redirect, Route
 from plainstack.inventory.services import StaticService
 from plainstack.inventory.stack import Stack
-from plainstack.services import routing, snippets
+from plainstack.services import cache_errors, routing, snippets
 from plainstack.services.edge import Balancer, covers
 from plainstack.services.kinds import MAIN
 from plainstack.services.processes import Served, served
@@ -50,7 +50,9 @@ def problems(stack: Stack) -> Iterator[Problem]:
             if route.snippet and (problem := snippets.problem_of(stack, route.snippet)):
                 loc = (*place, "snippet")
                 yield loc, f"{dotted(loc)}: {problem}"
+            yield from cache_errors.of_route(place, route)
     claims = list(_claims(stack))
+    yield from cache_errors.of_balancer(stack)
     yield from snippets.problems(stack)
     found = [*_overlaps(claims), *_names(stack, claims)]
     yield from found or _hidden(stack, claims)

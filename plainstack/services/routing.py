@@ -195,7 +195,7 @@ def _healths(kept: Mapping[str, Location], moved: Collection[str]) -> Iterator[H
         plain = own.path == "/" and around.service.name == own.service.name and not any(map(page.startswith, moved))
         # The engines redirect a page to the path that has only a slash more.
         plain = plain and f"{page}/" not in kept
-        exact = not plain or around.route.closed or around.route.limit is not None
+        exact = not plain or around.route.closed or bool(around.route.limit or around.route.cache)
         yield HealthPage(own.service, exact, around.route.closed)
 
 

@@ -2,14 +2,17 @@
 
 import base64
 import hashlib
+import itertools
 import socket
 import struct
 import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl
 
 GO = threading.Event()
+COUNT = itertools.count(1)
 WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -27,6 +30,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.service:
             self.send_header("X-Service", self.service)
         super().end_headers()
+
+    def do_HEAD(self) -> None:
+        self.page_told(0)
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -88,6 +94,19 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(302)
         self.send_header("Location", self.path.partition("?")[2].replace("HOST", self.headers["Host"]))
         self.end_headers()
+
+    def page_told(self, _number: int) -> None:
+        """Send the headers in the query, and the request with a number of its own as the body."""
+        given = parse_qsl(self.path.partition("?")[2])
+        body = f"{next(COUNT)} {self.requestline}\n{self.headers}".encode()
+        self.send_response(int(dict(given).pop("status", 200)))
+        for name, value in given:
+            if name != "status":
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def page_events(self, _number: int) -> None:
         """Send one event, and a second one when somebody has requested /go."""

@@ -13,7 +13,7 @@ from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
-from plainstack.roles.balancer import acme
+from plainstack.roles.balancer import acme, cache
 from plainstack.roles.balancer.engines import ENGINES, Engine
 from plainstack.roles.balancer.routes import (
     configuration_check,
@@ -68,18 +68,21 @@ def _server(stack: Stack, host: Host, vault: Vault, engine: Engine, network: Net
         *_configuration(stack, host, vault, engine),
         *_ipv6_listeners(stack, host, engine),
         *snippet_files(stack, engine),
+        *cache.configuration(stack, host, engine),
     )
     generation = _generation(*configuration, chain)
     files = (*configuration, _status(network, host, engine, generation), chain, key)
     yield from files
     yield from _validations(engine, obtains=bool(obtaining))
     yield from reachable(stack, engine)
+    yield from cache.resources(stack, engine)
     yield template(
         "balancer",
         "/etc/systemd/system/{engine}.service.d/10-plainstack.conf",
         at=engine.places,
         host=host,
         engine=engine,
+        cache=cache.writable(stack),
     )
     # Only reload: a restart cuts off transfers that take longer than five seconds.
     host_certificate = (f"{TLS}/host.crt", f"{TLS}/ca.crt") if engine.name == "angie" else ()
@@ -127,6 +130,7 @@ def _configuration(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tu
         host=host,
         engine=engine,
         max_body=balancer.max_body,
+        cached=cache.used(stack),
     )
     site = template(
         "balancer",
@@ -140,7 +144,7 @@ def _configuration(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tu
         sites=routing.sites(stack),
         limits=[one for one in routing.locations(stack) if one.route.limit],
         inside=inside(stack),
-        defaults=default_headers(stack),
+        defaults=[*default_headers(stack), *cache.header(stack)],
         http3=balancer.http3,
         connections=balancer.connections,
         maintenance=balancer.maintenance,

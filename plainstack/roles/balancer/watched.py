@@ -9,6 +9,7 @@ from plainstack.engine.watching import Job, Target, labels, on_port
 from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.roles.balancer import cache
 from plainstack.roles.shared.alerts import alerts, names
 from plainstack.services import routing, site
 from plainstack.services.edge import Balancer
@@ -38,6 +39,7 @@ def rules(stack: Stack, watcher: Host, interval: int) -> Iterator[File]:
         engine=settings.engine,
         virtual_address=settings.virtual_address,
         acme=settings.issuer,
+        cached=cache.used(stack),
         balancers=balancers,
         apps=names(stack.with_role("app")),
         # Outside the public network, the probes of each balancer stand in for a probe of the virtual address.

@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -25,16 +25,17 @@ from tests import inventories
 from tests.lab.standin_app import Handler, Server
 from tests.waiting import until
 
-PLACES = r"/(etc/plainstack|run/plainstack|usr/local/share/plainstack|var/lib/plainstack-|var/log/nginx|run/nginx)"
+PLACES = r"/(etc/plainstack|(run|usr/local/share)/plainstack|var/lib/(plainstack-|nginx/)|var/log/nginx|run/nginx)"
 
 
 @dataclass
 class Edge:
-    """The running nginx: its ports for HTTPS and HTTP, and its folder."""
+    """The running nginx: its ports for HTTPS and HTTP, its folder, and the applications behind it."""
 
     folder: Path
     port: int
     plain: int
+    applications: list[Server] = field(default_factory=list)
 
     def curl(self, url: str, *options: str) -> tuple[str, str, str]:
         """Return the status, the headers in lower case, and the body of the response to a request for https://NAME/PATH."""
@@ -84,7 +85,7 @@ def running(stack: Stack, folder: Path, passwords: Mapping[str, str] = MappingPr
     for file in inventories.wanted(balancer.ROLE, stack, stack.with_role("balancer")[0].name, vault):
         if isinstance(file, File):
             _put(edge, file)
-    for name in ("var/log/nginx", "var/lib/plainstack-maintenance"):
+    for name in ("var/log/nginx", "var/lib/plainstack-maintenance", "var/lib/nginx"):
         (folder / name).mkdir(parents=True)
     with contextlib.ExitStack() as running:
         _applications(stack, edge, running)
@@ -103,7 +104,7 @@ def _put(edge: Edge, file: File) -> None:
         text = re.sub(r"listen 127\.0\.0\.1:8081", f"listen 127.0.0.1:{free_port()}", text)
         text = re.sub(r"^user .*", f"user {getpass.getuser()};", text, flags=re.M)
         text = re.sub(rf"{PLACES}", lambda found: f"{edge.folder}{found[0]}", text)
-        text = re.sub("/etc/nginx/(?=conf.d/|stack/)", f"{edge.folder}/etc/nginx/", text)
+        text = re.sub("/etc/nginx/(?=conf.d/|stack/|cache/)", f"{edge.folder}/etc/nginx/", text)
         kinds = "".join(f"    {kind}_temp_path {edge.folder}/{kind};\n" for kind in ("client_body", "proxy"))
         text = text.replace("    sendfile on;\n", f"    sendfile on;\n{kinds}")
     path.write_text(text)
@@ -123,6 +124,7 @@ def _applications(stack: Stack, edge: Edge, running: contextlib.ExitStack) -> No
             application.block_on_close = False
             threading.Thread(target=application.serve_forever, daemon=True).start()
             running.callback(application.shutdown)
+            edge.applications.append(application)
             known = edge.folder / f"run/plainstack/upstreams/{host.address}:{service.port}.conf"
             local = f"127.0.0.1:{application.server_address[1]}"
             known.write_text(known.read_text().replace(f"{host.address}:{service.port}", local))

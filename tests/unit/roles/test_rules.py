@@ -39,7 +39,12 @@ balancer:
   server_names: [shop.example]
   tls: acme
   acme: {email: ops@shop.example}
-services: {web: {source: ".", project: site, writable: [{path: media, backup: true}]}}
+services:
+  web:
+    source: "."
+    project: site
+    writable: [{path: media, backup: true}]
+    routes: [{path: /, cache: {ttl: 60}}]
 database: {name: shop}
 backup:
   second_copy:

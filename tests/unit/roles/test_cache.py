@@ -1,0 +1,231 @@
+"""The cache of a balancer as visitors and applications meet it, with a real nginx."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from plainstack import shipped
+from plainstack.services import cache
+from tests import inventories
+from tests.unit.roles.real_nginx import Edge, running
+from tests.waiting import until
+
+pytestmark = pytest.mark.programs
+
+TEXT = """
+stack: shop
+hosts:
+  lb1: {address: 10.0.0.1, roles: [balancer]}
+  app1: {address: 10.0.0.3, roles: [app]}
+balancer:
+  server_names: [shop.example, www.shop.example]
+services:
+  web:
+    kind: binary
+    source: .
+    routes:
+      - {path: /, cache: {ttl: 1h}}
+      - {path: /short/, cache: {ttl: 1s, stale: 1h}}
+      - {path: /strict/, cache: {ttl: 1s, stale: 0}}
+      - {path: /session/, cache: {ttl: 1h, bypass: ["cookie:__Host-session", authorization]}}
+      - {path: /told-so/, cache: {ttl: 1h, bypass: [], methods: [GET]}}
+      - {path: /headers/, cache: {ttl: 0}}
+      - {path: /staff/, users: [jane], cache: {ttl: 1h}}
+      - {path: /few/, limit: {rate: 1/m, burst: 1}, cache: {ttl: 1h}}
+      - {path: /raw/, strip: true, cache: {ttl: 1s}}
+      - {path: /plain/}
+    processes: {web: {command: run, port: 8000, health: /up}}
+"""
+SHOP = "https://shop.example"
+PROGRAM = shipped.FILES / "balancer/usr/local/lib/plainstack/edge_cache"
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    """Start a balancer with a cache, and one application."""
+    stack = inventories.parse(TEXT, "hosts.yaml", Path.cwd())
+    with running(stack, tmp_path_factory.mktemp("edge"), {"balancer/users/jane": "secret"}) as started:
+        yield started
+
+
+def found(edge: Edge, path: str, *options: str) -> tuple[str, str]:
+    """Return what the cache did with a request, and the body of the response."""
+    _, headers, body = edge.curl(f"{SHOP}{path}", *options)
+    return headers.partition("x-cache-status: ")[2].partition("\r")[0], body
+
+
+def test_a_response_is_kept_for_requests_with_the_same_name_and_query(edge: Edge) -> None:
+    assert found(edge, "/told?a=1")[0] == "miss"
+    assert found(edge, "/told?a=1")[0] == "hit"
+    assert found(edge, "/told?a=2")[0] == "miss"
+    assert "x-cache-status: miss" in edge.curl("https://www.shop.example/told?a=1")[1]
+    assert found(edge, "/told?a=1", "-H", "Host: shop.example:8443")[0] == "miss"
+    assert found(edge, "/plain/told")[0] == ""
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "Set-Cookie=a%3Db",
+        "Set-Cookie=a%3Db&Cache-Control=max-age%3D60",
+        "Set-Cookie=a%3Db&X-Accel-Expires=60",
+        "Cache-Control=private",
+        "Cache-Control=max-age%3D60%2C+private",
+        "Cache-Control=no-store",
+        "Cache-Control=no-cache",
+        "Cache-Control=private&X-Accel-Expires=60",
+        "Cache-Control=max-age%3D60&Cache-Control=PRIVATE",
+        "Vary=*",
+        "status=404",
+        "status=302",
+        "status=500&Cache-Control=max-age%3D60",
+    ],
+)
+def test_a_response_that_is_not_for_everyone_is_never_kept(edge: Edge, query: str) -> None:
+    first, second = (found(edge, f"/told?{query}") for _ in range(2))
+    assert (first[0], second[0]) == ("miss", "miss")
+    assert first[1] != second[1]
+
+
+@pytest.mark.parametrize(
+    "options", [("-H", "Cookie: a=b"), ("-H", "Authorization: Bearer x"), ("-X", "GET", "-d", "body")]
+)
+def test_a_request_of_a_known_visitor_or_with_a_body_bypasses_the_cache(edge: Edge, options: tuple[str, ...]) -> None:
+    path = f"/told?{len(str(options))}"
+    assert found(edge, path, *options)[0] == "bypass"
+    assert found(edge, path)[0] == "miss"
+    anonymous = found(edge, path)
+    assert anonymous[0] == "hit"
+    assert found(edge, path, *options)[1] != anonymous[1]
+
+
+def test_only_the_named_cookie_bypasses_the_cache_if_the_route_says_so(edge: Edge) -> None:
+    assert found(edge, "/session/told", "-H", "Cookie: x__Host-session=1; other=2")[0] == "miss"
+    assert found(edge, "/session/told", "-H", "Cookie: other=3")[0] == "hit"
+    assert found(edge, "/session/told", "-H", "Cookie: other=2; __Host-session=1")[0] == "bypass"
+
+
+def test_a_route_can_keep_responses_to_known_visitors_and_only_to_get(edge: Edge) -> None:
+    assert found(edge, "/told-so/told", "-H", "Authorization: Bearer x")[0] == "miss"
+    assert found(edge, "/told-so/told", "-H", "Cookie: a=b")[0] == "hit"
+    assert found(edge, "/told-so/told", "-I")[0] == "bypass"
+
+
+def test_without_a_time_of_its_own_a_route_keeps_only_what_the_application_says(edge: Edge) -> None:
+    assert [found(edge, "/headers/told")[0] for _ in range(2)] == ["miss", "miss"]
+    assert [found(edge, "/headers/told?Cache-Control=max-age%3D60")[0] for _ in range(2)] == ["miss", "hit"]
+
+
+def test_vary_keeps_a_response_for_each_kind_of_request(edge: Edge) -> None:
+    path = "/told?Vary=Accept-Language"
+    german, english = (("-H", f"Accept-Language: {language}") for language in ("de", "en"))
+    assert [found(edge, path, *language)[0] for language in (german, english, german, english)] == [
+        "miss",
+        "miss",
+        "hit",
+        "hit",
+    ]
+
+
+def test_head_and_ranges_are_answered_from_the_response_to_get(edge: Edge) -> None:
+    path = "/told?Accept-Ranges=bytes&ranges"
+    assert found(edge, path, "-I")[0] == "miss"
+    status, whole = found(edge, path)
+    assert status == "hit"
+    assert found(edge, path, "-r", "2-5") == ("hit", whole[2:6])
+    assert found(edge, path, "-I") == ("hit", "")
+    assert "GET /told" in whole
+
+
+def test_logins_and_limits_come_before_the_cache(edge: Edge) -> None:
+    login = ("-u", "jane:secret")
+    assert [found(edge, "/staff/told", *login)[0] for _ in range(2)] == ["miss", "hit"]
+    assert edge.status(f"{SHOP}/staff/told") == "401"
+    assert [edge.status(f"{SHOP}/few/told") for _ in range(3)] == ["200", "200", "429"]
+
+
+def test_maintenance_comes_before_the_cache(edge: Edge) -> None:
+    assert [found(edge, "/told?m")[0] for _ in range(2)] == ["miss", "hit"]
+    page = edge.folder / "var/lib/plainstack-maintenance/web.html"
+    page.write_text("closed\n")
+    try:
+        assert edge.curl(f"{SHOP}/told?m")[::2] == ("503", "closed\n")
+    finally:
+        page.unlink()
+
+
+def test_health_pages_and_streams_are_never_cached(edge: Edge) -> None:
+    assert found(edge, "/up")[0] == ""
+    assert found(edge, "/told?stream", "-H", "Accept: text/event-stream")[0] == ""
+
+
+@pytest.mark.parametrize("path", ["/short/told?x=%2F&y=a%20b", "/raw/a%2Fb/told?x=%2F"])
+def test_a_response_is_fetched_again_in_the_background_with_the_same_request(edge: Edge, path: str) -> None:
+    """While it is fetched, visitors get the old one at once."""
+    first = found(edge, path)
+    until(lambda: found(edge, path)[0] == "stale", "the response to expire")
+    until(lambda: found(edge, path)[1] != first[1], "the new response")
+    line = first[1].partition(" ")[2].partition("\n")[0]
+    assert found(edge, path)[1].partition(" ")[2].partition("\n")[0] == line
+
+
+def purge(edge: Edge, wanted: cache.Purge) -> int:
+    """Run the script of `inv cache.purge`."""
+    script = wanted.script().replace(f"python3 {cache.PROGRAM}", f"{sys.executable} {PROGRAM}")
+    ran = subprocess.run(
+        ["sh", "-c", script], env={**os.environ, "ROOT": str(edge.folder)}, capture_output=True, text=True, check=True
+    )
+    return int(ran.stdout.removeprefix("purged="))
+
+
+def test_a_page_and_all_pages_below_a_path_are_purged_with_their_variants(edge: Edge) -> None:
+    stack = inventories.parse(TEXT, "hosts.yaml", Path.cwd())
+
+    def selected(typed: str) -> cache.Purge:
+        return cache.purge(stack, typed, "", everything=False)
+
+    pages = ["/news/told", "/news/told?page=2", "/news/more/told?Vary=Accept-Language", "/newspaper/told"]
+    german = ("-H", "Accept-Language: de")
+
+    def seen() -> list[str]:
+        return [*(found(edge, page)[0] for page in pages), found(edge, pages[2], *german)[0]]
+
+    assert (seen(), seen()) == (["miss"] * 5, ["hit"] * 5)
+    assert purge(edge, selected("/news/told")) == 2
+    assert seen() == ["miss", "miss", "hit", "hit", "hit"]
+    assert purge(edge, selected("/news/told?page=2")) == 1
+    assert seen() == ["hit", "miss", "hit", "hit", "hit"]
+    assert purge(edge, selected("https://www.shop.example/news/*")) == 0
+    assert purge(edge, selected("/news/*")) == 4
+    assert seen() == ["miss", "miss", "miss", "hit", "miss"]
+    assert purge(edge, cache.purge(stack, "", "web", everything=True)) > 5
+    assert seen() == ["miss"] * 5
+    assert not [line for line in (edge.folder / "error").read_text().splitlines() if "[crit]" in line]
+
+
+def test_stale_responses_are_used_while_the_application_is_away_and_no_longer_than_allowed(edge: Edge) -> None:
+    """This test comes last, because it stops the application."""
+    kept, strict = found(edge, "/short/told?kept"), found(edge, "/strict/told?strict")
+    for application in edge.applications:
+        application.shutdown()
+        application.server_close()
+    until(lambda: found(edge, "/short/told?kept")[0] == "stale", "the response to expire")
+    assert found(edge, "/short/told?kept") == ("stale", kept[1])
+    until(lambda: found(edge, "/strict/told?strict")[1] != strict[1], "the response to expire")
+    assert edge.status(f"{SHOP}/strict/told?strict") == "502"
+    assert edge.status(f"{SHOP}/short/told?unknown") == "502"
+    import cache_files
+
+    folder = str(edge.folder / "var/lib/nginx/plainstack-cache")
+    times = [file.stat().st_mtime for file in cache_files.entries(folder)]
+    number, size = cache_files.sweep(folder, {"web.1": 3600}, max(times) + 1800)
+    assert (number, size > 0) == (0, True)
+    assert found(edge, "/short/told?kept")[0] == "stale"
+    assert cache_files.sweep(folder, {"web.1": 3600}, max(times) + 3700)[0] > 0
+    assert edge.status(f"{SHOP}/short/told?kept") == "502"

@@ -1,0 +1,167 @@
+"""The settings of the balancers' cache, what `inv cache.purge` selects, and how requests are counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cache_files
+import cache_log
+import pytest
+
+from plainstack.errors import InventoryError, Refused
+from plainstack.inventory.stack import Stack
+from plainstack.services import cache
+from tests import inventories
+
+TEXT = """\
+stack: shop
+hosts:
+  lb1: {address: 10.0.0.1, roles: [balancer]}
+  app1: {address: 10.0.0.3, roles: [app]}
+balancer: {server_names: [shop.example, api.shop.example], BALANCER}
+services:
+  web: {kind: binary, source: ., routes: [WEB], processes: {web: {command: run, port: 8000, health: /up}}}
+  api:
+    {kind: binary, source: ., routes: [{host: api.shop.example}], processes: {web: {command: x, port: 8001, health: /}}}
+"""
+
+
+def parse(web: str, balancer: str = "") -> Stack:
+    return inventories.parse(TEXT.replace("WEB", web).replace("BALANCER", balancer), "hosts.yaml", Path.cwd())
+
+
+@pytest.mark.parametrize(
+    ("route", "problem"),
+    [
+        ("cache: {}", "cache.ttl: is missing"),
+        ("cache: {ttl: soon}", "cache.ttl: must be a whole number of seconds, or a number with s, m, h or d"),
+        ("cache: {ttl: true}", "cache.ttl: must be a whole number of seconds"),
+        ("cache: {ttl: 1m, stale: -1}", "cache.stale: must be between 0 and 365d"),
+        ("cache: {ttl: 1m, methods: [GET, POST]}", "cache.methods.1: must be GET or HEAD: other methods change"),
+        ("cache: {ttl: 1m, methods: [HEAD]}", "cache.methods: must be a list with GET"),
+        ("cache: {ttl: 1m, bypass: [cookies]}", "cache.bypass.0: must be cookie (any cookie), cookie:NAME"),
+        ("cache: {ttl: 1m, bypass: ['cookie:a b']}", "cache.bypass.0: must be cookie (any cookie), cookie:NAME"),
+        ("cache: {ttl: 1m}, buffering: false", "cache: `buffering: false` passes responses on as they arrive, as Web"),
+    ],
+)
+def test_a_cache_that_cannot_work_is_refused(route: str, problem: str) -> None:
+    with pytest.raises(InventoryError) as error:
+        parse(f"{{path: /, {route}}}")
+    assert f"hosts.yaml:7: services.web.routes.0.{problem}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("disk", "problem"),
+    [
+        ("{size: 1}", "balancer.cache.size: must be a whole number with M or G and at least 16M"),
+        ("{folder: cache}", "balancer.cache.folder: must be the absolute path of a folder"),
+        ("{folder: /srv/../etc}", "balancer.cache.folder: must be the absolute path of a folder"),
+        ("{folder: /etc/cache}", "balancer.cache.folder: must be the path of a folder for data"),
+        ("{folder: /var/tmp/x}", "balancer.cache.folder: must be the path of a folder for data"),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_refused(disk: str, problem: str) -> None:
+    with pytest.raises(InventoryError) as error:
+        parse("{path: /, cache: {ttl: 1m}}", f"cache: {disk}")
+    assert problem in str(error.value)
+
+
+def test_a_place_for_nothing_is_refused() -> None:
+    with pytest.raises(InventoryError, match=r"balancer\.cache: no route has the key `cache`"):
+        parse("/", "cache: {size: 2G}")
+
+
+ROUTES = "{path: /, cache: {ttl: 10m}}, /plain/, {path: /news/, cache: {ttl: 60, stale: 0}}"
+
+
+@pytest.mark.parametrize(
+    ("typed", "service", "wanted"),
+    [
+        ("/news/", "", cache.Purge((), "", "/news/")),
+        ("/news/*", "web", cache.Purge(("web", "web.2"), "", "/news/", True)),
+        ("/p*", "", cache.Purge((), "", "/p", True)),
+        ("/a?b=c&d", "", cache.Purge((), "", "/a?b=c&d")),
+        ("/caf\u00e9 ".strip(), "", cache.Purge((), "", "/caf%C3%A9")),
+        ("https://shop.example", "", cache.Purge((), "shop.example", "/")),
+        ("https://shop.example/news/?page=2", "", cache.Purge((), "shop.example", "/news/?page=2")),
+    ],
+)
+def test_a_path_or_url_selects_responses(typed: str, service: str, wanted: cache.Purge) -> None:
+    assert cache.purge(parse(ROUTES), typed, service, everything=False) == wanted
+
+
+@pytest.mark.parametrize(
+    ("typed", "service", "everything", "problem"),
+    [
+        (
+            "/plain/x",
+            "",
+            False,
+            "/plain/x is not cached: it is served by web, at /plain/; cached are the routes /, /news/",
+        ),
+        (
+            "https://api.shop.example/",
+            "",
+            False,
+            "/ is not cached: it is served by api, at /; cached are the routes /, /n",
+        ),
+        ("news", "", False, "'news' is neither a path, such as /news/, nor a URL"),
+        ("ftp://shop.example/", "", False, "is neither a path"),
+        ("https://shp.example/", "", False, "unknown name 'shp.example', did you mean 'shop.example'?"),
+        ("/news/", "api", False, "no route of api has the key `cache`; services with one: web"),
+        ("/news/", "wbe", False, "unknown service 'wbe', did you mean 'web'?; known: web"),
+        ("", "", False, "name the path to purge"),
+    ],
+)
+def test_a_path_or_service_without_a_cache_is_refused(typed: str, service: str, everything: bool, problem: str) -> None:
+    with pytest.raises(Refused) as error:
+        cache.purge(parse(ROUTES), typed, service, everything=everything)
+    assert problem in str(error.value)
+
+
+def test_a_stack_without_a_cache_has_nothing_to_purge() -> None:
+    with pytest.raises(Refused, match="no route of this stack has the key `cache`"):
+        cache.purge(parse("/"), "/", "", everything=False)
+
+
+@pytest.mark.parametrize(
+    ("selection", "selected"),
+    [
+        (((), "", "/a"), True),
+        (((), "", "/a?x"), True),
+        (((), "", "/a?y"), False),
+        (((), "shop.example", "/a"), True),
+        (((), "api.shop.example", ""), False),
+        (((), "*.example", ""), True),
+        ((("web.1",), "", ""), False),
+    ],
+)
+def test_a_stored_response_is_selected_by_route_name_and_path(
+    selection: tuple[tuple[str, ...], str, str], selected: bool
+) -> None:
+    entry = cache_files.Entry("web", "shop.example:8443", "/a?x", 0, 0)
+    assert entry.selected(*selection, prefix=False) == selected
+
+
+def test_requests_are_counted_across_a_rotation_of_the_log(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    path.write_text('1 "before" service=web cache=HIT\n')
+    log = cache_log.Log(path)
+    with path.open("a") as file:
+        file.write('1 "service=web cache=HIT" service=web.once cache=BYPASS\n2 service=web cache=HIT\n3 service=w')
+        file.flush()
+        assert log.added() == {("web", "bypass"): 1, ("web", "hit"): 1}
+        path.rename(tmp_path / "access.log.1")
+        file.write("eb cache=UPDATING\n4 service=- cache=-\n")
+    path.write_text("5 service=web cache=EXPIRED\n")
+    assert log.added() == {("web", "stale"): 1, ("web", "miss"): 1}
+    assert log.added() == {}
+
+
+def test_the_metrics_name_every_result_of_every_service() -> None:
+    text = cache_log.metrics(
+        {("web", "hit"): 2, ("web-ws", "hit"): 1, ("x", "hit"): 9}, {"web": "web", "web-ws": "web"}, 5, 9
+    )
+    assert 'plainstack_cache_requests_total{service="web",result="hit"} 3\n' in text
+    assert 'plainstack_cache_requests_total{service="web",result="bypass"} 0\n' in text
+    assert "plainstack_cache_bytes 5\n" in text
