@@ -65,7 +65,10 @@ class Process(Model):
     cpus: Annotated[Int, Field(ge=1, le=256)] | None = Field(None, description="The most CPU cores that it may use.")
     restart: Literal["always", "on-failure", "no"] = Field(
         "always",
-        description="When systemd restarts the process after it has ended. `inv verify` reports one that has ended.",
+        description=(
+            "When systemd restarts the process after it has ended. With `on-failure` and `no`, one that ends with"
+            " success has done its work until the next release or boot; one that has failed is reported."
+        ),
     )
     watchdog: Watchdog | None = Field(
         None, description="Restarts the process when its health page stops answering; it needs `health`."

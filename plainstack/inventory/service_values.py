@@ -81,15 +81,15 @@ def _target(value: Any) -> Any:
 
 def _python(value: Any) -> Any:
     version = r"3\.(9|1[0-9])"
-    if isinstance(value, str) and value == DEBIANS_PYTHON:
+    if isinstance(value, str) and re.fullmatch(rf"{version}(\.(0|[1-9][0-9]?))?", value):
         return value
     if isinstance(value, str) and re.fullmatch(rf"(/[A-Za-z0-9._-]+)+/python{version}", value):
         if re.match(r"/(home|root|tmp|run/user)/", value) or "/../" in value:
             raise ValueError("a path that services can read, which those below /home, /root and /tmp are not")
         return value
     raise ValueError(
-        f'"{DEBIANS_PYTHON}", in quotes, for Debian\'s Python, or the path of another one on the hosts, whose name ends'
-        " with its version, such as /opt/python3.12/bin/python3.12"
+        f'a version in quotes, "{DEBIANS_PYTHON}" for Debian\'s Python, "3.12" or "3.12.7" for one that uv downloads,'
+        " or the path of one on the hosts, whose name ends with its version, such as /opt/python3.12/bin/python3.12"
     )
 
 

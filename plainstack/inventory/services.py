@@ -94,7 +94,8 @@ class DjangoService(Service):
     kind: Literal["django"] = Field("django", description="The kind of application.")
     source: FilePath = Field(description="The folder of the application's source, with manage.py and requirements.txt.")
     python: PythonChoice = Field(
-        DEBIANS_PYTHON, description="The Python that runs it: Debian's, or the path of another one on the hosts."
+        DEBIANS_PYTHON,
+        description="The Python that runs it: Debian's, a version that uv downloads, or the path of one on the hosts.",
     )
     project: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")] = Field(
         description="The Python package that holds settings.py and wsgi.py."
@@ -121,7 +122,8 @@ class PythonService(Service):
 
     kind: Literal["python"] = Field(description="The kind of application.")
     python: PythonChoice = Field(
-        DEBIANS_PYTHON, description="The Python that runs it: Debian's, or the path of another one on the hosts."
+        DEBIANS_PYTHON,
+        description="The Python that runs it: Debian's, a version that uv downloads, or the path of one on the hosts.",
     )
 
 

@@ -25,7 +25,8 @@ for release in "$home"/releases/*; do
     [ -d "$release" ] || continue
     venv=$(readlink "$release/venv" || :)
     echo "venv.${{release##*/}}=${{venv##*/}}"
-    [ -z "$venv" ] || [ ! -e "$home/venvs/${{venv##*/}}/complete" ] || echo "complete.${{release##*/}}=yes"
+    [ -z "$venv" ] || [ ! -e "$home/venvs/${{venv##*/}}/complete" ] ||
+        [ ! -x "$home/venvs/${{venv##*/}}/bin/python" ] || echo "complete.${{release##*/}}=yes"
     echo "switched.${{release##*/}}=$(when "$release")"
     [ ! -e "$release/before" ] || echo "before.${{release##*/}}=$(cat "$release/before")"
     [ ! -e "$release/migrated" ] || echo "migrated.${{release##*/}}=$(when "$release/migrated")"

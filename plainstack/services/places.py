@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Everything that a service's folder contains.
-LAYOUT = ("releases", "venvs", "staging", "current", "current.new", "previous")
+LAYOUT = ("releases", "venvs", "pythons", "staging", "current", "current.new", "previous")
 
 
 def account(service: str) -> str:

@@ -1,4 +1,4 @@
-"""The Python of a service: Debian's, or another one that a path on the hosts names."""
+"""The Python of a service: Debian's, a standalone build of a version, or one that a path on the hosts names."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from plainstack.engine.sayings import Finding
 from plainstack.inventory.service_values import DEBIANS_PYTHON
 from plainstack.inventory.services import DjangoService, PythonService, Service
 from plainstack.inventory.stack import Stack
+from plainstack.services.places import home
+from plainstack.services.release_shell import word
 
 _ASK = "import sys; print('%d.%d' % sys.version_info[:2])"
 
@@ -22,27 +24,43 @@ def given(service: Service) -> str:
 
 def version(service: Service) -> str:
     """Return the version for which wheels are chosen, such as 3.13."""
-    return re.sub(r".*python", "", given(service))
+    return ".".join(re.sub(r".*python", "", given(service)).split(".")[:2])
 
 
-def interpreter(service: Service) -> str:
+def downloaded(service: Service) -> str:
+    """Return the version, such as 3.12 or 3.12.7, if a standalone build runs the service; otherwise nothing."""
+    return "" if given(service).startswith("/") or given(service) == DEBIANS_PYTHON else given(service)
+
+
+def folder(name: str, choice: str) -> str:
+    """Return the folder of a standalone build on the hosts of a service."""
+    return f"{home(name)}/pythons/{choice}"
+
+
+def interpreter(name: str, service: Service) -> str:
     """Return the program that makes the service's virtual environment on a host."""
-    return given(service) if given(service).startswith("/") else "python3"
+    if given(service).startswith("/"):
+        return given(service)
+    choice = downloaded(service)
+    return f"{folder(name, choice)}/bin/python{version(service)}" if choice else "python3"
 
 
 def facts(stack: Stack) -> Iterator[str]:
-    """Yield shell lines that print the versions of the Pythons that paths name."""
-    for path in sorted({interpreter(service) for service in stack.services.values()}):
+    """Yield shell lines that print the versions of the Pythons that paths name, and of the standalone builds."""
+    for path in sorted({given(service) for service in stack.services.values()}):
         if path.startswith("/"):
-            word = shlex.quote(path)
-            yield f'echo "python.{path}=$([ -e {word} ] && {word} -I -c {shlex.quote(_ASK)} 2>&1 | tail -n 1)"'
+            quoted = shlex.quote(path)
+            yield f'echo "python.{path}=$([ -e {quoted} ] && {quoted} -I -c {shlex.quote(_ASK)} 2>&1 | tail -n 1)"'
+    for name, service in stack.services.items():
+        if choice := downloaded(service):
+            yield f"sed 's/^/python.{choice}=/' {word(folder(name, choice))}/complete 2>/dev/null || :"
 
 
 def findings(stack: Stack, services: Iterator[str], observed: Observed) -> Iterator[Finding]:
     """Yield a refusal for each of these services whose Python the host lacks, or has in another version."""
     for name in services:
         service = stack.services[name]
-        path = interpreter(service)
+        path = given(service)
         if not path.startswith("/"):
             continue
         found = observed.facts.get(f"python.{path}", "")

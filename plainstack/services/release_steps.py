@@ -6,47 +6,15 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from plainstack.engine.resources import Command
-from plainstack.engine.transaction.room import ROOM
 from plainstack.inventory.services import Service
-from plainstack.services import files, kinds, pythons
+from plainstack.services import files, kinds
+from plainstack.services.environment_steps import ROOM_FOR, environment
 from plainstack.services.places import account, data, home, pin, settings, settings_ahead
 from plainstack.services.release import Release
 from plainstack.services.release_shell import IN_RELEASE, script, word
 
 # How many releases a host keeps; the current and the previous one are always among them.
 KEPT = 5
-
-# Stop before a file is written if the disk has no room for what is known to come, in KiB. What a step that failed
-# halfway has written is removed, because the running release needs the room, too.
-_ROOM = f"""\
-room_for() {{ # room_for FOLDER KIB
-    {ROOM}
-}}
-enough_room() {{
-    lacking=$(room_for "$1" "${{2:-0}}" 2>&1)
-    [ -z "$lacking" ] || {{ echo "$lacking"; exit 1; }}
-}}
-or_clear() {{
-    unfinished=$1
-    trap 'code=$?; [ $code = 0 ] || rm -rf "$unfinished"; exit $code' EXIT
-}}
-"""
-
-# Debian's pip, run from its wheel: creating a virtual environment with its own pip takes 2.4 s longer. The file
-# `complete` is written last; without it, the environment is created again.
-_VENV = """\
-rm -rf "$venv"
-or_clear "$venv"
-unpacked='import sys, zipfile
-print(sum(one.file_size for name in sys.argv[1:] for one in zipfile.ZipFile(name).infolist()) // 1024)'
-enough_room "${venv%/*}" "$(python3 -c "$unpacked" "$PAYLOAD"/wheels/*.whl 2>/dev/null)"
-"$python" -m venv --without-pip "$venv"
-pip=$(echo /usr/share/python-wheels/pip-*.whl)/pip
-"$venv/bin/python" "$pip" install --quiet --no-index --no-cache-dir --find-links "$PAYLOAD/wheels" \\
-    --require-hashes --requirement "$PAYLOAD/requirements.txt"
-sync -f "$venv"
-: >"$venv/complete"
-"""
 
 # A release is built in a staging folder and renamed when complete. Project code runs as the service's account, never as
 # root.
@@ -144,6 +112,10 @@ for each in ../venvs/*; do
     [ -e "$each" ] || continue
     readlink ./*/venv | sed 's|.*/||' | grep -qxF "${each##*/}" || rm -rf "$each"
 done
+for each in ../pythons/*; do
+    [ -e "$each" ] || continue
+    sed -n 's|^home = .*/pythons/\\(.*\\)/bin$|\\1|p' ../venvs/*/pyvenv.cfg | grep -qxF "${each##*/}" || rm -rf "$each"
+done
 """
 
 
@@ -169,18 +141,7 @@ def put_in_place(
     folder = word(f"{home(name)}/releases/{here.id}")
     # A rollback is refused if a host lacks the release; this is for a host that loses it, or is added, afterwards.
     lacks = f"echo {shlex.quote(f'release {here.id} of {name} is gone from this host: inv deploy --again')}\nexit 1\n"
-    if here.venv:
-        yield Command(
-            name=f"{name}: requirements",
-            why=f"install what {name} needs, from wheels ({here.venv})",
-            run=lacks
-            if here.pinned
-            else script(_ROOM + _VENV, venv=known["venv"], python=pythons.interpreter(service)),
-            unless=f"[ -e {word(known['venv'])}/complete ]",
-            payload=here.wheels,
-            timeout=300,
-            ahead=True,
-        )
+    yield from environment(name, here, service, lacks)
     executables = "set -- " + " ".join(shlex.quote(file) for file in here.source.executables) + "\n"
     yield Command(
         name=f"{name}: release",
@@ -188,7 +149,7 @@ def put_in_place(
         run=lacks
         if here.pinned
         else script(
-            executables + _ROOM + IN_RELEASE + _BEGIN + kind.build + _completed(complete) + kind.finish + _END,
+            executables + ROOM_FOR + IN_RELEASE + _BEGIN + kind.build + _completed(complete) + kind.finish + _END,
             service=name,
             seconds=str(service.build.timeout),
             settings=settings_ahead(name),

@@ -80,6 +80,11 @@ def twice(units: Iterable[str]) -> str:
     return f"{show}; sleep 2; echo =; {show}"
 
 
+def working(states: str) -> int:
+    """Return how many of the units in such a state run, or have done their work."""
+    return states.count("SubState=running") + states.count("SubState=exited")
+
+
 def watched(running: Mapping[str, Process]) -> list[str]:
     """Return the names of the processes that have a watchdog."""
     return [name for name, process in running.items() if process.watchdog is not None]

@@ -17,7 +17,7 @@ from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan, Run
 from plainstack.engine.resources import Payload
 from plainstack.errors import PlainstackError
-from plainstack.services import requirements, sdists, wheel_metadata
+from plainstack.services import requirements, sdists, standalone, wheel_metadata
 from plainstack.services.kinds import PYTHON
 from plainstack.services.release import digest
 from plainstack.services.requirements import Requirement
@@ -35,19 +35,27 @@ _UNREACHED = re.compile(r"connection broken|Could not fetch URL|name resolution|
 def unfetched(
     plans: Mapping[str, HostPlan], observed: Mapping[str, Observed], cache: Path, report: Report
 ) -> list[str]:
-    """Download the wheels that plans need, once per lock; return messages about unavailable wheels."""
+    """Download the wheels and Pythons that plans need, each once; return messages about those that are unavailable."""
     wanted: dict[tuple[Payload, str], None] = {}
     for name, plan in plans.items():
         for _, action in plan.actions():
-            if isinstance(action, Run) and action.command.payload and action.command.payload.requirements:
-                wanted[action.command.payload, architecture(observed[name])] = None
+            payload = action.command.payload if isinstance(action, Run) else None
+            if payload and (payload.requirements or payload.interpreter):
+                wanted[payload, architecture(observed[name])] = None
     problems: dict[str, None] = {}
     for payload, arch in wanted:
         try:
+            if payload.interpreter:
+                standalone.archive(payload.interpreter, arch, cache, report, _installed(payload.interpreter, observed))
             resolve(payload, cache, report, arch)
         except PlainstackError as error:
             problems[str(error)] = None
     return list(problems)
+
+
+def _installed(choice: str, observed: Mapping[str, Observed]) -> str:
+    """Return the newest version that hosts already have for a choice, so that all of them get the same one."""
+    return standalone.newest(seen.facts.get(f"python.{choice}", "") for seen in observed.values())
 
 
 def architecture(seen: Observed) -> str:
@@ -67,6 +75,8 @@ def resolve(payload: Payload, cache: Path, report: Report, arch: str = "x86_64")
     if payload.digest and digest(found, payload.executables) != payload.digest:
         changed = os.path.commonpath([path for _, path in payload.files])
         raise PlainstackError(f"{changed}: has changed since the plan was made. Deploy again")
+    if payload.interpreter:
+        found.append((standalone.ARCHIVE, standalone.archive(payload.interpreter, arch, cache, report).read_bytes()))
     if payload.requirements:
         lock, path = dict(found)[payload.requirements], dict(payload.files)[payload.requirements]
         try:

@@ -56,7 +56,10 @@ def own() -> dict[str, Any]:
             "source": str(SERVICES / "tool/tool"),
             "hosts": ["app1"],
             "secrets": {"TOOL_KEY": {"generate": 20, "file": True}},
-            "processes": {"run": {"command": "tool --at ${host.address}", "memory": "100M", "cpus": 1}},
+            "processes": {
+                "run": {"command": "tool --at ${host.address}", "memory": "100M", "cpus": 1},
+                "once": {"command": "true", "restart": "no"},
+            },
         },
     }
 

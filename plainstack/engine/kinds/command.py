@@ -17,7 +17,8 @@ class Payload:
 
     If `requirements` names one of the files, a locked requirements file, its wheels for the Python version `python` are
     downloaded on the operator's machine and copied as wheels/*.whl. The command finds everything under $PAYLOAD. File
-    modes are not copied: `executables` lists the paths below source/ that the command makes executable.
+    modes are not copied: `executables` lists the paths below source/ that the command makes executable. With an
+    `interpreter`, the version of a Python, an archive with its standalone build is copied as python.tar.gz.
 
     A file may change between the plan and the command: with a `digest`, only the content hashed for the plan is
     copied. `stays` lists, for display, the files and folders of the same directory that are not copied.
@@ -27,6 +28,7 @@ class Payload:
     executables: tuple[str, ...] = ()
     requirements: str = ""
     python: str = ""
+    interpreter: str = ""
     digest: str = ""
     stays: tuple[str, ...] = ()
 

@@ -1,4 +1,4 @@
-"""The Python of a service: Debian's by default, or another one by its path, with wheels and environment made for it."""
+"""The Python of a service: Debian's by default, or another one, with wheels and environment made for it."""
 
 from __future__ import annotations
 
@@ -51,12 +51,21 @@ def test_the_environment_is_made_by_the_python_that_the_path_names(folder: Path)
     assert "python=python3\n" in venv(stack(folder, "")).run
 
 
+@pytest.mark.parametrize("choice", ["3.12", "3.12.7", "3.14"])
+def test_the_environment_is_made_by_the_standalone_build_of_the_version(folder: Path, choice: str) -> None:
+    found = stack(folder, f'python: "{choice}"')
+    minor = choice[:4]
+    assert f"python=${{ROOT:-}}/srv/api/pythons/{choice}/bin/python{minor}\n" in venv(found).run
+    assert release.read(found, "api").wheels.python == minor
+
+
 def test_another_python_makes_another_environment_and_release(folder: Path) -> None:
     found = [
         release.read(stack(folder, keys), "api")
         for keys in ("", f"python: {PATH}", "python: /srv/py/python3.12", "python: /opt/python3.12/bin/python3.11")
     ]
-    assert len({one.id for one in found}) == len({one.venv for one in found}) == 4
+    found += [release.read(stack(folder, f'python: "{choice}"'), "api") for choice in ("3.12", "3.12.7")]
+    assert len({one.id for one in found}) == len({one.venv for one in found}) == 6
     assert release.read(stack(folder, 'python: "3.13"'), "api") == found[0]
 
 
@@ -127,7 +136,10 @@ def test_debians_python_needs_no_question(folder: Path) -> None:
     "value",
     [
         "3.12",
-        '"3.12"',
+        '"3.8"',
+        '"3.12.x"',
+        '"3.12.07"',
+        '"3.12-dev"',
         "3.13",
         "3",
         "python3.12",

@@ -197,6 +197,10 @@ def test_a_percent_sign_in_a_command_is_not_a_systemd_specifier() -> None:
             "a process with `one: true` cannot have port",
         ),
         (
+            f'{SHORT}, processes: {{w: {{command: a, one: true, restart: "no"}}}}}}',
+            "a process with `one: true` always runs",
+        ),
+        (
             "{kind: binary, source: Makefile, processes: {web: {command: a, port: 8000}}}",
             "services.web.processes.web.health: is missing; the balancers use a host only while",
         ),
