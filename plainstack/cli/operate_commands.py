@@ -51,7 +51,7 @@ def verify(inventory: str, role: str, host: str, *, json: bool, serial: bool = F
             verdict = f"{len(failed)} of {count} checks failed" if failed else f"all {count} checks passed"
             console.line(f"{verdict} on {len(hosts)} hosts in {seconds:.1f} s", "bold red" if failed else "bold green")
         if not results:
-            raise Refused("no check matches this selection")
+            raise Refused("no check matches these roles and hosts. To see which host has which role: inv roles")
     if failed:
         raise Exit(code=1)
 

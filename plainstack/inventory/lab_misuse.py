@@ -14,7 +14,7 @@ def misuse(stack: Stack) -> Iterator[tuple[Loc, str]]:
     machines = {**stack.hosts, **lab.visitors}
     for name in lab.visitors:
         if name in stack.hosts:
-            yield ("lab", "visitors", name), f"lab.visitors.{name}: a host of the stack has this name"
+            yield ("lab", "visitors", name), f"lab.visitors.{name}: a host of the stack has this name. Choose another"
     for key, names in (("disks", lab.disks), ("debian", lab.debian)):
         for name in names:
             if name not in machines:
@@ -26,7 +26,7 @@ def misuse(stack: Stack) -> Iterator[tuple[Loc, str]]:
     place: dict[str, str] = {}
     for site, members in lab.sites.items():
         if site in machines:
-            yield ("lab", "sites", site), f"lab.sites.{site}: a host has this name"
+            yield ("lab", "sites", site), f"lab.sites.{site}: a host has this name. Choose another"
         yield from _list(("lab", "sites", site), members, machines)
         for number, name in enumerate(members):
             if place.setdefault(name, site) != site:

@@ -39,4 +39,4 @@ def _names(stack: Stack) -> Iterator[Problem]:
 
 def _ports(stack: Stack) -> Iterator[Problem]:
     if stack.ssh.port != ports.SSH and (taker := ports.TAKEN.get(stack.ssh.port)):
-        yield ("ssh", "port"), f"ssh.port: {stack.ssh.port} is the port of {taker}; sshd cannot have it too"
+        yield ("ssh", "port"), f"ssh.port: {stack.ssh.port} is the port of {taker}; choose another for sshd"

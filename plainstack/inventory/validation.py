@@ -55,8 +55,8 @@ def _roles(stack: Stack, shape: Shape) -> Iterator[tuple[Loc, str]]:
                 f"hosts.{first}.roles: {role} needs a host with the role {needed}, and none has it",
             )
     for name, host in stack.hosts.items():
-        if len(set(host.roles)) != len(host.roles):
-            yield ("hosts", name, "roles"), f"hosts.{name}.roles: a role is given twice"
+        if twice := next((role for role in host.roles if host.roles.count(role) > 1), ""):
+            yield ("hosts", name, "roles"), f"hosts.{name}.roles: {twice} is given twice"
     for role in shape.single:
         if len(stack.with_role(role)) > 1:
             second = stack.with_role(role)[1].name

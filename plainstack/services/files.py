@@ -14,7 +14,7 @@ from plainstack.wording import Loc, dotted
 
 
 def folder(service: str, *, ahead: bool = False) -> str:
-    """Return the folder with the rendered files; a release that is being built has the new ones in its own."""
+    """Return the folder of the rendered files; with `ahead`, that for a release that is being built."""
     return f"{FOLDER}/{service}/files{'.next' if ahead else ''}"
 
 

@@ -37,7 +37,7 @@ class Snapshot:
     problems: tuple[str, ...] = ()
 
     def as_data(self) -> dict[str, object]:
-        """Return it as a JSON object; times are in ISO 8601."""
+        """Return the snapshot as a JSON object; times are in ISO 8601."""
         return {
             "id": self.id,
             "service": self.of.service,

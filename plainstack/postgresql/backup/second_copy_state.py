@@ -25,7 +25,7 @@ class Tested:
     passed: bool
 
     def as_data(self) -> dict[str, object]:
-        """Return it as a JSON object; the time is in ISO 8601."""
+        """Return the result as a JSON object; the time is in ISO 8601."""
         return {"backup": self.backup, "at": self.at.isoformat(), "passed": self.passed}
 
 
@@ -45,7 +45,7 @@ class Copied:
     tested: Tested | None = None
 
     def as_data(self) -> dict[str, object]:
-        """Return it as a JSON object; times are in ISO 8601."""
+        """Return the state as a JSON object; times are in ISO 8601."""
         return {
             "at": self.at.isoformat(),
             "until": self.until.isoformat() if self.until else None,

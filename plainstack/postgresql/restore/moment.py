@@ -36,7 +36,7 @@ class Moment:
         return f"{self.at.isoformat() if self.at else ''} {self.before_xid or ''} {self.backup}".strip()
 
     def words(self, backup: str, *, or_end: bool) -> tuple[str, ...]:
-        """Return it as options of the program that recovers a copy from a backup.
+        """Return the moment as options of the program that recovers a copy from a backup.
 
         With `or_end`, a time after the last commit means the end of the WAL.
         """

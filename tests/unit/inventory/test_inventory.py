@@ -111,7 +111,7 @@ def test_the_valid_inventory_used_in_these_tests_is_valid() -> None:
                 " known roles: db, app, backup, balancer, monitoring, worker"
             ],
         ),
-        ("[db]", "[db, db]", ["5: hosts.db1.roles: a role is given twice"]),
+        ("[db]", "[db, db]", ["5: hosts.db1.roles: db is given twice"]),
         (BEFORE_DB, "ssh: {port: '22'}\nservices:\n", ["6: ssh.port: must be a whole number (given: '22')"]),
         (BEFORE_DB, "ssh: {port: 70000}\nservices:\n", ["6: ssh.port: must be at most 65535 (given: 70000)"]),
         (
@@ -148,7 +148,7 @@ def test_the_valid_inventory_used_in_these_tests_is_valid() -> None:
         (
             BEFORE_DB,
             "lab: {visitors: {db1: {address: 10.0.0.50}}}\nservices:\n",
-            ["6: lab.visitors.db1: a host of the stack has this name"],
+            ["6: lab.visitors.db1: a host of the stack has this name. Choose another"],
         ),
         ("  db1:", "  site:", ["5: hosts.site: a host cannot be called site; the name is reserved"]),
         ("roles: [app]", "roles: []", ["3: hosts.lb1.roles: balancer needs a host with the role app, and none has it"]),

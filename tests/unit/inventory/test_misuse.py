@@ -77,7 +77,7 @@ def test_an_unusable_address_is_refused_with_the_reason(address: str, reason: st
         (BACKUP + "retention: 7d}", "backup.retention: must be 'RECOVERY WINDOW OF n DAYS'"),
         (MONITORING + "retention: 0d}", "monitoring.retention: must be at least 1d: with 0 no measurement is kept"),
         # ports
-        (SSH + "port: 443}", "ssh.port: 443 is the port of the balancers (HTTPS); sshd cannot have it too"),
+        (SSH + "port: 443}", "ssh.port: 443 is the port of the balancers (HTTPS); choose another for sshd"),
         # SSH access
         (SSH + "allow_from: []}", "ssh.allow_from: is empty, so no one could log in"),
         (SSH + "allow_from: [203.0.113.7/24]}", "ssh.allow_from.0: must be a network's first address: 203.0.113.7 is"),

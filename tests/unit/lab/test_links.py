@@ -151,7 +151,7 @@ BAD = [
     ("{links: {x: {rate: 1M}}}", "lab.links.x: there is no host and no site x"),
     ("{sites: {west: [x]}}", "lab.sites.west.0: there is no host x"),
     ("{sites: {west: [b, b]}}", "lab.sites.west.1: b is given twice"),
-    ("{sites: {a: [b]}}", "lab.sites.a: a host has this name"),
+    ("{sites: {a: [b]}}", "lab.sites.a: a host has this name. Choose another"),
     ("{sites: {west: [b], east: [b]}}", "lab.sites.east.0: b is in the site west already"),
     ("{debian: {b: 11}}", "lab.debian.b: must be 12 or 13 (given: 11)"),
     ("{debian: {x: 12}}", "lab.debian.x: there is no host x"),
