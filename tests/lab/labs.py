@@ -31,6 +31,7 @@ from tests import installed, inventories
 from tests.lab.operator import ROOT, Operator
 from tests.lab.spent import SPENT
 from tests.lab.spent import hosts as hosts_cpu
+from tests.lab.whole import await_site
 
 KEEP = bool(os.environ.get("PLAINSTACK_KEEP_LAB"))
 NEW = os.environ.get("PLAINSTACK_SNAPSHOT") == "new"
@@ -39,6 +40,7 @@ FOLDER = Path(f"/var/tmp/plainstack-{NAME}")
 STACK = "testlab"
 # Every lab has a network namespace of its own, so all of them have the same addresses.
 NETWORKS = ("192.168.59", "192.168.60")
+BALANCERS, APPS = ("lb1", "lb2"), ("app1", "app2")
 # Identifies one run of pytest, with all its workers.
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()} {time.time()}"
 
@@ -100,6 +102,10 @@ def from_snapshot(what: str, text: str, project: Path, hosts: tuple[str, ...] = 
     make_snapshot(project)
     with lab(what, text, project, hosts) as operator:
         operator.inv("lab.up", f"--from={NAME}", *([f"--host={','.join(hosts)}"] if hosts else []))
+        # A balancer that booted before the application hosts needs a moment to use them.
+        doors, apps = ([name for name in pair if not hosts or name in hosts] for pair in (BALANCERS, APPS))
+        if doors and apps:
+            await_site(operator, f"{NETWORKS[1]}.230", doors, apps)
         yield operator
 
 

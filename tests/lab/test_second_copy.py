@@ -63,7 +63,9 @@ class Copy:
 
     def run(self) -> dict[str, Any]:
         """Run a copy, and return what it achieved."""
-        self.operator.on("bak1", f"systemctl start {UNIT} || :")
+        # One that began earlier, by a timer or after a backup, may not see what the test has changed since.
+        ended = f'while [ "$(systemctl is-active {UNIT})" = activating ]; do sleep 0.2; done'
+        self.operator.on("bak1", f"{ended}; systemctl start {UNIT} || :")
         found: dict[str, Any] = json.loads(
             self.operator.on("bak1", f"cat /var/lib/barman/{self.operator.stack}/second-copy.json")
         )

@@ -12,9 +12,10 @@ from plainstack.postgresql.settings import Database
 from plainstack.services.edge import Balancer
 from plainstack.services.processes import served
 from tests import inventories
+from tests.lab import labs
 from tests.lab.conftest import Operator
 from tests.lab.load import Load
-from tests.lab.whole import await_nothing_to_deploy
+from tests.lab.whole import await_nothing_to_deploy, await_site
 from tests.waiting import PATIENCE, until
 
 
@@ -100,20 +101,11 @@ def misbehaving(visitor: Operator) -> Iterator[Operator]:
     for app in apps:
         visitor.on(app.name, f"cat >/run/standin.py <<'PY'\n{program}PY\nsystemctl stop plainstack-web")
         visitor.on(app.name, f"systemd-run -q --unit=standin python3 /run/standin.py {app.address} {port}")
-    in_use(visitor)
+    await_site(visitor, site(visitor), labs.BALANCERS, labs.APPS)
     yield visitor
     for app in apps:
         visitor.on(app.name, "systemctl stop standin; systemctl start plainstack-web")
-    in_use(visitor)
-
-
-def in_use(operator: Operator) -> None:
-    """Wait until both balancers use every application host, and the site answers."""
-    for balancer in ("lb1", "lb2"):
-        status = "/etc/plainstack/balancer/upstreams status"
-        operator.on(balancer, f"timeout {PATIENCE} sh -c 'while {status} | grep -q down; do sleep 0.2; done'")
-    page = f"curl -s --max-time 60 -o /dev/null --cacert /root/ca.crt -w '%{{http_code}}' https://{site(operator)}/"
-    operator.on("visitor", f"timeout {PATIENCE} sh -c 'until {page} | grep -q 200; do sleep 0.2; done'")
+    await_site(visitor, site(visitor), labs.BALANCERS, labs.APPS)
 
 
 # What one client asks for at once, how often, and the status that each of these requests gets.
@@ -154,14 +146,12 @@ def test_bad_answers_do_not_affect_other_requests(misbehaving: Operator, tmp_pat
         assert "down" not in misbehaving.on(balancer, "/etc/plainstack/balancer/upstreams status")
 
 
-@pytest.mark.parametrize("what", ["events", "socket"])
-def test_long_lived_responses_are_passed_on_as_they_arrive(misbehaving: Operator, what: str) -> None:
+def test_long_lived_responses_are_passed_on_as_they_arrive(misbehaving: Operator) -> None:
     program = (Path(__file__).parent / "standin_client.py").read_text()
-    said = misbehaving.on(
-        "visitor",
-        f"cat >/run/client.py <<'PY'\n{program}PY\npython3 /run/client.py {site(misbehaving)} /root/ca.crt {what}",
-    )
-    assert said == "well\n"
+    misbehaving.on("visitor", f"cat >/run/client.py <<'PY'\n{program}PY\n")
+    for what in ("events", "socket"):
+        said = misbehaving.on("visitor", f"python3 /run/client.py {site(misbehaving)} /root/ca.crt {what}")
+        assert said == "well\n", what
 
 
 def test_the_configuration_is_valid_on_a_kernel_without_ipv6(visitor: Operator) -> None:

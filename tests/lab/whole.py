@@ -7,7 +7,7 @@ command that caused them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.lab.operator import Operator
@@ -58,3 +58,19 @@ def await_whole(operator: Operator, leader: str = "") -> None:
 
     await_nothing(left)
     await_nothing_to_deploy(operator)
+
+
+def await_site(operator: Operator, address: str, balancers: Sequence[str], apps: Sequence[str]) -> None:
+    """Wait until these balancers use all of these application hosts, and the site answers at its virtual address."""
+    ask = f"curl -sk --max-time 30 -o /dev/null -w '%{{http_code}}' https://{address}/"
+
+    def left() -> list[str]:
+        found = []
+        for balancer in balancers:
+            hosts = operator.on(balancer, "/etc/plainstack/balancer/upstreams status", check=False).splitlines()
+            if not {(app, "up") for app in apps} <= {(line.split()[1], line.split()[-1]) for line in hosts}:
+                found += [balancer, *hosts]
+        answer = operator.on(balancers[0], ask, check=False)
+        return found if answer == "200" else [*found, f"the site answers {answer}"]
+
+    await_nothing(left)

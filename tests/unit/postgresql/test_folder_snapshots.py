@@ -54,7 +54,7 @@ class Host:
         self.config = Config("bak1", 1, "REDUNDANCY 2", root / "kept", (MEDIA,))
         self.linked: list[str] = []
 
-    def rsync(self, _config: Config, _verb: str, _folder: Folder, *words: str, accepted: object = ()) -> None:  # noqa: ARG002
+    def rsync(self, _config: Config, _verb: str, _folder: Folder, *words: str, accepted: object = ()) -> None:  # noqa: ARG002 - named by callers
         self.linked = [word.partition("=")[2] for word in words if word.startswith("--link-dest=")]
         to = Path(words[-1])
         shutil.rmtree(to)
@@ -133,7 +133,7 @@ def test_damage_is_found_and_named_and_spreads_to_no_later_snapshot(host: Host, 
 def test_a_host_that_does_not_answer_costs_no_snapshot_and_is_reported(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_words: object, accepted: object = ()) -> None:  # noqa: ARG001
+    def fails(*_words: object, accepted: object = ()) -> None:  # noqa: ARG001 - named by callers
         said = "app1 cannot be reached: refused\nrsync: connection unexpectedly closed"
         raise Failed(gathering.meaning(12, said, "bak1", "app1"))
 
