@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 
-from plainstack.postgresql.backup import barman
-from plainstack.postgresql.layout import AS_POSTGRES, BIN, UNIT
+from plainstack.postgresql.layout import BIN, UNIT
 from plainstack.postgresql.restore import scratch
-from tests import inventories
 from tests.lab import labs
 from tests.lab.conftest import Operator
+from tests.lab.writer import Writer, sql
 from tests.waiting import PATIENCE, until
 
 HOSTS = ("db1", "db2", "bak1")
@@ -26,13 +25,6 @@ HOSTS = ("db1", "db2", "bak1")
 FILL = """\
 create table restored_test (id int primary key, what text);
 insert into restored_test select n, 'recognizable ' || n from generate_series(1, 2000) n"""
-
-
-def sql(operator: Operator, text: str) -> str:
-    """Run statements on the primary, and return what they print."""
-    (host,) = json.loads(operator.fab("status", "--json", code=None).out)["primary"]
-    command = f"cd / && {AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtqd shop"
-    return operator.on(host, f"{command} <<'END'\n{text}\nEND\n").strip()
 
 
 def in_scratch(operator: Operator, found: scratch.Restored, text: str) -> str:
@@ -138,36 +130,6 @@ def test_a_backup_taken_while_rows_are_written_is_not_called_damaged(backed_up: 
     assert (result["backup"], result["problems"]) == (backup["id"], [])
     # The table is equal, or the test says why it cannot tell.
     assert all("written could not be compared" in note for note in result["notes"])
-
-
-class Writer:
-    """Writes rows all the time, from the backup host to whichever host is the primary.
-
-    `rows` are those whose commit was acknowledged, as seconds since the epoch with their digits.
-    """
-
-    def __init__(self, operator: Operator) -> None:
-        self._operator = operator
-        sql(operator, "create table moments (at timestamptz default clock_timestamp()); grant all on moments to barman")
-        stack = inventories.parse(
-            operator.inventory.read_text(encoding="utf-8"), "hosts.yaml", operator.inventory.parent
-        )
-        login = barman.conninfo(stack).replace("dbname=postgres", "dbname=shop user=barman")
-        insert = "insert into moments default values returning extract(epoch from at)"
-        loop = f"while sleep 0.1; do timeout 20 psql -XAtqwc '{insert}' '{login}' >>/var/lib/barman/rows; done"
-        operator.on("bak1", f'systemd-run --quiet --unit=writer --uid=barman sh -c "{loop}"')
-
-    @property
-    def rows(self) -> list[str]:
-        return self._operator.on("bak1", "cat /var/lib/barman/rows || :").split()
-
-    def some(self) -> int:
-        """Wait until some rows more are acknowledged, and return how many there are."""
-        now = len(self.rows)
-        return until(lambda: len(found) if len(found := self.rows) > now + 4 else 0)
-
-    def stop(self) -> None:
-        self._operator.on("bak1", "systemctl stop writer")
 
 
 def lose_the_primary_during_a_backup(operator: Operator) -> str:

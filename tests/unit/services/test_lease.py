@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.services.lease_model import TTL, Host, Node, World
+from tests.unit.services.lease_database import TTL, Node
+from tests.unit.services.lease_model import Host, World
 
 HOSTS = 3
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lease import FREE, Ask, Row, Verb
 
-from tests.unit.services.lease_model import changed
+from tests.unit.services.lease_database import changed
 
 SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 pytestmark = [pytest.mark.programs, pytest.mark.skipif(not SERVERS, reason="needs a PostgreSQL server")]
