@@ -75,7 +75,7 @@ Folder = Annotated[str, BeforeValidator(_folder)]
 
 
 class RouteCache(Model):
-    """Which responses of a route are kept, except those that are private or set a cookie: these never are."""
+    """Which responses of a route are kept. Responses that are private or set a cookie never are."""
 
     ttl: Span = Field(
         description=(
@@ -109,13 +109,13 @@ class CacheDisk(Model):
         1024,
         description=(
             "The most that the responses take on the disk of a host, such as `500M` or `2G` (default `1G`);"
-            " those that were not requested for the longest time go first. 256 MB of the disk are always left free."
+            " the least recently requested ones go first. They also go if less than 256 MB of the disk are free."
         ),
     )
     folder: Folder | None = Field(
         None,
         description=(
-            "The folder that holds their folder, `plainstack-cache`; by default the web server's own folder"
-            " below /var. Another folder restarts the web server once."
+            "An existing folder, in which the folder `plainstack-cache` is made; by default the web server's own"
+            " folder below /var. Another folder restarts the web server once."
         ),
     )

@@ -105,8 +105,7 @@ class Authority:
         content = {"Content-Type": "application/jose+json"}
         request = urllib.request.Request(url, data, content, method=method)  # noqa: S310 - checked above
         try:
-            # The same check suffices here.
-            with urllib.request.urlopen(request, timeout=30, context=self.context) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=30, context=self.context) as response:  # noqa: S310 - same
                 return response.read(), response.headers
         except urllib.error.HTTPError as error:
             try:
