@@ -81,6 +81,13 @@ class Route(Model):
     headers: dict[HeaderName, HeaderValue] = Field(
         {}, description="Headers of the responses; they replace headers of the application with the same name."
     )
+    sticky: Literal["cookie", "address"] | None = Field(
+        None,
+        description=(
+            "Sends all requests of a visitor to the same host: by a cookie that the first response sets, or by the"
+            " visitor's address."
+        ),
+    )
     snippet: FilePath | None = Field(
         None,
         description=(

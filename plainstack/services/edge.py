@@ -155,6 +155,9 @@ class Balancer(Model):
         ),
     )
     acme: Acme | None = Field(None, description="The authority and the account of `tls: acme`.")
+    brotli: Bool = Field(
+        False, description="Whether texts are compressed by Brotli for browsers that know it, instead of by gzip."
+    )
     http3: Bool = Field(True, description="Whether browsers are offered HTTP/3 in addition to HTTP/2.")
     max_body: Annotated[str, Field(pattern=r"^[0-9]+[kmg]?$")] = Field(
         "10m", description="The largest request body, in bytes or with k, m or g."

@@ -29,6 +29,11 @@ class Location:
     static: bool = False
 
     @property
+    def upstream(self) -> str:
+        """The name of the upstream for requests to the process."""
+        return f"{self.service.name}.by-{self.route.sticky}" if self.route.sticky else self.service.name
+
+    @property
     def timeout(self) -> int:
         """Seconds that a balancer waits for a response."""
         return self.route.timeout or self.service.timeout

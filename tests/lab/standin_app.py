@@ -20,6 +20,7 @@ class Handler(BaseHTTPRequestHandler):
     """Speaks HTTP/1.0: a response without a length ends with its connection, the hardest kind for a proxy to stream."""
 
     service = ""
+    host = ""
 
     def do_GET(self) -> None:
         # Below any folder, the last part of the path says what to do.
@@ -29,6 +30,7 @@ class Handler(BaseHTTPRequestHandler):
     def end_headers(self) -> None:
         if self.service:
             self.send_header("X-Service", self.service)
+            self.send_header("X-Host", self.host)
         super().end_headers()
 
     def do_HEAD(self) -> None:
@@ -86,6 +88,15 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Powered-By", "a language")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def page_text(self, number: int) -> None:
+        """Send a text of so many lines."""
+        body = b"a line of text\n" * number
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The paths and the account of an engine; the configuration language is the same for both."""
+    """The paths, account and Brotli package of an engine; the configuration language is the same for both."""
 
     name: str
     user: str
     sites: str
     default_site: str
     state: str
+    brotli: str
 
     @property
     def folder(self) -> str:
@@ -40,6 +41,7 @@ ENGINES = {
         sites="/etc/nginx/conf.d",
         default_site="/etc/nginx/sites-enabled/default",
         state="/var/lib/nginx",
+        brotli="libnginx-mod-http-brotli-filter",
     ),
     "angie": Engine(
         name="angie",
@@ -47,5 +49,6 @@ ENGINES = {
         sites="/etc/angie/http.d",
         default_site="/etc/angie/http.d/default.conf",
         state="/var/cache/angie",
+        brotli="angie-module-brotli",
     ),
 }

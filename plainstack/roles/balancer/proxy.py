@@ -50,6 +50,8 @@ def proxy(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[
 def _server(stack: Stack, host: Host, vault: Vault, engine: Engine, network: Network) -> Iterator[Resource]:
     for name in (engine.name, "curl", "logrotate", "openssl"):
         yield Package(name=name)
+    if stack.settings(Balancer).brotli:
+        yield Package(name=engine.brotli)
     yield from acme.packages(stack)
     yield Absent(path=engine.default_site)
     yield Directory(path=_ERROR_PAGES)
@@ -131,6 +133,7 @@ def _configuration(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tu
         engine=engine,
         max_body=balancer.max_body,
         cached=cache.used(stack),
+        brotli=balancer.brotli,
     )
     site = template(
         "balancer",

@@ -7,6 +7,7 @@ import getpass
 import os
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -53,6 +54,16 @@ class Edge:
         """Return the status of the response to a request."""
         return self.curl(url, *options)[0]
 
+    def reload(self) -> None:
+        """Let nginx read its configuration again; return when no worker uses the previous one."""
+        before = set(self._workers())
+        os.kill(int((self.folder / "run/nginx.pid").read_text()), signal.SIGHUP)
+        until(lambda: self._workers() and not before & set(self._workers()), "nginx has new workers")
+
+    def _workers(self) -> list[str]:
+        master = (self.folder / "run/nginx.pid").read_text().strip()
+        return Path(f"/proc/{master}/task/{master}/children").read_text().split()
+
     def says(self, text: bytes) -> str:
         """Send raw bytes over TLS, and return all that comes back."""
         context = ssl._create_unverified_context()
@@ -76,7 +87,7 @@ def certificate(folder: Path) -> Certificate:
 def running(stack: Stack, folder: Path, passwords: Mapping[str, str] = MappingProxyType({})) -> Iterator[Edge]:
     """Run nginx as on the first balancer. On this machine, a stand-in answers for every host of every service.
 
-    Its responses have the service's name in the header X-Service.
+    Its responses have the names of service and host in the headers X-Service and X-Host.
     """
     edge = Edge(folder, free_port(), free_port())
     vault = Vault(
@@ -118,7 +129,7 @@ def _applications(stack: Stack, edge: Edge, running: contextlib.ExitStack) -> No
             subprocess.run([program, "prepare"], env={**os.environ, "ROOT": str(edge.folder)}, check=True)
     for service in served(stack):
         for host in service.hosts:
-            handler = type("Named", (Handler,), {"service": service.name})
+            handler = type("Named", (Handler,), {"service": service.name, "host": host.name})
             application = running.enter_context(Server(("127.0.0.1", 0), handler))
             application.daemon_threads = True
             application.block_on_close = False
