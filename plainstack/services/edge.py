@@ -25,6 +25,7 @@ VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Email = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+$", max_length=254)]
 KeyId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._~+/=:-]{1,200}$")]
 Resolver = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?$")]
+FileUrl = Annotated[str, Field(pattern=r"^/([A-Za-z0-9_.-]+/)*[A-Za-z0-9_.-]+$", max_length=200)]
 Directory = Annotated[
     str, Field(pattern=r"^(letsencrypt|letsencrypt-staging|https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?)$")
 ]
@@ -105,6 +106,21 @@ class Acme(Model):
     )
 
 
+class Pages(Model):
+    """HTML files that visitors get instead of Plainstack's own pages."""
+
+    unavailable: FilePath | None = Field(
+        None, description="The page with status 502, 503 or 504, if no host of a service answers."
+    )
+    maintenance: FilePath | None = Field(
+        None,
+        description=(
+            "The page with status 503 while a service is in maintenance; `@MESSAGE@` is replaced by the message of `inv"
+            " maintenance on`."
+        ),
+    )
+
+
 class Maintenance(Model):
     """The response to visitors while `inv maintenance` has closed a service, and the addresses that are let through."""
 
@@ -168,6 +184,14 @@ class Balancer(Model):
     redirects: tuple[Redirect, ...] = Field((), description="Redirects of names and paths.")
     cache: CacheDisk | None = Field(
         None, description="The size and the place of the cache, if a route has the key `cache`."
+    )
+    pages: Pages = Field(Pages(), description="Files with pages of your own for failures and maintenance.")
+    files: dict[FileUrl, FilePath] = Field(
+        {},
+        description=(
+            "Files that are served at a path under every name of the site, such as `/robots.txt:"
+            " pages/robots.txt`, also during maintenance."
+        ),
     )
     maintenance: Maintenance = Field(
         Maintenance(), description="The response to visitors while `inv maintenance` has closed a service."

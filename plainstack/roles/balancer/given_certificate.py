@@ -73,10 +73,16 @@ def problems(stack: Stack, given: GivenCertificate) -> Iterator[tuple[str, str]]
 
 
 def not_now(stack: Stack, now: datetime) -> Iterator[str]:
-    """Yield why a provided certificate cannot be deployed now: it is not valid now, or leads to no trusted root."""
+    """Yield why a provided certificate cannot be deployed now.
+
+    It is not valid now, it leads to no trusted root, or others on this machine can read its key.
+    """
     given = stack.settings(Balancer).tls
     if not isinstance(given, GivenCertificate):
         return
+    mode = stack.file(given.key).stat().st_mode & 0o777
+    if mode & 0o077:
+        yield f"balancer.tls.key: {given.key}: mode {mode:04o} lets others read the key. Run: chmod 600 {given.key}"
     chain = pem.certificates(stack.file(given.certificate), given.certificate)
     needed = _complete_at(chain, roots())
     if not needed:

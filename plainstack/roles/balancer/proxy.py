@@ -13,7 +13,7 @@ from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
-from plainstack.roles.balancer import acme, cache
+from plainstack.roles.balancer import acme, cache, pages
 from plainstack.roles.balancer.engines import ENGINES, Engine
 from plainstack.roles.balancer.routes import (
     configuration_check,
@@ -34,7 +34,6 @@ from plainstack.services.processes import served
 SITE_CERTIFICATE = f"{TLS}/site.crt"
 
 _SITE_KEY = f"{TLS}/site.key"
-_ERROR_PAGES = "/usr/local/share/plainstack"
 
 
 def proxy(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
@@ -54,9 +53,7 @@ def _server(stack: Stack, host: Host, vault: Vault, engine: Engine, network: Net
         yield Package(name=engine.brotli)
     yield from acme.packages(stack)
     yield Absent(path=engine.default_site)
-    yield Directory(path=_ERROR_PAGES)
-    yield verbatim("balancer", f"{_ERROR_PAGES}/plainstack-unavailable.html")
-    yield verbatim("balancer", f"{_ERROR_PAGES}/plainstack-maintenance.html")
+    yield from pages.pages(stack)
     yield Directory(path=maintenance.PAGES)
 
     unit = f"{engine.name}.service"
@@ -147,6 +144,7 @@ def _configuration(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tu
         sites=routing.sites(stack),
         limits=[one for one in routing.locations(stack) if one.route.limit],
         inside=inside(stack),
+        files=pages.places(stack),
         defaults=[*default_headers(stack), *cache.header(stack)],
         http3=balancer.http3,
         connections=balancer.connections,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator
 from itertools import chain
 
@@ -13,6 +11,7 @@ from plainstack.engine.role import DeclaredSecret, Generated
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.engines import Engine
+from plainstack.roles.balancer.passwords import hashed
 from plainstack.secrets.values import Secret, Vault
 from plainstack.services import routing
 from plainstack.services.edge import Balancer, GivenCertificate
@@ -34,7 +33,7 @@ def password_files(stack: Stack, host: Host, vault: Vault, engine: Engine) -> It
     if closed:
         yield Directory(path=_USERS)
     for one in closed:
-        users = {user: _hashed(user, vault.password(_secret_name(user))) for user in one.route.users}
+        users = {user: _hashed(stack, user, vault) for user in one.route.users}
         at = {"route": one.name}
         yield template("balancer", f"{_USERS}/{{route}}", at=at, mode=0o640, group=engine.user, host=host, users=users)
 
@@ -79,14 +78,6 @@ def _secret_name(user: str) -> str:
     return f"balancer/users/{user}"
 
 
-def _hashed(user: str, password: Secret) -> Secret:
-    """Return a password as a salted SHA-1 hash.
-
-    The salt depends on the password alone, so that the file does not change with every plan.
-    """
-    value = password.reveal().encode()
-    salt = hashlib.sha256(user.encode() + b"\0" + value).digest()[:8]
-    # The other hashes that the engines know take milliseconds for each request.
-    digest = hashlib.sha1(value + salt).digest()  # noqa: S324 - see above
-    hashed = base64.b64encode(digest + salt)
-    return Secret(password.name, f"{{SSHA}}{hashed.decode()}")
+def _hashed(stack: Stack, user: str, vault: Vault) -> Secret:
+    password = vault.password(_secret_name(user))
+    return Secret(password.name, hashed(password.reveal(), f"{stack.stack}/{user}"))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import problem_of_path
+from plainstack.roles.balancer import pages
 from plainstack.services.edge import Balancer, GivenCertificate
 from plainstack.wording import Loc, dotted
 
@@ -23,6 +24,7 @@ def contradictions(stack: Stack) -> Iterator[Problem]:
     yield from _network(stack, balancer)
     yield from _engine(stack, balancer)
     yield from _certificate(stack, balancer)
+    yield from pages.problems(stack)
 
 
 def _addresses(stack: Stack, balancer: Balancer) -> Iterator[Problem]:

@@ -107,6 +107,7 @@ class Given:
     def write(self, *chain: Signed, key: Signed | None = None) -> None:
         (self.folder / self.certificate).write_text("".join(one.pem for one in chain))
         (self.folder / self.key).write_text((key or chain[0]).key_pem)
+        (self.folder / self.key).chmod(0o600)
 
     def with_names(self, *names: str) -> Stack:
         tls = GivenCertificate(certificate=self.certificate, key=self.key)

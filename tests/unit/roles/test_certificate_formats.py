@@ -123,6 +123,7 @@ def test_text_around_certificates_and_keys_in_the_files_is_ignored(given: Given,
     text = f"Bag Attributes\n    friendlyName: Z\u00fcrich\n{SITE.key_pem}subject=O = Z\u00fcrich\n{chain}\n"
     for path in (given.folder / given.certificate, given.folder / given.key):
         path.write_bytes(text.replace("\n", "\r\n").encode(encoding))
+        path.chmod(0o600)
     assert given.problems("shop.example") == []
     assert pki.blocks(given.folder / given.certificate, "CERTIFICATE") == chain
     assert pki.blocks(given.folder / given.key, "PRIVATE KEY") == SITE.key_pem

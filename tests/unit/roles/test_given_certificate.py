@@ -203,6 +203,13 @@ def test_a_certificate_outside_its_validity_stops_plan_and_deploy_but_no_other_c
     _loads(given)
 
 
+def test_a_key_that_others_can_read_stops_plan_and_deploy_but_no_other_command(given: Given) -> None:
+    given.write(SITE, LOWER, UPPER)
+    (given.folder / given.key).chmod(0o644)
+    assert given.not_now(NOW) == ["key: site.key: mode 0644 lets others read the key. Run: chmod 600 site.key"]
+    _loads(given)
+
+
 def test_an_incomplete_chain_stops_plan_and_deploy_but_no_other_command(given: Given) -> None:
     """A failover must not depend on the roots that a machine knows."""
     given.write(SITE)
