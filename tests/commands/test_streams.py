@@ -56,7 +56,8 @@ SHOWS = {
     "lab.status",
     "drills",
 }
-READS_NOTHING = {"tunnel"}
+# All commands share the guard of standard error, so these show what it does for inv and for fab.
+ERRORS_LOST = {"plan", "deploy", "failover"}
 
 
 @pytest.fixture
@@ -88,15 +89,15 @@ def test_a_command_ends_with_its_usual_exit_code_whatever_happens_to_its_output(
     assert "Traceback" not in err + out
     full = shell(folder, words, ">/dev/full")
     closed = shell(folder, words, "<&- >&- 2>&-")
-    no_errors = shell(folder, words, "2>/dev/full")
+    no_errors = shell(folder, words, "2>/dev/full") if not ERRORS_LOST.isdisjoint(words) else None
     gone = shell(folder, words, "")
     assert gone.stdout
     gone.stdout.close()
     gone.stdout = None
-    for process, code in ((closed, asked.returncode), (no_errors, asked.returncode), (gone, asked.returncode)):
+    for process in filter(None, (closed, no_errors, gone)):
         # Also reads the output, which may be larger than a pipe holds.
         said = process.communicate(timeout=PATIENCE)[1] or ""
-        assert (process.returncode, "Traceback" in said, "Exception" in said) == (code, False, False), said
+        assert (process.returncode, "Traceback" in said, "Exception" in said) == (asked.returncode, False, False), said
     said = full.communicate(timeout=PATIENCE)[1]
     lost = bool(out) and not SHOWS.isdisjoint(words)
     assert (full.returncode, "Exception" in said) == (1 if lost else asked.returncode, False), said

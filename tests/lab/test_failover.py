@@ -221,14 +221,12 @@ def test_writes_wait_for_a_lost_replica_until_degrade_and_again_after_resync(dat
     assert "alone" in database.rows(leader)
 
 
-def test_every_refusal_says_what_to_type_instead(database: Database) -> None:
-    leader, follower = database.hosts()
+def test_a_refusal_says_what_to_type_instead(database: Database) -> None:
+    """The unit tests of the decisions have the other refusals."""
+    leader, _ = database.hosts()
     refusals = {
         ("promot",): "unknown action, did you mean promote? Known actions: status, switchover,",
         ("promote", "--yes"): "For a planned handover: fab failover switchover",
-        ("switchover", "--to=db9"): "db9 is not a db host; the db hosts are db1, db2",
-        ("rejoin", f"--host={leader}"): "there is nothing to rejoin",
-        ("degrade", "--yes"): f"{follower} confirms the writes",
     }
     for words, sentence in refusals.items():
         assert sentence in database.operator.fab(*words, code=1).err
@@ -236,7 +234,6 @@ def test_every_refusal_says_what_to_type_instead(database: Database) -> None:
     assert (
         f"nothing to do: {leader} is the primary already" in database.operator.fab("switchover", f"--to={leader}").out
     )
-    assert f"nothing to do: {leader} is not degraded" in database.operator.fab("resync").out
     try:
         database.operator.on(
             "bak1",

@@ -49,12 +49,8 @@ class Stack:
 
     @property
     def primary(self) -> str:
-        (leader,) = self.operator_status()["primary"]
+        (leader,) = json.loads(self.operator.fab("status", "--json", code=None).out)["primary"]
         return str(leader)
-
-    def operator_status(self) -> dict[str, list[str]]:
-        status: dict[str, list[str]] = json.loads(self.operator.fab("status", "--json", code=None).out)
-        return status
 
     def sql(self, text: str, host: str = "") -> str:
         command = f"cd / && timeout 60 {AS_POSTGRES} {BIN}/psql -v ON_ERROR_STOP=1 -XAtqd shop"
@@ -245,7 +241,6 @@ def test_one_folder_comes_back_alone_and_a_damaged_file_of_its_snapshot_is_caugh
 
 def test_a_moment_out_of_reach_and_a_wrong_name_change_nothing(stack: Stack) -> None:
     assert "The backups and their WAL reach" in stack.operator.inv("restore", code=1).text
-    assert "is in the future" in stack.operator.inv("restore", "--at=2999-01-01 00:00+00", "--yes", code=1).text
     assert "cannot go back to" in stack.operator.inv("restore", "--at=2020-01-01 00:00+00", "--yes", code=1).text
     # Without a terminal, nobody can be asked for the name of the stack.
     assert "nothing was done" in stack.operator.inv("restore", f"--at={stack.now()}", code=1).text
