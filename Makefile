@@ -53,8 +53,9 @@ unit: setup lint ## the tests that start no other program, in seconds
 	@echo '== the tests of apps/incidents'
 	@$(VENV)/bin/python apps/incidents/manage.py test incidents
 
-programs: setup ## the unit tests that start other programs: sh, sshd, nginx, promtool; no host
-	@./bin/apt-install openssh-server prometheus prometheus-alertmanager lego pebble libnginx-mod-http-brotli-filter
+programs: setup ## the unit tests that start other programs: sh, sshd, nginx, keepalived, promtool; no host
+	@./bin/apt-install openssh-server prometheus prometheus-alertmanager lego pebble keepalived iptables \
+		libnginx-mod-http-brotli-filter
 	@echo '== unit tests that start other programs'
 	@$(VENV)/bin/python -m pytest -n 3 --durations=10 -m programs tests/unit
 

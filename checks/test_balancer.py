@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from plainstack.addresses import bracketed, endpoint
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer import acme
 from plainstack.roles.balancer.proxy import SITE_CERTIFICATE
-from plainstack.services import routing, site, stops
+from plainstack.services import routing, site, stops, virtual
 from plainstack.services.edge import Balancer, GivenCertificate
 from plainstack.services.processes import Served, served
 
@@ -35,18 +36,19 @@ _METRICS = "/var/lib/prometheus/node-exporter/plainstack_vip.prom"
 def test_the_site_answers_over_http_1_2_and_3_with_its_certificate_verified(
     here: Host, stack: Stack, host: Any
 ) -> None:
-    """Use the virtual address if there is one. Every balancer sends the requests, not only the one that holds it."""
+    """Use the virtual addresses if there are any. Every balancer sends the requests, not only one that holds one."""
     if not _in_use(stack):
         pytest.skip("every service is stopped")
-    entrance = str(stack.settings(Balancer).virtual_address or _address(_neighbour(stack, here)))
+    entrances = [*map(str, virtual.addresses(stack))] or [_address(_neighbour(stack, here))]
     first = _in_use(stack)[0]
-    request = _health(stack, entrance, first)
     versions = {"1.1": "http1.1", "2": "http2", **({"3": "http3-only"} if stack.settings(Balancer).http3 else {})}
     script = "".join(
-        _await(f"{request} --{version} -w '%{{http_version}} %{{http_code}}'", first) for version in versions.values()
+        _await(f"{_health(stack, entrance, first)} --{version} -w '%{{http_version}} %{{http_code}}'", first)
+        for entrance in entrances
+        for version in versions.values()
     )
     seen = host.run("timeout 60 sh -c %s", script).stdout.splitlines()
-    assert [line.partition(" ")[0] for line in seen if _healthy(line, first)] == [*versions], seen
+    assert [line.partition(" ")[0] for line in seen if _healthy(line, first)] == [*versions] * len(entrances), seen
 
 
 def test_every_balancer_reaches_every_service(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
@@ -62,7 +64,7 @@ def test_every_balancer_reaches_every_service(here: Host, stack: Stack, peer: Ca
 def test_requests_go_to_every_application_host(stack: Stack, host: Any) -> None:
     """Allow ten seconds: a restarted host must pass two checks before it is used again."""
     wanted = sorted(
-        f"{service.name} {app.name} {app.address}:{service.port} up"
+        f"{service.name} {app.name} {endpoint(app.address, service.port)} up"
         for service in served(stack)
         for app in stops.served_by(stack, service)
     )
@@ -83,7 +85,7 @@ def test_plain_http_is_redirected_to_https(here: Host, stack: Stack, peer: Calla
 def test_a_name_that_is_not_the_sites_is_refused(here: Host, stack: Stack, peer: Callable[[str], Any]) -> None:
     if not stack.settings(Balancer).server_names:
         pytest.skip("without balancer.server_names the site answers to any name")
-    address = _address(here)
+    address = bracketed(_address(here))
     answer = peer(_neighbour(stack, here).name).run(
         f"curl -s -m 20 -o /dev/null -w '%{{http_code}} ' -H 'Host: stranger.invalid' http://{address}/;"
         f" curl -sk -m 20 -o /dev/null --resolve stranger.invalid:443:{address} https://stranger.invalid/; echo $?"
@@ -95,9 +97,9 @@ def test_a_name_that_is_not_the_sites_is_refused(here: Host, stack: Stack, peer:
 def test_the_certificate_that_is_served_has_20_days_left(here: Host, stack: Stack, host: Any) -> None:
     address = _address(here)
     answer = host.run(
-        "openssl s_client -connect %s:443 -servername %s </dev/null 2>/dev/null"
+        "openssl s_client -connect %s -servername %s </dev/null 2>/dev/null"
         f" | openssl x509 -noout -enddate -checkend {20 * 86400}",
-        address,
+        endpoint(address, 443),
         site.name(stack),
     )
     assert answer.rc == 0, answer.stdout or answer.stderr
@@ -116,7 +118,7 @@ _TLS = {
 
 
 def test_only_tls_1_2_and_1_3_with_forward_secrecy_are_offered(here: Host, stack: Stack, host: Any) -> None:
-    asks = f"openssl s_client -brief -connect {_address(here)}:443 -servername {site.name(stack)}"
+    asks = f"openssl s_client -brief -connect {endpoint(_address(here), 443)} -servername {site.name(stack)}"
     says = "grep -oE 'Protocol version: [A-Za-z0-9.]+|alert [a-z ]+' | head -n 1"
     script = "\n".join(f"timeout 30 {asks} {options} </dev/null 2>&1 | {says}" for options in _TLS)
     assert host.run("sh -c %s", script).stdout.splitlines() == [*_TLS.values()]
@@ -131,22 +133,26 @@ def test_the_status_pages_answer_on_loopback_only(
         pytest.skip("the stack has no other host")
     tries = " & ".join(
         f"timeout 1 bash -c 'exec 3<>/dev/tcp/{address}/8081 && echo {address} answers'"
-        for address in dict.fromkeys((_address(here), str(here.address)))
+        for address in map(str, here.addresses)
     )
     assert peer(neighbour.name).run(f"{tries} & wait").stdout == ""
 
 
 @pytest.mark.once
-def test_exactly_one_balancer_holds_the_virtual_address_and_reports_it(
+def test_exactly_one_balancer_holds_each_virtual_address_and_reports_it(
     stack: Stack, peer: Callable[[str], Any]
 ) -> None:
-    address = stack.settings(Balancer).virtual_address
-    if address is None:
+    if not virtual.addresses(stack):
         pytest.skip("the stack has no virtual address")
+    for address in virtual.addresses(stack):
+        _held_once(stack, str(address), peer)
+
+
+def _held_once(stack: Stack, address: str, peer: Callable[[str], Any]) -> None:
     balancers = [balancer.name for balancer in stack.with_role("balancer")]
     # The hosts are asked one after another, so the address may move in between.
     for _ in range(20):
-        seen = {name: _holds(peer(name), str(address)) for name in balancers}
+        seen = {name: _holds(peer(name), address) for name in balancers}
         if sorted(seen.values()) == [*["0 0"] * (len(balancers) - 1), "1 1"]:
             return
         time.sleep(0.5)
@@ -154,8 +160,8 @@ def test_exactly_one_balancer_holds_the_virtual_address_and_reports_it(
 
 
 def _holds(host: Any, address: str) -> str:
-    script = f'echo "$(ip -o -4 address show to {address} | wc -l) $(tail -n 1 {_METRICS} | cut -d" " -f2)"'
-    return str(host.run(script).stdout.strip())
+    reported = f"sed -n 's/.*vip=\"{address}\". //p' {_METRICS}"
+    return str(host.run(f'echo "$(ip -o address show to {address} | wc -l) $({reported})"').stdout.strip())
 
 
 def _health(stack: Stack, address: str, service: Served) -> str:
@@ -183,7 +189,7 @@ def _healthy(answer: str, service: Served) -> bool:
 
 
 def _address(balancer: Host) -> str:
-    return str(balancer.public or balancer.address)
+    return str(balancer.public_addresses[0])
 
 
 def _neighbour(stack: Stack, here: Host) -> Host:

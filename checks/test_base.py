@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from plainstack.addresses import endpoint
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.paths import TLS
@@ -32,7 +33,7 @@ scrape"""
 def facts(stack: Stack, _here: Host) -> dict[str, str]:
     """Return the shell commands of these checks; one exec runs the commands of all roles of a host."""
     return {
-        "addresses": f"getent ahostsv4 {' '.join(stack.hosts)} | awk '$2 == \"STREAM\" {{print $3, $1}}'",
+        "addresses": f"getent ahosts {' '.join(stack.hosts)} | awk '$2 == \"STREAM\" {{print $3, $1}}'",
         "name": "hostname",
         "sshd": "sshd -T",
         "timers": "systemctl is-active apt-daily.timer apt-daily-upgrade.timer",
@@ -81,7 +82,7 @@ def test_the_node_exporter_answers_only_monitoring_hosts_and_only_with_a_certifi
     if not scrapers:
         pytest.skip("the stack has no monitoring host")
     scraper = peer(scrapers[0].name)
-    output = scraper.run(_SCRAPE, f"{here.address}:{NODE_EXPORTER_PORT}", here.name).stdout
+    output = scraper.run(_SCRAPE, endpoint(here.address, NODE_EXPORTER_PORT), here.name).stdout
     answered, _, refused = output.partition("---\n")
     assert answered, "no metrics"
     assert "node_" not in refused

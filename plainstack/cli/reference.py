@@ -15,7 +15,13 @@ _LIMITS = {"ge": "minimum", "le": "maximum"}
 _DROPPED = {"title", *_LIMITS}
 # Fields of models that are not keys in an inventory file.
 _NOT_WRITTEN = {"Stack": HIDDEN, "Host": {"name"}}
-_FORMATS = {"ipv4": "IPv4 address", "ipv4network": "IPv4 network", "ipv6network": "IPv6 network", "path": "path"}
+_FORMATS = {
+    "ipv4": "IPv4 address",
+    "ipv6": "IPv6 address",
+    "ipv4network": "IPv4 network",
+    "ipv6network": "IPv6 network",
+    "path": "path",
+}
 
 _HEAD = """\
 # The inventory

@@ -10,7 +10,7 @@ from plainstack.errors import Refused
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.layout import UNIT
-from plainstack.services import routing, site
+from plainstack.services import routing, site, virtual
 from plainstack.services.edge import Balancer
 from plainstack.services.processes import Served, served
 from plainstack.services.stops import units_on
@@ -109,7 +109,7 @@ def find(stack: Stack, target: str, name: str) -> Fault:
             "cutting a host's network is only possible in the lab, because a real host could not be reconnected"
             " from here"
         )
-    if target == "balancer" and stack.settings(Balancer).virtual_address is None:
+    if target == "balancer" and not virtual.addresses(stack):
         raise Refused("the stack has no balancer.virtual_address that could move. Set it in the inventory first")
     if name in ("cut", "switchover"):
         return Fault(target, name)

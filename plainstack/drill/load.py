@@ -97,7 +97,7 @@ class Site:
         plain = socket.create_connection((self.address, self.port), CONNECT_TIMEOUT)
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            secure = self.context.wrap_socket(plain, server_hostname=self.name)
+            secure = self.context.wrap_socket(plain, server_hostname=self.name.strip("[]"))
         except BaseException:
             plain.close()
             raise

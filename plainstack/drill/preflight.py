@@ -20,6 +20,7 @@ from plainstack.engine.probe import parse
 from plainstack.errors import HostFailed, Refused
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.topology import members, primaries
+from plainstack.services import virtual
 from plainstack.ssh.connections import Sessions, fan_out
 
 QUICK = ("db", "app", "balancer")
@@ -65,11 +66,12 @@ def _primary(stack: Stack, view: View) -> str:
 
 
 def _holder(stack: Stack, view: View) -> str:
-    holders = [
-        host.name
-        for host in stack.with_role("balancer")
-        if host.name in view.observed and view.observed[host.name].facts.get("vip") == "yes"
-    ]
+    """Return the balancer that holds the address to which the drill sends its requests; empty if it is unclear."""
+    address = virtual.entrance(stack)
+    if address is None:
+        return ""
+    answers = {name: seen.facts for name, seen in view.observed.items() if "balancer" in stack.hosts[name].roles}
+    holders = virtual.holders(answers, address)
     return holders[0] if len(holders) == 1 else ""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import jinja2
 
+from plainstack.addresses import bracketed, endpoint, only
 from plainstack.secrets.values import Secret
 
 # The secrets that the current rendering has printed.
@@ -84,5 +85,6 @@ def environment(folders: tuple[Path, ...], square: bool) -> jinja2.Environment:
         bytecode_cache=_cache(),
         **options,
     )
+    made.filters.update({"bracketed": bracketed, "endpoint": endpoint, "only": only})
     made.filters.update({name: _refusing_secrets(name, function) for name, function in made.filters.items()})
     return made

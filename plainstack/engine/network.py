@@ -64,8 +64,12 @@ class Network:
     def _to_users(self, role: Role, opening: Opening, host: Host) -> Iterator[Allowed]:
         for user in self._using(f"{role.name}.{opening.offer}"):
             peers = [one for one in hosts_of(self.stack, user) if user.name != role.name or one.name != host.name]
-            addresses = [one.public if opening.public else one.address for one in peers]
-            sources = tuple(str(address) for address in addresses if address)
+            sources = tuple(
+                str(address)
+                for one in peers
+                for address in ((one.public, one.public6) if opening.public else (one.address,))
+                if address
+            )
             yield Allowed(opening.port, opening.protocol, sources, opening.why.format(user=user.name))
 
     def _using(self, offer: str) -> list[Role]:

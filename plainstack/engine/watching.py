@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from plainstack.addresses import endpoint
 from plainstack.inventory.sections import Host
 
 
@@ -40,4 +41,4 @@ def labels(host: Host) -> dict[str, str]:
 
 def on_port(hosts: Iterable[Host], port: int) -> tuple[Target, ...]:
     """Return the targets for the same port on several hosts."""
-    return tuple(Target(f"{host.address}:{port}", labels(host)) for host in hosts)
+    return tuple(Target(endpoint(host.address, port), labels(host)) for host in hosts)

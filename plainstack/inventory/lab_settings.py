@@ -6,9 +6,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from plainstack.inventory.address_values import Address, Address4, Address6
 from plainstack.inventory.sections import Model
 from plainstack.inventory.values import (
-    Address,
     BitRate,
     LabName,
     Loss,
@@ -21,8 +21,9 @@ from plainstack.inventory.values import (
 class Visitor(Model):
     """A lab host outside the stack, such as a user's machine."""
 
-    address: Address = Field(description="The machine's IPv4 address in the stack's network.")
-    public: Address | None = Field(None, description="Its IPv4 address in the network of the users.")
+    address: Address = Field(description="The machine's address in the stack's network, IPv4 or IPv6 like the hosts'.")
+    public: Address4 | None = Field(None, description="Its IPv4 address in the network of the users.")
+    public6: Address6 | None = Field(None, description="Its IPv6 address in the network of the users.")
 
 
 class LabLink(Model):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from plainstack.inventory.address_values import Address, Address4, Address6
 from plainstack.inventory.values import (
-    Address,
     FilePath,
     Int,
     Interface,
@@ -73,14 +73,30 @@ class Host(Model):
     """One Debian machine."""
 
     name: str = ""
-    address: Address = Field(description="The IPv4 address at which peers and the operator reach the host.")
-    public: Address | None = Field(None, description="The IPv4 address at which users reach the host, if it has one.")
+    address: Address = Field(
+        description="The address, IPv4 or IPv6, at which peers and the operator reach the host; all hosts' are alike."
+    )
+    public: Address4 | None = Field(None, description="The IPv4 address at which users reach the host, if it has one.")
+    public6: Address6 | None = Field(
+        None, description="The IPv6 address at which users reach the host, if it has one; on the same interface."
+    )
     interface: Interface | None = Field(
         None, description="The network interface of the public address, where it is not `balancer.interface`."
     )
     roles: tuple[Annotated[str, AfterValidator(_known_role)], ...] = Field(
         (), description="The host's roles; any number of them, or none."
     )
+
+    @property
+    def public_addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """The addresses at which users reach the host: those of its own, or without any, the one that peers use."""
+        own = tuple(one for one in (self.public, self.public6) if one is not None)
+        return own or (self.address,)
+
+    @property
+    def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """All addresses of the host."""
+        return tuple(dict.fromkeys((self.address, *self.public_addresses)))
 
 
 class SecretStore(Model):

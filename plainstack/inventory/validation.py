@@ -26,7 +26,7 @@ def shared_addresses(machines: Iterable[Machine]) -> Iterator[tuple[Loc, str]]:
     """Yield every address that an earlier machine already has."""
     seen: dict[object, str | int] = {}
     for loc, machine in machines:
-        for key in ("address", "public"):
+        for key in ("address", "public", "public6"):
             address = getattr(machine, key)
             if address is None:
                 continue
@@ -35,9 +35,23 @@ def shared_addresses(machines: Iterable[Machine]) -> Iterator[tuple[Loc, str]]:
             seen.setdefault(address, loc[-1])
 
 
+def _mixed_addresses(machines: Iterable[Machine]) -> Iterator[tuple[Loc, str]]:
+    """Yield every machine whose address has another IP version than the first one's: they could not connect."""
+    first: Machine | None = None
+    for loc, machine in machines:
+        first = first or (loc, machine)
+        if machine.address.version != (version := first[1].address.version):
+            yield (
+                (*loc, "address"),
+                f"{dotted((*loc, 'address'))}: {machine.address} is not an IPv{version} address like that of"
+                f" {first[0][-1]}. Write addresses of one IP version here. A host may also have `public` and `public6`",
+            )
+
+
 def contradictions(stack: Stack, shape: Shape) -> Iterator[tuple[Loc, str]]:
     """Yield the place and the description of every mistake that an otherwise valid inventory contains."""
     yield from shared_addresses(_machines(stack))
+    yield from _mixed_addresses(_machines(stack))
     yield from lab_misuse.misuse(stack)
     yield from _roles(stack, shape)
     yield from reference_check.unresolved(stack, shape.references)

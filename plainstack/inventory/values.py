@@ -6,7 +6,7 @@ A validator's message is appended to "must be".
 from __future__ import annotations
 
 import re
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,41 +66,8 @@ def _strict_bool(value: Any) -> Any:
     return value
 
 
-def _address(value: Any) -> Any:
-    # ipaddress accepts an integer as an address, but in an inventory it is a mistake.
-    if not isinstance(value, str | IPv4Address):
-        raise ValueError("an IPv4 address")
-    if isinstance(value, str) and ":" in value:
-        raise ValueError("an IPv4 address; IPv6 addresses of hosts are not supported")
-    if isinstance(value, str) and "/" in value:
-        raise ValueError(f"an IPv4 address without a prefix length: {value.partition('/')[0][:20]}")
-    try:
-        address = IPv4Address(value)
-    except AddressValueError:
-        raise ValueError("an IPv4 address") from None
-    if why := _no_machine(address):
-        raise ValueError(f"the address of one machine: {address} is {why}")
-    return address
-
-
-def _no_machine(address: IPv4Address) -> str:
-    """Return why an address cannot be a machine's own (RFC 6890); empty if it can."""
-    if address in IPv4Network("0.0.0.0/8"):
-        return "in 0.0.0.0/8, which means 'this network' and 'any address'"
-    if address.is_loopback:
-        return "a loopback address, at which every machine reaches only itself"
-    if address.is_link_local:
-        return "a link-local address, which machines assign to themselves and routers do not forward"
-    if address.is_multicast:
-        return "a multicast address, which stands for a group of machines"
-    if address == IPv4Address("255.255.255.255"):
-        return "the broadcast address"
-    if address in IPv4Network("240.0.0.0/4"):
-        return "in 240.0.0.0/4, which is reserved"
-    return ""
-
-
-def _network(value: Any) -> Any:
+def network_of(value: Any) -> Any:
+    """Parse a network of either IP version. Raises ValueError, also if the text is a machine in a network."""
     if isinstance(value, IPv4Network | IPv6Network):
         return value
     if not isinstance(value, str):
@@ -202,9 +169,7 @@ LabName = Annotated[str, AfterValidator(_lab_name)]
 SqlName = Annotated[str, AfterValidator(_sql_name)]
 Line = Annotated[str, AfterValidator(_one_line)]
 JumpHosts = Annotated[str, AfterValidator(_jump_hosts)]
-Address = Annotated[IPv4Address, BeforeValidator(_address)]
-Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
-Network4 = Annotated[IPv4Network, BeforeValidator(_network)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(network_of)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 Interface = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,15}$")]
 ServerName = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)]

@@ -36,6 +36,7 @@ def known_hosts(keys: dict[str, str]) -> str:
 def ssh_config(lab: Lab) -> str:
     """Return the text of ssh_config, in which ssh reaches every host by name through the lab's namespace."""
     state = lab.state.resolve()
+    to = "TCP:%h" if lab.private.version == 4 else "TCP6:[%h]"
     hosts = "".join(f"Host {host.name}\n    HostName {host.address}\n" for host in lab.hosts)
     return f"""\
 {hosts}Host *
@@ -47,5 +48,5 @@ def ssh_config(lab: Lab) -> str:
     StrictHostKeyChecking yes
     # The default protects against future quantum computers, at four times the CPU time of a whole connection.
     KexAlgorithms curve25519-sha256
-    ProxyCommand nsenter --net=/run/netns/{lab.namespace} socat - TCP:%h:%p,nodelay
+    ProxyCommand nsenter --net=/run/netns/{lab.namespace} socat - {to}:%p,nodelay
 """

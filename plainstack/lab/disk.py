@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from plainstack.addresses import endpoint
+from plainstack.lab.addressing import with_length
 from plainstack.lab.model import APT_PORT, Lab, LabHost
 from plainstack.ssh.netns import LabError
 
@@ -106,19 +108,19 @@ def files(lab: Lab, host: LabHost, operator_key: str) -> Files:
     found = {
         "etc/hostname": (0o644, f"{host.name}\n"),
         "etc/hosts": (0o644, _names(host)),
-        "etc/systemd/network/10-private.network": (0o644, _network("host0", host.address, host)),
+        "etc/systemd/network/10-private.network": (0o644, _network("host0", (host.address,), host)),
         "etc/ssh/sshd_config.d/10-lab.conf": (
             0o644,
             _SSHD.format(penalties=_NO_PENALTIES if host.release > 12 else ""),
         ),
-        "etc/apt/apt.conf.d/10-lab": (0o644, f'Acquire::http::Proxy "http://{lab.private.ip}:{APT_PORT}/";\n'),
+        "etc/apt/apt.conf.d/10-lab": (0o644, f'Acquire::http::Proxy "http://{endpoint(lab.private.ip, APT_PORT)}/";\n'),
         "root/.ssh/authorized_keys": (0o600, "".join(f"{key}\n" for key in (operator_key, *lab.user_keys))),
     }
     if lab.user != "root":
         found[f"etc/sudoers.d/lab-{lab.user}"] = (0o440, f"{lab.user} ALL=(ALL:ALL) NOPASSWD: ALL\n")
         found["etc/systemd/system/ssh.service.d/10-lab.conf"] = (0o644, _ACCOUNT.format(user=lab.user))
-    if host.public:
-        found["etc/systemd/network/10-public.network"] = (0o644, _network("public0", host.public, host))
+    if host.public_addresses:
+        found["etc/systemd/network/10-public.network"] = (0o644, _network("public0", host.public_addresses, host))
     if not host.ipv6:
         found[_IPV6] = (0o644, _WITHOUT_IPV6)
     return found
@@ -161,19 +163,25 @@ def _names(host: LabHost) -> str:
     return "".join(f"{line}\n" for line in [*lines, *(f"{address} {name}" for name, address in host.names)])
 
 
-def _network(interface: str, address: str, host: LabHost) -> str:
+def _network(interface: str, addresses: Sequence[str], host: LabHost) -> str:
+    lines = "".join(f"Address={with_length(address)}\n" for address in addresses if ":" not in address)
+    # While a host looks for duplicates of an IPv6 address, for a second after each boot, nothing can use it.
+    six = "".join(
+        f"[Address]\nAddress={with_length(address)}\nDuplicateAddressDetection=none\n"
+        for address in addresses
+        if ":" in address
+    )
     # The address stays when a cable is unplugged, so the host is back at once when it is plugged in.
     return f"""\
 [Match]
 Name={interface}
 [Network]
-Address={address}/24
-LinkLocalAddressing={"ipv6" if host.ipv6 else "no"}
+{lines}LinkLocalAddressing={"ipv6" if host.ipv6 else "no"}
 IPv6AcceptRA=no
 LLMNR=no
 ConfigureWithoutCarrier=yes
 IgnoreCarrierLoss=yes
-"""
+{six}"""
 
 
 def _write(root: Path, lowers: Sequence[Path], name: str, mode: int, content: str) -> None:

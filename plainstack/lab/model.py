@@ -6,9 +6,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
+from plainstack.lab import addressing
+from plainstack.lab.addressing import Gateway
 from plainstack.ssh.netns import LabError
 
 PRIVATE_BRIDGE = "private"
@@ -58,7 +59,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class LabHost:
-    """A host: its name, its private address and, if it has one, its public address.
+    """A host: its name, its private address and, if it has them, its public addresses, IPv4 and IPv6.
 
     `room` is how many bytes it can write, if its disk has a limit; `release` is its Debian release. `branch` is the key
     of the innermost branch that contains it. `names` are (name, address) pairs for its /etc/hosts.
@@ -67,6 +68,7 @@ class LabHost:
     name: str
     address: str
     public: str | None = None
+    public6: str | None = None
     room: int | None = None
     release: int = 13
     ipv6: bool = True
@@ -77,9 +79,14 @@ class LabHost:
     def cables(self) -> tuple[Cable, ...]:
         """The host's cables."""
         private = _cable(self.address, PRIVATE_BRIDGE, "host0", self.branch)
-        if not self.public:
+        if not self.public_addresses:
             return (private,)
-        return private, _cable(self.public, PUBLIC_BRIDGE, "public0", self.branch)
+        return private, _cable(self.public_addresses[0], PUBLIC_BRIDGE, "public0", self.branch)
+
+    @property
+    def public_addresses(self) -> tuple[str, ...]:
+        """The host's addresses on the public network."""
+        return tuple(one for one in (self.public, self.public6) if one)
 
 
 @dataclass(frozen=True)
@@ -108,14 +115,14 @@ class Lab:
         return namespace(self.name)
 
     @cached_property
-    def private(self) -> IPv4Interface:
+    def private(self) -> Gateway:
         """The namespace's own address on the private network."""
-        return _gateway(self.hosts[0].address)
+        return addressing.gateway(self.hosts[0].address)
 
     @cached_property
-    def public(self) -> IPv4Interface | None:
-        """The namespace's own address on the public network, if a host has a public address."""
-        return next((_gateway(host.public) for host in self.hosts if host.public), None)
+    def public(self) -> tuple[Gateway, ...]:
+        """The namespace's own addresses on the public network: one of each IP version that a host has there."""
+        return addressing.gateways(address for host in self.hosts for address in host.public_addresses)
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -177,15 +184,8 @@ def branched(network: str, branch: str) -> str:
 
 
 def _cable(address: str, network: str, name: str, branch: str) -> Cable:
-    octets = [int(octet) for octet in address.split(".")]
-    # A host keeps its hardware address when it is created again, because its neighbors cache it.
-    hardware = ":".join(f"{octet:02x}" for octet in (0x02, 0, *octets))
-    return Cable(f"{network}-{octets[-1]}", branched(network, branch), name, hardware)
-
-
-def _gateway(address: str) -> IPv4Interface:
-    network = IPv4Network(f"{address}/24", strict=False)
-    return IPv4Interface(f"{network.network_address + 1}/24")
+    end = f"{network}-{addressing.suffix(address)}"
+    return Cable(end, branched(network, branch), name, addressing.hardware(address))
 
 
 def _name_problems(lab: Lab) -> list[str]:
@@ -201,29 +201,13 @@ def _address_problems(lab: Lab) -> list[str]:
         return ["a lab needs at least one host"]
     private = [(host.name, host.address) for host in lab.hosts]
     public = [(host.name, host.public) for host in lab.hosts if host.public]
+    public6 = [(host.name, host.public6) for host in lab.hosts if host.public6]
     try:
-        problems = [*_network_problems("private", private), *_network_problems("public", public)]
-        if not problems and public and _gateway(public[0][1]) == _gateway(private[0][1]):
-            problems = [f"public and private addresses must be in different /24s, not both in {lab.private.network}"]
+        named = (("private", private), ("public", public), ("public IPv6", public6))
+        problems = [problem for kind, addresses in named for problem in addressing.problems(kind, addresses)]
+        if not problems and lab.private in lab.public:
+            size = "/24s" if lab.private.version == 4 else "/64s"
+            problems = [f"public and private addresses must be in different {size}, not both in {lab.private.network}"]
     except ValueError as error:
         return [f"the lab cannot use an address: {error}"]
-    return problems
-
-
-def _network_problems(kind: str, addresses: list[tuple[str, str]]) -> list[str]:
-    if not addresses:
-        return []
-    gateway = _gateway(addresses[0][1])
-    problems = []
-    seen: dict[str, str] = {}
-    for name, address in addresses:
-        if _gateway(address) != gateway:
-            problems.append(f"{name}: the {kind} address {address} is not in {gateway.network} like the others")
-        elif IPv4Interface(address) == IPv4Interface(gateway.ip):
-            problems.append(f"{name}: {address} is the lab's own address; give the host another one")
-        elif address.endswith((".0", ".255")):
-            problems.append(f"{name}: {address} is not an address for a host")
-        elif address in seen:
-            problems.append(f"{name}: {seen[address]} has the address {address} too")
-        seen[address] = name
     return problems

@@ -61,7 +61,7 @@ def parse(text: str) -> dict[str, Link]:
             up="UP" in link["flags"],
             master=link.get("master"),
             addresses=tuple(
-                f"{info['local']}/{info['prefixlen']}" for info in link["addr_info"] if info["family"] == "inet"
+                f"{info['local']}/{info['prefixlen']}" for info in link["addr_info"] if info.get("scope") != "link"
             ),
         )
         for link in json.loads(text)
@@ -72,15 +72,20 @@ def parse(text: str) -> dict[str, Link]:
 def plan_bridges(lab: Lab, links: dict[str, Link]) -> list[str]:
     """Return the ip commands that create, address and bring up the bridges of the lab's networks, where necessary."""
     commands = [] if "lo" in links and links["lo"].up else ["link set lo up"]
-    for bridge, address in ((PRIVATE_BRIDGE, lab.private), (PUBLIC_BRIDGE, lab.public)):
-        if address is None:
+    for bridge, own in ((PRIVATE_BRIDGE, (lab.private,)), (PUBLIC_BRIDGE, lab.public)):
+        if not own:
             continue
         link = links.get(bridge, Link(up=False, master=None))
         if bridge not in links:
             commands.append(f"link add {bridge} {_NEW_BRIDGE}")
-        commands += [f"address delete {old} dev {bridge}" for old in link.addresses if old != str(address)]
-        if str(address) not in link.addresses:
-            commands.append(f"address add {address} dev {bridge}")
+        wanted = [str(address) for address in own]
+        commands += [f"address delete {old} dev {bridge}" for old in link.addresses if old not in wanted]
+        # Without nodad, an IPv6 address cannot be used in its first second.
+        commands += [
+            f"address add {address} dev {bridge}{' nodad' if ':' in address else ''}"
+            for address in wanted
+            if address not in link.addresses
+        ]
         if not link.up:
             commands.append(f"link set {bridge} up")
     return commands
@@ -148,7 +153,10 @@ def change(lab: Lab, commands: list[str]) -> None:
 
 def _forbid_forwarding() -> None:
     # A new namespace inherits this machine's setting, and Docker turns forwarding on.
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
+    for place in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+        switch = Path("/proc/sys/net", place)
+        if switch.exists():
+            switch.write_text("0")
 
 
 def _run(command: list[str], text: str | None = None) -> str:

@@ -23,6 +23,7 @@ def of(stack: Stack) -> Lab:
             name,
             str(machine.address),
             str(machine.public) if machine.public else None,
+            str(machine.public6) if machine.public6 else None,
             _room(stack.lab.disks[name]) if name in stack.lab.disks else None,
             release=stack.lab.debian.get(name, LabHost.release),
             ipv6=name not in stack.lab.no_ipv6,

@@ -134,7 +134,8 @@ def _serves() -> bool:
 
 def _start_relay(lab: Lab) -> None:
     def listen() -> socket.socket:
-        return socket.create_server((str(lab.private.ip), APT_PORT), backlog=128)
+        family = socket.AF_INET if lab.private.version == 4 else socket.AF_INET6
+        return socket.create_server((str(lab.private.ip), APT_PORT), family=family, backlog=128)
 
     script = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$1" 3<&0 </dev/null'
     group = cgroup.make(lab.name, _RELAY_GROUP)

@@ -12,7 +12,7 @@ from plainstack.engine.role import Role
 from plainstack.errors import Refused
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.topology import members, primaries
-from plainstack.services.edge import Balancer
+from plainstack.services import virtual
 
 _SECONDS = 240
 UNITS, REPLICATION, ADDRESS = "every unit active", "replication streaming", "virtual address held"
@@ -91,11 +91,9 @@ def unready(stack: Stack, view: View) -> Mapping[str, list[str]]:
     if databases and deployed.issuperset(databases):
         missing[REPLICATION] = _unreplicated(databases, view)
     balancers = [host.name for host in stack.with_role("balancer")]
-    if balancers and stack.settings(Balancer).virtual_address and deployed.issuperset(balancers):
-        holders = [
-            name for name in balancers if name in view.observed and view.observed[name].facts.get("vip") == "yes"
-        ]
-        missing[ADDRESS] = [] if len(holders) == 1 else [f"{len(holders)} hosts hold the virtual address"]
+    if balancers and virtual.addresses(stack) and deployed.issuperset(balancers):
+        answers = {name: view.observed[name].facts for name in balancers if name in view.observed}
+        missing[ADDRESS] = [*virtual.not_held_once(stack, answers)]
     return missing
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from plainstack.lab import disk, layers, model, owner
 from plainstack.lab.disk import Disk
-from plainstack.lab.model import Lab
+from plainstack.lab.model import Lab, LabHost
 from plainstack.ssh.netns import LabError
 
 _ABOUT = "snapshot.json"
@@ -32,7 +32,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A saved lab. `hosts` are [private, public] addresses by name; `size` is in bytes, without the image."""
+    """A saved lab. `hosts` are [private, public] addresses by name, and the public IPv6 address of those that have one.
+
+    `size` is in bytes, without the image.
+    """
 
     name: str
     created: str
@@ -93,7 +96,7 @@ def write(lab: Lab, name: str, origin: Origin, files: Mapping[str, Path]) -> Sna
         size += _size(layer / "upper") + sum(_size(below) for below in Disk(layer).lowers[:-1])
     # Nothing syncs the hosts' disks while they run.
     subprocess.run(["sync", "--file-system", str(model.LAYERS)], check=True)
-    hosts: dict[str, list[str | None]] = {host.name: [host.address, host.public] for host in lab.hosts}
+    hosts: dict[str, list[str | None]] = {host.name: _addresses(host) for host in lab.hosts}
     created = datetime.now(UTC).isoformat(timespec="seconds")
     made = Snapshot(name, created, image.name, lab.user, hosts, size, origin)
     (half / _ABOUT).write_text(json.dumps(asdict(made), indent=2) + "\n", encoding="utf-8")
@@ -152,7 +155,7 @@ def stale(snapshot: Snapshot, lab: Lab, stack: str, image: Path) -> list[str]:
         problems.append(f"it belongs to the stack {snapshot.origin.stack}, not {stack}")
     if snapshot.user != lab.user:
         problems.append(f"its hosts accept logins as {snapshot.user}, but the inventory says ssh.user: {lab.user}")
-    wanted: dict[str, list[str | None]] = {host.name: [host.address, host.public] for host in lab.hosts}
+    wanted: dict[str, list[str | None]] = {host.name: _addresses(host) for host in lab.hosts}
     for name in sorted(wanted.keys() | snapshot.hosts.keys()):
         if name not in snapshot.hosts:
             problems.append(f"it has no host {name}")
@@ -162,6 +165,11 @@ def stale(snapshot: Snapshot, lab: Lab, stack: str, image: Path) -> list[str]:
             before, now = (" and ".join(filter(None, each[name])) for each in (snapshot.hosts, wanted))
             problems.append(f"its {name} has {before}, but the inventory says {now}")
     return problems
+
+
+def _addresses(host: LabHost) -> list[str | None]:
+    # Snapshots of hosts without a public IPv6 address are as they were before there were such addresses.
+    return [host.address, host.public, *([host.public6] if host.public6 else [])]
 
 
 def _size(folder: Path) -> int:

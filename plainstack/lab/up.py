@@ -53,7 +53,7 @@ def start(lab: Lab, hosts: Sequence[LabHost], report: Report) -> None:
     if not netns.is_up(lab.namespace):
         # Containers that outlived their namespace can never be connected again.
         cgroup.remove(cgroup.tree() / lab.name)
-        report("lab", f"network {lab.private.network}" + (f" and {lab.public.network}" if lab.public else ""))
+        report("lab", f"network {' and '.join(str(one.network) for one in (lab.private, *lab.public))}")
     network.ensure(lab)
     owner.write(lab, lab.disks)
     with machine.locked("machine", report):

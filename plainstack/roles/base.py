@@ -22,7 +22,7 @@ from plainstack.paths import TLS
 from plainstack.roles.shared.alerts import alerts
 from plainstack.roles.shared.exporter import exporter
 from plainstack.secrets.values import Vault
-from plainstack.services import notifications, site
+from plainstack.services import notifications, site, virtual
 from plainstack.services.edge import Balancer
 
 NODE_EXPORTER_PORT = ports.NODE_EXPORTER
@@ -135,11 +135,12 @@ def _locked_out(stack: Stack, seen: str) -> Iterator[Finding]:
 
 def _names(stack: Stack, host: Host) -> Iterator[Resource]:
     site_names: list[str] = []
-    if stack.settings(Balancer).virtual_address:
+    if virtual.addresses(stack):
         # A server name may be a pattern such as *.example.com, which is not valid in /etc/hosts.
         site_names = [name for name in stack.settings(Balancer).server_names if re.fullmatch(r"[A-Za-z0-9.-]+", name)]
     yield File(path="/etc/hostname", content=f"{host.name}\n".encode())
-    yield template("base", "/etc/hosts", stack=stack, host=host, site_names=site_names)
+    addresses = virtual.addresses(stack) if site_names else ()
+    yield template("base", "/etc/hosts", stack=stack, host=host, site_names=site_names, site_addresses=addresses)
     yield verbatim("base", "/etc/cloud/cloud.cfg.d/99-plainstack.cfg")
     yield Command(
         name="hostname",
@@ -221,7 +222,7 @@ def _log_ins(stack: Stack, host: Host) -> Iterator[Resource]:
 
 def certificates(_stack: Stack, host: Host) -> Mapping[str, tuple[str, ...]]:
     """Return the host's certificate, which is issued for its name and addresses."""
-    return {host.name: tuple(str(name) for name in (host.name, host.address, host.public) if name is not None)}
+    return {host.name: tuple(str(name) for name in (host.name, *host.addresses))}
 
 
 ROLE = Role(

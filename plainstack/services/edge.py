@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from plainstack.inventory.address_values import Addresses, Networks
 from plainstack.inventory.route_cache import CacheDisk
 from plainstack.inventory.route_parts import Redirect
 from plainstack.inventory.sections import Model
 from plainstack.inventory.values import (
-    Address,
     Bool,
     FilePath,
     Int,
     Interface,
     Line,
     Network,
-    Network4,
     ServerName,
 )
 
@@ -138,20 +138,27 @@ class Balancer(Model):
     engine: Literal["nginx", "angie"] = Field(
         "nginx", description="The web server: nginx from Debian, or Angie from its vendor's repository."
     )
-    virtual_address: Address | None = Field(
+    virtual_address: Addresses | None = Field(
         None,
         description=(
-            "The IPv4 address of the site, which moves to a balancer that works; without it, the balancers' own"
-            " addresses are used."
+            "The address of the site, which moves to a balancer that works, or a list: an IPv4 and an IPv6 address move"
+            " together, and two of a kind are on two balancers; without it, the balancers' own addresses are used."
         ),
     )
-    network: Network4 | None = Field(
+    network: Networks | None = Field(
         None,
-        description="The network that holds the virtual address, if not the /24 of the balancers' public addresses.",
+        description=(
+            "The network that holds the virtual address, if not the /24 or the IPv6 /64 of the balancers' public"
+            " addresses; or a list."
+        ),
     )
     interface: Interface = Field("eth0", description="The network interface of the public addresses.")
     router_id: Annotated[Int, Field(ge=1, le=255)] = Field(
-        51, description="The VRRP router ID; two stacks in one network need different ones."
+        51,
+        description=(
+            "The VRRP router ID; two stacks in one network need different ones. Each further virtual address that moves"
+            " by itself has the next number."
+        ),
     )
     server_names: tuple[ServerName, ...] = Field(
         (),
@@ -196,6 +203,17 @@ class Balancer(Model):
     maintenance: Maintenance = Field(
         Maintenance(), description="The response to visitors while `inv maintenance` has closed a service."
     )
+
+    @property
+    def virtual_addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """All virtual addresses, in the order of the inventory."""
+        given = self.virtual_address
+        return given if isinstance(given, tuple) else () if given is None else (given,)
+
+    @property
+    def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """All networks of virtual addresses that the inventory names."""
+        return self.network if isinstance(self.network, tuple) else () if self.network is None else (self.network,)
 
     @property
     def issuer(self) -> Acme | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from plainstack.addresses import bracketed, endpoint
 from plainstack.engine.references import Reference
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
+from plainstack.services import virtual
 from plainstack.services.edge import Balancer
 
 
@@ -23,7 +25,7 @@ class Request:
         """Return the curl arguments that send the request."""
         words = [word for name, value in self.headers for word in ("-H", f"{name}: {value}")]
         # `--connect-to` applies to any name or address in the URL; `--resolve` does not work for an address.
-        return [*words, *(["--connect-to", f"::{self.address}:"] if self.address else []), self.url]
+        return [*words, *(["--connect-to", f"::{bracketed(self.address)}:"] if self.address else []), self.url]
 
 
 def name(stack: Stack) -> str:
@@ -37,7 +39,7 @@ def name(stack: Stack) -> str:
     plain = [one for one in known if not one.startswith("*.")]
     if known:
         return plain[0] if plain else known[0].replace("*", "www", 1)
-    return entrance(stack) or "localhost"
+    return bracketed(entrance(stack)) or "localhost"
 
 
 def entrance(stack: Stack) -> str:
@@ -45,14 +47,13 @@ def entrance(stack: Stack) -> str:
     balancers = stack.with_role("balancer")
     if not balancers:
         return ""
-    return str(stack.settings(Balancer).virtual_address or balancers[0].public or balancers[0].address)
+    return str(virtual.entrance(stack) or balancers[0].public_addresses[0])
 
 
 def addresses(stack: Stack) -> tuple[tuple[str, str], ...]:
     """Return the site's public DNS records: (name, address) pairs."""
     balancers = stack.with_role("balancer")
-    found = [stack.settings(Balancer).virtual_address] if stack.settings(Balancer).virtual_address else []
-    found = found or [balancer.public or balancer.address for balancer in balancers]
+    found = virtual.addresses(stack) or [one for balancer in balancers for one in balancer.public_addresses]
     names = dict.fromkeys(one.replace("*", "www", 1) for one in stack.settings(Balancer).server_names)
     return tuple((one, str(address)) for one in names for address in found) if balancers else ()
 
@@ -63,14 +64,11 @@ def accepted(stack: Stack) -> list[str]:
     They include loopback.
     """
     balancers = stack.with_role("balancer")
-    addresses = [
-        stack.settings(Balancer).virtual_address,
-        *(balancer.public or balancer.address for balancer in balancers),
-    ]
+    own = [one for balancer in balancers for one in balancer.public_addresses]
     # Django writes a wildcard without its asterisk.
     names = [one.removeprefix("*") for one in stack.settings(Balancer).server_names]
     names += [balancer.name for balancer in balancers]
-    names += [str(address) for address in addresses if address]
+    names += [bracketed(address) for address in (*virtual.addresses(stack), *own)]
     return list(dict.fromkeys([*names, "localhost", "127.0.0.1"]))
 
 
@@ -81,7 +79,7 @@ def of_service(stack: Stack, host: Host, port: int, path: str, known_as: str | N
     """
     known_as = known_as or name(stack)
     headers = (("Host", known_as), ("X-Forwarded-Host", known_as), ("X-Forwarded-Proto", "https"))
-    return Request(f"http://{host.address}:{port}{path}", "", headers)
+    return Request(f"http://{endpoint(host.address, port)}{path}", "", headers)
 
 
 def of_visitor(stack: Stack, path: str, address: str = "", scheme: str = "https", known_as: str = "") -> Request:

@@ -38,7 +38,8 @@ def is_up(namespace: str) -> bool:
 
 def connect(namespace: str, address: str, port: int, timeout: float) -> socket.socket:
     """Open a TCP connection from inside the namespace."""
-    sock = inside(namespace, lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = inside(namespace, lambda: socket.socket(family, socket.SOCK_STREAM))
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(timeout)

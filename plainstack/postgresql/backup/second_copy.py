@@ -146,7 +146,7 @@ def _errors(stack: Stack, wanted: SecondCopy) -> Iterator[tuple[str, str]]:
         yield "to", "the host needs host_key, its public host key. ssh-keyscan -t ed25519 HOST prints it"
     if not isinstance(place, Bucket):
         for host in stack.with_role("backup"):
-            if place.host in (host.name, str(host.address), str(host.public), "localhost", "127.0.0.1"):
+            if place.host in (host.name, *map(str, host.addresses), "localhost", "127.0.0.1", "::1"):
                 yield "to", f"{place.host} is the backup host itself; name another machine"
 
 
@@ -180,7 +180,7 @@ def authorized_key(stack: Stack, host: Host, public_key: str) -> str:
     `from` has the addresses of the backup host.
     """
     place = machine(stack)
-    addresses = ",".join(str(one) for one in (host.address, host.public) if one)
+    addresses = ",".join(map(str, host.addresses))
     return f'restrict,from="{addresses}",command="rrsync -munge {place.path}" {public_key.strip()}'
 
 

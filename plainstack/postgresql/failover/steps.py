@@ -12,8 +12,7 @@ from plainstack.postgresql.failover.step_scripts import TEXTS
 from plainstack.postgresql.layout import PORT
 from plainstack.postgresql.sql import slot_name
 from plainstack.postgresql.step_frame import Origin, framed
-from plainstack.services import routing, site
-from plainstack.services.edge import Balancer
+from plainstack.services import routing, site, virtual
 from plainstack.services.processes import served
 
 RECEIVER = "barman_receive_wal"
@@ -63,6 +62,6 @@ def asks_site(stack: Stack) -> list[str]:
     if not balancers or not services or not stack.with_role("app"):
         return []
     # Balancers send this request: they reach each other without the public network, and one has the virtual address.
-    address = stack.settings(Balancer).virtual_address or balancers[0].address
+    address = virtual.entrance(stack) or balancers[0].address
     known_as = routing.known_as(stack, services[0])
     return site.of_visitor(stack, services[0].health_page, str(address), known_as=known_as).curl()

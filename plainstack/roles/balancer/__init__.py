@@ -7,8 +7,8 @@ from datetime import datetime
 
 from plainstack.engine.network import Network
 from plainstack.engine.observed import Observed
-from plainstack.engine.render import template, verbatim
-from plainstack.engine.resources import Package, Resource, Sysctl, Unit, Validation
+from plainstack.engine.render import template
+from plainstack.engine.resources import Package, Resource, Sysctl
 from plainstack.engine.role import (
     Answers,
     Column,
@@ -25,7 +25,7 @@ from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Page, Target
-from plainstack.roles.balancer import acme, routes
+from plainstack.roles.balancer import acme, routes, vrrp
 from plainstack.roles.balancer.proxy import proxy
 from plainstack.roles.balancer.spare import another_balancer
 from plainstack.roles.balancer.validation import contradictions
@@ -52,8 +52,7 @@ def desired(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterato
     yield Package(name="iproute2")
     yield from _sysctls(host)
     yield from proxy(stack, host, vault, network)
-    if stack.settings(Balancer).virtual_address:
-        yield from _virtual_address(stack, host)
+    yield from vrrp.resources(stack, host)
 
 
 def opens(stack: Stack, _host: Host) -> Iterator[Opening]:
@@ -63,69 +62,20 @@ def opens(stack: Stack, _host: Host) -> Iterator[Opening]:
     if stack.settings(Balancer).http3:
         yield Opening("http3", ports.HTTPS, "udp", "http/3", None)
     yield Opening("metrics", METRICS_PORT, "tcp", "balancer metrics: {user}")
-    if stack.settings(Balancer).virtual_address:
-        yield Opening("vrrp", 0, "vrrp", "vrrp: the other balancers", public=True)
+    yield from vrrp.openings(stack)
 
 
 def probe_facts(stack: Stack, host: Host) -> str:
-    """Return the script that prints the state of maintenance, certificate, and virtual address (vip=yes: held here)."""
+    """Return the script that prints the state of maintenance, certificate, and virtual addresses."""
     if "balancer" not in host.roles:
         return ""
-    known = f"{maintenance.FACTS}{acme.probe(stack)}"
-    if stack.settings(Balancer).virtual_address is None:
-        return known
-    holds = f"ip -o -4 address show | grep -q ' {stack.settings(Balancer).virtual_address}/'"
-    return f"{known}\nif {holds}; then echo vip=yes; else echo vip=no; fi"
-
-
-def _peers(stack: Stack, host: Host) -> list[Host]:
-    return [peer for peer in stack.with_role("balancer") if peer.name != host.name]
+    return f"{maintenance.FACTS}{acme.probe(stack)}{vrrp.probe(stack, host)}"
 
 
 def _sysctls(host: Host) -> Iterator[Resource]:
     yield template("balancer", _SYSCTLS, host=host, settings=_KERNEL)
     for name, value in _KERNEL.items():
         yield Sysctl(name=name, value=value)
-
-
-def _virtual_address(stack: Stack, host: Host) -> Iterator[Resource]:
-    names = [balancer.name for balancer in stack.with_role("balancer")]
-    virtual_address = stack.settings(Balancer).virtual_address
-    interface = host.interface or stack.settings(Balancer).interface
-    interface_key = f"hosts.{host.name}.interface" if host.interface else "balancer.interface"
-    configuration = "/etc/keepalived/keepalived.conf"
-    arguments = "/etc/default/keepalived"
-    yield Package(name="keepalived")
-    yield verbatim("balancer", arguments)
-    yield verbatim("balancer", "/etc/keepalived/check-proxy", mode=0o755)
-    yield template("balancer", "/etc/keepalived/vip-owner", mode=0o755, host=host, virtual_address=virtual_address)
-    yield template(
-        "balancer",
-        configuration,
-        host=host,
-        interface=interface,
-        router_id=stack.settings(Balancer).router_id,
-        priority=150 - names.index(host.name),
-        peers=_peers(stack, host),
-        virtual_address=virtual_address,
-    )
-    yield Validation(
-        name="balancer interface",
-        run=f"""\
-            [ -e /sys/class/net/{interface} ] || {{
-                echo "{interface_key}: {host.name} has no {interface}; it has" $(ls /sys/class/net) >&2
-                exit 1
-            }}""",
-        reads=(configuration,),
-    )
-    yield Validation(
-        name="keepalived configuration",
-        # Exit status 5 means that there are warnings but keepalived would run.
-        run=f"keepalived -t -f {configuration} || [ $? = 5 ]",
-        reads=("/etc/keepalived/",),
-    )
-    yield verbatim("balancer", "/etc/systemd/system/keepalived.service.d/10-plainstack.conf")
-    yield Unit(name="keepalived.service", reload_on=(configuration,), restart_on=(arguments,))
 
 
 def certificates(stack: Stack, _host: Host) -> Mapping[str, tuple[str, ...]]:
@@ -138,8 +88,8 @@ def certificates(stack: Stack, _host: Host) -> Mapping[str, tuple[str, ...]]:
         return {}
     balancers = stack.with_role("balancer")
     names = [*balancer.server_names, *(peer.name for peer in balancers)]
-    addresses = [balancer.virtual_address, *(peer.public or peer.address for peer in balancers)]
-    return {pki.SITE: tuple(dict.fromkeys([*names, *(str(address) for address in addresses if address)]))}
+    addresses = [*balancer.virtual_addresses, *(one for peer in balancers for one in peer.public_addresses)]
+    return {pki.SITE: tuple(dict.fromkeys([*names, *map(str, addresses)]))}
 
 
 def problems(stack: Stack, now: datetime) -> Iterable[str]:
@@ -155,8 +105,9 @@ def tunnels(stack: Stack) -> Iterator[Target]:
     """Yield the site as visitors see it, and the engine's status page."""
     balancers, settings = stack.with_role("balancer"), stack.settings(Balancer)
     # Without a virtual address, the address is the first balancer's, so the tunnel goes through that host.
-    carriers = tuple(host.name for host in (balancers if settings.virtual_address else balancers[:1]))
-    address = str(settings.virtual_address or balancers[0].address)
+    virtual = settings.virtual_addresses
+    carriers = tuple(host.name for host in (balancers if virtual else balancers[:1]))
+    address = str(virtual[0] if virtual else balancers[0].address)
     known_as = site.name(stack) if settings.server_names else ""
     front = (Page("/", "the site, as a visitor sees it"),)
     yield Target("site", "https", carriers, (address,), ports.HTTPS, front, 8443, known_as)
@@ -169,28 +120,21 @@ def status(stack: Stack, facts: Answers, _now: float) -> Status:
     It is a problem if only some balancers have closed a service, or if none or several of them hold the address. The
     latter is known only if all of them answered.
     """
-    known = {name: seen for name, seen in facts.items() if seen is not None and "vip" in seen}
-    cells = {name: "holds it" if seen["vip"] == "yes" else "-" for name, seen in known.items()}
+    addresses = vrrp.status(stack, facts)
     survey = maintenance.Survey.of(facts)
     certificates = [
         (name, sentence) for name, seen in facts.items() if seen and (sentence := acme.unissued(stack, seen))
     ]
-    problems = [*_not_held_once(stack, facts, known), *survey.problems(), *certificates]
-    return Status(cells, problems, list(survey.notes()))
+    return Status(addresses.cells, [*addresses.problems, *survey.problems(), *certificates], list(survey.notes()))
 
 
 def findings(stack: Stack, host: Host, observed: Observed) -> Iterator[Finding]:
-    """Report that browsers warn about the site, or soon will."""
-    if "balancer" in host.roles and (sentence := acme.unissued(stack, observed.facts)):
+    """Report that browsers warn about the site, or soon will, and that the host cannot have a virtual address."""
+    if "balancer" not in host.roles:
+        return
+    yield from vrrp.findings(stack, host, observed.facts)
+    if sentence := acme.unissued(stack, observed.facts):
         yield Finding(sentence, refused=False, always=True)
-
-
-def _not_held_once(stack: Stack, facts: Answers, known: Answers) -> Iterator[tuple[str, str]]:
-    balancers = [host.name for host in stack.with_role("balancer")]
-    address = stack.settings(Balancer).virtual_address
-    holders = [name for name, seen in known.items() if seen and seen["vip"] == "yes"]
-    if address is not None and all(facts.get(name) is not None for name in balancers) and len(holders) != 1:
-        yield balancers[0], f"{len(holders)} hosts hold the virtual address {address}"
 
 
 def secrets(stack: Stack) -> Iterator[DeclaredSecret]:

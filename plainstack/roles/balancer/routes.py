@@ -70,7 +70,7 @@ def default_headers(stack: Stack) -> list[tuple[str, str]]:
 
 def inside(stack: Stack) -> list[str]:
     """Return the addresses from which the stack's own hosts request health pages, and loopback."""
-    addresses = [address for host in stack.hosts.values() for address in (host.address, host.public) if address]
+    addresses = [address for host in stack.hosts.values() for address in host.addresses]
     return list(dict.fromkeys(["127.0.0.1", *map(str, addresses)]))
 
 

@@ -9,7 +9,7 @@ from plainstack.inventory import port_numbers as ports
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer.engines import ENGINES
-from plainstack.services.edge import Balancer
+from plainstack.services import virtual
 
 _KEEPALIVED = "keepalived.service"
 
@@ -28,7 +28,7 @@ curl -fs -o /dev/null -m 2 http://127.0.0.1:{ports.PROXY_STATUS}/stub_status || 
     exit {NO_OTHER}
 }}
 """
-    if stack.settings(Balancer).virtual_address is not None:
+    if virtual.addresses(stack):
         script = f"""\
 [ "$(systemctl show -p LoadState --value {_KEEPALIVED})" = loaded ] || exit 0
 systemctl is-active --quiet {_KEEPALIVED} || {{

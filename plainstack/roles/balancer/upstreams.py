@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from plainstack.addresses import bracketed
 from plainstack.engine.render import template, verbatim
 from plainstack.engine.resources import Directory, Resource, Unit, Validation
 from plainstack.inventory.sections import Host
@@ -37,8 +38,8 @@ def reachable(stack: Stack, engine: Engine) -> Iterator[Validation]:
     """Yield validations that stop a balancer from using a service's new port before an app host answers there."""
     path = f"{engine.sites}/site.conf"
     for service in served(stack):
-        used = f"'(server |upstreams/)[0-9.]+:{service.port}( |[.]conf;)'"
-        addresses = " ".join(str(app.address) for app in service.hosts)
+        used = f"'(server |upstreams/)[][0-9a-f.:]+:{service.port}( |[.]conf;)'"
+        addresses = " ".join(bracketed(app.address) for app in service.hosts)
         yield Validation(
             name=f"port of {service.name}",
             run=f"""\

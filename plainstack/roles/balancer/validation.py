@@ -3,84 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import problem_of_path
-from plainstack.roles.balancer import pages
+from plainstack.roles.balancer import address_validation, pages
 from plainstack.services.edge import Balancer, GivenCertificate
-from plainstack.wording import Loc, dotted
+from plainstack.wording import Loc
 
 Problem = tuple[Loc, str]
-
-_ADDRESS: Loc = ("balancer", "virtual_address")
 
 
 def contradictions(stack: Stack) -> Iterator[Problem]:
     """Yield the errors as (place, sentence) pairs."""
     balancer = stack.settings(Balancer)
-    yield from _addresses(stack, balancer)
-    yield from _network(stack, balancer)
+    yield from address_validation.contradictions(stack)
     yield from _engine(stack, balancer)
     yield from _certificate(stack, balancer)
     yield from pages.problems(stack)
-
-
-def _addresses(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
-    virtual = balancer.virtual_address
-    taken = {
-        address: name
-        for machines in (stack.hosts, stack.lab.visitors)
-        for name, machine in machines.items()
-        for address in (machine.address, machine.public)
-        if address
-    }
-    if virtual in taken:
-        yield _ADDRESS, f"{dotted(_ADDRESS)}: {virtual} is the address of {taken[virtual]}"
-    for name, host in stack.hosts.items():
-        if host.interface is not None and (virtual is None or "balancer" not in host.roles):
-            yield (
-                ("hosts", name, "interface"),
-                f"hosts.{name}.interface: only a balancer of a stack with balancer.virtual_address uses it. Remove it",
-            )
-        elif virtual is not None and "balancer" in host.roles and host.public is None:
-            yield ("hosts", name), f"hosts.{name}.public: is missing, but balancer.virtual_address needs it"
-
-
-def _network(stack: Stack, balancer: Balancer) -> Iterator[Problem]:
-    """Check that the virtual address is in a network of the balancers; routers would not reach it elsewhere."""
-    address, given = balancer.virtual_address, balancer.network
-    if address is None or any(address in (host.address, host.public) for host in stack.hosts.values()):
-        return
-    if given is not None:
-        if address not in given:
-            yield _ADDRESS, f"{dotted(_ADDRESS)}: {address} is not in balancer.network, {given}"
-        return
-    for host in stack.with_role("balancer"):
-        if host.public is None:
-            continue
-        network = IPv4Network(f"{host.public}/24", strict=False)
-        if address not in network:
-            hint = (
-                ""
-                if stack.in_lab
-                else ". If the public network is larger, or the address is routed to it, set balancer.network: CIDR"
-            )
-            yield (
-                _ADDRESS,
-                f"{dotted(_ADDRESS)}: {address} is outside {network}, the public network of {host.name}"
-                f" ({host.public}), so no router would send its packets to the balancers{hint}",
-            )
-            return
-        if address in (network[0], network[-1]):
-            what = _edge(address, network)
-            yield _ADDRESS, f"{dotted(_ADDRESS)}: {address} is the {what} address of {network}, no machine's"
-            return
-
-
-def _edge(address: IPv4Address, network: IPv4Network) -> str:
-    return "network" if address == network[0] else "broadcast"
 
 
 def _engine(stack: Stack, balancer: Balancer) -> Iterator[Problem]:

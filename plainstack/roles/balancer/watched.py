@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from plainstack.addresses import Address, bracketed, endpoint
 from plainstack.engine.resources import File
 from plainstack.engine.watching import Job, Target, labels, on_port
 from plainstack.inventory import port_numbers as ports
@@ -11,7 +12,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer import cache
 from plainstack.roles.shared.alerts import alerts, names
-from plainstack.services import routing, site
+from plainstack.services import routing, site, virtual
 from plainstack.services.edge import Balancer
 from plainstack.services.processes import Served, served, site_module
 
@@ -30,43 +31,47 @@ def rules(stack: Stack, watcher: Host, interval: int) -> Iterator[File]:
     """Yield the alerts for the site, the balancers, app hosts out of use, and the virtual address."""
     settings = stack.settings(Balancer)
     balancers = names(stack.with_role("balancer"))
-    direct = _sees_virtual_address(stack, watcher)
+    reached = _reached(stack, watcher)
     yield alerts(
         "balancer",
         "balancer",
         watcher,
         interval=interval,
         engine=settings.engine,
-        virtual_address=settings.virtual_address,
+        virtual_addresses=settings.virtual_addresses,
         acme=settings.issuer,
         cached=cache.used(stack),
         balancers=balancers,
         apps=names(stack.with_role("app")),
         # Outside the public network, the probes of each balancer stand in for a probe of the virtual address.
-        site_job="probe-site" if direct else "probe-balancer",
-        where=f"https://{settings.virtual_address}" if direct else f"https on {balancers}",
+        site_job="probe-site" if reached else "probe-balancer",
+        reached=reached,
+        where=f"https://{bracketed(reached[0])}" if reached else f"https on {balancers}",
     )
 
 
-def _sees_virtual_address(stack: Stack, host: Host) -> bool:
-    """Return whether `host` has an address in the public network; otherwise it may not reach the virtual address."""
-    return stack.settings(Balancer).virtual_address is not None and host.public is not None
+def _reached(stack: Stack, host: Host) -> list[Address]:
+    """Return the virtual addresses of the IP versions of which `host` has a public address; it may not reach others."""
+    own = {4: host.public, 6: host.public6}
+    return [address for address in virtual.addresses(stack) if own[address.version] is not None]
 
 
 def _site(stack: Stack, host: Host) -> Iterator[Target]:
-    """Yield each service at the virtual address, as users reach it."""
-    if not _sees_virtual_address(stack, host):
-        return
-    address = str(stack.settings(Balancer).virtual_address)
+    """Yield each service at each virtual address, as users reach it."""
+    for address in _reached(stack, host):
+        yield from _at(stack, address)
+
+
+def _at(stack: Stack, address: Address) -> Iterator[Target]:
     for service in served(stack):
         own = {
-            "instance": address,
+            "instance": str(address),
             "role": "balancer",
             "service": service.name,
             "__param_hostname": routing.known_as(stack, service),
             **_module(service),
         }
-        yield Target(f"https://{address}{service.health_page}", own)
+        yield Target(f"https://{bracketed(address)}{service.health_page}", own)
 
 
 def _healths(stack: Stack) -> Iterator[Target]:
@@ -75,7 +80,7 @@ def _healths(stack: Stack) -> Iterator[Target]:
         for service in served(stack):
             known_as = {"__param_hostname": routing.known_as(stack, service)}
             own = {**_labels(stack, balancer), "service": service.name, **known_as, **_module(service)}
-            yield Target(f"https://{balancer.address}{service.health_page}", own)
+            yield Target(f"https://{bracketed(balancer.address)}{service.health_page}", own)
 
 
 def _module(service: Served) -> dict[str, str]:
@@ -85,7 +90,7 @@ def _module(service: Served) -> dict[str, str]:
 
 def _ports(stack: Stack) -> Iterator[Target]:
     for balancer in stack.with_role("balancer"):
-        yield Target(f"{balancer.address}:443", _labels(stack, balancer))
+        yield Target(endpoint(balancer.address, ports.HTTPS), _labels(stack, balancer))
 
 
 def _labels(stack: Stack, balancer: Host) -> dict[str, str]:

@@ -145,6 +145,8 @@ def _files(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator
         "slots": sql.slots(stack, host.name),
         "synchronous_standby_names": sql.synchronous_names(stack),
         "roles": sql.roles(stack, vault),
+        # What a client says that a fence refuses: no ICMPv6 message has the same meaning as IPv4's.
+        "fenced_off": "Permission denied" if host.address.version == 6 else "Protocol not available",
         "passwords": {name: vault.password(sql.password_name(name)) for name in ("replicator", "rewinder")},
     }
     for folder in (ETC.rpartition("/")[0], ETC, f"{ETC}/conf.d", DATA_FOLDER):

@@ -74,7 +74,13 @@ def desired(stack: Stack, host: Host, _vault: Vault, network: Network) -> Iterat
     for version in _RULES:
         yield _rules_file(version, host, openings, foreign)
     yield template(
-        "firewall", FILTER, mode=0o755, foreign=foreign, programs=r"\|".join(rulesets.PROGRAMS), foreign_tables=_TABLES
+        "firewall",
+        FILTER,
+        mode=0o755,
+        foreign=foreign,
+        programs=r"\|".join(rulesets.PROGRAMS),
+        foreign_tables=_TABLES,
+        version=host.address.version,
     )
     yield verbatim("firewall", f"/etc/systemd/system/{_UNIT}")
     yield Validation(name="iptables", run=f"iptables-restore --test {_RULES[4]}", reads=(_RULES[4],))

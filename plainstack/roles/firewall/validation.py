@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import ip_address
 
+from plainstack.addresses import Address, only
+from plainstack.inventory.destination import Destination
 from plainstack.inventory.stack import Stack
 from plainstack.wording import Loc
 
@@ -19,7 +21,7 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
     gateway = _gateway(stack)
     if gateway is None:
         return
-    own = next((host for host in stack.hosts.values() if gateway in (host.address, host.public)), None)
+    own = next((host for host in stack.hosts.values() if gateway in host.addresses), None)
     seen = own.address if own else gateway
     # If gateway and hosts are not both public or both private, the gateway has a second, unknown address.
     known = own or any(gateway.is_global == host.address.is_global for host in stack.hosts.values())
@@ -27,15 +29,16 @@ def contradictions(stack: Stack) -> Iterator[tuple[Loc, str]]:
         return
     yield (
         loc,
-        f"ssh.allow_from: leaves out the gateway ({seen}), so the firewall would lock you out. Add {seen}/32, or"
+        f"ssh.allow_from: leaves out the gateway ({seen}), so the firewall would lock you out. Add {only(seen)}, or"
         " the address that the hosts see the gateway at",
     )
 
 
-def _gateway(stack: Stack) -> IPv4Address | None:
-    """Return the gateway's address; None if the inventory gives no gateway or only its name."""
-    host = (stack.ssh.gateway or "").rpartition("@")[2].partition(":")[0]
+def _gateway(stack: Stack) -> Address | None:
+    """Return the address of the last gateway; None if the inventory gives no gateway or only its name."""
+    if not stack.ssh.gateway:
+        return None
     try:
-        return IPv4Address(host)
-    except AddressValueError:
+        return ip_address(Destination.parse(stack.ssh.gateway.rpartition(",")[2]).host)
+    except ValueError:
         return None

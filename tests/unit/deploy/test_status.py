@@ -42,8 +42,8 @@ def whole(stack: Stack) -> dict[str, Observed]:
         "db1": host(**PRIMARY),
         "db2": host(**STANDBY),
         "bak1": host(**{"backup_at.full": str(NOW - 7300)}),
-        "lb1": host(vip="yes"),
-        "lb2": host(vip="no"),
+        "lb1": host(vip="192.168.3.230"),
+        "lb2": host(vip=""),
     }
     return {name: known.get(name, host()) for name in stack.hosts}
 
@@ -73,7 +73,7 @@ def test_a_healthy_stack_has_a_line_for_every_host_and_no_problem(stack: Stack, 
         ("db2", host(data="no"), "db2", "PostgreSQL is without data"),
         ("bak1", host(), "bak1", "there is no usable backup. Take one: inv backup-now"),
         ("bak1", host(**{"backup_at.full": str(NOW - 27 * 3600)}), "bak1", OLD),
-        ("lb1", host(vip="no"), "lb1", "0 hosts hold the virtual address"),
+        ("lb1", host(vip=""), "lb1", "0 hosts hold the virtual address"),
         ("mon1", replace(host(), units={}), "mon1", "x.service is missing"),
         ("mon1", replace(host(), lock="inv deploy"), "mon1", "a run is at work: inv deploy"),
     ],

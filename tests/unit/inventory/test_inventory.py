@@ -27,7 +27,7 @@ services:
 database: {name: shop}
 """
 SHAPE = inventories.shipped_shape()
-HOST_KEYS = "known here: address, public, interface, roles"
+HOST_KEYS = "known here: address, public, public6, interface, roles"
 ALL_KEYS = (
     "known here: stack, extends, ssh, hosts, services, secrets, notify, lab, base, firewall, database, rolling, backup,"
     " balancer, monitoring"
@@ -98,10 +98,10 @@ def test_the_valid_inventory_used_in_these_tests_is_valid() -> None:
         (
             DB,
             "db1: 10.0.0.3",
-            ["5: hosts.db1: must be a mapping with address, public, interface, roles (given: '10.0.0.3')"],
+            ["5: hosts.db1: must be a mapping with address, public, public6, interface, roles (given: '10.0.0.3')"],
         ),
-        ("10.0.0.3,", "10.0.0.300,", ["5: hosts.db1.address: must be an IPv4 address (given: '10.0.0.300')"]),
-        ("10.0.0.3,", "12,", ["5: hosts.db1.address: must be an IPv4 address (given: 12)"]),
+        ("10.0.0.3,", "10.0.0.300,", ["5: hosts.db1.address: must be an IPv4 or IPv6 address (given: '10.0.0.300')"]),
+        ("10.0.0.3,", "12,", ["5: hosts.db1.address: must be an IPv4 or IPv6 address (given: 12)"]),
         ("[db]", "db", ["5: hosts.db1.roles: must be a list (given: 'db')"]),
         (
             "[db]",

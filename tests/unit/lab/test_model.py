@@ -21,7 +21,7 @@ def test_settings_are_derived_from_the_hosts() -> None:
     shop = lab(DB, LB)
     assert shop.namespace == "plainstack-shop"
     assert str(shop.private) == "192.168.57.1/24"
-    assert str(shop.public) == "192.168.3.1/24"
+    assert [str(one) for one in shop.public] == ["192.168.3.1/24"]
     assert LB.cables == (
         Cable("private-16", "private", "host0", "02:00:c0:a8:39:10"),
         Cable("public-231", "public", "public0", "02:00:c0:a8:03:e7"),
@@ -29,7 +29,7 @@ def test_settings_are_derived_from_the_hosts() -> None:
 
 
 def test_without_public_addresses_there_is_no_public_network() -> None:
-    assert lab(DB).public is None
+    assert lab(DB).public == ()
 
 
 def test_a_host_is_found_by_name() -> None:

@@ -68,7 +68,7 @@ def test_the_state_of_the_network_is_parsed() -> None:
             "flags": ["BROADCAST", "UP"],
             "addr_info": [
                 {"family": "inet", "local": "192.168.57.1", "prefixlen": 24},
-                {"family": "inet6", "local": "fe80::1", "prefixlen": 64},
+                {"family": "inet6", "local": "fe80::1", "prefixlen": 64, "scope": "link"},
             ],
         },
         {"ifname": "private-16", "flags": ["UP"], "master": "private", "addr_info": []},

@@ -38,8 +38,8 @@ def whole(stack: Stack) -> dict[str, Observed]:
     roles = {
         "db1": host(data="yes", running="yes", recovery="false"),
         "db2": host(data="yes", running="yes", signal="yes", recovery="true", upstream="db1"),
-        "lb1": host(vip="yes"),
-        "lb2": host(vip="no"),
+        "lb1": host(vip="192.168.3.230"),
+        "lb2": host(vip=""),
     }
     return {name: roles.get(name, host()) for name in stack.hosts}
 
@@ -60,7 +60,7 @@ def test_a_complete_stack_is_ready(stack: Stack) -> None:
     ("name", "seen", "asked"),
     [
         ("app1", host("activating"), {"app1"}),
-        ("lb1", host(vip="no"), {"lb1", "lb2"}),
+        ("lb1", host(vip=""), {"lb1", "lb2"}),
         ("db2", host(data="yes", running="yes", signal="yes", recovery="true"), {"db1", "db2"}),
     ],
 )
@@ -78,8 +78,8 @@ def test_only_hosts_that_are_still_awaited_are_asked_again(
     ("name", "seen", "what", "sentence"),
     [
         ("app1", host("activating"), UNITS, "app1: x.service is activating"),
-        ("lb1", host(vip="no"), ADDRESS, "0 hosts hold the virtual address"),
-        ("lb2", host(vip="yes"), ADDRESS, "2 hosts hold the virtual address"),
+        ("lb1", host(vip=""), ADDRESS, "0 hosts hold the virtual address 192.168.3.230"),
+        ("lb2", host(vip="192.168.3.230"), ADDRESS, "2 hosts hold the virtual address 192.168.3.230"),
         ("db2", host(data="yes", running="yes", signal="yes"), REPLICATION, "db2 does not stream (silent)"),
         (
             "db2",

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from plainstack.addresses import endpoint
 from plainstack.engine.resources import File
 from plainstack.inventory.stack import Stack
 from plainstack.roles import balancer
@@ -138,7 +139,7 @@ def _applications(stack: Stack, edge: Edge, running: contextlib.ExitStack) -> No
             edge.applications.append(application)
             known = edge.folder / f"run/plainstack/upstreams/{host.address}:{service.port}.conf"
             local = f"127.0.0.1:{application.server_address[1]}"
-            known.write_text(known.read_text().replace(f"{host.address}:{service.port}", local))
+            known.write_text(known.read_text().replace(endpoint(host.address, service.port), local))
 
 
 def _nginx(edge: Edge) -> Iterator[Edge]:

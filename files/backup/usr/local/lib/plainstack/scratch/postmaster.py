@@ -104,11 +104,11 @@ def configure(cluster: Cluster, *, serve: bool, dump: bool = False) -> None:
     names = ["scratch barman postgres", "scratch root postgres", "scratch postgres postgres"]
     if serve:
         for name, address in cluster.place.readers.items():
-            access.append(f"hostssl replication replicator {address}/32 cert map=readers")
+            access.append(f"hostssl replication replicator {_only(address)} cert map=readers")
             names.append(f"readers {name} replicator")
     if dump:
         for name, address in cluster.place.readers.items():
-            access.append(f"hostssl all {DUMPER} {address}/32 cert map=dumpers")
+            access.append(f"hostssl all {DUMPER} {_only(address)} cert map=dumpers")
             names.append(f"dumpers {name} {DUMPER}")
     (cluster.config / "pg_hba.conf").write_text("\n".join(access) + "\n")
     (cluster.config / "pg_ident.conf").write_text("\n".join(names) + "\n")
@@ -118,6 +118,10 @@ def configure(cluster: Cluster, *, serve: bool, dump: bool = False) -> None:
     lines = automatic.read_text().splitlines(keepends=True) if automatic.exists() else []
     automatic.write_text("".join(line for line in lines if not _LEFT_BY_OTHERS.match(line)))
     cluster.data.chmod(0o700)
+
+
+def _only(address: str) -> str:
+    return f"{address}/{128 if ':' in address else 32}"
 
 
 class Postmaster:
