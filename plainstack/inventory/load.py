@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from plainstack.errors import InventoryError, Refused
 from plainstack.inventory import extends
 from plainstack.inventory.keys import HIDDEN, did_you_mean, fields_at, is_path, unknown
+from plainstack.inventory.patterns import meaning
 from plainstack.inventory.sections import Host
 from plainstack.inventory.shape import Shape
 from plainstack.inventory.stack import Stack
@@ -36,7 +37,6 @@ _EXPECTED = {
     "string_too_long": "at most {max_length} characters long",
     "greater_than_equal": "at least {ge}",
     "less_than_equal": "at most {le}",
-    "string_pattern_mismatch": "text of the form {pattern}",
     "ip_v4_address": "an IPv4 address",
     "ip_v4_network": "an IPv4 network",
     "ip_v6_network": "an IPv6 network",
@@ -201,6 +201,8 @@ def _expectation(kind: str, message: str, context: dict[str, Any], keys: list[st
         return " or ".join(_choices(context))
     if kind == "model_type" and keys:
         return f"a mapping with {', '.join(keys)}"
+    if kind == "string_pattern_mismatch":
+        return meaning(context["pattern"])
     if kind in _EXPECTED:
         return _EXPECTED[kind].format(**context)
     return message.removeprefix("Value error, ").removeprefix("must be ")

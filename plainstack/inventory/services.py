@@ -150,14 +150,19 @@ KINDS = ("django", "python", "binary", "static")
 
 def _kind(value: Any) -> str:
     kind = value.get("kind", "django") if isinstance(value, dict) else getattr(value, "kind", "django")
-    return kind if isinstance(kind, str) else ""
+    return _tag(kind) if isinstance(kind, str) else ""
+
+
+def _tag(kind: str) -> str:
+    """Return the tag of a kind in the union, which no key has: `python` is also a key."""
+    return f"kind {kind}"
 
 
 AnyService = Annotated[
-    Annotated[DjangoService, Tag("django")]
-    | Annotated[PythonService, Tag("python")]
-    | Annotated[BinaryService, Tag("binary")]
-    | Annotated[StaticService, Tag("static")],
+    Annotated[DjangoService, Tag(_tag("django"))]
+    | Annotated[PythonService, Tag(_tag("python"))]
+    | Annotated[BinaryService, Tag(_tag("binary"))]
+    | Annotated[StaticService, Tag(_tag("static"))],
     Discriminator(
         _kind,
         custom_error_type="unknown_kind",

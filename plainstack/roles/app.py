@@ -14,7 +14,17 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Target
 from plainstack.secrets.values import Vault
-from plainstack.services import folders, holds, hook_hosts, lease, pythons, release_check, rolling, static_files
+from plainstack.services import (
+    calendars,
+    folders,
+    holds,
+    hook_hosts,
+    lease,
+    pythons,
+    release_check,
+    rolling,
+    static_files,
+)
 from plainstack.services.processes import gunicorn, here, hosts, placed, ports, served, timer_hosts
 from plainstack.services.resources import resources
 from plainstack.services.rolling import PATIENCE, SETTLE, another_taken, taken_again
@@ -46,13 +56,13 @@ def opens(stack: Stack, host: Host) -> Iterable[Opening]:
     yield from folders.opens(stack, host, "app")
 
 
-def probe_facts(stack: Stack, _host: Host) -> str:
+def probe_facts(stack: Stack, host: Host) -> str:
     """Return the script that prints the host's architecture, which selects wheels, and the addresses services bind."""
     lines = ['echo "arch=$(uname -m)"']
     lines += [f"sed -n 's/^bind = /bind.{name}=/p' {gunicorn(name)} 2>/dev/null" for name in stack.services]
     lines.append(holds.facts())
     lines += hook_hosts.facts(stack)
-    return "\n".join([*lines, *pythons.facts(stack)])
+    return "\n".join([*lines, *pythons.facts(stack), *calendars.facts(stack, host)])
 
 
 def transition(stack: Stack, observed: Mapping[str, Observed]) -> Stack:
@@ -102,8 +112,9 @@ def held_back(stack: Stack, host: Host) -> Iterator[str]:
 
 
 def findings(stack: Stack, host: Host, observed: Observed) -> Iterator[Finding]:
-    """Report missing Pythons, folders that hosts do not share, and timers that could run on others but stay here."""
+    """Report missing Pythons, invalid calendars, folders that are not shared, and timers that stay on this host."""
     yield from pythons.findings(stack, (name for name, _ in here(stack, host)), observed)
+    yield from calendars.findings(stack, host, observed)
     for text in one_host_each(stack, host):
         yield Finding(text, refused=False)
     for name in [name for name, _ in here(stack, host) if hosts(stack, name)[0] == host]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from plainstack.engine.render import template
-from plainstack.engine.resources import Absent, Package, Resource, Validation
+from plainstack.engine.resources import Absent, Package, Resource, Unit, Validation
 from plainstack.inventory.sections import Host
 from plainstack.inventory.services import StaticService
 from plainstack.inventory.stack import Stack
@@ -19,9 +19,13 @@ def program(stack: Stack, host: Host) -> Iterator[Resource]:
     if not any(isinstance(stack.services[name], StaticService) for name, _ in processes.here(stack, host)):
         return
     yield Package(name="nginx")
+    own = any("nginx" in stack.services[name].packages for name, _ in processes.here(stack, host))
     if "balancer" not in host.roles or stack.settings(Balancer).engine != "nginx":
         # Otherwise the package's own unit would serve this site.
         yield Absent(path="/etc/nginx/sites-enabled/default")
+        if not own:
+            # The package enables it, and it would start with the host, idle, also when no service needs it any more.
+            yield Unit(name="nginx.service", enabled=False, running=False)
 
 
 def configuration(stack: Stack, host: Host, name: str, release: str, ports: tuple[int, ...]) -> Iterator[Resource]:

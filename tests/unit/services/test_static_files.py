@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from plainstack.engine.resources import Absent, File, Package
+from plainstack.engine.resources import Absent, File, Package, Unit
 from plainstack.errors import InventoryError
 from plainstack.inventory.stack import Stack
 from plainstack.roles import app
@@ -65,12 +65,14 @@ def test_a_single_page_application_needs_a_front_page(tmp_path: Path) -> None:
     assert any("docs has no index.html: its front page" in one for one in app.problems(stack, None))  # type: ignore[arg-type]  # no clock
 
 
-def test_the_default_site_of_the_package_is_not_served_beside_it(tmp_path: Path) -> None:
-    stack = parse(tmp_path)
+def test_the_packages_own_nginx_does_not_run_beside_it(tmp_path: Path) -> None:
+    stack, idle = parse(tmp_path), Unit(name="nginx.service", enabled=False, running=False)
     assert Package(name="nginx") in resources(stack)
     assert Absent(path="/etc/nginx/sites-enabled/default") in resources(stack)
+    assert idle in resources(stack)
     both = parse(tmp_path, "hosts: [lb1]", "app")
     assert Absent(path="/etc/nginx/sites-enabled/default") not in resources(both, "lb1")
+    assert idle not in resources(both, "lb1")
 
 
 def test_a_file_missing_on_one_host_is_requested_from_another(tmp_path: Path) -> None:
