@@ -48,11 +48,16 @@ def fetch_copy(inventory: str, *, json: bool) -> None:
         if output.code != 0:
             first, *rest = output.err.splitlines() or ["it ended without saying why"]
             raise HostFailed(name, "fetch", first, rest[-8:], output.code)
-        fetched = output.out.split()
+        lines = output.out.splitlines()
+        fetched, files = (
+            [line.removeprefix(word) for line in lines if line.startswith(word)] for word in ("backup ", "files ")
+        )
         if json:
-            document({"host": name, "fetched": fetched})
-        else:
-            for backup in fetched:
-                console.line(f"{name}: backup {backup} is back", "bold green")
-            if not fetched:
-                console.line(f"{name}: it already has all backups of the copy")
+            document({"host": name, "fetched": fetched, "files": files})
+            return
+        for backup in fetched:
+            console.line(f"{name}: backup {backup} is back", "bold green")
+        for snapshot in files:
+            console.line(f"{name}: {snapshot} is back", "bold green")
+        if not lines:
+            console.line(f"{name}: it already has all that is in the copy")

@@ -166,6 +166,7 @@ def rules(stack: Stack, watcher: Host, _interval: int) -> Iterator[File]:
             hosts=names(stack.with_role("backup")),
             to=copy.to,
             max_age=copy.max_age_hours,
+            files=bool(kept(stack)),
             restore_test_hours=restore_test_hours(copy.restore_test),
         )
     if kept(stack):

@@ -21,6 +21,26 @@ FOLDER = "/srv/copy"
 # The backups need more than this, and less than that.
 TOO_SMALL, LARGE = "12M", "900M"
 
+FILES = "/var/lib/barman/_folders"
+KEPT = "    hosts: [app1]\n    writable: [{path: media, backup: true}]\n"
+_TREE = f"{FILES}/web/app1/media/20261101T020000/tree"
+LOOK = f"cd {_TREE} && find . -printf '%p %m %T@ %l\\n' | sort; cat cat link"
+# No host of the service is up, so its snapshot is made here.
+SNAPSHOT = f"""systemctl stop plainstack-files-snapshot
+mkdir -p {_TREE}/folder && cd {_TREE} && printf cat >cat && ln -s cat link && touch -d 2026-01-01 cat folder
+printf dog >folder/dog
+python3 - <<'END'
+import json, sys
+sys.path.append("/usr/local/lib/plainstack/folders")
+from pathlib import Path
+import snapshots
+path = Path("{_TREE}").parent
+snapshots.write(path, snapshots.manifest(path / "tree"))
+(path / "snapshot.json").write_text(json.dumps({{"begin": 1793498400.0, "end": 1793498401.0, "files": 2, "size": 6}}))
+END
+chown -R barman: {FILES}/web
+{LOOK}"""
+
 
 class Copy:
     """The stack with a second copy on mon1, in a folder of an account that belongs to nothing else."""
@@ -181,10 +201,24 @@ def test_what_retention_removes_leaves_the_copy_and_what_a_lost_host_had_does_no
     assert set(kept) < {one["id"] for one in operator.json("backups", code=None)["backups"]}
     assert copy.run()["unknown"] == []
     operator.inv("verify", "--role=backup")
-    # Everything is back except the WAL between the last run of the copy and the first backup of the new host.
+    # Everything is back except the WAL between the last copy and the first backup of the new host.
     result = operator.json("restore-test", f"--backup={kept[-1]}", code=None)
     assert result["rows"] >= 2000
     assert all("is missing from Barman's archive" in problem for problem in result["problems"])
+
+
+def test_files_of_services_are_in_the_copy_and_come_back_from_it(copy: Copy) -> None:
+    operator = copy.operator
+    text = operator.inventory.read_text(encoding="utf-8")
+    operator.inventory.write_text(text.replace("    kind: django\n", f"    kind: django\n{KEPT}", 1), encoding="utf-8")
+    copy.deploy()
+    was = operator.on("bak1", SNAPSHOT).strip()
+    assert copy.run()["problem"] == ""
+    assert len(operator.on("mon1", f"ls {FOLDER}/files/contents/*/*").split()) == 2
+    operator.on("bak1", f"rm -rf {FILES}/web /var/lib/barman/{operator.stack}/second-copy.json")
+    assert copy.run()["unknown_files"] == ["web/app1/media/20261101T020000"]
+    assert operator.json("backups", "--fetch-copy")["files"] == ["web/media of app1, snapshot 20261101T020000"]
+    assert operator.on("bak1", LOOK).strip() == was
 
 
 def test_a_bucket_takes_the_place_of_the_machine(copy: Copy, tmp_path: Path) -> None:
@@ -202,14 +236,17 @@ def test_a_bucket_takes_the_place_of_the_machine(copy: Copy, tmp_path: Path) -> 
         assert "there is no second copy" not in copy.deploy()
         assert copy.run()["problem"] == ""
         kept = copy.listed()
+        was = operator.on("bak1", LOOK)
         # The backup host loses all that the copy has.
-        operator.on("bak1", f"cd /var/lib/barman/{operator.stack} && rm -rf base/* meta/* wals/* second-copy.json")
+        lost = f"{FILES}/web base/* meta/* wals/* second-copy.json"
+        operator.on("bak1", f"cd /var/lib/barman/{operator.stack} && rm -rf {lost}")
         assert copy.listed() == []
         assert copy.run()["unknown"] == kept
         # As the timer does it.
         operator.on("bak1", "systemctl start plainstack-restore-test-copy.service")
         assert operator.json("backups", "--fetch-copy")["fetched"] == kept
         assert copy.listed() == kept
+        assert operator.on("bak1", LOOK) == was
         assert copy.run()["unknown"] == []
         listed = operator.inv("backups", code=None).text
         assert f"second copy at s3://{bucket.NAME}/shop: copied until" in listed

@@ -166,7 +166,6 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
     "cli/second_copy_commands.py": (
         ": backup",
         ": fetching backups from",
-        ": it already has all backups of the copy",
         "backup",
         "there is no key yet. Run: inv deploy --r",
     ),

@@ -43,11 +43,15 @@ def copy_file(stack: Stack) -> str:
 
 
 def conninfo(stack: Stack) -> str:
-    """Return a libpq connection string, without a user, that connects to whichever db host is the primary."""
+    """Return a libpq connection string, without a user, that connects to whichever db host is the primary.
+
+    If the primary vanishes without a word, the connection fails after some seconds; by default it would take two hours.
+    """
     hosts = ",".join(host.name for host in stack.with_role("db"))
     return (
         f"host={hosts} port={PORT} dbname=postgres target_session_attrs=read-write connect_timeout=3"
         f" sslmode=verify-full sslrootcert={TLS}/ca.crt"
+        " keepalives_idle=5 keepalives_interval=2 keepalives_count=3 tcp_user_timeout=8000"
     )
 
 

@@ -15,15 +15,18 @@ from plainstack.engine.resources import Command, Directory, File, Package, Resou
 from plainstack.errors import Refused
 from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
-from plainstack.postgresql.backup import barman, second_copy_s3
+from plainstack.postgresql.backup import barman, folders, second_copy_s3
 from plainstack.postgresql.restore import scratch
 from plainstack.postgresql.second_copy_settings import OF_BUCKET, OF_MACHINE, Bucket, Place, SecondCopy
 from plainstack.postgresql.settings import Backup
 from plainstack.secrets.values import Vault
+from plainstack.services.folders import kept
 from plainstack.wording import Loc
 
 PROGRAM = "/usr/local/lib/plainstack/second_copy"
 MODULES = ("__main__", "destination", "entries", "fetching", "outcome", "over_ssh", "pushing", "verbs")
+# They import a module of the program that takes snapshots.
+OF_FILES = ("fetch_files", "kept_files", "push_files")
 UNIT = "plainstack-second-copy.service"
 TIMER = "plainstack-second-copy.timer"
 METRICS = "/var/lib/prometheus/node-exporter/plainstack_second_copy.prom"
@@ -42,7 +45,7 @@ def copying(stack: Stack, host: Host, vault: Vault) -> Iterator[Resource]:
         return
     in_s3 = isinstance(wanted.place, Bucket)
     yield Directory(path=PROGRAM)
-    modules = (*MODULES, *(second_copy_s3.MODULES if in_s3 else ()))
+    modules = (*MODULES, *(second_copy_s3.MODULES if in_s3 else ()), *(OF_FILES if kept(stack) else ()))
     yield from (verbatim("backup", f"{PROGRAM}/{name}.py") for name in modules)
     yield from second_copy_s3.resources(stack, wanted, vault) if in_s3 else _over_ssh(stack, wanted)
     yield File(path=_CONFIG, content=f"{json.dumps(_config(stack, host, wanted), indent=4)}\n".encode())
@@ -111,6 +114,7 @@ def _config(stack: Stack, host: Host, wanted: SecondCopy) -> dict[str, Any]:
         "scratch": scratch.FOLDER,
         # rsync counts in KiB a second.
         "bandwidth": max(1, wanted.bandwidth // 8192) if wanted.bandwidth else 0,
+        **({"files": folders.ROOT} if kept(stack) else {}),
     }
     if isinstance(place, Bucket):
         return {**shared, **second_copy_s3.config(wanted, place)}
@@ -187,7 +191,8 @@ def authorized_key(stack: Stack, host: Host, public_key: str) -> str:
 def fetch_script() -> str:
     """Return shell code for root on the backup host that brings back what only the copy has.
 
-    It prints the id of each backup that it fetched. It continues if the connection breaks.
+    It prints a line for each backup that it fetched, `backup` and the id, and for each snapshot of services' files,
+    `files` and which one. It continues if the connection breaks.
     """
     unit = "plainstack-fetch-copy@all.service"
     said = f"journalctl --unit={unit} --invocation=0 --identifier=python3 --no-pager --quiet --output=cat"
@@ -197,5 +202,5 @@ systemctl start {unit} || {{
     {said} --lines=12 >&2
     exit 1
 }}
-{said} | sed -n 's/^fetched backup //p'
+{said} | sed -n 's/^fetched //p'
 """

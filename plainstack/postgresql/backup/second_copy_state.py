@@ -12,7 +12,9 @@ from plainstack.engine.sayings import Answers, Finding, Status
 from plainstack.inventory.stack import Stack
 from plainstack.postgresql.backup import barman
 from plainstack.postgresql.restore import scratch
+from plainstack.postgresql.second_copy_settings import SecondCopy
 from plainstack.postgresql.settings import Backup
+from plainstack.services.folders import kept
 from plainstack.wording import duration
 
 
@@ -35,6 +37,8 @@ class Copied:
 
     All that the backup host had at `until` is in the copy. `problem` is a sentence, empty if the run succeeded;
     `unknown` are backups in the copy that the backup host does not know; `tested` is the last restore test from it.
+    All snapshots of services' files that existed at `files_until` are in the copy; `unknown_files` are those in the
+    copy that the backup host does not know.
     """
 
     at: datetime
@@ -43,6 +47,8 @@ class Copied:
     kind: str
     unknown: tuple[str, ...]
     tested: Tested | None = None
+    files_until: datetime | None = None
+    unknown_files: tuple[str, ...] = ()
 
     def as_data(self) -> dict[str, object]:
         """Return the state as a JSON object; times are in ISO 8601."""
@@ -51,6 +57,8 @@ class Copied:
             "until": self.until.isoformat() if self.until else None,
             "problem": self.problem or None,
             "unknown": list(self.unknown),
+            "files_until": self.files_until.isoformat() if self.files_until else None,
+            "unknown_files": list(self.unknown_files),
             "restore_test": self.tested.as_data() if self.tested else None,
         }
 
@@ -76,7 +84,7 @@ def parse(facts: Mapping[str, str]) -> Copied | None:
     """Return what the last run achieved, from the facts of the probe; None if there was no run yet."""
     try:
         data = json.loads(facts.get("second_copy", ""))
-        until = data.get("until")
+        until, files_until = data.get("until"), data.get("files_until")
         return Copied(
             datetime.fromtimestamp(data["at"], UTC),
             datetime.fromtimestamp(until, UTC) if until else None,
@@ -84,6 +92,8 @@ def parse(facts: Mapping[str, str]) -> Copied | None:
             str(data.get("kind", "")),
             tuple(data.get("unknown", ())),
             _tested(facts.get("second_copy_test", ""), data.get("first", 0)),
+            datetime.fromtimestamp(files_until, UTC) if files_until else None,
+            tuple(data.get("unknown_files", ())),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -118,6 +128,8 @@ def problems(stack: Stack, seen: Copied | None, now: datetime) -> Iterator[str]:
         yield "the first run of the second copy has not ended yet"
     elif (age := (now - seen.until).total_seconds()) > wanted.max_age_hours * 3600:
         yield f"the second copy of the backups is {duration(age)} old"
+    if kept(stack) and not seen.problem and seen.until:
+        yield from _of_files(wanted, seen, now)
     if seen.tested and not seen.tested.passed:
         yield (
             f"backup {seen.tested.backup} could not be restored from the second copy. See why:"
@@ -128,6 +140,18 @@ def problems(stack: Stack, seen: Copied | None, now: datetime) -> Iterator[str]:
             f"the second copy has {len(seen.unknown)} backups that this host does not know, from {seen.unknown[0]} on;"
             " if this host was rebuilt, bring them back: inv backups --fetch-copy"
         )
+    if seen.unknown_files:
+        yield (
+            f"the second copy has {len(seen.unknown_files)} snapshots of services' files that this host does not know;"
+            " if it was rebuilt, bring them back: inv backups --fetch-copy"
+        )
+
+
+def _of_files(wanted: SecondCopy, seen: Copied, now: datetime) -> Iterator[str]:
+    if seen.files_until is None:
+        yield "the first copy of the files of services has not ended yet"
+    elif (age := (now - seen.files_until).total_seconds()) > wanted.max_age_hours * 3600:
+        yield f"the second copy of the files of services is {duration(age)} old"
 
 
 def findings(stack: Stack, observed: Observed) -> Iterator[Finding]:
@@ -164,6 +188,9 @@ def sentence(stack: Stack, seen: Copied | None, now: datetime) -> str:
         return f"second copy at {wanted.to}: none yet"
     age = duration((now - seen.until).total_seconds())
     copied = f"second copy at {wanted.to}: copied until {seen.until:%Y-%m-%d %H:%M:%S} UTC, {age} ago"
+    if kept(stack):
+        files = f"{duration((now - seen.files_until).total_seconds())} ago" if seen.files_until else "not yet"
+        copied = f"{copied}; files of services: {files}"
     if seen.tested is None:
         return f"{copied}; not restored as a test yet"
     verdict = "restored as a test" if seen.tested.passed else "failed a restore test"

@@ -95,7 +95,9 @@ def status_script() -> str:
 def conninfo(server: str, user: str = READER) -> str:
     """Return how the account postgres of a db host connects to the served cluster on a backup host."""
     files = f"sslcert={TLS}/host.crt sslkey={TLS}/host.key sslrootcert={TLS}/ca.crt"
-    return f"host={server} port={PORT} user={user} sslmode=verify-full {files} connect_timeout=5"
+    # The site is closed meanwhile: a backup host that vanishes must not keep it waiting for hours.
+    alive = "keepalives_idle=10 keepalives_interval=5 keepalives_count=3 tcp_user_timeout=30000"
+    return f"host={server} port={PORT} user={user} sslmode=verify-full {files} connect_timeout=5 {alive}"
 
 
 def parse(text: str) -> Restored:

@@ -42,6 +42,8 @@ class Result:
             yield f"the newest recovered commit is {duration(self.rpo_seconds)} old"
         if self.tables:
             yield f"compared with what was recorded at the backup: {self.tables} tables with {self.rows} rows"
+        if (files := self.data.get("files_from_copy")) is not None:
+            yield f"compared with their hashes: {files} files of services"
 
 
 def script(backup: str = "latest", at: datetime | None = None, *, from_copy: bool = False) -> str:

@@ -55,8 +55,10 @@ def test_barman_streams_from_whichever_host_is_primary(resources: list[Resource]
     assert (settings["slot_name"], settings["streaming_archiver"]) == ("barman", "on")
 
 
-def test_the_stream_notices_a_dead_primary(resources: list[Resource]) -> None:
-    assert "tcp_user_timeout=8000" in _barman(resources)["streaming_conninfo"]
+@pytest.mark.parametrize("key", ["conninfo", "streaming_conninfo"])
+def test_a_backup_notices_a_primary_that_has_vanished(resources: list[Resource], key: str) -> None:
+    # The first two are for a connection that waits for an answer, the third is for one that has just asked.
+    assert {"keepalives_idle=5", "keepalives_count=3", "tcp_user_timeout=8000"} <= set(_barman(resources)[key].split())
 
 
 def test_retention_and_maximum_age_come_from_the_inventory(resources: list[Resource]) -> None:

@@ -29,9 +29,12 @@ class Trial:
         self._until = until
         self._say = say
         self._cluster: Cluster = place.cluster(name)
+        # The program that fetches the second copy has tested its files of services.
+        files = read_json(place.barman / "files.json") if place.config else {}
         self._life = Life(self._cluster, Wanted(backup, until, or_end=True), say)
-        self._problems: list[str] = []
-        self._notes: list[str] = []
+        self._problems: list[str] = [f"in the copy, {one}" for one in files.get("problems", ())]
+        self._notes: list[str] = list(files.get("notes", ()))
+        self._files = files.get("read")
         self._known: dict[str, Any] = {}
         self._spent = 0.0
 
@@ -60,6 +63,7 @@ class Trial:
             "problems": self._problems,
             "notes": self._notes,
             "from_copy": self._place.config is not None,
+            "files_from_copy": self._files,
             **self._known,
         }
         write_json(self._place.tests / f"{self._life.backup.id}.json", result)

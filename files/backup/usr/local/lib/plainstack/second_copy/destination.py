@@ -6,12 +6,12 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 CONFIG = Path("/etc/plainstack/second-copy.json")
-_PATHS = ("folder", "records", "scratch", "key", "known_hosts", "credentials")
+_PATHS = ("folder", "records", "scratch", "key", "known_hosts", "credentials", "files")
 
 
 class Failed(Exception):
@@ -27,7 +27,8 @@ class Failed(Exception):
 class Destination(ABC):
     """A destination as the role describes it, and the folders on this host; `bandwidth` in KiB/s, 0 without limit.
 
-    `folder` is the server's in Barman's home, `records` has what was recorded about each backup.
+    `folder` is the server's in Barman's home, `records` has what was recorded about each backup, and `files` the
+    snapshots of services' folders; it is None if there are no such folders.
 
     Names of files in the copy are relative to it; those of folders end with a slash.
     """
@@ -38,6 +39,7 @@ class Destination(ABC):
     records: Path
     scratch: Path
     bandwidth: int
+    files: Path | None = field(default=None, kw_only=True)
 
     @property
     @abstractmethod

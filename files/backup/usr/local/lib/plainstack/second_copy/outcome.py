@@ -16,6 +16,7 @@ class Outcome:
 
     def __init__(self, place: Destination) -> None:
         self._path = place.folder / "second-copy.json"
+        self._with_files = place.files is not None
         self._server = place.server
         known = _object(self._path)
         self.known: dict[str, Any] = known if known.get("to") == place.to else {"to": place.to}
@@ -37,6 +38,37 @@ class Outcome:
         if streamed is not None:
             self.known["streamed"] = sorted(streamed)
         self._write()
+
+    @property
+    def files(self) -> list[str]:
+        """The keys of the snapshots of services' folders that this host has copied, or fetched from the copy."""
+        return list(self.known.get("files", ()))
+
+    @property
+    def damaged_files(self) -> list[str]:
+        """The hashes of contents that a restore test found damaged or missing in the copy."""
+        return list(self.known.get("damaged_files", ()))
+
+    def holds_files(self, keys: Collection[str]) -> None:
+        """Record at once which snapshots of services' folders the copy holds."""
+        self.known["files"] = sorted(keys)
+        self._write()
+
+    def files_damaged(self, digests: Collection[str]) -> None:
+        """Record contents that are damaged or missing in the copy: the next run replaces those that this host has."""
+        self.known["damaged_files"] = sorted({*self.damaged_files, *digests})
+        self._write()
+
+    def repaired(self, digests: Collection[str]) -> None:
+        """Record that contents were replaced in the copy."""
+        if digests:
+            self.known["damaged_files"] = sorted(set(self.damaged_files) - set(digests))
+            self._write()
+
+    def files_done(self, until: float) -> None:
+        """Record that all snapshots that existed at this time are in the copy."""
+        self.known["files_until"] = until
+        self._finish()
 
     def done(self, **values: Any) -> None:
         """Record success; `first` is when a copy to this destination first succeeded."""
@@ -73,6 +105,11 @@ class Outcome:
                 "What had been received by then is in the second copy; 0 if nothing is.",
             ),
         }
+        if self._with_files:
+            values["plainstack_second_copy_files_until_timestamp_seconds"] = (
+                self.known.get("files_until") or 0,
+                "The snapshots of services' folders that existed then are in the second copy; 0 if none are.",
+            )
         lines: list[str] = []
         for name, (value, text) in values.items():
             lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge", f'{name}{{server="{self._server}"}} {value}']

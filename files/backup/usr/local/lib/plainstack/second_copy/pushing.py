@@ -85,11 +85,11 @@ class Push:
         early = empty(self._stage / "early")
         (early / "streaming").mkdir()
         for path in (self._place.folder / "streaming").glob("[0-9A-F]*"):
-            _link(path, early / "streaming" / path.name)
+            link(path, early / "streaming" / path.name)
         if self._place.records.is_dir():
             (early / "records").mkdir()
             for path in self._place.records.glob("*.json"):
-                _link(path, early / "records" / path.name)
+                link(path, early / "records" / path.name)
         return early, sorted(path.name for path in (early / "streaming").iterdir())
 
     def _base(self, done: dict[str, entries.Entry]) -> dict[str, entries.Entry]:
@@ -129,7 +129,8 @@ class Push:
             self._place.remove([f"streaming/{name}" for name in streamed], self._stage)
 
 
-def _link(path: Path, to: Path) -> None:
+def link(path: Path, to: Path) -> None:
+    """Make a link, or a copy where that is impossible; nothing if the file no longer exists."""
     try:
         os.link(path, to)
     except FileNotFoundError:

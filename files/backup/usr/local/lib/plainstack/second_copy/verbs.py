@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,8 @@ from pushing import Push
 
 REQUEST = Path("/run/plainstack-scratch/restore-test-copy.json")
 FETCHED = "_copy"
+# For how many seconds files of services are copied until backups and WAL are again.
+_FILES_AT_ONCE = 600
 
 
 def destination(config: Path = CONFIG) -> Destination:
@@ -47,52 +51,96 @@ def main() -> int:
     verb = parser.parse_args().verb
     os.umask(0o077)
     place = destination()
-    outcome = Outcome(place)
     try:
         if verb == "copy":
-            return _copy(place, outcome)
+            return _copy(place)
         if verb == "check":
-            return _check(place, outcome)
+            return _check(place)
         stage = place.folder / ".second-copy"
         with alone(stage):
             place.wait()
+            outcome = Outcome(place)
             push = Push(place, outcome, stage)
             if verb == "fetch-test":
-                wanted = fetching.request(REQUEST)
-                found = fetching.fetch_one(place, push, wanted, place.scratch / FETCHED)
-                sys.stdout.write(f"fetched backup {found} from {place.to}\n")
+                _fetch_test(place, push, outcome)
             else:
-                lost = fetching.fetch_all(place, push, Outcome(place))
-                sys.stdout.write("".join(f"fetched backup {one}\n" for one in lost) or "nothing was missing here\n")
+                _fetch_all(place, push, outcome, stage)
     except Failed as error:
         return _report(error)
     return 0
 
 
-def _copy(place: Destination, outcome: Outcome) -> int:
+def _fetch_test(place: Destination, push: Push, outcome: Outcome) -> None:
+    into = place.scratch / FETCHED
+    found = fetching.fetch_one(place, push, fetching.request(REQUEST), into)
+    sys.stdout.write(f"fetched backup {found} from {place.to}\n")
+    if place.files:
+        import fetch_files
+
+        result = fetch_files.tested(place, outcome, into / "files", fetch_files.TESTED)
+        # The restore test, which has no network, reports it.
+        (into / "files.json").write_text(json.dumps(result))
+
+
+def _fetch_all(place: Destination, push: Push, outcome: Outcome, stage: Path) -> None:
+    lost = fetching.fetch_all(place, push, outcome)
+    sys.stdout.writelines(f"fetched backup {one}\n" for one in lost)
+    if place.files:
+        import fetch_files
+        import kept_files
+
+        for key in fetch_files.bring_back(place, outcome, place.files, stage / "files"):
+            sys.stdout.write(f"fetched files {kept_files.says(key)}\n")
+
+
+def _copy(place: Destination) -> int:
     stage = place.folder / ".second-copy"
-    try:
-        with alone(stage):
+    with alone(stage):
+        outcome = Outcome(place)
+        try:
             place.wait()
-            Push(place, outcome, stage).run()
-    except Failed as error:
-        outcome.failed(error)
-        return _report(error)
-    finally:
-        if folder := os.environ.get("RUNTIME_DIRECTORY"):
-            (Path(folder) / "new").write_text(outcome.metrics())
+            _copy_all(place, outcome, stage)
+        except Failed as error:
+            outcome.failed(error)
+            return _report(error)
+        finally:
+            if folder := os.environ.get("RUNTIME_DIRECTORY"):
+                (Path(folder) / "new").write_text(outcome.metrics())
     return 0
 
 
-def _check(place: Destination, outcome: Outcome) -> int:
+def _copy_all(place: Destination, outcome: Outcome, stage: Path) -> None:
+    """Copy the backups and, if there are any, files of services; WAL does not wait long while there are many."""
+    while True:
+        damaged = None
+        try:
+            Push(place, outcome, stage).run()
+        except Failed as error:
+            if error.kind != "damaged":
+                raise
+            damaged = error
+        done = not place.files or _copy_files(place, outcome, place.files, stage)
+        if damaged:
+            raise damaged
+        if done:
+            return
+
+
+def _copy_files(place: Destination, outcome: Outcome, root: Path, stage: Path) -> bool:
+    import push_files
+
+    return push_files.PushFiles(place, outcome, root, stage).run(time.monotonic() + _FILES_AT_ONCE)
+
+
+def _check(place: Destination) -> int:
     try:
         place.check()
     except Failed as error:
         if error.kind != "busy":
-            outcome.failed(error)
+            Outcome(place).failed(error)
             return _report(error)
     # The outcome of the last copy stays; this run only checked whether one is possible.
-    outcome.checked()
+    Outcome(place).checked()
     return 0
 
 
