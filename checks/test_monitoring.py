@@ -29,7 +29,9 @@ _RARE = {
     # The other machine may not admit the backup host yet; an alert says so.
     "plainstack_second_copy_ok",
     "plainstack_second_copy_until_timestamp_seconds",
+    "plainstack_second_copy_files_until_timestamp_seconds",
     "plainstack_second_copy_restore_test_ok",
+    "plainstack_second_copy_restore_test_refused",
     "plainstack_second_copy_restore_test_timestamp_seconds",
 }
 _METRIC = re.compile(r"\bup\b|\b(?:alertmanager|angie|node|pg|plainstack|probe|prometheus)_\w+")

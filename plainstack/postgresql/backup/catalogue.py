@@ -121,7 +121,8 @@ class Catalogue:
     """All that the backup host holds: `backups` and `runs` in order, the oldest first.
 
     `history` is where the ancestors of the newest timeline end, as pairs of a timeline and an LSN, the oldest first.
-    `clock_skew` is by how many seconds the host's clock was last found ahead of the primary's.
+    `clock_skew` is by how many seconds the host's clock was last found ahead of the primary's. `test_refused` is why
+    the last restore test could not be made, as a sentence; empty if it could.
     """
 
     server: str
@@ -132,6 +133,7 @@ class Catalogue:
     restore_tests: Mapping[str, RestoreTest] = field(default_factory=dict)
     segment_bytes: int = 2**24
     clock_skew: float = 0
+    test_refused: str = ""
 
     @cached_property
     def by_id(self) -> Mapping[str, Backup]:
@@ -194,6 +196,7 @@ def parse(text: str) -> Catalogue:
             restore_tests={key: _restore_test(key, one) for key, one in data["restore_tests"].items()},
             segment_bytes=int(data["segment_bytes"]),
             clock_skew=float(data["clock_skew"]),
+            test_refused=str(data["restore_test_refused"].get("why", "")),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise PlainstackError(f"the backup host did not print Barman's catalogue but {last[:200]!r}") from None

@@ -18,7 +18,7 @@ import recovery
 import service
 from base_backup import BaseBackup
 from life import Life, Wanted
-from place import Cluster, Failed, Place, read_json, write_json
+from place import Cluster, Failed, NoRoom, Place, read_json, write_json
 from recovery import Logged, Target
 from trial import Trial
 
@@ -253,3 +253,19 @@ def test_a_test_without_any_backup_says_so(
     with pytest.raises(Failed, match="no usable backup"):
         tried()
     assert list(place.tests.iterdir()) == []
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_test_without_room_is_refused_and_says_nothing_about_the_backup(
+    place: Place, tried: Callable[..., dict[str, Any]]
+) -> None:
+    full = f'FATAL:  could not extend file "base/1/2": {recovery.NO_SPACE}\n'
+    assert tried(PAUSED, UP)["passed"]
+    with pytest.raises(NoRoom, match="became full"):
+        tried(PAUSED, full)
+    assert read_json(place.tests / f"{BACKUP.id}.json")["passed"]
+    assert "became full" in read_json(place.refused)["why"]
+    assert not place.cluster("restore-test").folder.exists()
+    # Damage that was found before that is damage.
+    assert not tried(full, files=("base/1/2",))["passed"]
+    assert not place.refused.exists()

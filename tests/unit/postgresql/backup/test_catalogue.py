@@ -170,6 +170,12 @@ def test_the_results_of_restore_tests_are_read(stack: Stack, tmp_path: Path) -> 
     at = datetime(2026, 11, 22, 3, tzinfo=UTC)
     assert found.restore_tests == {"a": RestoreTest("a", at, False, 12.5, None, ("it burned",))}
     assert "b.json: " in errors
+    assert found.test_refused == ""
+    (folder / "refused").mkdir()
+    (folder / "refused/last.json").write_text('{"why": "the disk is too small"}')
+    found, _ = _read(stack, tmp_path)
+    assert list(found.restore_tests) == ["a"]
+    assert found.test_refused == "the disk is too small"
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "no JSON", "[]", "{}", '{"server": "shop", "backups": 1}', "null"])

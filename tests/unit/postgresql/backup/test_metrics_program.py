@@ -74,6 +74,7 @@ def test_prometheus_gets_age_size_health_and_last_wal(folder: Path) -> None:
         "plainstack_barman_last_wal_timestamp_seconds": 999_952,
         "plainstack_backup_wal_gaps": 0,
         "plainstack_backup_wal_missing_timestamp_seconds": 0,
+        "plainstack_restore_test_refused": 0,
     }
 
 
@@ -111,8 +112,15 @@ def test_the_last_restore_test_is_reported(folder: Path) -> None:
     assert {name: value for name, value in found.items() if "restore_test" in name} == {
         "plainstack_restore_test_timestamp_seconds": 1795316400,
         "plainstack_restore_test_ok": 0,
+        "plainstack_restore_test_refused": 0,
         "plainstack_restore_test_seconds": 12.5,
     }
+    (folder / "tests/refused").mkdir()
+    (folder / "tests/refused/last.json").write_text('{"at": "2026-11-23T03:00:00Z", "backup": "a", "why": "full"}')
+    # What earlier tests have shown remains true.
+    assert (found | {"plainstack_restore_test_refused": 1}).items() >= {
+        name: value for name, value in _metrics(folder).items() if "restore_test" in name
+    }.items()
 
 
 @pytest.mark.programs
@@ -126,10 +134,10 @@ def test_the_last_restore_test_from_the_second_copy_is_reported_unless_it_is_old
     (folder / "tests" / "from-copy").mkdir(parents=True)
     before = found()
     assert isnan(before.pop("ok"))
-    assert before == {"timestamp_seconds": 1795300000}
+    assert before == {"timestamp_seconds": 1795300000, "refused": 0}
     result = {"backup": "b", "at": "2026-11-22T03:00:00Z", "passed": False, "seconds": 1, "problems": ["x"]}
     (folder / "tests" / "from-copy" / "b.json").write_text(json.dumps(result))
-    assert found() == {"timestamp_seconds": 1795316400, "ok": 0}
+    assert found() == {"timestamp_seconds": 1795316400, "ok": 0, "refused": 0}
     (folder / "second-copy.json").write_text('{"first": 1795316401.0}')
     assert isnan(found()["ok"])
 

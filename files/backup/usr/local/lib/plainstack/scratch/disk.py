@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from place import Failed
+from place import NoRoom
 
 # Room that a cluster needs besides its data: for WAL between two checkpoints, and for WAL that Barman receives.
 SPARE = 512 * 2**20
@@ -14,11 +14,11 @@ _MIB = 2**20
 
 
 def room(folder: Path, size: int) -> None:
-    """Raise Failed if a cluster of a size in bytes does not fit on the disk of a folder."""
+    """Raise NoRoom if a cluster of a size in bytes does not fit on the disk of a folder."""
     free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
     needed = size + SPARE
     if free < needed:
-        raise Failed(
+        raise NoRoom(
             f"the disk of {folder} is too small: {megabytes(needed)} are needed, {megabytes(free)} are free. Free some"
             " there or make it larger. Nothing was restored, and nothing else has changed"
         )

@@ -16,7 +16,7 @@ import postmaster
 import recovery
 from base_backup import BaseBackup
 from disk import megabytes, room, size_of
-from place import Cluster, Failed, last_lines
+from place import Cluster, Failed, NoRoom, last_lines
 from postmaster import Postmaster
 from recovery import Logged, Target
 from wal_files import Wal, position
@@ -84,7 +84,7 @@ class Life:
         if code:
             shown = last_lines(cluster.folder / "barman.log")
             if recovery.NO_SPACE in shown:
-                raise Failed(self._full(""), shown)
+                raise NoRoom(self._full(""), shown)
             raise Failed(f"Barman could not restore backup {backup.id}", shown)
         # Barman 3.13 leaves this folder out of a combined incremental backup without tablespaces; the server needs it.
         (cluster.data / "pg_tblspc").mkdir(mode=0o700, exist_ok=True)
@@ -106,7 +106,7 @@ class Life:
         ended = not logged.stopped
         if ended and logged.full:
             self._stop()
-            raise Failed(self._full(logged.last_file), last_lines(self.cluster.log))
+            raise NoRoom(self._full(logged.last_file), last_lines(self.cluster.log))
         if ended and (why := self._incomplete(logged)):
             self._stop()
             raise Failed(why, last_lines(self.cluster.log))
@@ -136,7 +136,7 @@ class Life:
     def _not_reached(self, target: Target, logged: Logged) -> Failed:
         log = last_lines(self.cluster.log)
         if logged.full:
-            return Failed(self._full(logged.last_file), log)
+            return NoRoom(self._full(logged.last_file), log)
         if logged.tablespace:
             return Failed(
                 f"a tablespace was created in {logged.tablespace} after this backup; restore a later backup, or a"
@@ -156,7 +156,7 @@ class Life:
         if isinstance(error, Failed):
             return error
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            return Failed(self._full(self.server.log.last_file if self.server else ""), last_lines(self.cluster.log))
+            return NoRoom(self._full(self.server.log.last_file if self.server else ""), last_lines(self.cluster.log))
         return Failed(str(error))
 
     def _full(self, last_file: str) -> str:

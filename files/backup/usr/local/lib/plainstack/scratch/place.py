@@ -22,6 +22,10 @@ class Failed(Exception):
         self.details = details
 
 
+class NoRoom(Failed):
+    """The disk is too full to restore. This says nothing about the backup."""
+
+
 @dataclass(frozen=True)
 class Place:
     """The backup host as the role describes it; `readers` are the addresses that may copy a served cluster, by name.
@@ -58,6 +62,11 @@ class Place:
         return replace(
             self, barman=home, records=home / self.server / "records", tests=tests, config=home / "barman.conf"
         )
+
+    @property
+    def refused(self) -> Path:
+        """The file that says why the last restore test could not be made; it exists until one can."""
+        return self.tests / "refused" / "last.json"
 
     @property
     def archive(self) -> Path:

@@ -14,7 +14,7 @@ import record
 from base_backup import BaseBackup
 from damage import Damaged
 from life import Life, Say, Wanted, remove
-from place import Cluster, Failed, Place, read_json, write_json
+from place import Cluster, Failed, NoRoom, Place, read_json, write_json
 from recovery import Target
 from wal_files import Wal, position
 
@@ -39,8 +39,9 @@ class Trial:
         self._spent = 0.0
 
     def run(self) -> dict[str, Any]:
-        """Return the result, which is also kept. Raises Failed if there is nothing to test."""
+        """Return the result, which is also kept. Raises Failed if there is nothing to test, or no room to do so."""
         began = datetime.now(UTC)
+        refused: NoRoom | None = None
         try:
             self._restored()
         except (Failed, OSError, subprocess.TimeoutExpired) as error:
@@ -48,11 +49,19 @@ class Trial:
             why = self._life.explained(error)
             if not hasattr(self._life, "backup"):
                 raise why from error
-            self._problems.append(str(why))
-            self._known["log"] = why.details
+            if isinstance(why, NoRoom) and not self._problems:
+                refused = why
+            else:
+                self._problems.append(str(why))
+                self._known["log"] = why.details
         finally:
             self._life.stop()
             remove(self._cluster)
+        if refused:
+            self._place.refused.parent.mkdir(exist_ok=True)
+            about = {"at": began.isoformat(timespec="seconds"), "backup": self._life.backup.id, "why": str(refused)}
+            write_json(self._place.refused, about)
+            raise refused
         result = {
             "backup": self._life.backup.id,
             "at": began.isoformat(timespec="seconds"),
@@ -67,6 +76,7 @@ class Trial:
             **self._known,
         }
         write_json(self._place.tests / f"{self._life.backup.id}.json", result)
+        self._place.refused.unlink(missing_ok=True)
         return result
 
     def _restored(self) -> None:

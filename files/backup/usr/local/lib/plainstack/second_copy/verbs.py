@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import fetching
@@ -62,7 +63,11 @@ def main() -> int:
             outcome = Outcome(place)
             push = Push(place, outcome, stage)
             if verb == "fetch-test":
-                _fetch_test(place, push, outcome)
+                try:
+                    _fetch_test(place, push, outcome)
+                except Failed as error:
+                    _refuse(place, error)
+                    raise
             else:
                 _fetch_all(place, push, outcome, stage)
     except Failed as error:
@@ -80,6 +85,16 @@ def _fetch_test(place: Destination, push: Push, outcome: Outcome) -> None:
         result = fetch_files.tested(place, outcome, into / "files", fetch_files.TESTED)
         # The restore test, which has no network, reports it.
         (into / "files.json").write_text(json.dumps(result))
+
+
+def _refuse(place: Destination, error: Failed) -> None:
+    """Record why there is no restore test if the disk is too full, as the program of restore tests does."""
+    if error.kind == "room":
+        folder = place.records.parent / "tests/from-copy/refused"
+        folder.mkdir(parents=True, exist_ok=True)
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        about = {"at": at, "backup": fetching.request(REQUEST), "why": str(error)}
+        (folder / "last.json").write_text(json.dumps(about))
 
 
 def _fetch_all(place: Destination, push: Push, outcome: Outcome, stage: Path) -> None:
