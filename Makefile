@@ -84,6 +84,9 @@ test: unit programs commands lab ## every test
 bench: root setup ## how long runs take, compared with their lower bounds, in labs (needs root)
 	@echo '== measuring the reference work'
 	@$(VENV)/bin/python bench/reference.py
+	@echo '== measuring a balancer'
+	@./bin/apt-install wrk nghttp2-client
+	@$(VENV)/bin/python bench/edge.py
 	@echo '== measuring the default stack'
 	@$(VENV)/bin/inv lab.up
 	@$(VENV)/bin/inv deploy

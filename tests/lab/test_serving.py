@@ -17,6 +17,7 @@ from tests.lab.operator import ROOT, Operator
 
 SOURCES = Path(__file__).parent / "serving"
 ADDRESS, NAME = "192.168.67.16", "shop.example"
+METRICS = "/var/lib/prometheus/node-exporter/plainstack_cache.prom"
 COUNTED = {"/": "/var/lib/app-web/media/counted", "/api/": "/var/lib/app-api/media/counted"}
 # For each of the two services: requests per second, and how many are counted at least.
 RATE, LEAST = 60, 1500
@@ -67,7 +68,11 @@ def inventory(sources: Path) -> dict[str, Any]:
                     }
                 },
             },
-            "docs": {"kind": "static", "source": str(sources / "docs"), "path": "/docs/"},
+            "docs": {
+                "kind": "static",
+                "source": str(sources / "docs"),
+                "routes": [{"path": "/docs/", "cache": {"ttl": "10m"}}],
+            },
             "front": {
                 "kind": "static",
                 "source": str(sources / "front"),
@@ -216,6 +221,16 @@ def test_files_are_served_with_pages_for_what_is_missing(serving: Operator) -> N
     assert got(serving, "/docs/assets/app-3f9ac0d1.js") == ("200", FOREVER, "// first\n")
     assert got(serving, "/app/any/page", f"in.{NAME}") == ("200", ASKED, "front\n")
     assert got(serving, "/app/missing.js", f"in.{NAME}")[0] == "404"
+
+
+def test_a_balancer_keeps_files_until_they_are_purged(serving: Operator) -> None:
+    url = f"https://{NAME}/docs/assets/app-3f9ac0d1.js"
+    show = f"curl -sk -o /dev/null -w '%header{{x-cache-status}}\n' --connect-to ::{ADDRESS}: {url}"
+    assert serving.on("lb1", f"{show}; {show}").split()[1] == "HIT"
+    assert serving.json("cache.purge", url) == {"purged": {"lb1": 1}, "failed": {}}
+    assert serving.on("lb1", f"{show}; {show}").split() == ["MISS", "HIT"]
+    counted = serving.on("lb1", "timeout 30 sh -c 'until grep hit.*[1-9][0-9]*$ $0; do sleep 0.5; done' " + METRICS)
+    assert counted.startswith('plainstack_cache_requests_total{service="docs",result="hit"} ')
 
 
 def test_a_release_of_files_keeps_what_open_pages_ask_for_and_can_be_rolled_back(serving: Operator) -> None:
