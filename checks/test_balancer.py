@@ -15,7 +15,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.stack import Stack
 from plainstack.roles.balancer import acme
 from plainstack.roles.balancer.proxy import SITE_CERTIFICATE
-from plainstack.services import routing, site, stops, virtual
+from plainstack.services import asset_files, routing, site, stops, virtual
 from plainstack.services.edge import Balancer, GivenCertificate
 from plainstack.services.processes import Served, served
 
@@ -59,6 +59,28 @@ def test_every_balancer_reaches_every_service(here: Host, stack: Stack, peer: Ca
     answers = peer(_neighbour(stack, here).name).run("timeout 60 sh -c %s", script).stdout.splitlines()
     assert len(answers) == len(requests)
     assert all(_healthy(answer, one) for answer, one in zip(answers, services, strict=True)), answers
+
+
+def test_every_balancer_serves_the_static_files_of_releases_itself(here: Host, stack: Stack, host: Any) -> None:
+    """Request one of the newest release's files from this balancer, and compare it with the file on its disk."""
+    running = {one.service for one in _in_use(stack)}
+    wanted = [one for one in served(stack) if one.static and one.assets and one.service in running]
+    if not wanted:
+        pytest.skip("no service leaves its static files to the balancers")
+    for one in wanted:
+        folder = f"{asset_files.folder(one.service)}/current"
+        found = host.run(
+            f"cd {folder} && find . -type f -name '*[a-z].*' ! -name '*.gz' ! -name '* *' | sort | head -n 1"
+        )
+        assert found.rc == 0, f"{here.name} has no static files of {one.service}: inv deploy"
+        if name := found.stdout.strip().removeprefix("./"):
+            known_as = routing.known_as(stack, one)
+            request = _curl(stack, _address(here), f"{one.static}{name}", known_as=known_as).replace(
+                " -o /dev/null", ""
+            )
+            answer = host.run("sh -c %s", f"{request} -f | cmp - {shlex.quote(f'{folder}/{name}')}")
+            closed = any(route.closed for route in one.routes)
+            assert closed or answer.rc == 0, f"{one.static}{name}: {answer.stdout}{answer.stderr}"
 
 
 def test_requests_go_to_every_application_host(stack: Stack, host: Any) -> None:

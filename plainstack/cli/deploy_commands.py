@@ -13,6 +13,7 @@ from invoke.exceptions import Exit
 from plainstack.cli.changes import apply, failed_hosts, show_failed, show_plan
 from plainstack.cli.command import CHANGES, document, load, reporting, roles_of
 from plainstack.cli.console import Console
+from plainstack.cli.selection import with_assets
 from plainstack.deploy.head_start import HeadStart
 from plainstack.errors import Refused
 
@@ -37,6 +38,7 @@ def plan(inventory: str, role: str, host: str, *, json: bool, no_build: bool = F
 
         registry = roles_of(stack)
         roles, hosts = inventories.select(stack, assigned(registry), role, host)
+        hosts = hosts if host else with_assets(stack, roles, hosts)
         _build(console, stack, roles, hosts, left_out=no_build)
         check(stack, registry, roles, hosts, datetime.now(UTC))
         with Observer(stack, registry, roles, hosts, head_start) as observer:
@@ -114,6 +116,7 @@ def deploy(
 
         registry = roles_of(stack)
         roles, hosts = inventories.select(stack, assigned(registry), role, host)
+        hosts = hosts if host else with_assets(stack, roles, hosts)
         _build(console, stack, roles, hosts, left_out=no_build)
         check(stack, registry, roles, hosts, datetime.now(UTC))
         with Observer(stack, registry, roles, hosts, head_start) as observer:

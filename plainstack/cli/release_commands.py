@@ -62,11 +62,12 @@ def rollback(
         from plainstack.deploy.focus import Focus
         from plainstack.deploy.observe import Observer
         from plainstack.deploy.operator import who
-        from plainstack.services import holds, processes, rollback
+        from plainstack.services import asset_files, holds, processes, rollback
 
         name = _service(stack, service)
         hosts = tuple(host.name for host in processes.hosts(stack, name))
-        with Observer(stack, roles_of(stack), (), hosts) as observer:
+        serving = [host.name for host in asset_files.hosts(stack, name) if host.name not in hosts]
+        with Observer(stack, roles_of(stack), (), (*hosts, *serving)) as observer:
             observer.accept_outage = accept_outage
             seen = _reached(_look(stack, observer.sessions, name))
             failed = [host for host in hosts if host not in seen]
@@ -74,12 +75,12 @@ def rollback(
             if not seen:
                 raise Refused(_nowhere(name, failed))
             # A host that is new in the inventory has no release yet, and is left alone.
-            observer.hosts = (*seen, *failed)
+            observer.hosts = (*seen, *failed, *serving)
             at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             pin = rollback.target(name, seen, to, at, who())
             pinned = {} if _source(stack, name) == pin.release else {name: pin}
             observer.change = holds.only(name, pinned)
-            observer.focus = Focus(processes.ROLES, holds.without(name), holds.keys(name))
+            observer.focus = Focus((*processes.ROLES, asset_files.ROLE), holds.without(name), holds.keys(name))
             view = observer.observe(console.progress(), to_apply=True)
             if not json:
                 _announce(console, stack, name, seen, pin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from plainstack.errors import Refused
@@ -39,3 +40,13 @@ def chosen_units(stack: Stack, service: str, process: str, host: str) -> dict[st
     if others := [name for name in hosts if host and name not in everywhere]:
         raise Refused(f"{', '.join(others)}: does not run {what}; these do: {', '.join(everywhere)}")
     return {name: units for name, units in everywhere.items() if name in hosts}
+
+
+def with_assets(stack: Stack, roles: Sequence[str], hosts: tuple[str, ...]) -> tuple[str, ...]:
+    """Add the hosts that serve static files of releases if --role selects the role whose hosts run the releases."""
+    from plainstack.services import asset_files, processes
+
+    if processes.ROLES[0] not in roles:
+        return hosts
+    more = {*hosts, *(host.name for host in asset_files.hosts(stack))}
+    return tuple(name for name in stack.hosts if name in more)

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from plainstack.deploy import conclusions, errands, lock, peers
 from plainstack.deploy.apply import Applier, build, longest, work_of
+from plainstack.deploy.fetching import Fetching
 from plainstack.deploy.observe import Listener, Observer, View
 from plainstack.deploy.operator import commit, who
 from plainstack.deploy.schedule import Node, execute, graph, leaving, settle, unseen
@@ -58,6 +59,7 @@ class Deployment:
     command: str
     cancelled: Event = field(default_factory=Event)
     warnings: list[str] = field(default_factory=list)
+    fetching: Fetching = field(default_factory=Fetching)
 
     afterwards: ClassVar[Mapping[str, str]] = AFTERWARDS
 
@@ -179,7 +181,10 @@ class Deployment:
         arch = architecture(self.view.observed[host])
         try:
             return {
-                action.command.name: resolve(action.command.payload, cache, report, arch)
+                action.command.name: [
+                    *resolve(action.command.payload, cache, report, arch),
+                    *self.fetching.of(action.command.payload, self.observer.sessions.to, report),
+                ]
                 for action in work.actions
                 if isinstance(action, Run) and action.command.payload
             }

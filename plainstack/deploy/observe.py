@@ -12,6 +12,7 @@ from plainstack.deploy.view import Listener, View
 from plainstack.engine.desired import HostDesired
 from plainstack.engine.observed import Observed
 from plainstack.engine.plan.actions import HostPlan
+from plainstack.engine.plan.ahead import amid
 from plainstack.engine.plan.planner import Stamp, plan
 from plainstack.engine.probe import parse
 from plainstack.engine.role import Answers, Role
@@ -93,7 +94,8 @@ class Observer:
 
     def plan_of(self, name: str, seen: Observed, stamp: Stamp) -> HostPlan:
         """Return the plan of a host within the scope and the focus of this run."""
-        return plan(name, self.desired[name], seen, stamp, self.scope, self._only.get(name))
+        found = plan(name, self.desired[name], seen, stamp, self.scope, self._only.get(name))
+        return amid(found, {role.name: role.amid for role in self.roles.values() if role.amid})
 
     def render(self, ready: Callable[[str], None] = lambda _: None) -> None:
         """Fill `desired` and `probes`; call `ready` with the name of each finished host. Raises InventoryError."""

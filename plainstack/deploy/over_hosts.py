@@ -37,7 +37,11 @@ class _Answers(Mapping[str, Mapping[str, str] | None]):
     @cached_property
     def _all(self) -> Answers:
         stack, chosen = self._observer.stack, self._observer.hosts
-        snippets = {host.name: role.facts(stack, host) for role in self._roles for host in hosts_of(stack, role)}
+        parts: dict[str, list[str]] = {}
+        for role in self._roles:
+            for host in hosts_of(stack, role):
+                parts.setdefault(host.name, []).append(role.facts(stack, host))
+        snippets = {name: "\n".join(each) for name, each in parts.items()}
         left_out = {name: snippet for name, snippet in snippets.items() if name not in chosen}
         observed = self._view.observed
         seen = {name: observed[name].facts if name in observed else None for name in snippets}

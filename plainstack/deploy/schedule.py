@@ -51,8 +51,8 @@ def graph(
     """Return every node with the nodes that it waits for.
 
     On one host, packages come first, then its roles in order. A role also waits until all hosts have finished the roles
-    in its `after` and `follows`, and its own actions that run ahead. If the hosts of a role take turns, each also waits
-    for the previous group.
+    in its `after` and `follows`, its own actions that run ahead, and those of the roles in its `amid`. If the hosts of
+    a role take turns, each also waits for the previous group.
     """
     nodes: dict[Node, set[Node]] = {}
     lost: set[Node] = set()
@@ -74,7 +74,7 @@ def graph(
             if not roles[name].everywhere:
                 nodes[node] |= {other for other in nodes if other.stage == name and other != node}
     for role in roles.values():
-        early = {node for node in nodes if node.stage == ahead_of(role.name)}
+        early = {node for node in nodes if node.stage in [ahead_of(name) for name in (role.name, *role.amid)]}
         for node in nodes.keys() - lost:
             if node.stage == role.name:
                 nodes[node] |= early

@@ -8,7 +8,7 @@ Packages, preseeds and `early` files belong to the host's package transaction, w
 
 from __future__ import annotations
 
-from plainstack.engine.kinds.command import Command, Payload, Validation
+from plainstack.engine.kinds.command import Command, Fetched, Payload, Validation
 from plainstack.engine.kinds.group import Group
 from plainstack.engine.kinds.kind import Resource
 from plainstack.engine.kinds.package import Package, Preseed
@@ -24,6 +24,7 @@ __all__ = [
     "Absent",
     "Command",
     "Directory",
+    "Fetched",
     "File",
     "Group",
     "Link",

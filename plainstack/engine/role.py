@@ -93,7 +93,8 @@ class Role:
     Identity:
         `name`; `about`, a sentence about the role, and `origin`, where it is defined, both filled in by the registry;
         `settings`, the model of its key in the inventory, and `key`, that key if it is not the name;
-        `everywhere`: every host has the role, and the inventory does not list it;
+        `everywhere`: every host has the role, and the inventory does not list it; `on`: so has every host with one of
+        these roles;
         `needs`: roles that some host must have if a host has this one; `single`: only one host can have the role.
 
     Desired state:
@@ -112,6 +113,8 @@ class Role:
     Order of deployment:
         `after`, roles that are deployed before this one and that --role includes; `follows`, roles that are deployed
         before this one and that --role leaves out;
+        `amid`, roles whose hosts do what goes ahead before this role is deployed, and everything else after it; those
+        roles name this one in their `after`;
         `turns`, the hosts with work that are deployed one after another, as groups in order; a group waits for the one
         before it, and if a host fails, the groups after it are skipped;
         `settle`, the longest time that peers get after each host, and how to ask them whether they need less;
@@ -153,7 +156,9 @@ class Role:
     offers_to: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
+    amid: tuple[str, ...] = ()
     everywhere: bool = False
+    on: tuple[str, ...] = ()
     key: str = ""
     settings: type[Model] | None = None
     needs: tuple[str, ...] = ()
@@ -187,7 +192,7 @@ class Role:
 
 def shape(roles: Mapping[str, Role]) -> Shape:
     """Return what the inventory of a stack with these roles may contain."""
-    named = {name: role for name, role in roles.items() if not role.everywhere}
+    named = {name: roles[name] for name in assigned(roles)}
     return Shape(
         settings={role.key or name: role.settings for name, role in roles.items() if role.settings is not None},
         roles=tuple(named),
@@ -200,14 +205,18 @@ def shape(roles: Mapping[str, Role]) -> Shape:
 
 def assigned(roles: Mapping[str, Role]) -> tuple[str, ...]:
     """Return the names of the roles that an inventory assigns to hosts; every host has the others."""
-    return tuple(name for name, role in roles.items() if not role.everywhere)
+    return tuple(name for name, role in roles.items() if not role.everywhere and not role.on)
 
 
 def hosts_of(stack: Stack, role: Role) -> list[Host]:
     """Return the hosts that have a role, in inventory order."""
-    return list(stack.hosts.values()) if role.everywhere else stack.with_role(role.name)
+    return [host for host in stack.hosts.values() if _has(host, role)]
 
 
 def of_host(host: Host, roles: Mapping[str, Role]) -> list[Role]:
     """Return the roles of a host, in the order in which they are applied."""
-    return [role for role in roles.values() if role.everywhere or role.name in host.roles]
+    return [role for role in roles.values() if _has(host, role)]
+
+
+def _has(host: Host, role: Role) -> bool:
+    return role.everywhere or not {role.name, *role.on}.isdisjoint(host.roles)

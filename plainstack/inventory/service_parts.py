@@ -22,6 +22,7 @@ from plainstack.inventory.service_values import (
     Seconds,
     ShellLine,
     Size,
+    StaticPath,
 )
 from plainstack.inventory.values import Bool, Int, Name, Port
 
@@ -144,6 +145,15 @@ class Build(Model):
         (), description="Commands that run in the new release on every host, before any host uses the release."
     )
     timeout: HookSeconds = Field(600, description="Seconds that each of the commands may take.")
+
+
+class StaticFiles(Model):
+    """Files of each release that the balancers serve themselves."""
+
+    path: StaticPath = Field(description="The URL path of the files, such as `/static/`.")
+    folder: InnerPath = Field(
+        description="The folder with the files in a complete release, such as `staticfiles`; `build` may create it."
+    )
 
 
 class Hook(Model):

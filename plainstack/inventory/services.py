@@ -17,6 +17,7 @@ from plainstack.inventory.service_parts import (
     Process,
     ServiceSecret,
     ServiceTimer,
+    StaticFiles,
     Writable,
 )
 from plainstack.inventory.service_values import (
@@ -30,6 +31,7 @@ from plainstack.inventory.service_values import (
     RoutePath,
     Seconds,
     Size,
+    StaticPath,
     TargetPath,
 )
 from plainstack.inventory.values import Bool, FilePath, Int, Name, Port
@@ -112,8 +114,13 @@ class DjangoService(Service):
         None,
         description="An optional page that answers 2xx while the process runs, without using the database.",
     )
-    static_url: Annotated[str, Field(pattern=r"^/([A-Za-z0-9_.-]+/)+$")] | None = Field(
-        None, description="Django's STATIC_URL; by default, `static/` below `path`."
+    static_url: StaticPath | None = Field(None, description="Django's STATIC_URL; by default, `static/` below `path`.")
+    static_by: Literal["balancers", "application"] = Field(
+        "balancers",
+        description=(
+            "Who answers requests for the files that collectstatic gathers: the balancers, or the application, which"
+            " then needs a package such as whitenoise."
+        ),
     )
 
 
@@ -125,6 +132,7 @@ class PythonService(Service):
         DEBIANS_PYTHON,
         description="The Python that runs it: Debian's, a version that uv downloads, or the path of one on the hosts.",
     )
+    static: StaticFiles | None = Field(None, description="Files of each release that the balancers serve themselves.")
 
 
 class BinaryService(Service):
@@ -132,6 +140,7 @@ class BinaryService(Service):
 
     kind: Literal["binary"] = Field(description="The kind of application.")
     source: FilePath = Field(description="The program, or the folder that contains it.")
+    static: StaticFiles | None = Field(None, description="Files of each release that the balancers serve themselves.")
 
 
 class StaticService(Service):

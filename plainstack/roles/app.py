@@ -15,6 +15,8 @@ from plainstack.inventory.stack import Stack
 from plainstack.inventory.target import Target
 from plainstack.secrets.values import Vault
 from plainstack.services import (
+    asset_files,
+    asset_hosts,
     calendars,
     folders,
     holds,
@@ -62,6 +64,7 @@ def probe_facts(stack: Stack, host: Host) -> str:
     lines += [f"sed -n 's/^bind = /bind.{name}=/p' {gunicorn(name)} 2>/dev/null" for name in stack.services]
     lines.append(holds.facts())
     lines += hook_hosts.facts(stack)
+    lines += asset_hosts.running(stack)
     return "\n".join([*lines, *pythons.facts(stack), *calendars.facts(stack, host)])
 
 
@@ -150,7 +153,7 @@ ROLE = Role(
     uses=("db.application",),
     facts=probe_facts,
     findings=findings,
-    refusals=hook_hosts.refusals,
+    refusals=asset_hosts.refusals,
     transition=transition,
     used_by=("balancer",),
     still_served=still_served,
@@ -158,7 +161,7 @@ ROLE = Role(
     held_back=held_back,
     tunnels=tunnels,
     problems=problems,
-    after=("firewall", "db"),
+    after=("firewall", "db", asset_files.ROLE),
     turns=turns,
     # Balancers may have taken a host out of use that was down for ten seconds. They check such a host twice a second
     # and use it again after a reload.

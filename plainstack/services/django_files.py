@@ -6,6 +6,8 @@ import ast
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from plainstack.inventory.services import DjangoService
+from plainstack.services import django_static, static_paths
 from plainstack.services.settings_module import Binding, Files, Settings, parsed
 from plainstack.services.settings_paths import inside_source
 
@@ -17,18 +19,21 @@ STATIC_ROOT = (
 _STATICFILES = "django.contrib.staticfiles"
 _ADMINS = ("django.contrib.admin", "wagtail.admin")
 _WHITENOISE = (
-    'Add whitenoise to requirements.in, and "whitenoise.middleware.WhiteNoiseMiddleware" to MIDDLEWARE, after'
-    " SecurityMiddleware"
+    "Remove `static_by: application` from the service, or add whitenoise to requirements.in, and"
+    ' "whitenoise.middleware.WhiteNoiseMiddleware" to MIDDLEWARE, after SecurityMiddleware'
 )
 
 
-def problems(settings: Settings, path: str, project: str, writable: Collection[str]) -> Iterator[str]:
+def problems(settings: Settings, path: str, service: DjangoService) -> Iterator[str]:
     """Yield what is wrong with the folders that settings name; `path` is the file of the settings module."""
     if _collects_into_a_folder(settings):
         yield from _static_root(settings, path)
-        yield from _served(settings, project)
+        if static_paths.on_balancers(service):
+            yield from django_static.problems(settings, service)
+        else:
+            yield from _served(settings, service.project)
     yield from _staticfiles(settings)
-    yield from _media(settings, writable)
+    yield from _media(settings, service.folders)
 
 
 def _collects_into_a_folder(settings: Settings) -> bool:

@@ -36,7 +36,7 @@ def problems(files: Files, service: DjangoService) -> Iterator[str]:
             return
     yield from django_environment.problems(settings, service)
     yield from django_settings.problems(settings, path)
-    yield from django_files.problems(settings, path, service.project, service.folders)
+    yield from django_files.problems(settings, path, service)
 
 
 def notes(files: Files, service: DjangoService) -> Iterator[str]:

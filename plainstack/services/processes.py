@@ -11,7 +11,7 @@ from plainstack.inventory.sections import Host
 from plainstack.inventory.service_parts import Placement, Process, ServiceTimer
 from plainstack.inventory.services import DjangoService, StaticService
 from plainstack.inventory.stack import Stack
-from plainstack.services import lease
+from plainstack.services import lease, static_paths
 from plainstack.services.kinds import MAIN
 
 ROLES = ("app", "worker")
@@ -30,6 +30,7 @@ _KEEPALIVE, _UNKNOWN_KEEPALIVE = 60, 4
 class Served:
     """A process that the balancers pass requests on to; `name` is unique in the stack and names the upstream.
 
+    `static` is the path of the service's static files; with `assets`, the balancers have them and serve them.
     `files` is true if it only serves files, so that another host may have one that is missing here.
     `keepalive` is for how many seconds a balancer keeps an idle connection; the process must keep it for longer.
     """
@@ -43,6 +44,7 @@ class Served:
     timeout: int
     routes: tuple[Route, ...]
     static: str | None
+    assets: bool
     max_body: str | None
     files: bool
     keepalive: int
@@ -195,6 +197,7 @@ def served(stack: Stack) -> list[Served]:
             timeout=process.timeout,
             routes=routes,
             static=_static(stack, service, name),
+            assets=static_paths.on_balancers(stack.services[service]),
             max_body=stack.services[service].max_body,
             files=isinstance(stack.services[service], StaticService),
             keepalive=_keepalive(stack, service, name),
@@ -228,8 +231,9 @@ def _routes(stack: Stack, service: str, name: str, process: Process) -> tuple[Ro
 
 
 def _static(stack: Stack, service: str, name: str) -> str | None:
-    settings = stack.services[service]
-    if not isinstance(settings, DjangoService) or name != MAIN:
+    """Return the path of a service's static files if they belong to this process: the main one, or else the first."""
+    every = processes(stack, service).items()
+    routed = {each: routes for each, one in every if one.port and (routes := _routes(stack, service, each, one))}
+    if name != (MAIN if MAIN in routed else next(iter(routed))):
         return None
-    path = _routes(stack, service, name, processes(stack, service)[name])[0].path
-    return settings.static_url or f"{path}static/"
+    return static_paths.path(stack.services[service], routed[name][0].path)

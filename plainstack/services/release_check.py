@@ -8,7 +8,7 @@ from contextlib import suppress
 from plainstack.errors import InventoryError
 from plainstack.inventory.stack import Stack
 from plainstack.services import files as own_files
-from plainstack.services import kinds, pythons, release, requirements
+from plainstack.services import kinds, pythons, release, requirements, static_paths
 
 
 def problems(stack: Stack) -> Iterator[str]:
@@ -24,6 +24,7 @@ def problems(stack: Stack) -> Iterator[str]:
         except InventoryError:
             continue
         yield from own_files.clashes(name, service, files)
+        yield from static_paths.missing(name, service, files)
         if kind.requirements and kinds.LOCK in files:
             lock = files[kinds.LOCK]
             text = release.content(lock)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from plainstack.engine.resources import Command
 from plainstack.inventory.services import Service
-from plainstack.services import files, kinds
+from plainstack.services import files, kinds, static_paths
 from plainstack.services.environment_steps import ROOM_FOR, environment
 from plainstack.services.places import account, data, home, pin, settings, settings_ahead
 from plainstack.services.release import Release
@@ -42,6 +42,10 @@ done
 """
 
 _END = """\
+[ -z "$inside" ] || [ -d "$new/$inside" ] || {
+    echo "services.$service.static.folder: the complete release has no folder ${inside#source/}. No host was switched"
+    exit 1
+}
 for file in $files; do
     ln -sfn "$rendered/$file" "$new/source/$file"
 done
@@ -157,6 +161,7 @@ def put_in_place(
             writable=" ".join(service.folders),
             files=" ".join(service.files),
             rendered=files.folder(name),
+            inside=static_paths.inside(service),
             **kinds.variables(service),
             **known,
         ),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from plainstack.inventory.keys import did_you_mean
 from plainstack.inventory.route_parts import Redirect, Route
-from plainstack.inventory.services import StaticService
+from plainstack.inventory.services import DjangoService, StaticService
 from plainstack.inventory.stack import Stack
 from plainstack.services import cache_errors, routing, snippets
 from plainstack.services.edge import Balancer, covers
@@ -17,6 +17,9 @@ from plainstack.services.processes import Served, served
 from plainstack.wording import Loc, dotted
 
 Problem = tuple[Loc, str]
+
+# The keys with the path of static files.
+_STATIC = ("static_url", "static")
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,14 @@ def _claims(stack: Stack) -> Iterator[Claim]:
             loc = (*base, number) if base[-1] == "routes" else base
             yield Claim(loc, route.host, route.path, routing.location_name(one, number))
         if one.static:
-            loc = ("services", one.service, "static_url")
+            loc = ("services", one.service, _static_key(stack, one))
             yield from (Claim(loc, host, one.static) for host in dict.fromkeys(route.host for route in one.routes))
     for number, redirect in enumerate(stack.settings(Balancer).redirects):
         yield Claim(("balancer", "redirects", number), redirect.host, redirect.path or "")
+
+
+def _static_key(stack: Stack, one: Served) -> str:
+    return _STATIC[0] if isinstance(stack.services[one.service], DjangoService) else _STATIC[1]
 
 
 def _place(stack: Stack, one: Served) -> Loc:
@@ -123,7 +130,7 @@ def _shown(claim: Claim) -> str:
 def _names(stack: Stack, claims: Sequence[Claim]) -> Iterator[Problem]:
     known = stack.settings(Balancer).server_names
     for claim in claims:
-        if claim.host is None or claim.loc[-1] == "static_url":
+        if claim.host is None or claim.loc[-1] in _STATIC:
             continue
         loc = (*claim.loc, "host")
         if not known:

@@ -11,7 +11,7 @@ from plainstack.inventory.service_parts import Placement, Process, Writable
 from plainstack.inventory.services import BinaryService, StaticService
 from plainstack.inventory.stack import Stack
 from plainstack.inventory.validation import problem_of_path
-from plainstack.services import files, local_build, route_errors
+from plainstack.services import files, local_build, route_errors, static_paths
 from plainstack.services.kinds import MAIN
 from plainstack.services.processes import ROLES, hosts, processes, runner, served, upstream
 from plainstack.wording import Loc, dotted
@@ -42,6 +42,7 @@ def contradictions(stack: Stack, no_lease: str) -> Iterator[Problem]:
     `no_lease` says what is missing for processes with `one: true`; it is empty if the database can store their leases.
     """
     seen: dict[str, str] = {}
+    reached = {one.service for one in served(stack)}
     for name, service in stack.services.items():
         loc: Loc = ("services", name)
         if problem := _source(stack, name):
@@ -76,6 +77,7 @@ def contradictions(stack: Stack, no_lease: str) -> Iterator[Problem]:
             if wanted.generate is not None and wanted.command is not None:
                 yield place, f"{dotted(place)}: is either generated or printed by a command; remove one of the two"
         yield from files.contradictions(name, service)
+        yield from static_paths.contradictions(name, service, served=name in reached)
         if problem := local_build.problem(stack, name):
             place = (*loc, "build", "local")
             yield place, f"{dotted(place)}: {problem}"

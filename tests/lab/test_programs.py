@@ -110,10 +110,7 @@ def test_a_fresh_django_project_needs_only_the_lines_that_plan_shows(stack: Oper
         assert line in advice
     settings = shop / "shop/settings.py"
     changes = [(rf"^{line.split()[0]} = (\{{.*?^\}}|[^\n]*)$", line) for line in lines[:-1]]
-    middleware = r"('|\")django.middleware.security.SecurityMiddleware('|\"),"
     projects.edit(settings, *changes, (r"^STATIC_URL = [^\n]*", f"STATIC_URL = 'static/'\n{lines[-1]}"))
-    projects.edit(settings, (middleware, security := '"django.middleware.security.SecurityMiddleware",'))
-    projects.edit(settings, (security, f"{security}\n    {WHITENOISE}"))
     services(stack, "shop", web=SHOP, chat=CHAT)
     shutil.copytree(FOLDER / "chat", folder(stack) / "chat")
     projects.lock(folder(stack) / "chat", "fastapi", "uvicorn", "websockets")
@@ -122,7 +119,7 @@ def test_a_fresh_django_project_needs_only_the_lines_that_plan_shows(stack: Oper
     assert "dj_database_url is not defined. Write at the top: import dj_database_url" in advice
     assert "has no psycopg[binary], with which Django uses PostgreSQL" in advice
     projects.edit(settings, (r"^from pathlib", "import os\nimport dj_database_url\nfrom pathlib"))
-    projects.lock(shop, "django", "gunicorn", "psycopg[binary]", "dj-database-url", "whitenoise")
+    projects.lock(shop, "django", "gunicorn", "psycopg[binary]", "dj-database-url")
     stack.inv("deploy", timeout=600)
     assert asked(stack, "/admin/login/").startswith("200 text/html")
     assert asked(stack, "/static/admin/css/base.css").startswith("200 text/css")

@@ -237,12 +237,20 @@ def test_a_release_of_files_keeps_what_open_pages_ask_for_and_can_be_rolled_back
     docs = source(serving, "docs")
     (docs / "assets/app-3f9ac0d1.js").rename(docs / "assets/app-77aa00bb.js")
     (docs / "style.css").unlink()
+    # The balancer itself serves those of `web`, and the application does not.
+    assets = source(serving, "web") / "assets"
+    assert got(serving, "/static/page-3f9ac0d1.css") == ("200", FOREVER, "/* first */\n")
+    (assets / "page-3f9ac0d1.css").unlink()
+    (assets / "page-77aa00bb.css").write_text("/* second */\n", encoding="utf-8")
     (docs / "index.html").write_text("second\n", encoding="utf-8")
     serving.inv("deploy")
     assert got(serving, "/docs/")[2] == "second\n"
     assert got(serving, "/docs/assets/app-77aa00bb.js")[:2] == ("200", FOREVER)
     assert got(serving, "/docs/assets/app-3f9ac0d1.js") == ("200", FOREVER, "// first\n")
     assert got(serving, "/docs/style.css")[0] == "404"
+    assert got(serving, "/static/page-77aa00bb.css") == ("200", FOREVER, "/* second */\n")
+    assert got(serving, "/static/page-3f9ac0d1.css") == ("200", FOREVER, "/* first */\n")
+    assert got(serving, "/static/gone.css")[0] == "404"
     serving.inv("rollback", "--service=docs")
     assert "<h1>" in got(serving, "/docs/")[2]
     assert got(serving, "/docs/style.css")[0] == "200"

@@ -12,6 +12,20 @@ from plainstack.engine.transaction.bundle import Bundle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """A file that another host of the stack makes just before a command runs, for example from a release built there.
+
+    `script` prints it in base64. `hosts` are asked in order until the script exits 0 on one of them. `what` is what
+    they must have, for messages.
+    """
+
+    name: str
+    what: str
+    hosts: tuple[str, ...]
+    script: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
     """Local files that are copied to the host if, and only if, a command runs: `files` as (name, local path).
 
@@ -21,7 +35,8 @@ class Payload:
     `interpreter`, the version of a Python, an archive with its standalone build is copied as python.tar.gz.
 
     A file may change between the plan and the command: with a `digest`, only the content hashed for the plan is
-    copied. `stays` lists, for display, the files and folders of the same directory that are not copied.
+    copied. `stays` lists, for display, the files and folders of the same directory that are not copied. `fetched` is
+    a file that comes from another host.
     """
 
     files: tuple[tuple[str, str], ...] = ()
@@ -31,6 +46,7 @@ class Payload:
     interpreter: str = ""
     digest: str = ""
     stays: tuple[str, ...] = ()
+    fetched: Fetched | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

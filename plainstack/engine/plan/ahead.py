@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from plainstack.engine.plan.actions import Action, Put, Remove, Run
+from plainstack.engine.plan.actions import Action, HostPlan, Put, Remove, Run, Transaction, ahead_of
 
 
 def split(actions: Sequence[Action]) -> tuple[list[Action], list[Action]]:
@@ -21,3 +22,19 @@ def split(actions: Sequence[Action]) -> tuple[list[Action], list[Action]]:
     if all(action.hidden for action in rest):
         return [], list(actions)
     return first, rest
+
+
+def amid(plan: HostPlan, between: Mapping[str, Sequence[str]]) -> HostPlan:
+    """Return a plan in which what some roles run ahead comes before other roles; `between` names the former for each.
+
+    Without this, all of a role's transactions would come after those of the roles in its `after`.
+    """
+    order = list(plan.transactions)
+    for role, others in between.items():
+        place = next((number for number, one in enumerate(order) if one.stage == role), None)
+        stages = [ahead_of(name) for name in others]
+        early: list[Transaction] = [one for one in order if one.stage in stages]
+        if place is not None and early:
+            first = [one for one in order[:place] if one not in early]
+            order = [*first, *early, *(one for one in order[place:] if one not in early)]
+    return plan if tuple(order) == plan.transactions else replace(plan, transactions=tuple(order))

@@ -27,13 +27,15 @@ from plainstack.roles.balancer.watched import METRICS_PORT
 from plainstack.roles.shared.exporter import exporter, web_file
 from plainstack.secrets import pki
 from plainstack.secrets.values import Secret, Vault
-from plainstack.services import maintenance, routing
+from plainstack.services import asset_files, maintenance, routing
 from plainstack.services.edge import Balancer, GivenCertificate
 from plainstack.services.processes import served
 
 SITE_CERTIFICATE = f"{TLS}/site.crt"
 
 _SITE_KEY = f"{TLS}/site.key"
+# Fonts and scripts may be used by pages under other names, as with whitenoise.
+_STATIC_HEADERS = {"Cache-Control": "$static_cache", "Access-Control-Allow-Origin": "*"}
 
 
 def proxy(stack: Stack, host: Host, vault: Vault, network: Network) -> Iterator[Resource]:
@@ -150,6 +152,8 @@ def _configuration(stack: Stack, host: Host, vault: Vault, engine: Engine) -> tu
         connections=balancer.connections,
         maintenance=balancer.maintenance,
         default_server=_default_server(stack),
+        assets=asset_files.FOLDER,
+        static_headers=_STATIC_HEADERS,
         # It takes seconds to detect a lost host, so requests are retried; more tries than hosts would not help.
         tries=max(2, min(3, max((len(service.hosts) for service in served(stack)), default=0))),
         # For a year after this header, browsers do not let users ignore the warning about a self-signed certificate.

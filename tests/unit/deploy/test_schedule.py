@@ -155,6 +155,8 @@ def test_a_failure_stops_only_the_stages_that_depend_on_it(cold: Nodes) -> None:
         Node("bak1", "backup"): "db failed on db2",
         Node("app1", "app"): "db failed on db2",
         Node("app2", "app"): "db failed on db2",
+        Node("lb1", "assets"): "db failed on db2",
+        Node("lb2", "assets"): "db failed on db2",
         Node("lb1", "balancer"): "db failed on db2",
         Node("lb2", "balancer"): "db failed on db2",
     }

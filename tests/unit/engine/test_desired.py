@@ -35,8 +35,8 @@ def put_together(stack: Stack, *roles: Role) -> dict[str, HostDesired]:
 
 def test_every_host_gets_its_roles_in_order(desired: Mapping[str, HostDesired]) -> None:
     assert {name: list(wanted) for name, wanted in desired.items()} == {
-        "lb1": ["base", "firewall", "balancer"],
-        "lb2": ["base", "firewall", "balancer"],
+        "lb1": ["base", "firewall", "assets", "balancer"],
+        "lb2": ["base", "firewall", "assets", "balancer"],
         "app1": ["base", "firewall", "app"],
         "app2": ["base", "firewall", "app"],
         "db1": ["base", "firewall", "db"],

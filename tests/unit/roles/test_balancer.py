@@ -156,10 +156,10 @@ def test_services_are_routed_by_path_and_have_health_checks(stack: Stack, vault:
     assert passed(site) == {
         "/": "http://web$once",
         "@web-stays-open": "http://web$once",
-        "/static/": "http://web",
+        "@web-static": "http://web",
         "/api/": "http://api$once",
         "@api-stays-open": "http://api$once",
-        "/api/static/": "http://api",
+        "@api-static": "http://api",
         "= /api/healthz": "http://api/healthz",
     }
     only_api = text(stack.model_copy(update={"services": {"api": api}}), vault, SITE)

@@ -9,7 +9,7 @@ from plainstack.inventory.stack import Stack
 from plainstack.roles import balancer
 from plainstack.secrets.values import Vault
 from plainstack.services.edge import GivenCertificate
-from tests.unit.roles.balancer_files import IPV6, SITE, changed, files, servers, text
+from tests.unit.roles.balancer_files import IPV6, SITE, changed, files, locations, servers, text
 
 
 def test_ipv6_listeners_are_in_separate_files(stack: Stack, vault: Vault) -> None:
@@ -50,9 +50,12 @@ def test_http_3_can_be_turned_off_and_browsers_forget_it(stack: Stack, vault: Va
 
 def test_no_location_drops_the_hardening_headers(stack: Stack, vault: Vault) -> None:
     site = text(stack, vault, SITE)
-    for header in ("X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "X-Request-ID"):
-        assert f"    add_header {header} $" in site
-    assert "        add_header" not in site
+    names = ("X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "X-Request-ID")
+    assert all(f"\n    add_header {header} $" in site for header in names)
+    # A location with an add_header of its own loses all others.
+    own = [each for each in locations(site).values() if "add_header" in each]
+    assert len(own) == 1, "that of the static files"
+    assert all(f"        add_header {header} $" in own[0] for header in names)
 
 
 def test_without_server_names_the_site_answers_to_any_name(stack: Stack, vault: Vault) -> None:

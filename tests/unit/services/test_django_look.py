@@ -269,7 +269,7 @@ def test_a_module_without_an_application_is_reported(tmp_path: Path, wsgi: str, 
 
 
 def test_modules_that_import_each_other_are_read_once(tmp_path: Path) -> None:
-    settings = "from shop.settings_two import *\nSTATIC_URL = 'a'\n"
+    settings = "from shop.settings_two import *\nSTATIC_URL = 'static/'\n"
     two = "from shop.settings import *\nSECRET_KEY, ALLOWED_HOSTS = 'x', 'y'\n"
     two += "INSTALLED_APPS = ['django.contrib.staticfiles']\n"
     (reported,) = problems(tmp_path, {"shop/settings.py": settings, "shop/settings_two.py": two})

@@ -76,8 +76,10 @@ def test_everything_that_a_fresh_project_lacks_is_said_at_once(tmp_path: Path) -
         "shop/settings.py: ALLOWED_HOSTS is empty: the si",
         "shop/settings.py: DATABASES is an SQLite file, w",
         "shop/settings.py: STATIC_ROOT is not set. Plains",
-        "shop/settings.py: nothing serves the static file",
     ]
+    theirs = [each for each in said(tmp_path, STARTED, static_by="application") if "nothing serves" in each]
+    assert len(theirs) == 1
+    assert "Remove `static_by: application`" in theirs[0]
 
 
 def test_a_project_that_follows_all_advice_has_no_problems(tmp_path: Path) -> None:
@@ -254,8 +256,34 @@ def test_uploads_that_no_url_serves_are_noted(
     ids=["urls", "wsgi", "middleware", "no admin", "a cloud"],
 )
 def test_a_project_that_may_serve_its_static_files_is_left_alone(tmp_path: Path, serves: dict[str, str]) -> None:
-    assert any("nothing serves" in each for each in said(tmp_path, STARTED))
-    assert not any("nothing serves" in each for each in said(tmp_path, STARTED, serves))
+    assert any("nothing serves" in each for each in said(tmp_path, STARTED, static_by="application"))
+    assert not any("nothing serves" in each for each in said(tmp_path, STARTED, serves, static_by="application"))
+
+
+@pytest.mark.parametrize(
+    ("url", "keys", "reported"),
+    [
+        ("'static/'", {}, ""),
+        ("'/static/'", {"path": "/shop/", "static_url": "/static/"}, ""),
+        ("'https://cdn.example/assets/'", {}, ""),
+        ("'/assets/'", {"static_by": "application"}, ""),
+        ("os.environ['STATIC_URL']", {}, ""),
+        ("'static/'", {"path": "/shop/", "env": {"SCRIPT_NAME": "/shop"}}, ""),
+        ("'assets/'", {}, "is /assets/, but the balancers serve the static files at /static/"),
+        ("'/assets/'", {}, "Write in the inventory, in the service: static_url: /assets/"),
+        ("'static/'", {"path": "/shop/"}, "is /static/, but the balancers serve the static files at /shop/static/"),
+        ("'/static/'", {"routes": ["/shop/"]}, "serve the static files at /shop/static/"),
+        ("'/'", {}, "is /, which cannot be the path of the static files"),
+    ],
+)
+def test_pages_must_name_the_path_at_which_the_balancers_serve_the_files(
+    tmp_path: Path, url: str, keys: dict[str, Any], reported: str
+) -> None:
+    given = {**KEYS, **keys, "env": {**KEYS["env"], **keys.get("env", {}), "STATIC_URL": ""}}
+    found = [each for each in said(tmp_path, MOVED.replace("'static/'", url), **given) if ": STATIC_URL" in each]
+    assert len(found) == bool(reported)
+    assert all(reported in each for each in found)
+    assert all(re.match(r"shop/settings.py:[0-9]+: STATIC_URL", each) for each in found)
 
 
 def test_a_health_page_that_the_project_or_the_inventory_names_is_used(tmp_path: Path) -> None:

@@ -21,5 +21,6 @@ DATABASES = {
 }
 USE_TZ = True
 STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "assets"]
 STATIC_ROOT = os.environ.get("STATIC_ROOT", BASE_DIR / "staticfiles")
 MEDIA_ROOT = BASE_DIR / "media"

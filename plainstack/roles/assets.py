@@ -1,0 +1,35 @@
+"""Static files of services on the balancers: every balancer has a release's files before any host switches to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from plainstack.engine.network import Network
+from plainstack.engine.resources import Resource
+from plainstack.engine.role import Role
+from plainstack.inventory.sections import Host
+from plainstack.inventory.stack import Stack
+from plainstack.secrets.values import Vault
+from plainstack.services import asset_files, asset_hosts
+from plainstack.services.processes import ROLES
+
+
+def desired(stack: Stack, _host: Host, _vault: Vault, network: Network) -> Iterator[Resource]:
+    """Yield the folder and the steps of each service whose static files the balancers serve."""
+    yield from asset_files.resources(stack, network)
+
+
+def facts(stack: Stack, _host: Host) -> str:
+    """Return the script that prints the releases whose static files this host has."""
+    return "\n".join(asset_hosts.kept(stack))
+
+
+ROLE = Role(
+    name=asset_files.ROLE,
+    on=(asset_files.ON,),
+    desired=desired,
+    facts=facts,
+    refusals=asset_hosts.refusals,
+    follows=("firewall", "db"),
+    amid=ROLES[:1],
+)
