@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import yaml
+
 from plainstack.inventory.stack import Stack
 from plainstack.secrets import store
 from plainstack.secrets.values import scram_verifier
@@ -56,7 +58,21 @@ def secrets_of(operator: Operator) -> dict[str, str]:
                 found[f"{name}{which} verifier"] = scram_verifier(secret).reveal().split("$")[2]
     for name, pair in kept.pki.items():
         found[f"key of {name}"] = pair["key"].splitlines()[1]
-    return found
+    return found | {f"printed {file.name}": file.read_text() for file in (operator.inventory.parent / "keys").glob("*")}
+
+
+def use_commands(operator: Operator) -> None:
+    """Give the service secrets that commands print: a variable, and a file. The store does not contain their values."""
+    keys = operator.inventory.parent / "keys"
+    keys.mkdir()
+    for name in ("variable", "file"):
+        (keys / name).write_text(f"printed-{name}-{os.urandom(20).hex()}", encoding="utf-8")
+    data = yaml.safe_load(operator.inventory.read_text(encoding="utf-8"))
+    data["services"]["web"]["secrets"] |= {
+        "MAIL_KEY": {"command": "cat keys/variable"},
+        "LICENSE": {"command": "cat keys/file", "file": True},
+    }
+    operator.inventory.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
 
 
 def leaks(text: str, secrets: dict[str, str]) -> list[str]:
@@ -138,6 +154,7 @@ def on_hosts(operator: Operator, secrets: dict[str, str], hosts: Iterable[str]) 
 
 def test_no_command_and_no_process_list_shows_a_secret(whole: Operator) -> None:
     """The commands rewrite every file that holds a secret, log at debug level, print JSON, and fail."""
+    use_commands(whole)
     secrets = secrets_of(whole)
     for host in stack_of(whole).hosts:
         # Damage a secret file, so that plans have a diff to show.
@@ -196,6 +213,8 @@ def _failing(operator: Operator) -> list[Done]:
 def test_no_secret_on_a_host_is_readable_by_others_or_in_a_log(deployed: Operator) -> None:
     for host, lines in on_hosts(deployed, secrets_of(deployed), stack_of(deployed).hosts).items():
         assert "found /etc/plainstack/tls/host.key" in lines, host
+        if host == "app1":
+            assert {"found /etc/plainstack/app/web.env", "found /etc/plainstack/app/web/secrets/LICENSE"} <= set(lines)
         assert [line for line in lines if not line.startswith("found ")] == [], host
 
 
