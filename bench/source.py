@@ -1,7 +1,8 @@
 """Times how a release of 10,000 files is read, as a ratio to reading and hashing all of the files once.
 
 Usage: source.py [--files=N] [--runs=N]; no host is needed. `first` is without the digests of an earlier run, `again`
-with them. A plan reads a source once for each host that runs it, and once for its checks.
+with them. `plan` is all that `inv plan` does before it asks the hosts, with the digests, and `empty` the same for a
+source of one file.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -49,6 +51,19 @@ def seconds(what: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
+def plan(folder: Path) -> None:
+    """Do what `inv plan` does before it asks the hosts: check the stack, and render what each host should have."""
+    from plainstack.cli.command import load, roles_of
+    from plainstack.deploy.observe import Observer
+    from plainstack.engine.desired import check
+
+    stack = load(str(folder / "hosts.yaml"))
+    registry = roles_of(stack)
+    check(stack, registry, (), tuple(stack.hosts), datetime.now(UTC))
+    with Observer(stack, registry, (), tuple(stack.hosts)) as observer:
+        observer.render()
+
+
 def main() -> None:
     from plainstack.services import digests, release
     from tests import inventories
@@ -60,17 +75,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         make(folder / "src", given.files)
+        make(folder / "small" / "src", 1)
+        for place in (folder, folder / "small"):
+            (place / "hosts.yaml").write_text(INVENTORY, encoding="utf-8")
+        plan(folder / "small")
         stack = inventories.parse(INVENTORY, "hosts.yaml", folder)
         newest = (folder / "src" / "tool").stat().st_ctime_ns
         while not digests.settled((0, newest, newest, 0, 0), time.time_ns()):
             floor(folder / "src")
         cache = stack.state / "digests" / "tool.json"
-        spent: dict[str, list[float]] = {"floor": [], "first": [], "again": []}
+        spent: dict[str, list[float]] = {"floor": [], "first": [], "again": [], "empty": [], "plan": []}
         for _ in range(given.runs):
             cache.unlink(missing_ok=True)
             spent["floor"].append(seconds(lambda: floor(folder / "src")))
             spent["first"].append(seconds(lambda: release.read(stack, "tool")))
             spent["again"].append(seconds(lambda: release.read(stack, "tool")))
+            spent["empty"].append(seconds(lambda: plan(folder / "small")))
+            spent["plan"].append(seconds(lambda: plan(folder)))
     medians = {name: statistics.median(found) for name, found in spent.items()}
     for name, median in medians.items():
         print(f"{name:<6} {median:.3f} s of processor time  {median / medians['floor']:.2f} x the floor")

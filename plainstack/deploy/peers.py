@@ -6,7 +6,7 @@ Peers that cannot tell get a fixed time after a change, and are not asked before
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Event
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LOOK = 0.1
 # Seconds for a peer to connect and answer.
 _ANSWER = 6
+_SOON = 1.5
 _AGAIN = 0.5
 _ADVICE = "Repeat the command when another one is in use. To accept that requests fail: --accept-outage"
 
@@ -84,7 +85,11 @@ def await_another(observer: Observer, view: View, leaves: Leaves, listener: List
     asked = {peer: script for peer, script in scripts.items() if peer not in view.failed}
     until = time.monotonic() + spare.seconds
     told = False
-    while why := _without(observer, asked, one_is_enough=spare.one_is_enough):
+
+    def slow(peers: Sequence[str]) -> None:
+        listener.step(host, stage, f"ask {', '.join(peers)} which hosts are in use (at most {_ANSWER} s)")
+
+    while why := _without(observer, asked, slow, one_is_enough=spare.one_is_enough):
         if cancelled.is_set():
             raise Untouched(host, stage, "interrupted; nothing was changed")
         if time.monotonic() > until:
@@ -96,8 +101,13 @@ def await_another(observer: Observer, view: View, leaves: Leaves, listener: List
         cancelled.wait(_AGAIN)
 
 
-def _without(observer: Observer, scripts: Mapping[str, str], *, one_is_enough: bool) -> list[str]:
-    """Return the lines of the peers that use no other host; peers that do not answer are left out."""
+def _without(
+    observer: Observer, scripts: Mapping[str, str], slow: Callable[[Sequence[str]], None], *, one_is_enough: bool
+) -> list[str]:
+    """Return the lines of the peers that use no other host; peers that do not answer are left out.
+
+    `slow` is called with the peers that have not answered soon.
+    """
 
     def ask(peer: str) -> list[str] | None:
         try:
@@ -109,7 +119,10 @@ def _without(observer: Observer, scripts: Mapping[str, str], *, one_is_enough: b
     pool = ThreadPoolExecutor(max_workers=64)
     try:
         answers = [pool.submit(ask, peer) for peer in scripts]
-        done = wait(answers, timeout=_ANSWER).done
+        late = wait(answers, timeout=_SOON).not_done
+        if late:
+            slow([peer for peer, answer in zip(scripts, answers, strict=True) if answer in late])
+        done = wait(answers, timeout=_ANSWER - _SOON).done
         told = [lines for answer in answers if answer in done and (lines := answer.result()) is not None]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

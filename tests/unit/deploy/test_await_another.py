@@ -91,6 +91,21 @@ def test_a_peer_that_cannot_tell_stops_nobody(answer: Callable[[str], int]) -> N
     assert awaited(answer) == []
 
 
+def test_a_peer_that_answers_late_is_named_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "_SOON", 0)
+    answers = threading.Event()
+
+    def answer(name: str) -> int:
+        assert name == "lb1" or answers.wait(PATIENCE)
+        return 0
+
+    timer = threading.Timer(0.2, answers.set)
+    timer.start()
+    (said,) = awaited(answer)
+    timer.join()
+    assert "lb2 which hosts are in use (at most 6 s)" in said
+
+
 def test_a_peer_that_was_not_reached_before_is_not_asked() -> None:
     assert awaited(unreachable, failed=("lb1", "lb2")) == []
 
